@@ -1,0 +1,1 @@
+//! PURE. The configuration.

@@ -1,0 +1,3 @@
+//! SHELL. The engine.
+
+pub mod control;

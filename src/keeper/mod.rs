@@ -1,0 +1,1 @@
+//! PRIVILEGED. The keeper.

@@ -1,0 +1,31 @@
+//! netsonde: a resident witness for Linux networks, which says where a packet died, with the
+//! evidence. This page is the table of contents; `ARCHITECTURE.md` is the map behind it.
+//!
+//! | module | kind | what it is |
+//! |---|---|---|
+//! | [`wire`] | PURE | bytes to meaning: every protocol that netsonde decodes |
+//! | [`recorder`] | PURE | the bounded past: stores, time index, queries, filter machine, pcapng |
+//! | [`protocol`] | PURE | the Varlink interfaces and their types |
+//! | [`config`] | PURE | the configuration: its keys, defaults and limits |
+//! | `keeper` | PRIVILEGED | the only code that ever holds a capability |
+//! | `engine` | SHELL | rings, sockets, netlink, clock and control server around the pure parts |
+//! | `client` | SHELL | arguments, connection, rendering |
+//! | `lab` | SHELL | hosts, bridges and wires in namespaces, for the demo and the tests |
+//!
+//! PURE means: no socket, no file, no thread, no clock; time is an argument. `tests/invariants.rs`
+//! keeps that, and keeps `unsafe` in the few files that are named there.
+
+pub mod config;
+pub mod protocol;
+pub mod recorder;
+pub mod wire;
+
+#[cfg(feature = "daemon")]
+pub mod engine;
+#[cfg(feature = "daemon")]
+pub mod keeper;
+
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "client")]
+pub mod lab;

@@ -1,0 +1,251 @@
+//! PURE. The Varlink interfaces that clients speak, and their types. The `.varlink` files beside
+//! this one are the documentation and are served for introspection; `tests/protocol.rs` holds the
+//! types against them.
+
+use serde::{Deserialize, Serialize};
+
+/// `io.netsonde.Service`, as served.
+pub const SERVICE: &str = include_str!("io.netsonde.Service.varlink");
+/// `io.netsonde.Capture`, as served.
+pub const CAPTURE: &str = include_str!("io.netsonde.Capture.varlink");
+
+/// Parameters of replies and calls of `io.netsonde.Service`.
+pub mod service {
+    use super::*;
+
+    /// One room of the recorder.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)] // The fields are described in io.netsonde.Service.varlink.
+    pub struct Store {
+        pub store: String,
+        pub capacity_bytes: u64,
+        pub used_bytes: u64,
+        pub packets: u64,
+        pub recorded: u64,
+        pub evicted: u64,
+        pub evicted_bytes: u64,
+        pub snap_bytes: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub oldest: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub newest: Option<String>,
+    }
+
+    /// One kernel ring.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Ring {
+        pub name: String,
+        pub packets: u64,
+        pub drops: u64,
+        pub freezes: u64,
+        pub processed: u64,
+        pub capacity_bytes: u64,
+    }
+
+    /// What the wire carried beside what the IP layer let through.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Listened {
+        pub icmp_wire: u64,
+        pub icmp_heard: u64,
+        pub icmp6_wire: u64,
+        pub icmp6_heard: u64,
+        pub igmp_wire: u64,
+        pub igmp_heard: u64,
+    }
+
+    /// Counts of one interface.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct InterfaceCounts {
+        pub interface: String,
+        pub ifindex: u32,
+        pub state: String,
+        pub recording: bool,
+        pub packets: u64,
+        pub bytes: u64,
+        pub packets_out: u64,
+        pub bytes_out: u64,
+        pub skipped: u64,
+        pub listened: Listened,
+    }
+
+    /// A declared gap.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Gap {
+        pub kind: String,
+        pub from: String,
+        pub to: String,
+        pub count: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub subject: Option<String>,
+    }
+
+    /// Clients of the control socket.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Clients {
+        pub connected: u64,
+        pub limit: u64,
+        pub limit_per_uid: u64,
+        pub served: u64,
+    }
+
+    /// What a limit has cost.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Limit {
+        pub name: String,
+        pub limit: u64,
+        pub hits: u64,
+    }
+
+    /// The engine process.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Engine {
+        pub pid: u32,
+        pub starts: u64,
+        pub started: String,
+        pub uptime_ns: u64,
+    }
+
+    /// The reply of `Status`.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Status {
+        pub version: String,
+        pub time: String,
+        pub started: String,
+        pub uptime_ns: u64,
+        pub keeper_pid: u32,
+        pub engine: Engine,
+        pub recorder_bytes: u64,
+        pub promiscuous: bool,
+        pub rings: Vec<Ring>,
+        pub recorder: Vec<Store>,
+        pub interfaces: Vec<InterfaceCounts>,
+        pub gaps: Vec<Gap>,
+        pub gaps_total: u64,
+        pub clients: Clients,
+        pub limits: Vec<Limit>,
+    }
+
+    /// A group membership on an interface.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Membership {
+        pub group: String,
+        pub users: u64,
+        pub ours: bool,
+    }
+
+    /// One interface.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Interface {
+        pub interface: String,
+        pub ifindex: u32,
+        pub link: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub mac: Option<String>,
+        pub mtu: u32,
+        pub flags: Vec<String>,
+        pub up: bool,
+        pub running: bool,
+        pub promiscuity: u32,
+        pub allmulti: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub master: Option<String>,
+        pub addresses: Vec<String>,
+        pub memberships: Vec<Membership>,
+        pub recording: bool,
+        pub why: String,
+        pub packets: u64,
+        pub bytes: u64,
+        pub listened: Listened,
+    }
+
+    /// The reply of `Interfaces`.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Interfaces {
+        pub interfaces: Vec<Interface>,
+    }
+}
+
+/// Parameters of replies and calls of `io.netsonde.Capture`.
+pub mod capture {
+    use super::*;
+
+    /// A compiled filter program for one link type.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(missing_docs)]
+    pub struct Program {
+        pub link_type: String,
+        pub tags: String,
+        pub code: Vec<u32>,
+    }
+
+    /// What to take from the recorder.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    #[allow(missing_docs)]
+    pub struct Selection {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub last_ns: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub since_ns: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub until_ns: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub follow: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub interfaces: Option<Vec<String>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub direction: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub stores: Option<Vec<String>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub programs: Option<Vec<Program>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub filter: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub hosts: Option<Vec<String>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub ports: Option<Vec<u16>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub protocols: Option<Vec<String>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub groups: Option<Vec<String>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub vlans: Option<Vec<u16>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub limit: Option<u64>,
+    }
+
+    /// The parameters of a `Capture` call.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct CaptureCall {
+        /// What to take.
+        pub selection: Selection,
+    }
+
+    /// A reply of `Capture`.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Opened {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub fd: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub packets: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub missed: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub cut: Option<String>,
+    }
+}

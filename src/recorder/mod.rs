@@ -1,0 +1,4 @@
+//! PURE. The bounded past: stores, time index, queries, filter machine, pcapng.
+
+pub mod filter;
+pub mod pcapng;

@@ -1,0 +1,1 @@
+//! PURE. Writes pcapng blocks (draft-ietf-opsawg-pcapng), little endian, into a byte buffer.

@@ -1,0 +1,1 @@
+//! PURE. The few nanoseconds that every recorded packet is worth.
