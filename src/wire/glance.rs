@@ -1,1 +1,291 @@
-//! PURE. The few nanoseconds that every recorded packet is worth.
+//! PURE. The few nanoseconds that every recorded packet is worth: which protocol, which ports,
+//! where its headers begin. No allocation, no verdict on correctness ([`super::decode`] gives
+//! that), never a read past the captured bytes: what can't be read stays zero.
+
+use super::LinkType;
+
+/// Most VLAN tags that are looked behind (IEEE 802.1ad uses two; more is a test or an attack).
+const MOST_TAGS: usize = 8;
+/// Most IPv6 extension headers that are looked behind (RFC 8200 names six, each once).
+const MOST_EXTENSION_HEADERS: usize = 8;
+
+/// IANA protocol numbers that recording depends on.
+pub mod ip_protocol {
+    #![allow(missing_docs)]
+    pub const HOP_BY_HOP: u8 = 0;
+    pub const ICMP: u8 = 1;
+    pub const IGMP: u8 = 2;
+    pub const TCP: u8 = 6;
+    pub const UDP: u8 = 17;
+    pub const ROUTING: u8 = 43;
+    pub const FRAGMENT: u8 = 44;
+    pub const AH: u8 = 51;
+    pub const ICMPV6: u8 = 58;
+    pub const DESTINATION_OPTIONS: u8 = 60;
+    pub const EIGRP: u8 = 88;
+    pub const OSPF: u8 = 89;
+    pub const PIM: u8 = 103;
+    pub const VRRP: u8 = 112;
+    pub const SCTP: u8 = 132;
+    /// Reserved by IANA; here it says that there is no IP header, or that it ended too early.
+    pub const NONE: u8 = 255;
+}
+
+/// EtherTypes that recording depends on.
+pub mod ethertype {
+    #![allow(missing_docs)]
+    pub const IPV4: u16 = 0x0800;
+    pub const ARP: u16 = 0x0806;
+    pub const VLAN: u16 = 0x8100;
+    pub const IPV6: u16 = 0x86dd;
+    pub const SLOW_PROTOCOLS: u16 = 0x8809;
+    pub const PPPOE_DISCOVERY: u16 = 0x8863;
+    pub const EAPOL: u16 = 0x888e;
+    pub const QINQ: u16 = 0x88a8;
+    pub const LLDP: u16 = 0x88cc;
+    pub const CFM: u16 = 0x8902;
+    pub const LOOPBACK_TEST: u16 = 0x9000;
+    /// Smallest EtherType; below it the field is an IEEE 802.3 length.
+    pub const FIRST: u16 = 0x0600;
+}
+
+/// What a glance at a frame shows. Offsets are bytes from the start of the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    /// EtherType behind all VLAN tags; below 0x0600 an 802.3 length; 0 when not readable.
+    pub ethertype: u16,
+    /// Outermost VLAN identifier (0-4095), if tagged.
+    pub vlan: Option<u16>,
+    /// Where the network header begins.
+    pub network: usize,
+    /// Upper-layer protocol behind IPv6 extension headers, or [`ip_protocol::NONE`].
+    pub ip_protocol: u8,
+    /// Where the transport header begins; 0 if there is none here (not IP, or a later fragment).
+    pub transport: usize,
+    /// TCP, UDP or SCTP source port; 0 if there is none here.
+    pub source_port: u16,
+    /// TCP, UDP or SCTP destination port; 0 if there is none here.
+    pub destination_port: u16,
+    /// TCP flags (RFC 9293, section 3.1), 0 for other protocols.
+    pub tcp_flags: u8,
+    /// ICMP, ICMPv6 or IGMP type; only meaningful for these protocols and when `transport` is set.
+    pub icmp_type: u8,
+}
+
+impl Glance {
+    /// A glance that saw nothing.
+    const NOTHING: Glance = Glance {
+        ethertype: 0,
+        vlan: None,
+        network: 0,
+        ip_protocol: ip_protocol::NONE,
+        transport: 0,
+        source_port: 0,
+        destination_port: 0,
+        tcp_flags: 0,
+        icmp_type: 0,
+    };
+
+    /// Source and destination address bytes (4 or 16 each), if there is a whole IP header.
+    pub fn addresses<'a>(&self, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let header = bytes.get(self.network..)?;
+        match self.ethertype {
+            ethertype::IPV4 => Some((header.get(12..16)?, header.get(16..20)?)),
+            ethertype::IPV6 => Some((header.get(8..24)?, header.get(24..40)?)),
+            ethertype::ARP => Some((header.get(14..18)?, header.get(24..28)?)),
+            _ => None,
+        }
+    }
+}
+
+#[inline]
+fn be16(bytes: &[u8], at: usize) -> u16 {
+    match bytes.get(at..) {
+        Some([high, low, ..]) => u16::from_be_bytes([*high, *low]),
+        _ => 0,
+    }
+}
+
+#[inline]
+fn byte(bytes: &[u8], at: usize) -> u8 {
+    bytes.get(at).copied().unwrap_or(0)
+}
+
+/// Looks at a frame.
+#[inline]
+pub fn glance(link: LinkType, bytes: &[u8]) -> Glance {
+    let mut seen = Glance::NOTHING;
+    match link {
+        LinkType::Ethernet => {
+            let mut at = 12;
+            let mut kind = be16(bytes, at);
+            let mut tags = 0;
+            while (kind == ethertype::VLAN || kind == ethertype::QINQ) && tags < MOST_TAGS {
+                if tags == 0 {
+                    seen.vlan = Some(be16(bytes, at + 2) & 0x0fff);
+                }
+                at += 4;
+                tags += 1;
+                kind = be16(bytes, at);
+            }
+            seen.ethertype = kind;
+            seen.network = at + 2;
+        }
+        LinkType::RawIp => seen.ethertype = by_version(bytes, 0),
+        LinkType::LinuxCooked => {
+            seen.ethertype = be16(bytes, 14);
+            seen.network = 16;
+        }
+        LinkType::LinuxCooked2 => {
+            seen.ethertype = be16(bytes, 0);
+            seen.network = 20;
+        }
+        LinkType::Null | LinkType::Loop => {
+            seen.network = 4;
+            seen.ethertype = by_version(bytes, 4);
+        }
+        LinkType::Other => return seen,
+    }
+    match seen.ethertype {
+        ethertype::IPV4 => ipv4(bytes, &mut seen),
+        ethertype::IPV6 => ipv6(bytes, &mut seen),
+        _ => {}
+    }
+    seen
+}
+
+fn by_version(bytes: &[u8], at: usize) -> u16 {
+    match byte(bytes, at) >> 4 {
+        4 => ethertype::IPV4,
+        6 => ethertype::IPV6,
+        _ => 0,
+    }
+}
+
+#[inline]
+fn ipv4(bytes: &[u8], seen: &mut Glance) {
+    let Some(header) = bytes.get(seen.network..seen.network + 20) else {
+        return;
+    };
+    seen.ip_protocol = header[9];
+    // A later fragment (RFC 791, section 3.1: offset not 0) has no transport header.
+    if be16(header, 6) & 0x1fff == 0 {
+        seen.transport = seen.network + usize::from(header[0] & 0x0f).max(5) * 4;
+        transport(bytes, seen);
+    }
+}
+
+#[inline]
+fn ipv6(bytes: &[u8], seen: &mut Glance) {
+    let Some(header) = bytes.get(seen.network..seen.network + 40) else {
+        return;
+    };
+    let mut next = header[6];
+    let mut at = seen.network + 40;
+    for _ in 0..MOST_EXTENSION_HEADERS {
+        let length = match next {
+            ip_protocol::HOP_BY_HOP | ip_protocol::ROUTING | ip_protocol::DESTINATION_OPTIONS => {
+                (usize::from(byte(bytes, at + 1)) + 1) * 8
+            }
+            ip_protocol::AH => (usize::from(byte(bytes, at + 1)) + 2) * 4,
+            ip_protocol::FRAGMENT => {
+                if be16(bytes, at + 2) & 0xfff8 != 0 {
+                    seen.ip_protocol = byte(bytes, at);
+                    return;
+                }
+                8
+            }
+            _ => break,
+        };
+        if at >= bytes.len() {
+            return;
+        }
+        next = byte(bytes, at);
+        at += length;
+    }
+    seen.ip_protocol = next;
+    seen.transport = at;
+    transport(bytes, seen);
+}
+
+#[inline]
+fn transport(bytes: &[u8], seen: &mut Glance) {
+    let at = seen.transport;
+    match seen.ip_protocol {
+        ip_protocol::TCP => {
+            seen.source_port = be16(bytes, at);
+            seen.destination_port = be16(bytes, at + 2);
+            seen.tcp_flags = byte(bytes, at + 13);
+        }
+        ip_protocol::UDP | ip_protocol::SCTP => {
+            seen.source_port = be16(bytes, at);
+            seen.destination_port = be16(bytes, at + 2);
+        }
+        ip_protocol::ICMP | ip_protocol::ICMPV6 | ip_protocol::IGMP => {
+            seen.icmp_type = byte(bytes, at);
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ethernet(kind: u16, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0u8; 12];
+        frame.extend_from_slice(&kind.to_be_bytes());
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    fn udp4(source: u16, destination: u16) -> Vec<u8> {
+        let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        packet.extend_from_slice(&source.to_be_bytes());
+        packet.extend_from_slice(&destination.to_be_bytes());
+        packet.extend_from_slice(&[0, 8, 0, 0]);
+        packet
+    }
+
+    #[test]
+    fn ports_behind_two_tags() {
+        let mut tagged = vec![0x00, 0x64, 0x81, 0x00, 0x00, 0x07, 0x08, 0x00];
+        tagged.extend_from_slice(&udp4(7, 5000));
+        let frame = ethernet(ethertype::QINQ, &tagged);
+        let seen = glance(LinkType::Ethernet, &frame);
+        assert_eq!(seen.vlan, Some(0x64));
+        assert_eq!((seen.source_port, seen.destination_port), (7, 5000));
+        assert_eq!(
+            seen.addresses(&frame),
+            Some((&[10, 0, 0, 1][..], &[10, 0, 0, 2][..]))
+        );
+    }
+
+    #[test]
+    fn mld_behind_hop_by_hop() {
+        let mut packet = vec![0x60, 0, 0, 0, 0, 16, 0, 1];
+        packet.extend_from_slice(&[0; 32]);
+        packet.extend_from_slice(&[58, 0, 5, 2, 0, 0, 1, 0]);
+        packet.extend_from_slice(&[143, 0, 0, 0, 0, 0, 0, 0]);
+        let seen = glance(LinkType::Ethernet, &ethernet(ethertype::IPV6, &packet));
+        assert_eq!((seen.ip_protocol, seen.icmp_type), (58, 143));
+    }
+
+    #[test]
+    fn later_fragments_have_no_ports() {
+        let mut packet = udp4(7, 5000);
+        packet[7] = 1;
+        let seen = glance(LinkType::RawIp, &packet);
+        assert_eq!((seen.ip_protocol, seen.transport, seen.destination_port), (17, 0, 0));
+    }
+
+    #[test]
+    fn no_prefix_panics() {
+        let frame = ethernet(ethertype::IPV4, &udp4(7, 5000));
+        for link in 0..8 {
+            for end in 0..frame.len() {
+                glance(LinkType::from_u8(link), &frame[..end]);
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! PURE. How the recorder's memory is laid out, and how it survives the death of its writer.
+//!
+//! ```text
+//!  0        Header      magic, version, geometry, and the word that says which ledger counts
+//!  4096     ledger A    every mark and counter, interface slots behind it
+//!  ...      ledger B    the other copy
+//!  ...      gaps        GAP_SLOTS declared gaps, a ring
+//!  ...      stores      one region each, a ring of equal segments of whole records
+//! ```
+//! The writer works on a private copy of the ledger. A commit copies it over the ledger that does
+//! *not* count and then flips one word. So a writer that is killed at any point leaves the last
+//! committed state: a torn write never existed. Records are written only where no committed mark
+//! reaches, and a segment is reused only after the eviction of what it held has been committed.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::class::Store;
+use super::interfaces::InterfaceSlot;
+
+/// "netsonde" in ASCII.
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"netsonde");
+/// Grows with every change of anything in this file, of a record or of an interface slot. A new
+/// engine that finds another version declares a gap and starts afresh.
+pub(super) const VERSION: u32 = 1;
+
+/// Interfaces that can be told apart at a time, those gone but still in the history included. A
+/// container host has hundreds; 2,048 slots cost 280 KiB a ledger.
+pub const INTERFACE_SLOTS: usize = 2048;
+/// Declared gaps that are kept; the oldest make room and are summed up. An interface that flaps ten
+/// times a second fills them in seven minutes.
+pub const GAP_SLOTS: usize = 4096;
+
+/// Smallest segment: two records of the largest snap length fit.
+const SEGMENT_MIN: u64 = 64 * 1024;
+/// Largest segment: what is evicted at once.
+const SEGMENT_MAX: u64 = 256 * 1024;
+/// Segments that a store aims to have, so that one eviction takes 1/64 of it.
+const SEGMENTS_AIM: u64 = 64;
+/// Fewest segments: one being written, one free, two of history.
+const SEGMENTS_MIN: u64 = 4;
+/// Smallest budget of a store, in bytes.
+pub const BUDGET_MIN: u64 = SEGMENT_MIN * SEGMENTS_MIN;
+/// Largest budget of a store, in bytes: what a host's memory may bear.
+pub const BUDGET_MAX: u64 = 64 << 30;
+/// Largest snap length in bytes.
+pub const SNAP_MAX: u32 = 16 * 1024;
+
+const PAGE: u64 = 4096;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(super) struct Header {
+    pub magic: u64,
+    pub version: u32,
+    pub interface_slots: u32,
+    pub gap_slots: u64,
+    pub budgets: [u64; 7],
+    /// Number of commits; its lowest bit names the ledger that counts.
+    pub commits: u64,
+}
+
+/// How far a ring has been taken in.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct RingMark {
+    /// Index of the block that was read last.
+    pub block: u64,
+    /// Its sequence number (`hdr.bh1.seq_num`), 0 before the first.
+    pub sequence: u64,
+    /// Packets of that block that are done.
+    pub consumed: u64,
+    /// Packets done in all.
+    pub processed: u64,
+    /// Of the keeper's drop count, how many have been declared.
+    pub declared_drops: u64,
+    /// Packets given up, because engines kept dying at them.
+    pub quarantined: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub(super) struct StoreMark {
+    /// Sequence number of the oldest segment; segment n lies at index n modulo their number.
+    pub tail: u64,
+    /// Sequence number of the segment that is being written.
+    pub head: u64,
+    pub head_used: u32,
+    pub head_packets: u32,
+    pub head_first_ns: u64,
+    pub head_last_ns: u64,
+    pub recorded: u64,
+    pub recorded_bytes: u64,
+    pub evicted: u64,
+    pub evicted_bytes: u64,
+    /// Newest time of anything evicted: from here on the store is complete.
+    pub evicted_until_ns: u64,
+}
+
+/// A stretch of time in which something was not recorded.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct Gap {
+    /// A [`GapKind`].
+    pub kind: u8,
+    /// Which ring (0 control, 1 bulk), for ring drops and quarantine.
+    pub ring: u8,
+    /// Interface slot, where the gap is one interface's.
+    pub slot: u16,
+    /// Generation of that slot.
+    pub generation: u16,
+    pub(super) reserved: u16,
+    /// From when, nanoseconds since 1970.
+    pub from_ns: u64,
+    /// Until when, nanoseconds since 1970.
+    pub to_ns: u64,
+    /// Packets that are missing, 0 if none or not knowable.
+    pub count: u64,
+}
+
+/// Why something was not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum GapKind {
+    /// The kernel's ring had no room.
+    RingDrop = 1,
+    /// An interface was down.
+    InterfaceDown = 2,
+    /// An interface was gone until one of the same name came.
+    InterfaceGone = 3,
+    /// The engine died and the next one took over; the ring kept what came meanwhile.
+    EngineRestart = 4,
+    /// Older history could not be read and was given up.
+    RecorderReset = 5,
+    /// Engines kept dying at these packets.
+    Quarantined = 6,
+}
+
+impl GapKind {
+    /// The name in status, pcapng comments and text.
+    pub fn name(kind: u8) -> &'static str {
+        match kind {
+            1 => "ring_drop",
+            2 => "interface_down",
+            3 => "interface_gone",
+            4 => "engine_restart",
+            5 => "recorder_reset",
+            6 => "quarantined",
+            _ => "unknown",
+        }
+    }
+}
+
+/// Every mark and counter that must survive, committed as one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub(super) struct Ledger {
+    /// When this history began, nanoseconds since 1970.
+    pub created_ns: u64,
+    pub engine_starts: u64,
+    pub rings: [RingMark; 2],
+    pub stores: [StoreMark; 7],
+    /// Drops that still go on, one for each ring: `count` is 0 when there are none.
+    pub open_drops: [Gap; 2],
+    pub gaps_written: u64,
+    /// Sum of `count` over gaps that had to make room.
+    pub gaps_lost_count: u64,
+    pub interfaces_used: u64,
+}
+
+/// Written at the start of a segment when it is full.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub(super) struct SegmentHeader {
+    pub sequence: u64,
+    /// How many packets were recorded in this store before this segment.
+    pub first_ordinal: u64,
+    pub first_ns: u64,
+    pub last_ns: u64,
+    pub used: u32,
+    pub packets: u32,
+}
+
+/// Precedes the bytes of every recorded packet; records are 8-byte aligned.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub(super) struct RecordHeader {
+    pub time_ns: u64,
+    pub original_length: u32,
+    pub captured: u16,
+    pub slot: u16,
+    pub generation: u16,
+    pub link: u8,
+    pub direction: u8,
+    pub checksum: u8,
+    pub reserved: [u8; 3],
+}
+
+pub(super) const SEGMENT_HEADER: usize = size_of::<SegmentHeader>();
+pub(super) const RECORD_HEADER: usize = size_of::<RecordHeader>();
+
+/// Where one store lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Region {
+    pub start: usize,
+    pub segment: usize,
+    pub segments: u64,
+}
+
+impl Region {
+    pub fn segment_start(&self, sequence: u64) -> usize {
+        self.start + (sequence % self.segments) as usize * self.segment
+    }
+}
+
+/// Budgets of the stores in bytes, and what follows from them.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    pub budgets: [u64; 7],
+    pub ledgers: [usize; 2],
+    pub gaps: usize,
+    pub regions: [Region; 7],
+    pub total: usize,
+}
+
+const fn pages(bytes: u64) -> u64 {
+    bytes.div_ceil(PAGE) * PAGE
+}
+
+impl Layout {
+    /// Lays out stores of these budgets (each within [`BUDGET_MIN`] and [`BUDGET_MAX`]).
+    pub fn new(budgets: [u64; 7]) -> Layout {
+        let ledger = pages((size_of::<Ledger>() + INTERFACE_SLOTS * size_of::<InterfaceSlot>()) as u64);
+        let mut at = PAGE;
+        let ledgers = [at as usize, (at + ledger) as usize];
+        at += 2 * ledger;
+        let gaps = at as usize;
+        at += pages((GAP_SLOTS * size_of::<Gap>()) as u64);
+        let regions = Store::ALL.map(|store| {
+            let budget = budgets[store as usize].clamp(BUDGET_MIN, BUDGET_MAX);
+            let segment = pages((budget / SEGMENTS_AIM).clamp(SEGMENT_MIN, SEGMENT_MAX));
+            let segments = (budget / segment).max(SEGMENTS_MIN);
+            let start = at as usize;
+            at += segments * segment;
+            Region {
+                start,
+                segment: segment as usize,
+                segments,
+            }
+        });
+        Layout {
+            budgets,
+            ledgers,
+            gaps,
+            regions,
+            total: at as usize,
+        }
+    }
+}
+
+/// Bytes of memory that a recorder with these budgets (bytes, in the order of [`Store::ALL`])
+/// needs, bookkeeping included.
+pub fn memory_needed(budgets: [u64; 7]) -> usize {
+    Layout::new(budgets).total
+}

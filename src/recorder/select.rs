@@ -1,0 +1,1 @@
+//! PURE. Which packets a query wants.

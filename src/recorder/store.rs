@@ -1,0 +1,492 @@
+//! PURE. The recorder: whole packets in rooms of fixed size, the oldest of a room go first, and
+//! everything that goes is counted.
+
+use std::ops::DerefMut;
+use std::sync::atomic::{Ordering, compiler_fence};
+
+use bytemuck::{Pod, Zeroable, bytes_of, pod_read_unaligned};
+
+use super::class::Store;
+use super::interfaces::{InterfaceSlot, Interfaces, Outage};
+use super::layout::{
+    GAP_SLOTS, Gap, GapKind, Header, INTERFACE_SLOTS, Layout, Ledger, MAGIC, RECORD_HEADER, Region,
+    RecordHeader, RingMark, SEGMENT_HEADER, SegmentHeader, StoreMark, VERSION,
+};
+use crate::wire::{Checksum, Direction, LinkType};
+
+/// What is kept of a packet beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Meta {
+    /// Kernel time stamp, nanoseconds since 1970.
+    pub time_ns: u64,
+    /// Length on the wire, in bytes, VLAN tag included.
+    pub original_length: u32,
+    /// Interface slot and its generation.
+    pub interface: (u16, u16),
+    /// What the bytes begin with.
+    pub link: LinkType,
+    /// Which way it crossed the interface.
+    pub direction: Direction,
+    /// What the kernel knew of its checksum.
+    pub checksum: Checksum,
+    /// A VLAN tag (TPID and TCI) that the kernel had taken out: it goes back in behind the MAC
+    /// addresses, so that the record is what was on the wire.
+    pub tag: Option<(u16, u16)>,
+}
+
+/// What was found in the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// Nothing: a new history begins.
+    Fresh,
+    /// A history, which goes on.
+    Resumed,
+    /// A history in a layout or of budgets that are not ours: given up, and declared.
+    Reset,
+}
+
+/// How a store stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreState {
+    /// Bytes set aside.
+    pub capacity_bytes: u64,
+    /// Bytes of packets and their bookkeeping.
+    pub used_bytes: u64,
+    /// Packets ever recorded; `recorded - evicted` are there.
+    pub recorded: u64,
+    /// Packets evicted.
+    pub evicted: u64,
+    /// Their bytes, bookkeeping included.
+    pub evicted_bytes: u64,
+    /// Time of the oldest packet that is there, nanoseconds since 1970.
+    pub oldest_ns: Option<u64>,
+    /// Time of the newest.
+    pub newest_ns: Option<u64>,
+    /// Newest time of anything evicted; 0 if nothing was.
+    pub evicted_until_ns: u64,
+}
+
+/// Pauses that drops of one ring may have and still count as one gap.
+const DROPS_JOIN_NS: u64 = 1_000_000_000;
+
+/// The recorder over a piece of memory, which outlives it.
+pub struct Recorder<M> {
+    pub(super) memory: M,
+    pub(super) layout: Layout,
+    pub(super) ledger: Box<Ledger>,
+    /// The tails that the committed ledger holds: behind them lies what may be overwritten.
+    committed_tail: [u64; 7],
+    /// Where the segment being written begins, for each store.
+    head_start: [usize; 7],
+    snaps: [u32; 7],
+    commits: u64,
+    interfaces: Interfaces,
+}
+
+impl<M: DerefMut<Target = [u8]>> Recorder<M> {
+    /// Takes over what `memory` holds or begins a new history in it. `memory` must be
+    /// [`super::memory_needed`] bytes long for these `budgets`; `snaps` are the most bytes of a
+    /// packet that each store keeps (at most [`super::layout::SNAP_MAX`]).
+    ///
+    /// # Panics
+    /// When `memory` is too small.
+    pub fn open(memory: M, budgets: [u64; 7], snaps: [u32; 7], now_ns: u64) -> (Self, Opened) {
+        let layout = Layout::new(budgets);
+        assert!(memory.len() >= layout.total, "recorder memory is too small for its budgets");
+        let header: Header = read(&memory, 0);
+        let wanted = Header {
+            magic: MAGIC,
+            version: VERSION,
+            interface_slots: INTERFACE_SLOTS as u32,
+            gap_slots: GAP_SLOTS as u64,
+            budgets,
+            commits: header.commits,
+        };
+        let mut recorder = Recorder {
+            memory,
+            layout,
+            ledger: Box::default(),
+            committed_tail: [0; 7],
+            head_start: [0; 7],
+            snaps,
+            commits: header.commits,
+            interfaces: Interfaces::new(vec![]),
+        };
+        let opened = if header.magic == 0 {
+            Opened::Fresh
+        } else if bytes_of(&header) == bytes_of(&wanted) && recorder.read_ledger() {
+            Opened::Resumed
+        } else {
+            Opened::Reset
+        };
+        if opened != Opened::Resumed {
+            recorder.begin(wanted, now_ns);
+            if opened == Opened::Reset {
+                recorder.declare(GapKind::RecorderReset, None, 0, now_ns, 0);
+            }
+        }
+        for store in Store::ALL {
+            recorder.enter_head(store as usize);
+            recorder.committed_tail[store as usize] = recorder.ledger.stores[store as usize].tail;
+        }
+        (recorder, opened)
+    }
+
+    fn begin(&mut self, wanted: Header, now_ns: u64) {
+        // The magic goes first and comes last, so that a beginning cut short is no history.
+        self.memory[..size_of::<Header>()].fill(0);
+        self.ledger = Box::new(Ledger {
+            created_ns: now_ns,
+            ..Ledger::zeroed()
+        });
+        self.commits = 0;
+        self.interfaces = Interfaces::new(vec![]);
+        let header = Header { commits: 0, ..wanted };
+        self.write_ledger(0);
+        compiler_fence(Ordering::SeqCst);
+        self.memory[..size_of::<Header>()].copy_from_slice(bytes_of(&header));
+    }
+
+    /// Reads the ledger that counts; `false` if it makes no sense.
+    fn read_ledger(&mut self) -> bool {
+        let at = self.layout.ledgers[(self.commits & 1) as usize];
+        let ledger: Ledger = read(&self.memory, at);
+        let sane = ledger.interfaces_used <= INTERFACE_SLOTS as u64
+            && ledger.stores.iter().zip(&self.layout.regions).all(|(mark, region)| {
+                mark.tail <= mark.head
+                    && mark.head - mark.tail < region.segments
+                    && (mark.head_used as usize) <= region.segment
+            });
+        if !sane {
+            return false;
+        }
+        let slots = (0..ledger.interfaces_used as usize)
+            .map(|slot| read(&self.memory, slot_at(at, slot)))
+            .collect();
+        self.interfaces = Interfaces::new(slots);
+        *self.ledger = ledger;
+        true
+    }
+
+    fn write_ledger(&mut self, which: usize) {
+        let at = self.layout.ledgers[which];
+        let slots = &self.interfaces.slots;
+        self.ledger.interfaces_used = slots.len() as u64;
+        self.memory[at..at + size_of::<Ledger>()].copy_from_slice(bytes_of(&*self.ledger));
+        let bytes: &[u8] = bytemuck::cast_slice(slots);
+        let start = slot_at(at, 0);
+        self.memory[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Makes everything so far last: from here on a killed writer loses nothing of it.
+    pub fn commit(&mut self) {
+        let next = self.commits + 1;
+        self.write_ledger((next & 1) as usize);
+        // The reader of this memory comes after the writer's death, so the order in which the
+        // compiler emits these stores is the only order that matters.
+        compiler_fence(Ordering::SeqCst);
+        let at = std::mem::offset_of!(Header, commits);
+        self.memory[at..at + 8].copy_from_slice(&next.to_ne_bytes());
+        compiler_fence(Ordering::SeqCst);
+        self.commits = next;
+        for (committed, mark) in self.committed_tail.iter_mut().zip(&self.ledger.stores) {
+            *committed = mark.tail;
+        }
+    }
+
+    fn enter_head(&mut self, store: usize) {
+        let mark = &mut self.ledger.stores[store];
+        self.head_start[store] = self.layout.regions[store].segment_start(mark.head);
+        if mark.head_used == 0 {
+            mark.head_used = SEGMENT_HEADER as u32;
+        }
+    }
+
+    /// Records one packet. `bytes` may be fewer than `meta.original_length`, and what is beyond the
+    /// store's snap length is left out.
+    #[inline]
+    pub fn append(&mut self, store: Store, meta: &Meta, bytes: &[u8]) {
+        let at = store as usize;
+        let snap = self.snaps[at] as usize;
+        let tag = meta.tag.filter(|_| bytes.len() >= 12);
+        let captured = (bytes.len() + if tag.is_some() { 4 } else { 0 }).min(snap);
+        let size = (RECORD_HEADER + captured).next_multiple_of(8);
+        if self.ledger.stores[at].head_used as usize + size > self.layout.regions[at].segment {
+            self.next_segment(at);
+        }
+        let header = RecordHeader {
+            time_ns: meta.time_ns,
+            original_length: meta.original_length,
+            captured: captured as u16,
+            slot: meta.interface.0,
+            generation: meta.interface.1,
+            link: meta.link as u8,
+            direction: meta.direction as u8,
+            checksum: meta.checksum as u8,
+            reserved: [0; 3],
+        };
+        let mark = &mut self.ledger.stores[at];
+        let start = self.head_start[at] + mark.head_used as usize;
+        let room = &mut self.memory[start..start + size];
+        room[..RECORD_HEADER].copy_from_slice(bytes_of(&header));
+        let room = &mut room[RECORD_HEADER..RECORD_HEADER + captured];
+        match tag {
+            None => room.copy_from_slice(&bytes[..captured]),
+            Some(tag) => copy_tagged(room, bytes, tag),
+        }
+        if mark.head_packets == 0 {
+            mark.head_first_ns = meta.time_ns;
+            mark.head_last_ns = meta.time_ns;
+        } else {
+            mark.head_first_ns = mark.head_first_ns.min(meta.time_ns);
+            mark.head_last_ns = mark.head_last_ns.max(meta.time_ns);
+        }
+        mark.head_used += size as u32;
+        mark.head_packets += 1;
+        mark.recorded += 1;
+        mark.recorded_bytes += size as u64;
+    }
+
+    #[cold]
+    fn next_segment(&mut self, store: usize) {
+        let region = self.layout.regions[store];
+        let mark = self.ledger.stores[store];
+        let header = SegmentHeader {
+            sequence: mark.head,
+            first_ordinal: mark.recorded - u64::from(mark.head_packets),
+            first_ns: mark.head_first_ns,
+            last_ns: mark.head_last_ns,
+            used: mark.head_used,
+            packets: mark.head_packets,
+        };
+        let at = self.head_start[store];
+        self.memory[at..at + SEGMENT_HEADER].copy_from_slice(bytes_of(&header));
+        // The next segment must be free, and free in the committed ledger too.
+        let next = mark.head + 1;
+        while next - self.ledger.stores[store].tail >= region.segments {
+            self.evict(store);
+        }
+        if next - self.committed_tail[store] >= region.segments {
+            self.commit();
+        }
+        let mark = &mut self.ledger.stores[store];
+        mark.head = next;
+        mark.head_used = 0;
+        mark.head_packets = 0;
+        mark.head_first_ns = 0;
+        mark.head_last_ns = 0;
+        self.enter_head(store);
+        // One segment ahead, so that the next step need not commit in the middle of a batch.
+        if next + 1 - self.ledger.stores[store].tail >= region.segments {
+            self.evict(store);
+        }
+    }
+
+    fn evict(&mut self, store: usize) {
+        let region = self.layout.regions[store];
+        let tail = self.ledger.stores[store].tail;
+        let header: SegmentHeader = read(&self.memory, region.segment_start(tail));
+        let mark = &mut self.ledger.stores[store];
+        mark.tail += 1;
+        mark.evicted += u64::from(header.packets);
+        mark.evicted_bytes += u64::from(header.used).saturating_sub(SEGMENT_HEADER as u64);
+        mark.evicted_until_ns = mark.evicted_until_ns.max(header.last_ns);
+    }
+
+    /// How a store stands.
+    pub fn state(&self, store: Store) -> StoreState {
+        let at = store as usize;
+        let mark = &self.ledger.stores[at];
+        let region = &self.layout.regions[at];
+        let here = mark.recorded > mark.evicted;
+        let oldest_ns = here.then(|| {
+            if mark.tail == mark.head {
+                mark.head_first_ns
+            } else {
+                self.segment(region, mark.tail).first_ns
+            }
+        });
+        let newest_ns = here.then(|| {
+            if mark.head_packets > 0 {
+                mark.head_last_ns
+            } else {
+                self.segment(region, mark.head - 1).last_ns
+            }
+        });
+        StoreState {
+            capacity_bytes: region.segments * region.segment as u64,
+            used_bytes: mark.recorded_bytes - mark.evicted_bytes,
+            recorded: mark.recorded,
+            evicted: mark.evicted,
+            evicted_bytes: mark.evicted_bytes,
+            oldest_ns,
+            newest_ns,
+            evicted_until_ns: mark.evicted_until_ns,
+        }
+    }
+
+    pub(super) fn segment(&self, region: &Region, sequence: u64) -> SegmentHeader {
+        read(&self.memory, region.segment_start(sequence))
+    }
+
+    pub(super) fn mark(&self, store: usize) -> &StoreMark {
+        &self.ledger.stores[store]
+    }
+
+    pub(super) fn record_header(&self, at: usize) -> RecordHeader {
+        read(&self.memory, at)
+    }
+
+    /// The interfaces that the record speaks of.
+    pub fn interfaces(&self) -> &Interfaces {
+        &self.interfaces
+    }
+
+    /// The same, to change.
+    pub fn interfaces_mut(&mut self) -> &mut Interfaces {
+        &mut self.interfaces
+    }
+
+    /// How far ring 0 (control) or 1 (bulk) has been taken in. Committed with everything else, so
+    /// that no packet is taken in twice or left out.
+    pub fn ring_mut(&mut self, ring: usize) -> &mut RingMark {
+        &mut self.ledger.rings[ring]
+    }
+
+    /// How far ring 0 (control) or 1 (bulk) has been taken in.
+    pub fn ring(&self, ring: usize) -> &RingMark {
+        &self.ledger.rings[ring]
+    }
+
+    /// When this history began, nanoseconds since 1970.
+    pub fn created_ns(&self) -> u64 {
+        self.ledger.created_ns
+    }
+
+    /// Counts one more engine that works on this history; returns how many there were.
+    pub fn count_start(&mut self) -> u64 {
+        self.ledger.engine_starts += 1;
+        self.ledger.engine_starts
+    }
+
+    /// Declares a gap. `ring` is 0 or 1 where one ring is meant.
+    pub fn declare(&mut self, kind: GapKind, ring: Option<u8>, from_ns: u64, to_ns: u64, count: u64) {
+        self.write_gap(Gap {
+            kind: kind as u8,
+            ring: ring.unwrap_or(0),
+            slot: u16::MAX,
+            from_ns,
+            to_ns,
+            count,
+            ..Gap::zeroed()
+        });
+    }
+
+    /// Declares that an interface was down or gone.
+    pub fn declare_outage(&mut self, outage: &Outage) {
+        let kind = if outage.gone {
+            GapKind::InterfaceGone
+        } else {
+            GapKind::InterfaceDown
+        };
+        self.write_gap(Gap {
+            kind: kind as u8,
+            slot: outage.slot,
+            generation: outage.generation,
+            from_ns: outage.from_ns,
+            to_ns: outage.to_ns,
+            ..Gap::zeroed()
+        });
+    }
+
+    /// Takes in that the drop count of a ring now is `total`, where it was last read without news at
+    /// `from_ns` and is read now, at `to_ns`. Drops in a row make one gap.
+    pub fn ring_drops(&mut self, ring: usize, total: u64, from_ns: u64, to_ns: u64) {
+        let more = total.saturating_sub(self.ledger.rings[ring].declared_drops);
+        let open = self.ledger.open_drops[ring];
+        if open.count > 0 && (more == 0 || from_ns > open.to_ns + DROPS_JOIN_NS) {
+            if to_ns.saturating_sub(open.to_ns) < DROPS_JOIN_NS {
+                return;
+            }
+            self.ledger.open_drops[ring] = Gap::zeroed();
+            self.write_gap(open);
+        }
+        if more == 0 {
+            return;
+        }
+        self.ledger.rings[ring].declared_drops = total;
+        let open = &mut self.ledger.open_drops[ring];
+        if open.count == 0 {
+            *open = Gap {
+                kind: GapKind::RingDrop as u8,
+                ring: ring as u8,
+                slot: u16::MAX,
+                from_ns,
+                ..Gap::zeroed()
+            };
+        }
+        open.to_ns = to_ns;
+        open.count += more;
+    }
+
+    fn write_gap(&mut self, gap: Gap) {
+        let at = self.gap_at(self.ledger.gaps_written);
+        if self.ledger.gaps_written >= GAP_SLOTS as u64 {
+            let lost: Gap = read(&self.memory, at);
+            self.ledger.gaps_lost_count += lost.count;
+        }
+        self.memory[at..at + size_of::<Gap>()].copy_from_slice(bytes_of(&gap));
+        self.ledger.gaps_written += 1;
+    }
+
+    fn gap_at(&self, number: u64) -> usize {
+        self.layout.gaps + (number % GAP_SLOTS as u64) as usize * size_of::<Gap>()
+    }
+
+    /// Declared gaps that end at or after `since_ns`, oldest first, those still open last.
+    pub fn gaps(&self, since_ns: u64) -> Vec<Gap> {
+        let written = self.ledger.gaps_written;
+        let first = written.saturating_sub(GAP_SLOTS as u64);
+        (first..written)
+            .map(|number| read::<Gap>(&self.memory, self.gap_at(number)))
+            .chain(self.ledger.open_drops.iter().filter(|gap| gap.count > 0).copied())
+            .filter(|gap| gap.to_ns >= since_ns)
+            .collect()
+    }
+
+    /// Gaps ever declared, and of those that had to make room: how many and the sum of their counts.
+    pub fn gap_totals(&self) -> (u64, u64, u64) {
+        let written = self.ledger.gaps_written;
+        let open = self.ledger.open_drops.iter().filter(|gap| gap.count > 0).count() as u64;
+        (
+            written + open,
+            written.saturating_sub(GAP_SLOTS as u64),
+            self.ledger.gaps_lost_count,
+        )
+    }
+}
+
+/// Puts a tag back in behind the MAC addresses, as far as there is room.
+fn copy_tagged(room: &mut [u8], bytes: &[u8], (tpid, tci): (u16, u16)) {
+    let mut head = [0u8; 16];
+    head[..12].copy_from_slice(&bytes[..12]);
+    head[12..14].copy_from_slice(&tpid.to_be_bytes());
+    head[14..].copy_from_slice(&tci.to_be_bytes());
+    let cut = room.len().min(16);
+    room[..cut].copy_from_slice(&head[..cut]);
+    if room.len() > 16 {
+        let rest = room.len() - 16;
+        room[16..].copy_from_slice(&bytes[12..12 + rest]);
+    }
+}
+
+fn slot_at(ledger: usize, slot: usize) -> usize {
+    ledger + size_of::<Ledger>() + slot * size_of::<InterfaceSlot>()
+}
+
+#[inline]
+fn read<T: Pod>(memory: &[u8], at: usize) -> T {
+    // Everything read lies within the layout; if a mark were ever wrong, zeros are read, not others'
+    // memory, and nothing panics.
+    memory.get(at..at + size_of::<T>()).map_or_else(T::zeroed, pod_read_unaligned)
+}
