@@ -1,1 +1,456 @@
-//! PURE. The configuration.
+//! PURE. The configuration: its keys, their defaults and limits. [`KEYS`] is the one definition
+//! from which the manual page netsonde.toml(5) and the commented default file are made.
+
+mod keys;
+
+use serde::{Deserialize, Serialize};
+
+pub use keys::{KEYS, Key, default_file};
+
+use crate::recorder::layout::{BUDGET_MAX, BUDGET_MIN, SNAP_MAX};
+use crate::recorder::{Rule, Store};
+
+/// Where the configuration is looked for.
+pub const PATH: &str = "/etc/netsonde/netsonde.toml";
+/// Where the control socket is.
+pub const SOCKET: &str = "/run/netsonde/control.sock";
+/// Where state is kept.
+pub const STATE: &str = "/var/lib/netsonde";
+
+/// A configuration that can't be used, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not TOML, or a key that does not exist, or a value of the wrong kind. The text points at the
+    /// place.
+    #[error("{0}")]
+    Syntax(#[from] toml::de::Error),
+    /// A value out of its range.
+    #[error("{key} = {value}: {why}")]
+    Value {
+        /// The key, with its table.
+        key: String,
+        /// What it was given.
+        value: String,
+        /// What it must be.
+        why: String,
+    },
+}
+
+fn value(key: impl Into<String>, value: impl ToString, why: impl Into<String>) -> Error {
+    Error::Value {
+        key: key.into(),
+        value: value.to_string(),
+        why: why.into(),
+    }
+}
+
+/// A size in bytes: a number, or a string with `KiB`, `MiB` or `GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Size(pub u64);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Size, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Number(u64),
+            Text(String),
+        }
+        match Either::deserialize(from)? {
+            Either::Number(bytes) => Ok(Size(bytes)),
+            Either::Text(text) => parse_size(&text).map(Size).ok_or_else(|| {
+                serde::de::Error::custom(format!(
+                    "{text:?} is not a size: write bytes as a number, or \"64 MiB\", \"512 KiB\", \"1 GiB\""
+                ))
+            }),
+        }
+    }
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit = match text[digits..].trim() {
+        "" | "B" => 1,
+        "KiB" | "K" => 1 << 10,
+        "MiB" | "M" => 1 << 20,
+        "GiB" | "G" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+/// One value for each store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Budgets {
+    pub link: Size,
+    pub group: Size,
+    pub icmp: Size,
+    pub names: Size,
+    pub routing: Size,
+    pub connections: Size,
+    pub bulk: Size,
+}
+
+impl Default for Budgets {
+    /// 64 MiB in all, bookkeeping included.
+    fn default() -> Budgets {
+        const MIB: u64 = 1 << 20;
+        Budgets {
+            link: Size(4 * MIB),
+            group: Size(4 * MIB),
+            icmp: Size(6 * MIB),
+            names: Size(8 * MIB),
+            routing: Size(2 * MIB),
+            connections: Size(8 * MIB),
+            bulk: Size(31 * MIB),
+        }
+    }
+}
+
+impl Budgets {
+    /// In the order of [`Store::ALL`], in bytes.
+    pub fn bytes(&self) -> [u64; 7] {
+        [
+            self.link.0,
+            self.group.0,
+            self.icmp.0,
+            self.names.0,
+            self.routing.0,
+            self.connections.0,
+            self.bulk.0,
+        ]
+    }
+}
+
+/// Most bytes of a packet that each store keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Snaps {
+    pub link: u32,
+    pub group: u32,
+    pub icmp: u32,
+    pub names: u32,
+    pub routing: u32,
+    pub connections: u32,
+    pub bulk: u32,
+}
+
+impl Default for Snaps {
+    /// Whole packets of 2 KiB where they say what happened; a TCP segment with SYN, FIN or RST says
+    /// it in its headers and options; 128 bytes of bulk hold the headers of any usual stack.
+    fn default() -> Snaps {
+        Snaps {
+            link: 2048,
+            group: 2048,
+            icmp: 2048,
+            names: 2048,
+            routing: 2048,
+            connections: 256,
+            bulk: 128,
+        }
+    }
+}
+
+impl Snaps {
+    /// In the order of [`Store::ALL`], in bytes.
+    pub fn bytes(&self) -> [u32; 7] {
+        [
+            self.link,
+            self.group,
+            self.icmp,
+            self.names,
+            self.routing,
+            self.connections,
+            self.bulk,
+        ]
+    }
+}
+
+/// `[recorder]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Recorder {
+    pub budget: Budgets,
+    pub snap: Snaps,
+    pub rule: Vec<Rule>,
+}
+
+/// `[rings]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Rings {
+    pub control: Size,
+    pub bulk: Size,
+}
+
+impl Default for Rings {
+    /// At 600,000 small packets a second (210 bytes each in the ring) the bulk ring holds what comes
+    /// in a quarter of a second: more than an engine needs to be started anew.
+    fn default() -> Rings {
+        Rings {
+            control: Size(8 << 20),
+            bulk: Size(32 << 20),
+        }
+    }
+}
+
+/// `[interfaces]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Interfaces {
+    pub record: Vec<String>,
+    pub exclude: Vec<String>,
+    pub promiscuous: Vec<String>,
+}
+
+/// A name with `*` for any run of characters.
+fn name_matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|tail| {
+            rest.is_empty()
+                || (0..=tail.len())
+                    .filter(|at| tail.is_char_boundary(*at))
+                    .any(|at| name_matches(rest, &tail[at..]))
+        }),
+    }
+}
+
+impl Interfaces {
+    /// Whether an interface is recorded, and why, in words for `netsonde interfaces`.
+    pub fn records(&self, name: &str) -> (bool, &'static str) {
+        if self
+            .exclude
+            .iter()
+            .any(|pattern| name_matches(pattern, name))
+        {
+            (false, "excluded by interfaces.exclude")
+        } else if self.record.is_empty() {
+            (true, "all interfaces are recorded")
+        } else if self
+            .record
+            .iter()
+            .any(|pattern| name_matches(pattern, name))
+        {
+            (true, "named by interfaces.record or --interface")
+        } else {
+            (false, "not named by interfaces.record or --interface")
+        }
+    }
+
+    /// Whether the configuration wants an interface promiscuous.
+    pub fn is_promiscuous(&self, name: &str) -> bool {
+        self.promiscuous
+            .iter()
+            .any(|pattern| name_matches(pattern, name))
+    }
+}
+
+/// `[listeners]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Listeners {
+    pub join: bool,
+}
+
+impl Default for Listeners {
+    fn default() -> Listeners {
+        Listeners { join: true }
+    }
+}
+
+/// `[control]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Control {
+    pub group: String,
+    pub clients: u32,
+    pub clients_per_uid: u32,
+}
+
+impl Default for Control {
+    fn default() -> Control {
+        Control {
+            group: "netsonde".into(),
+            clients: 256,
+            clients_per_uid: 16,
+        }
+    }
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Config {
+    pub recorder: Recorder,
+    pub rings: Rings,
+    pub interfaces: Interfaces,
+    pub listeners: Listeners,
+    pub control: Control,
+}
+
+impl Config {
+    /// Reads a configuration file's text. Unknown keys, wrong kinds and values out of range are
+    /// errors that name the place.
+    pub fn parse(text: &str) -> Result<Config, Error> {
+        let config: Config = toml::from_str(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        for (store, bytes) in Store::ALL.iter().zip(self.recorder.budget.bytes()) {
+            if !(BUDGET_MIN..=BUDGET_MAX).contains(&bytes) {
+                return Err(value(
+                    format!("recorder.budget.{}", store.name()),
+                    bytes,
+                    "must be from 256 KiB to 64 GiB",
+                ));
+            }
+        }
+        for (store, bytes) in Store::ALL.iter().zip(self.recorder.snap.bytes()) {
+            if !(64..=SNAP_MAX).contains(&bytes) {
+                return Err(value(
+                    format!("recorder.snap.{}", store.name()),
+                    bytes,
+                    format!("must be from 64 to {SNAP_MAX} bytes"),
+                ));
+            }
+        }
+        for rule in &self.recorder.rule {
+            if Store::from_name(&rule.store).is_none() {
+                let names = Store::ALL.map(Store::name).join(", ");
+                return Err(value(
+                    "recorder.rule.store",
+                    &rule.store,
+                    format!("must be one of {names}"),
+                ));
+            }
+            if let Some(kind) = rule.ethertypes.iter().find(|kind| **kind < 0x600) {
+                return Err(value(
+                    "recorder.rule.ethertypes",
+                    kind,
+                    "must be 0x0600 or more",
+                ));
+            }
+            let ports = rule.udp_ports.len() + rule.tcp_ports.len();
+            let others = rule.ip_protocols.len() + rule.ethertypes.len();
+            if ports + others > 64 {
+                // Each becomes an instruction of the kernel's filter, which every packet passes.
+                return Err(value(
+                    "recorder.rule",
+                    ports + others,
+                    "at most 64 entries in one rule",
+                ));
+            }
+        }
+        if self.recorder.rule.len() > 16 {
+            return Err(value(
+                "recorder.rule",
+                self.recorder.rule.len(),
+                "at most 16 rules",
+            ));
+        }
+        for (key, size) in [("control", self.rings.control), ("bulk", self.rings.bulk)] {
+            if !(1 << 20..=4u64 << 30).contains(&size.0) {
+                return Err(value(
+                    format!("rings.{key}"),
+                    size.0,
+                    "must be from 1 MiB to 4 GiB",
+                ));
+            }
+        }
+        if !(1..=10_000).contains(&self.control.clients) {
+            return Err(value(
+                "control.clients",
+                self.control.clients,
+                "must be from 1 to 10000",
+            ));
+        }
+        if !(1..=self.control.clients).contains(&self.control.clients_per_uid) {
+            return Err(value(
+                "control.clients_per_uid",
+                self.control.clients_per_uid,
+                "must be from 1 to control.clients",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_64_mib() {
+        let config = Config::parse("").unwrap();
+        assert!(crate::recorder::memory_needed(config.recorder.budget.bytes()) <= 64 << 20);
+    }
+
+    #[test]
+    fn errors_name_key_and_place() {
+        let unknown = Config::parse("[recorder.budget]\nblk = 1\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            unknown.contains("line 2") && unknown.contains("bulk"),
+            "{unknown}"
+        );
+        let small = Config::parse("[recorder.budget]\nbulk = \"1 KiB\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(small.contains("recorder.budget.bulk = 1024"), "{small}");
+        let unit = Config::parse("[rings]\nbulk = \"1 furlong\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(unit.contains("MiB"), "{unit}");
+        let store = Config::parse("[[recorder.rule]]\nstore = \"x\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(store.contains("connections"), "{store}");
+    }
+
+    #[test]
+    fn names_match_with_stars() {
+        for (pattern, name, matches) in [
+            ("eth0", "eth0", true),
+            ("eth0", "eth01", false),
+            ("eth*", "eth01", true),
+            ("*", "", true),
+            ("v*h*1", "veth21", true),
+            ("v*h*1", "veth2", false),
+        ] {
+            assert_eq!(name_matches(pattern, name), matches, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn the_default_file_is_the_default() {
+        assert_eq!(Config::parse(&default_file()).unwrap(), Config::default());
+        let all: String = default_file()
+            .lines()
+            .map(|line| {
+                line.strip_prefix("# ")
+                    .filter(|l| l.contains(" = "))
+                    .unwrap_or(line)
+            })
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert_eq!(Config::parse(&all).unwrap(), Config::default(), "{all}");
+    }
+}

@@ -278,7 +278,12 @@ mod tests {
 
     fn all(recorder: &Recorder<Box<[u8]>>) -> Vec<(Store, u64)> {
         let mut cursor = Cursor::new(recorder, &Store::ALL, From::Oldest, u64::MAX, false);
-        std::iter::from_fn(|| cursor.next(recorder, u64::MAX).map(|r| (r.store, r.time_ns))).collect()
+        std::iter::from_fn(|| {
+            cursor
+                .next(recorder, u64::MAX)
+                .map(|r| (r.store, r.time_ns))
+        })
+        .collect()
     }
 
     #[test]
@@ -298,15 +303,26 @@ mod tests {
         let (mut recorder, _) = open(memory());
         put(&mut recorder, Store::Link, 1, b"before");
         for number in 0..50_000u64 {
-            put(&mut recorder, Store::Bulk, 100 + number, &number.to_be_bytes());
+            put(
+                &mut recorder,
+                Store::Bulk,
+                100 + number,
+                &number.to_be_bytes(),
+            );
         }
         let state = recorder.state(Store::Bulk);
-        let kept: Vec<_> = all(&recorder).into_iter().filter(|(s, _)| *s == Store::Bulk).collect();
+        let kept: Vec<_> = all(&recorder)
+            .into_iter()
+            .filter(|(s, _)| *s == Store::Bulk)
+            .collect();
         assert_eq!(state.recorded, 50_000);
         assert_eq!(state.evicted + kept.len() as u64, 50_000);
         assert!(state.evicted > 0 && !kept.is_empty());
         let expected: Vec<u64> = (100 + state.evicted..50_100).collect();
-        assert_eq!(kept.iter().map(|(_, time)| *time).collect::<Vec<_>>(), expected);
+        assert_eq!(
+            kept.iter().map(|(_, time)| *time).collect::<Vec<_>>(),
+            expected
+        );
         assert_eq!(state.oldest_ns, Some(100 + state.evicted));
         assert_eq!(state.newest_ns, Some(50_099));
         assert!(state.used_bytes <= state.capacity_bytes);
@@ -334,7 +350,11 @@ mod tests {
             let (recorder, opened) = open(memory);
             assert_eq!(opened, Opened::Resumed);
             let state = recorder.state(Store::Bulk);
-            assert_eq!(state.recorded, recorder.ring(1).processed, "the marks are one");
+            assert_eq!(
+                state.recorded,
+                recorder.ring(1).processed,
+                "the marks are one"
+            );
             let times: Vec<u64> = all(&recorder).iter().map(|(_, time)| *time).collect();
             assert_eq!(times, (state.evicted..state.recorded).collect::<Vec<_>>());
         }
@@ -378,7 +398,10 @@ mod tests {
         assert_eq!(read + cursor.missed() + 1 + rest, 40_000);
         put(&mut recorder, Store::Bulk, 40_000, &[1; 60]);
         assert_eq!(cursor.next(&recorder, 39_999).map(|r| r.time_ns), None);
-        assert_eq!(cursor.next(&recorder, 40_000).map(|r| r.time_ns), Some(40_000));
+        assert_eq!(
+            cursor.next(&recorder, 40_000).map(|r| r.time_ns),
+            Some(40_000)
+        );
     }
 
     #[test]

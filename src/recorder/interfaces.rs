@@ -156,12 +156,17 @@ impl Interfaces {
 
     /// All slots that were ever used, by number.
     pub fn iter(&self) -> impl Iterator<Item = (u16, &InterfaceSlot)> {
-        self.slots.iter().enumerate().map(|(at, slot)| (at as u16, slot))
+        self.slots
+            .iter()
+            .enumerate()
+            .map(|(at, slot)| (at as u16, slot))
     }
 
     /// The slot, if it still is of that generation.
     pub fn get(&self, slot: u16, generation: u16) -> Option<&InterfaceSlot> {
-        self.slots.get(usize::from(slot)).filter(|found| found.generation == generation)
+        self.slots
+            .get(usize::from(slot))
+            .filter(|found| found.generation == generation)
     }
 
     /// The slot to count in.
@@ -300,7 +305,12 @@ impl Interfaces {
     /// When the last interface of that name went, if none of that name is there.
     fn gone_of_name(&self, name: &str) -> Option<(u64, u16)> {
         let of_name = |slot: &&InterfaceSlot| slot.name() == name;
-        if self.slots.iter().filter(of_name).any(|slot| slot.state() != State::Gone) {
+        if self
+            .slots
+            .iter()
+            .filter(of_name)
+            .any(|slot| slot.state() != State::Gone)
+        {
             return None;
         }
         self.iter()
@@ -372,7 +382,11 @@ mod tests {
         assert_ne!(first, second);
         assert_eq!(all.of_packet(2, 1, 350), Some(second));
         all.link_is(&link(2, "x9", true), 400);
-        assert_eq!(all.of_packet(2, 1, 150), Some(first), "late packet of the first");
+        assert_eq!(
+            all.of_packet(2, 1, 150),
+            Some(first),
+            "late packet of the first"
+        );
     }
 
     #[test]
@@ -381,7 +395,10 @@ mod tests {
         all.link_is(&link(2, "e0", true), 100);
         assert_eq!(all.link_is(&link(2, "e0", false), 200), None);
         let outage = all.link_is(&link(2, "e0", true), 300).unwrap();
-        assert_eq!((outage.gone, outage.from_ns, outage.to_ns), (false, 200, 300));
+        assert_eq!(
+            (outage.gone, outage.from_ns, outage.to_ns),
+            (false, 200, 300)
+        );
     }
 
     #[test]

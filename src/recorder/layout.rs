@@ -229,7 +229,8 @@ const fn pages(bytes: u64) -> u64 {
 impl Layout {
     /// Lays out stores of these budgets (each within [`BUDGET_MIN`] and [`BUDGET_MAX`]).
     pub fn new(budgets: [u64; 7]) -> Layout {
-        let ledger = pages((size_of::<Ledger>() + INTERFACE_SLOTS * size_of::<InterfaceSlot>()) as u64);
+        let ledger =
+            pages((size_of::<Ledger>() + INTERFACE_SLOTS * size_of::<InterfaceSlot>()) as u64);
         let mut at = PAGE;
         let ledgers = [at as usize, (at + ledger) as usize];
         at += 2 * ledger;

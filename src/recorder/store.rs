@@ -9,8 +9,8 @@ use bytemuck::{Pod, Zeroable, bytes_of, pod_read_unaligned};
 use super::class::Store;
 use super::interfaces::{InterfaceSlot, Interfaces, Outage};
 use super::layout::{
-    GAP_SLOTS, Gap, GapKind, Header, INTERFACE_SLOTS, Layout, Ledger, MAGIC, RECORD_HEADER, Region,
-    RecordHeader, RingMark, SEGMENT_HEADER, SegmentHeader, StoreMark, VERSION,
+    GAP_SLOTS, Gap, GapKind, Header, INTERFACE_SLOTS, Layout, Ledger, MAGIC, RECORD_HEADER,
+    RecordHeader, Region, RingMark, SEGMENT_HEADER, SegmentHeader, StoreMark, VERSION,
 };
 use crate::wire::{Checksum, Direction, LinkType};
 
@@ -92,7 +92,10 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     /// When `memory` is too small.
     pub fn open(memory: M, budgets: [u64; 7], snaps: [u32; 7], now_ns: u64) -> (Self, Opened) {
         let layout = Layout::new(budgets);
-        assert!(memory.len() >= layout.total, "recorder memory is too small for its budgets");
+        assert!(
+            memory.len() >= layout.total,
+            "recorder memory is too small for its budgets"
+        );
         let header: Header = read(&memory, 0);
         let wanted = Header {
             magic: MAGIC,
@@ -141,7 +144,10 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         });
         self.commits = 0;
         self.interfaces = Interfaces::new(vec![]);
-        let header = Header { commits: 0, ..wanted };
+        let header = Header {
+            commits: 0,
+            ..wanted
+        };
         self.write_ledger(0);
         compiler_fence(Ordering::SeqCst);
         self.memory[..size_of::<Header>()].copy_from_slice(bytes_of(&header));
@@ -152,11 +158,15 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         let at = self.layout.ledgers[(self.commits & 1) as usize];
         let ledger: Ledger = read(&self.memory, at);
         let sane = ledger.interfaces_used <= INTERFACE_SLOTS as u64
-            && ledger.stores.iter().zip(&self.layout.regions).all(|(mark, region)| {
-                mark.tail <= mark.head
-                    && mark.head - mark.tail < region.segments
-                    && (mark.head_used as usize) <= region.segment
-            });
+            && ledger
+                .stores
+                .iter()
+                .zip(&self.layout.regions)
+                .all(|(mark, region)| {
+                    mark.tail <= mark.head
+                        && mark.head - mark.tail < region.segments
+                        && (mark.head_used as usize) <= region.segment
+                });
         if !sane {
             return false;
         }
@@ -370,7 +380,14 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     }
 
     /// Declares a gap. `ring` is 0 or 1 where one ring is meant.
-    pub fn declare(&mut self, kind: GapKind, ring: Option<u8>, from_ns: u64, to_ns: u64, count: u64) {
+    pub fn declare(
+        &mut self,
+        kind: GapKind,
+        ring: Option<u8>,
+        from_ns: u64,
+        to_ns: u64,
+        count: u64,
+    ) {
         self.write_gap(Gap {
             kind: kind as u8,
             ring: ring.unwrap_or(0),
@@ -449,7 +466,13 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         let first = written.saturating_sub(GAP_SLOTS as u64);
         (first..written)
             .map(|number| read::<Gap>(&self.memory, self.gap_at(number)))
-            .chain(self.ledger.open_drops.iter().filter(|gap| gap.count > 0).copied())
+            .chain(
+                self.ledger
+                    .open_drops
+                    .iter()
+                    .filter(|gap| gap.count > 0)
+                    .copied(),
+            )
             .filter(|gap| gap.to_ns >= since_ns)
             .collect()
     }
@@ -457,7 +480,12 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     /// Gaps ever declared, and of those that had to make room: how many and the sum of their counts.
     pub fn gap_totals(&self) -> (u64, u64, u64) {
         let written = self.ledger.gaps_written;
-        let open = self.ledger.open_drops.iter().filter(|gap| gap.count > 0).count() as u64;
+        let open = self
+            .ledger
+            .open_drops
+            .iter()
+            .filter(|gap| gap.count > 0)
+            .count() as u64;
         (
             written + open,
             written.saturating_sub(GAP_SLOTS as u64),
@@ -488,5 +516,7 @@ fn slot_at(ledger: usize, slot: usize) -> usize {
 fn read<T: Pod>(memory: &[u8], at: usize) -> T {
     // Everything read lies within the layout; if a mark were ever wrong, zeros are read, not others'
     // memory, and nothing panics.
-    memory.get(at..at + size_of::<T>()).map_or_else(T::zeroed, pod_read_unaligned)
+    memory
+        .get(at..at + size_of::<T>())
+        .map_or_else(T::zeroed, pod_read_unaligned)
 }

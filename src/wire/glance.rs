@@ -240,7 +240,9 @@ mod tests {
     }
 
     fn udp4(source: u16, destination: u16) -> Vec<u8> {
-        let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        let mut packet = vec![
+            0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+        ];
         packet.extend_from_slice(&source.to_be_bytes());
         packet.extend_from_slice(&destination.to_be_bytes());
         packet.extend_from_slice(&[0, 8, 0, 0]);
@@ -276,7 +278,10 @@ mod tests {
         let mut packet = udp4(7, 5000);
         packet[7] = 1;
         let seen = glance(LinkType::RawIp, &packet);
-        assert_eq!((seen.ip_protocol, seen.transport, seen.destination_port), (17, 0, 0));
+        assert_eq!(
+            (seen.ip_protocol, seen.transport, seen.destination_port),
+            (17, 0, 0)
+        );
     }
 
     #[test]
