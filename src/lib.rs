@@ -16,6 +16,8 @@
 //! keeps that, and keeps `unsafe` in the few files that are named there.
 
 pub mod config;
+#[cfg(feature = "daemon")]
+mod mapping;
 pub mod protocol;
 pub mod recorder;
 pub mod wire;

@@ -17,6 +17,10 @@ pub const SOCKET: &str = "/run/netsonde/control.sock";
 /// Where state is kept.
 pub const STATE: &str = "/var/lib/netsonde";
 
+/// Most entries of all rules together. Each becomes up to eight instructions of the kernel's filter,
+/// which every packet passes and which holds 4,096.
+pub const RULE_ENTRIES: usize = 256;
+
 /// A configuration that can't be used, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -347,23 +351,19 @@ impl Config {
                     "must be 0x0600 or more",
                 ));
             }
-            let ports = rule.udp_ports.len() + rule.tcp_ports.len();
-            let others = rule.ip_protocols.len() + rule.ethertypes.len();
-            if ports + others > 64 {
-                // Each becomes an instruction of the kernel's filter, which every packet passes.
-                return Err(value(
-                    "recorder.rule",
-                    ports + others,
-                    "at most 64 entries in one rule",
-                ));
-            }
         }
-        if self.recorder.rule.len() > 16 {
-            return Err(value(
-                "recorder.rule",
-                self.recorder.rule.len(),
-                "at most 16 rules",
-            ));
+        let entries: usize = (self.recorder.rule.iter())
+            .map(|rule| {
+                rule.udp_ports.len()
+                    + rule.tcp_ports.len()
+                    + rule.ip_protocols.len()
+                    + rule.ethertypes.len()
+            })
+            .sum();
+        if entries > RULE_ENTRIES {
+            let why =
+                format!("at most {RULE_ENTRIES} ports, protocols and EtherTypes in all rules");
+            return Err(value("recorder.rule", entries, why));
         }
         for (key, size) in [("control", self.rings.control), ("bulk", self.rings.bulk)] {
             if !(1 << 20..=4u64 << 30).contains(&size.0) {

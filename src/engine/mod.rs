@@ -1,3 +1,259 @@
-//! SHELL. The engine.
+//! SHELL. The engine: reads the rings through their mapping, records, listens, and answers clients.
+//! It holds no capability and no packet socket. One thread: what it does is cut into turns of a few
+//! milliseconds, so that packets and clients never wait long for each other.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `ring` | walking a TPACKET_V3 ring |
+//! | `intake` | from the rings into the recorder |
+//! | `links` | netlink: links and addresses |
+//! | `listen` | raw sockets: what the IP layer lets through |
+//! | `world` | all of that together, and what changes it |
+//! | `control` | the Varlink server |
+//! | `service` | what it answers |
+//! | `export` | packets out of the recorder, as pcapng |
+//! | `memberships` | group memberships from the kernel |
+//! | `ready` | waiting for descriptors |
 
 pub mod control;
+mod export;
+mod intake;
+mod links;
+mod listen;
+mod memberships;
+mod ready;
+mod ring;
+mod service;
+mod world;
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{LocalSet, yield_now};
+
+use crate::config::Config;
+use crate::keeper::handover::{Ask, HANDED, Handed, Heard, Hello, ask, hear, take_over};
+use crate::keeper::now_ns;
+use crate::mapping::{Mapping, OwnMemory};
+use crate::recorder::{Classifier, Opened, Recorder};
+use intake::Intake;
+use links::Links;
+use listen::Listener;
+use world::World;
+
+/// The engine's state, shared by the tasks of its one thread. Borrowed for a moment at a time, never
+/// over an `await`.
+pub(crate) type Shared = Rc<RefCell<World>>;
+
+/// How often what has no event of its own is looked after.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Runs as an engine, started by a keeper with its channel as standard input. Returns the exit
+/// status.
+pub fn run() -> u8 {
+    match start() {
+        Ok(()) => 0,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "netsonded: engine: {error}");
+            2
+        }
+    }
+}
+
+fn start() -> io::Result<()> {
+    // Without its keeper an engine is of no use: nobody counts, nobody wakes it.
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    nix::sys::prctl::set_dumpable(false)?;
+    // The keeper waits for signals with a descriptor and has them blocked; that is inherited.
+    nix::sys::signal::SigSet::all().thread_unblock()?;
+    let channel = io::stdin().as_fd().try_clone_to_owned()?;
+    let (hello, mut handed) = take_over(&channel).map_err(|error| {
+        io::Error::other(format!(
+            "nothing was handed over (only netsonded itself starts an engine): {error}"
+        ))
+    })?;
+    let config = read_config(&hello, &mut handed)?;
+    let control = std::os::unix::net::UnixListener::from(take(&mut handed, Handed::ControlSocket)?);
+    let wake = take(&mut handed, Handed::Wake)?;
+    let listeners = take_listeners(&mut handed);
+    let intake = take_intake(&hello, &mut handed, &config)?;
+    // From here on no packet socket is open in this process: only the mappings are left.
+    drop(handed);
+    let links = Links::open()?;
+    let world = World::new(intake, links, config, hello, channel);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let local = LocalSet::new();
+    local.block_on(
+        &runtime,
+        serve(Rc::new(RefCell::new(world)), wake, listeners, control),
+    )
+}
+
+fn take(handed: &mut [Option<OwnedFd>; HANDED], which: Handed) -> io::Result<OwnedFd> {
+    handed[which as usize]
+        .take()
+        .ok_or_else(|| io::Error::other(format!("the keeper handed over no {which:?}")))
+}
+
+fn read_config(hello: &Hello, handed: &mut [Option<OwnedFd>; HANDED]) -> io::Result<Config> {
+    let settings = take(handed, Handed::Config)?;
+    let mut text = vec![0; hello.config_bytes as usize];
+    let length = nix::sys::uio::pread(&settings, &mut text, 0)?;
+    serde_json::from_slice(&text[..length]).map_err(io::Error::other)
+}
+
+fn take_listeners(handed: &mut [Option<OwnedFd>; HANDED]) -> Vec<Listener> {
+    let [icmp, icmp6, igmp] = listen::PROTOCOLS;
+    [
+        (Handed::ListenIcmp, icmp),
+        (Handed::ListenIcmp6, icmp6),
+        (Handed::ListenIgmp, igmp),
+    ]
+    .into_iter()
+    .filter_map(|(which, protocol)| Some(Listener::new(handed[which as usize].take()?, protocol)))
+    .collect()
+}
+
+fn take_intake(
+    hello: &Hello,
+    handed: &mut [Option<OwnedFd>; HANDED],
+    config: &Config,
+) -> io::Result<Intake> {
+    let memory = take(handed, Handed::Recorder)?;
+    let memory = OwnMemory::new(Mapping::new(&memory, hello.recorder_bytes as usize)?);
+    let (budgets, snaps) = (config.recorder.budget.bytes(), config.recorder.snap.bytes());
+    let (mut recorder, opened) = Recorder::open(memory, budgets, snaps, now_ns());
+    let stalled = recorder.count_start();
+    tracing::info!(
+        ?opened,
+        starts = recorder.engine_starts(),
+        "recorder taken over"
+    );
+    if opened == Opened::Resumed {
+        let now = now_ns();
+        recorder.declare(crate::recorder::GapKind::EngineRestart, None, now, now, 0);
+    }
+    let counters = take(handed, Handed::Counters)?;
+    let counters = Mapping::new(&counters, crate::keeper::handover::COUNTERS_BYTES)?;
+    let mut rings = Vec::with_capacity(2);
+    for (at, which) in [Handed::ControlRing, Handed::BulkRing]
+        .into_iter()
+        .enumerate()
+    {
+        let socket = take(handed, which)?;
+        let (block_bytes, blocks) = (hello.block_bytes[at], hello.blocks[at]);
+        let mapping = Mapping::new(&socket, block_bytes as usize * blocks as usize)?;
+        rings.push(ring::Ring::new(
+            mapping,
+            block_bytes,
+            blocks,
+            recorder.ring(at),
+        ));
+    }
+    let rings = rings
+        .try_into()
+        .map_err(|_| io::Error::other("there are two rings"))?;
+    let classifier = Classifier::new(&config.recorder.rule);
+    let mut intake = Intake::new(recorder, rings, counters, classifier);
+    intake.quarantine(stalled, now_ns());
+    Ok(intake)
+}
+
+async fn serve(
+    world: Shared,
+    wake: OwnedFd,
+    listeners: Vec<Listener>,
+    control: std::os::unix::net::UnixListener,
+) -> io::Result<()> {
+    world.borrow_mut().take_links();
+    // What waited while there was no engine comes first.
+    while world.borrow_mut().turn() {}
+    tokio::task::spawn_local(report(read_rings(world.clone(), wake)));
+    tokio::task::spawn_local(report(read_links(world.clone())));
+    for listener in listeners {
+        tokio::task::spawn_local(report(read_listener(world.clone(), listener)));
+    }
+    tokio::task::spawn_local(keep_house(world.clone()));
+    let server = service::start(world.clone(), control)?;
+    ask(world.borrow().channel(), Ask::Ready, 0)?;
+    let channel = ready::readable(world.borrow().channel().try_clone_to_owned()?)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let ended = async {
+        loop {
+            let mut ready = channel.readable().await?;
+            if hear(channel.get_ref()) == Heard::Closed {
+                return io::Result::Ok(());
+            }
+            ready.clear_ready();
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = ended => {}
+        result = server => result?,
+    }
+    world.borrow_mut().end();
+    Ok(())
+}
+
+/// A task that serves the whole engine must not end quietly.
+async fn report(task: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "the engine cannot go on");
+        // The keeper starts the next one, which takes everything over as it is.
+        std::process::exit(1);
+    }
+}
+
+async fn read_rings(world: Shared, wake: OwnedFd) -> io::Result<()> {
+    let wake = ready::readable(wake)?;
+    loop {
+        let mut ready = wake.readable().await?;
+        let mut count = [0u8; 8];
+        match nix::unistd::read(wake.get_ref(), &mut count) {
+            Ok(_) => {}
+            Err(nix::errno::Errno::EAGAIN) => ready.clear_ready(),
+            Err(error) => return Err(error.into()),
+        }
+        while world.borrow_mut().turn() {
+            yield_now().await;
+        }
+    }
+}
+
+async fn read_links(world: Shared) -> io::Result<()> {
+    let socket = ready::readable(world.borrow().links_descriptor()?)?;
+    loop {
+        let mut ready = socket.readable().await?;
+        world.borrow_mut().read_links()?;
+        ready.clear_ready();
+    }
+}
+
+async fn read_listener(world: Shared, mut listener: Listener) -> io::Result<()> {
+    let socket = ready::readable(listener.descriptor()?)?;
+    loop {
+        let mut ready = socket.readable().await?;
+        let more = world.borrow_mut().listen(&mut listener)?;
+        if more {
+            yield_now().await;
+        } else {
+            ready.clear_ready();
+        }
+    }
+}
+
+async fn keep_house(world: Shared) {
+    let mut tick = tokio::time::interval(HOUSEKEEPING);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        world.borrow_mut().keep_house();
+    }
+}

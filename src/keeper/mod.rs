@@ -1,1 +1,255 @@
-//! PRIVILEGED. The keeper.
+//! PRIVILEGED. The keeper: opens what needs privilege, gives the privilege up for good, and keeps
+//! what it opened alive over the death of any engine. It parses nothing that comes from the wire or
+//! from a client. To be read in one sitting:
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `args` | the command line |
+//! | `sockets` | rings, listeners, control socket |
+//! | `filter` | which packet goes to which ring |
+//! | `privilege` | giving up, and proving it |
+//! | `handover` | all that keeper and engine say to each other |
+//! | `groups` | memberships and promiscuous mode |
+//! | `supervise` | starting engines, counting, ending |
+//! | `sys` | socket options |
+
+pub mod args;
+pub mod filter;
+pub mod groups;
+pub mod handover;
+mod privilege;
+mod sockets;
+mod supervise;
+mod sys;
+
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use socket2::Domain;
+
+use crate::config::Config;
+use crate::mapping::{Mapping, sealed_memory};
+use crate::recorder::memory_needed;
+use args::Args;
+use filter::Ring;
+use sockets::{Lock, PacketRing};
+
+/// Everything that outlives an engine.
+pub(crate) struct Kept {
+    config: Config,
+    rings: [PacketRing; 2],
+    listeners: [Option<OwnedFd>; 3],
+    control: std::os::unix::net::UnixListener,
+    recorder: OwnedFd,
+    recorder_bytes: usize,
+    counters_memory: OwnedFd,
+    counters: Mapping,
+    settings: OwnedFd,
+    settings_bytes: usize,
+    wake: nix::sys::eventfd::EventFd,
+    started_ns: u64,
+    _lock: Lock,
+}
+
+/// Nanoseconds since 1970.
+pub(crate) fn now_ns() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// Runs netsonded as the keeper. Returns the exit status: 0 after an orderly end, 2 when it could
+/// not start.
+pub fn run(args: &Args) -> u8 {
+    let config = match read_config(args) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    if args.check {
+        return check(args, &config);
+    }
+    let kept = match open(args, config) {
+        Ok(kept) => kept,
+        Err(error) => return refuse(&error),
+    };
+    if let Err(error) = privilege::give_up() {
+        return refuse(&error.to_string());
+    }
+    let status = match supervise::run(kept) {
+        Ok(()) => 0,
+        Err(error) => refuse(&format!("the keeper cannot go on: {error}")),
+    };
+    // Taken away only now, so that nobody is refused while the service is there.
+    let _ = std::fs::remove_file(&args.socket);
+    status
+}
+
+fn refuse(why: &str) -> u8 {
+    let _ = writeln!(std::io::stderr(), "netsonded: {why}");
+    2
+}
+
+fn read_config(args: &Args) -> Result<Config, String> {
+    let path = args
+        .config
+        .clone()
+        .unwrap_or_else(|| crate::config::PATH.into());
+    let mut config = match std::fs::read_to_string(&path) {
+        Ok(text) => Config::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && args.config.is_none() => {
+            Config::default()
+        }
+        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+    };
+    config
+        .interfaces
+        .record
+        .extend(args.interfaces.iter().cloned());
+    Ok(config)
+}
+
+/// The group that may use the control socket: the configured one, if there is one and this is root.
+fn control_group(config: &Config) -> Option<nix::unistd::Gid> {
+    if config.control.group.is_empty() || !nix::unistd::geteuid().is_root() {
+        return None;
+    }
+    let group = nix::unistd::Group::from_name(&config.control.group)
+        .ok()
+        .flatten()?;
+    Some(group.gid)
+}
+
+fn open(args: &Args, config: Config) -> Result<Kept, String> {
+    let text = |error: sockets::Error| error.to_string();
+    // Kernels before 5.11 lack it; then the engine inherits what the starter left open.
+    let _ = sys::close_all_on_exec();
+    raise_descriptor_limit();
+    let (control, lock) =
+        sockets::open_control(&args.socket, control_group(&config)).map_err(text)?;
+    let rings = open_rings(&config).map_err(text)?;
+    let listeners = open_listeners().map_err(text)?;
+    let memory = |error: std::io::Error| format!("cannot set up shared memory: {error}");
+    let recorder_bytes = memory_needed(config.recorder.budget.bytes());
+    let recorder = sealed_memory("netsonde recorder", recorder_bytes).map_err(memory)?;
+    let counters_memory =
+        sealed_memory("netsonde counters", handover::COUNTERS_BYTES).map_err(memory)?;
+    let counters = Mapping::new(&counters_memory, handover::COUNTERS_BYTES).map_err(memory)?;
+    let written = serde_json::to_vec(&config).map_err(|error| error.to_string())?;
+    let settings = sealed_memory("netsonde settings", written.len()).map_err(memory)?;
+    nix::sys::uio::pwrite(&settings, &written, 0).map_err(|error| memory(error.into()))?;
+    let flags =
+        nix::sys::eventfd::EfdFlags::EFD_CLOEXEC | nix::sys::eventfd::EfdFlags::EFD_NONBLOCK;
+    let wake = nix::sys::eventfd::EventFd::from_flags(flags)
+        .map_err(|error| format!("eventfd: {error}"))?;
+    Ok(Kept {
+        rings,
+        listeners,
+        control,
+        recorder,
+        recorder_bytes,
+        counters_memory,
+        counters,
+        settings,
+        settings_bytes: written.len(),
+        wake,
+        started_ns: now_ns(),
+        config,
+        _lock: lock,
+    })
+}
+
+fn open_rings(config: &Config) -> Result<[PacketRing; 2], sockets::Error> {
+    Ok([
+        sockets::open_ring(Ring::Control, config.rings.control.0, config)?,
+        sockets::open_ring(Ring::Bulk, config.rings.bulk.0, config)?,
+    ])
+}
+
+fn open_listeners() -> Result<[Option<OwnedFd>; 3], sockets::Error> {
+    Ok([
+        sockets::open_listener("the ICMP listener", Domain::IPV4, libc::IPPROTO_ICMP)?,
+        sockets::open_listener("the IGMP listener", Domain::IPV4, libc::IPPROTO_IGMP)?,
+        sockets::open_listener("the ICMPv6 listener", Domain::IPV6, libc::IPPROTO_ICMPV6)?,
+    ])
+}
+
+/// Memberships cost two descriptors an interface, and hosts have hundreds of interfaces.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let wanted = hard.min(8192).max(soft);
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard);
+    }
+}
+
+/// `--check`: opens everything as a start would, says what it found, and closes it again.
+fn check(args: &Args, config: &Config) -> u8 {
+    let opened = open_rings(config).and_then(|rings| Ok((rings, open_listeners()?)));
+    let (rings, listeners) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    let mut out = std::io::stdout().lock();
+    let mut say = |line: String| {
+        let _ = writeln!(out, "{line}");
+    };
+    say(match &args.config {
+        Some(path) => format!("configuration  {}: valid", path.display()),
+        None => format!("configuration  {} or defaults: valid", crate::config::PATH),
+    });
+    say(format!("control socket {}", args.socket.display()));
+    for (name, ring) in ["control", "bulk"].iter().zip(&rings) {
+        say(format!(
+            "ring {name:9} {} bytes in {} blocks",
+            ring.bytes(),
+            ring.blocks
+        ));
+    }
+    for (name, listener) in ["ICMP", "IGMP", "ICMPv6"].iter().zip(&listeners) {
+        let state = if listener.is_some() {
+            "can be opened"
+        } else {
+            "not on this kernel"
+        };
+        say(format!("listener {name:6} {state}"));
+    }
+    say(format!(
+        "recorder       {} bytes",
+        memory_needed(config.recorder.budget.bytes())
+    ));
+    if config.interfaces.record.is_empty() {
+        say("interfaces     all".into());
+    } else {
+        say(format!(
+            "interfaces     {}",
+            config.interfaces.record.join(" ")
+        ));
+    }
+    0
+}
+
+impl Kept {
+    fn counter(&self, at: usize) -> &std::sync::atomic::AtomicU64 {
+        self.counters
+            .word64(at)
+            .expect("counters are aligned and within their page")
+    }
+
+    /// The descriptors that a new engine is handed.
+    fn descriptors(&self) -> [Option<std::os::fd::BorrowedFd<'_>>; handover::HANDED] {
+        let [icmp, igmp, icmp6] = &self.listeners;
+        [
+            Some(self.rings[0].socket.as_fd()),
+            Some(self.rings[1].socket.as_fd()),
+            Some(self.recorder.as_fd()),
+            Some(self.counters_memory.as_fd()),
+            Some(self.settings.as_fd()),
+            Some(self.wake.as_fd()),
+            Some(self.control.as_fd()),
+            icmp.as_ref().map(AsFd::as_fd),
+            igmp.as_ref().map(AsFd::as_fd),
+            icmp6.as_ref().map(AsFd::as_fd),
+        ]
+    }
+}

@@ -75,6 +75,8 @@ pub struct RingMark {
     pub declared_drops: u64,
     /// Packets given up, because engines kept dying at them.
     pub quarantined: u64,
+    /// When the drop count was last read and had not grown, nanoseconds since 1970.
+    pub clean_ns: u64,
 }
 
 #[repr(C)]
@@ -157,6 +159,10 @@ pub(super) struct Ledger {
     /// When this history began, nanoseconds since 1970.
     pub created_ns: u64,
     pub engine_starts: u64,
+    /// Packets taken in when the last engine started, and how many engines in a row died without
+    /// taking in one more.
+    pub processed_at_start: u64,
+    pub stalled_starts: u64,
     pub rings: [RingMark; 2],
     pub stores: [StoreMark; 7],
     /// Drops that still go on, one for each ring: `count` is 0 when there are none.
@@ -215,7 +221,6 @@ impl Region {
 /// Budgets of the stores in bytes, and what follows from them.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
-    pub budgets: [u64; 7],
     pub ledgers: [usize; 2],
     pub gaps: usize,
     pub regions: [Region; 7],
@@ -249,7 +254,6 @@ impl Layout {
             }
         });
         Layout {
-            budgets,
             ledgers,
             gaps,
             regions,

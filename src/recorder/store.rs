@@ -373,9 +373,25 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         self.ledger.created_ns
     }
 
-    /// Counts one more engine that works on this history; returns how many there were.
+    /// Counts one more engine that works on this history. Returns how many engines in a row have
+    /// died before it without taking in one packet: there may be one that kills them.
     pub fn count_start(&mut self) -> u64 {
-        self.ledger.engine_starts += 1;
+        let processed = self.ledger.rings.iter().map(|ring| ring.processed).sum();
+        let ledger = &mut self.ledger;
+        if ledger.engine_starts > 0 && ledger.processed_at_start == processed {
+            ledger.stalled_starts += 1;
+        } else {
+            ledger.stalled_starts = 0;
+        }
+        ledger.processed_at_start = processed;
+        ledger.engine_starts += 1;
+        let stalled = ledger.stalled_starts;
+        self.commit();
+        stalled
+    }
+
+    /// Engines that have worked on this history.
+    pub fn engine_starts(&self) -> u64 {
         self.ledger.engine_starts
     }
 
@@ -416,33 +432,32 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         });
     }
 
-    /// Takes in that the drop count of a ring now is `total`, where it was last read without news at
-    /// `from_ns` and is read now, at `to_ns`. Drops in a row make one gap.
-    pub fn ring_drops(&mut self, ring: usize, total: u64, from_ns: u64, to_ns: u64) {
-        let more = total.saturating_sub(self.ledger.rings[ring].declared_drops);
-        let open = self.ledger.open_drops[ring];
-        if open.count > 0 && (more == 0 || from_ns > open.to_ns + DROPS_JOIN_NS) {
-            if to_ns.saturating_sub(open.to_ns) < DROPS_JOIN_NS {
-                return;
-            }
-            self.ledger.open_drops[ring] = Gap::zeroed();
-            self.write_gap(open);
-        }
+    /// Takes in that the drop count of a ring was `total` when it was read at `read_at_ns`; now it is
+    /// `now_ns`. Drops in a row make one gap, which begins when the count was last seen at rest.
+    pub fn ring_drops(&mut self, ring: usize, total: u64, read_at_ns: u64, now_ns: u64) {
+        let mark = &mut self.ledger.rings[ring];
+        let more = total.saturating_sub(mark.declared_drops);
+        let clean_ns = mark.clean_ns;
+        let open = &mut self.ledger.open_drops[ring];
         if more == 0 {
+            mark.clean_ns = read_at_ns.max(clean_ns);
+            if open.count > 0 && now_ns.saturating_sub(open.to_ns) > DROPS_JOIN_NS {
+                let closed = std::mem::take(open);
+                self.write_gap(closed);
+            }
             return;
         }
-        self.ledger.rings[ring].declared_drops = total;
-        let open = &mut self.ledger.open_drops[ring];
+        mark.declared_drops = total;
         if open.count == 0 {
             *open = Gap {
                 kind: GapKind::RingDrop as u8,
                 ring: ring as u8,
                 slot: u16::MAX,
-                from_ns,
+                from_ns: if clean_ns == 0 { now_ns } else { clean_ns },
                 ..Gap::zeroed()
             };
         }
-        open.to_ns = to_ns;
+        open.to_ns = now_ns;
         open.count += more;
     }
 

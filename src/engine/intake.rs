@@ -1,0 +1,245 @@
+//! SHELL. From the rings into the recorder: the path that every packet takes.
+
+use std::sync::atomic::Ordering;
+
+use super::ring::{Packet, Ring};
+use crate::keeper::handover::{Counter, counter_at};
+use crate::mapping::{Mapping, OwnMemory};
+use crate::recorder::{Classifier, GapKind, Meta, Recorder, Store};
+use crate::wire::glance::{glance, ip_protocol};
+
+/// Blocks that are taken in before clients get their turn again: at most some milliseconds.
+const BLOCKS_A_TURN: usize = 8;
+/// Engines that died one after another without progress before what waits is given up.
+const STALLED_TO_QUARANTINE: u64 = 3;
+
+/// The rings, the recorder, and the counters that the keeper keeps.
+pub struct Intake {
+    /// The recorder, also for queries.
+    pub recorder: Recorder<OwnMemory>,
+    rings: [Ring; 2],
+    counters: Mapping,
+    classifier: Classifier,
+    /// Packets of interfaces that found no slot.
+    pub slotless: u64,
+    /// An interface that netlink has not told of has shown up in a packet.
+    pub unknown_interface: bool,
+}
+
+/// Counts of a ring: the keeper's sums.
+#[derive(Clone, Copy, Debug)]
+pub struct RingSums {
+    /// Packets that passed the filter, drops included.
+    pub packets: u64,
+    /// Packets without room.
+    pub drops: u64,
+    /// Times the ring was full.
+    pub freezes: u64,
+}
+
+impl Intake {
+    /// Puts the parts together.
+    pub fn new(
+        recorder: Recorder<OwnMemory>,
+        rings: [Ring; 2],
+        counters: Mapping,
+        classifier: Classifier,
+    ) -> Intake {
+        Intake {
+            recorder,
+            rings,
+            counters,
+            classifier,
+            slotless: 0,
+            unknown_interface: false,
+        }
+    }
+
+    fn counter(&self, at: usize) -> u64 {
+        self.counters
+            .word64(at)
+            .map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    /// One of the keeper's other counters.
+    pub fn keeper_counter(&self, at: usize) -> u64 {
+        self.counter(at)
+    }
+
+    /// Bytes of a ring.
+    pub fn ring_capacity(&self, ring: usize) -> usize {
+        self.rings[ring].capacity()
+    }
+
+    /// The keeper's sums for a ring.
+    pub fn ring_sums(&self, ring: usize) -> RingSums {
+        RingSums {
+            packets: self.counter(counter_at(ring, Counter::Packets)),
+            drops: self.counter(counter_at(ring, Counter::Drops)),
+            freezes: self.counter(counter_at(ring, Counter::Freezes)),
+        }
+    }
+
+    /// Gives up the packets at which engines keep dying: what is left of the next block of each
+    /// ring. Declared, and counted.
+    pub fn quarantine(&mut self, stalled: u64, now_ns: u64) {
+        if stalled < STALLED_TO_QUARANTINE {
+            return;
+        }
+        for at in 0..self.rings.len() {
+            let Some(block) = self.rings[at].block() else {
+                continue;
+            };
+            let (index, sequence, packets) =
+                (block.index, block.sequence, u64::from(block.packets));
+            let mark = self.recorder.ring_mut(at);
+            let done = if mark.sequence == sequence {
+                mark.consumed
+            } else {
+                0
+            };
+            mark.block = index as u64;
+            mark.sequence = sequence;
+            mark.consumed = packets;
+            let lost = packets.saturating_sub(done);
+            mark.processed += lost;
+            mark.quarantined += lost;
+            let kind = GapKind::Quarantined;
+            self.recorder
+                .declare(kind, Some(at as u8), now_ns, now_ns, lost);
+            self.recorder.commit();
+            self.rings[at].release();
+        }
+    }
+
+    /// Takes in what the rings hold, the control ring first, for one turn. `true`: more is waiting.
+    pub fn turn(&mut self, now_ns: u64) -> bool {
+        let mut blocks = 0;
+        for at in 0..self.rings.len() {
+            while blocks < BLOCKS_A_TURN && self.take_block(at, now_ns) {
+                blocks += 1;
+            }
+        }
+        let mut news = false;
+        for at in 0..self.rings.len() {
+            let read_at_ns = self.counter(counter_at(at, Counter::ReadAt));
+            let drops = self.counter(counter_at(at, Counter::Drops));
+            news |= drops != self.recorder.ring(at).declared_drops;
+            self.recorder.ring_drops(at, drops, read_at_ns, now_ns);
+        }
+        if news {
+            self.recorder.commit();
+        }
+        blocks >= BLOCKS_A_TURN
+    }
+
+    fn take_block(&mut self, at: usize, now_ns: u64) -> bool {
+        let ring = &self.rings[at];
+        let Some(block) = ring.block() else {
+            return false;
+        };
+        let packets = block.packets;
+        let mark = self.recorder.ring_mut(at);
+        if mark.sequence != block.sequence {
+            mark.sequence = block.sequence;
+            mark.consumed = 0;
+        }
+        mark.block = block.index as u64;
+        let done = mark.consumed as usize;
+        for packet in block.walk.skip(done) {
+            let unknown = take_packet(&mut self.recorder, &self.classifier, &packet);
+            match unknown {
+                Taken::Known => {}
+                Taken::New => self.unknown_interface = true,
+                Taken::NoSlot => self.slotless += 1,
+            }
+            // Last, so that a commit in the middle of a block never counts a packet that is not in.
+            let mark = self.recorder.ring_mut(at);
+            mark.consumed += 1;
+            mark.processed += 1;
+        }
+        let mark = self.recorder.ring_mut(at);
+        let unread = u64::from(packets).saturating_sub(mark.consumed);
+        if unread > 0 {
+            // The kernel's offsets made no sense: what is behind them is lost, but not silently.
+            mark.consumed += unread;
+            mark.processed += unread;
+            mark.quarantined += unread;
+            self.recorder
+                .declare(GapKind::Quarantined, Some(at as u8), now_ns, now_ns, unread);
+        }
+        self.recorder.commit();
+        self.rings[at].release();
+        true
+    }
+}
+
+enum Taken {
+    Known,
+    New,
+    NoSlot,
+}
+
+#[inline]
+fn take_packet(
+    recorder: &mut Recorder<OwnMemory>,
+    classifier: &Classifier,
+    packet: &Packet<'_>,
+) -> Taken {
+    let interfaces = recorder.interfaces_mut();
+    let Some(slot) = interfaces.of_packet(packet.ifindex, packet.hardware, packet.time_ns) else {
+        return Taken::NoSlot;
+    };
+    let Some(interface) = interfaces.slot_mut(slot) else {
+        return Taken::NoSlot;
+    };
+    let taken = if interface.name[0] == 0 {
+        Taken::New
+    } else {
+        Taken::Known
+    };
+    let tag_bytes = if packet.tag.is_some() { 4 } else { 0 };
+    let original_length = packet.original_length + tag_bytes;
+    if interface.recorded == 0 {
+        interface.skipped += 1;
+        return taken;
+    }
+    let link = crate::wire::LinkType::from_u8(interface.link);
+    let generation = interface.generation;
+    let seen = glance(link, packet.bytes);
+    let store = classifier.store(&seen);
+    let meta = Meta {
+        time_ns: packet.time_ns,
+        original_length,
+        interface: (slot, generation),
+        link,
+        direction: packet.direction,
+        checksum: packet.checksum,
+        tag: packet.tag,
+    };
+    recorder.append(store, &meta, packet.bytes);
+    if let Some(interface) = recorder.interfaces_mut().slot_mut(slot) {
+        if packet.direction == crate::wire::Direction::Outbound {
+            interface.packets_out += 1;
+            interface.bytes_out += u64::from(original_length);
+        } else {
+            interface.packets_in += 1;
+            interface.bytes_in += u64::from(original_length);
+            if store != Store::Bulk && packet.direction != crate::wire::Direction::ToOther {
+                count_listened(&mut interface.wire, seen.ip_protocol);
+            }
+        }
+    }
+    taken
+}
+
+/// Counts an ICMP, ICMPv6 or IGMP packet.
+#[inline]
+pub fn count_listened(counts: &mut [u64; 3], protocol: u8) {
+    match protocol {
+        ip_protocol::ICMP => counts[0] += 1,
+        ip_protocol::ICMPV6 => counts[1] += 1,
+        ip_protocol::IGMP => counts[2] += 1,
+        _ => {}
+    }
+}

@@ -1,0 +1,24 @@
+//! SHELL. Waiting for a descriptor. One of the files that may use `unsafe`.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd names one open descriptor for as long as it lives, and lives in the AsyncFd.
+    let watched = unsafe { AsyncFd::register_with_interest(descriptor, interest) };
+    watched.map_err(|error| error.into_parts().1)
+}
+
+/// Waits for a descriptor to be readable.
+pub fn readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    watch(descriptor, Interest::READABLE)
+}
+
+/// Waits for a descriptor to be writable.
+pub fn writable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    watch(descriptor, Interest::WRITABLE)
+}

@@ -1,0 +1,221 @@
+//! SHELL. Everything that the engine knows, and what changes it: packets, news of links, packets
+//! that were heard, time.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::intake::{Intake, count_listened};
+use super::links::{Known, Links, News};
+use super::listen::{Heard, Listener};
+use crate::config::Config;
+use crate::keeper::handover::{Ask, Hello, ask};
+use crate::keeper::now_ns;
+use crate::recorder::interfaces::{Link, State};
+
+/// What the engine knows.
+pub struct World {
+    pub(super) intake: Intake,
+    pub(super) links: Links,
+    pub(super) config: Config,
+    pub(super) hello: Hello,
+    channel: OwnedFd,
+    taking_over: bool,
+    pub(super) started_ns: u64,
+    pub(super) started: Instant,
+    /// Rung after every turn that took packets in.
+    pub(super) packets: Rc<Notify>,
+    /// Packets that listeners had no room for.
+    pub(super) listener_overflows: [u64; 3],
+    /// Requests to the keeper that could not be sent.
+    pub(super) unasked: u64,
+    /// Readers of packets that were cut off because they did not read.
+    pub(super) readers_cut: u64,
+}
+
+impl World {
+    /// Puts the parts together.
+    pub fn new(
+        intake: Intake,
+        links: Links,
+        config: Config,
+        hello: Hello,
+        channel: OwnedFd,
+    ) -> World {
+        World {
+            intake,
+            links,
+            config,
+            hello,
+            channel,
+            taking_over: false,
+            started_ns: now_ns(),
+            started: Instant::now(),
+            packets: Rc::new(Notify::new()),
+            listener_overflows: [0; 3],
+            unasked: 0,
+            readers_cut: 0,
+        }
+    }
+
+    /// The channel to the keeper.
+    pub fn channel(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+
+    /// A descriptor to wait for news of links with.
+    pub fn links_descriptor(&self) -> io::Result<OwnedFd> {
+        self.links.descriptor()
+    }
+
+    /// Takes packets in for one turn. `true`: more is waiting.
+    pub fn turn(&mut self) -> bool {
+        let more = self.intake.turn(now_ns());
+        if std::mem::take(&mut self.intake.unknown_interface) {
+            // Its news is on the way or already here; what fails will be tried again by netlink.
+            let _ = self.read_links();
+        }
+        self.packets.notify_waiters();
+        more
+    }
+
+    /// At the start: brings the record's interfaces in line with those that are there.
+    pub fn take_links(&mut self) {
+        let there: Vec<u32> = self.links.iter().map(|link| link.ifindex).collect();
+        let gone: Vec<News> = (self
+            .intake
+            .recorder
+            .interfaces()
+            .present_indices()
+            .into_iter())
+        .filter(|index| !there.contains(index))
+        .map(News::Gone)
+        .collect();
+        self.apply(gone);
+        // The keeper knows which memberships it holds, and wants to be told which are still wanted.
+        self.taking_over = true;
+        self.apply(there.into_iter().map(News::Link).collect());
+        self.taking_over = false;
+    }
+
+    /// Reads news of links.
+    pub fn read_links(&mut self) -> io::Result<()> {
+        let news = self.links.read_news()?;
+        self.apply(news);
+        Ok(())
+    }
+
+    fn apply(&mut self, news: Vec<News>) {
+        if news.is_empty() {
+            return;
+        }
+        let now = now_ns();
+        for item in news {
+            match item {
+                News::Link(index) => {
+                    if let Some(known) = self.links.get(index).cloned() {
+                        self.link_is(&known, now);
+                    }
+                }
+                News::Gone(index) => {
+                    let interfaces = self.intake.recorder.interfaces_mut();
+                    if let Some(outage) = interfaces.link_gone(index, now) {
+                        self.intake.recorder.declare_outage(&outage);
+                    }
+                    self.ask(Ask::Leave, index);
+                }
+            }
+        }
+        self.intake.recorder.commit();
+    }
+
+    fn link_is(&mut self, known: &Known, now: u64) {
+        let (recorded, _) = self.config.interfaces.records(&known.name);
+        let link = Link {
+            ifindex: known.ifindex,
+            name: known.name.clone(),
+            hardware: known.hardware,
+            up: known.is_running(),
+            recorded,
+        };
+        let is_new = self
+            .intake
+            .recorder
+            .interfaces()
+            .present(known.ifindex)
+            .is_none();
+        if let Some(outage) = self.intake.recorder.interfaces_mut().link_is(&link, now) {
+            self.intake.recorder.declare_outage(&outage);
+        }
+        let first_time = is_new || self.taking_over;
+        if recorded && first_time && known.flags & libc::IFF_MULTICAST as u32 != 0 {
+            self.ask(Ask::Join, known.ifindex);
+        }
+        if first_time && self.config.interfaces.is_promiscuous(&known.name) {
+            self.ask(Ask::Promiscuous, known.ifindex);
+        }
+    }
+
+    fn ask(&mut self, what: Ask, argument: u32) {
+        if let Err(error) = ask(&self.channel, what, argument) {
+            self.unasked += 1;
+            tracing::warn!(?what, argument, %error, "cannot ask the keeper");
+        }
+    }
+
+    /// Reads a listener and counts what it heard beside what the wire carried. What this host sent
+    /// itself and heard by loopback of its own multicast is left out: the ring shows it as sent, not
+    /// as received.
+    pub fn listen(&mut self, listener: &mut Listener) -> io::Result<bool> {
+        let mut heard: Vec<Heard> = Vec::new();
+        let more = listener.read(|packet| heard.push(packet))?;
+        let at = listener.counter();
+        self.listener_overflows[at] = listener.overflows;
+        for packet in heard {
+            let loopback = self
+                .links
+                .get(packet.ifindex)
+                .is_some_and(|link| link.hardware == 772);
+            if !loopback && self.links.has_address(packet.ifindex, packet.source) {
+                continue;
+            }
+            let interfaces = self.intake.recorder.interfaces_mut();
+            if let Some(slot) = interfaces.present(packet.ifindex)
+                && let Some(interface) = interfaces.slot_mut(slot)
+            {
+                count_listened(&mut interface.heard, packet.protocol);
+            }
+        }
+        Ok(more)
+    }
+
+    /// What has no event of its own.
+    pub fn keep_house(&mut self) {
+        // Closes a gap after which nothing has come, and commits what only was counted.
+        self.turn();
+        let nameless =
+            self.intake.recorder.interfaces().iter().any(|(_, slot)| {
+                slot.name[0] == 0 && matches!(slot.state(), State::Up | State::Down)
+            });
+        if nameless && let Ok(mut news) = self.links.resync() {
+            let there: Vec<u32> = self.links.iter().map(|link| link.ifindex).collect();
+            let present = self.intake.recorder.interfaces().present_indices();
+            news.extend(
+                present
+                    .into_iter()
+                    .filter(|index| !there.contains(index))
+                    .map(News::Gone),
+            );
+            self.apply(news);
+        }
+    }
+
+    /// The last act: everything that was taken in is made last.
+    pub fn end(&mut self) {
+        while self.turn() {}
+        self.intake.recorder.commit();
+    }
+}

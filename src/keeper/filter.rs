@@ -1,0 +1,321 @@
+//! PRIVILEGED, but pure: the two classic BPF programs that part packets between the rings. They are
+//! attached and locked before the sockets are bound, and never change.
+//!
+//! The network header is addressed through `SKF_NET_OFF` and the EtherType comes from
+//! `SKF_AD_PROTOCOL`, so that the programs hold on any link type and however the kernel has dealt
+//! with a VLAN tag. One tag that is still in the frame is looked behind (the inner one of two).
+
+use socket2::SockFilter;
+
+use crate::recorder::class::{
+    LINK_ETHERTYPES, NAMES_UDP_PORTS, ROUTING_IP_PROTOCOLS, ROUTING_UDP_PORTS, TCP_CONNECTION_FLAGS,
+};
+use crate::recorder::{Rule, Store};
+use crate::wire::glance::{ethertype, ip_protocol};
+
+/// Most bytes that the control ring takes of a packet.
+pub const CONTROL_SNAP: u32 = 2048;
+
+/// UDP ports that go to the control ring, since a host without a lease has nothing else to show:
+/// DHCP and DHCPv6.
+const CONTROL_UDP_PORTS: [u16; 4] = [67, 68, 546, 547];
+
+/// ARPHRD_LOOPBACK: here each packet passes twice, and the way in tells all.
+const LOOPBACK: u32 = 772;
+
+// linux/filter.h: where ancillary data and the network header are addressed from.
+const AD: u32 = (-0x1000i32) as u32;
+const AD_PROTOCOL: u32 = AD;
+const AD_PKTTYPE: u32 = AD + 4;
+const AD_HATYPE: u32 = AD + 28;
+const NET: u32 = (-0x10_0000i32) as u32;
+
+// linux/bpf_common.h.
+const LD_W_ABS: u16 = 0x20;
+const LD_H_ABS: u16 = 0x28;
+const LD_H_IND: u16 = 0x48;
+const LD_B_IND: u16 = 0x50;
+const LDX_IMM: u16 = 0x01;
+const AND_K: u16 = 0x54;
+const LSH_K: u16 = 0x64;
+const ADD_X: u16 = 0x0c;
+const TAX: u16 = 0x07;
+const JA: u16 = 0x05;
+const JEQ: u16 = 0x15;
+const JGE: u16 = 0x35;
+const JSET: u16 = 0x45;
+const RET: u16 = 0x06;
+
+/// Which ring a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ring {
+    /// What is rare and telling.
+    Control,
+    /// The rest.
+    Bulk,
+}
+
+/// Whole number of a place to jump to, fixed when it is placed.
+#[derive(Clone, Copy)]
+struct Label(usize);
+
+struct Assembler<'a> {
+    ring: Ring,
+    snaps: [u32; 7],
+    rules: &'a [Rule],
+    code: Vec<(u16, u8, u8, u32)>,
+    /// Jumps that wait for their label: index of the JA, label.
+    jumps: Vec<(usize, usize)>,
+    places: Vec<Option<usize>>,
+}
+
+impl Assembler<'_> {
+    fn emit(&mut self, code: u16, k: u32) {
+        self.code.push((code, 0, 0, k));
+    }
+
+    /// The next instruction is done only if the test holds.
+    fn only_if(&mut self, test: u16, k: u32) {
+        self.code.push((test, 0, 1, k));
+    }
+
+    fn label(&mut self) -> Label {
+        self.places.push(None);
+        Label(self.places.len() - 1)
+    }
+
+    fn jump(&mut self, to: Label) {
+        self.jumps.push((self.code.len(), to.0));
+        self.emit(JA, 0);
+    }
+
+    fn place(&mut self, label: Label) {
+        self.places[label.0] = Some(self.code.len());
+    }
+
+    /// The packet is the control ring's.
+    fn control(&mut self) {
+        let take = if self.ring == Ring::Control {
+            CONTROL_SNAP
+        } else {
+            0
+        };
+        self.emit(RET, take);
+    }
+
+    /// The packet is the bulk ring's, and goes into that store.
+    fn bulk(&mut self, store: Store) {
+        let take = if self.ring == Ring::Bulk {
+            self.snaps[store as usize]
+        } else {
+            0
+        };
+        self.emit(RET, take);
+    }
+
+    /// With a port in A: ports that decide.
+    fn udp_port(&mut self) {
+        for port in CONTROL_UDP_PORTS {
+            self.only_if(JEQ, port.into());
+            self.control();
+        }
+        for (port, store) in self.ports(|rule| &rule.udp_ports) {
+            self.only_if(JEQ, port.into());
+            self.bulk(store);
+        }
+        for port in NAMES_UDP_PORTS {
+            self.only_if(JEQ, port.into());
+            self.bulk(Store::Names);
+        }
+        for port in ROUTING_UDP_PORTS {
+            self.only_if(JEQ, port.into());
+            self.bulk(Store::Routing);
+        }
+    }
+
+    /// Later rules win, so they are asked first.
+    fn ports(&self, list: impl Fn(&Rule) -> &Vec<u16>) -> Vec<(u16, Store)> {
+        self.rules
+            .iter()
+            .rev()
+            .filter_map(|rule| Some((rule, Store::from_name(&rule.store)?)))
+            .flat_map(|(rule, store)| list(rule).iter().map(move |port| (*port, store)))
+            .collect()
+    }
+
+    /// X holds the offset of the transport header from the network header.
+    fn udp(&mut self) {
+        self.emit(LD_H_IND, NET + 2);
+        self.udp_port();
+        self.emit(LD_H_IND, NET);
+        self.udp_port();
+        self.bulk(Store::Bulk);
+    }
+
+    /// As `udp`.
+    fn tcp(&mut self) {
+        let own = self.ports(|rule| &rule.tcp_ports);
+        if !own.is_empty() {
+            for side in [2, 0] {
+                self.emit(LD_H_IND, NET + side);
+                for (port, store) in &own {
+                    self.only_if(JEQ, (*port).into());
+                    self.bulk(*store);
+                }
+            }
+        }
+        self.emit(LD_B_IND, NET + 13);
+        self.only_if(JSET, TCP_CONNECTION_FLAGS.into());
+        self.bulk(Store::Connections);
+        self.bulk(Store::Bulk);
+    }
+
+    /// With an IP protocol in A: those that decide by themselves.
+    fn protocols(&mut self, icmp: u8) {
+        for protocol in [icmp, ip_protocol::IGMP, ip_protocol::PIM] {
+            self.only_if(JEQ, protocol.into());
+            self.control();
+        }
+        for protocol in ROUTING_IP_PROTOCOLS {
+            self.only_if(JEQ, protocol.into());
+            self.control();
+        }
+        let rules = self.rules;
+        for rule in rules.iter().rev() {
+            if let Some(store) = Store::from_name(&rule.store) {
+                for protocol in &rule.ip_protocols {
+                    self.only_if(JEQ, (*protocol).into());
+                    self.bulk(store);
+                }
+            }
+        }
+    }
+
+    /// X holds the offset of the IPv4 header from the network header.
+    fn ipv4(&mut self) {
+        let (udp, tcp) = (self.label(), self.label());
+        self.emit(LD_B_IND, NET + 9);
+        self.protocols(ip_protocol::ICMP);
+        self.only_if(JEQ, ip_protocol::UDP.into());
+        self.jump(udp);
+        self.only_if(JEQ, ip_protocol::TCP.into());
+        self.jump(tcp);
+        self.bulk(Store::Bulk);
+        for (label, is_udp) in [(udp, true), (tcp, false)] {
+            self.place(label);
+            // A later fragment has no ports.
+            self.emit(LD_H_IND, NET + 6);
+            self.only_if(JSET, 0x1fff);
+            self.bulk(Store::Bulk);
+            self.emit(LD_B_IND, NET);
+            self.emit(AND_K, 0x0f);
+            self.emit(LSH_K, 2);
+            self.emit(ADD_X, 0);
+            self.emit(TAX, 0);
+            if is_udp { self.udp() } else { self.tcp() }
+        }
+    }
+
+    /// X holds the offset of the IPv6 header from the network header.
+    fn ipv6(&mut self) {
+        let (udp, tcp) = (self.label(), self.label());
+        self.emit(LD_B_IND, NET + 6);
+        // MLD stands behind a hop-by-hop header, a long ICMPv6 packet behind a fragment header.
+        for extension in [ip_protocol::HOP_BY_HOP, ip_protocol::FRAGMENT] {
+            let other = self.label();
+            self.code.push((JEQ, 1, 0, extension.into()));
+            self.jump(other);
+            self.emit(LD_B_IND, NET + 40);
+            self.protocols(ip_protocol::ICMPV6);
+            self.bulk(Store::Bulk);
+            self.place(other);
+        }
+        self.protocols(ip_protocol::ICMPV6);
+        self.only_if(JEQ, ip_protocol::UDP.into());
+        self.jump(udp);
+        self.only_if(JEQ, ip_protocol::TCP.into());
+        self.jump(tcp);
+        self.bulk(Store::Bulk);
+        for (label, is_udp) in [(udp, true), (tcp, false)] {
+            self.place(label);
+            // A = 40 + X; X = A.
+            self.emit(0x00, 40);
+            self.emit(ADD_X, 0);
+            self.emit(TAX, 0);
+            if is_udp { self.udp() } else { self.tcp() }
+        }
+    }
+
+    fn program(mut self) -> Vec<SockFilter> {
+        let (ip4, ip6, not_loopback, untagged) =
+            (self.label(), self.label(), self.label(), self.label());
+        self.emit(LD_W_ABS, AD_PKTTYPE);
+        self.code.push((JEQ, 1, 0, libc::PACKET_OUTGOING.into()));
+        self.jump(not_loopback);
+        self.emit(LD_W_ABS, AD_HATYPE);
+        self.only_if(JEQ, LOOPBACK);
+        self.emit(RET, 0);
+        self.place(not_loopback);
+        self.emit(LDX_IMM, 0);
+        self.emit(LD_W_ABS, AD_PROTOCOL);
+        self.only_if(JEQ, ethertype::IPV4.into());
+        self.jump(ip4);
+        self.only_if(JEQ, ethertype::IPV6.into());
+        self.jump(ip6);
+        // jt 2: to the tagged case; else on to the second test.
+        self.code.push((JEQ, 2, 0, ethertype::VLAN.into()));
+        self.code.push((JEQ, 1, 0, ethertype::QINQ.into()));
+        self.jump(untagged);
+        self.emit(LDX_IMM, 4);
+        self.emit(LD_H_ABS, NET + 2);
+        self.only_if(JEQ, ethertype::IPV4.into());
+        self.jump(ip4);
+        self.only_if(JEQ, ethertype::IPV6.into());
+        self.jump(ip6);
+        self.place(untagged);
+        let rules = self.rules;
+        for rule in rules.iter().rev() {
+            if let Some(store) = Store::from_name(&rule.store) {
+                for kind in &rule.ethertypes {
+                    self.only_if(JEQ, (*kind).into());
+                    self.bulk(store);
+                }
+            }
+        }
+        for kind in LINK_ETHERTYPES {
+            self.only_if(JEQ, kind.into());
+            self.control();
+        }
+        // Below 0x0600 stand 802.3 lengths, and the kernel's own numbers for LLC frames.
+        self.code.push((JGE, 0, 1, ethertype::FIRST.into()));
+        self.bulk(Store::Bulk);
+        self.control();
+        self.place(ip4);
+        self.ipv4();
+        self.place(ip6);
+        self.ipv6();
+        for (at, label) in std::mem::take(&mut self.jumps) {
+            let target = self.places[label].expect("every label is placed by this function");
+            self.code[at].3 = (target - at - 1) as u32;
+        }
+        self.code
+            .into_iter()
+            .map(|(code, jt, jf, k)| SockFilter::new(code, jt, jf, k))
+            .collect()
+    }
+}
+
+/// The program of a ring. `snaps` are the most bytes that each store keeps, in the order of
+/// [`Store::ALL`]. Fewer than 4,096 instructions, which is the kernel's limit, since the
+/// configuration allows at most [`crate::config::RULE_ENTRIES`] in all rules together.
+pub fn program(ring: Ring, snaps: [u32; 7], rules: &[Rule]) -> Vec<SockFilter> {
+    Assembler {
+        ring,
+        snaps,
+        rules,
+        code: vec![],
+        jumps: vec![],
+        places: vec![],
+    }
+    .program()
+}

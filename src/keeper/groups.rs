@@ -1,0 +1,118 @@
+//! PRIVILEGED. Holding memberships of the groups that every host and every router is to hear, and
+//! promiscuous mode, on interfaces that the engine names by index.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::os::fd::AsFd;
+
+use socket2::{Domain, InterfaceIndexOrAddress, Socket, Type};
+
+use super::sys::set_option;
+
+/// All hosts and all routers of a link (RFC 1112, RFC 2236).
+pub const GROUPS_4: [Ipv4Addr; 2] = [Ipv4Addr::new(224, 0, 0, 1), Ipv4Addr::new(224, 0, 0, 2)];
+/// All nodes and all routers of a link (RFC 4291, section 2.7.1).
+pub const GROUPS_6: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1),
+    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2),
+];
+
+/// Interfaces with memberships at a time: each costs two descriptors.
+const MOST_INTERFACES: usize = 2048;
+
+struct Joined {
+    /// Held for what closing them would leave.
+    _sockets: Vec<Socket>,
+    /// Has the engine that runs now asked for it?
+    asked: bool,
+}
+
+/// The memberships that are held, one pair of sockets for an interface: closing leaves.
+#[derive(Default)]
+pub struct Groups {
+    joined: HashMap<u32, Joined>,
+    /// Groups that could not be joined: the limit, no descriptors, or the kernel's refusal.
+    pub failures: u64,
+}
+
+impl Groups {
+    /// Joins all groups on an interface; one that has no IPv6, say, costs nothing but that family.
+    pub fn join(&mut self, ifindex: u32) {
+        if let Some(joined) = self.joined.get_mut(&ifindex) {
+            joined.asked = true;
+            return;
+        }
+        if self.joined.len() >= MOST_INTERFACES {
+            self.failures += 1;
+            return;
+        }
+        let mut sockets = Vec::with_capacity(2);
+        for joined in [join_ipv4(ifindex), join_ipv6(ifindex)] {
+            match joined {
+                Ok(socket) => sockets.push(socket),
+                Err(error) => {
+                    tracing::debug!(ifindex, %error, "cannot join the listeners' groups");
+                    self.failures += 1;
+                }
+            }
+        }
+        let joined = Joined {
+            _sockets: sockets,
+            asked: true,
+        };
+        self.joined.insert(ifindex, joined);
+    }
+
+    /// A new engine will ask for what it wants. Until then all memberships stay, so that its coming
+    /// is not seen on the wire.
+    pub fn ask_anew(&mut self) {
+        for joined in self.joined.values_mut() {
+            joined.asked = false;
+        }
+    }
+
+    /// The new engine has asked for all it wants: what was of interfaces that went meanwhile goes.
+    pub fn forget_unasked(&mut self) {
+        self.joined.retain(|_, joined| joined.asked);
+    }
+
+    /// Leaves them.
+    pub fn leave(&mut self, ifindex: u32) {
+        self.joined.remove(&ifindex);
+    }
+}
+
+fn join_ipv4(ifindex: u32) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    for group in &GROUPS_4 {
+        socket.join_multicast_v4_n(group, &InterfaceIndexOrAddress::Index(ifindex))?;
+    }
+    Ok(socket)
+}
+
+fn join_ipv6(ifindex: u32) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, None)?;
+    for group in &GROUPS_6 {
+        socket.join_multicast_v6(group, ifindex)?;
+    }
+    Ok(socket)
+}
+
+/// Sets an interface promiscuous for as long as the packet socket lives (PACKET_ADD_MEMBERSHIP; the
+/// kernel asks for no capability). Asking twice changes nothing.
+pub fn promiscuous(packet_socket: impl AsFd, ifindex: u32) -> io::Result<()> {
+    let request = libc::packet_mreq {
+        mr_ifindex: ifindex as i32,
+        mr_type: libc::PACKET_MR_PROMISC as u16,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    set_option(
+        packet_socket,
+        libc::SOL_PACKET,
+        libc::PACKET_ADD_MEMBERSHIP,
+        &request,
+    )
+}

@@ -1,0 +1,102 @@
+//! PRIVILEGED. Socket options that no crate wraps. One of the files that may use `unsafe`.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Sets a socket option whose value is the plain C type `T`.
+pub fn set_option<T: Copy>(socket: impl AsFd, level: i32, name: i32, value: &T) -> io::Result<()> {
+    // SAFETY: the pointer and the length describe `value`, which the kernel only reads.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Counts of a packet socket since they were last read (PACKET_STATISTICS clears them).
+/// `packets` includes `drops`.
+#[derive(Clone, Copy, Debug)]
+pub struct RingCounts {
+    /// Packets that passed the filter.
+    pub packets: u32,
+    /// Packets for which the ring had no room.
+    pub drops: u32,
+    /// How often the ring was full.
+    pub freezes: u32,
+}
+
+/// Reads and clears the counts of a TPACKET_V3 socket.
+pub fn ring_counts(socket: impl AsFd) -> io::Result<RingCounts> {
+    let mut counts = MaybeUninit::<libc::tpacket_stats_v3>::zeroed();
+    let mut length = size_of::<libc::tpacket_stats_v3>() as libc::socklen_t;
+    // SAFETY: the pointer and the length describe `counts`, which the kernel fills.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            counts.as_mut_ptr().cast(),
+            &mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: plain integers, zeroed before and filled by the kernel.
+    let counts = unsafe { counts.assume_init() };
+    Ok(RingCounts {
+        packets: counts.tp_packets,
+        drops: counts.tp_drops,
+        freezes: counts.tp_freeze_q_cnt,
+    })
+}
+
+/// Binds a packet socket to all interfaces and all protocols: from here on packets come in.
+pub fn bind_packet_to_all(socket: impl AsFd) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+        sll_ifindex: 0,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: the pointer and the length describe `address`, which the kernel only reads.
+    let result = unsafe {
+        libc::bind(
+            socket.as_fd().as_raw_fd(),
+            std::ptr::from_ref(&address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Makes every descriptor from 3 on close itself when another program is executed: what a starter
+/// left open by mistake is not for the engine.
+pub fn close_all_on_exec() -> io::Result<()> {
+    // SAFETY: only sets a flag of descriptors.
+    let result =
+        unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
