@@ -1,1 +1,505 @@
-//! SHELL.
+//! SHELL. Reads packets of a pcap or pcapng file, or of a live pipe that carries one: each packet as
+//! soon as its block is there.
+
+use std::io::Read;
+
+use pcap_parser::traits::PcapReaderIterator;
+use pcap_parser::{Block, PcapBlockOwned, PcapError, PcapNGOption, create_reader};
+
+use crate::wire::{Checksum, Direction, Frame, LinkType};
+
+/// First size of the buffer, in bytes.
+const BUFFER: usize = 1 << 20;
+/// Largest block that is read: hundreds of times the largest packet.
+const BLOCK_MAX: usize = 16 << 20;
+
+/// Why no more can be read.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Neither pcap nor pcapng.
+    #[error("this is neither a pcap nor a pcapng file")]
+    NotACapture,
+    /// It ends within a block.
+    #[error("it ends in the middle of a block, {0} bytes in: the file was cut off")]
+    CutOff(u64),
+    /// A block that is not what its header says, or larger than any packet.
+    #[error("the block {0} bytes in is damaged, or larger than 16 MiB")]
+    Damaged(u64),
+    /// The operating system could not read it.
+    #[error("reading failed {0} bytes in")]
+    Read(u64),
+}
+
+/// One packet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilePacket {
+    /// Nanoseconds since 1970; `None` in blocks that have no time.
+    pub time_ns: Option<i128>,
+    /// What the bytes begin with.
+    pub link: LinkType,
+    /// Its LINKTYPE_ number.
+    pub link_number: u32,
+    /// Name of the interface, where the file has it.
+    pub interface: Option<String>,
+    /// Which way it went, where the file has it.
+    pub direction: Direction,
+    /// Length on the wire.
+    pub original_length: u32,
+    /// Captured bytes.
+    pub bytes: Vec<u8>,
+    /// Comments on it.
+    pub comments: Vec<String>,
+    /// Packets that are missing before it.
+    pub dropped: u64,
+}
+
+impl FilePacket {
+    /// The frame, to decode.
+    pub fn frame(&self) -> Frame<'_> {
+        Frame {
+            link: self.link,
+            bytes: &self.bytes,
+            original_length: self.original_length,
+            checksum: Checksum::Unknown,
+        }
+    }
+}
+
+/// What comes out of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// A packet.
+    Packet(FilePacket),
+    /// A comment on the section or on an interface's statistics.
+    Note(String),
+}
+
+struct Interface {
+    link_number: u32,
+    name: Option<String>,
+    /// Time stamp units in a second.
+    resolution: u64,
+    offset_s: i64,
+}
+
+/// A file being read.
+pub struct CaptureFile<'a> {
+    reader: Box<dyn PcapReaderIterator + Send + 'a>,
+    interfaces: Vec<Interface>,
+    /// Units in a second of a pcap file.
+    legacy_resolution: u64,
+    legacy_link: u32,
+    big_endian: bool,
+    notes: Vec<String>,
+    consumed: u64,
+    capacity: usize,
+    ended: bool,
+}
+
+/// What the parser said, free of what it borrows.
+enum Step {
+    Got(usize, Option<Box<FilePacket>>),
+    End,
+    More,
+    Failed(Error),
+}
+
+impl<'a> CaptureFile<'a> {
+    /// Begins to read. Waits for the first bytes.
+    pub fn new(source: impl Read + Send + 'a) -> Result<CaptureFile<'a>, Error> {
+        let reader = create_reader(
+            BUFFER,
+            Gathered {
+                source,
+                started: false,
+            },
+        )
+        .map_err(|error| match error {
+            PcapError::ReadError => Error::Read(0),
+            _ => Error::NotACapture,
+        })?;
+        Ok(CaptureFile {
+            reader,
+            interfaces: Vec::new(),
+            legacy_resolution: 1_000_000,
+            legacy_link: 1,
+            big_endian: false,
+            notes: Vec::new(),
+            consumed: 0,
+            capacity: BUFFER,
+            ended: false,
+        })
+    }
+
+    /// The next item; `None` at the end.
+    #[allow(clippy::should_implement_trait)] // It can fail, and then it is over.
+    pub fn next(&mut self) -> Result<Option<Item>, Error> {
+        loop {
+            if let Some(note) = self.notes.pop() {
+                return Ok(Some(Item::Note(note)));
+            }
+            let step = match self.reader.next() {
+                Ok((length, block)) => {
+                    let mut state = State {
+                        interfaces: &mut self.interfaces,
+                        legacy_resolution: &mut self.legacy_resolution,
+                        legacy_link: &mut self.legacy_link,
+                        big_endian: &mut self.big_endian,
+                        notes: &mut self.notes,
+                    };
+                    Step::Got(length, state.take(block).map(Box::new))
+                }
+                Err(PcapError::Eof | PcapError::UnexpectedEof) => Step::End,
+                Err(PcapError::Incomplete(_) | PcapError::BufferTooSmall) => Step::More,
+                Err(PcapError::ReadError) => Step::Failed(Error::Read(self.consumed)),
+                Err(PcapError::HeaderNotRecognized) => Step::Failed(Error::NotACapture),
+                Err(_) => Step::Failed(Error::Damaged(self.consumed)),
+            };
+            let (length, packet) = match step {
+                Step::Got(length, packet) => (length, packet),
+                Step::End => return self.at_end(),
+                Step::Failed(error) => return Err(error),
+                Step::More => {
+                    self.read_more()?;
+                    if self.ended {
+                        return self.at_end();
+                    }
+                    continue;
+                }
+            };
+            self.reader.consume(length);
+            self.consumed += length as u64;
+            if let Some(packet) = packet {
+                return Ok(Some(Item::Packet(*packet)));
+            }
+        }
+    }
+
+    fn read_more(&mut self) -> Result<(), Error> {
+        if self.reader.data().len() >= self.capacity && !self.grow() {
+            return Err(Error::Damaged(self.consumed));
+        }
+        let outcome = match self.reader.refill() {
+            Ok(()) => Ok(false),
+            Err(PcapError::Eof) => Ok(true),
+            Err(PcapError::BufferTooSmall) => Err(Error::Damaged(self.consumed)),
+            Err(_) => Err(Error::Read(self.consumed)),
+        };
+        self.ended = outcome? || self.reader.reader_exhausted();
+        Ok(())
+    }
+
+    fn grow(&mut self) -> bool {
+        if self.capacity >= BLOCK_MAX {
+            return false;
+        }
+        self.capacity *= 2;
+        self.reader.grow(self.capacity)
+    }
+
+    fn at_end(&self) -> Result<Option<Item>, Error> {
+        if self.reader.data().is_empty() {
+            Ok(None)
+        } else {
+            Err(Error::CutOff(self.consumed))
+        }
+    }
+}
+
+/// The parser decides by the first read what it has before it, so that one must bring enough.
+struct Gathered<R> {
+    source: R,
+    started: bool,
+}
+
+impl<R: Read> Read for Gathered<R> {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        if self.started {
+            return self.source.read(room);
+        }
+        self.started = true;
+        let mut got = 0;
+        let mut wanted = 24;
+        while got < wanted.min(room.len()) {
+            match self.source.read(&mut room[got..wanted.min(room.len())])? {
+                0 => break,
+                more => got += more,
+            }
+            if got >= 12 {
+                wanted = first_block(&room[..12]);
+            }
+        }
+        Ok(got)
+    }
+}
+
+/// Bytes of a pcapng file's first block, in its own byte order, or of a pcap file's header.
+fn first_block(head: &[u8]) -> usize {
+    match head {
+        [0x0a, 0x0d, 0x0d, 0x0a, a, b, c, d, magic, ..] => {
+            let length = [*a, *b, *c, *d];
+            let little = *magic == 0x4d;
+            (if little {
+                u32::from_le_bytes(length)
+            } else {
+                u32::from_be_bytes(length)
+            }) as usize
+        }
+        _ => 24,
+    }
+}
+
+struct State<'s> {
+    interfaces: &'s mut Vec<Interface>,
+    legacy_resolution: &'s mut u64,
+    legacy_link: &'s mut u32,
+    big_endian: &'s mut bool,
+    notes: &'s mut Vec<String>,
+}
+
+/// Interfaces of one section: more is no capture.
+const MOST_INTERFACES: usize = 65_536;
+
+impl State<'_> {
+    fn take(&mut self, block: PcapBlockOwned<'_>) -> Option<FilePacket> {
+        match block {
+            PcapBlockOwned::LegacyHeader(header) => {
+                let nano = matches!(header.magic_number, 0xa1b2_3c4d | 0x4d3c_b2a1);
+                *self.legacy_resolution = if nano { 1_000_000_000 } else { 1_000_000 };
+                // The upper bits say whether a frame check sequence is there.
+                *self.legacy_link = header.network.0 as u32 & 0x03ff_ffff;
+                None
+            }
+            PcapBlockOwned::Legacy(block) => {
+                let per_unit = 1_000_000_000 / i128::from(*self.legacy_resolution);
+                let time =
+                    i128::from(block.ts_sec) * 1_000_000_000 + i128::from(block.ts_usec) * per_unit;
+                Some(FilePacket {
+                    time_ns: Some(time),
+                    link: LinkType::from_linktype(*self.legacy_link),
+                    link_number: *self.legacy_link,
+                    interface: None,
+                    direction: Direction::Unknown,
+                    original_length: block.origlen,
+                    bytes: clipped(block.data, block.caplen).to_vec(),
+                    comments: Vec::new(),
+                    dropped: 0,
+                })
+            }
+            PcapBlockOwned::NG(block) => self.take_ng(block),
+        }
+    }
+
+    fn take_ng(&mut self, block: Block<'_>) -> Option<FilePacket> {
+        match block {
+            Block::SectionHeader(section) => {
+                self.interfaces.clear();
+                *self.big_endian = section.bom != 0x1a2b_3c4d;
+                self.note(&section.options);
+                None
+            }
+            Block::InterfaceDescription(description) => {
+                if self.interfaces.len() < MOST_INTERFACES {
+                    self.interfaces.push(Interface {
+                        link_number: description.linktype.0 as u32,
+                        name: option_text(&description.options, 2),
+                        resolution: description.ts_resolution().unwrap_or(1_000_000).max(1),
+                        offset_s: description.ts_offset(),
+                    });
+                }
+                None
+            }
+            Block::InterfaceStatistics(statistics) => {
+                self.note(&statistics.options);
+                None
+            }
+            Block::EnhancedPacket(packet) => {
+                let interface = self.interfaces.get(packet.if_id as usize)?;
+                let units = i128::from(packet.ts_high) << 32 | i128::from(packet.ts_low);
+                let time = units * 1_000_000_000 / i128::from(interface.resolution)
+                    + i128::from(interface.offset_s) * 1_000_000_000;
+                let number = |code: u16| {
+                    let option = packet.options.iter().find(|option| option.code.0 == code)?;
+                    Some(self.number(&option.value))
+                };
+                Some(FilePacket {
+                    time_ns: Some(time),
+                    link: LinkType::from_linktype(interface.link_number),
+                    link_number: interface.link_number,
+                    interface: interface.name.clone(),
+                    direction: direction(number(2).unwrap_or(0)),
+                    original_length: packet.origlen,
+                    bytes: clipped(packet.data, packet.caplen).to_vec(),
+                    comments: comments(&packet.options).collect(),
+                    dropped: number(4).unwrap_or(0),
+                })
+            }
+            Block::SimplePacket(packet) => {
+                let interface = self.interfaces.first()?;
+                Some(FilePacket {
+                    time_ns: None,
+                    link: LinkType::from_linktype(interface.link_number),
+                    link_number: interface.link_number,
+                    interface: interface.name.clone(),
+                    direction: Direction::Unknown,
+                    original_length: packet.origlen,
+                    bytes: clipped(packet.data, packet.origlen).to_vec(),
+                    comments: Vec::new(),
+                    dropped: 0,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// An option of four or eight bytes in the section's byte order.
+    fn number(&self, value: &[u8]) -> u64 {
+        let bytes = value.iter().take(if value.len() >= 8 { 8 } else { 4 });
+        let join = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+        if *self.big_endian {
+            bytes.fold(0, join)
+        } else {
+            bytes.rev().fold(0, join)
+        }
+    }
+
+    fn note(&mut self, options: &[PcapNGOption<'_>]) {
+        let notes: Vec<String> = comments(options).collect();
+        self.notes.extend(notes.into_iter().rev());
+    }
+}
+
+fn clipped(data: &[u8], length: u32) -> &[u8] {
+    data.get(..length as usize).unwrap_or(data)
+}
+
+fn option_value<'o>(option: &'o PcapNGOption<'_>) -> &'o [u8] {
+    option
+        .value
+        .get(..option.len.into())
+        .unwrap_or(&option.value)
+}
+
+fn option_text(options: &[PcapNGOption<'_>], code: u16) -> Option<String> {
+    let option = options.iter().find(|option| option.code.0 == code)?;
+    Some(crate::wire::cursor::text(option_value(option), 64))
+}
+
+fn comments<'o>(options: &'o [PcapNGOption<'_>]) -> impl Iterator<Item = String> + 'o {
+    options
+        .iter()
+        .filter(|option| option.code.0 == 1)
+        .map(|option| crate::wire::cursor::text(option_value(option), 4096))
+}
+
+/// epb_flags, the other way round than the writer.
+fn direction(flags: u64) -> Direction {
+    match (flags & 3, flags >> 2 & 7) {
+        (2, _) => Direction::Outbound,
+        (1, 2) => Direction::Multicast,
+        (1, 3) => Direction::Broadcast,
+        (1, 4) => Direction::ToOther,
+        (1, _) => Direction::ToUs,
+        _ => Direction::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::pcapng::{Statistics, Writer};
+
+    fn sample() -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.section("netsonde", "Linux", &["first".into(), "second".into()]);
+        let e0 = writer.interface(LinkType::Ethernet, 0, "e0", None);
+        writer.packet(
+            e0,
+            1_700_000_000_123_456_789,
+            b"abcde",
+            60,
+            Direction::Outbound,
+        );
+        let why = ["gone: 7".to_owned()];
+        writer.packet_with(e0, 5, b"xy", 2, Direction::Broadcast, Some(7), &why);
+        let comments = ["last".to_owned()];
+        writer.statistics(&Statistics {
+            comments: &comments,
+            ..Statistics::default()
+        });
+        writer.buffer
+    }
+
+    #[test]
+    fn reads_what_the_service_writes() {
+        let bytes = sample();
+        let mut file = CaptureFile::new(&bytes[..]).unwrap();
+        let mut notes = vec![];
+        let mut packets = vec![];
+        while let Some(item) = file.next().unwrap() {
+            match item {
+                Item::Note(note) => notes.push(note),
+                Item::Packet(packet) => packets.push(packet),
+            }
+        }
+        assert_eq!(notes, ["first", "second", "last"]);
+        assert_eq!(packets[0].time_ns, Some(1_700_000_000_123_456_789));
+        assert_eq!(packets[0].interface.as_deref(), Some("e0"));
+        assert_eq!(
+            (packets[0].direction, packets[0].original_length),
+            (Direction::Outbound, 60)
+        );
+        assert_eq!(packets[1].comments, ["gone: 7"]);
+        assert_eq!(
+            (packets[1].dropped, packets[1].direction),
+            (7, Direction::Broadcast)
+        );
+    }
+
+    /// A reader that gives a byte at a time, and then nothing more for ever.
+    struct Dribble<'a>(&'a [u8]);
+
+    impl Read for Dribble<'_> {
+        fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+            match (self.0.split_first(), room.first_mut()) {
+                (Some((byte, rest)), Some(place)) => {
+                    *place = *byte;
+                    self.0 = rest;
+                    Ok(1)
+                }
+                _ => Ok(0),
+            }
+        }
+    }
+
+    #[test]
+    fn every_cut_is_an_error_or_an_end() {
+        let bytes = sample();
+        for end in 0..bytes.len() {
+            let outcome = CaptureFile::new(Dribble(&bytes[..end])).and_then(|mut file| {
+                while file.next()?.is_some() {}
+                Ok(())
+            });
+            assert!(outcome.is_ok() || outcome.is_err());
+        }
+        let mut whole = CaptureFile::new(Dribble(&bytes)).unwrap();
+        let mut count = 0;
+        while whole.next().unwrap().is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 5);
+        let last = bytes.len() - 1;
+        let mut cut = CaptureFile::new(&bytes[..last]).unwrap();
+        let error = loop {
+            match cut.next() {
+                Ok(Some(_)) => {}
+                other => break other,
+            }
+        };
+        assert!(matches!(error, Err(Error::CutOff(_))), "{error:?}");
+        assert_eq!(
+            CaptureFile::new(&b"no capture at all, is it?"[..]).err(),
+            Some(Error::NotACapture)
+        );
+    }
+}

@@ -1,1 +1,281 @@
-//! SHELL.
+//! SHELL. The client's end of the control socket: blocking, one call at a time.
+
+use std::io::{self, IoSliceMut, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// Longest reply that is read, in bytes: thousands of interfaces fit.
+const REPLY_MAX: usize = 16 << 20;
+/// How long the service may take for a reply.
+const REPLY_WAIT: Duration = Duration::from_secs(30);
+/// How long to try again when the service has too many connections at the moment.
+const CROWDED_WAIT: Duration = Duration::from_secs(2);
+
+/// What went wrong, in words for the person who asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody listens there.
+    #[error(
+        "no netsonded answers at {path} ({error}): start it with `systemctl start netsonded`, name \
+         another socket with --socket, or use --standalone"
+    )]
+    NoService {
+        /// The socket.
+        path: PathBuf,
+        /// The kernel's word.
+        error: io::Error,
+    },
+    /// This user may not connect.
+    #[error("you may not use {path}: {hint}")]
+    Denied {
+        /// The socket.
+        path: PathBuf,
+        /// What to do.
+        hint: String,
+    },
+    /// The connection broke.
+    #[error("the connection to netsonded broke: {0}")]
+    Broken(#[from] io::Error),
+    /// The service answered with an error.
+    #[error("{}", in_words(.name, .parameters))]
+    Remote {
+        /// Varlink name of the error.
+        name: String,
+        /// Its parameters.
+        parameters: Value,
+    },
+    /// The answer was not what the interface promises.
+    #[error("netsonded answered something else than this client understands: {0}")]
+    Unexpected(String),
+}
+
+fn in_words(name: &str, parameters: &Value) -> String {
+    let field = |key: &str| match &parameters[key] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match name {
+        "org.varlink.service.MethodNotFound" => format!(
+            "this netsonded does not know {}: it is older than this client, update it",
+            field("method")
+        ),
+        "org.varlink.service.InvalidParameter" => format!("not valid: {}", field("parameter")),
+        "io.netsonde.Capture.NoSuchInterface" => format!(
+            "netsonded has never seen an interface {}: `netsonde interfaces` lists them",
+            field("interface")
+        ),
+        "io.netsonde.Capture.BadFilter" => format!(
+            "netsonded refused the filter at instruction {} ({}): {}",
+            field("instruction"),
+            field("link_type"),
+            field("reason")
+        ),
+        "io.netsonde.Service.TooManyConnections" => format!(
+            "netsonded has too many connections (limit of {}: {}): try again, or close some",
+            if field("scope") == "uid" {
+                "one user"
+            } else {
+                "all users"
+            },
+            field("limit")
+        ),
+        "io.netsonde.Service.BadRequest" => {
+            format!("netsonded did not accept the request: {}", field("reason"))
+        }
+        "io.netsonde.Service.Unavailable" => {
+            format!("netsonded cannot do this now: {}", field("reason"))
+        }
+        other => format!("netsonded answered {other} {parameters}"),
+    }
+}
+
+/// A reply to a call.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its parameters.
+    pub parameters: Value,
+    /// Will there be more?
+    pub continues: bool,
+    /// Descriptors that came with it.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// A connection to the service.
+pub struct Connection {
+    stream: UnixStream,
+    inbox: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Connection {
+    /// Connects.
+    pub fn open(path: &Path) -> Result<Connection, Error> {
+        let stream = UnixStream::connect(path).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => Error::Denied {
+                path: path.into(),
+                hint: denied_hint(path),
+            },
+            _ => Error::NoService {
+                path: path.into(),
+                error,
+            },
+        })?;
+        stream.set_read_timeout(Some(REPLY_WAIT))?;
+        stream.set_write_timeout(Some(REPLY_WAIT))?;
+        Ok(Connection {
+            stream,
+            inbox: Vec::new(),
+            descriptors: Vec::new(),
+        })
+    }
+
+    /// Calls a method that has one reply.
+    pub fn call<T: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        parameters: &impl Serialize,
+    ) -> Result<T, Error> {
+        self.send(method, parameters, false)?;
+        let reply = self.reply()?;
+        serde_json::from_value(reply.parameters)
+            .map_err(|error| Error::Unexpected(error.to_string()))
+    }
+
+    /// Calls a method with `more`; the replies are read with [`Connection::reply`].
+    pub fn call_more(&mut self, method: &str, parameters: &impl Serialize) -> Result<(), Error> {
+        self.send(method, parameters, true)
+    }
+
+    fn send(&mut self, method: &str, parameters: &impl Serialize, more: bool) -> Result<(), Error> {
+        let mut call = json!({ "method": method, "parameters": parameters });
+        if more {
+            call["more"] = true.into();
+        }
+        let mut bytes = call.to_string().into_bytes();
+        bytes.push(0);
+        match self.stream.write_all(&bytes) {
+            // It may have said why before it closed.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Waits for as long as it takes: for the end of a stream.
+    pub fn wait_without_limit(&mut self) -> Result<(), Error> {
+        Ok(self.stream.set_read_timeout(None)?)
+    }
+
+    /// Reads the next reply.
+    pub fn reply(&mut self) -> Result<Reply, Error> {
+        let end = loop {
+            if let Some(end) = self.inbox.iter().position(|byte| *byte == 0) {
+                break end;
+            }
+            if self.inbox.len() > REPLY_MAX {
+                return Err(Error::Unexpected(format!(
+                    "a reply of more than {REPLY_MAX} bytes"
+                )));
+            }
+            self.receive()?;
+        };
+        let message: Value = serde_json::from_slice(&self.inbox[..end])
+            .map_err(|error| Error::Unexpected(error.to_string()))?;
+        self.inbox.drain(..=end);
+        if let Some(name) = message["error"].as_str() {
+            return Err(Error::Remote {
+                name: name.into(),
+                parameters: message["parameters"].clone(),
+            });
+        }
+        Ok(Reply {
+            parameters: message
+                .get("parameters")
+                .cloned()
+                .unwrap_or_else(|| json!({})),
+            continues: message["continues"].as_bool().unwrap_or(false),
+            descriptors: std::mem::take(&mut self.descriptors),
+        })
+    }
+
+    fn receive(&mut self) -> Result<(), Error> {
+        let mut room = vec![0; 64 * 1024];
+        let mut control = nix::cmsg_space!([i32; 4]);
+        let mut data = [IoSliceMut::new(&mut room)];
+        let message = recvmsg::<()>(
+            self.stream.as_raw_fd(),
+            &mut data,
+            Some(&mut control),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        );
+        let message = match message {
+            Ok(message) => message,
+            Err(nix::errno::Errno::EINTR) => return Ok(()),
+            Err(nix::errno::Errno::EAGAIN) => {
+                let seconds = REPLY_WAIT.as_secs();
+                return Err(Error::Unexpected(format!(
+                    "nothing for {seconds} s: is it overloaded or stopped?"
+                )));
+            }
+            Err(error) => return Err(Error::Broken(error.into())),
+        };
+        for item in message.cmsgs().map_err(io::Error::from)? {
+            if let ControlMessageOwned::ScmRights(raw) = item {
+                self.descriptors
+                    .extend(raw.into_iter().map(super::received));
+            }
+        }
+        let length = message.bytes;
+        if length == 0 {
+            return Err(Error::Broken(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "it was closed before the answer came; `journalctl -u netsonded` may say why",
+            )));
+        }
+        self.inbox.extend_from_slice(&room[..length]);
+        Ok(())
+    }
+}
+
+/// Calls a method on a connection of its own, and tries again for a moment where the service is
+/// crowded.
+pub fn ask<T: DeserializeOwned>(path: &Path, method: &str) -> Result<T, Error> {
+    let start = Instant::now();
+    loop {
+        let answer = Connection::open(path)?.call(method, &json!({}));
+        match answer {
+            Err(Error::Remote { name, .. })
+                if name == "io.netsonde.Service.TooManyConnections"
+                    && start.elapsed() < CROWDED_WAIT =>
+            {
+                std::thread::sleep(Duration::from_millis(25));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn denied_hint(path: &Path) -> String {
+    let group = std::fs::metadata(path).ok().and_then(|metadata| {
+        nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(metadata.gid()))
+            .ok()
+            .flatten()
+    });
+    match group {
+        Some(group) => format!(
+            "it is for root and the group {0}: use sudo, or add yourself with `usermod -aG {0} USER` and log in anew",
+            group.name
+        ),
+        None => {
+            "it is for root and the group netsonde: use sudo, or have yourself added to that group"
+                .into()
+        }
+    }
+}

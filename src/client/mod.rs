@@ -1,6 +1,26 @@
-//! SHELL. The client.
+//! SHELL. The client: arguments, connection, rendering.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `args` | the command line: one definition for help, manual page and completion |
+//! | `run` | from arguments to an exit status |
+//! | `connection` | the control socket |
+//! | `filter`, `libpcap` | from tcpdump's language to programs |
+//! | `capture_file` | reading pcap and pcapng, files and pipes |
+//! | `packet_line` | one packet as a line of text or JSON |
+//! | `packets` | `watch` and `capture` |
+//! | `health` | `status` and `interfaces` |
+//! | `style` | colour and columns |
+//! | `standalone` | a private service for one command |
+//! | `demo` | the demonstration |
 
+pub mod args;
 pub mod capture_file;
 pub mod connection;
 pub mod filter;
+mod libpcap;
 pub mod packet_line;
+mod received;
+pub mod style;
+
+pub(crate) use received::received;

@@ -1,36 +1,139 @@
 //! SHELL. What the control socket answers.
 
 mod inventory;
-mod status;
+pub mod status;
 
+use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 
-use super::Shared;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::control::{self, Clients, Failure, Interface, Limits, Peer, Replies, Service};
+use super::export::{self, Export, Refused};
+use super::{Shared, control::parameters};
+use crate::protocol;
+use crate::protocol::capture::{CaptureCall, Opened};
+
+const INTERFACES: &[Interface] = &[
+    Interface {
+        name: "io.netsonde.Service",
+        description: protocol::SERVICE,
+    },
+    Interface {
+        name: "io.netsonde.Capture",
+        description: protocol::CAPTURE,
+    },
+];
+
+struct Netsonde {
+    world: Shared,
+    clients: Rc<RefCell<Clients>>,
+}
+
+impl Service for Netsonde {
+    fn interfaces(&self) -> &'static [Interface] {
+        INTERFACES
+    }
+
+    async fn call(
+        &self,
+        peer: Peer,
+        method: &str,
+        raw: Option<&RawValue>,
+        replies: &mut Replies<'_>,
+    ) -> Result<(), Failure> {
+        match method {
+            "io.netsonde.Service.Status" => {
+                let serving = status::Serving {
+                    clients: self.clients.borrow().counts(),
+                    limits: self.clients.borrow().limits(),
+                };
+                let status = status::status(&self.world.borrow(), serving);
+                replies.last(&status).await
+            }
+            "io.netsonde.Service.Interfaces" => {
+                let interfaces = inventory::interfaces(&self.world.borrow());
+                replies.last(&interfaces).await
+            }
+            "io.netsonde.Capture.Capture" => self.capture(peer, parameters(raw)?, replies).await,
+            _ => Err(Failure::method_not_found(method)),
+        }
+    }
+}
+
+impl Netsonde {
+    async fn capture(
+        &self,
+        peer: Peer,
+        call: CaptureCall,
+        replies: &mut Replies<'_>,
+    ) -> Result<(), Failure> {
+        tracing::info!(
+            uid = peer.uid,
+            filter = call.selection.filter.as_deref().unwrap_or(""),
+            "packets asked for"
+        );
+        let export = Export::new(&self.world, call.selection).map_err(refusal)?;
+        let unavailable = |error: io::Error| {
+            Failure::error(
+                "io.netsonde.Service.Unavailable",
+                json!({ "reason": error.to_string() }),
+            )
+        };
+        let (theirs, ours) = export::pipe().map_err(unavailable)?;
+        let opened = Opened {
+            fd: Some(0),
+            ..Opened::default()
+        };
+        if replies.wants_more() {
+            replies.first(&opened, theirs).await?;
+            let report = export::run(&self.world, export, ours)
+                .await
+                .map_err(unavailable)?;
+            replies.last(&report).await
+        } else {
+            replies.last_with(&opened, theirs).await?;
+            let _ = export::run(&self.world, export, ours).await;
+            Ok(())
+        }
+    }
+}
+
+fn refusal(refused: Refused) -> Failure {
+    use crate::recorder::select::Invalid;
+    match refused {
+        Refused::Invalid(Invalid::Program {
+            link_type,
+            instruction,
+            reason,
+        }) => Failure::error(
+            "io.netsonde.Capture.BadFilter",
+            json!({ "link_type": link_type, "instruction": instruction, "reason": reason }),
+        ),
+        Refused::Invalid(other) => Failure::invalid_parameter(&format!("selection.{other}")),
+        Refused::NoSuchInterface(name) => Failure::error(
+            "io.netsonde.Capture.NoSuchInterface",
+            json!({ "interface": name }),
+        ),
+        Refused::NoSuchStore(name) => {
+            Failure::invalid_parameter(&format!("selection.stores: there is no store {name:?}"))
+        }
+    }
+}
 
 /// Starts serving.
 pub fn start(
     world: Shared,
     control: std::os::unix::net::UnixListener,
 ) -> io::Result<impl Future<Output = io::Result<()>>> {
-    Ok(async move {
-        let listener = tokio::net::UnixListener::from_std(control)?;
-        loop {
-            let (client, _) = listener.accept().await?;
-            let limits = vec![];
-            let clients = crate::protocol::service::Clients {
-                connected: 1,
-                limit: 1,
-                limit_per_uid: 1,
-                served: 1,
-            };
-            let text = serde_json::to_string(&status::status(
-                &world.borrow(),
-                status::Serving { clients, limits },
-            ))?;
-            let more = serde_json::to_string(&inventory::interfaces(&world.borrow()))?;
-            client.writable().await?;
-            client.try_write(text.as_bytes())?;
-            client.try_write(more.as_bytes())?;
-        }
-    })
+    let configured = world.borrow().config.control.clone();
+    let limits = Limits::new(configured.clients, configured.clients_per_uid);
+    let clients = Rc::new(RefCell::new(Clients::new(limits)));
+    let service = Rc::new(Netsonde {
+        world,
+        clients: clients.clone(),
+    });
+    Ok(control::serve(control, service, clients))
 }

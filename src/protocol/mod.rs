@@ -9,6 +9,9 @@ pub const SERVICE: &str = include_str!("io.netsonde.Service.varlink");
 /// `io.netsonde.Capture`, as served.
 pub const CAPTURE: &str = include_str!("io.netsonde.Capture.varlink");
 
+/// `org.varlink.service`, as served.
+pub const VARLINK: &str = include_str!("org.varlink.service.varlink");
+
 /// Parameters of replies and calls of `io.netsonde.Service`.
 pub mod service {
     use super::*;

@@ -169,6 +169,11 @@ impl Cursor {
         Some(self.take(at, recorder))
     }
 
+    /// Is there a next packet, of whatever time?
+    pub fn is_waiting<M: DerefMut<Target = [u8]>>(&mut self, recorder: &Recorder<M>) -> bool {
+        (0..self.places.len()).any(|at| self.places[at].wanted && self.peek(at, recorder).is_some())
+    }
+
     /// The time of the next packet of a store, passing over what is out of the time wanted.
     #[inline]
     fn peek<M: DerefMut<Target = [u8]>>(

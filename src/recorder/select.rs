@@ -1,1 +1,472 @@
-//! PURE. Which packets a query wants.
+//! PURE. Which packets a query wants: by interface, direction, filter program and plain options.
+//! Everything given must hold; lists are "any of".
+
+use std::net::IpAddr;
+
+use super::Record;
+use super::filter::{Program, View};
+use crate::protocol::capture::Selection;
+use crate::wire::glance::{Glance, ethertype, glance, ip_protocol};
+use crate::wire::{Direction, LinkType};
+
+/// Entries of one list of a query: a person's or a script's question, not a database join.
+const MOST_ENTRIES: usize = 256;
+
+/// A selection that makes no sense.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Invalid {
+    /// A field has a value that it can't have.
+    #[error("{field}: {why}")]
+    Field {
+        /// Name of the field in the selection.
+        field: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A filter program is not valid.
+    #[error("filter for {link_type}: instruction {instruction}: {reason}")]
+    Program {
+        /// Link type that the program is for.
+        link_type: String,
+        /// Index of the first instruction that is wrong.
+        instruction: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+fn field(field: &'static str, why: impl Into<String>) -> Invalid {
+    Invalid::Field {
+        field,
+        why: why.into(),
+    }
+}
+
+/// An address or a prefix.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Net {
+    bits: u128,
+    mask: u128,
+    v4: bool,
+}
+
+impl Net {
+    fn parse(text: &str) -> Option<Net> {
+        let (address, length) = match text.split_once('/') {
+            Some((address, length)) => (address, Some(length.parse::<u32>().ok()?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let (bits, width) = match address {
+            IpAddr::V4(v4) => (u128::from(u32::from(v4)), 32),
+            IpAddr::V6(v6) => (u128::from(v6), 128),
+        };
+        let length = length.unwrap_or(width);
+        if length > width {
+            return None;
+        }
+        let all = if width == 128 {
+            u128::MAX
+        } else {
+            u128::from(u32::MAX)
+        };
+        let mask = if length == 0 {
+            0
+        } else {
+            all & (all << (width - length))
+        };
+        Some(Net {
+            bits: bits & mask,
+            mask,
+            v4: width == 32,
+        })
+    }
+
+    fn holds(&self, address: &[u8]) -> bool {
+        let v4 = address.len() == 4;
+        v4 == self.v4
+            && address
+                .iter()
+                .fold(0u128, |bits, byte| bits << 8 | u128::from(*byte))
+                & self.mask
+                == self.bits
+    }
+}
+
+/// Protocols that `--proto` knows, and how a glance tells them.
+type Test = fn(&Glance) -> bool;
+
+fn udp_port(seen: &Glance, ports: &[u16]) -> bool {
+    seen.ip_protocol == ip_protocol::UDP
+        && (ports.contains(&seen.source_port) || ports.contains(&seen.destination_port))
+}
+
+fn icmp6(seen: &Glance, types: &[u8]) -> bool {
+    seen.ip_protocol == ip_protocol::ICMPV6 && types.contains(&seen.icmp_type)
+}
+
+/// The names, in the order that help shows them.
+pub const PROTOCOLS: &[(&str, Test)] = &[
+    ("arp", |s| s.ethertype == ethertype::ARP),
+    ("ip", |s| s.ethertype == ethertype::IPV4),
+    ("ip6", |s| s.ethertype == ethertype::IPV6),
+    ("icmp", |s| s.ip_protocol == ip_protocol::ICMP),
+    ("icmp6", |s| s.ip_protocol == ip_protocol::ICMPV6),
+    ("nd", |s| icmp6(s, &[133, 134, 135, 136, 137])),
+    ("igmp", |s| s.ip_protocol == ip_protocol::IGMP),
+    ("mld", |s| icmp6(s, &[130, 131, 132, 143])),
+    ("pim", |s| s.ip_protocol == ip_protocol::PIM),
+    ("tcp", |s| s.ip_protocol == ip_protocol::TCP),
+    ("udp", |s| s.ip_protocol == ip_protocol::UDP),
+    ("sctp", |s| s.ip_protocol == ip_protocol::SCTP),
+    ("gre", |s| s.ip_protocol == 47),
+    ("vrrp", |s| s.ip_protocol == ip_protocol::VRRP),
+    ("ospf", |s| s.ip_protocol == ip_protocol::OSPF),
+    ("eigrp", |s| s.ip_protocol == ip_protocol::EIGRP),
+    ("dns", |s| {
+        udp_port(s, &[53])
+            || s.ip_protocol == ip_protocol::TCP
+                && (s.source_port == 53 || s.destination_port == 53)
+    }),
+    ("mdns", |s| udp_port(s, &[5353])),
+    ("llmnr", |s| udp_port(s, &[5355])),
+    ("ssdp", |s| udp_port(s, &[1900])),
+    ("dhcp", |s| udp_port(s, &[67, 68])),
+    ("dhcpv6", |s| udp_port(s, &[546, 547])),
+    ("ntp", |s| udp_port(s, &[123])),
+    ("vxlan", |s| udp_port(s, &[4789, 8472])),
+    ("lldp", |s| s.ethertype == ethertype::LLDP),
+    ("lacp", |s| s.ethertype == ethertype::SLOW_PROTOCOLS),
+    ("stp", |s| {
+        s.ethertype != 0 && s.ethertype < ethertype::FIRST
+    }),
+];
+
+/// A query's choice, ready to be asked of many packets.
+#[derive(Default)]
+pub struct Select {
+    interfaces: Option<Vec<String>>,
+    inbound: Option<bool>,
+    ethernet: Option<(Program, View)>,
+    raw: Option<(Program, View)>,
+    filtered: bool,
+    hosts: Vec<Net>,
+    groups: Vec<IpAddr>,
+    ports: Vec<u16>,
+    protocols: Vec<Test>,
+    vlans: Vec<u16>,
+    plain: bool,
+}
+
+impl Select {
+    /// Reads a selection; programs are verified here.
+    pub fn new(wanted: &Selection) -> Result<Select, Invalid> {
+        let mut select = Select {
+            interfaces: bounded("interfaces", &wanted.interfaces)?,
+            ports: bounded("ports", &wanted.ports)?.unwrap_or_default(),
+            vlans: bounded("vlans", &wanted.vlans)?.unwrap_or_default(),
+            ..Select::default()
+        };
+        select.inbound = match wanted.direction.as_deref() {
+            None => None,
+            Some("in") => Some(true),
+            Some("out") => Some(false),
+            Some(other) => {
+                return Err(field(
+                    "direction",
+                    format!("{other:?} is neither in nor out"),
+                ));
+            }
+        };
+        for text in bounded("hosts", &wanted.hosts)?.unwrap_or_default() {
+            let why = || {
+                field(
+                    "hosts",
+                    format!("{text:?} is no IPv4 or IPv6 address or prefix"),
+                )
+            };
+            select.hosts.push(Net::parse(&text).ok_or_else(why)?);
+        }
+        for text in bounded("groups", &wanted.groups)?.unwrap_or_default() {
+            let group: Option<IpAddr> = text.parse().ok().filter(IpAddr::is_multicast);
+            let why = || field("groups", format!("{text:?} is no multicast address"));
+            select.groups.push(group.ok_or_else(why)?);
+        }
+        for name in bounded("protocols", &wanted.protocols)?.unwrap_or_default() {
+            let known = PROTOCOLS.iter().find(|(known, _)| *known == name);
+            let why = || {
+                let names: Vec<&str> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
+                field(
+                    "protocols",
+                    format!("{name:?} is not one of {}", names.join(" ")),
+                )
+            };
+            select.protocols.push(known.ok_or_else(why)?.1);
+        }
+        for program in wanted.programs.iter().flatten() {
+            select.add_program(program)?;
+        }
+        select.plain = !(select.hosts.is_empty()
+            && select.groups.is_empty()
+            && select.ports.is_empty()
+            && select.protocols.is_empty()
+            && select.vlans.is_empty());
+        Ok(select)
+    }
+
+    fn add_program(&mut self, wanted: &crate::protocol::capture::Program) -> Result<(), Invalid> {
+        let view = match wanted.tags.as_str() {
+            "wire" => View::Wire,
+            "stripped" => View::Stripped,
+            other => {
+                return Err(field(
+                    "programs",
+                    format!("tags {other:?} is neither wire nor stripped"),
+                ));
+            }
+        };
+        let program = Program::from_numbers(&wanted.code).map_err(|invalid| Invalid::Program {
+            link_type: wanted.link_type.clone(),
+            instruction: invalid.instruction,
+            reason: invalid.reason.to_string(),
+        })?;
+        self.filtered = true;
+        match wanted.link_type.as_str() {
+            "ethernet" => self.ethernet = Some((program, view)),
+            "raw" => self.raw = Some((program, view)),
+            other => {
+                return Err(field(
+                    "programs",
+                    format!("link_type {other:?} is neither ethernet nor raw"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Does the query want packets of that interface?
+    pub fn wants_interface(&self, name: &str) -> bool {
+        self.interfaces
+            .as_ref()
+            .is_none_or(|names| names.iter().any(|wanted| wanted == name))
+    }
+
+    /// The interfaces that the query names.
+    pub fn interfaces(&self) -> &[String] {
+        self.interfaces.as_deref().unwrap_or_default()
+    }
+
+    /// Does the query want this packet? Whether it wants its interface is asked apart, once for each.
+    pub fn wants(&self, record: &Record<'_>) -> bool {
+        let direction = match self.inbound {
+            None => true,
+            Some(true) => record.direction.is_inbound(),
+            Some(false) => record.direction == Direction::Outbound,
+        };
+        direction && self.passes_program(record) && (!self.plain || self.passes_plain(record))
+    }
+
+    fn passes_program(&self, record: &Record<'_>) -> bool {
+        if !self.filtered {
+            return true;
+        }
+        let program = match record.link {
+            LinkType::Ethernet => &self.ethernet,
+            LinkType::RawIp => &self.raw,
+            _ => &None,
+        };
+        program.as_ref().is_some_and(|(program, view)| {
+            program.run_view(record.bytes, record.original_length, *view) != 0
+        })
+    }
+
+    fn passes_plain(&self, record: &Record<'_>) -> bool {
+        let seen = glance(record.link, record.bytes);
+        let any = |list_is_empty: bool, holds: bool| list_is_empty || holds;
+        any(
+            self.vlans.is_empty(),
+            seen.vlan.is_some_and(|vlan| self.vlans.contains(&vlan)),
+        ) && any(
+            self.ports.is_empty(),
+            seen.transport != 0
+                && (self.ports.contains(&seen.source_port)
+                    || self.ports.contains(&seen.destination_port)),
+        ) && any(
+            self.protocols.is_empty(),
+            self.protocols.iter().any(|test| test(&seen)),
+        ) && any(self.hosts.is_empty(), self.is_of_host(&seen, record.bytes))
+            && any(
+                self.groups.is_empty(),
+                self.is_of_group(&seen, record.bytes),
+            )
+    }
+
+    fn is_of_host(&self, seen: &Glance, bytes: &[u8]) -> bool {
+        seen.addresses(bytes).is_some_and(|(source, destination)| {
+            self.hosts
+                .iter()
+                .any(|net| net.holds(source) || net.holds(destination))
+        })
+    }
+
+    /// Sent to the group, or group management that names it: addresses stand at multiples of four
+    /// bytes in every IGMP and MLD message.
+    fn is_of_group(&self, seen: &Glance, bytes: &[u8]) -> bool {
+        let management =
+            seen.ip_protocol == ip_protocol::IGMP || icmp6(seen, &[130, 131, 132, 143]);
+        self.groups.iter().any(|group| {
+            let wanted: &[u8] = &match group {
+                IpAddr::V4(v4) => v4.octets().to_vec(),
+                IpAddr::V6(v6) => v6.octets().to_vec(),
+            };
+            let sent_to = seen.addresses(bytes).is_some_and(|(_, to)| to == wanted);
+            let named = management
+                && seen.transport != 0
+                && bytes.get(seen.transport..).is_some_and(|message| {
+                    (0..message.len())
+                        .step_by(4)
+                        .any(|at| message[at..].starts_with(wanted))
+                });
+            sent_to || named
+        })
+    }
+}
+
+fn bounded<T: Clone>(name: &'static str, list: &Option<Vec<T>>) -> Result<Option<Vec<T>>, Invalid> {
+    match list {
+        Some(entries) if entries.len() > MOST_ENTRIES => Err(field(
+            name,
+            format!("{} entries: at most {MOST_ENTRIES}", entries.len()),
+        )),
+        Some(entries) if entries.is_empty() => Ok(None),
+        other => Ok(other.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::Store;
+    use crate::wire::Checksum;
+
+    fn frame(ethertype: u16, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0u8; 12];
+        frame.extend_from_slice(&ethertype.to_be_bytes());
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    fn ipv4(protocol: u8, destination: [u8; 4], payload: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, 10, 0, 0, 1];
+        packet.extend_from_slice(&destination);
+        packet.extend_from_slice(payload);
+        frame(0x0800, &packet)
+    }
+
+    fn wants(selection: Selection, bytes: &[u8]) -> bool {
+        let record = Record {
+            store: Store::Bulk,
+            time_ns: 1,
+            original_length: bytes.len() as u32,
+            interface: (0, 0),
+            link: LinkType::Ethernet,
+            direction: Direction::ToUs,
+            checksum: Checksum::Unknown,
+            bytes,
+        };
+        Select::new(&selection).unwrap().wants(&record)
+    }
+
+    fn some(texts: &[&str]) -> Option<Vec<String>> {
+        Some(texts.iter().map(|text| (*text).to_owned()).collect())
+    }
+
+    #[test]
+    fn plain_options() {
+        let udp = ipv4(17, [10, 0, 0, 2], &[0x13, 0x88, 0, 53, 0, 8, 0, 0]);
+        let igmp = ipv4(
+            2,
+            [224, 0, 0, 22],
+            &[0x22, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 239, 1, 1, 1],
+        );
+        let hosts = |h: &[&str]| Selection {
+            hosts: some(h),
+            ..Selection::default()
+        };
+        assert!(wants(hosts(&["10.0.0.2"]), &udp));
+        assert!(wants(hosts(&["fe80::1", "10.0.0.0/30"]), &udp));
+        assert!(!wants(hosts(&["10.0.0.4/30"]), &udp));
+        let ports = |p: u16| Selection {
+            ports: Some(vec![p]),
+            ..Selection::default()
+        };
+        assert!(wants(ports(5000), &udp) && wants(ports(53), &udp) && !wants(ports(54), &udp));
+        let protocols = |p: &[&str]| Selection {
+            protocols: some(p),
+            ..Selection::default()
+        };
+        assert!(wants(protocols(&["dns"]), &udp) && !wants(protocols(&["tcp", "igmp"]), &udp));
+        let groups = |g: &[&str]| Selection {
+            groups: some(g),
+            ..Selection::default()
+        };
+        assert!(wants(groups(&["239.1.1.1"]), &igmp) && wants(groups(&["224.0.0.22"]), &igmp));
+        assert!(!wants(groups(&["239.1.1.2"]), &igmp) && !wants(groups(&["239.1.1.1"]), &udp));
+        let out = Selection {
+            direction: Some("out".into()),
+            ..Selection::default()
+        };
+        assert!(!wants(out, &udp));
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        for (selection, word) in [
+            (
+                Selection {
+                    hosts: some(&["10.0.0.256"]),
+                    ..Selection::default()
+                },
+                "10.0.0.256",
+            ),
+            (
+                Selection {
+                    hosts: some(&["10.0.0.1/33"]),
+                    ..Selection::default()
+                },
+                "10.0.0.1/33",
+            ),
+            (
+                Selection {
+                    groups: some(&["10.0.0.1"]),
+                    ..Selection::default()
+                },
+                "multicast",
+            ),
+            (
+                Selection {
+                    protocols: some(&["foo"]),
+                    ..Selection::default()
+                },
+                "arp",
+            ),
+            (
+                Selection {
+                    direction: Some("up".into()),
+                    ..Selection::default()
+                },
+                "up",
+            ),
+            (
+                Selection {
+                    ports: Some(vec![1; 300]),
+                    ..Selection::default()
+                },
+                "at most 256",
+            ),
+        ] {
+            let why = Select::new(&selection).err().unwrap().to_string();
+            assert!(why.contains(word), "{why}");
+        }
+    }
+}

@@ -5,7 +5,35 @@
 //! [`glance`] is the few nanoseconds that every recorded packet is worth; [`decode`] is the whole
 //! truth about one packet, for people.
 
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod applications;
+pub mod arp;
+pub mod cursor;
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // Bounds are checked by `get`.
 pub mod glance;
+pub mod icmp;
+pub mod igmp;
+mod ip;
+mod link;
+pub mod mld;
+pub mod nd;
+mod packet;
+pub mod pim;
+mod routing;
+pub mod services;
+mod tunnel;
+mod upper;
+
+pub use packet::{Cast, Meaning, Network, Packet, Problem, ProblemKind};
+
+/// Reads a whole packet. Never panics, never reads past the captured bytes, and ends: every loop
+/// consumes bytes or has a limit.
+pub fn decode<'a>(frame: &Frame<'a>) -> Packet<'a> {
+    let mut packet = Packet::new(*frame);
+    link::read(&mut packet);
+    packet
+}
 
 /// How a frame begins: the link type of its capture file or interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,237 @@
+//! SHELL. The command line of netsonde: the one definition from which help, manual page and shell
+//! completion follow.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Says where a packet died, with the evidence: asks netsonded, the resident witness of this host.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "netsonde",
+    version,
+    max_term_width = 100,
+    subcommand_required = true
+)]
+pub struct Cli {
+    /// What is asked of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Control socket of the service [default: $NETSONDE_SOCKET, then /run/netsonde/control.sock].
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Print JSON: one document, or an object a line for what streams.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Colour on a terminal, always or never (NO_COLOR is heeded).
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Say less.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Start a private netsonded for this one command, and stop it afterwards.
+    #[arg(long, global = true)]
+    pub standalone: bool,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// The service's health: what it records, and everything that it could not keep.
+    Status,
+    /// Links, addresses, flags and group memberships, and what is recorded.
+    Interfaces {
+        /// Only these interfaces.
+        #[arg(value_name = "INTERFACE")]
+        names: Vec<String>,
+    },
+    /// Packets, a line each: live, from the past, or from a file.
+    Watch(Packets),
+    /// The same packets as pcapng, for Wireshark.
+    Capture {
+        /// Where to write; - is standard output.
+        #[arg(short = 'w', long = "write", value_name = "FILE")]
+        write: PathBuf,
+        /// Which packets.
+        #[command(flatten)]
+        packets: Packets,
+    },
+    /// Builds a small private network, and shows each command at work in it; needs no root, and
+    /// touches nothing of this host's.
+    Demo,
+    /// Prints a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+/// Which packets.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Packets {
+    /// Filter in tcpdump's language (pcap-filter(7)); `mld` is a word of it too.
+    #[arg(
+        value_name = "FILTER",
+        trailing_var_arg = true,
+        allow_hyphen_values = false
+    )]
+    pub filter: Vec<String>,
+    /// From the past: the last 90s, 5m, 2h or 1d; `all` is everything that is recorded.
+    #[arg(long, value_name = "DUR", value_parser = parse_last)]
+    pub last: Option<Last>,
+    /// Go on with what comes; with --last first the past, then on.
+    #[arg(short = 'f', long)]
+    pub follow: bool,
+    /// From a pcap or pcapng file instead; no service is needed. - is standard input.
+    #[arg(short = 'r', long, value_name = "FILE")]
+    pub read: Option<PathBuf>,
+    /// Stop after this many packets.
+    #[arg(short = 'c', long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Only this interface; may be given several times.
+    #[arg(short = 'I', long = "interface", value_name = "IF")]
+    pub interfaces: Vec<String>,
+    /// Only what came in, or only what went out.
+    #[arg(long, value_name = "DIR")]
+    pub direction: Option<Way>,
+    /// Only from this store of the recorder: link, group, icmp, names, routing, connections or bulk.
+    #[arg(long = "store", value_name = "STORE")]
+    pub stores: Vec<String>,
+    /// Only to or from this address or prefix.
+    #[arg(long = "host", value_name = "ADDRESS")]
+    pub hosts: Vec<String>,
+    /// Only with this TCP, UDP or SCTP port.
+    #[arg(long = "port", value_name = "PORT")]
+    pub ports: Vec<u16>,
+    /// Only this protocol: arp, ip, ip6, icmp, icmp6, nd, igmp, mld, pim, tcp, udp, dns, dhcp and more.
+    #[arg(long = "proto", value_name = "NAME")]
+    pub protocols: Vec<String>,
+    /// Only to this multicast group, or IGMP and MLD that name it.
+    #[arg(long = "group", value_name = "GROUP")]
+    pub groups: Vec<String>,
+    /// Only with this VLAN identifier.
+    #[arg(long = "vlan", value_name = "VID")]
+    pub vlans: Vec<u16>,
+}
+
+/// Which way a packet went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Way {
+    /// Received.
+    In,
+    /// Sent by this host.
+    Out,
+}
+
+/// How far back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// As far as the record goes.
+    All,
+    /// This long, in nanoseconds.
+    Ns(u64),
+}
+
+fn parse_last(text: &str) -> Result<Last, String> {
+    if text == "all" {
+        return Ok(Last::All);
+    }
+    parse_duration(text).map(Last::Ns)
+}
+
+/// Reads a duration like `90s`, `1.5m`, `2h`, `250ms` or `1h30m`; a bare number is seconds, as in
+/// ping. Returns nanoseconds.
+pub fn parse_duration(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no duration: write 90s, 5m, 2h, 1d or 250ms");
+    let mut total = 0.0f64;
+    let mut rest = text;
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
+        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = &rest[digits..];
+        let letters = rest
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(rest.len());
+        let unit = match &rest[..letters] {
+            "ns" => 1.0,
+            "us" => 1e3,
+            "ms" => 1e6,
+            "" | "s" | "sec" => 1e9,
+            "m" | "min" => 60e9,
+            "h" => 3600e9,
+            "d" => 86_400e9,
+            _ => return Err(wrong()),
+        };
+        total += number * unit;
+        rest = &rest[letters..];
+    }
+    // Three hundred years; beyond that u64 nanoseconds end.
+    if total > 9e18 {
+        Err(wrong())
+    } else {
+        Ok(total as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, ns) in [
+            ("90s", Some(90_000_000_000)),
+            ("5m", Some(300_000_000_000)),
+            ("1.5", Some(1_500_000_000)),
+            ("250ms", Some(250_000_000)),
+            ("1h30m", Some(5_400_000_000_000)),
+            ("", None),
+            ("x", None),
+            ("5 minutes", None),
+            ("9999999d", None),
+        ] {
+            assert_eq!(parse_duration(text).ok(), ns, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+        let cli = Cli::parse_from([
+            "netsonde", "capture", "--last", "2m", "-w", "x", "udp", "port", "5000",
+        ]);
+        let Command::Capture { packets, .. } = cli.command else {
+            panic!()
+        };
+        assert_eq!(packets.filter.join(" "), "udp port 5000");
+    }
+}

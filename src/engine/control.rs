@@ -1,1 +1,0 @@
-//! SHELL. The Varlink server.

@@ -1,0 +1,232 @@
+//! SHELL. Who is connected, and who has to go when there are too many.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::Limits;
+use crate::protocol::service as reply;
+
+/// A connection younger than this has not had its chance to ask, and is not closed for a newcomer.
+const CHANCE: Duration = Duration::from_millis(20);
+
+struct Client {
+    uid: u32,
+    /// Since when it has been waiting for a request; `None` while one is being answered.
+    idle_since: Option<Instant>,
+    /// Rung when it has to go.
+    leave: Rc<Notify>,
+}
+
+/// Why somebody was not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// `uid` or `all`.
+    pub scope: &'static str,
+    /// The limit that was reached.
+    pub limit: usize,
+}
+
+/// A place among the clients.
+pub struct Place {
+    /// Its number.
+    pub number: u64,
+    /// Rung when the connection has to go.
+    pub leave: Rc<Notify>,
+}
+
+/// All connections, and what the limits have cost.
+pub struct Clients {
+    /// The limits.
+    pub limits: Limits,
+    clients: HashMap<u64, Client>,
+    next: u64,
+    closed_for_uid: u64,
+    closed_for_all: u64,
+    refused: u64,
+    /// Requests that were too large or not valid.
+    pub bad_requests: u64,
+    /// Requests that did not arrive in time.
+    pub slow_requests: u64,
+    /// Clients that did not read their reply in time.
+    pub slow_readers: u64,
+    /// Times that no descriptor was left.
+    pub out_of_descriptors: u64,
+}
+
+impl Clients {
+    /// Nobody yet.
+    pub fn new(limits: Limits) -> Clients {
+        Clients {
+            limits,
+            clients: HashMap::new(),
+            next: 0,
+            closed_for_uid: 0,
+            closed_for_all: 0,
+            refused: 0,
+            bad_requests: 0,
+            slow_requests: 0,
+            slow_readers: 0,
+            out_of_descriptors: 0,
+        }
+    }
+
+    /// Lets a user in. When there are too many, the connection that has been idle longest is closed:
+    /// of the same user, if that user has too many, else of the user who has most.
+    pub fn admit(&mut self, uid: u32) -> Result<Place, Refusal> {
+        if self.of(uid) >= self.limits.clients_per_uid {
+            if !self.close_idle(uid) {
+                self.refused += 1;
+                return Err(Refusal {
+                    scope: "uid",
+                    limit: self.limits.clients_per_uid,
+                });
+            }
+            self.closed_for_uid += 1;
+        } else if self.clients.len() >= self.limits.clients {
+            if !self
+                .busiest()
+                .is_some_and(|busiest| self.close_idle(busiest))
+            {
+                self.refused += 1;
+                return Err(Refusal {
+                    scope: "all",
+                    limit: self.limits.clients,
+                });
+            }
+            self.closed_for_all += 1;
+        }
+        let number = self.next;
+        self.next += 1;
+        let leave = Rc::new(Notify::new());
+        self.clients.insert(
+            number,
+            Client {
+                uid,
+                idle_since: Some(Instant::now()),
+                leave: leave.clone(),
+            },
+        );
+        Ok(Place { number, leave })
+    }
+
+    fn of(&self, uid: u32) -> usize {
+        self.clients
+            .values()
+            .filter(|client| client.uid == uid)
+            .count()
+    }
+
+    fn busiest(&self) -> Option<u32> {
+        let mut counts: HashMap<u32, usize> = HashMap::new();
+        for client in self.clients.values() {
+            *counts.entry(client.uid).or_default() += 1;
+        }
+        counts
+            .into_iter()
+            .max_by_key(|(_, count)| *count)
+            .map(|(uid, _)| uid)
+    }
+
+    fn close_idle(&mut self, uid: u32) -> bool {
+        let longest = (self.clients.iter())
+            .filter(|(_, client)| client.uid == uid)
+            .filter_map(|(number, client)| Some((client.idle_since?, *number)))
+            .filter(|(since, _)| since.elapsed() >= CHANCE)
+            .min();
+        let Some((_, number)) = longest else {
+            return false;
+        };
+        if let Some(client) = self.clients.remove(&number) {
+            client.leave.notify_one();
+        }
+        true
+    }
+
+    /// Is a request being answered?
+    pub fn set_busy(&mut self, place: &Place, busy: bool) {
+        if let Some(client) = self.clients.get_mut(&place.number) {
+            client.idle_since = (!busy).then(Instant::now);
+        }
+    }
+
+    /// The connection has ended.
+    pub fn gone(&mut self, place: &Place) {
+        self.clients.remove(&place.number);
+    }
+
+    /// For `Status`.
+    pub fn counts(&self) -> reply::Clients {
+        reply::Clients {
+            connected: self.clients.len() as u64,
+            limit: self.limits.clients as u64,
+            limit_per_uid: self.limits.clients_per_uid as u64,
+            served: self.next,
+        }
+    }
+
+    /// For `Status`: what the limits have cost.
+    pub fn limits(&self) -> Vec<reply::Limit> {
+        [
+            ("clients", self.limits.clients, self.closed_for_all),
+            (
+                "clients of one user",
+                self.limits.clients_per_uid,
+                self.closed_for_uid,
+            ),
+            ("clients refused", self.limits.clients_per_uid, self.refused),
+            (
+                "request bytes",
+                self.limits.request_bytes,
+                self.bad_requests,
+            ),
+            (
+                "request seconds",
+                self.limits.request_wait.as_secs() as usize,
+                self.slow_requests,
+            ),
+            (
+                "reply seconds",
+                self.limits.reply_wait.as_secs() as usize,
+                self.slow_readers,
+            ),
+            ("descriptors", 0, self.out_of_descriptors),
+        ]
+        .map(|(name, limit, hits)| reply::Limit {
+            name: name.into(),
+            limit: limit as u64,
+            hits,
+        })
+        .into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_idle_of_the_same_user_goes() {
+        let mut clients = Clients::new(Limits::new(4, 2));
+        let first = clients.admit(1).ok().unwrap();
+        let second = clients.admit(1).ok().unwrap();
+        let refusal = clients.admit(1).err().unwrap();
+        assert_eq!(refusal.scope, "uid", "both have not had their chance yet");
+        std::thread::sleep(CHANCE);
+        clients.set_busy(&first, true);
+        let third = clients.admit(1).ok().unwrap();
+        assert!(!clients.clients.contains_key(&second.number));
+        assert!(clients.clients.contains_key(&first.number));
+        assert!(
+            clients.admit(2).is_ok() && clients.admit(2).is_ok(),
+            "others are not hit"
+        );
+        assert_eq!(clients.admit(3).err().unwrap().scope, "all");
+        std::thread::sleep(CHANCE);
+        assert!(clients.admit(3).is_ok());
+        clients.gone(&third);
+        assert_eq!(clients.counts().served, 6);
+    }
+}

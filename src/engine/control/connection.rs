@@ -1,0 +1,315 @@
+//! SHELL. One client: requests in, one after another, replies out.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::clients::{Clients, Place, Refusal};
+use super::replies::{Failure, Replies};
+use super::{Peer, Service};
+
+/// A Varlink call.
+#[derive(Deserialize)]
+struct Call<'a> {
+    method: String,
+    #[serde(borrow, default)]
+    parameters: Option<&'a RawValue>,
+    #[serde(default)]
+    more: Option<bool>,
+    #[serde(default)]
+    oneway: Option<bool>,
+    #[serde(default)]
+    upgrade: Option<bool>,
+}
+
+/// Bytes that are read at a time.
+const READ: usize = 4096;
+
+/// Why no more requests are read.
+enum End {
+    /// The client is gone, or has said all.
+    Closed,
+    /// It has to make room.
+    Leave,
+    /// A request that can't be answered in any sense; the reason is told.
+    Bad(String),
+    /// It did not arrive in time.
+    Slow,
+}
+
+/// Requests as they come in. Plain reads: descriptors that come along are dropped by the kernel.
+struct Inbox {
+    bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl Inbox {
+    /// Takes the next whole request out, if there is one.
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let end = self.bytes.iter().position(|byte| *byte == 0)?;
+        let request = self.bytes[..end].to_vec();
+        self.bytes.drain(..=end);
+        Some(request)
+    }
+
+    /// Reads once. `Ok(false)`: the client has said all.
+    fn read(&mut self, stream: &UnixStream) -> io::Result<bool> {
+        let mut room = [0; READ];
+        let most = READ.min(self.limit + 1 - self.bytes.len().min(self.limit));
+        let length = stream.try_read(&mut room[..most])?;
+        self.bytes.extend_from_slice(&room[..length]);
+        Ok(length > 0)
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes.len() > self.limit
+    }
+}
+
+/// Serves a client to its end.
+pub async fn serve<S: Service>(
+    stream: UnixStream,
+    peer: Peer,
+    place: Place,
+    service: Rc<S>,
+    clients: Rc<RefCell<Clients>>,
+) {
+    let limits = clients.borrow().limits;
+    let mut inbox = Inbox {
+        bytes: Vec::new(),
+        limit: limits.request_bytes,
+    };
+    let end = loop {
+        let request = match next_request(&stream, &mut inbox, &place, limits.request_wait).await {
+            Ok(request) => request,
+            Err(end) => break end,
+        };
+        clients.borrow_mut().set_busy(&place, true);
+        let answered = answer(&stream, &request, peer, &*service, &mut inbox, &clients).await;
+        clients.borrow_mut().set_busy(&place, false);
+        if let Err(end) = answered {
+            break end;
+        }
+    };
+    clients.borrow_mut().gone(&place);
+    let reason = match end {
+        End::Closed => return,
+        End::Leave => {
+            let limit = limits.clients_per_uid;
+            return refuse(
+                &stream,
+                &Refusal {
+                    scope: "uid",
+                    limit,
+                },
+            );
+        }
+        End::Bad(reason) => {
+            clients.borrow_mut().bad_requests += 1;
+            reason
+        }
+        End::Slow => {
+            clients.borrow_mut().slow_requests += 1;
+            let seconds = limits.request_wait.as_secs();
+            format!("the request did not arrive within {seconds} s")
+        }
+    };
+    last_word(
+        &stream,
+        "io.netsonde.Service.BadRequest",
+        &json!({ "reason": reason }),
+    );
+}
+
+/// Tells a client that there is no room for it.
+pub fn refuse(stream: &UnixStream, refusal: &Refusal) {
+    let parameters = json!({ "scope": refusal.scope, "limit": refusal.limit });
+    last_word(
+        stream,
+        "io.netsonde.Service.TooManyConnections",
+        &parameters,
+    );
+}
+
+/// Says one last thing, if there is room for it right now: nobody waits for a client that is leaving.
+fn last_word(stream: &UnixStream, error: &str, parameters: &serde_json::Value) {
+    let mut text = json!({ "error": error, "parameters": parameters })
+        .to_string()
+        .into_bytes();
+    text.push(0);
+    let _ = stream.try_write(&text);
+}
+
+async fn next_request(
+    stream: &UnixStream,
+    inbox: &mut Inbox,
+    place: &Place,
+    wait: std::time::Duration,
+) -> Result<Vec<u8>, End> {
+    let mut by = None;
+    loop {
+        if let Some(request) = inbox.take() {
+            return Ok(request);
+        }
+        if inbox.is_full() {
+            let limit = inbox.limit;
+            inbox.bytes = Vec::new();
+            return Err(End::Bad(format!(
+                "a request may have {limit} bytes, and this one has more"
+            )));
+        }
+        if inbox.bytes.is_empty() {
+            by = None;
+        } else if by.is_none() {
+            by = Some(Instant::now() + wait);
+        }
+        let readable = async {
+            match by {
+                None => Some(stream.readable().await),
+                Some(by) => timeout_at(by, stream.readable()).await.ok(),
+            }
+        };
+        let ready = tokio::select! {
+            () = place.leave.notified() => return Err(End::Leave),
+            ready = readable => ready,
+        };
+        match ready {
+            None => return Err(End::Slow),
+            Some(Err(_)) => return Err(End::Closed),
+            Some(Ok(())) => match inbox.read(stream) {
+                Ok(true) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(false) | Err(_) => return Err(End::Closed),
+            },
+        }
+    }
+}
+
+async fn answer<S: Service>(
+    stream: &UnixStream,
+    request: &[u8],
+    peer: Peer,
+    service: &S,
+    inbox: &mut Inbox,
+    clients: &RefCell<Clients>,
+) -> Result<(), End> {
+    let text = std::str::from_utf8(request)
+        .map_err(|error| End::Bad(format!("not UTF-8: byte {}", error.valid_up_to())))?;
+    let call: Call<'_> = serde_json::from_str(text)
+        .map_err(|error| End::Bad(format!("not a Varlink call: {error}")))?;
+    let wait = clients.borrow().limits.reply_wait;
+    let mut replies = Replies::new(
+        stream,
+        call.more.unwrap_or(false),
+        call.oneway.unwrap_or(false),
+        wait,
+    );
+    let outcome = if call.upgrade == Some(true) {
+        Err(Failure::invalid_parameter("upgrade"))
+    } else if let Some(method) = call.method.strip_prefix("org.varlink.service.") {
+        introspect(service, method, call.parameters, &mut replies).await
+    } else {
+        tokio::select! {
+            biased;
+            outcome = service.call(peer, &call.method, call.parameters, &mut replies) => outcome,
+            () = hang_up(stream, inbox) => return Err(End::Closed),
+        }
+    };
+    let outcome = match outcome {
+        Err(Failure::Error { name, parameters }) => replies.error(&name, &parameters).await,
+        other => other,
+    };
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(Failure::TooSlow) => {
+            clients.borrow_mut().slow_readers += 1;
+            Err(End::Closed)
+        }
+        Err(_) => Err(End::Closed),
+    }
+}
+
+/// Returns when the client has closed the connection. Requests that come meanwhile are kept, as far
+/// as there is room.
+async fn hang_up(stream: &UnixStream, inbox: &mut Inbox) {
+    loop {
+        if inbox.is_full() {
+            return std::future::pending().await;
+        }
+        if stream.readable().await.is_err() {
+            return;
+        }
+        match inbox.read(stream) {
+            Ok(true) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+            // It may have closed only its own direction, and be waiting for the reply.
+            Ok(false) if is_hung_up(stream) => return,
+            Ok(false) => return std::future::pending().await,
+        }
+    }
+}
+
+fn is_hung_up(stream: &UnixStream) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut wanted = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    poll(&mut wanted, PollTimeout::ZERO).is_err()
+        || wanted[0]
+            .revents()
+            .is_some_and(|seen| seen.contains(PollFlags::POLLHUP))
+}
+
+/// org.varlink.service: who this is, and what it speaks.
+async fn introspect<S: Service>(
+    service: &S,
+    method: &str,
+    parameters: Option<&RawValue>,
+    replies: &mut Replies<'_>,
+) -> Result<(), Failure> {
+    #[derive(Deserialize)]
+    struct Wanted {
+        interface: String,
+    }
+    match method {
+        "GetInfo" => {
+            let mut interfaces = vec!["org.varlink.service"];
+            interfaces.extend(service.interfaces().iter().map(|interface| interface.name));
+            let info = json!({
+                "vendor": "netsonde",
+                "product": "netsonde",
+                "version": env!("CARGO_PKG_VERSION"),
+                "url": "",
+                "interfaces": interfaces,
+            });
+            replies.last(&info).await
+        }
+        "GetInterfaceDescription" => {
+            let wanted: Wanted = super::replies::parameters(parameters)?;
+            let own = [super::Interface {
+                name: "org.varlink.service",
+                description: crate::protocol::VARLINK,
+            }];
+            let found = (service.interfaces().iter().chain(&own))
+                .find(|interface| interface.name == wanted.interface)
+                .ok_or_else(|| {
+                    Failure::error(
+                        "org.varlink.service.InterfaceNotFound",
+                        json!({ "interface": wanted.interface }),
+                    )
+                })?;
+            replies
+                .last(&json!({ "description": found.description }))
+                .await
+        }
+        _ => Err(Failure::method_not_found(&format!(
+            "org.varlink.service.{method}"
+        ))),
+    }
+}

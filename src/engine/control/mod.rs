@@ -1,0 +1,152 @@
+//! SHELL. The Varlink server: one listening socket, many clients, one thread. A slow, dead or
+//! malicious client costs a bounded amount of memory and nobody else's time.
+//!
+//! Our own codec, since it is small and what it must not do is long: no message without a limit, no
+//! queue without a limit, no descriptor taken in, no client that holds up another
+//! (`ARCHITECTURE.md`, "Control socket").
+
+mod clients;
+mod connection;
+mod replies;
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::net::UnixListener;
+use tokio::task::{spawn_local, yield_now};
+
+pub use clients::Clients;
+pub use replies::{Failure, Replies, parameters};
+
+/// What clients may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a request: a filter of 2,048 instructions fits.
+    pub request_bytes: usize,
+    /// Connections in all; each costs a descriptor and some kilobytes.
+    pub clients: usize,
+    /// Connections of one user: nobody locks the others out.
+    pub clients_per_uid: usize,
+    /// How long a request may take to arrive once its first byte is there.
+    pub request_wait: Duration,
+    /// How long a client may take to read a reply.
+    pub reply_wait: Duration,
+}
+
+impl Limits {
+    /// The usual limits, with the configured numbers of connections.
+    pub fn new(clients: u32, clients_per_uid: u32) -> Limits {
+        Limits {
+            request_bytes: 64 * 1024,
+            clients: clients as usize,
+            clients_per_uid: clients_per_uid as usize,
+            request_wait: Duration::from_secs(5),
+            reply_wait: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Who asks, by the kernel's word at connect (SO_PEERCRED).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Process, for logs only: it may be gone, and its number reused.
+    pub pid: Option<i32>,
+}
+
+/// A Varlink interface that is served.
+pub struct Interface {
+    /// Its name.
+    pub name: &'static str,
+    /// Its description, as introspection shows it.
+    pub description: &'static str,
+}
+
+/// What the engine answers.
+pub trait Service: 'static {
+    /// The interfaces, beside org.varlink.service.
+    fn interfaces(&self) -> &'static [Interface];
+
+    /// Answers one call, or says how it failed. Calls of one connection come one after another.
+    fn call(
+        &self,
+        peer: Peer,
+        method: &str,
+        parameters: Option<&RawValue>,
+        replies: &mut Replies<'_>,
+    ) -> impl Future<Output = Result<(), Failure>>;
+}
+
+/// Connections that are accepted in a row before others get their turn.
+const ACCEPTS_A_TURN: usize = 8;
+/// Pause after the descriptors ran out.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
+
+/// Accepts clients for ever.
+pub async fn serve<S: Service>(
+    listener: std::os::unix::net::UnixListener,
+    service: Rc<S>,
+    clients: Rc<RefCell<Clients>>,
+) -> io::Result<()> {
+    let listener = UnixListener::from_std(listener)?;
+    // Given up for a moment when descriptors run out, to accept and turn away who is waiting.
+    let mut reserve = reserve();
+    let mut in_a_row = 0;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let Ok(credentials) = stream.peer_cred() else {
+                    continue;
+                };
+                let peer = Peer {
+                    uid: credentials.uid(),
+                    gid: credentials.gid(),
+                    pid: credentials.pid(),
+                };
+                let admitted = clients.borrow_mut().admit(peer.uid);
+                match admitted {
+                    Ok(place) => {
+                        let served = connection::serve(
+                            stream,
+                            peer,
+                            place,
+                            service.clone(),
+                            clients.clone(),
+                        );
+                        spawn_local(served);
+                    }
+                    Err(refusal) => connection::refuse(&stream, &refusal),
+                }
+            }
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                clients.borrow_mut().out_of_descriptors += 1;
+                drop(reserve.take());
+                if let Ok(Ok((stream, _))) =
+                    tokio::time::timeout(Duration::ZERO, listener.accept()).await
+                {
+                    drop(stream);
+                }
+                reserve = self::reserve();
+                tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
+            }
+            // The client was gone before it was accepted.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => return Err(error),
+        }
+        in_a_row += 1;
+        if in_a_row >= ACCEPTS_A_TURN {
+            in_a_row = 0;
+            yield_now().await;
+        }
+    }
+}
+
+fn reserve() -> Option<std::os::fd::OwnedFd> {
+    nix::sys::eventfd::EventFd::new().ok().map(Into::into)
+}

@@ -1,0 +1,162 @@
+//! SHELL. Replies to one call.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout_at};
+
+/// How a call failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// An error that the client is told.
+    Error {
+        /// Its Varlink name.
+        name: String,
+        /// Its parameters.
+        parameters: Value,
+    },
+    /// The client did not read in time: it is cut off.
+    TooSlow,
+    /// The client is gone.
+    Gone,
+}
+
+impl Failure {
+    /// A Varlink error.
+    pub fn error(name: &str, parameters: Value) -> Failure {
+        Failure::Error {
+            name: name.into(),
+            parameters,
+        }
+    }
+
+    /// The standard error for a method that does not exist.
+    pub fn method_not_found(method: &str) -> Failure {
+        Failure::error(
+            "org.varlink.service.MethodNotFound",
+            json!({ "method": method }),
+        )
+    }
+
+    /// The standard error for a parameter that is wrong or missing.
+    pub fn invalid_parameter(parameter: &str) -> Failure {
+        Failure::error(
+            "org.varlink.service.InvalidParameter",
+            json!({ "parameter": parameter }),
+        )
+    }
+}
+
+/// Reads the parameters of a call; what is wrong with them is told.
+pub fn parameters<T: DeserializeOwned>(raw: Option<&RawValue>) -> Result<T, Failure> {
+    let text = raw.map_or("{}", RawValue::get);
+    serde_json::from_str(text).map_err(|error| Failure::invalid_parameter(&error.to_string()))
+}
+
+/// Sends the replies to one call.
+pub struct Replies<'a> {
+    stream: &'a UnixStream,
+    more: bool,
+    oneway: bool,
+    wait: Duration,
+}
+
+impl<'a> Replies<'a> {
+    pub(super) fn new(stream: &'a UnixStream, more: bool, oneway: bool, wait: Duration) -> Self {
+        Replies {
+            stream,
+            more,
+            oneway,
+            wait,
+        }
+    }
+
+    /// Does the client want more than one reply?
+    pub fn wants_more(&self) -> bool {
+        self.more
+    }
+
+    /// Sends a reply that others will follow. Only the first may carry a descriptor, since the
+    /// kernel may join a reply without with the next one, and then it is not clear whose it is.
+    pub async fn first(
+        &mut self,
+        parameters: &impl Serialize,
+        pass: OwnedFd,
+    ) -> Result<(), Failure> {
+        self.send(
+            &json!({ "parameters": parameters, "continues": true }),
+            Some(pass),
+        )
+        .await
+    }
+
+    /// Sends the only or the last reply.
+    pub async fn last(&mut self, parameters: &impl Serialize) -> Result<(), Failure> {
+        self.send(&json!({ "parameters": parameters }), None).await
+    }
+
+    /// Sends the only reply, with a descriptor.
+    pub async fn last_with(
+        &mut self,
+        parameters: &impl Serialize,
+        pass: OwnedFd,
+    ) -> Result<(), Failure> {
+        self.send(&json!({ "parameters": parameters }), Some(pass))
+            .await
+    }
+
+    pub(super) async fn error(&mut self, name: &str, parameters: &Value) -> Result<(), Failure> {
+        self.send(&json!({ "error": name, "parameters": parameters }), None)
+            .await
+    }
+
+    async fn send(&mut self, message: &Value, mut pass: Option<OwnedFd>) -> Result<(), Failure> {
+        if self.oneway {
+            return Ok(());
+        }
+        let mut bytes = message.to_string().into_bytes();
+        bytes.push(0);
+        let by = Instant::now() + self.wait;
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let sent = self.stream.async_io(Interest::WRITABLE, || {
+                send(self.stream, rest, pass.as_ref())
+            });
+            match timeout_at(by, sent).await {
+                Err(_) => return Err(Failure::TooSlow),
+                Ok(Err(_)) => return Err(Failure::Gone),
+                Ok(Ok(length)) => {
+                    // It went with the first byte.
+                    pass = None;
+                    rest = rest.get(length..).unwrap_or_default();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn send(stream: &UnixStream, bytes: &[u8], pass: Option<&OwnedFd>) -> io::Result<usize> {
+    let raw = pass.map(|descriptor| [descriptor.as_raw_fd()]);
+    let control: Vec<ControlMessage<'_>> = raw
+        .iter()
+        .map(|raw| ControlMessage::ScmRights(raw))
+        .collect();
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let socket = stream.as_fd().as_raw_fd();
+    Ok(sendmsg::<()>(
+        socket,
+        &[IoSlice::new(bytes)],
+        &control,
+        flags,
+        None,
+    )?)
+}

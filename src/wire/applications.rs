@@ -1,0 +1,487 @@
+//! PURE. One line each for what speaks over UDP and TCP: DNS and its relatives, DHCP, DHCPv6, SSDP,
+//! NTP, RTP, and the routers' protocols that use a port. A row of [`UDP`] for each.
+
+use super::cursor::{Cursor, Mac, Short, text};
+use super::packet::{Packet, ProblemKind};
+use super::tunnel;
+use super::upper::first_line;
+
+type Reader = for<'a> fn(&mut Packet<'a>, Cursor<'a>);
+
+/// Ports whose protocol is read; either side may have it.
+const UDP: &[(u16, Reader)] = &[
+    (53, |packet, from| dns(packet, "dns", from)),
+    (5353, |packet, from| dns(packet, "mdns", from)),
+    (5355, |packet, from| dns(packet, "llmnr", from)),
+    (67, dhcp),
+    (68, dhcp),
+    (546, dhcpv6),
+    (547, dhcpv6),
+    (123, ntp),
+    (1900, ssdp),
+    (4789, tunnel::vxlan),
+    (8472, tunnel::vxlan),
+    (520, |packet, from| plain(packet, "rip", "RIP", from)),
+    (521, |packet, from| plain(packet, "ripng", "RIPng", from)),
+    (1985, |packet, from| plain(packet, "hsrp", "HSRP", from)),
+    (2029, |packet, from| plain(packet, "hsrp", "HSRP", from)),
+    (3784, |packet, from| plain(packet, "bfd", "BFD", from)),
+    (4784, |packet, from| plain(packet, "bfd", "BFD", from)),
+    (514, |packet, from| line(packet, "syslog", from)),
+    (161, |packet, from| plain(packet, "snmp", "SNMP", from)),
+    (162, |packet, from| plain(packet, "snmp", "SNMP trap", from)),
+    (69, |packet, from| plain(packet, "tftp", "TFTP", from)),
+    (5060, |packet, from| line(packet, "sip", from)),
+    (137, |packet, from| {
+        plain(packet, "nbns", "NetBIOS name", from)
+    }),
+    (319, |packet, from| plain(packet, "ptp", "PTP event", from)),
+    (320, |packet, from| plain(packet, "ptp", "PTP", from)),
+    (443, |packet, from| plain(packet, "quic", "QUIC", from)),
+];
+
+/// Reads what is behind a UDP header. `false`: nothing was recognised.
+pub(super) fn udp<'a>(
+    packet: &mut Packet<'a>,
+    source: u16,
+    destination: u16,
+    from: Cursor<'a>,
+) -> bool {
+    if from.is_empty() {
+        return false;
+    }
+    let known = [destination, source]
+        .iter()
+        .find_map(|port| UDP.iter().find(|(known, _)| known == port));
+    if let Some((_, reader)) = known {
+        reader(packet, from);
+        return true;
+    }
+    rtp(packet, source, destination, from)
+}
+
+/// Reads what is behind a TCP header, where its start says enough.
+pub(super) fn tcp<'a>(
+    packet: &mut Packet<'a>,
+    source: u16,
+    destination: u16,
+    mut from: Cursor<'a>,
+) {
+    let either = |port: u16| source == port || destination == port;
+    if either(53) {
+        // RFC 1035, section 4.2.2: a length before each message; a later segment has none.
+        let length = from.u16().unwrap_or(0);
+        if length >= 12 && from.left() >= 12 {
+            packet.say(" ");
+            dns(packet, "dns", from);
+        }
+        return;
+    }
+    if either(80) || either(8080) {
+        let mut again = from;
+        let start = first_line(again.rest());
+        let methods = [
+            "GET ", "POST ", "PUT ", "HEAD ", "DELETE ", "OPTIONS ", "HTTP/1.",
+        ];
+        if methods.iter().any(|method| start.starts_with(method)) {
+            packet.protocols.push("http");
+            packet.say(format!(" {start}"));
+        }
+    }
+}
+
+fn plain(packet: &mut Packet<'_>, name: &'static str, shown: &str, from: Cursor<'_>) {
+    packet.protocols.push(name);
+    packet.say(format!("{shown}, {} bytes", from.left()));
+}
+
+fn line(packet: &mut Packet<'_>, name: &'static str, mut from: Cursor<'_>) {
+    packet.protocols.push(name);
+    packet.say(first_line(from.rest()));
+}
+
+/// Compression pointers of one name that are followed (RFC 1035, section 4.1.4): a name has at most
+/// 127 labels, so honest packets never need as many.
+const MOST_POINTERS: usize = 32;
+/// Longest name, in bytes as printed.
+const NAME_MAX: usize = 255;
+/// Questions and answers that are read.
+const MOST_RECORDS: u16 = 64;
+
+/// A DNS name. `message` is the whole DNS message, to follow pointers in.
+fn name<'a>(message: Cursor<'a>, from: &mut Cursor<'a>) -> Result<String, Short> {
+    let mut shown = String::new();
+    let mut walker = *from;
+    let mut jumped = false;
+    for _ in 0..MOST_POINTERS {
+        loop {
+            let length = walker.u8()?;
+            match length >> 6 {
+                0 if length == 0 => {
+                    if !jumped {
+                        *from = walker;
+                    }
+                    if shown.is_empty() {
+                        shown.push('.');
+                    }
+                    return Ok(shown);
+                }
+                0 => {
+                    let label = walker.take(length.into())?;
+                    if !shown.is_empty() {
+                        shown.push('.');
+                    }
+                    shown.push_str(&text(label, 63));
+                    if shown.len() > NAME_MAX {
+                        shown.push_str("...");
+                        if !jumped {
+                            *from = walker;
+                        }
+                        return Err(Short {
+                            offset: walker.offset(),
+                        });
+                    }
+                }
+                3 => {
+                    let low = walker.u8()?;
+                    let target = usize::from(length & 0x3f) << 8 | usize::from(low);
+                    if !jumped {
+                        *from = walker;
+                        jumped = true;
+                    }
+                    walker = message;
+                    walker.skip(target)?;
+                    break;
+                }
+                _ => {
+                    return Err(Short {
+                        offset: walker.offset(),
+                    });
+                }
+            }
+        }
+    }
+    Err(Short {
+        offset: from.offset(),
+    })
+}
+
+fn record_type(number: u16) -> String {
+    let known = match number {
+        1 => "A",
+        2 => "NS",
+        5 => "CNAME",
+        6 => "SOA",
+        12 => "PTR",
+        13 => "HINFO",
+        15 => "MX",
+        16 => "TXT",
+        28 => "AAAA",
+        33 => "SRV",
+        35 => "NAPTR",
+        39 => "DNAME",
+        41 => "OPT",
+        43 => "DS",
+        46 => "RRSIG",
+        47 => "NSEC",
+        48 => "DNSKEY",
+        64 => "SVCB",
+        65 => "HTTPS",
+        251 => "IXFR",
+        252 => "AXFR",
+        255 => "ANY",
+        256 => "URI",
+        257 => "CAA",
+        other => return format!("TYPE{other}"),
+    };
+    known.into()
+}
+
+fn dns<'a>(packet: &mut Packet<'a>, protocol: &'static str, message: Cursor<'a>) {
+    packet.protocols.push(protocol);
+    let mut from = message;
+    packet.read(protocol, |packet| {
+        let id = from.u16()?;
+        let flags = from.u16()?;
+        let questions = from.u16()?;
+        let answers = from.u16()?;
+        from.skip(4)?;
+        let reply = flags >> 15 == 1;
+        let operation = match flags >> 11 & 0x0f {
+            0 => "",
+            4 => "notify ",
+            5 => "update ",
+            _ => "other ",
+        };
+        let shown = match protocol {
+            "mdns" => "mDNS",
+            "llmnr" => "LLMNR",
+            _ => "DNS",
+        };
+        packet.say(format!(
+            "{shown} {operation}{} {id:#06x}",
+            if reply { "reply" } else { "query" }
+        ));
+        let code = flags & 0x0f;
+        if reply && code != 0 {
+            let words = [
+                "",
+                "format error",
+                "server failure",
+                "no such name",
+                "not implemented",
+                "refused",
+            ];
+            match words.get(usize::from(code)) {
+                Some(word) => packet.say(format!(" {word}")),
+                None => packet.say(format!(" error {code}")),
+            }
+        }
+        if flags & 0x0200 != 0 {
+            packet.say(" cut off");
+        }
+        for at in 0..questions.min(MOST_RECORDS) {
+            let asked = name(message, &mut from)?;
+            let kind = from.u16()?;
+            let class = from.u16()?;
+            if at < 4 {
+                packet.say(format!(" {} {asked}?", record_type(kind)));
+            }
+            if protocol == "mdns" && class & 0x8000 != 0 && at == 0 {
+                packet.say(" (unicast reply wanted)");
+            }
+        }
+        for at in 0..answers.min(MOST_RECORDS) {
+            let owner = name(message, &mut from)?;
+            let kind = from.u16()?;
+            from.skip(6)?;
+            let length = from.u16()?;
+            let mut value = from.sub(length.into())?;
+            if at < 4 {
+                let shown = answer(message, kind, &mut value)?;
+                packet.say(format!(" {} {owner} {shown}", record_type(kind)).trim_end());
+            }
+        }
+        if answers > 4 {
+            packet.say(format!(" and {} more", answers.saturating_sub(4)));
+        }
+        Ok::<(), Short>(())
+    });
+}
+
+fn answer<'a>(message: Cursor<'a>, kind: u16, value: &mut Cursor<'a>) -> Result<String, Short> {
+    Ok(match kind {
+        1 => value.ipv4()?.to_string(),
+        28 => value.ipv6()?.to_string(),
+        2 | 5 | 12 | 39 => name(message, value)?,
+        15 => {
+            value.skip(2)?;
+            name(message, value)?
+        }
+        33 => {
+            value.skip(4)?;
+            let port = value.u16()?;
+            format!("{}:{port}", name(message, value)?)
+        }
+        16 => {
+            let length = value.u8()?;
+            format!("\"{}\"", text(value.take(length.into())?, 48))
+        }
+        _ => String::new(),
+    })
+}
+
+/// DHCP (RFC 2131, options RFC 2132).
+fn dhcp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
+    packet.protocols.push("dhcp");
+    packet.read("dhcp", |packet| {
+        let operation = from.u8()?;
+        from.skip(3)?;
+        let transaction = from.u32()?;
+        from.skip(4)?;
+        let (client, yours) = (from.ipv4()?, from.ipv4()?);
+        from.skip(8)?;
+        let mac: Mac = from.mac()?;
+        from.skip(10)?;
+        from.skip(192)?;
+        let cookie = from.left() >= 4 && from.u32()? == 0x6382_5363;
+        let mut kind = if operation == 1 {
+            "BOOTP request"
+        } else {
+            "BOOTP reply"
+        };
+        let mut told = String::new();
+        while cookie && !from.is_empty() {
+            let option = from.u8()?;
+            if option == 0 {
+                continue;
+            }
+            if option == 255 {
+                break;
+            }
+            let length = from.u8()?;
+            let mut value = from.sub(length.into())?;
+            match (option, length) {
+                (53, 1) => {
+                    kind = match value.u8()? {
+                        1 => "discover",
+                        2 => "offer",
+                        3 => "request",
+                        4 => "decline",
+                        5 => "ack",
+                        6 => "nak",
+                        7 => "release",
+                        8 => "inform",
+                        9 => "force renew",
+                        _ => "message",
+                    };
+                }
+                (50, 4) => told.push_str(&format!(", wants {}", value.ipv4()?)),
+                (54, 4) => told.push_str(&format!(", server {}", value.ipv4()?)),
+                (51, 4) => told.push_str(&format!(", lease {} s", value.u32()?)),
+                (3, 4..) => told.push_str(&format!(", router {}", value.ipv4()?)),
+                (12, _) => told.push_str(&format!(", host {}", text(value.rest(), 64))),
+                (56, _) => told.push_str(&format!(", says {}", text(value.rest(), 64))),
+                _ => {}
+            }
+        }
+        packet.say(format!("DHCP {kind} {transaction:#010x} for {mac}"));
+        if !client.is_unspecified() {
+            packet.say(format!(", has {client}"));
+        }
+        if !yours.is_unspecified() {
+            packet.say(format!(", gets {yours}"));
+        }
+        packet.say(told);
+        Ok::<(), Short>(())
+    });
+}
+
+/// DHCPv6 (RFC 8415).
+fn dhcpv6<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
+    packet.protocols.push("dhcpv6");
+    packet.read("dhcpv6", |packet| {
+        let start = from.offset();
+        let kind = from.u8()?;
+        let name = match kind {
+            1 => "solicit",
+            2 => "advertise",
+            3 => "request",
+            4 => "confirm",
+            5 => "renew",
+            6 => "rebind",
+            7 => "reply",
+            8 => "release",
+            9 => "decline",
+            10 => "reconfigure",
+            11 => "information request",
+            12 => "relay forward",
+            13 => "relay reply",
+            other => {
+                packet.say(format!("DHCPv6 type {other}"));
+                packet.problem(
+                    ProblemKind::Unknown,
+                    "dhcpv6",
+                    start,
+                    format!("type {other}"),
+                );
+                return Ok(());
+            }
+        };
+        if matches!(kind, 12 | 13) {
+            from.skip(1)?;
+            let (link, peer) = (from.ipv6()?, from.ipv6()?);
+            packet.say(format!("DHCPv6 {name}, link {link}, peer {peer}"));
+            return Ok(());
+        }
+        let [a, b, c] = from.array::<3>()?;
+        packet.say(format!("DHCPv6 {name} {a:02x}{b:02x}{c:02x}"));
+        while !from.is_empty() {
+            let (option, length) = (from.u16()?, from.u16()?);
+            let mut value = from.sub(length.into())?;
+            match option {
+                3 if length > 12 => {
+                    // An identity association: its first address, if the first option is one.
+                    value.skip(12)?;
+                    if value.left() >= 20 && value.u16()? == 5 {
+                        value.skip(2)?;
+                        packet.say(format!(", address {}", value.ipv6()?));
+                    }
+                }
+                13 if length >= 2 => {
+                    let status = value.u16()?;
+                    if status != 0 {
+                        packet.say(format!(", status {status} {}", text(value.rest(), 64)));
+                    }
+                }
+                23 if length >= 16 => packet.say(format!(", dns {}", value.ipv6()?)),
+                _ => {}
+            }
+        }
+        Ok(())
+    });
+}
+
+/// NTP (RFC 5905).
+fn ntp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
+    packet.protocols.push("ntp");
+    packet.read("ntp", |packet| {
+        let head = from.u8()?;
+        let stratum = from.u8()?;
+        let mode = match head & 7 {
+            1 => "symmetric active",
+            2 => "symmetric passive",
+            3 => "client",
+            4 => "server",
+            5 => "broadcast",
+            6 => "control",
+            _ => "private",
+        };
+        packet.say(format!("NTPv{} {mode}", head >> 3 & 7));
+        if (head & 7) < 6 {
+            packet.say(format!(", stratum {stratum}"));
+        }
+        Ok::<(), Short>(())
+    });
+}
+
+/// SSDP (UPnP): a request or status line, and what it is about.
+fn ssdp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
+    packet.protocols.push("ssdp");
+    let bytes = from.rest();
+    packet.say(format!("SSDP {}", first_line(bytes)));
+    for line in bytes.split(|byte| *byte == b'\n').take(32) {
+        let head = text(line, 96);
+        let head = head.trim_end_matches("\\x0d");
+        for key in ["ST:", "NT:", "LOCATION:"] {
+            if head.to_ascii_uppercase().starts_with(key) {
+                packet.say(format!(", {head}"));
+            }
+        }
+    }
+}
+
+/// RTP (RFC 3550) has no port of its own. What looks like it on an even port from 1024 on, with a
+/// payload type in use and a whole header, is called so; a stream's second packet would prove it.
+fn rtp<'a>(packet: &mut Packet<'a>, source: u16, destination: u16, mut from: Cursor<'a>) -> bool {
+    let plausible = destination >= 1024 && destination.is_multiple_of(2) && source >= 1024;
+    let total = from.left();
+    let (Ok(first), Ok(second)) = (from.u8(), from.u8()) else {
+        return false;
+    };
+    let kind = second & 0x7f;
+    let known = matches!(kind, 0 | 3 | 4 | 8 | 9 | 10 | 11 | 14 | 18 | 26 | 31..=34 | 96..=127);
+    if !plausible || first >> 6 != 2 || first & 0x1f != 0 || !known || total < 20 {
+        return false;
+    }
+    let (Ok(sequence), Ok(stamp), Ok(source_id)) = (from.u16(), from.u32(), from.u32()) else {
+        return false;
+    };
+    packet.protocols.push("rtp");
+    let mark = if second >> 7 == 1 { ", mark" } else { "" };
+    packet.say(format!(
+        "RTP type {kind} seq {sequence} time {stamp} ssrc {source_id:#010x}{mark}, {} bytes",
+        from.left()
+    ));
+    true
+}

@@ -1,0 +1,319 @@
+//! PURE. IGMP versions 1 to 3 (RFC 1112, RFC 2236, RFC 3376, RFC 9776) and multicast router
+//! discovery (RFC 4286).
+
+use std::net::Ipv4Addr;
+
+use super::cursor::{Cursor, Short, sum};
+use super::ip::Payload;
+use super::packet::{Meaning, Packet, ProblemKind};
+
+/// An IGMP message.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Igmp {
+    Query(Query),
+    /// Version 1 or 2 report.
+    Report {
+        version: u8,
+        group: Ipv4Addr,
+    },
+    /// Version 2 leave.
+    Leave {
+        group: Ipv4Addr,
+    },
+    /// Version 3 report. `declared` is what the header says of the number of records.
+    ReportV3 {
+        declared: u16,
+        records: Vec<Record<Ipv4Addr>>,
+    },
+    /// Multicast router advertisement: interval in seconds, query interval, robustness.
+    RouterAdvertisement {
+        interval_s: u8,
+        query_interval_s: u16,
+        robustness: u16,
+    },
+    RouterSolicitation,
+    RouterTermination,
+}
+
+/// A membership query of any version.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// 1, 2 or 3.
+    pub version: u8,
+    /// The group asked for; unspecified in a general query.
+    pub group: Ipv4Addr,
+    /// Longest time for an answer, in milliseconds.
+    pub max_response_ms: u32,
+    /// Suppress router-side processing (version 3).
+    pub suppress: bool,
+    /// Querier's robustness variable (version 3; 0 is not announced).
+    pub robustness: u8,
+    /// Querier's query interval in seconds (version 3).
+    pub interval_s: u32,
+    /// Sources asked for (version 3).
+    pub sources: Vec<Ipv4Addr>,
+}
+
+/// What a record of a version 3 (or MLDv2) report says of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// MODE_IS_INCLUDE
+    IsInclude,
+    /// MODE_IS_EXCLUDE
+    IsExclude,
+    /// CHANGE_TO_INCLUDE_MODE
+    ToInclude,
+    /// CHANGE_TO_EXCLUDE_MODE
+    ToExclude,
+    /// ALLOW_NEW_SOURCES
+    Allow,
+    /// BLOCK_OLD_SOURCES
+    Block,
+    /// Not assigned.
+    Unknown(u8),
+}
+
+impl RecordKind {
+    /// The kind of that number (RFC 3376, section 4.2.12).
+    pub fn from_u8(number: u8) -> RecordKind {
+        match number {
+            1 => RecordKind::IsInclude,
+            2 => RecordKind::IsExclude,
+            3 => RecordKind::ToInclude,
+            4 => RecordKind::ToExclude,
+            5 => RecordKind::Allow,
+            6 => RecordKind::Block,
+            other => RecordKind::Unknown(other),
+        }
+    }
+}
+
+/// One group record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record<A> {
+    /// What it says.
+    pub kind: RecordKind,
+    /// Of which group.
+    pub group: A,
+    /// Sources by the record's own count.
+    pub declared_sources: u16,
+    /// Sources that were there to read.
+    pub sources: Vec<A>,
+}
+
+impl<A: std::fmt::Display> std::fmt::Display for Record<A> {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (kind, meaning) = match (self.kind, self.declared_sources) {
+            (RecordKind::IsInclude, _) => ("is include", ""),
+            (RecordKind::IsExclude, 0) => ("is exclude", " (member)"),
+            (RecordKind::IsExclude, _) => ("is exclude", ""),
+            (RecordKind::ToInclude, 0) => ("to include", " (leave)"),
+            (RecordKind::ToInclude, _) => ("to include", ""),
+            (RecordKind::ToExclude, 0) => ("to exclude", " (join)"),
+            (RecordKind::ToExclude, _) => ("to exclude", ""),
+            (RecordKind::Allow, _) => ("allow", ""),
+            (RecordKind::Block, _) => ("block", ""),
+            (RecordKind::Unknown(_), _) => ("unknown record", ""),
+        };
+        let most = 8;
+        let sources: Vec<String> = self.sources.iter().take(most).map(A::to_string).collect();
+        let more = if self.sources.len() > most {
+            ", ..."
+        } else {
+            ""
+        };
+        write!(
+            to,
+            "{} {kind} {{{}{more}}}{meaning}",
+            self.group,
+            sources.join(", ")
+        )
+    }
+}
+
+/// Records of one report that are read: what a 64 KiB packet can hold.
+const MOST_RECORDS: usize = 8192;
+
+/// The floating-point form of response codes and intervals (RFC 3376, section 4.1.1).
+pub(super) fn code_value(code: u8) -> u32 {
+    if code < 128 {
+        return code.into();
+    }
+    let mantissa = u32::from(code & 0x0f) | 0x10;
+    mantissa << (u32::from(code >> 4 & 0x07).saturating_add(3))
+}
+
+pub(super) fn read(packet: &mut Packet<'_>, payload: &Payload<'_>) {
+    packet.protocols.push("igmp");
+    let mut whole = payload.bytes;
+    if packet.can_judge(payload.complete) && sum(whole.rest(), 0) != 0xffff {
+        packet.bad_checksum.get_or_insert("igmp");
+    }
+    let length = payload.network.payload_length;
+    let mut from = payload.bytes;
+    packet.read("igmp", |packet| {
+        let start = from.offset();
+        let (kind, code) = (from.u8()?, from.u8()?);
+        from.skip(2)?;
+        let igmp = match kind {
+            0x11 => Igmp::Query(query(packet, code, length, &mut from)?),
+            0x12 | 0x16 => {
+                let version = if kind == 0x12 { 1 } else { 2 };
+                let group = from.ipv4()?;
+                packet.say(format!("IGMPv{version} report: {group} (member)"));
+                Igmp::Report { version, group }
+            }
+            0x17 => {
+                let group = from.ipv4()?;
+                packet.say(format!("IGMPv2 leave: {group}"));
+                Igmp::Leave { group }
+            }
+            0x22 => report_v3(packet, &mut from)?,
+            0x30 => {
+                let (query_interval_s, robustness) = (from.u16()?, from.u16()?);
+                packet.say(format!("multicast router advertisement every {code} s, query interval {query_interval_s} s, robustness {robustness}"));
+                Igmp::RouterAdvertisement { interval_s: code, query_interval_s, robustness }
+            }
+            0x31 => {
+                packet.say("multicast router solicitation");
+                Igmp::RouterSolicitation
+            }
+            0x32 => {
+                packet.say("multicast router termination");
+                Igmp::RouterTermination
+            }
+            other => {
+                let name = match other {
+                    0x13 => "DVMRP",
+                    0x14 => "PIMv1",
+                    _ => "IGMP",
+                };
+                packet.say(format!("{name} type {other:#04x}"));
+                packet.problem(ProblemKind::Unknown, "igmp", start, format!("type {other:#04x} is not decoded"));
+                return Ok(());
+            }
+        };
+        packet.meanings.push(Meaning::Igmp(igmp));
+        Ok(())
+    });
+}
+
+fn query(
+    packet: &mut Packet<'_>,
+    code: u8,
+    length: u32,
+    from: &mut Cursor<'_>,
+) -> Result<Query, Short> {
+    let group = from.ipv4()?;
+    // RFC 3376, section 7.1: by length, and by the response code for version 1.
+    let version = if length >= 12 {
+        3
+    } else if code == 0 {
+        1
+    } else {
+        2
+    };
+    let mut query = Query {
+        version,
+        group,
+        max_response_ms: match version {
+            1 => 10_000,
+            2 => u32::from(code).saturating_mul(100),
+            _ => code_value(code).saturating_mul(100),
+        },
+        suppress: false,
+        robustness: 0,
+        interval_s: 0,
+        sources: Vec::new(),
+    };
+    packet.say(format!("IGMPv{version} "));
+    if group.is_unspecified() {
+        packet.say("general query");
+    } else {
+        packet.say(format!("query for {group}"));
+    }
+    packet.say(format!(", answer within {} ms", query.max_response_ms));
+    if version == 3 {
+        let flags = from.u8()?;
+        query.suppress = flags & 8 != 0;
+        query.robustness = flags & 7;
+        query.interval_s = code_value(from.u8()?);
+        packet.say(format!(
+            ", robustness {}, every {} s",
+            query.robustness, query.interval_s
+        ));
+        let declared = from.u16()?;
+        for _ in 0..declared {
+            query.sources.push(from.ipv4()?);
+        }
+        if !query.sources.is_empty() {
+            let sources: Vec<String> = query
+                .sources
+                .iter()
+                .take(8)
+                .map(Ipv4Addr::to_string)
+                .collect();
+            packet.say(format!(", sources {}", sources.join(", ")));
+        }
+    }
+    Ok(query)
+}
+
+fn report_v3(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Igmp, Short> {
+    from.skip(2)?;
+    let declared = from.u16()?;
+    packet.say("IGMPv3 report: ");
+    let mut records = Vec::new();
+    let outcome = (0..declared).take(MOST_RECORDS).try_for_each(|_| {
+        records.push(record(from, Cursor::ipv4)?);
+        Ok(())
+    });
+    say_records(packet, declared, &records);
+    if let Err(short) = outcome {
+        packet
+            .meanings
+            .push(Meaning::Igmp(Igmp::ReportV3 { declared, records }));
+        return Err(short);
+    }
+    Ok(Igmp::ReportV3 { declared, records })
+}
+
+/// Reads a group record; IGMPv3 and MLDv2 differ only in their addresses.
+pub(super) fn record<'a, A>(
+    from: &mut Cursor<'a>,
+    address: impl Fn(&mut Cursor<'a>) -> Result<A, Short>,
+) -> Result<Record<A>, Short> {
+    let kind = RecordKind::from_u8(from.u8()?);
+    let auxiliary = from.u8()?;
+    let declared_sources = from.u16()?;
+    let group = address(from)?;
+    let mut sources = Vec::new();
+    for _ in 0..declared_sources {
+        sources.push(address(from)?);
+    }
+    from.skip(usize::from(auxiliary).saturating_mul(4))?;
+    Ok(Record {
+        kind,
+        group,
+        declared_sources,
+        sources,
+    })
+}
+
+pub(super) fn say_records<A: std::fmt::Display>(
+    packet: &mut Packet<'_>,
+    declared: u16,
+    records: &[Record<A>],
+) {
+    let most = 4;
+    let told: Vec<String> = records.iter().take(most).map(Record::to_string).collect();
+    packet.say(told.join("; "));
+    let rest = usize::from(declared).saturating_sub(told.len());
+    if rest > 0 {
+        packet.say(format!("; and {rest} more"));
+    }
+    if declared == 0 {
+        packet.say("no records");
+    }
+}

@@ -1,0 +1,144 @@
+//! PURE. Multicast listener discovery, versions 1 and 2 (RFC 2710, RFC 3810), and multicast router
+//! discovery for IPv6 (RFC 4286).
+
+use std::net::Ipv6Addr;
+
+use super::cursor::{Cursor, Short};
+use super::igmp::{Record, code_value, record, say_records};
+use super::packet::{Meaning, Packet};
+
+/// An MLD message.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Mld {
+    Query(Query),
+    Report {
+        group: Ipv6Addr,
+    },
+    Done {
+        group: Ipv6Addr,
+    },
+    ReportV2 {
+        declared: u16,
+        records: Vec<Record<Ipv6Addr>>,
+    },
+    /// 151, 152 or 153: multicast router advertisement, solicitation, termination.
+    Router(u8),
+}
+
+/// A query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// 1 or 2.
+    pub version: u8,
+    /// The group asked for; unspecified in a general query.
+    pub group: Ipv6Addr,
+    /// Longest time for an answer, in milliseconds.
+    pub max_response_ms: u32,
+    /// Suppress router-side processing.
+    pub suppress: bool,
+    /// Querier's robustness variable.
+    pub robustness: u8,
+    /// Querier's query interval in seconds.
+    pub interval_s: u32,
+    /// Sources asked for.
+    pub sources: Vec<Ipv6Addr>,
+}
+
+/// Records of one report that are read: what a 64 KiB packet can hold.
+const MOST_RECORDS: usize = 4096;
+
+/// The floating-point form of the response code (RFC 3810, section 5.1.3).
+fn response_ms(code: u16) -> u32 {
+    if code < 0x8000 {
+        return code.into();
+    }
+    let mantissa = u32::from(code & 0x0fff) | 0x1000;
+    mantissa << (u32::from(code >> 12 & 0x07).saturating_add(3))
+}
+
+/// Reads behind type, code and checksum.
+pub(super) fn read(packet: &mut Packet<'_>, kind: u8, mut from: Cursor<'_>) -> Result<(), Short> {
+    packet.protocols.push("mld");
+    let mld = match kind {
+        130 => Mld::Query(query(packet, &mut from)?),
+        131 | 132 => {
+            from.skip(4)?;
+            let group = from.ipv6()?;
+            if kind == 131 {
+                packet.say(format!("MLDv1 report: {group} (member)"));
+                Mld::Report { group }
+            } else {
+                packet.say(format!("MLDv1 done: {group} (leave)"));
+                Mld::Done { group }
+            }
+        }
+        143 => {
+            from.skip(2)?;
+            let declared = from.u16()?;
+            packet.say("MLDv2 report: ");
+            let mut records = Vec::new();
+            let outcome = (0..declared).take(MOST_RECORDS).try_for_each(|_| {
+                records.push(record(&mut from, Cursor::ipv6)?);
+                Ok(())
+            });
+            say_records(packet, declared, &records);
+            packet
+                .meanings
+                .push(Meaning::Mld(Mld::ReportV2 { declared, records }));
+            return outcome;
+        }
+        other => {
+            packet.say(match other {
+                151 => "multicast router advertisement",
+                152 => "multicast router solicitation",
+                _ => "multicast router termination",
+            });
+            Mld::Router(other)
+        }
+    };
+    packet.meanings.push(Meaning::Mld(mld));
+    Ok(())
+}
+
+fn query(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Query, Short> {
+    let code = from.u16()?;
+    from.skip(2)?;
+    let group = from.ipv6()?;
+    // RFC 3810, section 8.1: 24 bytes are version 1, 28 and more are version 2.
+    let version = if from.left() >= 4 { 2 } else { 1 };
+    let mut query = Query {
+        version,
+        group,
+        max_response_ms: if version == 2 {
+            response_ms(code)
+        } else {
+            code.into()
+        },
+        suppress: false,
+        robustness: 0,
+        interval_s: 0,
+        sources: Vec::new(),
+    };
+    packet.say(format!("MLDv{version} "));
+    if group.is_unspecified() {
+        packet.say("general query");
+    } else {
+        packet.say(format!("query for {group}"));
+    }
+    packet.say(format!(", answer within {} ms", query.max_response_ms));
+    if version == 2 {
+        let flags = from.u8()?;
+        query.suppress = flags & 8 != 0;
+        query.robustness = flags & 7;
+        query.interval_s = code_value(from.u8()?);
+        packet.say(format!(
+            ", robustness {}, every {} s",
+            query.robustness, query.interval_s
+        ));
+        for _ in 0..from.u16()? {
+            query.sources.push(from.ipv6()?);
+        }
+    }
+    Ok(query)
+}

@@ -1,0 +1,252 @@
+//! PURE. What is known of one packet, and how it comes together layer by layer.
+
+use std::net::IpAddr;
+
+use super::cursor::{Cursor, Mac, Short};
+use super::{Checksum, Frame, arp, icmp, igmp, mld, nd, pim};
+
+/// Three different words for a packet that can't be read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// The capture ended before the packet did.
+    Truncated,
+    /// The packet contradicts its protocol.
+    Malformed,
+    /// Nobody here knows that protocol, version or type.
+    Unknown,
+}
+
+/// Where and why reading ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Which of the three.
+    pub kind: ProblemKind,
+    /// The protocol that was being read.
+    pub layer: &'static str,
+    /// Byte offset in the frame.
+    pub offset: usize,
+    /// What was found there.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.kind {
+            ProblemKind::Truncated => "truncated",
+            ProblemKind::Malformed => "malformed",
+            ProblemKind::Unknown => "unknown",
+        };
+        write!(
+            to,
+            "{kind} {} at byte {}: {}",
+            self.layer, self.offset, self.reason
+        )
+    }
+}
+
+/// To whom something is addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cast {
+    /// To one.
+    Unicast,
+    /// To all of a link or network.
+    Broadcast,
+    /// To a group.
+    Multicast,
+}
+
+impl Cast {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cast::Unicast => "unicast",
+            Cast::Broadcast => "broadcast",
+            Cast::Multicast => "multicast",
+        }
+    }
+}
+
+/// The meaning of a layer, where trackers and diagnosis need more than a line of text.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Meaning {
+    Arp(arp::Arp),
+    Icmp(icmp::Icmp),
+    Nd(nd::Nd),
+    Igmp(igmp::Igmp),
+    Mld(mld::Mld),
+    Pim(pim::Pim),
+}
+
+/// A network header: the facts that other layers and people need.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Network {
+    /// Who sent it.
+    pub source: IpAddr,
+    /// To whom.
+    pub destination: IpAddr,
+    /// Time to live, or hop limit.
+    pub ttl: u8,
+    /// DSCP and ECN byte.
+    pub traffic_class: u8,
+    /// IPv4 identification, or that of an IPv6 fragment header.
+    pub identification: u32,
+    /// Upper-layer protocol, behind extension headers.
+    pub protocol: u8,
+    /// Fragment offset in bytes.
+    pub fragment_offset: u32,
+    /// More fragments follow.
+    pub more_fragments: bool,
+    /// Don't fragment (IPv4).
+    pub dont_fragment: bool,
+    /// Does it carry the router alert option (RFC 2113, RFC 2711)?
+    pub router_alert: bool,
+    /// Bytes of payload by the header's word.
+    pub payload_length: u32,
+}
+
+/// Everything that was read of a packet.
+#[derive(Clone, Debug)]
+pub struct Packet<'a> {
+    /// The evidence.
+    pub frame: Frame<'a>,
+    /// Names of the protocols, outermost first.
+    pub protocols: Vec<&'static str>,
+    /// Link-layer source and destination.
+    pub link: Option<(Mac, Mac)>,
+    /// VLAN identifiers, outermost first.
+    pub vlans: Vec<u16>,
+    /// The outermost network header.
+    pub network: Option<Network>,
+    /// Source and destination port of the outermost transport header.
+    pub ports: Option<(u16, u16)>,
+    /// What it says, for people.
+    pub summary: String,
+    /// Meanings of layers, outermost first.
+    pub meanings: Vec<Meaning>,
+    /// Where reading ended, if it did not come to the end.
+    pub problem: Option<Problem>,
+    /// A checksum that is wrong, by the name of its layer.
+    pub bad_checksum: Option<&'static str>,
+    /// How deep tunnels are nested.
+    pub(super) depth: usize,
+    /// Is what is being read the start of a packet quoted in an ICMP error?
+    pub(super) quoted: bool,
+}
+
+impl<'a> Packet<'a> {
+    pub(super) fn new(frame: Frame<'a>) -> Packet<'a> {
+        Packet {
+            frame,
+            protocols: Vec::with_capacity(4),
+            link: None,
+            vlans: Vec::new(),
+            network: None,
+            ports: None,
+            summary: String::new(),
+            meanings: Vec::new(),
+            problem: None,
+            bad_checksum: None,
+            depth: 0,
+            quoted: false,
+        }
+    }
+
+    /// The innermost protocol that was recognised.
+    pub fn protocol(&self) -> &'static str {
+        self.protocols.last().copied().unwrap_or("unknown")
+    }
+
+    /// To whom it is addressed: by its network header if it has one, else by its link header.
+    pub fn cast(&self) -> Option<Cast> {
+        let link = self.link.map(|(_, to)| {
+            if to.is_broadcast() {
+                Cast::Broadcast
+            } else if to.is_multicast() {
+                Cast::Multicast
+            } else {
+                Cast::Unicast
+            }
+        });
+        match self.network.map(|network| network.destination) {
+            Some(to) if to.is_multicast() => Some(Cast::Multicast),
+            Some(IpAddr::V4(to)) if to.is_broadcast() => Some(Cast::Broadcast),
+            Some(_) if link == Some(Cast::Broadcast) => Some(Cast::Broadcast),
+            Some(_) => Some(Cast::Unicast),
+            None => link,
+        }
+    }
+
+    pub(super) fn say(&mut self, text: impl AsRef<str>) {
+        self.summary.push_str(text.as_ref());
+    }
+
+    pub(super) fn problem(
+        &mut self,
+        kind: ProblemKind,
+        layer: &'static str,
+        offset: usize,
+        reason: impl Into<String>,
+    ) {
+        // The outermost problem is the cause; what follows from it is not worth a word.
+        if self.problem.is_none() && !self.quoted {
+            self.problem = Some(Problem {
+                kind,
+                layer,
+                offset,
+                reason: reason.into(),
+            });
+        }
+    }
+
+    /// A field was cut off: by the capture if that is where the bytes end, else by the packet itself.
+    pub(super) fn short(&mut self, layer: &'static str, short: Short) {
+        let cut = (self.frame.bytes.len() as u64) < u64::from(self.frame.original_length);
+        // A length field cannot promise more than the frame holds, so a reader that was bounded by
+        // one and came to the end of the capture all the same was cut off by the capture.
+        let at_end = cut && short.offset.saturating_add(64) >= self.frame.bytes.len();
+        if at_end {
+            let end = self.frame.bytes.len();
+            self.problem(
+                ProblemKind::Truncated,
+                layer,
+                short.offset,
+                format!("captured up to byte {end}"),
+            );
+        } else {
+            self.problem(
+                ProblemKind::Malformed,
+                layer,
+                short.offset,
+                "ends before its header does",
+            );
+        }
+    }
+
+    /// Runs a reader, and takes in that it may have run out of bytes.
+    pub(super) fn read<T>(
+        &mut self,
+        layer: &'static str,
+        reader: impl FnOnce(&mut Packet<'a>) -> Result<T, Short>,
+    ) -> Option<T> {
+        match reader(self) {
+            Ok(value) => Some(value),
+            Err(short) => {
+                self.short(layer, short);
+                None
+            }
+        }
+    }
+
+    /// May a checksum over these bytes be judged? Not when the kernel left it to hardware, and not
+    /// when bytes are missing.
+    pub(super) fn can_judge(&self, complete: bool) -> bool {
+        complete && !self.quoted && self.frame.checksum != Checksum::NotReady
+    }
+}
+
+/// A cursor over the frame from `at` to `end`.
+pub(super) fn cursor<'a>(frame: &Frame<'a>, at: usize, end: usize) -> Cursor<'a> {
+    let end = end.min(frame.bytes.len());
+    Cursor::new(frame.bytes.get(at..end).unwrap_or_default(), at)
+}

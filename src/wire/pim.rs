@@ -1,0 +1,322 @@
+//! PURE. PIM version 2 (RFC 7761): hellos with their options, joins and prunes, registers, asserts,
+//! bootstrap and candidate RP messages.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::cursor::{Cursor, Short, sum};
+use super::glance::ip_protocol as protocol;
+use super::ip::{Payload, read_quoted};
+use super::packet::{Meaning, Packet, ProblemKind};
+
+/// A PIM message.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Pim {
+    Hello(Hello),
+    /// Border and null-register bits.
+    Register {
+        border: bool,
+        null: bool,
+    },
+    RegisterStop {
+        group: Encoded,
+        source: Option<IpAddr>,
+    },
+    JoinPrune {
+        upstream: Option<IpAddr>,
+        hold_s: u16,
+        groups: Vec<JoinPruneGroup>,
+    },
+    Assert {
+        group: Encoded,
+        source: Option<IpAddr>,
+        rp_bit: bool,
+        preference: u32,
+        metric: u32,
+    },
+    /// Other known types, by number.
+    Other(u8),
+}
+
+/// What a neighbour says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Hello {
+    /// How long it is to be believed, in seconds; 65535 for ever, 0 goodbye.
+    pub hold_s: Option<u16>,
+    /// Propagation delay and override interval in milliseconds, with the T bit.
+    pub lan_prune_delay: Option<(bool, u16, u16)>,
+    /// Designated router priority.
+    pub dr_priority: Option<u32>,
+    /// Changes when the neighbour restarts.
+    pub generation_id: Option<u32>,
+    /// Its other addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Options that are not read, by type.
+    pub others: Vec<u16>,
+}
+
+/// An encoded group or source: address, mask length and flags.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Encoded {
+    /// Address, if its family is known.
+    pub address: Option<IpAddr>,
+    /// Mask length in bits.
+    pub mask: u8,
+    /// Flags: of a source S 4, W 2, R 1.
+    pub flags: u8,
+}
+
+impl std::fmt::Display for Encoded {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.address {
+            Some(address) => write!(to, "{address}")?,
+            None => write!(to, "?")?,
+        }
+        let full = if matches!(self.address, Some(IpAddr::V6(_))) {
+            128
+        } else {
+            32
+        };
+        if self.mask != full {
+            write!(to, "/{}", self.mask)?;
+        }
+        Ok(())
+    }
+}
+
+/// Joins and prunes of one group.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct JoinPruneGroup {
+    pub group: Encoded,
+    pub joins: Vec<Encoded>,
+    pub prunes: Vec<Encoded>,
+}
+
+fn address(from: &mut Cursor<'_>, family: u8) -> Result<Option<IpAddr>, Short> {
+    Ok(match family {
+        1 => Some(IpAddr::from(Ipv4Addr::from(from.array::<4>()?))),
+        2 => Some(IpAddr::from(Ipv6Addr::from(from.array::<16>()?))),
+        _ => None,
+    })
+}
+
+fn unicast(from: &mut Cursor<'_>) -> Result<Option<IpAddr>, Short> {
+    let family = from.u8()?;
+    from.skip(1)?;
+    address(from, family)
+}
+
+/// Encoded group and source addresses have one shape (RFC 7761, section 4.9.1).
+fn encoded(from: &mut Cursor<'_>) -> Result<Encoded, Short> {
+    let family = from.u8()?;
+    from.skip(1)?;
+    let (flags, mask) = (from.u8()?, from.u8()?);
+    Ok(Encoded {
+        address: address(from, family)?,
+        mask,
+        flags,
+    })
+}
+
+pub(super) fn read<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
+    packet.protocols.push("pim");
+    let mut from = payload.bytes;
+    packet.read("pim", |packet| {
+        let start = from.offset();
+        let head = from.u8()?;
+        let (version, kind) = (head >> 4, head & 0x0f);
+        from.skip(3)?;
+        if version != 2 {
+            packet.say(format!("PIM version {version}"));
+            packet.problem(
+                ProblemKind::Unknown,
+                "pim",
+                start,
+                format!("version {version} is not decoded"),
+            );
+            return Ok(());
+        }
+        judge(packet, payload, kind);
+        let pim = match kind {
+            0 => Pim::Hello(hello(packet, &mut from)?),
+            1 => {
+                let flags = from.u32()?;
+                let (border, null) = (flags >> 31 & 1 == 1, flags >> 30 & 1 == 1);
+                packet.say(if null {
+                    "PIM null register"
+                } else {
+                    "PIM register"
+                });
+                if !from.is_empty() {
+                    let what = read_quoted(packet, from);
+                    packet.say(format!(" of {what}"));
+                }
+                Pim::Register { border, null }
+            }
+            2 => {
+                let (group, source) = (encoded(&mut from)?, unicast(&mut from)?);
+                packet.say(format!("PIM register stop {group} from {}", show(source)));
+                Pim::RegisterStop { group, source }
+            }
+            3 | 6 | 7 => join_prune(packet, kind, &mut from)?,
+            5 => {
+                let (group, source) = (encoded(&mut from)?, unicast(&mut from)?);
+                let preference = from.u32()?;
+                let metric = from.u32()?;
+                let rp_bit = preference >> 31 == 1;
+                let preference = preference & 0x7fff_ffff;
+                packet.say(format!(
+                    "PIM assert {group} from {}, preference {preference}, metric {metric}",
+                    show(source)
+                ));
+                Pim::Assert {
+                    group,
+                    source,
+                    rp_bit,
+                    preference,
+                    metric,
+                }
+            }
+            4 | 8..=12 => {
+                packet.say(match kind {
+                    4 => "PIM bootstrap",
+                    8 => "PIM candidate RP advertisement",
+                    9 => "PIM state refresh",
+                    10 => "PIM DF election",
+                    11 => "PIM ECMP redirect",
+                    _ => "PIM flooding mechanism",
+                });
+                Pim::Other(kind)
+            }
+            other => {
+                packet.say(format!("PIM type {other}"));
+                packet.problem(
+                    ProblemKind::Unknown,
+                    "pim",
+                    start,
+                    format!("type {other} is not decoded"),
+                );
+                Pim::Other(other)
+            }
+        };
+        packet.meanings.push(Meaning::Pim(pim));
+        Ok(())
+    });
+}
+
+/// A register's checksum covers only its first eight bytes, though some send the whole (RFC 7761,
+/// section 4.9); over IPv6 the pseudo-header is part of it.
+fn judge(packet: &mut Packet<'_>, payload: &Payload<'_>, kind: u8) {
+    if !packet.can_judge(payload.complete) {
+        return;
+    }
+    let mut whole = payload.bytes;
+    let bytes = whole.rest();
+    let start = |length: usize| {
+        if payload.network.source.is_ipv6() {
+            payload.pseudo_sum(length, protocol::PIM)
+        } else {
+            0
+        }
+    };
+    let whole_right = sum(bytes, start(bytes.len())) == 0xffff;
+    let head_right = kind == 1
+        && bytes
+            .get(..8)
+            .is_some_and(|head| sum(head, start(8)) == 0xffff);
+    if !whole_right && !head_right {
+        packet.bad_checksum.get_or_insert("pim");
+    }
+}
+
+fn show(address: Option<IpAddr>) -> String {
+    address.map_or_else(|| "?".into(), |address| address.to_string())
+}
+
+fn hello(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Hello, Short> {
+    let mut hello = Hello::default();
+    packet.say("PIM hello");
+    while !from.is_empty() {
+        let (kind, length) = (from.u16()?, from.u16()?);
+        let mut value = from.sub(length.into())?;
+        match (kind, length) {
+            (1, 2) => hello.hold_s = Some(value.u16()?),
+            (2, 4) => {
+                let delay = value.u16()?;
+                hello.lan_prune_delay = Some((delay >> 15 == 1, delay & 0x7fff, value.u16()?));
+            }
+            (19, 4) => hello.dr_priority = Some(value.u32()?),
+            (20, 4) => hello.generation_id = Some(value.u32()?),
+            (24, _) => {
+                while !value.is_empty() {
+                    match unicast(&mut value)? {
+                        Some(address) => hello.addresses.push(address),
+                        None => break,
+                    }
+                }
+            }
+            (other, _) => hello.others.push(other),
+        }
+    }
+    match hello.hold_s {
+        Some(0) => packet.say(", goodbye"),
+        Some(u16::MAX) => packet.say(", holds for ever"),
+        Some(hold) => packet.say(format!(", holds {hold} s")),
+        None => {}
+    }
+    if let Some(priority) = hello.dr_priority {
+        packet.say(format!(", DR priority {priority}"));
+    }
+    if let Some(id) = hello.generation_id {
+        packet.say(format!(", generation {id:#010x}"));
+    }
+    Ok(hello)
+}
+
+fn join_prune(packet: &mut Packet<'_>, kind: u8, from: &mut Cursor<'_>) -> Result<Pim, Short> {
+    let upstream = unicast(from)?;
+    from.skip(1)?;
+    let count = from.u8()?;
+    let hold_s = from.u16()?;
+    packet.say(match kind {
+        3 => "PIM join/prune",
+        6 => "PIM graft",
+        _ => "PIM graft ack",
+    });
+    packet.say(format!(" to {}, holds {hold_s} s", show(upstream)));
+    let mut groups = Vec::new();
+    for _ in 0..count {
+        let group = encoded(from)?;
+        let (joined, pruned) = (from.u16()?, from.u16()?);
+        let mut one = JoinPruneGroup {
+            group,
+            joins: Vec::new(),
+            prunes: Vec::new(),
+        };
+        for _ in 0..joined {
+            one.joins.push(encoded(from)?);
+        }
+        for _ in 0..pruned {
+            one.prunes.push(encoded(from)?);
+        }
+        if groups.len() < 3 {
+            for (word, sources) in [("join", &one.joins), ("prune", &one.prunes)] {
+                for source in sources.iter().take(4) {
+                    // The wildcard bit stands for (*, G), with the RP in the source's place.
+                    if source.flags & 2 != 0 {
+                        packet.say(format!("; {word} (*, {group}) rp {source}"));
+                    } else {
+                        packet.say(format!("; {word} ({source}, {group})"));
+                    }
+                }
+            }
+        }
+        groups.push(one);
+    }
+    Ok(Pim::JoinPrune {
+        upstream,
+        hold_s,
+        groups,
+    })
+}

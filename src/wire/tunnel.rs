@@ -1,0 +1,63 @@
+//! PURE. Packets in packets: GRE (RFC 2784, RFC 2890) and VXLAN (RFC 7348).
+
+use super::cursor::{Cursor, Short};
+use super::ip::Payload;
+use super::link;
+use super::packet::Packet;
+
+/// Tunnels in tunnels that are looked into.
+const MOST_DEPTH: usize = 4;
+
+pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
+    packet.protocols.push("gre");
+    let mut from = payload.bytes;
+    let inner = packet.read("gre", |packet| {
+        let (flags, kind) = (from.u16()?, from.u16()?);
+        packet.say(format!("GRE{}", if flags & 7 == 1 { "v1" } else { "" }));
+        // Checksum or routing, key, sequence number, and version 1's acknowledgment.
+        if flags & 0xc000 != 0 {
+            from.skip(4)?;
+        }
+        if flags & 0x2000 != 0 {
+            packet.say(format!(" key {:#x}", from.u32()?));
+        }
+        if flags & 0x1000 != 0 {
+            packet.say(format!(" seq {}", from.u32()?));
+        }
+        if flags & 0x0080 != 0 && flags & 7 == 1 {
+            from.skip(4)?;
+        }
+        packet.say(": ");
+        Ok::<u16, Short>(kind)
+    });
+    if let Some(kind) = inner
+        && enter(packet)
+    {
+        let (at, end) = (from.offset(), from.offset().saturating_add(from.left()));
+        if kind == 0x6558 {
+            link::ethernet(packet, at, end);
+        } else {
+            link::by_ethertype(packet, kind, at, end);
+        }
+    }
+}
+
+/// Reads behind UDP.
+pub(super) fn vxlan<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
+    packet.protocols.push("vxlan");
+    let inner = packet.read("vxlan", |packet| {
+        from.skip(4)?;
+        let network = from.u32()? >> 8;
+        packet.say(format!("VXLAN {network}: "));
+        Ok::<(), Short>(())
+    });
+    if inner.is_some() && enter(packet) {
+        let (at, end) = (from.offset(), from.offset().saturating_add(from.left()));
+        link::ethernet(packet, at, end);
+    }
+}
+
+fn enter(packet: &mut Packet<'_>) -> bool {
+    packet.depth = packet.depth.saturating_add(1);
+    packet.depth <= MOST_DEPTH
+}

@@ -1,0 +1,292 @@
+//! PURE. What stands behind an IP header: the table of upper-layer protocols, UDP (RFC 768) and
+//! TCP (RFC 9293).
+
+use pnet::packet::tcp::TcpPacket;
+use pnet::packet::udp::UdpPacket;
+
+use super::cursor::{Cursor, Short, sum, text};
+use super::glance::ip_protocol as protocol;
+use super::ip::Payload;
+use super::packet::{Packet, ProblemKind};
+use super::{applications, icmp, igmp, ip, pim, routing, tunnel};
+
+/// Tunnels in tunnels that are looked into.
+const MOST_DEPTH: usize = 4;
+
+/// The name of an IP protocol, or its number.
+pub fn name(number: u8) -> String {
+    let name = match number {
+        protocol::ICMP => "icmp",
+        protocol::IGMP => "igmp",
+        4 => "ipip",
+        protocol::TCP => "tcp",
+        protocol::UDP => "udp",
+        33 => "dccp",
+        41 => "ip6 in ip",
+        47 => "gre",
+        50 => "esp",
+        protocol::AH => "ah",
+        protocol::ICMPV6 => "icmp6",
+        59 => "nothing",
+        protocol::EIGRP => "eigrp",
+        protocol::OSPF => "ospf",
+        protocol::PIM => "pim",
+        protocol::VRRP => "vrrp",
+        115 => "l2tp",
+        protocol::SCTP => "sctp",
+        136 => "udplite",
+        other => return format!("ip protocol {other}"),
+    };
+    name.into()
+}
+
+/// Reads the message behind an IP header.
+pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
+    match payload.network.protocol {
+        protocol::UDP => udp(packet, &payload),
+        protocol::TCP => tcp(packet, &payload),
+        protocol::ICMP => icmp::read_v4(packet, &payload),
+        protocol::ICMPV6 => icmp::read_v6(packet, &payload),
+        protocol::IGMP => igmp::read(packet, &payload),
+        protocol::PIM => pim::read(packet, &payload),
+        protocol::VRRP => routing::vrrp(packet, &payload),
+        protocol::OSPF => routing::ospf(packet, &payload),
+        protocol::EIGRP => routing::eigrp(packet, &payload),
+        47 => tunnel::gre(packet, &payload),
+        4 | 41 if packet.depth < MOST_DEPTH => {
+            packet.depth = packet.depth.saturating_add(1);
+            let at = payload.bytes.offset();
+            let end = at.saturating_add(payload.bytes.left());
+            packet.say("tunnel: ");
+            if payload.network.protocol == 4 {
+                ip::read_v4(packet, at, end);
+            } else {
+                ip::read_v6(packet, at, end);
+            }
+        }
+        protocol::SCTP => {
+            packet.protocols.push("sctp");
+            let ports = packet.read("sctp", |_| Ok((payload.bytes.u16()?, payload.bytes.u16()?)));
+            keep_ports(packet, ports);
+            packet.say(format!("{} bytes", payload.network.payload_length));
+        }
+        50 | protocol::AH | 59 | 33 | 115 | 136 => {
+            packet.protocols.push(match payload.network.protocol {
+                50 => "esp",
+                protocol::AH => "ah",
+                33 => "dccp",
+                115 => "l2tp",
+                136 => "udplite",
+                _ => "none",
+            });
+            packet.say(format!("{} bytes", payload.network.payload_length));
+        }
+        other => {
+            packet.say(format!(
+                "{}, {} bytes",
+                name(other),
+                payload.network.payload_length
+            ));
+            let why = format!("{} is not decoded", name(other));
+            packet.problem(ProblemKind::Unknown, "ip", payload.bytes.offset(), why);
+        }
+    }
+}
+
+fn keep_ports(packet: &mut Packet<'_>, ports: Option<(u16, u16)>) {
+    if packet.ports.is_none() {
+        packet.ports = ports;
+    }
+}
+
+fn udp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
+    packet.protocols.push("udp");
+    let at = payload.bytes.offset();
+    let mut whole = payload.bytes;
+    let bytes = whole.rest();
+    let Some(header) = UdpPacket::new(bytes) else {
+        if packet.quoted && bytes.len() >= 4 {
+            let mut from = payload.bytes;
+            let ports = from.u16().and_then(|a| Ok((a, from.u16()?))).ok();
+            keep_ports(packet, ports);
+        }
+        return packet.short("udp", Short { offset: at });
+    };
+    let (source, destination) = (header.get_source(), header.get_destination());
+    keep_ports(packet, Some((source, destination)));
+    let announced = usize::from(header.get_length());
+    // 0 stands for "longer than 65,535" (RFC 2675) and for aggregated packets.
+    let length = if announced == 0 {
+        payload.network.payload_length as usize
+    } else {
+        announced
+    };
+    if length < 8 {
+        let why = format!("length {length}, less than its header of 8");
+        return packet.problem(ProblemKind::Malformed, "udp", at.saturating_add(4), why);
+    }
+    if length > payload.network.payload_length as usize && payload.complete && !packet.quoted {
+        let why = format!(
+            "length {length}, but the IP payload has {}",
+            payload.network.payload_length
+        );
+        packet.problem(ProblemKind::Malformed, "udp", at.saturating_add(4), why);
+    }
+    if let Some(message) = bytes.get(..length)
+        && packet.can_judge(payload.complete && announced != 0)
+        && (header.get_checksum() != 0 || payload.network.source.is_ipv6())
+        && sum(message, payload.pseudo_sum(length, protocol::UDP)) != 0xffff
+    {
+        packet.bad_checksum.get_or_insert("udp");
+    }
+    let mut data = Cursor::new(
+        bytes.get(8..length.min(bytes.len())).unwrap_or_default(),
+        at.saturating_add(8),
+    );
+    let data_length = length.saturating_sub(8);
+    if packet.quoted {
+        return;
+    }
+    if !applications::udp(packet, source, destination, data) {
+        packet.say(format!("{data_length} bytes"));
+        data.rest();
+    }
+}
+
+/// TCP flags in the order of their bits.
+const FLAGS: [(u16, &str); 9] = [
+    (0x002, "SYN"),
+    (0x001, "FIN"),
+    (0x004, "RST"),
+    (0x008, "PSH"),
+    (0x010, "ACK"),
+    (0x020, "URG"),
+    (0x040, "ECE"),
+    (0x080, "CWR"),
+    (0x100, "AE"),
+];
+
+fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
+    packet.protocols.push("tcp");
+    let at = payload.bytes.offset();
+    let mut whole = payload.bytes;
+    let bytes = whole.rest();
+    let Some(header) = TcpPacket::new(bytes) else {
+        if bytes.len() >= 4 {
+            let mut from = payload.bytes;
+            let ports = from.u16().and_then(|a| Ok((a, from.u16()?))).ok();
+            keep_ports(packet, ports);
+        }
+        return packet.short("tcp", Short { offset: at });
+    };
+    let (source, destination) = (header.get_source(), header.get_destination());
+    keep_ports(packet, Some((source, destination)));
+    let header_length = usize::from(header.get_data_offset()).saturating_mul(4);
+    if header_length < 20 {
+        let why = format!("header length {header_length}, less than 20");
+        return packet.problem(ProblemKind::Malformed, "tcp", at.saturating_add(12), why);
+    }
+    let total = payload.network.payload_length as usize;
+    if header_length > total && !packet.quoted {
+        let why = format!("header length {header_length}, but the IP payload has {total}");
+        return packet.problem(ProblemKind::Malformed, "tcp", at.saturating_add(12), why);
+    }
+    if let Some(message) = bytes.get(..total)
+        && packet.can_judge(payload.complete && total <= 65_535)
+        && sum(message, payload.pseudo_sum(total, protocol::TCP)) != 0xffff
+    {
+        packet.bad_checksum.get_or_insert("tcp");
+    }
+    let bits = u16::from(bytes.get(12).copied().unwrap_or(0) & 1) << 8
+        | u16::from(bytes.get(13).copied().unwrap_or(0));
+    let flags: Vec<&str> = FLAGS
+        .iter()
+        .filter(|(bit, _)| bits & bit != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    let data = total.saturating_sub(header_length);
+    packet.say(if flags.is_empty() {
+        "no flags".into()
+    } else {
+        flags.join(" ")
+    });
+    packet.say(format!(" seq {}", header.get_sequence()));
+    if bits & 0x10 != 0 {
+        packet.say(format!(" ack {}", header.get_acknowledgement()));
+    }
+    packet.say(format!(" win {}", header.get_window()));
+    if data > 0 {
+        packet.say(format!(" {data} bytes"));
+    }
+    let options = bytes
+        .get(20..header_length.min(bytes.len()))
+        .unwrap_or_default();
+    let read = packet.read("tcp", |packet| {
+        tcp_options(packet, Cursor::new(options, at.saturating_add(20)))
+    });
+    if read.is_none() || packet.quoted {
+        return;
+    }
+    if bytes.len() < header_length {
+        return packet.short(
+            "tcp",
+            Short {
+                offset: at.saturating_add(bytes.len()),
+            },
+        );
+    }
+    let data = bytes
+        .get(header_length..total.min(bytes.len()))
+        .unwrap_or_default();
+    if !data.is_empty() {
+        applications::tcp(
+            packet,
+            source,
+            destination,
+            Cursor::new(data, at.saturating_add(header_length)),
+        );
+    }
+}
+
+fn tcp_options(packet: &mut Packet<'_>, mut from: Cursor<'_>) -> Result<(), Short> {
+    let mut told: Vec<String> = Vec::new();
+    while !from.is_empty() {
+        let start = from.offset();
+        let kind = from.u8()?;
+        match kind {
+            0 => break,
+            1 => continue,
+            _ => {}
+        }
+        let length = from.u8()?;
+        if length < 2 {
+            let why = format!("option {kind} has length {length}");
+            packet.problem(ProblemKind::Malformed, "tcp", start, why);
+            break;
+        }
+        let mut value = from.sub(usize::from(length).saturating_sub(2))?;
+        match kind {
+            2 => told.push(format!("mss {}", value.u16()?)),
+            3 => told.push(format!("wscale {}", value.u8()?)),
+            4 => told.push("sack ok".into()),
+            5 => told.push("sack".into()),
+            8 => {}
+            30 => told.push("mptcp".into()),
+            34 => told.push("fast open".into()),
+            _ => {}
+        }
+    }
+    if !told.is_empty() {
+        packet.say(format!(" [{}]", told.join(", ")));
+    }
+    Ok(())
+}
+
+/// Printable start of a text protocol's line.
+pub(super) fn first_line(bytes: &[u8]) -> String {
+    let line = bytes
+        .split(|byte| matches!(byte, b'\r' | b'\n'))
+        .next()
+        .unwrap_or_default();
+    text(line, 80)
+}
