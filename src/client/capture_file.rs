@@ -221,7 +221,8 @@ impl<R: Read> Read for Gathered<R> {
         let mut got = 0;
         let mut wanted = 24;
         while got < wanted.min(room.len()) {
-            match self.source.read(&mut room[got..wanted.min(room.len())])? {
+            let end = wanted.min(room.len());
+            match self.source.read(&mut room[got..end])? {
                 0 => break,
                 more => got += more,
             }

@@ -17,10 +17,15 @@
 pub mod args;
 pub mod capture_file;
 pub mod connection;
+mod demo;
 pub mod filter;
+mod health;
 mod libpcap;
 pub mod packet_line;
+mod packets;
 mod received;
+pub mod run;
+mod standalone;
 pub mod style;
 
 pub(crate) use received::received;

@@ -1,0 +1,105 @@
+//! SHELL. From arguments to an exit status: 0 yes, 1 no, 2 could not tell.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser};
+
+use super::args::{Cli, Command};
+use super::standalone::Standalone;
+use super::{capture_file, connection, demo, filter, health, packets};
+
+/// Why a command could not tell.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The service.
+    #[error(transparent)]
+    Connection(#[from] connection::Error),
+    /// The filter.
+    #[error(transparent)]
+    Filter(#[from] filter::Error),
+    /// What was being read.
+    #[error("reading packets: {0}")]
+    File(#[from] capture_file::Error),
+    /// The operating system.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Runs the client. Returns the exit status.
+pub fn run() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { 2 } else { 0 };
+        }
+    };
+    match dispatch(&cli) {
+        Ok(status) => status,
+        // A reader that has gone (`| head`) is no fault.
+        Err(Failure::System(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "netsonde: {failure}");
+            2
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<u8, Failure> {
+    match &cli.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "netsonde",
+                &mut std::io::stdout(),
+            );
+            return Ok(0);
+        }
+        Command::Demo => return demo::run(&cli.global),
+        Command::Watch(wanted) if wanted.read.is_some() => {
+            return packets::watch(&cli.global, &socket(cli), wanted);
+        }
+        Command::Capture {
+            write,
+            packets: wanted,
+        } if wanted.read.is_some() => {
+            return packets::capture(&cli.global, &socket(cli), wanted, write);
+        }
+        _ => {}
+    }
+    let private = if cli.global.standalone {
+        Some(Standalone::start()?)
+    } else {
+        None
+    };
+    let socket = private
+        .as_ref()
+        .map_or_else(|| socket(cli), |private| private.socket().to_owned());
+    match &cli.command {
+        Command::Status => health::status(&cli.global, &socket),
+        Command::Interfaces { names } => health::interfaces(&cli.global, &socket, names),
+        Command::Watch(wanted) => packets::watch(&cli.global, &socket, wanted),
+        Command::Capture {
+            write,
+            packets: wanted,
+        } => packets::capture(&cli.global, &socket, wanted, write),
+        Command::Demo | Command::Completions { .. } => Ok(0),
+    }
+}
+
+/// The socket: by option, by environment unless this runs with another user's rights, by default.
+fn socket(cli: &Cli) -> PathBuf {
+    if let Some(path) = &cli.global.socket {
+        return path.clone();
+    }
+    let own_rights = nix::unistd::getuid() == nix::unistd::geteuid();
+    match std::env::var_os("NETSONDE_SOCKET") {
+        Some(path) if own_rights && !path.is_empty() => path.into(),
+        _ => crate::config::SOCKET.into(),
+    }
+}

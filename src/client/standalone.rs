@@ -1,0 +1,117 @@
+//! SHELL. A private netsonded for one command.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::connection::Connection;
+use super::run::Failure;
+
+/// How long a service may take to be ready.
+const READY_WAIT: Duration = Duration::from_secs(10);
+
+/// The service, stopped and cleaned up when this goes.
+pub struct Standalone {
+    child: Child,
+    directory: PathBuf,
+    socket: PathBuf,
+}
+
+impl Standalone {
+    /// Starts the netsonded that lies beside this program, or the one on the PATH.
+    pub fn start() -> Result<Standalone, Failure> {
+        let directory = std::env::temp_dir().join(format!("netsonde-{}", std::process::id()));
+        std::fs::create_dir(&directory)?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(&directory, mode)?;
+        let started = Standalone::start_in(&directory);
+        if started.is_err() {
+            let _ = std::fs::remove_dir_all(&directory);
+        }
+        started
+    }
+
+    fn start_in(directory: &Path) -> Result<Standalone, Failure> {
+        let socket = directory.join("control.sock");
+        let child = Command::new(program())
+            .arg("--socket")
+            .arg(&socket)
+            .arg("--state")
+            .arg(directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| Failure::Other(format!("cannot start netsonded: {error}")))?;
+        let mut started = Standalone {
+            child,
+            directory: directory.into(),
+            socket,
+        };
+        started.wait_until_ready()?;
+        Ok(started)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), Failure> {
+        let start = Instant::now();
+        loop {
+            if let Ok(mut connection) = Connection::open(&self.socket)
+                && connection
+                    .call::<serde_json::Value>(
+                        "org.varlink.service.GetInfo",
+                        &serde_json::json!({}),
+                    )
+                    .is_ok()
+            {
+                return Ok(());
+            }
+            if self.child.try_wait()?.is_some() {
+                let mut said = String::new();
+                if let Some(stderr) = &mut self.child.stderr {
+                    stderr.read_to_string(&mut said)?;
+                }
+                let last = said.lines().last().unwrap_or("it said nothing").to_owned();
+                return Err(Failure::Other(format!(
+                    "the private service did not start: {last}"
+                )));
+            }
+            if start.elapsed() > READY_WAIT {
+                return Err(Failure::Other(
+                    "the private service was not ready within 10 s".into(),
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Its control socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Its process: the keeper.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Standalone {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn program() -> PathBuf {
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|me| Some(me.parent()?.join("netsonded")));
+    beside
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| "netsonded".into())
+}
