@@ -43,6 +43,8 @@ pub struct FilePacket {
     pub interface: Option<String>,
     /// Which way it went, where the file has it.
     pub direction: Direction,
+    /// What the capturing kernel knew of the checksum, where the file has it.
+    pub checksum: Checksum,
     /// Length on the wire.
     pub original_length: u32,
     /// Captured bytes.
@@ -60,7 +62,7 @@ impl FilePacket {
             link: self.link,
             bytes: &self.bytes,
             original_length: self.original_length,
-            checksum: Checksum::Unknown,
+            checksum: self.checksum,
         }
     }
 }
@@ -281,6 +283,7 @@ impl State<'_> {
                     link_number: *self.legacy_link,
                     interface: None,
                     direction: Direction::Unknown,
+                    checksum: Checksum::Unknown,
                     original_length: block.origlen,
                     bytes: clipped(block.data, block.caplen).to_vec(),
                     comments: Vec::new(),
@@ -329,6 +332,7 @@ impl State<'_> {
                     link_number: interface.link_number,
                     interface: interface.name.clone(),
                     direction: direction(number(2).unwrap_or(0)),
+                    checksum: checksum(number(2).unwrap_or(0)),
                     original_length: packet.origlen,
                     bytes: clipped(packet.data, packet.caplen).to_vec(),
                     comments: comments(&packet.options).collect(),
@@ -343,6 +347,7 @@ impl State<'_> {
                     link_number: interface.link_number,
                     interface: interface.name.clone(),
                     direction: Direction::Unknown,
+                    checksum: Checksum::Unknown,
                     original_length: packet.origlen,
                     bytes: clipped(packet.data, packet.origlen).to_vec(),
                     comments: Vec::new(),
@@ -405,6 +410,14 @@ fn direction(flags: u64) -> Direction {
     }
 }
 
+fn checksum(flags: u64) -> Checksum {
+    match flags >> 9 & 3 {
+        0 => Checksum::Unknown,
+        1 => Checksum::NotReady,
+        _ => Checksum::Valid,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -422,7 +435,16 @@ mod tests {
             Direction::Outbound,
         );
         let why = ["gone: 7".to_owned()];
-        writer.packet_with(e0, 5, b"xy", 2, Direction::Broadcast, Some(7), &why);
+        writer.packet_with(
+            e0,
+            5,
+            b"xy",
+            2,
+            Direction::Broadcast,
+            Checksum::Unknown,
+            Some(7),
+            &why,
+        );
         let comments = ["last".to_owned()];
         writer.statistics(&Statistics {
             comments: &comments,
@@ -450,6 +472,7 @@ mod tests {
             (packets[0].direction, packets[0].original_length),
             (Direction::Outbound, 60)
         );
+        assert_eq!(packets[0].checksum, Checksum::NotReady);
         assert_eq!(packets[1].comments, ["gone: 7"]);
         assert_eq!(
             (packets[1].dropped, packets[1].direction),

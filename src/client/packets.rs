@@ -347,7 +347,7 @@ fn record(packet: &FilePacket) -> Record<'_> {
         interface: (0, 0),
         link: packet.link,
         direction: packet.direction,
-        checksum: crate::wire::Checksum::Unknown,
+        checksum: packet.checksum,
         bytes: &packet.bytes,
     }
 }
@@ -480,6 +480,7 @@ fn copy_file(global: &Global, packets: &Packets, from: &Path, to: &Path) -> Resu
                 &packet.bytes,
                 packet.original_length,
                 packet.direction,
+                packet.checksum,
                 dropped,
                 &packet.comments,
             );

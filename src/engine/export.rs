@@ -114,6 +114,8 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Runs an export to its end: all packets that were asked for, or the reader has closed, or it does
 /// not read.
 pub async fn run(world: &Shared, export: Export, pipe: OwnedFd) -> io::Result<Opened> {
+    // Waiting for the end clears what is known of readiness, so it has a descriptor of its own.
+    let watched = ready::writable(pipe.try_clone()?)?;
     let pipe = ready::writable(pipe)?;
     let mut stream = Stream::begin(world, export);
     loop {
@@ -138,7 +140,7 @@ pub async fn run(world: &Shared, export: Export, pipe: OwnedFd) -> io::Result<Op
             More::Later => {
                 tokio::select! {
                     () = notified => {}
-                    () = closed(&pipe) => return Ok(stream.report(None)),
+                    () = closed(&watched) => return Ok(stream.report(None)),
                 }
             }
             More::No => break,
@@ -249,8 +251,14 @@ impl Stream {
             .is_some_and(|gap| gap.to_ns <= record.time_ns);
         let (time, bytes, length) = (record.time_ns, record.bytes, record.original_length);
         if missed == 0 && !due {
-            self.writer
-                .packet(interface, time, bytes, length, record.direction);
+            self.writer.packet(
+                interface,
+                time,
+                bytes,
+                length,
+                record.direction,
+                record.checksum,
+            );
         } else {
             let (missing, comments) = self.before(recorder, record, missed);
             self.writer.packet_with(
@@ -259,6 +267,7 @@ impl Stream {
                 bytes,
                 length,
                 record.direction,
+                record.checksum,
                 (missing > 0).then_some(missing),
                 &comments,
             );

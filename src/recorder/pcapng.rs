@@ -1,7 +1,7 @@
 //! PURE. Writes pcapng (draft-ietf-opsawg-pcapng), little endian, into a byte buffer: everything that
 //! the record knows of a packet, and what it had to leave out.
 
-use crate::wire::{Direction, LinkType};
+use crate::wire::{Checksum, Direction, LinkType};
 
 const SECTION: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;
@@ -154,6 +154,7 @@ impl Writer {
         bytes: &[u8],
         original_length: u32,
         direction: Direction,
+        checksum: Checksum,
     ) {
         let padded = bytes.len().next_multiple_of(4);
         let total = (32 + padded + 12) as u32;
@@ -177,7 +178,7 @@ impl Writer {
         let mut tail = [0u8; 16];
         tail[0..2].copy_from_slice(&2u16.to_le_bytes());
         tail[2..4].copy_from_slice(&4u16.to_le_bytes());
-        tail[4..8].copy_from_slice(&flags(direction).to_le_bytes());
+        tail[4..8].copy_from_slice(&flags(direction, checksum).to_le_bytes());
         // The end of options is four zero bytes.
         tail[12..].copy_from_slice(&total.to_le_bytes());
         self.buffer.extend_from_slice(&tail);
@@ -192,6 +193,7 @@ impl Writer {
         bytes: &[u8],
         original_length: u32,
         direction: Direction,
+        checksum: Checksum,
         missing: Option<u64>,
         comments: &[String],
     ) {
@@ -203,7 +205,7 @@ impl Writer {
         self.u32(original_length);
         self.buffer.extend_from_slice(bytes);
         self.pad();
-        self.option(2, &flags(direction).to_le_bytes());
+        self.option(2, &flags(direction, checksum).to_le_bytes());
         if let Some(missing) = missing {
             self.option_u64(4, missing);
         }
@@ -240,16 +242,22 @@ impl Writer {
 }
 
 /// epb_flags: bits 0-1 direction (1 in, 2 out), bits 2-4 reception (1 unicast, 2 multicast,
-/// 3 broadcast, 4 promiscuous).
-fn flags(direction: Direction) -> u32 {
-    match direction {
-        Direction::Unknown => 0,
-        Direction::ToUs => 1 | 1 << 2,
-        Direction::Multicast => 1 | 2 << 2,
-        Direction::Broadcast => 1 | 3 << 2,
-        Direction::ToOther => 1 | 4 << 2,
-        Direction::Outbound => 2,
-    }
+/// 3 broadcast, 4 promiscuous), bit 9 checksum not ready, bit 10 checksum valid.
+fn flags(direction: Direction, checksum: Checksum) -> u32 {
+    let checksum = match checksum {
+        Checksum::Unknown => 0,
+        Checksum::NotReady => 1 << 9,
+        Checksum::Valid => 1 << 10,
+    };
+    checksum
+        | match direction {
+            Direction::Unknown => 0,
+            Direction::ToUs => 1 | 1 << 2,
+            Direction::Multicast => 1 | 2 << 2,
+            Direction::Broadcast => 1 | 3 << 2,
+            Direction::ToOther => 1 | 4 << 2,
+            Direction::Outbound => 2,
+        }
 }
 
 #[cfg(test)]
@@ -274,7 +282,16 @@ mod tests {
         assert_eq!(writer.buffer, expected);
         let mut same = Writer::default();
         let time = 0x0102_0304_0506_0708;
-        same.packet_with(1, time, &[0xaa; 42], 99, Direction::Broadcast, None, &[]);
+        same.packet_with(
+            1,
+            time,
+            &[0xaa; 42],
+            99,
+            Direction::Broadcast,
+            Checksum::Unknown,
+            None,
+            &[],
+        );
         assert_eq!(same.buffer, expected);
     }
 
@@ -288,7 +305,16 @@ mod tests {
         );
         assert_eq!(writer.interface(LinkType::RawIp, 0, "tun0", None), 1);
         let gone = ["3 packets were evicted".to_owned()];
-        writer.packet_with(0, 5, b"abc", 3, Direction::ToUs, Some(3), &gone);
+        writer.packet_with(
+            0,
+            5,
+            b"abc",
+            3,
+            Direction::ToUs,
+            Checksum::NotReady,
+            Some(3),
+            &gone,
+        );
         writer.statistics(&Statistics {
             interface: 1,
             received: Some(7),

@@ -93,6 +93,12 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
     }
 }
 
+/// A sender that leaves the checksum to hardware puts the pseudo-header's sum in its place; files do
+/// not always say that it was so.
+fn is_partial(payload: &Payload<'_>, length: usize, upper: u8, field: u16) -> bool {
+    sum(&[], payload.pseudo_sum(length, upper)) == u32::from(field)
+}
+
 fn keep_ports(packet: &mut Packet<'_>, ports: Option<(u16, u16)>) {
     if packet.ports.is_none() {
         packet.ports = ports;
@@ -136,6 +142,7 @@ fn udp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         && packet.can_judge(payload.complete && announced != 0)
         && (header.get_checksum() != 0 || payload.network.source.is_ipv6())
         && sum(message, payload.pseudo_sum(length, protocol::UDP)) != 0xffff
+        && !is_partial(payload, length, protocol::UDP, header.get_checksum())
     {
         packet.bad_checksum.get_or_insert("udp");
     }
@@ -194,6 +201,7 @@ fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     if let Some(message) = bytes.get(..total)
         && packet.can_judge(payload.complete && total <= 65_535)
         && sum(message, payload.pseudo_sum(total, protocol::TCP)) != 0xffff
+        && !is_partial(payload, total, protocol::TCP, header.get_checksum())
     {
         packet.bad_checksum.get_or_insert("tcp");
     }

@@ -1,0 +1,252 @@
+//! SHELL. What the laboratory asks of the kernel, each request with its answer. Acts in the network
+//! namespace of the thread.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::link::{
+    InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use super::{Error, Host, step};
+
+/// Sends one request and waits for its acknowledgment.
+fn request(what: String, message: RouteNetlinkMessage, flags: u16) -> Result<(), Error> {
+    exchange(message, flags).map_err(step(what))
+}
+
+fn exchange(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+    header.sequence_number = 1;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    let (answer, _) = socket.recv_from_full()?;
+    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    match answer.payload {
+        NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
+        _ => Ok(()),
+    }
+}
+
+fn index(interface: &str) -> Result<u32, Error> {
+    nix::net::if_::if_nametoindex(interface).map_err(step(format!("interface {interface}")))
+}
+
+fn set_link(
+    interface: &str,
+    what: &str,
+    change: impl FnOnce(&mut LinkMessage),
+) -> Result<(), Error> {
+    let mut message = LinkMessage::default();
+    message.header.index = index(interface)?;
+    change(&mut message);
+    request(
+        format!("{what} {interface}"),
+        RouteNetlinkMessage::SetLink(message),
+        0,
+    )
+}
+
+pub(super) fn up(interface: &str) -> Result<(), Error> {
+    set_link(interface, "setting up", |message| {
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+    })
+}
+
+pub(super) fn down(interface: &str) -> Result<(), Error> {
+    set_link(interface, "setting down", |message| {
+        message.header.change_mask = LinkFlags::Up
+    })
+}
+
+pub(super) fn rename(from: &str, to: &str) -> Result<(), Error> {
+    set_link(from, "renaming", |message| {
+        message.attributes.push(LinkAttribute::IfName(to.into()))
+    })
+}
+
+pub(super) fn delete(interface: &str) -> Result<(), Error> {
+    let mut message = LinkMessage::default();
+    message.header.index = index(interface)?;
+    request(
+        format!("deleting {interface}"),
+        RouteNetlinkMessage::DelLink(message),
+        0,
+    )
+}
+
+pub(super) fn mac(interface: &str) -> Result<[u8; 6], Error> {
+    let wrong = || step::<io::Error>(format!("MAC address of {interface}"));
+    let addresses = nix::ifaddrs::getifaddrs().map_err(|error| wrong()(error.into()))?;
+    for entry in addresses {
+        let mac = entry
+            .address
+            .and_then(|address| address.as_link_addr().and_then(|link| link.addr()));
+        if entry.interface_name == interface
+            && let Some(mac) = mac
+        {
+            return Ok(mac);
+        }
+    }
+    Err(wrong()(io::ErrorKind::NotFound.into()))
+}
+
+fn split(address: &str) -> Result<(IpAddr, u8), Error> {
+    let wrong = || step(format!("address {address}"))(io::Error::from(io::ErrorKind::InvalidInput));
+    let (ip, prefix) = address.split_once('/').ok_or_else(wrong)?;
+    Ok((
+        ip.parse().map_err(|_| wrong())?,
+        prefix.parse().map_err(|_| wrong())?,
+    ))
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    }
+}
+
+pub(super) fn add_address(interface: &str, address: &str) -> Result<(), Error> {
+    let (ip, prefix) = split(address)?;
+    let mut message = AddressMessage::default();
+    message.header.family = family(ip);
+    message.header.prefix_len = prefix;
+    message.header.index = index(interface)?;
+    message.attributes = vec![AddressAttribute::Local(ip), AddressAttribute::Address(ip)];
+    if ip.is_ipv6() {
+        message
+            .attributes
+            .push(AddressAttribute::Flags(AddressFlags::Nodad));
+    }
+    let what = format!("address {address} on {interface}");
+    request(
+        what,
+        RouteNetlinkMessage::NewAddress(message),
+        NLM_F_CREATE | NLM_F_EXCL,
+    )
+}
+
+pub(super) fn add_route(destination: &str, gateway: &str) -> Result<(), Error> {
+    let (ip, prefix) = split(destination)?;
+    let by: IpAddr = gateway.parse().map_err(|_| {
+        step(format!("gateway {gateway}"))(io::Error::from(io::ErrorKind::InvalidInput))
+    })?;
+    let address = |ip: IpAddr| match ip {
+        IpAddr::V4(v4) => RouteAddress::Inet(v4),
+        IpAddr::V6(v6) => RouteAddress::Inet6(v6),
+    };
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(ip);
+    message.header.destination_prefix_length = prefix;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.scope = RouteScope::Universe;
+    message.header.kind = RouteType::Unicast;
+    if prefix > 0 {
+        message
+            .attributes
+            .push(RouteAttribute::Destination(address(ip)));
+    }
+    message
+        .attributes
+        .push(RouteAttribute::Gateway(address(by)));
+    let what = format!("route {destination} by {gateway}");
+    request(
+        what,
+        RouteNetlinkMessage::NewRoute(message),
+        NLM_F_CREATE | NLM_F_EXCL,
+    )
+}
+
+/// Makes a pair of interfaces, one in each host, both up.
+pub fn veth(a: &Host, a_name: &str, b: &Host, b_name: &str) -> Result<(), Error> {
+    let mut peer = LinkMessage::default();
+    peer.attributes = vec![
+        LinkAttribute::IfName(b_name.into()),
+        LinkAttribute::NetNsFd(b.namespace().as_raw_fd()),
+    ];
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(a_name.into()),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]),
+    ];
+    let what = format!("veth {}:{a_name} - {}:{b_name}", a.name(), b.name());
+    a.run(|| {
+        request(
+            what,
+            RouteNetlinkMessage::NewLink(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
+    })?;
+    a.up(a_name)?;
+    b.up(b_name)
+}
+
+/// How a bridge treats multicast.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BridgeOptions {
+    /// Snoop on IGMP and MLD.
+    pub snooping: bool,
+    /// Ask for memberships itself.
+    pub querier: bool,
+}
+
+/// Makes a bridge in a host, up.
+pub fn bridge(host: &Host, name: &str, options: BridgeOptions) -> Result<(), Error> {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(name.into()),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            LinkInfo::Data(InfoData::Bridge(vec![
+                InfoBridge::MulticastSnooping(options.snooping),
+                InfoBridge::MulticastQuerier(options.querier),
+            ])),
+        ]),
+    ];
+    let what = format!("bridge {}:{name}", host.name());
+    host.run(|| {
+        request(
+            what,
+            RouteNetlinkMessage::NewLink(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
+    })?;
+    host.up(name)
+}
+
+/// Makes an interface a port of a bridge.
+pub fn bridge_port(host: &Host, bridge: &str, port: &str) -> Result<(), Error> {
+    host.run(|| {
+        let master = index(bridge)?;
+        set_link(port, "adding to the bridge", |message| {
+            message.attributes.push(LinkAttribute::Controller(master));
+        })
+    })
+}

@@ -1,0 +1,209 @@
+//! SHELL. Traffic for tests and benchmarks: numbered UDP packets as fast as a core can send, and the
+//! few messages that tests send by hand. All sockets are of the namespace of the thread.
+
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Packets that are given to the kernel at once.
+const BATCH: usize = 64;
+
+/// What a generator did.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// Packets that the kernel took.
+    pub packets: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Sent {
+    /// Packets a second.
+    pub fn rate(&self) -> f64 {
+        self.packets as f64 / self.took.as_secs_f64()
+    }
+}
+
+/// Sends `count` UDP packets of `size` bytes (at least 8) of payload, which begin with their number
+/// as u64 in network order, from 0 on. Without `pace` as fast as it goes, else that many a second.
+pub fn numbered_udp(
+    to: SocketAddrV4,
+    count: u64,
+    size: usize,
+    pace: Option<u64>,
+) -> io::Result<Sent> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect(to)?;
+    send_numbered(&socket, to, count, pace, |number, packet| {
+        packet.resize(size.max(8), 0);
+        packet[..8].copy_from_slice(&number.to_be_bytes());
+    })
+}
+
+/// Sends `count` packets that `make` fills, through a socket.
+fn send_numbered(
+    socket: &impl AsRawFd,
+    to: SocketAddrV4,
+    count: u64,
+    pace: Option<u64>,
+    mut make: impl FnMut(u64, &mut Vec<u8>),
+) -> io::Result<Sent> {
+    let mut packets: Vec<Vec<u8>> = vec![Vec::new(); BATCH];
+    let address = SockaddrIn::from(to);
+    let addresses = [Some(address); BATCH];
+    let start = Instant::now();
+    let mut sent = 0u64;
+    while sent < count {
+        let batch = BATCH.min((count - sent) as usize);
+        for (offset, packet) in packets.iter_mut().take(batch).enumerate() {
+            make(sent + offset as u64, packet);
+        }
+        if let Some(pace) = pace {
+            let due = start + Duration::from_secs_f64(sent as f64 / pace as f64);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        let slices: Vec<[IoSlice<'_>; 1]> = packets[..batch]
+            .iter()
+            .map(|packet| [IoSlice::new(packet)])
+            .collect();
+        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(batch, None);
+        let taken = sendmmsg(
+            socket.as_raw_fd(),
+            &mut headers,
+            &slices,
+            &addresses[..batch],
+            [],
+            MsgFlags::empty(),
+        );
+        match taken {
+            Ok(results) => sent += results.count() as u64,
+            // The peer's "port unreachable" comes back as an error of the next send.
+            Err(nix::errno::Errno::ECONNREFUSED | nix::errno::Errno::EINTR) => {}
+            Err(nix::errno::Errno::ENOBUFS | nix::errno::Errno::EAGAIN) => std::thread::yield_now(),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Sent {
+        packets: sent,
+        took: start.elapsed(),
+    })
+}
+
+/// Sends `count` raw IPv4 packets of a protocol to one address.
+pub fn raw_ipv4(
+    to: Ipv4Addr,
+    protocol: i32,
+    count: u64,
+    make: impl FnMut(u64, &mut Vec<u8>),
+) -> io::Result<Sent> {
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol)))?;
+    send_numbered(&socket, SocketAddrV4::new(to, 0), count, None, make)
+}
+
+/// An ICMP echo request with its checksum.
+pub fn echo_request(id: u16, sequence: u16, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![8, 0, 0, 0];
+    packet.extend_from_slice(&id.to_be_bytes());
+    packet.extend_from_slice(&sequence.to_be_bytes());
+    packet.extend_from_slice(payload);
+    let sum = !(crate::wire::cursor::sum(&packet, 0) as u16);
+    packet[2..4].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+/// A TCP SYN between two ports, with its checksum, for a raw socket.
+pub fn syn(from: Ipv4Addr, to: Ipv4Addr, source: u16, destination: u16, sequence: u32) -> Vec<u8> {
+    let mut segment = Vec::with_capacity(20);
+    segment.extend_from_slice(&source.to_be_bytes());
+    segment.extend_from_slice(&destination.to_be_bytes());
+    segment.extend_from_slice(&sequence.to_be_bytes());
+    segment.extend_from_slice(&[0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
+    let pseudo = crate::wire::cursor::sum(
+        &to.octets(),
+        crate::wire::cursor::sum(&from.octets(), 6 + 20),
+    );
+    let sum = !(crate::wire::cursor::sum(&segment, pseudo) as u16);
+    segment[16..18].copy_from_slice(&sum.to_be_bytes());
+    segment
+}
+
+/// A DNS query for an A record of `nN.example.org`.
+pub fn dns_query(number: u64) -> Vec<u8> {
+    let mut query = vec![
+        (number >> 8) as u8,
+        number as u8,
+        1,
+        0,
+        0,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ];
+    let label = format!("n{number}");
+    for part in [label.as_str(), "example", "org"] {
+        query.push(part.len() as u8);
+        query.extend_from_slice(part.as_bytes());
+    }
+    query.extend_from_slice(&[0, 0, 1, 0, 1]);
+    query
+}
+
+/// Sends `count` DNS queries.
+pub fn dns_flood(to: Ipv4Addr, count: u64) -> io::Result<Sent> {
+    let to = SocketAddrV4::new(to, 53);
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    send_numbered(&socket, to, count, None, |number, packet| {
+        *packet = dns_query(number)
+    })
+}
+
+/// Sends one echo request and waits for its reply. `None`: there was none in time.
+pub fn ping(to: IpAddr, within: Duration) -> io::Result<Option<Duration>> {
+    let IpAddr::V4(to) = to else {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "IPv4 only"));
+    };
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+    let request = echo_request(0x6e73, 1, b"netsonde lab");
+    let start = Instant::now();
+    socket.send_to(&request, &SocketAddr::from((to, 0)).into())?;
+    let mut room = [std::mem::MaybeUninit::uninit(); 2048];
+    loop {
+        let left = within.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        socket.set_read_timeout(Some(left))?;
+        match socket.recv_from(&mut room) {
+            Ok((length, from)) => {
+                let reply = length == 20 + request.len();
+                if reply && from.as_socket().map(|from| from.ip()) == Some(IpAddr::V4(to)) {
+                    return Ok(Some(start.elapsed()));
+                }
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Joins a group on an interface with the address `of`; the membership lasts as long as the socket.
+pub fn join(group: Ipv4Addr, of: Ipv4Addr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.join_multicast_v4(&group, &of)?;
+    Ok(socket)
+}

@@ -1,0 +1,393 @@
+//! Real capture files, a third of them malformed on purpose: no panic, no endless loop, each within a
+//! second; and where they are well-formed, what is read agrees with tshark. The files are not part of
+//! this repository; where they are missing the test says so and passes.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use netsonde::client::capture_file::{CaptureFile, FilePacket, Item};
+use netsonde::wire::{Packet, decode};
+
+fn captures() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
+        .unwrap_or_default();
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|end| end == "pcap" || end == "pcapng")
+    });
+    files.sort();
+    if files.is_empty() {
+        eprintln!(
+            "SKIPPED: there are no capture files in {}",
+            folder.display()
+        );
+    }
+    files
+}
+
+/// All packets, and whether the file could be read to its end.
+fn read(path: &Path) -> (Vec<FilePacket>, bool) {
+    let mut packets = Vec::new();
+    let Ok(mut file) = CaptureFile::new(std::fs::File::open(path).unwrap()) else {
+        return (packets, false);
+    };
+    loop {
+        match file.next() {
+            Ok(Some(Item::Packet(packet))) => packets.push(packet),
+            Ok(Some(Item::Note(_))) => {}
+            Ok(None) => return (packets, true),
+            Err(_) => return (packets, false),
+        }
+    }
+}
+
+#[test]
+fn every_file_is_read_without_panic_within_a_second() {
+    let files = captures();
+    let mut packets = 0;
+    for path in &files {
+        let start = Instant::now();
+        for packet in read(path).0 {
+            let decoded = decode(&packet.frame());
+            assert!(
+                !decoded.summary.contains('\x1b') && !decoded.summary.contains('\n'),
+                "{path:?}"
+            );
+            packets += 1;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(1),
+            "{path:?} took {:?}",
+            start.elapsed()
+        );
+    }
+    println!("{} files, {packets} packets", files.len());
+}
+
+#[test]
+fn every_prefix_of_every_packet_is_survived() {
+    for path in captures() {
+        let (packets, _) = read(&path);
+        for packet in packets.iter().take(10) {
+            for end in (0..packet.bytes.len().min(400)).step_by(3) {
+                let mut frame = packet.frame();
+                frame.bytes = &packet.bytes[..end];
+                decode(&frame);
+            }
+        }
+    }
+}
+
+/// What is compared for each packet.
+#[derive(Debug, PartialEq, Eq, Clone, Default)]
+struct Facts {
+    length: String,
+    captured: String,
+    link_source: String,
+    link_destination: String,
+    source: String,
+    destination: String,
+    source_port: String,
+    destination_port: String,
+    icmp: String,
+    igmp: String,
+    arp: String,
+}
+
+const FIELDS: [&str; 21] = [
+    "frame.len",
+    "frame.cap_len",
+    "eth.src",
+    "eth.dst",
+    "ip.src",
+    "ip.dst",
+    "ipv6.src",
+    "ipv6.dst",
+    "udp.srcport",
+    "udp.dstport",
+    "tcp.srcport",
+    "tcp.dstport",
+    "icmp.type",
+    "icmpv6.type",
+    "igmp.type",
+    "arp.opcode",
+    "ip.proto",
+    "frame.protocols",
+    "ip.frag_offset",
+    "sctp.srcport",
+    "sctp.dstport",
+];
+
+/// The first of several values: tunnels and quoted packets repeat a field.
+fn first(text: &str) -> String {
+    text.split(',').next().unwrap_or_default().to_owned()
+}
+
+fn tshark(path: &Path) -> Option<Vec<(Facts, String)>> {
+    let mut command = Command::new("tshark");
+    command
+        .arg("-n")
+        .arg("-r")
+        .arg(path)
+        .args(["-T", "fields", "-E", "occurrence=a"]);
+    // Reassembly would move what a fragment or segment holds into its last one.
+    for option in [
+        "ip.defragment:FALSE",
+        "ipv6.defragment:FALSE",
+        "tcp.desegment_tcp_streams:FALSE",
+    ] {
+        command.args(["-o", option]);
+    }
+    for field in FIELDS {
+        command.args(["-e", field]);
+    }
+    let output = command.output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let rows = text.lines().map(|line| {
+        let cells: Vec<&str> = line.split('\t').collect();
+        let cell = |name: &str| {
+            let at = FIELDS.iter().position(|field| *field == name).unwrap();
+            cells.get(at).copied().unwrap_or_default()
+        };
+        let protocols = cell("frame.protocols").to_owned();
+        // The outermost network header is the one that comes first in the chain.
+        let chain: Vec<&str> = protocols.split(':').collect();
+        let six = chain.iter().position(|p| *p == "ipv6");
+        let four = chain.iter().position(|p| *p == "ip");
+        let v6_first = match (six, four) {
+            (Some(six), Some(four)) => six < four,
+            (Some(_), None) => true,
+            _ => false,
+        };
+        let (source, destination) = if v6_first {
+            (cell("ipv6.src"), cell("ipv6.dst"))
+        } else {
+            (cell("ip.src"), cell("ip.dst"))
+        };
+        // The outermost transport header, unless it is only quoted or registered.
+        let place = |name: &str| {
+            chain
+                .iter()
+                .position(|part| *part == name)
+                .unwrap_or(usize::MAX)
+        };
+        let quoting = place("icmp").min(place("icmpv6")).min(place("pim"));
+        let transport = ["udp", "tcp", "sctp"]
+            .into_iter()
+            .min_by_key(|name| place(name))
+            .unwrap();
+        let (from, to) = match transport {
+            _ if place(transport) > quoting => ("", ""),
+            "udp" => (cell("udp.srcport"), cell("udp.dstport")),
+            "tcp" => (cell("tcp.srcport"), cell("tcp.dstport")),
+            _ => (cell("sctp.srcport"), cell("sctp.dstport")),
+        };
+        let icmp = if cell("icmp.type").is_empty() {
+            cell("icmpv6.type")
+        } else {
+            cell("icmp.type")
+        };
+        let facts = Facts {
+            length: cell("frame.len").into(),
+            captured: cell("frame.cap_len").into(),
+            link_source: first(cell("eth.src")),
+            link_destination: first(cell("eth.dst")),
+            source: first(source),
+            destination: first(destination),
+            source_port: first(from),
+            destination_port: first(to),
+            icmp: first(icmp),
+            igmp: first(cell("igmp.type")),
+            arp: first(cell("arp.opcode")),
+        };
+        (facts, protocols)
+    });
+    Some(rows.collect())
+}
+
+fn ours(packet: &FilePacket, decoded: &Packet<'_>) -> Facts {
+    use netsonde::wire::Meaning;
+    use netsonde::wire::igmp::Igmp;
+    let text = |value: Option<String>| value.unwrap_or_default();
+    let mut facts = Facts {
+        length: packet.original_length.to_string(),
+        captured: packet.bytes.len().to_string(),
+        link_source: text(decoded.link.map(|(from, _)| from.to_string())),
+        link_destination: text(decoded.link.map(|(_, to)| to.to_string())),
+        source: text(decoded.network.map(|network| network.source.to_string())),
+        destination: text(
+            decoded
+                .network
+                .map(|network| network.destination.to_string()),
+        ),
+        source_port: text(decoded.ports.map(|(from, _)| from.to_string())),
+        destination_port: text(decoded.ports.map(|(_, to)| to.to_string())),
+        ..Facts::default()
+    };
+    if let Some(meaning) = decoded.meanings.first() {
+        match meaning {
+            Meaning::Icmp(icmp) => facts.icmp = icmp.kind.to_string(),
+            Meaning::Nd(nd) => facts.icmp = nd.kind.to_string(),
+            Meaning::Mld(mld) => {
+                use netsonde::wire::mld::Mld;
+                facts.icmp = match mld {
+                    Mld::Query(_) => "130".into(),
+                    Mld::Report { .. } => "131".into(),
+                    Mld::Done { .. } => "132".into(),
+                    Mld::ReportV2 { .. } => "143".into(),
+                    Mld::Router(kind) => kind.to_string(),
+                };
+            }
+            Meaning::Igmp(igmp) => {
+                facts.igmp = match igmp {
+                    Igmp::Query(_) => "0x11",
+                    Igmp::Report { version: 1, .. } => "0x12",
+                    Igmp::Report { .. } => "0x16",
+                    Igmp::Leave { .. } => "0x17",
+                    Igmp::ReportV3 { .. } => "0x22",
+                    Igmp::RouterAdvertisement { .. } => "0x30",
+                    Igmp::RouterSolicitation => "0x31",
+                    Igmp::RouterTermination => "0x32",
+                }
+                .into();
+            }
+            Meaning::Arp(arp) => facts.arp = arp.operation.to_string(),
+            Meaning::Pim(_) => {}
+        }
+    }
+    facts
+}
+
+/// Protocols that are decoded here: a packet whose outermost protocols are others is not compared.
+const DECODED: [&str; 14] = [
+    "eth",
+    "ethertype",
+    "ip",
+    "ipv6",
+    "udp",
+    "tcp",
+    "icmp",
+    "icmpv6",
+    "igmp",
+    "arp",
+    "sll",
+    "raw",
+    "null",
+    "vlan",
+];
+
+#[test]
+fn well_formed_files_agree_with_tshark() {
+    if Command::new("tshark").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: tshark is not installed");
+        return;
+    }
+    let exceptions: BTreeMap<&str, &str> = EXCEPTIONS.iter().copied().collect();
+    let (mut files, mut agreeing, mut packets, mut excepted) = (0, 0, 0, 0);
+    let mut wrong: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for path in captures() {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let (mine, whole) = read(&path);
+        let Some(theirs) = tshark(&path) else {
+            continue;
+        };
+        if !whole || mine.len() != theirs.len() {
+            continue; // Not well-formed as a file.
+        }
+        let mut compared = 0;
+        for (number, (packet, (facts, protocols))) in mine.iter().zip(&theirs).enumerate() {
+            let chain: Vec<&str> = protocols.split(':').collect();
+            let known = chain.first().is_some_and(|first| DECODED.contains(first));
+            if !known || protocols.contains("malformed") || protocols.contains("_ws.") {
+                continue;
+            }
+            let decoded = decode(&packet.frame());
+            if decoded
+                .problem
+                .as_ref()
+                .is_some_and(|p| p.kind == netsonde::wire::ProblemKind::Truncated)
+            {
+                continue;
+            }
+            compared += 1;
+            let mine = ours(packet, &decoded);
+            let blank = |ours: &str, theirs: &mut String| {
+                if ours.is_empty() {
+                    theirs.clear();
+                }
+            };
+            let mut facts = facts.clone();
+            // Types of messages that are "unknown" here, and have no meaning, are not claimed.
+            blank(&mine.icmp, &mut facts.icmp);
+            blank(&mine.igmp, &mut facts.igmp);
+            blank(&mine.arp, &mut facts.arp);
+            if mine != facts {
+                wrong.entry(name.clone()).or_default().push(format!(
+                    "packet {}: ours {mine:?}\n      tshark {facts:?} ({protocols})",
+                    number + 1
+                ));
+            }
+        }
+        if compared == 0 {
+            continue;
+        }
+        files += 1;
+        packets += compared;
+        if !wrong.contains_key(&name) {
+            agreeing += 1;
+            assert!(
+                !exceptions.contains_key(name.as_str()),
+                "{name} is no exception any more"
+            );
+        } else if exceptions.contains_key(name.as_str()) {
+            excepted += 1;
+            wrong.remove(&name);
+        }
+    }
+    println!(
+        "{agreeing} of {files} files agree ({packets} packets compared), {excepted} known exceptions"
+    );
+    for (name, differences) in &wrong {
+        println!(
+            "{name}: {} differences, first:\n   {}",
+            differences.len(),
+            differences[0]
+        );
+    }
+    assert!(wrong.is_empty(), "{} files disagree", wrong.len());
+}
+
+/// Files in which tshark is known to read something else, and why.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    (
+        "arp-oobr.pcap",
+        "one packet is ATM ARP, which tshark reads and we call unknown",
+    ),
+    (
+        "bigtcp-ipv6-geneve-ipv6.pcap",
+        "tshark stops at a UDP length of 0 in a jumbogram, we read the ports",
+    ),
+    ("bigtcp-ipv6-vxlan-ipv6.pcap", "as above"),
+    (
+        "erspan-type-ii-2.pcap",
+        "tshark reads the frame inside ERSPAN, which we do not decode",
+    ),
+    (
+        "macsec-integonly.pcap",
+        "tshark reads behind a MACsec header without encryption, which we do not",
+    ),
+    ("macsec-short-shorter.pcap", "as above"),
+    (
+        "nsh.pcap",
+        "tshark reads behind a network service header, which we do not",
+    ),
+    (
+        "vxlan_port_8472.pcap",
+        "we read VXLAN on the port that Linux uses, tshark does not",
+    ),
+];
