@@ -433,6 +433,7 @@ mod tests {
             b"abcde",
             60,
             Direction::Outbound,
+            Checksum::NotReady,
         );
         let why = ["gone: 7".to_owned()];
         writer.packet_with(

@@ -1,9 +1,259 @@
-//! SHELL. The demonstration.
+//! SHELL. The demonstration: a small private network, the service in it, real traffic, and the
+//! commands at work, with a sentence of explanation each. It ends by itself, leaves nothing behind,
+//! and its exit status is 0 only when what it showed is what it promised.
+//!
+//! ```text
+//!   client  e0 10.0.0.1 --- 10.0.0.254 p1
+//!   netsonded runs here                     router
+//!           e1 10.1.0.1 --- 10.1.0.254 p2          --- p3 10.9.0.254 --- 10.9.0.9 e0  server
+//! ```
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use super::args::Global;
 use super::run::Failure;
+use super::standalone::Standalone;
+use super::style::Style;
+use crate::lab::{self, Host, traffic, veth, wait_until};
+
+/// Longest that anything is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 9);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 1, 1);
 
 /// `netsonde demo`.
-pub fn run(_global: &Global) -> Result<u8, Failure> {
-    Err(Failure::Other("not yet".into()))
+pub fn run(global: &Global) -> Result<u8, Failure> {
+    let start = Instant::now();
+    lab::enter()?;
+    let demo = Demo::build(Style::new(global.color))?;
+    let scenes: [(&str, fn(&Demo) -> Result<bool, Failure>); 6] = [
+        ("The service is up, and sees every interface", Demo::health),
+        ("What happened before anyone asked", Demo::past),
+        ("A packet that died, and who says so", Demo::unreachable),
+        ("Who wants which multicast group", Demo::group),
+        ("Nothing is lost in silence, not even when the engine is killed", Demo::killed),
+        ("The same packets for Wireshark", Demo::file),
+    ];
+    let mut kept = 0;
+    for (number, (title, scene)) in scenes.iter().enumerate() {
+        demo.say(&format!("\n{}", demo.style.bold(&format!("{}. {title}", number + 1))));
+        let promised = scene(&demo)?;
+        kept += usize::from(promised);
+        let verdict = if promised {
+            demo.style.good("as promised")
+        } else {
+            demo.style.warn("NOT as promised")
+        };
+        demo.say(&format!("  -> {verdict}"));
+    }
+    demo.say(&format!(
+        "\n{kept} of {} scenes showed what they promised, in {:.1} s. Nothing of this host was touched.",
+        scenes.len(),
+        start.elapsed().as_secs_f64()
+    ));
+    Ok(if kept == scenes.len() { 0 } else { 1 })
+}
+
+impl From<lab::Error> for Failure {
+    fn from(error: lab::Error) -> Failure {
+        Failure::Other(error.to_string())
+    }
+}
+
+struct Demo {
+    client: Host,
+    // Held for the network that they are.
+    _router: Host,
+    server: Host,
+    service: Standalone,
+    style: Style,
+}
+
+impl Demo {
+    fn build(style: Style) -> Result<Demo, Failure> {
+        let (client, router, server) = (Host::new("client")?, Host::new("router")?, Host::new("server")?);
+        veth(&client, "e0", &router, "p1")?;
+        veth(&client, "e1", &router, "p2")?;
+        veth(&server, "e0", &router, "p3")?;
+        for (host, interface, address) in [
+            (&client, "e0", "10.0.0.1/24"),
+            (&router, "p1", "10.0.0.254/24"),
+            (&client, "e1", "10.1.0.1/24"),
+            (&router, "p2", "10.1.0.254/24"),
+            (&router, "p3", "10.9.0.254/24"),
+            (&server, "e0", "10.9.0.9/24"),
+        ] {
+            host.address(interface, address)?;
+        }
+        router.sysctl("net/ipv4/ip_forward", "1")?;
+        client.route("0.0.0.0/0", "10.0.0.254")?;
+        server.route("0.0.0.0/0", "10.9.0.254")?;
+        let service = client.run(Standalone::start)?;
+        let demo = Demo {
+            client,
+            _router: router,
+            server,
+            service,
+            style,
+        };
+        demo.say("A private network of three hosts, made of namespaces; netsonded runs in the first:");
+        demo.say("");
+        demo.say("  client e0 10.0.0.1 ---- 10.0.0.254  router  10.9.0.254 ---- 10.9.0.9 server");
+        demo.say("         e1 10.1.0.1 ---- 10.1.0.254");
+        Ok(demo)
+    }
+
+    fn say(&self, text: &str) {
+        let _ = writeln!(std::io::stdout(), "{text}");
+    }
+
+    /// Runs the client for real and shows what it prints.
+    fn show(&self, arguments: &[&str]) -> Result<String, Failure> {
+        self.say(&format!("  {} netsonde {}", self.style.dim("$"), arguments.join(" ")));
+        let output = self.netsonde(arguments)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        for line in text.lines().chain(String::from_utf8_lossy(&output.stderr).lines()) {
+            self.say(&format!("    {line}"));
+        }
+        Ok(text)
+    }
+
+    fn netsonde(&self, arguments: &[&str]) -> Result<Output, Failure> {
+        let me = std::env::current_exe()?;
+        Ok(Command::new(me)
+            .arg("--socket")
+            .arg(self.service.socket())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()?)
+    }
+
+    /// What a command prints, without showing it.
+    fn ask(&self, arguments: &[&str]) -> String {
+        let output = self.netsonde(arguments);
+        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+    }
+
+    /// Waits until a command prints all of these words in one line.
+    fn until(&self, arguments: &[&str], words: &[&str]) -> bool {
+        wait_until(PATIENCE, || {
+            self.ask(arguments).lines().any(|line| words.iter().all(|word| line.contains(word)))
+        })
+    }
+
+    fn has(text: &str, words: &[&str]) -> bool {
+        text.lines().any(|line| words.iter().all(|word| line.contains(word)))
+    }
+
+    fn health(&self) -> Result<bool, Failure> {
+        self.say("  `status` says what is recorded, how far back it reaches, and what was dropped.");
+        let text = self.show(&["status"])?;
+        Ok(Demo::has(&text, &["e0", "up", "yes"])
+            && Demo::has(&text, &["e1", "up", "yes"])
+            && Demo::has(&text, &["dropped by the rings 0"]))
+    }
+
+    fn past(&self) -> Result<bool, Failure> {
+        self.say("  A TCP connection and a DNS query have just happened; nobody was watching.");
+        let listener = self.server.run(|| TcpListener::bind((SERVER, 80)))?;
+        let resolver = self.server.run(|| UdpSocket::bind((SERVER, 53)))?;
+        self.client.run(|| -> std::io::Result<()> {
+            drop(TcpStream::connect((SERVER, 80))?);
+            traffic::dns_flood(SERVER, 1)?;
+            Ok(())
+        })?;
+        drop((listener, resolver));
+        let command = ["watch", "--last", "1m", "--store", "link", "--store", "connections", "--store", "names", "-I", "e0"];
+        let there = self.until(&command, &["FIN"]) && self.until(&command, &["n0.example.org"]);
+        let text = self.show(&command)?;
+        Ok(there
+            && Demo::has(&text, &["arp", "who has 10.0.0.254?"])
+            && Demo::has(&text, &["10.9.0.9:80", "SYN"])
+            && Demo::has(&text, &["DNS query", "n0.example.org"]))
+    }
+
+    fn unreachable(&self) -> Result<bool, Failure> {
+        self.say("  A packet to a closed port of the server, and one to an address that nobody has.");
+        self.client.run(|| -> std::io::Result<()> {
+            traffic::numbered_udp(SocketAddrV4::new(SERVER, 5000), 1, 18, None)?;
+            traffic::numbered_udp(SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 77), 5000), 1, 18, None)?;
+            Ok(())
+        })?;
+        let command = ["watch", "--last", "1m", "--proto", "icmp", "--direction", "in"];
+        let there = self.until(&command, &["port unreachable"]) && self.until(&command, &["host unreachable"]);
+        let text = self.show(&command)?;
+        self.say("  The first error came from the server itself, the second from the router before it.");
+        Ok(there
+            && Demo::has(&text, &["10.9.0.9 > 10.0.0.1", "port unreachable", "port", "5000"])
+            && Demo::has(&text, &["10.0.0.254 > 10.0.0.1", "host unreachable", "10.9.0.77"]))
+    }
+
+    fn group(&self) -> Result<bool, Failure> {
+        self.say(&format!("  A program joins {GROUP}, and the host reports it to its link."));
+        let member = self.client.run(|| traffic::join(GROUP, CLIENT))?;
+        let group = GROUP.to_string();
+        let command = ["watch", "--last", "1m", "--group", &group];
+        let there = self.until(&command, &["IGMPv3 report", "(join)"]);
+        let text = self.show(&command)?;
+        let interfaces = self.show(&["interfaces", "e0"])?;
+        drop(member);
+        Ok(there
+            && Demo::has(&text, &["239.1.1.1", "join"])
+            && Demo::has(&interfaces, &["member of 239.1.1.1"])
+            && Demo::has(&interfaces, &["member of 224.0.0.2", "netsonde's"]))
+    }
+
+    fn killed(&self) -> Result<bool, Failure> {
+        self.say("  10,000 numbered packets are sent, and the engine is killed in the middle (SIGKILL).");
+        let to = SocketAddrV4::new(SERVER, 7777);
+        let receiver = self.server.run(|| UdpSocket::bind((SERVER, 7777)))?;
+        let engine = |status: &str| -> Option<i32> {
+            let status: serde_json::Value = serde_json::from_str(status).ok()?;
+            status["engine"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok())
+        };
+        let first = engine(&self.ask(&["status", "--json"]));
+        std::thread::scope(|scope| -> Result<(), Failure> {
+            let sender = scope.spawn(|| {
+                self.client.run(|| traffic::numbered_udp(to, 10_000, 18, Some(20_000)))
+            });
+            std::thread::sleep(Duration::from_millis(200));
+            if let Some(pid) = first {
+                let pid = nix::unistd::Pid::from_raw(pid);
+                nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)
+                    .map_err(std::io::Error::from)?;
+            }
+            sender.join().map_err(|_| Failure::Other("the sender panicked".into()))??;
+            Ok(())
+        })?;
+        drop(receiver);
+        let command = ["watch", "--last", "1m", "--json", "-I", "e0", "--port", "7777", "--direction", "out"];
+        let count = || self.ask(&command).lines().filter(|line| line.contains("\"destination_port\":7777")).count();
+        let there = wait_until(PATIENCE, || count() == 10_000);
+        let second = engine(&self.ask(&["status", "--json"]));
+        self.say(&format!(
+            "  Engine {} died, engine {} took over; {} of 10000 packets are in the record.",
+            first.unwrap_or(0),
+            second.unwrap_or(0),
+            count()
+        ));
+        let status = self.ask(&["status"]);
+        for line in status.lines().filter(|line| line.contains("engine_restart") || line.contains("dropped by")) {
+            self.say(&format!("    {line}"));
+        }
+        Ok(there && first != second && Demo::has(&status, &["engine_restart"]))
+    }
+
+    fn file(&self) -> Result<bool, Failure> {
+        self.say("  pcapng with interface, direction and every gap; it can be read back without the service.");
+        let path = self.service.socket().with_file_name("demo.pcapng");
+        let path = path.to_string_lossy().into_owned();
+        self.show(&["capture", "--last", "1m", "--proto", "icmp", "-w", &path])?;
+        let text = self.show(&["watch", "--read", &path, "-c", "2"])?;
+        Ok(Demo::has(&text, &["icmp", "unreachable"]))
+    }
 }

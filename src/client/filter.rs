@@ -2,14 +2,15 @@
 //! a file than on a live interface is put right here, so that a filter finds what a user of tcpdump
 //! expects:
 //!
-//! - a filter without the word `vlan` looks at frames without their tags, as Linux shows them to
-//!   filters on a live interface; with it, at frames as they were on the wire;
+//! - filters look at frames without their VLAN tags, as Linux shows them on a live interface, so
+//!   that `udp port 5000` finds tagged packets too. `vlan` and `vlan 100` ask for the tags (any of
+//!   the first two) and, unlike libpcap's, leave the meaning of what stands behind them alone;
 //! - `icmp6` also finds what stands behind a hop-by-hop header, which is where all of MLD stands;
 //! - `mld` is a word of its own.
 
 use super::libpcap::Libpcap;
 use crate::protocol::capture;
-use crate::recorder::filter::{Instruction, Program, View};
+use crate::recorder::filter::{Instruction, Program, TAGS_AT, View};
 use crate::wire::{Frame, LinkType};
 
 /// DLT_EN10MB and DLT_RAW.
@@ -51,26 +52,21 @@ pub enum Error {
 pub struct Filter {
     libpcap: Libpcap,
     expression: String,
-    rewritten: String,
-    tags: View,
 }
 
 impl Filter {
     /// Reads an expression; whether it compiles shows when it is compiled.
     pub fn new(expression: &str) -> Result<Filter, Error> {
-        let words = words(expression);
-        let has_vlan = words.iter().any(|word| *word == "vlan");
         Ok(Filter {
             libpcap: Libpcap::load().ok_or(Error::NoLibpcap)?,
             expression: expression.into(),
-            rewritten: rewrite(&words),
-            tags: if has_vlan { View::Wire } else { View::Stripped },
         })
     }
 
     fn compile(&self, link_type: i32) -> Result<Vec<Instruction>, Error> {
+        let rewritten = rewrite(&words(&self.expression), link_type == ETHERNET);
         self.libpcap
-            .compile(link_type, &self.rewritten)
+            .compile(link_type, &rewritten)
             .map_err(|why| Error::Syntax {
                 expression: self.expression.clone(),
                 why,
@@ -80,13 +76,9 @@ impl Filter {
     /// The programs that the service is sent. One that asks for Ethernet addresses, say, does not
     /// compile for links without them, and no packet of such a link can match it.
     pub fn programs(&self) -> Result<Vec<capture::Program>, Error> {
-        let tags = match self.tags {
-            View::Wire => "wire",
-            View::Stripped => "stripped",
-        };
         let program = |link_type: &str, code: Vec<Instruction>| capture::Program {
             link_type: link_type.into(),
-            tags: tags.into(),
+            tags: "stripped".into(),
             code: code
                 .iter()
                 .flat_map(|i| [i.code.into(), i.jt.into(), i.jf.into(), i.k])
@@ -110,7 +102,7 @@ impl Filter {
             why: invalid.to_string(),
         })?;
         let view = if link == LinkType::Ethernet {
-            self.tags
+            View::Stripped
         } else {
             View::Wire
         };
@@ -151,21 +143,46 @@ fn words(expression: &str) -> Vec<&str> {
     words
 }
 
-/// Puts our meaning of `mld` and `icmp6` in; an accessor like `icmp6[0]` and a name behind `proto`
-/// stay as they are.
-fn rewrite(words: &[&str]) -> String {
+/// A tag that is there, with that identifier or with any.
+fn vlan(identifier: Option<&str>) -> String {
+    let tag = |at: u64| {
+        let same = identifier.map(|number| format!(" and ether[{}:2] & 0xfff = {number}", at + 2));
+        format!("(ether[{at}:2] != 0{})", same.unwrap_or_default())
+    };
+    format!("({} or {})", tag(TAGS_AT), tag(TAGS_AT + 4))
+}
+
+/// Puts our meaning of `vlan`, `mld` and `icmp6` in; an accessor like `icmp6[0]` and a name behind
+/// `proto` stay as they are.
+fn rewrite(words: &[&str], tags: bool) -> String {
     let mut text = String::new();
     let solid = |at: &usize| !words[*at].trim().is_empty();
+    let mut skip_to = 0;
     for (at, word) in words.iter().enumerate() {
-        let next = (at + 1..words.len()).find(solid).map(|at| words[at]);
+        if at < skip_to {
+            continue;
+        }
+        let next = (at + 1..words.len()).find(solid);
         let before = (0..at).rev().find(solid).map(|at| words[at]);
         let is_name = matches!(
             before,
             Some("proto" | "protochain" | "\\" | "port" | "host" | "gateway")
         );
         match *word {
+            "vlan" if !is_name => {
+                let number = next.filter(|at| words[*at].starts_with(|c: char| c.is_ascii_digit()));
+                if let Some(at) = number {
+                    skip_to = at + 1;
+                }
+                if tags {
+                    text.push_str(&vlan(number.map(|at| words[at])));
+                } else {
+                    // Other links have no tags.
+                    text.push_str("(len < 0)");
+                }
+            }
             "mld" if !is_name => text.push_str(MLD),
-            "icmp6" if !is_name && next != Some("[") => text.push_str(ICMP6),
+            "icmp6" if !is_name && next.map(|at| words[at]) != Some("[") => text.push_str(ICMP6),
             other => text.push_str(other),
         }
     }
@@ -188,9 +205,11 @@ mod tests {
                 "icmp6 [icmp6type] = icmp6-echo".to_owned(),
             ),
             ("ip6 proto icmp6", "ip6 proto icmp6".to_owned()),
+            ("vlan 7 and udp", format!("{} and udp", vlan(Some("7")))),
+            ("not vlan", format!("not {}", vlan(None))),
             ("mld or host mld", format!("{MLD} or host mld")),
         ] {
-            assert_eq!(rewrite(&words(from)), to, "{from}");
+            assert_eq!(rewrite(&words(from), true), to, "{from}");
         }
     }
 }

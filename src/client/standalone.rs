@@ -92,11 +92,6 @@ impl Standalone {
     pub fn socket(&self) -> &Path {
         &self.socket
     }
-
-    /// Its process: the keeper.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
 }
 
 impl Drop for Standalone {

@@ -63,8 +63,9 @@ impl Known {
 /// Something that has changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
-    /// A link is there, is new, or is not as it was.
-    Link(u32),
+    /// A link is there, is new, or is not as it was: so it was when this was told, though it may be
+    /// gone by now.
+    Link(Known),
     /// A link is no more.
     Gone(u32),
 }
@@ -127,7 +128,7 @@ impl Links {
             .keys()
             .filter(|index| !self.known.contains_key(index));
         let mut news: Vec<News> = gone.map(|index| News::Gone(*index)).collect();
-        news.extend(self.known.keys().map(|index| News::Link(*index)));
+        news.extend(self.known.values().cloned().map(News::Link));
         Ok(news)
     }
 
@@ -235,7 +236,7 @@ impl Links {
                 let index = link.header.index;
                 let known = self.known.entry(index).or_default();
                 take_link(known, &link);
-                news.push(News::Link(index));
+                news.push(News::Link(known.clone()));
             }
             RouteNetlinkMessage::DelLink(link) if !is_bridge_port_news(&link) => {
                 let index = link.header.index;

@@ -84,7 +84,8 @@ impl World {
 
     /// At the start: brings the record's interfaces in line with those that are there.
     pub fn take_links(&mut self) {
-        let there: Vec<u32> = self.links.iter().map(|link| link.ifindex).collect();
+        let links: Vec<Known> = self.links.iter().cloned().collect();
+        let there: Vec<u32> = links.iter().map(|link| link.ifindex).collect();
         let gone: Vec<News> = (self
             .intake
             .recorder
@@ -97,7 +98,7 @@ impl World {
         self.apply(gone);
         // The keeper knows which memberships it holds, and wants to be told which are still wanted.
         self.taking_over = true;
-        self.apply(there.into_iter().map(News::Link).collect());
+        self.apply(links.into_iter().map(News::Link).collect());
         self.taking_over = false;
     }
 
@@ -115,11 +116,7 @@ impl World {
         let now = now_ns();
         for item in news {
             match item {
-                News::Link(index) => {
-                    if let Some(known) = self.links.get(index).cloned() {
-                        self.link_is(&known, now);
-                    }
-                }
+                News::Link(known) => self.link_is(&known, now),
                 News::Gone(index) => {
                     let interfaces = self.intake.recorder.interfaces_mut();
                     if let Some(outage) = interfaces.link_gone(index, now) {

@@ -1,4 +1,4 @@
-//! SHELL. Tap devices. One of the files that may use `unsafe`.
+//! SHELL. Tap devices and raw frames. One of the files that may use `unsafe`.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -30,4 +30,33 @@ pub fn open_tap(name: &str) -> io::Result<File> {
     // SAFETY: the request is whole and lives over the call, which only reads and writes it.
     unsafe { tunsetiff(file.as_raw_fd(), &request) }?;
     Ok(file)
+}
+
+/// Sends a frame through a packet socket.
+pub fn send_frame(socket: i32, ifindex: u32, frame: &[u8]) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: 0,
+        sll_ifindex: ifindex as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: pointers and lengths describe `frame` and `address`, which the kernel only reads.
+    let sent = unsafe {
+        libc::sendto(
+            socket,
+            frame.as_ptr().cast(),
+            frame.len(),
+            0,
+            std::ptr::from_ref(&address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    if sent < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

@@ -207,3 +207,8 @@ pub fn join(group: Ipv4Addr, of: Ipv4Addr) -> io::Result<UdpSocket> {
     socket.join_multicast_v4(&group, &of)?;
     Ok(socket)
 }
+
+/// Sends a whole frame through a packet socket, on the interface of that index.
+pub fn send_frame(socket: &impl AsRawFd, ifindex: u32, frame: &[u8]) -> io::Result<()> {
+    super::sys::send_frame(socket.as_raw_fd(), ifindex, frame)
+}

@@ -74,12 +74,18 @@ pub enum Reason {
     NoReturn,
 }
 
+/// Where [`View::Stripped`] shows the tags: two bytes TPID (0 if there is no tag) and two bytes TCI of
+/// the outermost, then the same of the next. Behind the end of any frame that is recorded.
+pub const TAGS_AT: u64 = 65_528;
+
 /// What the program sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
     /// The frame as it was on the wire.
     Wire,
-    /// The frame without 802.1Q and 802.1ad tags: as filters see it on a live Linux interface.
+    /// The frame without 802.1Q and 802.1ad tags, as filters see it on a live Linux interface. The
+    /// first two tags can be loaded from [`TAGS_AT`], so that an expression can ask for them
+    /// without moving everything behind it, which is what libpcap's own `vlan` does.
     Stripped,
 }
 
@@ -164,12 +170,8 @@ impl Program {
             View::Wire => self.run(&Whole(frame), wire_length),
             View::Stripped => {
                 let tags = tag_bytes(frame);
-                if tags == 0 {
-                    self.run(&Whole(frame), wire_length)
-                } else {
-                    let cut = Cut { frame, tags };
-                    self.run(&cut, wire_length.saturating_sub(tags as u32))
-                }
+                let cut = Cut { frame, tags };
+                self.run(&cut, wire_length.saturating_sub(tags as u32))
             }
         }
     }
@@ -360,6 +362,11 @@ trait Bytes {
     /// Loads what the size bits of a load's `code` say: a word, a half or a byte.
     #[inline]
     fn load(&self, at: u64, code: u16) -> Option<u32> {
+        self.gather(at, code)
+    }
+
+    #[inline]
+    fn gather(&self, at: u64, code: u16) -> Option<u32> {
         let size = match code & 0x18 {
             0x00 => 4,
             0x08 => 2,
@@ -399,8 +406,23 @@ struct Cut<'a> {
 
 impl Bytes for Cut<'_> {
     #[inline]
+    fn load(&self, at: u64, code: u16) -> Option<u32> {
+        if self.tags == 0 && at < TAGS_AT {
+            return Whole(self.frame).load(at, code);
+        }
+        self.gather(at, code)
+    }
+
+    #[inline]
     fn byte(&self, at: u64) -> Option<u8> {
         let at = usize::try_from(at).ok()?;
+        if let Some(offset) = at.checked_sub(TAGS_AT as usize) {
+            let there = offset < 8 && offset / 4 < self.tags / 4;
+            return match there {
+                true => self.frame.get(12 + offset).copied(),
+                false => (offset < 8).then_some(0),
+            };
+        }
         let real = if at < 12 {
             at
         } else {
@@ -459,6 +481,12 @@ mod tests {
         assert_eq!(program.run_view(&frame(&[], 5001), 42, View::Wire), 0);
         assert_eq!(program.run_view(&tagged, 50, View::Wire), 0);
         assert_ne!(program.run_view(&tagged, 50, View::Stripped), 0);
+        let load = |at: u32| Program::verify(vec![i(0x28, 0, 0, at), i(0x16, 0, 0, 0)]).unwrap();
+        for (offset, value) in [(0, 0x88a8), (2, 5), (4, 0x8100), (6, 7)] {
+            let program = load(TAGS_AT as u32 + offset);
+            assert_eq!(program.run_view(&tagged, 50, View::Stripped), value);
+            assert_eq!(program.run_view(&frame(&[], 1), 50, View::Stripped), 0);
+        }
         for end in 0..tagged.len() - 4 {
             program.run_view(&tagged[..end], 50, View::Stripped);
         }

@@ -210,16 +210,14 @@ impl Interfaces {
         Some(slot)
     }
 
-    /// The interface that had this index when the packet was taken and is gone since.
+    /// The interface that had this index when the packet was taken and is gone since: of all that
+    /// had it and went later, the one that went first.
     fn former(&self, ifindex: u32, time_ns: u64) -> Option<u16> {
         self.iter()
             .filter(|(_, slot)| {
-                slot.state() == State::Gone
-                    && slot.ifindex == ifindex
-                    && slot.created_ns <= time_ns
-                    && time_ns <= slot.changed_ns
+                slot.state() == State::Gone && slot.ifindex == ifindex && time_ns <= slot.changed_ns
             })
-            .max_by_key(|(_, slot)| slot.created_ns)
+            .min_by_key(|(_, slot)| slot.changed_ns)
             .map(|(at, _)| at)
     }
 

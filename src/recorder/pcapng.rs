@@ -274,6 +274,7 @@ mod tests {
             &[0xaa; 42],
             99,
             Direction::Broadcast,
+            Checksum::Unknown,
         );
         let mut expected = vec![6, 0, 0, 0, 88, 0, 0, 0, 1, 0, 0, 0, 4, 3, 2, 1, 8, 7, 6, 5];
         expected.extend_from_slice(&[42, 0, 0, 0, 99, 0, 0, 0]);

@@ -1,0 +1,804 @@
+//! The service and the client on real packets.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::{BTreeSet, HashSet};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use netsonde::client::capture_file::{CaptureFile, Item};
+use netsonde::lab::{self, Host, traffic, wait_until};
+use nix::sys::signal::{Signal, kill};
+use serde_json::{Value, json};
+use support::{PATIENCE, Service, Test, entry, number, pair};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// Packets of the large runs. The release build sends as many as the project promises to bear.
+const MANY: u64 = if cfg!(debug_assertions) {
+    100_000
+} else {
+    1_000_000
+};
+
+const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const TO: SocketAddrV4 = SocketAddrV4::new(B, 5000);
+
+fn main() -> ExitCode {
+    support::main(&[
+        (
+            "no_process_keeps_a_capability",
+            no_process_keeps_a_capability as Test,
+        ),
+        (
+            "without_privilege_it_says_what_is_missing",
+            without_privilege_it_says_what_is_missing,
+        ),
+        ("the_ledger_closes", the_ledger_closes),
+        (
+            "all_numbers_are_kept_in_order",
+            all_numbers_are_kept_in_order,
+        ),
+        ("killed_engines_lose_nothing", killed_engines_lose_nothing),
+        (
+            "floods_leave_other_stores_alone",
+            floods_leave_other_stores_alone,
+        ),
+        ("interfaces_come_and_go", interfaces_come_and_go),
+        ("two_vantage_points", two_vantage_points),
+        (
+            "filters_find_what_users_expect",
+            filters_find_what_users_expect,
+        ),
+        ("following_shows_what_comes", following_shows_what_comes),
+        ("abuse_of_the_control_socket", abuse_of_the_control_socket),
+        (
+            "two_services_do_not_share_a_socket",
+            two_services_do_not_share_a_socket,
+        ),
+        ("pypi_varlink_speaks_with_it", pypi_varlink_speaks_with_it),
+    ])
+}
+
+fn no_process_keeps_a_capability() -> Outcome {
+    let (a, _b) = pair();
+    let mut service = Service::start(&a, &[]);
+    for pid in [service.keeper(), service.engine()] {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            let line = status.lines().find(|line| line.starts_with(set)).unwrap();
+            assert!(line.ends_with("0000000000000000"), "{pid} {line}");
+        }
+        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    }
+    // The engine reads the rings, and yet none of its descriptors is a packet socket.
+    let packet_sockets: HashSet<String> = a
+        .proc_net("packet")
+        .lines()
+        .skip(1)
+        .filter_map(|line| Some(format!("socket:[{}]", line.split_whitespace().last()?)))
+        .collect();
+    assert_eq!(packet_sockets.len(), 2);
+    let held = |pid: nix::unistd::Pid| -> BTreeSet<String> {
+        std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .map(|entries| {
+                entries
+                    .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+                    .map(|target| target.to_string_lossy().into_owned())
+                    .collect()
+            })
+            .unwrap_or_default()
+    };
+    let engine = held(service.engine());
+    if engine.is_empty() {
+        return support::skip("descriptors of the engine", "/proc does not show them here");
+    }
+    assert!(
+        engine.iter().all(|target| !packet_sockets.contains(target)),
+        "{engine:?}"
+    );
+    let keeper = held(service.keeper());
+    assert!(
+        packet_sockets.iter().all(|socket| keeper.contains(socket)),
+        "{keeper:?}"
+    );
+    assert_eq!(service.stop(), Some(0));
+    Ok(())
+}
+
+fn without_privilege_it_says_what_is_missing() -> Outcome {
+    if !support::has("setpriv") {
+        return support::skip("without_privilege", "setpriv is not installed");
+    }
+    let directory = tempfile::tempdir()?;
+    let output = Command::new("setpriv")
+        .args([
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+            "--ambient-caps=-all",
+        ])
+        .arg(env!("CARGO_BIN_EXE_netsonded"))
+        .arg("--socket")
+        .arg(directory.path().join("s"))
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("CAP_NET_RAW") && said.contains("systemctl start netsonded"),
+        "{said}"
+    );
+    Ok(())
+}
+
+/// Numbers of a file's packets to port 5000, in the order of the file.
+fn numbers(path: &std::path::Path) -> Vec<u64> {
+    let mut file = CaptureFile::new(std::fs::File::open(path).unwrap()).unwrap();
+    let mut numbers = Vec::new();
+    while let Some(item) = file.next().unwrap() {
+        if let Item::Packet(packet) = item {
+            // Ethernet, IPv4 and UDP without options.
+            numbers.push(u64::from_be_bytes(packet.bytes[42..50].try_into().unwrap()));
+        }
+    }
+    numbers
+}
+
+fn drops(status: &Value) -> u64 {
+    status["rings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|ring| number(&ring["drops"]))
+        .sum()
+}
+
+/// Has everything that passed the rings been taken in?
+fn settled(status: &Value) -> bool {
+    status["rings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .all(|ring| number(&ring["packets"]) - number(&ring["drops"]) == number(&ring["processed"]))
+}
+
+fn the_ledger_closes() -> Outcome {
+    let (a, b) = pair();
+    let service = Service::start(&b, &[]);
+    let sent = a.run(|| traffic::numbered_udp(TO, MANY, 18, None))?;
+    println!("{} packets at {:.0} a second", sent.packets, sent.rate());
+    let bulk = |status: &Value| entry(&status["recorder"], "store", "bulk");
+    let status = service.until("all taken in", |status| {
+        settled(status) && number(&bulk(status)["recorded"]) + drops(status) >= MANY
+    });
+    let file = service.directory.path().join("x.pcapng");
+    service.ask(&[
+        "capture",
+        "--last",
+        "2m",
+        "-w",
+        file.to_str().unwrap(),
+        "--port",
+        "5000",
+    ]);
+    let kept = numbers(&file);
+    let evicted = number(&bulk(&status)["evicted"]);
+    println!(
+        "kept {} evicted {evicted} dropped {}",
+        kept.len(),
+        drops(&status)
+    );
+    assert_eq!(kept.len() as u64 + evicted + drops(&status), MANY);
+    assert!(
+        kept.windows(2)
+            .all(|pair| pair[0] + 1 == pair[1] || drops(&status) > 0),
+        "in order"
+    );
+    Ok(())
+}
+
+const LARGE: &str = "[recorder.budget]\nbulk = \"160 MiB\"\n";
+
+fn all_numbers_are_kept_in_order() -> Outcome {
+    let (a, b) = pair();
+    let service = Service::with_config(&b, LARGE, &[]);
+    a.run(|| traffic::numbered_udp(TO, MANY, 18, None))?;
+    let status = service.until("all taken in", |status| {
+        settled(status)
+            && number(&entry(&status["recorder"], "store", "bulk")["recorded"]) + drops(status)
+                >= MANY
+    });
+    let file = service.directory.path().join("x.pcapng");
+    service.ask(&[
+        "capture",
+        "--last",
+        "2m",
+        "-w",
+        file.to_str().unwrap(),
+        "--port",
+        "5000",
+    ]);
+    let kept = numbers(&file);
+    assert_eq!(kept.len() as u64 + drops(&status), MANY);
+    if drops(&status) == 0 {
+        assert_eq!(kept, (0..MANY).collect::<Vec<_>>());
+    }
+    for tool in ["capinfos", "tshark"] {
+        if !support::has(tool) {
+            support::skip(tool, "not installed")?;
+            continue;
+        }
+        let mut command = Command::new(tool);
+        if tool == "tshark" {
+            command.args([
+                "-c",
+                "5",
+                "-T",
+                "fields",
+                "-e",
+                "frame.interface_name",
+                "-e",
+                "frame.packet_flags_direction",
+                "-r",
+            ]);
+        }
+        let output = command.arg(&file).output()?;
+        assert!(
+            output.status.success(),
+            "{tool}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        if tool == "tshark" {
+            let said = String::from_utf8(output.stdout)?;
+            assert_eq!(said.lines().next(), Some("e0\t0x00000001"), "{said}");
+        }
+    }
+    Ok(())
+}
+
+fn killed_engines_lose_nothing() -> Outcome {
+    let (a, b) = pair();
+    let service = Service::with_config(&b, LARGE, &[]);
+    // Something from before the first kill.
+    a.run(|| traffic::ping("10.0.0.2".parse().unwrap(), PATIENCE))?
+        .unwrap();
+    service.until("the ping is recorded", |s| {
+        number(&entry(&s["recorder"], "store", "icmp")["packets"]) >= 2
+    });
+    let done = AtomicBool::new(false);
+    let mut kills = 0u32;
+    std::thread::scope(|scope| -> Outcome {
+        let sender = scope.spawn(|| {
+            let sent = a.run(|| traffic::numbered_udp(TO, MANY, 18, Some(MANY / 4)));
+            done.store(true, Ordering::Relaxed);
+            sent
+        });
+        // Spread over the run, at moments that no clock of the service knows.
+        let mut seed = 0x2545_f491u32;
+        while kills < 10 && !done.load(Ordering::Relaxed) {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let moment = Instant::now() + Duration::from_millis(u64::from(seed >> 24));
+            wait_until(PATIENCE, || Instant::now() >= moment);
+            if let Some(status) = service.try_status() {
+                let pid = status["engine"]["pid"].as_i64().unwrap() as i32;
+                kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL)?;
+                kills += 1;
+            }
+        }
+        assert_eq!(sender.join().unwrap()?.packets, MANY);
+        Ok(())
+    })?;
+    let status = service.until("all taken in", |status| {
+        settled(status)
+            && number(&entry(&status["recorder"], "store", "bulk")["recorded"]) + drops(status)
+                >= MANY
+    });
+    println!("{kills} kills, {} dropped by the rings", drops(&status));
+    assert!(kills >= 5);
+    let file = service.directory.path().join("x.pcapng");
+    service.ask(&[
+        "capture",
+        "--last",
+        "all",
+        "-w",
+        file.to_str().unwrap(),
+        "--port",
+        "5000",
+    ]);
+    let kept = numbers(&file);
+    assert!(
+        kept.windows(2).all(|pair| pair[0] < pair[1]),
+        "none twice, and in order"
+    );
+    assert_eq!(
+        kept.len() as u64 + drops(&status),
+        MANY,
+        "none missing that is not declared"
+    );
+    assert!(
+        service.packets(&["--proto", "icmp"]).len() >= 2,
+        "history from before"
+    );
+    let restarts = status["gaps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|gap| gap["kind"] == "engine_restart");
+    assert_eq!(restarts.count() as u32, kills);
+    Ok(())
+}
+
+fn floods_leave_other_stores_alone() -> Outcome {
+    let (a, b) = pair();
+    let service = Service::start(&b, &[]);
+    // ARP by the first packet, and an IGMP report by a join of b's own.
+    a.run(|| traffic::ping("10.0.0.2".parse().unwrap(), PATIENCE))?
+        .unwrap();
+    let group = Ipv4Addr::new(239, 1, 1, 1);
+    let _member = b.run(|| traffic::join(group, B))?;
+    service.until("the report is recorded", |_| {
+        !service
+            .packets(&["--group", "239.1.1.1", "--proto", "igmp"])
+            .is_empty()
+    });
+    let arp = service.packets(&["--proto", "arp"]).len();
+    assert!(arp >= 2);
+    let source = Ipv4Addr::new(10, 0, 0, 1);
+    let floods: [(&str, Box<dyn Fn() + Send + Sync>); 4] = [
+        (
+            "bulk",
+            Box::new(|| {
+                traffic::numbered_udp(TO, 2 * MANY, 64, None).unwrap();
+            }),
+        ),
+        (
+            "connections",
+            Box::new(move || {
+                let make = |n: u64, packet: &mut Vec<u8>| {
+                    *packet = traffic::syn(source, B, (1024 + n % 60_000) as u16, 81, n as u32);
+                };
+                traffic::raw_ipv4(B, 6, MANY, make).unwrap();
+            }),
+        ),
+        (
+            "icmp",
+            Box::new(|| {
+                let make = |n: u64, packet: &mut Vec<u8>| {
+                    *packet = traffic::echo_request(9, n as u16, &[0; 56])
+                };
+                traffic::raw_ipv4(B, 1, MANY, make).unwrap();
+            }),
+        ),
+        (
+            "names",
+            Box::new(|| {
+                traffic::dns_flood(B, MANY).unwrap();
+            }),
+        ),
+    ];
+    for (store, flood) in &floods {
+        let before = service.status();
+        a.run(flood);
+        let after = service.until("the flood is taken in", settled);
+        for other in [
+            "link",
+            "group",
+            "icmp",
+            "names",
+            "routing",
+            "connections",
+            "bulk",
+        ] {
+            let of =
+                |status: &Value| number(&entry(&status["recorder"], "store", other)["evicted"]);
+            // b answers: SYNs with RSTs, and what goes to closed ports with ICMP errors.
+            if other != *store && !(other == "icmp" && *store != "connections") {
+                assert_eq!(of(&before), of(&after), "{store} evicted from {other}");
+            }
+        }
+        let report = service.packets(&["--group", "239.1.1.1", "--proto", "igmp"]);
+        assert!(!report.is_empty(), "the report is gone after {store}");
+        assert!(
+            service.packets(&["--proto", "arp"]).len() >= arp,
+            "ARP is gone after {store}"
+        );
+    }
+    Ok(())
+}
+
+fn interfaces_come_and_go() -> Outcome {
+    let (a, b) = pair();
+    let service = Service::start(&a, &[]);
+    let named = |status: &Value, name: &str| entry(&status["interfaces"], "interface", name);
+    // Down and up again: a gap, as long as it was down.
+    let before = jiff::Timestamp::now();
+    a.down("e0")?;
+    service.until("down is seen", |status| {
+        named(status, "e0")["state"] == "down"
+    });
+    a.up("e0")?;
+    let after = jiff::Timestamp::now();
+    let status = service.until("up is seen", |status| {
+        named(status, "e0")["state"] == "up"
+            && status["gaps"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|gap| gap["kind"] == "interface_down")
+    });
+    let gap = entry(&status["gaps"], "kind", "interface_down");
+    let time = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let slack = jiff::SignedDuration::from_millis(50);
+    assert!(
+        time(&gap["from"]) >= before && time(&gap["from"]) <= before + slack,
+        "{gap} {before}"
+    );
+    assert!(time(&gap["to"]) <= after + slack, "{gap} {after}");
+    // Renamed: the same interface under another name.
+    a.down("e0")?;
+    a.rename("e0", "lan0")?;
+    a.up("lan0")?;
+    service.until("the name is seen", |status| {
+        named(status, "lan0")["state"] == "up"
+    });
+    assert!(named(&service.status(), "e0").is_null());
+    // Deleted and made anew under the same name, again and again, under traffic.
+    for round in 0..20u32 {
+        lab::veth(&a, "v0", &b, "v0")?;
+        a.address("v0", &format!("10.1.{round}.1/24"))?;
+        b.address("v0", &format!("10.1.{round}.2/24"))?;
+        let to = SocketAddrV4::new(Ipv4Addr::new(10, 1, round as u8, 2), 5000);
+        a.run(|| traffic::numbered_udp(to, 20, 18, None))?;
+        a.delete("v0")?;
+    }
+    let status = service.until("all are gone", |status| {
+        let all = status["interfaces"].as_array().unwrap();
+        settled(status)
+            && !all
+                .iter()
+                .any(|one| one["interface"] == "v0" && one["state"] != "gone")
+    });
+    let gone: Vec<&Value> = status["interfaces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| one["interface"] == "v0")
+        .collect();
+    assert_eq!(gone.len(), 20, "each has a history of its own");
+    assert_eq!(service.packets(&["-I", "v0", "--port", "5000"]).len(), 400);
+    let present = service.ask(&["interfaces", "--json"]);
+    let present: Value = serde_json::from_str(&present)?;
+    assert_eq!(
+        present["interfaces"].as_array().unwrap().len(),
+        2,
+        "no stale entry"
+    );
+    Ok(())
+}
+
+fn two_vantage_points() -> Outcome {
+    let (a, b) = pair();
+    let service = Service::start(&b, &[]);
+    let to = "10.0.0.2".parse().unwrap();
+    for _ in 0..5 {
+        a.run(|| traffic::ping(to, PATIENCE))?.unwrap();
+    }
+    let listened =
+        |status: &Value| entry(&status["interfaces"], "interface", "e0")["listened"].clone();
+    let counts = |status: &Value| {
+        let all = listened(status);
+        (number(&all["icmp_wire"]), number(&all["icmp_heard"]))
+    };
+    service.until("both saw all", |status| counts(status) == (5, 5));
+    if !support::has("nft") {
+        return support::skip(
+            "a firewall between the vantage points",
+            "nft is not installed",
+        );
+    }
+    let rules = service.directory.path().join("rules");
+    std::fs::write(
+        &rules,
+        "table ip t {
+ chain i {
+  type filter hook input priority 0;
+  icmp type echo-request drop
+ }
+}
+",
+    )?;
+    let set = b.run(|| Command::new("nft").arg("-f").arg(&rules).status())?;
+    assert!(set.success());
+    for _ in 0..3 {
+        assert!(
+            a.run(|| traffic::ping(to, Duration::from_millis(30)))?
+                .is_none()
+        );
+    }
+    service.until("the wire saw more than was heard", |status| {
+        counts(status) == (8, 5)
+    });
+    let own = service.ask(&["interfaces", "--json", "e0"]);
+    let own: Value = serde_json::from_str(&own)?;
+    for group in ["224.0.0.1", "224.0.0.2", "ff02::1", "ff02::2"] {
+        let held = entry(&own["interfaces"][0]["memberships"], "group", group);
+        assert_eq!(held["ours"], true, "{group}: {own}");
+    }
+    Ok(())
+}
+
+fn filters_find_what_users_expect() -> Outcome {
+    let (a, b) = pair();
+    let service = Service::start(&b, &[]);
+    a.run(|| traffic::ping("10.0.0.2".parse().unwrap(), PATIENCE))?
+        .unwrap();
+    a.run(|| traffic::numbered_udp(TO, 3, 18, None))?;
+    send_tagged(&a)?;
+    service.until("all recorded", |_| {
+        service.packets(&["--vlan", "100"]).len() == 2
+    });
+    service.until("MLD is recorded", |_| {
+        !service.packets(&["--proto", "mld"]).is_empty()
+    });
+    if netsonde::client::filter::Filter::new("ip").is_err() {
+        return support::skip("filter expressions", "libpcap is not installed");
+    }
+    let count = |filter: &str| service.packets(&[filter]).len();
+    assert_eq!(
+        count("udp dst port 5000"),
+        5,
+        "tagged packets too, as on a live interface"
+    );
+    assert_eq!(count("vlan 100"), 2);
+    assert_eq!(count("vlan 100 and udp port 5000"), 2);
+    assert_eq!(count("not vlan and udp dst port 5000"), 3);
+    assert_eq!(count("icmp and icmp[icmptype] == icmp-echo"), 1);
+    assert_eq!(count("mld"), service.packets(&["--proto", "mld"]).len());
+    assert!(count("icmp6") >= count("mld") && count("mld") > 0);
+    assert_eq!(count("udp dst port 5001"), 0);
+    let wrong = service.netsonde(&["watch", "--last", "1m", "udp prot 1"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("udp prot 1"));
+    Ok(())
+}
+
+/// Two UDP packets to port 5000 in VLAN 100, as raw frames.
+fn send_tagged(a: &Host) -> Outcome {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    let mut frame = vec![0xff; 6];
+    frame.extend_from_slice(&a.mac("e0")?);
+    frame.extend_from_slice(&[
+        0x81, 0, 0, 100, 8, 0, 0x45, 0, 0, 30, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+    ]);
+    frame.extend_from_slice(&[0, 7, 0x13, 0x88, 0, 10, 0, 0, 1, 2]);
+    a.run(|| -> std::io::Result<()> {
+        let index = nix::net::if_::if_nametoindex("e0")?;
+        let packet = socket(
+            AddressFamily::Packet,
+            SockType::Raw,
+            SockFlag::empty(),
+            None,
+        )?;
+        for _ in 0..2 {
+            traffic::send_frame(&packet, index, &frame)?;
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn following_shows_what_comes() -> Outcome {
+    let (a, b) = pair();
+    let service = Service::start(&b, &[]);
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_netsonde"))
+        .arg("--socket")
+        .arg(service.socket())
+        .args(["watch", "--json", "--port", "5000", "-c", "10"])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    service.until("it is connected", |status| {
+        number(&status["clients"]["connected"]) >= 2
+    });
+    a.run(|| traffic::numbered_udp(TO, 10, 18, Some(100)))?;
+    let mut said = String::new();
+    watch.stdout.take().unwrap().read_to_string(&mut said)?;
+    assert!(watch.wait()?.success());
+    let ports = said
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    assert_eq!(
+        ports
+            .filter(|packet| packet["destination_port"] == 5000)
+            .count(),
+        10,
+        "{said}"
+    );
+    Ok(())
+}
+
+fn raw_call(stream: &mut UnixStream, call: &Value) -> std::io::Result<Value> {
+    let mut bytes = call.to_string().into_bytes();
+    bytes.push(0);
+    stream.write_all(&bytes)?;
+    read_reply(stream)
+}
+
+fn read_reply(stream: &mut UnixStream) -> std::io::Result<Value> {
+    let mut text = Vec::new();
+    let mut byte = [0];
+    loop {
+        if stream.read(&mut byte)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if byte[0] == 0 {
+            return Ok(serde_json::from_slice(&text)?);
+        }
+        text.push(byte[0]);
+    }
+}
+
+fn abuse_of_the_control_socket() -> Outcome {
+    let (a, _b) = pair();
+    let service = Service::start(&a, &[]);
+    let connect = || UnixStream::connect(service.socket()).unwrap();
+    let answers = || {
+        let start = Instant::now();
+        service.status();
+        start.elapsed()
+    };
+    let bad = |bytes: &[u8]| -> Value {
+        let mut stream = connect();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let _ = stream.write_all(bytes);
+        read_reply(&mut stream).unwrap_or_else(|error| json!({ "closed": error.to_string() }))
+    };
+    // Each is told what was wrong, or finds the connection closed; nobody else notices.
+    assert_eq!(
+        bad(b"{\"method\":\"\xff\xfe\"}\0")["error"],
+        "io.netsonde.Service.BadRequest"
+    );
+    assert_eq!(bad(b"[1,2]\0")["error"], "io.netsonde.Service.BadRequest");
+    assert_eq!(bad(b"{}\0")["error"], "io.netsonde.Service.BadRequest");
+    let mut deep = vec![b'['; 50_000];
+    deep.push(0);
+    assert_eq!(bad(&deep)["error"], "io.netsonde.Service.BadRequest");
+    let nested = format!(
+        "{{\"method\":\"io.netsonde.Service.Status\",\"parameters\":{}{}}}\0",
+        "{\"a\":".repeat(10_000),
+        "1".to_owned() + &"}".repeat(10_000)
+    );
+    let _ = bad(nested.as_bytes());
+    assert_eq!(
+        bad(b"{\"method\":\"io.netsonde.Service.Nope\"}\0")["error"],
+        "org.varlink.service.MethodNotFound"
+    );
+    assert_eq!(
+        bad(b"{\"method\":\"io.netsonde.Capture.Capture\",\"parameters\":{\"selection\":{\"bogus\":1}}}\0")["error"],
+        "org.varlink.service.InvalidParameter"
+    );
+    // A gigabyte without an end: closed at 64 KiB.
+    let mut endless = connect();
+    endless.set_write_timeout(Some(PATIENCE))?;
+    let chunk = vec![b'x'; 1 << 16];
+    let mut written = 0u64;
+    while written < 1 << 30 {
+        match endless.write(&chunk) {
+            Ok(more) => written += more as u64,
+            Err(_) => break,
+        }
+    }
+    assert!(written < 16 << 20, "{written} bytes were taken");
+    // A request that never ends, a reader that never reads, and thousands that do nothing.
+    let mut half = connect();
+    half.write_all(b"{\"method\":")?;
+    let mut deaf = connect();
+    let call = json!({ "method": "io.netsonde.Capture.Capture", "more": true,
+        "parameters": { "selection": { "follow": true } } });
+    deaf.write_all(format!("{call}\0").as_bytes())?;
+    let mut idle = Vec::new();
+    let mut slowest = Duration::ZERO;
+    for round in 0..10_000 {
+        if let Ok(stream) = UnixStream::connect(service.socket()) {
+            // The service closes all but a few; what is kept open here is the abuse.
+            idle.push(stream);
+        }
+        if idle.len() > 900 {
+            idle.drain(..450);
+        }
+        if round % 500 == 0 {
+            slowest = slowest.max(answers());
+        }
+    }
+    println!("status within {slowest:?} under 10,000 connections");
+    let status = service.status();
+    assert!(
+        number(&status["clients"]["connected"]) <= number(&status["clients"]["limit_per_uid"]) + 1
+    );
+    let hits = |name: &str| number(&entry(&status["limits"], "name", name)["hits"]);
+    assert!(hits("clients of one user") + hits("clients refused") > 1000);
+    // The half-written request is given up after its five seconds.
+    half.set_read_timeout(Some(PATIENCE))?;
+    let mut rest = Vec::new();
+    let _ = half.read_to_end(&mut rest);
+    Ok(())
+}
+
+fn two_services_do_not_share_a_socket() -> Outcome {
+    let (a, _b) = pair();
+    let service = Service::start(&a, &[]);
+    let second = a.run(|| {
+        Command::new(env!("CARGO_BIN_EXE_netsonded"))
+            .arg("--socket")
+            .arg(service.socket())
+            .output()
+    })?;
+    assert_eq!(second.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another netsonded"));
+    service.status();
+    let file = service.directory.path().join("file");
+    std::fs::write(&file, "not a socket")?;
+    let third = a.run(|| {
+        Command::new(env!("CARGO_BIN_EXE_netsonded"))
+            .arg("--socket")
+            .arg(&file)
+            .output()
+    })?;
+    assert_eq!(third.status.code(), Some(2));
+    assert_eq!(std::fs::read_to_string(&file)?, "not a socket");
+    Ok(())
+}
+
+fn pypi_varlink_speaks_with_it() -> Outcome {
+    let (a, _b) = pair();
+    let service = Service::start(&a, &[]);
+    let mut stream = UnixStream::connect(service.socket())?;
+    let info = raw_call(
+        &mut stream,
+        &json!({ "method": "org.varlink.service.GetInfo" }),
+    )?;
+    let interfaces = info["parameters"]["interfaces"].as_array().unwrap().clone();
+    for interface in &interfaces {
+        let call = json!({ "method": "org.varlink.service.GetInterfaceDescription",
+            "parameters": { "interface": interface } });
+        let text = raw_call(&mut stream, &call)?["parameters"]["description"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        varlink_parser::IDL::try_from(text.as_str())
+            .map_err(|error| format!("{interface}: {error}"))?;
+    }
+    let python = ["python3"].iter().find(|python| {
+        Command::new(python)
+            .args(["-c", "import varlink"])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|s| s.success())
+    });
+    let Some(python) = python else {
+        return support::skip(
+            "PyPI's varlink client",
+            "python3 with the module varlink is not installed",
+        );
+    };
+    let script = "import sys, varlink\n\
+        with varlink.Client.new_with_address('unix:' + sys.argv[1]) as client:\n\
+        \x20 print(' '.join(sorted(client.get_interfaces())))\n\
+        \x20 with client.open('io.netsonde.Service') as service:\n\
+        \x20   print(len(service.Status()['recorder']))\n";
+    let output = Command::new(python)
+        .args(["-c", script])
+        .arg(service.socket())
+        .output()?;
+    let said = String::from_utf8(output.stdout)?;
+    assert_eq!(
+        said,
+        "io.netsonde.Capture io.netsonde.Service org.varlink.service\n7\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! What tests on live networks share: entering the namespaces, a service in a host, and the client.
+#![allow(dead_code, clippy::unwrap_used, missing_docs)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use netsonde::lab::{self, Host, Running, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Longest that any condition is waited for: a machine under load is slow, not wrong.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub type Test = fn() -> Result<(), Box<dyn std::error::Error>>;
+
+/// Enters the namespaces and runs the tests, a few at a time: each has its own hosts.
+pub fn main(tests: &[(&'static str, Test)]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    if arguments.list {
+        // Listing needs no network.
+    } else if let Err(error) = lab::enter() {
+        eprintln!("SKIPPED: {error}");
+        // A machine that is to prove something must not skip it in silence.
+        return if std::env::var_os("CI").is_some() {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        };
+    }
+    arguments.test_threads.get_or_insert(2);
+    let trials = tests
+        .iter()
+        .map(|(name, test)| {
+            let test = *test;
+            Trial::test(*name, move || {
+                test().map_err(|error| Failed::from(error.to_string()))
+            })
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Says loudly that a test proves nothing here, and why.
+pub fn skip(what: &str, why: &str) -> Result<(), Box<dyn std::error::Error>> {
+    eprintln!("SKIPPED {what}: {why}");
+    Ok(())
+}
+
+/// Is a program installed?
+pub fn has(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok()
+}
+
+/// `netsonded` in a host, stopped when this goes.
+pub struct Service {
+    pub directory: tempfile::TempDir,
+    keeper: Running,
+}
+
+impl Service {
+    pub fn start(host: &Host, arguments: &[&str]) -> Service {
+        Service::with_config(host, "", arguments)
+    }
+
+    pub fn with_config(host: &Host, config: &str, arguments: &[&str]) -> Service {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        std::fs::write(path.join("netsonde.toml"), config).unwrap();
+        let log = std::fs::File::create(path.join("log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_netsonded"));
+        command
+            .arg("--socket")
+            .arg(path.join("control.sock"))
+            .arg("--state")
+            .arg(path)
+            .arg("--config")
+            .arg(path.join("netsonde.toml"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(log);
+        let keeper = host.spawn(&mut command).unwrap();
+        let service = Service { directory, keeper };
+        let answers = || service.try_status().is_some();
+        assert!(
+            wait_until(PATIENCE, answers),
+            "the service does not answer:\n{}",
+            service.log()
+        );
+        service
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("control.sock")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn keeper(&mut self) -> Pid {
+        Pid::from_raw(self.keeper.child().id() as i32)
+    }
+
+    pub fn engine(&self) -> Pid {
+        Pid::from_raw(self.status()["engine"]["pid"].as_i64().unwrap() as i32)
+    }
+
+    /// Runs the client against this service.
+    pub fn netsonde(&self, arguments: &[&str]) -> Output {
+        client(&self.socket(), arguments)
+    }
+
+    /// Runs the client, which must succeed, and returns what it printed.
+    pub fn ask(&self, arguments: &[&str]) -> String {
+        let output = self.netsonde(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "netsonde {arguments:?}: {said}\n{}",
+            self.log()
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The lines of JSON that the client prints for packets.
+    pub fn packets(&self, arguments: &[&str]) -> Vec<Value> {
+        let mut all = vec!["watch", "--json", "--last", "all"];
+        all.extend_from_slice(arguments);
+        let text = self.ask(&all);
+        let values = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        values.filter(|value| value["note"].is_null()).collect()
+    }
+
+    pub fn try_status(&self) -> Option<Value> {
+        let output = self.netsonde(&["status", "--json"]);
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    pub fn status(&self) -> Value {
+        self.try_status()
+            .unwrap_or_else(|| panic!("no status:\n{}", self.log()))
+    }
+
+    pub fn store(&self, name: &str) -> Value {
+        entry(&self.status()["recorder"], "store", name)
+    }
+
+    /// Waits until a condition on the status holds.
+    pub fn until(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let met = wait_until(PATIENCE, || match self.try_status() {
+            Some(status) => {
+                last = status;
+                condition(&last)
+            }
+            None => false,
+        });
+        assert!(met, "{what}: {last:#}\n{}", self.log());
+        last
+    }
+
+    /// Ends the service and returns its exit status.
+    pub fn stop(mut self) -> Option<i32> {
+        kill(self.keeper(), Signal::SIGTERM).unwrap();
+        self.keeper.child().wait().unwrap().code()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let keeper = self.keeper();
+        let _ = kill(keeper, Signal::SIGTERM);
+        wait_until(Duration::from_secs(5), || {
+            self.keeper
+                .child()
+                .try_wait()
+                .is_ok_and(|ended| ended.is_some())
+        });
+        if std::thread::panicking() {
+            eprintln!("log of the service:\n{}", self.log());
+        }
+    }
+}
+
+pub fn client(socket: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_netsonde"))
+        .arg("--socket")
+        .arg(socket)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// The entry of a list whose field has that value.
+pub fn entry(list: &Value, field: &str, value: &str) -> Value {
+    let found = list
+        .as_array()
+        .and_then(|all| all.iter().find(|entry| entry[field] == value));
+    found.cloned().unwrap_or(Value::Null)
+}
+
+pub fn number(value: &Value) -> u64 {
+    value
+        .as_u64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// Two hosts on a link:
+/// ```text
+///   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b
+/// ```
+pub fn pair() -> (Host, Host) {
+    let (a, b) = (Host::new("a").unwrap(), Host::new("b").unwrap());
+    lab::veth(&a, "e0", &b, "e0").unwrap();
+    for (host, v4, v6) in [
+        (&a, "10.0.0.1/24", "fd00::1/64"),
+        (&b, "10.0.0.2/24", "fd00::2/64"),
+    ] {
+        host.address("e0", v4).unwrap();
+        host.address("e0", v6).unwrap();
+    }
+    (a, b)
+}
