@@ -36,12 +36,18 @@ pub fn run(global: &Global) -> Result<u8, Failure> {
         ("What happened before anyone asked", Demo::past),
         ("A packet that died, and who says so", Demo::unreachable),
         ("Who wants which multicast group", Demo::group),
-        ("Nothing is lost in silence, not even when the engine is killed", Demo::killed),
+        (
+            "Nothing is lost in silence, not even when the engine is killed",
+            Demo::killed,
+        ),
         ("The same packets for Wireshark", Demo::file),
     ];
     let mut kept = 0;
     for (number, (title, scene)) in scenes.iter().enumerate() {
-        demo.say(&format!("\n{}", demo.style.bold(&format!("{}. {title}", number + 1))));
+        demo.say(&format!(
+            "\n{}",
+            demo.style.bold(&format!("{}. {title}", number + 1))
+        ));
         let promised = scene(&demo)?;
         kept += usize::from(promised);
         let verdict = if promised {
@@ -76,7 +82,11 @@ struct Demo {
 
 impl Demo {
     fn build(style: Style) -> Result<Demo, Failure> {
-        let (client, router, server) = (Host::new("client")?, Host::new("router")?, Host::new("server")?);
+        let (client, router, server) = (
+            Host::new("client")?,
+            Host::new("router")?,
+            Host::new("server")?,
+        );
         veth(&client, "e0", &router, "p1")?;
         veth(&client, "e1", &router, "p2")?;
         veth(&server, "e0", &router, "p3")?;
@@ -101,7 +111,9 @@ impl Demo {
             service,
             style,
         };
-        demo.say("A private network of three hosts, made of namespaces; netsonded runs in the first:");
+        demo.say(
+            "A private network of three hosts, made of namespaces; netsonded runs in the first:",
+        );
         demo.say("");
         demo.say("  client e0 10.0.0.1 ---- 10.0.0.254  router  10.9.0.254 ---- 10.9.0.9 server");
         demo.say("         e1 10.1.0.1 ---- 10.1.0.254");
@@ -114,10 +126,17 @@ impl Demo {
 
     /// Runs the client for real and shows what it prints.
     fn show(&self, arguments: &[&str]) -> Result<String, Failure> {
-        self.say(&format!("  {} netsonde {}", self.style.dim("$"), arguments.join(" ")));
+        self.say(&format!(
+            "  {} netsonde {}",
+            self.style.dim("$"),
+            arguments.join(" ")
+        ));
         let output = self.netsonde(arguments)?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        for line in text.lines().chain(String::from_utf8_lossy(&output.stderr).lines()) {
+        for line in text
+            .lines()
+            .chain(String::from_utf8_lossy(&output.stderr).lines())
+        {
             self.say(&format!("    {line}"));
         }
         Ok(text)
@@ -136,22 +155,29 @@ impl Demo {
     /// What a command prints, without showing it.
     fn ask(&self, arguments: &[&str]) -> String {
         let output = self.netsonde(arguments);
-        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+        output
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+            .unwrap_or_default()
     }
 
     /// Waits until a command prints all of these words in one line.
     fn until(&self, arguments: &[&str], words: &[&str]) -> bool {
         wait_until(PATIENCE, || {
-            self.ask(arguments).lines().any(|line| words.iter().all(|word| line.contains(word)))
+            self.ask(arguments)
+                .lines()
+                .any(|line| words.iter().all(|word| line.contains(word)))
         })
     }
 
     fn has(text: &str, words: &[&str]) -> bool {
-        text.lines().any(|line| words.iter().all(|word| line.contains(word)))
+        text.lines()
+            .any(|line| words.iter().all(|word| line.contains(word)))
     }
 
     fn health(&self) -> Result<bool, Failure> {
-        self.say("  `status` says what is recorded, how far back it reaches, and what was dropped.");
+        self.say(
+            "  `status` says what is recorded, how far back it reaches, and what was dropped.",
+        );
         let text = self.show(&["status"])?;
         Ok(Demo::has(&text, &["e0", "up", "yes"])
             && Demo::has(&text, &["e1", "up", "yes"])
@@ -168,7 +194,19 @@ impl Demo {
             Ok(())
         })?;
         drop((listener, resolver));
-        let command = ["watch", "--last", "1m", "--store", "link", "--store", "connections", "--store", "names", "-I", "e0"];
+        let command = [
+            "watch",
+            "--last",
+            "1m",
+            "--store",
+            "link",
+            "--store",
+            "connections",
+            "--store",
+            "names",
+            "-I",
+            "e0",
+        ];
         let there = self.until(&command, &["FIN"]) && self.until(&command, &["n0.example.org"]);
         let text = self.show(&command)?;
         Ok(there
@@ -178,23 +216,49 @@ impl Demo {
     }
 
     fn unreachable(&self) -> Result<bool, Failure> {
-        self.say("  A packet to a closed port of the server, and one to an address that nobody has.");
+        self.say(
+            "  A packet to a closed port of the server, and one to an address that nobody has.",
+        );
         self.client.run(|| -> std::io::Result<()> {
             traffic::numbered_udp(SocketAddrV4::new(SERVER, 5000), 1, 18, None)?;
-            traffic::numbered_udp(SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 77), 5000), 1, 18, None)?;
+            traffic::numbered_udp(
+                SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 77), 5000),
+                1,
+                18,
+                None,
+            )?;
             Ok(())
         })?;
-        let command = ["watch", "--last", "1m", "--proto", "icmp", "--direction", "in"];
-        let there = self.until(&command, &["port unreachable"]) && self.until(&command, &["host unreachable"]);
+        let command = [
+            "watch",
+            "--last",
+            "1m",
+            "--proto",
+            "icmp",
+            "--direction",
+            "in",
+        ];
+        let there = self.until(&command, &["port unreachable"])
+            && self.until(&command, &["host unreachable"]);
         let text = self.show(&command)?;
-        self.say("  The first error came from the server itself, the second from the router before it.");
+        self.say(
+            "  The first error came from the server itself, the second from the router before it.",
+        );
         Ok(there
-            && Demo::has(&text, &["10.9.0.9 > 10.0.0.1", "port unreachable", "port", "5000"])
-            && Demo::has(&text, &["10.0.0.254 > 10.0.0.1", "host unreachable", "10.9.0.77"]))
+            && Demo::has(
+                &text,
+                &["10.9.0.9 > 10.0.0.1", "port unreachable", "port", "5000"],
+            )
+            && Demo::has(
+                &text,
+                &["10.0.0.254 > 10.0.0.1", "host unreachable", "10.9.0.77"],
+            ))
     }
 
     fn group(&self) -> Result<bool, Failure> {
-        self.say(&format!("  A program joins {GROUP}, and the host reports it to its link."));
+        self.say(&format!(
+            "  A program joins {GROUP}, and the host reports it to its link."
+        ));
         let member = self.client.run(|| traffic::join(GROUP, CLIENT))?;
         let group = GROUP.to_string();
         let command = ["watch", "--last", "1m", "--group", &group];
@@ -209,17 +273,22 @@ impl Demo {
     }
 
     fn killed(&self) -> Result<bool, Failure> {
-        self.say("  10,000 numbered packets are sent, and the engine is killed in the middle (SIGKILL).");
+        self.say(
+            "  10,000 numbered packets are sent, and the engine is killed in the middle (SIGKILL).",
+        );
         let to = SocketAddrV4::new(SERVER, 7777);
         let receiver = self.server.run(|| UdpSocket::bind((SERVER, 7777)))?;
         let engine = |status: &str| -> Option<i32> {
             let status: serde_json::Value = serde_json::from_str(status).ok()?;
-            status["engine"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok())
+            status["engine"]["pid"]
+                .as_i64()
+                .and_then(|pid| i32::try_from(pid).ok())
         };
         let first = engine(&self.ask(&["status", "--json"]));
         std::thread::scope(|scope| -> Result<(), Failure> {
             let sender = scope.spawn(|| {
-                self.client.run(|| traffic::numbered_udp(to, 10_000, 18, Some(20_000)))
+                self.client
+                    .run(|| traffic::numbered_udp(to, 10_000, 18, Some(20_000)))
             });
             std::thread::sleep(Duration::from_millis(200));
             if let Some(pid) = first {
@@ -227,12 +296,30 @@ impl Demo {
                 nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)
                     .map_err(std::io::Error::from)?;
             }
-            sender.join().map_err(|_| Failure::Other("the sender panicked".into()))??;
+            sender
+                .join()
+                .map_err(|_| Failure::Other("the sender panicked".into()))??;
             Ok(())
         })?;
         drop(receiver);
-        let command = ["watch", "--last", "1m", "--json", "-I", "e0", "--port", "7777", "--direction", "out"];
-        let count = || self.ask(&command).lines().filter(|line| line.contains("\"destination_port\":7777")).count();
+        let command = [
+            "watch",
+            "--last",
+            "1m",
+            "--json",
+            "-I",
+            "e0",
+            "--port",
+            "7777",
+            "--direction",
+            "out",
+        ];
+        let count = || {
+            self.ask(&command)
+                .lines()
+                .filter(|line| line.contains("\"destination_port\":7777"))
+                .count()
+        };
         let there = wait_until(PATIENCE, || count() == 10_000);
         let second = engine(&self.ask(&["status", "--json"]));
         self.say(&format!(
@@ -242,7 +329,10 @@ impl Demo {
             count()
         ));
         let status = self.ask(&["status"]);
-        for line in status.lines().filter(|line| line.contains("engine_restart") || line.contains("dropped by")) {
+        for line in status
+            .lines()
+            .filter(|line| line.contains("engine_restart") || line.contains("dropped by"))
+        {
             self.say(&format!("    {line}"));
         }
         Ok(there && first != second && Demo::has(&status, &["engine_restart"]))

@@ -351,9 +351,11 @@ impl Stream {
             let mut comments: Vec<String> = Vec::new();
             if number == 0 {
                 comments.extend(self.pending.iter().map(|gap| sentence(recorder, gap)));
-                comments.push(format!(
+                if drops > 0 {
+                    comments.push(format!(
                     "netsonde: the rings, which all interfaces share, have dropped {drops} packets since the record began"
                 ));
+                }
             }
             let slot = recorder.interfaces().get(of.0, of.1);
             self.writer.statistics(&Statistics {

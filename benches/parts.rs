@@ -1,0 +1,124 @@
+//! The parts of the path alone: a glance and its store, a whole decode, appending, a query over the
+//! past, and an export as pcapng. `cargo bench --bench parts`
+#![allow(clippy::unwrap_used)]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use netsonde::recorder::pcapng::Writer;
+use netsonde::recorder::{Classifier, Cursor, From, Meta, Recorder, Store, memory_needed};
+use netsonde::wire::glance::glance;
+use netsonde::wire::{Checksum, Direction, Frame, LinkType, decode};
+
+const MIB: u64 = 1 << 20;
+const BUDGETS: [u64; 7] = [
+    4 * MIB,
+    4 * MIB,
+    4 * MIB,
+    4 * MIB,
+    4 * MIB,
+    4 * MIB,
+    256 * MIB,
+];
+const SNAPS: [u32; 7] = [2048, 2048, 2048, 2048, 2048, 256, 128];
+const PACKETS: u64 = 2_000_000;
+
+fn frame() -> Vec<u8> {
+    let mut frame = vec![2; 12];
+    frame.extend_from_slice(&[
+        8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0x66, 0xbd, 10, 0, 0, 1, 10, 0, 0, 2,
+    ]);
+    frame.extend_from_slice(&[0x80, 0, 0x13, 0x88, 0, 26, 0, 0]);
+    frame.extend_from_slice(&[7; 18]);
+    frame
+}
+
+fn time(name: &str, count: u64, run: impl FnOnce()) {
+    let start = Instant::now();
+    run();
+    println!(
+        "{name:38} {:8.1} ns each",
+        start.elapsed().as_nanos() as f64 / count as f64
+    );
+}
+
+fn main() {
+    let bytes = frame();
+    let classifier = Classifier::new(&[]);
+    time("glance and store", PACKETS, || {
+        for _ in 0..PACKETS {
+            black_box(classifier.store(&glance(LinkType::Ethernet, black_box(&bytes))));
+        }
+    });
+    let whole = Frame {
+        link: LinkType::Ethernet,
+        bytes: &bytes,
+        original_length: bytes.len() as u32,
+        checksum: Checksum::Valid,
+    };
+    time("whole decode with summary", PACKETS / 4, || {
+        for _ in 0..PACKETS / 4 {
+            black_box(decode(black_box(&whole)));
+        }
+    });
+    let memory = vec![0u8; memory_needed(BUDGETS)].into_boxed_slice();
+    let (mut recorder, _) = Recorder::open(memory, BUDGETS, SNAPS, 1);
+    let mut meta = Meta {
+        time_ns: 0,
+        original_length: bytes.len() as u32,
+        interface: (0, 1),
+        link: LinkType::Ethernet,
+        direction: Direction::ToUs,
+        checksum: Checksum::Valid,
+        tag: None,
+    };
+    let mut fill = |name: &str| {
+        time(name, PACKETS, || {
+            for number in 0..PACKETS {
+                meta.time_ns += 1000 + number % 7;
+                recorder.append(Store::Bulk, &meta, &bytes);
+            }
+        });
+    };
+    fill("append (memory touched first)");
+    fill("append");
+    let walk = |mut each: Box<dyn FnMut(&netsonde::recorder::Record<'_>) + '_>| {
+        let mut cursor = Cursor::new(&recorder, &Store::ALL, From::Oldest, u64::MAX, false);
+        let mut count = 0u64;
+        let start = Instant::now();
+        while let Some(record) = cursor.next(&recorder, u64::MAX) {
+            each(&record);
+            count += 1;
+        }
+        (start.elapsed(), count)
+    };
+    let (took, count) = walk(Box::new(|record| {
+        black_box(record);
+    }));
+    println!(
+        "{:38} {:8.1} ns each, {count} packets",
+        "query, all stores merged",
+        took.as_nanos() as f64 / count as f64
+    );
+    let mut writer = Writer::default();
+    writer.section("bench", "Linux", &[]);
+    let interface = writer.interface(LinkType::Ethernet, 0, "e0", None);
+    let (took, count) = walk(Box::new(|record| {
+        writer.packet(
+            interface,
+            record.time_ns,
+            record.bytes,
+            record.original_length,
+            record.direction,
+            record.checksum,
+        );
+        if writer.buffer.len() > 1 << 20 {
+            writer.buffer.clear();
+        }
+    }));
+    println!(
+        "{:38} {:8.1} ns each, {count} packets",
+        "query and pcapng",
+        took.as_nanos() as f64 / count as f64
+    );
+}

@@ -1,0 +1,168 @@
+//! CPU per packet of the whole path: capture, decode, record, account. Beside it, in the same run and
+//! on the same traffic, what tcpdump and dumpcap take for theirs, where they are installed.
+//!
+//! ```text
+//!   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b: netsonded, or a peer
+//! ```
+//! `cargo bench --bench path [-- PACKETS RATE]`; 60-byte frames, a million at 500,000 a second.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use netsonde::lab::{self, Host, Running, traffic, wait_until};
+
+const TO: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 5000);
+const ROUNDS: usize = 3;
+
+/// CPU time of a process in nanoseconds.
+fn cpu_ns(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    text.split_whitespace()
+        .next()
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(0)
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect()
+}
+
+struct Subject {
+    name: &'static str,
+    command: Vec<String>,
+    /// What has to be there before the traffic begins.
+    ready: fn(&str, &mut Running) -> bool,
+}
+
+fn main() {
+    let numbers: Vec<u64> = std::env::args()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let (packets, rate) = (
+        numbers.first().copied().unwrap_or(1_000_000),
+        numbers.get(1).copied().unwrap_or(500_000),
+    );
+    if let Err(error) = lab::enter() {
+        println!("SKIPPED: {error}");
+        return;
+    }
+    let (a, b) = (Host::new("a").unwrap(), Host::new("b").unwrap());
+    lab::veth(&a, "e0", &b, "e0").unwrap();
+    a.address("e0", "10.0.0.1/24").unwrap();
+    b.address("e0", "10.0.0.2/24").unwrap();
+    a.run(|| traffic::ping("10.0.0.2".parse().unwrap(), Duration::from_secs(5)))
+        .unwrap();
+    // A socket that takes the packets, so that no ICMP errors answer them.
+    let _sink = b
+        .run(|| std::net::UdpSocket::bind("10.0.0.2:5000"))
+        .unwrap();
+    let folder = std::path::Path::new("/run/bench");
+    fs::create_dir_all(folder).unwrap();
+    let words = |text: &str| {
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let subjects = [
+        Subject {
+            name: "netsonded",
+            command: words(&format!(
+                "{} --socket /run/bench/s --state /run/bench",
+                env!("CARGO_BIN_EXE_netsonded")
+            )),
+            ready: |_, _| fs::metadata("/run/bench/s").is_ok(),
+        },
+        Subject {
+            name: "tcpdump -w /dev/null",
+            command: words("tcpdump -n -i e0 -Z root -w /dev/null"),
+            ready: listening,
+        },
+        Subject {
+            name: "tcpdump -C 100 -W 2 -w (memory)",
+            command: words("tcpdump -n -i e0 -Z root -C 100 -W 2 -w /run/bench/t.pcap"),
+            ready: listening,
+        },
+        Subject {
+            name: "dumpcap -b (memory)",
+            command: words("dumpcap -q -i e0 -b filesize:100000 -b files:2 -w /run/bench/d.pcapng"),
+            ready: listening,
+        },
+    ];
+    println!(
+        "{packets} packets, aimed at {rate} a second; median of {ROUNDS} rounds, nothing else changed"
+    );
+    let mut results: Vec<(&str, Vec<f64>, f64)> =
+        subjects.iter().map(|s| (s.name, vec![], 0.0)).collect();
+    for _ in 0..ROUNDS {
+        for (subject, result) in subjects.iter().zip(&mut results) {
+            if Command::new(&subject.command[0])
+                .arg("--version")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .is_err()
+            {
+                println!("SKIPPED {}: not installed", subject.name);
+                continue;
+            }
+            let mut command = Command::new(&subject.command[0]);
+            command
+                .args(&subject.command[1..])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            let mut running = b.spawn(&mut command).unwrap();
+            let pid = running.child().id();
+            let ready = wait_until(Duration::from_secs(10), || {
+                (subject.ready)(&b.proc_net("packet"), &mut running)
+            });
+            assert!(ready, "{} did not start", subject.name);
+            std::thread::sleep(Duration::from_millis(300));
+            let processes: Vec<u32> = std::iter::once(pid).chain(children(pid)).collect();
+            let total = || processes.iter().map(|pid| cpu_ns(*pid)).sum::<u64>();
+            let before = total();
+            let sent = a
+                .run(|| traffic::numbered_udp(TO, packets, 18, Some(rate)))
+                .unwrap();
+            // What is still in a ring is taken out before it is over.
+            let mut last = total();
+            wait_until(Duration::from_secs(10), || {
+                std::thread::sleep(Duration::from_millis(200));
+                let now = total();
+                let quiet = now - last < 2_000_000;
+                last = now;
+                quiet
+            });
+            result.1.push((total() - before) as f64 / packets as f64);
+            result.2 = sent.rate();
+            let _ = nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(pid as i32),
+                nix::sys::signal::Signal::SIGTERM,
+            );
+            wait_until(Duration::from_secs(5), || {
+                running
+                    .child()
+                    .try_wait()
+                    .is_ok_and(|ended| ended.is_some())
+            });
+        }
+    }
+    for (name, mut rounds, rate) in results {
+        rounds.sort_by(f64::total_cmp);
+        if let Some(median) = rounds.get(rounds.len() / 2) {
+            println!("{name:34} {median:8.1} ns CPU a packet at {rate:.0} a second ({rounds:.0?})");
+        }
+    }
+}
+
+/// The peer has its packet socket.
+fn listening(sockets: &str, _: &mut Running) -> bool {
+    sockets.lines().count() > 1
+}
