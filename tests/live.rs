@@ -169,7 +169,9 @@ fn settled(status: &Value) -> bool {
 fn the_ledger_closes() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&b, &[]);
-    let sent = a.run(|| traffic::numbered_udp(TO, MANY, 18, None))?;
+    let mac = b.mac("e0")?;
+    let ends = (Ipv4Addr::new(10, 0, 0, 1), TO);
+    let sent = a.run(|| traffic::numbered_frames("e0", mac, ends, MANY, 18, None))?;
     println!("{} packets at {:.0} a second", sent.packets, sent.rate());
     let bulk = |status: &Value| entry(&status["recorder"], "store", "bulk");
     let status = service.until("all taken in", |status| {
@@ -206,7 +208,9 @@ const LARGE: &str = "[recorder.budget]\nbulk = \"160 MiB\"\n";
 fn all_numbers_are_kept_in_order() -> Outcome {
     let (a, b) = pair();
     let service = Service::with_config(&b, LARGE, &[]);
-    a.run(|| traffic::numbered_udp(TO, MANY, 18, None))?;
+    let mac = b.mac("e0")?;
+    let ends = (Ipv4Addr::new(10, 0, 0, 1), TO);
+    a.run(|| traffic::numbered_frames("e0", mac, ends, MANY, 18, None))?;
     let status = service.until("all taken in", |status| {
         settled(status)
             && number(&entry(&status["recorder"], "store", "bulk")["recorded"]) + drops(status)

@@ -60,3 +60,29 @@ pub fn send_frame(socket: i32, ifindex: u32, frame: &[u8]) -> io::Result<()> {
         Ok(())
     }
 }
+
+/// Binds a packet socket to an interface for sending: protocol 0 receives nothing.
+pub fn bind_to_interface(socket: i32, ifindex: u32) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: 0,
+        sll_ifindex: ifindex as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: the pointer and the length describe `address`, which the kernel only reads.
+    let bound = unsafe {
+        libc::bind(
+            socket,
+            std::ptr::from_ref(&address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    if bound < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}

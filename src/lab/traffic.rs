@@ -38,23 +38,58 @@ pub fn numbered_udp(
 ) -> io::Result<Sent> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.connect(to)?;
-    send_numbered(&socket, to, count, pace, |number, packet| {
+    let address = SockaddrIn::from(to);
+    send_numbered(&socket, Some(address), count, pace, |number, packet| {
         packet.resize(size.max(8), 0);
         packet[..8].copy_from_slice(&number.to_be_bytes());
+    })
+}
+
+/// The same as whole frames through a packet socket, which is about twice as fast: from `interface`
+/// of this namespace to the host with that MAC address. The UDP checksum is left out (RFC 768).
+pub fn numbered_frames(
+    interface: &str,
+    to_mac: [u8; 6],
+    (from, to): (Ipv4Addr, SocketAddrV4),
+    count: u64,
+    size: usize,
+    pace: Option<u64>,
+) -> io::Result<Sent> {
+    let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+    let index = nix::net::if_::if_nametoindex(interface)?;
+    super::sys::bind_to_interface(socket.as_raw_fd(), index)?;
+    let size = size.max(8);
+    let mut head = to_mac.to_vec();
+    head.extend_from_slice(&[2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0]);
+    head.extend_from_slice(&(28 + size as u16).to_be_bytes());
+    head.extend_from_slice(&[0, 0, 0x40, 0, 64, 17, 0, 0]);
+    head.extend_from_slice(&from.octets());
+    head.extend_from_slice(&to.ip().octets());
+    let sum = !(crate::wire::cursor::sum(&head[14..34], 0) as u16);
+    head[24..26].copy_from_slice(&sum.to_be_bytes());
+    head.extend_from_slice(&40_000u16.to_be_bytes());
+    head.extend_from_slice(&to.port().to_be_bytes());
+    head.extend_from_slice(&(8 + size as u16).to_be_bytes());
+    head.extend_from_slice(&[0, 0]);
+    send_numbered(&socket, None, count, pace, |number, packet| {
+        if packet.is_empty() {
+            packet.extend_from_slice(&head);
+            packet.resize(42 + size, 0);
+        }
+        packet[42..50].copy_from_slice(&number.to_be_bytes());
     })
 }
 
 /// Sends `count` packets that `make` fills, through a socket.
 fn send_numbered(
     socket: &impl AsRawFd,
-    to: SocketAddrV4,
+    to: Option<SockaddrIn>,
     count: u64,
     pace: Option<u64>,
     mut make: impl FnMut(u64, &mut Vec<u8>),
 ) -> io::Result<Sent> {
     let mut packets: Vec<Vec<u8>> = vec![Vec::new(); BATCH];
-    let address = SockaddrIn::from(to);
-    let addresses = [Some(address); BATCH];
+    let addresses = [to; BATCH];
     let start = Instant::now();
     let mut sent = 0u64;
     while sent < count {
@@ -64,7 +99,14 @@ fn send_numbered(
         }
         if let Some(pace) = pace {
             let due = start + Duration::from_secs_f64(sent as f64 / pace as f64);
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let early = due.saturating_duration_since(Instant::now());
+            // A sleep ends 50 us and more too late, which high rates cannot afford.
+            if early > Duration::from_micros(300) {
+                std::thread::sleep(early - Duration::from_micros(200));
+            }
+            while Instant::now() < due {
+                std::hint::spin_loop();
+            }
         }
         let slices: Vec<[IoSlice<'_>; 1]> = packets[..batch]
             .iter()
@@ -101,7 +143,13 @@ pub fn raw_ipv4(
     make: impl FnMut(u64, &mut Vec<u8>),
 ) -> io::Result<Sent> {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol)))?;
-    send_numbered(&socket, SocketAddrV4::new(to, 0), count, None, make)
+    send_numbered(
+        &socket,
+        Some(SockaddrIn::from(SocketAddrV4::new(to, 0))),
+        count,
+        None,
+        make,
+    )
 }
 
 /// An ICMP echo request with its checksum.
@@ -158,7 +206,7 @@ pub fn dns_query(number: u64) -> Vec<u8> {
 
 /// Sends `count` DNS queries.
 pub fn dns_flood(to: Ipv4Addr, count: u64) -> io::Result<Sent> {
-    let to = SocketAddrV4::new(to, 53);
+    let to = Some(SockaddrIn::from(SocketAddrV4::new(to, 53)));
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     send_numbered(&socket, to, count, None, |number, packet| {
         *packet = dns_query(number)

@@ -1,0 +1,83 @@
+//! What the architecture promises, read from the source.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut all = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                all.push((path, text));
+            }
+        }
+    }
+    assert!(!all.is_empty());
+    all
+}
+
+/// The code without its comments and without its tests.
+fn code(text: &str) -> String {
+    let end = text.find("#[cfg(test)]").unwrap_or(text.len());
+    text[..end].lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn pure_modules_name_no_socket_file_thread_or_clock() {
+    let forbidden = [
+        "std::fs", "std::thread", "std::process", "std::env", "std::io", "std::os", "std::time",
+        "Instant", "SystemTime", "UdpSocket", "TcpStream", "UnixStream", "socket2", "nix::", "libc::",
+        "tokio", "tracing",
+    ];
+    for folder in ["src/wire", "src/recorder", "src/protocol", "src/config"] {
+        for (path, text) in sources(folder) {
+            for word in forbidden {
+                assert!(!code(&text).contains(word), "{} names {word}", path.display());
+            }
+        }
+    }
+}
+
+/// Files that may use `unsafe`, each for one reason that stands at its top.
+const UNSAFE: [&str; 7] = [
+    "src/mapping.rs",
+    "src/keeper/sys.rs",
+    "src/keeper/handover.rs",
+    "src/engine/ready.rs",
+    "src/client/received.rs",
+    "src/client/libpcap.rs",
+    "src/lab/sys.rs",
+];
+
+#[test]
+fn unsafe_stays_in_its_files_each_block_with_its_reason() {
+    for (path, text) in sources("src") {
+        let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().to_string_lossy().into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let uses = line.contains("unsafe {") || line.contains("unsafe impl") || line.contains("unsafe fn");
+            if !uses || line.trim_start().starts_with("//") {
+                continue;
+            }
+            assert!(UNSAFE.contains(&name.as_str()), "{name}:{} uses unsafe", at + 1);
+            let reason = lines[at.saturating_sub(5)..=at].iter().any(|line| line.contains("SAFETY:"));
+            assert!(reason, "{name}:{} has no SAFETY comment", at + 1);
+        }
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    for (path, text) in sources("src") {
+        let first = text.lines().next().unwrap_or_default();
+        let said = ["//! PURE.", "//! SHELL.", "//! PRIVILEGED"].iter().any(|word| first.starts_with(word));
+        let is_root = path.ends_with("lib.rs") || path.parent().unwrap().ends_with("bin");
+        assert!(said || is_root, "{} does not begin with its kind: {first}", path.display());
+    }
+}

@@ -1,0 +1,175 @@
+//! The `.varlink` files are the documentation of the types: they parse, and agree field by field.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use netsonde::protocol::{CAPTURE, SERVICE, VARLINK, capture, service};
+use serde_json::Value;
+use varlink_parser::{IDL, VStructOrEnum, VType, VTypeExt};
+
+fn listened() -> service::Listened {
+    service::Listened::default()
+}
+
+/// Checks a value against the fields of a struct of the interface.
+fn check(idl: &IDL<'_>, what: &str, fields: &[varlink_parser::Argument<'_>], value: &Value) {
+    let object = value.as_object().unwrap_or_else(|| panic!("{what} is no object"));
+    for field in fields {
+        let Some(found) = object.get(field.name) else {
+            panic!("{what}.{} is in the interface, not in the type", field.name);
+        };
+        check_type(idl, &format!("{what}.{}", field.name), &field.vtype, found);
+    }
+    for key in object.keys() {
+        assert!(fields.iter().any(|field| field.name == key), "{what}.{key} is not in the interface");
+    }
+}
+
+fn check_type(idl: &IDL<'_>, what: &str, kind: &VTypeExt<'_>, value: &Value) {
+    match kind {
+        VTypeExt::Option(inner) => check_type(idl, what, inner, value),
+        VTypeExt::Array(inner) => {
+            let all = value.as_array().unwrap_or_else(|| panic!("{what} is no list"));
+            assert!(!all.is_empty(), "{what}: the sample has to hold one");
+            all.iter().for_each(|one| check_type(idl, what, inner, one));
+        }
+        VTypeExt::Dict(_) => panic!("{what}: dictionaries are not used"),
+        VTypeExt::Plain(VType::Bool) => assert!(value.is_boolean(), "{what}"),
+        VTypeExt::Plain(VType::Int) => assert!(value.is_i64(), "{what}"),
+        VTypeExt::Plain(VType::String) => assert!(value.is_string(), "{what}"),
+        VTypeExt::Plain(VType::Typename(name)) => {
+            let found = idl.typedefs.get(name).unwrap_or_else(|| panic!("{what}: no type {name}"));
+            match &found.elt {
+                VStructOrEnum::VStruct(fields) => check(idl, what, &fields.elts, value),
+                VStructOrEnum::VEnum(_) => assert!(value.is_string(), "{what}"),
+            }
+        }
+        VTypeExt::Plain(_) => panic!("{what}: this kind of type is not used"),
+    }
+}
+
+fn reply<'i>(idl: &'i IDL<'i>, method: &str) -> &'i [varlink_parser::Argument<'i>] {
+    &idl.methods.get(method).unwrap_or_else(|| panic!("no method {method}")).output.elts
+}
+
+#[test]
+fn service_types_agree() {
+    let idl = IDL::try_from(SERVICE).unwrap();
+    let store = service::Store {
+        store: "bulk".into(),
+        capacity_bytes: 1,
+        used_bytes: 1,
+        packets: 1,
+        recorded: 1,
+        evicted: 0,
+        evicted_bytes: 0,
+        snap_bytes: 128,
+        oldest: Some("t".into()),
+        newest: Some("t".into()),
+    };
+    let status = service::Status {
+        version: "0".into(),
+        time: "t".into(),
+        started: "t".into(),
+        uptime_ns: 1,
+        keeper_pid: 1,
+        engine: service::Engine { pid: 1, starts: 1, started: "t".into(), uptime_ns: 1 },
+        recorder_bytes: 1,
+        promiscuous: false,
+        rings: vec![service::Ring {
+            name: "bulk".into(),
+            packets: 1,
+            drops: 0,
+            freezes: 0,
+            processed: 1,
+            capacity_bytes: 1,
+        }],
+        recorder: vec![store],
+        interfaces: vec![service::InterfaceCounts {
+            interface: "e0".into(),
+            ifindex: 2,
+            state: "up".into(),
+            recording: true,
+            packets: 1,
+            bytes: 1,
+            packets_out: 0,
+            bytes_out: 0,
+            skipped: 0,
+            listened: listened(),
+        }],
+        gaps: vec![service::Gap {
+            kind: "ring_drop".into(),
+            from: "t".into(),
+            to: "t".into(),
+            count: 1,
+            subject: Some("bulk ring".into()),
+        }],
+        gaps_total: 1,
+        clients: service::Clients { connected: 1, limit: 1, limit_per_uid: 1, served: 1 },
+        limits: vec![service::Limit { name: "clients".into(), limit: 1, hits: 0 }],
+    };
+    check(&idl, "Status", reply(&idl, "Status"), &serde_json::to_value(&status).unwrap());
+    let interfaces = service::Interfaces {
+        interfaces: vec![service::Interface {
+            interface: "e0".into(),
+            ifindex: 2,
+            link: "ether".into(),
+            mac: Some("m".into()),
+            mtu: 1500,
+            flags: vec!["UP".into()],
+            up: true,
+            running: true,
+            promiscuity: 0,
+            allmulti: 0,
+            master: Some("br0".into()),
+            addresses: vec!["10.0.0.1/24".into()],
+            memberships: vec![service::Membership { group: "224.0.0.1".into(), users: 1, ours: true }],
+            recording: true,
+            why: "w".into(),
+            packets: 1,
+            bytes: 1,
+            listened: listened(),
+        }],
+    };
+    check(&idl, "Interfaces", reply(&idl, "Interfaces"), &serde_json::to_value(&interfaces).unwrap());
+}
+
+#[test]
+fn capture_types_agree() {
+    let idl = IDL::try_from(CAPTURE).unwrap();
+    let text = || Some(vec!["x".to_owned()]);
+    let selection = capture::Selection {
+        last_ns: Some(1),
+        since_ns: Some(1),
+        until_ns: Some(1),
+        follow: Some(true),
+        interfaces: text(),
+        direction: Some("in".into()),
+        stores: text(),
+        programs: Some(vec![capture::Program {
+            link_type: "ethernet".into(),
+            tags: "wire".into(),
+            code: vec![6, 0, 0, 1],
+        }]),
+        filter: Some("udp".into()),
+        hosts: text(),
+        ports: Some(vec![53]),
+        protocols: text(),
+        groups: text(),
+        vlans: Some(vec![1]),
+        limit: Some(1),
+    };
+    let call = serde_json::to_value(capture::CaptureCall { selection }).unwrap();
+    check(&idl, "Capture", &idl.methods["Capture"].input.elts, &call);
+    let opened = capture::Opened {
+        fd: Some(0),
+        packets: Some(1),
+        missed: Some(0),
+        cut: Some("why".into()),
+    };
+    check(&idl, "Capture", reply(&idl, "Capture"), &serde_json::to_value(opened).unwrap());
+}
+
+#[test]
+fn the_standard_interface_parses() {
+    let idl = IDL::try_from(VARLINK).unwrap();
+    assert_eq!(idl.name, "org.varlink.service");
+}
