@@ -59,7 +59,7 @@ fn main() {
     b.address("e0", "10.0.0.2/24").unwrap();
     a.run(|| traffic::ping("10.0.0.2".parse().unwrap(), Duration::from_secs(5)))
         .unwrap();
-    let mac = b.mac("e0").unwrap();
+    let _mac = b.mac("e0").unwrap();
     // A socket that takes the packets, so that no ICMP errors answer them.
     let _sink = b
         .run(|| std::net::UdpSocket::bind("10.0.0.2:5000"))

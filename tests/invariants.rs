@@ -25,20 +25,42 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
 /// The code without its comments and without its tests.
 fn code(text: &str) -> String {
     let end = text.find("#[cfg(test)]").unwrap_or(text.len());
-    text[..end].lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    text[..end]
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[test]
 fn pure_modules_name_no_socket_file_thread_or_clock() {
     let forbidden = [
-        "std::fs", "std::thread", "std::process", "std::env", "std::io", "std::os", "std::time",
-        "Instant", "SystemTime", "UdpSocket", "TcpStream", "UnixStream", "socket2", "nix::", "libc::",
-        "tokio", "tracing",
+        "std::fs",
+        "std::thread",
+        "std::process",
+        "std::env",
+        "std::io",
+        "std::os",
+        "std::time",
+        "Instant",
+        "SystemTime",
+        "UdpSocket",
+        "TcpStream",
+        "UnixStream",
+        "socket2",
+        "nix::",
+        "libc::",
+        "tokio",
+        "tracing",
     ];
     for folder in ["src/wire", "src/recorder", "src/protocol", "src/config"] {
         for (path, text) in sources(folder) {
             for word in forbidden {
-                assert!(!code(&text).contains(word), "{} names {word}", path.display());
+                assert!(
+                    !code(&text).contains(word),
+                    "{} names {word}",
+                    path.display()
+                );
             }
         }
     }
@@ -58,15 +80,27 @@ const UNSAFE: [&str; 7] = [
 #[test]
 fn unsafe_stays_in_its_files_each_block_with_its_reason() {
     for (path, text) in sources("src") {
-        let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().to_string_lossy().into_owned();
+        let name = path
+            .strip_prefix(env!("CARGO_MANIFEST_DIR"))
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         let lines: Vec<&str> = text.lines().collect();
         for (at, line) in lines.iter().enumerate() {
-            let uses = line.contains("unsafe {") || line.contains("unsafe impl") || line.contains("unsafe fn");
+            let uses = line.contains("unsafe {")
+                || line.contains("unsafe impl")
+                || line.contains("unsafe fn");
             if !uses || line.trim_start().starts_with("//") {
                 continue;
             }
-            assert!(UNSAFE.contains(&name.as_str()), "{name}:{} uses unsafe", at + 1);
-            let reason = lines[at.saturating_sub(5)..=at].iter().any(|line| line.contains("SAFETY:"));
+            assert!(
+                UNSAFE.contains(&name.as_str()),
+                "{name}:{} uses unsafe",
+                at + 1
+            );
+            let reason = lines[at.saturating_sub(5)..=at]
+                .iter()
+                .any(|line| line.contains("SAFETY:"));
             assert!(reason, "{name}:{} has no SAFETY comment", at + 1);
         }
     }
@@ -76,8 +110,14 @@ fn unsafe_stays_in_its_files_each_block_with_its_reason() {
 fn every_module_says_what_it_is() {
     for (path, text) in sources("src") {
         let first = text.lines().next().unwrap_or_default();
-        let said = ["//! PURE.", "//! SHELL.", "//! PRIVILEGED"].iter().any(|word| first.starts_with(word));
+        let said = ["//! PURE.", "//! SHELL.", "//! PRIVILEGED"]
+            .iter()
+            .any(|word| first.starts_with(word));
         let is_root = path.ends_with("lib.rs") || path.parent().unwrap().ends_with("bin");
-        assert!(said || is_root, "{} does not begin with its kind: {first}", path.display());
+        assert!(
+            said || is_root,
+            "{} does not begin with its kind: {first}",
+            path.display()
+        );
     }
 }

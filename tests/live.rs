@@ -352,7 +352,8 @@ fn floods_leave_other_stores_alone() -> Outcome {
     let arp = service.packets(&["--proto", "arp"]).len();
     assert!(arp >= 2);
     let source = Ipv4Addr::new(10, 0, 0, 1);
-    let floods: [(&str, Box<dyn Fn() + Send + Sync>); 4] = [
+    type Flood = Box<dyn Fn() + Send + Sync>;
+    let floods: [(&str, Flood); 4] = [
         (
             "bulk",
             Box::new(|| {

@@ -11,7 +11,9 @@ fn listened() -> service::Listened {
 
 /// Checks a value against the fields of a struct of the interface.
 fn check(idl: &IDL<'_>, what: &str, fields: &[varlink_parser::Argument<'_>], value: &Value) {
-    let object = value.as_object().unwrap_or_else(|| panic!("{what} is no object"));
+    let object = value
+        .as_object()
+        .unwrap_or_else(|| panic!("{what} is no object"));
     for field in fields {
         let Some(found) = object.get(field.name) else {
             panic!("{what}.{} is in the interface, not in the type", field.name);
@@ -19,7 +21,10 @@ fn check(idl: &IDL<'_>, what: &str, fields: &[varlink_parser::Argument<'_>], val
         check_type(idl, &format!("{what}.{}", field.name), &field.vtype, found);
     }
     for key in object.keys() {
-        assert!(fields.iter().any(|field| field.name == key), "{what}.{key} is not in the interface");
+        assert!(
+            fields.iter().any(|field| field.name == key),
+            "{what}.{key} is not in the interface"
+        );
     }
 }
 
@@ -27,7 +32,9 @@ fn check_type(idl: &IDL<'_>, what: &str, kind: &VTypeExt<'_>, value: &Value) {
     match kind {
         VTypeExt::Option(inner) => check_type(idl, what, inner, value),
         VTypeExt::Array(inner) => {
-            let all = value.as_array().unwrap_or_else(|| panic!("{what} is no list"));
+            let all = value
+                .as_array()
+                .unwrap_or_else(|| panic!("{what} is no list"));
             assert!(!all.is_empty(), "{what}: the sample has to hold one");
             all.iter().for_each(|one| check_type(idl, what, inner, one));
         }
@@ -36,7 +43,10 @@ fn check_type(idl: &IDL<'_>, what: &str, kind: &VTypeExt<'_>, value: &Value) {
         VTypeExt::Plain(VType::Int) => assert!(value.is_i64(), "{what}"),
         VTypeExt::Plain(VType::String) => assert!(value.is_string(), "{what}"),
         VTypeExt::Plain(VType::Typename(name)) => {
-            let found = idl.typedefs.get(name).unwrap_or_else(|| panic!("{what}: no type {name}"));
+            let found = idl
+                .typedefs
+                .get(name)
+                .unwrap_or_else(|| panic!("{what}: no type {name}"));
             match &found.elt {
                 VStructOrEnum::VStruct(fields) => check(idl, what, &fields.elts, value),
                 VStructOrEnum::VEnum(_) => assert!(value.is_string(), "{what}"),
@@ -47,7 +57,11 @@ fn check_type(idl: &IDL<'_>, what: &str, kind: &VTypeExt<'_>, value: &Value) {
 }
 
 fn reply<'i>(idl: &'i IDL<'i>, method: &str) -> &'i [varlink_parser::Argument<'i>] {
-    &idl.methods.get(method).unwrap_or_else(|| panic!("no method {method}")).output.elts
+    &idl.methods
+        .get(method)
+        .unwrap_or_else(|| panic!("no method {method}"))
+        .output
+        .elts
 }
 
 #[test]
@@ -71,7 +85,12 @@ fn service_types_agree() {
         started: "t".into(),
         uptime_ns: 1,
         keeper_pid: 1,
-        engine: service::Engine { pid: 1, starts: 1, started: "t".into(), uptime_ns: 1 },
+        engine: service::Engine {
+            pid: 1,
+            starts: 1,
+            started: "t".into(),
+            uptime_ns: 1,
+        },
         recorder_bytes: 1,
         promiscuous: false,
         rings: vec![service::Ring {
@@ -103,10 +122,24 @@ fn service_types_agree() {
             subject: Some("bulk ring".into()),
         }],
         gaps_total: 1,
-        clients: service::Clients { connected: 1, limit: 1, limit_per_uid: 1, served: 1 },
-        limits: vec![service::Limit { name: "clients".into(), limit: 1, hits: 0 }],
+        clients: service::Clients {
+            connected: 1,
+            limit: 1,
+            limit_per_uid: 1,
+            served: 1,
+        },
+        limits: vec![service::Limit {
+            name: "clients".into(),
+            limit: 1,
+            hits: 0,
+        }],
     };
-    check(&idl, "Status", reply(&idl, "Status"), &serde_json::to_value(&status).unwrap());
+    check(
+        &idl,
+        "Status",
+        reply(&idl, "Status"),
+        &serde_json::to_value(&status).unwrap(),
+    );
     let interfaces = service::Interfaces {
         interfaces: vec![service::Interface {
             interface: "e0".into(),
@@ -121,7 +154,11 @@ fn service_types_agree() {
             allmulti: 0,
             master: Some("br0".into()),
             addresses: vec!["10.0.0.1/24".into()],
-            memberships: vec![service::Membership { group: "224.0.0.1".into(), users: 1, ours: true }],
+            memberships: vec![service::Membership {
+                group: "224.0.0.1".into(),
+                users: 1,
+                ours: true,
+            }],
             recording: true,
             why: "w".into(),
             packets: 1,
@@ -129,7 +166,12 @@ fn service_types_agree() {
             listened: listened(),
         }],
     };
-    check(&idl, "Interfaces", reply(&idl, "Interfaces"), &serde_json::to_value(&interfaces).unwrap());
+    check(
+        &idl,
+        "Interfaces",
+        reply(&idl, "Interfaces"),
+        &serde_json::to_value(&interfaces).unwrap(),
+    );
 }
 
 #[test]
@@ -165,7 +207,12 @@ fn capture_types_agree() {
         missed: Some(0),
         cut: Some("why".into()),
     };
-    check(&idl, "Capture", reply(&idl, "Capture"), &serde_json::to_value(opened).unwrap());
+    check(
+        &idl,
+        "Capture",
+        reply(&idl, "Capture"),
+        &serde_json::to_value(opened).unwrap(),
+    );
 }
 
 #[test]

@@ -26,12 +26,15 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 9);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 1, 1);
 
+/// Shows something, and says whether it was what it promised.
+type Scene = fn(&Demo) -> Result<bool, Failure>;
+
 /// `netsonde demo`.
 pub fn run(global: &Global) -> Result<u8, Failure> {
     let start = Instant::now();
     lab::enter()?;
     let demo = Demo::build(Style::new(global.color))?;
-    let scenes: [(&str, fn(&Demo) -> Result<bool, Failure>); 6] = [
+    let scenes: [(&str, Scene); 6] = [
         ("The service is up, and sees every interface", Demo::health),
         ("What happened before anyone asked", Demo::past),
         ("A packet that died, and who says so", Demo::unreachable),

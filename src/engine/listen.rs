@@ -2,7 +2,7 @@
 //! beside what the ring saw on the wire.
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
@@ -103,11 +103,9 @@ impl Listener {
 
 fn source_of(address: &SockaddrStorage) -> Option<IpAddr> {
     if let Some(v4) = address.as_sockaddr_in() {
-        return Some(IpAddr::V4(Ipv4Addr::from(v4.ip())));
+        return Some(IpAddr::V4(v4.ip()));
     }
-    address
-        .as_sockaddr_in6()
-        .map(|v6| IpAddr::V6(Ipv6Addr::from(v6.ip())))
+    address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()))
 }
 
 /// The protocols in the order of the counters of an interface.

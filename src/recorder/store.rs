@@ -138,10 +138,10 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     fn begin(&mut self, wanted: Header, now_ns: u64) {
         // The magic goes first and comes last, so that a beginning cut short is no history.
         self.memory[..size_of::<Header>()].fill(0);
-        self.ledger = Box::new(Ledger {
+        *self.ledger = Ledger {
             created_ns: now_ns,
             ..Ledger::zeroed()
-        });
+        };
         self.commits = 0;
         self.interfaces = Interfaces::new(vec![]);
         let header = Header {

@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn tables_are_sorted_for_the_search() {
         for table in [BOTH, TCP, UDP] {
-            assert!(table.windows(2).all(|pair| pair[0].0 < pair[1].0));
+            assert!(table.is_sorted_by_key(|(port, _)| *port));
         }
         assert_eq!(service_name(true, 22), Some("ssh"));
         assert_eq!(service_name(false, 53), Some("domain"));

@@ -1,0 +1,385 @@
+//! Manual pages and the default configuration are made from the definitions in the source. This test
+//! fails when what is checked in is not what they make; `NETSONDE_BLESS=1 cargo test --test generated`
+//! writes them anew.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use clap::CommandFactory;
+use netsonde::client::args::Cli;
+use netsonde::config::{KEYS, RULE_ENTRIES, default_file};
+use netsonde::keeper::args::Args;
+use netsonde::protocol::{CAPTURE, SERVICE};
+use netsonde::recorder::select::PROTOCOLS;
+
+const DATE: &str = "2026-11-21";
+
+fn agree(name: &str, made: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    if std::env::var_os("NETSONDE_BLESS").is_some() {
+        std::fs::write(&path, made).unwrap();
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        there == made,
+        "{name} is not what the source makes: NETSONDE_BLESS=1 cargo test --test generated"
+    );
+    if name.ends_with(|c: char| c.is_ascii_digit()) {
+        lint(&path);
+    }
+}
+
+fn lint(path: &Path) {
+    let mut mandoc = Command::new("mandoc");
+    let output = mandoc
+        .args(["-T", "lint", "-W", "error"])
+        .arg(path)
+        .stderr(Stdio::piped())
+        .output();
+    match output {
+        Ok(output) => assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        ),
+        Err(_) => eprintln!(
+            "SKIPPED: mandoc is not installed, {} is not checked",
+            path.display()
+        ),
+    }
+}
+
+/// Text of a manual page in the man(7) macros.
+struct Page(String);
+
+impl Page {
+    fn new(name: &str, section: u8, purpose: &str) -> Page {
+        let mut page = Page(String::new());
+        writeln!(
+            page.0,
+            ".TH {} {section} {DATE} \"netsonde {}\" \"netsonde manual\"",
+            name.to_uppercase(),
+            env!("CARGO_PKG_VERSION")
+        )
+        .unwrap();
+        page.head("NAME");
+        page.raw(&format!("{} \\- {}", escape(name), escape(purpose)));
+        page
+    }
+
+    fn raw(&mut self, line: &str) {
+        self.0.push_str(line);
+        self.0.push('\n');
+    }
+
+    fn head(&mut self, title: &str) {
+        self.raw(&format!(".SH {title}"));
+    }
+
+    fn text(&mut self, text: &str) {
+        for (at, paragraph) in text.trim().split("\n\n").enumerate() {
+            if at > 0 {
+                self.raw(".PP");
+            }
+            for line in paragraph.lines() {
+                self.raw(&escape(line.trim()));
+            }
+        }
+    }
+
+    fn item(&mut self, term: &str, text: &str) {
+        self.raw(".TP");
+        self.raw(&format!("\\fB{}\\fR", escape(term)));
+        self.text(text);
+    }
+
+    fn example(&mut self, text: &str) {
+        self.raw(".PP\n.nf");
+        for line in text.lines() {
+            self.raw(&escape(line));
+        }
+        self.raw(".fi");
+    }
+
+    /// Options and arguments of a command.
+    fn options(&mut self, command: &clap::Command, global: bool) {
+        for argument in command.get_arguments() {
+            let id = argument.get_id().as_str();
+            if argument.is_hide_set()
+                || argument.is_global_set() != global
+                || id == "help"
+                || id == "version"
+            {
+                continue;
+            }
+            let value = argument
+                .get_value_names()
+                .filter(|_| argument.get_action().takes_values())
+                .map(|names| names.join(" "))
+                .unwrap_or_default();
+            let mut term: Vec<String> = Vec::new();
+            term.extend(argument.get_short().map(|short| format!("-{short}")));
+            term.extend(argument.get_long().map(|long| format!("--{long}")));
+            let term = if term.is_empty() {
+                value
+            } else {
+                format!("{} {value}", term.join(", "))
+            };
+            let mut help = argument
+                .get_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let possible: Vec<String> = argument
+                .get_possible_values()
+                .iter()
+                .map(|one| one.get_name().to_owned())
+                .collect();
+            if !possible.is_empty() && argument.get_action().takes_values() {
+                write!(help, ". One of: {}", possible.join(", ")).unwrap();
+            }
+            let defaults: Vec<String> = argument
+                .get_default_values()
+                .iter()
+                .map(|one| one.to_string_lossy().into_owned())
+                .collect();
+            if !defaults.is_empty() && argument.get_action().takes_values() {
+                write!(help, ". Default: {}", defaults.join(", ")).unwrap();
+            }
+            help.push('.');
+            self.item(term.trim(), &help);
+        }
+    }
+}
+
+/// For troff: a backslash, a hyphen that is to stay one, and no line that begins like a macro.
+fn escape(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    if text.starts_with(['.', '\'']) {
+        format!("\\&{text}")
+    } else {
+        text
+    }
+}
+
+#[test]
+fn netsonde_1() {
+    let command = Cli::command();
+    let mut page = Page::new("netsonde", 1, "says where a packet died, with the evidence");
+    page.head("SYNOPSIS");
+    page.raw("\\fBnetsonde\\fR [\\fIoptions\\fR] \\fIcommand\\fR [\\fIarguments\\fR]");
+    page.head("DESCRIPTION");
+    page.text(
+        "netsonde asks netsonded(8), the resident witness of this host: it records what crosses the \
+         interfaces in bounded memory, each kind of traffic in a room of its own, so that packets \
+         from before anyone asked are still there. No privilege is needed but access to the control \
+         socket.\n\nEverything that could not be kept is declared: drops of the kernel's rings, \
+         evictions, restarts, interfaces that were down.",
+    );
+    page.head("COMMANDS");
+    for sub in command
+        .get_subcommands()
+        .filter(|sub| sub.get_name() != "help")
+    {
+        page.raw(&format!(".SS netsonde {}", escape(sub.get_name())));
+        page.text(&format!(
+            "{}.",
+            sub.get_about().map(ToString::to_string).unwrap_or_default()
+        ));
+        page.options(sub, false);
+    }
+    page.head("OPTIONS");
+    page.text("These go with every command.");
+    page.options(&command, true);
+    page.item("-h, --help", "Prints help.");
+    page.item("-V, --version", "Prints the version.");
+    page.head("FILTERS");
+    let names: Vec<&str> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
+    page.text(&format!(
+        "FILTER is the language of pcap-filter(7). The client compiles it with libpcap, which is \
+         loaded when it is needed; the service verifies and runs the program. Three words mean what \
+         users expect on a live interface: a filter also finds what it asks for in tagged frames; \
+         `vlan' and `vlan N' ask for either of the first two tags and leave the meaning of what \
+         stands behind them alone; `icmp6' also finds MLD, which stands behind a hop-by-hop header. \
+         `mld' is a word of its own.\n\nThe plain options do without libpcap. --proto knows: {}.",
+        names.join(", ")
+    ));
+    page.head("EXIT STATUS");
+    page.item(
+        "0",
+        "Yes: the command worked, a reply came, the subject is healthy.",
+    );
+    page.item("1", "No: no reply, a fault found.");
+    page.item("2", "Could not tell: usage, no service, no permission, an operational error. One line on standard error says what to do.");
+    page.head("ENVIRONMENT");
+    page.item(
+        "NETSONDE_SOCKET",
+        "The control socket, unless --socket names one.",
+    );
+    page.item("NO_COLOR", "Turns colour off, unless --color asks for it.");
+    page.head("FILES");
+    page.item("/run/netsonde/control.sock", "The control socket.");
+    page.head("EXAMPLES");
+    page.text("What happened on the link in the last five minutes:");
+    page.example("netsonde watch --last 5m --store link");
+    page.text("Everything about one group, from before and from now on:");
+    page.example("netsonde watch --last 10m --follow --group 239.1.1.1");
+    page.text("The last two minutes of a stream, for Wireshark:");
+    page.example("netsonde capture --last 2m -w stream.pcapng 'udp port 5000'");
+    page.text("A file, without the service:");
+    page.example("netsonde watch --read trace.pcap 'icmp6 or arp'");
+    page.head("SEE ALSO");
+    page.text("netsonded(8), netsonde.toml(5), netsonde-protocol(7), pcap-filter(7)");
+    agree("man/netsonde.1", &page.0);
+}
+
+#[test]
+fn netsonded_8() {
+    let command = Args::command();
+    let mut page = Page::new(
+        "netsonded",
+        8,
+        "the resident witness of this host's network",
+    );
+    page.head("SYNOPSIS");
+    page.raw("\\fBnetsonded\\fR [\\fIoptions\\fR]");
+    page.head("DESCRIPTION");
+    page.text(
+        "netsonded records what crosses the interfaces of this network namespace, in memory of a \
+         fixed size, and answers over a Unix socket. It runs in the foreground and logs to standard \
+         error.\n\nIt is two processes. The keeper opens two packet rings and the listeners, gives \
+         every capability up for good, and parses nothing. It starts the engine, which reads the \
+         rings through their mapping and holds no packet socket. When the engine dies, the next one \
+         takes over rings and history; what could not be kept is declared.\n\nThe listeners are raw \
+         ICMP, ICMPv6 and IGMP sockets, and real memberships of 224.0.0.1, 224.0.0.2, ff02::1 and \
+         ff02::2 on each recorded interface, which the host reports to its links. They are the second \
+         vantage point: what the host's IP layer let through, beside what the wire carried. The \
+         configuration turns the memberships off.\n\nNo interface is set promiscuous unless the \
+         configuration names it.",
+    );
+    page.head("OPTIONS");
+    page.options(&command, false);
+    page.head("PRIVILEGE");
+    page.text(
+        "CAP_NET_RAW is needed until everything is open, and nothing else. Without it netsonded says \
+         so and exits with 2. In `unshare --user --map-root-user --net' it runs without root.",
+    );
+    page.head("SIGNALS");
+    page.item(
+        "SIGTERM, SIGINT",
+        "End in order: what was taken in is committed, and the socket removed.",
+    );
+    page.item(
+        "SIGHUP",
+        "Says that the configuration is read at start only.",
+    );
+    page.head("EXIT STATUS");
+    page.item("0", "Ended in order, or --check found nothing wrong.");
+    page.item(
+        "2",
+        "Could not start: the last line on standard error says why and what to do.",
+    );
+    page.head("FILES");
+    page.item(
+        "/etc/netsonde/netsonde.toml",
+        "Configuration, see netsonde.toml(5).",
+    );
+    page.item(
+        "/run/netsonde/control.sock",
+        "Control socket, with a lock file beside it.",
+    );
+    page.head("SEE ALSO");
+    page.text("netsonde(1), netsonde.toml(5), netsonde-protocol(7)");
+    agree("man/netsonded.8", &page.0);
+}
+
+#[test]
+fn netsonde_toml_5() {
+    let mut page = Page::new("netsonde.toml", 5, "configuration of netsonded");
+    page.head("DESCRIPTION");
+    page.text(
+        "The file is TOML. Keys that do not exist and values out of their range are errors that name \
+         the place; netsonded --check looks for them. A missing file means the defaults.",
+    );
+    let mut table = "";
+    for key in KEYS {
+        if key.table != table {
+            table = key.table;
+            page.head(&format!("[{table}]"));
+        }
+        page.item(&format!("{} = {}", key.name, key.default), key.purpose);
+    }
+    page.head("[[recorder.rule]]");
+    page.text(&format!(
+        "An own rule: what it names goes into that store, and the bulk ring takes as much of it as the \
+         store keeps. Later rules win. All rules together have at most {RULE_ENTRIES} entries."
+    ));
+    page.item(
+        "store",
+        "Name of the store: link, group, icmp, names, routing, connections or bulk.",
+    );
+    page.item("udp_ports, tcp_ports", "Lists of ports, either side.");
+    page.item("ip_protocols", "List of IP protocol numbers.");
+    page.item("ethertypes", "List of EtherTypes, 0x0600 and above.");
+    page.head("EXAMPLE");
+    page.example(
+        "[recorder.budget]\nbulk = \"256 MiB\"\n\n[interfaces]\nexclude = [\"veth*\"]\n\n[[recorder.rule]]\nstore = \"names\"\nudp_ports = [5004, 5005]",
+    );
+    page.head("SEE ALSO");
+    page.text("netsonded(8)");
+    agree("man/netsonde.toml.5", &page.0);
+    agree("systemd/netsonde.toml", &default_file());
+}
+
+#[test]
+fn netsonde_protocol_7() {
+    let mut page = Page::new(
+        "netsonde-protocol",
+        7,
+        "the Varlink interfaces of netsonded",
+    );
+    page.head("DESCRIPTION");
+    page.text(
+        "netsonded speaks Varlink (varlink.org) on its control socket: calls and replies are JSON \
+         objects, each ended by a zero byte. varlinkctl(1) and other clients can list and read the \
+         interfaces; they are these.\n\nWho asks is known by the socket's peer credentials. A request \
+         has at most 64 KiB and five seconds to arrive; what is wrong with it is told by \
+         io.netsonde.Service.BadRequest, and the connection ends. One user has at most 16 connections \
+         at a time: for a new one, that user's connection that has been idle longest is closed. \
+         Descriptors that a client sends are not taken.",
+    );
+    for text in [SERVICE, CAPTURE] {
+        let name = text
+            .lines()
+            .find_map(|line| line.strip_prefix("interface "))
+            .unwrap();
+        page.head(name);
+        page.example(text.trim());
+    }
+    page.head("EXAMPLE");
+    page.example("varlinkctl call /run/netsonde/control.sock io.netsonde.Service.Status '{}'");
+    page.head("SEE ALSO");
+    page.text("netsonde(1), netsonded(8)");
+    agree("man/netsonde-protocol.7", &page.0);
+}
+
+/// The pages that a packager installs are all there are.
+#[test]
+fn no_page_is_forgotten() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
+    let mut pages: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    pages.sort();
+    assert_eq!(
+        pages,
+        [
+            "netsonde-protocol.7",
+            "netsonde.1",
+            "netsonde.toml.5",
+            "netsonded.8"
+        ]
+    );
+}
