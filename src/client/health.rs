@@ -95,9 +95,16 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
     ];
     line(table(style, &headings, &stores));
     line(String::new());
+    let shown = |state: &str| verbose || state != "gone";
+    let gone = status
+        .interfaces
+        .iter()
+        .filter(|interface| !shown(&interface.state))
+        .count();
     let interfaces: Vec<Vec<String>> = status
         .interfaces
         .iter()
+        .filter(|interface| shown(&interface.state))
         .map(|interface| {
             vec![
                 interface.interface.clone(),
@@ -122,6 +129,11 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
         "ICMP/ICMP6/IGMP ON THE WIRE (HEARD)",
     ];
     line(table(style, &headings, &interfaces));
+    if gone > 0 {
+        line(format!(
+            "... and {gone} that are gone, with packets in the record: netsonde status -v"
+        ));
+    }
     if !status.gaps.is_empty() {
         line(String::new());
         line(style.bold(&format!("GAPS ({} in all)", status.gaps_total)));
