@@ -84,7 +84,7 @@ fn three_hosts_on_a_bridge() -> Outcome {
 }
 
 /// ```text
-///   a  e0 10.0.0.1 --- tap - wire - tap --- 10.0.0.2 e0  b
+///   a  e0 10.0.0.1 --- wire --- 10.0.0.2 e0  b
 /// ```
 fn the_wire_does_what_it_is_told() -> Outcome {
     let (a, b) = (Host::new("a")?, Host::new("b")?);

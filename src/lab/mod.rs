@@ -20,7 +20,7 @@
 //! | `netlink` | links, addresses, routes |
 //! | `wire` | a user-space wire that delays, drops, duplicates, reorders and corrupts |
 //! | `traffic` | numbered packets, and the few messages that tests send by hand |
-//! | `sys` | tap devices |
+//! | `sys` | packet sockets |
 
 mod netlink;
 mod sys;

@@ -1,35 +1,74 @@
-//! SHELL. Tap devices and raw frames. One of the files that may use `unsafe`.
+//! SHELL. Packet sockets and a device setting that no crate wraps. One of the files that may use
+//! `unsafe`.
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
-nix::ioctl_write_ptr_bad!(tunsetiff, libc::TUNSETIFF as libc::Ioctl, libc::ifreq);
+use socket2::{Domain, Socket, Type};
 
-/// Opens a tap device of that name in the network namespace of the thread. It goes with the file.
-pub fn open_tap(name: &str) -> io::Result<File> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")?;
+nix::ioctl_write_ptr_bad!(siocethtool, libc::SIOCETHTOOL as libc::Ioctl, libc::ifreq);
+
+/// ETHTOOL_STXCSUM (linux/ethtool.h).
+const SET_TX_CHECKSUM: u32 = 0x17;
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct EthtoolValue {
+    command: u32,
+    data: u32,
+}
+
+/// Has the kernel finish checksums before it gives packets to an interface, instead of leaving them
+/// to hardware that a wire in user space does not have.
+pub fn finish_checksums(interface: &str) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    let mut value = EthtoolValue {
+        command: SET_TX_CHECKSUM,
+        data: 0,
+    };
     let mut request = libc::ifreq {
         ifr_name: [0; libc::IFNAMSIZ],
         ifr_ifru: libc::__c_anonymous_ifr_ifru {
-            ifru_flags: (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short,
+            ifru_data: std::ptr::from_mut(&mut value).cast(),
         },
     };
     for (to, from) in request
         .ifr_name
         .iter_mut()
         .take(libc::IFNAMSIZ - 1)
-        .zip(name.bytes())
+        .zip(interface.bytes())
     {
         *to = from as libc::c_char;
     }
-    // SAFETY: the request is whole and lives over the call, which only reads and writes it.
-    unsafe { tunsetiff(file.as_raw_fd(), &request) }?;
-    Ok(file)
+    // SAFETY: the request and what it points to live over the call.
+    unsafe { siocethtool(socket.as_raw_fd(), &request) }?;
+    Ok(())
+}
+
+/// A packet socket that receives what comes in by an interface, and sends by it: whole frames, read
+/// and written like a file.
+pub fn open_port(ifindex: u32) -> io::Result<File> {
+    let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+    // What is sent here is not to be read again.
+    let on: libc::c_int = 1;
+    // SAFETY: the pointer and the length describe `on`, which the kernel only reads.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_IGNORE_OUTGOING,
+            std::ptr::from_ref(&on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if set < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    bind(socket.as_raw_fd(), ifindex, libc::ETH_P_ALL as u16)?;
+    socket.set_nonblocking(true)?;
+    Ok(File::from(OwnedFd::from(socket)))
 }
 
 /// Sends a frame through a packet socket.
@@ -63,9 +102,13 @@ pub fn send_frame(socket: i32, ifindex: u32, frame: &[u8]) -> io::Result<()> {
 
 /// Binds a packet socket to an interface for sending: protocol 0 receives nothing.
 pub fn bind_to_interface(socket: i32, ifindex: u32) -> io::Result<()> {
+    bind(socket, ifindex, 0)
+}
+
+fn bind(socket: i32, ifindex: u32, protocol: u16) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: 0,
+        sll_protocol: protocol.to_be(),
         sll_ifindex: ifindex as i32,
         sll_hatype: 0,
         sll_pkttype: 0,

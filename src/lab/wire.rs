@@ -1,6 +1,10 @@
-//! SHELL. A wire in user space, between a tap device in each of two hosts: it delays, drops,
-//! duplicates, reorders and corrupts, deterministically, and counts what it did. (The kernel's own
-//! way, netem, is not everywhere.)
+//! SHELL. A wire in user space between two hosts: it delays, drops, duplicates, reorders and corrupts,
+//! deterministically, and counts what it did. (The kernel's own way, netem, is not everywhere.)
+//!
+//! ```text
+//!   a  e0 ---- veth ---- p0  wire  p1 ---- veth ---- e0  b
+//!                        packet sockets
+//! ```
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,11 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::sys::open_tap;
-use super::{Error, Host, step};
+use super::sys::{finish_checksums, open_port};
+use super::{Error, Host, step, veth};
 
 /// Chooses frames by their bytes.
 pub type Choose = Box<dyn FnMut(&[u8]) -> bool + Send>;
@@ -63,27 +66,32 @@ pub struct Wire {
     directions: [Arc<Mutex<Behaviour>>; 2],
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    _middle: Host,
 }
 
 impl Wire {
     /// Lays a wire between a new interface in each host; both are up.
     pub fn new(a: &Host, a_name: &str, b: &Host, b_name: &str) -> Result<Wire, Error> {
-        let tap = |host: &Host, name: &str| -> Result<File, Error> {
-            let what = format!("tap {}:{name}", host.name());
-            let file = host.run(|| open_tap(name)).map_err(step(what.clone()))?;
-            fcntl(&file, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(step(what))?;
-            host.up(name)?;
-            Ok(file)
+        let middle = Host::new("wire")?;
+        let port = |host: &Host, name: &str, port: &str| -> Result<File, Error> {
+            veth(host, name, &middle, port)?;
+            let what = format!("wire at {}:{name}", host.name());
+            host.run(|| finish_checksums(name))
+                .map_err(step(what.clone()))?;
+            middle
+                .run(|| open_port(nix::net::if_::if_nametoindex(port)?))
+                .map_err(step(what))
         };
-        let taps = [tap(a, a_name)?, tap(b, b_name)?];
+        let ports = [port(a, a_name, "p0")?, port(b, b_name, "p1")?];
         let directions = [Arc::default(), Arc::default()];
         let stop = Arc::new(AtomicBool::new(false));
         let (shared, stopped) = (directions.clone(), stop.clone());
-        let thread = std::thread::spawn(move || forward(taps, &shared, &stopped));
+        let thread = std::thread::spawn(move || forward(ports, &shared, &stopped));
         Ok(Wire {
             directions,
             stop,
             thread: Some(thread),
+            _middle: middle,
         })
     }
 
@@ -123,7 +131,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Largest frame.
 const FRAME: usize = 65_600;
 
-fn forward(mut taps: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: &AtomicBool) {
+fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: &AtomicBool) {
     let mut due: BinaryHeap<Due> = BinaryHeap::new();
     let mut held: [Option<Vec<u8>>; 2] = [None, None];
     let mut number = 0;
@@ -136,13 +144,13 @@ fn forward(mut taps: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: &
         let ms = u16::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
         {
             let mut wanted = [
-                PollFd::new(taps[0].as_fd(), PollFlags::POLLIN),
-                PollFd::new(taps[1].as_fd(), PollFlags::POLLIN),
+                PollFd::new(ports[0].as_fd(), PollFlags::POLLIN),
+                PollFd::new(ports[1].as_fd(), PollFlags::POLLIN),
             ];
             let _ = poll(&mut wanted, PollTimeout::from(ms));
         }
         for from in 0..2 {
-            while let Ok(length) = taps[from].read(&mut room) {
+            while let Ok(length) = ports[from].read(&mut room) {
                 let frame = room[..length].to_vec();
                 let mut behaviour = directions[from]
                     .lock()
@@ -164,7 +172,7 @@ fn forward(mut taps: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: &
         {
             if let Some(Reverse((_, _, to, frame))) = due.pop() {
                 // A host that is down loses it, as on any wire.
-                let _ = taps[to].write(&frame);
+                let _ = ports[to].write(&frame);
             }
         }
     }
