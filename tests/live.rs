@@ -237,6 +237,8 @@ fn all_numbers_are_kept_in_order() -> Outcome {
             continue;
         }
         let mut command = Command::new(tool);
+        // Its settings are not to be looked for with the rights of another user.
+        command.env("HOME", service.directory.path());
         if tool == "tshark" {
             command.args([
                 "-c",
@@ -456,7 +458,15 @@ fn interfaces_come_and_go() -> Outcome {
         lab::veth(&a, "v0", &b, "v0")?;
         a.address("v0", &format!("10.1.{round}.1/24"))?;
         b.address("v0", &format!("10.1.{round}.2/24"))?;
-        let to = SocketAddrV4::new(Ipv4Addr::new(10, 1, round as u8, 2), 5000);
+        let peer = Ipv4Addr::new(10, 1, round as u8, 2);
+        // The kernel activates a new link in its own time.
+        let answers = || {
+            a.run(|| traffic::ping(peer.into(), Duration::from_millis(50)))
+                .unwrap()
+                .is_some()
+        };
+        assert!(wait_until(PATIENCE, answers));
+        let to = SocketAddrV4::new(peer, 5000);
         a.run(|| traffic::numbered_udp(to, 20, 18, None))?;
         a.delete("v0")?;
     }
