@@ -29,8 +29,8 @@ const PIPE: i32 = 1 << 20;
 /// How long a reader may leave the pipe full.
 const READ_WAIT: Duration = Duration::from_secs(30);
 /// A packet of one ring can show up this much later than one of the other: blocks are handed over
-/// after 10 ms. So following stays this far behind, and the order is right.
-const BEHIND: Duration = Duration::from_millis(30);
+/// after 20 ms. So following stays this far behind, and the order is right.
+const BEHIND: Duration = Duration::from_millis(40);
 
 /// What a client asked for, ready to run.
 pub struct Export {

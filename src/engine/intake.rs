@@ -5,11 +5,14 @@ use std::sync::atomic::Ordering;
 use super::ring::{Packet, Ring};
 use crate::keeper::handover::{Counter, counter_at};
 use crate::mapping::{Mapping, OwnMemory};
+use crate::recorder::interfaces::link_type;
 use crate::recorder::{Classifier, GapKind, Meta, Recorder, Store};
-use crate::wire::glance::{glance, ip_protocol};
+use crate::wire::glance::{Glance, glance, ip_protocol};
 
 /// Blocks that are taken in before clients get their turn again: at most some milliseconds.
 const BLOCKS_A_TURN: usize = 8;
+/// Packets that are looked at in a row before any is recorded.
+const BATCH: usize = 16;
 /// Engines that died one after another without progress before what waits is given up.
 const STALLED_TO_QUARANTINE: u64 = 3;
 
@@ -146,17 +149,35 @@ impl Intake {
         }
         mark.block = block.index as u64;
         let done = mark.consumed as usize;
-        for packet in block.walk.skip(done) {
-            let unknown = take_packet(&mut self.recorder, &self.classifier, &packet);
-            match unknown {
-                Taken::Known => {}
-                Taken::New => self.unknown_interface = true,
-                Taken::NoSlot => self.slotless += 1,
+        let mut walk = block.walk.skip(done);
+        let mut batch: Vec<(Packet<'_>, Glance)> = Vec::with_capacity(BATCH);
+        loop {
+            // The bytes come from another core's cache. Looked at in a row, they come overlapped.
+            batch.clear();
+            batch.extend(walk.by_ref().take(BATCH).map(|packet| {
+                let seen = glance(link_type(packet.hardware), packet.bytes);
+                (packet, seen)
+            }));
+            if batch.is_empty() {
+                break;
             }
-            // Last, so that a commit in the middle of a block never counts a packet that is not in.
-            let mark = self.recorder.ring_mut(at);
-            mark.consumed += 1;
-            mark.processed += 1;
+            for (packet, seen) in &batch {
+                match take_packet(
+                    &mut self.recorder,
+                    self.classifier.store(seen),
+                    seen,
+                    packet,
+                ) {
+                    Taken::Known => {}
+                    Taken::New => self.unknown_interface = true,
+                    Taken::NoSlot => self.slotless += 1,
+                }
+                // Last, so that a commit in the middle of a block never counts a packet that is not
+                // in.
+                let mark = self.recorder.ring_mut(at);
+                mark.consumed += 1;
+                mark.processed += 1;
+            }
         }
         let mark = self.recorder.ring_mut(at);
         let unread = u64::from(packets).saturating_sub(mark.consumed);
@@ -183,7 +204,8 @@ enum Taken {
 #[inline]
 fn take_packet(
     recorder: &mut Recorder<OwnMemory>,
-    classifier: &Classifier,
+    store: Store,
+    seen: &Glance,
     packet: &Packet<'_>,
 ) -> Taken {
     let interfaces = recorder.interfaces_mut();
@@ -204,15 +226,12 @@ fn take_packet(
         interface.skipped += 1;
         return taken;
     }
-    let link = crate::wire::LinkType::from_u8(interface.link);
     let generation = interface.generation;
-    let seen = glance(link, packet.bytes);
-    let store = classifier.store(&seen);
     let meta = Meta {
         time_ns: packet.time_ns,
         original_length,
         interface: (slot, generation),
-        link,
+        link: link_type(packet.hardware),
         direction: packet.direction,
         checksum: packet.checksum,
         tag: packet.tag,

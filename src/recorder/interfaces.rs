@@ -119,6 +119,7 @@ pub struct Outage {
 
 /// How packets of that hardware type begin. Loopback is Ethernet with zero addresses (ARPHRD 772);
 /// NONE, PPP, IPIP, SIT, GRE and their like have no link header that AF_PACKET would show.
+#[inline]
 pub fn link_type(hardware: u16) -> LinkType {
     match hardware {
         1 | 772 => LinkType::Ethernet,
