@@ -56,6 +56,11 @@ fn main() -> ExitCode {
             filters_find_what_users_expect,
         ),
         ("following_shows_what_comes", following_shows_what_comes),
+        ("the_configuration_decides", the_configuration_decides),
+        (
+            "engines_that_keep_dying_are_not_started_at_once",
+            engines_that_keep_dying_are_not_started_at_once,
+        ),
         ("abuse_of_the_control_socket", abuse_of_the_control_socket),
         (
             "two_services_do_not_share_a_socket",
@@ -632,6 +637,77 @@ fn following_shows_what_comes() -> Outcome {
         10,
         "{said}"
     );
+    Ok(())
+}
+
+fn the_configuration_decides() -> Outcome {
+    let (a, b) = pair();
+    lab::veth(&a, "e1", &b, "e1")?;
+    a.address("e1", "10.1.0.1/24")?;
+    b.address("e1", "10.1.0.2/24")?;
+    let config = "[interfaces]\nexclude = [\"e1\"]\npromiscuous = [\"e0\"]\n\
+        [listeners]\njoin = false\n\
+        [recorder.snap]\nbulk = 64\n\
+        [[recorder.rule]]\nstore = \"names\"\nudp_ports = [5000]\n";
+    let service = Service::with_config(&b, config, &[]);
+    let other = SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 2), 5000);
+    a.run(|| traffic::ping(B.into(), PATIENCE))?.unwrap();
+    a.run(|| traffic::ping((*other.ip()).into(), PATIENCE))?
+        .unwrap();
+    a.run(|| traffic::numbered_udp(TO, 5, 1000, None))?;
+    a.run(|| traffic::numbered_udp(SocketAddrV4::new(B, 5001), 5, 1000, None))?;
+    a.run(|| traffic::numbered_udp(other, 5, 1000, None))?;
+    let recorded = |store: &str| number(&service.store(store)["recorded"]);
+    service.until("all is taken in", |status| {
+        let left_out = entry(&status["interfaces"], "interface", "e1");
+        settled(status)
+            && recorded("names") >= 5
+            && recorded("bulk") >= 5
+            && number(&left_out["skipped"]) >= 5
+    });
+    let own = service.packets(&["--store", "names", "--port", "5000"]);
+    assert_eq!(own.len(), 5);
+    assert!(
+        own.iter().all(|packet| packet["captured_bytes"] == 1042),
+        "whole, by the rule"
+    );
+    let bulk = service.packets(&["--store", "bulk", "--port", "5001"]);
+    assert!(bulk.len() == 5 && bulk.iter().all(|packet| packet["captured_bytes"] == 64));
+    let all = service.packets(&[]);
+    assert!(all.iter().all(|packet| packet["interface"] != "e1"));
+    let interfaces: Value = serde_json::from_str(&service.ask(&["interfaces", "--json"]))?;
+    let e0 = entry(&interfaces["interfaces"], "interface", "e0");
+    assert_eq!(e0["promiscuity"], 1);
+    assert!(
+        entry(&e0["memberships"], "group", "224.0.0.2").is_null(),
+        "joined nothing"
+    );
+    assert_eq!(service.status()["promiscuous"], true);
+    let unknown = Command::new(env!("CARGO_BIN_EXE_netsonded"))
+        .arg("--check")
+        .arg("--config")
+        .arg(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .output()?;
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("unknown field"));
+    Ok(())
+}
+
+fn engines_that_keep_dying_are_not_started_at_once() -> Outcome {
+    let (_a, b) = pair();
+    let service = Service::start(&b, &[]);
+    let mut killed = 0;
+    // Twenty deaths are free; from then on there is a wait, and it grows.
+    let waited = wait_until(PATIENCE, || {
+        if let Some(status) = service.try_status() {
+            let pid = status["engine"]["pid"].as_i64().unwrap() as i32;
+            killed += i32::from(kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).is_ok());
+        }
+        service.log().contains("wait_ms=100") && service.log().contains("wait_ms=200")
+    });
+    assert!(waited, "{killed} kills:\n{}", service.log());
+    assert!(killed >= 20, "{killed}");
+    service.until("it answers again", |status| !status["engine"].is_null());
     Ok(())
 }
 

@@ -16,6 +16,8 @@ struct Client {
     uid: u32,
     /// Since when it has been waiting for a request; `None` while one is being answered.
     idle_since: Option<Instant>,
+    /// Has it ever asked anything?
+    asked: bool,
     /// Rung when it has to go.
     leave: Rc<Notify>,
 }
@@ -73,8 +75,9 @@ impl Clients {
         }
     }
 
-    /// Lets a user in. When there are too many, the connection that has been idle longest is closed:
-    /// of the same user, if that user has too many, else of the user who has most.
+    /// Lets a user in. When there are too many, a connection that is idle is closed: of the same
+    /// user, if that user has too many, else of the user who has most; those that never asked
+    /// anything first, so that a flood does not push out who works, then the longest idle.
     pub fn admit(&mut self, uid: u32) -> Result<Place, Refusal> {
         if self.of(uid) >= self.limits.clients_per_uid {
             if !self.close_idle(uid) {
@@ -106,6 +109,7 @@ impl Clients {
             Client {
                 uid,
                 idle_since: Some(Instant::now()),
+                asked: false,
                 leave: leave.clone(),
             },
         );
@@ -133,10 +137,10 @@ impl Clients {
     fn close_idle(&mut self, uid: u32) -> bool {
         let longest = (self.clients.iter())
             .filter(|(_, client)| client.uid == uid)
-            .filter_map(|(number, client)| Some((client.idle_since?, *number)))
-            .filter(|(since, _)| since.elapsed() >= CHANCE)
+            .filter_map(|(number, client)| Some((client.asked, client.idle_since?, *number)))
+            .filter(|(_, since, _)| since.elapsed() >= CHANCE)
             .min();
-        let Some((_, number)) = longest else {
+        let Some((_, _, number)) = longest else {
             return false;
         };
         if let Some(client) = self.clients.remove(&number) {
@@ -149,6 +153,7 @@ impl Clients {
     pub fn set_busy(&mut self, place: &Place, busy: bool) {
         if let Some(client) = self.clients.get_mut(&place.number) {
             client.idle_since = (!busy).then(Instant::now);
+            client.asked = true;
         }
     }
 
