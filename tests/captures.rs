@@ -263,6 +263,35 @@ fn ours(packet: &FilePacket, decoded: &Packet<'_>) -> Facts {
     facts
 }
 
+type Both = (PathBuf, Vec<FilePacket>, bool, Vec<(Facts, String)>);
+
+/// What we and tshark read of each file; tshark takes its time, so two run at once.
+fn both() -> Vec<Both> {
+    let files = captures();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        let mut done: Vec<Both> = Vec::new();
+        while let Some(path) = files.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+            let (mine, whole) = read(path);
+            if mine
+                .iter()
+                .any(|packet| packet.link != netsonde::wire::LinkType::Other)
+                && let Some(theirs) = tshark(path)
+            {
+                done.push((path.clone(), mine, whole, theirs));
+            }
+        }
+        done
+    };
+    std::thread::scope(|scope| {
+        let workers = [scope.spawn(work), scope.spawn(work)];
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap())
+            .collect()
+    })
+}
+
 /// Protocols that are decoded here: a packet whose outermost protocols are others is not compared.
 const DECODED: [&str; 14] = [
     "eth",
@@ -290,12 +319,8 @@ fn well_formed_files_agree_with_tshark() {
     let exceptions: BTreeMap<&str, &str> = EXCEPTIONS.iter().copied().collect();
     let (mut files, mut agreeing, mut packets, mut excepted) = (0, 0, 0, 0);
     let mut wrong: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for path in captures() {
+    for (path, mine, whole, theirs) in both() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let (mine, whole) = read(&path);
-        let Some(theirs) = tshark(&path) else {
-            continue;
-        };
         if !whole || mine.len() != theirs.len() {
             continue; // Not well-formed as a file.
         }

@@ -53,8 +53,8 @@ pub enum Refused {
 }
 
 impl Export {
-    /// Reads a request.
-    pub fn new(world: &Shared, selection: Selection) -> Result<Export, Refused> {
+    /// Reads a request that came at `asked_ns`.
+    pub fn new(world: &Shared, selection: Selection, asked_ns: u64) -> Result<Export, Refused> {
         let select = Select::new(&selection).map_err(Refused::Invalid)?;
         let world = world.borrow();
         let recorder = &world.intake.recorder;
@@ -78,16 +78,17 @@ impl Export {
         let follow = selection.follow.unwrap_or(false);
         let since = match (selection.since_ns, selection.last_ns) {
             (Some(since), last) => {
-                Some(since.max(last.map_or(0, |last| now_ns().saturating_sub(last))))
+                Some(since.max(last.map_or(0, |last| asked_ns.saturating_sub(last))))
             }
-            (None, last) => last.map(|last| now_ns().saturating_sub(last)),
+            (None, last) => last.map(|last| asked_ns.saturating_sub(last)),
         };
         let from = match since {
             Some(since) => From::Since(since),
             None if follow => From::Now,
             None => From::Oldest,
         };
-        let until = selection.until_ns.unwrap_or(u64::MAX);
+        let open_end = if follow { u64::MAX } else { asked_ns };
+        let until = selection.until_ns.unwrap_or(open_end);
         Ok(Export {
             cursor: Cursor::new(recorder, &stores, from, until, follow),
             from_ns: match from {
@@ -100,6 +101,21 @@ impl Export {
             select,
             selection,
         })
+    }
+}
+
+/// Waits until what has crossed the interfaces by now is in the record: the kernel hands a block over
+/// when it is full, or after a moment.
+pub async fn settle(world: &Shared) {
+    let before = world.borrow().intake.filling();
+    let by = tokio::time::Instant::now() + BEHIND;
+    loop {
+        let now = world.borrow().intake.filling();
+        let same = |ring: usize| before[ring].is_some() && before[ring] == now[ring];
+        if !(same(0) || same(1)) || tokio::time::Instant::now() >= by {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

@@ -74,6 +74,11 @@ impl Intake {
         self.rings[ring].capacity()
     }
 
+    /// The blocks that hold packets which have not been taken in yet, for each ring.
+    pub fn filling(&self) -> [Option<usize>; 2] {
+        [self.rings[0].filling(), self.rings[1].filling()]
+    }
+
     /// The keeper's sums for a ring.
     pub fn ring_sums(&self, ring: usize) -> RingSums {
         RingSums {

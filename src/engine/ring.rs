@@ -93,6 +93,14 @@ impl Ring {
             .map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
+    /// The place of the block that the kernel is filling, if there are packets in it that have not
+    /// been handed over.
+    pub fn filling(&self) -> Option<usize> {
+        let packets = self.mapping.word32(self.next * self.block_bytes + 12)?;
+        let waiting = packets.load(Ordering::Relaxed) > 0 && self.is_open(self.next);
+        (waiting || self.is_ours(self.next)).then_some(self.next)
+    }
+
     /// Bytes of the whole ring.
     pub fn capacity(&self) -> usize {
         self.block_bytes * self.blocks

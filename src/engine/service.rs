@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::control::{self, Clients, Failure, Interface, Limits, Peer, Replies, Service};
 use super::export::{self, Export, Refused};
 use super::{Shared, control::parameters};
+use crate::keeper::now_ns;
 use crate::protocol;
 use crate::protocol::capture::{CaptureCall, Opened};
 
@@ -75,7 +76,11 @@ impl Netsonde {
             filter = call.selection.filter.as_deref().unwrap_or(""),
             "packets asked for"
         );
-        let export = Export::new(&self.world, call.selection).map_err(refusal)?;
+        let asked_ns = now_ns();
+        if call.selection.last_ns.is_some() || call.selection.follow != Some(true) {
+            export::settle(&self.world).await;
+        }
+        let export = Export::new(&self.world, call.selection, asked_ns).map_err(refusal)?;
         let unavailable = |error: io::Error| {
             Failure::error(
                 "io.netsonde.Service.Unavailable",
