@@ -14,7 +14,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::args::Global;
-use super::run::Failure;
+use super::failure::Failure;
 use super::standalone::Standalone;
 use super::style::Style;
 use crate::lab::{self, Host, traffic, veth, wait_until};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::args::Global;
 use super::connection::ask;
-use super::run::Failure;
+use super::failure::Failure;
 use super::style::{Style, bytes, duration, table};
 use crate::protocol::service::{Interface, Interfaces, Listened, Status};
 

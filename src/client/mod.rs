@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `args` | the command line: one definition for help, manual page and completion |
 //! | `run` | from arguments to an exit status |
+//! | `failure` | why a command could not tell |
 //! | `connection` | the control socket |
 //! | `filter`, `libpcap` | from tcpdump's language to programs |
 //! | `capture_file` | reading pcap and pcapng, files and pipes |
@@ -18,6 +19,7 @@ pub mod args;
 pub mod capture_file;
 pub mod connection;
 mod demo;
+mod failure;
 pub mod filter;
 mod health;
 mod libpcap;

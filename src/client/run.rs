@@ -6,28 +6,9 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser};
 
 use super::args::{Cli, Command};
+use super::failure::Failure;
 use super::standalone::Standalone;
-use super::{capture_file, connection, demo, filter, health, packets};
-
-/// Why a command could not tell.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The service.
-    #[error(transparent)]
-    Connection(#[from] connection::Error),
-    /// The filter.
-    #[error(transparent)]
-    Filter(#[from] filter::Error),
-    /// What was being read.
-    #[error("reading packets: {0}")]
-    File(#[from] capture_file::Error),
-    /// The operating system.
-    #[error(transparent)]
-    System(#[from] std::io::Error),
-    /// Anything else, in words.
-    #[error("{0}")]
-    Other(String),
-}
+use super::{demo, health, packets};
 
 /// Runs the client. Returns the exit status.
 pub fn run() -> u8 {

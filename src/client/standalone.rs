@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::connection::Connection;
-use super::run::Failure;
+use super::failure::Failure;
 
 /// How long a service may take to be ready.
 const READY_WAIT: Duration = Duration::from_secs(10);

@@ -1,0 +1,23 @@
+//! SHELL. Why a command could not tell: exit status 2, and one line that says what to do.
+
+use super::{capture_file, connection, filter};
+
+/// Why a command could not tell.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The service.
+    #[error(transparent)]
+    Connection(#[from] connection::Error),
+    /// The filter.
+    #[error(transparent)]
+    Filter(#[from] filter::Error),
+    /// What was being read.
+    #[error("reading packets: {0}")]
+    File(#[from] capture_file::Error),
+    /// The operating system.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
