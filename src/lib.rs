@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | [`wire`] | PURE | bytes to meaning: every protocol that netsonde decodes |
 //! | [`recorder`] | PURE | the bounded past: stores, time index, queries, filter machine, pcapng |
+//! | [`probe`] | PURE | probing: schedule, identity, matching, the fate of each probe |
 //! | [`protocol`] | PURE | the Varlink interfaces and their types |
 //! | [`config`] | PURE | the configuration: its keys, defaults and limits |
 //! | `keeper` | PRIVILEGED | the only code that ever holds a capability |
@@ -18,6 +19,7 @@
 pub mod config;
 #[cfg(feature = "daemon")]
 mod mapping;
+pub mod probe;
 pub mod protocol;
 pub mod recorder;
 pub mod wire;

@@ -79,6 +79,8 @@ pub enum Command {
         #[command(flatten)]
         packets: Packets,
     },
+    /// Sends echo requests, and says of each that is not answered where it died.
+    Ping(Ping),
     /// Builds a small private network, and shows each command at work in it; needs no root, and
     /// touches nothing of this host's.
     Demo,
@@ -135,6 +137,90 @@ pub struct Packets {
     /// Only with this VLAN identifier.
     #[arg(long = "vlan", value_name = "VID")]
     pub vlans: Vec<u16>,
+}
+
+/// Whom to ping and how: the letters are ping's.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Ping {
+    /// Name, address, range like 10.0.0.0/24, group or broadcast address, or @FILE with one of these
+    /// a line. Several give a table.
+    #[arg(value_name = "TARGET", required = true)]
+    pub targets: Vec<String>,
+    /// IPv4 only.
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// IPv6 only.
+    #[arg(short = '6')]
+    pub ipv6: bool,
+    /// Probes to each target. Without: a single target until interrupted, a group or broadcast address
+    /// three times, several targets once.
+    #[arg(short = 'c', long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: Option<u32>,
+    /// From one probe of a target to its next, in seconds.
+    #[arg(short = 'i', long, value_name = "INTERVAL", value_parser = parse_duration)]
+    pub interval: Option<u64>,
+    /// Bytes of payload.
+    #[arg(short = 's', long, value_name = "SIZE", default_value_t = 56, value_parser = clap::value_parser!(u32).range(..=65_527))]
+    pub size: u32,
+    /// TTL or hop limit.
+    #[arg(short = 't', long, value_name = "TTL", value_parser = clap::value_parser!(u8).range(1..))]
+    pub ttl: Option<u8>,
+    /// Time limit of a probe, in seconds; what comes after it is late.
+    #[arg(short = 'W', long, value_name = "TIMEOUT", default_value = "1", value_parser = parse_duration)]
+    pub timeout: u64,
+    /// Send no more after this time, in seconds; what is under way gets its time limit.
+    #[arg(short = 'w', long, value_name = "DEADLINE", value_parser = parse_duration)]
+    pub deadline: Option<u64>,
+    /// By this interface, or from this address.
+    #[arg(short = 'I', long = "interface", value_name = "IF|ADDRESS")]
+    pub by: Option<String>,
+    /// Type of service or traffic class; its upper six bits are the DSCP. 0x for hexadecimal.
+    #[arg(short = 'Q', long, value_name = "TOS", value_parser = parse_tos)]
+    pub tos: Option<u8>,
+    /// Path MTU discovery: never fragment (do), the same and ignore what is known of the path (probe),
+    /// as the kernel sees fit (want), or never set don't-fragment (dont).
+    #[arg(short = 'M', long, value_name = "do|probe|want|dont")]
+    pub pmtu: Option<Pmtu>,
+    /// Fill the payload with these bytes: up to 16, in hexadecimal.
+    #[arg(short = 'p', long, value_name = "PATTERN")]
+    pub pattern: Option<String>,
+    /// Begin each line with the time, in seconds since 1970.
+    #[arg(short = 'D', long)]
+    pub timestamp: bool,
+    /// Show addresses, no names. It never looks names of addresses up; accepted as ping's.
+    #[arg(short = 'n', long)]
+    pub numeric: bool,
+    /// Allow broadcast addresses.
+    #[arg(short = 'b', long)]
+    pub broadcast: bool,
+    /// Send the next as soon as the last is answered, or a hundred times a second; shows only what was
+    /// not answered.
+    #[arg(short = 'f', long)]
+    pub flood: bool,
+    /// Most probes a second to all targets together; 10000 for several targets.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub rate: Option<u64>,
+    /// Write the packets that belong to this run as pcapng, each probe's fate as a comment.
+    #[arg(long, value_name = "FILE")]
+    pub evidence: Option<PathBuf>,
+}
+
+/// Path MTU discovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Pmtu {
+    Do,
+    Probe,
+    Want,
+    Dont,
+}
+
+fn parse_tos(text: &str) -> Result<u8, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u8::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| format!("{text:?} is not from 0 to 255, or 0x0 to 0xff"))
 }
 
 /// Which way a packet went.

@@ -1,15 +1,18 @@
 //! SHELL. The client's end of the control socket: blocking, one call at a time.
 
+use std::borrow::Cow;
 use std::io::{self, IoSliceMut, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// Longest reply that is read, in bytes: thousands of interfaces fit.
@@ -93,6 +96,17 @@ fn in_words(name: &str, parameters: &Value) -> String {
         "io.netsonde.Service.Unavailable" => {
             format!("netsonded cannot do this now: {}", field("reason"))
         }
+        "io.netsonde.Ping.BadTarget" => format!("{}: {}", field("target"), field("reason")),
+        "io.netsonde.Ping.NotPermitted" => format!(
+            "you may not use {} here, only {}; root may",
+            field("what"),
+            field("limit")
+        ),
+        "io.netsonde.Ping.LimitReached" => format!(
+            "netsonded's limit is reached ({}: {}); see [ping] in netsonde.toml(5)",
+            field("limit"),
+            field("most")
+        ),
         other => format!("netsonded answered {other} {parameters}"),
     }
 }
@@ -186,23 +200,77 @@ impl Connection {
             }
             self.receive()?;
         };
-        let message: Value = serde_json::from_slice(&self.inbox[..end])
-            .map_err(|error| Error::Unexpected(error.to_string()))?;
-        self.inbox.drain(..=end);
-        if let Some(name) = message["error"].as_str() {
-            return Err(Error::Remote {
-                name: name.into(),
-                parameters: message["parameters"].clone(),
-            });
-        }
+        let reply = self.take(end)?;
         Ok(Reply {
-            parameters: message
-                .get("parameters")
-                .cloned()
-                .unwrap_or_else(|| json!({})),
-            continues: message["continues"].as_bool().unwrap_or(false),
+            parameters: reply.0.unwrap_or_else(|| json!({})),
+            continues: reply.1,
             descriptors: std::mem::take(&mut self.descriptors),
         })
+    }
+
+    /// Takes the message out that ends there: its parameters, and whether others follow.
+    fn take<T: DeserializeOwned>(&mut self, end: usize) -> Result<(Option<T>, bool), Error> {
+        #[derive(Deserialize)]
+        struct Message<'a> {
+            #[serde(default, borrow)]
+            error: Option<Cow<'a, str>>,
+            #[serde(default, borrow)]
+            parameters: Option<&'a RawValue>,
+            #[serde(default)]
+            continues: bool,
+        }
+        let unexpected = |error: serde_json::Error| Error::Unexpected(error.to_string());
+        let message: Message<'_> =
+            serde_json::from_slice(&self.inbox[..end]).map_err(unexpected)?;
+        if let Some(name) = message.error {
+            let parameters = message.parameters.map_or("null", RawValue::get);
+            let error = Error::Remote {
+                name: name.into_owned(),
+                parameters: serde_json::from_str(parameters).map_err(unexpected)?,
+            };
+            self.inbox.drain(..=end);
+            return Err(error);
+        }
+        let parameters = (message.parameters)
+            .map(|raw| serde_json::from_str(raw.get()))
+            .transpose()
+            .map_err(unexpected)?;
+        let continues = message.continues;
+        self.inbox.drain(..=end);
+        Ok((parameters, continues))
+    }
+
+    /// Reads the next reply, or returns `None` when `stop` becomes readable first.
+    pub fn reply_or<T: DeserializeOwned>(
+        &mut self,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> Result<Option<(T, bool)>, Error> {
+        loop {
+            if let Some(end) = self.inbox.iter().position(|byte| *byte == 0) {
+                let (parameters, continues) = self.take(end)?;
+                let parameters = parameters
+                    .ok_or_else(|| Error::Unexpected("a reply without parameters".into()))?;
+                return Ok(Some((parameters, continues)));
+            }
+            if self.inbox.len() > REPLY_MAX {
+                return Err(Error::Unexpected(format!(
+                    "a reply of more than {REPLY_MAX} bytes"
+                )));
+            }
+            if let Some(stop) = stop {
+                let mut wanted = [
+                    PollFd::new(self.stream.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(stop, PollFlags::POLLIN),
+                ];
+                match poll(&mut wanted, PollTimeout::NONE) {
+                    Err(nix::errno::Errno::EINTR) => continue,
+                    Err(error) => return Err(Error::Broken(error.into())),
+                    Ok(_) if wanted[1].any().unwrap_or(false) => return Ok(None),
+                    Ok(_) => {}
+                }
+            }
+            self.receive()?;
+        }
     }
 
     fn receive(&mut self) -> Result<(), Error> {

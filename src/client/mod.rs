@@ -10,6 +10,8 @@
 //! | `capture_file` | reading pcap and pcapng, files and pipes |
 //! | `packet_line` | one packet as a line of text or JSON |
 //! | `packets` | `watch` and `capture` |
+//! | `ping`, `ping_text`, `ping_evidence` | `ping`: what is asked and told; its lines and tables; its packets |
+//! | `interrupt` | Ctrl-C |
 //! | `health` | `status` and `interfaces` |
 //! | `style` | colour and columns |
 //! | `standalone` | a private service for one command |
@@ -22,9 +24,13 @@ mod demo;
 mod failure;
 pub mod filter;
 mod health;
+mod interrupt;
 mod libpcap;
 pub mod packet_line;
 mod packets;
+mod ping;
+mod ping_evidence;
+mod ping_text;
 mod received;
 pub mod run;
 mod standalone;

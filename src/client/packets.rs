@@ -4,12 +4,8 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde_json::json;
 
 use super::args::{Global, Last, Packets, Way};
@@ -17,6 +13,7 @@ use super::capture_file::{CaptureFile, FilePacket, Item};
 use super::connection::Connection;
 use super::failure::Failure;
 use super::filter::{Filter, LocalFilter};
+use super::interrupt::Interrupt;
 use super::packet_line::{Lines, json};
 use super::style::Style;
 use crate::protocol::capture::{CaptureCall, Opened, Selection};
@@ -67,29 +64,8 @@ impl Packets {
     }
 }
 
-/// SIGINT and SIGTERM, as an end of what is being read instead of an end of the program.
-#[derive(Clone)]
-struct Interrupt {
-    signals: Arc<SignalFd>,
-    came: Arc<AtomicBool>,
-}
-
-impl Interrupt {
-    fn catch() -> io::Result<Interrupt> {
-        let mut set = SigSet::empty();
-        set.add(Signal::SIGINT);
-        set.add(Signal::SIGTERM);
-        set.thread_block()?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Interrupt {
-            signals: Arc::new(SignalFd::with_flags(&set, flags)?),
-            came: Arc::new(AtomicBool::new(false)),
-        })
-    }
-}
-
 /// Reads a pipe until its end or an interrupt.
-struct Pipe {
+pub(super) struct Pipe {
     file: File,
     interrupt: Interrupt,
 }
@@ -99,7 +75,7 @@ impl Read for Pipe {
         loop {
             let mut wanted = [
                 PollFd::new(self.file.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.interrupt.signals.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.interrupt.descriptor(), PollFlags::POLLIN),
             ];
             match poll(&mut wanted, PollTimeout::NONE) {
                 Ok(_) => {}
@@ -107,7 +83,7 @@ impl Read for Pipe {
                 Err(error) => return Err(error.into()),
             }
             if wanted[1].any().unwrap_or(false) {
-                self.interrupt.came.store(true, Ordering::Relaxed);
+                self.interrupt.note();
                 return Ok(0);
             }
             return self.file.read(room);
@@ -116,14 +92,14 @@ impl Read for Pipe {
 }
 
 /// A stream of packets that the service has opened.
-struct Stream {
+pub(super) struct Stream {
     connection: Connection,
-    pipe: Pipe,
+    pub(super) pipe: Pipe,
     interrupt: Interrupt,
 }
 
 impl Stream {
-    fn open(socket: &Path, packets: &Packets) -> Result<Stream, Failure> {
+    pub(super) fn open(socket: &Path, packets: &Packets) -> Result<Stream, Failure> {
         let selection = packets.selection()?;
         let mut connection = Connection::open(socket)?;
         connection.call_more("io.netsonde.Capture.Capture", &CaptureCall { selection })?;
@@ -146,7 +122,7 @@ impl Stream {
 
 /// What the service says at the end of a stream.
 fn ended(connection: &mut Connection, interrupt: &Interrupt) -> Result<Opened, Failure> {
-    if interrupt.came.load(Ordering::Relaxed) {
+    if interrupt.came() {
         return Ok(Opened::default());
     }
     let reply = connection.reply()?;
@@ -194,7 +170,7 @@ pub fn watch(global: &Global, socket: &Path, packets: &Packets) -> Result<u8, Fa
             Ok(Some(item)) => item,
             Ok(None) => break,
             // An interrupt cuts a block in two.
-            Err(_) if interrupt.came.load(Ordering::Relaxed) => break,
+            Err(_) if interrupt.came() => break,
             Err(error) => return Err(error.into()),
         };
         let going_on = match &item {
@@ -444,59 +420,78 @@ pub fn capture(
     Ok(if report.cut.is_some() { 2 } else { 0 })
 }
 
+/// A pcapng file that is being written, packet by packet.
+pub(super) struct PacketFile {
+    target: Target,
+    writer: Writer,
+    interfaces: Vec<(u32, Option<String>)>,
+    /// Packets written.
+    pub(super) count: u64,
+}
+
+impl PacketFile {
+    /// Bytes that are written at once.
+    const PART: usize = 1 << 20;
+
+    /// Creates it; - is standard output. The comments are on the whole of it.
+    pub(super) fn create(path: &Path, comments: &[String]) -> Result<PacketFile, Failure> {
+        let mut writer = Writer::default();
+        writer.section(
+            concat!("netsonde ", env!("CARGO_PKG_VERSION")),
+            "Linux",
+            comments,
+        );
+        Ok(PacketFile {
+            target: Target::open(path)?,
+            writer,
+            interfaces: Vec::new(),
+            count: 0,
+        })
+    }
+
+    /// Adds a packet. `false`: nobody reads any longer.
+    pub(super) fn add(&mut self, packet: &FilePacket) -> Result<bool, Failure> {
+        let key = (packet.link_number, packet.interface.clone());
+        let known = self.interfaces.iter().position(|known| *known == key);
+        let number = known.unwrap_or_else(|| {
+            let name = packet.interface.as_deref().unwrap_or("unknown");
+            self.writer.interface(packet.link, 0, name, None);
+            self.interfaces.push(key);
+            self.interfaces.len() - 1
+        });
+        let time = packet.time_ns.and_then(|ns| u64::try_from(ns).ok());
+        self.writer.packet_with(
+            number as u32,
+            time.unwrap_or(0),
+            &packet.bytes,
+            packet.original_length,
+            packet.direction,
+            packet.checksum,
+            (packet.dropped > 0).then_some(packet.dropped),
+            &packet.comments,
+        );
+        self.count += 1;
+        if self.writer.buffer.len() > Self::PART {
+            return self.flush();
+        }
+        Ok(true)
+    }
+
+    /// Writes what there is.
+    pub(super) fn flush(&mut self) -> Result<bool, Failure> {
+        let going_on = self.target.write(&self.writer.buffer)?;
+        self.writer.buffer.clear();
+        Ok(going_on)
+    }
+}
+
 /// Copies the selected packets of a file into another.
 fn copy_file(global: &Global, packets: &Packets, from: &Path, to: &Path) -> Result<u8, Failure> {
-    let mut target = Target::open(to)?;
-    let mut writer = Writer::default();
-    writer.section(
-        concat!("netsonde ", env!("CARGO_PKG_VERSION")),
-        "Linux",
-        &[],
-    );
-    let mut interfaces: Vec<(u32, Option<String>)> = Vec::new();
-    let mut count = 0u64;
-    from_file(
-        packets,
-        from,
-        |packet| {
-            let key = (packet.link_number, packet.interface.clone());
-            let number = interfaces
-                .iter()
-                .position(|known| *known == key)
-                .unwrap_or_else(|| {
-                    let name = packet.interface.as_deref().unwrap_or("unknown");
-                    writer.interface(packet.link, 0, name, None);
-                    interfaces.push(key);
-                    interfaces.len() - 1
-                });
-            let time = packet
-                .time_ns
-                .and_then(|ns| u64::try_from(ns).ok())
-                .unwrap_or(0);
-            let dropped = (packet.dropped > 0).then_some(packet.dropped);
-            writer.packet_with(
-                number as u32,
-                time,
-                &packet.bytes,
-                packet.original_length,
-                packet.direction,
-                packet.checksum,
-                dropped,
-                &packet.comments,
-            );
-            count += 1;
-            if writer.buffer.len() > 1 << 20 {
-                let going_on = target.write(&writer.buffer)?;
-                writer.buffer.clear();
-                return Ok(going_on);
-            }
-            Ok(true)
-        },
-        |_| Ok(true),
-    )?;
-    target.write(&writer.buffer)?;
+    let mut file = PacketFile::create(to, &[])?;
+    from_file(packets, from, |packet| file.add(packet), |_| Ok(true))?;
+    file.flush()?;
     if !global.quiet {
-        eprintln!("{count} packets to {}", to.display());
+        eprintln!("{} packets to {}", file.count, to.display());
     }
     Ok(0)
 }

@@ -141,6 +141,42 @@ pub const KEYS: &[Key] = &[
         "16",
         "Most connections of one user at a time.",
     ),
+    key(
+        "ping",
+        "rate",
+        "100000",
+        "Probes a second that all users together may send.",
+    ),
+    key(
+        "ping",
+        "rate_per_uid",
+        "20000",
+        "Probes a second that one user may send, other than root and the service's own user; at most ping.rate.",
+    ),
+    key(
+        "ping",
+        "interval_ms",
+        "2",
+        "Shortest interval between the probes of one target for users other than root, in milliseconds; a flood is held to it, too.",
+    ),
+    key(
+        "ping",
+        "targets",
+        "131072",
+        "Most targets of one run; each takes about 500 bytes while the run lasts.",
+    ),
+    key(
+        "ping",
+        "runs_per_uid",
+        "32",
+        "Most runs of one user at a time.",
+    ),
+    key(
+        "ping",
+        "in_flight",
+        "262144",
+        "Most probes of all users that wait for their reply; each takes about 150 bytes.",
+    ),
 ];
 
 /// A configuration file that holds every key as a comment.

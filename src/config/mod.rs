@@ -188,6 +188,33 @@ pub struct Recorder {
     pub rule: Vec<Rule>,
 }
 
+/// `[ping]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Ping {
+    pub rate: u64,
+    pub rate_per_uid: u64,
+    pub interval_ms: u64,
+    pub targets: u64,
+    pub runs_per_uid: u64,
+    pub in_flight: u64,
+}
+
+impl Default for Ping {
+    /// What a 1 Gbit/s link and one core bear without notice; see `keys`.
+    fn default() -> Ping {
+        Ping {
+            rate: 100_000,
+            rate_per_uid: 20_000,
+            interval_ms: 2,
+            targets: 131_072,
+            runs_per_uid: 32,
+            in_flight: 262_144,
+        }
+    }
+}
+
 /// `[rings]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -305,6 +332,7 @@ pub struct Config {
     pub interfaces: Interfaces,
     pub listeners: Listeners,
     pub control: Control,
+    pub ping: Ping,
 }
 
 impl Config {
@@ -387,6 +415,19 @@ impl Config {
                 self.control.clients_per_uid,
                 "must be from 1 to control.clients",
             ));
+        }
+        let ping = &self.ping;
+        for (key, given, most) in [
+            ("rate", ping.rate, 10_000_000),
+            ("rate_per_uid", ping.rate_per_uid, ping.rate),
+            ("targets", ping.targets, 1_048_576),
+            ("runs_per_uid", ping.runs_per_uid, 1024),
+            ("in_flight", ping.in_flight, 4_194_304),
+        ] {
+            if !(1..=most).contains(&given) {
+                let why = format!("must be from 1 to {most}");
+                return Err(value(format!("ping.{key}"), given, why));
+            }
         }
         Ok(())
     }

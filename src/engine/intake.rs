@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use super::ring::{Packet, Ring};
 use crate::keeper::handover::{Counter, counter_at};
 use crate::mapping::{Mapping, OwnMemory};
+use crate::probe::Sighting;
+use crate::probe::sight::{is_telling, sight};
 use crate::recorder::interfaces::link_type;
 use crate::recorder::{Classifier, GapKind, Meta, Recorder, Store};
 use crate::wire::glance::{Glance, glance, ip_protocol};
@@ -27,6 +29,8 @@ pub struct Intake {
     pub slotless: u64,
     /// An interface that netlink has not told of has shown up in a packet.
     pub unknown_interface: bool,
+    /// What the wire showed of probes, while there are any. All of it crosses the control ring.
+    pub sightings: Option<Vec<Sighting>>,
 }
 
 /// Counts of a ring: the keeper's sums.
@@ -55,6 +59,7 @@ impl Intake {
             classifier,
             slotless: 0,
             unknown_interface: false,
+            sightings: None,
         }
     }
 
@@ -167,6 +172,11 @@ impl Intake {
                 break;
             }
             for (packet, seen) in &batch {
+                if let Some(sightings) = &mut self.sightings
+                    && is_telling(seen)
+                {
+                    sightings.extend(sighting(packet, seen));
+                }
                 match take_packet(
                     &mut self.recorder,
                     self.classifier.store(seen),
@@ -198,6 +208,20 @@ impl Intake {
         self.rings[at].release();
         true
     }
+}
+
+fn sighting(packet: &Packet<'_>, seen: &Glance) -> Option<Sighting> {
+    let whole = packet.bytes.len() as u64 >= u64::from(packet.original_length);
+    let is_ethernet = link_type(packet.hardware) == crate::wire::LinkType::Ethernet;
+    Some(Sighting {
+        time_ns: packet.time_ns,
+        ifindex: packet.ifindex,
+        direction: packet.direction,
+        mac: (packet.bytes.get(6..12))
+            .filter(|_| is_ethernet)
+            .and_then(|mac| mac.try_into().ok()),
+        what: sight(packet.bytes, seen, whole, packet.checksum)?,
+    })
 }
 
 enum Taken {

@@ -9,6 +9,7 @@
 //! | `links` | netlink: links and addresses |
 //! | `listen` | raw sockets: what the IP layer lets through |
 //! | `world` | all of that together, and what changes it |
+//! | `prober` | probes: sockets, routes and counters around `probe` |
 //! | `control` | the Varlink server |
 //! | `service` | what it answers |
 //! | `export` | packets out of the recorder, as pcapng |
@@ -21,6 +22,7 @@ mod intake;
 mod links;
 mod listen;
 mod memberships;
+mod prober;
 mod ready;
 mod ring;
 mod service;
@@ -43,6 +45,7 @@ use crate::recorder::{Classifier, Opened, Recorder};
 use intake::Intake;
 use links::Links;
 use listen::Listener;
+use prober::Prober;
 use world::World;
 
 /// The engine's state, shared by the tasks of its one thread. Borrowed for a moment at a time, never
@@ -81,10 +84,13 @@ fn start() -> io::Result<()> {
     let wake = take(&mut handed, Handed::Wake)?;
     let listeners = take_listeners(&mut handed);
     let intake = take_intake(&hello, &mut handed, &config)?;
+    let probers =
+        [Handed::ProbeIcmp, Handed::ProbeIcmp6].map(|which| handed[which as usize].take());
+    let prober = Prober::new(probers, hello.probe_tag, config.ping.clone())?;
     // From here on no packet socket is open in this process: only the mappings are left.
     drop(handed);
     let links = Links::open()?;
-    let world = World::new(intake, links, config, hello, channel);
+    let world = World::new(intake, links, prober, config, hello, channel);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -179,6 +185,7 @@ async fn serve(
     for listener in listeners {
         tokio::task::spawn_local(report(read_listener(world.clone(), listener)));
     }
+    tokio::task::spawn_local(report(probe(world.clone())));
     tokio::task::spawn_local(keep_house(world.clone()));
     let server = service::start(world.clone(), control)?;
     ask(world.borrow().channel(), Ask::Ready, 0)?;
@@ -245,6 +252,42 @@ async fn read_listener(world: Shared, mut listener: Listener) -> io::Result<()> 
             yield_now().await;
         } else {
             ready.clear_ready();
+        }
+    }
+}
+
+/// Sends probes when they are due, and looks at what comes back.
+async fn probe(world: Shared) -> io::Result<()> {
+    let wake = world.borrow().prober.wake.clone();
+    let sockets = world.borrow().prober.descriptors()?;
+    for socket in sockets {
+        let (world, wake) = (world.clone(), wake.clone());
+        // A socket tells by an edge of what it received, and of stamps in its error queue.
+        tokio::task::spawn_local(report(async move {
+            let socket = ready::readable_or_failed(socket)?;
+            loop {
+                let mut ready = socket.ready(ready::READABLE_OR_FAILED).await?;
+                ready.clear_ready();
+                if world.borrow().prober.is_active() {
+                    wake.notify_one();
+                } else {
+                    world.borrow_mut().probe()?;
+                }
+            }
+        }));
+    }
+    loop {
+        let next = world.borrow_mut().probe()?;
+        let Some(next) = next else {
+            wake.notified().await;
+            continue;
+        };
+        let wait = Duration::from_nanos(next.saturating_sub(prober::monotonic_ns()));
+        if wait.is_zero() {
+            yield_now().await;
+        } else {
+            // Whichever comes first.
+            let _ = tokio::time::timeout(wait, wake.notified()).await;
         }
     }
 }

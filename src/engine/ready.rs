@@ -18,6 +18,14 @@ pub fn readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     watch(descriptor, Interest::READABLE)
 }
 
+/// Readable, or with something in the error queue, where send stamps come.
+pub const READABLE_OR_FAILED: Interest = Interest::READABLE.add(Interest::ERROR);
+
+/// Waits for a descriptor to be readable, or to have something in its error queue.
+pub fn readable_or_failed(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    watch(descriptor, READABLE_OR_FAILED)
+}
+
 /// Waits for a descriptor to be writable.
 pub fn writable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     watch(descriptor, Interest::WRITABLE)

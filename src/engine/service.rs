@@ -1,6 +1,7 @@
 //! SHELL. What the control socket answers.
 
 mod inventory;
+mod ping;
 pub mod status;
 
 use std::cell::RefCell;
@@ -26,11 +27,16 @@ const INTERFACES: &[Interface] = &[
         name: "io.netsonde.Capture",
         description: protocol::CAPTURE,
     },
+    Interface {
+        name: "io.netsonde.Ping",
+        description: protocol::PING,
+    },
 ];
 
 struct Netsonde {
     world: Shared,
     clients: Rc<RefCell<Clients>>,
+    lists: RefCell<ping::Lists>,
 }
 
 impl Service for Netsonde {
@@ -59,6 +65,19 @@ impl Service for Netsonde {
                 replies.last(&interfaces).await
             }
             "io.netsonde.Capture.Capture" => self.capture(peer, parameters(raw)?, replies).await,
+            "io.netsonde.Ping.Targets" => {
+                let call = parameters(raw)?;
+                let limit = self.world.borrow().config.ping.targets;
+                let listed = ping::add_targets(&self.world, &self.lists, peer, call, limit)?;
+                replies.last(&listed).await
+            }
+            "io.netsonde.Ping.Ping" => {
+                ping::ping(&self.world, &self.lists, peer, parameters(raw)?, replies).await
+            }
+            "io.netsonde.Ping.Stop" => {
+                ping::stop(&self.world, peer, parameters(raw)?)?;
+                replies.last(&json!({})).await
+            }
             _ => Err(Failure::method_not_found(method)),
         }
     }
@@ -139,6 +158,7 @@ pub fn start(
     let service = Rc::new(Netsonde {
         world,
         clients: clients.clone(),
+        lists: RefCell::default(),
     });
     Ok(control::serve(control, service, clients))
 }

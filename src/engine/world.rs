@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::intake::{Intake, count_listened};
 use super::links::{Known, Links, News};
 use super::listen::{Heard, Listener};
+use super::prober::{Around, Prober};
 use crate::config::Config;
 use crate::keeper::handover::{Ask, Hello, ask};
 use crate::keeper::now_ns;
@@ -20,6 +21,7 @@ use crate::recorder::interfaces::{Link, State};
 pub struct World {
     pub(super) intake: Intake,
     pub(super) links: Links,
+    pub(super) prober: Prober,
     pub(super) config: Config,
     pub(super) hello: Hello,
     channel: OwnedFd,
@@ -41,6 +43,7 @@ impl World {
     pub fn new(
         intake: Intake,
         links: Links,
+        prober: Prober,
         config: Config,
         hello: Hello,
         channel: OwnedFd,
@@ -48,6 +51,7 @@ impl World {
         World {
             intake,
             links,
+            prober,
             config,
             hello,
             channel,
@@ -73,7 +77,19 @@ impl World {
 
     /// Takes packets in for one turn. `true`: more is waiting.
     pub fn turn(&mut self) -> bool {
+        if self.prober.is_active() {
+            self.intake.sightings.get_or_insert_default();
+        } else {
+            self.intake.sightings = None;
+        }
         let more = self.intake.turn(now_ns());
+        if let Some(sightings) = &mut self.intake.sightings
+            && !sightings.is_empty()
+        {
+            self.prober.sighted(sightings, &self.links);
+            sightings.clear();
+            self.prober.wake.notify_one();
+        }
         if std::mem::take(&mut self.intake.unknown_interface) {
             // Its news is on the way or already here; what fails will be tried again by netlink.
             let _ = self.read_links();
@@ -187,6 +203,28 @@ impl World {
             }
         }
         Ok(more)
+    }
+
+    /// One turn of the prober. Returns when the next is due, by the monotonic clock; `None`: when
+    /// somebody begins to probe.
+    pub fn probe(&mut self) -> io::Result<Option<u64>> {
+        let around = Around {
+            links: &self.links,
+            intake: &self.intake,
+        };
+        let next = self.prober.turn(&around);
+        // What the prober heard, the IP layer let through.
+        let heard = std::mem::take(&mut self.prober.heard);
+        for (ifindex, [icmp, icmp6]) in heard {
+            let interfaces = self.intake.recorder.interfaces_mut();
+            if let Some(slot) = interfaces.present(ifindex)
+                && let Some(interface) = interfaces.slot_mut(slot)
+            {
+                interface.heard[0] += icmp;
+                interface.heard[1] += icmp6;
+            }
+        }
+        next
     }
 
     /// What has no event of its own.

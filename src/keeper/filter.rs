@@ -46,6 +46,66 @@ const JGE: u16 = 0x35;
 const JSET: u16 = 0x45;
 const RET: u16 = 0x06;
 
+/// What a raw ICMP socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ear {
+    /// Hears everything but replies to probes.
+    Listener,
+    /// Hears replies to probes, and errors that may quote one.
+    Prober,
+}
+
+/// The program of a raw ICMP or ICMPv6 socket. A reply to a probe carries `tag` in the first four
+/// bytes of its payload, so that a flood of other replies costs a probe's socket nothing; one that is
+/// too short to carry it could be anybody's, and is for the prober to look at. What is not an echo
+/// reply nor an error is the listener's, and errors are for both.
+pub fn ear(of: Ear, is_ipv4: bool, tag: u32, snap: u32) -> Vec<SockFilter> {
+    const LDX_MSH: u16 = 0xb1;
+    const LD_LEN: u16 = 0x80;
+    const SUB_X: u16 = 0x1c;
+    const LD_W_IND: u16 = 0x40;
+    let (ours, not_ours) = match of {
+        Ear::Listener => (0, snap),
+        Ear::Prober => (u32::MAX, 0),
+    };
+    // An IPv4 raw socket's packets begin with the IP header, an IPv6 one's with ICMPv6 (raw(7)).
+    let start = if is_ipv4 {
+        (LDX_MSH, 0, 0, 0)
+    } else {
+        (LDX_IMM, 0, 0, 0)
+    };
+    let reply = if is_ipv4 { 0 } else { 129 };
+    let mut code = vec![
+        start,
+        (LD_B_IND, 0, 0, 0),
+        // No echo reply: to what follows this list.
+        (JEQ, 0, 7, reply),
+        (LD_LEN, 0, 0, 0),
+        (SUB_X, 0, 0, 0),
+        // Too short for a tag: as if it were there.
+        (JGE, 0, 2, 12),
+        (LD_W_IND, 0, 0, 8),
+        (JEQ, 0, 1, tag),
+        (RET, 0, 0, ours),
+        (RET, 0, 0, not_ours),
+    ];
+    match of {
+        Ear::Listener => code.push((RET, 0, 0, snap)),
+        Ear::Prober => {
+            // The errors that end a probe; what they quote is for user space to read.
+            let errors: &[u32] = if is_ipv4 { &[3, 11, 12] } else { &[1, 2, 3, 4] };
+            for kind in errors {
+                code.push((JEQ, 0, 1, *kind));
+                code.push((RET, 0, 0, u32::MAX));
+            }
+            code.push((RET, 0, 0, 0));
+        }
+    }
+    code.into_iter()
+        .map(|(code, jt, jf, k)| SockFilter::new(code, jt, jf, k))
+        .collect()
+}
+
 /// Which ring a program is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ring {

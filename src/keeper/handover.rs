@@ -13,7 +13,7 @@ use nix::sys::socket::{
 
 /// Grows with every change of this file: keeper and engine may be of different builds after an
 /// upgrade in place.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Descriptors that an engine is handed, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +30,12 @@ pub enum Handed {
     ListenIcmp = 7,
     ListenIgmp = 8,
     ListenIcmp6 = 9,
+    ProbeIcmp = 10,
+    ProbeIcmp6 = 11,
 }
 
 /// How many there are at most.
-pub const HANDED: usize = 10;
+pub const HANDED: usize = 12;
 
 /// What comes with the descriptors.
 #[repr(C)]
@@ -57,6 +59,10 @@ pub struct Hello {
     pub deaths: u32,
     /// Process id of the keeper.
     pub keeper_pid: u32,
+    /// The tag by which the kernel's filter knows replies to probes.
+    pub probe_tag: u32,
+    /// Nothing; makes the size a multiple of eight.
+    pub reserved: u32,
 }
 
 impl Hello {

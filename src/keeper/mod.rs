@@ -40,6 +40,8 @@ pub(crate) struct Kept {
     config: Config,
     rings: [PacketRing; 2],
     listeners: [Option<OwnedFd>; 3],
+    probers: [Option<OwnedFd>; 2],
+    probe_tag: u32,
     control: std::os::unix::net::UnixListener,
     recorder: OwnedFd,
     recorder_bytes: usize,
@@ -128,7 +130,9 @@ fn open(args: &Args, config: Config) -> Result<Kept, String> {
     let (control, lock) =
         sockets::open_control(&args.socket, control_group(&config)).map_err(text)?;
     let rings = open_rings(&config).map_err(text)?;
-    let listeners = open_listeners().map_err(text)?;
+    let probe_tag = random();
+    let listeners = open_listeners(probe_tag).map_err(text)?;
+    let probers = open_probers(probe_tag).map_err(text)?;
     let memory = |error: std::io::Error| format!("cannot set up shared memory: {error}");
     let recorder_bytes = memory_needed(config.recorder.budget.bytes());
     let recorder = sealed_memory("netsonde recorder", recorder_bytes).map_err(memory)?;
@@ -145,6 +149,8 @@ fn open(args: &Args, config: Config) -> Result<Kept, String> {
     Ok(Kept {
         rings,
         listeners,
+        probers,
+        probe_tag,
         control,
         recorder,
         recorder_bytes,
@@ -166,12 +172,31 @@ fn open_rings(config: &Config) -> Result<[PacketRing; 2], sockets::Error> {
     ])
 }
 
-fn open_listeners() -> Result<[Option<OwnedFd>; 3], sockets::Error> {
+fn open_listeners(tag: u32) -> Result<[Option<OwnedFd>; 3], sockets::Error> {
+    let open = sockets::open_listener;
     Ok([
-        sockets::open_listener("the ICMP listener", Domain::IPV4, libc::IPPROTO_ICMP)?,
-        sockets::open_listener("the IGMP listener", Domain::IPV4, libc::IPPROTO_IGMP)?,
-        sockets::open_listener("the ICMPv6 listener", Domain::IPV6, libc::IPPROTO_ICMPV6)?,
+        open("the ICMP listener", Domain::IPV4, libc::IPPROTO_ICMP, tag)?,
+        open("the IGMP listener", Domain::IPV4, libc::IPPROTO_IGMP, tag)?,
+        open(
+            "the ICMPv6 listener",
+            Domain::IPV6,
+            libc::IPPROTO_ICMPV6,
+            tag,
+        )?,
     ])
+}
+
+fn open_probers(tag: u32) -> Result<[Option<OwnedFd>; 2], sockets::Error> {
+    Ok([
+        sockets::open_prober("the ICMP prober", Domain::IPV4, tag)?,
+        sockets::open_prober("the ICMPv6 prober", Domain::IPV6, tag)?,
+    ])
+}
+
+/// A number that nobody guesses: the standard library's hash keys come from the kernel.
+fn random() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(now_ns()) as u32
 }
 
 /// Memberships cost two descriptors an interface, and hosts have hundreds of interfaces.
@@ -185,8 +210,9 @@ fn raise_descriptor_limit() {
 
 /// `--check`: opens everything as a start would, says what it found, and closes it again.
 fn check(args: &Args, config: &Config) -> u8 {
-    let opened = open_rings(config).and_then(|rings| Ok((rings, open_listeners()?)));
-    let (rings, listeners) = match opened {
+    let opened = open_rings(config)
+        .and_then(|rings| Ok((rings, open_listeners(random())?, open_probers(random())?)));
+    let (rings, listeners, probers) = match opened {
         Ok(opened) => opened,
         Err(error) => return refuse(&error.to_string()),
     };
@@ -214,6 +240,14 @@ fn check(args: &Args, config: &Config) -> u8 {
         };
         say(format!("listener {name:6} {state}"));
     }
+    for (name, prober) in ["ICMP", "ICMPv6"].iter().zip(&probers) {
+        let state = if prober.is_some() {
+            "can be opened"
+        } else {
+            "not on this kernel"
+        };
+        say(format!("prober {name:8} {state}"));
+    }
     say(format!(
         "recorder       {} bytes",
         memory_needed(config.recorder.budget.bytes())
@@ -239,6 +273,7 @@ impl Kept {
     /// The descriptors that a new engine is handed.
     fn descriptors(&self) -> [Option<std::os::fd::BorrowedFd<'_>>; handover::HANDED] {
         let [icmp, igmp, icmp6] = &self.listeners;
+        let [probe, probe6] = &self.probers;
         [
             Some(self.rings[0].socket.as_fd()),
             Some(self.rings[1].socket.as_fd()),
@@ -250,6 +285,8 @@ impl Kept {
             icmp.as_ref().map(AsFd::as_fd),
             igmp.as_ref().map(AsFd::as_fd),
             icmp6.as_ref().map(AsFd::as_fd),
+            probe.as_ref().map(AsFd::as_fd),
+            probe6.as_ref().map(AsFd::as_fd),
         ]
     }
 }

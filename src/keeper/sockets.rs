@@ -11,7 +11,7 @@ use std::path::Path;
 use nix::sys::stat::{Mode, umask};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use super::filter::{Ring, program};
+use super::filter::{Ear, Ring, ear, program};
 use super::sys::{bind_packet_to_all, set_option};
 use crate::config::Config;
 
@@ -152,28 +152,91 @@ pub fn open_listener(
     what: &'static str,
     domain: Domain,
     protocol: i32,
+    tag: u32,
 ) -> Result<Option<OwnedFd>, Error> {
-    let socket = match Socket::new(domain, Type::RAW, Some(Protocol::from(protocol))) {
-        Ok(socket) => socket,
-        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => return Ok(None),
-        Err(error) => return Err(refused(what, "socket")(error)),
+    let Some(socket) = open_raw(what, domain, protocol)? else {
+        return Ok(None);
     };
-    let code = [SockFilter::new(0x06, 0, 0, LISTENER_SNAP)];
+    let code = match protocol {
+        libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 => {
+            ear(Ear::Listener, domain == Domain::IPV4, tag, LISTENER_SNAP)
+        }
+        _ => vec![SockFilter::new(0x06, 0, 0, LISTENER_SNAP)],
+    };
     attach(&socket, &code).map_err(refused(what, "filter"))?;
+    set_up_receiving(what, &socket, domain, LISTENER_QUEUE)?;
+    Ok(Some(socket.into()))
+}
+
+/// `None` if the kernel has no such family.
+fn open_raw(what: &'static str, domain: Domain, protocol: i32) -> Result<Option<Socket>, Error> {
+    match Socket::new(domain, Type::RAW, Some(Protocol::from(protocol))) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => Ok(None),
+        Err(error) => Err(refused(what, "socket")(error)),
+    }
+}
+
+/// Which interface a packet came in by, and how many there was no room for.
+fn set_up_receiving(
+    what: &'static str,
+    socket: &Socket,
+    domain: Domain,
+    queue: usize,
+) -> Result<(), Error> {
     let (level, name) = if domain == Domain::IPV6 {
         (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
     } else {
         (libc::IPPROTO_IP, libc::IP_PKTINFO)
     };
-    set_option(&socket, level, name, &1i32).map_err(refused(what, "PKTINFO"))?;
-    set_option(&socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &1i32)
+    set_option(socket, level, name, &1i32).map_err(refused(what, "PKTINFO"))?;
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &1i32)
         .map_err(refused(what, "SO_RXQ_OVFL"))?;
     socket
-        .set_recv_buffer_size(LISTENER_QUEUE)
+        .set_recv_buffer_size(queue)
         .map_err(refused(what, "SO_RCVBUF"))?;
     socket
         .set_nonblocking(true)
-        .map_err(refused(what, "O_NONBLOCK"))?;
+        .map_err(refused(what, "O_NONBLOCK"))
+}
+
+/// Queues of a prober's socket, as far as net.core.rmem_max and wmem_max allow: replies to what the
+/// engine sends in one turn, and requests that wait for ARP.
+const PROBER_QUEUE: usize = 4 << 20;
+
+/// Opens the one raw socket of its family by which all probes go out and all replies come in. `None`
+/// if the kernel has no such family.
+pub fn open_prober(what: &'static str, domain: Domain, tag: u32) -> Result<Option<OwnedFd>, Error> {
+    let is_ipv4 = domain == Domain::IPV4;
+    let protocol = if is_ipv4 {
+        libc::IPPROTO_ICMP
+    } else {
+        libc::IPPROTO_ICMPV6
+    };
+    let Some(socket) = open_raw(what, domain, protocol)? else {
+        return Ok(None);
+    };
+    attach(&socket, &ear(Ear::Prober, is_ipv4, tag, u32::MAX)).map_err(refused(what, "filter"))?;
+    set_up_receiving(what, &socket, domain, PROBER_QUEUE)?;
+    socket
+        .set_send_buffer_size(PROBER_QUEUE)
+        .map_err(refused(what, "SO_SNDBUF"))?;
+    // Send stamps are asked for with each packet that wants them; OPT_ID lets it name itself.
+    let stamps = libc::SOF_TIMESTAMPING_RX_SOFTWARE
+        | libc::SOF_TIMESTAMPING_SOFTWARE
+        | libc::SOF_TIMESTAMPING_OPT_ID
+        | libc::SOF_TIMESTAMPING_OPT_TSONLY;
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &stamps)
+        .map_err(refused(what, "SO_TIMESTAMPING"))?;
+    if is_ipv4 {
+        // Whether a user may is the engine's to decide.
+        socket
+            .set_broadcast(true)
+            .map_err(refused(what, "SO_BROADCAST"))?;
+    } else {
+        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, &1i32)
+            .map_err(refused(what, "IPV6_RECVHOPLIMIT"))?;
+    }
     Ok(Some(socket.into()))
 }
 

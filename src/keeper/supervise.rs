@@ -154,6 +154,7 @@ impl Keeper {
         hello.keeper_started_ns = self.kept.started_ns;
         hello.keeper_pid = std::process::id();
         hello.deaths = self.deaths;
+        hello.probe_tag = self.kept.probe_tag;
         self.kept.counter(STARTS_AT).fetch_add(1, Ordering::Relaxed);
         self.groups.ask_anew();
         hand_over(&ours, hello, &self.kept.descriptors())?;

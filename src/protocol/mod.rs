@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub const SERVICE: &str = include_str!("io.netsonde.Service.varlink");
 /// `io.netsonde.Capture`, as served.
 pub const CAPTURE: &str = include_str!("io.netsonde.Capture.varlink");
+/// `io.netsonde.Ping`, as served.
+pub const PING: &str = include_str!("io.netsonde.Ping.varlink");
 
 /// `org.varlink.service`, as served.
 pub const VARLINK: &str = include_str!("org.varlink.service.varlink");
@@ -250,5 +252,234 @@ pub mod capture {
         pub missed: Option<u64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub cut: Option<String>,
+    }
+}
+
+/// Parameters of replies and calls of `io.netsonde.Ping`.
+pub mod ping {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// An ICMP or ICMPv6 error.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)] // The fields are described in io.netsonde.Ping.varlink.
+    pub struct IcmpError {
+        #[serde(rename = "type")]
+        pub kind: u8,
+        pub code: u8,
+        pub from: String,
+        pub meaning: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub mtu: Option<u32>,
+    }
+
+    /// What became of one probe.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Probe {
+        pub target: String,
+        pub seq: u32,
+        pub time: String,
+        pub fate: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub instead_of: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub duplicate: Option<bool>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub from: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub ttl: Option<u8>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub rtt_ns: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub wire_rtt_ns: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub resolve_ns: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub queue_ns: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub wake_ns: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub error: Option<IcmpError>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub errno: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub last_seen: Option<String>,
+    }
+
+    /// A distribution.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Figures {
+        pub min: u64,
+        pub mean: u64,
+        pub p50: u64,
+        pub p90: u64,
+        pub p99: u64,
+        pub max: u64,
+        pub stddev: u64,
+    }
+
+    /// Loss over windows.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Windows {
+        pub last_10s_percent: f64,
+        pub last_60s_percent: f64,
+        pub worst_10s_percent: f64,
+    }
+
+    /// Who answered to a group.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Responder {
+        pub address: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub mac: Option<String>,
+        pub replies: u64,
+        pub duplicates: u64,
+        pub loss_percent: f64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub rtt_ns: Option<Figures>,
+    }
+
+    /// What the probes of one target add up to.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Summary {
+        pub target: String,
+        pub sent: u64,
+        pub received: u64,
+        pub loss_percent: f64,
+        pub fates: BTreeMap<String, u64>,
+        pub duplicates: u64,
+        pub late: u64,
+        pub reordered: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub rtt_ns: Option<Figures>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub wire_rtt_ns: Option<Figures>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub jitter_ns: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub windows: Option<Windows>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub responders: Option<Vec<Responder>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub responders_left_out: Option<u64>,
+    }
+
+    /// What the whole run adds up to.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Total {
+        pub targets: u64,
+        pub answered: u64,
+        pub sent: u64,
+        pub received: u64,
+        pub loss_percent: f64,
+        pub fates: BTreeMap<String, u64>,
+        pub duplicates: u64,
+        pub late: u64,
+        pub reordered: u64,
+        pub forged: u64,
+        pub stray: u64,
+        pub events_dropped: u64,
+        pub duration_ns: u64,
+    }
+
+    /// What to send.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    #[allow(missing_docs)]
+    pub struct Options {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub count: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub interval_ns: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub timeout_ns: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub deadline_ns: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub size: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub pattern: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub ttl: Option<u8>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub tos: Option<u8>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub pmtu_discovery: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub interface: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub source: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub rate: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub flood: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub broadcast: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub quiet: Option<bool>,
+    }
+
+    /// The parameters of a `Targets` call.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(missing_docs)]
+    pub struct TargetsCall {
+        pub targets: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub list: Option<u64>,
+    }
+
+    /// The reply of `Targets`.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Listed {
+        pub list: u64,
+        pub targets: u64,
+    }
+
+    /// The parameters of a `Ping` call.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    #[allow(missing_docs)]
+    pub struct PingCall {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub targets: Option<Vec<String>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub list: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub options: Option<Options>,
+    }
+
+    /// A reply of `Ping`.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Told {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub run: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub id: Option<u16>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub targets: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub probes: Option<Vec<Probe>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub summaries: Option<Vec<Summary>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub total: Option<Total>,
+    }
+
+    /// The parameters of a `Stop` call.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(missing_docs)]
+    pub struct StopCall {
+        pub run: u64,
     }
 }

@@ -61,6 +61,23 @@ pub fn parameters<T: DeserializeOwned>(raw: Option<&RawValue>) -> Result<T, Fail
     serde_json::from_str(text).map_err(|error| Failure::invalid_parameter(&error.to_string()))
 }
 
+/// A reply as it is sent.
+#[derive(Serialize)]
+struct Reply<'a, T> {
+    parameters: &'a T,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    continues: bool,
+}
+
+impl<'a, T> Reply<'a, T> {
+    fn new(parameters: &'a T, continues: bool) -> Self {
+        Reply {
+            parameters,
+            continues,
+        }
+    }
+}
+
 /// Sends the replies to one call.
 pub struct Replies<'a> {
     stream: &'a UnixStream,
@@ -91,16 +108,17 @@ impl<'a> Replies<'a> {
         parameters: &impl Serialize,
         pass: OwnedFd,
     ) -> Result<(), Failure> {
-        self.send(
-            &json!({ "parameters": parameters, "continues": true }),
-            Some(pass),
-        )
-        .await
+        self.send(&Reply::new(parameters, true), Some(pass)).await
+    }
+
+    /// Sends a reply that others will follow.
+    pub async fn next(&mut self, parameters: &impl Serialize) -> Result<(), Failure> {
+        self.send(&Reply::new(parameters, true), None).await
     }
 
     /// Sends the only or the last reply.
     pub async fn last(&mut self, parameters: &impl Serialize) -> Result<(), Failure> {
-        self.send(&json!({ "parameters": parameters }), None).await
+        self.send(&Reply::new(parameters, false), None).await
     }
 
     /// Sends the only reply, with a descriptor.
@@ -109,8 +127,7 @@ impl<'a> Replies<'a> {
         parameters: &impl Serialize,
         pass: OwnedFd,
     ) -> Result<(), Failure> {
-        self.send(&json!({ "parameters": parameters }), Some(pass))
-            .await
+        self.send(&Reply::new(parameters, false), Some(pass)).await
     }
 
     pub(super) async fn error(&mut self, name: &str, parameters: &Value) -> Result<(), Failure> {
@@ -118,11 +135,15 @@ impl<'a> Replies<'a> {
             .await
     }
 
-    async fn send(&mut self, message: &Value, mut pass: Option<OwnedFd>) -> Result<(), Failure> {
+    async fn send(
+        &mut self,
+        message: &impl Serialize,
+        mut pass: Option<OwnedFd>,
+    ) -> Result<(), Failure> {
         if self.oneway {
             return Ok(());
         }
-        let mut bytes = message.to_string().into_bytes();
+        let mut bytes = serde_json::to_vec(message).map_err(|_| Failure::Gone)?;
         bytes.push(0);
         let by = Instant::now() + self.wait;
         let mut rest = &bytes[..];

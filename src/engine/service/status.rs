@@ -211,7 +211,7 @@ fn own_limits(world: &World) -> Vec<reply::Limit> {
         hits,
     };
     let overflows = world.intake.recorder.interfaces().overflows + world.intake.slotless;
-    vec![
+    let mut all = vec![
         limit("interfaces", INTERFACE_SLOTS as u64, overflows),
         limit(
             "declared gaps",
@@ -231,5 +231,7 @@ fn own_limits(world: &World) -> Vec<reply::Limit> {
         limit("netlink queue", 4 << 20, world.links.resyncs),
         limit("requests to the keeper", 0, world.unasked),
         limit("slow packet readers", 0, world.readers_cut),
-    ]
+    ];
+    all.extend((world.prober.limits()).map(|(name, most, hits)| limit(name, most, hits)));
+    all
 }

@@ -1,0 +1,171 @@
+//! PURE. Whose a packet is. Each probe carries, beside the identifier and the sequence number of its
+//! echo request (RFC 792, RFC 4443), a mark of twelve bytes at the start of its payload: four that
+//! are the same for all probes of this service, which the kernel's filter looks at, and a cookie of
+//! eight that only this service can compute. Nothing in a reply is believed beyond that.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+
+/// Bytes of the mark. A shorter payload carries as much of it as it holds.
+pub const MARK: usize = 12;
+/// Bytes of an echo header.
+pub const HEADER: usize = 8;
+
+/// Computes cookies.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    secret: RandomState,
+    tag: u32,
+}
+
+/// What a payload says about where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// What was sent, byte for byte.
+    Intact,
+    /// The mark is right, and something behind it is not, or bytes are missing or too many.
+    Altered,
+    /// The mark is not the probe's.
+    Forged,
+}
+
+impl Identity {
+    /// With the tag that the kernel's filter knows, and a secret of this process's own.
+    pub fn new(tag: u32) -> Identity {
+        Identity {
+            secret: RandomState::new(),
+            tag,
+        }
+    }
+
+    /// The mark of one probe: keyed SipHash over run, target and number.
+    pub fn mark(&self, run: u64, target: IpAddr, sequence: u32) -> [u8; MARK] {
+        let cookie = self.secret.hash_one((run, target, sequence));
+        let mut mark = [0; MARK];
+        mark[..4].copy_from_slice(&self.tag.to_be_bytes());
+        mark[4..].copy_from_slice(&cookie.to_be_bytes());
+        mark
+    }
+}
+
+/// The byte at a place of the payload behind the mark: the given pattern over and over, or the
+/// place's own number as ping has it.
+fn filler(pattern: &[u8], at: usize) -> u8 {
+    if pattern.is_empty() {
+        at as u8
+    } else {
+        pattern[at % pattern.len()]
+    }
+}
+
+/// Writes an echo request into `packet`: for IPv4 with its checksum, for IPv6 without, which is the
+/// kernel's to fill in since it chooses the source address (RFC 3542, section 3.1).
+pub fn write_request(
+    packet: &mut Vec<u8>,
+    is_ipv4: bool,
+    (id, sequence): (u16, u16),
+    mark: &[u8; MARK],
+    size: usize,
+    pattern: &[u8],
+) {
+    let kind = if is_ipv4 { 8 } else { 128 };
+    // The filler does not change from probe to probe, so a packet of the same run keeps it.
+    if packet.len() != HEADER + size {
+        packet.clear();
+        packet.resize(HEADER, 0);
+        packet.extend((0..size).map(|at| filler(pattern, at)));
+    }
+    packet[..HEADER].copy_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0]);
+    packet[4..6].copy_from_slice(&id.to_be_bytes());
+    packet[6..8].copy_from_slice(&sequence.to_be_bytes());
+    let marked = size.min(MARK);
+    packet[HEADER..HEADER + marked].copy_from_slice(&mark[..marked]);
+    if is_ipv4 {
+        let sum = !(crate::wire::cursor::sum(packet, 0) as u16);
+        packet[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+/// Holds the start of a payload against the mark of a probe: as much as both have.
+pub fn is_marked(payload: &[u8], mark: &[u8; MARK], size: usize) -> bool {
+    let length = size.min(MARK).min(payload.len());
+    payload[..length] == mark[..length]
+}
+
+/// Holds a whole payload against what was sent.
+pub fn check(payload: &[u8], mark: &[u8; MARK], size: usize, pattern: &[u8]) -> Payload {
+    let marked = size.min(MARK);
+    if payload.len() < marked || !is_marked(payload, mark, size) {
+        return Payload::Forged;
+    }
+    let rest = &payload[marked..];
+    let intact = payload.len() == size
+        && (rest.iter().zip(marked..)).all(|(byte, at)| *byte == filler(pattern, at));
+    if intact {
+        Payload::Intact
+    } else {
+        Payload::Altered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn what_was_sent_is_known_and_nothing_else() {
+        let identity = Identity::new(0x6e73_6f6e);
+        let target = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+        for (size, pattern) in [
+            (0, &[][..]),
+            (7, &[]),
+            (12, &[]),
+            (56, &[]),
+            (56, &[0xff, 0x00]),
+        ] {
+            let mark = identity.mark(1, target, 7);
+            let mut packet = Vec::new();
+            write_request(&mut packet, true, (99, 7), &mark, size, pattern);
+            assert_eq!(packet.len(), 8 + size);
+            assert_eq!(crate::wire::cursor::sum(&packet, 0) as u16, 0xffff);
+            let payload = &packet[HEADER..];
+            assert_eq!(check(payload, &mark, size, pattern), Payload::Intact);
+            for at in 0..size {
+                let mut other = payload.to_vec();
+                other[at] ^= 1;
+                let expected = if at < MARK {
+                    Payload::Forged
+                } else {
+                    Payload::Altered
+                };
+                assert_eq!(
+                    check(&other, &mark, size, pattern),
+                    expected,
+                    "{at} of {size}"
+                );
+            }
+            let mut longer = payload.to_vec();
+            longer.push(0);
+            assert_eq!(check(&longer, &mark, size, pattern), Payload::Altered);
+        }
+        assert_ne!(identity.mark(1, target, 7), identity.mark(1, target, 8));
+        assert_ne!(identity.mark(1, target, 7), identity.mark(2, target, 7));
+        assert_ne!(
+            identity.mark(1, target, 7),
+            Identity::new(0x6e73_6f6e).mark(1, target, 7)
+        );
+    }
+
+    #[test]
+    fn a_packet_is_written_anew_over_an_old_one() {
+        let identity = Identity::new(1);
+        let mut packet = Vec::new();
+        for sequence in [1u16, 2, 3] {
+            let mark = identity.mark(1, IpAddr::V4(Ipv4Addr::LOCALHOST), sequence.into());
+            write_request(&mut packet, true, (1, sequence), &mark, 56, &[]);
+            assert_eq!(crate::wire::cursor::sum(&packet, 0) as u16, 0xffff);
+            assert_eq!(check(&packet[8..], &mark, 56, &[]), Payload::Intact);
+        }
+    }
+}

@@ -1,0 +1,1073 @@
+//! PURE. One run: its targets, its schedule, its probes under way, and what they add up to.
+//!
+//! All targets are probed in turn, round after round, so that the number of a probe gives target and
+//! sequence number and the other way round, and probes lie in the order in which they were sent: no
+//! timer and no map entry for each.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+
+use super::Clock;
+use super::fate::{Circumstances, Facts, Fate, Verdict, judge};
+use super::identity::{self, Identity, MARK, Payload};
+use super::neighbours::Neighbours;
+use super::sight::{Echo, Quoted};
+use super::statistics::{Durations, Jitter, Windows};
+
+/// How long after its time limit a probe is judged: the rings hand a packet over within 20 ms, and
+/// the engine's turns take some more.
+const SETTLE_NS: u64 = 60_000_000;
+/// How long a probe is kept after it was decided, for late replies and duplicates.
+const KEEP_NS: u64 = 10_000_000_000;
+/// Decided probes that are kept at most: each takes about 150 bytes.
+const KEEP: usize = 65_536;
+/// Longest wait at the end for what may still come late.
+const LINGER_NS: u64 = 1_000_000_000;
+/// In a flood without replies, a probe goes out a hundred times a second, as ping has it.
+const FLOOD_NS: u64 = 10_000_000;
+/// Probes that may wait inside this host, sent and for so long not seen on the wire, before a run
+/// waits with more: the socket's buffer has room for about twice as many, and other runs want some.
+const STUCK: usize = 192;
+/// A probe that the wire has not shown after this time is stuck: the rings' 20 ms, and some more.
+const STUCK_NS: u64 = 50_000_000;
+/// Responders of one group or broadcast address that are told apart.
+const RESPONDERS: usize = 4096;
+/// Events that wait for a client which does not read; then the oldest go, counted.
+const EVENTS: usize = 65_536;
+/// A schedule that has fallen behind by more than this is moved instead of made good for.
+const BEHIND_NS: u64 = 100_000_000;
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Probes to each target; `None`: until stopped.
+    pub count: Option<u32>,
+    /// From one probe of a target to its next, in nanoseconds.
+    pub interval_ns: u64,
+    /// How long a reply is waited for, in nanoseconds.
+    pub timeout_ns: u64,
+    /// After this time no probe is sent any more, in nanoseconds from the start.
+    pub deadline_ns: Option<u64>,
+    /// Bytes of payload behind the echo header.
+    pub size: usize,
+    /// What fills the payload; empty: as ping does.
+    pub pattern: Vec<u8>,
+    /// Send the next as soon as the last is answered.
+    pub flood: bool,
+    /// Probes a second that this run may send at most.
+    pub rate: u64,
+    /// Only the sums matter: no event for each probe.
+    pub quiet: bool,
+    /// Are the kernel's send stamps asked for?
+    pub stamped: bool,
+}
+
+/// Whom to probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its address.
+    pub address: IpAddr,
+    /// The interface that a link-local or group address is of, 0 if that is left to the route.
+    pub scope: u32,
+    /// A group or a broadcast address: many may answer.
+    pub is_group: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing has come.
+    Waiting,
+    /// Answered; what the wire has to say of it may still come.
+    Answered,
+    /// Its fate is told.
+    Decided(Fate),
+}
+
+/// A probe. Times are of the monotonic clock; 0 is "not".
+#[derive(Clone, Debug)]
+struct Probe {
+    state: State,
+    sent_ns: u64,
+    scheduled_ns: u64,
+    handed_ns: u64,
+    out_ns: u64,
+    out_on: u32,
+    back_ns: u64,
+    back_on: u32,
+    back_intact: Option<bool>,
+    heard_ns: u64,
+    read_ns: u64,
+    ttl: u8,
+    altered: bool,
+    from: Option<IpAddr>,
+}
+
+impl Probe {
+    /// Waits inside this host, as far as can be seen. The kernel asks for a neighbour three times, a
+    /// second each, and then gives up what waits for it.
+    fn is_stuck(&self, now_ns: u64) -> bool {
+        let gone = matches!(
+            self.state,
+            State::Decided(Fate::NotSent | Fate::Refused | Fate::Replied)
+        );
+        self.out_ns == 0
+            && self.handed_ns == 0
+            && self.heard_ns == 0
+            && self.sent_ns + 3_100_000_000 > now_ns
+            && !gone
+    }
+}
+
+/// A reply that a socket received.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard<'a> {
+    /// Who sent it.
+    pub from: IpAddr,
+    /// By which interface it came in.
+    pub ifindex: u32,
+    /// What it is a reply to.
+    pub echo: Echo,
+    /// Its payload.
+    pub payload: &'a [u8],
+    /// Is its checksum right?
+    pub intact: bool,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// The kernel's stamp, by the wall clock; 0 if there was none.
+    pub stamp_ns: u64,
+}
+
+/// What there is to tell of a probe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Which target, by its place.
+    pub target: u32,
+    /// Sequence number, from 1.
+    pub sequence: u32,
+    /// When it was sent, by the wall clock.
+    pub time_ns: u64,
+    /// What became of it.
+    pub fate: Fate,
+    /// The fate that was told before, and is not true any more.
+    pub instead_of: Option<Fate>,
+    /// A further reply to a probe that was answered before.
+    pub duplicate: bool,
+    /// Who answered.
+    pub from: Option<IpAddr>,
+    /// TTL or hop limit of the reply.
+    pub ttl: Option<u8>,
+    /// As ping measures: from before the send call to the kernel's receive stamp.
+    pub rtt_ns: Option<u64>,
+    /// From wire to wire.
+    pub wire_rtt_ns: Option<u64>,
+    /// Waiting for ARP or neighbour discovery.
+    pub resolve_ns: Option<u64>,
+    /// In the local queue.
+    pub queue_ns: Option<u64>,
+    /// The reply waiting for us to run.
+    pub wake_ns: Option<u64>,
+    /// The error that came back.
+    pub error: Option<(IpAddr, Quoted)>,
+    /// Number and name of the error of the send call.
+    pub errno: Option<i32>,
+    /// Where it was last seen.
+    pub last_seen: Option<String>,
+}
+
+/// Somebody who answers to a group.
+#[derive(Clone, Debug, Default)]
+pub struct Responder {
+    /// Link-layer address that its replies came from.
+    pub mac: Option<[u8; 6]>,
+    /// Replies, without duplicates.
+    pub replies: u64,
+    /// Replies that came again.
+    pub duplicates: u64,
+    /// Round trips.
+    pub rtt: Durations,
+    /// Sequence numbers that were answered: the newest, and a bit for each of 64 before it.
+    newest: u32,
+    seen: u64,
+}
+
+impl Responder {
+    /// Takes a reply in. `false`: it was there before.
+    fn is_new(&mut self, sequence: u32) -> bool {
+        if self.replies == 0 || sequence > self.newest {
+            let by = sequence - self.newest.min(sequence);
+            self.seen = if by >= 64 || self.replies == 0 {
+                1
+            } else {
+                (self.seen << by) | 1
+            };
+            self.newest = sequence;
+            return true;
+        }
+        let back = self.newest - sequence;
+        let bit = 1u64.checked_shl(back).unwrap_or(0);
+        let is_new = self.seen & bit == 0 && back < 64;
+        self.seen |= bit;
+        is_new
+    }
+}
+
+/// What a target's probes add up to.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Probes whose fate is known, of each fate, in the order of [`Fate::ALL`].
+    pub fates: [u32; 9],
+    /// Replies to probes that were answered before.
+    pub duplicates: u32,
+    /// Replies that came after the reply to a later probe (RFC 4737, section 3).
+    pub reordered: u32,
+    /// Round trips.
+    pub rtt: Durations,
+    /// Round trips from wire to wire.
+    pub wire: Durations,
+    /// Jitter.
+    pub jitter: Jitter,
+    highest: u32,
+    /// More, where it is of interest.
+    pub more: Option<Box<More>>,
+}
+
+/// What only some targets have.
+#[derive(Clone, Debug, Default)]
+pub struct More {
+    /// Loss over windows.
+    pub windows: Windows,
+    /// Who answered to a group.
+    pub responders: BTreeMap<IpAddr, Responder>,
+    /// Responders that there was no room for.
+    pub responders_left_out: u64,
+}
+
+impl Tally {
+    /// Probes whose fate is known.
+    pub fn sent(&self) -> u32 {
+        self.fates.iter().sum()
+    }
+
+    /// Probes that were answered in time.
+    pub fn received(&self) -> u32 {
+        self.fates[Fate::Replied as usize]
+    }
+}
+
+/// A probe that is to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing {
+    /// Its number in the run.
+    pub serial: u64,
+    /// Whom to.
+    pub target: Target,
+    /// Sequence number on the wire.
+    pub sequence: u16,
+    /// Its mark.
+    pub mark: [u8; MARK],
+}
+
+/// A run.
+#[derive(Debug)]
+pub struct Run {
+    /// Number that no other run of this engine has.
+    pub number: u64,
+    /// Identifier of its echo requests.
+    pub id: u16,
+    /// What to do.
+    pub settings: Settings,
+    /// Whom to probe.
+    pub targets: Vec<Target>,
+    /// What came of it, for each target.
+    pub tallies: Vec<Tally>,
+    places: HashMap<(IpAddr, u32), u32>,
+    probes: VecDeque<Probe>,
+    /// Number of the first probe in `probes`.
+    base: u64,
+    /// The first whose time limit has not been looked at.
+    undecided: u64,
+    /// Answered ones, in the order of their replies, that the wire may still have to say something of.
+    answered: VecDeque<u64>,
+    started_ns: u64,
+    /// Start of the schedule; moved when it falls behind.
+    schedule_ns: u64,
+    last_sent_ns: u64,
+    flood_ready: bool,
+    /// Number of the first probe that is not old enough to be stuck.
+    aged: u64,
+    /// Probes that are sent and not seen on the wire.
+    stuck: Vec<u64>,
+    stopped: bool,
+    /// What there is to tell.
+    pub events: VecDeque<Event>,
+    /// Events that nobody fetched in time.
+    pub events_dropped: u64,
+    /// Replies with this run's identifier that are not answers: wrong cookie, source or size.
+    pub forged: u64,
+    /// Right replies to probes that are no longer kept.
+    pub stray: u64,
+    /// How often the run waited since too many probes were stuck in this host.
+    pub stuck_waits: u64,
+}
+
+/// Which of several interfaces an address belongs to matters for link-local ones only.
+fn place_of(address: IpAddr, ifindex: u32) -> (IpAddr, u32) {
+    match address {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => (address, ifindex),
+        _ => (address, 0),
+    }
+}
+
+impl Run {
+    /// A run that starts now. There is at least one target; one that is named twice is kept once.
+    pub fn new(number: u64, id: u16, settings: Settings, wanted: Vec<Target>, now_ns: u64) -> Run {
+        let mut places = HashMap::with_capacity(wanted.len());
+        let mut targets = Vec::with_capacity(wanted.len());
+        for target in wanted {
+            if let std::collections::hash_map::Entry::Vacant(free) =
+                places.entry(place_of(target.address, target.scope))
+            {
+                free.insert(targets.len() as u32);
+                targets.push(target);
+            }
+        }
+        Run {
+            number,
+            id,
+            settings,
+            tallies: vec![Tally::default(); targets.len()],
+            targets,
+            places,
+            probes: VecDeque::new(),
+            base: 0,
+            undecided: 0,
+            answered: VecDeque::new(),
+            started_ns: now_ns,
+            schedule_ns: now_ns,
+            last_sent_ns: 0,
+            flood_ready: true,
+            aged: 0,
+            stuck: Vec::new(),
+            stopped: false,
+            events: VecDeque::new(),
+            events_dropped: 0,
+            forged: 0,
+            stray: 0,
+            stuck_waits: 0,
+        }
+    }
+
+    /// When the run started, by the monotonic clock.
+    pub fn started_ns(&self) -> u64 {
+        self.started_ns
+    }
+
+    fn next(&self) -> u64 {
+        self.base + self.probes.len() as u64
+    }
+
+    fn width(&self) -> u64 {
+        self.targets.len() as u64
+    }
+
+    fn place(&self, serial: u64) -> (usize, u32) {
+        (
+            (serial % self.width()) as usize,
+            (serial / self.width()) as u32 + 1,
+        )
+    }
+
+    fn probe(&mut self, serial: u64) -> Option<&mut Probe> {
+        let at = serial.checked_sub(self.base)?;
+        self.probes.get_mut(at as usize)
+    }
+
+    /// Probes that are under way.
+    pub fn in_flight(&self) -> usize {
+        (self.next() - self.undecided) as usize
+    }
+
+    /// Has everything been sent that is to be sent?
+    fn is_sent(&self, now_ns: u64) -> bool {
+        let counted = self
+            .settings
+            .count
+            .is_some_and(|count| self.next() >= u64::from(count) * self.width());
+        let over = (self.settings.deadline_ns)
+            .is_some_and(|deadline| now_ns.saturating_sub(self.started_ns) >= deadline);
+        self.stopped || counted || over
+    }
+
+    /// Nanoseconds from one probe to the next of another target.
+    fn gap_ns(&self) -> u64 {
+        1_000_000_000 / self.settings.rate.max(1)
+    }
+
+    /// When the next probe is to be sent; `None`: no more.
+    pub fn due_ns(&self, now_ns: u64) -> Option<u64> {
+        if self.is_sent(now_ns) {
+            return None;
+        }
+        if self.settings.flood && self.width() == 1 {
+            let floor = self.last_sent_ns + self.gap_ns();
+            let due = if self.flood_ready {
+                floor
+            } else {
+                self.last_sent_ns + FLOOD_NS
+            };
+            return Some(due.max(self.started_ns));
+        }
+        let (round, at) = (self.next() / self.width(), self.next() % self.width());
+        let whole = self.width() * self.gap_ns();
+        let round_ns = if self.settings.flood {
+            whole
+        } else {
+            self.settings.interval_ns.max(whole)
+        };
+        Some(self.schedule_ns + round * round_ns + at * self.gap_ns())
+    }
+
+    /// Are too many probes stuck in this host?
+    pub fn is_stuck(&mut self, now_ns: u64) -> bool {
+        // Each probe is looked at once when it is old enough; those that stick are looked at again.
+        self.aged = self.aged.max(self.base);
+        while let Some(probe) = self.probes.get((self.aged - self.base) as usize)
+            && probe.sent_ns + STUCK_NS <= now_ns
+        {
+            if probe.is_stuck(now_ns) {
+                self.stuck.push(self.aged);
+            }
+            self.aged += 1;
+        }
+        let (base, probes) = (self.base, &self.probes);
+        self.stuck.retain(|serial| {
+            let at = serial.checked_sub(base);
+            at.and_then(|at| probes.get(at as usize))
+                .is_some_and(|probe| probe.is_stuck(now_ns))
+        });
+        if self.stuck.len() < STUCK {
+            return false;
+        }
+        self.stuck_waits += 1;
+        true
+    }
+
+    /// Takes the next probe, which is due.
+    pub fn take(&mut self, identity: &Identity, now_ns: u64) -> Outgoing {
+        if let Some(due) = self.due_ns(now_ns)
+            && now_ns > due + BEHIND_NS
+        {
+            self.schedule_ns += now_ns - due;
+        }
+        let serial = self.next();
+        let (at, sequence) = self.place(serial);
+        self.flood_ready = false;
+        self.last_sent_ns = now_ns;
+        self.probes.push_back(Probe {
+            state: State::Waiting,
+            sent_ns: now_ns,
+            scheduled_ns: 0,
+            handed_ns: 0,
+            out_ns: 0,
+            out_on: 0,
+            back_ns: 0,
+            back_on: 0,
+            back_intact: None,
+            heard_ns: 0,
+            read_ns: 0,
+            ttl: 0,
+            altered: false,
+            from: None,
+        });
+        let target = self.targets[at];
+        Outgoing {
+            serial,
+            target,
+            sequence: sequence as u16,
+            mark: identity.mark(self.number, target.address, sequence),
+        }
+    }
+
+    /// The kernel had no room for the newest probe: it will be sent later.
+    pub fn untake(&mut self) {
+        self.probes.pop_back();
+        self.flood_ready = true;
+    }
+
+    /// Probes are given to the kernel now, from this one on.
+    pub fn sending(&mut self, serial: u64, now_ns: u64) {
+        if let Some(probe) = self.probe(serial) {
+            probe.sent_ns = now_ns;
+        }
+    }
+
+    /// The kernel refused to send a probe.
+    pub fn not_sent(&mut self, serial: u64, errno: i32, clock: &Clock) {
+        let (name, meaning) = super::fate::errno_in_words(errno);
+        self.flood_ready = false;
+        let verdict = Verdict {
+            fate: Fate::NotSent,
+            last_seen: format!("{name}: {meaning}"),
+        };
+        let mut event = self.event(serial, verdict.fate, clock);
+        event.errno = Some(errno);
+        event.last_seen = Some(verdict.last_seen);
+        self.decide(serial, event);
+    }
+
+    /// The kernel's send stamps, by the wall clock: given to the queue, or to the device.
+    pub fn stamped(
+        &mut self,
+        serial: u64,
+        is_scheduled: bool,
+        stamp_ns: u64,
+        clock: &Clock,
+        now_ns: u64,
+    ) {
+        if let Some(probe) = self.probe(serial)
+            && let Some(at) = clock.monotonic(stamp_ns, probe.sent_ns, now_ns)
+        {
+            if is_scheduled {
+                probe.scheduled_ns = at;
+            } else {
+                probe.handed_ns = at;
+            }
+        }
+    }
+
+    /// Which probe an echo message belongs to. `address` is the target's.
+    fn find(&self, address: IpAddr, ifindex: u32, echo: &Echo, identity: &Identity) -> Option<u64> {
+        let at = *self.places.get(&place_of(address, ifindex))?;
+        self.find_at(at, echo, identity)
+    }
+
+    fn find_at(&self, at: u32, echo: &Echo, identity: &Identity) -> Option<u64> {
+        let next = self.next();
+        let width = self.width();
+        // The newest probe of this target.
+        let newest = (next + width - 1 - u64::from(at)) / width;
+        if newest == 0 {
+            return None;
+        }
+        let mut sequence = newest - u64::from((newest as u16).wrapping_sub(echo.sequence));
+        loop {
+            // Sequence numbers begin with 1.
+            let serial = sequence.checked_sub(1)? * width + u64::from(at);
+            if serial < self.base || sequence > newest {
+                return None;
+            }
+            let target = self.targets[at as usize];
+            let mark = identity.mark(self.number, target.address, sequence as u32);
+            if identity::is_marked(echo.mark(), &mark, self.settings.size) {
+                return Some(serial);
+            }
+            sequence = sequence.checked_sub(65_536)?;
+        }
+    }
+
+    /// A request was seen leaving. Where it crosses several interfaces (bridge and port), the last
+    /// counts.
+    pub fn seen_out(
+        &mut self,
+        to: IpAddr,
+        ifindex: u32,
+        echo: &Echo,
+        stamp_ns: u64,
+        at: &Moment<'_>,
+    ) {
+        let Some(serial) = self.find(to, ifindex, echo, at.identity) else {
+            return;
+        };
+        if let Some(probe) = self.probe(serial)
+            && probe.back_ns == 0
+            && let Some(out) = at.clock.monotonic(stamp_ns, probe.sent_ns, at.now_ns)
+        {
+            probe.out_ns = out;
+            probe.out_on = ifindex;
+        }
+    }
+
+    /// A reply was seen coming in. Where it crosses several interfaces, the first counts.
+    pub fn seen_back(
+        &mut self,
+        (from, mac, ttl): (IpAddr, Option<[u8; 6]>, u8),
+        ifindex: u32,
+        echo: &Echo,
+        intact: Option<bool>,
+        stamp_ns: u64,
+        at: &Moment<'_>,
+    ) {
+        let found = self.find(from, ifindex, echo, at.identity);
+        let is_group = found.is_none();
+        let Some(serial) = found.or_else(|| self.find_group(echo, at.identity)) else {
+            return;
+        };
+        if is_group && let Some(mac) = mac {
+            let (place, _) = self.place(serial);
+            if let Some(responder) = self.responder(place, from) {
+                responder.mac = Some(mac);
+            }
+        }
+        if let Some(probe) = self.probe(serial)
+            && probe.back_ns == 0
+            && let Some(back) = at.clock.monotonic(stamp_ns, probe.sent_ns, at.now_ns)
+        {
+            probe.back_ns = back;
+            probe.back_on = ifindex;
+            probe.back_intact = intact;
+            if probe.from.is_none() {
+                probe.from = Some(from);
+                probe.ttl = ttl;
+            }
+        }
+    }
+
+    /// Among the group and broadcast targets: whose probe is this a reply to?
+    fn find_group(&self, echo: &Echo, identity: &Identity) -> Option<u64> {
+        (0..self.targets.len() as u32)
+            .filter(|at| self.targets[*at as usize].is_group)
+            .find_map(|at| self.find_at(at, echo, identity))
+    }
+
+    fn responder(&mut self, place: usize, from: IpAddr) -> Option<&mut Responder> {
+        let more = self.tallies[place].more.get_or_insert_default();
+        if more.responders.len() >= RESPONDERS && !more.responders.contains_key(&from) {
+            more.responders_left_out += 1;
+            return None;
+        }
+        Some(more.responders.entry(from).or_default())
+    }
+
+    /// A reply came to the socket.
+    pub fn heard(&mut self, heard: &Heard<'_>, at: &Moment<'_>) {
+        let found = self.find(heard.from, heard.ifindex, &heard.echo, at.identity);
+        let is_group = found.is_none();
+        let Some(serial) = found.or_else(|| self.find_group(&heard.echo, at.identity)) else {
+            self.not_found(heard, at.identity);
+            return;
+        };
+        let (place, sequence) = self.place(serial);
+        let target = self.targets[place];
+        let mark = at.identity.mark(self.number, target.address, sequence);
+        let settings = &self.settings;
+        let checked = identity::check(heard.payload, &mark, settings.size, &settings.pattern);
+        if checked == Payload::Forged {
+            self.forged += 1;
+            return;
+        }
+        let altered = checked == Payload::Altered || !heard.intact;
+        let timeout_ns = self.settings.timeout_ns;
+        let Some(probe) = self.probe(serial) else {
+            return;
+        };
+        let stamp = at.clock.monotonic(heard.stamp_ns, probe.sent_ns, at.now_ns);
+        let heard_ns = stamp.unwrap_or(at.now_ns);
+        let (state, sent_ns) = (probe.state, probe.sent_ns);
+        let rtt = heard_ns - sent_ns;
+        if is_group && !altered {
+            let is_new = match self.responder(place, heard.from) {
+                Some(responder) => {
+                    let is_new = responder.is_new(sequence);
+                    if is_new {
+                        responder.replies += 1;
+                        responder.rtt.add(rtt);
+                    } else {
+                        responder.duplicates += 1;
+                    }
+                    is_new
+                }
+                None => true,
+            };
+            if !is_new {
+                self.tallies[place].duplicates += 1;
+            }
+            if state != State::Waiting {
+                return;
+            }
+        }
+        match state {
+            State::Waiting => {
+                let Some(probe) = self.probe(serial) else {
+                    return;
+                };
+                probe.heard_ns = heard_ns;
+                probe.read_ns = at.now_ns;
+                probe.ttl = heard.ttl;
+                probe.from = Some(heard.from);
+                probe.altered = altered;
+                if rtt > timeout_ns {
+                    // Not looked at yet, and yet too late.
+                    self.late(serial, None, at);
+                } else {
+                    probe.state = State::Answered;
+                    self.answered.push_back(serial);
+                    self.flood_ready = true;
+                }
+            }
+            State::Decided(Fate::Unanswered | Fate::DroppedInbound) if !altered => {
+                let State::Decided(before) = state else {
+                    return;
+                };
+                let Some(probe) = self.probe(serial) else {
+                    return;
+                };
+                probe.heard_ns = heard_ns;
+                probe.read_ns = at.now_ns;
+                probe.ttl = heard.ttl;
+                probe.from = Some(heard.from);
+                self.late(serial, Some(before), at);
+            }
+            State::Decided(Fate::Replied | Fate::Late | Fate::Corrupted) | State::Answered => {
+                self.tallies[place].duplicates += 1;
+                if !self.settings.quiet {
+                    let mut event = self.event(serial, Fate::Replied, at.clock);
+                    event.duplicate = true;
+                    event.from = Some(heard.from);
+                    event.ttl = Some(heard.ttl);
+                    event.rtt_ns = Some(rtt);
+                    self.tell(event);
+                }
+            }
+            State::Decided(_) => {}
+        }
+    }
+
+    /// A reply with this run's identifier that fits no probe: of one that is no longer kept, or
+    /// somebody else's work.
+    fn not_found(&mut self, heard: &Heard<'_>, identity: &Identity) {
+        let size = self.settings.size;
+        let place = self
+            .places
+            .get(&place_of(heard.from, heard.ifindex))
+            .copied();
+        let was_ours = size >= MARK
+            && place.is_some_and(|at| {
+                let (target, width) = (self.targets[at as usize], self.width());
+                let rounds = self.base / width + 1;
+                let newest = rounds - u64::from((rounds as u16).wrapping_sub(heard.echo.sequence));
+                // Probes that are no longer kept are recent: one turn of the number is enough.
+                let mark = identity.mark(self.number, target.address, newest as u32);
+                identity::is_marked(heard.payload, &mark, size)
+            });
+        if was_ours {
+            self.stray += 1;
+        } else {
+            self.forged += 1;
+        }
+    }
+
+    /// A probe is known to be late.
+    fn late(&mut self, serial: u64, before: Option<Fate>, at: &Moment<'_>) {
+        if let Some(before) = before {
+            let (place, _) = self.place(serial);
+            let tally = &mut self.tallies[place];
+            tally.fates[before as usize] -= 1;
+        }
+        let mut event = self.measured(serial, Fate::Late, at);
+        event.instead_of = before;
+        self.decide(serial, event);
+    }
+
+    /// An ICMP error came that quotes a probe. `is_local`: this host made it itself.
+    pub fn error(
+        &mut self,
+        from: IpAddr,
+        is_local: bool,
+        ifindex: u32,
+        quoted: &Quoted,
+        at: &Moment<'_>,
+    ) {
+        let Some(serial) = self.find(quoted.to, ifindex, &quoted.echo, at.identity) else {
+            self.forged += u64::from(quoted.echo.mark().len() >= MARK);
+            return;
+        };
+        let Some(probe) = self.probe(serial) else {
+            return;
+        };
+        if probe.state != State::Waiting {
+            return;
+        }
+        // This host's own word that a neighbour does not answer comes when the kernel gives up on
+        // it; the judge knows more.
+        if is_local {
+            return;
+        }
+        let mut event = self.measured(serial, Fate::Refused, at);
+        event.from = Some(from);
+        event.error = Some((from, *quoted));
+        event.ttl = None;
+        self.decide(serial, event);
+        self.flood_ready = true;
+    }
+
+    /// Probes whose time is up, and that only the circumstances can tell more of: they are to be
+    /// given to [`Run::settle`].
+    pub fn overdue(&mut self, at: &Moment<'_>, most: usize) -> Vec<(u64, Target, u64)> {
+        let mut overdue = Vec::new();
+        while self.undecided < self.next() && overdue.len() < most {
+            let serial = self.undecided;
+            let timeout_ns = self.settings.timeout_ns;
+            let Some(probe) = self.probe(serial) else {
+                self.undecided = self.base;
+                continue;
+            };
+            if matches!(probe.state, State::Decided(_)) {
+                self.undecided += 1;
+                continue;
+            }
+            if at.now_ns < probe.sent_ns + timeout_ns + SETTLE_NS {
+                break;
+            }
+            if probe.state == State::Waiting {
+                let sent_ns = probe.sent_ns;
+                let (place, _) = self.place(serial);
+                overdue.push((serial, self.targets[place], sent_ns));
+            } else if at.now_ns < probe.heard_ns + SETTLE_NS {
+                break;
+            }
+            self.undecided += 1;
+        }
+        overdue
+    }
+
+    /// What is known of a probe so far.
+    pub fn facts(&self, serial: u64) -> Facts {
+        let Some(probe) = self.probes.get((serial - self.base) as usize) else {
+            return Facts::default();
+        };
+        Facts {
+            stamped: self.settings.stamped,
+            scheduled: probe.scheduled_ns != 0,
+            handed: probe.handed_ns != 0,
+            out: (probe.out_ns != 0).then_some(probe.out_on),
+            back: (probe.back_ns != 0).then_some((probe.back_on, probe.back_intact)),
+        }
+    }
+
+    /// Decides a probe whose time is up.
+    pub fn settle(
+        &mut self,
+        serial: u64,
+        around: &Circumstances,
+        name: impl Fn(u32) -> String,
+        at: &Moment<'_>,
+    ) {
+        let verdict = judge(&self.facts(serial), around, name);
+        let mut event = self.measured(serial, verdict.fate, at);
+        if event.fate != Fate::Replied {
+            (event.rtt_ns, event.wake_ns) = (None, None);
+        }
+        if event.fate == Fate::Replied {
+            // Taken from the wire alone.
+            event.rtt_ns = self
+                .probe(serial)
+                .map(|probe| probe.back_ns - probe.sent_ns);
+        }
+        event.last_seen = Some(verdict.last_seen);
+        self.decide(serial, event);
+    }
+
+    /// Tells of answered probes of which the wire has said everything, or had its time to.
+    pub fn complete(&mut self, at: &Moment<'_>) {
+        while let Some(serial) = self.answered.front().copied() {
+            let probe = (self.probes.get(serial.saturating_sub(self.base) as usize))
+                .filter(|_| serial >= self.base);
+            let Some(probe) = probe else {
+                self.answered.pop_front();
+                continue;
+            };
+            let seen = probe.out_ns != 0 && probe.back_ns != 0;
+            if !seen && at.now_ns < probe.heard_ns + SETTLE_NS && !self.stopped {
+                return;
+            }
+            let altered = probe.altered;
+            self.answered.pop_front();
+            let fate = if altered {
+                Fate::Corrupted
+            } else {
+                Fate::Replied
+            };
+            let mut event = self.measured(serial, fate, at);
+            if altered {
+                event.last_seen =
+                    Some("its reply came to the socket with a wrong checksum or payload".into());
+            }
+            self.decide(serial, event);
+        }
+    }
+
+    fn event(&self, serial: u64, fate: Fate, clock: &Clock) -> Event {
+        let (target, sequence) = self.place(serial);
+        let sent_ns = (self.probes.get(serial.saturating_sub(self.base) as usize))
+            .map_or(0, |probe| probe.sent_ns);
+        Event {
+            target: target as u32,
+            sequence,
+            time_ns: clock.wall(sent_ns),
+            fate,
+            instead_of: None,
+            duplicate: false,
+            from: None,
+            ttl: None,
+            rtt_ns: None,
+            wire_rtt_ns: None,
+            resolve_ns: None,
+            queue_ns: None,
+            wake_ns: None,
+            error: None,
+            errno: None,
+            last_seen: None,
+        }
+    }
+
+    /// With the times that are known.
+    fn measured(&self, serial: u64, fate: Fate, at: &Moment<'_>) -> Event {
+        let mut event = self.event(serial, fate, at.clock);
+        let Some(probe) = self.probes.get(serial.saturating_sub(self.base) as usize) else {
+            return event;
+        };
+        let target = self.targets[event.target as usize].address;
+        let out = if probe.out_ns != 0 {
+            probe.out_ns
+        } else {
+            probe.handed_ns
+        };
+        event.from = probe.from;
+        event.ttl = probe.from.map(|_| probe.ttl);
+        if probe.heard_ns != 0 {
+            event.rtt_ns = Some(probe.heard_ns - probe.sent_ns);
+            event.wake_ns = Some(probe.read_ns.saturating_sub(probe.heard_ns));
+        }
+        let back = if probe.back_ns != 0 {
+            probe.back_ns
+        } else {
+            probe.heard_ns
+        };
+        if out != 0 && back >= out {
+            event.wire_rtt_ns = Some(back - out);
+        }
+        if probe.scheduled_ns != 0 && out >= probe.scheduled_ns {
+            event.queue_ns = Some(out - probe.scheduled_ns);
+        }
+        if probe.out_ns != 0 {
+            let (sent, left) = (at.clock.wall(probe.sent_ns), at.clock.wall(probe.out_ns));
+            let told = at.neighbours.waited_for(probe.out_on, target, sent, left);
+            event.resolve_ns = told.map(|told| match probe.scheduled_ns {
+                0 => told - sent,
+                scheduled => scheduled - probe.sent_ns,
+            });
+        }
+        event
+    }
+
+    /// The fate of a probe is known.
+    fn decide(&mut self, serial: u64, event: Event) {
+        let width = self.width();
+        let started_ns = self.started_ns;
+        let Some(probe) = self.probe(serial) else {
+            return;
+        };
+        let before = probe.state;
+        probe.state = State::Decided(event.fate);
+        let sent_ns = probe.sent_ns;
+        let tally = &mut self.tallies[event.target as usize];
+        tally.fates[event.fate as usize] += 1;
+        if event.fate == Fate::Replied {
+            if let Some(rtt) = event.rtt_ns {
+                tally.rtt.add(rtt);
+                tally.jitter.add(rtt);
+            }
+            if let Some(wire) = event.wire_rtt_ns {
+                tally.wire.add(wire);
+            }
+            if event.sequence < tally.highest {
+                tally.reordered += 1;
+            }
+            tally.highest = tally.highest.max(event.sequence);
+        }
+        if width <= 1024 && !matches!(before, State::Decided(_)) {
+            let windows = &mut tally.more.get_or_insert_default().windows;
+            windows.add(
+                sent_ns.saturating_sub(started_ns),
+                event.fate != Fate::Replied,
+            );
+        }
+        if !self.settings.quiet {
+            self.tell(event);
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        if self.events.len() >= EVENTS {
+            self.events.pop_front();
+            self.events_dropped += 1;
+        }
+        self.events.push_back(event);
+    }
+
+    /// Lets go of probes that were decided long ago.
+    pub fn forget(&mut self, now_ns: u64) {
+        while let Some(probe) = self.probes.front() {
+            let is_old = now_ns > probe.sent_ns + self.settings.timeout_ns + KEEP_NS;
+            let is_too_much = self.probes.len() - self.in_flight().min(self.probes.len()) > KEEP;
+            if self.undecided <= self.base || !(is_old || is_too_much) {
+                return;
+            }
+            self.probes.pop_front();
+            self.base += 1;
+        }
+    }
+
+    /// No more probes; those under way are not counted.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Is everything said? A run that lost probes waits a little for late replies.
+    pub fn is_over(&self, now_ns: u64) -> bool {
+        if self.stopped {
+            return self.answered.is_empty();
+        }
+        if !self.is_sent(now_ns) || self.undecided < self.next() || !self.answered.is_empty() {
+            return false;
+        }
+        let unanswered = self.probes.iter().rev().take(1024).any(|probe| {
+            matches!(
+                probe.state,
+                State::Decided(Fate::Unanswered | Fate::DroppedInbound)
+            ) && now_ns
+                < probe.sent_ns
+                    + self.settings.timeout_ns
+                    + SETTLE_NS
+                    + self.settings.timeout_ns.min(LINGER_NS)
+        });
+        !unanswered
+    }
+
+    /// When there is something to do again, other than sending.
+    pub fn next_look_ns(&self, now_ns: u64) -> Option<u64> {
+        let overdue = (self
+            .probes
+            .get(self.undecided.saturating_sub(self.base) as usize))
+        .map(|probe| probe.sent_ns + self.settings.timeout_ns + SETTLE_NS);
+        let complete = self.answered.front().and_then(|serial| {
+            let probe = self.probes.get(serial.saturating_sub(self.base) as usize)?;
+            Some(probe.heard_ns + SETTLE_NS)
+        });
+        let linger = (self.is_sent(now_ns) && overdue.is_none() && complete.is_none())
+            .then_some(now_ns + 20_000_000);
+        [overdue, complete, linger].into_iter().flatten().min()
+    }
+}
+
+/// What every event is seen against.
+pub struct Moment<'a> {
+    /// Now, by the monotonic clock.
+    pub now_ns: u64,
+    /// Both clocks.
+    pub clock: &'a Clock,
+    /// Cookies.
+    pub identity: &'a Identity,
+    /// ARP and neighbour discovery.
+    pub neighbours: &'a Neighbours,
+}

@@ -1,0 +1,265 @@
+//! PURE. What a run of probes adds up to: round trips, jitter (RFC 3550), reordering (RFC 4737),
+//! loss over windows.
+
+use hdrhistogram::Histogram;
+
+/// Values that are kept as they are; beyond that a histogram takes over. Most targets of a large run
+/// have a few only.
+const FEW: usize = 64;
+/// Longest that a histogram tells apart: an hour, in nanoseconds.
+const LONGEST_NS: u64 = 3_600_000_000_000;
+
+/// A distribution of durations, in nanoseconds.
+#[derive(Clone, Debug, Default)]
+pub struct Durations {
+    count: u64,
+    min: u64,
+    max: u64,
+    mean: f64,
+    /// Sum of squared differences from the mean (Welford).
+    squares: f64,
+    values: Values,
+}
+
+#[derive(Clone, Debug)]
+enum Values {
+    Few(Vec<u64>),
+    /// Two significant digits: a percentile is off by one part in a hundred at most.
+    Many(Box<Histogram<u32>>),
+}
+
+impl Default for Values {
+    fn default() -> Values {
+        Values::Few(Vec::new())
+    }
+}
+
+/// A distribution in a few figures, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Figures {
+    pub min: u64,
+    pub mean: u64,
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub max: u64,
+    pub stddev: u64,
+}
+
+impl Durations {
+    /// Takes one in.
+    pub fn add(&mut self, ns: u64) {
+        self.min = if self.count == 0 {
+            ns
+        } else {
+            self.min.min(ns)
+        };
+        self.max = self.max.max(ns);
+        self.count += 1;
+        let difference = ns as f64 - self.mean;
+        self.mean += difference / self.count as f64;
+        self.squares += difference * (ns as f64 - self.mean);
+        match &mut self.values {
+            Values::Few(values) if values.len() < FEW => values.push(ns),
+            Values::Few(values) => {
+                let mut many = Histogram::new_with_bounds(1, LONGEST_NS, 2)
+                    .expect("the bounds are constants, and right");
+                for value in values.iter() {
+                    many.saturating_record(*value);
+                }
+                many.saturating_record(ns);
+                self.values = Values::Many(Box::new(many));
+            }
+            Values::Many(many) => many.saturating_record(ns),
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The figures; `None` if there is nothing to tell of. A percentile is the smallest value that
+    /// at least so many per cent of all do not exceed.
+    pub fn figures(&self) -> Option<Figures> {
+        if self.count == 0 {
+            return None;
+        }
+        let at: Box<dyn Fn(f64) -> u64> = match &self.values {
+            Values::Few(values) => {
+                let mut sorted = values.clone();
+                sorted.sort_unstable();
+                Box::new(move |part: f64| {
+                    let rank = (part * sorted.len() as f64).ceil() as usize;
+                    sorted[rank.clamp(1, sorted.len()) - 1]
+                })
+            }
+            Values::Many(many) => {
+                Box::new(|part| many.value_at_quantile(part).clamp(self.min, self.max))
+            }
+        };
+        Some(Figures {
+            min: self.min,
+            mean: self.mean as u64,
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            max: self.max,
+            stddev: (self.squares / self.count as f64).sqrt() as u64,
+        })
+    }
+}
+
+/// Interarrival jitter (RFC 3550, section 6.4.1), over round trips instead of one-way times.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Jitter {
+    last: Option<u64>,
+    jitter: f64,
+}
+
+impl Jitter {
+    /// Takes the next round trip in, in nanoseconds.
+    pub fn add(&mut self, ns: u64) {
+        if let Some(last) = self.last.replace(ns) {
+            self.jitter += (ns.abs_diff(last) as f64 - self.jitter) / 16.0;
+        }
+    }
+
+    /// Nanoseconds; `None` before there are two.
+    pub fn ns(&self, count: u64) -> Option<u64> {
+        (count > 1).then_some(self.jitter as u64)
+    }
+}
+
+/// Width of a window, in nanoseconds.
+const WINDOW_NS: u64 = 10_000_000_000;
+/// Windows that are added up for the last minute.
+const A_MINUTE: usize = 6;
+
+/// Loss over windows of ten seconds, by the time at which probes were sent.
+#[derive(Clone, Debug, Default)]
+pub struct Windows {
+    /// Window number, probes, lost ones; the newest last.
+    windows: Vec<(u64, u32, u32)>,
+    worst: Option<(u32, u32)>,
+    /// Whole windows that there were.
+    closed: u64,
+}
+
+/// Loss in parts of one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WindowLoss {
+    /// Of the last window that is over, ten seconds.
+    pub last_10s: f64,
+    /// Of the last minute.
+    pub last_60s: f64,
+    /// Of the worst window of the run.
+    pub worst_10s: f64,
+}
+
+impl Windows {
+    /// Takes a decided probe in; they come in the order in which they were sent.
+    pub fn add(&mut self, since_start_ns: u64, lost: bool) {
+        let number = since_start_ns / WINDOW_NS;
+        match self.windows.last_mut() {
+            Some((last, probes, gone)) if *last == number => {
+                *probes += 1;
+                *gone += u32::from(lost);
+            }
+            _ => {
+                self.close();
+                self.windows.push((number, 1, u32::from(lost)));
+                if self.windows.len() > A_MINUTE + 1 {
+                    self.windows.remove(0);
+                }
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some((_, probes, lost)) = self.windows.last() {
+            self.closed += 1;
+            let is_worse = self.worst.is_none_or(|(worst_probes, worst_lost)| {
+                u64::from(*lost) * u64::from(worst_probes)
+                    > u64::from(worst_lost) * u64::from(*probes)
+            });
+            if is_worse {
+                self.worst = Some((*probes, *lost));
+            }
+        }
+    }
+
+    /// What there is to say, once a window is over.
+    pub fn loss(&self) -> Option<WindowLoss> {
+        let (worst_probes, worst_lost) = self.worst?;
+        let over = &self.windows[..self.windows.len() - 1];
+        let part = |probes: u32, lost: u32| f64::from(lost) / f64::from(probes.max(1));
+        let (_, probes, lost) = over.last()?;
+        let all = over.iter().fold((0, 0), |sum, (_, probes, lost)| {
+            (sum.0 + probes, sum.1 + lost)
+        });
+        Some(WindowLoss {
+            last_10s: part(*probes, *lost),
+            last_60s: part(all.0, all.1),
+            worst_10s: part(worst_probes, worst_lost),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_and_many_agree() {
+        let mut few = Durations::default();
+        for ns in [50, 10, 40, 20, 30] {
+            few.add(ns);
+        }
+        let figures = few.figures().unwrap();
+        assert_eq!(
+            (figures.min, figures.p50, figures.max, figures.mean),
+            (10, 30, 50, 30)
+        );
+        assert_eq!((figures.p90, figures.p99, figures.stddev), (50, 50, 14));
+        let mut many = Durations::default();
+        for ns in 1..=100_000 {
+            many.add(ns);
+        }
+        let figures = many.figures().unwrap();
+        for (value, exact) in [
+            (figures.p50, 50_000),
+            (figures.p90, 90_000),
+            (figures.p99, 99_000),
+        ] {
+            assert!(value.abs_diff(exact) * 100 <= exact, "{value} {exact}");
+        }
+        assert_eq!((figures.min, figures.max), (1, 100_000));
+        assert!(Durations::default().figures().is_none());
+    }
+
+    #[test]
+    fn jitter_is_rfc_3550s() {
+        let mut jitter = Jitter::default();
+        jitter.add(100);
+        assert_eq!(jitter.ns(1), None);
+        jitter.add(116);
+        assert_eq!(jitter.ns(2), Some(1));
+        jitter.add(100);
+        assert_eq!(jitter.ns(3), Some(1), "1 + (16 - 1) / 16");
+    }
+
+    #[test]
+    fn windows_show_a_bad_ten_seconds() {
+        let mut windows = Windows::default();
+        for second in 0..100u64 {
+            windows.add(second * 1_000_000_000, (20..25).contains(&second));
+        }
+        let loss = windows.loss().unwrap();
+        assert_eq!(
+            (loss.worst_10s, loss.last_10s, loss.last_60s),
+            (0.5, 0.0, 0.0)
+        );
+    }
+}
