@@ -755,6 +755,12 @@ impl Prober {
                         outgoing.truncate(at);
                         break;
                     }
+                    // IPv6 tells that a queue or a filter behind the IP layer dropped it, IPv4 does
+                    // not (raw_sendmsg in net/ipv4/raw.c): for both, the wire has the last word.
+                    Some(libc::ENOBUFS) => {
+                        run.sending(outgoing[at].serial, before);
+                        at += 1;
+                    }
                     errno => {
                         run.sending(outgoing[at].serial, before);
                         run.not_sent(outgoing[at].serial, errno.unwrap_or(0), &self.clock);

@@ -1,0 +1,613 @@
+//! `netsonde ping` on real packets: every fate by a real cause, and nothing else beside it.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::process::{Command, ExitCode};
+
+use netsonde::lab::wire::{Wire, every};
+use netsonde::lab::{self, Host};
+use serde_json::Value;
+use support::{Service, Test, number, pair};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    support::main(&[
+        (
+            "a_healthy_network_has_no_fault",
+            a_healthy_network_has_no_fault as Test,
+        ),
+        ("nobody_answers_arp_or_nd", nobody_answers_arp_or_nd),
+        ("no_route", no_route),
+        ("interface_down", interface_down),
+        (
+            "the_wire_loses_delays_doubles_and_corrupts",
+            the_wire_loses_delays_doubles_and_corrupts,
+        ),
+        ("local_firewall", local_firewall),
+        ("reverse_path_filter", reverse_path_filter),
+        ("a_full_local_queue", a_full_local_queue),
+        ("remote_firewall", remote_firewall),
+        ("routers_errors", routers_errors),
+    ])
+}
+
+/// What a run of `ping --json` told.
+struct Told {
+    code: i32,
+    probes: Vec<Value>,
+    duplicates: usize,
+    summaries: Vec<Value>,
+    total: Value,
+    text: String,
+}
+
+impl Told {
+    fn fates(&self) -> Vec<&str> {
+        self.probes
+            .iter()
+            .map(|probe| probe["fate"].as_str().unwrap())
+            .collect()
+    }
+
+    /// All probes have this fate and nothing else is told; returns what they were last seen as.
+    fn only(&self, fate: &str, count: usize) -> &str {
+        let all = vec![fate; count];
+        assert_eq!(self.fates(), all, "{}", self.text);
+        let summary = &self.summaries[0];
+        assert_eq!(
+            summary["fates"],
+            serde_json::json!({ fate: count }),
+            "{}",
+            self.text
+        );
+        assert_eq!(number(&summary["sent"]), count as u64);
+        assert_eq!(self.duplicates, 0, "{}", self.text);
+        assert_eq!(
+            number(&self.total["forged"]) + number(&self.total["stray"]),
+            0,
+            "{}",
+            self.text
+        );
+        assert_eq!(self.code, i32::from(fate != "replied"), "{}", self.text);
+        self.probes[0]["last_seen"].as_str().unwrap_or_default()
+    }
+}
+
+fn ping(service: &Service, arguments: &[&str]) -> Told {
+    let mut all = vec!["--json", "ping"];
+    all.extend_from_slice(arguments);
+    let output = service.netsonde(&all);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of = |event: &str| -> Vec<Value> {
+        lines
+            .iter()
+            .filter(|line| line["event"] == event)
+            .cloned()
+            .collect()
+    };
+    let total = of("total");
+    assert!(
+        !total.is_empty(),
+        "ping {arguments:?}: {said}\n{}",
+        service.log()
+    );
+    Told {
+        code: output.status.code().unwrap(),
+        probes: of("probe"),
+        duplicates: of("duplicate").len(),
+        summaries: of("summary"),
+        total: total[0].clone(),
+        text: format!("ping {arguments:?}\n{text}{said}"),
+    }
+}
+
+/// Runs a program inside a host; it must succeed.
+fn inside(host: &Host, program: &str, arguments: &[&str]) -> bool {
+    let output = host.run(|| Command::new(program).args(arguments).output());
+    match output {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{program} {arguments:?}: {said}");
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// Replaces a host's firewall by one chain of one table; `false`: nft is missing. No rule: no firewall.
+fn firewall(host: &Host, hook: &str, rule: &str) -> bool {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut text = "flush ruleset\n".to_owned();
+    if !rule.is_empty() {
+        let family = if hook.contains("device") {
+            "netdev"
+        } else {
+            "inet"
+        };
+        text.push_str(&format!(
+            "table {family} t {{\nchain c {{\ntype filter hook {hook} priority 0;\n{rule}\n}}\n}}\n"
+        ));
+    }
+    std::fs::write(file.path(), text).unwrap();
+    inside(host, "nft", &["-f", file.path().to_str().unwrap()])
+}
+
+const QUICK: [&str; 6] = ["-c", "3", "-i", "0.05", "-W", "0.3"];
+
+fn with<'a>(arguments: &[&'a str], target: &'a str) -> Vec<&'a str> {
+    let mut all = arguments.to_vec();
+    all.push(target);
+    all
+}
+
+fn quick(service: &Service, target: &str) -> Told {
+    ping(service, &with(&QUICK, target))
+}
+
+/// ```text
+///   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b
+/// ```
+fn a_healthy_network_has_no_fault() -> Outcome {
+    let (a, _b) = pair();
+    let service = Service::start(&a, &[]);
+    for target in ["10.0.0.2", "fd00::2", "127.0.0.1", "::1", "10.0.0.1"] {
+        let told = ping(&service, &["-c", "10", "-i", "0.02", "-W", "5", target]);
+        told.only("replied", 10);
+        for probe in &told.probes {
+            let (rtt, wire) = (number(&probe["rtt_ns"]), number(&probe["wire_rtt_ns"]));
+            assert!(wire > 0 && wire <= rtt, "{}", told.text);
+            assert_eq!(probe["from"], target);
+        }
+        let sequence: Vec<u64> = told
+            .probes
+            .iter()
+            .map(|probe| number(&probe["seq"]))
+            .collect();
+        assert_eq!(sequence, (1..=10).collect::<Vec<u64>>());
+    }
+    // Sizes, from nothing to the most, and patterns.
+    for size in ["0", "1", "11", "12", "13", "1472", "1473", "9000", "65507"] {
+        ping(
+            &service,
+            &[
+                "-c", "2", "-i", "0.02", "-s", size, "-p", "ff00a", "10.0.0.2",
+            ],
+        )
+        .only("replied", 2);
+    }
+    for size in ["0", "1452", "1453", "65487"] {
+        ping(&service, &["-c", "2", "-i", "0.02", "-s", size, "fd00::2"]).only("replied", 2);
+    }
+    let several = ping(
+        &service,
+        &["-i", "0.02", "10.0.0.2", "10.0.0.1", "127.0.0.1"],
+    );
+    assert_eq!(
+        (several.code, several.summaries.len()),
+        (0, 3),
+        "{}",
+        several.text
+    );
+    Ok(())
+}
+
+fn nobody_answers_arp_or_nd() -> Outcome {
+    let (a, _b) = pair();
+    let service = Service::start(&a, &[]);
+    let told = quick(&service, "10.0.0.9");
+    let seen = told.only("unresolved", 3).to_owned();
+    assert!(
+        seen.contains("10.0.0.9 does not answer ARP on e0, asked"),
+        "{}",
+        told.text
+    );
+    let told = quick(&service, "fd00::9");
+    let seen = told.only("unresolved", 3).to_owned();
+    assert!(
+        seen.contains("fd00::9 does not answer neighbour discovery on e0"),
+        "{}",
+        told.text
+    );
+    // By a router that is not there.
+    a.route("10.9.0.0/24", "10.0.0.77")?;
+    let told = quick(&service, "10.9.0.1");
+    let seen = told.only("unresolved", 3).to_owned();
+    assert!(
+        seen.contains("10.0.0.77 does not answer ARP"),
+        "{}",
+        told.text
+    );
+    // Long enough for the kernel to give up.
+    ping(
+        &service,
+        &["-c", "3", "-i", "0.05", "-W", "3.5", "10.0.0.10"],
+    )
+    .only("unresolved", 3);
+    Ok(())
+}
+
+fn no_route() -> Outcome {
+    let (a, _b) = pair();
+    let service = Service::start(&a, &[]);
+    for target in ["192.0.2.1", "2001:db8::1"] {
+        let told = quick(&service, target);
+        let seen = told.only("not_sent", 3).to_owned();
+        assert!(seen.contains("ENETUNREACH"), "{}", told.text);
+        assert_eq!(told.probes[0]["errno"], "ENETUNREACH");
+    }
+    Ok(())
+}
+
+fn interface_down() -> Outcome {
+    let (a, _b) = pair();
+    let service = Service::start(&a, &[]);
+    a.down("e0")?;
+    let told = quick(&service, "10.0.0.2");
+    assert!(
+        told.only("not_sent", 3).contains("ENETUNREACH"),
+        "{}",
+        told.text
+    );
+    let told = ping(
+        &service,
+        &with(&[&QUICK[..], &["-I", "e0"]].concat(), "10.0.0.2"),
+    );
+    let seen = told.only("not_sent", 3).to_owned();
+    assert!(
+        seen.contains("ENETDOWN") || seen.contains("ENETUNREACH"),
+        "{}",
+        told.text
+    );
+    Ok(())
+}
+
+/// Is this frame an echo reply?
+fn is_reply(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([8, 0]) => frame[23] == 1 && frame[34] == 0,
+        Some([0x86, 0xdd]) => frame[20] == 58 && frame[54] == 129,
+        _ => false,
+    }
+}
+
+/// ```text
+///   a  e0 10.0.0.1 ====wire==== 10.0.0.2 e0  b
+/// ```
+fn the_wire_loses_delays_doubles_and_corrupts() -> Outcome {
+    let (a, b) = (Host::new("a")?, Host::new("b")?);
+    let wire = Wire::new(&a, "e0", &b, "e0")?;
+    for (host, v4, v6) in [
+        (&a, "10.0.0.1/24", "fd00::1/64"),
+        (&b, "10.0.0.2/24", "fd00::2/64"),
+    ] {
+        host.address("e0", v4)?;
+        host.address("e0", v6)?;
+    }
+    let service = Service::start(&a, &[]);
+    for target in ["10.0.0.2", "fd00::2"] {
+        // Until the link-local addresses are through duplicate address detection.
+        ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
+        quick(&service, target).only("replied", 3);
+
+        wire.back(|back| back.drop = Some(Box::new(is_reply)));
+        let told = quick(&service, target);
+        assert_eq!(
+            told.only("unanswered", 3),
+            "left by e0, nothing came back",
+            "{}",
+            told.text
+        );
+        wire.back(|back| back.drop = None);
+
+        wire.back(|back| back.corrupt = Some(Box::new(is_reply)));
+        let told = quick(&service, target);
+        assert!(
+            told.only("corrupted", 3).contains("checksum"),
+            "{}",
+            told.text
+        );
+        wire.back(|back| back.corrupt = None);
+
+        wire.back(|back| back.duplicate = Some(Box::new(is_reply)));
+        let told = quick(&service, target);
+        assert_eq!(told.fates(), ["replied"; 3], "{}", told.text);
+        assert_eq!(
+            (told.duplicates, number(&told.summaries[0]["duplicates"])),
+            (3, 3)
+        );
+        assert_eq!(told.code, 0);
+        wire.back(|back| back.duplicate = None);
+
+        wire.back(|back| back.delay = std::time::Duration::from_millis(300));
+        let told = ping(&service, &["-c", "5", "-i", "0.1", "-W", "0.15", target]);
+        let late = told
+            .probes
+            .iter()
+            .filter(|probe| probe["fate"] == "late")
+            .count();
+        assert!(late >= 3, "{}", told.text);
+        for probe in told.probes.iter().filter(|probe| probe["fate"] == "late") {
+            assert!(number(&probe["rtt_ns"]) > 300_000_000, "{}", told.text);
+        }
+        let fates = &told.summaries[0]["fates"];
+        assert_eq!(
+            fates["late"].as_u64().unwrap_or(0) + fates["unanswered"].as_u64().unwrap_or(0),
+            5,
+            "{}",
+            told.text
+        );
+        assert_eq!((told.code, told.duplicates), (1, 0));
+        wire.back(|back| back.delay = std::time::Duration::ZERO);
+
+        // Every other reply lost: half of them say so, and the loss is what it is.
+        wire.back(|back| {
+            let mut nth = every(2);
+            back.drop = Some(Box::new(move |frame| is_reply(frame) && nth(frame)));
+        });
+        let told = ping(&service, &["-c", "10", "-i", "0.02", "-W", "0.3", target]);
+        assert_eq!(told.summaries[0]["loss_percent"], 50.0, "{}", told.text);
+        assert_eq!(told.code, 0);
+        wire.back(|back| back.drop = None);
+
+        // Replies that overtake each other.
+        wire.back(|back| {
+            let mut nth = every(3);
+            back.swap = Some(Box::new(move |frame| is_reply(frame) && nth(frame)));
+        });
+        let told = ping(&service, &["-c", "9", "-i", "0.02", "-W", "1", target]);
+        assert!(
+            number(&told.summaries[0]["reordered"]) >= 2,
+            "{}",
+            told.text
+        );
+        wire.back(|back| back.swap = None);
+    }
+    Ok(())
+}
+
+fn local_firewall() -> Outcome {
+    let (a, _b) = pair();
+    let service = Service::start(&a, &[]);
+    for (target, icmp) in [
+        ("10.0.0.2", "icmp type echo"),
+        ("fd00::2", "icmpv6 type echo"),
+    ] {
+        ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
+        if !firewall(&a, "input", &format!("{icmp}-reply drop")) {
+            return support::skip("local_firewall", "nft is not installed");
+        }
+        let told = quick(&service, target);
+        let seen = told.only("dropped_inbound", 3).to_owned();
+        assert!(
+            seen.contains("came in on e0") && seen.contains("consistent with a firewall"),
+            "{}",
+            told.text
+        );
+        // Where netfilter refuses at once, the kernel says so to the sender.
+        firewall(&a, "output", &format!("{icmp}-request drop"));
+        let told = quick(&service, target);
+        let seen = told.only("not_sent", 3).to_owned();
+        assert!(
+            seen.contains("EPERM") && seen.contains("firewall"),
+            "{}",
+            told.text
+        );
+        // Behind the IP layer, nobody is told.
+        firewall(&a, "egress device \"e0\"", &format!("{icmp}-request drop"));
+        let told = quick(&service, target);
+        let seen = told.only("dropped_outbound", 3).to_owned();
+        assert!(
+            seen.contains("e0") && !seen.contains("ARP"),
+            "{}",
+            told.text
+        );
+        firewall(&a, "", "");
+        quick(&service, target).only("replied", 3);
+    }
+    Ok(())
+}
+
+/// ```text
+///   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b        a's route to 10.9.0.9 leads out of e1,
+///   a  e1 10.1.0.1 ---------- 10.1.0.2 e1  b        and the reply comes by e0
+/// ```
+fn reverse_path_filter() -> Outcome {
+    let (a, b) = pair();
+    lab::veth(&a, "e1", &b, "e1")?;
+    a.address("e1", "10.1.0.1/24")?;
+    b.address("e1", "10.1.0.2/24")?;
+    b.address("lo", "10.9.0.9/32")?;
+    a.route("10.9.0.9/32", "10.1.0.2")?;
+    // b answers to 10.1.0.1 by e0.
+    b.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
+    b.sysctl("net/ipv4/conf/e1/rp_filter", "0")?;
+    inside(
+        &b,
+        "ip",
+        &["route", "add", "10.1.0.1/32", "via", "10.0.0.1"],
+    );
+    // Its ARP would be filtered just so.
+    let mac = a.mac("e0")?.map(|byte| format!("{byte:02x}")).join(":");
+    inside(
+        &b,
+        "ip",
+        &["neigh", "replace", "10.0.0.1", "lladdr", &mac, "dev", "e0"],
+    );
+    a.sysctl("net/ipv4/conf/all/rp_filter", "1")?;
+    a.sysctl("net/ipv4/conf/e0/rp_filter", "1")?;
+    let service = Service::start(&a, &[]);
+    let told = quick(&service, "10.9.0.9");
+    let seen = told.only("dropped_inbound", 3).to_owned();
+    assert!(
+        seen.contains("reverse path filter (IPReversePathFilter +"),
+        "{}",
+        told.text
+    );
+    assert!(seen.contains("came in on e0"), "{}", told.text);
+    Ok(())
+}
+
+fn a_full_local_queue() -> Outcome {
+    let (a, _b) = pair();
+    let service = Service::start(&a, &[]);
+    ping(&service, &["-c", "1", "-W", "5", "10.0.0.2"]).only("replied", 1);
+    let tbf = [
+        "qdisc", "replace", "dev", "e0", "root", "tbf", "rate", "16kbit", "burst", "1600", "limit",
+        "3000",
+    ];
+    if !inside(&a, "tc", &tbf) {
+        return support::skip("a_full_local_queue", "tc is not installed");
+    }
+    for target in ["10.0.0.2", "fd00::2"] {
+        ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
+        // Twenty of a kilobyte at once: one is the burst, two fit into the queue.
+        let told = ping(
+            &service,
+            &["-c", "20", "-i", "0.002", "-s", "1000", "-W", "3", target],
+        );
+        let of = |fate: &str| -> Vec<&Value> {
+            (told.probes.iter().filter(|probe| probe["fate"] == fate)).collect()
+        };
+        let (dropped, replied) = (of("dropped_outbound"), of("replied"));
+        assert!(dropped.len() >= 15 && !replied.is_empty(), "{}", told.text);
+        assert_eq!(dropped.len() + replied.len(), 20, "{}", told.text);
+        for probe in dropped {
+            let seen = probe["last_seen"].as_str().unwrap();
+            assert!(seen.contains("queue drops of e0"), "{}", told.text);
+        }
+        // What waited in the queue shows there, and not in the wire's round trip.
+        let waited = |probe: &&Value| probe["queue_ns"].as_u64() > Some(100_000_000);
+        assert!(
+            told.probes.iter().any(|probe| waited(&probe)),
+            "{}",
+            told.text
+        );
+        for probe in replied {
+            assert!(number(&probe["wire_rtt_ns"]) < 50_000_000, "{}", told.text);
+        }
+    }
+    Ok(())
+}
+
+fn remote_firewall() -> Outcome {
+    let (a, b) = pair();
+    let service = Service::start(&a, &[]);
+    for (target, icmp, reject) in [
+        (
+            "10.0.0.2",
+            "icmp type echo-request",
+            "icmp type admin-prohibited",
+        ),
+        (
+            "fd00::2",
+            "icmpv6 type echo-request",
+            "icmpv6 type admin-prohibited",
+        ),
+    ] {
+        ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
+        if !firewall(&b, "input", &format!("{icmp} drop")) {
+            return support::skip("remote_firewall", "nft is not installed");
+        }
+        quick(&service, target).only("unanswered", 3);
+        firewall(&b, "input", &format!("{icmp} reject with {reject}"));
+        // Hosts send few errors a second.
+        let told = ping(&service, &["-c", "1", "-W", "2", target]);
+        told.only("refused", 1);
+        let error = &told.probes[0]["error"];
+        assert_eq!(error["from"], target);
+        assert!(
+            error["meaning"].as_str().unwrap().contains("prohibited"),
+            "{}",
+            told.text
+        );
+        firewall(&b, "", "");
+    }
+    Ok(())
+}
+
+/// ```text
+///   a  e0 10.0.0.1 ---- 10.0.0.254 r0  router  r1 10.9.0.254 ---- 10.9.0.9 e0  b
+/// ```
+fn routers_errors() -> Outcome {
+    let (a, router, b) = (Host::new("a")?, Host::new("router")?, Host::new("b")?);
+    lab::veth(&a, "e0", &router, "r0")?;
+    lab::veth(&router, "r1", &b, "e0")?;
+    for (host, interface, v4, v6) in [
+        (&a, "e0", "10.0.0.1/24", "fd00::1/64"),
+        (&router, "r0", "10.0.0.254/24", "fd00::fe/64"),
+        (&router, "r1", "10.9.0.254/24", "fd09::fe/64"),
+        (&b, "e0", "10.9.0.9/24", "fd09::9/64"),
+    ] {
+        host.address(interface, v4)?;
+        host.address(interface, v6)?;
+    }
+    router.sysctl("net/ipv4/ip_forward", "1")?;
+    router.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+    a.route("0.0.0.0/0", "10.0.0.254")?;
+    a.route("::/0", "fd00::fe")?;
+    b.route("0.0.0.0/0", "10.9.0.254")?;
+    b.route("::/0", "fd09::fe")?;
+    inside(&router, "ip", &["link", "set", "r1", "mtu", "1400"]);
+    inside(&b, "ip", &["link", "set", "e0", "mtu", "1400"]);
+    let service = Service::start(&a, &[]);
+    for (target, by, nobody) in [
+        ("10.9.0.9", "10.0.0.254", "10.9.0.77"),
+        ("fd09::9", "fd00::fe", "fd09::77"),
+    ] {
+        ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
+        quick(&service, target).only("replied", 3);
+
+        let told = ping(&service, &["-c", "1", "-t", "1", "-W", "2", target]);
+        told.only("refused", 1);
+        let error = &told.probes[0]["error"];
+        assert_eq!(error["from"], by, "{}", told.text);
+        assert_eq!(error["meaning"], "time exceeded in transit");
+
+        let told = ping(
+            &service,
+            &["-c", "1", "-M", "probe", "-s", "1440", "-W", "2", target],
+        );
+        told.only("refused", 1);
+        let error = &told.probes[0]["error"];
+        assert_eq!(
+            (&error["from"], &error["mtu"]),
+            (&by.into(), &1400.into()),
+            "{}",
+            told.text
+        );
+
+        // By then the kernel knows, and refuses itself.
+        let told = ping(
+            &service,
+            &["-c", "1", "-M", "do", "-s", "1440", "-W", "2", target],
+        );
+        assert!(
+            told.only("not_sent", 1).contains("EMSGSIZE"),
+            "{}",
+            told.text
+        );
+        // Left to itself it sends fragments that fit.
+        ping(&service, &["-c", "1", "-s", "1440", "-W", "2", target]).only("replied", 1);
+
+        // The router's neighbour is not there: that is the router's word, not ours.
+        let told = ping(&service, &["-c", "1", "-W", "5", nobody]);
+        told.only("refused", 1);
+        let meaning = told.probes[0]["error"]["meaning"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        assert!(
+            meaning == "host unreachable" || meaning == "address unreachable",
+            "{}",
+            told.text
+        );
+    }
+    Ok(())
+}
