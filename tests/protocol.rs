@@ -1,8 +1,8 @@
 //! The `.varlink` files are the documentation of the types: they parse, and agree field by field.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use netsonde::protocol::{CAPTURE, SERVICE, VARLINK, capture, service};
-use serde_json::Value;
+use netsonde::protocol::{CAPTURE, PING, SERVICE, VARLINK, capture, ping, service};
+use serde_json::{Value, to_value};
 use varlink_parser::{IDL, VStructOrEnum, VType, VTypeExt};
 
 fn listened() -> service::Listened {
@@ -38,9 +38,17 @@ fn check_type(idl: &IDL<'_>, what: &str, kind: &VTypeExt<'_>, value: &Value) {
             assert!(!all.is_empty(), "{what}: the sample has to hold one");
             all.iter().for_each(|one| check_type(idl, what, inner, one));
         }
-        VTypeExt::Dict(_) => panic!("{what}: dictionaries are not used"),
+        VTypeExt::Dict(inner) => {
+            let all = value
+                .as_object()
+                .unwrap_or_else(|| panic!("{what} is no dictionary"));
+            assert!(!all.is_empty(), "{what}: the sample has to hold one");
+            all.values()
+                .for_each(|one| check_type(idl, what, inner, one));
+        }
         VTypeExt::Plain(VType::Bool) => assert!(value.is_boolean(), "{what}"),
         VTypeExt::Plain(VType::Int) => assert!(value.is_i64(), "{what}"),
+        VTypeExt::Plain(VType::Float) => assert!(value.is_f64(), "{what}"),
         VTypeExt::Plain(VType::String) => assert!(value.is_string(), "{what}"),
         VTypeExt::Plain(VType::Typename(name)) => {
             let found = idl
@@ -138,7 +146,7 @@ fn service_types_agree() {
         &idl,
         "Status",
         reply(&idl, "Status"),
-        &serde_json::to_value(&status).unwrap(),
+        &to_value(&status).unwrap(),
     );
     let interfaces = service::Interfaces {
         interfaces: vec![service::Interface {
@@ -170,7 +178,7 @@ fn service_types_agree() {
         &idl,
         "Interfaces",
         reply(&idl, "Interfaces"),
-        &serde_json::to_value(&interfaces).unwrap(),
+        &to_value(&interfaces).unwrap(),
     );
 }
 
@@ -199,7 +207,7 @@ fn capture_types_agree() {
         vlans: Some(vec![1]),
         limit: Some(1),
     };
-    let call = serde_json::to_value(capture::CaptureCall { selection }).unwrap();
+    let call = to_value(capture::CaptureCall { selection }).unwrap();
     check(&idl, "Capture", &idl.methods["Capture"].input.elts, &call);
     let opened = capture::Opened {
         fd: Some(0),
@@ -211,8 +219,107 @@ fn capture_types_agree() {
         &idl,
         "Capture",
         reply(&idl, "Capture"),
-        &serde_json::to_value(opened).unwrap(),
+        &to_value(opened).unwrap(),
     );
+}
+
+#[test]
+fn ping_types_agree() {
+    let idl = IDL::try_from(PING).unwrap();
+    let sides = |method: &str, call: Value, reply: Option<Value>| {
+        let of = &idl.methods[method];
+        check(&idl, method, &of.input.elts, &call);
+        if let Some(reply) = reply {
+            check(&idl, method, &of.output.elts, &reply);
+        }
+    };
+    let text = || Some("x".to_owned());
+    let figures = Some(ping::Figures::default());
+    let fates = std::collections::BTreeMap::from([("replied".to_owned(), 1)]);
+    let probe = ping::Probe {
+        instead_of: text(),
+        duplicate: Some(true),
+        from: text(),
+        ttl: Some(64),
+        rtt_ns: Some(1),
+        wire_rtt_ns: Some(1),
+        resolve_ns: Some(1),
+        queue_ns: Some(1),
+        wake_ns: Some(1),
+        error: Some(ping::IcmpError {
+            kind: 3,
+            code: 4,
+            from: "10.0.0.1".into(),
+            meaning: "m".into(),
+            mtu: Some(1400),
+        }),
+        errno: text(),
+        last_seen: text(),
+        ..Default::default()
+    };
+    let summary = ping::Summary {
+        fates: fates.clone(),
+        rtt_ns: figures,
+        wire_rtt_ns: figures,
+        jitter_ns: Some(1),
+        windows: Some(ping::Windows::default()),
+        responders: Some(vec![ping::Responder {
+            mac: text(),
+            rtt_ns: figures,
+            ..Default::default()
+        }]),
+        responders_left_out: Some(1),
+        ..Default::default()
+    };
+    let total = ping::Total {
+        fates,
+        ..Default::default()
+    };
+    let told = ping::Told {
+        run: Some(1),
+        id: Some(1),
+        targets: Some(1),
+        probes: Some(vec![probe]),
+        summaries: Some(vec![summary]),
+        total: Some(total),
+    };
+    let options = ping::Options {
+        count: Some(1),
+        interval_ns: Some(1),
+        timeout_ns: Some(1),
+        deadline_ns: Some(1),
+        size: Some(1),
+        pattern: text(),
+        ttl: Some(1),
+        tos: Some(1),
+        pmtu_discovery: text(),
+        interface: text(),
+        source: text(),
+        rate: Some(1),
+        flood: Some(true),
+        broadcast: Some(true),
+        quiet: Some(true),
+    };
+    let call = ping::PingCall {
+        targets: Some(vec!["10.0.0.1".into()]),
+        list: Some(1),
+        options: Some(options),
+    };
+    sides(
+        "Ping",
+        to_value(&call).unwrap(),
+        Some(to_value(&told).unwrap()),
+    );
+    let call = ping::TargetsCall {
+        targets: vec!["10.0.0.1".into()],
+        list: Some(1),
+    };
+    sides(
+        "Targets",
+        to_value(&call).unwrap(),
+        Some(to_value(ping::Listed::default()).unwrap()),
+    );
+    sides("Stop", to_value(ping::StopCall { run: 1 }).unwrap(), None);
 }
 
 #[test]

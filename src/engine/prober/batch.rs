@@ -325,12 +325,7 @@ impl Inbox {
         }
         Ok(headers[..received as usize]
             .iter()
-            .map(|header| {
-                (
-                    header.msg_len as usize,
-                    header.msg_hdr.msg_controllen as usize,
-                )
-            })
+            .map(|header| (header.msg_len as usize, header.msg_hdr.msg_controllen))
             .collect())
     }
 

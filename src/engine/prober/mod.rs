@@ -340,33 +340,25 @@ impl Prober {
             };
             // What passes the loopback interface is shown once, on its way in.
             let is_loopback = (links.get(seen.ifindex)).is_some_and(|link| link.hardware == 772);
+            let (ifindex, time_ns) = (seen.ifindex, seen.time_ns);
+            let run = &mut active.run;
             match seen.what {
-                What::Request { to, echo } => {
-                    if seen.direction == Direction::Outbound || is_loopback {
-                        active
-                            .run
-                            .seen_out(to, seen.ifindex, &echo, seen.time_ns, &at);
-                    }
+                What::Request { to, echo }
+                    if seen.direction == Direction::Outbound || is_loopback =>
+                {
+                    run.seen_out(to, ifindex, &echo, time_ns, &at);
                 }
                 What::Reply {
                     from,
                     echo,
                     intact,
                     ttl,
-                } => {
-                    if seen.direction.is_inbound() {
-                        let who = (from, seen.mac, ttl);
-                        active
-                            .run
-                            .seen_back(who, seen.ifindex, &echo, intact, seen.time_ns, &at);
-                    }
+                } if seen.direction.is_inbound() => {
+                    let who = (from, seen.mac, ttl);
+                    run.seen_back(who, ifindex, &echo, intact, time_ns, &at);
                 }
-                What::Error { from, quoted } => {
-                    if seen.direction.is_inbound() {
-                        active
-                            .run
-                            .error(from, around_own(from), seen.ifindex, &quoted, &at);
-                    }
+                What::Error { from, quoted } if seen.direction.is_inbound() => {
+                    run.error(from, around_own(from), ifindex, &quoted, &at);
                 }
                 _ => {}
             }
