@@ -7,32 +7,18 @@
 //! `cargo bench --bench path [-- PACKETS RATE]`; 60-byte frames, a million at 500,000 a second.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use netsonde::lab::{self, Host, Running, traffic, wait_until};
+use support::{children, cpu_ns, has, median};
 
 const TO: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 5000);
 const ROUNDS: usize = 3;
-
-/// CPU time of a process in nanoseconds.
-fn cpu_ns(pid: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
-    text.split_whitespace()
-        .next()
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(0)
-}
-
-fn children(pid: u32) -> Vec<u32> {
-    fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
-        .unwrap_or_default()
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .collect()
-}
 
 struct Subject {
     name: &'static str,
@@ -103,13 +89,7 @@ fn main() {
         subjects.iter().map(|s| (s.name, vec![], 0.0)).collect();
     for _ in 0..ROUNDS {
         for (subject, result) in subjects.iter().zip(&mut results) {
-            if Command::new(&subject.command[0])
-                .arg("--version")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .is_err()
-            {
+            if !has(&subject.command[0]) {
                 println!("SKIPPED {}: not installed", subject.name);
                 continue;
             }
@@ -156,8 +136,8 @@ fn main() {
         }
     }
     for (name, mut rounds, rate) in results {
-        rounds.sort_by(f64::total_cmp);
-        if let Some(median) = rounds.get(rounds.len() / 2) {
+        if !rounds.is_empty() {
+            let median = median(&mut rounds);
             println!("{name:34} {median:8.1} ns CPU a packet at {rate:.0} a second ({rounds:.0?})");
         }
     }

@@ -1,0 +1,152 @@
+//! CPU per probe of `netsonde ping`, service and client together, beside fping's on the same network
+//! in the same run; and its round trips beside those of ping.
+//!
+//! ```text
+//!   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b: answers for 10.64.0.0/15
+//! ```
+//! `cargo bench --bench ping [-- ROUNDS]`
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use netsonde::lab::{self, Host, Running, wait_until};
+use nix::sys::resource::{UsageWho, getrusage};
+use support::{children, cpu_ns, has, median};
+
+const SOCKET: &str = "/run/bench/s";
+/// Targets of the comparison, and the prefix that has them.
+const TARGETS: f64 = 32_766.0;
+const PREFIX: &str = "10.64.0.0/17";
+
+/// CPU time of the children of this process that have ended.
+fn children_cpu_ns() -> u64 {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
+    let ns = |time: nix::sys::time::TimeVal| {
+        time.tv_sec() as u64 * 1_000_000_000 + time.tv_usec() as u64 * 1000
+    };
+    ns(usage.user_time()) + ns(usage.system_time())
+}
+
+/// Runs a command in a host to its end; what it printed goes to a file, as an administrator's would.
+/// Returns its own CPU time, how long it took, and the file's last line.
+fn run(host: &Host, words: &str) -> (u64, f64, String) {
+    let path = "/run/bench/out";
+    let file = fs::File::create(path).unwrap();
+    let mut all = words.split_whitespace();
+    let mut command = Command::new(all.next().unwrap());
+    command.args(all).stdin(Stdio::null());
+    command.stdout(file.try_clone().unwrap()).stderr(file);
+    let (before, start) = (children_cpu_ns(), Instant::now());
+    host.run(|| command.status()).unwrap();
+    let took = start.elapsed().as_secs_f64();
+    let text = fs::read_to_string(path).unwrap();
+    let last = text.lines().last().unwrap_or_default().to_owned();
+    (children_cpu_ns() - before, took, last)
+}
+
+fn netsonde(arguments: &str) -> String {
+    format!(
+        "{} --socket {SOCKET} {arguments}",
+        env!("CARGO_BIN_EXE_netsonde")
+    )
+}
+
+fn service_cpu_ns(service: &mut Running) -> u64 {
+    let pid = service.child().id();
+    cpu_ns(pid) + children(pid).into_iter().map(cpu_ns).sum::<u64>()
+}
+
+fn main() {
+    let rounds = std::env::args()
+        .find_map(|word| word.parse().ok())
+        .unwrap_or(5);
+    if let Err(error) = lab::enter() {
+        println!("SKIPPED: {error}");
+        return;
+    }
+    let (a, b) = (Host::new("a").unwrap(), Host::new("b").unwrap());
+    lab::veth(&a, "e0", &b, "e0").unwrap();
+    a.address("e0", "10.0.0.1/24").unwrap();
+    b.address("e0", "10.0.0.2/24").unwrap();
+    a.route("10.64.0.0/15", "10.0.0.2").unwrap();
+    let ip = ["route", "add", "local", "10.64.0.0/15", "dev", "lo"];
+    let made = b.run(|| Command::new("ip").args(ip).status());
+    assert!(
+        made.is_ok_and(|status| status.success()),
+        "this needs ip, of iproute2"
+    );
+    // The answers are what is measured against, not the kernel's limit on them.
+    b.sysctl("net/ipv4/icmp_ratelimit", "0").unwrap();
+    b.sysctl("net/ipv4/icmp_msgs_per_sec", "1000000")
+        .unwrap_or(());
+    fs::create_dir_all("/run/bench").unwrap();
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netsonded"));
+    command.args(["--socket", SOCKET, "--state", "/run/bench"]);
+    command.stdin(Stdio::null()).stderr(Stdio::null());
+    let mut service = a.spawn(&mut command).unwrap();
+    let ready = || run(&a, &netsonde("ping -q -c 1 10.0.0.2")).2.contains("0.");
+    assert!(
+        wait_until(Duration::from_secs(10), ready),
+        "netsonded did not start"
+    );
+
+    let fping = format!("fping -r 0 -t 2000 -i 0.01 -g {PREFIX}");
+    let with_fping = has("fping");
+    if !with_fping {
+        println!("SKIPPED fping: not installed");
+    }
+    let (mut ours, mut client, mut theirs) = (vec![], vec![], vec![]);
+    let (mut said, mut speeds) = (String::new(), [vec![], vec![]]);
+    for _ in 0..rounds {
+        let before = service_cpu_ns(&mut service);
+        let (cpu, took, last) = run(&a, &netsonde(&format!("ping --rate 100000 {PREFIX}")));
+        let of_service = service_cpu_ns(&mut service) - before;
+        ours.push((of_service + cpu) as f64 / TARGETS / 1000.0);
+        client.push(cpu as f64 / TARGETS / 1000.0);
+        speeds[0].push(TARGETS / took);
+        said = last;
+        if with_fping {
+            let (cpu, took, _) = run(&a, &fping);
+            theirs.push(cpu as f64 / TARGETS / 1000.0);
+            speeds[1].push(TARGETS / took);
+        }
+    }
+    println!("{TARGETS} targets behind one veth, one probe each; median of {rounds} rounds");
+    let (mine, of_client) = (median(&mut ours), median(&mut client));
+    println!(
+        "netsonde  {mine:6.2} us CPU a probe, {of_client:.2} of it the client's, {:.0} probes a second ({ours:.1?})",
+        median(&mut speeds[0])
+    );
+    println!("          {said}");
+    if with_fping {
+        let other = median(&mut theirs);
+        println!(
+            "fping     {other:6.2} us CPU a probe, {:.0} probes a second ({theirs:.1?})",
+            median(&mut speeds[1])
+        );
+        println!("netsonde takes {:.2} of fping's", mine / other);
+    }
+
+    let (_, _, many) = run(&a, &netsonde("ping --rate 100000 10.64.0.0/15"));
+    println!("\n10.64.0.0/15: {many}");
+
+    println!("\nround trips of 500 probes, 2 ms apart: min/avg/max/mdev");
+    let (_, _, _) = run(&a, &netsonde("ping -q -c 500 -i 0.002 10.0.0.2"));
+    let text = fs::read_to_string("/run/bench/out").unwrap();
+    for line in text.lines().filter(|line| line.contains("min/avg")) {
+        println!("netsonde  {line}");
+    }
+    if has("ping") {
+        println!(
+            "ping      {}",
+            run(&a, "ping -q -c 500 -i 0.002 10.0.0.2").2
+        );
+    } else {
+        println!("SKIPPED ping: not installed");
+    }
+}
