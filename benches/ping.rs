@@ -95,41 +95,54 @@ fn main() {
         "netsonded did not start"
     );
 
-    let fping = format!("fping -r 0 -t 2000 -i 0.01 -g {PREFIX}");
+    // The first prints what the table prints: counts, loss and times of each target. The second only
+    // which targets are alive.
+    let peers = ["fping -q -c 1", "fping"];
     let with_fping = has("fping");
     if !with_fping {
         println!("SKIPPED fping: not installed");
     }
-    let (mut ours, mut client, mut theirs) = (vec![], vec![], vec![]);
-    let (mut said, mut speeds) = (String::new(), [vec![], vec![]]);
+    println!("{TARGETS} targets behind one veth, one probe each; median of {rounds} rounds");
+    let (mut ours, mut client, mut speed) = (vec![], vec![], vec![]);
+    let mut theirs = [const { (vec![], vec![], vec![]) }; 2];
+    let mut said = String::new();
     for _ in 0..rounds {
         let before = service_cpu_ns(&mut service);
         let (cpu, took, last) = run(&a, &netsonde(&format!("ping --rate 100000 {PREFIX}")));
         let of_service = service_cpu_ns(&mut service) - before;
-        ours.push((of_service + cpu) as f64 / TARGETS / 1000.0);
+        let mine = (of_service + cpu) as f64 / TARGETS / 1000.0;
+        ours.push(mine);
         client.push(cpu as f64 / TARGETS / 1000.0);
-        speeds[0].push(TARGETS / took);
+        speed.push(TARGETS / took);
         said = last;
-        if with_fping {
-            let (cpu, took, _) = run(&a, &fping);
-            theirs.push(cpu as f64 / TARGETS / 1000.0);
-            speeds[1].push(TARGETS / took);
+        for (peer, (cost, speed, ratio)) in peers.iter().zip(&mut theirs) {
+            if with_fping {
+                let (cpu, took, _) = run(&a, &format!("{peer} -r 0 -t 2000 -i 0.01 -g {PREFIX}"));
+                let cpu = cpu as f64 / TARGETS / 1000.0;
+                cost.push(cpu);
+                speed.push(TARGETS / took);
+                // Of the same round, since the speed of machines drifts.
+                ratio.push(mine / cpu);
+            }
         }
     }
-    println!("{TARGETS} targets behind one veth, one probe each; median of {rounds} rounds");
-    let (mine, of_client) = (median(&mut ours), median(&mut client));
     println!(
-        "netsonde  {mine:6.2} us CPU a probe, {of_client:.2} of it the client's, {:.0} probes a second ({ours:.1?})",
-        median(&mut speeds[0])
+        "{:15} {:6.2} us CPU a probe, {:.2} of it the client's, {:.0} probes a second ({ours:.1?})",
+        "netsonde ping",
+        median(&mut ours),
+        median(&mut client),
+        median(&mut speed)
     );
-    println!("          {said}");
-    if with_fping {
-        let other = median(&mut theirs);
-        println!(
-            "fping     {other:6.2} us CPU a probe, {:.0} probes a second ({theirs:.1?})",
-            median(&mut speeds[1])
-        );
-        println!("netsonde takes {:.2} of fping's", mine / other);
+    println!("{:15} {said}", "");
+    for (peer, (mut cost, mut speed, mut ratio)) in peers.iter().zip(theirs) {
+        if with_fping {
+            println!(
+                "{peer:15} {:6.2} us CPU a probe, {:.0} probes a second; netsonde takes {:.2} of that",
+                median(&mut cost),
+                median(&mut speed),
+                median(&mut ratio)
+            );
+        }
     }
 
     let (_, _, many) = run(&a, &netsonde("ping --rate 100000 10.64.0.0/15"));

@@ -271,6 +271,12 @@ fn ping_types_agree() {
         responders_left_out: Some(1),
         ..Default::default()
     };
+    let row = ping::Row {
+        fates: Some(fates.clone()),
+        rtt_ns: Some(1),
+        wire_rtt_ns: Some(1),
+        ..Default::default()
+    };
     let total = ping::Total {
         fates,
         ..Default::default()
@@ -281,6 +287,7 @@ fn ping_types_agree() {
         targets: Some(1),
         probes: Some(vec![probe]),
         summaries: Some(vec![summary]),
+        rows: Some(vec![row]),
         total: Some(total),
     };
     let options = ping::Options {
@@ -299,6 +306,7 @@ fn ping_types_agree() {
         flood: Some(true),
         broadcast: Some(true),
         quiet: Some(true),
+        rows: Some(true),
     };
     let call = ping::PingCall {
         targets: Some(vec!["10.0.0.1".into()]),

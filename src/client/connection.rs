@@ -1,6 +1,5 @@
 //! SHELL. The client's end of the control socket: blocking, one call at a time.
 
-use std::borrow::Cow;
 use std::io::{self, IoSliceMut, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -12,11 +11,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// Longest reply that is read, in bytes: thousands of interfaces fit.
 const REPLY_MAX: usize = 16 << 20;
+/// Bytes that are received at a time.
+const ROOM: usize = 64 * 1024;
 /// How long the service may take for a reply.
 const REPLY_WAIT: Duration = Duration::from_secs(30);
 /// How long to try again when the service has too many connections at the moment.
@@ -126,6 +126,9 @@ pub struct Reply {
 pub struct Connection {
     stream: UnixStream,
     inbox: Vec<u8>,
+    /// So much of the inbox is known to hold no end of a message.
+    scanned: usize,
+    room: Vec<u8>,
     descriptors: Vec<OwnedFd>,
 }
 
@@ -147,6 +150,8 @@ impl Connection {
         Ok(Connection {
             stream,
             inbox: Vec::new(),
+            scanned: 0,
+            room: vec![0; ROOM],
             descriptors: Vec::new(),
         })
     }
@@ -190,7 +195,7 @@ impl Connection {
     /// Reads the next reply.
     pub fn reply(&mut self) -> Result<Reply, Error> {
         let end = loop {
-            if let Some(end) = self.inbox.iter().position(|byte| *byte == 0) {
+            if let Some(end) = self.end() {
                 break end;
             }
             if self.inbox.len() > REPLY_MAX {
@@ -211,33 +216,55 @@ impl Connection {
     /// Takes the message out that ends there: its parameters, and whether others follow.
     fn take<T: DeserializeOwned>(&mut self, end: usize) -> Result<(Option<T>, bool), Error> {
         #[derive(Deserialize)]
-        struct Message<'a> {
-            #[serde(default, borrow)]
-            error: Option<Cow<'a, str>>,
-            #[serde(default, borrow)]
-            parameters: Option<&'a RawValue>,
+        struct Message<T> {
+            error: Option<String>,
+            parameters: Option<T>,
             #[serde(default)]
             continues: bool,
         }
-        let unexpected = |error: serde_json::Error| Error::Unexpected(error.to_string());
-        let message: Message<'_> =
-            serde_json::from_slice(&self.inbox[..end]).map_err(unexpected)?;
-        if let Some(name) = message.error {
-            let parameters = message.parameters.map_or("null", RawValue::get);
-            let error = Error::Remote {
-                name: name.into_owned(),
-                parameters: serde_json::from_str(parameters).map_err(unexpected)?,
-            };
-            self.inbox.drain(..=end);
-            return Err(error);
-        }
-        let parameters = (message.parameters)
-            .map(|raw| serde_json::from_str(raw.get()))
-            .transpose()
-            .map_err(unexpected)?;
-        let continues = message.continues;
+        let bytes = &self.inbox[..end];
+        let typed = match serde_json::from_slice::<Message<T>>(bytes) {
+            Ok(Message {
+                error: None,
+                parameters,
+                continues,
+            }) => Ok((parameters, continues)),
+            // What an error has for parameters is of another type.
+            Ok(_) => Err(None),
+            Err(error) => Err(Some(error)),
+        };
+        let outcome = typed.map_err(|unexpected| {
+            let failed = serde_json::from_slice::<Message<Value>>(bytes).ok();
+            match (failed, unexpected) {
+                (
+                    Some(Message {
+                        error: Some(name),
+                        parameters,
+                        ..
+                    }),
+                    _,
+                ) => Error::Remote {
+                    name,
+                    parameters: parameters.unwrap_or_default(),
+                },
+                (_, unexpected) => Error::Unexpected(
+                    unexpected.map_or("an odd reply".into(), |error| error.to_string()),
+                ),
+            }
+        });
         self.inbox.drain(..=end);
-        Ok((parameters, continues))
+        self.scanned = 0;
+        outcome
+    }
+
+    /// Where the first message in the inbox ends, if all of it is there.
+    fn end(&mut self) -> Option<usize> {
+        let found = self.inbox[self.scanned..]
+            .iter()
+            .position(|byte| *byte == 0);
+        let end = found.map(|at| self.scanned + at);
+        self.scanned = end.unwrap_or(self.inbox.len());
+        end
     }
 
     /// Reads the next reply, or returns `None` when `stop` becomes readable first.
@@ -246,7 +273,7 @@ impl Connection {
         stop: Option<BorrowedFd<'_>>,
     ) -> Result<Option<(T, bool)>, Error> {
         loop {
-            if let Some(end) = self.inbox.iter().position(|byte| *byte == 0) {
+            if let Some(end) = self.end() {
                 let (parameters, continues) = self.take(end)?;
                 let parameters = parameters
                     .ok_or_else(|| Error::Unexpected("a reply without parameters".into()))?;
@@ -274,9 +301,8 @@ impl Connection {
     }
 
     fn receive(&mut self) -> Result<(), Error> {
-        let mut room = vec![0; 64 * 1024];
         let mut control = nix::cmsg_space!([i32; 4]);
-        let mut data = [IoSliceMut::new(&mut room)];
+        let mut data = [IoSliceMut::new(&mut self.room)];
         let message = recvmsg::<()>(
             self.stream.as_raw_fd(),
             &mut data,
@@ -307,7 +333,7 @@ impl Connection {
                 "it was closed before the answer came; `journalctl -u netsonded` may say why",
             )));
         }
-        self.inbox.extend_from_slice(&room[..length]);
+        self.inbox.extend_from_slice(&self.room[..length]);
         Ok(())
     }
 }

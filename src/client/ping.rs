@@ -161,6 +161,9 @@ fn run(
         for summary in told.summaries.iter().flatten() {
             output.summary(summary)?;
         }
+        for row in told.rows.iter().flatten() {
+            output.row(row)?;
+        }
         total = total.or(told.total);
         if !continues {
             break;
@@ -223,6 +226,7 @@ fn options(
         flood: args.flood.then_some(true),
         broadcast: args.broadcast.then_some(true),
         quiet: Some(only_sums && args.evidence.is_none()),
+        rows: (is_sweep && !global.json).then_some(true),
     })
 }
 

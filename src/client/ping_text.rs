@@ -10,7 +10,7 @@ use super::args::{Global, Ping};
 use super::failure::Failure;
 use super::ping::Wanted;
 use super::style::{Style, table};
-use crate::protocol::ping::{Figures, Probe, Summary, Total};
+use crate::protocol::ping::{Figures, Probe, Row, Summary, Total};
 
 /// An object a line.
 #[derive(Serialize)]
@@ -259,6 +259,19 @@ impl<'a> Output<'a> {
         if self.is_single {
             return self.single(summary);
         }
+        let all = (summary.received < summary.sent).then(|| summary.fates.clone());
+        self.row(&Row {
+            target: summary.target.clone(),
+            sent: summary.sent,
+            received: summary.received,
+            fates: all,
+            rtt_ns: summary.rtt_ns.map(|figures| figures.p50),
+            wire_rtt_ns: summary.wire_rtt_ns.map(|figures| figures.p50),
+        })
+    }
+
+    /// A target among many.
+    pub fn row(&mut self, row: &Row) -> Result<(), Failure> {
         if !self.begun_table {
             self.begun_table = true;
             let head = format!(
@@ -267,24 +280,27 @@ impl<'a> Output<'a> {
             );
             writeln!(self.out, "{}", self.style.bold(&head))?;
         }
-        let shown =
-            |figures: &Option<Figures>| figures.map_or("-".into(), |figures| ms(figures.p50));
-        let line = format!(
-            "{:<25} {:>6} {:>6} {:>8} {:>10} {:>10}  {}",
-            self.named(&summary.target),
-            summary.sent,
-            summary.received,
-            percent(summary.loss_percent),
-            shown(&summary.rtt_ns),
-            shown(&summary.wire_rtt_ns),
-            fates(&summary.fates)
-        );
-        let line = if summary.received == 0 {
-            self.style.warn(&line)
-        } else {
-            line
+        let shown = |ns: Option<u64>| ns.map_or("-".into(), ms);
+        let loss = match row.sent {
+            sent if sent == row.received => "0%".into(),
+            sent => percent((sent - row.received.min(sent)) as f64 * 100.0 / sent as f64),
         };
-        writeln!(self.out, "{line}")?;
+        let line = format!(
+            "{:<25} {:>6} {:>6} {loss:>8} {:>10} {:>10}  {}",
+            self.names.get(&row.target).unwrap_or(&row.target),
+            row.sent,
+            row.received,
+            shown(row.rtt_ns),
+            shown(row.wire_rtt_ns),
+            row.fates
+                .as_ref()
+                .map_or_else(|| format!("replied {}", row.sent), fates)
+        );
+        if row.received == 0 {
+            writeln!(self.out, "{}", self.style.warn(&line))?;
+        } else {
+            writeln!(self.out, "{line}")?;
+        }
         Ok(())
     }
 

@@ -280,7 +280,7 @@ pub struct Run {
     pub targets: Vec<Target>,
     /// What came of it, for each target.
     pub tallies: Vec<Tally>,
-    places: HashMap<(IpAddr, u32), u32>,
+    places: HashMap<(u128, u32), u32, foldhash::quality::RandomState>,
     probes: VecDeque<Probe>,
     /// Number of the first probe in `probes`.
     base: u64,
@@ -311,17 +311,19 @@ pub struct Run {
 }
 
 /// Which of several interfaces an address belongs to matters for link-local ones only.
-fn place_of(address: IpAddr, ifindex: u32) -> (IpAddr, u32) {
+fn place_of(address: IpAddr, ifindex: u32) -> (u128, u32) {
     match address {
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => (address, ifindex),
-        _ => (address, 0),
+        IpAddr::V4(v4) => (u32::from(v4).into(), 0),
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => (v6.into(), ifindex),
+        IpAddr::V6(v6) => (v6.into(), 0),
     }
 }
 
 impl Run {
     /// A run that starts now. There is at least one target; one that is named twice is kept once.
     pub fn new(number: u64, id: u16, settings: Settings, wanted: Vec<Target>, now_ns: u64) -> Run {
-        let mut places = HashMap::with_capacity(wanted.len());
+        // Users choose the keys: a hash with a secret, and yet a fast one.
+        let mut places = HashMap::with_capacity_and_hasher(wanted.len(), Default::default());
         let mut targets = Vec::with_capacity(wanted.len());
         for target in wanted {
             if let std::collections::hash_map::Entry::Vacant(free) =

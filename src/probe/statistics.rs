@@ -80,6 +80,14 @@ impl Durations {
         self.count
     }
 
+    /// The median, in nanoseconds.
+    pub fn median(&self) -> Option<u64> {
+        match &self.values {
+            Values::Few(values) if values.len() <= 1 => values.first().copied(),
+            _ => self.figures().map(|figures| figures.p50),
+        }
+    }
+
     /// The figures; `None` if there is nothing to tell of. A percentile is the smallest value that
     /// at least so many per cent of all do not exceed.
     pub fn figures(&self) -> Option<Figures> {

@@ -370,6 +370,21 @@ pub mod ping {
         pub responders_left_out: Option<u64>,
     }
 
+    /// What a table of many targets shows of one.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Row {
+        pub target: String,
+        pub sent: u64,
+        pub received: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub fates: Option<BTreeMap<String, u64>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub rtt_ns: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub wire_rtt_ns: Option<u64>,
+    }
+
     /// What the whole run adds up to.
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
@@ -424,6 +439,8 @@ pub mod ping {
         pub broadcast: Option<bool>,
         #[serde(skip_serializing_if = "Option::is_none")]
         pub quiet: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub rows: Option<bool>,
     }
 
     /// The parameters of a `Targets` call.
@@ -471,6 +488,8 @@ pub mod ping {
         pub probes: Option<Vec<Probe>>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub summaries: Option<Vec<Summary>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub rows: Option<Vec<Row>>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub total: Option<Total>,
     }

@@ -19,8 +19,8 @@ use crate::probe::run::{Event, Responder, Tally};
 use crate::probe::statistics;
 use crate::probe::{Fate, Run, Settings, Target};
 use crate::protocol::ping::{
-    Figures, IcmpError, Listed, PingCall, Probe, Responder as ToldResponder, StopCall, Summary,
-    TargetsCall, Told, Total, Windows,
+    Figures, IcmpError, Listed, PingCall, Probe, Responder as ToldResponder, Row, StopCall,
+    Summary, TargetsCall, Told, Total, Windows,
 };
 use crate::wire::cursor::Mac;
 
@@ -248,6 +248,10 @@ pub async fn ping(
         ));
     }
     let targets = take_targets(world, lists, peer, &call)?;
+    let rows = call
+        .options
+        .as_ref()
+        .is_some_and(|options| options.rows == Some(true));
     let (number, id, count, quiet) = start(world, peer, call, targets)?;
     let guard = Guard { world, number };
     let begun = Told {
@@ -304,13 +308,21 @@ pub async fn ping(
     {
         let told = {
             let world = world.borrow();
-            let summaries = (targets.iter().zip(tallies))
-                .map(|(target, tally)| summary(target, tally, world_names(&world.links)))
-                .collect();
-            Told {
-                summaries: Some(summaries),
-                ..Told::default()
+            let each = targets.iter().zip(tallies);
+            let name = world_names(&world.links);
+            let mut told = Told::default();
+            if rows {
+                told.rows = Some(
+                    each.map(|(target, tally)| row(target, tally, &name))
+                        .collect(),
+                );
+            } else {
+                told.summaries = Some(
+                    each.map(|(target, tally)| summary(target, tally, &name))
+                        .collect(),
+                );
             }
+            told
         };
         replies.next(&told).await?;
         yield_now().await;
@@ -641,6 +653,19 @@ fn summary(target: &Target, tally: &Tally, name: impl Fn(u32) -> String) -> Summ
                 .collect()
         }),
         responders_left_out: (more.map(|more| more.responders_left_out)).filter(|count| *count > 0),
+    }
+}
+
+/// Shorter than a summary: a table of many targets shows no more.
+fn row(target: &Target, tally: &Tally, name: impl Fn(u32) -> String) -> Row {
+    let (sent, received) = (tally.sent(), tally.received());
+    Row {
+        target: target_text(target, name),
+        sent: sent.into(),
+        received: received.into(),
+        fates: (received < sent).then(|| fates(&tally.fates)),
+        rtt_ns: tally.rtt.median(),
+        wire_rtt_ns: tally.wire.median(),
     }
 }
 
