@@ -373,7 +373,7 @@ fn floods_leave_other_stores_alone() -> Outcome {
                 let make = |n: u64, packet: &mut Vec<u8>| {
                     *packet = traffic::syn(source, B, (1024 + n % 60_000) as u16, 81, n as u32);
                 };
-                traffic::raw_ipv4(B, 6, MANY, make).unwrap();
+                traffic::raw_ipv4(B, 6, MANY, None, make).unwrap();
             }),
         ),
         (
@@ -382,7 +382,7 @@ fn floods_leave_other_stores_alone() -> Outcome {
                 let make = |n: u64, packet: &mut Vec<u8>| {
                     *packet = traffic::echo_request(9, n as u16, &[0; 56])
                 };
-                traffic::raw_ipv4(B, 1, MANY, make).unwrap();
+                traffic::raw_ipv4(B, 1, MANY, None, make).unwrap();
             }),
         ),
         (

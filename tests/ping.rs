@@ -3,11 +3,12 @@
 
 mod support;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use netsonde::lab::wire::{Wire, every};
 use netsonde::lab::{self, Host};
 use serde_json::Value;
+use support::ping::{Told, firewall, inside, ping};
 use support::{Service, Test, number, pair};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -31,112 +32,6 @@ fn main() -> ExitCode {
         ("remote_firewall", remote_firewall),
         ("routers_errors", routers_errors),
     ])
-}
-
-/// What a run of `ping --json` told.
-struct Told {
-    code: i32,
-    probes: Vec<Value>,
-    duplicates: usize,
-    summaries: Vec<Value>,
-    total: Value,
-    text: String,
-}
-
-impl Told {
-    fn fates(&self) -> Vec<&str> {
-        self.probes
-            .iter()
-            .map(|probe| probe["fate"].as_str().unwrap())
-            .collect()
-    }
-
-    /// All probes have this fate and nothing else is told; returns what they were last seen as.
-    fn only(&self, fate: &str, count: usize) -> &str {
-        let all = vec![fate; count];
-        assert_eq!(self.fates(), all, "{}", self.text);
-        let summary = &self.summaries[0];
-        assert_eq!(
-            summary["fates"],
-            serde_json::json!({ fate: count }),
-            "{}",
-            self.text
-        );
-        assert_eq!(number(&summary["sent"]), count as u64);
-        assert_eq!(self.duplicates, 0, "{}", self.text);
-        assert_eq!(
-            number(&self.total["forged"]) + number(&self.total["stray"]),
-            0,
-            "{}",
-            self.text
-        );
-        assert_eq!(self.code, i32::from(fate != "replied"), "{}", self.text);
-        self.probes[0]["last_seen"].as_str().unwrap_or_default()
-    }
-}
-
-fn ping(service: &Service, arguments: &[&str]) -> Told {
-    let mut all = vec!["--json", "ping"];
-    all.extend_from_slice(arguments);
-    let output = service.netsonde(&all);
-    let text = String::from_utf8(output.stdout).unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let lines: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let of = |event: &str| -> Vec<Value> {
-        lines
-            .iter()
-            .filter(|line| line["event"] == event)
-            .cloned()
-            .collect()
-    };
-    let total = of("total");
-    assert!(
-        !total.is_empty(),
-        "ping {arguments:?}: {said}\n{}",
-        service.log()
-    );
-    Told {
-        code: output.status.code().unwrap(),
-        probes: of("probe"),
-        duplicates: of("duplicate").len(),
-        summaries: of("summary"),
-        total: total[0].clone(),
-        text: format!("ping {arguments:?}\n{text}{said}"),
-    }
-}
-
-/// Runs a program inside a host; it must succeed.
-fn inside(host: &Host, program: &str, arguments: &[&str]) -> bool {
-    let output = host.run(|| Command::new(program).args(arguments).output());
-    match output {
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{program} {arguments:?}: {said}");
-            true
-        }
-        Err(_) => false,
-    }
-}
-
-/// Replaces a host's firewall by one chain of one table; `false`: nft is missing. No rule: no firewall.
-fn firewall(host: &Host, hook: &str, rule: &str) -> bool {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let mut text = "flush ruleset\n".to_owned();
-    if !rule.is_empty() {
-        let family = if hook.contains("device") {
-            "netdev"
-        } else {
-            "inet"
-        };
-        text.push_str(&format!(
-            "table {family} t {{\nchain c {{\ntype filter hook {hook} priority 0;\n{rule}\n}}\n}}\n"
-        ));
-    }
-    std::fs::write(file.path(), text).unwrap();
-    inside(host, "nft", &["-f", file.path().to_str().unwrap()])
 }
 
 const QUICK: [&str; 6] = ["-c", "3", "-i", "0.05", "-W", "0.3"];

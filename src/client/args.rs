@@ -205,6 +205,57 @@ pub struct Ping {
     pub evidence: Option<PathBuf>,
 }
 
+/// What the manual page shows of `ping`: what it is good for, and the command. A test runs each of
+/// them, on hosts that have these addresses.
+pub const PING_EXAMPLES: &[(&str, &str)] = &[
+    (
+        "Do probes get through, and where do they die if not?",
+        "netsonde ping -c 5 192.0.2.7",
+    ),
+    (
+        "The same with every time that is known: in the local queue, and how long the reply waited \
+         for the service to run.",
+        "netsonde -v ping -c 3 -i 0.2 192.0.2.7",
+    ),
+    (
+        "The packets of a run as a file for Wireshark, each probe's fate as a comment.",
+        "netsonde ping -c 3 -i 0.2 --evidence lost.pcapng 192.0.2.7 192.0.2.9",
+    ),
+    (
+        "IPv6; a link-local address needs its link.",
+        "netsonde ping -c 3 -i 0.2 2001:db8::7 fe80::7%eth0",
+    ),
+    (
+        "Does the path carry packets of 1500 bytes?",
+        "netsonde ping -c 1 -M probe -s 1472 192.0.2.7",
+    ),
+    (
+        "Like a call: 20 bytes of header and 160 of voice, fifty a second, expedited forwarding.",
+        "netsonde -q ping -c 50 -i 0.02 -s 160 -Q 0xb8 192.0.2.7",
+    ),
+    (
+        "As fast as it is answered, for two seconds.",
+        "netsonde ping -f -w 2 192.0.2.7",
+    ),
+    ("Who is there?", "netsonde ping 192.0.2.0/28"),
+    (
+        "The same for a list, with a name or an address on each line.",
+        "netsonde ping @hosts.txt",
+    ),
+    (
+        "Which hosts are on this link? Many systems answer to the IPv6 group only.",
+        "netsonde ping ff02::1%eth0",
+    ),
+    (
+        "By IPv4, where they do: multicast, and broadcast.",
+        "netsonde ping 224.0.0.1 -I eth0\nnetsonde ping -b 192.0.2.255",
+    ),
+    (
+        "For a script: an object a line.",
+        "netsonde --json ping -c 10 -i 0.1 192.0.2.7",
+    ),
+];
+
 /// Path MTU discovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)]

@@ -66,15 +66,13 @@ pub fn ping(global: &Global, socket: &Path, args: &Ping) -> Result<u8, Failure> 
         wanted.len() == 1 && !is_sweep,
         is_group,
     ));
-    if !is_sweep && !is_group {
-        lock(&output).begin(&wanted)?;
-    }
+    let with_header = !is_sweep && !is_group;
     // A run is of one family; two go side by side.
     let outcomes: Vec<Result<Total, Failure>> = std::thread::scope(|scope| {
         let runs: Vec<_> = (families.iter())
             .map(|family| {
                 let (output, interrupt, options) = (&output, interrupt.clone(), options.clone());
-                scope.spawn(move || run(socket, family, options, &interrupt, output))
+                scope.spawn(move || run(socket, family, options, with_header, &interrupt, output))
             })
             .collect();
         (runs.into_iter())
@@ -111,6 +109,7 @@ fn run(
     socket: &Path,
     family: &[Wanted],
     options: Options,
+    with_header: bool,
     interrupt: &Interrupt,
     output: &Mutex<Output<'_>>,
 ) -> Result<Total, Failure> {
@@ -154,6 +153,9 @@ fn run(
         let mut output = lock(output);
         if let Some(id) = told.id {
             output.identifier(id);
+            if with_header {
+                output.begin(family)?;
+            }
         }
         for probe in told.probes.iter().flatten() {
             output.probe(probe)?;

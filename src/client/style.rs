@@ -62,7 +62,8 @@ pub fn table(style: Style, headings: &[&str], rows: &[Vec<String>]) -> String {
     };
     let numeric = |at: usize| {
         rows.iter().filter_map(|row| row.get(at)).all(|cell| {
-            cell.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !cell.contains([':', '/'])
+            let is_address = cell.contains([':', '/']) || cell.matches('.').count() > 1;
+            cell.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !is_address
         }) && !rows.is_empty()
     };
     let columns: Vec<(usize, bool)> = (0..headings.len())

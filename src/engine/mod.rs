@@ -71,6 +71,12 @@ fn start() -> io::Result<()> {
     // Without its keeper an engine is of no use: nobody counts, nobody wakes it.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     nix::sys::prctl::set_dumpable(false)?;
+    // A task that panics must not leave the others running on half a state: the keeper starts the next
+    // engine, which takes over rings and history.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("{panic}");
+        std::process::abort();
+    }));
     // The keeper waits for signals with a descriptor and has them blocked; that is inherited.
     nix::sys::signal::SigSet::all().thread_unblock()?;
     let channel = io::stdin().as_fd().try_clone_to_owned()?;

@@ -199,6 +199,13 @@ impl Host {
         self.run(|| netlink::add_route(destination, gateway))
     }
 
+    /// A packet socket on an interface, read and written like a file, a whole frame at a time; reading
+    /// does not wait.
+    pub fn port(&self, interface: &str) -> Result<fs::File, Error> {
+        self.run(|| sys::open_port(nix::net::if_::if_nametoindex(interface)?))
+            .map_err(step(format!("a port at {}:{interface}", self.name)))
+    }
+
     /// The MAC address of an interface.
     pub fn mac(&self, interface: &str) -> Result<[u8; 6], Error> {
         self.run(|| netlink::mac(interface))

@@ -3,9 +3,10 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Socket, Type};
 
 nix::ioctl_write_ptr_bad!(siocethtool, libc::SIOCETHTOOL as libc::Ioctl, libc::ifreq);
@@ -68,7 +69,24 @@ pub fn open_port(ifindex: u32) -> io::Result<File> {
     }
     bind(socket.as_raw_fd(), ifindex, libc::ETH_P_ALL as u16)?;
     socket.set_nonblocking(true)?;
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
     Ok(File::from(OwnedFd::from(socket)))
+}
+
+/// Reads a frame from a port; returns its length, and when the kernel had it, in nanoseconds since 1970
+/// (0: it did not say).
+pub fn read_stamped(port: &File, room: &mut [u8]) -> io::Result<(usize, u64)> {
+    let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
+    let mut data = [IoSliceMut::new(room)];
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<()>(port.as_raw_fd(), &mut data, Some(&mut control), flags)?;
+    let stamp = message.cmsgs()?.find_map(|item| match item {
+        ControlMessageOwned::ScmTimestampns(time) => {
+            Some(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+        }
+        _ => None,
+    });
+    Ok((message.bytes, stamp.unwrap_or(0)))
 }
 
 /// Sends a frame through a packet socket.

@@ -135,11 +135,12 @@ fn send_numbered(
     })
 }
 
-/// Sends `count` raw IPv4 packets of a protocol to one address.
+/// Sends `count` raw IPv4 packets of a protocol to one address, `pace` a second.
 pub fn raw_ipv4(
     to: Ipv4Addr,
     protocol: i32,
     count: u64,
+    pace: Option<u64>,
     make: impl FnMut(u64, &mut Vec<u8>),
 ) -> io::Result<Sent> {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol)))?;
@@ -147,7 +148,7 @@ pub fn raw_ipv4(
         &socket,
         Some(SockaddrIn::from(SocketAddrV4::new(to, 0))),
         count,
-        None,
+        pace,
         make,
     )
 }

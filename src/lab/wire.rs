@@ -9,7 +9,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::sys::{finish_checksums, open_port};
+use super::sys::{finish_checksums, read_stamped};
 use super::{Error, Host, step, veth};
 
 /// Chooses frames by their bytes.
@@ -37,8 +37,23 @@ pub struct Behaviour {
     pub swap: Option<Choose>,
     /// Frames of which one bit in the last byte is turned.
     pub corrupt: Option<Choose>,
+    /// Frames whose passage is to be kept in `passages`.
+    pub record: Option<Choose>,
+    /// When the chosen ones came and left.
+    pub passages: Vec<Passage>,
     /// What was done.
     pub counts: Counts,
+}
+
+/// A frame that went over the wire. Times are nanoseconds since 1970.
+#[derive(Clone, Debug)]
+pub struct Passage {
+    /// As it was delivered.
+    pub frame: Vec<u8>,
+    /// When the kernel had it at the wire's end.
+    pub came_ns: u64,
+    /// When it was given to the other end.
+    pub left_ns: u64,
 }
 
 /// What the wire did in one direction.
@@ -76,11 +91,8 @@ impl Wire {
         let port = |host: &Host, name: &str, port: &str| -> Result<File, Error> {
             veth(host, name, &middle, port)?;
             let what = format!("wire at {}:{name}", host.name());
-            host.run(|| finish_checksums(name))
-                .map_err(step(what.clone()))?;
-            middle
-                .run(|| open_port(nix::net::if_::if_nametoindex(port)?))
-                .map_err(step(what))
+            host.run(|| finish_checksums(name)).map_err(step(what))?;
+            middle.port(port)
         };
         let ports = [port(a, a_name, "p0")?, port(b, b_name, "p1")?];
         let directions = [Arc::default(), Arc::default()];
@@ -123,8 +135,9 @@ impl Drop for Wire {
     }
 }
 
-/// A frame on its way: when it is due, its number to keep the order, where it goes, its bytes.
-type Due = Reverse<(Instant, u64, usize, Vec<u8>)>;
+/// A frame on its way: when it is due, its number to keep the order, where it goes, when it came, its
+/// bytes.
+type Due = Reverse<(Instant, u64, usize, u64, Vec<u8>)>;
 
 /// How often the thread looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(20);
@@ -150,7 +163,7 @@ fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: 
             let _ = poll(&mut wanted, PollTimeout::from(ms));
         }
         for from in 0..2 {
-            while let Ok(length) = ports[from].read(&mut room) {
+            while let Ok((length, came_ns)) = read_stamped(&ports[from], &mut room) {
                 let frame = room[..length].to_vec();
                 let mut behaviour = directions[from]
                     .lock()
@@ -161,6 +174,7 @@ fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: 
                         Instant::now() + behaviour.delay,
                         number,
                         1 - from,
+                        came_ns,
                         frame,
                     )));
                 }
@@ -170,9 +184,20 @@ fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: 
             .peek()
             .is_some_and(|Reverse((at, ..))| *at <= Instant::now())
         {
-            if let Some(Reverse((_, _, to, frame))) = due.pop() {
+            if let Some(Reverse((_, _, to, came_ns, frame))) = due.pop() {
+                let left_ns = crate::keeper::now_ns();
                 // A host that is down loses it, as on any wire.
                 let _ = ports[to].write(&frame);
+                let mut behaviour = directions[1 - to]
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                if (behaviour.record.as_mut()).is_some_and(|choose| choose(&frame)) {
+                    behaviour.passages.push(Passage {
+                        frame,
+                        came_ns,
+                        left_ns,
+                    });
+                }
             }
         }
     }

@@ -51,6 +51,14 @@ impl Neighbours {
         }
     }
 
+    /// How many neighbours were asked for lately and have not told. The kernel asks three times, a
+    /// second each.
+    pub fn being_asked(&self, now_ns: u64) -> usize {
+        let lately = |asked: &&Asked| asked.last_ns + 1_100_000_000 > now_ns;
+        // Beyond this there is room for more probes than a run has under way.
+        self.open.values().filter(lately).take(4096).count()
+    }
+
     /// How often a neighbour was asked for since it last told.
     pub fn times_asked(&self, ifindex: u32, who: IpAddr) -> u32 {
         self.open

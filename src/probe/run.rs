@@ -30,6 +30,11 @@ const FLOOD_NS: u64 = 10_000_000;
 const STUCK: usize = 192;
 /// A probe that the wire has not shown after this time is stuck: the rings' 20 ms, and some more.
 const STUCK_NS: u64 = 50_000_000;
+/// Probes of one run that may wait for one neighbour to tell its address: the kernel keeps about 270
+/// small ones for each (unres_qlen_bytes, arp(7)) and drops the oldest beyond that, and other runs want
+/// some. As many go out before the wire has shown anything of a run, since a question for the next hop
+/// is seen up to 20 ms later.
+const UNRESOLVED: usize = 64;
 /// Responders of one group or broadcast address that are told apart.
 const RESPONDERS: usize = 4096;
 /// Events that wait for a client which does not read; then the oldest go, counted.
@@ -99,6 +104,8 @@ struct Probe {
     read_ns: u64,
     ttl: u8,
     altered: bool,
+    /// Nothing has shown yet that it left, or that it never will.
+    unseen: bool,
     from: Option<IpAddr>,
 }
 
@@ -297,6 +304,8 @@ pub struct Run {
     aged: u64,
     /// Probes that are sent and not seen on the wire.
     stuck: Vec<u64>,
+    /// How many probes there are of which nothing has shown that they left, or never will.
+    unseen: usize,
     stopped: bool,
     /// What there is to tell.
     pub events: VecDeque<Event>,
@@ -350,6 +359,7 @@ impl Run {
             flood_ready: true,
             aged: 0,
             stuck: Vec::new(),
+            unseen: 0,
             stopped: false,
             events: VecDeque::new(),
             events_dropped: 0,
@@ -479,8 +489,10 @@ impl Run {
             read_ns: 0,
             ttl: 0,
             altered: false,
+            unseen: true,
             from: None,
         });
+        self.unseen += 1;
         let target = self.targets[at];
         Outgoing {
             serial,
@@ -490,8 +502,26 @@ impl Run {
         }
     }
 
+    /// Are more probes too many for the neighbours that are being asked for their addresses? That
+    /// matters until the wire has shown something of this run: then its next hop is known.
+    pub fn must_wait_for_neighbours(&self, being_asked: impl FnOnce() -> usize) -> bool {
+        self.unseen >= UNRESOLVED
+            && self.unseen as u64 == self.next()
+            && self.unseen >= UNRESOLVED * being_asked().max(1)
+    }
+
+    /// Something tells that a probe left, or that it never will.
+    fn shown(&mut self, serial: u64) {
+        if let Some(probe) = self.probe(serial)
+            && std::mem::take(&mut probe.unseen)
+        {
+            self.unseen -= 1;
+        }
+    }
+
     /// The kernel had no room for the newest probe: it will be sent later.
     pub fn untake(&mut self) {
+        self.unseen -= 1;
         self.probes.pop_back();
         self.flood_ready = true;
     }
@@ -551,7 +581,9 @@ impl Run {
         if newest == 0 {
             return None;
         }
-        let mut sequence = newest - u64::from((newest as u16).wrapping_sub(echo.sequence));
+        // The newest that has these 16 bits; what is further on has not been sent.
+        let back = (newest as u16).wrapping_sub(echo.sequence);
+        let mut sequence = newest.checked_sub(back.into())?;
         loop {
             // Sequence numbers begin with 1.
             let serial = sequence.checked_sub(1)? * width + u64::from(at);
@@ -580,6 +612,7 @@ impl Run {
         let Some(serial) = self.find(to, ifindex, echo, at.identity) else {
             return;
         };
+        self.shown(serial);
         if let Some(probe) = self.probe(serial)
             && probe.back_ns == 0
             && let Some(out) = at.clock.monotonic(stamp_ns, probe.sent_ns, at.now_ns)
@@ -604,7 +637,8 @@ impl Run {
         let Some(serial) = found.or_else(|| self.find_group(echo, at.identity)) else {
             return;
         };
-        if is_group && let Some(mac) = mac {
+        // What comes by the loopback interface has no address: all zero.
+        if is_group && let Some(mac) = mac.filter(|mac| *mac != [0; 6]) {
             let (place, _) = self.place(serial);
             if let Some(responder) = self.responder(place, from) {
                 responder.mac = Some(mac);
@@ -702,6 +736,7 @@ impl Run {
                     self.late(serial, None, at);
                 } else {
                     probe.state = State::Answered;
+                    self.shown(serial);
                     self.answered.push_back(serial);
                     self.flood_ready = true;
                 }
@@ -746,10 +781,12 @@ impl Run {
             && place.is_some_and(|at| {
                 let (target, width) = (self.targets[at as usize], self.width());
                 let rounds = self.base / width + 1;
-                let newest = rounds - u64::from((rounds as u16).wrapping_sub(heard.echo.sequence));
+                let back = (rounds as u16).wrapping_sub(heard.echo.sequence);
                 // Probes that are no longer kept are recent: one turn of the number is enough.
-                let mark = identity.mark(self.number, target.address, newest as u32);
-                identity::is_marked(heard.payload, &mark, size)
+                rounds.checked_sub(back.into()).is_some_and(|newest| {
+                    let mark = identity.mark(self.number, target.address, newest as u32);
+                    identity::is_marked(heard.payload, &mark, size)
+                })
             });
         if was_ours {
             self.stray += 1;
@@ -964,6 +1001,7 @@ impl Run {
 
     /// The fate of a probe is known.
     fn decide(&mut self, serial: u64, event: Event) {
+        self.shown(serial);
         let width = self.width();
         let started_ns = self.started_ns;
         let Some(probe) = self.probe(serial) else {

@@ -1,6 +1,8 @@
 //! What tests on live networks share: entering the namespaces, a service in a host, and the client.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
+pub mod ping;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::Duration;

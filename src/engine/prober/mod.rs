@@ -48,6 +48,9 @@ pub const STAMPED_RATE: u64 = 2_000;
 /// After the kernel had no room, sending rests for so long.
 const FULL_NS: u64 = 1_000_000;
 
+/// A run whose probes wait inside this host looks again after so long.
+const HELD_NS: u64 = 1_000_000;
+
 /// How a run's packets are sent.
 #[derive(Clone, Debug)]
 pub struct Reach {
@@ -72,6 +75,8 @@ pub struct Active {
     /// Its user.
     pub uid: u32,
     reach: Reach,
+    /// Sends nothing before this time: what it sent waits inside this host.
+    held_until_ns: u64,
     /// Rung when there are events, or the run is over.
     pub news: Rc<Notify>,
     /// Everything is said.
@@ -143,6 +148,15 @@ fn both_clocks() -> (u64, u64) {
     }
     let before = monotonic_ns();
     (crate::keeper::now_ns(), before)
+}
+
+/// Reads both clocks; returns what the monotonic one shows.
+fn sample(clock: &mut Clock) -> u64 {
+    let (wall, now_ns) = both_clocks();
+    if clock.sample(wall, now_ns) {
+        tracing::info!("the wall clock was set; round trips are not touched by that");
+    }
+    now_ns
 }
 
 /// What of the world a turn needs.
@@ -252,7 +266,7 @@ impl Prober {
         targets: Vec<Target>,
         reach: Reach,
     ) -> u64 {
-        self.sample();
+        sample(&mut self.clock);
         let now_ns = monotonic_ns();
         let number = self.next_number;
         self.next_number += 1;
@@ -270,6 +284,7 @@ impl Prober {
                 run: Run::new(number, id, settings, targets, now_ns),
                 uid,
                 reach,
+                held_until_ns: 0,
                 news: Rc::new(Notify::new()),
                 is_over: false,
             },
@@ -294,17 +309,9 @@ impl Prober {
         Some(active.run)
     }
 
-    fn sample(&mut self) -> u64 {
-        let (wall, now_ns) = both_clocks();
-        if self.clock.sample(wall, now_ns) {
-            tracing::info!("the wall clock was set; round trips are not touched by that");
-        }
-        now_ns
-    }
-
     /// Takes what the wire showed.
     pub fn sighted(&mut self, sightings: &[Sighting], links: &Links) {
-        let now_ns = self.sample();
+        let now_ns = sample(&mut self.clock);
         let around_own = |address: IpAddr| {
             links
                 .iter()
@@ -372,7 +379,7 @@ impl Prober {
         if self.runs.is_empty() {
             return Ok(None);
         }
-        let mut now_ns = self.sample();
+        let mut now_ns = sample(&mut self.clock);
         if self.counters.is_due(now_ns) {
             self.look_at_counters(now_ns, around);
         }
@@ -395,6 +402,7 @@ impl Prober {
             let due = run.due_ns(now_ns).map(|due| {
                 let user = self.users.get(&active.uid).map_or(0, Bucket::next_ns);
                 due.max(user)
+                    .max(active.held_until_ns)
                     .max(self.all.next_ns())
                     .max(self.full_until_ns)
             });
@@ -427,8 +435,7 @@ impl Prober {
             };
             let is_ipv4 = family == 0;
             for _ in 0..RECEIVES_A_TURN {
-                let (wall, now_ns) = both_clocks();
-                self.clock.sample(wall, now_ns);
+                let now_ns = sample(&mut self.clock);
                 let Prober {
                     runs,
                     by_id,
@@ -679,7 +686,12 @@ impl Prober {
             self.all.waits += 1;
             return Ok(Some(0));
         }
-        if run.is_stuck(now_ns) {
+        if now_ns < active.held_until_ns {
+            return Ok(Some(0));
+        }
+        let being_asked = || self.neighbours.being_asked(self.clock.wall(now_ns));
+        if run.is_stuck(now_ns) || run.must_wait_for_neighbours(being_asked) {
+            active.held_until_ns = now_ns + HELD_NS;
             return Ok(Some(0));
         }
         let is_ipv4 = run.targets[0].address.is_ipv4();

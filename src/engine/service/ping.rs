@@ -464,6 +464,9 @@ fn start(
             ),
         },
     };
+    if how.ifindex == 0 {
+        check_scopes(world, &targets)?;
+    }
     mark_broadcast(
         world,
         &mut targets,
@@ -485,12 +488,42 @@ fn start(
         stamped: !flood && a_second <= STAMPED_RATE,
     };
     let quiet = settings.quiet;
-    tracing::info!(uid = peer.uid, targets = targets.len(), "ping asked for");
+    tracing::debug!(uid = peer.uid, targets = targets.len(), "ping asked for");
     let number = world
         .prober
         .start(peer.uid, allowed, settings, targets, Reach { how, pmtu });
     let run = &world.prober.runs[&number].run;
     Ok((number, run.id, run.targets.len() as u64, quiet))
+}
+
+/// An address that each link has anew means nothing without the link (RFC 4007, section 6).
+fn check_scopes(world: &World, targets: &[Target]) -> Result<(), Failure> {
+    let without = targets.iter().find(|target| {
+        target.scope == 0
+            && match target.address {
+                // ffx1 is of one interface, ffx2 of one link (RFC 4291, section 2.7).
+                IpAddr::V6(v6) if v6.is_multicast() => matches!(v6.octets()[1] & 15, 1 | 2),
+                IpAddr::V6(v6) => v6.is_unicast_link_local(),
+                IpAddr::V4(_) => false,
+            }
+    });
+    let Some(target) = without else {
+        return Ok(());
+    };
+    let links: Vec<&str> = (world.links.iter())
+        .filter(|link| link.name != "lo")
+        .map(|link| link.name.as_str())
+        .take(8)
+        .collect();
+    Err(bad_target(
+        &target.address.to_string(),
+        format!(
+            "an address of one link: say which, like {}%{} (there are: {})",
+            target.address,
+            links.first().unwrap_or(&"eth0"),
+            links.join(", ")
+        ),
+    ))
 }
 
 /// Finds broadcast addresses, which need permission and the word of the user that he means it, as in
