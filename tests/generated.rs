@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use clap::CommandFactory;
-use netsonde::client::args::Cli;
+use netsonde::client::args::{Cli, PING_EXAMPLES};
 use netsonde::config::{KEYS, RULE_ENTRIES, default_file};
 use netsonde::keeper::args::Args;
-use netsonde::protocol::{CAPTURE, SERVICE};
+use netsonde::protocol::{CAPTURE, PING, SERVICE};
 use netsonde::recorder::select::PROTOCOLS;
 
 const DATE: &str = "2026-11-21";
@@ -163,6 +163,69 @@ fn escape(text: &str) -> String {
     }
 }
 
+/// Every fate in the words of an administrator.
+const PING_FATES: [(&str, &str); 9] = [
+    ("replied", "Answered in time."),
+    (
+        "late",
+        "Answered after the time limit (-W). A line that said otherwise before is taken back.",
+    ),
+    (
+        "refused",
+        "An ICMP error came back that quotes the probe: from whom, and why.",
+    ),
+    (
+        "corrupted",
+        "Answered, with a wrong checksum or a payload that is not what was sent.",
+    ),
+    (
+        "unresolved",
+        "Never left: the next hop did not answer ARP or neighbour discovery.",
+    ),
+    (
+        "not_sent",
+        "The kernel refused to send it: no route, an interface that is down, a local firewall that \
+         rejects, a packet larger than the path carries. The errno says which.",
+    ),
+    (
+        "dropped_outbound",
+        "The kernel took it and the wire never saw it: a full queue, or a filter behind the IP layer. \
+         Counters that moved meanwhile are named.",
+    ),
+    (
+        "unanswered",
+        "It left this host, and nothing came back: the loss is elsewhere.",
+    ),
+    (
+        "dropped_inbound",
+        "The answer reached this host's wire and not the socket: reverse path filter, a wrong checksum, \
+         or, where no counter says so, what is consistent with a firewall.",
+    ),
+];
+
+const PING_TIMES: [(&str, &str); 5] = [
+    (
+        "time (rtt_ns)",
+        "What ping prints: from before the send call until the kernel had the reply.",
+    ),
+    (
+        "wire (wire_rtt_ns)",
+        "From wire to wire: from when the request passed this host's tap until the reply did.",
+    ),
+    (
+        "resolve (resolve_ns)",
+        "Part of time: waiting for ARP or neighbour discovery.",
+    ),
+    (
+        "queue (queue_ns)",
+        "Part of time: in the local queue. Known for up to 2000 probes a second; -v shows it.",
+    ),
+    (
+        "wake (wake_ns)",
+        "Not part of time: how long the reply waited for the service to run; -v shows it.",
+    ),
+];
+
 #[test]
 fn netsonde_1() {
     let command = Cli::command();
@@ -205,6 +268,37 @@ fn netsonde_1() {
          `mld' is a word of its own.\n\nThe plain options do without libpcap. --proto knows: {}.",
         names.join(", ")
     ));
+    page.head("PING");
+    page.text(
+        "All users share one prober inside the service. Its sockets receive the replies to its own probes \
+         only, each probe carries a secret cookie, and the rings that record this host see what crosses \
+         the wire beside them. So every probe has a fate, and evidence for it:",
+    );
+    for (fate, meaning) in PING_FATES {
+        page.item(fate, meaning);
+    }
+    page.raw(".PP");
+    page.text("The times of a line:");
+    for (name, meaning) in PING_TIMES {
+        page.item(name, meaning);
+    }
+    page.raw(".PP");
+    page.text(
+        "Durations are of the monotonic clock: a wall clock that is set changes none. For the summary, \
+         percentiles are right to one part in a hundred, jitter is that of RFC 3550, and a reply counts as \
+         reordered when it comes after the reply to a later probe (RFC 4737).\n\nSeveral targets are probed \
+         in turn, by default once each with 10000 probes a second in all; that many fit into what the \
+         kernel's queues hold. A group or broadcast address gets three probes and a table of who answered. \
+         Users without privilege who ask for -b, or for more than [ping] in netsonde.toml(5) allows \
+         them, are told so.\n\nWith --evidence the packets of the run are written: its requests, \
+         the replies and errors to them, and ARP and neighbour discovery for its targets. A probe's fate \
+         is the comment of its request, or of the file where it was never on the wire.",
+    );
+    for (purpose, commands) in PING_EXAMPLES {
+        page.raw(".PP");
+        page.text(purpose);
+        page.example(commands);
+    }
     page.head("EXIT STATUS");
     page.item(
         "0",
@@ -349,7 +443,7 @@ fn netsonde_protocol_7() {
          at a time: for a new one, that user's connection that has been idle longest is closed. \
          Descriptors that a client sends are not taken.",
     );
-    for text in [SERVICE, CAPTURE] {
+    for text in [SERVICE, CAPTURE, PING] {
         let name = text
             .lines()
             .find_map(|line| line.strip_prefix("interface "))

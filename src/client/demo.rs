@@ -34,10 +34,12 @@ pub fn run(global: &Global) -> Result<u8, Failure> {
     let start = Instant::now();
     lab::enter()?;
     let demo = Demo::build(Style::new(global.color))?;
-    let scenes: [(&str, Scene); 6] = [
+    let scenes: [(&str, Scene); 8] = [
         ("The service is up, and sees every interface", Demo::health),
         ("What happened before anyone asked", Demo::past),
         ("A packet that died, and who says so", Demo::unreachable),
+        ("Ping, with the wire's time beside", Demo::ping),
+        ("Four lost probes, and where each one died", Demo::lost),
         ("Who wants which multicast group", Demo::group),
         (
             "Nothing is lost in silence, not even when the engine is killed",
@@ -76,8 +78,7 @@ impl From<lab::Error> for Failure {
 
 struct Demo {
     client: Host,
-    // Held for the network that they are.
-    _router: Host,
+    router: Host,
     server: Host,
     service: Standalone,
     style: Style,
@@ -109,7 +110,7 @@ impl Demo {
         let service = client.run(Standalone::start)?;
         let demo = Demo {
             client,
-            _router: router,
+            router,
             server,
             service,
             style,
@@ -255,6 +256,54 @@ impl Demo {
             && Demo::has(
                 &text,
                 &["10.0.0.254 > 10.0.0.1", "host unreachable", "10.9.0.77"],
+            ))
+    }
+
+    fn ping(&self) -> Result<bool, Failure> {
+        self.say(
+            "  `time` is what ping prints; `wire` is what is left of it outside of this host.",
+        );
+        let text = self.show(&["ping", "-c", "3", "-i", "0.1", "10.9.0.9"])?;
+        Ok(
+            Demo::has(&text, &["from 10.9.0.9: icmp_seq=3", "time=", "wire="])
+                && Demo::has(&text, &["3 received, 0% packet loss"]),
+        )
+    }
+
+    fn lost(&self) -> Result<bool, Failure> {
+        self.say("  Three of these four look the same to ping: no answer. A host that is not there:");
+        let quick = ["ping", "-c", "1", "-W", "0.5"];
+        let show = |more: &[&str]| self.show(&[&quick[..], more].concat());
+        let absent = show(&["10.0.0.77"])?;
+        self.say("\n  A router that a packet does not get past:");
+        let expired = show(&["-t", "1", "10.9.0.9"])?;
+        self.say("\n  A server that was told not to answer: the probe left, and died elsewhere:");
+        let ignore = "net/ipv4/icmp_echo_ignore_all";
+        self.server.sysctl(ignore, "1")?;
+        let ignored = show(&["10.9.0.9"])?;
+        self.server.sysctl(ignore, "0")?;
+        self.say(
+            "\n  The answer to 10.1.0.1 comes back by e1, while the route to the server leads out of e0; \
+             this host\n  drops it itself, and says nothing to anyone:",
+        );
+        for (host, interface, value) in [
+            (&self.router, "all", "0"),
+            (&self.router, "p1", "0"),
+            (&self.client, "all", "0"),
+            (&self.client, "e1", "1"),
+        ] {
+            host.sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"), value)?;
+        }
+        let filtered = show(&["-I", "10.1.0.1", "10.9.0.9"])?;
+        self.client.sysctl("net/ipv4/conf/e1/rp_filter", "0")?;
+        Ok(Demo::has(
+            &absent,
+            &["unresolved", "10.0.0.77 does not answer ARP on e0"],
+        ) && Demo::has(&expired, &["From 10.0.0.254", "refused: time exceeded"])
+            && Demo::has(&ignored, &["unanswered", "left by e0, nothing came back"])
+            && Demo::has(
+                &filtered,
+                &["dropped_inbound", "came in on e1", "reverse path filter"],
             ))
     }
 
