@@ -193,7 +193,7 @@ fn forged_replies_count_for_nothing() -> Outcome {
     let pace = if cfg!(debug_assertions) {
         10_000
     } else {
-        100_000
+        120_000
     };
     let (a, b) = pair();
     b.address("e0", "10.0.0.3/24")?;

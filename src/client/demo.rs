@@ -271,7 +271,9 @@ impl Demo {
     }
 
     fn lost(&self) -> Result<bool, Failure> {
-        self.say("  Three of these four look the same to ping: no answer. A host that is not there:");
+        self.say(
+            "  Three of these four look the same to ping: no answer. A host that is not there:",
+        );
         let quick = ["ping", "-c", "1", "-W", "0.5"];
         let show = |more: &[&str]| self.show(&[&quick[..], more].concat());
         let absent = show(&["10.0.0.77"])?;
