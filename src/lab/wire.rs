@@ -14,7 +14,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -185,7 +185,7 @@ fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: 
             .is_some_and(|Reverse((at, ..))| *at <= Instant::now())
         {
             if let Some(Reverse((_, _, to, came_ns, frame))) = due.pop() {
-                let left_ns = crate::keeper::now_ns();
+                let left_ns = now_ns();
                 // A host that is down loses it, as on any wire.
                 let _ = ports[to].write(&frame);
                 let mut behaviour = directions[1 - to]
@@ -201,6 +201,12 @@ fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: 
             }
         }
     }
+}
+
+/// Nanoseconds since 1970, as the kernel stamps packets.
+fn now_ns() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_nanos() as u64)
 }
 
 /// What becomes of a frame: none, one or several.
