@@ -885,7 +885,10 @@ fn pypi_varlink_speaks_with_it() -> Outcome {
         with varlink.Client.new_with_address('unix:' + sys.argv[1]) as client:\n\
         \x20 print(' '.join(sorted(client.get_interfaces())))\n\
         \x20 with client.open('io.netsonde.Service') as service:\n\
-        \x20   print(len(service.Status()['recorder']))\n";
+        \x20   print(len(service.Status()['recorder']))\n\
+        \x20 with client.open('io.netsonde.Ping') as ping:\n\
+        \x20   told = list(ping.Ping(targets=['127.0.0.1'], options={'count': 2, 'interval_ns': 10000000}, _more=True))\n\
+        \x20   print(told[-1]['total']['received'])\n";
     let output = Command::new(python)
         .args(["-c", script])
         .arg(service.socket())
@@ -893,7 +896,7 @@ fn pypi_varlink_speaks_with_it() -> Outcome {
     let said = String::from_utf8(output.stdout)?;
     assert_eq!(
         said,
-        "io.netsonde.Capture io.netsonde.Service org.varlink.service\n7\n",
+        "io.netsonde.Capture io.netsonde.Ping io.netsonde.Service org.varlink.service\n7\n2\n",
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
