@@ -19,6 +19,7 @@
 pub mod config;
 #[cfg(feature = "daemon")]
 mod mapping;
+pub mod multicast;
 pub mod probe;
 pub mod protocol;
 pub mod recorder;

@@ -11,7 +11,7 @@ use clap::CommandFactory;
 use netsonde::client::args::{Cli, PING_EXAMPLES};
 use netsonde::config::{KEYS, RULE_ENTRIES, default_file};
 use netsonde::keeper::args::Args;
-use netsonde::protocol::{CAPTURE, PING, SERVICE};
+use netsonde::protocol::{CAPTURE, MULTICAST, PING, SERVICE};
 use netsonde::recorder::select::PROTOCOLS;
 
 const DATE: &str = "2026-11-21";
@@ -251,6 +251,19 @@ fn netsonde_1() {
             sub.get_about().map(ToString::to_string).unwrap_or_default()
         ));
         page.options(sub, false);
+        for below in sub
+            .get_subcommands()
+            .filter(|below| below.get_name() != "help")
+        {
+            page.raw(&format!(
+                ".SS netsonde {} {}",
+                escape(sub.get_name()),
+                escape(below.get_name())
+            ));
+            let about = below.get_about().map(ToString::to_string);
+            page.text(&format!("{}.", about.unwrap_or_default()));
+            page.options(below, false);
+        }
     }
     page.head("OPTIONS");
     page.text("These go with every command.");
@@ -443,7 +456,7 @@ fn netsonde_protocol_7() {
          at a time: for a new one, that user's connection that has been idle longest is closed. \
          Descriptors that a client sends are not taken.",
     );
-    for text in [SERVICE, CAPTURE, PING] {
+    for text in [SERVICE, CAPTURE, PING, MULTICAST] {
         let name = text
             .lines()
             .find_map(|line| line.strip_prefix("interface "))

@@ -57,6 +57,7 @@ fn pure_modules_name_no_socket_file_thread_or_clock() {
         "src/wire",
         "src/recorder",
         "src/probe",
+        "src/multicast",
         "src/protocol",
         "src/config",
     ] {

@@ -1,7 +1,9 @@
 //! The `.varlink` files are the documentation of the types: they parse, and agree field by field.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use netsonde::protocol::{CAPTURE, PING, SERVICE, VARLINK, capture, ping, service};
+use netsonde::protocol::{
+    CAPTURE, MULTICAST, PING, SERVICE, VARLINK, capture, multicast, ping, service,
+};
 use serde_json::{Value, to_value};
 use varlink_parser::{IDL, VStructOrEnum, VType, VTypeExt};
 
@@ -328,6 +330,45 @@ fn ping_types_agree() {
         Some(to_value(ping::Listed::default()).unwrap()),
     );
     sides("Stop", to_value(ping::StopCall { run: 1 }).unwrap(), None);
+}
+
+#[test]
+fn multicast_types_agree() {
+    let idl = IDL::try_from(MULTICAST).unwrap();
+    let text = || Some("x".to_owned());
+    let member = multicast::Member {
+        sources: vec!["10.0.0.1".into()],
+        sources_left_out: Some(1),
+        left: text(),
+        ..Default::default()
+    };
+    let group = multicast::Group {
+        name: text(),
+        aliases: Some(vec!["x".into()]),
+        members: vec![member],
+        ..Default::default()
+    };
+    let groups = multicast::Groups {
+        groups: vec![group],
+        ..Default::default()
+    };
+    let querier = multicast::Querier {
+        next: text(),
+        ..Default::default()
+    };
+    let queriers = multicast::Queriers {
+        queriers: vec![querier],
+        unasked: vec![multicast::Unasked::default()],
+        ..Default::default()
+    };
+    let call = to_value(multicast::Call { interface: text() }).unwrap();
+    for (method, told) in [
+        ("Groups", to_value(groups).unwrap()),
+        ("Queriers", to_value(queriers).unwrap()),
+    ] {
+        check(&idl, method, &idl.methods[method].input.elts, &call);
+        check(&idl, method, reply(&idl, method), &told);
+    }
 }
 
 #[test]

@@ -79,6 +79,9 @@ pub enum Command {
         #[command(flatten)]
         packets: Packets,
     },
+    /// What is known of multicast on the links of this host.
+    #[command(subcommand)]
+    Mcast(Mcast),
     /// Sends echo requests, and says of each that is not answered where it died.
     Ping(Ping),
     /// Builds a small private network, and shows each command at work in it; needs no root, and
@@ -203,6 +206,26 @@ pub struct Ping {
     /// Write the packets that belong to this run as pcapng, each probe's fate as a comment.
     #[arg(long, value_name = "FILE")]
     pub evidence: Option<PathBuf>,
+}
+
+/// The commands of `mcast`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Mcast {
+    /// Groups on each link: who reports them on the wire, and whether this host's kernel holds them.
+    Groups {
+        /// Only on this interface.
+        #[arg(short = 'I', long = "interface", value_name = "IF")]
+        interface: Option<String>,
+        /// Only these groups.
+        #[arg(value_name = "GROUP")]
+        groups: Vec<std::net::IpAddr>,
+    },
+    /// Who asks for memberships: version, timers, who is elected, who is overdue or gone.
+    Queriers {
+        /// Only on this interface.
+        #[arg(short = 'I', long = "interface", value_name = "IF")]
+        interface: Option<String>,
+    },
 }
 
 /// What the manual page shows of `ping`: what it is good for, and the command. A test runs each of

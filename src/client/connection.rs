@@ -71,7 +71,7 @@ fn in_words(name: &str, parameters: &Value) -> String {
             field("method")
         ),
         "org.varlink.service.InvalidParameter" => format!("not valid: {}", field("parameter")),
-        "io.netsonde.Capture.NoSuchInterface" => format!(
+        "io.netsonde.Capture.NoSuchInterface" | "io.netsonde.Multicast.NoSuchInterface" => format!(
             "netsonded has never seen an interface {}: `netsonde interfaces` lists them",
             field("interface")
         ),
@@ -341,9 +341,18 @@ impl Connection {
 /// Calls a method on a connection of its own, and tries again for a moment where the service is
 /// crowded.
 pub fn ask<T: DeserializeOwned>(path: &Path, method: &str) -> Result<T, Error> {
+    ask_with(path, method, &json!({}))
+}
+
+/// The same with parameters.
+pub fn ask_with<T: DeserializeOwned>(
+    path: &Path,
+    method: &str,
+    parameters: &impl Serialize,
+) -> Result<T, Error> {
     let start = Instant::now();
     loop {
-        let answer = Connection::open(path)?.call(method, &json!({}));
+        let answer = Connection::open(path)?.call(method, parameters);
         match answer {
             Err(Error::Remote { name, .. })
                 if name == "io.netsonde.Service.TooManyConnections"

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::args::Global;
 use super::connection::ask;
 use super::failure::Failure;
-use super::style::{Style, bytes, duration, table};
+use super::style::{Style, age, bytes, duration, table};
 use crate::protocol::service::{Interface, Interfaces, Listened, Status};
 
 /// Gaps that are shown; `-v` shows all that the service tells of.
@@ -175,18 +175,6 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
         hit.into_iter().for_each(line);
     }
     text.trim_end().to_owned()
-}
-
-/// How long before `now`.
-fn age(now: &str, then: &str) -> String {
-    let read = |text: &str| text.parse::<jiff::Timestamp>().ok();
-    match (read(now), read(then)) {
-        (Some(now), Some(then)) => {
-            let ns = now.as_nanosecond().saturating_sub(then.as_nanosecond());
-            duration(u64::try_from(ns).unwrap_or(0))
-        }
-        _ => then.to_owned(),
-    }
 }
 
 fn heard(listened: &Listened) -> String {

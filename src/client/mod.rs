@@ -11,6 +11,7 @@
 //! | `packet_line` | one packet as a line of text or JSON |
 //! | `packets` | `watch` and `capture` |
 //! | `ping`, `ping_text`, `ping_evidence` | `ping`: what is asked and told; its lines and tables; its packets |
+//! | `mcast` | `mcast` and its commands |
 //! | `interrupt` | Ctrl-C |
 //! | `health` | `status` and `interfaces` |
 //! | `style` | colour and columns |
@@ -26,6 +27,7 @@ pub mod filter;
 mod health;
 mod interrupt;
 mod libpcap;
+mod mcast;
 pub mod packet_line;
 mod packets;
 mod ping;

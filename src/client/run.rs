@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser};
 use super::args::{Cli, Command};
 use super::failure::Failure;
 use super::standalone::Standalone;
-use super::{demo, health, packets, ping};
+use super::{demo, health, mcast, packets, ping};
 
 /// Runs the client. Returns the exit status.
 pub fn run() -> u8 {
@@ -69,6 +69,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
             write,
             packets: wanted,
         } => packets::capture(&cli.global, &socket, wanted, write),
+        Command::Mcast(wanted) => mcast::run(&cli.global, &socket, wanted),
         Command::Ping(wanted) => ping::ping(&cli.global, &socket, wanted),
         Command::Demo | Command::Completions { .. } => Ok(0),
     }

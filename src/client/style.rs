@@ -120,3 +120,15 @@ pub fn duration(ns: u64) -> String {
         _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
     }
 }
+
+/// How long before `now`.
+pub fn age(now: &str, then: &str) -> String {
+    let read = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    match (read(now), read(then)) {
+        (Some(now), Some(then)) => {
+            let ns = now.as_nanosecond().saturating_sub(then.as_nanosecond());
+            duration(u64::try_from(ns).unwrap_or(0))
+        }
+        _ => then.to_owned(),
+    }
+}

@@ -5,11 +5,13 @@ use std::sync::atomic::Ordering;
 use super::ring::{Packet, Ring};
 use crate::keeper::handover::{Counter, counter_at};
 use crate::mapping::{Mapping, OwnMemory};
+use crate::multicast::{Seen, Trackers};
 use crate::probe::Sighting;
 use crate::probe::sight::{is_telling, sight};
-use crate::recorder::interfaces::link_type;
-use crate::recorder::{Classifier, GapKind, Meta, Recorder, Store};
+use crate::recorder::interfaces::{State, link_type};
+use crate::recorder::{Classifier, Cursor, From, GapKind, Meta, Recorder, Store};
 use crate::wire::glance::{Glance, glance, ip_protocol};
+use crate::wire::{Direction, Frame, decode};
 
 /// Blocks that are taken in before clients get their turn again: at most some milliseconds.
 const BLOCKS_A_TURN: usize = 8;
@@ -29,6 +31,8 @@ pub struct Intake {
     pub slotless: u64,
     /// An interface that netlink has not told of has shown up in a packet.
     pub unknown_interface: bool,
+    /// Who asks for memberships and who reports them. All of it crosses the control ring.
+    pub multicast: Trackers,
     /// What the wire showed of probes, while there are any. All of it crosses the control ring.
     pub sightings: Option<Vec<Sighting>>,
 }
@@ -59,6 +63,7 @@ impl Intake {
             classifier,
             slotless: 0,
             unknown_interface: false,
+            multicast: Trackers::default(),
             sightings: None,
         }
     }
@@ -125,6 +130,24 @@ impl Intake {
         }
     }
 
+    /// Learns of multicast what the record still holds: from before this engine.
+    pub fn recall(&mut self) {
+        let Intake {
+            recorder,
+            multicast,
+            ..
+        } = self;
+        let mut cursor = Cursor::new(recorder, &[Store::Group], From::Oldest, u64::MAX, false);
+        while let Some(record) = cursor.next(recorder, u64::MAX) {
+            let (slot, generation) = record.interface;
+            let slot = recorder.interfaces().get(slot, generation);
+            if let Some(slot) = slot.filter(|slot| slot.state() != State::Gone) {
+                let at = (slot.ifindex, record.time_ns, record.direction);
+                manage(multicast, &record.frame(), at);
+            }
+        }
+    }
+
     /// Takes in what the rings hold, the control ring first, for one turn. `true`: more is waiting.
     pub fn turn(&mut self, now_ns: u64) -> bool {
         let mut blocks = 0;
@@ -177,6 +200,13 @@ impl Intake {
                 {
                     sightings.extend(sighting(packet, seen));
                 }
+                if is_group_management(seen) {
+                    let is_tagged = packet.tag.is_some();
+                    if !is_tagged {
+                        let at = (packet.ifindex, packet.time_ns, packet.direction);
+                        manage(&mut self.multicast, &frame(packet), at);
+                    }
+                }
                 match take_packet(
                     &mut self.recorder,
                     self.classifier.store(seen),
@@ -207,6 +237,50 @@ impl Intake {
         self.recorder.commit();
         self.rings[at].release();
         true
+    }
+}
+
+/// IGMP, and the ICMPv6 types of MLD (RFC 2710, RFC 3810).
+#[inline]
+fn is_group_management(seen: &Glance) -> bool {
+    seen.ip_protocol == ip_protocol::IGMP
+        || (seen.ip_protocol == ip_protocol::ICMPV6
+            && matches!(seen.icmp_type, 130..=132 | 143)
+            && seen.transport != 0)
+}
+
+fn frame<'a>(packet: &Packet<'a>) -> Frame<'a> {
+    Frame {
+        link: link_type(packet.hardware),
+        bytes: packet.bytes,
+        original_length: packet.original_length,
+        checksum: packet.checksum,
+    }
+}
+
+/// Shows a message of group management to the trackers: interface, time, direction.
+fn manage(
+    multicast: &mut Trackers,
+    frame: &Frame<'_>,
+    (ifindex, time_ns, direction): (u32, u64, Direction),
+) {
+    let decoded = decode(frame);
+    // A tagged message is of another link; it shows again, untagged, on the interface of its VLAN.
+    let Some(network) = decoded.network.filter(|_| decoded.vlans.is_empty()) else {
+        return;
+    };
+    // Who gets a message with a wrong checksum drops it.
+    if decoded.bad_checksum.is_some() || decoded.problem.is_some() {
+        return;
+    }
+    for meaning in &decoded.meanings {
+        multicast.see(&Seen {
+            time_ns,
+            ifindex,
+            outbound: direction == Direction::Outbound,
+            source: network.source,
+            meaning,
+        });
     }
 }
 
@@ -267,7 +341,7 @@ fn take_packet(
     };
     recorder.append(store, &meta, packet.bytes);
     if let Some(interface) = recorder.interfaces_mut().slot_mut(slot) {
-        if packet.direction == crate::wire::Direction::Outbound {
+        if packet.direction == Direction::Outbound {
             interface.packets_out += 1;
             interface.bytes_out += u64::from(original_length);
         } else {

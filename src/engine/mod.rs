@@ -174,6 +174,10 @@ fn take_intake(
     let classifier = Classifier::new(&config.recorder.rule);
     let mut intake = Intake::new(recorder, rings, counters, classifier);
     intake.quarantine(stalled, now_ns());
+    // An engine that keeps dying may be dying of what it recalls.
+    if stalled < 2 {
+        intake.recall();
+    }
     Ok(intake)
 }
 

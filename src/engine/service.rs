@@ -1,6 +1,7 @@
 //! SHELL. What the control socket answers.
 
 mod inventory;
+mod multicast;
 mod ping;
 pub mod status;
 
@@ -30,6 +31,10 @@ const INTERFACES: &[Interface] = &[
     Interface {
         name: "io.netsonde.Ping",
         description: protocol::PING,
+    },
+    Interface {
+        name: "io.netsonde.Multicast",
+        description: protocol::MULTICAST,
     },
 ];
 
@@ -77,6 +82,16 @@ impl Service for Netsonde {
             "io.netsonde.Ping.Stop" => {
                 ping::stop(&self.world, peer, parameters(raw)?)?;
                 replies.last(&json!({})).await
+            }
+            "io.netsonde.Multicast.Groups" => {
+                export::settle(&self.world).await;
+                let groups = multicast::groups(&self.world.borrow(), parameters(raw)?)?;
+                replies.last(&groups).await
+            }
+            "io.netsonde.Multicast.Queriers" => {
+                export::settle(&self.world).await;
+                let queriers = multicast::queriers(&self.world.borrow(), parameters(raw)?)?;
+                replies.last(&queriers).await
             }
             _ => Err(Failure::method_not_found(method)),
         }

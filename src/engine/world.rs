@@ -70,6 +70,13 @@ impl World {
         self.channel.as_fd()
     }
 
+    /// Does netsonde join its groups on this link?
+    pub fn joins(&self, link: &Known) -> bool {
+        self.config.interfaces.records(&link.name).0
+            && self.config.listeners.join
+            && link.flags & libc::IFF_MULTICAST as u32 != 0
+    }
+
     /// A descriptor to wait for news of links with.
     pub fn links_descriptor(&self) -> io::Result<OwnedFd> {
         self.links.descriptor()
@@ -138,6 +145,7 @@ impl World {
                     if let Some(outage) = interfaces.link_gone(index, now) {
                         self.intake.recorder.declare_outage(&outage);
                     }
+                    self.intake.multicast.forget(index);
                     self.ask(Ask::Leave, index);
                 }
             }

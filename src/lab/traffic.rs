@@ -80,6 +80,19 @@ pub fn numbered_frames(
     })
 }
 
+/// Sends `count` whole frames that `make` writes, by an interface of this namespace, `pace` a second.
+pub fn frames(
+    interface: &str,
+    count: u64,
+    pace: Option<u64>,
+    make: impl FnMut(u64, &mut Vec<u8>),
+) -> io::Result<Sent> {
+    let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+    let index = nix::net::if_::if_nametoindex(interface)?;
+    super::sys::bind_to_interface(socket.as_raw_fd(), index)?;
+    send_numbered(&socket, None, count, pace, make)
+}
+
 /// Sends `count` packets that `make` fills, through a socket.
 fn send_numbered(
     socket: &impl AsRawFd,

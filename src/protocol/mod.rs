@@ -11,6 +11,9 @@ pub const CAPTURE: &str = include_str!("io.netsonde.Capture.varlink");
 /// `io.netsonde.Ping`, as served.
 pub const PING: &str = include_str!("io.netsonde.Ping.varlink");
 
+/// `io.netsonde.Multicast`, as served.
+pub const MULTICAST: &str = include_str!("io.netsonde.Multicast.varlink");
+
 /// `org.varlink.service`, as served.
 pub const VARLINK: &str = include_str!("org.varlink.service.varlink");
 
@@ -500,5 +503,105 @@ pub mod ping {
     #[allow(missing_docs)]
     pub struct StopCall {
         pub run: u64,
+    }
+}
+
+/// Parameters of replies and calls of `io.netsonde.Multicast`.
+pub mod multicast {
+    use super::*;
+
+    /// A host that reported itself a member.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)] // The fields are described in io.netsonde.Multicast.varlink.
+    pub struct Member {
+        pub host: String,
+        pub version: u8,
+        pub mode: String,
+        pub sources: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub sources_left_out: Option<u32>,
+        pub first: String,
+        pub last: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub left: Option<String>,
+        pub reports: u64,
+        pub current: bool,
+        pub own: bool,
+    }
+
+    /// A group on an interface.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Group {
+        pub interface: String,
+        pub group: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub name: Option<String>,
+        pub mac: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub aliases: Option<Vec<String>>,
+        pub pruned: bool,
+        pub kernel_users: u64,
+        pub netsonde: bool,
+        pub members: Vec<Member>,
+    }
+
+    /// Somebody who asks for memberships.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Querier {
+        pub interface: String,
+        pub protocol: String,
+        pub address: String,
+        pub version: u8,
+        pub standing: String,
+        pub own: bool,
+        pub interval_ns: u64,
+        pub interval_from: String,
+        pub robustness: u64,
+        pub max_response_ns: u64,
+        pub membership_ns: u64,
+        pub queries: u64,
+        pub group_queries: u64,
+        pub first: String,
+        pub last: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub next: Option<String>,
+    }
+
+    /// An interface with groups and no querier.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Unasked {
+        pub interface: String,
+        pub protocol: String,
+        pub groups: u64,
+        pub since: String,
+    }
+
+    /// The parameters of the calls.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(missing_docs)]
+    pub struct Call {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub interface: Option<String>,
+    }
+
+    /// The reply of `Groups`.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Groups {
+        pub time: String,
+        pub groups: Vec<Group>,
+    }
+
+    /// The reply of `Queriers`.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Queriers {
+        pub time: String,
+        pub queriers: Vec<Querier>,
+        pub unasked: Vec<Unasked>,
     }
 }

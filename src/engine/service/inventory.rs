@@ -66,9 +66,7 @@ pub fn interfaces(world: &World) -> reply::Interfaces {
                 flags.push("NO-CARRIER".into());
             }
             let groups = memberships.remove(&link.ifindex).unwrap_or_default();
-            let joins = recording
-                && world.config.listeners.join
-                && link.flags & libc::IFF_MULTICAST as u32 != 0;
+            let joins = world.joins(link);
             reply::Interface {
                 interface: link.name.clone(),
                 ifindex: link.ifindex,
@@ -112,7 +110,8 @@ pub fn interfaces(world: &World) -> reply::Interfaces {
     reply::Interfaces { interfaces }
 }
 
-fn is_ours(group: IpAddr) -> bool {
+/// One of the groups that netsonde joins itself.
+pub(super) fn is_ours(group: IpAddr) -> bool {
     match group {
         IpAddr::V4(group) => GROUPS_4.contains(&group),
         IpAddr::V6(group) => GROUPS_6.contains(&group),

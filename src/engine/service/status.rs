@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::engine::world::World;
 use crate::keeper::handover::{JOIN_FAILURES_AT, STARTS_AT};
 use crate::keeper::now_ns;
+use crate::multicast::{Groups, Queriers};
 use crate::protocol::service as reply;
 use crate::recorder::interfaces::{InterfaceSlot, State};
 use crate::recorder::layout::INTERFACE_SLOTS;
@@ -232,6 +233,17 @@ fn own_limits(world: &World) -> Vec<reply::Limit> {
         limit("requests to the keeper", 0, world.unasked),
         limit("slow packet readers", 0, world.readers_cut),
     ];
+    let multicast = &world.intake.multicast;
+    all.push(limit(
+        "multicast memberships",
+        Groups::MOST as u64,
+        multicast.groups.overflows,
+    ));
+    all.push(limit(
+        "multicast queriers",
+        Queriers::MOST as u64,
+        multicast.queriers.overflows,
+    ));
     all.extend((world.prober.limits()).map(|(name, most, hits)| limit(name, most, hits)));
     all
 }

@@ -1,0 +1,195 @@
+//! SHELL. `netsonde mcast`: what is known of multicast on the links of this host.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::args::{Global, Mcast};
+use super::connection::ask_with;
+use super::failure::Failure;
+use super::style::{Style, age, duration, table};
+use crate::protocol::multicast::{Call, Group, Groups, Member, Queriers};
+
+/// Members that `-v` names of one group.
+const MEMBERS_SHOWN: usize = 256;
+
+/// `netsonde mcast ...`.
+pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failure> {
+    match command {
+        Mcast::Groups { interface, groups } => {
+            let call = Call {
+                interface: interface.clone(),
+            };
+            let mut told: Groups = ask_with(socket, "io.netsonde.Multicast.Groups", &call)?;
+            if !groups.is_empty() {
+                let is_wanted = |group: &Group| {
+                    let address = group.group.parse::<IpAddr>();
+                    address.is_ok_and(|address| groups.contains(&address))
+                };
+                told.groups.retain(is_wanted);
+            }
+            show(global, &told, groups_text)
+        }
+        Mcast::Queriers { interface } => {
+            let call = Call {
+                interface: interface.clone(),
+            };
+            let told: Queriers = ask_with(socket, "io.netsonde.Multicast.Queriers", &call)?;
+            show(global, &told, queriers_text)
+        }
+    }
+}
+
+fn show<T: Serialize>(
+    global: &Global,
+    told: &T,
+    text: fn(&T, Style, bool) -> String,
+) -> Result<u8, Failure> {
+    let mut out = std::io::stdout().lock();
+    let words = if global.json {
+        serde_json::to_string_pretty(told).map_err(std::io::Error::from)?
+    } else {
+        text(told, Style::new(global.color), global.verbose)
+    };
+    writeln!(out, "{}", words.trim_end())?;
+    Ok(0)
+}
+
+fn groups_text(told: &Groups, style: Style, verbose: bool) -> String {
+    if told.groups.is_empty() {
+        return "no groups".into();
+    }
+    let row = |group: &Group| -> Vec<String> {
+        let current = group.members.iter().filter(|member| member.current).count();
+        let newest = group
+            .members
+            .iter()
+            .max_by_key(|member| member.last.clone());
+        let kernel = match (group.kernel_users, group.netsonde) {
+            (0, _) => "-".into(),
+            (1, true) => "netsonde".into(),
+            (users, true) => format!("{} + netsonde", users - 1),
+            (users, false) => users.to_string(),
+        };
+        vec![
+            group.interface.clone(),
+            group.group.clone(),
+            kernel,
+            current.to_string(),
+            newest.map_or("-".into(), |newest| age(&told.time, &newest.last)),
+            group.name.clone().unwrap_or_default(),
+        ]
+    };
+    let head = ["IF", "GROUP", "HERE", "HOSTS", "LAST REPORT", "NAME"];
+    if !verbose {
+        let rows: Vec<Vec<String>> = told.groups.iter().map(row).collect();
+        return table(style, &head, &rows);
+    }
+    let mut text = String::new();
+    for group in &told.groups {
+        text.push_str(&table(style, &head, &[row(group)]));
+        text.push_str(&format!("\n    frames to {}", group.mac));
+        if let Some(aliases) = &group.aliases {
+            text.push_str(&format!(", as those of {}", aliases.join(", ")));
+        }
+        text.push('\n');
+        for member in group.members.iter().take(MEMBERS_SHOWN) {
+            text.push_str(&format!("    {}\n", member_text(group, member, &told.time)));
+        }
+        let left_out = group.members.len().saturating_sub(MEMBERS_SHOWN);
+        if left_out > 0 {
+            text.push_str(&format!("    and {left_out} more; --json has them all\n"));
+        }
+    }
+    text
+}
+
+fn member_text(group: &Group, member: &Member, now: &str) -> String {
+    let protocol = if group.group.contains(':') {
+        "MLDv"
+    } else {
+        "IGMPv"
+    };
+    let wants = match (member.mode.as_str(), member.sources.is_empty()) {
+        ("exclude", true) => "any source".into(),
+        ("exclude", false) => format!("any source but {}", member.sources.join(", ")),
+        (_, true) => "nothing".into(),
+        _ => format!("only from {}", member.sources.join(", ")),
+    };
+    let state = match (&member.left, member.current) {
+        (Some(left), _) => format!("left {} ago", age(now, left)),
+        (None, true) => format!("last report {} ago", age(now, &member.last)),
+        (None, false) => format!("expired: last report {} ago", age(now, &member.last)),
+    };
+    format!(
+        "{}{} {protocol}{} wants {wants}, {} reports since {}, {state}",
+        member.host,
+        if member.own { " (this host)" } else { "" },
+        member.version,
+        member.reports,
+        member.first,
+    )
+}
+
+fn queriers_text(told: &Queriers, style: Style, verbose: bool) -> String {
+    let rows: Vec<Vec<String>> = (told.queriers.iter())
+        .map(|querier| {
+            let mut row = vec![
+                querier.interface.clone(),
+                format!(
+                    "{}{}",
+                    querier.address,
+                    if querier.own { " (this host)" } else { "" }
+                ),
+                format!("{}v{}", querier.protocol, querier.version),
+                querier.standing.clone(),
+                format!(
+                    "{} {}",
+                    duration(querier.interval_ns),
+                    querier.interval_from
+                ),
+                age(&told.time, &querier.last),
+                duration(querier.membership_ns),
+                querier.queries.to_string(),
+            ];
+            if verbose {
+                row.push(querier.robustness.to_string());
+                row.push(duration(querier.max_response_ns));
+                row.push(querier.group_queries.to_string());
+            }
+            row
+        })
+        .collect();
+    let mut head = vec![
+        "IF",
+        "QUERIER",
+        "VERSION",
+        "STANDING",
+        "INTERVAL",
+        "LAST QUERY",
+        "MEMBERSHIP",
+        "QUERIES",
+    ];
+    if verbose {
+        head.extend(["ROBUSTNESS", "RESPONSE", "GROUP QUERIES"]);
+    }
+    let mut text = if rows.is_empty() {
+        "no querier seen".to_owned()
+    } else {
+        table(style, &head, &rows)
+    };
+    for unasked in &told.unasked {
+        text.push('\n');
+        text.push_str(&style.warn(&format!(
+            "{}: nobody has asked for {} memberships for {}; where a switch snoops, groups held \
+             here ({}) will stop",
+            unasked.interface,
+            unasked.protocol,
+            age(&told.time, &unasked.since),
+            unasked.groups
+        )));
+    }
+    text
+}
