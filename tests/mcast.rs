@@ -4,10 +4,12 @@
 mod support;
 
 use std::net::Ipv4Addr;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
+use netsonde::lab::wire::{Wire, every};
 use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, traffic, wait_until};
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use support::ping::inside;
 use support::{PATIENCE, Service, Test, entry, number};
@@ -28,6 +30,10 @@ fn main() -> ExitCode {
         (
             "a_flood_of_groups_costs_no_known_one",
             a_flood_of_groups_costs_no_known_one,
+        ),
+        (
+            "loss_on_the_wire_and_in_the_socket_are_told_apart",
+            loss_on_the_wire_and_in_the_socket_are_told_apart,
         ),
     ])
 }
@@ -401,5 +407,175 @@ fn a_flood_of_groups_costs_no_known_one() -> Outcome {
             .contains("multicast memberships")
     );
     assert_eq!(hosts(&service, "239.1.1.1"), ["10.0.0.2"]);
+    Ok(())
+}
+
+/// What a program of this host prints as JSON.
+fn client(service: &Service, host: &Host, arguments: &str) -> std::process::Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
+    command.arg("--socket").arg(service.socket()).arg("--json");
+    command.args(arguments.split(' '));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    host.run(|| command.spawn()).unwrap()
+}
+
+fn told(child: std::process::Child) -> (Option<i32>, Value) {
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    (output.status.code(), value)
+}
+
+/// ```text
+///   a  e0 10.0.0.1, netsonded ====wire==== 10.0.0.2 e0  b
+/// ```
+fn loss_on_the_wire_and_in_the_socket_are_told_apart() -> Outcome {
+    let (a, b) = (Host::new("a")?, Host::new("b")?);
+    let wire = Wire::new(&a, "e0", &b, "e0")?;
+    for (host, v4, v6) in [
+        (&a, "10.0.0.1/24", "fd00::1/64"),
+        (&b, "10.0.0.2/24", "fd00::2/64"),
+    ] {
+        host.address("e0", v4)?;
+        host.address("e0", v6)?;
+    }
+    let service = Service::start(&a, &[]);
+    for channel in ["239.1.1.1:5000", "[ff15::1]:5000"] {
+        let group = channel.rsplit_once(':').unwrap().0.trim_matches(['[', ']']);
+        let is_member = || hosts(&service, group).len() == 1;
+        // All comes.
+        let receiver = client(
+            &service,
+            &a,
+            &format!("mcast join {channel} -I e0 -c 200 --duration 20s"),
+        );
+        until("joined", &service, is_member);
+        let sender = client(
+            &service,
+            &b,
+            &format!("mcast send {channel} -I e0 -c 200 --pps 2000"),
+        );
+        let (code, sent) = told(sender);
+        assert_eq!((code, &sent["sent"]), (Some(0), &200.into()), "{sent}");
+        let (code, all) = told(receiver);
+        let source = &all["sources"][0];
+        assert_eq!(code, Some(0), "{all}");
+        assert_eq!(source["run"], sent["run"]);
+        for (key, value) in [
+            ("packets", 200),
+            ("wire_packets", 200),
+            ("lost", 0),
+            ("duplicates", 0),
+            ("reordered", 0),
+        ] {
+            assert_eq!(source[key], value, "{key}: {all}");
+        }
+
+        // Every fifth is lost on the way, every seventh of the rest comes twice: the counts are exact.
+        let numbered = |frame: &[u8]| frame.windows(8).any(|at| at == b"netsonde");
+        wire.back(|back| {
+            let (mut fifth, mut seventh) = (every(5), every(7));
+            back.drop = Some(Box::new(move |frame| numbered(frame) && fifth(frame)));
+            back.duplicate = Some(Box::new(move |frame| numbered(frame) && seventh(frame)));
+        });
+        let receiver = client(
+            &service,
+            &a,
+            &format!("mcast join {channel} -I e0 --duration 3s"),
+        );
+        until("joined", &service, is_member);
+        told(client(
+            &service,
+            &b,
+            &format!("mcast send {channel} -I e0 -c 201 --pps 1000"),
+        ));
+        let (_, all) = told(receiver);
+        let source = &all["sources"][0];
+        for (key, value) in [
+            ("lost", 40),
+            ("lost_on_wire", 40),
+            ("lost_in_host", 0),
+            ("duplicates", 23),
+        ] {
+            assert_eq!(source[key], value, "{key}: {all}");
+        }
+        wire.back(|back| (back.drop, back.duplicate) = (None, None));
+
+        // A buffer for a few packets, and a program that does not get to read.
+        let receiver = client(
+            &service,
+            &a,
+            &format!("mcast join {channel} -I e0 --duration 4s --receive-buffer 1"),
+        );
+        until("joined", &service, is_member);
+        let pid = Pid::from_raw(receiver.id() as i32);
+        kill(pid, Signal::SIGSTOP).unwrap();
+        told(client(
+            &service,
+            &b,
+            &format!("mcast send {channel} -I e0 -c 100 --pps 2000 --size 1000"),
+        ));
+        kill(pid, Signal::SIGCONT).unwrap();
+        // What comes when there is room again tells how many were dropped. The fifth column of
+        // /proc/net/udp is what waits, in bytes; 1388 is port 5000.
+        let file = if group.contains(':') { "udp6" } else { "udp" };
+        let is_drained = || {
+            let text = a.proc_net(file);
+            let mut lines = text.lines().filter(|line| line.contains(":1388 "));
+            lines.all(|line| {
+                line.split_whitespace()
+                    .nth(4)
+                    .is_some_and(|all| all.ends_with(":00000000"))
+            })
+        };
+        assert!(wait_until(PATIENCE, is_drained));
+        told(client(
+            &service,
+            &b,
+            &format!("mcast send {channel} -I e0 -c 1"),
+        ));
+        let (_, all) = told(receiver);
+        assert!(number(&all["socket_drops"]) > 50, "{all}");
+        let first = all["sources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["wire_packets"] == 100);
+        let first = first.unwrap_or_else(|| panic!("{all}"));
+        assert!(number(&first["packets"]) < 50, "{all}");
+    }
+    // Source-specific: only what the source sends comes.
+    let receiver = client(
+        &service,
+        &a,
+        "mcast join 232.1.1.1:5000 --source 10.0.0.77 -I e0 --duration 2s",
+    );
+    until("joined", &service, || {
+        let found = entry(&ask(&service, "groups")["groups"], "group", "232.1.1.1");
+        found["members"][0]["sources"] == serde_json::json!(["10.0.0.77"])
+    });
+    told(client(
+        &service,
+        &b,
+        "mcast send 232.1.1.1:5000 -I e0 -c 20 --pps 1000",
+    ));
+    let (code, all) = told(receiver);
+    assert_eq!(
+        (
+            code,
+            &all["sources"][0]["packets"],
+            &all["sources"][0]["wire_packets"]
+        ),
+        (Some(1), &0.into(), &20.into()),
+        "{all}"
+    );
+    // Nothing at all, and what cannot be.
+    let output = service.netsonde(&["mcast", "join", "10.0.0.1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is no group"));
     Ok(())
 }

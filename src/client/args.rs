@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::mcast_test::Channel;
+
 /// Says where a packet died, with the evidence: asks netsonded, the resident witness of this host.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -79,7 +81,7 @@ pub enum Command {
         #[command(flatten)]
         packets: Packets,
     },
-    /// What is known of multicast on the links of this host.
+    /// Multicast on the links of this host: what is known of it, and tests.
     #[command(subcommand)]
     Mcast(Mcast),
     /// Sends echo requests, and says of each that is not answered where it died.
@@ -220,12 +222,68 @@ pub enum Mcast {
         #[arg(value_name = "GROUP")]
         groups: Vec<std::net::IpAddr>,
     },
+    /// A test receiver: joins a group and says what comes, what is lost, and where.
+    Join(McastJoin),
+    /// A test source: numbered packets, for `mcast join` elsewhere.
+    Send(McastSend),
     /// Who asks for memberships: version, timers, who is elected, who is overdue or gone.
     Queriers {
         /// Only on this interface.
         #[arg(short = 'I', long = "interface", value_name = "IF")]
         interface: Option<String>,
     },
+}
+
+/// A test receiver.
+#[derive(Clone, Debug, Args)]
+pub struct McastJoin {
+    /// Group, with a port if it is not 9: 239.1.1.1:5000, [ff15::1]:5000.
+    #[arg(value_name = "GROUP[:PORT]")]
+    pub channel: Channel,
+    /// On this interface; without, the route to the group chooses.
+    #[arg(short = 'I', long = "interface", value_name = "IF")]
+    pub interface: Option<String>,
+    /// Only what this address sends (source-specific multicast).
+    #[arg(long, value_name = "ADDRESS")]
+    pub source: Option<std::net::IpAddr>,
+    /// End after this many packets.
+    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// End after this time.
+    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    pub duration: Option<u64>,
+    /// Receive buffer of the socket in bytes, within net.core.rmem_max.
+    #[arg(long, value_name = "BYTES")]
+    pub receive_buffer: Option<usize>,
+}
+
+/// A test source.
+#[derive(Clone, Debug, Args)]
+pub struct McastSend {
+    /// Group, with a port if it is not 9.
+    #[arg(value_name = "GROUP[:PORT]")]
+    pub channel: Channel,
+    /// By this interface; without, the route to the group chooses.
+    #[arg(short = 'I', long = "interface", value_name = "IF")]
+    pub interface: Option<String>,
+    /// From this address of this host.
+    #[arg(long, value_name = "ADDRESS")]
+    pub source: Option<std::net::IpAddr>,
+    /// End after this many packets.
+    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// End after this time.
+    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    pub duration: Option<u64>,
+    /// Packets a second.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub pps: u64,
+    /// Bytes of payload, at least 32.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(32..=65_507))]
+    pub size: u16,
+    /// TTL or hop limit; with 1 no router forwards it.
+    #[arg(short = 't', long, value_name = "TTL", default_value_t = 1)]
+    pub ttl: u8,
 }
 
 /// What the manual page shows of `ping`: what it is good for, and the command. A test runs each of

@@ -318,12 +318,15 @@ impl Demo {
         let command = ["watch", "--last", "1m", "--group", &group];
         let there = self.until(&command, &["IGMPv3 report", "(join)"]);
         let text = self.show(&command)?;
-        let interfaces = self.show(&["interfaces", "e0"])?;
+        let groups = self.show(&["mcast", "groups", "-I", "e0"])?;
+        self.say("  Where a switch snoops, somebody has to ask for memberships from time to time.");
+        let queriers = self.show(&["mcast", "queriers"])?;
         drop(member);
         Ok(there
             && Demo::has(&text, &["239.1.1.1", "join"])
-            && Demo::has(&interfaces, &["member of 239.1.1.1"])
-            && Demo::has(&interfaces, &["member of 224.0.0.2", "netsonde's"]))
+            && Demo::has(&groups, &["e0", "239.1.1.1", "1"])
+            && Demo::has(&groups, &["224.0.0.2", "netsonde", "all routers"])
+            && Demo::has(&queriers, &["e0: nobody has asked for IGMP memberships"]))
     }
 
     fn killed(&self) -> Result<bool, Failure> {

@@ -1,4 +1,4 @@
-//! SHELL. `netsonde mcast`: what is known of multicast on the links of this host.
+//! SHELL. `netsonde mcast`: what is known of multicast on the links of this host, and its tests.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::args::{Global, Mcast};
 use super::connection::ask_with;
 use super::failure::Failure;
+use super::mcast_test;
 use super::style::{Style, age, duration, table};
 use crate::protocol::multicast::{Call, Group, Groups, Member, Queriers};
 
@@ -39,6 +40,8 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
             let told: Queriers = ask_with(socket, "io.netsonde.Multicast.Queriers", &call)?;
             show(global, &told, queriers_text)
         }
+        Mcast::Join(args) => mcast_test::join(global, socket, args),
+        Mcast::Send(args) => mcast_test::send(global, args),
     }
 }
 

@@ -11,7 +11,8 @@
 //! | `packet_line` | one packet as a line of text or JSON |
 //! | `packets` | `watch` and `capture` |
 //! | `ping`, `ping_text`, `ping_evidence` | `ping`: what is asked and told; its lines and tables; its packets |
-//! | `mcast` | `mcast` and its commands |
+//! | `mcast` | `mcast groups` and `queriers` |
+//! | `mcast_test`, `group_socket` | `mcast join` and `send` |
 //! | `interrupt` | Ctrl-C |
 //! | `health` | `status` and `interfaces` |
 //! | `style` | colour and columns |
@@ -24,10 +25,12 @@ pub mod connection;
 mod demo;
 mod failure;
 pub mod filter;
+mod group_socket;
 mod health;
 mod interrupt;
 mod libpcap;
 mod mcast;
+pub mod mcast_test;
 pub mod packet_line;
 mod packets;
 mod ping;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
 
-use super::args::{Cli, Command};
+use super::args::{Cli, Command, Mcast};
 use super::failure::Failure;
 use super::standalone::Standalone;
 use super::{demo, health, mcast, packets, ping};
@@ -44,6 +44,10 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::Demo => return demo::run(&cli.global),
         Command::Watch(wanted) if wanted.read.is_some() => {
             return packets::watch(&cli.global, &socket(cli), wanted);
+        }
+        // No service has to send it.
+        Command::Mcast(wanted @ Mcast::Send(_)) => {
+            return mcast::run(&cli.global, &socket(cli), wanted);
         }
         Command::Capture {
             write,

@@ -6,16 +6,19 @@
 //! |---|---|
 //! | `querier` | queriers, the election, and the timers that follow from what they say and do |
 //! | `group` | memberships as hosts report them |
+//! | `sequence` | what the numbers of a stream tell |
 //! | `names` | groups that IANA has given a name |
 
 mod group;
 pub mod names;
 mod querier;
+mod sequence;
 
 use std::net::IpAddr;
 
 pub use group::{Groups, Member, Mode};
 pub use querier::{Known, Querier, Queriers, Standing, Timers};
+pub use sequence::Sequence;
 
 use crate::wire::Meaning;
 use crate::wire::igmp::{Igmp, Record, RecordKind};
