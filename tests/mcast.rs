@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             "a_flood_of_groups_costs_no_known_one",
             a_flood_of_groups_costs_no_known_one,
         ),
+        ("streams_and_what_rtp_tells", streams_and_what_rtp_tells),
         (
             "loss_on_the_wire_and_in_the_socket_are_told_apart",
             loss_on_the_wire_and_in_the_socket_are_told_apart,
@@ -577,5 +578,99 @@ fn loss_on_the_wire_and_in_the_socket_are_told_apart() -> Outcome {
     let output = service.netsonde(&["mcast", "join", "10.0.0.1"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("is no group"));
+    Ok(())
+}
+
+/// Sends RTP with payload type 33 (MPEG transport stream, 90 kHz): numbers from 65,000 on, 500 a second.
+fn send_rtp(host: &Host, of: &str, count: u32) {
+    host.run(|| {
+        let socket = std::net::UdpSocket::bind((of, 0)).unwrap();
+        socket.set_multicast_ttl_v4(7).unwrap();
+        let start = std::time::Instant::now();
+        for number in 0..count {
+            let due = start + std::time::Duration::from_millis(2) * number;
+            std::thread::sleep(due.saturating_duration_since(std::time::Instant::now()));
+            let mut packet = vec![0x80, 33];
+            packet.extend_from_slice(&(65_000u32.wrapping_add(number) as u16).to_be_bytes());
+            packet.extend_from_slice(&(number * 180).to_be_bytes());
+            packet.extend_from_slice(&0xfeed_beef_u32.to_be_bytes());
+            packet.resize(1328, 0x47);
+            socket.send_to(&packet, "239.1.1.1:5004").unwrap();
+        }
+    });
+}
+
+/// ```text
+///   a  e0 10.0.0.1, netsonded ====wire==== 10.0.0.2 e0  b
+/// ```
+fn streams_and_what_rtp_tells() -> Outcome {
+    let (a, b) = (Host::new("a")?, Host::new("b")?);
+    let wire = Wire::new(&a, "e0", &b, "e0")?;
+    a.address("e0", "10.0.0.1/24")?;
+    b.address("e0", "10.0.0.2/24")?;
+    inside(&b, "ip", &["route", "add", "224.0.0.0/4", "dev", "e0"]);
+    let service = Service::start(&a, &[]);
+    // Without a member here: what the wire carries counts.
+    let is_rtp = |frame: &[u8]| frame.len() > 1300;
+    wire.back(|back| {
+        let (mut ninth, mut fifth, mut seventh) = (every(9), every(50), every(70));
+        back.drop = Some(Box::new(move |frame| is_rtp(frame) && ninth(frame)));
+        back.duplicate = Some(Box::new(move |frame| is_rtp(frame) && fifth(frame)));
+        back.swap = Some(Box::new(move |frame| is_rtp(frame) && seventh(frame)));
+    });
+    send_rtp(&b, "10.0.0.2", 1000);
+    let stream =
+        |service: &Service| entry(&ask(service, "streams")["streams"], "group", "239.1.1.1");
+    let done = wire.back(|back| back.counts);
+    // The last of 1000 is not a ninth one.
+    assert_eq!(done.dropped, 111);
+    until("all came", &service, || {
+        number(&stream(&service)["packets"]) == 889 + done.duplicated
+    });
+    let told = stream(&service);
+    let rtp = &told["rtp"];
+    assert_eq!(
+        (&rtp["lost"], &rtp["packets"]),
+        (&111.into(), &889.into()),
+        "{told}"
+    );
+    assert_eq!(number(&rtp["duplicates"]), done.duplicated, "{told}");
+    assert_eq!(number(&rtp["reordered"]), done.swapped, "{told}");
+    assert_eq!(
+        (&rtp["restarts"], &rtp["ssrc"], &rtp["payload_type"]),
+        (&0.into(), &0xfeed_beef_u32.into(), &33.into())
+    );
+    assert!(rtp["jitter_ns"].as_u64().is_some(), "{told}");
+    assert_eq!(
+        (&told["ttl"], &told["wrong_mac"], &told["port"]),
+        (&7.into(), &0.into(), &5004.into()),
+        "{told}"
+    );
+    assert_eq!(
+        (&told["source"], &told["outbound"]),
+        (&"10.0.0.2".into(), &false.into())
+    );
+    let text = service.ask(&["mcast", "streams"]);
+    let line = text
+        .lines()
+        .find(|line| line.contains("239.1.1.1:5004"))
+        .unwrap();
+    assert!(
+        line.contains("10.0.0.2") && line.contains(" 111 "),
+        "{text}"
+    );
+    // A frame for the group in an envelope that is not the group's.
+    let mut frame = a.mac("e0")?.to_vec();
+    frame.extend_from_slice(&b.mac("e0")?);
+    frame.extend_from_slice(&[
+        8, 0, 0x45, 0, 0, 32, 0, 0, 0, 0, 1, 17, 0, 0, 10, 0, 0, 2, 239, 2, 2, 2,
+    ]);
+    frame.extend_from_slice(&[0x10, 0, 0x13, 0x89, 0, 12, 0, 0, 1, 2, 3, 4]);
+    let sum = !(netsonde::wire::cursor::sum(&frame[14..34], 0) as u16);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    b.run(|| traffic::frames("e0", 3, None, |_, room| room.clone_from(&frame)))?;
+    until("wrong envelopes are counted", &service, || {
+        entry(&ask(&service, "streams")["streams"], "group", "239.2.2.2")["wrong_mac"] == 3
+    });
     Ok(())
 }

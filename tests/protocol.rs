@@ -361,10 +361,22 @@ fn multicast_types_agree() {
         unasked: vec![multicast::Unasked::default()],
         ..Default::default()
     };
+    let stream = multicast::Stream {
+        rtp: Some(multicast::Rtp {
+            jitter_ns: Some(1),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let streams = multicast::Streams {
+        streams: vec![stream],
+        ..Default::default()
+    };
     let call = to_value(multicast::Call { interface: text() }).unwrap();
     for (method, told) in [
         ("Groups", to_value(groups).unwrap()),
         ("Queriers", to_value(queriers).unwrap()),
+        ("Streams", to_value(streams).unwrap()),
     ] {
         check(&idl, method, &idl.methods[method].input.elts, &call);
         check(&idl, method, reply(&idl, method), &told);

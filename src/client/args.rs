@@ -222,6 +222,15 @@ pub enum Mcast {
         #[arg(value_name = "GROUP")]
         groups: Vec<std::net::IpAddr>,
     },
+    /// What is sent to groups: by whom, how fast, and what RTP's numbers tell of loss.
+    Streams {
+        /// Only on this interface.
+        #[arg(short = 'I', long = "interface", value_name = "IF")]
+        interface: Option<String>,
+        /// Only to these groups.
+        #[arg(value_name = "GROUP")]
+        groups: Vec<std::net::IpAddr>,
+    },
     /// A test receiver: joins a group and says what comes, what is lost, and where.
     Join(McastJoin),
     /// A test source: numbered packets, for `mcast join` elsewhere.

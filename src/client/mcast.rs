@@ -11,7 +11,7 @@ use super::connection::ask_with;
 use super::failure::Failure;
 use super::mcast_test;
 use super::style::{Style, age, duration, table};
-use crate::protocol::multicast::{Call, Group, Groups, Member, Queriers};
+use crate::protocol::multicast::{Call, Group, Groups, Member, Queriers, Rtp, Streams};
 
 /// Members that `-v` names of one group.
 const MEMBERS_SHOWN: usize = 256;
@@ -24,14 +24,16 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
                 interface: interface.clone(),
             };
             let mut told: Groups = ask_with(socket, "io.netsonde.Multicast.Groups", &call)?;
-            if !groups.is_empty() {
-                let is_wanted = |group: &Group| {
-                    let address = group.group.parse::<IpAddr>();
-                    address.is_ok_and(|address| groups.contains(&address))
-                };
-                told.groups.retain(is_wanted);
-            }
+            told.groups.retain(|group| is_wanted(&group.group, groups));
             show(global, &told, groups_text)
+        }
+        Mcast::Streams { interface, groups } => {
+            let call = Call {
+                interface: interface.clone(),
+            };
+            let mut told: Streams = ask_with(socket, "io.netsonde.Multicast.Streams", &call)?;
+            (told.streams).retain(|stream| is_wanted(&stream.group, groups));
+            show(global, &told, streams_text)
         }
         Mcast::Queriers { interface } => {
             let call = Call {
@@ -43,6 +45,11 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
         Mcast::Join(args) => mcast_test::join(global, socket, args),
         Mcast::Send(args) => mcast_test::send(global, args),
     }
+}
+
+/// All, or one of those that are asked for?
+fn is_wanted(group: &str, wanted: &[IpAddr]) -> bool {
+    wanted.is_empty() || (group.parse::<IpAddr>()).is_ok_and(|group| wanted.contains(&group))
 }
 
 fn show<T: Serialize>(
@@ -134,6 +141,69 @@ fn member_text(group: &Group, member: &Member, now: &str) -> String {
         member.reports,
         member.first,
     )
+}
+
+fn streams_text(told: &Streams, style: Style, verbose: bool) -> String {
+    if told.streams.is_empty() {
+        return "no streams".into();
+    }
+    let rows: Vec<Vec<String>> = (told.streams.iter())
+        .map(|stream| {
+            let of_rtp = |value: fn(&Rtp) -> String| stream.rtp.as_ref().map_or("-".into(), value);
+            let at = |address: &str, port: u16| match address.parse::<IpAddr>() {
+                Ok(address) => std::net::SocketAddr::new(address, port).to_string(),
+                Err(_) => format!("{address} {port}"),
+            };
+            let mut row = vec![
+                stream.interface.clone(),
+                at(&stream.group, stream.port),
+                format!(
+                    "{}{}",
+                    stream.source,
+                    if stream.outbound { " (this host)" } else { "" }
+                ),
+                stream.packets.to_string(),
+                stream.packets_per_second.to_string(),
+                format!("{:.3}", stream.bits_per_second as f64 / 1e6),
+                stream.ttl.to_string(),
+                age(&told.time, &stream.last),
+                of_rtp(|rtp| rtp.lost.to_string()),
+                of_rtp(|rtp| {
+                    (rtp.jitter_ns).map_or("-".into(), |ns| format!("{:.3}", ns as f64 / 1e6))
+                }),
+            ];
+            if verbose {
+                row.push(duration(stream.longest_gap_ns));
+                row.push(stream.wrong_mac.to_string());
+                row.push(of_rtp(|rtp| rtp.duplicates.to_string()));
+                row.push(of_rtp(|rtp| rtp.reordered.to_string()));
+                row.push(of_rtp(|rtp| rtp.restarts.to_string()));
+            }
+            row
+        })
+        .collect();
+    let mut head = vec![
+        "IF",
+        "GROUP",
+        "SOURCE",
+        "PACKETS",
+        "PER S",
+        "Mbit/s",
+        "TTL",
+        "LAST",
+        "RTP LOST",
+        "JITTER ms",
+    ];
+    if verbose {
+        head.extend([
+            "LONGEST GAP",
+            "WRONG MAC",
+            "DUPLICATES",
+            "REORDERED",
+            "RESTARTS",
+        ]);
+    }
+    table(style, &head, &rows)
 }
 
 fn queriers_text(told: &Queriers, style: Style, verbose: bool) -> String {

@@ -1,11 +1,12 @@
 //! SHELL. From the rings into the recorder: the path that every packet takes.
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use super::ring::{Packet, Ring};
 use crate::keeper::handover::{Counter, counter_at};
 use crate::mapping::{Mapping, OwnMemory};
-use crate::multicast::{Seen, Trackers};
+use crate::multicast::{Key, Part, Seen, Trackers, names};
 use crate::probe::Sighting;
 use crate::probe::sight::{is_telling, sight};
 use crate::recorder::interfaces::{State, link_type};
@@ -207,6 +208,9 @@ impl Intake {
                         manage(&mut self.multicast, &frame(packet), at);
                     }
                 }
+                if seen.ip_protocol == ip_protocol::UDP && packet.tag.is_none() {
+                    stream(&mut self.multicast, packet, seen);
+                }
                 match take_packet(
                     &mut self.recorder,
                     self.classifier.store(seen),
@@ -247,6 +251,56 @@ fn is_group_management(seen: &Glance) -> bool {
         || (seen.ip_protocol == ip_protocol::ICMPV6
             && matches!(seen.icmp_type, 130..=132 | 143)
             && seen.transport != 0)
+}
+
+/// Shows a UDP packet to a group to the trackers.
+#[inline]
+fn stream(multicast: &mut Trackers, packet: &Packet<'_>, seen: &Glance) {
+    // A later fragment has no ports; a tagged packet is of another link.
+    if seen.transport == 0 || seen.vlan.is_some() {
+        return;
+    }
+    let Some((source, group)) = seen.addresses(packet.bytes) else {
+        return;
+    };
+    let is_group = match group.len() {
+        4 => group[0] & 0xf0 == 0xe0,
+        _ => group[0] == 0xff,
+    };
+    if !is_group {
+        return;
+    }
+    let (Some(source), Some(group)) = (address(source), address(group)) else {
+        return;
+    };
+    let header = |at: usize| packet.bytes.get(seen.network + at).copied().unwrap_or(0);
+    let is_ethernet = link_type(packet.hardware) == crate::wire::LinkType::Ethernet;
+    let length = packet.bytes.get(seen.transport + 4..seen.transport + 6);
+    let key = Key {
+        ifindex: packet.ifindex,
+        group,
+        port: seen.destination_port,
+        source,
+        source_port: seen.source_port,
+    };
+    let part = Part {
+        time_ns: packet.time_ns,
+        outbound: packet.direction == Direction::Outbound,
+        ttl: header(if group.is_ipv4() { 8 } else { 7 }),
+        right_mac: is_ethernet.then(|| packet.bytes.get(..6) == Some(&names::mac(group)[..])),
+        length: length.map_or(0, |length| {
+            u32::from(u16::from_be_bytes([length[0], length[1]])).saturating_sub(8)
+        }),
+        payload: packet.bytes.get(seen.transport + 8..).unwrap_or_default(),
+    };
+    multicast.streams.see(key, &part);
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+    }
 }
 
 fn frame<'a>(packet: &Packet<'a>) -> Frame<'a> {

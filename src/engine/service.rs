@@ -93,6 +93,11 @@ impl Service for Netsonde {
                 let queriers = multicast::queriers(&self.world.borrow(), parameters(raw)?)?;
                 replies.last(&queriers).await
             }
+            "io.netsonde.Multicast.Streams" => {
+                export::settle(&self.world).await;
+                let streams = multicast::streams(&self.world.borrow(), parameters(raw)?)?;
+                replies.last(&streams).await
+            }
             _ => Err(Failure::method_not_found(method)),
         }
     }

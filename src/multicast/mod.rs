@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `querier` | queriers, the election, and the timers that follow from what they say and do |
 //! | `group` | memberships as hosts report them |
+//! | `stream` | what is sent to groups, and RTP |
 //! | `sequence` | what the numbers of a stream tell |
 //! | `names` | groups that IANA has given a name |
 
@@ -13,12 +14,14 @@ mod group;
 pub mod names;
 mod querier;
 mod sequence;
+mod stream;
 
 use std::net::IpAddr;
 
 pub use group::{Groups, Member, Mode};
 pub use querier::{Known, Querier, Queriers, Standing, Timers};
 pub use sequence::Sequence;
+pub use stream::{Key, Part, Rtp, Stream, Streams};
 
 use crate::wire::Meaning;
 use crate::wire::igmp::{Igmp, Record, RecordKind};
@@ -46,6 +49,8 @@ pub struct Trackers {
     pub queriers: Queriers,
     /// Who is a member of what.
     pub groups: Groups,
+    /// What is sent to groups.
+    pub streams: Streams,
 }
 
 impl Trackers {
@@ -150,5 +155,6 @@ impl Trackers {
     pub fn forget(&mut self, ifindex: u32) {
         self.queriers.forget(ifindex);
         self.groups.forget(ifindex);
+        self.streams.forget(ifindex);
     }
 }

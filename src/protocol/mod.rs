@@ -604,4 +604,51 @@ pub mod multicast {
         pub queriers: Vec<Querier>,
         pub unasked: Vec<Unasked>,
     }
+
+    /// What RTP tells of a stream.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Rtp {
+        pub ssrc: u32,
+        pub payload_type: u8,
+        pub packets: u64,
+        pub lost: u64,
+        pub loss_percent: f64,
+        pub duplicates: u64,
+        pub reordered: u64,
+        pub restarts: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub jitter_ns: Option<u64>,
+    }
+
+    /// What one source sends to a group and port.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Stream {
+        pub interface: String,
+        pub group: String,
+        pub port: u16,
+        pub source: String,
+        pub source_port: u16,
+        pub outbound: bool,
+        pub packets: u64,
+        pub bytes: u64,
+        pub packets_per_second: u64,
+        pub bits_per_second: u64,
+        pub ttl: u8,
+        pub wrong_mac: u64,
+        pub longest_gap_ns: u64,
+        pub first: String,
+        pub last: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub rtp: Option<Rtp>,
+    }
+
+    /// The reply of `Streams`.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Streams {
+        pub time: String,
+        pub streams: Vec<Stream>,
+    }
 }

@@ -11,7 +11,7 @@ use crate::engine::control::Failure;
 use crate::engine::memberships;
 use crate::engine::world::World;
 use crate::keeper::now_ns;
-use crate::multicast::{Member, Standing, names};
+use crate::multicast::{Member, Rtp, Standing, names};
 use crate::protocol::multicast as reply;
 use crate::wire::cursor::Mac;
 
@@ -164,6 +164,57 @@ pub fn queriers(world: &World, call: reply::Call) -> Result<reply::Queriers, Fai
         queriers,
         unasked: unasked(world, &interfaces, now),
     })
+}
+
+/// `Streams`.
+pub fn streams(world: &World, call: reply::Call) -> Result<reply::Streams, Failure> {
+    let now = now_ns();
+    let interfaces = interfaces(world, &call)?;
+    let all = world.intake.multicast.streams.sorted();
+    let streams = (all.into_iter())
+        .filter_map(|(key, stream)| {
+            let interface = interfaces.get(&key.ifindex)?.clone();
+            let (packets, bytes) = stream.rate_at(now);
+            Some(reply::Stream {
+                interface,
+                group: key.group.to_string(),
+                port: key.port,
+                source: key.source.to_string(),
+                source_port: key.source_port,
+                outbound: stream.outbound,
+                packets: stream.packets,
+                bytes: stream.bytes,
+                packets_per_second: packets,
+                bits_per_second: bytes * 8,
+                ttl: stream.ttl,
+                wrong_mac: stream.wrong_mac,
+                longest_gap_ns: stream.longest_gap_ns,
+                first: time(stream.first_ns),
+                last: time(stream.last_ns),
+                rtp: stream.rtp.as_deref().map(rtp),
+            })
+        })
+        .collect();
+    Ok(reply::Streams {
+        time: time(now),
+        streams,
+    })
+}
+
+fn rtp(rtp: &Rtp) -> reply::Rtp {
+    let (packets, lost) = (rtp.numbers.packets, rtp.lost());
+    let percent = lost as f64 * 100.0 / (packets + lost).max(1) as f64;
+    reply::Rtp {
+        ssrc: rtp.ssrc,
+        payload_type: rtp.payload_type,
+        packets,
+        lost,
+        loss_percent: (percent * 1e4).round() / 1e4,
+        duplicates: rtp.numbers.duplicates,
+        reordered: rtp.numbers.reordered,
+        restarts: rtp.restarts,
+        jitter_ns: rtp.jitter_ns(),
+    }
 }
 
 /// Where groups are held that a snooping switch prunes, and nobody asks.
