@@ -11,7 +11,7 @@ use crate::probe::Sighting;
 use crate::probe::sight::{is_telling, sight};
 use crate::recorder::interfaces::{State, link_type};
 use crate::recorder::{Classifier, Cursor, From, GapKind, Meta, Recorder, Store};
-use crate::wire::glance::{Glance, glance, ip_protocol};
+use crate::wire::glance::{Glance, ethertype, glance, ip_protocol};
 use crate::wire::{Direction, Frame, decode};
 
 /// Blocks that are taken in before clients get their turn again: at most some milliseconds.
@@ -208,7 +208,7 @@ impl Intake {
                         manage(&mut self.multicast, &frame(packet), at);
                     }
                 }
-                if seen.ip_protocol == ip_protocol::UDP && packet.tag.is_none() {
+                if is_to_group(seen, packet) {
                     stream(&mut self.multicast, packet, seen);
                 }
                 match take_packet(
@@ -253,23 +253,30 @@ fn is_group_management(seen: &Glance) -> bool {
             && seen.transport != 0)
 }
 
-/// Shows a UDP packet to a group to the trackers.
+/// UDP to a group, untagged and with its ports. Asked of every packet.
 #[inline]
-fn stream(multicast: &mut Trackers, packet: &Packet<'_>, seen: &Glance) {
-    // A later fragment has no ports; a tagged packet is of another link.
-    if seen.transport == 0 || seen.vlan.is_some() {
-        return;
+fn is_to_group(seen: &Glance, packet: &Packet<'_>) -> bool {
+    if seen.ip_protocol != ip_protocol::UDP {
+        return false;
     }
+    // Where the destination begins (RFC 791, RFC 8200).
+    let (at, mask, group) = if seen.ethertype == ethertype::IPV4 {
+        (16, 0xf0, 0xe0)
+    } else {
+        (24, 0xff, 0xff)
+    };
+    let first = packet.bytes.get(seen.network + at);
+    first.is_some_and(|first| first & mask == group)
+        && seen.transport != 0
+        && seen.vlan.is_none()
+        && packet.tag.is_none()
+}
+
+/// Shows a packet of a stream to the trackers.
+fn stream(multicast: &mut Trackers, packet: &Packet<'_>, seen: &Glance) {
     let Some((source, group)) = seen.addresses(packet.bytes) else {
         return;
     };
-    let is_group = match group.len() {
-        4 => group[0] & 0xf0 == 0xe0,
-        _ => group[0] == 0xff,
-    };
-    if !is_group {
-        return;
-    }
     let (Some(source), Some(group)) = (address(source), address(group)) else {
         return;
     };
