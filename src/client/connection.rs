@@ -372,6 +372,12 @@ fn denied_hint(path: &Path) -> String {
             .flatten()
     });
     match group {
+        // Nobody should be made a member of root's group.
+        Some(group) if group.gid.as_raw() == 0 => {
+            "it is for root alone, since netsonded found no group netsonde: use sudo, or have one made \
+             (`groupadd --system netsonde`), netsonded restarted, and yourself added to it"
+                .into()
+        }
         Some(group) => format!(
             "it is for root and the group {0}: use sudo, or add yourself with `usermod -aG {0} USER` and log in anew",
             group.name
