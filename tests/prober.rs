@@ -205,6 +205,8 @@ fn forged_replies_count_for_nothing() -> Outcome {
     let to: Ipv4Addr = "10.0.0.1".parse()?;
     let mut sent = 0;
     let mut took = Duration::ZERO;
+    // At last all of it right, but sent by somebody else.
+    let is_right = AtomicBool::new(false);
     let mut forge = || {
         while let Ok(length) = port.read(&mut room) {
             if length == 14 + 20 + 64 && room[12..14] == [8, 0] && room[23] == 1 && room[34] == 8 {
@@ -223,6 +225,10 @@ fn forged_replies_count_for_nothing() -> Outcome {
                     // The cookie guessed; or right, and the payload altered; each for the newest
                     // probes, and for some that are to come.
                     match number % 2 {
+                        _ if is_right.load(Ordering::Relaxed) => {
+                            *packet = reply(&request[4..6], newest, &payload);
+                            return;
+                        }
                         0 => payload[4..12]
                             .copy_from_slice(&number.wrapping_mul(0x9e37).to_be_bytes()),
                         _ => payload[11] ^= 1 << (number / 2 % 8),
@@ -259,6 +265,26 @@ fn forged_replies_count_for_nothing() -> Outcome {
         told.text
     );
     assert!(number(&told.total["forged"]) > 1000, "{}", told.text);
+    is_right.store(true, Ordering::Relaxed);
+    b.sysctl("net/ipv4/icmp_echo_ignore_all", "1")?;
+    inside(
+        &b,
+        "ip",
+        &[
+            "route",
+            "replace",
+            "10.0.0.1/32",
+            "dev",
+            "e0",
+            "src",
+            "10.0.0.3",
+        ],
+    );
+    let told = beside(&mut forge, || {
+        ping(&service, &["-c", "10", "-i", "0.05", "-W", "1", "10.0.0.2"])
+    });
+    assert_eq!(told.fates(), ["unanswered"; 10], "{}", told.text);
+    assert!(number(&told.total["forged"]) > 500, "{}", told.text);
     println!(
         "forged {:.0} a second, {sent} in all",
         sent as f64 / took.as_secs_f64()
