@@ -5,9 +5,13 @@
 //! |---|---|---|
 //! | [`wire`] | PURE | bytes to meaning: every protocol that netsonde decodes |
 //! | [`recorder`] | PURE | the bounded past: stores, time index, queries, filter machine, pcapng |
+//! | [`host`] | PURE | what the files of /proc/net say of a host |
+//! | [`multicast`] | PURE | queriers, memberships and streams as the wire shows them |
+//! | [`diagnose`] | PURE | evidence in, findings out: every failure mode with its rule and its text |
 //! | [`probe`] | PURE | probing: schedule, identity, matching, the fate of each probe |
 //! | [`protocol`] | PURE | the Varlink interfaces and their types |
 //! | [`config`] | PURE | the configuration: its keys, defaults and limits |
+//! | `kernel` | SHELL | questions to the kernel that service and client both ask |
 //! | `keeper` | PRIVILEGED | the only code that ever holds a capability |
 //! | `engine` | SHELL | rings, sockets, netlink, clock and control server around the pure parts |
 //! | `client` | SHELL | arguments, connection, rendering |
@@ -17,6 +21,10 @@
 //! keeps that, and keeps `unsafe` in the few files that are named there.
 
 pub mod config;
+pub mod diagnose;
+pub mod host;
+#[cfg(any(feature = "daemon", feature = "client"))]
+pub mod kernel;
 #[cfg(feature = "daemon")]
 mod mapping;
 pub mod multicast;

@@ -341,7 +341,7 @@ fn reverse_path_filter() -> Outcome {
     let told = quick(&service, "10.9.0.9");
     let seen = told.only("dropped_inbound", 3).to_owned();
     assert!(
-        seen.contains("reverse path filter (IPReversePathFilter +"),
+        seen.contains("reverse path filter (TcpExtIPReversePathFilter +"),
         "{}",
         told.text
     );

@@ -362,6 +362,7 @@ fn multicast_types_agree() {
         ..Default::default()
     };
     let stream = multicast::Stream {
+        ts: Some(multicast::Ts::default()),
         rtp: Some(multicast::Rtp {
             jitter_ns: Some(1),
             ..Default::default()

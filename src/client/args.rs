@@ -89,6 +89,12 @@ pub enum Command {
     /// Builds a small private network, and shows each command at work in it; needs no root, and
     /// touches nothing of this host's.
     Demo,
+    /// What a finding of the doctor means: how it comes about, how it is proved, how it is fixed.
+    Explain {
+        /// Which one, such as rp-filter-strict; without, all with a line each.
+        #[arg(value_name = "FINDING-ID")]
+        id: Option<String>,
+    },
     /// Prints a completion script for a shell.
     Completions {
         /// Which shell.
@@ -231,6 +237,8 @@ pub enum Mcast {
         #[arg(value_name = "GROUP")]
         groups: Vec<std::net::IpAddr>,
     },
+    /// Why does a group (not) arrive, or not leave, or not get through? Cause, evidence, fix.
+    Doctor(McastDoctor),
     /// A test receiver: joins a group and says what comes, what is lost, and where.
     Join(McastJoin),
     /// A test source: numbered packets, for `mcast join` elsewhere.
@@ -241,6 +249,29 @@ pub enum Mcast {
         #[arg(short = 'I', long = "interface", value_name = "IF")]
         interface: Option<String>,
     },
+}
+
+/// A question to the doctor.
+#[derive(Clone, Debug, Args)]
+pub struct McastDoctor {
+    /// Group, with a port if only that matters: 239.1.1.1:5000, [ff15::1]:5000.
+    #[arg(value_name = "GROUP[:PORT]")]
+    pub channel: Channel,
+    /// Only on this interface.
+    #[arg(short = 'I', long = "interface", value_name = "IF")]
+    pub interface: Option<String>,
+    /// Only what this address sends.
+    #[arg(long, value_name = "ADDRESS")]
+    pub source: Option<std::net::IpAddr>,
+    /// How long to watch.
+    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = parse_duration)]
+    pub duration: u64,
+    /// Join the group for the time of watching. Without, nothing is sent and nothing is changed.
+    #[arg(long, conflicts_with = "read")]
+    pub join: bool,
+    /// What can be said from a capture file alone; - is standard input. No service is needed.
+    #[arg(short = 'r', long, value_name = "FILE")]
+    pub read: Option<PathBuf>,
 }
 
 /// A test receiver.

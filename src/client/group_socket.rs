@@ -4,15 +4,18 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use socket2::SockAddr;
+
+use crate::kernel::option::set_option;
 
 /// MCAST_JOIN_SOURCE_GROUP (linux/in.h).
 const JOIN_SOURCE_GROUP: libc::c_int = 46;
 
 /// struct group_source_req (linux/in.h).
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct GroupSourceRequest {
     interface: u32,
     group: libc::sockaddr_storage,
@@ -51,7 +54,7 @@ pub fn join_source(
     } else {
         libc::IPPROTO_IPV6
     };
-    set(socket, level, JOIN_SOURCE_GROUP, &request)
+    set_option(socket, level, JOIN_SOURCE_GROUP, &request)
 }
 
 /// Sends IPv4 groups by this interface; 0 leaves it to the route.
@@ -61,23 +64,5 @@ pub fn send_by(socket: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
         imr_address: libc::in_addr { s_addr: 0 },
         imr_ifindex: ifindex as i32,
     };
-    set(socket, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, &request)
-}
-
-fn set<T>(socket: BorrowedFd<'_>, level: i32, name: i32, value: &T) -> io::Result<()> {
-    // SAFETY: the pointer and the length describe `value`, which the kernel only reads.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            std::ptr::from_ref(value).cast(),
-            size_of::<T>() as libc::socklen_t,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    set_option(socket, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, &request)
 }

@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use super::args::{Global, Mcast};
 use super::connection::ask_with;
+use super::doctor;
 use super::failure::Failure;
 use super::mcast_test;
 use super::style::{Style, age, duration, table};
-use crate::protocol::multicast::{Call, Group, Groups, Member, Queriers, Rtp, Streams};
+use crate::protocol::multicast::{Call, Group, Groups, Member, Queriers, Rtp, Streams, Ts};
 
 /// Members that `-v` names of one group.
 const MEMBERS_SHOWN: usize = 256;
@@ -43,6 +44,7 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
             show(global, &told, queriers_text)
         }
         Mcast::Join(args) => mcast_test::join(global, socket, args),
+        Mcast::Doctor(args) => doctor::run(global, socket, args),
         Mcast::Send(args) => mcast_test::send(global, args),
     }
 }
@@ -150,6 +152,17 @@ fn streams_text(told: &Streams, style: Style, verbose: bool) -> String {
     let rows: Vec<Vec<String>> = (told.streams.iter())
         .map(|stream| {
             let of_rtp = |value: fn(&Rtp) -> String| stream.rtp.as_ref().map_or("-".into(), value);
+            let ts = stream.ts.as_ref();
+            let of_either = |rtp: fn(&Rtp) -> u64, of_ts: fn(&Ts) -> u64| {
+                let number = stream.rtp.as_ref().map(rtp).or(ts.map(of_ts));
+                number.map_or("-".into(), |number| number.to_string())
+            };
+            let numbers = match (&stream.rtp, ts) {
+                (Some(_), Some(_)) => "RTP, TS",
+                (Some(_), None) => "RTP",
+                (None, Some(_)) => "TS",
+                (None, None) => "-",
+            };
             let at = |address: &str, port: u16| match address.parse::<IpAddr>() {
                 Ok(address) => std::net::SocketAddr::new(address, port).to_string(),
                 Err(_) => format!("{address} {port}"),
@@ -167,7 +180,8 @@ fn streams_text(told: &Streams, style: Style, verbose: bool) -> String {
                 format!("{:.3}", stream.bits_per_second as f64 / 1e6),
                 stream.ttl.to_string(),
                 age(&told.time, &stream.last),
-                of_rtp(|rtp| rtp.lost.to_string()),
+                numbers.into(),
+                of_either(|rtp| rtp.lost, |ts| ts.lost),
                 of_rtp(|rtp| {
                     (rtp.jitter_ns).map_or("-".into(), |ns| format!("{:.3}", ns as f64 / 1e6))
                 }),
@@ -175,9 +189,9 @@ fn streams_text(told: &Streams, style: Style, verbose: bool) -> String {
             if verbose {
                 row.push(duration(stream.longest_gap_ns));
                 row.push(stream.wrong_mac.to_string());
-                row.push(of_rtp(|rtp| rtp.duplicates.to_string()));
-                row.push(of_rtp(|rtp| rtp.reordered.to_string()));
-                row.push(of_rtp(|rtp| rtp.restarts.to_string()));
+                row.push(of_either(|rtp| rtp.duplicates, |ts| ts.duplicates));
+                row.push(of_either(|rtp| rtp.reordered, |ts| ts.reordered));
+                row.push(of_either(|rtp| rtp.restarts, |ts| ts.restarts));
             }
             row
         })
@@ -191,7 +205,8 @@ fn streams_text(told: &Streams, style: Style, verbose: bool) -> String {
         "Mbit/s",
         "TTL",
         "LAST",
-        "RTP LOST",
+        "NUMBERS",
+        "LOST",
         "JITTER ms",
     ];
     if verbose {

@@ -1,18 +1,14 @@
 //! SHELL. `mcast join` and `mcast send`: a test receiver and a test source, with the wire's count beside
 //! the socket's.
-//!
-//! A test packet begins with 32 bytes: `netsonde`, a number that tells one source from another, the
-//! packet's own number from 0 on, and the time of sending in nanoseconds since 1970; all in network
-//! order.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IoSliceMut, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -28,22 +24,17 @@ use super::group_socket::{join_source, send_by};
 use super::interrupt::Interrupt;
 use super::packets::Stream;
 use super::style::{Style, table};
+use crate::kernel::wall_ns;
 use crate::multicast::Sequence;
+use crate::multicast::test_packet::{self, TestPacket};
 use crate::wire::glance::glance;
 
-const MAGIC: &[u8; 8] = b"netsonde";
-const HEADER: usize = 32;
 /// Port where none is given: that of the discard service, which nobody listens to by accident.
 const PORT: u16 = 9;
 /// Sources that are told apart.
 const SOURCES: usize = 4096;
 /// Largest UDP payload.
 const ROOM: usize = 65_536;
-
-fn wall_ns() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_nanos() as u64)
-}
 
 /// A group and a port, as `239.1.1.1:5000`, `[ff15::1]:5000`, or a group alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,9 +133,7 @@ pub fn send(global: &Global, args: &McastSend) -> Result<u8, Failure> {
     }
     let to = SocketAddr::new(channel.group, channel.port.unwrap_or(PORT)).into();
     let run = RandomState::new().hash_one(std::process::id());
-    let mut packet = vec![0; args.size.max(HEADER as u16).into()];
-    packet[..8].copy_from_slice(MAGIC);
-    packet[8..16].copy_from_slice(&run.to_be_bytes());
+    let mut packet = vec![0; usize::from(args.size).max(test_packet::LENGTH)];
     let interrupt = Interrupt::catch()?;
     let start = Instant::now();
     let (mut sent, mut refused) = (0u64, 0u64);
@@ -159,8 +148,12 @@ pub fn send(global: &Global, args: &McastSend) -> Result<u8, Failure> {
         if wait_until(due, &interrupt)? {
             break;
         }
-        packet[16..24].copy_from_slice(&sent.to_be_bytes());
-        packet[24..32].copy_from_slice(&wall_ns().to_be_bytes());
+        let test = TestPacket {
+            run,
+            number: sent,
+            sent_ns: wall_ns(),
+        };
+        test.write(&mut packet);
         match socket.send_to(&packet, &to) {
             Ok(_) => sent += 1,
             // A full queue or a link that is down for a moment is part of what is tested.
@@ -193,7 +186,7 @@ pub fn send(global: &Global, args: &McastSend) -> Result<u8, Failure> {
 }
 
 /// Waits for a time. `true`: interrupted.
-fn wait_until(due: Instant, interrupt: &Interrupt) -> Result<bool, Failure> {
+pub(super) fn wait_until(due: Instant, interrupt: &Interrupt) -> Result<bool, Failure> {
     loop {
         let left = due.saturating_duration_since(Instant::now());
         let ms = u16::try_from(left.as_millis()).unwrap_or(u16::MAX);
@@ -325,6 +318,32 @@ pub fn join(global: &Global, socket_path: &Path, args: &McastJoin) -> Result<u8,
     Ok(u8::from(count == 0))
 }
 
+fn join_any(socket: &Socket, group: IpAddr, ifindex: u32) -> io::Result<()> {
+    match group {
+        IpAddr::V4(group) => {
+            socket.join_multicast_v4_n(&group, &socket2::InterfaceIndexOrAddress::Index(ifindex))
+        }
+        IpAddr::V6(group) => socket.join_multicast_v6(&group, ifindex),
+    }
+}
+
+/// A membership without a receiver, for as long as the socket is kept.
+pub(super) fn join_only(
+    channel: &Channel,
+    interface: Option<&str>,
+    source: Option<IpAddr>,
+) -> Result<Socket, Failure> {
+    let ifindex = index_of(interface)?;
+    let failed = cannot("join", channel);
+    let socket = new_socket(channel).map_err(&failed)?;
+    match source {
+        Some(source) => join_source(socket.as_fd(), channel.group, source, ifindex),
+        None => join_any(&socket, channel.group, ifindex),
+    }
+    .map_err(failed)?;
+    Ok(socket)
+}
+
 fn open(channel: &Channel, ifindex: u32, args: &McastJoin) -> Result<Socket, Failure> {
     let failed = cannot("join", channel);
     let socket = new_socket(channel).map_err(&failed)?;
@@ -341,11 +360,9 @@ fn open(channel: &Channel, ifindex: u32, args: &McastJoin) -> Result<Socket, Fai
         }
         // Bound to the group, so that nothing of another group or of unicast comes.
         socket.bind(&SocketAddr::new(channel.group, channel.port.unwrap_or(PORT)).into())?;
-        match (channel.group, args.source) {
-            (group, Some(source)) => join_source(socket.as_fd(), group, source, ifindex),
-            (IpAddr::V4(group), None) => socket
-                .join_multicast_v4_n(&group, &socket2::InterfaceIndexOrAddress::Index(ifindex)),
-            (IpAddr::V6(group), None) => socket.join_multicast_v6(&group, ifindex),
+        match args.source {
+            Some(source) => join_source(socket.as_fd(), channel.group, source, ifindex),
+            None => join_any(&socket, channel.group, ifindex),
         }
     };
     set().map_err(&failed)?;
@@ -415,27 +432,19 @@ fn receive(socket: &Socket, room: &mut [u8]) -> Result<Option<Received>, Failure
     Ok(Some(received))
 }
 
-/// Run, number and time of sending of a test packet.
-fn test_packet(payload: &[u8]) -> Option<(u64, u64, u64)> {
-    let header = payload.get(..HEADER)?;
-    let word = |at: usize| {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&header[at..at + 8]);
-        u64::from_be_bytes(bytes)
-    };
-    (&header[..8] == MAGIC).then(|| (word(8), word(16), word(24)))
-}
-
 fn take(sources: &mut BTreeMap<Key, Source>, packet: &Received, payload: &[u8]) {
-    let test = test_packet(payload);
-    let key = (packet.from, test.map_or(0, |(run, ..)| run));
+    let test = test_packet::read(payload);
+    let key = (packet.from, test.map_or(0, |test| test.run));
     if sources.len() >= SOURCES && !sources.contains_key(&key) {
         return;
     }
     let source = sources.entry(key).or_default();
     source.packets += 1;
     source.bytes += payload.len() as u64;
-    if let Some((_, number, sent_ns)) = test {
+    if let Some(TestPacket {
+        number, sent_ns, ..
+    }) = test
+    {
         let numbers = source.numbers.get_or_insert_default();
         if numbers.add(number) {
             numbers.time(sent_ns, packet.time_ns);
@@ -468,29 +477,22 @@ fn wire(
         if seen.transport == 0 || seen.destination_port != channel.port.unwrap_or(PORT) {
             continue;
         }
-        let Some((source, _)) = seen.addresses(&packet.bytes) else {
+        let Some((source, _)) = seen.ip_addresses(&packet.bytes) else {
             continue;
         };
-        let source = match <[u8; 4]>::try_from(source) {
-            Ok(v4) => IpAddr::from(v4),
-            Err(_) => match <[u8; 16]>::try_from(source) {
-                Ok(v6) => Ipv6Addr::from(v6).into(),
-                Err(_) => continue,
-            },
-        };
         let payload = packet.bytes.get(seen.transport + 8..).unwrap_or_default();
-        let test = test_packet(payload);
+        let test = test_packet::read(payload);
         let key = (
             SocketAddr::new(source, seen.source_port),
-            test.map_or(0, |(run, ..)| run),
+            test.map_or(0, |test| test.run),
         );
         if all.len() >= SOURCES && !all.contains_key(&key) {
             continue;
         }
         let (packets, numbers) = all.entry(key).or_default();
         *packets += 1;
-        if let Some((_, number, _)) = test {
-            numbers.add(number);
+        if let Some(test) = test {
+            numbers.add(test.number);
         }
     }
     Ok(all)

@@ -13,6 +13,7 @@
 //! | `ping`, `ping_text`, `ping_evidence` | `ping`: what is asked and told; its lines and tables; its packets |
 //! | `mcast` | `mcast groups` and `queriers` |
 //! | `mcast_test`, `group_socket` | `mcast join` and `send` |
+//! | `doctor` | `mcast doctor` and `explain` |
 //! | `interrupt` | Ctrl-C |
 //! | `health` | `status` and `interfaces` |
 //! | `style` | colour and columns |
@@ -23,6 +24,7 @@ pub mod args;
 pub mod capture_file;
 pub mod connection;
 mod demo;
+pub mod doctor;
 mod failure;
 pub mod filter;
 mod group_socket;

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
 
-use super::args::{Cli, Command, Mcast};
+use super::args::{Cli, Command, Mcast, McastDoctor};
 use super::failure::Failure;
 use super::standalone::Standalone;
-use super::{demo, health, mcast, packets, ping};
+use super::{demo, doctor, health, mcast, packets, ping};
 
 /// Runs the client. Returns the exit status.
 pub fn run() -> u8 {
@@ -42,11 +42,13 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
             return Ok(0);
         }
         Command::Demo => return demo::run(&cli.global),
+        Command::Explain { id } => return doctor::explain(&cli.global, id.as_deref()),
         Command::Watch(wanted) if wanted.read.is_some() => {
             return packets::watch(&cli.global, &socket(cli), wanted);
         }
-        // No service has to send it.
-        Command::Mcast(wanted @ Mcast::Send(_)) => {
+        // No service is needed to send, nor to read a file.
+        Command::Mcast(wanted @ Mcast::Send(_))
+        | Command::Mcast(wanted @ Mcast::Doctor(McastDoctor { read: Some(_), .. })) => {
             return mcast::run(&cli.global, &socket(cli), wanted);
         }
         Command::Capture {
@@ -75,7 +77,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         } => packets::capture(&cli.global, &socket, wanted, write),
         Command::Mcast(wanted) => mcast::run(&cli.global, &socket, wanted),
         Command::Ping(wanted) => ping::ping(&cli.global, &socket, wanted),
-        Command::Demo | Command::Completions { .. } => Ok(0),
+        Command::Demo | Command::Explain { .. } | Command::Completions { .. } => Ok(0),
     }
 }
 

@@ -1,18 +1,17 @@
 //! SHELL. From the rings into the recorder: the path that every packet takes.
 
-use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use super::ring::{Packet, Ring};
 use crate::keeper::handover::{Counter, counter_at};
 use crate::mapping::{Mapping, OwnMemory};
-use crate::multicast::{Key, Part, Seen, Trackers, names};
+use crate::multicast::{Trackers, concerns};
 use crate::probe::Sighting;
 use crate::probe::sight::{is_telling, sight};
 use crate::recorder::interfaces::{State, link_type};
 use crate::recorder::{Classifier, Cursor, From, GapKind, Meta, Recorder, Store};
-use crate::wire::glance::{Glance, ethertype, glance, ip_protocol};
-use crate::wire::{Direction, Frame, decode};
+use crate::wire::glance::{Glance, glance, ip_protocol};
+use crate::wire::{Direction, Frame};
 
 /// Blocks that are taken in before clients get their turn again: at most some milliseconds.
 const BLOCKS_A_TURN: usize = 8;
@@ -143,8 +142,10 @@ impl Intake {
             let (slot, generation) = record.interface;
             let slot = recorder.interfaces().get(slot, generation);
             if let Some(slot) = slot.filter(|slot| slot.state() != State::Gone) {
-                let at = (slot.ifindex, record.time_ns, record.direction);
-                manage(multicast, &record.frame(), at);
+                let frame = record.frame();
+                let seen = glance(frame.link, frame.bytes);
+                let outbound = record.direction == Direction::Outbound;
+                multicast.see_frame(&frame, &seen, slot.ifindex, record.time_ns, outbound);
             }
         }
     }
@@ -201,15 +202,10 @@ impl Intake {
                 {
                     sightings.extend(sighting(packet, seen));
                 }
-                if is_group_management(seen) {
-                    let is_tagged = packet.tag.is_some();
-                    if !is_tagged {
-                        let at = (packet.ifindex, packet.time_ns, packet.direction);
-                        manage(&mut self.multicast, &frame(packet), at);
-                    }
-                }
-                if is_to_group(seen, packet) {
-                    stream(&mut self.multicast, packet, seen);
+                if concerns(seen, packet.bytes) && packet.tag.is_none() {
+                    let outbound = packet.direction == Direction::Outbound;
+                    let (at, time) = (packet.ifindex, packet.time_ns);
+                    (self.multicast).see_frame(&frame(packet), seen, at, time, outbound);
                 }
                 match take_packet(
                     &mut self.recorder,
@@ -244,104 +240,12 @@ impl Intake {
     }
 }
 
-/// IGMP, and the ICMPv6 types of MLD (RFC 2710, RFC 3810).
-#[inline]
-fn is_group_management(seen: &Glance) -> bool {
-    seen.ip_protocol == ip_protocol::IGMP
-        || (seen.ip_protocol == ip_protocol::ICMPV6
-            && matches!(seen.icmp_type, 130..=132 | 143)
-            && seen.transport != 0)
-}
-
-/// UDP to a group, untagged and with its ports. Asked of every packet.
-#[inline]
-fn is_to_group(seen: &Glance, packet: &Packet<'_>) -> bool {
-    if seen.ip_protocol != ip_protocol::UDP {
-        return false;
-    }
-    // Where the destination begins (RFC 791, RFC 8200).
-    let (at, mask, group) = if seen.ethertype == ethertype::IPV4 {
-        (16, 0xf0, 0xe0)
-    } else {
-        (24, 0xff, 0xff)
-    };
-    let first = packet.bytes.get(seen.network + at);
-    first.is_some_and(|first| first & mask == group)
-        && seen.transport != 0
-        && seen.vlan.is_none()
-        && packet.tag.is_none()
-}
-
-/// Shows a packet of a stream to the trackers.
-fn stream(multicast: &mut Trackers, packet: &Packet<'_>, seen: &Glance) {
-    let Some((source, group)) = seen.addresses(packet.bytes) else {
-        return;
-    };
-    let (Some(source), Some(group)) = (address(source), address(group)) else {
-        return;
-    };
-    let header = |at: usize| packet.bytes.get(seen.network + at).copied().unwrap_or(0);
-    let is_ethernet = link_type(packet.hardware) == crate::wire::LinkType::Ethernet;
-    let length = packet.bytes.get(seen.transport + 4..seen.transport + 6);
-    let key = Key {
-        ifindex: packet.ifindex,
-        group,
-        port: seen.destination_port,
-        source,
-        source_port: seen.source_port,
-    };
-    let part = Part {
-        time_ns: packet.time_ns,
-        outbound: packet.direction == Direction::Outbound,
-        ttl: header(if group.is_ipv4() { 8 } else { 7 }),
-        right_mac: is_ethernet.then(|| packet.bytes.get(..6) == Some(&names::mac(group)[..])),
-        length: length.map_or(0, |length| {
-            u32::from(u16::from_be_bytes([length[0], length[1]])).saturating_sub(8)
-        }),
-        payload: packet.bytes.get(seen.transport + 8..).unwrap_or_default(),
-    };
-    multicast.streams.see(key, &part);
-}
-
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    match bytes.len() {
-        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
-        _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
-    }
-}
-
 fn frame<'a>(packet: &Packet<'a>) -> Frame<'a> {
     Frame {
         link: link_type(packet.hardware),
         bytes: packet.bytes,
         original_length: packet.original_length,
         checksum: packet.checksum,
-    }
-}
-
-/// Shows a message of group management to the trackers: interface, time, direction.
-fn manage(
-    multicast: &mut Trackers,
-    frame: &Frame<'_>,
-    (ifindex, time_ns, direction): (u32, u64, Direction),
-) {
-    let decoded = decode(frame);
-    // A tagged message is of another link; it shows again, untagged, on the interface of its VLAN.
-    let Some(network) = decoded.network.filter(|_| decoded.vlans.is_empty()) else {
-        return;
-    };
-    // Who gets a message with a wrong checksum drops it.
-    if decoded.bad_checksum.is_some() || decoded.problem.is_some() {
-        return;
-    }
-    for meaning in &decoded.meanings {
-        multicast.see(&Seen {
-            time_ns,
-            ifindex,
-            outbound: direction == Direction::Outbound,
-            source: network.source,
-            meaning,
-        });
     }
 }
 

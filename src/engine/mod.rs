@@ -13,7 +13,6 @@
 //! | `control` | the Varlink server |
 //! | `service` | what it answers |
 //! | `export` | packets out of the recorder, as pcapng |
-//! | `memberships` | group memberships from the kernel |
 //! | `ready` | waiting for descriptors |
 
 pub mod control;
@@ -21,7 +20,6 @@ mod export;
 mod intake;
 mod links;
 mod listen;
-mod memberships;
 mod prober;
 mod ready;
 mod ring;

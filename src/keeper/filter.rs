@@ -7,6 +7,7 @@
 
 use socket2::SockFilter;
 
+use crate::multicast::mpeg_ts;
 use crate::recorder::class::{
     LINK_ETHERTYPES, NAMES_UDP_PORTS, ROUTING_IP_PROTOCOLS, ROUTING_UDP_PORTS, TCP_CONNECTION_FLAGS,
 };
@@ -35,6 +36,7 @@ const LD_W_ABS: u16 = 0x20;
 const LD_H_ABS: u16 = 0x28;
 const LD_H_IND: u16 = 0x48;
 const LD_B_IND: u16 = 0x50;
+const LD_LEN: u16 = 0x80;
 const LDX_IMM: u16 = 0x01;
 const AND_K: u16 = 0x54;
 const LSH_K: u16 = 0x64;
@@ -114,6 +116,12 @@ pub enum Ring {
     /// The rest.
     Bulk,
 }
+
+/// Bytes of a frame that may hold two packets of a transport stream: link header, two tags, the longest
+/// IPv4 header, UDP header, 376 bytes.
+const SHORTEST_STREAM: u32 = 14 + 8 + 60 + 8 + 376;
+/// A frame of Ethernet's usual MTU, with tags.
+const STREAM_SNAP: u32 = 1536;
 
 /// Whole number of a place to jump to, fixed when it is placed.
 #[derive(Clone, Copy)]
@@ -209,7 +217,35 @@ impl Assembler<'_> {
         self.udp_port();
         self.emit(LD_H_IND, NET);
         self.udp_port();
+        self.transport_stream();
         self.bulk(Store::Bulk);
+    }
+
+    /// An MPEG transport stream tells of loss by a counter in each of its packets, so the ring gets
+    /// datagrams of it whole; the record keeps no more of them than of others. X as in `udp`.
+    fn transport_stream(&mut self) {
+        if self.ring != Ring::Bulk {
+            return;
+        }
+        let (behind, not_alone) = (self.label(), self.label());
+        self.emit(LD_LEN, 0);
+        // Long enough for what is looked at: a load behind the end would drop the packet.
+        self.code.push((JGE, 1, 0, SHORTEST_STREAM));
+        self.jump(behind);
+        self.emit(LD_B_IND, NET + 8);
+        self.code.push((JEQ, 1, 0, mpeg_ts::SYNC.into()));
+        self.jump(not_alone);
+        self.emit(LD_B_IND, NET + 8 + mpeg_ts::PACKET as u32);
+        self.only_if(JEQ, mpeg_ts::SYNC.into());
+        self.emit(RET, STREAM_SNAP);
+        self.jump(behind);
+        self.place(not_alone);
+        // RTP version 2 with payload type 33 (RFC 3551).
+        self.emit(LD_H_IND, NET + 8);
+        self.emit(AND_K, 0xc07f);
+        self.only_if(JEQ, 0x8021);
+        self.emit(RET, STREAM_SNAP);
+        self.place(behind);
     }
 
     /// As `udp`.

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 
 use socket2::{Domain, InterfaceIndexOrAddress, Socket, Type};
 
-use super::sys::set_option;
+use crate::kernel::option::set_option;
 
 /// All hosts and all routers of a link (RFC 1112, RFC 2236).
 pub const GROUPS_4: [Ipv4Addr; 2] = [Ipv4Addr::new(224, 0, 0, 1), Ipv4Addr::new(224, 0, 0, 2)];

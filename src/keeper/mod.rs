@@ -24,11 +24,11 @@ mod sys;
 
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use socket2::Domain;
 
 use crate::config::Config;
+pub(crate) use crate::kernel::wall_ns as now_ns;
 use crate::mapping::{Mapping, sealed_memory};
 use crate::recorder::memory_needed;
 use args::Args;
@@ -52,13 +52,6 @@ pub(crate) struct Kept {
     wake: nix::sys::eventfd::EventFd,
     started_ns: u64,
     _lock: Lock,
-}
-
-/// Nanoseconds since 1970.
-pub(crate) fn now_ns() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// Runs netsonded as the keeper. Returns the exit status: 0 after an orderly end, 2 when it could

@@ -12,8 +12,9 @@ use nix::sys::stat::{Mode, umask};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use super::filter::{Ear, Ring, ear, program};
-use super::sys::{bind_packet_to_all, set_option};
+use super::sys::bind_packet_to_all;
 use crate::config::Config;
+use crate::kernel::option::set_option;
 
 /// A ring as the kernel granted it.
 pub struct PacketRing {

@@ -5,25 +5,6 @@ use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd};
 
-/// Sets a socket option whose value is the plain C type `T`.
-pub fn set_option<T: Copy>(socket: impl AsFd, level: i32, name: i32, value: &T) -> io::Result<()> {
-    // SAFETY: the pointer and the length describe `value`, which the kernel only reads.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            level,
-            name,
-            std::ptr::from_ref(value).cast(),
-            size_of::<T>() as libc::socklen_t,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
 /// Counts of a packet socket since they were last read (PACKET_STATISTICS clears them).
 /// `packets` includes `drops`.
 #[derive(Clone, Copy, Debug)]

@@ -9,6 +9,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Socket, Type};
 
+use crate::kernel::option::set_option;
+
 nix::ioctl_write_ptr_bad!(siocethtool, libc::SIOCETHTOOL as libc::Ioctl, libc::ifreq);
 
 /// ETHTOOL_STXCSUM (linux/ethtool.h).
@@ -53,20 +55,12 @@ pub fn finish_checksums(interface: &str) -> io::Result<()> {
 pub fn open_port(ifindex: u32) -> io::Result<File> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
     // What is sent here is not to be read again.
-    let on: libc::c_int = 1;
-    // SAFETY: the pointer and the length describe `on`, which the kernel only reads.
-    let set = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_IGNORE_OUTGOING,
-            std::ptr::from_ref(&on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    if set < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    set_option(
+        &socket,
+        libc::SOL_PACKET,
+        libc::PACKET_IGNORE_OUTGOING,
+        &1i32,
+    )?;
     bind(socket.as_raw_fd(), ifindex, libc::ETH_P_ALL as u16)?;
     socket.set_nonblocking(true)?;
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;

@@ -14,12 +14,13 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::sys::{finish_checksums, read_stamped};
 use super::{Error, Host, step, veth};
+use crate::kernel::wall_ns;
 
 /// Chooses frames by their bytes.
 pub type Choose = Box<dyn FnMut(&[u8]) -> bool + Send>;
@@ -185,7 +186,7 @@ fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: 
             .is_some_and(|Reverse((at, ..))| *at <= Instant::now())
         {
             if let Some(Reverse((_, _, to, came_ns, frame))) = due.pop() {
-                let left_ns = now_ns();
+                let left_ns = wall_ns();
                 // A host that is down loses it, as on any wire.
                 let _ = ports[to].write(&frame);
                 let mut behaviour = directions[1 - to]
@@ -201,12 +202,6 @@ fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: 
             }
         }
     }
-}
-
-/// Nanoseconds since 1970, as the kernel stamps packets.
-fn now_ns() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_nanos() as u64)
 }
 
 /// What becomes of a frame: none, one or several.

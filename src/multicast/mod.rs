@@ -7,19 +7,27 @@
 //! | `querier` | queriers, the election, and the timers that follow from what they say and do |
 //! | `group` | memberships as hosts report them |
 //! | `stream` | what is sent to groups, and RTP |
+//! | `mpeg_ts` | what continuity counters tell |
 //! | `sequence` | what the numbers of a stream tell |
+//! | `see` | from frames to what the trackers take in |
+//! | `test_packet` | what `mcast send` sends |
 //! | `names` | groups that IANA has given a name |
 
 mod group;
+pub mod mpeg_ts;
 pub mod names;
 mod querier;
+mod see;
 mod sequence;
 mod stream;
+pub mod test_packet;
 
 use std::net::IpAddr;
 
 pub use group::{Groups, Member, Mode};
+pub use mpeg_ts::Ts;
 pub use querier::{Known, Querier, Queriers, Standing, Timers};
+pub use see::{concerns, stream_part};
 pub use sequence::Sequence;
 pub use stream::{Key, Part, Rtp, Stream, Streams};
 

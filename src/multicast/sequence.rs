@@ -16,6 +16,8 @@ pub struct Sequence {
     pub duplicates: u64,
     /// Packets that came after one with a greater number (RFC 4737, section 3).
     pub reordered: u64,
+    /// The number behind the newest hole.
+    pub last_gap: Option<u64>,
     /// The smallest and the greatest number.
     range: Option<(u64, u64)>,
     /// A bit for each of the newest numbers, by their remainder.
@@ -39,6 +41,9 @@ impl Sequence {
             // What is passed over has not come, whatever its bit was before.
             for passed in (last + 1..=number).take(KEPT as usize) {
                 self.clear(passed);
+            }
+            if number > last + 1 {
+                self.last_gap = Some(number);
             }
             self.range = Some((first, number));
         } else if last - number >= KEPT || self.has(number) {

@@ -1,12 +1,13 @@
 //! PURE. Streams: what is sent to groups, by whom, how fast, and what the numbers in it tell (RTP, RFC
-//! 3550).
+//! 3550; MPEG-TS; the numbers of `mcast send`).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::Sequence;
+use super::mpeg_ts::{self, Ts};
+use super::{Sequence, test_packet};
 
-/// Streams that are told apart: each takes at most 9 KiB.
+/// Streams that are told apart: each takes at most 18 KiB, and that only with RTP and MPEG in turn.
 const MOST: usize = 1024;
 /// A stream of which nothing has come for so long makes room for another.
 const SILENT_NS: u64 = 60_000_000_000;
@@ -131,7 +132,12 @@ pub struct Stream {
     this_second: (u64, u64),
     /// What RTP tells, once it is clear that it is RTP.
     pub rtp: Option<Box<Rtp>>,
+    /// What an MPEG transport stream tells, alone or in RTP, where whole packets are seen.
+    pub ts: Option<Box<Ts>>,
+    /// What the numbers of `mcast send` tell.
+    pub test: Option<Box<Sequence>>,
     candidate: Option<(u32, u16, u8)>,
+    ts_in_a_row: u8,
 }
 
 impl Stream {
@@ -160,7 +166,36 @@ impl Stream {
         self.outbound = part.outbound;
         self.ttl = part.ttl;
         self.wrong_mac += u64::from(part.right_mac == Some(false));
+        if let Some(test) = test_packet::read(part.payload) {
+            self.test.get_or_insert_default().add(test.number);
+            return;
+        }
+        self.transport(part);
         self.numbers(part);
+    }
+
+    fn transport(&mut self, part: &Part<'_>) {
+        if part.payload.len() < part.length as usize {
+            return;
+        }
+        let behind = match part.payload {
+            // Behind an RTP header with its contributing sources (RFC 2250, section 2; RFC 3551 gives it
+            // the payload type 33).
+            [first, kind, ..] if first & 0xf0 == 0x80 && kind & 0x7f == 33 => {
+                12 + 4 * usize::from(first & 0x0f)
+            }
+            [mpeg_ts::SYNC, ..] => 0,
+            _ => return,
+        };
+        let payload = part.payload.get(behind..).unwrap_or_default();
+        if !mpeg_ts::looks_like(payload) {
+            self.ts_in_a_row = 0;
+            return;
+        }
+        self.ts_in_a_row = self.ts_in_a_row.saturating_add(1);
+        if self.ts.is_some() || mpeg_ts::is_certain(payload, self.ts_in_a_row) {
+            self.ts.get_or_insert_default().take(payload);
+        }
     }
 
     fn numbers(&mut self, part: &Part<'_>) {

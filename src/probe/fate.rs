@@ -137,7 +137,7 @@ fn moved(counters: &[(String, u64)], of: impl Fn(&str) -> bool) -> Option<String
 /// Names of counters: the start says of what.
 pub mod counter {
     /// Reverse path filter (TcpExt in /proc/net/netstat).
-    pub const REVERSE_PATH: &str = "IPReversePathFilter";
+    pub const REVERSE_PATH: &str = "TcpExtIPReversePathFilter";
     /// What a queueing discipline dropped; the interface follows.
     pub const QUEUE: &str = "queue drops of";
     /// What IP dropped on the way out.
@@ -379,7 +379,7 @@ mod tests {
         let (inbound, words) = fate(back, &healthy);
         assert!(inbound == Fate::DroppedInbound && words.contains("consistent with a firewall"));
         let filtered = Circumstances {
-            moved: vec![("IPReversePathFilter".into(), 1)],
+            moved: vec![("TcpExtIPReversePathFilter".into(), 1)],
             ..around()
         };
         assert!(fate(back, &filtered).1.contains("reverse path filter"));

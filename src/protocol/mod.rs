@@ -621,6 +621,17 @@ pub mod multicast {
         pub jitter_ns: Option<u64>,
     }
 
+    /// What an MPEG transport stream tells.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Ts {
+        pub packets: u64,
+        pub lost: u64,
+        pub duplicates: u64,
+        pub reordered: u64,
+        pub restarts: u64,
+    }
+
     /// What one source sends to a group and port.
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
@@ -642,6 +653,8 @@ pub mod multicast {
         pub last: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub rtp: Option<Rtp>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub ts: Option<Ts>,
     }
 
     /// The reply of `Streams`.

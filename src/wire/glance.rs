@@ -2,6 +2,8 @@
 //! where its headers begin. No allocation, no verdict on correctness ([`super::decode`] gives
 //! that), never a read past the captured bytes: what can't be read stays zero.
 
+use std::net::IpAddr;
+
 use super::LinkType;
 
 /// Most VLAN tags that are looked behind (IEEE 802.1ad uses two; more is a test or an attack).
@@ -95,6 +97,19 @@ impl Glance {
             ethertype::ARP => Some((header.get(14..18)?, header.get(24..28)?)),
             _ => None,
         }
+    }
+
+    /// The same as addresses; not of ARP.
+    pub fn ip_addresses(&self, bytes: &[u8]) -> Option<(IpAddr, IpAddr)> {
+        if self.ethertype == ethertype::ARP {
+            return None;
+        }
+        let address = |bytes: &[u8]| match bytes.len() {
+            4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+            _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        };
+        let (source, destination) = self.addresses(bytes)?;
+        Some((address(source)?, address(destination)?))
     }
 }
 

@@ -3,9 +3,11 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::mem::{size_of, zeroed};
+use std::mem::zeroed;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::kernel::option::set_option;
 
 /// Packets of one system call.
 pub const SENDS: usize = 64;
@@ -463,19 +465,5 @@ pub fn set_pmtu_discovery(socket: BorrowedFd<'_>, is_ipv4: bool, mode: i32) -> i
     } else {
         (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)
     };
-    // SAFETY: the pointer and the length describe `mode`, which the kernel only reads.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            std::ptr::from_ref(&mode).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    set_option(socket, level, name, &mode)
 }

@@ -4,127 +4,31 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType,
-};
 use netlink_packet_route::tc::{TcAttribute, TcMessage, TcStats2};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
+use crate::host::counters;
+use crate::kernel::netlink::{Netlink, Route};
+use crate::kernel::proc_net;
 use crate::probe::Neighbour;
 use crate::probe::fate::counter;
 
-/// The kernel answers at once; this is for the day on which it does not.
-const ANSWER_MS: u16 = 500;
-
-/// The way to a target.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Route {
-    /// Out of which interface.
-    pub ifindex: u32,
-    /// The router, if there is one.
-    pub gateway: Option<IpAddr>,
-    /// Is the target this host's own, a broadcast address or a group?
-    pub kind: RouteType,
-    /// Path MTU that the kernel has learnt, or that the route says.
-    pub mtu: Option<u32>,
-}
-
 /// Asks the kernel.
 pub struct Host {
-    socket: Socket,
-    buffer: Vec<u8>,
-    sequence: u32,
+    netlink: Netlink,
 }
 
 impl Host {
     /// Opens the socket that it is asked by.
     pub fn open() -> io::Result<Host> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        socket.set_non_blocking(true)?;
         Ok(Host {
-            socket,
-            buffer: vec![0; 64 * 1024],
-            sequence: 0,
+            netlink: Netlink::open()?,
         })
-    }
-
-    fn request(
-        &mut self,
-        message: RouteNetlinkMessage,
-        flags: u16,
-        mut each: impl FnMut(RouteNetlinkMessage),
-    ) -> io::Result<()> {
-        self.sequence += 1;
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        header.sequence_number = self.sequence;
-        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        self.socket.send(&bytes, 0)?;
-        loop {
-            self.wait()?;
-            let mut room = &mut self.buffer[..];
-            let length = match self.socket.recv(&mut room, 0) {
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(error),
-            };
-            let mut rest = &self.buffer[..length];
-            while rest.len() >= 16 {
-                let size = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
-                let Some(one) = rest.get(..size).filter(|one| one.len() >= 16) else {
-                    break;
-                };
-                rest = rest.get(size.next_multiple_of(4)..).unwrap_or(&[]);
-                let kind = u16::from_ne_bytes([one[4], one[5]]);
-                let answers = u32::from_ne_bytes([one[8], one[9], one[10], one[11]]);
-                if answers != self.sequence {
-                    // What is left of a question whose answer was not waited for to its end.
-                    continue;
-                }
-                if kind == libc::NLMSG_DONE as u16 {
-                    return Ok(());
-                }
-                let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(one) else {
-                    continue;
-                };
-                match message.payload {
-                    NetlinkPayload::Error(error) => {
-                        return match error.code {
-                            Some(_) => Err(error.to_io()),
-                            None => Ok(()),
-                        };
-                    }
-                    NetlinkPayload::InnerMessage(message) => each(message),
-                    _ => {}
-                }
-                if flags & NLM_F_DUMP == 0 {
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    fn wait(&self) -> io::Result<()> {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        let mut wanted = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut wanted, PollTimeout::from(ANSWER_MS))? == 0 {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        Ok(())
     }
 
     /// Which way a packet to `target` goes.
@@ -134,36 +38,7 @@ impl Host {
         ifindex: u32,
         source: Option<IpAddr>,
     ) -> io::Result<Route> {
-        let address = |of: IpAddr| match of {
-            IpAddr::V4(v4) => RouteAddress::Inet(v4),
-            IpAddr::V6(v6) => RouteAddress::Inet6(v6),
-        };
-        let (family, bits) = match target {
-            IpAddr::V4(_) => (AddressFamily::Inet, 32),
-            IpAddr::V6(_) => (AddressFamily::Inet6, 128),
-        };
-        let mut message = RouteMessage::default();
-        message.header.address_family = family;
-        message.header.destination_prefix_length = bits;
-        message
-            .attributes
-            .push(RouteAttribute::Destination(address(target)));
-        if let Some(source) = source.filter(|source| source.is_ipv4() == target.is_ipv4()) {
-            message.header.source_prefix_length = bits;
-            message
-                .attributes
-                .push(RouteAttribute::Source(address(source)));
-        }
-        if ifindex != 0 {
-            message.attributes.push(RouteAttribute::Oif(ifindex));
-        }
-        let mut found = None;
-        self.request(RouteNetlinkMessage::GetRoute(message), 0, |answer| {
-            if let RouteNetlinkMessage::NewRoute(route) = answer {
-                found = Some(take_route(&route));
-            }
-        })?;
-        found.ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.netlink.route(target, ifindex, source)
     }
 
     /// What the neighbour table says. `None`: nothing.
@@ -179,17 +54,19 @@ impl Host {
             .attributes
             .push(NeighbourAttribute::Destination(NeighbourAddress::from(who)));
         let mut found = None;
-        let asked = self.request(RouteNetlinkMessage::GetNeighbour(message), 0, |answer| {
-            if let RouteNetlinkMessage::NewNeighbour(neighbour) = answer {
-                found = match neighbour.header.state {
-                    NeighbourState::Incomplete | NeighbourState::Failed => {
-                        Some(Neighbour::Unresolved)
-                    }
-                    NeighbourState::None => None,
-                    _ => Some(Neighbour::Known),
-                };
-            }
-        });
+        let asked = self
+            .netlink
+            .ask(RouteNetlinkMessage::GetNeighbour(message), 0, |answer| {
+                if let RouteNetlinkMessage::NewNeighbour(neighbour) = answer {
+                    found = match neighbour.header.state {
+                        NeighbourState::Incomplete | NeighbourState::Failed => {
+                            Some(Neighbour::Unresolved)
+                        }
+                        NeighbourState::None => None,
+                        _ => Some(Neighbour::Known),
+                    };
+                }
+            });
         asked.ok().and(found)
     }
 
@@ -197,7 +74,7 @@ impl Host {
     fn queues(&mut self) -> Vec<(u32, u64, u64)> {
         let mut queues: HashMap<u32, (u64, u64)> = HashMap::new();
         let message = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
-        let _ = self.request(message, NLM_F_DUMP, |answer| {
+        let _ = self.netlink.ask(message, NLM_F_DUMP, |answer| {
             if let RouteNetlinkMessage::NewQueueDiscipline(queue) = answer {
                 for attribute in &queue.attributes {
                     if let TcAttribute::Stats2(all) = attribute {
@@ -218,31 +95,6 @@ impl Host {
             .map(|(index, (drops, queued))| (index, drops, queued)))
         .collect()
     }
-}
-
-fn take_route(route: &RouteMessage) -> Route {
-    let mut taken = Route {
-        ifindex: 0,
-        gateway: None,
-        kind: route.header.kind,
-        mtu: None,
-    };
-    for attribute in &route.attributes {
-        match attribute {
-            RouteAttribute::Oif(index) => taken.ifindex = *index,
-            RouteAttribute::Gateway(RouteAddress::Inet(v4)) => taken.gateway = Some((*v4).into()),
-            RouteAttribute::Gateway(RouteAddress::Inet6(v6)) => taken.gateway = Some((*v6).into()),
-            RouteAttribute::Metrics(metrics) => {
-                for metric in metrics {
-                    if let RouteMetric::Mtu(mtu) = metric {
-                        taken.mtu = (*mtu != 0).then_some(*mtu);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    taken
 }
 
 /// Counters of the IP layer that tell of a drop, as /proc/net/snmp and netstat call them.
@@ -308,22 +160,14 @@ impl Counters {
             socket_drops,
             ..Snapshot::default()
         };
-        let read = |file: &str| {
-            std::fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default()
-        };
-        for (table, field, value) in pairs(&read("snmp")).chain(pairs(&read("netstat"))) {
-            let wanted = (table == "Ip" && IP.contains(&field)) || field == counter::REVERSE_PATH;
-            if wanted {
-                snapshot.counters.insert(field.to_owned(), value);
-            }
-        }
-        for line in read("snmp6").lines() {
-            let mut words = line.split_whitespace();
-            if let (Some(field), Some(Ok(value))) = (words.next(), words.next().map(str::parse))
-                && let Some(short) = field.strip_prefix("Ip6")
-                && IP.contains(&short)
-            {
-                snapshot.counters.insert(field.to_owned(), value);
+
+        let all = (counters::tables(&proc_net("snmp")).into_iter())
+            .chain(counters::tables(&proc_net("netstat")))
+            .chain(counters::lines(&proc_net("snmp6")));
+        for (name, value) in all {
+            let short = name.strip_prefix("Ip6").or(name.strip_prefix("Ip"));
+            if name == counter::REVERSE_PATH || short.is_some_and(|short| IP.contains(&short)) {
+                snapshot.counters.insert(name, value);
             }
         }
         for (index, drops, queued) in host.queues() {
@@ -367,21 +211,4 @@ impl Counters {
     pub fn clear(&mut self) {
         self.snapshots.clear();
     }
-}
-
-/// The files with a line of names above a line of values, each begun by its table's name.
-fn pairs(text: &str) -> impl Iterator<Item = (&str, &str, u64)> {
-    let lines: Vec<&str> = text.lines().collect();
-    let mut all = Vec::new();
-    for pair in lines.chunks_exact(2) {
-        let (mut names, mut values) = (pair[0].split_whitespace(), pair[1].split_whitespace());
-        let table = names.next().unwrap_or_default().trim_end_matches(':');
-        values.next();
-        for (name, value) in names.zip(values) {
-            if let Ok(value) = value.parse() {
-                all.push((table, name, value));
-            }
-        }
-    }
-    all.into_iter()
 }

@@ -18,9 +18,9 @@ use std::rc::Rc;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
+pub use crate::kernel::netlink::Route;
 pub use batch::How;
 use batch::{Inbox, Outbox, RECEIVES, SENDS};
-pub use host::Route;
 use host::{Counters, Host};
 use netlink_packet_route::route::RouteType;
 

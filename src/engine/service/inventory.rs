@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use super::status::listened;
-use crate::engine::memberships;
 use crate::engine::world::World;
 use crate::keeper::groups::{GROUPS_4, GROUPS_6};
 use crate::protocol::service as reply;
@@ -43,7 +42,7 @@ fn link_name(hardware: u16) -> String {
 
 /// The whole reply.
 pub fn interfaces(world: &World) -> reply::Interfaces {
-    let mut memberships = memberships::read();
+    let mut memberships = crate::kernel::memberships();
     let recorder = &world.intake.recorder;
     let interfaces = world
         .links

@@ -8,7 +8,6 @@ use serde_json::json;
 use super::inventory::is_ours;
 use super::status::time;
 use crate::engine::control::Failure;
-use crate::engine::memberships;
 use crate::engine::world::World;
 use crate::keeper::now_ns;
 use crate::multicast::{Member, Rtp, Standing, names};
@@ -48,7 +47,7 @@ pub fn groups(world: &World, call: reply::Call) -> Result<reply::Groups, Failure
         pruned: names::is_pruned(group),
         ..reply::Group::default()
     };
-    for (ifindex, held) in memberships::read() {
+    for (ifindex, held) in crate::kernel::memberships() {
         let Some(link) = world
             .links
             .get(ifindex)
@@ -192,6 +191,13 @@ pub fn streams(world: &World, call: reply::Call) -> Result<reply::Streams, Failu
                 first: time(stream.first_ns),
                 last: time(stream.last_ns),
                 rtp: stream.rtp.as_deref().map(rtp),
+                ts: stream.ts.as_deref().map(|ts| reply::Ts {
+                    packets: ts.packets,
+                    lost: ts.lost,
+                    duplicates: ts.duplicates,
+                    reordered: ts.reordered,
+                    restarts: ts.restarts,
+                }),
             })
         })
         .collect();
@@ -221,7 +227,7 @@ fn rtp(rtp: &Rtp) -> reply::Rtp {
 fn unasked(world: &World, interfaces: &BTreeMap<u32, String>, now: u64) -> Vec<reply::Unasked> {
     let trackers = &world.intake.multicast;
     let mut counts: BTreeMap<(u32, bool), u64> = BTreeMap::new();
-    for (ifindex, held) in memberships::read() {
+    for (ifindex, held) in crate::kernel::memberships() {
         // The loopback interface has no switch behind it.
         let is_link = (world.links.get(ifindex)).is_some_and(|link| link.hardware != 772);
         if !is_link || !interfaces.contains_key(&ifindex) {

@@ -1,0 +1,223 @@
+//! SHELL. Interfaces, bridges, ports and forwarded groups, by netlink.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+
+use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{
+    BridgeQuerierState, InfoBridge, InfoBridgePort, InfoData, InfoPortData, LinkAttribute,
+    LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+};
+
+use crate::diagnose::evidence::{Bridge, Link, MdbEntry, Port};
+use crate::kernel::netlink::Netlink;
+
+/// Clock ticks of bridge timers: IFLA_BR_MCAST_ intervals are hundredths of a second.
+const TICK_NS: u64 = 10_000_000;
+
+/// All interfaces, and how many packets each has dropped on receiving.
+pub fn links(netlink: &mut Netlink) -> io::Result<(Vec<Link>, BTreeMap<u32, u64>)> {
+    let mut all: Vec<Link> = Vec::new();
+    let mut dropped = BTreeMap::new();
+    let dump = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    netlink.ask(dump, NLM_F_DUMP, |answer| {
+        if let RouteNetlinkMessage::NewLink(message) = answer {
+            let (link, drops) = link(&message);
+            dropped.insert(link.ifindex, drops);
+            all.push(link);
+        }
+    })?;
+    let dump = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    netlink.ask(dump, NLM_F_DUMP, |answer| {
+        let RouteNetlinkMessage::NewAddress(message) = answer else {
+            return;
+        };
+        let own = (message.attributes.iter())
+            .find_map(|attribute| match attribute {
+                AddressAttribute::Local(address) => Some(*address),
+                _ => None,
+            })
+            .or_else(|| {
+                message
+                    .attributes
+                    .iter()
+                    .find_map(|attribute| match attribute {
+                        AddressAttribute::Address(address) => Some(*address),
+                        _ => None,
+                    })
+            });
+        let link = all
+            .iter_mut()
+            .find(|link| link.ifindex == message.header.index);
+        if let (Some(own), Some(link)) = (own, link) {
+            link.addresses.push((own, message.header.prefix_len));
+        }
+    })?;
+    Ok((all, dropped))
+}
+
+fn link(message: &LinkMessage) -> (Link, u64) {
+    let mut link = Link {
+        ifindex: message.header.index,
+        flags: message.header.flags.bits(),
+        ..Link::default()
+    };
+    let mut drops = 0;
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name.clone(),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Promiscuity(count) => link.promiscuity = *count,
+            LinkAttribute::AllMulticast(count) => link.allmulti = *count,
+            LinkAttribute::Controller(master) => link.master = Some(*master),
+            LinkAttribute::Link(parent) => link.parent = Some(*parent),
+            // In another namespace its number means nothing here.
+            LinkAttribute::LinkNetNsId(_) => link.parent = None,
+            LinkAttribute::Stats64(stats) => drops = stats.rx_dropped,
+            LinkAttribute::Xdp(all) => {
+                link.xdp = (all.iter()).any(|one| {
+                    matches!(one, LinkXdp::Attached(attached) if *attached != XdpAttached::None)
+                });
+            }
+            LinkAttribute::LinkInfo(all) => {
+                for info in all {
+                    match info {
+                        LinkInfo::Kind(kind) => link.kind = kind.to_string(),
+                        LinkInfo::Data(InfoData::Bridge(settings)) => {
+                            link.bridge = Some(bridge(settings));
+                        }
+                        LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
+                            link.port = Some(port(settings));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    // The namespace's number may stand before the parent's.
+    let elsewhere = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::LinkNetNsId(_));
+    if message.attributes.iter().any(elsewhere) {
+        link.parent = None;
+    }
+    (link, drops)
+}
+
+fn bridge(settings: &[InfoBridge]) -> Bridge {
+    let mut bridge = Bridge::default();
+    for setting in settings {
+        match setting {
+            InfoBridge::MulticastSnooping(on) => bridge.snooping = *on,
+            InfoBridge::MulticastQuerier(on) => bridge.querier = *on,
+            InfoBridge::MulticastIgmpVersion(version) => bridge.igmp_version = *version,
+            InfoBridge::MulticastMldVersion(version) => bridge.mld_version = *version,
+            InfoBridge::MulticastQueryUseIfaddr(on) => bridge.uses_own_address = *on,
+            InfoBridge::MulticastMembershipInterval(ticks) => {
+                bridge.membership_ns = ticks.saturating_mul(TICK_NS);
+            }
+            InfoBridge::MulticastQueryInterval(ticks) => {
+                bridge.query_ns = ticks.saturating_mul(TICK_NS);
+            }
+            InfoBridge::MulticastHashMax(most) => bridge.most_groups = *most,
+            InfoBridge::NfCallIpTables(on) | InfoBridge::NfCallIp6Tables(on) => {
+                bridge.calls_firewall |= *on;
+            }
+            InfoBridge::MulticastQuerierState(all) => {
+                for state in all {
+                    match state {
+                        BridgeQuerierState::Ipv4Address(address) => {
+                            bridge.querier_v4 = Some((*address).into());
+                        }
+                        BridgeQuerierState::Ipv6Address(address) => {
+                            bridge.querier_v6 = Some((*address).into());
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    bridge
+}
+
+fn port(settings: &[InfoBridgePort]) -> Port {
+    let mut port = Port::default();
+    for setting in settings {
+        match setting {
+            InfoBridgePort::Isolated(on) => port.isolated = *on,
+            InfoBridgePort::FastLeave(on) => port.fast_leave = *on,
+            InfoBridgePort::MulticastFlood(on) => port.floods = *on,
+            _ => {}
+        }
+    }
+    port
+}
+
+/// RTM_GETMDB (linux/rtnetlink.h), which no crate knows.
+const GET_MDB: u16 = 86;
+const AF_BRIDGE: u8 = 7;
+/// struct br_port_msg: family and interface index.
+const PORT_MESSAGE: usize = 8;
+/// MDBA_MDB, MDBA_MDB_ENTRY, MDBA_MDB_ENTRY_INFO (linux/if_bridge.h) are all 1, one in the other.
+const NESTED: u16 = 1;
+/// struct br_mdb_entry: port (4), state, flags, VLAN (2), address (16), protocol (2).
+const ENTRY: usize = 26;
+
+/// The groups that bridges forward, and to which ports.
+pub fn mdb(netlink: &mut Netlink) -> io::Result<Vec<MdbEntry>> {
+    let mut body = [0; PORT_MESSAGE];
+    body[0] = AF_BRIDGE;
+    let mut all = Vec::new();
+    netlink.ask_raw(GET_MDB, NLM_F_DUMP, &body, |_, message| {
+        let Some(index) = message.get(4..8) else {
+            return;
+        };
+        let bridge = u32::from_ne_bytes([index[0], index[1], index[2], index[3]]);
+        let attributes = message.get(PORT_MESSAGE..).unwrap_or_default();
+        for table in nested(attributes) {
+            for group in nested(table) {
+                all.extend(nested(group).filter_map(|entry| mdb_entry(bridge, entry)));
+            }
+        }
+    })?;
+    Ok(all)
+}
+
+fn mdb_entry(bridge: u32, entry: &[u8]) -> Option<MdbEntry> {
+    let entry = entry.get(..ENTRY)?;
+    let word =
+        |at: usize| u32::from_ne_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]);
+    let group: IpAddr = match u16::from_be_bytes([entry[24], entry[25]]) {
+        0x0800 => <[u8; 4]>::try_from(&entry[8..12]).ok()?.into(),
+        0x86dd => <[u8; 16]>::try_from(&entry[8..24]).ok()?.into(),
+        _ => return None,
+    };
+    Some(MdbEntry {
+        bridge,
+        port: word(0),
+        group,
+        permanent: entry[4] != 0,
+    })
+}
+
+/// Values of the attributes of type 1 (struct nlattr: length and type, padded to four bytes).
+fn nested(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        while rest.len() >= 4 {
+            let length = usize::from(u16::from_ne_bytes([rest[0], rest[1]]));
+            let kind = u16::from_ne_bytes([rest[2], rest[3]]) & 0x3fff;
+            let value = rest.get(4..length)?;
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            if kind == NESTED {
+                return Some(value);
+            }
+        }
+        None
+    })
+}

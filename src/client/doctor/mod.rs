@@ -1,0 +1,235 @@
+//! SHELL. `mcast doctor` and `explain`: gathers evidence, has it judged, and says what was found.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `gather` | packets, counters, sysctls: before and after |
+//! | `links` | interfaces, bridges and forwarded groups by netlink |
+//! | `processes` | which process holds which socket |
+
+mod gather;
+mod links;
+mod processes;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use super::args::{Global, McastDoctor};
+use super::failure::Failure;
+use super::style::Style;
+use crate::diagnose::evidence::Evidence;
+use crate::diagnose::{
+    ALL, Certainty, Diagnosis, Finding, Mode, Severity, Verdict, diagnose, find,
+};
+
+/// Columns that text is filled to, as manual pages are.
+const COLUMNS: usize = 80;
+
+/// `mcast doctor`.
+pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Failure> {
+    let start = Instant::now();
+    let evidence = match &args.read {
+        Some(path) => gather::from_file(args, path)?,
+        None => {
+            if !global.json && !global.quiet {
+                eprintln!(
+                    "watching {} for {}",
+                    args.channel,
+                    super::style::duration(args.duration)
+                );
+            }
+            gather::gather(socket, args)?
+        }
+    };
+    let diagnosis = diagnose(&evidence);
+    let mut out = io::stdout().lock();
+    if global.json {
+        let told = serde_json::json!({
+            "subject": {
+                "group": args.channel.group.to_string(),
+                "port": args.channel.port,
+                "interface": args.interface,
+                "source": args.source.map(|source| source.to_string()),
+            },
+            "verdict": diagnosis.verdict,
+            "findings": diagnosis.findings,
+            "duration_ns": start.elapsed().as_nanos() as u64,
+        });
+        writeln!(
+            out,
+            "{}",
+            serde_json::to_string_pretty(&told).map_err(io::Error::from)?
+        )?;
+    } else {
+        writeln!(
+            out,
+            "{}",
+            text(args, &evidence, &diagnosis, Style::new(global.color)).trim_end()
+        )?;
+    }
+    Ok(match diagnosis.verdict {
+        Verdict::Healthy => 0,
+        Verdict::Fault => 1,
+        Verdict::Undetermined => {
+            drop(out);
+            eprintln!(
+                "netsonde: nothing of {} was seen here that would tell: ask where it is received or sent, or with --join",
+                args.channel
+            );
+            2
+        }
+    })
+}
+
+fn text(args: &McastDoctor, evidence: &Evidence, diagnosis: &Diagnosis, style: Style) -> String {
+    let mut text = match diagnosis.verdict {
+        Verdict::Healthy => format!("{}: {}\n", args.channel, style.good("healthy")),
+        Verdict::Fault => format!("{}: {}\n", args.channel, style.warn("fault")),
+        Verdict::Undetermined => format!("{}: undetermined\n", args.channel),
+    };
+    if diagnosis.verdict == Verdict::Healthy {
+        text.push_str(&healthy(evidence));
+    }
+    for finding in &diagnosis.findings {
+        text.push('\n');
+        text.push_str(&finding_text(finding, style));
+    }
+    text
+}
+
+/// What was seen of a group that is well.
+fn healthy(evidence: &Evidence) -> String {
+    let (from, to) = evidence.window;
+    let mut counts: std::collections::BTreeMap<(u32, bool), u64> =
+        std::collections::BTreeMap::new();
+    for datum in &evidence.wire.data {
+        if (from..=to).contains(&datum.time_ns) {
+            *counts
+                .entry((datum.ifindex, datum.is_inbound()))
+                .or_default() += 1;
+        }
+    }
+    let mut text = String::new();
+    for ((ifindex, inbound), packets) in counts {
+        let name = evidence
+            .wire
+            .names
+            .get(&ifindex)
+            .cloned()
+            .unwrap_or_default();
+        let way = if inbound { "came in on" } else { "left by" };
+        text.push_str(&format!("  {packets} packets {way} {name}\n"));
+    }
+    text
+}
+
+fn finding_text(finding: &Finding, style: Style) -> String {
+    let severity = match finding.severity {
+        Severity::Fault => "cause",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    };
+    let certainty = match finding.certainty {
+        Certainty::Proved => "proved",
+        Certainty::Consistent => "consistent with everything that was seen",
+    };
+    let mut text = format!("{severity}: {} ({certainty})\n", style.bold(finding.id));
+    text.push_str(&filled(&finding.summary, 2));
+    if !finding.fix.is_empty() {
+        text.push_str(&filled(&format!("fix: {}", finding.fix), 2));
+    }
+    for item in &finding.evidence {
+        text.push_str(&style.dim(&filled(&format!("{}: {}", item.source, item.text), 4)));
+    }
+    text
+}
+
+/// A paragraph, indented.
+fn filled(words: &str, indent: usize) -> String {
+    let mut text = String::new();
+    let mut line = " ".repeat(indent);
+    for word in words.split_whitespace() {
+        if line.trim().is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            text.push_str(&line);
+            text.push('\n');
+            line = format!("{}{word}", " ".repeat(indent + 2));
+        } else {
+            line.push(' ');
+            line.push_str(word);
+        }
+    }
+    text.push_str(&line);
+    text.push('\n');
+    text
+}
+
+/// `explain`.
+pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
+    let style = Style::new(global.color);
+    let wanted: Vec<&Mode> = match id {
+        Some(id) => vec![find(id).ok_or_else(|| unknown(id))?],
+        None => ALL.to_vec(),
+    };
+    let mut out = io::stdout().lock();
+    if global.json {
+        let all: Vec<_> = (wanted.iter())
+            .map(|mode| {
+                serde_json::json!({
+                    "id": mode.id, "title": mode.title, "seen": mode.seen, "cause": mode.cause,
+                    "proof": mode.proof, "fix": mode.fix,
+                })
+            })
+            .collect();
+        let told = serde_json::json!({ "findings": all });
+        writeln!(
+            out,
+            "{}",
+            serde_json::to_string_pretty(&told).map_err(io::Error::from)?
+        )?;
+        return Ok(0);
+    }
+    if id.is_none() {
+        let mut sorted = wanted;
+        sorted.sort_by_key(|mode| mode.id);
+        let rows: Vec<Vec<String>> = (sorted.iter())
+            .map(|mode| vec![mode.id.to_owned(), mode.title.to_owned()])
+            .collect();
+        writeln!(
+            out,
+            "{}",
+            super::style::table(style, &["FINDING", "IS"], &rows)
+        )?;
+        return Ok(0);
+    }
+    for mode in wanted {
+        writeln!(out, "{}: {}", style.bold(mode.id), mode.title)?;
+        for (head, words) in [
+            ("What people see", mode.seen),
+            ("How it comes about", mode.cause),
+            ("How it is proved", mode.proof),
+            ("How it is fixed", mode.fix),
+        ] {
+            writeln!(out, "\n{}", style.bold(head))?;
+            write!(out, "{}", filled(words, 2))?;
+        }
+    }
+    Ok(0)
+}
+
+/// The nearest ids are named.
+fn unknown(id: &str) -> Failure {
+    let words: Vec<&str> = id.split('-').filter(|word| word.len() > 2).collect();
+    let near: Vec<&str> = (ALL.iter())
+        .map(|mode| mode.id)
+        .filter(|known| words.iter().any(|word| known.contains(word)))
+        .take(4)
+        .collect();
+    let hint = if near.is_empty() {
+        "`netsonde explain` lists all".into()
+    } else {
+        format!("did you mean {}?", near.join(", "))
+    };
+    Failure::Other(format!("there is no finding {id}: {hint}"))
+}

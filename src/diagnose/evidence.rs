@@ -1,0 +1,299 @@
+//! PURE. What a diagnosis rests on: what is asked, what the wire showed, and what this host's kernel
+//! says. From a capture file there is only the wire.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use super::wire::Wire;
+use crate::host::counters::Counters;
+use crate::host::membership::{Membership, SourceFilter, Versions};
+use crate::host::mroute::{Route, Vif};
+use crate::host::socket::Socket;
+use crate::multicast::Key;
+
+/// What is asked about.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The group.
+    pub group: IpAddr,
+    /// The port, if only that matters.
+    pub port: Option<u16>,
+    /// The source, if only that matters.
+    pub source: Option<IpAddr>,
+    /// The interface, if only that matters.
+    pub interface: Option<String>,
+    /// Did the asker join it, for this question only?
+    pub joined_here: bool,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub struct Evidence {
+    /// What is asked about.
+    pub subject: Subject,
+    /// The time in which the counters were watched, in nanoseconds since 1970; of a file, all of it.
+    pub window: (u64, u64),
+    /// Since when there is a record of group management.
+    pub since_ns: u64,
+    /// Since when there is one of the group's packets.
+    pub data_since_ns: u64,
+    /// What the wire showed.
+    pub wire: Wire,
+    /// What the service counted meanwhile of streams whose packets the record cuts short.
+    pub measured: Vec<Measured>,
+    /// What the kernel says; `None`: a capture file.
+    pub host: Option<Host>,
+}
+
+/// What the service counted of a stream during the window.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// Which stream.
+    pub key: Key,
+    /// What its numbers are: "RTP", "MPEG-TS".
+    pub kind: &'static str,
+    /// Numbered packets.
+    pub packets: u64,
+    /// Numbers that did not come.
+    pub lost: u64,
+}
+
+/// What this host's kernel says, before and after the window where it can move.
+#[derive(Debug, Default)]
+pub struct Host {
+    /// Counters.
+    pub counters: Span<Counters>,
+    /// Interfaces.
+    pub links: Vec<Link>,
+    /// Groups that are held, by interface.
+    pub memberships: HashMap<u32, Vec<Membership>>,
+    /// The version of IGMP that is spoken, by interface.
+    pub igmp_versions: Versions,
+    /// Source filters of groups.
+    pub filters: Vec<SourceFilter>,
+    /// UDP sockets.
+    pub udp: Span<Vec<Socket>>,
+    /// Raw sockets of IGMP, and who holds them, as far as that may be known.
+    pub igmp_sockets: Vec<(Socket, Option<Process>)>,
+    /// Which sockets of which processes hold the group; `None`: the asker may not know.
+    pub holders: Option<Vec<Holder>>,
+    /// Link-layer addresses that a device takes in.
+    pub dev_mcast: Vec<(u32, String)>,
+    /// Sysctls that matter here, by their paths below /proc/sys.
+    pub sysctls: BTreeMap<String, i64>,
+    /// The interface that the route to the group chooses; `None`: there is no route.
+    pub route_to_group: Option<u32>,
+    /// For each source that was seen: out of which interface the kernel would answer it.
+    pub routes_back: BTreeMap<IpAddr, Option<u32>>,
+    /// The forwarding cache.
+    pub mroutes: Span<Vec<Route>>,
+    /// Routing interfaces.
+    pub vifs: Span<Vec<Vif>>,
+    /// Groups that bridges forward to ports.
+    pub mdb: Vec<MdbEntry>,
+    /// By interface: messages of IGMP or MLD, and of these the ones that the IP layer let through.
+    pub listened: Span<BTreeMap<u32, Listened>>,
+    /// Interfaces that lost their link, and when.
+    pub went_down: Vec<(u32, u64)>,
+    /// Processes of netsonde itself, which are nobody's application.
+    pub own_pids: Vec<u32>,
+}
+
+/// Something before and after.
+#[derive(Clone, Debug, Default)]
+pub struct Span<T> {
+    /// At the beginning of the window.
+    pub before: T,
+    /// At its end.
+    pub after: T,
+}
+
+/// A process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its command's name.
+    pub command: String,
+}
+
+impl std::fmt::Display for Process {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(to, "{} (process {})", self.command, self.pid)
+    }
+}
+
+/// A UDP socket, what it has joined of the group, and whose it is.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// Whose.
+    pub process: Process,
+    /// Its number, as in /proc/net/udp.
+    pub inode: u64,
+    /// Memberships of the group: interface, include mode, sources.
+    pub joined: Vec<(u32, bool, Vec<IpAddr>)>,
+    /// How many groups it holds in all.
+    pub groups: usize,
+    /// Does it take what other sockets have joined (IP_MULTICAST_ALL)?
+    pub takes_all: bool,
+    /// The interface that it is bound to.
+    pub device: Option<String>,
+    /// Its receive buffer, in bytes.
+    pub receive_buffer: u64,
+}
+
+/// Two vantage points of one interface.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Listened {
+    /// IGMP on the wire, coming in.
+    pub igmp_wire: u64,
+    /// IGMP at a raw socket, behind the firewall.
+    pub igmp_heard: u64,
+    /// ICMPv6 on the wire.
+    pub icmp6_wire: u64,
+    /// ICMPv6 at a raw socket.
+    pub icmp6_heard: u64,
+}
+
+/// An interface.
+#[derive(Clone, Debug, Default)]
+pub struct Link {
+    /// Index.
+    pub ifindex: u32,
+    /// Name.
+    pub name: String,
+    /// What kind of device: "veth", "bridge", "macvlan"; empty for hardware.
+    pub kind: String,
+    /// IFF_ flags.
+    pub flags: u32,
+    /// Bytes.
+    pub mtu: u32,
+    /// Who holds it promiscuous.
+    pub promiscuity: u32,
+    /// Who holds it in all-multicast mode.
+    pub allmulti: u32,
+    /// Bridge or bond that it is a port of.
+    pub master: Option<u32>,
+    /// Device below, of a macvlan or VLAN, where that is in the same namespace.
+    pub parent: Option<u32>,
+    /// Addresses and prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Has it an XDP program?
+    pub xdp: bool,
+    /// Packets that the device dropped on receiving, in the window.
+    pub dropped: u64,
+    /// Settings of a bridge.
+    pub bridge: Option<Bridge>,
+    /// Settings of a bridge's port.
+    pub port: Option<Port>,
+}
+
+impl Link {
+    /// IFF_UP (linux/if.h).
+    pub fn is_up(&self) -> bool {
+        self.flags & 0x1 != 0
+    }
+
+    /// IFF_LOOPBACK.
+    pub fn is_loopback(&self) -> bool {
+        self.flags & 0x8 != 0
+    }
+
+    /// IFF_MULTICAST.
+    pub fn does_multicast(&self) -> bool {
+        self.flags & 0x1000 != 0
+    }
+
+    /// Has it an address of the family of `like`? Link-local ones count.
+    pub fn has_address(&self, like: IpAddr) -> bool {
+        (self.addresses.iter()).any(|(own, _)| own.is_ipv4() == like.is_ipv4())
+    }
+
+    /// Is an address in one of its networks?
+    pub fn is_on_link(&self, who: IpAddr) -> bool {
+        (self.addresses.iter()).any(|(own, prefix)| in_network(*own, *prefix, who))
+    }
+}
+
+/// Is an address in the network of another?
+fn in_network(network: IpAddr, prefix: u8, who: IpAddr) -> bool {
+    match (network, who) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            let shift = 32u32.saturating_sub(prefix.into());
+            let cut = |of: std::net::Ipv4Addr| u32::from(of).checked_shr(shift).unwrap_or(0);
+            cut(a) == cut(b)
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            let shift = 128u32.saturating_sub(prefix.into());
+            let cut = |of: std::net::Ipv6Addr| u128::from(of).checked_shr(shift).unwrap_or(0);
+            cut(a) == cut(b)
+        }
+        _ => false,
+    }
+}
+
+/// How a bridge treats multicast. Times are nanoseconds.
+#[derive(Clone, Debug, Default)]
+pub struct Bridge {
+    /// Does it keep groups from ports without members?
+    pub snooping: bool,
+    /// Does it ask for memberships itself?
+    pub querier: bool,
+    /// Version of its own IGMP queries.
+    pub igmp_version: u8,
+    /// Version of its own MLD queries.
+    pub mld_version: u8,
+    /// Does it ask with its own address (else with 0.0.0.0)?
+    pub uses_own_address: bool,
+    /// How long a membership lasts.
+    pub membership_ns: u64,
+    /// From one of its queries to the next.
+    pub query_ns: u64,
+    /// Groups that it has room for.
+    pub most_groups: u32,
+    /// Does it show bridged packets to the IP firewall, by its own setting?
+    pub calls_firewall: bool,
+    /// The querier that it knows for IPv4, if there is one.
+    pub querier_v4: Option<IpAddr>,
+    /// The same for IPv6.
+    pub querier_v6: Option<IpAddr>,
+}
+
+/// How a bridge treats one of its ports.
+#[derive(Clone, Debug, Default)]
+pub struct Port {
+    /// Do isolated ports not hear it?
+    pub isolated: bool,
+    /// Does a leave end a group at once?
+    pub fast_leave: bool,
+    /// Do groups that nobody has reported go there?
+    pub floods: bool,
+}
+
+/// A group that a bridge forwards to a port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MdbEntry {
+    /// The bridge.
+    pub bridge: u32,
+    /// The port; the bridge itself where the host is a member.
+    pub port: u32,
+    /// The group.
+    pub group: IpAddr,
+    /// Set by an administrator.
+    pub permanent: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(in_network(ip("10.0.0.1"), 24, ip("10.0.0.99")));
+        assert!(!in_network(ip("10.0.0.1"), 24, ip("10.0.1.99")));
+        assert!(in_network(ip("10.0.0.1"), 0, ip("192.0.2.1")));
+        assert!(in_network(ip("fd00::1"), 64, ip("fd00::2")));
+        assert!(!in_network(ip("fd00::1"), 64, ip("10.0.0.1")));
+    }
+}

@@ -1,0 +1,113 @@
+//! PURE. Every failure mode, in the order in which they are asked: causes before their symptoms, and what
+//! packets prove before what only fits.
+
+use super::{Mode, protocol, receiver, routing, snooping, socket, stream};
+
+/// All of them.
+pub static ALL: &[&Mode] = &[
+    // Packets are there, and the host does not take them.
+    &receiver::DROPPED_BEFORE_IP,
+    &receiver::WRONG_DESTINATION_MAC,
+    &receiver::OWN_SOURCE_MARTIAN,
+    &receiver::ROUTER_RP_FILTER,
+    &receiver::RP_FILTER_STRICT,
+    &receiver::RP_FILTER_NO_ROUTE,
+    &receiver::SOURCE_FILTER_MISMATCH,
+    // What a router does with them.
+    &routing::RPF_FAILURE,
+    &routing::TTL_TOO_SMALL,
+    &routing::TTL_THRESHOLD,
+    &routing::LINK_LOCAL_GROUP_ROUTED,
+    &routing::ROUTER_NOT_ROUTING,
+    &routing::UPSTREAM_SOURCE_FILTER,
+    &routing::MROUTE_SOCKET_BUSY,
+    // What a bridge does with them.
+    &snooping::ISOLATED_PORT,
+    &snooping::BRIDGE_NETFILTER_DROP,
+    &snooping::MDB_FULL,
+    // Who sends, and by which way.
+    &snooping::MACVLAN_PARENT_CHILD,
+    &routing::SENT_ON_OTHER_INTERFACE,
+    &routing::SENDER_LOOPBACK_OFF,
+    // Where and how the group was joined.
+    &receiver::JOINED_ON_OTHER_INTERFACE,
+    &socket::MEMBERSHIP_LIMIT,
+    &receiver::INTERFACE_NOT_MULTICAST,
+    &receiver::NEEDS_PROMISCUOUS,
+    &receiver::NO_INTERFACE_FOR_GROUP,
+    // From the IP layer to the socket.
+    &receiver::FRAGMENTS_LOST,
+    &receiver::BAD_UDP_CHECKSUM,
+    &receiver::FIREWALL_DROPS_DATA,
+    &socket::NO_MATCHING_SOCKET,
+    &socket::RECEIVE_BUFFER_OVERRUN,
+    &socket::LOSS_IN_SOCKET,
+    &receiver::DUPLICATE_TWO_INTERFACES,
+    &stream::TWO_SENDERS,
+    &stream::FIRST_PACKETS_LOST,
+    &stream::LOSS_ON_WIRE,
+    // Group management between this host and the link.
+    &protocol::REPORT_SUPPRESSION,
+    &protocol::FIREWALL_DROPS_IGMP,
+    &protocol::FIREWALL_DROPS_MLD,
+    &protocol::ILLEGAL_MLD_QUERY,
+    &protocol::REPORT_WITHOUT_ADDRESS,
+    &protocol::BRIDGE_QUERIER_DEFAULT,
+    &protocol::QUERIER_VERSION_FLAPPING,
+    &protocol::IGMPV2_QUERIER_BREAKS_SSM,
+    &protocol::SWITCH_IGNORES_IGMPV3,
+    &protocol::REPORTS_LOST,
+    &protocol::LINK_LOCAL_REPORTS,
+    // The link itself.
+    &snooping::NETWORK_WITHOUT_MULTICAST,
+    &snooping::NO_REPORT_AFTER_FAILOVER,
+    &snooping::FAST_LEAVE_SHARED_PORT,
+    &snooping::GROUP_QUERY_MISSING,
+    &snooping::QUERIER_LOST,
+    &snooping::ONLY_LINK_LOCAL_WORKS,
+    &snooping::NO_QUERIER,
+    &snooping::SILENT_RECEIVER_PRUNED,
+    &snooping::QUERY_INTERVAL_TOO_LONG,
+    &snooping::SOURCE_STOPPED,
+    &snooping::NOT_ARRIVING,
+    // What else is worth knowing.
+    &protocol::SUSPICIOUS_IGMP_QUERY,
+    &snooping::TWO_QUERIERS,
+    &snooping::QUERIER_CHANGED,
+    &protocol::QUERIER_WITHOUT_ADDRESS,
+    &protocol::REJOIN_HACK,
+    &socket::MULTICAST_ALL_CROSSTALK,
+    &receiver::MAC_ALIAS,
+    &snooping::VF_FILTER,
+    &receiver::MULTICAST_ECHO_IGNORED,
+    &receiver::UNICAST_MAC,
+    &receiver::NOT_JOINED,
+];
+
+/// The mode of that id.
+pub fn find(id: &str) -> Option<&'static Mode> {
+    ALL.iter().copied().find(|mode| mode.id == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_mode_is_there_once_and_has_its_texts() {
+        let ids: BTreeSet<&str> = ALL.iter().map(|mode| mode.id).collect();
+        assert_eq!(ids.len(), ALL.len());
+        for mode in ALL {
+            for text in [mode.title, mode.seen, mode.cause, mode.proof, mode.fix] {
+                assert!(!text.is_empty(), "{}", mode.id);
+            }
+            for text in [mode.seen, mode.cause, mode.proof, mode.fix] {
+                assert!(text.ends_with(['.', ')']), "{}: {text}", mode.id);
+            }
+            for covered in mode.covers {
+                assert!(ids.contains(covered), "{} covers {covered}", mode.id);
+            }
+        }
+    }
+}

@@ -1,0 +1,694 @@
+//! PURE. Modes of IGMP and MLD: versions, queries, reports, and firewalls between them and the host.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::case::{
+    Case, SLACK_NS, is_legal_query, is_link_local, is_source_specific, list, protocol, seconds,
+};
+use super::wire::{Message, Says};
+use super::{Certainty, Found, Mode};
+use crate::multicast::Standing;
+
+/// Did this host report anything in answer to a query?
+fn answers<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Vec<&'a Message> {
+    (case.messages(ifindex))
+        .filter(|message| {
+            message.outbound
+                && matches!(message.says, Says::Report { .. })
+                && (from..=to).contains(&message.time_ns)
+        })
+        .collect()
+}
+
+/// Queries that this host should have answered and did not: interface, how many of how many, when the
+/// newest was.
+fn unanswered(case: &Case<'_>) -> Option<(u32, usize, usize, IpAddr)> {
+    case.host?;
+    for ifindex in &case.joined {
+        let queries = case.answered_queries(*ifindex);
+        let mute = (queries.iter())
+            .take_while(|(query, end)| answers(case, *ifindex, query.time_ns, *end).is_empty())
+            .count();
+        // A report of another member silences this host's own in versions 1 and 2.
+        let suppressed = (queries.iter()).any(|(query, end)| {
+            (case.reports(*ifindex)).any(|(message, _)| {
+                !message.outbound
+                    && message.version < 3
+                    && (query.time_ns..=*end).contains(&message.time_ns)
+            })
+        });
+        if mute > 0 && !suppressed {
+            return Some((*ifindex, mute, queries.len(), queries[0].0.source));
+        }
+    }
+    None
+}
+
+fn mute(case: &Case<'_>) -> Option<Found> {
+    let host = case.host?;
+    let (ifindex, mute, all, querier) = unanswered(case)?;
+    let name = case.name(ifindex);
+    let protocol = protocol(case.group);
+    let listened = host.listened.after.get(&ifindex);
+    let (wire, heard) = listened.map_or((0, 0), |counts| {
+        if case.group.is_ipv4() {
+            (counts.igmp_wire, counts.igmp_heard)
+        } else {
+            (counts.icmp6_wire, counts.icmp6_heard)
+        }
+    });
+    let blocked = wire.saturating_sub(heard);
+    let certainty = if blocked >= mute as u64 {
+        Certainty::Proved
+    } else {
+        Certainty::Consistent
+    };
+    let timers = case.timers(ifindex);
+    let where_ = if blocked > 0 {
+        "a firewall rule in INPUT drops them"
+    } else {
+        "a firewall drops the queries, or the reports on their way out"
+    };
+    let end = match case.last_own_report(ifindex) {
+        Some(last) => format!(
+            "switches forget this port {} after its last report, which was {} ago",
+            seconds(timers.membership_ns()),
+            seconds(case.now_ns().saturating_sub(last))
+        ),
+        None => "it has never reported itself".into(),
+    };
+    let mut found = Found::depending(
+        case.starves(ifindex),
+        certainty,
+        format!(
+            "{protocol} queries from {querier} arrive on {name} and this host did not answer the last {mute} of {all}: {where_}; {end}"
+        ),
+    )
+    .fix(if case.group.is_ipv4() {
+        "accept IGMP: nft add rule inet filter input meta l4proto igmp accept, and the same in output"
+    } else {
+        "accept ICMPv6 types 130 to 132 and 143: nft add rule inet filter input icmpv6 type { mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report } accept"
+    })
+    .because("wire", format!("{all} general queries on {name}, the last {mute} without a report of this host"));
+    if wire > 0 {
+        found = found.because(
+            "socket",
+            format!(
+                "{} came in on {name}: {wire} on the wire, {heard} behind INPUT",
+                if case.group.is_ipv4() {
+                    "IGMP"
+                } else {
+                    "ICMPv6"
+                }
+            ),
+        );
+    }
+    Some(found)
+}
+
+pub static FIREWALL_DROPS_IGMP: Mode = Mode {
+    id: "firewall-drops-igmp",
+    title: "the firewall drops IGMP",
+    seen: "The stream works for two to five minutes and stops; a restart of the application helps for as long.",
+    cause: "Joining sends a report, which opens the switch's port. From then on the host has to answer queries. A firewall that drops protocol 2 keeps it from hearing them, so the switch forgets the port when the membership runs out.",
+    proof: "Queries come in on the wire, a raw socket behind INPUT does not hear them, and no report of this host follows.",
+    fix: "Accept IGMP (IP protocol 2) in INPUT and OUTPUT.",
+    covers: &["querier-lost"],
+    rule: |case| mute(case).filter(|_| case.group.is_ipv4()),
+};
+
+pub static FIREWALL_DROPS_MLD: Mode = Mode {
+    id: "firewall-drops-mld",
+    title: "the firewall drops MLD queries",
+    seen: "Some minutes after a querier appears, IPv6 groups stop, and neighbour discovery with them: the host can't be reached.",
+    cause: "As with IGMP. The solicited-node groups of neighbour discovery are groups as well, and a snooping switch prunes them like any other.",
+    proof: "MLD queries come in on the wire, a raw socket behind INPUT does not hear them, and no report of this host follows.",
+    fix: "Accept ICMPv6 types 130 to 132 and 143 in INPUT and OUTPUT (RFC 4890).",
+    covers: &["querier-lost"],
+    rule: |case| mute(case).filter(|_| case.group.is_ipv6()),
+};
+
+pub static ILLEGAL_MLD_QUERY: Mode = Mode {
+    id: "illegal-mld-query",
+    title: "MLD queries that hosts must ignore",
+    seen: "A querier runs, and hosts don't answer it.",
+    cause: "MLD queries must come from a link-local address, with hop limit 1 and the router alert option (RFC 3810, section 5.1.14). Hosts drop others without a word.",
+    proof: "Source, hop limit and options of the query.",
+    fix: "Give the querier's interface a link-local address and a correct implementation.",
+    covers: &["querier-lost", "no-querier", "not-arriving"],
+    rule: |case| {
+        if case.group.is_ipv4() {
+            return None;
+        }
+        for ifindex in case.interfaces() {
+            let illegal = (case.messages(ifindex)).find(|message| {
+                message.is_general_query() && !message.outbound && !is_legal_query(message)
+            });
+            let Some(query) = illegal else { continue };
+            let mut wrong = vec![];
+            match query.source {
+                IpAddr::V6(v6) if !v6.is_unicast_link_local() => {
+                    wrong.push(format!("its source {v6} is not link-local"));
+                }
+                _ => {}
+            }
+            if query.ttl != 1 {
+                wrong.push(format!("its hop limit is {} and not 1", query.ttl));
+            }
+            if !query.router_alert {
+                wrong.push("it has no router alert option".into());
+            }
+            let any_legal = case.queries(ifindex).next().is_some();
+            return Some(
+                Found::depending(
+                    !any_legal && (case.starves(ifindex) || case.host.is_none()),
+                    Certainty::Proved,
+                    format!(
+                        "the MLD query from {} on {} is illegal, so hosts ignore it: {}",
+                        query.source,
+                        case.name(ifindex),
+                        wrong.join(", ")
+                    ),
+                )
+                .fix("correct the querier: source link-local, hop limit 1, router alert (RFC 3810, section 5.1.14)")
+                .because("wire", wrong.join(", ")),
+            );
+        }
+        None
+    },
+};
+
+pub static IGMPV2_QUERIER_BREAKS_SSM: Mode = Mode {
+    id: "igmpv2-querier-breaks-ssm",
+    title: "an old querier makes source-specific joins impossible",
+    seen: "A source-specific join gets nothing; routers ignore it.",
+    cause: "A host that hears an IGMPv2 (MLDv1) query speaks that version from then on, and it has no way to name sources. Routers ignore joins without sources in 232.0.0.0/8 and ff3x::/32 (RFC 4604).",
+    proof: "The kernel holds a source filter for the group, the interface is in version 2 mode, and the wire shows reports of that version.",
+    fix: "Make the querier speak IGMPv3 and MLDv2, or switch the old one off.",
+    covers: &[],
+    rule: |case| {
+        let host = case.host?;
+        for ifindex in &case.joined {
+            let included: Vec<IpAddr> = (host.filters.iter())
+                .filter(|filter| {
+                    filter.ifindex == *ifindex && filter.group == case.group && filter.include > 0
+                })
+                .map(|filter| filter.source)
+                .collect();
+            if included.is_empty() && !is_source_specific(case.group) {
+                continue;
+            }
+            let full = if case.group.is_ipv4() { 3 } else { 2 };
+            let old = (case.queries(*ifindex))
+                .filter(|query| query.version < full)
+                .last();
+            let own = (case.reports(*ifindex))
+                .filter(|(message, _)| message.outbound)
+                .map(|(message, _)| message.version)
+                .last();
+            let mode = host
+                .igmp_versions
+                .get(ifindex)
+                .filter(|_| case.group.is_ipv4());
+            let is_old = mode.is_some_and(|version| *version < 3)
+                || (old.is_some() && own.is_some_and(|version| version < full));
+            if !is_old {
+                continue;
+            }
+            let name = case.name(*ifindex);
+            let protocol = protocol(case.group);
+            let by = old.map_or("a querier".into(), |query| {
+                format!("the querier {}", query.source)
+            });
+            let mut found = Found::depending(
+                case.starves(*ifindex),
+                Certainty::Proved,
+                format!(
+                    "{by} forces this host to {protocol}v{} on {name}, so that the sources of {} can't be asked for: source-specific multicast is dead on this link",
+                    full - 1,
+                    case.group
+                ),
+            )
+            .fix(format!("make the querier speak {protocol}v{full}"));
+            if !included.is_empty() {
+                found = found.because("kernel", format!("joined only from {}", list(&included)));
+            }
+            if let Some(version) = own {
+                found = found.because(
+                    "wire",
+                    format!("this host's newest report is of {protocol}v{version}"),
+                );
+            }
+            if let Some(query) = old {
+                found = found.because(
+                    "wire",
+                    format!("{protocol}v{} query from {}", query.version, query.source),
+                );
+            }
+            return Some(found);
+        }
+        None
+    },
+};
+
+pub static BRIDGE_QUERIER_DEFAULT: Mode = Mode {
+    id: "bridge-querier-default",
+    title: "a Linux bridge asks with the oldest versions, and without an address",
+    seen: "Switching mcast_querier on breaks source-specific multicast, or devices don't answer.",
+    cause: "A bridge's own querier speaks IGMPv2 and MLDv1 by default, and asks from 0.0.0.0, which some devices ignore and switches don't count as a querier.",
+    proof: "The bridge's settings.",
+    fix: "ip link set BR type bridge mcast_igmp_version 3 mcast_mld_version 2, give it an address, and mcast_query_use_ifaddr 1.",
+    covers: &["igmpv2-querier-breaks-ssm", "querier-without-address"],
+    rule: |case| {
+        let host = case.host?;
+        for link in &host.links {
+            let Some(bridge) = link.bridge.as_ref().filter(|bridge| bridge.querier) else {
+                continue;
+            };
+            let old = if case.group.is_ipv4() {
+                bridge.igmp_version < 3
+            } else {
+                bridge.mld_version < 2
+            };
+            if !old {
+                continue;
+            }
+            let (protocol, version) = if case.group.is_ipv4() {
+                ("IGMP", bridge.igmp_version)
+            } else {
+                ("MLD", bridge.mld_version)
+            };
+            let from = if case.group.is_ipv4() && !bridge.uses_own_address {
+                " from 0.0.0.0"
+            } else {
+                ""
+            };
+            return Some(
+                Found::depending(
+                    is_source_specific(case.group),
+                    Certainty::Proved,
+                    format!(
+                        "{} is the querier here and asks in {protocol}v{version}{from}: hosts fall back to that version, and source-specific multicast ends",
+                        link.name
+                    ),
+                )
+                .fix(format!(
+                    "ip link set {} type bridge mcast_igmp_version 3 mcast_mld_version 2 mcast_query_use_ifaddr 1, and give it an address",
+                    link.name
+                ))
+                .because("bridge", format!("{}: mcast_querier 1, version {version}, mcast_query_use_ifaddr {}", link.name, u8::from(bridge.uses_own_address))),
+            );
+        }
+        None
+    },
+};
+
+pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
+    id: "switch-ignores-igmpv3",
+    title: "the switch does not understand this host's reports",
+    seen: "Joining has no effect; other devices on the switch receive.",
+    cause: "Switches and access points that know only IGMPv2 (MLDv1) ignore reports of version 3 to 224.0.0.22 (ff02::16). A host that is forced to version 3 sends no others.",
+    proof: "The link's querier asks in the older version, this host reports in the newer one, and nothing arrives.",
+    fix: "Let the kernel follow the querier (force_igmp_version=0), or force version 2.",
+    covers: &[],
+    rule: |case| {
+        case.host?;
+        let full = if case.group.is_ipv4() { 3 } else { 2 };
+        for ifindex in &case.starving {
+            let Some(old) = (case.queries(*ifindex))
+                .filter(|query| query.version < full)
+                .last()
+            else {
+                continue;
+            };
+            let newer = (case.reports(*ifindex)).any(|(message, _)| {
+                message.outbound && message.version == full && message.time_ns > old.time_ns
+            });
+            let older = (case.reports(*ifindex)).any(|(message, _)| {
+                message.outbound && message.version < full && message.time_ns > old.time_ns
+            });
+            if !newer || older {
+                continue;
+            }
+            let name = case.name(*ifindex);
+            let forced = case
+                .sysctl(&format!("net/ipv4/conf/{name}/force_igmp_version"))
+                .unwrap_or(0);
+            let protocol = protocol(case.group);
+            return Some(
+                Found::fault(
+                    Certainty::Consistent,
+                    format!(
+                        "{} asks in {protocol}v{} and this host reports {} in {protocol}v{full}: a switch that knows only the older version ignores that",
+                        old.source, old.version, case.group
+                    ),
+                )
+                .fix(format!("sysctl net.ipv4.conf.{name}.force_igmp_version={}", if forced == 3 { 0 } else { 2 }))
+                .because("wire", format!("{protocol}v{} query from {}, and only {protocol}v{full} reports of this host since", old.version, old.source))
+                .because("sysctl", format!("net.ipv4.conf.{name}.force_igmp_version = {forced}")),
+            );
+        }
+        None
+    },
+};
+
+pub static QUERIER_VERSION_FLAPPING: Mode = Mode {
+    id: "querier-version-flapping",
+    title: "queriers of different versions alternate",
+    seen: "It works for some minutes and then stops for good; source-specific joins come and go.",
+    cause: "Two queriers on one link speak different versions. Hosts fall back to the older one for minutes after each of its queries, so that their reports change kind.",
+    proof: "General queries of different versions on one interface, one after the other and back.",
+    fix: "Set all queriers of the link to the same version (RFC 9776, section 8).",
+    covers: &[
+        "two-queriers",
+        "querier-changed",
+        "igmpv2-querier-breaks-ssm",
+    ],
+    rule: |case| {
+        for ifindex in case.interfaces() {
+            let now = case.now_ns();
+            let window = case.timers(ifindex).membership_ns().max(10_000_000_000);
+            let asked: Vec<&Message> = (case.queries(ifindex))
+                .filter(|query| query.time_ns + window >= now)
+                .collect();
+            let changes = (asked.windows(2))
+                .filter(|pair| pair[0].version != pair[1].version)
+                .count();
+            if changes < 2 {
+                continue;
+            }
+            let who: BTreeSet<String> = (asked.iter())
+                .map(|query| format!("{} (version {})", query.source, query.version))
+                .collect();
+            return Some(
+                Found::depending(
+                    case.starves(ifindex),
+                    Certainty::Proved,
+                    format!(
+                        "queries of different versions alternate on {}: {}",
+                        case.name(ifindex),
+                        list(&who)
+                    ),
+                )
+                .fix("set all queriers of the link to the same version")
+                .because(
+                    "wire",
+                    format!("{} queries, {changes} changes of version", asked.len()),
+                ),
+            );
+        }
+        None
+    },
+};
+
+/// Reports of others that silenced this host's own: interface, who, and the query.
+fn suppressed<'a>(case: &Case<'a>) -> Option<(u32, IpAddr, &'a Message)> {
+    case.host?;
+    for ifindex in &case.joined {
+        let Some((query, end)) = case.answered_queries(*ifindex).into_iter().next() else {
+            continue;
+        };
+        let within = |message: &Message| (query.time_ns..=end).contains(&message.time_ns);
+        let foreign = (case.reports(*ifindex)).find(|(message, joins)| {
+            !message.outbound && *joins && message.version < 3 && within(message)
+        });
+        let own = (case.reports(*ifindex)).any(|(message, _)| message.outbound && within(message));
+        if let Some((foreign, _)) = foreign
+            && !own
+        {
+            return Some((*ifindex, foreign.source, query));
+        }
+    }
+    None
+}
+
+pub static REPORT_SUPPRESSION: Mode = Mode {
+    id: "report-suppression",
+    title: "another host's report silences this one",
+    seen: "One of several receivers on a switch starves.",
+    cause: "In IGMPv1 and v2 (MLDv1) a host that hears another's report for the same group keeps quiet. A snooping switch must not forward reports to hosts (RFC 4541, section 2.1.1): if it does, it hears only one of them, and forgets the ports of the others.",
+    proof: "After a query another host's report for the group came in, and this host's own did not go out.",
+    fix: "Use IGMPv3 (MLDv2), which has no suppression, or stop the switch from forwarding reports to hosts.",
+    covers: &["firewall-drops-igmp", "firewall-drops-mld"],
+    rule: |case| {
+        let (ifindex, who, query) = suppressed(case)?;
+        Some(
+            Found::depending(
+                case.starves(ifindex),
+                Certainty::Proved,
+                format!(
+                    "after the query of {} this host heard the report of {who} for {} and kept its own back: a snooping switch forgets its port",
+                    query.source, case.group
+                ),
+            )
+            .fix("make the querier speak IGMPv3 or MLDv2, or stop the switch from forwarding reports to hosts (RFC 4541, section 2.1.1)")
+            .because("wire", format!("report of {who} came in on {}, none of this host went out", case.name(ifindex))),
+        )
+    },
+};
+
+pub static REPORTS_LOST: Mode = Mode {
+    id: "reports-lost",
+    title: "some of this host's reports were lost on their way out",
+    seen: "Of many groups that are joined at once some never arrive.",
+    cause: "Reports go out in a burst, twice at most; a rate limit, a short queue or a firewall loses some, and nobody repeats them before the next query.",
+    proof: "After a query the wire shows reports for fewer groups than the kernel holds, and this one is not among them.",
+    fix: "Lift the limit; raise net.ipv4.igmp_qrv; join more slowly.",
+    covers: &[],
+    rule: |case| {
+        let host = case.host?;
+        for ifindex in &case.joined {
+            let Some((query, end)) = case.answered_queries(*ifindex).into_iter().next() else {
+                continue;
+            };
+            let reported: BTreeSet<IpAddr> = (answers(case, *ifindex, query.time_ns, end).iter())
+                .filter_map(|message| match &message.says {
+                    Says::Report { group, .. } => Some(*group),
+                    Says::Query { .. } => None,
+                })
+                .collect();
+            let held: BTreeSet<IpAddr> = (host.memberships.get(ifindex).into_iter().flatten())
+                .map(|one| one.group)
+                .filter(|group| group.is_ipv4() == case.group.is_ipv4() && !is_link_local(*group))
+                .collect();
+            let there = held.intersection(&reported).count();
+            if reported.contains(&case.group) || is_link_local(case.group) || there == 0 {
+                continue;
+            }
+            return Some(
+                Found::depending(
+                    case.starves(*ifindex),
+                    Certainty::Proved,
+                    format!(
+                        "{there} of {} groups were reported on {} after the last query, and {} was not among them",
+                        held.len(),
+                        case.name(*ifindex),
+                        case.group
+                    ),
+                )
+                .fix("look for a rate limit on the way out (nft list ruleset, tc qdisc); sysctl net.ipv4.igmp_qrv=4; join more slowly")
+                .because("wire", format!("reports for {there} groups between the query of {} and {} later", query.source, seconds(end - query.time_ns)))
+                .because("kernel", format!("{} groups are held on {}", held.len(), case.name(*ifindex))),
+            );
+        }
+        None
+    },
+};
+
+pub static SUSPICIOUS_IGMP_QUERY: Mode = Mode {
+    id: "suspicious-igmp-query",
+    title: "IGMP queries from another network, or with a TTL other than 1",
+    seen: "Hosts change their version or their timers for no visible reason.",
+    cause: "Queries are for one link: TTL 1, from an address on it. Linux answers others all the same, so a leaking VLAN or an attacker can act as the querier.",
+    proof: "Source and TTL of the query.",
+    fix: "Find who sends it by its link-layer address; on switches, allow queries only from router ports.",
+    covers: &[
+        "querier-version-flapping",
+        "two-queriers",
+        "querier-changed",
+    ],
+    rule: |case| {
+        if !case.group.is_ipv4() {
+            return None;
+        }
+        for ifindex in case.interfaces() {
+            let Some(link) = case.link(ifindex) else {
+                continue;
+            };
+            let strange = (case.messages(ifindex)).find(|message| {
+                let foreign = link.has_address(message.source)
+                    && !message.source.is_unspecified()
+                    && !link.is_on_link(message.source);
+                message.is_general_query() && !message.outbound && (message.ttl != 1 || foreign)
+            });
+            let Some(query) = strange else { continue };
+            let why = if query.ttl != 1 {
+                format!("its TTL is {} and not 1", query.ttl)
+            } else {
+                "its source is in no network of this link".into()
+            };
+            return Some(
+                Found::warning(
+                    Certainty::Consistent,
+                    format!(
+                        "an IGMP query from {} on {} is strange: {why}; hosts follow it all the same",
+                        query.source,
+                        case.name(ifindex)
+                    ),
+                )
+                .fix("find who sends it, by its link-layer address (netsonde watch igmp); allow queries only from router ports")
+                .because("wire", format!("query of version {} from {}, TTL {}", query.version, query.source, query.ttl)),
+            );
+        }
+        None
+    },
+};
+
+pub static QUERIER_WITHOUT_ADDRESS: Mode = Mode {
+    id: "querier-without-address",
+    title: "the querier asks from 0.0.0.0",
+    seen: "Linux hosts answer, some devices don't; switches don't forward to the querier's port.",
+    cause: "Proxies and bridges without an address ask from 0.0.0.0. RFC 4541 says that such a query must not be taken for a querier's, and switches learn no router port from it.",
+    proof: "The source of the query.",
+    fix: "Give the querier's interface an address; on a Linux bridge also mcast_query_use_ifaddr 1.",
+    covers: &[],
+    rule: |case| {
+        for ifindex in case.interfaces() {
+            let queriers = case.queriers(ifindex);
+            let nameless = (queriers.iter()).any(|(querier, standing)| {
+                querier.address.is_unspecified()
+                    && !querier.own
+                    && matches!(standing, Standing::Elected | Standing::Overdue)
+            });
+            if nameless {
+                return Some(
+                    Found::warning(
+                        Certainty::Proved,
+                        format!(
+                            "the querier on {} asks from 0.0.0.0: Linux answers, many devices do not, and switches learn no router port from it",
+                            case.name(ifindex)
+                        ),
+                    )
+                    .fix("give the querier an address (a Linux bridge: also mcast_query_use_ifaddr 1)")
+                    .because("wire", "general queries from 0.0.0.0, and from nobody else"),
+                );
+            }
+        }
+        None
+    },
+};
+
+pub static LINK_LOCAL_REPORTS: Mode = Mode {
+    id: "link-local-reports",
+    title: "this host does not report groups of 224.0.0.0/24",
+    seen: "mDNS, VRRP or OSPF stops behind a switch that prunes 224.0.0.x although it must not.",
+    cause: "With igmp_link_local_mcast_reports=0 Linux reports no groups of 224.0.0.0/24. Switches should flood them anyway (RFC 4541, section 2.1.2); some prune them. (Hosting providers sometimes ask for this setting, since they count the reports as abuse.)",
+    proof: "The sysctl is 0, and no report for the group leaves.",
+    fix: "sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on the switch.",
+    covers: &[],
+    rule: |case| {
+        let off = case.sysctl("net/ipv4/igmp_link_local_mcast_reports") == Some(0);
+        if !off || !case.group.is_ipv4() || !is_link_local(case.group) || case.joined.is_empty() {
+            return None;
+        }
+        Some(
+            Found::warning(
+                Certainty::Consistent,
+                format!(
+                    "this host does not report {}: a switch that prunes 224.0.0.0/24, which it must not, keeps it away",
+                    case.group
+                ),
+            )
+            .fix("sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on the switch")
+            .because("sysctl", "net.ipv4.igmp_link_local_mcast_reports = 0"),
+        )
+    },
+};
+
+pub static REPORT_WITHOUT_ADDRESS: Mode = Mode {
+    id: "report-without-address",
+    title: "this host reports from 0.0.0.0",
+    seen: "The switch never opens the port.",
+    cause: "An interface without an IPv4 address (DHCP not done yet, a receiver that needs none) reports from 0.0.0.0. RFC 3376 allows it; some switches ignore it.",
+    proof: "The source of this host's own reports, and the interface's addresses.",
+    fix: "Give the interface an address, any at all.",
+    covers: &["querier-lost", "no-querier"],
+    rule: |case| {
+        case.host?;
+        for ifindex in &case.joined {
+            let nameless = (case.reports(*ifindex))
+                .any(|(message, _)| message.outbound && message.source.is_unspecified());
+            let link = case.link(*ifindex)?;
+            if !nameless || link.has_address(case.group) || !case.group.is_ipv4() {
+                continue;
+            }
+            return Some(
+                Found::depending(
+                    case.starves(*ifindex),
+                    Certainty::Consistent,
+                    format!(
+                        "{} has no IPv4 address, so its reports for {} leave from 0.0.0.0, which some switches ignore",
+                        link.name, case.group
+                    ),
+                )
+                .fix(format!("give {} an address", link.name))
+                .because("wire", "reports of this host from 0.0.0.0")
+                .because("kernel", format!("{} has no IPv4 address", link.name)),
+            );
+        }
+        None
+    },
+};
+
+pub static REJOIN_HACK: Mode = Mode {
+    id: "rejoin-hack",
+    title: "an application leaves and joins again and again",
+    seen: "A short loss every so many seconds.",
+    cause: "A workaround in the application (\"renew\") for a membership that dies: each leave makes routers and switches stop the stream for a moment, and it hides why the membership dies.",
+    proof: "The same host leaves and joins the group repeatedly, a moment apart.",
+    fix: "Switch the workaround off and find out why the membership dies: ask again then.",
+    covers: &[],
+    rule: |case| {
+        for ifindex in case.interfaces() {
+            let hosts: BTreeSet<IpAddr> =
+                case.reports(ifindex).map(|(one, _)| one.source).collect();
+            for host in hosts {
+                let all: Vec<(u64, bool)> = (case.reports(ifindex))
+                    .filter(|(message, _)| message.source == host)
+                    .map(|(message, joins)| (message.time_ns, joins))
+                    .collect();
+                let back = |pair: &[(u64, bool)]| {
+                    !pair[0].1 && pair[1].1 && pair[1].0 - pair[0].0 < 5_000_000_000
+                };
+                let times = all.windows(2).filter(|pair| back(pair)).count();
+                if times < 3 {
+                    continue;
+                }
+                let who = if case.is_own(host) {
+                    "an application here".into()
+                } else {
+                    host.to_string()
+                };
+                return Some(
+                    Found::warning(
+                        Certainty::Proved,
+                        format!("{who} left {} and joined it again {times} times: each time the stream may stop for a moment", case.group),
+                    )
+                    .fix("switch that workaround off, and ask again when the stream has died: then its cause can be seen")
+                    .because("wire", format!("{times} leaves of {host}, each followed by a join within 5 s")),
+                );
+            }
+        }
+        None
+    },
+};
+
+/// A query for this very group that came in within a time.
+pub fn group_query<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Option<&'a Message> {
+    (case.messages(ifindex)).find(|message| {
+        let for_it =
+            matches!(message.says, Says::Query { group: Some(group), .. } if group == case.group);
+        for_it && (from..=to.saturating_add(SLACK_NS)).contains(&message.time_ns)
+    })
+}

@@ -1,0 +1,422 @@
+//! PURE. Modes of senders and routers: where packets leave, what they carry, and what a router does with
+//! them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::case::{Case, is_link_local, list, sources};
+use super::{Certainty, Found, Mode};
+use crate::host::mroute::{Route, UNRESOLVED};
+
+/// Routing interfaces that Linux has room for (MAXVIFS in linux/mroute.h).
+const MOST_VIFS: usize = 32;
+
+/// Entries of the forwarding cache for the group, with how far their counters moved: packets, wrong.
+fn routes<'a>(case: &Case<'a>) -> Vec<(&'a Route, u64, u64)> {
+    let Some(host) = case.host else {
+        return vec![];
+    };
+    (host.mroutes.after.iter())
+        .filter(|route| route.group == case.group)
+        .map(|route| {
+            let before = (host.mroutes.before.iter())
+                .find(|before| before.group == route.group && before.origin == route.origin);
+            let moved = |of: fn(&Route) -> u64| of(route).saturating_sub(before.map_or(0, of));
+            (
+                route,
+                moved(|route| route.packets),
+                moved(|route| route.wrong),
+            )
+        })
+        .collect()
+}
+
+/// The interface behind a number of the forwarding cache.
+fn vif_name(case: &Case<'_>, number: i64) -> String {
+    let vifs = case.host.map(|host| &host.vifs.after);
+    (vifs.into_iter().flatten())
+        .find(|vif| i64::from(vif.number) == number)
+        .map_or_else(|| format!("vif {number}"), |vif| vif.interface.clone())
+}
+
+/// Packets that left by a routing interface during the window.
+fn vif_out(case: &Case<'_>, number: u32) -> u64 {
+    let Some(host) = case.host else { return 0 };
+    let of = |all: &[crate::host::mroute::Vif]| {
+        (all.iter())
+            .find(|vif| vif.number == number)
+            .map_or(0, |vif| vif.packets_out)
+    };
+    of(&host.vifs.after).saturating_sub(of(&host.vifs.before))
+}
+
+/// Where members are behind this host and the group comes in elsewhere: in, out, members.
+fn wanted_beyond(case: &Case<'_>) -> Option<(u32, u32, Vec<IpAddr>)> {
+    let members: BTreeMap<u32, Vec<IpAddr>> = (case.members_elsewhere().into_iter())
+        .filter(|(ifindex, _)| {
+            case.link(*ifindex)
+                .is_some_and(|link| link.master.is_none())
+        })
+        .collect();
+    for from in case.arrivals.keys() {
+        let beyond = members
+            .iter()
+            .find(|(to, _)| *to != from && !members.contains_key(from));
+        if let Some((to, who)) = beyond {
+            return Some((*from, *to, who.clone()));
+        }
+    }
+    None
+}
+
+pub static LINK_LOCAL_GROUP_ROUTED: Mode = Mode {
+    id: "link-local-group-routed",
+    title: "a group of one link is meant to cross a router",
+    seen: "The stream works on the sender's link and never reaches others.",
+    cause: "Groups of 224.0.0.0/24 and of ff02::/16 are for one link. No router may forward them, whatever their TTL (RFC 5771, section 4; RFC 4291, section 2.7).",
+    proof: "The group's address; it comes in on one interface, and has members on another.",
+    fix: "Use another group, such as one of 239.0.0.0/8 (ff05::/16, ff08::/16).",
+    covers: &["router-not-routing", "ttl-too-small"],
+    rule: |case| {
+        if !is_link_local(case.group) || case.sysctl("net/ipv4/ip_forward") != Some(1) {
+            return None;
+        }
+        let (from, to, who) = wanted_beyond(case)?;
+        let (from, to) = (case.name(from), case.name(to));
+        Some(
+            Found::fault(
+                Certainty::Proved,
+                format!(
+                    "{} is for one link only: it comes in on {from}, {} on {to} wants it, and no router may forward it",
+                    case.group,
+                    list(&who)
+                ),
+            )
+            .fix("use a group that may be routed: 239.0.0.0/8, or ff05::/16 and ff08::/16")
+            .because("wire", format!("packets come in on {from}, reports of {} on {to}", list(&who))),
+        )
+    },
+};
+
+pub static ROUTER_NOT_ROUTING: Mode = Mode {
+    id: "router-not-routing",
+    title: "this router does not route multicast",
+    seen: "Unicast crosses the router, multicast does not.",
+    cause: "Linux forwards groups only while a routing daemon (pimd, smcroute, mrouted, igmpproxy, FRR) holds the multicast routing socket. ip_forward alone does not do it.",
+    proof: "mc_forwarding is 0 and there are no routing interfaces, while the group comes in on one interface and is reported on another.",
+    fix: "Start a routing daemon: `smcrouted`, `pimd` or FRR; for a static route `smcroutectl add IF GROUP IF2`.",
+    covers: &["not-joined"],
+    rule: |case| {
+        let host = case.host?;
+        if !host.vifs.after.is_empty() || !host.mroutes.after.is_empty() {
+            return None;
+        }
+        let forwards = case.sysctl(if case.group.is_ipv4() {
+            "net/ipv4/ip_forward"
+        } else {
+            "net/ipv6/conf/all/forwarding"
+        });
+        if forwards != Some(1) {
+            return None;
+        }
+        let (from, to, who) = wanted_beyond(case)?;
+        let (from, to) = (case.name(from), case.name(to));
+        Some(
+            Found::fault(
+                Certainty::Proved,
+                format!(
+                    "{} comes in on {from} and {} on {to} wants it, but this router has no multicast routing (mc_forwarding=0)",
+                    case.group,
+                    list(&who)
+                ),
+            )
+            .fix(format!("start a routing daemon; with smcroute: smcroutectl add {from} {} {to}", case.group))
+            .because("kernel", "no routing interfaces (/proc/net/ip_mr_vif), mc_forwarding=0")
+            .because("wire", format!("packets come in on {from}, reports of {} on {to}", list(&who))),
+        )
+    },
+};
+
+pub static MROUTE_SOCKET_BUSY: Mode = Mode {
+    id: "mroute-socket-busy",
+    title: "two daemons want to route multicast",
+    seen: "\"Address already in use\" from a routing daemon; or its interfaces are not there.",
+    cause: "Only one socket in a network namespace (and routing table) may route multicast; the second MRT_INIT fails with EADDRINUSE. Linux has room for 32 routing interfaces.",
+    proof: "Several sockets of IGMP are open while one of them routes; or all 32 routing interfaces are in use.",
+    fix: "Stop one of the daemons (`ss -awp`, protocol igmp), or give them routing tables or namespaces of their own.",
+    covers: &[],
+    rule: |case| {
+        let host = case.host?;
+        if host.vifs.after.len() >= MOST_VIFS {
+            return Some(
+                Found::fault(
+                    Certainty::Proved,
+                    format!("all {MOST_VIFS} routing interfaces of this host are in use: there can be no more"),
+                )
+                .fix("leave interfaces without multicast out of the routing daemon's configuration")
+                .because("kernel", format!("{} lines in /proc/net/ip_mr_vif", host.vifs.after.len())),
+            );
+        }
+        let others: Vec<_> = (host.igmp_sockets.iter())
+            .filter_map(|(socket, process)| Some((socket, process.as_ref()?)))
+            .filter(|(_, process)| !host.own_pids.contains(&process.pid))
+            .collect();
+        if !case.is_router() || others.len() < 2 {
+            return None;
+        }
+        let who: std::collections::BTreeSet<String> = others
+            .iter()
+            .map(|(_, process)| process.to_string())
+            .collect();
+        Some(
+            Found::fault(
+                Certainty::Consistent,
+                format!(
+                    "{} sockets of IGMP are open ({}), and only one may route multicast: the others got EADDRINUSE",
+                    others.len(),
+                    list(&who)
+                ),
+            )
+            .fix("stop all routing daemons but one (see ss -awp), or give each a network namespace of its own")
+            .because("socket", format!("raw sockets of protocol 2: {}", list(&who)))
+            .because("kernel", format!("{} routing interfaces", host.vifs.after.len())),
+        )
+    },
+};
+
+pub static TTL_TOO_SMALL: Mode = Mode {
+    id: "ttl-too-small",
+    title: "the source sends with TTL 1",
+    seen: "It works on the sender's own link, and not behind the router. No error anywhere.",
+    cause: "A socket's multicast TTL is 1 unless the program sets it, so routers drop its packets, silently: for groups there is no ICMP error.",
+    proof: "The TTL of the packets; the router's forwarding cache counts them, and its outgoing interfaces do not.",
+    fix: "Have the sender set IP_MULTICAST_TTL (IPV6_MULTICAST_HOPS): `iperf -T`, `vlc --ttl`, `netsonde mcast send -t 8`.",
+    covers: &["ttl-threshold"],
+    rule: |case| by_ttl(case, true),
+};
+
+pub static TTL_THRESHOLD: Mode = Mode {
+    id: "ttl-threshold",
+    title: "the router's TTL threshold stops the stream",
+    seen: "The stream crosses some routers and not this one.",
+    cause: "A routing interface may ask for a smallest TTL, to keep groups inside a site. Packets with less are dropped silently.",
+    proof: "The forwarding cache lists the outgoing interface with a threshold not below the TTL of the packets, and counts packets that it does not send.",
+    fix: "Lower the threshold in the routing daemon (smcroute: ttl-threshold; mrouted, pimd: threshold), or raise the sender's TTL.",
+    covers: &[],
+    rule: |case| by_ttl(case, false),
+};
+
+fn by_ttl(case: &Case<'_>, of_source: bool) -> Option<Found> {
+    for (route, moved, _) in routes(case) {
+        let packets: Vec<_> = (case.arrivals.values().flatten())
+            .filter(|datum| route.origin.is_unspecified() || datum.source == route.origin)
+            .collect();
+        let Some(ttl) = packets.iter().map(|datum| datum.ttl).max() else {
+            continue;
+        };
+        let sent: u64 = route
+            .outputs
+            .iter()
+            .map(|(vif, _)| vif_out(case, *vif))
+            .sum();
+        let blocked = (route.outputs.iter()).find(|(_, threshold)| *threshold >= ttl);
+        let Some((vif, threshold)) = blocked else {
+            continue;
+        };
+        if moved == 0 || sent > 0 || (ttl <= 1) != of_source {
+            continue;
+        }
+        let out = vif_name(case, (*vif).into());
+        let source = list(sources(&packets.into_iter().copied().collect::<Vec<_>>()));
+        let summary = if of_source {
+            format!(
+                "{source} sends {} with TTL {ttl}, so this router must not forward it to {out}",
+                case.group
+            )
+        } else {
+            format!(
+                "{} from {source} comes with TTL {ttl}, and {out} lets only more than {threshold} pass",
+                case.group
+            )
+        };
+        let fix = if of_source {
+            "have the sender set its multicast TTL (IP_MULTICAST_TTL; iperf -T, netsonde mcast send -t)".into()
+        } else {
+            format!(
+                "lower the threshold of {out} in the routing daemon, or raise the TTL at {source}"
+            )
+        };
+        return Some(
+            Found::fault(Certainty::Proved, summary)
+                .fix(fix)
+                .because("wire", format!("TTL {ttl} in packets from {source}"))
+                .because("kernel", format!("forwarding cache +{moved} packets, {out} +{sent} out, threshold {threshold}")),
+        );
+    }
+    None
+}
+
+pub static RPF_FAILURE: Mode = Mode {
+    id: "rpf-failure",
+    title: "the stream comes in by the wrong interface of the router",
+    seen: "The forwarding cache looks right, and nothing goes out.",
+    cause: "A multicast route names the interface that a source's packets have to come in by, the one of the unicast route back to it. Others are dropped, so that loops can't form.",
+    proof: "The column Wrong of /proc/net/ip_mr_cache moves.",
+    fix: "Correct the unicast route to the source, or the static multicast route.",
+    covers: &[],
+    rule: |case| {
+        let (route, _, wrong) = routes(case).into_iter().find(|(_, _, wrong)| *wrong > 0)?;
+        let arrives = list(case.arrivals.keys().map(|ifindex| case.name(*ifindex)));
+        let expected = vif_name(case, route.input.into());
+        Some(
+            Found::fault(
+                Certainty::Proved,
+                format!(
+                    "{} from {} comes in on {arrives}, but its route expects it on {expected}: reverse path failure",
+                    case.group, route.origin
+                ),
+            )
+            .fix(format!("correct the unicast route to {}, or the multicast route's incoming interface", route.origin))
+            .because("kernel", format!("forwarding cache: wrong interface +{wrong}, expected {expected}"))
+            .because("wire", format!("packets come in on {arrives}")),
+        )
+    },
+};
+
+pub static UPSTREAM_SOURCE_FILTER: Mode = Mode {
+    id: "upstream-source-filter",
+    title: "the proxy does not accept the source",
+    seen: "An IPTV proxy is silent, although the stream comes in upstream.",
+    cause: "igmpproxy forwards only sources in the networks of its upstream interface, and in those that altnet lists. Providers send from elsewhere.",
+    proof: "The stream comes in on a routing interface from a source outside its networks, members wait behind another, and there is no forwarding entry, while others have one.",
+    fix: "igmpproxy.conf: altnet NETWORK/PREFIX on the upstream interface.",
+    covers: &[],
+    rule: |case| {
+        let host = case.host?;
+        if !case.is_router() {
+            return None;
+        }
+        let (from, to, who) = wanted_beyond(case)?;
+        let link = case.link(from)?;
+        let foreign = (case.arrivals.get(&from)?.iter())
+            .map(|datum| datum.source)
+            .find(|source| !link.is_on_link(*source))?;
+        let resolved = |route: &&Route| route.input != UNRESOLVED && !route.outputs.is_empty();
+        let has_own = routes(case).into_iter().any(|(route, ..)| resolved(&route));
+        if has_own || !host.mroutes.after.iter().any(|route| resolved(&route)) {
+            return None;
+        }
+        Some(
+            Found::fault(
+                Certainty::Consistent,
+                format!(
+                    "{} comes in on {} from {foreign}, which is outside its networks, and the routing daemon has made no route for it although {} on {} waits",
+                    case.group,
+                    link.name,
+                    list(&who),
+                    case.name(to)
+                ),
+            )
+            .fix(format!("igmpproxy: add `altnet {foreign}/32` (or its network) to the upstream interface {}", link.name))
+            .because("kernel", format!("no forwarding entry for {} from {foreign}, and entries for other groups", case.group))
+            .because("wire", format!("packets from {foreign} on {}, reports of {} on {}", link.name, list(&who), case.name(to))),
+        )
+    },
+};
+
+pub static SENT_ON_OTHER_INTERFACE: Mode = Mode {
+    id: "sent-on-other-interface",
+    title: "the sender's packets leave by another interface",
+    seen: "The sender runs, the receivers get nothing; often with a VPN or Docker.",
+    cause: "A sender that names no interface lets the route to the group choose, usually the default route's.",
+    proof: "Packets of the group leave by one interface, and its members report on another.",
+    fix: "Set IP_MULTICAST_IF in the sender (most have an option), or ip route add GROUP dev IF.",
+    covers: &[],
+    rule: |case| {
+        case.host?;
+        let (from, to) = case.all.window;
+        // Also those on interfaces that were not asked about.
+        let mut by: BTreeMap<u32, usize> = BTreeMap::new();
+        for datum in &case.all.wire.data {
+            let is_own = !datum.is_inbound() && case.is_own(datum.source);
+            if is_own && (from..=to).contains(&datum.time_ns) {
+                *by.entry(datum.ifindex).or_default() += 1;
+            }
+        }
+        let mut wanted: Vec<u32> = case.members_elsewhere().into_keys().collect();
+        if case.all.subject.interface.is_some() {
+            let named = case
+                .host?
+                .links
+                .iter()
+                .filter(|link| case.is_wanted(link.ifindex));
+            wanted.extend(named.map(|link| link.ifindex));
+        }
+        wanted.retain(|ifindex| {
+            case.link(*ifindex)
+                .is_some_and(|link| link.master.is_none())
+        });
+        if by.is_empty()
+            || wanted.is_empty()
+            || wanted.iter().any(|ifindex| by.contains_key(ifindex))
+        {
+            return None;
+        }
+        let (out, packets) = by.iter().max_by_key(|(_, packets)| **packets)?;
+        let (out, wanted) = (case.name(*out), case.name(wanted[0]));
+        Some(
+            Found::fault(
+                Certainty::Proved,
+                format!(
+                    "{} leaves this host by {out}, and is wanted on {wanted}",
+                    case.group
+                ),
+            )
+            .fix(format!(
+                "set the sender's interface (IP_MULTICAST_IF), or: ip route add {}/{} dev {wanted}",
+                case.group,
+                if case.group.is_ipv4() { 32 } else { 128 }
+            ))
+            .because(
+                "wire",
+                format!("{packets} packets out by {out}, none by {wanted}"),
+            ),
+        )
+    },
+};
+
+pub static SENDER_LOOPBACK_OFF: Mode = Mode {
+    id: "sender-loopback-off",
+    title: "the sender's packets are not looped back to its own host",
+    seen: "A receiver on the sender's own host is silent, others receive.",
+    cause: "The sender switched IP_MULTICAST_LOOP off, so that it does not hear itself; then no program on its host does.",
+    proof: "Packets of the group leave by an interface where it is joined, and the IP layer takes in no multicast packets.",
+    fix: "Leave IP_MULTICAST_LOOP at 1 in the sender.",
+    covers: &["not-arriving"],
+    rule: |case| {
+        case.host?;
+        for ifindex in &case.starving {
+            let Some(sent) = case.sendings.get(ifindex) else {
+                continue;
+            };
+            let looped = case.moved("InMcastPkts");
+            if sent.len() < 3 || looped * 5 >= sent.len() as u64 {
+                continue;
+            }
+            let name = case.name(*ifindex);
+            return Some(
+                Found::fault(
+                    Certainty::Proved,
+                    format!(
+                        "this host sends {} by {name} and has joined it there, and its own packets are not looped back: the sender switched IP_MULTICAST_LOOP off",
+                        case.group
+                    ),
+                )
+                .fix("leave IP_MULTICAST_LOOP (IPV6_MULTICAST_LOOP) at 1 in the sender")
+                .because("wire", format!("{} packets out by {name}", sent.len()))
+                .because("counters", format!("OutMcastPkts +{}, InMcastPkts +{looped}", case.moved("OutMcastPkts"))),
+            );
+        }
+        None
+    },
+};

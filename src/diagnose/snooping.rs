@@ -1,0 +1,958 @@
+//! PURE. Modes of the link: queriers that are missing or quarrel, switches and bridges that prune, and
+//! what a device below does not carry.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::case::{Case, SECOND_NS, is_link_local, list, protocol, seconds};
+use super::protocol::group_query;
+use super::wire::Message;
+use super::{Certainty, Found, Mode};
+use crate::multicast::{Known, Querier, Standing};
+
+/// What a switch with the standard's timers keeps a membership for, at least (RFC 3376, section 8.4).
+const DEFAULT_MEMBERSHIP_NS: u64 = 260 * SECOND_NS;
+/// After that long without a query there is no querier (RFC 3376, section 8.5).
+const NO_QUERIER_NS: u64 = 255 * SECOND_NS;
+
+/// Interfaces on which the group is wanted and does not come: held and starving; of a file, those where
+/// hosts reported it and nothing came at the end.
+fn pruned(case: &Case<'_>) -> Vec<u32> {
+    if case.host.is_some() {
+        return case.starving.clone();
+    }
+    let now = case.now_ns();
+    (case.all.wire.names.keys().copied())
+        .filter(|ifindex| {
+            let last = (case.all.wire.data.iter())
+                .filter(|datum| datum.ifindex == *ifindex)
+                .map(|datum| datum.time_ns)
+                .max();
+            let stopped = last.is_none_or(|last| now.saturating_sub(last) > 5 * SECOND_NS);
+            let reported = case.reports(*ifindex).any(|(_, joins)| joins);
+            stopped && reported
+        })
+        .collect()
+}
+
+/// The newest report for the group that counts: this host's own, or of a file anybody's.
+fn last_report(case: &Case<'_>, ifindex: u32) -> Option<u64> {
+    if case.host.is_some() {
+        return case.last_own_report(ifindex);
+    }
+    (case.reports(ifindex))
+        .filter(|(_, joins)| *joins)
+        .map(|(message, _)| message.time_ns)
+        .last()
+}
+
+fn last_data(case: &Case<'_>, ifindex: u32) -> Option<u64> {
+    if case.host.is_some() {
+        return case.last_arrival(ifindex).map(|datum| datum.time_ns);
+    }
+    let all = case.all.wire.data.iter();
+    all.filter(|datum| datum.ifindex == ifindex)
+        .map(|datum| datum.time_ns)
+        .max()
+}
+
+pub static QUERIER_LOST: Mode = Mode {
+    id: "querier-lost",
+    title: "the querier has gone and nobody took over",
+    seen: "Streams die some minutes after a router or switch was restarted or replaced.",
+    cause: "Snooping switches keep a group's ports open only as long as hosts report, and hosts report only when they are asked. Without a querier all memberships run out.",
+    proof: "The last query is older than the other-querier-present time that follows from its own timers, and no other host has asked since.",
+    fix: "Bring the querier back, or switch one on: on a router, on the switch, or on a Linux bridge (mcast_querier 1).",
+    covers: &["no-querier", "not-arriving", "only-link-local-works"],
+    rule: |case| {
+        let now = case.now_ns();
+        let mut interfaces = case.interfaces();
+        interfaces.extend(pruned(case));
+        for ifindex in interfaces {
+            let all = case.queriers(ifindex);
+            let newest = all.iter().max_by_key(|(querier, _)| querier.last_ns);
+            let Some((querier, _)) = newest else { continue };
+            if is_link_local(case.group)
+                || querier.own
+                || all.iter().any(|(_, standing)| *standing != Standing::Gone)
+            {
+                continue;
+            }
+            let kept = querier.timers().membership_ns();
+            let report = last_report(case, ifindex);
+            let expired = report.is_none_or(|report| now.saturating_sub(report) > kept);
+            let starves = pruned(case).contains(&ifindex);
+            // It comes although the membership has run out: nothing prunes here.
+            if !starves && expired {
+                continue;
+            }
+            let ago = seconds(now.saturating_sub(querier.last_ns));
+            let (name, protocol) = (case.name(ifindex), protocol(case.group));
+            let what = if starves && expired {
+                format!("so {} has run out in the switch", case.group)
+            } else {
+                format!(
+                    "so {} will stop {} after the last report",
+                    case.group,
+                    seconds(kept)
+                )
+            };
+            let found = Found::depending(
+                starves && expired,
+                Certainty::Consistent,
+                format!(
+                    "the {protocol} querier {} was last heard on {name} {ago} ago, and nobody took over: {what}",
+                    querier.address
+                ),
+            )
+            .fix("bring the querier back, or switch one on at a router or switch (a Linux bridge: mcast_querier 1)")
+            .because("wire", format!(
+                "{} queries from {}, the last {ago} ago; with its timers others take over after {}",
+                querier.general, querier.address, seconds(querier.timers().other_querier_ns())
+            ));
+            return Some(time_line(case, ifindex, found));
+        }
+        None
+    },
+};
+
+/// Adds when things were last seen.
+fn time_line(case: &Case<'_>, ifindex: u32, mut found: Found) -> Found {
+    let now = case.now_ns();
+    let ago = |then: u64| seconds(now.saturating_sub(then));
+    let whose = if case.host.is_some() {
+        "this host's last report"
+    } else {
+        "the last report"
+    };
+    found = found.because(
+        "wire",
+        match last_report(case, ifindex) {
+            Some(report) => format!("{whose} for {} was {} ago", case.group, ago(report)),
+            None => format!(
+                "no report for {} since the record began {} ago",
+                case.group,
+                seconds(case.recorded_ns())
+            ),
+        },
+    );
+    found.because(
+        "wire",
+        match last_data(case, ifindex) {
+            Some(data) => format!("the last packet of {} came {} ago", case.group, ago(data)),
+            None => format!(
+                "no packet of {} since the record began {} ago",
+                case.group,
+                seconds(case.recorded_ns())
+            ),
+        },
+    )
+}
+
+/// Interfaces where the group does not come and nobody has asked for as long as a querier may be silent.
+fn unasked(case: &Case<'_>) -> Vec<u32> {
+    if case.recorded_ns() < NO_QUERIER_NS || is_link_local(case.group) {
+        return vec![];
+    }
+    (pruned(case).into_iter())
+        .filter(|ifindex| {
+            case.messages(*ifindex)
+                .all(|message| !message.is_general_query())
+        })
+        .collect()
+}
+
+pub static ONLY_LINK_LOCAL_WORKS: Mode = Mode {
+    id: "only-link-local-works",
+    title: "only groups of 224.0.0.0/24 get through",
+    seen: "keepalived with a group of its own is master on both sides, with 224.0.0.18 it works.",
+    cause: "Switches never prune 224.0.0.0/24 (RFC 4541, section 2.1.2), and all other groups when nobody has reported them. Without a querier that is all the time.",
+    proof: "Link-local groups of other hosts come in, nothing of this group ever did, and nobody has asked for memberships.",
+    fix: "Switch a querier on, or use a group of 224.0.0.0/24, or unicast.",
+    covers: &["no-querier", "not-arriving"],
+    rule: |case| {
+        for ifindex in unasked(case) {
+            if last_data(case, ifindex).is_some() {
+                continue;
+            }
+            let others: BTreeSet<IpAddr> = (case.all.wire.others.iter())
+                .filter(|((at, group, _), count)| {
+                    *at == ifindex && is_link_local(*group) && **count >= 3
+                })
+                .map(|((_, group, _), _)| *group)
+                .collect();
+            if others.is_empty() {
+                continue;
+            }
+            let name = case.name(ifindex);
+            return Some(time_line(
+                case,
+                ifindex,
+                Found::fault(
+                    Certainty::Consistent,
+                    format!(
+                        "{} comes in on {name} and {} never does: switches flood 224.0.0.0/24 and prune the rest, since there is no querier",
+                        list(&others),
+                        case.group
+                    ),
+                )
+                .fix("switch a querier on at a router or switch, or use a group of 224.0.0.0/24")
+                .because("wire", format!("packets of {} came in on {name}, no query in {}", list(&others), seconds(case.recorded_ns()))),
+            ));
+        }
+        None
+    },
+};
+
+pub static NO_QUERIER: Mode = Mode {
+    id: "no-querier",
+    title: "a snooping switch, and no querier",
+    seen: "The stream stops four to five minutes after joining; restarting the application repairs it for as long.",
+    cause: "A switch that snoops opens a port when a host reports a group, and closes it when the membership runs out (260 s by the standard). Hosts report again only when a querier asks, and there is none.",
+    proof: "Not one query in more than 255 s, while hosts report; the stream ends about 260 s after the last report.",
+    fix: "Switch a querier on (router, switch, or Linux bridge with mcast_querier 1), or switch snooping off.",
+    covers: &["not-arriving"],
+    rule: |case| {
+        let now = case.now_ns();
+        for ifindex in unasked(case) {
+            let Some(data) = last_data(case, ifindex) else {
+                continue;
+            };
+            let report = last_report(case, ifindex);
+            // A stream that stops long before the membership runs out stopped for another reason.
+            let after = report.map(|report| data.saturating_sub(report));
+            if after.is_some_and(|after| after < 100 * SECOND_NS) {
+                continue;
+            }
+            let name = case.name(ifindex);
+            return Some(time_line(
+                case,
+                ifindex,
+                Found::fault(
+                    Certainty::Consistent,
+                    format!(
+                        "no {} querier on {name} in {}: a snooping switch forgot {} and stopped it {}",
+                        protocol(case.group),
+                        seconds(case.recorded_ns()),
+                        case.group,
+                        after.map_or("some time ago".into(), |after| format!("{} after the last report", seconds(after)))
+                    ),
+                )
+                .fix("switch a querier on at a router or switch (a Linux bridge: mcast_querier 1), or switch snooping off")
+                .because("wire", format!("no query on {name} in {}", seconds(case.recorded_ns()))),
+            ));
+        }
+        // It still comes, and its time is running out.
+        if case.recorded_ns() < NO_QUERIER_NS || is_link_local(case.group) {
+            return None;
+        }
+        for (ifindex, _) in case
+            .arrivals
+            .iter()
+            .filter(|(at, _)| case.joined.contains(at))
+        {
+            let asked = case.messages(*ifindex).any(Message::is_general_query);
+            let report =
+                last_report(case, *ifindex).filter(|report| now - report < DEFAULT_MEMBERSHIP_NS);
+            if let (false, Some(report)) = (asked, report) {
+                return Some(time_line(
+                    case,
+                    *ifindex,
+                    Found::warning(
+                        Certainty::Consistent,
+                        format!(
+                            "no {} querier on {}: if a switch snoops there, {} stops in {}",
+                            protocol(case.group),
+                            case.name(*ifindex),
+                            case.group,
+                            seconds(DEFAULT_MEMBERSHIP_NS - (now - report))
+                        ),
+                    )
+                    .fix("switch a querier on at a router or switch (a Linux bridge: mcast_querier 1)"),
+                ));
+            }
+        }
+        None
+    },
+};
+
+pub static SILENT_RECEIVER_PRUNED: Mode = Mode {
+    id: "silent-receiver-pruned",
+    title: "a querier appeared and cut off who never reports",
+    seen: "A device that never spoke IGMP received for years, and stopped when a querier came up.",
+    cause: "A bridge or switch that has heard no querier floods groups. With the first query it begins to prune: only ports with reports get a group from then on.",
+    proof: "Packets of the group came in until the first query and none since, and this host has not reported the group.",
+    fix: "Have the receiver join the group; or a permanent entry at the switch (bridge mdb add dev BR port PORT grp GROUP permanent).",
+    covers: &["not-joined", "not-arriving"],
+    rule: |case| {
+        case.host?;
+        if !case.joined.is_empty() || !case.arrivals.is_empty() || case.is_router() {
+            return None;
+        }
+        let interfaces: BTreeSet<u32> = case
+            .all
+            .wire
+            .data
+            .iter()
+            .map(|datum| datum.ifindex)
+            .collect();
+        for ifindex in interfaces.into_iter().filter(|at| case.is_wanted(*at)) {
+            let Some(first) = case.queries(ifindex).next() else {
+                continue;
+            };
+            let data: Vec<u64> = (case.all.wire.data.iter())
+                .filter(|datum| datum.ifindex == ifindex && datum.is_inbound())
+                .map(|datum| datum.time_ns)
+                .collect();
+            let reported = case.reports(ifindex).any(|(message, _)| message.outbound);
+            let Some(last) = data.last().copied() else {
+                continue;
+            };
+            // Some are under way when the query is heard.
+            if reported || data[0] > first.time_ns || last > first.time_ns + SECOND_NS {
+                continue;
+            }
+            return Some(
+                Found::fault(
+                    Certainty::Consistent,
+                    format!(
+                        "{} came in on {} without ever being joined here, until {} began to query: since then the switch prunes it",
+                        case.group,
+                        case.name(ifindex),
+                        first.source
+                    ),
+                )
+                .fix(format!("join {} on this host, or add a permanent entry at the switch (bridge mdb add ... grp {} permanent)", case.group, case.group))
+                .because("wire", format!("{} packets before the first query of {}, none later than {} after it", data.len(), first.source, seconds(last.saturating_sub(first.time_ns))))
+                .because("kernel", format!("{} is held on no interface", case.group)),
+            );
+        }
+        None
+    },
+};
+
+pub static QUERY_INTERVAL_TOO_LONG: Mode = Mode {
+    id: "query-interval-too-long",
+    title: "the querier asks less often than memberships last",
+    seen: "Holes in the stream at regular times.",
+    cause: "Switches count memberships by their own timer, 260 s by default. A querier with a longer interval lets them run out between two queries.",
+    proof: "The interval that the querier announces, or that was observed, against the membership time of the switch.",
+    fix: "Set the querier's interval to 125 s, or the switch's membership time to twice the interval and more.",
+    covers: &[],
+    rule: |case| {
+        let host = case.host;
+        for ifindex in case.interfaces() {
+            let kept = (host.into_iter().flat_map(|host| &host.links))
+                .filter(|link| link.ifindex == ifindex)
+                .find_map(|link| link.bridge.as_ref())
+                .filter(|bridge| bridge.snooping)
+                .map(|bridge| bridge.membership_ns);
+            let limit = kept.unwrap_or(DEFAULT_MEMBERSHIP_NS);
+            for (querier, standing) in case.queriers(ifindex) {
+                let timers = querier.timers();
+                if standing == Standing::Gone
+                    || timers.interval == Known::Default
+                    || timers.interval_ns <= limit
+                {
+                    continue;
+                }
+                let certainty = if kept.is_some() {
+                    Certainty::Proved
+                } else {
+                    Certainty::Consistent
+                };
+                let whose = if kept.is_some() {
+                    "this bridge"
+                } else {
+                    "a switch with the standard's timers"
+                };
+                return Some(
+                    Found::depending(
+                        pruned(case).contains(&ifindex),
+                        certainty,
+                        format!(
+                            "the querier {} asks every {} on {}, and {whose} keeps memberships for only {}: the stream has holes",
+                            querier.address,
+                            seconds(timers.interval_ns),
+                            case.name(ifindex),
+                            seconds(limit)
+                        ),
+                    )
+                    .fix("set the querier's interval to 125 s, or the membership time of the switches to more than twice the interval")
+                    .because("wire", format!("interval {} ({})", seconds(timers.interval_ns), timers.interval.name())),
+                );
+            }
+        }
+        None
+    },
+};
+
+/// Two of the queriers of an interface that have both gone on for so long that one should have given
+/// way.
+fn quarrel<'a>(case: &Case<'a>, ifindex: u32) -> Option<(&'a Querier, &'a Querier)> {
+    let alive: Vec<&Querier> = (case.queriers(ifindex).into_iter())
+        .filter(|(querier, standing)| {
+            *standing != Standing::Gone && !querier.address.is_unspecified() && querier.general >= 2
+        })
+        .map(|(querier, _)| querier)
+        .collect();
+    for (at, a) in alive.iter().enumerate() {
+        for b in &alive[at + 1..] {
+            let both = a.first_ns.max(b.first_ns);
+            let patience = a
+                .timers()
+                .other_querier_ns()
+                .max(b.timers().other_querier_ns());
+            if a.last_ns.min(b.last_ns) > both + patience {
+                return Some((a, b));
+            }
+        }
+    }
+    None
+}
+
+pub static TWO_QUERIERS: Mode = Mode {
+    id: "two-queriers",
+    title: "several queriers, and no election",
+    seen: "Twice the queries; groups are pruned or flooded by turns.",
+    cause: "Of several queriers all but the one with the lowest address have to keep quiet (RFC 3376, section 6.6.2). If they go on, they don't hear each other: a filter, VLANs that leak in one direction, or a device that does not elect.",
+    proof: "Queries from more than one address, long after one should have given way.",
+    fix: "Let them hear each other's queries, or switch all but one off.",
+    covers: &["querier-changed"],
+    rule: |case| {
+        for ifindex in case.interfaces() {
+            let Some((a, b)) = quarrel(case, ifindex) else {
+                continue;
+            };
+            return Some(
+                Found::warning(
+                    Certainty::Proved,
+                    format!(
+                        "{} and {} both query on {}: their election is broken",
+                        a.address,
+                        b.address,
+                        case.name(ifindex)
+                    ),
+                )
+                .fix("let them hear each other's queries, or switch all but one off")
+                .because(
+                    "wire",
+                    format!(
+                        "{} queries from {}, {} from {}",
+                        a.general, a.address, b.general, b.address
+                    ),
+                ),
+            );
+        }
+        None
+    },
+};
+
+pub static QUERIER_CHANGED: Mode = Mode {
+    id: "querier-changed",
+    title: "another host became the querier",
+    seen: "A host gets floods of multicast, or memberships run out sooner.",
+    cause: "The querier with the lowest address wins. A new one (a set-top box, a host with smcroute, a switch after a reset) takes over with its own timers, and switches send every group to its port.",
+    proof: "Queries from a lower address, after which the former querier keeps quiet.",
+    fix: "If it is not meant to be one, switch its querier off, or give the right one the lowest address.",
+    covers: &[],
+    rule: |case| {
+        for ifindex in case.interfaces() {
+            let mut elected: Option<IpAddr> = None;
+            let mut change = None;
+            for query in case
+                .queries(ifindex)
+                .filter(|query| !query.source.is_unspecified())
+            {
+                match elected {
+                    Some(known) if query.source < known => {
+                        change = Some((known, query.source, query.time_ns));
+                        elected = Some(query.source);
+                    }
+                    None => elected = Some(query.source),
+                    _ => {}
+                }
+            }
+            let Some((old, new, at)) = change else {
+                continue;
+            };
+            return Some(
+                Found::warning(
+                    Certainty::Proved,
+                    format!(
+                        "{new} took over from {old} as the querier on {} {} ago, having the lower address: switches send all groups to it now",
+                        case.name(ifindex),
+                        seconds(case.now_ns().saturating_sub(at))
+                    ),
+                )
+                .fix(format!("if {new} is not meant to be the querier, switch that off there"))
+                .because("wire", format!("queries from {old}, then from {new}")),
+            );
+        }
+        None
+    },
+};
+
+/// A leave of another host after which the stream stopped here: interface, who, when, and when the last
+/// packet came.
+fn stopped_by_leave(case: &Case<'_>) -> Option<(u32, IpAddr, u64, u64)> {
+    for ifindex in pruned(case) {
+        let Some(data) = last_data(case, ifindex) else {
+            continue;
+        };
+        let leave = (case.reports(ifindex)).filter(|(message, joins)| {
+            let until = message.time_ns + 10 * SECOND_NS;
+            !message.outbound && !joins && data + SECOND_NS / 4 >= message.time_ns && data <= until
+        });
+        let Some((leave, _)) = leave.last() else {
+            continue;
+        };
+        if group_query(case, ifindex, leave.time_ns, data).is_none() {
+            return Some((ifindex, leave.source, leave.time_ns, data));
+        }
+    }
+    None
+}
+
+pub static FAST_LEAVE_SHARED_PORT: Mode = Mode {
+    id: "fast-leave-shared-port",
+    title: "fast leave on a port with several receivers",
+    seen: "One viewer switches the channel, and another one's picture freezes until the next query.",
+    cause: "With fast leave (immediate leave) a switch closes a port at the first leave, without asking whether others behind the same port still want the group.",
+    proof: "Another host's leave was heard, the stream stopped in that moment, and nobody asked for further members.",
+    fix: "Switch fast leave off on ports with more than one receiver (bridge link set dev PORT fastleave off).",
+    covers: &[
+        "group-query-missing",
+        "not-arriving",
+        "source-stopped",
+        "querier-lost",
+    ],
+    rule: |case| {
+        let (ifindex, who, leave, data) = stopped_by_leave(case)?;
+        if data > leave + SECOND_NS / 2 {
+            return None;
+        }
+        Some(
+            Found::fault(
+                Certainty::Consistent,
+                format!(
+                    "{} stopped on {} at the very moment when {who} left it: the switch has fast leave on for a port that both share",
+                    case.group,
+                    case.name(ifindex)
+                ),
+            )
+            .fix("switch fast leave (immediate leave) off on that port: bridge link set dev PORT fastleave off")
+            .because("wire", format!("leave of {who} {} ago", seconds(case.now_ns() - leave)))
+            .because("wire", format!("last packet {} ago, and no group-specific query after the leave", seconds(case.now_ns() - data))),
+        )
+    },
+};
+
+pub static GROUP_QUERY_MISSING: Mode = Mode {
+    id: "group-query-missing",
+    title: "after a leave nobody asked whether others still want the group",
+    seen: "Two or three seconds after one receiver leaves, the others lose the stream too.",
+    cause: "After a leave the querier asks for the group, and switches wait for answers (two queries, a second each). If the query is missing, or filtered on its way here, nobody can answer, and the port is closed.",
+    proof: "Another host's leave was heard, no query for the group followed, and the stream stopped a few seconds later.",
+    fix: "Let the querier send group-specific queries (last member query), and switches forward them to all members' ports.",
+    covers: &["not-arriving", "source-stopped", "querier-lost"],
+    rule: |case| {
+        let (ifindex, who, leave, data) = stopped_by_leave(case)?;
+        Some(
+            Found::fault(
+                Certainty::Consistent,
+                format!(
+                    "{} stopped on {} {} after {who} left it, and nobody asked whether others still want it",
+                    case.group,
+                    case.name(ifindex),
+                    seconds(data - leave)
+                ),
+            )
+            .fix("have the querier send group-specific queries after a leave, and the switches forward them")
+            .because("wire", format!("leave of {who} {} ago, no query for {} since", seconds(case.now_ns() - leave), case.group)),
+        )
+    },
+};
+
+pub static NO_REPORT_AFTER_FAILOVER: Mode = Mode {
+    id: "no-report-after-failover",
+    title: "the link moved and nobody told the new switch",
+    seen: "After a cable, bond or uplink changes over, the stream is dead until the next query.",
+    cause: "The new switch (or port) knows nothing of this host's memberships, and the kernel does not report them again by itself when a bridge's or bond's port changes.",
+    proof: "A port of the interface lost its link, the stream stopped, and this host has not reported since.",
+    fix: "Bonding: resend_igmp=3. Elsewhere: a shorter query interval, or restart the application.",
+    covers: &["not-arriving", "source-stopped", "querier-lost"],
+    rule: |case| {
+        let host = case.host?;
+        for ifindex in &case.starving {
+            let moved = (host.went_down.iter()).filter(|(down, _)| {
+                case.link(*down)
+                    .is_some_and(|link| link.master == Some(*ifindex))
+                    || down == ifindex
+            });
+            let Some((down, at)) = moved.max_by_key(|(_, at)| *at) else {
+                continue;
+            };
+            let Some(data) = last_data(case, *ifindex) else {
+                continue;
+            };
+            let reported = case
+                .last_own_report(*ifindex)
+                .is_some_and(|report| report > *at);
+            if reported || data > at + SECOND_NS {
+                continue;
+            }
+            return Some(time_line(
+                case,
+                *ifindex,
+                Found::fault(
+                    Certainty::Consistent,
+                    format!(
+                        "{} lost its link {} ago and {} stopped on {}: this host has not reported itself since, so the switch behind the other link knows nothing of it",
+                        case.name(*down),
+                        seconds(case.now_ns().saturating_sub(*at)),
+                        case.group,
+                        case.name(*ifindex)
+                    ),
+                )
+                .fix("bonding: set resend_igmp to 3; else shorten the querier's interval, or restart the application to join anew")
+                .because("kernel", format!("{} went down {} ago", case.name(*down), seconds(case.now_ns().saturating_sub(*at)))),
+            ));
+        }
+        None
+    },
+};
+
+/// Ports of a bridge by which the group comes in and by which it should go out and does not: in, out.
+fn blocked(case: &Case<'_>) -> Option<(u32, u32, usize)> {
+    let host = case.host?;
+    let (into, out) = case.bridged();
+    let members = case.members_elsewhere();
+    for (port, packets) in &into {
+        let bridge = case.link(*port)?.master;
+        let other = (host.links.iter()).find(|link| {
+            link.ifindex != *port
+                && link.master == bridge
+                && link.port.is_some()
+                && !out.contains_key(&link.ifindex)
+                && members.contains_key(&link.ifindex)
+        });
+        if let Some(other) = other {
+            return Some((*port, other.ifindex, *packets));
+        }
+    }
+    None
+}
+
+pub static ISOLATED_PORT: Mode = Mode {
+    id: "isolated-port",
+    title: "both ports are isolated from each other",
+    seen: "Two hosts on a bridge never hear each other, while both hear the router.",
+    cause: "Isolated (protected, private) ports exchange nothing with each other, only with the others. Access points call it client isolation.",
+    proof: "The group comes in by an isolated port, has a member behind another isolated one, and does not go out there.",
+    fix: "bridge link set dev PORT isolated off, on one of them.",
+    covers: &["bridge-netfilter-drop"],
+    rule: |case| {
+        let (from, to, packets) = blocked(case)?;
+        let isolated = |ifindex| {
+            case.link(ifindex)
+                .and_then(|link| link.port.as_ref())
+                .is_some_and(|port| port.isolated)
+        };
+        if !isolated(from) || !isolated(to) {
+            return None;
+        }
+        let (from, to) = (case.name(from), case.name(to));
+        Some(
+            Found::fault(
+                Certainty::Proved,
+                format!("{} comes in by {from} and does not go out by {to}, where it has a member: both ports are isolated", case.group),
+            )
+            .fix(format!("bridge link set dev {to} isolated off"))
+            .because("wire", format!("{packets} packets in by {from}, none out by {to}"))
+            .because("bridge", format!("{from} and {to}: isolated on")),
+        )
+    },
+};
+
+pub static BRIDGE_NETFILTER_DROP: Mode = Mode {
+    id: "bridge-netfilter-drop",
+    title: "the IP firewall eats bridged packets",
+    seen: "Virtual machines or containers on a bridge lose multicast after Docker or Kubernetes was installed.",
+    cause: "With bridge-nf-call-iptables=1 bridged IP packets pass the FORWARD chain, whose policy such software sets to DROP.",
+    proof: "The group comes in by a port, the bridge knows a member behind another, nothing goes out there, and bridged packets are shown to the IP firewall.",
+    fix: "sysctl net.bridge.bridge-nf-call-iptables=0, or accept bridged traffic in FORWARD (physdev).",
+    covers: &[],
+    rule: |case| {
+        let (from, to, packets) = blocked(case)?;
+        let family = if case.group.is_ipv4() {
+            "iptables"
+        } else {
+            "ip6tables"
+        };
+        let calls = case.sysctl(&format!("net/bridge/bridge-nf-call-{family}")) == Some(1);
+        let own = case
+            .link(from)?
+            .master
+            .and_then(|bridge| case.link(bridge)?.bridge.as_ref());
+        if !calls && !own.is_some_and(|bridge| bridge.calls_firewall) {
+            return None;
+        }
+        let (from, to) = (case.name(from), case.name(to));
+        Some(
+            Found::fault(
+                Certainty::Consistent,
+                format!(
+                    "{} comes in by {from} and does not go out by {to}, where it has a member: bridged packets pass the IP firewall here (bridge-nf-call-{family}=1), and its FORWARD chain drops them",
+                    case.group
+                ),
+            )
+            .fix(format!("sysctl net.bridge.bridge-nf-call-{family}=0, or accept bridged traffic in FORWARD"))
+            .because("wire", format!("{packets} packets in by {from}, none out by {to}"))
+            .because("sysctl", format!("net.bridge.bridge-nf-call-{family} = 1")),
+        )
+    },
+};
+
+pub static MDB_FULL: Mode = Mode {
+    id: "mdb-full",
+    title: "the bridge has no room for more groups and switched snooping off",
+    seen: "Suddenly all multicast floods to all ports.",
+    cause: "A Linux bridge that reaches mcast_hash_max groups switches snooping off by itself and floods from then on.",
+    proof: "Snooping is off, and hosts behind its ports report at least as many groups as it has room for.",
+    fix: "ip link set BR type bridge mcast_hash_max 4096 mcast_snooping 1 (the size first).",
+    covers: &[],
+    rule: |case| {
+        let host = case.host?;
+        for link in &host.links {
+            let Some(bridge) = link.bridge.as_ref().filter(|bridge| !bridge.snooping) else {
+                continue;
+            };
+            let ports: BTreeSet<u32> = (host.links.iter())
+                .filter(|port| port.master == Some(link.ifindex))
+                .map(|port| port.ifindex)
+                .collect();
+            let groups: BTreeSet<IpAddr> = (case.all.wire.trackers.groups.iter())
+                .filter(|(ifindex, group, _, member)| {
+                    ports.contains(ifindex) && !is_link_local(*group) && !member.own
+                })
+                .map(|(_, group, ..)| group)
+                .collect();
+            if groups.len() < bridge.most_groups as usize || bridge.most_groups == 0 {
+                continue;
+            }
+            return Some(
+                Found::fault(
+                    Certainty::Consistent,
+                    format!(
+                        "hosts behind {} report {} groups and it has room for {}: it switched snooping off by itself, and everything floods",
+                        link.name,
+                        groups.len(),
+                        bridge.most_groups
+                    ),
+                )
+                .fix(format!("ip link set {0} type bridge mcast_hash_max 4096, then ip link set {0} type bridge mcast_snooping 1", link.name))
+                .because("bridge", format!("{}: mcast_snooping 0, mcast_hash_max {}", link.name, bridge.most_groups)),
+            );
+        }
+        None
+    },
+};
+
+pub static MACVLAN_PARENT_CHILD: Mode = Mode {
+    id: "macvlan-parent-child",
+    title: "a macvlan never hears its parent",
+    seen: "The host cannot reach its container by multicast, other hosts can.",
+    cause: "What the parent device sends goes to the wire, not to the macvlans on it.",
+    proof: "The group is sent by the parent, is joined on the macvlan above it, and does not come in there.",
+    fix: "Give the host a macvlan of its own on the same parent, in bridge mode, and send by that; or use a bridge.",
+    covers: &[
+        "sent-on-other-interface",
+        "not-arriving",
+        "sender-loopback-off",
+    ],
+    rule: |case| {
+        for ifindex in &case.starving {
+            let Some(link) = case.link(*ifindex).filter(|link| link.kind == "macvlan") else {
+                continue;
+            };
+            let Some(parent) = link.parent else { continue };
+            let Some(sent) = case.sendings.get(&parent) else {
+                continue;
+            };
+            let parent = case.name(parent);
+            return Some(
+                Found::fault(
+                    Certainty::Proved,
+                    format!(
+                        "{} is sent by {parent} and joined on {}, a macvlan on it: a macvlan never gets what its parent sends",
+                        case.group, link.name
+                    ),
+                )
+                .fix(format!("make a macvlan (mode bridge) on {parent} for the host itself and send by that, or use a bridge"))
+                .because("wire", format!("{} packets left by {parent}, none came in on {}", sent.len(), link.name))
+                .because("kernel", format!("{} is a macvlan on {parent}", link.name)),
+            );
+        }
+        None
+    },
+};
+
+pub static VF_FILTER: Mode = Mode {
+    id: "vf-filter",
+    title: "a virtual function or macvtap filters groups",
+    seen: "A virtual machine is deaf to some groups.",
+    cause: "Virtual functions may take in only so many multicast addresses, and none that the physical function does not allow (trust); macvtap takes in only those that libvirt was told of.",
+    proof: "At the host: `ip link show PF` (trust off), `ip -d link show macvtapN`. From inside a guest it looks like not-arriving.",
+    fix: "ip link set PF vf N trust on; with libvirt trustGuestRxFilters=\"yes\".",
+    covers: &[],
+    rule: |case| {
+        let host = case.host?;
+        let link = (host.links.iter()).find(|link| {
+            link.kind == "macvtap" && case.members_elsewhere().contains_key(&link.ifindex)
+        })?;
+        Some(
+            Found::warning(
+                Certainty::Consistent,
+                format!(
+                    "{} is a macvtap: its guest hears only groups that the device was told of",
+                    link.name
+                ),
+            )
+            .fix("libvirt: trustGuestRxFilters=\"yes\"")
+            .because("kernel", format!("{} is a macvtap", link.name)),
+        )
+    },
+};
+
+pub static NETWORK_WITHOUT_MULTICAST: Mode = Mode {
+    id: "network-without-multicast",
+    title: "this network carries no multicast",
+    seen: "Containers, VPNs or cloud machines are deaf to each other's groups, while unicast works.",
+    cause: "Tunnels (WireGuard, tun), overlays (flannel, kube-router), and nearly all public clouds forward unicast only.",
+    proof: "The interface is a tunnel or overlay, and nothing multicast has ever come in there: no query, no report, no packet.",
+    fix: "Use unicast, or an overlay that replicates multicast, or a relay (udpxy, smcroute) at its edge.",
+    covers: &["no-querier", "not-arriving"],
+    rule: |case| {
+        for ifindex in &case.starving {
+            let Some(link) = case.link(*ifindex) else {
+                continue;
+            };
+            let carries = matches!(
+                link.kind.as_str(),
+                "tun"
+                    | "wireguard"
+                    | "ipip"
+                    | "gre"
+                    | "sit"
+                    | "ip6tnl"
+                    | "xfrm"
+                    | "vxlan"
+                    | "geneve"
+            );
+            let heard =
+                (case.messages(*ifindex)).any(|message| !message.outbound)
+                    || case.last_arrival(*ifindex).is_some()
+                    || case.all.wire.others.keys().any(|(at, group, _)| {
+                        at == ifindex && group.is_ipv4() == case.group.is_ipv4()
+                    });
+            if !carries || heard {
+                continue;
+            }
+            return Some(
+                Found::fault(
+                    Certainty::Consistent,
+                    format!(
+                        "{} is joined on {}, a tunnel ({}) by which nothing multicast has ever come in: most tunnels and overlays carry unicast only",
+                        case.group, link.name, link.kind
+                    ),
+                )
+                .fix("use unicast across it, or a relay at its edge")
+                .because("kernel", format!("{} is of kind {}", link.name, link.kind))
+                .because("wire", format!("no multicast came in on {} in {}", link.name, seconds(case.recorded_ns()))),
+            );
+        }
+        None
+    },
+};
+
+pub static SOURCE_STOPPED: Mode = Mode {
+    id: "source-stopped",
+    title: "the source fell silent",
+    seen: "The stream was there and is not any more.",
+    cause: "The sender stopped, crashed, or lost its network.",
+    proof: "Packets of the group came in earlier and none do now, while the membership is still valid at every switch.",
+    fix: "Look at the sender: run `netsonde mcast doctor` there.",
+    covers: &["not-arriving"],
+    rule: |case| {
+        let now = case.now_ns();
+        for ifindex in &case.starving {
+            let Some(last) = case.last_arrival(*ifindex) else {
+                continue;
+            };
+            let kept = case.timers(*ifindex).membership_ns();
+            let valid = is_link_local(case.group)
+                || case
+                    .last_own_report(*ifindex)
+                    .is_some_and(|report| now - report <= kept);
+            if !valid {
+                continue;
+            }
+            let name = case.name(*ifindex);
+            return Some(time_line(
+                case,
+                *ifindex,
+                Found::fault(
+                    Certainty::Consistent,
+                    format!(
+                        "{} from {} came in on {name} until {} ago and then fell silent, while this host's membership is valid",
+                        case.group,
+                        last.source,
+                        seconds(now.saturating_sub(last.time_ns))
+                    ),
+                )
+                .fix(format!("look at the sender {}: netsonde mcast doctor {} there", last.source, case.group)),
+            ));
+        }
+        None
+    },
+};
+
+pub static NOT_ARRIVING: Mode = Mode {
+    id: "not-arriving",
+    title: "nothing of the group reaches this host",
+    seen: "The group is joined and nothing comes.",
+    cause: "The source does not send, or a switch or router on the way does not forward. Nothing on this host can tell more: the sender's side and the switches have to be asked.",
+    proof: "The wire of the interface shows no packet of the group.",
+    fix: "Run `netsonde mcast doctor` at the sender and at routers and bridges between.",
+    covers: &[],
+    rule: |case| {
+        let ifindex = *case.starving.first()?;
+        if !case.sendings.is_empty() || case.starving.len() < case.joined.len() || case.works() {
+            return None;
+        }
+        let queriers = case.queriers(ifindex);
+        let who = (queriers.iter())
+            .find(|(_, standing)| *standing == Standing::Elected)
+            .map_or("no querier was heard".into(), |(querier, _)| {
+                format!(
+                    "{} is the querier (version {})",
+                    querier.address, querier.version
+                )
+            });
+        Some(time_line(
+            case,
+            ifindex,
+            Found::fault(
+                Certainty::Consistent,
+                format!(
+                    "{} is joined on {} and nothing of it reaches this host's wire: the source does not send, or something on the way does not forward",
+                    case.group,
+                    case.name(ifindex)
+                ),
+            )
+            .fix(format!("run netsonde mcast doctor {} at the sender, and at routers and bridges between", case.group))
+            .because("wire", who),
+        ))
+    },
+};

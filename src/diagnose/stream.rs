@@ -1,0 +1,166 @@
+//! PURE. Modes that the numbers of a stream tell: loss on the way, and sources that collide.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::case::{Case, SECOND_NS, list};
+use super::{Certainty, Found, Mode};
+use crate::multicast::{Key, Stream, Streams};
+
+/// Streams of the group that came in during the window where it is held (of a file: anywhere).
+fn streams<'a>(case: &Case<'a>, of: &'a Streams) -> Vec<(&'a Key, &'a Stream)> {
+    (of.sorted().into_iter())
+        .filter(|(key, stream)| {
+            key.group == case.group
+                && (!stream.outbound || case.host.is_none())
+                && case.all.subject.port.is_none_or(|port| key.port == port)
+                && case
+                    .all
+                    .subject
+                    .source
+                    .is_none_or(|source| key.source == source)
+                && (case.arrivals.contains_key(&key.ifindex) || case.host.is_none())
+        })
+        .collect()
+}
+
+/// What numbers a stream carries, and what they tell: kind, packets, lost, and lost after the first
+/// hole's end (a loss of the beginning has nothing after it).
+fn loss(stream: &Stream) -> Option<(&'static str, u64, u64)> {
+    if let Some(test) = &stream.test {
+        return Some(("netsonde's own numbers", test.packets, test.lost()));
+    }
+    if let Some(ts) = &stream.ts
+        && stream.rtp.is_none()
+    {
+        return Some(("MPEG-TS", ts.packets, ts.lost));
+    }
+    let rtp = stream.rtp.as_ref()?;
+    Some(("RTP", rtp.numbers.packets, rtp.lost()))
+}
+
+pub static TWO_SENDERS: Mode = Mode {
+    id: "two-senders",
+    title: "two sources send different streams to the same group and port",
+    seen: "Decoders report continuous errors, although nothing is lost.",
+    cause: "A spare sender that runs beside the main one, a test that was forgotten, a group that was given out twice.",
+    proof: "Numbered streams (RTP, MPEG-TS) from several addresses or ports in the same group and port at the same time.",
+    fix: "Give one of them another group, or join for one source only (source-specific).",
+    covers: &["loss-on-wire"],
+    rule: |case| {
+        let mut by: BTreeMap<(u32, u16), BTreeSet<(IpAddr, u16)>> = BTreeMap::new();
+        for (key, stream) in streams(case, &case.all.wire.recent) {
+            let numbered = stream.rtp.is_some() || stream.ts.is_some();
+            if numbered && stream.packets >= 3 {
+                by.entry((key.ifindex, key.port))
+                    .or_default()
+                    .insert((key.source, key.source_port));
+            }
+        }
+        for one in (case.all.measured.iter()).filter(|one| one.packets >= 3) {
+            let key = &one.key;
+            by.entry((key.ifindex, key.port))
+                .or_default()
+                .insert((key.source, key.source_port));
+        }
+        let ((ifindex, port), senders) = by.into_iter().find(|(_, senders)| senders.len() > 1)?;
+        let who = list(
+            senders
+                .iter()
+                .map(|(source, port)| std::net::SocketAddr::new(*source, *port)),
+        );
+        Some(
+            Found::fault(
+                Certainty::Proved,
+                format!(
+                    "{} sources send streams of their own to {} port {port} on {}: {who}: what looks like loss is a collision",
+                    senders.len(),
+                    case.group,
+                    case.name(ifindex)
+                ),
+            )
+            .fix("give one of them another group, or join for one source only")
+            .because("wire", format!("numbered streams from {who}")),
+        )
+    },
+};
+
+/// Packets that are missing if they are all of the stream's beginning: only netsonde's own numbers begin
+/// at a known one, and only if the record began before the stream.
+fn only_at_start(case: &Case<'_>, stream: &Stream) -> Option<u64> {
+    let test = stream.test.as_ref()?;
+    let (first, last) = test.range()?;
+    let missing = first + test.lost();
+    let begins = stream.first_ns > case.all.data_since_ns + SECOND_NS;
+    let settled = test
+        .last_gap
+        .is_none_or(|gap| (gap - first) * 2 < last - first);
+    (missing > 0 && begins && settled && last - first >= 10).then_some(missing)
+}
+
+pub static FIRST_PACKETS_LOST: Mode = Mode {
+    id: "first-packets-lost",
+    title: "only the first packets of the stream are missing",
+    seen: "The first packets of each new stream are lost, later ones are not.",
+    cause: "Routers and switches build a tree when a stream begins; Linux keeps only a few packets until its route is made.",
+    proof: "Packets with the first numbers are missing and none later.",
+    fix: "Nothing: this is how it works. Applications that need the first packet should send it again, or wait.",
+    covers: &["loss-on-wire"],
+    rule: |case| {
+        for (key, stream) in streams(case, &case.all.wire.trackers.streams) {
+            let Some(missing) = only_at_start(case, stream) else {
+                continue;
+            };
+            return Some(
+                Found::note(
+                    Certainty::Proved,
+                    format!(
+                        "the first packets of {} from {} are missing ({missing}), and none since: as usual when a router sets up a new stream",
+                        case.group, key.source
+                    ),
+                )
+                .fix("nothing to do; send the first packets twice if they matter")
+                .because("wire", format!("{} packets since without loss", stream.packets)),
+            );
+        }
+        None
+    },
+};
+
+pub static LOSS_ON_WIRE: Mode = Mode {
+    id: "loss-on-wire",
+    title: "packets are lost before they reach this host",
+    seen: "Gaps in picture or sound; decoders report errors.",
+    cause: "A full queue or a bad cable on the way, a radio link, a sender that sends in bursts.",
+    proof: "The numbers of the stream (RTP, MPEG-TS, netsonde's own) have gaps already on this host's wire.",
+    fix: "Ask at the next device towards the source, until the loss is gone: it is between the last two.",
+    covers: &[],
+    rule: |case| {
+        let measured = (case.all.measured.iter())
+            .filter(|one| case.arrivals.contains_key(&one.key.ifindex))
+            .map(|one| (&one.key, (one.kind, one.packets, one.lost)));
+        let counted = streams(case, &case.all.wire.recent);
+        let counted = (counted.into_iter()).filter_map(|(key, stream)| Some((key, loss(stream)?)));
+        for (key, (kind, packets, lost)) in counted.chain(measured) {
+            if lost == 0 {
+                continue;
+            }
+            let percent = lost as f64 * 100.0 / (lost + packets) as f64;
+            return Some(
+                Found::fault(
+                    Certainty::Proved,
+                    format!(
+                        "{lost} of {} packets ({percent:.2} %) of {} from {} are missing on {} already: they are lost before this host",
+                        lost + packets,
+                        case.group,
+                        key.source,
+                        case.name(key.ifindex)
+                    ),
+                )
+                .fix(format!("ask at the next device towards {}, until the loss is gone: it is between the last two", key.source))
+                .because("wire", format!("{kind}: {packets} came, {lost} are missing")),
+            );
+        }
+        None
+    },
+};

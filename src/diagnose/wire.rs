@@ -1,0 +1,437 @@
+//! PURE. What packets say, put in order for the rules: group management as a time line, the group's own
+//! packets one by one, and the trackers over all of it.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
+
+use crate::multicast::{Streams, Trackers, names, stream_part, test_packet};
+use crate::wire::glance::{glance, ip_protocol};
+use crate::wire::igmp::{Igmp, RecordKind};
+use crate::wire::mld::Mld;
+use crate::wire::pim::Pim;
+use crate::wire::{Direction, Frame, LinkType, Meaning, decode};
+
+/// Messages of group management that are kept: an hour of a lively link.
+const MOST_MESSAGES: usize = 65_536;
+/// Packets of the group that are kept, about 100 bytes each: the last seconds of a fast stream.
+const MOST_DATA: usize = 200_000;
+/// Other groups that are counted.
+const MOST_OTHERS: usize = 1024;
+
+/// A message of IGMP or MLD, one for each group of a report.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// When, in nanoseconds since 1970.
+    pub time_ns: u64,
+    /// On which interface.
+    pub ifindex: u32,
+    /// Sent by this host.
+    pub outbound: bool,
+    /// Who sent it.
+    pub source: IpAddr,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Has it the router alert option?
+    pub router_alert: bool,
+    /// 1 to 3 (IGMP), 1 or 2 (MLD).
+    pub version: u8,
+    /// What it says.
+    pub says: Says,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Says {
+    /// Who is a member? Of one group, or of any.
+    Query {
+        /// The group; `None`: a general query.
+        group: Option<IpAddr>,
+        /// Longest time for an answer.
+        max_response_ns: u64,
+        /// Interval that it announces.
+        interval_ns: Option<u64>,
+    },
+    /// I am a member, or no longer, or of other sources.
+    Report {
+        /// Of which group.
+        group: IpAddr,
+        /// In which way.
+        kind: RecordKind,
+        /// Sources.
+        sources: Vec<IpAddr>,
+    },
+}
+
+impl Message {
+    /// A query for all groups?
+    pub fn is_general_query(&self) -> bool {
+        matches!(self.says, Says::Query { group: None, .. })
+    }
+
+    /// What it says of a group: joining (`true`) or leaving it.
+    pub fn of_group(&self, wanted: IpAddr) -> Option<bool> {
+        match &self.says {
+            Says::Report {
+                group,
+                kind,
+                sources,
+            } if *group == wanted => Some(match kind {
+                RecordKind::IsInclude | RecordKind::ToInclude => !sources.is_empty(),
+                RecordKind::Block => false,
+                _ => true,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// To whom a frame is addressed on the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// The address that belongs to the group.
+    Group,
+    /// Another group's, or broadcast.
+    OtherGroup([u8; 6]),
+    /// One host.
+    Host([u8; 6]),
+    /// The link has no addresses.
+    Unknown,
+}
+
+/// A packet to the group.
+#[derive(Clone, Debug)]
+pub struct Datum {
+    /// When, in nanoseconds since 1970.
+    pub time_ns: u64,
+    /// On which interface.
+    pub ifindex: u32,
+    /// Which way.
+    pub direction: Direction,
+    /// Who sent it.
+    pub source: IpAddr,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Upper-layer protocol.
+    pub protocol: u8,
+    /// Source and destination port.
+    pub ports: Option<(u16, u16)>,
+    /// To whom on the link.
+    pub to: To,
+    /// Identification, offset, "more fragments" of a fragment.
+    pub fragment: Option<(u32, u32, bool)>,
+    /// The wire made its checksum wrong.
+    pub bad_checksum: bool,
+    /// Bytes of the IP packet.
+    pub length: u32,
+    /// The same for two copies of a packet, else different.
+    pub identity: u64,
+    /// Number in netsonde's own test stream.
+    pub number: Option<u64>,
+    /// Is it an echo request?
+    pub is_echo: bool,
+}
+
+impl Datum {
+    /// Did it come in?
+    pub fn is_inbound(&self) -> bool {
+        self.direction != Direction::Outbound
+    }
+
+    /// The first or only part of a datagram?
+    pub fn is_first(&self) -> bool {
+        self.fragment.is_none_or(|(_, offset, _)| offset == 0)
+    }
+}
+
+/// A PIM neighbour's newest word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Router {
+    /// When.
+    pub time_ns: u64,
+    /// Its priority as designated router, if it says one.
+    pub priority: Option<u32>,
+    /// How long it is to be believed.
+    pub hold_ns: u64,
+    /// This host itself.
+    pub own: bool,
+}
+
+/// What the wire showed.
+#[derive(Debug)]
+pub struct Wire {
+    /// Names of interfaces by their numbers.
+    pub names: BTreeMap<u32, String>,
+    /// Group management, oldest first.
+    pub messages: Vec<Message>,
+    /// Packets to the group, oldest first.
+    pub data: Vec<Datum>,
+    /// Packets to other groups that came in, by interface, group and source.
+    pub others: BTreeMap<(u32, IpAddr, IpAddr), u64>,
+    /// PIM neighbours, by interface and address.
+    pub routers: BTreeMap<(u32, IpAddr), Router>,
+    /// The trackers over all of it.
+    pub trackers: Trackers,
+    /// Streams since the window began.
+    pub recent: Streams,
+    /// The oldest packet of any kind.
+    pub oldest_ns: Option<u64>,
+    /// The newest.
+    pub newest_ns: u64,
+    /// Messages and packets for which there was no room, oldest first.
+    pub left_out: u64,
+    group: IpAddr,
+    port: Option<u16>,
+    source: Option<IpAddr>,
+    recent_ns: u64,
+    hasher: foldhash::fast::FixedState,
+}
+
+impl Wire {
+    /// Nothing yet; packets of this group (to this port, from this source) will be kept. The window
+    /// begins at `recent_ns`.
+    pub fn new(group: IpAddr, port: Option<u16>, source: Option<IpAddr>, recent_ns: u64) -> Wire {
+        Wire {
+            names: BTreeMap::new(),
+            messages: vec![],
+            data: vec![],
+            others: BTreeMap::new(),
+            routers: BTreeMap::new(),
+            trackers: Trackers::default(),
+            recent: Streams::default(),
+            recent_ns,
+            oldest_ns: None,
+            newest_ns: 0,
+            left_out: 0,
+            group,
+            port,
+            source,
+            hasher: foldhash::fast::FixedState::default(),
+        }
+    }
+
+    /// Takes a packet in.
+    pub fn see(&mut self, frame: &Frame<'_>, ifindex: u32, time_ns: u64, direction: Direction) {
+        self.oldest_ns = Some(self.oldest_ns.map_or(time_ns, |oldest| oldest.min(time_ns)));
+        self.newest_ns = self.newest_ns.max(time_ns);
+        let seen = glance(frame.link, frame.bytes);
+        if seen.vlan.is_some() {
+            // Of another link; it shows again, untagged, on the interface of its VLAN.
+            return;
+        }
+        let outbound = direction == Direction::Outbound;
+        self.trackers
+            .see_frame(frame, &seen, ifindex, time_ns, outbound);
+        if time_ns >= self.recent_ns
+            && let Some((key, part)) = stream_part(frame, &seen, ifindex, time_ns, outbound)
+        {
+            self.recent.see(key, &part);
+        }
+        let decoded = decode(frame);
+        let Some(network) = decoded.network else {
+            return;
+        };
+        for meaning in &decoded.meanings {
+            match meaning {
+                Meaning::Igmp(_) | Meaning::Mld(_)
+                    if decoded.bad_checksum.is_some() || decoded.problem.is_some() => {}
+                Meaning::Igmp(message) => {
+                    let says = igmp(message);
+                    self.message(&network, ifindex, time_ns, outbound, says);
+                }
+                Meaning::Mld(message) => {
+                    let says = mld(message);
+                    self.message(&network, ifindex, time_ns, outbound, says);
+                }
+                Meaning::Pim(Pim::Hello(hello)) => {
+                    let router = Router {
+                        time_ns,
+                        priority: hello.dr_priority,
+                        hold_ns: u64::from(hello.hold_s.unwrap_or(105)) * 1_000_000_000,
+                        own: outbound,
+                    };
+                    if self.routers.len() < MOST_OTHERS {
+                        self.routers.insert((ifindex, network.source), router);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let is_management = matches!(
+            decoded.meanings.first(),
+            Some(Meaning::Igmp(_) | Meaning::Mld(_))
+        );
+        if !network.destination.is_multicast() || is_management {
+            return;
+        }
+        if network.destination != self.group {
+            if !outbound {
+                let key = (ifindex, network.destination, network.source);
+                if self.others.len() < MOST_OTHERS || self.others.contains_key(&key) {
+                    *self.others.entry(key).or_default() += 1;
+                }
+            }
+            return;
+        }
+        let first = network.fragment_offset == 0;
+        let other_port = |wanted| decoded.ports.map(|(_, to)| to) != Some(wanted);
+        if self.source.is_some_and(|wanted| wanted != network.source)
+            || (first && self.port.is_some_and(other_port))
+        {
+            return;
+        }
+        let is_fragment = !first || network.more_fragments;
+        let payload = (seen.transport != 0)
+            .then(|| frame.bytes.get(seen.transport + 8..))
+            .flatten();
+        let is_udp = network.protocol == ip_protocol::UDP;
+        let is_icmp = matches!(network.protocol, ip_protocol::ICMP | ip_protocol::ICMPV6);
+        let datum = Datum {
+            time_ns,
+            ifindex,
+            direction,
+            source: network.source,
+            ttl: network.ttl,
+            protocol: network.protocol,
+            ports: decoded.ports,
+            to: to(frame, self.group),
+            fragment: is_fragment.then_some((
+                network.identification,
+                network.fragment_offset,
+                network.more_fragments,
+            )),
+            bad_checksum: decoded.bad_checksum.is_some(),
+            length: network.payload_length,
+            identity: self.identity(frame.bytes.get(seen.network + 2..).unwrap_or_default()),
+            number: payload
+                .filter(|_| is_udp)
+                .and_then(test_packet::read)
+                .map(|test| test.number),
+            is_echo: is_icmp && matches!(seen.icmp_type, 8 | 128),
+        };
+        if self.data.len() >= MOST_DATA {
+            self.left_out += (MOST_DATA / 4) as u64;
+            self.data.drain(..MOST_DATA / 4);
+        }
+        self.data.push(datum);
+    }
+
+    /// Of what does not change on the way over a bridge: all but the TTL and header checksum, which a
+    /// router changes.
+    fn identity(&self, ip: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(ip.get(..6).unwrap_or_default());
+        hasher.write(ip.get(10..).unwrap_or_default());
+        hasher.finish()
+    }
+
+    fn message(
+        &mut self,
+        network: &crate::wire::Network,
+        ifindex: u32,
+        time_ns: u64,
+        outbound: bool,
+        all: Vec<(u8, Says)>,
+    ) {
+        for (version, says) in all {
+            if self.messages.len() >= MOST_MESSAGES {
+                self.left_out += (MOST_MESSAGES / 4) as u64;
+                self.messages.drain(..MOST_MESSAGES / 4);
+            }
+            self.messages.push(Message {
+                time_ns,
+                ifindex,
+                outbound,
+                source: network.source,
+                ttl: network.ttl,
+                router_alert: network.router_alert,
+                version,
+                says,
+            });
+        }
+    }
+
+    /// Once all packets are in: puts them in the order of time, since each ring has its own.
+    pub fn sort(&mut self) {
+        self.messages.sort_by_key(|message| message.time_ns);
+        self.data.sort_by_key(|datum| datum.time_ns);
+    }
+}
+
+fn to(frame: &Frame<'_>, group: IpAddr) -> To {
+    let mac: Option<[u8; 6]> = (frame.bytes.get(..6))
+        .filter(|_| frame.link == LinkType::Ethernet)
+        .and_then(|mac| mac.try_into().ok());
+    match mac {
+        None => To::Unknown,
+        Some(mac) if mac == names::mac(group) => To::Group,
+        Some(mac) if mac[0] & 1 == 1 => To::OtherGroup(mac),
+        Some(mac) => To::Host(mac),
+    }
+}
+
+fn query(group: IpAddr, max_response_ms: u32, interval_s: Option<u32>) -> Says {
+    Says::Query {
+        group: (!group.is_unspecified()).then_some(group),
+        max_response_ns: u64::from(max_response_ms) * 1_000_000,
+        interval_ns: interval_s
+            .filter(|seconds| *seconds > 0)
+            .map(|seconds| u64::from(seconds) * 1_000_000_000),
+    }
+}
+
+fn report(group: IpAddr, kind: RecordKind) -> Says {
+    Says::Report {
+        group,
+        kind,
+        sources: vec![],
+    }
+}
+
+fn igmp(message: &Igmp) -> Vec<(u8, Says)> {
+    match message {
+        Igmp::Query(asked) => {
+            let interval = (asked.version >= 3).then_some(asked.interval_s);
+            let says = query(asked.group.into(), asked.max_response_ms, interval);
+            vec![(asked.version, says)]
+        }
+        Igmp::Report { version, group } => {
+            vec![(*version, report((*group).into(), RecordKind::ToExclude))]
+        }
+        Igmp::Leave { group } => vec![(2, report((*group).into(), RecordKind::ToInclude))],
+        Igmp::ReportV3 { records, .. } => (records.iter())
+            .map(|record| {
+                let says = Says::Report {
+                    group: record.group.into(),
+                    kind: record.kind,
+                    sources: record.sources.iter().map(|one| (*one).into()).collect(),
+                };
+                (3, says)
+            })
+            .collect(),
+        _ => vec![],
+    }
+}
+
+fn mld(message: &Mld) -> Vec<(u8, Says)> {
+    match message {
+        Mld::Query(asked) => {
+            let interval = (asked.version >= 2).then_some(asked.interval_s);
+            let says = query(asked.group.into(), asked.max_response_ms, interval);
+            vec![(asked.version, says)]
+        }
+        Mld::Report { group } => vec![(1, report((*group).into(), RecordKind::ToExclude))],
+        Mld::Done { group } => vec![(1, report((*group).into(), RecordKind::ToInclude))],
+        Mld::ReportV2 { records, .. } => (records.iter())
+            .map(|record| {
+                let says = Says::Report {
+                    group: record.group.into(),
+                    kind: record.kind,
+                    sources: record.sources.iter().map(|one| (*one).into()).collect(),
+                };
+                (2, says)
+            })
+            .collect(),
+        Mld::Router(_) => vec![],
+    }
+}

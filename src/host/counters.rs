@@ -1,0 +1,64 @@
+//! PURE. Counters of the IP layer and above, by the names that nstat(8) gives them: `IpInReceives`,
+//! `TcpExtIPReversePathFilter`, `Ip6InReceives`.
+
+use std::collections::HashMap;
+
+/// snmp and netstat: a line of names above a line of values, each begun by its table's name.
+pub fn tables(text: &str) -> Vec<(String, u64)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut all = Vec::new();
+    for pair in lines.chunks_exact(2) {
+        let (mut names, mut values) = (pair[0].split_whitespace(), pair[1].split_whitespace());
+        let table = names.next().unwrap_or_default().trim_end_matches(':');
+        values.next();
+        for (name, value) in names.zip(values) {
+            if let Ok(value) = value.parse() {
+                all.push((format!("{table}{name}"), value));
+            }
+        }
+    }
+    all
+}
+
+/// snmp6: a name and a value a line.
+pub fn lines(text: &str) -> Vec<(String, u64)> {
+    let entry = |line: &str| {
+        let (name, value) = line.split_once(char::is_whitespace)?;
+        Some((name.to_owned(), value.trim().parse().ok()?))
+    };
+    text.lines().filter_map(entry).collect()
+}
+
+/// All of them at a time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counters(HashMap<String, u64>);
+
+impl Counters {
+    /// Reads the three files.
+    pub fn read(snmp: &str, netstat: &str, snmp6: &str) -> Counters {
+        let all = tables(snmp).into_iter().chain(tables(netstat));
+        Counters(all.chain(lines(snmp6)).collect())
+    }
+
+    /// How far one of them has moved since.
+    pub fn moved(&self, since: &Counters, name: &str) -> u64 {
+        let of = |counters: &Counters| counters.0.get(name).copied().unwrap_or(0);
+        of(self).saturating_sub(of(since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_nstat() {
+        let snmp = "Ip: Forwarding InReceives\nIp: 1 7\nUdp: InErrors\nUdp: 3\n";
+        let before = Counters::default();
+        let now = Counters::read(snmp, "", "Ip6InReceives     \t9\n");
+        assert_eq!(now.moved(&before, "IpInReceives"), 7);
+        assert_eq!(now.moved(&before, "UdpInErrors"), 3);
+        assert_eq!(now.moved(&before, "Ip6InReceives"), 9);
+        assert_eq!(before.moved(&now, "UdpInErrors"), 0);
+    }
+}

@@ -1,0 +1,72 @@
+//! PURE. Sockets as /proc/net/udp, udp6 and raw show them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{ipv4, ipv6_words};
+
+/// A socket. For raw ones the port is the protocol's number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Socket {
+    /// What it is bound to.
+    pub local: SocketAddr,
+    /// What it is connected to; unspecified if it is not.
+    pub remote: SocketAddr,
+    /// Bytes that wait to be read.
+    pub queued: u64,
+    /// Who owns it.
+    pub uid: u32,
+    /// Its number, as in the links of /proc/PID/fd.
+    pub inode: u64,
+    /// Packets that it had no room for, since it was opened.
+    pub drops: u64,
+}
+
+/// All lines of a file.
+pub fn sockets(text: &str) -> Vec<Socket> {
+    let address = |word: &str| -> Option<SocketAddr> {
+        let (ip, port) = word.split_once(':')?;
+        let ip: IpAddr = if ip.len() == 8 {
+            ipv4(ip)?
+        } else {
+            ipv6_words(ip)?
+        };
+        Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+    };
+    let entry = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        // sl, local, remote, state, queues, timer, retransmits, uid, timeout, inode, users, pointer,
+        // drops.
+        Some(Socket {
+            local: address(words.get(1)?)?,
+            remote: address(words.get(2)?)?,
+            queued: u64::from_str_radix(words.get(4)?.split_once(':')?.1, 16).ok()?,
+            uid: words.get(7)?.parse().ok()?,
+            inode: words.get(9)?.parse().ok()?,
+            drops: words.get(12)?.parse().ok()?,
+        })
+    };
+    text.lines().skip(1).filter_map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_both_families() {
+        let udp = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
+                   \x20 12: 0101010A:1388 00000000:0000 07 00000000:00000900 00:00000000 00000000  1000        0 4711 2 0000000000000000 29\n";
+        let all = sockets(udp);
+        assert_eq!(all[0].local, "10.1.1.1:5000".parse().unwrap());
+        assert_eq!(
+            (all[0].queued, all[0].uid, all[0].inode, all[0].drops),
+            (0x900, 1000, 4711, 29)
+        );
+        let udp6 = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
+                    \x20 1: 000080FE000000000000000001000000:1388 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 1 2 0 0\n";
+        assert_eq!(
+            sockets(udp6)[0].local.ip(),
+            "fe80::1".parse::<IpAddr>().unwrap()
+        );
+    }
+}

@@ -1,0 +1,38 @@
+//! SHELL. Questions to the kernel that service and client both ask. None of them needs privilege.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `mod` | files of /proc/net and sysctls of this thread's network namespace |
+//! | `netlink` | rtnetlink: routes, and any other question |
+//! | `option` | socket options that no crate wraps |
+
+pub mod netlink;
+pub mod option;
+
+use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::host::membership::Membership;
+
+/// A file of /proc/net; empty where it can't be read. Of the thread, since the network namespace is the
+/// thread's.
+pub fn proc_net(name: &str) -> String {
+    std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default()
+}
+
+/// The wall clock, in nanoseconds since 1970.
+pub fn wall_ns() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_nanos() as u64)
+}
+
+/// Memberships by interface index, as the kernel holds them.
+pub fn memberships() -> HashMap<u32, Vec<Membership>> {
+    crate::host::membership::memberships(&proc_net("igmp"), &proc_net("igmp6"))
+}
+
+/// A sysctl of this network namespace that is a number, like `net/ipv4/ip_forward`.
+pub fn sysctl(name: &str) -> Option<i64> {
+    let text = std::fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
+    text.trim().parse().ok()
+}

@@ -1,0 +1,45 @@
+//! SHELL. Socket options that no crate wraps. One of the files that may use `unsafe`.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Sets a socket option whose value is the plain C type `T`.
+pub fn set_option<T: Copy>(socket: impl AsFd, level: i32, name: i32, value: &T) -> io::Result<()> {
+    // SAFETY: the pointer and the length describe `value`, which the kernel only reads.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Reads a socket option into bytes; what they hold before is part of the question for some options.
+/// Returns how many were written.
+pub fn get_option(socket: impl AsFd, level: i32, name: i32, room: &mut [u8]) -> io::Result<usize> {
+    let mut length = room.len() as libc::socklen_t;
+    // SAFETY: the pointer and the length describe `room`, which the kernel fills.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            room.as_mut_ptr().cast(),
+            &mut length,
+        )
+    };
+    if result == 0 {
+        Ok(length as usize)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

@@ -1,0 +1,105 @@
+//! PURE. From frames to what the trackers take in.
+
+use super::{Key, Part, Seen, Trackers, names};
+use crate::wire::glance::{Glance, ethertype, ip_protocol};
+use crate::wire::{Frame, LinkType, decode};
+
+/// Is an untagged frame of the trackers' business? Asked of every packet.
+#[inline]
+pub fn concerns(seen: &Glance, bytes: &[u8]) -> bool {
+    match seen.ip_protocol {
+        ip_protocol::IGMP => true,
+        // MLD (RFC 2710, RFC 3810).
+        ip_protocol::ICMPV6 => matches!(seen.icmp_type, 130..=132 | 143) && seen.transport != 0,
+        ip_protocol::UDP => is_to_group(seen, bytes),
+        _ => false,
+    }
+}
+
+/// Is the destination a group, and are the ports there?
+#[inline]
+fn is_to_group(seen: &Glance, bytes: &[u8]) -> bool {
+    // Where the destination begins (RFC 791, RFC 8200).
+    let (at, mask, group) = if seen.ethertype == ethertype::IPV4 {
+        (16, 0xf0, 0xe0)
+    } else {
+        (24, 0xff, 0xff)
+    };
+    let first = bytes.get(seen.network + at);
+    first.is_some_and(|first| first & mask == group) && seen.transport != 0 && seen.vlan.is_none()
+}
+
+impl Trackers {
+    /// Takes a frame in that crossed an interface. A tagged one is of another link, and shows again,
+    /// untagged, on the interface of its VLAN.
+    pub fn see_frame(
+        &mut self,
+        frame: &Frame<'_>,
+        seen: &Glance,
+        ifindex: u32,
+        time_ns: u64,
+        outbound: bool,
+    ) {
+        if !concerns(seen, frame.bytes) {
+            return;
+        }
+        if seen.ip_protocol == ip_protocol::UDP {
+            if let Some((key, part)) = stream_part(frame, seen, ifindex, time_ns, outbound) {
+                self.streams.see(key, &part);
+            }
+            return;
+        }
+        let decoded = decode(frame);
+        let Some(network) = decoded.network.filter(|_| decoded.vlans.is_empty()) else {
+            return;
+        };
+        // Who gets a message with a wrong checksum drops it.
+        if decoded.bad_checksum.is_some() || decoded.problem.is_some() {
+            return;
+        }
+        for meaning in &decoded.meanings {
+            self.see(&Seen {
+                time_ns,
+                ifindex,
+                outbound,
+                source: network.source,
+                meaning,
+            });
+        }
+    }
+}
+
+/// A packet of a stream, if it is one.
+pub fn stream_part<'a>(
+    frame: &Frame<'a>,
+    seen: &Glance,
+    ifindex: u32,
+    time_ns: u64,
+    outbound: bool,
+) -> Option<(Key, Part<'a>)> {
+    if seen.ip_protocol != ip_protocol::UDP || !is_to_group(seen, frame.bytes) {
+        return None;
+    }
+    let (source, group) = seen.ip_addresses(frame.bytes)?;
+    let header = |at: usize| frame.bytes.get(seen.network + at).copied().unwrap_or(0);
+    let is_ethernet = frame.link == LinkType::Ethernet;
+    let length = frame.bytes.get(seen.transport + 4..seen.transport + 6);
+    let key = Key {
+        ifindex,
+        group,
+        port: seen.destination_port,
+        source,
+        source_port: seen.source_port,
+    };
+    let part = Part {
+        time_ns,
+        outbound,
+        ttl: header(if group.is_ipv4() { 8 } else { 7 }),
+        right_mac: is_ethernet.then(|| frame.bytes.get(..6) == Some(&names::mac(group)[..])),
+        length: length.map_or(0, |length| {
+            u32::from(u16::from_be_bytes([length[0], length[1]])).saturating_sub(8)
+        }),
+        payload: frame.bytes.get(seen.transport + 8..).unwrap_or_default(),
+    };
+    Some((key, part))
+}
