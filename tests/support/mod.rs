@@ -1,6 +1,7 @@
 //! What tests on live networks share: entering the namespaces, a service in a host, and the client.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
+pub mod mcast;
 pub mod ping;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,11 @@ pub type Test = fn() -> Result<(), Box<dyn std::error::Error>>;
 
 /// Enters the namespaces and runs the tests, a few at a time: each has its own hosts.
 pub fn main(tests: &[(&'static str, Test)]) -> ExitCode {
+    main_with(tests, 2)
+}
+
+/// The same with as many at a time as told: those that mostly wait.
+pub fn main_with(tests: &[(&'static str, Test)], at_once: usize) -> ExitCode {
     let mut arguments = Arguments::from_args();
     if arguments.list {
         // Listing needs no network.
@@ -32,7 +38,7 @@ pub fn main(tests: &[(&'static str, Test)]) -> ExitCode {
             ExitCode::SUCCESS
         };
     }
-    arguments.test_threads.get_or_insert(2);
+    arguments.test_threads.get_or_insert(at_once);
     let trials = tests
         .iter()
         .map(|(name, test)| {

@@ -1,0 +1,109 @@
+//! Healthy networks of every topology, IPv4 and IPv6: no finding at all. NETSONDE_HEALTHY_RUNS says how
+//! often each is asked (20 for a release).
+
+use std::time::{Duration, Instant};
+
+use super::*;
+
+pub const SCENARIOS: &[Scenario] = &[
+    ("", "healthy_pair", healthy_pair),
+    ("", "healthy_two_links", healthy_two_links),
+    ("", "healthy_switch", healthy_switch),
+    ("", "healthy_router", healthy_router),
+    ("", "healthy_macvlan", healthy_macvlan),
+    ("", "healthy_sender", healthy_sender),
+];
+
+fn runs() -> usize {
+    let wanted = std::env::var("NETSONDE_HEALTHY_RUNS").ok();
+    wanted.and_then(|text| text.parse().ok()).unwrap_or(2)
+}
+
+fn asked(host: &Host, service: &Service, arguments: &[&str]) {
+    for _ in 0..runs() {
+        doctor(host, service, arguments).healthy();
+    }
+}
+
+fn both(s: &Host, r: &Host, asked_at: &Host, interface: &str) -> Outcome {
+    let service = Service::start(asked_at, &[]);
+    for group in [GROUP, GROUP6] {
+        let receiver = receive(r, group, interface);
+        let sender = send(s, group, Sending::default());
+        flows("healthy", &receiver, true);
+        asked(asked_at, &service, &[group]);
+        drop((sender, receiver));
+    }
+    Ok(())
+}
+
+fn healthy_pair() -> Outcome {
+    let Pair { s, r } = pair();
+    both(&s, &r, &r, "e0")
+}
+
+fn healthy_two_links() -> Outcome {
+    let Pair { s, r } = two_links();
+    r.route("0.0.0.0/0", "10.1.0.1")?;
+    both(&s, &r, &r, "e0")
+}
+
+fn healthy_sender() -> Outcome {
+    let Pair { s, r } = pair();
+    both(&s, &r, &s, "e0")
+}
+
+/// With a querier that goes on asking, at the receiver and at the switch itself.
+fn healthy_switch() -> Outcome {
+    let Switched { s, r, r2: _r2, b } = switched();
+    let mut last = Instant::now() - Duration::from_secs(9);
+    let mut is_mld = false;
+    let _querier = send_frames(&s, "e0", move |_| {
+        if last.elapsed() < Duration::from_millis(500) {
+            return ethernet([2, 0, 0, 0, 0, 9], 0x88b5, &[0; 46]);
+        }
+        last = Instant::now();
+        is_mld = !is_mld;
+        if is_mld {
+            mld_query("fe80::1")
+        } else {
+            query("10.0.0.1", None, Q3, 1)
+        }
+    });
+    both(&s, &r, &r, "e0")?;
+    both(&s, &r, &b, "e0")
+}
+
+fn healthy_router() -> Outcome {
+    let Routed { s, m, r } = routed();
+    let routing = Routing::start(&m)?;
+    routing.vif(0, index(&m, "ms"), 1);
+    routing.vif(1, index(&m, "mr"), 1);
+    routing.route("10.0.0.1", GROUP, 0, 1);
+    let (at_r, at_m) = (Service::start(&r, &[]), Service::start(&m, &[]));
+    let receiver = receive(&r, GROUP, "e0");
+    let how = Sending {
+        ttl: 5,
+        ..Sending::default()
+    };
+    let _sender = send(&s, GROUP, how);
+    flows("over the router", &receiver, true);
+    asked(&m, &at_m, &[&channel()]);
+    asked(&r, &at_r, &[&channel()]);
+    Ok(())
+}
+
+fn healthy_macvlan() -> Outcome {
+    let (s, r) = (Host::new("s")?, Host::new("r")?);
+    lab::veth(&s, "e0", &r, "par")?;
+    address(&s, "e0", 0, 1);
+    inside(
+        &r,
+        "ip",
+        &[
+            "link", "add", "mv0", "link", "par", "type", "macvlan", "mode", "bridge",
+        ],
+    );
+    address(&r, "mv0", 0, 2);
+    both(&s, &r, &r, "mv0")
+}

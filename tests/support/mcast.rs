@@ -1,0 +1,506 @@
+//! Senders, receivers, queriers and routers for scenarios of multicast, and asking the doctor.
+#![allow(dead_code, clippy::unwrap_used, missing_docs)]
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use netsonde::kernel::option::set_option;
+use netsonde::lab::{Host, wait_until};
+use netsonde::wire::cursor::sum;
+use serde_json::Value;
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
+
+use super::{PATIENCE, Service};
+
+pub const GROUP: &str = "239.1.1.1";
+pub const GROUP6: &str = "ff15::1:1";
+pub const PORT: u16 = 5000;
+/// Between two packets of a sender.
+const PACE: Duration = Duration::from_millis(10);
+
+pub fn index(host: &Host, interface: &str) -> u32 {
+    host.run(|| nix::net::if_::if_nametoindex(interface))
+        .unwrap()
+}
+
+/// Something that goes on beside the test, until this goes.
+pub struct Beside {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    pub count: Arc<AtomicU64>,
+}
+
+impl Beside {
+    fn start(mut step: impl FnMut(u64) -> bool + Send + 'static) -> Beside {
+        let stop = Arc::new(AtomicBool::new(false));
+        let count = Arc::new(AtomicU64::new(0));
+        let (ended, counted) = (stop.clone(), count.clone());
+        let thread = std::thread::spawn(move || {
+            let mut number = 0;
+            while !ended.load(Ordering::Relaxed) {
+                if step(number) {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
+                number += 1;
+            }
+        });
+        Beside {
+            stop,
+            thread: Some(thread),
+            count,
+        }
+    }
+
+    /// Counts what a closure finds, which is asked every millisecond.
+    pub fn counting(mut found: impl FnMut() -> bool + Send + 'static) -> Beside {
+        Beside::start(move |_| {
+            let is_found = found();
+            if !is_found {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            is_found
+        })
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A UDP socket in a host.
+pub fn socket(host: &Host, is_ipv4: bool) -> Socket {
+    let domain = if is_ipv4 { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = host
+        .run(|| Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)))
+        .unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket
+}
+
+/// What a sender does otherwise than usual.
+pub struct Sending {
+    pub from: Option<IpAddr>,
+    pub by: Option<&'static str>,
+    pub ttl: u32,
+    pub looped: bool,
+    pub payload: fn(u64) -> Vec<u8>,
+}
+
+impl Default for Sending {
+    fn default() -> Sending {
+        Sending {
+            from: None,
+            by: Some("e0"),
+            ttl: 1,
+            looped: true,
+            payload: |number| format!("packet {number} of a stream").into_bytes(),
+        }
+    }
+}
+
+/// Sends to a group and port until it goes.
+pub fn send(host: &Host, group: &str, how: Sending) -> Beside {
+    let group: IpAddr = group.parse().unwrap();
+    let socket = socket(host, group.is_ipv4());
+    if let Some(from) = how.from {
+        socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
+    }
+    let by = how.by.map_or(0, |name| index(host, name));
+    if group.is_ipv4() {
+        let request = libc::ip_mreqn {
+            imr_multiaddr: libc::in_addr { s_addr: 0 },
+            imr_address: libc::in_addr { s_addr: 0 },
+            imr_ifindex: by as i32,
+        };
+        if by != 0 {
+            set_option(&socket, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, &request).unwrap();
+        }
+        socket.set_multicast_ttl_v4(how.ttl).unwrap();
+        socket.set_multicast_loop_v4(how.looped).unwrap();
+    } else {
+        socket.set_multicast_if_v6(by).unwrap();
+        socket.set_multicast_hops_v6(how.ttl).unwrap();
+        socket.set_multicast_loop_v6(how.looped).unwrap();
+    }
+    let to = SocketAddr::new(group, PORT).into();
+    Beside::start(move |number| {
+        std::thread::sleep(PACE);
+        socket.send_to(&(how.payload)(number), &to).is_ok()
+    })
+}
+
+/// Sends frames by an interface until it goes.
+pub fn send_frames(
+    host: &Host,
+    interface: &str,
+    mut make: impl FnMut(u64) -> Vec<u8> + Send + 'static,
+) -> Beside {
+    let mut port = host.port(interface).unwrap();
+    Beside::start(move |number| {
+        std::thread::sleep(PACE);
+        port.write_all(&make(number)).is_ok()
+    })
+}
+
+/// Sends one frame.
+pub fn send_frame(host: &Host, interface: &str, frame: &[u8]) {
+    host.port(interface).unwrap().write_all(frame).unwrap();
+}
+
+pub fn join_on(socket: &Socket, group: IpAddr, ifindex: u32) -> io::Result<()> {
+    match group {
+        IpAddr::V4(group) => {
+            socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(ifindex))
+        }
+        IpAddr::V6(group) => socket.join_multicast_v6(&group, ifindex),
+    }
+}
+
+/// A receiver: joined on an interface, bound to the group and port, reading.
+pub fn receive(host: &Host, group: &str, interface: &str) -> Beside {
+    let address: IpAddr = group.parse().unwrap();
+    let socket = socket(host, address.is_ipv4());
+    socket.bind(&SocketAddr::new(address, PORT).into()).unwrap();
+    join_on(&socket, address, index(host, interface)).unwrap();
+    read(socket)
+}
+
+/// Reads from a socket until it goes; it leaves its groups then.
+pub fn read(mut socket: Socket) -> Beside {
+    socket
+        .set_read_timeout(Some(Duration::from_millis(20)))
+        .unwrap();
+    let mut room = [0; 2048];
+    Beside::start(move |_| socket.read(&mut room).is_ok())
+}
+
+/// Waits until something that is counted goes on, or stands still for 300 ms.
+pub fn flows(what: &str, counted: &Beside, should: bool) {
+    let mut last = counted.count();
+    let mut same_since = std::time::Instant::now();
+    let met = wait_until(PATIENCE, || {
+        let now = counted.count();
+        if now != last {
+            last = now;
+            same_since = std::time::Instant::now();
+            should
+        } else {
+            !should && same_since.elapsed() > Duration::from_millis(300)
+        }
+    });
+    assert!(met, "{what}: {last}");
+}
+
+/// What the doctor said.
+pub struct Told {
+    pub code: i32,
+    pub verdict: String,
+    pub findings: Vec<Value>,
+    pub text: String,
+}
+
+impl Told {
+    pub fn ids(&self) -> Vec<&str> {
+        self.findings
+            .iter()
+            .map(|one| one["id"].as_str().unwrap())
+            .collect()
+    }
+
+    /// This fault, and nothing else.
+    pub fn fault(&self, id: &str) {
+        assert_eq!(self.ids(), [id], "{}", self.text);
+        assert_eq!(self.findings[0]["severity"], "fault", "{}", self.text);
+        assert_eq!(
+            (self.verdict.as_str(), self.code),
+            ("fault", 1),
+            "{}",
+            self.text
+        );
+    }
+
+    /// It works, and this is worth knowing, and nothing else.
+    pub fn healthy_but(&self, severity: &str, id: &str) {
+        assert_eq!(self.ids(), [id], "{}", self.text);
+        assert_eq!(self.findings[0]["severity"], severity, "{}", self.text);
+        assert_eq!(
+            (self.verdict.as_str(), self.code),
+            ("healthy", 0),
+            "{}",
+            self.text
+        );
+    }
+
+    pub fn healthy(&self) {
+        assert_eq!(self.ids(), [""; 0], "{}", self.text);
+        assert_eq!(
+            (self.verdict.as_str(), self.code),
+            ("healthy", 0),
+            "{}",
+            self.text
+        );
+    }
+
+    pub fn proved(&self) {
+        assert_eq!(self.findings[0]["certainty"], "proved", "{}", self.text);
+    }
+}
+
+fn told(command: &mut Command, log: &str) -> Told {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = format!(
+        "{command:?}\n{}{}\n{log}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{text}"));
+    Told {
+        code: output.status.code().unwrap(),
+        verdict: said["verdict"].as_str().unwrap().to_owned(),
+        findings: said["findings"].as_array().unwrap().clone(),
+        text,
+    }
+}
+
+/// Asks the doctor in a host.
+pub fn doctor(host: &Host, service: &Service, arguments: &[&str]) -> Told {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
+    command.arg("--socket").arg(service.socket());
+    command
+        .args(["--json", "mcast", "doctor", "--duration", "800ms"])
+        .args(arguments);
+    host.run(|| told(&mut command, ""))
+}
+
+/// Asks the doctor about a file.
+pub fn doctor_of_file(path: &std::path::Path, group: &str) -> Told {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
+    command
+        .args(["--json", "mcast", "doctor", group, "--read"])
+        .arg(path);
+    told(&mut command, "")
+}
+
+pub fn mac_of(group: &str) -> [u8; 6] {
+    netsonde::multicast::names::mac(group.parse().unwrap())
+}
+
+/// An Ethernet frame.
+pub fn ethernet(to: [u8; 6], ethertype: u16, body: &[u8]) -> Vec<u8> {
+    let mut frame = to.to_vec();
+    frame.extend_from_slice(&[2, 0, 0, 0, 0, 0x55]);
+    frame.extend_from_slice(&ethertype.to_be_bytes());
+    frame.extend_from_slice(body);
+    frame
+}
+
+/// An IPv4 packet. Identification and fragment field are given; options in whole words.
+pub fn ipv4(
+    (from, to): (Ipv4Addr, Ipv4Addr),
+    (protocol, ttl): (u8, u8),
+    (id, fragment): (u16, u16),
+    options: &[u8],
+    payload: &[u8],
+) -> Vec<u8> {
+    let words = 5 + options.len() / 4;
+    let mut packet = vec![0x40 | words as u8, 0xc0];
+    packet.extend_from_slice(&((words * 4 + payload.len()) as u16).to_be_bytes());
+    packet.extend_from_slice(&id.to_be_bytes());
+    packet.extend_from_slice(&fragment.to_be_bytes());
+    packet.extend_from_slice(&[ttl, protocol, 0, 0]);
+    packet.extend_from_slice(&from.octets());
+    packet.extend_from_slice(&to.octets());
+    packet.extend_from_slice(options);
+    let check = !(sum(&packet, 0) as u16);
+    packet[10..12].copy_from_slice(&check.to_be_bytes());
+    packet.extend_from_slice(payload);
+    packet
+}
+
+/// A UDP datagram to the port of the scenarios; its checksum is right, or wrong by one.
+pub fn udp(from: Ipv4Addr, to: Ipv4Addr, payload: &[u8], is_right: bool) -> Vec<u8> {
+    let length = 8 + payload.len() as u16;
+    let mut datagram = 4000u16.to_be_bytes().to_vec();
+    datagram.extend_from_slice(&PORT.to_be_bytes());
+    datagram.extend_from_slice(&length.to_be_bytes());
+    datagram.extend_from_slice(&[0, 0]);
+    datagram.extend_from_slice(payload);
+    let pseudo = sum(&to.octets(), sum(&from.octets(), 17 + u32::from(length)));
+    let check = !(sum(&datagram, pseudo) as u16);
+    let check = if is_right { check } else { check ^ 0x0100 };
+    datagram[6..8].copy_from_slice(&check.to_be_bytes());
+    datagram
+}
+
+/// A whole frame of a stream, to a link-layer address of choice.
+pub fn stream_frame(mac: [u8; 6], from: &str, group: &str, number: u64, is_right: bool) -> Vec<u8> {
+    let (from, to): (Ipv4Addr, Ipv4Addr) = (from.parse().unwrap(), group.parse().unwrap());
+    let payload = format!("frame {number}");
+    let datagram = udp(from, to, payload.as_bytes(), is_right);
+    ethernet(
+        mac,
+        0x0800,
+        &ipv4((from, to), (17, 1), (number as u16, 0), &[], &datagram),
+    )
+}
+
+/// A packet of RTP.
+pub fn rtp(number: u64) -> Vec<u8> {
+    let mut packet = vec![0x80, 96];
+    packet.extend_from_slice(&(number as u16).to_be_bytes());
+    packet.extend_from_slice(&(number as u32 * 3000).to_be_bytes());
+    packet.extend_from_slice(&[0, 0, 0, 7]);
+    packet.resize(200, 0);
+    packet
+}
+
+/// An IGMP message in its frame, with router alert.
+pub fn igmp(from: &str, to: &str, ttl: u8, mut message: Vec<u8>) -> Vec<u8> {
+    let check = !(sum(&message, 0) as u16);
+    message[2..4].copy_from_slice(&check.to_be_bytes());
+    let addresses = (from.parse().unwrap(), to.parse().unwrap());
+    let packet = ipv4(addresses, (2, ttl), (0, 0), &[0x94, 4, 0, 0], &message);
+    ethernet(mac_of(to), 0x0800, &packet)
+}
+
+/// How a querier asks: version, longest time for an answer in tenths of a second, interval code.
+#[derive(Clone, Copy)]
+pub struct Asks {
+    pub version: u8,
+    pub max_response: u8,
+    pub interval: u8,
+}
+
+/// Half a second to answer, the next one after a second.
+pub const Q3: Asks = Asks {
+    version: 3,
+    max_response: 5,
+    interval: 1,
+};
+pub const Q2: Asks = Asks { version: 2, ..Q3 };
+
+/// A general query, or one for a group.
+pub fn query(from: &str, group: Option<&str>, how: Asks, ttl: u8) -> Vec<u8> {
+    let of: Ipv4Addr = group.unwrap_or("0.0.0.0").parse().unwrap();
+    let mut message = vec![0x11, how.max_response, 0, 0];
+    message.extend_from_slice(&of.octets());
+    if how.version == 3 {
+        // Robustness 2.
+        message.extend_from_slice(&[2, how.interval, 0, 0]);
+    }
+    igmp(from, group.unwrap_or("224.0.0.1"), ttl, message)
+}
+
+/// A version 2 report or leave.
+pub fn report(from: &str, group: &str) -> Vec<u8> {
+    let of: Ipv4Addr = group.parse().unwrap();
+    let mut message = vec![0x16, 0, 0, 0];
+    message.extend_from_slice(&of.octets());
+    igmp(from, group, 1, message)
+}
+
+/// An MLDv2 general query; half a second to answer, interval one second, robustness 2.
+pub fn mld_query(from: &str) -> Vec<u8> {
+    let (from, to): (Ipv6Addr, Ipv6Addr) = (from.parse().unwrap(), "ff02::1".parse().unwrap());
+    let mut message = vec![130, 0, 0, 0];
+    message.extend_from_slice(&500u16.to_be_bytes());
+    message.extend_from_slice(&[0; 18]);
+    message.extend_from_slice(&[2, 1, 0, 0]);
+    let pseudo = sum(&to.octets(), sum(&from.octets(), 58 + message.len() as u32));
+    let check = !(sum(&message, pseudo) as u16);
+    message[2..4].copy_from_slice(&check.to_be_bytes());
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend_from_slice(&(8 + message.len() as u16).to_be_bytes());
+    packet.extend_from_slice(&[0, 1]);
+    packet.extend_from_slice(&from.octets());
+    packet.extend_from_slice(&to.octets());
+    // Hop-by-hop options: router alert for MLD, padding.
+    packet.extend_from_slice(&[58, 0, 5, 2, 0, 0, 1, 0]);
+    packet.extend_from_slice(&message);
+    ethernet(mac_of("ff02::1"), 0x86dd, &packet)
+}
+
+/// A multicast routing daemon, as small as it gets: the routing socket, on which interfaces and routes
+/// are set. Routing ends when it goes.
+pub struct Routing {
+    pub socket: Socket,
+}
+
+/// MRT_INIT, MRT_ADD_VIF, MRT_ADD_MFC (linux/mroute.h).
+const INIT: i32 = 200;
+const ADD_VIF: i32 = 202;
+const ADD_MFC: i32 = 204;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Vifctl {
+    number: u16,
+    flags: u8,
+    threshold: u8,
+    rate: u32,
+    ifindex: u32,
+    remote: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Mfcctl {
+    origin: [u8; 4],
+    group: [u8; 4],
+    parent: u16,
+    ttls: [u8; 32],
+    counts: [u32; 3],
+    expire: i32,
+}
+
+impl Routing {
+    pub fn start(host: &Host) -> io::Result<Routing> {
+        let socket = host.run(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(2))))?;
+        set_option(&socket, libc::IPPROTO_IP, INIT, &1i32)?;
+        Ok(Routing { socket })
+    }
+
+    pub fn vif(&self, number: u16, ifindex: u32, threshold: u8) {
+        // VIFF_USE_IFINDEX.
+        let request = Vifctl {
+            number,
+            flags: 8,
+            threshold,
+            rate: 0,
+            ifindex,
+            remote: 0,
+        };
+        set_option(&self.socket, libc::IPPROTO_IP, ADD_VIF, &request).unwrap();
+    }
+
+    /// From an origin to a group, in by `parent`, out by vif 1 with this threshold.
+    pub fn route(&self, origin: &str, group: &str, parent: u16, threshold: u8) {
+        let mut ttls = [0; 32];
+        ttls[if parent == 1 { 0 } else { 1 }] = threshold;
+        let (origin, group): (Ipv4Addr, Ipv4Addr) =
+            (origin.parse().unwrap(), group.parse().unwrap());
+        let request = Mfcctl {
+            origin: origin.octets(),
+            group: group.octets(),
+            parent,
+            ttls,
+            counts: [0; 3],
+            expire: 0,
+        };
+        set_option(&self.socket, libc::IPPROTO_IP, ADD_MFC, &request).unwrap();
+    }
+}
