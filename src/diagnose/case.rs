@@ -136,7 +136,8 @@ impl<'a> Case<'a> {
         after.moved(before, &full)
     }
 
-    /// Packets that the IP layer took in and gave to nobody, beside those that other counters explain.
+    /// Packets that the IP layer took in and gave to nobody, beside those that other counters explain
+    /// and those of streams that nobody here wants.
     /// Between the two stands the firewall's INPUT.
     pub fn undelivered(&self) -> u64 {
         let forwarded = if self.group.is_ipv4() {
@@ -159,7 +160,8 @@ impl<'a> Case<'a> {
         } else {
             0
         };
-        (self.moved("InReceives")).saturating_sub(explained + waiting + reverse)
+        let stray = self.host.map_or(0, |host| host.stray);
+        (self.moved("InReceives")).saturating_sub(explained + waiting + reverse + stray)
     }
 
     /// UDP ports that matter: the one asked about, or those of the packets.
@@ -319,6 +321,12 @@ impl<'a> Case<'a> {
     /// Does this host route multicast?
     pub fn is_router(&self) -> bool {
         self.host.is_some_and(|host| !host.vifs.after.is_empty())
+    }
+
+    /// Does this host stand between senders and receivers, as a router or bridge?
+    pub fn passes_through(&self) -> bool {
+        let (into, out) = self.bridged();
+        self.is_router() || !into.is_empty() || !out.is_empty()
     }
 
     /// Ports of bridges: where the group came in and where it went out during the window.

@@ -307,46 +307,47 @@ pub static BRIDGE_QUERIER_DEFAULT: Mode = Mode {
 pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
     id: "switch-ignores-igmpv3",
     title: "the switch does not understand this host's reports",
-    seen: "Joining has no effect; other devices on the switch receive.",
-    cause: "Switches and access points that know only IGMPv2 (MLDv1) ignore reports of version 3 to 224.0.0.22 (ff02::16). A host that is forced to version 3 sends no others.",
-    proof: "The link's querier asks in the older version, this host reports in the newer one, and nothing arrives.",
-    fix: "Let the kernel follow the querier (force_igmp_version=0), or force version 2.",
-    covers: &[],
+    seen: "Joining has no effect; older devices on the same switch receive.",
+    cause: "Switches and access points that know only IGMPv2 (MLDv1) ignore reports of version 3 to 224.0.0.22 (ff02::16). A host speaks version 2 only after a query of that version, or when it is told to.",
+    proof: "Other hosts on the link report in the older version without having been asked in it, this host in the newer one, and its group has never arrived.",
+    fix: "Force the older version: sysctl net.ipv4.conf.IF.force_igmp_version=2 (net.ipv6.conf.IF.force_mld_version=1). Better: have the switch updated.",
+    covers: &["not-arriving"],
     rule: |case| {
         case.host?;
         let full = if case.group.is_ipv4() { 3 } else { 2 };
         for ifindex in &case.starving {
-            let Some(old) = (case.queries(*ifindex))
-                .filter(|query| query.version < full)
-                .last()
-            else {
+            let asked = (case.queries(*ifindex)).any(|query| query.version < full);
+            let older = (case.messages(*ifindex)).find(|message| {
+                let is_report = matches!(message.says, Says::Report { .. });
+                is_report && !message.outbound && message.version < full
+            });
+            let own: Vec<u8> = (case.reports(*ifindex))
+                .filter(|(message, _)| message.outbound)
+                .map(|(message, _)| message.version)
+                .collect();
+            let newer = !own.is_empty() && own.iter().all(|version| *version == full);
+            let Some(older) = older.filter(|_| newer && !asked) else {
                 continue;
             };
-            let newer = (case.reports(*ifindex)).any(|(message, _)| {
-                message.outbound && message.version == full && message.time_ns > old.time_ns
-            });
-            let older = (case.reports(*ifindex)).any(|(message, _)| {
-                message.outbound && message.version < full && message.time_ns > old.time_ns
-            });
-            if !newer || older {
+            if case.last_arrival(*ifindex).is_some() {
                 continue;
             }
-            let name = case.name(*ifindex);
-            let forced = case
-                .sysctl(&format!("net/ipv4/conf/{name}/force_igmp_version"))
-                .unwrap_or(0);
-            let protocol = protocol(case.group);
+            let (name, protocol) = (case.name(*ifindex), protocol(case.group));
             return Some(
                 Found::fault(
                     Certainty::Consistent,
                     format!(
-                        "{} asks in {protocol}v{} and this host reports {} in {protocol}v{full}: a switch that knows only the older version ignores that",
-                        old.source, old.version, case.group
+                        "this host reports {} in {protocol}v{full} on {name}, {} there speaks {protocol}v{}, and nothing of the group has ever come: the switch may know only the older version",
+                        case.group, older.source, older.version
                     ),
                 )
-                .fix(format!("sysctl net.ipv4.conf.{name}.force_igmp_version={}", if forced == 3 { 0 } else { 2 }))
-                .because("wire", format!("{protocol}v{} query from {}, and only {protocol}v{full} reports of this host since", old.version, old.source))
-                .because("sysctl", format!("net.ipv4.conf.{name}.force_igmp_version = {forced}")),
+                .fix(if case.group.is_ipv4() {
+                    format!("try sysctl net.ipv4.conf.{name}.force_igmp_version=2, and join again")
+                } else {
+                    format!("try sysctl net.ipv6.conf.{name}.force_mld_version=1, and join again")
+                })
+                .because("wire", format!("reports of this host: {protocol}v{full}; of {}: {protocol}v{}", older.source, older.version))
+                .because("wire", format!("no query of {protocol}v{} came in", full - 1)),
             );
         }
         None

@@ -441,7 +441,7 @@ pub static NO_INTERFACE_FOR_GROUP: Mode = Mode {
         if host.route_to_group.is_some()
             || !case.joined.is_empty()
             || !case.sendings.is_empty()
-            || case.is_router()
+            || case.passes_through()
         {
             return None;
         }
@@ -487,10 +487,22 @@ pub static FIREWALL_DROPS_DATA: Mode = Mode {
             .filter_map(|at| case.arrivals.get(at))
             .map(|all| for_us(all).len())
             .sum();
-        let (undelivered, multicast) = (case.undelivered(), case.moved("InMcastPkts"));
-        if packets < 2 || !covers(undelivered, packets) || !covers(multicast, packets) {
+        let (multicast, delivered) = (case.moved("InMcastPkts"), case.moved("InDelivers"));
+        // In IPv4 a packet is counted as multicast only where it is wanted.
+        let exact = if case.group.is_ipv4() {
+            multicast.saturating_sub(delivered)
+        } else {
+            0
+        };
+        let undelivered = exact.max(case.undelivered());
+        if packets < 2 || !covers(multicast, packets) || !covers(undelivered, packets) {
             return None;
         }
+        let certainty = if covers(exact, packets) {
+            by_count(exact, packets)
+        } else {
+            Certainty::Consistent
+        };
         let ports = list(case.ports());
         let port = if ports.is_empty() {
             String::new()
@@ -500,7 +512,7 @@ pub static FIREWALL_DROPS_DATA: Mode = Mode {
         let ip = if case.group.is_ipv4() { "ip" } else { "ip6" };
         Some(
             Found::fault(
-                by_count(undelivered, packets),
+                certainty,
                 format!(
                     "a firewall rule in INPUT drops {}: {packets} packets came in, and the IP layer took them and delivered {undelivered} fewer than it received",
                     case.group
@@ -514,9 +526,8 @@ pub static FIREWALL_DROPS_DATA: Mode = Mode {
             .because(
                 "counters",
                 format!(
-                    "InReceives +{}, InMcastPkts +{multicast}, InDelivers +{}",
-                    case.moved("InReceives"),
-                    case.moved("InDelivers")
+                    "InReceives +{}, InMcastPkts +{multicast}, InDelivers +{delivered}",
+                    case.moved("InReceives")
                 ),
             ),
         )
@@ -698,6 +709,10 @@ pub static NEEDS_PROMISCUOUS: Mode = Mode {
     covers: &["not-joined"],
     rule: |case| {
         let host = case.host?;
+        // Multicast routing keeps its interfaces in all-multicast mode.
+        if case.is_router() {
+            return None;
+        }
         let wanted = mac_text(names::mac(case.group)).replace(':', "");
         for (ifindex, all) in &case.arrivals {
             let Some(link) = case.link(*ifindex) else {
@@ -854,9 +869,7 @@ pub static NOT_JOINED: Mode = Mode {
     covers: &[],
     rule: |case| {
         case.host?;
-        let (into, out) = case.bridged();
-        let passes = case.is_router() || !into.is_empty() || !out.is_empty();
-        if !case.joined.is_empty() || !case.sendings.is_empty() || passes {
+        if !case.joined.is_empty() || !case.sendings.is_empty() || case.passes_through() {
             return None;
         }
         let arrives = (case.arrivals.iter().next())

@@ -30,7 +30,7 @@ fn pruned(case: &Case<'_>) -> Vec<u32> {
                 .max();
             let stopped = last.is_none_or(|last| now.saturating_sub(last) > 5 * SECOND_NS);
             let reported = case.reports(*ifindex).any(|(_, joins)| joins);
-            stopped && reported
+            stopped && (reported || last.is_none())
         })
         .collect()
 }

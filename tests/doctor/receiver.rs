@@ -210,6 +210,7 @@ fn membership_limit() -> Outcome {
     r.route("0.0.0.0/0", "10.0.0.1")?;
     let service = Service::start(&r, &[]);
     let full = socket(&r, true);
+    full.bind(&format!("0.0.0.0:{PORT}").parse::<SocketAddr>()?.into())?;
     for number in 1..=20u8 {
         join_on(
             &full,
