@@ -104,6 +104,7 @@ fn switched() -> Switched {
     let options = BridgeOptions {
         snooping: true,
         querier: false,
+        ..BridgeOptions::default()
     };
     bridge(&b, "br0", options).unwrap();
     let host = |name: &str, port: &str, number: u8| {

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use clap::CommandFactory;
 use netsonde::client::args::{Cli, PING_EXAMPLES};
 use netsonde::config::{KEYS, RULE_ENTRIES, default_file};
+use netsonde::diagnose::ALL;
 use netsonde::keeper::args::Args;
 use netsonde::protocol::{CAPTURE, MULTICAST, PING, SERVICE};
 use netsonde::recorder::select::PROTOCOLS;
@@ -312,6 +313,20 @@ fn netsonde_1() {
         page.text(purpose);
         page.example(commands);
     }
+    page.head("MCAST DOCTOR");
+    page.text(
+        "It watches for some seconds and compares what the wire carried with what the kernel counted, holds \
+         and was told to do: packets of the record, from before it was asked, too; counters of the IP layer \
+         and of sockets; memberships and source filters; routes; multicast routes; bridges and their ports; \
+         sysctls. Nothing is sent and nothing is changed, unless --join is given. All of that is there for \
+         every user who may ask the service, but for whose a socket is: that needs the right to look at the \
+         process.\n\nIt can be asked at the receiver, at the sender, and at routers and bridges between them; \
+         from a capture file it says what packets alone can tell. What its findings mean is in \
+         netsonde-findings(7) and in `netsonde explain'. Timers (when a membership runs out, when a querier \
+         is missed) come from what the querier announces or was observed to do.\n\nA verdict is healthy, fault, \
+         or undetermined, when nothing was seen that would tell; then the exit status is 2. Interfaces that \
+         somebody holds promiscuous are named in the evidence where that changes the answer.",
+    );
     page.head("EXIT STATUS");
     page.item(
         "0",
@@ -334,10 +349,14 @@ fn netsonde_1() {
     page.example("netsonde watch --last 10m --follow --group 239.1.1.1");
     page.text("The last two minutes of a stream, for Wireshark:");
     page.example("netsonde capture --last 2m -w stream.pcapng 'udp port 5000'");
+    page.text("Why does this stream not arrive? And from a colleague's capture:");
+    page.example(
+        "netsonde mcast doctor 239.1.1.1:5000\nnetsonde mcast doctor --read trace.pcapng 239.1.1.1",
+    );
     page.text("A file, without the service:");
     page.example("netsonde watch --read trace.pcap 'icmp6 or arp'");
     page.head("SEE ALSO");
-    page.text("netsonded(8), netsonde.toml(5), netsonde-protocol(7), pcap-filter(7)");
+    page.text("netsonded(8), netsonde.toml(5), netsonde-findings(7), netsonde-protocol(7), pcap-filter(7)");
     agree("man/netsonde.1", &page.0);
 }
 
@@ -471,6 +490,48 @@ fn netsonde_protocol_7() {
     agree("man/netsonde-protocol.7", &page.0);
 }
 
+#[test]
+fn netsonde_findings_7() {
+    let mut page = Page::new(
+        "netsonde-findings",
+        7,
+        "what the findings of netsonde mcast doctor mean",
+    );
+    page.head("DESCRIPTION");
+    page.text(
+        "Each way in which a group can fail has an id, which `netsonde mcast doctor' prints and \
+         `netsonde explain' describes in these words. A finding is a fault (the group does not do what it \
+         should, and this is why), a warning (it does, and will not always) or a note.\n\nIt is proved when \
+         packets and counters say so one by one, and consistent when everything that was seen fits and \
+         another cause would look the same from this host. One fault is told, the cause; what merely \
+         follows from it is not.",
+    );
+    page.head("FINDINGS");
+    let mut modes: Vec<_> = ALL.iter().collect();
+    modes.sort_by_key(|mode| mode.id);
+    for mode in modes {
+        page.raw(&format!(".SS {}", escape(mode.id)));
+        page.text(&format!("{}.", capitalized(mode.title)));
+        for (head, words) in [
+            ("What people see", mode.seen),
+            ("How it comes about", mode.cause),
+            ("How it is proved", mode.proof),
+            ("How it is fixed", mode.fix),
+        ] {
+            page.item(head, words);
+        }
+    }
+    page.head("SEE ALSO");
+    page.text("netsonde(1), ip-link(8), bridge(8), sysctl(8)");
+    agree("man/netsonde-findings.7", &page.0);
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(char::to_uppercase);
+    first.into_iter().flatten().chain(letters).collect()
+}
+
 /// The pages that a packager installs are all there are.
 #[test]
 fn no_page_is_forgotten() {
@@ -483,6 +544,7 @@ fn no_page_is_forgotten() {
     assert_eq!(
         pages,
         [
+            "netsonde-findings.7",
             "netsonde-protocol.7",
             "netsonde.1",
             "netsonde.toml.5",

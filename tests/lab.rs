@@ -60,6 +60,7 @@ fn three_hosts_on_a_bridge() -> Outcome {
         BridgeOptions {
             snooping: true,
             querier: false,
+            ..BridgeOptions::default()
         },
     )?;
     let mut hosts = Vec::new();

@@ -56,6 +56,7 @@ fn link() -> Result<Link, Box<dyn std::error::Error>> {
     let options = BridgeOptions {
         snooping: true,
         querier: false,
+        ..BridgeOptions::default()
     };
     bridge(&switch, "br0", options)?;
     switch.address("br0", "10.0.0.254/24")?;

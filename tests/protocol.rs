@@ -359,6 +359,11 @@ fn multicast_types_agree() {
     let queriers = multicast::Queriers {
         queriers: vec![querier],
         unasked: vec![multicast::Unasked::default()],
+        routers: Some(vec![multicast::Router {
+            priority: Some(1),
+            expires: text(),
+            ..Default::default()
+        }]),
         ..Default::default()
     };
     let stream = multicast::Stream {

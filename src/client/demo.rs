@@ -17,7 +17,7 @@ use super::args::Global;
 use super::failure::Failure;
 use super::standalone::Standalone;
 use super::style::Style;
-use crate::lab::{self, Host, traffic, veth, wait_until};
+use crate::lab::{self, Host, messages, traffic, veth, wait_until};
 
 /// Longest that anything is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,13 +34,22 @@ pub fn run(global: &Global) -> Result<u8, Failure> {
     let start = Instant::now();
     lab::enter()?;
     let demo = Demo::build(Style::new(global.color))?;
-    let scenes: [(&str, Scene); 8] = [
+    let scenes: [(&str, Scene); 11] = [
         ("The service is up, and sees every interface", Demo::health),
         ("What happened before anyone asked", Demo::past),
         ("A packet that died, and who says so", Demo::unreachable),
         ("Ping, with the wire's time beside", Demo::ping),
         ("Four lost probes, and where each one died", Demo::lost),
         ("Who wants which multicast group", Demo::group),
+        (
+            "A group that does not arrive: the wrong interface",
+            Demo::wrong_interface,
+        ),
+        ("A group that does not arrive: a firewall", Demo::firewall),
+        (
+            "A stream that dies after a while: the querier has gone",
+            Demo::querier_gone,
+        ),
         (
             "Nothing is lost in silence, not even when the engine is killed",
             Demo::killed,
@@ -146,14 +155,40 @@ impl Demo {
         Ok(text)
     }
 
+    /// On the host where the service runs, since the doctor asks that host's kernel, too.
     fn netsonde(&self, arguments: &[&str]) -> Result<Output, Failure> {
         let me = std::env::current_exe()?;
-        Ok(Command::new(me)
+        let mut command = Command::new(me);
+        command
             .arg("--socket")
             .arg(self.service.socket())
             .args(arguments)
-            .stdin(Stdio::null())
-            .output()?)
+            .stdin(Stdio::null());
+        Ok(self.client.run(|| command.output())?)
+    }
+
+    /// Asks the doctor why the group (does not) come, while somebody sends it.
+    fn doctor(&self, sender: &Host, interface: &str, source: &str) -> Result<String, Failure> {
+        let source = source.to_owned();
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                sender.run(|| {
+                    traffic::frames(interface, 250, Some(100), |number, frame| {
+                        *frame = messages::stream_frame(
+                            messages::mac_of("239.1.1.1"),
+                            &source,
+                            "239.1.1.1",
+                            number,
+                            true,
+                        );
+                    })
+                })
+            });
+            let told = self.show(&["mcast", "doctor", "239.1.1.1:5000", "--duration", "1s"]);
+            let sent = sending.join();
+            sent.map_err(|_| Failure::Other("the sender panicked".into()))??;
+            told
+        })
     }
 
     /// What a command prints, without showing it.
@@ -327,6 +362,98 @@ impl Demo {
             && Demo::has(&groups, &["e0", "239.1.1.1", "1"])
             && Demo::has(&groups, &["224.0.0.2", "netsonde", "all routers"])
             && Demo::has(&queriers, &["e0: nobody has asked for IGMP memberships"]))
+    }
+
+    /// A receiver of the group on the interface with this address.
+    fn receiver(&self, of: Ipv4Addr) -> Result<UdpSocket, Failure> {
+        Ok(self.client.run(|| -> std::io::Result<UdpSocket> {
+            let socket = UdpSocket::bind((GROUP, messages::PORT))?;
+            socket.join_multicast_v4(&GROUP, &of)?;
+            Ok(socket)
+        })?)
+    }
+
+    fn wrong_interface(&self) -> Result<bool, Failure> {
+        self.say("  The router sends the group by the link of e0; a program has joined it on e1.");
+        let wrong = self.receiver(Ipv4Addr::new(10, 1, 0, 1))?;
+        let fault = self.doctor(&self.router, "p1", "10.0.0.254")?;
+        drop(wrong);
+        self.say("  Now it joins on e0:");
+        let _right = self.receiver(CLIENT)?;
+        let healthy = self.doctor(&self.router, "p1", "10.0.0.254")?;
+        Ok(
+            Demo::has(&fault, &["cause: joined-on-other-interface", "proved"])
+                && Demo::has(&healthy, &["239.1.1.1:5000: healthy"]),
+        )
+    }
+
+    fn firewall(&self) -> Result<bool, Failure> {
+        let rules = "table inet t {\nchain c {\ntype filter hook input priority 0\nudp dport 5000 drop\n}\n}";
+        let nft = |words: &str| self.client.run(|| Command::new("nft").arg(words).output());
+        match nft(rules) {
+            Ok(output) if output.status.success() => {}
+            _ => {
+                self.say("  nft is not installed here, so there is no firewall to show.");
+                return Ok(true);
+            }
+        }
+        self.say("  The program has joined on the right interface, and a rule drops its port.");
+        let _receiver = self.receiver(CLIENT)?;
+        let told = self.doctor(&self.router, "p1", "10.0.0.254")?;
+        nft("flush ruleset")?;
+        Ok(Demo::has(&told, &["cause: firewall-drops-data", "proved"]))
+    }
+
+    fn querier_gone(&self) -> Result<bool, Failure> {
+        self.say(
+            "  A third link with a snooping switch, whose memberships last 4 s here instead of 260. A querier asks \
+             once,\n  with an interval of 1 s, and is not heard again; a source goes on sending.",
+        );
+        let (switch, source) = (Host::new("switch")?, Host::new("source")?);
+        let options = lab::BridgeOptions {
+            snooping: true,
+            membership: Some(400),
+            ..lab::BridgeOptions::default()
+        };
+        lab::bridge(&switch, "br0", options)?;
+        for (host, interface, port) in [(&self.client, "e2", "s1"), (&source, "e0", "s2")] {
+            veth(host, interface, &switch, port)?;
+            lab::bridge_port(&switch, "br0", port)?;
+        }
+        self.client.address("e2", "10.2.0.1/24")?;
+        source.address("e0", "10.2.0.9/24")?;
+        let receiver = self.receiver(Ipv4Addr::new(10, 2, 0, 1))?;
+        receiver.set_read_timeout(Some(Duration::from_millis(700)))?;
+        let query = messages::query("10.2.0.9", None, messages::Q3, 1);
+        let asked =
+            source.run(|| traffic::frames("e0", 1, None, |_, frame| frame.clone_from(&query)));
+        asked?;
+        let received = std::thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                source.run(|| {
+                    traffic::frames("e0", 700, Some(100), |number, frame| {
+                        let group = messages::mac_of("239.1.1.1");
+                        *frame =
+                            messages::stream_frame(group, "10.2.0.9", "239.1.1.1", number, true);
+                    })
+                })
+            });
+            let mut room = [0; 2048];
+            let mut received = 0;
+            while receiver.recv(&mut room).is_ok() {
+                received += 1;
+            }
+            let sent = sending.join();
+            sent.map_err(|_| Failure::Other("the sender panicked".into()))??;
+            Ok::<u32, Failure>(received)
+        })?;
+        self.say(&format!(
+            "  {received} of 700 packets came, then no more. Why?"
+        ));
+        let told = self.doctor(&source, "e0", "10.2.0.9")?;
+        self.show(&["explain", "querier-lost"])?;
+        self.client.delete("e2")?;
+        Ok((1..650).contains(&received) && Demo::has(&told, &["cause: querier-lost"]))
     }
 
     fn killed(&self) -> Result<bool, Failure> {

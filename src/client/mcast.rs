@@ -1,5 +1,6 @@
 //! SHELL. `netsonde mcast`: what is known of multicast on the links of this host, and its tests.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
@@ -12,7 +13,7 @@ use super::doctor;
 use super::failure::Failure;
 use super::mcast_test;
 use super::style::{Style, age, duration, table};
-use crate::protocol::multicast::{Call, Group, Groups, Member, Queriers, Rtp, Streams, Ts};
+use crate::protocol::multicast::{Call, Group, Groups, Member, Queriers, Router, Rtp, Streams, Ts};
 
 /// Members that `-v` names of one group.
 const MEMBERS_SHOWN: usize = 256;
@@ -26,6 +27,7 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
             };
             let mut told: Groups = ask_with(socket, "io.netsonde.Multicast.Groups", &call)?;
             told.groups.retain(|group| is_wanted(&group.group, groups));
+            let told = held(told);
             show(global, &told, groups_text)
         }
         Mcast::Streams { interface, groups } => {
@@ -54,6 +56,64 @@ fn is_wanted(group: &str, wanted: &[IpAddr]) -> bool {
     wanted.is_empty() || (group.parse::<IpAddr>()).is_ok_and(|group| wanted.contains(&group))
 }
 
+/// Groups, and which processes hold them as far as the asker may know.
+#[derive(Serialize)]
+struct HeldGroups {
+    time: String,
+    groups: Vec<HeldGroup>,
+}
+
+#[derive(Serialize)]
+struct HeldGroup {
+    #[serde(flatten)]
+    group: Group,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    processes: Vec<Holding>,
+}
+
+/// A process that holds a group, and by which sources.
+#[derive(Serialize)]
+struct Holding {
+    pid: u32,
+    command: String,
+    mode: &'static str,
+    sources: Vec<String>,
+}
+
+fn held(told: Groups) -> HeldGroups {
+    let mut by_group: HashMap<(String, IpAddr), Vec<Holding>> = HashMap::new();
+    for (interface, group, process, include, sources) in doctor::who_holds() {
+        by_group
+            .entry((interface, group))
+            .or_default()
+            .push(Holding {
+                pid: process.pid,
+                command: process.command,
+                mode: if include { "include" } else { "exclude" },
+                sources: sources.iter().map(ToString::to_string).collect(),
+            });
+    }
+    let groups = (told.groups.into_iter())
+        .map(|group| {
+            let key = group
+                .group
+                .parse()
+                .map(|address| (group.interface.clone(), address));
+            HeldGroup {
+                processes: key
+                    .ok()
+                    .and_then(|key| by_group.remove(&key))
+                    .unwrap_or_default(),
+                group,
+            }
+        })
+        .collect();
+    HeldGroups {
+        time: told.time,
+        groups,
+    }
+}
+
 fn show<T: Serialize>(
     global: &Global,
     told: &T,
@@ -69,11 +129,12 @@ fn show<T: Serialize>(
     Ok(0)
 }
 
-fn groups_text(told: &Groups, style: Style, verbose: bool) -> String {
+fn groups_text(told: &HeldGroups, style: Style, verbose: bool) -> String {
     if told.groups.is_empty() {
         return "no groups".into();
     }
-    let row = |group: &Group| -> Vec<String> {
+    let row = |held: &HeldGroup| -> Vec<String> {
+        let group = &held.group;
         let current = group.members.iter().filter(|member| member.current).count();
         let newest = group
             .members
@@ -100,13 +161,17 @@ fn groups_text(told: &Groups, style: Style, verbose: bool) -> String {
         return table(style, &head, &rows);
     }
     let mut text = String::new();
-    for group in &told.groups {
-        text.push_str(&table(style, &head, &[row(group)]));
+    for held in &told.groups {
+        let group = &held.group;
+        text.push_str(&table(style, &head, &[row(held)]));
         text.push_str(&format!("\n    frames to {}", group.mac));
         if let Some(aliases) = &group.aliases {
             text.push_str(&format!(", as those of {}", aliases.join(", ")));
         }
         text.push('\n');
+        for process in &held.processes {
+            text.push_str(&format!("    {}\n", holding_text(process)));
+        }
         for member in group.members.iter().take(MEMBERS_SHOWN) {
             text.push_str(&format!("    {}\n", member_text(group, member, &told.time)));
         }
@@ -116,6 +181,18 @@ fn groups_text(told: &Groups, style: Style, verbose: bool) -> String {
         }
     }
     text
+}
+
+fn holding_text(process: &Holding) -> String {
+    let wants = match (process.mode, process.sources.is_empty()) {
+        ("exclude", true) => String::new(),
+        ("exclude", false) => format!(", any source but {}", process.sources.join(", ")),
+        _ => format!(", only from {}", process.sources.join(", ")),
+    };
+    format!(
+        "joined by {} (process {}){wants}",
+        process.command, process.pid
+    )
 }
 
 fn member_text(group: &Group, member: &Member, now: &str) -> String {
@@ -268,6 +345,11 @@ fn queriers_text(told: &Queriers, style: Style, verbose: bool) -> String {
     } else {
         table(style, &head, &rows)
     };
+    let routers = told.routers.as_deref().unwrap_or_default();
+    if !routers.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&routers_text(routers, &told.time, style));
+    }
     for unasked in &told.unasked {
         text.push('\n');
         text.push_str(&style.warn(&format!(
@@ -280,4 +362,36 @@ fn queriers_text(told: &Queriers, style: Style, verbose: bool) -> String {
         )));
     }
     text
+}
+
+fn routers_text(routers: &[Router], now: &str, style: Style) -> String {
+    let rows: Vec<Vec<String>> = (routers.iter())
+        .map(|router| {
+            vec![
+                router.interface.clone(),
+                format!(
+                    "{}{}",
+                    router.address,
+                    if router.own { " (this host)" } else { "" }
+                ),
+                router.protocol.clone(),
+                if router.designated { "designated" } else { "-" }.into(),
+                router
+                    .priority
+                    .map_or("-".into(), |priority| priority.to_string()),
+                age(now, &router.last),
+                router.restarts.to_string(),
+            ]
+        })
+        .collect();
+    let head = [
+        "IF",
+        "ROUTER",
+        "PROTOCOL",
+        "STANDING",
+        "PRIORITY",
+        "LAST HEARD",
+        "RESTARTS",
+    ];
+    table(style, &head, &rows)
 }

@@ -132,8 +132,8 @@ pub struct Holder {
     pub process: Process,
     /// Its number, as in /proc/net/udp.
     pub inode: u64,
-    /// Memberships of the group: interface, include mode, sources.
-    pub joined: Vec<(u32, bool, Vec<IpAddr>)>,
+    /// Memberships of the group that is asked about: interface, group, include mode, sources.
+    pub joined: Vec<(u32, IpAddr, bool, Vec<IpAddr>)>,
     /// How many groups it holds in all.
     pub groups: usize,
     /// Does it take what other sockets have joined (IP_MULTICAST_ALL)?

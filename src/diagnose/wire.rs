@@ -9,7 +9,6 @@ use crate::multicast::{Streams, Trackers, names, stream_part, test_packet};
 use crate::wire::glance::{glance, ip_protocol};
 use crate::wire::igmp::{Igmp, RecordKind};
 use crate::wire::mld::Mld;
-use crate::wire::pim::Pim;
 use crate::wire::{Direction, Frame, LinkType, Meaning, decode};
 
 /// Messages of group management that are kept: an hour of a lively link.
@@ -144,19 +143,6 @@ impl Datum {
     }
 }
 
-/// A PIM neighbour's newest word.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Router {
-    /// When.
-    pub time_ns: u64,
-    /// Its priority as designated router, if it says one.
-    pub priority: Option<u32>,
-    /// How long it is to be believed.
-    pub hold_ns: u64,
-    /// This host itself.
-    pub own: bool,
-}
-
 /// What the wire showed.
 #[derive(Debug)]
 pub struct Wire {
@@ -168,8 +154,6 @@ pub struct Wire {
     pub data: Vec<Datum>,
     /// Packets to other groups that came in, by interface, group and source.
     pub others: BTreeMap<(u32, IpAddr, IpAddr), u64>,
-    /// PIM neighbours, by interface and address.
-    pub routers: BTreeMap<(u32, IpAddr), Router>,
     /// The trackers over all of it.
     pub trackers: Trackers,
     /// Streams since the window began.
@@ -196,7 +180,6 @@ impl Wire {
             messages: vec![],
             data: vec![],
             others: BTreeMap::new(),
-            routers: BTreeMap::new(),
             trackers: Trackers::default(),
             recent: Streams::default(),
             recent_ns,
@@ -242,17 +225,6 @@ impl Wire {
                 Meaning::Mld(message) => {
                     let says = mld(message);
                     self.message(&network, ifindex, time_ns, outbound, says);
-                }
-                Meaning::Pim(Pim::Hello(hello)) => {
-                    let router = Router {
-                        time_ns,
-                        priority: hello.dr_priority,
-                        hold_ns: u64::from(hello.hold_s.unwrap_or(105)) * 1_000_000_000,
-                        own: outbound,
-                    };
-                    if self.routers.len() < MOST_OTHERS {
-                        self.routers.insert((ifindex, network.source), router);
-                    }
                 }
                 _ => {}
             }

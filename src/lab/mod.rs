@@ -19,9 +19,11 @@
 //! | `mod` | entering, hosts |
 //! | `netlink` | links, addresses, routes |
 //! | `wire` | a user-space wire that delays, drops, duplicates, reorders and corrupts |
+//! | `messages` | frames that are written by hand |
 //! | `traffic` | numbered packets, and the few messages that tests send by hand |
 //! | `sys` | packet sockets |
 
+pub mod messages;
 mod netlink;
 mod sys;
 pub mod traffic;

@@ -196,19 +196,27 @@ pub struct BridgeOptions {
     pub snooping: bool,
     /// Ask for memberships itself.
     pub querier: bool,
+    /// How long a membership lasts, in hundredths of a second; the kernel's default is 26000.
+    pub membership: Option<u64>,
 }
 
 /// Makes a bridge in a host, up.
 pub fn bridge(host: &Host, name: &str, options: BridgeOptions) -> Result<(), Error> {
     let mut message = LinkMessage::default();
+    let mut settings = vec![
+        InfoBridge::MulticastSnooping(options.snooping),
+        InfoBridge::MulticastQuerier(options.querier),
+    ];
+    settings.extend(
+        options
+            .membership
+            .map(InfoBridge::MulticastMembershipInterval),
+    );
     message.attributes = vec![
         LinkAttribute::IfName(name.into()),
         LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Bridge),
-            LinkInfo::Data(InfoData::Bridge(vec![
-                InfoBridge::MulticastSnooping(options.snooping),
-                InfoBridge::MulticastQuerier(options.querier),
-            ])),
+            LinkInfo::Data(InfoData::Bridge(settings)),
         ]),
     ];
     let what = format!("bridge {}:{name}", host.name());

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `querier` | queriers, the election, and the timers that follow from what they say and do |
 //! | `group` | memberships as hosts report them |
+//! | `router` | PIM neighbours, and multicast router discovery |
 //! | `stream` | what is sent to groups, and RTP |
 //! | `mpeg_ts` | what continuity counters tell |
 //! | `sequence` | what the numbers of a stream tell |
@@ -17,6 +18,7 @@ mod group;
 pub mod mpeg_ts;
 pub mod names;
 mod querier;
+mod router;
 mod see;
 mod sequence;
 mod stream;
@@ -27,6 +29,7 @@ use std::net::IpAddr;
 pub use group::{Groups, Member, Mode};
 pub use mpeg_ts::Ts;
 pub use querier::{Known, Querier, Queriers, Standing, Timers};
+pub use router::{Protocol, Router, Routers};
 pub use see::{concerns, stream_part};
 pub use sequence::Sequence;
 pub use stream::{Key, Part, Rtp, Stream, Streams};
@@ -34,6 +37,7 @@ pub use stream::{Key, Part, Rtp, Stream, Streams};
 use crate::wire::Meaning;
 use crate::wire::igmp::{Igmp, Record, RecordKind};
 use crate::wire::mld::Mld;
+use crate::wire::pim::Pim;
 
 /// A message of group management, and how it was seen.
 #[derive(Clone, Copy, Debug)]
@@ -57,16 +61,19 @@ pub struct Trackers {
     pub queriers: Queriers,
     /// Who is a member of what.
     pub groups: Groups,
+    /// Routers that tell of themselves.
+    pub routers: Routers,
     /// What is sent to groups.
     pub streams: Streams,
 }
 
 impl Trackers {
-    /// Takes a message in. Others than IGMP and MLD are none of its business.
+    /// Takes a message in. Others than IGMP, MLD and PIM are none of its business.
     pub fn see(&mut self, seen: &Seen<'_>) {
         match seen.meaning {
             Meaning::Igmp(message) => self.igmp(seen, message),
             Meaning::Mld(message) => self.mld(seen, message),
+            Meaning::Pim(Pim::Hello(hello)) => self.routers.hello(seen, hello),
             _ => {}
         }
     }
@@ -96,7 +103,11 @@ impl Trackers {
                 self.change(seen, 2, (*group).into(), RecordKind::ToInclude, vec![]);
             }
             Igmp::ReportV3 { records, .. } => self.records(seen, 3, records),
-            _ => {}
+            Igmp::RouterAdvertisement { interval_s, .. } => {
+                self.routers.advertised(seen, Some(*interval_s));
+            }
+            Igmp::RouterTermination => self.routers.terminated(seen),
+            Igmp::RouterSolicitation => {}
         }
     }
 
@@ -119,6 +130,9 @@ impl Trackers {
                 self.change(seen, 1, (*group).into(), RecordKind::ToInclude, vec![]);
             }
             Mld::ReportV2 { records, .. } => self.records(seen, 2, records),
+            // Types of RFC 4286, section 3.
+            Mld::Router(151) => self.routers.advertised(seen, None),
+            Mld::Router(153) => self.routers.terminated(seen),
             Mld::Router(_) => {}
         }
     }
@@ -163,6 +177,7 @@ impl Trackers {
     pub fn forget(&mut self, ifindex: u32) {
         self.queriers.forget(ifindex);
         self.groups.forget(ifindex);
+        self.routers.forget(ifindex);
         self.streams.forget(ifindex);
     }
 }

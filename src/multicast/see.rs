@@ -8,9 +8,11 @@ use crate::wire::{Frame, LinkType, decode};
 #[inline]
 pub fn concerns(seen: &Glance, bytes: &[u8]) -> bool {
     match seen.ip_protocol {
-        ip_protocol::IGMP => true,
-        // MLD (RFC 2710, RFC 3810).
-        ip_protocol::ICMPV6 => matches!(seen.icmp_type, 130..=132 | 143) && seen.transport != 0,
+        ip_protocol::IGMP | ip_protocol::PIM => true,
+        // MLD (RFC 2710, RFC 3810), and multicast router discovery (RFC 4286).
+        ip_protocol::ICMPV6 => {
+            matches!(seen.icmp_type, 130..=132 | 143 | 151..=153) && seen.transport != 0
+        }
         ip_protocol::UDP => is_to_group(seen, bytes),
         _ => false,
     }

@@ -596,6 +596,24 @@ pub mod multicast {
         pub groups: Vec<Group>,
     }
 
+    /// A router that tells of itself.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Router {
+        pub interface: String,
+        pub protocol: String,
+        pub address: String,
+        pub own: bool,
+        pub designated: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub priority: Option<u32>,
+        pub restarts: u64,
+        pub first: String,
+        pub last: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub expires: Option<String>,
+    }
+
     /// The reply of `Queriers`.
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
@@ -603,6 +621,8 @@ pub mod multicast {
         pub time: String,
         pub queriers: Vec<Querier>,
         pub unasked: Vec<Unasked>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub routers: Option<Vec<Router>>,
     }
 
     /// What RTP tells of a stream.

@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use netsonde::kernel::option::set_option;
+pub use netsonde::lab::messages::*;
 use netsonde::lab::{Host, wait_until};
-use netsonde::wire::cursor::sum;
 use serde_json::Value;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
@@ -19,7 +19,6 @@ use super::{PATIENCE, Service};
 
 pub const GROUP: &str = "239.1.1.1";
 pub const GROUP6: &str = "ff15::1:1";
-pub const PORT: u16 = 5000;
 /// Between two packets of a sender.
 const PACE: Duration = Duration::from_millis(10);
 
@@ -293,145 +292,6 @@ pub fn doctor_of_file(path: &std::path::Path, group: &str) -> Told {
         .args(["--json", "mcast", "doctor", group, "--read"])
         .arg(path);
     told(&mut command, "")
-}
-
-pub fn mac_of(group: &str) -> [u8; 6] {
-    netsonde::multicast::names::mac(group.parse().unwrap())
-}
-
-/// An Ethernet frame.
-pub fn ethernet(to: [u8; 6], ethertype: u16, body: &[u8]) -> Vec<u8> {
-    let mut frame = to.to_vec();
-    frame.extend_from_slice(&[2, 0, 0, 0, 0, 0x55]);
-    frame.extend_from_slice(&ethertype.to_be_bytes());
-    frame.extend_from_slice(body);
-    frame
-}
-
-/// An IPv4 packet. Identification and fragment field are given; options in whole words.
-pub fn ipv4(
-    (from, to): (Ipv4Addr, Ipv4Addr),
-    (protocol, ttl): (u8, u8),
-    (id, fragment): (u16, u16),
-    options: &[u8],
-    payload: &[u8],
-) -> Vec<u8> {
-    let words = 5 + options.len() / 4;
-    let mut packet = vec![0x40 | words as u8, 0xc0];
-    packet.extend_from_slice(&((words * 4 + payload.len()) as u16).to_be_bytes());
-    packet.extend_from_slice(&id.to_be_bytes());
-    packet.extend_from_slice(&fragment.to_be_bytes());
-    packet.extend_from_slice(&[ttl, protocol, 0, 0]);
-    packet.extend_from_slice(&from.octets());
-    packet.extend_from_slice(&to.octets());
-    packet.extend_from_slice(options);
-    let check = !(sum(&packet, 0) as u16);
-    packet[10..12].copy_from_slice(&check.to_be_bytes());
-    packet.extend_from_slice(payload);
-    packet
-}
-
-/// A UDP datagram to the port of the scenarios; its checksum is right, or wrong by one.
-pub fn udp(from: Ipv4Addr, to: Ipv4Addr, payload: &[u8], is_right: bool) -> Vec<u8> {
-    let length = 8 + payload.len() as u16;
-    let mut datagram = 4000u16.to_be_bytes().to_vec();
-    datagram.extend_from_slice(&PORT.to_be_bytes());
-    datagram.extend_from_slice(&length.to_be_bytes());
-    datagram.extend_from_slice(&[0, 0]);
-    datagram.extend_from_slice(payload);
-    let pseudo = sum(&to.octets(), sum(&from.octets(), 17 + u32::from(length)));
-    let check = !(sum(&datagram, pseudo) as u16);
-    let check = if is_right { check } else { check ^ 0x0100 };
-    datagram[6..8].copy_from_slice(&check.to_be_bytes());
-    datagram
-}
-
-/// A whole frame of a stream, to a link-layer address of choice.
-pub fn stream_frame(mac: [u8; 6], from: &str, group: &str, number: u64, is_right: bool) -> Vec<u8> {
-    let (from, to): (Ipv4Addr, Ipv4Addr) = (from.parse().unwrap(), group.parse().unwrap());
-    let payload = format!("frame {number}");
-    let datagram = udp(from, to, payload.as_bytes(), is_right);
-    ethernet(
-        mac,
-        0x0800,
-        &ipv4((from, to), (17, 1), (number as u16, 0), &[], &datagram),
-    )
-}
-
-/// A packet of RTP.
-pub fn rtp(number: u64) -> Vec<u8> {
-    let mut packet = vec![0x80, 96];
-    packet.extend_from_slice(&(number as u16).to_be_bytes());
-    packet.extend_from_slice(&(number as u32 * 3000).to_be_bytes());
-    packet.extend_from_slice(&[0, 0, 0, 7]);
-    packet.resize(200, 0);
-    packet
-}
-
-/// An IGMP message in its frame, with router alert.
-pub fn igmp(from: &str, to: &str, ttl: u8, mut message: Vec<u8>) -> Vec<u8> {
-    let check = !(sum(&message, 0) as u16);
-    message[2..4].copy_from_slice(&check.to_be_bytes());
-    let addresses = (from.parse().unwrap(), to.parse().unwrap());
-    let packet = ipv4(addresses, (2, ttl), (0, 0), &[0x94, 4, 0, 0], &message);
-    ethernet(mac_of(to), 0x0800, &packet)
-}
-
-/// How a querier asks: version, longest time for an answer in tenths of a second, interval code.
-#[derive(Clone, Copy)]
-pub struct Asks {
-    pub version: u8,
-    pub max_response: u8,
-    pub interval: u8,
-}
-
-/// Half a second to answer, the next one after a second.
-pub const Q3: Asks = Asks {
-    version: 3,
-    max_response: 5,
-    interval: 1,
-};
-pub const Q2: Asks = Asks { version: 2, ..Q3 };
-
-/// A general query, or one for a group.
-pub fn query(from: &str, group: Option<&str>, how: Asks, ttl: u8) -> Vec<u8> {
-    let of: Ipv4Addr = group.unwrap_or("0.0.0.0").parse().unwrap();
-    let mut message = vec![0x11, how.max_response, 0, 0];
-    message.extend_from_slice(&of.octets());
-    if how.version == 3 {
-        // Robustness 2.
-        message.extend_from_slice(&[2, how.interval, 0, 0]);
-    }
-    igmp(from, group.unwrap_or("224.0.0.1"), ttl, message)
-}
-
-/// A version 2 report or leave.
-pub fn report(from: &str, group: &str) -> Vec<u8> {
-    let of: Ipv4Addr = group.parse().unwrap();
-    let mut message = vec![0x16, 0, 0, 0];
-    message.extend_from_slice(&of.octets());
-    igmp(from, group, 1, message)
-}
-
-/// An MLDv2 general query; half a second to answer, interval one second, robustness 2.
-pub fn mld_query(from: &str) -> Vec<u8> {
-    let (from, to): (Ipv6Addr, Ipv6Addr) = (from.parse().unwrap(), "ff02::1".parse().unwrap());
-    let mut message = vec![130, 0, 0, 0];
-    message.extend_from_slice(&500u16.to_be_bytes());
-    message.extend_from_slice(&[0; 18]);
-    message.extend_from_slice(&[2, 1, 0, 0]);
-    let pseudo = sum(&to.octets(), sum(&from.octets(), 58 + message.len() as u32));
-    let check = !(sum(&message, pseudo) as u16);
-    message[2..4].copy_from_slice(&check.to_be_bytes());
-    let mut packet = vec![0x60, 0, 0, 0];
-    packet.extend_from_slice(&(8 + message.len() as u16).to_be_bytes());
-    packet.extend_from_slice(&[0, 1]);
-    packet.extend_from_slice(&from.octets());
-    packet.extend_from_slice(&to.octets());
-    // Hop-by-hop options: router alert for MLD, padding.
-    packet.extend_from_slice(&[58, 0, 5, 2, 0, 0, 1, 0]);
-    packet.extend_from_slice(&message);
-    ethernet(mac_of("ff02::1"), 0x86dd, &packet)
 }
 
 /// A multicast routing daemon, as small as it gets: the routing socket, on which interfaces and routes

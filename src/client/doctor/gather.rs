@@ -155,7 +155,7 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
         .collect();
     let since = |store: &str| record_begins(&after.status, store);
     let host = Host {
-        holders: Some(processes::holders(&after.udp, &held, group)),
+        holders: Some(processes::holders(&after.udp, &held, Some(group))),
         igmp_sockets: (igmp.into_iter())
             .map(|one| {
                 let owner = igmp_owners

@@ -11,16 +11,19 @@ mod links;
 mod processes;
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Instant;
 
 use super::args::{Global, McastDoctor};
 use super::failure::Failure;
 use super::style::Style;
-use crate::diagnose::evidence::Evidence;
+use crate::diagnose::evidence::{Evidence, Process};
 use crate::diagnose::{
     ALL, Certainty, Diagnosis, Finding, Mode, Severity, Verdict, diagnose, find,
 };
+use crate::host::socket::sockets;
+use crate::kernel::{memberships, proc_net};
 
 /// Columns that text is filled to, as manual pages are.
 const COLUMNS: usize = 80;
@@ -134,18 +137,18 @@ fn finding_text(finding: &Finding, style: Style) -> String {
         Certainty::Consistent => "consistent with everything that was seen",
     };
     let mut text = format!("{severity}: {} ({certainty})\n", style.bold(finding.id));
-    text.push_str(&filled(&finding.summary, 2));
+    text.push_str(&filled(&finding.summary, 2, 0));
     if !finding.fix.is_empty() {
-        text.push_str(&filled(&format!("fix: {}", finding.fix), 2));
+        text.push_str(&filled(&format!("fix: {}", finding.fix), 2, 5));
     }
     for item in &finding.evidence {
-        text.push_str(&style.dim(&filled(&format!("{}: {}", item.source, item.text), 4)));
+        text.push_str(&style.dim(&filled(&format!("{}: {}", item.source, item.text), 4, 2)));
     }
     text
 }
 
-/// A paragraph, indented.
-fn filled(words: &str, indent: usize) -> String {
+/// A paragraph, indented; lines after the first some columns more.
+fn filled(words: &str, indent: usize, hanging: usize) -> String {
     let mut text = String::new();
     let mut line = " ".repeat(indent);
     for word in words.split_whitespace() {
@@ -154,7 +157,7 @@ fn filled(words: &str, indent: usize) -> String {
         } else if line.chars().count() + 1 + word.chars().count() > COLUMNS {
             text.push_str(&line);
             text.push('\n');
-            line = format!("{}{word}", " ".repeat(indent + 2));
+            line = format!("{}{word}", " ".repeat(indent + hanging));
         } else {
             line.push(' ');
             line.push_str(word);
@@ -163,6 +166,27 @@ fn filled(words: &str, indent: usize) -> String {
     text.push_str(&line);
     text.push('\n');
     text
+}
+
+/// Which process holds which group on which interface, in which mode and for which sources: as far as
+/// the asker may know.
+pub fn who_holds() -> Vec<(String, IpAddr, Process, bool, Vec<IpAddr>)> {
+    let held = memberships();
+    let mut udp = sockets(&proc_net("udp"));
+    udp.extend(sockets(&proc_net("udp6")));
+    let name = |ifindex: u32| {
+        let name = nix::net::if_::if_indextoname(ifindex).ok()?;
+        name.into_string().ok()
+    };
+    let mut all = Vec::new();
+    for holder in processes::holders(&udp, &held, None) {
+        for (ifindex, group, include, sources) in holder.joined {
+            if let Some(name) = name(ifindex) {
+                all.push((name, group, holder.process.clone(), include, sources));
+            }
+        }
+    }
+    all
 }
 
 /// `explain`.
@@ -212,7 +236,7 @@ pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
             ("How it is fixed", mode.fix),
         ] {
             writeln!(out, "\n{}", style.bold(head))?;
-            write!(out, "{}", filled(words, 2))?;
+            write!(out, "{}", filled(words, 2, 0))?;
         }
     }
     Ok(0)

@@ -80,11 +80,12 @@ pub fn owners(inodes: &HashSet<u64>) -> HashMap<u64, (Process, RawFd)> {
     all
 }
 
-/// What the sockets hold of a group, and of groups in all, as far as the asker may know.
+/// What the sockets hold of a group (`None`: of any), and of groups in all, as far as the asker may
+/// know.
 pub fn holders(
     sockets: &[Socket],
     memberships: &HashMap<u32, Vec<Membership>>,
-    group: IpAddr,
+    group: Option<IpAddr>,
 ) -> Vec<Holder> {
     let inodes: HashSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
     let mut questions = 0;
@@ -114,8 +115,9 @@ pub fn holders(
                 }
                 if let Ok((include, sources)) = filter(&copy, *ifindex, membership.group) {
                     holder.groups += 1;
-                    if membership.group == group {
-                        holder.joined.push((*ifindex, include, sources));
+                    if group.is_none_or(|group| membership.group == group) {
+                        let entry = (*ifindex, membership.group, include, sources);
+                        holder.joined.push(entry);
                     }
                 }
             }

@@ -10,7 +10,7 @@ use super::status::time;
 use crate::engine::control::Failure;
 use crate::engine::world::World;
 use crate::keeper::now_ns;
-use crate::multicast::{Member, Rtp, Standing, names};
+use crate::multicast::{Member, Protocol, Rtp, Standing, Trackers, names};
 use crate::protocol::multicast as reply;
 use crate::wire::cursor::Mac;
 
@@ -158,11 +158,40 @@ pub fn queriers(world: &World, call: reply::Call) -> Result<reply::Queriers, Fai
     queriers.sort_by(|a, b| {
         (&a.interface, &a.protocol, &a.address).cmp(&(&b.interface, &b.protocol, &b.address))
     });
+    let routers = routers(trackers, &interfaces, now);
     Ok(reply::Queriers {
+        routers: Some(routers),
         time: time(now),
         queriers,
         unasked: unasked(world, &interfaces, now),
     })
+}
+
+/// Routers that tell of themselves.
+fn routers(
+    trackers: &Trackers,
+    interfaces: &BTreeMap<u32, String>,
+    now: u64,
+) -> Vec<reply::Router> {
+    let all = trackers.routers.iter(now);
+    all.filter_map(|((ifindex, address, protocol), router)| {
+        let designated = trackers
+            .routers
+            .designated(*ifindex, address.is_ipv4(), now);
+        Some(reply::Router {
+            interface: interfaces.get(ifindex)?.clone(),
+            protocol: protocol.name().into(),
+            address: address.to_string(),
+            own: router.own,
+            designated: *protocol == Protocol::Pim && designated == Some(*address),
+            priority: router.priority,
+            restarts: router.restarts,
+            first: time(router.first_ns),
+            last: time(router.last_ns),
+            expires: (router.last_ns.checked_add(router.hold_ns)).map(time),
+        })
+    })
+    .collect()
 }
 
 /// `Streams`.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::engine::world::World;
 use crate::keeper::handover::{JOIN_FAILURES_AT, STARTS_AT};
 use crate::keeper::now_ns;
-use crate::multicast::{Groups, Queriers, Streams};
+use crate::multicast::{Groups, Queriers, Routers, Streams};
 use crate::protocol::service as reply;
 use crate::recorder::interfaces::{InterfaceSlot, State};
 use crate::recorder::layout::INTERFACE_SLOTS;
@@ -243,6 +243,11 @@ fn own_limits(world: &World) -> Vec<reply::Limit> {
         "multicast queriers",
         Queriers::MOST as u64,
         multicast.queriers.overflows,
+    ));
+    all.push(limit(
+        "multicast routers",
+        Routers::MOST as u64,
+        multicast.routers.overflows,
     ));
     all.push(limit(
         "multicast streams",

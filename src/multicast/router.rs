@@ -1,0 +1,250 @@
+//! PURE. Multicast routers that tell of themselves: PIM neighbours and their designated router (RFC 7761,
+//! section 4.3), and multicast router discovery (RFC 4286).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::Seen;
+use crate::wire::pim::Hello;
+
+/// Routers in all: some for each of some hundred interfaces; more is an attack or a test.
+const MOST: usize = 1024;
+/// Where a PIM hello does not say how long it holds (RFC 7761, section 4.11).
+const PIM_HOLD_NS: u64 = 105_000_000_000;
+/// "For ever".
+const FOREVER_S: u16 = u16::MAX;
+/// Where an advertisement does not say its interval: the default (RFC 4286, section 8.1).
+const ADVERTISEMENT_NS: u64 = 20_000_000_000;
+/// After as many missed advertisements a router has gone (RFC 4286, section 4.1.1).
+const MISSED: u64 = 3;
+
+/// By which protocol a router tells of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// Protocol-independent multicast.
+    Pim,
+    /// Multicast router discovery.
+    Discovery,
+}
+
+impl Protocol {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Pim => "PIM",
+            Protocol::Discovery => "MRD",
+        }
+    }
+}
+
+/// A router. Times are nanoseconds since 1970.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Router {
+    /// This host itself.
+    pub own: bool,
+    /// When it was first heard.
+    pub first_ns: u64,
+    /// When it was last heard.
+    pub last_ns: u64,
+    /// How long it is to be believed after that.
+    pub hold_ns: u64,
+    /// Its priority as designated router, if it says one.
+    pub priority: Option<u32>,
+    /// Changes with each of its restarts.
+    generation: Option<u32>,
+    /// Restarts that it told of.
+    pub restarts: u64,
+}
+
+impl Router {
+    fn is_alive(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.last_ns) <= self.hold_ns
+    }
+}
+
+/// Interface, address, protocol.
+pub type Key = (u32, IpAddr, Protocol);
+
+/// All routers.
+#[derive(Debug, Default)]
+pub struct Routers {
+    all: BTreeMap<Key, Router>,
+    /// Routers that there was no room for.
+    pub overflows: u64,
+}
+
+impl Routers {
+    /// How many there may be.
+    pub const MOST: usize = MOST;
+
+    pub(super) fn hello(&mut self, seen: &Seen<'_>, hello: &Hello) {
+        let hold_ns = match hello.hold_s {
+            Some(FOREVER_S) => u64::MAX,
+            Some(seconds) => u64::from(seconds) * 1_000_000_000,
+            None => PIM_HOLD_NS,
+        };
+        let router = self.heard(seen, Protocol::Pim, hold_ns);
+        if let Some(router) = router {
+            router.priority = hello.dr_priority;
+            if router.generation.is_some() && router.generation != hello.generation_id {
+                router.restarts += 1;
+            }
+            router.generation = hello.generation_id;
+        }
+    }
+
+    /// An advertisement, with its interval if it says one.
+    pub(super) fn advertised(&mut self, seen: &Seen<'_>, interval_s: Option<u8>) {
+        let interval = interval_s.filter(|seconds| *seconds > 0);
+        let interval_ns = interval.map_or(ADVERTISEMENT_NS, |seconds| {
+            u64::from(seconds) * 1_000_000_000
+        });
+        self.heard(seen, Protocol::Discovery, interval_ns * MISSED);
+    }
+
+    pub(super) fn terminated(&mut self, seen: &Seen<'_>) {
+        self.all
+            .remove(&(seen.ifindex, seen.source, Protocol::Discovery));
+    }
+
+    /// `None`: it said goodbye, or there is no room.
+    fn heard(&mut self, seen: &Seen<'_>, protocol: Protocol, hold_ns: u64) -> Option<&mut Router> {
+        let key = (seen.ifindex, seen.source, protocol);
+        if hold_ns == 0 {
+            self.all.remove(&key);
+            return None;
+        }
+        if self.all.len() >= MOST && !self.all.contains_key(&key) {
+            self.all.retain(|_, router| router.is_alive(seen.time_ns));
+            if self.all.len() >= MOST {
+                self.overflows = self.overflows.saturating_add(1);
+                return None;
+            }
+        }
+        let router = self.all.entry(key).or_insert_with(|| Router {
+            own: seen.outbound,
+            first_ns: seen.time_ns,
+            last_ns: seen.time_ns,
+            hold_ns,
+            priority: None,
+            generation: None,
+            restarts: 0,
+        });
+        router.last_ns = seen.time_ns;
+        router.hold_ns = hold_ns;
+        Some(router)
+    }
+
+    /// Those that are to be believed.
+    pub fn iter(&self, now_ns: u64) -> impl Iterator<Item = (&Key, &Router)> {
+        self.all
+            .iter()
+            .filter(move |(_, router)| router.is_alive(now_ns))
+    }
+
+    /// The designated router of a link: of the highest priority if all tell one, then of the highest
+    /// address (RFC 7761, section 4.3.2). That is the other way round than with queriers.
+    pub fn designated(&self, ifindex: u32, is_ipv4: bool, now_ns: u64) -> Option<IpAddr> {
+        let link = || {
+            self.iter(now_ns)
+                .filter(move |((at, address, protocol), _)| {
+                    *at == ifindex && address.is_ipv4() == is_ipv4 && *protocol == Protocol::Pim
+                })
+        };
+        let by_priority = link().all(|(_, router)| router.priority.is_some());
+        let rank = |router: &Router| router.priority.filter(|_| by_priority);
+        link()
+            .max_by_key(|((_, address, _), router)| (rank(router), *address))
+            .map(|((_, address, _), _)| *address)
+    }
+
+    pub(super) fn forget(&mut self, ifindex: u32) {
+        self.all.retain(|(at, ..), _| *at != ifindex);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::multicast::Trackers;
+    use crate::wire::Meaning;
+    use crate::wire::igmp::Igmp;
+    use crate::wire::pim::Pim;
+
+    const S: u64 = 1_000_000_000;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn see(trackers: &mut Trackers, at_s: u64, from: &str, meaning: Meaning) {
+        trackers.see(&Seen {
+            time_ns: at_s * S,
+            ifindex: 2,
+            outbound: false,
+            source: ip(from),
+            meaning: &meaning,
+        });
+    }
+
+    fn hello(hold_s: u16, priority: Option<u32>, generation: u32) -> Meaning {
+        Meaning::Pim(Pim::Hello(Hello {
+            hold_s: Some(hold_s),
+            dr_priority: priority,
+            generation_id: Some(generation),
+            ..Hello::default()
+        }))
+    }
+
+    #[test]
+    fn neighbours_and_their_designated_router() {
+        let mut all = Trackers::default();
+        see(&mut all, 10, "10.0.0.1", hello(105, Some(5), 1));
+        see(&mut all, 10, "10.0.0.9", hello(105, Some(1), 1));
+        assert_eq!(
+            all.routers.designated(2, true, 20 * S),
+            Some(ip("10.0.0.1"))
+        );
+        // One that tells no priority: the highest address counts.
+        see(&mut all, 11, "10.0.0.3", hello(105, None, 1));
+        assert_eq!(
+            all.routers.designated(2, true, 20 * S),
+            Some(ip("10.0.0.9"))
+        );
+        // A restart, a goodbye, and one that is not heard any more.
+        see(&mut all, 30, "10.0.0.1", hello(105, Some(5), 2));
+        see(&mut all, 31, "10.0.0.9", hello(0, Some(1), 1));
+        let alive: Vec<_> = all.routers.iter(120 * S).collect();
+        assert_eq!(alive.len(), 1);
+        assert_eq!((alive[0].0.1, alive[0].1.restarts), (ip("10.0.0.1"), 1));
+        assert_eq!(all.routers.designated(2, false, 20 * S), None);
+    }
+
+    #[test]
+    fn discovery() {
+        let mut all = Trackers::default();
+        let advertisement = || {
+            Meaning::Igmp(Igmp::RouterAdvertisement {
+                interval_s: 20,
+                query_interval_s: 125,
+                robustness: 2,
+            })
+        };
+        see(&mut all, 10, "10.0.0.1", advertisement());
+        assert_eq!(all.routers.iter(69 * S).count(), 1);
+        assert_eq!(all.routers.iter(71 * S).count(), 0);
+        see(&mut all, 80, "10.0.0.1", advertisement());
+        see(
+            &mut all,
+            81,
+            "10.0.0.1",
+            Meaning::Igmp(Igmp::RouterTermination),
+        );
+        assert_eq!(all.routers.iter(81 * S).count(), 0);
+        for number in 0..2000u32 {
+            let from = std::net::Ipv4Addr::from(0x0a00_0000 + number).to_string();
+            see(&mut all, 90, &from, advertisement());
+        }
+        assert_eq!(all.routers.overflows, 2000 - MOST as u64);
+    }
+}
