@@ -416,3 +416,318 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "we read VXLAN on the port that Linux uses, tshark does not",
     ),
 ];
+
+/// What tshark calls the fields of IGMP, MLD and PIM.
+const GROUP_FIELDS: [&str; 40] = [
+    "frame.number",
+    "_ws.malformed",
+    "igmp.type",
+    "igmp.max_resp",
+    "igmp.maddr",
+    "igmp.s",
+    "igmp.qrv",
+    "igmp.qqic",
+    "igmp.saddr",
+    "igmp.record_type",
+    "igmp.num_grp_recs",
+    "icmpv6.type",
+    "icmpv6.mld.maximum_response_delay",
+    "icmpv6.mld.maximum_response_code",
+    "icmpv6.mld.multicast_address",
+    "icmpv6.mld.flag.s",
+    "icmpv6.mld.flag.qrv",
+    "icmpv6.mld.qqi",
+    "icmpv6.mld.source_address",
+    "icmpv6.mldr.nb_mcast_records",
+    "icmpv6.mldr.mar.record_type",
+    "icmpv6.mldr.mar.multicast_address",
+    "icmpv6.mldr.mar.source_address",
+    "pim.type",
+    "pim.holdtime",
+    "pim.dr_priority",
+    "pim.generation_id",
+    "pim.propagation_delay",
+    "pim.override_interval",
+    "pim.upstream_neighbor",
+    "pim.numgroups",
+    "pim.join_ip",
+    "pim.prune_ip",
+    "pim.metric_pref",
+    "pim.metric",
+    "pim.group",
+    "pim.upstream_neighbor_ip6",
+    "pim.join_ip6",
+    "pim.prune_ip6",
+    "pim.group_ip6",
+];
+
+fn joined<T: ToString>(all: impl IntoIterator<Item = T>) -> String {
+    let words: Vec<String> = all.into_iter().map(|one| one.to_string()).collect();
+    words.join(",")
+}
+
+/// The fields of a message as tshark would print them; those that it has not are left out.
+fn group_fields(meaning: &netsonde::wire::Meaning) -> Option<Vec<(&'static str, String)>> {
+    use netsonde::wire::igmp::{Igmp, Record, RecordKind};
+    use netsonde::wire::mld::Mld;
+    use netsonde::wire::pim::{Encoded, Pim};
+    use netsonde::wire::{Meaning, pim};
+    let number = |kind: RecordKind| match kind {
+        RecordKind::IsInclude => 1,
+        RecordKind::IsExclude => 2,
+        RecordKind::ToInclude => 3,
+        RecordKind::ToExclude => 4,
+        RecordKind::Allow => 5,
+        RecordKind::Block => 6,
+        RecordKind::Unknown(other) => other,
+    };
+    fn kinds<A>(records: &[Record<A>], number: impl Fn(RecordKind) -> u8) -> String {
+        joined(records.iter().map(|record| number(record.kind)))
+    }
+    fn sources<A: ToString>(records: &[Record<A>]) -> String {
+        joined(
+            records
+                .iter()
+                .flat_map(|record| record.sources.iter().map(ToString::to_string)),
+        )
+    }
+    fn all(encoded: impl IntoIterator<Item = Encoded>) -> String {
+        joined(encoded.into_iter().filter_map(|one| one.address))
+    }
+    let text = |number: &dyn ToString| number.to_string();
+    Some(match meaning {
+        Meaning::Igmp(Igmp::Query(query)) => {
+            let mut fields = vec![
+                ("igmp.type", "0x11".into()),
+                ("igmp.maddr", text(&query.group)),
+                ("max response, ms", text(&query.max_response_ms)),
+            ];
+            if query.version == 3 {
+                fields.extend([
+                    ("igmp.s", if query.suppress { "1" } else { "0" }.into()),
+                    ("igmp.qrv", text(&query.robustness)),
+                    ("interval, s", text(&query.interval_s)),
+                    ("igmp.saddr", joined(&query.sources)),
+                ]);
+            }
+            fields
+        }
+        Meaning::Igmp(Igmp::Report { version, group }) => vec![
+            (
+                "igmp.type",
+                if *version == 1 { "0x12" } else { "0x16" }.into(),
+            ),
+            ("igmp.maddr", text(group)),
+        ],
+        Meaning::Igmp(Igmp::Leave { group }) => {
+            vec![("igmp.type", "0x17".into()), ("igmp.maddr", text(group))]
+        }
+        Meaning::Igmp(Igmp::ReportV3 { declared, records }) => vec![
+            ("igmp.type", "0x22".into()),
+            ("igmp.num_grp_recs", text(declared)),
+            ("igmp.record_type", kinds(records, number)),
+            (
+                "igmp.maddr",
+                joined(records.iter().map(|record| record.group)),
+            ),
+            ("igmp.saddr", sources(records)),
+        ],
+        Meaning::Mld(Mld::Query(query)) => {
+            let mut fields = vec![
+                ("icmpv6.type", "130".into()),
+                ("icmpv6.mld.multicast_address", text(&query.group)),
+                ("max response, ms", text(&query.max_response_ms)),
+            ];
+            if query.version == 2 {
+                fields.extend([
+                    (
+                        "icmpv6.mld.flag.s",
+                        if query.suppress { "1" } else { "0" }.into(),
+                    ),
+                    ("icmpv6.mld.flag.qrv", text(&query.robustness)),
+                    ("interval, s", text(&query.interval_s)),
+                    ("icmpv6.mld.source_address", joined(&query.sources)),
+                ]);
+            }
+            fields
+        }
+        Meaning::Mld(Mld::Report { group }) => vec![
+            ("icmpv6.type", "131".into()),
+            ("icmpv6.mld.multicast_address", text(group)),
+        ],
+        Meaning::Mld(Mld::Done { group }) => vec![
+            ("icmpv6.type", "132".into()),
+            ("icmpv6.mld.multicast_address", text(group)),
+        ],
+        Meaning::Mld(Mld::ReportV2 { declared, records }) => vec![
+            ("icmpv6.type", "143".into()),
+            ("icmpv6.mldr.nb_mcast_records", text(declared)),
+            ("icmpv6.mldr.mar.record_type", kinds(records, number)),
+            (
+                "icmpv6.mldr.mar.multicast_address",
+                joined(records.iter().map(|record| record.group)),
+            ),
+            ("icmpv6.mldr.mar.source_address", sources(records)),
+        ],
+        Meaning::Pim(Pim::Hello(hello)) => vec![
+            ("pim.type", "0".into()),
+            ("pim.holdtime", joined(hello.hold_s)),
+            ("pim.dr_priority", joined(hello.dr_priority)),
+            ("pim.generation_id", joined(hello.generation_id)),
+            (
+                "pim.propagation_delay",
+                joined(hello.lan_prune_delay.map(|(_, delay, _)| delay)),
+            ),
+            (
+                "pim.override_interval",
+                joined(hello.lan_prune_delay.map(|(.., interval)| interval)),
+            ),
+        ],
+        Meaning::Pim(Pim::JoinPrune {
+            upstream,
+            hold_s,
+            groups,
+        }) => {
+            let joins = |of: fn(&pim::JoinPruneGroup) -> &Vec<Encoded>| {
+                all(groups.iter().flat_map(|group| of(group).iter().copied()))
+            };
+            vec![
+                ("pim.type", "3".into()),
+                ("pim.upstream_neighbor", joined(*upstream)),
+                ("pim.holdtime", text(hold_s)),
+                ("pim.numgroups", text(&groups.len())),
+                ("pim.join_ip", joins(|group| &group.joins)),
+                ("pim.prune_ip", joins(|group| &group.prunes)),
+            ]
+        }
+        Meaning::Pim(Pim::RegisterStop { group, .. }) => {
+            vec![("pim.type", "2".into()), ("group", all([*group]))]
+        }
+        Meaning::Pim(Pim::Assert {
+            group,
+            preference,
+            metric,
+            ..
+        }) => vec![
+            ("pim.type", "5".into()),
+            ("group", all([*group])),
+            ("pim.metric_pref", text(preference)),
+            ("pim.metric", text(metric)),
+        ],
+        Meaning::Pim(Pim::Register { .. }) => vec![("pim.type", "1".into())],
+        _ => return None,
+    })
+}
+
+/// The floating-point form of codes: in bits of the mantissa (RFC 3376, section 4.1.1; RFC 3810, 5.1.3).
+fn float(code: u64, top: u64, mantissa_bits: u32) -> u64 {
+    if code < top {
+        return code;
+    }
+    let mantissa = code & ((1 << mantissa_bits) - 1) | 1 << mantissa_bits;
+    mantissa << ((code >> mantissa_bits & 7) + 3)
+}
+
+#[test]
+fn group_management_agrees_with_tshark_field_by_field() {
+    let (mut messages, mut fields) = (0, 0);
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    let mut differ = vec![];
+    for path in captures() {
+        let (packets, _) = read(&path);
+        let concerns = |packet: &FilePacket| {
+            decode(&packet.frame())
+                .meanings
+                .iter()
+                .any(|meaning| group_fields(meaning).is_some())
+        };
+        if !packets.iter().any(concerns) {
+            continue;
+        }
+        let mut command = Command::new("tshark");
+        command.arg("-n").arg("-r").arg(&path);
+        command.args(["-Y", "igmp or pim or icmpv6.type in {130,131,132,143}"]);
+        command.args(["-T", "fields", "-E", "occurrence=a"]);
+        for field in GROUP_FIELDS {
+            command.args(["-e", field]);
+        }
+        let Ok(output) = command.output() else {
+            eprintln!("SKIPPED: tshark is not installed");
+            return;
+        };
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let cells: Vec<&str> = line.split('\t').collect();
+            let cell = |name: &str| {
+                let at = GROUP_FIELDS
+                    .iter()
+                    .position(|field| *field == name)
+                    .unwrap();
+                cells.get(at).copied().unwrap_or_default().to_owned()
+            };
+            let frame: usize = cell("frame.number").parse().unwrap();
+            let packet = &packets[frame - 1];
+            let decoded = decode(&packet.frame());
+            // What one of the two finds malformed is compared elsewhere.
+            if !cell("_ws.malformed").is_empty() || decoded.problem.is_some() {
+                continue;
+            }
+            let mine = decoded.meanings.iter().find_map(group_fields);
+            let Some(mine) = mine else { continue };
+            let either = |name: &str| match GROUP_FIELDS.contains(&format!("{name}_ip6").as_str()) {
+                true if cell(name).is_empty() => cell(&format!("{name}_ip6")),
+                false if cell(name).is_empty() && name.ends_with("_ip") => {
+                    cell(&format!("{name}6"))
+                }
+                _ => cell(name),
+            };
+            let theirs = |name: &str| -> String {
+                let number = |name: &str| first(&cell(name)).parse::<u64>().unwrap_or(0);
+                match name {
+                    "max response, ms" if !cell("igmp.type").is_empty() => {
+                        let is_long = !cell("igmp.qqic").is_empty();
+                        let code = number("igmp.max_resp");
+                        // Version 1 has none: ten seconds (RFC 3376, section 7.2.1).
+                        match (is_long, code) {
+                            (true, code) => (float(code, 128, 4) * 100).to_string(),
+                            (false, 0) => "10000".into(),
+                            (false, code) => (code * 100).to_string(),
+                        }
+                    }
+                    "max response, ms" if cell("icmpv6.mld.qqi").is_empty() => {
+                        number("icmpv6.mld.maximum_response_delay").to_string()
+                    }
+                    "max response, ms" => {
+                        float(number("icmpv6.mld.maximum_response_code"), 32_768, 12).to_string()
+                    }
+                    "interval, s" if !cell("igmp.type").is_empty() => {
+                        float(number("igmp.qqic"), 128, 4).to_string()
+                    }
+                    "interval, s" => float(number("icmpv6.mld.qqi"), 128, 4).to_string(),
+                    "icmpv6.type" | "pim.type" | "pim.numgroups" => first(&cell(name)),
+                    // tshark names the group twice.
+                    "group" => first(&either("pim.group")),
+                    name if name.starts_with("pim.") => either(name),
+                    "igmp.s" | "icmpv6.mld.flag.s" => match cell(name).as_str() {
+                        "True" | "1" => "1".into(),
+                        _ => "0".into(),
+                    },
+                    // A register quotes a packet that may be group management itself.
+                    _ => cell(name),
+                }
+            };
+            messages += 1;
+            *kinds
+                .entry(format!("{}={}", mine[0].0, mine[0].1))
+                .or_default() += 1;
+            for (name, value) in &mine {
+                fields += 1;
+                let place = format!("{} frame {frame}: {name}", path.display());
+                if *value != theirs(name) {
+                    differ.push(format!("{place}: {value} and {}", theirs(name)));
+                }
+            }
+        }
+    }
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
+    println!("{messages} messages, {fields} fields agree: {kinds:?}");
+}
