@@ -1,6 +1,7 @@
 //! PURE. MPEG transport streams in UDP (ISO/IEC 13818-1, section 2.4.3): what the continuity counters
-//! tell of loss. They have four bits for each packet identifier, so a hole is known exactly while it is
-//! shorter than 16 packets of one identifier: two datagrams of the usual seven.
+//! tell of loss. They have four bits for each packet identifier, so a hole is known exactly up to 14
+//! packets of one identifier, two datagrams of the usual seven; one of 15 looks like a packet that was sent
+//! twice.
 
 use std::hash::BuildHasher;
 
@@ -12,9 +13,11 @@ pub const SYNC: u8 = 0x47;
 const MOST_PIDS: usize = 64;
 /// Stuffing, which is not counted (section 2.4.3.3).
 const NULL_PID: u16 = 0x1fff;
-/// Datagrams that are recognised when they come again, and holes that may still be filled by what comes
-/// late.
+/// Datagrams that are recognised when they come again, and holes that are remembered.
 const KEPT: usize = 16;
+/// A datagram may come so many too late: with more, new holes look like old ones that are filled, since
+/// the counters have only four bits.
+const LATE: u64 = 4;
 /// Datagrams of a single packet that must look like it before it is believed.
 const PROBATION: u8 = 3;
 
@@ -71,76 +74,109 @@ impl Ts {
         }
         self.newest[(self.datagrams % KEPT as u64) as usize] = hash;
         self.datagrams += 1;
-        let mut is_late = false;
-        for packet in payload.chunks_exact(PACKET) {
-            is_late |= self.packet(packet);
+        let now = self.datagrams;
+        self.holes
+            .retain(|hole| hole.left > 0 && now - hole.at <= LATE);
+        let packets: Vec<Packet> = payload.chunks_exact(PACKET).filter_map(read).collect();
+        self.packets += packets.len() as u64;
+        if let Some(holes) = self.filled(&packets) {
+            self.holes = holes;
+            self.lost -= packets.iter().filter(|packet| packet.counted).count() as u64;
+            self.reordered += 1;
+            return;
         }
-        self.reordered += u64::from(is_late);
+        for packet in packets.iter().filter(|packet| packet.counted) {
+            self.follow(packet);
+        }
     }
 
-    /// `true`: it fills a hole.
-    fn packet(&mut self, packet: &[u8]) -> bool {
-        let pid = u16::from_be_bytes([packet[1] & 0x1f, packet[2]]);
-        let (control, counter) = (packet[3] >> 4 & 3, packet[3] & 0x0f);
-        if pid == NULL_PID {
-            return false;
+    fn expected(&self, pid: u16) -> Option<u8> {
+        let known = self.pids.iter().find(|(known, _)| *known == pid);
+        known.map(|(_, last)| (last + 1) & 0x0f)
+    }
+
+    /// The holes that are left if a datagram is one that came late: if it does not go on where its first
+    /// packet should, and all its packets fit into holes.
+    fn filled(&self, packets: &[Packet]) -> Option<Vec<Hole>> {
+        let first = packets.iter().find(|packet| packet.counted)?;
+        if self.holes.is_empty() || self.expected(first.pid)? == first.counter {
+            return None;
         }
-        self.packets += 1;
-        // Only packets with a payload are counted by the counter.
-        if control & 1 == 0 {
-            return false;
+        let mut holes = self.holes.clone();
+        for packet in packets.iter().filter(|packet| packet.counted) {
+            let inside = |hole: &Hole| {
+                hole.pid == packet.pid && packet.counter.wrapping_sub(hole.next) & 0x0f < hole.left
+            };
+            let at = holes.iter().position(inside)?;
+            let hole = holes[at];
+            let before = packet.counter.wrapping_sub(hole.next) & 0x0f;
+            holes[at].left = before;
+            holes.push(Hole {
+                next: (packet.counter + 1) & 0x0f,
+                left: hole.left - before - 1,
+                ..hole
+            });
         }
-        let announced = control & 2 != 0 && packet[4] > 0 && packet[5] & 0x80 != 0;
+        holes.retain(|hole| hole.left > 0);
+        Some(holes)
+    }
+
+    /// A packet that is not late.
+    fn follow(&mut self, packet: &Packet) {
+        let (pid, counter) = (packet.pid, packet.counter);
         let Some(at) = self.pids.iter().position(|(known, _)| *known == pid) else {
             if self.pids.len() < MOST_PIDS {
                 self.pids.push((pid, counter));
             } else {
                 self.unknown += 1;
             }
-            return false;
+            return;
         };
         let last = self.pids[at].1;
         let expected = (last + 1) & 0x0f;
-        if announced && counter != expected {
-            self.restarts += 1;
-            self.pids[at].1 = counter;
-            return false;
-        }
-        if counter == expected {
-            self.pids[at].1 = counter;
-            return false;
-        }
-        let now = self.datagrams;
-        self.holes
-            .retain(|hole| hole.left > 0 && now - hole.at <= KEPT as u64);
-        let filled = self
-            .holes
-            .iter_mut()
-            .find(|hole| hole.pid == pid && hole.next == counter);
-        if let Some(hole) = filled {
-            hole.next = (hole.next + 1) & 0x0f;
-            hole.left -= 1;
-            self.lost -= 1;
-            return true;
-        }
-        // A packet may be sent twice in a row (section 2.4.3.3).
-        if counter == last {
-            self.packets -= 1;
-            return false;
-        }
-        let left = counter.wrapping_sub(expected) & 0x0f;
-        self.lost += u64::from(left);
-        if self.holes.len() < KEPT {
-            self.holes.push(Hole {
-                pid,
-                next: expected,
-                left,
-                at: now,
-            });
-        }
         self.pids[at].1 = counter;
-        false
+        if counter == expected {
+            return;
+        }
+        if packet.announced {
+            self.restarts += 1;
+        } else if counter == last {
+            // A packet may be sent twice in a row (section 2.4.3.3).
+            self.packets -= 1;
+        } else {
+            let left = counter.wrapping_sub(expected) & 0x0f;
+            self.lost += u64::from(left);
+            if self.holes.len() < KEPT {
+                self.holes.push(Hole {
+                    pid,
+                    next: expected,
+                    left,
+                    at: self.datagrams,
+                });
+            }
+        }
     }
+}
+
+/// A packet that is no stuffing.
+struct Packet {
+    pid: u16,
+    counter: u8,
+    /// It has a payload; the counter counts no others (section 2.4.3.3).
+    counted: bool,
+    /// It says that the counter begins anew.
+    announced: bool,
+}
+
+fn read(packet: &[u8]) -> Option<Packet> {
+    let pid = u16::from_be_bytes([packet[1] & 0x1f, packet[2]]);
+    let control = packet[3] >> 4 & 3;
+    (pid != NULL_PID).then(|| Packet {
+        pid,
+        counter: packet[3] & 0x0f,
+        counted: control & 1 != 0,
+        announced: control & 2 != 0 && packet[4] > 0 && packet[5] & 0x80 != 0,
+    })
 }
 
 #[cfg(test)]
@@ -172,6 +208,8 @@ mod tests {
         let lost = [10u64, 50, 51, 90, 200];
         let mut order: Vec<u64> = (0..300).filter(|number| !lost.contains(number)).collect();
         order.swap(100, 101);
+        // Behind one that is lost comes one that is late.
+        order.swap(9, 10);
         order.insert(150, order[149]);
         for number in &order {
             let payload = datagram(*number);
@@ -179,7 +217,7 @@ mod tests {
             ts.take(&payload);
         }
         assert_eq!(ts.lost, 5 * 7);
-        assert_eq!((ts.duplicates, ts.reordered, ts.restarts), (1, 1, 0));
+        assert_eq!((ts.duplicates, ts.reordered, ts.restarts), (1, 2, 0));
         assert_eq!(ts.packets, 295 * 7);
     }
 
