@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             memberships_agree_with_the_kernels as Test,
         ),
         ("queriers_come_win_and_go", queriers_come_win_and_go),
+        ("a_life_on_a_bridge", a_life_on_a_bridge),
         (
             "a_new_engine_knows_what_the_last_one_saw",
             a_new_engine_knows_what_the_last_one_saw,
@@ -330,6 +331,154 @@ fn queriers_come_win_and_go() -> Outcome {
     assert!(
         text.contains("nobody has asked for IGMP memberships"),
         "{text}"
+    );
+    Ok(())
+}
+
+/// The ports to which the bridge forwards a group.
+fn ports_of(switch: &Host, group: &str) -> std::collections::BTreeSet<String> {
+    let show = || Command::new("bridge").args(["mdb", "show"]).output();
+    let text = String::from_utf8_lossy(&switch.run(show).unwrap().stdout).into_owned();
+    let wanted = format!(" grp {group} ");
+    (text
+        .lines()
+        .filter(|line| format!("{line} ").contains(&wanted)))
+    .filter_map(|line| line.split(" port ").nth(1)?.split(' ').next())
+    .map(str::to_owned)
+    .collect()
+}
+
+/// Joins and leaves in both versions, an election, and a querier's death, at random, for as many seconds
+/// as NETSONDE_LIFE_SECONDS says (300 for a release). After each step the memberships by the wire are
+/// those of the bridge's table, and those by the kernel are those of /proc/net/igmp.
+fn a_life_on_a_bridge() -> Outcome {
+    const GROUPS: [&str; 4] = ["239.1.1.1", "239.1.1.2", "239.1.1.3", "239.1.1.4"];
+    let seconds = std::env::var("NETSONDE_LIFE_SECONDS").ok();
+    let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(20);
+    let Link { a, b, c, switch } = link()?;
+    // Interval 2 s, 1 s to answer: memberships last 6 s, and another querier is missed after 4.5 s.
+    set_bridge(
+        &switch,
+        "mcast_query_interval 200 mcast_startup_query_interval 100 mcast_query_response_interval 100 \
+         mcast_membership_interval 600 mcast_querier_interval 450 mcast_igmp_version 3 mcast_query_use_ifaddr 1",
+    );
+    set_bridge(&switch, "mcast_querier 1");
+    let service = Service::start(&a, &[]);
+    until("the switch is the querier", &service, || {
+        querier(&service, "10.0.0.254")["standing"] == "elected"
+    });
+    let hosts_of = [
+        (&a, "10.0.0.1", "p1"),
+        (&b, "10.0.0.2", "p2"),
+        (&c, "10.0.0.3", "p3"),
+    ];
+    let mut members: std::collections::BTreeMap<(usize, &str), std::net::UdpSocket> =
+        Default::default();
+    let mut other: Option<support::mcast::Beside> = None;
+    let mut random: u64 = 0x5eed;
+    let mut next = move |below: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    let (start, mut steps) = (std::time::Instant::now(), [0u32; 5]);
+    while start.elapsed().as_secs() < seconds {
+        let (at, group) = (next(3) as usize, GROUPS[next(4) as usize]);
+        let (host, address, _) = hosts_of[at];
+        match next(12) {
+            0 => {
+                let version = if next(2) == 0 { "2" } else { "0" };
+                host.sysctl("net/ipv4/conf/e0/force_igmp_version", version)?;
+                steps[0] += 1;
+            }
+            // Another querier with a lower address comes, or dies.
+            1 => match other.take() {
+                None => {
+                    let frame = netsonde::lab::messages::query(
+                        "10.0.0.2",
+                        None,
+                        netsonde::lab::messages::Asks {
+                            version: 3,
+                            max_response: 10,
+                            interval: 2,
+                        },
+                        1,
+                    );
+                    let mut last = None;
+                    other = Some(support::mcast::send_frames(&b, "e0", move |_| {
+                        let due = last
+                            .is_none_or(|last: std::time::Instant| last.elapsed().as_secs() >= 2);
+                        if due {
+                            last = Some(std::time::Instant::now());
+                            return frame.clone();
+                        }
+                        netsonde::lab::messages::ethernet([2, 0, 0, 0, 0, 9], 0x88b5, &[0; 46])
+                    }));
+                    until("the lower address wins", &service, || {
+                        querier(&service, "10.0.0.2")["standing"] == "elected"
+                            && querier(&service, "10.0.0.254")["standing"] != "elected"
+                    });
+                    steps[1] += 1;
+                }
+                Some(alive) => {
+                    drop(alive);
+                    until("it is gone, and the switch takes over", &service, || {
+                        querier(&service, "10.0.0.2")["standing"] == "gone"
+                            && querier(&service, "10.0.0.254")["standing"] == "elected"
+                    });
+                    steps[2] += 1;
+                }
+            },
+            2..=7 => {
+                members
+                    .entry((at, group))
+                    .or_insert_with(|| join(host, group, address));
+                steps[3] += 1;
+            }
+            _ => {
+                members.remove(&(at, group));
+                steps[4] += 1;
+            }
+        }
+        for group in GROUPS {
+            let mut shown = (vec![], std::collections::BTreeSet::new());
+            let agree = wait_until(PATIENCE, || {
+                let by_wire = hosts(&service, group);
+                let ports = ports_of(&switch, group);
+                let same = (hosts_of.iter()).all(|(_, address, port)| {
+                    by_wire.iter().any(|one| one == address) == ports.contains(*port)
+                });
+                shown = (by_wire, ports);
+                same
+            });
+            assert!(agree, "{group} after {steps:?}: {shown:?}");
+            // What is joined is there; what has left in version 2 may take its time.
+            for (at, (host, address, _)) in hosts_of.iter().enumerate() {
+                let is_member = members.contains_key(&(at, group));
+                assert_eq!(kernel_users(host, group) > 0, is_member);
+                if is_member {
+                    until("who has joined is known", &service, || {
+                        hosts(&service, group).iter().any(|one| one == address)
+                    });
+                }
+            }
+            let held = entry(&ask(&service, "groups")["groups"], "group", group);
+            assert_eq!(
+                held["kernel_users"].as_u64().unwrap_or(0),
+                kernel_users(&a, group),
+                "{held}"
+            );
+        }
+    }
+    println!(
+        "{} s: {} changes of version, {} elections, {} deaths, {} joins, {} leaves",
+        start.elapsed().as_secs(),
+        steps[0],
+        steps[1],
+        steps[2],
+        steps[3],
+        steps[4]
     );
     Ok(())
 }
