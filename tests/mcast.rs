@@ -356,6 +356,10 @@ fn a_life_on_a_bridge() -> Outcome {
     let seconds = std::env::var("NETSONDE_LIFE_SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(20);
     let Link { a, b, c, switch } = link()?;
+    // The other querier, which is no receiver: nobody answers his own questions.
+    let d = Host::new("d")?;
+    lab::veth(&d, "e0", &switch, "p4")?;
+    bridge_port(&switch, "br0", "p4")?;
     // Interval 2 s, 1 s to answer: memberships last 6 s, and another querier is missed after 4.5 s.
     set_bridge(
         &switch,
@@ -396,7 +400,7 @@ fn a_life_on_a_bridge() -> Outcome {
             1 => match other.take() {
                 None => {
                     let frame = netsonde::lab::messages::query(
-                        "10.0.0.2",
+                        "10.0.0.4",
                         None,
                         netsonde::lab::messages::Asks {
                             version: 3,
@@ -406,7 +410,7 @@ fn a_life_on_a_bridge() -> Outcome {
                         1,
                     );
                     let mut last = None;
-                    other = Some(support::mcast::send_frames(&b, "e0", move |_| {
+                    other = Some(support::mcast::send_frames(&d, "e0", move |_| {
                         let due = last
                             .is_none_or(|last: std::time::Instant| last.elapsed().as_secs() >= 2);
                         if due {
@@ -416,7 +420,7 @@ fn a_life_on_a_bridge() -> Outcome {
                         netsonde::lab::messages::ethernet([2, 0, 0, 0, 0, 9], 0x88b5, &[0; 46])
                     }));
                     until("the lower address wins", &service, || {
-                        querier(&service, "10.0.0.2")["standing"] == "elected"
+                        querier(&service, "10.0.0.4")["standing"] == "elected"
                             && querier(&service, "10.0.0.254")["standing"] != "elected"
                     });
                     steps[1] += 1;
@@ -424,7 +428,7 @@ fn a_life_on_a_bridge() -> Outcome {
                 Some(alive) => {
                     drop(alive);
                     until("it is gone, and the switch takes over", &service, || {
-                        querier(&service, "10.0.0.2")["standing"] == "gone"
+                        querier(&service, "10.0.0.4")["standing"] == "gone"
                             && querier(&service, "10.0.0.254")["standing"] == "elected"
                     });
                     steps[2] += 1;

@@ -136,32 +136,25 @@ impl<'a> Case<'a> {
         after.moved(before, &full)
     }
 
-    /// Packets that the IP layer took in and gave to nobody, beside those that other counters explain
-    /// and those of streams that nobody here wants.
-    /// Between the two stands the firewall's INPUT.
-    pub fn undelivered(&self) -> u64 {
-        let forwarded = if self.group.is_ipv4() {
-            "ForwDatagrams"
-        } else {
-            "OutForwDatagrams"
-        };
-        let waiting = (self.moved("ReasmReqds")).saturating_sub(self.moved("ReasmOKs"));
-        let explained = [
-            "InDelivers",
-            forwarded,
-            "InHdrErrors",
-            "InAddrErrors",
-            "InDiscards",
-            "InNoRoutes",
+    /// Datagrams that UDP got to see, whatever became of them: read by somebody, waiting, dropped for want
+    /// of room, or wanted by no socket.
+    pub fn reached_udp(&self) -> u64 {
+        let counted = [
+            "UdpInDatagrams",
+            "UdpInErrors",
+            "UdpIgnoredMulti",
+            "UdpNoPorts",
         ];
-        let explained: u64 = explained.iter().map(|name| self.moved(name)).sum();
-        let reverse = if self.group.is_ipv4() {
-            self.moved("TcpExtIPReversePathFilter")
-        } else {
-            0
-        };
-        let stray = self.host.map_or(0, |host| host.stray);
-        (self.moved("InReceives")).saturating_sub(explained + waiting + reverse + stray)
+        let counted: u64 = counted.iter().map(|name| self.moved(name)).sum();
+        let sockets = self.sockets();
+        let waits = self.host.is_some_and(|host| {
+            sockets.iter().any(|socket| {
+                let before = (host.udp.before.iter()).find(|one| one.inode == socket.inode);
+                socket.queued > before.map_or(0, |before| before.queued)
+            })
+        });
+        let waiting: usize = self.arrivals.values().map(Vec::len).sum();
+        counted + if waits { waiting as u64 } else { 0 }
     }
 
     /// UDP ports that matter: the one asked about, or those of the packets.

@@ -95,8 +95,6 @@ pub struct Host {
     pub listened: Span<BTreeMap<u32, Listened>>,
     /// Interfaces that lost their link, and when.
     pub went_down: Vec<(u32, u64)>,
-    /// Packets of streams that came in during the window where nobody has joined their groups.
-    pub stray: u64,
     /// Processes of netsonde itself, which are nobody's application.
     pub own_pids: Vec<u32>,
 }

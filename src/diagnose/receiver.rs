@@ -478,7 +478,7 @@ pub static FIREWALL_DROPS_DATA: Mode = Mode {
     title: "the firewall drops the stream",
     seen: "tcpdump shows the stream, the application gets nothing, no UDP counter moves.",
     cause: "A rule of the INPUT chain (nftables, iptables, firewalld, ufw) does not let the group or its port pass. Packet taps and IpExtInMcastPkts stand before it.",
-    proof: "As many packets as came in for the group were taken in by the IP layer as multicast and delivered to no protocol: only INPUT stands between IpInReceives and IpInDelivers.",
+    proof: "As many packets as came in for the group were taken in by the IP layer as multicast (IpExtInMcastPkts) and delivered to no protocol (IpInDelivers, UdpInDatagrams): only INPUT stands between the two.",
     fix: "Accept the group and port in INPUT, such as: nft add rule inet filter input ip daddr GROUP udp dport PORT accept.",
     covers: &["no-matching-socket"],
     rule: |case| {
@@ -488,20 +488,25 @@ pub static FIREWALL_DROPS_DATA: Mode = Mode {
             .map(|all| for_us(all).len())
             .sum();
         let (multicast, delivered) = (case.moved("InMcastPkts"), case.moved("InDelivers"));
-        // In IPv4 a packet is counted as multicast only where it is wanted.
-        let exact = if case.group.is_ipv4() {
+        if packets < 2 || !covers(multicast, packets) {
+            return None;
+        }
+        // In IPv4 a packet is counted as multicast only where it is wanted, so what was delivered of all
+        // protocols can't be less. Where other traffic hides that, UDP itself says whether it saw them.
+        let held_back = if case.group.is_ipv4() {
             multicast.saturating_sub(delivered)
         } else {
             0
         };
-        let undelivered = exact.max(case.undelivered());
-        if packets < 2 || !covers(multicast, packets) || !covers(undelivered, packets) {
-            return None;
-        }
-        let certainty = if covers(exact, packets) {
-            by_count(exact, packets)
-        } else {
+        let at_udp = case.reached_udp();
+        let certainty = if covers(held_back, packets) {
+            by_count(held_back, packets)
+        } else if is_udp(case) && at_udp <= 2 {
+            Certainty::Proved
+        } else if is_udp(case) && at_udp * 5 < packets as u64 {
             Certainty::Consistent
+        } else {
+            return None;
         };
         let ports = list(case.ports());
         let port = if ports.is_empty() {
@@ -514,7 +519,7 @@ pub static FIREWALL_DROPS_DATA: Mode = Mode {
             Found::fault(
                 certainty,
                 format!(
-                    "a firewall rule in INPUT drops {}: {packets} packets came in, and the IP layer took them and delivered {undelivered} fewer than it received",
+                    "a firewall rule in INPUT drops {}: {packets} packets came in, the IP layer took them in, and no protocol got them",
                     case.group
                 ),
             )
@@ -526,8 +531,7 @@ pub static FIREWALL_DROPS_DATA: Mode = Mode {
             .because(
                 "counters",
                 format!(
-                    "InReceives +{}, InMcastPkts +{multicast}, InDelivers +{delivered}",
-                    case.moved("InReceives")
+                    "InMcastPkts +{multicast}, InDelivers +{delivered}, at UDP in all +{at_udp}"
                 ),
             ),
         )

@@ -1,7 +1,7 @@
 //! SHELL. The evidence of a live host: packets from the service, and what the kernel says before and
 //! after the window. All but the owners of sockets is there for everybody.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
@@ -16,11 +16,11 @@ use super::super::interrupt::Interrupt;
 use super::super::mcast_test::{join_only, wait_until};
 use super::super::packets::Stream;
 use super::{links, processes};
-use crate::diagnose::evidence::{Evidence, Host, Link, Listened, Measured, Span, Subject};
+use crate::diagnose::evidence::{Evidence, Host, Listened, Measured, Span, Subject};
 use crate::diagnose::wire::Wire;
 use crate::host::counters::Counters;
 use crate::host::dev_mcast;
-use crate::host::membership::{Membership, igmp_versions, source_filters};
+use crate::host::membership::{igmp_versions, source_filters};
 use crate::host::mroute::{self, Route, Vif};
 use crate::host::socket::{self, Socket};
 use crate::kernel::netlink::Netlink;
@@ -140,7 +140,6 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
         })
         .collect();
     let held = memberships();
-    let stray = stray(&before.streams, &after.streams, &all_links, &held);
     let mut own_pids = vec![after.status.keeper_pid, after.status.engine.pid];
     own_pids.push(std::process::id());
     let igmp = socket::sockets(&proc_net("raw"));
@@ -194,7 +193,6 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
             after: after.vifs,
         },
         went_down,
-        stray,
         own_pids,
     };
     let joined_here = joined.is_some();
@@ -291,30 +289,6 @@ fn earlier<'a>(before: &'a Streams, stream: &multicast::Stream) -> Option<&'a mu
             && (then.port, then.source_port) == (stream.port, stream.source_port)
             && then.source == stream.source
     })
-}
-
-/// Packets of streams that came in where the IP layer looks at them and nobody has joined.
-fn stray(
-    before: &Streams,
-    after: &Streams,
-    links: &[Link],
-    held: &HashMap<u32, Vec<Membership>>,
-) -> u64 {
-    (after.streams.iter().filter(|stream| !stream.outbound))
-        .filter(|stream| {
-            let link = links.iter().find(|link| link.name == stream.interface);
-            let group = stream.group.parse::<IpAddr>();
-            let is_held = |link: &Link| {
-                let all = held.get(&link.ifindex).into_iter().flatten();
-                group.is_ok_and(|group| all.into_iter().any(|one| one.group == group))
-            };
-            link.is_some_and(|link| link.master.is_none() && !is_held(link))
-        })
-        .map(|stream| {
-            let then = earlier(before, stream).map_or(0, |then| then.packets);
-            stream.packets.saturating_sub(then)
-        })
-        .sum()
 }
 
 /// What MPEG transport streams told during the window.
