@@ -29,7 +29,18 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 /// A scenario: the finding that it must have, and what it is called.
 pub type Scenario = (&'static str, &'static str, support::Test);
 
+/// Set for a process that does nothing but hold a raw socket of IGMP, as a routing daemon does.
+const HOLD_IGMP: &str = "NETSONDE_TEST_HOLDS_IGMP";
+
 fn main() -> ExitCode {
+    if std::env::var_os(HOLD_IGMP).is_some() {
+        let igmp = Some(socket2::Protocol::from(2));
+        let held = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, igmp);
+        println!("{held:?}");
+        loop {
+            std::thread::park();
+        }
+    }
     let families = [
         receiver::SCENARIOS,
         protocol::SCENARIOS,

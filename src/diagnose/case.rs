@@ -66,7 +66,9 @@ impl<'a> Case<'a> {
                 .filter(|ifindex| case.is_wanted(*ifindex) && holds(ifindex))
                 .collect();
             case.starving = (case.joined.iter().copied())
-                .filter(|ifindex| !case.arrivals.contains_key(ifindex))
+                .filter(|ifindex| {
+                    !case.arrivals.contains_key(ifindex) && !case.is_between(*ifindex)
+                })
                 .collect();
         }
         case
@@ -306,6 +308,43 @@ impl<'a> Case<'a> {
         self.starving.contains(&ifindex)
     }
 
+    /// Is the time since the last packet no longer than what lay between earlier ones? Announcements come
+    /// every so many seconds or minutes.
+    fn is_between(&self, ifindex: u32) -> bool {
+        let times: Vec<u64> = (self.all.wire.data.iter())
+            .filter(|one| one.ifindex == ifindex && one.is_inbound())
+            .map(|one| one.time_ns)
+            .collect();
+        let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max();
+        let since = times.last().map(|last| self.now_ns().saturating_sub(*last));
+        match (longest, since) {
+            (Some(longest), Some(since)) => since <= longest.saturating_mul(2),
+            _ => false,
+        }
+    }
+
+    /// Does a host report this group? All-systems is taken for granted, link-local ones may be.
+    pub fn is_reported(&self) -> bool {
+        match self.group {
+            IpAddr::V4(v4) if v4.octets() == [224, 0, 0, 1] => false,
+            IpAddr::V4(_) if is_link_local(self.group) => {
+                self.sysctl("net/ipv4/igmp_link_local_mcast_reports") != Some(0)
+            }
+            IpAddr::V4(_) => true,
+            IpAddr::V6(v6) => {
+                let all_nodes = std::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+                v6.segments()[0] & 0x0f > 1 && v6 != all_nodes
+            }
+        }
+    }
+
+    /// When this host first reported itself a member, as far as the record goes back.
+    pub fn first_own_report(&self, ifindex: u32) -> Option<u64> {
+        (self.reports(ifindex))
+            .find(|(message, joins)| message.outbound && *joins)
+            .map(|(message, _)| message.time_ns)
+    }
+
     /// How long the record goes back.
     pub fn recorded_ns(&self) -> u64 {
         self.now_ns().saturating_sub(self.all.since_ns)
@@ -347,10 +386,7 @@ impl<'a> Case<'a> {
         let Some(host) = self.host else {
             return !self.arrivals.is_empty() || !self.sendings.is_empty();
         };
-        let arrives = self
-            .joined
-            .iter()
-            .any(|ifindex| self.arrivals.contains_key(ifindex));
+        let arrives = (self.joined.iter()).any(|ifindex| !self.starving.contains(ifindex));
         let routed = (host.vifs.after.iter()).any(|vif| {
             let before = (host.vifs.before.iter()).find(|before| before.number == vif.number);
             vif.packets_out > before.map_or(0, |before| before.packets_out)

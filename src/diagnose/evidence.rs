@@ -95,6 +95,8 @@ pub struct Host {
     pub listened: Span<BTreeMap<u32, Listened>>,
     /// Interfaces that lost their link, and when.
     pub went_down: Vec<(u32, u64)>,
+    /// Packets that netsonde's own rings had no room for during the window.
+    pub ring_drops: u64,
     /// Processes of netsonde itself, which are nobody's application.
     pub own_pids: Vec<u32>,
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::case::{
-    Case, SLACK_NS, is_legal_query, is_link_local, is_source_specific, list, protocol, seconds,
+    Case, SECOND_NS, SLACK_NS, is_legal_query, is_link_local, is_source_specific, list, protocol,
+    seconds,
 };
 use super::wire::{Message, Says};
 use super::{Certainty, Found, Mode};
@@ -25,8 +26,11 @@ fn answers<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Vec<&'a Mes
 /// newest was.
 fn unanswered(case: &Case<'_>) -> Option<(u32, usize, usize, IpAddr)> {
     case.host?;
-    for ifindex in &case.joined {
-        let queries = case.answered_queries(*ifindex);
+    for ifindex in case.joined.iter().filter(|_| case.is_reported()) {
+        // Before the host had joined there was nothing to answer.
+        let joined = case.first_own_report(*ifindex).unwrap_or(0);
+        let mut queries = case.answered_queries(*ifindex);
+        queries.retain(|(query, _)| query.time_ns > joined);
         let mute = (queries.iter())
             .take_while(|(query, end)| answers(case, *ifindex, query.time_ns, *end).is_empty())
             .count();
@@ -271,7 +275,10 @@ pub static BRIDGE_QUERIER_DEFAULT: Mode = Mode {
             } else {
                 bridge.mld_version < 2
             };
-            if !old {
+            let (into, _) = case.bridged();
+            let carries = (into.keys())
+                .any(|port| case.link(*port).and_then(|port| port.master) == Some(link.ifindex));
+            if !old || !(carries || case.interfaces().contains(&link.ifindex)) {
                 continue;
             }
             let (protocol, version) = if case.group.is_ipv4() {
@@ -414,7 +421,8 @@ fn suppressed<'a>(case: &Case<'a>) -> Option<(u32, IpAddr, &'a Message)> {
         let foreign = (case.reports(*ifindex)).find(|(message, joins)| {
             !message.outbound && *joins && message.version < 3 && within(message)
         });
-        let own = (case.reports(*ifindex)).any(|(message, _)| message.outbound && within(message));
+        let own = (case.reports(*ifindex))
+            .any(|(message, _)| message.outbound && message.time_ns >= query.time_ns);
         if let Some((foreign, _)) = foreign
             && !own
         {
@@ -474,7 +482,10 @@ pub static REPORTS_LOST: Mode = Mode {
                 .filter(|group| group.is_ipv4() == case.group.is_ipv4() && !is_link_local(*group))
                 .collect();
             let there = held.intersection(&reported).count();
-            if reported.contains(&case.group) || is_link_local(case.group) || there == 0 {
+            let later = case
+                .last_own_report(*ifindex)
+                .is_some_and(|report| report >= query.time_ns);
+            if later || is_link_local(case.group) || there == 0 {
                 continue;
             }
             return Some(
@@ -655,8 +666,10 @@ pub static REJOIN_HACK: Mode = Mode {
             let hosts: BTreeSet<IpAddr> =
                 case.reports(ifindex).map(|(one, _)| one.source).collect();
             for host in hosts {
+                // What was long ago has no bearing on now.
+                let since = case.now_ns().saturating_sub(600 * SECOND_NS);
                 let all: Vec<(u64, bool)> = (case.reports(ifindex))
-                    .filter(|(message, _)| message.source == host)
+                    .filter(|(message, _)| message.source == host && message.time_ns >= since)
                     .map(|(message, joins)| (message.time_ns, joins))
                     .collect();
                 let back = |pair: &[(u64, bool)]| {

@@ -2,7 +2,7 @@
 //! that have come.
 
 use super::case::{Case, covers, equals, for_us, is_link_local, list, sources};
-use super::wire::To;
+use super::wire::{Datum, To};
 use super::{Certainty, Found, Mode};
 use crate::host::membership::SourceFilter;
 use crate::multicast::names;
@@ -35,20 +35,24 @@ pub static DROPPED_BEFORE_IP: Mode = Mode {
     covers: &[],
     rule: |case| {
         case.host?;
-        let packets: usize = (case.arrivals.values()).map(|all| for_us(all).len()).sum();
         let received = case.moved("InReceives");
-        if packets >= 2 && received * 2 <= packets as u64 {
-            let names = list(case.arrivals.keys().map(|ifindex| case.name(*ifindex)));
+        // Of one interface: a packet may show on a device and on the one above it.
+        let busiest = (case.arrivals.iter()).map(|(at, all)| (*at, for_us(all).len()));
+        if let Some((ifindex, packets)) = busiest.max_by_key(|(_, packets)| *packets)
+            && packets >= 2
+            && received * 2 <= packets as u64
+        {
+            let name = case.name(ifindex);
             return Some(
                 Found::fault(
                     Certainty::Proved,
                     format!(
-                        "{packets} packets of {} reached {names} and the IP layer took in {received} of any kind: a program at the device's ingress drops them",
+                        "{packets} packets of {} reached {name} and the IP layer took in {received} of any kind: a program at the device's ingress drops them",
                         case.group
                     ),
                 )
-                .fix(format!("see `nft list ruleset` (family netdev) and `tc filter show dev {names} ingress`"))
-                .because("wire", format!("{packets} packets came in on {names}"))
+                .fix(format!("see `nft list ruleset` (family netdev) and `tc filter show dev {name} ingress`"))
+                .because("wire", format!("{packets} packets came in on {name}"))
                 .because("counters", format!("InReceives +{received}")),
             );
         }
@@ -586,11 +590,13 @@ pub static FRAGMENTS_LOST: Mode = Mode {
     fix: "Send packets that fit the MTU (1472 bytes of payload on Ethernet), or give all hosts of the link the same MTU.",
     covers: &[],
     rule: |case| {
-        // Those of the last moment may still be on their way.
+        // Those at the ends of the window may have their other fragments outside of it.
         let settled = case.now_ns().saturating_sub(200_000_000);
+        let begun = case.all.window.0 + 200_000_000;
         for (ifindex, all) in &case.arrivals {
             let mut datagrams: BTreeMap<(IpAddr, u32), (bool, bool, usize)> = BTreeMap::new();
-            for datum in all.iter().filter(|datum| datum.time_ns < settled) {
+            let inside = |datum: &&&Datum| (begun..settled).contains(&datum.time_ns);
+            for datum in all.iter().filter(inside) {
                 if let Some((id, offset, more)) = datum.fragment {
                     let seen = datagrams.entry((datum.source, id)).or_default();
                     seen.0 |= offset == 0;
@@ -683,7 +689,10 @@ pub static INTERFACE_NOT_MULTICAST: Mode = Mode {
     rule: |case| {
         let host = case.host?;
         let mut candidates = case.interfaces();
-        candidates.extend(host.route_to_group);
+        // Where nobody has named another one, the route chooses.
+        if case.joined.is_empty() && case.sendings.is_empty() {
+            candidates.extend(host.route_to_group);
+        }
         let link = (candidates.iter().filter_map(|at| case.link(*at)))
             .find(|link| !link.does_multicast() && link.is_up() && !link.is_loopback())?;
         let held = case.joined.contains(&link.ifindex);

@@ -1,7 +1,7 @@
 //! PURE. Modes of senders and routers: where packets leave, what they carry, and what a router does with
 //! them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::case::{Case, is_link_local, list, sources};
@@ -82,6 +82,10 @@ pub static LINK_LOCAL_GROUP_ROUTED: Mode = Mode {
             return None;
         }
         let (from, to, who) = wanted_beyond(case)?;
+        // It is for this host, and gets there.
+        if case.joined.contains(&from) {
+            return None;
+        }
         let (from, to) = (case.name(from), case.name(to));
         Some(
             Found::fault(
@@ -120,9 +124,11 @@ pub static ROUTER_NOT_ROUTING: Mode = Mode {
             return None;
         }
         let (from, to, who) = wanted_beyond(case)?;
+        let own = case.joined.contains(&from);
         let (from, to) = (case.name(from), case.name(to));
         Some(
-            Found::fault(
+            Found::depending(
+                !own,
                 Certainty::Proved,
                 format!(
                     "{} comes in on {from} and {} on {to} wants it, but this router has no multicast routing (mc_forwarding=0)",
@@ -142,7 +148,7 @@ pub static MROUTE_SOCKET_BUSY: Mode = Mode {
     title: "two daemons want to route multicast",
     seen: "\"Address already in use\" from a routing daemon; or its interfaces are not there.",
     cause: "Only one socket in a network namespace (and routing table) may route multicast; the second MRT_INIT fails with EADDRINUSE. Linux has room for 32 routing interfaces.",
-    proof: "Several sockets of IGMP are open while one of them routes; or all 32 routing interfaces are in use.",
+    proof: "Several programs have sockets of IGMP open while one of them routes; or all 32 routing interfaces are in use.",
     fix: "Stop one of the daemons (`ss -awp`, protocol igmp), or give them routing tables or namespaces of their own.",
     covers: &[],
     rule: |case| {
@@ -157,23 +163,20 @@ pub static MROUTE_SOCKET_BUSY: Mode = Mode {
                 .because("kernel", format!("{} lines in /proc/net/ip_mr_vif", host.vifs.after.len())),
             );
         }
-        let others: Vec<_> = (host.igmp_sockets.iter())
-            .filter_map(|(socket, process)| Some((socket, process.as_ref()?)))
-            .filter(|(_, process)| !host.own_pids.contains(&process.pid))
+        // One daemon may have several, one for each interface.
+        let who: BTreeSet<String> = (host.igmp_sockets.iter())
+            .filter_map(|(_, process)| process.as_ref())
+            .filter(|process| !host.own_pids.contains(&process.pid))
+            .map(ToString::to_string)
             .collect();
-        if !case.is_router() || others.len() < 2 {
+        if !case.is_router() || who.len() < 2 {
             return None;
         }
-        let who: std::collections::BTreeSet<String> = others
-            .iter()
-            .map(|(_, process)| process.to_string())
-            .collect();
         Some(
             Found::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} sockets of IGMP are open ({}), and only one may route multicast: the others got EADDRINUSE",
-                    others.len(),
+                    "{} programs have sockets of IGMP open ({}), and only one may route multicast: the others got EADDRINUSE", who.len(),
                     list(&who)
                 ),
             )
@@ -401,6 +404,15 @@ pub static SENDER_LOOPBACK_OFF: Mode = Mode {
             };
             let looped = case.moved("InMcastPkts");
             if sent.len() < 3 || looped * 5 >= sent.len() as u64 {
+                continue;
+            }
+            // Who sends from the port that it listens to talks with others of its kind, not with itself.
+            let to_others =
+                (sent.iter()).any(|datum| datum.ports.is_some_and(|(from, to)| from != to));
+            let port = sent.iter().find_map(|datum| datum.ports).map(|(_, to)| to);
+            let heard =
+                (case.host?.udp.after.iter()).any(|socket| Some(socket.local.port()) == port);
+            if !to_others || !heard {
                 continue;
             }
             let name = case.name(*ifindex);

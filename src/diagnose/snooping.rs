@@ -353,6 +353,8 @@ pub static QUERY_INTERVAL_TOO_LONG: Mode = Mode {
                 if standing == Standing::Gone
                     || timers.interval == Known::Default
                     || timers.interval_ns <= limit
+                    // One long gap may be a query that was lost.
+                    || (timers.interval == Known::Observed && querier.general < 3)
                 {
                     continue;
                 }
@@ -473,7 +475,11 @@ pub static QUERIER_CHANGED: Mode = Mode {
                     _ => {}
                 }
             }
-            let Some((old, new, at)) = change else {
+            // Long since settled: the new one is what the link has.
+            let settled = case.timers(ifindex).membership_ns().saturating_mul(2);
+            let recent =
+                |(.., at): &(IpAddr, IpAddr, u64)| case.now_ns().saturating_sub(*at) <= settled;
+            let Some((old, new, at)) = change.filter(recent) else {
                 continue;
             };
             return Some(
@@ -928,6 +934,10 @@ pub static NOT_ARRIVING: Mode = Mode {
     covers: &[],
     rule: |case| {
         let ifindex = *case.starving.first()?;
+        // Those for a link's own management are silent for hours in a healthy network.
+        if is_link_local(case.group) && case.last_arrival(ifindex).is_none() {
+            return None;
+        }
         if !case.sendings.is_empty() || case.starving.len() < case.joined.len() || case.works() {
             return None;
         }

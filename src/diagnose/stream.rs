@@ -44,13 +44,15 @@ pub static TWO_SENDERS: Mode = Mode {
     title: "two sources send different streams to the same group and port",
     seen: "Decoders report continuous errors, although nothing is lost.",
     cause: "A spare sender that runs beside the main one, a test that was forgotten, a group that was given out twice.",
-    proof: "Numbered streams (RTP, MPEG-TS) from several addresses or ports in the same group and port at the same time.",
+    proof: "MPEG transport streams (alone or in RTP) from several addresses or ports in the same group and port at the same time.",
     fix: "Give one of them another group, or join for one source only (source-specific).",
     covers: &["loss-on-wire"],
     rule: |case| {
         let mut by: BTreeMap<(u32, u16), BTreeSet<(IpAddr, u16)>> = BTreeMap::new();
         for (key, stream) in streams(case, &case.all.wire.recent) {
-            let numbered = stream.rtp.is_some() || stream.ts.is_some();
+            // Several speakers in a conference are no collision; two pictures are.
+            let picture = |rtp: &crate::multicast::Rtp| rtp.payload_type == 33;
+            let numbered = stream.ts.is_some() || stream.rtp.as_deref().is_some_and(picture);
             if numbered && stream.packets >= 3 {
                 by.entry((key.ifindex, key.port))
                     .or_default()
@@ -136,6 +138,10 @@ pub static LOSS_ON_WIRE: Mode = Mode {
     fix: "Ask at the next device towards the source, until the loss is gone: it is between the last two.",
     covers: &[],
     rule: |case| {
+        // What the rings had no room for is missing in the record, and was on the wire.
+        if case.host.is_some_and(|host| host.ring_drops > 0) {
+            return None;
+        }
         let measured = (case.all.measured.iter())
             .filter(|one| case.arrivals.contains_key(&one.key.ifindex))
             .map(|one| (&one.key, (one.kind, one.packets, one.lost)));

@@ -76,9 +76,9 @@ pub fn stream_frame(mac: [u8; 6], from: &str, group: &str, number: u64, is_right
     )
 }
 
-/// A packet of RTP.
+/// A packet of RTP, of the payload type of MPEG transport streams.
 pub fn rtp(number: u64) -> Vec<u8> {
-    let mut packet = vec![0x80, 96];
+    let mut packet = vec![0x80, 33];
     packet.extend_from_slice(&(number as u16).to_be_bytes());
     packet.extend_from_slice(&(number as u32 * 3000).to_be_bytes());
     packet.extend_from_slice(&[0, 0, 0, 7]);

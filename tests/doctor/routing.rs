@@ -144,13 +144,21 @@ fn link_local_group_routed() -> Outcome {
 fn mroute_socket_busy() -> Outcome {
     let Routed { s, m, r } = routed();
     let _routing = routing(&m);
-    let other = m.run(|| {
+    let igmp = || {
         socket2::Socket::new(
             socket2::Domain::IPV4,
             socket2::Type::RAW,
             Some(socket2::Protocol::from(2)),
         )
-    })?;
+    };
+    let other = m.run(igmp)?;
+    // A daemon of its own, which has such a socket open.
+    let mut daemon = std::process::Command::new(std::env::current_exe()?);
+    daemon
+        .env(super::HOLD_IGMP, "1")
+        .stdout(std::process::Stdio::piped());
+    let mut daemon = m.spawn(&mut daemon)?;
+    std::io::Read::read_exact(daemon.child().stdout.as_mut().unwrap(), &mut [0])?;
     // MRT_INIT.
     let refused = netsonde::kernel::option::set_option(&other, libc::IPPROTO_IP, 200, &1i32);
     assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EADDRINUSE));

@@ -193,6 +193,7 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
             after: after.vifs,
         },
         went_down,
+        ring_drops: ring_drops(&after.status).saturating_sub(ring_drops(&before.status)),
         own_pids,
     };
     let joined_here = joined.is_some();
@@ -320,6 +321,10 @@ fn measured(
             })
         })
         .collect()
+}
+
+fn ring_drops(status: &Status) -> u64 {
+    status.rings.iter().map(|ring| ring.drops).sum()
 }
 
 fn listened(status: &Status) -> BTreeMap<u32, Listened> {
