@@ -340,11 +340,14 @@ fn multicast_types_agree() {
         sources: vec!["10.0.0.1".into()],
         sources_left_out: Some(1),
         left: text(),
+        expires: text(),
         ..Default::default()
     };
     let group = multicast::Group {
         name: text(),
         aliases: Some(vec!["x".into()]),
+        kernel_include: Some(vec!["x".into()]),
+        kernel_exclude: Some(vec!["x".into()]),
         members: vec![member],
         ..Default::default()
     };

@@ -169,6 +169,17 @@ fn groups_text(told: &HeldGroups, style: Style, verbose: bool) -> String {
             text.push_str(&format!(", as those of {}", aliases.join(", ")));
         }
         text.push('\n');
+        for (what, sources) in [
+            ("only from", &group.kernel_include),
+            ("from all but", &group.kernel_exclude),
+        ] {
+            if let Some(sources) = sources {
+                text.push_str(&format!(
+                    "    this host wants it {what} {}\n",
+                    sources.join(", ")
+                ));
+            }
+        }
         for process in &held.processes {
             text.push_str(&format!("    {}\n", holding_text(process)));
         }
@@ -209,7 +220,14 @@ fn member_text(group: &Group, member: &Member, now: &str) -> String {
     };
     let state = match (&member.left, member.current) {
         (Some(left), _) => format!("left {} ago", age(now, left)),
-        (None, true) => format!("last report {} ago", age(now, &member.last)),
+        (None, true) => format!(
+            "last report {} ago, a switch prunes it in {}",
+            age(now, &member.last),
+            member
+                .expires
+                .as_deref()
+                .map_or("-".into(), |expires| age(expires, now))
+        ),
         (None, false) => format!("expired: last report {} ago", age(now, &member.last)),
     };
     format!(

@@ -524,6 +524,8 @@ pub mod multicast {
         pub last: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub left: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub expires: Option<String>,
         pub reports: u64,
         pub current: bool,
         pub own: bool,
@@ -542,6 +544,10 @@ pub mod multicast {
         pub aliases: Option<Vec<String>>,
         pub pruned: bool,
         pub kernel_users: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub kernel_include: Option<Vec<String>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub kernel_exclude: Option<Vec<String>>,
         pub netsonde: bool,
         pub members: Vec<Member>,
     }

@@ -9,7 +9,9 @@ use super::inventory::is_ours;
 use super::status::time;
 use crate::engine::control::Failure;
 use crate::engine::world::World;
+use crate::host::membership::source_filters;
 use crate::keeper::now_ns;
+use crate::kernel::proc_net;
 use crate::multicast::{Member, Protocol, Rtp, Standing, Trackers, names};
 use crate::protocol::multicast as reply;
 use crate::wire::cursor::Mac;
@@ -65,16 +67,30 @@ pub fn groups(world: &World, call: reply::Call) -> Result<reply::Groups, Failure
             entry.netsonde = joins && is_ours(group);
         }
     }
+    for filter in source_filters(&proc_net("mcfilter"), &proc_net("mcfilter6")) {
+        if let Some(entry) = all.get_mut(&(filter.ifindex, filter.group)) {
+            let of = |sockets: u64, list: &mut Option<Vec<String>>| {
+                if sockets > 0 {
+                    list.get_or_insert_default().push(filter.source.to_string());
+                }
+            };
+            of(filter.include, &mut entry.kernel_include);
+            of(filter.exclude, &mut entry.kernel_exclude);
+        }
+    }
     for (ifindex, group, host, member) in trackers.groups.iter() {
         if !interfaces.contains_key(&ifindex) {
             continue;
         }
         let timers = trackers.queriers.timers(ifindex, group.is_ipv4(), now);
-        let is_current = member.is_current(now, timers.membership_ns());
+        let kept_ns = timers.membership_ns();
+        let is_current = member.is_current(now, kept_ns);
         let entry = all
             .entry((ifindex, group))
             .or_insert_with(|| new(ifindex, group));
-        entry.members.push(member_of(host, member, is_current));
+        entry
+            .members
+            .push(member_of(host, member, is_current, kept_ns));
     }
     name_aliases(&mut all);
     Ok(reply::Groups {
@@ -104,7 +120,7 @@ fn name_aliases(all: &mut BTreeMap<(u32, IpAddr), reply::Group>) {
     }
 }
 
-fn member_of(host: IpAddr, member: &Member, current: bool) -> reply::Member {
+fn member_of(host: IpAddr, member: &Member, current: bool, kept_ns: u64) -> reply::Member {
     reply::Member {
         host: host.to_string(),
         version: member.version,
@@ -114,6 +130,7 @@ fn member_of(host: IpAddr, member: &Member, current: bool) -> reply::Member {
         first: time(member.first_ns),
         last: time(member.last_ns),
         left: member.left_ns.map(time),
+        expires: (member.left_ns.is_none()).then(|| time(member.last_ns.saturating_add(kept_ns))),
         reports: member.reports,
         current,
         own: member.own,
