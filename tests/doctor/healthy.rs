@@ -10,6 +10,12 @@ pub const SCENARIOS: &[Scenario] = &[
     ("", "healthy_two_links", healthy_two_links),
     ("", "healthy_switch", healthy_switch),
     ("", "healthy_router", healthy_router),
+    ("", "healthy_router_v6", healthy_router_v6),
+    (
+        "",
+        "healthy_two_ports_of_one_link",
+        healthy_two_ports_of_one_link,
+    ),
     ("", "healthy_macvlan", healthy_macvlan),
     ("", "healthy_sender", healthy_sender),
 ];
@@ -91,6 +97,38 @@ fn healthy_router() -> Outcome {
     asked(&m, &at_m, &[&channel()]);
     asked(&r, &at_r, &[&channel()]);
     Ok(())
+}
+
+fn healthy_router_v6() -> Outcome {
+    let Routed { s, m, r } = routed();
+    m.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+    let routing = Routing6::start(&m)?;
+    routing.mif(0, index(&m, "ms"));
+    routing.mif(1, index(&m, "mr"));
+    routing.route("fd00:0::1", GROUP6);
+    let (at_r, at_m) = (Service::start(&r, &[]), Service::start(&m, &[]));
+    r.route("::/0", "fd00:1::254")?;
+    let receiver = receive(&r, GROUP6, "e0");
+    let how = Sending {
+        ttl: 5,
+        from: Some("fd00:0::1".parse()?),
+        ..Sending::default()
+    };
+    let _sender = send(&s, GROUP6, how);
+    flows("over the router", &receiver, true);
+    asked(&m, &at_m, &[GROUP6]);
+    asked(&r, &at_r, &[GROUP6]);
+    Ok(())
+}
+
+/// T4, joined on one of the two only.
+fn healthy_two_ports_of_one_link() -> Outcome {
+    let Switched { s, r, r2: _r2, b } = switched();
+    set_bridge(&b, "mcast_snooping 0");
+    lab::veth(&r, "e1", &b, "pr1")?;
+    bridge_port(&b, "br0", "pr1")?;
+    r.address("e1", "10.0.0.12/24")?;
+    both(&s, &r, &r, "e0")
 }
 
 fn healthy_macvlan() -> Outcome {

@@ -364,3 +364,67 @@ impl Routing {
         set_option(&self.socket, libc::IPPROTO_IP, ADD_MFC, &request).unwrap();
     }
 }
+
+/// The same for IPv6.
+pub struct Routing6 {
+    socket: Socket,
+}
+
+/// struct mif6ctl (linux/mroute6.h).
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Mif6ctl {
+    number: u16,
+    flags: u8,
+    threshold: u8,
+    ifindex: u16,
+    rate: u32,
+}
+
+/// struct mf6cctl: addresses are sockaddr_in6.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Mf6cctl {
+    origin: [u8; 28],
+    group: [u8; 28],
+    parent: u16,
+    outputs: [u32; 8],
+}
+
+impl Routing6 {
+    pub fn start(host: &Host) -> io::Result<Routing6> {
+        let icmp = Some(Protocol::ICMPV6);
+        let socket = host.run(|| Socket::new(Domain::IPV6, Type::RAW, icmp))?;
+        set_option(&socket, libc::IPPROTO_IPV6, INIT, &1i32)?;
+        Ok(Routing6 { socket })
+    }
+
+    pub fn mif(&self, number: u16, ifindex: u32) {
+        let request = Mif6ctl {
+            number,
+            flags: 0,
+            threshold: 1,
+            ifindex: ifindex as u16,
+            rate: 0,
+        };
+        set_option(&self.socket, libc::IPPROTO_IPV6, ADD_VIF, &request).unwrap();
+    }
+
+    /// From an origin to a group, in by interface 0, out by interface 1.
+    pub fn route(&self, origin: &str, group: &str) {
+        let address = |text: &str| {
+            let mut bytes = [0; 28];
+            bytes[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+            let of: std::net::Ipv6Addr = text.parse().unwrap();
+            bytes[8..24].copy_from_slice(&of.octets());
+            bytes
+        };
+        let request = Mf6cctl {
+            origin: address(origin),
+            group: address(group),
+            parent: 0,
+            outputs: [2, 0, 0, 0, 0, 0, 0, 0],
+        };
+        set_option(&self.socket, libc::IPPROTO_IPV6, ADD_MFC, &request).unwrap();
+    }
+}
