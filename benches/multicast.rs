@@ -43,6 +43,9 @@ fn start(host: &Host) -> Running {
     service
 }
 
+/// Makes the frame of a number.
+type Make = fn(u64) -> Vec<u8>;
+
 /// A version 2 report of host `number` for group `number`.
 fn report(number: u64) -> Vec<u8> {
     let [_, x, y, z] = (number as u32).to_be_bytes();
@@ -62,13 +65,7 @@ fn stream(number: u64) -> Vec<u8> {
 }
 
 /// CPU of the engine for each of so many packets, in nanoseconds.
-fn cost(
-    a: &Host,
-    b: &Host,
-    service: &mut Running,
-    make: fn(u64) -> Vec<u8>,
-    different: u64,
-) -> f64 {
+fn cost(a: &Host, b: &Host, service: &mut Running, make: Make, different: u64) -> f64 {
     let engine = children(service.child().id())[0];
     let processed = || {
         let (_, status) = ask(a, &["status"]);
@@ -145,8 +142,7 @@ fn main() {
     a.address("e0", "10.0.0.1/24").unwrap();
     b.address("e0", "10.0.0.2/24").unwrap();
     a.route("0.0.0.0/0", "10.0.0.2").unwrap();
-    let kinds: [(&str, fn(u64) -> Vec<u8>); 2] = [("reports", report), ("streams", stream)];
-    for (name, make) in kinds {
+    for (name, make) in [("reports", report as Make), ("streams", stream)] {
         let (mut known, mut hostile) = (vec![], vec![]);
         for _ in 0..rounds {
             // Each with a service of its own, whose tables are empty.

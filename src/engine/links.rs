@@ -112,6 +112,12 @@ impl Links {
         self.known.get(&ifindex)
     }
 
+    /// Is it an address of this host?
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.iter()
+            .any(|link| link.addresses.iter().any(|(own, _)| *own == address))
+    }
+
     /// Is this an address of that interface?
     pub fn has_address(&self, ifindex: u32, address: IpAddr) -> bool {
         self.known

@@ -55,9 +55,6 @@ pub fn numbered_frames(
     size: usize,
     pace: Option<u64>,
 ) -> io::Result<Sent> {
-    let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
-    let index = nix::net::if_::if_nametoindex(interface)?;
-    super::sys::bind_to_interface(socket.as_raw_fd(), index)?;
     let size = size.max(8);
     let mut head = to_mac.to_vec();
     head.extend_from_slice(&[2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0]);
@@ -71,7 +68,7 @@ pub fn numbered_frames(
     head.extend_from_slice(&to.port().to_be_bytes());
     head.extend_from_slice(&(8 + size as u16).to_be_bytes());
     head.extend_from_slice(&[0, 0]);
-    send_numbered(&socket, None, count, pace, |number, packet| {
+    frames(interface, count, pace, |number, packet| {
         if packet.is_empty() {
             packet.extend_from_slice(&head);
             packet.resize(42 + size, 0);

@@ -172,10 +172,6 @@ impl Around<'_> {
         (self.links.get(ifindex))
             .map_or_else(|| format!("interface {ifindex}"), |link| link.name.clone())
     }
-
-    fn is_own(&self, address: IpAddr) -> bool {
-        (self.links.iter()).any(|link| link.addresses.iter().any(|(own, _)| *own == address))
-    }
 }
 
 impl Prober {
@@ -312,11 +308,6 @@ impl Prober {
     /// Takes what the wire showed.
     pub fn sighted(&mut self, sightings: &[Sighting], links: &Links) {
         let now_ns = sample(&mut self.clock);
-        let around_own = |address: IpAddr| {
-            links
-                .iter()
-                .any(|link| link.addresses.iter().any(|(own, _)| *own == address))
-        };
         for seen in sightings {
             let echo = match &seen.what {
                 What::Asked(who) => {
@@ -365,7 +356,7 @@ impl Prober {
                     run.seen_back(who, ifindex, &echo, intact, time_ns, &at);
                 }
                 What::Error { from, quoted } if seen.direction.is_inbound() => {
-                    run.error(from, around_own(from), ifindex, &quoted, &at);
+                    run.error(from, links.is_own(from), ifindex, &quoted, &at);
                 }
                 _ => {}
             }
@@ -494,7 +485,7 @@ impl Prober {
                             active.run.heard(&heard, &at);
                         }
                         What::Error { from, quoted } => {
-                            let is_local = around.is_own(from);
+                            let is_local = around.links.is_own(from);
                             active
                                 .run
                                 .error(from, is_local, packet.ifindex, &quoted, &at);
