@@ -143,6 +143,7 @@ fn service_types_agree() {
             limit: 1,
             hits: 0,
         }],
+        sandbox: Some(service::Sandbox::default()),
     };
     check(
         &idl,

@@ -54,6 +54,20 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
         status.engine.starts,
         duration(status.engine.uptime_ns)
     ));
+    if let Some(sandbox) = &status.sandbox {
+        let told = format!(
+            "sandbox: seccomp {}, landlock {}",
+            sandbox.seccomp, sandbox.landlock
+        );
+        let is_whole = [&sandbox.seccomp, &sandbox.landlock]
+            .iter()
+            .all(|state| *state == "enforced");
+        if !is_whole {
+            line(style.warn(&told));
+        } else if verbose {
+            line(told);
+        }
+    }
     let packets: u64 = status.rings.iter().map(|ring| ring.packets).sum();
     line(format!(
         "packets {packets}, dropped by the rings {dropped}, clients {} of {}, recorder {}",

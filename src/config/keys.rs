@@ -118,6 +118,12 @@ pub const KEYS: &[Key] = &[
         "Interfaces to set promiscuous while the service runs, by name. Empty, since it changes what the host receives: a problem may hide as long as it is on.",
     ),
     key(
+        "sandbox",
+        "violation",
+        "\"kill\"",
+        "What a system call comes to that the engine is not meant to make: kill (the engine ends with SIGSYS, and the keeper starts the next one, which loses nothing) or refuse (the call fails with EPERM: for C libraries that do the same by other calls).",
+    ),
+    key(
         "listeners",
         "join",
         "true",

@@ -302,6 +302,42 @@ impl Default for Listeners {
     }
 }
 
+/// `[sandbox]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct SandboxSettings {
+    pub violation: Violation,
+}
+
+/// What a system call that the engine is not allowed comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Violation {
+    /// The engine ends (SIGSYS), and the keeper starts the next one.
+    Kill,
+    /// The call fails with EPERM.
+    Refuse,
+}
+
+impl Violation {
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Violation::Kill => "kill",
+            Violation::Refuse => "refuse",
+        }
+    }
+}
+
+impl Default for SandboxSettings {
+    fn default() -> SandboxSettings {
+        SandboxSettings {
+            violation: Violation::Kill,
+        }
+    }
+}
+
 /// `[control]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -333,6 +369,7 @@ pub struct Config {
     pub listeners: Listeners,
     pub control: Control,
     pub ping: Ping,
+    pub sandbox: SandboxSettings,
 }
 
 impl Config {

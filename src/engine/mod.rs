@@ -14,6 +14,7 @@
 //! | `service` | what it answers |
 //! | `export` | packets out of the recorder, as pcapng |
 //! | `ready` | waiting for descriptors |
+//! | `sandbox` | which system calls and files are left to it |
 
 pub mod control;
 mod export;
@@ -23,6 +24,7 @@ mod listen;
 mod prober;
 mod ready;
 mod ring;
+pub mod sandbox;
 mod service;
 mod world;
 
@@ -32,7 +34,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{LocalSet, yield_now};
 
 use crate::config::Config;
@@ -87,21 +89,40 @@ fn start() -> io::Result<()> {
     let control = std::os::unix::net::UnixListener::from(take(&mut handed, Handed::ControlSocket)?);
     let wake = take(&mut handed, Handed::Wake)?;
     let listeners = take_listeners(&mut handed);
-    let intake = take_intake(&hello, &mut handed, &config)?;
+    let (intake, stalled) = take_intake(&hello, &mut handed, &config)?;
     let probers =
         [Handed::ProbeIcmp, Handed::ProbeIcmp6].map(|which| handed[which as usize].take());
     let prober = Prober::new(probers, hello.probe_tag, config.ping.clone())?;
     // From here on no packet socket is open in this process: only the mappings are left.
     drop(handed);
     let links = Links::open()?;
-    let world = World::new(intake, links, prober, config, hello, channel);
+    let violation = config.sandbox.violation;
+    let mut world = World::new(intake, links, prober, config, hello, channel);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let terminate = {
+        let _within = runtime.enter();
+        signal(SignalKind::terminate())?
+    };
+    // From here on bytes of the wire are parsed, those of the record first.
+    let sandbox = sandbox::enter(violation)?;
+    tracing::info!(seccomp = %sandbox.seccomp, landlock = %sandbox.landlock, "sandboxed");
+    world.sandbox = Some(sandbox);
+    // An engine that keeps dying may be dying of what it recalls.
+    if stalled < 2 {
+        world.intake.recall();
+    }
     let local = LocalSet::new();
     local.block_on(
         &runtime,
-        serve(Rc::new(RefCell::new(world)), wake, listeners, control),
+        serve(
+            Rc::new(RefCell::new(world)),
+            wake,
+            listeners,
+            control,
+            terminate,
+        ),
     )
 }
 
@@ -134,7 +155,7 @@ fn take_intake(
     hello: &Hello,
     handed: &mut [Option<OwnedFd>; HANDED],
     config: &Config,
-) -> io::Result<Intake> {
+) -> io::Result<(Intake, u64)> {
     let memory = take(handed, Handed::Recorder)?;
     let memory = OwnMemory::new(Mapping::new(&memory, hello.recorder_bytes as usize)?);
     let (budgets, snaps) = (config.recorder.budget.bytes(), config.recorder.snap.bytes());
@@ -172,11 +193,7 @@ fn take_intake(
     let classifier = Classifier::new(&config.recorder.rule);
     let mut intake = Intake::new(recorder, rings, counters, classifier);
     intake.quarantine(stalled, now_ns());
-    // An engine that keeps dying may be dying of what it recalls.
-    if stalled < 2 {
-        intake.recall();
-    }
-    Ok(intake)
+    Ok((intake, stalled))
 }
 
 async fn serve(
@@ -184,6 +201,7 @@ async fn serve(
     wake: OwnedFd,
     listeners: Vec<Listener>,
     control: std::os::unix::net::UnixListener,
+    mut terminate: Signal,
 ) -> io::Result<()> {
     world.borrow_mut().take_links();
     // What waited while there was no engine comes first.
@@ -198,7 +216,6 @@ async fn serve(
     let server = service::start(world.clone(), control)?;
     ask(world.borrow().channel(), Ask::Ready, 0)?;
     let channel = ready::readable(world.borrow().channel().try_clone_to_owned()?)?;
-    let mut terminate = signal(SignalKind::terminate())?;
     let ended = async {
         loop {
             let mut ready = channel.readable().await?;

@@ -12,6 +12,7 @@ use super::intake::{Intake, count_listened};
 use super::links::{Known, Links, News};
 use super::listen::{Heard, Listener};
 use super::prober::{Around, Prober};
+use super::sandbox::Sandbox;
 use crate::config::Config;
 use crate::keeper::handover::{Ask, Hello, ask};
 use crate::keeper::now_ns;
@@ -36,6 +37,8 @@ pub struct World {
     pub(super) unasked: u64,
     /// Readers of packets that were cut off because they did not read.
     pub(super) readers_cut: u64,
+    /// What this process is confined by.
+    pub(super) sandbox: Option<Sandbox>,
 }
 
 impl World {
@@ -62,6 +65,7 @@ impl World {
             listener_overflows: [0; 3],
             unasked: 0,
             readers_cut: 0,
+            sandbox: None,
         }
     }
 

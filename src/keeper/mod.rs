@@ -17,7 +17,7 @@ pub mod args;
 pub mod filter;
 pub mod groups;
 pub mod handover;
-mod privilege;
+pub mod privilege;
 mod sockets;
 mod supervise;
 mod sys;

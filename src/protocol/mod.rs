@@ -120,6 +120,15 @@ pub mod service {
         pub uptime_ns: u64,
     }
 
+    /// What confines the engine.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Sandbox {
+        pub seccomp: String,
+        pub landlock: String,
+        pub violation: String,
+    }
+
     /// The reply of `Status`.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
@@ -139,6 +148,8 @@ pub mod service {
         pub gaps_total: u64,
         pub clients: Clients,
         pub limits: Vec<Limit>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub sandbox: Option<Sandbox>,
     }
 
     /// A group membership on an interface.

@@ -65,6 +65,11 @@ pub fn status(world: &World, serving: Serving) -> reply::Status {
         gaps_total,
         clients: serving.clients,
         limits,
+        sandbox: world.sandbox.map(|sandbox| reply::Sandbox {
+            seccomp: sandbox.seccomp.to_string(),
+            landlock: sandbox.landlock.to_string(),
+            violation: world.config.sandbox.violation.name().into(),
+        }),
     }
 }
 

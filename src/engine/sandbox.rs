@@ -1,0 +1,257 @@
+//! SHELL. The engine's sandbox: which system calls it may make, and which files it may open. Both can't be
+//! taken back, and both are proved before anything of the wire is parsed.
+//!
+//! The seccomp filter lets through what an engine was seen to need, with the arguments it needs them
+//! with; anything else ends the process (or is refused, where the configuration says so, since another C
+//! library may do the same by other calls). Landlock lets it read below /proc, and open nothing else.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+
+use crate::config::Violation;
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+    Scope, path_beneath_rules,
+};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Is,
+    SeccompCondition as Condition, SeccompFilter, SeccompRule as Rule, TargetArch,
+};
+
+/// What is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// All of it.
+    Enforced,
+    /// As much as this kernel knows.
+    Partly,
+    /// This kernel, or this machine's architecture, has it not.
+    Absent,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(match self {
+            State::Enforced => "enforced",
+            State::Partly => "enforced as far as this kernel goes",
+            State::Absent => "not on this kernel",
+        })
+    }
+}
+
+/// The sandbox of this process.
+#[derive(Clone, Copy, Debug)]
+pub struct Sandbox {
+    /// System calls.
+    pub seccomp: State,
+    /// Files, TCP ports, signals to others.
+    pub landlock: State,
+}
+
+fn failed<E: fmt::Display>(step: &'static str) -> impl FnOnce(E) -> io::Error {
+    move |error| io::Error::other(format!("sandbox: {step}: {error}"))
+}
+
+/// Enters the sandbox for good and proves it. Must be called before the first thread is started: both are
+/// the thread's, and what it starts later inherits them.
+///
+/// # Errors
+/// When a step fails, or when the proof shows that something could still be done.
+pub fn enter(violation: Violation) -> io::Result<Sandbox> {
+    let landlock = restrict_files().map_err(failed("landlock"))?;
+    let seccomp = restrict_calls(violation)?;
+    let sandbox = Sandbox { seccomp, landlock };
+    prove(sandbox)?;
+    Ok(sandbox)
+}
+
+/// Reading below /proc, for counters and tables of the network; nothing is written, nothing executed, no
+/// TCP port, no signal to others.
+fn restrict_files() -> Result<State, landlock::RulesetError> {
+    // Newer kernels know more; older ones enforce what they know.
+    let abi = ABI::V6;
+    let status = Ruleset::default()
+        .handle_access(AccessFs::from_all(abi))?
+        .handle_access(AccessNet::from_all(abi))?
+        .scope(Scope::from_all(abi))?
+        .create()?
+        .add_rules(path_beneath_rules(["/proc"], AccessFs::from_read(abi)))?
+        .restrict_self()?;
+    Ok(match status.ruleset {
+        RulesetStatus::FullyEnforced => State::Enforced,
+        RulesetStatus::PartiallyEnforced => State::Partly,
+        RulesetStatus::NotEnforced => State::Absent,
+    })
+}
+
+fn restrict_calls(violation: Violation) -> io::Result<State> {
+    let Ok(architecture) = TargetArch::try_from(std::env::consts::ARCH) else {
+        return Ok(State::Absent);
+    };
+    let otherwise = match violation {
+        Violation::Kill => SeccompAction::KillProcess,
+        Violation::Refuse => SeccompAction::Errno(libc::EPERM as u32),
+    };
+    let rules = rules().map_err(failed("seccomp rules"))?;
+    let filter = SeccompFilter::new(rules, otherwise, SeccompAction::Allow, architecture)
+        .map_err(failed("seccomp filter"))?;
+    let program: BpfProgram = filter.try_into().map_err(failed("seccomp program"))?;
+    seccompiler::apply_filter(&program).map_err(failed("seccomp"))?;
+    Ok(State::Enforced)
+}
+
+/// Calls with no argument worth looking at.
+const FREE: &[libc::c_long] = &[
+    // Descriptors that are open.
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_pread64,
+    libc::SYS_lseek,
+    libc::SYS_close,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_fcntl,
+    libc::SYS_pipe2,
+    libc::SYS_eventfd2,
+    libc::SYS_ppoll,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    // Sockets that were handed over, and clients'.
+    libc::SYS_accept4,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_shutdown,
+    libc::SYS_getsockopt,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    // Memory; mappings that can be executed are below.
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    // Time, and giving way.
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_gettimeofday,
+    libc::SYS_sched_yield,
+    libc::SYS_futex,
+    libc::SYS_restart_syscall,
+    libc::SYS_rseq,
+    // Signals, and the end.
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // What a process may know of itself.
+    libc::SYS_getrandom,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_uname,
+    libc::SYS_getcwd,
+    libc::SYS_readlinkat,
+];
+
+/// Those that newer architectures have under other names.
+#[cfg(target_arch = "x86_64")]
+const OLD: &[libc::c_long] = &[libc::SYS_poll, libc::SYS_epoll_wait, libc::SYS_readlink];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD: &[libc::c_long] = &[];
+
+/// Socket options that are set while the engine runs.
+const OPTIONS: [(i32, i32); 2] = [
+    (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+    (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+];
+
+type Rules = BTreeMap<i64, Vec<Rule>>;
+
+fn rules() -> Result<Rules, seccompiler::BackendError> {
+    let mut rules: Rules = (FREE.iter().chain(OLD))
+        .map(|call| (*call, vec![]))
+        .collect();
+    let equal = |argument: u8, value: u64| Condition::new(argument, Length::Dword, Is::Eq, value);
+    let without = |argument: u8, bits: i32| {
+        Condition::new(argument, Length::Dword, Is::MaskedEq(bits as u32 as u64), 0)
+    };
+    // No memory that could be executed.
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        rules.insert(call, vec![Rule::new(vec![without(2, libc::PROT_EXEC)?])?]);
+    }
+    // Files for reading only; which ones is landlock's business.
+    let writing = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
+    rules.insert(
+        libc::SYS_openat,
+        vec![Rule::new(vec![without(2, writing)?])?],
+    );
+    // Of its own sockets only how far packets may be fragmented.
+    let option = |(level, name): (i32, i32)| {
+        Rule::new(vec![
+            equal(1, level as u32 as u64)?,
+            equal(2, name as u32 as u64)?,
+        ])
+    };
+    let options: Result<Vec<Rule>, _> = OPTIONS.into_iter().map(option).collect();
+    rules.insert(libc::SYS_setsockopt, options?);
+    // Non-blocking mode of what it was handed.
+    rules.insert(
+        libc::SYS_ioctl,
+        vec![Rule::new(vec![equal(1, libc::FIONBIO)?])?],
+    );
+    // Limits are read, not set.
+    let unset = Condition::new(2, Length::Qword, Is::Eq, 0)?;
+    rules.insert(libc::SYS_prlimit64, vec![Rule::new(vec![unset])?]);
+    // abort() is a signal to itself.
+    let me = u64::from(std::process::id());
+    rules.insert(libc::SYS_tgkill, vec![Rule::new(vec![equal(0, me)?])?]);
+    Ok(rules)
+}
+
+/// Asks the kernel, and tries what must not be possible any more.
+fn prove(sandbox: Sandbox) -> io::Result<()> {
+    let status =
+        std::fs::read_to_string("/proc/self/status").map_err(failed("/proc/self/status"))?;
+    let is = |name: &str, value: &str| {
+        (status.lines())
+            .filter_map(|line| line.split_once(':'))
+            .any(|(known, said)| known == name && said.trim() == value)
+    };
+    let mut missing = vec![];
+    if sandbox.seccomp != State::Absent && !is("Seccomp", "2") {
+        missing.push("the kernel says that no seccomp filter is in force");
+    }
+    if !is("NoNewPrivs", "1") {
+        missing.push("new privileges could be gained");
+    }
+    let none = "0000000000000000";
+    if !(is("CapEff", none) && is("CapPrm", none)) {
+        missing.push("capabilities are left");
+    }
+    let can_list = std::fs::File::open("/").is_ok();
+    if sandbox.landlock != State::Absent && can_list {
+        missing.push("files could still be opened");
+    }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(failed("it does not hold, so the engine does not run")(
+            missing.join(", "),
+        ))
+    }
+}

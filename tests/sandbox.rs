@@ -1,0 +1,319 @@
+//! The engine's sandbox: a program in the engine's place, in the same sandbox, tries what a taken-over
+//! engine would try. Each attempt has a process of its own, which must die of it or be refused.
+#![allow(missing_docs, unsafe_code, clippy::unwrap_used)]
+
+mod support;
+
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitCode, Stdio};
+
+use netsonde::config::Violation;
+use netsonde::engine::sandbox;
+use netsonde::keeper::privilege;
+use netsonde::lab::Host;
+use support::{Service, Test};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// What a process shall try; and what its calls shall come to.
+const ATTEMPT: &str = "NETSONDE_TEST_ATTEMPT";
+const REFUSE: &str = "NETSONDE_TEST_REFUSES";
+
+fn main() -> ExitCode {
+    if let Ok(attempt) = std::env::var(ATTEMPT) {
+        return child(&attempt);
+    }
+    support::main(&[
+        ("escapes_end_the_process", escapes_end_the_process as Test),
+        (
+            "escapes_are_refused_where_told_so",
+            escapes_are_refused_where_told_so,
+        ),
+        ("files_are_refused", files_are_refused),
+        (
+            "what_an_engine_needs_is_allowed",
+            what_an_engine_needs_is_allowed,
+        ),
+        (
+            "a_service_is_confined_and_says_so",
+            a_service_is_confined_and_says_so,
+        ),
+    ])
+}
+
+/// The result of a raw system call, as an exit status: 0 it worked, else the errno.
+fn errno(result: libc::c_long) -> i32 {
+    if result < 0 {
+        std::io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(255)
+    } else {
+        0
+    }
+}
+
+fn call(number: libc::c_long, arguments: [usize; 5]) -> i32 {
+    let [a, b, c, d, e] = arguments;
+    // SAFETY: the sandbox must not let it happen; where it does, this process has nothing to lose.
+    errno(unsafe { libc::syscall(number, a, b, c, d, e) })
+}
+
+fn text(of: &'static std::ffi::CStr) -> usize {
+    of.as_ptr() as usize
+}
+
+/// Every attempt by its name.
+fn attempt(name: &str, held: &std::net::UdpSocket) -> i32 {
+    let (here, held) = (libc::AT_FDCWD as usize, held.as_raw_fd() as usize);
+    let socket = |family: i32, kind: i32, protocol: i32| {
+        call(
+            libc::SYS_socket,
+            [family as usize, kind as usize, protocol as usize, 0, 0],
+        )
+    };
+    let option = |level: i32, name: i32| {
+        let value = [0u64; 2];
+        let at = value.as_ptr() as usize;
+        call(
+            libc::SYS_setsockopt,
+            [held, level as usize, name as usize, at, 16],
+        )
+    };
+    match name {
+        "a packet socket" => socket(libc::AF_PACKET, libc::SOCK_RAW, 0),
+        "a raw socket" => socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP),
+        "a TCP socket" => socket(libc::AF_INET, libc::SOCK_STREAM, 0),
+        "a Unix socket" => socket(libc::AF_UNIX, libc::SOCK_STREAM, 0),
+        "a netlink socket" => socket(libc::AF_NETLINK, libc::SOCK_RAW, 0),
+        "binding" => call(libc::SYS_bind, [held, 0, 0, 0, 0]),
+        "connecting" => call(libc::SYS_connect, [held, 0, 0, 0, 0]),
+        "listening" => call(libc::SYS_listen, [held, 1, 0, 0, 0]),
+        "attaching a filter" => option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER),
+        "detaching a filter" => option(libc::SOL_SOCKET, libc::SO_DETACH_FILTER),
+        "joining a group" => option(libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP),
+        "executing" => call(libc::SYS_execve, [text(c"/bin/true"), 0, 0, 0, 0]),
+        "forking" => call(libc::SYS_clone, [libc::SIGCHLD as usize, 0, 0, 0, 0]),
+        "forking anew" => call(libc::SYS_clone3, [0, 0, 0, 0, 0]),
+        "tracing" => call(
+            libc::SYS_ptrace,
+            [libc::PTRACE_TRACEME as usize, 0, 0, 0, 0],
+        ),
+        "reading another's memory" => call(libc::SYS_process_vm_readv, [1, 0, 0, 0, 0]),
+        "taking another's descriptor" => call(libc::SYS_pidfd_open, [1, 0, 0, 0, 0]),
+        "signals" => call(
+            libc::SYS_kill,
+            [std::os::unix::process::parent_id() as usize, 0, 0, 0, 0],
+        ),
+        "mounting" => call(libc::SYS_mount, [0, 0, 0, 0, 0]),
+        "new namespaces" => call(
+            libc::SYS_unshare,
+            [libc::CLONE_NEWUSER as usize, 0, 0, 0, 0],
+        ),
+        "another namespace" => call(libc::SYS_setns, [0, 0, 0, 0, 0]),
+        "changing root" => call(libc::SYS_chroot, [text(c"/proc"), 0, 0, 0, 0]),
+        "bpf" => call(libc::SYS_bpf, [0, 0, 0, 0, 0]),
+        "io_uring" => call(libc::SYS_io_uring_setup, [1, 0, 0, 0, 0]),
+        "perf events" => call(libc::SYS_perf_event_open, [0, 0, 0, 0, 0]),
+        "userfaultfd" => call(libc::SYS_userfaultfd, [0, 0, 0, 0, 0]),
+        "kernel keys" => call(libc::SYS_keyctl, [0, 0, 0, 0, 0]),
+        "kernel modules" => call(libc::SYS_init_module, [0, 0, 0, 0, 0]),
+        "another user" => call(libc::SYS_setuid, [0, 0, 0, 0, 0]),
+        "capabilities" => call(libc::SYS_capset, [0, 0, 0, 0, 0]),
+        "executable memory" => call(
+            libc::SYS_mmap,
+            [
+                0,
+                4096,
+                (libc::PROT_READ | libc::PROT_EXEC) as usize,
+                (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize,
+                usize::MAX,
+            ],
+        ),
+        "a file in memory" => call(libc::SYS_memfd_create, [text(c"x"), 0, 0, 0, 0]),
+        "writing a file" => {
+            let flags = (libc::O_WRONLY | libc::O_CREAT) as usize;
+            call(
+                libc::SYS_openat,
+                [here, text(c"/tmp/netsonde-escape"), flags, 0o600, 0],
+            )
+        }
+        "deleting a file" => call(libc::SYS_unlinkat, [here, text(c"/tmp/x"), 0, 0, 0]),
+        "making a directory" => call(libc::SYS_mkdirat, [here, text(c"/tmp/x"), 0, 0, 0]),
+        "changing a mode" => call(
+            libc::SYS_fchmodat,
+            [here, text(c"/etc/shadow"), 0o666, 0, 0],
+        ),
+        "raising limits" => {
+            let limit = [u64::MAX; 2];
+            let at = limit.as_ptr() as usize;
+            call(
+                libc::SYS_prlimit64,
+                [0, libc::RLIMIT_NOFILE as usize, at, 0, 0],
+            )
+        }
+        other => panic!("no such attempt: {other}"),
+    }
+}
+
+const ESCAPES: &[&str] = &[
+    "a packet socket",
+    "a raw socket",
+    "a TCP socket",
+    "a Unix socket",
+    "a netlink socket",
+    "binding",
+    "connecting",
+    "listening",
+    "attaching a filter",
+    "detaching a filter",
+    "joining a group",
+    "executing",
+    "forking",
+    "forking anew",
+    "tracing",
+    "reading another's memory",
+    "taking another's descriptor",
+    "signals",
+    "mounting",
+    "new namespaces",
+    "another namespace",
+    "changing root",
+    "bpf",
+    "io_uring",
+    "perf events",
+    "userfaultfd",
+    "kernel keys",
+    "kernel modules",
+    "another user",
+    "capabilities",
+    "executable memory",
+    "a file in memory",
+    "writing a file",
+    "deleting a file",
+    "making a directory",
+    "changing a mode",
+    "raising limits",
+];
+
+/// In the engine's place.
+fn child(name: &str) -> ExitCode {
+    let held = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    privilege::give_up().unwrap();
+    let violation = if std::env::var_os(REFUSE).is_some() {
+        Violation::Refuse
+    } else {
+        Violation::Kill
+    };
+    sandbox::enter(violation).unwrap();
+    println!("confined");
+    let status = match name {
+        "nothing" => needs(),
+        file if file.starts_with('/') => match std::fs::File::open(file) {
+            Ok(_) => 0,
+            Err(error) => error.raw_os_error().unwrap_or(255),
+        },
+        name => attempt(name, &held),
+    };
+    // Not through the destructors of a process that is in doubt.
+    std::process::exit(status)
+}
+
+/// What an engine does all day.
+fn needs() -> i32 {
+    assert!(
+        std::fs::read_to_string("/proc/thread-self/net/snmp")
+            .unwrap()
+            .contains("Udp:")
+    );
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+    nix::unistd::write(&write, b"x").unwrap();
+    nix::unistd::read(&read, &mut [0]).unwrap();
+    let much = vec![1u8; 64 << 20];
+    std::io::stderr()
+        .write_all(format!("{} bytes\n", much.len()).as_bytes())
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1));
+    0
+}
+
+/// Runs an attempt: the signal that it died of, or its exit status.
+fn run(name: &str, refuse: bool) -> (Option<i32>, Option<i32>, String) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env(ATTEMPT, name).stdin(Stdio::null());
+    if refuse {
+        command.env(REFUSE, "1");
+    }
+    let output = command.output().unwrap();
+    let said = format!(
+        "{name}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // It was confined before it tried.
+    assert!(said.contains("confined"), "{said}");
+    (output.status.signal(), output.status.code(), said)
+}
+
+fn escapes_end_the_process() -> Outcome {
+    for name in ESCAPES {
+        let (signal, code, said) = run(name, false);
+        assert_eq!((signal, code), (Some(libc::SIGSYS), None), "{said}");
+    }
+    println!("{} attempts, all ended the process", ESCAPES.len());
+    Ok(())
+}
+
+fn escapes_are_refused_where_told_so() -> Outcome {
+    for name in ESCAPES {
+        let (signal, code, said) = run(name, true);
+        assert_eq!((signal, code), (None, Some(libc::EPERM)), "{said}");
+    }
+    Ok(())
+}
+
+/// Landlock's share: no file but those of /proc can be read.
+fn files_are_refused() -> Outcome {
+    if !std::fs::read_to_string("/sys/kernel/security/lsm")
+        .map_or(true, |all| all.contains("landlock"))
+    {
+        return support::skip("files_are_refused", "this kernel has no landlock");
+    }
+    for name in [
+        "/etc/shadow",
+        "/etc/passwd",
+        "/",
+        "/root",
+        "/dev/null",
+        "/tmp",
+    ] {
+        let (signal, code, said) = run(name, false);
+        assert_eq!((signal, code), (None, Some(libc::EACCES)), "{said}");
+    }
+    Ok(())
+}
+
+fn what_an_engine_needs_is_allowed() -> Outcome {
+    let (signal, code, said) = run("nothing", false);
+    assert_eq!((signal, code), (None, Some(0)), "{said}");
+    Ok(())
+}
+
+fn a_service_is_confined_and_says_so() -> Outcome {
+    let host = Host::new("a")?;
+    let service = Service::start(&host, &[]);
+    let status = service.status();
+    assert_eq!(status["sandbox"]["seccomp"], "enforced", "{status}");
+    assert_eq!(status["sandbox"]["violation"], "kill", "{status}");
+    let of_engine = std::fs::read_to_string(format!("/proc/{}/status", service.engine()))?;
+    let is = |line: &str| of_engine.lines().any(|one| one == line);
+    assert!(is("Seccomp:\t2") && is("NoNewPrivs:\t1"), "{of_engine}");
+    assert!(is("CapEff:\t0000000000000000"), "{of_engine}");
+    assert!(
+        service
+            .ask(&["-v", "status"])
+            .contains("sandbox: seccomp enforced")
+    );
+    Ok(())
+}
