@@ -389,7 +389,18 @@ fn netsonded_8() {
     page.head("PRIVILEGE");
     page.text(
         "CAP_NET_RAW is needed until everything is open, and nothing else. Without it netsonded says \
-         so and exits with 2. In `unshare --user --map-root-user --net' it runs without root.",
+         so and exits with 2. In `unshare --user --map-root-user --net' it runs without root.\n\nBefore it \
+         parses anything the engine confines itself, for good: by a seccomp filter to the system calls that \
+         it needs, with their arguments, and by landlock to reading below /proc. It does not run if that \
+         does not hold; what this kernel lacks is told by `netsonde status'. See [sandbox] in \
+         netsonde.toml(5).",
+    );
+    page.head("SYSTEMD");
+    page.text(
+        "netsonded.socket makes the control socket and passes it on (sd_listen_fds(3)); --socket does not \
+         count then. It must be one listening Unix stream socket. READY=1 is told when clients are served, \
+         WATCHDOG=1 with each sign of life of the engine. An engine that gives none for ten seconds is \
+         killed and replaced, also without systemd.",
     );
     page.head("SIGNALS");
     page.item(

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
             all_numbers_are_kept_in_order,
         ),
         ("killed_engines_lose_nothing", killed_engines_lose_nothing),
+        ("a_stopped_engine_is_replaced", a_stopped_engine_is_replaced),
         (
             "floods_leave_other_stores_alone",
             floods_leave_other_stores_alone,
@@ -268,6 +269,33 @@ fn all_numbers_are_kept_in_order() -> Outcome {
             assert_eq!(said.lines().next(), Some("e0\t0x00000001"), "{said}");
         }
     }
+    Ok(())
+}
+
+/// An engine that hangs, here by SIGSTOP, is killed by its keeper after ten seconds, and the next one loses
+/// nothing of what came meanwhile.
+fn a_stopped_engine_is_replaced() -> Outcome {
+    let (a, b) = pair();
+    let service = Service::start(&a, &[]);
+    let stopped = service.engine();
+    kill(stopped, Signal::SIGSTOP)?;
+    b.run(|| traffic::numbered_udp("10.0.0.1:7777".parse().unwrap(), 500, 18, Some(5000)))?;
+    let replaced = || std::fs::read_to_string(format!("/proc/{stopped}/stat")).is_err();
+    assert!(wait_until(PATIENCE, replaced), "{}", service.log());
+    service.until("another one", |status| {
+        status["engine"]["pid"].as_i64() != Some(stopped.as_raw().into())
+    });
+    assert!(
+        service.log().contains("makes no progress"),
+        "{}",
+        service.log()
+    );
+    let there = || {
+        service
+            .packets(&["--port", "7777", "--direction", "in"])
+            .len()
+    };
+    assert!(wait_until(PATIENCE, || there() == 500), "{}", there());
     Ok(())
 }
 

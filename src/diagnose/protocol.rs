@@ -86,15 +86,25 @@ fn mute(case: &Case<'_>) -> Option<Found> {
         case.starves(ifindex),
         certainty,
         format!(
-            "{protocol} queries from {querier} arrive on {name} and this host did not answer the last {mute} of {all}: {where_}; {end}"
+            "{protocol} queries from {querier} arrive on {name} and this host did not answer \
+                the last {mute} of {all}: {where_}; {end}"
         ),
     )
     .fix(if case.group.is_ipv4() {
-        "accept IGMP: nft add rule inet filter input meta l4proto igmp accept, and the same in output"
+        "accept IGMP: nft add rule inet filter input meta l4proto igmp accept, and the same in \
+            output"
     } else {
-        "accept ICMPv6 types 130 to 132 and 143: nft add rule inet filter input icmpv6 type { mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report } accept"
+        "accept ICMPv6 types 130 to 132 and 143: nft add rule inet filter input icmpv6 type { \
+            mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report } \
+            accept"
     })
-    .because("wire", format!("{all} general queries on {name}, the last {mute} without a report of this host"));
+    .because(
+        "wire",
+        format!(
+            "{all} general queries on {name}, the last {mute} without a report \
+        of this host"
+        ),
+    );
     if wire > 0 {
         found = found.because(
             "socket",
@@ -114,9 +124,13 @@ fn mute(case: &Case<'_>) -> Option<Found> {
 pub static FIREWALL_DROPS_IGMP: Mode = Mode {
     id: "firewall-drops-igmp",
     title: "the firewall drops IGMP",
-    seen: "The stream works for two to five minutes and stops; a restart of the application helps for as long.",
-    cause: "Joining sends a report, which opens the switch's port. From then on the host has to answer queries. A firewall that drops protocol 2 keeps it from hearing them, so the switch forgets the port when the membership runs out.",
-    proof: "Queries come in on the wire, a raw socket behind INPUT does not hear them, and no report of this host follows.",
+    seen: "The stream works for two to five minutes and stops; a restart of the application \
+        helps for as long.",
+    cause: "Joining sends a report, which opens the switch's port. From then on the host has to \
+        answer queries. A firewall that drops protocol 2 keeps it from hearing them, so the \
+        switch forgets the port when the membership runs out.",
+    proof: "Queries come in on the wire, a raw socket behind INPUT does not hear them, and no \
+        report of this host follows.",
     fix: "Accept IGMP (IP protocol 2) in INPUT and OUTPUT.",
     covers: &["querier-lost"],
     rule: |case| mute(case).filter(|_| case.group.is_ipv4()),
@@ -125,9 +139,12 @@ pub static FIREWALL_DROPS_IGMP: Mode = Mode {
 pub static FIREWALL_DROPS_MLD: Mode = Mode {
     id: "firewall-drops-mld",
     title: "the firewall drops MLD queries",
-    seen: "Some minutes after a querier appears, IPv6 groups stop, and neighbour discovery with them: the host can't be reached.",
-    cause: "As with IGMP. The solicited-node groups of neighbour discovery are groups as well, and a snooping switch prunes them like any other.",
-    proof: "MLD queries come in on the wire, a raw socket behind INPUT does not hear them, and no report of this host follows.",
+    seen: "Some minutes after a querier appears, IPv6 groups stop, and neighbour discovery with \
+        them: the host can't be reached.",
+    cause: "As with IGMP. The solicited-node groups of neighbour discovery are groups as well, \
+        and a snooping switch prunes them like any other.",
+    proof: "MLD queries come in on the wire, a raw socket behind INPUT does not hear them, and \
+        no report of this host follows.",
     fix: "Accept ICMPv6 types 130 to 132 and 143 in INPUT and OUTPUT (RFC 4890).",
     covers: &["querier-lost"],
     rule: |case| mute(case).filter(|_| case.group.is_ipv6()),
@@ -137,7 +154,8 @@ pub static ILLEGAL_MLD_QUERY: Mode = Mode {
     id: "illegal-mld-query",
     title: "MLD queries that hosts must ignore",
     seen: "A querier runs, and hosts don't answer it.",
-    cause: "MLD queries must come from a link-local address, with hop limit 1 and the router alert option (RFC 3810, section 5.1.14). Hosts drop others without a word.",
+    cause: "MLD queries must come from a link-local address, with hop limit 1 and the router \
+        alert option (RFC 3810, section 5.1.14). Hosts drop others without a word.",
     proof: "Source, hop limit and options of the query.",
     fix: "Give the querier's interface a link-local address and a correct implementation.",
     covers: &["querier-lost", "no-querier", "not-arriving"],
@@ -175,7 +193,10 @@ pub static ILLEGAL_MLD_QUERY: Mode = Mode {
                         wrong.join(", ")
                     ),
                 )
-                .fix("correct the querier: source link-local, hop limit 1, router alert (RFC 3810, section 5.1.14)")
+                .fix(
+                    "correct the querier: source link-local, hop limit 1, router alert (RFC \
+                    3810, section 5.1.14)",
+                )
                 .because("wire", wrong.join(", ")),
             );
         }
@@ -187,8 +208,11 @@ pub static IGMPV2_QUERIER_BREAKS_SSM: Mode = Mode {
     id: "igmpv2-querier-breaks-ssm",
     title: "an old querier makes source-specific joins impossible",
     seen: "A source-specific join gets nothing; routers ignore it.",
-    cause: "A host that hears an IGMPv2 (MLDv1) query speaks that version from then on, and it has no way to name sources. Routers ignore joins without sources in 232.0.0.0/8 and ff3x::/32 (RFC 4604).",
-    proof: "The kernel holds a source filter for the group, the interface is in version 2 mode, and the wire shows reports of that version.",
+    cause: "A host that hears an IGMPv2 (MLDv1) query speaks that version from then on, and it \
+        has no way to name sources. Routers ignore joins without sources in 232.0.0.0/8 and \
+        ff3x::/32 (RFC 4604).",
+    proof: "The kernel holds a source filter for the group, the interface is in version 2 mode, \
+        and the wire shows reports of that version.",
     fix: "Make the querier speak IGMPv3 and MLDv2, or switch the old one off.",
     covers: &[],
     rule: |case| {
@@ -229,7 +253,8 @@ pub static IGMPV2_QUERIER_BREAKS_SSM: Mode = Mode {
                 case.starves(*ifindex),
                 Certainty::Proved,
                 format!(
-                    "{by} forces this host to {protocol}v{} on {name}, so that the sources of {} can't be asked for: source-specific multicast is dead on this link",
+                    "{by} forces this host to {protocol}v{} on {name}, so that the sources of \
+                        {} can't be asked for: source-specific multicast is dead on this link",
                     full - 1,
                     case.group
                 ),
@@ -259,10 +284,13 @@ pub static IGMPV2_QUERIER_BREAKS_SSM: Mode = Mode {
 pub static BRIDGE_QUERIER_DEFAULT: Mode = Mode {
     id: "bridge-querier-default",
     title: "a Linux bridge asks with the oldest versions, and without an address",
-    seen: "Switching mcast_querier on breaks source-specific multicast, or devices don't answer.",
-    cause: "A bridge's own querier speaks IGMPv2 and MLDv1 by default, and asks from 0.0.0.0, which some devices ignore and switches don't count as a querier.",
+    seen: "Switching mcast_querier on breaks source-specific multicast, or devices don't \
+        answer.",
+    cause: "A bridge's own querier speaks IGMPv2 and MLDv1 by default, and asks from 0.0.0.0, \
+        which some devices ignore and switches don't count as a querier.",
     proof: "The bridge's settings.",
-    fix: "ip link set BR type bridge mcast_igmp_version 3 mcast_mld_version 2, give it an address, and mcast_query_use_ifaddr 1.",
+    fix: "ip link set BR type bridge mcast_igmp_version 3 mcast_mld_version 2, give it an \
+        address, and mcast_query_use_ifaddr 1.",
     covers: &["igmpv2-querier-breaks-ssm", "querier-without-address"],
     rule: |case| {
         let host = case.host?;
@@ -296,15 +324,25 @@ pub static BRIDGE_QUERIER_DEFAULT: Mode = Mode {
                     is_source_specific(case.group),
                     Certainty::Proved,
                     format!(
-                        "{} is the querier here and asks in {protocol}v{version}{from}: hosts fall back to that version, and source-specific multicast ends",
+                        "{} is the querier here and asks in {protocol}v{version}{from}: hosts \
+                            fall back to that version, and source-specific multicast ends",
                         link.name
                     ),
                 )
                 .fix(format!(
-                    "ip link set {} type bridge mcast_igmp_version 3 mcast_mld_version 2 mcast_query_use_ifaddr 1, and give it an address",
+                    "ip link set {} type bridge mcast_igmp_version 3 mcast_mld_version 2 \
+                        mcast_query_use_ifaddr 1, and give it an address",
                     link.name
                 ))
-                .because("bridge", format!("{}: mcast_querier 1, version {version}, mcast_query_use_ifaddr {}", link.name, u8::from(bridge.uses_own_address))),
+                .because(
+                    "bridge",
+                    format!(
+                        "{}: mcast_querier 1, version {version}, \
+                    mcast_query_use_ifaddr {}",
+                        link.name,
+                        u8::from(bridge.uses_own_address)
+                    ),
+                ),
             );
         }
         None
@@ -315,9 +353,13 @@ pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
     id: "switch-ignores-igmpv3",
     title: "the switch does not understand this host's reports",
     seen: "Joining has no effect; older devices on the same switch receive.",
-    cause: "Switches and access points that know only IGMPv2 (MLDv1) ignore reports of version 3 to 224.0.0.22 (ff02::16). A host speaks version 2 only after a query of that version, or when it is told to.",
-    proof: "Other hosts on the link report in the older version without having been asked in it, this host in the newer one, and its group has never arrived.",
-    fix: "Force the older version: sysctl net.ipv4.conf.IF.force_igmp_version=2 (net.ipv6.conf.IF.force_mld_version=1). Better: have the switch updated.",
+    cause: "Switches and access points that know only IGMPv2 (MLDv1) ignore reports of version \
+        3 to 224.0.0.22 (ff02::16). A host speaks version 2 only after a query of that version, \
+        or when it is told to.",
+    proof: "Other hosts on the link report in the older version without having been asked in \
+        it, this host in the newer one, and its group has never arrived.",
+    fix: "Force the older version: sysctl net.ipv4.conf.IF.force_igmp_version=2 \
+        (net.ipv6.conf.IF.force_mld_version=1). Better: have the switch updated.",
     covers: &["not-arriving"],
     rule: |case| {
         case.host?;
@@ -344,17 +386,35 @@ pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
                 Found::fault(
                     Certainty::Consistent,
                     format!(
-                        "this host reports {} in {protocol}v{full} on {name}, {} there speaks {protocol}v{}, and nothing of the group has ever come: the switch may know only the older version",
+                        "this host reports {} in {protocol}v{full} on {name}, {} there speaks \
+                            {protocol}v{}, and nothing of the group has ever come: the switch \
+                            may know only the older version",
                         case.group, older.source, older.version
                     ),
                 )
                 .fix(if case.group.is_ipv4() {
-                    format!("try sysctl net.ipv4.conf.{name}.force_igmp_version=2, and join again")
+                    format!(
+                        "try sysctl net.ipv4.conf.{name}.force_igmp_version=2, and join \
+                        again"
+                    )
                 } else {
-                    format!("try sysctl net.ipv6.conf.{name}.force_mld_version=1, and join again")
+                    format!(
+                        "try sysctl net.ipv6.conf.{name}.force_mld_version=1, and join \
+                        again"
+                    )
                 })
-                .because("wire", format!("reports of this host: {protocol}v{full}; of {}: {protocol}v{}", older.source, older.version))
-                .because("wire", format!("no query of {protocol}v{} came in", full - 1)),
+                .because(
+                    "wire",
+                    format!(
+                        "reports of this host: {protocol}v{full}; of {}: \
+                    {protocol}v{}",
+                        older.source, older.version
+                    ),
+                )
+                .because(
+                    "wire",
+                    format!("no query of {protocol}v{} came in", full - 1),
+                ),
             );
         }
         None
@@ -364,9 +424,12 @@ pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
 pub static QUERIER_VERSION_FLAPPING: Mode = Mode {
     id: "querier-version-flapping",
     title: "queriers of different versions alternate",
-    seen: "It works for some minutes and then stops for good; source-specific joins come and go.",
-    cause: "Two queriers on one link speak different versions. Hosts fall back to the older one for minutes after each of its queries, so that their reports change kind.",
-    proof: "General queries of different versions on one interface, one after the other and back.",
+    seen: "It works for some minutes and then stops for good; source-specific joins come and \
+        go.",
+    cause: "Two queriers on one link speak different versions. Hosts fall back to the older one \
+        for minutes after each of its queries, so that their reports change kind.",
+    proof: "General queries of different versions on one interface, one after the other and \
+        back.",
     fix: "Set all queriers of the link to the same version (RFC 9776, section 8).",
     covers: &[
         "two-queriers",
@@ -436,9 +499,13 @@ pub static REPORT_SUPPRESSION: Mode = Mode {
     id: "report-suppression",
     title: "another host's report silences this one",
     seen: "One of several receivers on a switch starves.",
-    cause: "In IGMPv1 and v2 (MLDv1) a host that hears another's report for the same group keeps quiet. A snooping switch must not forward reports to hosts (RFC 4541, section 2.1.1): if it does, it hears only one of them, and forgets the ports of the others.",
-    proof: "After a query another host's report for the group came in, and this host's own did not go out.",
-    fix: "Use IGMPv3 (MLDv2), which has no suppression, or stop the switch from forwarding reports to hosts.",
+    cause: "In IGMPv1 and v2 (MLDv1) a host that hears another's report for the same group \
+        keeps quiet. A snooping switch must not forward reports to hosts (RFC 4541, section \
+        2.1.1): if it does, it hears only one of them, and forgets the ports of the others.",
+    proof: "After a query another host's report for the group came in, and this host's own did \
+        not go out.",
+    fix: "Use IGMPv3 (MLDv2), which has no suppression, or stop the switch from forwarding \
+        reports to hosts.",
     covers: &["firewall-drops-igmp", "firewall-drops-mld"],
     rule: |case| {
         let (ifindex, who, query) = suppressed(case)?;
@@ -447,12 +514,22 @@ pub static REPORT_SUPPRESSION: Mode = Mode {
                 case.starves(ifindex),
                 Certainty::Proved,
                 format!(
-                    "after the query of {} this host heard the report of {who} for {} and kept its own back: a snooping switch forgets its port",
+                    "after the query of {} this host heard the report of {who} for {} and kept \
+                        its own back: a snooping switch forgets its port",
                     query.source, case.group
                 ),
             )
-            .fix("make the querier speak IGMPv3 or MLDv2, or stop the switch from forwarding reports to hosts (RFC 4541, section 2.1.1)")
-            .because("wire", format!("report of {who} came in on {}, none of this host went out", case.name(ifindex))),
+            .fix(
+                "make the querier speak IGMPv3 or MLDv2, or stop the switch from forwarding \
+                reports to hosts (RFC 4541, section 2.1.1)",
+            )
+            .because(
+                "wire",
+                format!(
+                    "report of {who} came in on {}, none of this host went out",
+                    case.name(ifindex)
+                ),
+            ),
         )
     },
 };
@@ -461,8 +538,10 @@ pub static REPORTS_LOST: Mode = Mode {
     id: "reports-lost",
     title: "some of this host's reports were lost on their way out",
     seen: "Of many groups that are joined at once some never arrive.",
-    cause: "Reports go out in a burst, twice at most; a rate limit, a short queue or a firewall loses some, and nobody repeats them before the next query.",
-    proof: "After a query the wire shows reports for fewer groups than the kernel holds, and this one is not among them.",
+    cause: "Reports go out in a burst, twice at most; a rate limit, a short queue or a firewall \
+        loses some, and nobody repeats them before the next query.",
+    proof: "After a query the wire shows reports for fewer groups than the kernel holds, and \
+        this one is not among them.",
     fix: "Lift the limit; raise net.ipv4.igmp_qrv; join more slowly.",
     covers: &[],
     rule: |case| {
@@ -493,15 +572,30 @@ pub static REPORTS_LOST: Mode = Mode {
                     case.starves(*ifindex),
                     Certainty::Proved,
                     format!(
-                        "{there} of {} groups were reported on {} after the last query, and {} was not among them",
+                        "{there} of {} groups were reported on {} after the last query, and {} \
+                            was not among them",
                         held.len(),
                         case.name(*ifindex),
                         case.group
                     ),
                 )
-                .fix("look for a rate limit on the way out (nft list ruleset, tc qdisc); sysctl net.ipv4.igmp_qrv=4; join more slowly")
-                .because("wire", format!("reports for {there} groups between the query of {} and {} later", query.source, seconds(end - query.time_ns)))
-                .because("kernel", format!("{} groups are held on {}", held.len(), case.name(*ifindex))),
+                .fix(
+                    "look for a rate limit on the way out (nft list ruleset, tc qdisc); sysctl \
+                    net.ipv4.igmp_qrv=4; join more slowly",
+                )
+                .because(
+                    "wire",
+                    format!(
+                        "reports for {there} groups between the query of {} \
+                    and {} later",
+                        query.source,
+                        seconds(end - query.time_ns)
+                    ),
+                )
+                .because(
+                    "kernel",
+                    format!("{} groups are held on {}", held.len(), case.name(*ifindex)),
+                ),
             );
         }
         None
@@ -512,9 +606,11 @@ pub static SUSPICIOUS_IGMP_QUERY: Mode = Mode {
     id: "suspicious-igmp-query",
     title: "IGMP queries from another network, or with a TTL other than 1",
     seen: "Hosts change their version or their timers for no visible reason.",
-    cause: "Queries are for one link: TTL 1, from an address on it. Linux answers others all the same, so a leaking VLAN or an attacker can act as the querier.",
+    cause: "Queries are for one link: TTL 1, from an address on it. Linux answers others all \
+        the same, so a leaking VLAN or an attacker can act as the querier.",
     proof: "Source and TTL of the query.",
-    fix: "Find who sends it by its link-layer address; on switches, allow queries only from router ports.",
+    fix: "Find who sends it by its link-layer address; on switches, allow queries only from \
+        router ports.",
     covers: &[
         "querier-version-flapping",
         "two-queriers",
@@ -544,13 +640,23 @@ pub static SUSPICIOUS_IGMP_QUERY: Mode = Mode {
                 Found::warning(
                     Certainty::Consistent,
                     format!(
-                        "an IGMP query from {} on {} is strange: {why}; hosts follow it all the same",
+                        "an IGMP query from {} on {} is strange: {why}; hosts follow it all the \
+                            same",
                         query.source,
                         case.name(ifindex)
                     ),
                 )
-                .fix("find who sends it, by its link-layer address (netsonde watch igmp); allow queries only from router ports")
-                .because("wire", format!("query of version {} from {}, TTL {}", query.version, query.source, query.ttl)),
+                .fix(
+                    "find who sends it, by its link-layer address (netsonde watch igmp); allow \
+                    queries only from router ports",
+                )
+                .because(
+                    "wire",
+                    format!(
+                        "query of version {} from {}, TTL {}",
+                        query.version, query.source, query.ttl
+                    ),
+                ),
             );
         }
         None
@@ -560,10 +666,13 @@ pub static SUSPICIOUS_IGMP_QUERY: Mode = Mode {
 pub static QUERIER_WITHOUT_ADDRESS: Mode = Mode {
     id: "querier-without-address",
     title: "the querier asks from 0.0.0.0",
-    seen: "Linux hosts answer, some devices don't; switches don't forward to the querier's port.",
-    cause: "Proxies and bridges without an address ask from 0.0.0.0. RFC 4541 says that such a query must not be taken for a querier's, and switches learn no router port from it.",
+    seen: "Linux hosts answer, some devices don't; switches don't forward to the querier's \
+        port.",
+    cause: "Proxies and bridges without an address ask from 0.0.0.0. RFC 4541 says that such a \
+        query must not be taken for a querier's, and switches learn no router port from it.",
     proof: "The source of the query.",
-    fix: "Give the querier's interface an address; on a Linux bridge also mcast_query_use_ifaddr 1.",
+    fix: "Give the querier's interface an address; on a Linux bridge also \
+        mcast_query_use_ifaddr 1.",
     covers: &[],
     rule: |case| {
         for ifindex in case.interfaces() {
@@ -578,11 +687,15 @@ pub static QUERIER_WITHOUT_ADDRESS: Mode = Mode {
                     Found::warning(
                         Certainty::Proved,
                         format!(
-                            "the querier on {} asks from 0.0.0.0: Linux answers, many devices do not, and switches learn no router port from it",
+                            "the querier on {} asks from 0.0.0.0: Linux answers, many devices \
+                                do not, and switches learn no router port from it",
                             case.name(ifindex)
                         ),
                     )
-                    .fix("give the querier an address (a Linux bridge: also mcast_query_use_ifaddr 1)")
+                    .fix(
+                        "give the querier an address (a Linux bridge: also \
+                        mcast_query_use_ifaddr 1)",
+                    )
                     .because("wire", "general queries from 0.0.0.0, and from nobody else"),
                 );
             }
@@ -595,9 +708,12 @@ pub static LINK_LOCAL_REPORTS: Mode = Mode {
     id: "link-local-reports",
     title: "this host does not report groups of 224.0.0.0/24",
     seen: "mDNS, VRRP or OSPF stops behind a switch that prunes 224.0.0.x although it must not.",
-    cause: "With igmp_link_local_mcast_reports=0 Linux reports no groups of 224.0.0.0/24. Switches should flood them anyway (RFC 4541, section 2.1.2); some prune them. (Hosting providers sometimes ask for this setting, since they count the reports as abuse.)",
+    cause: "With igmp_link_local_mcast_reports=0 Linux reports no groups of 224.0.0.0/24. \
+        Switches should flood them anyway (RFC 4541, section 2.1.2); some prune them. (Hosting \
+        providers sometimes ask for this setting, since they count the reports as abuse.)",
     proof: "The sysctl is 0, and no report for the group leaves.",
-    fix: "sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on the switch.",
+    fix: "sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on the \
+        switch.",
     covers: &[],
     rule: |case| {
         let off = case.sysctl("net/ipv4/igmp_link_local_mcast_reports") == Some(0);
@@ -608,11 +724,15 @@ pub static LINK_LOCAL_REPORTS: Mode = Mode {
             Found::warning(
                 Certainty::Consistent,
                 format!(
-                    "this host does not report {}: a switch that prunes 224.0.0.0/24, which it must not, keeps it away",
+                    "this host does not report {}: a switch that prunes 224.0.0.0/24, which it \
+                        must not, keeps it away",
                     case.group
                 ),
             )
-            .fix("sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on the switch")
+            .fix(
+                "sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on \
+                the switch",
+            )
             .because("sysctl", "net.ipv4.igmp_link_local_mcast_reports = 0"),
         )
     },
@@ -622,7 +742,8 @@ pub static REPORT_WITHOUT_ADDRESS: Mode = Mode {
     id: "report-without-address",
     title: "this host reports from 0.0.0.0",
     seen: "The switch never opens the port.",
-    cause: "An interface without an IPv4 address (DHCP not done yet, a receiver that needs none) reports from 0.0.0.0. RFC 3376 allows it; some switches ignore it.",
+    cause: "An interface without an IPv4 address (DHCP not done yet, a receiver that needs \
+        none) reports from 0.0.0.0. RFC 3376 allows it; some switches ignore it.",
     proof: "The source of this host's own reports, and the interface's addresses.",
     fix: "Give the interface an address, any at all.",
     covers: &["querier-lost", "no-querier"],
@@ -640,7 +761,8 @@ pub static REPORT_WITHOUT_ADDRESS: Mode = Mode {
                     case.starves(*ifindex),
                     Certainty::Consistent,
                     format!(
-                        "{} has no IPv4 address, so its reports for {} leave from 0.0.0.0, which some switches ignore",
+                        "{} has no IPv4 address, so its reports for {} leave from 0.0.0.0, \
+                            which some switches ignore",
                         link.name, case.group
                     ),
                 )
@@ -657,7 +779,9 @@ pub static REJOIN_HACK: Mode = Mode {
     id: "rejoin-hack",
     title: "an application leaves and joins again and again",
     seen: "A short loss every so many seconds.",
-    cause: "A workaround in the application (\"renew\") for a membership that dies: each leave makes routers and switches stop the stream for a moment, and it hides why the membership dies.",
+    cause: "A workaround in the application (\"renew\") for a membership that dies: each leave \
+        makes routers and switches stop the stream for a moment, and it hides why the \
+        membership dies.",
     proof: "The same host leaves and joins the group repeatedly, a moment apart.",
     fix: "Switch the workaround off and find out why the membership dies: ask again then.",
     covers: &[],
@@ -687,10 +811,23 @@ pub static REJOIN_HACK: Mode = Mode {
                 return Some(
                     Found::warning(
                         Certainty::Proved,
-                        format!("{who} left {} and joined it again {times} times: each time the stream may stop for a moment", case.group),
+                        format!(
+                            "{who} left {} and joined it again {times} times: each time the \
+                            stream may stop for a moment",
+                            case.group
+                        ),
                     )
-                    .fix("switch that workaround off, and ask again when the stream has died: then its cause can be seen")
-                    .because("wire", format!("{times} leaves of {host}, each followed by a join within 5 s")),
+                    .fix(
+                        "switch that workaround off, and ask again when the stream has died: \
+                        then its cause can be seen",
+                    )
+                    .because(
+                        "wire",
+                        format!(
+                            "{times} leaves of {host}, each followed by a join \
+                        within 5 s"
+                        ),
+                    ),
                 );
             }
         }

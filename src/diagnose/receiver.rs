@@ -28,10 +28,15 @@ fn mac_text(mac: [u8; 6]) -> String {
 pub static DROPPED_BEFORE_IP: Mode = Mode {
     id: "dropped-before-ip",
     title: "a tc, nftables or XDP program drops packets before the IP layer",
-    seen: "tcpdump shows the stream, the application gets nothing, and no counter of the IP layer moves.",
-    cause: "Programs at a device's ingress (tc filters, nftables' netdev family, eBPF) run between the packet tap and IP. XDP programs run even before the tap, so then tcpdump sees nothing either.",
-    proof: "Frames of the group come in on the interface while IpInReceives (Ip6InReceives) counts fewer packets than that in all.",
-    fix: "Look at `tc filter show dev IF ingress`, `nft list ruleset` (family netdev) and `ip link show dev IF` (xdp), and let the group pass.",
+    seen: "tcpdump shows the stream, the application gets nothing, and no counter of the IP \
+        layer moves.",
+    cause: "Programs at a device's ingress (tc filters, nftables' netdev family, eBPF) run \
+        between the packet tap and IP. XDP programs run even before the tap, so then tcpdump \
+        sees nothing either.",
+    proof: "Frames of the group come in on the interface while IpInReceives (Ip6InReceives) \
+        counts fewer packets than that in all.",
+    fix: "Look at `tc filter show dev IF ingress`, `nft list ruleset` (family netdev) and `ip \
+        link show dev IF` (xdp), and let the group pass.",
     covers: &[],
     rule: |case| {
         case.host?;
@@ -47,11 +52,16 @@ pub static DROPPED_BEFORE_IP: Mode = Mode {
                 Found::fault(
                     Certainty::Proved,
                     format!(
-                        "{packets} packets of {} reached {name} and the IP layer took in {received} of any kind: a program at the device's ingress drops them",
+                        "{packets} packets of {} reached {name} and the IP layer took in \
+                            {received} of any kind: a program at the device's ingress drops \
+                            them",
                         case.group
                     ),
                 )
-                .fix(format!("see `nft list ruleset` (family netdev) and `tc filter show dev {name} ingress`"))
+                .fix(format!(
+                    "see `nft list ruleset` (family netdev) and `tc filter show dev \
+                    {name} ingress`"
+                ))
                 .because("wire", format!("{packets} packets came in on {name}"))
                 .because("counters", format!("InReceives +{received}")),
             );
@@ -65,11 +75,15 @@ pub static DROPPED_BEFORE_IP: Mode = Mode {
             Found::fault(
                 Certainty::Consistent,
                 format!(
-                    "nothing of {} shows on {}, and an XDP program runs there, which drops before anything can look",
+                    "nothing of {} shows on {}, and an XDP program runs there, which drops \
+                        before anything can look",
                     case.group, xdp.name
                 ),
             )
-            .fix(format!("see `ip link show dev {}`, and detach the program for a test", xdp.name))
+            .fix(format!(
+                "see `ip link show dev {}`, and detach the program for a test",
+                xdp.name
+            ))
             .because("kernel", format!("{} has an XDP program", xdp.name)),
         )
     },
@@ -79,7 +93,9 @@ pub static WRONG_DESTINATION_MAC: Mode = Mode {
     id: "wrong-destination-mac",
     title: "frames arrive with a link-layer address that is not the group's",
     seen: "tcpdump shows the stream, the application gets nothing, no counter moves.",
-    cause: "A sender or a device on the way builds the Ethernet address wrongly: 01:00:5e and the low 23 bits of the group (RFC 1112), 33:33 and the low 32 (RFC 2464). The kernel takes such a frame as meant for somebody else.",
+    cause: "A sender or a device on the way builds the Ethernet address wrongly: 01:00:5e and \
+        the low 23 bits of the group (RFC 1112), 33:33 and the low 32 (RFC 2464). The kernel \
+        takes such a frame as meant for somebody else.",
     proof: "The destination of the frames themselves.",
     fix: "Correct the sender or the device that rewrites the address.",
     covers: &["unicast-mac"],
@@ -104,15 +120,23 @@ pub static WRONG_DESTINATION_MAC: Mode = Mode {
                 Found::fault(
                     Certainty::Proved,
                     format!(
-                        "{} of {} frames of {} on {} go to {shown}, which is not the group's address {right}",
+                        "{} of {} frames of {} on {} go to {shown}, which is not the group's \
+                            address {right}",
                         wrong.len(),
                         all.len(),
                         case.group,
                         case.name(*ifindex)
                     ),
                 )
-                .fix(format!("correct the link-layer destination at {}, or at the device that rewrites it", wrong[0].source))
-                .because("wire", format!("frames from {} to {shown}", wrong[0].source)),
+                .fix(format!(
+                    "correct the link-layer destination at {}, or at the device that \
+                    rewrites it",
+                    wrong[0].source
+                ))
+                .because(
+                    "wire",
+                    format!("frames from {} to {shown}", wrong[0].source),
+                ),
             );
         }
         None
@@ -123,9 +147,11 @@ pub static UNICAST_MAC: Mode = Mode {
     id: "unicast-mac",
     title: "multicast in unicast frames",
     seen: "Frames of a group carry this host's own link-layer address. They are delivered.",
-    cause: "Access points and switches turn multicast into unicast, a copy for each member, since that is faster and safer on radio.",
+    cause: "Access points and switches turn multicast into unicast, a copy for each member, \
+        since that is faster and safer on radio.",
     proof: "The destination of the frames.",
-    fix: "Nothing: this is how it is meant. Counters of multicast at the device don't count such frames.",
+    fix: "Nothing: this is how it is meant. Counters of multicast at the device don't count \
+        such frames.",
     covers: &[],
     rule: |case| {
         for (ifindex, all) in &case.arrivals {
@@ -139,7 +165,8 @@ pub static UNICAST_MAC: Mode = Mode {
                     Found::note(
                         Certainty::Proved,
                         format!(
-                            "{unicast} of {} frames of {} on {} are addressed to this host alone: something on the way turns multicast into unicast",
+                            "{unicast} of {} frames of {} on {} are addressed to this host \
+                                alone: something on the way turns multicast into unicast",
                             all.len(),
                             case.group,
                             case.name(*ifindex)
@@ -158,9 +185,11 @@ pub static OWN_SOURCE_MARTIAN: Mode = Mode {
     id: "own-source-martian",
     title: "the source is this host's own address",
     seen: "A test computer with two ports sends on one and hears nothing on the other.",
-    cause: "A packet that comes in with an own address as its source is a martian: the kernel drops it, whatever rp_filter says.",
+    cause: "A packet that comes in with an own address as its source is a martian: the kernel \
+        drops it, whatever rp_filter says.",
     proof: "The source of the frames is among the host's addresses, and accept_local is 0.",
-    fix: "For test rigs only: net.ipv4.conf.IF.accept_local=1 and rp_filter=0. Better: put one port into a network namespace of its own.",
+    fix: "For test rigs only: net.ipv4.conf.IF.accept_local=1 and rp_filter=0. Better: put one \
+        port into a network namespace of its own.",
     covers: &["joined-on-other-interface", "not-joined"],
     rule: |case| {
         for (ifindex, all) in &case.arrivals {
@@ -174,11 +203,15 @@ pub static OWN_SOURCE_MARTIAN: Mode = Mode {
                 Found::fault(
                     Certainty::Proved,
                     format!(
-                        "packets of {} come in on {name} from {own}, which is this host's own address: the kernel drops them as martians",
+                        "packets of {} come in on {name} from {own}, which is this host's own \
+                            address: the kernel drops them as martians",
                         case.group
                     ),
                 )
-                .fix(format!("in a test rig: sysctl net.ipv4.conf.{name}.accept_local=1 net.ipv4.conf.{name}.rp_filter=0"))
+                .fix(format!(
+                    "in a test rig: sysctl net.ipv4.conf.{name}.accept_local=1 \
+                    net.ipv4.conf.{name}.rp_filter=0"
+                ))
                 .because("wire", format!("{} packets came in from {own}", all.len()))
                 .because("kernel", format!("{own} is an address of this host")),
             );
@@ -235,10 +268,14 @@ fn reverse_path_evidence(case: &Case<'_>, found: Found) -> Found {
 pub static ROUTER_RP_FILTER: Mode = Mode {
     id: "router-rp-filter",
     title: "a router's reverse path filter drops the stream",
-    seen: "The router sees the stream and forwards nothing; its forwarding cache looks right and does not count.",
-    cause: "rp_filter works before multicast routing: if the unicast route to the source leads elsewhere, packets never reach the forwarding cache.",
-    proof: "TcpExtIPReversePathFilter moves as packets come in, on a host that routes multicast.",
-    fix: "Set rp_filter to 0 on the router's interfaces (multicast routing has its own check), or correct the unicast route to the source.",
+    seen: "The router sees the stream and forwards nothing; its forwarding cache looks right \
+        and does not count.",
+    cause: "rp_filter works before multicast routing: if the unicast route to the source leads \
+        elsewhere, packets never reach the forwarding cache.",
+    proof: "TcpExtIPReversePathFilter moves as packets come in, on a host that routes \
+        multicast.",
+    fix: "Set rp_filter to 0 on the router's interfaces (multicast routing has its own check), \
+        or correct the unicast route to the source.",
     covers: &[],
     rule: |case| {
         let (ifindex, source, back, _, packets, dropped) = reverse_path(case)?;
@@ -250,12 +287,14 @@ pub static ROUTER_RP_FILTER: Mode = Mode {
         let found = Found::fault(
             by_count(dropped, packets),
             format!(
-                "{} from {source} reaches this router on {name}, but the route back to {source} is {back}: the reverse path filter drops it before multicast routing",
+                "{} from {source} reaches this router on {name}, but the route back to {source} \
+                    is {back}: the reverse path filter drops it before multicast routing",
                 case.group
             ),
         );
         Some(reverse_path_evidence(case, found).fix(format!(
-            "sysctl net.ipv4.conf.{name}.rp_filter=0 net.ipv4.conf.all.rp_filter=0, or correct the route to {source}"
+            "sysctl net.ipv4.conf.{name}.rp_filter=0 net.ipv4.conf.all.rp_filter=0, or correct \
+                the route to {source}"
         )))
     },
 };
@@ -263,10 +302,15 @@ pub static ROUTER_RP_FILTER: Mode = Mode {
 pub static RP_FILTER_STRICT: Mode = Mode {
     id: "rp-filter-strict",
     title: "the strict reverse path filter drops the stream",
-    seen: "tcpdump shows the stream, the application gets nothing. Often after a second interface or a VPN came up.",
-    cause: "With rp_filter=1 the kernel drops a packet unless its own route to the source leads out of the interface that the packet came in by (RFC 3704). The greater of the settings for the interface and for \"all\" counts.",
-    proof: "TcpExtIPReversePathFilter moves as frames come in; the kernel's route to the source names another interface; the effective rp_filter is 1.",
-    fix: "Set rp_filter to 2 (loose) on the interface and for all, or add a route to the source by that interface.",
+    seen: "tcpdump shows the stream, the application gets nothing. Often after a second \
+        interface or a VPN came up.",
+    cause: "With rp_filter=1 the kernel drops a packet unless its own route to the source leads \
+        out of the interface that the packet came in by (RFC 3704). The greater of the settings \
+        for the interface and for \"all\" counts.",
+    proof: "TcpExtIPReversePathFilter moves as frames come in; the kernel's route to the source \
+        names another interface; the effective rp_filter is 1.",
+    fix: "Set rp_filter to 2 (loose) on the interface and for all, or add a route to the source \
+        by that interface.",
     covers: &[],
     rule: |case| {
         let (ifindex, source, back, _, packets, dropped) = reverse_path(case)?;
@@ -275,23 +319,29 @@ pub static RP_FILTER_STRICT: Mode = Mode {
         let found = Found::fault(
             by_count(dropped, packets),
             format!(
-                "{} reaches {name} from {source}, but the kernel routes {source} via {}: the strict reverse path filter drops it (+{dropped})",
+                "{} reaches {name} from {source}, but the kernel routes {source} via {}: the \
+                    strict reverse path filter drops it (+{dropped})",
                 case.group,
                 case.name(back)
             ),
         );
         Some(reverse_path_evidence(case, found).fix(format!(
-            "sysctl net.ipv4.conf.{name}.rp_filter=2 net.ipv4.conf.all.rp_filter=2, or add a route to {source} by {name}"
+            "sysctl net.ipv4.conf.{name}.rp_filter=2 net.ipv4.conf.all.rp_filter=2, or add a \
+                route to {source} by {name}"
         )))
     },
 };
 
 pub static RP_FILTER_NO_ROUTE: Mode = Mode {
     id: "rp-filter-no-route",
-    title: "the reverse path filter drops the stream since there is no route to its source at all",
-    seen: "tcpdump shows the stream, the application gets nothing, in a network without a default route.",
-    cause: "Even the loose reverse path filter (rp_filter=2) wants some route to the source. Isolated networks and namespaces often have none.",
-    proof: "TcpExtIPReversePathFilter moves as frames come in, and a route look-up for the source fails.",
+    title: "the reverse path filter drops the stream since there is no route to its source at \
+        all",
+    seen: "tcpdump shows the stream, the application gets nothing, in a network without a \
+        default route.",
+    cause: "Even the loose reverse path filter (rp_filter=2) wants some route to the source. \
+        Isolated networks and namespaces often have none.",
+    proof: "TcpExtIPReversePathFilter moves as frames come in, and a route look-up for the \
+        source fails.",
     fix: "Add a route to the source's network, or a default route, or set rp_filter to 0.",
     covers: &[],
     rule: |case| {
@@ -304,12 +354,14 @@ pub static RP_FILTER_NO_ROUTE: Mode = Mode {
         let found = Found::fault(
             by_count(dropped, packets),
             format!(
-                "{} reaches {name} from {source}, and this host has no route back to {source} at all: even {kind} reverse path filtering drops that (+{dropped})",
+                "{} reaches {name} from {source}, and this host has no route back to {source} \
+                    at all: even {kind} reverse path filtering drops that (+{dropped})",
                 case.group
             ),
         );
         Some(reverse_path_evidence(case, found).fix(format!(
-            "add a route to {source} (ip route add {source}/32 dev {name}), or sysctl net.ipv4.conf.{name}.rp_filter=0 net.ipv4.conf.all.rp_filter=0"
+            "add a route to {source} (ip route add {source}/32 dev {name}), or sysctl \
+                net.ipv4.conf.{name}.rp_filter=0 net.ipv4.conf.all.rp_filter=0"
         )))
     },
 };
@@ -317,10 +369,15 @@ pub static RP_FILTER_NO_ROUTE: Mode = Mode {
 pub static SOURCE_FILTER_MISMATCH: Mode = Mode {
     id: "source-filter-mismatch",
     title: "joined for another source than the one that sends",
-    seen: "The group is joined, the stream is on the wire, the application gets nothing, no counter moves.",
-    cause: "A source-specific join names the addresses that are wanted (or, in exclude mode, not wanted). The source has another one: a spare sender, another network card, address translation.",
-    proof: "/proc/net/mcfilter lists the sources of the interface and the group; the wire shows another.",
-    fix: "Join for the address that sends, or have the source send from the one that is expected.",
+    seen: "The group is joined, the stream is on the wire, the application gets nothing, no \
+        counter moves.",
+    cause: "A source-specific join names the addresses that are wanted (or, in exclude mode, \
+        not wanted). The source has another one: a spare sender, another network card, address \
+        translation.",
+    proof: "/proc/net/mcfilter lists the sources of the interface and the group; the wire shows \
+        another.",
+    fix: "Join for the address that sends, or have the source send from the one that is \
+        expected.",
     covers: &[],
     rule: |case| {
         let host = case.host?;
@@ -394,8 +451,11 @@ pub static JOINED_ON_OTHER_INTERFACE: Mode = Mode {
     id: "joined-on-other-interface",
     title: "joined on another interface than the one where the stream arrives",
     seen: "Joining works, nothing arrives; often with a VPN, Docker or a second network card.",
-    cause: "An application that names no interface lets the kernel choose: the one of the route to the group, usually that of the default route. Linux accepts a group only on the interface where it was joined.",
-    proof: "/proc/net/igmp (igmp6) lists the group on one interface only, and its frames come in on another.",
+    cause: "An application that names no interface lets the kernel choose: the one of the route \
+        to the group, usually that of the default route. Linux accepts a group only on the \
+        interface where it was joined.",
+    proof: "/proc/net/igmp (igmp6) lists the group on one interface only, and its frames come \
+        in on another.",
     fix: "Name the interface in the application, or route the group: ip route add GROUP dev IF.",
     covers: &["not-joined"],
     rule: |case| {
@@ -411,16 +471,24 @@ pub static JOINED_ON_OTHER_INTERFACE: Mode = Mode {
         let mut found = Found::fault(
             Certainty::Proved,
             format!(
-                "{} is joined on {joined}, and its packets arrive on {arrives}: the kernel gives them to nobody",
+                "{} is joined on {joined}, and its packets arrive on {arrives}: the kernel \
+                    gives them to nobody",
                 case.group
             ),
         )
         .fix(format!(
-            "join on {arrives} (most applications have an option), or: ip route add {}/{} dev {arrives}, and restart the application",
+            "join on {arrives} (most applications have an option), or: ip route add {}/{} dev \
+                {arrives}, and restart the application",
             case.group,
             if case.group.is_ipv4() { 32 } else { 128 }
         ))
-        .because("wire", format!("{} packets came in on {arrives}, none on {joined}", all.len()))
+        .because(
+            "wire",
+            format!(
+                "{} packets came in on {arrives}, none on {joined}",
+                all.len()
+            ),
+        )
         .because("kernel", format!("{} is held on {joined} only", case.group));
         if let Some(route) = host.route_to_group {
             found = found.because(
@@ -436,9 +504,11 @@ pub static NO_INTERFACE_FOR_GROUP: Mode = Mode {
     id: "no-interface-for-group",
     title: "the kernel cannot choose an interface for the group",
     seen: "\"No such device\" on joining, \"Network is unreachable\" on sending.",
-    cause: "An application that names no interface lets the route to the group choose. Without a default route and without one for the group there is no choice.",
+    cause: "An application that names no interface lets the route to the group choose. Without \
+        a default route and without one for the group there is no choice.",
     proof: "A route look-up for the group fails, and the group is held nowhere.",
-    fix: "Add a route for groups (ip route add 224.0.0.0/4 dev IF), or name the interface in the application.",
+    fix: "Add a route for groups (ip route add 224.0.0.0/4 dev IF), or name the interface in \
+        the application.",
     covers: &["not-joined"],
     rule: |case| {
         let host = case.host?;
@@ -452,14 +522,16 @@ pub static NO_INTERFACE_FOR_GROUP: Mode = Mode {
         let mut found = Found::fault(
             Certainty::Proved,
             format!(
-                "no interface can be chosen for {}: there is neither a default route nor one for the group, so joining fails with ENODEV and sending with ENETUNREACH",
+                "no interface can be chosen for {}: there is neither a default route nor one \
+                    for the group, so joining fails with ENODEV and sending with ENETUNREACH",
                 case.group
             ),
         )
         .fix(if case.group.is_ipv4() {
             "ip route add 224.0.0.0/4 dev IF, or name the interface in the application"
         } else {
-            "ip -6 route add ff00::/8 dev IF table local, or name the interface in the application"
+            "ip -6 route add ff00::/8 dev IF table local, or name the interface in the \
+                application"
         })
         .because("route", format!("to {}: unreachable", case.group))
         .because("kernel", format!("{} is held on no interface", case.group));
@@ -481,9 +553,13 @@ pub static FIREWALL_DROPS_DATA: Mode = Mode {
     id: "firewall-drops-data",
     title: "the firewall drops the stream",
     seen: "tcpdump shows the stream, the application gets nothing, no UDP counter moves.",
-    cause: "A rule of the INPUT chain (nftables, iptables, firewalld, ufw) does not let the group or its port pass. Packet taps and IpExtInMcastPkts stand before it.",
-    proof: "As many packets as came in for the group were taken in by the IP layer as multicast (IpExtInMcastPkts) and delivered to no protocol (IpInDelivers, UdpInDatagrams): only INPUT stands between the two.",
-    fix: "Accept the group and port in INPUT, such as: nft add rule inet filter input ip daddr GROUP udp dport PORT accept.",
+    cause: "A rule of the INPUT chain (nftables, iptables, firewalld, ufw) does not let the \
+        group or its port pass. Packet taps and IpExtInMcastPkts stand before it.",
+    proof: "As many packets as came in for the group were taken in by the IP layer as multicast \
+        (IpExtInMcastPkts) and delivered to no protocol (IpInDelivers, UdpInDatagrams): only \
+        INPUT stands between the two.",
+    fix: "Accept the group and port in INPUT, such as: nft add rule inet filter input ip daddr \
+        GROUP udp dport PORT accept.",
     covers: &["no-matching-socket"],
     rule: |case| {
         case.host?;
@@ -523,12 +599,14 @@ pub static FIREWALL_DROPS_DATA: Mode = Mode {
             Found::fault(
                 certainty,
                 format!(
-                    "a firewall rule in INPUT drops {}: {packets} packets came in, the IP layer took them in, and no protocol got them",
+                    "a firewall rule in INPUT drops {}: {packets} packets came in, the IP layer \
+                        took them in, and no protocol got them",
                     case.group
                 ),
             )
             .fix(format!(
-                "accept it: nft add rule inet filter input {ip} daddr {}{port} accept; see `nft list ruleset` for the rule that drops",
+                "accept it: nft add rule inet filter input {ip} daddr {}{port} accept; see `nft \
+                    list ruleset` for the rule that drops",
                 case.group
             ))
             .because("wire", format!("{packets} packets came in"))
@@ -546,9 +624,13 @@ pub static BAD_UDP_CHECKSUM: Mode = Mode {
     id: "bad-udp-checksum",
     title: "packets arrive with a wrong UDP checksum",
     seen: "tcpdump shows the stream, the application gets nothing or gaps; UdpInErrors grows.",
-    cause: "Something on the way changes packets and not their checksum: address translation, a faulty network card or switch, a sender that leaves the sum to hardware that does not compute it.",
-    proof: "UdpInCsumErrors moves, and the packets' own bytes don't add up although the kernel says that the sum was complete.",
-    fix: "Find the device that changes them: compare captures on both sides. At the sender, try `ethtool -K IF tx off`.",
+    cause: "Something on the way changes packets and not their checksum: address translation, a \
+        faulty network card or switch, a sender that leaves the sum to hardware that does not \
+        compute it.",
+    proof: "UdpInCsumErrors moves, and the packets' own bytes don't add up although the kernel \
+        says that the sum was complete.",
+    fix: "Find the device that changes them: compare captures on both sides. At the sender, try \
+        `ethtool -K IF tx off`.",
     covers: &[],
     rule: |case| {
         case.host?;
@@ -567,13 +649,21 @@ pub static BAD_UDP_CHECKSUM: Mode = Mode {
                 Found::fault(
                     certainty,
                     format!(
-                        "packets of {} arrive on {} with a wrong UDP checksum, and the kernel drops them (+{counted})",
+                        "packets of {} arrive on {} with a wrong UDP checksum, and the kernel \
+                            drops them (+{counted})",
                         case.group,
                         case.name(*ifindex)
                     ),
                 )
-                .fix(format!("compare captures along the way from {}; at the sender try ethtool -K IF tx off", list(sources(all))))
-                .because("wire", format!("{bad} of {} packets with a wrong checksum", all.len()))
+                .fix(format!(
+                    "compare captures along the way from {}; at the sender try ethtool \
+                    -K IF tx off",
+                    list(sources(all))
+                ))
+                .because(
+                    "wire",
+                    format!("{bad} of {} packets with a wrong checksum", all.len()),
+                )
                 .because("counters", format!("UdpInCsumErrors +{counted}")),
             );
         }
@@ -585,9 +675,13 @@ pub static FRAGMENTS_LOST: Mode = Mode {
     id: "fragments-lost",
     title: "fragments of large packets are lost, or frames are larger than this host takes",
     seen: "Small packets get through, large ones never.",
-    cause: "A packet larger than the path's MTU travels in fragments; if one is lost, all are. Firewalls and switches often drop those without ports. Or the receiver's MTU is smaller than the sender's, and its device drops what is too long.",
-    proof: "The wire shows first fragments without their rest; IpReasmReqds moves and IpReasmOKs does not. Or the device counts drops while nothing comes in.",
-    fix: "Send packets that fit the MTU (1472 bytes of payload on Ethernet), or give all hosts of the link the same MTU.",
+    cause: "A packet larger than the path's MTU travels in fragments; if one is lost, all are. \
+        Firewalls and switches often drop those without ports. Or the receiver's MTU is smaller \
+        than the sender's, and its device drops what is too long.",
+    proof: "The wire shows first fragments without their rest; IpReasmReqds moves and \
+        IpReasmOKs does not. Or the device counts drops while nothing comes in.",
+    fix: "Send packets that fit the MTU (1472 bytes of payload on Ethernet), or give all hosts \
+        of the link the same MTU.",
     covers: &[],
     rule: |case| {
         // Those at the ends of the window may have their other fragments outside of it.
@@ -615,14 +709,24 @@ pub static FRAGMENTS_LOST: Mode = Mode {
                 Found::fault(
                     Certainty::Proved,
                     format!(
-                        "{broken} of {} fragmented packets of {} on {} came without all their fragments, so that none of them can be put together",
+                        "{broken} of {} fragmented packets of {} on {} came without all their \
+                            fragments, so that none of them can be put together",
                         datagrams.len(),
                         case.group,
                         case.name(*ifindex)
                     ),
                 )
-                .fix("send packets that fit the MTU (at most 1472 bytes of payload on Ethernet), or find what drops fragments on the way")
-                .because("wire", format!("{broken} packets of which a first or last fragment is missing"))
+                .fix(
+                    "send packets that fit the MTU (at most 1472 bytes of payload on \
+                    Ethernet), or find what drops fragments on the way",
+                )
+                .because(
+                    "wire",
+                    format!(
+                        "{broken} packets of which a first or last fragment is \
+                    missing"
+                    ),
+                )
                 .because("counters", format!("ReasmReqds +{asked}, ReasmOKs +{done}")),
             );
         }
@@ -635,12 +739,19 @@ pub static FRAGMENTS_LOST: Mode = Mode {
             Found::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} dropped {} frames and its MTU is only {}: frames that are longer never come in",
+                    "{} dropped {} frames and its MTU is only {}: frames that are longer never \
+                        come in",
                     small.name, small.dropped, small.mtu
                 ),
             )
-            .fix(format!("ip link set {} mtu 1500, or whatever the other hosts of the link have", small.name))
-            .because("counters", format!("rx dropped of {} +{}", small.name, small.dropped))
+            .fix(format!(
+                "ip link set {} mtu 1500, or whatever the other hosts of the link have",
+                small.name
+            ))
+            .because(
+                "counters",
+                format!("rx dropped of {} +{}", small.name, small.dropped),
+            )
             .because("kernel", format!("MTU of {}: {}", small.name, small.mtu)),
         )
     },
@@ -650,7 +761,8 @@ pub static MULTICAST_ECHO_IGNORED: Mode = Mode {
     id: "multicast-echo-ignored",
     title: "pings of groups are not answered, as is usual",
     seen: "ping of a group gets no answer from Linux hosts, while streams work.",
-    cause: "Linux ignores echo requests to groups and broadcast addresses (icmp_echo_ignore_broadcasts=1), so that nobody can use it to multiply traffic.",
+    cause: "Linux ignores echo requests to groups and broadcast addresses \
+        (icmp_echo_ignore_broadcasts=1), so that nobody can use it to multiply traffic.",
     proof: "Echo requests to the group come in, and the sysctl is 1.",
     fix: "Nothing. Test with UDP: `netsonde mcast send` there and `netsonde mcast join` here.",
     covers: &[],
@@ -669,7 +781,11 @@ pub static MULTICAST_ECHO_IGNORED: Mode = Mode {
         Some(
             Found::note(
                 Certainty::Proved,
-                format!("{echoes} pings of {} came in and were ignored, as is usual: no sign of a fault", case.group),
+                format!(
+                    "{echoes} pings of {} came in and were ignored, as is usual: no sign of \
+                    a fault",
+                    case.group
+                ),
             )
             .fix("test with UDP: `netsonde mcast send` there and `netsonde mcast join` here")
             .because("wire", format!("{echoes} echo requests to {}", case.group))
@@ -681,8 +797,10 @@ pub static MULTICAST_ECHO_IGNORED: Mode = Mode {
 pub static INTERFACE_NOT_MULTICAST: Mode = Mode {
     id: "interface-not-multicast",
     title: "the interface lacks the MULTICAST flag",
-    seen: "Applications (Avahi, smcroute, DDS) skip the interface, although the kernel itself would join.",
-    cause: "The flag is set when an interface is made and can be switched off; applications look at it before they join.",
+    seen: "Applications (Avahi, smcroute, DDS) skip the interface, although the kernel itself \
+        would join.",
+    cause: "The flag is set when an interface is made and can be switched off; applications \
+        look at it before they join.",
     proof: "The interface's flags.",
     fix: "ip link set IF multicast on.",
     covers: &["not-joined"],
@@ -701,13 +819,21 @@ pub static INTERFACE_NOT_MULTICAST: Mode = Mode {
                 !held,
                 Certainty::Consistent,
                 format!(
-                    "{} lacks the MULTICAST flag: applications skip it, although the kernel would join there",
+                    "{} lacks the MULTICAST flag: applications skip it, although the kernel \
+                        would join there",
                     link.name
                 ),
             )
             .fix(format!("ip link set {} multicast on", link.name))
             .because("kernel", format!("flags of {}: no MULTICAST", link.name))
-            .because("kernel", format!("{} is {}held there", case.group, if held { "" } else { "not " })),
+            .because(
+                "kernel",
+                format!(
+                    "{} is {}held there",
+                    case.group,
+                    if held { "" } else { "not " }
+                ),
+            ),
         )
     },
 };
@@ -716,9 +842,12 @@ pub static NEEDS_PROMISCUOUS: Mode = Mode {
     id: "needs-promiscuous",
     title: "the stream arrives only since somebody holds the interface promiscuous",
     seen: "It works only while tcpdump runs.",
-    cause: "The device takes in only addresses that it was told of. Where nobody has joined (or a driver's filter is faulty), frames pass only in promiscuous or all-multicast mode.",
-    proof: "Frames come in, the interface is promiscuous, and the group's link-layer address is not in the device's list (/proc/net/dev_mcast).",
-    fix: "Join the group. If it is joined and the device's filter is faulty: ip link set IF allmulticast on.",
+    cause: "The device takes in only addresses that it was told of. Where nobody has joined (or \
+        a driver's filter is faulty), frames pass only in promiscuous or all-multicast mode.",
+    proof: "Frames come in, the interface is promiscuous, and the group's link-layer address is \
+        not in the device's list (/proc/net/dev_mcast).",
+    fix: "Join the group. If it is joined and the device's filter is faulty: ip link set IF \
+        allmulticast on.",
     covers: &["not-joined"],
     rule: |case| {
         let host = case.host?;
@@ -742,7 +871,8 @@ pub static NEEDS_PROMISCUOUS: Mode = Mode {
                 "all-multicast"
             };
             let summary = format!(
-                "{} reaches {} only since the interface is in {mode} mode: its address is not among those that the device was told of, and nobody has joined",
+                "{} reaches {} only since the interface is in {mode} mode: its address is not \
+                    among those that the device was told of, and nobody has joined",
                 case.group, link.name
             );
             let found = match waits {
@@ -751,7 +881,8 @@ pub static NEEDS_PROMISCUOUS: Mode = Mode {
             };
             let found = found
                 .fix(format!(
-                    "join {} on {}; if a driver's filter is faulty: ip link set {} allmulticast on",
+                    "join {} on {}; if a driver's filter is faulty: ip link set {} allmulticast \
+                        on",
                     case.group, link.name, link.name
                 ))
                 .because(
@@ -789,7 +920,8 @@ pub static DUPLICATE_TWO_INTERFACES: Mode = Mode {
     id: "duplicate-two-interfaces",
     title: "joined on two interfaces of the same link",
     seen: "Every packet arrives twice.",
-    cause: "Two interfaces of the host are on one link (two cables, Ethernet and radio), and the group is joined on both: each delivers its copy.",
+    cause: "Two interfaces of the host are on one link (two cables, Ethernet and radio), and \
+        the group is joined on both: each delivers its copy.",
     proof: "The same packets, byte by byte, come in on two interfaces that both hold the group.",
     fix: "Join on one interface only, or sort them out by IP_PKTINFO.",
     covers: &[],
@@ -809,12 +941,18 @@ pub static DUPLICATE_TWO_INTERFACES: Mode = Mode {
                     Found::fault(
                         Certainty::Proved,
                         format!(
-                            "{} is joined on {a} and {b}, which are on the same link: each packet is delivered twice",
+                            "{} is joined on {a} and {b}, which are on the same link: each \
+                                packet is delivered twice",
                             case.group
                         ),
                     )
-                    .fix(format!("join on {a} or {b} only, or tell them apart by IP_PKTINFO"))
-                    .because("wire", format!("{same} packets came in on both, byte for byte"))
+                    .fix(format!(
+                        "join on {a} or {b} only, or tell them apart by IP_PKTINFO"
+                    ))
+                    .because(
+                        "wire",
+                        format!("{same} packets came in on both, byte for byte"),
+                    )
                     .because("kernel", format!("{} is held on {a} and {b}", case.group)),
                 );
             }
@@ -827,8 +965,11 @@ pub static MAC_ALIAS: Mode = Mode {
     id: "mac-alias",
     title: "another group has the same link-layer address",
     seen: "Unwanted streams load the host; or switches flood a group that they should prune.",
-    cause: "Ethernet addresses of groups hold only 23 of 28 bits (RFC 1112, section 6.4): 32 groups share each. Switches and network cards can't tell them apart, and flood those that share an address with 224.0.0.0/24.",
-    proof: "Packets of a group that nobody here has joined come in, with the same link-layer address.",
+    cause: "Ethernet addresses of groups hold only 23 of 28 bits (RFC 1112, section 6.4): 32 \
+        groups share each. Switches and network cards can't tell them apart, and flood those \
+        that share an address with 224.0.0.0/24.",
+    proof: "Packets of a group that nobody here has joined come in, with the same link-layer \
+        address.",
     fix: "Choose groups whose low 23 bits differ, and none of x.0.0.y or x.128.0.y.",
     covers: &[],
     rule: |case| {
@@ -841,13 +982,17 @@ pub static MAC_ALIAS: Mode = Mode {
                 Found::warning(
                     Certainty::Proved,
                     format!(
-                        "{other} from {source} arrives on {} although nobody joined it: it has the same link-layer address as {}",
+                        "{other} from {source} arrives on {} although nobody joined it: it has \
+                            the same link-layer address as {}",
                         case.name(*ifindex),
                         case.group
                     ),
                 )
                 .fix("use groups whose low 23 bits differ")
-                .because("wire", format!("{count} packets of {other} with {}", mac_text(wanted))),
+                .because(
+                    "wire",
+                    format!("{count} packets of {other} with {}", mac_text(wanted)),
+                ),
             );
         }
         let IpAddr::V4(group) = case.group else {
@@ -861,7 +1006,8 @@ pub static MAC_ALIAS: Mode = Mode {
             Found::warning(
                 Certainty::Proved,
                 format!(
-                    "{group} has the link-layer address {} like 224.0.0.{}: switches flood it to all ports",
+                    "{group} has the link-layer address {} like 224.0.0.{}: switches flood it \
+                        to all ports",
                     mac_text(wanted),
                     low[3]
                 ),

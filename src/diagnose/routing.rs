@@ -73,7 +73,8 @@ pub static LINK_LOCAL_GROUP_ROUTED: Mode = Mode {
     id: "link-local-group-routed",
     title: "a group of one link is meant to cross a router",
     seen: "The stream works on the sender's link and never reaches others.",
-    cause: "Groups of 224.0.0.0/24 and of ff02::/16 are for one link. No router may forward them, whatever their TTL (RFC 5771, section 4; RFC 4291, section 2.7).",
+    cause: "Groups of 224.0.0.0/24 and of ff02::/16 are for one link. No router may forward \
+        them, whatever their TTL (RFC 5771, section 4; RFC 4291, section 2.7).",
     proof: "The group's address; it comes in on one interface, and has members on another.",
     fix: "Use another group, such as one of 239.0.0.0/8 (ff05::/16, ff08::/16).",
     covers: &["router-not-routing", "ttl-too-small"],
@@ -91,13 +92,20 @@ pub static LINK_LOCAL_GROUP_ROUTED: Mode = Mode {
             Found::fault(
                 Certainty::Proved,
                 format!(
-                    "{} is for one link only: it comes in on {from}, {} on {to} wants it, and no router may forward it",
+                    "{} is for one link only: it comes in on {from}, {} on {to} wants it, and \
+                        no router may forward it",
                     case.group,
                     list(&who)
                 ),
             )
             .fix("use a group that may be routed: 239.0.0.0/8, or ff05::/16 and ff08::/16")
-            .because("wire", format!("packets come in on {from}, reports of {} on {to}", list(&who))),
+            .because(
+                "wire",
+                format!(
+                    "packets come in on {from}, reports of {} on {to}",
+                    list(&who)
+                ),
+            ),
         )
     },
 };
@@ -106,9 +114,12 @@ pub static ROUTER_NOT_ROUTING: Mode = Mode {
     id: "router-not-routing",
     title: "this router does not route multicast",
     seen: "Unicast crosses the router, multicast does not.",
-    cause: "Linux forwards groups only while a routing daemon (pimd, smcroute, mrouted, igmpproxy, FRR) holds the multicast routing socket. ip_forward alone does not do it.",
-    proof: "mc_forwarding is 0 and there are no routing interfaces, while the group comes in on one interface and is reported on another.",
-    fix: "Start a routing daemon: `smcrouted`, `pimd` or FRR; for a static route `smcroutectl add IF GROUP IF2`.",
+    cause: "Linux forwards groups only while a routing daemon (pimd, smcroute, mrouted, \
+        igmpproxy, FRR) holds the multicast routing socket. ip_forward alone does not do it.",
+    proof: "mc_forwarding is 0 and there are no routing interfaces, while the group comes in on \
+        one interface and is reported on another.",
+    fix: "Start a routing daemon: `smcrouted`, `pimd` or FRR; for a static route `smcroutectl \
+        add IF GROUP IF2`.",
     covers: &["not-joined"],
     rule: |case| {
         let host = case.host?;
@@ -131,14 +142,27 @@ pub static ROUTER_NOT_ROUTING: Mode = Mode {
                 !own,
                 Certainty::Proved,
                 format!(
-                    "{} comes in on {from} and {} on {to} wants it, but this router has no multicast routing (mc_forwarding=0)",
+                    "{} comes in on {from} and {} on {to} wants it, but this router has no \
+                        multicast routing (mc_forwarding=0)",
                     case.group,
                     list(&who)
                 ),
             )
-            .fix(format!("start a routing daemon; with smcroute: smcroutectl add {from} {} {to}", case.group))
-            .because("kernel", "no routing interfaces (/proc/net/ip_mr_vif), mc_forwarding=0")
-            .because("wire", format!("packets come in on {from}, reports of {} on {to}", list(&who))),
+            .fix(format!(
+                "start a routing daemon; with smcroute: smcroutectl add {from} {} {to}",
+                case.group
+            ))
+            .because(
+                "kernel",
+                "no routing interfaces (/proc/net/ip_mr_vif), mc_forwarding=0",
+            )
+            .because(
+                "wire",
+                format!(
+                    "packets come in on {from}, reports of {} on {to}",
+                    list(&who)
+                ),
+            ),
         )
     },
 };
@@ -147,9 +171,12 @@ pub static MROUTE_SOCKET_BUSY: Mode = Mode {
     id: "mroute-socket-busy",
     title: "two daemons want to route multicast",
     seen: "\"Address already in use\" from a routing daemon; or its interfaces are not there.",
-    cause: "Only one socket in a network namespace (and routing table) may route multicast; the second MRT_INIT fails with EADDRINUSE. Linux has room for 32 routing interfaces.",
-    proof: "Several programs have sockets of IGMP open while one of them routes; or all 32 routing interfaces are in use.",
-    fix: "Stop one of the daemons (`ss -awp`, protocol igmp), or give them routing tables or namespaces of their own.",
+    cause: "Only one socket in a network namespace (and routing table) may route multicast; the \
+        second MRT_INIT fails with EADDRINUSE. Linux has room for 32 routing interfaces.",
+    proof: "Several programs have sockets of IGMP open while one of them routes; or all 32 \
+        routing interfaces are in use.",
+    fix: "Stop one of the daemons (`ss -awp`, protocol igmp), or give them routing tables or \
+        namespaces of their own.",
     covers: &[],
     rule: |case| {
         let host = case.host?;
@@ -157,10 +184,19 @@ pub static MROUTE_SOCKET_BUSY: Mode = Mode {
             return Some(
                 Found::fault(
                     Certainty::Proved,
-                    format!("all {MOST_VIFS} routing interfaces of this host are in use: there can be no more"),
+                    format!(
+                        "all {MOST_VIFS} routing interfaces of this host are in use: there \
+                        can be no more"
+                    ),
                 )
-                .fix("leave interfaces without multicast out of the routing daemon's configuration")
-                .because("kernel", format!("{} lines in /proc/net/ip_mr_vif", host.vifs.after.len())),
+                .fix(
+                    "leave interfaces without multicast out of the routing daemon's \
+                    configuration",
+                )
+                .because(
+                    "kernel",
+                    format!("{} lines in /proc/net/ip_mr_vif", host.vifs.after.len()),
+                ),
             );
         }
         // One daemon may have several, one for each interface.
@@ -176,13 +212,24 @@ pub static MROUTE_SOCKET_BUSY: Mode = Mode {
             Found::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} programs have sockets of IGMP open ({}), and only one may route multicast: the others got EADDRINUSE", who.len(),
+                    "{} programs have sockets of IGMP open ({}), and only one may route \
+                        multicast: the others got EADDRINUSE",
+                    who.len(),
                     list(&who)
                 ),
             )
-            .fix("stop all routing daemons but one (see ss -awp), or give each a network namespace of its own")
-            .because("socket", format!("raw sockets of protocol 2: {}", list(&who)))
-            .because("kernel", format!("{} routing interfaces", host.vifs.after.len())),
+            .fix(
+                "stop all routing daemons but one (see ss -awp), or give each a network \
+                namespace of its own",
+            )
+            .because(
+                "socket",
+                format!("raw sockets of protocol 2: {}", list(&who)),
+            )
+            .because(
+                "kernel",
+                format!("{} routing interfaces", host.vifs.after.len()),
+            ),
         )
     },
 };
@@ -191,9 +238,12 @@ pub static TTL_TOO_SMALL: Mode = Mode {
     id: "ttl-too-small",
     title: "the source sends with TTL 1",
     seen: "It works on the sender's own link, and not behind the router. No error anywhere.",
-    cause: "A socket's multicast TTL is 1 unless the program sets it, so routers drop its packets, silently: for groups there is no ICMP error.",
-    proof: "The TTL of the packets; the router's forwarding cache counts them, and its outgoing interfaces do not.",
-    fix: "Have the sender set IP_MULTICAST_TTL (IPV6_MULTICAST_HOPS): `iperf -T`, `vlc --ttl`, `netsonde mcast send -t 8`.",
+    cause: "A socket's multicast TTL is 1 unless the program sets it, so routers drop its \
+        packets, silently: for groups there is no ICMP error.",
+    proof: "The TTL of the packets; the router's forwarding cache counts them, and its outgoing \
+        interfaces do not.",
+    fix: "Have the sender set IP_MULTICAST_TTL (IPV6_MULTICAST_HOPS): `iperf -T`, `vlc --ttl`, \
+        `netsonde mcast send -t 8`.",
     covers: &["ttl-threshold"],
     rule: |case| by_ttl(case, true),
 };
@@ -202,9 +252,12 @@ pub static TTL_THRESHOLD: Mode = Mode {
     id: "ttl-threshold",
     title: "the router's TTL threshold stops the stream",
     seen: "The stream crosses some routers and not this one.",
-    cause: "A routing interface may ask for a smallest TTL, to keep groups inside a site. Packets with less are dropped silently.",
-    proof: "The forwarding cache lists the outgoing interface with a threshold not below the TTL of the packets, and counts packets that it does not send.",
-    fix: "Lower the threshold in the routing daemon (smcroute: ttl-threshold; mrouted, pimd: threshold), or raise the sender's TTL.",
+    cause: "A routing interface may ask for a smallest TTL, to keep groups inside a site. \
+        Packets with less are dropped silently.",
+    proof: "The forwarding cache lists the outgoing interface with a threshold not below the \
+        TTL of the packets, and counts packets that it does not send.",
+    fix: "Lower the threshold in the routing daemon (smcroute: ttl-threshold; mrouted, pimd: \
+        threshold), or raise the sender's TTL.",
     covers: &[],
     rule: |case| by_ttl(case, false),
 };
@@ -238,22 +291,32 @@ fn by_ttl(case: &Case<'_>, of_source: bool) -> Option<Found> {
             )
         } else {
             format!(
-                "{} from {source} comes with TTL {ttl}, and {out} lets only more than {threshold} pass",
+                "{} from {source} comes with TTL {ttl}, and {out} lets only more than \
+                    {threshold} pass",
                 case.group
             )
         };
         let fix = if of_source {
-            "have the sender set its multicast TTL (IP_MULTICAST_TTL; iperf -T, netsonde mcast send -t)".into()
+            "have the sender set its multicast TTL (IP_MULTICAST_TTL; iperf -T, netsonde mcast \
+                send -t)"
+                .into()
         } else {
             format!(
-                "lower the threshold of {out} in the routing daemon, or raise the TTL at {source}"
+                "lower the threshold of {out} in the routing daemon, or raise the TTL at \
+                    {source}"
             )
         };
         return Some(
             Found::fault(Certainty::Proved, summary)
                 .fix(fix)
                 .because("wire", format!("TTL {ttl} in packets from {source}"))
-                .because("kernel", format!("forwarding cache +{moved} packets, {out} +{sent} out, threshold {threshold}")),
+                .because(
+                    "kernel",
+                    format!(
+                        "forwarding cache +{moved} packets, {out} +{sent} \
+                    out, threshold {threshold}"
+                    ),
+                ),
         );
     }
     None
@@ -263,7 +326,8 @@ pub static RPF_FAILURE: Mode = Mode {
     id: "rpf-failure",
     title: "the stream comes in by the wrong interface of the router",
     seen: "The forwarding cache looks right, and nothing goes out.",
-    cause: "A multicast route names the interface that a source's packets have to come in by, the one of the unicast route back to it. Others are dropped, so that loops can't form.",
+    cause: "A multicast route names the interface that a source's packets have to come in by, \
+        the one of the unicast route back to it. Others are dropped, so that loops can't form.",
     proof: "The column Wrong of /proc/net/ip_mr_cache moves.",
     fix: "Correct the unicast route to the source, or the static multicast route.",
     covers: &[],
@@ -275,12 +339,23 @@ pub static RPF_FAILURE: Mode = Mode {
             Found::fault(
                 Certainty::Proved,
                 format!(
-                    "{} from {} comes in on {arrives}, but its route expects it on {expected}: reverse path failure",
+                    "{} from {} comes in on {arrives}, but its route expects it on {expected}: \
+                        reverse path failure",
                     case.group, route.origin
                 ),
             )
-            .fix(format!("correct the unicast route to {}, or the multicast route's incoming interface", route.origin))
-            .because("kernel", format!("forwarding cache: wrong interface +{wrong}, expected {expected}"))
+            .fix(format!(
+                "correct the unicast route to {}, or the multicast route's incoming \
+                interface",
+                route.origin
+            ))
+            .because(
+                "kernel",
+                format!(
+                    "forwarding cache: wrong interface +{wrong}, expected \
+                {expected}"
+                ),
+            )
             .because("wire", format!("packets come in on {arrives}")),
         )
     },
@@ -290,8 +365,10 @@ pub static UPSTREAM_SOURCE_FILTER: Mode = Mode {
     id: "upstream-source-filter",
     title: "the proxy does not accept the source",
     seen: "An IPTV proxy is silent, although the stream comes in upstream.",
-    cause: "igmpproxy forwards only sources in the networks of its upstream interface, and in those that altnet lists. Providers send from elsewhere.",
-    proof: "The stream comes in on a routing interface from a source outside its networks, members wait behind another, and there is no forwarding entry, while others have one.",
+    cause: "igmpproxy forwards only sources in the networks of its upstream interface, and in \
+        those that altnet lists. Providers send from elsewhere.",
+    proof: "The stream comes in on a routing interface from a source outside its networks, \
+        members wait behind another, and there is no forwarding entry, while others have one.",
     fix: "igmpproxy.conf: altnet NETWORK/PREFIX on the upstream interface.",
     covers: &[],
     rule: |case| {
@@ -313,16 +390,36 @@ pub static UPSTREAM_SOURCE_FILTER: Mode = Mode {
             Found::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} comes in on {} from {foreign}, which is outside its networks, and the routing daemon has made no route for it although {} on {} waits",
+                    "{} comes in on {} from {foreign}, which is outside its networks, and the \
+                        routing daemon has made no route for it although {} on {} waits",
                     case.group,
                     link.name,
                     list(&who),
                     case.name(to)
                 ),
             )
-            .fix(format!("igmpproxy: add `altnet {foreign}/32` (or its network) to the upstream interface {}", link.name))
-            .because("kernel", format!("no forwarding entry for {} from {foreign}, and entries for other groups", case.group))
-            .because("wire", format!("packets from {foreign} on {}, reports of {} on {}", link.name, list(&who), case.name(to))),
+            .fix(format!(
+                "igmpproxy: add `altnet {foreign}/32` (or its network) to the upstream \
+                interface {}",
+                link.name
+            ))
+            .because(
+                "kernel",
+                format!(
+                    "no forwarding entry for {} from {foreign}, and entries \
+                for other groups",
+                    case.group
+                ),
+            )
+            .because(
+                "wire",
+                format!(
+                    "packets from {foreign} on {}, reports of {} on {}",
+                    link.name,
+                    list(&who),
+                    case.name(to)
+                ),
+            ),
         )
     },
 };
@@ -331,9 +428,11 @@ pub static SENT_ON_OTHER_INTERFACE: Mode = Mode {
     id: "sent-on-other-interface",
     title: "the sender's packets leave by another interface",
     seen: "The sender runs, the receivers get nothing; often with a VPN or Docker.",
-    cause: "A sender that names no interface lets the route to the group choose, usually the default route's.",
+    cause: "A sender that names no interface lets the route to the group choose, usually the \
+        default route's.",
     proof: "Packets of the group leave by one interface, and its members report on another.",
-    fix: "Set IP_MULTICAST_IF in the sender (most have an option), or ip route add GROUP dev IF.",
+    fix: "Set IP_MULTICAST_IF in the sender (most have an option), or ip route add GROUP dev \
+        IF.",
     covers: &[],
     rule: |case| {
         case.host?;
@@ -376,7 +475,8 @@ pub static SENT_ON_OTHER_INTERFACE: Mode = Mode {
                 ),
             )
             .fix(format!(
-                "set the sender's interface (IP_MULTICAST_IF), or: ip route add {}/{} dev {wanted}",
+                "set the sender's interface (IP_MULTICAST_IF), or: ip route add {}/{} dev \
+                    {wanted}",
                 case.group,
                 if case.group.is_ipv4() { 32 } else { 128 }
             ))
@@ -392,8 +492,10 @@ pub static SENDER_LOOPBACK_OFF: Mode = Mode {
     id: "sender-loopback-off",
     title: "the sender's packets are not looped back to its own host",
     seen: "A receiver on the sender's own host is silent, others receive.",
-    cause: "The sender switched IP_MULTICAST_LOOP off, so that it does not hear itself; then no program on its host does.",
-    proof: "Packets of the group leave by an interface where it is joined, and the IP layer takes in no multicast packets.",
+    cause: "The sender switched IP_MULTICAST_LOOP off, so that it does not hear itself; then no \
+        program on its host does.",
+    proof: "Packets of the group leave by an interface where it is joined, and the IP layer \
+        takes in no multicast packets.",
     fix: "Leave IP_MULTICAST_LOOP at 1 in the sender.",
     covers: &["not-arriving"],
     rule: |case| {
@@ -420,13 +522,21 @@ pub static SENDER_LOOPBACK_OFF: Mode = Mode {
                 Found::fault(
                     Certainty::Proved,
                     format!(
-                        "this host sends {} by {name} and has joined it there, and its own packets are not looped back: the sender switched IP_MULTICAST_LOOP off",
+                        "this host sends {} by {name} and has joined it there, and its own \
+                            packets are not looped back: the sender switched IP_MULTICAST_LOOP \
+                            off",
                         case.group
                     ),
                 )
                 .fix("leave IP_MULTICAST_LOOP (IPV6_MULTICAST_LOOP) at 1 in the sender")
                 .because("wire", format!("{} packets out by {name}", sent.len()))
-                .because("counters", format!("OutMcastPkts +{}, InMcastPkts +{looped}", case.moved("OutMcastPkts"))),
+                .because(
+                    "counters",
+                    format!(
+                        "OutMcastPkts +{}, InMcastPkts +{looped}",
+                        case.moved("OutMcastPkts")
+                    ),
+                ),
             );
         }
         None

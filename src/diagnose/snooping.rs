@@ -60,9 +60,12 @@ pub static QUERIER_LOST: Mode = Mode {
     id: "querier-lost",
     title: "the querier has gone and nobody took over",
     seen: "Streams die some minutes after a router or switch was restarted or replaced.",
-    cause: "Snooping switches keep a group's ports open only as long as hosts report, and hosts report only when they are asked. Without a querier all memberships run out.",
-    proof: "The last query is older than the other-querier-present time that follows from its own timers, and no other host has asked since.",
-    fix: "Bring the querier back, or switch one on: on a router, on the switch, or on a Linux bridge (mcast_querier 1).",
+    cause: "Snooping switches keep a group's ports open only as long as hosts report, and hosts \
+        report only when they are asked. Without a querier all memberships run out.",
+    proof: "The last query is older than the other-querier-present time that follows from its \
+        own timers, and no other host has asked since.",
+    fix: "Bring the querier back, or switch one on: on a router, on the switch, or on a Linux \
+        bridge (mcast_querier 1).",
     covers: &["no-querier", "not-arriving", "only-link-local-works"],
     rule: |case| {
         let now = case.now_ns();
@@ -101,13 +104,16 @@ pub static QUERIER_LOST: Mode = Mode {
                 starves && expired,
                 Certainty::Consistent,
                 format!(
-                    "the {protocol} querier {} was last heard on {name} {ago} ago, and nobody took over: {what}",
+                    "the {protocol} querier {} was last heard on {name} {ago} ago, and nobody \
+                        took over: {what}",
                     querier.address
                 ),
             )
-            .fix("bring the querier back, or switch one on at a router or switch (a Linux bridge: mcast_querier 1)")
+            .fix("bring the querier back, or switch one on at a router or switch (a Linux \
+                bridge: mcast_querier 1)")
             .because("wire", format!(
-                "{} queries from {}, the last {ago} ago; with its timers others take over after {}",
+                "{} queries from {}, the last {ago} ago; with its timers others take over after \
+                    {}",
                 querier.general, querier.address, seconds(querier.timers().other_querier_ns())
             ));
             return Some(time_line(case, ifindex, found));
@@ -165,9 +171,12 @@ fn unasked(case: &Case<'_>) -> Vec<u32> {
 pub static ONLY_LINK_LOCAL_WORKS: Mode = Mode {
     id: "only-link-local-works",
     title: "only groups of 224.0.0.0/24 get through",
-    seen: "keepalived with a group of its own is master on both sides, with 224.0.0.18 it works.",
-    cause: "Switches never prune 224.0.0.0/24 (RFC 4541, section 2.1.2), and all other groups when nobody has reported them. Without a querier that is all the time.",
-    proof: "Link-local groups of other hosts come in, nothing of this group ever did, and nobody has asked for memberships.",
+    seen: "keepalived with a group of its own is master on both sides, with 224.0.0.18 it \
+        works.",
+    cause: "Switches never prune 224.0.0.0/24 (RFC 4541, section 2.1.2), and all other groups \
+        when nobody has reported them. Without a querier that is all the time.",
+    proof: "Link-local groups of other hosts come in, nothing of this group ever did, and \
+        nobody has asked for memberships.",
     fix: "Switch a querier on, or use a group of 224.0.0.0/24, or unicast.",
     covers: &["no-querier", "not-arriving"],
     rule: |case| {
@@ -191,13 +200,21 @@ pub static ONLY_LINK_LOCAL_WORKS: Mode = Mode {
                 Found::fault(
                     Certainty::Consistent,
                     format!(
-                        "{} comes in on {name} and {} never does: switches flood 224.0.0.0/24 and prune the rest, since there is no querier",
+                        "{} comes in on {name} and {} never does: switches flood 224.0.0.0/24 \
+                            and prune the rest, since there is no querier",
                         list(&others),
                         case.group
                     ),
                 )
                 .fix("switch a querier on at a router or switch, or use a group of 224.0.0.0/24")
-                .because("wire", format!("packets of {} came in on {name}, no query in {}", list(&others), seconds(case.recorded_ns()))),
+                .because(
+                    "wire",
+                    format!(
+                        "packets of {} came in on {name}, no query in {}",
+                        list(&others),
+                        seconds(case.recorded_ns())
+                    ),
+                ),
             ));
         }
         None
@@ -207,10 +224,15 @@ pub static ONLY_LINK_LOCAL_WORKS: Mode = Mode {
 pub static NO_QUERIER: Mode = Mode {
     id: "no-querier",
     title: "a snooping switch, and no querier",
-    seen: "The stream stops four to five minutes after joining; restarting the application repairs it for as long.",
-    cause: "A switch that snoops opens a port when a host reports a group, and closes it when the membership runs out (260 s by the standard). Hosts report again only when a querier asks, and there is none.",
-    proof: "Not one query in more than 255 s, while hosts report; the stream ends about 260 s after the last report.",
-    fix: "Switch a querier on (router, switch, or Linux bridge with mcast_querier 1), or switch snooping off.",
+    seen: "The stream stops four to five minutes after joining; restarting the application \
+        repairs it for as long.",
+    cause: "A switch that snoops opens a port when a host reports a group, and closes it when \
+        the membership runs out (260 s by the standard). Hosts report again only when a querier \
+        asks, and there is none.",
+    proof: "Not one query in more than 255 s, while hosts report; the stream ends about 260 s \
+        after the last report.",
+    fix: "Switch a querier on (router, switch, or Linux bridge with mcast_querier 1), or switch \
+        snooping off.",
     covers: &["not-arriving"],
     rule: |case| {
         let now = case.now_ns();
@@ -231,15 +253,25 @@ pub static NO_QUERIER: Mode = Mode {
                 Found::fault(
                     Certainty::Consistent,
                     format!(
-                        "no {} querier on {name} in {}: a snooping switch forgot {} and stopped it {}",
+                        "no {} querier on {name} in {}: a snooping switch forgot {} and stopped \
+                            it {}",
                         protocol(case.group),
                         seconds(case.recorded_ns()),
                         case.group,
-                        after.map_or("some time ago".into(), |after| format!("{} after the last report", seconds(after)))
+                        after.map_or("some time ago".into(), |after| format!(
+                            "{} after the last report",
+                            seconds(after)
+                        ))
                     ),
                 )
-                .fix("switch a querier on at a router or switch (a Linux bridge: mcast_querier 1), or switch snooping off")
-                .because("wire", format!("no query on {name} in {}", seconds(case.recorded_ns()))),
+                .fix(
+                    "switch a querier on at a router or switch (a Linux bridge: mcast_querier \
+                    1), or switch snooping off",
+                )
+                .because(
+                    "wire",
+                    format!("no query on {name} in {}", seconds(case.recorded_ns())),
+                ),
             ));
         }
         // It still comes, and its time is running out.
@@ -268,7 +300,10 @@ pub static NO_QUERIER: Mode = Mode {
                             seconds(DEFAULT_MEMBERSHIP_NS - (now - report))
                         ),
                     )
-                    .fix("switch a querier on at a router or switch (a Linux bridge: mcast_querier 1)"),
+                    .fix(
+                        "switch a querier on at a router or switch (a Linux bridge: \
+                        mcast_querier 1)",
+                    ),
                 ));
             }
         }
@@ -279,10 +314,14 @@ pub static NO_QUERIER: Mode = Mode {
 pub static SILENT_RECEIVER_PRUNED: Mode = Mode {
     id: "silent-receiver-pruned",
     title: "a querier appeared and cut off who never reports",
-    seen: "A device that never spoke IGMP received for years, and stopped when a querier came up.",
-    cause: "A bridge or switch that has heard no querier floods groups. With the first query it begins to prune: only ports with reports get a group from then on.",
-    proof: "Packets of the group came in until the first query and none since, and this host has not reported the group.",
-    fix: "Have the receiver join the group; or a permanent entry at the switch (bridge mdb add dev BR port PORT grp GROUP permanent).",
+    seen: "A device that never spoke IGMP received for years, and stopped when a querier came \
+        up.",
+    cause: "A bridge or switch that has heard no querier floods groups. With the first query it \
+        begins to prune: only ports with reports get a group from then on.",
+    proof: "Packets of the group came in until the first query and none since, and this host \
+        has not reported the group.",
+    fix: "Have the receiver join the group; or a permanent entry at the switch (bridge mdb add \
+        dev BR port PORT grp GROUP permanent).",
     covers: &["not-joined", "not-arriving"],
     rule: |case| {
         case.host?;
@@ -316,14 +355,28 @@ pub static SILENT_RECEIVER_PRUNED: Mode = Mode {
                 Found::fault(
                     Certainty::Consistent,
                     format!(
-                        "{} came in on {} without ever being joined here, until {} began to query: since then the switch prunes it",
+                        "{} came in on {} without ever being joined here, until {} began to \
+                            query: since then the switch prunes it",
                         case.group,
                         case.name(ifindex),
                         first.source
                     ),
                 )
-                .fix(format!("join {} on this host, or add a permanent entry at the switch (bridge mdb add ... grp {} permanent)", case.group, case.group))
-                .because("wire", format!("{} packets before the first query of {}, none later than {} after it", data.len(), first.source, seconds(last.saturating_sub(first.time_ns))))
+                .fix(format!(
+                    "join {} on this host, or add a permanent entry at the switch \
+                    (bridge mdb add ... grp {} permanent)",
+                    case.group, case.group
+                ))
+                .because(
+                    "wire",
+                    format!(
+                        "{} packets before the first query of {}, none later \
+                    than {} after it",
+                        data.len(),
+                        first.source,
+                        seconds(last.saturating_sub(first.time_ns))
+                    ),
+                )
                 .because("kernel", format!("{} is held on no interface", case.group)),
             );
         }
@@ -335,9 +388,12 @@ pub static QUERY_INTERVAL_TOO_LONG: Mode = Mode {
     id: "query-interval-too-long",
     title: "the querier asks less often than memberships last",
     seen: "Holes in the stream at regular times.",
-    cause: "Switches count memberships by their own timer, 260 s by default. A querier with a longer interval lets them run out between two queries.",
-    proof: "The interval that the querier announces, or that was observed, against the membership time of the switch.",
-    fix: "Set the querier's interval to 125 s, or the switch's membership time to twice the interval and more.",
+    cause: "Switches count memberships by their own timer, 260 s by default. A querier with a \
+        longer interval lets them run out between two queries.",
+    proof: "The interval that the querier announces, or that was observed, against the \
+        membership time of the switch.",
+    fix: "Set the querier's interval to 125 s, or the switch's membership time to twice the \
+        interval and more.",
     covers: &[],
     rule: |case| {
         let host = case.host;
@@ -373,15 +429,26 @@ pub static QUERY_INTERVAL_TOO_LONG: Mode = Mode {
                         pruned(case).contains(&ifindex),
                         certainty,
                         format!(
-                            "the querier {} asks every {} on {}, and {whose} keeps memberships for only {}: the stream has holes",
+                            "the querier {} asks every {} on {}, and {whose} keeps memberships \
+                                for only {}: the stream has holes",
                             querier.address,
                             seconds(timers.interval_ns),
                             case.name(ifindex),
                             seconds(limit)
                         ),
                     )
-                    .fix("set the querier's interval to 125 s, or the membership time of the switches to more than twice the interval")
-                    .because("wire", format!("interval {} ({})", seconds(timers.interval_ns), timers.interval.name())),
+                    .fix(
+                        "set the querier's interval to 125 s, or the membership time of the \
+                        switches to more than twice the interval",
+                    )
+                    .because(
+                        "wire",
+                        format!(
+                            "interval {} ({})",
+                            seconds(timers.interval_ns),
+                            timers.interval.name()
+                        ),
+                    ),
                 );
             }
         }
@@ -417,7 +484,9 @@ pub static TWO_QUERIERS: Mode = Mode {
     id: "two-queriers",
     title: "several queriers, and no election",
     seen: "Twice the queries; groups are pruned or flooded by turns.",
-    cause: "Of several queriers all but the one with the lowest address have to keep quiet (RFC 3376, section 6.6.2). If they go on, they don't hear each other: a filter, VLANs that leak in one direction, or a device that does not elect.",
+    cause: "Of several queriers all but the one with the lowest address have to keep quiet (RFC \
+        3376, section 6.6.2). If they go on, they don't hear each other: a filter, VLANs that \
+        leak in one direction, or a device that does not elect.",
     proof: "Queries from more than one address, long after one should have given way.",
     fix: "Let them hear each other's queries, or switch all but one off.",
     covers: &["querier-changed"],
@@ -454,9 +523,12 @@ pub static QUERIER_CHANGED: Mode = Mode {
     id: "querier-changed",
     title: "another host became the querier",
     seen: "A host gets floods of multicast, or memberships run out sooner.",
-    cause: "The querier with the lowest address wins. A new one (a set-top box, a host with smcroute, a switch after a reset) takes over with its own timers, and switches send every group to its port.",
+    cause: "The querier with the lowest address wins. A new one (a set-top box, a host with \
+        smcroute, a switch after a reset) takes over with its own timers, and switches send \
+        every group to its port.",
     proof: "Queries from a lower address, after which the former querier keeps quiet.",
-    fix: "If it is not meant to be one, switch its querier off, or give the right one the lowest address.",
+    fix: "If it is not meant to be one, switch its querier off, or give the right one the \
+        lowest address.",
     covers: &[],
     rule: |case| {
         for ifindex in case.interfaces() {
@@ -486,12 +558,15 @@ pub static QUERIER_CHANGED: Mode = Mode {
                 Found::warning(
                     Certainty::Proved,
                     format!(
-                        "{new} took over from {old} as the querier on {} {} ago, having the lower address: switches send all groups to it now",
+                        "{new} took over from {old} as the querier on {} {} ago, having the \
+                            lower address: switches send all groups to it now",
                         case.name(ifindex),
                         seconds(case.now_ns().saturating_sub(at))
                     ),
                 )
-                .fix(format!("if {new} is not meant to be the querier, switch that off there"))
+                .fix(format!(
+                    "if {new} is not meant to be the querier, switch that off there"
+                ))
                 .because("wire", format!("queries from {old}, then from {new}")),
             );
         }
@@ -523,10 +598,14 @@ fn stopped_by_leave(case: &Case<'_>) -> Option<(u32, IpAddr, u64, u64)> {
 pub static FAST_LEAVE_SHARED_PORT: Mode = Mode {
     id: "fast-leave-shared-port",
     title: "fast leave on a port with several receivers",
-    seen: "One viewer switches the channel, and another one's picture freezes until the next query.",
-    cause: "With fast leave (immediate leave) a switch closes a port at the first leave, without asking whether others behind the same port still want the group.",
-    proof: "Another host's leave was heard, the stream stopped in that moment, and nobody asked for further members.",
-    fix: "Switch fast leave off on ports with more than one receiver (bridge link set dev PORT fastleave off).",
+    seen: "One viewer switches the channel, and another one's picture freezes until the next \
+        query.",
+    cause: "With fast leave (immediate leave) a switch closes a port at the first leave, \
+        without asking whether others behind the same port still want the group.",
+    proof: "Another host's leave was heard, the stream stopped in that moment, and nobody asked \
+        for further members.",
+    fix: "Switch fast leave off on ports with more than one receiver (bridge link set dev PORT \
+        fastleave off).",
     covers: &[
         "group-query-missing",
         "not-arriving",
@@ -542,14 +621,28 @@ pub static FAST_LEAVE_SHARED_PORT: Mode = Mode {
             Found::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} stopped on {} at the very moment when {who} left it: the switch has fast leave on for a port that both share",
+                    "{} stopped on {} at the very moment when {who} left it: the switch has \
+                        fast leave on for a port that both share",
                     case.group,
                     case.name(ifindex)
                 ),
             )
-            .fix("switch fast leave (immediate leave) off on that port: bridge link set dev PORT fastleave off")
-            .because("wire", format!("leave of {who} {} ago", seconds(case.now_ns() - leave)))
-            .because("wire", format!("last packet {} ago, and no group-specific query after the leave", seconds(case.now_ns() - data))),
+            .fix(
+                "switch fast leave (immediate leave) off on that port: bridge link set dev \
+                PORT fastleave off",
+            )
+            .because(
+                "wire",
+                format!("leave of {who} {} ago", seconds(case.now_ns() - leave)),
+            )
+            .because(
+                "wire",
+                format!(
+                    "last packet {} ago, and no group-specific query after the \
+                leave",
+                    seconds(case.now_ns() - data)
+                ),
+            ),
         )
     },
 };
@@ -558,9 +651,13 @@ pub static GROUP_QUERY_MISSING: Mode = Mode {
     id: "group-query-missing",
     title: "after a leave nobody asked whether others still want the group",
     seen: "Two or three seconds after one receiver leaves, the others lose the stream too.",
-    cause: "After a leave the querier asks for the group, and switches wait for answers (two queries, a second each). If the query is missing, or filtered on its way here, nobody can answer, and the port is closed.",
-    proof: "Another host's leave was heard, no query for the group followed, and the stream stopped a few seconds later.",
-    fix: "Let the querier send group-specific queries (last member query), and switches forward them to all members' ports.",
+    cause: "After a leave the querier asks for the group, and switches wait for answers (two \
+        queries, a second each). If the query is missing, or filtered on its way here, nobody \
+        can answer, and the port is closed.",
+    proof: "Another host's leave was heard, no query for the group followed, and the stream \
+        stopped a few seconds later.",
+    fix: "Let the querier send group-specific queries (last member query), and switches forward \
+        them to all members' ports.",
     covers: &["not-arriving", "source-stopped", "querier-lost"],
     rule: |case| {
         let (ifindex, who, leave, data) = stopped_by_leave(case)?;
@@ -568,14 +665,25 @@ pub static GROUP_QUERY_MISSING: Mode = Mode {
             Found::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} stopped on {} {} after {who} left it, and nobody asked whether others still want it",
+                    "{} stopped on {} {} after {who} left it, and nobody asked whether others \
+                        still want it",
                     case.group,
                     case.name(ifindex),
                     seconds(data - leave)
                 ),
             )
-            .fix("have the querier send group-specific queries after a leave, and the switches forward them")
-            .because("wire", format!("leave of {who} {} ago, no query for {} since", seconds(case.now_ns() - leave), case.group)),
+            .fix(
+                "have the querier send group-specific queries after a leave, and the switches \
+                forward them",
+            )
+            .because(
+                "wire",
+                format!(
+                    "leave of {who} {} ago, no query for {} since",
+                    seconds(case.now_ns() - leave),
+                    case.group
+                ),
+            ),
         )
     },
 };
@@ -584,9 +692,12 @@ pub static NO_REPORT_AFTER_FAILOVER: Mode = Mode {
     id: "no-report-after-failover",
     title: "the link moved and nobody told the new switch",
     seen: "After a cable, bond or uplink changes over, the stream is dead until the next query.",
-    cause: "The new switch (or port) knows nothing of this host's memberships, and the kernel does not report them again by itself when a bridge's or bond's port changes.",
-    proof: "A port of the interface lost its link, the stream stopped, and this host has not reported since.",
-    fix: "Bonding: resend_igmp=3. Elsewhere: a shorter query interval, or restart the application.",
+    cause: "The new switch (or port) knows nothing of this host's memberships, and the kernel \
+        does not report them again by itself when a bridge's or bond's port changes.",
+    proof: "A port of the interface lost its link, the stream stopped, and this host has not \
+        reported since.",
+    fix: "Bonding: resend_igmp=3. Elsewhere: a shorter query interval, or restart the \
+        application.",
     covers: &["not-arriving", "source-stopped", "querier-lost"],
     rule: |case| {
         let host = case.host?;
@@ -614,15 +725,27 @@ pub static NO_REPORT_AFTER_FAILOVER: Mode = Mode {
                 Found::fault(
                     Certainty::Consistent,
                     format!(
-                        "{} lost its link {} ago and {} stopped on {}: this host has not reported itself since, so the switch behind the other link knows nothing of it",
+                        "{} lost its link {} ago and {} stopped on {}: this host has not \
+                            reported itself since, so the switch behind the other link knows \
+                            nothing of it",
                         case.name(*down),
                         seconds(case.now_ns().saturating_sub(*at)),
                         case.group,
                         case.name(*ifindex)
                     ),
                 )
-                .fix("bonding: set resend_igmp to 3; else shorten the querier's interval, or restart the application to join anew")
-                .because("kernel", format!("{} went down {} ago", case.name(*down), seconds(case.now_ns().saturating_sub(*at)))),
+                .fix(
+                    "bonding: set resend_igmp to 3; else shorten the querier's interval, or \
+                    restart the application to join anew",
+                )
+                .because(
+                    "kernel",
+                    format!(
+                        "{} went down {} ago",
+                        case.name(*down),
+                        seconds(case.now_ns().saturating_sub(*at))
+                    ),
+                ),
             ));
         }
         None
@@ -654,8 +777,10 @@ pub static ISOLATED_PORT: Mode = Mode {
     id: "isolated-port",
     title: "both ports are isolated from each other",
     seen: "Two hosts on a bridge never hear each other, while both hear the router.",
-    cause: "Isolated (protected, private) ports exchange nothing with each other, only with the others. Access points call it client isolation.",
-    proof: "The group comes in by an isolated port, has a member behind another isolated one, and does not go out there.",
+    cause: "Isolated (protected, private) ports exchange nothing with each other, only with the \
+        others. Access points call it client isolation.",
+    proof: "The group comes in by an isolated port, has a member behind another isolated one, \
+        and does not go out there.",
     fix: "bridge link set dev PORT isolated off, on one of them.",
     covers: &["bridge-netfilter-drop"],
     rule: |case| {
@@ -672,10 +797,17 @@ pub static ISOLATED_PORT: Mode = Mode {
         Some(
             Found::fault(
                 Certainty::Proved,
-                format!("{} comes in by {from} and does not go out by {to}, where it has a member: both ports are isolated", case.group),
+                format!(
+                    "{} comes in by {from} and does not go out by {to}, where it has a \
+                    member: both ports are isolated",
+                    case.group
+                ),
             )
             .fix(format!("bridge link set dev {to} isolated off"))
-            .because("wire", format!("{packets} packets in by {from}, none out by {to}"))
+            .because(
+                "wire",
+                format!("{packets} packets in by {from}, none out by {to}"),
+            )
             .because("bridge", format!("{from} and {to}: isolated on")),
         )
     },
@@ -684,10 +816,14 @@ pub static ISOLATED_PORT: Mode = Mode {
 pub static BRIDGE_NETFILTER_DROP: Mode = Mode {
     id: "bridge-netfilter-drop",
     title: "the IP firewall eats bridged packets",
-    seen: "Virtual machines or containers on a bridge lose multicast after Docker or Kubernetes was installed.",
-    cause: "With bridge-nf-call-iptables=1 bridged IP packets pass the FORWARD chain, whose policy such software sets to DROP.",
-    proof: "The group comes in by a port, the bridge knows a member behind another, nothing goes out there, and bridged packets are shown to the IP firewall.",
-    fix: "sysctl net.bridge.bridge-nf-call-iptables=0, or accept bridged traffic in FORWARD (physdev).",
+    seen: "Virtual machines or containers on a bridge lose multicast after Docker or Kubernetes \
+        was installed.",
+    cause: "With bridge-nf-call-iptables=1 bridged IP packets pass the FORWARD chain, whose \
+        policy such software sets to DROP.",
+    proof: "The group comes in by a port, the bridge knows a member behind another, nothing \
+        goes out there, and bridged packets are shown to the IP firewall.",
+    fix: "sysctl net.bridge.bridge-nf-call-iptables=0, or accept bridged traffic in FORWARD \
+        (physdev).",
     covers: &[],
     rule: |case| {
         let (from, to, packets) = blocked(case)?;
@@ -709,12 +845,20 @@ pub static BRIDGE_NETFILTER_DROP: Mode = Mode {
             Found::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} comes in by {from} and does not go out by {to}, where it has a member: bridged packets pass the IP firewall here (bridge-nf-call-{family}=1), and its FORWARD chain drops them",
+                    "{} comes in by {from} and does not go out by {to}, where it has a member: \
+                        bridged packets pass the IP firewall here (bridge-nf-call-{family}=1), \
+                        and its FORWARD chain drops them",
                     case.group
                 ),
             )
-            .fix(format!("sysctl net.bridge.bridge-nf-call-{family}=0, or accept bridged traffic in FORWARD"))
-            .because("wire", format!("{packets} packets in by {from}, none out by {to}"))
+            .fix(format!(
+                "sysctl net.bridge.bridge-nf-call-{family}=0, or accept bridged \
+                traffic in FORWARD"
+            ))
+            .because(
+                "wire",
+                format!("{packets} packets in by {from}, none out by {to}"),
+            )
             .because("sysctl", format!("net.bridge.bridge-nf-call-{family} = 1")),
         )
     },
@@ -724,8 +868,10 @@ pub static MDB_FULL: Mode = Mode {
     id: "mdb-full",
     title: "the bridge has no room for more groups and switched snooping off",
     seen: "Suddenly all multicast floods to all ports.",
-    cause: "A Linux bridge that reaches mcast_hash_max groups switches snooping off by itself and floods from then on.",
-    proof: "Snooping is off, and hosts behind its ports report at least as many groups as it has room for.",
+    cause: "A Linux bridge that reaches mcast_hash_max groups switches snooping off by itself \
+        and floods from then on.",
+    proof: "Snooping is off, and hosts behind its ports report at least as many groups as it \
+        has room for.",
     fix: "ip link set BR type bridge mcast_hash_max 4096 mcast_snooping 1 (the size first).",
     covers: &[],
     rule: |case| {
@@ -751,14 +897,25 @@ pub static MDB_FULL: Mode = Mode {
                 Found::fault(
                     Certainty::Consistent,
                     format!(
-                        "hosts behind {} report {} groups and it has room for {}: it switched snooping off by itself, and everything floods",
+                        "hosts behind {} report {} groups and it has room for {}: it switched \
+                            snooping off by itself, and everything floods",
                         link.name,
                         groups.len(),
                         bridge.most_groups
                     ),
                 )
-                .fix(format!("ip link set {0} type bridge mcast_hash_max 4096, then ip link set {0} type bridge mcast_snooping 1", link.name))
-                .because("bridge", format!("{}: mcast_snooping 0, mcast_hash_max {}", link.name, bridge.most_groups)),
+                .fix(format!(
+                    "ip link set {0} type bridge mcast_hash_max 4096, then ip link set \
+                    {0} type bridge mcast_snooping 1",
+                    link.name
+                ))
+                .because(
+                    "bridge",
+                    format!(
+                        "{}: mcast_snooping 0, mcast_hash_max {}",
+                        link.name, bridge.most_groups
+                    ),
+                ),
             );
         }
         None
@@ -770,8 +927,10 @@ pub static MACVLAN_PARENT_CHILD: Mode = Mode {
     title: "a macvlan never hears its parent",
     seen: "The host cannot reach its container by multicast, other hosts can.",
     cause: "What the parent device sends goes to the wire, not to the macvlans on it.",
-    proof: "The group is sent by the parent, is joined on the macvlan above it, and does not come in there.",
-    fix: "Give the host a macvlan of its own on the same parent, in bridge mode, and send by that; or use a bridge.",
+    proof: "The group is sent by the parent, is joined on the macvlan above it, and does not \
+        come in there.",
+    fix: "Give the host a macvlan of its own on the same parent, in bridge mode, and send by \
+        that; or use a bridge.",
     covers: &[
         "sent-on-other-interface",
         "not-arriving",
@@ -791,12 +950,23 @@ pub static MACVLAN_PARENT_CHILD: Mode = Mode {
                 Found::fault(
                     Certainty::Proved,
                     format!(
-                        "{} is sent by {parent} and joined on {}, a macvlan on it: a macvlan never gets what its parent sends",
+                        "{} is sent by {parent} and joined on {}, a macvlan on it: a macvlan \
+                            never gets what its parent sends",
                         case.group, link.name
                     ),
                 )
-                .fix(format!("make a macvlan (mode bridge) on {parent} for the host itself and send by that, or use a bridge"))
-                .because("wire", format!("{} packets left by {parent}, none came in on {}", sent.len(), link.name))
+                .fix(format!(
+                    "make a macvlan (mode bridge) on {parent} for the host itself and \
+                    send by that, or use a bridge"
+                ))
+                .because(
+                    "wire",
+                    format!(
+                        "{} packets left by {parent}, none came in on {}",
+                        sent.len(),
+                        link.name
+                    ),
+                )
                 .because("kernel", format!("{} is a macvlan on {parent}", link.name)),
             );
         }
@@ -808,8 +978,11 @@ pub static VF_FILTER: Mode = Mode {
     id: "vf-filter",
     title: "a virtual function or macvtap filters groups",
     seen: "A virtual machine is deaf to some groups.",
-    cause: "Virtual functions may take in only so many multicast addresses, and none that the physical function does not allow (trust); macvtap takes in only those that libvirt was told of.",
-    proof: "At the host: `ip link show PF` (trust off), `ip -d link show macvtapN`. From inside a guest it looks like not-arriving.",
+    cause: "Virtual functions may take in only so many multicast addresses, and none that the \
+        physical function does not allow (trust); macvtap takes in only those that libvirt was \
+        told of.",
+    proof: "At the host: `ip link show PF` (trust off), `ip -d link show macvtapN`. From inside \
+        a guest it looks like not-arriving.",
     fix: "ip link set PF vf N trust on; with libvirt trustGuestRxFilters=\"yes\".",
     covers: &[],
     rule: |case| {
@@ -834,10 +1007,14 @@ pub static VF_FILTER: Mode = Mode {
 pub static NETWORK_WITHOUT_MULTICAST: Mode = Mode {
     id: "network-without-multicast",
     title: "this network carries no multicast",
-    seen: "Containers, VPNs or cloud machines are deaf to each other's groups, while unicast works.",
-    cause: "Tunnels (WireGuard, tun), overlays (flannel, kube-router), and nearly all public clouds forward unicast only.",
-    proof: "The interface is a tunnel or overlay, and nothing multicast has ever come in there: no query, no report, no packet.",
-    fix: "Use unicast, or an overlay that replicates multicast, or a relay (udpxy, smcroute) at its edge.",
+    seen: "Containers, VPNs or cloud machines are deaf to each other's groups, while unicast \
+        works.",
+    cause: "Tunnels (WireGuard, tun), overlays (flannel, kube-router), and nearly all public \
+        clouds forward unicast only.",
+    proof: "The interface is a tunnel or overlay, and nothing multicast has ever come in there: \
+        no query, no report, no packet.",
+    fix: "Use unicast, or an overlay that replicates multicast, or a relay (udpxy, smcroute) at \
+        its edge.",
     covers: &["no-querier", "not-arriving"],
     rule: |case| {
         for ifindex in &case.starving {
@@ -869,13 +1046,21 @@ pub static NETWORK_WITHOUT_MULTICAST: Mode = Mode {
                 Found::fault(
                     Certainty::Consistent,
                     format!(
-                        "{} is joined on {}, a tunnel ({}) by which nothing multicast has ever come in: most tunnels and overlays carry unicast only",
+                        "{} is joined on {}, a tunnel ({}) by which nothing multicast has ever \
+                            come in: most tunnels and overlays carry unicast only",
                         case.group, link.name, link.kind
                     ),
                 )
                 .fix("use unicast across it, or a relay at its edge")
                 .because("kernel", format!("{} is of kind {}", link.name, link.kind))
-                .because("wire", format!("no multicast came in on {} in {}", link.name, seconds(case.recorded_ns()))),
+                .because(
+                    "wire",
+                    format!(
+                        "no multicast came in on {} in {}",
+                        link.name,
+                        seconds(case.recorded_ns())
+                    ),
+                ),
             );
         }
         None
@@ -887,7 +1072,8 @@ pub static SOURCE_STOPPED: Mode = Mode {
     title: "the source fell silent",
     seen: "The stream was there and is not any more.",
     cause: "The sender stopped, crashed, or lost its network.",
-    proof: "Packets of the group came in earlier and none do now, while the membership is still valid at every switch.",
+    proof: "Packets of the group came in earlier and none do now, while the membership is still \
+        valid at every switch.",
     fix: "Look at the sender: run `netsonde mcast doctor` there.",
     covers: &["not-arriving"],
     rule: |case| {
@@ -911,13 +1097,17 @@ pub static SOURCE_STOPPED: Mode = Mode {
                 Found::fault(
                     Certainty::Consistent,
                     format!(
-                        "{} from {} came in on {name} until {} ago and then fell silent, while this host's membership is valid",
+                        "{} from {} came in on {name} until {} ago and then fell silent, while \
+                            this host's membership is valid",
                         case.group,
                         last.source,
                         seconds(now.saturating_sub(last.time_ns))
                     ),
                 )
-                .fix(format!("look at the sender {}: netsonde mcast doctor {} there", last.source, case.group)),
+                .fix(format!(
+                    "look at the sender {}: netsonde mcast doctor {} there",
+                    last.source, case.group
+                )),
             ));
         }
         None
@@ -928,7 +1118,9 @@ pub static NOT_ARRIVING: Mode = Mode {
     id: "not-arriving",
     title: "nothing of the group reaches this host",
     seen: "The group is joined and nothing comes.",
-    cause: "The source does not send, or a switch or router on the way does not forward. Nothing on this host can tell more: the sender's side and the switches have to be asked.",
+    cause: "The source does not send, or a switch or router on the way does not forward. \
+        Nothing on this host can tell more: the sender's side and the switches have to be \
+        asked.",
     proof: "The wire of the interface shows no packet of the group.",
     fix: "Run `netsonde mcast doctor` at the sender and at routers and bridges between.",
     covers: &[],
@@ -956,12 +1148,17 @@ pub static NOT_ARRIVING: Mode = Mode {
             Found::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} is joined on {} and nothing of it reaches this host's wire: the source does not send, or something on the way does not forward",
+                    "{} is joined on {} and nothing of it reaches this host's wire: the source \
+                        does not send, or something on the way does not forward",
                     case.group,
                     case.name(ifindex)
                 ),
             )
-            .fix(format!("run netsonde mcast doctor {} at the sender, and at routers and bridges between", case.group))
+            .fix(format!(
+                "run netsonde mcast doctor {} at the sender, and at routers and \
+                bridges between",
+                case.group
+            ))
             .because("wire", who),
         ))
     },

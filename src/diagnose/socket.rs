@@ -26,9 +26,13 @@ pub static NO_MATCHING_SOCKET: Mode = Mode {
     id: "no-matching-socket",
     title: "the host is a member, and no socket takes the packets",
     seen: "The group is joined, tcpdump shows the stream, the application is silent.",
-    cause: "A socket takes a packet of a group if it is bound to the group or to no address, to the right port, and to no other interface. On Linux a socket bound to a unicast address never matches.",
-    proof: "UdpIgnoredMulti moves with the packets, and /proc/net/udp has no socket that would take them.",
-    fix: "Bind to the group (or 0.0.0.0, ::) and the stream's port, and to no interface other than the one it comes by.",
+    cause: "A socket takes a packet of a group if it is bound to the group or to no address, to \
+        the right port, and to no other interface. On Linux a socket bound to a unicast address \
+        never matches.",
+    proof: "UdpIgnoredMulti moves with the packets, and /proc/net/udp has no socket that would \
+        take them.",
+    fix: "Bind to the group (or 0.0.0.0, ::) and the stream's port, and to no interface other \
+        than the one it comes by.",
     covers: &[],
     rule: |case| {
         let host = case.host?;
@@ -124,7 +128,8 @@ pub static RECEIVE_BUFFER_OVERRUN: Mode = Mode {
     id: "receive-buffer-overrun",
     title: "the socket's receive buffer overflows",
     seen: "Gaps in the application, and none on the wire.",
-    cause: "The application reads more slowly than packets come, or a burst is larger than the buffer. The kernel drops what does not fit.",
+    cause: "The application reads more slowly than packets come, or a burst is larger than the \
+        buffer. The kernel drops what does not fit.",
     proof: "The socket's drops (last column of /proc/net/udp) and UdpRcvbufErrors move.",
     fix: "Raise SO_RCVBUF and net.core.rmem_max; read faster, or in a thread of its own.",
     covers: &["loss-in-socket"],
@@ -167,8 +172,10 @@ pub static LOSS_IN_SOCKET: Mode = Mode {
     id: "loss-in-socket",
     title: "the socket drops packets, and its buffer is not full",
     seen: "Gaps in the application, and none on the wire.",
-    cause: "A filter that the application (or its sandbox) attached to the socket rejects packets, or the kernel's memory for UDP is at its limit.",
-    proof: "The socket's drops (last column of /proc/net/udp) move, and UdpRcvbufErrors does not.",
+    cause: "A filter that the application (or its sandbox) attached to the socket rejects \
+        packets, or the kernel's memory for UDP is at its limit.",
+    proof: "The socket's drops (last column of /proc/net/udp) move, and UdpRcvbufErrors does \
+        not.",
     fix: "Look at the socket's filter (`ss -uamp --bpf`) and at net.ipv4.udp_mem.",
     covers: &[],
     rule: |case| {
@@ -182,14 +189,21 @@ pub static LOSS_IN_SOCKET: Mode = Mode {
             Found::fault(
                 Certainty::Proved,
                 format!(
-                    "{drops} of {} packets that came in were dropped at {}, which is not full: its filter rejects them, or memory for UDP is short",
+                    "{drops} of {} packets that came in were dropped at {}, which is not full: \
+                        its filter rejects them, or memory for UDP is short",
                     came_in(case),
                     case.socket_text(socket)
                 ),
             )
             .fix("see `ss -uamp --bpf` for its filter, and net.ipv4.udp_mem")
             .because("socket", format!("drops of {} +{drops}", socket.local))
-            .because("counters", format!("UdpInErrors +{}, UdpRcvbufErrors +0", case.moved("UdpInErrors"))),
+            .because(
+                "counters",
+                format!(
+                    "UdpInErrors +{}, UdpRcvbufErrors +0",
+                    case.moved("UdpInErrors")
+                ),
+            ),
         )
     },
 };
@@ -197,10 +211,13 @@ pub static LOSS_IN_SOCKET: Mode = Mode {
 pub static MEMBERSHIP_LIMIT: Mode = Mode {
     id: "membership-limit",
     title: "a socket holds as many groups as it may",
-    seen: "\"No buffer space available\" on joining the 21st group of a socket, or its 11th source.",
-    cause: "Linux allows 20 groups for each IPv4 socket (igmp_max_memberships) and 10 sources for each group (igmp_max_msf). It is a limit of the socket, not of the host.",
+    seen: "\"No buffer space available\" on joining the 21st group of a socket, or its 11th \
+        source.",
+    cause: "Linux allows 20 groups for each IPv4 socket (igmp_max_memberships) and 10 sources \
+        for each group (igmp_max_msf). It is a limit of the socket, not of the host.",
     proof: "A socket holds exactly that many groups, and the one asked about is not among them.",
-    fix: "Raise net.ipv4.igmp_max_memberships before the application starts, or spread groups over several sockets.",
+    fix: "Raise net.ipv4.igmp_max_memberships before the application starts, or spread groups \
+        over several sockets.",
     covers: &["not-joined"],
     rule: |case| {
         let host = case.host?;
@@ -213,11 +230,16 @@ pub static MEMBERSHIP_LIMIT: Mode = Mode {
             Found::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} holds {} groups on one socket, which is the limit, and {} is not among them: joining it fails with ENOBUFS",
+                    "{} holds {} groups on one socket, which is the limit, and {} is not among \
+                        them: joining it fails with ENOBUFS",
                     full.process, full.groups, case.group
                 ),
             )
-            .fix(format!("sysctl net.ipv4.igmp_max_memberships={}, and restart it; or spread groups over sockets", most * 10))
+            .fix(format!(
+                "sysctl net.ipv4.igmp_max_memberships={}, and restart it; or spread \
+                groups over sockets",
+                most * 10
+            ))
             .because("socket", format!("{} memberships", full.groups))
             .because("sysctl", format!("net.ipv4.igmp_max_memberships = {most}")),
         )
@@ -228,8 +250,10 @@ pub static MULTICAST_ALL_CROSSTALK: Mode = Mode {
     id: "multicast-all-crosstalk",
     title: "a socket gets packets of a group that it never joined",
     seen: "Packets of other groups turn up in an application.",
-    cause: "On Linux a socket that is bound to a port and to no address takes every group that anybody on the host has joined, unless IP_MULTICAST_ALL is 0.",
-    proof: "The socket is bound to the port alone, holds other groups and not this one, and IP_MULTICAST_ALL is 1; another socket holds this one.",
+    cause: "On Linux a socket that is bound to a port and to no address takes every group that \
+        anybody on the host has joined, unless IP_MULTICAST_ALL is 0.",
+    proof: "The socket is bound to the port alone, holds other groups and not this one, and \
+        IP_MULTICAST_ALL is 1; another socket holds this one.",
     fix: "Set IP_MULTICAST_ALL to 0 (IPV6_MULTICAST_ALL), or bind to the group.",
     covers: &[],
     rule: |case| {

@@ -43,8 +43,10 @@ pub static TWO_SENDERS: Mode = Mode {
     id: "two-senders",
     title: "two sources send different streams to the same group and port",
     seen: "Decoders report continuous errors, although nothing is lost.",
-    cause: "A spare sender that runs beside the main one, a test that was forgotten, a group that was given out twice.",
-    proof: "MPEG transport streams (alone or in RTP) from several addresses or ports in the same group and port at the same time.",
+    cause: "A spare sender that runs beside the main one, a test that was forgotten, a group \
+        that was given out twice.",
+    proof: "MPEG transport streams (alone or in RTP) from several addresses or ports in the \
+        same group and port at the same time.",
     fix: "Give one of them another group, or join for one source only (source-specific).",
     covers: &["loss-on-wire"],
     rule: |case| {
@@ -75,7 +77,8 @@ pub static TWO_SENDERS: Mode = Mode {
             Found::fault(
                 Certainty::Proved,
                 format!(
-                    "{} sources send streams of their own to {} port {port} on {}: {who}: what looks like loss is a collision",
+                    "{} sources send streams of their own to {} port {port} on {}: {who}: what \
+                        looks like loss is a collision",
                     senders.len(),
                     case.group,
                     case.name(ifindex)
@@ -104,9 +107,11 @@ pub static FIRST_PACKETS_LOST: Mode = Mode {
     id: "first-packets-lost",
     title: "only the first packets of the stream are missing",
     seen: "The first packets of each new stream are lost, later ones are not.",
-    cause: "Routers and switches build a tree when a stream begins; Linux keeps only a few packets until its route is made.",
+    cause: "Routers and switches build a tree when a stream begins; Linux keeps only a few \
+        packets until its route is made.",
     proof: "Packets with the first numbers are missing and none later.",
-    fix: "Nothing: this is how it works. Applications that need the first packet should send it again, or wait.",
+    fix: "Nothing: this is how it works. Applications that need the first packet should send it \
+        again, or wait.",
     covers: &["loss-on-wire"],
     rule: |case| {
         for (key, stream) in streams(case, &case.all.wire.trackers.streams) {
@@ -117,12 +122,16 @@ pub static FIRST_PACKETS_LOST: Mode = Mode {
                 Found::note(
                     Certainty::Proved,
                     format!(
-                        "the first packets of {} from {} are missing ({missing}), and none since: as usual when a router sets up a new stream",
+                        "the first packets of {} from {} are missing ({missing}), and none \
+                            since: as usual when a router sets up a new stream",
                         case.group, key.source
                     ),
                 )
                 .fix("nothing to do; send the first packets twice if they matter")
-                .because("wire", format!("{} packets since without loss", stream.packets)),
+                .because(
+                    "wire",
+                    format!("{} packets since without loss", stream.packets),
+                ),
             );
         }
         None
@@ -133,9 +142,12 @@ pub static LOSS_ON_WIRE: Mode = Mode {
     id: "loss-on-wire",
     title: "packets are lost before they reach this host",
     seen: "Gaps in picture or sound; decoders report errors.",
-    cause: "A full queue or a bad cable on the way, a radio link, a sender that sends in bursts.",
-    proof: "The numbers of the stream (RTP, MPEG-TS, netsonde's own) have gaps already on this host's wire.",
-    fix: "Ask at the next device towards the source, until the loss is gone: it is between the last two.",
+    cause: "A full queue or a bad cable on the way, a radio link, a sender that sends in \
+        bursts.",
+    proof: "The numbers of the stream (RTP, MPEG-TS, netsonde's own) have gaps already on this \
+        host's wire.",
+    fix: "Ask at the next device towards the source, until the loss is gone: it is between the \
+        last two.",
     covers: &[],
     rule: |case| {
         // What the rings had no room for is missing in the record, and was on the wire.
@@ -156,15 +168,23 @@ pub static LOSS_ON_WIRE: Mode = Mode {
                 Found::fault(
                     Certainty::Proved,
                     format!(
-                        "{lost} of {} packets ({percent:.2} %) of {} from {} are missing on {} already: they are lost before this host",
+                        "{lost} of {} packets ({percent:.2} %) of {} from {} are missing on {} \
+                            already: they are lost before this host",
                         lost + packets,
                         case.group,
                         key.source,
                         case.name(key.ifindex)
                     ),
                 )
-                .fix(format!("ask at the next device towards {}, until the loss is gone: it is between the last two", key.source))
-                .because("wire", format!("{kind}: {packets} came, {lost} are missing")),
+                .fix(format!(
+                    "ask at the next device towards {}, until the loss is gone: it is \
+                    between the last two",
+                    key.source
+                ))
+                .because(
+                    "wire",
+                    format!("{kind}: {packets} came, {lost} are missing"),
+                ),
             );
         }
         None

@@ -95,6 +95,8 @@ pub enum Ask {
     Promiscuous = 4,
     /// Read the rings' counts now.
     Count = 5,
+    /// Nothing: a sign of life, once a second, from between two turns.
+    Alive = 6,
 }
 
 impl Ask {
@@ -105,6 +107,7 @@ impl Ask {
             Ask::Leave,
             Ask::Promiscuous,
             Ask::Count,
+            Ask::Alive,
         ]
         .into_iter()
         .find(|ask| *ask as u32 == number)

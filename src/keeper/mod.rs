@@ -51,7 +51,8 @@ pub(crate) struct Kept {
     settings_bytes: usize,
     wake: nix::sys::eventfd::EventFd,
     started_ns: u64,
-    _lock: Lock,
+    /// Of the control socket's place; `None` where the starter made it.
+    lock: Option<Lock>,
 }
 
 /// Runs netsonded as the keeper. Returns the exit status: 0 after an orderly end, 2 when it could
@@ -71,12 +72,15 @@ pub fn run(args: &Args) -> u8 {
     if let Err(error) = privilege::give_up() {
         return refuse(&error.to_string());
     }
+    let is_ours = kept.lock.is_some();
     let status = match supervise::run(kept) {
         Ok(()) => 0,
         Err(error) => refuse(&format!("the keeper cannot go on: {error}")),
     };
     // Taken away only now, so that nobody is refused while the service is there.
-    let _ = std::fs::remove_file(&args.socket);
+    if is_ours {
+        let _ = std::fs::remove_file(&args.socket);
+    }
     status
 }
 
@@ -120,8 +124,10 @@ fn open(args: &Args, config: Config) -> Result<Kept, String> {
     // Kernels before 5.11 lack it; then the engine inherits what the starter left open.
     let _ = sys::close_all_on_exec();
     raise_descriptor_limit();
-    let (control, lock) =
-        sockets::open_control(&args.socket, control_group(&config)).map_err(text)?;
+    let control = match sockets::activated().map_err(text)? {
+        Some(control) => control,
+        None => sockets::open_control(&args.socket, control_group(&config)).map_err(text)?,
+    };
     let rings = open_rings(&config).map_err(text)?;
     let probe_tag = random();
     let listeners = open_listeners(probe_tag).map_err(text)?;
@@ -144,7 +150,7 @@ fn open(args: &Args, config: Config) -> Result<Kept, String> {
         listeners,
         probers,
         probe_tag,
-        control,
+        control: control.listener,
         recorder,
         recorder_bytes,
         counters_memory,
@@ -154,7 +160,7 @@ fn open(args: &Args, config: Config) -> Result<Kept, String> {
         wake,
         started_ns: now_ns(),
         config,
-        _lock: lock,
+        lock: control.lock,
     })
 }
 

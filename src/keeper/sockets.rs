@@ -244,12 +244,17 @@ pub fn open_prober(what: &'static str, domain: Domain, tag: u32) -> Result<Optio
 /// The lock of a running service, held for as long as the process lives.
 pub type Lock = nix::fcntl::Flock<fs::File>;
 
+/// The control socket.
+pub struct Control {
+    /// It, listening.
+    pub listener: UnixListener,
+    /// Held while it is served; `None`: somebody else made it.
+    pub lock: Option<Lock>,
+}
+
 /// Makes the control socket, which is born with its mode: no moment in which others could connect.
 /// A socket that a dead service left behind is replaced, anything else is left alone.
-pub fn open_control(
-    path: &Path,
-    group: Option<nix::unistd::Gid>,
-) -> Result<(UnixListener, Lock), Error> {
+pub fn open_control(path: &Path, group: Option<nix::unistd::Gid>) -> Result<Control, Error> {
     let shown = path.display().to_string();
     let wrong = |why: String| Error::Control {
         path: shown.clone(),
@@ -308,5 +313,40 @@ pub fn open_control(
     // The length of the queue of those who wait to be accepted: a burst of scripts, not a flood.
     nix::sys::socket::listen(&listener.as_fd(), nix::sys::socket::Backlog::MAXCONN)
         .map_err(|error| wrong(format!("listen: {error}")))?;
-    Ok((listener, lock))
+    Ok(Control {
+        listener,
+        lock: Some(lock),
+    })
+}
+
+/// The control socket that the starter has made and passed on (sd_listen_fds(3)), if it has: then its
+/// place, mode and owner are the starter's business, and so is taking it away.
+pub fn activated() -> Result<Option<Control>, Error> {
+    let wrong = |why: String| Error::Control {
+        path: "passed by the starter".into(),
+        why,
+    };
+    let mut passed = sd_notify::listen_fds().map_err(|error| wrong(error.to_string()))?;
+    let Some(raw) = passed.next() else {
+        return Ok(None);
+    };
+    if passed.len() > 0 {
+        return Err(wrong("several were passed, and one is expected".into()));
+    }
+    let socket = Socket::from(super::sys::passed(raw));
+    let address = socket
+        .local_addr()
+        .map_err(|error| wrong(error.to_string()))?;
+    let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
+    if !address.is_unix() || !is_stream || !socket.is_listener().unwrap_or(false) {
+        return Err(wrong(
+            "it is no listening Unix stream socket: see ListenStream= of netsonded.socket".into(),
+        ));
+    }
+    let set_up = socket.set_nonblocking(true);
+    set_up.map_err(|error| wrong(error.to_string()))?;
+    Ok(Some(Control {
+        listener: UnixListener::from(OwnedFd::from(socket)),
+        lock: None,
+    }))
 }

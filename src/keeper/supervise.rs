@@ -26,6 +26,9 @@ const FORGIVEN_A_SECOND: u32 = 1;
 /// the ring is meant to bridge the gap. An engine that dies of one packet stops doing so by itself
 /// (the recorder's quarantine).
 const FREE_DEATHS: u32 = 20;
+/// An engine gives a sign of life each second, and never works longer than some milliseconds in a row: one
+/// that is silent for so long hangs, or was stopped.
+const STALLED: Duration = Duration::from_secs(10);
 /// First wait; it doubles with each further death.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Longest wait.
@@ -44,6 +47,8 @@ struct Engine {
     child: Child,
     channel: OwnedFd,
     started: Instant,
+    /// Its last sign of life.
+    alive: Instant,
 }
 
 struct Keeper {
@@ -123,7 +128,11 @@ pub(super) fn run(kept: Kept) -> io::Result<()> {
 
 impl Keeper {
     fn timeout(&self) -> EpollTimeout {
-        let next = [self.next_start, self.end_by].into_iter().flatten().min();
+        let stalled = self.engine.as_ref().map(|engine| engine.alive + STALLED);
+        let next = [self.next_start, self.end_by, stalled]
+            .into_iter()
+            .flatten()
+            .min();
         let wait = next.map(|at| {
             let left = at.saturating_duration_since(Instant::now()).as_millis() + 1;
             u16::try_from(left).unwrap_or(u16::MAX)
@@ -167,6 +176,7 @@ impl Keeper {
             child,
             channel: ours,
             started: Instant::now(),
+            alive: Instant::now(),
         });
         Ok(())
     }
@@ -271,6 +281,13 @@ impl Keeper {
                 self.count();
                 self.wake();
             }
+            Ask::Alive => {
+                if let Some(engine) = &mut self.engine {
+                    engine.alive = Instant::now();
+                }
+                // Fed by the engine's progress, not by the keeper's: both have to be well.
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+            }
         }
     }
 
@@ -285,6 +302,13 @@ impl Keeper {
                         return Ok(true);
                     }
                     self.died(&status.to_string(), lived);
+                }
+                None if self.end_by.is_none() && engine.alive.elapsed() > STALLED => {
+                    let silent_ms = engine.alive.elapsed().as_millis() as u64;
+                    tracing::error!(silent_ms, "the engine makes no progress: killing it");
+                    engine.alive = Instant::now();
+                    // SIGCHLD tells when it is dead.
+                    engine.child.kill()?;
                 }
                 None if self.end_by.is_some_and(|by| Instant::now() >= by) => {
                     tracing::warn!("the engine did not end in time: killing it");

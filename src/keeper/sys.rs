@@ -3,7 +3,7 @@
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Counts of a packet socket since they were last read (PACKET_STATISTICS clears them).
 /// `packets` includes `drops`.
@@ -80,4 +80,11 @@ pub fn close_all_on_exec() -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Takes ownership of a descriptor that the starter has passed to this process (sd_listen_fds(3)).
+pub fn passed(raw: RawFd) -> OwnedFd {
+    // SAFETY: by the protocol it is this process's, and it is asked for once, before anything else opens
+    // descriptors.
+    unsafe { OwnedFd::from_raw_fd(raw) }
 }
