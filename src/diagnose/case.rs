@@ -308,19 +308,21 @@ impl<'a> Case<'a> {
         self.starving.contains(&ifindex)
     }
 
-    /// Is the time since the last packet no longer than what lay between earlier ones? Announcements come
-    /// every so many seconds or minutes.
+    /// Is the time since the last packet what usually lies between two of them? Announcements come every
+    /// so many seconds or minutes. The longest gaps don't count: they are where it failed before.
     fn is_between(&self, ifindex: u32) -> bool {
         let times: Vec<u64> = (self.all.wire.data.iter())
             .filter(|one| one.ifindex == ifindex && one.is_inbound())
             .map(|one| one.time_ns)
             .collect();
-        let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max();
-        let since = times.last().map(|last| self.now_ns().saturating_sub(*last));
-        match (longest, since) {
-            (Some(longest), Some(since)) => since <= longest.saturating_mul(2),
-            _ => false,
-        }
+        let Some(last) = times.last() else {
+            return false;
+        };
+        let mut gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        gaps.sort_unstable();
+        let usual = gaps.get(gaps.len().saturating_sub(1) * 98 / 100);
+        let since = self.now_ns().saturating_sub(*last);
+        usual.is_some_and(|usual| since <= usual.saturating_mul(3))
     }
 
     /// Does a host report this group? All-systems is taken for granted, link-local ones may be.

@@ -34,7 +34,7 @@ pub struct Behaviour {
     pub drop: Option<Choose>,
     /// Frames to deliver twice.
     pub duplicate: Option<Choose>,
-    /// Frames to deliver only after the next one.
+    /// Frames to deliver only after the next one of their kind: as long, and to the same address.
     pub swap: Option<Choose>,
     /// Frames of which one bit in the last byte is turned.
     pub corrupt: Option<Choose>,
@@ -233,8 +233,14 @@ fn treat(
         behaviour.counts.duplicated += 1;
         out.push(frame.clone());
     }
+    let overtakes = |held: &Vec<u8>| held.len() == frame.len() && held.get(..6) == frame.get(..6);
+    let late = if held.as_ref().is_some_and(overtakes) {
+        held.take()
+    } else {
+        None
+    };
     out.push(frame);
-    out.extend(held.take());
+    out.extend(late);
     behaviour.counts.forwarded += out.len() as u64;
     out
 }

@@ -16,6 +16,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "healthy_two_ports_of_one_link",
         healthy_two_ports_of_one_link,
     ),
+    ("", "healthy_announcements", healthy_announcements),
     ("", "healthy_macvlan", healthy_macvlan),
     ("", "healthy_sender", healthy_sender),
 ];
@@ -129,6 +130,24 @@ fn healthy_two_ports_of_one_link() -> Outcome {
     bridge_port(&b, "br0", "pr1")?;
     r.address("e1", "10.0.0.12/24")?;
     both(&s, &r, &r, "e0")
+}
+
+/// One packet every second and a half, longer than the doctor watches.
+fn healthy_announcements() -> Outcome {
+    let Pair { s, r } = pair();
+    let service = Service::start(&r, &[]);
+    let receiver = receive(&r, GROUP, "e0");
+    let mut last = Instant::now();
+    let _sender = send_frames(&s, "e0", move |number| {
+        if last.elapsed() < Duration::from_millis(1500) {
+            return ethernet([2, 0, 0, 0, 0, 9], 0x88b5, &[0; 46]);
+        }
+        last = Instant::now();
+        stream_frame(mac_of(GROUP), "10.0.0.1", GROUP, number, true)
+    });
+    assert!(wait_until(support::PATIENCE, || receiver.count() >= 3));
+    asked(&r, &service, &[&channel()]);
+    Ok(())
 }
 
 fn healthy_macvlan() -> Outcome {

@@ -119,6 +119,11 @@ pub const SCENARIOS: &[Scenario] = &[
     ("bad-udp-checksum", "bad_udp_checksum", bad_udp_checksum),
     ("loss-on-wire", "loss_on_wire", loss_on_wire),
     ("source-stopped", "source_stopped", source_stopped),
+    (
+        "source-stopped",
+        "source_stopped_again",
+        source_stopped_again,
+    ),
     ("not-arriving", "not_arriving", not_arriving),
     ("not-joined", "not_joined", not_joined),
     ("mac-alias", "mac_alias", mac_alias),
@@ -632,6 +637,23 @@ fn source_stopped() -> Outcome {
     flows("at first", &receiver, true);
     until_shown(&service, "groups", "this host");
     drop(sender);
+    doctor(&r, &service, &[&channel()]).fault("source-stopped");
+    Ok(())
+}
+
+/// It had stopped before, for longer than now: that is not how it usually comes.
+fn source_stopped_again() -> Outcome {
+    let Pair { s, r } = pair();
+    let service = Service::start(&r, &[]);
+    let receiver = receive(&r, GROUP, "e0");
+    until_shown(&service, "groups", "this host");
+    for pause in [2500, 300] {
+        let sender = send(&s, GROUP, sending("e0"));
+        flows("at first, and again", &receiver, true);
+        assert!(wait_until(support::PATIENCE, || sender.count() > 100));
+        drop(sender);
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+    }
     doctor(&r, &service, &[&channel()]).fault("source-stopped");
     Ok(())
 }
