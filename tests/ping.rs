@@ -256,7 +256,7 @@ fn the_wire_loses_delays_doubles_and_corrupts() -> Outcome {
             let mut nth = every(3);
             back.swap = Some(Box::new(move |frame| is_reply(frame) && nth(frame)));
         });
-        let told = ping(&service, &["-c", "23", "-i", "0.02", "-W", "1", target]);
+        let told = ping(&service, &["-c", "22", "-i", "0.02", "-W", "1", target]);
         assert!(
             number(&told.summaries[0]["reordered"]) >= 2,
             "{}",
