@@ -906,7 +906,7 @@ fn transport_streams_with_known_losses() -> Outcome {
             let socket = std::net::UdpSocket::bind("10.0.0.2:0").unwrap();
             let start = std::time::Instant::now();
             for number in 0..1000 {
-                let due = start + std::time::Duration::from_millis(1) * number;
+                let due = start + std::time::Duration::from_millis(3) * number;
                 std::thread::sleep(due.saturating_duration_since(std::time::Instant::now()));
                 let to = format!("{group}:5004");
                 socket.send_to(&transport(number, in_rtp), to).unwrap();

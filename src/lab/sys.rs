@@ -61,6 +61,8 @@ pub fn open_port(ifindex: u32) -> io::Result<File> {
         libc::PACKET_IGNORE_OUTGOING,
         &1i32,
     )?;
+    // A busy machine lets its reader wait; what the system allows of this is twice the default.
+    socket.set_recv_buffer_size(4 << 20)?;
     bind(socket.as_raw_fd(), ifindex, libc::ETH_P_ALL as u16)?;
     socket.set_nonblocking(true)?;
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
