@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use support::ping::inside;
-use support::{PATIENCE, Service, Test, entry, number};
+use support::{PATIENCE, Service, Test, entry, number, wired};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -613,15 +613,7 @@ fn told(child: std::process::Child) -> (Option<i32>, Value) {
 ///   a  e0 10.0.0.1, netsonded ====wire==== 10.0.0.2 e0  b
 /// ```
 fn loss_on_the_wire_and_in_the_socket_are_told_apart() -> Outcome {
-    let (a, b) = (Host::new("a")?, Host::new("b")?);
-    let wire = Wire::new(&a, "e0", &b, "e0")?;
-    for (host, v4, v6) in [
-        (&a, "10.0.0.1/24", "fd00::1/64"),
-        (&b, "10.0.0.2/24", "fd00::2/64"),
-    ] {
-        host.address("e0", v4)?;
-        host.address("e0", v6)?;
-    }
+    let (a, b, wire) = wired();
     let service = Service::start(&a, &[]);
     for channel in ["239.1.1.1:5000", "[ff15::1]:5000"] {
         let group = channel.rsplit_once(':').unwrap().0.trim_matches(['[', ']']);
@@ -778,24 +770,29 @@ fn send_rtp(host: &Host, of: &str, count: u32) {
     });
 }
 
+/// Tells the wire to lose every ninth packet of a stream, and to double and swap some others, and to count
+/// that anew.
+fn harm(wire: &Wire) {
+    let is_stream = |frame: &[u8]| frame.len() > 1300;
+    wire.back(|back| {
+        let (mut ninth, mut fifth, mut seventh) = (every(9), every(50), every(70));
+        back.counts = Default::default();
+        back.drop = Some(Box::new(move |frame| is_stream(frame) && ninth(frame)));
+        back.duplicate = Some(Box::new(move |frame| is_stream(frame) && fifth(frame)));
+        back.swap = Some(Box::new(move |frame| is_stream(frame) && seventh(frame)));
+    });
+}
+
+
 /// ```text
 ///   a  e0 10.0.0.1, netsonded ====wire==== 10.0.0.2 e0  b
 /// ```
 fn streams_and_what_rtp_tells() -> Outcome {
-    let (a, b) = (Host::new("a")?, Host::new("b")?);
-    let wire = Wire::new(&a, "e0", &b, "e0")?;
-    a.address("e0", "10.0.0.1/24")?;
-    b.address("e0", "10.0.0.2/24")?;
+    let (a, b, wire) = wired();
     inside(&b, "ip", &["route", "add", "224.0.0.0/4", "dev", "e0"]);
     let service = Service::start(&a, &[]);
     // Without a member here: what the wire carries counts.
-    let is_rtp = |frame: &[u8]| frame.len() > 1300;
-    wire.back(|back| {
-        let (mut ninth, mut fifth, mut seventh) = (every(9), every(50), every(70));
-        back.drop = Some(Box::new(move |frame| is_rtp(frame) && ninth(frame)));
-        back.duplicate = Some(Box::new(move |frame| is_rtp(frame) && fifth(frame)));
-        back.swap = Some(Box::new(move |frame| is_rtp(frame) && seventh(frame)));
-    });
+    harm(&wire);
     send_rtp(&b, "10.0.0.2", 1000);
     let stream =
         |service: &Service| entry(&ask(service, "streams")["streams"], "group", "239.1.1.1");
@@ -887,21 +884,11 @@ fn transport(number: u32, in_rtp: bool) -> Vec<u8> {
 /// Known losses, duplicates and swaps on the wire: the counters of the transport stream tell them
 /// exactly, alone and in RTP, although the record keeps only the first 128 bytes of each datagram.
 fn transport_streams_with_known_losses() -> Outcome {
-    let (a, b) = (Host::new("a")?, Host::new("b")?);
-    let wire = Wire::new(&a, "e0", &b, "e0")?;
-    a.address("e0", "10.0.0.1/24")?;
-    b.address("e0", "10.0.0.2/24")?;
+    let (a, b, wire) = wired();
     inside(&b, "ip", &["route", "add", "224.0.0.0/4", "dev", "e0"]);
     let service = Service::start(&a, &[]);
     for (group, in_rtp) in [("239.4.4.1", false), ("239.4.4.2", true)] {
-        let is_stream = |frame: &[u8]| frame.len() > 1300;
-        wire.back(|back| {
-            let (mut ninth, mut fifth, mut seventh) = (every(9), every(50), every(70));
-            back.counts = Default::default();
-            back.drop = Some(Box::new(move |frame| is_stream(frame) && ninth(frame)));
-            back.duplicate = Some(Box::new(move |frame| is_stream(frame) && fifth(frame)));
-            back.swap = Some(Box::new(move |frame| is_stream(frame) && seventh(frame)));
-        });
+        harm(&wire);
         b.run(|| {
             let socket = std::net::UdpSocket::bind("10.0.0.2:0").unwrap();
             let start = std::time::Instant::now();

@@ -5,11 +5,11 @@ mod support;
 
 use std::process::ExitCode;
 
-use netsonde::lab::wire::{Wire, every};
+use netsonde::lab::wire::every;
 use netsonde::lab::{self, Host};
 use serde_json::Value;
 use support::ping::{Told, firewall, inside, ping};
-use support::{Service, Test, number, pair};
+use support::{Service, Test, number, pair, wired};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -176,15 +176,7 @@ fn is_reply(frame: &[u8]) -> bool {
 ///   a  e0 10.0.0.1 ====wire==== 10.0.0.2 e0  b
 /// ```
 fn the_wire_loses_delays_doubles_and_corrupts() -> Outcome {
-    let (a, b) = (Host::new("a")?, Host::new("b")?);
-    let wire = Wire::new(&a, "e0", &b, "e0")?;
-    for (host, v4, v6) in [
-        (&a, "10.0.0.1/24", "fd00::1/64"),
-        (&b, "10.0.0.2/24", "fd00::2/64"),
-    ] {
-        host.address("e0", v4)?;
-        host.address("e0", v6)?;
-    }
+    let (a, b, wire) = wired();
     let service = Service::start(&a, &[]);
     for target in ["10.0.0.2", "fd00::2"] {
         // Until the link-local addresses are through duplicate address detection.

@@ -231,6 +231,16 @@ fn written(outcome: io::Result<()>) -> Result<bool, Failure> {
     }
 }
 
+/// A capture file; - is standard input.
+pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin()));
+    }
+    let file = File::open(path);
+    let failed = |error| Failure::Other(format!("cannot read {}: {error}", path.display()));
+    Ok(Box::new(file.map_err(failed)?))
+}
+
 /// Packets of a file that the options select.
 fn from_file(
     packets: &Packets,
@@ -254,16 +264,7 @@ fn from_file(
     let mut compiled: Vec<(u32, LocalFilter)> = Vec::new();
     let about =
         |error: super::capture_file::Error| Failure::Other(format!("{}: {error}", path.display()));
-    let source: Box<dyn Read + Send> =
-        if path == Path::new("-") {
-            Box::new(io::stdin())
-        } else {
-            let file = File::open(path);
-            Box::new(file.map_err(|error| {
-                Failure::Other(format!("cannot read {}: {error}", path.display()))
-            })?)
-        };
-    let mut file = CaptureFile::new(source).map_err(about)?;
+    let mut file = CaptureFile::new(open(path)?).map_err(about)?;
     let mut left = packets.count.unwrap_or(u64::MAX);
     while left > 0 {
         match file.next().map_err(about)? {

@@ -148,13 +148,10 @@ impl<'a> Case<'a> {
             "UdpNoPorts",
         ];
         let counted: u64 = counted.iter().map(|name| self.moved(name)).sum();
-        let sockets = self.sockets();
-        let waits = self.host.is_some_and(|host| {
-            sockets.iter().any(|socket| {
-                let before = (host.udp.before.iter()).find(|one| one.inode == socket.inode);
-                socket.queued > before.map_or(0, |before| before.queued)
-            })
-        });
+        let waits = self
+            .sockets()
+            .into_iter()
+            .any(|socket| socket.queued > self.before(socket).map_or(0, |before| before.queued));
         let waiting: usize = self.arrivals.values().map(Vec::len).sum();
         counted + if waits { waiting as u64 } else { 0 }
     }
@@ -184,6 +181,11 @@ impl<'a> Case<'a> {
                     && (local.is_ipv4() == self.group.is_ipv4() || local.is_ipv6())
             })
             .collect()
+    }
+
+    /// The same socket at the beginning of the window, if it was there.
+    pub fn before(&self, socket: &Socket) -> Option<&'a Socket> {
+        (self.host?.udp.before.iter()).find(|before| before.inode == socket.inode)
     }
 
     /// Whose a socket is.

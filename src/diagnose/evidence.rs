@@ -249,16 +249,10 @@ pub struct Bridge {
     pub uses_own_address: bool,
     /// How long a membership lasts.
     pub membership_ns: u64,
-    /// From one of its queries to the next.
-    pub query_ns: u64,
     /// Groups that it has room for.
     pub most_groups: u32,
     /// Does it show bridged packets to the IP firewall, by its own setting?
     pub calls_firewall: bool,
-    /// The querier that it knows for IPv4, if there is one.
-    pub querier_v4: Option<IpAddr>,
-    /// The same for IPv6.
-    pub querier_v6: Option<IpAddr>,
 }
 
 /// How a bridge treats one of its ports.
@@ -266,10 +260,6 @@ pub struct Bridge {
 pub struct Port {
     /// Do isolated ports not hear it?
     pub isolated: bool,
-    /// Does a leave end a group at once?
-    pub fast_leave: bool,
-    /// Do groups that nobody has reported go there?
-    pub floods: bool,
 }
 
 /// A group that a bridge forwards to a port.

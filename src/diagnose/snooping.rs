@@ -773,6 +773,27 @@ fn blocked(case: &Case<'_>) -> Option<(u32, u32, usize)> {
     None
 }
 
+/// What `blocked` found in words, with its reason.
+fn held_back(
+    case: &Case<'_>,
+    certainty: Certainty,
+    (from, to, packets): (u32, u32, usize),
+    why: &str,
+) -> Found {
+    let (from, to) = (case.name(from), case.name(to));
+    Found::fault(
+        certainty,
+        format!(
+            "{} comes in by {from} and does not go out by {to}, where it has a member: {why}",
+            case.group
+        ),
+    )
+    .because(
+        "wire",
+        format!("{packets} packets in by {from}, none out by {to}"),
+    )
+}
+
 pub static ISOLATED_PORT: Mode = Mode {
     id: "isolated-port",
     title: "both ports are isolated from each other",
@@ -784,7 +805,7 @@ pub static ISOLATED_PORT: Mode = Mode {
     fix: "bridge link set dev PORT isolated off, on one of them.",
     covers: &["bridge-netfilter-drop"],
     rule: |case| {
-        let (from, to, packets) = blocked(case)?;
+        let place @ (from, to, _) = blocked(case)?;
         let isolated = |ifindex| {
             case.link(ifindex)
                 .and_then(|link| link.port.as_ref())
@@ -793,22 +814,12 @@ pub static ISOLATED_PORT: Mode = Mode {
         if !isolated(from) || !isolated(to) {
             return None;
         }
+        let found = held_back(case, Certainty::Proved, place, "both ports are isolated");
         let (from, to) = (case.name(from), case.name(to));
         Some(
-            Found::fault(
-                Certainty::Proved,
-                format!(
-                    "{} comes in by {from} and does not go out by {to}, where it has a \
-                    member: both ports are isolated",
-                    case.group
-                ),
-            )
-            .fix(format!("bridge link set dev {to} isolated off"))
-            .because(
-                "wire",
-                format!("{packets} packets in by {from}, none out by {to}"),
-            )
-            .because("bridge", format!("{from} and {to}: isolated on")),
+            found
+                .fix(format!("bridge link set dev {to} isolated off"))
+                .because("bridge", format!("{from} and {to}: isolated on")),
         )
     },
 };
@@ -826,7 +837,7 @@ pub static BRIDGE_NETFILTER_DROP: Mode = Mode {
         (physdev).",
     covers: &[],
     rule: |case| {
-        let (from, to, packets) = blocked(case)?;
+        let place @ (from, ..) = blocked(case)?;
         let family = if case.group.is_ipv4() {
             "iptables"
         } else {
@@ -840,26 +851,17 @@ pub static BRIDGE_NETFILTER_DROP: Mode = Mode {
         if !calls && !own.is_some_and(|bridge| bridge.calls_firewall) {
             return None;
         }
-        let (from, to) = (case.name(from), case.name(to));
+        let why = format!(
+            "bridged packets pass the IP firewall here (bridge-nf-call-{family}=1), and its \
+            FORWARD chain drops them"
+        );
         Some(
-            Found::fault(
-                Certainty::Consistent,
-                format!(
-                    "{} comes in by {from} and does not go out by {to}, where it has a member: \
-                        bridged packets pass the IP firewall here (bridge-nf-call-{family}=1), \
-                        and its FORWARD chain drops them",
-                    case.group
-                ),
-            )
-            .fix(format!(
-                "sysctl net.bridge.bridge-nf-call-{family}=0, or accept bridged \
-                traffic in FORWARD"
-            ))
-            .because(
-                "wire",
-                format!("{packets} packets in by {from}, none out by {to}"),
-            )
-            .because("sysctl", format!("net.bridge.bridge-nf-call-{family} = 1")),
+            held_back(case, Certainty::Consistent, place, &why)
+                .fix(format!(
+                    "sysctl net.bridge.bridge-nf-call-{family}=0, or accept bridged traffic in \
+                    FORWARD"
+                ))
+                .because("sysctl", format!("net.bridge.bridge-nf-call-{family} = 1")),
         )
     },
 };

@@ -14,12 +14,14 @@ fn came_in(case: &Case<'_>) -> usize {
         .sum()
 }
 
-/// Packets that a socket dropped during the window.
-fn dropped(case: &Case<'_>, socket: &Socket) -> u64 {
-    let before = case
-        .host
-        .and_then(|host| (host.udp.before.iter()).find(|before| before.inode == socket.inode));
-    before.map_or(0, |before| socket.drops.saturating_sub(before.drops))
+/// A socket that dropped packets during the window, and how many.
+fn dropping<'a>(case: &Case<'a>) -> Option<(&'a Socket, u64)> {
+    (case.sockets().into_iter())
+        .filter_map(|socket| {
+            let before = case.before(socket)?;
+            Some((socket, socket.drops.saturating_sub(before.drops)))
+        })
+        .find(|(_, drops)| *drops > 0)
 }
 
 pub static NO_MATCHING_SOCKET: Mode = Mode {
@@ -135,9 +137,7 @@ pub static RECEIVE_BUFFER_OVERRUN: Mode = Mode {
     covers: &["loss-in-socket"],
     rule: |case| {
         let errors = case.moved("UdpRcvbufErrors");
-        let (socket, drops) = (case.sockets().into_iter())
-            .map(|socket| (socket, dropped(case, socket)))
-            .find(|(_, drops)| *drops > 0)?;
+        let (socket, drops) = dropping(case)?;
         if errors == 0 {
             return None;
         }
@@ -179,9 +179,7 @@ pub static LOSS_IN_SOCKET: Mode = Mode {
     fix: "Look at the socket's filter (`ss -uamp --bpf`) and at net.ipv4.udp_mem.",
     covers: &[],
     rule: |case| {
-        let (socket, drops) = (case.sockets().into_iter())
-            .map(|socket| (socket, dropped(case, socket)))
-            .find(|(_, drops)| *drops > 0)?;
+        let (socket, drops) = dropping(case)?;
         if case.moved("UdpRcvbufErrors") > 0 || case.moved("UdpInCsumErrors") >= drops {
             return None;
         }

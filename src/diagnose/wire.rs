@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
-use crate::multicast::{Streams, Trackers, names, stream_part, test_packet};
+use crate::multicast::{Said, Streams, Trackers, concerns, names, said, stream_part};
 use crate::wire::glance::{glance, ip_protocol};
-use crate::wire::igmp::{Igmp, RecordKind};
-use crate::wire::mld::Mld;
+use crate::wire::igmp::RecordKind;
 use crate::wire::{Direction, Frame, LinkType, Meaning, decode};
 
 /// Messages of group management that are kept: an hour of a lively link.
@@ -48,8 +47,6 @@ pub enum Says {
         group: Option<IpAddr>,
         /// Longest time for an answer.
         max_response_ns: u64,
-        /// Interval that it announces.
-        interval_ns: Option<u64>,
     },
     /// I am a member, or no longer, or of other sources.
     Report {
@@ -121,12 +118,8 @@ pub struct Datum {
     pub fragment: Option<(u32, u32, bool)>,
     /// The wire made its checksum wrong.
     pub bad_checksum: bool,
-    /// Bytes of the IP packet.
-    pub length: u32,
     /// The same for two copies of a packet, else different.
     pub identity: u64,
-    /// Number in netsonde's own test stream.
-    pub number: Option<u64>,
     /// Is it an echo request?
     pub is_echo: bool,
 }
@@ -203,30 +196,26 @@ impl Wire {
             return;
         }
         let outbound = direction == Direction::Outbound;
-        self.trackers
-            .see_frame(frame, &seen, ifindex, time_ns, outbound);
-        if time_ns >= self.recent_ns
-            && let Some((key, part)) = stream_part(frame, &seen, ifindex, time_ns, outbound)
-        {
-            self.recent.see(key, &part);
+        if let Some((key, part)) = stream_part(frame, &seen, ifindex, time_ns, outbound) {
+            self.trackers.streams.see(key, &part);
+            if time_ns >= self.recent_ns {
+                self.recent.see(key, &part);
+            }
         }
         let decoded = decode(frame);
+        if seen.ip_protocol != ip_protocol::UDP && concerns(&seen, frame.bytes) {
+            self.trackers
+                .see_management(&decoded, ifindex, time_ns, outbound);
+        }
         let Some(network) = decoded.network else {
             return;
         };
-        for meaning in &decoded.meanings {
-            match meaning {
-                Meaning::Igmp(_) | Meaning::Mld(_)
-                    if decoded.bad_checksum.is_some() || decoded.problem.is_some() => {}
-                Meaning::Igmp(message) => {
-                    let says = igmp(message);
-                    self.message(&network, ifindex, time_ns, outbound, says);
-                }
-                Meaning::Mld(message) => {
-                    let says = mld(message);
-                    self.message(&network, ifindex, time_ns, outbound, says);
-                }
-                _ => {}
+        // Who gets a message with a wrong checksum drops it.
+        if decoded.bad_checksum.is_none() && decoded.problem.is_none() {
+            for meaning in &decoded.meanings {
+                said(meaning, |said| {
+                    self.message(&network, ifindex, time_ns, outbound, said);
+                });
             }
         }
         let is_management = matches!(
@@ -253,10 +242,6 @@ impl Wire {
             return;
         }
         let is_fragment = !first || network.more_fragments;
-        let payload = (seen.transport != 0)
-            .then(|| frame.bytes.get(seen.transport + 8..))
-            .flatten();
-        let is_udp = network.protocol == ip_protocol::UDP;
         let is_icmp = matches!(network.protocol, ip_protocol::ICMP | ip_protocol::ICMPV6);
         let datum = Datum {
             time_ns,
@@ -273,12 +258,7 @@ impl Wire {
                 network.more_fragments,
             )),
             bad_checksum: decoded.bad_checksum.is_some(),
-            length: network.payload_length,
             identity: self.identity(frame.bytes.get(seen.network + 2..).unwrap_or_default()),
-            number: payload
-                .filter(|_| is_udp)
-                .and_then(test_packet::read)
-                .map(|test| test.number),
             is_echo: is_icmp && matches!(seen.icmp_type, 8 | 128),
         };
         if self.data.len() >= MOST_DATA {
@@ -303,24 +283,40 @@ impl Wire {
         ifindex: u32,
         time_ns: u64,
         outbound: bool,
-        all: Vec<(u8, Says)>,
+        said: Said,
     ) {
-        for (version, says) in all {
-            if self.messages.len() >= MOST_MESSAGES {
-                self.left_out += (MOST_MESSAGES / 4) as u64;
-                self.messages.drain(..MOST_MESSAGES / 4);
+        let (version, says) = match said {
+            Said::Asked(asked) => {
+                let says = Says::Query {
+                    group: asked.group,
+                    max_response_ns: u64::from(asked.max_response_ms) * 1_000_000,
+                };
+                (asked.version, says)
             }
-            self.messages.push(Message {
-                time_ns,
-                ifindex,
-                outbound,
-                source: network.source,
-                ttl: network.ttl,
-                router_alert: network.router_alert,
-                version,
-                says,
-            });
+            Said::Change(change) => {
+                let says = Says::Report {
+                    group: change.group,
+                    kind: change.kind,
+                    sources: change.sources,
+                };
+                (change.version, says)
+            }
+            Said::Router(_) | Said::RouterGone => return,
+        };
+        if self.messages.len() >= MOST_MESSAGES {
+            self.left_out += (MOST_MESSAGES / 4) as u64;
+            self.messages.drain(..MOST_MESSAGES / 4);
         }
+        self.messages.push(Message {
+            time_ns,
+            ifindex,
+            outbound,
+            source: network.source,
+            ttl: network.ttl,
+            router_alert: network.router_alert,
+            version,
+            says,
+        });
     }
 
     /// Once all packets are in: puts them in the order of time, since each ring has its own.
@@ -339,71 +335,5 @@ fn to(frame: &Frame<'_>, group: IpAddr) -> To {
         Some(mac) if mac == names::mac(group) => To::Group,
         Some(mac) if mac[0] & 1 == 1 => To::OtherGroup(mac),
         Some(mac) => To::Host(mac),
-    }
-}
-
-fn query(group: IpAddr, max_response_ms: u32, interval_s: Option<u32>) -> Says {
-    Says::Query {
-        group: (!group.is_unspecified()).then_some(group),
-        max_response_ns: u64::from(max_response_ms) * 1_000_000,
-        interval_ns: interval_s
-            .filter(|seconds| *seconds > 0)
-            .map(|seconds| u64::from(seconds) * 1_000_000_000),
-    }
-}
-
-fn report(group: IpAddr, kind: RecordKind) -> Says {
-    Says::Report {
-        group,
-        kind,
-        sources: vec![],
-    }
-}
-
-fn igmp(message: &Igmp) -> Vec<(u8, Says)> {
-    match message {
-        Igmp::Query(asked) => {
-            let interval = (asked.version >= 3).then_some(asked.interval_s);
-            let says = query(asked.group.into(), asked.max_response_ms, interval);
-            vec![(asked.version, says)]
-        }
-        Igmp::Report { version, group } => {
-            vec![(*version, report((*group).into(), RecordKind::ToExclude))]
-        }
-        Igmp::Leave { group } => vec![(2, report((*group).into(), RecordKind::ToInclude))],
-        Igmp::ReportV3 { records, .. } => (records.iter())
-            .map(|record| {
-                let says = Says::Report {
-                    group: record.group.into(),
-                    kind: record.kind,
-                    sources: record.sources.iter().map(|one| (*one).into()).collect(),
-                };
-                (3, says)
-            })
-            .collect(),
-        _ => vec![],
-    }
-}
-
-fn mld(message: &Mld) -> Vec<(u8, Says)> {
-    match message {
-        Mld::Query(asked) => {
-            let interval = (asked.version >= 2).then_some(asked.interval_s);
-            let says = query(asked.group.into(), asked.max_response_ms, interval);
-            vec![(asked.version, says)]
-        }
-        Mld::Report { group } => vec![(1, report((*group).into(), RecordKind::ToExclude))],
-        Mld::Done { group } => vec![(1, report((*group).into(), RecordKind::ToInclude))],
-        Mld::ReportV2 { records, .. } => (records.iter())
-            .map(|record| {
-                let says = Says::Report {
-                    group: record.group.into(),
-                    kind: record.kind,
-                    sources: record.sources.iter().map(|one| (*one).into()).collect(),
-                };
-                (2, says)
-            })
-            .collect(),
-        Mld::Router(_) => vec![],
     }
 }

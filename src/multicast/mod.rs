@@ -10,6 +10,7 @@
 //! | `stream` | what is sent to groups, and RTP |
 //! | `mpeg_ts` | what continuity counters tell |
 //! | `sequence` | what the numbers of a stream tell |
+//! | `said` | what messages say, in words that all versions have in common |
 //! | `see` | from frames to what the trackers take in |
 //! | `test_packet` | what `mcast send` sends |
 //! | `names` | groups that IANA has given a name |
@@ -19,6 +20,7 @@ pub mod mpeg_ts;
 pub mod names;
 mod querier;
 mod router;
+mod said;
 mod see;
 mod sequence;
 mod stream;
@@ -26,17 +28,16 @@ pub mod test_packet;
 
 use std::net::IpAddr;
 
-pub use group::{Groups, Member, Mode};
+pub use group::{Change, Groups, Member, Mode};
 pub use mpeg_ts::Ts;
-pub use querier::{Known, Querier, Queriers, Standing, Timers};
+pub use querier::{Asked, Known, Querier, Queriers, Standing, Timers};
 pub use router::{Protocol, Router, Routers};
+pub use said::{Said, said};
 pub use see::{concerns, stream_part};
 pub use sequence::Sequence;
 pub use stream::{Key, Part, Rtp, Stream, Streams};
 
 use crate::wire::Meaning;
-use crate::wire::igmp::{Igmp, Record, RecordKind};
-use crate::wire::mld::Mld;
 use crate::wire::pim::Pim;
 
 /// A message of group management, and how it was seen.
@@ -70,105 +71,20 @@ pub struct Trackers {
 impl Trackers {
     /// Takes a message in. Others than IGMP, MLD and PIM are none of its business.
     pub fn see(&mut self, seen: &Seen<'_>) {
-        match seen.meaning {
-            Meaning::Igmp(message) => self.igmp(seen, message),
-            Meaning::Mld(message) => self.mld(seen, message),
-            Meaning::Pim(Pim::Hello(hello)) => self.routers.hello(seen, hello),
-            _ => {}
+        if let Meaning::Pim(Pim::Hello(hello)) = seen.meaning {
+            return self.routers.hello(seen, hello);
         }
+        said(seen.meaning, |said| match said {
+            Said::Asked(asked) => self.queriers.asked(seen, &asked),
+            Said::Change(change) => self.change(seen, change),
+            Said::Router(interval_s) => self.routers.advertised(seen, interval_s),
+            Said::RouterGone => self.routers.terminated(seen),
+        });
     }
 
-    fn igmp(&mut self, seen: &Seen<'_>, message: &Igmp) {
-        match message {
-            Igmp::Query(query) => {
-                let asked = querier::Asked {
-                    version: query.version,
-                    general: query.group.is_unspecified(),
-                    max_response_ms: query.max_response_ms,
-                    robustness: (query.version >= 3).then_some(query.robustness),
-                    interval_s: (query.version >= 3).then_some(query.interval_s),
-                };
-                self.queriers.asked(seen, &asked);
-            }
-            Igmp::Report { version, group } => {
-                self.change(
-                    seen,
-                    *version,
-                    (*group).into(),
-                    RecordKind::ToExclude,
-                    vec![],
-                );
-            }
-            Igmp::Leave { group } => {
-                self.change(seen, 2, (*group).into(), RecordKind::ToInclude, vec![]);
-            }
-            Igmp::ReportV3 { records, .. } => self.records(seen, 3, records),
-            Igmp::RouterAdvertisement { interval_s, .. } => {
-                self.routers.advertised(seen, Some(*interval_s));
-            }
-            Igmp::RouterTermination => self.routers.terminated(seen),
-            Igmp::RouterSolicitation => {}
-        }
-    }
-
-    fn mld(&mut self, seen: &Seen<'_>, message: &Mld) {
-        match message {
-            Mld::Query(query) => {
-                let asked = querier::Asked {
-                    version: query.version,
-                    general: query.group.is_unspecified(),
-                    max_response_ms: query.max_response_ms,
-                    robustness: (query.version >= 2).then_some(query.robustness),
-                    interval_s: (query.version >= 2).then_some(query.interval_s),
-                };
-                self.queriers.asked(seen, &asked);
-            }
-            Mld::Report { group } => {
-                self.change(seen, 1, (*group).into(), RecordKind::ToExclude, vec![]);
-            }
-            Mld::Done { group } => {
-                self.change(seen, 1, (*group).into(), RecordKind::ToInclude, vec![]);
-            }
-            Mld::ReportV2 { records, .. } => self.records(seen, 2, records),
-            // Types of RFC 4286, section 3.
-            Mld::Router(151) => self.routers.advertised(seen, None),
-            Mld::Router(153) => self.routers.terminated(seen),
-            Mld::Router(_) => {}
-        }
-    }
-
-    fn records<A: Copy + Into<IpAddr>>(
-        &mut self,
-        seen: &Seen<'_>,
-        version: u8,
-        records: &[Record<A>],
-    ) {
-        for record in records {
-            let sources = record
-                .sources
-                .iter()
-                .map(|source| (*source).into())
-                .collect();
-            self.change(seen, version, record.group.into(), record.kind, sources);
-        }
-    }
-
-    fn change(
-        &mut self,
-        seen: &Seen<'_>,
-        version: u8,
-        group: IpAddr,
-        kind: RecordKind,
-        sources: Vec<IpAddr>,
-    ) {
-        let change = group::Change {
-            version,
-            group,
-            kind,
-            sources,
-        };
+    fn change(&mut self, seen: &Seen<'_>, change: Change) {
         let kept_ns = (self.queriers)
-            .timers(seen.ifindex, group.is_ipv4(), seen.time_ns)
+            .timers(seen.ifindex, change.group.is_ipv4(), seen.time_ns)
             .membership_ns();
         self.groups.changed(seen, change, kept_ns);
     }

@@ -23,8 +23,8 @@ const DEFAULT_RESPONSE_NS: u64 = 10_000_000_000;
 pub struct Asked {
     /// 1 to 3 (IGMP), 1 or 2 (MLD).
     pub version: u8,
-    /// For all groups.
-    pub general: bool,
+    /// For which group; `None`: for all.
+    pub group: Option<IpAddr>,
     /// Longest time for an answer.
     pub max_response_ms: u32,
     /// Announced; 0 is "none".
@@ -210,7 +210,7 @@ impl Queriers {
         };
         let querier = &mut self.all[at];
         querier.version = asked.version;
-        if !asked.general {
+        if asked.group.is_some() {
             querier.specific += 1;
             return;
         }

@@ -2,7 +2,7 @@
 
 use super::{Key, Part, Seen, Trackers, names};
 use crate::wire::glance::{Glance, ethertype, ip_protocol};
-use crate::wire::{Frame, LinkType, decode};
+use crate::wire::{Frame, LinkType, Packet, decode};
 
 /// Is an untagged frame of the trackers' business? Asked of every packet.
 #[inline]
@@ -51,7 +51,17 @@ impl Trackers {
             }
             return;
         }
-        let decoded = decode(frame);
+        self.see_management(&decode(frame), ifindex, time_ns, outbound);
+    }
+
+    /// Takes in what a frame says of groups and routers, if it says anything.
+    pub fn see_management(
+        &mut self,
+        decoded: &Packet<'_>,
+        ifindex: u32,
+        time_ns: u64,
+        outbound: bool,
+    ) {
         let Some(network) = decoded.network.filter(|_| decoded.vlans.is_empty()) else {
             return;
         };

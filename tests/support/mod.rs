@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use netsonde::lab::wire::Wire;
 use netsonde::lab::{self, Host, Running, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -231,12 +232,27 @@ pub fn number(value: &Value) -> u64 {
 pub fn pair() -> (Host, Host) {
     let (a, b) = (Host::new("a").unwrap(), Host::new("b").unwrap());
     lab::veth(&a, "e0", &b, "e0").unwrap();
+    give_addresses(&a, &b);
+    (a, b)
+}
+
+/// The same over a wire that can be told to do harm:
+/// ```text
+///   a  e0 10.0.0.1 ====wire==== 10.0.0.2 e0  b
+/// ```
+pub fn wired() -> (Host, Host, Wire) {
+    let (a, b) = (Host::new("a").unwrap(), Host::new("b").unwrap());
+    let wire = Wire::new(&a, "e0", &b, "e0").unwrap();
+    give_addresses(&a, &b);
+    (a, b, wire)
+}
+
+fn give_addresses(a: &Host, b: &Host) {
     for (host, v4, v6) in [
-        (&a, "10.0.0.1/24", "fd00::1/64"),
-        (&b, "10.0.0.2/24", "fd00::2/64"),
+        (a, "10.0.0.1/24", "fd00::1/64"),
+        (b, "10.0.0.2/24", "fd00::2/64"),
     ] {
         host.address("e0", v4).unwrap();
         host.address("e0", v6).unwrap();
     }
-    (a, b)
 }

@@ -14,7 +14,7 @@ use super::super::connection::ask_with;
 use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
 use super::super::mcast_test::{join_only, wait_until};
-use super::super::packets::Stream;
+use super::super::packets::{Stream, open};
 use super::{links, processes};
 use crate::diagnose::evidence::{Evidence, Host, Listened, Measured, Span, Subject};
 use crate::diagnose::wire::Wire;
@@ -196,16 +196,9 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
         ring_drops: ring_drops(&after.status).saturating_sub(ring_drops(&before.status)),
         own_pids,
     };
-    let joined_here = joined.is_some();
     drop(joined);
     Ok(Evidence {
-        subject: Subject {
-            group,
-            port: args.channel.port,
-            source: args.source,
-            interface: args.interface.clone(),
-            joined_here,
-        },
+        subject: subject(args),
         window: (from_ns, to_ns),
         since_ns: since("group"),
         data_since_ns: since("bulk"),
@@ -213,6 +206,17 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
         measured,
         host: Some(host),
     })
+}
+
+/// What is asked about.
+fn subject(args: &McastDoctor) -> Subject {
+    Subject {
+        group: args.channel.group,
+        port: args.channel.port,
+        source: args.source,
+        interface: args.interface.clone(),
+        joined_here: args.join,
+    }
 }
 
 /// Since when a store has lost nothing.
@@ -373,26 +377,13 @@ fn sysctls<'a>(interfaces: impl Iterator<Item = &'a str>) -> BTreeMap<String, i6
 
 /// The evidence of a capture file.
 pub fn from_file(args: &McastDoctor, path: &Path) -> Result<Evidence, Failure> {
-    let about =
-        |error: std::io::Error| Failure::Other(format!("cannot read {}: {error}", path.display()));
-    let source: Box<dyn Read + Send> = if path == Path::new("-") {
-        Box::new(std::io::stdin())
-    } else {
-        Box::new(std::fs::File::open(path).map_err(about)?)
-    };
     let group = args.channel.group;
     let mut wire = Wire::new(group, args.channel.port, args.source, 0);
-    read_packets(source, &BTreeMap::new(), &mut wire)?;
+    read_packets(open(path)?, &BTreeMap::new(), &mut wire)?;
     wire.sort();
     let from_ns = wire.oldest_ns.unwrap_or(0);
     Ok(Evidence {
-        subject: Subject {
-            group,
-            port: args.channel.port,
-            source: args.source,
-            interface: args.interface.clone(),
-            joined_here: false,
-        },
+        subject: subject(args),
         window: (from_ns, wire.newest_ns),
         since_ns: from_ns,
         data_since_ns: from_ns,

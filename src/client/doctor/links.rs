@@ -8,8 +8,8 @@ use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    BridgeQuerierState, InfoBridge, InfoBridgePort, InfoData, InfoPortData, LinkAttribute,
-    LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+    InfoBridge, InfoBridgePort, InfoData, InfoPortData, LinkAttribute, LinkInfo, LinkMessage,
+    LinkXdp, XdpAttached,
 };
 
 use crate::diagnose::evidence::{Bridge, Link, MdbEntry, Port};
@@ -119,25 +119,9 @@ fn bridge(settings: &[InfoBridge]) -> Bridge {
             InfoBridge::MulticastMembershipInterval(ticks) => {
                 bridge.membership_ns = ticks.saturating_mul(TICK_NS);
             }
-            InfoBridge::MulticastQueryInterval(ticks) => {
-                bridge.query_ns = ticks.saturating_mul(TICK_NS);
-            }
             InfoBridge::MulticastHashMax(most) => bridge.most_groups = *most,
             InfoBridge::NfCallIpTables(on) | InfoBridge::NfCallIp6Tables(on) => {
                 bridge.calls_firewall |= *on;
-            }
-            InfoBridge::MulticastQuerierState(all) => {
-                for state in all {
-                    match state {
-                        BridgeQuerierState::Ipv4Address(address) => {
-                            bridge.querier_v4 = Some((*address).into());
-                        }
-                        BridgeQuerierState::Ipv6Address(address) => {
-                            bridge.querier_v6 = Some((*address).into());
-                        }
-                        _ => {}
-                    }
-                }
             }
             _ => {}
         }
@@ -146,16 +130,9 @@ fn bridge(settings: &[InfoBridge]) -> Bridge {
 }
 
 fn port(settings: &[InfoBridgePort]) -> Port {
-    let mut port = Port::default();
-    for setting in settings {
-        match setting {
-            InfoBridgePort::Isolated(on) => port.isolated = *on,
-            InfoBridgePort::FastLeave(on) => port.fast_leave = *on,
-            InfoBridgePort::MulticastFlood(on) => port.floods = *on,
-            _ => {}
-        }
+    Port {
+        isolated: (settings.iter()).any(|one| matches!(one, InfoBridgePort::Isolated(true))),
     }
-    port
 }
 
 /// RTM_GETMDB (linux/rtnetlink.h), which no crate knows.

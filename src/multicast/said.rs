@@ -1,0 +1,86 @@
+//! PURE. What messages of IGMP and MLD say, in words that all versions of both have in common.
+
+use std::net::IpAddr;
+
+use super::group::Change;
+use super::querier::Asked;
+use crate::wire::Meaning;
+use crate::wire::igmp::{Igmp, Record, RecordKind};
+use crate::wire::mld::Mld;
+
+/// One thing that a message says; a report says one for each of its groups.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// Who is a member?
+    Asked(Asked),
+    /// I am a member, or no longer, or of other sources.
+    Change(Change),
+    /// I am a multicast router; with the interval of its advertisements, where it says one.
+    Router(Option<u8>),
+    /// I am none any longer.
+    RouterGone,
+}
+
+/// Tells what a message says. Others than IGMP and MLD say nothing here.
+pub fn said(meaning: &Meaning, mut each: impl FnMut(Said)) {
+    let change = |version: u8, group: IpAddr, kind: RecordKind| {
+        Said::Change(Change {
+            version,
+            group,
+            kind,
+            sources: vec![],
+        })
+    };
+    let (join, leave) = (RecordKind::ToExclude, RecordKind::ToInclude);
+    match meaning {
+        Meaning::Igmp(message) => match message {
+            Igmp::Query(query) => {
+                let announces = query.version >= 3;
+                each(Said::Asked(Asked {
+                    version: query.version,
+                    group: (!query.group.is_unspecified()).then(|| query.group.into()),
+                    max_response_ms: query.max_response_ms,
+                    robustness: announces.then_some(query.robustness),
+                    interval_s: announces.then_some(query.interval_s),
+                }));
+            }
+            Igmp::Report { version, group } => each(change(*version, (*group).into(), join)),
+            Igmp::Leave { group } => each(change(2, (*group).into(), leave)),
+            Igmp::ReportV3 { records, .. } => changes(3, records, each),
+            Igmp::RouterAdvertisement { interval_s, .. } => each(Said::Router(Some(*interval_s))),
+            Igmp::RouterTermination => each(Said::RouterGone),
+            Igmp::RouterSolicitation => {}
+        },
+        Meaning::Mld(message) => match message {
+            Mld::Query(query) => {
+                let announces = query.version >= 2;
+                each(Said::Asked(Asked {
+                    version: query.version,
+                    group: (!query.group.is_unspecified()).then(|| query.group.into()),
+                    max_response_ms: query.max_response_ms,
+                    robustness: announces.then_some(query.robustness),
+                    interval_s: announces.then_some(query.interval_s),
+                }));
+            }
+            Mld::Report { group } => each(change(1, (*group).into(), join)),
+            Mld::Done { group } => each(change(1, (*group).into(), leave)),
+            Mld::ReportV2 { records, .. } => changes(2, records, each),
+            // Types of RFC 4286, section 3.
+            Mld::Router(151) => each(Said::Router(None)),
+            Mld::Router(153) => each(Said::RouterGone),
+            Mld::Router(_) => {}
+        },
+        _ => {}
+    }
+}
+
+fn changes<A: Copy + Into<IpAddr>>(version: u8, records: &[Record<A>], mut each: impl FnMut(Said)) {
+    for record in records {
+        each(Said::Change(Change {
+            version,
+            group: record.group.into(),
+            kind: record.kind,
+            sources: record.sources.iter().map(|one| (*one).into()).collect(),
+        }));
+    }
+}
