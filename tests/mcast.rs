@@ -783,7 +783,6 @@ fn harm(wire: &Wire) {
     });
 }
 
-
 /// ```text
 ///   a  e0 10.0.0.1, netsonded ====wire==== 10.0.0.2 e0  b
 /// ```

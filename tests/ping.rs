@@ -176,7 +176,7 @@ fn is_reply(frame: &[u8]) -> bool {
 ///   a  e0 10.0.0.1 ====wire==== 10.0.0.2 e0  b
 /// ```
 fn the_wire_loses_delays_doubles_and_corrupts() -> Outcome {
-    let (a, b, wire) = wired();
+    let (a, _b, wire) = wired();
     let service = Service::start(&a, &[]);
     for target in ["10.0.0.2", "fd00::2"] {
         // Until the link-local addresses are through duplicate address detection.
