@@ -90,6 +90,7 @@ fn service_types_agree() {
         newest: Some("t".into()),
     };
     let status = service::Status {
+        may: vec!["status".into()],
         version: "0".into(),
         time: "t".into(),
         started: "t".into(),
@@ -190,6 +191,7 @@ fn capture_types_agree() {
     let idl = IDL::try_from(CAPTURE).unwrap();
     let text = || Some(vec!["x".to_owned()]);
     let selection = capture::Selection {
+        content: Some(capture::Content::Permitted),
         last_ns: Some(1),
         since_ns: Some(1),
         until_ns: Some(1),
@@ -213,6 +215,7 @@ fn capture_types_agree() {
     let call = to_value(capture::CaptureCall { selection }).unwrap();
     check(&idl, "Capture", &idl.methods["Capture"].input.elts, &call);
     let opened = capture::Opened {
+        content: Some(capture::Content::Headers),
         fd: Some(0),
         packets: Some(1),
         missed: Some(0),

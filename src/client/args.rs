@@ -148,6 +148,9 @@ pub struct Packets {
     /// Only with this VLAN identifier.
     #[arg(long = "vlan", value_name = "VID")]
     pub vlans: Vec<u16>,
+    /// Headers only: without what users say, as for somebody who may not see it.
+    #[arg(long, conflicts_with = "read")]
+    pub headers: bool,
 }
 
 /// Whom to ping and how: the letters are ping's.

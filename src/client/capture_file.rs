@@ -414,7 +414,8 @@ fn checksum(flags: u64) -> Checksum {
     match flags >> 9 & 3 {
         0 => Checksum::Unknown,
         1 => Checksum::NotReady,
-        _ => Checksum::Valid,
+        2 => Checksum::Valid,
+        _ => Checksum::Bad,
     }
 }
 

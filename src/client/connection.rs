@@ -93,6 +93,20 @@ fn in_words(name: &str, parameters: &Value) -> String {
         "io.netsonde.Service.BadRequest" => {
             format!("netsonded did not accept the request: {}", field("reason"))
         }
+        "io.netsonde.Service.PermissionDenied" => {
+            let may: Vec<&str> = (parameters["may"].as_array().into_iter().flatten())
+                .filter_map(Value::as_str)
+                .collect();
+            let what = match parameters["tier"].as_str() {
+                Some("payload") => "see what packets carry (--headers shows their headers)",
+                Some("probe") => "probe or see who talks to whom",
+                _ => "ask for this",
+            };
+            format!(
+                "you may not {what}: {} may, by [permission] in netsonde.toml(5)",
+                may.join(", ")
+            )
+        }
         "io.netsonde.Service.Unavailable" => {
             format!("netsonded cannot do this now: {}", field("reason"))
         }

@@ -68,6 +68,9 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
             line(told);
         }
     }
+    if verbose && !status.may.is_empty() {
+        line(format!("you may: {}", status.may.join(", ")));
+    }
     let packets: u64 = status.rings.iter().map(|ring| ring.packets).sum();
     line(format!(
         "packets {packets}, dropped by the rings {dropped}, clients {} of {}, recorder {}",

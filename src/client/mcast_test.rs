@@ -27,6 +27,7 @@ use super::style::{Style, table};
 use crate::kernel::wall_ns;
 use crate::multicast::Sequence;
 use crate::multicast::test_packet::{self, TestPacket};
+use crate::protocol::capture::Content;
 use crate::wire::glance::glance;
 
 /// Port where none is given: that of the discard service, which nobody listens to by accident.
@@ -466,7 +467,7 @@ fn wire(
         ports: vec![channel.port.unwrap_or(PORT)],
         ..Packets::default()
     };
-    let stream = Stream::open(socket, &wanted)?;
+    let stream = Stream::open(socket, &wanted, Content::Headers)?;
     let mut file = CaptureFile::new(stream.pipe)?;
     let mut all: BTreeMap<Key, (u64, Sequence)> = BTreeMap::new();
     while let Some(item) = file.next()? {

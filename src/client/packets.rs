@@ -16,7 +16,7 @@ use super::filter::{Filter, LocalFilter};
 use super::interrupt::Interrupt;
 use super::packet_line::{Lines, json};
 use super::style::Style;
-use crate::protocol::capture::{CaptureCall, Opened, Selection};
+use crate::protocol::capture::{CaptureCall, Content, Opened, Selection};
 use crate::recorder::pcapng::Writer;
 use crate::recorder::select::Select;
 use crate::recorder::{Record, Store};
@@ -96,11 +96,23 @@ pub(super) struct Stream {
     connection: Connection,
     pub(super) pipe: Pipe,
     interrupt: Interrupt,
+    /// What came of it.
+    pub(super) content: Content,
 }
 
 impl Stream {
-    pub(super) fn open(socket: &Path, packets: &Packets) -> Result<Stream, Failure> {
-        let selection = packets.selection()?;
+    /// Asks for as much of each packet as `content` says, or for headers where the options say so.
+    pub(super) fn open(
+        socket: &Path,
+        packets: &Packets,
+        content: Content,
+    ) -> Result<Stream, Failure> {
+        let mut selection = packets.selection()?;
+        selection.content = Some(if packets.headers {
+            Content::Headers
+        } else {
+            content
+        });
         let mut connection = Connection::open(socket)?;
         connection.call_more("io.netsonde.Capture.Capture", &CaptureCall { selection })?;
         let reply = connection.reply()?;
@@ -108,8 +120,14 @@ impl Stream {
         let descriptor: OwnedFd = reply.descriptors.into_iter().nth(index).ok_or_else(|| {
             Failure::Other("netsonded sent no descriptor to read packets from".into())
         })?;
+        let opened: Opened = serde_json::from_value(reply.parameters).map_err(|error| {
+            Failure::Other(format!(
+                "netsonded opened a stream in a way unknown here: {error}"
+            ))
+        })?;
         let interrupt = Interrupt::catch()?;
         Ok(Stream {
+            content: opened.content.unwrap_or(Content::Whole),
             connection,
             pipe: Pipe {
                 file: File::from(descriptor),
@@ -163,7 +181,13 @@ pub fn watch(global: &Global, socket: &Path, packets: &Packets) -> Result<u8, Fa
         mut connection,
         pipe,
         interrupt,
-    } = Stream::open(socket, packets)?;
+        content,
+    } = Stream::open(socket, packets, Content::Permitted)?;
+    if content == Content::Headers && !packets.headers && !global.quiet {
+        eprintln!(
+            "netsonde: headers only: you may not see what packets carry (permission.payload in netsonde.toml(5))"
+        );
+    }
     let mut file = CaptureFile::new(pipe).map_err(Failure::from)?;
     loop {
         let item = match file.next() {
@@ -382,7 +406,8 @@ pub fn capture(
         mut connection,
         mut pipe,
         interrupt,
-    } = Stream::open(socket, packets)?;
+        ..
+    } = Stream::open(socket, packets, Content::Whole)?;
     let mut target = Target::open(write)?;
     let progress = !global.quiet && io::stderr().is_terminal();
     let mut shown = std::time::Instant::now();

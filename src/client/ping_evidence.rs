@@ -11,6 +11,7 @@ use super::capture_file::{CaptureFile, FilePacket, Item};
 use super::failure::Failure;
 use super::packets::{PacketFile, Stream};
 use crate::probe::sight::{What, is_telling, sight};
+use crate::protocol::capture::Content;
 use crate::protocol::ping::Probe;
 use crate::wire::Direction;
 use crate::wire::glance::glance;
@@ -86,7 +87,7 @@ impl Collected {
             stores: vec!["icmp".into(), "link".into()],
             ..Packets::default()
         };
-        let stream = Stream::open(socket, &wanted)?;
+        let stream = Stream::open(socket, &wanted, Content::Permitted)?;
         let mut file = CaptureFile::new(stream.pipe)?;
         let mut packets: Vec<(FilePacket, What)> = Vec::new();
         while let Some(item) = file.next()? {

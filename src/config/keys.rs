@@ -130,6 +130,30 @@ pub const KEYS: &[Key] = &[
         "Join 224.0.0.1, 224.0.0.2, ff02::1 and ff02::2 on each recorded interface, as the second vantage point. These are real memberships, which the host reports to its links.",
     ),
     key(
+        "permission",
+        "status",
+        "[\"*\"]",
+        "Who may ask for the service's health, links and addresses. Lists hold users by name or number, groups with @ before them, or * for whoever the control socket lets in; at most 64 entries. Root, and who started the service by hand, may do everything. Whoever a later key names may also do this.",
+    ),
+    key(
+        "permission",
+        "probe",
+        "[\"@netsonde\"]",
+        "Who may see packet headers, groups, queriers and streams, ask the doctor, and probe.",
+    ),
+    key(
+        "permission",
+        "payload",
+        "[\"root\"]",
+        "Who may see what packets carry. Each time is logged.",
+    ),
+    key(
+        "permission",
+        "vsock",
+        "\"read\"",
+        "What clients of other machines may do that come by AF_VSOCK, where netsonded-vsock.socket is enabled: none, status, read (what probe may, as long as nothing is sent for it) or probe. Of them only a context number is known, which says what machine asks and not who, so nobody sees payload.",
+    ),
+    key(
         "control",
         "group",
         "\"netsonde\"",

@@ -2,10 +2,12 @@
 //! from which the manual page netsonde.toml(5) and the commented default file are made.
 
 mod keys;
+pub mod permission;
 
 use serde::{Deserialize, Serialize};
 
 pub use keys::{KEYS, Key, default_file};
+pub use permission::{Permission, Permissions};
 
 use crate::recorder::layout::{BUDGET_MAX, BUDGET_MIN, SNAP_MAX};
 use crate::recorder::{Rule, Store};
@@ -370,6 +372,7 @@ pub struct Config {
     pub control: Control,
     pub ping: Ping,
     pub sandbox: SandboxSettings,
+    pub permission: Permission,
 }
 
 impl Config {
@@ -379,6 +382,64 @@ impl Config {
         let config: Config = toml::from_str(text)?;
         config.check()?;
         Ok(config)
+    }
+
+    /// Tables in which the two differ.
+    pub fn changes(&self, other: &Config) -> Vec<&'static str> {
+        [
+            ("recorder", self.recorder != other.recorder),
+            ("rings", self.rings != other.rings),
+            ("interfaces", self.interfaces != other.interfaces),
+            ("listeners", self.listeners != other.listeners),
+            ("control", self.control != other.control),
+            ("ping", self.ping != other.ping),
+            ("sandbox", self.sandbox != other.sandbox),
+            ("permission", self.permission != other.permission),
+        ]
+        .into_iter()
+        .filter_map(|(name, differs)| differs.then_some(name))
+        .collect()
+    }
+
+    /// Keys in which the two differ and which are settled when a service starts: by opening something, or
+    /// by what can't be taken back. `own_socket`: the service has made its control socket itself.
+    pub fn fixed_changes(&self, other: &Config, own_socket: bool) -> Vec<&'static str> {
+        let (recorder, of_other) = (&self.recorder, &other.recorder);
+        let promiscuous = self.interfaces.promiscuous != other.interfaces.promiscuous;
+        let group = own_socket && self.control.group != other.control.group;
+        [
+            ("recorder.budget", recorder.budget != of_other.budget),
+            ("recorder.snap", recorder.snap != of_other.snap),
+            ("recorder.rule", recorder.rule != of_other.rule),
+            ("rings", self.rings != other.rings),
+            ("interfaces.promiscuous", promiscuous),
+            ("sandbox", self.sandbox != other.sandbox),
+            ("control.group", group),
+        ]
+        .into_iter()
+        .filter_map(|(name, differs)| differs.then_some(name))
+        .collect()
+    }
+
+    fn check_permission(&self) -> Result<(), Error> {
+        use permission::{Entry, MOST_ENTRIES};
+        let permission = &self.permission;
+        for (key, list) in [
+            ("status", &permission.status[..]),
+            ("probe", &permission.probe),
+            ("payload", &permission.payload),
+        ] {
+            let key = format!("permission.{key}");
+            if list.len() > MOST_ENTRIES {
+                let why = format!("at most {MOST_ENTRIES} entries: name a group instead");
+                return Err(value(key, list.len(), why));
+            }
+            if let Some(wrong) = list.iter().find(|entry| Entry::read(entry).is_none()) {
+                let why = "must be a user, @ and a group, or *";
+                return Err(value(key, format!("{wrong:?}"), why));
+            }
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -453,6 +514,7 @@ impl Config {
                 "must be from 1 to control.clients",
             ));
         }
+        self.check_permission()?;
         let ping = &self.ping;
         for (key, given, most) in [
             ("rate", ping.rate, 10_000_000),

@@ -18,7 +18,9 @@ use crate::mapping::OwnMemory;
 use crate::protocol::capture::{Opened, Selection};
 use crate::recorder::pcapng::{Statistics, Writer};
 use crate::recorder::select::Select;
-use crate::recorder::{Cursor, From, Gap, GapKind, Record, Recorder, Store};
+use crate::recorder::{Cursor, From, Gap, GapKind, Record, Recorder, Store, headers};
+use crate::wire::glance::glance;
+use crate::wire::{Checksum, decode};
 
 /// Packets that are looked at before others get their turn: about a millisecond.
 const PACKETS_A_TURN: usize = 4096;
@@ -40,6 +42,7 @@ pub struct Export {
     from_ns: u64,
     follow: bool,
     limit: u64,
+    headers_only: bool,
 }
 
 /// What can be wrong with a request for packets.
@@ -53,8 +56,13 @@ pub enum Refused {
 }
 
 impl Export {
-    /// Reads a request that came at `asked_ns`.
-    pub fn new(world: &Shared, selection: Selection, asked_ns: u64) -> Result<Export, Refused> {
+    /// Reads a request that came at `asked_ns`, from somebody who sees headers only, or all.
+    pub fn new(
+        world: &Shared,
+        selection: Selection,
+        asked_ns: u64,
+        headers_only: bool,
+    ) -> Result<Export, Refused> {
         let select = Select::new(&selection).map_err(Refused::Invalid)?;
         let world = world.borrow();
         let recorder = &world.intake.recorder;
@@ -98,6 +106,7 @@ impl Export {
             },
             limit: selection.limit.unwrap_or(u64::MAX),
             follow,
+            headers_only,
             select,
             selection,
         })
@@ -232,7 +241,7 @@ impl Stream {
             if self.packets >= self.export.limit {
                 return More::No;
             }
-            let Some(record) = self.export.cursor.next(recorder, bound) else {
+            let Some(mut record) = self.export.cursor.next(recorder, bound) else {
                 let over = self
                     .export
                     .selection
@@ -246,6 +255,18 @@ impl Stream {
                     More::Later
                 };
             };
+            if self.export.headers_only {
+                // Before the filter sees it: else a filter would tell what the payload is.
+                // Whoever gets headers only can't check it any more.
+                if record.checksum == Checksum::Unknown
+                    && decode(&record.frame()).bad_checksum.is_some()
+                {
+                    record.checksum = Checksum::Bad;
+                }
+                let seen = glance(record.link, record.bytes);
+                let kept = headers::length(record.link, record.bytes, &seen);
+                record.bytes = record.bytes.get(..kept).unwrap_or_default();
+            }
             if self.export.select.wants(&record) {
                 self.put(recorder, &record);
             }
@@ -399,6 +420,7 @@ impl Stream {
             packets: Some(self.packets),
             missed: Some(self.export.cursor.missed()),
             cut,
+            content: None,
         }
     }
 }
@@ -406,6 +428,9 @@ impl Stream {
 /// What is not in the file, told in advance.
 fn beginning(recorder: &Recorder<OwnMemory>, export: &Export, gaps: &[Gap]) -> Vec<String> {
     let mut comments = Vec::new();
+    if export.headers_only {
+        comments.push("netsonde: headers only, payload is left out".into());
+    }
     for store in Store::ALL {
         let state = recorder.state(store);
         if state.evicted > 0 && state.evicted_until_ns >= export.from_ns {

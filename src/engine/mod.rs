@@ -32,16 +32,20 @@ use std::cell::RefCell;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{LocalSet, yield_now};
 
 use crate::config::Config;
-use crate::keeper::handover::{Ask, HANDED, Handed, Heard, Hello, ask, hear, take_over};
+use crate::keeper::handover::{
+    Ask, Counter, HANDED, Handed, Hello, Told, ask, counter_at, listen as told, take_over,
+};
 use crate::keeper::now_ns;
+use crate::keeper::settings::Settings;
 use crate::mapping::{Mapping, OwnMemory};
-use crate::recorder::{Classifier, Opened, Recorder};
+use crate::recorder::{Classifier, GapKind, Opened, Recorder};
 use intake::Intake;
 use links::Links;
 use listen::Listener;
@@ -85,8 +89,13 @@ fn start() -> io::Result<()> {
             "nothing was handed over (only netsonded itself starts an engine): {error}"
         ))
     })?;
-    let config = read_config(&hello, &mut handed)?;
-    let control = std::os::unix::net::UnixListener::from(take(&mut handed, Handed::ControlSocket)?);
+    let settings = take(&mut handed, Handed::Settings)?;
+    let settings = read_settings(&settings, hello.settings_bytes as usize)?;
+    let config = settings.config.clone();
+    let control = [Handed::ControlSocket, Handed::RemoteSocket]
+        .into_iter()
+        .filter_map(|which| handed[which as usize].take())
+        .collect();
     let wake = take(&mut handed, Handed::Wake)?;
     let listeners = take_listeners(&mut handed);
     let (intake, stalled) = take_intake(&hello, &mut handed, &config)?;
@@ -97,7 +106,7 @@ fn start() -> io::Result<()> {
     drop(handed);
     let links = Links::open()?;
     let violation = config.sandbox.violation;
-    let mut world = World::new(intake, links, prober, config, hello, channel);
+    let mut world = World::new(intake, links, prober, settings, hello, channel);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -132,10 +141,9 @@ fn take(handed: &mut [Option<OwnedFd>; HANDED], which: Handed) -> io::Result<Own
         .ok_or_else(|| io::Error::other(format!("the keeper handed over no {which:?}")))
 }
 
-fn read_config(hello: &Hello, handed: &mut [Option<OwnedFd>; HANDED]) -> io::Result<Config> {
-    let settings = take(handed, Handed::Config)?;
-    let mut text = vec![0; hello.config_bytes as usize];
-    let length = nix::sys::uio::pread(&settings, &mut text, 0)?;
+fn read_settings(memory: &OwnedFd, bytes: usize) -> io::Result<Settings> {
+    let mut text = vec![0; bytes];
+    let length = nix::sys::uio::pread(memory, &mut text, 0)?;
     serde_json::from_slice(&text[..length]).map_err(io::Error::other)
 }
 
@@ -166,12 +174,24 @@ fn take_intake(
         starts = recorder.engine_starts(),
         "recorder taken over"
     );
-    if opened == Opened::Resumed {
-        let now = now_ns();
-        recorder.declare(crate::recorder::GapKind::EngineRestart, None, now, now, 0);
-    }
     let counters = take(handed, Handed::Counters)?;
     let counters = Mapping::new(&counters, crate::keeper::handover::COUNTERS_BYTES)?;
+    let now = now_ns();
+    match opened {
+        Opened::Resumed => {
+            recorder.declare(GapKind::EngineRestart, None, now, now, 0);
+        }
+        Opened::Fresh if hello.history_lost != 0 => {
+            recorder.declare(GapKind::RecorderReset, None, 0, now, 0);
+        }
+        Opened::Fresh | Opened::Reset => {}
+    }
+    let counted = |at: usize, counter| {
+        let word = counters.word64(counter_at(at, counter));
+        word.map_or(0, |word| word.load(Ordering::Acquire))
+    };
+    let taken = [0, 1].map(|at| counted(at, Counter::Packets) - counted(at, Counter::Drops));
+    recorder.rings_are(hello.rings_opened_ns, taken);
     let mut rings = Vec::with_capacity(2);
     for (at, which) in [Handed::ControlRing, Handed::BulkRing]
         .into_iter()
@@ -200,7 +220,7 @@ async fn serve(
     world: Shared,
     wake: OwnedFd,
     listeners: Vec<Listener>,
-    control: std::os::unix::net::UnixListener,
+    control: Vec<OwnedFd>,
     mut terminate: Signal,
 ) -> io::Result<()> {
     world.borrow_mut().take_links();
@@ -213,16 +233,22 @@ async fn serve(
     }
     tokio::task::spawn_local(report(probe(world.clone())));
     tokio::task::spawn_local(keep_house(world.clone()));
-    let server = service::start(world.clone(), control)?;
+    let (clients, server) = service::start(world.clone(), control);
     ask(world.borrow().channel(), Ask::Ready, 0)?;
     let channel = ready::readable(world.borrow().channel().try_clone_to_owned()?)?;
     let ended = async {
         loop {
             let mut ready = channel.readable().await?;
-            if hear(channel.get_ref()) == Heard::Closed {
-                return io::Result::Ok(());
+            match told(channel.get_ref()) {
+                Told::Closed => return io::Result::Ok(()),
+                Told::Nothing => ready.clear_ready(),
+                Told::Settings(memory, bytes) => {
+                    let settings = read_settings(&memory, bytes)?;
+                    clients.borrow_mut().limits = service::limits(&settings.config);
+                    world.borrow_mut().settle(settings);
+                    ask(world.borrow().channel(), Ask::Ready, 0)?;
+                }
             }
-            ready.clear_ready();
         }
     };
     tokio::select! {

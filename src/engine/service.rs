@@ -7,6 +7,7 @@ pub mod status;
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use serde_json::json;
@@ -15,9 +16,11 @@ use serde_json::value::RawValue;
 use super::control::{self, Clients, Failure, Interface, Limits, Peer, Replies, Service};
 use super::export::{self, Export, Refused};
 use super::{Shared, control::parameters};
+use crate::config::Config;
+use crate::config::permission::Tier;
 use crate::keeper::now_ns;
 use crate::protocol;
-use crate::protocol::capture::{CaptureCall, Opened};
+use crate::protocol::capture::{CaptureCall, Content, Opened};
 
 const INTERFACES: &[Interface] = &[
     Interface {
@@ -51,18 +54,20 @@ impl Service for Netsonde {
 
     async fn call(
         &self,
-        peer: Peer,
+        peer: &Peer,
         method: &str,
         raw: Option<&RawValue>,
         replies: &mut Replies<'_>,
     ) -> Result<(), Failure> {
+        let (tier, sends) = needs(method).ok_or_else(|| Failure::method_not_found(method))?;
+        self.permit(peer, method, tier, sends, None)?;
         match method {
             "io.netsonde.Service.Status" => {
                 let serving = status::Serving {
                     clients: self.clients.borrow().counts(),
                     limits: self.clients.borrow().limits(),
                 };
-                let status = status::status(&self.world.borrow(), serving);
+                let status = status::status(&self.world.borrow(), peer, serving);
                 replies.last(&status).await
             }
             "io.netsonde.Service.Interfaces" => {
@@ -103,23 +108,84 @@ impl Service for Netsonde {
     }
 }
 
+/// What a method takes, and whether packets are sent for it. Who may have payload is asked where the
+/// request says that it wants it.
+fn needs(method: &str) -> Option<(Tier, bool)> {
+    let (interface, _) = method.rsplit_once('.')?;
+    match interface {
+        "io.netsonde.Service" => Some((Tier::Status, false)),
+        "io.netsonde.Capture" | "io.netsonde.Multicast" => Some((Tier::Probe, false)),
+        "io.netsonde.Ping" => Some((Tier::Probe, true)),
+        _ => None,
+    }
+}
+
+/// Where the journal finds who had payload, and who was refused what.
+const AUDIT: &str = "netsonde::audit";
+
 impl Netsonde {
+    /// Refuses who may not, and writes it down.
+    fn permit(
+        &self,
+        peer: &Peer,
+        method: &str,
+        tier: Tier,
+        sends: bool,
+        filter: Option<&str>,
+    ) -> Result<(), Failure> {
+        let mut world = self.world.borrow_mut();
+        if world.permissions.allow(peer.asker(), tier, sends) {
+            return Ok(());
+        }
+        world.denials += 1;
+        let (uid, pid, machine) = (peer.uid, peer.pid, peer.machine);
+        let tier = (tier, tier.name());
+        tracing::warn!(target: AUDIT, uid, pid, machine, method, tier = tier.1, ?filter, "refused");
+        let may = match peer.machine {
+            Some(_) => vec![format!(
+                "permission.vsock = {:?}",
+                world.config.permission.vsock
+            )],
+            None => world.permissions.who(tier.0),
+        };
+        Err(Failure::error(
+            "io.netsonde.Service.PermissionDenied",
+            json!({ "method": method, "tier": tier.1, "may": may }),
+        ))
+    }
+
     async fn capture(
         &self,
-        peer: Peer,
+        peer: &Peer,
         call: CaptureCall,
         replies: &mut Replies<'_>,
     ) -> Result<(), Failure> {
-        tracing::info!(
-            uid = peer.uid,
-            filter = call.selection.filter.as_deref().unwrap_or(""),
-            "packets asked for"
-        );
+        const METHOD: &str = "io.netsonde.Capture.Capture";
+        if peer.machine.is_some() {
+            return Err(Failure::error(
+                "io.netsonde.Service.Unavailable",
+                json!({ "reason": "packets travel through a descriptor, which cannot leave this machine" }),
+            ));
+        }
+        let filter = call.selection.filter.as_deref();
+        let may_all = (self.world.borrow().permissions).allow(peer.asker(), Tier::Payload, false);
+        let content = match call.selection.content {
+            Some(Content::Headers) => Content::Headers,
+            Some(Content::Permitted) if !may_all => Content::Headers,
+            _ => Content::Whole,
+        };
+        if content == Content::Whole {
+            self.permit(peer, METHOD, Tier::Payload, false, filter)?;
+            let (uid, pid) = (peer.uid, peer.pid);
+            tracing::info!(target: AUDIT, uid, pid, method = METHOD, ?filter, "payload given");
+        }
         let asked_ns = now_ns();
         if call.selection.last_ns.is_some() || call.selection.follow != Some(true) {
             export::settle(&self.world).await;
         }
-        let export = Export::new(&self.world, call.selection, asked_ns).map_err(refusal)?;
+        let headers_only = content == Content::Headers;
+        let export = Export::new(&self.world, call.selection, asked_ns, headers_only);
+        let export = export.map_err(refusal)?;
         let unavailable = |error: io::Error| {
             Failure::error(
                 "io.netsonde.Service.Unavailable",
@@ -129,6 +195,7 @@ impl Netsonde {
         let (theirs, ours) = export::pipe().map_err(unavailable)?;
         let opened = Opened {
             fd: Some(0),
+            content: Some(content),
             ..Opened::default()
         };
         if replies.wants_more() {
@@ -167,18 +234,33 @@ fn refusal(refused: Refused) -> Failure {
     }
 }
 
-/// Starts serving.
+/// How many may be connected.
+pub fn limits(config: &Config) -> Limits {
+    Limits::new(config.control.clients, config.control.clients_per_uid)
+}
+
+/// Starts serving on all of these sockets. Returns who is connected, and what runs until a socket fails.
 pub fn start(
     world: Shared,
-    control: std::os::unix::net::UnixListener,
-) -> io::Result<impl Future<Output = io::Result<()>>> {
-    let configured = world.borrow().config.control.clone();
-    let limits = Limits::new(configured.clients, configured.clients_per_uid);
+    control: Vec<OwnedFd>,
+) -> (Rc<RefCell<Clients>>, impl Future<Output = io::Result<()>>) {
+    let limits = limits(&world.borrow().config);
     let clients = Rc::new(RefCell::new(Clients::new(limits)));
     let service = Rc::new(Netsonde {
         world,
         clients: clients.clone(),
         lists: RefCell::default(),
     });
-    Ok(control::serve(control, service, clients))
+    let served = clients.clone();
+    let server = async move {
+        let mut servers = tokio::task::JoinSet::new();
+        for listener in control {
+            servers.spawn_local(control::serve(listener, service.clone(), served.clone()));
+        }
+        match servers.join_next().await {
+            Some(ended) => ended.map_err(io::Error::other)?,
+            None => Err(io::Error::other("no control socket was handed over")),
+        }
+    };
+    (clients, server)
 }

@@ -13,9 +13,10 @@ use super::links::{Known, Links, News};
 use super::listen::{Heard, Listener};
 use super::prober::{Around, Prober};
 use super::sandbox::Sandbox;
-use crate::config::Config;
+use crate::config::{Config, Permissions};
 use crate::keeper::handover::{Ask, Hello, ask};
 use crate::keeper::now_ns;
+use crate::keeper::settings::Settings;
 use crate::recorder::interfaces::{Link, State};
 
 /// What the engine knows.
@@ -37,6 +38,10 @@ pub struct World {
     pub(super) unasked: u64,
     /// Readers of packets that were cut off because they did not read.
     pub(super) readers_cut: u64,
+    /// Who may do what.
+    pub(super) permissions: Permissions,
+    /// Requests that were refused for want of permission.
+    pub(super) denials: u64,
     /// What this process is confined by.
     pub(super) sandbox: Option<Sandbox>,
 }
@@ -47,7 +52,7 @@ impl World {
         intake: Intake,
         links: Links,
         prober: Prober,
-        config: Config,
+        settings: Settings,
         hello: Hello,
         channel: OwnedFd,
     ) -> World {
@@ -55,7 +60,9 @@ impl World {
             intake,
             links,
             prober,
-            config,
+            config: settings.config,
+            permissions: settings.permissions,
+            denials: 0,
             hello,
             channel,
             taking_over: false,
@@ -67,6 +74,15 @@ impl World {
             readers_cut: 0,
             sandbox: None,
         }
+    }
+
+    /// Takes new settings: whoever is connected stays so, and what runs goes on.
+    pub fn settle(&mut self, settings: Settings) {
+        self.prober.set_limits(settings.config.ping.clone());
+        self.config = settings.config;
+        self.permissions = settings.permissions;
+        // Which interfaces are recorded, and which groups joined.
+        self.take_links();
     }
 
     /// The channel to the keeper.

@@ -5,8 +5,6 @@
 //! `SKF_AD_PROTOCOL`, so that the programs hold on any link type and however the kernel has dealt
 //! with a VLAN tag. One tag that is still in the frame is looked behind (the inner one of two).
 
-use socket2::SockFilter;
-
 use crate::multicast::mpeg_ts;
 use crate::recorder::class::{
     LINK_ETHERTYPES, NAMES_UDP_PORTS, ROUTING_IP_PROTOCOLS, ROUTING_UDP_PORTS, TCP_CONNECTION_FLAGS,
@@ -48,6 +46,9 @@ const JGE: u16 = 0x35;
 const JSET: u16 = 0x45;
 const RET: u16 = 0x06;
 
+/// A classic BPF program: code, jt, jf and k of each instruction.
+pub type Code = Vec<(u16, u8, u8, u32)>;
+
 /// What a raw ICMP socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ear {
@@ -61,7 +62,7 @@ pub enum Ear {
 /// bytes of its payload, so that a flood of other replies costs a probe's socket nothing; one that is
 /// too short to carry it could be anybody's, and is for the prober to look at. What is not an echo
 /// reply nor an error is the listener's, and errors are for both.
-pub fn ear(of: Ear, is_ipv4: bool, tag: u32, snap: u32) -> Vec<SockFilter> {
+pub fn ear(of: Ear, is_ipv4: bool, tag: u32, snap: u32) -> Code {
     const LDX_MSH: u16 = 0xb1;
     const LD_LEN: u16 = 0x80;
     const SUB_X: u16 = 0x1c;
@@ -103,9 +104,7 @@ pub fn ear(of: Ear, is_ipv4: bool, tag: u32, snap: u32) -> Vec<SockFilter> {
             code.push((RET, 0, 0, 0));
         }
     }
-    code.into_iter()
-        .map(|(code, jt, jf, k)| SockFilter::new(code, jt, jf, k))
-        .collect()
+    code
 }
 
 /// Which ring a program is for.
@@ -342,7 +341,7 @@ impl Assembler<'_> {
         }
     }
 
-    fn program(mut self) -> Vec<SockFilter> {
+    fn program(mut self) -> Code {
         let (ip4, ip6, not_loopback, untagged) =
             (self.label(), self.label(), self.label(), self.label());
         self.emit(LD_W_ABS, AD_PKTTYPE);
@@ -395,16 +394,13 @@ impl Assembler<'_> {
             self.code[at].3 = (target - at - 1) as u32;
         }
         self.code
-            .into_iter()
-            .map(|(code, jt, jf, k)| SockFilter::new(code, jt, jf, k))
-            .collect()
     }
 }
 
 /// The program of a ring. `snaps` are the most bytes that each store keeps, in the order of
 /// [`Store::ALL`]. Fewer than 4,096 instructions, which is the kernel's limit, since the
 /// configuration allows at most [`crate::config::RULE_ENTRIES`] in all rules together.
-pub fn program(ring: Ring, snaps: [u32; 7], rules: &[Rule]) -> Vec<SockFilter> {
+pub fn program(ring: Ring, snaps: [u32; 7], rules: &[Rule]) -> Code {
     Assembler {
         ring,
         snaps,

@@ -13,7 +13,7 @@ use nix::sys::socket::{
 
 /// Grows with every change of this file: keeper and engine may be of different builds after an
 /// upgrade in place.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Descriptors that an engine is handed, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Handed {
     BulkRing = 1,
     Recorder = 2,
     Counters = 3,
-    Config = 4,
+    Settings = 4,
     Wake = 5,
     ControlSocket = 6,
     ListenIcmp = 7,
@@ -32,10 +32,11 @@ pub enum Handed {
     ListenIcmp6 = 9,
     ProbeIcmp = 10,
     ProbeIcmp6 = 11,
+    RemoteSocket = 12,
 }
 
 /// How many there are at most.
-pub const HANDED: usize = 12;
+pub const HANDED: usize = 13;
 
 /// What comes with the descriptors.
 #[repr(C)]
@@ -51,8 +52,10 @@ pub struct Hello {
     pub blocks: [u32; 2],
     /// Bytes of the recorder's memory.
     pub recorder_bytes: u64,
-    /// Bytes of the configuration (JSON).
-    pub config_bytes: u64,
+    /// Bytes of the settings (JSON).
+    pub settings_bytes: u64,
+    /// When the rings were opened, which may be long before the keeper started, nanoseconds since 1970.
+    pub rings_opened_ns: u64,
     /// When the keeper started, nanoseconds since 1970.
     pub keeper_started_ns: u64,
     /// Engines that died one after another without doing anything.
@@ -61,8 +64,8 @@ pub struct Hello {
     pub keeper_pid: u32,
     /// The tag by which the kernel's filter knows replies to probes.
     pub probe_tag: u32,
-    /// Nothing; makes the size a multiple of eight.
-    pub reserved: u32,
+    /// 1 if there was a history that this keeper could not go on with.
+    pub history_lost: u32,
 }
 
 impl Hello {
@@ -200,6 +203,79 @@ pub fn ask(channel: impl AsFd, ask: Ask, argument: u32) -> io::Result<()> {
         MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
     )?;
     Ok(())
+}
+
+/// What the keeper tells a running engine, with a descriptor of new settings: their bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct NewSettings {
+    version: u32,
+    bytes: u32,
+}
+
+/// Hands an engine that runs new settings. Never waits.
+pub fn tell_settings(channel: impl AsFd, settings: impl AsFd, bytes: usize) -> io::Result<()> {
+    let told = NewSettings {
+        version: VERSION,
+        bytes: u32::try_from(bytes).map_err(io::Error::other)?,
+    };
+    sendmsg::<()>(
+        channel.as_fd().as_raw_fd(),
+        &[IoSlice::new(bytes_of(&told))],
+        &[ControlMessage::ScmRights(&[settings.as_fd().as_raw_fd()])],
+        MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
+    Ok(())
+}
+
+/// What came from the keeper.
+#[derive(Debug)]
+pub enum Told {
+    /// New settings, and how many bytes they are.
+    Settings(OwnedFd, usize),
+    /// Nothing is there just now.
+    Nothing,
+    /// The keeper is gone.
+    Closed,
+}
+
+/// Reads one message of the keeper, without waiting.
+pub fn listen(channel: impl AsFd) -> Told {
+    let mut told = NewSettings::zeroed();
+    let mut control = nix::cmsg_space!([i32; 1]);
+    let mut received = None;
+    let length = {
+        let mut data = [IoSliceMut::new(bytes_of_mut(&mut told))];
+        let message = recvmsg::<SockaddrStorage>(
+            channel.as_fd().as_raw_fd(),
+            &mut data,
+            Some(&mut control),
+            MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT,
+        );
+        let message = match message {
+            Ok(message) => message,
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => return Told::Nothing,
+            Err(_) => return Told::Closed,
+        };
+        for item in message.cmsgs().into_iter().flatten() {
+            if let ControlMessageOwned::ScmRights(descriptors) = item {
+                for raw in descriptors {
+                    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+                    received = Some(unsafe { OwnedFd::from_raw_fd(raw) });
+                }
+            }
+        }
+        message.bytes
+    };
+    match received {
+        Some(memory) if length == size_of::<NewSettings>() && told.version == VERSION => {
+            Told::Settings(memory, told.bytes as usize)
+        }
+        // The keeper sends nothing else.
+        _ if length > 0 => Told::Nothing,
+        _ => Told::Closed,
+    }
 }
 
 /// What came from the engine.

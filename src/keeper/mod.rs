@@ -5,10 +5,12 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `args` | the command line |
+//! | `settings` | the configuration with its names made numbers |
 //! | `sockets` | rings, listeners, control socket |
 //! | `filter` | which packet goes to which ring |
 //! | `privilege` | giving up, and proving it |
 //! | `handover` | all that keeper and engine say to each other |
+//! | `inherited` | what outlives even the keeper: descriptors that systemd keeps |
 //! | `groups` | memberships and promiscuous mode |
 //! | `supervise` | starting engines, counting, ending |
 //! | `sys` | socket options |
@@ -17,13 +19,16 @@ pub mod args;
 pub mod filter;
 pub mod groups;
 pub mod handover;
+mod inherited;
 pub mod privilege;
+pub mod settings;
 mod sockets;
 mod supervise;
 mod sys;
 
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 
 use socket2::Domain;
 
@@ -33,22 +38,30 @@ use crate::mapping::{Mapping, sealed_memory};
 use crate::recorder::memory_needed;
 use args::Args;
 use filter::Ring;
+use handover::Counter;
+use inherited::Inherited;
+use settings::Settings;
 use sockets::{Lock, PacketRing};
 
 /// Everything that outlives an engine.
 pub(crate) struct Kept {
-    config: Config,
+    args: Args,
     rings: [PacketRing; 2],
+    rings_opened_ns: u64,
     listeners: [Option<OwnedFd>; 3],
     probers: [Option<OwnedFd>; 2],
     probe_tag: u32,
     control: std::os::unix::net::UnixListener,
+    /// For other machines, where the starter has made one.
+    remote: Option<OwnedFd>,
     recorder: OwnedFd,
     recorder_bytes: usize,
+    /// There was a history, and it could not be gone on with.
+    history_lost: bool,
     counters_memory: OwnedFd,
     counters: Mapping,
-    settings: OwnedFd,
-    settings_bytes: usize,
+    settings: Settings,
+    settings_memory: (OwnedFd, usize),
     wake: nix::sys::eventfd::EventFd,
     started_ns: u64,
     /// Of the control socket's place; `None` where the starter made it.
@@ -123,45 +136,78 @@ fn open(args: &Args, config: Config) -> Result<Kept, String> {
     let text = |error: sockets::Error| error.to_string();
     // Kernels before 5.11 lack it; then the engine inherits what the starter left open.
     let _ = sys::close_all_on_exec();
+    let mut inherited = Inherited::take().map_err(text)?;
     raise_descriptor_limit();
-    let control = match sockets::activated().map_err(text)? {
+    let owner = (inherited.control.is_none()).then(|| nix::unistd::getuid().as_raw());
+    let remote = inherited.remote.take();
+    let control = match inherited.control.take() {
         Some(control) => control,
         None => sockets::open_control(&args.socket, control_group(&config)).map_err(text)?,
     };
-    let rings = open_rings(&config).map_err(text)?;
-    let probe_tag = random();
-    let listeners = open_listeners(probe_tag).map_err(text)?;
-    let probers = open_probers(probe_tag).map_err(text)?;
     let memory = |error: std::io::Error| format!("cannot set up shared memory: {error}");
     let recorder_bytes = memory_needed(config.recorder.budget.bytes());
-    let recorder = sealed_memory("netsonde recorder", recorder_bytes).map_err(memory)?;
-    let counters_memory =
-        sealed_memory("netsonde counters", handover::COUNTERS_BYTES).map_err(memory)?;
+    let reusable = inherited.reuse(&config, recorder_bytes as u64);
+    let (rings, rings_opened_ns) = match reusable.rings {
+        Some(former) => (former.rings, former.opened_ns),
+        None => (open_rings(&config).map_err(text)?, now_ns()),
+    };
+    let (listeners, probers, probe_tag) = match reusable.raw {
+        Some(former) => (former.listeners, former.probers, former.tag),
+        None => {
+            let tag = random();
+            let listeners = open_listeners(tag).map_err(text)?;
+            (listeners, open_probers(tag).map_err(text)?, tag)
+        }
+    };
+    let is_resumed = reusable.history.is_some();
+    let (recorder, counters_memory) = match reusable.history {
+        Some(former) => (former.recorder, former.counters),
+        None => (
+            sealed_memory("netsonde recorder", recorder_bytes).map_err(memory)?,
+            sealed_memory("netsonde counters", handover::COUNTERS_BYTES).map_err(memory)?,
+        ),
+    };
     let counters = Mapping::new(&counters_memory, handover::COUNTERS_BYTES).map_err(memory)?;
-    let written = serde_json::to_vec(&config).map_err(|error| error.to_string())?;
-    let settings = sealed_memory("netsonde settings", written.len()).map_err(memory)?;
-    nix::sys::uio::pwrite(&settings, &written, 0).map_err(|error| memory(error.into()))?;
+    let settings = Settings::new(config, owner);
+    let settings_memory = settings.memory().map_err(memory)?;
     let flags =
         nix::sys::eventfd::EfdFlags::EFD_CLOEXEC | nix::sys::eventfd::EfdFlags::EFD_NONBLOCK;
     let wake = nix::sys::eventfd::EventFd::from_flags(flags)
         .map_err(|error| format!("eventfd: {error}"))?;
-    Ok(Kept {
+    let kept = Kept {
+        args: args.clone(),
         rings,
+        rings_opened_ns,
         listeners,
         probers,
         probe_tag,
         control: control.listener,
+        remote,
         recorder,
         recorder_bytes,
+        history_lost: reusable.history_lost,
         counters_memory,
         counters,
         settings,
-        settings_bytes: written.len(),
+        settings_memory,
         wake,
         started_ns: now_ns(),
-        config,
         lock: control.lock,
-    })
+    };
+    for (at, ring) in reusable.old_rings {
+        // What it counted since it was last asked belongs to the sums, or the loss would not be told.
+        kept.count(at, &ring);
+    }
+    if is_resumed {
+        tracing::info!(
+            rings = rings_opened_ns < kept.started_ns,
+            "going on with the history of the last run"
+        );
+    }
+    if let Err(error) = inherited.keep(&kept) {
+        tracing::warn!(%error, "systemd does not keep the descriptors: a restart would begin anew");
+    }
+    Ok(kept)
 }
 
 fn open_rings(config: &Config) -> Result<[PacketRing; 2], sockets::Error> {
@@ -269,6 +315,22 @@ impl Kept {
             .expect("counters are aligned and within their page")
     }
 
+    /// Reads a ring's counts, which clears them in the kernel, and adds them up.
+    fn count(&self, at: usize, ring: impl AsFd) {
+        let Ok(counts) = sys::ring_counts(ring) else {
+            return;
+        };
+        let sum = |counter, more: u32| {
+            self.counter(handover::counter_at(at, counter))
+                .fetch_add(more.into(), Ordering::Release);
+        };
+        sum(Counter::Packets, counts.packets);
+        sum(Counter::Freezes, counts.freezes);
+        sum(Counter::Drops, counts.drops);
+        let read_at = self.counter(handover::counter_at(at, Counter::ReadAt));
+        read_at.store(now_ns(), Ordering::Release);
+    }
+
     /// The descriptors that a new engine is handed.
     fn descriptors(&self) -> [Option<std::os::fd::BorrowedFd<'_>>; handover::HANDED] {
         let [icmp, igmp, icmp6] = &self.listeners;
@@ -278,7 +340,7 @@ impl Kept {
             Some(self.rings[1].socket.as_fd()),
             Some(self.recorder.as_fd()),
             Some(self.counters_memory.as_fd()),
-            Some(self.settings.as_fd()),
+            Some(self.settings_memory.0.as_fd()),
             Some(self.wake.as_fd()),
             Some(self.control.as_fd()),
             icmp.as_ref().map(AsFd::as_fd),
@@ -286,6 +348,7 @@ impl Kept {
             icmp6.as_ref().map(AsFd::as_fd),
             probe.as_ref().map(AsFd::as_fd),
             probe6.as_ref().map(AsFd::as_fd),
+            self.remote.as_ref().map(AsFd::as_fd),
         ]
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use nix::sys::stat::{Mode, umask};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use super::filter::{Ear, Ring, ear, program};
+use super::filter::{Code, Ear, Ring, ear, program};
 use super::sys::bind_packet_to_all;
 use crate::config::Config;
 use crate::kernel::option::set_option;
@@ -137,13 +137,16 @@ pub fn open_ring(ring: Ring, bytes: u64, config: &Config) -> Result<PacketRing, 
 }
 
 /// Attaches a filter for good.
-fn attach(socket: &Socket, code: &[SockFilter]) -> io::Result<()> {
-    socket.attach_filter(code)?;
+fn attach(socket: &Socket, code: &Code) -> io::Result<()> {
+    let program: Vec<SockFilter> = (code.iter())
+        .map(|(code, jt, jf, k)| SockFilter::new(*code, *jt, *jf, *k))
+        .collect();
+    socket.attach_filter(&program)?;
     set_option(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, &1i32)
 }
 
 /// Bytes of each packet that a listener is given: it looks at addresses and types only.
-const LISTENER_SNAP: u32 = 128;
+pub const LISTENER_SNAP: u32 = 128;
 /// Queue of a listener, as far as net.core.rmem_max allows: 1,000 pings of a burst.
 const LISTENER_QUEUE: usize = 1 << 20;
 
@@ -162,7 +165,7 @@ pub fn open_listener(
         libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 => {
             ear(Ear::Listener, domain == Domain::IPV4, tag, LISTENER_SNAP)
         }
-        _ => vec![SockFilter::new(0x06, 0, 0, LISTENER_SNAP)],
+        _ => vec![(0x06, 0, 0, LISTENER_SNAP)],
     };
     attach(&socket, &code).map_err(refused(what, "filter"))?;
     set_up_receiving(what, &socket, domain, LISTENER_QUEUE)?;
@@ -317,36 +320,4 @@ pub fn open_control(path: &Path, group: Option<nix::unistd::Gid>) -> Result<Cont
         listener,
         lock: Some(lock),
     })
-}
-
-/// The control socket that the starter has made and passed on (sd_listen_fds(3)), if it has: then its
-/// place, mode and owner are the starter's business, and so is taking it away.
-pub fn activated() -> Result<Option<Control>, Error> {
-    let wrong = |why: String| Error::Control {
-        path: "passed by the starter".into(),
-        why,
-    };
-    let mut passed = sd_notify::listen_fds().map_err(|error| wrong(error.to_string()))?;
-    let Some(raw) = passed.next() else {
-        return Ok(None);
-    };
-    if passed.len() > 0 {
-        return Err(wrong("several were passed, and one is expected".into()));
-    }
-    let socket = Socket::from(super::sys::passed(raw));
-    let address = socket
-        .local_addr()
-        .map_err(|error| wrong(error.to_string()))?;
-    let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
-    if !address.is_unix() || !is_stream || !socket.is_listener().unwrap_or(false) {
-        return Err(wrong(
-            "it is no listening Unix stream socket: see ListenStream= of netsonded.socket".into(),
-        ));
-    }
-    let set_up = socket.set_nonblocking(true);
-    set_up.map_err(|error| wrong(error.to_string()))?;
-    Ok(Some(Control {
-        listener: UnixListener::from(OwnedFd::from(socket)),
-        lock: None,
-    }))
 }

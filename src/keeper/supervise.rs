@@ -12,13 +12,14 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
+use sd_notify::NotifyState;
 
+use super::Kept;
 use super::groups::{Groups, promiscuous};
 use super::handover::{
-    Ask, Counter, Heard, Hello, JOIN_FAILURES_AT, STARTS_AT, counter_at, hand_over, hear,
+    Ask, Heard, Hello, JOIN_FAILURES_AT, STARTS_AT, hand_over, hear, tell_settings,
 };
-use super::sys::ring_counts;
-use super::{Kept, now_ns};
+use super::settings::Settings;
 
 /// Each second without a death makes one death forgotten.
 const FORGIVEN_A_SECOND: u32 = 1;
@@ -159,7 +160,9 @@ impl Keeper {
             hello.blocks[at] = ring.blocks;
         }
         hello.recorder_bytes = self.kept.recorder_bytes as u64;
-        hello.config_bytes = self.kept.settings_bytes as u64;
+        hello.settings_bytes = self.kept.settings_memory.1 as u64;
+        hello.rings_opened_ns = self.kept.rings_opened_ns;
+        hello.history_lost = self.kept.history_lost.into();
         hello.keeper_started_ns = self.kept.started_ns;
         hello.keeper_pid = std::process::id();
         hello.deaths = self.deaths;
@@ -186,22 +189,9 @@ impl Keeper {
         let _ = self.kept.wake.write(1);
     }
 
-    /// Reads the rings' counts, which clears them in the kernel, and adds them up.
     fn count(&self) {
         for (at, ring) in self.kept.rings.iter().enumerate() {
-            let Ok(counts) = ring_counts(&ring.socket) else {
-                continue;
-            };
-            let sum = |counter, more: u32| {
-                self.kept
-                    .counter(counter_at(at, counter))
-                    .fetch_add(more.into(), Ordering::Release);
-            };
-            sum(Counter::Packets, counts.packets);
-            sum(Counter::Freezes, counts.freezes);
-            sum(Counter::Drops, counts.drops);
-            let read_at = self.kept.counter(counter_at(at, Counter::ReadAt));
-            read_at.store(now_ns(), Ordering::Release);
+            self.kept.count(at, &ring.socket);
         }
     }
 
@@ -209,14 +199,66 @@ impl Keeper {
         while let Ok(Some(signal)) = signals.read_signal() {
             match Signal::try_from(signal.ssi_signo as i32) {
                 Ok(Signal::SIGTERM | Signal::SIGINT) => self.end(),
-                Ok(Signal::SIGHUP) => {
-                    tracing::warn!(
-                        "SIGHUP: the configuration is read at start only; restart instead"
-                    );
-                }
+                Ok(Signal::SIGHUP) => self.reload(),
                 _ => {}
             }
         }
+    }
+
+    /// Reads the configuration anew and puts it in force, all of it or nothing.
+    fn reload(&mut self) {
+        // Where systemd was told so, `systemctl reload` waits for READY=1.
+        let mut state = vec![NotifyState::Reloading];
+        state.extend(NotifyState::monotonic_usec_now());
+        let _ = sd_notify::notify(&state);
+        match self.take_settings() {
+            Ok(changed) if changed.is_empty() => {
+                tracing::info!("SIGHUP: the configuration has not changed");
+            }
+            Ok(changed) => {
+                tracing::info!(
+                    changed = changed.join(", "),
+                    "SIGHUP: the configuration is in force"
+                );
+            }
+            Err(error) => {
+                tracing::error!(
+                    "SIGHUP: nothing was changed, the old configuration stays: {error}"
+                );
+            }
+        }
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+    }
+
+    /// The tables that changed.
+    fn take_settings(&mut self) -> Result<Vec<&'static str>, String> {
+        let config = super::read_config(&self.kept.args)?;
+        let old = &self.kept.settings;
+        let fixed = old.config.fixed_changes(&config, self.kept.lock.is_some());
+        if !fixed.is_empty() {
+            return Err(format!(
+                "{} can't change while the service runs: systemctl restart netsonded (which loses neither packets nor history)",
+                fixed.join(", ")
+            ));
+        }
+        let settings = Settings::new(config, old.permissions.owner);
+        let mut changed = old.config.changes(&settings.config);
+        if changed.is_empty() && old.permissions != settings.permissions {
+            // A group or user that there was not.
+            changed.push("permission");
+        }
+        if changed.is_empty() {
+            return Ok(changed);
+        }
+        let memory = settings.memory().map_err(|error| error.to_string())?;
+        if let Some(engine) = &self.engine {
+            self.groups.ask_anew();
+            tell_settings(&engine.channel, &memory.0, memory.1)
+                .map_err(|error| format!("the engine does not take it: {error}"))?;
+        }
+        self.kept.settings = settings;
+        self.kept.settings_memory = memory;
+        Ok(changed)
     }
 
     fn end(&mut self) {
@@ -262,14 +304,14 @@ impl Keeper {
                 // Without systemd there is nobody to tell.
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             }
-            Ask::Join if self.kept.config.listeners.join => {
+            Ask::Join if self.kept.settings.config.listeners.join => {
                 self.groups.join(argument);
                 let failures = self.kept.counter(JOIN_FAILURES_AT);
                 failures.store(self.groups.failures, Ordering::Relaxed);
             }
             Ask::Join => {}
             Ask::Leave => self.groups.leave(argument),
-            Ask::Promiscuous if !self.kept.config.interfaces.promiscuous.is_empty() => {
+            Ask::Promiscuous if !self.kept.settings.config.interfaces.promiscuous.is_empty() => {
                 if let Err(error) = promiscuous(&self.kept.rings[1].socket, argument) {
                     tracing::warn!(ifindex = argument, %error, "cannot set promiscuous");
                 }

@@ -148,6 +148,8 @@ pub mod service {
         pub gaps_total: u64,
         pub clients: Clients,
         pub limits: Vec<Limit>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub may: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub sandbox: Option<Sandbox>,
     }
@@ -209,6 +211,18 @@ pub mod capture {
         pub code: Vec<u32>,
     }
 
+    /// How much of each packet.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Content {
+        /// Headers, without what users say.
+        Headers,
+        /// As much as the asker may see.
+        Permitted,
+        /// All that is recorded.
+        Whole,
+    }
+
     /// What to take from the recorder.
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields, default)]
@@ -244,6 +258,8 @@ pub mod capture {
         pub vlans: Option<Vec<u16>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         pub limit: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub content: Option<Content>,
     }
 
     /// The parameters of a `Capture` call.
@@ -266,6 +282,8 @@ pub mod capture {
         pub missed: Option<u64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub cut: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub content: Option<Content>,
     }
 }
 

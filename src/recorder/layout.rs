@@ -21,7 +21,7 @@ use super::interfaces::InterfaceSlot;
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"netsonde");
 /// Grows with every change of anything in this file, of a record or of an interface slot. A new
 /// engine that finds another version declares a gap and starts afresh.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Interfaces that can be told apart at a time, those gone but still in the history included. A
 /// container host has hundreds; 2,048 slots cost 280 KiB a ledger.
@@ -171,6 +171,8 @@ pub(super) struct Ledger {
     /// Sum of `count` over gaps that had to make room.
     pub gaps_lost_count: u64,
     pub interfaces_used: u64,
+    /// When the rings were opened that the marks are about.
+    pub rings_opened_ns: u64,
 }
 
 /// Written at the start of a segment when it is full.

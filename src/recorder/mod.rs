@@ -8,12 +8,14 @@
 //! | `cursor` | reading all stores merged in time order, while they go on changing |
 //! | `interfaces` | which interface a packet crossed, over renames and reuse |
 //! | `select` | which packets a query wants |
+//! | `headers` | how much of a packet are headers |
 //! | `filter` | the classic BPF machine |
 //! | `pcapng` | the format that packets leave in |
 
 pub mod class;
 pub mod cursor;
 pub mod filter;
+pub mod headers;
 pub mod interfaces;
 pub mod layout;
 pub mod pcapng;

@@ -242,12 +242,13 @@ impl Writer {
 }
 
 /// epb_flags: bits 0-1 direction (1 in, 2 out), bits 2-4 reception (1 unicast, 2 multicast,
-/// 3 broadcast, 4 promiscuous), bit 9 checksum not ready, bit 10 checksum valid.
+/// 3 broadcast, 4 promiscuous), bit 9 checksum not ready, bit 10 checksum valid, both: wrong.
 fn flags(direction: Direction, checksum: Checksum) -> u32 {
     let checksum = match checksum {
         Checksum::Unknown => 0,
         Checksum::NotReady => 1 << 9,
         Checksum::Valid => 1 << 10,
+        Checksum::Bad => 3 << 9,
     };
     checksum
         | match direction {

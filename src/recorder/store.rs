@@ -390,6 +390,36 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         stalled
     }
 
+    /// Takes note of which rings the marks are about, by the time they were opened. Where they are others
+    /// than the last, what those still held is gone: of what they ever took in, `taken` packets each, the
+    /// part that was not processed, which is declared.
+    pub fn rings_are(&mut self, opened_ns: u64, taken: [u64; 2]) {
+        let before = self.ledger.rings_opened_ns;
+        self.ledger.rings_opened_ns = opened_ns;
+        if before == 0 || before == opened_ns {
+            return;
+        }
+        for (at, taken) in taken.into_iter().enumerate() {
+            let mark = &mut self.ledger.rings[at];
+            let lost = taken.saturating_sub(mark.processed);
+            let from = mark.clean_ns;
+            mark.processed += lost;
+            (mark.block, mark.sequence, mark.consumed) = (0, 0, 0);
+            let from = if from == 0 {
+                opened_ns
+            } else {
+                from.min(opened_ns)
+            };
+            self.declare(
+                GapKind::EngineRestart,
+                Some(at as u8),
+                from,
+                opened_ns,
+                lost,
+            );
+        }
+    }
+
     /// Engines that have worked on this history.
     pub fn engine_starts(&self) -> u64 {
         self.ledger.engine_starts

@@ -32,6 +32,12 @@ pub use packet::{Cast, Meaning, Network, Packet, Problem, ProblemKind};
 pub fn decode<'a>(frame: &Frame<'a>) -> Packet<'a> {
     let mut packet = Packet::new(*frame);
     link::read(&mut packet);
+    if frame.checksum == Checksum::Bad && packet.bad_checksum.is_none() {
+        // The innermost layer that has one; the bytes that would show it are not here.
+        let checked = ["udp", "tcp", "icmp6", "icmp", "igmp", "pim"];
+        let layer = (packet.protocols.iter().rev()).find(|name| checked.contains(name));
+        packet.bad_checksum = Some(layer.copied().unwrap_or("ip"));
+    }
     packet
 }
 
@@ -108,6 +114,8 @@ pub enum Checksum {
     NotReady = 1,
     /// The kernel or the device has checked it (TP_STATUS_CSUM_VALID).
     Valid = 2,
+    /// Somebody who had all of the bytes has checked it, and it was wrong.
+    Bad = 3,
 }
 
 /// Which way a packet crossed the interface, as the kernel says in `sll_pkttype`.

@@ -26,6 +26,7 @@ use crate::host::socket::{self, Socket};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::{memberships, proc_net, sysctl};
 use crate::multicast::Key;
+use crate::protocol::capture::Content;
 use crate::protocol::multicast::{self, Call, Streams};
 use crate::protocol::service::Status;
 
@@ -240,7 +241,8 @@ fn read_record(
     numbers: &BTreeMap<String, u32>,
     wire: &mut Wire,
 ) -> Result<(), Failure> {
-    let stream = Stream::open(socket, wanted)?;
+    // It judges by headers, so whoever may ask it need not see payload.
+    let stream = Stream::open(socket, wanted, Content::Headers)?;
     read_packets(stream.pipe, numbers, wire)
 }
 

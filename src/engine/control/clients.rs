@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::Limits;
+use super::{Limits, User};
 use crate::protocol::service as reply;
 
 /// A connection younger than this has not had its chance to ask, and is not closed for a newcomer.
 const CHANCE: Duration = Duration::from_millis(20);
 
 struct Client {
-    uid: u32,
+    user: User,
     /// Since when it has been waiting for a request; `None` while one is being answered.
     idle_since: Option<Instant>,
     /// Has it ever asked anything?
@@ -78,9 +78,9 @@ impl Clients {
     /// Lets a user in. When there are too many, a connection that is idle is closed: of the same
     /// user, if that user has too many, else of the user who has most; those that never asked
     /// anything first, so that a flood does not push out who works, then the longest idle.
-    pub fn admit(&mut self, uid: u32) -> Result<Place, Refusal> {
-        if self.of(uid) >= self.limits.clients_per_uid {
-            if !self.close_idle(uid) {
+    pub fn admit(&mut self, user: User) -> Result<Place, Refusal> {
+        if self.of(user) >= self.limits.clients_per_uid {
+            if !self.close_idle(user) {
                 self.refused += 1;
                 return Err(Refusal {
                     scope: "uid",
@@ -107,7 +107,7 @@ impl Clients {
         self.clients.insert(
             number,
             Client {
-                uid,
+                user,
                 idle_since: Some(Instant::now()),
                 asked: false,
                 leave: leave.clone(),
@@ -116,27 +116,27 @@ impl Clients {
         Ok(Place { number, leave })
     }
 
-    fn of(&self, uid: u32) -> usize {
+    fn of(&self, user: User) -> usize {
         self.clients
             .values()
-            .filter(|client| client.uid == uid)
+            .filter(|client| client.user == user)
             .count()
     }
 
-    fn busiest(&self) -> Option<u32> {
-        let mut counts: HashMap<u32, usize> = HashMap::new();
+    fn busiest(&self) -> Option<User> {
+        let mut counts: HashMap<User, usize> = HashMap::new();
         for client in self.clients.values() {
-            *counts.entry(client.uid).or_default() += 1;
+            *counts.entry(client.user).or_default() += 1;
         }
         counts
             .into_iter()
             .max_by_key(|(_, count)| *count)
-            .map(|(uid, _)| uid)
+            .map(|(user, _)| user)
     }
 
-    fn close_idle(&mut self, uid: u32) -> bool {
+    fn close_idle(&mut self, user: User) -> bool {
         let longest = (self.clients.iter())
-            .filter(|(_, client)| client.uid == uid)
+            .filter(|(_, client)| client.user == user)
             .filter_map(|(number, client)| Some((client.asked, client.idle_since?, *number)))
             .filter(|(_, since, _)| since.elapsed() >= CHANCE)
             .min();
@@ -215,22 +215,22 @@ mod tests {
     #[test]
     fn the_longest_idle_of_the_same_user_goes() {
         let mut clients = Clients::new(Limits::new(4, 2));
-        let first = clients.admit(1).ok().unwrap();
-        let second = clients.admit(1).ok().unwrap();
-        let refusal = clients.admit(1).err().unwrap();
+        let first = clients.admit(User::Uid(1)).ok().unwrap();
+        let second = clients.admit(User::Uid(1)).ok().unwrap();
+        let refusal = clients.admit(User::Uid(1)).err().unwrap();
         assert_eq!(refusal.scope, "uid", "both have not had their chance yet");
         std::thread::sleep(CHANCE);
         clients.set_busy(&first, true);
-        let third = clients.admit(1).ok().unwrap();
+        let third = clients.admit(User::Uid(1)).ok().unwrap();
         assert!(!clients.clients.contains_key(&second.number));
         assert!(clients.clients.contains_key(&first.number));
         assert!(
-            clients.admit(2).is_ok() && clients.admit(2).is_ok(),
+            clients.admit(User::Uid(2)).is_ok() && clients.admit(User::Uid(2)).is_ok(),
             "others are not hit"
         );
-        assert_eq!(clients.admit(3).err().unwrap().scope, "all");
+        assert_eq!(clients.admit(User::Uid(3)).err().unwrap().scope, "all");
         std::thread::sleep(CHANCE);
-        assert!(clients.admit(3).is_ok());
+        assert!(clients.admit(User::Uid(3)).is_ok());
         clients.gone(&third);
         assert_eq!(clients.counts().served, 6);
     }

@@ -92,7 +92,7 @@ pub async fn serve<S: Service>(
             Err(end) => break end,
         };
         clients.borrow_mut().set_busy(&place, true);
-        let answered = answer(&stream, &request, peer, &*service, &mut inbox, &clients).await;
+        let answered = answer(&stream, &request, &peer, &*service, &mut inbox, &clients).await;
         clients.borrow_mut().set_busy(&place, false);
         if let Err(end) = answered {
             break end;
@@ -144,7 +144,8 @@ fn last_word(stream: &UnixStream, error: &str, parameters: &serde_json::Value) {
         .to_string()
         .into_bytes();
     text.push(0);
-    let _ = stream.try_write(&text);
+    // Not by the runtime, which may not know yet that there is room in a connection this young.
+    let _ = super::replies::send(stream, &text, None);
 }
 
 async fn next_request(
@@ -195,7 +196,7 @@ async fn next_request(
 async fn answer<S: Service>(
     stream: &UnixStream,
     request: &[u8],
-    peer: Peer,
+    peer: &Peer,
     service: &S,
     inbox: &mut Inbox,
     clients: &RefCell<Clients>,

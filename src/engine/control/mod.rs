@@ -7,18 +7,24 @@
 
 mod clients;
 mod connection;
+mod peer;
 mod replies;
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
 use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::net::UnixListener;
+use socket2::{Domain, SockRef};
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
 use tokio::task::{spawn_local, yield_now};
 
 pub use clients::Clients;
+pub use peer::{Peer, User};
 pub use replies::{Failure, Replies, parameters};
 
 /// What clients may cost.
@@ -49,17 +55,6 @@ impl Limits {
     }
 }
 
-/// Who asks, by the kernel's word at connect (SO_PEERCRED).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// User.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Process, for logs only: it may be gone, and its number reused.
-    pub pid: Option<i32>,
-}
-
 /// A Varlink interface that is served.
 pub struct Interface {
     /// Its name.
@@ -76,7 +71,7 @@ pub trait Service: 'static {
     /// Answers one call, or says how it failed. Calls of one connection come one after another.
     fn call(
         &self,
-        peer: Peer,
+        peer: &Peer,
         method: &str,
         parameters: Option<&RawValue>,
         replies: &mut Replies<'_>,
@@ -88,28 +83,24 @@ const ACCEPTS_A_TURN: usize = 8;
 /// Pause after the descriptors ran out.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 
-/// Accepts clients for ever.
+/// Accepts clients for ever, of a Unix socket or of another family whose connections are streams.
 pub async fn serve<S: Service>(
-    listener: std::os::unix::net::UnixListener,
+    listener: OwnedFd,
     service: Rc<S>,
     clients: Rc<RefCell<Clients>>,
 ) -> io::Result<()> {
-    let listener = UnixListener::from_std(listener)?;
+    let is_unix = SockRef::from(&listener).domain()? == Domain::UNIX;
+    let listener = super::ready::readable(listener)?;
     // Given up for a moment when descriptors run out, to accept and turn away who is waiting.
     let mut reserve = reserve();
     let mut in_a_row = 0;
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let Ok(credentials) = stream.peer_cred() else {
+        match accept(&listener).await {
+            Ok(stream) => {
+                let Ok(peer) = Peer::of(&stream, is_unix) else {
                     continue;
                 };
-                let peer = Peer {
-                    uid: credentials.uid(),
-                    gid: credentials.gid(),
-                    pid: credentials.pid(),
-                };
-                let admitted = clients.borrow_mut().admit(peer.uid);
+                let admitted = clients.borrow_mut().admit(peer.user());
                 match admitted {
                     Ok(place) => {
                         let served = connection::serve(
@@ -127,8 +118,8 @@ pub async fn serve<S: Service>(
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                 clients.borrow_mut().out_of_descriptors += 1;
                 drop(reserve.take());
-                if let Ok(Ok((stream, _))) =
-                    tokio::time::timeout(Duration::ZERO, listener.accept()).await
+                if let Ok(Ok(stream)) =
+                    tokio::time::timeout(Duration::ZERO, accept(&listener)).await
                 {
                     drop(stream);
                 }
@@ -143,6 +134,22 @@ pub async fn serve<S: Service>(
         if in_a_row >= ACCEPTS_A_TURN {
             in_a_row = 0;
             yield_now().await;
+        }
+    }
+}
+
+/// Accepts one. Of the stream only reading and writing is used, which any family's can do.
+async fn accept(listener: &AsyncFd<OwnedFd>) -> io::Result<UnixStream> {
+    loop {
+        let mut ready = listener.readable().await?;
+        let accepted = ready.try_io(|listener| {
+            let (stream, _) = SockRef::from(listener.get_ref()).accept()?;
+            stream.set_nonblocking(true)?;
+            Ok(StdStream::from(OwnedFd::from(stream)))
+        });
+        match accepted {
+            Ok(stream) => return UnixStream::from_std(stream?),
+            Err(_would_block) => {}
         }
     }
 }

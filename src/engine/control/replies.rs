@@ -165,7 +165,7 @@ impl<'a> Replies<'a> {
     }
 }
 
-fn send(stream: &UnixStream, bytes: &[u8], pass: Option<&OwnedFd>) -> io::Result<usize> {
+pub(super) fn send(stream: &UnixStream, bytes: &[u8], pass: Option<&OwnedFd>) -> io::Result<usize> {
     let raw = pass.map(|descriptor| [descriptor.as_raw_fd()]);
     let control: Vec<ControlMessage<'_>> = raw
         .iter()

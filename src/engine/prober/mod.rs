@@ -215,6 +215,18 @@ impl Prober {
         })
     }
 
+    /// Takes other limits; what runs goes on under them.
+    pub fn set_limits(&mut self, limits: config::Ping) {
+        let waits = self.all.waits;
+        let now_ns = monotonic_ns();
+        self.all = Bucket::new(limits.rate, now_ns);
+        self.all.waits = waits;
+        for user in self.users.values_mut() {
+            *user = Bucket::new(limits.rate_per_uid, now_ns);
+        }
+        self.limits = limits;
+    }
+
     /// Descriptors of the same sockets, to wait with.
     pub fn descriptors(&self) -> io::Result<Vec<OwnedFd>> {
         (self.sockets.iter().flatten())

@@ -56,11 +56,6 @@ struct List {
     touched: Instant,
 }
 
-/// Root and whoever the service runs as.
-fn is_privileged(peer: Peer) -> bool {
-    peer.uid == 0 || peer.uid == nix::unistd::geteuid().as_raw()
-}
-
 fn not_permitted(what: &str, limit: String) -> Failure {
     Failure::error(
         "io.netsonde.Ping.NotPermitted",
@@ -90,7 +85,7 @@ fn no_such_list(list: u64) -> Failure {
 pub fn add_targets(
     world: &Shared,
     lists: &RefCell<Lists>,
-    peer: Peer,
+    peer: &Peer,
     call: TargetsCall,
     limit: u64,
 ) -> Result<Listed, Failure> {
@@ -205,10 +200,11 @@ fn read_target(
 }
 
 /// `Stop`.
-pub fn stop(world: &Shared, peer: Peer, call: StopCall) -> Result<(), Failure> {
+pub fn stop(world: &Shared, peer: &Peer, call: StopCall) -> Result<(), Failure> {
     let mut world = world.borrow_mut();
+    let privileged = world.permissions.is_privileged(peer.asker());
     let active = (world.prober.runs.get_mut(&call.run))
-        .filter(|active| active.uid == peer.uid || is_privileged(peer))
+        .filter(|active| active.uid == peer.uid || privileged)
         .ok_or_else(|| Failure::error("io.netsonde.Ping.NoSuchRun", json!({ "run": call.run })))?;
     active.run.stop();
     world.prober.wake.notify_one();
@@ -237,7 +233,7 @@ impl Drop for Guard<'_> {
 pub async fn ping(
     world: &Shared,
     lists: &RefCell<Lists>,
-    peer: Peer,
+    peer: &Peer,
     call: PingCall,
     replies: &mut Replies<'_>,
 ) -> Result<(), Failure> {
@@ -337,7 +333,7 @@ pub async fn ping(
 fn take_targets(
     world: &Shared,
     lists: &RefCell<Lists>,
-    peer: Peer,
+    peer: &Peer,
     call: &PingCall,
 ) -> Result<Vec<Target>, Failure> {
     let limit = world.borrow().config.ping.targets;
@@ -361,7 +357,7 @@ fn take_targets(
 /// Checks what is asked for against what the user may, and starts the run.
 fn start(
     world: &Shared,
-    peer: Peer,
+    peer: &Peer,
     call: PingCall,
     mut targets: Vec<Target>,
 ) -> Result<(u64, u16, u64, bool), Failure> {
@@ -369,7 +365,7 @@ fn start(
     let options = call.options.unwrap_or_default();
     let world = &mut *world.borrow_mut();
     let limits = world.config.ping.clone();
-    let privileged = is_privileged(peer);
+    let privileged = world.permissions.is_privileged(peer.asker());
     if world.prober.runs_of(peer.uid) as u64 >= limits.runs_per_uid {
         world.prober.hits.runs += 1;
         return Err(limit_reached("runs of one user", limits.runs_per_uid));

@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use crate::config::permission::Tier;
+use crate::engine::control::Peer;
 use crate::engine::world::World;
 use crate::keeper::handover::{JOIN_FAILURES_AT, STARTS_AT};
 use crate::keeper::now_ns;
@@ -31,7 +33,7 @@ pub struct Serving {
 }
 
 /// The whole reply.
-pub fn status(world: &World, serving: Serving) -> reply::Status {
+pub fn status(world: &World, peer: &Peer, serving: Serving) -> reply::Status {
     let now = now_ns();
     let recorder = &world.intake.recorder;
     let (gaps, gaps_total) = gaps(world, now);
@@ -65,6 +67,11 @@ pub fn status(world: &World, serving: Serving) -> reply::Status {
         gaps_total,
         clients: serving.clients,
         limits,
+        may: Tier::ALL
+            .into_iter()
+            .filter(|tier| world.permissions.allow(peer.asker(), *tier, false))
+            .map(|tier| tier.name().to_owned())
+            .collect(),
         sandbox: world.sandbox.map(|sandbox| reply::Sandbox {
             seccomp: sandbox.seccomp.to_string(),
             landlock: sandbox.landlock.to_string(),
@@ -219,6 +226,7 @@ fn own_limits(world: &World) -> Vec<reply::Limit> {
     let overflows = world.intake.recorder.interfaces().overflows + world.intake.slotless;
     let mut all = vec![
         limit("interfaces", INTERFACE_SLOTS as u64, overflows),
+        limit("requests refused for want of permission", 0, world.denials),
         limit(
             "declared gaps",
             crate::recorder::layout::GAP_SLOTS as u64,
