@@ -123,6 +123,15 @@ impl Host {
         })
     }
 
+    /// The host that this thread is in.
+    pub fn here(name: &str) -> Result<Host, Error> {
+        let namespace = fs::File::open("/proc/thread-self/ns/net");
+        Ok(Host {
+            name: name.into(),
+            namespace: namespace.map_err(step("opening the namespace"))?.into(),
+        })
+    }
+
     /// Its name, for messages.
     pub fn name(&self) -> &str {
         &self.name
