@@ -157,7 +157,7 @@ pub const KEYS: &[Key] = &[
         "control",
         "group",
         "\"netsonde\"",
-        "Group that may use the control socket, when the service is started as root and the group exists.",
+        "Group, by name or number, that may use the control socket, when the service is started as root and the group exists.",
     ),
     key(
         "control",

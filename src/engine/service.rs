@@ -59,6 +59,9 @@ impl Service for Netsonde {
         raw: Option<&RawValue>,
         replies: &mut Replies<'_>,
     ) -> Result<(), Failure> {
+        if method == CAPTURE {
+            return self.capture(peer, parameters(raw)?, replies).await;
+        }
         let (tier, sends) = needs(method).ok_or_else(|| Failure::method_not_found(method))?;
         self.permit(peer, method, tier, sends, None)?;
         match method {
@@ -74,7 +77,6 @@ impl Service for Netsonde {
                 let interfaces = inventory::interfaces(&self.world.borrow());
                 replies.last(&interfaces).await
             }
-            "io.netsonde.Capture.Capture" => self.capture(peer, parameters(raw)?, replies).await,
             "io.netsonde.Ping.Targets" => {
                 let call = parameters(raw)?;
                 let limit = self.world.borrow().config.ping.targets;
@@ -108,13 +110,15 @@ impl Service for Netsonde {
     }
 }
 
-/// What a method takes, and whether packets are sent for it. Who may have payload is asked where the
-/// request says that it wants it.
+/// Its requests say how much they take.
+const CAPTURE: &str = "io.netsonde.Capture.Capture";
+
+/// What another method takes, and whether packets are sent for it.
 fn needs(method: &str) -> Option<(Tier, bool)> {
     let (interface, _) = method.rsplit_once('.')?;
     match interface {
         "io.netsonde.Service" => Some((Tier::Status, false)),
-        "io.netsonde.Capture" | "io.netsonde.Multicast" => Some((Tier::Probe, false)),
+        "io.netsonde.Multicast" => Some((Tier::Probe, false)),
         "io.netsonde.Ping" => Some((Tier::Probe, true)),
         _ => None,
     }
@@ -160,14 +164,14 @@ impl Netsonde {
         call: CaptureCall,
         replies: &mut Replies<'_>,
     ) -> Result<(), Failure> {
-        const METHOD: &str = "io.netsonde.Capture.Capture";
+        let filter = call.selection.filter.as_deref();
+        self.permit(peer, CAPTURE, Tier::Probe, false, filter)?;
         if peer.machine.is_some() {
             return Err(Failure::error(
                 "io.netsonde.Service.Unavailable",
                 json!({ "reason": "packets travel through a descriptor, which cannot leave this machine" }),
             ));
         }
-        let filter = call.selection.filter.as_deref();
         let may_all = (self.world.borrow().permissions).allow(peer.asker(), Tier::Payload, false);
         let content = match call.selection.content {
             Some(Content::Headers) => Content::Headers,
@@ -175,9 +179,9 @@ impl Netsonde {
             _ => Content::Whole,
         };
         if content == Content::Whole {
-            self.permit(peer, METHOD, Tier::Payload, false, filter)?;
+            self.permit(peer, CAPTURE, Tier::Payload, false, filter)?;
             let (uid, pid) = (peer.uid, peer.pid);
-            tracing::info!(target: AUDIT, uid, pid, method = METHOD, ?filter, "payload given");
+            tracing::info!(target: AUDIT, uid, pid, method = CAPTURE, ?filter, "payload given");
         }
         let asked_ns = now_ns();
         if call.selection.last_ns.is_some() || call.selection.follow != Some(true) {

@@ -126,10 +126,7 @@ fn control_group(config: &Config) -> Option<nix::unistd::Gid> {
     if config.control.group.is_empty() || !nix::unistd::geteuid().is_root() {
         return None;
     }
-    let group = nix::unistd::Group::from_name(&config.control.group)
-        .ok()
-        .flatten()?;
-    Some(group.gid)
+    settings::find_group(&config.control.group).map(nix::unistd::Gid::from_raw)
 }
 
 fn open(args: &Args, config: Config) -> Result<Kept, String> {

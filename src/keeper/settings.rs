@@ -69,7 +69,8 @@ fn find_user(name: &str) -> Option<u32> {
     })
 }
 
-fn find_group(name: &str) -> Option<u32> {
+/// The number of a group, by its name or as it is.
+pub(super) fn find_group(name: &str) -> Option<u32> {
     let number = name.parse().ok();
     number.or_else(|| {
         let group = nix::unistd::Group::from_name(name).ok().flatten()?;

@@ -1,0 +1,382 @@
+//! Who may do what, and who is told no: with real users of this machine, so it takes root; and the
+//! configuration read anew while the service runs.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, ExitCode, Output, Stdio};
+
+use netsonde::client::capture_file::{CaptureFile, Item};
+use netsonde::lab::{Host, wait_until};
+use nix::sys::signal::{Signal, kill};
+use serde_json::{Value, json};
+use support::{PATIENCE, Service, Test, entry, number, pair, skip};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    support::main(&[
+        ("tiers_and_denials", tiers_and_denials as Test),
+        ("headers_without_payload", headers_without_payload),
+        (
+            "the_doctor_judges_by_headers_alike",
+            the_doctor_judges_by_headers_alike,
+        ),
+        ("reload_is_all_or_nothing", reload_is_all_or_nothing),
+        (
+            "permission_is_asked_with_each_request",
+            permission_is_asked_with_each_request,
+        ),
+    ])
+}
+
+/// Numbers that no user or group of a usual machine has.
+const MAY_CONNECT: u32 = 64_100;
+const MAY_PROBE: u32 = 64_101;
+const SOMEBODY: u32 = 64_200;
+const ANALYST: u32 = 64_201;
+
+const CONFIG: &str = "[control]\ngroup = \"64100\"\n\
+    [permission]\nprobe = [\"@64101\"]\npayload = [\"64201\"]\n";
+
+const TO: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 5000);
+
+/// Are there other users than this one?
+fn has_users() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    nix::unistd::geteuid().is_root() && map.split_whitespace().nth(2) == Some("4294967295")
+}
+
+fn service(host: &Host) -> Service {
+    let service = Service::with_config(host, CONFIG, &[]);
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(service.directory.path(), open).unwrap();
+    service
+}
+
+/// Runs the client as somebody.
+fn netsonde(service: &Service, uid: u32, groups: &[u32], arguments: &[&str]) -> Output {
+    let groups: Vec<String> = groups.iter().map(u32::to_string).collect();
+    Command::new("setpriv")
+        .args([format!("--reuid={uid}"), format!("--regid={MAY_CONNECT}")])
+        .arg(format!("--groups={MAY_CONNECT},{}", groups.join(",")).trim_end_matches(','))
+        .arg(env!("CARGO_BIN_EXE_netsonde"))
+        .arg("--socket")
+        .arg(service.socket())
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// An ordinary user can only start the client where the way to it is open.
+fn can_try() -> bool {
+    let program = env!("CARGO_BIN_EXE_netsonde");
+    has_users()
+        && (Command::new("setpriv").args(["--reuid=64200", "--regid=64100", "--clear-groups"]))
+            .args([program, "--version"])
+            .output()
+            .is_ok_and(|output| output.status.success())
+}
+
+fn tiers_and_denials() -> Outcome {
+    if !can_try() {
+        return skip(
+            "permission",
+            "it takes root, setpriv, and programs that all may reach",
+        );
+    }
+    let (_a, b) = pair();
+    let service = service(&b);
+    // Whoever may connect has the status, and reads what else is allowed.
+    let output = netsonde(&service, SOMEBODY, &[], &["--json", "status"]);
+    let status: Value = serde_json::from_slice(&output.stdout)?;
+    assert_eq!(status["may"], json!(["status"]));
+    for refused in [
+        &["mcast", "groups"][..],
+        &["ping", "-c", "1", "10.0.0.1"],
+        &["watch", "-c", "1", "--last", "1m"],
+        &["capture", "-w", "/dev/null"],
+        &["mcast", "doctor", "--duration", "10ms", "239.1.1.1"],
+    ] {
+        let output = netsonde(&service, SOMEBODY, &[], refused);
+        assert_eq!(output.status.code(), Some(2), "{refused:?}");
+        let said = said(&output);
+        assert!(said.contains("root, @64101, 64201"), "{refused:?}: {said}");
+    }
+    // A further group counts, not only the first.
+    let output = netsonde(&service, SOMEBODY, &[MAY_PROBE], &["mcast", "groups"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let output = netsonde(
+        &service,
+        SOMEBODY,
+        &[MAY_PROBE],
+        &["ping", "-c", "1", "10.0.0.1"],
+    );
+    assert!(output.status.success(), "{}", said(&output));
+    let output = netsonde(
+        &service,
+        SOMEBODY,
+        &[MAY_PROBE],
+        &["capture", "-w", "/dev/null", "arp"],
+    );
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said(&output).contains("root, 64201 may"),
+        "{}",
+        said(&output)
+    );
+    // Payload includes the rest.
+    let last = ["capture", "-w", "/dev/null", "--last", "1m", "icmp"];
+    let output = netsonde(&service, ANALYST, &[], &last);
+    assert!(output.status.success(), "{}", said(&output));
+    let output = netsonde(&service, ANALYST, &[], &["mcast", "groups"]);
+    assert!(output.status.success(), "{}", said(&output));
+    // All of it is written down: who, what, and with which filter.
+    let log = service.log();
+    let has =
+        |words: &[&str]| (log.lines()).any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(
+        has(&["refused", "uid=64200", "io.netsonde.Ping.", "probe"]),
+        "{log}"
+    );
+    assert!(has(&["refused", "uid=64200", "payload", "arp"]), "{log}");
+    assert!(has(&["payload given", "uid=64201", "icmp"]), "{log}");
+    let status = service.status();
+    let denied = entry(
+        &status["limits"],
+        "name",
+        "requests refused for want of permission",
+    );
+    assert!(number(&denied["hits"]) >= 6, "{denied}");
+    Ok(())
+}
+
+const SECRET: &[u8] = b"secret: what only the two should know";
+
+fn headers_without_payload() -> Outcome {
+    if !can_try() {
+        return skip(
+            "permission",
+            "it takes root, setpriv, and programs that all may reach",
+        );
+    }
+    let (a, b) = pair();
+    let service = service(&b);
+    let socket = a.run(|| UdpSocket::bind("10.0.0.1:0"))?;
+    socket.send_to(SECRET, TO)?;
+    service.until("it is recorded", |status| {
+        number(&entry(&status["recorder"], "store", "bulk")["packets"]) >= 1
+    });
+    let packets = |uid: u32, groups: &[u32], more: &[&str]| -> Result<Vec<Vec<u8>>, String> {
+        let mut arguments = vec!["capture", "-w", "-", "--last", "all"];
+        arguments.extend_from_slice(more);
+        let output = netsonde(&service, uid, groups, &arguments);
+        if !output.status.success() {
+            return Err(said(&output));
+        }
+        let mut file = CaptureFile::new(&output.stdout[..]).unwrap();
+        let mut all = vec![];
+        while let Some(item) = file.next().unwrap() {
+            if let Item::Packet(packet) = item {
+                assert_eq!(packet.original_length as usize, 42 + SECRET.len());
+                all.push(packet.bytes);
+            }
+        }
+        Ok(all)
+    };
+    let whole = packets(ANALYST, &[], &["udp port 5000"])?;
+    assert_eq!(&whole[0][42..], SECRET);
+    let headers = packets(SOMEBODY, &[MAY_PROBE], &["--headers", "udp port 5000"])?;
+    assert_eq!(headers, vec![whole[0][..42].to_vec()]);
+    // Nor can a filter be asked what the payload is: 0x73656372 is "secr".
+    let guess = "udp[8:4] = 0x73656372";
+    assert_eq!(packets(ANALYST, &[], &[guess])?.len(), 1);
+    assert_eq!(
+        packets(SOMEBODY, &[MAY_PROBE], &["--headers", guess])?,
+        Vec::<Vec<u8>>::new()
+    );
+    // watch shows what one may see, and says what is left out.
+    let output = netsonde(
+        &service,
+        SOMEBODY,
+        &[MAY_PROBE],
+        &["watch", "--last", "all", "--port", "5000"],
+    );
+    let shown = String::from_utf8(output.stdout.clone())?;
+    assert!(
+        shown.contains("10.0.0.1") && !shown.contains("bad"),
+        "{shown}"
+    );
+    assert!(said(&output).contains("headers only"), "{}", said(&output));
+    Ok(())
+}
+
+fn the_doctor_judges_by_headers_alike() -> Outcome {
+    if !can_try() {
+        return skip(
+            "permission",
+            "it takes root, setpriv, and programs that all may reach",
+        );
+    }
+    let (a, b) = pair();
+    let service = service(&b);
+    let judge =
+        |output: Output| -> Result<(Option<i32>, Value, Value), Box<dyn std::error::Error>> {
+            let told: Value = serde_json::from_slice(&output.stdout)
+                .map_err(|error| format!("{error}: {}", said(&output)))?;
+            let ids = told["findings"].as_array().unwrap();
+            let ids = ids.iter().map(|finding| finding["id"].clone()).collect();
+            Ok((output.status.code(), told["verdict"].clone(), ids))
+        };
+    // Somebody sends to the group, and nobody here has joined it.
+    let socket = a.run(|| UdpSocket::bind("10.0.0.1:0"))?;
+    socket.connect("239.1.1.1:5000")?;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| -> Outcome {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = socket.send(SECRET);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        });
+        let arguments = [
+            "--json",
+            "mcast",
+            "doctor",
+            "--duration",
+            "500ms",
+            "239.1.1.1:5000",
+        ];
+        let all = judge(b.run(|| netsonde(&service, 0, &[], &arguments)));
+        let headers = judge(b.run(|| netsonde(&service, SOMEBODY, &[MAY_PROBE], &arguments)));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(all?, headers?);
+        Ok(())
+    })
+}
+
+fn put(service: &Service, config: &str) {
+    std::fs::write(service.directory.path().join("netsonde.toml"), config).unwrap();
+}
+
+fn hang_up(service: &mut Service) -> Outcome {
+    kill(service.keeper(), Signal::SIGHUP)?;
+    Ok(())
+}
+
+fn logged(service: &Service, words: &str) {
+    let there = wait_until(PATIENCE, || service.log().contains(words));
+    assert!(there, "{words:?} is not in:\n{}", service.log());
+}
+
+fn reload_is_all_or_nothing() -> Outcome {
+    let (_a, b) = pair();
+    let mut service = Service::with_config(&b, "[control]\nclients = 100\n", &[]);
+    let limit = |service: &Service| number(&service.status()["clients"]["limit"]);
+    let before = service.status();
+    assert_eq!(limit(&service), 100);
+    put(
+        &service,
+        "[control]\nclients = 50\n[interfaces]\nexclude = [\"e0\"]\n",
+    );
+    hang_up(&mut service)?;
+    let status = service.until("the new limit is in force", |status| {
+        status["clients"]["limit"] == 50
+    });
+    // By the same engine, which has gone on.
+    assert_eq!(status["engine"]["pid"], before["engine"]["pid"]);
+    let e0 = entry(&status["interfaces"], "interface", "e0");
+    assert_eq!(e0["recording"], false, "{e0}");
+    logged(&service, "interfaces, control");
+    // What is wrong changes nothing, and neither does what takes a restart.
+    put(&service, "[control]\nclients = 20\nclents = 3\n");
+    hang_up(&mut service)?;
+    logged(&service, "nothing was changed");
+    put(
+        &service,
+        "[control]\nclients = 20\n[rings]\nbulk = \"16 MiB\"\n",
+    );
+    hang_up(&mut service)?;
+    logged(&service, "rings can't change while the service runs");
+    assert_eq!(limit(&service), 50);
+    // And back.
+    put(&service, "[control]\nclients = 60\n");
+    hang_up(&mut service)?;
+    let status = service.until("the last one is in force", |status| {
+        status["clients"]["limit"] == 60
+    });
+    let e0 = entry(&status["interfaces"], "interface", "e0");
+    assert_eq!(e0["recording"], true, "{e0}");
+    assert_eq!(status["engine"]["pid"], before["engine"]["pid"]);
+    // The next engine begins with what is in force now.
+    kill(service.engine(), Signal::SIGKILL)?;
+    service.until("the next engine", |status| {
+        status["engine"]["pid"] != before["engine"]["pid"] && status["clients"]["limit"] == 60
+    });
+    Ok(())
+}
+
+fn permission_is_asked_with_each_request() -> Outcome {
+    if !can_try() {
+        return skip(
+            "permission",
+            "it takes root, setpriv, and programs that all may reach",
+        );
+    }
+    if !support::has("python3") {
+        return skip("permission", "it takes python3");
+    }
+    let (_a, b) = pair();
+    let mut service = service(&b);
+    // One connection of somebody, who asks again with each line that is read.
+    const ASK: &str = "import json, os, socket, sys
+uid, gid = int(sys.argv[2]), int(sys.argv[3])
+os.setgroups([])
+os.setresgid(gid, gid, gid)
+os.setresuid(uid, uid, uid)
+stream = socket.socket(socket.AF_UNIX)
+stream.connect(sys.argv[1])
+for line in sys.stdin:
+    stream.sendall(b'{\"method\":\"io.netsonde.Multicast.Groups\"}\\0')
+    text = b''
+    while not text.endswith(b'\\0'):
+        text += stream.recv(65536)
+    print(json.dumps(json.loads(text[:-1])), flush=True)
+";
+    let mut asker = Command::new("python3")
+        .args(["-c", ASK])
+        .arg(service.socket())
+        .args([SOMEBODY.to_string(), MAY_CONNECT.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut questions = asker.stdin.take().unwrap();
+    let mut answers = BufReader::new(asker.stdout.take().unwrap()).lines();
+    let mut ask = || -> Value {
+        writeln!(questions).unwrap();
+        serde_json::from_str(&answers.next().unwrap().unwrap()).unwrap()
+    };
+    let refused = ask();
+    assert_eq!(refused["error"], "io.netsonde.Service.PermissionDenied");
+    assert_eq!(refused["parameters"]["tier"], "probe");
+    put(&service, &CONFIG.replace("@64101", "64200"));
+    hang_up(&mut service)?;
+    logged(&service, "SIGHUP: the configuration is in force");
+    // The same connection may now.
+    let allowed = wait_until(PATIENCE, || ask()["error"].is_null());
+    assert!(allowed);
+    put(&service, CONFIG);
+    hang_up(&mut service)?;
+    let refused = wait_until(PATIENCE, || !ask()["error"].is_null());
+    assert!(refused);
+    drop(questions);
+    assert!(asker.wait()?.success());
+    Ok(())
+}
