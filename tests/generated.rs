@@ -389,7 +389,8 @@ fn netsonded_8() {
     page.head("PRIVILEGE");
     page.text(
         "CAP_NET_RAW is needed until everything is open, and nothing else. Without it netsonded says \
-         so and exits with 2. In `unshare --user --map-root-user --net' it runs without root.\n\nBefore it \
+         so and exits with 2. Started by root it then goes on as the user netsonde, where there is one. In \
+         `unshare --user --map-root-user --net' it runs without root.\n\nBefore it \
          parses anything the engine confines itself, for good: by a seccomp filter to the system calls that \
          it needs, with their arguments, and by landlock to reading below /proc. It does not run if that \
          does not hold; what this kernel lacks is told by `netsonde status'. See [sandbox] in \
@@ -400,7 +401,22 @@ fn netsonded_8() {
         "netsonded.socket makes the control socket and passes it on (sd_listen_fds(3)); --socket does not \
          count then. It must be one listening Unix stream socket. READY=1 is told when clients are served, \
          WATCHDOG=1 with each sign of life of the engine. An engine that gives none for ten seconds is \
-         killed and replaced, also without systemd.",
+         killed and replaced, also without systemd.\n\nRings, history and raw sockets go to systemd's \
+         descriptor store (FileDescriptorStoreMax=), so that `systemctl restart' and an upgrade lose neither \
+         packets nor history: the rings go on filling meanwhile, and the next service takes up where the \
+         last one stopped. What it can't go on with, since the configuration asks for other rings or \
+         another record, is a declared gap. `systemctl stop' ends the history.\n\nnetsonded-vsock.socket, \
+         which is not enabled by default, lets virtual machines and their host ask over AF_VSOCK port \
+         9770. Of them only a context number is known, so [permission] vsock says what they may, reading \
+         by default, and nobody gets packets. TCP is not served.",
+    );
+    page.head("PERMISSION");
+    page.text(
+        "The socket's mode and group say who may connect; [permission] in netsonde.toml(5) what each may then \
+         ask, by the user and the groups that the kernel names: status, probe (headers, groups, streams, \
+         the doctor, ping) or payload. Whoever may not see payload gets packets cut behind their headers, and \
+         filters see no more than that. Who was refused what, and each export of payload, is logged with \
+         user, process, method and filter.",
     );
     page.head("SIGNALS");
     page.item(
@@ -409,7 +425,9 @@ fn netsonded_8() {
     );
     page.item(
         "SIGHUP",
-        "Says that the configuration is read at start only.",
+        "Reads the configuration anew. It is put in force as a whole, or not at all: the log says what \
+         changed, or what is wrong with it, or which keys take a restart. Connections and pings go on. \
+         `systemctl reload netsonded' checks the file first and fails where it is wrong.",
     );
     page.head("EXIT STATUS");
     page.item("0", "Ended in order, or --check found nothing wrong.");
