@@ -91,6 +91,7 @@ fn service_types_agree() {
     };
     let status = service::Status {
         may: vec!["status".into()],
+        listening: vec!["unix".into()],
         version: "0".into(),
         time: "t".into(),
         started: "t".into(),

@@ -69,7 +69,11 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
         }
     }
     if verbose && !status.may.is_empty() {
-        line(format!("you may: {}", status.may.join(", ")));
+        line(format!(
+            "you may: {}; served on: {}",
+            status.may.join(", "),
+            status.listening.join(", ")
+        ));
     }
     let packets: u64 = status.rings.iter().map(|ring| ring.packets).sum();
     line(format!(

@@ -45,6 +45,7 @@ struct Netsonde {
     world: Shared,
     clients: Rc<RefCell<Clients>>,
     lists: RefCell<ping::Lists>,
+    listening: Vec<String>,
 }
 
 impl Service for Netsonde {
@@ -67,6 +68,7 @@ impl Service for Netsonde {
         match method {
             "io.netsonde.Service.Status" => {
                 let serving = status::Serving {
+                    listening: self.listening.clone(),
                     clients: self.clients.borrow().counts(),
                     limits: self.clients.borrow().limits(),
                 };
@@ -254,6 +256,7 @@ pub fn start(
         world,
         clients: clients.clone(),
         lists: RefCell::default(),
+        listening: control.iter().map(control::place).collect(),
     });
     let served = clients.clone();
     let server = async move {

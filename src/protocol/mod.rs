@@ -150,6 +150,8 @@ pub mod service {
         pub limits: Vec<Limit>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub may: Vec<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub listening: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub sandbox: Option<Sandbox>,
     }

@@ -12,11 +12,12 @@ mod replies;
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::sys::socket::{VsockAddr, getsockname};
 use serde_json::value::RawValue;
 use socket2::{Domain, SockRef};
 use tokio::io::unix::AsyncFd;
@@ -135,6 +136,19 @@ pub async fn serve<S: Service>(
             in_a_row = 0;
             yield_now().await;
         }
+    }
+}
+
+/// What a listening socket is, in a word.
+pub fn place(listener: &OwnedFd) -> String {
+    match SockRef::from(listener).domain() {
+        Ok(Domain::UNIX) => "unix".into(),
+        Ok(Domain::VSOCK) => {
+            let address = getsockname::<VsockAddr>(listener.as_raw_fd());
+            address.map_or("vsock".into(), |at| format!("vsock:{}", at.port()))
+        }
+        Ok(other) => format!("family {}", i32::from(other)),
+        Err(error) => error.to_string(),
     }
 }
 

@@ -28,6 +28,8 @@ pub fn time(ns: u64) -> String {
 pub struct Serving {
     /// Connections.
     pub clients: reply::Clients,
+    /// What it listens on.
+    pub listening: Vec<String>,
     /// Its limits.
     pub limits: Vec<reply::Limit>,
 }
@@ -72,6 +74,7 @@ pub fn status(world: &World, peer: &Peer, serving: Serving) -> reply::Status {
             .filter(|tier| world.permissions.allow(peer.asker(), *tier, false))
             .map(|tier| tier.name().to_owned())
             .collect(),
+        listening: serving.listening,
         sandbox: world.sandbox.map(|sandbox| reply::Sandbox {
             seccomp: sandbox.seccomp.to_string(),
             landlock: sandbox.landlock.to_string(),
