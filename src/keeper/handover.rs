@@ -13,7 +13,7 @@ use nix::sys::socket::{
 
 /// Grows with every change of this file: keeper and engine may be of different builds after an
 /// upgrade in place.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Descriptors that an engine is handed, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,3 +266,5 @@ pub fn counter_at(ring: usize, counter: Counter) -> usize {
 pub const JOIN_FAILURES_AT: usize = 128;
 /// How many engines were started.
 pub const STARTS_AT: usize = 136;
+/// How many lines of the keeper are not in the log.
+pub const UNLOGGED_AT: usize = 144;

@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> u8 {
 }
 
 fn refuse(why: &str) -> u8 {
-    let _ = writeln!(std::io::stderr(), "netsonded: {why}");
+    crate::log::refuse("netsonded: ", why);
     2
 }
 

@@ -15,10 +15,12 @@ use nix::unistd::Pid;
 
 use super::groups::{Groups, promiscuous};
 use super::handover::{
-    Ask, Counter, Heard, Hello, JOIN_FAILURES_AT, STARTS_AT, counter_at, hand_over, hear,
+    Ask, Counter, Heard, Hello, JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT, counter_at, hand_over,
+    hear,
 };
 use super::sys::ring_counts;
 use super::{Kept, now_ns};
+use crate::log;
 
 /// Each second without a death makes one death forgotten.
 const FORGIVEN_A_SECOND: u32 = 1;
@@ -123,6 +125,7 @@ pub(super) fn run(kept: Kept) -> io::Result<()> {
         if keeper.is_over()? {
             return Ok(());
         }
+        keeper.account_for_the_log();
     }
 }
 
@@ -184,6 +187,15 @@ impl Keeper {
     fn wake(&self) {
         // Full only if nobody has read for 2^64 writes.
         let _ = self.kept.wake.write(1);
+    }
+
+    /// The engine's sign of life brings the keeper here each second, if nothing else does.
+    fn account_for_the_log(&self) {
+        log::sum_up();
+        let log::Counts { held_back, lost } = log::counts();
+        self.kept
+            .counter(UNLOGGED_AT)
+            .store(held_back + lost, Ordering::Relaxed);
     }
 
     /// Reads the rings' counts, which clears them in the kernel, and adds them up.
