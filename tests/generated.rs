@@ -457,7 +457,8 @@ fn netsonded_8() {
     page.item("0", "Ended in order, or --check found nothing wrong.");
     page.item(
         "2",
-        "Could not start: the last line on standard error says why and what to do.",
+        "Could not start, or --check found something wrong: standard error says what and what to do. --check \
+         first says whether the configuration is valid, which it can without privilege.",
     );
     page.head("FILES");
     page.item(
@@ -478,8 +479,10 @@ fn netsonde_toml_5() {
     let mut page = Page::new("netsonde.toml", 5, "configuration of netsonded");
     page.head("DESCRIPTION");
     page.text(
-        "The file is TOML. Keys that do not exist and values out of their range are errors that name \
-         the place; netsonded --check looks for them. A missing file means the defaults.",
+        "The file is TOML in UTF-8, without a byte-order mark, a regular file of at most 1 MiB. Keys that do \
+         not exist and values of the wrong kind or out of their range are errors, told all at once as \
+         FILE:LINE:COLUMN with what is meant or what it must be. `netsonded --check --config FILE' looks for \
+         them, without privilege, too. A missing file means the defaults.",
     );
     let mut table = "";
     for key in KEYS {

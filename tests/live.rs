@@ -723,7 +723,7 @@ fn the_configuration_decides() -> Outcome {
         .arg(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
         .output()?;
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("unknown field"));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("there is no such table"));
     Ok(())
 }
 
