@@ -434,8 +434,8 @@ fn netsonded_8() {
     }
     page.raw(".PP");
     page.text(&format!(
-        "Of each kind of line (a place in the program) {LINES} are logged in {} s; what more there is, is summed \
-         up. All kinds together have {LINES_OF_ALL}, errors {ERRORS_OF_ALL} of their own; of an audit line each user \
+        "Of each kind of line (a place in the program) {LINES} are logged in {} s; more are counted, and \
+         told in one line with the last of them. All kinds together have {LINES_OF_ALL}, errors {ERRORS_OF_ALL} of their own; of an audit line each user \
          has {AUDITS}. The log never waits: what journal or standard error do not take at once is lost, and the \
          next line says how much. `netsonde status' counts both as the limit `log lines'.",
         WINDOW.as_secs()

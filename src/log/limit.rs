@@ -68,8 +68,8 @@ pub struct Summary {
     pub count: u64,
     /// Of which place.
     pub place: &'static Metadata<'static>,
-    /// The last of them that was let through; empty if none was.
-    pub example: String,
+    /// The last of them.
+    pub last: String,
 }
 
 /// An answer of the limiter.
@@ -105,7 +105,7 @@ struct Kind {
     window: Window,
     held_back: u64,
     place: &'static Metadata<'static>,
-    example: String,
+    last: String,
 }
 
 impl Kind {
@@ -114,7 +114,7 @@ impl Kind {
         (count > 0).then(|| Summary {
             count,
             place: self.place,
-            example: std::mem::take(&mut self.example),
+            last: std::mem::take(&mut self.last),
         })
     }
 }
@@ -143,7 +143,7 @@ impl Limiter {
             },
             held_back: 0,
             place,
-            example: String::new(),
+            last: String::new(),
         });
         let begin = |window: &mut Window| {
             let over = window.is_over(now);
@@ -181,12 +181,11 @@ impl Limiter {
         key
     }
 
-    /// Keeps a line that was let through, as what a summary stands for.
-    pub fn remember(&mut self, key: &Key, message: &str) {
+    /// Keeps a line that was held back, for the summary.
+    pub fn remember(&mut self, key: &Key, message: String) {
         let key = self.shared_if_full(key);
         if let Some(kind) = self.kinds.get_mut(&key) {
-            kind.example.clear();
-            kind.example.push_str(message);
+            kind.last = message;
         }
     }
 
@@ -252,8 +251,8 @@ mod tests {
             let admitted = limiter.admit(&key, place, at(100 + line));
             assert_eq!(admitted.passes, line < u64::from(LINES), "{line}");
             assert!(admitted.before.is_none());
-            if admitted.passes {
-                limiter.remember(&key, "x");
+            if !admitted.passes {
+                limiter.remember(&key, format!("line {line}"));
             }
         }
         assert!(limiter.ended(at(10_099)).is_empty(), "it is not over");
@@ -261,7 +260,7 @@ mod tests {
         let next = limiter.admit(&key, place, at(10_100));
         assert!(next.passes);
         let before = next.before.unwrap();
-        assert_eq!((before.count, before.example.as_str()), (30, "x"));
+        assert_eq!((before.count, before.last.as_str()), (30, "line 49"));
         for _ in 1..50 {
             limiter.admit(&key, place, at(10_200));
         }

@@ -82,16 +82,10 @@ impl Line {
     pub fn of_summary(summary: &Summary) -> Line {
         let (count, seconds) = (summary.count, WINDOW.as_secs());
         let place = summary.place;
-        let mut message = format!("{count} more of these in the last {seconds} s: ");
-        match (place.file(), place.line()) {
-            // The example is escaped already.
-            _ if !summary.example.is_empty() => message.push_str(&summary.example),
-            (Some(file), Some(line)) => {
-                // Writing to a string can't fail.
-                let _ = write!(message, "{} ({file}:{line})", place.target());
-            }
-            _ => message.push_str(place.target()),
-        }
+        let last = &summary.last;
+        // The last is escaped already.
+        let mut message =
+            format!("{count} more of these in the last {seconds} s, the last: {last}");
         cut(&mut message, MESSAGE_BYTES);
         Line {
             level: *place.level(),

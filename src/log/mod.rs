@@ -152,13 +152,14 @@ impl Subscriber for Log {
         if let Some(summary) = admitted.before {
             self.send(&Line::of_summary(&summary));
         }
-        if !admitted.passes {
-            self.held_back.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
         let line = Line::of(event);
-        lock(&self.limiter).remember(&key, &line.message);
-        self.send(&line);
+        if admitted.passes {
+            self.send(&line);
+        } else {
+            self.held_back.fetch_add(1, Ordering::Relaxed);
+            // Where it stands now tells more than where it began, and that is in the log.
+            lock(&self.limiter).remember(&key, line.message);
+        }
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
