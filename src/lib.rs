@@ -14,6 +14,7 @@
 //! | `kernel` | SHELL | questions to the kernel that service and client both ask |
 //! | `keeper` | PRIVILEGED | the only code that ever holds a capability |
 //! | `engine` | SHELL | rings, sockets, netlink, clock and control server around the pure parts |
+//! | `log` | SHELL | the service's log: journal or standard error, escaped, limited, never waiting |
 //! | `client` | SHELL | arguments, connection, rendering |
 //! | `lab` | SHELL | hosts, bridges and wires in namespaces, for the demo and the tests |
 //!
@@ -37,6 +38,8 @@ pub mod wire;
 pub mod engine;
 #[cfg(feature = "daemon")]
 pub mod keeper;
+#[cfg(feature = "daemon")]
+pub mod log;
 
 #[cfg(feature = "client")]
 pub mod client;

@@ -12,6 +12,8 @@ use netsonde::client::args::{Cli, PING_EXAMPLES};
 use netsonde::config::{KEYS, RULE_ENTRIES, default_file};
 use netsonde::diagnose::ALL;
 use netsonde::keeper::args::Args;
+use netsonde::log::limit::{AUDITS, ERRORS_OF_ALL, LINES, LINES_OF_ALL, WINDOW};
+use netsonde::log::line::{LINE_BYTES, VALUE_BYTES};
 use netsonde::protocol::{CAPTURE, MULTICAST, PING, SERVICE};
 use netsonde::recorder::select::PROTOCOLS;
 
@@ -373,8 +375,8 @@ fn netsonded_8() {
     page.head("DESCRIPTION");
     page.text(
         "netsonded records what crosses the interfaces of this network namespace, in memory of a \
-         fixed size, and answers over a Unix socket. It runs in the foreground and logs to standard \
-         error.\n\nIt is two processes. The keeper opens two packet rings and the listeners, gives \
+         fixed size, and answers over a Unix socket. It runs in the foreground and logs to the journal \
+         or to standard error.\n\nIt is two processes. The keeper opens two packet rings and the listeners, gives \
          every capability up for good, and parses nothing. It starts the engine, which reads the \
          rings through their mapping and holds no packet socket. When the engine dies, the next one \
          takes over rings and history; what could not be kept is declared.\n\nThe listeners are raw \
@@ -418,6 +420,46 @@ fn netsonded_8() {
          filters see no more than that. Who was refused what, and each export of payload, is logged with \
          user, process, method and filter.",
     );
+    page.head("LOGGING");
+    page.text(&format!(
+        "When standard error is the journal's (systemd.exec(5), $JOURNAL_STREAM), lines go to the journal's \
+         own socket as fields; else a line each to standard error, with time, level and process. The \
+         message has all fields as text; in both, control characters and what changes the direction of text \
+         are escaped (\\u{{1b}}, \\n), and a backslash is doubled. Lines of more than {LINE_BYTES} bytes and \
+         fields of more than {VALUE_BYTES} are cut, shown by an ellipsis."
+    ));
+    for (field, meaning) in [
+        (
+            "MESSAGE, PRIORITY, SYSLOG_IDENTIFIER=netsonded",
+            "As usual: priority 3 is an error, 4 a warning, 6 information.",
+        ),
+        ("TARGET, CODE_FILE, CODE_LINE", "Which part of the program."),
+        ("NETSONDE_PROCESS", "keeper or engine."),
+        (
+            "NETSONDE_*",
+            "The fields of the message, their names in capitals, such as NETSONDE_UID and NETSONDE_FILTER.",
+        ),
+        (
+            "NETSONDE_AUDIT",
+            "1 where packets were given to a user or refused.",
+        ),
+        ("NETSONDE_HELD_BACK", "How many lines this one sums up."),
+        ("NETSONDE_LOST", "How many lines before this one were lost."),
+    ] {
+        page.item(field, meaning);
+    }
+    page.raw(".PP");
+    page.text(&format!(
+        "Of each kind of line (a place in the program) {LINES} are logged in {} s; more are counted, and \
+         told in one line with the last of them. All kinds together have {LINES_OF_ALL}, errors {ERRORS_OF_ALL} of their own; of an audit line each user \
+         has {AUDITS}. The log never waits: what journal or standard error do not take at once is lost, and the \
+         next line says how much. `netsonde status' counts both as the limit `log lines'.",
+        WINDOW.as_secs()
+    ));
+    page.example(
+        "journalctl -u netsonded -p warning\njournalctl -u netsonded NETSONDE_AUDIT=1 -o json\n\
+         journalctl NETSONDE_PROCESS=engine NETSONDE_UID=1000",
+    );
     page.head("SIGNALS");
     page.item(
         "SIGTERM, SIGINT",
@@ -433,7 +475,8 @@ fn netsonded_8() {
     page.item("0", "Ended in order, or --check found nothing wrong.");
     page.item(
         "2",
-        "Could not start: the last line on standard error says why and what to do.",
+        "Could not start, or --check found something wrong: standard error says what and what to do. --check \
+         first says whether the configuration is valid, which it can without privilege.",
     );
     page.head("FILES");
     page.item(
@@ -454,8 +497,10 @@ fn netsonde_toml_5() {
     let mut page = Page::new("netsonde.toml", 5, "configuration of netsonded");
     page.head("DESCRIPTION");
     page.text(
-        "The file is TOML. Keys that do not exist and values out of their range are errors that name \
-         the place; netsonded --check looks for them. A missing file means the defaults.",
+        "The file is TOML in UTF-8, without a byte-order mark, a regular file of at most 1 MiB. Keys that do \
+         not exist and values of the wrong kind or out of their range are errors, told all at once as \
+         FILE:LINE:COLUMN with what is meant or what it must be. `netsonded --check --config FILE' looks for \
+         them, without privilege, too. A missing file means the defaults.",
     );
     let mut table = "";
     for key in KEYS {

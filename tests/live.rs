@@ -723,7 +723,7 @@ fn the_configuration_decides() -> Outcome {
         .arg(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
         .output()?;
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("unknown field"));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("there is no such table"));
     Ok(())
 }
 
@@ -737,7 +737,13 @@ fn engines_that_keep_dying_are_not_started_at_once() -> Outcome {
             let pid = status["engine"]["pid"].as_i64().unwrap() as i32;
             killed += i32::from(kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).is_ok());
         }
-        service.log().contains("wait_ms=100") && service.log().contains("wait_ms=200")
+        // The first wait is 100 ms. Deaths in a row are summed up, with the last one's wait.
+        (service.log().split("wait_ms=").skip(1)).any(|text| {
+            let digits = text
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(text.len());
+            text[..digits].parse::<u64>().is_ok_and(|wait| wait >= 200)
+        })
     });
     assert!(waited, "{killed} kills:\n{}", service.log());
     assert!(killed >= 20, "{killed}");

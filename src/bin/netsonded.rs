@@ -7,15 +7,12 @@ use netsonde::keeper::args::Args;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    netsonde::log::start(if args.engine { "engine" } else { "keeper" });
     let status = if args.engine {
         netsonde::engine::run()
     } else {
         netsonde::keeper::run(&args)
     };
+    netsonde::log::end();
     ExitCode::from(status)
 }

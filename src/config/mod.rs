@@ -1,11 +1,13 @@
 //! PURE. The configuration: its keys, their defaults and limits. [`KEYS`] is the one definition
 //! from which the manual page netsonde.toml(5) and the commented default file are made.
 
+mod errors;
 mod keys;
 pub mod permission;
 
 use serde::{Deserialize, Serialize};
 
+pub use errors::{FILE_BYTES, Problem, Problems};
 pub use keys::{KEYS, Key, default_file};
 pub use permission::{Permission, Permissions};
 
@@ -23,13 +25,9 @@ pub const STATE: &str = "/var/lib/netsonde";
 /// which every packet passes and which holds 4,096.
 pub const RULE_ENTRIES: usize = 256;
 
-/// A configuration that can't be used, and why.
+/// A value that can't be used, and why. [`Problems`] adds its place.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not TOML, or a key that does not exist, or a value of the wrong kind. The text points at the
-    /// place.
-    #[error("{0}")]
-    Syntax(#[from] toml::de::Error),
     /// A value out of its range.
     #[error("{key} = {value}: {why}")]
     Value {
@@ -40,6 +38,13 @@ pub enum Error {
         /// What it must be.
         why: String,
     },
+}
+
+impl Error {
+    fn key(&self) -> &str {
+        let Error::Value { key, .. } = self;
+        key
+    }
 }
 
 fn value(key: impl Into<String>, value: impl ToString, why: impl Into<String>) -> Error {
@@ -376,12 +381,20 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a configuration file's text. Unknown keys, wrong kinds and values out of range are
-    /// errors that name the place.
-    pub fn parse(text: &str) -> Result<Config, Error> {
-        let config: Config = toml::from_str(text)?;
-        config.check()?;
-        Ok(config)
+    /// Reads a configuration's text.
+    ///
+    /// # Errors
+    /// All that is wrong, each with its place: syntax, unknown keys, wrong kinds, values out of range.
+    pub fn parse(text: &str) -> Result<Config, Problems> {
+        errors::parse(text)
+    }
+
+    /// The same from the bytes of a file, which may be no text.
+    ///
+    /// # Errors
+    /// As above, and what can't be a configuration at all.
+    pub fn read(bytes: &[u8]) -> Result<Config, Problems> {
+        errors::read(bytes)
     }
 
     /// Tables in which the two differ.
@@ -542,27 +555,30 @@ mod tests {
         assert!(crate::recorder::memory_needed(config.recorder.budget.bytes()) <= 64 << 20);
     }
 
+    /// What reads the file asks [`KEYS`] which keys there are.
     #[test]
-    fn errors_name_key_and_place() {
-        let unknown = Config::parse("[recorder.budget]\nblk = 1\n")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            unknown.contains("line 2") && unknown.contains("bulk"),
-            "{unknown}"
+    fn every_key_is_in_the_table() {
+        fn leaves(path: &str, value: &serde_json::Value, all: &mut Vec<String>) {
+            match value {
+                serde_json::Value::Object(below) => {
+                    for (name, value) in below {
+                        leaves(&format!("{path}.{name}"), value, all);
+                    }
+                }
+                _ => all.push(path.trim_start_matches('.').to_owned()),
+            }
+        }
+        let mut all = Vec::new();
+        leaves(
+            "",
+            &serde_json::to_value(Config::default()).unwrap(),
+            &mut all,
         );
-        let small = Config::parse("[recorder.budget]\nbulk = \"1 KiB\"\n")
-            .unwrap_err()
-            .to_string();
-        assert!(small.contains("recorder.budget.bulk = 1024"), "{small}");
-        let unit = Config::parse("[rings]\nbulk = \"1 furlong\"\n")
-            .unwrap_err()
-            .to_string();
-        assert!(unit.contains("MiB"), "{unit}");
-        let store = Config::parse("[[recorder.rule]]\nstore = \"x\"\n")
-            .unwrap_err()
-            .to_string();
-        assert!(store.contains("connections"), "{store}");
+        let known = KEYS.iter().map(|key| format!("{}.{}", key.table, key.name));
+        let mut known: Vec<String> = known.chain(["recorder.rule".to_owned()]).collect();
+        all.sort();
+        known.sort();
+        assert_eq!(all, known);
     }
 
     #[test]

@@ -29,7 +29,7 @@ mod service;
 mod world;
 
 use std::cell::RefCell;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -65,7 +65,7 @@ pub fn run() -> u8 {
     match start() {
         Ok(()) => 0,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "netsonded: engine: {error}");
+            crate::log::refuse("netsonded: engine: ", &error.to_string());
             2
         }
     }
@@ -348,6 +348,7 @@ async fn keep_house(world: Shared) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        crate::log::sum_up();
         world.borrow_mut().keep_house();
         // A queue that is full says the same: the keeper has signs enough.
         let _ = ask(world.borrow().channel(), Ask::Alive, 0);

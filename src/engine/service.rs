@@ -19,6 +19,7 @@ use super::{Shared, control::parameters};
 use crate::config::Config;
 use crate::config::permission::Tier;
 use crate::keeper::now_ns;
+use crate::log::AUDIT;
 use crate::protocol;
 use crate::protocol::capture::{CaptureCall, Content, Opened};
 
@@ -126,9 +127,6 @@ fn needs(method: &str) -> Option<(Tier, bool)> {
     }
 }
 
-/// Where the journal finds who had payload, and who was refused what.
-const AUDIT: &str = "netsonde::audit";
-
 impl Netsonde {
     /// Refuses who may not, and writes it down.
     fn permit(
@@ -146,7 +144,7 @@ impl Netsonde {
         world.denials += 1;
         let (uid, pid, machine) = (peer.uid, peer.pid, peer.machine);
         let tier = (tier, tier.name());
-        tracing::warn!(target: AUDIT, uid, pid, machine, method, tier = tier.1, ?filter, "refused");
+        tracing::warn!(target: AUDIT, uid, pid, machine, method, tier = tier.1, filter, "refused");
         let may = match peer.machine {
             Some(_) => vec![format!(
                 "permission.vsock = {:?}",
@@ -183,7 +181,7 @@ impl Netsonde {
         if content == Content::Whole {
             self.permit(peer, CAPTURE, Tier::Payload, false, filter)?;
             let (uid, pid) = (peer.uid, peer.pid);
-            tracing::info!(target: AUDIT, uid, pid, method = CAPTURE, ?filter, "payload given");
+            tracing::info!(target: AUDIT, uid, pid, method = CAPTURE, filter, "payload given");
         }
         let asked_ns = now_ns();
         if call.selection.last_ns.is_some() || call.selection.follow != Some(true) {

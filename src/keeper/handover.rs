@@ -342,3 +342,5 @@ pub fn counter_at(ring: usize, counter: Counter) -> usize {
 pub const JOIN_FAILURES_AT: usize = 128;
 /// How many engines were started.
 pub const STARTS_AT: usize = 136;
+/// How many lines of the keeper are not in the log.
+pub const UNLOGGED_AT: usize = 144;

@@ -5,6 +5,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `args` | the command line |
+//! | `config_file` | reading the configuration file |
 //! | `settings` | the configuration with its names made numbers |
 //! | `sockets` | rings, listeners, control socket |
 //! | `filter` | which packet goes to which ring |
@@ -16,6 +17,7 @@
 //! | `sys` | socket options |
 
 pub mod args;
+mod config_file;
 pub mod filter;
 pub mod groups;
 pub mod handover;
@@ -34,6 +36,7 @@ use socket2::Domain;
 
 use crate::config::Config;
 pub(crate) use crate::kernel::wall_ns as now_ns;
+use crate::log::line::escape;
 use crate::mapping::{Mapping, sealed_memory};
 use crate::recorder::memory_needed;
 use args::Args;
@@ -73,7 +76,12 @@ pub(crate) struct Kept {
 pub fn run(args: &Args) -> u8 {
     let config = match read_config(args) {
         Ok(config) => config,
-        Err(error) => return refuse(&error),
+        Err(problems) => {
+            for problem in problems {
+                refuse(&problem);
+            }
+            return 2;
+        }
     };
     if args.check {
         return check(args, &config);
@@ -98,22 +106,12 @@ pub fn run(args: &Args) -> u8 {
 }
 
 fn refuse(why: &str) -> u8 {
-    let _ = writeln!(std::io::stderr(), "netsonded: {why}");
+    crate::log::refuse("netsonded: ", why);
     2
 }
 
-fn read_config(args: &Args) -> Result<Config, String> {
-    let path = args
-        .config
-        .clone()
-        .unwrap_or_else(|| crate::config::PATH.into());
-    let mut config = match std::fs::read_to_string(&path) {
-        Ok(text) => Config::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && args.config.is_none() => {
-            Config::default()
-        }
-        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
-    };
+fn read_config(args: &Args) -> Result<Config, Vec<String>> {
+    let mut config = config_file::read(args.config.as_deref())?;
     config
         .interfaces
         .record
@@ -250,22 +248,23 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// `--check`: opens everything as a start would, says what it found, and closes it again.
+/// `--check`: opens everything as a start would, says what it found, and closes it again. What was read is
+/// told first: that much holds without privilege, too.
 fn check(args: &Args, config: &Config) -> u8 {
+    let mut out = std::io::stdout().lock();
+    let mut say = |line: String| {
+        let _ = writeln!(out, "{}", escape(&line, usize::MAX));
+    };
+    say(match &args.config {
+        Some(path) => format!("configuration  {}: valid", path.display()),
+        None => format!("configuration  {} or defaults: valid", crate::config::PATH),
+    });
     let opened = open_rings(config)
         .and_then(|rings| Ok((rings, open_listeners(random())?, open_probers(random())?)));
     let (rings, listeners, probers) = match opened {
         Ok(opened) => opened,
         Err(error) => return refuse(&error.to_string()),
     };
-    let mut out = std::io::stdout().lock();
-    let mut say = |line: String| {
-        let _ = writeln!(out, "{line}");
-    };
-    say(match &args.config {
-        Some(path) => format!("configuration  {}: valid", path.display()),
-        None => format!("configuration  {} or defaults: valid", crate::config::PATH),
-    });
     say(format!("control socket {}", args.socket.display()));
     for (name, ring) in ["control", "bulk"].iter().zip(&rings) {
         say(format!(

@@ -17,9 +17,10 @@ use sd_notify::NotifyState;
 use super::Kept;
 use super::groups::{Groups, promiscuous};
 use super::handover::{
-    Ask, Heard, Hello, JOIN_FAILURES_AT, STARTS_AT, hand_over, hear, tell_settings,
+    Ask, Heard, Hello, JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT, hand_over, hear, tell_settings,
 };
 use super::settings::Settings;
+use crate::log;
 
 /// Each second without a death makes one death forgotten.
 const FORGIVEN_A_SECOND: u32 = 1;
@@ -124,6 +125,7 @@ pub(super) fn run(kept: Kept) -> io::Result<()> {
         if keeper.is_over()? {
             return Ok(());
         }
+        keeper.account_for_the_log();
     }
 }
 
@@ -189,6 +191,15 @@ impl Keeper {
         let _ = self.kept.wake.write(1);
     }
 
+    /// The engine's sign of life brings the keeper here each second, if nothing else does.
+    fn account_for_the_log(&self) {
+        log::sum_up();
+        let log::Counts { held_back, lost } = log::counts();
+        self.kept
+            .counter(UNLOGGED_AT)
+            .store(held_back + lost, Ordering::Relaxed);
+    }
+
     fn count(&self) {
         for (at, ring) in self.kept.rings.iter().enumerate() {
             self.kept.count(at, &ring.socket);
@@ -232,7 +243,7 @@ impl Keeper {
 
     /// The tables that changed.
     fn take_settings(&mut self) -> Result<Vec<&'static str>, String> {
-        let config = super::read_config(&self.kept.args)?;
+        let config = super::read_config(&self.kept.args).map_err(|wrong| wrong.join("; "))?;
         let old = &self.kept.settings;
         let fixed = old.config.fixed_changes(&config, self.kept.lock.is_some());
         if !fixed.is_empty() {

@@ -80,6 +80,17 @@ impl Service {
     }
 
     pub fn with_config(host: &Host, config: &str, arguments: &[&str]) -> Service {
+        Service::prepared(host, config, arguments, |_, _| ())
+    }
+
+    /// The same, with a last word on the command, such as another standard error. Also gets the file that
+    /// is standard error otherwise.
+    pub fn prepared(
+        host: &Host,
+        config: &str,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command, &Path),
+    ) -> Service {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         std::fs::write(path.join("netsonde.toml"), config).unwrap();
@@ -95,6 +106,7 @@ impl Service {
             .args(arguments)
             .stdin(Stdio::null())
             .stderr(log);
+        prepare(&mut command, &path.join("log"));
         let keeper = host.spawn(&mut command).unwrap();
         let service = Service { directory, keeper };
         let answers = || service.try_status().is_some();

@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use crate::config::permission::Tier;
 use crate::engine::control::Peer;
 use crate::engine::world::World;
-use crate::keeper::handover::{JOIN_FAILURES_AT, STARTS_AT};
+use crate::keeper::handover::{JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT};
 use crate::keeper::now_ns;
+use crate::log;
 use crate::multicast::{Groups, Queriers, Routers, Streams};
 use crate::protocol::service as reply;
 use crate::recorder::interfaces::{InterfaceSlot, State};
@@ -249,6 +250,12 @@ fn own_limits(world: &World) -> Vec<reply::Limit> {
         limit("requests to the keeper", 0, world.unasked),
         limit("slow packet readers", 0, world.readers_cut),
     ];
+    let log::Counts { held_back, lost } = log::counts();
+    all.push(limit(
+        "log lines",
+        log::limit::LINES.into(),
+        held_back + lost + world.intake.keeper_counter(UNLOGGED_AT),
+    ));
     let multicast = &world.intake.multicast;
     all.push(limit(
         "multicast memberships",

@@ -1,0 +1,335 @@
+//! SHELL. A line of the log: an event as text, and as fields for the journal. Whatever comes from the wire
+//! or from a client is escaped here, message and fields alike: control characters (ESC and those of C1
+//! among them), line and paragraph separators, and what changes the direction of text or can't be seen.
+//! The backslash, too, so that it can be told what was there.
+
+use std::fmt::{self, Write};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level};
+
+use super::limit::{Summary, WINDOW};
+
+/// Most bytes of a line on standard error, its newline included. PIPE_BUF of Linux: a pipe takes that whole
+/// or not at all, so that lines of keeper and engine never mix.
+pub const LINE_BYTES: usize = 4096;
+/// Most bytes of a message with its fields: leaves room for time, level, process and what was lost.
+pub const MESSAGE_BYTES: usize = LINE_BYTES - 256;
+/// Most bytes of a field's value. A name or a path is shorter; and with the 32 fields that an event may have
+/// at most, a datagram stays far below what a socket sends at once (212,992 bytes by default).
+pub const VALUE_BYTES: usize = 1024;
+
+/// Names of fields that are the log's own.
+const OWN: [&str; 4] = [
+    "NETSONDE_AUDIT",
+    "NETSONDE_HELD_BACK",
+    "NETSONDE_LOST",
+    "NETSONDE_PROCESS",
+];
+
+/// A line, escaped.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// How grave it is.
+    pub level: Level,
+    /// Which part of the program.
+    pub target: &'static str,
+    /// Where in the source.
+    pub place: Option<(&'static str, u32)>,
+    /// The message with its fields as text.
+    pub message: String,
+    /// Names and values for the journal.
+    pub fields: Vec<(String, String)>,
+}
+
+impl Line {
+    /// The line of an event.
+    pub fn of(event: &Event<'_>) -> Line {
+        let mut parts = Parts {
+            message: Escaped::new(MESSAGE_BYTES),
+            fields: Vec::new(),
+        };
+        event.record(&mut parts);
+        let mut message = parts.message.finish();
+        for (name, value) in &parts.fields {
+            append(&mut message, name, value);
+        }
+        let metadata = event.metadata();
+        let fields = parts.fields.into_iter();
+        Line {
+            level: *metadata.level(),
+            target: metadata.target(),
+            place: metadata.file().zip(metadata.line()),
+            message,
+            fields: fields
+                .map(|(name, value)| (journal_name(name), value))
+                .collect(),
+        }
+    }
+
+    /// A line without fields.
+    pub fn plain(level: Level, message: &str) -> Line {
+        Line {
+            level,
+            target: module_path!(),
+            place: None,
+            message: escape(message, MESSAGE_BYTES),
+            fields: Vec::new(),
+        }
+    }
+
+    /// A line for those that were held back.
+    pub fn of_summary(summary: &Summary) -> Line {
+        let (count, seconds) = (summary.count, WINDOW.as_secs());
+        let place = summary.place;
+        let last = &summary.last;
+        // The last is escaped already.
+        let mut message =
+            format!("{count} more of these in the last {seconds} s, the last: {last}");
+        cut(&mut message, MESSAGE_BYTES);
+        Line {
+            level: *place.level(),
+            target: place.target(),
+            place: place.file().zip(place.line()),
+            message,
+            fields: vec![("NETSONDE_HELD_BACK".into(), count.to_string())],
+        }
+    }
+
+    fn is_audit(&self) -> bool {
+        self.target == super::AUDIT
+    }
+
+    /// The message, and how many lines before it were lost.
+    fn told(&self, lost: u64) -> String {
+        if lost == 0 {
+            self.message.clone()
+        } else {
+            format!("{} ({lost} log lines before this were lost)", self.message)
+        }
+    }
+
+    /// The datagram for the journal. As nothing in it holds a newline, each field is `NAME=value` and ends
+    /// with one.
+    pub fn datagram(&self, process: &str, lost: u64) -> Vec<u8> {
+        let mut text = String::with_capacity(512);
+        let mut put = |name: &str, value: &dyn fmt::Display| {
+            // Writing to a string can't fail.
+            let _ = writeln!(text, "{name}={value}");
+        };
+        put("MESSAGE", &self.told(lost));
+        put("PRIORITY", &priority(self.level));
+        put("SYSLOG_IDENTIFIER", &"netsonded");
+        put("TARGET", &self.target);
+        if let Some((file, line)) = self.place {
+            put("CODE_FILE", &file);
+            put("CODE_LINE", &line);
+        }
+        put("NETSONDE_PROCESS", &process);
+        if self.is_audit() {
+            put("NETSONDE_AUDIT", &1);
+        }
+        if lost > 0 {
+            put("NETSONDE_LOST", &lost);
+        }
+        for (name, value) in &self.fields {
+            put(name, value);
+        }
+        text.into_bytes()
+    }
+
+    /// The line for standard error, with its newline.
+    pub fn text(&self, process: &str, lost: u64) -> String {
+        let time = jiff::Timestamp::now();
+        let audit = if self.is_audit() { " audit" } else { "" };
+        format!(
+            "{time:.6} {:5} {process}{audit}: {}\n",
+            self.level.as_str(),
+            self.told(lost)
+        )
+    }
+}
+
+/// syslog(3)'s number of a level.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
+/// A name that the journal takes: capital letters, digits and underscores, at most 64.
+fn journal_name(name: &str) -> String {
+    let mut all = String::from("NETSONDE_");
+    all.extend(name.chars().take(54).map(|c| match c {
+        c if c.is_ascii_alphanumeric() => c.to_ascii_uppercase(),
+        _ => '_',
+    }));
+    if OWN.contains(&all.as_str()) {
+        all.push('_');
+    }
+    all
+}
+
+/// ` name=value`, the value in quotes where it could be taken for more than one.
+fn append(message: &mut String, name: &str, value: &str) {
+    message.push(' ');
+    message.push_str(name);
+    message.push('=');
+    if value.is_empty() || value.contains([' ', '"', '=']) {
+        message.push('"');
+        message.push_str(&value.replace('"', "\\\""));
+        message.push('"');
+    } else {
+        message.push_str(value);
+    }
+    cut(message, MESSAGE_BYTES);
+}
+
+const CUT: char = '…';
+
+/// Cuts at a character, and shows it.
+fn cut(text: &mut String, most: usize) {
+    if text.len() > most {
+        let end = (0..=most - CUT.len_utf8())
+            .rev()
+            .find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        text.push(CUT);
+    }
+}
+
+struct Parts {
+    message: Escaped,
+    fields: Vec<(&'static str, String)>,
+}
+
+impl Visit for Parts {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // An error means that no more is wanted.
+        if field.name() == "message" {
+            let _ = write!(self.message, "{value:?}");
+        } else {
+            let mut text = Escaped::new(VALUE_BYTES);
+            let _ = write!(text, "{value:?}");
+            self.fields.push((field.name(), text.finish()));
+        }
+    }
+}
+
+/// Text that is escaped as it is written, and takes no more than its share.
+struct Escaped {
+    text: String,
+    most: usize,
+}
+
+impl Escaped {
+    fn new(most: usize) -> Escaped {
+        Escaped {
+            text: String::new(),
+            most,
+        }
+    }
+
+    fn finish(mut self) -> String {
+        cut(&mut self.text, self.most);
+        self.text
+    }
+}
+
+impl Write for Escaped {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            if self.text.len() > self.most {
+                return Err(fmt::Error);
+            }
+            match letter {
+                '\\' => self.text.push_str("\\\\"),
+                '\n' => self.text.push_str("\\n"),
+                '\r' => self.text.push_str("\\r"),
+                '\t' => self.text.push_str("\\t"),
+                hidden if is_hidden(hidden) => {
+                    write!(self.text, "\\u{{{:x}}}", u32::from(hidden))?;
+                }
+                shown => self.text.push(shown),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Does a character command a terminal, end a line, turn text around, or not show?
+fn is_hidden(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter,
+            // Soft hyphen, Arabic letter mark, zero width, direction, separators.
+            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            // Invisible operators, isolates, byte-order mark, notes, tags.
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Text as it may be shown, of at most `most` bytes.
+pub fn escape(text: &str, most: usize) -> String {
+    let mut escaped = Escaped::new(most);
+    // An error means that no more is wanted.
+    let _ = escaped.write_str(text);
+    escaped.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_commands_a_terminal_is_escaped() {
+        for (text, shown) in [
+            ("plain \u{e4}\u{4e2d} text", "plain \u{e4}\u{4e2d} text"),
+            ("e\u{1b}[31m0", "e\\u{1b}[31m0"),
+            ("two\nlines\r\tand", "two\\nlines\\r\\tand"),
+            ("\u{7f}\u{9b}31m\u{0}", "\\u{7f}\\u{9b}31m\\u{0}"),
+            (
+                "a\u{202e}b\u{2066}c\u{200f}",
+                "a\\u{202e}b\\u{2066}c\\u{200f}",
+            ),
+            ("\u{2028}\u{feff}", "\\u{2028}\\u{feff}"),
+            // What was escaped before can be told from what is escaped here.
+            ("\\u{1b}", "\\\\u{1b}"),
+        ] {
+            assert_eq!(escape(text, 4096), shown);
+        }
+    }
+
+    #[test]
+    fn values_that_could_pass_for_more_are_quoted() {
+        let mut message = String::from("said");
+        append(&mut message, "name", "e0 uid=0");
+        append(&mut message, "plain", "e0");
+        append(&mut message, "quoted", "a\"b");
+        append(&mut message, "empty", "");
+        assert_eq!(
+            message,
+            "said name=\"e0 uid=0\" plain=e0 quoted=\"a\\\"b\" empty=\"\""
+        );
+    }
+
+    #[test]
+    fn names_are_the_journals() {
+        assert_eq!(journal_name("wait_ms"), "NETSONDE_WAIT_MS");
+        assert_eq!(journal_name("a.b-\u{e4}"), "NETSONDE_A_B__");
+        assert_eq!(journal_name("audit"), "NETSONDE_AUDIT_");
+        assert!(journal_name(&"x".repeat(100)).len() <= 64);
+    }
+
+    #[test]
+    fn long_text_is_cut_at_a_character() {
+        let cut = escape(&"\u{e4}".repeat(1000), 100);
+        assert!(cut.len() <= 100 && cut.ends_with(CUT), "{cut}");
+        assert_eq!(escape("1234567890", 10), "1234567890");
+    }
+}

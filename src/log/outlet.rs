@@ -1,0 +1,165 @@
+//! SHELL. Where lines go: the journal's socket or standard error. Neither ever makes the caller wait.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, UnixAddr, send, sendto};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+
+use super::line::Line;
+
+/// Where lines go.
+#[derive(Debug)]
+pub enum Outlet {
+    /// Datagrams of fields.
+    Journal {
+        /// Not connected: each datagram finds the journal by its path, also one that was started anew
+        /// while this process could open nothing any more.
+        socket: UnixDatagram,
+        /// Where the journal listens.
+        address: UnixAddr,
+    },
+    /// Lines.
+    Stream {
+        /// Standard error, or another way to the same.
+        to: OwnedFd,
+        /// Sockets are sent to, since they have a flag for not waiting.
+        is_socket: bool,
+        /// The last line ended in the middle: the next must not go on in it.
+        torn: bool,
+    },
+    /// Nothing can be opened: every line is lost, and counted.
+    Nowhere,
+}
+
+impl Outlet {
+    /// The journal at that path, if standard error is the journal's; else standard error.
+    pub fn find(journal: &Path) -> Outlet {
+        let stderr = std::io::stderr();
+        if is_the_journals(&stderr)
+            && let Some(outlet) = Outlet::journal(journal)
+        {
+            return outlet;
+        }
+        Outlet::stream(stderr)
+    }
+
+    /// The journal that listens at that path; `None` if nothing is there.
+    pub fn journal(path: &Path) -> Option<Outlet> {
+        if !path.exists() {
+            return None;
+        }
+        Some(Outlet::Journal {
+            socket: UnixDatagram::unbound().ok()?,
+            address: UnixAddr::new(path).ok()?,
+        })
+    }
+
+    /// Lines to a file, pipe, terminal or socket.
+    pub fn stream(to: impl AsFd) -> Outlet {
+        let kind = fstat(&to).map(|stat: FileStat| SFlag::from_bits_truncate(stat.st_mode));
+        let kind = kind.map_or(SFlag::empty(), |kind| kind & SFlag::S_IFMT);
+        let reopened = (kind == SFlag::S_IFIFO || kind == SFlag::S_IFCHR)
+            .then(|| reopen(&to))
+            .flatten();
+        match reopened.or_else(|| to.as_fd().try_clone_to_owned().ok()) {
+            Some(to) => Outlet::Stream {
+                to,
+                is_socket: kind == SFlag::S_IFSOCK,
+                torn: false,
+            },
+            None => Outlet::Nowhere,
+        }
+    }
+
+    /// Sends a line. `false`: it could not be taken at once, so it is lost.
+    pub fn send(&mut self, line: &Line, process: &str, lost: u64) -> bool {
+        match self {
+            Outlet::Journal { socket, address } => {
+                to_journal(socket, address, &line.datagram(process, lost))
+            }
+            Outlet::Stream { .. } => self.write(line.text(process, lost)),
+            Outlet::Nowhere => false,
+        }
+    }
+
+    /// Sends a line with which the process ends: as commands do it, where a person reads along.
+    pub fn refuse(&mut self, line: &Line, process: &str, prefix: &str) -> bool {
+        match self {
+            Outlet::Stream { .. } => self.write(format!("{prefix}{}\n", line.message)),
+            _ => self.send(line, process, 0),
+        }
+    }
+
+    fn write(&mut self, mut text: String) -> bool {
+        let Outlet::Stream {
+            to,
+            is_socket,
+            torn,
+        } = self
+        else {
+            return false;
+        };
+        if *torn {
+            text.insert(0, '\n');
+        }
+        let written = write_now(to, *is_socket, text.as_bytes());
+        if let Some(bytes) = written {
+            *torn = bytes < text.len();
+        }
+        written == Some(text.len())
+    }
+}
+
+/// Is a descriptor the stream that the starter told of in `$JOURNAL_STREAM` (systemd.exec(5))? That holds
+/// for the process that it was told, and not for one whose standard error was redirected since.
+fn is_the_journals(stderr: &impl AsFd) -> bool {
+    let told = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let told = told
+        .split_once(':')
+        .and_then(|(device, inode)| Some((device.parse().ok()?, inode.parse().ok()?)));
+    fstat(stderr).is_ok_and(|stat| told == Some((stat.st_dev, stat.st_ino)))
+}
+
+/// The same pipe or terminal by an opening of its own, so that not waiting is this process's choice alone:
+/// O_NONBLOCK belongs to the opening, which standard error shares with who knows whom.
+fn reopen(to: &impl AsFd) -> Option<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", to.as_fd().as_raw_fd());
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path.as_str(), flags, Mode::empty()).ok()
+}
+
+fn to_journal(socket: &UnixDatagram, address: &UnixAddr, datagram: &[u8]) -> bool {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    sendto(socket.as_raw_fd(), datagram, address, flags).is_ok()
+}
+
+/// How much was taken at once; `None`: nothing. Where a pipe could not be opened anew it is asked first:
+/// with a page free it takes a line.
+fn write_now(to: &OwnedFd, is_socket: bool, bytes: &[u8]) -> Option<usize> {
+    if is_socket {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        return send(to.as_raw_fd(), bytes, flags).ok();
+    }
+    let mut ready = [PollFd::new(to.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut ready, PollTimeout::ZERO) != Ok(1) {
+        return None;
+    }
+    // A reader that has gone shows as an error, and writing then would be one, too.
+    let there = ready[0]
+        .revents()
+        .is_some_and(|events| events.contains(PollFlags::POLLOUT));
+    if !there {
+        return None;
+    }
+    loop {
+        match nix::unistd::write(to, bytes) {
+            Err(Errno::EINTR) => {}
+            written => return written.ok(),
+        }
+    }
+}

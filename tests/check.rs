@@ -1,0 +1,218 @@
+//! `netsonded --check`: what is said of a configuration file, whatever it is, and that it never hangs.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+use netsonde::config::FILE_BYTES;
+use netsonde::lab::{Host, wait_until};
+use support::{PATIENCE, Test};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    support::main(&[
+        ("a_valid_file_is_valid", a_valid_file_is_valid as Test),
+        ("all_errors_are_told_at_once", all_errors_are_told_at_once),
+        (
+            "without_privilege_the_file_is_checked_first",
+            without_privilege_the_file_is_checked_first,
+        ),
+        ("no_kind_of_file_hangs", no_kind_of_file_hangs),
+        ("what_a_file_says_is_escaped", what_a_file_says_is_escaped),
+    ])
+}
+
+struct Said {
+    status: Option<i32>,
+    out: String,
+    err: String,
+}
+
+/// Runs a command that must end by itself.
+fn ends(command: &mut Command) -> Said {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let ended = wait_until(PATIENCE, || child.try_wait().unwrap().is_some());
+    if !ended {
+        child.kill().unwrap();
+    }
+    let status = child.wait().unwrap();
+    assert!(ended, "it hangs: {command:?}");
+    let (mut out, mut err) = (String::new(), String::new());
+    child.stdout.unwrap().read_to_string(&mut out).unwrap();
+    child.stderr.unwrap().read_to_string(&mut err).unwrap();
+    Said {
+        status: status.code(),
+        out,
+        err,
+    }
+}
+
+fn command(path: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netsonded"));
+    command.arg("--check").arg("--config").arg(path);
+    command
+}
+
+fn a_valid_file_is_valid() -> Outcome {
+    let host = Host::new("a")?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("netsonde.toml");
+    std::fs::write(&path, netsonde::config::default_file())?;
+    let said = host.run(|| ends(&mut command(&path)));
+    assert_eq!(
+        (said.status, said.err.as_str()),
+        (Some(0), ""),
+        "{}",
+        said.out
+    );
+    let first = format!("configuration  {}: valid\n", path.display());
+    assert!(said.out.starts_with(&first), "{}", said.out);
+    Ok(())
+}
+
+fn all_errors_are_told_at_once() -> Outcome {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("netsonde.toml");
+    std::fs::write(
+        &path,
+        "[recorder.budget]\nblk = 1\n[ping]\nrate = 0\ntargets = \"all\"\n",
+    )?;
+    let said = ends(&mut command(&path));
+    assert_eq!(
+        (said.status, said.out.as_str()),
+        (Some(2), ""),
+        "{}",
+        said.err
+    );
+    let file = path.display();
+    let expected = [
+        format!(
+            "netsonded: {file}:2:1: recorder.budget.blk: there is no such key; did you mean `recorder.budget.bulk`?"
+        ),
+        format!("netsonded: {file}:4:8: ping.rate = 0: must be from 1 to 10000000"),
+        format!(
+            "netsonded: {file}:5:11: ping.targets = \"all\": must be a whole number, like 131072"
+        ),
+    ];
+    assert_eq!(said.err.lines().collect::<Vec<_>>(), expected);
+    // A start says the same.
+    let mut start = Command::new(env!("CARGO_BIN_EXE_netsonded"));
+    assert_eq!(ends(start.arg("--config").arg(&path)).err, said.err);
+    Ok(())
+}
+
+fn without_privilege_the_file_is_checked_first() -> Outcome {
+    if !support::has("setpriv") {
+        return support::skip("without_privilege", "setpriv is not installed");
+    }
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("netsonde.toml");
+    let check = || {
+        let mut command = Command::new("setpriv");
+        command
+            .args([
+                "--bounding-set=-all",
+                "--inh-caps=-all",
+                "--ambient-caps=-all",
+            ])
+            .arg(env!("CARGO_BIN_EXE_netsonded"))
+            .arg("--check")
+            .arg("--config")
+            .arg(&path);
+        ends(&mut command)
+    };
+    std::fs::write(&path, "[ping]\nrate = 50000\n")?;
+    let said = check();
+    assert_eq!(said.status, Some(2));
+    assert_eq!(
+        said.out,
+        format!("configuration  {}: valid\n", path.display())
+    );
+    assert!(said.err.contains("CAP_NET_RAW"), "{}", said.err);
+    std::fs::write(&path, "[ping]\nraet = 50000\n")?;
+    let said = check();
+    assert_eq!((said.status, said.out.as_str()), (Some(2), ""));
+    assert!(
+        said.err.contains("`ping.rate`") && !said.err.contains("CAP_NET_RAW"),
+        "{}",
+        said.err
+    );
+    Ok(())
+}
+
+fn no_kind_of_file_hangs() -> Outcome {
+    let directory = tempfile::tempdir()?;
+    let at = |name: &str| directory.path().join(name);
+    nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU)?;
+    std::fs::create_dir(at("directory"))?;
+    std::fs::write(at("large"), vec![b'#'; FILE_BYTES + 1])?;
+    // A terabyte that takes no room: what is read is bounded, too.
+    std::fs::File::create(at("hole"))?.set_len(1 << 40)?;
+    std::fs::write(at("mark"), "\u{feff}[ping]\nrate = 5\n")?;
+    std::fs::write(at("latin"), b"[control]\ngroup = \"gr\xfcn\"\n")?;
+    std::os::unix::fs::symlink("loop", at("loop"))?;
+    std::os::unix::net::UnixListener::bind(at("socket"))?;
+    for (path, expected) in [
+        (at("fifo"), "is a FIFO: a configuration is a regular file"),
+        (
+            at("directory"),
+            "is a directory: a configuration is a regular file",
+        ),
+        (
+            "/dev/zero".into(),
+            "is a character device: a configuration is a regular file",
+        ),
+        (at("large"), "more than 1048576 bytes"),
+        (at("hole"), "more than 1048576 bytes"),
+        (at("mark"), ":1:1: begins with the byte-order mark of UTF-8"),
+        (at("latin"), ":2:12: the byte 0xfc is not UTF-8"),
+        (at("missing"), "No such file or directory"),
+        (at("loop"), "cannot read"),
+        (at("socket"), "cannot read"),
+    ] {
+        let said = ends(&mut command(&path));
+        assert_eq!(
+            (said.status, said.out.as_str()),
+            (Some(2), ""),
+            "{path:?}: {}",
+            said.err
+        );
+        assert!(said.err.starts_with("netsonded: "), "{}", said.err);
+        assert!(
+            said.err.contains(&path.display().to_string()),
+            "{}",
+            said.err
+        );
+        assert!(said.err.contains(expected), "{expected}: {}", said.err);
+        assert_eq!(said.err.lines().count(), 1, "{}", said.err);
+    }
+    Ok(())
+}
+
+/// The file may be anybody's, and what is said of it is read on root's terminal.
+fn what_a_file_says_is_escaped() -> Outcome {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("netsonde.toml");
+    for text in [
+        "\"\\u001b[31m\" = 1\n",
+        "[ping]\nrate = \"\u{1b}[31m\"\n",
+        "[ping]\nrate = \"\u{202e}\u{9b}31m\"\n",
+        "[[recorder.rule]]\nstore = \"\\u001b]0;x\\u0007\"\n",
+    ] {
+        std::fs::write(&path, text)?;
+        let said = ends(&mut command(&path));
+        assert_eq!(said.status, Some(2));
+        let hidden = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!said.err.contains(hidden), "{:?}", said.err);
+    }
+    Ok(())
+}
