@@ -37,9 +37,10 @@ fn main() -> ExitCode {
     if !with_systemd {
         return support::main(&[("kills_at_random_moments", alone as Test)]);
     }
-    let tests: [(&str, Test); 2] = [
+    let tests: [(&str, Test); 3] = [
         ("restarts_under_load_lose_nothing", restarts_under_systemd),
         ("kills_at_random_moments_with_systemd", kills_under_systemd),
+        ("what_does_not_fit_is_declared", misfits_under_systemd),
     ];
     // One after another: it is one service.
     for (name, test) in tests {
@@ -367,6 +368,52 @@ fn kills_under_systemd() -> Outcome {
         stop.store(true, Ordering::Relaxed);
     });
     assert_whole(sent.load(Ordering::Acquire));
+    b.delete("t0")?;
+    Ok(())
+}
+
+/// Other rings: the history stays, and what the old ones still held is declared. Another record: it begins
+/// anew, and says so.
+fn misfits_under_systemd() -> Outcome {
+    let (a, b) = network();
+    begin_anew();
+    let socket = Systemd.socket();
+    let (sent, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| a.run(|| send(TO, 20_000, &sent, &stop)));
+        wait_until(PATIENCE, || sent.load(Ordering::Acquire) > 5_000);
+        let config = format!("{LARGE}[rings]\nbulk = \"16 MiB\"\n");
+        std::fs::write(netsonde::config::PATH, config).unwrap();
+        systemctl(&["restart", "netsonded.service"]);
+        let from = sent.load(Ordering::Acquire);
+        wait_until(PATIENCE, || sent.load(Ordering::Acquire) > from + 5_000);
+        stop.store(true, Ordering::Relaxed);
+    });
+    let total = sent.load(Ordering::Acquire);
+    let status = until(&socket, "all taken in", settled);
+    assert_eq!(
+        entry(&status["rings"], "name", "bulk")["capacity_bytes"],
+        16 << 20
+    );
+    let kept = numbers(&socket, Path::new("/usr/bin/netsonde"));
+    assert!(kept.is_sorted_by(|one, next| one < next), "none twice");
+    assert_eq!(kept.first(), Some(&0), "history from before");
+    let declared: u64 = (status["gaps"].as_array().unwrap().iter())
+        .filter(|gap| gap["kind"] == "engine_restart")
+        .map(|gap| number(&gap["count"]))
+        .sum();
+    let missing = total - kept.len() as u64;
+    println!("{total} sent, {missing} missing, {declared} declared with other rings");
+    // Both rings counted what came between opening the one and closing the other.
+    assert!(declared >= missing, "{}", status["gaps"]);
+    assert_eq!(gaps(&status, "recorder_reset"), 0);
+    std::fs::write(
+        netsonde::config::PATH,
+        "[recorder.budget]\nbulk = \"8 MiB\"\n",
+    )?;
+    systemctl(&["restart", "netsonded.service"]);
+    let status = until(&socket, "it answers", |_| true);
+    assert_eq!(gaps(&status, "recorder_reset"), 1, "{}", status["gaps"]);
     b.delete("t0")?;
     Ok(())
 }

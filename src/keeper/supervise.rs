@@ -247,9 +247,14 @@ impl Keeper {
         let old = &self.kept.settings;
         let fixed = old.config.fixed_changes(&config, self.kept.lock.is_some());
         if !fixed.is_empty() {
+            let cost = if fixed.contains(&"recorder.budget") {
+                ", with which history begins anew"
+            } else {
+                ""
+            };
+            let keys = fixed.join(", ");
             return Err(format!(
-                "{} can't change while the service runs: systemctl restart netsonded (which loses neither packets nor history)",
-                fixed.join(", ")
+                "{keys} can't change while the service runs: systemctl restart netsonded{cost}"
             ));
         }
         let settings = Settings::new(config, old.permissions.owner);
