@@ -7,6 +7,7 @@
 //! | [`recorder`] | PURE | the bounded past: stores, time index, queries, filter machine, pcapng |
 //! | [`host`] | PURE | what the files of /proc/net say of a host |
 //! | [`multicast`] | PURE | queriers, memberships and streams as the wire shows them |
+//! | [`talkers`] | PURE | who sends most, in a memory of fixed size |
 //! | [`diagnose`] | PURE | evidence in, findings out: every failure mode with its rule and its text |
 //! | [`probe`] | PURE | probing: schedule, identity, matching, the fate of each probe |
 //! | [`protocol`] | PURE | the Varlink interfaces and their types |
@@ -32,6 +33,7 @@ pub mod multicast;
 pub mod probe;
 pub mod protocol;
 pub mod recorder;
+pub mod talkers;
 pub mod wire;
 
 #[cfg(feature = "daemon")]

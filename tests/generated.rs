@@ -14,7 +14,7 @@ use netsonde::diagnose::ALL;
 use netsonde::keeper::args::Args;
 use netsonde::log::limit::{AUDITS, ERRORS_OF_ALL, LINES, LINES_OF_ALL, WINDOW};
 use netsonde::log::line::{LINE_BYTES, VALUE_BYTES};
-use netsonde::protocol::{CAPTURE, MULTICAST, PING, SERVICE};
+use netsonde::protocol::{CAPTURE, INVENTORY, MULTICAST, PING, SERVICE};
 use netsonde::recorder::select::PROTOCOLS;
 
 const DATE: &str = "2026-11-21";
@@ -549,7 +549,7 @@ fn netsonde_protocol_7() {
          at a time: for a new one, that user's connection that has been idle longest is closed. \
          Descriptors that a client sends are not taken.",
     );
-    for text in [SERVICE, CAPTURE, PING, MULTICAST] {
+    for text in [SERVICE, CAPTURE, PING, MULTICAST, INVENTORY] {
         let name = text
             .lines()
             .find_map(|line| line.strip_prefix("interface "))

@@ -59,6 +59,7 @@ fn pure_modules_name_no_socket_file_thread_or_clock() {
         "src/probe",
         "src/multicast",
         "src/host",
+        "src/talkers",
         "src/diagnose",
         "src/protocol",
         "src/config",

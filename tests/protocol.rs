@@ -2,7 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use netsonde::protocol::{
-    CAPTURE, MULTICAST, PING, SERVICE, VARLINK, capture, multicast, ping, service,
+    CAPTURE, INVENTORY, MULTICAST, PING, SERVICE, VARLINK, capture, inventory, multicast, ping,
+    service,
 };
 use serde_json::{Value, to_value};
 use varlink_parser::{IDL, VStructOrEnum, VType, VTypeExt};
@@ -335,6 +336,37 @@ fn ping_types_agree() {
         Some(to_value(ping::Listed::default()).unwrap()),
     );
     sides("Stop", to_value(ping::StopCall { run: 1 }).unwrap(), None);
+}
+
+#[test]
+fn inventory_types_agree() {
+    let idl = IDL::try_from(INVENTORY).unwrap();
+    let text = || Some("x".to_owned());
+    let call = inventory::TalkersCall {
+        window_ns: Some(1),
+        by: text(),
+        interface: text(),
+        limit: Some(1),
+    };
+    let talker = inventory::Talker {
+        source: text(),
+        source_port: Some(1),
+        destination: text(),
+        destination_port: Some(1),
+        ..Default::default()
+    };
+    let told = inventory::Talkers {
+        talkers: vec![talker],
+        ..Default::default()
+    };
+    let method = "Talkers";
+    check(
+        &idl,
+        method,
+        &idl.methods[method].input.elts,
+        &to_value(call).unwrap(),
+    );
+    check(&idl, method, reply(&idl, method), &to_value(told).unwrap());
 }
 
 #[test]

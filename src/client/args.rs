@@ -84,6 +84,8 @@ pub enum Command {
     /// Multicast on the links of this host: what is known of it, and tests.
     #[command(subcommand)]
     Mcast(Mcast),
+    /// Who sends most, by flow, and which process of this host it is.
+    Talkers(Talkers),
     /// Sends echo requests, and says of each that is not answered where it died.
     Ping(Ping),
     /// Builds a small private network, and shows each command at work in it; needs no root, and
@@ -100,6 +102,33 @@ pub enum Command {
         /// Which shell.
         shell: Shell,
     },
+}
+
+/// Who sends most.
+#[derive(Clone, Debug, Args)]
+pub struct Talkers {
+    /// Over the last 1s to 5m; it begins with a whole second, from 11s on with whole ten seconds, from
+    /// 61s on with a whole minute, and so may be longer.
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = parse_duration)]
+    pub window: u64,
+    /// Most of what.
+    #[arg(long, value_name = "WHAT", default_value = "bytes")]
+    pub by: Most,
+    /// How many flows, from 1 to 1000.
+    #[arg(short = 'n', long, value_name = "N", default_value = "20")]
+    pub number: u64,
+    /// Only this interface.
+    #[arg(short = 'I', long, value_name = "IF")]
+    pub interface: Option<String>,
+}
+
+/// Most of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Most {
+    /// Bytes on the wire.
+    Bytes,
+    /// Packets.
+    Packets,
 }
 
 /// Which packets.

@@ -71,7 +71,9 @@ fn in_words(name: &str, parameters: &Value) -> String {
             field("method")
         ),
         "org.varlink.service.InvalidParameter" => format!("not valid: {}", field("parameter")),
-        "io.netsonde.Capture.NoSuchInterface" | "io.netsonde.Multicast.NoSuchInterface" => format!(
+        "io.netsonde.Capture.NoSuchInterface"
+        | "io.netsonde.Inventory.NoSuchInterface"
+        | "io.netsonde.Multicast.NoSuchInterface" => format!(
             "netsonded has never seen an interface {}: `netsonde interfaces` lists them",
             field("interface")
         ),

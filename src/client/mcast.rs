@@ -114,7 +114,7 @@ fn held(told: Groups) -> HeldGroups {
     }
 }
 
-fn show<T: Serialize>(
+pub(super) fn show<T: Serialize>(
     global: &Global,
     told: &T,
     text: fn(&T, Style, bool) -> String,

@@ -17,6 +17,7 @@
 //! | `interrupt` | Ctrl-C |
 //! | `health` | `status` and `interfaces` |
 //! | `style` | colour and columns |
+//! | `talkers` | who sends most |
 //! | `standalone` | a private service for one command |
 //! | `demo` | the demonstration |
 
@@ -42,5 +43,6 @@ mod received;
 pub mod run;
 mod standalone;
 pub mod style;
+mod talkers;
 
 pub(crate) use received::received;

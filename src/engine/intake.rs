@@ -10,6 +10,7 @@ use crate::probe::Sighting;
 use crate::probe::sight::{is_telling, sight};
 use crate::recorder::interfaces::{State, link_type};
 use crate::recorder::{Classifier, Cursor, From, GapKind, Meta, Recorder, Store};
+use crate::talkers::{Flow, Talkers};
 use crate::wire::glance::{Glance, glance, ip_protocol};
 use crate::wire::{Direction, Frame};
 
@@ -33,6 +34,8 @@ pub struct Intake {
     pub unknown_interface: bool,
     /// Who asks for memberships and who reports them. All of it crosses the control ring.
     pub multicast: Trackers,
+    /// Who sends most.
+    pub talkers: Talkers,
     /// What the wire showed of probes, while there are any. All of it crosses the control ring.
     pub sightings: Option<Vec<Sighting>>,
 }
@@ -64,6 +67,7 @@ impl Intake {
             slotless: 0,
             unknown_interface: false,
             multicast: Trackers::default(),
+            talkers: Talkers::default(),
             sightings: None,
         }
     }
@@ -209,6 +213,7 @@ impl Intake {
                 }
                 match take_packet(
                     &mut self.recorder,
+                    &mut self.talkers,
                     self.classifier.store(seen),
                     seen,
                     packet,
@@ -272,6 +277,7 @@ enum Taken {
 #[inline]
 fn take_packet(
     recorder: &mut Recorder<OwnMemory>,
+    talkers: &mut Talkers,
     store: Store,
     seen: &Glance,
     packet: &Packet<'_>,
@@ -294,6 +300,9 @@ fn take_packet(
         interface.skipped += 1;
         return taken;
     }
+    let outbound = packet.direction == Direction::Outbound;
+    let flow = Flow::of(seen, packet.bytes, packet.ifindex, outbound);
+    talkers.see(flow, original_length, packet.time_ns);
     let generation = interface.generation;
     let meta = Meta {
         time_ns: packet.time_ns,

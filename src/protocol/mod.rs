@@ -14,6 +14,9 @@ pub const PING: &str = include_str!("io.netsonde.Ping.varlink");
 /// `io.netsonde.Multicast`, as served.
 pub const MULTICAST: &str = include_str!("io.netsonde.Multicast.varlink");
 
+/// `io.netsonde.Inventory`, as served.
+pub const INVENTORY: &str = include_str!("io.netsonde.Inventory.varlink");
+
 /// `org.varlink.service`, as served.
 pub const VARLINK: &str = include_str!("org.varlink.service.varlink");
 
@@ -720,5 +723,61 @@ pub mod multicast {
     pub struct Streams {
         pub time: String,
         pub streams: Vec<Stream>,
+    }
+}
+
+/// Parameters of replies and calls of `io.netsonde.Inventory`.
+pub mod inventory {
+    use super::*;
+
+    /// What `Talkers` is asked.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    #[allow(missing_docs)]
+    pub struct TalkersCall {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub window_ns: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub by: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub interface: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub limit: Option<u64>,
+    }
+
+    /// A flow.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Talker {
+        pub interface: String,
+        pub direction: String,
+        pub protocol: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub source: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub source_port: Option<u16>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub destination: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub destination_port: Option<u16>,
+        pub bytes: u64,
+        pub packets: u64,
+        pub bytes_error: u64,
+        pub packets_error: u64,
+    }
+
+    /// The reply of `Talkers`.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Talkers {
+        pub from: String,
+        pub to: String,
+        pub duration_ns: u64,
+        pub bytes: u64,
+        pub packets: u64,
+        pub flows: u64,
+        pub rest_bytes: u64,
+        pub rest_packets: u64,
+        pub talkers: Vec<Talker>,
     }
 }

@@ -8,7 +8,7 @@
 
 mod gather;
 mod links;
-mod processes;
+pub(super) mod processes;
 
 use std::io::{self, Write};
 use std::net::IpAddr;

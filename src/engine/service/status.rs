@@ -232,6 +232,11 @@ fn own_limits(world: &World) -> Vec<reply::Limit> {
         limit("interfaces", INTERFACE_SLOTS as u64, overflows),
         limit("requests refused for want of permission", 0, world.denials),
         limit(
+            "talkers of a second",
+            crate::talkers::ROOM as u64,
+            world.intake.talkers.evicted,
+        ),
+        limit(
             "declared gaps",
             crate::recorder::layout::GAP_SLOTS as u64,
             world.intake.recorder.gap_totals().1,

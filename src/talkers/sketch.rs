@@ -1,0 +1,268 @@
+//! PURE. Sums by key in a memory of fixed size: who has much is there with a sum that is exact or of a known
+//! error, who has little may not be. Space-Saving (Metwally, Agrawal and El Abbadi, 2005), with eviction of
+//! many at once: what was evicted had at most the floor, so whoever is not there has at most that, and
+//! whoever comes (again) may have had that before.
+
+use std::collections::HashMap;
+
+use bytemuck::{Pod, Zeroable};
+use foldhash::fast::RandomState;
+
+/// What is counted of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Sum {
+    /// Bytes, for certain.
+    pub bytes: u64,
+    /// Packets, for certain.
+    pub packets: u64,
+    /// So many bytes more at most.
+    pub bytes_error: u64,
+    /// So many packets more at most.
+    pub packets_error: u64,
+}
+
+impl Sum {
+    /// All of another beside it.
+    pub fn add(&mut self, other: &Sum) {
+        self.bytes += other.bytes;
+        self.packets += other.packets;
+        self.bytes_error += other.bytes_error;
+        self.packets_error += other.packets_error;
+    }
+}
+
+/// What somebody may have had who is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Floor {
+    /// Bytes at most.
+    pub bytes: u64,
+    /// Packets at most.
+    pub packets: u64,
+}
+
+impl Floor {
+    fn raise(&mut self, evicted: &Sum) {
+        self.bytes = self.bytes.max(evicted.bytes + evicted.bytes_error);
+        self.packets = self.packets.max(evicted.packets + evicted.packets_error);
+    }
+}
+
+/// The sums of one stretch of time.
+#[derive(Clone, Debug)]
+pub struct Sketch<K> {
+    sums: HashMap<K, Sum, RandomState>,
+    room: usize,
+    floor: Floor,
+    /// All bytes and packets, also of those that are not there.
+    pub total: Floor,
+    /// How often somebody had to go.
+    pub evicted: u64,
+}
+
+impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
+    /// Room for so many keys.
+    pub fn new(room: usize) -> Sketch<K> {
+        Sketch {
+            sums: HashMap::with_capacity_and_hasher(room, RandomState::default()),
+            room,
+            floor: Floor::default(),
+            total: Floor::default(),
+            evicted: 0,
+        }
+    }
+
+    /// Forgets all, and keeps its memory.
+    pub fn clear(&mut self) {
+        self.sums.clear();
+        self.floor = Floor::default();
+        self.total = Floor::default();
+        self.evicted = 0;
+    }
+
+    /// Nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.total == Floor::default()
+    }
+
+    /// One packet.
+    #[inline]
+    pub fn add(&mut self, key: K, bytes: u64) {
+        self.total.bytes += bytes;
+        self.total.packets += 1;
+        if let Some(sum) = self.sums.get_mut(&key) {
+            sum.bytes += bytes;
+            sum.packets += 1;
+            return;
+        }
+        let sum = Sum {
+            bytes,
+            packets: 1,
+            ..Sum::default()
+        };
+        self.put(key, sum);
+    }
+
+    /// All of another stretch of time.
+    pub fn fold(&mut self, other: &Sketch<K>) {
+        for (key, sum) in &other.sums {
+            match self.sums.get_mut(key) {
+                Some(known) => known.add(sum),
+                None => self.put(*key, *sum),
+            }
+        }
+        if other.floor != Floor::default() {
+            // Whoever is only here may have been among those that had to go there.
+            for (key, sum) in &mut self.sums {
+                if !other.sums.contains_key(key) {
+                    sum.bytes_error += other.floor.bytes;
+                    sum.packets_error += other.floor.packets;
+                }
+            }
+            self.floor.bytes += other.floor.bytes;
+            self.floor.packets += other.floor.packets;
+        }
+        self.total.bytes += other.total.bytes;
+        self.total.packets += other.total.packets;
+    }
+
+    fn put(&mut self, key: K, mut sum: Sum) {
+        if self.sums.len() >= self.room {
+            self.shrink(self.room / 2);
+        }
+        sum.bytes_error += self.floor.bytes;
+        sum.packets_error += self.floor.packets;
+        self.sums.insert(key, sum);
+    }
+
+    /// Keeps those that have the largest share of bytes and packets together.
+    pub fn shrink(&mut self, keep: usize) {
+        if self.sums.len() <= keep {
+            return;
+        }
+        let (bytes, packets) = (
+            self.total.bytes.max(1) as f64,
+            self.total.packets.max(1) as f64,
+        );
+        let share = |sum: &Sum| {
+            (sum.bytes + sum.bytes_error) as f64 / bytes
+                + (sum.packets + sum.packets_error) as f64 / packets
+        };
+        let mut shares: Vec<f64> = self.sums.values().map(share).collect();
+        let at = shares.len() - keep;
+        let (_, least, larger) = shares.select_nth_unstable_by(at, f64::total_cmp);
+        let least = *least;
+        let mut floor = self.floor;
+        // Of those with the very least that stays, not all may: first come those with more.
+        let more = larger.iter().filter(|share| **share > least).count();
+        let mut ties = keep - more;
+        let before = self.sums.len();
+        self.sums.retain(|_, sum| {
+            let share = share(sum);
+            let stays = share > least || (share == least && ties > 0);
+            if !stays {
+                floor.raise(sum);
+            } else if share == least {
+                ties -= 1;
+            }
+            stays
+        });
+        self.evicted += (before - self.sums.len()) as u64;
+        self.floor = floor;
+    }
+
+    /// A copy that holds the largest only, in a memory of its size.
+    pub fn top(&self, keep: usize) -> Sketch<K> {
+        let mut copy = self.clone();
+        copy.shrink(keep);
+        copy.sums.shrink_to(keep);
+        copy.room = keep;
+        copy.evicted = 0;
+        copy
+    }
+
+    /// Those that are there.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &Sum)> {
+        self.sums.iter()
+    }
+
+    /// What somebody may have had who is not there.
+    pub fn floor(&self) -> Floor {
+        self.floor
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Zipf's law with exponent 1 over so many keys, shuffled by a multiplication.
+    fn skewed(state: &mut u64, keys: u64) -> u64 {
+        *state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let uniform = (*state >> 11) as f64 / (1u64 << 53) as f64;
+        ((keys as f64).powf(uniform) as u64).min(keys - 1)
+    }
+
+    #[test]
+    fn the_largest_of_a_million_are_right() {
+        const KEYS: u64 = 1_000_000;
+        let mut exact = vec![(0u64, 0u64); KEYS as usize];
+        let mut sketch = Sketch::new(crate::talkers::ROOM);
+        let mut state = 1;
+        for _ in 0..2_000_000 {
+            let key = skewed(&mut state, KEYS);
+            let bytes = 60 + (state >> 33) % 1400;
+            exact[key as usize].0 += bytes;
+            exact[key as usize].1 += 1;
+            sketch.add(key, bytes);
+        }
+        let mut order: Vec<usize> = (0..KEYS as usize).collect();
+        order.sort_by_key(|key| std::cmp::Reverse(exact[*key].0));
+        let mut found: Vec<(u64, Sum)> = sketch.iter().map(|(key, sum)| (*key, *sum)).collect();
+        found.sort_by_key(|(_, sum)| std::cmp::Reverse(sum.bytes));
+        // Right as far as the bounds tell them apart.
+        let least = exact[order[99]].0;
+        for (key, sum) in found.iter().take(100) {
+            assert!(exact[*key as usize].0 + sum.bytes_error >= least);
+            assert!(sum.bytes_error * 20 < sum.bytes, "{sum:?}");
+        }
+        for (key, sum) in &found {
+            let (bytes, packets) = exact[*key as usize];
+            assert!((sum.bytes..=sum.bytes + sum.bytes_error).contains(&bytes));
+            assert!((sum.packets..=sum.packets + sum.packets_error).contains(&packets));
+        }
+        // Whoever is missing has at most the floor, and that is a small part.
+        let there: std::collections::HashSet<u64> = found.iter().map(|(key, _)| *key).collect();
+        for (key, (bytes, _)) in exact.iter().enumerate() {
+            assert!(there.contains(&(key as u64)) || *bytes <= sketch.floor().bytes);
+        }
+        assert!(sketch.floor().bytes * 1000 < sketch.total.bytes);
+    }
+
+    #[test]
+    fn folded_stretches_keep_their_bounds() {
+        let mut exact = HashMap::new();
+        let mut all = Sketch::new(64);
+        let mut state = 7;
+        for _ in 0..20 {
+            let mut part = Sketch::new(64);
+            for _ in 0..2_000 {
+                let key = skewed(&mut state, 5_000);
+                part.add(key, 100);
+                *exact.entry(key).or_insert(0) += 100;
+            }
+            part.shrink(32);
+            all.fold(&part);
+        }
+        assert_eq!(all.total.packets, 40_000);
+        for (key, sum) in all.iter() {
+            assert!((sum.bytes..=sum.bytes + sum.bytes_error).contains(&exact[key]));
+        }
+        for (key, bytes) in &exact {
+            let there = all.iter().any(|(known, _)| known == key);
+            assert!(there || *bytes <= all.floor().bytes);
+        }
+    }
+}
