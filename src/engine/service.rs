@@ -167,13 +167,24 @@ fn refusal(refused: Refused) -> Failure {
     }
 }
 
+/// Clients for which there are descriptors: a quarter of them, since one that reads packets takes three
+/// (its connection, the pipe, and another of the pipe to wait with), and the engine needs some itself.
+fn clients_by_descriptors() -> u32 {
+    use nix::sys::resource::{Resource, getrlimit};
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    u32::try_from(soft / 4).unwrap_or(u32::MAX).max(1)
+}
+
 /// Starts serving.
 pub fn start(
     world: Shared,
     control: std::os::unix::net::UnixListener,
 ) -> io::Result<impl Future<Output = io::Result<()>>> {
     let configured = world.borrow().config.control.clone();
-    let limits = Limits::new(configured.clients, configured.clients_per_uid);
+    let limits = Limits::new(
+        configured.clients.min(clients_by_descriptors()),
+        configured.clients_per_uid,
+    );
     let clients = Rc::new(RefCell::new(Clients::new(limits)));
     let service = Rc::new(Netsonde {
         world,
