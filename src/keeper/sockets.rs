@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -281,6 +281,8 @@ pub fn open_control(path: &Path, group: Option<nix::unistd::Gid>) -> Result<Cont
         .write(true)
         .create(true)
         .truncate(false)
+        // Who may write there must not have a file made elsewhere.
+        .custom_flags(libc::O_NOFOLLOW)
         .open(&lock_path)
         .map_err(|error| wrong(format!("cannot make its lock file: {error}")))?;
     let lock = nix::fcntl::Flock::lock(lock_file, nix::fcntl::FlockArg::LockExclusiveNonblock)
@@ -334,11 +336,9 @@ pub fn activated() -> Result<Option<Control>, Error> {
         return Err(wrong("several were passed, and one is expected".into()));
     }
     let socket = Socket::from(super::sys::passed(raw));
-    let address = socket
-        .local_addr()
-        .map_err(|error| wrong(error.to_string()))?;
+    let is_unix = socket.local_addr().is_ok_and(|address| address.is_unix());
     let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
-    if !address.is_unix() || !is_stream || !socket.is_listener().unwrap_or(false) {
+    if !is_unix || !is_stream || !socket.is_listener().unwrap_or(false) {
         return Err(wrong(
             "it is no listening Unix stream socket: see ListenStream= of netsonded.socket".into(),
         ));
