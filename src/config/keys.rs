@@ -139,7 +139,7 @@ pub const KEYS: &[Key] = &[
         "control",
         "clients",
         "256",
-        "Most connections at a time, from 1 to 10000.",
+        "Most connections at a time, from 1 to 10000; never more than a quarter of the descriptors that the process may have.",
     ),
     key(
         "control",
