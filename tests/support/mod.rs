@@ -80,11 +80,21 @@ impl Service {
     }
 
     pub fn with_config(host: &Host, config: &str, arguments: &[&str]) -> Service {
+        let own = Command::new(env!("CARGO_BIN_EXE_netsonded"));
+        Service::by(host, own, config, arguments)
+    }
+
+    /// Started by a command that ends with executing what its last arguments say: netsonded and its options.
+    pub fn under(host: &Host, mut starter: Command, config: &str, arguments: &[&str]) -> Service {
+        starter.arg(env!("CARGO_BIN_EXE_netsonded"));
+        Service::by(host, starter, config, arguments)
+    }
+
+    fn by(host: &Host, mut command: Command, config: &str, arguments: &[&str]) -> Service {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         std::fs::write(path.join("netsonde.toml"), config).unwrap();
         let log = std::fs::File::create(path.join("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_netsonded"));
         command
             .arg("--socket")
             .arg(path.join("control.sock"))
