@@ -258,6 +258,20 @@ fn a_full_disk() -> Outcome {
     Ok(())
 }
 
+const NEWS: &str = "more_news_of_links_than_there_is_room_for";
+
+/// News that the kernel had to drop at the sockets of a host that are subscribed to links and addresses.
+fn lost_news(host: &lab::Host) -> u64 {
+    let text = host.proc_net("netlink");
+    let rows = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let subscribed = rows.filter(|row| row.len() > 8 && row[1] == "0" && row[3] == "00000111");
+    subscribed
+        .filter_map(|row| row[8].parse::<u64>().ok())
+        .sum()
+}
+
 /// E7. The engine is held, so that the kernel has to drop news; then links come and go while it reads.
 fn more_news_of_links_than_there_is_room_for() -> Outcome {
     let (a, b) = pair();
@@ -266,26 +280,24 @@ fn more_news_of_links_than_there_is_room_for() -> Outcome {
     let watch = Watch::begin("E7", &service);
     let start = Instant::now();
     lab::veth(&a, "x0", &b, "x0")?;
-    kill(engine, Signal::SIGSTOP)?;
-    // Until its queue is full by any measure, and well before the keeper takes it for dead.
-    let mut changes = 0;
-    let batch: String = (0..2000)
+    let batch: String = (0..500)
         .map(|mtu| format!("link set x0 mtu {}\n", 1280 + mtu % 200))
         .collect();
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), batch)?;
-    while start.elapsed() < Duration::from_secs(3) && changes < 20_000 {
-        if !inside(&a, "ip", &["-batch", file.path().to_str().unwrap()]) {
+    let path = file.path().to_str().unwrap();
+    let (mut changes, mut made) = (0, 0);
+    kill(engine, Signal::SIGSTOP)?;
+    // Until its queue has overflown, and well before the keeper takes it for dead.
+    while lost_news(&a) == 0 && start.elapsed() < Duration::from_secs(6) {
+        if !inside(&a, "ip", &["-batch", path]) {
             kill(engine, Signal::SIGCONT)?;
-            return skip(
-                "more_news_of_links_than_there_is_room_for",
-                "ip is not installed",
-            );
+            return skip(NEWS, "ip is not installed");
         }
-        changes += 2000;
+        changes += 500;
     }
-    let mut made = 0;
-    while start.elapsed() < Duration::from_secs(6) && made < 100 {
+    let overflown = lost_news(&a) > 0;
+    while overflown && made < 40 && start.elapsed() < Duration::from_secs(8) {
         lab::veth(&a, &format!("v{made}"), &b, &format!("v{made}"))?;
         if made % 4 == 3 {
             a.delete(&format!("v{made}"))?;
@@ -294,6 +306,13 @@ fn more_news_of_links_than_there_is_room_for() -> Outcome {
             a.down(&format!("v{made}"))?;
         }
         made += 1;
+    }
+    if made == 0 {
+        kill(engine, Signal::SIGCONT)?;
+        return skip(
+            NEWS,
+            "this machine is too busy to be too fast for the engine",
+        );
     }
     a.rename("v0", "renamed")?;
     kill(engine, Signal::SIGCONT)?;
@@ -340,10 +359,7 @@ fn more_news_of_links_than_there_is_room_for() -> Outcome {
         there.count() == by_kernel().len()
     });
     let resyncs = hits(&status, "netlink queue");
-    assert!(
-        resyncs > 0,
-        "{changes} changes in {stopped:?} were not too many"
-    );
+    assert!(resyncs > 0, "{status:#}");
     // What is made goes again, so that what is held can be compared.
     for (name, _) in by_kernel() {
         if name != "lo" && name != "e0" {
