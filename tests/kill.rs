@@ -35,12 +35,21 @@ fn kills() -> usize {
 fn main() -> ExitCode {
     let with_systemd = std::env::var_os("NETSONDE_SYSTEMD").is_some();
     if !with_systemd {
-        return support::main(&[("kills_at_random_moments", alone as Test)]);
+        return support::main(&[("kills_at_random_moments", kills_at_random_moments as Test)]);
     }
     let tests: [(&str, Test); 3] = [
-        ("restarts_under_load_lose_nothing", restarts_under_systemd),
-        ("kills_at_random_moments_with_systemd", kills_under_systemd),
-        ("what_does_not_fit_is_declared", misfits_under_systemd),
+        (
+            "restarts_under_load_lose_nothing",
+            restarts_under_load_lose_nothing,
+        ),
+        (
+            "kills_at_random_moments_with_systemd",
+            kills_at_random_moments_with_systemd,
+        ),
+        (
+            "what_does_not_fit_is_declared",
+            what_does_not_fit_is_declared,
+        ),
     ];
     // One after another: it is one service.
     for (name, test) in tests {
@@ -251,7 +260,7 @@ fn tell(away: &[Duration], keepers: usize) {
     );
 }
 
-fn alone() -> Outcome {
+fn kills_at_random_moments() -> Outcome {
     let (a, b) = pair();
     let mut ours = Ours::start(b);
     let socket = ours.socket();
@@ -326,7 +335,7 @@ fn assert_whole(total: u64) {
 const PACKETS: u64 = 600_000;
 const RESTARTS: usize = 3;
 
-fn restarts_under_systemd() -> Outcome {
+fn restarts_under_load_lose_nothing() -> Outcome {
     let (a, b) = network();
     let before = begin_anew();
     let mac = b.mac("t0")?;
@@ -357,7 +366,7 @@ fn restarts_under_systemd() -> Outcome {
     Ok(())
 }
 
-fn kills_under_systemd() -> Outcome {
+fn kills_at_random_moments_with_systemd() -> Outcome {
     let (a, b) = network();
     begin_anew();
     let (sent, stop) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -374,7 +383,7 @@ fn kills_under_systemd() -> Outcome {
 
 /// Other rings: the history stays, and what the old ones still held is declared. Another record: it begins
 /// anew, and says so.
-fn misfits_under_systemd() -> Outcome {
+fn what_does_not_fit_is_declared() -> Outcome {
     let (a, b) = network();
     begin_anew();
     let socket = Systemd.socket();

@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser};
 use super::args::{Cli, Command, Mcast, McastDoctor};
 use super::failure::Failure;
 use super::standalone::Standalone;
+use super::style::plain;
 use super::{demo, doctor, health, mcast, packets, ping, talkers};
 
 /// Runs the client. Returns the exit status.
@@ -24,7 +25,12 @@ pub fn run() -> u8 {
         // A reader that has gone (`| head`) is no fault.
         Err(Failure::System(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
         Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "netsonde: {failure}");
+            // What was asked for stands in it, and whoever asked may have had it from elsewhere.
+            let _ = writeln!(
+                std::io::stderr(),
+                "netsonde: {}",
+                plain(&failure.to_string())
+            );
             2
         }
     }

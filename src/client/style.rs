@@ -51,6 +51,19 @@ impl Style {
     }
 }
 
+/// Text in which nothing is a command for a terminal: control characters but the end of a line are escaped.
+pub fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 /// Rows under headings, each column as wide as its widest cell; numbers stand right.
 pub fn table(style: Style, headings: &[&str], rows: &[Vec<String>]) -> String {
     let width = |at: usize| {

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::unix::AsyncFd;
@@ -24,6 +24,10 @@ use crate::wire::{Checksum, decode};
 
 /// Packets that are looked at before others get their turn: about a millisecond.
 const PACKETS_A_TURN: usize = 4096;
+/// The same for filters that are long: 2,048 instructions for each of these packets would be tens of milliseconds.
+const TIME_A_TURN: Duration = Duration::from_millis(2);
+/// Packets after which the clock is looked at.
+const PACKETS_A_LOOK: usize = 32;
 /// Bytes that are gathered before they are written.
 const BYTES_A_TURN: usize = 256 * 1024;
 /// Size of the pipe, as far as fs.pipe-max-size allows.
@@ -237,7 +241,8 @@ impl Stream {
         } else {
             u64::MAX
         };
-        for _ in 0..PACKETS_A_TURN {
+        let start = Instant::now();
+        for looked in 1..=PACKETS_A_TURN {
             if self.packets >= self.export.limit {
                 return More::No;
             }
@@ -270,7 +275,8 @@ impl Stream {
             if self.export.select.wants(&record) {
                 self.put(recorder, &record);
             }
-            if self.writer.buffer.len() >= BYTES_A_TURN {
+            let is_time = looked % PACKETS_A_LOOK == 0 && start.elapsed() >= TIME_A_TURN;
+            if is_time || self.writer.buffer.len() >= BYTES_A_TURN {
                 break;
             }
         }

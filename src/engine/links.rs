@@ -14,13 +14,15 @@ use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
+use crate::kernel::netlink::tame_names;
+
 /// RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR (linux/rtnetlink.h).
 const GROUPS: u32 = 0x1 | 0x10 | 0x100;
 /// Queue of news, as far as net.core.rmem_max allows: a link's message takes about 2 KiB of it.
 const QUEUE: usize = 4 << 20;
 /// Addresses kept of one interface; more are counted in the answer's length only.
 const MOST_ADDRESSES: usize = 1024;
-/// How long the kernel may take for an answer before it is asked anew.
+/// How long the kernel may take for an answer before it is asked anew, a second later.
 const ANSWER_MS: u16 = 2000;
 
 /// A link, with its addresses.
@@ -76,6 +78,10 @@ pub struct Links {
     known: BTreeMap<u32, Known>,
     /// How often the kernel had more news than the queue held, and all was asked anew.
     pub resyncs: u64,
+    /// Was the last answer to "all there is" undisturbed? If not, it is to be asked for again, when it is quieter.
+    pub is_whole: bool,
+    /// Number of the last question.
+    sequence: u32,
     buffer: Vec<u8>,
 }
 
@@ -90,6 +96,8 @@ impl Links {
             socket,
             known: BTreeMap::new(),
             resyncs: 0,
+            is_whole: true,
+            sequence: 0,
             // The kernel writes at most 32 KiB into one datagram of a dump.
             buffer: vec![0; 64 * 1024],
         };
@@ -125,11 +133,18 @@ impl Links {
             .is_some_and(|link| link.addresses.iter().any(|(own, _)| *own == address))
     }
 
-    /// Forgets all and asks the kernel for everything. Returns what has changed by that.
+    /// Forgets all and asks the kernel for everything. Returns what has changed by that. Where the answer is
+    /// disturbed, what was known and is not in it stays until it is asked for again.
     pub fn resync(&mut self) -> io::Result<Vec<News>> {
         let before = std::mem::take(&mut self.known);
-        self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
-        self.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
+        let links = self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+        let addresses = self.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
+        self.is_whole = links && addresses;
+        if !self.is_whole {
+            for (index, link) in &before {
+                self.known.entry(*index).or_insert_with(|| link.clone());
+            }
+        }
         let gone = before
             .keys()
             .filter(|index| !self.known.contains_key(index));
@@ -138,30 +153,25 @@ impl Links {
         Ok(news)
     }
 
-    fn dump(&mut self, what: RouteNetlinkMessage) -> io::Result<()> {
-        // A dump that was disturbed (NLM_F_DUMP_INTR) or overran is asked for again, some times.
-        for _ in 0..8 {
-            let mut header = NetlinkHeader::default();
-            header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-            header.sequence_number = 1;
-            let mut message = NetlinkMessage::new(header, NetlinkPayload::from(what.clone()));
-            message.finalize();
-            let mut bytes = vec![0; message.buffer_len()];
-            message.serialize(&mut bytes);
-            self.socket.send(&bytes, 0)?;
-            match self.read_dump() {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.resyncs += 1,
-                Err(error) => return Err(error),
-            }
+    /// Asks for a list, and takes it in. `false`: it was disturbed, overran or did not come, which on a host
+    /// that makes and deletes many links is no reason to end.
+    fn dump(&mut self, what: RouteNetlinkMessage) -> io::Result<bool> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        header.sequence_number = self.sequence;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(what));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+        match self.read_dump() {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
+            other => other,
         }
-        Err(io::Error::other(
-            "the kernel's list of links kept changing while it was read",
-        ))
     }
 
-    /// `true` when the dump came to its end undisturbed.
+    /// `true` when the dump came to its end undisturbed (NLM_F_DUMP_INTR), and no news was lost beside it.
     fn read_dump(&mut self) -> io::Result<bool> {
         let mut whole = true;
         loop {
@@ -169,23 +179,33 @@ impl Links {
             let length = match self.receive() {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                // The rest of the dump still comes.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.resyncs += 1;
+                    whole = false;
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let mut news = Vec::new();
-            let mut done = false;
-            let buffer = std::mem::take(&mut self.buffer);
+            let mut done = None;
+            let mut buffer = std::mem::take(&mut self.buffer);
+            tame(&mut buffer[..length]);
             for message in Messages(&buffer[..length]) {
                 let header = message_header(message);
                 whole &= header.flags & libc::NLM_F_DUMP_INTR as u16 == 0;
-                if header.kind == libc::NLMSG_DONE as u16 {
-                    done = true;
-                } else {
-                    self.take(message, &mut news);
+                match i32::from(header.kind) {
+                    // The end of one that was given up is not the end of this one.
+                    libc::NLMSG_DONE if header.sequence == self.sequence => done = Some(true),
+                    // Refused, since one that was given up still runs.
+                    libc::NLMSG_ERROR if header.sequence == self.sequence => done = Some(false),
+                    libc::NLMSG_DONE | libc::NLMSG_ERROR => {}
+                    _ => self.take(message, &mut news),
                 }
             }
             self.buffer = buffer;
-            if done {
-                return Ok(whole);
+            if let Some(done) = done {
+                return Ok(whole && done);
             }
         }
     }
@@ -217,11 +237,14 @@ impl Links {
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.resyncs += 1;
                     news.extend(self.resync()?);
+                    // Where so much happens, the kernel's list and its news may have crossed each other.
+                    self.is_whole = false;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            let buffer = std::mem::take(&mut self.buffer);
+            let mut buffer = std::mem::take(&mut self.buffer);
+            tame(&mut buffer[..length]);
             for message in Messages(&buffer[..length]) {
                 self.take(message, &mut news);
             }
@@ -317,9 +340,10 @@ struct MessageHeader {
     length: usize,
     kind: u16,
     flags: u16,
+    sequence: u32,
 }
 
-/// `nlmsghdr`: length, type, flags.
+/// `nlmsghdr`: length, type, flags, sequence number.
 fn message_header(bytes: &[u8]) -> MessageHeader {
     let word = |at: usize| {
         bytes
@@ -335,6 +359,20 @@ fn message_header(bytes: &[u8]) -> MessageHeader {
         length: word(0) as usize,
         kind: half(4),
         flags: half(6),
+        sequence: word(8),
+    }
+}
+
+/// Makes the names in the messages of one datagram fit to be shown.
+fn tame(mut rest: &mut [u8]) {
+    loop {
+        let length = message_header(rest).length;
+        if length < 16 || length > rest.len() {
+            return;
+        }
+        let (one, others) = rest.split_at_mut(length.next_multiple_of(4).min(rest.len()));
+        tame_names(&mut one[..length]);
+        rest = others;
     }
 }
 

@@ -248,9 +248,18 @@ fn refusal(refused: Refused) -> Failure {
     }
 }
 
+/// Clients for which there are descriptors: a quarter of them, since one that reads packets takes three
+/// (its connection, the pipe, and another of the pipe to wait with), and the engine needs some itself.
+fn clients_by_descriptors() -> u32 {
+    use nix::sys::resource::{Resource, getrlimit};
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    u32::try_from(soft / 4).unwrap_or(u32::MAX).max(1)
+}
+
 /// How many may be connected.
 pub fn limits(config: &Config) -> Limits {
-    Limits::new(config.control.clients, config.control.clients_per_uid)
+    let clients = config.control.clients.min(clients_by_descriptors());
+    Limits::new(clients, config.control.clients_per_uid)
 }
 
 /// Starts serving on all of these sockets. Returns who is connected, and what runs until a socket fails.

@@ -263,7 +263,9 @@ impl World {
             self.intake.recorder.interfaces().iter().any(|(_, slot)| {
                 slot.name[0] == 0 && matches!(slot.state(), State::Up | State::Down)
             });
-        if nameless && let Ok(mut news) = self.links.resync() {
+        if (nameless || !self.links.is_whole)
+            && let Ok(mut news) = self.links.resync()
+        {
             let there: Vec<u32> = self.links.iter().map(|link| link.ifindex).collect();
             let present = self.intake.recorder.interfaces().present_indices();
             news.extend(

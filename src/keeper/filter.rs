@@ -1,9 +1,14 @@
 //! PRIVILEGED, but pure: the two classic BPF programs that part packets between the rings. They are
 //! attached and locked before the sockets are bound, and never change.
 //!
-//! The network header is addressed through `SKF_NET_OFF` and the EtherType comes from
-//! `SKF_AD_PROTOCOL`, so that the programs hold on any link type and however the kernel has dealt
-//! with a VLAN tag. One tag that is still in the frame is looked behind (the inner one of two).
+//! The EtherType comes from `SKF_AD_PROTOCOL`, so that the programs hold however the kernel has dealt with
+//! a VLAN tag. One tag that is still in the frame is looked behind (the inner one of two). Where the
+//! network header begins follows from the link type, as in `recorder::interfaces::link_type`.
+//! `SKF_NET_OFF` would tell without it, but before Linux 6.16 reaches only what is not in fragments of
+//! pages, and many drivers put everything behind the headers there.
+//!
+//! A load behind a packet's end ends a program with 0, and the packet would be in no ring, and counted
+//! nowhere. So the length is asked before, and what is too short for its own headers is the bulk ring's.
 
 use crate::multicast::mpeg_ts;
 use crate::recorder::class::{
@@ -21,17 +26,19 @@ const CONTROL_UDP_PORTS: [u16; 4] = [67, 68, 546, 547];
 
 /// ARPHRD_LOOPBACK: here each packet passes twice, and the way in tells all.
 const LOOPBACK: u32 = 772;
+/// ARPHRD_ETHER.
+const ETHERNET: u32 = 1;
+/// Bytes of an Ethernet header.
+const ETHERNET_HEADER: u32 = 14;
 
 // linux/filter.h: where ancillary data and the network header are addressed from.
 const AD: u32 = (-0x1000i32) as u32;
 const AD_PROTOCOL: u32 = AD;
 const AD_PKTTYPE: u32 = AD + 4;
 const AD_HATYPE: u32 = AD + 28;
-const NET: u32 = (-0x10_0000i32) as u32;
 
 // linux/bpf_common.h.
 const LD_W_ABS: u16 = 0x20;
-const LD_H_ABS: u16 = 0x28;
 const LD_H_IND: u16 = 0x48;
 const LD_B_IND: u16 = 0x50;
 const LD_LEN: u16 = 0x80;
@@ -40,6 +47,12 @@ const AND_K: u16 = 0x54;
 const LSH_K: u16 = 0x64;
 const ADD_X: u16 = 0x0c;
 const TAX: u16 = 0x07;
+const TXA: u16 = 0x87;
+const ADD_K: u16 = 0x04;
+const SUB_X: u16 = 0x1c;
+const ST: u16 = 0x02;
+const LD_MEM: u16 = 0x60;
+const JGE_X: u16 = 0x3d;
 const JA: u16 = 0x05;
 const JEQ: u16 = 0x15;
 const JGE: u16 = 0x35;
@@ -64,8 +77,6 @@ pub enum Ear {
 /// reply nor an error is the listener's, and errors are for both.
 pub fn ear(of: Ear, is_ipv4: bool, tag: u32, snap: u32) -> Code {
     const LDX_MSH: u16 = 0xb1;
-    const LD_LEN: u16 = 0x80;
-    const SUB_X: u16 = 0x1c;
     const LD_W_IND: u16 = 0x40;
     let (ours, not_ours) = match of {
         Ear::Listener => (0, snap),
@@ -134,6 +145,8 @@ struct Assembler<'a> {
     /// Jumps that wait for their label: index of the JA, label.
     jumps: Vec<(usize, usize)>,
     places: Vec<Option<usize>>,
+    /// Where packets go that are too short for their own headers.
+    short: Label,
 }
 
 impl Assembler<'_> {
@@ -158,6 +171,17 @@ impl Assembler<'_> {
 
     fn place(&mut self, label: Label) {
         self.places[label.0] = Some(self.code.len());
+    }
+
+    /// Goes on only if the packet has that many bytes from X on; else it is too short for its own headers.
+    fn need(&mut self, bytes: u32) {
+        let short = self.short;
+        self.emit(LD_LEN, 0);
+        self.code.push((JGE_X, 1, 0, 0));
+        self.jump(short);
+        self.emit(SUB_X, 0);
+        self.code.push((JGE, 1, 0, bytes));
+        self.jump(short);
     }
 
     /// The packet is the control ring's.
@@ -210,11 +234,12 @@ impl Assembler<'_> {
             .collect()
     }
 
-    /// X holds the offset of the transport header from the network header.
+    /// X holds the offset of the transport header from the packet's start.
     fn udp(&mut self) {
-        self.emit(LD_H_IND, NET + 2);
+        self.need(4);
+        self.emit(LD_H_IND, 2);
         self.udp_port();
-        self.emit(LD_H_IND, NET);
+        self.emit(LD_H_IND, 0);
         self.udp_port();
         self.transport_stream();
         self.bulk(Store::Bulk);
@@ -231,16 +256,16 @@ impl Assembler<'_> {
         // Long enough for what is looked at: a load behind the end would drop the packet.
         self.code.push((JGE, 1, 0, SHORTEST_STREAM));
         self.jump(behind);
-        self.emit(LD_B_IND, NET + 8);
+        self.emit(LD_B_IND, 8);
         self.code.push((JEQ, 1, 0, mpeg_ts::SYNC.into()));
         self.jump(not_alone);
-        self.emit(LD_B_IND, NET + 8 + mpeg_ts::PACKET as u32);
+        self.emit(LD_B_IND, 8 + mpeg_ts::PACKET as u32);
         self.only_if(JEQ, mpeg_ts::SYNC.into());
         self.emit(RET, STREAM_SNAP);
         self.jump(behind);
         self.place(not_alone);
         // RTP version 2 with payload type 33 (RFC 3551).
-        self.emit(LD_H_IND, NET + 8);
+        self.emit(LD_H_IND, 8);
         self.emit(AND_K, 0xc07f);
         self.only_if(JEQ, 0x8021);
         self.emit(RET, STREAM_SNAP);
@@ -249,17 +274,18 @@ impl Assembler<'_> {
 
     /// As `udp`.
     fn tcp(&mut self) {
+        self.need(14);
         let own = self.ports(|rule| &rule.tcp_ports);
         if !own.is_empty() {
             for side in [2, 0] {
-                self.emit(LD_H_IND, NET + side);
+                self.emit(LD_H_IND, side);
                 for (port, store) in &own {
                     self.only_if(JEQ, (*port).into());
                     self.bulk(*store);
                 }
             }
         }
-        self.emit(LD_B_IND, NET + 13);
+        self.emit(LD_B_IND, 13);
         self.only_if(JSET, TCP_CONNECTION_FLAGS.into());
         self.bulk(Store::Connections);
         self.bulk(Store::Bulk);
@@ -286,10 +312,11 @@ impl Assembler<'_> {
         }
     }
 
-    /// X holds the offset of the IPv4 header from the network header.
+    /// X holds the offset of the IPv4 header from the packet's start.
     fn ipv4(&mut self) {
         let (udp, tcp) = (self.label(), self.label());
-        self.emit(LD_B_IND, NET + 9);
+        self.need(20);
+        self.emit(LD_B_IND, 9);
         self.protocols(ip_protocol::ICMP);
         self.only_if(JEQ, ip_protocol::UDP.into());
         self.jump(udp);
@@ -299,10 +326,10 @@ impl Assembler<'_> {
         for (label, is_udp) in [(udp, true), (tcp, false)] {
             self.place(label);
             // A later fragment has no ports.
-            self.emit(LD_H_IND, NET + 6);
+            self.emit(LD_H_IND, 6);
             self.only_if(JSET, 0x1fff);
             self.bulk(Store::Bulk);
-            self.emit(LD_B_IND, NET);
+            self.emit(LD_B_IND, 0);
             self.emit(AND_K, 0x0f);
             self.emit(LSH_K, 2);
             self.emit(ADD_X, 0);
@@ -311,16 +338,18 @@ impl Assembler<'_> {
         }
     }
 
-    /// X holds the offset of the IPv6 header from the network header.
+    /// X holds the offset of the IPv6 header from the packet's start.
     fn ipv6(&mut self) {
         let (udp, tcp) = (self.label(), self.label());
-        self.emit(LD_B_IND, NET + 6);
+        self.need(40);
+        self.emit(LD_B_IND, 6);
         // MLD stands behind a hop-by-hop header, a long ICMPv6 packet behind a fragment header.
         for extension in [ip_protocol::HOP_BY_HOP, ip_protocol::FRAGMENT] {
             let other = self.label();
             self.code.push((JEQ, 1, 0, extension.into()));
             self.jump(other);
-            self.emit(LD_B_IND, NET + 40);
+            self.need(41);
+            self.emit(LD_B_IND, 40);
             self.protocols(ip_protocol::ICMPV6);
             self.bulk(Store::Bulk);
             self.place(other);
@@ -351,7 +380,17 @@ impl Assembler<'_> {
         self.only_if(JEQ, LOOPBACK);
         self.emit(RET, 0);
         self.place(not_loopback);
+        let (ethernet, known) = (self.label(), self.label());
+        self.emit(LD_W_ABS, AD_HATYPE);
+        for hardware in [ETHERNET, LOOPBACK] {
+            self.code.push((JEQ, 0, 1, hardware));
+            self.jump(ethernet);
+        }
         self.emit(LDX_IMM, 0);
+        self.jump(known);
+        self.place(ethernet);
+        self.emit(LDX_IMM, ETHERNET_HEADER);
+        self.place(known);
         self.emit(LD_W_ABS, AD_PROTOCOL);
         self.only_if(JEQ, ethertype::IPV4.into());
         self.jump(ip4);
@@ -361,8 +400,14 @@ impl Assembler<'_> {
         self.code.push((JEQ, 2, 0, ethertype::VLAN.into()));
         self.code.push((JEQ, 1, 0, ethertype::QINQ.into()));
         self.jump(untagged);
-        self.emit(LDX_IMM, 4);
-        self.emit(LD_H_ABS, NET + 2);
+        // A = what the tag holds, and X behind the tag.
+        self.need(4);
+        self.emit(LD_H_IND, 2);
+        self.emit(ST, 0);
+        self.emit(TXA, 0);
+        self.emit(ADD_K, 4);
+        self.emit(TAX, 0);
+        self.emit(LD_MEM, 0);
         self.only_if(JEQ, ethertype::IPV4.into());
         self.jump(ip4);
         self.only_if(JEQ, ethertype::IPV6.into());
@@ -389,6 +434,8 @@ impl Assembler<'_> {
         self.ipv4();
         self.place(ip6);
         self.ipv6();
+        self.place(self.short);
+        self.bulk(Store::Bulk);
         for (at, label) in std::mem::take(&mut self.jumps) {
             let target = self.places[label].expect("every label is placed by this function");
             self.code[at].3 = (target - at - 1) as u32;
@@ -407,7 +454,9 @@ pub fn program(ring: Ring, snaps: [u32; 7], rules: &[Rule]) -> Code {
         rules,
         code: vec![],
         jumps: vec![],
-        places: vec![],
+        // The first label is there from the beginning.
+        places: vec![None],
+        short: Label(0),
     }
     .program()
 }

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 use std::os::fd::AsFd;
 
+use nix::sys::resource::{Resource, getrlimit};
 use socket2::{Domain, InterfaceIndexOrAddress, Socket, Type};
 
 use crate::kernel::option::set_option;
@@ -21,6 +22,9 @@ pub const GROUPS_6: [Ipv6Addr; 2] = [
 
 /// Interfaces with memberships at a time: each costs two descriptors.
 const MOST_INTERFACES: usize = 2048;
+/// Descriptors that memberships leave free: what the keeper holds itself, and what it takes to start the next
+/// engine. Without these, the first engine on a host with many interfaces would be the last.
+const RESERVE: u64 = 48;
 
 struct Joined {
     /// Held for what closing them would leave.
@@ -30,21 +34,32 @@ struct Joined {
 }
 
 /// The memberships that are held, one pair of sockets for an interface: closing leaves.
-#[derive(Default)]
 pub struct Groups {
     joined: HashMap<u32, Joined>,
     /// Groups that could not be joined: the limit, no descriptors, or the kernel's refusal.
     pub failures: u64,
+    most: usize,
 }
 
 impl Groups {
+    /// None yet, and as many as this process may have descriptors for.
+    pub fn within_the_limit() -> Groups {
+        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+        let most = (descriptors.saturating_sub(RESERVE) / 2) as usize;
+        Groups {
+            joined: HashMap::new(),
+            failures: 0,
+            most: most.min(MOST_INTERFACES),
+        }
+    }
+
     /// Joins all groups on an interface; one that has no IPv6, say, costs nothing but that family.
     pub fn join(&mut self, ifindex: u32) {
         if let Some(joined) = self.joined.get_mut(&ifindex) {
             joined.asked = true;
             return;
         }
-        if self.joined.len() >= MOST_INTERFACES {
+        if self.joined.len() >= self.most {
             self.failures += 1;
             return;
         }
@@ -57,6 +72,10 @@ impl Groups {
                     self.failures += 1;
                 }
             }
+        }
+        // An index that is no interface's is to take nobody's place.
+        if sockets.is_empty() {
+            return;
         }
         let joined = Joined {
             _sockets: sockets,

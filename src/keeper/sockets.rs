@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -73,12 +73,13 @@ fn refused(what: &'static str, step: &'static str) -> impl FnOnce(io::Error) -> 
     }
 }
 
-/// Block of the control ring: two hundred packets of a usual size, handed over when full or after
-/// [`RETIRE_MS`].
-const CONTROL_BLOCK: u32 = 256 * 1024;
-/// Block of the bulk ring: 5,000 small packets, so that at the highest rates the engine is woken
-/// about as often as the timer would.
-const BULK_BLOCK: u32 = 1024 * 1024;
+/// Block of the control ring, handed over when full or after [`RETIRE_MS`]. A block that was handed over
+/// holds no more, so the number of blocks is how many times [`RETIRE_MS`] the engine may be away at
+/// ordinary rates: 8 MiB are 128 of them, 2.5 s.
+const CONTROL_BLOCK: u32 = 64 * 1024;
+/// Block of the bulk ring: 32 MiB are 128 of them. Smaller ones would wake the engine more often at the
+/// highest rates, where one holds 1,200 small packets.
+const BULK_BLOCK: u32 = 256 * 1024;
 /// A block that holds a packet is handed over after this many milliseconds at the latest. Round
 /// trips are never computed from this, only how soon a packet shows. Half of it would double the
 /// cost of waking where packets come at some 100,000 a second.
@@ -284,6 +285,8 @@ pub fn open_control(path: &Path, group: Option<nix::unistd::Gid>) -> Result<Cont
         .write(true)
         .create(true)
         .truncate(false)
+        // Who may write there must not have a file made elsewhere.
+        .custom_flags(libc::O_NOFOLLOW)
         .open(&lock_path)
         .map_err(|error| wrong(format!("cannot make its lock file: {error}")))?;
     let lock = nix::fcntl::Flock::lock(lock_file, nix::fcntl::FlockArg::LockExclusiveNonblock)

@@ -87,7 +87,7 @@ pub(super) fn run(kept: Kept) -> io::Result<()> {
     let mut keeper = Keeper {
         kept,
         epoll,
-        groups: Groups::default(),
+        groups: Groups::within_the_limit(),
         engine: None,
         deaths: 0,
         next_start: None,

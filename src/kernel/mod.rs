@@ -17,7 +17,9 @@ use crate::host::membership::Membership;
 /// A file of /proc/net; empty where it can't be read. Of the thread, since the network namespace is the
 /// thread's.
 pub fn proc_net(name: &str) -> String {
-    std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default()
+    let bytes = std::fs::read(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
+    // One link with a name that is no text is no reason not to read of the others.
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The wall clock, in nanoseconds since 1970.

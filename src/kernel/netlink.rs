@@ -34,6 +34,65 @@ pub struct Route {
     pub mtu: Option<u32>,
 }
 
+/// IFLA_IFNAME, IFLA_IFALIAS, IFLA_PROP_LIST and IFLA_ALT_IFNAME (linux/if_link.h).
+const NAME: u16 = 3;
+const ALIAS: u16 = 20;
+const PROPERTIES: u16 = 52;
+const OTHER_NAME: u16 = 53;
+/// Bytes of `struct ifinfomsg`.
+const LINK_HEADER: usize = 16;
+
+/// Makes the names in a link's message fit to be decoded and shown. The kernel lets a link be called
+/// anything but white space, slash and colon: what is not UTF-8 would have the whole message refused, and
+/// what a terminal takes for a command would be one. Such a byte becomes a question mark, as in ls(1).
+pub fn tame_names(message: &mut [u8]) {
+    let kind = message
+        .get(4..6)
+        .map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
+    if !matches!(kind, Some(libc::RTM_NEWLINK | libc::RTM_DELLINK)) {
+        return;
+    }
+    if let Some(attributes) = message.get_mut(HEADER + LINK_HEADER..) {
+        tame(attributes, &[NAME, ALIAS, PROPERTIES]);
+    }
+}
+
+fn tame(mut attributes: &mut [u8], names: &[u16]) {
+    while attributes.len() >= 4 {
+        let length = usize::from(u16::from_ne_bytes([attributes[0], attributes[1]]));
+        // The upper two bits are flags (NLA_F_NESTED).
+        let kind = u16::from_ne_bytes([attributes[2], attributes[3]]) & 0x3fff;
+        let end = length.next_multiple_of(4).min(attributes.len());
+        if length < 4 || length > attributes.len() {
+            return;
+        }
+        let (one, rest) = attributes.split_at_mut(end);
+        let value = &mut one[4..length];
+        if kind == PROPERTIES && names.contains(&kind) {
+            tame(value, &[OTHER_NAME]);
+        } else if names.contains(&kind) {
+            tame_name(value);
+        }
+        attributes = rest;
+    }
+}
+
+/// A name that ends with a zero, or with the bytes.
+fn tame_name(name: &mut [u8]) {
+    let is_text = std::str::from_utf8(name).is_ok_and(|text| {
+        let shown = text.trim_end_matches('\0');
+        !shown.chars().any(char::is_control)
+    });
+    if is_text {
+        return;
+    }
+    for byte in name.iter_mut() {
+        if *byte != 0 && !(b' '..=b'~').contains(byte) {
+            *byte = b'?';
+        }
+    }
+}
+
 /// A socket that the kernel is asked by, one question at a time.
 pub struct Netlink {
     socket: Socket,
@@ -79,7 +138,9 @@ impl Netlink {
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
         self.exchange(bytes, flags, |_, one| {
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(one);
+            let mut one = one.to_vec();
+            tame_names(&mut one);
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&one);
             if let Ok(NetlinkPayload::InnerMessage(message)) = message.map(|read| read.payload) {
                 each(message);
             }
@@ -226,4 +287,64 @@ fn take_route(route: &RouteMessage) -> Route {
         }
     }
     taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn message(attributes: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER + LINK_HEADER];
+        bytes[4..6].copy_from_slice(&libc::RTM_NEWLINK.to_ne_bytes());
+        bytes.extend(attributes.concat());
+        bytes
+    }
+
+    #[test]
+    fn names_are_fit_to_be_shown() {
+        for (name, shown) in [
+            (&b"eth0\0"[..], &b"eth0\0"[..]),
+            (b"\x1b[2Jx\0", b"?[2Jx\0"),
+            (b"a\xffb\0", b"a?b\0"),
+            // U+009B begins a command for some terminals.
+            (b"a\xc2\x9bb\0", b"a??b\0"),
+            ("\u{fc}ber\0".as_bytes(), "\u{fc}ber\0".as_bytes()),
+        ] {
+            let mtu = attribute(4, b"\xff\x1b\0\0");
+            let nested = |name| attribute(PROPERTIES | 0x8000, &attribute(OTHER_NAME, name));
+            let of = |name| {
+                [
+                    attribute(NAME, name),
+                    mtu.clone(),
+                    attribute(ALIAS, name),
+                    nested(name),
+                ]
+            };
+            let mut bytes = message(&of(name));
+            tame_names(&mut bytes);
+            assert_eq!(bytes, message(&of(shown)));
+        }
+    }
+
+    #[test]
+    fn lengths_that_lie_are_survived() {
+        let whole = message(&[
+            attribute(NAME, b"e\x1b\0"),
+            attribute(PROPERTIES, &[9, 0, 53]),
+        ]);
+        for end in 0..whole.len() {
+            tame_names(&mut whole[..end].to_vec());
+            let mut wrong = whole.clone();
+            wrong[end] ^= 0xff;
+            tame_names(&mut wrong);
+        }
+    }
 }

@@ -83,10 +83,27 @@ impl Service {
         Service::prepared(host, config, arguments, |_, _| ())
     }
 
-    /// The same, with a last word on the command, such as another standard error. Also gets the file that
+    /// Started by a command that ends with executing what its last arguments say: netsonded and its options.
+    pub fn under(host: &Host, mut starter: Command, config: &str, arguments: &[&str]) -> Service {
+        starter.arg(env!("CARGO_BIN_EXE_netsonded"));
+        Service::by(host, starter, config, arguments, |_, _| ())
+    }
+
+    /// With a last word on the command, such as another standard error. Also gets the file that
     /// is standard error otherwise.
     pub fn prepared(
         host: &Host,
+        config: &str,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command, &Path),
+    ) -> Service {
+        let own = Command::new(env!("CARGO_BIN_EXE_netsonded"));
+        Service::by(host, own, config, arguments, prepare)
+    }
+
+    fn by(
+        host: &Host,
+        mut command: Command,
         config: &str,
         arguments: &[&str],
         prepare: impl FnOnce(&mut Command, &Path),
@@ -95,7 +112,6 @@ impl Service {
         let path = directory.path();
         std::fs::write(path.join("netsonde.toml"), config).unwrap();
         let log = std::fs::File::create(path.join("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_netsonded"));
         command
             .arg("--socket")
             .arg(path.join("control.sock"))

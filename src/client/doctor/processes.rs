@@ -13,9 +13,12 @@ use crate::diagnose::evidence::{Holder, Process};
 use crate::host::membership::Membership;
 use crate::host::socket::Socket;
 use crate::kernel::option::get_option;
+use crate::wire::cursor::text;
 
 /// Processes that are looked at.
 const MOST_PROCESSES: usize = 65_536;
+/// TASK_COMM_LEN (linux/sched.h), and more for threads of the kernel.
+const NAME_MAX: usize = 64;
 /// Questions to the kernel about memberships: sockets times groups.
 const MOST_QUESTIONS: usize = 200_000;
 /// MCAST_MSFILTER (linux/in.h): the source filter that a socket has for a group.
@@ -66,8 +69,9 @@ pub fn owners(inodes: &HashSet<u64>) -> HashMap<u64, (Process, RawFd)> {
             };
             if inodes.contains(&inode) {
                 let command = command.get_or_insert_with(|| {
-                    let name = fs::read_to_string(process.path().join("comm"));
-                    name.map_or("?".into(), |name| name.trim().to_owned())
+                    // A process calls itself what it likes (PR_SET_NAME).
+                    let name = fs::read(process.path().join("comm"));
+                    name.map_or("?".into(), |name| text(name.trim_ascii(), NAME_MAX))
                 });
                 let process = Process {
                     pid,

@@ -4,12 +4,14 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::clients::{Clients, Place, Refusal};
 use super::replies::{Failure, Replies};
@@ -96,6 +98,12 @@ pub async fn serve<S: Service>(
         clients.borrow_mut().set_busy(&place, false);
         if let Err(end) = answered {
             break end;
+        }
+        // A thousand requests may be in the inbox: each waits until everybody else had a turn, and nothing more
+        // is done for who is gone.
+        yield_now().await;
+        if is_hung_up(&stream) {
+            break End::Closed;
         }
     };
     clients.borrow_mut().gone(&place);
@@ -237,12 +245,16 @@ async fn answer<S: Service>(
     }
 }
 
+/// How often a client that can't be heard any more is looked after: work for one that is gone ends within
+/// this time.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// Returns when the client has closed the connection. Requests that come meanwhile are kept, as far
 /// as there is room.
 async fn hang_up(stream: &UnixStream, inbox: &mut Inbox) {
     loop {
         if inbox.is_full() {
-            return std::future::pending().await;
+            return gone(stream).await;
         }
         if stream.readable().await.is_err() {
             return;
@@ -252,9 +264,16 @@ async fn hang_up(stream: &UnixStream, inbox: &mut Inbox) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return,
             // It may have closed only its own direction, and be waiting for the reply.
-            Ok(false) if is_hung_up(stream) => return,
-            Ok(false) => return std::future::pending().await,
+            Ok(false) => return gone(stream).await,
         }
+    }
+}
+
+/// Returns when both directions are closed. Readiness does not tell: of a client that has closed one
+/// direction, or whose requests there is no room for, the socket stays readable.
+async fn gone(stream: &UnixStream) {
+    while !is_hung_up(stream) {
+        sleep(LOOK).await;
     }
 }
 

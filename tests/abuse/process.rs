@@ -1,0 +1,312 @@
+//! A compromised or broken engine: C5 and C7. What it may try inside its sandbox is in tests/sandbox.rs.
+
+use std::io::IoSlice;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::Command;
+
+use netsonde::keeper::handover::{Ask, ask};
+use netsonde::lab::{traffic, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use super::Outcome;
+use super::watch::{Watch, call, connect, settled, store, sum};
+use crate::support::{PATIENCE, Service, Test, entry, number, pair, skip};
+
+pub const TESTS: &[(&str, Test)] = &[
+    (
+        "forged_requests_on_the_keepers_channel",
+        forged_requests_on_the_keepers_channel as Test,
+    ),
+    (
+        "an_engine_without_memory_is_replaced",
+        an_engine_without_memory_is_replaced,
+    ),
+    (
+        "what_engines_die_of_is_given_up",
+        what_engines_die_of_is_given_up,
+    ),
+];
+
+/// The engine's end of its channel to the keeper, as somebody in the engine would have it.
+fn channel(engine: Pid) -> std::io::Result<OwnedFd> {
+    let checked = |result: libc::c_long| match result {
+        number if number < 0 => Err(std::io::Error::last_os_error()),
+        // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+        number => Ok(unsafe { OwnedFd::from_raw_fd(number as i32) }),
+    };
+    // SAFETY: plain numbers.
+    let process = checked(unsafe { libc::syscall(libc::SYS_pidfd_open, engine.as_raw(), 0) })?;
+    // SAFETY: plain numbers. The channel is an engine's standard input.
+    checked(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), 0, 0) })
+}
+
+fn restarted(service: &Service, engine: Pid) -> Value {
+    let status = service.until("another engine", |status| {
+        status["engine"]["pid"].as_i64() != Some(engine.as_raw().into())
+    });
+    assert!(status["engine"].is_object());
+    status
+}
+
+/// C5.
+fn forged_requests_on_the_keepers_channel() -> Outcome {
+    const MANY: u64 = 1_000_000;
+    let (a, b) = pair();
+    let mut service = Service::start(&a, &[]);
+    let keeper = service.keeper();
+    let mut engine = service.engine();
+    let forge = match channel(engine) {
+        Ok(forge) => forge,
+        Err(error) => {
+            return skip(
+                "forged_requests_on_the_keepers_channel",
+                &format!("pidfd_getfd: {error}"),
+            );
+        }
+    };
+    let watch = Watch::begin("C5", &service);
+    // Each known request by the million, replayed and with arguments that are no interface's: packets are
+    // counted and taken in meanwhile.
+    let mac = a.mac("e0")?;
+    let ends = (Ipv4Addr::new(10, 0, 0, 2), "10.0.0.1:5000".parse()?);
+    let (mut taken, mut full) = (0u64, 0u64);
+    std::thread::scope(|scope| {
+        let flood = scope.spawn(|| {
+            b.run(|| traffic::numbered_frames("e0", mac, ends, 50_000, 18, Some(20_000)))
+        });
+        let known = [
+            Ask::Ready,
+            Ask::Join,
+            Ask::Leave,
+            Ask::Promiscuous,
+            Ask::Count,
+            Ask::Alive,
+        ];
+        for number in 0..MANY {
+            let argument = (number as u32).wrapping_mul(0x9e37_79b9) | 0x1000;
+            match ask(&forge, known[number as usize % known.len()], argument) {
+                Ok(()) => taken += 1,
+                Err(_) => full += 1,
+            }
+        }
+        flood.join().unwrap()
+    })?;
+    let status = service.until("all is taken in", |status| {
+        settled(status)
+            && store(status, "bulk", "recorded") + sum(&status["rings"], "drops") >= 50_000
+    });
+    let drops = sum(&status["rings"], "drops");
+    assert_eq!(
+        status["promiscuous"], false,
+        "only the configuration says so"
+    );
+    watch.end(&service, &format!("{taken} of {MANY} forged requests read, {full} found the queue full; 50000 packets beside them, {drops} dropped"));
+    // A request with a descriptor: it is read, and the descriptor is not taken.
+    let descriptors = || {
+        std::fs::read_dir(format!("/proc/{keeper}/fd"))
+            .map(Iterator::count)
+            .unwrap_or(0)
+    };
+    let before = descriptors();
+    let file = std::fs::File::open("/dev/null")?;
+    let message = [Ask::Count as u32, 0].map(u32::to_ne_bytes).concat();
+    for _ in 0..100 {
+        let passed = [file.as_raw_fd(); 100];
+        sendmsg::<()>(
+            forge.as_raw_fd(),
+            &[IoSlice::new(&message)],
+            &[ControlMessage::ScmRights(&passed)],
+            MsgFlags::empty(),
+            None,
+        )?;
+    }
+    assert!(
+        wait_until(PATIENCE, || descriptors() <= before),
+        "{} of {before}",
+        descriptors()
+    );
+    assert_eq!(service.engine(), engine, "that is no reason to end it");
+    // What is no request: the engine that sent it ends, the next one goes on where it stopped.
+    drop(forge);
+    let mut ended = 0;
+    for nonsense in [
+        &[1u8, 2, 3][..],
+        &[0; 8],
+        &[0xff; 8],
+        &[1; 9],
+        &[7, 0, 0, 0, 0, 0, 0, 0],
+        &[1; 60_000],
+    ] {
+        let forge = channel(engine)?;
+        nix::sys::socket::send(forge.as_raw_fd(), nonsense, MsgFlags::empty())?;
+        drop(forge);
+        restarted(&service, engine);
+        engine = service.engine();
+        ended += 1;
+    }
+    let said = service
+        .log()
+        .matches("asked for what does not exist")
+        .count();
+    assert_eq!(said, ended, "{}", service.log());
+    // The groups are held by who comes after, and no packet is missing.
+    service.until("the groups are joined", |_| {
+        let own: Value =
+            serde_json::from_str(&service.ask(&["interfaces", "--json", "e0"])).unwrap();
+        entry(&own["interfaces"][0]["memberships"], "group", "224.0.0.2")["ours"] == true
+    });
+    let status = service.until("the ledger closes", settled);
+    assert_eq!(number(&status["engine"]["starts"]), 1 + ended as u64);
+    assert!(store(&status, "bulk", "recorded") + sum(&status["rings"], "drops") >= 50_000);
+    super::watch::balance(&status);
+    assert!(kill(keeper, None).is_ok(), "the keeper is there");
+    println!(
+        "C5: {ended} engines that spoke nonsense ended, each replaced; 10000 descriptors sent with requests, none taken"
+    );
+    Ok(())
+}
+
+/// C7, E9. An engine that gets no memory any more ends, and the next one has all that it had.
+fn an_engine_without_memory_is_replaced() -> Outcome {
+    if !crate::support::has("prlimit") {
+        return skip(
+            "an_engine_without_memory_is_replaced",
+            "prlimit is not installed",
+        );
+    }
+    let (a, b) = pair();
+    let service = Service::start(&a, &[]);
+    let mac = a.mac("e0")?;
+    let ends = (Ipv4Addr::new(10, 0, 0, 2), "10.0.0.1:5000".parse()?);
+    let send = |count| b.run(|| traffic::numbered_frames("e0", mac, ends, count, 18, Some(20_000)));
+    send(1000)?;
+    service.until("some are kept", |status| {
+        store(status, "bulk", "recorded") >= 1000
+    });
+    let engine = service.engine();
+    let limited = Command::new("prlimit")
+        .args([
+            format!("--pid={engine}"),
+            "--as=1:".into(),
+            "--data=1:".into(),
+        ])
+        .status()?;
+    assert!(limited.success());
+    // Something that takes memory: targets by the ten thousand.
+    let targets = json!({ "method": "io.netsonde.Ping.Targets", "parameters": { "targets": ["10.0.0.0/15"] } });
+    let mut asked = 0;
+    let gone = || std::fs::read_to_string(format!("/proc/{engine}/stat")).is_err();
+    let died = wait_until(PATIENCE, || {
+        let mut stream = connect(&service.socket());
+        let _ = call(&mut stream, &targets);
+        asked += 1;
+        gone()
+    });
+    assert!(died, "{asked} times asked:\n{}", service.log());
+    send(1000)?;
+    let status = restarted(&service, engine);
+    let status = service.until("all is kept", |now| {
+        let kept = store(now, "bulk", "recorded") + sum(&now["rings"], "drops");
+        settled(now)
+            && kept >= 2000
+            && number(&now["engine"]["starts"]) >= number(&status["engine"]["starts"])
+    });
+    super::watch::balance(&status);
+    let restarts = status["gaps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|gap| gap["kind"] == "engine_restart")
+        .count();
+    assert_eq!(restarts as u64 + 1, number(&status["engine"]["starts"]));
+    println!(
+        "C7: without memory an engine ended after {asked} requests, {restarts} restart declared, {} packets kept",
+        store(&status, "bulk", "packets")
+    );
+    Ok(())
+}
+
+/// The child of a process, if it has one.
+fn child_of(keeper: Pid) -> Option<Pid> {
+    let children =
+        std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).ok()?;
+    children
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
+        .map(Pid::from_raw)
+}
+
+/// C7. Engines that die before they come any further, as they would of a packet: after three of them it is given
+/// up, and that is declared.
+fn what_engines_die_of_is_given_up() -> Outcome {
+    let (a, b) = pair();
+    let mut service = Service::start(&a, &[]);
+    let keeper = service.keeper();
+    if child_of(keeper).is_none() {
+        return skip(
+            "what_engines_die_of_is_given_up",
+            "this kernel does not tell who is whose child",
+        );
+    }
+    let mac = a.mac("e0")?;
+    let ends = (Ipv4Addr::new(10, 0, 0, 2), "10.0.0.1:5000".parse()?);
+    let (mut sent, mut kills) = (0, 0);
+    let gap = |status: &Value| entry(&status["gaps"], "kind", "quarantined");
+    let given_up = wait_until(2 * PATIENCE, || {
+        // What waits in the ring while no engine is there: the engine is held until it is killed.
+        let engine = service.engine();
+        kill(engine, Signal::SIGSTOP).unwrap();
+        b.run(|| traffic::numbered_frames("e0", mac, ends, 100, 18, Some(20_000)))
+            .unwrap();
+        sent += 100;
+        let _ = kill(engine, Signal::SIGKILL);
+        let mut last = engine;
+        for _ in 0..4 {
+            // Each next one as soon as it is there, before it has taken anything in.
+            wait_until(PATIENCE, || {
+                child_of(keeper).is_some_and(|next| next != last)
+            });
+            let Some(next) = child_of(keeper) else { break };
+            // Not at once: it has to have counted its start.
+            let (memory, long) = (
+                format!("/proc/{next}/maps"),
+                std::time::Duration::from_millis(500),
+            );
+            wait_until(long, || {
+                std::fs::read_to_string(&memory)
+                    .is_ok_and(|maps| maps.contains("netsonde recorder"))
+            });
+            kills += i32::from(kill(next, Signal::SIGKILL).is_ok());
+            last = next;
+        }
+        let status = service.until("an engine answers", |status| !status["engine"].is_null());
+        gap(&status).is_object()
+    });
+    let status = service.until("the ledger closes", settled);
+    if !given_up {
+        return Err(
+            format!("{kills} engines were killed, and nothing was given up: {status:#}").into(),
+        );
+    }
+    let lost: u64 = (status["gaps"].as_array().unwrap().iter())
+        .filter(|gap| gap["kind"] == "quarantined")
+        .map(|gap| number(&gap["count"]))
+        .sum();
+    let kept = store(&status, "bulk", "recorded");
+    let drops = sum(&status["rings"], "drops");
+    super::watch::balance(&status);
+    assert!(
+        kept + lost + drops >= sent,
+        "{kept} {lost} {drops} of {sent}"
+    );
+    println!(
+        "C7: {kills} engines killed as they began; of {sent} packets {kept} kept, {lost} given up and declared, {drops} dropped"
+    );
+    Ok(())
+}
