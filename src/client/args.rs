@@ -84,6 +84,9 @@ pub enum Command {
     /// Multicast on the links of this host: what is known of it, and tests.
     #[command(subcommand)]
     Mcast(Mcast),
+    /// Where this host loses packets: its counters of it, layer by layer, and what each means; needs no
+    /// service.
+    Drops(Drops),
     /// Who sends most, by flow, and which process of this host it is.
     Talkers(Talkers),
     /// Sends echo requests, and says of each that is not answered where it died.
@@ -102,6 +105,21 @@ pub enum Command {
         /// Which shell.
         shell: Shell,
     },
+}
+
+/// Where packets are lost.
+#[derive(Clone, Debug, Args)]
+pub struct Drops {
+    /// How long to watch.
+    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = parse_duration)]
+    pub duration: u64,
+    /// What was dropped since the start of the machine or the interface, instead of watching.
+    #[arg(long)]
+    pub total: bool,
+    /// The kernel's reason for each dropped packet meanwhile, too; takes root or CAP_PERFMON, and sees all
+    /// namespaces.
+    #[arg(long, conflicts_with = "total")]
+    pub reasons: bool,
 }
 
 /// Who sends most.

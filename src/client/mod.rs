@@ -26,6 +26,8 @@ pub mod capture_file;
 pub mod connection;
 mod demo;
 pub mod doctor;
+mod drop_reasons;
+mod drops;
 mod failure;
 pub mod filter;
 mod group_socket;

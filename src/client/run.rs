@@ -9,7 +9,7 @@ use super::args::{Cli, Command, Mcast, McastDoctor};
 use super::failure::Failure;
 use super::standalone::Standalone;
 use super::style::plain;
-use super::{demo, doctor, health, mcast, packets, ping, talkers};
+use super::{demo, doctor, drops, health, mcast, packets, ping, talkers};
 
 /// Runs the client. Returns the exit status.
 pub fn run() -> u8 {
@@ -48,6 +48,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
             return Ok(0);
         }
         Command::Demo => return demo::run(&cli.global),
+        Command::Drops(wanted) => return drops::run(&cli.global, wanted),
         Command::Explain { id } => return doctor::explain(&cli.global, id.as_deref()),
         Command::Watch(wanted) if wanted.read.is_some() => {
             return packets::watch(&cli.global, &socket(cli), wanted);
@@ -84,7 +85,10 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::Mcast(wanted) => mcast::run(&cli.global, &socket, wanted),
         Command::Talkers(wanted) => talkers::run(&cli.global, &socket, wanted),
         Command::Ping(wanted) => ping::ping(&cli.global, &socket, wanted),
-        Command::Demo | Command::Explain { .. } | Command::Completions { .. } => Ok(0),
+        Command::Demo
+        | Command::Drops(_)
+        | Command::Explain { .. }
+        | Command::Completions { .. } => Ok(0),
     }
 }
 

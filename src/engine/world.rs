@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::Notify;
 
 use super::intake::{Intake, count_listened};
@@ -18,6 +19,9 @@ use crate::keeper::handover::{Ask, Hello, ask};
 use crate::keeper::now_ns;
 use crate::keeper::settings::Settings;
 use crate::recorder::interfaces::{Link, State};
+
+/// How long a full channel to the keeper is waited for: the rings bridge a hundred times that.
+const KEEPER_BUSY_MS: u16 = 20;
 
 /// What the engine knows.
 pub struct World {
@@ -201,7 +205,14 @@ impl World {
     }
 
     fn ask(&mut self, what: Ask, argument: u32) {
-        if let Err(error) = ask(&self.channel, what, argument) {
+        let mut asked = ask(&self.channel, what, argument);
+        // Thousands of links at once are more than the channel holds: the keeper needs a moment to read.
+        if (asked.as_ref()).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            let mut room = [PollFd::new(self.channel.as_fd(), PollFlags::POLLOUT)];
+            let _ = poll(&mut room, PollTimeout::from(KEEPER_BUSY_MS));
+            asked = ask(&self.channel, what, argument);
+        }
+        if let Err(error) = asked {
             self.unasked += 1;
             tracing::warn!(?what, argument, %error, "cannot ask the keeper");
         }
