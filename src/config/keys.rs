@@ -97,7 +97,7 @@ pub const KEYS: &[Key] = &[
         "rings",
         "bulk",
         "\"32 MiB\"",
-        "Kernel ring for the rest. Its blocks of 256 KiB are handed over when full or after 20 ms, so without loss the engine may be away for 2.5 s at ordinary rates with 32 MiB, and less where they fill faster.",
+        "Kernel ring for the rest. Its blocks of 512 KiB are handed over when full or after 20 ms, so without loss the engine may be away for 1.3 s at ordinary rates with 32 MiB, and less where they fill faster.",
     ),
     key(
         "interfaces",

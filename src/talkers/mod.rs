@@ -89,6 +89,18 @@ impl Flow {
         }
     }
 
+    /// A number that differs between most flows. Not for whoever chooses flows: it decides on a place in
+    /// front of the sketch only.
+    #[inline]
+    fn mixed(&self) -> usize {
+        let word =
+            |bytes: &[u8; 16]| u32::from_ne_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]);
+        let ports = u32::from(self.source_port) << 16 | u32::from(self.destination_port);
+        let mixed =
+            word(&self.source) ^ word(&self.destination).rotate_left(16) ^ ports ^ self.ifindex;
+        (mixed.wrapping_mul(0x9e37_79b1) >> 20) as usize ^ usize::from(self.outbound)
+    }
+
     /// Has this host sent it?
     pub fn is_outbound(&self) -> bool {
         self.outbound != 0
@@ -100,6 +112,17 @@ impl Flow {
         let address = |bytes: [u8; 16]| Ipv6Addr::from(bytes).to_canonical();
         is_ip.then(|| (address(self.source), address(self.destination)))
     }
+}
+
+/// Places in front of the sketch, each for whichever flow came last of those that share it: 16 KiB, which stay
+/// in the nearest cache.
+const FRONT: usize = 256;
+
+#[derive(Clone, Copy, Debug, Zeroable)]
+struct Front {
+    flow: Flow,
+    bytes: u64,
+    packets: u64,
 }
 
 #[derive(Debug)]
@@ -114,6 +137,8 @@ struct Level {
 #[derive(Debug)]
 pub struct Talkers {
     levels: [Level; 3],
+    /// Flows that are being talked of, gathered before they are looked up.
+    front: Box<[Front; FRONT]>,
     /// Flows that had to make room, since the start.
     pub evicted: u64,
     /// The first second that was counted, 0 before.
@@ -140,6 +165,7 @@ impl Default for Talkers {
         };
         Talkers {
             levels: [0, 1, 2].map(level),
+            front: Box::new([Front::zeroed(); FRONT]),
             evicted: 0,
             since: 0,
         }
@@ -154,12 +180,37 @@ impl Talkers {
         if second != self.levels[0].began {
             self.advance(second);
         }
-        self.levels[0].current.add(flow, bytes.into());
+        let place = &mut self.front[flow.mixed() % FRONT];
+        if place.flow != flow {
+            if place.packets > 0 {
+                let sums = &mut self.levels[0].current;
+                sums.add(place.flow, place.bytes, place.packets);
+            }
+            *place = Front {
+                flow,
+                bytes: 0,
+                packets: 0,
+            };
+        }
+        place.bytes += u64::from(bytes);
+        place.packets += 1;
+    }
+
+    /// Hands on what is gathered in front of the sketch.
+    fn gather(&mut self) {
+        let sums = &mut self.levels[0].current;
+        for place in &mut self.front[..] {
+            if place.packets > 0 {
+                sums.add(place.flow, place.bytes, place.packets);
+                (place.bytes, place.packets) = (0, 0);
+            }
+        }
     }
 
     /// It is this second now.
     #[cold]
     fn advance(&mut self, second: u64) {
+        self.gather();
         let now = self.levels[0].began;
         if second + BACK < now {
             let evicted = self.evicted;
@@ -204,6 +255,7 @@ impl Talkers {
     /// Sums over the last `seconds` (1 to 300) before `now_ns`, and what of a stretch is before them.
     pub fn window(&mut self, seconds: u64, now_ns: u64) -> Window {
         let now = now_ns / SECOND;
+        self.gather();
         self.advance(now);
         let to = self.levels[0].began.max(now);
         let since = to.saturating_sub(seconds);

@@ -85,19 +85,19 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
         self.total == Floor::default()
     }
 
-    /// One packet.
+    /// So many packets, with so many bytes together.
     #[inline]
-    pub fn add(&mut self, key: K, bytes: u64) {
+    pub fn add(&mut self, key: K, bytes: u64, packets: u64) {
         self.total.bytes += bytes;
-        self.total.packets += 1;
+        self.total.packets += packets;
         if let Some(sum) = self.sums.get_mut(&key) {
             sum.bytes += bytes;
-            sum.packets += 1;
+            sum.packets += packets;
             return;
         }
         let sum = Sum {
             bytes,
-            packets: 1,
+            packets,
             ..Sum::default()
         };
         self.put(key, sum);
@@ -216,7 +216,7 @@ mod tests {
             let bytes = 60 + (state >> 33) % 1400;
             exact[key as usize].0 += bytes;
             exact[key as usize].1 += 1;
-            sketch.add(key, bytes);
+            sketch.add(key, bytes, 1);
         }
         let mut order: Vec<usize> = (0..KEYS as usize).collect();
         order.sort_by_key(|key| std::cmp::Reverse(exact[*key].0));
@@ -250,7 +250,7 @@ mod tests {
             let mut part = Sketch::new(64);
             for _ in 0..2_000 {
                 let key = skewed(&mut state, 5_000);
-                part.add(key, 100);
+                part.add(key, 100, 1);
                 *exact.entry(key).or_insert(0) += 100;
             }
             part.shrink(32);
