@@ -409,7 +409,7 @@ fn netsonded_8() {
          last one stopped. What it can't go on with, since the configuration asks for other rings or \
          another record, is a declared gap. `systemctl stop' ends the history.\n\nnetsonded-vsock.socket, \
          which is not enabled by default, lets virtual machines and their host ask over AF_VSOCK port \
-         9770. Of them only a context number is known, so [permission] vsock says what they may, reading \
+         9770; systemd takes it on only while the service is stopped. Of them only a context number is known, so [permission] vsock says what they may, reading \
          by default, and nobody gets packets. TCP is not served.",
     );
     page.head("PERMISSION");

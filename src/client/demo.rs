@@ -34,7 +34,7 @@ pub fn run(global: &Global) -> Result<u8, Failure> {
     let start = Instant::now();
     lab::enter()?;
     let demo = Demo::build(Style::new(global.color))?;
-    let scenes: [(&str, Scene); 11] = [
+    let scenes: [(&str, Scene); 12] = [
         ("The service is up, and sees every interface", Demo::health),
         ("What happened before anyone asked", Demo::past),
         ("A packet that died, and who says so", Demo::unreachable),
@@ -49,6 +49,10 @@ pub fn run(global: &Global) -> Result<u8, Failure> {
         (
             "A stream that dies after a while: the querier has gone",
             Demo::querier_gone,
+        ),
+        (
+            "Who sends most, and where this host drops packets",
+            Demo::drops,
         ),
         (
             "Nothing is lost in silence, not even when the engine is killed",
@@ -362,6 +366,39 @@ impl Demo {
             && Demo::has(&groups, &["e0", "239.1.1.1", "1"])
             && Demo::has(&groups, &["224.0.0.2", "netsonde", "all routers"])
             && Demo::has(&queriers, &["e0: nobody has asked for IGMP memberships"]))
+    }
+
+    fn drops(&self) -> Result<bool, Failure> {
+        self.say(
+            "  The server sends to a program that does not read, and to a port that nobody has.",
+        );
+        let deaf = self.client.run(|| UdpSocket::bind((CLIENT, 5000)))?;
+        nix::sys::socket::setsockopt(&deaf, nix::sys::socket::sockopt::RcvBuf, &4096)
+            .map_err(std::io::Error::from)?;
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let text = std::thread::scope(|scope| {
+            let sending = scope.spawn(|| -> std::io::Result<()> {
+                let socket = self.server.run(|| UdpSocket::bind((SERVER, 4000)))?;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    // A refusal of the second comes back with a later one.
+                    let _ = socket.send_to(&[7; 500], (CLIENT, 5000));
+                    let _ = socket.send_to(&[7; 100], (CLIENT, 5001));
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Ok(())
+            });
+            let text = self.show(&["drops", "--duration", "1s"]);
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            let sent = sending.join();
+            sent.map_err(|_| Failure::Other("the sender panicked".into()))??;
+            text
+        })?;
+        let talkers = self.show(&["talkers", "--window", "3s", "-n", "3"])?;
+        drop(deaf);
+        Ok(Demo::has(&text, &["udp", "UdpRcvbufErrors"])
+            && Demo::has(&text, &["udp", "UdpNoPorts"])
+            && Demo::has(&text, &["socket", "10.0.0.1:5000"])
+            && Demo::has(&talkers, &["10.9.0.9:4000", "10.0.0.1:5000"]))
     }
 
     /// A receiver of the group on the interface with this address.

@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::style::{Style, duration};
 use crate::host::counters::{lines, tables};
-use crate::host::drops::{Counter, Drop, Layer, known, reason, softnet, sums};
+use crate::host::drops::{Counter, Drop, Layer, PARTS, known, reason, softnet, sums};
 use crate::host::socket::{Socket, sockets};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::proc_net;
@@ -280,6 +280,21 @@ fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
             });
         }
     }
+    for (layer, whole, parts) in PARTS {
+        let told = |rows: &[Row], subject: &str| -> u64 {
+            let same = rows.iter().filter(|row| row.subject == subject);
+            same.filter(|row| row.layer == *layer && parts.contains(&row.counter.name))
+                .map(|row| row.count)
+                .sum()
+        };
+        for at in 0..rows.len() {
+            if rows[at].layer == *layer && rows[at].counter.name == *whole {
+                let parts = told(&rows, &rows[at].subject);
+                rows[at].count = rows[at].count.saturating_sub(parts);
+            }
+        }
+    }
+    rows.retain(|row| row.count > 0);
     let mut dropped: Vec<(&'static str, &Socket, u64)> = (after.sockets.iter())
         .filter_map(|(inode, (file, socket))| {
             let was = before.and_then(|before| before.sockets.get(inode));

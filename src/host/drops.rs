@@ -502,6 +502,34 @@ pub static COUNTERS: &[Counter] = &[
     ),
 ];
 
+/// Counters that count what others count as well: what is left of the first is what the others do not say.
+pub const PARTS: &[(Layer, &str, &[&str])] = &[
+    (
+        Udp,
+        "UdpInErrors",
+        &["UdpRcvbufErrors", "UdpInCsumErrors", "UdpMemErrors"],
+    ),
+    (
+        Udp,
+        "Udp6InErrors",
+        &["Udp6RcvbufErrors", "Udp6InCsumErrors"],
+    ),
+    (Tcp, "TcpInErrs", &["TcpInCsumErrors"]),
+    (Tcp, "TcpExtListenDrops", &["TcpExtListenOverflows"]),
+    (Icmp, "IcmpInErrors", &["IcmpInCsumErrors"]),
+    (Icmp, "Icmp6InErrors", &["Icmp6InCsumErrors"]),
+    (
+        Device,
+        "rx_errors",
+        &[
+            "rx_crc_errors",
+            "rx_frame_errors",
+            "rx_length_errors",
+            "rx_over_errors",
+        ],
+    ),
+];
+
 /// The counter of that name in a layer.
 pub fn known(layer: Layer, name: &str) -> Option<&'static Counter> {
     COUNTERS

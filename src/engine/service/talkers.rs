@@ -87,16 +87,20 @@ pub fn talkers(world: &mut World, call: reply::TalkersCall) -> Result<reply::Tal
     })
 }
 
+/// The name of an interface that is no more, as far as the record knows it.
+fn gone(world: &World, ifindex: u32) -> String {
+    let slots = world.intake.recorder.interfaces();
+    let found = (slots.iter()).find(|(_, slot)| slot.ifindex == ifindex && slot.name[0] != 0);
+    found.map_or_else(|| format!("gone-{ifindex}"), |(_, slot)| slot.name())
+}
+
 fn talker(world: &World, flow: &Flow, sum: &Sum) -> reply::Talker {
     let link = world.links.get(flow.ifindex);
     let addresses = flow.addresses();
     let has_ports = flow.source_port != 0 || flow.destination_port != 0;
     let port = |port: u16| has_ports.then_some(port);
     reply::Talker {
-        interface: link.map_or_else(
-            || format!("gone-{}", flow.ifindex),
-            |link| link.name.clone(),
-        ),
+        interface: link.map_or_else(|| gone(world, flow.ifindex), |link| link.name.clone()),
         direction: if flow.is_outbound() { "out" } else { "in" }.into(),
         protocol: match addresses {
             Some(_) => upper_name(flow.protocol),
