@@ -13,12 +13,11 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use netsonde::client::capture_file::{CaptureFile, Item};
 use netsonde::lab::{self, Host, Running, traffic, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use support::{PATIENCE, Test, entry, number, pair};
+use support::{PATIENCE, Test, drops, entry, number, pair, settled};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -149,19 +148,6 @@ fn until(socket: &Path, what: &str, condition: impl Fn(&Value) -> bool) -> Value
     last
 }
 
-fn drops(status: &Value) -> u64 {
-    let rings = status["rings"].as_array().unwrap();
-    rings.iter().map(|ring| number(&ring["drops"])).sum()
-}
-
-fn settled(status: &Value) -> bool {
-    status["rings"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .all(|ring| number(&ring["packets"]) - number(&ring["drops"]) == number(&ring["processed"]))
-}
-
 fn gaps(status: &Value, kind: &str) -> usize {
     let all = status["gaps"].as_array().unwrap();
     all.iter().filter(|gap| gap["kind"] == kind).count()
@@ -179,14 +165,7 @@ fn numbers(socket: &Path, client: &Path) -> Vec<u64> {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    let mut file = CaptureFile::new(std::fs::File::open(file).unwrap()).unwrap();
-    let mut numbers = Vec::new();
-    while let Some(item) = file.next().unwrap() {
-        if let Item::Packet(packet) = item {
-            numbers.push(u64::from_be_bytes(packet.bytes[42..50].try_into().unwrap()));
-        }
-    }
-    numbers
+    support::numbers(&file)
 }
 
 /// Sends numbered packets until told to stop, `pace` a second.

@@ -11,11 +11,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use netsonde::client::capture_file::{CaptureFile, Item};
 use netsonde::lab::{self, Host, traffic, wait_until};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
-use support::{PATIENCE, Service, Test, entry, number, pair};
+use support::{PATIENCE, Service, Test, drops, entry, number, numbers, pair, settled};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -139,37 +138,6 @@ fn without_privilege_it_says_what_is_missing() -> Outcome {
         "{said}"
     );
     Ok(())
-}
-
-/// Numbers of a file's packets to port 5000, in the order of the file.
-fn numbers(path: &std::path::Path) -> Vec<u64> {
-    let mut file = CaptureFile::new(std::fs::File::open(path).unwrap()).unwrap();
-    let mut numbers = Vec::new();
-    while let Some(item) = file.next().unwrap() {
-        if let Item::Packet(packet) = item {
-            // Ethernet, IPv4 and UDP without options.
-            numbers.push(u64::from_be_bytes(packet.bytes[42..50].try_into().unwrap()));
-        }
-    }
-    numbers
-}
-
-fn drops(status: &Value) -> u64 {
-    status["rings"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|ring| number(&ring["drops"]))
-        .sum()
-}
-
-/// Has everything that passed the rings been taken in?
-fn settled(status: &Value) -> bool {
-    status["rings"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .all(|ring| number(&ring["packets"]) - number(&ring["drops"]) == number(&ring["processed"]))
 }
 
 fn the_ledger_closes() -> Outcome {

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use netsonde::client::capture_file::{CaptureFile, Item};
 use netsonde::lab::wire::Wire;
 use netsonde::lab::{self, Host, Running, wait_until};
 use nix::sys::signal::{Signal, kill};
@@ -251,6 +252,37 @@ pub fn number(value: &Value) -> u64 {
     value
         .as_u64()
         .unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// Numbers of a file's packets to port 5000, in the order of the file.
+pub fn numbers(path: &Path) -> Vec<u64> {
+    let mut file = CaptureFile::new(std::fs::File::open(path).unwrap()).unwrap();
+    let mut numbers = Vec::new();
+    while let Some(item) = file.next().unwrap() {
+        if let Item::Packet(packet) = item {
+            // Ethernet, IPv4 and UDP without options.
+            numbers.push(u64::from_be_bytes(packet.bytes[42..50].try_into().unwrap()));
+        }
+    }
+    numbers
+}
+
+pub fn drops(status: &Value) -> u64 {
+    status["rings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|ring| number(&ring["drops"]))
+        .sum()
+}
+
+/// Has everything that passed the rings been taken in?
+pub fn settled(status: &Value) -> bool {
+    status["rings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .all(|ring| number(&ring["packets"]) - number(&ring["drops"]) == number(&ring["processed"]))
 }
 
 /// Two hosts on a link:
