@@ -59,6 +59,8 @@ fn pure_modules_name_no_socket_file_thread_or_clock() {
         "src/probe",
         "src/multicast",
         "src/host",
+        "src/families",
+        "src/sockets",
         "src/diagnose",
         "src/protocol",
         "src/config",
