@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser};
 use super::args::{Cli, Command, Mcast, McastDoctor};
 use super::failure::Failure;
 use super::standalone::Standalone;
-use super::{demo, doctor, health, mcast, packets, ping};
+use super::{demo, doctor, families, health, mcast, packets, ping, sockets};
 
 /// Runs the client. Returns the exit status.
 pub fn run() -> u8 {
@@ -42,6 +42,9 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
             return Ok(0);
         }
         Command::Demo => return demo::run(&cli.global),
+        // The kernel is asked, not the service.
+        Command::Families(wanted) => return families::run(&cli.global, wanted),
+        Command::Sockets(wanted) => return sockets::run(&cli.global, &socket(cli), wanted),
         Command::Explain { id } => return doctor::explain(&cli.global, id.as_deref()),
         Command::Watch(wanted) if wanted.read.is_some() => {
             return packets::watch(&cli.global, &socket(cli), wanted);
@@ -77,7 +80,11 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         } => packets::capture(&cli.global, &socket, wanted, write),
         Command::Mcast(wanted) => mcast::run(&cli.global, &socket, wanted),
         Command::Ping(wanted) => ping::ping(&cli.global, &socket, wanted),
-        Command::Demo | Command::Explain { .. } | Command::Completions { .. } => Ok(0),
+        Command::Families(_)
+        | Command::Sockets(_)
+        | Command::Demo
+        | Command::Explain { .. }
+        | Command::Completions { .. } => Ok(0),
     }
 }
 
