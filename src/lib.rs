@@ -6,6 +6,8 @@
 //! | [`wire`] | PURE | bytes to meaning: every protocol that netsonde decodes |
 //! | [`recorder`] | PURE | the bounded past: stores, time index, queries, filter machine, pcapng |
 //! | [`host`] | PURE | what the files of /proc/net say of a host |
+//! | [`families`] | PURE | address families and socket types: what each is for |
+//! | [`sockets`] | PURE | sockets as the kernel lists them, by sock_diag and /proc/net |
 //! | [`multicast`] | PURE | queriers, memberships and streams as the wire shows them |
 //! | [`talkers`] | PURE | who sends most, in a memory of fixed size |
 //! | [`diagnose`] | PURE | evidence in, findings out: every failure mode with its rule and its text |
@@ -24,6 +26,7 @@
 
 pub mod config;
 pub mod diagnose;
+pub mod families;
 pub mod host;
 #[cfg(any(feature = "daemon", feature = "client"))]
 pub mod kernel;
@@ -33,6 +36,7 @@ pub mod multicast;
 pub mod probe;
 pub mod protocol;
 pub mod recorder;
+pub mod sockets;
 pub mod talkers;
 pub mod wire;
 

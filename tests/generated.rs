@@ -11,6 +11,7 @@ use clap::CommandFactory;
 use netsonde::client::args::{Cli, PING_EXAMPLES};
 use netsonde::config::{KEYS, RULE_ENTRIES, default_file};
 use netsonde::diagnose::ALL;
+use netsonde::families::{FAMILIES, FLAGS, KINDS};
 use netsonde::keeper::args::Args;
 use netsonde::log::limit::{AUDITS, ERRORS_OF_ALL, LINES, LINES_OF_ALL, WINDOW};
 use netsonde::log::line::{LINE_BYTES, VALUE_BYTES};
@@ -329,6 +330,40 @@ fn netsonde_1() {
          or undetermined, when nothing was seen that would tell; then the exit status is 2. Interfaces that \
          somebody holds promiscuous are named in the evidence where that changes the answer.",
     );
+    page.head("FAMILIES");
+    page.text(
+        "It opens a socket of each family, type and protocol, closes it at once, and tells what worked, or the \
+         error and what that means; what each family is for is in netsonde-families(7). Without privilege the \
+         kernel keeps some to itself (EPERM).\n\nA family may be in a module that is not loaded. Whoever opens a \
+         socket of it has the kernel load that module, root or not, and there it stays: more code that \
+         strangers can talk to. So netsonde looks up in /lib/modules what an attempt would load, and leaves that \
+         out unless --load-modules is given. Where modules can be loaded and /lib/modules can't be read, as in \
+         containers, only what is registered in /proc/net/protocols is tried. AF_INET with SOCK_PACKET has the \
+         kernel log once that this is obsolete.\n\nSockets are counted by sock_diag(7) or /proc/net; of families \
+         that have neither, by /proc/net/protocols or by who holds them, as far as the asker may look into \
+         processes (? otherwise). With a family, the exit status says whether this kernel has it.",
+    );
+    page.head("SOCKETS");
+    page.text(
+        "Sockets of this network namespace, by sock_diag(7), and by /proc/net where the kernel has no sock_diag \
+         for a kind. Without options: counts by family, type, protocol and state, and below them who listens, \
+         who sniffs, which sockets lose packets or are full, and who is a member of which group; -v adds all \
+         sockets. With options: those that are asked for; the exit status is 1 if there are none.\n\nWho holds a \
+         socket is known as far as the asker may look into processes (all of them, to root); how many are not \
+         known is told. The same goes for memberships, and for filters of packet sockets without CAP_NET_ADMIN: \
+         for these the socket of the process is copied for a moment (pidfd_getfd(2)) and asked. A process can \
+         read packets without holding a packet socket: from the mapped ring of one that it has closed, or that \
+         another process holds.\n\nAsking may have the kernel load its sock_diag modules (such as udp_diag) for families that \
+         are there already, as ss(8) does too.\n\nWhat listens is a socket in state listening, or a datagram socket with a port and \
+         no peer. A port is system (0 to 1023), registered (to 49151) or dynamic; + marks those within \
+         net.ipv4.ip_local_port_range, which the kernel gives to outgoing connections. Waiting are \
+         connections that are not accepted yet, or bytes that are not read. A filter is told with its length: cBPF 12 \
+         is a classic BPF program of 12 instructions; of eBPF the kernel tells no length, and ? is one that may not be known. +2 behind a process \
+         means that two more hold the same socket. bound is a TCP socket that has \
+         a port and does nothing (Linux 6.8). ours are the sockets of the netsonded that answers.\n\nIn no list \
+         are sockets that processes of this namespace hold and no list has: TCP sockets without a port, and \
+         families that this kernel has no sock_diag for.",
+    );
     page.head("EXIT STATUS");
     page.item(
         "0",
@@ -355,10 +390,14 @@ fn netsonde_1() {
     page.example(
         "netsonde mcast doctor 239.1.1.1:5000\nnetsonde mcast doctor --read trace.pcapng 239.1.1.1",
     );
+    page.text("Who sniffs on this host, who listens on a port, and what a process has open:");
+    page.example(
+        "netsonde sockets --sniff\nnetsonde sockets --listen --port 53\nnetsonde sockets --process sshd",
+    );
     page.text("A file, without the service:");
     page.example("netsonde watch --read trace.pcap 'icmp6 or arp'");
     page.head("SEE ALSO");
-    page.text("netsonded(8), netsonde.toml(5), netsonde-findings(7), netsonde-protocol(7), pcap-filter(7)");
+    page.text("netsonded(8), netsonde.toml(5), netsonde-families(7), netsonde-findings(7), netsonde-protocol(7), pcap-filter(7)");
     agree("man/netsonde.1", &page.0);
 }
 
@@ -600,6 +639,52 @@ fn netsonde_findings_7() {
     agree("man/netsonde-findings.7", &page.0);
 }
 
+#[test]
+fn netsonde_families_7() {
+    let mut page = Page::new(
+        "netsonde-families",
+        7,
+        "address families and socket types of Linux",
+    );
+    page.head("DESCRIPTION");
+    page.text(
+        "Every address family that Linux has a number for, what it is for, where it is met, and what other \
+         systems have in its stead. Which of them a kernel has, `netsonde families' tries.",
+    );
+    page.head("SOCKET TYPES");
+    for kind in KINDS {
+        page.item(&format!("{} ({})", kind.name, kind.number), kind.purpose);
+    }
+    page.raw(".PP");
+    page.text("Two flags go with each of them:");
+    for flag in FLAGS {
+        page.item(&format!("{} (0{:o})", flag.name, flag.number), flag.purpose);
+    }
+    page.head("FAMILIES");
+    for family in FAMILIES {
+        let names: Vec<&str> = (std::iter::once(&family.name))
+            .chain(family.aliases)
+            .copied()
+            .collect();
+        let legacy = if family.legacy { ", legacy" } else { "" };
+        page.item(
+            &format!("{} ({}{legacy})", names.join(", "), family.number),
+            family.purpose,
+        );
+        if let Some(absent) = family.absent {
+            page.text(&format!("{}.", capitalized(absent)));
+        }
+        page.text(family.elsewhere);
+        if !family.protocols.is_empty() {
+            let names: Vec<&str> = family.protocols.iter().map(|(name, _, _)| *name).collect();
+            page.text(&format!("Protocols that are tried: {}.", names.join(", ")));
+        }
+    }
+    page.head("SEE ALSO");
+    page.text("netsonde(1), address_families(7), socket(2), sock_diag(7)");
+    agree("man/netsonde-families.7", &page.0);
+}
+
 fn capitalized(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(char::to_uppercase);
@@ -618,6 +703,7 @@ fn no_page_is_forgotten() {
     assert_eq!(
         pages,
         [
+            "netsonde-families.7",
             "netsonde-findings.7",
             "netsonde-protocol.7",
             "netsonde.1",

@@ -60,6 +60,8 @@ fn pure_modules_name_no_socket_file_thread_or_clock() {
         "src/multicast",
         "src/host",
         "src/talkers",
+        "src/families",
+        "src/sockets",
         "src/diagnose",
         "src/protocol",
         "src/config",

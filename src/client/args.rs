@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::mcast_test::Channel;
+use crate::families;
 
 /// Says where a packet died, with the evidence: asks netsonded, the resident witness of this host.
 #[derive(Clone, Debug, Parser)]
@@ -91,6 +92,12 @@ pub enum Command {
     Talkers(Talkers),
     /// Sends echo requests, and says of each that is not answered where it died.
     Ping(Ping),
+    /// Every address family and socket type that Linux has: what it is for, and whether this kernel has it.
+    /// Needs no service.
+    Families(Families),
+    /// Sockets in use by family, type and state, and who holds them; who listens, who sniffs. Needs no
+    /// service.
+    Sockets(Sockets),
     /// Builds a small private network, and shows each command at work in it; needs no root, and
     /// touches nothing of this host's.
     Demo,
@@ -198,6 +205,53 @@ pub struct Packets {
     /// Headers only: without what users say, as for somebody who may not see it.
     #[arg(long, conflicts_with = "read")]
     pub headers: bool,
+}
+
+/// Which family, and how far to go.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Families {
+    /// Explain one: AF_VSOCK, vsock or 40; or a type such as SOCK_SEQPACKET.
+    #[arg(value_name = "FAMILY|TYPE")]
+    pub name: Option<String>,
+    /// Also try what would load a kernel module. Whoever opens a socket of a family loads its module, also
+    /// without privilege, and it stays loaded.
+    #[arg(long)]
+    pub load_modules: bool,
+}
+
+/// Which sockets.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Sockets {
+    /// Only those that wait for others to come: that listen, or are bound to a port and have no peer.
+    #[arg(short, long)]
+    pub listen: bool,
+    /// Only those that see what is not meant for them alone: packet sockets, raw sockets, AF_XDP.
+    #[arg(long)]
+    pub sniff: bool,
+    /// Only this address family: AF_INET6, unix, 17.
+    #[arg(long, value_name = "FAMILY", value_parser = parse_family)]
+    pub family: Option<u8>,
+    /// Only this type: SOCK_STREAM, dgram, raw, seqpacket.
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse_kind)]
+    pub kind: Option<u32>,
+    /// Only those of this process, by number or name.
+    #[arg(long, value_name = "PID|NAME")]
+    pub process: Option<String>,
+    /// Only with this port at either end.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u32>,
+}
+
+fn parse_family(text: &str) -> Result<u8, String> {
+    let found = families::find(text).map(|family| family.number);
+    found.ok_or_else(|| format!("{text:?} is no address family: `netsonde families` lists them"))
+}
+
+fn parse_kind(text: &str) -> Result<u32, String> {
+    let found = families::find_kind(text)
+        .map(|kind| kind.number)
+        .filter(|number| *number < 16);
+    found.ok_or_else(|| format!("{text:?} is no socket type: `netsonde families -v` lists them"))
 }
 
 /// Whom to ping and how: the letters are ping's.

@@ -14,6 +14,8 @@
 //! | `mcast` | `mcast groups` and `queriers` |
 //! | `mcast_test`, `group_socket` | `mcast join` and `send` |
 //! | `doctor` | `mcast doctor` and `explain` |
+//! | `families` | `families`: tries what the table of families says |
+//! | `sockets`, `sockets_text` | `sockets`: gathered and told; its tables |
 //! | `interrupt` | Ctrl-C |
 //! | `health` | `status` and `interfaces` |
 //! | `style` | colour and columns |
@@ -29,6 +31,7 @@ pub mod doctor;
 mod drop_reasons;
 mod drops;
 mod failure;
+mod families;
 pub mod filter;
 mod group_socket;
 mod health;
@@ -43,6 +46,8 @@ mod ping_evidence;
 mod ping_text;
 mod received;
 pub mod run;
+mod sockets;
+mod sockets_text;
 mod standalone;
 pub mod style;
 mod talkers;

@@ -9,7 +9,7 @@ use super::args::{Cli, Command, Mcast, McastDoctor};
 use super::failure::Failure;
 use super::standalone::Standalone;
 use super::style::plain;
-use super::{demo, doctor, drops, health, mcast, packets, ping, talkers};
+use super::{demo, doctor, drops, families, health, mcast, packets, ping, sockets, talkers};
 
 /// Runs the client. Returns the exit status.
 pub fn run() -> u8 {
@@ -48,6 +48,9 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
             return Ok(0);
         }
         Command::Demo => return demo::run(&cli.global),
+        // The kernel is asked, not the service.
+        Command::Families(wanted) => return families::run(&cli.global, wanted),
+        Command::Sockets(wanted) => return sockets::run(&cli.global, &socket(cli), wanted),
         Command::Drops(wanted) => return drops::run(&cli.global, wanted),
         Command::Explain { id } => return doctor::explain(&cli.global, id.as_deref()),
         Command::Watch(wanted) if wanted.read.is_some() => {
@@ -85,7 +88,9 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::Mcast(wanted) => mcast::run(&cli.global, &socket, wanted),
         Command::Talkers(wanted) => talkers::run(&cli.global, &socket, wanted),
         Command::Ping(wanted) => ping::ping(&cli.global, &socket, wanted),
-        Command::Demo
+        Command::Families(_)
+        | Command::Sockets(_)
+        | Command::Demo
         | Command::Drops(_)
         | Command::Explain { .. }
         | Command::Completions { .. } => Ok(0),

@@ -106,6 +106,30 @@ pub fn table(style: Style, headings: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// Has a column stand right under its heading whatever its cells hold: numbers where some are not known.
+pub fn right(headings: &[&str], rows: &mut [Vec<String>], column: usize) {
+    let cells = rows.iter().filter_map(|row| row.get(column));
+    let width = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = width.max(headings[column].len());
+    for cell in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+        *cell = format!("{cell:>width$}");
+    }
+}
+
+/// Text of others (names of processes, paths), fit for a terminal: control characters and what turns text
+/// around are escaped.
+pub fn safe(text: &str) -> String {
+    let is_harmless = |letter: &char| {
+        !letter.is_control()
+            && !matches!(letter, '\\' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let shown = |letter: char| match is_harmless(&letter) {
+        true => letter.to_string(),
+        false => letter.escape_default().to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
 /// Bytes as people read them.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -143,5 +167,17 @@ pub fn age(now: &str, then: &str) -> String {
             duration(u64::try_from(ns).unwrap_or(0))
         }
         _ => then.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_commands_a_terminal_is_escaped() {
+        assert_eq!(safe("a b\u{e4}/c"), "a b\u{e4}/c");
+        assert_eq!(safe("e\u{1b}[31m0\n"), "e\\u{1b}[31m0\\n");
+        assert_eq!(safe("\u{202e}x\\"), "\\u{202e}x\\\\");
     }
 }

@@ -6,7 +6,7 @@
 //! | `counters` | snmp, netstat, snmp6: counters by nstat's names |
 //! | `drops` | what counters and reasons of lost packets mean |
 //! | `membership` | igmp, igmp6, mcfilter, mcfilter6: groups and source filters |
-//! | `socket` | udp, udp6, raw: sockets, their addresses, queues and drops |
+//! | `socket` | tcp, udp, raw, icmp and their twins: sockets, their addresses, queues and drops |
 //! | `mroute` | ip_mr_cache, ip_mr_vif and their IPv6 twins: multicast routes |
 
 pub mod counters;

@@ -1,4 +1,5 @@
-//! PURE. Sockets as /proc/net/udp, udp6 and raw show them.
+//! PURE. Sockets as /proc/net/udp, udp6, raw, raw6, icmp and icmp6 show them, and tcp and tcp6 but for
+//! their drops.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,6 +12,10 @@ pub struct Socket {
     pub local: SocketAddr,
     /// What it is connected to; unspecified if it is not.
     pub remote: SocketAddr,
+    /// What TCP calls its state (net/tcp_states.h); 7 is unconnected.
+    pub state: u8,
+    /// Bytes that wait to be sent.
+    pub unsent: u64,
     /// Bytes that wait to be read.
     pub queued: u64,
     /// Who owns it.
@@ -39,10 +44,13 @@ pub fn sockets(text: &str) -> Vec<Socket> {
         Some(Socket {
             local: address(words.get(1)?)?,
             remote: address(words.get(2)?)?,
+            state: u8::from_str_radix(words.get(3)?, 16).ok()?,
+            unsent: u64::from_str_radix(words.get(4)?.split_once(':')?.0, 16).ok()?,
             queued: u64::from_str_radix(words.get(4)?.split_once(':')?.1, 16).ok()?,
             uid: words.get(7)?.parse().ok()?,
             inode: words.get(9)?.parse().ok()?,
-            drops: words.get(12)?.parse().ok()?,
+            // TCP has other words here, and none at all in TIME-WAIT.
+            drops: (words.get(12)).map_or(Some(0), |word| word.parse().ok())?,
         })
     };
     text.lines().skip(1).filter_map(entry).collect()
@@ -58,6 +66,7 @@ mod tests {
                    \x20 12: 0101010A:1388 00000000:0000 07 00000000:00000900 00:00000000 00000000  1000        0 4711 2 0000000000000000 29\n";
         let all = sockets(udp);
         assert_eq!(all[0].local, "10.1.1.1:5000".parse().unwrap());
+        assert_eq!((all[0].state, all[0].unsent), (7, 0));
         assert_eq!(
             (all[0].queued, all[0].uid, all[0].inode, all[0].drops),
             (0x900, 1000, 4711, 29)

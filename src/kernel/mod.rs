@@ -3,9 +3,11 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `mod` | files of /proc/net and sysctls of this thread's network namespace |
-//! | `netlink` | rtnetlink: routes, and any other question |
+//! | `netlink` | netlink: routes, and any other question |
+//! | `diag` | all sockets, by sock_diag and /proc/net |
 //! | `option` | socket options that no crate wraps |
 
+pub mod diag;
 pub mod netlink;
 pub mod option;
 

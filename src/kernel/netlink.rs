@@ -1,4 +1,4 @@
-//! SHELL. Questions to the kernel by rtnetlink, in the network namespace of the thread that opens the
+//! SHELL. Questions to the kernel by netlink, most of them rtnetlink's, in the network namespace of the thread that opens the
 //! socket. None of them needs privilege.
 
 use std::io;
@@ -20,6 +20,8 @@ const ANSWER_MS: u16 = 500;
 const CHANGE_MS: u16 = 20_000;
 /// Bytes of `struct nlmsghdr`.
 const HEADER: usize = 16;
+/// NLM_F_DUMP_INTR: what is being listed has changed meanwhile, so entries may be missing.
+const INTERRUPTED: u16 = 0x10;
 
 /// The way to a target.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,9 +104,14 @@ pub struct Netlink {
 }
 
 impl Netlink {
-    /// Opens it.
+    /// Opens it for rtnetlink.
     pub fn open() -> io::Result<Netlink> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        Netlink::open_for(NETLINK_ROUTE)
+    }
+
+    /// Opens it for another protocol of netlink.
+    pub fn open_for(protocol: isize) -> io::Result<Netlink> {
+        let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         socket.set_non_blocking(true)?;
@@ -114,6 +121,12 @@ impl Netlink {
             sequence: 0,
             answer_ms: ANSWER_MS,
         })
+    }
+
+    /// The number of the socket, by which lists of sockets tell it.
+    pub fn inode(&self) -> Option<u64> {
+        let found = nix::sys::stat::fstat(self.socket.as_fd()).ok()?;
+        Some(found.st_ino)
     }
 
     /// Waits longer for answers, as to requests that change something.
@@ -145,6 +158,7 @@ impl Netlink {
                 each(message);
             }
         })
+        .map(|_| ())
     }
 
     /// The same for messages that no crate knows: `each` gets their type and what follows the header.
@@ -155,13 +169,30 @@ impl Netlink {
         body: &[u8],
         mut each: impl FnMut(u16, &[u8]),
     ) -> io::Result<()> {
-        let mut bytes = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.resize(HEADER, 0);
-        bytes.extend_from_slice(body);
-        self.exchange(bytes, flags, |kind, one| {
+        self.exchange(message(kind, body), flags, |kind, one| {
             each(kind, one.get(HEADER..).unwrap_or_default());
         })
+        .map(|_| ())
+    }
+
+    /// Lists what a message asks for; `each` gets what follows the header of each entry. `false`: the
+    /// kernel says that the list changed under its hands, so entries may be missing or come twice.
+    ///
+    /// # Errors
+    /// The kernel's, also where it says only at the end of the list that there is none; or `TimedOut`.
+    pub fn list(
+        &mut self,
+        kind: u16,
+        body: &[u8],
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<bool> {
+        let end = self.exchange(message(kind, body), NLM_F_DUMP, |_, one| {
+            each(one.get(HEADER..).unwrap_or_default());
+        })?;
+        match end.code {
+            0 => Ok(!end.is_interrupted),
+            code => Err(io::Error::from_raw_os_error(-code)),
+        }
     }
 
     /// Flags and sequence number stand at the same place in every message (struct nlmsghdr).
@@ -170,7 +201,8 @@ impl Netlink {
         mut bytes: Vec<u8>,
         flags: u16,
         mut each: impl FnMut(u16, &[u8]),
-    ) -> io::Result<()> {
+    ) -> io::Result<End> {
+        let mut end = End::default();
         self.sequence += 1;
         bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
         bytes[8..12].copy_from_slice(&self.sequence.to_ne_bytes());
@@ -196,20 +228,25 @@ impl Netlink {
                     // What is left of a question whose answer was not waited for to its end.
                     continue;
                 }
+                let flagged = u16::from_ne_bytes([one[6], one[7]]);
+                end.is_interrupted |= flagged & INTERRUPTED != 0;
+                let code = one.get(HEADER..HEADER + 4).unwrap_or(&[0; 4]);
+                let code = i32::from_ne_bytes([code[0], code[1], code[2], code[3]]);
                 match i32::from(kind) {
-                    libc::NLMSG_DONE => return Ok(()),
+                    libc::NLMSG_DONE => {
+                        end.code = code.min(0);
+                        return Ok(end);
+                    }
                     libc::NLMSG_ERROR => {
-                        let code = one.get(HEADER..HEADER + 4).unwrap_or(&[0; 4]);
-                        let code = i32::from_ne_bytes([code[0], code[1], code[2], code[3]]);
                         return match code {
-                            0 => Ok(()),
+                            0 => Ok(end),
                             code => Err(io::Error::from_raw_os_error(-code)),
                         };
                     }
                     _ => each(kind, one),
                 }
                 if flags & NLM_F_DUMP == 0 {
-                    return Ok(());
+                    return Ok(end);
                 }
             }
         }
@@ -262,6 +299,24 @@ impl Netlink {
         })?;
         found.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct End {
+    /// The error that came in place of the rest of a list, negative; 0: none.
+    code: i32,
+    /// Did the list change while it was told?
+    is_interrupted: bool,
+}
+
+/// A message; flags and sequence number are for the exchange.
+fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+    let mut bytes = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+    bytes.resize(HEADER, 0);
+    bytes.extend_from_slice(body);
+    bytes
 }
 
 fn take_route(route: &RouteMessage) -> Route {

@@ -26,7 +26,7 @@ mod tunnel;
 mod upper;
 
 pub use packet::{Cast, Meaning, Network, Packet, Problem, ProblemKind};
-pub use upper::name as upper_name;
+pub use upper::name as protocol_name;
 
 /// Reads a whole packet. Never panics, never reads past the captured bytes, and ends: every loop
 /// consumes bytes or has a limit.

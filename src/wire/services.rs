@@ -1,11 +1,11 @@
 //! PURE. Names of the ports that administrators meet (IANA's registry of service names, RFC 6335),
 //! and the ranges that a port can be in.
 
-/// Which range a port is in (RFC 6335, section 6).
+/// Which range a port is in (RFC 6335, section 6, which also calls the registered ones user ports).
 pub fn port_range(port: u16) -> &'static str {
     match port {
         0..=1023 => "system",
-        1024..=49_151 => "user",
+        1024..=49_151 => "registered",
         _ => "dynamic",
     }
 }
@@ -176,6 +176,6 @@ mod tests {
         assert_eq!(service_name(true, 22), Some("ssh"));
         assert_eq!(service_name(false, 53), Some("domain"));
         assert_eq!(service_name(false, 22), None);
-        assert_eq!(port_range(5000), "user");
+        assert_eq!(port_range(5000), "registered");
     }
 }

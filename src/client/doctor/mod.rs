@@ -148,7 +148,7 @@ fn finding_text(finding: &Finding, style: Style) -> String {
 }
 
 /// A paragraph, indented; lines after the first some columns more.
-fn filled(words: &str, indent: usize, hanging: usize) -> String {
+pub(super) fn filled(words: &str, indent: usize, hanging: usize) -> String {
     let mut text = String::new();
     let mut line = " ".repeat(indent);
     for word in words.split_whitespace() {

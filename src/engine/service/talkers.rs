@@ -8,7 +8,7 @@ use crate::engine::world::World;
 use crate::keeper::now_ns;
 use crate::protocol::inventory as reply;
 use crate::talkers::{Flow, Sum};
-use crate::wire::upper_name;
+use crate::wire::protocol_name;
 
 const SECOND: u64 = 1_000_000_000;
 /// The longest window, in seconds.
@@ -103,7 +103,7 @@ fn talker(world: &World, flow: &Flow, sum: &Sum) -> reply::Talker {
         interface: link.map_or_else(|| gone(world, flow.ifindex), |link| link.name.clone()),
         direction: if flow.is_outbound() { "out" } else { "in" }.into(),
         protocol: match addresses {
-            Some(_) => upper_name(flow.protocol),
+            Some(_) => protocol_name(flow.protocol),
             None => match flow.ethertype {
                 0x0806 => "arp".into(),
                 0x88cc => "lldp".into(),

@@ -1,0 +1,234 @@
+//! SHELL. All sockets of this thread's network namespace, by sock_diag(7), and by /proc/net where a kernel
+//! has no sock_diag for a family. None of it needs privilege; what it adds is filters of packet sockets
+//! (CAP_NET_ADMIN).
+
+use std::collections::HashSet;
+use std::io;
+
+use serde::Serialize;
+
+use super::netlink::Netlink;
+use super::proc_net;
+use crate::sockets::diag::{BY_FAMILY, Question};
+use crate::sockets::{
+    INET, INET6, MPTCP, NETLINK, PACKET, SCTP, Socket, TCP, UDP, UDPLITE, UNIX, VSOCK, XDP, listed,
+};
+
+/// NETLINK_SOCK_DIAG (linux/netlink.h).
+const SOCK_DIAG: isize = 4;
+/// How often a list is asked for that changes while it is told. On a host where it still does after this
+/// often, the last is shown, and that it may have holes.
+const TRIES: u32 = 5;
+
+/// Reads a file of /proc/net as sockets.
+type Reader = fn(&str) -> Vec<Socket>;
+
+/// A list of sockets: its name, the question, and the files that hold the same.
+struct List {
+    name: &'static str,
+    question: Option<Question>,
+    files: &'static [(&'static str, Reader)],
+}
+
+const fn of(family: u8, protocol: u16) -> Option<Question> {
+    Some(Question { family, protocol })
+}
+
+/// What is asked.
+const LISTS: &[List] = &[
+    List {
+        name: "unix",
+        question: of(UNIX, 0),
+        files: &[("unix", listed::unix)],
+    },
+    List {
+        name: "tcp",
+        question: of(INET, TCP),
+        files: &[("tcp", |text| listed::inet(text, TCP))],
+    },
+    List {
+        name: "tcp6",
+        question: of(INET6, TCP),
+        files: &[("tcp6", |text| listed::inet(text, TCP))],
+    },
+    List {
+        name: "mptcp",
+        question: of(INET, MPTCP),
+        files: &[],
+    },
+    List {
+        name: "mptcp6",
+        question: of(INET6, MPTCP),
+        files: &[],
+    },
+    List {
+        name: "udp",
+        question: of(INET, UDP),
+        files: &[("udp", |text| listed::inet(text, UDP))],
+    },
+    List {
+        name: "udp6",
+        question: of(INET6, UDP),
+        files: &[("udp6", |text| listed::inet(text, UDP))],
+    },
+    List {
+        name: "udplite",
+        question: of(INET, UDPLITE),
+        files: &[("udplite", |text| listed::inet(text, UDPLITE))],
+    },
+    List {
+        name: "udplite6",
+        question: of(INET6, UDPLITE),
+        files: &[("udplite6", |text| listed::inet(text, UDPLITE))],
+    },
+    List {
+        name: "sctp",
+        question: of(INET, SCTP),
+        files: &[],
+    },
+    List {
+        name: "sctp6",
+        question: of(INET6, SCTP),
+        files: &[],
+    },
+    List {
+        name: "dccp",
+        question: of(INET, 33),
+        files: &[],
+    },
+    List {
+        name: "dccp6",
+        question: of(INET6, 33),
+        files: &[],
+    },
+    List {
+        name: "raw",
+        question: of(INET, 255),
+        files: &[("raw", |text| listed::inet(text, 255))],
+    },
+    List {
+        name: "raw6",
+        question: of(INET6, 255),
+        files: &[("raw6", |text| listed::inet(text, 255))],
+    },
+    // Sockets for ping without privilege; no sock_diag knows them.
+    List {
+        name: "ping",
+        question: None,
+        files: &[("icmp", |text| listed::inet(text, 1))],
+    },
+    List {
+        name: "ping6",
+        question: None,
+        files: &[("icmp6", |text| listed::inet(text, 58))],
+    },
+    List {
+        name: "netlink",
+        question: of(NETLINK, 0),
+        files: &[("netlink", listed::netlink)],
+    },
+    List {
+        name: "packet",
+        question: of(PACKET, 0),
+        files: &[("packet", listed::packet)],
+    },
+    List {
+        name: "vsock",
+        question: of(VSOCK, 0),
+        files: &[],
+    },
+    List {
+        name: "xdp",
+        question: of(XDP, 0),
+        files: &[],
+    },
+];
+
+/// Where a list came from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Source {
+    /// The list: `tcp`, `unix` and so on.
+    pub list: &'static str,
+    /// The address family.
+    pub family: u8,
+    /// `sock_diag`, or the file.
+    pub from: Option<String>,
+    /// Why there is none, or no sock_diag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Did it change under the kernel's hands each time it was asked for? Entries may be missing.
+    pub incomplete: bool,
+}
+
+/// All sockets but the one that asks, and where they came from. Lists that this kernel does not have are told
+/// with their error.
+pub fn sockets() -> (Vec<Socket>, Vec<Source>) {
+    let mut netlink = Netlink::open_for(SOCK_DIAG).map(Netlink::patient);
+    let (mut all, mut sources) = (Vec::new(), Vec::new());
+    for list in LISTS {
+        let mut source = Source {
+            list: list.name,
+            family: (list.question).map_or(if list.name == "ping" { INET } else { INET6 }, |of| {
+                of.family
+            }),
+            from: None,
+            error: None,
+            incomplete: false,
+        };
+        let asked = match (&mut netlink, list.question) {
+            (Ok(netlink), Some(question)) => Some(ask(netlink, question)),
+            (Err(error), Some(_)) => Some(Err(io::Error::from(error.kind()))),
+            (_, None) => None,
+        };
+        match asked {
+            Some(Ok((sockets, is_whole))) => {
+                source.from = Some("sock_diag".into());
+                source.incomplete = !is_whole;
+                all.extend(sockets);
+            }
+            other => {
+                if let Some(Err(error)) = other {
+                    source.error = Some(match error.raw_os_error() {
+                        Some(libc::ENOENT) => "this kernel has no sock_diag for it".into(),
+                        _ => error.to_string(),
+                    });
+                }
+                for (file, read) in list.files {
+                    if let Some(text) = try_proc_net(file) {
+                        source.from = Some(format!("/proc/net/{file}"));
+                        all.extend(read(&text));
+                    }
+                }
+            }
+        }
+        sources.push(source);
+    }
+    if let Some(own) = netlink.ok().and_then(|netlink| netlink.inode()) {
+        all.retain(|socket| socket.inode != own);
+    }
+    (all, sources)
+}
+
+/// The file, if there is one.
+fn try_proc_net(file: &str) -> Option<String> {
+    let text = proc_net(file);
+    (!text.is_empty()).then_some(text)
+}
+
+/// Asks until a list comes that did not change meanwhile, a few times.
+fn ask(netlink: &mut Netlink, question: Question) -> io::Result<(Vec<Socket>, bool)> {
+    let mut found: Vec<Socket> = Vec::new();
+    for _ in 0..TRIES {
+        found.clear();
+        let is_whole = netlink.list(BY_FAMILY, &question.bytes(), |body| {
+            found.extend(question.read(body));
+        })?;
+        // Netlink sockets that hear groups are told twice (netlink_diag of 6.18).
+        let mut seen = HashSet::new();
+        found.retain(|socket| socket.inode == 0 || seen.insert(socket.inode));
+        if is_whole {
+            return Ok((found, true));
+        }
+    }
+    Ok((found, false))
+}
