@@ -7,6 +7,7 @@
 //! | [`recorder`] | PURE | the bounded past: stores, time index, queries, filter machine, pcapng |
 //! | [`host`] | PURE | what the files of /proc/net say of a host |
 //! | [`multicast`] | PURE | queriers, memberships and streams as the wire shows them |
+//! | [`neighbors`] | PURE | hosts heard on each link: addresses, names, roles, conflicts |
 //! | [`diagnose`] | PURE | evidence in, findings out: every failure mode with its rule and its text |
 //! | [`probe`] | PURE | probing: schedule, identity, matching, the fate of each probe |
 //! | [`protocol`] | PURE | the Varlink interfaces and their types |
@@ -29,6 +30,7 @@ pub mod kernel;
 #[cfg(feature = "daemon")]
 mod mapping;
 pub mod multicast;
+pub mod neighbors;
 pub mod probe;
 pub mod protocol;
 pub mod recorder;
