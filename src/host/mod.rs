@@ -6,11 +6,13 @@
 //! | `counters` | snmp, netstat, snmp6: counters by nstat's names |
 //! | `membership` | igmp, igmp6, mcfilter, mcfilter6: groups and source filters |
 //! | `socket` | udp, udp6, raw: sockets, their addresses, queues and drops |
+//! | `route` | route, ipv6_route: networks on a link, and routers |
 //! | `mroute` | ip_mr_cache, ip_mr_vif and their IPv6 twins: multicast routes |
 
 pub mod counters;
 pub mod membership;
 pub mod mroute;
+pub mod route;
 pub mod socket;
 
 /// /proc/net/dev_mcast: interface index and link-layer address of each group that a device takes in.

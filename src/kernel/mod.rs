@@ -10,6 +10,7 @@ pub mod netlink;
 pub mod option;
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::host::membership::Membership;
@@ -18,6 +19,17 @@ use crate::host::membership::Membership;
 /// thread's.
 pub fn proc_net(name: &str) -> String {
     std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default()
+}
+
+/// The first whole lines of such a file, at most so many bytes: some grow with the routes of the Internet.
+pub fn proc_net_start(name: &str, most_bytes: u64) -> String {
+    let mut text = String::new();
+    if let Ok(file) = std::fs::File::open(format!("/proc/thread-self/net/{name}")) {
+        let _ = file.take(most_bytes).read_to_string(&mut text);
+    }
+    let end = text.rfind('\n').map_or(0, |at| at + 1);
+    text.truncate(end);
+    text
 }
 
 /// The wall clock, in nanoseconds since 1970.
