@@ -930,7 +930,7 @@ fn pypi_varlink_speaks_with_it() -> Outcome {
     let said = String::from_utf8(output.stdout)?;
     assert_eq!(
         said,
-        "io.netsonde.Capture io.netsonde.Multicast io.netsonde.Ping io.netsonde.Service org.varlink.service\n7\n2\n",
+        "io.netsonde.Capture io.netsonde.Inventory io.netsonde.Multicast io.netsonde.Ping io.netsonde.Service org.varlink.service\n7\n2\n",
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );

@@ -2,6 +2,7 @@
 
 mod inventory;
 mod multicast;
+mod neighbors;
 mod ping;
 pub mod status;
 
@@ -39,6 +40,10 @@ const INTERFACES: &[Interface] = &[
     Interface {
         name: "io.netsonde.Multicast",
         description: protocol::MULTICAST,
+    },
+    Interface {
+        name: "io.netsonde.Inventory",
+        description: protocol::INVENTORY,
     },
 ];
 
@@ -108,6 +113,12 @@ impl Service for Netsonde {
                 let streams = multicast::streams(&self.world.borrow(), parameters(raw)?)?;
                 replies.last(&streams).await
             }
+            "io.netsonde.Inventory.Neighbors" => {
+                export::settle(&self.world).await;
+                let call = parameters(raw)?;
+                let neighbors = neighbors::neighbors(&mut self.world.borrow_mut(), call)?;
+                replies.last(&neighbors).await
+            }
             _ => Err(Failure::method_not_found(method)),
         }
     }
@@ -121,7 +132,7 @@ fn needs(method: &str) -> Option<(Tier, bool)> {
     let (interface, _) = method.rsplit_once('.')?;
     match interface {
         "io.netsonde.Service" => Some((Tier::Status, false)),
-        "io.netsonde.Multicast" => Some((Tier::Probe, false)),
+        "io.netsonde.Multicast" | "io.netsonde.Inventory" => Some((Tier::Probe, false)),
         "io.netsonde.Ping" => Some((Tier::Probe, true)),
         _ => None,
     }
