@@ -84,6 +84,8 @@ pub enum Command {
     /// Multicast on the links of this host: what is known of it, and tests.
     #[command(subcommand)]
     Mcast(Mcast),
+    /// Who is on each link: addresses, MACs, names, roles; which addresses two claim, or have moved.
+    Neighbors(NeighborsArgs),
     /// Sends echo requests, and says of each that is not answered where it died.
     Ping(Ping),
     /// Builds a small private network, and shows each command at work in it; needs no root, and
@@ -151,6 +153,17 @@ pub struct Packets {
     /// Headers only: without what users say, as for somebody who may not see it.
     #[arg(long, conflicts_with = "read")]
     pub headers: bool,
+}
+
+/// Which neighbours.
+#[derive(Clone, Debug, Default, Args)]
+pub struct NeighborsArgs {
+    /// Only on this interface.
+    #[arg(short = 'I', long = "interface", value_name = "IF")]
+    pub interface: Option<String>,
+    /// Only those with this address, MAC or name.
+    #[arg(value_name = "ADDRESS|MAC|NAME")]
+    pub who: Vec<String>,
 }
 
 /// Whom to ping and how: the letters are ping's.

@@ -14,6 +14,7 @@
 //! | `mcast` | `mcast groups` and `queriers` |
 //! | `mcast_test`, `group_socket` | `mcast join` and `send` |
 //! | `doctor` | `mcast doctor` and `explain` |
+//! | `neighbors`, `oui` | `neighbors`; who made a network card |
 //! | `interrupt` | Ctrl-C |
 //! | `health` | `status` and `interfaces` |
 //! | `style` | colour and columns |
@@ -33,6 +34,8 @@ mod interrupt;
 mod libpcap;
 mod mcast;
 pub mod mcast_test;
+mod neighbors;
+mod oui;
 pub mod packet_line;
 mod packets;
 mod ping;

@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser};
 use super::args::{Cli, Command, Mcast, McastDoctor};
 use super::failure::Failure;
 use super::standalone::Standalone;
-use super::{demo, doctor, health, mcast, packets, ping};
+use super::{demo, doctor, health, mcast, neighbors, packets, ping};
 
 /// Runs the client. Returns the exit status.
 pub fn run() -> u8 {
@@ -76,6 +76,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
             packets: wanted,
         } => packets::capture(&cli.global, &socket, wanted, write),
         Command::Mcast(wanted) => mcast::run(&cli.global, &socket, wanted),
+        Command::Neighbors(wanted) => neighbors::run(&cli.global, &socket, wanted),
         Command::Ping(wanted) => ping::ping(&cli.global, &socket, wanted),
         Command::Demo | Command::Explain { .. } | Command::Completions { .. } => Ok(0),
     }
