@@ -26,6 +26,7 @@ fn main() -> ExitCode {
             all_hosts_of_a_link_are_found as Test,
         ),
         ("two_hosts_with_one_address", two_hosts_with_one_address),
+        ("one_host_with_two_interfaces", one_host_with_two_interfaces),
         ("a_failover_is_no_conflict", a_failover_is_no_conflict),
         (
             "an_address_of_this_host_is_claimed",
@@ -419,6 +420,33 @@ fn two_hosts_with_one_address() -> Outcome {
         let _ = a.run(|| UdpSocket::bind("[::]:0")?.send_to(b"hello", ("fd00::9", 9)));
         finding(told, "conflict", "fd00::9")["current"] == true
     });
+    Ok(())
+}
+
+/// As Linux does by default, it answers on either for the addresses of both: two MACs have each of them, and
+/// the text says what that may be.
+fn one_host_with_two_interfaces() -> Outcome {
+    let Link { a, c, switch, .. } = link()?;
+    let service = Service::start(&a, &[]);
+    lab::veth(&c, "e1", &switch, "p5")?;
+    bridge_port(&switch, "br0", "p5")?;
+    c.address("e1", "10.0.0.5/24")?;
+    for setting in ["all", "e0", "e1"] {
+        c.sysctl(&format!("net/ipv4/conf/{setting}/rp_filter"), "0")?;
+    }
+    for address in ["10.0.0.3", "10.0.0.5"] {
+        let told = conflict_over(&service, &a, address);
+        let found = finding(&told, "conflict", address);
+        for interface in ["e0", "e1"] {
+            assert!(has(&found["between"], &mac(&c, interface)), "{found:#}");
+        }
+    }
+    let output = service.netsonde(&["neighbors"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("perhaps one host with two interfaces"),
+        "{text}"
+    );
     Ok(())
 }
 

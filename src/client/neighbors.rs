@@ -398,7 +398,7 @@ fn counted(times: u64) -> String {
 
 fn claimant_text(one: &Claimant, now: &str) -> String {
     let mut text = format!(
-        "    {}{}: {} claims, {} of them answers and {} announcements, the last {}",
+        "    {}{}: claims {}, of them answers {} and announcements {}, the last {}",
         one.mac,
         if one.own { " (this host)" } else { "" },
         one.claims,
