@@ -22,6 +22,8 @@ const CHANGES: usize = 6;
 const CHANGES_NS: u64 = 60_000_000_000;
 /// A conflict is over when one of the two has not claimed for so long.
 const CURRENT_NS: u64 = 3600 * 1_000_000_000;
+/// What is over is told for a day: leases change hands all the time.
+const TOLD_NS: u64 = 24 * 3600 * 1_000_000_000;
 /// Who probes waits as long for an answer (RFC 5227, section 1.1: ANNOUNCE_WAIT of 2 s; RFC 4862, section
 /// 5.4: RetransTimer of 1 s), with a second for what is slow.
 const PROBE_NS: u64 = 3_000_000_000;
@@ -365,6 +367,7 @@ impl Address {
             let since_ns = ours.iter().map(|one| one.first_ns).fold(since_ns, u64::min);
             let other = (others.iter())
                 .filter(|one| one.claims > 0 && one.claimed_ns >= since_ns)
+                .filter(|one| is_told(one.claimed_ns, now_ns))
                 .max_by_key(|one| one.claimed_ns)?;
             let mine = ours
                 .first()
@@ -380,7 +383,9 @@ impl Address {
                 current: lately(other.claimed_ns),
             });
         }
-        let (since_ns, last_ns) = self.disputed?;
+        let (since_ns, last_ns) = self
+            .disputed
+            .filter(|(_, last_ns)| is_told(*last_ns, now_ns))?;
         let mut newest: Vec<&Claimant> =
             self.claimants.iter().filter(|one| one.claims > 0).collect();
         newest.sort_by_key(|one| std::cmp::Reverse(one.claimed_ns));
@@ -398,9 +403,9 @@ impl Address {
         })
     }
 
-    /// The last time that it went from one to another.
-    pub fn moved(&self) -> Option<Change> {
-        self.change
+    /// The last time that it went from one to another, within a day.
+    pub fn moved(&self, now_ns: u64) -> Option<Change> {
+        self.change.filter(|change| is_told(change.time_ns, now_ns))
     }
 
     /// The last time that somebody wanted it and found it taken. Where nobody was seen to answer, not
@@ -408,12 +413,17 @@ impl Address {
     pub fn duplicate(&self, now_ns: u64) -> Option<Duplicate> {
         (self.duplicate)
             .filter(|hit| hit.answered || now_ns >= hit.last_ns.saturating_add(PROBE_NS))
+            .filter(|hit| is_told(hit.last_ns, now_ns))
     }
 
     /// Is there a conflict that goes on?
     pub(super) fn is_disputed(&self, now_ns: u64) -> bool {
         (self.disputed).is_some_and(|(_, last_ns)| now_ns < last_ns.saturating_add(CURRENT_NS))
     }
+}
+
+fn is_told(last_ns: u64, now_ns: u64) -> bool {
+    now_ns < last_ns.saturating_add(TOLD_NS)
 }
 
 /// Several may rightly answer for an address of a virtual router (GLBP does, in turn).
@@ -483,7 +493,7 @@ mod tests {
     fn verdict(steps: &[(u64, Mac, Says)]) -> &'static str {
         let address = after(steps);
         let now = steps.last().unwrap().0 * S + S;
-        match (address.conflict(now, None), address.moved()) {
+        match (address.conflict(now, None), address.moved(now)) {
             (Some(conflict), _) if conflict.current => "conflict",
             (Some(_), _) => "over",
             (None, Some(change)) if change.announced => "announced",
@@ -582,6 +592,19 @@ mod tests {
             let told: Vec<u64> = steps.iter().map(|(at, ..)| *at).collect();
             assert_eq!(verdict(steps), expected, "{told:?}");
         }
+    }
+
+    #[test]
+    fn the_past_is_told_for_a_day() {
+        let dispute = [(1, A, Asks), (2, B, Asks), (3, A, Asks), (4, B, Asks)];
+        let address = after(&dispute);
+        let day = TOLD_NS + 4 * S;
+        assert!(!address.conflict(day - 1, None).unwrap().current);
+        assert_eq!(address.conflict(day, None), None);
+        assert!(address.moved(day - 1).is_some() && address.moved(day).is_none());
+        let wanted = after(&[(1, A, Asks), (2, B, Probes), (2, A, Answers)]);
+        let day = TOLD_NS + 2 * S;
+        assert!(wanted.duplicate(day - 1).is_some() && wanted.duplicate(day).is_none());
     }
 
     #[test]

@@ -204,7 +204,7 @@ impl Neighbors {
                 let own = (link.own.get(ip)).map(|since_ns| (*since_ns, &self.own_macs));
                 let conflict = address.conflict(now_ns, own).map(Verdict::Conflict);
                 // What has moved to this host or away from it, this host knows.
-                let moved = || address.moved().filter(|_| own.is_none());
+                let moved = || address.moved(now_ns).filter(|_| own.is_none());
                 (
                     ip,
                     address,

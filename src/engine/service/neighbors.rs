@@ -82,8 +82,8 @@ fn of_link(
     for (ip, address, verdict) in all.addresses(ifindex, now) {
         let is_gateway = all.is_gateway(ifindex, *ip);
         for claimant in &address.claimants {
-            // What has gone to another is no longer its address; a conflict is told as such.
-            let is_former = matches!(verdict, Some(Verdict::Moved(_)))
+            // What has gone to another is no longer its address; that of a conflict is of both.
+            let is_former = !matches!(verdict, Some(Verdict::Conflict(_)))
                 && address.holder() != Some(claimant.mac);
             if is_former {
                 continue;
