@@ -7,6 +7,8 @@
 
 use std::collections::HashSet;
 
+use foldhash::quality::RandomState;
+
 use super::mac::shared;
 use super::table::Kept;
 use crate::wire::cursor::Mac;
@@ -358,7 +360,11 @@ impl Address {
     }
 
     /// Do two have it? `own`: this host has it, since when, and all its link-layer addresses.
-    pub fn conflict(&self, now_ns: u64, own: Option<(u64, &HashSet<Mac>)>) -> Option<Conflict> {
+    pub fn conflict(
+        &self,
+        now_ns: u64,
+        own: Option<(u64, &HashSet<Mac, RandomState>)>,
+    ) -> Option<Conflict> {
         let lately = |at_ns: u64| now_ns < at_ns.saturating_add(CURRENT_NS);
         if let Some((since_ns, macs)) = own {
             let (ours, others): (Vec<&Claimant>, Vec<&Claimant>) =
@@ -609,7 +615,7 @@ mod tests {
 
     #[test]
     fn an_own_address_has_one_owner() {
-        let macs = HashSet::from([A]);
+        let macs = HashSet::from_iter([A]);
         let of = |steps: &[(u64, Mac, Says)]| {
             let now = steps.last().unwrap().0 * S + S;
             after(steps).conflict(now, Some((4 * S, &macs)))

@@ -19,6 +19,8 @@ mod table;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use foldhash::quality::RandomState;
+
 pub use address::{Address, Change, Claim, Claimant, Conflict, Duplicate};
 pub use host::{Host, Name, heard, role};
 
@@ -95,8 +97,8 @@ struct Link {
     addresses: Table<IpAddr, Address>,
     mac: Option<Mac>,
     /// Own addresses, and since when they are known to be.
-    own: HashMap<IpAddr, u64>,
-    gateways: HashSet<IpAddr>,
+    own: HashMap<IpAddr, u64, RandomState>,
+    gateways: HashSet<IpAddr, RandomState>,
     networks4: Vec<(u32, u32)>,
     networks6: Vec<(u128, u128)>,
     /// Queriers, and addresses in conflict, that are never evicted.
@@ -119,9 +121,9 @@ pub enum Verdict {
 /// All links.
 #[derive(Debug, Default)]
 pub struct Neighbors {
-    links: HashMap<u32, Box<Link>, foldhash::quality::RandomState>,
+    links: HashMap<u32, Box<Link>, RandomState>,
     /// Link-layer addresses of this host, of whatever interface.
-    own_macs: HashSet<Mac>,
+    own_macs: HashSet<Mac, RandomState>,
     recent: Recent,
     hosts: usize,
     addresses: usize,

@@ -130,6 +130,38 @@ fn tells_names(port: u16) -> bool {
     matches!(port, 67 | 68 | 137 | 546 | 547 | 5353 | 5355)
 }
 
+/// Is it TCP or UDP that says nothing but that its sender is there?
+#[inline]
+fn is_plain(seen: &Glance) -> bool {
+    let says_more = |port: u16| tells_names(port) || matches!(port, 520 | 521 | 1985 | 2029);
+    seen.vlan.is_none()
+        && match seen.ip_protocol {
+            ip_protocol::TCP => true,
+            ip_protocol::UDP => !says_more(seen.destination_port) && !says_more(seen.source_port),
+            _ => false,
+        }
+}
+
+/// What its station and its source are known by, on Ethernet.
+#[inline]
+fn plain_pair(seen: &Glance, bytes: &[u8], ifindex: u32) -> Option<u64> {
+    let word = |at: usize| -> Option<u64> {
+        Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+    };
+    // The two bytes behind the station are the same for all of its kind.
+    let station = word(6)? ^ u64::from(ifindex) << 32;
+    let source = if seen.ethertype == ethertype::IPV4 {
+        let octets: [u8; 4] = bytes
+            .get(seen.network + 12..seen.network + 16)?
+            .try_into()
+            .ok()?;
+        u64::from(u32::from_ne_bytes(octets))
+    } else {
+        mix(word(seen.network + 8)?, word(seen.network + 16)?)
+    };
+    Some(mix(station, source))
+}
+
 /// Source and TTL of an IP packet, from its bytes.
 #[inline]
 fn source_of(seen: &Glance, bytes: &[u8]) -> Option<(IpAddr, u8)> {
@@ -165,7 +197,33 @@ impl Neighbors {
         time_ns: u64,
         outbound: bool,
     ) {
-        if frame.link != LinkType::Ethernet || glance.vlan.is_some() {
+        if frame.link != LinkType::Ethernet {
+            return;
+        }
+        // Nearly all packets end here.
+        if is_plain(glance) {
+            if outbound {
+                return;
+            }
+            if let Some(pair) = plain_pair(glance, frame.bytes, ifindex)
+                && self.recent.is_known(pair, time_ns)
+            {
+                return;
+            }
+        }
+        self.look_at(frame, glance, ifindex, time_ns, outbound);
+    }
+
+    #[inline(never)]
+    fn look_at(
+        &mut self,
+        frame: &Frame<'_>,
+        glance: &Glance,
+        ifindex: u32,
+        time_ns: u64,
+        outbound: bool,
+    ) {
+        if glance.vlan.is_some() {
             return;
         }
         let Some(from) = frame.bytes.get(6..12).and_then(|mac| mac.try_into().ok()) else {
@@ -222,11 +280,14 @@ impl Neighbors {
         }
     }
 
-    #[inline]
     fn see_traffic(&mut self, seen: &Seen<'_>) {
         let Some((source, ttl)) = source_of(seen.glance, seen.frame.bytes) else {
             return;
         };
+        if is_plain(seen.glance) {
+            // It is not known, or it would not be here.
+            return self.see_pair(seen, source, ttl, (heard::IP, 0));
+        }
         let (by, roles) = sign(seen.glance, seen.frame.bytes);
         let pair = mix(
             number(seen.from) | u64::from(by) << 48,
@@ -238,7 +299,6 @@ impl Neighbors {
     }
 
     /// A station and a source, once in a while.
-    #[cold]
     fn see_pair(&mut self, seen: &Seen<'_>, source: IpAddr, ttl: u8, (by, roles): (u16, u16)) {
         if !is_station(seen.from) || self.own_macs.contains(&seen.from) {
             return;
