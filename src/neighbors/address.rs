@@ -199,6 +199,19 @@ impl Address {
         if self.holder.is_some() && !self.claimants.iter().any(|one| one.mac == mac) {
             return;
         }
+        let is_new = !self.claimants.iter().any(|one| one.mac == mac);
+        if is_new && self.claimants.len() >= CLAIMANTS {
+            // Of those that nobody asks for, who was there first stays until it is silent.
+            let silent = (self.claimants.iter())
+                .position(|one| time_ns >= one.last_ns.saturating_add(RETURN_NS));
+            match silent {
+                Some(at) => drop(self.claimants.remove(at)),
+                None => {
+                    self.more = self.more.saturating_add(1);
+                    return;
+                }
+            }
+        }
         if let Some(claimant) = self.claimant(mac, time_ns) {
             claimant.last_ns = time_ns;
         }

@@ -608,7 +608,8 @@ impl Neighbors {
     fn host(&mut self, ifindex: u32, mac: Mac, time_ns: u64, must: bool) -> Option<&mut Host> {
         let link = self.links.entry(ifindex).or_default();
         let (hosts, costs, in_all) = (&mut link.hosts, &mut self.costs, &mut self.hosts);
-        match hosts.get_mut(&mac) {
+        let mut proved = must;
+        match hosts.find(&mac) {
             None => {
                 if !must && !link.new_hosts.take(time_ns, NEWCOMERS_A_SECOND) {
                     costs.hosts += 1;
@@ -616,16 +617,14 @@ impl Neighbors {
                 }
                 costs.hosts += hosts.add(mac, Host::new(time_ns), OF_HOSTS, in_all);
             }
-            Some(host) => {
+            Some((host, established)) => {
                 host.last_ns = time_ns;
-                let is_back = time_ns >= host.first_ns.saturating_add(AGAIN_NS);
-                if must || is_back {
-                    costs.hosts += hosts.establish(&mac, time_ns, must, OF_HOSTS, in_all);
-                }
+                proved |= time_ns >= host.first_ns.saturating_add(AGAIN_NS);
+                proved &= !established;
             }
         }
-        if must {
-            costs.hosts += hosts.establish(&mac, time_ns, true, OF_HOSTS, in_all);
+        if proved {
+            costs.hosts += hosts.establish(&mac, time_ns, must, OF_HOSTS, in_all);
         }
         hosts.get_mut(&mac)
     }
@@ -642,7 +641,8 @@ impl Neighbors {
         let pinned = must && (link.gateways.contains(&ip) || link.own.contains_key(&ip));
         let (addresses, costs, in_all) =
             (&mut link.addresses, &mut self.costs, &mut self.addresses);
-        match addresses.get_mut(&ip) {
+        let mut proved = must;
+        match addresses.find(&ip) {
             None => {
                 if !must && !link.new_addresses.take(time_ns, NEWCOMERS_A_SECOND) {
                     costs.addresses += 1;
@@ -650,16 +650,13 @@ impl Neighbors {
                 }
                 costs.addresses += addresses.add(ip, Address::new(time_ns), OF_ADDRESSES, in_all);
             }
-            Some(address) => {
-                let is_back = time_ns >= address.first_ns.saturating_add(AGAIN_NS);
-                if is_back && !must {
-                    costs.addresses +=
-                        addresses.establish(&ip, time_ns, false, OF_ADDRESSES, in_all);
-                }
+            Some((address, established)) => {
+                proved |= time_ns >= address.first_ns.saturating_add(AGAIN_NS);
+                proved &= !established;
             }
         }
-        if must {
-            costs.addresses += addresses.establish(&ip, time_ns, true, OF_ADDRESSES, in_all);
+        if proved {
+            costs.addresses += addresses.establish(&ip, time_ns, must, OF_ADDRESSES, in_all);
         }
         let address = addresses.get_mut(&ip)?;
         address.pinned |= pinned;

@@ -68,6 +68,12 @@ impl<K: Copy + Eq + Hash, V: Kept> Table<K, V> {
         self.all.get_mut(key).map(|entry| &mut entry.value)
     }
 
+    /// One of them, and whether it is established.
+    pub fn find(&mut self, key: &K) -> Option<(&mut V, bool)> {
+        let entry = self.all.get_mut(key)?;
+        Some((&mut entry.value, entry.established))
+    }
+
     /// All.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.all.iter().map(|(key, entry)| (key, &entry.value))
