@@ -331,10 +331,12 @@ impl Neighbors {
             self.keep_querier(seen, roles);
             return;
         }
-        if let Some(host) = self.host(seen.ifindex, seen.from, seen.time_ns, false) {
-            host.heard |= by;
-            host.roles |= roles;
-        }
+        // What a station writes that is not even taken in is worth nothing.
+        let Some(host) = self.host(seen.ifindex, seen.from, seen.time_ns, false) else {
+            return;
+        };
+        host.heard |= by;
+        host.roles |= roles;
         self.keep_querier(seen, roles);
         if let Some(address) = self.address(seen.ifindex, source, seen.time_ns, false) {
             address.heard(seen.from, seen.time_ns);
