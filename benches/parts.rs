@@ -1,10 +1,11 @@
-//! The parts of the path alone: a glance and its store, a whole decode, appending, a query over the
+//! The parts of the path alone: a glance and its store, a whole decode, neighbours, appending, a query over the
 //! past, and an export as pcapng. `cargo bench --bench parts`
 #![allow(clippy::unwrap_used)]
 
 use std::hint::black_box;
 use std::time::Instant;
 
+use netsonde::neighbors::{LinkFacts, Neighbors};
 use netsonde::recorder::pcapng::Writer;
 use netsonde::recorder::{Classifier, Cursor, From, Meta, Recorder, Store, memory_needed};
 use netsonde::wire::glance::glance;
@@ -42,6 +43,43 @@ fn time(name: &str, count: u64, run: impl FnOnce()) {
     );
 }
 
+/// A packet of a host that is known, and packets of hosts that nobody has heard of.
+fn neighbours(bytes: &[u8]) {
+    let mut neighbors = Neighbors::default();
+    let own = "10.0.0.2".parse().unwrap();
+    neighbors.links_are(
+        &[LinkFacts {
+            ifindex: 2,
+            own: vec![own],
+            networks: vec![(own, 24)],
+            ..LinkFacts::default()
+        }],
+        1,
+    );
+    let mut bytes = bytes.to_vec();
+    let mut see = |number: u64, change: bool| {
+        if change {
+            let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+            bytes[7..12].copy_from_slice(&mixed[..5]);
+            bytes[29] = mixed[5];
+        }
+        let frame = Frame {
+            link: LinkType::Ethernet,
+            bytes: &bytes,
+            original_length: bytes.len() as u32,
+            checksum: Checksum::Valid,
+        };
+        let seen = glance(frame.link, frame.bytes);
+        neighbors.see(black_box(&frame), &seen, 2, number * 2_000, false);
+    };
+    time("glance and a known neighbour", PACKETS, || {
+        (0..PACKETS).for_each(|number| see(number, false));
+    });
+    time("glance and one that nobody knows", PACKETS, || {
+        (0..PACKETS).for_each(|number| see(number, true));
+    });
+}
+
 fn main() {
     let bytes = frame();
     let classifier = Classifier::new(&[]);
@@ -61,6 +99,7 @@ fn main() {
             black_box(decode(black_box(&whole)));
         }
     });
+    neighbours(&bytes);
     let memory = vec![0u8; memory_needed(BUDGETS)].into_boxed_slice();
     let (mut recorder, _) = Recorder::open(memory, BUDGETS, SNAPS, 1);
     let mut meta = Meta {

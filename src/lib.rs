@@ -10,6 +10,7 @@
 //! | [`sockets`] | PURE | sockets as the kernel lists them, by sock_diag and /proc/net |
 //! | [`multicast`] | PURE | queriers, memberships and streams as the wire shows them |
 //! | [`talkers`] | PURE | who sends most, in a memory of fixed size |
+//! | [`neighbors`] | PURE | hosts heard on each link: addresses, names, roles, conflicts |
 //! | [`diagnose`] | PURE | evidence in, findings out: every failure mode with its rule and its text |
 //! | [`probe`] | PURE | probing: schedule, identity, matching, the fate of each probe |
 //! | [`protocol`] | PURE | the Varlink interfaces and their types |
@@ -33,6 +34,7 @@ pub mod kernel;
 #[cfg(feature = "daemon")]
 mod mapping;
 pub mod multicast;
+pub mod neighbors;
 pub mod probe;
 pub mod protocol;
 pub mod recorder;

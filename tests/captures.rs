@@ -257,7 +257,7 @@ fn ours(packet: &FilePacket, decoded: &Packet<'_>) -> Facts {
                 .into();
             }
             Meaning::Arp(arp) => facts.arp = arp.operation.to_string(),
-            Meaning::Pim(_) => {}
+            Meaning::Pim(_) | Meaning::Identity(_) => {}
         }
     }
     facts

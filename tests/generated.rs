@@ -207,6 +207,26 @@ const PING_FATES: [(&str, &str); 9] = [
     ),
 ];
 
+/// What is to be said of an address, in the words of an administrator.
+const NEIGHBOR_FINDINGS: [(&str, &str); 3] = [
+    (
+        "conflict",
+        "Two hosts have the address: both answered the same question, or each claims it again after the other \
+         without announcing it, or another host claims what this one has. Over when one of them has not claimed \
+         it for an hour.",
+    ),
+    (
+        "duplicate",
+        "A host wanted the address and found it taken, by ARP probes (RFC 5227) or duplicate address detection \
+         (RFC 4862). It did not take it, so nothing is disturbed.",
+    ),
+    (
+        "moved",
+        "The address went to another MAC and the first did not go on: a standby took over, a bond changed its \
+         port, a lease went to another host. No fault.",
+    ),
+];
+
 const PING_TIMES: [(&str, &str); 5] = [
     (
         "time (rtt_ns)",
@@ -316,6 +336,27 @@ fn netsonde_1() {
         page.text(purpose);
         page.example(commands);
     }
+    page.head("NEIGHBORS");
+    page.text(
+        "What hosts say on a link is heard by all of it: ARP, neighbour discovery, IGMP and MLD, DHCP, mDNS, \
+         LLMNR and NetBIOS names, LLDP and CDP, spanning tree, routing protocols; and any packet shows that its \
+         sender is there. Nothing is sent. FIRST and LAST are when a host was heard with an address; of traffic \
+         they are right to a second. A router that passes on the packets of others is one host. In `-v', KERNEL is \
+         what this host's own neighbour table holds, and whether it believes in another MAC.\n\nNames are what \
+         anybody may say; how each is known stands beside it. VENDOR is looked up in the first of these that is \
+         installed: oui.txt of ieee-data, manuf of Wireshark, nmap-mac-prefixes of nmap, ieee-oui.txt of arp-scan, \
+         20-OUI.hwdb of systemd. `local' is a MAC that no maker gave, such as those of virtual machines and of \
+         telephones that change it.\n\nAbove the table stand:",
+    );
+    for (kind, meaning) in NEIGHBOR_FINDINGS {
+        page.item(kind, meaning);
+    }
+    page.raw(".PP");
+    page.text(
+        "A conflict that goes on makes the exit status 1. Answers to others' questions do not reach this host where \
+         a switch is between, so a conflict between two hosts shows when this host asks for the address \
+         (`netsonde ping' does), or when both ask others.",
+    );
     page.head("MCAST DOCTOR");
     page.text(
         "It watches for some seconds and compares what the wire carried with what the kernel counted, holds \
@@ -455,7 +496,7 @@ fn netsonded_8() {
     page.text(
         "The socket's mode and group say who may connect; [permission] in netsonde.toml(5) what each may then \
          ask, by the user and the groups that the kernel names: status, probe (headers, groups, streams, \
-         the doctor, ping) or payload. Whoever may not see payload gets packets cut behind their headers, and \
+         neighbours, the doctor, ping) or payload. Whoever may not see payload gets packets cut behind their headers, and \
          filters see no more than that. Who was refused what, and each export of payload, is logged with \
          user, process, method and filter.",
     );

@@ -58,6 +58,7 @@ fn pure_modules_name_no_socket_file_thread_or_clock() {
         "src/recorder",
         "src/probe",
         "src/multicast",
+        "src/neighbors",
         "src/host",
         "src/talkers",
         "src/families",

@@ -100,6 +100,7 @@ fn tiers_and_denials() -> Outcome {
     assert_eq!(status["may"], json!(["status"]));
     for refused in [
         &["mcast", "groups"][..],
+        &["neighbors"],
         &["ping", "-c", "1", "10.0.0.1"],
         &["watch", "-c", "1", "--last", "1m"],
         &["capture", "-w", "/dev/null"],

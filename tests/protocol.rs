@@ -339,7 +339,7 @@ fn ping_types_agree() {
 }
 
 #[test]
-fn inventory_types_agree() {
+fn talkers_types_agree() {
     let idl = IDL::try_from(INVENTORY).unwrap();
     let text = || Some("x".to_owned());
     let call = inventory::TalkersCall {
@@ -427,6 +427,58 @@ fn multicast_types_agree() {
         check(&idl, method, &idl.methods[method].input.elts, &call);
         check(&idl, method, reply(&idl, method), &told);
     }
+}
+
+#[test]
+fn neighbors_types_agree() {
+    let idl = IDL::try_from(INVENTORY).unwrap();
+    let text = || Some("x".to_owned());
+    let neighbor = inventory::Neighbor {
+        shared: text(),
+        addresses: vec![inventory::Address::default()],
+        names: vec![inventory::Name::default()],
+        roles: vec!["x".into()],
+        heard_by: vec!["x".into()],
+        ..Default::default()
+    };
+    let claimant = inventory::Claimant {
+        claimed: text(),
+        frames_from: text(),
+        ..Default::default()
+    };
+    let finding = inventory::Finding {
+        between: Some(vec!["x".into()]),
+        both_answered: Some(1),
+        returned: Some(1),
+        from: text(),
+        to: text(),
+        announced: Some(true),
+        times: Some(1),
+        prober: text(),
+        by: text(),
+        answered: Some(true),
+        both_probed: Some(true),
+        claimants: vec![claimant],
+        ..Default::default()
+    };
+    let neighbors = inventory::Neighbors {
+        neighbors: vec![neighbor],
+        findings: vec![finding],
+        kernel: vec![inventory::KernelNeighbor {
+            mac: text(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let call = to_value(inventory::Call { interface: text() }).unwrap();
+    check(
+        &idl,
+        "Neighbors",
+        &idl.methods["Neighbors"].input.elts,
+        &call,
+    );
+    let told = to_value(neighbors).unwrap();
+    check(&idl, "Neighbors", reply(&idl, "Neighbors"), &told);
 }
 
 #[test]

@@ -90,6 +90,8 @@ pub enum Command {
     Drops(Drops),
     /// Who sends most, by flow, and which process of this host it is.
     Talkers(Talkers),
+    /// Who is on each link: addresses, MACs, names, roles; which addresses two claim, or have moved.
+    Neighbors(NeighborsArgs),
     /// Sends echo requests, and says of each that is not answered where it died.
     Ping(Ping),
     /// Every address family and socket type that Linux has: what it is for, and whether this kernel has it.
@@ -252,6 +254,17 @@ fn parse_kind(text: &str) -> Result<u32, String> {
         .map(|kind| kind.number)
         .filter(|number| *number < 16);
     found.ok_or_else(|| format!("{text:?} is no socket type: `netsonde families -v` lists them"))
+}
+
+/// Which neighbours.
+#[derive(Clone, Debug, Default, Args)]
+pub struct NeighborsArgs {
+    /// Only on this interface.
+    #[arg(short = 'I', long = "interface", value_name = "IF")]
+    pub interface: Option<String>,
+    /// Only those with this address, MAC or name.
+    #[arg(value_name = "ADDRESS|MAC|NAME")]
+    pub who: Vec<String>,
 }
 
 /// Whom to ping and how: the letters are ping's.

@@ -34,12 +34,13 @@ pub fn run(global: &Global) -> Result<u8, Failure> {
     let start = Instant::now();
     lab::enter()?;
     let demo = Demo::build(Style::new(global.color))?;
-    let scenes: [(&str, Scene); 12] = [
+    let scenes: [(&str, Scene); 13] = [
         ("The service is up, and sees every interface", Demo::health),
         ("What happened before anyone asked", Demo::past),
         ("A packet that died, and who says so", Demo::unreachable),
         ("Ping, with the wire's time beside", Demo::ping),
         ("Four lost probes, and where each one died", Demo::lost),
+        ("Who is there, and who is there twice", Demo::neighbors),
         ("Who wants which multicast group", Demo::group),
         (
             "A group that does not arrive: the wrong interface",
@@ -346,6 +347,16 @@ impl Demo {
                 &filtered,
                 &["dropped_inbound", "came in on e1", "reverse path filter"],
             ))
+    }
+
+    fn neighbors(&self) -> Result<bool, Failure> {
+        self.say("  Another host on the link of e0 says that it has the client's address.");
+        let mut port = self.router.port("p1")?;
+        port.write_all(&messages::arp_request("10.0.0.1", "10.0.0.254"))?;
+        let command = ["neighbors", "-I", "e0"];
+        let there = self.until(&command, &["conflict: 10.0.0.1, an address of this host"]);
+        let text = self.show(&command)?;
+        Ok(there && Demo::has(&text, &["10.0.0.254", "gateway"]))
     }
 
     fn group(&self) -> Result<bool, Failure> {

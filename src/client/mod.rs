@@ -16,6 +16,7 @@
 //! | `doctor` | `mcast doctor` and `explain` |
 //! | `families` | `families`: tries what the table of families says |
 //! | `sockets`, `sockets_text` | `sockets`: gathered and told; its tables |
+//! | `neighbors`, `oui` | `neighbors`; who made a network card |
 //! | `interrupt` | Ctrl-C |
 //! | `health` | `status` and `interfaces` |
 //! | `style` | colour and columns |
@@ -39,6 +40,8 @@ mod interrupt;
 mod libpcap;
 mod mcast;
 pub mod mcast_test;
+mod neighbors;
+mod oui;
 pub mod packet_line;
 mod packets;
 mod ping;

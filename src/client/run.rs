@@ -9,7 +9,9 @@ use super::args::{Cli, Command, Mcast, McastDoctor};
 use super::failure::Failure;
 use super::standalone::Standalone;
 use super::style::plain;
-use super::{demo, doctor, drops, families, health, mcast, packets, ping, sockets, talkers};
+use super::{
+    demo, doctor, drops, families, health, mcast, neighbors, packets, ping, sockets, talkers,
+};
 
 /// Runs the client. Returns the exit status.
 pub fn run() -> u8 {
@@ -87,6 +89,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         } => packets::capture(&cli.global, &socket, wanted, write),
         Command::Mcast(wanted) => mcast::run(&cli.global, &socket, wanted),
         Command::Talkers(wanted) => talkers::run(&cli.global, &socket, wanted),
+        Command::Neighbors(wanted) => neighbors::run(&cli.global, &socket, wanted),
         Command::Ping(wanted) => ping::ping(&cli.global, &socket, wanted),
         Command::Families(_)
         | Command::Sockets(_)

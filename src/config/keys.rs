@@ -139,7 +139,7 @@ pub const KEYS: &[Key] = &[
         "permission",
         "probe",
         "[\"@netsonde\"]",
-        "Who may see packet headers, groups, queriers and streams, ask the doctor, and probe.",
+        "Who may see packet headers, groups, queriers, streams and neighbours, ask the doctor, and probe.",
     ),
     key(
         "permission",

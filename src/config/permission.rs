@@ -11,7 +11,7 @@ pub const MOST_ENTRIES: usize = 64;
 pub enum Tier {
     /// The service's health, links and addresses: what any user of the host can see anyway.
     Status,
-    /// Who talks to whom (headers, memberships, streams), and probes.
+    /// Who talks to whom (headers, memberships, streams, neighbours), and probes.
     Probe,
     /// What packets carry.
     Payload,

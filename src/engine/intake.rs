@@ -6,6 +6,7 @@ use super::ring::{Packet, Ring};
 use crate::keeper::handover::{Counter, counter_at};
 use crate::mapping::{Mapping, OwnMemory};
 use crate::multicast::{Trackers, concerns};
+use crate::neighbors::Neighbors;
 use crate::probe::Sighting;
 use crate::probe::sight::{is_telling, sight};
 use crate::recorder::interfaces::{State, link_type};
@@ -36,6 +37,8 @@ pub struct Intake {
     pub multicast: Trackers,
     /// Who sends most.
     pub talkers: Talkers,
+    /// Hosts heard on each link.
+    pub neighbors: Neighbors,
     /// What the wire showed of probes, while there are any. All of it crosses the control ring.
     pub sightings: Option<Vec<Sighting>>,
 }
@@ -68,6 +71,7 @@ impl Intake {
             unknown_interface: false,
             multicast: Trackers::default(),
             talkers: Talkers::default(),
+            neighbors: Neighbors::default(),
             sightings: None,
         }
     }
@@ -134,14 +138,17 @@ impl Intake {
         }
     }
 
-    /// Learns of multicast what the record still holds: from before this engine.
+    /// Learns of multicast and of neighbours what the record still holds: from before this engine. Not
+    /// from bulk, which may be large, and tells little that the others do not.
     pub fn recall(&mut self) {
         let Intake {
             recorder,
             multicast,
+            neighbors,
             ..
         } = self;
-        let mut cursor = Cursor::new(recorder, &[Store::Group], From::Oldest, u64::MAX, false);
+        let telling = &Store::ALL[..Store::Bulk as usize];
+        let mut cursor = Cursor::new(recorder, telling, From::Oldest, u64::MAX, false);
         while let Some(record) = cursor.next(recorder, u64::MAX) {
             let (slot, generation) = record.interface;
             let slot = recorder.interfaces().get(slot, generation);
@@ -149,7 +156,11 @@ impl Intake {
                 let frame = record.frame();
                 let seen = glance(frame.link, frame.bytes);
                 let outbound = record.direction == Direction::Outbound;
-                multicast.see_frame(&frame, &seen, slot.ifindex, record.time_ns, outbound);
+                let (at, time) = (slot.ifindex, record.time_ns);
+                if record.store == Store::Group {
+                    multicast.see_frame(&frame, &seen, at, time, outbound);
+                }
+                neighbors.see(&frame, &seen, at, time, outbound);
             }
         }
     }
@@ -206,10 +217,13 @@ impl Intake {
                 {
                     sightings.extend(sighting(packet, seen));
                 }
-                if concerns(seen, packet.bytes) && packet.tag.is_none() {
+                if packet.tag.is_none() {
                     let outbound = packet.direction == Direction::Outbound;
                     let (at, time) = (packet.ifindex, packet.time_ns);
-                    (self.multicast).see_frame(&frame(packet), seen, at, time, outbound);
+                    if concerns(seen, packet.bytes) {
+                        (self.multicast).see_frame(&frame(packet), seen, at, time, outbound);
+                    }
+                    (self.neighbors).see(&frame(packet), seen, at, time, outbound);
                 }
                 match take_packet(
                     &mut self.recorder,

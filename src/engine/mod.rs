@@ -119,6 +119,7 @@ fn start() -> io::Result<()> {
     tracing::info!(seccomp = %sandbox.seccomp, landlock = %sandbox.landlock, "sandboxed");
     world.sandbox = Some(sandbox);
     // An engine that keeps dying may be dying of what it recalls.
+    world.take_networks();
     if stalled < 2 {
         world.intake.recall();
     }

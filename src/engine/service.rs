@@ -2,6 +2,7 @@
 
 mod inventory;
 mod multicast;
+mod neighbors;
 mod ping;
 pub mod status;
 mod talkers;
@@ -117,6 +118,12 @@ impl Service for Netsonde {
                 export::settle(&self.world).await;
                 let talkers = talkers::talkers(&mut self.world.borrow_mut(), parameters(raw)?)?;
                 replies.last(&talkers).await
+            }
+            "io.netsonde.Inventory.Neighbors" => {
+                export::settle(&self.world).await;
+                let call = parameters(raw)?;
+                let neighbors = neighbors::neighbors(&mut self.world.borrow_mut(), call)?;
+                replies.last(&neighbors).await
             }
             _ => Err(Failure::method_not_found(method)),
         }

@@ -15,10 +15,19 @@ use super::listen::{Heard, Listener};
 use super::prober::{Around, Prober};
 use super::sandbox::Sandbox;
 use crate::config::{Config, Permissions};
+use crate::host::route::{Route, routes};
 use crate::keeper::handover::{Ask, Hello, ask};
 use crate::keeper::now_ns;
 use crate::keeper::settings::Settings;
+use crate::kernel::netlink::KernelNeighbor;
+use crate::kernel::proc_net_start;
+use crate::neighbors::LinkFacts;
 use crate::recorder::interfaces::{Link, State};
+use crate::wire::cursor::Mac;
+
+/// Bytes of each list of routes that are looked at for gateways and networks: some hundred routes, those of
+/// the shortest prefixes first. A router's list may have a million.
+const ROUTES_BYTES: u64 = 32 * 1024;
 
 /// How long a full channel to the keeper is waited for: the rings bridge a hundred times that.
 const KEEPER_BUSY_MS: u16 = 20;
@@ -48,6 +57,8 @@ pub struct World {
     pub(super) denials: u64,
     /// What this process is confined by.
     pub(super) sandbox: Option<Sandbox>,
+    /// What the table of neighbours was last told of links.
+    networks: Vec<LinkFacts>,
 }
 
 impl World {
@@ -77,6 +88,7 @@ impl World {
             unasked: 0,
             readers_cut: 0,
             sandbox: None,
+            networks: vec![],
         }
     }
 
@@ -170,6 +182,9 @@ impl World {
                         self.intake.recorder.declare_outage(&outage);
                     }
                     self.intake.multicast.forget(index);
+                    self.intake.neighbors.forget(index);
+                    // One of the same index may come, and look the same.
+                    self.networks.clear();
                     self.ask(Ask::Leave, index);
                 }
             }
@@ -266,8 +281,54 @@ impl World {
         next
     }
 
+    /// Tells the table of neighbours which addresses, networks and gateways each link has. Neither netlink
+    /// nor anything else tells of routes here: a router's would be too many.
+    pub fn take_networks(&mut self) {
+        let read = |name: &str| proc_net_start(name, ROUTES_BYTES);
+        let mut by_link: std::collections::HashMap<String, Vec<Route>> = Default::default();
+        for route in routes(&read("route"), &read("ipv6_route")) {
+            by_link
+                .entry(route.interface.clone())
+                .or_default()
+                .push(route);
+        }
+        let networks = |link: &Known| -> Vec<(std::net::IpAddr, u8)> {
+            let routes = by_link.get(&link.name).into_iter().flatten();
+            let routed = (routes.filter(|route| route.gateway.is_none()))
+                .map(|route| (route.network, route.bits));
+            link.addresses.iter().copied().chain(routed).collect()
+        };
+        let facts = |link: &Known| {
+            let mut on_link = networks(link);
+            // What stands behind a port is of its bridge's networks.
+            if let Some(master) = link.master.and_then(|index| self.links.get(index)) {
+                on_link.extend(networks(master));
+            }
+            let routes = by_link.get(&link.name).into_iter().flatten();
+            LinkFacts {
+                ifindex: link.ifindex,
+                mac: link.mac.map(Mac),
+                own: link.addresses.iter().map(|(address, _)| *address).collect(),
+                networks: on_link,
+                gateways: routes.filter_map(|route| route.gateway).collect(),
+            }
+        };
+        let all: Vec<LinkFacts> = self.links.iter().map(facts).collect();
+        if all != self.networks {
+            self.intake.neighbors.links_are(&all, now_ns());
+            self.networks = all;
+        }
+    }
+
+    /// What the kernel believes of its neighbours.
+    pub fn kernel_neighbors(&mut self) -> io::Result<Vec<KernelNeighbor>> {
+        self.prober.kernel_neighbors()
+    }
+
     /// What has no event of its own.
     pub fn keep_house(&mut self) {
+        self.take_networks();
+        self.intake.neighbors.keep_house(now_ns());
         // Closes a gap after which nothing has come, and commits what only was counted.
         self.turn();
         let nameless =

@@ -7,12 +7,14 @@
 //! | `drops` | what counters and reasons of lost packets mean |
 //! | `membership` | igmp, igmp6, mcfilter, mcfilter6: groups and source filters |
 //! | `socket` | tcp, udp, raw, icmp and their twins: sockets, their addresses, queues and drops |
+//! | `route` | route, ipv6_route: networks on a link, and routers |
 //! | `mroute` | ip_mr_cache, ip_mr_vif and their IPv6 twins: multicast routes |
 
 pub mod counters;
 pub mod drops;
 pub mod membership;
 pub mod mroute;
+pub mod route;
 pub mod socket;
 
 /// /proc/net/dev_mcast: interface index and link-layer address of each group that a device takes in.

@@ -12,6 +12,7 @@ pub mod netlink;
 pub mod option;
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::host::membership::Membership;
@@ -22,6 +23,17 @@ pub fn proc_net(name: &str) -> String {
     let bytes = std::fs::read(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
     // One link with a name that is no text is no reason not to read of the others.
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The first whole lines of such a file, at most so many bytes: some grow with the routes of the Internet.
+pub fn proc_net_start(name: &str, most_bytes: u64) -> String {
+    let mut text = String::new();
+    if let Ok(file) = std::fs::File::open(format!("/proc/thread-self/net/{name}")) {
+        let _ = file.take(most_bytes).read_to_string(&mut text);
+    }
+    let end = text.rfind('\n').map_or(0, |at| at + 1);
+    text.truncate(end);
+    text
 }
 
 /// The wall clock, in nanoseconds since 1970.

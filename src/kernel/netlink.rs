@@ -8,6 +8,9 @@ use std::os::fd::AsFd;
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType,
 };
@@ -93,6 +96,21 @@ fn tame_name(name: &mut [u8]) {
             *byte = b'?';
         }
     }
+}
+
+/// What the kernel believes of a neighbour.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelNeighbor {
+    /// On which interface.
+    pub ifindex: u32,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its link-layer address, where it is known.
+    pub mac: Option<[u8; 6]>,
+    /// Such as REACHABLE, as ip-neighbour(8) has it.
+    pub state: &'static str,
+    /// It says that it is a router (IPv6).
+    pub router: bool,
 }
 
 /// A socket that the kernel is asked by, one question at a time.
@@ -261,6 +279,25 @@ impl Netlink {
         Ok(())
     }
 
+    /// The neighbour tables of ARP and neighbour discovery, at most so many entries; without what needs
+    /// none (groups, loopback).
+    pub fn neighbors(&mut self, most: usize) -> io::Result<Vec<KernelNeighbor>> {
+        let mut all = Vec::new();
+        let message = NeighbourMessage::default();
+        self.ask(
+            RouteNetlinkMessage::GetNeighbour(message),
+            NLM_F_DUMP,
+            |answer| {
+                if let RouteNetlinkMessage::NewNeighbour(message) = answer
+                    && all.len() < most
+                {
+                    all.extend(take_neighbor(&message));
+                }
+            },
+        )?;
+        Ok(all)
+    }
+
     /// Which way a packet to `target` goes. 0 leaves the interface to the kernel.
     pub fn route(
         &mut self,
@@ -317,6 +354,39 @@ fn message(kind: u16, body: &[u8]) -> Vec<u8> {
     bytes.resize(HEADER, 0);
     bytes.extend_from_slice(body);
     bytes
+}
+
+fn take_neighbor(message: &NeighbourMessage) -> Option<KernelNeighbor> {
+    let state = match message.header.state {
+        NeighbourState::Incomplete => "INCOMPLETE",
+        NeighbourState::Reachable => "REACHABLE",
+        NeighbourState::Stale => "STALE",
+        NeighbourState::Delay => "DELAY",
+        NeighbourState::Probe => "PROBE",
+        NeighbourState::Failed => "FAILED",
+        NeighbourState::Permanent => "PERMANENT",
+        _ => return None,
+    };
+    let (mut address, mut mac) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
+                address = Some(IpAddr::from(*v4));
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
+                address = Some(IpAddr::from(*v6));
+            }
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.as_slice().try_into().ok(),
+            _ => {}
+        }
+    }
+    Some(KernelNeighbor {
+        ifindex: message.header.ifindex,
+        address: address?,
+        mac,
+        state,
+        router: message.header.flags.contains(NeighbourFlags::Router),
+    })
 }
 
 fn take_route(route: &RouteMessage) -> Route {

@@ -26,6 +26,17 @@ pub fn ethernet(to: [u8; 6], ethertype: u16, body: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// A question to all who has an address, from somebody who says that he has another.
+pub fn arp_request(sender: &str, target: &str) -> Vec<u8> {
+    let [sender, target]: [Ipv4Addr; 2] = [sender, target].map(|text| text.parse().unwrap());
+    let mut body = vec![0, 1, 8, 0, 6, 4, 0, 1];
+    body.extend_from_slice(&[2, 0, 0, 0, 0, 0x55]);
+    body.extend_from_slice(&sender.octets());
+    body.extend_from_slice(&[0; 6]);
+    body.extend_from_slice(&target.octets());
+    ethernet([0xff; 6], 0x0806, &body)
+}
+
 /// An IPv4 packet. Identification and fragment field are given; options in whole words.
 pub fn ipv4(
     (from, to): (Ipv4Addr, Ipv4Addr),

@@ -780,4 +780,124 @@ pub mod inventory {
         pub rest_packets: u64,
         pub talkers: Vec<Talker>,
     }
+
+    /// The parameters of the calls.
+    pub use super::multicast::Call;
+
+    /// A name that a station told.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)] // The fields are described in io.netsonde.Inventory.varlink.
+    pub struct Name {
+        pub name: String,
+        pub by: String,
+        pub first: String,
+        pub last: String,
+    }
+
+    /// An address that a station has.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Address {
+        pub address: String,
+        pub first: String,
+        pub last: String,
+        pub claims: u64,
+        pub answers: u64,
+        pub announcements: u64,
+        pub gateway: bool,
+    }
+
+    /// A station of a link.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Neighbor {
+        pub interface: String,
+        pub mac: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub shared: Option<String>,
+        pub addresses: Vec<Address>,
+        pub names: Vec<Name>,
+        pub roles: Vec<String>,
+        pub heard_by: Vec<String>,
+        pub forwarded: u64,
+        pub first: String,
+        pub last: String,
+    }
+
+    /// Who says that it has an address.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Claimant {
+        pub mac: String,
+        pub own: bool,
+        pub first: String,
+        pub last: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub claimed: Option<String>,
+        pub claims: u64,
+        pub answers: u64,
+        pub announcements: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub frames_from: Option<String>,
+    }
+
+    /// What is to be said of an address.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Finding {
+        pub kind: String,
+        pub interface: String,
+        pub address: String,
+        pub gateway: bool,
+        pub own: bool,
+        pub current: bool,
+        pub since: String,
+        pub last: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub between: Option<Vec<String>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub both_answered: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub returned: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub from: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub to: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub announced: Option<bool>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub times: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub prober: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub by: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub answered: Option<bool>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub both_probed: Option<bool>,
+        pub claimants: Vec<Claimant>,
+        pub more: u64,
+    }
+
+    /// An entry of the kernel's neighbour tables.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct KernelNeighbor {
+        pub interface: String,
+        pub address: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub mac: Option<String>,
+        pub state: String,
+        pub router: bool,
+    }
+
+    /// The reply of `Neighbors`.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Neighbors {
+        pub time: String,
+        pub neighbors: Vec<Neighbor>,
+        pub findings: Vec<Finding>,
+        pub kernel: Vec<KernelNeighbor>,
+    }
 }

@@ -2,6 +2,7 @@
 //! NTP, RTP, and the routers' protocols that use a port. A row of [`UDP`] for each.
 
 use super::cursor::{Cursor, Mac, Short, text};
+use super::identity;
 use super::packet::{Packet, ProblemKind};
 use super::tunnel;
 use super::upper::first_line;
@@ -33,7 +34,8 @@ const UDP: &[(u16, Reader)] = &[
     (69, |packet, from| plain(packet, "tftp", "TFTP", from)),
     (5060, |packet, from| line(packet, "sip", from)),
     (137, |packet, from| {
-        plain(packet, "nbns", "NetBIOS name", from)
+        identity::keep(packet, identity::netbios(from));
+        plain(packet, "nbns", "NetBIOS name", from);
     }),
     (319, |packet, from| plain(packet, "ptp", "PTP event", from)),
     (320, |packet, from| plain(packet, "ptp", "PTP", from)),
@@ -106,10 +108,10 @@ const MOST_POINTERS: usize = 32;
 /// Longest name, in bytes as printed.
 const NAME_MAX: usize = 255;
 /// Questions and answers that are read.
-const MOST_RECORDS: u16 = 64;
+pub(super) const MOST_RECORDS: u16 = 64;
 
 /// A DNS name. `message` is the whole DNS message, to follow pointers in.
-fn name<'a>(message: Cursor<'a>, from: &mut Cursor<'a>) -> Result<String, Short> {
+pub(super) fn name<'a>(message: Cursor<'a>, from: &mut Cursor<'a>) -> Result<String, Short> {
     let mut shown = String::new();
     let mut walker = *from;
     let mut jumped = false;
@@ -199,6 +201,7 @@ fn record_type(number: u16) -> String {
 
 fn dns<'a>(packet: &mut Packet<'a>, protocol: &'static str, message: Cursor<'a>) {
     packet.protocols.push(protocol);
+    identity::keep(packet, identity::dns(protocol, message));
     let mut from = message;
     packet.read(protocol, |packet| {
         let id = from.u16()?;
@@ -294,6 +297,8 @@ fn answer<'a>(message: Cursor<'a>, kind: u16, value: &mut Cursor<'a>) -> Result<
 /// DHCP (RFC 2131, options RFC 2132).
 fn dhcp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
     packet.protocols.push("dhcp");
+    let said = identity::dhcp(from, packet.network.map(|network| network.source));
+    identity::keep(packet, said);
     packet.read("dhcp", |packet| {
         let operation = from.u8()?;
         from.skip(3)?;
@@ -360,6 +365,7 @@ fn dhcp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
 /// DHCPv6 (RFC 8415).
 fn dhcpv6<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
     packet.protocols.push("dhcpv6");
+    identity::keep(packet, identity::dhcpv6(from));
     packet.read("dhcpv6", |packet| {
         let start = from.offset();
         let kind = from.u8()?;

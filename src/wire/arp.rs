@@ -17,6 +17,22 @@ pub struct Arp {
 }
 
 impl Arp {
+    /// Reads a message from its first byte on, without a word about what is wrong with it: for those who
+    /// look at each. `None`: not of IPv4 over Ethernet, or cut off.
+    pub fn read(bytes: &[u8]) -> Option<Arp> {
+        let mut from = Cursor::new(bytes, 0);
+        if from.array().ok()? != [0, 1, 8, 0, 6, 4] {
+            return None;
+        }
+        Some(Arp {
+            operation: from.u16().ok()?,
+            sender_mac: from.mac().ok()?,
+            sender: from.ipv4().ok()?,
+            target_mac: from.mac().ok()?,
+            target: from.ipv4().ok()?,
+        })
+    }
+
     /// Asks whether anybody has an address, before taking it (RFC 5227, section 1.1).
     pub fn is_probe(&self) -> bool {
         self.operation == 1 && self.sender.is_unspecified()

@@ -6,7 +6,7 @@ use pnet::packet::ethernet::EthernetPacket;
 use super::cursor::{Cursor, Mac, Short, text};
 use super::glance::ethertype as kind;
 use super::packet::{Packet, ProblemKind, cursor};
-use super::{LinkType, arp, ip};
+use super::{LinkType, arp, identity, ip};
 
 /// VLAN tags that are read: two are usual, and more a test or an attack.
 const MOST_TAGS: usize = 8;
@@ -177,6 +177,9 @@ fn snap(packet: &mut Packet<'_>, mut from: Cursor<'_>, end: usize) {
                 _ => "cisco",
             };
             packet.protocols.push(name);
+            if name == "cdp" {
+                identity::keep(packet, identity::cdp(from));
+            }
             packet.say(format!("{} {} bytes", name.to_uppercase(), from.left()));
         }
         Some((oui, number)) => {
@@ -192,6 +195,7 @@ fn snap(packet: &mut Packet<'_>, mut from: Cursor<'_>, end: usize) {
 /// Spanning tree (IEEE 802.1D, 802.1w, 802.1s).
 fn stp(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
     packet.protocols.push("stp");
+    identity::keep(packet, Some(identity::bridge()));
     packet.read("stp", |packet| {
         from.skip(2)?;
         let (version, bpdu) = (from.u8()?, from.u8()?);
@@ -227,6 +231,7 @@ fn stp(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
 /// LLDP (IEEE 802.1AB): who the neighbour says it is.
 fn lldp(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
     packet.protocols.push("lldp");
+    identity::keep(packet, identity::lldp(from));
     packet.say("LLDP");
     packet.read("lldp", |packet| {
         // A frame holds at most 750 of the shortest; those behind the end mark are padding.

@@ -13,6 +13,7 @@ pub mod cursor;
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // Bounds are checked by `get`.
 pub mod glance;
 pub mod icmp;
+pub mod identity;
 pub mod igmp;
 mod ip;
 mod link;

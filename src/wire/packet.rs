@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::cursor::{Cursor, Mac, Short};
-use super::{Checksum, Frame, arp, icmp, igmp, mld, nd, pim};
+use super::{Checksum, Frame, arp, icmp, identity, igmp, mld, nd, pim};
 
 /// Three different words for a packet that can't be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,7 @@ pub enum Meaning {
     Igmp(igmp::Igmp),
     Mld(mld::Mld),
     Pim(pim::Pim),
+    Identity(identity::Identity),
 }
 
 /// A network header: the facts that other layers and people need.

@@ -13,7 +13,7 @@ use netlink_packet_route::tc::{TcAttribute, TcMessage, TcStats2};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::host::counters;
-use crate::kernel::netlink::{Netlink, Route};
+use crate::kernel::netlink::{KernelNeighbor, Netlink, Route};
 use crate::kernel::proc_net;
 use crate::probe::Neighbour;
 use crate::probe::fate::counter;
@@ -68,6 +68,11 @@ impl Host {
                 }
             });
         asked.ok().and(found)
+    }
+
+    /// The neighbour tables, as far as `most` entries.
+    pub fn neighbors(&mut self, most: usize) -> io::Result<Vec<KernelNeighbor>> {
+        self.netlink.neighbors(most)
     }
 
     /// Packets that each interface's queueing discipline has dropped, and that wait in it.

@@ -18,6 +18,7 @@ use std::rc::Rc;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
+use crate::kernel::netlink::KernelNeighbor;
 pub use crate::kernel::netlink::Route;
 pub use batch::How;
 use batch::{Inbox, Outbox, RECEIVES, SENDS};
@@ -263,6 +264,11 @@ impl Prober {
     /// The way to a target, by the kernel's word.
     pub fn route(&mut self, target: IpAddr, how: &How) -> io::Result<Route> {
         self.host.route(target, how.ifindex, how.source)
+    }
+
+    /// What the kernel believes of its neighbours: of as many as the service itself keeps.
+    pub fn kernel_neighbors(&mut self) -> io::Result<Vec<KernelNeighbor>> {
+        self.host.neighbors(crate::neighbors::Neighbors::ADDRESSES)
     }
 
     /// Starts a run. `rate` is what its user may send in all his runs.

@@ -9,6 +9,7 @@ use crate::keeper::handover::{JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT};
 use crate::keeper::now_ns;
 use crate::log;
 use crate::multicast::{Groups, Queriers, Routers, Streams};
+use crate::neighbors::Neighbors;
 use crate::protocol::service as reply;
 use crate::recorder::interfaces::{InterfaceSlot, State};
 use crate::recorder::layout::INTERFACE_SLOTS;
@@ -281,6 +282,18 @@ fn own_limits(world: &World) -> Vec<reply::Limit> {
         "multicast streams",
         Streams::MOST as u64,
         multicast.streams.overflows,
+    ));
+    let costs = world.intake.neighbors.costs;
+    all.push(limit("neighbours", Neighbors::HOSTS as u64, costs.hosts));
+    all.push(limit(
+        "addresses of neighbours",
+        Neighbors::ADDRESSES as u64,
+        costs.addresses,
+    ));
+    all.push(limit(
+        "names of neighbours read a second",
+        Neighbors::READ_A_SECOND.into(),
+        costs.unread,
     ));
     all.extend((world.prober.limits()).map(|(name, most, hits)| limit(name, most, hits)));
     all

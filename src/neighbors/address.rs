@@ -1,0 +1,701 @@
+//! PURE. Who claims an address, and what follows when more than one does: a conflict, a move, or a hit of
+//! duplicate address detection (RFC 826, RFC 4861, RFC 4862, RFC 5227).
+//!
+//! That an address has another link-layer address than before is no conflict: a standby took over, a bond
+//! changed its port, a lease went to another host. It is one when both go on: both answer the same
+//! question, or who was displaced claims it again without announcing it, and is displaced again.
+
+use std::collections::HashSet;
+
+use foldhash::quality::RandomState;
+
+use super::mac::shared;
+use super::table::Kept;
+use crate::wire::cursor::Mac;
+
+/// Stations that are told apart for one address; more are counted.
+const CLAIMANTS: usize = 4;
+/// Two answers this close are to the same question: who answers does so at once.
+const ANSWER_NS: u64 = 1_000_000_000;
+/// Returns that belong together: a host that is used asks or answers more often than this.
+const RETURN_NS: u64 = 600_000_000_000;
+/// So many changes in [`CHANGES_NS`] are a quarrel, announced or not: no standby takes over that often.
+const CHANGES: usize = 6;
+const CHANGES_NS: u64 = 60_000_000_000;
+/// A conflict is over when one of the two has not claimed for so long.
+const CURRENT_NS: u64 = 3600 * 1_000_000_000;
+/// What is over is told for a day: leases change hands all the time.
+const TOLD_NS: u64 = 24 * 3600 * 1_000_000_000;
+/// Who probes waits as long for an answer (RFC 5227, section 1.1: ANNOUNCE_WAIT of 2 s; RFC 4862, section
+/// 5.4: RetransTimer of 1 s), with a second for what is slow.
+const PROBE_NS: u64 = 3_000_000_000;
+
+/// A station says that an address is its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// Whose.
+    pub mac: Mac,
+    /// Sender of the frame, which may be another.
+    pub frame: Mac,
+    /// When.
+    pub time_ns: u64,
+    /// To all, and nobody had asked: a gratuitous ARP, an unsolicited neighbour advertisement.
+    pub announced: bool,
+    /// To who had asked.
+    pub answer: bool,
+}
+
+/// Who has, or says that it has, the address.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claimant {
+    /// Its link-layer address.
+    pub mac: Mac,
+    /// First heard with the address.
+    pub first_ns: u64,
+    /// Last heard with it, in traffic too.
+    pub last_ns: u64,
+    /// Last claimed; 0: it was only heard in traffic.
+    pub claimed_ns: u64,
+    /// Claims: questions, answers and announcements.
+    pub claims: u64,
+    /// Those that nobody had asked for.
+    pub announcements: u64,
+    /// Those that were asked for.
+    pub answers: u64,
+    /// Sender of the frames that its claims came in, where that is another.
+    pub frames_from: Option<Mac>,
+}
+
+/// The address went from one to another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    /// From whom.
+    pub from: Mac,
+    /// To whom.
+    pub to: Mac,
+    /// When.
+    pub time_ns: u64,
+    /// By an announcement.
+    pub announced: bool,
+    /// How often it has.
+    pub times: u64,
+}
+
+/// Two have the address.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conflict {
+    /// Since when it is known.
+    pub since_ns: u64,
+    /// When it last showed.
+    pub last_ns: u64,
+    /// The two that claimed last.
+    pub between: (Mac, Mac),
+    /// How often two answered the same question.
+    pub both_answered: u64,
+    /// How often one that had been displaced claimed again without announcing it.
+    pub returned: u64,
+    /// Another station claims what this host has.
+    pub own: bool,
+    /// Does it go on?
+    pub current: bool,
+}
+
+/// Somebody wanted an address and found that it is taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Duplicate {
+    /// Who wanted it.
+    pub prober: Mac,
+    /// Who has it; another prober, if both wanted it at the same time.
+    pub by: Mac,
+    /// It was seen to answer; else it is only known to have the address.
+    pub answered: bool,
+    /// Both were probing.
+    pub both_probed: bool,
+    /// First time.
+    pub first_ns: u64,
+    /// Last time.
+    pub last_ns: u64,
+    /// How often.
+    pub times: u64,
+}
+
+/// An address of a link.
+#[derive(Clone, Debug, Default)]
+pub struct Address {
+    /// First heard.
+    pub first_ns: u64,
+    /// Last heard.
+    pub last_ns: u64,
+    /// Who has it, in the order in which they came.
+    pub claimants: Vec<Claimant>,
+    /// Claims of others than these, for which there was no room.
+    pub more: u64,
+    pub(super) pinned: bool,
+    /// A conflict that is among those of its link which are kept in mind.
+    pub(super) kept: bool,
+    holder: Option<Mac>,
+    change: Option<Change>,
+    changes: Vec<u64>,
+    question: Option<(u64, Option<Mac>)>,
+    both_answered: u64,
+    returned: u64,
+    returned_ns: u64,
+    disputed: Option<(u64, u64)>,
+    probing: Option<(Mac, u64)>,
+    duplicate: Option<Duplicate>,
+}
+
+impl Address {
+    pub(super) fn new(time_ns: u64) -> Address {
+        Address {
+            first_ns: time_ns,
+            last_ns: time_ns,
+            ..Address::default()
+        }
+    }
+
+    /// Who has it, as far as is known: who claimed last, or else was heard last.
+    pub fn holder(&self) -> Option<Mac> {
+        let heard = || self.claimants.iter().max_by_key(|one| one.last_ns);
+        self.holder.or_else(|| heard().map(|one| one.mac))
+    }
+
+    fn claimant(&mut self, mac: Mac, time_ns: u64) -> Option<&mut Claimant> {
+        if let Some(at) = self.claimants.iter().position(|one| one.mac == mac) {
+            return self.claimants.get_mut(at);
+        }
+        if self.claimants.len() >= CLAIMANTS {
+            // Not the one that has it, and not the one that had it before: of the others, who said least.
+            let holder = self.holder;
+            let before = self.change.map(|change| change.from);
+            let least = (0..self.claimants.len())
+                .filter(|at| {
+                    let mac = Some(self.claimants[*at].mac);
+                    mac != holder && mac != before
+                })
+                .min_by_key(|at| (self.claimants[*at].claims, self.claimants[*at].last_ns))?;
+            self.more = self
+                .more
+                .saturating_add(self.claimants[least].claims.max(1));
+            self.claimants.remove(least);
+        }
+        self.claimants.push(Claimant {
+            mac,
+            first_ns: time_ns,
+            last_ns: time_ns,
+            claimed_ns: 0,
+            claims: 0,
+            announcements: 0,
+            answers: 0,
+            frames_from: None,
+        });
+        self.claimants.last_mut()
+    }
+
+    /// It was heard as the source of a packet. Traffic is a weak witness: routers send it for others, and
+    /// anybody can write any source. So it counts where nobody has claimed the address.
+    pub(super) fn heard(&mut self, mac: Mac, time_ns: u64) {
+        self.last_ns = time_ns;
+        if self.holder.is_some() && !self.claimants.iter().any(|one| one.mac == mac) {
+            return;
+        }
+        let is_new = !self.claimants.iter().any(|one| one.mac == mac);
+        if is_new && self.claimants.len() >= CLAIMANTS {
+            // Of those that nobody asks for, who was there first stays until it is silent.
+            let silent = (self.claimants.iter())
+                .position(|one| time_ns >= one.last_ns.saturating_add(RETURN_NS));
+            match silent {
+                Some(at) => drop(self.claimants.remove(at)),
+                None => {
+                    self.more = self.more.saturating_add(1);
+                    return;
+                }
+            }
+        }
+        if let Some(claimant) = self.claimant(mac, time_ns) {
+            claimant.last_ns = time_ns;
+        }
+    }
+
+    /// Somebody asked who has it.
+    pub(super) fn asked(&mut self, time_ns: u64) {
+        let is_open = |(asked_ns, _): (u64, _)| time_ns < asked_ns.saturating_add(ANSWER_NS);
+        if !self.question.is_some_and(is_open) {
+            self.question = Some((time_ns, None));
+        }
+    }
+
+    /// Somebody asks whether anybody has it, before taking it.
+    pub(super) fn probed(&mut self, mac: Mac, time_ns: u64) {
+        self.last_ns = time_ns;
+        let other = self
+            .probing
+            .filter(|(prober, at_ns)| *prober != mac && time_ns < at_ns.saturating_add(PROBE_NS));
+        if let Some((prober, _)) = other {
+            self.hit(mac, prober, time_ns, (false, true));
+        } else if let Some(holder) = self.known_holder(mac, time_ns) {
+            self.hit(mac, holder, time_ns, (false, false));
+        }
+        self.probing = Some((mac, time_ns));
+        self.asked(time_ns);
+    }
+
+    /// Who else has it and has said so lately.
+    fn known_holder(&self, prober: Mac, time_ns: u64) -> Option<Mac> {
+        let holder = self.holder.filter(|holder| *holder != prober)?;
+        let known = self.claimants.iter().find(|one| one.mac == holder)?;
+        (time_ns < known.last_ns.saturating_add(RETURN_NS)).then_some(holder)
+    }
+
+    fn hit(&mut self, prober: Mac, by: Mac, time_ns: u64, (answered, both_probed): (bool, bool)) {
+        if let Some(known) = self
+            .duplicate
+            .as_mut()
+            .filter(|known| known.prober == prober)
+        {
+            // Several probes are one attempt, and so is their answer.
+            if time_ns >= known.last_ns.saturating_add(PROBE_NS) {
+                known.times += 1;
+            }
+            known.last_ns = time_ns;
+            known.answered |= answered;
+            known.both_probed = both_probed && !known.answered;
+            known.by = by;
+            return;
+        }
+        self.duplicate = Some(Duplicate {
+            prober,
+            by,
+            answered,
+            both_probed,
+            first_ns: time_ns,
+            last_ns: time_ns,
+            times: 1,
+        });
+    }
+
+    /// A station claims it. `true`: by this it became clear that two have it.
+    pub(super) fn claim(&mut self, claim: &Claim) -> bool {
+        let Claim { mac, time_ns, .. } = *claim;
+        self.last_ns = time_ns;
+        let before = self.holder.filter(|before| *before != mac);
+        let Some(claimant) = self.claimant(mac, time_ns) else {
+            self.more = self.more.saturating_add(1);
+            return false;
+        };
+        let had_claimed = claimant.claims > 0;
+        claimant.last_ns = time_ns;
+        claimant.claimed_ns = time_ns;
+        claimant.claims += 1;
+        claimant.announcements += u64::from(claim.announced);
+        claimant.answers += u64::from(claim.answer);
+        if claim.frame != mac {
+            claimant.frames_from = Some(claim.frame);
+        }
+        self.holder = Some(mac);
+        let mut disputed = false;
+        if let Some(from) = before {
+            self.changes
+                .retain(|at| time_ns < at.saturating_add(CHANGES_NS));
+            if self.changes.len() >= CHANGES {
+                self.changes.remove(0);
+            }
+            self.changes.push(time_ns);
+            self.change = Some(Change {
+                from,
+                to: mac,
+                time_ns,
+                announced: claim.announced,
+                times: self.change.map_or(0, |change| change.times) + 1,
+            });
+            disputed |= self.changes.len() >= CHANGES && !are_shared(from, mac);
+            if had_claimed && !claim.announced && !is_plausible(from, mac, claim.answer) {
+                let again = time_ns < self.returned_ns.saturating_add(RETURN_NS);
+                disputed |= self.returned > 0 && again;
+                self.returned += 1;
+                self.returned_ns = time_ns;
+            }
+        }
+        disputed |= self.answered(claim);
+        self.probe_answered(claim);
+        if disputed {
+            let since_ns = self.disputed.map_or(time_ns, |(since_ns, _)| since_ns);
+            self.disputed = Some((since_ns, time_ns));
+        }
+        disputed
+    }
+
+    /// Did another one answer the same question?
+    fn answered(&mut self, claim: &Claim) -> bool {
+        let Some((asked_ns, first)) = self.question else {
+            return false;
+        };
+        if claim.announced {
+            // From here on another one may rightly answer.
+            self.question = None;
+            return false;
+        }
+        if !claim.answer || claim.time_ns >= asked_ns.saturating_add(ANSWER_NS) {
+            return false;
+        }
+        match first {
+            None => {
+                self.question = Some((asked_ns, Some(claim.mac)));
+                false
+            }
+            Some(first) if first != claim.mac && !are_shared(first, claim.mac) => {
+                self.both_answered += 1;
+                self.question = None;
+                true
+            }
+            Some(_) => false,
+        }
+    }
+
+    fn probe_answered(&mut self, claim: &Claim) {
+        let Some((prober, at_ns)) = self.probing else {
+            return;
+        };
+        if prober == claim.mac {
+            // It took the address: who was thought to have it has it no longer.
+            self.probing = None;
+            if self
+                .duplicate
+                .is_some_and(|one| one.prober == prober && !one.answered)
+            {
+                self.duplicate = None;
+            }
+        } else if claim.time_ns < at_ns.saturating_add(PROBE_NS)
+            && (claim.answer || claim.announced)
+        {
+            self.hit(prober, claim.mac, claim.time_ns, (true, false));
+        }
+    }
+
+    /// Do two have it? `own`: this host has it, since when, and all its link-layer addresses.
+    pub fn conflict(
+        &self,
+        now_ns: u64,
+        own: Option<(u64, &HashSet<Mac, RandomState>)>,
+    ) -> Option<Conflict> {
+        let lately = |at_ns: u64| now_ns < at_ns.saturating_add(CURRENT_NS);
+        if let Some((since_ns, macs)) = own {
+            let (ours, others): (Vec<&Claimant>, Vec<&Claimant>) =
+                (self.claimants.iter()).partition(|one| macs.contains(&one.mac));
+            // What was claimed before this host had it, it took over.
+            let since_ns = ours.iter().map(|one| one.first_ns).fold(since_ns, u64::min);
+            let other = (others.iter())
+                .filter(|one| one.claims > 0 && one.claimed_ns >= since_ns)
+                .filter(|one| is_told(one.claimed_ns, now_ns))
+                .max_by_key(|one| one.claimed_ns)?;
+            let mine = ours
+                .first()
+                .map(|one| one.mac)
+                .or(macs.iter().min().copied());
+            return Some(Conflict {
+                since_ns: other.first_ns.max(since_ns),
+                last_ns: other.claimed_ns,
+                between: (mine?, other.mac),
+                both_answered: self.both_answered,
+                returned: self.returned,
+                own: true,
+                current: lately(other.claimed_ns),
+            });
+        }
+        let (since_ns, last_ns) = self
+            .disputed
+            .filter(|(_, last_ns)| is_told(*last_ns, now_ns))?;
+        let mut newest: Vec<&Claimant> =
+            self.claimants.iter().filter(|one| one.claims > 0).collect();
+        newest.sort_by_key(|one| std::cmp::Reverse(one.claimed_ns));
+        let [one, other, ..] = newest[..] else {
+            return None;
+        };
+        Some(Conflict {
+            since_ns,
+            last_ns,
+            between: (one.mac.min(other.mac), one.mac.max(other.mac)),
+            both_answered: self.both_answered,
+            returned: self.returned,
+            own: false,
+            current: lately(last_ns) && lately(other.claimed_ns),
+        })
+    }
+
+    /// The last time that it went from one to another, within a day.
+    pub fn moved(&self, now_ns: u64) -> Option<Change> {
+        self.change.filter(|change| is_told(change.time_ns, now_ns))
+    }
+
+    /// The last time that somebody wanted it and found it taken. Where nobody was seen to answer, not
+    /// before the prober has had its time to take it all the same.
+    pub fn duplicate(&self, now_ns: u64) -> Option<Duplicate> {
+        (self.duplicate)
+            .filter(|hit| hit.answered || now_ns >= hit.last_ns.saturating_add(PROBE_NS))
+            .filter(|hit| is_told(hit.last_ns, now_ns))
+    }
+
+    /// Is there a conflict that goes on?
+    pub(super) fn is_disputed(&self, now_ns: u64) -> bool {
+        (self.disputed).is_some_and(|(_, last_ns)| now_ns < last_ns.saturating_add(CURRENT_NS))
+    }
+}
+
+fn is_told(last_ns: u64, now_ns: u64) -> bool {
+    now_ns < last_ns.saturating_add(TOLD_NS)
+}
+
+/// Several may rightly answer for an address of a virtual router (GLBP does, in turn).
+fn are_shared(one: Mac, other: Mac) -> bool {
+    shared(one).is_some() && shared(other).is_some()
+}
+
+/// Whose own address is that of its virtual router asks with its own MAC and answers with the virtual one
+/// (RFC 9568, section 8.1.2).
+fn is_plausible(from: Mac, to: Mac, answer: bool) -> bool {
+    are_shared(from, to) || (shared(from).is_some() != shared(to).is_some() && !answer)
+}
+
+impl Kept for Address {
+    fn last_ns(&self) -> u64 {
+        self.last_ns
+    }
+
+    /// Gateways, what this host has, and conflicts.
+    fn is_pinned(&self) -> bool {
+        self.pinned || self.kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+    const A: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
+    const B: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
+    const VIRTUAL: Mac = Mac([0, 0, 0x5e, 0, 1, 7]);
+
+    #[derive(Clone, Copy)]
+    enum Says {
+        Asks,
+        Answers,
+        Announces,
+        Probes,
+        /// Anybody wants to know.
+        Question,
+    }
+    use Says::*;
+
+    fn after(steps: &[(u64, Mac, Says)]) -> Address {
+        let mut address = Address::new(steps[0].0 * S);
+        for (at, mac, says) in steps {
+            let claim = Claim {
+                mac: *mac,
+                frame: *mac,
+                time_ns: at * S,
+                announced: matches!(says, Announces),
+                answer: matches!(says, Answers),
+            };
+            match says {
+                Probes => address.probed(*mac, at * S),
+                Question => address.asked(at * S),
+                _ => {
+                    address.claim(&claim);
+                }
+            }
+        }
+        address
+    }
+
+    /// What is said of it: conflict, move announced or not, or nothing.
+    fn verdict(steps: &[(u64, Mac, Says)]) -> &'static str {
+        let address = after(steps);
+        let now = steps.last().unwrap().0 * S + S;
+        match (address.conflict(now, None), address.moved(now)) {
+            (Some(conflict), _) if conflict.current => "conflict",
+            (Some(_), _) => "over",
+            (None, Some(change)) if change.announced => "announced",
+            (None, Some(_)) => "moved",
+            (None, None) => "",
+        }
+    }
+
+    #[test]
+    fn a_conflict_takes_two_that_go_on() {
+        for (steps, expected) in [
+            (&[(1, A, Answers), (50, A, Asks)][..], ""),
+            // A standby takes over, and gives it back.
+            (
+                &[(1, A, Asks), (5, B, Announces), (9, B, Answers)],
+                "announced",
+            ),
+            (
+                &[
+                    (1, A, Asks),
+                    (5, B, Announces),
+                    (9, A, Announces),
+                    (10, A, Asks),
+                ],
+                "announced",
+            ),
+            // A lease goes to another host; nobody is heard of the first one again.
+            (&[(1, A, Asks), (900, B, Asks), (901, B, Answers)], "moved"),
+            // The first one comes back once, long after.
+            (&[(1, A, Asks), (900, B, Asks), (5000, A, Asks)], "moved"),
+            // Both ask others, and so claim it in turn.
+            (
+                &[(1, A, Asks), (2, B, Asks), (3, A, Asks), (4, B, Asks)],
+                "conflict",
+            ),
+            // Both answer one question; the second is not displaced by an announcement in between.
+            (
+                &[(1, A, Question), (1, A, Answers), (1, B, Answers)],
+                "conflict",
+            ),
+            (
+                &[
+                    (1, A, Question),
+                    (1, A, Answers),
+                    (1, B, Announces),
+                    (1, B, Answers),
+                ],
+                "announced",
+            ),
+            // Answers to two questions.
+            (
+                &[
+                    (1, A, Question),
+                    (1, A, Answers),
+                    (5, A, Question),
+                    (5, B, Answers),
+                ],
+                "moved",
+            ),
+            // Two that both announce, again and again.
+            (
+                &[
+                    (1, A, Announces),
+                    (5, B, Announces),
+                    (10, A, Announces),
+                    (15, B, Announces),
+                    (20, A, Announces),
+                    (25, B, Announces),
+                    (30, A, Announces),
+                ],
+                "conflict",
+            ),
+            // Over after an hour in which only one claims it.
+            (
+                &[
+                    (1, A, Asks),
+                    (2, B, Asks),
+                    (3, A, Asks),
+                    (4, B, Asks),
+                    (3700, A, Asks),
+                ],
+                "over",
+            ),
+            // The owner of a virtual router's address asks with its own MAC.
+            (
+                &[
+                    (1, VIRTUAL, Answers),
+                    (2, A, Asks),
+                    (3, VIRTUAL, Answers),
+                    (4, A, Asks),
+                    (5, A, Asks),
+                ],
+                "moved",
+            ),
+        ] {
+            let told: Vec<u64> = steps.iter().map(|(at, ..)| *at).collect();
+            assert_eq!(verdict(steps), expected, "{told:?}");
+        }
+    }
+
+    #[test]
+    fn the_past_is_told_for_a_day() {
+        let dispute = [(1, A, Asks), (2, B, Asks), (3, A, Asks), (4, B, Asks)];
+        let address = after(&dispute);
+        let day = TOLD_NS + 4 * S;
+        assert!(!address.conflict(day - 1, None).unwrap().current);
+        assert_eq!(address.conflict(day, None), None);
+        assert!(address.moved(day - 1).is_some() && address.moved(day).is_none());
+        let wanted = after(&[(1, A, Asks), (2, B, Probes), (2, A, Answers)]);
+        let day = TOLD_NS + 2 * S;
+        assert!(wanted.duplicate(day - 1).is_some() && wanted.duplicate(day).is_none());
+    }
+
+    #[test]
+    fn an_own_address_has_one_owner() {
+        let macs = HashSet::from_iter([A]);
+        let of = |steps: &[(u64, Mac, Says)]| {
+            let now = steps.last().unwrap().0 * S + S;
+            after(steps).conflict(now, Some((4 * S, &macs)))
+        };
+        // Taken over from B.
+        assert_eq!(of(&[(1, B, Asks), (5, A, Announces)]), None);
+        // One claim of another is enough.
+        let conflict = of(&[(1, A, Asks), (5, B, Asks)]).unwrap();
+        assert_eq!((conflict.between, conflict.own), ((A, B), true));
+        assert_eq!(of(&[(5, B, Asks)]).unwrap().between, (A, B));
+    }
+
+    #[test]
+    fn duplicate_address_detection() {
+        let of = |steps: &[(u64, Mac, Says)], later: u64| {
+            let now = (steps.last().unwrap().0 + later) * S;
+            (after(steps).duplicate(now)).map(|hit| (hit.prober, hit.by, hit.answered, hit.times))
+        };
+        assert_eq!(
+            of(&[(1, A, Probes), (2, A, Probes), (4, A, Announces)], 9),
+            None
+        );
+        // Three probes, each answered: one attempt.
+        let attempt = [
+            (1, A, Answers),
+            (5, B, Probes),
+            (5, A, Answers),
+            (6, B, Probes),
+            (6, A, Answers),
+        ];
+        assert_eq!(of(&attempt, 0), Some((B, A, true, 1)));
+        // The answer went to the prober alone. Only when it does not take it is that a hit.
+        let unseen = [(1, A, Asks), (5, B, Probes), (6, B, Probes)];
+        assert_eq!(of(&unseen, 1), None);
+        assert_eq!(of(&unseen, 4), Some((B, A, false, 1)));
+        assert_eq!(
+            of(&[(1, A, Asks), (5, B, Probes), (7, B, Announces)], 9),
+            None
+        );
+        // Both want it.
+        assert_eq!(
+            of(&[(1, A, Probes), (2, B, Probes)], 9),
+            Some((B, A, false, 1))
+        );
+        // Long after, it is no answer.
+        assert_eq!(of(&[(1, B, Probes), (9, A, Announces)], 9), None);
+    }
+
+    #[test]
+    fn many_claimants_are_counted_and_the_holder_stays() {
+        let mut address = after(&[(1, A, Asks), (2, A, Asks), (3, A, Answers)]);
+        for number in 0..1000u64 {
+            let [.., x, y] = number.to_be_bytes();
+            for (mac, says) in [(Mac([2, 9, 9, 9, x, y]), false), (A, true)] {
+                address.claim(&Claim {
+                    mac,
+                    frame: mac,
+                    time_ns: (4 + number) * S,
+                    announced: false,
+                    answer: says,
+                });
+            }
+        }
+        assert_eq!(address.claimants.len(), CLAIMANTS);
+        assert!(address.more > 900);
+        assert_eq!(address.claimants[0].mac, A);
+        let conflict = address.conflict(1005 * S, None).unwrap();
+        assert!(conflict.current && conflict.returned > 900);
+    }
+}

@@ -1,0 +1,42 @@
+//! PURE. Link-layer addresses that mean something by themselves.
+
+use crate::wire::cursor::Mac;
+
+/// What an address is of that several routers or servers share: such an address goes from one to the
+/// other, and more than one may answer for what is behind it.
+pub fn shared(mac: Mac) -> Option<&'static str> {
+    match mac.0 {
+        // RFC 9568, section 7.3; CARP uses the same.
+        [0, 0, 0x5e, 0, 1, _] => Some("VRRP for IPv4"),
+        [0, 0, 0x5e, 0, 2, _] => Some("VRRP for IPv6"),
+        [0, 0, 0x0c, 0x07, 0xac, _] => Some("HSRP"),
+        [0, 0, 0x0c, 0x9f, 0xf0..=0xff, _] => Some("HSRPv2"),
+        [0, 0x05, 0x73, 0xa0, 0..=0x0f, _] => Some("HSRP for IPv6"),
+        [0, 0x07, 0xb4, 0, _, _] => Some("GLBP"),
+        _ => None,
+    }
+}
+
+/// Given by an administrator or a program, not by a maker (IEEE 802, section 8.4).
+pub fn is_local(mac: Mac) -> bool {
+    mac.0[0] & 2 != 0
+}
+
+/// May it be a sender's? Not that of a group, nor none.
+pub fn is_station(mac: Mac) -> bool {
+    mac.0[0] & 1 == 0 && mac.0 != [0; 6]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_addresses_mean() {
+        assert_eq!(shared(Mac([0, 0, 0x5e, 0, 1, 7])), Some("VRRP for IPv4"));
+        assert_eq!(shared(Mac([0, 0, 0x0c, 7, 0xac, 1])), Some("HSRP"));
+        assert_eq!(shared(Mac([0, 0, 0x5e, 0, 3, 7])), None);
+        assert!(is_local(Mac([0x52, 0x54, 0, 1, 2, 3])) && !is_local(Mac([0; 6])));
+        assert!(!is_station(Mac([0; 6])) && !is_station(Mac([0xff; 6])));
+    }
+}

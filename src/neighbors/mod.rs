@@ -1,0 +1,278 @@
+//! PURE. Hosts heard on each link: who has which address, what they are called, what they do, and where
+//! two claim the same. Fed with frames; times are arguments, in nanoseconds since 1970, as the packets are
+//! stamped.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `see` | from frames to what the tables take in, and the cache that keeps traffic cheap |
+//! | `address` | who claims an address: conflicts, moves, duplicate address detection |
+//! | `host` | a station: roles, names, by what it was heard |
+//! | `table` | tables of a bounded size, from which a flood evicts only itself |
+//! | `mac` | link-layer addresses that mean something by themselves |
+
+mod address;
+mod host;
+pub mod mac;
+mod see;
+mod table;
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use foldhash::quality::RandomState;
+
+pub use address::{Address, Change, Claim, Claimant, Conflict, Duplicate};
+pub use host::{Host, Name, heard, role};
+
+use crate::wire::cursor::Mac;
+use see::Recent;
+use table::{Limits, Table};
+
+/// Stations in all: room for some large links at once, in 6 MiB with all their names.
+const HOSTS: usize = 8192;
+/// Addresses in all: two for each station, as hosts with IPv4 and IPv6 have, in 8 MiB.
+const ADDRESSES: usize = 16_384;
+/// Of one interface: a /20 full of hosts, or half of what there is, so that one link never takes all.
+const OF_A_LINK: usize = 4096;
+/// Stations and addresses of an interface that were heard once and have to prove themselves: a flood goes
+/// through here, and what it evicts is itself.
+const NEWCOMERS: usize = 1024;
+/// Newcomers that an interface takes a second. A link does not get as many new hosts; and a flood costs a
+/// look-up a packet, and no insertion.
+const NEWCOMERS_A_SECOND: u32 = 1024;
+/// Messages that tell names which are read a second on an interface: each costs about a microsecond, and
+/// a large link has some dozens.
+const READ_A_SECOND: u32 = 1000;
+/// Gateways that are kept in mind: of several routing tables with some backups each.
+const GATEWAYS: usize = 256;
+
+/// What the engine knows of a link, by netlink.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LinkFacts {
+    /// Interface index.
+    pub ifindex: u32,
+    /// Its link-layer address.
+    pub mac: Option<Mac>,
+    /// Its own addresses.
+    pub own: Vec<IpAddr>,
+    /// Networks that are reached without a router, with their prefix lengths.
+    pub networks: Vec<(IpAddr, u8)>,
+    /// Routers that this host's routes name.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// What limits have cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Costs {
+    /// Stations that had to go or were not taken in.
+    pub hosts: u64,
+    /// Addresses that had to go or were not taken in.
+    pub addresses: u64,
+    /// Messages that were not read for names.
+    pub unread: u64,
+}
+
+/// At most so many a second.
+#[derive(Debug, Default)]
+struct PerSecond {
+    second: u64,
+    taken: u32,
+}
+
+impl PerSecond {
+    fn take(&mut self, time_ns: u64, most: u32) -> bool {
+        let second = time_ns / 1_000_000_000;
+        if second != self.second {
+            *self = PerSecond { second, taken: 0 };
+        }
+        self.taken = self.taken.saturating_add(1);
+        self.taken <= most
+    }
+}
+
+/// A link.
+#[derive(Debug, Default)]
+struct Link {
+    hosts: Table<Mac, Host>,
+    addresses: Table<IpAddr, Address>,
+    mac: Option<Mac>,
+    /// Own addresses, and since when they are known to be.
+    own: HashMap<IpAddr, u64, RandomState>,
+    gateways: HashSet<IpAddr, RandomState>,
+    networks4: Vec<(u32, u32)>,
+    networks6: Vec<(u128, u128)>,
+    /// Queriers, and addresses in conflict, that are never evicted.
+    kept_queriers: usize,
+    kept_conflicts: usize,
+    new_hosts: PerSecond,
+    new_addresses: PerSecond,
+    read: PerSecond,
+}
+
+/// Where an address stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Two have it.
+    Conflict(Conflict),
+    /// It went from one to another.
+    Moved(Change),
+}
+
+/// All links.
+#[derive(Debug, Default)]
+pub struct Neighbors {
+    links: HashMap<u32, Box<Link>, RandomState>,
+    /// Link-layer addresses of this host, of whatever interface.
+    own_macs: HashSet<Mac, RandomState>,
+    recent: Recent,
+    hosts: usize,
+    addresses: usize,
+    /// What limits have cost.
+    pub costs: Costs,
+}
+
+impl Neighbors {
+    /// Stations that there may be.
+    pub const HOSTS: usize = HOSTS;
+    /// Addresses that there may be.
+    pub const ADDRESSES: usize = ADDRESSES;
+    /// Messages a second that are read for names.
+    pub const READ_A_SECOND: u32 = READ_A_SECOND;
+
+    /// Takes in what netlink tells of the links that there are.
+    pub fn links_are(&mut self, all: &[LinkFacts], now_ns: u64) {
+        // What came late of one that is gone.
+        let gone: Vec<u32> = (self.links.keys().copied())
+            .filter(|index| !all.iter().any(|facts| facts.ifindex == *index))
+            .collect();
+        gone.into_iter().for_each(|index| self.forget(index));
+        self.own_macs = all.iter().filter_map(|facts| facts.mac).collect();
+        let mut room = GATEWAYS;
+        for facts in all {
+            let link = self.links.entry(facts.ifindex).or_default();
+            link.mac = facts.mac;
+            link.own.retain(|address, _| facts.own.contains(address));
+            for address in &facts.own {
+                link.own.entry(*address).or_insert(now_ns);
+            }
+            link.networks4.clear();
+            link.networks6.clear();
+            for (address, bits) in &facts.networks {
+                match address {
+                    IpAddr::V4(v4) if *bits > 0 && *bits < 32 => {
+                        let mask = u32::MAX << (32 - u32::from(*bits));
+                        link.networks4.push((u32::from(*v4) & mask, mask));
+                    }
+                    IpAddr::V6(v6) if *bits > 0 && *bits < 128 => {
+                        let mask = u128::MAX << (128 - u32::from(*bits));
+                        link.networks6.push((u128::from(*v6) & mask, mask));
+                    }
+                    _ => {}
+                }
+            }
+            link.networks4.sort_unstable();
+            link.networks4.dedup();
+            link.networks6.sort_unstable();
+            link.networks6.dedup();
+            link.gateways = facts.gateways.iter().copied().take(room).collect();
+            room -= link.gateways.len();
+            link.pin();
+        }
+    }
+
+    /// Forgets an interface that is gone.
+    pub fn forget(&mut self, ifindex: u32) {
+        if let Some(link) = self.links.remove(&ifindex) {
+            self.hosts -= link.hosts.len();
+            self.addresses -= link.addresses.len();
+        }
+    }
+
+    /// Stations of an interface.
+    pub fn hosts(&self, ifindex: u32) -> impl Iterator<Item = (&Mac, &Host)> {
+        let link = self.links.get(&ifindex).into_iter();
+        link.flat_map(|link| link.hosts.iter())
+    }
+
+    /// Addresses of an interface, with what is to be said of them.
+    pub fn addresses(
+        &self,
+        ifindex: u32,
+        now_ns: u64,
+    ) -> impl Iterator<Item = (&IpAddr, &Address, Option<Verdict>)> {
+        let link = self.links.get(&ifindex).into_iter();
+        link.flat_map(move |link| {
+            (link.addresses.iter()).map(move |(ip, address)| {
+                let own = (link.own.get(ip)).map(|since_ns| (*since_ns, &self.own_macs));
+                let conflict = address.conflict(now_ns, own).map(Verdict::Conflict);
+                // What has moved to this host or away from it, this host knows.
+                let moved = || address.moved(now_ns).filter(|_| own.is_none());
+                (
+                    ip,
+                    address,
+                    conflict.or_else(|| moved().map(Verdict::Moved)),
+                )
+            })
+        })
+    }
+
+    /// Is it an address of this host on that interface?
+    pub fn is_own(&self, ifindex: u32, address: IpAddr) -> bool {
+        (self.links.get(&ifindex)).is_some_and(|link| link.own.contains_key(&address))
+    }
+
+    /// Is it a link-layer address of this host?
+    pub fn is_own_mac(&self, mac: Mac) -> bool {
+        self.own_macs.contains(&mac)
+    }
+
+    /// Do this host's routes name it as a router?
+    pub fn is_gateway(&self, ifindex: u32, address: IpAddr) -> bool {
+        (self.links.get(&ifindex)).is_some_and(|link| link.gateways.contains(&address))
+    }
+}
+
+impl Link {
+    /// Gateways, addresses in conflict, and who claims them are never evicted.
+    fn pin(&mut self) {
+        let mut pinned = HashSet::new();
+        for (ip, address) in self.addresses.iter_mut() {
+            address.pinned = self.gateways.contains(ip) || self.own.contains_key(ip);
+            if self.gateways.contains(ip) || address.kept {
+                pinned.extend(address.claimants.iter().map(|claimant| claimant.mac));
+            }
+        }
+        for (mac, host) in self.hosts.iter_mut() {
+            host.pinned = pinned.contains(mac);
+        }
+    }
+
+    /// Is an address of this link, without a router between? `None`: nothing is known of networks here.
+    fn is_on_link(&self, address: IpAddr) -> Option<bool> {
+        match address {
+            // Link-local ones always are (RFC 3927, RFC 4291).
+            IpAddr::V4(v4) if v4.is_link_local() => Some(true),
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(true),
+            IpAddr::V4(v4) if !self.networks4.is_empty() => {
+                let number = u32::from(v4);
+                Some((self.networks4.iter()).any(|(network, mask)| number & mask == *network))
+            }
+            IpAddr::V6(v6) if !self.networks6.is_empty() => {
+                let number = u128::from(v6);
+                Some((self.networks6.iter()).any(|(network, mask)| number & mask == *network))
+            }
+            _ => None,
+        }
+    }
+}
+
+const OF_HOSTS: Limits = Limits {
+    newcomers: NEWCOMERS,
+    established: OF_A_LINK - NEWCOMERS,
+    in_all: HOSTS,
+};
+const OF_ADDRESSES: Limits = Limits {
+    newcomers: NEWCOMERS,
+    established: 2 * OF_A_LINK - NEWCOMERS,
+    in_all: ADDRESSES,
+};
