@@ -102,11 +102,24 @@ impl Told {
 }
 
 /// Watches a host while something happens.
-fn watch(host: &Host, cause: impl FnOnce()) -> Told {
+fn watch(host: &Host, cause: impl Fn()) -> Told {
     watch_for(host, "800ms", cause)
 }
 
-fn watch_for(host: &Host, duration: &str, cause: impl FnOnce()) -> Told {
+/// Where the kernel did not tell the reasons of all drops, it is tried again.
+fn watch_for(host: &Host, duration: &str, cause: impl Fn()) -> Told {
+    let mut told = watch_once(host, duration, &cause);
+    for _ in 0..5 {
+        if told.document["reasons_lost"].as_u64().unwrap_or(0) == 0 {
+            break;
+        }
+        eprintln!("{} reasons were lost: again", told.document["reasons_lost"]);
+        told = watch_once(host, duration, &cause);
+    }
+    told
+}
+
+fn watch_once(host: &Host, duration: &str, cause: impl FnOnce()) -> Told {
     let with_reasons = has_reasons();
     if !with_reasons {
         eprintln!("SKIPPED the kernel's reasons: they take root and tracefs");

@@ -14,12 +14,11 @@ use super::interrupt::Interrupt;
 use crate::host::drops::{Drop, Format};
 
 const FOLDER: &str = "/sys/kernel/tracing/events/skb/kfree_skb";
-/// Pages of a CPU's ring: 4 MiB hold 80,000 drops, those of some tens of milliseconds in a flood.
-const PAGES: usize = 1024;
+/// Bytes of a CPU's ring: 70,000 drops, those of some tens of milliseconds in a flood.
+const RING: usize = 4 << 20;
 /// How often the rings are read.
 const TURN: Duration = Duration::from_millis(20);
-/// PERF_RECORD_LOST and PERF_RECORD_SAMPLE (linux/perf_event.h).
-const LOST: u32 = 2;
+/// PERF_RECORD_SAMPLE (linux/perf_event.h).
 const SAMPLE: u32 = 9;
 /// Kinds of drops that are told apart: reasons times places times protocols.
 const MOST: usize = 4096;
@@ -29,7 +28,8 @@ const MOST: usize = 4096;
 pub struct Seen {
     /// How often each kind.
     pub drops: BTreeMap<Drop, u64>,
-    /// Records for which there was no room.
+    /// Drops that were counted and not told: for want of room, or since the kernel did not write them (from a
+    /// CPU that was idle, now and then).
     pub lost: u64,
     /// Drops of kinds beyond those that are told apart.
     pub others: u64,
@@ -75,7 +75,7 @@ impl Listener {
                 .sample_period(1)
                 .include_kernel()
                 .build()
-                .and_then(|counter| counter.sampled(PAGES))
+                .and_then(|counter| counter.sampled(RING))
                 .map_err(|error| {
                     Failure::Other(match error.raw_os_error() {
                         Some(libc::EACCES | libc::EPERM) => {
@@ -107,7 +107,18 @@ impl Listener {
     }
 
     /// What was seen so far.
-    pub fn end(self) -> Seen {
+    pub fn end(mut self) -> Seen {
+        for sampler in &mut self.samplers {
+            let _ = sampler.disable();
+        }
+        self.read();
+        let counts = self
+            .samplers
+            .iter_mut()
+            .map(|sampler| sampler.read().unwrap_or(0));
+        let counted: u64 = counts.sum();
+        let told: u64 = self.seen.drops.values().sum::<u64>() + self.seen.others;
+        self.seen.lost = counted.saturating_sub(told);
         self.seen
     }
 
@@ -115,24 +126,15 @@ impl Listener {
         for sampler in &mut self.samplers {
             while let Some(record) = sampler.next_record() {
                 let bytes = record.to_contiguous();
-                match record.ty() {
-                    LOST => {
-                        let lost = bytes.get(8..16).and_then(|word| word.try_into().ok());
-                        self.seen.lost += lost.map_or(0, u64::from_ne_bytes);
-                    }
-                    // Raw data, after its length.
-                    SAMPLE => {
-                        let Some(drop) = bytes.get(4..).and_then(|raw| self.format.record(raw))
-                        else {
-                            continue;
-                        };
-                        if self.seen.drops.len() < MOST || self.seen.drops.contains_key(&drop) {
-                            *self.seen.drops.entry(drop).or_default() += 1;
-                        } else {
-                            self.seen.others += 1;
-                        }
-                    }
-                    _ => {}
+                // Raw data, after its length. What of others is lost, the counts tell.
+                let raw = bytes.get(4..).filter(|_| record.ty() == SAMPLE);
+                let Some(drop) = raw.and_then(|raw| self.format.record(raw)) else {
+                    continue;
+                };
+                if self.seen.drops.len() < MOST || self.seen.drops.contains_key(&drop) {
+                    *self.seen.drops.entry(drop).or_default() += 1;
+                } else {
+                    self.seen.others += 1;
                 }
             }
         }

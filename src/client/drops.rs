@@ -480,7 +480,7 @@ fn text(
         }
         if seen.lost + seen.others > 0 {
             line(style.warn(&format!(
-                "{} more that there was no room to count",
+                "{} more whose reasons are not known",
                 seen.lost + seen.others
             )));
         }
