@@ -20,17 +20,21 @@ use crate::host::membership::Membership;
 /// A file of /proc/net; empty where it can't be read. Of the thread, since the network namespace is the
 /// thread's.
 pub fn proc_net(name: &str) -> String {
-    let bytes = std::fs::read(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
+    read_proc_net(name, u64::MAX)
+}
+
+fn read_proc_net(name: &str, most_bytes: u64) -> String {
+    let mut bytes = Vec::new();
+    if let Ok(file) = std::fs::File::open(format!("/proc/thread-self/net/{name}")) {
+        let _ = file.take(most_bytes).read_to_end(&mut bytes);
+    }
     // One link with a name that is no text is no reason not to read of the others.
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The first whole lines of such a file, at most so many bytes: some grow with the routes of the Internet.
 pub fn proc_net_start(name: &str, most_bytes: u64) -> String {
-    let mut text = String::new();
-    if let Ok(file) = std::fs::File::open(format!("/proc/thread-self/net/{name}")) {
-        let _ = file.take(most_bytes).read_to_string(&mut text);
-    }
+    let mut text = read_proc_net(name, most_bytes);
     let end = text.rfind('\n').map_or(0, |at| at + 1);
     text.truncate(end);
     text
