@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::style::{Style, duration};
 use crate::host::counters::{lines, tables};
-use crate::host::drops::{Counter, Drop, Layer, PARTS, known, reason, softnet, sums};
+use crate::host::drops::{Counter, Drop, Layer, PARTS, known, neighbours, reason, softnet, sums};
 use crate::host::socket::{Socket, sockets};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::proc_net;
@@ -153,40 +153,6 @@ fn device(stats: &Stats64) -> [(&'static str, u64); 16] {
 /// RTM_GETNEIGHTBL (linux/rtnetlink.h).
 const GET_TABLES: u16 = 66;
 
-/// A table of neighbours (struct ndtmsg, linux/neighbour.h): its name, how many did not answer, and how
-/// often it was full.
-fn neighbours(body: &[u8]) -> Option<(String, u64, u64)> {
-    const NAME: u16 = 1;
-    const STATS: u16 = 7;
-    let mut rest = body.get(4..)?;
-    let (mut name, mut stats) = (None, None);
-    while let [low, high, kind_low, kind_high, ..] = *rest {
-        let length = usize::from(u16::from_ne_bytes([low, high]));
-        let value = rest.get(4..length)?;
-        match u16::from_ne_bytes([kind_low, kind_high]) {
-            NAME => {
-                name = Some(
-                    String::from_utf8_lossy(value)
-                        .trim_end_matches('\0')
-                        .to_owned(),
-                )
-            }
-            STATS => {
-                // struct ndt_stats: 64-bit words, res_failed the fourth, table_fulls the eleventh.
-                let word = |at: usize| {
-                    let bytes = value.get(at * 8..at * 8 + 8)?;
-                    Some(u64::from_ne_bytes(bytes.try_into().ok()?))
-                };
-                stats = word(3).map(|failed| (failed, word(10).unwrap_or(0)));
-            }
-            _ => {}
-        }
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
-    }
-    let (failed, full) = stats?;
-    Some((name?, failed, full))
-}
-
 /// Something that was dropped.
 struct Row {
     layer: Layer,
@@ -309,9 +275,10 @@ fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
     } else {
         processes::owners(&inodes)
     };
-    let counter = known(Layer::Socket, "drops");
-    for ((file, socket, count), counter) in dropped.into_iter().zip(std::iter::repeat(counter)) {
-        let Some(counter) = counter else { continue };
+    let Some(counter) = known(Layer::Socket, "drops") else {
+        return rows;
+    };
+    for (file, socket, count) in dropped {
         let owner = match owners.get(&socket.inode) {
             Some((process, _)) => format!("{} ({})", process.command, process.pid),
             None => format!("a process of uid {}", socket.uid),

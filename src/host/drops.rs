@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use super::attributes::attributes;
+
 /// Where in the host, in the order in which a packet that comes in meets them; the queues for what goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Layer {
@@ -808,6 +810,34 @@ pub fn sums(text: &str) -> BTreeMap<String, u64> {
         }
     }
     all
+}
+
+/// A table of neighbours, as RTM_GETNEIGHTBL tells it (struct ndtmsg, linux/neighbour.h): its name, how many did
+/// not answer, and how often it was full.
+pub fn neighbours(message: &[u8]) -> Option<(String, u64, u64)> {
+    /// NDTA_NAME and NDTA_STATS.
+    const NAME: u16 = 1;
+    const STATS: u16 = 7;
+    let (mut name, mut stats) = (None, None);
+    for (kind, value) in attributes(message.get(4..)?) {
+        match kind {
+            NAME => {
+                name = Some(
+                    String::from_utf8_lossy(value)
+                        .trim_end_matches('\0')
+                        .to_owned(),
+                )
+            }
+            STATS => stats = Some(value),
+            _ => {}
+        }
+    }
+    // struct ndt_stats: 64-bit words, res_failed the fourth, table_fulls the eleventh.
+    let word = |at: usize| {
+        let bytes = stats?.get(at * 8..at * 8 + 8)?;
+        Some(u64::from_ne_bytes(bytes.try_into().ok()?))
+    };
+    Some((name?, word(3)?, word(10).unwrap_or(0)))
 }
 
 /// Where a running kernel puts what in a record of `skb:kfree_skb`, and how it calls its reasons: both change

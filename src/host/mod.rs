@@ -3,6 +3,7 @@
 //!
 //! | file | what it reads |
 //! |---|---|
+//! | `attributes` | what netlink's messages are made of |
 //! | `counters` | snmp, netstat, snmp6: counters by nstat's names |
 //! | `drops` | what counters and reasons of lost packets mean |
 //! | `membership` | igmp, igmp6, mcfilter, mcfilter6: groups and source filters |
@@ -10,6 +11,7 @@
 //! | `route` | route, ipv6_route: networks on a link, and routers |
 //! | `mroute` | ip_mr_cache, ip_mr_vif and their IPv6 twins: multicast routes |
 
+pub mod attributes;
 pub mod counters;
 pub mod drops;
 pub mod membership;

@@ -417,14 +417,7 @@ fn take_route(route: &RouteMessage) -> Route {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
+    use crate::host::attributes::attribute;
 
     fn message(attributes: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = vec![0; HEADER + LINK_HEADER];

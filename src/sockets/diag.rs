@@ -10,6 +10,7 @@ use super::{
     UNIX, VSOCK, XDP, address,
 };
 use crate::families::{DGRAM, RAW, SEQPACKET, STREAM};
+use crate::host::attributes::{attributes, u16_at, u32_at};
 
 /// SOCK_DIAG_BY_FAMILY: the type of all these messages.
 pub const BY_FAMILY: u16 = 20;
@@ -84,28 +85,6 @@ impl Question {
             _ => None,
         }
     }
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    let word = bytes.get(at..at.checked_add(4)?)?;
-    Some(u32::from_ne_bytes(word.try_into().ok()?))
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    let word = bytes.get(at..at.checked_add(2)?)?;
-    Some(u16::from_ne_bytes(word.try_into().ok()?))
-}
-
-/// Attributes of an answer: type and value.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(u16_at(bytes, 0)?);
-        // The upper two bits say how it is written, not what it is.
-        let kind = u16_at(bytes, 2)? & 0x3fff;
-        let value = bytes.get(4..length)?;
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
-    })
 }
 
 /// Words of SK_MEMINFO_ (linux/sock_diag.h): bytes that wait to be read, and to be sent.
@@ -401,15 +380,8 @@ fn read_xdp(body: &[u8]) -> Option<Socket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::attributes::attribute;
     use proptest::prelude::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
 
     fn words(all: &[u32]) -> Vec<u8> {
         all.iter().flat_map(|word| word.to_ne_bytes()).collect()
