@@ -89,8 +89,6 @@ pub struct Host {
     pub mroutes: Span<Vec<Route>>,
     /// Routing interfaces.
     pub vifs: Span<Vec<Vif>>,
-    /// Groups that bridges forward to ports.
-    pub mdb: Vec<MdbEntry>,
     /// By interface: messages of IGMP or MLD, and of these the ones that the IP layer let through.
     pub listened: Span<BTreeMap<u32, Listened>>,
     /// Interfaces that lost their link, and when.
@@ -260,19 +258,6 @@ pub struct Bridge {
 pub struct Port {
     /// Do isolated ports not hear it?
     pub isolated: bool,
-}
-
-/// A group that a bridge forwards to a port.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MdbEntry {
-    /// The bridge.
-    pub bridge: u32,
-    /// The port; the bridge itself where the host is a member.
-    pub port: u32,
-    /// The group.
-    pub group: IpAddr,
-    /// Set by an administrator.
-    pub permanent: bool,
 }
 
 #[cfg(test)]

@@ -171,7 +171,6 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
         sysctls: sysctls(all_links.iter().map(|link| link.name.as_str())),
         route_to_group: (netlink.route(group, 0, None).ok()).map(|route| route.ifindex),
         routes_back,
-        mdb: links::mdb(&mut netlink).unwrap_or_default(),
         listened: Span {
             before: listened(&before.status),
             after: listened(&after.status),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
@@ -12,7 +11,7 @@ use netlink_packet_route::link::{
     LinkXdp, XdpAttached,
 };
 
-use crate::diagnose::evidence::{Bridge, Link, MdbEntry, Port};
+use crate::diagnose::evidence::{Bridge, Link, Port};
 use crate::kernel::netlink::Netlink;
 
 /// Clock ticks of bridge timers: IFLA_BR_MCAST_ intervals are hundredths of a second.
@@ -133,68 +132,4 @@ fn port(settings: &[InfoBridgePort]) -> Port {
     Port {
         isolated: (settings.iter()).any(|one| matches!(one, InfoBridgePort::Isolated(true))),
     }
-}
-
-/// RTM_GETMDB (linux/rtnetlink.h), which no crate knows.
-const GET_MDB: u16 = 86;
-const AF_BRIDGE: u8 = 7;
-/// struct br_port_msg: family and interface index.
-const PORT_MESSAGE: usize = 8;
-/// MDBA_MDB, MDBA_MDB_ENTRY, MDBA_MDB_ENTRY_INFO (linux/if_bridge.h) are all 1, one in the other.
-const NESTED: u16 = 1;
-/// struct br_mdb_entry: port (4), state, flags, VLAN (2), address (16), protocol (2).
-const ENTRY: usize = 26;
-
-/// The groups that bridges forward, and to which ports.
-pub fn mdb(netlink: &mut Netlink) -> io::Result<Vec<MdbEntry>> {
-    let mut body = [0; PORT_MESSAGE];
-    body[0] = AF_BRIDGE;
-    let mut all = Vec::new();
-    netlink.ask_raw(GET_MDB, NLM_F_DUMP, &body, |_, message| {
-        let Some(index) = message.get(4..8) else {
-            return;
-        };
-        let bridge = u32::from_ne_bytes([index[0], index[1], index[2], index[3]]);
-        let attributes = message.get(PORT_MESSAGE..).unwrap_or_default();
-        for table in nested(attributes) {
-            for group in nested(table) {
-                all.extend(nested(group).filter_map(|entry| mdb_entry(bridge, entry)));
-            }
-        }
-    })?;
-    Ok(all)
-}
-
-fn mdb_entry(bridge: u32, entry: &[u8]) -> Option<MdbEntry> {
-    let entry = entry.get(..ENTRY)?;
-    let word =
-        |at: usize| u32::from_ne_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]);
-    let group: IpAddr = match u16::from_be_bytes([entry[24], entry[25]]) {
-        0x0800 => <[u8; 4]>::try_from(&entry[8..12]).ok()?.into(),
-        0x86dd => <[u8; 16]>::try_from(&entry[8..24]).ok()?.into(),
-        _ => return None,
-    };
-    Some(MdbEntry {
-        bridge,
-        port: word(0),
-        group,
-        permanent: entry[4] != 0,
-    })
-}
-
-/// Values of the attributes of type 1 (struct nlattr: length and type, padded to four bytes).
-fn nested(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        while rest.len() >= 4 {
-            let length = usize::from(u16::from_ne_bytes([rest[0], rest[1]]));
-            let kind = u16::from_ne_bytes([rest[2], rest[3]]) & 0x3fff;
-            let value = rest.get(4..length)?;
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-            if kind == NESTED {
-                return Some(value);
-            }
-        }
-        None
-    })
 }
