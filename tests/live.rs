@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use netsonde::lab::{self, Host, traffic, wait_until};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
-use support::{PATIENCE, Service, Test, drops, entry, number, numbers, pair, settled};
+use support::{
+    PATIENCE, Service, Test, drops, entry, number, numbers, pair, raw_call, read_reply, settled,
+};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -717,27 +719,6 @@ fn engines_that_keep_dying_are_not_started_at_once() -> Outcome {
     assert!(killed >= 20, "{killed}");
     service.until("it answers again", |status| !status["engine"].is_null());
     Ok(())
-}
-
-fn raw_call(stream: &mut UnixStream, call: &Value) -> std::io::Result<Value> {
-    let mut bytes = call.to_string().into_bytes();
-    bytes.push(0);
-    stream.write_all(&bytes)?;
-    read_reply(stream)
-}
-
-fn read_reply(stream: &mut UnixStream) -> std::io::Result<Value> {
-    let mut text = Vec::new();
-    let mut byte = [0];
-    loop {
-        if stream.read(&mut byte)? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        if byte[0] == 0 {
-            return Ok(serde_json::from_slice(&text)?);
-        }
-        text.push(byte[0]);
-    }
 }
 
 fn abuse_of_the_control_socket() -> Outcome {

@@ -1,7 +1,6 @@
 //! What must hold in every case: nothing ends, others are answered meanwhile, the ledger closes, and afterwards
 //! descriptors and memory are what they were.
 
-use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use netsonde::lab::wait_until;
 use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, Service, entry, number};
+pub use crate::support::{raw_call as call, read_reply as read, send_call as send, settled};
 
 /// Between two questions of the well-behaved client.
 const PACE: Duration = Duration::from_millis(20);
@@ -67,31 +67,6 @@ pub fn idle_cpu(pid: u64) -> u64 {
     (ticks(pid) - before) * 1000 / start.elapsed().as_millis() as u64
 }
 
-pub fn send(stream: &mut UnixStream, call: &Value) -> std::io::Result<()> {
-    let mut bytes = call.to_string().into_bytes();
-    bytes.push(0);
-    stream.write_all(&bytes)
-}
-
-pub fn read(stream: &mut UnixStream) -> std::io::Result<Value> {
-    let mut text = Vec::new();
-    let mut byte = [0];
-    loop {
-        if stream.read(&mut byte)? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        if byte[0] == 0 {
-            return Ok(serde_json::from_slice(&text)?);
-        }
-        text.push(byte[0]);
-    }
-}
-
-pub fn call(stream: &mut UnixStream, call: &Value) -> std::io::Result<Value> {
-    send(stream, call)?;
-    read(stream)
-}
-
 pub fn connect(socket: &Path) -> UnixStream {
     let stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -122,15 +97,6 @@ pub fn hits(status: &Value, name: &str) -> u64 {
 }
 
 /// Has everything that passed the rings been taken in?
-pub fn settled(status: &Value) -> bool {
-    let of = |ring: &Value, key: &str| number(&ring[key]);
-    status["rings"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .all(|ring| of(ring, "packets") - of(ring, "drops") == of(ring, "processed"))
-}
-
 pub fn sum(list: &Value, key: &str) -> u64 {
     list.as_array()
         .unwrap()

@@ -4,6 +4,8 @@
 pub mod mcast;
 pub mod ping;
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::Duration;
@@ -283,6 +285,34 @@ pub fn settled(status: &Value) -> bool {
         .unwrap()
         .iter()
         .all(|ring| number(&ring["packets"]) - number(&ring["drops"]) == number(&ring["processed"]))
+}
+
+/// Sends a Varlink call by hand.
+pub fn send_call(stream: &mut UnixStream, call: &Value) -> std::io::Result<()> {
+    let mut bytes = call.to_string().into_bytes();
+    bytes.push(0);
+    stream.write_all(&bytes)
+}
+
+/// Reads one reply, and not a byte behind it.
+pub fn read_reply(stream: &mut UnixStream) -> std::io::Result<Value> {
+    let mut text = Vec::new();
+    let mut byte = [0];
+    loop {
+        if stream.read(&mut byte)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if byte[0] == 0 {
+            return Ok(serde_json::from_slice(&text)?);
+        }
+        text.push(byte[0]);
+    }
+}
+
+/// Both.
+pub fn raw_call(stream: &mut UnixStream, call: &Value) -> std::io::Result<Value> {
+    send_call(stream, call)?;
+    read_reply(stream)
 }
 
 /// Two hosts on a link:
