@@ -380,6 +380,11 @@ pub struct Config {
     pub permission: Permission,
 }
 
+fn those_that_differ(all: &[(&'static str, bool)]) -> Vec<&'static str> {
+    let differing = all.iter().filter(|(_, differs)| *differs);
+    differing.map(|(name, _)| *name).collect()
+}
+
 impl Config {
     /// Reads a configuration's text.
     ///
@@ -399,7 +404,7 @@ impl Config {
 
     /// Tables in which the two differ.
     pub fn changes(&self, other: &Config) -> Vec<&'static str> {
-        [
+        let tables = [
             ("recorder", self.recorder != other.recorder),
             ("rings", self.rings != other.rings),
             ("interfaces", self.interfaces != other.interfaces),
@@ -408,10 +413,8 @@ impl Config {
             ("ping", self.ping != other.ping),
             ("sandbox", self.sandbox != other.sandbox),
             ("permission", self.permission != other.permission),
-        ]
-        .into_iter()
-        .filter_map(|(name, differs)| differs.then_some(name))
-        .collect()
+        ];
+        those_that_differ(&tables)
     }
 
     /// Keys in which the two differ and which are settled when a service starts: by opening something, or
@@ -420,7 +423,7 @@ impl Config {
         let (recorder, of_other) = (&self.recorder, &other.recorder);
         let promiscuous = self.interfaces.promiscuous != other.interfaces.promiscuous;
         let group = own_socket && self.control.group != other.control.group;
-        [
+        let keys = [
             ("recorder.budget", recorder.budget != of_other.budget),
             ("recorder.snap", recorder.snap != of_other.snap),
             ("recorder.rule", recorder.rule != of_other.rule),
@@ -428,10 +431,8 @@ impl Config {
             ("interfaces.promiscuous", promiscuous),
             ("sandbox", self.sandbox != other.sandbox),
             ("control.group", group),
-        ]
-        .into_iter()
-        .filter_map(|(name, differs)| differs.then_some(name))
-        .collect()
+        ];
+        those_that_differ(&keys)
     }
 
     fn check_permission(&self) -> Result<(), Error> {

@@ -260,19 +260,21 @@ impl Stream {
                     More::Later
                 };
             };
+            let whole = record.frame();
             if self.export.headers_only {
                 // Before the filter sees it: else a filter would tell what the payload is.
-                // Whoever gets headers only can't check it any more.
-                if record.checksum == Checksum::Unknown
-                    && decode(&record.frame()).bad_checksum.is_some()
-                {
-                    record.checksum = Checksum::Bad;
-                }
                 let seen = glance(record.link, record.bytes);
                 let kept = headers::length(record.link, record.bytes, &seen);
                 record.bytes = record.bytes.get(..kept).unwrap_or_default();
             }
             if self.export.select.wants(&record) {
+                // Whoever gets headers only can't check it any more.
+                if self.export.headers_only
+                    && record.checksum == Checksum::Unknown
+                    && decode(&whole).bad_checksum.is_some()
+                {
+                    record.checksum = Checksum::Bad;
+                }
                 self.put(recorder, &record);
             }
             let is_time = looked % PACKETS_A_LOOK == 0 && start.elapsed() >= TIME_A_TURN;

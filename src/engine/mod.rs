@@ -40,7 +40,7 @@ use tokio::task::{LocalSet, yield_now};
 
 use crate::config::Config;
 use crate::keeper::handover::{
-    Ask, Counter, HANDED, Handed, Hello, Told, ask, counter_at, listen as told, take_over,
+    Ask, Counter, HANDED, Handed, Hello, Told, ask, counter_at, take_over, told,
 };
 use crate::keeper::now_ns;
 use crate::keeper::settings::Settings;
@@ -118,8 +118,9 @@ fn start() -> io::Result<()> {
     let sandbox = sandbox::enter(violation)?;
     tracing::info!(seccomp = %sandbox.seccomp, landlock = %sandbox.landlock, "sandboxed");
     world.sandbox = Some(sandbox);
-    // An engine that keeps dying may be dying of what it recalls.
+    // What is recalled of neighbours depends on which networks a link has.
     world.take_networks();
+    // An engine that keeps dying may be dying of what it recalls.
     if stalled < 2 {
         world.intake.recall();
     }

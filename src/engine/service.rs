@@ -160,18 +160,18 @@ impl Netsonde {
         }
         world.denials += 1;
         let (uid, pid, machine) = (peer.uid, peer.pid, peer.machine);
-        let tier = (tier, tier.name());
-        tracing::warn!(target: AUDIT, uid, pid, machine, method, tier = tier.1, filter, "refused");
+        let name = tier.name();
+        tracing::warn!(target: AUDIT, uid, pid, machine, method, tier = name, filter, "refused");
         let may = match peer.machine {
             Some(_) => vec![format!(
                 "permission.vsock = {:?}",
                 world.config.permission.vsock
             )],
-            None => world.permissions.who(tier.0),
+            None => world.permissions.who(tier),
         };
         Err(Failure::error(
             "io.netsonde.Service.PermissionDenied",
-            json!({ "method": method, "tier": tier.1, "may": may }),
+            json!({ "method": method, "tier": name, "may": may }),
         ))
     }
 

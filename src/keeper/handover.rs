@@ -241,12 +241,12 @@ pub enum Told {
 }
 
 /// Reads one message of the keeper, without waiting.
-pub fn listen(channel: impl AsFd) -> Told {
-    let mut told = NewSettings::zeroed();
+pub fn told(channel: impl AsFd) -> Told {
+    let mut new = NewSettings::zeroed();
     let mut control = nix::cmsg_space!([i32; 1]);
     let mut received = None;
     let length = {
-        let mut data = [IoSliceMut::new(bytes_of_mut(&mut told))];
+        let mut data = [IoSliceMut::new(bytes_of_mut(&mut new))];
         let message = recvmsg::<SockaddrStorage>(
             channel.as_fd().as_raw_fd(),
             &mut data,
@@ -269,8 +269,8 @@ pub fn listen(channel: impl AsFd) -> Told {
         message.bytes
     };
     match received {
-        Some(memory) if length == size_of::<NewSettings>() && told.version == VERSION => {
-            Told::Settings(memory, told.bytes as usize)
+        Some(memory) if length == size_of::<NewSettings>() && new.version == VERSION => {
+            Told::Settings(memory, new.bytes as usize)
         }
         // The keeper sends nothing else.
         _ if length > 0 => Told::Nothing,

@@ -26,12 +26,23 @@ const MANIFEST: &str = "manifest";
 const RINGS: [&str; 2] = ["ring-control", "ring-bulk"];
 const RECORDER: &str = "recorder";
 const COUNTERS: &str = "counters";
-const LISTENERS: [&str; 3] = ["listen-icmp", "listen-igmp", "listen-icmp6"];
-const PROBERS: [&str; 2] = ["probe-icmp", "probe-icmp6"];
+const LISTENERS: [(&str, Domain); 3] = [
+    ("listen-icmp", Domain::IPV4),
+    ("listen-igmp", Domain::IPV4),
+    ("listen-icmp6", Domain::IPV6),
+];
+const PROBERS: [(&str, Domain); 2] = [("probe-icmp", Domain::IPV4), ("probe-icmp6", Domain::IPV6)];
+
+/// Names of the raw sockets.
+fn raw() -> impl Iterator<Item = &'static str> {
+    (LISTENERS.iter().chain(&PROBERS)).map(|(name, _)| *name)
+}
 
 fn names() -> impl Iterator<Item = &'static str> {
-    let single = [MANIFEST, RECORDER, COUNTERS];
-    (single.into_iter().chain(RINGS)).chain(LISTENERS.into_iter().chain(PROBERS))
+    [MANIFEST, RECORDER, COUNTERS]
+        .into_iter()
+        .chain(RINGS)
+        .chain(raw())
 }
 
 /// What a configuration makes of the descriptors. Where a keeper finds that it would make the same, it
@@ -261,20 +272,18 @@ impl Inherited {
             _ => self.outdated.extend(RINGS),
         }
         if ears_fit {
-            let domains = [Domain::IPV4, Domain::IPV4, Domain::IPV6];
-            let mut take =
-                |name: &str, domain| kept.remove(name).filter(|socket| is_socket(socket, domain));
-            let mut at = domains.into_iter();
-            let listeners = LISTENERS.map(|name| take(name, at.next().unwrap_or(Domain::IPV6)));
-            let mut at = [Domain::IPV4, Domain::IPV6].into_iter();
-            let probers = PROBERS.map(|name| take(name, at.next().unwrap_or(Domain::IPV6)));
+            let mut take = |(name, domain): (&str, Domain)| {
+                kept.remove(name).filter(|socket| is_socket(socket, domain))
+            };
+            let listeners = LISTENERS.map(&mut take);
+            let probers = PROBERS.map(take);
             reusable.raw = Some(Raw {
                 listeners,
                 probers,
                 tag: manifest.probe_tag,
             });
         } else {
-            self.outdated.extend(LISTENERS.into_iter().chain(PROBERS));
+            self.outdated.extend(raw());
         }
         reusable
     }
@@ -325,8 +334,7 @@ impl Inherited {
         }
         push(RECORDER, kept.recorder.as_fd())?;
         push(COUNTERS, kept.counters_memory.as_fd())?;
-        let raw = (LISTENERS.iter().zip(&kept.listeners)).chain(PROBERS.iter().zip(&kept.probers));
-        for (name, socket) in raw {
+        for (name, socket) in raw().zip(kept.listeners.iter().chain(&kept.probers)) {
             if let Some(socket) = socket {
                 push(name, socket.as_fd())?;
             }

@@ -24,11 +24,13 @@ impl Settings {
     /// Looks up all names. `owner` is the user who started the service by hand, if somebody did.
     pub fn new(config: Config, owner: Option<u32>) -> Settings {
         let permission = &config.permission;
-        let tiers = [&permission.status, &permission.probe, &permission.payload];
-        let mut which = Tier::ALL.iter();
-        let tiers = tiers.map(|list| look_up(list, which.next().map_or("", |tier| tier.name())));
+        let list = |tier| match tier {
+            Tier::Status => &permission.status,
+            Tier::Probe => &permission.probe,
+            Tier::Payload => &permission.payload,
+        };
         let permissions = Permissions {
-            tiers,
+            tiers: Tier::ALL.map(|tier| look_up(list(tier), tier.name())),
             vsock: Some(permission.vsock),
             owner,
             overflow_uid: overflow("overflowuid"),
@@ -39,9 +41,7 @@ impl Settings {
             permissions,
         }
     }
-}
 
-impl Settings {
     /// Puts them into memory that can be handed over, and says how many bytes they are.
     pub fn memory(&self) -> io::Result<(OwnedFd, usize)> {
         let written = serde_json::to_vec(self).map_err(io::Error::other)?;
