@@ -321,7 +321,7 @@ const CASES: &[Case] = &[
     case(
         "W11",
         "100,000 ARP replies and neighbour advertisements that nobody asked for",
-        "Only who was asked counts: no table grows, and a ping beside them is right.",
+        "Only who was asked counts: no table grows over its bound, and a ping beside them is right.",
         By(&[
             (ABUSE, "a_flood_of_neighbours"),
             ("src/probe/neighbours.rs", "only_who_was_asked_tells"),

@@ -718,7 +718,8 @@ fn a_flood_of_neighbours() -> Outcome {
         told.text
     );
     let most = watch.engine().memory;
-    assert!(most < before + 8192, "{before} KiB, then {most} KiB");
+    // What the tables may fill: talkers 7 MiB, neighbours 2 MiB of newcomers on one link; and a rest.
+    assert!(most < before + 12 * 1024, "{before} KiB, then {most} KiB");
     watch.end(&service, &format!("{MANY} told addresses that nobody asked for, {dropped} dropped by the ring; {lost} of 60 probes lost"));
     Ok(())
 }
