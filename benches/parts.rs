@@ -1,5 +1,5 @@
-//! The parts of the path alone: a glance and its store, a whole decode, neighbours, appending, a query over the
-//! past, and an export as pcapng. `cargo bench --bench parts`
+//! The parts of the path alone: a glance and its store, a whole decode, neighbours, talkers, appending, a query
+//! over the past, and an export as pcapng. `cargo bench --bench parts`
 #![allow(clippy::unwrap_used)]
 
 use std::hint::black_box;
@@ -8,6 +8,7 @@ use std::time::Instant;
 use netsonde::neighbors::{LinkFacts, Neighbors};
 use netsonde::recorder::pcapng::Writer;
 use netsonde::recorder::{Classifier, Cursor, From, Meta, Recorder, Store, memory_needed};
+use netsonde::talkers::{Flow, Talkers};
 use netsonde::wire::glance::glance;
 use netsonde::wire::{Checksum, Direction, Frame, LinkType, decode};
 
@@ -100,6 +101,23 @@ fn main() {
         }
     });
     neighbours(&bytes);
+    let mut talkers = Talkers::default();
+    let mut see = |number: u64, bytes: &[u8]| {
+        let seen = glance(LinkType::Ethernet, black_box(bytes));
+        let flow = Flow::of(&seen, bytes, 2, false);
+        black_box(talkers.see(flow, 1, 60, number * 2_000));
+    };
+    time("glance and a talker among few", PACKETS, || {
+        (0..PACKETS).for_each(|number| see(number, &bytes));
+    });
+    let mut bytes_of_many = bytes.clone();
+    time("glance and a talker among 100,000", PACKETS, || {
+        for number in PACKETS..2 * PACKETS {
+            let mixed = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) % 100_000;
+            bytes_of_many[26..30].copy_from_slice(&(mixed as u32).to_be_bytes());
+            see(number, &bytes_of_many);
+        }
+    });
     let memory = vec![0u8; memory_needed(BUDGETS)].into_boxed_slice();
     let (mut recorder, _) = Recorder::open(memory, BUDGETS, SNAPS, 1);
     let mut meta = Meta {

@@ -6,7 +6,7 @@ use super::ring::{Packet, Ring};
 use crate::keeper::handover::{Counter, counter_at};
 use crate::mapping::{Mapping, OwnMemory};
 use crate::multicast::{Trackers, concerns};
-use crate::neighbors::Neighbors;
+use crate::neighbors::{Neighbors, is_plain};
 use crate::probe::Sighting;
 use crate::probe::sight::{is_telling, sight};
 use crate::recorder::interfaces::{State, link_type};
@@ -223,18 +223,24 @@ impl Intake {
                     if concerns(seen, packet.bytes) {
                         (self.multicast).see_frame(&frame(packet), seen, at, time, outbound);
                     }
-                    (self.neighbors).see(&frame(packet), seen, at, time, outbound);
                 }
-                match take_packet(
+                let taken = take_packet(
                     &mut self.recorder,
                     &mut self.talkers,
                     self.classifier.store(seen),
                     seen,
                     packet,
-                ) {
-                    Taken::Known => {}
-                    Taken::New => self.unknown_interface = true,
-                    Taken::NoSlot => self.slotless += 1,
+                );
+                match taken.interface {
+                    Interface::Known => {}
+                    Interface::New => self.unknown_interface = true,
+                    Interface::NoSlot => self.slotless += 1,
+                }
+                // Nearly all packets say what others of their flow have said within the second.
+                if packet.tag.is_none() && (taken.is_news || !is_plain(seen)) {
+                    let outbound = packet.direction == Direction::Outbound;
+                    let (at, time) = (packet.ifindex, packet.time_ns);
+                    (self.neighbors).see(&frame(packet), seen, at, time, outbound);
                 }
                 // Last, so that a commit in the middle of a block never counts a packet that is not
                 // in.
@@ -268,6 +274,16 @@ fn frame<'a>(packet: &Packet<'a>) -> Frame<'a> {
     }
 }
 
+/// Tells apart what sends on a link: its address, with the two bytes behind it. What is tagged tells of no
+/// station of this link.
+#[inline]
+fn station(packet: &Packet<'_>) -> u64 {
+    match packet.bytes.get(6..14).map(<[u8; 8]>::try_from) {
+        Some(Ok(bytes)) if packet.tag.is_none() => u64::from_ne_bytes(bytes),
+        _ => 0,
+    }
+}
+
 fn sighting(packet: &Packet<'_>, seen: &Glance) -> Option<Sighting> {
     let whole = packet.bytes.len() as u64 >= u64::from(packet.original_length);
     let is_ethernet = link_type(packet.hardware) == crate::wire::LinkType::Ethernet;
@@ -282,10 +298,16 @@ fn sighting(packet: &Packet<'_>, seen: &Glance) -> Option<Sighting> {
     })
 }
 
-enum Taken {
+enum Interface {
     Known,
     New,
     NoSlot,
+}
+
+struct Taken {
+    interface: Interface,
+    /// Its sender was not heard with this flow within the last second, as far as is known.
+    is_news: bool,
 }
 
 #[inline]
@@ -296,17 +318,21 @@ fn take_packet(
     seen: &Glance,
     packet: &Packet<'_>,
 ) -> Taken {
+    let mut taken = Taken {
+        interface: Interface::NoSlot,
+        is_news: true,
+    };
     let interfaces = recorder.interfaces_mut();
     let Some(slot) = interfaces.of_packet(packet.ifindex, packet.hardware, packet.time_ns) else {
-        return Taken::NoSlot;
+        return taken;
     };
     let Some(interface) = interfaces.slot_mut(slot) else {
-        return Taken::NoSlot;
+        return taken;
     };
-    let taken = if interface.name[0] == 0 {
-        Taken::New
+    taken.interface = if interface.name[0] == 0 {
+        Interface::New
     } else {
-        Taken::Known
+        Interface::Known
     };
     let tag_bytes = if packet.tag.is_some() { 4 } else { 0 };
     let original_length = packet.original_length + tag_bytes;
@@ -316,7 +342,7 @@ fn take_packet(
     }
     let outbound = packet.direction == Direction::Outbound;
     let flow = Flow::of(seen, packet.bytes, packet.ifindex, outbound);
-    talkers.see(flow, original_length, packet.time_ns);
+    taken.is_news = talkers.see(flow, station(packet), original_length, packet.time_ns);
     let generation = interface.generation;
     let meta = Meta {
         time_ns: packet.time_ns,

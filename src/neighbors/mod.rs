@@ -26,6 +26,7 @@ pub use host::{Host, Name, heard, role};
 
 use crate::wire::cursor::Mac;
 use see::Recent;
+pub use see::is_plain;
 use table::{Limits, Table};
 
 /// Stations in all: room for some large links at once, in 6 MiB with all their names.

@@ -15,7 +15,8 @@ use crate::wire::{Checksum, Frame, LinkType, Meaning, decode};
 
 /// Places of the cache: 64 KiB, which a core keeps close, for some thousand pairs that talk at a time.
 const PLACES: usize = 4096;
-/// How long a pair is not looked at again. Times of last hearing are right to this.
+/// How long a pair is not looked at again. Times of last hearing are right to twice this, since nobody
+/// asks about a flow that was seen within the second either.
 const AGAIN_NS: u64 = 1_000_000_000;
 /// Who was asked by this host lately; a host resolves some dozens at a time.
 const ASKED: usize = 256;
@@ -130,9 +131,10 @@ fn tells_names(port: u16) -> bool {
     matches!(port, 67 | 68 | 137 | 546 | 547 | 5353 | 5355)
 }
 
-/// Is it TCP or UDP that says nothing but that its sender is there?
+/// Is it TCP or UDP that says nothing but that its sender is there? Then it need not be shown again within
+/// the second.
 #[inline]
-fn is_plain(seen: &Glance) -> bool {
+pub fn is_plain(seen: &Glance) -> bool {
     let says_more = |port: u16| tells_names(port) || matches!(port, 520 | 521 | 1985 | 2029);
     seen.vlan.is_none()
         && match seen.ip_protocol {

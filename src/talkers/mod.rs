@@ -6,15 +6,14 @@
 //! costs one look-up, and a window is a handful of sketches added up. It begins with a whole second, ten
 //! seconds or minute, so it may be longer than asked for; it says what it is.
 
+mod flow;
 pub mod sketch;
 
 use std::collections::VecDeque;
-use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, Ipv6Addr};
 
-use bytemuck::{Pod, Zeroable, bytes_of};
+use bytemuck::Zeroable;
 
-use crate::wire::glance::Glance;
+pub use flow::Flow;
 pub use sketch::{Floor, Sketch, Sum};
 
 const SECOND: u64 = 1_000_000_000;
@@ -31,90 +30,7 @@ const DONE: [usize; 3] = [10, 7, 6];
 /// A clock that was set back by more than this, in seconds, begins anew: less is packets out of order.
 const BACK: u64 = 5;
 
-/// One direction of a conversation on an interface. What is no IP is one flow for each EtherType.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct Flow {
-    source: [u8; 16],
-    destination: [u8; 16],
-    /// Index of the interface.
-    pub ifindex: u32,
-    /// Source port, or 0.
-    pub source_port: u16,
-    /// Destination port, or 0.
-    pub destination_port: u16,
-    /// EtherType behind VLAN tags.
-    pub ethertype: u16,
-    /// IP protocol; 255 where there is none.
-    pub protocol: u8,
-    /// 1: this host has sent it.
-    outbound: u8,
-}
-
-impl Hash for Flow {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(bytes_of(self));
-    }
-}
-
-fn put(address: &[u8]) -> [u8; 16] {
-    let mut all = [0; 16];
-    match address.len() {
-        4 => {
-            all[10..12].fill(0xff);
-            all[12..].copy_from_slice(address);
-        }
-        16 => all.copy_from_slice(address),
-        _ => {}
-    }
-    all
-}
-
-impl Flow {
-    /// The flow of a packet.
-    #[inline]
-    pub fn of(seen: &Glance, bytes: &[u8], ifindex: u32, outbound: bool) -> Flow {
-        let is_ip = matches!(seen.ethertype, 0x0800 | 0x86dd);
-        let addresses = seen.addresses(bytes).filter(|_| is_ip);
-        let (source, destination) = addresses.unwrap_or((&[], &[]));
-        Flow {
-            source: put(source),
-            destination: put(destination),
-            ifindex,
-            source_port: seen.source_port,
-            destination_port: seen.destination_port,
-            ethertype: seen.ethertype,
-            protocol: seen.ip_protocol,
-            outbound: outbound.into(),
-        }
-    }
-
-    /// A number that differs between most flows. Not for whoever chooses flows: it decides on a place in
-    /// front of the sketch only.
-    #[inline]
-    fn mixed(&self) -> usize {
-        let word =
-            |bytes: &[u8; 16]| u32::from_ne_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]);
-        let ports = u32::from(self.source_port) << 16 | u32::from(self.destination_port);
-        let mixed =
-            word(&self.source) ^ word(&self.destination).rotate_left(16) ^ ports ^ self.ifindex;
-        (mixed.wrapping_mul(0x9e37_79b1) >> 20) as usize ^ usize::from(self.outbound)
-    }
-
-    /// Has this host sent it?
-    pub fn is_outbound(&self) -> bool {
-        self.outbound != 0
-    }
-
-    /// Source and destination, where it is IP.
-    pub fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
-        let is_ip = matches!(self.ethertype, 0x0800 | 0x86dd) && self.destination != [0; 16];
-        let address = |bytes: [u8; 16]| Ipv6Addr::from(bytes).to_canonical();
-        is_ip.then(|| (address(self.source), address(self.destination)))
-    }
-}
-
-/// Places in front of the sketch, each for whichever flow came last of those that share it: 16 KiB, which stay
+/// Places in front of the sketch, each for whichever flow came last of those that share it: 20 KiB, which stay
 /// in the nearest cache.
 const FRONT: usize = 256;
 
@@ -123,6 +39,9 @@ struct Front {
     flow: Flow,
     bytes: u64,
     packets: u64,
+    /// Which station it came from, and when that was last said to be news.
+    station: u64,
+    told_ns: u64,
 }
 
 #[derive(Debug)]
@@ -173,9 +92,10 @@ impl Default for Talkers {
 }
 
 impl Talkers {
-    /// Takes in a packet of that many bytes on the wire.
+    /// Takes in a packet of that many bytes on the wire. `true`: that this flow comes from this station (any
+    /// number that tells stations apart) is news, or was last said to be a second ago.
     #[inline]
-    pub fn see(&mut self, flow: Flow, bytes: u32, time_ns: u64) {
+    pub fn see(&mut self, flow: Flow, station: u64, bytes: u32, time_ns: u64) -> bool {
         let second = time_ns / SECOND;
         if second != self.levels[0].began {
             self.advance(second);
@@ -188,12 +108,17 @@ impl Talkers {
             }
             *place = Front {
                 flow,
-                bytes: 0,
-                packets: 0,
+                ..Front::zeroed()
             };
         }
         place.bytes += u64::from(bytes);
         place.packets += 1;
+        // A clock that is set back makes it news.
+        let news = place.station != station || time_ns.wrapping_sub(place.told_ns) >= SECOND;
+        if news {
+            (place.station, place.told_ns) = (station, time_ns);
+        }
+        news
     }
 
     /// Hands on what is gathered in front of the sketch.
@@ -294,18 +219,29 @@ mod tests {
     use super::*;
 
     fn flow(number: u32) -> Flow {
-        Flow {
-            ifindex: number,
-            ethertype: 0x0800,
-            ..Flow::zeroed()
-        }
+        let mut flow = Flow::zeroed();
+        (flow.ifindex, flow.ethertype) = (number, 0x0800);
+        flow
+    }
+
+    #[test]
+    fn what_comes_again_is_news_once_a_second() {
+        let mut talkers = Talkers::default();
+        let mut news = |station, time| talkers.see(flow(1), station, 60, time);
+        assert!(news(7, SECOND * 9));
+        assert!(!news(7, SECOND * 9 + 1));
+        assert!(news(8, SECOND * 9 + 2));
+        assert!(news(7, SECOND * 9 + 3));
+        assert!(!news(7, SECOND * 10 + 2));
+        assert!(news(7, SECOND * 10 + 3));
+        assert!(news(7, SECOND * 10 + 2));
     }
 
     /// Flow n sends n bytes in each second from `second` on.
     fn fill(talkers: &mut Talkers, seconds: std::ops::Range<u64>) {
         for second in seconds {
             for number in 1..=3 {
-                talkers.see(flow(number), number, second * SECOND + u64::from(number));
+                talkers.see(flow(number), 0, number, second * SECOND + u64::from(number));
             }
         }
     }
@@ -343,7 +279,7 @@ mod tests {
         fill(&mut talkers, 500..520);
         assert_eq!(bytes(&talkers.window(10, 520 * SECOND), 2), 20);
         // A packet that is a little late belongs to what is not over.
-        talkers.see(flow(9), 9, 519 * SECOND);
+        talkers.see(flow(9), 0, 9, 519 * SECOND);
         assert_eq!(bytes(&talkers.window(1, 521 * SECOND), 9), 9);
     }
 }

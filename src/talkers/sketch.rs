@@ -135,35 +135,44 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
         self.sums.insert(key, sum);
     }
 
-    /// Keeps those that have the largest share of bytes and packets together.
-    pub fn shrink(&mut self, keep: usize) {
-        if self.sums.len() <= keep {
-            return;
-        }
+    /// Says of each that is there, once, whether it is among the `keep` with the largest share of bytes and
+    /// packets together.
+    fn largest(&self, keep: usize) -> impl FnMut(&Sum) -> bool + use<K> {
         let (bytes, packets) = (
             self.total.bytes.max(1) as f64,
             self.total.packets.max(1) as f64,
         );
-        let share = |sum: &Sum| {
+        let share = move |sum: &Sum| {
             (sum.bytes + sum.bytes_error) as f64 / bytes
                 + (sum.packets + sum.packets_error) as f64 / packets
         };
-        let mut shares: Vec<f64> = self.sums.values().map(share).collect();
-        let at = shares.len() - keep;
-        let (_, least, larger) = shares.select_nth_unstable_by(at, f64::total_cmp);
-        let least = *least;
+        let (mut least, mut ties) = (f64::NEG_INFINITY, 0);
+        let keep = keep.max(1);
+        if self.sums.len() > keep {
+            let mut shares: Vec<f64> = self.sums.values().map(share).collect();
+            let at = shares.len() - keep;
+            let (_, cut, larger) = shares.select_nth_unstable_by(at, f64::total_cmp);
+            least = *cut;
+            // Of those with the very least that stays, not all may: first come those with more.
+            ties = keep - larger.iter().filter(|share| **share > least).count();
+        }
+        move |sum| {
+            let share = share(sum);
+            let tied = share == least && ties > 0;
+            ties -= usize::from(tied);
+            share > least || tied
+        }
+    }
+
+    /// Keeps those that have the largest share of bytes and packets together.
+    fn shrink(&mut self, keep: usize) {
+        let mut stays = self.largest(keep);
         let mut floor = self.floor;
-        // Of those with the very least that stays, not all may: first come those with more.
-        let more = larger.iter().filter(|share| **share > least).count();
-        let mut ties = keep - more;
         let before = self.sums.len();
         self.sums.retain(|_, sum| {
-            let share = share(sum);
-            let stays = share > least || (share == least && ties > 0);
+            let stays = stays(sum);
             if !stays {
                 floor.raise(sum);
-            } else if share == least {
-                ties -= 1;
             }
             stays
         });
@@ -173,11 +182,17 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
 
     /// A copy that holds the largest only, in a memory of its size.
     pub fn top(&self, keep: usize) -> Sketch<K> {
-        let mut copy = self.clone();
-        copy.shrink(keep);
-        copy.sums.shrink_to(keep);
+        let mut copy = Sketch::new(keep.min(self.sums.len()));
         copy.room = keep;
-        copy.evicted = 0;
+        (copy.floor, copy.total) = (self.floor, self.total);
+        let mut stays = self.largest(keep);
+        for (key, sum) in &self.sums {
+            if stays(sum) {
+                copy.sums.insert(*key, *sum);
+            } else {
+                copy.floor.raise(sum);
+            }
+        }
         copy
     }
 

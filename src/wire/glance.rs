@@ -224,20 +224,26 @@ fn ipv6(bytes: &[u8], seen: &mut Glance) {
 }
 
 #[inline]
+fn ports(header: &[u8]) -> (u16, u16) {
+    match *header {
+        [a, b, c, d, ..] => (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])),
+        _ => (be16(header, 0), 0),
+    }
+}
+
+#[inline]
 fn transport(bytes: &[u8], seen: &mut Glance) {
-    let at = seen.transport;
+    let header = bytes.get(seen.transport..).unwrap_or(&[]);
     match seen.ip_protocol {
         ip_protocol::TCP => {
-            seen.source_port = be16(bytes, at);
-            seen.destination_port = be16(bytes, at + 2);
-            seen.tcp_flags = byte(bytes, at + 13);
+            (seen.source_port, seen.destination_port) = ports(header);
+            seen.tcp_flags = byte(header, 13);
         }
         ip_protocol::UDP | ip_protocol::SCTP => {
-            seen.source_port = be16(bytes, at);
-            seen.destination_port = be16(bytes, at + 2);
+            (seen.source_port, seen.destination_port) = ports(header);
         }
         ip_protocol::ICMP | ip_protocol::ICMPV6 | ip_protocol::IGMP => {
-            seen.icmp_type = byte(bytes, at);
+            seen.icmp_type = byte(header, 0);
         }
         _ => {}
     }

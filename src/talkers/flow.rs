@@ -1,0 +1,97 @@
+//! PURE. What a flow is known by.
+
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, Ipv6Addr};
+
+use bytemuck::{Pod, Zeroable, bytes_of, cast};
+
+use crate::wire::glance::{Glance, ethertype};
+
+/// One direction of a conversation on an interface. What is no IP is one flow for each EtherType. In words
+/// of eight bytes, so that two are compared in registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Flow {
+    /// As IPv6 has it, as bytes in memory; IPv4 mapped into it (RFC 4291, section 2.5.5.2).
+    source: [u64; 2],
+    destination: [u64; 2],
+    /// Index of the interface.
+    pub ifindex: u32,
+    /// Source port, or 0.
+    pub source_port: u16,
+    /// Destination port, or 0.
+    pub destination_port: u16,
+    /// EtherType behind VLAN tags.
+    pub ethertype: u16,
+    /// IP protocol; 255 where there is none.
+    pub protocol: u8,
+    /// 1: this host has sent it.
+    outbound: u8,
+    reserved: u32,
+}
+
+impl Hash for Flow {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(bytes_of(self));
+    }
+}
+
+#[inline]
+fn mapped([a, b, c, d]: [u8; 4]) -> [u64; 2] {
+    [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])]
+}
+
+impl Flow {
+    /// The flow of a packet.
+    #[inline]
+    pub fn of(seen: &Glance, bytes: &[u8], ifindex: u32, outbound: bool) -> Flow {
+        let header = bytes.get(seen.network..).unwrap_or(&[]);
+        let [source, destination] = match seen.ethertype {
+            ethertype::IPV4 => match header.get(12..20) {
+                Some(&[a, b, c, d, e, f, g, h]) => [mapped([a, b, c, d]), mapped([e, f, g, h])],
+                _ => [[0; 2]; 2],
+            },
+            ethertype::IPV6 => match header.get(8..40).map(<[u8; 32]>::try_from) {
+                Some(Ok(both)) => cast(both),
+                _ => [[0; 2]; 2],
+            },
+            _ => [[0; 2]; 2],
+        };
+        Flow {
+            source,
+            destination,
+            ifindex,
+            source_port: seen.source_port,
+            destination_port: seen.destination_port,
+            ethertype: seen.ethertype,
+            protocol: seen.ip_protocol,
+            outbound: outbound.into(),
+            reserved: 0,
+        }
+    }
+
+    /// A number that differs between most flows. Not for whoever chooses flows: it decides on a place in
+    /// front of the sketch only.
+    #[inline]
+    pub(super) fn mixed(&self) -> usize {
+        let ports = u64::from(self.source_port) << 16 | u64::from(self.destination_port);
+        let mixed = self.source[1]
+            ^ self.destination[1].rotate_left(16)
+            ^ ports << 24
+            ^ u64::from(self.ifindex);
+        (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize ^ usize::from(self.outbound)
+    }
+
+    /// Has this host sent it?
+    pub fn is_outbound(&self) -> bool {
+        self.outbound != 0
+    }
+
+    /// Source and destination, where it is IP.
+    pub fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
+        let is_ip = matches!(self.ethertype, ethertype::IPV4 | ethertype::IPV6);
+        let address = |words: [u64; 2]| Ipv6Addr::from(cast::<_, [u8; 16]>(words)).to_canonical();
+        (is_ip && self.destination != [0; 2])
+            .then(|| (address(self.source), address(self.destination)))
+    }
+}
