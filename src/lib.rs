@@ -11,6 +11,7 @@
 //! | [`multicast`] | PURE | queriers, memberships and streams as the wire shows them |
 //! | [`talkers`] | PURE | who sends most, in a memory of fixed size |
 //! | [`neighbors`] | PURE | hosts heard on each link: addresses, names, roles, conflicts |
+//! | [`events`] | PURE | what happened: a bounded log, and what is watched for it |
 //! | [`diagnose`] | PURE | evidence in, findings out: every failure mode with its rule and its text |
 //! | [`probe`] | PURE | probing: schedule, identity, matching, the fate of each probe |
 //! | [`protocol`] | PURE | the Varlink interfaces and their types |
@@ -27,6 +28,7 @@
 
 pub mod config;
 pub mod diagnose;
+pub mod events;
 pub mod families;
 pub mod host;
 #[cfg(any(feature = "daemon", feature = "client"))]

@@ -61,6 +61,7 @@ fn pure_modules_name_no_socket_file_thread_or_clock() {
         "src/neighbors",
         "src/host",
         "src/talkers",
+        "src/events",
         "src/families",
         "src/sockets",
         "src/diagnose",

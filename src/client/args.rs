@@ -90,6 +90,8 @@ pub enum Command {
     Drops(Drops),
     /// Who sends most, by flow, and which process of this host it is.
     Talkers(Talkers),
+    /// What happened: links, addresses, neighbours, queriers, streams, losses, gaps, sniffers, limits.
+    Events(EventsArgs),
     /// Who is on each link: addresses, MACs, names, roles; which addresses two claim, or have moved.
     Neighbors(NeighborsArgs),
     /// Sends echo requests, and says of each that is not answered where it died.
@@ -129,6 +131,30 @@ pub struct Drops {
     /// namespaces.
     #[arg(long, conflicts_with = "total")]
     pub reasons: bool,
+}
+
+/// Which events.
+#[derive(Clone, Debug, Args)]
+pub struct EventsArgs {
+    /// Only these kinds, or all kinds of a room: link, neighbor, multicast, loss, recorder, sniffer,
+    /// service. netsonde-events(7) explains each.
+    #[arg(value_name = "KIND")]
+    pub kinds: Vec<String>,
+    /// Go on with what happens; of the past the last ten, if nothing else is asked for.
+    #[arg(short = 'f', long)]
+    pub follow: bool,
+    /// Of the last 90s, 5m, 2h or 1d.
+    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    pub last: Option<u64>,
+    /// The newest N of the past.
+    #[arg(short = 'n', long, value_name = "N")]
+    pub number: Option<u64>,
+    /// Only this interface.
+    #[arg(short = 'I', long = "interface", value_name = "IF")]
+    pub interface: Option<String>,
+    /// At least this bad: info, notice or warning.
+    #[arg(short = 's', long, value_name = "SEVERITY", default_value = "info")]
+    pub severity: String,
 }
 
 /// Who sends most.
@@ -171,6 +197,12 @@ pub struct Packets {
     /// From the past: the last 90s, 5m, 2h or 1d; `all` is everything that is recorded.
     #[arg(long, value_name = "DUR", value_parser = parse_last)]
     pub last: Option<Last>,
+    /// From this time on: 21:40:12.5 of today, 2026-11-21 21:40:12, or with a zone as in RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "last")]
+    pub since: Option<u64>,
+    /// Until this time; without --since from the beginning of the record.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub until: Option<u64>,
     /// Go on with what comes; with --last first the past, then on.
     #[arg(short = 'f', long)]
     pub follow: bool,
@@ -535,6 +567,23 @@ fn parse_last(text: &str) -> Result<Last, String> {
         return Ok(Last::All);
     }
     parse_duration(text).map(Last::Ns)
+}
+
+/// Reads a time: RFC 3339, or a local one, of today where no day is given. Returns nanoseconds since 1970.
+pub fn parse_time(text: &str) -> Result<u64, String> {
+    let zone = jiff::tz::TimeZone::system();
+    let local = |at: jiff::civil::DateTime| Some(at.to_zoned(zone.clone()).ok()?.timestamp());
+    let of_today = |at: jiff::civil::Time| local(jiff::Zoned::now().date().to_datetime(at));
+    (text.parse().ok())
+        .or_else(|| text.parse().ok().and_then(of_today))
+        .or_else(|| text.parse().ok().and_then(local))
+        .and_then(|at: jiff::Timestamp| u64::try_from(at.as_nanosecond()).ok())
+        .ok_or_else(|| {
+            format!(
+                "{text:?} is no time since 1970: write 21:40:12, 2026-11-21 21:40:12, or \
+                 2026-11-21T21:40:12Z"
+            )
+        })
 }
 
 /// Reads a duration like `90s`, `1.5m`, `2h`, `250ms` or `1h30m`; a bare number is seconds, as in

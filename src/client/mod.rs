@@ -17,6 +17,7 @@
 //! | `families` | `families`: tries what the table of families says |
 //! | `sockets`, `sockets_text` | `sockets`: gathered and told; its tables |
 //! | `neighbors`, `oui` | `neighbors`; who made a network card |
+//! | `events` | `events`: what happened, and what happens |
 //! | `interrupt` | Ctrl-C |
 //! | `health` | `status` and `interfaces` |
 //! | `style` | colour and columns |
@@ -31,6 +32,7 @@ mod demo;
 pub mod doctor;
 mod drop_reasons;
 mod drops;
+mod events;
 mod failure;
 mod families;
 pub mod filter;

@@ -27,6 +27,18 @@ impl Packets {
         (!text.trim().is_empty()).then_some(text)
     }
 
+    /// Was the past asked for?
+    fn is_past(&self) -> bool {
+        self.last.is_some() || self.since.is_some() || self.until.is_some()
+    }
+
+    /// Is it within the times that were asked for? What has no time is.
+    fn is_within(&self, time_ns: Option<i128>) -> bool {
+        let from = self.since.map_or(i128::MIN, i128::from);
+        let to = self.until.map_or(i128::MAX, i128::from);
+        time_ns.is_none_or(|time_ns| (from..=to).contains(&time_ns))
+    }
+
     fn selection(&self) -> Result<Selection, Failure> {
         let list = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
         let expression = self.expression();
@@ -41,7 +53,9 @@ impl Packets {
                 Some(Last::All) => Some(u64::MAX / 2),
                 None => None,
             },
-            follow: (self.follow || self.last.is_none()).then_some(true),
+            since_ns: self.since.or(self.until.map(|_| 0)),
+            until_ns: self.until,
+            follow: (self.follow || !self.is_past()).then_some(true),
             interfaces: list(&self.interfaces),
             direction: self.direction.map(|way| {
                 if way == Way::In {
@@ -308,6 +322,7 @@ fn from_file(
                     .interface
                     .as_deref()
                     .is_none_or(|name| select.wants_interface(name));
+                let wanted = wanted && packets.is_within(packet.time_ns);
                 if !wanted || !select.wants(&record(&packet)) {
                     continue;
                 }

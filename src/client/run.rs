@@ -10,7 +10,8 @@ use super::failure::Failure;
 use super::standalone::Standalone;
 use super::style::plain;
 use super::{
-    demo, doctor, drops, families, health, mcast, neighbors, packets, ping, sockets, talkers,
+    demo, doctor, drops, events, families, health, mcast, neighbors, packets, ping, sockets,
+    talkers,
 };
 
 /// Runs the client. Returns the exit status.
@@ -89,6 +90,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         } => packets::capture(&cli.global, &socket, wanted, write),
         Command::Mcast(wanted) => mcast::run(&cli.global, &socket, wanted),
         Command::Talkers(wanted) => talkers::run(&cli.global, &socket, wanted),
+        Command::Events(wanted) => events::run(&cli.global, &socket, wanted),
         Command::Neighbors(wanted) => neighbors::run(&cli.global, &socket, wanted),
         Command::Ping(wanted) => ping::ping(&cli.global, &socket, wanted),
         Command::Families(_)

@@ -67,7 +67,7 @@ pub const KEYS: &[Key] = &[
     key(
         "recorder.budget",
         "bulk",
-        "\"31 MiB\"",
+        "\"30 MiB\"",
         "Memory for everything else.",
     ),
     key(
@@ -122,6 +122,12 @@ pub const KEYS: &[Key] = &[
         "violation",
         "\"kill\"",
         "What a system call comes to that the engine is not meant to make: kill (the engine ends with SIGSYS, and the keeper starts the next one, which loses nothing) or refuse (the call fails with EPERM: for C libraries that do the same by other calls).",
+    ),
+    key(
+        "events",
+        "journal",
+        "\"notice\"",
+        "How bad an event has to be to be written into the service's own log, too: info, notice, warning, or none. The log of events itself (netsonde events) holds all of them.",
     ),
     key(
         "listeners",

@@ -11,6 +11,7 @@ pub use errors::{FILE_BYTES, Problem, Problems};
 pub use keys::{KEYS, Key, default_file};
 pub use permission::{Permission, Permissions};
 
+use crate::events::Severity;
 use crate::recorder::layout::{BUDGET_MAX, BUDGET_MIN, SNAP_MAX};
 use crate::recorder::{Rule, Store};
 
@@ -120,7 +121,7 @@ impl Default for Budgets {
             names: Size(8 * MIB),
             routing: Size(2 * MIB),
             connections: Size(8 * MIB),
-            bulk: Size(31 * MIB),
+            bulk: Size(30 * MIB),
         }
     }
 }
@@ -345,6 +346,38 @@ impl Default for SandboxSettings {
     }
 }
 
+/// `[events]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct EventsSettings {
+    pub journal: Journal,
+}
+
+/// How bad an event has to be to be written into the service's own log, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Journal {
+    Info,
+    #[default]
+    Notice,
+    Warning,
+    None,
+}
+
+impl Journal {
+    /// Is one this bad written?
+    pub fn takes(self, severity: Severity) -> bool {
+        match self {
+            Journal::Info => true,
+            Journal::Notice => severity >= Severity::Notice,
+            Journal::Warning => severity >= Severity::Warning,
+            Journal::None => false,
+        }
+    }
+}
+
 /// `[control]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -378,6 +411,7 @@ pub struct Config {
     pub ping: Ping,
     pub sandbox: SandboxSettings,
     pub permission: Permission,
+    pub events: EventsSettings,
 }
 
 fn those_that_differ(all: &[(&'static str, bool)]) -> Vec<&'static str> {
@@ -412,6 +446,7 @@ impl Config {
             ("control", self.control != other.control),
             ("ping", self.ping != other.ping),
             ("sandbox", self.sandbox != other.sandbox),
+            ("events", self.events != other.events),
             ("permission", self.permission != other.permission),
         ];
         those_that_differ(&tables)

@@ -68,6 +68,8 @@ pub enum News {
     /// A link is there, is new, or is not as it was: so it was when this was told, though it may be
     /// gone by now.
     Link(Known),
+    /// A link as it is, with other addresses than before.
+    Addresses(Known),
     /// A link is no more.
     Gone(u32),
 }
@@ -280,13 +282,16 @@ impl Links {
                     && known.addresses.len() < MOST_ADDRESSES
                 {
                     known.addresses.push(of);
+                    news.push(News::Addresses(known.clone()));
                 }
             }
             RouteNetlinkMessage::DelAddress(address) => {
                 if let Some((index, of)) = address_of(&address)
                     && let Some(known) = self.known.get_mut(&index)
+                    && known.addresses.contains(&of)
                 {
                     known.addresses.retain(|there| *there != of);
+                    news.push(News::Addresses(known.clone()));
                 }
             }
             _ => {}

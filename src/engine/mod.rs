@@ -9,6 +9,7 @@
 //! | `links` | netlink: links and addresses |
 //! | `listen` | raw sockets: what the IP layer lets through |
 //! | `world` | all of that together, and what changes it |
+//! | `watch` | what happened: looks around once a second |
 //! | `prober` | probes: sockets, routes and counters around `probe` |
 //! | `control` | the Varlink server |
 //! | `service` | what it answers |
@@ -26,6 +27,7 @@ mod ready;
 mod ring;
 pub mod sandbox;
 mod service;
+pub mod watch;
 mod world;
 
 use std::cell::RefCell;
@@ -98,6 +100,12 @@ fn start() -> io::Result<()> {
         .collect();
     let wake = take(&mut handed, Handed::Wake)?;
     let listeners = take_listeners(&mut handed);
+    let rings = [Handed::ControlRing, Handed::BulkRing];
+    let own_sockets = watch::inodes(
+        rings
+            .iter()
+            .filter_map(|ring| handed[*ring as usize].as_ref()),
+    );
     let (intake, stalled) = take_intake(&hello, &mut handed, &config)?;
     let probers =
         [Handed::ProbeIcmp, Handed::ProbeIcmp6].map(|which| handed[which as usize].take());
@@ -118,6 +126,7 @@ fn start() -> io::Result<()> {
     let sandbox = sandbox::enter(violation)?;
     tracing::info!(seccomp = %sandbox.seccomp, landlock = %sandbox.landlock, "sandboxed");
     world.sandbox = Some(sandbox);
+    world.own_sockets = own_sockets;
     // What is recalled of neighbours depends on which networks a link has.
     world.take_networks();
     // An engine that keeps dying may be dying of what it recalls.
@@ -225,7 +234,9 @@ async fn serve(
     control: Vec<OwnedFd>,
     mut terminate: Signal,
 ) -> io::Result<()> {
+    world.borrow_mut().remember_links();
     world.borrow_mut().take_links();
+    world.borrow_mut().watch.links.learnt();
     // What waited while there was no engine comes first.
     while world.borrow_mut().turn() {}
     tokio::task::spawn_local(report(read_rings(world.clone(), wake)));
@@ -234,8 +245,8 @@ async fn serve(
         tokio::task::spawn_local(report(read_listener(world.clone(), listener)));
     }
     tokio::task::spawn_local(report(probe(world.clone())));
-    tokio::task::spawn_local(keep_house(world.clone()));
     let (clients, server) = service::start(world.clone(), control);
+    tokio::task::spawn_local(keep_house(world.clone(), clients.clone()));
     ask(world.borrow().channel(), Ask::Ready, 0)?;
     let channel = ready::readable(world.borrow().channel().try_clone_to_owned()?)?;
     let ended = async {
@@ -345,13 +356,15 @@ async fn probe(world: Shared) -> io::Result<()> {
     }
 }
 
-async fn keep_house(world: Shared) {
+async fn keep_house(world: Shared, clients: Rc<RefCell<control::Clients>>) {
     let mut tick = tokio::time::interval(HOUSEKEEPING);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         crate::log::sum_up();
         world.borrow_mut().keep_house();
+        let limits = clients.borrow().limits();
+        world.borrow_mut().look_around(&limits);
         // A queue that is full says the same: the keeper has signs enough.
         let _ = ask(world.borrow().channel(), Ask::Alive, 0);
     }

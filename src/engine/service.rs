@@ -1,5 +1,6 @@
 //! SHELL. What the control socket answers.
 
+mod events;
 mod inventory;
 mod multicast;
 mod neighbors;
@@ -118,6 +119,10 @@ impl Service for Netsonde {
                 export::settle(&self.world).await;
                 let talkers = talkers::talkers(&mut self.world.borrow_mut(), parameters(raw)?)?;
                 replies.last(&talkers).await
+            }
+            "io.netsonde.Inventory.Events" => {
+                let limits = self.clients.borrow().limits();
+                events::events(&self.world, &limits, parameters(raw)?, replies).await
             }
             "io.netsonde.Inventory.Neighbors" => {
                 export::settle(&self.world).await;

@@ -15,6 +15,7 @@ use super::listen::{Heard, Listener};
 use super::prober::{Around, Prober};
 use super::sandbox::Sandbox;
 use crate::config::{Config, Permissions};
+use crate::events::{Event, Kind, Watch};
 use crate::host::route::{Route, routes};
 use crate::keeper::handover::{Ask, Hello, ask};
 use crate::keeper::now_ns;
@@ -59,6 +60,14 @@ pub struct World {
     pub(super) sandbox: Option<Sandbox>,
     /// What the table of neighbours was last told of links.
     networks: Vec<LinkFacts>,
+    /// What happens.
+    pub(super) watch: Watch,
+    /// How often it was looked around.
+    pub(super) looks: u64,
+    /// Packet sockets of this service, by inode number.
+    pub(super) own_sockets: Vec<u64>,
+    /// Rung when something has happened.
+    pub(super) happened: Rc<Notify>,
 }
 
 impl World {
@@ -89,6 +98,10 @@ impl World {
             readers_cut: 0,
             sandbox: None,
             networks: vec![],
+            watch: Watch::default(),
+            looks: 0,
+            own_sockets: vec![],
+            happened: Rc::new(Notify::new()),
         }
     }
 
@@ -97,6 +110,9 @@ impl World {
         self.prober.set_limits(settings.config.ping.clone());
         self.config = settings.config;
         self.permissions = settings.permissions;
+        let event = Event::new(Kind::SettingsReloaded, now_ns(), "", "configuration");
+        let event = event.says("a new configuration is in force");
+        self.watch.out.push(event);
         // Which interfaces are recorded, and which groups joined.
         self.take_links();
     }
@@ -176,11 +192,14 @@ impl World {
         for item in news {
             match item {
                 News::Link(known) => self.link_is(&known, now),
+                News::Addresses(known) => self.watch_link(&known, now),
                 News::Gone(index) => {
                     let interfaces = self.intake.recorder.interfaces_mut();
                     if let Some(outage) = interfaces.link_gone(index, now) {
                         self.intake.recorder.declare_outage(&outage);
                     }
+                    self.watch.links.gone(index, now, &mut self.watch.out);
+                    self.watch.queriers.forget(index);
                     self.intake.multicast.forget(index);
                     self.intake.neighbors.forget(index);
                     // One of the same index may come, and look the same.
@@ -190,9 +209,11 @@ impl World {
             }
         }
         self.intake.recorder.commit();
+        self.tell_events(now);
     }
 
     fn link_is(&mut self, known: &Known, now: u64) {
+        self.watch_link(known, now);
         let (recorded, _) = self.config.interfaces.records(&known.name);
         let link = Link {
             ifindex: known.ifindex,
@@ -353,6 +374,7 @@ impl World {
     /// The last act: everything that was taken in is made last.
     pub fn end(&mut self) {
         while self.turn() {}
+        self.look_around(&[]);
         self.intake.recorder.commit();
     }
 }

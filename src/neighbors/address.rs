@@ -143,6 +143,10 @@ pub struct Address {
     disputed: Option<(u64, u64)>,
     probing: Option<(Mac, u64)>,
     duplicate: Option<Duplicate>,
+    /// A conflict that goes on was told as news.
+    pub(super) told: bool,
+    /// Up to how many times the hit of duplicate address detection was.
+    told_times: u64,
 }
 
 impl Address {
@@ -263,6 +267,7 @@ impl Address {
             known.by = by;
             return;
         }
+        self.told_times = 0;
         self.duplicate = Some(Duplicate {
             prober,
             by,
@@ -433,6 +438,21 @@ impl Address {
         (self.duplicate)
             .filter(|hit| hit.answered || now_ns >= hit.last_ns.saturating_add(PROBE_NS))
             .filter(|hit| is_told(hit.last_ns, now_ns))
+    }
+
+    /// The change that this claim has made, if it made one.
+    pub(super) fn changed_by(&self, claim: &Claim) -> Option<Change> {
+        (self.change).filter(|change| change.to == claim.mac && change.time_ns == claim.time_ns)
+    }
+
+    /// A hit of duplicate address detection that is sure and has not been told yet.
+    pub(super) fn new_duplicate(&mut self) -> Option<Duplicate> {
+        let hit = self
+            .duplicate
+            .filter(|hit| hit.answered || hit.both_probed)?;
+        let is_new = hit.times > self.told_times;
+        self.told_times = hit.times;
+        is_new.then_some(hit)
     }
 
     /// Is there a conflict that goes on?

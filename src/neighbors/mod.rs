@@ -47,6 +47,9 @@ const READ_A_SECOND: u32 = 1000;
 /// Gateways that are kept in mind: of several routing tables with some backups each.
 const GATEWAYS: usize = 256;
 
+/// News that wait to be fetched, between two turns: a flood makes more, and then one more is none.
+const NEWS: usize = 256;
+
 /// What the engine knows of a link, by netlink.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LinkFacts {
@@ -71,6 +74,8 @@ pub struct Costs {
     pub addresses: u64,
     /// Messages that were not read for names.
     pub unread: u64,
+    /// News that there was no room for.
+    pub news: u64,
 }
 
 /// At most so many a second.
@@ -119,6 +124,21 @@ pub enum Verdict {
     Moved(Change),
 }
 
+/// Something that was not so before.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// A station that was heard more than once.
+    Host(Mac),
+    /// An address went from one to another; is it a gateway's?
+    Moved(IpAddr, Change, bool),
+    /// Two have the address, as far as is known since now; is it a gateway's?
+    Conflict(IpAddr, Conflict, bool),
+    /// Of two that had the same address, one has not claimed it for long.
+    Over(IpAddr),
+    /// Somebody wanted the address, and found it taken.
+    Duplicate(IpAddr, Duplicate),
+}
+
 /// All links.
 #[derive(Debug, Default)]
 pub struct Neighbors {
@@ -128,6 +148,8 @@ pub struct Neighbors {
     recent: Recent,
     hosts: usize,
     addresses: usize,
+    /// What is new, with the interface and when; [`NEWS`] at most.
+    news: Vec<(u32, u64, News)>,
     /// What limits have cost.
     pub costs: Costs,
 }
@@ -186,6 +208,19 @@ impl Neighbors {
         if let Some(link) = self.links.remove(&ifindex) {
             self.hosts -= link.hosts.len();
             self.addresses -= link.addresses.len();
+        }
+    }
+
+    /// What is new since this was last asked: interface, time, and what.
+    pub fn take_news(&mut self) -> Vec<(u32, u64, News)> {
+        std::mem::take(&mut self.news)
+    }
+
+    fn tell(&mut self, ifindex: u32, time_ns: u64, news: News) {
+        if self.news.len() < NEWS {
+            self.news.push((ifindex, time_ns, news));
+        } else {
+            self.costs.news += 1;
         }
     }
 

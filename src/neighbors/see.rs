@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::address::{Address, Claim};
 use super::host::{Host, heard, role};
 use super::mac::is_station;
-use super::{Link, NEWCOMERS_A_SECOND, Neighbors, OF_ADDRESSES, OF_HOSTS, READ_A_SECOND};
+use super::{
+    Change, Link, NEWCOMERS_A_SECOND, Neighbors, News, OF_ADDRESSES, OF_HOSTS, READ_A_SECOND,
+};
 use crate::wire::arp::Arp;
 use crate::wire::cursor::{Cursor, Mac, sum};
 use crate::wire::glance::{Glance, ethertype, ip_protocol};
@@ -272,13 +274,25 @@ impl Neighbors {
             return;
         }
         self.recent.looked_ns = now_ns;
-        for link in self.links.values_mut() {
+        let mut over = Vec::new();
+        for (ifindex, link) in &mut self.links {
             link.kept_conflicts = 0;
-            for (_, address) in link.addresses.iter_mut() {
+            for (ip, address) in link.addresses.iter_mut() {
                 address.kept = address.kept && address.is_disputed(now_ns);
                 link.kept_conflicts += usize::from(address.kept);
+                if address.told {
+                    let own = link.own.get(ip).map(|since_ns| (*since_ns, &self.own_macs));
+                    let conflict = address.conflict(now_ns, own);
+                    address.told = conflict.is_some_and(|conflict| conflict.current);
+                    if !address.told {
+                        over.push((*ifindex, *ip));
+                    }
+                }
             }
             link.pin();
+        }
+        for (ifindex, ip) in over {
+            self.tell(ifindex, now_ns, News::Over(ip));
         }
     }
 
@@ -493,6 +507,11 @@ impl Neighbors {
         };
         let disputed = address.claim(&claim);
         let is_kept = address.kept;
+        let (change, duplicate) = (address.changed_by(&claim), address.new_duplicate());
+        self.tell_claim(seen, ip, &claim, disputed, change, is_gateway);
+        if let Some(hit) = duplicate {
+            self.tell(seen.ifindex, seen.time_ns, News::Duplicate(ip, hit));
+        }
         if is_gateway && let Some(host) = self.link(seen.ifindex).hosts.get_mut(&claim.mac) {
             host.pinned = true;
         }
@@ -516,6 +535,42 @@ impl Neighbors {
         }
     }
 
+    /// What a claim has brought about. What has moved to this host or away from it, this host knows.
+    fn tell_claim(
+        &mut self,
+        seen: &Seen<'_>,
+        ip: IpAddr,
+        claim: &Claim,
+        disputed: bool,
+        change: Option<Change>,
+        is_gateway: bool,
+    ) {
+        let (ifindex, now_ns) = (seen.ifindex, seen.time_ns);
+        let is_own_mac = self.own_macs.contains(&claim.mac);
+        let Some(link) = self.links.get_mut(&ifindex) else {
+            return;
+        };
+        let own_since = link.own.get(&ip).copied();
+        let taken = own_since.is_some() && !is_own_mac;
+        let mut news = None;
+        if (disputed || taken)
+            && let Some(address) = link.addresses.get_mut(&ip)
+            && !address.told
+            && let Some(conflict) =
+                address.conflict(now_ns, own_since.map(|since| (since, &self.own_macs)))
+            && conflict.current
+        {
+            address.told = true;
+            news = Some(News::Conflict(ip, conflict, is_gateway));
+        } else if let Some(change) = change.filter(|_| own_since.is_none()) {
+            let is_told = link.addresses.get_mut(&ip).is_some_and(|one| one.told);
+            news = (!is_told).then_some(News::Moved(ip, change, is_gateway));
+        }
+        if let Some(news) = news {
+            self.tell(ifindex, now_ns, news);
+        }
+    }
+
     fn asked(&mut self, seen: &Seen<'_>, ip: IpAddr) {
         if seen.outbound {
             let number = address_number(ip);
@@ -530,6 +585,9 @@ impl Neighbors {
     fn probed(&mut self, seen: &Seen<'_>, mac: Mac, ip: IpAddr) {
         if let Some(address) = self.address(seen.ifindex, ip, seen.time_ns, false) {
             address.probed(mac, seen.time_ns);
+            if let Some(hit) = address.new_duplicate() {
+                self.tell(seen.ifindex, seen.time_ns, News::Duplicate(ip, hit));
+            }
         }
     }
 
@@ -629,8 +687,12 @@ impl Neighbors {
         }
         if proved {
             costs.hosts += hosts.establish(&mac, time_ns, must, OF_HOSTS, in_all);
+            // Where the table is full it may not have become so.
+            if hosts.find(&mac).is_some_and(|(_, established)| established) {
+                self.tell(ifindex, time_ns, News::Host(mac));
+            }
         }
-        hosts.get_mut(&mac)
+        self.links.get_mut(&ifindex)?.hosts.get_mut(&mac)
     }
 
     /// An address, heard now. `None`: it is new and there is no room. `must`: there is.

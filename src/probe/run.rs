@@ -144,6 +144,50 @@ pub struct Heard<'a> {
     pub stamp_ns: u64,
 }
 
+/// Probes in a row that are not answered before it is told that a target does not answer any more: one or
+/// two are lost on many a link.
+pub const MISSES_TOLD: u32 = 3;
+/// Losses that wait to be fetched: of a network that fails, some hundred targets say as much as all.
+const LOSSES: usize = 256;
+
+/// A target that had answered does not answer any more, or does again.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Loss {
+    /// It does not.
+    Begun {
+        /// Which target, by its place.
+        target: u32,
+        /// When the first of these probes was sent, by the wall clock.
+        since_ns: u64,
+        /// And the last.
+        at_ns: u64,
+        /// What became of the last one.
+        fate: Fate,
+        /// And where it was last seen.
+        last_seen: String,
+    },
+    /// It does.
+    Ended {
+        /// Which target.
+        target: u32,
+        /// Since when it did not.
+        since_ns: u64,
+        /// When the probe was sent that was answered.
+        at_ns: u64,
+        /// Probes that were not answered.
+        misses: u32,
+    },
+}
+
+impl Loss {
+    /// Which target, by its place.
+    pub fn target(&self) -> u32 {
+        match self {
+            Loss::Begun { target, .. } | Loss::Ended { target, .. } => *target,
+        }
+    }
+}
+
 /// What there is to tell of a probe.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
@@ -234,6 +278,9 @@ pub struct Tally {
     /// Jitter.
     pub jitter: Jitter,
     highest: u32,
+    /// Probes in a row that were not answered, and when the first of them was sent, by the wall clock.
+    misses: u32,
+    missed_ns: u64,
     /// More, where it is of interest.
     pub more: Option<Box<More>>,
 }
@@ -250,6 +297,35 @@ pub struct More {
 }
 
 impl Tally {
+    /// Counts what is not answered in a row. What never answered loses nothing: it is not there.
+    fn in_a_row(&mut self, event: &Event) -> Option<Loss> {
+        let target = event.target;
+        if matches!(event.fate, Fate::Replied | Fate::Late | Fate::Corrupted) {
+            let misses = std::mem::take(&mut self.misses);
+            let since_ns = self.missed_ns;
+            return (misses >= MISSES_TOLD).then_some(Loss::Ended {
+                target,
+                since_ns,
+                at_ns: event.time_ns,
+                misses,
+            });
+        }
+        if self.received() == 0 {
+            return None;
+        }
+        if self.misses == 0 {
+            self.missed_ns = event.time_ns;
+        }
+        self.misses = self.misses.saturating_add(1);
+        (self.misses == MISSES_TOLD).then(|| Loss::Begun {
+            target,
+            since_ns: self.missed_ns,
+            at_ns: event.time_ns,
+            fate: event.fate,
+            last_seen: event.last_seen.clone().unwrap_or_default(),
+        })
+    }
+
     /// Probes whose fate is known.
     pub fn sent(&self) -> u32 {
         self.fates.iter().sum()
@@ -311,6 +387,8 @@ pub struct Run {
     pub events: VecDeque<Event>,
     /// Events that nobody fetched in time.
     pub events_dropped: u64,
+    /// Targets that do not answer any more, or do again; [`LOSSES`] at most.
+    pub losses: Vec<Loss>,
     /// Replies with this run's identifier that are not answers: wrong cookie, source or size.
     pub forged: u64,
     /// Right replies to probes that are no longer kept.
@@ -363,6 +441,7 @@ impl Run {
             stopped: false,
             events: VecDeque::new(),
             events_dropped: 0,
+            losses: Vec::new(),
             forged: 0,
             stray: 0,
             stuck_waits: 0,
@@ -1025,6 +1104,11 @@ impl Run {
             }
             tally.highest = tally.highest.max(event.sequence);
         }
+        let loss = tally.in_a_row(&event);
+        if let Some(loss) = loss.filter(|_| self.losses.len() < LOSSES) {
+            self.losses.push(loss);
+        }
+        let tally = &mut self.tallies[event.target as usize];
         if width <= 1024 && !matches!(before, State::Decided(_)) {
             let windows = &mut tally.more.get_or_insert_default().windows;
             windows.add(

@@ -781,6 +781,62 @@ pub mod inventory {
         pub talkers: Vec<Talker>,
     }
 
+    /// What `Events` is asked.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    #[allow(missing_docs)]
+    pub struct EventsCall {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub last_ns: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub interface: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub kinds: Option<Vec<String>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub severity: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub limit: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub follow: Option<bool>,
+    }
+
+    /// How to find the packets that show an event.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct EventPackets {
+        pub from: String,
+        pub to: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub interface: Option<String>,
+        pub filter: String,
+    }
+
+    /// Something that happened.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Event {
+        pub number: u64,
+        pub time: String,
+        pub kind: String,
+        pub severity: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub interface: Option<String>,
+        pub subject: String,
+        pub text: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub packets: Option<EventPackets>,
+    }
+
+    /// A reply of `Events`.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct Events {
+        pub time: String,
+        pub events: Vec<Event>,
+        pub kept: u64,
+        pub evicted: u64,
+    }
+
     /// The parameters of the calls.
     pub use super::multicast::Call;
 

@@ -5,6 +5,7 @@
 //!  4096     ledger A    every mark and counter, interface slots behind it
 //!  ...      ledger B    the other copy
 //!  ...      gaps        GAP_SLOTS declared gaps, a ring
+//!  ...      events      EVENT_ROOMS rings of EVENT_SLOTS events
 //!  ...      stores      one region each, a ring of equal segments of whole records
 //! ```
 //! The writer works on a private copy of the ledger. A commit copies it over the ledger that does
@@ -21,7 +22,7 @@ use super::interfaces::InterfaceSlot;
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"netsonde");
 /// Grows with every change of anything in this file, of a record or of an interface slot. A new
 /// engine that finds another version declares a gap and starts afresh.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// Interfaces that can be told apart at a time, those gone but still in the history included. A
 /// container host has hundreds; 2,048 slots cost 280 KiB a ledger.
@@ -29,6 +30,14 @@ pub const INTERFACE_SLOTS: usize = 2048;
 /// Declared gaps that are kept; the oldest make room and are summed up. An interface that flaps ten
 /// times a second fills them in seven minutes.
 pub const GAP_SLOTS: usize = 4096;
+
+/// Rooms of the log of events, as [`crate::events::Room`] has them.
+pub const EVENT_ROOMS: usize = crate::events::Room::COUNT;
+/// Events that each room keeps: where events come as fast as they are told one by one, an hour's; else some
+/// months'.
+pub const EVENT_SLOTS: usize = 512;
+/// Bytes of an event, its place in the room's order included.
+pub const EVENT_BYTES: usize = 384;
 
 /// Smallest segment: two records of the largest snap length fit.
 const SEGMENT_MIN: u64 = 64 * 1024;
@@ -173,6 +182,10 @@ pub(super) struct Ledger {
     pub interfaces_used: u64,
     /// When the rings were opened that the marks are about.
     pub rings_opened_ns: u64,
+    /// Events ever kept in each room.
+    pub events: [u64; EVENT_ROOMS],
+    /// Declared gaps that have been told as events.
+    pub gaps_told: u64,
 }
 
 /// Written at the start of a segment when it is full.
@@ -225,6 +238,7 @@ impl Region {
 pub(super) struct Layout {
     pub ledgers: [usize; 2],
     pub gaps: usize,
+    pub events: usize,
     pub regions: [Region; 7],
     pub total: usize,
 }
@@ -243,6 +257,8 @@ impl Layout {
         at += 2 * ledger;
         let gaps = at as usize;
         at += pages((GAP_SLOTS * size_of::<Gap>()) as u64);
+        let events = at as usize;
+        at += pages((EVENT_ROOMS * EVENT_SLOTS * EVENT_BYTES) as u64);
         let regions = Store::ALL.map(|store| {
             let budget = budgets[store as usize].clamp(BUDGET_MIN, BUDGET_MAX);
             let segment = pages((budget / SEGMENTS_AIM).clamp(SEGMENT_MIN, SEGMENT_MAX));
@@ -258,6 +274,7 @@ impl Layout {
         Layout {
             ledgers,
             gaps,
+            events,
             regions,
             total: at as usize,
         }

@@ -9,8 +9,9 @@ use bytemuck::{Pod, Zeroable, bytes_of, pod_read_unaligned};
 use super::class::Store;
 use super::interfaces::{InterfaceSlot, Interfaces, Outage};
 use super::layout::{
-    GAP_SLOTS, Gap, GapKind, Header, INTERFACE_SLOTS, Layout, Ledger, MAGIC, RECORD_HEADER,
-    RecordHeader, Region, RingMark, SEGMENT_HEADER, SegmentHeader, StoreMark, VERSION,
+    EVENT_BYTES, EVENT_SLOTS, GAP_SLOTS, Gap, GapKind, Header, INTERFACE_SLOTS, Layout, Ledger,
+    MAGIC, RECORD_HEADER, RecordHeader, Region, RingMark, SEGMENT_HEADER, SegmentHeader, StoreMark,
+    VERSION,
 };
 use crate::wire::{Checksum, Direction, LinkType};
 
@@ -520,6 +521,49 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
             )
             .filter(|gap| gap.to_ns >= since_ns)
             .collect()
+    }
+
+    /// Declared gaps that were not asked for this way before, oldest first.
+    pub fn new_gaps(&mut self) -> Vec<Gap> {
+        let written = self.ledger.gaps_written;
+        let first = (self.ledger.gaps_told).max(written.saturating_sub(GAP_SLOTS as u64));
+        self.ledger.gaps_told = written;
+        (first..written)
+            .map(|number| read::<Gap>(&self.memory, self.gap_at(number)))
+            .collect()
+    }
+
+    /// Keeps an event in a room, where the oldest makes room.
+    pub fn keep_event(&mut self, room: usize, bytes: &[u8; EVENT_BYTES - 8]) {
+        let ordinal = self.ledger.events[room];
+        let at = self.event_at(room, ordinal);
+        self.memory[at..at + 8].copy_from_slice(&ordinal.to_ne_bytes());
+        self.memory[at + 8..at + EVENT_BYTES].copy_from_slice(bytes);
+        self.ledger.events[room] += 1;
+    }
+
+    /// Events ever kept, and how many of them had to make room.
+    pub fn event_totals(&self) -> (u64, u64) {
+        let kept = self.ledger.events.iter().sum();
+        let evicted = (self.ledger.events.iter())
+            .map(|count| count.saturating_sub(EVENT_SLOTS as u64))
+            .sum();
+        (kept, evicted)
+    }
+
+    /// The events of a room, oldest first. One that was being overwritten when an engine died is left out.
+    pub fn events(&self, room: usize) -> impl DoubleEndedIterator<Item = &[u8]> {
+        let written = self.ledger.events[room];
+        (written.saturating_sub(EVENT_SLOTS as u64)..written).filter_map(move |ordinal| {
+            let at = self.event_at(room, ordinal);
+            let slot = &self.memory[at..at + EVENT_BYTES];
+            (read::<u64>(slot, 0) == ordinal).then_some(&slot[8..])
+        })
+    }
+
+    fn event_at(&self, room: usize, ordinal: u64) -> usize {
+        let place = room * EVENT_SLOTS + (ordinal % EVENT_SLOTS as u64) as usize;
+        self.layout.events + place * EVENT_BYTES
     }
 
     /// Gaps ever declared, and of those that had to make room: how many and the sum of their counts.

@@ -28,6 +28,7 @@ use netlink_packet_route::route::RouteType;
 use super::intake::Intake;
 use super::links::Links;
 use crate::config;
+use crate::events::Loss;
 use crate::probe::identity::{HEADER, write_request};
 use crate::probe::run::{Heard, Moment, Outgoing};
 use crate::probe::sight::{from_socket_v4, from_socket_v6};
@@ -51,6 +52,8 @@ const FULL_NS: u64 = 1_000_000;
 
 /// A run whose probes wait inside this host looks again after so long.
 const HELD_NS: u64 = 1_000_000;
+/// Losses that wait to be told, until the next second: of all runs together.
+const LOSSES: usize = 256;
 
 /// How a run's packets are sent.
 #[derive(Clone, Debug)]
@@ -128,6 +131,8 @@ pub struct Prober {
     routes: HashMap<(IpAddr, u32), (u64, Option<Route>)>,
     /// Replies that came to the sockets since this was last looked at: by interface, ICMP and ICMPv6.
     pub heard: HashMap<u32, [u64; 2]>,
+    /// Targets that do not answer any more, or do again, since this was last looked at.
+    pub losses: Vec<Loss>,
 }
 
 /// Nanoseconds of the monotonic clock.
@@ -213,6 +218,7 @@ impl Prober {
             wake: Rc::new(Notify::new()),
             routes: HashMap::new(),
             heard: HashMap::new(),
+            losses: Vec::new(),
         })
     }
 
@@ -399,6 +405,13 @@ impl Prober {
         let now_ns = monotonic_ns();
         for active in self.runs.values_mut() {
             let run = &mut active.run;
+            let losses = std::mem::take(&mut run.losses).into_iter();
+            let room = LOSSES.saturating_sub(self.losses.len());
+            let losses = losses.filter_map(|loss| {
+                let target = run.targets.get(loss.target() as usize)?.address;
+                Some(Loss { target, loss })
+            });
+            self.losses.extend(losses.take(room));
             run.forget(now_ns);
             let is_over = run.is_over(now_ns);
             if !run.events.is_empty() || (is_over && !active.is_over) {

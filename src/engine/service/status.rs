@@ -12,7 +12,7 @@ use crate::multicast::{Groups, Queriers, Routers, Streams};
 use crate::neighbors::Neighbors;
 use crate::protocol::service as reply;
 use crate::recorder::interfaces::{InterfaceSlot, State};
-use crate::recorder::layout::INTERFACE_SLOTS;
+use crate::recorder::layout::{EVENT_SLOTS, INTERFACE_SLOTS};
 use crate::recorder::{Gap, GapKind, Recorder, Store};
 
 /// Gaps that a reply names one by one: the newest, as many as fit into a reply that a person reads.
@@ -222,7 +222,8 @@ fn gaps(world: &World, now: u64) -> (Vec<reply::Gap>, u64) {
     (all, total)
 }
 
-fn own_limits(world: &World) -> Vec<reply::Limit> {
+/// The limits of all but the control server, and what they have cost.
+pub fn own_limits(world: &World) -> Vec<reply::Limit> {
     let limit = |name: &str, limit: u64, hits: u64| reply::Limit {
         name: name.into(),
         limit,
@@ -294,6 +295,13 @@ fn own_limits(world: &World) -> Vec<reply::Limit> {
         "names of neighbours read a second",
         Neighbors::READ_A_SECOND.into(),
         costs.unread,
+    ));
+    let (_, evicted) = world.intake.recorder.event_totals();
+    all.push(limit("events", EVENT_SLOTS as u64, evicted));
+    all.push(limit(
+        "news of neighbours and events told one by one",
+        0,
+        costs.news + world.watch.held(),
     ));
     all.extend((world.prober.limits()).map(|(name, most, hits)| limit(name, most, hits)));
     all

@@ -1,0 +1,222 @@
+//! SHELL. What happened: looks around once a second, and keeps and tells what has changed.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use nix::time::{ClockId, clock_gettime};
+
+use super::links::Known;
+use super::service::status;
+use super::world::World;
+use crate::events::links::LinkNow;
+use crate::events::multicast::{Querier, Stream};
+use crate::events::service::{Clocks, Sniffer};
+use crate::events::{Event, Gap, Kind, Room, Severity, read, write};
+use crate::keeper::now_ns;
+use crate::kernel::proc_net_start;
+use crate::multicast::Standing;
+use crate::protocol::service::Limit;
+use crate::recorder::interfaces::State;
+use crate::sockets::listed;
+use crate::wire::cursor::Mac;
+
+/// Target of log lines that are events.
+pub const EVENT: &str = "netsonde::event";
+/// Turns of housekeeping after which limits are looked at: their names are put together for it.
+const LIMITS_EVERY: u64 = 5;
+/// The file lists packet sockets, of some 80 bytes each; a host has a handful.
+const SNIFFERS_BYTES: u64 = 64 * 1024;
+
+/// Inode numbers of these sockets, by which /proc/net tells them.
+pub fn inodes<'a>(sockets: impl Iterator<Item = &'a OwnedFd>) -> Vec<u64> {
+    let inode = |socket: &OwnedFd| {
+        let file = File::from(socket.as_fd().try_clone_to_owned().ok()?);
+        Some(file.metadata().ok()?.ino())
+    };
+    sockets.filter_map(inode).collect()
+}
+
+fn clocks() -> Option<Clocks> {
+    let read = |clock| {
+        let now = clock_gettime(clock).ok()?;
+        let seconds = u64::try_from(now.tv_sec()).ok()?;
+        Some(seconds * 1_000_000_000 + now.tv_nsec() as u64)
+    };
+    Some(Clocks {
+        monotonic_ns: read(ClockId::CLOCK_MONOTONIC)?,
+        wall_ns: read(ClockId::CLOCK_REALTIME)?,
+        boot_ns: read(ClockId::CLOCK_BOOTTIME)?,
+    })
+}
+
+impl World {
+    /// At the start, before links are taken in: how the last engine left them.
+    pub fn remember_links(&mut self) {
+        for (_, slot) in self.intake.recorder.interfaces().iter() {
+            if slot.name[0] != 0 && matches!(slot.state(), State::Up | State::Down) {
+                let running = slot.state() == State::Up;
+                (self.watch.links).remember(slot.ifindex, &slot.name(), running, slot.changed_ns);
+            }
+        }
+        if self.intake.recorder.engine_starts() == 1 {
+            let event = Event::new(Kind::RecordBegun, now_ns(), "", "record");
+            self.watch
+                .out
+                .push(event.says("a new record begins; nothing is known of before"));
+        }
+        // What was recalled is no news.
+        self.intake.neighbors.take_news();
+    }
+
+    /// A link is so now, and maybe was not before.
+    pub(super) fn watch_link(&mut self, known: &Known, now: u64) {
+        let master = known.master.map(|index| {
+            let name = self.links.get(index).map(|link| link.name.clone());
+            name.unwrap_or_else(|| format!("if{index}"))
+        });
+        let link = LinkNow {
+            ifindex: known.ifindex,
+            name: known.name.clone(),
+            up: known.is_up(),
+            running: known.is_running(),
+            mtu: known.mtu,
+            mac: known.mac.map(|mac| Mac(mac).to_string()),
+            master,
+            promiscuity: known.promiscuity,
+            addresses: known.addresses.clone(),
+        };
+        self.watch.links.is(link, now, &mut self.watch.out);
+    }
+
+    /// Looks at everything that has no event of its own, and tells what has changed.
+    pub fn look_around(&mut self, clients: &[Limit]) {
+        let now = now_ns();
+        let names: HashMap<u32, String> = (self.links.iter())
+            .map(|link| (link.ifindex, link.name.clone()))
+            .collect();
+        let name = |ifindex: u32| names.get(&ifindex).map_or("", |name| &name[..]);
+        for (ifindex, time_ns, news) in self.intake.neighbors.take_news() {
+            self.watch.neighbor(name(ifindex), time_ns, &news);
+        }
+        for loss in std::mem::take(&mut self.prober.losses) {
+            self.watch.loss(&loss);
+        }
+        self.watch_multicast(&name, now);
+        self.watch_sniffers(&name, now);
+        if let Some(clocks) = clocks() {
+            self.watch.time.is(clocks, &mut self.watch.out);
+        }
+        self.looks += 1;
+        if self.looks.is_multiple_of(LIMITS_EVERY) {
+            let all = status::own_limits(self);
+            // What the log of events itself costs is no event.
+            let all = (all.iter().chain(clients)).filter(|one| !one.name.contains("events"));
+            let all = all.map(|one| (&one.name[..], one.limit, one.hits));
+            self.watch.limits.are(all, now, &mut self.watch.out);
+        }
+        for gap in self.intake.recorder.new_gaps() {
+            let told = status::gap(&self.intake.recorder, &gap);
+            self.watch.gap(Gap {
+                kind: &told.kind,
+                subject: told.subject.as_deref().unwrap_or(""),
+                from_ns: gap.from_ns,
+                to_ns: gap.to_ns,
+                count: gap.count,
+            });
+        }
+        self.tell_events(now);
+    }
+
+    fn watch_multicast<'a>(&mut self, name: &dyn Fn(u32) -> &'a str, now: u64) {
+        let multicast = &self.intake.multicast;
+        let queriers = (multicast.queriers.iter(now))
+            .filter(|(_, standing)| matches!(standing, Standing::Elected | Standing::Overdue))
+            .map(|(querier, _)| Querier {
+                ifindex: querier.ifindex,
+                interface: name(querier.ifindex).to_owned(),
+                address: querier.address,
+                version: querier.version,
+                last_ns: querier.last_ns,
+            });
+        let out = &mut self.watch.out;
+        self.watch.queriers.are(queriers.collect(), now, out);
+        let streams = (multicast.streams.sorted().into_iter())
+            .filter(|(_, stream)| !stream.outbound)
+            .map(|(key, stream)| Stream {
+                key: (
+                    key.ifindex,
+                    key.source,
+                    key.group,
+                    key.source_port,
+                    key.port,
+                ),
+                interface: name(key.ifindex).to_owned(),
+                packets: stream.packets,
+                lost: (stream.rtp.as_ref().map(|rtp| rtp.lost()))
+                    .or_else(|| stream.test.as_ref().map(|test| test.lost())),
+                first_ns: stream.first_ns,
+                last_ns: stream.last_ns,
+                longest_gap_ns: stream.longest_gap_ns,
+            });
+        self.watch.streams.are(streams.collect(), now, out);
+    }
+
+    fn watch_sniffers<'a>(&mut self, name: &dyn Fn(u32) -> &'a str, now: u64) {
+        let text = proc_net_start("packet", SNIFFERS_BYTES);
+        let others = (listed::packet(&text).into_iter())
+            // Protocol 0 receives nothing: it only sends.
+            .filter(|socket| socket.protocol != 0 && !self.own_sockets.contains(&socket.inode))
+            .map(|socket| Sniffer {
+                inode: socket.inode,
+                uid: socket.uid,
+                interface: name(socket.ifindex).to_owned(),
+                protocol: socket.protocol_name(),
+            });
+        self.watch
+            .sniffers
+            .are(others.collect(), now, &mut self.watch.out);
+    }
+
+    /// Keeps what has happened, and tells whoever wants to know.
+    pub(super) fn tell_events(&mut self, now: u64) {
+        let events = self.watch.take(now);
+        if events.is_empty() {
+            return;
+        }
+        for mut event in events {
+            let recorder = &mut self.intake.recorder;
+            event.number = recorder.event_totals().0 + 1;
+            recorder.keep_event(event.kind.room() as usize, &write(&event));
+            if self.config.events.journal.takes(event.severity) {
+                log(&event);
+            }
+        }
+        self.intake.recorder.commit();
+        self.happened.notify_waiters();
+    }
+
+    /// Events that are kept, oldest first.
+    pub fn events(&self) -> Vec<Event> {
+        let recorder = &self.intake.recorder;
+        let mut all: Vec<Event> = (Room::ALL.into_iter())
+            .flat_map(|room| recorder.events(room as usize).filter_map(read))
+            .collect();
+        all.sort_by_key(|event| event.number);
+        all
+    }
+}
+
+/// Into the service's own log, with its parts as fields.
+fn log(event: &Event) {
+    let kind = event.kind.name();
+    let (interface, subject) = (&event.interface[..], &event.subject[..]);
+    let (severity, number) = (event.severity.name(), event.number);
+    let text = &event.text;
+    if event.severity == Severity::Warning {
+        tracing::warn!(target: EVENT, event = kind, severity, interface, subject, number, "{text}");
+    } else {
+        tracing::info!(target: EVENT, event = kind, severity, interface, subject, number, "{text}");
+    }
+}

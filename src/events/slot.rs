@@ -1,0 +1,137 @@
+//! PURE. An event as it is kept: numbers, then four texts behind each other, cut to the room that each has.
+//! Memory that no longer makes sense is no event, and never a panic.
+
+use bytemuck::{Pod, Zeroable, bytes_of, pod_read_unaligned};
+
+use super::{Event, Kind, Packets, Severity};
+use crate::recorder::layout::EVENT_BYTES;
+
+/// Bytes of an event, the record's own bookkeeping aside.
+pub const SLOT: usize = EVENT_BYTES - 8;
+
+/// Most bytes of each text: an interface's name (IFNAMSIZ), two addresses, a filter of two addresses with
+/// their words, a sentence of two lines.
+const MOST: [usize; 4] = [15, 64, 96, 152];
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Header {
+    number: u64,
+    time_ns: u64,
+    from_ns: u64,
+    to_ns: u64,
+    kind: u16,
+    severity: u8,
+    lengths: [u8; 4],
+    reserved: u8,
+}
+
+const HEADER: usize = size_of::<Header>();
+const _: () = assert!(HEADER + MOST[0] + MOST[1] + MOST[2] + MOST[3] <= SLOT);
+
+/// What fits, at the border of a character.
+fn cut(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// As it is kept.
+pub fn write(event: &Event) -> [u8; SLOT] {
+    let no_packets = Packets {
+        from_ns: 0,
+        to_ns: 0,
+        filter: String::new(),
+    };
+    let packets = event.packets.as_ref().unwrap_or(&no_packets);
+    let texts = [
+        cut(&event.interface, MOST[0]),
+        cut(&event.subject, MOST[1]),
+        // Half a filter would be another one.
+        if packets.filter.len() <= MOST[2] {
+            &packets.filter
+        } else {
+            ""
+        },
+        cut(&event.text, MOST[3]),
+    ];
+    let header = Header {
+        number: event.number,
+        time_ns: event.time_ns,
+        from_ns: packets.from_ns,
+        to_ns: packets.to_ns,
+        kind: event.kind as u16,
+        severity: event.severity as u8,
+        lengths: texts.map(|text| text.len() as u8),
+        reserved: 0,
+    };
+    let mut slot = [0; SLOT];
+    slot[..HEADER].copy_from_slice(bytes_of(&header));
+    let mut at = HEADER;
+    for text in texts {
+        slot[at..at + text.len()].copy_from_slice(text.as_bytes());
+        at += text.len();
+    }
+    slot
+}
+
+/// As it was. `None`: these bytes are none.
+pub fn read(slot: &[u8]) -> Option<Event> {
+    let header: Header = pod_read_unaligned(slot.get(..HEADER)?);
+    let mut at = HEADER;
+    let mut next = |length: u8| -> Option<String> {
+        let bytes = slot.get(at..at + usize::from(length))?;
+        at += bytes.len();
+        Some(std::str::from_utf8(bytes).ok()?.to_owned())
+    };
+    let [interface, subject, filter, text] = header.lengths.map(&mut next);
+    Some(Event {
+        number: header.number,
+        time_ns: header.time_ns,
+        kind: Kind::from_number(header.kind)?,
+        severity: (Severity::ALL.into_iter()).find(|one| *one as u8 == header.severity)?,
+        interface: interface?,
+        subject: subject?,
+        text: text?,
+        packets: filter.filter(|_| header.from_ns > 0).map(|filter| Packets {
+            from_ns: header.from_ns,
+            to_ns: header.to_ns,
+            filter,
+        }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_fits_comes_back(time_ns in 1u64.., interface in "[a-z0-9]{0,15}", subject in ".{0,16}", text in ".{0,38}", filter in proptest::option::of("[a-z ]{0,96}")) {
+            let event = Event {
+                number: 7,
+                severity: Severity::Notice,
+                packets: filter.map(|filter| Packets { from_ns: time_ns, to_ns: time_ns, filter }),
+                ..Event::new(Kind::LinkDown, time_ns, &interface, subject).says(text)
+            };
+            prop_assert_eq!(read(&write(&event)), Some(event));
+        }
+
+        #[test]
+        fn what_does_not_is_cut(interface in ".{0,40}", subject in ".{0,100}", text in ".{0,400}") {
+            let event = Event::new(Kind::More, 5, &interface, &subject).says(&text);
+            let back = read(&write(&event)).unwrap();
+            prop_assert!(interface.starts_with(&back.interface));
+            prop_assert!(subject.starts_with(&back.subject));
+            prop_assert!(text.starts_with(&back.text) && (text.len() <= 152) == (text == back.text));
+        }
+
+        #[test]
+        fn no_memory_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..SLOT + 1)) {
+            let _ = read(&bytes);
+        }
+    }
+}
