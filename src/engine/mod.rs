@@ -129,6 +129,7 @@ fn start() -> io::Result<()> {
     world.own_sockets = own_sockets;
     // What is recalled of neighbours depends on which networks a link has.
     world.take_networks();
+    world.remember_addresses();
     // An engine that keeps dying may be dying of what it recalls.
     if stalled < 2 {
         world.intake.recall();

@@ -52,6 +52,21 @@ fn clocks() -> Option<Clocks> {
 }
 
 impl World {
+    /// Before the record is recalled: since when this host has had its addresses, as far as the log of events
+    /// goes. What was claimed before is no conflict, what was claimed since then is one.
+    pub fn remember_addresses(&mut self) {
+        let events = self.events();
+        for link in self.links.iter() {
+            for (address, _) in &link.addresses {
+                let subject = address.to_string();
+                let added = (events.iter().rev())
+                    .find(|event| event.kind == Kind::AddressAdded && event.subject == subject);
+                let since_ns = added.map_or(0, |event| event.time_ns);
+                (self.intake.neighbors).has_had(link.ifindex, *address, since_ns);
+            }
+        }
+    }
+
     /// At the start, before links are taken in: how the last engine left them.
     pub fn remember_links(&mut self) {
         for (_, slot) in self.intake.recorder.interfaces().iter() {
@@ -108,8 +123,10 @@ impl World {
         if let Some(clocks) = clocks() {
             self.watch.time.is(clocks, &mut self.watch.out);
         }
+        // The first time at once: what was hit before is no news.
+        let is_time = self.looks.is_multiple_of(LIMITS_EVERY);
         self.looks += 1;
-        if self.looks.is_multiple_of(LIMITS_EVERY) {
+        if is_time {
             let all = status::own_limits(self);
             // What the log of events itself costs is no event.
             let all = (all.iter().chain(clients)).filter(|one| !one.name.contains("events"));

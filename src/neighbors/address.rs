@@ -81,6 +81,17 @@ pub struct Change {
     pub times: u64,
 }
 
+/// This host has the address.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a> {
+    /// Since when that is known.
+    pub since_ns: u64,
+    /// The link-layer address of the interface.
+    pub mac: Option<Mac>,
+    /// Those of all interfaces of this host.
+    pub macs: &'a HashSet<Mac, RandomState>,
+}
+
 /// Two have the address.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conflict {
@@ -377,26 +388,19 @@ impl Address {
         }
     }
 
-    /// Do two have it? `own`: this host has it, since when, and all its link-layer addresses.
-    pub fn conflict(
-        &self,
-        now_ns: u64,
-        own: Option<(u64, &HashSet<Mac, RandomState>)>,
-    ) -> Option<Conflict> {
+    /// Do two have it? `own`: this host has it.
+    pub fn conflict(&self, now_ns: u64, own: Option<Own<'_>>) -> Option<Conflict> {
         let lately = |at_ns: u64| now_ns < at_ns.saturating_add(CURRENT_NS);
-        if let Some((since_ns, macs)) = own {
+        if let Some(own) = own {
             let (ours, others): (Vec<&Claimant>, Vec<&Claimant>) =
-                (self.claimants.iter()).partition(|one| macs.contains(&one.mac));
+                (self.claimants.iter()).partition(|one| own.macs.contains(&one.mac));
             // What was claimed before this host had it, it took over.
-            let since_ns = ours.iter().map(|one| one.first_ns).fold(since_ns, u64::min);
+            let since_ns = (ours.iter().map(|one| one.first_ns)).fold(own.since_ns, u64::min);
             let other = (others.iter())
                 .filter(|one| one.claims > 0 && one.claimed_ns >= since_ns)
                 .filter(|one| is_told(one.claimed_ns, now_ns))
                 .max_by_key(|one| one.claimed_ns)?;
-            let mine = ours
-                .first()
-                .map(|one| one.mac)
-                .or(macs.iter().min().copied());
+            let mine = ours.first().map(|one| one.mac).or(own.mac);
             return Some(Conflict {
                 since_ns: other.first_ns.max(since_ns),
                 last_ns: other.claimed_ns,
@@ -651,7 +655,14 @@ mod tests {
         let macs = HashSet::from_iter([A]);
         let of = |steps: &[(u64, Mac, Says)]| {
             let now = steps.last().unwrap().0 * S + S;
-            after(steps).conflict(now, Some((4 * S, &macs)))
+            after(steps).conflict(
+                now,
+                Some(Own {
+                    since_ns: 4 * S,
+                    mac: Some(A),
+                    macs: &macs,
+                }),
+            )
         };
         // Taken over from B.
         assert_eq!(of(&[(1, B, Asks), (5, A, Announces)]), None);

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 
 use foldhash::quality::RandomState;
 
-pub use address::{Address, Change, Claim, Claimant, Conflict, Duplicate};
+pub use address::{Address, Change, Claim, Claimant, Conflict, Duplicate, Own};
 pub use host::{Host, Name, heard, role};
 
 use crate::wire::cursor::Mac;
@@ -203,6 +203,15 @@ impl Neighbors {
         }
     }
 
+    /// This host has had one of its addresses for longer than was known.
+    pub fn has_had(&mut self, ifindex: u32, address: IpAddr, since_ns: u64) {
+        if let Some(link) = self.links.get_mut(&ifindex)
+            && let Some(since) = link.own.get_mut(&address)
+        {
+            *since = since_ns.min(*since);
+        }
+    }
+
     /// Forgets an interface that is gone.
     pub fn forget(&mut self, ifindex: u32) {
         if let Some(link) = self.links.remove(&ifindex) {
@@ -239,7 +248,7 @@ impl Neighbors {
         let link = self.links.get(&ifindex).into_iter();
         link.flat_map(move |link| {
             (link.addresses.iter()).map(move |(ip, address)| {
-                let own = (link.own.get(ip)).map(|since_ns| (*since_ns, &self.own_macs));
+                let own = link.owner(ip, &self.own_macs);
                 let conflict = address.conflict(now_ns, own).map(Verdict::Conflict);
                 // What has moved to this host or away from it, this host knows.
                 let moved = || address.moved(now_ns).filter(|_| own.is_none());
@@ -269,6 +278,16 @@ impl Neighbors {
 }
 
 impl Link {
+    /// Is it an address of this host?
+    fn owner<'a>(&self, ip: &IpAddr, macs: &'a HashSet<Mac, RandomState>) -> Option<Own<'a>> {
+        let since_ns = *self.own.get(ip)?;
+        Some(Own {
+            since_ns,
+            mac: self.mac,
+            macs,
+        })
+    }
+
     /// Gateways, addresses in conflict, and who claims them are never evicted.
     fn pin(&mut self) {
         let mut pinned = HashSet::new();

@@ -277,21 +277,23 @@ impl Neighbors {
         let mut over = Vec::new();
         for (ifindex, link) in &mut self.links {
             link.kept_conflicts = 0;
-            for (ip, address) in link.addresses.iter_mut() {
+            let told = link.addresses.iter().filter(|(_, address)| address.told);
+            for (ip, address) in told {
+                let conflict = address.conflict(now_ns, link.owner(ip, &self.own_macs));
+                if !conflict.is_some_and(|conflict| conflict.current) {
+                    over.push((*ifindex, *ip));
+                }
+            }
+            for (_, address) in link.addresses.iter_mut() {
                 address.kept = address.kept && address.is_disputed(now_ns);
                 link.kept_conflicts += usize::from(address.kept);
-                if address.told {
-                    let own = link.own.get(ip).map(|since_ns| (*since_ns, &self.own_macs));
-                    let conflict = address.conflict(now_ns, own);
-                    address.told = conflict.is_some_and(|conflict| conflict.current);
-                    if !address.told {
-                        over.push((*ifindex, *ip));
-                    }
-                }
             }
             link.pin();
         }
         for (ifindex, ip) in over {
+            if let Some(address) = self.link(ifindex).addresses.get_mut(&ip) {
+                address.told = false;
+            }
             self.tell(ifindex, now_ns, News::Over(ip));
         }
     }
@@ -550,21 +552,21 @@ impl Neighbors {
         let Some(link) = self.links.get_mut(&ifindex) else {
             return;
         };
-        let own_since = link.own.get(&ip).copied();
-        let taken = own_since.is_some() && !is_own_mac;
+        let own = link.owner(&ip, &self.own_macs);
+        let taken = own.is_some() && !is_own_mac;
+        let Some(address) = link.addresses.get_mut(&ip) else {
+            return;
+        };
         let mut news = None;
         if (disputed || taken)
-            && let Some(address) = link.addresses.get_mut(&ip)
             && !address.told
-            && let Some(conflict) =
-                address.conflict(now_ns, own_since.map(|since| (since, &self.own_macs)))
+            && let Some(conflict) = address.conflict(now_ns, own)
             && conflict.current
         {
             address.told = true;
             news = Some(News::Conflict(ip, conflict, is_gateway));
-        } else if let Some(change) = change.filter(|_| own_since.is_none()) {
-            let is_told = link.addresses.get_mut(&ip).is_some_and(|one| one.told);
-            news = (!is_told).then_some(News::Moved(ip, change, is_gateway));
+        } else if let Some(change) = change.filter(|_| own.is_none() && !address.told) {
+            news = Some(News::Moved(ip, change, is_gateway));
         }
         if let Some(news) = news {
             self.tell(ifindex, now_ns, news);
