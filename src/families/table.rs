@@ -53,7 +53,7 @@ pub const FAMILIES: &[Family] = &[
         name: "AF_INET",
         title: "IPv4",
         purpose: "IPv4: TCP, UDP and all else that the Internet speaks.",
-        elsewhere: "The same everywhere; Windows lets no TCP be sent through raw sockets.",
+        elsewhere: "The same everywhere; Windows, but for its servers, sends no TCP through raw sockets.",
         registered: &[
             "TCP", "UDP", "UDP-Lite", "RAW", "PING", "MPTCP", "SCTP", "DCCP", "L2TP/IP",
         ],
