@@ -459,9 +459,9 @@ fn netsonded_8() {
          or to standard error.\n\nIt is two processes. The keeper opens two packet rings and the listeners, gives \
          every capability up for good, and parses nothing. It starts the engine, which reads the \
          rings through their mapping and holds no packet socket. When the engine dies, the next one \
-         takes over rings and history; what could not be kept is declared.\n\nThe listeners are raw \
-         ICMP, ICMPv6 and IGMP sockets, and real memberships of 224.0.0.1, 224.0.0.2, ff02::1 and \
-         ff02::2 on each recorded interface, which the host reports to its links. They are the second \
+         takes over rings and history; what could not be kept is declared. ps(1) calls them netsonded \
+         and netsonde-engine.\n\nThe listeners are raw ICMP, ICMPv6 and IGMP sockets, and real \
+         memberships of 224.0.0.1, 224.0.0.2, ff02::1 and ff02::2 on each recorded interface, which the host reports to its links. They are the second \
          vantage point: what the host's IP layer let through, beside what the wire carried. The \
          configuration turns the memberships off.\n\nNo interface is set promiscuous unless the \
          configuration names it.",

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
             "no_process_keeps_a_capability",
             no_process_keeps_a_capability as Test,
         ),
+        ("processes_say_which_they_are", processes_say_which_they_are),
         (
             "without_privilege_it_says_what_is_missing",
             without_privilege_it_says_what_is_missing,
@@ -70,6 +71,18 @@ fn main() -> ExitCode {
         ),
         ("pypi_varlink_speaks_with_it", pypi_varlink_speaks_with_it),
     ])
+}
+
+fn processes_say_which_they_are() -> Outcome {
+    let (a, _b) = pair();
+    let mut service = Service::start(&a, &[]);
+    let name = |pid| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    assert_eq!(name(service.keeper())?, "netsonded\n");
+    let engine = service.engine();
+    assert_eq!(name(engine)?, "netsonde-engine\n");
+    let line = std::fs::read_to_string(format!("/proc/{engine}/cmdline"))?;
+    assert_eq!(line, "netsonded\0--engine\0");
+    Ok(())
 }
 
 fn no_process_keeps_a_capability() -> Outcome {

@@ -404,6 +404,8 @@ pub enum Mcast {
 #[derive(Clone, Debug, Args)]
 pub struct McastDoctor {
     /// Group, with a port if only that matters: 239.1.1.1:5000, [ff15::1]:5000.
+    // This is help for people too, where brackets hold an address and no link.
+    #[allow(rustdoc::broken_intra_doc_links)]
     #[arg(value_name = "GROUP[:PORT]")]
     pub channel: Channel,
     /// Only on this interface.
@@ -427,6 +429,8 @@ pub struct McastDoctor {
 #[derive(Clone, Debug, Args)]
 pub struct McastJoin {
     /// Group, with a port if it is not 9: 239.1.1.1:5000, [ff15::1]:5000.
+    // This is help for people too, where brackets hold an address and no link.
+    #[allow(rustdoc::broken_intra_doc_links)]
     #[arg(value_name = "GROUP[:PORT]")]
     pub channel: Channel,
     /// On this interface; without, the route to the group chooses.

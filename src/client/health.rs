@@ -6,7 +6,7 @@ use std::path::Path;
 use super::args::Global;
 use super::connection::ask;
 use super::failure::Failure;
-use super::style::{Style, age, bytes, duration, table};
+use super::style::{Style, age, bytes, duration, right, table};
 use crate::protocol::service::{Interface, Interfaces, Listened, Status};
 
 /// Gaps that are shown; `-v` shows all that the service tells of.
@@ -89,7 +89,7 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
         );
     }
     line(String::new());
-    let stores: Vec<Vec<String>> = status
+    let mut stores: Vec<Vec<String>> = status
         .recorder
         .iter()
         .map(|store| {
@@ -114,6 +114,7 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
         "EVICTED",
         "REACHES BACK",
     ];
+    right(&headings, &mut stores, 5);
     line(table(style, &headings, &stores));
     line(String::new());
     let shown = |state: &str| verbose || state != "gone";

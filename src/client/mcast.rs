@@ -12,7 +12,7 @@ use super::connection::ask_with;
 use super::doctor;
 use super::failure::Failure;
 use super::mcast_test;
-use super::style::{Style, age, duration, table};
+use super::style::{Style, age, duration, right, table};
 use crate::protocol::multicast::{Call, Group, Groups, Member, Queriers, Router, Rtp, Streams, Ts};
 
 /// Members that `-v` names of one group.
@@ -157,13 +157,16 @@ fn groups_text(told: &HeldGroups, style: Style, verbose: bool) -> String {
     };
     let head = ["IF", "GROUP", "HERE", "HOSTS", "LAST REPORT", "NAME"];
     if !verbose {
-        let rows: Vec<Vec<String>> = told.groups.iter().map(row).collect();
+        let mut rows: Vec<Vec<String>> = told.groups.iter().map(row).collect();
+        right(&head, &mut rows, 4);
         return table(style, &head, &rows);
     }
     let mut text = String::new();
     for held in &told.groups {
         let group = &held.group;
-        text.push_str(&table(style, &head, &[row(held)]));
+        let mut rows = [row(held)];
+        right(&head, &mut rows, 4);
+        text.push_str(&table(style, &head, &rows));
         text.push_str(&format!("\n    frames to {}", group.mac));
         if let Some(aliases) = &group.aliases {
             text.push_str(&format!(", as those of {}", aliases.join(", ")));
@@ -244,7 +247,7 @@ fn streams_text(told: &Streams, style: Style, verbose: bool) -> String {
     if told.streams.is_empty() {
         return "no streams".into();
     }
-    let rows: Vec<Vec<String>> = (told.streams.iter())
+    let mut rows: Vec<Vec<String>> = (told.streams.iter())
         .map(|stream| {
             let of_rtp = |value: fn(&Rtp) -> String| stream.rtp.as_ref().map_or("-".into(), value);
             let ts = stream.ts.as_ref();
@@ -312,6 +315,10 @@ fn streams_text(told: &Streams, style: Style, verbose: bool) -> String {
             "REORDERED",
             "RESTARTS",
         ]);
+    }
+    // Of streams without numbers nobody knows what was lost.
+    for column in 9..head.len() {
+        right(&head, &mut rows, column);
     }
     table(style, &head, &rows)
 }
@@ -383,7 +390,7 @@ fn queriers_text(told: &Queriers, style: Style, verbose: bool) -> String {
 }
 
 fn routers_text(routers: &[Router], now: &str, style: Style) -> String {
-    let rows: Vec<Vec<String>> = (routers.iter())
+    let mut rows: Vec<Vec<String>> = (routers.iter())
         .map(|router| {
             vec![
                 router.interface.clone(),
@@ -411,5 +418,6 @@ fn routers_text(routers: &[Router], now: &str, style: Style) -> String {
         "LAST HEARD",
         "RESTARTS",
     ];
+    right(&head, &mut rows, 4);
     table(style, &head, &rows)
 }

@@ -23,7 +23,7 @@ use super::failure::Failure;
 use super::group_socket::{join_source, send_by};
 use super::interrupt::Interrupt;
 use super::packets::Stream;
-use super::style::{Style, table};
+use super::style::{Style, right, table};
 use crate::kernel::wall_ns;
 use crate::multicast::Sequence;
 use crate::multicast::test_packet::{self, TestPacket};
@@ -551,7 +551,7 @@ fn tell(
 
 fn text(told: &ToldJoin, style: Style) -> String {
     let number = |value: Option<u64>| value.map_or("-".into(), |value| value.to_string());
-    let rows: Vec<Vec<String>> = (told.sources.iter())
+    let mut rows: Vec<Vec<String>> = (told.sources.iter())
         .map(|source| {
             vec![
                 source.source.clone(),
@@ -577,6 +577,10 @@ fn text(told: &ToldJoin, style: Style) -> String {
         "REORDERED",
         "JITTER ms",
     ];
+    // Without a record, or without numbers in the packets, whole columns are not known.
+    for column in 1..head.len() {
+        right(&head, &mut rows, column);
+    }
     let mut text = if rows.is_empty() {
         format!(
             "nothing came for {} in {:.1} s",

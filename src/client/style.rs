@@ -64,7 +64,9 @@ pub fn plain(text: &str) -> String {
     shown
 }
 
-/// Rows under headings, each column as wide as its widest cell; numbers stand right.
+/// Rows under headings, each column as wide as its widest cell; numbers stand right. Which columns hold
+/// numbers is seen from their cells, of which `-` says nothing: see [`right`] for those that may hold nothing
+/// else.
 pub fn table(style: Style, headings: &[&str], rows: &[Vec<String>]) -> String {
     let width = |at: usize| {
         let cells = rows
@@ -74,10 +76,13 @@ pub fn table(style: Style, headings: &[&str], rows: &[Vec<String>]) -> String {
         cells.max().unwrap_or(0).max(headings[at].len())
     };
     let numeric = |at: usize| {
-        rows.iter().filter_map(|row| row.get(at)).all(|cell| {
-            let is_address = cell.contains([':', '/']) || cell.matches('.').count() > 1;
-            cell.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !is_address
-        }) && !rows.is_empty()
+        let cells = rows.iter().filter_map(|row| row.get(at));
+        let mut telling = cells.filter(|cell| *cell != "-").peekable();
+        telling.peek().is_some()
+            && telling.all(|cell| {
+                let is_address = cell.contains([':', '/']) || cell.matches('.').count() > 1;
+                cell.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !is_address
+            })
     };
     let columns: Vec<(usize, bool)> = (0..headings.len())
         .map(|at| (width(at), numeric(at)))
@@ -173,6 +178,29 @@ pub fn age(now: &str, then: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_stand_as_their_kind_does_where_nothing_is_known() {
+        let plain = Style::new(Color::Never);
+        let row = |cells: [&str; 4]| cells.map(str::to_owned).to_vec();
+        let headings = ["NAME", "ROLE", "LOST", "HOSTS"];
+        let mut rows = vec![
+            row(["a", "-", "-", "-"]),
+            row(["bbbbb", "-", "-", "12"]),
+            row(["c", "-", "-", "7"]),
+        ];
+        // LOST counts, which its cells do not show here; ROLE holds words.
+        right(&headings, &mut rows, 2);
+        assert_eq!(
+            table(plain, &headings, &rows).lines().collect::<Vec<_>>(),
+            [
+                "NAME   ROLE  LOST  HOSTS",
+                "a      -        -      -",
+                "bbbbb  -        -     12",
+                "c      -        -      7",
+            ]
+        );
+    }
 
     #[test]
     fn what_commands_a_terminal_is_escaped() {

@@ -132,10 +132,13 @@ pub(super) fn parse(text: &str) -> Result<Config, Problems> {
     if reader.found.is_empty() {
         // The last word has the type of the whole, which knows of everything.
         match toml::from_str::<Config>(text) {
-            Ok(config) => match config.check() {
-                Ok(()) => return Ok(config),
-                Err(error) => reader.tell(0..0, &error.to_string()),
-            },
+            Ok(mut config) => {
+                config.give_way(|key| reader.has(key));
+                match config.check() {
+                    Ok(()) => return Ok(config),
+                    Err(error) => reader.tell(0..0, &error.to_string()),
+                }
+            }
             Err(error) => reader.tell(error.span().unwrap_or_default(), error.message()),
         }
     }
@@ -334,8 +337,14 @@ impl<'t> Reader<'t> {
         for read in &self.good {
             insert(&mut root, &read.path, read.value.clone());
         }
-        let config = Config::deserialize(Deserializer::from(Spanned::new(0..0, root))).ok()?;
+        let mut config = Config::deserialize(Deserializer::from(Spanned::new(0..0, root))).ok()?;
+        config.give_way(|key| self.has(key));
         config.check().err()
+    }
+
+    /// Is a key in the file, and right so far?
+    fn has(&self, key: &str) -> bool {
+        self.good.iter().any(|read| read.path.join(".") == key)
     }
 }
 
@@ -619,8 +628,12 @@ mod tests {
                 "f:3:14: recorder.rule.ethertypes = 5: must be 0x0600 or more",
             ),
             (
-                "[ping]\nrate = 100\n",
-                "f: ping.rate_per_uid = 20000: must be from 1 to 100; it is not in the file, and its default does not go with the rest",
+                "[ping]\nrate = 100\nrate_per_uid = 101\n",
+                "f:3:16: ping.rate_per_uid = 101: must be from 1 to 100",
+            ),
+            (
+                "[control]\nclients_per_uid = 257\n",
+                "f:2:19: control.clients_per_uid = 257: must be from 1 to control.clients",
             ),
         ] {
             assert_eq!(wrong(text), [expected], "{text}");
@@ -635,6 +648,23 @@ mod tests {
             store.starts_with("f:1:") && store.contains("has no store"),
             "{store}"
         );
+    }
+
+    /// One key of two that belong together is enough: the default of the other gives way.
+    #[test]
+    fn defaults_give_way_to_what_is_given() {
+        let read =
+            |text: &str| Config::parse(text).unwrap_or_else(|wrong| panic!("{text}: {wrong}"));
+        let slow = read("[ping]\nrate = 100\n").ping;
+        assert_eq!((slow.rate, slow.rate_per_uid), (100, 100));
+        let fast = read("[ping]\nrate = 1000000\n").ping;
+        assert_eq!((fast.rate, fast.rate_per_uid), (1_000_000, 20_000));
+        let given = read("[ping]\nrate = 100\nrate_per_uid = 7\n").ping;
+        assert_eq!((given.rate, given.rate_per_uid), (100, 7));
+        let few = read("[control]\nclients = 4\n").control;
+        assert_eq!((few.clients, few.clients_per_uid), (4, 4));
+        // What is wrong is what was written, and nothing beside it.
+        assert_eq!(wrong("[ping]\nrate = 0\n[control]\nclients = 0\n").len(), 2);
     }
 
     #[test]

@@ -175,7 +175,7 @@ pub const KEYS: &[Key] = &[
         "control",
         "clients_per_uid",
         "16",
-        "Most connections of one user at a time.",
+        "Most connections of one user at a time; at most control.clients, to which the default gives way.",
     ),
     key(
         "ping",
@@ -187,7 +187,7 @@ pub const KEYS: &[Key] = &[
         "ping",
         "rate_per_uid",
         "20000",
-        "Probes a second that one user may send, other than root and the service's own user; at most ping.rate.",
+        "Probes a second that one user may send, other than root and the service's own user; at most ping.rate, to which the default gives way.",
     ),
     key(
         "ping",

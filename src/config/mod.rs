@@ -470,6 +470,18 @@ impl Config {
         those_that_differ(&keys)
     }
 
+    /// Limits of one user are bounded by those of all. Where one was not given, what is less counts: who
+    /// writes the limit of all alone means no error.
+    fn give_way(&mut self, is_given: impl Fn(&str) -> bool) {
+        let (ping, control) = (&mut self.ping, &mut self.control);
+        if !is_given("ping.rate_per_uid") {
+            ping.rate_per_uid = ping.rate_per_uid.min(ping.rate);
+        }
+        if !is_given("control.clients_per_uid") {
+            control.clients_per_uid = control.clients_per_uid.min(control.clients);
+        }
+    }
+
     fn check_permission(&self) -> Result<(), Error> {
         use permission::{Entry, MOST_ENTRIES};
         let permission = &self.permission;

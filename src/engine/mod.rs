@@ -31,6 +31,7 @@ pub mod watch;
 mod world;
 
 use std::cell::RefCell;
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -73,7 +74,12 @@ pub fn run() -> u8 {
     }
 }
 
+/// What ps(1) and top(1) call an engine: it is started through /proc/self/exe, so that without this it would
+/// be `exe`. The kernel keeps 15 bytes.
+const NAME: &CStr = c"netsonde-engine";
+
 fn start() -> io::Result<()> {
+    nix::sys::prctl::set_name(NAME)?;
     // Without its keeper an engine is of no use: nobody counts, nobody wakes it.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     nix::sys::prctl::set_dumpable(false)?;

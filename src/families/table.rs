@@ -53,7 +53,7 @@ pub const FAMILIES: &[Family] = &[
         name: "AF_INET",
         title: "IPv4",
         purpose: "IPv4: TCP, UDP and all else that the Internet speaks.",
-        elsewhere: "The same everywhere; Windows has raw sockets for few protocols only.",
+        elsewhere: "The same everywhere; Windows, but for its servers, sends no TCP through raw sockets.",
         registered: &[
             "TCP", "UDP", "UDP-Lite", "RAW", "PING", "MPTCP", "SCTP", "DCCP", "L2TP/IP",
         ],
@@ -78,7 +78,8 @@ pub const FAMILIES: &[Family] = &[
         number: 3,
         name: "AF_AX25",
         title: "amateur radio: packet radio",
-        purpose: "AX.25, the link layer of packet radio: digipeaters, APRS and mailboxes of radio amateurs.",
+        purpose: "AX.25, the link layer of packet radio: digipeaters, APRS and mailboxes of radio amateurs; \
+                  removed in Linux 7.1.",
         legacy: true,
         elsewhere: "BSD, macOS and Windows have none in the kernel; modem programs such as Dire Wolf offer it \
                     over TCP.",
@@ -99,9 +100,10 @@ pub const FAMILIES: &[Family] = &[
         number: 5,
         name: "AF_APPLETALK",
         title: "AppleTalk: old Macs and printers",
-        purpose: "AppleTalk's datagrams (DDP), for file servers and printers of old Macs: netatalk 2 and 4.",
+        purpose: "AppleTalk's datagrams (DDP), for file servers and printers of old Macs: netatalk 2 and 4; \
+                  removed in Linux 7.2.",
         legacy: true,
-        elsewhere: "macOS had it up to 10.5, Windows up to Server 2003, NetBSD and FreeBSD had it once.",
+        elsewhere: "NetBSD has it (16); macOS had it up to 10.5, Windows and FreeBSD had it once.",
         registered: &["DDP"],
         ..PLAIN
     },
@@ -109,7 +111,7 @@ pub const FAMILIES: &[Family] = &[
         number: 6,
         name: "AF_NETROM",
         title: "amateur radio: NET/ROM",
-        purpose: "NET/ROM, routing between nodes of packet radio above AX.25.",
+        purpose: "NET/ROM, routing between nodes of packet radio above AX.25; removed in Linux 7.1.",
         legacy: true,
         registered: &["NETROM"],
         ..PLAIN
@@ -130,7 +132,7 @@ pub const FAMILIES: &[Family] = &[
         title: "ATM: permanent circuits",
         purpose: "Permanent virtual circuits of ATM, as of DSL modems and carriers' networks of the 1990s.",
         legacy: true,
-        elsewhere: "Windows had ATM up to Server 2003, FreeBSD up to 12 in netgraph.",
+        elsewhere: "Windows had ATM around 2000, FreeBSD up to 13, at last only in netgraph.",
         ..PLAIN
     },
     Family {
@@ -148,8 +150,9 @@ pub const FAMILIES: &[Family] = &[
         name: "AF_INET6",
         title: "IPv6",
         purpose: "IPv6, and IPv4 as well on a socket without IPV6_V6ONLY.",
-        elsewhere: "The same everywhere with other numbers: 28 on FreeBSD, 30 on macOS, 23 on Windows; \
-                    OpenBSD and, by default, Windows keep IPv4 out of it.",
+        elsewhere: "The same everywhere with other numbers: 28 on FreeBSD, 24 on NetBSD and \
+                    OpenBSD, 30 on macOS, 23 on Windows; OpenBSD keeps IPv4 out of it always, FreeBSD, NetBSD \
+                    and Windows unless a program asks.",
         registered: &[
             "TCPv6",
             "UDPv6",
@@ -181,7 +184,7 @@ pub const FAMILIES: &[Family] = &[
         number: 11,
         name: "AF_ROSE",
         title: "amateur radio: X.25 over AX.25",
-        purpose: "ROSE, the X.25 packet layer above AX.25, in networks of radio amateurs.",
+        purpose: "ROSE, the X.25 packet layer above AX.25, in networks of radio amateurs; removed in Linux 7.1.",
         legacy: true,
         registered: &["ROSE"],
         ..PLAIN
@@ -272,7 +275,7 @@ pub const FAMILIES: &[Family] = &[
         number: 18,
         name: "AF_ASH",
         title: "Ash, never made",
-        purpose: "Was set aside for the Ash network of a telephone maker.",
+        purpose: "Was set aside for Ash, a network of 64 Mbit/s.",
         legacy: true,
         absent: Some("Linux never had it"),
         ..PLAIN
@@ -291,9 +294,10 @@ pub const FAMILIES: &[Family] = &[
         number: 20,
         name: "AF_ATMSVC",
         title: "ATM: switched circuits",
-        purpose: "Virtual circuits of ATM that are set up by signalling, as telephone calls are.",
+        purpose: "Virtual circuits of ATM that are set up by signalling, as telephone calls are; removed in \
+                  Linux 7.2.",
         legacy: true,
-        elsewhere: "Windows had ATM up to Server 2003, FreeBSD up to 12 in netgraph.",
+        elsewhere: "Windows had ATM around 2000, FreeBSD up to 13, at last only in netgraph.",
         ..PLAIN
     },
     Family {
@@ -323,7 +327,7 @@ pub const FAMILIES: &[Family] = &[
         purpose: "Infrared links of notebooks and telephones around 2000.",
         legacy: true,
         absent: Some("removed in Linux 4.17"),
-        elsewhere: "Windows had it (number 26); BSD and macOS don't.",
+        elsewhere: "Windows has the number 26 for it, NetBSD its frames as a device, irframe(4); macOS has none.",
         ..PLAIN
     },
     Family {
@@ -363,7 +367,7 @@ pub const FAMILIES: &[Family] = &[
         purpose: "Addresses of InfiniBand for the RDMA connection manager (rdma_cm); there are no sockets of \
                   it.",
         absent: Some("it is an address of other calls, not a kind of socket"),
-        elsewhere: "FreeBSD names addresses in the same library; Windows has Network Direct.",
+        elsewhere: "FreeBSD has the same library; Windows has Network Direct.",
         ..PLAIN
     },
     Family {
@@ -381,7 +385,7 @@ pub const FAMILIES: &[Family] = &[
         title: "CAN bus: cars, machines",
         purpose: "The CAN bus in cars, machines, robots and lifts: raw frames, cyclic ones (BCM), ISO-TP for \
                   diagnosis, J1939 for lorries and tractors.",
-        elsewhere: "NetBSD has it since 8; elsewhere each maker of adapters has a library.",
+        elsewhere: "NetBSD has raw frames of it since 8 (number 35); elsewhere each maker of adapters has a library.",
         registered: &["CAN_RAW", "CAN_BCM", "CAN_ISOTP", "CAN_J1939"],
         protocol: &[(R, 1), (D, 2)],
         protocols: &[
@@ -441,7 +445,7 @@ pub const FAMILIES: &[Family] = &[
         number: 34,
         name: "AF_ISDN",
         title: "ISDN",
-        purpose: "ISDN cards (mISDN), for telephone systems such as Asterisk.",
+        purpose: "ISDN cards (mISDN), for telephone systems such as Asterisk; removed in Linux 7.1.",
         legacy: true,
         elsewhere: "FreeBSD and NetBSD had drivers once; Windows has CAPI from the makers of cards.",
         registered: &["misdn"],
@@ -469,7 +473,7 @@ pub const FAMILIES: &[Family] = &[
         number: 37,
         name: "AF_CAIF",
         title: "ST-Ericsson's modems",
-        purpose: "Channels to the modems of ST-Ericsson's telephones.",
+        purpose: "Channels to the modems of ST-Ericsson's telephones; removed in Linux 7.1.",
         legacy: true,
         registered: &["CAIF"],
         ..PLAIN
@@ -488,7 +492,7 @@ pub const FAMILIES: &[Family] = &[
         name: "AF_NFC",
         title: "near field: cards, tags",
         purpose: "Near field communication with cards, tags and telephones that touch: neard.",
-        elsewhere: "macOS and Windows have libraries for it; BSD has libnfc on USB.",
+        elsewhere: "Windows has functions for it; on BSD and macOS libnfc speaks to readers on USB.",
         registered: &["NFC_RAW", "NFC_LLCP"],
         protocols: &[("raw", Q, 0), ("llcp", D, 1)],
         ..PLAIN
@@ -499,7 +503,7 @@ pub const FAMILIES: &[Family] = &[
         title: "virtual machine and its host",
         purpose: "Connects a virtual machine with its host without any network: guest agents, Firecracker, \
                   WSL 2, VMware, Hyper-V, Kata Containers, ssh into guests of systemd.",
-        elsewhere: "macOS has it for its virtual machines (number 40), Windows AF_HYPERV (34), FreeBSD \
+        elsewhere: "macOS has it for its virtual machines since 11 (number 40), Windows AF_HYPERV (34), FreeBSD \
                     AF_HYPERV (43) as a guest.",
         registered: &["AF_VSOCK"],
         ..PLAIN

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -152,7 +153,10 @@ impl Keeper {
         self.next_start = None;
         let flags = SockFlag::SOCK_CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        // The file that this process runs, also where another has taken its place (an upgrade), and the name
+        // that it has for people.
         let child = Command::new("/proc/self/exe")
+            .arg0("netsonded")
             .arg("--engine")
             .stdin(Stdio::from(theirs))
             .spawn()?;

@@ -4,7 +4,7 @@
 //!
 //! - It never waits. A journal or a reader that has stopped costs lines, never packets; how many is told
 //!   by the next line that gets through, and by `netsonde status`.
-//! - Nothing from the wire or from a client reaches a terminal or the journal as it came ([`line`]).
+//! - Nothing from the wire or from a client reaches a terminal or the journal as it came ([`mod@line`]).
 //! - What comes again and again is held back and summed up, each kind of line by itself ([`limit`]).
 //!
 //! | file | what it holds |
