@@ -11,11 +11,13 @@ use clap::CommandFactory;
 use netsonde::client::args::{Cli, PING_EXAMPLES};
 use netsonde::config::{KEYS, RULE_ENTRIES, default_file};
 use netsonde::diagnose::ALL;
+use netsonde::events::{Kind, MOST, Room};
 use netsonde::families::{FAMILIES, FLAGS, KINDS};
 use netsonde::keeper::args::Args;
 use netsonde::log::limit::{AUDITS, ERRORS_OF_ALL, LINES, LINES_OF_ALL, WINDOW};
 use netsonde::log::line::{LINE_BYTES, VALUE_BYTES};
 use netsonde::protocol::{CAPTURE, INVENTORY, MULTICAST, PING, SERVICE};
+use netsonde::recorder::layout::EVENT_SLOTS;
 use netsonde::recorder::select::PROTOCOLS;
 
 const DATE: &str = "2026-11-21";
@@ -438,7 +440,7 @@ fn netsonde_1() {
     page.text("A file, without the service:");
     page.example("netsonde watch --read trace.pcap 'icmp6 or arp'");
     page.head("SEE ALSO");
-    page.text("netsonded(8), netsonde.toml(5), netsonde-families(7), netsonde-findings(7), netsonde-protocol(7), pcap-filter(7)");
+    page.text("netsonded(8), netsonde.toml(5), netsonde-events(7), netsonde-families(7), netsonde-findings(7), netsonde-protocol(7), pcap-filter(7)");
     agree("man/netsonde.1", &page.0);
 }
 
@@ -726,6 +728,54 @@ fn netsonde_families_7() {
     agree("man/netsonde-families.7", &page.0);
 }
 
+#[test]
+fn netsonde_events_7() {
+    let mut page = Page::new("netsonde-events", 7, "what netsonde tells as events");
+    page.head("DESCRIPTION");
+    page.text(&format!(
+        "netsonded keeps a log of what happened, which `netsonde events' shows and follows. Each event has a \
+         number, a time, a kind, a severity (info, notice, warning), the interface where it has one, its \
+         subject and a sentence; and where packets show it, between which times and by which filter they \
+         are found: `netsonde -v events' prints the command.\n\nEach room below keeps its newest \
+         {EVENT_SLOTS} events, beside the recorded packets in the service's memory: they outlive the engine, \
+         and under systemd a restart. Of a kind on an interface {MOST} a minute are told one by one; how many \
+         more there were is told as one event (more), and in `netsonde status'.\n\nLinks and addresses \
+         are told as netlink tells them; all else is looked at once a second, so that what comes and goes \
+         within a second may not be told. What was so when the service started is no event."
+    ));
+    page.head("KINDS");
+    for room in Room::ALL {
+        page.raw(&format!(".SS {}", room.name()));
+        for kind in Kind::ALL.iter().filter(|kind| kind.room() == room) {
+            let term = format!("{} ({})", kind.name(), kind.severity().name());
+            page.item(&term, kind.meaning());
+        }
+    }
+    page.head("THE JOURNAL");
+    page.text(
+        "Events as severe as events.journal in netsonde.toml(5) says, notices and warnings by default, are \
+         also written into the service's own log, to the journal with fields:",
+    );
+    page.example(
+        "journalctl -u netsonded TARGET=netsonde::event\n\
+         journalctl -u netsonded NETSONDE_EVENT=address_conflict -o verbose",
+    );
+    page.text(
+        "NETSONDE_EVENT is the kind, NETSONDE_SEVERITY, NETSONDE_INTERFACE, NETSONDE_SUBJECT and \
+         NETSONDE_NUMBER are as above.",
+    );
+    page.head("EXAMPLES");
+    page.example(
+        "netsonde events --follow\n\
+         netsonde events --last 1h -s warning\n\
+         netsonde -v events neighbor -I eth0\n\
+         netsonde --json events address_conflict",
+    );
+    page.head("SEE ALSO");
+    page.text("netsonde(1), netsonded(8), netsonde.toml(5), journalctl(1)");
+    agree("man/netsonde-events.7", &page.0);
+}
+
 fn capitalized(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(char::to_uppercase);
@@ -744,6 +794,7 @@ fn no_page_is_forgotten() {
     assert_eq!(
         pages,
         [
+            "netsonde-events.7",
             "netsonde-families.7",
             "netsonde-findings.7",
             "netsonde-protocol.7",

@@ -34,7 +34,7 @@ pub fn run(global: &Global) -> Result<u8, Failure> {
     let start = Instant::now();
     lab::enter()?;
     let demo = Demo::build(Style::new(global.color))?;
-    let scenes: [(&str, Scene); 13] = [
+    let scenes: [(&str, Scene); 14] = [
         ("The service is up, and sees every interface", Demo::health),
         ("What happened before anyone asked", Demo::past),
         ("A packet that died, and who says so", Demo::unreachable),
@@ -59,6 +59,7 @@ pub fn run(global: &Global) -> Result<u8, Failure> {
             "Nothing is lost in silence, not even when the engine is killed",
             Demo::killed,
         ),
+        ("What happened meanwhile, in a line each", Demo::events),
         ("The same packets for Wireshark", Demo::file),
     ];
     let mut kept = 0;
@@ -410,6 +411,23 @@ impl Demo {
             && Demo::has(&text, &["udp", "UdpNoPorts"])
             && Demo::has(&text, &["socket", "10.0.0.1:5000"])
             && Demo::has(&talkers, &["10.9.0.9:4000", "10.0.0.1:5000"]))
+    }
+
+    fn events(&self) -> Result<bool, Failure> {
+        self.say("  The cable of e1 is pulled and put back.");
+        self.router.down("p2")?;
+        let down = self.until(&["events", "-I", "e1"], &["link_down", "no carrier"]);
+        self.router.up("p2")?;
+        let up = self.until(&["events", "-I", "e1"], &["link_up"]);
+        self.say("  And the log still has all that the scenes before have done:");
+        let text = self.show(&["events", "-s", "notice"])?;
+        Ok(down
+            && up
+            && Demo::has(
+                &text,
+                &["address_conflict", "10.0.0.1, an address of this host"],
+            )
+            && Demo::has(&text, &["engine_restart"]))
     }
 
     /// A receiver of the group on the interface with this address.

@@ -22,6 +22,7 @@ mod slot;
 mod watch;
 
 pub use kind::{Kind, Room, Severity};
+pub use limit::MOST;
 pub use slot::{SLOT, read, write};
 pub use watch::{Gap, Loss, Watch};
 
