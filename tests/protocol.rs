@@ -93,6 +93,7 @@ fn service_types_agree() {
     let status = service::Status {
         may: vec!["status".into()],
         listening: vec!["unix".into()],
+        sockets: vec![1],
         version: "0".into(),
         time: "t".into(),
         started: "t".into(),

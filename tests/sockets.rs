@@ -10,6 +10,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use netsonde::kernel::diag;
@@ -779,18 +780,20 @@ fn what_may_not_be_known_is_not_made_up() -> Outcome {
     }
     let (a, _b) = pair();
     let _held = filtered(&a);
-    let plain = |arguments: &[&str]| {
+    let asked_at = |socket: &Path, arguments: &[&str]| {
         let mut command = Command::new("setpriv");
         command
             .args(["--bounding-set=-all", "--inh-caps=-all"])
             .arg(env!("CARGO_BIN_EXE_netsonde"))
-            .args(["--socket", "/nonexistent"])
+            .arg("--socket")
+            .arg(socket)
             .args(arguments);
         let output = a.run(|| command.output().unwrap());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
         String::from_utf8(output.stdout).unwrap()
     };
+    let plain = |arguments: &[&str]| asked_at(Path::new("/nonexistent"), arguments);
     let told: Value = serde_json::from_str(&plain(&["--json", "sockets", "--sniff"]))?;
     let own = &told["sockets"][0];
     assert_eq!(own["family"], "AF_PACKET");
@@ -803,6 +806,21 @@ fn what_may_not_be_known_is_not_made_up() -> Outcome {
     assert!(
         said.contains("of 1 the owner is not known: root would know"),
         "{said}"
+    );
+    // But for the service's own, which it tells itself: two rings, three listeners, two probers.
+    let service = Service::start(&a, &[]);
+    let text = asked_at(&service.socket(), &["--json", "sockets", "--sniff"]);
+    let told: Value = serde_json::from_str(&text)?;
+    let count = |ours: bool, family: &str| {
+        let all = told["sockets"].as_array().unwrap().iter();
+        all.filter(|one| one["ours"] == ours && one["family"] == family)
+            .count()
+    };
+    let counts = ["AF_PACKET", "AF_INET", "AF_INET6"].map(|family| count(true, family));
+    assert_eq!(
+        (counts, count(false, "AF_PACKET")),
+        ([2, 3, 2], 1),
+        "{told:#}"
     );
     let told: Value = serde_json::from_str(&plain(&["--json", "families", "packet"]))?;
     let packet = &told["families"][0];

@@ -143,7 +143,9 @@ fn is_process(held: &Held, wanted: &str) -> bool {
 fn gather(service: &Path) -> Gathered {
     // Where no service answers, nothing is ours.
     let status: Option<Status> = ask(service, "io.netsonde.Service.Status").ok();
-    let own = status.map_or(vec![], |status| vec![status.keeper_pid, status.engine.pid]);
+    let (own, own_sockets) = status.map_or((vec![], vec![]), |status| {
+        (vec![status.keeper_pid, status.engine.pid], status.sockets)
+    });
     // Its numbers may be of another namespace of processes than ours.
     let keeper = own.first().and_then(|pid| processes::command(*pid));
     let is_here = keeper.is_some_and(|name| name.starts_with("netsonde"));
@@ -157,7 +159,8 @@ fn gather(service: &Path) -> Gathered {
         .map(|socket| {
             let holders = held.by_inode.remove(&socket.inode).unwrap_or_default();
             let mut entry = Entry {
-                ours: holders.iter().any(ours),
+                // The service tells its sockets to whoever may not look into its processes.
+                ours: holders.iter().any(ours) || own_sockets.contains(&socket.inode),
                 filter: match &socket.detail {
                     Detail::Packet(packet) => packet.filter,
                     _ => Filter::Unknown,

@@ -97,6 +97,7 @@ fn start() -> io::Result<()> {
             "nothing was handed over (only netsonded itself starts an engine): {error}"
         ))
     })?;
+    let own_sockets = watch::sockets(handed.iter().flatten());
     let settings = take(&mut handed, Handed::Settings)?;
     let settings = read_settings(&settings, hello.settings_bytes as usize)?;
     let config = settings.config.clone();
@@ -106,12 +107,6 @@ fn start() -> io::Result<()> {
         .collect();
     let wake = take(&mut handed, Handed::Wake)?;
     let listeners = take_listeners(&mut handed);
-    let rings = [Handed::ControlRing, Handed::BulkRing];
-    let own_sockets = watch::inodes(
-        rings
-            .iter()
-            .filter_map(|ring| handed[*ring as usize].as_ref()),
-    );
     let (intake, stalled) = take_intake(&hello, &mut handed, &config)?;
     let probers =
         [Handed::ProbeIcmp, Handed::ProbeIcmp6].map(|which| handed[which as usize].take());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -29,13 +29,14 @@ const LIMITS_EVERY: u64 = 5;
 /// The file lists packet sockets, of some 80 bytes each; a host has a handful.
 const SNIFFERS_BYTES: u64 = 64 * 1024;
 
-/// Inode numbers of these sockets, by which /proc/net tells them.
-pub fn inodes<'a>(sockets: impl Iterator<Item = &'a OwnedFd>) -> Vec<u64> {
-    let inode = |socket: &OwnedFd| {
-        let file = File::from(socket.as_fd().try_clone_to_owned().ok()?);
-        Some(file.metadata().ok()?.ino())
+/// Inode numbers of those of these descriptors that are sockets, by which /proc/net and sock_diag tell them.
+pub fn sockets<'a>(descriptors: impl Iterator<Item = &'a OwnedFd>) -> Vec<u64> {
+    let inode = |descriptor: &OwnedFd| {
+        let file = File::from(descriptor.as_fd().try_clone_to_owned().ok()?);
+        let metadata = file.metadata().ok()?;
+        metadata.file_type().is_socket().then(|| metadata.ino())
     };
-    sockets.filter_map(inode).collect()
+    descriptors.filter_map(inode).collect()
 }
 
 fn clocks() -> Option<Clocks> {

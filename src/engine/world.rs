@@ -64,7 +64,7 @@ pub struct World {
     pub(super) watch: Watch,
     /// How often it was looked around.
     pub(super) looks: u64,
-    /// Packet sockets of this service, by inode number.
+    /// Sockets that the keeper opened, by inode number.
     pub(super) own_sockets: Vec<u64>,
     /// Rung when something has happened.
     pub(super) happened: Rc<Notify>,

@@ -157,6 +157,8 @@ pub mod service {
         pub listening: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub sandbox: Option<Sandbox>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub sockets: Vec<u64>,
     }
 
     /// A group membership on an interface.

@@ -82,6 +82,7 @@ pub fn status(world: &World, peer: &Peer, serving: Serving) -> reply::Status {
             landlock: sandbox.landlock.to_string(),
             violation: world.config.sandbox.violation.name().into(),
         }),
+        sockets: world.own_sockets.clone(),
     }
 }
 
