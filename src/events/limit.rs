@@ -7,7 +7,7 @@ use foldhash::quality::RandomState;
 
 use super::{Event, Kind, Severity, duration};
 
-/// Of a kind on an interface within [`WINDOW_NS`]: a person reads no more of what is all the same.
+/// Of a kind on an interface within a minute: a person reads no more of what is all the same.
 pub const MOST: u64 = 20;
 const WINDOW_NS: u64 = 60_000_000_000;
 /// Kinds and interfaces that are told apart within a window; of further ones no event is told.

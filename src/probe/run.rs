@@ -387,7 +387,7 @@ pub struct Run {
     pub events: VecDeque<Event>,
     /// Events that nobody fetched in time.
     pub events_dropped: u64,
-    /// Targets that do not answer any more, or do again; [`LOSSES`] at most.
+    /// Targets that do not answer any more, or do again, to be fetched: some hundred at most.
     pub losses: Vec<Loss>,
     /// Replies with this run's identifier that are not answers: wrong cookie, source or size.
     pub forged: u64,
