@@ -35,10 +35,15 @@ pub struct Case<'a> {
 impl<'a> Case<'a> {
     /// Puts the evidence in order.
     pub fn new(all: &'a Evidence) -> Case<'a> {
+        Case::of(all, all.subject.group)
+    }
+
+    /// The same as it is for another group.
+    pub fn of(all: &'a Evidence, group: IpAddr) -> Case<'a> {
         let mut case = Case {
             all,
             host: all.host.as_ref(),
-            group: all.subject.group,
+            group,
             arrivals: BTreeMap::new(),
             sendings: BTreeMap::new(),
             joined: vec![],
