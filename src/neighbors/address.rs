@@ -372,6 +372,12 @@ impl Address {
         }
     }
 
+    /// This host has another link-layer address now: what it claimed with the former one is forgotten.
+    pub(super) fn disown(&mut self, former: Mac) {
+        self.claimants.retain(|one| one.mac != former);
+        self.holder = self.holder.filter(|holder| *holder != former);
+    }
+
     /// Do two have it? `own`: this host has it, since when, and all its link-layer addresses.
     pub fn conflict(
         &self,
@@ -639,6 +645,11 @@ mod tests {
         let conflict = of(&[(1, A, Asks), (5, B, Asks)]).unwrap();
         assert_eq!((conflict.between, conflict.own), ((A, B), true));
         assert_eq!(of(&[(5, B, Asks)]).unwrap().between, (A, B));
+        // It was B itself once.
+        let mut address = after(&[(1, B, Asks), (5, A, Asks), (6, B, Asks)]);
+        assert!(address.conflict(7 * S, Some((S, &macs))).is_some());
+        address.disown(B);
+        assert_eq!(address.conflict(7 * S, Some((S, &macs))), None);
     }
 
     #[test]
