@@ -174,7 +174,7 @@ fn recorder_gaps() -> Outcome {
     let to = "10.0.0.1:9".parse()?;
     let mac = h.mac("e0")?;
     let from = "10.0.0.254".parse()?;
-    g.run(|| traffic::numbered_frames("e0", mac, (from, to), 4000, 1000, None))?;
+    g.run(|| traffic::numbered_frames("e0", mac, (from, to), 40_000, 1000, None))?;
     kill(engine, Signal::SIGCONT)?;
     service.until("the loss is declared", |status| {
         support::settled(status) && status["gaps"].to_string().contains("ring_drop")

@@ -16,7 +16,7 @@ const TENTATIVE_NS: u64 = 5_000_000_000;
 pub fn look_conflicts(all: &Evidence) -> Look {
     match &all.neighbors {
         Ok(told) => Look::Seen(format!(
-            "{} stations heard, {} conflicts that go on",
+            "stations heard: {}, conflicts that go on: {}",
             (told.neighbors.iter())
                 .filter(|one| all.is_wanted(&one.interface))
                 .count(),
@@ -39,7 +39,12 @@ pub static ADDRESS_CONFLICT: Mode = Mode {
             other.",
         fix: "Give one of them another address; a switch's table of MACs says where each is.",
     },
-    covers: &["gateway-moved"],
+    covers: &[
+        "gateway-moved",
+        "gateway-unresolved",
+        "gateway-silent",
+        "gateway-loss",
+    ],
     rule: |all| {
         let Ok(told) = &all.neighbors else {
             return vec![];
@@ -47,7 +52,14 @@ pub static ADDRESS_CONFLICT: Mode = Mode {
         let conflicts = (told.findings.iter()).filter(|one| {
             // One host with two interfaces on a link is no conflict of hosts.
             let is_all_own = one.claimants.iter().all(|claimant| claimant.own);
-            one.kind == "conflict" && one.current && all.is_wanted(&one.interface) && !is_all_own
+            // Detection of duplicates found it, so this host does not use it.
+            let is_left = (all.links.iter().flat_map(|at| &at.addresses))
+                .any(|own| own.is_taken && one.address.parse() == Ok(own.address));
+            one.kind == "conflict"
+                && one.current
+                && all.is_wanted(&one.interface)
+                && !is_all_own
+                && !is_left
         });
         (conflicts.take(MOST_TOLD))
             .map(|one| {

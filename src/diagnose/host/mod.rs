@@ -109,12 +109,13 @@ pub struct Diagnosis {
     pub checks: Vec<Checked>,
 }
 
-/// Judges. Checks go from causes to symptoms; what a finding covers on its interface is not told again.
+/// Judges. Checks go from causes to symptoms; what a finding covers on its interface is not told again,
+/// unless it is worse.
 /// Without a fault the verdict is "healthy" only if every check could be made, and there was a link to
 /// make them on.
 pub fn diagnose(evidence: &Evidence) -> Diagnosis {
     let mut findings: Vec<Finding> = Vec::new();
-    let mut covered: Vec<(&str, Option<String>)> = Vec::new();
+    let mut covered: Vec<(&str, Option<String>, u8)> = Vec::new();
     let mut checks = Vec::new();
     for check in CHECKS {
         let (state, text) = match (check.look)(evidence) {
@@ -125,14 +126,17 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
         let mut ids = Vec::new();
         for mode in check.modes.iter().filter(|_| state == "made") {
             for placed in (mode.rule)(evidence) {
-                let follows = covered.iter().any(|(id, at)| {
-                    *id == mode.text.id
-                        && (at.is_none() || placed.interface.is_none() || *at == placed.interface)
+                let severity = placed.found.severity as u8;
+                let follows = covered.iter().any(|(id, at, cause)| {
+                    let is_there =
+                        at.is_none() || placed.interface.is_none() || *at == placed.interface;
+                    *id == mode.text.id && is_there && *cause <= severity
                 });
                 if follows {
                     continue;
                 }
-                covered.extend(mode.covers.iter().map(|id| (*id, placed.interface.clone())));
+                let covers = mode.covers.iter();
+                covered.extend(covers.map(|id| (*id, placed.interface.clone(), severity)));
                 ids.push(mode.text.id);
                 findings.push(Finding {
                     id: mode.text.id,
@@ -174,3 +178,6 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
 pub fn modes() -> impl Iterator<Item = &'static Mode> {
     CHECKS.iter().flat_map(|check| check.modes.iter().copied())
 }
+
+#[cfg(test)]
+mod rules;

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 
 use super::evidence::{Evidence, Known, Multicast};
 use super::{Look, Mode, Placed};
-use crate::diagnose::case::{Case, list, seconds};
+use crate::diagnose::case::{self, Case, list, seconds};
 use crate::diagnose::{self, Certainty, Found, Severity, Text, protocol, snooping, socket};
+use crate::protocol::multicast::Unasked;
 
 /// A group as multicast's rules see it. What depends on the group's packets is not asked, since they are not
 /// looked at.
-fn case(all: &Multicast, group: IpAddr, is_starving: bool) -> Case<'_> {
+fn as_seen(all: &Multicast, group: IpAddr, is_starving: bool) -> Case<'_> {
     let mut case = Case::of(&all.evidence, group);
     if !is_starving {
         case.starving.clear();
@@ -24,8 +25,8 @@ fn asked(known: &Known<Multicast>, mode: &diagnose::Mode, is_starving: bool) -> 
         return vec![];
     };
     let found = (all.groups.iter()).filter_map(|group| {
-        let mut found = (mode.rule)(&case(all, *group, is_starving))?;
-        // Whether packets of it come was not looked at, so it may do for now.
+        let mut found = (mode.rule)(&as_seen(all, *group, is_starving))?;
+        // Whether packets of it come was not looked at, so it may do.
         if found.severity == Severity::Fault {
             found.severity = Severity::Warning;
         }
@@ -115,52 +116,53 @@ pub fn look_bridges(all: &Evidence) -> Look {
     }
 }
 
-/// Of a bridge of this host it is known that it snoops; what a switch does can only be seen when a group fails.
-pub static NO_QUERIER: Mode =
-    Mode {
-        text: snooping::NO_QUERIER.text(),
-        covers: &[],
-        rule: |all| {
-            let Ok(told) = &all.queriers else {
-                return vec![];
-            };
-            (told.unasked.iter())
-                .filter_map(|unasked| {
-                    let one = all.interface(&unasked.interface)?;
-                    let bridge = one.link.bridge.as_ref()?;
-                    let silent = all.ago_ns(&unasked.since);
-                    if !bridge.snooping
-                        || bridge.querier
-                        || !all.is_wanted(one.name())
-                        || silent < bridge.querier_ns
-                    {
-                        return None;
-                    }
-                    Some(
-                    Found::note(
-                        Certainty::Consistent,
-                        format!(
-                            "{} snoops, {} groups are held on it, and there was no {} querier for \
-                                {}: one that comes and goes would make it prune them",
-                            one.name(),
-                            unasked.groups,
-                            unasked.protocol,
-                            seconds(silent)
-                        ),
-                    )
-                    .fix(format!(
-                        "ip link set {0} type bridge mcast_querier 1 mcast_igmp_version 3 \
-                            mcast_mld_version 2, or mcast_snooping 0",
-                        one.name()
-                    ))
-                    .because("bridge", format!("{}: mcast_snooping 1, mcast_querier 0", one.name()))
-                    .because("wire", format!("no query on {} for {}", one.name(), seconds(silent)))
-                    .on(one.name()),
-                )
-                })
-                .collect()
-        },
-    };
+pub static NO_QUERIER: Mode = Mode {
+    text: snooping::NO_QUERIER.text(),
+    covers: &[],
+    rule: |all| {
+        let unasked = all.queriers.iter().flat_map(|told| &told.unasked);
+        unasked.filter_map(|one| unasked_bridge(all, one)).collect()
+    },
+};
+
+/// Of a bridge of this host it is known that it snoops; of a switch it shows only when a group fails.
+fn unasked_bridge(all: &Evidence, unasked: &Unasked) -> Option<Placed> {
+    let one = all.interface(&unasked.interface)?;
+    let (name, bridge) = (one.name(), one.link.bridge.as_ref()?);
+    let silent = all.ago_ns(&unasked.since);
+    let host = all.multicast.as_ref().ok()?.evidence.host.as_ref()?;
+    // A bridge itself is a member of groups of the link, such as all snoopers.
+    let groups: Vec<IpAddr> = (host.memberships.get(&one.link.ifindex)?.iter())
+        .map(|membership| membership.group)
+        .filter(|group| case::protocol(*group) == unasked.protocol)
+        .filter(|group| !case::is_link_local(*group))
+        .collect();
+    let is_asked = bridge.querier || silent < bridge.querier_ns;
+    if !bridge.snooping || is_asked || groups.is_empty() || !all.is_wanted(name) {
+        return None;
+    }
+    let (what, since) = (list(groups), seconds(silent));
+    Some(
+        Found::note(
+            Certainty::Consistent,
+            format!(
+                "{name} snoops, {what} is held on it, and no {} querier was there for {since}: \
+                    one that comes and goes would make it prune that",
+                unasked.protocol
+            ),
+        )
+        .fix(format!(
+            "ip link set {name} type bridge mcast_querier 1 mcast_igmp_version 3 \
+                mcast_mld_version 2, or mcast_snooping 0"
+        ))
+        .because(
+            "bridge",
+            format!("{name}: mcast_snooping 1, mcast_querier 0"),
+        )
+        .because("wire", format!("no query on {name} for {since}"))
+        .on(name),
+    )
+}
 
 pub fn look_memberships(all: &Evidence) -> Look {
     let most = all.sysctl("net/ipv4/igmp_max_memberships");

@@ -23,7 +23,7 @@ use crate::kernel::netlink::Netlink;
 use probes::ToSend;
 
 /// Column at which what was seen begins, behind the longest name of a check.
-const SEEN_AT: usize = 34;
+const SEEN_AT: usize = 40;
 
 /// `doctor`: 0 healthy, 1 a fault, 2 could not tell.
 pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Failure> {
