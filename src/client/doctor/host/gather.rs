@@ -151,7 +151,11 @@ pub fn gather(
         socket,
         args,
         (&before, &after),
-        (&all_links, &held, &sysctls),
+        &KernelSays {
+            links: &all_links,
+            held: &held,
+            sysctls: &sysctls,
+        },
     );
     let holders = processes::holders(&udp, &held, None);
     Ok(Evidence {
@@ -381,17 +385,25 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
+/// What the kernel says, after the window.
+struct KernelSays<'a> {
+    links: &'a [Link],
+    held: &'a HashMap<u32, Vec<Membership>>,
+    sysctls: &'a BTreeMap<String, i64>,
+}
+
 /// What multicast's own rules rest on: group management of the whole record, and the kernel.
 fn of_multicast(
     socket: &Path,
     args: &DoctorArgs,
     (before, after): (&Snapshot, &Snapshot),
-    (links, held, sysctls): (
-        &[Link],
-        &HashMap<u32, Vec<Membership>>,
-        &BTreeMap<String, i64>,
-    ),
+    kernel: &KernelSays<'_>,
 ) -> Result<Multicast, Failure> {
+    let KernelSays {
+        links,
+        held,
+        sysctls,
+    } = kernel;
     let groups = groups(links, held);
     let mut wire = Wire::new(groups[0], None, None, before.wall_ns);
     let numbers: BTreeMap<String, u32> = (links.iter())
@@ -422,10 +434,10 @@ fn of_multicast(
             measured: vec![],
             host: Some(Host {
                 links: links.to_vec(),
-                memberships: held.clone(),
+                memberships: (*held).clone(),
                 igmp_versions: igmp_versions(&proc_net("igmp")),
                 filters: source_filters(&proc_net("mcfilter"), &proc_net("mcfilter6")),
-                sysctls: sysctls.clone(),
+                sysctls: (*sysctls).clone(),
                 listened: Span {
                     before: gather::listened(&before.status),
                     after: gather::listened(status),
