@@ -36,10 +36,10 @@ pub fn run(global: &Global) -> Result<u8, Failure> {
     let demo = Demo::build(Style::new(global.color))?;
     let scenes: [(&str, Scene); 14] = [
         ("The service is up, and sees every interface", Demo::health),
-        ("Is this host's network all right?", Demo::doctor_of_host),
         ("What happened before anyone asked", Demo::past),
         ("A packet that died, and who says so", Demo::unreachable),
         ("Ping, with the wire's time beside", Demo::ping),
+        ("Is this host's network all right?", Demo::doctor_of_host),
         ("Four lost probes, and where each one died", Demo::lost),
         ("Who is there, and who is there twice", Demo::neighbors),
         ("Who wants which multicast group", Demo::group),

@@ -14,6 +14,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     ("", "healthy_two_links", healthy_two_links),
     ("", "healthy_without_ipv6", healthy_without_ipv6),
+    ("", "healthy_link_local_gateway", healthy_link_local_gateway),
     (
         "",
         "healthy_with_an_idle_bridge",
@@ -125,6 +126,31 @@ fn healthy_without_ipv6() -> Outcome {
     h.route("0.0.0.0/0", "10.0.0.254")?;
     let service = Service::start(&h, &[]);
     twice(&h, &service);
+    Ok(())
+}
+
+/// As router announcements make it.
+fn healthy_link_local_gateway() -> Outcome {
+    let Net { h, g } = net();
+    let own = |line: &str| {
+        let digits = line
+            .strip_prefix("fe80")
+            .map(|rest| format!("fe80{}", &rest[..28]))?;
+        let number = u128::from_str_radix(&digits, 16).ok()?;
+        Some(std::net::Ipv6Addr::from(number).to_string())
+    };
+    let of = |line: &str| line.contains("e0").then(|| own(line)).flatten();
+    let local = g.proc_net("if_inet6").lines().find_map(of).unwrap();
+    let route = [
+        "-6", "route", "replace", "default", "via", &local, "dev", "e0",
+    ];
+    inside(&h, "ip", &route);
+    let service = Service::start(&h, &[]);
+    links::until_healthy(&h, &service);
+    twice(&h, &service);
+    let told = h.run(|| service.netsonde(&["-v", "doctor", "--duration", "300ms"]));
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(text.contains(&format!("{local} answered 4 of 4")), "{text}");
     Ok(())
 }
 

@@ -40,6 +40,16 @@ fn forwarding_off() -> Outcome {
     let told = doctor(&h, &service);
     told.healthy_but("warning", "forwarding-off");
     told.proved();
+    drop(_sender);
+    g.route("fd00:9::/64", "fd00:0::1")?;
+    let socket = g.run(|| UdpSocket::bind("[fd00:0::fe]:0"))?;
+    let _sender = Beside::counting(move || {
+        let _ = socket.send_to(b"through you", "[fd00:9::9]:9");
+        false
+    });
+    let told = doctor(&h, &service);
+    told.healthy_but("warning", "forwarding-off");
+    assert!(told.text.contains("Ip6InAddrErrors"), "{}", told.text);
     Ok(())
 }
 

@@ -79,7 +79,7 @@ pub static LINK_DOWN: Mode = Mode {
                     .any(|route| route.interface == name && route.gateway.is_some());
                 let (state, fix) = if one.link.is_up() {
                     (
-                        "has no carrier",
+                        "no carrier",
                         "look at the cable, the port at its other end, or the driver (ethtool, dmesg)"
                             .to_owned(),
                     )

@@ -62,8 +62,8 @@ pub static SERVICE_DROPS: Mode =
 
 pub fn look_gaps(all: &Evidence) -> Look {
     Look::Seen(format!(
-        "{} gaps declared since the start, {} of them in the last five minutes",
-        all.status.after.gaps_total,
+        "{} gaps are told, {} of them of the last five minutes",
+        all.status.after.gaps.len(),
         (all.status.after.gaps.iter())
             .filter(|gap| all.ago_ns(&gap.to) < RECENT_NS)
             .count()
@@ -130,7 +130,9 @@ fn hit(all: &Evidence) -> Vec<(&str, u64, u64)> {
                 .iter()
                 .find(|one| one.name == limit.name);
             let hits = limit.hits.saturating_sub(before.map_or(0, |one| one.hits));
-            (hits > 0).then_some((limit.name.as_str(), limit.limit, hits))
+            // Who may not probe is refused by this very question.
+            let is_refusal = limit.name.starts_with("requests refused");
+            (hits > 0 && !is_refusal).then_some((limit.name.as_str(), limit.limit, hits))
         })
         .collect()
 }

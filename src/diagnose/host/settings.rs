@@ -2,22 +2,32 @@
 
 use super::evidence::Evidence;
 use super::{Look, Mode};
-use crate::diagnose::case::seconds;
+use crate::diagnose::case::{list, seconds};
 use crate::diagnose::{Certainty, Found, Text};
 
 /// Paths of the Internet are up to some thirty hops long.
 const LONG_PATH: i64 = 32;
 
+/// For each family: its sysctl of forwarding, and the counter of packets for others that were not forwarded.
+const FORWARDING: [(&str, &str); 2] = [
+    ("net/ipv4/ip_forward", "IpInAddrErrors"),
+    ("net/ipv6/conf/all/forwarding", "Ip6InAddrErrors"),
+];
+
 pub fn look_forwarding(all: &Evidence) -> Look {
-    match all.sysctl("net/ipv4/ip_forward") {
-        Some(on) => Look::Seen(format!(
-            "ip_forward {on}; packets for others in {}: {}",
-            seconds(all.window_ns),
-            all.counters
-                .after
-                .moved(&all.counters.before, "IpInAddrErrors")
-        )),
-        None => Look::NotMade("net.ipv4.ip_forward cannot be read".into()),
+    let told: Vec<String> = (FORWARDING.iter())
+        .filter_map(|(name, counter)| {
+            let count = all.counters.after.moved(&all.counters.before, counter);
+            Some(format!(
+                "{} {}, {counter} +{count}",
+                name.replace('/', "."),
+                all.sysctl(name)?
+            ))
+        })
+        .collect();
+    match told.len() {
+        0 => Look::NotMade("net.ipv4.ip_forward cannot be read".into()),
+        _ => Look::Seen(list(told)),
     }
 }
 
@@ -28,34 +38,35 @@ pub static FORWARDING_OFF: Mode = Mode {
         seen: "Containers, guests or hosts that have this one as their router reach nothing.",
         cause: "net.ipv4.ip_forward is 0: it was never set, or a program or a restart reset it. \
             Or others have the wrong router.",
-        proof: "The counter IpInAddrErrors grows while ip_forward is 0.",
-        fix: "sysctl net.ipv4.ip_forward=1 if this host is a router; else correct the others.",
+        proof: "The counter IpInAddrErrors (Ip6InAddrErrors) grows while forwarding is 0.",
+        fix: "sysctl net.ipv4.ip_forward=1 (net.ipv6.conf.all.forwarding=1) if this host is a \
+            router; else correct the others.",
     },
     covers: &[],
     rule: |all| {
-        let count = all
-            .counters
-            .after
-            .moved(&all.counters.before, "IpInAddrErrors");
-        if count == 0 || all.sysctl("net/ipv4/ip_forward") != Some(0) {
-            return vec![];
-        }
-        vec![
+        let idle = FORWARDING.iter().filter_map(|(name, counter)| {
+            let count = all.counters.after.moved(&all.counters.before, counter);
+            let is_off = count > 0 && all.sysctl(name) == Some(0);
+            is_off.then(|| (name.replace('/', "."), counter, count))
+        });
+        idle.map(|(name, counter, count)| {
             Found::warning(
                 Certainty::Proved,
                 format!(
-                    "{count} packets for other hosts came in {}, and this host does not forward",
+                    "{count} packets for other hosts came in within {}, and this host does not \
+                        forward",
                     seconds(all.window_ns)
                 ),
             )
-            .fix(
-                "sysctl net.ipv4.ip_forward=1 if this host is to be a router; else give those \
-                    hosts the right one (netsonde talkers shows them)",
-            )
-            .because("counters", format!("IpInAddrErrors +{count}"))
-            .because("sysctl", "net.ipv4.ip_forward = 0")
-            .of_the_host(),
-        ]
+            .fix(format!(
+                "sysctl {name}=1 if this host is to be a router; else give those hosts the right \
+                    one (netsonde talkers shows them)"
+            ))
+            .because("counters", format!("{counter} +{count}"))
+            .because("sysctl", format!("{name} = 0"))
+            .of_the_host()
+        })
+        .collect()
     },
 };
 

@@ -132,10 +132,12 @@ fn text(evidence: &Evidence, diagnosis: &Diagnosis, style: Style, verbose: bool)
         Verdict::Undetermined => "undetermined".into(),
     };
     let made = (diagnosis.checks.iter()).filter(|check| check.state == "made");
-    let mut head = vec![
+    let looked = format!(
+        "{}, {}",
         counted(made.count(), "check"),
-        counted(evidence.interfaces().count(), "interface"),
-    ];
+        counted(evidence.interfaces().count(), "interface")
+    );
+    let mut found = Vec::new();
     for (severity, name) in [
         (Severity::Fault, "fault"),
         (Severity::Warning, "warning"),
@@ -144,10 +146,14 @@ fn text(evidence: &Evidence, diagnosis: &Diagnosis, style: Style, verbose: bool)
         let of = (diagnosis.findings.iter()).filter(|finding| finding.severity == severity);
         match of.count() {
             0 => {}
-            count => head.push(counted(count, name)),
+            count => found.push(counted(count, name)),
         }
     }
-    let mut text = format!("{verdict}: {}\n", head.join(", "));
+    let found = match found.len() {
+        0 => String::new(),
+        _ => format!("; {}", found.join(", ")),
+    };
+    let mut text = format!("{verdict}: {looked}{found}\n");
     for finding in &diagnosis.findings {
         text.push('\n');
         text.push_str(&finding_text(finding, "fault", style));
