@@ -30,6 +30,8 @@ pub struct Case<'a> {
     pub joined: Vec<u32>,
     /// Interfaces on which the kernel holds the group, and nothing of it came in.
     pub starving: Vec<u32>,
+    /// Were the group's packets looked at? Else nothing is said of them.
+    pub has_packets: bool,
 }
 
 impl<'a> Case<'a> {
@@ -48,6 +50,7 @@ impl<'a> Case<'a> {
             sendings: BTreeMap::new(),
             joined: vec![],
             starving: vec![],
+            has_packets: true,
         };
         let (from, to) = all.window;
         for datum in &all.wire.data {

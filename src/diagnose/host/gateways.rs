@@ -362,6 +362,7 @@ pub static FIREWALL_DROPS_ICMP: Mode = Mode {
                         one.gateway
                     ),
                 };
+                let source = if fate == "not_sent" { "kernel" } else { "wire" };
                 let first = one.first(fate);
                 let told = first.and_then(|probe| probe.last_seen.clone().or(probe.errno.clone()));
                 Found::warning(Certainty::Consistent, summary)
@@ -369,7 +370,7 @@ pub static FIREWALL_DROPS_ICMP: Mode = Mode {
                         "accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show dev IF` \
                             have the rule",
                     )
-                    .because("wire", told.unwrap_or_else(|| fate.to_owned()))
+                    .because(source, told.unwrap_or_else(|| fate.to_owned()))
                     .on(&one.interface)
             })
             .collect()

@@ -382,29 +382,28 @@ pub fn look_mtu(all: &Evidence) -> Look {
     }
 }
 
-pub static MTU_MISMATCH: Mode =
-    Mode {
-        text: Text {
-            id: "mtu-mismatch",
-            title: "the ends of a link have different MTUs",
-            seen: "Short packets pass, long ones vanish: ping works, a transfer hangs.",
-            cause: "Each host cuts packets to its own MTU and does not know the other's. What is \
+pub static MTU_MISMATCH: Mode = Mode {
+    text: Text {
+        id: "mtu-mismatch",
+        title: "the ends of a link have different MTUs",
+        seen: "Short packets pass, long ones vanish: ping works, a transfer hangs.",
+        cause: "Each host cuts packets to its own MTU and does not know the other's. What is \
             too long for the receiver's device, or for a bridge's other port, is dropped without \
             a word.",
-            proof: "A packet came in that is longer than the interface's MTU, or a bridge's ports \
+        proof: "A packet came in that is longer than the interface's MTU, or a bridge's ports \
             have different ones.",
-            fix: "The same MTU on all interfaces of a link (ip link set IF mtu N).",
-        },
-        covers: &["link-drops"],
-        rule: |all| {
-            let mut found: Vec<Placed> = Vec::new();
-            for one in all.interfaces() {
-                let name = one.name();
-                let longest = (all.lengths.iter().flatten())
-                    .filter(|seen| seen.interface == name && seen.length > one.link.mtu)
-                    .max_by_key(|seen| seen.length);
-                if let Some(seen) = longest {
-                    found.push(
+        fix: "The same MTU on all interfaces of a link (ip link set IF mtu N).",
+    },
+    covers: &["link-drops"],
+    rule: |all| {
+        let mut found: Vec<Placed> = Vec::new();
+        for one in all.interfaces() {
+            let name = one.name();
+            let longest = (all.lengths.iter().flatten())
+                .filter(|seen| seen.interface == name && seen.length > one.link.mtu)
+                .max_by_key(|seen| seen.length);
+            if let Some(seen) = longest {
+                found.push(
                     Found::warning(
                         Certainty::Proved,
                         format!(
@@ -413,42 +412,43 @@ pub static MTU_MISMATCH: Mode =
                         ),
                     )
                     .fix(format!(
-                        "ip link set {name} mtu {}, or the smaller MTU on all hosts of the link",
-                        seen.length.next_multiple_of(500)
+                        "give {name} and the other hosts of its link the same MTU: {} or more here, \
+                            or {} there",
+                        seen.length, one.link.mtu
                     ))
                     .because("wire", format!("ICMP of {} bytes from {}", seen.length, seen.source))
                     .because("kernel", format!("{name}: mtu {}", one.link.mtu))
                     .on(name),
                 );
-                }
-                if one.link.kind != "bridge" {
-                    continue;
-                }
-                let ports: Vec<&Interface> = all.ports(&one.link).collect();
-                let smallest = ports.iter().map(|port| port.link.mtu).min();
-                let greatest = ports.iter().map(|port| port.link.mtu).max();
-                if smallest == greatest {
-                    continue;
-                }
-                let told =
-                    list((ports.iter()).map(|port| format!("{} {}", port.name(), port.link.mtu)));
-                found.push(
-                    Found::warning(
-                        Certainty::Proved,
-                        format!(
-                            "the ports of {name} have different MTUs: what is longer than {} bytes \
-                            does not pass to some",
-                            smallest.unwrap_or(0)
-                        ),
-                    )
-                    .fix(format!("ip link set PORT mtu {}", greatest.unwrap_or(0)))
-                    .because("bridge", told)
-                    .on(name),
-                );
             }
-            found
-        },
-    };
+            if one.link.kind != "bridge" {
+                continue;
+            }
+            let ports: Vec<&Interface> = all.ports(&one.link).collect();
+            let smallest = ports.iter().map(|port| port.link.mtu).min();
+            let greatest = ports.iter().map(|port| port.link.mtu).max();
+            if smallest == greatest {
+                continue;
+            }
+            let told =
+                list((ports.iter()).map(|port| format!("{} {}", port.name(), port.link.mtu)));
+            found.push(
+                Found::warning(
+                    Certainty::Proved,
+                    format!(
+                        "the ports of {name} have different MTUs: what is longer than {} bytes \
+                            does not pass to some",
+                        smallest.unwrap_or(0)
+                    ),
+                )
+                .fix(format!("ip link set PORT mtu {}", greatest.unwrap_or(0)))
+                .because("bridge", told)
+                .on(name),
+            );
+        }
+        found
+    },
+};
 
 pub static PATH_MTU: Mode = Mode {
     text: Text {

@@ -13,6 +13,7 @@ use crate::protocol::multicast::Unasked;
 /// looked at.
 fn as_seen(all: &Multicast, group: IpAddr, is_starving: bool) -> Case<'_> {
     let mut case = Case::of(&all.evidence, group);
+    case.has_packets = false;
     if !is_starving {
         case.starving.clear();
     }

@@ -121,7 +121,7 @@ pub static NEIGHBOURS_FAILED: Mode = Mode {
                             alive.len()
                         ),
                     )
-                    .fix("netsonde watch arp or nd shows who is asked for; netsonde sockets who asks")
+                    .fix("netsonde watch --proto arp --proto nd shows who is asked for, netsonde sockets who asks")
                     .because(
                         "kernel",
                         format!("such as {} {}", dead[0].address, dead[0].state),

@@ -86,7 +86,9 @@ pub static RECORDER_GAPS: Mode = Mode {
             // A restart that cost nothing and a link that was down are no holes.
             let cost = match gap.kind.as_str() {
                 "engine_restart" => gap.count > 0,
-                "ring_drop" | "recorder_reset" | "quarantined" | "gaps_lost" => true,
+                // Those of now are told already.
+                "ring_drop" => ring_drops(all) == 0,
+                "recorder_reset" | "quarantined" | "gaps_lost" => true,
                 _ => false,
             };
             cost && all.ago_ns(&gap.to) < RECENT_NS

@@ -100,7 +100,7 @@ pub static TTL_LOW: Mode = Mode {
             found.push(
                 Found::warning(
                     Certainty::Proved,
-                    format!("IPv4 packets leave with a TTL of {ttl}: hosts farther away get none"),
+                    format!("IPv4 packets leave with a TTL of {ttl}: hosts behind as many routers get none"),
                 )
                 .fix("sysctl net.ipv4.ip_default_ttl=64")
                 .because("sysctl", format!("net.ipv4.ip_default_ttl = {ttl}"))
@@ -119,8 +119,8 @@ pub static TTL_LOW: Mode = Mode {
                 Found::warning(
                     Certainty::Proved,
                     format!(
-                        "IPv6 packets leave by {} with a hop limit of {limit}: hosts farther away \
-                            get none",
+                        "IPv6 packets leave by {} with a hop limit of {limit}: hosts behind as many \
+                            routers get none",
                         one.name()
                     ),
                 )
