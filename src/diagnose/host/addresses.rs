@@ -79,8 +79,8 @@ pub static ADDRESS_CONFLICT: Mode = Mode {
                     Found::warning(Certainty::Proved, summary)
                 };
                 let mut found = found.fix(
-                    "give one of them another address; `netsonde neighbors` shows who they are, a \
-                        switch's table of MACs where",
+                    "give one of them another address; `netsonde neighbors` shows who they \
+                        are, a switch's table of MACs where",
                 );
                 for claimant in &one.claimants {
                     let own = if claimant.own { " (this host)" } else { "" };
@@ -116,9 +116,11 @@ pub static DUPLICATE_ADDRESS: Mode = Mode {
     text: Text {
         id: "duplicate-address",
         title: "an IPv6 address of this host was found taken",
-        seen: "The address is there and does not work: nothing is sent from it, nothing answers.",
+        seen: "The address is there and does not work: nothing is sent from it, nothing \
+            answers.",
         cause: "Duplicate address detection (RFC 4862) found another host with it: a copied \
-            virtual machine, an address given by hand, a loop that sends back one's own packets.",
+            virtual machine, an address given by hand, a loop that sends back one's own \
+            packets.",
         proof: "The kernel marks the address as failed (dadfailed).",
         fix: "Give one of the two another address, then delete this one and add it again: the \
             kernel does not try by itself.",
@@ -181,7 +183,8 @@ pub static ADDRESS_TENTATIVE: Mode = Mode {
                     Found::warning(
                         Certainty::Proved,
                         format!(
-                            "{} on {} is not ready after {}: detection of duplicates is not done",
+                            "{} on {} is not ready after {}: detection of duplicates is not \
+                                done",
                             own.address,
                             one.name(),
                             seconds(own.age_ns)
@@ -247,7 +250,8 @@ pub static NO_ADDRESS: Mode = Mode {
             };
             let name = &route.interface;
             let summary = format!(
-                "the {family} default route leads by {name}, and no address to send from is there"
+                "the {family} default route leads by {name}, and no address to send from is \
+                    there"
             );
             let one = if is_ipv4 {
                 Found::fault(Certainty::Proved, summary)
@@ -314,8 +318,8 @@ pub static ARP_FLUX: Mode = Mode {
                     Found::warning(
                         Certainty::Consistent,
                         format!(
-                            "{first} ({own}) and {second} ({other}) are in the same network: each \
-                                answers ARP for the other's address"
+                            "{first} ({own}) and {second} ({other}) are in the same network: \
+                                each answers ARP for the other's address"
                         ),
                     )
                     .fix(

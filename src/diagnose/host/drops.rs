@@ -61,8 +61,8 @@ pub static DROPS_GROW: Mode = Mode {
         cause: "A queue, a table or a buffer of this host is full, or a rule or setting refuses \
             packets.",
         proof: "A drop counter of the kernel grows, and says which.",
-        fix: "`netsonde drops` says what each counter means; as root, `netsonde drops --reasons` \
-            has the kernel's own reason.",
+        fix: "`netsonde drops` says what each counter means; as root, `netsonde drops \
+            --reasons` has the kernel's own reason.",
     },
     covers: &[],
     rule: |all| {
@@ -93,7 +93,8 @@ pub static DROPS_GROW: Mode = Mode {
                 };
                 found
                     .fix(
-                        "netsonde drops; as root, netsonde drops --reasons has the kernel's reason",
+                        "netsonde drops; as root, netsonde drops --reasons has the kernel's \
+                            reason",
                     )
                     .because(
                         "counters",
@@ -124,25 +125,24 @@ fn backlog(all: &Evidence) -> Option<&Drop> {
         .find(|drop| drop.counter.layer == Layer::Backlog && drop.counter.name == "dropped")
 }
 
-pub static BACKLOG_DROPS: Mode =
-    Mode {
-        text: Text {
-            id: "backlog-drops",
-            title: "the CPUs' queues of packets overflow",
-            seen: "Loss under load that no device and no socket counts.",
-            cause: "One CPU gets more packets than it can take in: all interrupts go to it, or a \
-            burst is longer than net.core.netdev_max_backlog.",
-            proof: "The second column of /proc/net/softnet_stat grows; the third, of times that a \
-            CPU had to stop although there were more, grows with it.",
-            fix: "Spread the work (RPS, more queues, irqbalance); a larger \
+pub static BACKLOG_DROPS: Mode = Mode {
+    text: Text {
+        id: "backlog-drops",
+        title: "the CPUs' queues of packets overflow",
+        seen: "Loss under load that no device and no socket counts.",
+        cause: "One CPU gets more packets than it can take in: all interrupts go to it, \
+                or a burst is longer than net.core.netdev_max_backlog.",
+        proof: "The second column of /proc/net/softnet_stat grows; the third, of times \
+                that a CPU had to stop although there were more, grows with it.",
+        fix: "Spread the work (RPS, more queues, irqbalance); a larger \
             net.core.netdev_max_backlog.",
-        },
-        covers: &[],
-        rule: |all| {
-            let Some(drop) = backlog(all) else {
-                return vec![];
-            };
-            vec![
+    },
+    covers: &[],
+    rule: |all| {
+        let Some(drop) = backlog(all) else {
+            return vec![];
+        };
+        vec![
             Found::warning(
                 Certainty::Proved,
                 format!(
@@ -152,15 +152,18 @@ pub static BACKLOG_DROPS: Mode =
                 ),
             )
             .fix(
-                "spread the work over CPUs (/sys/class/net/IF/queues/rx-*/rps_cpus, irqbalance), \
-                    or sysctl net.core.netdev_max_backlog=10000",
+                "spread the work over CPUs (/sys/class/net/IF/queues/rx-*/rps_cpus, \
+                    irqbalance), or sysctl net.core.netdev_max_backlog=10000",
             )
             .because("counters", format!("softnet_stat: dropped +{}", drop.count))
-            .because("counters", format!("softnet_stat: time_squeeze +{}", all.squeezed))
+            .because(
+                "counters",
+                format!("softnet_stat: time_squeeze +{}", all.squeezed),
+            )
             .of_the_host(),
         ]
-        },
-    };
+    },
+};
 
 pub fn look_sockets(all: &Evidence) -> Look {
     let dropped = sockets(all).map(|drop| drop.count).sum::<u64>();
@@ -192,8 +195,8 @@ pub static RECEIVE_BUFFER_OVERRUN: Mode = Mode {
                     ),
                 )
                 .fix(
-                    "have its program read faster, or give it a larger buffer (SO_RCVBUF, sysctl \
-                        net.core.rmem_max)",
+                    "have its program read faster, or give it a larger buffer (SO_RCVBUF, \
+                        sysctl net.core.rmem_max)",
                 )
                 .because("socket", format!("drops +{}", drop.count))
                 .of_the_host()

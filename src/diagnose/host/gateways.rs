@@ -49,7 +49,10 @@ pub static NO_DEFAULT_ROUTE: Mode = Mode {
                 Certainty::Proved,
                 "there is no default route: this host reaches its own links only".into(),
             )
-            .fix("if there should be one: see the DHCP client, or ip route add default via GATEWAY")
+            .fix(
+                "if there should be one: see the DHCP client, or ip route add default via \
+                GATEWAY",
+            )
             .because("route", "no default route, neither of IPv4 nor of IPv6")
             .of_the_host(),
         ]
@@ -145,7 +148,8 @@ pub static GATEWAY_OFF_LINK: Mode = Mode {
                     one.gateway,
                     Certainty::Consistent,
                     format!(
-                        "the gateway {} is in no network of {name} ({}), and nobody there has it",
+                        "the gateway {} is in no network of {name} ({}), and nobody there has \
+                            it",
                         one.gateway,
                         if own.is_empty() {
                             "which has no address".into()
@@ -244,39 +248,43 @@ pub fn is_filtered(all: &Evidence) -> bool {
     dropped_inbound(all, true).next().is_some()
 }
 
-pub static RP_FILTER_STRICT: Mode = Mode {
-    text: receiver::RP_FILTER_STRICT.text(),
-    covers: &["gateway-silent", "firewall-drops-icmp"],
-    rule: |all| {
-        let mut found: Vec<Placed> = dropped_inbound(all, true)
-            .map(|one| {
-                let name = &one.interface;
-                by_weight(
+pub static RP_FILTER_STRICT: Mode =
+    Mode {
+        text: receiver::RP_FILTER_STRICT.text(),
+        covers: &["gateway-silent", "firewall-drops-icmp"],
+        rule: |all| {
+            let mut found: Vec<Placed> =
+                dropped_inbound(all, true)
+                    .map(|one| {
+                        let name = &one.interface;
+                        by_weight(
                     all,
                     one.gateway,
                     Certainty::Proved,
                     format!(
-                        "what the gateway {} answers comes in on {name} and the kernel drops it: \
-                            it routes {} by another interface, and reverse-path filtering is strict",
+                        "what the gateway {} answers comes in on {name} and the kernel drops \
+                            it: it routes {} by another interface, and reverse-path filtering \
+                            is strict",
                         one.gateway, one.gateway
                     ),
                 )
                 .fix(format!(
-                    "sysctl net.ipv4.conf.{name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter if \
-                        it is 1), or route {} by {name}",
+                    "sysctl net.ipv4.conf.{name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter \
+                        if it is 1), or route {} by {name}",
                     one.gateway
                 ))
                 .because("wire", last_seen(one, "dropped_inbound"))
-                .because("sysctl", format!("rp_filter of {name}: {}", all.sysctl_max(name, "rp_filter")))
+                .because("sysctl", format!("rp_filter of {name}: \
+                    {}", all.sysctl_max(name, "rp_filter")))
                 .on(name)
-            })
-            .collect();
-        if found.is_empty() {
-            found.extend(spare_ways(all));
-        }
-        found
-    },
-};
+                    })
+                    .collect();
+            if found.is_empty() {
+                found.extend(spare_ways(all));
+            }
+            found
+        },
+    };
 
 /// Interfaces of default routes that are not the best, with strict filtering: what comes by them from
 /// afar is dropped.
@@ -352,8 +360,8 @@ pub static FIREWALL_DROPS_ICMP: Mode = Mode {
                 let count = one.count(fate);
                 let summary = match fate {
                     "dropped_inbound" => format!(
-                        "the gateway {} answered, and this host dropped {count} of its answers on \
-                            their way in",
+                        "the gateway {} answered, and this host dropped {count} of its \
+                            answers on their way in",
                         one.gateway
                     ),
                     _ => format!(
@@ -503,7 +511,11 @@ pub static GATEWAY_MOVED: Mode = Mode {
                     from.unwrap_or("?"),
                     to.unwrap_or("?"),
                     seconds(all.ago_ns(&one.last)),
-                    if was_announced { "" } else { ", without announcing it" }
+                    if was_announced {
+                        ""
+                    } else {
+                        ", without announcing it"
+                    }
                 );
                 // A standby that takes over announces itself.
                 let found = if was_announced {
@@ -512,8 +524,19 @@ pub static GATEWAY_MOVED: Mode = Mode {
                     Found::warning(Certainty::Proved, summary)
                 };
                 found
-                    .fix("if no router was changed or took over: find that MAC by the switch's table")
-                    .because("wire", format!("claims of {} by {}", one.address, to.unwrap_or("?")))
+                    .fix(
+                        "if no router was changed or took over: find that MAC by the \
+                        switch's table",
+                    )
+                    .because(
+                        "wire",
+                        format!(
+                            "claims of {} by \
+                        {}",
+                            one.address,
+                            to.unwrap_or("?")
+                        ),
+                    )
                     .on(&one.interface)
             })
             .collect()

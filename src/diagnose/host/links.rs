@@ -68,9 +68,7 @@ pub static LINK_DOWN: Mode = Mode {
         };
         (all.interfaces())
             .filter(|one| {
-                !one.works()
-                    && one.wide_addresses().next().is_some()
-                    && !is_idle_bridge(all, one)
+                !one.works() && one.wide_addresses().next().is_some() && !is_idle_bridge(all, one)
             })
             .map(|one| {
                 let name = one.name();
@@ -80,13 +78,21 @@ pub static LINK_DOWN: Mode = Mode {
                 let (state, fix) = if one.link.is_up() {
                     (
                         "no carrier",
-                        "look at the cable, the port at its other end, or the driver (ethtool, dmesg)"
+                        "look at the cable, the port at its other end, or the driver \
+                            (ethtool, dmesg)"
                             .to_owned(),
                     )
                 } else {
-                    ("is set down", format!("ip link set {name} up, or remove its addresses"))
+                    (
+                        "is set down",
+                        format!("ip link set {name} up, or remove its addresses"),
+                    )
                 };
-                let what = if routed { ", and routes lead by it" } else { "" };
+                let what = if routed {
+                    ", and routes lead by it"
+                } else {
+                    ""
+                };
                 let summary = format!("{name} has {addresses} and {state}{what}");
                 let found = if routed || !another_works(name) {
                     Found::fault(Certainty::Proved, summary)
@@ -96,7 +102,11 @@ pub static LINK_DOWN: Mode = Mode {
                 let flags = format!(
                     "{name}: {}, {}",
                     if one.link.is_up() { "UP" } else { "not UP" },
-                    if one.has_carrier() { "LOWER_UP" } else { "not LOWER_UP" }
+                    if one.has_carrier() {
+                        "LOWER_UP"
+                    } else {
+                        "not LOWER_UP"
+                    }
                 );
                 found.fix(fix).because("kernel", flags).on(name)
             })
@@ -238,13 +248,19 @@ pub static LINK_ERRORS: Mode = Mode {
                 let mut found = found.fix(match one.link.kind.as_str() {
                     "" => format!("change cable, transceiver or port; see `ethtool -S {name}`"),
                     kind => format!(
-                        "{name} is of kind {kind}: see the device below it, and the route to its \
-                            other end (ip -d link show {name})"
+                        "{name} is of kind {kind}: see the device below it, and the route to \
+                            its other end (ip -d link show {name})"
                     ),
                 });
                 for drop in errors {
-                    found =
-                        found.because("counters", format!("{} +{}", drop.counter.name, drop.count));
+                    found = found.because(
+                        "counters",
+                        format!(
+                            "{} \
+                            +{}",
+                            drop.counter.name, drop.count
+                        ),
+                    );
                 }
                 Some(found.on(name))
             })
@@ -258,7 +274,8 @@ pub static LINK_DROPS: Mode = Mode {
         title: "a device drops packets",
         seen: "Loss under load, or of long packets only.",
         cause: "The host takes packets out too slowly (interrupts, CPU, a short ring), or the \
-            device refuses what it gets: longer than its MTU, or of a protocol that nobody takes.",
+            device refuses what it gets: longer than its MTU, or of a protocol that nobody \
+            takes.",
         proof: "The device's drop counters grow.",
         fix: "A longer ring (ethtool -G), interrupts spread over CPUs; the same MTU at both \
             ends; see `netsonde drops`.",
@@ -292,12 +309,18 @@ pub static LINK_DROPS: Mode = Mode {
                     ),
                 )
                 .fix(format!(
-                    "compare the MTU with the other end's; see `ethtool -S {name}`, and `netsonde \
-                        drops --reasons` as root"
+                    "compare the MTU with the other end's; see `ethtool -S {name}`, and \
+                        `netsonde drops --reasons` as root"
                 ));
                 for drop in &drops {
-                    found =
-                        found.because("counters", format!("{} +{}", drop.counter.name, drop.count));
+                    found = found.because(
+                        "counters",
+                        format!(
+                            "{} \
+                            +{}",
+                            drop.counter.name, drop.count
+                        ),
+                    );
                 }
                 found = found.because("kernel", format!("{name}: mtu {}", one.link.mtu));
                 Some(found.on(name))
@@ -321,19 +344,21 @@ pub fn look_duplex(all: &Evidence) -> Look {
     Look::Seen(list(told))
 }
 
-pub static HALF_DUPLEX: Mode = Mode {
-    text: Text {
-        id: "half-duplex",
-        title: "a link runs half duplex",
-        seen: "Slow under load in both directions, late collisions, CRC errors at the other end.",
-        cause: "One end negotiates and the other is set to a fixed speed and full duplex: the \
-            first then has to assume half duplex. Or a hub, or a bad cable.",
-        proof: "The driver says half duplex; collisions or errors that grow prove the harm.",
-        fix: "Let both ends negotiate (ethtool -s IF autoneg on), or set both the same.",
-    },
-    covers: &["link-errors"],
-    rule: |all| {
-        (all.interfaces())
+pub static HALF_DUPLEX: Mode =
+    Mode {
+        text: Text {
+            id: "half-duplex",
+            title: "a link runs half duplex",
+            seen: "Slow under load in both directions, late collisions, CRC errors at the other \
+            end.",
+            cause: "One end negotiates and the other is set to a fixed speed and full duplex: \
+                the first then has to assume half duplex. Or a hub, or a bad cable.",
+            proof: "The driver says half duplex; collisions or errors that grow prove the harm.",
+            fix: "Let both ends negotiate (ethtool -s IF autoneg on), or set both the same.",
+        },
+        covers: &["link-errors"],
+        rule: |all| {
+            (all.interfaces())
             .filter(|one| one.duplex.as_deref() == Some("half") && one.works())
             .map(|one| {
                 let name = one.name();
@@ -357,13 +382,14 @@ pub static HALF_DUPLEX: Mode = Mode {
                     .because("kernel", format!("the driver of {name} says half duplex"));
                 for drop in harm {
                     found =
-                        found.because("counters", format!("{} +{}", drop.counter.name, drop.count));
+                        found.because("counters", format!("{} \
+                            +{}", drop.counter.name, drop.count));
                 }
                 found.on(name)
             })
             .collect()
-    },
-};
+        },
+    };
 
 pub fn look_mtu(all: &Evidence) -> Look {
     if all.interfaces().next().is_none() {
@@ -388,8 +414,8 @@ pub static MTU_MISMATCH: Mode = Mode {
         title: "the ends of a link have different MTUs",
         seen: "Short packets pass, long ones vanish: ping works, a transfer hangs.",
         cause: "Each host cuts packets to its own MTU and does not know the other's. What is \
-            too long for the receiver's device, or for a bridge's other port, is dropped without \
-            a word.",
+            too long for the receiver's device, or for a bridge's other port, is dropped \
+            without a word.",
         proof: "A packet came in that is longer than the interface's MTU, or a bridge's ports \
             have different ones.",
         fix: "The same MTU on all interfaces of a link (ip link set IF mtu N).",
@@ -412,11 +438,18 @@ pub static MTU_MISMATCH: Mode = Mode {
                         ),
                     )
                     .fix(format!(
-                        "give {name} and the other hosts of its link the same MTU: {} or more here, \
-                            or {} there",
+                        "give {name} and the other hosts of its link the same MTU: {} or more \
+                            here, or {} there",
                         seen.length, one.link.mtu
                     ))
-                    .because("wire", format!("ICMP of {} bytes from {}", seen.length, seen.source))
+                    .because(
+                        "wire",
+                        format!(
+                            "ICMP of {} bytes from \
+                        {}",
+                            seen.length, seen.source
+                        ),
+                    )
                     .because("kernel", format!("{name}: mtu {}", one.link.mtu))
                     .on(name),
                 );
@@ -485,8 +518,8 @@ pub static PATH_MTU: Mode = Mode {
                     ),
                 )
                 .fix(
-                    "nothing, if transfers go on; else let ICMP pass firewalls, or clamp the MSS \
-                        at the tunnel's router",
+                    "nothing, if transfers go on; else let ICMP pass firewalls, or clamp the \
+                        MSS at the tunnel's router",
                 )
                 .because(
                     "wire",

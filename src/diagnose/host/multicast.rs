@@ -201,7 +201,8 @@ pub static MEMBERSHIP_LIMIT: Mode = Mode {
             Found::warning(
                 Certainty::Proved,
                 format!(
-                    "{} holds {} groups on one socket, which is the limit: it cannot join another",
+                    "{} holds {} groups on one socket, which is the limit: it cannot join \
+                        another",
                     holder.process, holder.groups
                 ),
             )
@@ -259,7 +260,8 @@ pub static IGMP_VERSION_FORCED: Mode = Mode {
                     Found::warning(
                         Certainty::Proved,
                         format!(
-                            "{summary}, which cannot ask for the {sourced} sources that are wanted"
+                            "{summary}, which cannot ask for the {sourced} sources that are \
+                                wanted"
                         ),
                     )
                 } else {
@@ -271,8 +273,8 @@ pub static IGMP_VERSION_FORCED: Mode = Mode {
                 Some(
                     found
                         .fix(format!(
-                            "sysctl net.ipv4.conf.{name}.force_igmp_version=0 (and that of all), \
-                                unless a switch needs it"
+                            "sysctl net.ipv4.conf.{name}.force_igmp_version=0 (and that of \
+                                all), unless a switch needs it"
                         ))
                         .because("sysctl", format!("force_igmp_version of {name}: {version}"))
                         .on(name),

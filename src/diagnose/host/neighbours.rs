@@ -63,8 +63,8 @@ pub static NEIGHBOUR_TABLE_FULL: Mode = Mode {
                 Some(
                     found
                         .fix(format!(
-                            "sysctl net.{family}.neigh.default.gc_thresh3={} gc_thresh2={}; find \
-                                who scans (netsonde talkers)",
+                            "sysctl net.{family}.neigh.default.gc_thresh3={} gc_thresh2={}; \
+                                find who scans (netsonde talkers)",
                             table.most * 4,
                             table.most * 2
                         ))
@@ -121,7 +121,10 @@ pub static NEIGHBOURS_FAILED: Mode = Mode {
                             alive.len()
                         ),
                     )
-                    .fix("netsonde watch --proto arp --proto nd shows who is asked for, netsonde sockets who asks")
+                    .fix(
+                        "netsonde watch --proto arp --proto nd shows who is asked for, \
+                        netsonde sockets who asks",
+                    )
                     .because(
                         "kernel",
                         format!("such as {} {}", dead[0].address, dead[0].state),

@@ -33,7 +33,8 @@ pub static SERVICE_DROPS: Mode =
         text: Text {
             id: "service-drops",
             title: "netsonded misses packets",
-            seen: "Gaps in `netsonde status`; findings that rest on what was not seen are unsure.",
+            seen: "Gaps in `netsonde status`; findings that rest on what was not seen are \
+                unsure.",
             cause: "More packets than its rings have room for until its engine takes them out.",
             proof: "The rings' own counters of drops grow.",
             fix: "Larger rings ([rings] in netsonde.toml(5)), or fewer interfaces.",
@@ -225,9 +226,15 @@ pub static SANDBOX_PARTLY: Mode = Mode {
         vec![
             Found::note(
                 Certainty::Proved,
-                format!("netsonded's engine is not wholly confined: {}", what.join(", ")),
+                format!(
+                    "netsonded's engine is not wholly confined: {}",
+                    what.join(", ")
+                ),
             )
-            .fix("a kernel with landlock (lsm=), and [sandbox] violation = \"kill\" in netsonde.toml(5)")
+            .fix(
+                "a kernel with landlock (lsm=), and [sandbox] violation = \"kill\" in \
+                netsonde.toml(5)",
+            )
             .because(
                 "service",
                 format!("seccomp {}, landlock {}", sandbox.seccomp, sandbox.landlock),

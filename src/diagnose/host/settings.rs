@@ -59,8 +59,8 @@ pub static FORWARDING_OFF: Mode = Mode {
                 ),
             )
             .fix(format!(
-                "sysctl {name}=1 if this host is to be a router; else give those hosts the right \
-                    one (netsonde talkers shows them)"
+                "sysctl {name}=1 if this host is to be a router; else give those hosts the \
+                    right one (netsonde talkers shows them)"
             ))
             .because("counters", format!("{counter} +{count}"))
             .because("sysctl", format!("{name} = 0"))
@@ -100,7 +100,10 @@ pub static TTL_LOW: Mode = Mode {
             found.push(
                 Found::warning(
                     Certainty::Proved,
-                    format!("IPv4 packets leave with a TTL of {ttl}: hosts behind as many routers get none"),
+                    format!(
+                        "IPv4 packets leave with a TTL of {ttl}: hosts behind as many \
+                        routers get none"
+                    ),
                 )
                 .fix("sysctl net.ipv4.ip_default_ttl=64")
                 .because("sysctl", format!("net.ipv4.ip_default_ttl = {ttl}"))
@@ -119,13 +122,14 @@ pub static TTL_LOW: Mode = Mode {
                 Found::warning(
                     Certainty::Proved,
                     format!(
-                        "IPv6 packets leave by {} with a hop limit of {limit}: hosts behind as many \
-                            routers get none",
+                        "IPv6 packets leave by {} with a hop limit of {limit}: hosts behind \
+                            as many routers get none",
                         one.name()
                     ),
                 )
                 .fix(format!(
-                    "sysctl net.ipv6.conf.{}.hop_limit=64; if it comes back, a router announces it",
+                    "sysctl net.ipv6.conf.{}.hop_limit=64; if it comes back, a router \
+                        announces it",
                     one.name()
                 ))
                 .because(
@@ -142,8 +146,13 @@ pub static TTL_LOW: Mode = Mode {
 /// Interfaces on which a router announced itself.
 fn announced<'a>(all: &'a Evidence, name: &str) -> Option<&'a str> {
     let told = all.neighbors.as_ref().ok()?;
-    let mut routers = (told.neighbors.iter())
-        .filter(|one| one.interface == name && one.roles.iter().any(|role| role == "router (RA)"));
+    let mut routers = (told.neighbors.iter()).filter(|one| {
+        one.interface == name
+            && one.roles.iter().any(|role| {
+                role == "router \
+            (RA)"
+            })
+    });
     routers.next().map(|one| one.mac.as_str())
 }
 
@@ -175,8 +184,8 @@ pub static RA_IGNORED: Mode = Mode {
             .filter_map(|one| {
                 let name = one.name();
                 let of = |what: &str| all.sysctl(&format!("net/ipv6/conf/{name}/{what}"));
-                let routed = (all.routes.iter())
-                    .any(|route| route.is_default() && route.network.is_ipv6());
+                let routed =
+                    (all.routes.iter()).any(|route| route.is_default() && route.network.is_ipv6());
                 let router = announced(all, name)?;
                 if of("forwarding") != Some(1) || of("accept_ra") != Some(1) || routed {
                     return None;
@@ -185,8 +194,9 @@ pub static RA_IGNORED: Mode = Mode {
                     Found::warning(
                         Certainty::Proved,
                         format!(
-                            "the router {router} announces itself on {name} and the kernel does not \
-                                listen, since it forwards: there is no IPv6 default route"
+                            "the router {router} announces itself on {name} and the kernel \
+                                does not listen, since it forwards: there is no IPv6 default \
+                                route"
                         ),
                     )
                     .fix(format!("sysctl net.ipv6.conf.{name}.accept_ra=2"))
