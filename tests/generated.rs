@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use clap::CommandFactory;
 use netsonde::client::args::{Cli, PING_EXAMPLES};
 use netsonde::config::{KEYS, RULE_ENTRIES, default_file};
-use netsonde::diagnose::ALL;
+use netsonde::diagnose::texts;
 use netsonde::events::{Kind, MOST, Room};
 use netsonde::families::{FAMILIES, FLAGS, KINDS};
 use netsonde::keeper::args::Args;
@@ -359,6 +359,21 @@ fn netsonde_1() {
          a switch is between, so a conflict between two hosts shows when this host asks for the address \
          (`netsonde ping' does), or when both ask others.",
     );
+    page.head("DOCTOR");
+    page.text(
+        "It looks at everything that needs no subject: links (carrier, duplex, errors, drops, MTU), addresses \
+         (detection of duplicates, conflicts, two interfaces in one network), gateways (routes, do they \
+         resolve, do they answer, did they change), neighbour tables, multicast (bridges, queriers, versions, \
+         limits of sockets), sysctls that break something here, counters of drops that grow, and the service \
+         itself. It watches for two seconds; what netsonded recorded and learnt before counts, too.\n\nIt sends \
+         four echo requests to each of at most eight routers that routes of the main table name, and nothing \
+         else; --dry-run says to whom and sends nothing. Where each of them died is said as by `netsonde \
+         ping'.\n\nWhat is well is not told, unless -v asks for it: then each check has a line with what was \
+         seen, `none' where there is nothing of that kind. Findings are those of netsonde-findings(7). Causes \
+         go before symptoms: a gateway that does not answer because the link is down is one fault. Warnings \
+         and notes leave the exit status 0. A check that could not be made (no permission) is told, and makes \
+         the verdict undetermined and the exit status 2, unless a fault was found.",
+    );
     page.head("MCAST DOCTOR");
     page.text(
         "It watches for some seconds and compares what the wire carried with what the kernel counted, holds \
@@ -651,19 +666,20 @@ fn netsonde_findings_7() {
     let mut page = Page::new(
         "netsonde-findings",
         7,
-        "what the findings of netsonde mcast doctor mean",
+        "what the findings of netsonde doctor and mcast doctor mean",
     );
     page.head("DESCRIPTION");
     page.text(
-        "Each way in which a group can fail has an id, which `netsonde mcast doctor' prints and \
-         `netsonde explain' describes in these words. A finding is a fault (the group does not do what it \
-         should, and this is why), a warning (it does, and will not always) or a note.\n\nIt is proved when \
-         packets and counters say so one by one, and consistent when everything that was seen fits and \
-         another cause would look the same from this host. One fault is told, the cause; what merely \
-         follows from it is not.",
+        "Each way in which a group or a host's network can fail has an id, which `netsonde mcast doctor' or \
+         `netsonde doctor' prints and `netsonde explain' describes in these words. A finding is a fault (the \
+         group or the network does not do what it should, and this is why), a warning (it does, and will not \
+         always) or a note.\n\nIt is proved when packets and counters say so one by one, and consistent when \
+         everything that was seen fits and another cause would look the same from this host. Of a group one \
+         fault is told, the cause; of a host each that has a cause of its own. What merely follows from one is \
+         not told.",
     );
     page.head("FINDINGS");
-    let mut modes: Vec<_> = ALL.iter().collect();
+    let mut modes = texts();
     modes.sort_by_key(|mode| mode.id);
     for mode in modes {
         page.raw(&format!(".SS {}", escape(mode.id)));

@@ -102,6 +102,8 @@ pub enum Command {
     /// Sockets in use by family, type and state, and who holds them; who listens, who sniffs. Needs no
     /// service.
     Sockets(Sockets),
+    /// Is this host's network all right: every check that needs no subject, with cause, evidence and fix.
+    Doctor(DoctorArgs),
     /// Builds a small private network, and shows each command at work in it; needs no root, and
     /// touches nothing of this host's.
     Demo,
@@ -398,6 +400,20 @@ pub enum Mcast {
         #[arg(short = 'I', long = "interface", value_name = "IF")]
         interface: Option<String>,
     },
+}
+
+/// How this host is to be looked at.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// Only this interface.
+    #[arg(short = 'I', long = "interface", value_name = "IF")]
+    pub interface: Option<String>,
+    /// How long to watch the counters.
+    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = parse_duration)]
+    pub duration: u64,
+    /// Say what would be sent, to whom and by which interface, and send nothing; needs no service.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// A question to the doctor.

@@ -34,11 +34,12 @@ pub fn run(global: &Global) -> Result<u8, Failure> {
     let start = Instant::now();
     lab::enter()?;
     let demo = Demo::build(Style::new(global.color))?;
-    let scenes: [(&str, Scene); 14] = [
+    let scenes: [(&str, Scene); 15] = [
         ("The service is up, and sees every interface", Demo::health),
         ("What happened before anyone asked", Demo::past),
         ("A packet that died, and who says so", Demo::unreachable),
         ("Ping, with the wire's time beside", Demo::ping),
+        ("Is this host's network all right?", Demo::doctor_of_host),
         ("Four lost probes, and where each one died", Demo::lost),
         ("Who is there, and who is there twice", Demo::neighbors),
         ("Who wants which multicast group", Demo::group),
@@ -227,6 +228,22 @@ impl Demo {
         Ok(Demo::has(&text, &["e0", "up", "yes"])
             && Demo::has(&text, &["e1", "up", "yes"])
             && Demo::has(&text, &["dropped by the rings 0"]))
+    }
+
+    fn doctor_of_host(&self) -> Result<bool, Failure> {
+        self.say("  `doctor` looks at all that needs no subject. Then somebody pulls a cable.");
+        let words = ["doctor", "--duration", "1s"];
+        let healthy = self.show(&words)?;
+        self.router.down("p1")?;
+        let is_known = self.until(&["status"], &["e0", "down"]);
+        let fault = self.show(&words)?;
+        self.router.up("p1")?;
+        let is_back = self.until(&words, &["healthy:"]);
+        Ok(is_known
+            && is_back
+            && healthy.starts_with("healthy:")
+            && Demo::has(&fault, &["fault: link-down", "proved"])
+            && !fault.contains("gateway-unresolved"))
     }
 
     fn past(&self) -> Result<bool, Failure> {

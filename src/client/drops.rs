@@ -16,8 +16,11 @@ use super::drop_reasons::{Listener, Seen, Symbols};
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::style::{Style, duration};
+use crate::diagnose::evidence::Process;
 use crate::host::counters::{lines, tables};
-use crate::host::drops::{Counter, Drop, Layer, PARTS, known, neighbours, reason, softnet, sums};
+use crate::host::drops::{
+    Counter, Drop, Layer, NeighbourTable, PARTS, known, neighbours, reason, softnet, sums,
+};
 use crate::host::socket::{Socket, sockets};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::proc_net;
@@ -25,13 +28,17 @@ use crate::kernel::proc_net;
 /// A counter of something: where, whose, and its name.
 type Key = (Layer, String, &'static str);
 
-struct Snapshot {
+/// All counters at a time.
+pub(super) struct Snapshot {
     counts: BTreeMap<Key, u64>,
     sockets: HashMap<u64, (&'static str, Socket)>,
+    /// The kernel's tables of neighbours.
+    pub(super) tables: Vec<NeighbourTable>,
 }
 
 impl Snapshot {
-    fn take(netlink: &mut Netlink) -> Result<Snapshot, Failure> {
+    /// Reads them.
+    pub(super) fn take(netlink: &mut Netlink) -> Result<Snapshot, Failure> {
         let mut counts = BTreeMap::new();
         let mut put = |layer: Layer, subject: &str, name: &str, value: u64| {
             if let Some(known) = known(layer, name) {
@@ -101,10 +108,12 @@ impl Snapshot {
                 put(layer, subject, &name, value);
             }
         }
+        let mut tables_of_neighbours = Vec::new();
         netlink.ask_raw(GET_TABLES, NLM_F_DUMP, &[0; 4], |_, body| {
-            if let Some((table, failed, full)) = neighbours(body) {
-                put(Layer::Neighbour, &table, "res_failed", failed);
-                put(Layer::Neighbour, &table, "table_fulls", full);
+            if let Some(table) = neighbours(body) {
+                put(Layer::Neighbour, &table.name, "res_failed", table.failed);
+                put(Layer::Neighbour, &table.name, "table_fulls", table.fulls);
+                tables_of_neighbours.push(table);
             }
         })?;
         let all = tables(&proc_net("snmp")).into_iter();
@@ -125,6 +134,7 @@ impl Snapshot {
         Ok(Snapshot {
             counts,
             sockets: open,
+            tables: tables_of_neighbours,
         })
     }
 }
@@ -154,12 +164,14 @@ fn device(stats: &Stats64) -> [(&'static str, u64); 16] {
 const GET_TABLES: u16 = 66;
 
 /// Something that was dropped.
-struct Row {
+pub(super) struct Row {
     layer: Layer,
-    subject: String,
-    counter: &'static Counter,
-    count: u64,
+    pub(super) subject: String,
+    pub(super) counter: &'static Counter,
+    pub(super) count: u64,
     total: u64,
+    /// Who has the socket, if it is one.
+    pub(super) owner: Option<Process>,
 }
 
 /// `netsonde drops`.
@@ -227,7 +239,8 @@ pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
     Ok(u8::from(found && before.is_some()))
 }
 
-fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
+/// What moved since, or all that ever did.
+pub(super) fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
     let mut rows = Vec::new();
     for ((layer, subject, name), total) in &after.counts {
         let key = (*layer, subject.clone(), *name);
@@ -243,6 +256,7 @@ fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
                 counter,
                 count,
                 total: *total,
+                owner: None,
             });
         }
     }
@@ -289,6 +303,9 @@ fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
             counter,
             count,
             total: socket.drops,
+            owner: owners
+                .get(&socket.inode)
+                .map(|(process, _)| process.clone()),
         });
     }
     rows.sort_by_key(|row| (row.counter.harmless, row.layer));

@@ -13,7 +13,7 @@
 //! | `ping`, `ping_text`, `ping_evidence` | `ping`: what is asked and told; its lines and tables; its packets |
 //! | `mcast` | `mcast groups` and `queriers` |
 //! | `mcast_test`, `group_socket` | `mcast join` and `send` |
-//! | `doctor` | `mcast doctor` and `explain` |
+//! | `doctor` | `doctor`, `mcast doctor` and `explain` |
 //! | `families` | `families`: tries what the table of families says |
 //! | `sockets`, `sockets_text` | `sockets`: gathered and told; its tables |
 //! | `neighbors`, `oui` | `neighbors`; who made a network card |

@@ -55,6 +55,10 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::Families(wanted) => return families::run(&cli.global, wanted),
         Command::Sockets(wanted) => return sockets::run(&cli.global, &socket(cli), wanted),
         Command::Drops(wanted) => return drops::run(&cli.global, wanted),
+        // What would be sent follows from the routes.
+        Command::Doctor(wanted) if wanted.dry_run => {
+            return doctor::host::dry_run(&cli.global, wanted);
+        }
         Command::Explain { id } => return doctor::explain(&cli.global, id.as_deref()),
         Command::Watch(wanted) if wanted.read.is_some() => {
             return packets::watch(&cli.global, &socket(cli), wanted);
@@ -89,6 +93,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
             packets: wanted,
         } => packets::capture(&cli.global, &socket, wanted, write),
         Command::Mcast(wanted) => mcast::run(&cli.global, &socket, wanted),
+        Command::Doctor(wanted) => doctor::host::run(&cli.global, &socket, wanted),
         Command::Talkers(wanted) => talkers::run(&cli.global, &socket, wanted),
         Command::Events(wanted) => events::run(&cli.global, &socket, wanted),
         Command::Neighbors(wanted) => neighbors::run(&cli.global, &socket, wanted),

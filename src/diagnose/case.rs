@@ -30,19 +30,27 @@ pub struct Case<'a> {
     pub joined: Vec<u32>,
     /// Interfaces on which the kernel holds the group, and nothing of it came in.
     pub starving: Vec<u32>,
+    /// Were the group's packets looked at? Else nothing is said of them.
+    pub has_packets: bool,
 }
 
 impl<'a> Case<'a> {
     /// Puts the evidence in order.
     pub fn new(all: &'a Evidence) -> Case<'a> {
+        Case::of(all, all.subject.group)
+    }
+
+    /// The same as it is for another group.
+    pub fn of(all: &'a Evidence, group: IpAddr) -> Case<'a> {
         let mut case = Case {
             all,
             host: all.host.as_ref(),
-            group: all.subject.group,
+            group,
             arrivals: BTreeMap::new(),
             sendings: BTreeMap::new(),
             joined: vec![],
             starving: vec![],
+            has_packets: true,
         };
         let (from, to) = all.window;
         for datum in &all.wire.data {

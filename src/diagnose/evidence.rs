@@ -162,6 +162,8 @@ pub struct Link {
     pub ifindex: u32,
     /// Name.
     pub name: String,
+    /// Link-layer address, where it has one.
+    pub mac: Option<String>,
     /// What kind of device: "veth", "bridge", "macvlan"; empty for hardware.
     pub kind: String,
     /// IFF_ flags.
@@ -216,7 +218,7 @@ impl Link {
 }
 
 /// Is an address in the network of another?
-fn in_network(network: IpAddr, prefix: u8, who: IpAddr) -> bool {
+pub fn in_network(network: IpAddr, prefix: u8, who: IpAddr) -> bool {
     match (network, who) {
         (IpAddr::V4(a), IpAddr::V4(b)) => {
             let shift = 32u32.saturating_sub(prefix.into());
@@ -247,6 +249,8 @@ pub struct Bridge {
     pub uses_own_address: bool,
     /// How long a membership lasts.
     pub membership_ns: u64,
+    /// After that long without a query it takes it that there is no other querier.
+    pub querier_ns: u64,
     /// Groups that it has room for.
     pub most_groups: u32,
     /// Does it show bridged packets to the IP firewall, by its own setting?

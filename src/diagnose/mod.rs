@@ -1,5 +1,5 @@
-//! PURE. Why does a group (not) arrive? Evidence in, findings out. The same code judges a live host and
-//! a capture file.
+//! PURE. Why does a group (not) arrive, and is a host's network all right? Evidence in, findings out. The
+//! same code judges a live host and a capture file.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -8,12 +8,14 @@
 //! | `case` | what the rules ask of the evidence |
 //! | `modes` | every failure mode, in the order in which causes go before symptoms |
 //! | `receiver`, `socket`, `protocol`, `snooping`, `routing`, `stream` | the modes: text and rule of each |
+//! | `host` | the same for a whole host, without a group |
 //!
 //! A new mode is a static with its text and its rule, a line in `modes`, and a scenario in
 //! `tests/doctor.rs`.
 
 mod case;
 pub mod evidence;
+pub mod host;
 mod modes;
 mod protocol;
 mod receiver;
@@ -27,13 +29,13 @@ use serde::Serialize;
 
 pub use case::Case;
 use evidence::Evidence;
-pub use modes::{ALL, find};
+pub use modes::ALL;
 
 /// How bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The group does not do here what it should, and this is why.
+    /// The group, or the host's network, does not do here what it should, and this is why.
     Fault,
     /// It does, and will not always.
     Warning,
@@ -117,7 +119,40 @@ impl Found {
     }
 }
 
-/// A failure mode: its text, for `explain` and the manual page, and its rule.
+/// What is to be known of a failure mode, for `explain` and the manual page.
+#[derive(Clone, Copy, Debug)]
+pub struct Text {
+    /// What the doctors print.
+    pub id: &'static str,
+    /// One line.
+    pub title: &'static str,
+    /// What people see.
+    pub seen: &'static str,
+    /// How it comes about.
+    pub cause: &'static str,
+    /// How it is proved.
+    pub proof: &'static str,
+    /// How it is fixed.
+    pub fix: &'static str,
+}
+
+/// The texts of all failure modes, each once: those of a group, then those that only a host has.
+pub fn texts() -> Vec<Text> {
+    let mut all: Vec<Text> = ALL.iter().map(|mode| mode.text()).collect();
+    for mode in host::modes() {
+        if !all.iter().any(|known| known.id == mode.text.id) {
+            all.push(mode.text);
+        }
+    }
+    all
+}
+
+/// The text of that id.
+pub fn find(id: &str) -> Option<Text> {
+    texts().into_iter().find(|text| text.id == id)
+}
+
+/// A failure mode of a group: its text, for `explain` and the manual page, and its rule.
 pub struct Mode {
     /// What `mcast doctor` prints.
     pub id: &'static str,
@@ -137,6 +172,20 @@ pub struct Mode {
     pub rule: fn(&Case<'_>) -> Option<Found>,
 }
 
+impl Mode {
+    /// Its text alone.
+    pub const fn text(&self) -> Text {
+        Text {
+            id: self.id,
+            title: self.title,
+            seen: self.seen,
+            cause: self.cause,
+            proof: self.proof,
+            fix: self.fix,
+        }
+    }
+}
+
 /// Something that was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
@@ -146,6 +195,9 @@ pub struct Finding {
     pub severity: Severity,
     /// How sure.
     pub certainty: Certainty,
+    /// On which interface, where a finding is of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     /// What it is, with the names and numbers of this case.
     pub summary: String,
     /// What to do.
@@ -158,7 +210,7 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// The group arrives, or is sent, as it should.
+    /// The group arrives, or is sent, as it should; the network does what it should.
     Healthy,
     /// It does not, and the first finding says why.
     Fault,
@@ -199,6 +251,7 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
             id: mode.id,
             severity: found.severity,
             certainty: found.certainty,
+            interface: None,
             summary: found.summary,
             fix: found.fix,
             evidence: found.evidence,

@@ -84,14 +84,10 @@ pub static ALL: &[&Mode] = &[
     &receiver::NOT_JOINED,
 ];
 
-/// The mode of that id.
-pub fn find(id: &str) -> Option<&'static Mode> {
-    ALL.iter().copied().find(|mode| mode.id == id)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnose::{host, texts};
     use std::collections::BTreeSet;
 
     #[test]
@@ -109,5 +105,31 @@ mod tests {
                 assert!(ids.contains(covered), "{} covers {covered}", mode.id);
             }
         }
+    }
+
+    /// A mode of a host has a text of its own, or that of a mode of multicast.
+    #[test]
+    fn every_mode_of_a_host_is_there_once_and_has_its_texts() {
+        let of_host: Vec<_> = host::modes().collect();
+        let ids: BTreeSet<&str> = of_host.iter().map(|mode| mode.text.id).collect();
+        assert_eq!(ids.len(), of_host.len());
+        for mode in &of_host {
+            let text = mode.text;
+            for words in [text.seen, text.cause, text.proof, text.fix] {
+                assert!(words.ends_with(['.', ')']), "{}: {words}", text.id);
+            }
+            assert!(!text.title.is_empty() && !text.title.ends_with('.'));
+            for covered in mode.covers {
+                let of_multicast = ALL.iter().any(|known| known.id == *covered);
+                assert!(
+                    ids.contains(covered) || of_multicast,
+                    "{} covers {covered}",
+                    text.id
+                );
+            }
+        }
+        let all = texts();
+        let once: BTreeSet<&str> = all.iter().map(|text| text.id).collect();
+        assert_eq!(once.len(), all.len());
     }
 }

@@ -165,7 +165,9 @@ pub static ILLEGAL_MLD_QUERY: Mode = Mode {
         }
         for ifindex in case.interfaces() {
             let illegal = (case.messages(ifindex)).find(|message| {
-                message.is_general_query() && !message.outbound && !is_legal_query(message)
+                // A bridge of this host asks from any of its addresses until its link-local one is ready.
+                let is_of_others = !message.outbound && !case.is_own(message.source);
+                message.is_general_query() && is_of_others && !is_legal_query(message)
             });
             let Some(query) = illegal else { continue };
             let mut wrong = vec![];

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::attributes::attributes;
+use super::attributes::{attributes, u32_at};
 
 /// Where in the host, in the order in which a packet that comes in meets them; the queues for what goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -793,6 +793,13 @@ pub fn softnet(text: &str) -> (u64, u64) {
     (sum(1), sum(10))
 }
 
+/// The sum of another column of it: how often a CPU stopped taking packets in although there were more
+/// (net.core.netdev_budget).
+pub fn squeezes(softnet_stat: &str) -> u64 {
+    let third = |line: &str| u64::from_str_radix(line.split_whitespace().nth(2)?, 16).ok();
+    softnet_stat.lines().filter_map(third).sum()
+}
+
 /// Sums over the lines of a file of /proc/net/stat, one a CPU, under a line of names.
 pub fn sums(text: &str) -> BTreeMap<String, u64> {
     let mut lines = text.lines();
@@ -812,13 +819,29 @@ pub fn sums(text: &str) -> BTreeMap<String, u64> {
     all
 }
 
-/// A table of neighbours, as RTM_GETNEIGHTBL tells it (struct ndtmsg, linux/neighbour.h): its name, how many did
-/// not answer, and how often it was full.
-pub fn neighbours(message: &[u8]) -> Option<(String, u64, u64)> {
-    /// NDTA_NAME and NDTA_STATS.
+/// A table of neighbours, which all namespaces share.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NeighbourTable {
+    /// "arp_cache" or "ndisc_cache".
+    pub name: String,
+    /// Entries that are in it.
+    pub entries: u64,
+    /// Entries that there may be (gc_thresh3).
+    pub most: u64,
+    /// How many did not answer.
+    pub failed: u64,
+    /// How often it was full.
+    pub fulls: u64,
+}
+
+/// A table of neighbours, as RTM_GETNEIGHTBL tells it (struct ndtmsg, linux/neighbour.h).
+pub fn neighbours(message: &[u8]) -> Option<NeighbourTable> {
+    /// NDTA_NAME, NDTA_THRESH3, NDTA_CONFIG and NDTA_STATS.
     const NAME: u16 = 1;
+    const MOST: u16 = 4;
+    const CONFIG: u16 = 5;
     const STATS: u16 = 7;
-    let (mut name, mut stats) = (None, None);
+    let (mut name, mut stats, mut most, mut entries) = (None, None, None, None);
     for (kind, value) in attributes(message.get(4..)?) {
         match kind {
             NAME => {
@@ -829,6 +852,9 @@ pub fn neighbours(message: &[u8]) -> Option<(String, u64, u64)> {
                 )
             }
             STATS => stats = Some(value),
+            MOST => most = u32_at(value, 0),
+            // struct ndt_config: two 16-bit words, then the count.
+            CONFIG => entries = u32_at(value, 4),
             _ => {}
         }
     }
@@ -837,7 +863,13 @@ pub fn neighbours(message: &[u8]) -> Option<(String, u64, u64)> {
         let bytes = stats?.get(at * 8..at * 8 + 8)?;
         Some(u64::from_ne_bytes(bytes.try_into().ok()?))
     };
-    Some((name?, word(3)?, word(10).unwrap_or(0)))
+    Some(NeighbourTable {
+        name: name?,
+        entries: entries.unwrap_or(0).into(),
+        most: most.unwrap_or(0).into(),
+        failed: word(3)?,
+        fulls: word(10).unwrap_or(0),
+    })
 }
 
 /// Where a running kernel puts what in a record of `skb:kfree_skb`, and how it calls its reasons: both change
@@ -957,6 +989,7 @@ mod tests {
             softnet("1 2 0 0 0 0 0 0 0 0 a 0\n1 10 0 0 0 0 0 0 0 0 1 0\n"),
             (18, 11)
         );
+        assert_eq!(squeezes("1 2 a 0\n1 10 1 0\n"), 11);
         let all = sums("entries drop\n00000001 0000000a\n00000001 00000001\n");
         assert_eq!(all["drop"], 11);
     }

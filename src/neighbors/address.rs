@@ -388,6 +388,12 @@ impl Address {
         }
     }
 
+    /// This host has another link-layer address now: what it claimed with the former one is forgotten.
+    pub(super) fn disown(&mut self, former: Mac) {
+        self.claimants.retain(|one| one.mac != former);
+        self.holder = self.holder.filter(|holder| *holder != former);
+    }
+
     /// Do two have it? `own`: this host has it.
     pub fn conflict(&self, now_ns: u64, own: Option<Own<'_>>) -> Option<Conflict> {
         let lately = |at_ns: u64| now_ns < at_ns.saturating_add(CURRENT_NS);
@@ -670,6 +676,16 @@ mod tests {
         let conflict = of(&[(1, A, Asks), (5, B, Asks)]).unwrap();
         assert_eq!((conflict.between, conflict.own), ((A, B), true));
         assert_eq!(of(&[(5, B, Asks)]).unwrap().between, (A, B));
+        // It was B itself once.
+        let mut address = after(&[(1, B, Asks), (5, A, Asks), (6, B, Asks)]);
+        let own = Own {
+            since_ns: S,
+            mac: Some(A),
+            macs: &macs,
+        };
+        assert!(address.conflict(7 * S, Some(own)).is_some());
+        address.disown(B);
+        assert_eq!(address.conflict(7 * S, Some(own)), None);
     }
 
     #[test]

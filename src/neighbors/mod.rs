@@ -169,10 +169,19 @@ impl Neighbors {
             .filter(|index| !all.iter().any(|facts| facts.ifindex == *index))
             .collect();
         gone.into_iter().for_each(|index| self.forget(index));
-        self.own_macs = all.iter().filter_map(|facts| facts.mac).collect();
+        // Loopback's is nobody's: all zeros.
+        let macs = all.iter().filter_map(|facts| facts.mac);
+        self.own_macs = macs.filter(|mac| mac.0 != [0; 6]).collect();
         let mut room = GATEWAYS;
         for facts in all {
             let link = self.links.entry(facts.ifindex).or_default();
+            // A bridge takes another one when its first port comes, a bond when its port changes: what this
+            // host said of itself before is no claim of somebody else.
+            if let Some(former) = link.mac.filter(|former| facts.mac != Some(*former)) {
+                for (_, address) in link.addresses.iter_mut() {
+                    address.disown(former);
+                }
+            }
             link.mac = facts.mac;
             link.own.retain(|address, _| facts.own.contains(address));
             for address in &facts.own {

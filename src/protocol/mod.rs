@@ -43,7 +43,7 @@ pub mod service {
     }
 
     /// One kernel ring.
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
     pub struct Ring {
         pub name: String,
@@ -95,7 +95,7 @@ pub mod service {
     }
 
     /// Clients of the control socket.
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
     pub struct Clients {
         pub connected: u64,
@@ -114,7 +114,7 @@ pub mod service {
     }
 
     /// The engine process.
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
     pub struct Engine {
         pub pid: u32,
@@ -133,7 +133,7 @@ pub mod service {
     }
 
     /// The reply of `Status`.
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
     pub struct Status {
         pub version: String,

@@ -285,6 +285,14 @@ pub fn doctor(host: &Host, service: &Service, arguments: &[&str]) -> Told {
     host.run(|| told(&mut command, ""))
 }
 
+/// Asks the doctor of the whole host.
+pub fn doctor_of_host(host: &Host, service: &Service, arguments: &[&str]) -> Told {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
+    command.arg("--socket").arg(service.socket());
+    command.args(["--json", "doctor"]).args(arguments);
+    host.run(|| told(&mut command, ""))
+}
+
 /// Asks the doctor about a file.
 pub fn doctor_of_file(path: &std::path::Path, group: &str) -> Told {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));

@@ -3,6 +3,7 @@
 
 pub mod mcast;
 pub mod ping;
+pub mod scenarios;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -76,7 +76,7 @@ fn skip_head(text: &str) -> String {
         .map_or(String::new(), |(_, rest)| rest.to_owned())
 }
 
-fn time_ns(text: &str) -> Option<u64> {
+pub(super) fn time_ns(text: &str) -> Option<u64> {
     let time = text.parse::<jiff::Timestamp>().ok()?;
     u64::try_from(time.as_nanosecond()).ok()
 }
@@ -220,7 +220,7 @@ fn subject(args: &McastDoctor) -> Subject {
 }
 
 /// Since when a store has lost nothing.
-fn record_begins(status: &Status, name: &str) -> u64 {
+pub(super) fn record_begins(status: &Status, name: &str) -> u64 {
     let started = time_ns(&status.started).unwrap_or(0);
     let Some(store) = status.recorder.iter().find(|store| store.store == name) else {
         return started;
@@ -234,7 +234,7 @@ fn record_begins(status: &Status, name: &str) -> u64 {
 }
 
 /// Shows packets of the record to the wire's evidence.
-fn read_record(
+pub(super) fn read_record(
     socket: &Path,
     wanted: &Packets,
     numbers: &BTreeMap<String, u32>,
@@ -328,11 +328,11 @@ fn measured(
         .collect()
 }
 
-fn ring_drops(status: &Status) -> u64 {
+pub(super) fn ring_drops(status: &Status) -> u64 {
     status.rings.iter().map(|ring| ring.drops).sum()
 }
 
-fn listened(status: &Status) -> BTreeMap<u32, Listened> {
+pub(super) fn listened(status: &Status) -> BTreeMap<u32, Listened> {
     (status.interfaces.iter())
         .map(|one| {
             let counts = one.listened;
@@ -347,7 +347,7 @@ fn listened(status: &Status) -> BTreeMap<u32, Listened> {
         .collect()
 }
 
-fn sysctls<'a>(interfaces: impl Iterator<Item = &'a str>) -> BTreeMap<String, i64> {
+pub(super) fn sysctls<'a>(interfaces: impl Iterator<Item = &'a str>) -> BTreeMap<String, i64> {
     let mut names: Vec<String> = [
         "net/ipv4/ip_forward",
         "net/ipv4/icmp_echo_ignore_broadcasts",

@@ -13,6 +13,7 @@ use netlink_packet_route::link::{
 
 use crate::diagnose::evidence::{Bridge, Link, Port};
 use crate::kernel::netlink::Netlink;
+use crate::wire::cursor::Mac;
 
 /// Clock ticks of bridge timers: IFLA_BR_MCAST_ intervals are hundredths of a second.
 const TICK_NS: u64 = 10_000_000;
@@ -68,6 +69,11 @@ fn link(message: &LinkMessage) -> (Link, u64) {
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name.clone(),
+            LinkAttribute::Address(bytes) => {
+                link.mac = <[u8; 6]>::try_from(bytes.as_slice())
+                    .ok()
+                    .map(|mac| Mac(mac).to_string());
+            }
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Promiscuity(count) => link.promiscuity = *count,
             LinkAttribute::AllMulticast(count) => link.allmulti = *count,
@@ -117,6 +123,9 @@ fn bridge(settings: &[InfoBridge]) -> Bridge {
             InfoBridge::MulticastQueryUseIfaddr(on) => bridge.uses_own_address = *on,
             InfoBridge::MulticastMembershipInterval(ticks) => {
                 bridge.membership_ns = ticks.saturating_mul(TICK_NS);
+            }
+            InfoBridge::MulticastQuerierInterval(ticks) => {
+                bridge.querier_ns = ticks.saturating_mul(TICK_NS);
             }
             InfoBridge::MulticastHashMax(most) => bridge.most_groups = *most,
             InfoBridge::NfCallIpTables(on) | InfoBridge::NfCallIp6Tables(on) => {

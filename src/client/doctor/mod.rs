@@ -1,12 +1,14 @@
-//! SHELL. `mcast doctor` and `explain`: gathers evidence, has it judged, and says what was found.
+//! SHELL. `doctor`, `mcast doctor` and `explain`: gathers evidence, has it judged, and says what was found.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `gather` | packets, counters, sysctls: before and after |
 //! | `links` | interfaces, bridges and forwarded groups by netlink |
 //! | `processes` | which process holds which socket |
+//! | `host` | `doctor`: the same of the whole host |
 
 mod gather;
+pub(super) mod host;
 mod links;
 pub(super) mod processes;
 
@@ -20,7 +22,7 @@ use super::failure::Failure;
 use super::style::Style;
 use crate::diagnose::evidence::{Evidence, Process};
 use crate::diagnose::{
-    ALL, Certainty, Diagnosis, Finding, Mode, Severity, Verdict, diagnose, find,
+    Certainty, Diagnosis, Finding, Severity, Text, Verdict, diagnose, find, texts,
 };
 use crate::host::socket::sockets;
 use crate::kernel::{memberships, proc_net};
@@ -95,7 +97,7 @@ fn text(args: &McastDoctor, evidence: &Evidence, diagnosis: &Diagnosis, style: S
     }
     for finding in &diagnosis.findings {
         text.push('\n');
-        text.push_str(&finding_text(finding, style));
+        text.push_str(&finding_text(finding, "cause", style));
     }
     text
 }
@@ -126,9 +128,10 @@ fn healthy(evidence: &Evidence) -> String {
     text
 }
 
-fn finding_text(finding: &Finding, style: Style) -> String {
+/// A finding, as a paragraph; `fault` is the word for what is at the bottom of it.
+fn finding_text(finding: &Finding, fault: &str, style: Style) -> String {
     let severity = match finding.severity {
-        Severity::Fault => "cause",
+        Severity::Fault => fault,
         Severity::Warning => "warning",
         Severity::Note => "note",
     };
@@ -192,9 +195,9 @@ pub fn who_holds() -> Vec<(String, IpAddr, Process, bool, Vec<IpAddr>)> {
 /// `explain`.
 pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
     let style = Style::new(global.color);
-    let wanted: Vec<&Mode> = match id {
+    let wanted: Vec<Text> = match id {
         Some(id) => vec![find(id).ok_or_else(|| unknown(id))?],
-        None => ALL.to_vec(),
+        None => texts(),
     };
     let mut out = io::stdout().lock();
     if global.json {
@@ -245,7 +248,7 @@ pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
 /// The nearest ids are named.
 fn unknown(id: &str) -> Failure {
     let words: Vec<&str> = id.split('-').filter(|word| word.len() > 2).collect();
-    let near: Vec<&str> = (ALL.iter())
+    let near: Vec<&str> = (texts().iter())
         .map(|mode| mode.id)
         .filter(|known| words.iter().any(|word| known.contains(word)))
         .take(4)

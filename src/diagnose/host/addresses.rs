@@ -1,0 +1,360 @@
+//! PURE. Modes of addresses: taken twice, not usable yet, missing, or two of one network.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::evidence::Evidence;
+use super::links::MOST_TOLD;
+use super::{Look, Mode};
+use crate::diagnose::case::{list, seconds};
+use crate::diagnose::evidence::in_network;
+use crate::diagnose::{Certainty, Found, Text};
+
+/// Duplicate address detection takes two seconds by default; beyond this something holds it up.
+const TENTATIVE_NS: u64 = 5_000_000_000;
+
+pub fn look_conflicts(all: &Evidence) -> Look {
+    match &all.neighbors {
+        Ok(told) => Look::Seen(format!(
+            "stations heard: {}, conflicts that go on: {}",
+            (told.neighbors.iter())
+                .filter(|one| all.is_wanted(&one.interface))
+                .count(),
+            (told.findings.iter())
+                .filter(|one| one.kind == "conflict" && one.current)
+                .count()
+        )),
+        Err(why) => Look::NotMade(why.clone()),
+    }
+}
+
+pub static ADDRESS_CONFLICT: Mode = Mode {
+    text: Text {
+        id: "address-conflict",
+        title: "two hosts have the same address",
+        seen: "Connections break off and come back; it depends on who asks, and when.",
+        cause: "An address was given by hand that a DHCP server hands out as well, a virtual \
+            machine was copied, or two standby routers don't hear each other.",
+        proof: "Both answered the same question, or each claims the address again after the \
+            other.",
+        fix: "Give one of them another address; a switch's table of MACs says where each is.",
+    },
+    covers: &[
+        "gateway-moved",
+        "gateway-unresolved",
+        "gateway-silent",
+        "gateway-loss",
+    ],
+    rule: |all| {
+        let Ok(told) = &all.neighbors else {
+            return vec![];
+        };
+        let conflicts = (told.findings.iter()).filter(|one| {
+            // One host with two interfaces on a link is no conflict of hosts.
+            let is_all_own = one.claimants.iter().all(|claimant| claimant.own);
+            // Detection of duplicates found it, so this host does not use it.
+            let is_left = (all.links.iter().flat_map(|at| &at.addresses))
+                .any(|own| own.is_taken && one.address.parse() == Ok(own.address));
+            one.kind == "conflict"
+                && one.current
+                && all.is_wanted(&one.interface)
+                && !is_all_own
+                && !is_left
+        });
+        (conflicts.take(MOST_TOLD))
+            .map(|one| {
+                let whose = match (one.own, one.gateway) {
+                    (true, _) => ", an address of this host,",
+                    (_, true) => ", this host's gateway,",
+                    _ => "",
+                };
+                let between = one.between.clone().unwrap_or_default().join(" and by ");
+                let summary = format!(
+                    "{}{whose} is claimed on {} by {between}",
+                    one.address, one.interface
+                );
+                let found = if one.own || one.gateway {
+                    Found::fault(Certainty::Proved, summary)
+                } else {
+                    Found::warning(Certainty::Proved, summary)
+                };
+                let mut found = found.fix(
+                    "give one of them another address; `netsonde neighbors` shows who they \
+                        are, a switch's table of MACs where",
+                );
+                for claimant in &one.claimants {
+                    let own = if claimant.own { " (this host)" } else { "" };
+                    found = found.because(
+                        "wire",
+                        format!(
+                            "{}{own}: {} claims, {} of them answers",
+                            claimant.mac, claimant.claims, claimant.answers
+                        ),
+                    );
+                }
+                found.on(&one.interface)
+            })
+            .collect()
+    },
+};
+
+pub fn look_detection(all: &Evidence) -> Look {
+    let (mut count, mut waiting) = (0, 0);
+    for own in all.interfaces().flat_map(|one| &one.addresses) {
+        count += usize::from(own.address.is_ipv6());
+        waiting += usize::from(own.is_tentative);
+    }
+    match count {
+        0 => Look::Nothing("there is no IPv6 address".into()),
+        _ => Look::Seen(format!(
+            "{count} IPv6 addresses, {waiting} of them not ready"
+        )),
+    }
+}
+
+pub static DUPLICATE_ADDRESS: Mode = Mode {
+    text: Text {
+        id: "duplicate-address",
+        title: "an IPv6 address of this host was found taken",
+        seen: "The address is there and does not work: nothing is sent from it, nothing \
+            answers.",
+        cause: "Duplicate address detection (RFC 4862) found another host with it: a copied \
+            virtual machine, an address given by hand, a loop that sends back one's own \
+            packets.",
+        proof: "The kernel marks the address as failed (dadfailed).",
+        fix: "Give one of the two another address, then delete this one and add it again: the \
+            kernel does not try by itself.",
+    },
+    covers: &["no-address"],
+    rule: |all| {
+        let mut found = Vec::new();
+        for one in all.interfaces() {
+            for own in one.addresses.iter().filter(|own| own.is_taken) {
+                let address = own.address;
+                let by = (all.neighbors.iter().flat_map(|told| &told.findings)).find(|finding| {
+                    finding.kind == "duplicate" && finding.address.parse() == Ok(address)
+                });
+                let by = by.and_then(|finding| finding.by.clone());
+                let who = by
+                    .as_ref()
+                    .map_or("another host".into(), |mac| format!("the host {mac}"));
+                let mut one_found = Found::fault(
+                    Certainty::Proved,
+                    format!(
+                        "{address} on {} is not used, since {who} has it already",
+                        one.name()
+                    ),
+                )
+                .fix(format!(
+                    "give one of them another address; then ip address del {address}/{} dev {} \
+                        and add it again",
+                    own.prefix,
+                    one.name()
+                ))
+                .because("kernel", format!("{address}: dadfailed"));
+                if let Some(mac) = by {
+                    one_found = one_found.because("wire", format!("{mac} answered for it"));
+                }
+                found.push(one_found.on(one.name()));
+            }
+        }
+        found
+    },
+};
+
+pub static ADDRESS_TENTATIVE: Mode = Mode {
+    text: Text {
+        id: "address-tentative",
+        title: "an IPv6 address is not ready for a long time",
+        seen: "The address is there, and programs cannot bind to it or send from it.",
+        cause: "The kernel waits with duplicate address detection for a carrier or a bridge's \
+            port, or was told to take very long (dad_transmits, retrans_time_ms).",
+        proof: "The kernel marks the address as tentative, and has done so for seconds.",
+        fix: "Look at the link, and at net.ipv6.conf.IF.dad_transmits.",
+    },
+    covers: &[],
+    rule: |all| {
+        let mut found = Vec::new();
+        for one in all.interfaces() {
+            let late = (one.addresses.iter())
+                .filter(|own| own.is_tentative && !own.is_taken && own.age_ns > TENTATIVE_NS);
+            for own in late {
+                found.push(
+                    Found::warning(
+                        Certainty::Proved,
+                        format!(
+                            "{} on {} is not ready after {}: detection of duplicates is not \
+                                done",
+                            own.address,
+                            one.name(),
+                            seconds(own.age_ns)
+                        ),
+                    )
+                    .fix(format!(
+                        "see whether {} has a working link, and sysctl \
+                            net.ipv6.conf.{0}.dad_transmits",
+                        one.name()
+                    ))
+                    .because("kernel", format!("{}: tentative", own.address))
+                    .on(one.name()),
+                );
+            }
+        }
+        found
+    },
+};
+
+pub fn look_addresses(all: &Evidence) -> Look {
+    let with: Vec<String> = (all.interfaces())
+        .flat_map(|one| {
+            one.wide_addresses()
+                .map(|own| format!("{} {}/{}", one.name(), own.address, own.prefix))
+        })
+        .take(MOST_TOLD)
+        .collect();
+    if with.is_empty() {
+        return Look::Seen("none beyond the links".into());
+    }
+    Look::Seen(list(with))
+}
+
+pub static NO_ADDRESS: Mode = Mode {
+    text: Text {
+        id: "no-address",
+        title: "there is a default route and no address to send from",
+        seen: "Everything fails at once, or IPv6 is slow to give up.",
+        cause: "DHCP has not answered, or an interface lost its address; with IPv6 a router \
+            announces itself without a prefix, and no DHCPv6 client runs.",
+        proof: "A default route of that family, and not one address beyond the link.",
+        fix: "Look at the DHCP client's log, or give the interface an address.",
+    },
+    covers: &[
+        "gateway-off-link",
+        "gateway-unresolved",
+        "gateway-silent",
+        "gateway-loss",
+    ],
+    rule: |all| {
+        let mut found = Vec::new();
+        for (is_ipv4, family) in [(true, "IPv4"), (false, "IPv6")] {
+            let mut defaults = (all.routes.iter()).filter(|route| {
+                route.is_default()
+                    && route.network.is_ipv4() == is_ipv4
+                    && all.is_wanted(&route.interface)
+            });
+            // Of any interface, since a router may lend its links the address of its loopback.
+            let has = (all.links.iter().flat_map(|one| one.wide_addresses()))
+                .any(|own| own.address.is_ipv4() == is_ipv4 && !own.is_taken);
+            let Some(route) = defaults.next().filter(|_| !has) else {
+                continue;
+            };
+            let name = &route.interface;
+            let summary = format!(
+                "the {family} default route leads by {name}, and no address to send from is \
+                    there"
+            );
+            let one = if is_ipv4 {
+                Found::fault(Certainty::Proved, summary)
+            } else {
+                Found::warning(Certainty::Proved, summary)
+            };
+            found.push(
+                one.fix(format!(
+                    "see the DHCP client's log, or ip address add ... dev {name}"
+                ))
+                .because("route", format!("default by {name}"))
+                .because("kernel", format!("no {family} address beyond the link"))
+                .on(name),
+            );
+        }
+        found
+    },
+};
+
+pub static ARP_FLUX: Mode = Mode {
+    text: Text {
+        id: "arp-flux",
+        title: "two interfaces are in the same network, and each answers for the other",
+        seen: "Traffic comes in by the wrong interface; a cable that is pulled takes down the \
+            address of the other one; \"conflicts\" of a host with itself.",
+        cause: "For Linux an IPv4 address is the host's, not the interface's: any interface \
+            answers ARP for all of them, unless arp_ignore or arp_filter says otherwise.",
+        proof: "Two interfaces that are up have addresses in one network, and neither setting \
+            is on.",
+        fix: "Put both into a bond or bridge, or give them different networks; else \
+            net.ipv4.conf.all.arp_ignore=1 and arp_announce=2.",
+    },
+    covers: &[],
+    rule: |all| {
+        let mut networks: BTreeMap<(u32, u8), Vec<(&str, IpAddr)>> = BTreeMap::new();
+        for one in (all.links.iter()).filter(|one| !one.link.is_loopback() && one.works()) {
+            // Ports of bridges, bonds and VRFs answer by what is above them, or apart from others.
+            if one.link.master.is_some() || one.link.flags & 0x80 != 0 {
+                continue;
+            }
+            for own in one.wide_addresses().filter(|own| own.prefix < 32) {
+                if let IpAddr::V4(v4) = own.address {
+                    let shift = 32 - u32::from(own.prefix);
+                    let network = u32::from(v4).checked_shr(shift).unwrap_or(0);
+                    let group = networks.entry((network, own.prefix)).or_default();
+                    group.push((one.name(), own.address));
+                }
+            }
+        }
+        (networks.into_values())
+            .filter_map(|shared| {
+                let (first, own) = shared[0];
+                let (second, other) = *shared.iter().find(|(name, _)| *name != first)?;
+                let is_told = |name: &str| {
+                    all.sysctl_max(name, "arp_ignore") > 0 || all.sysctl_max(name, "arp_filter") > 0
+                };
+                if is_told(first) && is_told(second) {
+                    return None;
+                }
+                if !all.is_wanted(first) && !all.is_wanted(second) {
+                    return None;
+                }
+                Some(
+                    Found::warning(
+                        Certainty::Consistent,
+                        format!(
+                            "{first} ({own}) and {second} ({other}) are in the same network: \
+                                each answers ARP for the other's address"
+                        ),
+                    )
+                    .fix(
+                        "join them in a bond, or give them different networks; else sysctl \
+                            net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
+                    )
+                    .because("kernel", format!("{own} on {first}, {other} on {second}"))
+                    .because(
+                        "sysctl",
+                        format!(
+                            "arp_ignore {} and {}, arp_filter {} and {}",
+                            all.sysctl_max(first, "arp_ignore"),
+                            all.sysctl_max(second, "arp_ignore"),
+                            all.sysctl_max(first, "arp_filter"),
+                            all.sysctl_max(second, "arp_filter")
+                        ),
+                    )
+                    .on(first),
+                )
+            })
+            .collect()
+    },
+};
+
+/// Is an address in a network of the interface?
+pub fn is_on_link(all: &Evidence, interface: &str, who: IpAddr) -> bool {
+    let own = all
+        .interface(interface)
+        .into_iter()
+        .flat_map(|one| &one.addresses);
+    let mut own = own.filter(|own| in_network(own.address, own.prefix, who));
+    let mut routes = (all.routes.iter()).filter(|route| {
+        route.interface == interface
+            && route.gateway.is_none()
+            && in_network(route.network, route.bits, who)
+    });
+    own.next().is_some() || routes.next().is_some()
+}

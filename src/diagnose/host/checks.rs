@@ -1,0 +1,203 @@
+//! PURE. Every check, in the order in which they are made: causes before their symptoms.
+
+use super::{Check, addresses, drops, gateways, links, multicast, neighbours, service, settings};
+
+/// All of them.
+pub static CHECKS: &[Check] = &[
+    Check {
+        topic: "links",
+        name: "carrier",
+        look: links::look_carrier,
+        modes: &[&links::LINK_DOWN, &links::LINK_FLAPPING],
+    },
+    Check {
+        topic: "links",
+        name: "duplex",
+        look: links::look_duplex,
+        modes: &[&links::HALF_DUPLEX],
+    },
+    Check {
+        topic: "links",
+        name: "errors",
+        look: links::look_errors,
+        modes: &[&links::LINK_ERRORS],
+    },
+    Check {
+        topic: "links",
+        name: "mtu",
+        look: links::look_mtu,
+        modes: &[&links::MTU_MISMATCH, &links::PATH_MTU],
+    },
+    Check {
+        topic: "links",
+        name: "drops",
+        look: links::look_drops,
+        modes: &[&links::LINK_DROPS],
+    },
+    Check {
+        topic: "addresses",
+        name: "duplicate detection",
+        look: addresses::look_detection,
+        modes: &[&addresses::DUPLICATE_ADDRESS, &addresses::ADDRESS_TENTATIVE],
+    },
+    Check {
+        topic: "addresses",
+        name: "own",
+        look: addresses::look_addresses,
+        modes: &[&addresses::NO_ADDRESS, &addresses::ARP_FLUX],
+    },
+    Check {
+        topic: "addresses",
+        name: "conflicts",
+        look: addresses::look_conflicts,
+        modes: &[&addresses::ADDRESS_CONFLICT],
+    },
+    Check {
+        topic: "gateways",
+        name: "routes",
+        look: gateways::look_routes,
+        modes: &[&gateways::NO_DEFAULT_ROUTE],
+    },
+    Check {
+        topic: "gateways",
+        name: "resolved",
+        look: gateways::look_resolved,
+        modes: &[&gateways::GATEWAY_OFF_LINK, &gateways::GATEWAY_UNRESOLVED],
+    },
+    Check {
+        topic: "gateways",
+        name: "answers",
+        look: gateways::look_answers,
+        modes: &[
+            &gateways::RP_FILTER_STRICT,
+            &gateways::FIREWALL_DROPS_ICMP,
+            &gateways::GATEWAY_SILENT,
+            &gateways::GATEWAY_LOSS,
+        ],
+    },
+    Check {
+        topic: "gateways",
+        name: "changes",
+        look: gateways::look_moves,
+        modes: &[&gateways::GATEWAY_MOVED],
+    },
+    Check {
+        topic: "neighbours",
+        name: "tables",
+        look: neighbours::look_tables,
+        modes: &[&neighbours::NEIGHBOUR_TABLE_FULL],
+    },
+    Check {
+        topic: "neighbours",
+        name: "reachable",
+        look: neighbours::look_failed,
+        modes: &[&neighbours::NEIGHBOURS_FAILED],
+    },
+    Check {
+        topic: "multicast",
+        name: "bridges",
+        look: multicast::look_bridges,
+        modes: &[
+            &multicast::MDB_FULL,
+            &multicast::BRIDGE_QUERIER_DEFAULT,
+            &multicast::NO_QUERIER,
+        ],
+    },
+    Check {
+        topic: "multicast",
+        name: "versions",
+        look: multicast::look_versions,
+        modes: &[&multicast::IGMP_VERSION_FORCED],
+    },
+    Check {
+        topic: "multicast",
+        name: "queriers",
+        look: multicast::look_queriers,
+        modes: &[
+            &multicast::SUSPICIOUS_IGMP_QUERY,
+            &multicast::ILLEGAL_MLD_QUERY,
+            &multicast::QUERIER_VERSION_FLAPPING,
+            &multicast::IGMPV2_QUERIER_BREAKS_SSM,
+            &multicast::REPORT_SUPPRESSION,
+            &multicast::FIREWALL_DROPS_IGMP,
+            &multicast::FIREWALL_DROPS_MLD,
+            &multicast::QUERIER_LOST,
+            &multicast::QUERY_INTERVAL_TOO_LONG,
+            &multicast::TWO_QUERIERS,
+            &multicast::QUERIER_CHANGED,
+            &multicast::QUERIER_WITHOUT_ADDRESS,
+        ],
+    },
+    Check {
+        topic: "multicast",
+        name: "memberships",
+        look: multicast::look_memberships,
+        modes: &[&multicast::MEMBERSHIP_LIMIT],
+    },
+    Check {
+        topic: "settings",
+        name: "forwarding",
+        look: settings::look_forwarding,
+        modes: &[&settings::FORWARDING_OFF],
+    },
+    Check {
+        topic: "settings",
+        name: "ttl",
+        look: settings::look_ttl,
+        modes: &[&settings::TTL_LOW],
+    },
+    Check {
+        topic: "settings",
+        name: "router announcements",
+        look: settings::look_announcements,
+        modes: &[&settings::RA_IGNORED],
+    },
+    Check {
+        topic: "drops",
+        name: "backlog",
+        look: drops::look_backlog,
+        modes: &[&drops::BACKLOG_DROPS],
+    },
+    Check {
+        topic: "drops",
+        name: "sockets",
+        look: drops::look_sockets,
+        modes: &[&drops::RECEIVE_BUFFER_OVERRUN],
+    },
+    Check {
+        topic: "drops",
+        name: "counters",
+        look: drops::look_counters,
+        modes: &[&drops::DROPS_GROW],
+    },
+    Check {
+        topic: "service",
+        name: "rings",
+        look: service::look_rings,
+        modes: &[&service::SERVICE_DROPS],
+    },
+    Check {
+        topic: "service",
+        name: "record",
+        look: service::look_gaps,
+        modes: &[&service::RECORDER_GAPS],
+    },
+    Check {
+        topic: "service",
+        name: "limits",
+        look: service::look_limits,
+        modes: &[&service::SERVICE_LIMITS],
+    },
+    Check {
+        topic: "service",
+        name: "sandbox",
+        look: service::look_sandbox,
+        modes: &[&service::SANDBOX_PARTLY],
+    },
+    Check {
+        topic: "service",
+        name: "clock",
+        look: service::look_clock,
+        modes: &[&service::CLOCK_STEPPED],
+    },
+];

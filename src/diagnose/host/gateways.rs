@@ -1,0 +1,544 @@
+//! PURE. Modes of gateways: none, not there, silent, kept from this host by itself, moved.
+
+use std::net::IpAddr;
+
+use super::addresses::is_on_link;
+use super::evidence::{Evidence, Probed};
+use super::links::MOST_TOLD;
+use super::{Look, Mode, Placed};
+use crate::diagnose::case::{list, seconds};
+use crate::diagnose::{Certainty, Found, Text, receiver};
+
+/// A change of a gateway's MAC is news for so long.
+const NEWS_NS: u64 = 600_000_000_000;
+
+pub fn look_routes(all: &Evidence) -> Look {
+    let defaults: Vec<String> = (all.routes.iter())
+        .filter(|route| route.is_default() && all.is_wanted(&route.interface))
+        .map(|route| match route.gateway {
+            Some(gateway) => format!("{gateway} by {}", route.interface),
+            None => format!("{} itself", route.interface),
+        })
+        .collect();
+    if all.interfaces().next().is_none() {
+        return Look::Nothing("there is no interface but loopback".into());
+    }
+    match defaults.len() {
+        0 => Look::Seen("no default route".into()),
+        _ => Look::Seen(list(defaults)),
+    }
+}
+
+pub static NO_DEFAULT_ROUTE: Mode = Mode {
+    text: Text {
+        id: "no-default-route",
+        title: "there is no default route",
+        seen: "Hosts on the own links are reached, no others: \"Network is unreachable\".",
+        cause: "DHCP or a router's announcements have not come, or nobody set one. Hosts of an \
+            isolated network have none on purpose.",
+        proof: "The main routing table of both families.",
+        fix: "If there should be one: see the DHCP client, or ip route add default via GATEWAY.",
+    },
+    covers: &[],
+    rule: |all| {
+        if all.routes.iter().any(|route| route.is_default()) || all.only.is_some() {
+            return vec![];
+        }
+        vec![
+            Found::note(
+                Certainty::Proved,
+                "there is no default route: this host reaches its own links only".into(),
+            )
+            .fix(
+                "if there should be one: see the DHCP client, or ip route add default via \
+                GATEWAY",
+            )
+            .because("route", "no default route, neither of IPv4 nor of IPv6")
+            .of_the_host(),
+        ]
+    },
+};
+
+/// Looks at what the probes came to.
+fn look_probes(all: &Evidence, one: impl Fn(&Probed) -> String) -> Look {
+    match &all.probes {
+        Err(why) => Look::NotMade(why.clone()),
+        Ok(probed) if probed.is_empty() => Look::Nothing("no route names a gateway".into()),
+        Ok(probed) => Look::Seen(list(probed.iter().map(one))),
+    }
+}
+
+pub fn look_resolved(all: &Evidence) -> Look {
+    look_probes(all, |one| {
+        let there = one.count("unresolved") < one.probes.len();
+        format!(
+            "{} on {} {}",
+            one.gateway,
+            one.interface,
+            if there { "is there" } else { "is not" }
+        )
+    })
+}
+
+pub fn look_answers(all: &Evidence) -> Look {
+    look_probes(all, |one| {
+        let fastest = one.probes.iter().filter_map(|probe| probe.rtt_ns).min();
+        let time = fastest.map_or(String::new(), |ns| format!(" in {:.3} ms", ns as f64 / 1e6));
+        format!(
+            "{} answered {} of {}{time}",
+            one.gateway,
+            one.answered(),
+            one.probes.len()
+        )
+    })
+}
+
+/// "ARP" or "neighbour discovery".
+fn resolution(who: IpAddr) -> &'static str {
+    if who.is_ipv4() {
+        "ARP"
+    } else {
+        "neighbour discovery"
+    }
+}
+
+/// A fault where all that has no other route goes by it, else a warning.
+fn by_weight(all: &Evidence, gateway: IpAddr, certainty: Certainty, summary: String) -> Found {
+    Found::depending(all.is_first_gateway(gateway), certainty, summary)
+}
+
+/// Those of which no probe ever left, since nobody told their link-layer address.
+fn unresolved(all: &Evidence) -> impl Iterator<Item = &Probed> {
+    (all.probes.iter().flatten())
+        .filter(|one| !one.probes.is_empty() && one.count("unresolved") == one.probes.len())
+}
+
+pub static GATEWAY_OFF_LINK: Mode = Mode {
+    text: Text {
+        id: "gateway-off-link",
+        title: "the gateway is in no network of its interface, and is not there",
+        seen: "Nothing beyond the link is reached.",
+        cause: "A wrong address, prefix length or gateway was given; the kernel takes a gateway \
+            of another network only when it is told that it is on the link (onlink).",
+        proof: "The gateway is in none of the interface's networks, and does not resolve.",
+        fix: "Correct the address, its prefix length or the gateway.",
+    },
+    covers: &["gateway-unresolved", "gateway-silent"],
+    rule: |all| {
+        unresolved(all)
+            .filter(|one| {
+                let link_local =
+                    matches!(one.gateway, IpAddr::V6(v6) if v6.is_unicast_link_local());
+                !link_local && !is_on_link(all, &one.interface, one.gateway)
+            })
+            .map(|one| {
+                let name = &one.interface;
+                let own = all.interface(name).into_iter().flat_map(|at| &at.addresses);
+                let own = list(
+                    own.filter(|own| own.address.is_ipv4() == one.gateway.is_ipv4())
+                        .map(|own| format!("{}/{}", own.address, own.prefix)),
+                );
+                let told = all.routes.iter().any(|route| {
+                    route.gateway == Some(one.gateway)
+                        && route.interface == *name
+                        && route.is_onlink
+                });
+                let mut found = by_weight(
+                    all,
+                    one.gateway,
+                    Certainty::Consistent,
+                    format!(
+                        "the gateway {} is in no network of {name} ({}), and nobody there has \
+                            it",
+                        one.gateway,
+                        if own.is_empty() {
+                            "which has no address".into()
+                        } else {
+                            own
+                        }
+                    ),
+                )
+                .fix(format!(
+                    "correct the address of {name}, its prefix length, or the gateway"
+                ))
+                .because("wire", last_seen(one, "unresolved"));
+                if told {
+                    found =
+                        found.because("route", format!("via {} dev {name} onlink", one.gateway));
+                }
+                found.on(name)
+            })
+            .collect()
+    },
+};
+
+fn last_seen(one: &Probed, fate: &str) -> String {
+    let told = one.first(fate).and_then(|probe| probe.last_seen.clone());
+    told.unwrap_or_else(|| format!("{} of {} probes: {fate}", one.count(fate), one.probes.len()))
+}
+
+pub static GATEWAY_UNRESOLVED: Mode = Mode {
+    text: Text {
+        id: "gateway-unresolved",
+        title: "the gateway does not answer ARP or neighbour discovery",
+        seen: "Hosts on the link are reached, and nothing beyond it; or nothing at all.",
+        cause: "The router is off, its address has changed, or its port or VLAN is another one. \
+            Where no other station is heard either, the link leads nowhere.",
+        proof: "No echo request could leave, since the kernel asked for the gateway's MAC \
+            address in vain.",
+        fix: "Look at the router; where nobody else is heard either, at cable, port and VLAN.",
+    },
+    covers: &["gateway-silent", "gateway-moved"],
+    rule: |all| {
+        unresolved(all)
+            .map(|one| {
+                let name = &one.interface;
+                let others = all.heard(name);
+                let (who, fix) = match others {
+                    0 => (
+                        format!("nobody else was heard on {name} in the last minute"),
+                        format!("look at the cable, the switch's port and the VLAN of {name}"),
+                    ),
+                    1 => (
+                        format!("another station is heard on {name}"),
+                        format!(
+                            "look at the router {}: is it on, and is that its address?",
+                            one.gateway
+                        ),
+                    ),
+                    _ => (
+                        format!("{others} other stations are heard on {name}"),
+                        format!(
+                            "look at the router {}: is it on, and is that its address?",
+                            one.gateway
+                        ),
+                    ),
+                };
+                by_weight(
+                    all,
+                    one.gateway,
+                    Certainty::Proved,
+                    format!(
+                        "the gateway {} does not answer {} on {name}, and {who}",
+                        one.gateway,
+                        resolution(one.gateway)
+                    ),
+                )
+                .fix(fix)
+                .because("wire", last_seen(one, "unresolved"))
+                .on(name)
+            })
+            .collect()
+    },
+};
+
+/// Those whose replies came in and were dropped before the socket; `by_filter`: by the reverse path filter.
+fn dropped_inbound(all: &Evidence, by_filter: bool) -> impl Iterator<Item = &Probed> {
+    (all.probes.iter().flatten()).filter(move |one| {
+        let told = one.first("dropped_inbound").map(|probe| {
+            let text = probe.last_seen.as_deref().unwrap_or_default();
+            text.contains("TcpExtIPReversePathFilter")
+        });
+        told == Some(by_filter)
+    })
+}
+
+/// Does the reverse path filter drop what a gateway answers?
+pub fn is_filtered(all: &Evidence) -> bool {
+    dropped_inbound(all, true).next().is_some()
+}
+
+pub static RP_FILTER_STRICT: Mode =
+    Mode {
+        text: receiver::RP_FILTER_STRICT.text(),
+        covers: &["gateway-silent", "firewall-drops-icmp"],
+        rule: |all| {
+            let mut found: Vec<Placed> =
+                dropped_inbound(all, true)
+                    .map(|one| {
+                        let name = &one.interface;
+                        by_weight(
+                    all,
+                    one.gateway,
+                    Certainty::Proved,
+                    format!(
+                        "what the gateway {} answers comes in on {name} and the kernel drops \
+                            it: it routes {} by another interface, and reverse-path filtering \
+                            is strict",
+                        one.gateway, one.gateway
+                    ),
+                )
+                .fix(format!(
+                    "sysctl net.ipv4.conf.{name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter \
+                        if it is 1), or route {} by {name}",
+                    one.gateway
+                ))
+                .because("wire", last_seen(one, "dropped_inbound"))
+                .because("sysctl", format!("rp_filter of {name}: \
+                    {}", all.sysctl_max(name, "rp_filter")))
+                .on(name)
+                    })
+                    .collect();
+            if found.is_empty() {
+                found.extend(spare_ways(all));
+            }
+            found
+        },
+    };
+
+/// Interfaces of default routes that are not the best, with strict filtering: what comes by them from
+/// afar is dropped.
+fn spare_ways(all: &Evidence) -> Vec<Placed> {
+    let defaults =
+        (all.routes.iter()).filter(|route| route.is_default() && route.network.is_ipv4());
+    let Some(best) = defaults.clone().min_by_key(|route| route.metric) else {
+        return vec![];
+    };
+    let others = defaults.filter(|route| {
+        route.metric > best.metric
+            && route.interface != best.interface
+            && all.is_wanted(&route.interface)
+            && all.sysctl_max(&route.interface, "rp_filter") == 1
+            && all
+                .interface(&route.interface)
+                .is_some_and(|one| one.works())
+    });
+    others
+        .map(|route| {
+            let name = &route.interface;
+            Found::warning(
+                Certainty::Consistent,
+                format!(
+                    "what comes from beyond the links by {name} is dropped: the default route \
+                        leads by {}, and reverse-path filtering is strict",
+                    best.interface
+                ),
+            )
+            .fix(format!(
+                "sysctl net.ipv4.conf.{name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter if it \
+                    is 1), or policy routing by source"
+            ))
+            .because(
+                "route",
+                format!(
+                    "default by {} with metric {}, by {name} with metric {}",
+                    best.interface, best.metric, route.metric
+                ),
+            )
+            .because("sysctl", format!("rp_filter of {name}: 1"))
+            .on(name)
+        })
+        .collect()
+}
+
+pub static FIREWALL_DROPS_ICMP: Mode = Mode {
+    text: Text {
+        id: "firewall-drops-icmp",
+        title: "this host's own filters keep it from its gateway's answers",
+        seen: "Ping fails although the gateway answers; path MTU discovery fails, so transfers \
+            hang on some paths.",
+        cause: "A rule of netfilter or tc on this host drops ICMP, on its way in or out. ICMP \
+            carries the errors that IP needs (RFC 4890 says which must pass).",
+        proof: "The answer is seen on this host's wire and does not come to the socket; or the \
+            request was accepted and never seen on the wire.",
+        fix: "Accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show` have the rule.",
+    },
+    covers: &["gateway-silent"],
+    rule: |all| {
+        let inbound = dropped_inbound(all, false).map(|one| (one, "dropped_inbound"));
+        let outbound = (all.probes.iter().flatten())
+            .filter(|one| one.count("dropped_outbound") > 0)
+            .map(|one| (one, "dropped_outbound"));
+        let refused = (all.probes.iter().flatten()).filter_map(|one| {
+            // EPERM is how netfilter's OUTPUT says no.
+            let first = one.first("not_sent")?;
+            let errno = first.errno.as_deref().unwrap_or_default();
+            errno.contains("EPERM").then_some((one, "not_sent"))
+        });
+        (inbound.chain(outbound).chain(refused))
+            .map(|(one, fate)| {
+                let count = one.count(fate);
+                let summary = match fate {
+                    "dropped_inbound" => format!(
+                        "the gateway {} answered, and this host dropped {count} of its \
+                            answers on their way in",
+                        one.gateway
+                    ),
+                    _ => format!(
+                        "this host dropped {count} of its own echo requests to the gateway {} \
+                            before they left",
+                        one.gateway
+                    ),
+                };
+                let source = if fate == "not_sent" { "kernel" } else { "wire" };
+                let first = one.first(fate);
+                let told = first.and_then(|probe| probe.last_seen.clone().or(probe.errno.clone()));
+                Found::warning(Certainty::Consistent, summary)
+                    .fix(
+                        "accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show dev IF` \
+                            have the rule",
+                    )
+                    .because(source, told.unwrap_or_else(|| fate.to_owned()))
+                    .on(&one.interface)
+            })
+            .collect()
+    },
+};
+
+pub static GATEWAY_SILENT: Mode = Mode {
+    text: Text {
+        id: "gateway-silent",
+        title: "the gateway is there and answers no echo request",
+        seen: "Often nothing: many routers are told not to answer.",
+        cause: "The router filters ICMP or limits it; or it has no way back; or it hangs while \
+            its network chip still answers ARP.",
+        proof: "The gateway's MAC address is known, requests left, and nothing came back.",
+        fix: "If hosts beyond it are reached, nothing. Else look at the router.",
+    },
+    covers: &[],
+    rule: |all| {
+        (all.probes.iter().flatten())
+            .filter(|one| one.answered() == 0 && one.count("unanswered") + one.count("refused") > 0)
+            .map(|one| {
+                let refused = one.first("refused").and_then(|probe| probe.error.clone());
+                let what = match &refused {
+                    Some(error) => format!("refuses echo requests ({})", error.meaning),
+                    None => format!("answers {}, but no echo request", resolution(one.gateway)),
+                };
+                let fate = if refused.is_some() {
+                    "refused"
+                } else {
+                    "unanswered"
+                };
+                Found::note(
+                    Certainty::Consistent,
+                    format!("the gateway {} {what}: it may be told not to", one.gateway),
+                )
+                .fix("nothing, if hosts beyond it are reached; else look at the router")
+                .because("wire", last_seen(one, fate))
+                .on(&one.interface)
+            })
+            .collect()
+    },
+};
+
+pub static GATEWAY_LOSS: Mode = Mode {
+    text: Text {
+        id: "gateway-loss",
+        title: "packets to the gateway are lost now and then",
+        seen: "Everything is slow and stalls: the first hop loses packets.",
+        cause: "A bad cable, radio with poor reception, a duplex mismatch, a port that is \
+            overloaded, or a router that is.",
+        proof: "Some echo requests to it were answered, and others left and were not.",
+        fix: "`netsonde ping -c 100 -i 0.1 GATEWAY` says how much; then cable, radio, port.",
+    },
+    covers: &[],
+    rule: |all| {
+        (all.probes.iter().flatten())
+            .filter(|one| {
+                one.answered() > 0 && one.count("unanswered") + one.count("corrupted") > 0
+            })
+            .map(|one| {
+                let lost = one.count("unanswered") + one.count("corrupted");
+                Found::warning(
+                    Certainty::Proved,
+                    format!(
+                        "the gateway {} answered {} of {} echo requests",
+                        one.gateway,
+                        one.answered(),
+                        one.probes.len()
+                    ),
+                )
+                .fix(format!(
+                    "netsonde ping -c 100 -i 0.1 {} says how much is lost; then look at cable, \
+                        radio and port",
+                    one.gateway
+                ))
+                .because(
+                    "wire",
+                    format!("{lost} left by {} and had no sound answer", one.interface),
+                )
+                .on(&one.interface)
+            })
+            .collect()
+    },
+};
+
+pub fn look_moves(all: &Evidence) -> Look {
+    match &all.neighbors {
+        Err(why) => Look::NotMade(why.clone()),
+        Ok(_) if all.gateways().is_empty() => Look::Nothing("no route names a gateway".into()),
+        Ok(told) => {
+            let moves = (told.findings.iter()).filter(|one| one.kind == "moved" && one.gateway);
+            Look::Seen(format!(
+                "{} changes of a gateway's MAC address are known",
+                moves.count()
+            ))
+        }
+    }
+}
+
+pub static GATEWAY_MOVED: Mode = Mode {
+    text: Text {
+        id: "gateway-moved",
+        title: "the gateway's address went to another MAC",
+        seen: "A short outage; or, where an attacker did it, nothing at all.",
+        cause: "A standby router took over, a router was replaced, or somebody claims to be the \
+            gateway (ARP spoofing).",
+        proof: "The gateway's address was claimed by another MAC within the last ten minutes, \
+            and the former one did not go on.",
+        fix: "If no router was changed: find the new MAC by the switch's table.",
+    },
+    covers: &[],
+    rule: |all| {
+        let Ok(told) = &all.neighbors else {
+            return vec![];
+        };
+        let moves = (told.findings.iter()).filter(|one| {
+            one.kind == "moved"
+                && one.gateway
+                && all.is_wanted(&one.interface)
+                && all.ago_ns(&one.last) < NEWS_NS
+        });
+        (moves.take(MOST_TOLD))
+            .map(|one| {
+                let (from, to) = (one.from.as_deref(), one.to.as_deref());
+                let was_announced = one.announced == Some(true);
+                let summary = format!(
+                    "the gateway {} on {} went from {} to {} {} ago{}",
+                    one.address,
+                    one.interface,
+                    from.unwrap_or("?"),
+                    to.unwrap_or("?"),
+                    seconds(all.ago_ns(&one.last)),
+                    if was_announced {
+                        ""
+                    } else {
+                        ", without announcing it"
+                    }
+                );
+                // A standby that takes over announces itself.
+                let found = if was_announced {
+                    Found::note(Certainty::Proved, summary)
+                } else {
+                    Found::warning(Certainty::Proved, summary)
+                };
+                found
+                    .fix(
+                        "if no router was changed or took over: find that MAC by the \
+                        switch's table",
+                    )
+                    .because(
+                        "wire",
+                        format!(
+                            "claims of {} by \
+                        {}",
+                            one.address,
+                            to.unwrap_or("?")
+                        ),
+                    )
+                    .on(&one.interface)
+            })
+            .collect()
+    },
+};

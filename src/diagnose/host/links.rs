@@ -1,0 +1,533 @@
+//! PURE. Modes of links: no carrier, errors, drops, duplex, lengths.
+
+use super::evidence::{Drop, Evidence, Interface, names};
+use super::{Look, Mode, Placed};
+use crate::diagnose::case::{list, seconds};
+use crate::diagnose::{Certainty, Found, Text};
+use crate::host::drops::Layer;
+
+/// One error in a hundred packets: what TCP no longer hides.
+const ERRORS_PERCENT: u64 = 1;
+/// Fewer are chance.
+const FEW: u64 = 10;
+/// Within this time so many losses of a link are no maintenance.
+const FLAPS_NS: u64 = 600_000_000_000;
+const FLAPS: usize = 3;
+/// Findings of one kind that are told; more would say nothing new.
+pub const MOST_TOLD: usize = 8;
+
+pub fn look_carrier(all: &Evidence) -> Look {
+    let (up, down): (Vec<&Interface>, Vec<&Interface>) =
+        all.interfaces().partition(|one| one.works());
+    if up.is_empty() && down.is_empty() {
+        return Look::Nothing("there is no interface but loopback".into());
+    }
+    let down = match down.len() {
+        0 => String::new(),
+        _ => format!("; without: {}", names(down.iter().map(|one| one.name()))),
+    };
+    let up = names(up.iter().map(|one| one.name()));
+    Look::Seen(format!("up, with carrier: {up}{down}"))
+}
+
+/// Is it a bridge that waits for containers or guests? Nothing is missing that it should have.
+fn is_idle_bridge(all: &Evidence, one: &Interface) -> bool {
+    one.link.kind == "bridge"
+        && all
+            .ports(&one.link)
+            .all(|port| matches!(port.link.kind.as_str(), "dummy" | "tun"))
+}
+
+pub static LINK_DOWN: Mode = Mode {
+    text: Text {
+        id: "link-down",
+        title: "an interface has an address and no link",
+        seen: "Nothing goes by it; what is routed by it waits and fails.",
+        cause: "The cable, the port at the other end or the driver; or the interface was set \
+            down and its addresses stayed.",
+        proof: "The kernel's flags of the interface: up, and lower-up (carrier).",
+        fix: "Look at cable and port, or `ip link set IF up`.",
+    },
+    covers: &[
+        "gateway-unresolved",
+        "gateway-silent",
+        "gateway-off-link",
+        "gateway-loss",
+        "firewall-drops-icmp",
+        "address-tentative",
+        "no-address",
+        "no-default-route",
+        "link-flapping",
+        "link-drops",
+    ],
+    rule: |all| {
+        let another_works = |not: &str| {
+            (all.interfaces()).any(|one| {
+                one.name() != not && one.works() && one.wide_addresses().next().is_some()
+            })
+        };
+        (all.interfaces())
+            .filter(|one| {
+                !one.works() && one.wide_addresses().next().is_some() && !is_idle_bridge(all, one)
+            })
+            .map(|one| {
+                let name = one.name();
+                let addresses = list(one.wide_addresses().map(|own| own.address));
+                let routed = (all.routes.iter())
+                    .any(|route| route.interface == name && route.gateway.is_some());
+                let (state, fix) = if one.link.is_up() {
+                    (
+                        "no carrier",
+                        "look at the cable, the port at its other end, or the driver \
+                            (ethtool, dmesg)"
+                            .to_owned(),
+                    )
+                } else {
+                    (
+                        "is set down",
+                        format!("ip link set {name} up, or remove its addresses"),
+                    )
+                };
+                let what = if routed {
+                    ", and routes lead by it"
+                } else {
+                    ""
+                };
+                let summary = format!("{name} has {addresses} and {state}{what}");
+                let found = if routed || !another_works(name) {
+                    Found::fault(Certainty::Proved, summary)
+                } else {
+                    Found::warning(Certainty::Proved, summary)
+                };
+                let flags = format!(
+                    "{name}: {}, {}",
+                    if one.link.is_up() { "UP" } else { "not UP" },
+                    if one.has_carrier() {
+                        "LOWER_UP"
+                    } else {
+                        "not LOWER_UP"
+                    }
+                );
+                found.fix(fix).because("kernel", flags).on(name)
+            })
+            .collect()
+    },
+};
+
+pub static LINK_FLAPPING: Mode = Mode {
+    text: Text {
+        id: "link-flapping",
+        title: "a link goes and comes again and again",
+        seen: "Short outages; connections stall for seconds.",
+        cause: "A bad cable or transceiver, a port with energy saving, a driver that resets, a \
+            spanning tree that changes.",
+        proof: "netsonded saw the interface go down several times within ten minutes.",
+        fix: "Change cable and transceiver; look at the switch's log and at dmesg.",
+    },
+    covers: &[],
+    rule: |all| {
+        (all.interfaces())
+            .filter_map(|one| {
+                let name = one.name();
+                let gaps = all.status.after.gaps.iter().filter(|gap| {
+                    gap.kind == "interface_down"
+                        && gap.subject.as_deref() == Some(name)
+                        && all.ago_ns(&gap.from) < FLAPS_NS
+                });
+                let times: Vec<u64> = gaps.map(|gap| all.ago_ns(&gap.from)).collect();
+                if times.len() < FLAPS {
+                    return None;
+                }
+                let last = seconds(times.iter().copied().min().unwrap_or(0));
+                Some(
+                    Found::warning(
+                        Certainty::Proved,
+                        format!(
+                            "{name} lost its link {} times within ten minutes, the last time \
+                                {last} ago",
+                            times.len()
+                        ),
+                    )
+                    .fix("change the cable or transceiver; see dmesg and the switch's log")
+                    .because(
+                        "service",
+                        format!("netsonde status shows the gaps of {name}"),
+                    )
+                    .on(name),
+                )
+            })
+            .collect()
+    },
+};
+
+/// Counters of an interface's device that moved, of those that are asked for.
+fn moved<'a>(all: &'a Evidence, name: &str, wanted: fn(&str) -> bool) -> Vec<&'a Drop> {
+    (all.drops.iter())
+        .filter(|one| {
+            one.counter.layer == Layer::Device && one.subject == name && wanted(one.counter.name)
+        })
+        .collect()
+}
+
+fn is_error(counter: &str) -> bool {
+    counter.ends_with("_errors") && !is_loss(counter) || counter == "collisions"
+}
+
+/// The device or the kernel had no room, or did not want it.
+fn is_loss(counter: &str) -> bool {
+    matches!(
+        counter,
+        "rx_dropped"
+            | "tx_dropped"
+            | "rx_missed_errors"
+            | "rx_fifo_errors"
+            | "rx_over_errors"
+            | "tx_fifo_errors"
+    )
+}
+
+/// What is looked at over the window, as "none in 2.0 s" or as counts.
+fn look_moved(all: &Evidence, wanted: fn(&str) -> bool) -> Look {
+    if all.interfaces().next().is_none() {
+        return Look::Nothing("there is no interface but loopback".into());
+    }
+    let counts: Vec<String> = (all.interfaces())
+        .flat_map(|one| {
+            (moved(all, one.name(), wanted).into_iter())
+                .map(|drop| format!("{} {} +{}", one.name(), drop.counter.name, drop.count))
+        })
+        .collect();
+    let what = if counts.is_empty() {
+        "none".into()
+    } else {
+        list(counts)
+    };
+    Look::Seen(format!("{what} in {}", seconds(all.window_ns)))
+}
+
+pub fn look_errors(all: &Evidence) -> Look {
+    look_moved(all, is_error)
+}
+
+pub fn look_drops(all: &Evidence) -> Look {
+    look_moved(all, is_loss)
+}
+
+pub static LINK_ERRORS: Mode = Mode {
+    text: Text {
+        id: "link-errors",
+        title: "a device counts errors",
+        seen: "Transfers are slow, and packets are lost now and then.",
+        cause: "On a cable: damage, a bad transceiver, a duplex mismatch. On a tunnel: no way \
+            to its other end.",
+        proof: "The device's error counters grow.",
+        fix: "Change cable, transceiver or port; for a tunnel, see the route to its other end.",
+    },
+    covers: &["link-drops"],
+    rule: |all| {
+        (all.interfaces())
+            .filter_map(|one| {
+                let name = one.name();
+                let errors = moved(all, name, is_error);
+                let count: u64 = errors.iter().map(|drop| drop.count).sum();
+                let (rx, tx) = one.packets;
+                let packets = rx + tx + count;
+                let many = count >= FEW && count * 100 >= packets * ERRORS_PERCENT;
+                let first = errors.iter().max_by_key(|drop| drop.count)?;
+                let summary = format!(
+                    "{name} counted {count} errors in {} beside {} packets: {}",
+                    seconds(all.window_ns),
+                    rx + tx,
+                    first.counter.means
+                );
+                let found = if many {
+                    Found::fault(Certainty::Proved, summary)
+                } else {
+                    Found::warning(Certainty::Proved, summary)
+                };
+                let mut found = found.fix(match one.link.kind.as_str() {
+                    "" => format!("change cable, transceiver or port; see `ethtool -S {name}`"),
+                    kind => format!(
+                        "{name} is of kind {kind}: see the device below it, and the route to \
+                            its other end (ip -d link show {name})"
+                    ),
+                });
+                for drop in errors {
+                    found = found.because(
+                        "counters",
+                        format!(
+                            "{} \
+                            +{}",
+                            drop.counter.name, drop.count
+                        ),
+                    );
+                }
+                Some(found.on(name))
+            })
+            .collect()
+    },
+};
+
+pub static LINK_DROPS: Mode = Mode {
+    text: Text {
+        id: "link-drops",
+        title: "a device drops packets",
+        seen: "Loss under load, or of long packets only.",
+        cause: "The host takes packets out too slowly (interrupts, CPU, a short ring), or the \
+            device refuses what it gets: longer than its MTU, or of a protocol that nobody \
+            takes.",
+        proof: "The device's drop counters grow.",
+        fix: "A longer ring (ethtool -G), interrupts spread over CPUs; the same MTU at both \
+            ends; see `netsonde drops`.",
+    },
+    covers: &[],
+    rule: |all| {
+        (all.interfaces())
+            .filter_map(|one| {
+                let name = one.name();
+                let (rx, _) = one.packets;
+                let mut drops = moved(all, name, is_loss);
+                // What nobody wanted is dropped here, too, and is part of any network's life.
+                drops.retain(|drop| {
+                    !drop.counter.harmless
+                        || (drop.count >= FEW
+                            && drop.count * 100 >= (rx + drop.count) * ERRORS_PERCENT)
+                });
+                let first = drops.iter().max_by_key(|drop| drop.count)?;
+                let certainty = if drops.iter().all(|drop| drop.counter.harmless) {
+                    Certainty::Consistent
+                } else {
+                    Certainty::Proved
+                };
+                let mut found = Found::warning(
+                    certainty,
+                    format!(
+                        "{name} dropped {} packets in {}: {}",
+                        drops.iter().map(|drop| drop.count).sum::<u64>(),
+                        seconds(all.window_ns),
+                        first.counter.means
+                    ),
+                )
+                .fix(format!(
+                    "compare the MTU with the other end's; see `ethtool -S {name}`, and \
+                        `netsonde drops --reasons` as root"
+                ));
+                for drop in &drops {
+                    found = found.because(
+                        "counters",
+                        format!(
+                            "{} \
+                            +{}",
+                            drop.counter.name, drop.count
+                        ),
+                    );
+                }
+                found = found.because("kernel", format!("{name}: mtu {}", one.link.mtu));
+                Some(found.on(name))
+            })
+            .collect()
+    },
+};
+
+pub fn look_duplex(all: &Evidence) -> Look {
+    let told: Vec<String> = (all.interfaces())
+        .filter_map(|one| {
+            let duplex = one.duplex.as_ref().filter(|duplex| *duplex != "unknown")?;
+            let speed = (one.speed.filter(|speed| *speed > 0))
+                .map_or(String::new(), |speed| format!(" {speed} Mbit/s"));
+            Some(format!("{} {duplex}{speed}", one.name()))
+        })
+        .collect();
+    if told.is_empty() {
+        return Look::Nothing("no driver here tells its duplex".into());
+    }
+    Look::Seen(list(told))
+}
+
+pub static HALF_DUPLEX: Mode =
+    Mode {
+        text: Text {
+            id: "half-duplex",
+            title: "a link runs half duplex",
+            seen: "Slow under load in both directions, late collisions, CRC errors at the other \
+            end.",
+            cause: "One end negotiates and the other is set to a fixed speed and full duplex: \
+                the first then has to assume half duplex. Or a hub, or a bad cable.",
+            proof: "The driver says half duplex; collisions or errors that grow prove the harm.",
+            fix: "Let both ends negotiate (ethtool -s IF autoneg on), or set both the same.",
+        },
+        covers: &["link-errors"],
+        rule: |all| {
+            (all.interfaces())
+            .filter(|one| one.duplex.as_deref() == Some("half") && one.works())
+            .map(|one| {
+                let name = one.name();
+                let harm = moved(all, name, is_error);
+                let speed = one.speed.filter(|speed| *speed > 0);
+                let speed = speed.map_or(String::new(), |speed| format!(" at {speed} Mbit/s"));
+                let summary = format!(
+                    "{name} runs half duplex{speed}: the other end is likely set to full duplex \
+                        and does not negotiate"
+                );
+                let found = if harm.is_empty() {
+                    Found::warning(Certainty::Consistent, summary)
+                } else {
+                    Found::fault(Certainty::Proved, summary)
+                };
+                let mut found = found
+                    .fix(format!(
+                        "let both ends negotiate: ethtool -s {name} autoneg on, and the same at \
+                            the switch"
+                    ))
+                    .because("kernel", format!("the driver of {name} says half duplex"));
+                for drop in harm {
+                    found =
+                        found.because("counters", format!("{} \
+                            +{}", drop.counter.name, drop.count));
+                }
+                found.on(name)
+            })
+            .collect()
+        },
+    };
+
+pub fn look_mtu(all: &Evidence) -> Look {
+    if all.interfaces().next().is_none() {
+        return Look::Nothing("there is no interface but loopback".into());
+    }
+    let mtus: Vec<String> = (all.interfaces())
+        .map(|one| format!("{} {}", one.name(), one.link.mtu))
+        .collect();
+    match &all.lengths {
+        Ok(seen) => Look::Seen(format!(
+            "{}; {} ICMP messages of the last five minutes",
+            list(mtus),
+            seen.len()
+        )),
+        Err(why) => Look::NotMade(why.clone()),
+    }
+}
+
+pub static MTU_MISMATCH: Mode = Mode {
+    text: Text {
+        id: "mtu-mismatch",
+        title: "the ends of a link have different MTUs",
+        seen: "Short packets pass, long ones vanish: ping works, a transfer hangs.",
+        cause: "Each host cuts packets to its own MTU and does not know the other's. What is \
+            too long for the receiver's device, or for a bridge's other port, is dropped \
+            without a word.",
+        proof: "A packet came in that is longer than the interface's MTU, or a bridge's ports \
+            have different ones.",
+        fix: "The same MTU on all interfaces of a link (ip link set IF mtu N).",
+    },
+    covers: &["link-drops"],
+    rule: |all| {
+        let mut found: Vec<Placed> = Vec::new();
+        for one in all.interfaces() {
+            let name = one.name();
+            let longest = (all.lengths.iter().flatten())
+                .filter(|seen| seen.interface == name && seen.length > one.link.mtu)
+                .max_by_key(|seen| seen.length);
+            if let Some(seen) = longest {
+                found.push(
+                    Found::warning(
+                        Certainty::Proved,
+                        format!(
+                            "{} sent a packet of {} bytes to {name}, whose MTU is {}",
+                            seen.source, seen.length, one.link.mtu
+                        ),
+                    )
+                    .fix(format!(
+                        "give {name} and the other hosts of its link the same MTU: {} or more \
+                            here, or {} there",
+                        seen.length, one.link.mtu
+                    ))
+                    .because(
+                        "wire",
+                        format!(
+                            "ICMP of {} bytes from \
+                        {}",
+                            seen.length, seen.source
+                        ),
+                    )
+                    .because("kernel", format!("{name}: mtu {}", one.link.mtu))
+                    .on(name),
+                );
+            }
+            if one.link.kind != "bridge" {
+                continue;
+            }
+            let ports: Vec<&Interface> = all.ports(&one.link).collect();
+            let smallest = ports.iter().map(|port| port.link.mtu).min();
+            let greatest = ports.iter().map(|port| port.link.mtu).max();
+            if smallest == greatest {
+                continue;
+            }
+            let told =
+                list((ports.iter()).map(|port| format!("{} {}", port.name(), port.link.mtu)));
+            found.push(
+                Found::warning(
+                    Certainty::Proved,
+                    format!(
+                        "the ports of {name} have different MTUs: what is longer than {} bytes \
+                            does not pass to some",
+                        smallest.unwrap_or(0)
+                    ),
+                )
+                .fix(format!("ip link set PORT mtu {}", greatest.unwrap_or(0)))
+                .because("bridge", told)
+                .on(name),
+            );
+        }
+        found
+    },
+};
+
+pub static PATH_MTU: Mode = Mode {
+    text: Text {
+        id: "path-mtu",
+        title: "a router on the way takes shorter packets only",
+        seen: "Usually nothing: hosts learn it and send shorter packets. Where a firewall eats \
+            these messages, transfers hang.",
+        cause: "A tunnel, PPPoE or VPN on the way has less room. The router says so by ICMP \
+            \"fragmentation needed\" or ICMPv6 \"packet too big\".",
+        proof: "The message itself, in the record of the last five minutes.",
+        fix: "Nothing where it works. Let ICMP types 3 (IPv4) and 2 (IPv6) pass every firewall; \
+            at the tunnel's router, clamp TCP's MSS.",
+    },
+    covers: &[],
+    rule: |all| {
+        let mut told: Vec<(String, std::net::IpAddr, u32)> = Vec::new();
+        let mut found = Vec::new();
+        for seen in all.lengths.iter().flatten() {
+            let Some((mtu, about)) = &seen.too_big else {
+                continue;
+            };
+            let entry = (seen.interface.clone(), seen.source, *mtu);
+            if !all.is_wanted(&seen.interface) || told.contains(&entry) || told.len() >= MOST_TOLD {
+                continue;
+            }
+            told.push(entry);
+            let towards = about.map_or(String::new(), |to| format!(" on the way to {to}"));
+            found.push(
+                Found::note(
+                    Certainty::Proved,
+                    format!(
+                        "{} says that packets{towards} may have {mtu} bytes only",
+                        seen.source
+                    ),
+                )
+                .fix(
+                    "nothing, if transfers go on; else let ICMP pass firewalls, or clamp the \
+                        MSS at the tunnel's router",
+                )
+                .because(
+                    "wire",
+                    format!("ICMP from {} by {}", seen.source, seen.interface),
+                )
+                .on(&seen.interface),
+            );
+        }
+        found
+    },
+};

@@ -1,0 +1,288 @@
+//! PURE. Modes of the witness itself: what netsonded could not see is what this diagnosis cannot rest on.
+
+use super::evidence::Evidence;
+use super::links::MOST_TOLD;
+use super::{Look, Mode};
+use crate::diagnose::case::seconds;
+use crate::diagnose::{Certainty, Found, Text};
+
+/// Gaps of this long ago still matter to what is diagnosed.
+const RECENT_NS: u64 = 300_000_000_000;
+/// NTP slews by half a millisecond a second; what is more is a step.
+const STEP_NS: i64 = 100_000_000;
+
+/// Packets that the rings had no room for during the window.
+fn ring_drops(all: &Evidence) -> u64 {
+    let before: u64 = all.status.before.rings.iter().map(|ring| ring.drops).sum();
+    let after: u64 = all.status.after.rings.iter().map(|ring| ring.drops).sum();
+    // An engine that starts anew goes on counting where the former one stopped.
+    after.saturating_sub(before)
+}
+
+pub fn look_rings(all: &Evidence) -> Look {
+    let packets: u64 = all.status.after.rings.iter().map(|ring| ring.packets).sum();
+    Look::Seen(format!(
+        "{} dropped in {}, {packets} packets since the start",
+        ring_drops(all),
+        seconds(all.window_ns)
+    ))
+}
+
+pub static SERVICE_DROPS: Mode =
+    Mode {
+        text: Text {
+            id: "service-drops",
+            title: "netsonded misses packets",
+            seen: "Gaps in `netsonde status`; findings that rest on what was not seen are \
+                unsure.",
+            cause: "More packets than its rings have room for until its engine takes them out.",
+            proof: "The rings' own counters of drops grow.",
+            fix: "Larger rings ([rings] in netsonde.toml(5)), or fewer interfaces.",
+        },
+        covers: &[],
+        rule: |all| {
+            let drops = ring_drops(all);
+            if drops == 0 {
+                return vec![];
+            }
+            vec![
+            Found::warning(
+                Certainty::Proved,
+                format!(
+                    "netsonded's rings had no room for {drops} packets in {}: what is not found \
+                        here may have been missed",
+                    seconds(all.window_ns)
+                ),
+            )
+            .fix("larger rings ([rings] in netsonde.toml(5)), or record fewer interfaces")
+            .because("service", format!("netsonde status: dropped by the rings +{drops}"))
+            .of_the_host(),
+        ]
+        },
+    };
+
+pub fn look_gaps(all: &Evidence) -> Look {
+    Look::Seen(format!(
+        "{} gaps are told, {} of them of the last five minutes",
+        all.status.after.gaps.len(),
+        (all.status.after.gaps.iter())
+            .filter(|gap| all.ago_ns(&gap.to) < RECENT_NS)
+            .count()
+    ))
+}
+
+pub static RECORDER_GAPS: Mode = Mode {
+    text: Text {
+        id: "recorder-gaps",
+        title: "the record has a recent hole",
+        seen: "What happened then is not in the record.",
+        cause: "netsonded's engine was replaced, its record could not be read any more, its \
+            rings ran over, or packets were set aside at which engines kept dying.",
+        proof: "netsonded declares the hole, with its time and what it cost.",
+        fix: "See netsonded's log (journalctl -u netsonded).",
+    },
+    covers: &[],
+    rule: |all| {
+        let recent = all.status.after.gaps.iter().filter(|gap| {
+            // A restart that cost nothing and a link that was down are no holes.
+            let cost = match gap.kind.as_str() {
+                "engine_restart" => gap.count > 0,
+                // Those of now are told already.
+                "ring_drop" => ring_drops(all) == 0,
+                "recorder_reset" | "quarantined" | "gaps_lost" => true,
+                _ => false,
+            };
+            cost && all.ago_ns(&gap.to) < RECENT_NS
+        });
+        let mut kinds: Vec<(&str, u64, u64)> = Vec::new();
+        for gap in recent {
+            let ago = all.ago_ns(&gap.to);
+            match kinds.iter_mut().find(|(kind, ..)| *kind == gap.kind) {
+                Some((_, count, last)) => {
+                    *count += gap.count;
+                    *last = (*last).min(ago);
+                }
+                None => kinds.push((&gap.kind, gap.count, ago)),
+            }
+        }
+        (kinds.into_iter())
+            .map(|(kind, count, ago)| {
+                Found::warning(
+                    Certainty::Proved,
+                    format!(
+                        "netsonded's record has a hole of {} ago ({kind}, {count} packets)",
+                        seconds(ago)
+                    ),
+                )
+                .fix("see netsonded's log (journalctl -u netsonded), and netsonde status")
+                .because("service", format!("gap of kind {kind}, count {count}"))
+                .of_the_host()
+            })
+            .collect()
+    },
+};
+
+/// Limits that cost something during the window: name, limit, how often.
+fn hit(all: &Evidence) -> Vec<(&str, u64, u64)> {
+    (all.status.after.limits.iter())
+        .filter_map(|limit| {
+            let before = all
+                .status
+                .before
+                .limits
+                .iter()
+                .find(|one| one.name == limit.name);
+            let hits = limit.hits.saturating_sub(before.map_or(0, |one| one.hits));
+            // Who may not probe is refused by this very question.
+            let is_refusal = limit.name.starts_with("requests refused");
+            (hits > 0 && !is_refusal).then_some((limit.name.as_str(), limit.limit, hits))
+        })
+        .collect()
+}
+
+pub fn look_limits(all: &Evidence) -> Look {
+    Look::Seen(format!(
+        "{} limits, {} hit in {}",
+        all.status.after.limits.len(),
+        hit(all).len(),
+        seconds(all.window_ns)
+    ))
+}
+
+pub static SERVICE_LIMITS: Mode = Mode {
+    text: Text {
+        id: "service-limits",
+        title: "netsonded reaches one of its limits",
+        seen: "Something is left out: a talker, a group, a neighbour, a connection.",
+        cause: "More of something than netsonded keeps, as in a flood or a scan; or clients \
+            that ask for more than they may.",
+        proof: "netsonded counts what each of its limits cost.",
+        fix: "`netsonde status` names the limit; some are keys of netsonde.toml(5).",
+    },
+    covers: &[],
+    rule: |all| {
+        (hit(all).into_iter().take(MOST_TOLD))
+            .map(|(name, limit, hits)| {
+                let most = if limit > 0 {
+                    format!(" of {limit}")
+                } else {
+                    String::new()
+                };
+                Found::note(
+                    Certainty::Proved,
+                    format!(
+                        "netsonded's limit{most} \"{name}\" was hit {hits} times in {}",
+                        seconds(all.window_ns)
+                    ),
+                )
+                .fix("netsonde status has the count since the start; see netsonde.toml(5)")
+                .because("service", format!("{name} +{hits}"))
+                .of_the_host()
+            })
+            .collect()
+    },
+};
+
+pub fn look_sandbox(all: &Evidence) -> Look {
+    match &all.status.after.sandbox {
+        Some(sandbox) => Look::Seen(format!(
+            "seccomp {}, landlock {}, a violation comes to: {}",
+            sandbox.seccomp, sandbox.landlock, sandbox.violation
+        )),
+        None => Look::NotMade("the service does not tell of its sandbox".into()),
+    }
+}
+
+pub static SANDBOX_PARTLY: Mode = Mode {
+    text: Text {
+        id: "sandbox-partly",
+        title: "netsonded's engine is not wholly confined",
+        seen: "Nothing; a taken-over engine could do more than it should.",
+        cause: "The kernel has no seccomp filters or no landlock (before 5.13, or not among \
+            its lsm=), or a forbidden call is refused instead of ending the engine.",
+        proof: "netsonded says what is in force.",
+        fix: "A kernel with landlock (lsm=landlock,... on its command line), and [sandbox] \
+            violation = \"kill\".",
+    },
+    covers: &[],
+    rule: |all| {
+        let Some(sandbox) = &all.status.after.sandbox else {
+            return vec![];
+        };
+        let missing = |part: &str| part == "not on this kernel";
+        let mut what = Vec::new();
+        if missing(&sandbox.seccomp) {
+            what.push("seccomp is not on this kernel");
+        }
+        if missing(&sandbox.landlock) {
+            what.push("landlock is not on this kernel");
+        }
+        if sandbox.violation != "kill" {
+            what.push("a forbidden call is refused and does not end it");
+        }
+        if what.is_empty() {
+            return vec![];
+        }
+        vec![
+            Found::note(
+                Certainty::Proved,
+                format!(
+                    "netsonded's engine is not wholly confined: {}",
+                    what.join(", ")
+                ),
+            )
+            .fix(
+                "a kernel with landlock (lsm=), and [sandbox] violation = \"kill\" in \
+                netsonde.toml(5)",
+            )
+            .because(
+                "service",
+                format!("seccomp {}, landlock {}", sandbox.seccomp, sandbox.landlock),
+            )
+            .of_the_host(),
+        ]
+    },
+};
+
+pub fn look_clock(all: &Evidence) -> Look {
+    Look::Seen(format!(
+        "{:+.3} ms beside the monotonic clock in {}",
+        all.clock_step_ns as f64 / 1e6,
+        seconds(all.window_ns)
+    ))
+}
+
+pub static CLOCK_STEPPED: Mode = Mode {
+    text: Text {
+        id: "clock-stepped",
+        title: "the wall clock jumped",
+        seen: "Times in logs and captures are out of order; certificates and leases run out.",
+        cause: "Somebody set the time, or a time service stepped it since it was far off.",
+        proof: "The wall clock went another way than the monotonic one during the window.",
+        fix: "Have one time service only, and let it slew (chronyc tracking, timedatectl).",
+    },
+    covers: &[],
+    rule: |all| {
+        if all.clock_step_ns.abs() < STEP_NS {
+            return vec![];
+        }
+        vec![
+            Found::warning(
+                Certainty::Proved,
+                format!(
+                    "the wall clock jumped by {:+.3} s while this host was watched",
+                    all.clock_step_ns as f64 / 1e9
+                ),
+            )
+            .fix("see who sets it: timedatectl, chronyc tracking; have one time service only")
+            .because(
+                "kernel",
+                format!(
+                    "CLOCK_REALTIME against CLOCK_MONOTONIC: {:+} ns",
+                    all.clock_step_ns
+                ),
+            )
+            .of_the_host(),
+        ]
+    },
+};

@@ -1,0 +1,213 @@
+//! PURE. Modes of sysctls that break something here, as counters or the wire show.
+
+use super::evidence::Evidence;
+use super::{Look, Mode};
+use crate::diagnose::case::{list, seconds};
+use crate::diagnose::{Certainty, Found, Text};
+
+/// Paths of the Internet are up to some thirty hops long.
+const LONG_PATH: i64 = 32;
+
+/// For each family: its sysctl of forwarding, and the counter of packets for others that were not forwarded.
+const FORWARDING: [(&str, &str); 2] = [
+    ("net/ipv4/ip_forward", "IpInAddrErrors"),
+    ("net/ipv6/conf/all/forwarding", "Ip6InAddrErrors"),
+];
+
+pub fn look_forwarding(all: &Evidence) -> Look {
+    let told: Vec<String> = (FORWARDING.iter())
+        .filter_map(|(name, counter)| {
+            let count = all.counters.after.moved(&all.counters.before, counter);
+            Some(format!(
+                "{} {}, {counter} +{count}",
+                name.replace('/', "."),
+                all.sysctl(name)?
+            ))
+        })
+        .collect();
+    match told.len() {
+        0 => Look::NotMade("net.ipv4.ip_forward cannot be read".into()),
+        _ => Look::Seen(list(told)),
+    }
+}
+
+pub static FORWARDING_OFF: Mode = Mode {
+    text: Text {
+        id: "forwarding-off",
+        title: "others send packets through this host, and it does not forward",
+        seen: "Containers, guests or hosts that have this one as their router reach nothing.",
+        cause: "net.ipv4.ip_forward is 0: it was never set, or a program or a restart reset it. \
+            Or others have the wrong router.",
+        proof: "The counter IpInAddrErrors (Ip6InAddrErrors) grows while forwarding is 0.",
+        fix: "sysctl net.ipv4.ip_forward=1 (net.ipv6.conf.all.forwarding=1) if this host is a \
+            router; else correct the others.",
+    },
+    covers: &[],
+    rule: |all| {
+        let idle = FORWARDING.iter().filter_map(|(name, counter)| {
+            let count = all.counters.after.moved(&all.counters.before, counter);
+            let is_off = count > 0 && all.sysctl(name) == Some(0);
+            is_off.then(|| (name.replace('/', "."), counter, count))
+        });
+        idle.map(|(name, counter, count)| {
+            Found::warning(
+                Certainty::Proved,
+                format!(
+                    "{count} packets for other hosts came in within {}, and this host does not \
+                        forward",
+                    seconds(all.window_ns)
+                ),
+            )
+            .fix(format!(
+                "sysctl {name}=1 if this host is to be a router; else give those hosts the \
+                    right one (netsonde talkers shows them)"
+            ))
+            .because("counters", format!("{counter} +{count}"))
+            .because("sysctl", format!("{name} = 0"))
+            .of_the_host()
+        })
+        .collect()
+    },
+};
+
+pub fn look_ttl(all: &Evidence) -> Look {
+    let v4 = all.sysctl("net/ipv4/ip_default_ttl");
+    let v6 = all.sysctl("net/ipv6/conf/default/hop_limit");
+    match (v4, v6) {
+        (None, None) => Look::NotMade("net.ipv4.ip_default_ttl cannot be read".into()),
+        (v4, v6) => {
+            let told = |value: Option<i64>| value.map_or("-".into(), |value| value.to_string());
+            Look::Seen(format!("{} (IPv4), {} (IPv6)", told(v4), told(v6)))
+        }
+    }
+}
+
+pub static TTL_LOW: Mode = Mode {
+    text: Text {
+        id: "ttl-low",
+        title: "packets of this host die on long paths",
+        seen: "Near hosts are reached, far ones are not: \"time to live exceeded\".",
+        cause: "The default TTL or hop limit was set low; paths on the Internet have up to \
+            some thirty hops.",
+        proof: "net.ipv4.ip_default_ttl or net.ipv6.conf.IF.hop_limit.",
+        fix: "sysctl net.ipv4.ip_default_ttl=64, net.ipv6.conf.all.hop_limit=64.",
+    },
+    covers: &[],
+    rule: |all| {
+        let mut found = Vec::new();
+        let ttl = all.sysctl("net/ipv4/ip_default_ttl");
+        if let Some(ttl) = ttl.filter(|ttl| *ttl < LONG_PATH) {
+            found.push(
+                Found::warning(
+                    Certainty::Proved,
+                    format!(
+                        "IPv4 packets leave with a TTL of {ttl}: hosts behind as many \
+                        routers get none"
+                    ),
+                )
+                .fix("sysctl net.ipv4.ip_default_ttl=64")
+                .because("sysctl", format!("net.ipv4.ip_default_ttl = {ttl}"))
+                .of_the_host(),
+            );
+        }
+        for one in all.interfaces() {
+            let name = format!("net/ipv6/conf/{}/hop_limit", one.name());
+            let Some(limit) = all
+                .sysctl(&name)
+                .filter(|limit| (1..LONG_PATH).contains(limit))
+            else {
+                continue;
+            };
+            found.push(
+                Found::warning(
+                    Certainty::Proved,
+                    format!(
+                        "IPv6 packets leave by {} with a hop limit of {limit}: hosts behind \
+                            as many routers get none",
+                        one.name()
+                    ),
+                )
+                .fix(format!(
+                    "sysctl net.ipv6.conf.{}.hop_limit=64; if it comes back, a router \
+                        announces it",
+                    one.name()
+                ))
+                .because(
+                    "sysctl",
+                    format!("net.ipv6.conf.{}.hop_limit = {limit}", one.name()),
+                )
+                .on(one.name()),
+            );
+        }
+        found
+    },
+};
+
+/// Interfaces on which a router announced itself.
+fn announced<'a>(all: &'a Evidence, name: &str) -> Option<&'a str> {
+    let told = all.neighbors.as_ref().ok()?;
+    let mut routers = (told.neighbors.iter()).filter(|one| {
+        one.interface == name
+            && one.roles.iter().any(|role| {
+                role == "router \
+            (RA)"
+            })
+    });
+    routers.next().map(|one| one.mac.as_str())
+}
+
+pub fn look_announcements(all: &Evidence) -> Look {
+    if let Err(why) = &all.neighbors {
+        return Look::NotMade(why.clone());
+    }
+    let heard = (all.interfaces()).filter(|one| announced(all, one.name()).is_some());
+    match heard.count() {
+        0 => Look::Nothing("no router announces itself".into()),
+        count => Look::Seen(format!("routers announce themselves on {count} interfaces")),
+    }
+}
+
+pub static RA_IGNORED: Mode = Mode {
+    text: Text {
+        id: "ra-ignored",
+        title: "the kernel ignores router announcements, since it forwards",
+        seen: "IPv6 works until the lifetime of its default route is over, and then no more.",
+        cause: "With accept_ra=1 Linux takes router announcements only as long as it does not \
+            forward. Programs that switch forwarding on (containers, VPNs) end that.",
+        proof: "A router announces itself, forwarding is on, accept_ra is 1, and no default \
+            route is there.",
+        fix: "sysctl net.ipv6.conf.IF.accept_ra=2.",
+    },
+    covers: &[],
+    rule: |all| {
+        (all.interfaces())
+            .filter_map(|one| {
+                let name = one.name();
+                let of = |what: &str| all.sysctl(&format!("net/ipv6/conf/{name}/{what}"));
+                let routed =
+                    (all.routes.iter()).any(|route| route.is_default() && route.network.is_ipv6());
+                let router = announced(all, name)?;
+                if of("forwarding") != Some(1) || of("accept_ra") != Some(1) || routed {
+                    return None;
+                }
+                Some(
+                    Found::warning(
+                        Certainty::Proved,
+                        format!(
+                            "the router {router} announces itself on {name} and the kernel \
+                                does not listen, since it forwards: there is no IPv6 default \
+                                route"
+                        ),
+                    )
+                    .fix(format!("sysctl net.ipv6.conf.{name}.accept_ra=2"))
+                    .because("wire", format!("router announcements of {router}"))
+                    .because(
+                        "sysctl",
+                        format!("net.ipv6.conf.{name}: forwarding = 1, accept_ra = 1"),
+                    )
+                    .on(name),
+                )
+            })
+            .collect()
+    },
+};

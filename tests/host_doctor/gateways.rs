@@ -1,0 +1,287 @@
+//! Gateways: none, not there, silent, kept away by this host itself, moved; and neighbours.
+
+use super::*;
+
+pub const SCENARIOS: &[Scenario] = &[
+    ("no-default-route", "no_default_route", no_default_route),
+    ("gateway-off-link", "gateway_off_link", gateway_off_link),
+    (
+        "gateway-unresolved",
+        "gateway_unresolved",
+        gateway_unresolved,
+    ),
+    (
+        "gateway-unresolved",
+        "nobody_on_the_link",
+        nobody_on_the_link,
+    ),
+    (
+        "gateway-unresolved",
+        "a_spare_gateway_is_gone",
+        a_spare_gateway_is_gone,
+    ),
+    ("gateway-silent", "gateway_silent", gateway_silent),
+    ("gateway-loss", "gateway_loss", gateway_loss),
+    (
+        "firewall-drops-icmp",
+        "the_firewall_drops_answers",
+        the_firewall_drops_answers,
+    ),
+    (
+        "firewall-drops-icmp",
+        "the_firewall_drops_requests",
+        the_firewall_drops_requests,
+    ),
+    ("rp-filter-strict", "rp_filter_strict", rp_filter_strict),
+    (
+        "rp-filter-strict",
+        "two_ways_and_a_strict_filter",
+        two_ways_and_a_strict_filter,
+    ),
+    ("gateway-moved", "gateway_moved", gateway_moved),
+    ("neighbours-failed", "neighbours_failed", neighbours_failed),
+];
+
+fn no_default_route() -> Outcome {
+    let Net { h, g: _g } = net();
+    inside(&h, "ip", &["route", "del", "default"]);
+    let service = Service::start(&h, &[]);
+    // One of IPv6 is one.
+    doctor(&h, &service).healthy();
+    inside(&h, "ip", &["-6", "route", "del", "default"]);
+    doctor(&h, &service).healthy_but("note", "no-default-route");
+    Ok(())
+}
+
+fn replace_default(h: &Host, gateway: &str) {
+    let route = [
+        "route", "replace", "default", "via", gateway, "dev", "e0", "onlink",
+    ];
+    inside(h, "ip", &route);
+}
+
+fn gateway_off_link() -> Outcome {
+    let Net { h, g: _g } = net();
+    replace_default(&h, "192.168.77.1");
+    let service = Service::start(&h, &[]);
+    let told = doctor(&h, &service);
+    told.fault("gateway-off-link");
+    assert!(told.text.contains("10.0.0.1/24"), "{}", told.text);
+    Ok(())
+}
+
+/// Others on the link answer.
+fn gateway_unresolved() -> Outcome {
+    let Switched {
+        h,
+        g: _g,
+        o: _o,
+        b: _b,
+    } = switched();
+    let service = Service::start(&h, &[]);
+    links::until_healthy(&h, &service);
+    ping(&service, &["-c", "1", "10.0.0.3"]).only("replied", 1);
+    replace_default(&h, "10.0.0.77");
+    let told = doctor(&h, &service);
+    told.fault("gateway-unresolved");
+    told.proved();
+    assert!(told.text.contains("look at the router"), "{}", told.text);
+    Ok(())
+}
+
+fn nobody_on_the_link() -> Outcome {
+    let (h, b) = (Host::new("h")?, Host::new("b")?);
+    bridge(&b, "br0", BridgeOptions::default())?;
+    lab::veth(&h, "e0", &b, "ph")?;
+    // A switch that is silent itself.
+    for setting in [
+        "net/ipv6/conf/br0/disable_ipv6",
+        "net/ipv6/conf/ph/disable_ipv6",
+    ] {
+        b.sysctl(setting, "1")?;
+    }
+    bridge_port(&b, "br0", "ph")?;
+    h.address("e0", "10.0.0.1/24")?;
+    h.route("0.0.0.0/0", "10.0.0.254")?;
+    let service = Service::start(&h, &[]);
+    let told = doctor(&h, &service);
+    told.fault("gateway-unresolved");
+    assert!(told.text.contains("nobody else was heard"), "{}", told.text);
+    Ok(())
+}
+
+fn a_spare_gateway_is_gone() -> Outcome {
+    let Net { h, g: _g } = net();
+    let service = Service::start(&h, &[]);
+    let spare = [
+        "route",
+        "add",
+        "default",
+        "via",
+        "10.0.0.77",
+        "metric",
+        "500",
+    ];
+    inside(&h, "ip", &spare);
+    doctor(&h, &service).healthy_but("warning", "gateway-unresolved");
+    Ok(())
+}
+
+fn gateway_silent() -> Outcome {
+    let Net { h, g } = net();
+    let service = Service::start(&h, &[]);
+    doctor(&h, &service).healthy();
+    g.sysctl("net/ipv4/icmp_echo_ignore_all", "1")?;
+    doctor(&h, &service).healthy_but("note", "gateway-silent");
+    Ok(())
+}
+
+fn gateway_loss() -> Outcome {
+    let (h, g, wire) = support::wired();
+    h.route("0.0.0.0/0", "10.0.0.2")?;
+    let service = Service::start(&h, &[]);
+    doctor(&h, &service).healthy();
+    // Every second ICMP.
+    let mut count = 0;
+    wire.forth(|way| {
+        way.drop = Some(Box::new(move |frame| {
+            let is_icmp = frame.get(12..14) == Some(&[8, 0]) && frame.get(23) == Some(&1);
+            count += u64::from(is_icmp);
+            is_icmp && count % 2 == 0
+        }));
+    });
+    let told = doctor(&h, &service);
+    told.healthy_but("warning", "gateway-loss");
+    assert!(told.text.contains("answered 2 of 4"), "{}", told.text);
+    drop(g);
+    Ok(())
+}
+
+fn the_firewall_drops_answers() -> Outcome {
+    let Net { h, g: _g } = net();
+    let service = Service::start(&h, &[]);
+    if !firewall(&h, "input", "icmp type echo-reply drop") {
+        return support::skip("the_firewall_drops_answers", "nft is not installed");
+    }
+    let told = doctor(&h, &service);
+    told.healthy_but("warning", "firewall-drops-icmp");
+    assert!(told.text.contains("on their way in"), "{}", told.text);
+    firewall(&h, "input", "");
+    doctor(&h, &service).healthy();
+    Ok(())
+}
+
+fn the_firewall_drops_requests() -> Outcome {
+    let Net { h, g: _g } = net();
+    let service = Service::start(&h, &[]);
+    if !firewall(&h, "output", "icmp type echo-request drop") {
+        return support::skip("the_firewall_drops_requests", "nft is not installed");
+    }
+    let told = doctor(&h, &service);
+    told.healthy_but("warning", "firewall-drops-icmp");
+    assert!(told.text.contains("before they left"), "{}", told.text);
+    Ok(())
+}
+
+/// ```text
+///   h e0 10.0.0.1 ---- 10.0.0.254 e0 g
+///   h e1 10.1.0.1 ---- 10.1.0.254 e1 g
+/// ```
+fn two_links() -> Net {
+    let net = net();
+    lab::veth(&net.h, "e1", &net.g, "e1").unwrap();
+    net.h.address("e1", "10.1.0.1/24").unwrap();
+    net.g.address("e1", "10.1.0.254/24").unwrap();
+    net
+}
+
+/// The gateway is asked by e1, and a route to it leads by e0.
+fn rp_filter_strict() -> Outcome {
+    let Net { h, g: _g } = two_links();
+    for name in ["all", "e0", "e1"] {
+        h.sysctl(&format!("net/ipv4/conf/{name}/rp_filter"), "1")?;
+    }
+    let service = Service::start(&h, &[]);
+    doctor(&h, &service).healthy();
+    let far = [
+        "route",
+        "add",
+        "10.9.0.0/16",
+        "via",
+        "10.1.0.254",
+        "dev",
+        "e1",
+    ];
+    inside(&h, "ip", &far);
+    doctor(&h, &service).healthy();
+    inside(&h, "ip", &["route", "add", "10.1.0.254/32", "dev", "e0"]);
+    let told = doctor(&h, &service);
+    told.healthy_but("warning", "rp-filter-strict");
+    told.proved();
+    assert!(
+        told.text.contains("TcpExtIPReversePathFilter"),
+        "{}",
+        told.text
+    );
+    Ok(())
+}
+
+fn two_ways_and_a_strict_filter() -> Outcome {
+    let Net { h, g: _g } = two_links();
+    let service = Service::start(&h, &[]);
+    for name in ["all", "e0", "e1"] {
+        h.sysctl(&format!("net/ipv4/conf/{name}/rp_filter"), "2")?;
+    }
+    let spare = [
+        "route",
+        "add",
+        "default",
+        "via",
+        "10.1.0.254",
+        "metric",
+        "500",
+    ];
+    inside(&h, "ip", &spare);
+    doctor(&h, &service).healthy();
+    h.sysctl("net/ipv4/conf/all/rp_filter", "1")?;
+    h.sysctl("net/ipv4/conf/e1/rp_filter", "1")?;
+    doctor(&h, &service).healthy_but("warning", "rp-filter-strict");
+    Ok(())
+}
+
+/// A standby takes the gateway's address, and says so.
+fn gateway_moved() -> Outcome {
+    let Switched { h, g, o, b: _b } = switched();
+    let service = Service::start(&h, &[]);
+    links::until_healthy(&h, &service);
+    inside(&g, "ip", &["address", "del", "10.0.0.254/24", "dev", "e0"]);
+    o.address("e0", "10.0.0.254/24")?;
+    // From and for its own address, with its own MAC.
+    let mut announcement = arp_request("10.0.0.254", "10.0.0.254");
+    let mac = o.mac("e0")?;
+    announcement[6..12].copy_from_slice(&mac);
+    announcement[22..28].copy_from_slice(&mac);
+    send_frame(&o, "e0", &announcement);
+    let told = until_found(&h, &service, "gateway-moved");
+    told.healthy_but("note", "gateway-moved");
+    Ok(())
+}
+
+fn neighbours_failed() -> Outcome {
+    let Net { h, g: _g } = net();
+    let service = Service::start(&h, &[]);
+    doctor(&h, &service).healthy();
+    let mut targets: Vec<String> = (100..125).map(|last| format!("10.0.0.{last}")).collect();
+    let mut arguments = vec![
+        "--json".to_owned(),
+        "ping".into(),
+        "-W".into(),
+        "0.1".into(),
+    ];
+    arguments.append(&mut targets);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    service.netsonde(&arguments);
+    let told = until_found(&h, &service, "neighbours-failed");
+    told.healthy_but("note", "neighbours-failed");
+    Ok(())
+}
