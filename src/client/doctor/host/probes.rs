@@ -84,7 +84,21 @@ pub fn send(socket: &Path, all: &[ToSend]) -> Known<Vec<Probed>> {
     outcomes.into_iter().collect()
 }
 
+/// The fate of the probes to a gateway. Where the kernel was just giving up on it and asked nobody meanwhile, that
+/// says nothing of now: then they are sent once more, and the kernel asks anew.
 fn run(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
+    let probed = probe(socket, one)?;
+    let is_stale = |probe: &Probe| {
+        let last_seen = probe.last_seen.as_deref().unwrap_or_default();
+        probe.fate == "unresolved" && !last_seen.contains("asked")
+    };
+    if !probed.probes.is_empty() && probed.probes.iter().all(is_stale) {
+        return probe(socket, one);
+    }
+    Ok(probed)
+}
+
+fn probe(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
     let call = PingCall {
         targets: Some(vec![one.target.clone()]),
         options: Some(Options {
