@@ -53,6 +53,7 @@ pub static LINK_DOWN: Mode = Mode {
         "gateway-silent",
         "gateway-off-link",
         "gateway-loss",
+        "gateway-not-sent",
         "firewall-drops-icmp",
         "address-tentative",
         "no-address",
