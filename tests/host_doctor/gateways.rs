@@ -201,7 +201,8 @@ fn gateway_not_sent() -> Outcome {
     let Net { h, g: _g } = net();
     let service = Service::start(&h, &[]);
     doctor(&h, &service).healthy();
-    inside(&h, "ip", &["-6", "route", "add", "prohibit", "fd00:0::fe/128"]);
+    let rule = ["-6", "rule", "add", "to", "fd00:0::fe", "prohibit"];
+    inside(&h, "ip", &rule);
     let told = doctor(&h, &service);
     told.fault("gateway-not-sent");
     told.proved();
