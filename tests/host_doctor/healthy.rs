@@ -206,6 +206,8 @@ fn healthy_under_load() -> Outcome {
     let reader = read(reader);
     let sender = g.run(|| std::net::UdpSocket::bind("10.0.0.254:0"))?;
     let _sender = Beside::counting(move || {
+        // At this rate the reader may be away for a second.
+        std::thread::sleep(Duration::from_millis(10));
         let _ = sender.send_to(&[0; 1400], ("10.0.0.1", PORT));
         false
     });
