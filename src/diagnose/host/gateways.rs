@@ -421,13 +421,15 @@ pub static GATEWAY_NOT_SENT: Mode = Mode {
         refused
             .map(|one| {
                 let errno = one.first("not_sent").and_then(|probe| probe.errno.clone());
-                by_weight(
-                    all,
-                    one.gateway,
+                // Its addresses are not ready yet, or there are none, which is told beside.
+                let has_none = errno
+                    .as_ref()
+                    .is_some_and(|errno| errno.contains("EADDRNOTAVAIL"));
+                Found::depending(
+                    all.is_first_gateway(one.gateway) && !has_none,
                     Certainty::Proved,
                     format!(
-                        "the kernel refused to send {} of {} echo requests to the gateway {} \
-                            by {}",
+                        "the kernel refused to send {} of {} echo requests to the gateway {} by {}",
                         one.count("not_sent"),
                         one.probes.len(),
                         one.gateway,
