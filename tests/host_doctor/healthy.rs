@@ -278,6 +278,15 @@ fn who_may_not_probe() -> Outcome {
     assert!(text.starts_with("undetermined: "), "{text}");
     assert!(text.contains("not checked: gateways: answers"), "{text}");
     assert!(said.contains("[permission] in netsonde.toml(5)"), "{said}");
+    let mut command = Command::new("setpriv");
+    command
+        .args(as_somebody)
+        .arg("--socket")
+        .arg(service.socket());
+    command.args(["--json", "doctor", "--duration", "300ms"]);
+    let told: serde_json::Value = serde_json::from_slice(&h.run(|| command.output())?.stdout)?;
+    assert_eq!(told["sent"], serde_json::json!([]));
+    assert!(told["checks"].to_string().contains("not_made"), "{told}");
     g.down("e0")?;
     let met = wait_until(PATIENCE, || {
         let output = ask().unwrap();

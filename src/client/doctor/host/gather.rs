@@ -28,8 +28,7 @@ use super::super::{gather, links, processes};
 use super::probes;
 use crate::diagnose::evidence::{Evidence as OfGroup, Host, Link, Span, Subject};
 use crate::diagnose::host::evidence::{
-    Address, Drop, Evidence, Interface, KernelNeighbour, Known, Length, Lengths, Multicast, Probed,
-    Route,
+    Address, Drop, Evidence, Interface, KernelNeighbour, Length, Lengths, Multicast, Route,
 };
 use crate::diagnose::wire::Wire;
 use crate::host::counters::Counters;
@@ -99,16 +98,16 @@ fn packets(netlink: &mut Netlink) -> std::io::Result<HashMap<u32, (u64, u64)>> {
     Ok(all)
 }
 
-/// Watches for as long as asked, sends what is to be sent, and gathers what there is.
+/// Watches for as long as asked, sends what is to be sent, and gathers what there is; says what was sent.
 pub fn gather(
     socket: &Path,
     args: &DoctorArgs,
     to_send: &[probes::ToSend],
-) -> Result<Evidence, Failure> {
+) -> Result<(Evidence, Vec<probes::ToSend>), Failure> {
     let mut netlink = Netlink::open()?;
     let interrupt = Interrupt::catch()?;
     let before = Snapshot::take(socket, &mut netlink)?;
-    let probes = std::thread::scope(|scope| -> Result<Known<Vec<Probed>>, Failure> {
+    let sent = std::thread::scope(|scope| -> Result<probes::Sent, Failure> {
         let sending = scope.spawn(|| probes::send(socket, to_send));
         wait_until(
             before.time + Duration::from_nanos(args.duration),
@@ -159,7 +158,7 @@ pub fn gather(
         },
     );
     let holders = processes::holders(&udp, &held, None);
-    Ok(Evidence {
+    let evidence = Evidence {
         only: args.interface.clone(),
         now_ns: after.wall_ns,
         window_ns,
@@ -201,12 +200,13 @@ pub fn gather(
         queriers: queriers.map_err(|error| error.to_string()),
         multicast: multicast.map_err(|error| error.to_string()),
         lengths: lengths(socket, &all_links).map_err(|error| error.to_string()),
-        probes,
+        probes: sent.probes,
         status: Span {
             before: before.status,
             after: after.status,
         },
-    })
+    };
+    Ok((evidence, sent.sent))
 }
 
 fn own_pids(status: &Status) -> [u32; 3] {

@@ -32,7 +32,7 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
     if !global.json && !global.quiet {
         eprintln!("watching for {}", duration(args.duration));
     }
-    let evidence = gather::gather(socket, args, &to_send)?;
+    let (evidence, sent) = gather::gather(socket, args, &to_send)?;
     let diagnosis = diagnose(&evidence);
     let mut out = io::stdout().lock();
     if global.json {
@@ -40,7 +40,7 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
             "verdict": diagnosis.verdict,
             "findings": diagnosis.findings,
             "checks": diagnosis.checks,
-            "sent": to_send,
+            "sent": sent,
             "duration_ns": start.elapsed().as_nanos() as u64,
         });
         let text = serde_json::to_string_pretty(&told).map_err(io::Error::from)?;
