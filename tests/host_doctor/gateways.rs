@@ -1,5 +1,7 @@
 //! Gateways: none, not there, silent, kept away by this host itself, moved; and neighbours.
 
+use std::process::Command;
+
 use super::*;
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -32,6 +34,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "the_firewall_drops_requests",
         the_firewall_drops_requests,
     ),
+    ("gateway-not-sent", "gateway_not_sent", gateway_not_sent),
     ("rp-filter-strict", "rp_filter_strict", rp_filter_strict),
     (
         "rp-filter-strict",
@@ -82,6 +85,17 @@ fn gateway_unresolved() -> Outcome {
     links::until_healthy(&h, &service);
     ping(&service, &["-c", "1", "10.0.0.3"]).only("replied", 1);
     replace_default(&h, "10.0.0.77");
+    doctor(&h, &service).fault("gateway-unresolved");
+    // Also when the kernel has given it up.
+    let given_up = || {
+        let output = h.run(|| {
+            Command::new("ip")
+                .args(["neigh", "show", "10.0.0.77"])
+                .output()
+        });
+        String::from_utf8_lossy(&output.unwrap().stdout).contains("FAILED")
+    };
+    assert!(wait_until(PATIENCE, given_up));
     let told = doctor(&h, &service);
     told.fault("gateway-unresolved");
     told.proved();
@@ -180,6 +194,18 @@ fn the_firewall_drops_requests() -> Outcome {
     let told = doctor(&h, &service);
     told.healthy_but("warning", "firewall-drops-icmp");
     assert!(told.text.contains("before they left"), "{}", told.text);
+    Ok(())
+}
+
+fn gateway_not_sent() -> Outcome {
+    let Net { h, g: _g } = net();
+    let service = Service::start(&h, &[]);
+    doctor(&h, &service).healthy();
+    let rule = ["-6", "rule", "add", "to", "fd00:0::fe", "prohibit"];
+    inside(&h, "ip", &rule);
+    let told = doctor(&h, &service);
+    told.fault("gateway-not-sent");
+    told.proved();
     Ok(())
 }
 

@@ -76,7 +76,7 @@ fn skip_head(text: &str) -> String {
         .map_or(String::new(), |(_, rest)| rest.to_owned())
 }
 
-pub(super) fn time_ns(text: &str) -> Option<u64> {
+fn time_ns(text: &str) -> Option<u64> {
     let time = text.parse::<jiff::Timestamp>().ok()?;
     u64::try_from(time.as_nanosecond()).ok()
 }
@@ -328,7 +328,7 @@ fn measured(
         .collect()
 }
 
-pub(super) fn ring_drops(status: &Status) -> u64 {
+fn ring_drops(status: &Status) -> u64 {
     status.rings.iter().map(|ring| ring.drops).sum()
 }
 

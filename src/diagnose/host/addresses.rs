@@ -232,6 +232,7 @@ pub static NO_ADDRESS: Mode = Mode {
         "gateway-off-link",
         "gateway-unresolved",
         "gateway-silent",
+        "gateway-not-sent",
         "gateway-loss",
     ],
     rule: |all| {

@@ -71,6 +71,7 @@ pub static CHECKS: &[Check] = &[
         modes: &[
             &gateways::RP_FILTER_STRICT,
             &gateways::FIREWALL_DROPS_ICMP,
+            &gateways::GATEWAY_NOT_SENT,
             &gateways::GATEWAY_SILENT,
             &gateways::GATEWAY_LOSS,
         ],

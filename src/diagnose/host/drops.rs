@@ -1,7 +1,7 @@
 //! PURE. Modes of drops above the device: which of the counters that `netsonde drops` shows mean that this
 //! host has too little of something.
 
-use super::evidence::{Drop, Evidence};
+use super::evidence::{Drop, Evidence, counted};
 use super::links::MOST_TOLD;
 use super::{Look, Mode, gateways};
 use crate::diagnose::case::{list, seconds};
@@ -146,8 +146,8 @@ pub static BACKLOG_DROPS: Mode = Mode {
             Found::warning(
                 Certainty::Proved,
                 format!(
-                    "the CPUs' queues dropped {} packets in {}",
-                    drop.count,
+                    "the CPUs' queues dropped {} in {}",
+                    counted(drop.count, "packet"),
                     seconds(all.window_ns)
                 ),
             )
@@ -188,9 +188,9 @@ pub static RECEIVE_BUFFER_OVERRUN: Mode = Mode {
                 Found::warning(
                     Certainty::Proved,
                     format!(
-                        "the socket {} lost {} packets in {}: it had no room for them",
+                        "the socket {} lost {} in {}: it had no room",
                         drop.subject,
-                        drop.count,
+                        counted(drop.count, "packet"),
                         seconds(all.window_ns)
                     ),
                 )

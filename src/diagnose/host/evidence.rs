@@ -58,7 +58,7 @@ pub struct Evidence {
     /// What multicast's modes rest on.
     pub multicast: Known<Multicast>,
     /// ICMP of the last minutes that tells of lengths.
-    pub lengths: Known<Vec<Length>>,
+    pub lengths: Known<Lengths>,
     /// What became of the echo requests to the gateways.
     pub probes: Known<Vec<Probed>>,
 }
@@ -173,6 +173,15 @@ pub struct KernelNeighbour {
     pub address: IpAddr,
     /// As ip-neighbour(8) has it.
     pub state: &'static str,
+}
+
+/// What ICMP that came in tells of lengths.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lengths {
+    /// Messages that were looked at.
+    pub messages: u64,
+    /// Those that matter: longer than an MTU of this host, or errors that name one. Newest last.
+    pub told: Vec<Length>,
 }
 
 /// A message of ICMP, and what it tells of lengths.
@@ -304,4 +313,10 @@ pub fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
     } else {
         all.join(", ")
     }
+}
+
+/// "1 packet", "2 packets".
+pub fn counted(count: u64, what: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{ending}")
 }

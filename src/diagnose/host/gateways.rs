@@ -8,6 +8,7 @@ use super::links::MOST_TOLD;
 use super::{Look, Mode, Placed};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::{Certainty, Found, Text, receiver};
+use crate::protocol::ping::Probe;
 
 /// A change of a gateway's MAC is news for so long.
 const NEWS_NS: u64 = 600_000_000_000;
@@ -70,7 +71,7 @@ fn look_probes(all: &Evidence, one: impl Fn(&Probed) -> String) -> Look {
 
 pub fn look_resolved(all: &Evidence) -> Look {
     look_probes(all, |one| {
-        let there = one.count("unresolved") < one.probes.len();
+        let there = !is_unresolved(all, one);
         format!(
             "{} on {} {}",
             one.gateway,
@@ -107,10 +108,29 @@ fn by_weight(all: &Evidence, gateway: IpAddr, certainty: Certainty, summary: Str
     Found::depending(all.is_first_gateway(gateway), certainty, summary)
 }
 
-/// Those of which no probe ever left, since nobody told their link-layer address.
+/// Did nobody tell its link-layer address? Then no probe ever left; after some seconds the kernel itself
+/// says "host unreachable".
+fn is_unresolved(all: &Evidence, one: &Probed) -> bool {
+    let by_us = |probe: &&Probe| {
+        let from = probe
+            .error
+            .as_ref()
+            .and_then(|error| error.from.parse().ok());
+        probe.fate == "refused" && from.is_some_and(|from| is_own(all, from))
+    };
+    let in_vain = one.count("unresolved");
+    let told = one.probes.iter().filter(by_us).count();
+    in_vain > 0 && in_vain + told == one.probes.len()
+}
+
+fn is_own(all: &Evidence, who: IpAddr) -> bool {
+    let own = all.links.iter().flat_map(|one| &one.addresses);
+    own.into_iter().any(|own| own.address == who)
+}
+
 fn unresolved(all: &Evidence) -> impl Iterator<Item = &Probed> {
-    (all.probes.iter().flatten())
-        .filter(|one| !one.probes.is_empty() && one.count("unresolved") == one.probes.len())
+    let probed = all.probes.iter().flatten();
+    probed.filter(|one| is_unresolved(all, one))
 }
 
 pub static GATEWAY_OFF_LINK: Mode = Mode {
@@ -349,12 +369,9 @@ pub static FIREWALL_DROPS_ICMP: Mode = Mode {
         let outbound = (all.probes.iter().flatten())
             .filter(|one| one.count("dropped_outbound") > 0)
             .map(|one| (one, "dropped_outbound"));
-        let refused = (all.probes.iter().flatten()).filter_map(|one| {
-            // EPERM is how netfilter's OUTPUT says no.
-            let first = one.first("not_sent")?;
-            let errno = first.errno.as_deref().unwrap_or_default();
-            errno.contains("EPERM").then_some((one, "not_sent"))
-        });
+        let refused = (all.probes.iter().flatten())
+            .filter(|one| is_denied(one))
+            .map(|one| (one, "not_sent"));
         (inbound.chain(outbound).chain(refused))
             .map(|(one, fate)| {
                 let count = one.count(fate);
@@ -385,6 +402,56 @@ pub static FIREWALL_DROPS_ICMP: Mode = Mode {
     },
 };
 
+pub static GATEWAY_NOT_SENT: Mode = Mode {
+    text: Text {
+        id: "gateway-not-sent",
+        title: "the kernel refuses to send to the gateway",
+        seen: "Nothing beyond the link is reached; programs fail at once.",
+        cause: "A rule or route of another table forbids it (prohibit, unreachable), or the \
+            interface does not take packets.",
+        proof: "The error of the send call.",
+        fix: "Look at `ip rule`, `ip route show table all` and the interface.",
+    },
+    covers: &["gateway-silent"],
+    rule: |all| {
+        let refused = (all.probes.iter().flatten()).filter(|one| {
+            let first = one.first("not_sent");
+            !is_denied(one) && first.is_some()
+        });
+        refused
+            .map(|one| {
+                let errno = one.first("not_sent").and_then(|probe| probe.errno.clone());
+                // Its addresses are not ready yet, or there are none, which is told beside.
+                let has_none = errno
+                    .as_ref()
+                    .is_some_and(|errno| errno.contains("EADDRNOTAVAIL"));
+                Found::depending(
+                    all.is_first_gateway(one.gateway) && !has_none,
+                    Certainty::Proved,
+                    format!(
+                        "the kernel refused to send {} of {} echo requests to the gateway {} by {}",
+                        one.count("not_sent"),
+                        one.probes.len(),
+                        one.gateway,
+                        one.interface
+                    ),
+                )
+                .fix("look at `ip rule`, `ip route show table all` and the interface")
+                .because("kernel", errno.unwrap_or_else(|| "no error is told".into()))
+                .on(&one.interface)
+            })
+            .collect()
+    },
+};
+
+/// EPERM is how netfilter's OUTPUT says no.
+fn is_denied(one: &Probed) -> bool {
+    let errno = one
+        .first("not_sent")
+        .and_then(|probe| probe.errno.as_deref());
+    errno.is_some_and(|errno| errno.contains("EPERM"))
+}
+
 pub static GATEWAY_SILENT: Mode = Mode {
     text: Text {
         id: "gateway-silent",
@@ -398,7 +465,10 @@ pub static GATEWAY_SILENT: Mode = Mode {
     covers: &[],
     rule: |all| {
         (all.probes.iter().flatten())
-            .filter(|one| one.answered() == 0 && one.count("unanswered") + one.count("refused") > 0)
+            .filter(|one| {
+                let is_there = !is_unresolved(all, one) && one.answered() == 0;
+                is_there && one.count("unanswered") + one.count("refused") > 0
+            })
             .map(|one| {
                 let refused = one.first("refused").and_then(|probe| probe.error.clone());
                 let what = match &refused {
@@ -436,7 +506,8 @@ pub static GATEWAY_LOSS: Mode = Mode {
     rule: |all| {
         (all.probes.iter().flatten())
             .filter(|one| {
-                one.answered() > 0 && one.count("unanswered") + one.count("corrupted") > 0
+                let some = one.answered() > 0 && one.count("unanswered") > 0;
+                some || one.count("corrupted") > 0
             })
             .map(|one| {
                 let lost = one.count("unanswered") + one.count("corrupted");

@@ -1,6 +1,6 @@
 //! PURE. Modes of links: no carrier, errors, drops, duplex, lengths.
 
-use super::evidence::{Drop, Evidence, Interface, names};
+use super::evidence::{Drop, Evidence, Interface, counted, names};
 use super::{Look, Mode, Placed};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::{Certainty, Found, Text};
@@ -53,6 +53,7 @@ pub static LINK_DOWN: Mode = Mode {
         "gateway-silent",
         "gateway-off-link",
         "gateway-loss",
+        "gateway-not-sent",
         "firewall-drops-icmp",
         "address-tentative",
         "no-address",
@@ -235,9 +236,10 @@ pub static LINK_ERRORS: Mode = Mode {
                 let many = count >= FEW && count * 100 >= packets * ERRORS_PERCENT;
                 let first = errors.iter().max_by_key(|drop| drop.count)?;
                 let summary = format!(
-                    "{name} counted {count} errors in {} beside {} packets: {}",
+                    "{name} counted {} in {} beside {}: {}",
+                    counted(count, "error"),
                     seconds(all.window_ns),
-                    rx + tx,
+                    counted(rx + tx, "packet"),
                     first.counter.means
                 );
                 let found = if many {
@@ -285,13 +287,18 @@ pub static LINK_DROPS: Mode = Mode {
         (all.interfaces())
             .filter_map(|one| {
                 let name = one.name();
-                let (rx, _) = one.packets;
+                let (rx, tx) = one.packets;
                 let mut drops = moved(all, name, is_loss);
-                // What nobody wanted is dropped here, too, and is part of any network's life.
+                // What nobody wanted is dropped here, too, and a tunnel drops what it has no other end for:
+                // few of them are part of any network's life.
                 drops.retain(|drop| {
-                    !drop.counter.harmless
-                        || (drop.count >= FEW
-                            && drop.count * 100 >= (rx + drop.count) * ERRORS_PERCENT)
+                    let (seen, few) = match drop.counter.name {
+                        "rx_dropped" => (rx, FEW),
+                        "tx_dropped" => (tx, FEW),
+                        _ => (0, 1),
+                    };
+                    let of_all = drop.count * 100 >= (seen + drop.count) * ERRORS_PERCENT;
+                    drop.count >= few && of_all
                 });
                 let first = drops.iter().max_by_key(|drop| drop.count)?;
                 let certainty = if drops.iter().all(|drop| drop.counter.harmless) {
@@ -302,8 +309,8 @@ pub static LINK_DROPS: Mode = Mode {
                 let mut found = Found::warning(
                     certainty,
                     format!(
-                        "{name} dropped {} packets in {}: {}",
-                        drops.iter().map(|drop| drop.count).sum::<u64>(),
+                        "{name} dropped {} in {}: {}",
+                        counted(drops.iter().map(|drop| drop.count).sum(), "packet"),
                         seconds(all.window_ns),
                         first.counter.means
                     ),
@@ -400,9 +407,9 @@ pub fn look_mtu(all: &Evidence) -> Look {
         .collect();
     match &all.lengths {
         Ok(seen) => Look::Seen(format!(
-            "{}; {} ICMP messages of the last five minutes",
+            "{}; ICMP messages of the last five minutes: {}",
             list(mtus),
-            seen.len()
+            seen.messages
         )),
         Err(why) => Look::NotMade(why.clone()),
     }
@@ -425,7 +432,7 @@ pub static MTU_MISMATCH: Mode = Mode {
         let mut found: Vec<Placed> = Vec::new();
         for one in all.interfaces() {
             let name = one.name();
-            let longest = (all.lengths.iter().flatten())
+            let longest = (all.lengths.iter().flat_map(|all| &all.told))
                 .filter(|seen| seen.interface == name && seen.length > one.link.mtu)
                 .max_by_key(|seen| seen.length);
             if let Some(seen) = longest {
@@ -499,7 +506,7 @@ pub static PATH_MTU: Mode = Mode {
     rule: |all| {
         let mut told: Vec<(String, std::net::IpAddr, u32)> = Vec::new();
         let mut found = Vec::new();
-        for seen in all.lengths.iter().flatten() {
+        for seen in all.lengths.iter().flat_map(|all| &all.told) {
             let Some((mtu, about)) = &seen.too_big else {
                 continue;
             };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::evidence::{Drop, Evidence, Interface};
+use super::evidence::{Drop, Evidence, Interface, Lengths};
 use super::{Diagnosis, diagnose};
 use crate::diagnose::evidence::{Link, Span};
 use crate::diagnose::{Certainty, Severity, Verdict};
@@ -68,7 +68,7 @@ fn quiet() -> Evidence {
         neighbors: Ok(Neighbors::default()),
         queriers: Ok(Queriers::default()),
         multicast: Err("there is no record".into()),
-        lengths: Ok(vec![]),
+        lengths: Ok(Lengths::default()),
         probes: Ok(vec![]),
     }
 }

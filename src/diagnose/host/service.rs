@@ -1,6 +1,6 @@
 //! PURE. Modes of the witness itself: what netsonded could not see is what this diagnosis cannot rest on.
 
-use super::evidence::Evidence;
+use super::evidence::{Evidence, counted};
 use super::links::MOST_TOLD;
 use super::{Look, Mode};
 use crate::diagnose::case::seconds;
@@ -28,38 +28,41 @@ pub fn look_rings(all: &Evidence) -> Look {
     ))
 }
 
-pub static SERVICE_DROPS: Mode =
-    Mode {
-        text: Text {
-            id: "service-drops",
-            title: "netsonded misses packets",
-            seen: "Gaps in `netsonde status`; findings that rest on what was not seen are \
+pub static SERVICE_DROPS: Mode = Mode {
+    text: Text {
+        id: "service-drops",
+        title: "netsonded misses packets",
+        seen: "Gaps in `netsonde status`; findings that rest on what was not seen are \
                 unsure.",
-            cause: "More packets than its rings have room for until its engine takes them out.",
-            proof: "The rings' own counters of drops grow.",
-            fix: "Larger rings ([rings] in netsonde.toml(5)), or fewer interfaces.",
-        },
-        covers: &[],
-        rule: |all| {
-            let drops = ring_drops(all);
-            if drops == 0 {
-                return vec![];
-            }
-            vec![
+        cause: "More packets than its rings have room for until its engine takes them out.",
+        proof: "The rings' own counters of drops grow.",
+        fix: "Larger rings ([rings] in netsonde.toml(5)), or fewer interfaces.",
+    },
+    covers: &[],
+    rule: |all| {
+        let drops = ring_drops(all);
+        if drops == 0 {
+            return vec![];
+        }
+        vec![
             Found::warning(
                 Certainty::Proved,
                 format!(
-                    "netsonded's rings had no room for {drops} packets in {}: what is not found \
+                    "netsonded's rings had no room for {} in {}: what is not found \
                         here may have been missed",
+                    counted(drops, "packet"),
                     seconds(all.window_ns)
                 ),
             )
             .fix("larger rings ([rings] in netsonde.toml(5)), or record fewer interfaces")
-            .because("service", format!("netsonde status: dropped by the rings +{drops}"))
+            .because(
+                "service",
+                format!("netsonde status: dropped by the rings +{drops}"),
+            )
             .of_the_host(),
         ]
-        },
-    };
+    },
+};
 
 pub fn look_gaps(all: &Evidence) -> Look {
     Look::Seen(format!(
@@ -110,8 +113,9 @@ pub static RECORDER_GAPS: Mode = Mode {
                 Found::warning(
                     Certainty::Proved,
                     format!(
-                        "netsonded's record has a hole of {} ago ({kind}, {count} packets)",
-                        seconds(ago)
+                        "netsonded's record has a hole of {} ago ({kind}, {})",
+                        seconds(ago),
+                        counted(count, "packet")
                     ),
                 )
                 .fix("see netsonded's log (journalctl -u netsonded), and netsonde status")

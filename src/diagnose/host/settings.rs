@@ -1,6 +1,6 @@
 //! PURE. Modes of sysctls that break something here, as counters or the wire show.
 
-use super::evidence::Evidence;
+use super::evidence::{Evidence, counted};
 use super::{Look, Mode};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::{Certainty, Found, Text};
@@ -53,8 +53,9 @@ pub static FORWARDING_OFF: Mode = Mode {
             Found::warning(
                 Certainty::Proved,
                 format!(
-                    "{count} packets for other hosts came in within {}, and this host does not \
+                    "{} for other hosts came in within {}, and this host does not \
                         forward",
+                    counted(count, "packet"),
                     seconds(all.window_ns)
                 ),
             )

@@ -1,7 +1,7 @@
 //! SHELL. The evidence of a whole host: what its kernel says before and after a short window, and what the
 //! service knows. All but the owners of sockets is there for everybody who may probe.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ use super::super::{gather, links, processes};
 use super::probes;
 use crate::diagnose::evidence::{Evidence as OfGroup, Host, Link, Span, Subject};
 use crate::diagnose::host::evidence::{
-    Address, Drop, Evidence, Interface, KernelNeighbour, Known, Length, Multicast, Probed, Route,
+    Address, Drop, Evidence, Interface, KernelNeighbour, Length, Lengths, Multicast, Route,
 };
 use crate::diagnose::wire::Wire;
 use crate::host::counters::Counters;
@@ -46,7 +46,7 @@ use crate::wire::{Direction, Meaning, decode};
 
 /// How far back ICMP is read for what it tells of lengths.
 const LENGTHS_NS: u64 = 300_000_000_000;
-/// Messages of it that are kept: those that matter are few, and each is told once.
+/// Messages of it that are kept, the newest: each kind is told once, and a flood must not fill memory.
 const MOST_LENGTHS: usize = 4096;
 /// Entries of the kernel's neighbour tables that are read: the default limit of a table, and more.
 const MOST_NEIGHBOURS: usize = 8192;
@@ -98,16 +98,16 @@ fn packets(netlink: &mut Netlink) -> std::io::Result<HashMap<u32, (u64, u64)>> {
     Ok(all)
 }
 
-/// Watches for as long as asked, sends what is to be sent, and gathers what there is.
+/// Watches for as long as asked, sends what is to be sent, and gathers what there is; says what was sent.
 pub fn gather(
     socket: &Path,
     args: &DoctorArgs,
     to_send: &[probes::ToSend],
-) -> Result<Evidence, Failure> {
+) -> Result<(Evidence, Vec<probes::ToSend>), Failure> {
     let mut netlink = Netlink::open()?;
     let interrupt = Interrupt::catch()?;
     let before = Snapshot::take(socket, &mut netlink)?;
-    let probes = std::thread::scope(|scope| -> Result<Known<Vec<Probed>>, Failure> {
+    let sent = std::thread::scope(|scope| -> Result<probes::Sent, Failure> {
         let sending = scope.spawn(|| probes::send(socket, to_send));
         wait_until(
             before.time + Duration::from_nanos(args.duration),
@@ -158,7 +158,7 @@ pub fn gather(
         },
     );
     let holders = processes::holders(&udp, &held, None);
-    Ok(Evidence {
+    let evidence = Evidence {
         only: args.interface.clone(),
         now_ns: after.wall_ns,
         window_ns,
@@ -199,13 +199,14 @@ pub fn gather(
         neighbors: neighbors.map_err(|error| error.to_string()),
         queriers: queriers.map_err(|error| error.to_string()),
         multicast: multicast.map_err(|error| error.to_string()),
-        lengths: lengths(socket).map_err(|error| error.to_string()),
-        probes,
+        lengths: lengths(socket, &all_links).map_err(|error| error.to_string()),
+        probes: sent.probes,
         status: Span {
             before: before.status,
             after: after.status,
         },
-    })
+    };
+    Ok((evidence, sent.sent))
 }
 
 fn own_pids(status: &Status) -> [u32; 3] {
@@ -480,7 +481,9 @@ fn is_of_link(group: IpAddr) -> bool {
 }
 
 /// ICMP of the last minutes that came in: how long it was, and what it says of lengths.
-fn lengths(socket: &Path) -> Result<Vec<Length>, Failure> {
+fn lengths(socket: &Path, links: &[Link]) -> Result<Lengths, Failure> {
+    let mtus = links.iter().filter(|link| !link.is_loopback());
+    let least = mtus.map(|link| link.mtu).min().unwrap_or(0);
     let wanted = Packets {
         last: Some(Last::Ns(LENGTHS_NS)),
         stores: vec!["icmp".into()],
@@ -488,10 +491,11 @@ fn lengths(socket: &Path) -> Result<Vec<Length>, Failure> {
     };
     let stream = Stream::open(socket, &wanted, Content::Headers)?;
     let mut file = CaptureFile::new(stream.pipe)?;
-    let mut all = Vec::new();
+    let mut told = VecDeque::new();
+    let mut messages = 0;
     while let Some(item) = file.next()? {
         let Item::Packet(packet) = item else { continue };
-        if packet.direction == Direction::Outbound || all.len() >= MOST_LENGTHS {
+        if packet.direction == Direction::Outbound {
             continue;
         }
         let frame = packet.frame();
@@ -509,14 +513,25 @@ fn lengths(socket: &Path) -> Result<Vec<Length>, Failure> {
             }
             _ => None,
         });
-        all.push(Length {
+        messages += 1;
+        let length = network.payload_length + header;
+        if too_big.is_none() && length <= least {
+            continue;
+        }
+        if told.len() == MOST_LENGTHS {
+            told.pop_front();
+        }
+        told.push_back(Length {
             interface,
             source: network.source,
-            length: network.payload_length + header,
+            length,
             too_big,
         });
     }
-    Ok(all)
+    Ok(Lengths {
+        messages,
+        told: told.into(),
+    })
 }
 
 /// ICMP type 3 code 4, or ICMPv6 type 2.

@@ -16,7 +16,7 @@ use super::super::args::{DoctorArgs, Global};
 use super::super::failure::Failure;
 use super::super::style::{Style, duration, plain};
 use super::{filled, finding_text, links};
-use crate::diagnose::host::evidence::Evidence;
+use crate::diagnose::host::evidence::{Evidence, counted};
 use crate::diagnose::host::{Checked, Diagnosis, diagnose};
 use crate::diagnose::{Severity, Verdict};
 use crate::kernel::netlink::Netlink;
@@ -32,7 +32,7 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
     if !global.json && !global.quiet {
         eprintln!("watching for {}", duration(args.duration));
     }
-    let evidence = gather::gather(socket, args, &to_send)?;
+    let (evidence, sent) = gather::gather(socket, args, &to_send)?;
     let diagnosis = diagnose(&evidence);
     let mut out = io::stdout().lock();
     if global.json {
@@ -40,7 +40,7 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
             "verdict": diagnosis.verdict,
             "findings": diagnosis.findings,
             "checks": diagnosis.checks,
-            "sent": to_send,
+            "sent": sent,
             "duration_ns": start.elapsed().as_nanos() as u64,
         });
         let text = serde_json::to_string_pretty(&told).map_err(io::Error::from)?;
@@ -119,12 +119,6 @@ fn what_to_send(args: &DoctorArgs) -> Result<Vec<ToSend>, Failure> {
     Ok(probes::to_send(&routes, args.interface.as_deref()))
 }
 
-/// "1 fault", "2 faults".
-fn counted(count: usize, what: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{ending}")
-}
-
 fn text(evidence: &Evidence, diagnosis: &Diagnosis, style: Style, verbose: bool) -> String {
     let verdict = match diagnosis.verdict {
         Verdict::Healthy => style.good("healthy"),
@@ -134,8 +128,8 @@ fn text(evidence: &Evidence, diagnosis: &Diagnosis, style: Style, verbose: bool)
     let made = (diagnosis.checks.iter()).filter(|check| check.state == "made");
     let looked = format!(
         "{}, {}",
-        counted(made.count(), "check"),
-        counted(evidence.interfaces().count(), "interface")
+        counted(made.count() as u64, "check"),
+        counted(evidence.interfaces().count() as u64, "interface")
     );
     let mut found = Vec::new();
     for (severity, name) in [
@@ -146,7 +140,7 @@ fn text(evidence: &Evidence, diagnosis: &Diagnosis, style: Style, verbose: bool)
         let of = (diagnosis.findings.iter()).filter(|finding| finding.severity == severity);
         match of.count() {
             0 => {}
-            count => found.push(counted(count, name)),
+            count => found.push(counted(count as u64, name)),
         }
     }
     let found = match found.len() {

@@ -68,20 +68,34 @@ pub fn to_send(routes: &[Route], only: Option<&str>) -> Vec<ToSend> {
     all
 }
 
+/// What came of sending.
+pub struct Sent {
+    /// What the service took on.
+    pub sent: Vec<ToSend>,
+    /// The fates, or why there are none.
+    pub probes: Known<Vec<Probed>>,
+}
+
 /// Sends them, all gateways at once, and waits until the fate of each is known.
-pub fn send(socket: &Path, all: &[ToSend]) -> Known<Vec<Probed>> {
+pub fn send(socket: &Path, all: &[ToSend]) -> Sent {
     let outcomes: Vec<Known<Probed>> = std::thread::scope(|scope| {
         let runs: Vec<_> = (all.iter())
             .map(|one| scope.spawn(|| run(socket, one).map_err(|error| error.to_string())))
             .collect();
         (runs.into_iter())
             .map(|run| {
-                run.join()
-                    .unwrap_or_else(|_| Err("a thread of the client panicked".into()))
+                let ended = run.join();
+                ended.unwrap_or_else(|_| Err("a thread of the client panicked".into()))
             })
             .collect()
     });
-    outcomes.into_iter().collect()
+    let sent = (all.iter().zip(&outcomes))
+        .filter(|(_, outcome)| outcome.is_ok())
+        .map(|(one, _)| one.clone());
+    Sent {
+        sent: sent.collect(),
+        probes: outcomes.into_iter().collect(),
+    }
 }
 
 /// The fate of the probes to a gateway. Where the kernel was just giving up on it and asked nobody meanwhile, that
