@@ -22,6 +22,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "a_spare_gateway_is_gone",
         a_spare_gateway_is_gone,
     ),
+    (
+        "gateway-unresolved",
+        "a_gateway_that_has_just_come_back",
+        a_gateway_that_has_just_come_back,
+    ),
     ("gateway-silent", "gateway_silent", gateway_silent),
     ("gateway-loss", "gateway_loss", gateway_loss),
     (
@@ -138,6 +143,24 @@ fn a_spare_gateway_is_gone() -> Outcome {
     ];
     inside(&h, "ip", &spare);
     doctor(&h, &service).healthy_but("warning", "gateway-unresolved");
+    Ok(())
+}
+
+/// The kernel has asked three times, and asks nobody any more: what it believes is of before.
+fn a_gateway_that_has_just_come_back() -> Outcome {
+    let Net { h, g } = net();
+    let service = Service::start(&h, &[]);
+    inside(&h, "ip", &["-6", "route", "del", "default"]);
+    inside(&g, "ip", &["addr", "del", "10.0.0.254/24", "dev", "e0"]);
+    let sender = h.run(|| std::net::UdpSocket::bind("0.0.0.0:0"))?;
+    sender.send_to(b"hello", "10.0.0.254:9")?;
+    let asked = || {
+        let filter = "arp[6:2] = 1 and arp dst host 10.0.0.254";
+        service.packets(&[filter]).len() >= 3
+    };
+    assert!(wait_until(PATIENCE, asked), "{}", service.log());
+    g.address("e0", "10.0.0.254/24")?;
+    doctor(&h, &service).healthy();
     Ok(())
 }
 
