@@ -27,6 +27,16 @@ pub const SCENARIOS: &[Scenario] = &[
         "a_gateway_that_has_just_come_back",
         a_gateway_that_has_just_come_back,
     ),
+    (
+        "gateway-unresolved",
+        "its_answers_are_not_taken",
+        its_answers_are_not_taken,
+    ),
+    (
+        "gateway-unresolved",
+        "questions_do_not_leave",
+        questions_do_not_leave,
+    ),
     ("gateway-silent", "gateway_silent", gateway_silent),
     ("gateway-loss", "gateway_loss", gateway_loss),
     (
@@ -126,6 +136,44 @@ fn nobody_on_the_link() -> Outcome {
     let told = doctor(&h, &service);
     told.fault("gateway-unresolved");
     assert!(told.text.contains("nobody else was heard"), "{}", told.text);
+    Ok(())
+}
+
+/// The wire shows what the kernel does not get.
+fn its_answers_are_not_taken() -> Outcome {
+    let Net { h, g: _g } = net();
+    let file = tempfile::NamedTempFile::new()?;
+    let rules = "table arp t {\nchain c {\ntype filter hook input priority 0;\n\
+        arp operation reply drop\n}\n}\n";
+    std::fs::write(file.path(), rules)?;
+    if !inside(&h, "nft", &["-f", file.path().to_str().unwrap()]) {
+        return support::skip("its_answers_are_not_taken", "nft is not installed");
+    }
+    let service = Service::start(&h, &[]);
+    let told = doctor(&h, &service);
+    told.fault("gateway-unresolved");
+    told.proved();
+    assert!(
+        told.text.contains("it answers ARP on the wire"),
+        "{}",
+        told.text
+    );
+    Ok(())
+}
+
+fn questions_do_not_leave() -> Outcome {
+    let Net { h, g: _g } = net();
+    if !firewall(&h, "egress device \"e0\"", "arp operation request drop") {
+        return support::skip("questions_do_not_leave", "nft is not installed");
+    }
+    let service = Service::start(&h, &[]);
+    let told = doctor(&h, &service);
+    told.fault("gateway-unresolved");
+    assert!(
+        told.text.contains("was seen to leave this host"),
+        "{}",
+        told.text
+    );
     Ok(())
 }
 

@@ -197,51 +197,93 @@ fn last_seen(one: &Probed, fate: &str) -> String {
     told.unwrap_or_else(|| format!("{} of {} probes: {fate}", one.count(fate), one.probes.len()))
 }
 
+/// How sure, what is known beside, and what to do.
+fn why_unresolved(all: &Evidence, one: &Probed) -> (Certainty, String, String) {
+    let (name, gateway) = (&one.interface, one.gateway);
+    let protocol = resolution(gateway);
+    if answers_on_the_wire(all, one) {
+        return (
+            Certainty::Proved,
+            format!(
+                "it answers {protocol} on the wire, and this host's kernel does not take \
+                it"
+            ),
+            format!(
+                "look at arptables, `nft list ruleset` (families arp and netdev) and `tc filter \
+                    show dev {name} ingress`"
+            ),
+        );
+    }
+    // Each question that the wire showed is counted there.
+    if !last_seen(one, "unresolved").contains("asked") {
+        return (
+            Certainty::Consistent,
+            format!("no question for it ({protocol}) was seen to leave this host"),
+            format!(
+                "look at the queue and the filters of {name}: `tc -s qdisc show dev {name}`, \
+                    `nft list ruleset` (egress)"
+            ),
+        );
+    }
+    let others = match all.heard(name) {
+        0 => {
+            return (
+                Certainty::Proved,
+                format!(
+                    "it does not answer {protocol}, and nobody else was heard on {name} in \
+                        the last minute"
+                ),
+                format!("look at the cable, the switch's port and the VLAN of {name}"),
+            );
+        }
+        1 => "another station is heard".to_owned(),
+        others => format!("{others} other stations are heard"),
+    };
+    (
+        Certainty::Proved,
+        format!("it does not answer {protocol}, and {others} there"),
+        format!("look at the router {gateway}: is it on, and is that its address?"),
+    )
+}
+
+/// Did its answer come in while it was asked for?
+fn answers_on_the_wire(all: &Evidence, one: &Probed) -> bool {
+    let heard = all.neighbors.iter().flat_map(|told| &told.neighbors);
+    let there = heard.filter(|neighbor| neighbor.interface == one.interface);
+    let mut addresses = there.flat_map(|neighbor| &neighbor.addresses);
+    addresses.any(|address| {
+        address.address.parse() == Ok(one.gateway)
+            && address.answers > 0
+            && all.ago_ns(&address.last) <= all.window_ns
+    })
+}
+
 pub static GATEWAY_UNRESOLVED: Mode = Mode {
     text: Text {
         id: "gateway-unresolved",
         title: "the gateway does not answer ARP or neighbour discovery",
         seen: "Hosts on the link are reached, and nothing beyond it; or nothing at all.",
         cause: "The router is off, its address has changed, or its port or VLAN is another one. \
-            Where no other station is heard either, the link leads nowhere.",
+            Where no other station is heard either, the link leads nowhere. Or a filter of this \
+            host drops the question or the answer.",
         proof: "No echo request could leave, since the kernel asked for the gateway's MAC \
-            address in vain.",
-        fix: "Look at the router; where nobody else is heard either, at cable, port and VLAN.",
+            address in vain; the wire shows whether the question left and an answer came.",
+        fix: "Look at the router; where nobody else is heard either, at cable, port and VLAN; \
+            where the answer comes or no question leaves, at this host's filters.",
     },
     covers: &["gateway-silent", "gateway-moved"],
     rule: |all| {
         unresolved(all)
             .map(|one| {
                 let name = &one.interface;
-                let others = all.heard(name);
-                let (who, fix) = match others {
-                    0 => (
-                        format!("nobody else was heard on {name} in the last minute"),
-                        format!("look at the cable, the switch's port and the VLAN of {name}"),
-                    ),
-                    1 => (
-                        format!("another station is heard on {name}"),
-                        format!(
-                            "look at the router {}: is it on, and is that its address?",
-                            one.gateway
-                        ),
-                    ),
-                    _ => (
-                        format!("{others} other stations are heard on {name}"),
-                        format!(
-                            "look at the router {}: is it on, and is that its address?",
-                            one.gateway
-                        ),
-                    ),
-                };
+                let (certainty, who, fix) = why_unresolved(all, one);
                 by_weight(
                     all,
                     one.gateway,
-                    Certainty::Proved,
+                    certainty,
                     format!(
-                        "the gateway {} does not answer {} on {name}, and {who}",
-                        one.gateway,
-                        resolution(one.gateway)
+                        "the gateway {} is not resolved on {name}: {who}",
+                        one.gateway
                     ),
                 )
                 .fix(fix)
@@ -429,7 +471,8 @@ pub static GATEWAY_NOT_SENT: Mode = Mode {
                     all.is_first_gateway(one.gateway) && !has_none,
                     Certainty::Proved,
                     format!(
-                        "the kernel refused to send {} of {} echo requests to the gateway {} by {}",
+                        "the kernel refused to send {} of {} echo requests to the gateway {} \
+                            by {}",
                         one.count("not_sent"),
                         one.probes.len(),
                         one.gateway,
