@@ -7,6 +7,7 @@ mod support;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use netsonde::lab::{self, Host, traffic, wait_until};
 use serde_json::Value;
@@ -119,8 +120,33 @@ fn watch_for(host: &Host, duration: &str, cause: impl Fn()) -> Told {
     told
 }
 
+/// The kernel (6.18 was seen to) counts drops in interrupts of an idle CPU and often does not write their
+/// reasons, for perf(1) neither. Where it is the reasons that are to be seen, no CPU is idle meanwhile.
+fn with_all_cpus_awake<T>(run: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    std::thread::yield_now();
+                }
+            });
+        }
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        over.store(true, Ordering::Relaxed);
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 fn watch_once(host: &Host, duration: &str, cause: impl FnOnce()) -> Told {
     let with_reasons = has_reasons();
+    if with_reasons {
+        return with_all_cpus_awake(|| watch_so(host, duration, cause, true));
+    }
+    watch_so(host, duration, cause, false)
+}
+
+fn watch_so(host: &Host, duration: &str, cause: impl FnOnce(), with_reasons: bool) -> Told {
     if !with_reasons {
         eprintln!("SKIPPED the kernel's reasons: they take root and tracefs");
     }
