@@ -70,6 +70,10 @@ fn main() -> ExitCode {
             two_services_do_not_share_a_socket,
         ),
         ("pypi_varlink_speaks_with_it", pypi_varlink_speaks_with_it),
+        (
+            "a_count_that_died_with_its_keeper",
+            a_count_that_died_with_its_keeper,
+        ),
     ])
 }
 
@@ -896,5 +900,57 @@ fn pypi_varlink_speaks_with_it() -> Outcome {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    Ok(())
+}
+
+/// A keeper that is killed in the call that reads and clears the kernel's counts takes them with it. Brought
+/// about by taking as much out of the memory in which it keeps them.
+fn a_count_that_died_with_its_keeper() -> Outcome {
+    use std::os::unix::fs::FileExt;
+    let (a, _b) = pair();
+    let mut service = Service::start(&a, &[]);
+    support::ping::ping(&service, &["-c", "20", "-i", "0.01", "10.0.0.2"]);
+    let sums = |status: &Value| {
+        let ring = entry(&status["rings"], "name", "control");
+        (number(&ring["packets"]), number(&ring["processed"]))
+    };
+    let all = |status: &Value| support::settled(status) && sums(status).1 >= 40;
+    service.until("all are taken in", all);
+    let descriptors = format!("/proc/{}/fd", service.keeper());
+    let is_it = |path: &std::path::Path| {
+        let target = std::fs::read_link(path);
+        target.is_ok_and(|target| target.to_string_lossy().contains("netsonde counters"))
+    };
+    let found = std::fs::read_dir(&descriptors)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| is_it(path));
+    let Some(path) = found else {
+        return support::skip(
+            "counts that die with a keeper",
+            "its descriptors are not ours to open",
+        );
+    };
+    let counts = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)?;
+    let mut packets = [0; 8];
+    counts.read_exact_at(&mut packets, 0)?;
+    let fewer = u64::from_ne_bytes(packets) - 7;
+    counts.write_all_at(&fewer.to_ne_bytes(), 0)?;
+    let lacks = |status: &Value| sums(status).0 + 7 == sums(status).1;
+    assert!(lacks(&service.status()), "{:#}", service.status()["rings"]);
+    let status = service.until("what is missing is found out", |status| {
+        support::settled(status)
+    });
+    let limit = entry(
+        &status["limits"],
+        "name",
+        "packets that killed keepers did not count",
+    );
+    assert_eq!(limit["hits"], 7);
     Ok(())
 }

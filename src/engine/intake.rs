@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::ring::{Packet, Ring};
 use crate::keeper::handover::{Counter, counter_at};
+use crate::keeper::now_ns;
 use crate::mapping::{Mapping, OwnMemory};
 use crate::multicast::{Trackers, concerns};
 use crate::neighbors::{Neighbors, is_plain};
@@ -39,8 +40,22 @@ pub struct Intake {
     pub talkers: Talkers,
     /// Hosts heard on each link.
     pub neighbors: Neighbors,
+    /// The keeper has to count, for it to be known whether its count lacks something.
+    pub wants_count: bool,
+    /// How far each ring was done when that was last looked at.
+    done: [Done; 2],
     /// What the wire showed of probes, while there are any. All of it crosses the control ring.
     pub sightings: Option<Vec<Sighting>>,
+}
+
+/// How far a ring is done.
+#[derive(Clone, Copy, Debug, Default)]
+struct Done {
+    processed: u64,
+    /// Since when it is so many.
+    since_ns: u64,
+    /// When the keeper had next read the kernel's counts, maybe by a call that began before.
+    read_ns: u64,
 }
 
 /// Counts of a ring: the keeper's sums.
@@ -72,6 +87,8 @@ impl Intake {
             multicast: Trackers::default(),
             talkers: Talkers::default(),
             neighbors: Neighbors::default(),
+            wants_count: false,
+            done: [Done::default(); 2],
             sightings: None,
         }
     }
@@ -100,7 +117,8 @@ impl Intake {
     /// The keeper's sums for a ring.
     pub fn ring_sums(&self, ring: usize) -> RingSums {
         RingSums {
-            packets: self.counter(counter_at(ring, Counter::Packets)),
+            packets: self.counter(counter_at(ring, Counter::Packets))
+                + self.recorder.ring(ring).uncounted,
             drops: self.counter(counter_at(ring, Counter::Drops)),
             freezes: self.counter(counter_at(ring, Counter::Freezes)),
         }
@@ -179,11 +197,48 @@ impl Intake {
             let drops = self.counter(counter_at(at, Counter::Drops));
             news |= drops != self.recorder.ring(at).declared_drops;
             self.recorder.ring_drops(at, drops, read_at_ns, now_ns);
+            news |= self.count_uncounted(at, read_at_ns);
         }
         if news {
             self.recorder.commit();
         }
         blocks >= BLOCKS_A_TURN
+    }
+
+    /// The kernel's counts are cleared by reading them. A keeper that is killed within that call takes what it
+    /// has read with it; what is missing then shows once the next keeper has counted later than anything was
+    /// taken in. How many of the drops it had read is not known.
+    fn count_uncounted(&mut self, at: usize, read_at_ns: u64) -> bool {
+        let processed = self.recorder.ring(at).processed;
+        let done = &mut self.done[at];
+        if done.processed != processed {
+            // Not the turn's time: blocks have come in since.
+            *done = Done {
+                processed,
+                since_ns: now_ns(),
+                read_ns: 0,
+            };
+        }
+        let done = self.done[at];
+        let sums = self.ring_sums(at);
+        let missing = (processed + sums.drops).saturating_sub(sums.packets);
+        if missing == 0 {
+            return false;
+        }
+        if read_at_ns <= done.since_ns || [0, read_at_ns].contains(&done.read_ns) {
+            if read_at_ns > done.since_ns {
+                self.done[at].read_ns = read_at_ns;
+            }
+            self.wants_count = true;
+            return false;
+        }
+        self.recorder.ring_mut(at).uncounted += missing;
+        tracing::warn!(
+            ring = at,
+            missing,
+            "a keeper was killed as it read the kernel's counts; drops of that moment are not known"
+        );
+        true
     }
 
     fn take_block(&mut self, at: usize, now_ns: u64) -> bool {

@@ -203,7 +203,10 @@ fn take_intake(
         let word = counters.word64(counter_at(at, counter));
         word.map_or(0, |word| word.load(Ordering::Acquire))
     };
-    let taken = [0, 1].map(|at| counted(at, Counter::Packets) - counted(at, Counter::Drops));
+    let taken = [0, 1].map(|at| {
+        let packets = counted(at, Counter::Packets) + recorder.ring(at).uncounted;
+        packets.saturating_sub(counted(at, Counter::Drops))
+    });
     recorder.rings_are(hello.rings_opened_ns, taken);
     let mut rings = Vec::with_capacity(2);
     for (at, which) in [Handed::ControlRing, Handed::BulkRing]

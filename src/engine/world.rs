@@ -352,6 +352,9 @@ impl World {
         self.intake.neighbors.keep_house(now_ns());
         // Closes a gap after which nothing has come, and commits what only was counted.
         self.turn();
+        if std::mem::take(&mut self.intake.wants_count) {
+            self.ask(Ask::Count, 0);
+        }
         let nameless =
             self.intake.recorder.interfaces().iter().any(|(_, slot)| {
                 slot.name[0] == 0 && matches!(slot.state(), State::Up | State::Down)

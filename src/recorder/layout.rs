@@ -86,6 +86,9 @@ pub struct RingMark {
     pub quarantined: u64,
     /// When the drop count was last read and had not grown, nanoseconds since 1970.
     pub clean_ns: u64,
+    /// Packets that were taken in and that the keeper's count lacks: it was killed in the very call that reads
+    /// and clears the kernel's.
+    pub uncounted: u64,
 }
 
 #[repr(C)]

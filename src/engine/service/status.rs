@@ -257,6 +257,13 @@ pub fn own_limits(world: &World) -> Vec<reply::Limit> {
         limit("netlink queue", 4 << 20, world.links.resyncs),
         limit("requests to the keeper", 0, world.unasked),
         limit("slow packet readers", 0, world.readers_cut),
+        limit(
+            "packets that killed keepers did not count",
+            0,
+            (0..2)
+                .map(|at| world.intake.recorder.ring(at).uncounted)
+                .sum(),
+        ),
     ];
     let log::Counts { held_back, lost } = log::counts();
     all.push(limit(
