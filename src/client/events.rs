@@ -59,8 +59,7 @@ pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Fail
 /// A name of a kind or a room, with hyphens or without.
 fn known(name: &str) -> Result<String, Failure> {
     let plain = name.to_ascii_lowercase().replace('-', "_");
-    let is_room = Room::ALL.iter().any(|room| room.name() == plain);
-    if is_room || Kind::from_name(&plain).is_some() {
+    if !Kind::named(&plain).is_empty() {
         return Ok(plain);
     }
     let rooms = Room::ALL.map(Room::name).join(", ");

@@ -225,8 +225,11 @@ impl Intake {
         if missing == 0 {
             return false;
         }
-        if read_at_ns <= done.since_ns || [0, read_at_ns].contains(&done.read_ns) {
-            if read_at_ns > done.since_ns {
+        // The first reading after that may have begun before it.
+        let is_later = read_at_ns > done.since_ns;
+        let is_sure = is_later && ![0, read_at_ns].contains(&done.read_ns);
+        if !is_sure {
+            if is_later {
                 self.done[at].read_ns = read_at_ns;
             }
             self.wants_count = true;

@@ -122,6 +122,12 @@ impl Links {
         self.known.get(&ifindex)
     }
 
+    /// Its name, or a word for one that is not known.
+    pub fn name(&self, ifindex: u32) -> String {
+        let name = self.get(ifindex).map(|link| link.name.clone());
+        name.unwrap_or_else(|| format!("if{ifindex}"))
+    }
+
     /// Is it an address of this host?
     pub fn is_own(&self, address: IpAddr) -> bool {
         self.iter()

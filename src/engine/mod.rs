@@ -351,7 +351,7 @@ async fn probe(world: Shared) -> io::Result<()> {
             wake.notified().await;
             continue;
         };
-        let wait = Duration::from_nanos(next.saturating_sub(prober::monotonic_ns()));
+        let wait = Duration::from_nanos(next.saturating_sub(crate::kernel::monotonic_ns()));
         if wait.is_zero() {
             yield_now().await;
         } else {

@@ -1,13 +1,12 @@
 //! SHELL. What happened: looks around once a second, and keeps and tells what has changed.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
-use nix::time::{ClockId, clock_gettime};
+use nix::time::ClockId;
 
-use super::links::Known;
+use super::links::{Known, Links};
 use super::service::status;
 use super::world::World;
 use crate::events::links::LinkNow;
@@ -15,7 +14,7 @@ use crate::events::multicast::{Querier, Stream};
 use crate::events::service::{Clocks, Sniffer};
 use crate::events::{Event, Gap, Kind, Room, Severity, read, write};
 use crate::keeper::now_ns;
-use crate::kernel::proc_net_start;
+use crate::kernel::{clock_ns, monotonic_ns, proc_net_start};
 use crate::multicast::Standing;
 use crate::protocol::service::Limit;
 use crate::recorder::interfaces::State;
@@ -39,17 +38,9 @@ pub fn sockets<'a>(descriptors: impl Iterator<Item = &'a OwnedFd>) -> Vec<u64> {
     descriptors.filter_map(inode).collect()
 }
 
-fn clocks() -> Option<Clocks> {
-    let read = |clock| {
-        let now = clock_gettime(clock).ok()?;
-        let seconds = u64::try_from(now.tv_sec()).ok()?;
-        Some(seconds * 1_000_000_000 + now.tv_nsec() as u64)
-    };
-    Some(Clocks {
-        monotonic_ns: read(ClockId::CLOCK_MONOTONIC)?,
-        wall_ns: read(ClockId::CLOCK_REALTIME)?,
-        boot_ns: read(ClockId::CLOCK_BOOTTIME)?,
-    })
+/// The name of an interface, or none.
+fn name(links: &Links, ifindex: u32) -> &str {
+    links.get(ifindex).map_or("", |link| &link.name[..])
 }
 
 impl World {
@@ -88,10 +79,6 @@ impl World {
 
     /// A link is so now, and maybe was not before.
     pub(super) fn watch_link(&mut self, known: &Known, now: u64) {
-        let master = known.master.map(|index| {
-            let name = self.links.get(index).map(|link| link.name.clone());
-            name.unwrap_or_else(|| format!("if{index}"))
-        });
         let link = LinkNow {
             ifindex: known.ifindex,
             name: known.name.clone(),
@@ -99,7 +86,7 @@ impl World {
             running: known.is_running(),
             mtu: known.mtu,
             mac: known.mac.map(|mac| Mac(mac).to_string()),
-            master,
+            master: known.master.map(|index| self.links.name(index)),
             promiscuity: known.promiscuity,
             addresses: known.addresses.clone(),
         };
@@ -109,21 +96,21 @@ impl World {
     /// Looks at everything that has no event of its own, and tells what has changed.
     pub fn look_around(&mut self, clients: &[Limit]) {
         let now = now_ns();
-        let names: HashMap<u32, String> = (self.links.iter())
-            .map(|link| (link.ifindex, link.name.clone()))
-            .collect();
-        let name = |ifindex: u32| names.get(&ifindex).map_or("", |name| &name[..]);
         for (ifindex, time_ns, news) in self.intake.neighbors.take_news() {
-            self.watch.neighbor(name(ifindex), time_ns, &news);
+            let interface = name(&self.links, ifindex);
+            self.watch.neighbor(interface, time_ns, &news);
         }
         for loss in std::mem::take(&mut self.prober.losses) {
             self.watch.loss(&loss);
         }
-        self.watch_multicast(&name, now);
-        self.watch_sniffers(&name, now);
-        if let Some(clocks) = clocks() {
-            self.watch.time.is(clocks, &mut self.watch.out);
-        }
+        self.watch_multicast(now);
+        self.watch_sniffers(now);
+        let clocks = Clocks {
+            monotonic_ns: monotonic_ns(),
+            wall_ns: now_ns(),
+            boot_ns: clock_ns(ClockId::CLOCK_BOOTTIME),
+        };
+        self.watch.time.is(clocks, &mut self.watch.out);
         // The first time at once: what was hit before is no news.
         let is_time = self.looks.is_multiple_of(LIMITS_EVERY);
         self.looks += 1;
@@ -147,13 +134,13 @@ impl World {
         self.tell_events(now);
     }
 
-    fn watch_multicast<'a>(&mut self, name: &dyn Fn(u32) -> &'a str, now: u64) {
+    fn watch_multicast(&mut self, now: u64) {
         let multicast = &self.intake.multicast;
         let queriers = (multicast.queriers.iter(now))
             .filter(|(_, standing)| matches!(standing, Standing::Elected | Standing::Overdue))
             .map(|(querier, _)| Querier {
                 ifindex: querier.ifindex,
-                interface: name(querier.ifindex).to_owned(),
+                interface: name(&self.links, querier.ifindex).to_owned(),
                 address: querier.address,
                 version: querier.version,
                 last_ns: querier.last_ns,
@@ -170,7 +157,7 @@ impl World {
                     key.source_port,
                     key.port,
                 ),
-                interface: name(key.ifindex).to_owned(),
+                interface: name(&self.links, key.ifindex).to_owned(),
                 packets: stream.packets,
                 lost: (stream.rtp.as_ref().map(|rtp| rtp.lost()))
                     .or_else(|| stream.test.as_ref().map(|test| test.lost())),
@@ -181,7 +168,7 @@ impl World {
         self.watch.streams.are(streams.collect(), now, out);
     }
 
-    fn watch_sniffers<'a>(&mut self, name: &dyn Fn(u32) -> &'a str, now: u64) {
+    fn watch_sniffers(&mut self, now: u64) {
         let text = proc_net_start("packet", SNIFFERS_BYTES);
         let others = (listed::packet(&text).into_iter())
             // Protocol 0 receives nothing: it only sends.
@@ -189,7 +176,7 @@ impl World {
             .map(|socket| Sniffer {
                 inode: socket.inode,
                 uid: socket.uid,
-                interface: name(socket.ifindex).to_owned(),
+                interface: name(&self.links, socket.ifindex).to_owned(),
                 protocol: socket.protocol_name(),
             });
         self.watch

@@ -159,9 +159,10 @@ kinds! {
 }
 
 impl Kind {
-    /// The one of that name.
-    pub fn from_name(name: &str) -> Option<Kind> {
-        Kind::ALL.iter().copied().find(|kind| kind.name() == name)
+    /// The one of that name, or all of the room of that name; none, if there is neither.
+    pub fn named(name: &str) -> Vec<Kind> {
+        let is_meant = |kind: &&Kind| kind.name() == name || kind.room().name() == name;
+        Kind::ALL.iter().filter(is_meant).copied().collect()
     }
 }
 
@@ -173,7 +174,7 @@ mod tests {
     fn names_and_numbers_are_of_one_kind_each() {
         for kind in Kind::ALL {
             assert_eq!(Kind::from_number(*kind as u16), Some(*kind));
-            assert_eq!(Kind::from_name(kind.name()), Some(*kind));
+            assert_eq!(Kind::named(kind.name()), [*kind]);
         }
         for (at, room) in Room::ALL.into_iter().enumerate() {
             assert_eq!(room as usize, at);

@@ -201,11 +201,6 @@ impl Links {
             )));
         }
     }
-
-    /// Its name, of what is or was just there.
-    pub fn name(&self, ifindex: u32) -> Option<&str> {
-        self.known.get(&ifindex).map(|known| &known.now.name[..])
-    }
 }
 
 #[cfg(test)]

@@ -44,11 +44,12 @@ impl Querier {
     }
 
     fn event(&self, kind: Kind, now_ns: u64, text: String) -> Event {
-        let (filter, back_ns) = if self.address.is_ipv4() {
-            ("igmp", now_ns.saturating_sub(self.last_ns) + SECOND)
+        let filter = if self.address.is_ipv4() {
+            "igmp"
         } else {
-            ("icmp6", now_ns.saturating_sub(self.last_ns) + SECOND)
+            "icmp6"
         };
+        let back_ns = now_ns.saturating_sub(self.last_ns) + SECOND;
         let packets = if self.address.is_unspecified() {
             filter.into()
         } else {
@@ -187,6 +188,17 @@ impl Stream {
     }
 }
 
+/// Packets are missing.
+#[derive(Debug)]
+struct Losing {
+    since_ns: u64,
+    /// The last time that one more was.
+    last_ns: u64,
+    /// How many had come before, and how many were missing.
+    came: u64,
+    lost: u64,
+}
+
 #[derive(Debug)]
 struct Standing {
     packets: u64,
@@ -194,9 +206,7 @@ struct Standing {
     lost: u64,
     /// And up to where it has been told, or is no loss.
     accounted: u64,
-    /// Since when packets are missing, how many had come and were missing before, and the last time that
-    /// one more was.
-    losing: Option<(u64, u64, u64, u64)>,
+    losing: Option<Losing>,
     stopped: bool,
     seen: bool,
 }
@@ -249,21 +259,22 @@ impl Standing {
                     format!("{whose} has lost {lost_now} packets within the last seconds")
                 });
                 out.push(stream.shown(event, 3 * SECOND));
-                self.losing = Some((now_ns, self.packets, before, now_ns));
+                self.losing = Some(Losing {
+                    since_ns: now_ns,
+                    last_ns: now_ns,
+                    came: self.packets,
+                    lost: before,
+                });
                 self.accounted = missing;
             }
-            Some((_, _, _, last_ns)) if more => {
-                *last_ns = now_ns;
+            Some(losing) if more => {
+                losing.last_ns = now_ns;
                 self.accounted = missing;
             }
-            Some((since_ns, came, before, last_ns))
-                if now_ns.saturating_sub(*last_ns) >= OVER_NS =>
-            {
-                let (lasted, lost) = (
-                    *last_ns - *since_ns,
-                    self.accounted - (*before).min(self.accounted),
-                );
-                let packets = stream.packets.saturating_sub(*came) + lost;
+            Some(losing) if now_ns.saturating_sub(losing.last_ns) >= OVER_NS => {
+                let lasted = losing.last_ns - losing.since_ns;
+                let lost = self.accounted.saturating_sub(losing.lost);
+                let packets = stream.packets.saturating_sub(losing.came) + lost;
                 let event = stream.event(Kind::StreamLossOver, now_ns, |whose| {
                     format!(
                         "{whose} loses nothing any more: {lost} were missing within {}, {packets} sent since",

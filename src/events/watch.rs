@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::limit::Limit;
-use super::{Event, Kind, Severity, duration, links, multicast, neighbors, service};
+use super::{Event, Kind, duration, links, multicast, neighbors, service};
 use crate::neighbors::News;
 use crate::probe::run;
 
@@ -117,8 +117,7 @@ impl Watch {
             "engine_restart" if gap.count == 0 => event(
                 Kind::EngineRestart,
                 "the engine ended and the next one took over: rings and record were kept".into(),
-            )
-            .as_bad_as(Severity::Notice),
+            ),
             "recorder_reset" => event(
                 Kind::RecorderGap,
                 "an older record could not be gone on with, and was given up".into(),

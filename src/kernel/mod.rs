@@ -15,6 +15,8 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::time::{ClockId, clock_gettime};
+
 use crate::host::membership::Membership;
 
 /// A file of /proc/net; empty where it can't be read. Of the thread, since the network namespace is the
@@ -44,6 +46,18 @@ pub fn proc_net_start(name: &str, most_bytes: u64) -> String {
 pub fn wall_ns() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| now.as_nanos() as u64)
+}
+
+/// What one of the kernel's clocks shows, in nanoseconds; 0 if it has it not.
+pub fn clock_ns(clock: ClockId) -> u64 {
+    clock_gettime(clock).map_or(0, |now| {
+        now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+    })
+}
+
+/// The monotonic clock, in nanoseconds since some moment before.
+pub fn monotonic_ns() -> u64 {
+    clock_ns(ClockId::CLOCK_MONOTONIC)
 }
 
 /// Memberships by interface index, as the kernel holds them.

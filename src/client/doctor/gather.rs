@@ -141,8 +141,7 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
         })
         .collect();
     let held = memberships();
-    let mut own_pids = vec![after.status.keeper_pid, after.status.engine.pid];
-    own_pids.push(std::process::id());
+    let own_pids = own_pids(&after.status).to_vec();
     let igmp = socket::sockets(&proc_net("raw"));
     let igmp: Vec<Socket> = igmp
         .into_iter()
@@ -326,6 +325,11 @@ fn measured(
             })
         })
         .collect()
+}
+
+/// Processes of netsonde's own: what they hold is nobody's application.
+pub(super) fn own_pids(status: &Status) -> [u32; 3] {
+    [status.keeper_pid, status.engine.pid, std::process::id()]
 }
 
 fn ring_drops(status: &Status) -> u64 {

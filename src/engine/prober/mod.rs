@@ -15,9 +15,9 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use nix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
+use crate::kernel::monotonic_ns;
 use crate::kernel::netlink::KernelNeighbor;
 pub use crate::kernel::netlink::Route;
 pub use batch::How;
@@ -133,13 +133,6 @@ pub struct Prober {
     pub heard: HashMap<u32, [u64; 2]>,
     /// Targets that do not answer any more, or do again, since this was last looked at.
     pub losses: Vec<Loss>,
-}
-
-/// Nanoseconds of the monotonic clock.
-pub fn monotonic_ns() -> u64 {
-    let now =
-        clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or(nix::sys::time::TimeSpec::new(0, 0));
-    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
 /// Both clocks at one moment: wall, monotonic. Tried again when it took too long in between.

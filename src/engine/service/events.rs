@@ -23,15 +23,14 @@ impl Wanted {
         let invalid = |what: String| Failure::invalid_parameter(&what);
         let mut kinds = Vec::new();
         for name in call.kinds.unwrap_or_default() {
-            let of_room = (Kind::ALL.iter()).filter(|kind| kind.room().name() == name);
-            let before = kinds.len();
-            kinds.extend(of_room.copied().chain(Kind::from_name(&name)));
-            if kinds.len() == before {
+            let named = Kind::named(&name);
+            if named.is_empty() {
                 let rooms = Room::ALL.map(Room::name).join(", ");
                 return Err(invalid(format!(
                     "kinds: there is no kind {name:?}: see netsonde-events(7), or name one of {rooms}"
                 )));
             }
+            kinds.extend(named);
         }
         if kinds.is_empty() {
             kinds.extend(Kind::ALL);
@@ -59,23 +58,20 @@ impl Wanted {
             && event.severity >= self.severity
     }
 
-    /// Those behind the event of this number, and the number of the last that there is.
-    fn behind(&self, world: &World, number: u64) -> (reply::Events, u64) {
-        let all = world.events();
-        let newest = all.last().map_or(number, |event| event.number.max(number));
-        let mut events: Vec<reply::Event> = (all.iter())
+    /// Those behind the event of this number. The last that there is has the number of events ever kept.
+    fn behind(&self, world: &World, number: u64) -> reply::Events {
+        let mut events: Vec<reply::Event> = (world.events().iter())
             .filter(|event| event.number > number && self.takes(event))
             .map(told)
             .collect();
         events.drain(..events.len().saturating_sub(self.limit));
         let (kept, evicted) = world.intake.recorder.event_totals();
-        let told = reply::Events {
+        reply::Events {
             time: time(now_ns()),
             events,
             kept,
             evicted,
-        };
-        (told, newest)
+        }
     }
 }
 
@@ -110,17 +106,18 @@ pub async fn events(
     // What has just happened is wanted, too.
     world.borrow_mut().look_around(clients);
     let happened = world.borrow().happened.clone();
-    let (past, mut number) = wanted.behind(&world.borrow(), 0);
+    let past = wanted.behind(&world.borrow(), 0);
     if !follow {
         return replies.last(&past).await;
     }
     replies.next(&past).await?;
+    let mut number = past.kept;
     wanted.limit = usize::MAX;
     loop {
         // Made before it is looked, so that nothing happens unheard in between.
         let next = happened.notified();
-        let (news, newest) = wanted.behind(&world.borrow(), number);
-        number = newest;
+        let news = wanted.behind(&world.borrow(), number);
+        number = news.kept;
         if news.events.is_empty() {
             next.await;
         } else {

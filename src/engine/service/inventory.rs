@@ -79,12 +79,7 @@ pub fn interfaces(world: &World) -> reply::Interfaces {
                 running: link.is_running(),
                 promiscuity: link.promiscuity,
                 allmulti: link.allmulti,
-                master: link.master.map(|index| {
-                    world
-                        .links
-                        .get(index)
-                        .map_or_else(|| format!("if{index}"), |m| m.name.clone())
-                }),
+                master: link.master.map(|index| world.links.name(index)),
                 addresses: link
                     .addresses
                     .iter()

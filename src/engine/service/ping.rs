@@ -716,7 +716,7 @@ fn total(run: &Run) -> Total {
         forged: run.forged,
         stray: run.stray,
         events_dropped: run.events_dropped,
-        duration_ns: crate::engine::prober::monotonic_ns() - run.started_ns(),
+        duration_ns: crate::kernel::monotonic_ns() - run.started_ns(),
         ..Total::default()
     };
     for tally in &run.tallies {

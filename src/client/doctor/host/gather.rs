@@ -24,6 +24,7 @@ use super::super::super::failure::Failure;
 use super::super::super::interrupt::Interrupt;
 use super::super::super::mcast_test::wait_until;
 use super::super::super::packets::Stream;
+use super::super::gather::own_pids;
 use super::super::{gather, links, processes};
 use super::probes;
 use crate::diagnose::evidence::{Evidence as OfGroup, Host, Link, Span, Subject};
@@ -33,10 +34,10 @@ use crate::diagnose::host::evidence::{
 use crate::diagnose::wire::Wire;
 use crate::host::counters::Counters;
 use crate::host::drops::squeezes;
-use crate::host::membership::{Membership, igmp_versions, source_filters};
+use crate::host::membership::{Membership, SourceFilter, Versions, igmp_versions, source_filters};
 use crate::host::socket;
 use crate::kernel::netlink::Netlink;
-use crate::kernel::{memberships, proc_net, sysctl, wall_ns};
+use crate::kernel::{memberships, monotonic_ns, proc_net, sysctl, wall_ns};
 use crate::multicast::names::is_pruned;
 use crate::protocol::capture::Content;
 use crate::protocol::inventory;
@@ -147,6 +148,8 @@ pub fn gather(
     let mut udp = socket::sockets(&proc_net("udp"));
     udp.extend(socket::sockets(&proc_net("udp6")));
     let sysctls = sysctls(&all_links);
+    let igmp_versions = igmp_versions(&proc_net("igmp"));
+    let filters = source_filters(&proc_net("mcfilter"), &proc_net("mcfilter6"));
     let multicast = of_multicast(
         socket,
         args,
@@ -155,6 +158,8 @@ pub fn gather(
             links: &all_links,
             held: &held,
             sysctls: &sysctls,
+            igmp_versions: &igmp_versions,
+            filters: &filters,
         },
     );
     let holders = processes::holders(&udp, &held, None);
@@ -193,8 +198,8 @@ pub fn gather(
         holders: (holders.into_iter())
             .filter(|holder| !own_pids(&after.status).contains(&holder.process.pid))
             .collect(),
-        igmp_versions: igmp_versions(&proc_net("igmp")),
-        filters: source_filters(&proc_net("mcfilter"), &proc_net("mcfilter6")),
+        igmp_versions,
+        filters,
         sysctls,
         neighbors: neighbors.map_err(|error| error.to_string()),
         queriers: queriers.map_err(|error| error.to_string()),
@@ -207,10 +212,6 @@ pub fn gather(
         },
     };
     Ok((evidence, sent.sent))
-}
-
-fn own_pids(status: &Status) -> [u32; 3] {
-    [status.keeper_pid, status.engine.pid, std::process::id()]
 }
 
 /// A socket of netsonde's own: it says by itself what it missed.
@@ -243,7 +244,7 @@ fn interfaces(netlink: &mut Netlink, links: &[Link]) -> Result<Vec<Interface>, F
             ..Interface::default()
         })
         .collect();
-    let up_ns = uptime_ns()?;
+    let up_ns = monotonic_ns();
     let dump = RouteNetlinkMessage::GetAddress(AddressMessage::default());
     netlink.ask(dump, NLM_F_DUMP, |answer| {
         let RouteNetlinkMessage::NewAddress(message) = answer else {
@@ -268,13 +269,6 @@ fn interfaces(netlink: &mut Netlink, links: &[Link]) -> Result<Vec<Interface>, F
         }
     }
     Ok(all)
-}
-
-/// How long the machine is up.
-fn uptime_ns() -> Result<u64, Failure> {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
-    let now = now.map_err(std::io::Error::from)?;
-    Ok(now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
 }
 
 fn address(message: &AddressMessage, up_ns: u64) -> Option<Address> {
@@ -391,6 +385,8 @@ struct KernelSays<'a> {
     links: &'a [Link],
     held: &'a HashMap<u32, Vec<Membership>>,
     sysctls: &'a BTreeMap<String, i64>,
+    igmp_versions: &'a Versions,
+    filters: &'a [SourceFilter],
 }
 
 /// What multicast's own rules rest on: group management of the whole record, and the kernel.
@@ -400,12 +396,8 @@ fn of_multicast(
     (before, after): (&Snapshot, &Snapshot),
     kernel: &KernelSays<'_>,
 ) -> Result<Multicast, Failure> {
-    let KernelSays {
-        links,
-        held,
-        sysctls,
-    } = kernel;
-    let groups = groups(links, held);
+    let links = kernel.links;
+    let groups = groups(links, kernel.held);
     let mut wire = Wire::new(groups[0], None, None, before.wall_ns);
     let numbers: BTreeMap<String, u32> = (links.iter())
         .map(|link| (link.name.clone(), link.ifindex))
@@ -435,10 +427,10 @@ fn of_multicast(
             measured: vec![],
             host: Some(Host {
                 links: links.to_vec(),
-                memberships: (*held).clone(),
-                igmp_versions: igmp_versions(&proc_net("igmp")),
-                filters: source_filters(&proc_net("mcfilter"), &proc_net("mcfilter6")),
-                sysctls: (*sysctls).clone(),
+                memberships: kernel.held.clone(),
+                igmp_versions: kernel.igmp_versions.clone(),
+                filters: kernel.filters.to_vec(),
+                sysctls: kernel.sysctls.clone(),
                 listened: Span {
                     before: gather::listened(&before.status),
                     after: gather::listened(status),
