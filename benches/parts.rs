@@ -5,12 +5,12 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use netsonde::neighbors::{LinkFacts, Neighbors};
-use netsonde::recorder::pcapng::Writer;
-use netsonde::recorder::{Classifier, Cursor, From, Meta, Recorder, Store, memory_needed};
-use netsonde::talkers::{Flow, Talkers};
-use netsonde::wire::glance::glance;
-use netsonde::wire::{Checksum, Direction, Frame, LinkType, decode};
+use netsonde_core::neighbors::{LinkFacts, Neighbors};
+use netsonde_core::recorder::pcapng::Writer;
+use netsonde_core::recorder::{Classifier, Cursor, From, Meta, Recorder, Store, memory_needed};
+use netsonde_core::talkers::{Flow, Talkers};
+use netsonde_core::wire::glance::glance;
+use netsonde_core::wire::{Checksum, Direction, Frame, LinkType, decode};
 
 const MIB: u64 = 1 << 20;
 const BUDGETS: [u64; 7] = [
@@ -139,7 +139,7 @@ fn main() {
     };
     fill("append (memory touched first)");
     fill("append");
-    let walk = |mut each: Box<dyn FnMut(&netsonde::recorder::Record<'_>) + '_>| {
+    let walk = |mut each: Box<dyn FnMut(&netsonde_core::recorder::Record<'_>) + '_>| {
         let mut cursor = Cursor::new(&recorder, &Store::ALL, From::Oldest, u64::MAX, false);
         let mut count = 0u64;
         let start = Instant::now();

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use netsonde::client::capture_file::{CaptureFile, FilePacket, Item};
-use netsonde::wire::{Packet, decode};
+use netsonde_core::wire::{Packet, decode};
 
 fn captures() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
@@ -211,8 +211,8 @@ fn tshark(path: &Path) -> Option<Vec<(Facts, String)>> {
 }
 
 fn ours(packet: &FilePacket, decoded: &Packet<'_>) -> Facts {
-    use netsonde::wire::Meaning;
-    use netsonde::wire::igmp::Igmp;
+    use netsonde_core::wire::Meaning;
+    use netsonde_core::wire::igmp::Igmp;
     let text = |value: Option<String>| value.unwrap_or_default();
     let mut facts = Facts {
         length: packet.original_length.to_string(),
@@ -234,7 +234,7 @@ fn ours(packet: &FilePacket, decoded: &Packet<'_>) -> Facts {
             Meaning::Icmp(icmp) => facts.icmp = icmp.kind.to_string(),
             Meaning::Nd(nd) => facts.icmp = nd.kind.to_string(),
             Meaning::Mld(mld) => {
-                use netsonde::wire::mld::Mld;
+                use netsonde_core::wire::mld::Mld;
                 facts.icmp = match mld {
                     Mld::Query(_) => "130".into(),
                     Mld::Report { .. } => "131".into(),
@@ -275,7 +275,7 @@ fn both() -> Vec<Both> {
             let (mine, whole) = read(path);
             if mine
                 .iter()
-                .any(|packet| packet.link != netsonde::wire::LinkType::Other)
+                .any(|packet| packet.link != netsonde_core::wire::LinkType::Other)
                 && let Some(theirs) = tshark(path)
             {
                 done.push((path.clone(), mine, whole, theirs));
@@ -335,7 +335,7 @@ fn well_formed_files_agree_with_tshark() {
             if decoded
                 .problem
                 .as_ref()
-                .is_some_and(|p| p.kind == netsonde::wire::ProblemKind::Truncated)
+                .is_some_and(|p| p.kind == netsonde_core::wire::ProblemKind::Truncated)
             {
                 continue;
             }
@@ -467,11 +467,11 @@ fn joined<T: ToString>(all: impl IntoIterator<Item = T>) -> String {
 }
 
 /// The fields of a message as tshark would print them; those that it has not are left out.
-fn group_fields(meaning: &netsonde::wire::Meaning) -> Option<Vec<(&'static str, String)>> {
-    use netsonde::wire::igmp::{Igmp, Record, RecordKind};
-    use netsonde::wire::mld::Mld;
-    use netsonde::wire::pim::{Encoded, Pim};
-    use netsonde::wire::{Meaning, pim};
+fn group_fields(meaning: &netsonde_core::wire::Meaning) -> Option<Vec<(&'static str, String)>> {
+    use netsonde_core::wire::igmp::{Igmp, Record, RecordKind};
+    use netsonde_core::wire::mld::Mld;
+    use netsonde_core::wire::pim::{Encoded, Pim};
+    use netsonde_core::wire::{Meaning, pim};
     let number = |kind: RecordKind| match kind {
         RecordKind::IsInclude => 1,
         RecordKind::IsExclude => 2,

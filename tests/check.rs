@@ -7,8 +7,8 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
-use netsonde::config::FILE_BYTES;
 use netsonde::lab::{Host, wait_until};
+use netsonde_core::config::FILE_BYTES;
 use support::{PATIENCE, Test};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -66,7 +66,7 @@ fn a_valid_file_is_valid() -> Outcome {
     let host = Host::new("a")?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("netsonde.toml");
-    std::fs::write(&path, netsonde::config::default_file())?;
+    std::fs::write(&path, netsonde_core::config::default_file())?;
     let said = host.run(|| ends(&mut command(&path)));
     assert_eq!(
         (said.status, said.err.as_str()),

@@ -10,9 +10,9 @@ use std::net::Ipv4Addr;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use netsonde::events::Kind;
 use netsonde::lab::messages::{Asks, Q2, Q3, ethernet, ipv4, query, rtp, udp};
 use netsonde::lab::{self, Host, traffic, wait_until};
+use netsonde_core::events::Kind;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -63,15 +63,15 @@ fn main() -> ExitCode {
 
 /// Kinds that a machine like this can't bring about, and where they are tested instead.
 const ELSEWHERE: &[(Kind, &str)] = &[
-    (Kind::ConflictOver, "an hour: src/neighbors/see.rs"),
+    (Kind::ConflictOver, "an hour: src/core/neighbors/see.rs"),
     (
         Kind::ClockSet,
-        "no namespace has a clock of its own: src/events/service.rs",
+        "no namespace has a clock of its own: src/core/events/service.rs",
     ),
     (Kind::Suspended, "likewise"),
     (
         Kind::More,
-        "a minute: src/events/limit.rs, and its count in limits_reloads_and_much_at_once",
+        "a minute: src/core/events/limit.rs, and its count in limits_reloads_and_much_at_once",
     ),
 ];
 

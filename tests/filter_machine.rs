@@ -4,7 +4,7 @@
 
 use std::io::ErrorKind;
 
-use netsonde::recorder::filter::{Instruction, Program, Reason, View};
+use netsonde_core::recorder::filter::{Instruction, Program, Reason, View};
 use proptest::prelude::*;
 use socket2::{Domain, SockFilter, Socket, Type};
 

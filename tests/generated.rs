@@ -9,16 +9,16 @@ use std::process::{Command, Stdio};
 
 use clap::CommandFactory;
 use netsonde::client::args::{Cli, PING_EXAMPLES};
-use netsonde::config::{KEYS, RULE_ENTRIES, default_file};
-use netsonde::diagnose::texts;
-use netsonde::events::{Kind, MOST, Room};
-use netsonde::families::{FAMILIES, FLAGS, KINDS};
 use netsonde::keeper::args::Args;
 use netsonde::log::limit::{AUDITS, ERRORS_OF_ALL, LINES, LINES_OF_ALL, WINDOW};
 use netsonde::log::line::{LINE_BYTES, VALUE_BYTES};
-use netsonde::protocol::{CAPTURE, INVENTORY, MULTICAST, PING, SERVICE};
-use netsonde::recorder::layout::EVENT_SLOTS;
-use netsonde::recorder::select::PROTOCOLS;
+use netsonde_core::config::{KEYS, RULE_ENTRIES, default_file};
+use netsonde_core::diagnose::texts;
+use netsonde_core::events::{Kind, MOST, Room};
+use netsonde_core::families::{FAMILIES, FLAGS, KINDS};
+use netsonde_core::protocol::{CAPTURE, INVENTORY, MULTICAST, PING, SERVICE};
+use netsonde_core::recorder::layout::EVENT_SLOTS;
+use netsonde_core::recorder::select::PROTOCOLS;
 
 const DATE: &str = "2026-11-21";
 

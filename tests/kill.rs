@@ -110,7 +110,7 @@ struct Systemd;
 
 impl Supervisor for Systemd {
     fn socket(&self) -> PathBuf {
-        netsonde::config::SOCKET.into()
+        netsonde_core::config::SOCKET.into()
     }
 
     fn start_again(&mut self) {}
@@ -283,7 +283,7 @@ fn systemctl(arguments: &[&str]) {
 /// Begins with a large and empty record.
 fn begin_anew() -> Value {
     std::fs::create_dir_all("/etc/netsonde").unwrap();
-    std::fs::write(netsonde::config::PATH, LARGE).unwrap();
+    std::fs::write(netsonde_core::config::PATH, LARGE).unwrap();
     systemctl(&["stop", "netsonded.service"]);
     systemctl(&["start", "netsonded.service"]);
     let status = until(&Systemd.socket(), "it answers", |_| true);
@@ -371,7 +371,7 @@ fn what_does_not_fit_is_declared() -> Outcome {
         scope.spawn(|| a.run(|| send(TO, 20_000, &sent, &stop)));
         wait_until(PATIENCE, || sent.load(Ordering::Acquire) > 5_000);
         let config = format!("{LARGE}[rings]\nbulk = \"16 MiB\"\n");
-        std::fs::write(netsonde::config::PATH, config).unwrap();
+        std::fs::write(netsonde_core::config::PATH, config).unwrap();
         systemctl(&["restart", "netsonded.service"]);
         let from = sent.load(Ordering::Acquire);
         wait_until(PATIENCE, || sent.load(Ordering::Acquire) > from + 5_000);
@@ -396,7 +396,7 @@ fn what_does_not_fit_is_declared() -> Outcome {
     assert!(declared >= missing, "{}", status["gaps"]);
     assert_eq!(gaps(&status, "recorder_reset"), 0);
     std::fs::write(
-        netsonde::config::PATH,
+        netsonde_core::config::PATH,
         "[recorder.budget]\nbulk = \"8 MiB\"\n",
     )?;
     systemctl(&["restart", "netsonded.service"]);

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     if let Ok(message) = std::env::var(PANIC) {
         netsonde::log::start("engine");
         netsonde::keeper::privilege::give_up().unwrap();
-        netsonde::engine::sandbox::enter(netsonde::config::Violation::Kill).unwrap();
+        netsonde::engine::sandbox::enter(netsonde_core::config::Violation::Kill).unwrap();
         panic!("{message}");
     }
     // One at a time, since there is one place for a journal.

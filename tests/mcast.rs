@@ -303,7 +303,7 @@ fn queriers_come_win_and_go() -> Outcome {
     let query = |from: &Host| {
         // Version 3, ten tenths of a second to answer, robustness 2, every 2 s (RFC 3376, section 4.1).
         let mut message = vec![0x11, 10, 0, 0, 0, 0, 0, 0, 2, 2, 0, 0];
-        let sum = !(netsonde::wire::cursor::sum(&message, 0) as u16);
+        let sum = !(netsonde_core::wire::cursor::sum(&message, 0) as u16);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
         let all: Ipv4Addr = "224.0.0.1".parse().unwrap();
         from.run(|| traffic::raw_ipv4(all, 2, 1, None, |_, packet| packet.clone_from(&message)))
@@ -571,7 +571,7 @@ fn a_flood_of_groups_costs_no_known_one() -> Outcome {
             frame.extend_from_slice(&[0x94, 4, 0, 0, 0x16, 0, 0, 0]);
             frame.extend_from_slice(&group);
             for (from, until, at) in [(14, 38, 24), (38, 46, 40)] {
-                let sum = !(netsonde::wire::cursor::sum(&frame[from..until], 0) as u16);
+                let sum = !(netsonde_core::wire::cursor::sum(&frame[from..until], 0) as u16);
                 frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
             }
         })
@@ -849,7 +849,7 @@ fn streams_and_what_rtp_tells() -> Outcome {
         8, 0, 0x45, 0, 0, 32, 0, 0, 0, 0, 1, 17, 0, 0, 10, 0, 0, 2, 239, 2, 2, 2,
     ]);
     frame.extend_from_slice(&[0x10, 0, 0x13, 0x89, 0, 12, 0, 0, 1, 2, 3, 4]);
-    let sum = !(netsonde::wire::cursor::sum(&frame[14..34], 0) as u16);
+    let sum = !(netsonde_core::wire::cursor::sum(&frame[14..34], 0) as u16);
     frame[24..26].copy_from_slice(&sum.to_be_bytes());
     b.run(|| traffic::frames("e0", 3, None, |_, room| room.clone_from(&frame)))?;
     until("wrong envelopes are counted", &service, || {
@@ -947,7 +947,7 @@ fn routers_and_who_holds_a_group() -> Outcome {
         message.extend_from_slice(&[0, 1, 0, 2, 0, 105]);
         message.extend_from_slice(&[0, 19, 0, 4, 0, 0, 0, priority]);
         message.extend_from_slice(&[0, 20, 0, 4, 1, 2, 3, 4]);
-        let sum = !(netsonde::wire::cursor::sum(&message, 0) as u16);
+        let sum = !(netsonde_core::wire::cursor::sum(&message, 0) as u16);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
         let addresses = (from.parse().unwrap(), "224.0.0.13".parse().unwrap());
         let packet = ipv4(addresses, (103, 1), (0, 0), &[], &message);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use netsonde::lab::messages::ipv4;
 use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, traffic, wait_until};
-use netsonde::wire::cursor::Mac;
+use netsonde_core::wire::cursor::Mac;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use support::mcast::send_frame;

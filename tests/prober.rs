@@ -182,7 +182,7 @@ fn reply(id: &[u8], sequence: u16, payload: &[u8]) -> Vec<u8> {
     let id = u16::from_be_bytes([id[0], id[1]]);
     let mut packet = traffic::echo_request(id, sequence, payload);
     packet[..4].fill(0);
-    let sum = !(netsonde::wire::cursor::sum(&packet, 0) as u16);
+    let sum = !(netsonde_core::wire::cursor::sum(&packet, 0) as u16);
     packet[2..4].copy_from_slice(&sum.to_be_bytes());
     packet
 }

@@ -1,7 +1,7 @@
 //! The `.varlink` files are the documentation of the types: they parse, and agree field by field.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use netsonde::protocol::{
+use netsonde_core::protocol::{
     CAPTURE, INVENTORY, MULTICAST, PING, SERVICE, VARLINK, capture, inventory, multicast, ping,
     service,
 };

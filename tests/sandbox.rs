@@ -9,10 +9,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, Stdio};
 
-use netsonde::config::Violation;
 use netsonde::engine::sandbox;
 use netsonde::keeper::privilege;
 use netsonde::lab::Host;
+use netsonde_core::config::Violation;
 use support::{Service, Test};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;

@@ -16,7 +16,7 @@ use std::process::{Command, ExitCode};
 use netsonde::kernel::diag;
 use netsonde::kernel::option::set_option;
 use netsonde::lab::{Host, wait_until};
-use netsonde::sockets::{self, Detail, listed};
+use netsonde_core::sockets::{self, Detail, listed};
 use nix::sys::socket::{NetlinkAddr, bind};
 use serde_json::Value;
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};

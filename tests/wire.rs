@@ -1,8 +1,8 @@
 //! Decoding, on frames made by hand: a table of what is to be read, and no panic on anything.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use netsonde::wire::cursor::sum;
-use netsonde::wire::{Cast, Checksum, Frame, LinkType, Packet, ProblemKind, decode};
+use netsonde_core::wire::cursor::sum;
+use netsonde_core::wire::{Cast, Checksum, Frame, LinkType, Packet, ProblemKind, decode};
 use proptest::prelude::*;
 
 fn read(link: LinkType, bytes: &[u8]) -> Packet<'_> {

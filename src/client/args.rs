@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::mcast_test::Channel;
-use crate::families;
+use netsonde_core::families;
 
 /// Says where a packet died, with the evidence: asks netsonded, the resident witness of this host.
 #[derive(Clone, Debug, Parser)]

@@ -6,7 +6,7 @@ use std::io::Read;
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, PcapBlockOwned, PcapError, PcapNGOption, create_reader};
 
-use crate::wire::{Checksum, Direction, Frame, LinkType};
+use netsonde_core::wire::{Checksum, Direction, Frame, LinkType};
 
 /// First size of the buffer, in bytes.
 const BUFFER: usize = 1 << 20;
@@ -388,14 +388,14 @@ fn option_value<'o>(option: &'o PcapNGOption<'_>) -> &'o [u8] {
 
 fn option_text(options: &[PcapNGOption<'_>], code: u16) -> Option<String> {
     let option = options.iter().find(|option| option.code.0 == code)?;
-    Some(crate::wire::cursor::text(option_value(option), 64))
+    Some(netsonde_core::wire::cursor::text(option_value(option), 64))
 }
 
 fn comments<'o>(options: &'o [PcapNGOption<'_>]) -> impl Iterator<Item = String> + 'o {
     options
         .iter()
         .filter(|option| option.code.0 == 1)
-        .map(|option| crate::wire::cursor::text(option_value(option), 4096))
+        .map(|option| netsonde_core::wire::cursor::text(option_value(option), 4096))
 }
 
 /// epb_flags, the other way round than the writer.
@@ -422,7 +422,7 @@ fn checksum(flags: u64) -> Checksum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorder::pcapng::{Statistics, Writer};
+    use netsonde_core::recorder::pcapng::{Statistics, Writer};
 
     fn sample() -> Vec<u8> {
         let mut writer = Writer::default();

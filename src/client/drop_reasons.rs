@@ -11,7 +11,7 @@ use perf_event::{Builder, SampleFlag, Sampler};
 
 use super::failure::Failure;
 use super::interrupt::Interrupt;
-use crate::host::drops::{Drop, Format};
+use netsonde_core::host::drops::{Drop, Format};
 
 const FOLDER: &str = "/sys/kernel/tracing/events/skb/kfree_skb";
 /// Bytes of a CPU's ring: 70,000 drops, those of some tens of milliseconds in a flood.

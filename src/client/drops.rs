@@ -16,14 +16,14 @@ use super::drop_reasons::{Listener, Seen, Symbols};
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::style::{Style, duration};
-use crate::diagnose::evidence::Process;
-use crate::host::counters::{lines, tables};
-use crate::host::drops::{
-    Counter, Drop, Layer, NeighbourTable, PARTS, known, neighbours, reason, softnet, sums,
-};
-use crate::host::socket::{Socket, sockets};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::proc_net;
+use netsonde_core::diagnose::evidence::Process;
+use netsonde_core::host::counters::{lines, tables};
+use netsonde_core::host::drops::{
+    Counter, Drop, Layer, NeighbourTable, PARTS, known, neighbours, reason, softnet, sums,
+};
+use netsonde_core::host::socket::{Socket, sockets};
 
 /// A counter of something: where, whose, and its name.
 type Key = (Layer, String, &'static str);

@@ -13,8 +13,8 @@ use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::mcast_test::wait_until;
 use super::style::{Style, safe};
-use crate::events::{Kind, Room, Severity};
-use crate::protocol::inventory::{Event, EventPackets, Events, EventsCall};
+use netsonde_core::events::{Kind, Room, Severity};
+use netsonde_core::protocol::inventory::{Event, EventPackets, Events, EventsCall};
 
 const METHOD: &str = "io.netsonde.Inventory.Events";
 /// Of the past, where what comes is asked for: as tail(1) and journalctl(1) do.

@@ -13,12 +13,12 @@ use super::args::{Families, Global};
 use super::doctor::{filled, processes};
 use super::failure::Failure;
 use super::style::{Style, right, table};
-use crate::families::modules::{Modules, Untried};
-use crate::families::{
+use crate::kernel::{diag, proc_net};
+use netsonde_core::families::modules::{Modules, Untried};
+use netsonde_core::families::{
     self, Answer, FAMILIES, FLAGS, Family, KINDS, Kind, TRIED, kind_name, meaning, proves_family,
 };
-use crate::kernel::{diag, proc_net};
-use crate::sockets::listed::protocols;
+use netsonde_core::sockets::listed::protocols;
 
 /// What came of opening a socket.
 #[derive(Clone, Debug, Serialize)]

@@ -9,9 +9,9 @@
 //! - `mld` is a word of its own.
 
 use super::libpcap::Libpcap;
-use crate::protocol::capture;
-use crate::recorder::filter::{Instruction, Program, TAGS_AT, View};
-use crate::wire::{Frame, LinkType};
+use netsonde_core::protocol::capture;
+use netsonde_core::recorder::filter::{Instruction, Program, TAGS_AT, View};
+use netsonde_core::wire::{Frame, LinkType};
 
 /// DLT_EN10MB and DLT_RAW.
 const ETHERNET: i32 = 1;

@@ -7,7 +7,7 @@ use super::args::Global;
 use super::connection::ask;
 use super::failure::Failure;
 use super::style::{Style, age, bytes, duration, right, table};
-use crate::protocol::service::{Interface, Interfaces, Listened, Status};
+use netsonde_core::protocol::service::{Interface, Interfaces, Listened, Status};
 
 /// Gaps that are shown; `-v` shows all that the service tells of.
 const GAPS_SHOWN: usize = 8;

@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 
 use libloading::{Library, Symbol};
 
-use crate::recorder::filter::Instruction;
+use netsonde_core::recorder::filter::Instruction;
 
 /// Names under which distributions ship it.
 const NAMES: [&str; 3] = ["libpcap.so.1", "libpcap.so.0.8", "libpcap.so"];

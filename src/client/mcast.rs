@@ -13,7 +13,9 @@ use super::doctor;
 use super::failure::Failure;
 use super::mcast_test;
 use super::style::{Style, age, duration, right, table};
-use crate::protocol::multicast::{Call, Group, Groups, Member, Queriers, Router, Rtp, Streams, Ts};
+use netsonde_core::protocol::multicast::{
+    Call, Group, Groups, Member, Queriers, Router, Rtp, Streams, Ts,
+};
 
 /// Members that `-v` names of one group.
 const MEMBERS_SHOWN: usize = 256;

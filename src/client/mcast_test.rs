@@ -25,10 +25,10 @@ use super::interrupt::Interrupt;
 use super::packets::Stream;
 use super::style::{Style, right, table};
 use crate::kernel::wall_ns;
-use crate::multicast::Sequence;
-use crate::multicast::test_packet::{self, TestPacket};
-use crate::protocol::capture::Content;
-use crate::wire::glance::glance;
+use netsonde_core::multicast::Sequence;
+use netsonde_core::multicast::test_packet::{self, TestPacket};
+use netsonde_core::protocol::capture::Content;
+use netsonde_core::wire::glance::glance;
 
 /// Port where none is given: that of the discard service, which nobody listens to by accident.
 const PORT: u16 = 9;

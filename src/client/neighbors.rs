@@ -12,9 +12,11 @@ use super::connection::ask_with;
 use super::failure::Failure;
 use super::oui::makers;
 use super::style::{Style, age, table};
-use crate::neighbors::mac;
-use crate::protocol::inventory::{Call, Claimant, Finding, KernelNeighbor, Neighbor, Neighbors};
-use crate::wire::cursor::Mac;
+use netsonde_core::neighbors::mac;
+use netsonde_core::protocol::inventory::{
+    Call, Claimant, Finding, KernelNeighbor, Neighbor, Neighbors,
+};
+use netsonde_core::wire::cursor::Mac;
 
 /// Moves that are shown; they are the past, and `-v` shows all.
 const MOVES_SHOWN: usize = 8;

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use crate::wire::cursor::{Mac, text};
+use netsonde_core::wire::cursor::{Mac, text};
 
 /// Longest list that is read: IEEE's own, with all addresses of makers, has 6 MiB.
 const LIST_BYTES: u64 = 32 << 20;

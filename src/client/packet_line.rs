@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::capture_file::FilePacket;
 use super::style::Style;
-use crate::wire::{Direction, Packet, ProblemKind, decode};
+use netsonde_core::wire::{Direction, Packet, ProblemKind, decode};
 
 /// How lines are made.
 pub struct Lines {
@@ -177,6 +177,6 @@ pub fn json(packet: &FilePacket) -> Value {
 fn service(packet: &Packet<'_>) -> Option<&'static str> {
     let (from, to) = packet.ports?;
     let tcp = packet.protocols.contains(&"tcp");
-    let name = |port| crate::wire::services::service_name(tcp, port);
+    let name = |port| netsonde_core::wire::services::service_name(tcp, port);
     name(to).or_else(|| name(from))
 }

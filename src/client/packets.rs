@@ -16,10 +16,10 @@ use super::filter::{Filter, LocalFilter};
 use super::interrupt::Interrupt;
 use super::packet_line::{Lines, json};
 use super::style::Style;
-use crate::protocol::capture::{CaptureCall, Content, Opened, Selection};
-use crate::recorder::pcapng::Writer;
-use crate::recorder::select::Select;
-use crate::recorder::{Record, Store};
+use netsonde_core::protocol::capture::{CaptureCall, Content, Opened, Selection};
+use netsonde_core::recorder::pcapng::Writer;
+use netsonde_core::recorder::select::Select;
+use netsonde_core::recorder::{Record, Store};
 
 impl Packets {
     fn expression(&self) -> Option<String> {

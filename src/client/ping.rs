@@ -14,7 +14,7 @@ use super::connection::Connection;
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::ping_text::Output;
-use crate::protocol::ping::{Listed, Options, PingCall, TargetsCall, Told, Total};
+use netsonde_core::protocol::ping::{Listed, Options, PingCall, TargetsCall, Told, Total};
 
 /// Targets of one request: addresses of IPv6 with a scope stay well within its 64 KiB.
 const TARGETS_A_REQUEST: usize = 700;

@@ -10,11 +10,11 @@ use super::args::{Last, Packets};
 use super::capture_file::{CaptureFile, FilePacket, Item};
 use super::failure::Failure;
 use super::packets::{PacketFile, Stream};
-use crate::probe::sight::{What, is_telling, sight};
-use crate::protocol::capture::Content;
-use crate::protocol::ping::Probe;
-use crate::wire::Direction;
-use crate::wire::glance::glance;
+use netsonde_core::probe::sight::{What, is_telling, sight};
+use netsonde_core::protocol::capture::Content;
+use netsonde_core::protocol::ping::Probe;
+use netsonde_core::wire::Direction;
+use netsonde_core::wire::glance::glance;
 
 /// Fates that are kept; a run that is to be looked at packet by packet has fewer.
 const FATES: usize = 1_000_000;

@@ -10,7 +10,7 @@ use super::args::{Global, Ping};
 use super::failure::Failure;
 use super::ping::Wanted;
 use super::style::{Style, table};
-use crate::protocol::ping::{Figures, Probe, Row, Summary, Total};
+use netsonde_core::protocol::ping::{Figures, Probe, Row, Summary, Total};
 
 /// An object a line.
 #[derive(Serialize)]

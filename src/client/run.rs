@@ -115,6 +115,6 @@ fn socket(cli: &Cli) -> PathBuf {
     let own_rights = nix::unistd::getuid() == nix::unistd::geteuid();
     match std::env::var_os("NETSONDE_SOCKET") {
         Some(path) if own_rights && !path.is_empty() => path.into(),
-        _ => crate::config::SOCKET.into(),
+        _ => netsonde_core::config::SOCKET.into(),
     }
 }

@@ -17,14 +17,14 @@ use super::doctor::processes::{self, Held, Joined, MOST_QUESTIONS, SocketCopy, U
 use super::failure::Failure;
 use super::sockets_text;
 use super::style::Style;
-use crate::families::{DGRAM, RAW, family_name, kind_name};
-use crate::host::membership::{Membership, SourceFilter, source_filters};
 use crate::kernel::diag::{self, Source};
 use crate::kernel::{memberships, proc_net};
-use crate::protocol::service::Status;
-use crate::sockets::select::{Count, Wanted, count};
-use crate::sockets::{Detail, Filter, INET, INET6, MPTCP, Socket, TCP};
-use crate::wire::services::{port_range, service_name};
+use netsonde_core::families::{DGRAM, RAW, family_name, kind_name};
+use netsonde_core::host::membership::{Membership, SourceFilter, source_filters};
+use netsonde_core::protocol::service::Status;
+use netsonde_core::sockets::select::{Count, Wanted, count};
+use netsonde_core::sockets::{Detail, Filter, INET, INET6, MPTCP, Socket, TCP};
+use netsonde_core::wire::services::{port_range, service_name};
 
 /// CAP_SYS_PTRACE (linux/capability.h).
 const SYS_PTRACE: u32 = 19;

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use super::doctor::processes::Held;
 use super::sockets::{Entry, Gathered, service};
 use super::style::{Style, bytes, right, safe, table};
-use crate::families::{RAW, family_name, kind_name};
-use crate::sockets::select::{Count, count};
-use crate::sockets::{Detail, Filter, INET, INET6, NETLINK, Socket, UNIX};
-use crate::wire::services::port_range;
+use netsonde_core::families::{RAW, family_name, kind_name};
+use netsonde_core::sockets::select::{Count, count};
+use netsonde_core::sockets::{Detail, Filter, INET, INET6, NETLINK, Socket, UNIX};
+use netsonde_core::wire::services::port_range;
 
 /// Letters of a path or name that are shown: with two of them a line still fits.
 const NAME: usize = 24;

@@ -13,11 +13,11 @@ use super::doctor::processes;
 use super::failure::Failure;
 use super::mcast::show;
 use super::style::{Style, bytes, duration, table};
-use crate::diagnose::evidence::Process;
-use crate::host::socket::{Socket, sockets};
 use crate::kernel::proc_net;
-use crate::protocol::inventory::{Talker, Talkers, TalkersCall};
-use crate::wire::services::service_name;
+use netsonde_core::diagnose::evidence::Process;
+use netsonde_core::host::socket::{Socket, sockets};
+use netsonde_core::protocol::inventory::{Talker, Talkers, TalkersCall};
+use netsonde_core::wire::services::service_name;
 
 /// A flow, and whose it is here.
 #[derive(Serialize)]

@@ -15,12 +15,12 @@ use super::service::status::{gap as gap_in_words, time};
 use super::{Shared, ready};
 use crate::keeper::now_ns;
 use crate::mapping::OwnMemory;
-use crate::protocol::capture::{Opened, Selection};
-use crate::recorder::pcapng::{Statistics, Writer};
-use crate::recorder::select::Select;
-use crate::recorder::{Cursor, From, Gap, GapKind, Record, Recorder, Store, headers};
-use crate::wire::glance::glance;
-use crate::wire::{Checksum, decode};
+use netsonde_core::protocol::capture::{Opened, Selection};
+use netsonde_core::recorder::pcapng::{Statistics, Writer};
+use netsonde_core::recorder::select::Select;
+use netsonde_core::recorder::{Cursor, From, Gap, GapKind, Record, Recorder, Store, headers};
+use netsonde_core::wire::glance::glance;
+use netsonde_core::wire::{Checksum, decode};
 
 /// Packets that are looked at before others get their turn: about a millisecond.
 const PACKETS_A_TURN: usize = 4096;
@@ -52,7 +52,7 @@ pub struct Export {
 /// What can be wrong with a request for packets.
 pub enum Refused {
     /// The selection.
-    Invalid(crate::recorder::select::Invalid),
+    Invalid(netsonde_core::recorder::select::Invalid),
     /// A name that the record does not know.
     NoSuchInterface(String),
     /// A store that does not exist.
@@ -361,7 +361,7 @@ impl Stream {
             let filter = self.export.selection.filter.as_deref();
             self.writer.interface(
                 record.link,
-                crate::recorder::layout::SNAP_MAX,
+                netsonde_core::recorder::layout::SNAP_MAX,
                 &name,
                 filter,
             )

@@ -6,15 +6,15 @@ use super::ring::{Packet, Ring};
 use crate::keeper::handover::{Counter, counter_at};
 use crate::keeper::now_ns;
 use crate::mapping::{Mapping, OwnMemory};
-use crate::multicast::{Trackers, concerns};
-use crate::neighbors::{Neighbors, is_plain};
-use crate::probe::Sighting;
-use crate::probe::sight::{is_telling, sight};
-use crate::recorder::interfaces::{State, link_type};
-use crate::recorder::{Classifier, Cursor, From, GapKind, Meta, Recorder, Store};
-use crate::talkers::{Flow, Talkers};
-use crate::wire::glance::{Glance, glance, ip_protocol};
-use crate::wire::{Direction, Frame};
+use netsonde_core::multicast::{Trackers, concerns};
+use netsonde_core::neighbors::{Neighbors, is_plain};
+use netsonde_core::probe::Sighting;
+use netsonde_core::probe::sight::{is_telling, sight};
+use netsonde_core::recorder::interfaces::{State, link_type};
+use netsonde_core::recorder::{Classifier, Cursor, From, GapKind, Meta, Recorder, Store};
+use netsonde_core::talkers::{Flow, Talkers};
+use netsonde_core::wire::glance::{Glance, glance, ip_protocol};
+use netsonde_core::wire::{Direction, Frame};
 
 /// Blocks that are taken in before clients get their turn again: at most some milliseconds.
 const BLOCKS_A_TURN: usize = 8;
@@ -344,7 +344,7 @@ fn station(packet: &Packet<'_>) -> u64 {
 
 fn sighting(packet: &Packet<'_>, seen: &Glance) -> Option<Sighting> {
     let whole = packet.bytes.len() as u64 >= u64::from(packet.original_length);
-    let is_ethernet = link_type(packet.hardware) == crate::wire::LinkType::Ethernet;
+    let is_ethernet = link_type(packet.hardware) == netsonde_core::wire::LinkType::Ethernet;
     Some(Sighting {
         time_ns: packet.time_ns,
         ifindex: packet.ifindex,
@@ -419,7 +419,7 @@ fn take_packet(
         } else {
             interface.packets_in += 1;
             interface.bytes_in += u64::from(original_length);
-            if store != Store::Bulk && packet.direction != crate::wire::Direction::ToOther {
+            if store != Store::Bulk && packet.direction != netsonde_core::wire::Direction::ToOther {
                 count_listened(&mut interface.wire, seen.ip_protocol);
             }
         }

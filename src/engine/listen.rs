@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
 
-use crate::wire::glance::ip_protocol;
+use netsonde_core::wire::glance::ip_protocol;
 
 /// Packets that are read of one socket in a turn: a flood gets its share, no more.
 const PACKETS_A_TURN: usize = 256;

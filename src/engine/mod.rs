@@ -41,17 +41,17 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{LocalSet, yield_now};
 
-use crate::config::Config;
 use crate::keeper::handover::{
     Ask, Counter, HANDED, Handed, Hello, Told, ask, counter_at, take_over, told,
 };
 use crate::keeper::now_ns;
 use crate::keeper::settings::Settings;
 use crate::mapping::{Mapping, OwnMemory};
-use crate::recorder::{Classifier, GapKind, Opened, Recorder};
 use intake::Intake;
 use links::Links;
 use listen::Listener;
+use netsonde_core::config::Config;
+use netsonde_core::recorder::{Classifier, GapKind, Opened, Recorder};
 use prober::Prober;
 use world::World;
 

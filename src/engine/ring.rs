@@ -5,8 +5,8 @@
 use std::sync::atomic::Ordering;
 
 use crate::mapping::Mapping;
-use crate::recorder::RingMark;
-use crate::wire::{Checksum, Direction};
+use netsonde_core::recorder::RingMark;
+use netsonde_core::wire::{Checksum, Direction};
 
 /// TP_STATUS_USER: the block is ours.
 const USER: u32 = libc::TP_STATUS_USER;

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
-use crate::config::Violation;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
     Scope, path_beneath_rules,
 };
+use netsonde_core::config::Violation;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Is,
     SeccompCondition as Condition, SeccompFilter, SeccompRule as Rule, TargetArch,

@@ -19,12 +19,12 @@ use serde_json::value::RawValue;
 use super::control::{self, Clients, Failure, Interface, Limits, Peer, Replies, Service};
 use super::export::{self, Export, Refused};
 use super::{Shared, control::parameters};
-use crate::config::Config;
-use crate::config::permission::Tier;
 use crate::keeper::now_ns;
 use crate::log::AUDIT;
-use crate::protocol;
-use crate::protocol::capture::{CaptureCall, Content, Opened};
+use netsonde_core::config::Config;
+use netsonde_core::config::permission::Tier;
+use netsonde_core::protocol;
+use netsonde_core::protocol::capture::{CaptureCall, Content, Opened};
 
 const INTERFACES: &[Interface] = &[
     Interface {
@@ -239,7 +239,7 @@ impl Netsonde {
 }
 
 fn refusal(refused: Refused) -> Failure {
-    use crate::recorder::select::Invalid;
+    use netsonde_core::recorder::select::Invalid;
     match refused {
         Refused::Invalid(Invalid::Program {
             link_type,

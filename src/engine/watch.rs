@@ -9,17 +9,17 @@ use nix::time::ClockId;
 use super::links::{Known, Links};
 use super::service::status;
 use super::world::World;
-use crate::events::links::LinkNow;
-use crate::events::multicast::{Querier, Stream};
-use crate::events::service::{Clocks, Sniffer};
-use crate::events::{Event, Gap, Kind, Room, Severity, read, write};
 use crate::keeper::now_ns;
 use crate::kernel::{clock_ns, monotonic_ns, proc_net_start};
-use crate::multicast::Standing;
-use crate::protocol::service::Limit;
-use crate::recorder::interfaces::State;
-use crate::sockets::listed;
-use crate::wire::cursor::Mac;
+use netsonde_core::events::links::LinkNow;
+use netsonde_core::events::multicast::{Querier, Stream};
+use netsonde_core::events::service::{Clocks, Sniffer};
+use netsonde_core::events::{Event, Gap, Kind, Room, Severity, read, write};
+use netsonde_core::multicast::Standing;
+use netsonde_core::protocol::service::Limit;
+use netsonde_core::recorder::interfaces::State;
+use netsonde_core::sockets::listed;
+use netsonde_core::wire::cursor::Mac;
 
 /// Target of log lines that are events.
 pub const EVENT: &str = "netsonde::event";

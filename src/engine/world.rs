@@ -14,17 +14,17 @@ use super::links::{Known, Links, News};
 use super::listen::{Heard, Listener};
 use super::prober::{Around, Prober};
 use super::sandbox::Sandbox;
-use crate::config::{Config, Permissions};
-use crate::events::{Event, Kind, Watch};
-use crate::host::route::{Route, routes};
 use crate::keeper::handover::{Ask, Hello, ask};
 use crate::keeper::now_ns;
 use crate::keeper::settings::Settings;
 use crate::kernel::netlink::KernelNeighbor;
 use crate::kernel::proc_net_start;
-use crate::neighbors::LinkFacts;
-use crate::recorder::interfaces::{Link, State};
-use crate::wire::cursor::Mac;
+use netsonde_core::config::{Config, Permissions};
+use netsonde_core::events::{Event, Kind, Watch};
+use netsonde_core::host::route::{Route, routes};
+use netsonde_core::neighbors::LinkFacts;
+use netsonde_core::recorder::interfaces::{Link, State};
+use netsonde_core::wire::cursor::Mac;
 
 /// Bytes of each list of routes that are looked at for gateways and networks: some hundred routes, those of
 /// the shortest prefixes first. A router's list may have a million.

@@ -12,10 +12,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Control socket.
-    #[arg(long, value_name = "PATH", default_value = crate::config::SOCKET)]
+    #[arg(long, value_name = "PATH", default_value = netsonde_core::config::SOCKET)]
     pub socket: PathBuf,
     /// State directory.
-    #[arg(long, value_name = "DIR", default_value = crate::config::STATE)]
+    #[arg(long, value_name = "DIR", default_value = netsonde_core::config::STATE)]
     pub state: PathBuf,
     /// Record only this interface; may be given several times, and may hold *.
     #[arg(long = "interface", value_name = "NAME")]

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::config::{Config, FILE_BYTES, PATH, Problems};
+use netsonde_core::config::{Config, FILE_BYTES, PATH, Problems};
 
 /// Reads the named file; without a name the usual one, if it is there.
 ///

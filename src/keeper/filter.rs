@@ -10,12 +10,12 @@
 //! A load behind a packet's end ends a program with 0, and the packet would be in no ring, and counted
 //! nowhere. So the length is asked before, and what is too short for its own headers is the bulk ring's.
 
-use crate::multicast::mpeg_ts;
-use crate::recorder::class::{
+use netsonde_core::multicast::mpeg_ts;
+use netsonde_core::recorder::class::{
     LINK_ETHERTYPES, NAMES_UDP_PORTS, ROUTING_IP_PROTOCOLS, ROUTING_UDP_PORTS, TCP_CONNECTION_FLAGS,
 };
-use crate::recorder::{Rule, Store};
-use crate::wire::glance::{ethertype, ip_protocol};
+use netsonde_core::recorder::{Rule, Store};
+use netsonde_core::wire::glance::{ethertype, ip_protocol};
 
 /// Most bytes that the control ring takes of a packet.
 pub const CONTROL_SNAP: u32 = 2048;
@@ -446,7 +446,7 @@ impl Assembler<'_> {
 
 /// The program of a ring. `snaps` are the most bytes that each store keeps, in the order of
 /// [`Store::ALL`]. Fewer than 4,096 instructions, which is the kernel's limit, since the
-/// configuration allows at most [`crate::config::RULE_ENTRIES`] in all rules together.
+/// configuration allows at most [`netsonde_core::config::RULE_ENTRIES`] in all rules together.
 pub fn program(ring: Ring, snaps: [u32; 7], rules: &[Rule]) -> Code {
     Assembler {
         ring,

@@ -14,8 +14,8 @@ use socket2::{Domain, SockRef, Type};
 use super::Kept;
 use super::filter::{Code, Ear, Ring, ear, program};
 use super::sockets::{Control, Error, LISTENER_SNAP, PacketRing};
-use crate::config::Config;
 use crate::mapping::sealed_memory;
+use netsonde_core::config::Config;
 
 /// Grows with every change of what the names below or the manifest mean.
 const VERSION: u32 = 1;

@@ -34,15 +34,15 @@ use std::sync::atomic::Ordering;
 
 use socket2::Domain;
 
-use crate::config::Config;
 pub(crate) use crate::kernel::wall_ns as now_ns;
 use crate::log::line::escape;
 use crate::mapping::{Mapping, sealed_memory};
-use crate::recorder::memory_needed;
 use args::Args;
 use filter::Ring;
 use handover::Counter;
 use inherited::Inherited;
+use netsonde_core::config::Config;
+use netsonde_core::recorder::memory_needed;
 use settings::Settings;
 use sockets::{Lock, PacketRing};
 
@@ -257,7 +257,10 @@ fn check(args: &Args, config: &Config) -> u8 {
     };
     say(match &args.config {
         Some(path) => format!("configuration  {}: valid", path.display()),
-        None => format!("configuration  {} or defaults: valid", crate::config::PATH),
+        None => format!(
+            "configuration  {} or defaults: valid",
+            netsonde_core::config::PATH
+        ),
     });
     let opened = open_rings(config)
         .and_then(|rings| Ok((rings, open_listeners(random())?, open_probers(random())?)));

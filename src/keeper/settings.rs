@@ -7,9 +7,9 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::permission::{Admitted, Entry, Permission, Tier};
-use crate::config::{Config, Permissions};
 use crate::mapping::sealed_memory;
+use netsonde_core::config::permission::{Admitted, Entry, Permission, Tier};
+use netsonde_core::config::{Config, Permissions};
 
 /// What an engine is handed.
 #[derive(Clone, Debug, Serialize, Deserialize)]

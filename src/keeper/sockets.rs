@@ -13,8 +13,8 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use super::filter::{Code, Ear, Ring, ear, program};
 use super::sys::bind_packet_to_all;
-use crate::config::Config;
 use crate::kernel::option::set_option;
+use netsonde_core::config::Config;
 
 /// A ring as the kernel granted it.
 pub struct PacketRing {

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::netlink::Netlink;
 use super::proc_net;
-use crate::sockets::diag::{BY_FAMILY, Question};
-use crate::sockets::{
+use netsonde_core::sockets::diag::{BY_FAMILY, Question};
+use netsonde_core::sockets::{
     INET, INET6, MPTCP, NETLINK, PACKET, SCTP, Socket, TCP, UDP, UDPLITE, UNIX, VSOCK, XDP, listed,
 };
 

@@ -17,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::host::membership::Membership;
+use netsonde_core::host::membership::Membership;
 
 /// A file of /proc/net; empty where it can't be read. Of the thread, since the network namespace is the
 /// thread's.
@@ -62,7 +62,7 @@ pub fn monotonic_ns() -> u64 {
 
 /// Memberships by interface index, as the kernel holds them.
 pub fn memberships() -> HashMap<u32, Vec<Membership>> {
-    crate::host::membership::memberships(&proc_net("igmp"), &proc_net("igmp6"))
+    netsonde_core::host::membership::memberships(&proc_net("igmp"), &proc_net("igmp6"))
 }
 
 /// A sysctl of this network namespace that is a number, like `net/ipv4/ip_forward`.

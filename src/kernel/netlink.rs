@@ -417,7 +417,7 @@ fn take_route(route: &RouteMessage) -> Route {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::attributes::attribute;
+    use netsonde_core::host::attributes::attribute;
 
     fn message(attributes: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = vec![0; HEADER + LINK_HEADER];

@@ -6,8 +6,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::multicast::names;
-use crate::wire::cursor::sum;
+use netsonde_core::multicast::names;
+use netsonde_core::wire::cursor::sum;
 
 /// Port of hand-made streams.
 pub const PORT: u16 = 5000;

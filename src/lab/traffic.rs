@@ -62,7 +62,7 @@ pub fn numbered_frames(
     head.extend_from_slice(&[0, 0, 0x40, 0, 64, 17, 0, 0]);
     head.extend_from_slice(&from.octets());
     head.extend_from_slice(&to.ip().octets());
-    let sum = !(crate::wire::cursor::sum(&head[14..34], 0) as u16);
+    let sum = !(netsonde_core::wire::cursor::sum(&head[14..34], 0) as u16);
     head[24..26].copy_from_slice(&sum.to_be_bytes());
     head.extend_from_slice(&40_000u16.to_be_bytes());
     head.extend_from_slice(&to.port().to_be_bytes());
@@ -169,7 +169,7 @@ pub fn echo_request(id: u16, sequence: u16, payload: &[u8]) -> Vec<u8> {
     packet.extend_from_slice(&id.to_be_bytes());
     packet.extend_from_slice(&sequence.to_be_bytes());
     packet.extend_from_slice(payload);
-    let sum = !(crate::wire::cursor::sum(&packet, 0) as u16);
+    let sum = !(netsonde_core::wire::cursor::sum(&packet, 0) as u16);
     packet[2..4].copy_from_slice(&sum.to_be_bytes());
     packet
 }
@@ -181,11 +181,11 @@ pub fn syn(from: Ipv4Addr, to: Ipv4Addr, source: u16, destination: u16, sequence
     segment.extend_from_slice(&destination.to_be_bytes());
     segment.extend_from_slice(&sequence.to_be_bytes());
     segment.extend_from_slice(&[0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
-    let pseudo = crate::wire::cursor::sum(
+    let pseudo = netsonde_core::wire::cursor::sum(
         &to.octets(),
-        crate::wire::cursor::sum(&from.octets(), 6 + 20),
+        netsonde_core::wire::cursor::sum(&from.octets(), 6 + 20),
     );
-    let sum = !(crate::wire::cursor::sum(&segment, pseudo) as u16);
+    let sum = !(netsonde_core::wire::cursor::sum(&segment, pseudo) as u16);
     segment[16..18].copy_from_slice(&sum.to_be_bytes());
     segment
 }

@@ -84,7 +84,7 @@ const CASES: &[Case] = &[
         By(&[
             (ABUSE, "readers_that_do_not_read"),
             (
-                "src/recorder/cursor.rs",
+                "src/core/recorder/cursor.rs",
                 "a_slow_reader_knows_what_it_missed",
             ),
         ]),
@@ -141,7 +141,7 @@ const CASES: &[Case] = &[
                 "permission_is_asked_with_each_request",
             ),
             (
-                "src/config/permission.rs",
+                "src/core/config/permission.rs",
                 "a_user_of_another_namespace_is_nobody",
             ),
         ]),
@@ -168,8 +168,11 @@ const CASES: &[Case] = &[
         "What the kernel would refuse is refused; what is accepted ends, in turns.",
         By(&[
             (ABUSE, "filters_of_every_size"),
-            ("src/recorder/filter.rs", "any_verified_program_ends"),
-            ("src/recorder/filter.rs", "refuses_what_the_kernel_refuses"),
+            ("src/core/recorder/filter.rs", "any_verified_program_ends"),
+            (
+                "src/core/recorder/filter.rs",
+                "refuses_what_the_kernel_refuses",
+            ),
             ("tests/filter_machine.rs", "the_kernel_refuses_the_same"),
             ("tests/filter_machine.rs", "the_kernel_decides_the_same"),
         ]),
@@ -181,7 +184,10 @@ const CASES: &[Case] = &[
         By(&[
             (ABUSE, "probe_floods_of_a_user"),
             ("tests/prober.rs", "what_cannot_be_is_said"),
-            ("src/probe/bucket.rs", "a_second_holds_its_rate_and_no_more"),
+            (
+                "src/core/probe/bucket.rs",
+                "a_second_holds_its_rate_and_no_more",
+            ),
         ]),
     ),
     case(
@@ -220,7 +226,7 @@ const CASES: &[Case] = &[
                 "tests/captures.rs",
                 "every_prefix_of_every_packet_is_survived",
             ),
-            ("src/wire/glance.rs", "no_prefix_panics"),
+            ("src/core/wire/glance.rs", "no_prefix_panics"),
         ]),
     ),
     case(
@@ -235,7 +241,7 @@ const CASES: &[Case] = &[
         "Eight are read, the rest is told of; lengths are those of the wire.",
         By(&[
             (ABUSE, "tags_in_tags"),
-            ("src/recorder/cursor.rs", "tags_go_back_in"),
+            ("src/core/recorder/cursor.rs", "tags_go_back_in"),
             ("tests/wire.rs", "casts_and_tags"),
         ]),
     ),
@@ -251,7 +257,7 @@ const CASES: &[Case] = &[
         "Nothing is put together, so nothing is kept for it.",
         By(&[
             (ABUSE, "fragments_by_the_thousand"),
-            ("src/wire/glance.rs", "later_fragments_have_no_ports"),
+            ("src/core/wire/glance.rs", "later_fragments_have_no_ports"),
         ]),
     ),
     case(
@@ -261,7 +267,7 @@ const CASES: &[Case] = &[
         Partly(
             &[
                 (ABUSE, "forged_errors_are_not_believed"),
-                ("src/probe/sight.rs", "requests_replies_and_errors"),
+                ("src/core/probe/sight.rs", "requests_replies_and_errors"),
             ],
             "a quote of eight bytes, which is all that RFC 792 asks of a router, holds no cookie: then address, identifier and number decide",
         ),
@@ -277,7 +283,7 @@ const CASES: &[Case] = &[
                 "the_wire_loses_delays_doubles_and_corrupts",
             ),
             (
-                "src/probe/identity.rs",
+                "src/core/probe/identity.rs",
                 "what_was_sent_is_known_and_nothing_else",
             ),
         ]),
@@ -289,7 +295,7 @@ const CASES: &[Case] = &[
         Partly(
             &[
                 (ABUSE, "a_flood_of_replies_beside_a_ping"),
-                ("src/probe/fate.rs", "our_own_losses_blame_nobody_else"),
+                ("src/core/probe/fate.rs", "our_own_losses_blame_nobody_else"),
             ],
             "at the rate that this machine sends, not at 1 Mpps",
         ),
@@ -302,10 +308,13 @@ const CASES: &[Case] = &[
             (ABUSE, "reports_that_announce_more_than_they_hold"),
             ("tests/mcast.rs", "a_flood_of_groups_costs_no_known_one"),
             (
-                "src/multicast/group.rs",
+                "src/core/multicast/group.rs",
                 "who_was_there_first_stays_in_a_flood",
             ),
-            ("src/multicast/querier.rs", "a_flood_of_queriers_is_counted"),
+            (
+                "src/core/multicast/querier.rs",
+                "a_flood_of_queriers_is_counted",
+            ),
         ]),
     ),
     case(
@@ -324,7 +333,7 @@ const CASES: &[Case] = &[
         "Only who was asked counts: no table grows over its bound, and a ping beside them is right.",
         By(&[
             (ABUSE, "a_flood_of_neighbours"),
-            ("src/probe/neighbours.rs", "only_who_was_asked_tells"),
+            ("src/core/probe/neighbours.rs", "only_who_was_asked_tells"),
         ]),
     ),
     case(
@@ -384,7 +393,7 @@ const CASES: &[Case] = &[
             &[
                 (ABUSE, "stamps_of_1970_and_2106"),
                 (
-                    "src/probe/clock.rs",
+                    "src/core/probe/clock.rs",
                     "reading_two_clocks_is_not_a_step_and_nonsense_is_no_time",
                 ),
             ],
@@ -461,7 +470,7 @@ const CASES: &[Case] = &[
         By(&[
             (ABUSE, "an_interface_that_flaps"),
             (LIVE, "interfaces_come_and_go"),
-            ("src/recorder/interfaces.rs", "flap_is_an_outage"),
+            ("src/core/recorder/interfaces.rs", "flap_is_an_outage"),
         ]),
     ),
     case(
@@ -472,11 +481,11 @@ const CASES: &[Case] = &[
             (ABUSE, "an_interface_that_moves_away_and_back"),
             (LIVE, "interfaces_come_and_go"),
             (
-                "src/recorder/interfaces.rs",
+                "src/core/recorder/interfaces.rs",
                 "same_index_again_is_another_interface",
             ),
             (
-                "src/recorder/interfaces.rs",
+                "src/core/recorder/interfaces.rs",
                 "same_name_new_index_keeps_both_histories",
             ),
         ]),
@@ -504,7 +513,7 @@ const CASES: &[Case] = &[
             ("tests/kill.rs", "kills_at_random_moments"),
             ("tests/kill.rs", "kills_at_random_moments_with_systemd"),
             (
-                "src/recorder/cursor.rs",
+                "src/core/recorder/cursor.rs",
                 "a_killed_writer_leaves_the_last_commit",
             ),
         ]),
@@ -523,7 +532,7 @@ const CASES: &[Case] = &[
         "Steps of the clock",
         "Round trips are of the monotonic clock.",
         By(&[(
-            "src/probe/clock.rs",
+            "src/core/probe/clock.rs",
             "a_clock_set_back_changes_no_round_trip",
         )]),
     ),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use netsonde::lab::messages::{Asks, Q2, Q3, ethernet, igmp, ipv4, query};
 use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, traffic, wait_until};
-use netsonde::wire::cursor::sum;
+use netsonde_core::wire::cursor::sum;
 use serde_json::Value;
 
 use super::Outcome;

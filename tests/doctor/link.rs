@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use netsonde::client::capture_file::{CaptureFile, Item};
-use netsonde::recorder::pcapng::Writer;
+use netsonde_core::recorder::pcapng::Writer;
 
 use super::*;
 

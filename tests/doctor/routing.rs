@@ -198,7 +198,7 @@ fn first_packets_lost() -> Outcome {
         ttl: 5,
         payload: |number| {
             let mut packet = vec![0; 64];
-            let test = netsonde::multicast::test_packet::TestPacket {
+            let test = netsonde_core::multicast::test_packet::TestPacket {
                 run: 1,
                 number,
                 sent_ns: 0,

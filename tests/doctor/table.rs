@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use netsonde::diagnose::ALL;
+use netsonde_core::diagnose::ALL;
 
 use super::*;
 

@@ -66,7 +66,7 @@ fn ttl_low() -> Outcome {
 
 /// A router announcement (RFC 4861) without a prefix; its lifetime is 1800 s.
 fn announcement(from: &str) -> Vec<u8> {
-    use netsonde::wire::cursor::sum;
+    use netsonde_core::wire::cursor::sum;
     let (from, to): (std::net::Ipv6Addr, std::net::Ipv6Addr) =
         (from.parse().unwrap(), "ff02::1".parse().unwrap());
     let mut message = vec![134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use netsonde::diagnose::host::modes;
+use netsonde_core::diagnose::host::modes;
 
 use super::*;
 

@@ -11,9 +11,9 @@ use netlink_packet_route::link::{
     LinkXdp, XdpAttached,
 };
 
-use crate::diagnose::evidence::{Bridge, Link, Port};
 use crate::kernel::netlink::Netlink;
-use crate::wire::cursor::Mac;
+use netsonde_core::diagnose::evidence::{Bridge, Link, Port};
+use netsonde_core::wire::cursor::Mac;
 
 /// Clock ticks of bridge timers: IFLA_BR_MCAST_ intervals are hundredths of a second.
 const TICK_NS: u64 = 10_000_000;

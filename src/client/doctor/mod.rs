@@ -20,12 +20,12 @@ use std::time::Instant;
 use super::args::{Global, McastDoctor};
 use super::failure::Failure;
 use super::style::Style;
-use crate::diagnose::evidence::{Evidence, Process};
-use crate::diagnose::{
+use crate::kernel::{memberships, proc_net};
+use netsonde_core::diagnose::evidence::{Evidence, Process};
+use netsonde_core::diagnose::{
     Certainty, Diagnosis, Finding, Severity, Text, Verdict, diagnose, find, texts,
 };
-use crate::host::socket::sockets;
-use crate::kernel::{memberships, proc_net};
+use netsonde_core::host::socket::sockets;
 
 /// Columns that text is filled to, as manual pages are.
 const COLUMNS: usize = 80;

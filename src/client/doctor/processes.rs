@@ -14,12 +14,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::diagnose::evidence::{Holder, Process};
-use crate::host::membership::Membership;
-use crate::host::socket::Socket;
 use crate::kernel::option::get_option;
-use crate::sockets::Filter;
-use crate::wire::cursor::text;
+use netsonde_core::diagnose::evidence::{Holder, Process};
+use netsonde_core::host::membership::Membership;
+use netsonde_core::host::socket::Socket;
+use netsonde_core::sockets::Filter;
+use netsonde_core::wire::cursor::text;
 
 /// Processes that are looked at.
 const MOST_PROCESSES: usize = 65_536;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::{Limits, User};
-use crate::protocol::service as reply;
+use netsonde_core::protocol::service as reply;
 
 /// A connection younger than this has not had its chance to ask, and is not closed for a newcomer.
 const CHANCE: Duration = Duration::from_millis(20);

@@ -314,7 +314,7 @@ async fn introspect<S: Service>(
             let wanted: Wanted = super::replies::parameters(parameters)?;
             let own = [super::Interface {
                 name: "org.varlink.service",
-                description: crate::protocol::VARLINK,
+                description: netsonde_core::protocol::VARLINK,
             }];
             let found = (service.interfaces().iter().chain(&own))
                 .find(|interface| interface.name == wanted.interface)

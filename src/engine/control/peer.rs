@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use nix::sys::socket::{VsockAddr, getpeername, getsockopt, sockopt::PeerCredentials};
 
-use crate::config::permission::Asker;
 use crate::kernel::option::get_option;
+use netsonde_core::config::permission::Asker;
 
 /// Groups of a user that are looked at: some directories give a user hundreds, and Linux allows 65,536.
 const MOST_GROUPS: usize = 1024;

@@ -12,11 +12,11 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::tc::{TcAttribute, TcMessage, TcStats2};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use crate::host::counters;
 use crate::kernel::netlink::{KernelNeighbor, Netlink, Route};
 use crate::kernel::proc_net;
-use crate::probe::Neighbour;
-use crate::probe::fate::counter;
+use netsonde_core::host::counters;
+use netsonde_core::probe::Neighbour;
+use netsonde_core::probe::fate::counter;
 
 /// Asks the kernel.
 pub struct Host {

@@ -27,15 +27,15 @@ use netlink_packet_route::route::RouteType;
 
 use super::intake::Intake;
 use super::links::Links;
-use crate::config;
-use crate::events::Loss;
-use crate::probe::identity::{HEADER, write_request};
-use crate::probe::run::{Heard, Moment, Outgoing};
-use crate::probe::sight::{from_socket_v4, from_socket_v6};
-use crate::probe::{
+use netsonde_core::config;
+use netsonde_core::events::Loss;
+use netsonde_core::probe::identity::{HEADER, write_request};
+use netsonde_core::probe::run::{Heard, Moment, Outgoing};
+use netsonde_core::probe::sight::{from_socket_v4, from_socket_v6};
+use netsonde_core::probe::{
     Bucket, Circumstances, Clock, Identity, Neighbours, Run, Settings, Sighting, Target, What,
 };
-use crate::wire::Direction;
+use netsonde_core::wire::Direction;
 
 /// Batches that are received of one socket in a turn.
 const RECEIVES_A_TURN: usize = 16;
@@ -267,7 +267,8 @@ impl Prober {
 
     /// What the kernel believes of its neighbours: of as many as the service itself keeps.
     pub fn kernel_neighbors(&mut self) -> io::Result<Vec<KernelNeighbor>> {
-        self.host.neighbors(crate::neighbors::Neighbors::ADDRESSES)
+        self.host
+            .neighbors(netsonde_core::neighbors::Neighbors::ADDRESSES)
     }
 
     /// Starts a run. `rate` is what its user may send in all his runs.

@@ -4,10 +4,10 @@ use super::status::time;
 use crate::engine::Shared;
 use crate::engine::control::{Failure, Replies};
 use crate::engine::world::World;
-use crate::events::{Event, Kind, Room, Severity};
 use crate::keeper::now_ns;
-use crate::protocol::inventory as reply;
-use crate::protocol::service::Limit;
+use netsonde_core::events::{Event, Kind, Room, Severity};
+use netsonde_core::protocol::inventory as reply;
+use netsonde_core::protocol::service::Limit;
 
 /// Which events.
 struct Wanted {

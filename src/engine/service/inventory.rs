@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::status::listened;
 use crate::engine::world::World;
 use crate::keeper::groups::{GROUPS_4, GROUPS_6};
-use crate::protocol::service as reply;
+use netsonde_core::protocol::service as reply;
 
 /// IFF_ flags as `ip link` prints them.
 const FLAGS: [(i32, &str); 10] = [

@@ -9,12 +9,12 @@ use super::inventory::is_ours;
 use super::status::time;
 use crate::engine::control::Failure;
 use crate::engine::world::World;
-use crate::host::membership::source_filters;
 use crate::keeper::now_ns;
 use crate::kernel::proc_net;
-use crate::multicast::{Member, Protocol, Rtp, Standing, Trackers, names};
-use crate::protocol::multicast as reply;
-use crate::wire::cursor::Mac;
+use netsonde_core::host::membership::source_filters;
+use netsonde_core::multicast::{Member, Protocol, Rtp, Standing, Trackers, names};
+use netsonde_core::protocol::multicast as reply;
+use netsonde_core::wire::cursor::Mac;
 
 /// Interfaces that are asked for: by index, their names.
 fn interfaces(world: &World, call: &reply::Call) -> Result<BTreeMap<u32, String>, Failure> {

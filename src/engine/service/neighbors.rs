@@ -9,9 +9,9 @@ use super::status::time;
 use crate::engine::control::Failure;
 use crate::engine::world::World;
 use crate::keeper::now_ns;
-use crate::neighbors::{Address, Duplicate, Host, Neighbors, Verdict, heard, mac, role};
-use crate::protocol::inventory as reply;
-use crate::wire::cursor::Mac;
+use netsonde_core::neighbors::{Address, Duplicate, Host, Neighbors, Verdict, heard, mac, role};
+use netsonde_core::protocol::inventory as reply;
+use netsonde_core::wire::cursor::Mac;
 
 /// `Neighbors`.
 pub fn neighbors(world: &mut World, call: reply::Call) -> Result<reply::Neighbors, Failure> {

@@ -14,15 +14,15 @@ use crate::engine::Shared;
 use crate::engine::control::{Failure, Peer, Replies};
 use crate::engine::prober::{How, Reach, STAMPED_RATE};
 use crate::engine::world::World;
-use crate::probe::fate::{errno_in_words, error_in_words};
-use crate::probe::run::{Event, Responder, Tally};
-use crate::probe::statistics;
-use crate::probe::{Fate, Run, Settings, Target};
-use crate::protocol::ping::{
+use netsonde_core::probe::fate::{errno_in_words, error_in_words};
+use netsonde_core::probe::run::{Event, Responder, Tally};
+use netsonde_core::probe::statistics;
+use netsonde_core::probe::{Fate, Run, Settings, Target};
+use netsonde_core::protocol::ping::{
     Figures, IcmpError, Listed, PingCall, Probe, Responder as ToldResponder, Row, StopCall,
     Summary, TargetsCall, Told, Total, Windows,
 };
-use crate::wire::cursor::Mac;
+use netsonde_core::wire::cursor::Mac;
 
 /// Bytes of payload where nothing else is said, as ping has it.
 const SIZE: u32 = 56;

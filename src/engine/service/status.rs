@@ -2,18 +2,18 @@
 
 use jiff::Timestamp;
 
-use crate::config::permission::Tier;
 use crate::engine::control::Peer;
 use crate::engine::world::World;
 use crate::keeper::handover::{JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT};
 use crate::keeper::now_ns;
 use crate::log;
-use crate::multicast::{Groups, Queriers, Routers, Streams};
-use crate::neighbors::Neighbors;
-use crate::protocol::service as reply;
-use crate::recorder::interfaces::{InterfaceSlot, State};
-use crate::recorder::layout::{EVENT_SLOTS, INTERFACE_SLOTS};
-use crate::recorder::{Gap, GapKind, Recorder, Store};
+use netsonde_core::config::permission::Tier;
+use netsonde_core::multicast::{Groups, Queriers, Routers, Streams};
+use netsonde_core::neighbors::Neighbors;
+use netsonde_core::protocol::service as reply;
+use netsonde_core::recorder::interfaces::{InterfaceSlot, State};
+use netsonde_core::recorder::layout::{EVENT_SLOTS, INTERFACE_SLOTS};
+use netsonde_core::recorder::{Gap, GapKind, Recorder, Store};
 
 /// Gaps that a reply names one by one: the newest, as many as fit into a reply that a person reads.
 const MOST_GAPS: usize = 128;
@@ -236,12 +236,12 @@ pub fn own_limits(world: &World) -> Vec<reply::Limit> {
         limit("requests refused for want of permission", 0, world.denials),
         limit(
             "talkers of a second",
-            crate::talkers::ROOM as u64,
+            netsonde_core::talkers::ROOM as u64,
             world.intake.talkers.evicted,
         ),
         limit(
             "declared gaps",
-            crate::recorder::layout::GAP_SLOTS as u64,
+            netsonde_core::recorder::layout::GAP_SLOTS as u64,
             world.intake.recorder.gap_totals().1,
         ),
         limit(

@@ -6,9 +6,9 @@ use super::status::time;
 use crate::engine::control::Failure;
 use crate::engine::world::World;
 use crate::keeper::now_ns;
-use crate::protocol::inventory as reply;
-use crate::talkers::{Flow, Sum};
-use crate::wire::protocol_name;
+use netsonde_core::protocol::inventory as reply;
+use netsonde_core::talkers::{Flow, Sum};
+use netsonde_core::wire::protocol_name;
 
 const SECOND: u64 = 1_000_000_000;
 /// The longest window, in seconds.

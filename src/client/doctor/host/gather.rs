@@ -27,23 +27,25 @@ use super::super::super::packets::Stream;
 use super::super::gather::own_pids;
 use super::super::{gather, links, processes};
 use super::probes;
-use crate::diagnose::evidence::{Evidence as OfGroup, Host, Link, Span, Subject};
-use crate::diagnose::host::evidence::{
-    Address, Drop, Evidence, Interface, KernelNeighbour, Length, Lengths, Multicast, Route,
-};
-use crate::diagnose::wire::Wire;
-use crate::host::counters::Counters;
-use crate::host::drops::squeezes;
-use crate::host::membership::{Membership, SourceFilter, Versions, igmp_versions, source_filters};
-use crate::host::socket;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::{memberships, monotonic_ns, proc_net, sysctl, wall_ns};
-use crate::multicast::names::is_pruned;
-use crate::protocol::capture::Content;
-use crate::protocol::inventory;
-use crate::protocol::multicast;
-use crate::protocol::service::Status;
-use crate::wire::{Direction, Meaning, decode};
+use netsonde_core::diagnose::evidence::{Evidence as OfGroup, Host, Link, Span, Subject};
+use netsonde_core::diagnose::host::evidence::{
+    Address, Drop, Evidence, Interface, KernelNeighbour, Length, Lengths, Multicast, Route,
+};
+use netsonde_core::diagnose::wire::Wire;
+use netsonde_core::host::counters::Counters;
+use netsonde_core::host::drops::squeezes;
+use netsonde_core::host::membership::{
+    Membership, SourceFilter, Versions, igmp_versions, source_filters,
+};
+use netsonde_core::host::socket;
+use netsonde_core::multicast::names::is_pruned;
+use netsonde_core::protocol::capture::Content;
+use netsonde_core::protocol::inventory;
+use netsonde_core::protocol::multicast;
+use netsonde_core::protocol::service::Status;
+use netsonde_core::wire::{Direction, Meaning, decode};
 
 /// How far back ICMP is read for what it tells of lengths.
 const LENGTHS_NS: u64 = 300_000_000_000;

@@ -16,10 +16,10 @@ use super::super::args::{DoctorArgs, Global};
 use super::super::failure::Failure;
 use super::super::style::{Style, duration, plain};
 use super::{filled, finding_text, links};
-use crate::diagnose::host::evidence::{Evidence, counted};
-use crate::diagnose::host::{Checked, Diagnosis, diagnose};
-use crate::diagnose::{Severity, Verdict};
 use crate::kernel::netlink::Netlink;
+use netsonde_core::diagnose::host::evidence::{Evidence, counted};
+use netsonde_core::diagnose::host::{Checked, Diagnosis, diagnose};
+use netsonde_core::diagnose::{Severity, Verdict};
 use probes::ToSend;
 
 /// Column at which what was seen begins, behind the longest name of a check.

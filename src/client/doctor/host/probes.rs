@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::super::super::connection::Connection;
 use super::super::super::failure::Failure;
-use crate::diagnose::host::evidence::{Known, Probed, Route};
-use crate::protocol::ping::{Options, PingCall, Probe, Told};
+use netsonde_core::diagnose::host::evidence::{Known, Probed, Route};
+use netsonde_core::protocol::ping::{Options, PingCall, Probe, Told};
 
 /// Echo requests to each gateway: as many as tell loss from chance within the default window.
 const COUNT: u32 = 4;

@@ -1,5 +1,5 @@
 //! PURE. Which room of the recorder a packet belongs in. The same rules make the kernel's filters
-//! ([`crate::keeper`] attaches them), so that what a store keeps whole is captured whole.
+//! (the keeper attaches them), so that what a store keeps whole is captured whole.
 
 use crate::wire::glance::{Glance, ethertype, ip_protocol};
 

@@ -25,9 +25,8 @@ pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-/// An attribute as the kernel writes it, for tests.
-#[cfg(test)]
-pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+/// Encodes one attribute, padded as the kernel pads it.
+pub fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
     bytes.extend_from_slice(&kind.to_ne_bytes());
     bytes.extend_from_slice(value);

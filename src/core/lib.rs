@@ -1,0 +1,37 @@
+//! PURE. The core of netsonde: everything that needs no kernel. Packets, kernel text and time are
+//! arguments, so the same code serves the live host, a capture file and a test case.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`wire`] | protocol decoders: bytes to meaning |
+//! | [`recorder`] | bounded packet stores, cursors, selection, the filter machine, pcapng |
+//! | [`probe`] | probes: schedule, identity, matching, fates, statistics |
+//! | [`multicast`] | queriers, memberships, routers and streams, as observed on the wire |
+//! | [`neighbors`] | hosts on each link: addresses, names, roles, conflicts |
+//! | [`talkers`] | top flows, in a fixed amount of memory |
+//! | [`events`] | event kinds, detection and rate limits |
+//! | [`host`] | parsers for /proc/net, and the table of drop counters |
+//! | [`families`] | address families and socket types, with their purpose |
+//! | [`sockets`] | socket lists, from sock_diag and /proc/net |
+//! | [`diagnose`] | failure modes: evidence in, findings out |
+//! | [`protocol`] | the Varlink interfaces and their types |
+//! | [`config`] | configuration keys, defaults and limits |
+//!
+//! Purity is kept three ways: the crate depends on nothing that does I/O, clippy rejects the
+//! standard library's own I/O types (`clippy.toml`), and `tests/invariants.rs` reads the source.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod diagnose;
+pub mod events;
+pub mod families;
+pub mod host;
+pub mod multicast;
+pub mod neighbors;
+pub mod probe;
+pub mod protocol;
+pub mod recorder;
+pub mod sockets;
+pub mod talkers;
+pub mod wire;
