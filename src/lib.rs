@@ -1,31 +1,28 @@
 //! netsonde: a resident witness for Linux networks, which says where a packet died, with the
 //! evidence. This page is the table of contents; `ARCHITECTURE.md` is the map behind it.
 //!
-//! | module | kind | what it is |
+//! | module | kind | contents |
 //! |---|---|---|
-//! | `kernel` | SHELL | questions to the kernel that service and client both ask |
-//! | `keeper` | PRIVILEGED | the only code that ever holds a capability |
-//! | `engine` | SHELL | rings, sockets, netlink, clock and control server around the pure parts |
-//! | `log` | SHELL | the service's log: journal or standard error, escaped, limited, never waiting |
-//! | `client` | SHELL | arguments, connection, rendering |
-//! | `lab` | SHELL | hosts, bridges and wires in namespaces, for the demo and the tests |
+//! | [`netsonde_core`] | PURE | decoding, recording, probing, tracking, diagnosis: a crate of its own |
+//! | [`linux`] | SHELL | questions to the kernel that service and client both ask |
+//! | [`daemon`] | SHELL, PRIVILEGED | the service: keeper, engine, the channel between them, the log |
+//! | [`client`] | SHELL | the command line, the connection, commands, rendering, capture files |
+//! | [`lab`] | SHELL | hosts, bridges and wires in namespaces, for the demo and the tests |
 //!
-//! PURE means: no socket, no file, no thread, no clock; time is an argument. `tests/invariants.rs`
-//! keeps that, and keeps `unsafe` in the few files that are named there.
-
-#[cfg(any(feature = "daemon", feature = "client"))]
-pub mod kernel;
-#[cfg(feature = "daemon")]
-mod mapping;
-
-#[cfg(feature = "daemon")]
-pub mod engine;
-#[cfg(feature = "daemon")]
-pub mod keeper;
-#[cfg(feature = "daemon")]
-pub mod log;
+//! Arrows point down only: the core uses nothing of the others, `linux` uses the core, `daemon` and
+//! `client` use both and never each other.
+//!
+//! - PURE: no socket, no file, no thread, no clock; time is an argument.
+//! - SHELL: the code around the pure parts, which talks to the kernel. It holds no privilege.
+//! - PRIVILEGED: code that runs while the process still holds CAP_NET_RAW.
+//!
+//! `tests/invariants.rs` checks all of this, and keeps `unsafe` in the few files that it lists.
 
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 #[cfg(feature = "client")]
 pub mod lab;
+#[cfg(any(feature = "daemon", feature = "client"))]
+pub mod linux;

@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 
 use clap::CommandFactory;
 use netsonde::client::args::{Cli, PING_EXAMPLES};
-use netsonde::keeper::args::Args;
-use netsonde::log::limit::{AUDITS, ERRORS_OF_ALL, LINES, LINES_OF_ALL, WINDOW};
-use netsonde::log::line::{LINE_BYTES, VALUE_BYTES};
+use netsonde::daemon::keeper::args::Args;
+use netsonde::daemon::log::limit::{AUDITS, ERRORS_OF_ALL, LINES, LINES_OF_ALL, WINDOW};
+use netsonde::daemon::log::line::{LINE_BYTES, VALUE_BYTES};
 use netsonde_core::config::{KEYS, RULE_ENTRIES, default_file};
 use netsonde_core::diagnose::texts;
 use netsonde_core::events::{Kind, MOST, Room};

@@ -9,8 +9,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, Stdio};
 
-use netsonde::engine::sandbox;
-use netsonde::keeper::privilege;
+use netsonde::daemon::engine::sandbox;
+use netsonde::daemon::keeper::privilege;
 use netsonde::lab::Host;
 use netsonde_core::config::Violation;
 use support::{Service, Test};

@@ -13,9 +13,9 @@ use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use netsonde::kernel::diag;
-use netsonde::kernel::option::set_option;
 use netsonde::lab::{Host, wait_until};
+use netsonde::linux::diag;
+use netsonde::linux::option::set_option;
 use netsonde_core::sockets::{self, Detail, listed};
 use nix::sys::socket::{NetlinkAddr, bind};
 use serde_json::Value;

@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use netsonde::keeper::args::Args;
+use netsonde::daemon::keeper::args::Args;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    netsonde::log::start(if args.engine { "engine" } else { "keeper" });
+    netsonde::daemon::log::start(if args.engine { "engine" } else { "keeper" });
     let status = if args.engine {
-        netsonde::engine::run()
+        netsonde::daemon::engine::run()
     } else {
-        netsonde::keeper::run(&args)
+        netsonde::daemon::keeper::run(&args)
     };
-    netsonde::log::end();
+    netsonde::daemon::log::end();
     ExitCode::from(status)
 }

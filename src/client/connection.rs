@@ -339,7 +339,7 @@ impl Connection {
         for item in message.cmsgs().map_err(io::Error::from)? {
             if let ControlMessageOwned::ScmRights(raw) = item {
                 self.descriptors
-                    .extend(raw.into_iter().map(super::received));
+                    .extend(raw.into_iter().map(crate::linux::received::received));
             }
         }
         let length = message.bytes;

@@ -11,13 +11,13 @@ use netlink_packet_route::tc::{TcAttribute, TcMessage, TcStats2};
 use serde_json::{Value, json};
 
 use super::args::{Drops as Args, Global};
-use super::doctor::processes;
 use super::drop_reasons::{Listener, Seen, Symbols};
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::style::{Style, duration};
-use crate::kernel::netlink::Netlink;
-use crate::kernel::proc_net;
+use crate::linux::netlink::Netlink;
+use crate::linux::proc_net;
+use crate::linux::processes;
 use netsonde_core::diagnose::evidence::Process;
 use netsonde_core::host::counters::{lines, tables};
 use netsonde_core::host::drops::{

@@ -10,10 +10,11 @@ use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::args::{Families, Global};
-use super::doctor::{filled, processes};
+use super::doctor::filled;
 use super::failure::Failure;
 use super::style::{Style, right, table};
-use crate::kernel::{diag, proc_net};
+use crate::linux::processes;
+use crate::linux::{diag, proc_net};
 use netsonde_core::families::modules::{Modules, Untried};
 use netsonde_core::families::{
     self, Answer, FAMILIES, FLAGS, Family, KINDS, Kind, TRIED, kind_name, meaning, proves_family,

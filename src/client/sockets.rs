@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 
 use super::args::{Global, Sockets};
 use super::connection::ask;
-use super::doctor::processes::{self, Held, Joined, MOST_QUESTIONS, SocketCopy, Unlisted};
 use super::failure::Failure;
 use super::sockets_text;
 use super::style::Style;
-use crate::kernel::diag::{self, Source};
-use crate::kernel::{memberships, proc_net};
+use crate::linux::diag::{self, Source};
+use crate::linux::processes::{self, Held, Joined, MOST_QUESTIONS, SocketCopy, Unlisted};
+use crate::linux::{memberships, proc_net};
 use netsonde_core::families::{DGRAM, RAW, family_name, kind_name};
 use netsonde_core::host::membership::{Membership, SourceFilter, source_filters};
 use netsonde_core::protocol::service::Status;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::doctor::processes::Held;
 use super::sockets::{Entry, Gathered, service};
 use super::style::{Style, bytes, right, safe, table};
+use crate::linux::processes::Held;
 use netsonde_core::families::{RAW, family_name, kind_name};
 use netsonde_core::sockets::select::{Count, count};
 use netsonde_core::sockets::{Detail, Filter, INET, INET6, NETLINK, Socket, UNIX};

@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use super::args::{Global, Most, Talkers as Args};
 use super::connection::ask_with;
-use super::doctor::processes;
 use super::failure::Failure;
 use super::mcast::show;
 use super::style::{Style, bytes, duration, table};
-use crate::kernel::proc_net;
+use crate::linux::proc_net;
+use crate::linux::processes;
 use netsonde_core::diagnose::evidence::Process;
 use netsonde_core::host::socket::{Socket, sockets};
 use netsonde_core::protocol::inventory::{Talker, Talkers, TalkersCall};

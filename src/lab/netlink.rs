@@ -17,7 +17,7 @@ use netlink_packet_route::route::{
 };
 
 use super::{Error, Host, step};
-use crate::kernel::netlink::Netlink;
+use crate::linux::netlink::Netlink;
 
 /// Sends one request and waits for its acknowledgment.
 fn request(what: String, message: RouteNetlinkMessage, flags: u16) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Socket, Type};
 
-use crate::kernel::option::set_option;
+use crate::linux::option::set_option;
 
 nix::ioctl_write_ptr_bad!(siocethtool, libc::SIOCETHTOOL as libc::Ioctl, libc::ifreq);
 

@@ -20,7 +20,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::sys::{finish_checksums, read_stamped};
 use super::{Error, Host, step, veth};
-use crate::kernel::wall_ns;
+use crate::linux::wall_ns;
 
 /// Chooses frames by their bytes.
 pub type Choose = Box<dyn FnMut(&[u8]) -> bool + Send>;

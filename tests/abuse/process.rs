@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
 
-use netsonde::keeper::handover::{Ask, ask};
+use netsonde::daemon::channel::handover::{Ask, ask};
 use netsonde::lab::{traffic, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};

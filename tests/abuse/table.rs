@@ -110,7 +110,7 @@ const CASES: &[Case] = &[
         "Nothing that the client prints or the service logs commands a terminal; other links are known as ever.",
         By(&[
             (ABUSE, "names_that_command_a_terminal"),
-            ("src/kernel/netlink.rs", "names_are_fit_to_be_shown"),
+            ("src/linux/netlink.rs", "names_are_fit_to_be_shown"),
             (
                 "tests/captures.rs",
                 "every_file_is_read_without_panic_within_a_second",

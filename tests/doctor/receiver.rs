@@ -437,7 +437,7 @@ fn source_excluded() -> Outcome {
         source: [10, 0, 0, 1],
     };
     // IP_BLOCK_SOURCE.
-    netsonde::kernel::option::set_option(&all_but, libc::IPPROTO_IP, 38, &request)?;
+    netsonde::linux::option::set_option(&all_but, libc::IPPROTO_IP, 38, &request)?;
     let receiver = read(all_but);
     let _sender = send(&s, GROUP, sending("e0"));
     doctor(&r, &service, &[&channel()]).fault("source-filter-mismatch");

@@ -160,7 +160,7 @@ fn mroute_socket_busy() -> Outcome {
     let mut daemon = m.spawn(&mut daemon)?;
     std::io::Read::read_exact(daemon.child().stdout.as_mut().unwrap(), &mut [0])?;
     // MRT_INIT.
-    let refused = netsonde::kernel::option::set_option(&other, libc::IPPROTO_IP, 200, &1i32);
+    let refused = netsonde::linux::option::set_option(&other, libc::IPPROTO_IP, 200, &1i32);
     assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EADDRINUSE));
     let service = Service::start(&m, &[]);
     let _receiver = receive(&r, GROUP, "e0");

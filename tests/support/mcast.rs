@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use netsonde::kernel::option::set_option;
 pub use netsonde::lab::messages::*;
 use netsonde::lab::{Host, wait_until};
+use netsonde::linux::option::set_option;
 use serde_json::Value;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 

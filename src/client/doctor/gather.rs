@@ -15,9 +15,10 @@ use super::super::failure::Failure;
 use super::super::interrupt::Interrupt;
 use super::super::mcast_test::{join_only, wait_until};
 use super::super::packets::{Stream, open};
-use super::{links, processes};
-use crate::kernel::netlink::Netlink;
-use crate::kernel::{memberships, proc_net, sysctl};
+use super::links;
+use crate::linux::netlink::Netlink;
+use crate::linux::processes;
+use crate::linux::{memberships, proc_net, sysctl};
 use netsonde_core::diagnose::evidence::{Evidence, Host, Listened, Measured, Span, Subject};
 use netsonde_core::diagnose::wire::Wire;
 use netsonde_core::host::counters::Counters;
@@ -97,10 +98,10 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
     let joined = joined.transpose()?;
     let interrupt = Interrupt::catch()?;
     let before = Snapshot::take(socket, &mut netlink, group)?;
-    let from_ns = crate::kernel::wall_ns();
+    let from_ns = crate::linux::wall_ns();
     let start = Instant::now();
     wait_until(start + Duration::from_nanos(args.duration), &interrupt)?;
-    let to_ns = crate::kernel::wall_ns();
+    let to_ns = crate::linux::wall_ns();
     let after = Snapshot::take(socket, &mut netlink, group)?;
     let (mut all_links, _) = links::links(&mut netlink)?;
     for link in &mut all_links {

@@ -11,7 +11,7 @@ use netlink_packet_route::link::{
     LinkXdp, XdpAttached,
 };
 
-use crate::kernel::netlink::Netlink;
+use crate::linux::netlink::Netlink;
 use netsonde_core::diagnose::evidence::{Bridge, Link, Port};
 use netsonde_core::wire::cursor::Mac;
 

@@ -10,7 +10,6 @@
 mod gather;
 pub(super) mod host;
 mod links;
-pub(super) mod processes;
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -20,7 +19,7 @@ use std::time::Instant;
 use super::args::{Global, McastDoctor};
 use super::failure::Failure;
 use super::style::Style;
-use crate::kernel::{memberships, proc_net};
+use crate::linux::{memberships, proc_net};
 use netsonde_core::diagnose::evidence::{Evidence, Process};
 use netsonde_core::diagnose::{
     Certainty, Diagnosis, Finding, Severity, Text, Verdict, diagnose, find, texts,
@@ -182,7 +181,7 @@ pub fn who_holds() -> Vec<(String, IpAddr, Process, bool, Vec<IpAddr>)> {
         name.into_string().ok()
     };
     let mut all = Vec::new();
-    for holder in processes::holders(&udp, &held, None) {
+    for holder in crate::linux::processes::holders(&udp, &held, None) {
         for (ifindex, group, include, sources) in holder.joined {
             if let Some(name) = name(ifindex) {
                 all.push((name, group, holder.process.clone(), include, sources));

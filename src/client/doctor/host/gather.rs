@@ -25,10 +25,11 @@ use super::super::super::interrupt::Interrupt;
 use super::super::super::mcast_test::wait_until;
 use super::super::super::packets::Stream;
 use super::super::gather::own_pids;
-use super::super::{gather, links, processes};
+use super::super::{gather, links};
 use super::probes;
-use crate::kernel::netlink::Netlink;
-use crate::kernel::{memberships, monotonic_ns, proc_net, sysctl, wall_ns};
+use crate::linux::netlink::Netlink;
+use crate::linux::processes;
+use crate::linux::{memberships, monotonic_ns, proc_net, sysctl, wall_ns};
 use netsonde_core::diagnose::evidence::{Evidence as OfGroup, Host, Link, Span, Subject};
 use netsonde_core::diagnose::host::evidence::{
     Address, Drop, Evidence, Interface, KernelNeighbour, Length, Lengths, Multicast, Route,

@@ -16,7 +16,7 @@ use super::super::args::{DoctorArgs, Global};
 use super::super::failure::Failure;
 use super::super::style::{Style, duration, plain};
 use super::{filled, finding_text, links};
-use crate::kernel::netlink::Netlink;
+use crate::linux::netlink::Netlink;
 use netsonde_core::diagnose::host::evidence::{Evidence, counted};
 use netsonde_core::diagnose::host::{Checked, Diagnosis, diagnose};
 use netsonde_core::diagnose::{Severity, Verdict};

@@ -1,0 +1,547 @@
+//! SHELL. Packets out of the recorder, as pcapng, into a pipe whose other end the client has.
+//! Nothing is queued for a reader: the recorder is the queue, and what is evicted before a slow
+//! reader comes to it is told in the stream.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use tokio::io::unix::AsyncFd;
+use tokio::task::yield_now;
+
+use super::service::status::{gap as gap_in_words, time};
+use super::{Shared, ready};
+use crate::linux::mapping::OwnMemory;
+use crate::linux::wall_ns;
+use netsonde_core::protocol::capture::{Opened, Selection};
+use netsonde_core::recorder::pcapng::{Statistics, Writer};
+use netsonde_core::recorder::select::Select;
+use netsonde_core::recorder::{Cursor, From, Gap, GapKind, Record, Recorder, Store, headers};
+use netsonde_core::wire::glance::glance;
+use netsonde_core::wire::{Checksum, decode};
+
+/// Packets that are looked at before others get their turn: about a millisecond.
+const PACKETS_A_TURN: usize = 4096;
+/// The same for filters that are long: 2,048 instructions for each of these packets would be tens of milliseconds.
+const TIME_A_TURN: Duration = Duration::from_millis(2);
+/// Packets after which the clock is looked at.
+const PACKETS_A_LOOK: usize = 32;
+/// Bytes that are gathered before they are written.
+const BYTES_A_TURN: usize = 256 * 1024;
+/// Size of the pipe, as far as fs.pipe-max-size allows.
+const PIPE: i32 = 1 << 20;
+/// How long a reader may leave the pipe full.
+const READ_WAIT: Duration = Duration::from_secs(30);
+/// A packet of one ring can show up this much later than one of the other: blocks are handed over
+/// after 20 ms. So following stays this far behind, and the order is right.
+const BEHIND: Duration = Duration::from_millis(40);
+
+/// What a client asked for, ready to run.
+pub struct Export {
+    selection: Selection,
+    select: Select,
+    cursor: Cursor,
+    from_ns: u64,
+    follow: bool,
+    limit: u64,
+    headers_only: bool,
+}
+
+/// What can be wrong with a request for packets.
+pub enum Refused {
+    /// The selection.
+    Invalid(netsonde_core::recorder::select::Invalid),
+    /// A name that the record does not know.
+    NoSuchInterface(String),
+    /// A store that does not exist.
+    NoSuchStore(String),
+}
+
+impl Export {
+    /// Reads a request that came at `asked_ns`, from somebody who sees headers only, or all.
+    pub fn new(
+        world: &Shared,
+        selection: Selection,
+        asked_ns: u64,
+        headers_only: bool,
+    ) -> Result<Export, Refused> {
+        let select = Select::new(&selection).map_err(Refused::Invalid)?;
+        let world = world.borrow();
+        let recorder = &world.intake.recorder;
+        for name in select.interfaces() {
+            if !recorder
+                .interfaces()
+                .iter()
+                .any(|(_, slot)| slot.name() == *name)
+            {
+                return Err(Refused::NoSuchInterface(name.clone()));
+            }
+        }
+        let mut stores = Vec::new();
+        for name in selection.stores.iter().flatten() {
+            let store = Store::from_name(name).ok_or_else(|| Refused::NoSuchStore(name.clone()))?;
+            stores.push(store);
+        }
+        if stores.is_empty() {
+            stores = Store::ALL.to_vec();
+        }
+        let follow = selection.follow.unwrap_or(false);
+        let since = match (selection.since_ns, selection.last_ns) {
+            (Some(since), last) => {
+                Some(since.max(last.map_or(0, |last| asked_ns.saturating_sub(last))))
+            }
+            (None, last) => last.map(|last| asked_ns.saturating_sub(last)),
+        };
+        let from = match since {
+            Some(since) => From::Since(since),
+            None if follow => From::Now,
+            None => From::Oldest,
+        };
+        let open_end = if follow { u64::MAX } else { asked_ns };
+        let until = selection.until_ns.unwrap_or(open_end);
+        Ok(Export {
+            cursor: Cursor::new(recorder, &stores, from, until, follow),
+            from_ns: match from {
+                From::Since(since) => since,
+                From::Oldest => 0,
+                From::Now => wall_ns(),
+            },
+            limit: selection.limit.unwrap_or(u64::MAX),
+            follow,
+            headers_only,
+            select,
+            selection,
+        })
+    }
+}
+
+/// Waits until what has crossed the interfaces by now is in the record: the kernel hands a block over
+/// when it is full, or after a moment.
+pub async fn settle(world: &Shared) {
+    let before = world.borrow().intake.filling();
+    let by = tokio::time::Instant::now() + BEHIND;
+    loop {
+        let now = world.borrow().intake.filling();
+        let same = |ring: usize| before[ring].is_some() && before[ring] == now[ring];
+        if !(same(0) || same(1)) || tokio::time::Instant::now() >= by {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Makes the pipe: the client's end, and ours, which does not block.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    fcntl(&write, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    let _ = fcntl(&write, FcntlArg::F_SETPIPE_SZ(PIPE));
+    Ok((read, write))
+}
+
+/// Runs an export to its end: all packets that were asked for, or the reader has closed, or it does
+/// not read.
+pub async fn run(world: &Shared, export: Export, pipe: OwnedFd) -> io::Result<Opened> {
+    // Waiting for the end clears what is known of readiness, so it has a descriptor of its own.
+    let watched = ready::writable(pipe.try_clone()?)?;
+    let pipe = ready::writable(pipe)?;
+    let mut stream = Stream::begin(world, export);
+    loop {
+        let notified = {
+            let world = world.borrow();
+            world.packets.clone()
+        };
+        let notified = notified.notified();
+        let more = stream.turn(world);
+        match write(&pipe, &mut stream.writer.buffer).await {
+            Written::All => {}
+            Written::Closed => return Ok(stream.report(None)),
+            Written::Stuck => {
+                world.borrow_mut().readers_cut += 1;
+                let seconds = READ_WAIT.as_secs();
+                return Ok(stream.report(Some(format!("nothing was read for {seconds} s"))));
+            }
+        }
+        match more {
+            More::Now => yield_now().await,
+            More::Behind => tokio::time::sleep(BEHIND).await,
+            More::Later => {
+                tokio::select! {
+                    () = notified => {}
+                    () = closed(&watched) => return Ok(stream.report(None)),
+                }
+            }
+            More::No => break,
+        }
+    }
+    stream.end(world);
+    write(&pipe, &mut stream.writer.buffer).await;
+    Ok(stream.report(None))
+}
+
+/// When there is more to write.
+enum More {
+    /// At once.
+    Now,
+    /// In a moment: there is something, but not yet old enough to be in order.
+    Behind,
+    /// When packets have come.
+    Later,
+    /// Never.
+    No,
+}
+
+struct Stream {
+    export: Export,
+    writer: Writer,
+    /// The number of an interface in the file, or `None` if it is not wanted.
+    interfaces: HashMap<(u16, u16), Option<u32>>,
+    delivered: HashMap<(u16, u16), u64>,
+    packets: u64,
+    missed_told: u64,
+    /// Declared gaps that are to be told with the next packet behind them, oldest first.
+    pending: Vec<Gap>,
+    gaps_seen: u64,
+    start_ns: u64,
+}
+
+impl Stream {
+    fn begin(world: &Shared, export: Export) -> Stream {
+        let world = world.borrow();
+        let recorder = &world.intake.recorder;
+        let pending = recorder.gaps(export.from_ns);
+        let mut writer = Writer::default();
+        let application = concat!("netsonde ", env!("CARGO_PKG_VERSION"));
+        writer.section(
+            application,
+            "Linux",
+            &beginning(recorder, &export, &pending),
+        );
+        Stream {
+            writer,
+            interfaces: HashMap::new(),
+            delivered: HashMap::new(),
+            packets: 0,
+            missed_told: 0,
+            gaps_seen: recorder.gap_totals().0,
+            pending,
+            start_ns: wall_ns(),
+            export,
+        }
+    }
+
+    fn turn(&mut self, world: &Shared) -> More {
+        let world = world.borrow();
+        let recorder = &world.intake.recorder;
+        self.export.cursor.refresh(recorder);
+        self.take_new_gaps(recorder);
+        let bound = if self.export.follow {
+            wall_ns().saturating_sub(BEHIND.as_nanos() as u64)
+        } else {
+            u64::MAX
+        };
+        let start = Instant::now();
+        for looked in 1..=PACKETS_A_TURN {
+            if self.packets >= self.export.limit {
+                return More::No;
+            }
+            let Some(mut record) = self.export.cursor.next(recorder, bound) else {
+                let over = self
+                    .export
+                    .selection
+                    .until_ns
+                    .is_some_and(|until| wall_ns() > until);
+                return if !self.export.follow || over {
+                    More::No
+                } else if self.export.cursor.is_waiting(recorder) {
+                    More::Behind
+                } else {
+                    More::Later
+                };
+            };
+            let whole = record.frame();
+            if self.export.headers_only {
+                // Before the filter sees it: else a filter would tell what the payload is.
+                let seen = glance(record.link, record.bytes);
+                let kept = headers::length(record.link, record.bytes, &seen);
+                record.bytes = record.bytes.get(..kept).unwrap_or_default();
+            }
+            if self.export.select.wants(&record) {
+                // Whoever gets headers only can't check it any more.
+                if self.export.headers_only
+                    && record.checksum == Checksum::Unknown
+                    && decode(&whole).bad_checksum.is_some()
+                {
+                    record.checksum = Checksum::Bad;
+                }
+                self.put(recorder, &record);
+            }
+            let is_time = looked % PACKETS_A_LOOK == 0 && start.elapsed() >= TIME_A_TURN;
+            if is_time || self.writer.buffer.len() >= BYTES_A_TURN {
+                break;
+            }
+        }
+        More::Now
+    }
+
+    fn put(&mut self, recorder: &Recorder<OwnMemory>, record: &Record<'_>) {
+        let Some(interface) = self.interface(recorder, record) else {
+            return;
+        };
+        let missed = self.export.cursor.missed() - self.missed_told;
+        let due = self
+            .pending
+            .first()
+            .is_some_and(|gap| gap.to_ns <= record.time_ns);
+        let (time, bytes, length) = (record.time_ns, record.bytes, record.original_length);
+        if missed == 0 && !due {
+            self.writer.packet(
+                interface,
+                time,
+                bytes,
+                length,
+                record.direction,
+                record.checksum,
+            );
+        } else {
+            let (missing, comments) = self.before(recorder, record, missed);
+            self.writer.packet_with(
+                interface,
+                time,
+                bytes,
+                length,
+                record.direction,
+                record.checksum,
+                (missing > 0).then_some(missing),
+                &comments,
+            );
+        }
+        self.packets += 1;
+        *self.delivered.entry(record.interface).or_default() += 1;
+    }
+
+    /// What has to be told before a packet: how many are missing, and why.
+    fn before(
+        &mut self,
+        recorder: &Recorder<OwnMemory>,
+        record: &Record<'_>,
+        missed: u64,
+    ) -> (u64, Vec<String>) {
+        let mut missing = missed;
+        let mut comments = Vec::new();
+        if missed > 0 {
+            self.missed_told += missed;
+            comments.push(format!(
+                "netsonde: {missed} packets were evicted before this reader came to them"
+            ));
+        }
+        let due = self
+            .pending
+            .iter()
+            .take_while(|gap| gap.to_ns <= record.time_ns)
+            .count();
+        for gap in self.pending.drain(..due) {
+            missing += gap.count;
+            comments.push(sentence(recorder, &gap));
+        }
+        (missing, comments)
+    }
+
+    fn interface(&mut self, recorder: &Recorder<OwnMemory>, record: &Record<'_>) -> Option<u32> {
+        if let Some(known) = self.interfaces.get(&record.interface) {
+            return *known;
+        }
+        let (slot, generation) = record.interface;
+        let name = recorder
+            .interfaces()
+            .get(slot, generation)
+            .map_or_else(|| format!("gone-{slot}-{generation}"), |slot| slot.name());
+        let number = self.export.select.wants_interface(&name).then(|| {
+            let filter = self.export.selection.filter.as_deref();
+            self.writer.interface(
+                record.link,
+                netsonde_core::recorder::layout::SNAP_MAX,
+                &name,
+                filter,
+            )
+        });
+        self.interfaces.insert(record.interface, number);
+        number
+    }
+
+    fn take_new_gaps(&mut self, recorder: &Recorder<OwnMemory>) {
+        let total = recorder.gap_totals().0;
+        if total > self.gaps_seen {
+            let mut all = recorder.gaps(0);
+            let new = (total - self.gaps_seen) as usize;
+            self.pending
+                .extend(all.drain(all.len().saturating_sub(new)..));
+            self.gaps_seen = total;
+        }
+    }
+
+    /// What ends a file: statistics of each interface, and what came too late to be told before.
+    fn end(&mut self, world: &Shared) {
+        let world = world.borrow();
+        let recorder = &world.intake.recorder;
+        let drops: u64 = (0..2).map(|ring| recorder.ring(ring).declared_drops).sum();
+        let mut interfaces: Vec<((u16, u16), u32)> = self
+            .interfaces
+            .iter()
+            .filter_map(|(of, number)| Some((*of, (*number)?)))
+            .collect();
+        interfaces.sort_by_key(|(_, number)| *number);
+        for (of, number) in interfaces {
+            let mut comments: Vec<String> = Vec::new();
+            if number == 0 {
+                comments.extend(self.pending.iter().map(|gap| sentence(recorder, gap)));
+                if drops > 0 {
+                    comments.push(format!(
+                    "netsonde: the rings, which all interfaces share, have dropped {drops} packets since the record began"
+                ));
+                }
+            }
+            let slot = recorder.interfaces().get(of.0, of.1);
+            self.writer.statistics(&Statistics {
+                interface: number,
+                time_ns: wall_ns(),
+                start_ns: Some(recorder.created_ns()),
+                end_ns: Some(wall_ns()),
+                received: slot.map(|slot| slot.packets_in + slot.packets_out),
+                dropped: (number == 0).then_some(drops),
+                accepted: self.delivered.get(&of).copied(),
+                delivered: self.delivered.get(&of).copied(),
+                comments: &comments,
+            });
+        }
+    }
+
+    fn report(&self, cut: Option<String>) -> Opened {
+        tracing::debug!(
+            packets = self.packets,
+            lasted_ns = wall_ns() - self.start_ns,
+            "export ended"
+        );
+        Opened {
+            fd: None,
+            packets: Some(self.packets),
+            missed: Some(self.export.cursor.missed()),
+            cut,
+            content: None,
+        }
+    }
+}
+
+/// What is not in the file, told in advance.
+fn beginning(recorder: &Recorder<OwnMemory>, export: &Export, gaps: &[Gap]) -> Vec<String> {
+    let mut comments = Vec::new();
+    if export.headers_only {
+        comments.push("netsonde: headers only, payload is left out".into());
+    }
+    for store in Store::ALL {
+        let state = recorder.state(store);
+        if state.evicted > 0 && state.evicted_until_ns >= export.from_ns {
+            comments.push(format!(
+                "netsonde: store {}: {} packets evicted, complete after {}",
+                store.name(),
+                state.evicted,
+                time(state.evicted_until_ns)
+            ));
+        }
+    }
+    if export.from_ns > 0 && export.from_ns < recorder.created_ns() {
+        comments.push(format!(
+            "netsonde: the record begins at {}",
+            time(recorder.created_ns())
+        ));
+    }
+    for (_, slot) in recorder
+        .interfaces()
+        .iter()
+        .filter(|(_, slot)| slot.skipped > 0)
+    {
+        comments.push(format!(
+            "netsonde: {}: {} packets not recorded, as configured",
+            slot.name(),
+            slot.skipped
+        ));
+    }
+    // As many as a person reads; the rest is told with the packets behind them.
+    comments.extend(
+        gaps.iter()
+            .rev()
+            .take(32)
+            .rev()
+            .map(|gap| sentence(recorder, gap)),
+    );
+    comments
+}
+
+fn sentence(recorder: &Recorder<OwnMemory>, gap: &Gap) -> String {
+    let words = gap_in_words(recorder, gap);
+    let subject = words
+        .subject
+        .map(|subject| format!(" ({subject})"))
+        .unwrap_or_default();
+    let count =
+        if gap.kind == GapKind::InterfaceDown as u8 || gap.kind == GapKind::InterfaceGone as u8 {
+            String::new()
+        } else {
+            format!(", {} packets missing", words.count)
+        };
+    format!(
+        "netsonde: gap: {}{subject} from {} to {}{count}",
+        words.kind, words.from, words.to
+    )
+}
+
+enum Written {
+    All,
+    Closed,
+    Stuck,
+}
+
+/// Writes all of `buffer` and empties it.
+async fn write(pipe: &AsyncFd<OwnedFd>, buffer: &mut Vec<u8>) -> Written {
+    let mut done = 0;
+    while done < buffer.len() {
+        let Ok(ready) = tokio::time::timeout(READ_WAIT, pipe.writable()).await else {
+            return Written::Stuck;
+        };
+        let Ok(mut ready) = ready else {
+            return Written::Closed;
+        };
+        let written = ready.try_io(|pipe| Ok(nix::unistd::write(pipe.get_ref(), &buffer[done..])?));
+        match written {
+            Ok(Ok(length)) => done += length,
+            Ok(Err(_)) => return Written::Closed,
+            Err(_would_block) => {}
+        }
+    }
+    buffer.clear();
+    Written::All
+}
+
+/// Returns when the reader has closed its end.
+async fn closed(pipe: &AsyncFd<OwnedFd>) {
+    loop {
+        let Ok(mut ready) = pipe.writable().await else {
+            return;
+        };
+        if ready.ready().is_write_closed() || is_error(pipe.get_ref()) {
+            return;
+        }
+        ready.clear_ready();
+    }
+}
+
+fn is_error(pipe: &OwnedFd) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    let mut wanted = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+    poll(&mut wanted, PollTimeout::ZERO).is_err()
+        || wanted[0]
+            .revents()
+            .is_some_and(|seen| seen.contains(PollFlags::POLLERR))
+}

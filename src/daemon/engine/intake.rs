@@ -1,0 +1,439 @@
+//! SHELL. From the rings into the recorder: the path that every packet takes.
+
+use std::sync::atomic::Ordering;
+
+use super::ring::{Packet, Ring};
+use crate::daemon::channel::handover::{Counter, counter_at};
+use crate::linux::mapping::{Mapping, OwnMemory};
+use crate::linux::wall_ns;
+use netsonde_core::multicast::{Trackers, concerns};
+use netsonde_core::neighbors::{Neighbors, is_plain};
+use netsonde_core::probe::Sighting;
+use netsonde_core::probe::sight::{is_telling, sight};
+use netsonde_core::recorder::interfaces::{State, link_type};
+use netsonde_core::recorder::{Classifier, Cursor, From, GapKind, Meta, Recorder, Store};
+use netsonde_core::talkers::{Flow, Talkers};
+use netsonde_core::wire::glance::{Glance, glance, ip_protocol};
+use netsonde_core::wire::{Direction, Frame};
+
+/// Blocks that are taken in before clients get their turn again: at most some milliseconds.
+const BLOCKS_A_TURN: usize = 8;
+/// Packets that are looked at in a row before any is recorded.
+const BATCH: usize = 16;
+/// Engines that died one after another without progress before what waits is given up.
+const STALLED_TO_QUARANTINE: u64 = 3;
+
+/// The rings, the recorder, and the counters that the keeper keeps.
+pub struct Intake {
+    /// The recorder, also for queries.
+    pub recorder: Recorder<OwnMemory>,
+    rings: [Ring; 2],
+    counters: Mapping,
+    classifier: Classifier,
+    /// Packets of interfaces that found no slot.
+    pub slotless: u64,
+    /// An interface that netlink has not told of has shown up in a packet.
+    pub unknown_interface: bool,
+    /// Who asks for memberships and who reports them. All of it crosses the control ring.
+    pub multicast: Trackers,
+    /// Who sends most.
+    pub talkers: Talkers,
+    /// Hosts heard on each link.
+    pub neighbors: Neighbors,
+    /// The keeper has to count, for it to be known whether its count lacks something.
+    pub wants_count: bool,
+    /// How far each ring was done when that was last looked at.
+    done: [Done; 2],
+    /// What the wire showed of probes, while there are any. All of it crosses the control ring.
+    pub sightings: Option<Vec<Sighting>>,
+}
+
+/// How far a ring is done.
+#[derive(Clone, Copy, Debug, Default)]
+struct Done {
+    processed: u64,
+    /// Since when it is so many.
+    since_ns: u64,
+    /// When the keeper had next read the kernel's counts, maybe by a call that began before.
+    read_ns: u64,
+}
+
+/// Counts of a ring: the keeper's sums.
+#[derive(Clone, Copy, Debug)]
+pub struct RingSums {
+    /// Packets that passed the filter, drops included.
+    pub packets: u64,
+    /// Packets without room.
+    pub drops: u64,
+    /// Times the ring was full.
+    pub freezes: u64,
+}
+
+impl Intake {
+    /// Puts the parts together.
+    pub fn new(
+        recorder: Recorder<OwnMemory>,
+        rings: [Ring; 2],
+        counters: Mapping,
+        classifier: Classifier,
+    ) -> Intake {
+        Intake {
+            recorder,
+            rings,
+            counters,
+            classifier,
+            slotless: 0,
+            unknown_interface: false,
+            multicast: Trackers::default(),
+            talkers: Talkers::default(),
+            neighbors: Neighbors::default(),
+            wants_count: false,
+            done: [Done::default(); 2],
+            sightings: None,
+        }
+    }
+
+    fn counter(&self, at: usize) -> u64 {
+        self.counters
+            .word64(at)
+            .map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    /// One of the keeper's other counters.
+    pub fn keeper_counter(&self, at: usize) -> u64 {
+        self.counter(at)
+    }
+
+    /// Bytes of a ring.
+    pub fn ring_capacity(&self, ring: usize) -> usize {
+        self.rings[ring].capacity()
+    }
+
+    /// The blocks that hold packets which have not been taken in yet, for each ring.
+    pub fn filling(&self) -> [Option<usize>; 2] {
+        [self.rings[0].filling(), self.rings[1].filling()]
+    }
+
+    /// The keeper's sums for a ring.
+    pub fn ring_sums(&self, ring: usize) -> RingSums {
+        RingSums {
+            packets: self.counter(counter_at(ring, Counter::Packets))
+                + self.recorder.ring(ring).uncounted,
+            drops: self.counter(counter_at(ring, Counter::Drops)),
+            freezes: self.counter(counter_at(ring, Counter::Freezes)),
+        }
+    }
+
+    /// Gives up the packets at which engines keep dying: what is left of the next block of each
+    /// ring. Declared, and counted.
+    pub fn quarantine(&mut self, stalled: u64, now_ns: u64) {
+        if stalled < STALLED_TO_QUARANTINE {
+            return;
+        }
+        for at in 0..self.rings.len() {
+            let Some(block) = self.rings[at].block() else {
+                continue;
+            };
+            let (index, sequence, packets) =
+                (block.index, block.sequence, u64::from(block.packets));
+            let mark = self.recorder.ring_mut(at);
+            let done = if mark.sequence == sequence {
+                mark.consumed
+            } else {
+                0
+            };
+            mark.block = index as u64;
+            mark.sequence = sequence;
+            mark.consumed = packets;
+            let lost = packets.saturating_sub(done);
+            mark.processed += lost;
+            mark.quarantined += lost;
+            let kind = GapKind::Quarantined;
+            self.recorder
+                .declare(kind, Some(at as u8), now_ns, now_ns, lost);
+            self.recorder.commit();
+            self.rings[at].release();
+        }
+    }
+
+    /// Learns of multicast and of neighbours what the record still holds: from before this engine. Not
+    /// from bulk, which may be large, and tells little that the others do not.
+    pub fn recall(&mut self) {
+        let Intake {
+            recorder,
+            multicast,
+            neighbors,
+            ..
+        } = self;
+        let telling = &Store::ALL[..Store::Bulk as usize];
+        let mut cursor = Cursor::new(recorder, telling, From::Oldest, u64::MAX, false);
+        while let Some(record) = cursor.next(recorder, u64::MAX) {
+            let (slot, generation) = record.interface;
+            let slot = recorder.interfaces().get(slot, generation);
+            if let Some(slot) = slot.filter(|slot| slot.state() != State::Gone) {
+                let frame = record.frame();
+                let seen = glance(frame.link, frame.bytes);
+                let outbound = record.direction == Direction::Outbound;
+                let (at, time) = (slot.ifindex, record.time_ns);
+                if record.store == Store::Group {
+                    multicast.see_frame(&frame, &seen, at, time, outbound);
+                }
+                neighbors.see(&frame, &seen, at, time, outbound);
+            }
+        }
+    }
+
+    /// Takes in what the rings hold, the control ring first, for one turn. `true`: more is waiting.
+    pub fn turn(&mut self, now_ns: u64) -> bool {
+        let mut blocks = 0;
+        for at in 0..self.rings.len() {
+            while blocks < BLOCKS_A_TURN && self.take_block(at, now_ns) {
+                blocks += 1;
+            }
+        }
+        let mut news = false;
+        for at in 0..self.rings.len() {
+            let read_at_ns = self.counter(counter_at(at, Counter::ReadAt));
+            let drops = self.counter(counter_at(at, Counter::Drops));
+            news |= drops != self.recorder.ring(at).declared_drops;
+            self.recorder.ring_drops(at, drops, read_at_ns, now_ns);
+            news |= self.count_uncounted(at, read_at_ns);
+        }
+        if news {
+            self.recorder.commit();
+        }
+        blocks >= BLOCKS_A_TURN
+    }
+
+    /// The kernel's counts are cleared by reading them. A keeper that is killed within that call takes what it
+    /// has read with it; what is missing then shows once the next keeper has counted later than anything was
+    /// taken in. How many of the drops it had read is not known.
+    fn count_uncounted(&mut self, at: usize, read_at_ns: u64) -> bool {
+        let processed = self.recorder.ring(at).processed;
+        let done = &mut self.done[at];
+        if done.processed != processed {
+            // Not the turn's time: blocks have come in since.
+            *done = Done {
+                processed,
+                since_ns: wall_ns(),
+                read_ns: 0,
+            };
+        }
+        let done = self.done[at];
+        let sums = self.ring_sums(at);
+        let missing = (processed + sums.drops).saturating_sub(sums.packets);
+        if missing == 0 {
+            return false;
+        }
+        // The first reading after that may have begun before it.
+        let is_later = read_at_ns > done.since_ns;
+        let is_sure = is_later && ![0, read_at_ns].contains(&done.read_ns);
+        if !is_sure {
+            if is_later {
+                self.done[at].read_ns = read_at_ns;
+            }
+            self.wants_count = true;
+            return false;
+        }
+        self.recorder.ring_mut(at).uncounted += missing;
+        tracing::warn!(
+            ring = at,
+            missing,
+            "a keeper was killed as it read the kernel's counts; drops of that moment are not known"
+        );
+        true
+    }
+
+    fn take_block(&mut self, at: usize, now_ns: u64) -> bool {
+        let ring = &self.rings[at];
+        let Some(block) = ring.block() else {
+            return false;
+        };
+        let packets = block.packets;
+        let mark = self.recorder.ring_mut(at);
+        if mark.sequence != block.sequence {
+            mark.sequence = block.sequence;
+            mark.consumed = 0;
+        }
+        mark.block = block.index as u64;
+        let done = mark.consumed as usize;
+        let mut walk = block.walk.skip(done);
+        let mut batch: Vec<(Packet<'_>, Glance)> = Vec::with_capacity(BATCH);
+        loop {
+            // The bytes come from another core's cache. Looked at in a row, they come overlapped.
+            batch.clear();
+            batch.extend(walk.by_ref().take(BATCH).map(|packet| {
+                let seen = glance(link_type(packet.hardware), packet.bytes);
+                (packet, seen)
+            }));
+            if batch.is_empty() {
+                break;
+            }
+            for (packet, seen) in &batch {
+                if let Some(sightings) = &mut self.sightings
+                    && is_telling(seen)
+                {
+                    sightings.extend(sighting(packet, seen));
+                }
+                if packet.tag.is_none() {
+                    let outbound = packet.direction == Direction::Outbound;
+                    let (at, time) = (packet.ifindex, packet.time_ns);
+                    if concerns(seen, packet.bytes) {
+                        (self.multicast).see_frame(&frame(packet), seen, at, time, outbound);
+                    }
+                }
+                let taken = take_packet(
+                    &mut self.recorder,
+                    &mut self.talkers,
+                    self.classifier.store(seen),
+                    seen,
+                    packet,
+                );
+                match taken.interface {
+                    Interface::Known => {}
+                    Interface::New => self.unknown_interface = true,
+                    Interface::NoSlot => self.slotless += 1,
+                }
+                // Nearly all packets say what others of their flow have said within the second.
+                if packet.tag.is_none() && (taken.is_news || !is_plain(seen)) {
+                    let outbound = packet.direction == Direction::Outbound;
+                    let (at, time) = (packet.ifindex, packet.time_ns);
+                    (self.neighbors).see(&frame(packet), seen, at, time, outbound);
+                }
+                // Last, so that a commit in the middle of a block never counts a packet that is not
+                // in.
+                let mark = self.recorder.ring_mut(at);
+                mark.consumed += 1;
+                mark.processed += 1;
+            }
+        }
+        let mark = self.recorder.ring_mut(at);
+        let unread = u64::from(packets).saturating_sub(mark.consumed);
+        if unread > 0 {
+            // The kernel's offsets made no sense: what is behind them is lost, but not silently.
+            mark.consumed += unread;
+            mark.processed += unread;
+            mark.quarantined += unread;
+            self.recorder
+                .declare(GapKind::Quarantined, Some(at as u8), now_ns, now_ns, unread);
+        }
+        self.recorder.commit();
+        self.rings[at].release();
+        true
+    }
+}
+
+fn frame<'a>(packet: &Packet<'a>) -> Frame<'a> {
+    Frame {
+        link: link_type(packet.hardware),
+        bytes: packet.bytes,
+        original_length: packet.original_length,
+        checksum: packet.checksum,
+    }
+}
+
+/// Tells apart what sends on a link: its address, with the two bytes behind it. What is tagged tells of no
+/// station of this link.
+#[inline]
+fn station(packet: &Packet<'_>) -> u64 {
+    match packet.bytes.get(6..14).map(<[u8; 8]>::try_from) {
+        Some(Ok(bytes)) if packet.tag.is_none() => u64::from_ne_bytes(bytes),
+        _ => 0,
+    }
+}
+
+fn sighting(packet: &Packet<'_>, seen: &Glance) -> Option<Sighting> {
+    let whole = packet.bytes.len() as u64 >= u64::from(packet.original_length);
+    let is_ethernet = link_type(packet.hardware) == netsonde_core::wire::LinkType::Ethernet;
+    Some(Sighting {
+        time_ns: packet.time_ns,
+        ifindex: packet.ifindex,
+        direction: packet.direction,
+        mac: (packet.bytes.get(6..12))
+            .filter(|_| is_ethernet)
+            .and_then(|mac| mac.try_into().ok()),
+        what: sight(packet.bytes, seen, whole, packet.checksum)?,
+    })
+}
+
+enum Interface {
+    Known,
+    New,
+    NoSlot,
+}
+
+struct Taken {
+    interface: Interface,
+    /// Its sender was not heard with this flow within the last second, as far as is known.
+    is_news: bool,
+}
+
+#[inline]
+fn take_packet(
+    recorder: &mut Recorder<OwnMemory>,
+    talkers: &mut Talkers,
+    store: Store,
+    seen: &Glance,
+    packet: &Packet<'_>,
+) -> Taken {
+    let mut taken = Taken {
+        interface: Interface::NoSlot,
+        is_news: true,
+    };
+    let interfaces = recorder.interfaces_mut();
+    let Some(slot) = interfaces.of_packet(packet.ifindex, packet.hardware, packet.time_ns) else {
+        return taken;
+    };
+    let Some(interface) = interfaces.slot_mut(slot) else {
+        return taken;
+    };
+    taken.interface = if interface.name[0] == 0 {
+        Interface::New
+    } else {
+        Interface::Known
+    };
+    let tag_bytes = if packet.tag.is_some() { 4 } else { 0 };
+    let original_length = packet.original_length + tag_bytes;
+    if interface.recorded == 0 {
+        interface.skipped += 1;
+        return taken;
+    }
+    let outbound = packet.direction == Direction::Outbound;
+    let flow = Flow::of(seen, packet.bytes, packet.ifindex, outbound);
+    taken.is_news = talkers.see(flow, station(packet), original_length, packet.time_ns);
+    let generation = interface.generation;
+    let meta = Meta {
+        time_ns: packet.time_ns,
+        original_length,
+        interface: (slot, generation),
+        link: link_type(packet.hardware),
+        direction: packet.direction,
+        checksum: packet.checksum,
+        tag: packet.tag,
+    };
+    recorder.append(store, &meta, packet.bytes);
+    if let Some(interface) = recorder.interfaces_mut().slot_mut(slot) {
+        if packet.direction == Direction::Outbound {
+            interface.packets_out += 1;
+            interface.bytes_out += u64::from(original_length);
+        } else {
+            interface.packets_in += 1;
+            interface.bytes_in += u64::from(original_length);
+            if store != Store::Bulk && packet.direction != netsonde_core::wire::Direction::ToOther {
+                count_listened(&mut interface.wire, seen.ip_protocol);
+            }
+        }
+    }
+    taken
+}
+
+/// Counts an ICMP, ICMPv6 or IGMP packet.
+#[inline]
+pub fn count_listened(counts: &mut [u64; 3], protocol: u8) {
+    match protocol {
+        ip_protocol::ICMP => counts[0] += 1,
+        ip_protocol::ICMPV6 => counts[1] += 1,
+        ip_protocol::IGMP => counts[2] += 1,
+        _ => {}
+    }
+}

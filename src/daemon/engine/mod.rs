@@ -1,0 +1,376 @@
+//! SHELL. The engine: reads the rings through their mapping, records, listens, and answers clients.
+//! It holds no capability and no packet socket. One thread: what it does is cut into turns of a few
+//! milliseconds, so that packets and clients never wait long for each other.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `ring` | walking a TPACKET_V3 ring |
+//! | `intake` | from the rings into the recorder |
+//! | `links` | netlink: links and addresses |
+//! | `listen` | raw sockets: what the IP layer lets through |
+//! | `world` | all of that together, and what changes it |
+//! | `watch` | what happened: looks around once a second |
+//! | `prober` | probes: sockets, routes and counters around `probe` |
+//! | `control` | the Varlink server |
+//! | `service` | what it answers |
+//! | `export` | packets out of the recorder, as pcapng |
+//! | `ready` | waiting for descriptors |
+//! | `sandbox` | which system calls and files are left to it |
+
+pub mod control;
+mod export;
+mod intake;
+mod links;
+mod listen;
+mod prober;
+mod ready;
+mod ring;
+pub mod sandbox;
+mod service;
+pub mod watch;
+mod world;
+
+use std::cell::RefCell;
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{LocalSet, yield_now};
+
+use crate::daemon::channel::handover::{
+    Ask, Counter, HANDED, Handed, Hello, Told, ask, counter_at, take_over, told,
+};
+use crate::daemon::channel::settings::Settings;
+use crate::linux::mapping::{Mapping, OwnMemory};
+use crate::linux::wall_ns;
+use intake::Intake;
+use links::Links;
+use listen::Listener;
+use netsonde_core::config::Config;
+use netsonde_core::recorder::{Classifier, GapKind, Opened, Recorder};
+use prober::Prober;
+use world::World;
+
+/// The engine's state, shared by the tasks of its one thread. Borrowed for a moment at a time, never
+/// over an `await`.
+pub(crate) type Shared = Rc<RefCell<World>>;
+
+/// How often what has no event of its own is looked after.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Runs as an engine, started by a keeper with its channel as standard input. Returns the exit
+/// status.
+pub fn run() -> u8 {
+    match start() {
+        Ok(()) => 0,
+        Err(error) => {
+            crate::daemon::log::refuse("netsonded: engine: ", &error.to_string());
+            2
+        }
+    }
+}
+
+/// What ps(1) and top(1) call an engine: it is started through /proc/self/exe, so that without this it would
+/// be `exe`. The kernel keeps 15 bytes.
+const NAME: &CStr = c"netsonde-engine";
+
+fn start() -> io::Result<()> {
+    nix::sys::prctl::set_name(NAME)?;
+    // Without its keeper an engine is of no use: nobody counts, nobody wakes it.
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    nix::sys::prctl::set_dumpable(false)?;
+    // A task that panics must not leave the others running on half a state: the keeper starts the next
+    // engine, which takes over rings and history.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("{panic}");
+        std::process::abort();
+    }));
+    // The keeper waits for signals with a descriptor and has them blocked; that is inherited.
+    nix::sys::signal::SigSet::all().thread_unblock()?;
+    let channel = io::stdin().as_fd().try_clone_to_owned()?;
+    let (hello, mut handed) = take_over(&channel).map_err(|error| {
+        io::Error::other(format!(
+            "nothing was handed over (only netsonded itself starts an engine): {error}"
+        ))
+    })?;
+    let own_sockets = watch::sockets(handed.iter().flatten());
+    let settings = take(&mut handed, Handed::Settings)?;
+    let settings = read_settings(&settings, hello.settings_bytes as usize)?;
+    let config = settings.config.clone();
+    let control = [Handed::ControlSocket, Handed::RemoteSocket]
+        .into_iter()
+        .filter_map(|which| handed[which as usize].take())
+        .collect();
+    let wake = take(&mut handed, Handed::Wake)?;
+    let listeners = take_listeners(&mut handed);
+    let (intake, stalled) = take_intake(&hello, &mut handed, &config)?;
+    let probers =
+        [Handed::ProbeIcmp, Handed::ProbeIcmp6].map(|which| handed[which as usize].take());
+    let prober = Prober::new(probers, hello.probe_tag, config.ping.clone())?;
+    // From here on no packet socket is open in this process: only the mappings are left.
+    drop(handed);
+    let links = Links::open()?;
+    let violation = config.sandbox.violation;
+    let mut world = World::new(intake, links, prober, settings, hello, channel);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let terminate = {
+        let _within = runtime.enter();
+        signal(SignalKind::terminate())?
+    };
+    // From here on bytes of the wire are parsed, those of the record first.
+    let sandbox = sandbox::enter(violation)?;
+    tracing::info!(seccomp = %sandbox.seccomp, landlock = %sandbox.landlock, "sandboxed");
+    world.sandbox = Some(sandbox);
+    world.own_sockets = own_sockets;
+    // What is recalled of neighbours depends on which networks a link has.
+    world.take_networks();
+    world.remember_addresses();
+    // An engine that keeps dying may be dying of what it recalls.
+    if stalled < 2 {
+        world.intake.recall();
+    }
+    let local = LocalSet::new();
+    local.block_on(
+        &runtime,
+        serve(
+            Rc::new(RefCell::new(world)),
+            wake,
+            listeners,
+            control,
+            terminate,
+        ),
+    )
+}
+
+fn take(handed: &mut [Option<OwnedFd>; HANDED], which: Handed) -> io::Result<OwnedFd> {
+    handed[which as usize]
+        .take()
+        .ok_or_else(|| io::Error::other(format!("the keeper handed over no {which:?}")))
+}
+
+fn read_settings(memory: &OwnedFd, bytes: usize) -> io::Result<Settings> {
+    let mut text = vec![0; bytes];
+    let length = nix::sys::uio::pread(memory, &mut text, 0)?;
+    serde_json::from_slice(&text[..length]).map_err(io::Error::other)
+}
+
+fn take_listeners(handed: &mut [Option<OwnedFd>; HANDED]) -> Vec<Listener> {
+    let [icmp, icmp6, igmp] = listen::PROTOCOLS;
+    [
+        (Handed::ListenIcmp, icmp),
+        (Handed::ListenIcmp6, icmp6),
+        (Handed::ListenIgmp, igmp),
+    ]
+    .into_iter()
+    .filter_map(|(which, protocol)| Some(Listener::new(handed[which as usize].take()?, protocol)))
+    .collect()
+}
+
+fn take_intake(
+    hello: &Hello,
+    handed: &mut [Option<OwnedFd>; HANDED],
+    config: &Config,
+) -> io::Result<(Intake, u64)> {
+    let memory = take(handed, Handed::Recorder)?;
+    let memory = OwnMemory::new(Mapping::new(&memory, hello.recorder_bytes as usize)?);
+    let (budgets, snaps) = (config.recorder.budget.bytes(), config.recorder.snap.bytes());
+    let (mut recorder, opened) = Recorder::open(memory, budgets, snaps, wall_ns());
+    let stalled = recorder.count_start();
+    tracing::info!(
+        ?opened,
+        starts = recorder.engine_starts(),
+        "recorder taken over"
+    );
+    let counters = take(handed, Handed::Counters)?;
+    let counters = Mapping::new(&counters, crate::daemon::channel::handover::COUNTERS_BYTES)?;
+    let now = wall_ns();
+    match opened {
+        Opened::Resumed => {
+            recorder.declare(GapKind::EngineRestart, None, now, now, 0);
+        }
+        Opened::Fresh if hello.history_lost != 0 => {
+            recorder.declare(GapKind::RecorderReset, None, 0, now, 0);
+        }
+        Opened::Fresh | Opened::Reset => {}
+    }
+    let counted = |at: usize, counter| {
+        let word = counters.word64(counter_at(at, counter));
+        word.map_or(0, |word| word.load(Ordering::Acquire))
+    };
+    let taken = [0, 1].map(|at| {
+        let packets = counted(at, Counter::Packets) + recorder.ring(at).uncounted;
+        packets.saturating_sub(counted(at, Counter::Drops))
+    });
+    recorder.rings_are(hello.rings_opened_ns, taken);
+    let mut rings = Vec::with_capacity(2);
+    for (at, which) in [Handed::ControlRing, Handed::BulkRing]
+        .into_iter()
+        .enumerate()
+    {
+        let socket = take(handed, which)?;
+        let (block_bytes, blocks) = (hello.block_bytes[at], hello.blocks[at]);
+        let mapping = Mapping::new(&socket, block_bytes as usize * blocks as usize)?;
+        rings.push(ring::Ring::new(
+            mapping,
+            block_bytes,
+            blocks,
+            recorder.ring(at),
+        ));
+    }
+    let rings = rings
+        .try_into()
+        .map_err(|_| io::Error::other("there are two rings"))?;
+    let classifier = Classifier::new(&config.recorder.rule);
+    let mut intake = Intake::new(recorder, rings, counters, classifier);
+    intake.quarantine(stalled, wall_ns());
+    Ok((intake, stalled))
+}
+
+async fn serve(
+    world: Shared,
+    wake: OwnedFd,
+    listeners: Vec<Listener>,
+    control: Vec<OwnedFd>,
+    mut terminate: Signal,
+) -> io::Result<()> {
+    world.borrow_mut().remember_links();
+    world.borrow_mut().take_links();
+    world.borrow_mut().watch.links.learnt();
+    // What waited while there was no engine comes first.
+    while world.borrow_mut().turn() {}
+    tokio::task::spawn_local(report(read_rings(world.clone(), wake)));
+    tokio::task::spawn_local(report(read_links(world.clone())));
+    for listener in listeners {
+        tokio::task::spawn_local(report(read_listener(world.clone(), listener)));
+    }
+    tokio::task::spawn_local(report(probe(world.clone())));
+    let (clients, server) = service::start(world.clone(), control);
+    tokio::task::spawn_local(keep_house(world.clone(), clients.clone()));
+    ask(world.borrow().channel(), Ask::Ready, 0)?;
+    let channel = ready::readable(world.borrow().channel().try_clone_to_owned()?)?;
+    let ended = async {
+        loop {
+            let mut ready = channel.readable().await?;
+            match told(channel.get_ref()) {
+                Told::Closed => return io::Result::Ok(()),
+                Told::Nothing => ready.clear_ready(),
+                Told::Settings(memory, bytes) => {
+                    let settings = read_settings(&memory, bytes)?;
+                    clients.borrow_mut().limits = service::limits(&settings.config);
+                    world.borrow_mut().settle(settings);
+                    ask(world.borrow().channel(), Ask::Ready, 0)?;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = ended => {}
+        result = server => result?,
+    }
+    world.borrow_mut().end();
+    Ok(())
+}
+
+/// A task that serves the whole engine must not end quietly.
+async fn report(task: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "the engine cannot go on");
+        // The keeper starts the next one, which takes everything over as it is.
+        std::process::exit(1);
+    }
+}
+
+async fn read_rings(world: Shared, wake: OwnedFd) -> io::Result<()> {
+    let wake = ready::readable(wake)?;
+    loop {
+        let mut ready = wake.readable().await?;
+        let mut count = [0u8; 8];
+        match nix::unistd::read(wake.get_ref(), &mut count) {
+            Ok(_) => {}
+            Err(nix::errno::Errno::EAGAIN) => ready.clear_ready(),
+            Err(error) => return Err(error.into()),
+        }
+        while world.borrow_mut().turn() {
+            yield_now().await;
+        }
+    }
+}
+
+async fn read_links(world: Shared) -> io::Result<()> {
+    let socket = ready::readable(world.borrow().links_descriptor()?)?;
+    loop {
+        let mut ready = socket.readable().await?;
+        world.borrow_mut().read_links()?;
+        ready.clear_ready();
+    }
+}
+
+async fn read_listener(world: Shared, mut listener: Listener) -> io::Result<()> {
+    let socket = ready::readable(listener.descriptor()?)?;
+    loop {
+        let mut ready = socket.readable().await?;
+        let more = world.borrow_mut().listen(&mut listener)?;
+        if more {
+            yield_now().await;
+        } else {
+            ready.clear_ready();
+        }
+    }
+}
+
+/// Sends probes when they are due, and looks at what comes back.
+async fn probe(world: Shared) -> io::Result<()> {
+    let wake = world.borrow().prober.wake.clone();
+    let sockets = world.borrow().prober.descriptors()?;
+    for socket in sockets {
+        let (world, wake) = (world.clone(), wake.clone());
+        // A socket tells by an edge of what it received, and of stamps in its error queue.
+        tokio::task::spawn_local(report(async move {
+            let socket = ready::readable_or_failed(socket)?;
+            loop {
+                let mut ready = socket.ready(ready::READABLE_OR_FAILED).await?;
+                ready.clear_ready();
+                if world.borrow().prober.is_active() {
+                    wake.notify_one();
+                } else {
+                    world.borrow_mut().probe()?;
+                }
+            }
+        }));
+    }
+    loop {
+        let next = world.borrow_mut().probe()?;
+        let Some(next) = next else {
+            wake.notified().await;
+            continue;
+        };
+        let wait = Duration::from_nanos(next.saturating_sub(crate::linux::monotonic_ns()));
+        if wait.is_zero() {
+            yield_now().await;
+        } else {
+            // Whichever comes first.
+            let _ = tokio::time::timeout(wait, wake.notified()).await;
+        }
+    }
+}
+
+async fn keep_house(world: Shared, clients: Rc<RefCell<control::Clients>>) {
+    let mut tick = tokio::time::interval(HOUSEKEEPING);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        crate::daemon::log::sum_up();
+        world.borrow_mut().keep_house();
+        let limits = clients.borrow().limits();
+        world.borrow_mut().look_around(&limits);
+        // A queue that is full says the same: the keeper has signs enough.
+        let _ = ask(world.borrow().channel(), Ask::Alive, 0);
+    }
+}

@@ -1,0 +1,469 @@
+//! SHELL. Many packets with one system call: sendmmsg and recvmmsg with the ancillary data that no
+//! crate wraps. One of the files that may use `unsafe`.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::zeroed;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::linux::option::set_option;
+
+/// Packets of one system call.
+pub const SENDS: usize = 64;
+/// Packets of one system call; each has room for the longest there is.
+pub const RECEIVES: usize = 32;
+/// The longest packet (IPv4's total length, or IPv6's without its header), and some.
+const ROOM: usize = 65_600;
+/// Room for ancillary data, in words of 8 bytes: what is sent or received takes about half of it.
+const CONTROL_WORDS: usize = 32;
+
+/// SCM_TS_OPT_ID (asm-generic/socket.h): names a packet for its send stamps. Linux 6.13.
+const SCM_TS_OPT_ID: i32 = 81;
+
+/// How a packet is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct How {
+    /// TTL or hop limit; `None`: the system's.
+    pub ttl: Option<u8>,
+    /// Type of service or traffic class.
+    pub tos: Option<u8>,
+    /// By this interface; 0: as the route says.
+    pub ifindex: u32,
+    /// From this address of the same family.
+    pub source: Option<IpAddr>,
+}
+
+/// Packets on their way to the kernel.
+pub struct Outbox {
+    packets: Vec<Vec<u8>>,
+    addresses: Vec<libc::sockaddr_storage>,
+    controls: Vec<[u64; CONTROL_WORDS]>,
+    control_lengths: Vec<usize>,
+    count: usize,
+}
+
+/// Ancillary data being written.
+struct Control<'a> {
+    bytes: &'a mut [u8],
+    at: usize,
+}
+
+impl Control<'_> {
+    fn put(&mut self, level: i32, kind: i32, data: &[u8]) {
+        // struct cmsghdr: a size_t, two ints; both header and data are aligned to a size_t.
+        let header = size_of::<libc::cmsghdr>();
+        let length = header + data.len();
+        let end = self.at + length.next_multiple_of(size_of::<usize>());
+        let Some(room) = self.bytes.get_mut(self.at..end) else {
+            return;
+        };
+        room.fill(0);
+        let word = size_of::<usize>();
+        room[..word].copy_from_slice(&length.to_ne_bytes());
+        room[word..word + 4].copy_from_slice(&level.to_ne_bytes());
+        room[word + 4..word + 8].copy_from_slice(&kind.to_ne_bytes());
+        room[header..length].copy_from_slice(data);
+        self.at = end;
+    }
+}
+
+/// Calls for each piece of ancillary data: level, type, data.
+fn each_control(bytes: &[u8], mut each: impl FnMut(i32, i32, &[u8])) {
+    let word = size_of::<usize>();
+    let header = size_of::<libc::cmsghdr>();
+    let mut at = 0;
+    while let Some(head) = bytes.get(at..at + header) {
+        let mut length = [0; size_of::<usize>()];
+        length.copy_from_slice(&head[..word]);
+        let length = usize::from_ne_bytes(length);
+        let int =
+            |at: usize| i32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let Some(data) = bytes.get(at + header..at.saturating_add(length)) else {
+            return;
+        };
+        each(int(word), int(word + 4), data);
+        at += length.next_multiple_of(word);
+    }
+}
+
+fn address(of: IpAddr, scope: u32) -> libc::sockaddr_storage {
+    // SAFETY: all zero is a valid sockaddr_storage.
+    let mut storage: libc::sockaddr_storage = unsafe { zeroed() };
+    match of {
+        IpAddr::V4(v4) => {
+            let address = libc::sockaddr_in {
+                sin_family: libc::AF_INET as u16,
+                sin_port: 0,
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from_ne_bytes(v4.octets()),
+                },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: a sockaddr_storage is as large and as aligned as any address of a socket.
+            unsafe { std::ptr::write(std::ptr::from_mut(&mut storage).cast(), address) };
+        }
+        IpAddr::V6(v6) => {
+            let address = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as u16,
+                sin6_port: 0,
+                sin6_flowinfo: 0,
+                sin6_addr: libc::in6_addr {
+                    s6_addr: v6.octets(),
+                },
+                sin6_scope_id: scope,
+            };
+            // SAFETY: as above.
+            unsafe { std::ptr::write(std::ptr::from_mut(&mut storage).cast(), address) };
+        }
+    }
+    storage
+}
+
+fn address_length(storage: &libc::sockaddr_storage) -> libc::socklen_t {
+    if i32::from(storage.ss_family) == libc::AF_INET {
+        size_of::<libc::sockaddr_in>() as libc::socklen_t
+    } else {
+        size_of::<libc::sockaddr_in6>() as libc::socklen_t
+    }
+}
+
+impl Outbox {
+    /// Empty.
+    pub fn new() -> Outbox {
+        Outbox {
+            packets: vec![Vec::new(); SENDS],
+            addresses: vec![address(Ipv4Addr::UNSPECIFIED.into(), 0); SENDS],
+            controls: vec![[0; CONTROL_WORDS]; SENDS],
+            control_lengths: vec![0; SENDS],
+            count: 0,
+        }
+    }
+
+    /// Packets that wait.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Adds a packet, which the caller writes into what is returned. `stamp`: the kernel is to stamp
+    /// it when scheduled and when sent, under that name.
+    ///
+    /// # Panics
+    /// When it holds [`SENDS`] packets.
+    pub fn push(&mut self, to: IpAddr, scope: u32, how: &How, stamp: Option<u32>) -> &mut Vec<u8> {
+        let at = self.count;
+        self.addresses[at] = address(to, scope);
+        let mut control = Control {
+            bytes: bytemuck::cast_slice_mut(&mut self.controls[at]),
+            at: 0,
+        };
+        let int = |value: i32| value.to_ne_bytes();
+        if to.is_ipv4() {
+            if let Some(ttl) = how.ttl {
+                control.put(libc::IPPROTO_IP, libc::IP_TTL, &int(ttl.into()));
+            }
+            if let Some(tos) = how.tos {
+                control.put(libc::IPPROTO_IP, libc::IP_TOS, &int(tos.into()));
+            }
+            if how.ifindex != 0 || how.source.is_some() {
+                // struct in_pktinfo: index, source, (unused when sending).
+                let mut info = [0; 12];
+                info[..4].copy_from_slice(&how.ifindex.to_ne_bytes());
+                if let Some(IpAddr::V4(source)) = how.source {
+                    info[4..8].copy_from_slice(&source.octets());
+                }
+                control.put(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+            }
+        } else {
+            if let Some(ttl) = how.ttl {
+                control.put(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, &int(ttl.into()));
+            }
+            if let Some(tos) = how.tos {
+                control.put(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &int(tos.into()));
+            }
+            if how.ifindex != 0 || how.source.is_some() {
+                // struct in6_pktinfo: source, index.
+                let mut info = [0; 20];
+                if let Some(IpAddr::V6(source)) = how.source {
+                    info[..16].copy_from_slice(&source.octets());
+                }
+                info[16..].copy_from_slice(&how.ifindex.to_ne_bytes());
+                control.put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+            }
+        }
+        if let Some(name) = stamp {
+            let wanted = libc::SOF_TIMESTAMPING_TX_SCHED | libc::SOF_TIMESTAMPING_TX_SOFTWARE;
+            control.put(
+                libc::SOL_SOCKET,
+                libc::SO_TIMESTAMPING,
+                &wanted.to_ne_bytes(),
+            );
+            control.put(libc::SOL_SOCKET, SCM_TS_OPT_ID, &name.to_ne_bytes());
+        }
+        self.control_lengths[at] = control.at;
+        self.count += 1;
+        &mut self.packets[at]
+    }
+
+    /// Gives the packets from `from` on to the kernel. Returns how many it took; the error is that of
+    /// the first.
+    pub fn send(&mut self, socket: BorrowedFd<'_>, from: usize) -> io::Result<usize> {
+        // SAFETY: all zero is a valid iovec and mmsghdr: no pointer is followed where lengths are 0.
+        let (mut slices, mut headers): ([libc::iovec; SENDS], [libc::mmsghdr; SENDS]) =
+            unsafe { (zeroed(), zeroed()) };
+        for at in from..self.count {
+            slices[at] = libc::iovec {
+                iov_base: self.packets[at].as_mut_ptr().cast(),
+                iov_len: self.packets[at].len(),
+            };
+            let header = &mut headers[at].msg_hdr;
+            header.msg_name = std::ptr::from_mut(&mut self.addresses[at]).cast();
+            header.msg_namelen = address_length(&self.addresses[at]);
+            header.msg_iov = &mut slices[at];
+            header.msg_iovlen = 1;
+            if self.control_lengths[at] > 0 {
+                header.msg_control = self.controls[at].as_mut_ptr().cast();
+                header.msg_controllen = self.control_lengths[at] as _;
+            }
+        }
+        // SAFETY: the headers from `from` to `count` point at packets, addresses and controls of this
+        // object, which lives over the call.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                headers[from..].as_mut_ptr(),
+                (self.count - from) as libc::c_uint,
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            )
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Forgets the packets; their memory is kept.
+    pub fn clear(&mut self) {
+        self.count = 0;
+    }
+}
+
+/// A packet that was received.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// As raw(7) gives it.
+    pub bytes: &'a [u8],
+    /// Who sent it.
+    pub from: IpAddr,
+    /// By which interface it came in, 0 if the kernel did not say.
+    pub ifindex: u32,
+    /// The kernel's stamp, nanoseconds since 1970, 0 if there was none.
+    pub stamp_ns: u64,
+    /// Hop limit (IPv6).
+    pub hop_limit: u8,
+}
+
+/// A send stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// The name that the packet was sent with.
+    pub name: u32,
+    /// Given to the queueing discipline; else given to the device.
+    pub is_scheduled: bool,
+    /// When, nanoseconds since 1970.
+    pub stamp_ns: u64,
+}
+
+/// Room for packets from the kernel.
+pub struct Inbox {
+    rooms: Vec<u8>,
+    controls: Vec<[u64; CONTROL_WORDS]>,
+    names: Vec<libc::sockaddr_storage>,
+}
+
+impl Inbox {
+    /// Empty.
+    pub fn new() -> Inbox {
+        Inbox {
+            // Only the pages that packets touch are ever there.
+            rooms: vec![0; RECEIVES * ROOM],
+            controls: vec![[0; CONTROL_WORDS]; RECEIVES],
+            names: vec![address(Ipv4Addr::UNSPECIFIED.into(), 0); RECEIVES],
+        }
+    }
+
+    /// Receives without waiting; returns the lengths of packets and of their ancillary data.
+    fn call(&mut self, socket: BorrowedFd<'_>, flags: i32) -> io::Result<Vec<(usize, usize)>> {
+        // SAFETY: all zero is a valid iovec and mmsghdr.
+        let (mut slices, mut headers): ([libc::iovec; RECEIVES], [libc::mmsghdr; RECEIVES]) =
+            unsafe { (zeroed(), zeroed()) };
+        for (at, room) in self.rooms.chunks_exact_mut(ROOM).enumerate() {
+            slices[at] = libc::iovec {
+                iov_base: room.as_mut_ptr().cast(),
+                iov_len: ROOM,
+            };
+            let header = &mut headers[at].msg_hdr;
+            header.msg_name = std::ptr::from_mut(&mut self.names[at]).cast();
+            header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_iov = &mut slices[at];
+            header.msg_iovlen = 1;
+            header.msg_control = self.controls[at].as_mut_ptr().cast();
+            header.msg_controllen = (CONTROL_WORDS * 8) as _;
+        }
+        // SAFETY: each header points at room of this object with its true length; the object lives
+        // over the call.
+        let received = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                RECEIVES as libc::c_uint,
+                flags | libc::MSG_DONTWAIT,
+                std::ptr::null_mut(),
+            )
+        };
+        if received < 0 {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(vec![]),
+                _ => Err(error),
+            };
+        }
+        Ok(headers[..received as usize]
+            .iter()
+            .map(|header| (header.msg_len as usize, header.msg_hdr.msg_controllen))
+            .collect())
+    }
+
+    fn control(&self, at: usize, length: usize) -> &[u8] {
+        let bytes: &[u8] = bytemuck::cast_slice(&self.controls[at]);
+        &bytes[..length.min(bytes.len())]
+    }
+
+    /// Receives packets. Returns how many there were; fewer than [`RECEIVES`] means that no more wait.
+    pub fn receive(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        mut each: impl FnMut(&Received<'_>),
+    ) -> io::Result<usize> {
+        let received = self.call(socket, 0)?;
+        for (at, (length, control_length)) in received.iter().enumerate() {
+            let mut packet = Received {
+                bytes: &self.rooms[at * ROOM..at * ROOM + (*length).min(ROOM)],
+                from: sender(&self.names[at]),
+                ifindex: 0,
+                stamp_ns: 0,
+                hop_limit: 0,
+            };
+            each_control(
+                self.control(at, *control_length),
+                |level, kind, data| match (level, kind) {
+                    (libc::IPPROTO_IP, libc::IP_PKTINFO) => packet.ifindex = int(data, 0) as u32,
+                    (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                        packet.ifindex = int(data, 16) as u32
+                    }
+                    (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
+                        packet.hop_limit = int(data, 0) as u8
+                    }
+                    (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => packet.stamp_ns = stamp(data),
+                    _ => {}
+                },
+            );
+            each(&packet);
+        }
+        Ok(received.len())
+    }
+
+    /// Receives send stamps from the error queue. Returns how many messages there were.
+    pub fn stamps(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        mut each: impl FnMut(Stamp),
+    ) -> io::Result<usize> {
+        let received = self.call(socket, libc::MSG_ERRQUEUE)?;
+        for (at, (_, control_length)) in received.iter().enumerate() {
+            let (mut when, mut which) = (0, None);
+            each_control(self.control(at, *control_length), |level, kind, data| {
+                match (level, kind) {
+                    (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => when = stamp(data),
+                    (libc::IPPROTO_IP, libc::IP_RECVERR)
+                    | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+                        // struct sock_extended_err: errno, origin, type, code, pad, info, data.
+                        if data.get(4) == Some(&libc::SO_EE_ORIGIN_TIMESTAMPING) =>
+                    {
+                        which = Some((int(data, 8) as u32, int(data, 12) as u32));
+                    }
+                    _ => {}
+                }
+            });
+            // SCM_TSTAMP_SND is 0, SCM_TSTAMP_SCHED 1 (linux/errqueue.h).
+            if let (Some((kind @ 0..=1, name)), true) = (which, when != 0) {
+                each(Stamp {
+                    name,
+                    is_scheduled: kind == 1,
+                    stamp_ns: when,
+                });
+            }
+        }
+        Ok(received.len())
+    }
+}
+
+fn int(data: &[u8], at: usize) -> i32 {
+    data.get(at..at + 4).map_or(0, |bytes| {
+        i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    })
+}
+
+/// The first of three timespecs (struct scm_timestamping): the software stamp.
+fn stamp(data: &[u8]) -> u64 {
+    let Some(bytes) = data.get(..16) else {
+        return 0;
+    };
+    let long = |at: usize| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[at..at + 8]);
+        u64::from_ne_bytes(word)
+    };
+    long(0)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(long(8))
+}
+
+fn sender(storage: &libc::sockaddr_storage) -> IpAddr {
+    if i32::from(storage.ss_family) == libc::AF_INET {
+        // SAFETY: the family says which address it is, and the storage has room for any.
+        let address: libc::sockaddr_in =
+            unsafe { std::ptr::read(std::ptr::from_ref(storage).cast()) };
+        Ipv4Addr::from(address.sin_addr.s_addr.to_ne_bytes()).into()
+    } else {
+        // SAFETY: as above.
+        let address: libc::sockaddr_in6 =
+            unsafe { std::ptr::read(std::ptr::from_ref(storage).cast()) };
+        Ipv6Addr::from(address.sin6_addr.s6_addr).into()
+    }
+}
+
+/// How many packets a socket had no room for since it was opened (SO_MEMINFO, Linux 4.12).
+pub fn drops(socket: BorrowedFd<'_>) -> u64 {
+    // SK_MEMINFO_DROPS is the last of nine (linux/sock_diag.h).
+    let mut figures = [0u32; 9];
+    let mut length = size_of_val(&figures) as libc::socklen_t;
+    // SAFETY: the pointer and the length describe `figures`, which the kernel fills.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            figures.as_mut_ptr().cast(),
+            &mut length,
+        )
+    };
+    if result == 0 { figures[8].into() } else { 0 }
+}
+
+/// Sets path MTU discovery (IP_MTU_DISCOVER, IPV6_MTU_DISCOVER).
+pub fn set_pmtu_discovery(socket: BorrowedFd<'_>, is_ipv4: bool, mode: i32) -> io::Result<()> {
+    let (level, name) = if is_ipv4 {
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)
+    } else {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)
+    };
+    set_option(socket, level, name, &mode)
+}

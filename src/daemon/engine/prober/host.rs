@@ -1,0 +1,219 @@
+//! SHELL. What this host says about the way to a target: routes and neighbours from netlink, and the
+//! counters that move when it drops packets. None of it needs privilege.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::IpAddr;
+
+use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::tc::{TcAttribute, TcMessage, TcStats2};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use crate::linux::netlink::{KernelNeighbor, Netlink, Route};
+use crate::linux::proc_net;
+use netsonde_core::host::counters;
+use netsonde_core::probe::Neighbour;
+use netsonde_core::probe::fate::counter;
+
+/// Asks the kernel.
+pub struct Host {
+    netlink: Netlink,
+}
+
+impl Host {
+    /// Opens the socket that it is asked by.
+    pub fn open() -> io::Result<Host> {
+        Ok(Host {
+            netlink: Netlink::open()?,
+        })
+    }
+
+    /// Which way a packet to `target` goes.
+    pub fn route(
+        &mut self,
+        target: IpAddr,
+        ifindex: u32,
+        source: Option<IpAddr>,
+    ) -> io::Result<Route> {
+        self.netlink.route(target, ifindex, source)
+    }
+
+    /// What the neighbour table says. `None`: nothing.
+    pub fn neighbour(&mut self, ifindex: u32, who: IpAddr) -> Option<Neighbour> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = if who.is_ipv4() {
+            AddressFamily::Inet
+        } else {
+            AddressFamily::Inet6
+        };
+        message.header.ifindex = ifindex;
+        message
+            .attributes
+            .push(NeighbourAttribute::Destination(NeighbourAddress::from(who)));
+        let mut found = None;
+        let asked = self
+            .netlink
+            .ask(RouteNetlinkMessage::GetNeighbour(message), 0, |answer| {
+                if let RouteNetlinkMessage::NewNeighbour(neighbour) = answer {
+                    found = match neighbour.header.state {
+                        NeighbourState::Incomplete | NeighbourState::Failed => {
+                            Some(Neighbour::Unresolved)
+                        }
+                        NeighbourState::None => None,
+                        _ => Some(Neighbour::Known),
+                    };
+                }
+            });
+        asked.ok().and(found)
+    }
+
+    /// The neighbour tables, as far as `most` entries.
+    pub fn neighbors(&mut self, most: usize) -> io::Result<Vec<KernelNeighbor>> {
+        self.netlink.neighbors(most)
+    }
+
+    /// Packets that each interface's queueing discipline has dropped, and that wait in it.
+    fn queues(&mut self) -> Vec<(u32, u64, u64)> {
+        let mut queues: HashMap<u32, (u64, u64)> = HashMap::new();
+        let message = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
+        let _ = self.netlink.ask(message, NLM_F_DUMP, |answer| {
+            if let RouteNetlinkMessage::NewQueueDiscipline(queue) = answer {
+                for attribute in &queue.attributes {
+                    if let TcAttribute::Stats2(all) = attribute {
+                        for stats in all {
+                            if let TcStats2::Queue(figures) = stats {
+                                let sum = queues.entry(queue.header.index as u32).or_default();
+                                // A classful one counts what its leaves drop, too.
+                                sum.0 = sum.0.max(figures.drops.into());
+                                sum.1 = sum.1.max(figures.qlen.into());
+                            }
+                        }
+                    }
+                }
+            }
+        });
+        (queues
+            .into_iter()
+            .map(|(index, (drops, queued))| (index, drops, queued)))
+        .collect()
+    }
+}
+
+/// Counters of the IP layer that tell of a drop, as /proc/net/snmp and netstat call them.
+const IP: [&str; 6] = [
+    "InHdrErrors",
+    "InAddrErrors",
+    "InDiscards",
+    "OutDiscards",
+    "ReasmFails",
+    "FragFails",
+];
+
+/// What this host's counters showed at a time.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// When, by the monotonic clock.
+    pub at_ns: u64,
+    /// By name.
+    counters: HashMap<String, u64>,
+    /// Packets in queues, by interface.
+    queued: HashMap<u32, u64>,
+    /// Packets that the control ring dropped.
+    pub ring_drops: u64,
+    /// Packets that the probes' sockets dropped.
+    pub socket_drops: u64,
+}
+
+/// Snapshots that are kept: one a second, for as long as the usual time limit of a probe.
+const SNAPSHOTS: usize = 16;
+/// A snapshot that is so old is new enough.
+const FRESH_NS: u64 = 20_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// The counters over time.
+#[derive(Default)]
+pub struct Counters {
+    snapshots: VecDeque<Snapshot>,
+}
+
+impl Counters {
+    /// Is it time for a snapshot?
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        (self.snapshots.back()).is_none_or(|last| now_ns > last.at_ns + SECOND_NS)
+    }
+
+    /// Is the last one too old to tell of what has just happened?
+    pub fn is_stale(&self, now_ns: u64) -> bool {
+        (self.snapshots.back()).is_none_or(|last| now_ns > last.at_ns + FRESH_NS)
+    }
+
+    /// Takes one.
+    pub fn take(
+        &mut self,
+        host: &mut Host,
+        now_ns: u64,
+        ring_drops: u64,
+        socket_drops: u64,
+        name: impl Fn(u32) -> String,
+    ) {
+        let mut snapshot = Snapshot {
+            at_ns: now_ns,
+            ring_drops,
+            socket_drops,
+            ..Snapshot::default()
+        };
+
+        let all = (counters::tables(&proc_net("snmp")).into_iter())
+            .chain(counters::tables(&proc_net("netstat")))
+            .chain(counters::lines(&proc_net("snmp6")));
+        for (name, value) in all {
+            let short = name.strip_prefix("Ip6").or(name.strip_prefix("Ip"));
+            if name == counter::REVERSE_PATH || short.is_some_and(|short| IP.contains(&short)) {
+                snapshot.counters.insert(name, value);
+            }
+        }
+        for (index, drops, queued) in host.queues() {
+            snapshot
+                .counters
+                .insert(format!("{} {}", counter::QUEUE, name(index)), drops);
+            snapshot.queued.insert(index, queued);
+        }
+        if self.snapshots.len() >= SNAPSHOTS {
+            self.snapshots.pop_front();
+        }
+        self.snapshots.push_back(snapshot);
+    }
+
+    /// What moved from before `since_ns` on, by the last snapshot.
+    pub fn moved(&self, since_ns: u64) -> (Vec<(String, u64)>, u64, u64) {
+        let before = (self.snapshots.iter().rev())
+            .find(|snapshot| snapshot.at_ns <= since_ns)
+            .or(self.snapshots.front());
+        let (Some(before), Some(last)) = (before, self.snapshots.back()) else {
+            return (vec![], 0, 0);
+        };
+        let mut moved: Vec<(String, u64)> = (last.counters.iter())
+            .filter_map(|(name, now)| {
+                let by = now.saturating_sub(*before.counters.get(name).unwrap_or(now));
+                (by > 0).then(|| (name.clone(), by))
+            })
+            .collect();
+        moved.sort();
+        let ring = last.ring_drops - before.ring_drops.min(last.ring_drops);
+        let socket = last.socket_drops - before.socket_drops.min(last.socket_drops);
+        (moved, ring, socket)
+    }
+
+    /// Packets that wait in an interface's queue, by the last snapshot.
+    pub fn queued(&self, ifindex: u32) -> u64 {
+        (self.snapshots.back()).map_or(0, |last| last.queued.get(&ifindex).copied().unwrap_or(0))
+    }
+
+    /// Forgets them all.
+    pub fn clear(&mut self) {
+        self.snapshots.clear();
+    }
+}

@@ -1,0 +1,243 @@
+//! SHELL. Walking a TPACKET_V3 ring through its mapping alone. The kernel writes a block, hands it
+//! over by its status word, and gets it back; it never overwrites a block that it has handed over,
+//! and drops new packets when all are. So: copy out, release at once.
+
+use std::sync::atomic::Ordering;
+
+use crate::linux::mapping::Mapping;
+use netsonde_core::recorder::RingMark;
+use netsonde_core::wire::{Checksum, Direction};
+
+/// TP_STATUS_USER: the block is ours.
+const USER: u32 = libc::TP_STATUS_USER;
+/// Offset of `block_status` in `tpacket_block_desc`.
+const BLOCK_STATUS: usize = 8;
+/// `tpacket3_hdr`, behind which the kernel puts a `sockaddr_ll` (TPACKET_ALIGN of 48 is 48).
+const PACKET_HEADER: usize = 48;
+const PACKET_WITH_ADDRESS: usize = PACKET_HEADER + 20;
+
+/// A mapped ring.
+pub struct Ring {
+    mapping: Mapping,
+    block_bytes: usize,
+    blocks: usize,
+    next: usize,
+}
+
+impl Ring {
+    /// Takes over a mapping of `blocks` blocks of `block_bytes` each, and goes on where `mark` says
+    /// that the last engine stopped. Without a mark the oldest block that waits is next.
+    pub fn new(mapping: Mapping, block_bytes: u32, blocks: u32, mark: &RingMark) -> Ring {
+        let mut ring = Ring {
+            mapping,
+            block_bytes: block_bytes as usize,
+            blocks: blocks as usize,
+            next: 0,
+        };
+        ring.next = ring.resume_at(mark);
+        ring
+    }
+
+    fn resume_at(&self, mark: &RingMark) -> usize {
+        let at = mark.block as usize;
+        if mark.sequence != 0 && at < self.blocks && self.sequence(at) >= mark.sequence {
+            // Not yet given back, or given back and perhaps filled anew: then it was read to its
+            // end, and the one behind it is next.
+            return if self.sequence(at) == mark.sequence && self.is_ours(at) {
+                at
+            } else {
+                (at + 1) % self.blocks
+            };
+        }
+        let waiting = (0..self.blocks).filter(|at| self.is_ours(*at));
+        if let Some(oldest) = waiting.min_by_key(|at| self.sequence(*at)) {
+            return oldest;
+        }
+        // Nothing waits: the kernel is behind the newest block that it ever closed.
+        (0..self.blocks)
+            .filter(|at| self.sequence(*at) > 0)
+            .max_by_key(|at| self.sequence(*at))
+            .map_or(0, |newest| {
+                if self.is_open(newest) {
+                    newest
+                } else {
+                    (newest + 1) % self.blocks
+                }
+            })
+    }
+
+    /// Is the kernel filling this block? It writes the time of opening into the block when it opens
+    /// it and the time of the last packet when it closes it.
+    fn is_open(&self, at: usize) -> bool {
+        let time = |offset: usize| {
+            let word = |at: usize| {
+                self.mapping
+                    .word32(at)
+                    .map_or(0, |word| word.load(Ordering::Relaxed))
+            };
+            let start = at * self.block_bytes + offset;
+            (word(start), word(start + 4))
+        };
+        time(40) < time(32)
+    }
+
+    fn is_ours(&self, at: usize) -> bool {
+        self.mapping
+            .word32(at * self.block_bytes + BLOCK_STATUS)
+            .is_some_and(|status| status.load(Ordering::Acquire) & USER != 0)
+    }
+
+    fn sequence(&self, at: usize) -> u64 {
+        self.mapping
+            .word64(at * self.block_bytes + 24)
+            .map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    /// The place of the block that the kernel is filling, if there are packets in it that have not
+    /// been handed over.
+    pub fn filling(&self) -> Option<usize> {
+        let packets = self.mapping.word32(self.next * self.block_bytes + 12)?;
+        let waiting = packets.load(Ordering::Relaxed) > 0 && self.is_open(self.next);
+        (waiting || self.is_ours(self.next)).then_some(self.next)
+    }
+
+    /// Bytes of the whole ring.
+    pub fn capacity(&self) -> usize {
+        self.block_bytes * self.blocks
+    }
+
+    /// The next block, if the kernel has handed it over.
+    pub fn block(&self) -> Option<Block<'_>> {
+        if !self.is_ours(self.next) {
+            return None;
+        }
+        let bytes = self
+            .mapping
+            .bytes(self.next * self.block_bytes, self.block_bytes)?;
+        let word = |at: usize| {
+            u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        Some(Block {
+            index: self.next,
+            sequence: self.sequence(self.next),
+            packets: word(12),
+            walk: Walk {
+                bytes,
+                at: word(16) as usize,
+                left: word(12),
+            },
+        })
+    }
+
+    /// Gives the block back to the kernel; nothing of it may be looked at any more.
+    pub fn release(&mut self) {
+        if let Some(status) = self
+            .mapping
+            .word32(self.next * self.block_bytes + BLOCK_STATUS)
+        {
+            status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
+        }
+        self.next = (self.next + 1) % self.blocks;
+    }
+}
+
+/// A block that the kernel has handed over.
+pub struct Block<'a> {
+    /// Its place in the ring.
+    pub index: usize,
+    /// Its number: one more than that of the block before.
+    pub sequence: u64,
+    /// How many packets it holds.
+    pub packets: u32,
+    /// They themselves.
+    pub walk: Walk<'a>,
+}
+
+/// One packet as the kernel put it.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// Kernel time stamp, nanoseconds since 1970.
+    pub time_ns: u64,
+    /// Captured bytes.
+    pub bytes: &'a [u8],
+    /// Length when the tap saw it.
+    pub original_length: u32,
+    /// Interface index.
+    pub ifindex: u32,
+    /// ARPHRD_ number.
+    pub hardware: u16,
+    /// Which way.
+    pub direction: Direction,
+    /// What the kernel knows of the checksum.
+    pub checksum: Checksum,
+    /// VLAN tag (TPID, TCI) that the kernel took out of the frame.
+    pub tag: Option<(u16, u16)>,
+}
+
+/// Goes through the packets of a block. Every offset is checked, although it is the kernel's.
+pub struct Walk<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    left: u32,
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = Packet<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Packet<'a>> {
+        if self.left == 0 {
+            return None;
+        }
+        let header: &[u8; PACKET_WITH_ADDRESS] = self
+            .bytes
+            .get(self.at..self.at + PACKET_WITH_ADDRESS)?
+            .try_into()
+            .ok()?;
+        let word = |at: usize| {
+            u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        let half = |at: usize| u16::from_ne_bytes([header[at], header[at + 1]]);
+        let status = word(20);
+        let start = self.at + usize::from(half(24));
+        let bytes = self.bytes.get(start..start + word(12) as usize)?;
+        let tag = (status & libc::TP_STATUS_VLAN_VALID != 0).then(|| {
+            let tpid = if status & libc::TP_STATUS_VLAN_TPID_VALID != 0 {
+                half(36)
+            } else {
+                0x8100
+            };
+            (tpid, word(32) as u16)
+        });
+        let packet = Packet {
+            time_ns: u64::from(word(4)) * 1_000_000_000 + u64::from(word(8)),
+            bytes,
+            original_length: word(16),
+            ifindex: word(PACKET_HEADER + 4),
+            hardware: half(PACKET_HEADER + 8),
+            direction: direction(header[PACKET_HEADER + 10]),
+            checksum: if status & libc::TP_STATUS_CSUMNOTREADY != 0 {
+                Checksum::NotReady
+            } else if status & libc::TP_STATUS_CSUM_VALID != 0 {
+                Checksum::Valid
+            } else {
+                Checksum::Unknown
+            },
+            tag,
+        };
+        self.left -= 1;
+        self.at += word(0) as usize;
+        Some(packet)
+    }
+}
+
+fn direction(packet_type: u8) -> Direction {
+    match packet_type {
+        libc::PACKET_HOST => Direction::ToUs,
+        libc::PACKET_BROADCAST => Direction::Broadcast,
+        libc::PACKET_MULTICAST => Direction::Multicast,
+        libc::PACKET_OTHERHOST => Direction::ToOther,
+        libc::PACKET_OUTGOING => Direction::Outbound,
+        _ => Direction::Unknown,
+    }
+}

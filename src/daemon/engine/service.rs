@@ -1,0 +1,302 @@
+//! SHELL. What the control socket answers.
+
+mod events;
+mod inventory;
+mod multicast;
+mod neighbors;
+mod ping;
+pub mod status;
+mod talkers;
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::control::{self, Clients, Failure, Interface, Limits, Peer, Replies, Service};
+use super::export::{self, Export, Refused};
+use super::{Shared, control::parameters};
+use crate::daemon::log::AUDIT;
+use crate::linux::wall_ns;
+use netsonde_core::config::Config;
+use netsonde_core::config::permission::Tier;
+use netsonde_core::protocol;
+use netsonde_core::protocol::capture::{CaptureCall, Content, Opened};
+
+const INTERFACES: &[Interface] = &[
+    Interface {
+        name: "io.netsonde.Service",
+        description: protocol::SERVICE,
+    },
+    Interface {
+        name: "io.netsonde.Capture",
+        description: protocol::CAPTURE,
+    },
+    Interface {
+        name: "io.netsonde.Ping",
+        description: protocol::PING,
+    },
+    Interface {
+        name: "io.netsonde.Multicast",
+        description: protocol::MULTICAST,
+    },
+    Interface {
+        name: "io.netsonde.Inventory",
+        description: protocol::INVENTORY,
+    },
+];
+
+struct Netsonde {
+    world: Shared,
+    clients: Rc<RefCell<Clients>>,
+    lists: RefCell<ping::Lists>,
+    listening: Vec<String>,
+}
+
+impl Service for Netsonde {
+    fn interfaces(&self) -> &'static [Interface] {
+        INTERFACES
+    }
+
+    async fn call(
+        &self,
+        peer: &Peer,
+        method: &str,
+        raw: Option<&RawValue>,
+        replies: &mut Replies<'_>,
+    ) -> Result<(), Failure> {
+        if method == CAPTURE {
+            return self.capture(peer, parameters(raw)?, replies).await;
+        }
+        let (tier, sends) = needs(method).ok_or_else(|| Failure::method_not_found(method))?;
+        self.permit(peer, method, tier, sends, None)?;
+        match method {
+            "io.netsonde.Service.Status" => {
+                let serving = status::Serving {
+                    listening: self.listening.clone(),
+                    clients: self.clients.borrow().counts(),
+                    limits: self.clients.borrow().limits(),
+                };
+                let status = status::status(&self.world.borrow(), peer, serving);
+                replies.last(&status).await
+            }
+            "io.netsonde.Service.Interfaces" => {
+                let interfaces = inventory::interfaces(&self.world.borrow());
+                replies.last(&interfaces).await
+            }
+            "io.netsonde.Ping.Targets" => {
+                let call = parameters(raw)?;
+                let limit = self.world.borrow().config.ping.targets;
+                let listed = ping::add_targets(&self.world, &self.lists, peer, call, limit)?;
+                replies.last(&listed).await
+            }
+            "io.netsonde.Ping.Ping" => {
+                ping::ping(&self.world, &self.lists, peer, parameters(raw)?, replies).await
+            }
+            "io.netsonde.Ping.Stop" => {
+                ping::stop(&self.world, peer, parameters(raw)?)?;
+                replies.last(&json!({})).await
+            }
+            "io.netsonde.Multicast.Groups" => {
+                export::settle(&self.world).await;
+                let groups = multicast::groups(&self.world.borrow(), parameters(raw)?)?;
+                replies.last(&groups).await
+            }
+            "io.netsonde.Multicast.Queriers" => {
+                export::settle(&self.world).await;
+                let queriers = multicast::queriers(&self.world.borrow(), parameters(raw)?)?;
+                replies.last(&queriers).await
+            }
+            "io.netsonde.Multicast.Streams" => {
+                export::settle(&self.world).await;
+                let streams = multicast::streams(&self.world.borrow(), parameters(raw)?)?;
+                replies.last(&streams).await
+            }
+            "io.netsonde.Inventory.Talkers" => {
+                export::settle(&self.world).await;
+                let talkers = talkers::talkers(&mut self.world.borrow_mut(), parameters(raw)?)?;
+                replies.last(&talkers).await
+            }
+            "io.netsonde.Inventory.Events" => {
+                let limits = self.clients.borrow().limits();
+                events::events(&self.world, &limits, parameters(raw)?, replies).await
+            }
+            "io.netsonde.Inventory.Neighbors" => {
+                export::settle(&self.world).await;
+                let call = parameters(raw)?;
+                let neighbors = neighbors::neighbors(&mut self.world.borrow_mut(), call)?;
+                replies.last(&neighbors).await
+            }
+            _ => Err(Failure::method_not_found(method)),
+        }
+    }
+}
+
+/// Its requests say how much they take.
+const CAPTURE: &str = "io.netsonde.Capture.Capture";
+
+/// What another method takes, and whether packets are sent for it.
+fn needs(method: &str) -> Option<(Tier, bool)> {
+    let (interface, _) = method.rsplit_once('.')?;
+    match interface {
+        "io.netsonde.Service" => Some((Tier::Status, false)),
+        "io.netsonde.Multicast" | "io.netsonde.Inventory" => Some((Tier::Probe, false)),
+        "io.netsonde.Ping" => Some((Tier::Probe, true)),
+        _ => None,
+    }
+}
+
+impl Netsonde {
+    /// Refuses who may not, and writes it down.
+    fn permit(
+        &self,
+        peer: &Peer,
+        method: &str,
+        tier: Tier,
+        sends: bool,
+        filter: Option<&str>,
+    ) -> Result<(), Failure> {
+        let mut world = self.world.borrow_mut();
+        if world.permissions.allow(peer.asker(), tier, sends) {
+            return Ok(());
+        }
+        world.denials += 1;
+        let (uid, pid, machine) = (peer.uid, peer.pid, peer.machine);
+        let name = tier.name();
+        tracing::warn!(target: AUDIT, uid, pid, machine, method, tier = name, filter, "refused");
+        let may = match peer.machine {
+            Some(_) => vec![format!(
+                "permission.vsock = {:?}",
+                world.config.permission.vsock
+            )],
+            None => world.permissions.who(tier),
+        };
+        Err(Failure::error(
+            "io.netsonde.Service.PermissionDenied",
+            json!({ "method": method, "tier": name, "may": may }),
+        ))
+    }
+
+    async fn capture(
+        &self,
+        peer: &Peer,
+        call: CaptureCall,
+        replies: &mut Replies<'_>,
+    ) -> Result<(), Failure> {
+        let filter = call.selection.filter.as_deref();
+        self.permit(peer, CAPTURE, Tier::Probe, false, filter)?;
+        if peer.machine.is_some() {
+            return Err(Failure::error(
+                "io.netsonde.Service.Unavailable",
+                json!({ "reason": "packets travel through a descriptor, which cannot leave this machine" }),
+            ));
+        }
+        let may_all = (self.world.borrow().permissions).allow(peer.asker(), Tier::Payload, false);
+        let content = match call.selection.content {
+            Some(Content::Headers) => Content::Headers,
+            Some(Content::Permitted) if !may_all => Content::Headers,
+            _ => Content::Whole,
+        };
+        if content == Content::Whole {
+            self.permit(peer, CAPTURE, Tier::Payload, false, filter)?;
+            let (uid, pid) = (peer.uid, peer.pid);
+            tracing::info!(target: AUDIT, uid, pid, method = CAPTURE, filter, "payload given");
+        }
+        let asked_ns = wall_ns();
+        if call.selection.last_ns.is_some() || call.selection.follow != Some(true) {
+            export::settle(&self.world).await;
+        }
+        let headers_only = content == Content::Headers;
+        let export = Export::new(&self.world, call.selection, asked_ns, headers_only);
+        let export = export.map_err(refusal)?;
+        let unavailable = |error: io::Error| {
+            Failure::error(
+                "io.netsonde.Service.Unavailable",
+                json!({ "reason": error.to_string() }),
+            )
+        };
+        let (theirs, ours) = export::pipe().map_err(unavailable)?;
+        let opened = Opened {
+            fd: Some(0),
+            content: Some(content),
+            ..Opened::default()
+        };
+        if replies.wants_more() {
+            replies.first(&opened, theirs).await?;
+            let report = export::run(&self.world, export, ours)
+                .await
+                .map_err(unavailable)?;
+            replies.last(&report).await
+        } else {
+            replies.last_with(&opened, theirs).await?;
+            let _ = export::run(&self.world, export, ours).await;
+            Ok(())
+        }
+    }
+}
+
+fn refusal(refused: Refused) -> Failure {
+    use netsonde_core::recorder::select::Invalid;
+    match refused {
+        Refused::Invalid(Invalid::Program {
+            link_type,
+            instruction,
+            reason,
+        }) => Failure::error(
+            "io.netsonde.Capture.BadFilter",
+            json!({ "link_type": link_type, "instruction": instruction, "reason": reason }),
+        ),
+        Refused::Invalid(other) => Failure::invalid_parameter(&format!("selection.{other}")),
+        Refused::NoSuchInterface(name) => Failure::error(
+            "io.netsonde.Capture.NoSuchInterface",
+            json!({ "interface": name }),
+        ),
+        Refused::NoSuchStore(name) => {
+            Failure::invalid_parameter(&format!("selection.stores: there is no store {name:?}"))
+        }
+    }
+}
+
+/// Clients for which there are descriptors: a quarter of them, since one that reads packets takes three
+/// (its connection, the pipe, and another of the pipe to wait with), and the engine needs some itself.
+fn clients_by_descriptors() -> u32 {
+    use nix::sys::resource::{Resource, getrlimit};
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    u32::try_from(soft / 4).unwrap_or(u32::MAX).max(1)
+}
+
+/// How many may be connected.
+pub fn limits(config: &Config) -> Limits {
+    let clients = config.control.clients.min(clients_by_descriptors());
+    Limits::new(clients, config.control.clients_per_uid)
+}
+
+/// Starts serving on all of these sockets. Returns who is connected, and what runs until a socket fails.
+pub fn start(
+    world: Shared,
+    control: Vec<OwnedFd>,
+) -> (Rc<RefCell<Clients>>, impl Future<Output = io::Result<()>>) {
+    let limits = limits(&world.borrow().config);
+    let clients = Rc::new(RefCell::new(Clients::new(limits)));
+    let service = Rc::new(Netsonde {
+        world,
+        clients: clients.clone(),
+        lists: RefCell::default(),
+        listening: control.iter().map(control::place).collect(),
+    });
+    let served = clients.clone();
+    let server = async move {
+        let mut servers = tokio::task::JoinSet::new();
+        for listener in control {
+            servers.spawn_local(control::serve(listener, service.clone(), served.clone()));
+        }
+        match servers.join_next().await {
+            Some(ended) => ended.map_err(io::Error::other)?,
+            None => Err(io::Error::other("no control socket was handed over")),
+        }
+    };
+    (clients, server)
+}

@@ -1,0 +1,127 @@
+//! SHELL. `io.netsonde.Inventory.Events`: what happened, and what happens.
+
+use super::status::time;
+use crate::daemon::engine::Shared;
+use crate::daemon::engine::control::{Failure, Replies};
+use crate::daemon::engine::world::World;
+use crate::linux::wall_ns;
+use netsonde_core::events::{Event, Kind, Room, Severity};
+use netsonde_core::protocol::inventory as reply;
+use netsonde_core::protocol::service::Limit;
+
+/// Which events.
+struct Wanted {
+    since_ns: u64,
+    interface: Option<String>,
+    kinds: Vec<Kind>,
+    severity: Severity,
+    limit: usize,
+}
+
+impl Wanted {
+    fn new(call: reply::EventsCall, now_ns: u64) -> Result<Wanted, Failure> {
+        let invalid = |what: String| Failure::invalid_parameter(&what);
+        let mut kinds = Vec::new();
+        for name in call.kinds.unwrap_or_default() {
+            let named = Kind::named(&name);
+            if named.is_empty() {
+                let rooms = Room::ALL.map(Room::name).join(", ");
+                return Err(invalid(format!(
+                    "kinds: there is no kind {name:?}: see netsonde-events(7), or name one of {rooms}"
+                )));
+            }
+            kinds.extend(named);
+        }
+        if kinds.is_empty() {
+            kinds.extend(Kind::ALL);
+        }
+        let severity = call.severity.as_deref().unwrap_or("info");
+        Ok(Wanted {
+            since_ns: call
+                .last_ns
+                .map_or(0, |last_ns| now_ns.saturating_sub(last_ns)),
+            interface: call.interface,
+            kinds,
+            severity: Severity::from_name(severity).ok_or_else(|| {
+                invalid(format!(
+                    "severity: {severity:?} is none of info, notice, warning"
+                ))
+            })?,
+            limit: call.limit.map_or(usize::MAX, |limit| limit as usize),
+        })
+    }
+
+    fn takes(&self, event: &Event) -> bool {
+        event.time_ns >= self.since_ns
+            && (self.interface.as_ref()).is_none_or(|name| *name == event.interface)
+            && self.kinds.contains(&event.kind)
+            && event.severity >= self.severity
+    }
+
+    /// Those behind the event of this number. The last that there is has the number of events ever kept.
+    fn behind(&self, world: &World, number: u64) -> reply::Events {
+        let mut events: Vec<reply::Event> = (world.events().iter())
+            .filter(|event| event.number > number && self.takes(event))
+            .map(told)
+            .collect();
+        events.drain(..events.len().saturating_sub(self.limit));
+        let (kept, evicted) = world.intake.recorder.event_totals();
+        reply::Events {
+            time: time(wall_ns()),
+            events,
+            kept,
+            evicted,
+        }
+    }
+}
+
+fn told(event: &Event) -> reply::Event {
+    let interface = Some(event.interface.clone()).filter(|name| !name.is_empty());
+    reply::Event {
+        number: event.number,
+        time: time(event.time_ns),
+        kind: event.kind.name().into(),
+        severity: event.severity.name().into(),
+        packets: event.packets.as_ref().map(|packets| reply::EventPackets {
+            from: time(packets.from_ns),
+            to: time(packets.to_ns),
+            interface: interface.clone(),
+            filter: packets.filter.clone(),
+        }),
+        interface,
+        subject: event.subject.clone(),
+        text: event.text.clone(),
+    }
+}
+
+/// The replies.
+pub async fn events(
+    world: &Shared,
+    clients: &[Limit],
+    call: reply::EventsCall,
+    replies: &mut Replies<'_>,
+) -> Result<(), Failure> {
+    let follow = call.follow == Some(true) && replies.wants_more();
+    let mut wanted = Wanted::new(call, wall_ns())?;
+    // What has just happened is wanted, too.
+    world.borrow_mut().look_around(clients);
+    let happened = world.borrow().happened.clone();
+    let past = wanted.behind(&world.borrow(), 0);
+    if !follow {
+        return replies.last(&past).await;
+    }
+    replies.next(&past).await?;
+    let mut number = past.kept;
+    wanted.limit = usize::MAX;
+    loop {
+        // Made before it is looked, so that nothing happens unheard in between.
+        let next = happened.notified();
+        let news = wanted.behind(&world.borrow(), number);
+        number = news.kept;
+        if news.events.is_empty() {
+            next.await;
+        } else {
+            replies.next(&news).await?;
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! SHELL. `io.netsonde.Inventory`: hosts heard on each link, beside what the kernel believes of them.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+
+use serde_json::json;
+
+use super::status::time;
+use crate::daemon::engine::control::Failure;
+use crate::daemon::engine::world::World;
+use crate::linux::wall_ns;
+use netsonde_core::neighbors::{Address, Duplicate, Host, Neighbors, Verdict, heard, mac, role};
+use netsonde_core::protocol::inventory as reply;
+use netsonde_core::wire::cursor::Mac;
+
+/// `Neighbors`.
+pub fn neighbors(world: &mut World, call: reply::Call) -> Result<reply::Neighbors, Failure> {
+    world.take_networks();
+    let kernel = world.kernel_neighbors().map_err(|error| {
+        Failure::error(
+            "io.netsonde.Service.Unavailable",
+            json!({ "reason": format!("the kernel does not tell its neighbour tables: {error}") }),
+        )
+    })?;
+    let now = wall_ns();
+    let interfaces: BTreeMap<u32, String> = (world.links.iter())
+        .filter(|link| (call.interface.as_ref()).is_none_or(|name| *name == link.name))
+        .map(|link| (link.ifindex, link.name.clone()))
+        .collect();
+    if let Some(name) = call.interface.filter(|_| interfaces.is_empty()) {
+        return Err(Failure::error(
+            "io.netsonde.Inventory.NoSuchInterface",
+            json!({ "interface": name }),
+        ));
+    }
+    let all = &world.intake.neighbors;
+    let mut told = reply::Neighbors {
+        time: time(now),
+        ..reply::Neighbors::default()
+    };
+    // A gateway that has not had to say so for long is known by the kernel.
+    let gateways: HashSet<(u32, Mac)> = (kernel.iter())
+        .filter(|entry| all.is_gateway(entry.ifindex, entry.address))
+        .filter_map(|entry| Some((entry.ifindex, Mac(entry.mac?))))
+        .collect();
+    for (ifindex, interface) in &interfaces {
+        of_link(all, *ifindex, interface, now, &gateways, &mut told);
+    }
+    let rank = |finding: &reply::Finding| {
+        let kinds = ["conflict", "duplicate", "moved"];
+        let kind = kinds.iter().position(|kind| *kind == finding.kind);
+        (!(finding.kind == "conflict" && finding.current), kind)
+    };
+    told.findings.sort_by(|a, b| {
+        let key = |one: &reply::Finding| (rank(one), one.interface.clone());
+        key(a).cmp(&key(b)).then(b.last.cmp(&a.last))
+    });
+    (told.neighbors).sort_by(|a, b| (&a.interface, &a.mac).cmp(&(&b.interface, &b.mac)));
+    told.kernel = (kernel.into_iter())
+        .filter_map(|entry| {
+            Some(reply::KernelNeighbor {
+                interface: interfaces.get(&entry.ifindex)?.clone(),
+                address: entry.address.to_string(),
+                mac: entry.mac.map(|mac| Mac(mac).to_string()),
+                state: entry.state.into(),
+                router: entry.router,
+            })
+        })
+        .collect();
+    Ok(told)
+}
+
+fn of_link(
+    all: &Neighbors,
+    ifindex: u32,
+    interface: &str,
+    now: u64,
+    gateways: &HashSet<(u32, Mac)>,
+    told: &mut reply::Neighbors,
+) {
+    let mut of_station: HashMap<Mac, Vec<(IpAddr, reply::Address)>> = HashMap::new();
+    for (ip, address, verdict) in all.addresses(ifindex, now) {
+        let is_gateway = all.is_gateway(ifindex, *ip);
+        for claimant in &address.claimants {
+            // What has gone to another is no longer its address; that of a conflict is of both.
+            let is_former = !matches!(verdict, Some(Verdict::Conflict(_)))
+                && address.holder() != Some(claimant.mac);
+            if is_former {
+                continue;
+            }
+            of_station.entry(claimant.mac).or_default().push((
+                *ip,
+                reply::Address {
+                    address: ip.to_string(),
+                    first: time(claimant.first_ns),
+                    last: time(claimant.last_ns),
+                    claims: claimant.claims,
+                    answers: claimant.answers,
+                    announcements: claimant.announcements,
+                    gateway: is_gateway,
+                },
+            ));
+        }
+        let finding = || base(all, ifindex, interface, *ip, address);
+        if let Some(verdict) = verdict {
+            told.findings.push(said(finding(), verdict));
+        }
+        if let Some(hit) = address.duplicate(now) {
+            told.findings.push(duplicate(finding(), &hit));
+        }
+    }
+    for (mac, host) in all.hosts(ifindex) {
+        let mut addresses = of_station.remove(mac).unwrap_or_default();
+        addresses.sort_by_key(|(ip, _)| *ip);
+        let is_gateway = gateways.contains(&(ifindex, *mac));
+        (told.neighbors).push(neighbor(interface, *mac, host, addresses, is_gateway));
+    }
+}
+
+fn neighbor(
+    interface: &str,
+    mac: Mac,
+    host: &Host,
+    addresses: Vec<(IpAddr, reply::Address)>,
+    is_gateway: bool,
+) -> reply::Neighbor {
+    let is_gateway = is_gateway || addresses.iter().any(|(_, address)| address.gateway);
+    let roles = (is_gateway.then_some("gateway").into_iter())
+        .chain(Host::words(host.roles, &role::NAMES))
+        .map(str::to_owned)
+        .collect();
+    let names = (host.names.iter())
+        .map(|name| reply::Name {
+            name: name.name.clone(),
+            by: name.by.into(),
+            first: time(name.first_ns),
+            last: time(name.last_ns),
+        })
+        .collect();
+    reply::Neighbor {
+        interface: interface.to_owned(),
+        mac: mac.to_string(),
+        shared: mac::shared(mac).map(str::to_owned),
+        addresses: addresses.into_iter().map(|(_, address)| address).collect(),
+        names,
+        roles,
+        heard_by: (Host::words(host.heard, &heard::NAMES).into_iter())
+            .map(str::to_owned)
+            .collect(),
+        forwarded: host.forwarded.into(),
+        first: time(host.first_ns),
+        last: time(host.last_ns),
+    }
+}
+
+/// What all kinds of findings have.
+fn base(
+    all: &Neighbors,
+    ifindex: u32,
+    interface: &str,
+    ip: IpAddr,
+    address: &Address,
+) -> reply::Finding {
+    let claimants = (address.claimants.iter())
+        .map(|one| reply::Claimant {
+            mac: one.mac.to_string(),
+            own: all.is_own_mac(one.mac),
+            first: time(one.first_ns),
+            last: time(one.last_ns),
+            claimed: (one.claims > 0).then(|| time(one.claimed_ns)),
+            claims: one.claims,
+            answers: one.answers,
+            announcements: one.announcements,
+            frames_from: one.frames_from.map(|mac| mac.to_string()),
+        })
+        .collect();
+    reply::Finding {
+        interface: interface.to_owned(),
+        address: ip.to_string(),
+        gateway: all.is_gateway(ifindex, ip),
+        own: all.is_own(ifindex, ip),
+        current: true,
+        claimants,
+        more: address.more,
+        ..reply::Finding::default()
+    }
+}
+
+fn said(base: reply::Finding, verdict: Verdict) -> reply::Finding {
+    match verdict {
+        Verdict::Conflict(conflict) => reply::Finding {
+            kind: "conflict".into(),
+            current: conflict.current,
+            since: time(conflict.since_ns),
+            last: time(conflict.last_ns),
+            between: Some(vec![
+                conflict.between.0.to_string(),
+                conflict.between.1.to_string(),
+            ]),
+            both_answered: Some(conflict.both_answered),
+            returned: Some(conflict.returned),
+            ..base
+        },
+        Verdict::Moved(change) => reply::Finding {
+            kind: "moved".into(),
+            since: time(change.time_ns),
+            last: time(change.time_ns),
+            from: Some(change.from.to_string()),
+            to: Some(change.to.to_string()),
+            announced: Some(change.announced),
+            times: Some(change.times),
+            ..base
+        },
+    }
+}
+
+fn duplicate(base: reply::Finding, hit: &Duplicate) -> reply::Finding {
+    reply::Finding {
+        kind: "duplicate".into(),
+        since: time(hit.first_ns),
+        last: time(hit.last_ns),
+        times: Some(hit.times),
+        prober: Some(hit.prober.to_string()),
+        by: Some(hit.by.to_string()),
+        answered: Some(hit.answered),
+        both_probed: Some(hit.both_probed),
+        ..base
+    }
+}

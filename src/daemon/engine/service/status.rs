@@ -1,0 +1,316 @@
+//! SHELL. `Status`: the service's health, complete and consistent in itself.
+
+use jiff::Timestamp;
+
+use crate::daemon::channel::handover::{JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT};
+use crate::daemon::engine::control::Peer;
+use crate::daemon::engine::world::World;
+use crate::daemon::log;
+use crate::linux::wall_ns;
+use netsonde_core::config::permission::Tier;
+use netsonde_core::multicast::{Groups, Queriers, Routers, Streams};
+use netsonde_core::neighbors::Neighbors;
+use netsonde_core::protocol::service as reply;
+use netsonde_core::recorder::interfaces::{InterfaceSlot, State};
+use netsonde_core::recorder::layout::{EVENT_SLOTS, INTERFACE_SLOTS};
+use netsonde_core::recorder::{Gap, GapKind, Recorder, Store};
+
+/// Gaps that a reply names one by one: the newest, as many as fit into a reply that a person reads.
+const MOST_GAPS: usize = 128;
+
+/// RFC 3339 in UTC with nanoseconds.
+pub fn time(ns: u64) -> String {
+    Timestamp::from_nanosecond(i128::from(ns)).map_or_else(
+        |_| String::from("9999-12-31T23:59:59.999999999Z"),
+        |at| format!("{at:.9}"),
+    )
+}
+
+/// What the control server adds.
+pub struct Serving {
+    /// Connections.
+    pub clients: reply::Clients,
+    /// What it listens on.
+    pub listening: Vec<String>,
+    /// Its limits.
+    pub limits: Vec<reply::Limit>,
+}
+
+/// The whole reply.
+pub fn status(world: &World, peer: &Peer, serving: Serving) -> reply::Status {
+    let now = wall_ns();
+    let recorder = &world.intake.recorder;
+    let (gaps, gaps_total) = gaps(world, now);
+    let mut limits = serving.limits;
+    limits.extend(own_limits(world));
+    reply::Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        time: time(now),
+        started: time(world.hello.keeper_started_ns),
+        uptime_ns: now.saturating_sub(world.hello.keeper_started_ns),
+        keeper_pid: world.hello.keeper_pid,
+        engine: reply::Engine {
+            pid: std::process::id(),
+            starts: world.intake.keeper_counter(STARTS_AT),
+            started: time(world.started_ns),
+            uptime_ns: world.started.elapsed().as_nanos() as u64,
+        },
+        recorder_bytes: world.hello.recorder_bytes,
+        promiscuous: world.links.iter().any(|link| link.promiscuity > 0),
+        rings: rings(world),
+        recorder: Store::ALL
+            .map(|store| store_of(recorder, world, store))
+            .to_vec(),
+        interfaces: recorder
+            .interfaces()
+            .iter()
+            .map(|(_, slot)| interface(slot))
+            .filter(|interface| interface.state != "gone" || interface.packets > 0)
+            .collect(),
+        gaps,
+        gaps_total,
+        clients: serving.clients,
+        limits,
+        may: Tier::ALL
+            .into_iter()
+            .filter(|tier| world.permissions.allow(peer.asker(), *tier, false))
+            .map(|tier| tier.name().to_owned())
+            .collect(),
+        listening: serving.listening,
+        sandbox: world.sandbox.map(|sandbox| reply::Sandbox {
+            seccomp: sandbox.seccomp.to_string(),
+            landlock: sandbox.landlock.to_string(),
+            violation: world.config.sandbox.violation.name().into(),
+        }),
+        sockets: world.own_sockets.clone(),
+    }
+}
+
+fn rings(world: &World) -> Vec<reply::Ring> {
+    ["control", "bulk"]
+        .iter()
+        .enumerate()
+        .map(|(at, name)| {
+            let sums = world.intake.ring_sums(at);
+            reply::Ring {
+                name: (*name).into(),
+                packets: sums.packets,
+                drops: sums.drops,
+                freezes: sums.freezes,
+                processed: world.intake.recorder.ring(at).processed,
+                capacity_bytes: world.intake.ring_capacity(at) as u64,
+            }
+        })
+        .collect()
+}
+
+fn store_of<M>(recorder: &Recorder<M>, world: &World, store: Store) -> reply::Store
+where
+    M: std::ops::DerefMut<Target = [u8]>,
+{
+    let state = recorder.state(store);
+    reply::Store {
+        store: store.name().into(),
+        capacity_bytes: state.capacity_bytes,
+        used_bytes: state.used_bytes,
+        packets: state.recorded - state.evicted,
+        recorded: state.recorded,
+        evicted: state.evicted,
+        evicted_bytes: state.evicted_bytes,
+        snap_bytes: world.config.recorder.snap.bytes()[store as usize].into(),
+        oldest: state.oldest_ns.map(time),
+        newest: state.newest_ns.map(time),
+    }
+}
+
+/// The words for where an interface stands.
+fn state(slot: &InterfaceSlot) -> &'static str {
+    match slot.state() {
+        State::Up => "up",
+        State::Down => "down",
+        State::Gone => "gone",
+        State::Free => "unknown",
+    }
+}
+
+/// What the two vantage points counted.
+pub fn listened(slot: &InterfaceSlot) -> reply::Listened {
+    let ([icmp_wire, icmp6_wire, igmp_wire], [icmp_heard, icmp6_heard, igmp_heard]) =
+        (slot.wire, slot.heard);
+    reply::Listened {
+        icmp_wire,
+        icmp_heard,
+        icmp6_wire,
+        icmp6_heard,
+        igmp_wire,
+        igmp_heard,
+    }
+}
+
+fn interface(slot: &InterfaceSlot) -> reply::InterfaceCounts {
+    reply::InterfaceCounts {
+        interface: slot.name(),
+        ifindex: slot.ifindex,
+        state: state(slot).into(),
+        recording: slot.recorded != 0,
+        packets: slot.packets_in + slot.packets_out,
+        bytes: slot.bytes_in + slot.bytes_out,
+        packets_out: slot.packets_out,
+        bytes_out: slot.bytes_out,
+        skipped: slot.skipped,
+        listened: listened(slot),
+    }
+}
+
+/// A gap in words.
+pub fn gap<M>(recorder: &Recorder<M>, gap: &Gap) -> reply::Gap
+where
+    M: std::ops::DerefMut<Target = [u8]>,
+{
+    let subject = if gap.slot != u16::MAX {
+        let slot = recorder.interfaces().get(gap.slot, gap.generation);
+        Some(slot.map_or_else(|| "an interface long gone".into(), InterfaceSlot::name))
+    } else if gap.kind == GapKind::RingDrop as u8 || gap.kind == GapKind::Quarantined as u8 {
+        Some(if gap.ring == 0 {
+            "control ring".into()
+        } else {
+            "bulk ring".into()
+        })
+    } else {
+        None
+    };
+    reply::Gap {
+        kind: GapKind::name(gap.kind).into(),
+        from: time(gap.from_ns),
+        to: time(gap.to_ns),
+        count: gap.count,
+        subject,
+    }
+}
+
+/// The newest gaps, oldest first, and how many there ever were. Interfaces that are down now are a
+/// gap that has not ended.
+fn gaps(world: &World, now: u64) -> (Vec<reply::Gap>, u64) {
+    let recorder = &world.intake.recorder;
+    let (total, lost, lost_count) = recorder.gap_totals();
+    let mut all: Vec<reply::Gap> = Vec::new();
+    let kept = recorder.gaps(0);
+    let left_out = kept.len().saturating_sub(MOST_GAPS);
+    if lost + left_out as u64 > 0 {
+        let counts: u64 = kept.iter().take(left_out).map(|gap| gap.count).sum();
+        all.push(reply::Gap {
+            kind: "gaps_lost".into(),
+            from: time(recorder.created_ns()),
+            to: kept
+                .get(left_out)
+                .map_or_else(|| time(now), |gap| time(gap.from_ns)),
+            count: lost_count + counts,
+            subject: Some(format!("{} older gaps, summed up", lost + left_out as u64)),
+        });
+    }
+    all.extend(kept.iter().skip(left_out).map(|found| gap(recorder, found)));
+    for (_, slot) in recorder.interfaces().iter() {
+        if slot.state() == State::Down && slot.recorded != 0 {
+            all.push(reply::Gap {
+                kind: GapKind::name(GapKind::InterfaceDown as u8).into(),
+                from: time(slot.changed_ns),
+                to: time(now),
+                count: 0,
+                subject: Some(slot.name()),
+            });
+        }
+    }
+    (all, total)
+}
+
+/// The limits of all but the control server, and what they have cost.
+pub fn own_limits(world: &World) -> Vec<reply::Limit> {
+    let limit = |name: &str, limit: u64, hits: u64| reply::Limit {
+        name: name.into(),
+        limit,
+        hits,
+    };
+    let overflows = world.intake.recorder.interfaces().overflows + world.intake.slotless;
+    let mut all = vec![
+        limit("interfaces", INTERFACE_SLOTS as u64, overflows),
+        limit("requests refused for want of permission", 0, world.denials),
+        limit(
+            "talkers of a second",
+            netsonde_core::talkers::ROOM as u64,
+            world.intake.talkers.evicted,
+        ),
+        limit(
+            "declared gaps",
+            netsonde_core::recorder::layout::GAP_SLOTS as u64,
+            world.intake.recorder.gap_totals().1,
+        ),
+        limit(
+            "listener queue",
+            1 << 20,
+            world.listener_overflows.iter().sum(),
+        ),
+        limit(
+            "memberships not joined",
+            0,
+            world.intake.keeper_counter(JOIN_FAILURES_AT),
+        ),
+        limit("netlink queue", 4 << 20, world.links.resyncs),
+        limit("requests to the keeper", 0, world.unasked),
+        limit("slow packet readers", 0, world.readers_cut),
+        limit(
+            "packets that killed keepers did not count",
+            0,
+            (0..2)
+                .map(|at| world.intake.recorder.ring(at).uncounted)
+                .sum(),
+        ),
+    ];
+    let log::Counts { held_back, lost } = log::counts();
+    all.push(limit(
+        "log lines",
+        log::limit::LINES.into(),
+        held_back + lost + world.intake.keeper_counter(UNLOGGED_AT),
+    ));
+    let multicast = &world.intake.multicast;
+    all.push(limit(
+        "multicast memberships",
+        Groups::MOST as u64,
+        multicast.groups.overflows,
+    ));
+    all.push(limit(
+        "multicast queriers",
+        Queriers::MOST as u64,
+        multicast.queriers.overflows,
+    ));
+    all.push(limit(
+        "multicast routers",
+        Routers::MOST as u64,
+        multicast.routers.overflows,
+    ));
+    all.push(limit(
+        "multicast streams",
+        Streams::MOST as u64,
+        multicast.streams.overflows,
+    ));
+    let costs = world.intake.neighbors.costs;
+    all.push(limit("neighbours", Neighbors::HOSTS as u64, costs.hosts));
+    all.push(limit(
+        "addresses of neighbours",
+        Neighbors::ADDRESSES as u64,
+        costs.addresses,
+    ));
+    all.push(limit(
+        "names of neighbours read a second",
+        Neighbors::READ_A_SECOND.into(),
+        costs.unread,
+    ));
+    let (_, evicted) = world.intake.recorder.event_totals();
+    all.push(limit("events", EVENT_SLOTS as u64, evicted));
+    all.push(limit(
+        "news of neighbours and events told one by one",
+        0,
+        costs.news + world.watch.held(),
+    ));
+    all.extend((world.prober.limits()).map(|(name, most, hits)| limit(name, most, hits)));
+    all
+}

@@ -1,0 +1,123 @@
+//! SHELL. `io.netsonde.Inventory.Talkers`: who sends most.
+
+use serde_json::json;
+
+use super::status::time;
+use crate::daemon::engine::control::Failure;
+use crate::daemon::engine::world::World;
+use crate::linux::wall_ns;
+use netsonde_core::protocol::inventory as reply;
+use netsonde_core::talkers::{Flow, Sum};
+use netsonde_core::wire::protocol_name;
+
+const SECOND: u64 = 1_000_000_000;
+/// The longest window, in seconds.
+const LONGEST: u64 = 300;
+/// The most that are told of: a script's list, and a reply of some 200 KiB.
+const MOST: u64 = 1000;
+/// What a person reads.
+const USUAL: u64 = 20;
+/// The window, in seconds, where none is asked for.
+const WINDOW: u64 = 10;
+
+/// The reply.
+pub fn talkers(world: &mut World, call: reply::TalkersCall) -> Result<reply::Talkers, Failure> {
+    let invalid = |what: String| Err(Failure::invalid_parameter(&what));
+    let window_ns = call.window_ns.unwrap_or(WINDOW * SECOND);
+    if !(SECOND..=LONGEST * SECOND).contains(&window_ns) {
+        return invalid(format!(
+            "window_ns: {window_ns} is not from 1 s to {LONGEST} s"
+        ));
+    }
+    let limit = call.limit.unwrap_or(USUAL);
+    if !(1..=MOST).contains(&limit) {
+        return invalid(format!("limit: {limit} is not from 1 to {MOST}"));
+    }
+    let by_packets = match call.by.as_deref() {
+        None | Some("bytes") => false,
+        Some("packets") => true,
+        Some(other) => return invalid(format!("by: {other:?} is neither bytes nor packets")),
+    };
+    let ifindex = match &call.interface {
+        None => None,
+        Some(name) => {
+            let link = world.links.iter().find(|link| link.name == *name);
+            Some(link.map(|link| link.ifindex).ok_or_else(|| {
+                Failure::error(
+                    "io.netsonde.Inventory.NoSuchInterface",
+                    json!({ "interface": name }),
+                )
+            })?)
+        }
+    };
+    let seconds = window_ns.div_ceil(SECOND);
+    let window = world.intake.talkers.window(seconds, wall_ns());
+    let mut all: Vec<(&Flow, &Sum)> = (window.sums.iter())
+        .filter(|(flow, _)| ifindex.is_none_or(|index| flow.ifindex == index))
+        .collect();
+    let much = |sum: &Sum| {
+        if by_packets {
+            (sum.packets, sum.bytes)
+        } else {
+            (sum.bytes, sum.packets)
+        }
+    };
+    all.sort_by_key(|(_, sum)| std::cmp::Reverse(much(sum)));
+    let (bytes, packets) = match ifindex {
+        None => (window.sums.total.bytes, window.sums.total.packets),
+        // Of one interface only what is there is known.
+        Some(_) => (
+            all.iter().map(|(_, sum)| sum.bytes).sum(),
+            all.iter().map(|(_, sum)| sum.packets).sum(),
+        ),
+    };
+    let floor = window.sums.floor();
+    Ok(reply::Talkers {
+        from: time(window.from_ns),
+        to: time(window.to_ns),
+        duration_ns: window.to_ns.saturating_sub(window.from_ns),
+        bytes,
+        packets,
+        flows: all.len() as u64,
+        rest_bytes: floor.bytes,
+        rest_packets: floor.packets,
+        talkers: (all.into_iter().take(limit as usize))
+            .map(|(flow, sum)| talker(world, flow, sum))
+            .collect(),
+    })
+}
+
+/// The name of an interface that is no more, as far as the record knows it.
+fn gone(world: &World, ifindex: u32) -> String {
+    let slots = world.intake.recorder.interfaces();
+    let found = (slots.iter()).find(|(_, slot)| slot.ifindex == ifindex && slot.name[0] != 0);
+    found.map_or_else(|| format!("gone-{ifindex}"), |(_, slot)| slot.name())
+}
+
+fn talker(world: &World, flow: &Flow, sum: &Sum) -> reply::Talker {
+    let link = world.links.get(flow.ifindex);
+    let addresses = flow.addresses();
+    let has_ports = flow.source_port != 0 || flow.destination_port != 0;
+    let port = |port: u16| has_ports.then_some(port);
+    reply::Talker {
+        interface: link.map_or_else(|| gone(world, flow.ifindex), |link| link.name.clone()),
+        direction: if flow.is_outbound() { "out" } else { "in" }.into(),
+        protocol: match addresses {
+            Some(_) => protocol_name(flow.protocol),
+            None => match flow.ethertype {
+                0x0806 => "arp".into(),
+                0x88cc => "lldp".into(),
+                length @ ..0x0600 => format!("802.3 ({length})"),
+                other => format!("0x{other:04x}"),
+            },
+        },
+        source: addresses.map(|(source, _)| source.to_string()),
+        source_port: port(flow.source_port),
+        destination: addresses.map(|(_, destination)| destination.to_string()),
+        destination_port: port(flow.destination_port),
+        bytes: sum.bytes,
+        packets: sum.packets,
+        bytes_error: sum.bytes_error,
+        packets_error: sum.packets_error,
+    }
+}

@@ -1,0 +1,227 @@
+//! SHELL. What happened: looks around once a second, and keeps and tells what has changed.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+use nix::time::ClockId;
+
+use super::links::{Known, Links};
+use super::service::status;
+use super::world::World;
+use crate::linux::wall_ns;
+use crate::linux::{clock_ns, monotonic_ns, proc_net_start};
+use netsonde_core::events::links::LinkNow;
+use netsonde_core::events::multicast::{Querier, Stream};
+use netsonde_core::events::service::{Clocks, Sniffer};
+use netsonde_core::events::{Event, Gap, Kind, Room, Severity, read, write};
+use netsonde_core::multicast::Standing;
+use netsonde_core::protocol::service::Limit;
+use netsonde_core::recorder::interfaces::State;
+use netsonde_core::sockets::listed;
+use netsonde_core::wire::cursor::Mac;
+
+/// Target of log lines that are events.
+pub const EVENT: &str = "netsonde::event";
+/// Turns of housekeeping after which limits are looked at: their names are put together for it.
+const LIMITS_EVERY: u64 = 5;
+/// The file lists packet sockets, of some 80 bytes each; a host has a handful.
+const SNIFFERS_BYTES: u64 = 64 * 1024;
+
+/// Inode numbers of those of these descriptors that are sockets, by which /proc/net and sock_diag tell them.
+pub fn sockets<'a>(descriptors: impl Iterator<Item = &'a OwnedFd>) -> Vec<u64> {
+    let inode = |descriptor: &OwnedFd| {
+        let file = File::from(descriptor.as_fd().try_clone_to_owned().ok()?);
+        let metadata = file.metadata().ok()?;
+        metadata.file_type().is_socket().then(|| metadata.ino())
+    };
+    descriptors.filter_map(inode).collect()
+}
+
+/// The name of an interface, or none.
+fn name(links: &Links, ifindex: u32) -> &str {
+    links.get(ifindex).map_or("", |link| &link.name[..])
+}
+
+impl World {
+    /// Before the record is recalled: since when this host has had its addresses, as far as the log of events
+    /// goes. What was claimed before is no conflict, what was claimed since then is one.
+    pub fn remember_addresses(&mut self) {
+        let events = self.events();
+        for link in self.links.iter() {
+            for (address, _) in &link.addresses {
+                let subject = address.to_string();
+                let added = (events.iter().rev())
+                    .find(|event| event.kind == Kind::AddressAdded && event.subject == subject);
+                let since_ns = added.map_or(0, |event| event.time_ns);
+                (self.intake.neighbors).has_had(link.ifindex, *address, since_ns);
+            }
+        }
+    }
+
+    /// At the start, before links are taken in: how the last engine left them.
+    pub fn remember_links(&mut self) {
+        for (_, slot) in self.intake.recorder.interfaces().iter() {
+            if slot.name[0] != 0 && matches!(slot.state(), State::Up | State::Down) {
+                let running = slot.state() == State::Up;
+                (self.watch.links).remember(slot.ifindex, &slot.name(), running, slot.changed_ns);
+            }
+        }
+        if self.intake.recorder.engine_starts() == 1 {
+            let event = Event::new(Kind::RecordBegun, wall_ns(), "", "record");
+            self.watch
+                .out
+                .push(event.says("a new record begins; nothing is known of before"));
+        }
+        // What was recalled is no news.
+        self.intake.neighbors.take_news();
+    }
+
+    /// A link is so now, and maybe was not before.
+    pub(super) fn watch_link(&mut self, known: &Known, now: u64) {
+        let link = LinkNow {
+            ifindex: known.ifindex,
+            name: known.name.clone(),
+            up: known.is_up(),
+            running: known.is_running(),
+            mtu: known.mtu,
+            mac: known.mac.map(|mac| Mac(mac).to_string()),
+            master: known.master.map(|index| self.links.name(index)),
+            promiscuity: known.promiscuity,
+            addresses: known.addresses.clone(),
+        };
+        self.watch.links.is(link, now, &mut self.watch.out);
+    }
+
+    /// Looks at everything that has no event of its own, and tells what has changed.
+    pub fn look_around(&mut self, clients: &[Limit]) {
+        let now = wall_ns();
+        for (ifindex, time_ns, news) in self.intake.neighbors.take_news() {
+            let interface = name(&self.links, ifindex);
+            self.watch.neighbor(interface, time_ns, &news);
+        }
+        for loss in std::mem::take(&mut self.prober.losses) {
+            self.watch.loss(&loss);
+        }
+        self.watch_multicast(now);
+        self.watch_sniffers(now);
+        let clocks = Clocks {
+            monotonic_ns: monotonic_ns(),
+            wall_ns: wall_ns(),
+            boot_ns: clock_ns(ClockId::CLOCK_BOOTTIME),
+        };
+        self.watch.time.is(clocks, &mut self.watch.out);
+        // The first time at once: what was hit before is no news.
+        let is_time = self.looks.is_multiple_of(LIMITS_EVERY);
+        self.looks += 1;
+        if is_time {
+            let all = status::own_limits(self);
+            // What the log of events itself costs is no event.
+            let all = (all.iter().chain(clients)).filter(|one| !one.name.contains("events"));
+            let all = all.map(|one| (&one.name[..], one.limit, one.hits));
+            self.watch.limits.are(all, now, &mut self.watch.out);
+        }
+        for gap in self.intake.recorder.new_gaps() {
+            let told = status::gap(&self.intake.recorder, &gap);
+            self.watch.gap(Gap {
+                kind: &told.kind,
+                subject: told.subject.as_deref().unwrap_or(""),
+                from_ns: gap.from_ns,
+                to_ns: gap.to_ns,
+                count: gap.count,
+            });
+        }
+        self.tell_events(now);
+    }
+
+    fn watch_multicast(&mut self, now: u64) {
+        let multicast = &self.intake.multicast;
+        let queriers = (multicast.queriers.iter(now))
+            .filter(|(_, standing)| matches!(standing, Standing::Elected | Standing::Overdue))
+            .map(|(querier, _)| Querier {
+                ifindex: querier.ifindex,
+                interface: name(&self.links, querier.ifindex).to_owned(),
+                address: querier.address,
+                version: querier.version,
+                last_ns: querier.last_ns,
+            });
+        let out = &mut self.watch.out;
+        self.watch.queriers.are(queriers.collect(), now, out);
+        let streams = (multicast.streams.sorted().into_iter())
+            .filter(|(_, stream)| !stream.outbound)
+            .map(|(key, stream)| Stream {
+                key: (
+                    key.ifindex,
+                    key.source,
+                    key.group,
+                    key.source_port,
+                    key.port,
+                ),
+                interface: name(&self.links, key.ifindex).to_owned(),
+                packets: stream.packets,
+                lost: (stream.rtp.as_ref().map(|rtp| rtp.lost()))
+                    .or_else(|| stream.test.as_ref().map(|test| test.lost())),
+                first_ns: stream.first_ns,
+                last_ns: stream.last_ns,
+                longest_gap_ns: stream.longest_gap_ns,
+            });
+        self.watch.streams.are(streams.collect(), now, out);
+    }
+
+    fn watch_sniffers(&mut self, now: u64) {
+        let text = proc_net_start("packet", SNIFFERS_BYTES);
+        let others = (listed::packet(&text).into_iter())
+            // Protocol 0 receives nothing: it only sends.
+            .filter(|socket| socket.protocol != 0 && !self.own_sockets.contains(&socket.inode))
+            .map(|socket| Sniffer {
+                inode: socket.inode,
+                uid: socket.uid,
+                interface: name(&self.links, socket.ifindex).to_owned(),
+                protocol: socket.protocol_name(),
+            });
+        self.watch
+            .sniffers
+            .are(others.collect(), now, &mut self.watch.out);
+    }
+
+    /// Keeps what has happened, and tells whoever wants to know.
+    pub(super) fn tell_events(&mut self, now: u64) {
+        let events = self.watch.take(now);
+        if events.is_empty() {
+            return;
+        }
+        for mut event in events {
+            let recorder = &mut self.intake.recorder;
+            event.number = recorder.event_totals().0 + 1;
+            recorder.keep_event(event.kind.room() as usize, &write(&event));
+            if self.config.events.journal.takes(event.severity) {
+                log(&event);
+            }
+        }
+        self.intake.recorder.commit();
+        self.happened.notify_waiters();
+    }
+
+    /// Events that are kept, oldest first.
+    pub fn events(&self) -> Vec<Event> {
+        let recorder = &self.intake.recorder;
+        let mut all: Vec<Event> = (Room::ALL.into_iter())
+            .flat_map(|room| recorder.events(room as usize).filter_map(read))
+            .collect();
+        all.sort_by_key(|event| event.number);
+        all
+    }
+}
+
+/// Into the service's own log, with its parts as fields.
+fn log(event: &Event) {
+    let kind = event.kind.name();
+    let (interface, subject) = (&event.interface[..], &event.subject[..]);
+    let (severity, number) = (event.severity.name(), event.number);
+    let text = &event.text;
+    if event.severity == Severity::Warning {
+        tracing::warn!(target: EVENT, event = kind, severity, interface, subject, number, "{text}");
+    } else {
+        tracing::info!(target: EVENT, event = kind, severity, interface, subject, number, "{text}");
+    }
+}

@@ -1,0 +1,349 @@
+//! PRIVILEGED. The keeper: opens what needs privilege, gives the privilege up for good, and keeps
+//! what it opened alive over the death of any engine. It parses nothing that comes from the wire or
+//! from a client. To be read in one sitting:
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `args` | the command line |
+//! | `config_file` | reading the configuration file |
+//! | `sockets` | rings, listeners, control socket |
+//! | `filter` | which packet goes to which ring |
+//! | `privilege` | giving up, and proving it |
+//! | `inherited` | what outlives even the keeper: descriptors that systemd keeps |
+//! | `groups` | memberships and promiscuous mode |
+//! | `supervise` | starting engines, counting, ending |
+//! | `sys` | socket options |
+
+pub mod args;
+mod config_file;
+pub mod filter;
+pub mod groups;
+mod inherited;
+pub mod privilege;
+mod sockets;
+mod supervise;
+mod sys;
+
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+use socket2::Domain;
+
+use crate::daemon::channel::handover::{COUNTERS_BYTES, Counter, HANDED, counter_at};
+use crate::daemon::channel::settings::{Settings, find_group};
+use crate::daemon::log::line::escape;
+use crate::linux::mapping::{Mapping, sealed_memory};
+use crate::linux::wall_ns;
+use args::Args;
+use filter::Ring;
+use inherited::Inherited;
+use netsonde_core::config::Config;
+use netsonde_core::recorder::memory_needed;
+use sockets::{Lock, PacketRing};
+
+/// Everything that outlives an engine.
+pub(crate) struct Kept {
+    args: Args,
+    rings: [PacketRing; 2],
+    rings_opened_ns: u64,
+    listeners: [Option<OwnedFd>; 3],
+    probers: [Option<OwnedFd>; 2],
+    probe_tag: u32,
+    control: std::os::unix::net::UnixListener,
+    /// For other machines, where the starter has made one.
+    remote: Option<OwnedFd>,
+    recorder: OwnedFd,
+    recorder_bytes: usize,
+    /// There was a history, and it could not be gone on with.
+    history_lost: bool,
+    counters_memory: OwnedFd,
+    counters: Mapping,
+    settings: Settings,
+    settings_memory: (OwnedFd, usize),
+    wake: nix::sys::eventfd::EventFd,
+    started_ns: u64,
+    /// Of the control socket's place; `None` where the starter made it.
+    lock: Option<Lock>,
+}
+
+/// Runs netsonded as the keeper. Returns the exit status: 0 after an orderly end, 2 when it could
+/// not start.
+pub fn run(args: &Args) -> u8 {
+    let config = match read_config(args) {
+        Ok(config) => config,
+        Err(problems) => {
+            for problem in problems {
+                refuse(&problem);
+            }
+            return 2;
+        }
+    };
+    if args.check {
+        return check(args, &config);
+    }
+    let kept = match open(args, config) {
+        Ok(kept) => kept,
+        Err(error) => return refuse(&error),
+    };
+    if let Err(error) = privilege::give_up() {
+        return refuse(&error.to_string());
+    }
+    let is_ours = kept.lock.is_some();
+    let status = match supervise::run(kept) {
+        Ok(()) => 0,
+        Err(error) => refuse(&format!("the keeper cannot go on: {error}")),
+    };
+    // Taken away only now, so that nobody is refused while the service is there.
+    if is_ours {
+        let _ = std::fs::remove_file(&args.socket);
+    }
+    status
+}
+
+fn refuse(why: &str) -> u8 {
+    crate::daemon::log::refuse("netsonded: ", why);
+    2
+}
+
+fn read_config(args: &Args) -> Result<Config, Vec<String>> {
+    let mut config = config_file::read(args.config.as_deref())?;
+    config
+        .interfaces
+        .record
+        .extend(args.interfaces.iter().cloned());
+    Ok(config)
+}
+
+/// The group that may use the control socket: the configured one, if there is one and this is root.
+fn control_group(config: &Config) -> Option<nix::unistd::Gid> {
+    if config.control.group.is_empty() || !nix::unistd::geteuid().is_root() {
+        return None;
+    }
+    find_group(&config.control.group).map(nix::unistd::Gid::from_raw)
+}
+
+fn open(args: &Args, config: Config) -> Result<Kept, String> {
+    let text = |error: sockets::Error| error.to_string();
+    // Kernels before 5.11 lack it; then the engine inherits what the starter left open.
+    let _ = sys::close_all_on_exec();
+    let mut inherited = Inherited::take().map_err(text)?;
+    raise_descriptor_limit();
+    let owner = (inherited.control.is_none()).then(|| nix::unistd::getuid().as_raw());
+    let remote = inherited.remote.take();
+    let control = match inherited.control.take() {
+        Some(control) => control,
+        None => sockets::open_control(&args.socket, control_group(&config)).map_err(text)?,
+    };
+    let memory = |error: std::io::Error| format!("cannot set up shared memory: {error}");
+    let recorder_bytes = memory_needed(config.recorder.budget.bytes());
+    let reusable = inherited.reuse(&config, recorder_bytes as u64);
+    let (rings, rings_opened_ns) = match reusable.rings {
+        Some(former) => (former.rings, former.opened_ns),
+        None => (open_rings(&config).map_err(text)?, wall_ns()),
+    };
+    let (listeners, probers, probe_tag) = match reusable.raw {
+        Some(former) => (former.listeners, former.probers, former.tag),
+        None => {
+            let tag = random();
+            let listeners = open_listeners(tag).map_err(text)?;
+            (listeners, open_probers(tag).map_err(text)?, tag)
+        }
+    };
+    let is_resumed = reusable.history.is_some();
+    let (recorder, counters_memory) = match reusable.history {
+        Some(former) => (former.recorder, former.counters),
+        None => (
+            sealed_memory("netsonde recorder", recorder_bytes).map_err(memory)?,
+            sealed_memory("netsonde counters", COUNTERS_BYTES).map_err(memory)?,
+        ),
+    };
+    let counters = Mapping::new(&counters_memory, COUNTERS_BYTES).map_err(memory)?;
+    let settings = Settings::new(config, owner);
+    let settings_memory = settings.memory().map_err(memory)?;
+    let flags =
+        nix::sys::eventfd::EfdFlags::EFD_CLOEXEC | nix::sys::eventfd::EfdFlags::EFD_NONBLOCK;
+    let wake = nix::sys::eventfd::EventFd::from_flags(flags)
+        .map_err(|error| format!("eventfd: {error}"))?;
+    let kept = Kept {
+        args: args.clone(),
+        rings,
+        rings_opened_ns,
+        listeners,
+        probers,
+        probe_tag,
+        control: control.listener,
+        remote,
+        recorder,
+        recorder_bytes,
+        history_lost: reusable.history_lost,
+        counters_memory,
+        counters,
+        settings,
+        settings_memory,
+        wake,
+        started_ns: wall_ns(),
+        lock: control.lock,
+    };
+    for (at, ring) in reusable.old_rings {
+        // What it counted since it was last asked belongs to the sums, or the loss would not be told.
+        kept.count(at, &ring);
+    }
+    if is_resumed {
+        tracing::info!(
+            rings = rings_opened_ns < kept.started_ns,
+            "going on with the history of the last run"
+        );
+    }
+    if let Err(error) = inherited.keep(&kept) {
+        tracing::warn!(%error, "systemd does not keep the descriptors: a restart would begin anew");
+    }
+    Ok(kept)
+}
+
+fn open_rings(config: &Config) -> Result<[PacketRing; 2], sockets::Error> {
+    Ok([
+        sockets::open_ring(Ring::Control, config.rings.control.0, config)?,
+        sockets::open_ring(Ring::Bulk, config.rings.bulk.0, config)?,
+    ])
+}
+
+fn open_listeners(tag: u32) -> Result<[Option<OwnedFd>; 3], sockets::Error> {
+    let open = sockets::open_listener;
+    Ok([
+        open("the ICMP listener", Domain::IPV4, libc::IPPROTO_ICMP, tag)?,
+        open("the IGMP listener", Domain::IPV4, libc::IPPROTO_IGMP, tag)?,
+        open(
+            "the ICMPv6 listener",
+            Domain::IPV6,
+            libc::IPPROTO_ICMPV6,
+            tag,
+        )?,
+    ])
+}
+
+fn open_probers(tag: u32) -> Result<[Option<OwnedFd>; 2], sockets::Error> {
+    Ok([
+        sockets::open_prober("the ICMP prober", Domain::IPV4, tag)?,
+        sockets::open_prober("the ICMPv6 prober", Domain::IPV6, tag)?,
+    ])
+}
+
+/// A number that nobody guesses: the standard library's hash keys come from the kernel.
+fn random() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(wall_ns()) as u32
+}
+
+/// Memberships cost two descriptors an interface, and hosts have hundreds of interfaces.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let wanted = hard.min(8192).max(soft);
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard);
+    }
+}
+
+/// `--check`: opens everything as a start would, says what it found, and closes it again. What was read is
+/// told first: that much holds without privilege, too.
+fn check(args: &Args, config: &Config) -> u8 {
+    let mut out = std::io::stdout().lock();
+    let mut say = |line: String| {
+        let _ = writeln!(out, "{}", escape(&line, usize::MAX));
+    };
+    say(match &args.config {
+        Some(path) => format!("configuration  {}: valid", path.display()),
+        None => format!(
+            "configuration  {} or defaults: valid",
+            netsonde_core::config::PATH
+        ),
+    });
+    let opened = open_rings(config)
+        .and_then(|rings| Ok((rings, open_listeners(random())?, open_probers(random())?)));
+    let (rings, listeners, probers) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    say(format!("control socket {}", args.socket.display()));
+    for (name, ring) in ["control", "bulk"].iter().zip(&rings) {
+        say(format!(
+            "ring {name:9} {} bytes in {} blocks",
+            ring.bytes(),
+            ring.blocks
+        ));
+    }
+    for (name, listener) in ["ICMP", "IGMP", "ICMPv6"].iter().zip(&listeners) {
+        let state = if listener.is_some() {
+            "can be opened"
+        } else {
+            "not on this kernel"
+        };
+        say(format!("listener {name:6} {state}"));
+    }
+    for (name, prober) in ["ICMP", "ICMPv6"].iter().zip(&probers) {
+        let state = if prober.is_some() {
+            "can be opened"
+        } else {
+            "not on this kernel"
+        };
+        say(format!("prober {name:8} {state}"));
+    }
+    say(format!(
+        "recorder       {} bytes",
+        memory_needed(config.recorder.budget.bytes())
+    ));
+    if config.interfaces.record.is_empty() {
+        say("interfaces     all".into());
+    } else {
+        say(format!(
+            "interfaces     {}",
+            config.interfaces.record.join(" ")
+        ));
+    }
+    0
+}
+
+impl Kept {
+    fn counter(&self, at: usize) -> &std::sync::atomic::AtomicU64 {
+        self.counters
+            .word64(at)
+            .expect("counters are aligned and within their page")
+    }
+
+    /// Reads a ring's counts, which clears them in the kernel, and adds them up.
+    fn count(&self, at: usize, ring: impl AsFd) {
+        let Ok(counts) = sys::ring_counts(ring) else {
+            return;
+        };
+        let sum = |counter, more: u32| {
+            self.counter(counter_at(at, counter))
+                .fetch_add(more.into(), Ordering::Release);
+        };
+        sum(Counter::Packets, counts.packets);
+        sum(Counter::Freezes, counts.freezes);
+        sum(Counter::Drops, counts.drops);
+        let read_at = self.counter(counter_at(at, Counter::ReadAt));
+        read_at.store(wall_ns(), Ordering::Release);
+    }
+
+    /// The descriptors that a new engine is handed.
+    fn descriptors(&self) -> [Option<std::os::fd::BorrowedFd<'_>>; HANDED] {
+        let [icmp, igmp, icmp6] = &self.listeners;
+        let [probe, probe6] = &self.probers;
+        [
+            Some(self.rings[0].socket.as_fd()),
+            Some(self.rings[1].socket.as_fd()),
+            Some(self.recorder.as_fd()),
+            Some(self.counters_memory.as_fd()),
+            Some(self.settings_memory.0.as_fd()),
+            Some(self.wake.as_fd()),
+            Some(self.control.as_fd()),
+            icmp.as_ref().map(AsFd::as_fd),
+            igmp.as_ref().map(AsFd::as_fd),
+            icmp6.as_ref().map(AsFd::as_fd),
+            probe.as_ref().map(AsFd::as_fd),
+            probe6.as_ref().map(AsFd::as_fd),
+            self.remote.as_ref().map(AsFd::as_fd),
+        ]
+    }
+}

@@ -1,0 +1,326 @@
+//! PRIVILEGED. Opens what only privilege can open: the rings and the listeners. Everything that can
+//! be fixed is fixed before the first packet can come in.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use nix::sys::stat::{Mode, umask};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+
+use super::filter::{Code, Ear, Ring, ear, program};
+use super::sys::bind_packet_to_all;
+use crate::linux::option::set_option;
+use netsonde_core::config::Config;
+
+/// A ring as the kernel granted it.
+pub struct PacketRing {
+    /// The packet socket.
+    pub socket: OwnedFd,
+    /// Bytes of a block.
+    pub block_bytes: u32,
+    /// Number of blocks.
+    pub blocks: u32,
+}
+
+impl PacketRing {
+    /// Bytes of the whole ring.
+    pub fn bytes(&self) -> usize {
+        self.block_bytes as usize * self.blocks as usize
+    }
+}
+
+/// What could not be opened, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The capability is missing.
+    #[error(
+        "opening {what} needs CAP_NET_RAW, which this process does not have here: start it with \
+         systemctl start netsonded or as root, give its unit AmbientCapabilities=CAP_NET_RAW, or \
+         try it without privilege inside `unshare --user --map-root-user --net`"
+    )]
+    Privilege {
+        /// Which socket.
+        what: &'static str,
+    },
+    /// The kernel refused for another reason.
+    #[error("{what}: {step}: {error}")]
+    Refused {
+        /// Which socket.
+        what: &'static str,
+        /// Which step.
+        step: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+    /// The control socket's path.
+    #[error("control socket {path}: {why}")]
+    Control {
+        /// The path.
+        path: String,
+        /// What is wrong and what to do.
+        why: String,
+    },
+}
+
+fn refused(what: &'static str, step: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |error| match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => Error::Privilege { what },
+        _ => Error::Refused { what, step, error },
+    }
+}
+
+/// Block of the control ring, handed over when full or after [`RETIRE_MS`]. A block that was handed over
+/// holds no more, so the number of blocks is how many times [`RETIRE_MS`] the engine may be away at
+/// ordinary rates: 8 MiB are 128 of them, 2.5 s.
+const CONTROL_BLOCK: u32 = 64 * 1024;
+/// Block of the bulk ring: 32 MiB are 64 of them, 1.3 s. Smaller ones would wake the engine more often at
+/// the highest rates, where one holds 2,500 small packets.
+const BULK_BLOCK: u32 = 512 * 1024;
+/// A block that holds a packet is handed over after this many milliseconds at the latest. Round
+/// trips are never computed from this, only how soon a packet shows. Half of it would double the
+/// cost of waking where packets come at some 100,000 a second.
+const RETIRE_MS: u32 = 20;
+/// Only a geometry check of the kernel: V3 frames have variable size.
+const FRAME: u32 = 2048;
+
+/// Opens a ring of about `bytes`, bound to all interfaces. When the kernel has no memory for it, a
+/// ring of half the size is tried, down to two blocks.
+pub fn open_ring(ring: Ring, bytes: u64, config: &Config) -> Result<PacketRing, Error> {
+    let (what, block_bytes) = match ring {
+        Ring::Control => ("the control ring", CONTROL_BLOCK),
+        Ring::Bulk => ("the bulk ring", BULK_BLOCK),
+    };
+    // Protocol 0 receives nothing before bind, so no packet can come in past the filter.
+    let socket = Socket::new(Domain::PACKET, Type::RAW, None).map_err(refused(what, "socket"))?;
+    set_option(
+        &socket,
+        libc::SOL_PACKET,
+        libc::PACKET_VERSION,
+        &(libc::tpacket_versions::TPACKET_V3 as libc::c_int),
+    )
+    .map_err(refused(what, "PACKET_VERSION (TPACKET_V3)"))?;
+    let mut blocks = (bytes / u64::from(block_bytes)).max(2) as u32;
+    loop {
+        let request = libc::tpacket_req3 {
+            tp_block_size: block_bytes,
+            tp_block_nr: blocks,
+            tp_frame_size: FRAME,
+            tp_frame_nr: blocks * (block_bytes / FRAME),
+            tp_retire_blk_tov: RETIRE_MS,
+            tp_sizeof_priv: 0,
+            tp_feature_req_word: 0,
+        };
+        match set_option(&socket, libc::SOL_PACKET, libc::PACKET_RX_RING, &request) {
+            Ok(()) => break,
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && blocks > 2 => {
+                blocks = (blocks / 2).max(2);
+                tracing::warn!(
+                    blocks,
+                    block_bytes,
+                    "no memory for {what}: trying half of it"
+                );
+            }
+            Err(error) => return Err(refused(what, "PACKET_RX_RING")(error)),
+        }
+    }
+    let code = program(ring, config.recorder.snap.bytes(), &config.recorder.rule);
+    attach(&socket, &code).map_err(refused(what, "filter"))?;
+    bind_packet_to_all(&socket).map_err(refused(what, "bind"))?;
+    Ok(PacketRing {
+        socket: socket.into(),
+        block_bytes,
+        blocks,
+    })
+}
+
+/// Attaches a filter for good.
+fn attach(socket: &Socket, code: &Code) -> io::Result<()> {
+    let program: Vec<SockFilter> = (code.iter())
+        .map(|(code, jt, jf, k)| SockFilter::new(*code, *jt, *jf, *k))
+        .collect();
+    socket.attach_filter(&program)?;
+    set_option(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, &1i32)
+}
+
+/// Bytes of each packet that a listener is given: it looks at addresses and types only.
+pub const LISTENER_SNAP: u32 = 128;
+/// Queue of a listener, as far as net.core.rmem_max allows: 1,000 pings of a burst.
+const LISTENER_QUEUE: usize = 1 << 20;
+
+/// Opens a raw socket that hears what the IP layer lets through. `None` if the kernel has no such
+/// family.
+pub fn open_listener(
+    what: &'static str,
+    domain: Domain,
+    protocol: i32,
+    tag: u32,
+) -> Result<Option<OwnedFd>, Error> {
+    let Some(socket) = open_raw(what, domain, protocol)? else {
+        return Ok(None);
+    };
+    let code = match protocol {
+        libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 => {
+            ear(Ear::Listener, domain == Domain::IPV4, tag, LISTENER_SNAP)
+        }
+        _ => vec![(0x06, 0, 0, LISTENER_SNAP)],
+    };
+    attach(&socket, &code).map_err(refused(what, "filter"))?;
+    set_up_receiving(what, &socket, domain, LISTENER_QUEUE)?;
+    Ok(Some(socket.into()))
+}
+
+/// `None` if the kernel has no such family.
+fn open_raw(what: &'static str, domain: Domain, protocol: i32) -> Result<Option<Socket>, Error> {
+    match Socket::new(domain, Type::RAW, Some(Protocol::from(protocol))) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => Ok(None),
+        Err(error) => Err(refused(what, "socket")(error)),
+    }
+}
+
+/// Which interface a packet came in by, and how many there was no room for.
+fn set_up_receiving(
+    what: &'static str,
+    socket: &Socket,
+    domain: Domain,
+    queue: usize,
+) -> Result<(), Error> {
+    let (level, name) = if domain == Domain::IPV6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_PKTINFO)
+    };
+    set_option(socket, level, name, &1i32).map_err(refused(what, "PKTINFO"))?;
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &1i32)
+        .map_err(refused(what, "SO_RXQ_OVFL"))?;
+    socket
+        .set_recv_buffer_size(queue)
+        .map_err(refused(what, "SO_RCVBUF"))?;
+    socket
+        .set_nonblocking(true)
+        .map_err(refused(what, "O_NONBLOCK"))
+}
+
+/// Queues of a prober's socket, as far as net.core.rmem_max and wmem_max allow: replies to what the
+/// engine sends in one turn, and requests that wait for ARP.
+const PROBER_QUEUE: usize = 4 << 20;
+
+/// Opens the one raw socket of its family by which all probes go out and all replies come in. `None`
+/// if the kernel has no such family.
+pub fn open_prober(what: &'static str, domain: Domain, tag: u32) -> Result<Option<OwnedFd>, Error> {
+    let is_ipv4 = domain == Domain::IPV4;
+    let protocol = if is_ipv4 {
+        libc::IPPROTO_ICMP
+    } else {
+        libc::IPPROTO_ICMPV6
+    };
+    let Some(socket) = open_raw(what, domain, protocol)? else {
+        return Ok(None);
+    };
+    attach(&socket, &ear(Ear::Prober, is_ipv4, tag, u32::MAX)).map_err(refused(what, "filter"))?;
+    set_up_receiving(what, &socket, domain, PROBER_QUEUE)?;
+    socket
+        .set_send_buffer_size(PROBER_QUEUE)
+        .map_err(refused(what, "SO_SNDBUF"))?;
+    // Send stamps are asked for with each packet that wants them; OPT_ID lets it name itself.
+    let stamps = libc::SOF_TIMESTAMPING_RX_SOFTWARE
+        | libc::SOF_TIMESTAMPING_SOFTWARE
+        | libc::SOF_TIMESTAMPING_OPT_ID
+        | libc::SOF_TIMESTAMPING_OPT_TSONLY;
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &stamps)
+        .map_err(refused(what, "SO_TIMESTAMPING"))?;
+    if is_ipv4 {
+        // Whether a user may is the engine's to decide.
+        socket
+            .set_broadcast(true)
+            .map_err(refused(what, "SO_BROADCAST"))?;
+    } else {
+        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, &1i32)
+            .map_err(refused(what, "IPV6_RECVHOPLIMIT"))?;
+    }
+    Ok(Some(socket.into()))
+}
+
+/// The lock of a running service, held for as long as the process lives.
+pub type Lock = nix::fcntl::Flock<fs::File>;
+
+/// The control socket.
+pub struct Control {
+    /// It, listening.
+    pub listener: UnixListener,
+    /// Held while it is served; `None`: somebody else made it.
+    pub lock: Option<Lock>,
+}
+
+/// Makes the control socket, which is born with its mode: no moment in which others could connect.
+/// A socket that a dead service left behind is replaced, anything else is left alone.
+pub fn open_control(path: &Path, group: Option<nix::unistd::Gid>) -> Result<Control, Error> {
+    let shown = path.display().to_string();
+    let wrong = |why: String| Error::Control {
+        path: shown.clone(),
+        why,
+    };
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let old = umask(Mode::from_bits_truncate(0o027));
+    if let Some(directory) = directory
+        && !directory.exists()
+    {
+        fs::create_dir_all(directory)
+            .map_err(|error| wrong(format!("cannot make its directory: {error}")))?;
+        if group.is_some() {
+            nix::unistd::chown(directory, None, group).map_err(|error| {
+                wrong(format!("cannot give its directory to the group: {error}"))
+            })?;
+        }
+    }
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock_file = fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        // Who may write there must not have a file made elsewhere.
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&lock_path)
+        .map_err(|error| wrong(format!("cannot make its lock file: {error}")))?;
+    let lock = nix::fcntl::Flock::lock(lock_file, nix::fcntl::FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, error)| match error {
+            nix::errno::Errno::EWOULDBLOCK => wrong(
+                "another netsonded serves it: stop that one, or choose another path with --socket"
+                    .into(),
+            ),
+            other => wrong(format!("cannot lock it: {other}")),
+        })?;
+    if let Ok(there) = fs::symlink_metadata(path) {
+        if !there.file_type().is_socket() {
+            return Err(wrong(
+                "something that is no socket is in its place: move it away".into(),
+            ));
+        }
+        fs::remove_file(path).map_err(|error| wrong(format!("cannot replace it: {error}")))?;
+    }
+    umask(Mode::from_bits_truncate(0o117));
+    let bound = UnixListener::bind(path);
+    umask(old);
+    let listener = bound.map_err(|error| wrong(format!("bind: {error}")))?;
+    if group.is_some() {
+        nix::unistd::chown(path, None, group)
+            .map_err(|error| wrong(format!("cannot give it to the group: {error}")))?;
+    }
+    listener
+        .set_nonblocking(true)
+        .map_err(|error| wrong(error.to_string()))?;
+    // The length of the queue of those who wait to be accepted: a burst of scripts, not a flood.
+    nix::sys::socket::listen(&listener.as_fd(), nix::sys::socket::Backlog::MAXCONN)
+        .map_err(|error| wrong(format!("listen: {error}")))?;
+    Ok(Control {
+        listener,
+        lock: Some(lock),
+    })
+}

@@ -1,0 +1,411 @@
+//! PRIVILEGED (by then without any). The keeper's loop: an engine runs, the rings' counts are read,
+//! the engine's few requests are met, and when it dies the next one is started.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::Pid;
+use sd_notify::NotifyState;
+
+use super::Kept;
+use super::groups::{Groups, promiscuous};
+use crate::daemon::channel::handover::{
+    Ask, Heard, Hello, JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT, hand_over, hear, tell_settings,
+};
+use crate::daemon::channel::settings::Settings;
+use crate::daemon::log;
+
+/// Each second without a death makes one death forgotten.
+const FORGIVEN_A_SECOND: u32 = 1;
+/// Deaths not yet forgiven after which the keeper begins to wait before the next start: until then
+/// the ring is meant to bridge the gap. An engine that dies of one packet stops doing so by itself
+/// (the recorder's quarantine).
+const FREE_DEATHS: u32 = 20;
+/// An engine gives a sign of life each second, and never works longer than some milliseconds in a row: one
+/// that is silent for so long hangs, or was stopped.
+const STALLED: Duration = Duration::from_secs(10);
+/// First wait; it doubles with each further death.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// Longest wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long an engine has to end in order.
+const END_WAIT: Duration = Duration::from_secs(2);
+/// Counts are read once more this long after the rings were last heard of, for what was dropped
+/// while nothing else happened.
+const LATE_COUNT_MS: u16 = 200;
+
+const RING: [u64; 2] = [0, 1];
+const SIGNALS: u64 = 2;
+const ENGINE: u64 = 3;
+
+struct Engine {
+    child: Child,
+    channel: OwnedFd,
+    started: Instant,
+    /// Its last sign of life.
+    alive: Instant,
+}
+
+struct Keeper {
+    kept: Kept,
+    epoll: Epoll,
+    groups: Groups,
+    engine: Option<Engine>,
+    deaths: u32,
+    next_start: Option<Instant>,
+    end_by: Option<Instant>,
+    count_late: bool,
+}
+
+/// Runs until told to end.
+pub(super) fn run(kept: Kept) -> io::Result<()> {
+    let mut set = SigSet::empty();
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGCHLD,
+        Signal::SIGHUP,
+    ] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    epoll.add(&signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+    for (ring, number) in kept.rings.iter().zip(RING) {
+        // Edge-triggered: a ring stays readable for as long as the engine holds a block.
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        epoll.add(&ring.socket, EpollEvent::new(flags, number))?;
+    }
+    let mut keeper = Keeper {
+        kept,
+        epoll,
+        groups: Groups::within_the_limit(),
+        engine: None,
+        deaths: 0,
+        next_start: None,
+        end_by: None,
+        count_late: false,
+    };
+    keeper.start()?;
+    let mut events = [EpollEvent::empty(); 8];
+    loop {
+        let count = match keeper.epoll.wait(&mut events, keeper.timeout()) {
+            Ok(count) => count,
+            Err(nix::errno::Errno::EINTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        if count == 0 && keeper.count_late {
+            keeper.count_late = false;
+            keeper.count();
+            keeper.wake();
+        }
+        let mut rings = false;
+        for event in &events[..count] {
+            match event.data() {
+                SIGNALS => keeper.signals(&signals),
+                ENGINE => keeper.requests(),
+                _ => rings = true,
+            }
+        }
+        if rings {
+            // First the counts, then the word that there is something: so whoever reads a block
+            // knows of the drops before it.
+            keeper.count();
+            keeper.wake();
+            keeper.count_late = true;
+        }
+        if keeper.is_over()? {
+            return Ok(());
+        }
+        keeper.account_for_the_log();
+    }
+}
+
+impl Keeper {
+    fn timeout(&self) -> EpollTimeout {
+        let stalled = self.engine.as_ref().map(|engine| engine.alive + STALLED);
+        let next = [self.next_start, self.end_by, stalled]
+            .into_iter()
+            .flatten()
+            .min();
+        let wait = next.map(|at| {
+            let left = at.saturating_duration_since(Instant::now()).as_millis() + 1;
+            u16::try_from(left).unwrap_or(u16::MAX)
+        });
+        let late = self.count_late.then_some(LATE_COUNT_MS);
+        match [wait, late].into_iter().flatten().min() {
+            Some(ms) => EpollTimeout::from(ms),
+            None => EpollTimeout::NONE,
+        }
+    }
+
+    /// Starts an engine and hands everything over.
+    fn start(&mut self) -> io::Result<()> {
+        self.next_start = None;
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        // The file that this process runs, also where another has taken its place (an upgrade), and the name
+        // that it has for people.
+        let child = Command::new("/proc/self/exe")
+            .arg0("netsonded")
+            .arg("--engine")
+            .stdin(Stdio::from(theirs))
+            .spawn()?;
+        let mut hello = Hello::new();
+        for (at, ring) in self.kept.rings.iter().enumerate() {
+            hello.block_bytes[at] = ring.block_bytes;
+            hello.blocks[at] = ring.blocks;
+        }
+        hello.recorder_bytes = self.kept.recorder_bytes as u64;
+        hello.settings_bytes = self.kept.settings_memory.1 as u64;
+        hello.rings_opened_ns = self.kept.rings_opened_ns;
+        hello.history_lost = self.kept.history_lost.into();
+        hello.keeper_started_ns = self.kept.started_ns;
+        hello.keeper_pid = std::process::id();
+        hello.deaths = self.deaths;
+        hello.probe_tag = self.kept.probe_tag;
+        self.kept.counter(STARTS_AT).fetch_add(1, Ordering::Relaxed);
+        self.groups.ask_anew();
+        hand_over(&ours, hello, &self.kept.descriptors())?;
+        self.epoll
+            .add(&ours, EpollEvent::new(EpollFlags::EPOLLIN, ENGINE))?;
+        // Blocks may be waiting that no new edge will tell of.
+        self.wake();
+        tracing::info!(pid = child.id(), "engine started");
+        self.engine = Some(Engine {
+            child,
+            channel: ours,
+            started: Instant::now(),
+            alive: Instant::now(),
+        });
+        Ok(())
+    }
+
+    fn wake(&self) {
+        // Full only if nobody has read for 2^64 writes.
+        let _ = self.kept.wake.write(1);
+    }
+
+    /// The engine's sign of life brings the keeper here each second, if nothing else does.
+    fn account_for_the_log(&self) {
+        log::sum_up();
+        let log::Counts { held_back, lost } = log::counts();
+        self.kept
+            .counter(UNLOGGED_AT)
+            .store(held_back + lost, Ordering::Relaxed);
+    }
+
+    fn count(&self) {
+        for (at, ring) in self.kept.rings.iter().enumerate() {
+            self.kept.count(at, &ring.socket);
+        }
+    }
+
+    fn signals(&mut self, signals: &SignalFd) {
+        while let Ok(Some(signal)) = signals.read_signal() {
+            match Signal::try_from(signal.ssi_signo as i32) {
+                Ok(Signal::SIGTERM | Signal::SIGINT) => self.end(),
+                Ok(Signal::SIGHUP) => self.reload(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads the configuration anew and puts it in force, all of it or nothing.
+    fn reload(&mut self) {
+        // Where systemd was told so, `systemctl reload` waits for READY=1.
+        let mut state = vec![NotifyState::Reloading];
+        state.extend(NotifyState::monotonic_usec_now());
+        let _ = sd_notify::notify(&state);
+        match self.take_settings() {
+            Ok(changed) if changed.is_empty() => {
+                tracing::info!("SIGHUP: the configuration has not changed");
+            }
+            Ok(changed) => {
+                tracing::info!(
+                    changed = changed.join(", "),
+                    "SIGHUP: the configuration is in force"
+                );
+            }
+            Err(error) => {
+                tracing::error!(
+                    "SIGHUP: nothing was changed, the old configuration stays: {error}"
+                );
+            }
+        }
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+    }
+
+    /// The tables that changed.
+    fn take_settings(&mut self) -> Result<Vec<&'static str>, String> {
+        let config = super::read_config(&self.kept.args).map_err(|wrong| wrong.join("; "))?;
+        let old = &self.kept.settings;
+        let fixed = old.config.fixed_changes(&config, self.kept.lock.is_some());
+        if !fixed.is_empty() {
+            let cost = if fixed.contains(&"recorder.budget") {
+                ", with which history begins anew"
+            } else {
+                ""
+            };
+            let keys = fixed.join(", ");
+            return Err(format!(
+                "{keys} can't change while the service runs: systemctl restart netsonded{cost}"
+            ));
+        }
+        let settings = Settings::new(config, old.permissions.owner);
+        let mut changed = old.config.changes(&settings.config);
+        if changed.is_empty() && old.permissions != settings.permissions {
+            // A group or user that there was not.
+            changed.push("permission");
+        }
+        if changed.is_empty() {
+            return Ok(changed);
+        }
+        let memory = settings.memory().map_err(|error| error.to_string())?;
+        if let Some(engine) = &self.engine {
+            self.groups.ask_anew();
+            tell_settings(&engine.channel, &memory.0, memory.1)
+                .map_err(|error| format!("the engine does not take it: {error}"))?;
+        }
+        self.kept.settings = settings;
+        self.kept.settings_memory = memory;
+        Ok(changed)
+    }
+
+    fn end(&mut self) {
+        if self.end_by.is_some() {
+            return;
+        }
+        tracing::info!("ending");
+        self.end_by = Some(Instant::now() + END_WAIT);
+        self.next_start = None;
+        if let Some(engine) = &self.engine {
+            let _ = kill(Pid::from_raw(engine.child.id() as i32), Signal::SIGTERM);
+        }
+    }
+
+    /// Requests a turn: more than an engine ever has reason to make, and then the rings' turn comes.
+    const REQUESTS_A_TURN: usize = 1024;
+
+    fn requests(&mut self) {
+        for _ in 0..Self::REQUESTS_A_TURN {
+            let Some(engine) = &self.engine else { return };
+            match hear(&engine.channel) {
+                Heard::Asked(ask, argument) => self.meet(ask, argument),
+                Heard::Nothing => return,
+                Heard::Closed => {
+                    // It is dying; SIGCHLD tells when it is dead.
+                    let _ = self.epoll.delete(&engine.channel);
+                    return;
+                }
+                Heard::Nonsense => {
+                    tracing::error!("the engine asked for what does not exist: ending it");
+                    let _ = kill(Pid::from_raw(engine.child.id() as i32), Signal::SIGKILL);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn meet(&mut self, ask: Ask, argument: u32) {
+        match ask {
+            Ask::Ready => {
+                self.groups.forget_unasked();
+                tracing::info!("ready");
+                // Without systemd there is nobody to tell.
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            }
+            Ask::Join if self.kept.settings.config.listeners.join => {
+                self.groups.join(argument);
+                let failures = self.kept.counter(JOIN_FAILURES_AT);
+                failures.store(self.groups.failures, Ordering::Relaxed);
+            }
+            Ask::Join => {}
+            Ask::Leave => self.groups.leave(argument),
+            Ask::Promiscuous if !self.kept.settings.config.interfaces.promiscuous.is_empty() => {
+                if let Err(error) = promiscuous(&self.kept.rings[1].socket, argument) {
+                    tracing::warn!(ifindex = argument, %error, "cannot set promiscuous");
+                }
+            }
+            Ask::Promiscuous => tracing::error!(
+                "the engine asked for promiscuous mode, which the configuration does not"
+            ),
+            Ask::Count => {
+                self.count();
+                self.wake();
+            }
+            Ask::Alive => {
+                if let Some(engine) = &mut self.engine {
+                    engine.alive = Instant::now();
+                }
+                // Fed by the engine's progress, not by the keeper's: both have to be well.
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+            }
+        }
+    }
+
+    /// Looks after the engine. `true`: the keeper may end.
+    fn is_over(&mut self) -> io::Result<bool> {
+        if let Some(engine) = &mut self.engine {
+            match engine.child.try_wait()? {
+                Some(status) => {
+                    let lived = engine.started.elapsed();
+                    self.engine = None;
+                    if self.end_by.is_some() {
+                        return Ok(true);
+                    }
+                    self.died(&status.to_string(), lived);
+                }
+                None if self.end_by.is_none() && engine.alive.elapsed() > STALLED => {
+                    let silent_ms = engine.alive.elapsed().as_millis() as u64;
+                    tracing::error!(silent_ms, "the engine makes no progress: killing it");
+                    engine.alive = Instant::now();
+                    // SIGCHLD tells when it is dead.
+                    engine.child.kill()?;
+                }
+                None if self.end_by.is_some_and(|by| Instant::now() >= by) => {
+                    tracing::warn!("the engine did not end in time: killing it");
+                    engine.child.kill()?;
+                    engine.child.wait()?;
+                    return Ok(true);
+                }
+                None => {}
+            }
+        } else if self.end_by.is_some() {
+            return Ok(true);
+        }
+        if self.next_start.is_some_and(|at| Instant::now() >= at)
+            && let Err(error) = self.start()
+        {
+            tracing::error!(%error, "cannot start an engine");
+            self.died("not started", Duration::ZERO);
+        }
+        Ok(false)
+    }
+
+    /// Plans the next start: at once, unless engines keep dying.
+    fn died(&mut self, how: &str, lived: Duration) {
+        let forgiven = (lived.as_secs() as u32).saturating_mul(FORGIVEN_A_SECOND);
+        self.deaths = self.deaths.saturating_sub(forgiven) + 1;
+        let wait = match self.deaths.saturating_sub(FREE_DEATHS) {
+            0 => Duration::ZERO,
+            more => (FIRST_WAIT * 2u32.pow(more.min(10) - 1)).min(LONGEST_WAIT),
+        };
+        tracing::error!(
+            how,
+            lived_ms = lived.as_millis() as u64,
+            wait_ms = wait.as_millis() as u64,
+            "the engine died"
+        );
+        self.next_start = Some(Instant::now() + wait);
+    }
+}

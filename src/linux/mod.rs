@@ -1,0 +1,84 @@
+//! SHELL. Questions to the kernel that service and client both ask. None of them needs privilege.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `mod` | files of /proc/net and sysctls of this thread's network namespace |
+//! | `netlink` | netlink: routes, and any other question |
+//! | `diag` | all sockets, by sock_diag and /proc/net |
+//! | `option` | socket options that no crate wraps |
+//! | `mapping` | memory shared between keeper, engine and kernel |
+//! | `processes` | which process holds a socket, and copies of sockets |
+//! | `group_socket` | group memberships by interface index |
+//! | `received` | descriptors that arrive with a message |
+
+pub mod diag;
+#[cfg(feature = "client")]
+pub(crate) mod group_socket;
+#[cfg(feature = "daemon")]
+pub(crate) mod mapping;
+pub mod netlink;
+pub mod option;
+#[cfg(feature = "client")]
+pub(crate) mod processes;
+#[cfg(feature = "client")]
+pub(crate) mod received;
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::time::{ClockId, clock_gettime};
+
+use netsonde_core::host::membership::Membership;
+
+/// A file of /proc/net; empty where it can't be read. Of the thread, since the network namespace is the
+/// thread's.
+pub fn proc_net(name: &str) -> String {
+    read_proc_net(name, u64::MAX)
+}
+
+fn read_proc_net(name: &str, most_bytes: u64) -> String {
+    let mut bytes = Vec::new();
+    if let Ok(file) = std::fs::File::open(format!("/proc/thread-self/net/{name}")) {
+        let _ = file.take(most_bytes).read_to_end(&mut bytes);
+    }
+    // One link with a name that is no text is no reason not to read of the others.
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The first whole lines of such a file, at most so many bytes: some grow with the routes of the Internet.
+pub fn proc_net_start(name: &str, most_bytes: u64) -> String {
+    let mut text = read_proc_net(name, most_bytes);
+    let end = text.rfind('\n').map_or(0, |at| at + 1);
+    text.truncate(end);
+    text
+}
+
+/// The wall clock, in nanoseconds since 1970.
+pub fn wall_ns() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_nanos() as u64)
+}
+
+/// What one of the kernel's clocks shows, in nanoseconds; 0 if it has it not.
+pub fn clock_ns(clock: ClockId) -> u64 {
+    clock_gettime(clock).map_or(0, |now| {
+        now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+    })
+}
+
+/// The monotonic clock, in nanoseconds since some moment before.
+pub fn monotonic_ns() -> u64 {
+    clock_ns(ClockId::CLOCK_MONOTONIC)
+}
+
+/// Memberships by interface index, as the kernel holds them.
+pub fn memberships() -> HashMap<u32, Vec<Membership>> {
+    netsonde_core::host::membership::memberships(&proc_net("igmp"), &proc_net("igmp6"))
+}
+
+/// A sysctl of this network namespace that is a number, like `net/ipv4/ip_forward`.
+pub fn sysctl(name: &str) -> Option<i64> {
+    let text = std::fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
+    text.trim().parse().ok()
+}
