@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use netsonde::client::capture_file::{CaptureFile, FilePacket, Item};
+use netsonde::client::files::capture_file::{CaptureFile, FilePacket, Item};
 use netsonde_core::wire::{Packet, decode};
 
 fn captures() -> Vec<PathBuf> {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use clap::CommandFactory;
-use netsonde::client::args::{Cli, PING_EXAMPLES};
+use netsonde::client::cli::args::{Cli, PING_EXAMPLES};
 use netsonde::daemon::keeper::args::Args;
 use netsonde::daemon::log::limit::{AUDITS, ERRORS_OF_ALL, LINES, LINES_OF_ALL, WINDOW};
 use netsonde::daemon::log::line::{LINE_BYTES, VALUE_BYTES};

@@ -74,7 +74,7 @@ const UNSAFE: [&str; 11] = [
     "src/daemon/engine/ready.rs",
     "src/daemon/engine/prober/batch.rs",
     "src/linux/received.rs",
-    "src/client/libpcap.rs",
+    "src/client/filter/libpcap.rs",
     "src/linux/group_socket.rs",
     "src/lab/sys.rs",
 ];

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, ExitCode, Output, Stdio};
 
-use netsonde::client::capture_file::{CaptureFile, Item};
+use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::lab::{Host, wait_until};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};

@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use netsonde::client::args::PING_EXAMPLES;
+use netsonde::client::cli::args::PING_EXAMPLES;
 use netsonde::lab::{self, BridgeOptions, Host, Running, bridge, bridge_port, traffic, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(netsonde::client::run::run())
+    ExitCode::from(netsonde::client::cli::run::run())
 }

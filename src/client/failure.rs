@@ -1,6 +1,8 @@
 //! SHELL. Why a command could not tell: exit status 2, and one line that says what to do.
 
-use super::{capture_file, connection, filter};
+use crate::client::connection;
+use crate::client::files::capture_file;
+use crate::client::filter;
 
 /// Why a command could not tell.
 #[derive(Debug, thiserror::Error)]

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::connection::Connection;
-use super::failure::Failure;
+use crate::client::connection::Connection;
+use crate::client::failure::Failure;
 
 /// How long a service may take to be ready.
 const READY_WAIT: Duration = Duration::from_secs(10);

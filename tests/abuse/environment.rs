@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use netsonde::client::capture_file::{CaptureFile, Item};
+use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::lab::{self, traffic, wait_until};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::{Signal, kill};

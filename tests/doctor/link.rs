@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use netsonde::client::capture_file::{CaptureFile, Item};
+use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde_core::recorder::pcapng::Writer;
 
 use super::*;

@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use netsonde::client::capture_file::{CaptureFile, Item};
+use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::lab::wire::Wire;
 use netsonde::lab::{self, Host, Running, wait_until};
 use nix::sys::signal::{Signal, kill};

@@ -1,0 +1,5 @@
+//! SHELL. The command line: one definition for help, manual pages and completion, and the way from
+//! arguments to an exit status.
+
+pub mod args;
+pub mod run;

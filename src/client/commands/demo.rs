@@ -1,0 +1,616 @@
+//! SHELL. The demonstration: a small private network, the service in it, real traffic, and the
+//! commands at work, with a sentence of explanation each. It ends by itself, leaves nothing behind,
+//! and its exit status is 0 only when what it showed is what it promised.
+//!
+//! ```text
+//!   client  e0 10.0.0.1 --- 10.0.0.254 p1
+//!   netsonded runs here                     router
+//!           e1 10.1.0.1 --- 10.1.0.254 p2          --- p3 10.9.0.254 --- 10.9.0.9 e0  server
+//! ```
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::client::cli::args::Global;
+use crate::client::failure::Failure;
+use crate::client::render::style::Style;
+use crate::client::standalone::Standalone;
+use crate::lab::{self, Host, messages, traffic, veth, wait_until};
+
+/// Longest that anything is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 9);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 1, 1);
+
+/// Shows something, and says whether it was what it promised.
+type Scene = fn(&Demo) -> Result<bool, Failure>;
+
+/// `netsonde demo`.
+pub fn run(global: &Global) -> Result<u8, Failure> {
+    let start = Instant::now();
+    lab::enter()?;
+    let demo = Demo::build(Style::new(global.color))?;
+    let scenes: [(&str, Scene); 15] = [
+        ("The service is up, and sees every interface", Demo::health),
+        ("What happened before anyone asked", Demo::past),
+        ("A packet that died, and who says so", Demo::unreachable),
+        ("Ping, with the wire's time beside", Demo::ping),
+        ("Is this host's network all right?", Demo::doctor_of_host),
+        ("Four lost probes, and where each one died", Demo::lost),
+        ("Who is there, and who is there twice", Demo::neighbors),
+        ("Who wants which multicast group", Demo::group),
+        (
+            "A group that does not arrive: the wrong interface",
+            Demo::wrong_interface,
+        ),
+        ("A group that does not arrive: a firewall", Demo::firewall),
+        (
+            "A stream that dies after a while: the querier has gone",
+            Demo::querier_gone,
+        ),
+        (
+            "Who sends most, and where this host drops packets",
+            Demo::drops,
+        ),
+        (
+            "Nothing is lost in silence, not even when the engine is killed",
+            Demo::killed,
+        ),
+        ("What happened meanwhile, in a line each", Demo::events),
+        ("The same packets for Wireshark", Demo::file),
+    ];
+    let mut kept = 0;
+    for (number, (title, scene)) in scenes.iter().enumerate() {
+        demo.say(&format!(
+            "\n{}",
+            demo.style.bold(&format!("{}. {title}", number + 1))
+        ));
+        let promised = scene(&demo)?;
+        kept += usize::from(promised);
+        let verdict = if promised {
+            demo.style.good("as promised")
+        } else {
+            demo.style.warn("NOT as promised")
+        };
+        demo.say(&format!("  -> {verdict}"));
+    }
+    demo.say(&format!(
+        "\n{kept} of {} scenes showed what they promised, in {:.1} s. Nothing of this host was touched.",
+        scenes.len(),
+        start.elapsed().as_secs_f64()
+    ));
+    Ok(if kept == scenes.len() { 0 } else { 1 })
+}
+
+impl From<lab::Error> for Failure {
+    fn from(error: lab::Error) -> Failure {
+        Failure::Other(error.to_string())
+    }
+}
+
+struct Demo {
+    client: Host,
+    router: Host,
+    server: Host,
+    service: Standalone,
+    style: Style,
+}
+
+impl Demo {
+    fn build(style: Style) -> Result<Demo, Failure> {
+        let (client, router, server) = (
+            Host::new("client")?,
+            Host::new("router")?,
+            Host::new("server")?,
+        );
+        veth(&client, "e0", &router, "p1")?;
+        veth(&client, "e1", &router, "p2")?;
+        veth(&server, "e0", &router, "p3")?;
+        for (host, interface, address) in [
+            (&client, "e0", "10.0.0.1/24"),
+            (&router, "p1", "10.0.0.254/24"),
+            (&client, "e1", "10.1.0.1/24"),
+            (&router, "p2", "10.1.0.254/24"),
+            (&router, "p3", "10.9.0.254/24"),
+            (&server, "e0", "10.9.0.9/24"),
+        ] {
+            host.address(interface, address)?;
+        }
+        router.sysctl("net/ipv4/ip_forward", "1")?;
+        client.route("0.0.0.0/0", "10.0.0.254")?;
+        server.route("0.0.0.0/0", "10.9.0.254")?;
+        let service = client.run(Standalone::start)?;
+        let demo = Demo {
+            client,
+            router,
+            server,
+            service,
+            style,
+        };
+        demo.say(
+            "A private network of three hosts, made of namespaces; netsonded runs in the first:",
+        );
+        demo.say("");
+        demo.say("  client e0 10.0.0.1 ---- 10.0.0.254  router  10.9.0.254 ---- 10.9.0.9 server");
+        demo.say("         e1 10.1.0.1 ---- 10.1.0.254");
+        Ok(demo)
+    }
+
+    fn say(&self, text: &str) {
+        let _ = writeln!(std::io::stdout(), "{text}");
+    }
+
+    /// Runs the client for real and shows what it prints.
+    fn show(&self, arguments: &[&str]) -> Result<String, Failure> {
+        self.say(&format!(
+            "  {} netsonde {}",
+            self.style.dim("$"),
+            arguments.join(" ")
+        ));
+        let output = self.netsonde(arguments)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        for line in text
+            .lines()
+            .chain(String::from_utf8_lossy(&output.stderr).lines())
+        {
+            self.say(&format!("    {line}"));
+        }
+        Ok(text)
+    }
+
+    /// On the host where the service runs, since the doctor asks that host's kernel, too.
+    fn netsonde(&self, arguments: &[&str]) -> Result<Output, Failure> {
+        let me = std::env::current_exe()?;
+        let mut command = Command::new(me);
+        command
+            .arg("--socket")
+            .arg(self.service.socket())
+            .args(arguments)
+            .stdin(Stdio::null());
+        Ok(self.client.run(|| command.output())?)
+    }
+
+    /// Asks the doctor why the group (does not) come, while somebody sends it.
+    fn doctor(&self, sender: &Host, interface: &str, source: &str) -> Result<String, Failure> {
+        let source = source.to_owned();
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                sender.run(|| {
+                    traffic::frames(interface, 250, Some(100), |number, frame| {
+                        *frame = messages::stream_frame(
+                            messages::mac_of("239.1.1.1"),
+                            &source,
+                            "239.1.1.1",
+                            number,
+                            true,
+                        );
+                    })
+                })
+            });
+            let told = self.show(&["mcast", "doctor", "239.1.1.1:5000", "--duration", "1s"]);
+            let sent = sending.join();
+            sent.map_err(|_| Failure::Other("the sender panicked".into()))??;
+            told
+        })
+    }
+
+    /// What a command prints, without showing it.
+    fn ask(&self, arguments: &[&str]) -> String {
+        let output = self.netsonde(arguments);
+        output
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// Waits until a command prints all of these words in one line.
+    fn until(&self, arguments: &[&str], words: &[&str]) -> bool {
+        wait_until(PATIENCE, || {
+            self.ask(arguments)
+                .lines()
+                .any(|line| words.iter().all(|word| line.contains(word)))
+        })
+    }
+
+    fn has(text: &str, words: &[&str]) -> bool {
+        text.lines()
+            .any(|line| words.iter().all(|word| line.contains(word)))
+    }
+
+    fn health(&self) -> Result<bool, Failure> {
+        self.say(
+            "  `status` says what is recorded, how far back it reaches, and what was dropped.",
+        );
+        let text = self.show(&["status"])?;
+        Ok(Demo::has(&text, &["e0", "up", "yes"])
+            && Demo::has(&text, &["e1", "up", "yes"])
+            && Demo::has(&text, &["dropped by the rings 0"]))
+    }
+
+    fn doctor_of_host(&self) -> Result<bool, Failure> {
+        self.say("  `doctor` looks at all that needs no subject. Then somebody pulls a cable.");
+        let words = ["doctor", "--duration", "1s"];
+        let healthy = self.show(&words)?;
+        self.router.down("p1")?;
+        let is_known = self.until(&["status"], &["e0", "down"]);
+        let fault = self.show(&words)?;
+        self.router.up("p1")?;
+        let is_back = self.until(&words, &["healthy:"]);
+        Ok(is_known
+            && is_back
+            && healthy.starts_with("healthy:")
+            && Demo::has(&fault, &["fault: link-down", "proved"])
+            && !fault.contains("gateway-unresolved"))
+    }
+
+    fn past(&self) -> Result<bool, Failure> {
+        self.say("  A TCP connection and a DNS query have just happened; nobody was watching.");
+        let listener = self.server.run(|| TcpListener::bind((SERVER, 80)))?;
+        let resolver = self.server.run(|| UdpSocket::bind((SERVER, 53)))?;
+        self.client.run(|| -> std::io::Result<()> {
+            drop(TcpStream::connect((SERVER, 80))?);
+            traffic::dns_flood(SERVER, 1)?;
+            Ok(())
+        })?;
+        drop((listener, resolver));
+        let command = [
+            "watch",
+            "--last",
+            "1m",
+            "--store",
+            "link",
+            "--store",
+            "connections",
+            "--store",
+            "names",
+            "-I",
+            "e0",
+        ];
+        let there = self.until(&command, &["FIN"]) && self.until(&command, &["n0.example.org"]);
+        let text = self.show(&command)?;
+        Ok(there
+            && Demo::has(&text, &["arp", "who has 10.0.0.254?"])
+            && Demo::has(&text, &["10.9.0.9:80", "SYN"])
+            && Demo::has(&text, &["DNS query", "n0.example.org"]))
+    }
+
+    fn unreachable(&self) -> Result<bool, Failure> {
+        self.say(
+            "  A packet to a closed port of the server, and one to an address that nobody has.",
+        );
+        self.client.run(|| -> std::io::Result<()> {
+            traffic::numbered_udp(SocketAddrV4::new(SERVER, 5000), 1, 18, None)?;
+            traffic::numbered_udp(
+                SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 77), 5000),
+                1,
+                18,
+                None,
+            )?;
+            Ok(())
+        })?;
+        let command = [
+            "watch",
+            "--last",
+            "1m",
+            "--proto",
+            "icmp",
+            "--direction",
+            "in",
+        ];
+        let there = self.until(&command, &["port unreachable"])
+            && self.until(&command, &["host unreachable"]);
+        let text = self.show(&command)?;
+        self.say(
+            "  The first error came from the server itself, the second from the router before it.",
+        );
+        Ok(there
+            && Demo::has(
+                &text,
+                &["10.9.0.9 > 10.0.0.1", "port unreachable", "port", "5000"],
+            )
+            && Demo::has(
+                &text,
+                &["10.0.0.254 > 10.0.0.1", "host unreachable", "10.9.0.77"],
+            ))
+    }
+
+    fn ping(&self) -> Result<bool, Failure> {
+        self.say(
+            "  `time` is what ping prints; `wire` is what is left of it outside of this host.",
+        );
+        let text = self.show(&["ping", "-c", "3", "-i", "0.1", "10.9.0.9"])?;
+        Ok(
+            Demo::has(&text, &["from 10.9.0.9: icmp_seq=3", "time=", "wire="])
+                && Demo::has(&text, &["3 received, 0% packet loss"]),
+        )
+    }
+
+    fn lost(&self) -> Result<bool, Failure> {
+        self.say(
+            "  Three of these four look the same to ping: no answer. A host that is not there:",
+        );
+        let quick = ["ping", "-c", "1", "-W", "0.5"];
+        let show = |more: &[&str]| self.show(&[&quick[..], more].concat());
+        let absent = show(&["10.0.0.77"])?;
+        self.say("\n  A router that a packet does not get past:");
+        let expired = show(&["-t", "1", "10.9.0.9"])?;
+        self.say("\n  A server that was told not to answer: the probe left, and died elsewhere:");
+        let ignore = "net/ipv4/icmp_echo_ignore_all";
+        self.server.sysctl(ignore, "1")?;
+        let ignored = show(&["10.9.0.9"])?;
+        self.server.sysctl(ignore, "0")?;
+        self.say(
+            "\n  The answer to 10.1.0.1 comes back by e1, while the route to the server leads out of e0; \
+             this host\n  drops it itself, and says nothing to anyone:",
+        );
+        for (host, interface, value) in [
+            (&self.router, "all", "0"),
+            (&self.router, "p1", "0"),
+            (&self.client, "all", "0"),
+            (&self.client, "e1", "1"),
+        ] {
+            host.sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"), value)?;
+        }
+        let filtered = show(&["-I", "10.1.0.1", "10.9.0.9"])?;
+        self.client.sysctl("net/ipv4/conf/e1/rp_filter", "0")?;
+        Ok(Demo::has(
+            &absent,
+            &["unresolved", "10.0.0.77 does not answer ARP on e0"],
+        ) && Demo::has(&expired, &["From 10.0.0.254", "refused: time exceeded"])
+            && Demo::has(&ignored, &["unanswered", "left by e0, nothing came back"])
+            && Demo::has(
+                &filtered,
+                &["dropped_inbound", "came in on e1", "reverse path filter"],
+            ))
+    }
+
+    fn neighbors(&self) -> Result<bool, Failure> {
+        self.say("  Another host on the link of e0 says that it has the client's address.");
+        let mut port = self.router.port("p1")?;
+        port.write_all(&messages::arp_request("10.0.0.1", "10.0.0.254"))?;
+        let command = ["neighbors", "-I", "e0"];
+        let there = self.until(&command, &["conflict: 10.0.0.1, an address of this host"]);
+        let text = self.show(&command)?;
+        Ok(there && Demo::has(&text, &["10.0.0.254", "gateway"]))
+    }
+
+    fn group(&self) -> Result<bool, Failure> {
+        self.say(&format!(
+            "  A program joins {GROUP}, and the host reports it to its link."
+        ));
+        let member = self.client.run(|| traffic::join(GROUP, CLIENT))?;
+        let group = GROUP.to_string();
+        let command = ["watch", "--last", "1m", "--group", &group];
+        let there = self.until(&command, &["IGMPv3 report", "(join)"]);
+        let text = self.show(&command)?;
+        let groups = self.show(&["mcast", "groups", "-I", "e0"])?;
+        self.say("  Where a switch snoops, somebody has to ask for memberships from time to time.");
+        let queriers = self.show(&["mcast", "queriers"])?;
+        drop(member);
+        Ok(there
+            && Demo::has(&text, &["239.1.1.1", "join"])
+            && Demo::has(&groups, &["e0", "239.1.1.1", "1"])
+            && Demo::has(&groups, &["224.0.0.2", "netsonde", "all routers"])
+            && Demo::has(&queriers, &["e0: nobody has asked for IGMP memberships"]))
+    }
+
+    fn drops(&self) -> Result<bool, Failure> {
+        self.say(
+            "  The server sends to a program that does not read, and to a port that nobody has.",
+        );
+        let deaf = self.client.run(|| UdpSocket::bind((CLIENT, 5000)))?;
+        nix::sys::socket::setsockopt(&deaf, nix::sys::socket::sockopt::RcvBuf, &4096)
+            .map_err(std::io::Error::from)?;
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let text = std::thread::scope(|scope| {
+            let sending = scope.spawn(|| -> std::io::Result<()> {
+                let socket = self.server.run(|| UdpSocket::bind((SERVER, 4000)))?;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    // A refusal of the second comes back with a later one.
+                    let _ = socket.send_to(&[7; 500], (CLIENT, 5000));
+                    let _ = socket.send_to(&[7; 100], (CLIENT, 5001));
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Ok(())
+            });
+            let text = self.show(&["drops", "--duration", "1s"]);
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            let sent = sending.join();
+            sent.map_err(|_| Failure::Other("the sender panicked".into()))??;
+            text
+        })?;
+        let talkers = self.show(&["talkers", "--window", "3s", "-n", "3"])?;
+        drop(deaf);
+        Ok(Demo::has(&text, &["udp", "UdpRcvbufErrors"])
+            && Demo::has(&text, &["udp", "UdpNoPorts"])
+            && Demo::has(&text, &["socket", "10.0.0.1:5000"])
+            && Demo::has(&talkers, &["10.9.0.9:4000", "10.0.0.1:5000"]))
+    }
+
+    fn events(&self) -> Result<bool, Failure> {
+        self.say("  The cable of e1 is pulled and put back.");
+        self.router.down("p2")?;
+        let down = self.until(&["events", "-I", "e1"], &["link_down", "no carrier"]);
+        self.router.up("p2")?;
+        let up = self.until(&["events", "-I", "e1"], &["link_up"]);
+        self.say("  And the log still has all that the scenes before have done:");
+        let text = self.show(&["events", "-s", "notice"])?;
+        Ok(down
+            && up
+            && Demo::has(
+                &text,
+                &["address_conflict", "10.0.0.1, an address of this host"],
+            )
+            && Demo::has(&text, &["engine_restart"]))
+    }
+
+    /// A receiver of the group on the interface with this address.
+    fn receiver(&self, of: Ipv4Addr) -> Result<UdpSocket, Failure> {
+        Ok(self.client.run(|| -> std::io::Result<UdpSocket> {
+            let socket = UdpSocket::bind((GROUP, messages::PORT))?;
+            socket.join_multicast_v4(&GROUP, &of)?;
+            Ok(socket)
+        })?)
+    }
+
+    fn wrong_interface(&self) -> Result<bool, Failure> {
+        self.say("  The router sends the group by the link of e0; a program has joined it on e1.");
+        let wrong = self.receiver(Ipv4Addr::new(10, 1, 0, 1))?;
+        let fault = self.doctor(&self.router, "p1", "10.0.0.254")?;
+        drop(wrong);
+        self.say("  Now it joins on e0:");
+        let _right = self.receiver(CLIENT)?;
+        let healthy = self.doctor(&self.router, "p1", "10.0.0.254")?;
+        Ok(
+            Demo::has(&fault, &["cause: joined-on-other-interface", "proved"])
+                && Demo::has(&healthy, &["239.1.1.1:5000: healthy"]),
+        )
+    }
+
+    fn firewall(&self) -> Result<bool, Failure> {
+        let rules = "table inet t {\nchain c {\ntype filter hook input priority 0\nudp dport 5000 drop\n}\n}";
+        let nft = |words: &str| self.client.run(|| Command::new("nft").arg(words).output());
+        match nft(rules) {
+            Ok(output) if output.status.success() => {}
+            _ => {
+                self.say("  nft is not installed here, so there is no firewall to show.");
+                return Ok(true);
+            }
+        }
+        self.say("  The program has joined on the right interface, and a rule drops its port.");
+        let _receiver = self.receiver(CLIENT)?;
+        let told = self.doctor(&self.router, "p1", "10.0.0.254")?;
+        nft("flush ruleset")?;
+        Ok(Demo::has(&told, &["cause: firewall-drops-data", "proved"]))
+    }
+
+    fn querier_gone(&self) -> Result<bool, Failure> {
+        self.say(
+            "  A third link with a snooping switch, whose memberships last 4 s here instead of 260. A querier asks \
+             once,\n  with an interval of 1 s, and is not heard again; a source goes on sending.",
+        );
+        let (switch, source) = (Host::new("switch")?, Host::new("source")?);
+        let options = lab::BridgeOptions {
+            snooping: true,
+            membership: Some(400),
+            ..lab::BridgeOptions::default()
+        };
+        lab::bridge(&switch, "br0", options)?;
+        for (host, interface, port) in [(&self.client, "e2", "s1"), (&source, "e0", "s2")] {
+            veth(host, interface, &switch, port)?;
+            lab::bridge_port(&switch, "br0", port)?;
+        }
+        self.client.address("e2", "10.2.0.1/24")?;
+        source.address("e0", "10.2.0.9/24")?;
+        let receiver = self.receiver(Ipv4Addr::new(10, 2, 0, 1))?;
+        receiver.set_read_timeout(Some(Duration::from_millis(700)))?;
+        let query = messages::query("10.2.0.9", None, messages::Q3, 1);
+        let asked =
+            source.run(|| traffic::frames("e0", 1, None, |_, frame| frame.clone_from(&query)));
+        asked?;
+        let received = std::thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                source.run(|| {
+                    traffic::frames("e0", 700, Some(100), |number, frame| {
+                        let group = messages::mac_of("239.1.1.1");
+                        *frame =
+                            messages::stream_frame(group, "10.2.0.9", "239.1.1.1", number, true);
+                    })
+                })
+            });
+            let mut room = [0; 2048];
+            let mut received = 0;
+            while receiver.recv(&mut room).is_ok() {
+                received += 1;
+            }
+            let sent = sending.join();
+            sent.map_err(|_| Failure::Other("the sender panicked".into()))??;
+            Ok::<u32, Failure>(received)
+        })?;
+        self.say(&format!(
+            "  {received} of 700 packets came, then no more. Why?"
+        ));
+        let told = self.doctor(&source, "e0", "10.2.0.9")?;
+        self.show(&["explain", "querier-lost"])?;
+        self.client.delete("e2")?;
+        Ok((1..650).contains(&received) && Demo::has(&told, &["cause: querier-lost"]))
+    }
+
+    fn killed(&self) -> Result<bool, Failure> {
+        self.say(
+            "  10,000 numbered packets are sent, and the engine is killed in the middle (SIGKILL).",
+        );
+        let to = SocketAddrV4::new(SERVER, 7777);
+        let receiver = self.server.run(|| UdpSocket::bind((SERVER, 7777)))?;
+        let engine = |status: &str| -> Option<i32> {
+            let status: serde_json::Value = serde_json::from_str(status).ok()?;
+            status["engine"]["pid"]
+                .as_i64()
+                .and_then(|pid| i32::try_from(pid).ok())
+        };
+        let first = engine(&self.ask(&["status", "--json"]));
+        std::thread::scope(|scope| -> Result<(), Failure> {
+            let sender = scope.spawn(|| {
+                self.client
+                    .run(|| traffic::numbered_udp(to, 10_000, 18, Some(20_000)))
+            });
+            std::thread::sleep(Duration::from_millis(200));
+            if let Some(pid) = first {
+                let pid = nix::unistd::Pid::from_raw(pid);
+                nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)
+                    .map_err(std::io::Error::from)?;
+            }
+            sender
+                .join()
+                .map_err(|_| Failure::Other("the sender panicked".into()))??;
+            Ok(())
+        })?;
+        drop(receiver);
+        let command = [
+            "watch",
+            "--last",
+            "1m",
+            "--json",
+            "-I",
+            "e0",
+            "--port",
+            "7777",
+            "--direction",
+            "out",
+        ];
+        let count = || {
+            self.ask(&command)
+                .lines()
+                .filter(|line| line.contains("\"destination_port\":7777"))
+                .count()
+        };
+        let there = wait_until(PATIENCE, || count() == 10_000);
+        let second = engine(&self.ask(&["status", "--json"]));
+        self.say(&format!(
+            "  Engine {} died, engine {} took over; {} of 10000 packets are in the record.",
+            first.unwrap_or(0),
+            second.unwrap_or(0),
+            count()
+        ));
+        let status = self.ask(&["status"]);
+        for line in status
+            .lines()
+            .filter(|line| line.contains("engine_restart") || line.contains("dropped by"))
+        {
+            self.say(&format!("    {line}"));
+        }
+        Ok(there && first != second && Demo::has(&status, &["engine_restart"]))
+    }
+
+    fn file(&self) -> Result<bool, Failure> {
+        self.say("  pcapng with interface, direction and every gap; it can be read back without the service.");
+        let path = self.service.socket().with_file_name("demo.pcapng");
+        let path = path.to_string_lossy().into_owned();
+        self.show(&["capture", "--last", "1m", "--proto", "icmp", "-w", &path])?;
+        let text = self.show(&["watch", "--read", &path, "-c", "2"])?;
+        Ok(Demo::has(&text, &["icmp", "unreachable"]))
+    }
+}

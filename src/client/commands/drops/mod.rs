@@ -1,0 +1,475 @@
+//! SHELL. `netsonde drops`: where this host loses packets. It reads the kernel's counters twice, and tells
+//! which of those that mean a loss have moved. It needs no service.
+
+mod reasons;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage, Stats64};
+use netlink_packet_route::tc::{TcAttribute, TcMessage, TcStats2};
+use serde_json::{Value, json};
+
+use crate::client::cli::args::{Drops as Args, Global};
+use crate::client::commands::drops::reasons::{Listener, Seen, Symbols};
+use crate::client::failure::Failure;
+use crate::client::interrupt::Interrupt;
+use crate::client::render::style::{Style, duration};
+use crate::linux::netlink::Netlink;
+use crate::linux::proc_net;
+use crate::linux::processes;
+use netsonde_core::diagnose::evidence::Process;
+use netsonde_core::host::counters::{lines, tables};
+use netsonde_core::host::drops::{
+    Counter, Drop, Layer, NeighbourTable, PARTS, known, neighbours, reason, softnet, sums,
+};
+use netsonde_core::host::socket::{Socket, sockets};
+
+/// A counter of something: where, whose, and its name.
+type Key = (Layer, String, &'static str);
+
+/// All counters at a time.
+pub(crate) struct Snapshot {
+    counts: BTreeMap<Key, u64>,
+    sockets: HashMap<u64, (&'static str, Socket)>,
+    /// The kernel's tables of neighbours.
+    pub(crate) tables: Vec<NeighbourTable>,
+}
+
+impl Snapshot {
+    /// Reads them.
+    pub(crate) fn take(netlink: &mut Netlink) -> Result<Snapshot, Failure> {
+        let mut counts = BTreeMap::new();
+        let mut put = |layer: Layer, subject: &str, name: &str, value: u64| {
+            if let Some(known) = known(layer, name) {
+                counts.insert((layer, subject.to_owned(), known.name), value);
+            }
+        };
+        let mut names: HashMap<u32, String> = HashMap::new();
+        let dump = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        netlink.ask(dump, NLM_F_DUMP, |answer| {
+            let RouteNetlinkMessage::NewLink(message) = answer else {
+                return;
+            };
+            let name = (message.attributes.iter()).find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name.clone()),
+                _ => None,
+            });
+            let name = name.unwrap_or_else(|| message.header.index.to_string());
+            for attribute in &message.attributes {
+                if let LinkAttribute::Stats64(stats) = attribute {
+                    for (counter, value) in device(stats) {
+                        put(Layer::Device, &name, counter, value);
+                    }
+                }
+            }
+            names.insert(message.header.index, name);
+        })?;
+        let dump = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
+        netlink.ask(dump, NLM_F_DUMP, |answer| {
+            let RouteNetlinkMessage::NewQueueDiscipline(message) = answer else {
+                return;
+            };
+            let mut kind = "?";
+            let mut drops = 0u64;
+            for attribute in &message.attributes {
+                match attribute {
+                    TcAttribute::Kind(name) => kind = name,
+                    TcAttribute::Stats2(all) => {
+                        for stats in all {
+                            if let TcStats2::Queue(queue) = stats {
+                                drops = queue.drops.into();
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            let index = message.header.index as u32;
+            let name = names.get(&index).map_or("?", String::as_str);
+            let handle = u32::from(message.header.handle) >> 16;
+            put(
+                Layer::Queue,
+                &format!("{name} {kind} {handle:x}:"),
+                "drops",
+                drops,
+            );
+        })?;
+        let (dropped, limited) = softnet(&proc_net("softnet_stat"));
+        put(Layer::Backlog, "all CPUs", "dropped", dropped);
+        put(Layer::Backlog, "all CPUs", "flow_limit", limited);
+        for (layer, file, subject) in [
+            // Only the first namespace has these files.
+            (Layer::Neighbour, "stat/arp_cache", "arp_cache"),
+            (Layer::Neighbour, "stat/ndisc_cache", "ndisc_cache"),
+            (Layer::Conntrack, "stat/nf_conntrack", "this namespace"),
+        ] {
+            for (name, value) in sums(&proc_net(file)) {
+                put(layer, subject, &name, value);
+            }
+        }
+        let mut tables_of_neighbours = Vec::new();
+        netlink.ask_raw(GET_TABLES, NLM_F_DUMP, &[0; 4], |_, body| {
+            if let Some(table) = neighbours(body) {
+                put(Layer::Neighbour, &table.name, "res_failed", table.failed);
+                put(Layer::Neighbour, &table.name, "table_fulls", table.fulls);
+                tables_of_neighbours.push(table);
+            }
+        })?;
+        let all = tables(&proc_net("snmp")).into_iter();
+        let all = all.chain(tables(&proc_net("netstat")));
+        for (name, value) in all.chain(lines(&proc_net("snmp6"))) {
+            for layer in [Layer::Ip, Layer::Udp, Layer::Tcp, Layer::Icmp] {
+                put(layer, "this namespace", &name, value);
+            }
+        }
+        let mut open = HashMap::new();
+        for file in ["udp", "udp6", "raw", "raw6"] {
+            for socket in sockets(&proc_net(file)) {
+                if socket.inode != 0 {
+                    open.insert(socket.inode, (file, socket));
+                }
+            }
+        }
+        Ok(Snapshot {
+            counts,
+            sockets: open,
+            tables: tables_of_neighbours,
+        })
+    }
+}
+
+fn device(stats: &Stats64) -> [(&'static str, u64); 16] {
+    [
+        ("rx_crc_errors", stats.rx_crc_errors),
+        ("rx_frame_errors", stats.rx_frame_errors),
+        ("rx_length_errors", stats.rx_length_errors),
+        ("rx_over_errors", stats.rx_over_errors),
+        ("rx_fifo_errors", stats.rx_fifo_errors),
+        ("rx_missed_errors", stats.rx_missed_errors),
+        ("rx_errors", stats.rx_errors),
+        ("rx_dropped", stats.rx_dropped),
+        ("rx_nohandler", stats.rx_nohandler),
+        ("rx_otherhost_dropped", stats.rx_otherhost_dropped),
+        ("tx_errors", stats.tx_errors),
+        ("tx_carrier_errors", stats.tx_carrier_errors),
+        ("tx_aborted_errors", stats.tx_aborted_errors),
+        ("tx_fifo_errors", stats.tx_fifo_errors),
+        ("tx_dropped", stats.tx_dropped),
+        ("collisions", stats.collisions),
+    ]
+}
+
+/// RTM_GETNEIGHTBL (linux/rtnetlink.h).
+const GET_TABLES: u16 = 66;
+
+/// Something that was dropped.
+pub(crate) struct Row {
+    layer: Layer,
+    pub(crate) subject: String,
+    pub(crate) counter: &'static Counter,
+    pub(crate) count: u64,
+    total: u64,
+    /// Who has the socket, if it is one.
+    pub(crate) owner: Option<Process>,
+}
+
+/// `netsonde drops`.
+pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
+    let mut netlink = Netlink::open()?;
+    let interrupt = Interrupt::catch()?;
+    let mut listener = args.reasons.then(Listener::open).transpose()?;
+    let before = if args.total {
+        None
+    } else {
+        Some(Snapshot::take(&mut netlink)?)
+    };
+    let start = Instant::now();
+    if before.is_some() || listener.is_some() {
+        if !global.quiet {
+            eprintln!("watching for {}", duration(args.duration));
+        }
+        let end = start + Duration::from_nanos(args.duration);
+        match &mut listener {
+            Some(listener) => listener.until(end, &interrupt),
+            None => {
+                while Instant::now() < end && !interrupt.came() {
+                    let left = end.saturating_duration_since(Instant::now());
+                    std::thread::sleep(left.min(Duration::from_millis(20)));
+                }
+            }
+        }
+    }
+    let took = start.elapsed();
+    let after = Snapshot::take(&mut netlink)?;
+    let rows = rows(before.as_ref(), &after);
+    let reasons = listener.map(Listener::end);
+    let lost = |row: &&Row| !row.counter.harmless;
+    let whys = reasons.as_ref().map(ordered);
+    let by_reason = whys.iter().flatten().any(|why| !why.harmless);
+    if global.json {
+        let document = document(
+            &rows,
+            whys.as_deref(),
+            reasons.as_ref(),
+            before.is_some().then_some(took),
+        );
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&document).map_err(std::io::Error::from)?
+        );
+    } else {
+        let since = if before.is_some() {
+            format!("in {}", duration(took.as_nanos() as u64))
+        } else {
+            "since the start".into()
+        };
+        print!(
+            "{}",
+            text(
+                &rows,
+                whys.as_deref(),
+                reasons.as_ref(),
+                &since,
+                (Style::new(global.color), global.verbose)
+            )
+        );
+    }
+    let found = rows.iter().filter(lost).count() > 0 || by_reason;
+    Ok(u8::from(found && before.is_some()))
+}
+
+/// What moved since, or all that ever did.
+pub(crate) fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for ((layer, subject, name), total) in &after.counts {
+        let key = (*layer, subject.clone(), *name);
+        let was = before.map_or(Some(0), |before| before.counts.get(&key).copied());
+        // What was not there before has begun at 0, as its owner has.
+        let count = total.saturating_sub(was.unwrap_or(0));
+        if count > 0
+            && let Some(counter) = known(*layer, name)
+        {
+            rows.push(Row {
+                layer: *layer,
+                subject: subject.clone(),
+                counter,
+                count,
+                total: *total,
+                owner: None,
+            });
+        }
+    }
+    for (layer, whole, parts) in PARTS {
+        let told = |rows: &[Row], subject: &str| -> u64 {
+            let same = rows.iter().filter(|row| row.subject == subject);
+            same.filter(|row| row.layer == *layer && parts.contains(&row.counter.name))
+                .map(|row| row.count)
+                .sum()
+        };
+        for at in 0..rows.len() {
+            if rows[at].layer == *layer && rows[at].counter.name == *whole {
+                let parts = told(&rows, &rows[at].subject);
+                rows[at].count = rows[at].count.saturating_sub(parts);
+            }
+        }
+    }
+    rows.retain(|row| row.count > 0);
+    let mut dropped: Vec<(&'static str, &Socket, u64)> = (after.sockets.iter())
+        .filter_map(|(inode, (file, socket))| {
+            let was = before.and_then(|before| before.sockets.get(inode));
+            let count = socket.drops - was.map_or(0, |(_, was)| was.drops.min(socket.drops));
+            (count > 0).then_some((*file, socket, count))
+        })
+        .collect();
+    dropped.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
+    let inodes: HashSet<u64> = dropped.iter().map(|(_, socket, _)| socket.inode).collect();
+    let owners = if inodes.is_empty() {
+        HashMap::new()
+    } else {
+        processes::owners(&inodes)
+    };
+    let Some(counter) = known(Layer::Socket, "drops") else {
+        return rows;
+    };
+    for (file, socket, count) in dropped {
+        let owner = match owners.get(&socket.inode) {
+            Some((process, _)) => format!("{} ({})", process.command, process.pid),
+            None => format!("a process of uid {}", socket.uid),
+        };
+        rows.push(Row {
+            layer: Layer::Socket,
+            subject: format!("{file} {} {owner}", socket.local),
+            counter,
+            count,
+            total: socket.drops,
+            owner: owners
+                .get(&socket.inode)
+                .map(|(process, _)| process.clone()),
+        });
+    }
+    rows.sort_by_key(|row| (row.counter.harmless, row.layer));
+    rows
+}
+
+/// A reason, with the place where it was given.
+struct Why {
+    drop: Drop,
+    place: Option<String>,
+    count: u64,
+    harmless: bool,
+    means: &'static str,
+}
+
+/// Reasons, most frequent first, those that are no fault last.
+fn ordered(seen: &Seen) -> Vec<Why> {
+    let symbols = Symbols::read();
+    let mut all: Vec<Why> = (seen.drops.iter())
+        .map(|(drop, count)| {
+            let place = symbols.name(drop.location);
+            let (harmless, means) = reason(&drop.reason, place).unwrap_or((false, ""));
+            Why {
+                drop: drop.clone(),
+                place: place.map(str::to_owned),
+                count: *count,
+                harmless,
+                means,
+            }
+        })
+        .collect();
+    all.sort_by_key(|why| (why.harmless, std::cmp::Reverse(why.count)));
+    all
+}
+
+fn protocol(ethertype: u16) -> String {
+    match ethertype {
+        0x0800 => "ip".into(),
+        0x86dd => "ip6".into(),
+        0x0806 => "arp".into(),
+        0 => "-".into(),
+        other => format!("0x{other:04x}"),
+    }
+}
+
+fn document(
+    rows: &[Row],
+    whys: Option<&[Why]>,
+    seen: Option<&Seen>,
+    took: Option<Duration>,
+) -> Value {
+    let drops: Vec<Value> = (rows.iter())
+        .map(|row| {
+            json!({
+                "layer": row.layer.name(),
+                "subject": row.subject,
+                "counter": row.counter.name,
+                "count": row.count,
+                "total": row.total,
+                "harmless": row.counter.harmless,
+                "meaning": row.counter.means,
+            })
+        })
+        .collect();
+    let mut document = json!({ "drops": drops });
+    if let Some(took) = took {
+        document["duration_ns"] = json!(took.as_nanos() as u64);
+    }
+    if let Some((whys, seen)) = whys.zip(seen) {
+        let told: Vec<Value> = (whys.iter())
+            .map(|why| {
+                json!({
+                    "reason": why.drop.reason,
+                    "protocol": protocol(why.drop.protocol),
+                    "place": why.place,
+                    "count": why.count,
+                    "harmless": why.harmless,
+                    "meaning": why.means,
+                })
+            })
+            .collect();
+        document["reasons"] = told.into();
+        document["reasons_lost"] = (seen.lost + seen.others).into();
+    }
+    document
+}
+
+fn text(
+    rows: &[Row],
+    whys: Option<&[Why]>,
+    seen: Option<&Seen>,
+    since: &str,
+    (style, verbose): (Style, bool),
+) -> String {
+    let mut out = String::new();
+    let mut line = |text: String| {
+        out.push_str(&text);
+        out.push('\n');
+    };
+    let shown: Vec<&Row> = rows
+        .iter()
+        .filter(|row| verbose || !row.counter.harmless)
+        .collect();
+    let left_out = rows.len() - shown.len();
+    if shown.is_empty() {
+        line(format!(
+            "{} {since}: by its counters this host dropped nothing that it was to keep",
+            style.good("none")
+        ));
+    }
+    for row in shown {
+        let count = style.warn(&format!("{:>10}", row.count));
+        line(format!(
+            "{count}  {:9}  {}  {}",
+            row.layer.name(),
+            style.bold(row.counter.name),
+            crate::client::render::style::plain(&row.subject)
+        ));
+        line(format!("            {}", style.dim(row.counter.means)));
+    }
+    if left_out > 0 {
+        line(style.dim(&format!(
+            "{left_out} counters of what is part of any network's life moved, too (-v)"
+        )));
+    }
+    if let Some((whys, seen)) = whys.zip(seen) {
+        line(format!(
+            "\nthe kernel's reasons {since}, of all namespaces of this machine:"
+        ));
+        let mut any = false;
+        let mut hidden = 0;
+        for why in whys {
+            if why.harmless && !verbose {
+                hidden += why.count;
+                continue;
+            }
+            any = true;
+            let place = (why.place.as_ref()).map_or(String::new(), |name| format!(" in {name}"));
+            line(format!(
+                "{}  {:4}  {}{place}",
+                style.warn(&format!("{:>10}", why.count)),
+                protocol(why.drop.protocol),
+                style.bold(&why.drop.reason)
+            ));
+            if !why.means.is_empty() {
+                line(format!("            {}", style.dim(why.means)));
+            }
+        }
+        if !any {
+            line("            none".into());
+        }
+        if hidden > 0 {
+            line(style.dim(&format!(
+                "{hidden} drops for reasons that are part of any network's life (-v)"
+            )));
+        }
+        if seen.lost + seen.others > 0 {
+            line(style.warn(&format!(
+                "{} more whose reasons are not known",
+                seen.lost + seen.others
+            )));
+        }
+    }
+    out
+}

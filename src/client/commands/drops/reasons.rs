@@ -1,0 +1,183 @@
+//! SHELL. The kernel's own word on each packet that it drops, for a moment: the tracepoint `skb:kfree_skb`, by
+//! perf_event_open(2). It takes CAP_PERFMON or root, and sees all namespaces of the machine.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::time::{Duration, Instant};
+
+use perf_event::events::Tracepoint;
+use perf_event::{Builder, SampleFlag, Sampler};
+
+use crate::client::failure::Failure;
+use crate::client::interrupt::Interrupt;
+use netsonde_core::host::drops::{Drop, Format};
+
+const FOLDER: &str = "/sys/kernel/tracing/events/skb/kfree_skb";
+/// Bytes of a CPU's ring: 70,000 drops, those of some tens of milliseconds in a flood.
+const RING: usize = 4 << 20;
+/// How often the rings are read.
+const TURN: Duration = Duration::from_millis(20);
+/// PERF_RECORD_SAMPLE (linux/perf_event.h).
+const SAMPLE: u32 = 9;
+/// Kinds of drops that are told apart: reasons times places times protocols.
+const MOST: usize = 4096;
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// How often each kind.
+    pub drops: BTreeMap<Drop, u64>,
+    /// Drops that were counted and not told: for want of room, or since the kernel did not write them (from a
+    /// CPU that was idle, now and then).
+    pub lost: u64,
+    /// Drops of kinds beyond those that are told apart.
+    pub others: u64,
+}
+
+/// Where it is listened.
+pub struct Listener {
+    format: Format,
+    samplers: Vec<Sampler>,
+    seen: Seen,
+}
+
+impl Listener {
+    /// Begins to listen on all CPUs.
+    ///
+    /// # Errors
+    /// Says what is missing, and what to do.
+    pub fn open() -> Result<Listener, Failure> {
+        let read = |name: &str| {
+            fs::read_to_string(format!("{FOLDER}/{name}")).map_err(|error| {
+                Failure::Other(match error.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        "drop reasons take root: the kernel's tracepoints are root's to read".into()
+                    }
+                    io::ErrorKind::NotFound => format!(
+                        "drop reasons take the kernel's tracepoints, and {FOLDER} is not there: as root, \
+                         mount -t tracefs nodev /sys/kernel/tracing"
+                    ),
+                    _ => format!("drop reasons: {FOLDER}/{name}: {error}"),
+                })
+            })
+        };
+        let format = Format::read(&read("format")?).ok_or_else(|| {
+            Failure::Other("this kernel gives no reasons for drops: Linux 5.17 and newer do".into())
+        })?;
+        let id = read("id")?.trim().parse().unwrap_or(0);
+        let mut samplers = Vec::new();
+        for cpu in cpus() {
+            let sampler = Builder::new(Tracepoint::with_id(id))
+                .any_pid()
+                .one_cpu(cpu)
+                .sample(SampleFlag::RAW)
+                .sample_period(1)
+                .include_kernel()
+                .build()
+                .and_then(|counter| counter.sampled(RING))
+                .map_err(|error| {
+                    Failure::Other(match error.raw_os_error() {
+                        Some(libc::EACCES | libc::EPERM) => {
+                            "drop reasons take CAP_PERFMON or root, outside of any user namespace"
+                                .into()
+                        }
+                        _ => format!("drop reasons: perf_event_open: {error}"),
+                    })
+                })?;
+            samplers.push(sampler);
+        }
+        for sampler in &mut samplers {
+            sampler.enable()?;
+        }
+        Ok(Listener {
+            format,
+            samplers,
+            seen: Seen::default(),
+        })
+    }
+
+    /// Listens until then, or an interrupt.
+    pub fn until(&mut self, end: Instant, interrupt: &Interrupt) {
+        while Instant::now() < end && !interrupt.came() {
+            self.read();
+            std::thread::sleep(TURN.min(end.saturating_duration_since(Instant::now())));
+        }
+        self.read();
+    }
+
+    /// What was seen so far.
+    pub fn end(mut self) -> Seen {
+        for sampler in &mut self.samplers {
+            let _ = sampler.disable();
+        }
+        self.read();
+        let counts = self
+            .samplers
+            .iter_mut()
+            .map(|sampler| sampler.read().unwrap_or(0));
+        let counted: u64 = counts.sum();
+        let told: u64 = self.seen.drops.values().sum::<u64>() + self.seen.others;
+        self.seen.lost = counted.saturating_sub(told);
+        self.seen
+    }
+
+    fn read(&mut self) {
+        for sampler in &mut self.samplers {
+            while let Some(record) = sampler.next_record() {
+                let bytes = record.to_contiguous();
+                // Raw data, after its length. What of others is lost, the counts tell.
+                let raw = bytes.get(4..).filter(|_| record.ty() == SAMPLE);
+                let Some(drop) = raw.and_then(|raw| self.format.record(raw)) else {
+                    continue;
+                };
+                if self.seen.drops.len() < MOST || self.seen.drops.contains_key(&drop) {
+                    *self.seen.drops.entry(drop).or_default() += 1;
+                } else {
+                    self.seen.others += 1;
+                }
+            }
+        }
+    }
+}
+
+/// CPUs that are online, as /sys names them: 0-3,8.
+fn cpus() -> Vec<usize> {
+    let text = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let mut all = Vec::new();
+    for part in text.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        if let (Ok(first), Ok(last)) = (first.parse::<usize>(), last.parse::<usize>()) {
+            all.extend(first..=last.min(first + 4095));
+        }
+    }
+    if all.is_empty() { vec![0] } else { all }
+}
+
+/// Names of the kernel's functions, to say where a packet was dropped; without privilege there are none.
+pub struct Symbols(Vec<(u64, String)>);
+
+impl Symbols {
+    /// Reads /proc/kallsyms.
+    pub fn read() -> Symbols {
+        let text = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+        let entry = |line: &str| {
+            let mut words = line.split_whitespace();
+            let address = u64::from_str_radix(words.next()?, 16).ok()?;
+            let is_code = matches!(words.next()?, "t" | "T");
+            let name = words.next()?;
+            (is_code && address != 0).then(|| (address, name.to_owned()))
+        };
+        let mut all: Vec<(u64, String)> = text.lines().filter_map(entry).collect();
+        all.sort_unstable();
+        Symbols(all)
+    }
+
+    /// The function that holds an address.
+    pub fn name(&self, address: u64) -> Option<&str> {
+        let at = self.0.partition_point(|(begins, _)| *begins <= address);
+        self.0
+            .get(at.checked_sub(1)?)
+            .map(|(_, name)| name.as_str())
+    }
+}

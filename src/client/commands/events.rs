@@ -1,0 +1,184 @@
+//! SHELL. `netsonde events`: what happened, a line each, and what happens.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::client::cli::args::{EventsArgs, Global};
+use crate::client::commands::mcast::join::wait_until;
+use crate::client::connection::{Connection, Error, ask_with};
+use crate::client::failure::Failure;
+use crate::client::interrupt::Interrupt;
+use crate::client::render::style::{Style, safe};
+use netsonde_core::events::{Kind, Room, Severity};
+use netsonde_core::protocol::inventory::{Event, EventPackets, Events, EventsCall};
+
+const METHOD: &str = "io.netsonde.Inventory.Events";
+/// Of the past, where what comes is asked for: as tail(1) and journalctl(1) do.
+const PAST: u64 = 10;
+
+/// `netsonde events`.
+pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Failure> {
+    let call = EventsCall {
+        last_ns: args.last,
+        interface: args.interface.clone(),
+        kinds: (!args.kinds.is_empty())
+            .then(|| args.kinds.iter().map(|kind| known(kind)).collect())
+            .transpose()?,
+        severity: Some(severity(&args.severity)?),
+        limit: (args.number).or((args.follow && args.last.is_none()).then_some(PAST)),
+        follow: args.follow.then_some(true),
+    };
+    let style = Style::new(global.color);
+    if args.follow {
+        return follow(global, socket, &call, style);
+    }
+    let told: Events = ask_with(socket, METHOD, &call)?;
+    let mut out = io::stdout().lock();
+    if global.json {
+        let text = serde_json::to_string_pretty(&told).map_err(io::Error::from)?;
+        writeln!(out, "{text}")?;
+        return Ok(0);
+    }
+    for event in &told.events {
+        writeln!(out, "{}", line(event, style, global.verbose))?;
+    }
+    if told.events.is_empty() && !global.quiet {
+        drop(out);
+        eprintln!(
+            "no such event in the log; it holds {}",
+            told.kept - told.evicted
+        );
+    }
+    Ok(0)
+}
+
+/// A name of a kind or a room, with hyphens or without.
+fn known(name: &str) -> Result<String, Failure> {
+    let plain = name.to_ascii_lowercase().replace('-', "_");
+    if !Kind::named(&plain).is_empty() {
+        return Ok(plain);
+    }
+    let rooms = Room::ALL.map(Room::name).join(", ");
+    Err(Failure::Other(format!(
+        "there is no kind of event {name:?}: name one of netsonde-events(7), or all of {rooms}"
+    )))
+}
+
+fn severity(name: &str) -> Result<String, Failure> {
+    let plain = name.to_ascii_lowercase();
+    if Severity::from_name(&plain).is_some() {
+        return Ok(plain);
+    }
+    let all = Severity::ALL.map(Severity::name).join(", ");
+    Err(Failure::Other(format!(
+        "{name:?} is no severity: name one of {all}"
+    )))
+}
+
+/// How long a service that has gone away may take to come back.
+const BACK: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// Shows what happens until it is interrupted. A service that is restarted keeps its events, and is asked
+/// again for those behind the last that was shown.
+fn follow(global: &Global, socket: &Path, call: &EventsCall, style: Style) -> Result<u8, Failure> {
+    let interrupt = Interrupt::catch()?;
+    let mut call = call.clone();
+    let mut last = 0;
+    let mut gone: Option<Instant> = None;
+    loop {
+        let mut show = |told: Events| -> io::Result<()> {
+            if told.kept < last {
+                // Another record, with numbers of its own.
+                last = 0;
+            }
+            gone = None;
+            let mut out = io::stdout().lock();
+            for event in told.events.iter().filter(|event| event.number > last) {
+                let text = if global.json {
+                    serde_json::to_string(event).map_err(io::Error::from)?
+                } else {
+                    line(event, style, global.verbose)
+                };
+                writeln!(out, "{text}")?;
+            }
+            last = last.max(told.kept);
+            out.flush()
+        };
+        let broken = match listen(socket, &call, &interrupt, &mut show) {
+            Ok(()) => return Ok(0),
+            Err(Failure::Connection(error)) if last > 0 => error,
+            Err(other) => return Err(other),
+        };
+        let since = *gone.get_or_insert_with(Instant::now);
+        if since.elapsed() > BACK || matches!(broken, Error::Remote { .. }) {
+            return Err(broken.into());
+        }
+        (call.limit, call.last_ns) = (None, None);
+        if wait_until(Instant::now() + AGAIN, &interrupt)? {
+            return Ok(0);
+        }
+    }
+}
+
+/// One connection's worth. Ends well when it is interrupted.
+fn listen(
+    socket: &Path,
+    call: &EventsCall,
+    interrupt: &Interrupt,
+    show: &mut impl FnMut(Events) -> io::Result<()>,
+) -> Result<(), Failure> {
+    let mut connection = Connection::open(socket)?;
+    connection.call_more(METHOD, call)?;
+    connection.wait_without_limit()?;
+    while let Some((told, _)) = connection.reply_or::<Events>(Some(interrupt.descriptor()))? {
+        show(told)?;
+    }
+    Ok(())
+}
+
+/// In local time, to the millisecond.
+fn time(text: &str) -> String {
+    let local = |at: Timestamp| {
+        let at = at.to_zoned(TimeZone::system());
+        at.strftime("%Y-%m-%d %H:%M:%S.%3f").to_string()
+    };
+    text.parse().map_or_else(|_| text.to_owned(), local)
+}
+
+fn line(event: &Event, style: Style, verbose: bool) -> String {
+    let severity = format!("{:7}", event.severity);
+    let severity = match &event.severity[..] {
+        "warning" => style.warn(&severity),
+        "info" => style.dim(&severity),
+        _ => severity,
+    };
+    let interface = event.interface.as_deref().unwrap_or("-");
+    let mut line = format!(
+        "{} {severity} {:17} {:8} {}",
+        style.dim(&time(&event.time)),
+        event.kind,
+        safe(interface),
+        safe(&event.text)
+    );
+    if verbose && let Some(packets) = &event.packets {
+        line.push_str(&format!("\n    {}", style.dim(&command(packets))));
+    }
+    line
+}
+
+/// The command that shows the packets.
+fn command(packets: &EventPackets) -> String {
+    let interface =
+        (packets.interface.as_ref()).map_or_else(String::new, |name| format!(" -I {}", safe(name)));
+    format!(
+        "netsonde watch --since {} --until {}{interface} '{}'",
+        packets.from,
+        packets.to,
+        safe(&packets.filter)
+    )
+}

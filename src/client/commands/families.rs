@@ -1,0 +1,510 @@
+//! SHELL. `families`: tries every family, type and protocol by opening a socket and closing it at once, and
+//! says what this kernel has, and how many sockets use it.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io::{self, Write};
+
+use nix::errno::Errno;
+use serde::Serialize;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::client::cli::args::{Families, Global};
+use crate::client::commands::doctor::filled;
+use crate::client::failure::Failure;
+use crate::client::render::style::{Style, right, table};
+use crate::linux::processes;
+use crate::linux::{diag, proc_net};
+use netsonde_core::families::modules::{Modules, Untried};
+use netsonde_core::families::{
+    self, Answer, FAMILIES, FLAGS, Family, KINDS, Kind, TRIED, kind_name, meaning, proves_family,
+};
+use netsonde_core::sockets::listed::protocols;
+
+/// What came of opening a socket.
+#[derive(Clone, Debug, Serialize)]
+struct Try {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'static str>,
+    r#type: String,
+    protocol: u16,
+    /// `None`: not told, or not tried.
+    supported: Option<bool>,
+    error: Option<String>,
+    meaning: String,
+    #[serde(skip)]
+    is_untried: bool,
+}
+
+/// A family as it is told.
+#[derive(Clone, Debug, Serialize)]
+struct Told {
+    number: u8,
+    name: String,
+    aliases: &'static [&'static str],
+    title: &'static str,
+    purpose: &'static str,
+    legacy: bool,
+    absent: Option<&'static str>,
+    elsewhere: &'static str,
+    /// `None`: it was not tried, since that would load a module; or a sandbox hides it.
+    supported: Option<bool>,
+    /// The module that has to be loaded first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    module: Option<String>,
+    types: Vec<Try>,
+    protocols: Vec<Try>,
+    /// `None`: the kernel has no list of them, and the asker may not look into all processes.
+    sockets: Option<u64>,
+    sockets_from: Option<String>,
+}
+
+/// Types and flags as they are told.
+#[derive(Serialize)]
+struct Named {
+    name: &'static str,
+    number: u32,
+    purpose: &'static str,
+}
+
+/// `netsonde families`.
+pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
+    let style = Style::new(global.color);
+    let chosen = match &wanted.name {
+        None => None,
+        Some(name) => match (families::find(name), families::find_kind(name)) {
+            (Some(family), _) => Some(family),
+            (None, Some(kind)) => return explain_kind(global, style, kind),
+            (None, None) => {
+                return Err(Failure::Other(format!(
+                    "there is no family or type {name:?}: `netsonde families` lists them"
+                )));
+            }
+        },
+    };
+    let tries = Tries::new(wanted.load_modules);
+    let counts = Counts::new();
+    let mut all: Vec<Told> = (FAMILIES.iter())
+        .filter(|family| chosen.is_none_or(|chosen| chosen.number == family.number))
+        .map(|family| tell(family, &tries, &counts))
+        .collect();
+    if chosen.is_none() {
+        all.extend(newer(&tries));
+    }
+    let mut out = io::stdout().lock();
+    if global.json {
+        let named = |kinds: &'static [Kind]| -> Vec<Named> {
+            let one = |kind: &'static Kind| Named {
+                name: kind.name,
+                number: kind.number,
+                purpose: kind.purpose,
+            };
+            kinds.iter().map(one).collect()
+        };
+        let told = serde_json::json!({
+            "families": all,
+            "types": named(KINDS),
+            "flags": named(FLAGS),
+        });
+        let text = serde_json::to_string_pretty(&told).map_err(io::Error::from)?;
+        writeln!(out, "{text}")?;
+    } else if chosen.is_some() {
+        for one in &all {
+            write!(out, "{}", explained(one, style))?;
+        }
+    } else {
+        write!(out, "{}", text(&all, style, global))?;
+    }
+    let status = match (chosen, all.first()) {
+        (Some(_), Some(one)) => match one.supported {
+            Some(true) => 0,
+            Some(false) => 1,
+            None => 2,
+        },
+        _ => 0,
+    };
+    Ok(status)
+}
+
+/// What attempts need to know.
+struct Tries {
+    modules: Modules,
+    /// Names in /proc/net/protocols: what is registered with the kernel already.
+    registered: HashSet<String>,
+    /// A seccomp filter may refuse in the kernel's place.
+    is_sandboxed: bool,
+}
+
+impl Tries {
+    fn new(load: bool) -> Tries {
+        let modules = if load { Modules::None } else { modules() };
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+        let seccomp = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Seccomp:"));
+        Tries {
+            modules,
+            registered: protocols(&proc_net("protocols"))
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect(),
+            is_sandboxed: seccomp.is_some_and(|mode| mode.trim() != "0"),
+        }
+    }
+
+    fn try_one(
+        &self,
+        family: u8,
+        is_registered: bool,
+        name: Option<&'static str>,
+        kind: u32,
+        protocol: u16,
+    ) -> (Try, Option<Untried>) {
+        let mut one = Try {
+            name,
+            r#type: kind_name(kind),
+            protocol,
+            supported: None,
+            error: None,
+            meaning: String::new(),
+            is_untried: false,
+        };
+        if let Some(untried) = self
+            .modules
+            .would_load(family, kind, protocol, is_registered)
+        {
+            one.is_untried = true;
+            one.meaning = match &untried {
+                Untried::Loads(module) => {
+                    format!("not tried: it would load the module {module} (--load-modules)")
+                }
+                Untried::MightLoad => {
+                    "not tried: it might load a module (--load-modules)".to_owned()
+                }
+            };
+            return (one, Some(untried));
+        }
+        one.error = open(family, kind, protocol);
+        let (answer, words) = meaning(one.error.as_deref());
+        one.supported = match answer {
+            Answer::Yes => Some(true),
+            Answer::No => Some(false),
+            Answer::Untold => None,
+        };
+        one.meaning = match one.error.as_deref() {
+            Some("EAFNOSUPPORT") if is_registered => {
+                "the kernel has it, and not in this network namespace".into()
+            }
+            _ => words.into(),
+        };
+        (one, None)
+    }
+
+    /// Is the family proved to be there by this attempt?
+    fn proves(&self, one: &Try) -> bool {
+        let is_refused = matches!(one.error.as_deref(), Some("EPERM" | "EACCES"));
+        !one.is_untried && proves_family(one.error.as_deref()) && !(is_refused && self.is_sandboxed)
+    }
+}
+
+/// Opens a socket and closes it. Returns the error's name.
+fn open(family: u8, kind: u32, protocol: u16) -> Option<String> {
+    let (domain, kind) = (
+        Domain::from(i32::from(family)),
+        Type::from(kind as i32).cloexec(),
+    );
+    let protocol = Protocol::from(i32::from(protocol));
+    let error = Socket::new_raw(domain, kind, Some(protocol)).err()?;
+    let number = error.raw_os_error().unwrap_or(0);
+    Some(format!("{:?}", Errno::from_raw(number)))
+}
+
+/// What could be loaded here.
+fn modules() -> Modules {
+    let read = |path: &str| fs::read_to_string(path).ok();
+    let is = |path: &str, value: &str| read(path).is_some_and(|text| text.trim() == value);
+    // Two settings of an administrator who lets nothing be loaded.
+    if is("/proc/sys/kernel/modules_disabled", "1") || is("/proc/sys/kernel/modprobe", "") {
+        return Modules::None;
+    }
+    let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let alias = format!("/lib/modules/{}/modules.alias", release.trim());
+    Modules::read(read(&alias).as_deref(), read("/proc/modules").as_deref())
+}
+
+/// How many sockets there are of each family.
+struct Counts {
+    listed: HashMap<u8, (u64, String)>,
+    protocols: Vec<(String, u64)>,
+    held: processes::Holdings,
+}
+
+impl Counts {
+    fn new() -> Counts {
+        let (sockets, sources) = diag::sockets();
+        let mut listed: HashMap<u8, (u64, String)> = HashMap::new();
+        for source in sources {
+            if let Some(from) = source.from {
+                listed.entry(source.family).or_insert((0, from));
+            }
+        }
+        for socket in &sockets {
+            listed
+                .entry(socket.family)
+                .and_modify(|(count, _)| *count += 1);
+        }
+        let inodes = sockets.iter().map(|socket| socket.inode).collect();
+        Counts {
+            listed,
+            protocols: protocols(&proc_net("protocols")),
+            held: processes::holdings(&inodes),
+        }
+    }
+
+    /// The count, and where it is from. Families without a list are counted by their protocols, as far as
+    /// these count, and else by who holds them, as far as the asker may know.
+    fn of(&self, family: &Family, supported: Option<bool>) -> (Option<u64>, Option<String>) {
+        if let Some((count, from)) = self.listed.get(&family.number) {
+            return (Some(*count), Some(from.clone()));
+        }
+        let is_its = |name: &str| family.registered.contains(&name);
+        let of = self.protocols.iter().filter(|(name, _)| is_its(name));
+        let counted: u64 = of.map(|(_, count)| count).sum();
+        let of = self.held.unlisted.iter();
+        let held = of.filter(|one| is_its(&one.protocol)).count() as u64;
+        if counted > 0 && counted >= held {
+            return (Some(counted), Some("/proc/net/protocols".into()));
+        }
+        let is_all = self.held.hidden == 0 && self.held.skipped == 0;
+        if held > 0 || (is_all && supported != Some(false)) {
+            return (Some(held), Some("processes".into()));
+        }
+        ((supported == Some(false)).then_some(0), None)
+    }
+}
+
+/// One family, tried.
+fn tell(family: &'static Family, tries: &Tries, counts: &Counts) -> Told {
+    let is_registered = (family.registered.iter()).any(|name| tries.registered.contains(*name));
+    let mut untried = None;
+    let mut attempt = |name, kind: u32, protocol| {
+        let (one, why) = tries.try_one(family.number, is_registered, name, kind, protocol);
+        untried = untried.take().or(why);
+        one
+    };
+    let types: Vec<Try> = (KINDS.iter())
+        .map(|kind| attempt(None, kind.number, family.protocol_of(kind.number as u8)))
+        .collect();
+    let protocols: Vec<Try> = (family.protocols.iter())
+        .map(|(name, kind, protocol)| attempt(Some(name), u32::from(*kind), *protocol))
+        .collect();
+    let mut all = types.iter().chain(&protocols);
+    let supported = if all.clone().any(|one| tries.proves(one)) {
+        Some(true)
+    } else {
+        // Only EAFNOSUPPORT throughout is a no.
+        let is_no = all.all(|one| one.error.as_deref() == Some("EAFNOSUPPORT"));
+        is_no.then_some(false)
+    };
+    let (sockets, sockets_from) = counts.of(family, supported);
+    Told {
+        number: family.number,
+        name: family.name.into(),
+        aliases: family.aliases,
+        title: family.title,
+        purpose: family.purpose,
+        legacy: family.legacy,
+        absent: family.absent,
+        elsewhere: family.elsewhere,
+        supported,
+        module: match untried {
+            Some(Untried::Loads(module)) if supported.is_none() => Some(module),
+            _ => None,
+        },
+        types,
+        protocols,
+        sockets,
+        sockets_from,
+    }
+}
+
+/// Families that this kernel has and the table has not.
+fn newer(tries: &Tries) -> Vec<Told> {
+    let mut all = Vec::new();
+    for number in FAMILIES.len() as u8..TRIED {
+        let types: Vec<Try> = (KINDS.iter())
+            .map(|kind| tries.try_one(number, false, None, kind.number, 0).0)
+            .collect();
+        if types.iter().any(|one| tries.proves(one)) {
+            all.push(Told {
+                number,
+                name: families::family_name(number),
+                aliases: &[],
+                title: "newer than this netsonde",
+                purpose: "This kernel has it, and this netsonde does not know it yet.",
+                legacy: false,
+                absent: None,
+                elsewhere: "Not known.",
+                supported: Some(true),
+                module: None,
+                types,
+                protocols: vec![],
+                sockets: None,
+                sockets_from: None,
+            });
+        }
+    }
+    all
+}
+
+fn short(kind: &str) -> &str {
+    kind.trim_start_matches("SOCK_")
+}
+
+fn here(one: &Told) -> String {
+    match (one.supported, &one.module) {
+        (Some(true), _) => "yes".into(),
+        (Some(false), _) => "no".into(),
+        (None, Some(_)) => "not loaded".into(),
+        (None, None) => "not told".into(),
+    }
+}
+
+fn text(all: &[Told], style: Style, global: &Global) -> String {
+    let shown: Vec<&Told> = (all.iter())
+        .filter(|one| !global.quiet || one.supported == Some(true))
+        .collect();
+    let mut rows: Vec<Vec<String>> = (shown.iter())
+        .map(|one| {
+            let types: Vec<&str> = (one.types.iter())
+                .filter(|one| one.supported == Some(true))
+                .map(|one| short(&one.r#type))
+                .collect();
+            vec![
+                one.number.to_string(),
+                one.name.clone(),
+                here(one),
+                match types.is_empty() {
+                    true if one.supported == Some(true) => "?".into(),
+                    true => "-".into(),
+                    false => types.join(" "),
+                },
+                match (one.supported, one.sockets) {
+                    (Some(true), Some(count)) => count.to_string(),
+                    (Some(true), None) => "?".into(),
+                    _ => "-".into(),
+                },
+                if one.legacy {
+                    format!("{} (legacy)", one.title)
+                } else {
+                    one.title.into()
+                },
+            ]
+        })
+        .collect();
+    let headings = ["NR", "FAMILY", "HERE", "TYPES", "SOCKETS", "WHAT FOR"];
+    right(&headings, &mut rows, 4);
+    let mut text = table(style, &headings, &rows);
+    text.push('\n');
+    let untold = (shown.iter()).filter(|one| one.supported.is_none()).count();
+    if untold > 0 {
+        text.push_str(&format!(
+            "\n{untold} were not tried, since that would load kernel modules: --load-modules does\n"
+        ));
+    }
+    if shown.iter().any(|one| one.types.iter().any(is_denied)) {
+        text.push_str(
+            "\nof types that take privilege the kernel tells no more without it: as root there may be \
+             more\n",
+        );
+    }
+    if global.verbose {
+        text.push('\n');
+        for kind in KINDS.iter().chain(FLAGS) {
+            text.push_str(&filled(&format!("{}: {}", kind.name, kind.purpose), 0, 4));
+        }
+    } else if !global.quiet {
+        text.push_str("\nnetsonde families AF_VSOCK explains one; -v adds the types\n");
+    }
+    text
+}
+
+fn is_denied(one: &Try) -> bool {
+    matches!(one.error.as_deref(), Some("EPERM" | "EACCES"))
+}
+
+fn explained(one: &Told, style: Style) -> String {
+    let mut names = vec![one.number.to_string()];
+    names.extend(one.aliases.iter().map(|alias| (*alias).to_owned()));
+    let legacy = if one.legacy { ", legacy" } else { "" };
+    let mut text = format!(
+        "{} ({}{legacy}): {}\n",
+        style.bold(&one.name),
+        names.join(", "),
+        one.title
+    );
+    text.push_str(&filled(one.purpose, 2, 0));
+    text.push_str(&filled(&format!("elsewhere: {}", one.elsewhere), 2, 2));
+    let here = match one.supported {
+        Some(true) => style.good("yes"),
+        Some(false) => match one.absent {
+            Some(absent) => style.warn(&format!("no: {absent}")),
+            None => style.warn("no: the kernel was built without it, or has no module for it"),
+        },
+        None => match &one.module {
+            Some(module) => style.warn(&format!(
+                "not loaded: --load-modules tries it, which loads the module {module}"
+            )),
+            None => style.warn("not told: see below"),
+        },
+    };
+    text.push_str(&format!("  here: {here}\n"));
+    if one.supported == Some(true) {
+        let count = one
+            .sockets
+            .map_or("not known".into(), |count| count.to_string());
+        text.push_str(&format!("  sockets now: {count}\n"));
+    }
+    if one.supported != Some(false) {
+        let row = |name: &str, of: &Try| {
+            let state = match of.supported {
+                Some(true) => style.good("yes"),
+                Some(false) => "no".into(),
+                None => "not told".into(),
+            };
+            let why = match &of.error {
+                Some(error) => format!("{error}: {}", of.meaning),
+                None if of.is_untried => of.meaning.clone(),
+                None => String::new(),
+            };
+            let line = format!("    {name:<18}{state}  {}", style.dim(&why));
+            format!("{}\n", line.trim_end())
+        };
+        text.push_str("  types:\n");
+        for of in &one.types {
+            text.push_str(&row(&of.r#type, of));
+        }
+        if !one.protocols.is_empty() {
+            text.push_str("  protocols:\n");
+        }
+        for of in &one.protocols {
+            text.push_str(&row(of.name.unwrap_or_default(), of));
+        }
+    }
+    text
+}
+
+/// A type or flag.
+fn explain_kind(global: &Global, style: Style, kind: &Kind) -> Result<u8, Failure> {
+    let mut out = io::stdout().lock();
+    if global.json {
+        let told = serde_json::json!({
+            "name": kind.name, "number": kind.number, "purpose": kind.purpose,
+        });
+        writeln!(out, "{told:#}")?;
+    } else {
+        writeln!(out, "{} ({})", style.bold(kind.name), kind.number)?;
+        write!(out, "{}", filled(kind.purpose, 2, 0))?;
+    }
+    Ok(0)
+}

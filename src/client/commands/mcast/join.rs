@@ -1,0 +1,619 @@
+//! SHELL. `mcast join` and `mcast send`: a test receiver and a test source, with the wire's count beside
+//! the socket's.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, IoSliceMut, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
+};
+use serde::Serialize;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::client::cli::args::{Global, Last, McastJoin, McastSend, Packets};
+use crate::client::commands::watch::Stream;
+use crate::client::failure::Failure;
+use crate::client::files::capture_file::{CaptureFile, Item};
+use crate::client::interrupt::Interrupt;
+use crate::client::render::style::{Style, right, table};
+use crate::linux::group_socket::{join_source, send_by};
+use crate::linux::wall_ns;
+use netsonde_core::multicast::Sequence;
+use netsonde_core::multicast::test_packet::{self, TestPacket};
+use netsonde_core::protocol::capture::Content;
+use netsonde_core::wire::glance::glance;
+
+/// Port where none is given: that of the discard service, which nobody listens to by accident.
+const PORT: u16 = 9;
+/// Sources that are told apart.
+const SOURCES: usize = 4096;
+/// Largest UDP payload.
+const ROOM: usize = 65_536;
+
+/// A group and a port, as `239.1.1.1:5000`, `[ff15::1]:5000`, or a group alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// The group.
+    pub group: IpAddr,
+    /// The port, if there is one.
+    pub port: Option<u16>,
+}
+
+impl std::str::FromStr for Channel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Channel, String> {
+        let alone = text.parse::<IpAddr>().map(|group| (group, None));
+        let both = || {
+            text.parse::<SocketAddr>()
+                .map(|both| (both.ip(), Some(both.port())))
+        };
+        let (group, port) = (alone.or_else(|_| both())).map_err(|_| {
+            format!("{text:?} is no group: write 239.1.1.1, 239.1.1.1:5000 or [ff15::1]:5000")
+        })?;
+        if !group.is_multicast() {
+            return Err(format!(
+                "{group} is no group: those are 224.0.0.0/4 and ff00::/8"
+            ));
+        }
+        Ok(Channel { group, port })
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write!(to, "{}", SocketAddr::new(self.group, port)),
+            None => write!(to, "{}", self.group),
+        }
+    }
+}
+
+fn index_of(interface: Option<&str>) -> Result<u32, Failure> {
+    let Some(name) = interface else {
+        return Ok(0);
+    };
+    nix::net::if_::if_nametoindex(name)
+        .map_err(|_| Failure::Other(format!("there is no interface {name}")))
+}
+
+fn cannot<'a>(what: &'a str, channel: &'a Channel) -> impl Fn(io::Error) -> Failure + 'a {
+    move |error| {
+        let hint = match error.raw_os_error() {
+            Some(libc::ENODEV) => ": no route leads to the group; name an interface with -I",
+            Some(libc::ENETUNREACH) => ": no route leads to the group; name an interface with -I",
+            Some(libc::ENOBUFS) => {
+                ": the limit of memberships is reached, see net.ipv4.igmp_max_memberships"
+            }
+            Some(libc::EADDRINUSE) => ": another program has that port for itself",
+            _ => "",
+        };
+        Failure::Other(format!("cannot {what} {channel}: {error}{hint}"))
+    }
+}
+
+fn new_socket(channel: &Channel) -> io::Result<Socket> {
+    let domain = match channel.group {
+        IpAddr::V4(_) => Domain::IPV4,
+        IpAddr::V6(_) => Domain::IPV6,
+    };
+    Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))
+}
+
+/// `mcast send`.
+pub fn send(global: &Global, args: &McastSend) -> Result<u8, Failure> {
+    let channel = args.channel;
+    let ifindex = index_of(args.interface.as_deref())?;
+    let failed = cannot("send to", &channel);
+    let socket = new_socket(&channel).map_err(&failed)?;
+    match channel.group {
+        IpAddr::V4(_) => {
+            send_by(socket.as_fd(), ifindex).map_err(&failed)?;
+            socket
+                .set_multicast_ttl_v4(args.ttl.into())
+                .map_err(&failed)?;
+        }
+        IpAddr::V6(_) => {
+            socket.set_multicast_if_v6(ifindex).map_err(&failed)?;
+            socket
+                .set_multicast_hops_v6(args.ttl.into())
+                .map_err(&failed)?;
+        }
+    }
+    if let Some(source) = args.source {
+        socket
+            .bind(&SocketAddr::new(source, 0).into())
+            .map_err(cannot("send from", &channel))?;
+    }
+    let to = SocketAddr::new(channel.group, channel.port.unwrap_or(PORT)).into();
+    let run = RandomState::new().hash_one(std::process::id());
+    let mut packet = vec![0; usize::from(args.size).max(test_packet::LENGTH)];
+    let interrupt = Interrupt::catch()?;
+    let start = Instant::now();
+    let (mut sent, mut refused) = (0u64, 0u64);
+    let mut last_error = None;
+    while args.count.is_none_or(|count| sent + refused < count)
+        && args
+            .duration
+            .is_none_or(|ns| (start.elapsed().as_nanos() as u64) < ns)
+    {
+        let due =
+            start + Duration::from_nanos((sent + refused).saturating_mul(1_000_000_000) / args.pps);
+        if wait_until(due, &interrupt)? {
+            break;
+        }
+        let test = TestPacket {
+            run,
+            number: sent,
+            sent_ns: wall_ns(),
+        };
+        test.write(&mut packet);
+        match socket.send_to(&packet, &to) {
+            Ok(_) => sent += 1,
+            // A full queue or a link that is down for a moment is part of what is tested.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENETDOWN)) => {
+                refused += 1;
+                last_error = Some(error);
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let mut out = io::stdout().lock();
+    if global.json {
+        let told = serde_json::json!({
+            "channel": channel.to_string(), "run": run, "sent": sent, "refused": refused,
+            "duration_ns": start.elapsed().as_nanos() as u64,
+        });
+        writeln!(out, "{told}")?;
+    } else {
+        writeln!(
+            out,
+            "{sent} packets of {} bytes to {channel} in {seconds:.3} s",
+            packet.len()
+        )?;
+        if let Some(error) = last_error {
+            writeln!(out, "{refused} were refused by this host's kernel: {error}")?;
+        }
+    }
+    Ok(u8::from(sent == 0))
+}
+
+/// Waits for a time. `true`: interrupted.
+pub(crate) fn wait_until(due: Instant, interrupt: &Interrupt) -> Result<bool, Failure> {
+    loop {
+        let left = due.saturating_duration_since(Instant::now());
+        let ms = u16::try_from(left.as_millis()).unwrap_or(u16::MAX);
+        let mut wanted = [PollFd::new(interrupt.descriptor(), PollFlags::POLLIN)];
+        match poll(&mut wanted, PollTimeout::from(ms)) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            Err(error) => return Err(io::Error::from(error).into()),
+            Ok(0) => {}
+            Ok(_) => return Ok(true),
+        }
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        if left < Duration::from_millis(1) {
+            std::thread::sleep(left);
+            return Ok(false);
+        }
+    }
+}
+
+/// What came of one source.
+#[derive(Default)]
+struct Source {
+    packets: u64,
+    bytes: u64,
+    /// Only of test packets.
+    numbers: Option<Sequence>,
+}
+
+/// Source address and port, and the number of the run, 0 for what is no test packet.
+type Key = (SocketAddr, u64);
+
+#[derive(Serialize)]
+struct ToldSource {
+    source: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<u64>,
+    packets: u64,
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicates: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reordered: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jitter_ns: Option<u64>,
+    /// Packets that this host's wire carried meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wire_packets: Option<u64>,
+    /// Of the lost ones: not on this host's wire either.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost_on_wire: Option<u64>,
+    /// Of the lost ones: on the wire, and not at the socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost_in_host: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct ToldJoin {
+    channel: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<String>,
+    duration_ns: u64,
+    /// Packets that the socket had no room for.
+    socket_drops: u64,
+    sources: Vec<ToldSource>,
+    /// Why the wire's count is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_wire: Option<String>,
+}
+
+/// `mcast join`.
+pub fn join(global: &Global, socket_path: &Path, args: &McastJoin) -> Result<u8, Failure> {
+    let channel = args.channel;
+    let ifindex = index_of(args.interface.as_deref())?;
+    let socket = open(&channel, ifindex, args)?;
+    let interrupt = Interrupt::catch()?;
+    let start = Instant::now();
+    if !global.json && !global.quiet {
+        let where_ = args
+            .interface
+            .as_ref()
+            .map(|name| format!(" on {name}"))
+            .unwrap_or_default();
+        let from = args
+            .source
+            .map(|source| format!(", only from {source}"))
+            .unwrap_or_default();
+        eprintln!("member of {channel}{where_}{from}; Ctrl-C ends it");
+    }
+    let mut sources: BTreeMap<Key, Source> = BTreeMap::new();
+    let mut socket_drops = 0;
+    let mut count = 0;
+    let mut room = vec![0; ROOM];
+    let end = args.duration.map(|ns| start + Duration::from_nanos(ns));
+    while args.count.is_none_or(|most| count < most) {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) || !readable(&socket, &interrupt, left)? {
+            break;
+        }
+        while let Some(packet) = receive(&socket, &mut room)? {
+            socket_drops = socket_drops.max(packet.drops);
+            take(&mut sources, &packet, &room[..packet.length]);
+            count += 1;
+            if args.count.is_some_and(|most| count >= most) {
+                break;
+            }
+        }
+    }
+    let took = start.elapsed();
+    let wire = wire(socket_path, &channel, args, took);
+    let told = ToldJoin {
+        channel: channel.to_string(),
+        interface: args.interface.clone(),
+        duration_ns: took.as_nanos() as u64,
+        socket_drops,
+        sources: tell(&sources, wire.as_ref().ok()),
+        no_wire: wire.err().map(|failure| failure.to_string()),
+    };
+    let mut out = io::stdout().lock();
+    if global.json {
+        let line = serde_json::to_string_pretty(&told).map_err(io::Error::from)?;
+        writeln!(out, "{line}")?;
+    } else {
+        writeln!(out, "{}", text(&told, Style::new(global.color)))?;
+    }
+    Ok(u8::from(count == 0))
+}
+
+fn join_any(socket: &Socket, group: IpAddr, ifindex: u32) -> io::Result<()> {
+    match group {
+        IpAddr::V4(group) => {
+            socket.join_multicast_v4_n(&group, &socket2::InterfaceIndexOrAddress::Index(ifindex))
+        }
+        IpAddr::V6(group) => socket.join_multicast_v6(&group, ifindex),
+    }
+}
+
+/// A membership without a receiver, for as long as the socket is kept.
+pub(crate) fn join_only(
+    channel: &Channel,
+    interface: Option<&str>,
+    source: Option<IpAddr>,
+) -> Result<Socket, Failure> {
+    let ifindex = index_of(interface)?;
+    let failed = cannot("join", channel);
+    let socket = new_socket(channel).map_err(&failed)?;
+    match source {
+        Some(source) => join_source(socket.as_fd(), channel.group, source, ifindex),
+        None => join_any(&socket, channel.group, ifindex),
+    }
+    .map_err(failed)?;
+    Ok(socket)
+}
+
+fn open(channel: &Channel, ifindex: u32, args: &McastJoin) -> Result<Socket, Failure> {
+    let failed = cannot("join", channel);
+    let socket = new_socket(channel).map_err(&failed)?;
+    let set = || -> io::Result<()> {
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+        setsockopt(&socket, sockopt::RxqOvfl, &1)?;
+        if let Some(bytes) = args.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if channel.group.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // Bound to the group, so that nothing of another group or of unicast comes.
+        socket.bind(&SocketAddr::new(channel.group, channel.port.unwrap_or(PORT)).into())?;
+        match args.source {
+            Some(source) => join_source(socket.as_fd(), channel.group, source, ifindex),
+            None => join_any(&socket, channel.group, ifindex),
+        }
+    };
+    set().map_err(&failed)?;
+    Ok(socket)
+}
+
+/// Waits for packets. `false`: interrupted, or the time is over.
+fn readable(
+    socket: &Socket,
+    interrupt: &Interrupt,
+    left: Option<Duration>,
+) -> Result<bool, Failure> {
+    let timeout = left.map_or(PollTimeout::NONE, |left| {
+        PollTimeout::from(u16::try_from(left.as_millis() + 1).unwrap_or(u16::MAX))
+    });
+    let mut wanted = [
+        PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+        PollFd::new(interrupt.descriptor(), PollFlags::POLLIN),
+    ];
+    match poll(&mut wanted, timeout) {
+        Err(nix::errno::Errno::EINTR) => Ok(true),
+        Err(error) => Err(io::Error::from(error).into()),
+        Ok(_) => Ok(!wanted[1].any().unwrap_or(false)),
+    }
+}
+
+struct Received {
+    from: SocketAddr,
+    length: usize,
+    time_ns: u64,
+    drops: u64,
+}
+
+fn receive(socket: &Socket, room: &mut [u8]) -> Result<Option<Received>, Failure> {
+    let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec, u32);
+    let mut data = [IoSliceMut::new(room)];
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let message =
+        recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut data, Some(&mut control), flags);
+    let message = match message {
+        Ok(message) => message,
+        Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => return Ok(None),
+        Err(error) => return Err(io::Error::from(error).into()),
+    };
+    let mut received = Received {
+        from: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+        length: message.bytes,
+        time_ns: wall_ns(),
+        drops: 0,
+    };
+    if let Some(from) = message.address {
+        if let Some(v4) = from.as_sockaddr_in() {
+            received.from = SocketAddr::new(v4.ip().into(), v4.port());
+        } else if let Some(v6) = from.as_sockaddr_in6() {
+            received.from = SocketAddr::new(v6.ip().into(), v6.port());
+        }
+    }
+    for item in message.cmsgs().map_err(io::Error::from)? {
+        match item {
+            ControlMessageOwned::ScmTimestampns(time) => {
+                received.time_ns = time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64;
+            }
+            ControlMessageOwned::RxqOvfl(drops) => received.drops = drops.into(),
+            _ => {}
+        }
+    }
+    Ok(Some(received))
+}
+
+fn take(sources: &mut BTreeMap<Key, Source>, packet: &Received, payload: &[u8]) {
+    let test = test_packet::read(payload);
+    let key = (packet.from, test.map_or(0, |test| test.run));
+    if sources.len() >= SOURCES && !sources.contains_key(&key) {
+        return;
+    }
+    let source = sources.entry(key).or_default();
+    source.packets += 1;
+    source.bytes += payload.len() as u64;
+    if let Some(TestPacket {
+        number, sent_ns, ..
+    }) = test
+    {
+        let numbers = source.numbers.get_or_insert_default();
+        if numbers.add(number) {
+            numbers.time(sent_ns, packet.time_ns);
+        }
+    }
+}
+
+/// What this host's wire carried of the channel meanwhile: from the recorder.
+fn wire(
+    socket: &Path,
+    channel: &Channel,
+    args: &McastJoin,
+    took: Duration,
+) -> Result<BTreeMap<Key, (u64, Sequence)>, Failure> {
+    let wanted = Packets {
+        last: Some(Last::Ns(took.as_nanos() as u64 + 1_000_000_000)),
+        interfaces: args.interface.clone().into_iter().collect(),
+        groups: vec![channel.group.to_string()],
+        ports: vec![channel.port.unwrap_or(PORT)],
+        ..Packets::default()
+    };
+    let stream = Stream::open(socket, &wanted, Content::Headers)?;
+    let mut file = CaptureFile::new(stream.pipe)?;
+    let mut all: BTreeMap<Key, (u64, Sequence)> = BTreeMap::new();
+    while let Some(item) = file.next()? {
+        let Item::Packet(packet) = item else {
+            continue;
+        };
+        let seen = glance(packet.link, &packet.bytes);
+        if seen.transport == 0 || seen.destination_port != channel.port.unwrap_or(PORT) {
+            continue;
+        }
+        let Some((source, _)) = seen.ip_addresses(&packet.bytes) else {
+            continue;
+        };
+        let payload = packet.bytes.get(seen.transport + 8..).unwrap_or_default();
+        let test = test_packet::read(payload);
+        let key = (
+            SocketAddr::new(source, seen.source_port),
+            test.map_or(0, |test| test.run),
+        );
+        if all.len() >= SOURCES && !all.contains_key(&key) {
+            continue;
+        }
+        let (packets, numbers) = all.entry(key).or_default();
+        *packets += 1;
+        if let Some(test) = test {
+            numbers.add(test.number);
+        }
+    }
+    Ok(all)
+}
+
+fn tell(
+    sources: &BTreeMap<Key, Source>,
+    wire: Option<&BTreeMap<Key, (u64, Sequence)>>,
+) -> Vec<ToldSource> {
+    let mut all: Vec<ToldSource> = Vec::new();
+    for ((from, run), source) in sources {
+        let numbers = source.numbers.as_ref();
+        let on_wire = wire.map(|wire| wire.get(&(*from, *run)));
+        let lost = numbers.map(Sequence::lost);
+        let lost_on_wire = match (on_wire, lost) {
+            // What the wire has not carried between its own first and last.
+            (Some(Some((_, wire_numbers))), Some(lost)) => Some(wire_numbers.lost().min(lost)),
+            _ => None,
+        };
+        all.push(ToldSource {
+            source: from.to_string(),
+            run: numbers.map(|_| *run),
+            packets: source.packets,
+            bytes: source.bytes,
+            lost,
+            duplicates: numbers.map(|numbers| numbers.duplicates),
+            reordered: numbers.map(|numbers| numbers.reordered),
+            jitter_ns: numbers.and_then(Sequence::jitter_ns),
+            wire_packets: on_wire.map(|found| found.map_or(0, |(packets, _)| *packets)),
+            lost_on_wire,
+            lost_in_host: lost_on_wire.map(|on_wire| lost.unwrap_or(0) - on_wire),
+        });
+    }
+    // What only the wire has carried: the socket was told nothing of it.
+    for ((from, run), (packets, numbers)) in wire.into_iter().flatten() {
+        if !sources.contains_key(&(*from, *run)) {
+            let is_test = numbers.range().is_some();
+            all.push(ToldSource {
+                source: from.to_string(),
+                run: is_test.then_some(*run),
+                packets: 0,
+                bytes: 0,
+                lost: None,
+                duplicates: None,
+                reordered: None,
+                jitter_ns: None,
+                wire_packets: Some(*packets),
+                lost_on_wire: None,
+                lost_in_host: None,
+            });
+        }
+    }
+    all
+}
+
+fn text(told: &ToldJoin, style: Style) -> String {
+    let number = |value: Option<u64>| value.map_or("-".into(), |value| value.to_string());
+    let mut rows: Vec<Vec<String>> = (told.sources.iter())
+        .map(|source| {
+            vec![
+                source.source.clone(),
+                source.packets.to_string(),
+                number(source.wire_packets),
+                number(source.lost),
+                number(source.lost_on_wire),
+                number(source.lost_in_host),
+                number(source.duplicates),
+                number(source.reordered),
+                (source.jitter_ns).map_or("-".into(), |ns| format!("{:.3}", ns as f64 / 1e6)),
+            ]
+        })
+        .collect();
+    let head = [
+        "SOURCE",
+        "PACKETS",
+        "ON WIRE",
+        "LOST",
+        "ON THE WAY",
+        "IN THIS HOST",
+        "DUPLICATES",
+        "REORDERED",
+        "JITTER ms",
+    ];
+    // Without a record, or without numbers in the packets, whole columns are not known.
+    for column in 1..head.len() {
+        right(&head, &mut rows, column);
+    }
+    let mut text = if rows.is_empty() {
+        format!(
+            "nothing came for {} in {:.1} s",
+            told.channel,
+            told.duration_ns as f64 / 1e9
+        )
+    } else {
+        table(style, &head, &rows)
+    };
+    if told.socket_drops > 0 {
+        text.push_str(&format!(
+            "\nthe socket had no room for {} packets: this program was too slow, or its buffer too small",
+            told.socket_drops
+        ));
+    }
+    if let Some(why) = &told.no_wire {
+        text.push_str(&format!("\nwhat the wire carried is not known: {why}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_groups_with_or_without_a_port() {
+        let read = |text: &str| text.parse::<Channel>().map(|channel| channel.to_string());
+        assert_eq!(read("239.1.1.1").unwrap(), "239.1.1.1");
+        assert_eq!(read("239.1.1.1:5000").unwrap(), "239.1.1.1:5000");
+        assert_eq!(read("ff15::1").unwrap(), "ff15::1");
+        assert_eq!(read("[ff15::1]:5000").unwrap(), "[ff15::1]:5000");
+        assert!(read("10.0.0.1").unwrap_err().contains("no group"));
+        assert!(read("239.1.1.1:x").is_err());
+    }
+}

@@ -1,0 +1,468 @@
+//! SHELL. `netsonde neighbors`: who is on each link, and which addresses two stations claim.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::client::cli::args::{Global, NeighborsArgs};
+use crate::client::connection::ask_with;
+use crate::client::failure::Failure;
+use crate::client::render::oui::makers;
+use crate::client::render::style::{Style, age, table};
+use netsonde_core::neighbors::mac;
+use netsonde_core::protocol::inventory::{
+    Call, Claimant, Finding, KernelNeighbor, Neighbor, Neighbors,
+};
+use netsonde_core::wire::cursor::Mac;
+
+/// Moves that are shown; they are the past, and `-v` shows all.
+const MOVES_SHOWN: usize = 8;
+
+/// What is told, with who made the network cards.
+#[derive(Serialize)]
+struct Told {
+    #[serde(flatten)]
+    all: Neighbors,
+    /// By MAC.
+    vendors: std::collections::BTreeMap<String, String>,
+}
+
+/// `netsonde neighbors`: 1 where a conflict goes on.
+pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, Failure> {
+    let call = Call {
+        interface: args.interface.clone(),
+    };
+    let mut all: Neighbors = ask_with(socket, "io.netsonde.Inventory.Neighbors", &call)?;
+    if !args.who.is_empty() {
+        select(&mut all, &args.who);
+    }
+    let has_conflict = (all.findings.iter()).any(|one| one.kind == "conflict" && one.current);
+    let vendors = vendors(&all);
+    let told = Told { all, vendors };
+    let words = if global.json {
+        serde_json::to_string_pretty(&told).map_err(std::io::Error::from)?
+    } else {
+        text(&told, Style::new(global.color), global.verbose)
+    };
+    writeln!(std::io::stdout().lock(), "{}", words.trim_end())?;
+    Ok(u8::from(has_conflict))
+}
+
+/// A MAC as people write it: with colons, hyphens, dots or nothing between its digits.
+fn read_mac(text: &str) -> Option<Mac> {
+    let is_written = |one: char| one.is_ascii_hexdigit() || [':', '-', '.'].contains(&one);
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    if !text.chars().all(is_written) || digits.len() != 12 {
+        return None;
+    }
+    let number = u64::from_str_radix(&digits, 16).ok()?;
+    let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
+    Some(Mac([a, b, c, d, e, f]))
+}
+
+/// Leaves what concerns one of these: an address, a MAC, a name or its first label.
+fn select(all: &mut Neighbors, who: &[String]) {
+    let is_address = |address: &str| {
+        (who.iter()).any(
+            |one| match (one.parse::<IpAddr>(), address.parse::<IpAddr>()) {
+                (Ok(one), Ok(address)) => one == address,
+                _ => false,
+            },
+        )
+    };
+    let macs: BTreeSet<String> = (who.iter())
+        .filter_map(|one| read_mac(one))
+        .map(|mac| mac.to_string())
+        .collect();
+    let is_name = |name: &str| {
+        let label = name.split('.').next().unwrap_or(name);
+        (who.iter()).any(|one| one.eq_ignore_ascii_case(name) || one.eq_ignore_ascii_case(label))
+    };
+    all.neighbors.retain(|one| {
+        macs.contains(&one.mac)
+            || one
+                .addresses
+                .iter()
+                .any(|address| is_address(&address.address))
+            || one.names.iter().any(|name| is_name(&name.name))
+    });
+    let of_these: BTreeSet<String> = (all.neighbors.iter())
+        .flat_map(|one| one.addresses.iter().map(|address| address.address.clone()))
+        .collect();
+    all.findings.retain(|one| {
+        is_address(&one.address)
+            || of_these.contains(&one.address)
+            || one
+                .claimants
+                .iter()
+                .any(|claimant| macs.contains(&claimant.mac))
+            || one
+                .prober
+                .as_ref()
+                .is_some_and(|prober| macs.contains(prober))
+    });
+    all.kernel.retain(|one| {
+        is_address(&one.address)
+            || of_these.contains(&one.address)
+            || one.mac.as_ref().is_some_and(|mac| macs.contains(mac))
+    });
+}
+
+/// Makers of all that is named, and what needs no list to be known.
+fn vendors(all: &Neighbors) -> std::collections::BTreeMap<String, String> {
+    let of_findings = all.findings.iter().flat_map(|one| {
+        let claimants = one.claimants.iter().map(|claimant| &claimant.mac);
+        claimants.chain(&one.prober)
+    });
+    let named: BTreeSet<Mac> = (all.neighbors.iter().map(|one| &one.mac))
+        .chain(of_findings)
+        .filter_map(|text| read_mac(text))
+        .collect();
+    let made: Vec<Mac> = (named.iter().copied())
+        .filter(|one| mac::shared(*one).is_none() && !mac::is_local(*one))
+        .collect();
+    let mut makers = makers(&made);
+    let vendor = |one: &Mac| {
+        let of_itself = match one.0 {
+            _ if mac::shared(*one).is_some() => Some(format!(
+                "virtual: {}",
+                mac::shared(*one).unwrap_or_default()
+            )),
+            [0x52, 0x54, 0, ..] => Some("local: QEMU, KVM".into()),
+            [0x02, 0x42, ..] => Some("local: Docker".into()),
+            _ if mac::is_local(*one) => Some("local".into()),
+            _ => None,
+        };
+        of_itself.or_else(|| makers.remove(one))
+    };
+    let mut vendor = vendor;
+    (named.iter())
+        .filter_map(|one| Some((one.to_string(), vendor(one)?)))
+        .collect()
+}
+
+fn text(told: &Told, style: Style, verbose: bool) -> String {
+    let mut text = String::new();
+    let mut moves = 0;
+    for finding in &told.all.findings {
+        moves += usize::from(finding.kind == "moved");
+        if finding.kind != "moved" || verbose || moves <= MOVES_SHOWN {
+            text.push_str(&finding_text(finding, told, style));
+            text.push('\n');
+        }
+    }
+    if moves > MOVES_SHOWN && !verbose {
+        text.push_str(&format!(
+            "and {} more have moved; -v shows them\n",
+            moves - MOVES_SHOWN
+        ));
+    }
+    if told.all.neighbors.is_empty() {
+        text.push_str("no neighbours heard");
+        return text;
+    }
+    let kernel: HashMap<(&str, &str), &KernelNeighbor> = (told.all.kernel.iter())
+        .map(|one| ((one.interface.as_str(), one.address.as_str()), one))
+        .collect();
+    let mut interfaces: Vec<&str> = told
+        .all
+        .neighbors
+        .iter()
+        .map(|one| one.interface.as_str())
+        .collect();
+    interfaces.dedup();
+    for interface in interfaces {
+        text.push_str(&format!("{}\n", style.bold(interface)));
+        text.push_str(&of_interface(told, interface, &kernel, style, verbose));
+        text.push('\n');
+    }
+    text.push_str(&in_vain(told, style));
+    text
+}
+
+fn of_interface(
+    told: &Told,
+    interface: &str,
+    kernel: &HashMap<(&str, &str), &KernelNeighbor>,
+    style: Style,
+    verbose: bool,
+) -> String {
+    let mut rows: Vec<(Option<IpAddr>, Vec<String>)> = Vec::new();
+    for one in told
+        .all
+        .neighbors
+        .iter()
+        .filter(|one| one.interface == interface)
+    {
+        let mut row = |address: Option<&str>, first: &str, last: &str| {
+            let of_kernel = address.and_then(|address| kernel.get(&(interface, address)));
+            let mut cells = vec![
+                address.unwrap_or("-").to_owned(),
+                one.mac.clone(),
+                told.vendors
+                    .get(&one.mac)
+                    .cloned()
+                    .unwrap_or_else(|| "-".into()),
+                names(one),
+                roles(one),
+                one.heard_by.join(","),
+                age(&told.all.time, first),
+                age(&told.all.time, last),
+            ];
+            if verbose {
+                cells.push(of_kernel.map_or("-".into(), |known| {
+                    match known.mac.as_ref().is_none_or(|mac| *mac == one.mac) {
+                        true => known.state.clone(),
+                        false => format!("{}, at another MAC", known.state),
+                    }
+                }));
+            }
+            rows.push((address.and_then(|address| address.parse().ok()), cells));
+        };
+        if one.addresses.is_empty() {
+            row(None, &one.first, &one.last);
+        }
+        for address in &one.addresses {
+            row(Some(&address.address), &address.first, &address.last);
+        }
+    }
+    // IPv4, then IPv6, then those of which no address is known.
+    rows.sort_by(|(a, x), (b, y)| (a.is_none(), a, &x[1]).cmp(&(b.is_none(), b, &y[1])));
+    let mut head = vec![
+        "ADDRESS", "MAC", "VENDOR", "NAME", "ROLE", "HEARD BY", "FIRST", "LAST",
+    ];
+    if verbose {
+        head.push("KERNEL");
+    }
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(_, cells)| cells).collect();
+    let mut text = table(style, &head, &rows);
+    text.push('\n');
+    text
+}
+
+fn names(one: &Neighbor) -> String {
+    let mut shown: Vec<String> = Vec::new();
+    for name in &one.names {
+        let text = format!("{} ({})", name.name, name.by);
+        if !shown.contains(&text) {
+            shown.push(text);
+        }
+    }
+    if shown.is_empty() {
+        "-".into()
+    } else {
+        shown.join(", ")
+    }
+}
+
+fn roles(one: &Neighbor) -> String {
+    if one.roles.is_empty() {
+        return "-".into();
+    }
+    one.roles.join(", ")
+}
+
+/// Whom this host asks for and does not get an answer from.
+fn in_vain(told: &Told, style: Style) -> String {
+    let mut text = String::new();
+    for one in &told.all.kernel {
+        if one.state == "FAILED" || one.state == "INCOMPLETE" {
+            text.push_str(&style.dim(&format!(
+                "{} on {} does not answer this host ({})",
+                one.address, one.interface, one.state
+            )));
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn finding_text(one: &Finding, told: &Told, style: Style) -> String {
+    let now = &told.all.time;
+    let ago = |time: &str| format!("{} ago", age(now, time));
+    let who = |mac: &str| match told.vendors.get(mac) {
+        Some(vendor) => format!("{mac} ({vendor})"),
+        None => mac.to_owned(),
+    };
+    let of = |mac: &Option<String>| mac.as_deref().map_or("?".into(), who);
+    let whose = match (one.own, one.gateway) {
+        (true, _) => ", an address of this host,",
+        (_, true) => ", this host's gateway,",
+        _ => "",
+    };
+    let place = format!("{}{whose} on {}", one.address, one.interface);
+    let mut lines = Vec::new();
+    let mut claimants = true;
+    match one.kind.as_str() {
+        "conflict" => {
+            let between = one.between.clone().unwrap_or_default();
+            let pair: Vec<String> = between.iter().map(|mac| who(mac)).collect();
+            lines.push(style.warn(&format!(
+                "{}: {place} is claimed by {}",
+                if one.current {
+                    "conflict"
+                } else {
+                    "conflict, over"
+                },
+                pair.join(" and by ")
+            )));
+            if let Some(times) = one.both_answered.filter(|times| *times > 0) {
+                lines.push(format!(
+                    "    both answered the same question, {}",
+                    counted(times)
+                ));
+            }
+            if let Some(times) = one.returned.filter(|times| *times > 0) {
+                lines.push(format!(
+                    "    one claimed it again after the other had, without announcing it, {}",
+                    counted(times)
+                ));
+            }
+            if one.own {
+                lines.push("    this host has it, and another one says the same".into());
+            }
+            lines.push(format!(
+                "    known since {}, last seen {}",
+                ago(&one.since),
+                ago(&one.last)
+            ));
+        }
+        "moved" => {
+            claimants = false;
+            let how = match one.announced {
+                Some(true) => "announced it (gratuitous ARP or unsolicited advertisement)",
+                _ => "did not announce it",
+            };
+            lines.push(format!(
+                "moved: {place} went from {} to {} {}, who {how}",
+                of(&one.from),
+                of(&one.to),
+                ago(&one.last)
+            ));
+            let virtual_ones = (one.claimants.iter()).any(|claimant| {
+                read_mac(&claimant.mac).is_some_and(|mac| mac::shared(mac).is_some())
+            });
+            lines.push(format!(
+                "    no conflict: the first one did not go on{}{}",
+                if virtual_ones {
+                    "; one is the address of a virtual router"
+                } else {
+                    ""
+                },
+                match one.times {
+                    Some(times) if times > 1 => format!("; it has moved {times} times"),
+                    _ => String::new(),
+                }
+            ));
+        }
+        _ => {
+            claimants = false;
+            let why = match (one.both_probed, one.answered) {
+                (Some(true), _) => "wanted it at the same time",
+                (_, Some(true)) => "has it and answered",
+                _ => "has it; no answer was seen from here",
+            };
+            lines.push(style.warn(&format!(
+                "duplicate: {} wanted {place} and found it taken: {} {why}",
+                of(&one.prober),
+                of(&one.by)
+            )));
+            lines.push(format!(
+                "    by duplicate address detection, {}, the last time {}",
+                counted(one.times.unwrap_or(1)),
+                ago(&one.last)
+            ));
+        }
+    }
+    if claimants {
+        lines.extend(
+            one.claimants
+                .iter()
+                .map(|claimant| claimant_text(claimant, now)),
+        );
+        if one.more > 0 {
+            lines.push(format!("    and {} claims of others", one.more));
+        }
+        lines.extend(hint(one, &told.all));
+    }
+    lines.join("\n")
+}
+
+fn counted(times: u64) -> String {
+    match times {
+        1 => "once".into(),
+        times => format!("{times} times"),
+    }
+}
+
+fn claimant_text(one: &Claimant, now: &str) -> String {
+    let mut text = format!(
+        "    {}{}: claims {}, of them answers {} and announcements {}, the last {}",
+        one.mac,
+        if one.own { " (this host)" } else { "" },
+        one.claims,
+        one.answers,
+        one.announcements,
+        match &one.claimed {
+            Some(claimed) => format!("{} ago", age(now, claimed)),
+            None => "never: only heard".into(),
+        }
+    );
+    if let Some(frames) = &one.frames_from {
+        text.push_str(&format!("; in frames from {frames}"));
+    }
+    text
+}
+
+/// What else it may be, and what to do.
+fn hint(one: &Finding, all: &Neighbors) -> Vec<String> {
+    let between = one.between.clone().unwrap_or_default();
+    let addresses = |mac: &String| -> BTreeSet<&str> {
+        (all.neighbors.iter())
+            .filter(|host| host.mac == *mac && host.interface == one.interface)
+            .flat_map(|host| host.addresses.iter())
+            .filter(|address| address.claims > 0)
+            .map(|address| address.address.as_str())
+            .collect()
+    };
+    let mut lines = Vec::new();
+    if let [first, second] = &between[..]
+        && addresses(first).intersection(&addresses(second)).count() > 1
+    {
+        lines.push(
+            "    both claim other addresses in common, too: perhaps one host with two interfaces on this \
+             link, which answers for each on either (sysctl net.ipv4.conf.all.arp_ignore=1)"
+                .into(),
+        );
+    }
+    lines.push(
+        "  fix: give one of them another address; a switch's table of MACs says at which port each is \
+         (a Linux bridge: bridge fdb show)"
+            .into(),
+    );
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn macs_as_people_write_them() {
+        let mac = Some(Mac([0, 0x1b, 0xc5, 1, 2, 3]));
+        for text in [
+            "00:1b:c5:01:02:03",
+            "00-1B-C5-01-02-03",
+            "001b.c501.0203",
+            "001bc5010203",
+        ] {
+            assert_eq!(read_mac(text), mac, "{text}");
+        }
+        for text in ["00:1b:c5:01:02", "fd00::1", "host", "00:1b:c5:01:02:0g", ""] {
+            assert_eq!(read_mac(text), None, "{text}");
+        }
+    }
+}

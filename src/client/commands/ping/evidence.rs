@@ -1,0 +1,192 @@
+//! SHELL. The evidence of a run of `ping`: its requests, replies and errors, and the ARP and neighbour
+//! discovery around them, as pcapng with the fate of each probe as a comment on its request.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::client::cli::args::{Last, Packets};
+use crate::client::commands::watch::{PacketFile, Stream};
+use crate::client::failure::Failure;
+use crate::client::files::capture_file::{CaptureFile, FilePacket, Item};
+use netsonde_core::probe::sight::{What, is_telling, sight};
+use netsonde_core::protocol::capture::Content;
+use netsonde_core::protocol::ping::Probe;
+use netsonde_core::wire::Direction;
+use netsonde_core::wire::glance::glance;
+
+/// Fates that are kept; a run that is to be looked at packet by packet has fewer.
+const FATES: usize = 1_000_000;
+/// Probes without a packet that the comment on the whole file names.
+const NAMED: usize = 1000;
+
+/// What is needed to know the packets again.
+pub struct Collected {
+    start: Instant,
+    ids: Vec<u16>,
+    fates: HashMap<(String, u32), String>,
+    left_out: u64,
+}
+
+impl Default for Collected {
+    fn default() -> Collected {
+        Collected {
+            start: Instant::now(),
+            ids: Vec::new(),
+            fates: HashMap::new(),
+            left_out: 0,
+        }
+    }
+}
+
+fn in_words(probe: &Probe) -> String {
+    let mut words = format!("probe {} of {}: {}", probe.seq, probe.target, probe.fate);
+    let why = (probe.error.as_ref().map(|error| &error.meaning)).or(probe.last_seen.as_ref());
+    if let Some(why) = why {
+        words.push_str(&format!(": {why}"));
+    }
+    for (name, ns) in [
+        ("rtt", probe.rtt_ns),
+        ("wire", probe.wire_rtt_ns),
+        ("resolve", probe.resolve_ns),
+    ] {
+        if let Some(ns) = ns {
+            words.push_str(&format!(" {name}={:.3} ms", ns as f64 / 1e6));
+        }
+    }
+    words
+}
+
+impl Collected {
+    /// The identifier of a run's echo requests.
+    pub fn identifier(&mut self, id: u16) {
+        self.ids.push(id);
+    }
+
+    /// What became of a probe; a later word replaces an earlier one.
+    pub fn probe(&mut self, probe: &Probe) {
+        if probe.duplicate == Some(true) {
+            return;
+        }
+        // Packets know no scope.
+        let target = probe.target.split('%').next().unwrap_or_default();
+        let key = (target.to_owned(), probe.seq);
+        if self.fates.len() >= FATES && !self.fates.contains_key(&key) {
+            self.left_out += 1;
+            return;
+        }
+        self.fates.insert(key, in_words(probe));
+    }
+
+    /// Fetches the packets from the record and writes those of this run. Returns how many.
+    pub fn write(&self, socket: &Path, path: &Path) -> Result<u64, Failure> {
+        let since = self.start.elapsed() + Duration::from_secs(1);
+        let wanted = Packets {
+            last: Some(Last::Ns(since.as_nanos() as u64)),
+            stores: vec!["icmp".into(), "link".into()],
+            ..Packets::default()
+        };
+        let stream = Stream::open(socket, &wanted, Content::Permitted)?;
+        let mut file = CaptureFile::new(stream.pipe)?;
+        let mut packets: Vec<(FilePacket, What)> = Vec::new();
+        while let Some(item) = file.next()? {
+            if let Item::Packet(packet) = item
+                && let Some(what) = seen(&packet)
+            {
+                packets.push((packet, what));
+            }
+        }
+        self.select(packets, path)
+    }
+
+    fn select(&self, packets: Vec<(FilePacket, What)>, path: &Path) -> Result<u64, Failure> {
+        // Neighbours that matter: the targets, and whoever has the address that requests went to.
+        let mut macs: HashSet<[u8; 6]> = HashSet::new();
+        let mut neighbours: HashSet<IpAddr> = (self.fates.keys())
+            .filter_map(|(target, _)| target.parse().ok())
+            .collect();
+        for (packet, what) in &packets {
+            if let What::Request { echo, .. } = what
+                && self.ids.contains(&echo.id)
+            {
+                macs.extend(
+                    packet
+                        .bytes
+                        .get(..6)
+                        .and_then(|mac| <[u8; 6]>::try_from(mac).ok()),
+                );
+            }
+        }
+        for (packet, what) in &packets {
+            let sender = packet
+                .bytes
+                .get(6..12)
+                .and_then(|mac| <[u8; 6]>::try_from(mac).ok());
+            if let What::Told(who) = what
+                && sender.is_some_and(|mac| macs.contains(&mac))
+            {
+                neighbours.insert(*who);
+            }
+        }
+        let mut shown: HashSet<(String, u32)> = HashSet::new();
+        let mut last_sequence: HashMap<IpAddr, u32> = HashMap::new();
+        let mut chosen = Vec::new();
+        for (mut packet, what) in packets {
+            let ours = match &what {
+                What::Request { echo, .. } | What::Reply { echo, .. } => {
+                    self.ids.contains(&echo.id)
+                }
+                What::Error { quoted, .. } => self.ids.contains(&quoted.echo.id),
+                What::Asked(who) | What::Told(who) => neighbours.contains(who),
+            };
+            if !ours {
+                continue;
+            }
+            if let What::Request { to, echo } = &what
+                && packet.direction != Direction::ToOther
+            {
+                // The wire has the lower half of the number.
+                let last = last_sequence.entry(*to).or_insert(0);
+                let sequence = *last + u32::from(echo.sequence.wrapping_sub(*last as u16));
+                *last = sequence;
+                let key = (to.to_string(), sequence);
+                if let Some(words) = self.fates.get(&key) {
+                    packet.comments.push(format!("netsonde: {words}"));
+                    shown.insert(key);
+                }
+            }
+            chosen.push(packet);
+        }
+        let mut unseen: Vec<(&(String, u32), &String)> = self
+            .fates
+            .iter()
+            .filter(|(key, _)| !shown.contains(*key))
+            .collect();
+        unseen.sort();
+        let mut comments: Vec<String> = (unseen.iter().take(NAMED))
+            .map(|(_, words)| format!("netsonde: not on the wire: {words}"))
+            .collect();
+        let more = unseen.len().saturating_sub(NAMED) as u64 + self.left_out;
+        if more > 0 {
+            comments.push(format!("netsonde: and {more} more probes without a packet"));
+        }
+        let mut file = PacketFile::create(path, &comments)?;
+        for packet in &chosen {
+            if !file.add(packet)? {
+                break;
+            }
+        }
+        file.flush()?;
+        Ok(file.count)
+    }
+}
+
+fn seen(packet: &FilePacket) -> Option<What> {
+    let seen = glance(packet.link, &packet.bytes);
+    if !is_telling(&seen) {
+        return None;
+    }
+    let whole = packet.bytes.len() as u64 >= u64::from(packet.original_length);
+    sight(&packet.bytes, &seen, whole, packet.checksum)
+}

@@ -1,0 +1,362 @@
+//! SHELL. `netsonde ping`: targets and options become a call, and what comes back becomes lines.
+
+mod evidence;
+mod text;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::json;
+
+use crate::client::cli::args::{Global, Ping, Pmtu};
+use crate::client::commands::ping::text::Output;
+use crate::client::connection::Connection;
+use crate::client::failure::Failure;
+use crate::client::interrupt::Interrupt;
+use netsonde_core::protocol::ping::{Listed, Options, PingCall, TargetsCall, Told, Total};
+
+/// Targets of one request: addresses of IPv6 with a scope stay well within its 64 KiB.
+const TARGETS_A_REQUEST: usize = 700;
+/// More targets than this get a table instead of lines.
+const LINES: usize = 16;
+/// Probes of a group or broadcast address where no count is given.
+const GROUP_COUNT: u32 = 3;
+
+/// What a target on the command line stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// An address with its scope, or a range, as the service takes it.
+    pub target: String,
+    /// IPv4?
+    pub is_ipv4: bool,
+    /// A range.
+    pub is_range: bool,
+    /// A group or a broadcast address.
+    pub is_group: bool,
+    /// The name that it was given by, if it was one.
+    pub name: Option<String>,
+}
+
+/// `netsonde ping`.
+pub fn ping(global: &Global, socket: &Path, args: &Ping) -> Result<u8, Failure> {
+    let (wanted, from_file) = read_targets(args)?;
+    let is_sweep = from_file || wanted.iter().any(|one| one.is_range) || wanted.len() > LINES;
+    let families: Vec<Vec<Wanted>> = [true, false]
+        .into_iter()
+        .map(|is_ipv4| {
+            wanted
+                .iter()
+                .filter(|one| one.is_ipv4 == is_ipv4)
+                .cloned()
+                .collect()
+        })
+        .filter(|family: &Vec<Wanted>| !family.is_empty())
+        .collect();
+    let is_group = wanted.iter().all(|one| one.is_group);
+    let options = options(global, args, &wanted, is_sweep, is_group)?;
+    let interrupt = Interrupt::catch()?;
+    let names: HashMap<String, String> = (wanted.iter())
+        .filter_map(|one| Some((one.target.clone(), one.name.clone()?)))
+        .collect();
+    let output = Mutex::new(Output::new(
+        global,
+        args,
+        names,
+        wanted.len() == 1 && !is_sweep,
+        is_group,
+    ));
+    let with_header = !is_sweep && !is_group;
+    // A run is of one family; two go side by side.
+    let outcomes: Vec<Result<Total, Failure>> = std::thread::scope(|scope| {
+        let runs: Vec<_> = (families.iter())
+            .map(|family| {
+                let (output, interrupt, options) = (&output, interrupt.clone(), options.clone());
+                scope.spawn(move || run(socket, family, options, with_header, &interrupt, output))
+            })
+            .collect();
+        (runs.into_iter())
+            .map(|run| {
+                let ended = run.join();
+                ended.unwrap_or_else(|_| {
+                    Err(Failure::Other("a thread of the client panicked".into()))
+                })
+            })
+            .collect()
+    });
+    let mut totals = Vec::new();
+    for outcome in outcomes {
+        totals.push(outcome?);
+    }
+    interrupt.take();
+    let mut output = output.into_inner().unwrap_or_else(PoisonError::into_inner);
+    output.end(&totals)?;
+    if let Some(path) = &args.evidence {
+        output.write_evidence(socket, path)?;
+    }
+    let all_answered = totals
+        .iter()
+        .all(|total| total.answered == total.targets && total.targets > 0);
+    Ok(if all_answered { 0 } else { 1 })
+}
+
+fn lock<'a, 'o>(output: &'a Mutex<Output<'o>>) -> std::sync::MutexGuard<'a, Output<'o>> {
+    output.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One run, from the call to its total.
+fn run(
+    socket: &Path,
+    family: &[Wanted],
+    options: Options,
+    with_header: bool,
+    interrupt: &Interrupt,
+    output: &Mutex<Output<'_>>,
+) -> Result<Total, Failure> {
+    let mut connection = Connection::open(socket)?;
+    let mut call = PingCall {
+        options: Some(options),
+        ..PingCall::default()
+    };
+    let texts: Vec<String> = family.iter().map(|one| one.target.clone()).collect();
+    if texts.len() <= TARGETS_A_REQUEST {
+        call.targets = Some(texts);
+    } else {
+        for part in texts.chunks(TARGETS_A_REQUEST) {
+            let add = TargetsCall {
+                targets: part.to_vec(),
+                list: call.list,
+            };
+            let listed: Listed = connection.call("io.netsonde.Ping.Targets", &add)?;
+            call.list = Some(listed.list);
+        }
+    }
+    connection.call_more("io.netsonde.Ping.Ping", &call)?;
+    connection.wait_without_limit()?;
+    let mut number = None;
+    let mut stopped = false;
+    let mut total = None;
+    loop {
+        let stop = (!stopped).then(|| interrupt.descriptor());
+        let Some((told, continues)) = connection.reply_or::<Told>(stop)? else {
+            stopped = true;
+            let Some(run) = number else {
+                return Err(Failure::Other("interrupted before it began".into()));
+            };
+            // The call is being answered on this connection; another one carries the word.
+            let stop: Result<serde_json::Value, _> =
+                Connection::open(socket)?.call("io.netsonde.Ping.Stop", &json!({ "run": run }));
+            stop?;
+            continue;
+        };
+        number = number.or(told.run);
+        let mut output = lock(output);
+        if let Some(id) = told.id {
+            output.identifier(id);
+            if with_header {
+                output.begin(family)?;
+            }
+        }
+        for probe in told.probes.iter().flatten() {
+            output.probe(probe)?;
+        }
+        for summary in told.summaries.iter().flatten() {
+            output.summary(summary)?;
+        }
+        for row in told.rows.iter().flatten() {
+            output.row(row)?;
+        }
+        total = total.or(told.total);
+        if !continues {
+            break;
+        }
+        output.flush()?;
+    }
+    total.ok_or_else(|| Failure::Other("netsonded ended the run without its total".into()))
+}
+
+fn options(
+    global: &Global,
+    args: &Ping,
+    wanted: &[Wanted],
+    is_sweep: bool,
+    is_group: bool,
+) -> Result<Options, Failure> {
+    let (mut interface, mut source) = (None, None);
+    if let Some(by) = &args.by {
+        if by.parse::<IpAddr>().is_ok() {
+            source = Some(by.clone());
+        } else {
+            interface = Some(by.clone());
+        }
+    }
+    let default_count = if is_group {
+        Some(GROUP_COUNT)
+    } else if is_sweep || wanted.len() > 1 {
+        Some(1)
+    } else {
+        None
+    };
+    // With a deadline, and nothing else said, it goes on until then.
+    let count = args.count.or(if args.deadline.is_some() {
+        None
+    } else {
+        default_count
+    });
+    let only_sums = global.quiet || (is_sweep && !global.json);
+    Ok(Options {
+        count,
+        interval_ns: args.interval,
+        timeout_ns: Some(args.timeout),
+        deadline_ns: args.deadline,
+        size: Some(args.size),
+        pattern: args.pattern.clone(),
+        ttl: args.ttl,
+        tos: args.tos,
+        pmtu_discovery: args.pmtu.map(|mode| {
+            match mode {
+                Pmtu::Do => "do",
+                Pmtu::Probe => "probe",
+                Pmtu::Want => "want",
+                Pmtu::Dont => "dont",
+            }
+            .into()
+        }),
+        interface,
+        source,
+        rate: args.rate,
+        flood: args.flood.then_some(true),
+        broadcast: args.broadcast.then_some(true),
+        quiet: Some(only_sums && args.evidence.is_none()),
+        rows: (is_sweep && !global.json).then_some(true),
+    })
+}
+
+/// What the command line names; `true`: some of it comes from a file.
+fn read_targets(args: &Ping) -> Result<(Vec<Wanted>, bool), Failure> {
+    let mut wanted = Vec::new();
+    let mut from_file = false;
+    for text in &args.targets {
+        let Some(path) = text.strip_prefix('@') else {
+            wanted.push(read_target(text, args)?);
+            continue;
+        };
+        from_file = true;
+        let cannot = |error: std::io::Error| Failure::Other(format!("cannot read {path}: {error}"));
+        let file: Box<dyn BufRead> = if path == "-" {
+            Box::new(BufReader::new(std::io::stdin()))
+        } else {
+            Box::new(BufReader::new(File::open(path).map_err(cannot)?))
+        };
+        for (number, line) in file.lines().enumerate() {
+            let line = line.map_err(cannot)?;
+            // What is behind a # is a remark.
+            let target = line.split('#').next().unwrap_or_default().trim();
+            if !target.is_empty() {
+                wanted.push(read_target(target, args).map_err(|error| {
+                    Failure::Other(format!("{path}, line {}: {error}", number + 1))
+                })?);
+            }
+        }
+    }
+    if wanted.is_empty() {
+        return Err(Failure::Other("there is no target".into()));
+    }
+    Ok((wanted, from_file))
+}
+
+fn read_target(text: &str, args: &Ping) -> Result<Wanted, Failure> {
+    let (address, rest) = match text.find(['/', '%']) {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let wrong_family = |is_ipv4: bool| (args.ipv4 && !is_ipv4) || (args.ipv6 && is_ipv4);
+    if let Ok(address) = address.parse::<IpAddr>() {
+        if wrong_family(address.is_ipv4()) {
+            return Err(Failure::Other(format!(
+                "{text} is not of the family that -4 or -6 asks for"
+            )));
+        }
+        let is_range = rest.starts_with('/');
+        // As in ping, 0 is this host.
+        let address = match address {
+            IpAddr::V4(v4) if v4.is_unspecified() && !is_range => {
+                IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)
+            }
+            IpAddr::V6(v6) if v6.is_unspecified() && !is_range => {
+                IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)
+            }
+            other => other,
+        };
+        let mut target = format!("{address}{rest}");
+        let is_group = !is_range && (address.is_multicast() || args.broadcast);
+        // A group of one link needs to be told which; -I does so, too.
+        if let (IpAddr::V6(v6), Some(by), true) = (address, &args.by, rest.is_empty())
+            && (v6.is_multicast() || v6.is_unicast_link_local())
+            && by.parse::<IpAddr>().is_err()
+        {
+            target = format!("{address}%{by}");
+        }
+        return Ok(Wanted {
+            target,
+            is_ipv4: address.is_ipv4(),
+            is_range,
+            is_group,
+            name: None,
+        });
+    }
+    if !rest.is_empty() {
+        return Err(Failure::Other(format!(
+            "{text} is no address: a range or a scope needs one"
+        )));
+    }
+    let found = (text, 0)
+        .to_socket_addrs()
+        .map_err(|error| Failure::Other(format!("{text}: no address for this name: {error}")))?;
+    let address = found
+        .map(|found: SocketAddr| found.ip())
+        .find(|address| !wrong_family(address.is_ipv4()))
+        .ok_or_else(|| Failure::Other(format!("{text}: no address of the family asked for")))?;
+    Ok(Wanted {
+        target: address.to_string(),
+        is_ipv4: address.is_ipv4(),
+        is_range: false,
+        is_group: address.is_multicast(),
+        name: Some(text.into()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_what_ping_takes_them_for() {
+        let args = Ping::default();
+        let read = |text: &str| read_target(text, &args);
+        let one = read("10.0.0.2").unwrap();
+        assert!(one.is_ipv4 && !one.is_range && !one.is_group && one.name.is_none());
+        assert!(read("10.0.0.0/24").unwrap().is_range);
+        assert!(read("224.0.0.1").unwrap().is_group);
+        assert_eq!(read("fe80::1%e0").unwrap().target, "fe80::1%e0");
+        assert_eq!(read("0.0.0.0").unwrap().target, "127.0.0.1");
+        assert!(read("no such name/24").is_err());
+        let by = Ping {
+            by: Some("e0".into()),
+            ..Ping::default()
+        };
+        assert_eq!(read_target("ff02::1", &by).unwrap().target, "ff02::1%e0");
+        assert_eq!(
+            read_target("2001:db8::1", &by).unwrap().target,
+            "2001:db8::1"
+        );
+        let six = Ping {
+            ipv6: true,
+            ..Ping::default()
+        };
+        assert!(read_target("10.0.0.2", &six).is_err());
+    }
+}

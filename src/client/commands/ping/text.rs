@@ -1,0 +1,461 @@
+//! SHELL. What `netsonde ping` prints: lines as ping's, tables for many, JSON, and the evidence.
+
+use std::collections::HashMap;
+use std::io::{self, BufWriter, Stdout, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::client::cli::args::{Global, Ping};
+use crate::client::commands::ping::Wanted;
+use crate::client::failure::Failure;
+use crate::client::render::style::{Style, table};
+use netsonde_core::protocol::ping::{Figures, Probe, Row, Summary, Total};
+
+/// An object a line.
+#[derive(Serialize)]
+struct Line<'a, T> {
+    event: &'static str,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+/// Where it all goes.
+pub struct Output<'a> {
+    global: &'a Global,
+    args: &'a Ping,
+    style: Style,
+    out: BufWriter<Stdout>,
+    names: HashMap<String, String>,
+    is_single: bool,
+    is_group: bool,
+    begun_table: bool,
+    /// For the evidence: identifiers of the runs, and what became of each probe.
+    evidence: crate::client::commands::ping::evidence::Collected,
+}
+
+fn ms(ns: u64) -> String {
+    let value = ns as f64 / 1e6;
+    // As ping: three digits that count, as far as microseconds.
+    match value {
+        v if v >= 100.0 => format!("{v:.0}"),
+        v if v >= 10.0 => format!("{v:.1}"),
+        v if v >= 1.0 => format!("{v:.2}"),
+        v => format!("{v:.3}"),
+    }
+}
+
+fn percent(value: f64) -> String {
+    let text = format!("{value:.4}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text}%")
+}
+
+fn span(figures: &Figures) -> String {
+    let all = [figures.min, figures.mean, figures.max, figures.stddev];
+    all.map(|ns| format!("{:.3}", ns as f64 / 1e6)).join("/")
+}
+
+fn quantiles(figures: &Figures) -> String {
+    let all = [figures.p50, figures.p90, figures.p99];
+    all.map(|ns| format!("{:.3}", ns as f64 / 1e6)).join("/")
+}
+
+fn fates(of: &std::collections::BTreeMap<String, u64>) -> String {
+    let words: Vec<String> = of
+        .iter()
+        .map(|(fate, count)| format!("{fate} {count}"))
+        .collect();
+    words.join(", ")
+}
+
+impl<'a> Output<'a> {
+    /// Nothing is printed yet. `is_single`: one target, so that lines need not name it.
+    pub fn new(
+        global: &'a Global,
+        args: &'a Ping,
+        names: HashMap<String, String>,
+        is_single: bool,
+        is_group: bool,
+    ) -> Output<'a> {
+        Output {
+            global,
+            args,
+            style: Style::new(global.color),
+            out: BufWriter::new(io::stdout()),
+            names,
+            is_single,
+            is_group,
+            begun_table: false,
+            evidence: Default::default(),
+        }
+    }
+
+    /// What is pinged.
+    pub fn begin(&mut self, wanted: &[Wanted]) -> Result<(), Failure> {
+        if self.global.json {
+            return Ok(());
+        }
+        for one in wanted {
+            let name = one.name.as_deref().unwrap_or(&one.target);
+            let header = if one.is_ipv4 { 28 } else { 48 };
+            writeln!(
+                self.out,
+                "PING {name} ({}) {}({}) bytes of data.",
+                one.target,
+                self.args.size,
+                self.args.size + header
+            )?;
+        }
+        self.flush()
+    }
+
+    /// Shows what there is so far.
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        Ok(self.out.flush()?)
+    }
+
+    /// The identifier of a run's echo requests.
+    pub fn identifier(&mut self, id: u16) {
+        self.evidence.identifier(id);
+    }
+
+    fn json<T: Serialize>(&mut self, event: &'static str, body: &T) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.out, &Line { event, body }).map_err(io::Error::from)?;
+        Ok(self.out.write_all(b"\n")?)
+    }
+
+    fn named(&self, target: &str) -> String {
+        self.names
+            .get(target)
+            .cloned()
+            .unwrap_or_else(|| target.to_owned())
+    }
+
+    /// One probe, or a further reply to it.
+    pub fn probe(&mut self, probe: &Probe) -> Result<(), Failure> {
+        if self.args.evidence.is_some() {
+            self.evidence.probe(probe);
+        }
+        if self.global.quiet {
+            return Ok(());
+        }
+        if self.global.json {
+            let mut probe = probe.clone();
+            probe.target = self.named(&probe.target);
+            let event = if probe.duplicate == Some(true) {
+                "duplicate"
+            } else {
+                "probe"
+            };
+            return self.json(event, &probe);
+        }
+        if self.is_group {
+            return Ok(());
+        }
+        let is_fine = probe.fate == "replied" && probe.duplicate.is_none();
+        if self.args.flood && is_fine {
+            return Ok(());
+        }
+        if self.args.timestamp
+            && let Ok(time) = probe.time.parse::<jiff::Timestamp>()
+        {
+            write!(
+                self.out,
+                "[{}.{:06}] ",
+                time.as_second(),
+                time.subsec_nanosecond() / 1000
+            )?;
+        }
+        let line = self.line(probe);
+        writeln!(self.out, "{line}")?;
+        Ok(())
+    }
+
+    fn line(&self, probe: &Probe) -> String {
+        let bytes = self.args.size + 8;
+        let mut line = match (probe.fate.as_str(), &probe.from) {
+            ("replied" | "late" | "corrupted", Some(from)) => {
+                let ttl = probe
+                    .ttl
+                    .map(|ttl| format!(" ttl={ttl}"))
+                    .unwrap_or_default();
+                let shown = match self.names.get(&probe.target) {
+                    Some(name) if *from == probe.target => format!("{name} ({from})"),
+                    _ => from.clone(),
+                };
+                format!("{bytes} bytes from {shown}: icmp_seq={}{ttl}", probe.seq)
+            }
+            ("refused", Some(from)) => {
+                let meaning = probe.error.as_ref().map_or("", |error| &error.meaning);
+                let whom = if self.is_single {
+                    String::new()
+                } else {
+                    format!(" ({})", self.named(&probe.target))
+                };
+                format!(
+                    "From {from}: icmp_seq={}{whom} refused: {meaning}",
+                    probe.seq
+                )
+            }
+            (fate, _) => {
+                let last_seen = probe
+                    .last_seen
+                    .as_deref()
+                    .unwrap_or("nothing more is known");
+                format!(
+                    "{}: icmp_seq={} {fate}: {last_seen}",
+                    self.named(&probe.target),
+                    probe.seq
+                )
+            }
+        };
+        if let Some(rtt) = probe.rtt_ns {
+            line.push_str(&format!(" time={} ms", ms(rtt)));
+        }
+        if let Some(wire) = probe.wire_rtt_ns {
+            line.push_str(&format!(" wire={} ms", ms(wire)));
+        }
+        if let Some(resolve) = probe.resolve_ns {
+            line.push_str(&format!(" resolve={} ms", ms(resolve)));
+        }
+        if self.global.verbose {
+            for (name, ns) in [("queue", probe.queue_ns), ("wake", probe.wake_ns)] {
+                if let Some(ns) = ns {
+                    line.push_str(&format!(" {name}={} ms", ms(ns)));
+                }
+            }
+        }
+        if probe.duplicate == Some(true) {
+            line.push_str(" (DUP!)");
+        }
+        match probe.fate.as_str() {
+            "replied" => line,
+            "late" => {
+                let before = probe.instead_of.as_ref().map(|_| ", told as lost before");
+                format!(
+                    "{line} {}",
+                    self.style.warn(&format!("late{}", before.unwrap_or("")))
+                )
+            }
+            "corrupted" if probe.from.is_some() => {
+                let why = probe.last_seen.as_deref().unwrap_or("");
+                format!("{line} {}", self.style.warn(&format!("corrupted: {why}")))
+            }
+            _ => self.style.warn(&line),
+        }
+    }
+
+    /// What a target's probes add up to.
+    pub fn summary(&mut self, summary: &Summary) -> Result<(), Failure> {
+        if self.global.json {
+            let mut summary = summary.clone();
+            summary.target = self.named(&summary.target);
+            return self.json("summary", &summary);
+        }
+        if summary.responders.is_some() {
+            return self.responders(summary);
+        }
+        if self.is_single {
+            return self.single(summary);
+        }
+        let all = (summary.received < summary.sent).then(|| summary.fates.clone());
+        self.row(&Row {
+            target: summary.target.clone(),
+            sent: summary.sent,
+            received: summary.received,
+            fates: all,
+            rtt_ns: summary.rtt_ns.map(|figures| figures.p50),
+            wire_rtt_ns: summary.wire_rtt_ns.map(|figures| figures.p50),
+        })
+    }
+
+    /// A target among many.
+    pub fn row(&mut self, row: &Row) -> Result<(), Failure> {
+        if !self.begun_table {
+            self.begun_table = true;
+            let head = format!(
+                "{:<25} {:>6} {:>6} {:>8} {:>10} {:>10}  FATES",
+                "TARGET", "SENT", "RECV", "LOSS", "RTT ms", "WIRE ms"
+            );
+            writeln!(self.out, "{}", self.style.bold(&head))?;
+        }
+        let shown = |ns: Option<u64>| ns.map_or("-".into(), ms);
+        let loss = match row.sent {
+            sent if sent == row.received => "0%".into(),
+            sent => percent((sent - row.received.min(sent)) as f64 * 100.0 / sent as f64),
+        };
+        let line = format!(
+            "{:<25} {:>6} {:>6} {loss:>8} {:>10} {:>10}  {}",
+            self.names.get(&row.target).unwrap_or(&row.target),
+            row.sent,
+            row.received,
+            shown(row.rtt_ns),
+            shown(row.wire_rtt_ns),
+            row.fates
+                .as_ref()
+                .map_or_else(|| format!("replied {}", row.sent), fates)
+        );
+        if row.received == 0 {
+            writeln!(self.out, "{}", self.style.warn(&line))?;
+        } else {
+            writeln!(self.out, "{line}")?;
+        }
+        Ok(())
+    }
+
+    fn single(&mut self, summary: &Summary) -> Result<(), Failure> {
+        writeln!(
+            self.out,
+            "\n--- {} ping statistics ---",
+            self.named(&summary.target)
+        )?;
+        let mut line = format!(
+            "{} packets transmitted, {} received, {} packet loss",
+            summary.sent,
+            summary.received,
+            percent(summary.loss_percent)
+        );
+        for (word, count) in [
+            ("duplicates", summary.duplicates),
+            ("late", summary.late),
+            ("reordered", summary.reordered),
+        ] {
+            if count > 0 {
+                line.push_str(&format!(", {count} {word}"));
+            }
+        }
+        writeln!(self.out, "{line}")?;
+        if summary.received < summary.sent {
+            writeln!(self.out, "fates: {}", fates(&summary.fates))?;
+        }
+        for (word, figures) in [("rtt", &summary.rtt_ns), ("wire", &summary.wire_rtt_ns)] {
+            if let Some(figures) = figures {
+                writeln!(
+                    self.out,
+                    "{word:<4} min/avg/max/mdev = {} ms, p50/p90/p99 = {} ms",
+                    span(figures),
+                    quantiles(figures)
+                )?;
+            }
+        }
+        if let Some(jitter) = summary.jitter_ns {
+            writeln!(self.out, "jitter {} ms (RFC 3550)", ms(jitter))?;
+        }
+        if let Some(windows) = &summary.windows {
+            writeln!(
+                self.out,
+                "loss in the last 10 s {}, in the last minute {}, in the worst 10 s {}",
+                percent(windows.last_10s_percent),
+                percent(windows.last_60s_percent),
+                percent(windows.worst_10s_percent)
+            )?;
+        }
+        Ok(())
+    }
+
+    fn responders(&mut self, summary: &Summary) -> Result<(), Failure> {
+        let all = summary.responders.as_deref().unwrap_or_default();
+        writeln!(
+            self.out,
+            "{}: {} probes, {} hosts answered",
+            self.named(&summary.target),
+            summary.sent,
+            all.len()
+        )?;
+        if !all.is_empty() {
+            let rows: Vec<Vec<String>> = (all.iter())
+                .map(|one| {
+                    vec![
+                        one.address.clone(),
+                        one.mac.clone().unwrap_or_else(|| "-".into()),
+                        one.replies.to_string(),
+                        one.duplicates.to_string(),
+                        percent(one.loss_percent),
+                        one.rtt_ns.map_or("-".into(), |figures| span(&figures)),
+                    ]
+                })
+                .collect();
+            let head = [
+                "ADDRESS",
+                "MAC",
+                "REPLIES",
+                "DUPLICATES",
+                "LOSS",
+                "RTT min/avg/max/mdev ms",
+            ];
+            writeln!(self.out, "{}", table(self.style, &head, &rows))?;
+        } else {
+            let words = fates(&summary.fates);
+            writeln!(self.out, "fates: {words}")?;
+        }
+        if let Some(left_out) = summary.responders_left_out {
+            writeln!(
+                self.out,
+                "and {left_out} replies of more hosts than are told apart"
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The end: the sum of it all.
+    pub fn end(&mut self, totals: &[Total]) -> Result<(), Failure> {
+        let out = &mut self.out;
+        for total in totals {
+            if self.global.json {
+                let line = serde_json::to_string(&Line {
+                    event: "total",
+                    body: total,
+                });
+                writeln!(out, "{}", line.map_err(io::Error::from)?)?;
+                continue;
+            }
+            if !self.is_single && !self.is_group {
+                writeln!(
+                    out,
+                    "{} targets, {} answered; {} sent, {} received, {} loss in {:.3} s; {}",
+                    total.targets,
+                    total.answered,
+                    total.sent,
+                    total.received,
+                    percent(total.loss_percent),
+                    total.duration_ns as f64 / 1e9,
+                    fates(&total.fates)
+                )?;
+            }
+            if total.forged > 0 {
+                writeln!(
+                    out,
+                    "{} replies were forged: wrong cookie or source; they count for nothing",
+                    total.forged
+                )?;
+            }
+            if total.stray > 0 {
+                writeln!(out, "{} replies came too late to be matched", total.stray)?;
+            }
+            if total.events_dropped > 0 {
+                writeln!(
+                    out,
+                    "{} lines were dropped, since they were not read fast enough",
+                    total.events_dropped
+                )?;
+            }
+        }
+        self.flush()
+    }
+
+    /// Writes the packets of these runs.
+    pub fn write_evidence(&self, socket: &Path, path: &Path) -> Result<(), Failure> {
+        let written = self.evidence.write(socket, path)?;
+        if !self.global.quiet {
+            eprintln!("{written} packets to {}", path.display());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Output<'_> {
+    fn drop(&mut self) {
+        let _ = self.out.flush();
+    }
+}

@@ -1,0 +1,644 @@
+//! SHELL. The tables of `sockets`, for a hundred columns.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::client::commands::sockets::{Entry, Gathered, service};
+use crate::client::render::style::{Style, bytes, right, safe, table};
+use crate::linux::processes::Held;
+use netsonde_core::families::{RAW, family_name, kind_name};
+use netsonde_core::sockets::select::{Count, count};
+use netsonde_core::sockets::{Detail, Filter, INET, INET6, NETLINK, Socket, UNIX};
+use netsonde_core::wire::services::port_range;
+
+/// Letters of a path or name that are shown: with two of them a line still fits.
+const NAME: usize = 24;
+/// Rows of a table of the overview: a screen of them. All are there with the option that is named below.
+const SHOWN: usize = 40;
+/// States that stand in a line of the summary.
+const STATES: usize = 3;
+/// Bytes that wait in a socket from which on it is told of: a program that reads leaves less.
+const LARGE_QUEUE: u64 = 64 * 1024;
+
+/// The summary, and what is worth a look below it; with `verbose`, all sockets.
+pub fn overview(all: &Gathered, style: Style, verbose: bool) -> String {
+    let mut text = format!(
+        "{} in this network namespace, held by {}{}\n\n",
+        style.bold(&counted(all.wanted().count(), "socket", "sockets")),
+        counted(all.owners(), "process", "processes"),
+        unowned(all, style)
+    );
+    text.push_str(&summary(all, style));
+    let is_listening =
+        |entry: &&Entry| entry.socket.listens() && matches!(entry.socket.family, INET | INET6);
+    let listening: Vec<&Entry> = all.wanted().filter(is_listening).collect();
+    if !listening.is_empty() {
+        section(&mut text, style, "LISTENING", listening.len());
+        text.push_str(&listeners(all, shown(&listening), style));
+        text.push_str(&more(&listening, "--listen"));
+    }
+    let sniffing: Vec<&Entry> = (all.wanted())
+        .filter(|entry| entry.socket.sniffs())
+        .collect();
+    if !sniffing.is_empty() {
+        section(&mut text, style, "SNIFFING", sniffing.len());
+        text.push_str(&sniffing_table(all, shown(&sniffing), style));
+        text.push_str(&more(&sniffing, "--sniff"));
+    }
+    let stuck: Vec<&Entry> = (all.wanted())
+        .filter(|entry| is_stuck(&entry.socket))
+        .collect();
+    if !stuck.is_empty() {
+        section(&mut text, style, "DROPPING OR FULL", stuck.len());
+        text.push_str(&list(all, shown(&stuck), style));
+        text.push_str(&more(&stuck, "-v"));
+    }
+    text.push_str(&groups(all, style, verbose));
+    if verbose {
+        let entries: Vec<&Entry> = all.wanted().collect();
+        section(&mut text, style, "ALL", entries.len());
+        text.push_str(&list(all, &entries, style));
+    }
+    text.push_str(&remarks(all, style, verbose));
+    text
+}
+
+/// What was asked for.
+pub fn selected(all: &Gathered, style: Style) -> String {
+    let entries: Vec<&Entry> = all.wanted().collect();
+    if entries.is_empty() {
+        return "no such socket\n".into();
+    }
+    let is_network =
+        |entry: &&Entry| entry.socket.listens() && matches!(entry.socket.family, INET | INET6);
+    let (listening, others): (Vec<&Entry>, Vec<&Entry>) =
+        entries.into_iter().partition(|entry| is_network(entry));
+    let mut text = String::new();
+    if !listening.is_empty() {
+        text.push_str(&listeners(all, &listening, style));
+    }
+    if !others.is_empty() {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&list(all, &others, style));
+    }
+    text.push_str(&footnote(all, style));
+    text
+}
+
+/// Who sniffs.
+pub fn sniffers(all: &Gathered, style: Style) -> String {
+    let entries: Vec<&Entry> = all.wanted().collect();
+    if entries.is_empty() {
+        return "nobody sniffs: there is no packet socket and no raw socket\n".into();
+    }
+    let mut text = sniffing_table(all, &entries, style);
+    text.push_str(&footnote(all, style));
+    text
+}
+
+fn shown<'a, 'b>(entries: &'a [&'b Entry]) -> &'a [&'b Entry] {
+    &entries[..entries.len().min(SHOWN)]
+}
+
+fn more(entries: &[&Entry], option: &str) -> String {
+    match entries.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        count => format!("... and {count} more: netsonde sockets {option}\n"),
+    }
+}
+
+fn counted(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
+fn section(text: &mut String, style: Style, title: &str, count: usize) {
+    text.push_str(&format!(
+        "\n{}\n",
+        style.bold(&format!("{title} ({count})"))
+    ));
+}
+
+fn unowned(all: &Gathered, style: Style) -> String {
+    match all.unowned() {
+        0 => String::new(),
+        count => {
+            let why = match (all.may_look, all.hidden) {
+                (false, 1..) => "root would know",
+                (true, 1..) => "their processes may not be looked into",
+                (_, 0) => "the kernel's own, or of processes that are not to be seen here",
+            };
+            let words = format!("; of {count} the owner is not known: {why}");
+            style.warn(&words)
+        }
+    }
+}
+
+/// The same below a table.
+fn footnote(all: &Gathered, style: Style) -> String {
+    let mut text = match unowned(all, style) {
+        words if words.is_empty() => words,
+        words => format!("\n{}\n", words.replacen("; of", "of", 1)),
+    };
+    for words in limits(all) {
+        text.push_str(&format!("{}\n", style.warn(&words)));
+    }
+    text
+}
+
+/// What could not be done as a whole.
+fn limits(all: &Gathered) -> Vec<String> {
+    let incomplete = all.sources.iter().filter(|source| source.incomplete);
+    let mut told: Vec<String> = incomplete
+        .map(|source| {
+            let list = source.list;
+            format!("{list}: changed each time it was asked for, so some may be missing")
+        })
+        .collect();
+    if all.skipped > 0 {
+        let count = all.skipped;
+        told.push(format!(
+            "{count} processes were not looked at: there are too many"
+        ));
+    }
+    if all.is_cut {
+        told.push("too many memberships to ask for: not all have their processes".into());
+    }
+    told
+}
+
+fn summary(all: &Gathered, style: Style) -> String {
+    let mut rows = Vec::new();
+    for count in merged(count(all.wanted().map(|entry| &entry.socket))) {
+        let states: Vec<String> = (count.states.iter())
+            .map(|(state, number)| format!("{} {number}", state.name()))
+            .collect();
+        let mut row = vec![
+            family_name(count.family),
+            kind_name(count.kind).trim_start_matches("SOCK_").to_owned(),
+            count.protocol.clone(),
+            count.sockets.to_string(),
+        ];
+        for some in states.chunks(STATES) {
+            row.push(some.join(", "));
+            rows.push(std::mem::replace(&mut row, vec![String::new(); 4]));
+        }
+    }
+    let headings = ["FAMILY", "TYPE", "PROTOCOL", "SOCKETS", "STATES"];
+    right(&headings, &mut rows, 3);
+    format!("{}\n", table(style, &headings, &rows))
+}
+
+fn listeners(all: &Gathered, entries: &[&Entry], style: Style) -> String {
+    let mut is_marked = false;
+    let mut rows: Vec<Vec<String>> = (entries.iter())
+        .map(|entry| {
+            let socket = &entry.socket;
+            let port = socket.local_port().unwrap_or(0);
+            let mark = if all.is_local_port(port) {
+                is_marked = true;
+                "+"
+            } else {
+                ""
+            };
+            vec![
+                socket.short_name(),
+                local(all, socket),
+                service(socket).unwrap_or("-").to_owned(),
+                format!("{}{mark}", port_range(port)),
+                waiting(socket),
+                socket.drops.map_or("-".into(), |drops| drops.to_string()),
+                who(all, entry),
+            ]
+        })
+        .collect();
+    let mut headings = vec![
+        "SOCKET", "LOCAL", "SERVICE", "PORT IS", "WAITING", "DROPS", "PROCESS",
+    ];
+    if is_wide(&headings, &rows) {
+        drop_empty(&mut headings, &mut rows, 4..=5);
+        for row in &mut rows {
+            let kind = row.remove(3);
+            row[2] = format!("{}, {kind}", row[2]);
+        }
+        headings.remove(3);
+        stack(&mut headings, &mut rows, "LOCAL, SERVICE", "  ");
+    } else {
+        drop_empty(&mut headings, &mut rows, 2..=5);
+    }
+    let mut text = format!("{}\n", table(style, &headings, &rows));
+    if let (true, Some((first, last))) = (is_marked, all.local_ports) {
+        text.push_str(&style.dim(&format!(
+            "+ within net.ipv4.ip_local_port_range ({first}-{last}): an outgoing connection may have it first"
+        )));
+        text.push('\n');
+    }
+    text
+}
+
+/// Connections that wait to be accepted out of how many may, or bytes that wait to be read.
+fn waiting(socket: &Socket) -> String {
+    match (socket.backlog, socket.receive_queue) {
+        (Some((now, limit)), _) => format!("{now} of {limit}"),
+        (None, Some(queue)) => bytes(queue),
+        (None, None) => "-".into(),
+    }
+}
+
+fn sniffing_table(all: &Gathered, entries: &[&Entry], style: Style) -> String {
+    let mut rows: Vec<Vec<String>> = (entries.iter())
+        .map(|entry| {
+            let socket = &entry.socket;
+            let (promiscuous, ring) = match &socket.detail {
+                Detail::Packet(packet) => {
+                    let names = packet.promiscuous.iter().map(|index| {
+                        let name = all.interface(*index).unwrap_or("any");
+                        safe(name)
+                    });
+                    let names: Vec<String> = names.collect();
+                    let names = if names.is_empty() {
+                        "-".into()
+                    } else {
+                        names.join(",")
+                    };
+                    (names, packet.ring)
+                }
+                _ => ("-".into(), 0),
+            };
+            vec![
+                socket.short_name(),
+                socket.protocol_name(),
+                all.interface(socket.ifindex).map_or("any".into(), safe),
+                promiscuous,
+                filter(entry.filter),
+                if ring == 0 { "-".into() } else { bytes(ring) },
+                socket.drops.map_or("-".into(), |drops| drops.to_string()),
+                who(all, entry),
+            ]
+        })
+        .collect();
+    let mut headings = vec![
+        "SOCKET",
+        "HEARS",
+        "INTERFACE",
+        "PROMISC",
+        "FILTER",
+        "RING",
+        "DROPS",
+        "PROCESS",
+    ];
+    drop_empty(&mut headings, &mut rows, 3..=6);
+    format!("{}\n", table(style, &headings, &rows))
+}
+
+fn filter(filter: Filter) -> String {
+    match filter {
+        Filter::Unknown => "?".into(),
+        Filter::NotClassic => "none or eBPF".into(),
+        Filter::None => "none".into(),
+        Filter::Classic(count) => format!("cBPF {count}"),
+        Filter::Extended => "eBPF".into(),
+    }
+}
+
+fn is_stuck(socket: &Socket) -> bool {
+    let is_large = |queue: Option<u64>| queue.is_some_and(|bytes| bytes >= LARGE_QUEUE);
+    socket.drops.is_some_and(|drops| drops > 0)
+        || is_large(socket.receive_queue)
+        || (socket.family != UNIX && is_large(socket.send_queue))
+        || (socket.backlog).is_some_and(|(now, limit)| now > 0 && now >= limit)
+}
+
+/// A table for each family, so that one with long names widens no other.
+fn list(all: &Gathered, entries: &[&Entry], style: Style) -> String {
+    let is_like = |a: &&Entry, b: &&Entry| {
+        let is_ip = |entry: &Entry| matches!(entry.socket.family, INET | INET6);
+        a.socket.family == b.socket.family || (is_ip(a) && is_ip(b))
+    };
+    let by_inode = all.by_inode();
+    let tables =
+        (entries.chunk_by(is_like)).map(|entries| of_family(all, entries, &by_inode, style));
+    tables.collect::<Vec<_>>().join("\n")
+}
+
+fn of_family(
+    all: &Gathered,
+    entries: &[&Entry],
+    by_inode: &HashMap<u64, &Entry>,
+    style: Style,
+) -> String {
+    let mut rows: Vec<Vec<String>> = (entries.iter())
+        .map(|entry| {
+            let socket = &entry.socket;
+            let number = |of: Option<u64>| of.map_or("-".into(), |number| number.to_string());
+            let state = match socket.backlog {
+                Some((now, limit)) => format!("{} {now}/{limit}", socket.state.name()),
+                None => socket.state.name(),
+            };
+            vec![
+                socket.short_name(),
+                state,
+                local(all, socket),
+                match &socket.detail {
+                    Detail::Unix { peer, .. } if *peer != 0 => {
+                        let other = by_inode.get(peer);
+                        other.map_or(format!("inode {peer}"), |other| peer_of(all, other))
+                    }
+                    _ => remote(socket),
+                },
+                number(socket.receive_queue),
+                number(socket.send_queue),
+                number(socket.drops),
+                who(all, entry),
+            ]
+        })
+        .collect();
+    let mut headings = vec![
+        "SOCKET", "STATE", "LOCAL", "REMOTE", "RECVQ", "SENDQ", "DROPS", "PROCESS",
+    ];
+    drop_empty(&mut headings, &mut rows, 2..=6);
+    if is_wide(&headings, &rows) && headings.contains(&"REMOTE") {
+        stack(&mut headings, &mut rows, "LOCAL, > REMOTE", "> ");
+    }
+    format!("{}\n", table(style, &headings, &rows))
+}
+
+/// Columns of a terminal.
+const WIDTH: usize = 100;
+
+fn is_wide(headings: &[&str], rows: &[Vec<String>]) -> bool {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0).max(headings[column].len()) + 2
+    };
+    (0..headings.len()).map(width).sum::<usize>() > WIDTH + 2
+}
+
+/// Puts what stands right of the local address below it, as long addresses of IPv6 need it.
+fn stack<'a>(
+    headings: &mut Vec<&'a str>,
+    rows: &mut Vec<Vec<String>>,
+    heading: &'a str,
+    mark: &str,
+) {
+    let Some(local) = headings.iter().position(|name| *name == "LOCAL") else {
+        return;
+    };
+    headings.remove(local + 1);
+    headings[local] = heading;
+    let mut stacked = Vec::new();
+    for mut row in rows.drain(..) {
+        let other = row.remove(local + 1);
+        let mut below = vec![String::new(); row.len()];
+        below[local] = format!("{mark}{other}");
+        stacked.push(row);
+        if other != "-" {
+            stacked.push(below);
+        }
+    }
+    *rows = stacked;
+    // Where a row is empty the table would not see numbers as such.
+    for column in local + 1..headings.len() - 1 {
+        right(headings, rows, column);
+    }
+}
+
+/// Netlink as one: it has a protocol for each part of the kernel, and a socket of the kernel's in each.
+fn merged(counts: Vec<Count>) -> Vec<Count> {
+    let mut all: Vec<Count> = Vec::new();
+    for mut count in counts {
+        if count.family == NETLINK {
+            count.protocol.clear();
+        }
+        let same = |other: &&mut Count| {
+            (other.family, other.kind, &other.protocol)
+                == (count.family, count.kind, &count.protocol)
+        };
+        match all.iter_mut().find(same) {
+            Some(other) => {
+                other.sockets += count.sockets;
+                for (state, number) in count.states {
+                    *other.states.entry(state).or_default() += number;
+                }
+            }
+            None => all.push(count),
+        }
+    }
+    all
+}
+
+/// Columns that say nothing leave their room to the others.
+fn drop_empty(
+    headings: &mut Vec<&str>,
+    rows: &mut [Vec<String>],
+    columns: std::ops::RangeInclusive<usize>,
+) {
+    for column in columns.rev() {
+        let is_empty = |row: &Vec<String>| matches!(row[column].as_str(), "-" | "0");
+        if headings[column] != "LOCAL" && rows.iter().all(is_empty) {
+            headings.remove(column);
+            rows.iter_mut().for_each(|row| drop(row.remove(column)));
+        }
+    }
+}
+
+/// The other end of a unix socket: its name if it has one, and who holds it.
+fn peer_of(all: &Gathered, other: &Entry) -> String {
+    let name = match &other.socket.detail {
+        Detail::Unix { name, .. } if !name.is_empty() => local(all, &other.socket),
+        _ => String::new(),
+    };
+    let process = other.holders.first();
+    let process = process.map_or("?".into(), |held| {
+        format!("{} {}", safe(&held.process.command), held.process.pid)
+    });
+    shortened(format!("{name} {process}").trim())
+}
+
+fn local(all: &Gathered, socket: &Socket) -> String {
+    let bound = all.interface(socket.ifindex);
+    match &socket.detail {
+        Detail::Inet { local, .. } => {
+            let at = bound.map_or(String::new(), |name| format!("%{}", safe(name)));
+            match (socket.has_ports(), local.is_ipv6()) {
+                (true, false) => format!("{}{at}:{}", local.ip(), local.port()),
+                (true, true) => format!("[{}{at}]:{}", local.ip(), local.port()),
+                (false, _) => format!("{}{at}", local.ip()),
+            }
+        }
+        Detail::Unix {
+            name, is_abstract, ..
+        } => {
+            let at = if *is_abstract { "@" } else { "" };
+            match name.is_empty() {
+                true => "-".into(),
+                false => shortened(&format!("{at}{}", safe(&String::from_utf8_lossy(name)))),
+            }
+        }
+        Detail::Netlink { port: 0, .. } => "-".into(),
+        Detail::Netlink { port, .. } => format!("port {port}"),
+        Detail::Packet(_) | Detail::Xdp { .. } => bound.map_or("any".into(), safe),
+        Detail::Vsock { local, .. } => vsock(*local),
+    }
+}
+
+fn remote(socket: &Socket) -> String {
+    match &socket.detail {
+        Detail::Inet { remote, .. } if remote.ip().is_unspecified() => match socket.kind {
+            RAW => format!("hears {}", socket.protocol_name()),
+            _ => "-".into(),
+        },
+        Detail::Inet { remote, .. } if socket.has_ports() => remote.to_string(),
+        Detail::Inet { remote, .. } => remote.ip().to_string(),
+        Detail::Netlink { groups, .. } if !groups.is_empty() => {
+            let numbers: Vec<String> = groups.iter().map(u32::to_string).collect();
+            shortened(&format!("groups {}", numbers.join(",")))
+        }
+        Detail::Packet(_) => format!("hears {}", socket.protocol_name()),
+        Detail::Vsock { remote, .. } => vsock(*remote),
+        _ => "-".into(),
+    }
+}
+
+/// Context and port; the highest number of either means any (VMADDR_CID_ANY, VMADDR_PORT_ANY).
+fn vsock((cid, port): (u32, u32)) -> String {
+    let name = |number: u32| match number {
+        u32::MAX => "*".into(),
+        number => number.to_string(),
+    };
+    format!("{}:{}", name(cid), name(port))
+}
+
+/// The end of a path tells more than its beginning.
+fn shortened(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= NAME {
+        return text.to_owned();
+    }
+    let end: String = text.chars().skip(count - NAME + 3).collect();
+    format!("...{end}")
+}
+
+fn who(all: &Gathered, entry: &Entry) -> String {
+    if entry.is_kernels() {
+        return "the kernel".into();
+    }
+    if !entry.is_ownable() {
+        return "-".into();
+    }
+    named(all, &entry.holders, entry.uid(), entry.ours)
+}
+
+/// The first holder, how many more there are, the user.
+fn named(all: &Gathered, holders: &[Held], uid: Option<u32>, ours: bool) -> String {
+    let user = (all.user(uid)).map_or(String::new(), |user| format!(" ({})", safe(user)));
+    let ours = if ours { ", ours" } else { "" };
+    let Some(held) = holders.first() else {
+        return format!("?{user}");
+    };
+    let more = match holders.len() {
+        1 => String::new(),
+        count => format!(" +{}", count - 1),
+    };
+    let name = safe(&held.process.command);
+    format!("{name} {}{more}{user}{ours}", held.process.pid)
+}
+
+/// Memberships that sockets are known to hold; those that every host has are left out unless all is wanted.
+fn groups(all: &Gathered, style: Style, verbose: bool) -> String {
+    let mut rows = Vec::new();
+    let sorted: BTreeMap<_, _> = all.memberships.iter().collect();
+    for (index, memberships) in sorted {
+        for membership in memberships {
+            let mut known = 0;
+            let mut holders = Vec::new();
+            for member in all.members(*index, membership.group) {
+                known += 1;
+                let (_, _, include, sources) = member.joined;
+                let from: Vec<String> = sources.iter().map(ToString::to_string).collect();
+                let from = match (include, from.is_empty()) {
+                    (_, true) => String::new(),
+                    (true, false) => format!(" from {}", from.join(",")),
+                    (false, false) => format!(" but {}", from.join(",")),
+                };
+                let uid = member.holders.first().map(|held| held.uid);
+                let who = named(all, member.holders, uid, member.ours);
+                holders.push(format!("{who}{from}"));
+            }
+            if known == 0 && !verbose {
+                continue;
+            }
+            if holders.is_empty() {
+                holders.push("-".into());
+            }
+            for (at, holder) in holders.into_iter().enumerate() {
+                rows.push(vec![
+                    membership.group.to_string(),
+                    all.interface(*index).map_or("?".into(), safe),
+                    if at == 0 {
+                        membership.users.to_string()
+                    } else {
+                        String::new()
+                    },
+                    holder,
+                ]);
+            }
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let headings = ["GROUP", "INTERFACE", "USERS", "PROCESS"];
+    let mut text = String::new();
+    section(&mut text, style, "MULTICAST MEMBERSHIPS", rows.len());
+    right(&headings, &mut rows, 2);
+    text.push_str(&table(style, &headings, &rows));
+    text.push('\n');
+    text
+}
+
+/// What the lists do not have, and what is wrong with them.
+fn remarks(all: &Gathered, style: Style, verbose: bool) -> String {
+    let mut text = String::new();
+    let mut line = |words: String| text.push_str(&format!("{words}\n"));
+    let mut unlisted: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for one in &all.unlisted {
+        let process = &one.socket.held.process;
+        let holders = unlisted.entry(&one.socket.protocol).or_default();
+        holders.push(format!("{} {}", safe(&process.command), process.pid));
+    }
+    for (protocol, mut holders) in unlisted {
+        let count = holders.len();
+        holders.dedup();
+        let more = holders.len().saturating_sub(3);
+        holders.truncate(3);
+        let more = match more {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        line(format!(
+            "in no list: {count} {} ({}{more})",
+            safe(protocol),
+            holders.join(", ")
+        ));
+    }
+    for source in &all.sources {
+        if verbose {
+            let error = source.error.as_deref();
+            let why = error.map_or(String::new(), |error| format!(" ({error})"));
+            match source.from.as_deref() {
+                Some("sock_diag") => {}
+                Some(from) => line(format!("{}: from {from}{why}", source.list)),
+                None => line(format!("{}: no list{why}", source.list)),
+            }
+        }
+    }
+    for words in limits(all) {
+        line(style.warn(&words));
+    }
+    if text.is_empty() {
+        text
+    } else {
+        format!("\n{text}")
+    }
+}

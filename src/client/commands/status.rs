@@ -1,0 +1,321 @@
+//! SHELL. `status` and `interfaces`.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::client::cli::args::Global;
+use crate::client::connection::ask;
+use crate::client::failure::Failure;
+use crate::client::render::style::{Style, age, bytes, duration, right, table};
+use netsonde_core::protocol::service::{Interface, Interfaces, Listened, Status};
+
+/// Gaps that are shown; `-v` shows all that the service tells of.
+const GAPS_SHOWN: usize = 8;
+
+/// `netsonde status`.
+pub fn status(global: &Global, socket: &Path) -> Result<u8, Failure> {
+    let status: Status = ask(socket, "io.netsonde.Service.Status")?;
+    let mut out = std::io::stdout().lock();
+    if global.json {
+        writeln!(
+            out,
+            "{}",
+            serde_json::to_string_pretty(&status).map_err(std::io::Error::from)?
+        )?;
+    } else {
+        writeln!(
+            out,
+            "{}",
+            text(&status, Style::new(global.color), global.verbose)
+        )?;
+    }
+    Ok(0)
+}
+
+fn text(status: &Status, style: Style, verbose: bool) -> String {
+    let mut text = String::new();
+    let mut line = |words: String| {
+        text.push_str(&words);
+        text.push('\n');
+    };
+    let drops: u64 = status.rings.iter().map(|ring| ring.drops).sum();
+    let dropped = if drops == 0 {
+        style.good("0")
+    } else {
+        style.warn(&drops.to_string())
+    };
+    line(format!(
+        "{} {}, up {}, keeper {} engine {} (start {}, up {})",
+        style.bold("netsonded"),
+        status.version,
+        duration(status.uptime_ns),
+        status.keeper_pid,
+        status.engine.pid,
+        status.engine.starts,
+        duration(status.engine.uptime_ns)
+    ));
+    if let Some(sandbox) = &status.sandbox {
+        let told = format!(
+            "sandbox: seccomp {}, landlock {}",
+            sandbox.seccomp, sandbox.landlock
+        );
+        let is_whole = [&sandbox.seccomp, &sandbox.landlock]
+            .iter()
+            .all(|state| *state == "enforced");
+        if !is_whole {
+            line(style.warn(&told));
+        } else if verbose {
+            line(told);
+        }
+    }
+    if verbose && !status.may.is_empty() {
+        line(format!(
+            "you may: {}; served on: {}",
+            status.may.join(", "),
+            status.listening.join(", ")
+        ));
+    }
+    let packets: u64 = status.rings.iter().map(|ring| ring.packets).sum();
+    line(format!(
+        "packets {packets}, dropped by the rings {dropped}, clients {} of {}, recorder {}",
+        status.clients.connected,
+        status.clients.limit,
+        bytes(status.recorder_bytes)
+    ));
+    if status.promiscuous {
+        line(
+            style
+                .warn("an interface is promiscuous: the host receives what it otherwise would not"),
+        );
+    }
+    line(String::new());
+    let mut stores: Vec<Vec<String>> = status
+        .recorder
+        .iter()
+        .map(|store| {
+            vec![
+                store.store.clone(),
+                bytes(store.capacity_bytes),
+                format!("{}%", store.used_bytes * 100 / store.capacity_bytes.max(1)),
+                store.packets.to_string(),
+                store.evicted.to_string(),
+                store
+                    .oldest
+                    .clone()
+                    .map_or_else(|| "-".into(), |oldest| age(&status.time, &oldest)),
+            ]
+        })
+        .collect();
+    let headings = [
+        "STORE",
+        "SIZE",
+        "USED",
+        "PACKETS",
+        "EVICTED",
+        "REACHES BACK",
+    ];
+    right(&headings, &mut stores, 5);
+    line(table(style, &headings, &stores));
+    line(String::new());
+    let shown = |state: &str| verbose || state != "gone";
+    let gone = status
+        .interfaces
+        .iter()
+        .filter(|interface| !shown(&interface.state))
+        .count();
+    let interfaces: Vec<Vec<String>> = status
+        .interfaces
+        .iter()
+        .filter(|interface| shown(&interface.state))
+        .map(|interface| {
+            vec![
+                interface.interface.clone(),
+                interface.state.clone(),
+                if interface.recording {
+                    "yes".into()
+                } else {
+                    format!("no ({} skipped)", interface.skipped)
+                },
+                interface.packets.to_string(),
+                bytes(interface.bytes),
+                heard(&interface.listened),
+            ]
+        })
+        .collect();
+    let headings = [
+        "INTERFACE",
+        "STATE",
+        "RECORDED",
+        "PACKETS",
+        "BYTES",
+        "ICMP/ICMP6/IGMP ON THE WIRE (HEARD)",
+    ];
+    line(table(style, &headings, &interfaces));
+    if gone > 0 {
+        line(format!(
+            "... and {gone} that are gone, with packets in the record: netsonde status -v"
+        ));
+    }
+    if !status.gaps.is_empty() {
+        line(String::new());
+        line(style.bold(&format!("GAPS ({} in all)", status.gaps_total)));
+        let skip = if verbose {
+            0
+        } else {
+            status.gaps.len().saturating_sub(GAPS_SHOWN)
+        };
+        if skip > 0 {
+            line(format!("... {skip} earlier ones: netsonde status -v"));
+        }
+        for gap in &status.gaps[skip..] {
+            let count = if gap.count > 0 {
+                format!(", {} packets", gap.count)
+            } else {
+                String::new()
+            };
+            let subject = gap.subject.as_deref().unwrap_or("");
+            line(format!(
+                "{} {subject} from {} to {}{count}",
+                gap.kind, gap.from, gap.to
+            ));
+        }
+    }
+    let hit: Vec<String> = status
+        .limits
+        .iter()
+        .filter(|limit| limit.hits > 0)
+        .map(|limit| {
+            format!(
+                "{} (limit {}): {} times",
+                limit.name, limit.limit, limit.hits
+            )
+        })
+        .collect();
+    if !hit.is_empty() {
+        line(String::new());
+        line(style.bold("LIMITS THAT WERE HIT"));
+        hit.into_iter().for_each(line);
+    }
+    text.trim_end().to_owned()
+}
+
+fn heard(listened: &Listened) -> String {
+    format!(
+        "{} ({})  {} ({})  {} ({})",
+        listened.icmp_wire,
+        listened.icmp_heard,
+        listened.icmp6_wire,
+        listened.icmp6_heard,
+        listened.igmp_wire,
+        listened.igmp_heard
+    )
+}
+
+/// `netsonde interfaces`.
+pub fn interfaces(global: &Global, socket: &Path, names: &[String]) -> Result<u8, Failure> {
+    let mut all: Interfaces = ask(socket, "io.netsonde.Service.Interfaces")?;
+    for name in names {
+        if !all
+            .interfaces
+            .iter()
+            .any(|interface| interface.interface == *name)
+        {
+            return Err(Failure::Other(format!(
+                "there is no interface {name}: `netsonde interfaces` lists them"
+            )));
+        }
+    }
+    if !names.is_empty() {
+        all.interfaces
+            .retain(|interface| names.contains(&interface.interface));
+    }
+    let mut out = std::io::stdout().lock();
+    if global.json {
+        writeln!(
+            out,
+            "{}",
+            serde_json::to_string_pretty(&all).map_err(std::io::Error::from)?
+        )?;
+        return Ok(0);
+    }
+    let style = Style::new(global.color);
+    for interface in &all.interfaces {
+        write!(out, "{}", one(interface, style))?;
+    }
+    Ok(0)
+}
+
+/// One interface, in the manner of `ip address`: a fact a line.
+fn one(interface: &Interface, style: Style) -> String {
+    let state = if interface.running {
+        style.good("up")
+    } else if interface.up {
+        style.warn("no carrier")
+    } else {
+        style.warn("down")
+    };
+    let master = interface
+        .master
+        .as_ref()
+        .map(|master| format!(" master {master}"))
+        .unwrap_or_default();
+    let mut text = format!(
+        "{}: {} {state} mtu {}{master} <{}>\n",
+        interface.ifindex,
+        style.bold(&interface.interface),
+        interface.mtu,
+        interface.flags.join(",")
+    );
+    let mut fact = |words: String| text.push_str(&format!("    {words}\n"));
+    fact(
+        format!(
+            "link {} {}",
+            interface.link,
+            interface.mac.as_deref().unwrap_or("")
+        )
+        .trim_end()
+        .to_owned(),
+    );
+    for address in &interface.addresses {
+        fact(format!("address {address}"));
+    }
+    for membership in &interface.memberships {
+        let ours = if membership.ours {
+            ", one of them netsonde's"
+        } else {
+            ""
+        };
+        fact(format!(
+            "member of {} ({} users{ours})",
+            membership.group, membership.users
+        ));
+    }
+    if interface.promiscuity > 0 || interface.allmulti > 0 {
+        let words = format!(
+            "promiscuous for {}, all multicast for {}",
+            interface.promiscuity, interface.allmulti
+        );
+        fact(style.warn(&words));
+    }
+    let recording = if interface.recording {
+        "recorded"
+    } else {
+        "not recorded"
+    };
+    fact(format!("{recording}: {}", interface.why));
+    fact(format!(
+        "packets {} bytes {}",
+        interface.packets, interface.bytes
+    ));
+    let listened = &interface.listened;
+    fact(format!(
+        "came in: icmp {} heard {}, icmp6 {} heard {}, igmp {} heard {}",
+        listened.icmp_wire,
+        listened.icmp_heard,
+        listened.icmp6_wire,
+        listened.icmp6_heard,
+        listened.igmp_wire,
+        listened.igmp_heard
+    ));
+    text
+}

@@ -1,0 +1,3 @@
+//! SHELL. Capture files: pcap and pcapng, from files and pipes.
+
+pub mod capture_file;

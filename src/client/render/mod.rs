@@ -1,0 +1,5 @@
+//! SHELL. Rendering for people and programs: tables and styles, packet lines, card vendors.
+
+pub mod oui;
+pub mod packet_line;
+pub mod style;

@@ -1,0 +1,211 @@
+//! SHELL. Colour, on a terminal and where it was not turned off, and columns.
+
+use crate::client::cli::args::Color;
+
+/// Whether and how to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    on: bool,
+}
+
+impl Style {
+    /// By the option, else by NO_COLOR and whether standard output is a terminal.
+    pub fn new(color: Color) -> Style {
+        let on = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                    && std::io::IsTerminal::is_terminal(&std::io::stdout())
+            }
+        };
+        Style { on }
+    }
+
+    fn paint(self, style: anstyle::Style, text: &str) -> String {
+        if self.on {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// Less important.
+    pub fn dim(self, text: &str) -> String {
+        self.paint(anstyle::Style::new().dimmed(), text)
+    }
+
+    /// More important.
+    pub fn bold(self, text: &str) -> String {
+        self.paint(anstyle::Style::new().bold(), text)
+    }
+
+    /// Something is wrong.
+    pub fn warn(self, text: &str) -> String {
+        self.paint(anstyle::AnsiColor::Red.on_default(), text)
+    }
+
+    /// Something is as it should be.
+    pub fn good(self, text: &str) -> String {
+        self.paint(anstyle::AnsiColor::Green.on_default(), text)
+    }
+}
+
+/// Text in which nothing is a command for a terminal: control characters but the end of a line are escaped.
+pub fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Rows under headings, each column as wide as its widest cell; numbers stand right. Which columns hold
+/// numbers is seen from their cells, of which `-` says nothing: see [`right`] for those that may hold nothing
+/// else.
+pub fn table(style: Style, headings: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |at: usize| {
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(at))
+            .map(|cell| cell.chars().count());
+        cells.max().unwrap_or(0).max(headings[at].len())
+    };
+    let numeric = |at: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(at));
+        let mut telling = cells.filter(|cell| *cell != "-").peekable();
+        telling.peek().is_some()
+            && telling.all(|cell| {
+                let is_address = cell.contains([':', '/']) || cell.matches('.').count() > 1;
+                cell.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !is_address
+            })
+    };
+    let columns: Vec<(usize, bool)> = (0..headings.len())
+        .map(|at| (width(at), numeric(at)))
+        .collect();
+    let line = |cells: &[String]| {
+        let padded: Vec<String> = (cells.iter().zip(&columns))
+            .map(|(cell, (width, right))| {
+                if *right {
+                    format!("{cell:>width$}")
+                } else {
+                    format!("{cell:<width$}")
+                }
+            })
+            .collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    let head: Vec<String> = headings
+        .iter()
+        .map(|heading| (*heading).to_owned())
+        .collect();
+    let mut text = style.bold(&line(&head));
+    for row in rows {
+        text.push('\n');
+        text.push_str(&line(row));
+    }
+    text
+}
+
+/// Has a column stand right under its heading whatever its cells hold: numbers where some are not known.
+pub fn right(headings: &[&str], rows: &mut [Vec<String>], column: usize) {
+    let cells = rows.iter().filter_map(|row| row.get(column));
+    let width = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = width.max(headings[column].len());
+    for cell in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+        *cell = format!("{cell:>width$}");
+    }
+}
+
+/// Text of others (names of processes, paths), fit for a terminal: control characters and what turns text
+/// around are escaped.
+pub fn safe(text: &str) -> String {
+    let is_harmless = |letter: &char| {
+        !letter.is_control()
+            && !matches!(letter, '\\' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let shown = |letter: char| match is_harmless(&letter) {
+        true => letter.to_string(),
+        false => letter.escape_default().to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
+/// Bytes as people read them.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit < UNITS.len() - 1 {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
+/// A duration as people read it, from nanoseconds.
+pub fn duration(ns: u64) -> String {
+    let seconds = ns / 1_000_000_000;
+    match seconds {
+        0 => format!("{} ms", ns / 1_000_000),
+        1..60 => format!("{:.1} s", ns as f64 / 1e9),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+/// How long before `now`.
+pub fn age(now: &str, then: &str) -> String {
+    let read = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    match (read(now), read(then)) {
+        (Some(now), Some(then)) => {
+            let ns = now.as_nanosecond().saturating_sub(then.as_nanosecond());
+            duration(u64::try_from(ns).unwrap_or(0))
+        }
+        _ => then.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_as_their_kind_does_where_nothing_is_known() {
+        let plain = Style::new(Color::Never);
+        let row = |cells: [&str; 4]| cells.map(str::to_owned).to_vec();
+        let headings = ["NAME", "ROLE", "LOST", "HOSTS"];
+        let mut rows = vec![
+            row(["a", "-", "-", "-"]),
+            row(["bbbbb", "-", "-", "12"]),
+            row(["c", "-", "-", "7"]),
+        ];
+        // LOST counts, which its cells do not show here; ROLE holds words.
+        right(&headings, &mut rows, 2);
+        assert_eq!(
+            table(plain, &headings, &rows).lines().collect::<Vec<_>>(),
+            [
+                "NAME   ROLE  LOST  HOSTS",
+                "a      -        -      -",
+                "bbbbb  -        -     12",
+                "c      -        -      7",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_commands_a_terminal_is_escaped() {
+        assert_eq!(safe("a b\u{e4}/c"), "a b\u{e4}/c");
+        assert_eq!(safe("e\u{1b}[31m0\n"), "e\\u{1b}[31m0\\n");
+        assert_eq!(safe("\u{202e}x\\"), "\\u{202e}x\\\\");
+    }
+}
