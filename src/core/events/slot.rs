@@ -27,6 +27,7 @@ struct Header {
 }
 
 const HEADER: usize = size_of::<Header>();
+const _: () = assert!(super::Room::COUNT == crate::recorder::layout::EVENT_ROOMS);
 const _: () = assert!(HEADER + MOST[0] + MOST[1] + MOST[2] + MOST[3] <= SLOT);
 
 /// What fits, at the border of a character.

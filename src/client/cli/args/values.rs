@@ -2,7 +2,14 @@
 
 use netsonde_core::families;
 
-use super::packets::Lookback;
+/// How far into the past a selection reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookback {
+    /// To the beginning of the record.
+    All,
+    /// This long, in nanoseconds.
+    Ns(u64),
+}
 
 /// Parses an address family, by name or number.
 pub(super) fn parse_family(text: &str) -> Result<u8, String> {
