@@ -284,7 +284,7 @@ fn parse_family(text: &str) -> Result<u8, String> {
 }
 
 fn parse_kind(text: &str) -> Result<u32, String> {
-    let found = families::find_kind(text)
+    let found = families::find_type(text)
         .map(|kind| kind.number)
         .filter(|number| *number < 16);
     found.ok_or_else(|| format!("{text:?} is no socket type: `netsonde families -v` lists them"))

@@ -31,8 +31,8 @@ pub const INTERFACE_SLOTS: usize = 2048;
 /// times a second fills them in seven minutes.
 pub const GAP_SLOTS: usize = 4096;
 
-/// Rooms of the log of events, as [`crate::events::Room`] has them.
-pub const EVENT_ROOMS: usize = crate::events::Room::COUNT;
+/// Rooms of the log of events, as [`crate::events::Category`] has them.
+pub const EVENT_ROOMS: usize = crate::events::Category::COUNT;
 /// Events that each room keeps: where events come as fast as they are told one by one, an hour's; else some
 /// months'.
 pub const EVENT_SLOTS: usize = 512;
