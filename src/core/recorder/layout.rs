@@ -5,7 +5,7 @@
 //!  4096     ledger A    every mark and counter, interface slots behind it
 //!  ...      ledger B    the other copy
 //!  ...      gaps        GAP_SLOTS declared gaps, a ring
-//!  ...      events      EVENT_ROOMS rings of EVENT_SLOTS events
+//!  ...      events      EVENT_CATEGORIES rings of EVENT_SLOTS events
 //!  ...      stores      one region each, a ring of equal segments of whole records
 //! ```
 //! The writer works on a private copy of the ledger. A commit copies it over the ledger that does
@@ -31,7 +31,7 @@ pub const INTERFACE_SLOTS: usize = 2048;
 pub const GAP_SLOTS: usize = 4096;
 
 /// Categories of events, each with slots of its own. `events` checks that it has as many.
-pub const EVENT_ROOMS: usize = 7;
+pub const EVENT_CATEGORIES: usize = 7;
 /// Events that each room keeps: where events come as fast as they are told one by one, an hour's; else some
 /// months'.
 pub const EVENT_SLOTS: usize = 512;
@@ -185,7 +185,7 @@ pub(super) struct Ledger {
     /// When the rings were opened that the marks are about.
     pub rings_opened_ns: u64,
     /// Events ever kept in each room.
-    pub events: [u64; EVENT_ROOMS],
+    pub events: [u64; EVENT_CATEGORIES],
     /// Declared gaps that have been told as events.
     pub gaps_told: u64,
 }
@@ -300,7 +300,7 @@ impl Layout {
         let gaps = at as usize;
         at += pages((GAP_SLOTS * size_of::<Gap>()) as u64);
         let events = at as usize;
-        at += pages((EVENT_ROOMS * EVENT_SLOTS * EVENT_BYTES) as u64);
+        at += pages((EVENT_CATEGORIES * EVENT_SLOTS * EVENT_BYTES) as u64);
         let regions = Store::ALL.map(|store| {
             let budget = budgets[store as usize].clamp(BUDGET_MIN, BUDGET_MAX);
             let segment = pages((budget / SEGMENTS_AIM).clamp(SEGMENT_MIN, SEGMENT_MAX));

@@ -241,7 +241,7 @@ async fn serve(
 ) -> io::Result<()> {
     world.borrow_mut().remember_links();
     world.borrow_mut().take_links();
-    world.borrow_mut().watch.links.learnt();
+    world.borrow_mut().watch.links.baseline_complete();
     // What waited while there was no engine comes first.
     while world.borrow_mut().turn() {}
     tokio::task::spawn_local(report(read_rings(world.clone(), wake)));

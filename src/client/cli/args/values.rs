@@ -19,7 +19,7 @@ pub(super) fn parse_family(text: &str) -> Result<u8, String> {
 
 /// Parses a socket type, by name.
 pub(super) fn parse_socket_type(text: &str) -> Result<u32, String> {
-    let found = families::find_kind(text)
+    let found = families::find_type(text)
         .map(|kind| kind.number)
         .filter(|number| *number < 16);
     found.ok_or_else(|| format!("unknown socket type {text:?} (see `netsonde families -v`)"))
