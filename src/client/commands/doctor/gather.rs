@@ -19,7 +19,7 @@ use crate::client::interrupt::{Interrupt, wait_until};
 use crate::linux::netlink::Netlink;
 use crate::linux::processes;
 use crate::linux::{memberships, proc_net, sysctl};
-use netsonde_core::diagnose::evidence::{Evidence, Host, Listened, Measured, Span, Subject};
+use netsonde_core::diagnose::evidence::{BeforeAfter, Evidence, Host, Listened, Measured, Subject};
 use netsonde_core::diagnose::wire::Wire;
 use netsonde_core::host::counters::Counters;
 use netsonde_core::host::dev_mcast;
@@ -135,7 +135,11 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
     let named = |name: &str| numbers.get(name).copied();
     others(&after.streams, &named, group, &mut wire);
     let measured = measured(&before.streams, &after.streams, &named, group);
-    let sources: HashSet<IpAddr> = wire.data.iter().map(|datum| datum.source).collect();
+    let sources: HashSet<IpAddr> = wire
+        .group_packets
+        .iter()
+        .map(|packet| packet.source)
+        .collect();
     let routes_back = (sources.into_iter().take(MOST_SOURCES))
         .map(|source| {
             (
@@ -177,24 +181,24 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
         sysctls: sysctls(all_links.iter().map(|link| link.name.as_str())),
         route_to_group: (netlink.route(group, 0, None).ok()).map(|route| route.ifindex),
         routes_back,
-        listened: Span {
+        listened: BeforeAfter {
             before: listened(&before.status),
             after: listened(&after.status),
         },
         links: all_links,
-        counters: Span {
+        counters: BeforeAfter {
             before: before.counters,
             after: after.counters,
         },
-        udp: Span {
+        udp: BeforeAfter {
             before: before.udp,
             after: after.udp,
         },
-        mroutes: Span {
+        mroutes: BeforeAfter {
             before: before.mroutes,
             after: after.mroutes,
         },
-        vifs: Span {
+        vifs: BeforeAfter {
             before: before.vifs,
             after: after.vifs,
         },

@@ -107,10 +107,10 @@ fn healthy(evidence: &Evidence) -> String {
     let (from, to) = evidence.window;
     let mut counts: std::collections::BTreeMap<(u32, bool), u64> =
         std::collections::BTreeMap::new();
-    for datum in &evidence.wire.data {
-        if (from..=to).contains(&datum.time_ns) {
+    for packet in &evidence.wire.group_packets {
+        if (from..=to).contains(&packet.time_ns) {
             *counts
-                .entry((datum.ifindex, datum.is_inbound()))
+                .entry((packet.ifindex, packet.is_inbound()))
                 .or_default() += 1;
         }
     }
@@ -204,7 +204,7 @@ pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
         let all: Vec<_> = (wanted.iter())
             .map(|mode| {
                 serde_json::json!({
-                    "id": mode.id, "title": mode.title, "seen": mode.seen, "cause": mode.cause,
+                    "id": mode.id, "title": mode.title, "seen": mode.symptoms, "cause": mode.cause,
                     "proof": mode.proof, "fix": mode.fix,
                 })
             })
@@ -233,7 +233,7 @@ pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
     for mode in wanted {
         writeln!(out, "{}: {}", style.bold(mode.id), mode.title)?;
         for (head, words) in [
-            ("Symptoms", mode.seen),
+            ("Symptoms", mode.symptoms),
             ("Cause", mode.cause),
             ("Evidence", mode.proof),
             ("Fix", mode.fix),

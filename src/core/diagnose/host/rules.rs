@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::evidence::{Drop, Evidence, Interface, Lengths};
 use super::{Diagnosis, diagnose};
-use crate::diagnose::evidence::{Link, Span};
+use crate::diagnose::evidence::{BeforeAfter, Link};
 use crate::diagnose::{Certainty, Severity, Verdict};
 use crate::host::counters::Counters;
 use crate::host::drops::{Layer, NeighborTable, find_counter};
@@ -48,7 +48,7 @@ fn quiet() -> Evidence {
             ("net/ipv4/ip_default_ttl".into(), 64),
             ("net/ipv4/igmp_max_memberships".into(), 20),
         ]),
-        counters: Span::<Counters>::default(),
+        counters: BeforeAfter::<Counters>::default(),
         drops: vec![],
         squeezed: 0,
         tables: vec![NeighborTable {
@@ -61,7 +61,7 @@ fn quiet() -> Evidence {
         holders: vec![],
         igmp_versions: HashMap::new(),
         filters: vec![],
-        status: Span {
+        status: BeforeAfter {
             before: status(),
             after: status(),
         },

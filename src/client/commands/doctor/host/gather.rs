@@ -31,7 +31,7 @@ use crate::client::interrupt::wait_until;
 use crate::linux::netlink::Netlink;
 use crate::linux::processes;
 use crate::linux::{memberships, monotonic_ns, proc_net, sysctl, wall_ns};
-use netsonde_core::diagnose::evidence::{Evidence as OfGroup, Host, Link, Span, Subject};
+use netsonde_core::diagnose::evidence::{BeforeAfter, Evidence as OfGroup, Host, Link, Subject};
 use netsonde_core::diagnose::host::evidence::{
     Address, Drop, Evidence, Interface, KernelNeighbour, Length, Lengths, Multicast, Route,
 };
@@ -174,7 +174,7 @@ pub fn gather(
         clock_step_ns: wall_ns - window_ns as i64,
         links: interfaces,
         routes: routes(&mut netlink, &names)?,
-        counters: Span {
+        counters: BeforeAfter {
             before: before.counters,
             after: after.counters,
         },
@@ -210,7 +210,7 @@ pub fn gather(
         multicast: multicast.map_err(|error| error.to_string()),
         lengths: lengths(socket, &all_links).map_err(|error| error.to_string()),
         probes: sent.probes,
-        status: Span {
+        status: BeforeAfter {
             before: before.status,
             after: after.status,
         },
@@ -435,7 +435,7 @@ fn of_multicast(
                 igmp_versions: kernel.igmp_versions.clone(),
                 filters: kernel.filters.to_vec(),
                 sysctls: kernel.sysctls.clone(),
-                listened: Span {
+                listened: BeforeAfter {
                     before: gather::listened(&before.status),
                     after: gather::listened(status),
                 },
