@@ -774,7 +774,7 @@ fn a_flood_evicts_only_itself() -> Outcome {
         flooding / known
     );
     assert!(grown < 16 * 1024, "{grown} KiB more");
-    for name in ["neighbours", "addresses of neighbours"] {
+    for name in ["neighbours", "neighbor addresses"] {
         let limit = entry(&status["limits"], "name", name);
         assert!(number(&limit["hits"]) > PACKETS / 10, "{limit}");
     }
