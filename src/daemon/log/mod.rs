@@ -3,9 +3,9 @@
 //! one, because it keeps three promises:
 //!
 //! - It never blocks. A journal or a reader that has stopped costs lines, never packets; their
-//! number is reported by the next line that gets through, and by `netsonde status`.
+//!   number is reported by the next line that gets through, and by `netsonde status`.
 //! - Nothing from the wire or from a client reaches a terminal or the journal unescaped
-//! ([`mod@line`]).
+//!   ([`mod@line`]).
 //! - Repeated lines are suppressed and summed up, each kind of line separately ([`limit`]).
 //!
 //! | file | what it holds |

@@ -293,7 +293,7 @@ pub fn own_limits(world: &World) -> Vec<reply::Limit> {
         multicast.streams.overflows,
     ));
     let costs = world.intake.neighbors.costs;
-    all.push(limit("neighbours", Neighbors::HOSTS as u64, costs.hosts));
+    all.push(limit("neighbors", Neighbors::HOSTS as u64, costs.hosts));
     all.push(limit(
         "neighbor addresses",
         Neighbors::ADDRESSES as u64,
