@@ -16,7 +16,7 @@ fn answers<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Vec<&'a Mes
     (case.messages(ifindex))
         .filter(|message| {
             message.outbound
-                && matches!(message.says, MessageKind::Report { .. })
+                && matches!(message.kind, MessageKind::Report { .. })
                 && (from..=to).contains(&message.time_ns)
         })
         .collect()
@@ -366,7 +366,7 @@ pub static SWITCH_IGNORES_IGMPV3: FailureMode = FailureMode {
         for ifindex in &case.without_traffic {
             let asked = (case.queries(*ifindex)).any(|query| query.version < full);
             let older = (case.messages(*ifindex)).find(|message| {
-                let is_report = matches!(message.says, MessageKind::Report { .. });
+                let is_report = matches!(message.kind, MessageKind::Report { .. });
                 is_report && !message.outbound && message.version < full
             });
             let own: Vec<u8> = (case.reports(*ifindex))
@@ -549,7 +549,7 @@ pub static REPORTS_LOST: FailureMode = FailureMode {
                 continue;
             };
             let reported: BTreeSet<IpAddr> = (answers(case, *ifindex, query.time_ns, end).iter())
-                .filter_map(|message| match &message.says {
+                .filter_map(|message| match &message.kind {
                     MessageKind::Report { group, .. } => Some(*group),
                     MessageKind::Query { .. } => None,
                 })
@@ -837,7 +837,7 @@ pub static REJOIN_HACK: FailureMode = FailureMode {
 pub fn group_query<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Option<&'a Message> {
     (case.messages(ifindex)).find(|message| {
         let for_it =
-            matches!(message.says, MessageKind::Query { group: Some(group), .. } if group == case.group);
+            matches!(message.kind, MessageKind::Query { group: Some(group), .. } if group == case.group);
         for_it && (from..=to.saturating_add(SLACK_NS)).contains(&message.time_ns)
     })
 }

@@ -1,4 +1,4 @@
-//! PURE. Modes of the link: queriers that are missing or quarrel, switches and bridges that prune, and
+//! PURE. Modes of the link: missing or competing queriers, switches and bridges that prune, and
 //! what a device below does not carry.
 
 use std::collections::BTreeSet;
@@ -471,7 +471,7 @@ pub static QUERY_INTERVAL_TOO_LONG: FailureMode = FailureMode {
 };
 
 /// Two queriers of an interface that both continued for so long that one should have stopped.
-fn quarrel<'a>(case: &Case<'a>, ifindex: u32) -> Option<(&'a Querier, &'a Querier)> {
+fn competing_queriers<'a>(case: &Case<'a>, ifindex: u32) -> Option<(&'a Querier, &'a Querier)> {
     let alive: Vec<&Querier> = (case.queriers(ifindex).into_iter())
         .filter(|(querier, standing)| {
             *standing != Standing::Gone && !querier.address.is_unspecified() && querier.general >= 2
@@ -505,7 +505,7 @@ pub static TWO_QUERIERS: FailureMode = FailureMode {
     implies: &["querier-changed"],
     rule: |case| {
         for ifindex in case.interfaces() {
-            let Some((a, b)) = quarrel(case, ifindex) else {
+            let Some((a, b)) = competing_queriers(case, ifindex) else {
                 continue;
             };
             return Some(
@@ -903,7 +903,7 @@ pub static MDB_FULL: FailureMode = FailureMode {
                 })
                 .map(|(_, group, ..)| group)
                 .collect();
-            if groups.len() < bridge.most_groups as usize || bridge.most_groups == 0 {
+            if groups.len() < bridge.max_groups as usize || bridge.max_groups == 0 {
                 continue;
             }
             return Some(
@@ -914,7 +914,7 @@ pub static MDB_FULL: FailureMode = FailureMode {
                             snooping and floods all multicast",
                         link.name,
                         groups.len(),
-                        bridge.most_groups
+                        bridge.max_groups
                     ),
                 )
                 .fix(format!(
@@ -926,7 +926,7 @@ pub static MDB_FULL: FailureMode = FailureMode {
                     "bridge",
                     format!(
                         "{}: mcast_snooping 0, mcast_hash_max {}",
-                        link.name, bridge.most_groups
+                        link.name, bridge.max_groups
                     ),
                 ),
             );

@@ -226,11 +226,11 @@ pub static MEMBERSHIP_LIMIT: FailureMode = FailureMode {
     implies: &["not-joined"],
     rule: |case| {
         let host = case.host?;
-        let most = case.sysctl("net/ipv4/igmp_max_memberships")?;
+        let limit = case.sysctl("net/ipv4/igmp_max_memberships")?;
         if !case.joined.is_empty() || !case.group.is_ipv4() {
             return None;
         }
-        let full = (host.holders.iter().flatten()).find(|holder| holder.groups as i64 >= most)?;
+        let full = (host.holders.iter().flatten()).find(|holder| holder.groups as i64 >= limit)?;
         Some(
             FindingDraft::fault(
                 Certainty::Consistent,
@@ -243,10 +243,10 @@ pub static MEMBERSHIP_LIMIT: FailureMode = FailureMode {
             .fix(format!(
                 "sysctl net.ipv4.igmp_max_memberships={}, and restart it; or spread \
                 groups over sockets",
-                most * 10
+                limit * 10
             ))
             .with_evidence("socket", format!("{} memberships", full.groups))
-            .with_evidence("sysctl", format!("net.ipv4.igmp_max_memberships = {most}")),
+            .with_evidence("sysctl", format!("net.ipv4.igmp_max_memberships = {limit}")),
         )
     },
 };

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use netsonde_core::diagnose::evidence::{
-    BeforeAfter, Evidence, Host, Link, Measured, Process, Subject,
+    BeforeAfter, GroupEvidence, KernelState, Link, Measured, Process, Subject,
 };
 use netsonde_core::diagnose::wire::Wire;
 use netsonde_core::host::counters::Counters;
@@ -85,7 +85,7 @@ fn skip_head(text: &str) -> String {
 }
 
 /// Watches for `args.duration` and gathers the evidence.
-pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
+pub fn gather(socket: &Path, args: &McastDoctor) -> Result<GroupEvidence, Failure> {
     let group = args.channel.group;
     let mut netlink = Netlink::open()?;
     check_interface(&mut netlink, args)?;
@@ -114,14 +114,14 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
     let measured = measured(&before.streams, &after.streams, &numbers, group);
     let since_ns = record_begins(&after.status, "group");
     let data_since_ns = record_begins(&after.status, "bulk");
-    let host = Host {
+    let host = KernelState {
         route_to_group: (netlink.route(group, 0, None).ok()).map(|route| route.ifindex),
         routes_back: routes_back(&mut netlink, &wire),
         went_down: went_down(&after.status, &numbers),
         ..kernel_state(before, after, all_links, group)
     };
     drop(joined);
-    Ok(Evidence {
+    Ok(GroupEvidence {
         subject: subject(args),
         window: (from_ns, to_ns),
         since_ns,
@@ -200,9 +200,9 @@ fn igmp_sockets() -> Vec<(ProcSocket, Option<Process>)> {
 }
 
 /// Returns the kernel state, without routes and link losses.
-fn kernel_state(before: Snapshot, after: Snapshot, links: Vec<Link>, group: IpAddr) -> Host {
+fn kernel_state(before: Snapshot, after: Snapshot, links: Vec<Link>, group: IpAddr) -> KernelState {
     let memberships = memberships();
-    Host {
+    KernelState {
         holders: Some(processes::holders(&after.udp, &memberships, Some(group))),
         igmp_sockets: igmp_sockets(),
         memberships,
@@ -233,7 +233,7 @@ fn kernel_state(before: Snapshot, after: Snapshot, links: Vec<Link>, group: IpAd
         },
         ring_drops: ring_drops(&after.status).saturating_sub(ring_drops(&before.status)),
         own_pids: own_pids(&after.status).to_vec(),
-        ..Host::default()
+        ..KernelState::default()
     }
 }
 
@@ -341,13 +341,13 @@ pub fn sysctls<'a>(interfaces: impl Iterator<Item = &'a str>) -> BTreeMap<String
 }
 
 /// Returns the evidence in a capture file.
-pub fn evidence_of_file(args: &McastDoctor, path: &Path) -> Result<Evidence, Failure> {
+pub fn evidence_of_file(args: &McastDoctor, path: &Path) -> Result<GroupEvidence, Failure> {
     let group = args.channel.group;
     let mut wire = Wire::new(group, args.channel.port, args.source, 0);
     read_packets(open(path)?, &BTreeMap::new(), &mut wire)?;
     wire.sort();
     let from_ns = wire.oldest_ns.unwrap_or(0);
-    Ok(Evidence {
+    Ok(GroupEvidence {
         subject: subject(args),
         window: (from_ns, wire.newest_ns),
         since_ns: from_ns,

@@ -129,7 +129,7 @@ fn bridge(settings: &[InfoBridge]) -> Bridge {
             InfoBridge::MulticastQuerierInterval(ticks) => {
                 bridge.querier_ns = ticks.saturating_mul(TICK_NS);
             }
-            InfoBridge::MulticastHashMax(max) => bridge.most_groups = *max,
+            InfoBridge::MulticastHashMax(max) => bridge.max_groups = *max,
             InfoBridge::NfCallIpTables(on) | InfoBridge::NfCallIp6Tables(on) => {
                 bridge.calls_firewall |= *on;
             }

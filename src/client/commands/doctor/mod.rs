@@ -24,7 +24,7 @@ use std::time::Instant;
 
 use nix::net::if_::if_indextoname;
 
-use netsonde_core::diagnose::evidence::{Evidence, Process};
+use netsonde_core::diagnose::evidence::{GroupEvidence, Process};
 use netsonde_core::diagnose::{Certainty, Diagnosis, Finding, Severity, Verdict, diagnose};
 use netsonde_core::host::socket::parse_sockets;
 
@@ -90,7 +90,12 @@ pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Fai
 }
 
 /// Renders the verdict on a group, with its findings.
-fn render(args: &McastDoctor, evidence: &Evidence, diagnosis: &Diagnosis, style: Style) -> String {
+fn render(
+    args: &McastDoctor,
+    evidence: &GroupEvidence,
+    diagnosis: &Diagnosis,
+    style: Style,
+) -> String {
     let mut text = match diagnosis.verdict {
         Verdict::Healthy => format!("{}: {}\n", args.channel, style.good("healthy")),
         Verdict::Fault => format!("{}: {}\n", args.channel, style.warn("fault")),
@@ -107,7 +112,7 @@ fn render(args: &McastDoctor, evidence: &Evidence, diagnosis: &Diagnosis, style:
 }
 
 /// Renders the packets of the group during the window, one line per interface and direction.
-fn packet_counts(evidence: &Evidence) -> String {
+fn packet_counts(evidence: &GroupEvidence) -> String {
     let (from, to) = evidence.window;
     let mut counts: BTreeMap<(u32, bool), u64> = BTreeMap::new();
     for packet in &evidence.wire.group_packets {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::evidence::Evidence;
-use super::links::MOST_TOLD;
+use super::evidence::HostEvidence;
+use super::links::MAX_FINDINGS;
 use super::{CheckOutcome, HostMode};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::evidence::in_network;
@@ -13,14 +13,14 @@ use crate::diagnose::{Certainty, FindingDraft, Text};
 /// Duplicate address detection takes two seconds by default; beyond this time something blocks it.
 const TENTATIVE_NS: u64 = 5_000_000_000;
 
-pub fn check_conflicts(all: &Evidence) -> CheckOutcome {
+pub fn check_conflicts(all: &HostEvidence) -> CheckOutcome {
     match &all.neighbors {
-        Ok(told) => CheckOutcome::Done(format!(
+        Ok(reply) => CheckOutcome::Done(format!(
             "hosts seen: {}, active conflicts: {}",
-            (told.neighbors.iter())
+            (reply.neighbors.iter())
                 .filter(|one| all.is_wanted(&one.interface))
                 .count(),
-            (told.findings.iter())
+            (reply.findings.iter())
                 .filter(|one| one.kind == "conflict" && one.current)
                 .count()
         )),
@@ -46,10 +46,10 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
         "gateway-loss",
     ],
     rule: |all| {
-        let Ok(told) = &all.neighbors else {
+        let Ok(reply) = &all.neighbors else {
             return vec![];
         };
-        let conflicts = (told.findings.iter()).filter(|one| {
+        let conflicts = (reply.findings.iter()).filter(|one| {
             // One host with two interfaces on a link is not a conflict.
             let is_all_own = one.claimants.iter().all(|claimant| claimant.own);
             // Duplicate address detection found it, so this host does not use the address.
@@ -61,7 +61,7 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
                 && !is_all_own
                 && !is_left
         });
-        (conflicts.take(MOST_TOLD))
+        (conflicts.take(MAX_FINDINGS))
             .map(|one| {
                 let whose = match (one.own, one.gateway) {
                     (true, _) => ", an address of this host,",
@@ -98,7 +98,7 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
     },
 };
 
-pub fn check_detection(all: &Evidence) -> CheckOutcome {
+pub fn check_detection(all: &HostEvidence) -> CheckOutcome {
     let (mut count, mut waiting) = (0, 0);
     for own in all.interfaces().flat_map(|one| &one.addresses) {
         count += usize::from(own.address.is_ipv6());
@@ -131,7 +131,7 @@ pub static DUPLICATE_ADDRESS: HostMode = HostMode {
         for one in all.interfaces() {
             for own in one.addresses.iter().filter(|own| own.is_taken) {
                 let address = own.address;
-                let by = (all.neighbors.iter().flat_map(|told| &told.findings)).find(|finding| {
+                let by = (all.neighbors.iter().flat_map(|reply| &reply.findings)).find(|finding| {
                     finding.kind == "duplicate" && finding.address.parse() == Ok(address)
                 });
                 let by = by.and_then(|finding| finding.by.clone());
@@ -204,13 +204,13 @@ pub static ADDRESS_TENTATIVE: HostMode = HostMode {
     },
 };
 
-pub fn check_addresses(all: &Evidence) -> CheckOutcome {
+pub fn check_addresses(all: &HostEvidence) -> CheckOutcome {
     let with: Vec<String> = (all.interfaces())
         .flat_map(|one| {
             one.wide_addresses()
                 .map(|own| format!("{} {}/{}", one.name(), own.address, own.prefix))
         })
-        .take(MOST_TOLD)
+        .take(MAX_FINDINGS)
         .collect();
     if with.is_empty() {
         return CheckOutcome::Done("none other than link-local".into());
@@ -310,10 +310,10 @@ pub static ARP_FLUX: HostMode = HostMode {
             .filter_map(|shared| {
                 let (first, own) = shared[0];
                 let (second, other) = *shared.iter().find(|(name, _)| *name != first)?;
-                let is_told = |name: &str| {
+                let is_restricted = |name: &str| {
                     all.sysctl_max(name, "arp_ignore") > 0 || all.sysctl_max(name, "arp_filter") > 0
                 };
-                if is_told(first) && is_told(second) {
+                if is_restricted(first) && is_restricted(second) {
                     return None;
                 }
                 if !all.is_wanted(first) && !all.is_wanted(second) {
@@ -350,16 +350,16 @@ pub static ARP_FLUX: HostMode = HostMode {
 };
 
 /// Returns whether an address is in a network of the interface.
-pub fn is_on_link(all: &Evidence, interface: &str, who: IpAddr) -> bool {
+pub fn is_on_link(all: &HostEvidence, interface: &str, address: IpAddr) -> bool {
     let own = all
         .interface(interface)
         .into_iter()
         .flat_map(|one| &one.addresses);
-    let mut own = own.filter(|own| in_network(own.address, own.prefix, who));
+    let mut own = own.filter(|own| in_network(own.address, own.prefix, address));
     let mut routes = (all.routes.iter()).filter(|route| {
         route.interface == interface
             && route.gateway.is_none()
-            && in_network(route.network, route.bits, who)
+            && in_network(route.network, route.bits, address)
     });
     own.next().is_some() || routes.next().is_some()
 }

@@ -1,6 +1,6 @@
 //! PURE. Modes of sysctls that break something here, as counters or the wire show.
 
-use super::evidence::{Evidence, counted};
+use super::evidence::{HostEvidence, counted};
 use super::{CheckOutcome, HostMode};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::{Certainty, FindingDraft, Text};
@@ -15,8 +15,8 @@ const FORWARDING: [(&str, &str); 2] = [
     ("net/ipv6/conf/all/forwarding", "Ip6InAddrErrors"),
 ];
 
-pub fn check_forwarding(all: &Evidence) -> CheckOutcome {
-    let told: Vec<String> = (FORWARDING.iter())
+pub fn check_forwarding(all: &HostEvidence) -> CheckOutcome {
+    let parts: Vec<String> = (FORWARDING.iter())
         .filter_map(|(name, counter)| {
             let count = all.counters.after.moved(&all.counters.before, counter);
             Some(format!(
@@ -26,9 +26,9 @@ pub fn check_forwarding(all: &Evidence) -> CheckOutcome {
             ))
         })
         .collect();
-    match told.len() {
+    match parts.len() {
         0 => CheckOutcome::Skipped("net.ipv4.ip_forward cannot be read".into()),
-        _ => CheckOutcome::Done(list(told)),
+        _ => CheckOutcome::Done(list(parts)),
     }
 }
 
@@ -71,14 +71,14 @@ pub static FORWARDING_OFF: HostMode = HostMode {
     },
 };
 
-pub fn check_ttl(all: &Evidence) -> CheckOutcome {
+pub fn check_ttl(all: &HostEvidence) -> CheckOutcome {
     let v4 = all.sysctl("net/ipv4/ip_default_ttl");
     let v6 = all.sysctl("net/ipv6/conf/default/hop_limit");
     match (v4, v6) {
         (None, None) => CheckOutcome::Skipped("net.ipv4.ip_default_ttl cannot be read".into()),
         (v4, v6) => {
-            let told = |value: Option<i64>| value.map_or("-".into(), |value| value.to_string());
-            CheckOutcome::Done(format!("{} (IPv4), {} (IPv6)", told(v4), told(v6)))
+            let text = |value: Option<i64>| value.map_or("-".into(), |value| value.to_string());
+            CheckOutcome::Done(format!("{} (IPv4), {} (IPv6)", text(v4), text(v6)))
         }
     }
 }
@@ -145,24 +145,19 @@ pub static TTL_LOW: HostMode = HostMode {
 };
 
 /// Interfaces on which a router advertised itself.
-fn announced<'a>(all: &'a Evidence, name: &str) -> Option<&'a str> {
-    let told = all.neighbors.as_ref().ok()?;
-    let mut routers = (told.neighbors.iter()).filter(|one| {
-        one.interface == name
-            && one.roles.iter().any(|role| {
-                role == "router \
-            (RA)"
-            })
-    });
+fn announced<'a>(all: &'a HostEvidence, name: &str) -> Option<&'a str> {
+    let reply = all.neighbors.as_ref().ok()?;
+    let mut routers = (reply.neighbors.iter())
+        .filter(|one| one.interface == name && one.roles.iter().any(|role| role == "router (RA)"));
     routers.next().map(|one| one.mac.as_str())
 }
 
-pub fn check_announcements(all: &Evidence) -> CheckOutcome {
+pub fn check_announcements(all: &HostEvidence) -> CheckOutcome {
     if let Err(why) = &all.neighbors {
         return CheckOutcome::Skipped(why.clone());
     }
-    let heard = (all.interfaces()).filter(|one| announced(all, one.name()).is_some());
-    match heard.count() {
+    let advertised = (all.interfaces()).filter(|one| announced(all, one.name()).is_some());
+    match advertised.count() {
         0 => CheckOutcome::NotApplicable("no router advertisements".into()),
         count => CheckOutcome::Done(format!("router advertisements on {count} interfaces")),
     }

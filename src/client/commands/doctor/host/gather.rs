@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use netsonde_core::diagnose::evidence::{BeforeAfter, Link};
-use netsonde_core::diagnose::host::evidence::{Drop, Evidence, Interface, KernelNeighbour};
+use netsonde_core::diagnose::host::evidence::{Drop, HostEvidence, Interface, KernelNeighbor};
 use netsonde_core::host::counters::Counters;
 use netsonde_core::host::drops::parse_time_squeezes;
 use netsonde_core::host::membership::{igmp_versions, source_filters};
@@ -20,7 +20,7 @@ use crate::client::cli::args::DoctorArgs;
 use crate::client::commands::doctor::gather;
 use crate::client::commands::doctor::host::interfaces::{interfaces, packets};
 use crate::client::commands::doctor::host::lengths::lengths;
-use crate::client::commands::doctor::host::multicast::{KernelState, multicast};
+use crate::client::commands::doctor::host::multicast::{State, multicast};
 use crate::client::commands::doctor::host::probes;
 use crate::client::commands::doctor::host::routes::routes;
 use crate::client::commands::doctor::links;
@@ -67,7 +67,7 @@ pub fn gather(
     socket: &Path,
     args: &DoctorArgs,
     to_send: &[probes::ToSend],
-) -> Result<(Evidence, Vec<probes::ToSend>), Failure> {
+) -> Result<(HostEvidence, Vec<probes::ToSend>), Failure> {
     let mut netlink = Netlink::open()?;
     let interrupt = Interrupt::catch()?;
     let before = Snapshot::take(socket, &mut netlink)?;
@@ -106,7 +106,7 @@ pub fn gather(
     let filters = source_filters(&proc_net("mcfilter"), &proc_net("mcfilter6"));
     let multicast = multicast(
         socket,
-        &KernelState {
+        &State {
             interface: args.interface.as_deref(),
             window: (before.wall_ns, after.wall_ns),
             status: BeforeAfter {
@@ -123,7 +123,7 @@ pub fn gather(
     // Groups joined by netsonde itself belong to no application.
     let mut holders = processes::holders(&udp, &memberships, None);
     holders.retain(|holder| !own_pids(&after.status).contains(&holder.process.pid));
-    let evidence = Evidence {
+    let evidence = HostEvidence {
         only: args.interface.clone(),
         now_ns: after.wall_ns,
         window_ns,
@@ -132,7 +132,7 @@ pub fn gather(
         routes: routes(&mut netlink, &names)?,
         drops: drops_of_others(&before, &after),
         squeezed: after.squeezed.saturating_sub(before.squeezed),
-        kernel_neighbours: kernel_neighbors(&mut netlink, &names)?,
+        kernel_neighbors: kernel_neighbors(&mut netlink, &names)?,
         holders,
         igmp_versions,
         filters,
@@ -189,10 +189,10 @@ fn drops_of_others(before: &Snapshot, after: &Snapshot) -> Vec<Drop> {
 fn kernel_neighbors(
     netlink: &mut Netlink,
     names: &HashMap<u32, String>,
-) -> Result<Vec<KernelNeighbour>, Failure> {
+) -> Result<Vec<KernelNeighbor>, Failure> {
     Ok((netlink.neighbors(MAX_NEIGHBORS)?.into_iter())
         .filter_map(|one| {
-            Some(KernelNeighbour {
+            Some(KernelNeighbor {
                 interface: names.get(&one.ifindex)?.clone(),
                 address: one.address,
                 state: one.state,

@@ -32,7 +32,7 @@ pub fn lengths(socket: &Path, links: &[Link]) -> Result<Lengths, Failure> {
     let stream = Stream::open(socket, &selection, Content::Headers)?;
     let mut file = CaptureFile::new(stream.pipe)?;
     let mut kept = VecDeque::new();
-    let mut messages = 0;
+    let mut examined = 0;
     while let Some(item) = file.next()? {
         let Item::Packet(packet) = item else { continue };
         if packet.direction == Direction::Outbound {
@@ -53,7 +53,7 @@ pub fn lengths(socket: &Path, links: &[Link]) -> Result<Lengths, Failure> {
             }
             _ => None,
         });
-        messages += 1;
+        examined += 1;
         let length = network.payload_length + header;
         if too_big.is_none() && length <= smallest_mtu {
             continue;
@@ -69,8 +69,8 @@ pub fn lengths(socket: &Path, links: &[Link]) -> Result<Lengths, Failure> {
         });
     }
     Ok(Lengths {
-        messages,
-        told: kept.into(),
+        examined,
+        messages: kept.into(),
     })
 }
 

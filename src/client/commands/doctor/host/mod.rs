@@ -19,8 +19,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use netsonde_core::diagnose::host::evidence::{Evidence, counted};
-use netsonde_core::diagnose::host::{Checked, Diagnosis, diagnose};
+use netsonde_core::diagnose::host::evidence::{HostEvidence, counted};
+use netsonde_core::diagnose::host::{Checked, HostDiagnosis, diagnose};
 use netsonde_core::diagnose::{Severity, Verdict};
 
 use crate::client::cli::args::{DoctorArgs, Global};
@@ -77,7 +77,7 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
 }
 
 /// Returns why the verdict is undetermined, and what to do.
-fn why_undetermined(diagnosis: &Diagnosis) -> String {
+fn why_undetermined(diagnosis: &HostDiagnosis) -> String {
     let skipped = diagnosis
         .checks
         .iter()
@@ -133,7 +133,12 @@ fn planned_probes(args: &DoctorArgs) -> Result<Vec<ToSend>, Failure> {
 }
 
 /// Renders the verdict and the findings; with `verbose` also all checks, else the skipped ones.
-fn render(evidence: &Evidence, diagnosis: &Diagnosis, style: Style, verbose: bool) -> String {
+fn render(
+    evidence: &HostEvidence,
+    diagnosis: &HostDiagnosis,
+    style: Style,
+    verbose: bool,
+) -> String {
     let verdict = match diagnosis.verdict {
         Verdict::Healthy => style.good("healthy"),
         Verdict::Fault => style.warn("fault"),

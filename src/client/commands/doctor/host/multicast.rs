@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
-use netsonde_core::diagnose::evidence::{BeforeAfter, Evidence, Host, Link, Subject};
+use netsonde_core::diagnose::evidence::{BeforeAfter, GroupEvidence, KernelState, Link, Subject};
 use netsonde_core::diagnose::host::evidence::Multicast;
 use netsonde_core::diagnose::wire::Wire;
 use netsonde_core::host::membership::{Membership, SourceFilter, Versions};
@@ -16,7 +16,7 @@ use crate::client::commands::doctor::service::{listened, own_pids, record_begins
 use crate::client::failure::Failure;
 
 /// Kernel state after the window, and the window itself.
-pub struct KernelState<'a> {
+pub struct State<'a> {
     /// The only interface to consider; `None` for all.
     pub interface: Option<&'a str>,
     /// The window, in nanoseconds since 1970.
@@ -36,7 +36,7 @@ pub struct KernelState<'a> {
 }
 
 /// Reads all recorded group management messages and combines them with the kernel state.
-pub fn multicast(socket: &Path, kernel: &KernelState<'_>) -> Result<Multicast, Failure> {
+pub fn multicast(socket: &Path, kernel: &State<'_>) -> Result<Multicast, Failure> {
     let links = kernel.links;
     let groups = groups(links, kernel.memberships);
     let mut wire = Wire::new(groups[0], None, None, kernel.window.0);
@@ -47,7 +47,7 @@ pub fn multicast(socket: &Path, kernel: &KernelState<'_>) -> Result<Multicast, F
     wire.sort();
     let since_ns = record_begins(kernel.status.after, "group");
     Ok(Multicast {
-        evidence: Evidence {
+        evidence: GroupEvidence {
             subject: Subject {
                 group: groups[0],
                 port: None,
@@ -60,7 +60,7 @@ pub fn multicast(socket: &Path, kernel: &KernelState<'_>) -> Result<Multicast, F
             data_since_ns: since_ns,
             wire,
             measured: vec![],
-            host: Some(Host {
+            host: Some(KernelState {
                 links: links.to_vec(),
                 memberships: kernel.memberships.clone(),
                 igmp_versions: kernel.igmp_versions.clone(),
@@ -71,7 +71,7 @@ pub fn multicast(socket: &Path, kernel: &KernelState<'_>) -> Result<Multicast, F
                     after: listened(kernel.status.after),
                 },
                 own_pids: own_pids(kernel.status.after).to_vec(),
-                ..Host::default()
+                ..KernelState::default()
             }),
         },
         groups,
