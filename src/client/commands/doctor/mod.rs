@@ -80,8 +80,8 @@ pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Fai
         Verdict::Undetermined => {
             drop(out);
             eprintln!(
-                "netsonde: no traffic or membership for {} on this host: run this on a receiver \
-                    or sender, or use --join",
+                "netsonde: no traffic or membership for {} on this host: run this on a receiver or \
+                    sender, or use --join",
                 args.channel
             );
             2

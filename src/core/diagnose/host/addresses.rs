@@ -116,11 +116,11 @@ pub static DUPLICATE_ADDRESS: HostMode = HostMode {
     text: Text {
         id: "duplicate-address",
         title: "an IPv6 address of this host is a duplicate",
-        symptoms: "The address is listed but does not work: it is not used for sending and does not \
-            answer.",
+        symptoms: "The address is listed but does not work: it is not used for sending and does \
+            not answer.",
         cause: "Duplicate address detection (RFC 4862) found another host with it: a cloned \
-            virtual machine, an address configured by hand, or a loop that returns this host's \
-            own packets.",
+            virtual machine, an address configured by hand, or a loop that returns this host's own \
+            packets.",
         proof: "The kernel marks the address as failed (dadfailed).",
         fix: "Give one of the two another address, then delete this one and add it again: the \
             kernel does not retry by itself.",
@@ -146,8 +146,8 @@ pub static DUPLICATE_ADDRESS: HostMode = HostMode {
                     ),
                 )
                 .fix(format!(
-                    "give one of them another address; then ip address del {address}/{} dev {} \
-                        and add it again",
+                    "give one of them another address; then ip address del {address}/{} dev {} and \
+                        add it again",
                     own.prefix,
                     one.name()
                 ))
@@ -167,8 +167,8 @@ pub static ADDRESS_TENTATIVE: HostMode = HostMode {
         id: "address-tentative",
         title: "an IPv6 address stays tentative",
         symptoms: "The address is listed, but programs cannot bind to it or send from it.",
-        cause: "Duplicate address detection waits for a carrier or a bridge port, or is \
-            configured to take long (dad_transmits, retrans_time_ms).",
+        cause: "Duplicate address detection waits for a carrier or a bridge port, or is configured \
+            to take long (dad_transmits, retrans_time_ms).",
         proof: "The kernel has marked the address as tentative for seconds.",
         fix: "Check the link, and net.ipv6.conf.IF.dad_transmits.",
     },
@@ -183,8 +183,8 @@ pub static ADDRESS_TENTATIVE: HostMode = HostMode {
                     FindingDraft::warning(
                         Certainty::Proved,
                         format!(
-                            "{} on {} is still tentative after {}: duplicate address detection \
-                                is not finished",
+                            "{} on {} is still tentative after {}: duplicate address detection is \
+                                not finished",
                             own.address,
                             one.name(),
                             seconds(own.age_ns)
@@ -279,8 +279,8 @@ pub static ARP_FLUX: HostMode = HostMode {
     text: Text {
         id: "arp-flux",
         title: "two interfaces are in the same network, and each answers for the other",
-        symptoms: "Traffic arrives on the wrong interface; unplugging one cable disables the address \
-            of the other interface; the host appears to conflict with itself.",
+        symptoms: "Traffic arrives on the wrong interface; unplugging one cable disables the \
+            address of the other interface; the host appears to conflict with itself.",
         cause: "On Linux an IPv4 address belongs to the host, not to the interface: every \
             interface answers ARP for all of them, unless arp_ignore or arp_filter is set.",
         proof: "Two interfaces that are up have addresses in one network, and neither setting is \
@@ -323,8 +323,8 @@ pub static ARP_FLUX: HostMode = HostMode {
                     FindingDraft::warning(
                         Certainty::Consistent,
                         format!(
-                            "{first} ({own}) and {second} ({other}) are in the same network: \
-                                each answers ARP for the other's address"
+                            "{first} ({own}) and {second} ({other}) are in the same network: each \
+                                answers ARP for the other's address"
                         ),
                     )
                     .fix(

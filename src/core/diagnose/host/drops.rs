@@ -93,8 +93,8 @@ pub static DROPS_GROW: HostMode = HostMode {
                 };
                 found
                     .fix(
-                        "netsonde drops; as root, netsonde drops --reasons shows the kernel's \
-                            drop reasons",
+                        "netsonde drops; as root, netsonde drops --reasons shows the kernel's drop \
+                            reasons",
                     )
                     .with_evidence(
                         "counters",
@@ -151,8 +151,8 @@ pub static BACKLOG_DROPS: HostMode = HostMode {
                 ),
             )
             .fix(
-                "spread the work over CPUs (/sys/class/net/IF/queues/rx-*/rps_cpus, \
-                    irqbalance), or sysctl net.core.netdev_max_backlog=10000",
+                "spread the work over CPUs (/sys/class/net/IF/queues/rx-*/rps_cpus, irqbalance), \
+                    or sysctl net.core.netdev_max_backlog=10000",
             )
             .with_evidence("counters", format!("softnet_stat: dropped +{}", drop.count))
             .with_evidence(

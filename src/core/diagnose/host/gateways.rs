@@ -36,8 +36,8 @@ pub static NO_DEFAULT_ROUTE: HostMode = HostMode {
         title: "there is no default route",
         symptoms: "Hosts on the local links are reachable, others are not: \"Network is \
             unreachable\".",
-        cause: "DHCP or router advertisements have not arrived, or no route was configured. \
-            Hosts on an isolated network have none on purpose.",
+        cause: "DHCP or router advertisements have not arrived, or no route was configured. Hosts \
+            on an isolated network have none on purpose.",
         proof: "The main routing table of both families.",
         fix: "If there should be one: check the DHCP client, or ip route add default via GATEWAY.",
     },
@@ -219,8 +219,8 @@ fn why_unresolved(all: &HostEvidence, one: &Probed) -> (Certainty, String, Strin
                     answer"
             ),
             format!(
-                "check arptables, `nft list ruleset` (families arp and netdev) and `tc filter \
-                    show dev {name} ingress`"
+                "check arptables, `nft list ruleset` (families arp and netdev) and `tc filter show \
+                    dev {name} ingress`"
             ),
         );
     }
@@ -273,9 +273,9 @@ pub static GATEWAY_UNRESOLVED: HostMode = HostMode {
         id: "gateway-unresolved",
         title: "the gateway does not answer ARP or neighbor discovery",
         symptoms: "Hosts on the link are reachable, but nothing beyond it; or nothing at all.",
-        cause: "The router is off, its address has changed, or its port or VLAN is another one. \
-            If no other host is present either, the link is broken. Or a filter of this host \
-            drops the request or the answer.",
+        cause: "The router is off, its address has changed, or its port or VLAN is another one. If \
+            no other host is present either, the link is broken. Or a filter of this host drops \
+            the request or the answer.",
         proof: "No echo request could be sent, because the gateway's MAC address could not be \
             resolved; the wire shows whether the request was sent and an answer arrived.",
         fix: "Check the router; if no other host is present, the cable, port and VLAN; if the \
@@ -325,18 +325,17 @@ pub static RP_FILTER_STRICT: HostMode = HostMode {
     text: receiver::RP_FILTER_STRICT.text(),
     implies: &["gateway-silent", "firewall-drops-icmp"],
     rule: |all| {
-        let mut found: Vec<LocatedFinding> =
-            dropped_inbound(all, true)
-                .map(|one| {
-                    let name = &one.interface;
-                    by_weight(
+        let mut found: Vec<LocatedFinding> = dropped_inbound(all, true)
+            .map(|one| {
+                let name = &one.interface;
+                by_weight(
                     all,
                     one.gateway,
                     Certainty::Proved,
                     format!(
-                        "replies of the gateway {} come in on {name} and the kernel drops them: \
-                            it routes {} through another interface, and reverse-path filtering \
-                            is strict",
+                        "replies of the gateway {} come in on {name} and the kernel drops them: it \
+                            routes {} through another interface, and reverse-path filtering is \
+                            strict",
                         one.gateway, one.gateway
                     ),
                 )
@@ -346,11 +345,13 @@ pub static RP_FILTER_STRICT: HostMode = HostMode {
                     one.gateway
                 ))
                 .with_evidence("wire", last_seen(one, "dropped_inbound"))
-                .with_evidence("sysctl", format!("rp_filter of {name}: \
-                    {}", all.sysctl_max(name, "rp_filter")))
+                .with_evidence(
+                    "sysctl",
+                    format!("rp_filter of {name}: {}", all.sysctl_max(name, "rp_filter")),
+                )
                 .on(name)
-                })
-                .collect();
+            })
+            .collect();
         if found.is_empty() {
             found.extend(spare_ways(all));
         }
@@ -381,14 +382,14 @@ fn spare_ways(all: &HostEvidence) -> Vec<LocatedFinding> {
             FindingDraft::warning(
                 Certainty::Consistent,
                 format!(
-                    "packets from beyond the links that come in on {name} are dropped: the \
-                        default route uses {}, and reverse-path filtering is strict",
+                    "packets from beyond the links that come in on {name} are dropped: the default \
+                        route uses {}, and reverse-path filtering is strict",
                     best.interface
                 ),
             )
             .fix(format!(
-                "sysctl net.ipv4.conf.{name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter if it \
-                    is 1), or policy routing by source"
+                "sysctl net.ipv4.conf.{name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter if it is \
+                    1), or policy routing by source"
             ))
             .with_evidence(
                 "route",
@@ -409,8 +410,8 @@ pub static FIREWALL_DROPS_ICMP: HostMode = HostMode {
         title: "this host's own filters drop the exchange with its gateway",
         symptoms: "Ping fails although the gateway answers; path MTU discovery fails, so transfers \
             hang on some paths.",
-        cause: "A netfilter or tc rule on this host drops ICMP, inbound or outbound. ICMP \
-            carries errors that IP depends on (RFC 4890 lists those that must pass).",
+        cause: "A netfilter or tc rule on this host drops ICMP, inbound or outbound. ICMP carries \
+            errors that IP depends on (RFC 4890 lists those that must pass).",
         proof: "The answer was seen on this host's wire and did not reach the socket; or the \
             request was accepted and never seen on the wire.",
         fix: "Accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show` show the rule.",
@@ -462,7 +463,7 @@ pub static GATEWAY_NOT_SENT: HostMode =
             title: "the kernel refuses to send to the gateway",
             symptoms: "Nothing beyond the link is reachable; programs fail at once.",
             cause: "A rule or a route of another table forbids it (prohibit, unreachable), or the \
-            interface does not accept packets.",
+                interface does not accept packets.",
             proof: "The error of the send call.",
             fix: "Check `ip rule`, `ip route show table all` and the interface.",
         },
@@ -512,8 +513,8 @@ pub static GATEWAY_SILENT: HostMode = HostMode {
         id: "gateway-silent",
         title: "the gateway is present but does not answer echo requests",
         symptoms: "Often nothing: many routers are configured not to answer.",
-        cause: "The router filters or limits ICMP; or it has no route back; or it hangs while \
-            its network chip still answers ARP.",
+        cause: "The router filters or limits ICMP; or it has no route back; or it hangs while its \
+            network chip still answers ARP.",
         proof: "The gateway's MAC address is known, requests were sent, and nothing came back.",
         fix: "If hosts beyond it are reachable, nothing. Otherwise check the router.",
     },
@@ -558,8 +559,8 @@ pub static GATEWAY_LOSS: HostMode = HostMode {
         cause: "A bad cable, a radio link with poor reception, a duplex mismatch, an overloaded \
             port or router.",
         proof: "Some echo requests to it were answered, and others were sent and not answered.",
-        fix: "`netsonde ping -c 100 -i 0.1 GATEWAY` measures the loss; then check cable, radio \
-            and port.",
+        fix: "`netsonde ping -c 100 -i 0.1 GATEWAY` measures the loss; then check cable, radio and \
+            port.",
     },
     implies: &[],
     rule: |all| {
@@ -580,8 +581,8 @@ pub static GATEWAY_LOSS: HostMode = HostMode {
                     ),
                 )
                 .fix(format!(
-                    "netsonde ping -c 100 -i 0.1 {} measures the loss; then check cable, radio \
-                        and port",
+                    "netsonde ping -c 100 -i 0.1 {} measures the loss; then check cable, radio and \
+                        port",
                     one.gateway
                 ))
                 .with_evidence(
@@ -662,12 +663,7 @@ pub static GATEWAY_MOVED: HostMode = HostMode {
                     )
                     .with_evidence(
                         "wire",
-                        format!(
-                            "claims of {} by \
-                        {}",
-                            one.address,
-                            to.unwrap_or("?")
-                        ),
+                        format!("claims of {} by {}", one.address, to.unwrap_or("?")),
                     )
                     .on(&one.interface)
             })

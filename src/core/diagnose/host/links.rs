@@ -43,8 +43,8 @@ pub static LINK_DOWN: HostMode = HostMode {
         id: "link-down",
         title: "an interface has an address but no link",
         symptoms: "It transmits nothing; traffic routed to it waits and fails.",
-        cause: "The cable, the port at the other end or the driver; or the interface was set \
-            down and kept its addresses.",
+        cause: "The cable, the port at the other end or the driver; or the interface was set down \
+            and kept its addresses.",
         proof: "The kernel's flags of the interface: up, and lower-up (carrier).",
         fix: "Check cable and port, or `ip link set IF up`.",
     },
@@ -214,8 +214,8 @@ pub static LINK_ERRORS: HostMode = HostMode {
         id: "link-errors",
         title: "a device counts errors",
         symptoms: "Transfers are slow, and packets are lost intermittently.",
-        cause: "On a cable: damage, a bad transceiver, a duplex mismatch. On a tunnel: no route \
-            to its other end.",
+        cause: "On a cable: damage, a bad transceiver, a duplex mismatch. On a tunnel: no route to \
+            its other end.",
         proof: "The device's error counters increase.",
         fix: "Replace cable, transceiver or port; for a tunnel, check the route to its other end.",
     },
@@ -245,18 +245,14 @@ pub static LINK_ERRORS: HostMode = HostMode {
                 let mut found = found.fix(match one.link.kind.as_str() {
                     "" => format!("replace cable, transceiver or port; check `ethtool -S {name}`"),
                     kind => format!(
-                        "{name} is of kind {kind}: check the device below it, and the route to \
-                            its other end (ip -d link show {name})"
+                        "{name} is of kind {kind}: check the device below it, and the route to its \
+                            other end (ip -d link show {name})"
                     ),
                 });
                 for drop in errors {
                     found = found.with_evidence(
                         "counters",
-                        format!(
-                            "{} \
-                            +{}",
-                            drop.counter.name, drop.count
-                        ),
+                        format!("{} +{}", drop.counter.name, drop.count),
                     );
                 }
                 Some(found.on(name))
@@ -273,8 +269,8 @@ pub static LINK_DROPS: HostMode = HostMode {
         cause: "The host does not fetch packets fast enough (interrupts, CPU, a short ring), or \
             the device rejects packets: longer than its MTU, or of a protocol without a handler.",
         proof: "The device's drop counters increase.",
-        fix: "A longer ring (ethtool -G), interrupts spread over CPUs; the same MTU at both \
-            ends; see `netsonde drops`.",
+        fix: "A longer ring (ethtool -G), interrupts spread over CPUs; the same MTU at both ends; \
+            see `netsonde drops`.",
     },
     implies: &[],
     rule: |all| {
@@ -316,11 +312,7 @@ pub static LINK_DROPS: HostMode = HostMode {
                 for drop in &drops {
                     found = found.with_evidence(
                         "counters",
-                        format!(
-                            "{} \
-                            +{}",
-                            drop.counter.name, drop.count
-                        ),
+                        format!("{} +{}", drop.counter.name, drop.count),
                     );
                 }
                 found = found.with_evidence("kernel", format!("{name}: mtu {}", one.link.mtu));
@@ -351,10 +343,9 @@ pub static HALF_DUPLEX: HostMode = HostMode {
         title: "a link runs at half duplex",
         symptoms: "Slow under load in both directions, late collisions, CRC errors at the other \
             end.",
-        cause: "One end negotiates and the other is fixed to a speed and full duplex: the \
-                first must then assume half duplex. Or a hub, or a bad cable.",
-        proof: "The driver reports half duplex; increasing collisions or errors prove the \
-                harm.",
+        cause: "One end negotiates and the other is fixed to a speed and full duplex: the first \
+            must then assume half duplex. Or a hub, or a bad cable.",
+        proof: "The driver reports half duplex; increasing collisions or errors prove the harm.",
         fix: "Let both ends negotiate (ethtool -s IF autoneg on), or configure both the same.",
     },
     implies: &["link-errors"],
@@ -387,11 +378,7 @@ pub static HALF_DUPLEX: HostMode = HostMode {
                 for drop in harm {
                     found = found.with_evidence(
                         "counters",
-                        format!(
-                            "{} \
-                            +{}",
-                            drop.counter.name, drop.count
-                        ),
+                        format!("{} +{}", drop.counter.name, drop.count),
                     );
                 }
                 found.on(name)
@@ -425,8 +412,8 @@ pub static MTU_MISMATCH: HostMode = HostMode {
         cause: "Each host limits packets to its own MTU and does not know that of the other. A \
             packet longer than the MTU of the receiver's device, or of a bridge's other port, is \
             dropped silently.",
-        proof: "A packet came in that is longer than the interface's MTU, or the ports of a \
-            bridge have different MTUs.",
+        proof: "A packet came in that is longer than the interface's MTU, or the ports of a bridge \
+            have different MTUs.",
         fix: "The same MTU on all interfaces of a link (ip link set IF mtu N).",
     },
     implies: &["link-drops"],
@@ -453,11 +440,7 @@ pub static MTU_MISMATCH: HostMode = HostMode {
                     ))
                     .with_evidence(
                         "wire",
-                        format!(
-                            "ICMP of {} bytes from \
-                        {}",
-                            seen.length, seen.source
-                        ),
+                        format!("ICMP of {} bytes from {}", seen.length, seen.source),
                     )
                     .with_evidence("kernel", format!("{name}: mtu {}", one.link.mtu))
                     .on(name),
@@ -478,8 +461,8 @@ pub static MTU_MISMATCH: HostMode = HostMode {
                 FindingDraft::warning(
                     Certainty::Proved,
                     format!(
-                        "the ports of {name} have different MTUs: packets longer than {} bytes \
-                            do not pass to some",
+                        "the ports of {name} have different MTUs: packets longer than {} bytes do \
+                            not pass to some",
                         smallest.unwrap_or(0)
                     ),
                 )
@@ -501,8 +484,8 @@ pub static PATH_MTU: HostMode = HostMode {
         cause: "A tunnel, PPPoE or VPN on the path has a smaller MTU. The router reports it by \
             ICMP \"fragmentation needed\" or ICMPv6 \"packet too big\".",
         proof: "The message itself, in the record of the last five minutes.",
-        fix: "Nothing if it works. Accept ICMP type 3 (IPv4) and ICMPv6 type 2 on every \
-            firewall; at the tunnel's router, clamp the TCP MSS.",
+        fix: "Nothing if it works. Accept ICMP type 3 (IPv4) and ICMPv6 type 2 on every firewall; \
+            at the tunnel's router, clamp the TCP MSS.",
     },
     implies: &[],
     rule: |all| {
@@ -530,8 +513,8 @@ pub static PATH_MTU: HostMode = HostMode {
                     ),
                 )
                 .fix(
-                    "nothing, if transfers work; otherwise accept ICMP on firewalls, or clamp \
-                        the MSS at the tunnel's router",
+                    "nothing, if transfers work; otherwise accept ICMP on firewalls, or clamp the \
+                        MSS at the tunnel's router",
                 )
                 .with_evidence(
                     "wire",

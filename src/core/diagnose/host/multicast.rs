@@ -157,8 +157,8 @@ fn unasked_bridge(all: &HostEvidence, unasked: &LinkWithoutQuerier) -> Option<Lo
             ),
         )
         .fix(format!(
-            "ip link set {name} type bridge mcast_querier 1 mcast_igmp_version 3 \
-                mcast_mld_version 2, or mcast_snooping 0"
+            "ip link set {name} type bridge mcast_querier 1 mcast_igmp_version 3 mcast_mld_version \
+                2, or mcast_snooping 0"
         ))
         .with_evidence(
             "bridge",
@@ -278,8 +278,8 @@ pub static IGMP_VERSION_FORCED: HostMode = HostMode {
                 Some(
                     found
                         .fix(format!(
-                            "sysctl net.ipv4.conf.{name}.force_igmp_version=0 (and that of \
-                                all), unless a switch needs it"
+                            "sysctl net.ipv4.conf.{name}.force_igmp_version=0 (and that of all), \
+                                unless a switch needs it"
                         ))
                         .with_evidence("sysctl", format!("force_igmp_version of {name}: {version}"))
                         .on(name),

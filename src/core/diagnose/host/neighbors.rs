@@ -116,8 +116,8 @@ pub static NEIGHBOURS_FAILED: HostMode = HostMode {
                     FindingDraft::note(
                         Certainty::Consistent,
                         format!(
-                            "{} addresses on {} do not answer this host, {} do: a program on \
-                                this host scans the network, or the hosts are gone",
+                            "{} addresses on {} do not answer this host, {} do: a program on this \
+                                host scans the network, or the hosts are gone",
                             dead.len(),
                             one.name(),
                             alive.len()

@@ -201,8 +201,8 @@ pub static SANDBOX_PARTLY: HostMode = HostMode {
         id: "sandbox-partly",
         title: "netsonded's engine is not fully sandboxed",
         symptoms: "None; but a compromised engine could do more than it should.",
-        cause: "The kernel lacks seccomp filters or landlock (before 5.13, or not among its \
-            lsm=), or a forbidden system call fails instead of ending the engine.",
+        cause: "The kernel lacks seccomp filters or landlock (before 5.13, or not among its lsm=), \
+            or a forbidden system call fails instead of ending the engine.",
         proof: "netsonded reports what is in force.",
         fix: "A kernel with landlock (lsm=landlock,... on its command line), and [sandbox] \
             violation = \"kill\".",
@@ -236,7 +236,7 @@ pub static SANDBOX_PARTLY: HostMode = HostMode {
             )
             .fix(
                 "a kernel with landlock (lsm=), and [sandbox] violation = \"kill\" in \
-                netsonde.toml(5)",
+                    netsonde.toml(5)",
             )
             .with_evidence(
                 "service",

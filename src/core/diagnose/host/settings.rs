@@ -37,8 +37,8 @@ pub static FORWARDING_OFF: HostMode = HostMode {
         id: "forwarding-off",
         title: "other hosts send packets through this host, but it does not forward",
         symptoms: "Containers, guests or hosts that use this host as their router reach nothing.",
-        cause: "net.ipv4.ip_forward is 0: it was never set, or a program or a restart reset it. \
-            Or other hosts have the wrong router.",
+        cause: "net.ipv4.ip_forward is 0: it was never set, or a program or a restart reset it. Or \
+            other hosts have the wrong router.",
         proof: "The counter IpInAddrErrors (Ip6InAddrErrors) increases while forwarding is 0.",
         fix: "sysctl net.ipv4.ip_forward=1 (net.ipv6.conf.all.forwarding=1) if this host is a \
             router; otherwise correct the other hosts.",
@@ -88,8 +88,8 @@ pub static TTL_LOW: HostMode = HostMode {
         id: "ttl-low",
         title: "packets of this host expire on long paths",
         symptoms: "Nearby hosts can be reached, distant ones cannot: \"time to live exceeded\".",
-        cause: "The default TTL or hop limit is low; paths on the Internet have up to about \
-            thirty hops.",
+        cause: "The default TTL or hop limit is low; paths on the Internet have up to about thirty \
+            hops.",
         proof: "net.ipv4.ip_default_ttl or net.ipv6.conf.IF.hop_limit.",
         fix: "sysctl net.ipv4.ip_default_ttl=64, net.ipv6.conf.all.hop_limit=64.",
     },
@@ -102,8 +102,8 @@ pub static TTL_LOW: HostMode = HostMode {
                 FindingDraft::warning(
                     Certainty::Proved,
                     format!(
-                        "IPv4 packets are sent with a TTL of {ttl}: they do not reach hosts \
-                            behind as many routers"
+                        "IPv4 packets are sent with a TTL of {ttl}: they do not reach hosts behind \
+                            as many routers"
                     ),
                 )
                 .fix("sysctl net.ipv4.ip_default_ttl=64")
@@ -129,8 +129,8 @@ pub static TTL_LOW: HostMode = HostMode {
                     ),
                 )
                 .fix(format!(
-                    "sysctl net.ipv6.conf.{}.hop_limit=64; if it changes back, a router \
-                        advertises it",
+                    "sysctl net.ipv6.conf.{}.hop_limit=64; if it changes back, a router advertises \
+                        it",
                     one.name()
                 ))
                 .with_evidence(

@@ -84,8 +84,8 @@ fn why_undetermined(diagnosis: &HostDiagnosis) -> String {
         .find(|check| check.state == "not_made");
     match skipped {
         Some(check) => format!("skipped {}: {}", check.check, check.text),
-        None => "there is no interface other than loopback, so there is nothing to check: is \
-            this the right network namespace?"
+        None => "there is no interface other than loopback, so there is nothing to check: is this \
+            the right network namespace?"
             .into(),
     }
 }
@@ -106,8 +106,8 @@ pub fn dry_run(global: &Global, args: &DoctorArgs) -> Result<u8, Failure> {
     for one in &to_send {
         writeln!(
             out,
-            "would send {} {}s of {} bytes of payload to {} on {}, and resolve its MAC address \
-                if it is not known",
+            "would send {} {}s of {} bytes of payload to {} on {}, and resolve its MAC address if \
+                it is not known",
             one.count, one.kind, one.size_bytes, one.target, one.interface
         )?;
     }
