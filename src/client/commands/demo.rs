@@ -433,7 +433,7 @@ impl Demo {
     fn events(&self) -> Result<bool, Failure> {
         self.say("  The cable of e1 is pulled and put back.");
         self.router.down("p2")?;
-        let down = self.until(&["events", "-I", "e1"], &["link_down", "no carrier"]);
+        let down = self.until(&["events", "-I", "e1"], &["link_down", "lost its carrier"]);
         self.router.up("p2")?;
         let up = self.until(&["events", "-I", "e1"], &["link_up"]);
         self.say("  And the log still has all that the scenes before have done:");
