@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use netsonde_core::wire::cursor::sum;
-use netsonde_core::wire::{Cast, Checksum, Frame, LinkType, Packet, ProblemKind, decode};
+use netsonde_core::wire::{Checksum, DeliveryScope, Frame, LinkType, Packet, ProblemKind, decode};
 use proptest::prelude::*;
 
 fn read(link: LinkType, bytes: &[u8]) -> Packet<'_> {
@@ -276,10 +276,13 @@ fn casts_and_tags() {
     let frame = ethernet(0x88a8, &tagged);
     let packet = read(LinkType::Ethernet, &frame);
     assert_eq!(packet.vlans, [100, 7]);
-    assert_eq!(packet.cast(), Some(Cast::Multicast));
+    assert_eq!(packet.cast(), Some(DeliveryScope::Multicast));
     assert_eq!(packet.ports, Some((7, 5001)));
     let raw = ipv4(17, [255; 4], &udp(7, 9, &[]));
-    assert_eq!(read(LinkType::RawIp, &raw).cast(), Some(Cast::Broadcast));
+    assert_eq!(
+        read(LinkType::RawIp, &raw).cast(),
+        Some(DeliveryScope::Broadcast)
+    );
 }
 
 #[test]

@@ -31,6 +31,7 @@ const _: () = assert!(
     HEADER_BYTES + MAX_TEXT_BYTES[0] + MAX_TEXT_BYTES[1] + MAX_TEXT_BYTES[2] + MAX_TEXT_BYTES[3]
         <= SLOT_BYTES
 );
+const _: () = assert!(super::Category::COUNT == crate::recorder::layout::EVENT_CATEGORIES);
 
 /// Returns the longest start of `text` that ends at a character boundary and has at most `max` bytes.
 fn truncate(text: &str, max: usize) -> &str {

@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Zeroable;
 
 use super::layout::INTERFACE_SLOTS;
+pub use super::layout::InterfaceSlot;
 use crate::wire::LinkType;
 
 /// Entries of the look-up cache: more than the interfaces that are busy at a time.
@@ -26,35 +27,6 @@ pub enum State {
     Down = 2,
     /// Deleted, or moved to another network namespace; its packets may still be in the history.
     Gone = 3,
-}
-
-/// One interface and its counts. Kept in the ledger, so plain bytes.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[allow(missing_docs)]
-pub struct InterfaceSlot {
-    pub ifindex: u32,
-    pub generation: u16,
-    /// ARPHRD_ number of the link.
-    pub hardware: u16,
-    pub name: [u8; 16],
-    pub state: u8,
-    pub link: u8,
-    /// 0 if the configuration leaves it out.
-    pub recorded: u8,
-    pub reserved: [u8; 5],
-    pub created_ns: u64,
-    /// When `state` last changed.
-    pub changed_ns: u64,
-    pub packets_in: u64,
-    pub bytes_in: u64,
-    pub packets_out: u64,
-    pub bytes_out: u64,
-    pub skipped: u64,
-    /// ICMP, ICMPv6 and IGMP packets that came in, as the ring saw them ...
-    pub wire: [u64; 3],
-    /// ... and as the IP layer let them through.
-    pub heard: [u64; 3],
 }
 
 impl InterfaceSlot {

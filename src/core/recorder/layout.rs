@@ -5,7 +5,7 @@
 //!  4096     ledger A    every mark and counter, interface slots behind it
 //!  ...      ledger B    the other copy
 //!  ...      gaps        GAP_SLOTS declared gaps, a ring
-//!  ...      events      EVENT_ROOMS rings of EVENT_SLOTS events
+//!  ...      events      EVENT_CATEGORIES rings of EVENT_SLOTS events
 //!  ...      stores      one region each, a ring of equal segments of whole records
 //! ```
 //! The writer works on a private copy of the ledger. A commit copies it over the ledger that does
@@ -16,7 +16,6 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::class::Store;
-use super::interfaces::InterfaceSlot;
 
 /// "netsonde" in ASCII.
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"netsonde");
@@ -31,8 +30,8 @@ pub const INTERFACE_SLOTS: usize = 2048;
 /// times a second fills them in seven minutes.
 pub const GAP_SLOTS: usize = 4096;
 
-/// Rooms of the log of events, as [`crate::events::Category`] has them.
-pub const EVENT_ROOMS: usize = crate::events::Category::COUNT;
+/// Categories of events, each with slots of its own. `events` checks that it has as many.
+pub const EVENT_CATEGORIES: usize = 7;
 /// Events that each room keeps: where events come as fast as they are told one by one, an hour's; else some
 /// months'.
 pub const EVENT_SLOTS: usize = 512;
@@ -186,9 +185,49 @@ pub(super) struct Ledger {
     /// When the rings were opened that the marks are about.
     pub rings_opened_ns: u64,
     /// Events ever kept in each room.
-    pub events: [u64; EVENT_ROOMS],
+    pub events: [u64; EVENT_CATEGORIES],
     /// Declared gaps that have been told as events.
     pub gaps_told: u64,
+}
+
+/// One interface and its counts.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct InterfaceSlot {
+    /// Index of the interface.
+    pub ifindex: u32,
+    /// Incremented each time the slot is reused.
+    pub generation: u16,
+    /// ARPHRD_ number of the link.
+    pub hardware: u16,
+    /// Name, padded with zeros; all zeros if it is not known.
+    pub name: [u8; 16],
+    /// A [`State`](super::interfaces::State).
+    pub state: u8,
+    /// A [`LinkType`](crate::wire::LinkType).
+    pub link: u8,
+    /// 0 if the configuration excludes the interface.
+    pub recorded: u8,
+    /// Always 0.
+    pub reserved: [u8; 5],
+    /// Time at which the slot was taken, in nanoseconds since 1970.
+    pub created_ns: u64,
+    /// Time of the last change of `state`, in nanoseconds since 1970.
+    pub changed_ns: u64,
+    /// Packets received.
+    pub packets_in: u64,
+    /// Bytes received, as on the wire.
+    pub bytes_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+    /// Bytes sent, as on the wire.
+    pub bytes_out: u64,
+    /// Packets not recorded, because the configuration excludes the interface.
+    pub skipped: u64,
+    /// ICMP, ICMPv6 and IGMP packets received, as the ring saw them.
+    pub wire: [u64; 3],
+    /// The same, as the IP layer delivered them.
+    pub heard: [u64; 3],
 }
 
 /// Written at the start of a segment when it is full.
@@ -261,7 +300,7 @@ impl Layout {
         let gaps = at as usize;
         at += pages((GAP_SLOTS * size_of::<Gap>()) as u64);
         let events = at as usize;
-        at += pages((EVENT_ROOMS * EVENT_SLOTS * EVENT_BYTES) as u64);
+        at += pages((EVENT_CATEGORIES * EVENT_SLOTS * EVENT_BYTES) as u64);
         let regions = Store::ALL.map(|store| {
             let budget = budgets[store as usize].clamp(BUDGET_MIN, BUDGET_MAX);
             let segment = pages((budget / SEGMENTS_AIM).clamp(SEGMENT_MIN, SEGMENT_MAX));

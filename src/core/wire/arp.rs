@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use super::cursor::{Cursor, Mac, Short};
-use super::packet::{Meaning, Packet, ProblemKind};
+use super::cursor::{Cursor, Mac, UnexpectedEnd};
+use super::{Meaning, Packet, ProblemKind};
 
 /// An ARP message for IPv4 over Ethernet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +75,9 @@ pub(super) fn read(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
         let operation = from.u16()?;
         if (protocol, hardware_length, protocol_length) != (0x0800, 6, 4) {
             let what = format!("hardware {hardware}, protocol {protocol:#06x}, lengths {hardware_length} and {protocol_length}");
-            packet.say(&what);
+            packet.push_summary(&what);
             packet.problem(ProblemKind::Unknown, "arp", start, what);
-            return Ok::<_, Short>(None);
+            return Ok::<_, UnexpectedEnd>(None);
         }
         Ok(Some(Arp {
             operation,
@@ -88,7 +88,7 @@ pub(super) fn read(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
         }))
     });
     if let Some(Some(arp)) = arp {
-        packet.say(arp.to_string());
+        packet.push_summary(arp.to_string());
         packet.meanings.push(Meaning::Arp(arp));
     }
 }

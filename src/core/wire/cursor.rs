@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// There were fewer bytes than a field needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Short {
+pub struct UnexpectedEnd {
     /// Offset in the frame at which the field begins.
     pub offset: usize,
 }
@@ -39,8 +39,8 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next `length` bytes.
-    pub fn take(&mut self, length: usize) -> Result<&'a [u8], Short> {
-        let short = Short {
+    pub fn take(&mut self, length: usize) -> Result<&'a [u8], UnexpectedEnd> {
+        let short = UnexpectedEnd {
             offset: self.offset(),
         };
         let end = self.at.checked_add(length).ok_or(short)?;
@@ -57,56 +57,56 @@ impl<'a> Cursor<'a> {
     }
 
     /// A cursor over the next `length` bytes alone.
-    pub fn sub(&mut self, length: usize) -> Result<Cursor<'a>, Short> {
+    pub fn sub(&mut self, length: usize) -> Result<Cursor<'a>, UnexpectedEnd> {
         let base = self.offset();
         Ok(Cursor::new(self.take(length)?, base))
     }
 
     /// The next `N` bytes.
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Short> {
-        let short = Short {
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], UnexpectedEnd> {
+        let short = UnexpectedEnd {
             offset: self.offset(),
         };
         self.take(N)?.try_into().map_err(|_| short)
     }
 
     /// The next byte.
-    pub fn u8(&mut self) -> Result<u8, Short> {
+    pub fn u8(&mut self) -> Result<u8, UnexpectedEnd> {
         Ok(u8::from_be_bytes(self.array()?))
     }
 
     /// The next two bytes, in network order.
-    pub fn u16(&mut self) -> Result<u16, Short> {
+    pub fn u16(&mut self) -> Result<u16, UnexpectedEnd> {
         Ok(u16::from_be_bytes(self.array()?))
     }
 
     /// The next four bytes.
-    pub fn u32(&mut self) -> Result<u32, Short> {
+    pub fn u32(&mut self) -> Result<u32, UnexpectedEnd> {
         Ok(u32::from_be_bytes(self.array()?))
     }
 
     /// The next eight bytes.
-    pub fn u64(&mut self) -> Result<u64, Short> {
+    pub fn u64(&mut self) -> Result<u64, UnexpectedEnd> {
         Ok(u64::from_be_bytes(self.array()?))
     }
 
     /// An IPv4 address.
-    pub fn ipv4(&mut self) -> Result<Ipv4Addr, Short> {
+    pub fn ipv4(&mut self) -> Result<Ipv4Addr, UnexpectedEnd> {
         Ok(Ipv4Addr::from(self.array::<4>()?))
     }
 
     /// An IPv6 address.
-    pub fn ipv6(&mut self) -> Result<Ipv6Addr, Short> {
+    pub fn ipv6(&mut self) -> Result<Ipv6Addr, UnexpectedEnd> {
         Ok(Ipv6Addr::from(self.array::<16>()?))
     }
 
     /// A MAC address.
-    pub fn mac(&mut self) -> Result<Mac, Short> {
+    pub fn mac(&mut self) -> Result<Mac, UnexpectedEnd> {
         Ok(Mac(self.array()?))
     }
 
     /// Passes over bytes.
-    pub fn skip(&mut self, length: usize) -> Result<(), Short> {
+    pub fn skip(&mut self, length: usize) -> Result<(), UnexpectedEnd> {
         self.take(length).map(|_| ())
     }
 }
@@ -166,4 +166,13 @@ pub fn text(bytes: &[u8], most: usize) -> String {
         text.push_str("...");
     }
     text
+}
+
+/// The first line of a text protocol, printable, at most 80 characters.
+pub(super) fn first_line(bytes: &[u8]) -> String {
+    let line = bytes
+        .split(|byte| matches!(byte, b'\r' | b'\n'))
+        .next()
+        .unwrap_or_default();
+    text(line, 80)
 }

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use super::LinkType;
 
 /// Most VLAN tags that are looked behind (IEEE 802.1ad uses two; more is a test or an attack).
-const MOST_TAGS: usize = 8;
+const MAX_TAGS: usize = 8;
 /// Most IPv6 extension headers that are looked behind (RFC 8200 names six, each once).
-const MOST_EXTENSION_HEADERS: usize = 8;
+const MAX_EXTENSION_HEADERS: usize = 8;
 
 /// IANA protocol numbers that recording depends on.
 pub mod ip_protocol {
@@ -135,7 +135,7 @@ pub fn glance(link: LinkType, bytes: &[u8]) -> Glance {
             let mut at = 12;
             let mut kind = be16(bytes, at);
             let mut tags = 0;
-            while (kind == ethertype::VLAN || kind == ethertype::QINQ) && tags < MOST_TAGS {
+            while (kind == ethertype::VLAN || kind == ethertype::QINQ) && tags < MAX_TAGS {
                 if tags == 0 {
                     seen.vlan = Some(be16(bytes, at + 2) & 0x0fff);
                 }
@@ -197,7 +197,7 @@ fn ipv6(bytes: &[u8], seen: &mut Glance) {
     };
     let mut next = header[6];
     let mut at = seen.network + 40;
-    for _ in 0..MOST_EXTENSION_HEADERS {
+    for _ in 0..MAX_EXTENSION_HEADERS {
         let length = match next {
             ip_protocol::HOP_BY_HOP | ip_protocol::ROUTING | ip_protocol::DESTINATION_OPTIONS => {
                 (usize::from(byte(bytes, at + 1)) + 1) * 8

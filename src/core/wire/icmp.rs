@@ -1,10 +1,10 @@
 //! PURE. ICMP (RFC 792) and ICMPv6 (RFC 4443): echo, errors with the packet that they quote, and
 //! the extensions of RFC 4884.
 
-use super::cursor::{Cursor, Short, sum};
+use super::cursor::{Cursor, UnexpectedEnd, sum};
 use super::glance::ip_protocol as protocol;
 use super::ip::{Payload, read_quoted};
-use super::packet::{Meaning, Packet, ProblemKind, cursor};
+use super::{Meaning, Packet, ProblemKind, cursor};
 use super::{mld, nd};
 
 /// An ICMP or ICMPv6 message that is neither ND nor MLD.
@@ -111,7 +111,7 @@ pub(super) fn read_v4<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         let Some(meaning) = meaning_v4(kind, code) else {
             return unknown(packet, "icmp", payload.bytes.offset(), kind, code);
         };
-        packet.say(meaning);
+        packet.push_summary(meaning);
         let mut icmp = message(false, kind, code);
         match kind {
             0 | 8 => echo(packet, &mut icmp, &mut from, payload)?,
@@ -122,7 +122,7 @@ pub(super) fn read_v4<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
                 let low = from.u16()?;
                 if (kind, code) == (3, 4) {
                     icmp.mtu = Some(low.into());
-                    packet.say(format!(", mtu {low}"));
+                    packet.push_summary(format!(", mtu {low}"));
                 }
                 quote(
                     packet,
@@ -133,12 +133,12 @@ pub(super) fn read_v4<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
             }
             5 => {
                 let gateway = from.ipv4()?;
-                packet.say(format!(" to {gateway}"));
+                packet.push_summary(format!(" to {gateway}"));
                 quote(packet, &mut icmp, from, 0);
             }
             9 => {
                 let (count, _, lifetime) = (from.u8()?, from.u8()?, from.u16()?);
-                packet.say(format!(", {count} addresses, lifetime {lifetime} s"));
+                packet.push_summary(format!(", {count} addresses, lifetime {lifetime} s"));
             }
             _ => {}
         }
@@ -168,7 +168,7 @@ pub(super) fn read_v6<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         let Some(meaning) = meaning_v6(kind, code) else {
             return unknown(packet, "icmp6", payload.bytes.offset(), kind, code);
         };
-        packet.say(meaning);
+        packet.push_summary(meaning);
         let mut icmp = message(true, kind, code);
         match kind {
             128 | 129 => echo(packet, &mut icmp, &mut from, payload)?,
@@ -178,9 +178,9 @@ pub(super) fn read_v6<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
                 match kind {
                     2 => {
                         icmp.mtu = Some(word);
-                        packet.say(format!(", mtu {word}"));
+                        packet.push_summary(format!(", mtu {word}"));
                     }
-                    4 => packet.say(format!(" at byte {word}")),
+                    4 => packet.push_summary(format!(" at byte {word}")),
                     // RFC 4884, section 4: here the length is in 64-bit words.
                     _ => words = (word >> 24) as usize,
                 }
@@ -211,8 +211,8 @@ fn unknown(
     offset: usize,
     kind: u8,
     code: u8,
-) -> Result<(), Short> {
-    packet.say(format!("type {kind} code {code}"));
+) -> Result<(), UnexpectedEnd> {
+    packet.push_summary(format!("type {kind} code {code}"));
     packet.problem(
         ProblemKind::Unknown,
         layer,
@@ -227,13 +227,13 @@ fn echo(
     icmp: &mut Icmp,
     from: &mut Cursor<'_>,
     payload: &Payload<'_>,
-) -> Result<(), Short> {
+) -> Result<(), UnexpectedEnd> {
     let (id, sequence) = (from.u16()?, from.u16()?);
     icmp.echo = Some((id, sequence));
     let data = payload.network.payload_length.saturating_sub(8);
-    packet.say(format!(" id {id} seq {sequence}"));
+    packet.push_summary(format!(" id {id} seq {sequence}"));
     if !packet.quoted {
-        packet.say(format!(", {data} bytes"));
+        packet.push_summary(format!(", {data} bytes"));
     }
     Ok(())
 }
@@ -254,12 +254,12 @@ fn quote<'a>(packet: &mut Packet<'a>, icmp: &mut Icmp, mut from: Cursor<'a>, len
     };
     icmp.quoted = Some((start, start.saturating_add(quoted.left())));
     let what = read_quoted(packet, quoted);
-    packet.say(format!(" for {what}"));
+    packet.push_summary(format!(" for {what}"));
     if length > 0 {
         icmp.labels = labels(packet, start.saturating_add(length), from);
         if !icmp.labels.is_empty() {
             let labels: Vec<String> = icmp.labels.iter().map(u32::to_string).collect();
-            packet.say(format!(", mpls {}", labels.join("/")));
+            packet.push_summary(format!(", mpls {}", labels.join("/")));
         }
     }
 }

@@ -5,13 +5,12 @@ use std::net::IpAddr;
 use pnet::packet::ipv4::Ipv4Packet;
 use pnet::packet::ipv6::Ipv6Packet;
 
-use super::cursor::{Cursor, Short, sum};
+use super::cursor::{Cursor, UnexpectedEnd, sum};
 use super::glance::ip_protocol as protocol;
-use super::packet::{Network, Packet, ProblemKind, cursor};
-use super::upper;
+use super::{Network, Packet, ProblemKind, cursor};
 
 /// IPv6 extension headers that are read: RFC 8200 names each at most once or twice.
-const MOST_EXTENSIONS: usize = 16;
+const MAX_EXTENSIONS: usize = 16;
 
 /// What the upper layer is given: its bytes, and what its checksum covers beside them.
 pub(super) struct Payload<'a> {
@@ -47,7 +46,7 @@ pub(super) fn read_v4(packet: &mut Packet<'_>, at: usize, end: usize) {
     packet.protocols.push("ip");
     let bytes = cursor(&packet.frame, at, end).rest();
     let Some(header) = Ipv4Packet::new(bytes) else {
-        return packet.short("ip", Short { offset: at });
+        return packet.short("ip", UnexpectedEnd { offset: at });
     };
     if header.get_version() != 4 {
         let why = format!("version {}", header.get_version());
@@ -84,7 +83,7 @@ pub(super) fn read_v4(packet: &mut Packet<'_>, at: usize, end: usize) {
     let Some(whole_header) = bytes.get(..header_length) else {
         return packet.short(
             "ip",
-            Short {
+            UnexpectedEnd {
                 offset: at.saturating_add(bytes.len()),
             },
         );
@@ -125,7 +124,7 @@ pub(super) fn read_v6(packet: &mut Packet<'_>, at: usize, end: usize) {
     packet.protocols.push("ip6");
     let bytes = cursor(&packet.frame, at, end).rest();
     let Some(header) = Ipv6Packet::new(bytes) else {
-        return packet.short("ip6", Short { offset: at });
+        return packet.short("ip6", UnexpectedEnd { offset: at });
     };
     if header.get_version() != 6 {
         let why = format!("version {}", header.get_version());
@@ -172,8 +171,8 @@ fn extensions(
     packet: &mut Packet<'_>,
     network: &mut Network,
     from: &mut Cursor<'_>,
-) -> Result<(), Short> {
-    for _ in 0..MOST_EXTENSIONS {
+) -> Result<(), UnexpectedEnd> {
+    for _ in 0..MAX_EXTENSIONS {
         match network.protocol {
             protocol::HOP_BY_HOP | protocol::DESTINATION_OPTIONS | protocol::ROUTING => {
                 let hop_by_hop = network.protocol == protocol::HOP_BY_HOP;
@@ -206,7 +205,7 @@ fn extensions(
             _ => return Ok(()),
         }
     }
-    let why = format!("more than {MOST_EXTENSIONS} extension headers");
+    let why = format!("more than {MAX_EXTENSIONS} extension headers");
     packet.problem(ProblemKind::Malformed, "ip6", from.offset(), why);
     Ok(())
 }
@@ -232,9 +231,9 @@ fn hop_by_hop_alert(options: &mut Cursor<'_>) -> bool {
 
 fn go_on(packet: &mut Packet<'_>, network: Network, start: usize, stop: usize, complete: bool) {
     if network.fragment_offset > 0 {
-        packet.say(format!(
+        packet.push_summary(format!(
             "fragment of {} at {}, id {:#x}{}",
-            upper::name(network.protocol),
+            super::protocol_name(network.protocol),
             network.fragment_offset,
             network.identification,
             if network.more_fragments {
@@ -246,7 +245,7 @@ fn go_on(packet: &mut Packet<'_>, network: Network, start: usize, stop: usize, c
         return;
     }
     if network.more_fragments && !packet.quoted {
-        packet.say(format!(
+        packet.push_summary(format!(
             "first fragment, id {:#x}: ",
             network.identification
         ));
@@ -256,7 +255,7 @@ fn go_on(packet: &mut Packet<'_>, network: Network, start: usize, stop: usize, c
         network,
         complete,
     };
-    upper::read(packet, payload);
+    super::read_upper(packet, payload);
 }
 
 /// What an ICMP error quotes: the start of the packet that caused it.

@@ -4,14 +4,14 @@
 use pnet::packet::tcp::TcpPacket;
 use pnet::packet::udp::UdpPacket;
 
-use super::cursor::{Cursor, Short, sum, text};
+use super::cursor::{Cursor, UnexpectedEnd, sum};
 use super::glance::ip_protocol as protocol;
 use super::ip::Payload;
-use super::packet::{Packet, ProblemKind};
+use super::{Packet, ProblemKind};
 use super::{applications, icmp, igmp, ip, pim, routing, tunnel};
 
 /// Tunnels in tunnels that are looked into.
-const MOST_DEPTH: usize = 4;
+const MAX_DEPTH: usize = 4;
 
 /// The name of an IP protocol, or its number.
 pub fn name(number: u8) -> String {
@@ -53,11 +53,11 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
         protocol::OSPF => routing::ospf(packet, &payload),
         protocol::EIGRP => routing::eigrp(packet, &payload),
         47 => tunnel::gre(packet, &payload),
-        4 | 41 if packet.depth < MOST_DEPTH => {
+        4 | 41 if packet.depth < MAX_DEPTH => {
             packet.depth = packet.depth.saturating_add(1);
             let at = payload.bytes.offset();
             let end = at.saturating_add(payload.bytes.left());
-            packet.say("tunnel: ");
+            packet.push_summary("tunnel: ");
             if payload.network.protocol == 4 {
                 ip::read_v4(packet, at, end);
             } else {
@@ -68,7 +68,7 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
             packet.protocols.push("sctp");
             let ports = packet.read("sctp", |_| Ok((payload.bytes.u16()?, payload.bytes.u16()?)));
             keep_ports(packet, ports);
-            packet.say(format!("{} bytes", payload.network.payload_length));
+            packet.push_summary(format!("{} bytes", payload.network.payload_length));
         }
         50 | protocol::AH | 59 | 33 | 115 | 136 => {
             packet.protocols.push(match payload.network.protocol {
@@ -79,10 +79,10 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
                 136 => "udplite",
                 _ => "none",
             });
-            packet.say(format!("{} bytes", payload.network.payload_length));
+            packet.push_summary(format!("{} bytes", payload.network.payload_length));
         }
         other => {
-            packet.say(format!(
+            packet.push_summary(format!(
                 "{}, {} bytes",
                 name(other),
                 payload.network.payload_length
@@ -116,7 +116,7 @@ fn udp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
             let ports = from.u16().and_then(|a| Ok((a, from.u16()?))).ok();
             keep_ports(packet, ports);
         }
-        return packet.short("udp", Short { offset: at });
+        return packet.short("udp", UnexpectedEnd { offset: at });
     };
     let (source, destination) = (header.get_source(), header.get_destination());
     keep_ports(packet, Some((source, destination)));
@@ -155,7 +155,7 @@ fn udp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         return;
     }
     if !applications::udp(packet, source, destination, data) {
-        packet.say(format!("{data_length} bytes"));
+        packet.push_summary(format!("{data_length} bytes"));
         data.rest();
     }
 }
@@ -184,7 +184,7 @@ fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
             let ports = from.u16().and_then(|a| Ok((a, from.u16()?))).ok();
             keep_ports(packet, ports);
         }
-        return packet.short("tcp", Short { offset: at });
+        return packet.short("tcp", UnexpectedEnd { offset: at });
     };
     let (source, destination) = (header.get_source(), header.get_destination());
     keep_ports(packet, Some((source, destination)));
@@ -213,18 +213,18 @@ fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         .map(|(_, name)| *name)
         .collect();
     let data = total.saturating_sub(header_length);
-    packet.say(if flags.is_empty() {
+    packet.push_summary(if flags.is_empty() {
         "no flags".into()
     } else {
         flags.join(" ")
     });
-    packet.say(format!(" seq {}", header.get_sequence()));
+    packet.push_summary(format!(" seq {}", header.get_sequence()));
     if bits & 0x10 != 0 {
-        packet.say(format!(" ack {}", header.get_acknowledgement()));
+        packet.push_summary(format!(" ack {}", header.get_acknowledgement()));
     }
-    packet.say(format!(" win {}", header.get_window()));
+    packet.push_summary(format!(" win {}", header.get_window()));
     if data > 0 {
-        packet.say(format!(" {data} bytes"));
+        packet.push_summary(format!(" {data} bytes"));
     }
     let options = bytes
         .get(20..header_length.min(bytes.len()))
@@ -238,7 +238,7 @@ fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     if bytes.len() < header_length {
         return packet.short(
             "tcp",
-            Short {
+            UnexpectedEnd {
                 offset: at.saturating_add(bytes.len()),
             },
         );
@@ -256,7 +256,7 @@ fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     }
 }
 
-fn tcp_options(packet: &mut Packet<'_>, mut from: Cursor<'_>) -> Result<(), Short> {
+fn tcp_options(packet: &mut Packet<'_>, mut from: Cursor<'_>) -> Result<(), UnexpectedEnd> {
     let mut told: Vec<String> = Vec::new();
     while !from.is_empty() {
         let start = from.offset();
@@ -285,16 +285,7 @@ fn tcp_options(packet: &mut Packet<'_>, mut from: Cursor<'_>) -> Result<(), Shor
         }
     }
     if !told.is_empty() {
-        packet.say(format!(" [{}]", told.join(", ")));
+        packet.push_summary(format!(" [{}]", told.join(", ")));
     }
     Ok(())
-}
-
-/// Printable start of a text protocol's line.
-pub(super) fn first_line(bytes: &[u8]) -> String {
-    let line = bytes
-        .split(|byte| matches!(byte, b'\r' | b'\n'))
-        .next()
-        .unwrap_or_default();
-    text(line, 80)
 }
