@@ -1,22 +1,23 @@
-//! PURE. Where a host loses packets: the kernel's counters of it, layer by layer, and what each means; and
-//! the reasons that its tracepoint `skb:kfree_skb` gives.
+//! PURE. Drop counters of the kernel by layer, with their meaning, and the drop reasons of the tracepoint
+//! `skb:kfree_skb`.
 
 use std::collections::BTreeMap;
 
 use super::attributes::{attributes, u32_at};
 
-/// Where in the host, in the order in which a packet that comes in meets them; the queues for what goes out.
+/// Layer of the host that drops packets, in the order that an incoming packet passes; the last is for outgoing
+/// ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Layer {
     /// The interface and its driver.
     Device,
-    /// From the driver to the protocols, one queue for each CPU.
+    /// Queue between driver and protocols, one per CPU.
     Backlog,
     /// Connection tracking.
     Conntrack,
     /// IPv4 and IPv6.
     Ip,
-    /// From addresses to MAC addresses.
+    /// Resolution of IP addresses to MAC addresses.
     Neighbour,
     /// UDP.
     Udp,
@@ -24,14 +25,14 @@ pub enum Layer {
     Tcp,
     /// ICMP and ICMPv6.
     Icmp,
-    /// A socket.
+    /// One socket.
     Socket,
-    /// The queueing discipline of an interface, on the way out.
+    /// Queueing discipline of an interface, for outgoing packets.
     Queue,
 }
 
 impl Layer {
-    /// Its word.
+    /// Name used in the output and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Layer::Device => "device",
@@ -48,16 +49,16 @@ impl Layer {
     }
 }
 
-/// A counter of the kernel that says that packets were dropped.
+/// A kernel counter of dropped packets.
 #[derive(Debug)]
 pub struct Counter {
-    /// Where.
+    /// Layer that drops the packets.
     pub layer: Layer,
-    /// As ip(8), nstat(8) or the file of /proc name it.
+    /// Name as in ip(8), nstat(8) or the file in /proc.
     pub name: &'static str,
-    /// What happened to the packets, and where to look.
+    /// Why packets were dropped, and what to inspect.
     pub means: &'static str,
-    /// Part of any network's life: no fault by itself.
+    /// Drops are expected, and not a fault by themselves.
     pub harmless: bool,
 }
 
@@ -72,7 +73,7 @@ const fn counter(layer: Layer, name: &'static str, harmless: bool, means: &'stat
 
 use Layer::{Backlog, Conntrack, Device, Icmp, Ip, Neighbour, Queue, Socket, Tcp, Udp};
 
-/// All that are looked at.
+/// All counters that are evaluated.
 pub static COUNTERS: &[Counter] = &[
     counter(
         Device,
@@ -84,25 +85,25 @@ pub static COUNTERS: &[Counter] = &[
         Device,
         "rx_frame_errors",
         false,
-        "frames that were no whole bytes: as for rx_crc_errors",
+        "frames that do not end at a byte boundary: as for rx_crc_errors",
     ),
     counter(
         Device,
         "rx_length_errors",
         false,
-        "frames of a length that the device does not take: MTU of the other end",
+        "frames of a length that the device does not accept: MTU of the other end",
     ),
     counter(
         Device,
         "rx_over_errors",
         false,
-        "the device had no room for a frame",
+        "the device had no buffer for a frame",
     ),
     counter(
         Device,
         "rx_fifo_errors",
         false,
-        "the device's queue was full before the host took frames out: ethtool -g, -G, interrupts, CPU",
+        "the device's queue was full before the host read it: ethtool -g, -G, interrupts, CPU",
     ),
     counter(
         Device,
@@ -114,38 +115,38 @@ pub static COUNTERS: &[Counter] = &[
         Device,
         "rx_errors",
         false,
-        "frames that the device found broken",
+        "frames that the device found invalid",
     ),
     counter(
         Device,
         "rx_dropped",
         true,
-        "frames that nobody wanted (protocol, VLAN, a bridge's port that is blocked) or for which there was no memory",
+        "frames without a receiver (protocol, VLAN, a blocked bridge port) or without memory",
     ),
     counter(
         Device,
         "rx_nohandler",
         true,
-        "frames that came to an inactive port of a bond or team",
+        "frames received on an inactive port of a bond or team",
     ),
     counter(
         Device,
         "rx_otherhost_dropped",
         true,
-        "frames with another host's MAC address, which only promiscuous mode, a hub or a switch that floods brings here",
+        "frames for another host's MAC address, received only with promiscuous mode, a hub or a flooding switch",
     ),
     counter(Device, "tx_errors", false, "frames that could not be sent"),
     counter(
         Device,
         "tx_carrier_errors",
         false,
-        "the carrier went while a frame was sent: cable, port",
+        "the carrier was lost while a frame was sent: cable, port",
     ),
     counter(
         Device,
         "tx_aborted_errors",
         false,
-        "frames given up while they were sent",
+        "frames aborted during transmission",
     ),
     counter(
         Device,
@@ -157,13 +158,13 @@ pub static COUNTERS: &[Counter] = &[
         Device,
         "tx_dropped",
         false,
-        "frames that the driver dropped: it is down, its ring is full, or the peer does not take them",
+        "frames that the driver dropped: the device is down, its ring is full, or the peer does not accept them",
     ),
     counter(
         Device,
         "collisions",
         false,
-        "half duplex: a duplex mismatch today",
+        "collisions occur with half duplex only: today a duplex mismatch",
     ),
     counter(
         Backlog,
@@ -175,49 +176,49 @@ pub static COUNTERS: &[Counter] = &[
         Backlog,
         "flow_limit",
         false,
-        "one flow had more than its part of the CPU's queue (net.core.flow_limit_cpu_bitmap)",
+        "one flow exceeded its share of the CPU's queue (net.core.flow_limit_cpu_bitmap)",
     ),
     counter(
         Conntrack,
         "drop",
         false,
-        "connection tracking had no room, or no memory (net.netfilter.nf_conntrack_max)",
+        "the connection tracking table was full, or there was no memory (net.netfilter.nf_conntrack_max)",
     ),
     counter(
         Conntrack,
         "early_drop",
         false,
-        "older connections were forgotten for new ones: the table is full (net.netfilter.nf_conntrack_max)",
+        "older connections were evicted for new ones: the table is full (net.netfilter.nf_conntrack_max)",
     ),
     counter(
         Conntrack,
         "insert_failed",
         false,
-        "a connection could not be tracked: two packets began it at once, or ports for NAT ran out",
+        "a connection could not be tracked: two packets opened it at once, or NAT ran out of ports",
     ),
     counter(
         Ip,
         "IpInHdrErrors",
         false,
-        "IPv4 headers that were wrong, or whose TTL ended here",
+        "packets with an invalid IPv4 header, or whose TTL expired here",
     ),
     counter(
         Ip,
         "IpInAddrErrors",
         false,
-        "packets to an IPv4 address that is not this host's, and that it does not forward (net.ipv4.ip_forward)",
+        "packets to an IPv4 address of another host that this host does not forward (net.ipv4.ip_forward)",
     ),
     counter(
         Ip,
         "IpInUnknownProtos",
         false,
-        "IPv4 packets of a protocol that this host does not speak",
+        "IPv4 packets of a protocol that this host does not support",
     ),
     counter(
         Ip,
         "IpInDiscards",
         false,
-        "sound IPv4 packets that were dropped: no memory, a filter or policy",
+        "valid IPv4 packets that were dropped: no memory, a filter or policy",
     ),
     counter(
         Ip,
@@ -229,13 +230,13 @@ pub static COUNTERS: &[Counter] = &[
         Ip,
         "IpOutNoRoutes",
         false,
-        "IPv4 packets for which there is no route",
+        "outgoing IPv4 packets without a route",
     ),
     counter(
         Ip,
         "IpReasmFails",
         false,
-        "IPv4 fragments that never became a packet: some were lost, or net.ipv4.ipfrag_high_thresh is reached",
+        "IPv4 packets that could not be reassembled: fragments were lost, or net.ipv4.ipfrag_high_thresh is reached",
     ),
     counter(
         Ip,
@@ -247,13 +248,13 @@ pub static COUNTERS: &[Counter] = &[
         Ip,
         "IpExtInNoRoutes",
         false,
-        "IPv4 packets that came in and for whose destination there is no route",
+        "incoming IPv4 packets without a route to their destination",
     ),
     counter(
         Ip,
         "IpExtInTruncatedPkts",
         false,
-        "IPv4 packets that were shorter than their header says",
+        "IPv4 packets shorter than their header states",
     ),
     counter(
         Ip,
@@ -265,13 +266,13 @@ pub static COUNTERS: &[Counter] = &[
         Ip,
         "TcpExtIPReversePathFilter",
         false,
-        "the route to the source goes out of another interface, and rp_filter is strict (net.ipv4.conf.*.rp_filter)",
+        "the route to the source uses another interface, and rp_filter is strict (net.ipv4.conf.*.rp_filter)",
     ),
     counter(
         Ip,
         "Ip6InHdrErrors",
         false,
-        "IPv6 headers that were wrong, or whose hop limit ended here",
+        "packets with an invalid IPv6 header, or whose hop limit expired here",
     ),
     counter(
         Ip,
@@ -283,31 +284,31 @@ pub static COUNTERS: &[Counter] = &[
         Ip,
         "Ip6InNoRoutes",
         false,
-        "IPv6 packets that came in and for whose destination there is no route",
+        "incoming IPv6 packets without a route to their destination",
     ),
     counter(
         Ip,
         "Ip6InAddrErrors",
         false,
-        "packets to an IPv6 address that is not this host's, and that it does not forward",
+        "packets to an IPv6 address of another host that this host does not forward",
     ),
     counter(
         Ip,
         "Ip6InUnknownProtos",
         false,
-        "IPv6 packets of a protocol that this host does not speak",
+        "IPv6 packets of a protocol that this host does not support",
     ),
     counter(
         Ip,
         "Ip6InTruncatedPkts",
         false,
-        "IPv6 packets that were shorter than their header says",
+        "IPv6 packets shorter than their header states",
     ),
     counter(
         Ip,
         "Ip6InDiscards",
         false,
-        "sound IPv6 packets that were dropped: no memory, a filter or policy",
+        "valid IPv6 packets that were dropped: no memory, a filter or policy",
     ),
     counter(
         Ip,
@@ -319,37 +320,37 @@ pub static COUNTERS: &[Counter] = &[
         Ip,
         "Ip6OutNoRoutes",
         false,
-        "IPv6 packets for which there is no route",
+        "outgoing IPv6 packets without a route",
     ),
     counter(
         Ip,
         "Ip6ReasmFails",
         false,
-        "IPv6 fragments that never became a packet",
+        "IPv6 packets that could not be reassembled",
     ),
     counter(
         Neighbour,
         "unresolved_discards",
         false,
-        "packets that waited for an ARP or ND answer and were more than its queue keeps (of all namespaces)",
+        "packets that exceeded the queue for an ARP or ND answer (of all namespaces)",
     ),
     counter(
         Neighbour,
         "res_failed",
         false,
-        "neighbours that did not answer ARP or ND; what waited for them is gone (of all namespaces)",
+        "neighbors that did not answer ARP or ND; packets that waited for them were dropped (of all namespaces)",
     ),
     counter(
         Neighbour,
         "table_fulls",
         false,
-        "no room for another neighbour (net.ipv4.neigh.default.gc_thresh3; of all namespaces)",
+        "the neighbor table was full (net.ipv4.neigh.default.gc_thresh3; of all namespaces)",
     ),
     counter(
         Udp,
         "UdpNoPorts",
         false,
-        "datagrams to a port that nobody listens on: the sender is told by ICMP",
+        "datagrams to a port without a listener: ICMP informs the sender",
     ),
     counter(
         Udp,
@@ -367,25 +368,25 @@ pub static COUNTERS: &[Counter] = &[
         Udp,
         "UdpSndbufErrors",
         false,
-        "a program sent more than its socket's buffer takes",
+        "a program sent more than its socket's buffer holds",
     ),
     counter(
         Udp,
         "UdpMemErrors",
         false,
-        "all UDP sockets together had no more memory (net.ipv4.udp_mem)",
+        "the memory of all UDP sockets was exhausted (net.ipv4.udp_mem)",
     ),
     counter(
         Udp,
         "UdpInErrors",
         false,
-        "datagrams that could not be delivered; the lines above say why, else a socket's filter or policy",
+        "datagrams that could not be delivered; the lines above show why, else a socket's filter or policy",
     ),
     counter(
         Udp,
         "Udp6NoPorts",
         false,
-        "IPv6 datagrams to a port that nobody listens on",
+        "IPv6 datagrams to a port without a listener",
     ),
     counter(
         Udp,
@@ -397,7 +398,7 @@ pub static COUNTERS: &[Counter] = &[
         Udp,
         "Udp6RcvbufErrors",
         false,
-        "the buffer of a socket (IPv6) was full: its program reads too slowly, or its buffer is too small",
+        "the socket's buffer (IPv6) was full: its program reads too slowly, or its buffer is too small",
     ),
     counter(
         Udp,
@@ -405,7 +406,7 @@ pub static COUNTERS: &[Counter] = &[
         false,
         "IPv6 datagrams that could not be delivered",
     ),
-    counter(Tcp, "TcpInErrs", false, "segments that were broken"),
+    counter(Tcp, "TcpInErrs", false, "invalid segments"),
     counter(
         Tcp,
         "TcpInCsumErrors",
@@ -416,7 +417,7 @@ pub static COUNTERS: &[Counter] = &[
         Tcp,
         "TcpExtListenOverflows",
         false,
-        "connections that came while the program did not accept: its backlog is full (listen(2), net.core.somaxconn)",
+        "connections that arrived while the program did not accept: its backlog is full (listen(2), net.core.somaxconn)",
     ),
     counter(
         Tcp,
@@ -428,19 +429,19 @@ pub static COUNTERS: &[Counter] = &[
         Tcp,
         "TcpExtTCPBacklogDrop",
         false,
-        "segments dropped since the socket was busy and its buffers full",
+        "segments dropped because the socket was busy and its buffers were full",
     ),
     counter(
         Tcp,
         "TcpExtTCPRcvQDrop",
         false,
-        "segments dropped since the receive buffer was full",
+        "segments dropped because the receive buffer was full",
     ),
     counter(
         Tcp,
         "TcpExtTCPOFODrop",
         false,
-        "segments out of order for which there was no room",
+        "out-of-order segments that did not fit the buffer",
     ),
     counter(
         Tcp,
@@ -452,7 +453,7 @@ pub static COUNTERS: &[Counter] = &[
         Tcp,
         "TcpExtTCPReqQFullDrop",
         false,
-        "connection requests beyond the queue (net.ipv4.tcp_max_syn_backlog)",
+        "connection requests that exceeded the queue (net.ipv4.tcp_max_syn_backlog)",
     ),
     counter(
         Tcp,
@@ -470,7 +471,7 @@ pub static COUNTERS: &[Counter] = &[
         Icmp,
         "IcmpInErrors",
         false,
-        "ICMP messages that were wrong, or about a connection that is none of this host's",
+        "invalid ICMP messages, or about a connection that this host does not have",
     ),
     counter(
         Icmp,
@@ -478,12 +479,7 @@ pub static COUNTERS: &[Counter] = &[
         false,
         "ICMP messages with a wrong checksum",
     ),
-    counter(
-        Icmp,
-        "Icmp6InErrors",
-        false,
-        "ICMPv6 messages that were wrong",
-    ),
+    counter(Icmp, "Icmp6InErrors", false, "invalid ICMPv6 messages"),
     counter(
         Icmp,
         "Icmp6InCsumErrors",
@@ -494,17 +490,18 @@ pub static COUNTERS: &[Counter] = &[
         Socket,
         "drops",
         false,
-        "packets for this socket that it had no room for, or that its filter or the kernel refused",
+        "packets for this socket that did not fit its buffer, or that its filter or the kernel rejected",
     ),
     counter(
         Queue,
         "drops",
         false,
-        "the interface's queue was full, or its rate used up (tc -s qdisc): this host sends more than the link takes",
+        "the interface's queue was full, or its rate limit reached (tc -s qdisc): this host sends more than the link carries",
     ),
 ];
 
-/// Counters that count what others count as well: what is left of the first is what the others do not say.
+/// Counters that include others: layer, total counter, counters that it includes. Only the rest of the total is
+/// shown.
 pub const OVERLAPS: &[(Layer, &str, &[&str])] = &[
     (
         Udp,
@@ -532,31 +529,27 @@ pub const OVERLAPS: &[(Layer, &str, &[&str])] = &[
     ),
 ];
 
-/// The counter of that name in a layer.
+/// Finds a counter by layer and name.
 pub fn find_counter(layer: Layer, name: &str) -> Option<&'static Counter> {
     COUNTERS
         .iter()
         .find(|known| known.layer == layer && known.name == name)
 }
 
-/// What of a reason of the kernel is worth a word; the rest goes by its name. `true`: no fault by itself.
+/// Drop reasons of the kernel: name, whether such drops are expected, meaning. Further reasons are shown by name.
 pub const REASONS: &[(&str, bool, &str)] = &[
     (
         "NOT_SPECIFIED",
         false,
-        "the kernel does not say; the place does",
+        "no reason given; see the place in the kernel",
     ),
     (
         "NO_SOCKET",
         false,
-        "nobody listens there (TcpOutRsts, UdpNoPorts)",
+        "no listener on the port (TcpOutRsts, UdpNoPorts)",
     ),
     ("SOCKET_CLOSE", true, "the socket was closed"),
-    (
-        "SOCKET_FILTER",
-        true,
-        "the socket's own filter did not want it",
-    ),
+    ("SOCKET_FILTER", true, "rejected by the socket's own filter"),
     (
         "SOCKET_RCVBUFF",
         false,
@@ -570,7 +563,7 @@ pub const REASONS: &[(&str, bool, &str)] = &[
     (
         "PROTO_MEM",
         false,
-        "the protocol's memory is used up (udp_mem, tcp_mem)",
+        "the protocol's memory is exhausted (udp_mem, tcp_mem)",
     ),
     ("UNIX_DISCONNECT", true, "a Unix socket was disconnected"),
     ("PKT_TOO_SMALL", false, "shorter than its headers"),
@@ -586,17 +579,17 @@ pub const REASONS: &[(&str, bool, &str)] = &[
     (
         "OTHERHOST",
         true,
-        "another host's MAC address: seen in promiscuous mode, or flooded by a switch",
+        "another host's MAC address: received in promiscuous mode, or flooded by a switch",
     ),
     (
         "IP_INHDR",
         false,
-        "a wrong IP header, or its TTL ended here",
+        "invalid IP header, or its TTL expired here",
     ),
     (
         "IP_RPFILTER",
         false,
-        "the route to the source goes out of another interface (rp_filter)",
+        "the route to the source uses another interface (rp_filter)",
     ),
     (
         "UNICAST_IN_L2_MULTICAST",
@@ -607,56 +600,52 @@ pub const REASONS: &[(&str, bool, &str)] = &[
     (
         "IP_NOPROTO",
         false,
-        "an IP protocol that this host does not speak",
+        "an IP protocol that this host does not support",
     ),
     ("IP_OUTNOROUTES", false, "no route"),
-    ("IP_INNOROUTES", false, "no route for what came in"),
+    ("IP_INNOROUTES", false, "no route for an incoming packet"),
     (
         "IP_INADDRERRORS",
         false,
-        "no address of this host, and it does not forward",
+        "not an address of this host, which does not forward",
     ),
-    (
-        "IP_INVALID_SOURCE",
-        false,
-        "a source address that cannot be one",
-    ),
-    ("IP_INVALID_DEST", false, "a destination that cannot be one"),
+    ("IP_INVALID_SOURCE", false, "invalid source address"),
+    ("IP_INVALID_DEST", false, "invalid destination address"),
     (
         "IP_LOCAL_SOURCE",
         false,
-        "this host's own address as the source of what came in",
+        "incoming packet with this host's own source address",
     ),
     ("IP_LOCALNET", false, "a loopback address on the wire"),
     (
         "NEIGH_CREATEFAIL",
         false,
-        "no room for a neighbour (gc_thresh3)",
+        "the neighbor table is full (gc_thresh3)",
     ),
     (
         "NEIGH_FAILED",
         false,
-        "the neighbour does not answer ARP or ND",
+        "the neighbor does not answer ARP or ND",
     ),
     (
         "NEIGH_QUEUEFULL",
         false,
-        "more waited for an ARP or ND answer than its queue keeps",
+        "the queue for an ARP or ND answer was full",
     ),
     (
         "NEIGH_DEAD",
         false,
-        "the neighbour's entry was removed meanwhile",
+        "the neighbor's entry was removed meanwhile",
     ),
     (
         "NEIGH_HH_FILLFAIL",
         false,
-        "no link-layer header could be made",
+        "no link-layer header could be built",
     ),
     (
         "QDISC_DROP",
         false,
-        "the interface's queue was full, or its rate used up (tc -s qdisc)",
+        "the interface's queue was full, or its rate limit reached (tc -s qdisc)",
     ),
     (
         "QDISC_OVERLIMIT",
@@ -666,10 +655,10 @@ pub const REASONS: &[(&str, bool, &str)] = &[
     (
         "QDISC_CONGESTED",
         false,
-        "the queueing discipline drops to hold back a flow",
+        "the queueing discipline dropped to slow down a flow",
     ),
-    ("TC_EGRESS", false, "a tc filter on the way out"),
-    ("TC_INGRESS", false, "a tc filter on the way in"),
+    ("TC_EGRESS", false, "a tc filter for outgoing packets"),
+    ("TC_INGRESS", false, "a tc filter for incoming packets"),
     ("XDP", false, "an XDP program"),
     (
         "CPU_BACKLOG",
@@ -682,31 +671,31 @@ pub const REASONS: &[(&str, bool, &str)] = &[
     (
         "DEV_HDR",
         false,
-        "a link-layer header that the device does not take",
+        "a link-layer header that the device does not accept",
     ),
-    ("UNHANDLED_PROTO", true, "a protocol that nobody here takes"),
-    ("TTL", false, "its TTL or hop limit ended"),
+    (
+        "UNHANDLED_PROTO",
+        true,
+        "a protocol without a receiver here",
+    ),
+    ("TTL", false, "its TTL or hop limit expired"),
     (
         "IPV6DISABLED",
         false,
-        "IPv6 is switched off here (disable_ipv6)",
+        "IPv6 is disabled here (disable_ipv6)",
     ),
-    (
-        "IPV6_BAD_EXTHDR",
-        false,
-        "an extension header that is wrong",
-    ),
+    ("IPV6_BAD_EXTHDR", false, "invalid extension header"),
     (
         "PKT_TOO_BIG",
         false,
-        "longer than the path takes, and must not be fragmented",
+        "exceeds the path MTU, and must not be fragmented",
     ),
     (
         "FRAG_REASM_TIMEOUT",
         false,
-        "fragments whose rest never came",
+        "incomplete fragments timed out",
     ),
-    ("DUP_FRAG", false, "a fragment that came twice"),
+    ("DUP_FRAG", false, "duplicate fragment"),
     (
         "TCP_LISTEN_OVERFLOW",
         false,
@@ -717,47 +706,51 @@ pub const REASONS: &[(&str, bool, &str)] = &[
         false,
         "sent although the window was closed",
     ),
-    ("TCP_OLD_DATA", true, "data that had been there before"),
-    ("TCP_OFOMERGE", true, "data that had been there before"),
+    ("TCP_OLD_DATA", true, "data that was received before"),
+    ("TCP_OFOMERGE", true, "data that was received before"),
     ("TCP_OLD_ACK", true, "an old acknowledgement"),
     ("TCP_OLD_SEQUENCE", true, "an old segment"),
     ("TCP_CLOSE", true, "the connection was closed"),
     ("TCP_RESET", true, "the connection was reset"),
-    ("TCP_FLAGS", false, "flags that make no sense"),
+    ("TCP_FLAGS", false, "invalid combination of flags"),
     (
         "QUEUE_PURGE",
         true,
-        "a queue was emptied as its owner ended",
+        "a queue was emptied when its owner ended",
     ),
     (
         "IP_MULTICAST_NOT_JOINED",
         true,
-        "a group that nobody here has joined",
+        "a group without a member on this host",
     ),
     (
         "IP_TUNNEL_ECN",
         false,
-        "the congestion marks of a tunnel contradict each other",
+        "inconsistent congestion marks of a tunnel",
     ),
     (
         "VXLAN_VNI_NOT_FOUND",
         false,
-        "a VXLAN network that is not set up here",
+        "a VXLAN network that is not configured here",
     ),
 ];
 
-/// Places of the kernel that give no reason of their own, and what it is.
+/// Kernel functions that drop without a reason: name, whether such drops are expected, meaning.
 const PLACES: &[(&str, bool, &str)] = &[
-    ("ip6_mc_input", true, "a group that nobody here has joined"),
+    (
+        "ip6_mc_input",
+        true,
+        "a group without a member on this host",
+    ),
     (
         "ip_mc_output",
         true,
-        "a copy for this host that nobody here has joined the group of",
+        "a local copy for a group without a member on this host",
     ),
     (
         "ip6_finish_output2",
         true,
-        "a copy for this host that nobody here has joined the group of",
+        "a local copy for a group without a member on this host",
     ),
     (
         "unix_dgram_sendmsg",
@@ -767,11 +760,11 @@ const PLACES: &[(&str, bool, &str)] = &[
     (
         "skb_queue_purge_reason",
         true,
-        "a queue was emptied as its owner ended",
+        "a queue was emptied when its owner ended",
     ),
 ];
 
-/// What a reason means at that place, and whether it is no fault by itself.
+/// Returns whether drops for this reason at this place are expected, and their meaning. `None` if unknown.
 pub fn explain_reason(name: &str, place: Option<&str>) -> Option<(bool, &'static str)> {
     if name == "NOT_SPECIFIED"
         && let Some(place) = place
@@ -783,7 +776,7 @@ pub fn explain_reason(name: &str, place: Option<&str>) -> Option<(bool, &'static
     found.map(|(_, harmless, means)| (*harmless, *means))
 }
 
-/// Sums over the lines of /proc/net/softnet_stat, one a CPU: dropped, and held back by the flow limit.
+/// Sums of /proc/net/softnet_stat over all CPUs: packets dropped, and packets dropped by the flow limit.
 pub fn parse_softnet(text: &str) -> (u64, u64) {
     let column = |line: &str, at: usize| {
         let word = line.split_whitespace().nth(at)?;
@@ -793,14 +786,14 @@ pub fn parse_softnet(text: &str) -> (u64, u64) {
     (sum(1), sum(10))
 }
 
-/// The sum of another column of it: how often a CPU stopped taking packets in although there were more
-/// (net.core.netdev_budget).
+/// Sum of `time_squeeze` in /proc/net/softnet_stat over all CPUs: how often a CPU stopped receiving although more
+/// packets were waiting (net.core.netdev_budget).
 pub fn parse_time_squeezes(softnet_stat: &str) -> u64 {
     let third = |line: &str| u64::from_str_radix(line.split_whitespace().nth(2)?, 16).ok();
     softnet_stat.lines().filter_map(third).sum()
 }
 
-/// Sums over the lines of a file of /proc/net/stat, one a CPU, under a line of names.
+/// Sums of the columns of a file in /proc/net/stat, by name. It has a line of names, then one line per CPU.
 pub fn sum_cpu_columns(text: &str) -> BTreeMap<String, u64> {
     let mut lines = text.lines();
     let names: Vec<&str> = lines
@@ -819,22 +812,22 @@ pub fn sum_cpu_columns(text: &str) -> BTreeMap<String, u64> {
     all
 }
 
-/// A table of neighbours, which all namespaces share.
+/// A neighbor table of the kernel, which all namespaces share.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NeighborTable {
-    /// "arp_cache" or "ndisc_cache".
+    /// Name: `arp_cache` or `ndisc_cache`.
     pub name: String,
-    /// Entries that are in it.
+    /// Current number of entries.
     pub entries: u64,
-    /// Entries that there may be (gc_thresh3).
+    /// Maximum number of entries (gc_thresh3).
     pub max_entries: u64,
-    /// How many did not answer.
+    /// Failed resolutions (res_failed).
     pub failed: u64,
-    /// How often it was full.
+    /// Number of times that it was full (table_fulls).
     pub table_fulls: u64,
 }
 
-/// A table of neighbours, as RTM_GETNEIGHTBL tells it (struct ndtmsg, linux/neighbour.h).
+/// Parses a reply to RTM_GETNEIGHTBL (struct ndtmsg, linux/neighbour.h). `None` if it has no name or statistics.
 pub fn parse_neighbor_table(message: &[u8]) -> Option<NeighborTable> {
     /// NDTA_NAME, NDTA_THRESH3, NDTA_CONFIG and NDTA_STATS.
     const NAME: u16 = 1;
@@ -872,29 +865,30 @@ pub fn parse_neighbor_table(message: &[u8]) -> Option<NeighborTable> {
     })
 }
 
-/// Where a running kernel puts what in a record of `skb:kfree_skb`, and how it calls its reasons: both change
-/// between versions.
+/// Layout of a record of `skb:kfree_skb` in the running kernel, and its names of drop reasons: both differ between
+/// versions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TraceFormat {
+    /// Offset and size of each field, in bytes.
     location: (usize, usize),
     protocol: (usize, usize),
     reason: (usize, usize),
     names: BTreeMap<u64, String>,
 }
 
-/// One drop.
+/// One dropped packet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DropRecord {
-    /// The kernel's reason, by name, or its number.
+    /// Name of the drop reason, or its number.
     pub reason: String,
     /// EtherType.
     pub protocol: u16,
-    /// Address of the code that dropped it.
+    /// Address of the kernel code that dropped it.
     pub location: u64,
 }
 
 impl TraceFormat {
-    /// Reads the `format` file of the tracepoint. `None`: this kernel gives no reasons (before 5.17).
+    /// Parses the `format` file of the tracepoint. `None` if this kernel has no drop reasons (before 5.17).
     pub fn parse(text: &str) -> Option<TraceFormat> {
         let field = |name: &str| {
             let line = text.lines().find(|line| {
@@ -933,7 +927,7 @@ impl TraceFormat {
         Some(format)
     }
 
-    /// Reads a record. `None`: it is shorter than the format says.
+    /// Decodes a record. `None` if it is shorter than the format.
     pub fn record(&self, bytes: &[u8]) -> Option<DropRecord> {
         let number = |(at, size): (usize, usize)| {
             let bytes = bytes.get(at..at.checked_add(size)?)?;
@@ -945,7 +939,7 @@ impl TraceFormat {
         Some(DropRecord {
             reason: match self.names.get(&reason) {
                 Some(name) => name.clone(),
-                // Subsystems have reasons of their own, which the format does not name.
+                // Subsystems have reasons of their own, without names in the format.
                 None => format!("reason {reason:#x}"),
             },
             protocol: number(self.protocol)? as u16,
@@ -966,7 +960,7 @@ mod tests {
         print fmt: \"%s\", __print_symbolic(REC->reason, { 2, \"NOT_SPECIFIED\" }, { 3, \"NO_SOCKET\" })\n";
 
     #[test]
-    fn records_are_read_by_the_format_of_the_kernel() {
+    fn records_follow_the_format_of_the_kernel() {
         let format = TraceFormat::parse(FORMAT).unwrap();
         let mut bytes = vec![0; 40];
         bytes[16] = 7;
@@ -995,7 +989,7 @@ mod tests {
     }
 
     #[test]
-    fn each_counter_and_reason_is_told_once() {
+    fn counters_and_reasons_are_unique() {
         for (at, one) in COUNTERS.iter().enumerate() {
             assert!(
                 std::ptr::eq(find_counter(one.layer, one.name).unwrap(), one),
