@@ -111,15 +111,15 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
             over(1, TO, summed(quoted)),
         ),
         (
-            "IGMPv1 general query, answer within 10000 ms",
+            "IGMPv1 general query, max response 10000 ms",
             over(2, all_systems, summed(vec![0x11, 0, 0, 0, 0, 0, 0, 0])),
         ),
         (
-            "IGMPv2 query for 239.1.1.1, answer within 1000 ms",
+            "IGMPv2 query for 239.1.1.1, max response 1000 ms",
             over(2, all_systems, summed(vec![0x11, 10, 0, 0, 239, 1, 1, 1])),
         ),
         (
-            "IGMPv3 general query, answer within 10000 ms, robustness 2, every 125 s",
+            "IGMPv3 general query, max response 10000 ms, robustness 2, interval 125 s",
             over(
                 2,
                 all_systems,
@@ -155,7 +155,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("MLDv2 report: ff1e::1 to exclude {} (join)", mld(mld2)),
         ("MLDv1 done: ff1e::1 (leave)", mld([mld1, vec![]].concat())),
         (
-            "PIM hello, holds 105 s, DR priority 1",
+            "PIM hello, hold time 105 s, DR priority 1",
             over(
                 103,
                 [224, 0, 0, 13],
@@ -201,7 +201,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
             ),
         ),
         (
-            "LLDP, chassis 02:00:00:00:00:09, port p1, holds 120 s, name sw",
+            "LLDP, chassis 02:00:00:00:00:09, port p1, hold time 120 s, name sw",
             ethernet(0x88cc, &lldp),
         ),
         (

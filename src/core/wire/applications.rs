@@ -1,5 +1,5 @@
-//! PURE. One line each for what speaks over UDP and TCP: DNS and its relatives, DHCP, DHCPv6, SSDP,
-//! NTP, RTP, and the routers' protocols that use a port. A row of [`UDP`] for each.
+//! PURE. Applications over UDP and TCP, summarized in one line: DNS and its relatives, DHCP, DHCPv6,
+//! SSDP, NTP, RTP, and routing protocols that use a port. Each is a row of [`UDP`].
 
 use super::cursor::{Cursor, Mac, UnexpectedEnd, first_line, text};
 use super::dns_name::{MAX_RECORDS, name};
@@ -9,7 +9,7 @@ use super::{Packet, ProblemKind};
 
 type Reader = for<'a> fn(&mut Packet<'a>, Cursor<'a>);
 
-/// Ports whose protocol is read; either side may have it.
+/// Decoders by UDP port. The port may be the source or the destination.
 const UDP: &[(u16, Reader)] = &[
     (53, |packet, from| dns(packet, "dns", from)),
     (5353, |packet, from| dns(packet, "mdns", from)),
@@ -42,7 +42,7 @@ const UDP: &[(u16, Reader)] = &[
     (443, |packet, from| plain(packet, "quic", "QUIC", from)),
 ];
 
-/// Reads what is behind a UDP header. `false`: nothing was recognised.
+/// Decodes the payload of a UDP datagram. Returns `false` if no application was recognized.
 pub(super) fn udp<'a>(
     packet: &mut Packet<'a>,
     source: u16,
@@ -62,7 +62,7 @@ pub(super) fn udp<'a>(
     rtp(packet, source, destination, from)
 }
 
-/// Reads what is behind a TCP header, where its start says enough.
+/// Decodes the payload of a TCP segment, if the segment begins a message.
 pub(super) fn tcp<'a>(
     packet: &mut Packet<'a>,
     source: u16,
@@ -71,7 +71,7 @@ pub(super) fn tcp<'a>(
 ) {
     let either = |port: u16| source == port || destination == port;
     if either(53) {
-        // RFC 1035, section 4.2.2: a length before each message; a later segment has none.
+        // RFC 1035, section 4.2.2: each message is preceded by its length. Later segments have none.
         let length = from.u16().unwrap_or(0);
         if length >= 12 && from.left() >= 12 {
             packet.push_summary(" ");
@@ -345,7 +345,7 @@ fn dhcpv6<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
             let mut value = from.sub(length.into())?;
             match option {
                 3 if length > 12 => {
-                    // An identity association: its first address, if the first option is one.
+                    // An identity association: show its address if that is the first option.
                     value.skip(12)?;
                     if value.left() >= 20 && value.u16()? == 5 {
                         value.skip(2)?;
@@ -390,7 +390,7 @@ fn ntp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
     });
 }
 
-/// SSDP (UPnP): a request or status line, and what it is about.
+/// SSDP (UPnP): the request or status line, and the headers that name the subject.
 fn ssdp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
     packet.protocols.push("ssdp");
     let bytes = from.rest();
@@ -406,8 +406,9 @@ fn ssdp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
     }
 }
 
-/// RTP (RFC 3550) has no port of its own. What looks like it on an even port from 1024 on, with a
-/// payload type in use and a whole header, is called so; a stream's second packet would prove it.
+/// RTP (RFC 3550) has no registered port. A datagram to an even port of at least 1024 with version 2,
+/// a payload type in use and a complete header is shown as RTP; only the next packet of the stream
+/// could prove it.
 fn rtp<'a>(packet: &mut Packet<'a>, source: u16, destination: u16, mut from: Cursor<'a>) -> bool {
     let plausible = destination >= 1024 && destination.is_multiple_of(2) && source >= 1024;
     let total = from.left();

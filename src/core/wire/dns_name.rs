@@ -2,12 +2,12 @@
 
 use super::cursor::{Cursor, UnexpectedEnd, text};
 
-/// Compression pointers of one name that are followed (RFC 1035, section 4.1.4): a name has at most
-/// 127 labels, so honest packets never need as many.
+/// Maximum number of compression pointers followed in one name (RFC 1035, section 4.1.4). A name has
+/// at most 127 labels, and senders compress a name once or twice.
 const MAX_POINTERS: usize = 32;
-/// Longest name, in bytes as printed.
+/// Maximum length of a name, in bytes as printed.
 const NAME_MAX: usize = 255;
-/// Questions and answers that are read.
+/// Maximum number of questions and of records decoded per message.
 pub(super) const MAX_RECORDS: u16 = 64;
 
 /// Reads the name at `from`. Compression pointers are followed within `message`, the whole DNS message.

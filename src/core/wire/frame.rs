@@ -1,6 +1,6 @@
 //! PURE. One captured frame: its bytes, its link type, and what the kernel knows of it.
 
-/// How a frame begins: the link type of its capture file or interface.
+/// Link type of a frame, from its capture file or interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum LinkType {
@@ -16,12 +16,12 @@ pub enum LinkType {
     Null = 5,
     /// OpenBSD loopback, a 4-byte address family in network byte order (LINKTYPE_LOOP, 108).
     Loop = 6,
-    /// Any other link type: kept, but not decoded.
+    /// Any other link type: recorded, but not decoded.
     Other = 7,
 }
 
 impl LinkType {
-    /// The LINKTYPE_ number that a pcapng interface block carries.
+    /// Returns the LINKTYPE_ number for a pcapng interface block.
     pub fn to_linktype(self) -> u16 {
         match self {
             LinkType::Ethernet => 1,
@@ -34,7 +34,7 @@ impl LinkType {
         }
     }
 
-    /// The link type of a LINKTYPE_ (or DLT_) number in a capture file.
+    /// Converts a LINKTYPE_ (or DLT_) number of a capture file.
     pub fn from_linktype(number: u32) -> LinkType {
         match number {
             1 => LinkType::Ethernet,
@@ -47,7 +47,7 @@ impl LinkType {
         }
     }
 
-    /// The number that a recorded packet keeps, read back; unknown numbers are [`LinkType::Other`].
+    /// Converts the number in a record; unknown numbers become [`LinkType::Other`].
     pub fn from_u8(number: u8) -> LinkType {
         match number {
             1 => LinkType::Ethernet,
@@ -61,34 +61,34 @@ impl LinkType {
     }
 }
 
-/// What the kernel knows of a packet's transport checksum.
+/// State of a packet's transport checksum, as far as the kernel knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum Checksum {
-    /// Nothing is known: a wrong checksum is wrong.
+    /// Not known: a wrong checksum in the packet is an error.
     #[default]
     Unknown = 0,
-    /// The sender left it to hardware that has not run yet (TP_STATUS_CSUMNOTREADY): the field
-    /// holds a partial sum, and must never be called bad.
+    /// Left to hardware that has not run yet (TP_STATUS_CSUMNOTREADY): the field holds a partial
+    /// sum and is not an error.
     NotReady = 1,
-    /// The kernel or the device has checked it (TP_STATUS_CSUM_VALID).
+    /// Verified by the kernel or the device (TP_STATUS_CSUM_VALID).
     Valid = 2,
-    /// Somebody who had all of the bytes has checked it, and it was wrong.
+    /// Verified as wrong when all bytes of the packet were at hand.
     Bad = 3,
 }
 
-/// Which way a packet crossed the interface, as the kernel says in `sll_pkttype`.
+/// Direction of a packet on its interface, from `sll_pkttype` (packet(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum Direction {
-    /// Not known (files that do not say).
+    /// Not known (capture files without it).
     #[default]
     Unknown = 0,
     /// Received, addressed to this host (PACKET_HOST).
     ToUs = 1,
-    /// Received, to the link's broadcast address (PACKET_BROADCAST).
+    /// Received, addressed to the link's broadcast address (PACKET_BROADCAST).
     Broadcast = 2,
-    /// Received, to a link-layer group (PACKET_MULTICAST).
+    /// Received, addressed to a link-layer group (PACKET_MULTICAST).
     Multicast = 3,
     /// Received, addressed to some other host (PACKET_OTHERHOST).
     ToOther = 4,
@@ -97,7 +97,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The number that a recorded packet keeps, read back.
+    /// Converts the number in a record; unknown numbers become [`Direction::Unknown`].
     pub fn from_u8(number: u8) -> Direction {
         match number {
             1 => Direction::ToUs,
@@ -109,7 +109,7 @@ impl Direction {
         }
     }
 
-    /// `true` for everything that came in.
+    /// Returns whether the packet was received.
     pub fn is_inbound(self) -> bool {
         matches!(
             self,
@@ -118,16 +118,16 @@ impl Direction {
     }
 }
 
-/// One captured frame: the evidence that everything else is read from. VLAN tags stand in `bytes`
-/// where they stood on the wire.
+/// One captured frame: the evidence that everything else is derived from. VLAN tags are in `bytes`, as
+/// on the wire.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// What `bytes` begin with.
+    /// The link-layer header that `bytes` begin with.
     pub link: LinkType,
-    /// The captured bytes, perhaps fewer than were on the wire.
+    /// The captured bytes, possibly fewer than on the wire.
     pub bytes: &'a [u8],
     /// Length on the wire, in bytes.
     pub original_length: u32,
-    /// What the kernel knows of the transport checksum.
+    /// State of the transport checksum.
     pub checksum: Checksum,
 }

@@ -1,5 +1,5 @@
-//! PURE. ICMP (RFC 792) and ICMPv6 (RFC 4443): echo, errors with the packet that they quote, and
-//! the extensions of RFC 4884.
+//! PURE. ICMP (RFC 792) and ICMPv6 (RFC 4443): echo, errors with the packet that they quote, and the
+//! extensions of RFC 4884.
 
 use super::cursor::{Cursor, UnexpectedEnd, sum};
 use super::glance::ip_protocol as protocol;
@@ -10,23 +10,23 @@ use super::{mld, nd};
 /// An ICMP or ICMPv6 message that is neither ND nor MLD.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Icmp {
-    /// ICMPv6?
+    /// Whether this is ICMPv6.
     pub v6: bool,
-    /// Type.
+    /// ICMP type.
     pub kind: u8,
-    /// Code.
+    /// ICMP code.
     pub code: u8,
-    /// Identifier and sequence number of an echo.
+    /// Identifier and sequence number of an echo request or reply.
     pub echo: Option<(u16, u16)>,
     /// Next-hop MTU of "packet too big" and "fragmentation needed".
     pub mtu: Option<u32>,
-    /// Where in the frame the quoted packet stands: start and end.
+    /// Start and end of the quoted packet in the frame, in bytes.
     pub quoted: Option<(usize, usize)>,
     /// MPLS labels that a router attached (RFC 4950).
     pub labels: Vec<u32>,
 }
 
-/// What a type and code of ICMP mean.
+/// Returns the meaning of an ICMP type and code, or `None` for unknown ones.
 pub fn meaning_v4(kind: u8, code: u8) -> Option<&'static str> {
     Some(match (kind, code) {
         (0, _) => "echo reply",
@@ -64,7 +64,7 @@ pub fn meaning_v4(kind: u8, code: u8) -> Option<&'static str> {
     })
 }
 
-/// What a type and code of ICMPv6 mean, ND and MLD left out.
+/// Returns the meaning of an ICMPv6 type and code other than ND and MLD, or `None` for unknown ones.
 pub fn meaning_v6(kind: u8, code: u8) -> Option<&'static str> {
     Some(match (kind, code) {
         (1, 0) => "no route",
@@ -238,7 +238,7 @@ fn echo(
     Ok(())
 }
 
-/// Reads the quoted packet, and the extensions behind it where a length says that there are any.
+/// Decodes the quoted packet, and the extensions that follow it if the message has a length for it.
 fn quote<'a>(packet: &mut Packet<'a>, icmp: &mut Icmp, mut from: Cursor<'a>, length: usize) {
     if packet.quoted {
         return;

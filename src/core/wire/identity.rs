@@ -1,6 +1,6 @@
-//! PURE. What hosts say of themselves: names and roles, in DHCP, DHCPv6, mDNS, LLMNR, NetBIOS names, LLDP,
-//! CDP and spanning tree. Read beside the line of text: what is wrong with a message is told there, and
-//! here it only ends the reading.
+//! PURE. Names and roles that hosts announce in DHCP, DHCPv6, mDNS, LLMNR, NetBIOS names, LLDP, CDP
+//! and spanning tree. The decoders of these protocols report what is wrong with a message; here it
+//! only ends the parsing.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -8,13 +8,13 @@ use super::cursor::{Cursor, Mac, UnexpectedEnd, text};
 use super::dns_name::{MAX_RECORDS, name};
 use super::{Meaning, Packet};
 
-/// Longest name that is kept, in bytes as printed: host names have at most 63 a label, and nobody reads
-/// more of one.
+/// Maximum length of a name, in bytes as printed. A label has at most 63; longer names do not fit a
+/// table.
 const NAME_MAX: usize = 128;
-/// Names of one message that are kept: a host tells its own.
+/// Maximum number of names kept per message. A host announces its own few.
 const MAX_NAMES: usize = 8;
 
-/// NameSource which protocol.
+/// The protocol that a name or role was announced with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum NameSource {
@@ -29,7 +29,7 @@ pub enum NameSource {
 }
 
 impl NameSource {
-    /// Its name.
+    /// Returns the name of the protocol, as in JSON.
     pub fn name(self) -> &'static str {
         match self {
             NameSource::Dhcp => "dhcp",
@@ -44,7 +44,7 @@ impl NameSource {
     }
 }
 
-/// What a host says that it is, or shows by what it sends.
+/// The role of a host, as it announces it or as its messages imply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Role {
@@ -56,16 +56,16 @@ pub enum Role {
     DhcpRelay,
 }
 
-/// What one message says of a host.
+/// Names and roles in one message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
-    /// NameSource which protocol.
+    /// The protocol of the message.
     pub by: NameSource,
-    /// Names, each with the address that it is said to have, if the message says one.
+    /// Names, each with its address if the message contains one.
     pub names: Vec<(String, Option<IpAddr>)>,
-    /// Whose, where the message says it: the client of a DHCP message.
+    /// The host that the names belong to if it is not the sender: the client of a DHCP message.
     pub of: Option<Mac>,
-    /// What it is.
+    /// Roles of the host.
     pub roles: Vec<Role>,
 }
 
@@ -98,14 +98,14 @@ impl Identity {
     }
 }
 
-/// Keeps what was read, if it says anything.
+/// Adds `said` to the packet if it contains a name or a role.
 pub(super) fn keep(packet: &mut Packet<'_>, said: Option<Identity>) {
     if let Some(said) = said.filter(|said| !said.names.is_empty() || !said.roles.is_empty()) {
         packet.meanings.push(Meaning::Identity(said));
     }
 }
 
-/// Who sends spanning tree is a bridge (IEEE 802.1D).
+/// The sender of a spanning tree BPDU is a bridge (IEEE 802.1D).
 pub(super) fn bridge() -> Identity {
     Identity {
         roles: vec![Role::Bridge],
@@ -113,7 +113,7 @@ pub(super) fn bridge() -> Identity {
     }
 }
 
-/// Text of a host's name, without what some put behind it.
+/// Decodes a host name without the trailing zeros and spaces that some senders add.
 fn host_name(bytes: &[u8]) -> String {
     let end = bytes.iter().rposition(|byte| !matches!(byte, 0 | b' '));
     let bytes = end.and_then(|end| bytes.get(..=end)).unwrap_or_default();

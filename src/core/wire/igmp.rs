@@ -92,13 +92,13 @@ impl RecordKind {
 /// One group record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record<A> {
-    /// What it says.
+    /// Type of the record.
     pub kind: RecordKind,
-    /// Of which group.
+    /// The group.
     pub group: A,
-    /// Sources by the record's own count.
+    /// Number of sources, as the record states it.
     pub declared_sources: u16,
-    /// Sources that were there to read.
+    /// The sources that were captured.
     pub sources: Vec<A>,
 }
 
@@ -132,7 +132,7 @@ impl<A: std::fmt::Display> std::fmt::Display for Record<A> {
     }
 }
 
-/// Records of one report that are read: what a 64 KiB packet can hold.
+/// Maximum number of records decoded per report: as many as fit in 64 KiB.
 const MAX_RECORDS: usize = 8192;
 
 /// The floating-point form of response codes and intervals (RFC 3376, section 4.1.1).
@@ -233,14 +233,14 @@ fn query(
     } else {
         packet.push_summary(format!("query for {group}"));
     }
-    packet.push_summary(format!(", answer within {} ms", query.max_response_ms));
+    packet.push_summary(format!(", max response {} ms", query.max_response_ms));
     if version == 3 {
         let flags = from.u8()?;
         query.suppress = flags & 8 != 0;
         query.robustness = flags & 7;
         query.interval_s = code_value(from.u8()?);
         packet.push_summary(format!(
-            ", robustness {}, every {} s",
+            ", robustness {}, interval {} s",
             query.robustness, query.interval_s
         ));
         let declared = from.u16()?;
@@ -279,7 +279,7 @@ fn report_v3(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Igmp, Une
     Ok(Igmp::ReportV3 { declared, records })
 }
 
-/// Reads a group record; IGMPv3 and MLDv2 differ only in their addresses.
+/// Decodes a group record. IGMPv3 and MLDv2 differ only in the size of addresses.
 pub(super) fn record<'a, A>(
     from: &mut Cursor<'a>,
     address: impl Fn(&mut Cursor<'a>) -> Result<A, UnexpectedEnd>,

@@ -1,5 +1,5 @@
-//! PURE. Link layers: Ethernet with VLAN tags and LLC, the kernel's cooked headers, loopback, and
-//! what stands directly on a link: LLDP, STP, LACP.
+//! PURE. Link layers: Ethernet with VLAN tags and LLC, Linux cooked headers, loopback, and the
+//! protocols directly above them: LLDP, STP, LACP.
 
 use pnet::packet::ethernet::EthernetPacket;
 
@@ -8,7 +8,7 @@ use super::glance::ethertype as kind;
 use super::{LinkType, arp, identity, ip};
 use super::{Packet, ProblemKind, cursor};
 
-/// VLAN tags that are read: two are usual, and more a test or an attack.
+/// Maximum number of VLAN tags decoded. IEEE 802.1ad uses two; more are a test or an attack.
 const MAX_TAGS: usize = 8;
 
 pub(super) fn read(packet: &mut Packet<'_>) {
@@ -121,7 +121,7 @@ pub(super) fn by_ethertype(packet: &mut Packet<'_>, mut number: u16, mut at: usi
     }
 }
 
-/// IEEE 802.2 behind an 802.3 length.
+/// IEEE 802.2 LLC, after an 802.3 length.
 fn llc(packet: &mut Packet<'_>, length: usize, at: usize, end: usize) {
     packet.protocols.push("llc");
     let mut from = cursor(&packet.frame, at, at.saturating_add(length).min(end));
@@ -184,7 +184,7 @@ fn snap(packet: &mut Packet<'_>, mut from: Cursor<'_>, end: usize) {
         }
         Some((oui, number)) => {
             let [a, b, c] = oui;
-            let why = format!("organisation {a:02x}:{b:02x}:{c:02x} protocol {number:#06x}");
+            let why = format!("organization {a:02x}:{b:02x}:{c:02x} protocol {number:#06x}");
             packet.push_summary(&why);
             packet.problem(ProblemKind::Unknown, "snap", from.offset(), why);
         }
@@ -228,13 +228,13 @@ fn stp(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
     });
 }
 
-/// LLDP (IEEE 802.1AB): who the neighbour says it is.
+/// LLDP (IEEE 802.1AB): identity of the neighbor.
 fn lldp(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
     packet.protocols.push("lldp");
     identity::keep(packet, identity::lldp(from));
     packet.push_summary("LLDP");
     packet.read("lldp", |packet| {
-        // A frame holds at most 750 of the shortest; those behind the end mark are padding.
+        // A frame holds at most 750 of the shortest TLVs. Bytes after the end TLV are padding.
         while !from.is_empty() {
             let head = from.u16()?;
             let (kind, length) = (head >> 9, usize::from(head & 0x1ff));
@@ -257,8 +257,8 @@ fn lldp(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
                         if kind == 1 { "chassis" } else { "port" }
                     ));
                 }
-                3 => packet.push_summary(format!(", holds {} s", value.u16()?)),
-                4 => packet.push_summary(format!(", port is {}", text(value.rest(), 64))),
+                3 => packet.push_summary(format!(", hold time {} s", value.u16()?)),
+                4 => packet.push_summary(format!(", port description {}", text(value.rest(), 64))),
                 5 => packet.push_summary(format!(", name {}", text(value.rest(), 64))),
                 _ => {}
             }
@@ -366,7 +366,7 @@ fn cooked_protocol(packet: &mut Packet<'_>, protocol: u16, at: usize, end: usize
     }
 }
 
-/// BSD loopback: an address family, and then what the version says.
+/// BSD loopback: an address family, then an IP packet.
 fn loopback(packet: &mut Packet<'_>, end: usize) {
     packet.protocols.push("null");
     let mut from = cursor(&packet.frame, 0, end);

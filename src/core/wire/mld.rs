@@ -31,9 +31,9 @@ pub enum Mld {
 pub struct Query {
     /// 1 or 2.
     pub version: u8,
-    /// The group asked for; unspecified in a general query.
+    /// The queried group; unspecified in a general query.
     pub group: Ipv6Addr,
-    /// Longest time for an answer, in milliseconds.
+    /// Maximum response delay, in milliseconds.
     pub max_response_ms: u32,
     /// Suppress router-side processing.
     pub suppress: bool,
@@ -41,11 +41,11 @@ pub struct Query {
     pub robustness: u8,
     /// Querier's query interval in seconds.
     pub interval_s: u32,
-    /// Sources asked for.
+    /// The queried sources.
     pub sources: Vec<Ipv6Addr>,
 }
 
-/// Records of one report that are read: what a 64 KiB packet can hold.
+/// Maximum number of records decoded per report: as many as fit in 64 KiB.
 const MAX_RECORDS: usize = 4096;
 
 /// The floating-point form of the response code (RFC 3810, section 5.1.3).
@@ -57,7 +57,7 @@ fn response_ms(code: u16) -> u32 {
     mantissa << (u32::from(code >> 12 & 0x07).saturating_add(3))
 }
 
-/// Reads behind type, code and checksum.
+/// Decodes the message after type, code and checksum.
 pub(super) fn read(
     packet: &mut Packet<'_>,
     kind: u8,
@@ -130,14 +130,14 @@ fn query(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Query, Unexpe
     } else {
         packet.push_summary(format!("query for {group}"));
     }
-    packet.push_summary(format!(", answer within {} ms", query.max_response_ms));
+    packet.push_summary(format!(", max response {} ms", query.max_response_ms));
     if version == 2 {
         let flags = from.u8()?;
         query.suppress = flags & 8 != 0;
         query.robustness = flags & 7;
         query.interval_s = code_value(from.u8()?);
         packet.push_summary(format!(
-            ", robustness {}, every {} s",
+            ", robustness {}, interval {} s",
             query.robustness, query.interval_s
         ));
         for _ in 0..from.u16()? {

@@ -56,27 +56,27 @@ fn read_upper<'a>(packet: &mut Packet<'a>, payload: ip::Payload<'a>) {
     upper::read(packet, payload);
 }
 
-/// Three different words for a packet that can't be read to its end.
+/// Why decoding stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemKind {
     /// The capture ended before the packet did.
     Truncated,
     /// The packet contradicts its protocol.
     Malformed,
-    /// Nobody here knows that protocol, version or type.
+    /// Unsupported protocol, version or type.
     Unknown,
 }
 
-/// Where and why reading ended.
+/// Where and why decoding stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Which of the three.
+    /// The kind of problem.
     pub kind: ProblemKind,
-    /// The protocol that was being read.
+    /// The protocol that was being decoded.
     pub layer: &'static str,
     /// Byte offset in the frame.
     pub offset: usize,
-    /// What was found there.
+    /// What is wrong there, in words.
     pub reason: String,
 }
 
@@ -95,19 +95,19 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// To whom something is addressed.
+/// Delivery scope of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryScope {
-    /// To one.
+    /// To one host.
     Unicast,
-    /// To all of a link or network.
+    /// To all hosts of a link or network.
     Broadcast,
-    /// To a group.
+    /// To a multicast group.
     Multicast,
 }
 
 impl DeliveryScope {
-    /// The word for it.
+    /// Returns the name, as in JSON.
     pub fn name(self) -> &'static str {
         match self {
             DeliveryScope::Unicast => "unicast",
@@ -117,7 +117,7 @@ impl DeliveryScope {
     }
 }
 
-/// The meaning of a layer, where trackers and diagnosis need more than a line of text.
+/// The decoded message of a layer, for trackers and diagnosis, which need more than a line of text.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub enum Meaning {
@@ -130,12 +130,12 @@ pub enum Meaning {
     Identity(identity::Identity),
 }
 
-/// A network header: the facts that other layers and people need.
+/// The fields of a network header that other layers and people need.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Network {
-    /// Who sent it.
+    /// Source address.
     pub source: IpAddr,
-    /// To whom.
+    /// Destination address.
     pub destination: IpAddr,
     /// Time to live, or hop limit.
     pub ttl: u8,
@@ -143,24 +143,24 @@ pub struct Network {
     pub traffic_class: u8,
     /// IPv4 identification, or that of an IPv6 fragment header.
     pub identification: u32,
-    /// Upper-layer protocol, behind extension headers.
+    /// Upper-layer protocol, after extension headers.
     pub protocol: u8,
     /// Fragment offset in bytes.
     pub fragment_offset: u32,
-    /// More fragments follow.
+    /// Whether more fragments follow.
     pub more_fragments: bool,
-    /// Don't fragment (IPv4).
+    /// Whether the DF flag is set (IPv4).
     pub dont_fragment: bool,
-    /// Does it carry the router alert option (RFC 2113, RFC 2711)?
+    /// Whether the router alert option is present (RFC 2113, RFC 2711).
     pub router_alert: bool,
-    /// Bytes of payload by the header's word.
+    /// Payload length in bytes, as the header states it.
     pub payload_length: u32,
 }
 
-/// Everything that was read of a packet.
+/// A decoded packet.
 #[derive(Clone, Debug)]
 pub struct Packet<'a> {
-    /// The evidence.
+    /// The frame that was decoded.
     pub frame: Frame<'a>,
     /// Names of the protocols, outermost first.
     pub protocols: Vec<&'static str>,
@@ -172,17 +172,17 @@ pub struct Packet<'a> {
     pub network: Option<Network>,
     /// Source and destination port of the outermost transport header.
     pub ports: Option<(u16, u16)>,
-    /// What it says, for people.
+    /// Summary for people, on one line.
     pub summary: String,
-    /// Meanings of layers, outermost first.
+    /// Decoded messages of the layers, outermost first.
     pub meanings: Vec<Meaning>,
-    /// Where reading ended, if it did not come to the end.
+    /// Where and why decoding stopped; `None` if it was complete.
     pub problem: Option<Problem>,
-    /// A checksum that is wrong, by the name of its layer.
+    /// The layer whose checksum is wrong.
     pub bad_checksum: Option<&'static str>,
-    /// How deep tunnels are nested.
+    /// Nesting depth of tunnels.
     pub(super) depth: usize,
-    /// Is what is being read the start of a packet quoted in an ICMP error?
+    /// Whether this is a packet quoted in an ICMP error, which may be cut.
     pub(super) quoted: bool,
 }
 
@@ -204,12 +204,12 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// The innermost protocol that was recognised.
+    /// Returns the innermost protocol that was recognized.
     pub fn protocol(&self) -> &'static str {
         self.protocols.last().copied().unwrap_or("unknown")
     }
 
-    /// To whom it is addressed: by its network header if it has one, else by its link header.
+    /// Returns the delivery scope, from the network header, or else from the link header.
     pub fn cast(&self) -> Option<DeliveryScope> {
         let link = self.link.map(|(_, to)| {
             if to.is_broadcast() {
@@ -240,7 +240,7 @@ impl<'a> Packet<'a> {
         offset: usize,
         reason: impl Into<String>,
     ) {
-        // The outermost problem is the cause; what follows from it is not worth a word.
+        // The first problem is the cause; later ones follow from it.
         if self.problem.is_none() && !self.quoted {
             self.problem = Some(Problem {
                 kind,
@@ -251,11 +251,12 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// A field was cut off: by the capture if that is where the bytes end, else by the packet itself.
+    /// Reports a field that was cut off: by the capture if the captured bytes end there, else by the packet
+    /// itself.
     pub(super) fn short(&mut self, layer: &'static str, short: UnexpectedEnd) {
         let cut = (self.frame.bytes.len() as u64) < u64::from(self.frame.original_length);
-        // A length field cannot promise more than the frame holds, so a reader that was bounded by
-        // one and came to the end of the capture all the same was cut off by the capture.
+        // A decoder that is bounded by a length field and still reaches the end of the captured
+        // bytes was cut off by the capture.
         let at_end = cut && short.offset.saturating_add(64) >= self.frame.bytes.len();
         if at_end {
             let end = self.frame.bytes.len();
@@ -275,7 +276,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Runs a reader, and takes in that it may have run out of bytes.
+    /// Runs `reader` and reports a problem if it ran out of bytes.
     pub(super) fn read<T>(
         &mut self,
         layer: &'static str,
@@ -290,14 +291,13 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// May a checksum over these bytes be judged? Not when the kernel left it to hardware, and not
-    /// when bytes are missing.
+    /// Returns whether a checksum can be verified: all bytes are there, and it was not left to hardware.
     pub(super) fn can_judge(&self, complete: bool) -> bool {
         complete && !self.quoted && self.frame.checksum != Checksum::NotReady
     }
 }
 
-/// A cursor over the frame from `at` to `end`.
+/// Returns a cursor over the frame from `at` to `end`.
 pub(super) fn cursor<'a>(frame: &Frame<'a>, at: usize, end: usize) -> Cursor<'a> {
     let end = end.min(frame.bytes.len());
     Cursor::new(frame.bytes.get(at..end).unwrap_or_default(), at)

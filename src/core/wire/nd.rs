@@ -1,5 +1,4 @@
-//! PURE. Neighbour discovery (RFC 4861): solicitations, advertisements, redirects, and all of their
-//! options.
+//! PURE. Neighbor discovery (RFC 4861): solicitations, advertisements, redirects, and their options.
 
 use std::net::Ipv6Addr;
 
@@ -34,24 +33,24 @@ pub enum NdOption {
     Other(u8),
 }
 
-/// A neighbour discovery message.
+/// A neighbor discovery message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nd {
     /// ICMPv6 type, 133 to 137.
     pub kind: u8,
-    /// Target of NS, NA and redirects.
+    /// Target address of NS, NA and redirects.
     pub target: Option<Ipv6Addr>,
     /// Flags byte: of RA (M, O, ...) or NA (R, S, O).
     pub flags: u8,
     /// Hop limit that an RA announces.
     pub hop_limit: u8,
-    /// Router lifetime of an RA, in seconds; 0 means that it is no default router.
+    /// Router lifetime of an RA, in seconds; 0 if the sender is not a default router.
     pub lifetime_s: u16,
     /// Options in order.
     pub options: Vec<NdOption>,
 }
 
-/// Options of one message that are read; more is an attack.
+/// Maximum number of options decoded per message; more are an attack.
 const MOST_OPTIONS: usize = 64;
 
 pub(super) fn read(

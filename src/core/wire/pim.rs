@@ -38,27 +38,27 @@ pub enum Pim {
     Other(u8),
 }
 
-/// What a neighbour says of itself.
+/// Options of a hello (RFC 7761, section 4.9.2).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hello {
-    /// How long it is to be believed, in seconds; 65535 for ever, 0 goodbye.
+    /// Hold time in seconds: 65535 means forever, 0 that the neighbor leaves.
     pub hold_s: Option<u16>,
     /// Propagation delay and override interval in milliseconds, with the T bit.
     pub lan_prune_delay: Option<(bool, u16, u16)>,
     /// Designated router priority.
     pub dr_priority: Option<u32>,
-    /// Changes when the neighbour restarts.
+    /// Generation ID, which changes when the neighbor restarts.
     pub generation_id: Option<u32>,
-    /// Its other addresses.
+    /// Secondary addresses of the neighbor.
     pub addresses: Vec<IpAddr>,
-    /// Options that are not read, by type.
+    /// Types of options that are not decoded.
     pub others: Vec<u16>,
 }
 
 /// An encoded group or source: address, mask length and flags.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Encoded {
-    /// Address, if its family is known.
+    /// The address; `None` if its family is unknown.
     pub address: Option<IpAddr>,
     /// Mask length in bits.
     pub mask: u8,
@@ -205,8 +205,8 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     });
 }
 
-/// A register's checksum covers only its first eight bytes, though some send the whole (RFC 7761,
-/// section 4.9); over IPv6 the pseudo-header is part of it.
+/// Checks the checksum. In a register it covers only the first eight bytes, although some senders cover
+/// the whole message (RFC 7761, section 4.9); over IPv6 it covers the pseudo-header as well.
 fn judge(packet: &mut Packet<'_>, payload: &Payload<'_>, kind: u8) {
     if !packet.can_judge(payload.complete) {
         return;
@@ -261,8 +261,8 @@ fn hello(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Hello, Unexpe
     }
     match hello.hold_s {
         Some(0) => packet.push_summary(", goodbye"),
-        Some(u16::MAX) => packet.push_summary(", holds for ever"),
-        Some(hold) => packet.push_summary(format!(", holds {hold} s")),
+        Some(u16::MAX) => packet.push_summary(", hold time infinite"),
+        Some(hold) => packet.push_summary(format!(", hold time {hold} s")),
         None => {}
     }
     if let Some(priority) = hello.dr_priority {
@@ -288,7 +288,7 @@ fn join_prune(
         6 => "PIM graft",
         _ => "PIM graft ack",
     });
-    packet.push_summary(format!(" to {}, holds {hold_s} s", show(upstream)));
+    packet.push_summary(format!(" to {}, hold time {hold_s} s", show(upstream)));
     let mut groups = Vec::new();
     for _ in 0..count {
         let group = encoded(from)?;
@@ -307,7 +307,7 @@ fn join_prune(
         if groups.len() < 3 {
             for (word, sources) in [("join", &one.joins), ("prune", &one.prunes)] {
                 for source in sources.iter().take(4) {
-                    // The wildcard bit stands for (*, G), with the RP in the source's place.
+                    // With the wildcard bit the entry is (*, G), and the source field holds the RP.
                     if source.flags & 2 != 0 {
                         packet.push_summary(format!("; {word} (*, {group}) rp {source}"));
                     } else {

@@ -1,4 +1,4 @@
-//! PURE. One line each for what routers tell each other: VRRP (RFC 3768, RFC 9568), OSPF (RFC 2328,
+//! PURE. Routing protocols, summarized in one line: VRRP (RFC 3768, RFC 9568), OSPF (RFC 2328,
 //! RFC 5340), EIGRP (RFC 7868).
 
 use super::cursor::UnexpectedEnd;
@@ -30,7 +30,7 @@ pub(super) fn vrrp(packet: &mut Packet<'_>, payload: &Payload<'_>) {
             "VRRPv{version} advertisement, router {router}, priority {priority}"
         ));
         match priority {
-            0 => packet.push_summary(" (gives up)"),
+            0 => packet.push_summary(" (resigns)"),
             255 => packet.push_summary(" (owner)"),
             _ => {}
         }

@@ -1,11 +1,11 @@
-//! PURE. Packets in packets: GRE (RFC 2784, RFC 2890) and VXLAN (RFC 7348).
+//! PURE. Tunnels: GRE (RFC 2784, RFC 2890) and VXLAN (RFC 7348).
 
 use super::Packet;
 use super::cursor::{Cursor, UnexpectedEnd};
 use super::ip::Payload;
 use super::link;
 
-/// Tunnels in tunnels that are looked into.
+/// Maximum nesting of tunnels that is decoded.
 const MAX_DEPTH: usize = 4;
 
 pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
@@ -14,7 +14,7 @@ pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     let inner = packet.read("gre", |packet| {
         let (flags, kind) = (from.u16()?, from.u16()?);
         packet.push_summary(format!("GRE{}", if flags & 7 == 1 { "v1" } else { "" }));
-        // Checksum or routing, key, sequence number, and version 1's acknowledgment.
+        // Checksum or routing, key, sequence number, and the acknowledgment number of version 1.
         if flags & 0xc000 != 0 {
             from.skip(4)?;
         }
@@ -42,7 +42,7 @@ pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     }
 }
 
-/// Reads behind UDP.
+/// Decodes VXLAN in a UDP datagram.
 pub(super) fn vxlan<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
     packet.protocols.push("vxlan");
     let inner = packet.read("vxlan", |packet| {

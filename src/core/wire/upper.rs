@@ -1,5 +1,4 @@
-//! PURE. What stands behind an IP header: the table of upper-layer protocols, UDP (RFC 768) and
-//! TCP (RFC 9293).
+//! PURE. Upper-layer protocols: the table by IP protocol number, UDP (RFC 768) and TCP (RFC 9293).
 
 use pnet::packet::tcp::TcpPacket;
 use pnet::packet::udp::UdpPacket;
@@ -10,10 +9,10 @@ use super::ip::Payload;
 use super::{Packet, ProblemKind};
 use super::{applications, icmp, igmp, ip, pim, routing, tunnel};
 
-/// Tunnels in tunnels that are looked into.
+/// Maximum nesting of tunnels that is decoded.
 const MAX_DEPTH: usize = 4;
 
-/// The name of an IP protocol, or its number.
+/// Returns the name of an IP protocol, or `ip protocol N`.
 pub fn name(number: u8) -> String {
     let name = match number {
         protocol::ICMP => "icmp",
@@ -40,7 +39,7 @@ pub fn name(number: u8) -> String {
     name.into()
 }
 
-/// Reads the message behind an IP header.
+/// Decodes the message that follows an IP header.
 pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
     match payload.network.protocol {
         protocol::UDP => udp(packet, &payload),
@@ -93,8 +92,8 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
     }
 }
 
-/// A sender that leaves the checksum to hardware puts the pseudo-header's sum in its place; files do
-/// not always say that it was so.
+/// Returns whether the checksum field holds only the sum of the pseudo-header: the sender leaves the
+/// rest to hardware, and capture files do not always record that.
 fn is_partial(payload: &Payload<'_>, length: usize, upper: u8, field: u16) -> bool {
     sum(&[], payload.pseudo_sum(length, upper)) == u32::from(field)
 }
@@ -121,7 +120,7 @@ fn udp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     let (source, destination) = (header.get_source(), header.get_destination());
     keep_ports(packet, Some((source, destination)));
     let announced = usize::from(header.get_length());
-    // 0 stands for "longer than 65,535" (RFC 2675) and for aggregated packets.
+    // 0 means more than 65,535 (RFC 2675), or an aggregated packet.
     let length = if announced == 0 {
         payload.network.payload_length as usize
     } else {
@@ -257,7 +256,7 @@ fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
 }
 
 fn tcp_options(packet: &mut Packet<'_>, mut from: Cursor<'_>) -> Result<(), UnexpectedEnd> {
-    let mut told: Vec<String> = Vec::new();
+    let mut shown: Vec<String> = Vec::new();
     while !from.is_empty() {
         let start = from.offset();
         let kind = from.u8()?;
@@ -274,18 +273,18 @@ fn tcp_options(packet: &mut Packet<'_>, mut from: Cursor<'_>) -> Result<(), Unex
         }
         let mut value = from.sub(usize::from(length).saturating_sub(2))?;
         match kind {
-            2 => told.push(format!("mss {}", value.u16()?)),
-            3 => told.push(format!("wscale {}", value.u8()?)),
-            4 => told.push("sack ok".into()),
-            5 => told.push("sack".into()),
+            2 => shown.push(format!("mss {}", value.u16()?)),
+            3 => shown.push(format!("wscale {}", value.u8()?)),
+            4 => shown.push("sack ok".into()),
+            5 => shown.push("sack".into()),
             8 => {}
-            30 => told.push("mptcp".into()),
-            34 => told.push("fast open".into()),
+            30 => shown.push("mptcp".into()),
+            34 => shown.push("fast open".into()),
             _ => {}
         }
     }
-    if !told.is_empty() {
-        packet.push_summary(format!(" [{}]", told.join(", ")));
+    if !shown.is_empty() {
+        packet.push_summary(format!(" [{}]", shown.join(", ")));
     }
     Ok(())
 }

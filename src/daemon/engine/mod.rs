@@ -207,7 +207,7 @@ fn take_intake(
         let packets = counted(at, Counter::Packets) + recorder.ring(at).uncounted;
         packets.saturating_sub(counted(at, Counter::Drops))
     });
-    recorder.rings_are(hello.rings_opened_ns, taken);
+    recorder.set_rings(hello.rings_opened_ns, taken);
     let mut rings = Vec::with_capacity(2);
     for (at, which) in [Handed::ControlRing, Handed::BulkRing]
         .into_iter()
