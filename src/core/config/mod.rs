@@ -588,7 +588,10 @@ impl Config {
                 ));
             }
         }
-        let entries: usize = (self.recorder.rule.iter())
+        let entries: usize = self
+            .recorder
+            .rule
+            .iter()
             .map(|rule| {
                 rule.udp_ports.len()
                     + rule.tcp_ports.len()

@@ -90,11 +90,12 @@ ff000000000000000000000000000000 08 00000000000000000000000000000000 00 00000000
     #[test]
     #[cfg(target_endian = "little")] // The text is that of such a machine.
     fn what_leads_out_and_by_whom() {
-        let told: Vec<String> = (routes(ROUTE, ROUTE_6).iter())
+        let lines: Vec<String> = routes(ROUTE, ROUTE_6)
+            .iter()
             .map(|one| format!("{}/{} {:?}", one.network, one.bits, one.gateway))
             .collect();
         assert_eq!(
-            told,
+            lines,
             [
                 "0.0.0.0/0 Some(10.0.0.1)",
                 "10.0.0.0/24 None",

@@ -154,7 +154,7 @@ mod inet {
         let kind = match protocol {
             255 => RAW,
             UDP | UDPLITE => DGRAM,
-            super::super::SCTP => SEQPACKET,
+            crate::sockets::SCTP => SEQPACKET,
             33 => crate::families::DCCP,
             _ => STREAM,
         };

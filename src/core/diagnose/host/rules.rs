@@ -153,7 +153,7 @@ fn a_table_that_is_full_or_nearly() {
     all.tables[0].entries = 1000;
     let table = "neighbour-table-full";
     only(&diagnose(&all), table, Severity::Warning, Certainty::Proved);
-    all.drops = vec![drop_of(Layer::Neighbour, "table_fulls", "arp_cache", 7)];
+    all.drops = vec![drop_of(Layer::Neighbor, "table_fulls", "arp_cache", 7)];
     let said = only(&diagnose(&all), table, Severity::Fault, Certainty::Proved);
     assert!(said.contains("7 neighbors did not fit"), "{said}");
 }
