@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::client::cli::args::{Lookback, Packets};
-use crate::client::commands::watch::{PacketFile, Stream};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, FilePacket, Item};
+use crate::client::{files::packet_file::PacketFile, packets::Stream};
 use netsonde_core::probe::sight::{What, is_telling, sight};
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::ping::Probe;
