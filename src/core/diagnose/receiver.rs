@@ -1,5 +1,5 @@
-//! PURE. Modes of a receiving host between the wire and its sockets: what the IP layer does with packets
-//! that have come.
+//! PURE. Failure modes of a receiving host between the wire and its sockets: packets that the IP layer
+//! receives and does not deliver.
 
 use super::case::{Case, about_equal, accounts_for, for_us, is_link_local, list, sources};
 use super::wire::{GroupPacket, To};

@@ -1,5 +1,4 @@
-//! PURE. Modes of senders and routers: where packets leave, what they carry, and what a router does with
-//! them.
+//! PURE. Failure modes of senders and routers: outgoing interface, TTL, and forwarding.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -1,5 +1,5 @@
-//! PURE. Modes of the link: missing or competing queriers, switches and bridges that prune, and
-//! what a device below does not carry.
+//! PURE. Failure modes of the link: missing or competing queriers, switches and bridges that prune, and
+//! devices that do not carry multicast.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -1067,7 +1067,7 @@ pub static NETWORK_WITHOUT_MULTICAST: FailureMode = FailureMode {
                 .with_evidence(
                     "wire",
                     format!(
-                        "no multicast packet on {} in {}",
+                        "no multicast packet received on {} in {}",
                         link.name,
                         seconds(case.recorded_ns())
                     ),

@@ -1,5 +1,4 @@
-//! PURE. Modes of the sockets of a host: packets that the IP layer has delivered, and memberships that
-//! sockets hold.
+//! PURE. Failure modes of sockets: packets that the IP layer delivered, and memberships of sockets.
 
 use super::case::{Case, accounts_for, for_us};
 use super::receiver::is_udp;

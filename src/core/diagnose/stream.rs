@@ -1,4 +1,4 @@
-//! PURE. Modes that the numbers of a stream tell: loss on the way, and sources that collide.
+//! PURE. Failure modes that show in sequence numbers: loss on the path, and sources that collide.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -1,8 +1,8 @@
-//! PURE. Every check, in the order in which they are made: causes before their symptoms.
+//! PURE. Every check of a host, in the order in which they run: causes before their symptoms.
 
 use super::{Check, addresses, drops, gateways, links, multicast, neighbors, service, settings};
 
-/// All of them.
+/// All checks, in order.
 pub static CHECKS: &[Check] = &[
     Check {
         topic: "links",

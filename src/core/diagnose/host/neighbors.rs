@@ -1,4 +1,4 @@
-//! PURE. Modes of the neighbour tables: full, or full of the dead.
+//! PURE. Failure modes of the kernel's neighbor tables: full, or mostly failed entries.
 
 use super::evidence::HostEvidence;
 use super::{CheckOutcome, HostMode};
