@@ -568,10 +568,7 @@ fn what_cannot_be_is_said() -> Outcome {
             &["-s", "65508", "10.0.0.2"][..],
             "size: 65508 is more than 65507",
         ),
-        (
-            &["-I", "nope", "10.0.0.2"][..],
-            "no such interface: nope",
-        ),
+        (&["-I", "nope", "10.0.0.2"][..], "no such interface: nope"),
         (
             &["-I", "fd00::1", "10.0.0.2"][..],
             "is not an address of the targets' family",

@@ -142,7 +142,7 @@ pub struct Holder {
     pub receive_buffer: u64,
 }
 
-/// Messages received on an interface, counted on the wire and at a raw socket, since the service started.
+/// Cumulative counts of messages received on an interface, on the wire and at a raw socket.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Listened {
     /// IGMP messages on the wire.

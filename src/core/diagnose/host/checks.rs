@@ -86,13 +86,13 @@ pub static CHECKS: &[Check] = &[
         topic: "neighbors",
         name: "tables",
         run: neighbors::check_tables,
-        modes: &[&neighbors::NEIGHBOUR_TABLE_FULL],
+        modes: &[&neighbors::NEIGHBOR_TABLE_FULL],
     },
     Check {
         topic: "neighbors",
         name: "reachable",
         run: neighbors::check_failed,
-        modes: &[&neighbors::NEIGHBOURS_FAILED],
+        modes: &[&neighbors::NEIGHBORS_FAILED],
     },
     Check {
         topic: "multicast",
