@@ -166,7 +166,8 @@ fn path_mtu() -> Outcome {
     let told = doctor(&h, &service);
     told.healthy_but("note", "path-mtu");
     assert!(
-        told.text.contains("10.9.0.9 may have 1300 bytes"),
+        told.text
+            .contains("a limit of 1300 bytes for packets on the way to 10.9.0.9"),
         "{}",
         told.text
     );

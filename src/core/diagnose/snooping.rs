@@ -1,5 +1,5 @@
-//! PURE. Modes of the link: missing or competing queriers, switches and bridges that prune, and
-//! what a device below does not carry.
+//! PURE. Failure modes of the link: missing or competing queriers, switches and bridges that prune, and
+//! devices that do not carry multicast.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -22,9 +22,9 @@ fn pruned(case: &Case<'_>) -> Vec<u32> {
         return case.without_traffic.clone();
     }
     let now = case.now_ns();
-    (case.all.wire.names.keys().copied())
+    (case.evidence.wire.names.keys().copied())
         .filter(|ifindex| {
-            let last = (case.all.wire.group_packets.iter())
+            let last = (case.evidence.wire.group_packets.iter())
                 .filter(|packet| packet.ifindex == *ifindex)
                 .map(|packet| packet.time_ns)
                 .max();
@@ -50,7 +50,7 @@ fn last_data(case: &Case<'_>, ifindex: u32) -> Option<u64> {
     if case.host.is_some() {
         return case.last_arrival(ifindex).map(|packet| packet.time_ns);
     }
-    let all = case.all.wire.group_packets.iter();
+    let all = case.evidence.wire.group_packets.iter();
     all.filter(|packet| packet.ifindex == ifindex)
         .map(|packet| packet.time_ns)
         .max()
@@ -198,7 +198,7 @@ pub static ONLY_LINK_LOCAL_WORKS: FailureMode = FailureMode {
             if last_data(case, ifindex).is_some() {
                 continue;
             }
-            let others: BTreeSet<IpAddr> = (case.all.wire.others.iter())
+            let others: BTreeSet<IpAddr> = (case.evidence.wire.others.iter())
                 .filter(|((at, group, _), count)| {
                     *at == ifindex && is_link_local(*group) && **count >= 3
                 })
@@ -340,7 +340,7 @@ pub static SILENT_RECEIVER_PRUNED: FailureMode = FailureMode {
             return None;
         }
         let interfaces: BTreeSet<u32> = case
-            .all
+            .evidence
             .wire
             .group_packets
             .iter()
@@ -350,7 +350,7 @@ pub static SILENT_RECEIVER_PRUNED: FailureMode = FailureMode {
             let Some(first) = case.queries(ifindex).next() else {
                 continue;
             };
-            let data: Vec<u64> = (case.all.wire.group_packets.iter())
+            let data: Vec<u64> = (case.evidence.wire.group_packets.iter())
                 .filter(|packet| packet.ifindex == ifindex && packet.is_inbound())
                 .map(|packet| packet.time_ns)
                 .collect();
@@ -895,7 +895,7 @@ pub static MDB_FULL: FailureMode = FailureMode {
                 .filter(|port| port.master == Some(link.ifindex))
                 .map(|port| port.ifindex)
                 .collect();
-            let groups: BTreeSet<IpAddr> = (case.all.wire.trackers.groups.iter())
+            let groups: BTreeSet<IpAddr> = (case.evidence.wire.trackers.groups.iter())
                 .filter(|(ifindex, group, _, member)| {
                     ports.contains(ifindex) && !is_link_local(*group) && !member.own
                 })
@@ -1047,7 +1047,7 @@ pub static NETWORK_WITHOUT_MULTICAST: FailureMode = FailureMode {
             let heard =
                 (case.messages(*ifindex)).any(|message| !message.outbound)
                     || case.last_arrival(*ifindex).is_some()
-                    || case.all.wire.others.keys().any(|(at, group, _)| {
+                    || case.evidence.wire.others.keys().any(|(at, group, _)| {
                         at == ifindex && group.is_ipv4() == case.group.is_ipv4()
                     });
             if !carries || heard {
@@ -1067,7 +1067,7 @@ pub static NETWORK_WITHOUT_MULTICAST: FailureMode = FailureMode {
                 .with_evidence(
                     "wire",
                     format!(
-                        "no multicast packet on {} in {}",
+                        "no multicast packet received on {} in {}",
                         link.name,
                         seconds(case.recorded_ns())
                     ),

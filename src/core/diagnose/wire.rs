@@ -120,42 +120,42 @@ pub struct GroupPacket {
     pub bad_checksum: bool,
     /// The same for two copies of a packet, else different.
     pub identity: u64,
-    /// Is it an echo request?
+    /// Whether it is an echo request.
     pub is_echo: bool,
 }
 
 impl GroupPacket {
-    /// Did it come in?
+    /// Returns whether it was received.
     pub fn is_inbound(&self) -> bool {
         self.direction != Direction::Outbound
     }
 
-    /// The first or only part of a datagram?
+    /// Returns whether it is the first or only fragment of a datagram.
     pub fn is_first(&self) -> bool {
         self.fragment.is_none_or(|(_, offset, _)| offset == 0)
     }
 }
 
-/// What the wire showed.
+/// The packets of the record or file, arranged for the rules.
 #[derive(Debug)]
 pub struct Wire {
-    /// Names of interfaces by their numbers.
+    /// Names of interfaces, by index.
     pub names: BTreeMap<u32, String>,
-    /// Group management, oldest first.
+    /// Group management messages, oldest first.
     pub messages: Vec<Message>,
-    /// Packets to the group, oldest first.
+    /// Packets of the group, oldest first.
     pub group_packets: Vec<GroupPacket>,
-    /// Packets to other groups that came in, by interface, group and source.
+    /// Number of packets received for other groups, by interface, group and source.
     pub others: BTreeMap<(u32, IpAddr, IpAddr), u64>,
-    /// The trackers over all of it.
+    /// Groups, queriers and streams, from all packets.
     pub trackers: Trackers,
-    /// Streams since the window began.
+    /// Streams from the packets since the window began.
     pub recent: Streams,
-    /// The oldest packet of any kind.
+    /// Time of the oldest packet of any kind, in nanoseconds since 1970; `None` without packets.
     pub oldest_ns: Option<u64>,
-    /// The newest.
+    /// Time of the newest packet of any kind, in nanoseconds since 1970; 0 without packets.
     pub newest_ns: u64,
-    /// Messages and packets for which there was no room, oldest first.
+    /// Number of messages and packets discarded over the limits, the oldest first.
     pub left_out: u64,
     group: IpAddr,
     port: Option<u16>,
@@ -165,8 +165,8 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Nothing yet; packets of this group (to this port, from this source) will be kept. The window
-    /// begins at `recent_ns`.
+    /// Creates an empty collection for packets of this group (and port, and source). The window begins at
+    /// `recent_ns`, in nanoseconds since 1970.
     pub fn new(group: IpAddr, port: Option<u16>, source: Option<IpAddr>, recent_ns: u64) -> Wire {
         Wire {
             names: BTreeMap::new(),
@@ -186,13 +186,13 @@ impl Wire {
         }
     }
 
-    /// Takes a packet in.
+    /// Adds a packet.
     pub fn see(&mut self, frame: &Frame<'_>, ifindex: u32, time_ns: u64, direction: Direction) {
         self.oldest_ns = Some(self.oldest_ns.map_or(time_ns, |oldest| oldest.min(time_ns)));
         self.newest_ns = self.newest_ns.max(time_ns);
         let seen = glance(frame.link, frame.bytes);
         if seen.vlan.is_some() {
-            // Of another link; it shows again, untagged, on the interface of its VLAN.
+            // It belongs to another link, and appears again, untagged, on the interface of its VLAN.
             return;
         }
         let outbound = direction == Direction::Outbound;
@@ -210,7 +210,7 @@ impl Wire {
         let Some(network) = decoded.network else {
             return;
         };
-        // Who gets a message with a wrong checksum drops it.
+        // Receivers drop messages with a wrong checksum.
         if decoded.bad_checksum.is_none() && decoded.problem.is_none() {
             for meaning in &decoded.meanings {
                 said(meaning, |said| {
@@ -268,8 +268,8 @@ impl Wire {
         self.group_packets.push(packet);
     }
 
-    /// Of what does not change on the way over a bridge: all but the TTL and header checksum, which a
-    /// router changes.
+    /// Hashes the fields that do not change on the path: all but the TTL and header checksum, which a router
+    /// changes.
     fn identity(&self, ip: &[u8]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(ip.get(..6).unwrap_or_default());
@@ -319,7 +319,7 @@ impl Wire {
         });
     }
 
-    /// Once all packets are in: puts them in the order of time, since each ring has its own.
+    /// Sorts all packets by time, because each ring is in order by itself only. Call it after the last packet.
     pub fn sort(&mut self) {
         self.messages.sort_by_key(|message| message.time_ns);
         self.group_packets.sort_by_key(|packet| packet.time_ns);
