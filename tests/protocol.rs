@@ -1,4 +1,4 @@
-//! The `.varlink` files are the documentation of the types: they parse, and agree field by field.
+//! Compares the types of the protocol with the `.varlink` files, field by field.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use netsonde_core::protocol::{
@@ -16,10 +16,13 @@ fn listened() -> service::ListenerCounts {
 fn check(idl: &IDL<'_>, what: &str, fields: &[varlink_parser::Argument<'_>], value: &Value) {
     let object = value
         .as_object()
-        .unwrap_or_else(|| panic!("{what} is no object"));
+        .unwrap_or_else(|| panic!("{what} is not an object"));
     for field in fields {
         let Some(found) = object.get(field.name) else {
-            panic!("{what}.{} is in the interface, not in the type", field.name);
+            panic!(
+                "{what}.{} is in the interface but not in the type",
+                field.name
+            );
         };
         check_type(idl, &format!("{what}.{}", field.name), &field.vtype, found);
     }
@@ -37,15 +40,15 @@ fn check_type(idl: &IDL<'_>, what: &str, kind: &VTypeExt<'_>, value: &Value) {
         VTypeExt::Array(inner) => {
             let all = value
                 .as_array()
-                .unwrap_or_else(|| panic!("{what} is no list"));
-            assert!(!all.is_empty(), "{what}: the sample has to hold one");
+                .unwrap_or_else(|| panic!("{what} is not a list"));
+            assert!(!all.is_empty(), "{what}: the sample must not be empty");
             all.iter().for_each(|one| check_type(idl, what, inner, one));
         }
         VTypeExt::Dict(inner) => {
             let all = value
                 .as_object()
-                .unwrap_or_else(|| panic!("{what} is no dictionary"));
-            assert!(!all.is_empty(), "{what}: the sample has to hold one");
+                .unwrap_or_else(|| panic!("{what} is not a dictionary"));
+            assert!(!all.is_empty(), "{what}: the sample must not be empty");
             all.values()
                 .for_each(|one| check_type(idl, what, inner, one));
         }

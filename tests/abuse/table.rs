@@ -142,7 +142,7 @@ const CASES: &[Case] = &[
             ),
             (
                 "src/core/config/permission.rs",
-                "a_user_of_another_namespace_is_nobody",
+                "unmapped_users_match_no_entry",
             ),
         ]),
     ),
