@@ -63,7 +63,7 @@ fn main() -> ExitCode {
 
 /// Kinds that a machine like this can't bring about, and where they are tested instead.
 const ELSEWHERE: &[(Kind, &str)] = &[
-    (Kind::ConflictOver, "an hour: src/core/neighbors/see.rs"),
+    (Kind::ConflictOver, "an hour: src/core/neighbors/observe.rs"),
     (
         Kind::ClockSet,
         "no namespace has a clock of its own: src/core/events/service.rs",

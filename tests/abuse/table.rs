@@ -333,7 +333,7 @@ const CASES: &[Case] = &[
         "Only who was asked counts: no table grows over its bound, and a ping beside them is right.",
         By(&[
             (ABUSE, "a_flood_of_neighbours"),
-            ("src/core/probe/neighbours.rs", "only_who_was_asked_tells"),
+            ("src/core/probe/neighbors.rs", "only_who_was_asked_tells"),
         ]),
     ),
     case(

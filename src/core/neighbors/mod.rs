@@ -13,7 +13,7 @@
 mod address;
 mod host;
 pub mod mac;
-mod see;
+mod observe;
 mod table;
 
 use std::collections::{HashMap, HashSet};
@@ -25,8 +25,8 @@ pub use address::{Address, Change, Claim, Claimant, Conflict, Duplicate, Own};
 pub use host::{Host, Name, heard, role};
 
 use crate::wire::cursor::Mac;
-use see::Recent;
-pub use see::is_plain;
+use observe::Recent;
+pub use observe::is_plain;
 use table::{Limits, Table};
 
 /// Stations in all: room for some large links at once, in 6 MiB with all their names.

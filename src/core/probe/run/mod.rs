@@ -7,12 +7,12 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 
-use super::Clock;
-use super::fate::{Circumstances, Facts, Fate, Verdict, judge};
-use super::identity::{self, Identity, MARK, Payload};
-use super::neighbours::Neighbours;
-use super::sight::{Echo, Quoted};
-use super::statistics::{Durations, Jitter, Windows};
+use crate::probe::Clock;
+use crate::probe::fate::{Circumstances, Facts, Fate, Verdict, judge};
+use crate::probe::identity::{self, Identity, MARK, Payload};
+use crate::probe::neighbors::Neighbours;
+use crate::probe::sight::{Echo, Quoted};
+use crate::probe::statistics::{Durations, Jitter, Windows};
 
 /// How long after its time limit a probe is judged: the rings hand a packet over within 20 ms, and
 /// the engine's turns take some more.
@@ -614,7 +614,7 @@ impl Run {
 
     /// The kernel refused to send a probe.
     pub fn not_sent(&mut self, serial: u64, errno: i32, clock: &Clock) {
-        let (name, meaning) = super::fate::errno_in_words(errno);
+        let (name, meaning) = crate::probe::fate::errno_in_words(errno);
         self.flood_ready = false;
         let verdict = Verdict {
             fate: Fate::NotSent,
