@@ -108,7 +108,7 @@ pub fn igmp(from: &str, to: &str, ttl: u8, mut message: Vec<u8>) -> Vec<u8> {
 
 /// How a querier asks: version, longest time for an answer in tenths of a second, interval code.
 #[derive(Clone, Copy, Debug)]
-pub struct Asks {
+pub struct QueryParams {
     /// 2 or 3.
     pub version: u8,
     /// In tenths of a second.
@@ -118,16 +118,16 @@ pub struct Asks {
 }
 
 /// Half a second to answer, the next one after a second.
-pub const Q3: Asks = Asks {
+pub const Q3: QueryParams = QueryParams {
     version: 3,
     max_response: 5,
     interval: 1,
 };
 /// The same in version 2.
-pub const Q2: Asks = Asks { version: 2, ..Q3 };
+pub const Q2: QueryParams = QueryParams { version: 2, ..Q3 };
 
 /// A general query, or one for a group.
-pub fn query(from: &str, group: Option<&str>, how: Asks, ttl: u8) -> Vec<u8> {
+pub fn query(from: &str, group: Option<&str>, how: QueryParams, ttl: u8) -> Vec<u8> {
     let of: Ipv4Addr = group.unwrap_or("0.0.0.0").parse().unwrap();
     let mut message = vec![0x11, how.max_response, 0, 0];
     message.extend_from_slice(&of.octets());

@@ -27,7 +27,7 @@ pub type Choose = Box<dyn FnMut(&[u8]) -> bool + Send>;
 
 /// What the wire does to frames in one direction. The default does nothing.
 #[derive(Default)]
-pub struct Behaviour {
+pub struct Impairment {
     /// Added to every frame's way.
     pub delay: Duration,
     /// Frames to lose.
@@ -79,7 +79,7 @@ pub fn every(n: u64) -> Choose {
 
 /// A running wire; it ends when this goes.
 pub struct Wire {
-    directions: [Arc<Mutex<Behaviour>>; 2],
+    directions: [Arc<Mutex<Impairment>>; 2],
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     _middle: Host,
@@ -109,7 +109,7 @@ impl Wire {
     }
 
     /// Changes or looks at the behaviour from a to b.
-    pub fn forth<T>(&self, change: impl FnOnce(&mut Behaviour) -> T) -> T {
+    pub fn a_to_b<T>(&self, change: impl FnOnce(&mut Impairment) -> T) -> T {
         change(
             &mut self.directions[0]
                 .lock()
@@ -118,7 +118,7 @@ impl Wire {
     }
 
     /// Changes or looks at the behaviour from b to a.
-    pub fn back<T>(&self, change: impl FnOnce(&mut Behaviour) -> T) -> T {
+    pub fn b_to_a<T>(&self, change: impl FnOnce(&mut Impairment) -> T) -> T {
         change(
             &mut self.directions[1]
                 .lock()
@@ -145,7 +145,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Largest frame.
 const FRAME: usize = 65_600;
 
-fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: &AtomicBool) {
+fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Impairment>>; 2], stop: &AtomicBool) {
     let mut due: BinaryHeap<Due> = BinaryHeap::new();
     let mut held: [Option<Vec<u8>>; 2] = [None, None];
     let mut number = 0;
@@ -206,7 +206,7 @@ fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: 
 
 /// What becomes of a frame: none, one or several.
 fn treat(
-    behaviour: &mut Behaviour,
+    behaviour: &mut Impairment,
     mut frame: Vec<u8>,
     held: &mut Option<Vec<u8>>,
 ) -> Vec<Vec<u8>> {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::evidence::{Evidence, Holder, Host, Link, Span};
 use super::wire::{Datum, Message, Says};
 use crate::host::socket::ProcSocket;
-use crate::multicast::{Querier, Standing, Timers};
+use crate::multicast::{Querier, QuerierState, Timers};
 use crate::wire::Direction;
 use crate::wire::glance::ip_protocol;
 
@@ -284,7 +284,7 @@ impl<'a> Case<'a> {
     }
 
     /// Queriers of an interface and what they are now.
-    pub fn queriers(&self, ifindex: u32) -> Vec<(&'a Querier, Standing)> {
+    pub fn queriers(&self, ifindex: u32) -> Vec<(&'a Querier, QuerierState)> {
         (self.all.wire.trackers.queriers.iter(self.now_ns()))
             .filter(|(querier, _)| {
                 querier.ifindex == ifindex && querier.address.is_ipv4() == self.group.is_ipv4()

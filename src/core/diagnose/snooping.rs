@@ -8,7 +8,7 @@ use super::case::{Case, SECOND_NS, is_link_local, list, protocol, seconds};
 use super::protocol::group_query;
 use super::wire::Message;
 use super::{Certainty, Found, Mode};
-use crate::multicast::{Known, Querier, Standing};
+use crate::multicast::{Querier, QuerierState, TimerSource};
 
 /// What a switch with the standard's timers keeps a membership for, at least (RFC 3376, section 8.4).
 const DEFAULT_MEMBERSHIP_NS: u64 = 260 * SECOND_NS;
@@ -77,7 +77,9 @@ pub static QUERIER_LOST: Mode = Mode {
             let Some((querier, _)) = newest else { continue };
             if is_link_local(case.group)
                 || querier.own
-                || all.iter().any(|(_, standing)| *standing != Standing::Gone)
+                || all
+                    .iter()
+                    .any(|(_, standing)| *standing != QuerierState::Gone)
             {
                 continue;
             }
@@ -409,11 +411,11 @@ pub static QUERY_INTERVAL_TOO_LONG: Mode = Mode {
             let limit = kept.unwrap_or(DEFAULT_MEMBERSHIP_NS);
             for (querier, standing) in case.queriers(ifindex) {
                 let timers = querier.timers();
-                if standing == Standing::Gone
-                    || timers.interval == Known::Default
+                if standing == QuerierState::Gone
+                    || timers.interval == TimerSource::Default
                     || timers.interval_ns <= limit
                     // One long gap may be a query that was lost.
-                    || (timers.interval == Known::Observed && querier.general < 3)
+                    || (timers.interval == TimerSource::Observed && querier.general < 3)
                 {
                     continue;
                 }
@@ -464,7 +466,9 @@ pub static QUERY_INTERVAL_TOO_LONG: Mode = Mode {
 fn quarrel<'a>(case: &Case<'a>, ifindex: u32) -> Option<(&'a Querier, &'a Querier)> {
     let alive: Vec<&Querier> = (case.queriers(ifindex).into_iter())
         .filter(|(querier, standing)| {
-            *standing != Standing::Gone && !querier.address.is_unspecified() && querier.general >= 2
+            *standing != QuerierState::Gone
+                && !querier.address.is_unspecified()
+                && querier.general >= 2
         })
         .map(|(querier, _)| querier)
         .collect();
@@ -1140,7 +1144,7 @@ pub static NOT_ARRIVING: Mode = Mode {
         }
         let queriers = case.queriers(ifindex);
         let who = (queriers.iter())
-            .find(|(_, standing)| *standing == Standing::Elected)
+            .find(|(_, standing)| *standing == QuerierState::Elected)
             .map_or("no querier was heard".into(), |(querier, _)| {
                 format!(
                     "{} is the querier (version {})",

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Event, Kind, Severity};
-use crate::neighbors::{News, mac};
+use crate::neighbors::{NeighborEvent, mac};
 use crate::wire::cursor::Mac;
 
 /// Claims that belong to a change or a conflict come within this.
@@ -32,17 +32,17 @@ fn who(one: Mac) -> String {
 }
 
 /// The event.
-pub fn event(interface: &str, time_ns: u64, news: &News) -> Event {
+pub fn event(interface: &str, time_ns: u64, news: &NeighborEvent) -> Event {
     let of = |kind, ip: &IpAddr| Event::new(kind, time_ns, interface, ip);
     let what = |ip: &IpAddr, is_gateway: bool| match is_gateway {
         true => format!("{ip}, this host's gateway,"),
         false => ip.to_string(),
     };
     match news {
-        News::Host(one) => Event::new(Kind::NeighborNew, time_ns, interface, one)
+        NeighborEvent::Host(one) => Event::new(Kind::NeighborNew, time_ns, interface, one)
             .with_text(format!("{} was heard, more than once", who(*one)))
             .with_packet_filter(format!("ether src {one}"), AROUND_NS, AFTER_NS),
-        News::Moved(ip, change, is_gateway) => {
+        NeighborEvent::Moved(ip, change, is_gateway) => {
             let how = match change.announced {
                 true => "which announced it",
                 false => "which did not announce it",
@@ -61,7 +61,7 @@ pub fn event(interface: &str, time_ns: u64, news: &News) -> Event {
                 ))
                 .with_packet_filter(claims(*ip, [change.from, change.to]), AROUND_NS, AFTER_NS)
         }
-        News::Conflict(ip, conflict, is_gateway) => {
+        NeighborEvent::Conflict(ip, conflict, is_gateway) => {
             let (one, other) = conflict.between;
             let whose = match conflict.own {
                 true => format!("{ip}, an address of this host,"),
@@ -75,9 +75,9 @@ pub fn event(interface: &str, time_ns: u64, news: &News) -> Event {
                 ))
                 .with_packet_filter(claims(*ip, [one, other]), AROUND_NS, AFTER_NS)
         }
-        News::Over(ip) => of(Kind::ConflictOver, ip)
+        NeighborEvent::ConflictOver(ip) => of(Kind::ConflictOver, ip)
             .with_text(format!("only one station has claimed {ip} for an hour")),
-        News::Duplicate(ip, hit) => {
+        NeighborEvent::Duplicate(ip, hit) => {
             let why = match hit.both_probed {
                 true => "wants it at the same time",
                 false => "has it and said so",
@@ -114,7 +114,7 @@ mod tests {
         let event = event(
             "enp129s0f1np1v9",
             AROUND_NS * 2,
-            &News::Conflict(ip, conflict, false),
+            &NeighborEvent::Conflict(ip, conflict, false),
         );
         assert_eq!(decode(&encode(&event)), Some(event));
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use super::Seen;
+use super::ObservedMessage;
 use crate::wire::igmp::RecordKind;
 
 /// Members in all: about 5 MB, and with 64 sources each three times that.
@@ -116,7 +116,7 @@ impl Groups {
         self.members.get(&(ifindex, group, host))
     }
 
-    pub(super) fn changed(&mut self, seen: &Seen<'_>, change: Change, kept_ns: u64) {
+    pub(super) fn changed(&mut self, seen: &ObservedMessage<'_>, change: Change, kept_ns: u64) {
         // Reports are about groups; others are nonsense, or an attack on this table.
         if !change.group.is_multicast() || matches!(change.kind, RecordKind::Unknown(_)) {
             return;
@@ -155,7 +155,7 @@ impl Groups {
 
     /// Is there room for one more? Who was there first stays: so a flood of reports costs no membership
     /// that is known.
-    fn make_room(&mut self, seen: &Seen<'_>, kept_ns: u64) -> bool {
+    fn make_room(&mut self, seen: &ObservedMessage<'_>, kept_ns: u64) -> bool {
         if self.members.len() >= MOST {
             self.sweep(seen.time_ns, kept_ns);
         }
@@ -258,7 +258,7 @@ mod tests {
         sources: &[&str],
     ) {
         let nothing = Meaning::Igmp(Igmp::RouterSolicitation);
-        let seen = Seen {
+        let seen = ObservedMessage {
             time_ns: at_ns,
             ifindex: 2,
             outbound: false,

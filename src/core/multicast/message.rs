@@ -3,16 +3,16 @@
 use std::net::IpAddr;
 
 use super::group::Change;
-use super::querier::Asked;
+use super::querier::QueryInfo;
 use crate::wire::Meaning;
 use crate::wire::igmp::{Igmp, Record, RecordKind};
 use crate::wire::mld::Mld;
 
 /// One thing that a message says; a report says one for each of its groups.
 #[derive(Clone, Debug)]
-pub enum Said {
+pub enum GroupMessage {
     /// Who is a member?
-    Asked(Asked),
+    Query(QueryInfo),
     /// I am a member, or no longer, or of other sources.
     Change(Change),
     /// I am a multicast router; with the interval of its advertisements, where it says one.
@@ -22,9 +22,9 @@ pub enum Said {
 }
 
 /// Tells what a message says. Others than IGMP and MLD say nothing here.
-pub fn said(meaning: &Meaning, mut each: impl FnMut(Said)) {
+pub fn decode(meaning: &Meaning, mut each: impl FnMut(GroupMessage)) {
     let change = |version: u8, group: IpAddr, kind: RecordKind| {
-        Said::Change(Change {
+        GroupMessage::Change(Change {
             version,
             group,
             kind,
@@ -36,7 +36,7 @@ pub fn said(meaning: &Meaning, mut each: impl FnMut(Said)) {
         Meaning::Igmp(message) => match message {
             Igmp::Query(query) => {
                 let announces = query.version >= 3;
-                each(Said::Asked(Asked {
+                each(GroupMessage::Query(QueryInfo {
                     version: query.version,
                     group: (!query.group.is_unspecified()).then(|| query.group.into()),
                     max_response_ms: query.max_response_ms,
@@ -47,14 +47,16 @@ pub fn said(meaning: &Meaning, mut each: impl FnMut(Said)) {
             Igmp::Report { version, group } => each(change(*version, (*group).into(), join)),
             Igmp::Leave { group } => each(change(2, (*group).into(), leave)),
             Igmp::ReportV3 { records, .. } => changes(3, records, each),
-            Igmp::RouterAdvertisement { interval_s, .. } => each(Said::Router(Some(*interval_s))),
-            Igmp::RouterTermination => each(Said::RouterGone),
+            Igmp::RouterAdvertisement { interval_s, .. } => {
+                each(GroupMessage::Router(Some(*interval_s)))
+            }
+            Igmp::RouterTermination => each(GroupMessage::RouterGone),
             Igmp::RouterSolicitation => {}
         },
         Meaning::Mld(message) => match message {
             Mld::Query(query) => {
                 let announces = query.version >= 2;
-                each(Said::Asked(Asked {
+                each(GroupMessage::Query(QueryInfo {
                     version: query.version,
                     group: (!query.group.is_unspecified()).then(|| query.group.into()),
                     max_response_ms: query.max_response_ms,
@@ -66,17 +68,21 @@ pub fn said(meaning: &Meaning, mut each: impl FnMut(Said)) {
             Mld::Done { group } => each(change(1, (*group).into(), leave)),
             Mld::ReportV2 { records, .. } => changes(2, records, each),
             // Types of RFC 4286, section 3.
-            Mld::Router(151) => each(Said::Router(None)),
-            Mld::Router(153) => each(Said::RouterGone),
+            Mld::Router(151) => each(GroupMessage::Router(None)),
+            Mld::Router(153) => each(GroupMessage::RouterGone),
             Mld::Router(_) => {}
         },
         _ => {}
     }
 }
 
-fn changes<A: Copy + Into<IpAddr>>(version: u8, records: &[Record<A>], mut each: impl FnMut(Said)) {
+fn changes<A: Copy + Into<IpAddr>>(
+    version: u8,
+    records: &[Record<A>],
+    mut each: impl FnMut(GroupMessage),
+) {
     for record in records {
-        each(Said::Change(Change {
+        each(GroupMessage::Change(Change {
             version,
             group: record.group.into(),
             kind: record.kind,

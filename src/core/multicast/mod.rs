@@ -17,12 +17,12 @@
 
 mod group;
 mod group_port;
+mod message;
 pub mod mpeg_ts;
 pub mod names;
+mod observe;
 mod querier;
 mod router;
-mod message;
-mod observe;
 mod sequence;
 mod stream;
 pub mod test_packet;
@@ -31,20 +31,20 @@ use std::net::IpAddr;
 
 pub use group::{Change, Groups, Member, Mode};
 pub use group_port::GroupPort;
+pub use message::{GroupMessage, decode as decode_group_message};
 pub use mpeg_ts::Ts;
-pub use querier::{Asked, Known, Querier, Queriers, Standing, Timers};
+pub use observe::{is_tracked, stream_packet};
+pub use querier::{Querier, QuerierState, Queriers, QueryInfo, TimerSource, Timers};
 pub use router::{Protocol, Router, Routers};
-pub use message::{Said, said};
-pub use observe::{concerns, stream_part};
 pub use sequence::Sequence;
-pub use stream::{Key, Part, Rtp, Stream, Streams};
+pub use stream::{Key, Rtp, Stream, StreamPacket, Streams};
 
 use crate::wire::Meaning;
 use crate::wire::pim::Pim;
 
 /// A message of group management, and how it was seen.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
+pub struct ObservedMessage<'a> {
     /// When.
     pub time_ns: u64,
     /// On which interface.
@@ -72,19 +72,19 @@ pub struct Trackers {
 
 impl Trackers {
     /// Takes a message in. Others than IGMP, MLD and PIM are none of its business.
-    pub fn see(&mut self, seen: &Seen<'_>) {
+    pub fn observe(&mut self, seen: &ObservedMessage<'_>) {
         if let Meaning::Pim(Pim::Hello(hello)) = seen.meaning {
             return self.routers.hello(seen, hello);
         }
-        said(seen.meaning, |said| match said {
-            Said::Asked(asked) => self.queriers.asked(seen, &asked),
-            Said::Change(change) => self.change(seen, change),
-            Said::Router(interval_s) => self.routers.advertised(seen, interval_s),
-            Said::RouterGone => self.routers.terminated(seen),
+        decode_group_message(seen.meaning, |message| match message {
+            GroupMessage::Query(asked) => self.queriers.asked(seen, &asked),
+            GroupMessage::Change(change) => self.change(seen, change),
+            GroupMessage::Router(interval_s) => self.routers.advertised(seen, interval_s),
+            GroupMessage::RouterGone => self.routers.terminated(seen),
         });
     }
 
-    fn change(&mut self, seen: &Seen<'_>, change: Change) {
+    fn change(&mut self, seen: &ObservedMessage<'_>, change: Change) {
         let kept_ns = (self.queriers)
             .timers(seen.ifindex, change.group.is_ipv4(), seen.time_ns)
             .membership_ns();

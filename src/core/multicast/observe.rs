@@ -1,12 +1,12 @@
 //! PURE. From frames to what the trackers take in.
 
-use super::{Key, Part, Seen, Trackers, names};
+use super::{Key, ObservedMessage, StreamPacket, Trackers, names};
 use crate::wire::glance::{Glance, ethertype, ip_protocol};
 use crate::wire::{Frame, LinkType, Packet, decode};
 
 /// Is an untagged frame of the trackers' business? Asked of every packet.
 #[inline]
-pub fn concerns(seen: &Glance, bytes: &[u8]) -> bool {
+pub fn is_tracked(seen: &Glance, bytes: &[u8]) -> bool {
     match seen.ip_protocol {
         ip_protocol::IGMP | ip_protocol::PIM => true,
         // MLD (RFC 2710, RFC 3810), and multicast router discovery (RFC 4286).
@@ -34,7 +34,7 @@ fn is_to_group(seen: &Glance, bytes: &[u8]) -> bool {
 impl Trackers {
     /// Takes a frame in that crossed an interface. A tagged one is of another link, and shows again,
     /// untagged, on the interface of its VLAN.
-    pub fn see_frame(
+    pub fn observe_frame(
         &mut self,
         frame: &Frame<'_>,
         seen: &Glance,
@@ -42,20 +42,20 @@ impl Trackers {
         time_ns: u64,
         outbound: bool,
     ) {
-        if !concerns(seen, frame.bytes) {
+        if !is_tracked(seen, frame.bytes) {
             return;
         }
         if seen.ip_protocol == ip_protocol::UDP {
-            if let Some((key, part)) = stream_part(frame, seen, ifindex, time_ns, outbound) {
-                self.streams.see(key, &part);
+            if let Some((key, packet)) = stream_packet(frame, seen, ifindex, time_ns, outbound) {
+                self.streams.observe(key, &packet);
             }
             return;
         }
-        self.see_management(&decode(frame), ifindex, time_ns, outbound);
+        self.observe_management(&decode(frame), ifindex, time_ns, outbound);
     }
 
     /// Takes in what a frame says of groups and routers, if it says anything.
-    pub fn see_management(
+    pub fn observe_management(
         &mut self,
         decoded: &Packet<'_>,
         ifindex: u32,
@@ -70,7 +70,7 @@ impl Trackers {
             return;
         }
         for meaning in &decoded.meanings {
-            self.see(&Seen {
+            self.observe(&ObservedMessage {
                 time_ns,
                 ifindex,
                 outbound,
@@ -82,13 +82,13 @@ impl Trackers {
 }
 
 /// A packet of a stream, if it is one.
-pub fn stream_part<'a>(
+pub fn stream_packet<'a>(
     frame: &Frame<'a>,
     seen: &Glance,
     ifindex: u32,
     time_ns: u64,
     outbound: bool,
-) -> Option<(Key, Part<'a>)> {
+) -> Option<(Key, StreamPacket<'a>)> {
     if seen.ip_protocol != ip_protocol::UDP || !is_to_group(seen, frame.bytes) {
         return None;
     }
@@ -103,7 +103,7 @@ pub fn stream_part<'a>(
         source,
         source_port: seen.source_port,
     };
-    let part = Part {
+    let packet = StreamPacket {
         time_ns,
         outbound,
         ttl: header(if group.is_ipv4() { 8 } else { 7 }),
@@ -113,5 +113,5 @@ pub fn stream_part<'a>(
         }),
         payload: frame.bytes.get(seen.transport + 8..).unwrap_or_default(),
     };
-    Some((key, part))
+    Some((key, packet))
 }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::Seen;
+use super::ObservedMessage;
 
 /// Queriers of one interface and family: a link has one or two; more is an attack or a test.
 const OF_A_LINK: usize = 16;
@@ -20,7 +20,7 @@ const DEFAULT_RESPONSE_NS: u64 = 10_000_000_000;
 
 /// A query, as far as it matters here.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub struct QueryInfo {
     /// 1 to 3 (IGMP), 1 or 2 (MLD).
     pub version: u8,
     /// For which group; `None`: for all.
@@ -64,7 +64,7 @@ pub struct Querier {
 
 /// Where a duration comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
+pub enum TimerSource {
     /// The querier announces it.
     Announced,
     /// It was seen.
@@ -73,13 +73,13 @@ pub enum Known {
     Default,
 }
 
-impl Known {
+impl TimerSource {
     /// Its word.
     pub fn name(self) -> &'static str {
         match self {
-            Known::Announced => "announced",
-            Known::Observed => "observed",
-            Known::Default => "default",
+            TimerSource::Announced => "announced",
+            TimerSource::Observed => "observed",
+            TimerSource::Default => "default",
         }
     }
 }
@@ -90,7 +90,7 @@ pub struct Timers {
     /// From one general query to the next, in nanoseconds.
     pub interval_ns: u64,
     /// Where that comes from.
-    pub interval: Known,
+    pub interval: TimerSource,
     /// How many may be lost.
     pub robustness: u64,
     /// Longest time for an answer, in nanoseconds.
@@ -101,7 +101,7 @@ impl Default for Timers {
     fn default() -> Timers {
         Timers {
             interval_ns: DEFAULT_INTERVAL_NS,
-            interval: Known::Default,
+            interval: TimerSource::Default,
             robustness: DEFAULT_ROBUSTNESS,
             max_response_ns: DEFAULT_RESPONSE_NS,
         }
@@ -124,7 +124,7 @@ impl Timers {
 
 /// What a querier is at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum QuerierState {
     /// The one that counts: of the lowest address.
     Elected,
     /// It asks, and another one has the lower address, or it has no address.
@@ -135,14 +135,14 @@ pub enum Standing {
     Gone,
 }
 
-impl Standing {
+impl QuerierState {
     /// Its word.
     pub fn name(self) -> &'static str {
         match self {
-            Standing::Elected => "elected",
-            Standing::Other => "other",
-            Standing::Overdue => "overdue",
-            Standing::Gone => "gone",
+            QuerierState::Elected => "elected",
+            QuerierState::Other => "other",
+            QuerierState::Overdue => "overdue",
+            QuerierState::Gone => "gone",
         }
     }
 }
@@ -151,9 +151,9 @@ impl Querier {
     /// Its timers.
     pub fn timers(&self) -> Timers {
         let (interval_ns, interval) = match (self.announced_ns, self.gap_ns) {
-            (Some(announced), _) => (announced, Known::Announced),
-            (None, Some(gap)) => (gap, Known::Observed),
-            (None, None) => (DEFAULT_INTERVAL_NS, Known::Default),
+            (Some(announced), _) => (announced, TimerSource::Announced),
+            (None, Some(gap)) => (gap, TimerSource::Observed),
+            (None, None) => (DEFAULT_INTERVAL_NS, TimerSource::Default),
         };
         Timers {
             interval_ns,
@@ -181,7 +181,7 @@ impl Queriers {
     /// How many there may be.
     pub const MOST: usize = MOST;
 
-    pub(super) fn asked(&mut self, seen: &Seen<'_>, asked: &Asked) {
+    pub(super) fn asked(&mut self, seen: &ObservedMessage<'_>, asked: &QueryInfo) {
         let is_it =
             |querier: &Querier| querier.ifindex == seen.ifindex && querier.address == seen.source;
         let at = match self.all.iter().position(is_it) {
@@ -234,7 +234,7 @@ impl Queriers {
     }
 
     /// Room for one more on this link: those that have gone make it.
-    fn make_room(&mut self, seen: &Seen<'_>) -> bool {
+    fn make_room(&mut self, seen: &ObservedMessage<'_>) -> bool {
         let of_link = |querier: &&Querier| {
             querier.ifindex == seen.ifindex && querier.address.is_ipv4() == seen.source.is_ipv4()
         };
@@ -247,27 +247,27 @@ impl Queriers {
     }
 
     /// Everyone who asks, with what they are now.
-    pub fn iter(&self, now_ns: u64) -> impl Iterator<Item = (&Querier, Standing)> {
+    pub fn iter(&self, now_ns: u64) -> impl Iterator<Item = (&Querier, QuerierState)> {
         self.all
             .iter()
             .map(move |querier| (querier, self.standing(querier, now_ns)))
     }
 
-    fn standing(&self, querier: &Querier, now_ns: u64) -> Standing {
+    fn standing(&self, querier: &Querier, now_ns: u64) -> QuerierState {
         if !querier.is_alive(now_ns) {
-            return Standing::Gone;
+            return QuerierState::Gone;
         }
         let elected = self.elected(querier.ifindex, querier.address.is_ipv4(), now_ns);
         if elected.is_none_or(|elected| elected.address != querier.address) {
-            return Standing::Other;
+            return QuerierState::Other;
         }
         let timers = querier.timers();
         let due_ns = querier.last_ns.saturating_add(timers.interval_ns);
         // The querier's own timer may be late by as much as answers may take.
         if now_ns > due_ns.saturating_add(timers.max_response_ns) {
-            Standing::Overdue
+            QuerierState::Overdue
         } else {
-            Standing::Elected
+            QuerierState::Elected
         }
     }
 
@@ -318,7 +318,7 @@ mod tests {
             interval_s: 60,
             sources: vec![],
         }));
-        trackers.see(&Seen {
+        trackers.observe(&ObservedMessage {
             time_ns: at_ns,
             ifindex: 2,
             outbound: false,
@@ -361,14 +361,14 @@ mod tests {
         query(&mut trackers, "10.0.0.2", S, 2);
         assert_eq!(
             trackers.queriers.timers(2, true, S).interval,
-            Known::Default
+            TimerSource::Default
         );
         query(&mut trackers, "10.0.0.2", 31 * S, 2);
         query(&mut trackers, "10.0.0.2", 31 * S + 1000, 2);
         let timers = trackers.queriers.timers(2, true, 32 * S);
         assert_eq!(
             (timers.interval, timers.interval_ns),
-            (Known::Observed, 30 * S)
+            (TimerSource::Observed, 30 * S)
         );
         assert_eq!(timers.membership_ns(), 80 * S);
     }

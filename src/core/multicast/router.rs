@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::Seen;
+use super::ObservedMessage;
 use crate::wire::pim::Hello;
 
 /// Routers in all: some for each of some hundred interfaces; more is an attack or a test.
@@ -77,7 +77,7 @@ impl Routers {
     /// How many there may be.
     pub const MOST: usize = MOST;
 
-    pub(super) fn hello(&mut self, seen: &Seen<'_>, hello: &Hello) {
+    pub(super) fn hello(&mut self, seen: &ObservedMessage<'_>, hello: &Hello) {
         let hold_ns = match hello.hold_s {
             Some(FOREVER_S) => u64::MAX,
             Some(seconds) => u64::from(seconds) * 1_000_000_000,
@@ -94,7 +94,7 @@ impl Routers {
     }
 
     /// An advertisement, with its interval if it says one.
-    pub(super) fn advertised(&mut self, seen: &Seen<'_>, interval_s: Option<u8>) {
+    pub(super) fn advertised(&mut self, seen: &ObservedMessage<'_>, interval_s: Option<u8>) {
         let interval = interval_s.filter(|seconds| *seconds > 0);
         let interval_ns = interval.map_or(ADVERTISEMENT_NS, |seconds| {
             u64::from(seconds) * 1_000_000_000
@@ -102,13 +102,18 @@ impl Routers {
         self.heard(seen, Protocol::Discovery, interval_ns * MISSED);
     }
 
-    pub(super) fn terminated(&mut self, seen: &Seen<'_>) {
+    pub(super) fn terminated(&mut self, seen: &ObservedMessage<'_>) {
         self.all
             .remove(&(seen.ifindex, seen.source, Protocol::Discovery));
     }
 
     /// `None`: it said goodbye, or there is no room.
-    fn heard(&mut self, seen: &Seen<'_>, protocol: Protocol, hold_ns: u64) -> Option<&mut Router> {
+    fn heard(
+        &mut self,
+        seen: &ObservedMessage<'_>,
+        protocol: Protocol,
+        hold_ns: u64,
+    ) -> Option<&mut Router> {
         let key = (seen.ifindex, seen.source, protocol);
         if hold_ns == 0 {
             self.all.remove(&key);
@@ -177,8 +182,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn see(trackers: &mut Trackers, at_s: u64, from: &str, meaning: Meaning) {
-        trackers.see(&Seen {
+    fn observe(trackers: &mut Trackers, at_s: u64, from: &str, meaning: Meaning) {
+        trackers.observe(&ObservedMessage {
             time_ns: at_s * S,
             ifindex: 2,
             outbound: false,
@@ -199,21 +204,21 @@ mod tests {
     #[test]
     fn neighbours_and_their_designated_router() {
         let mut all = Trackers::default();
-        see(&mut all, 10, "10.0.0.1", hello(105, Some(5), 1));
-        see(&mut all, 10, "10.0.0.9", hello(105, Some(1), 1));
+        observe(&mut all, 10, "10.0.0.1", hello(105, Some(5), 1));
+        observe(&mut all, 10, "10.0.0.9", hello(105, Some(1), 1));
         assert_eq!(
             all.routers.designated(2, true, 20 * S),
             Some(ip("10.0.0.1"))
         );
         // One that tells no priority: the highest address counts.
-        see(&mut all, 11, "10.0.0.3", hello(105, None, 1));
+        observe(&mut all, 11, "10.0.0.3", hello(105, None, 1));
         assert_eq!(
             all.routers.designated(2, true, 20 * S),
             Some(ip("10.0.0.9"))
         );
         // A restart, a goodbye, and one that is not heard any more.
-        see(&mut all, 30, "10.0.0.1", hello(105, Some(5), 2));
-        see(&mut all, 31, "10.0.0.9", hello(0, Some(1), 1));
+        observe(&mut all, 30, "10.0.0.1", hello(105, Some(5), 2));
+        observe(&mut all, 31, "10.0.0.9", hello(0, Some(1), 1));
         let alive: Vec<_> = all.routers.iter(120 * S).collect();
         assert_eq!(alive.len(), 1);
         assert_eq!((alive[0].0.1, alive[0].1.restarts), (ip("10.0.0.1"), 1));
@@ -230,11 +235,11 @@ mod tests {
                 robustness: 2,
             })
         };
-        see(&mut all, 10, "10.0.0.1", advertisement());
+        observe(&mut all, 10, "10.0.0.1", advertisement());
         assert_eq!(all.routers.iter(69 * S).count(), 1);
         assert_eq!(all.routers.iter(71 * S).count(), 0);
-        see(&mut all, 80, "10.0.0.1", advertisement());
-        see(
+        observe(&mut all, 80, "10.0.0.1", advertisement());
+        observe(
             &mut all,
             81,
             "10.0.0.1",
@@ -243,7 +248,7 @@ mod tests {
         assert_eq!(all.routers.iter(81 * S).count(), 0);
         for number in 0..2000u32 {
             let from = std::net::Ipv4Addr::from(0x0a00_0000 + number).to_string();
-            see(&mut all, 90, &from, advertisement());
+            observe(&mut all, 90, &from, advertisement());
         }
         assert_eq!(all.routers.overflows, 2000 - MOST as u64);
     }

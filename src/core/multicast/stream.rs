@@ -35,7 +35,7 @@ pub struct Key {
 
 /// A packet of a stream.
 #[derive(Clone, Copy, Debug)]
-pub struct Part<'a> {
+pub struct StreamPacket<'a> {
     /// When it was seen, in nanoseconds since 1970.
     pub time_ns: u64,
     /// Sent by this host.
@@ -141,15 +141,15 @@ pub struct Stream {
 }
 
 impl Stream {
-    fn take(&mut self, part: &Part<'_>) {
+    fn take(&mut self, packet: &StreamPacket<'_>) {
         if self.packets == 0 {
-            self.first_ns = part.time_ns;
-            self.second = part.time_ns / SECOND_NS;
+            self.first_ns = packet.time_ns;
+            self.second = packet.time_ns / SECOND_NS;
         } else {
-            let gap = part.time_ns.saturating_sub(self.last_ns);
+            let gap = packet.time_ns.saturating_sub(self.last_ns);
             self.longest_gap_ns = self.longest_gap_ns.max(gap);
         }
-        let second = part.time_ns / SECOND_NS;
+        let second = packet.time_ns / SECOND_NS;
         if second > self.second {
             self.rate = if second == self.second + 1 {
                 self.this_second
@@ -159,26 +159,26 @@ impl Stream {
             (self.second, self.this_second) = (second, (0, 0));
         }
         self.this_second.0 += 1;
-        self.this_second.1 += u64::from(part.length);
+        self.this_second.1 += u64::from(packet.length);
         self.packets += 1;
-        self.bytes += u64::from(part.length);
-        self.last_ns = self.last_ns.max(part.time_ns);
-        self.outbound = part.outbound;
-        self.ttl = part.ttl;
-        self.wrong_mac += u64::from(part.right_mac == Some(false));
-        if let Some(test) = test_packet::read(part.payload) {
+        self.bytes += u64::from(packet.length);
+        self.last_ns = self.last_ns.max(packet.time_ns);
+        self.outbound = packet.outbound;
+        self.ttl = packet.ttl;
+        self.wrong_mac += u64::from(packet.right_mac == Some(false));
+        if let Some(test) = test_packet::read(packet.payload) {
             self.test.get_or_insert_default().add(test.number);
             return;
         }
-        self.transport(part);
-        self.numbers(part);
+        self.transport(packet);
+        self.numbers(packet);
     }
 
-    fn transport(&mut self, part: &Part<'_>) {
-        if part.payload.len() < part.length as usize {
+    fn transport(&mut self, packet: &StreamPacket<'_>) {
+        if packet.payload.len() < packet.length as usize {
             return;
         }
-        let behind = match part.payload {
+        let behind = match packet.payload {
             // Behind an RTP header with its contributing sources (RFC 2250, section 2; RFC 3551 gives it
             // the payload type 33).
             [first, kind, ..] if first & 0xf0 == 0x80 && kind & 0x7f == 33 => {
@@ -187,7 +187,7 @@ impl Stream {
             [mpeg_ts::SYNC, ..] => 0,
             _ => return,
         };
-        let payload = part.payload.get(behind..).unwrap_or_default();
+        let payload = packet.payload.get(behind..).unwrap_or_default();
         if !mpeg_ts::looks_like(payload) {
             self.ts_in_a_row = 0;
             return;
@@ -198,15 +198,15 @@ impl Stream {
         }
     }
 
-    fn numbers(&mut self, part: &Part<'_>) {
-        let Some((number, timestamp, ssrc, payload_type)) = read_rtp(part.payload) else {
+    fn numbers(&mut self, packet: &StreamPacket<'_>) {
+        let Some((number, timestamp, ssrc, payload_type)) = read_rtp(packet.payload) else {
             self.candidate = None;
             return;
         };
         if let Some(rtp) = &mut self.rtp
             && rtp.ssrc == ssrc
         {
-            rtp.take(number, timestamp, payload_type, part.time_ns);
+            rtp.take(number, timestamp, payload_type, packet.time_ns);
             return;
         }
         // A few in a row, before it is believed.
@@ -297,22 +297,22 @@ impl Streams {
     pub const MOST: usize = MOST;
 
     /// Takes a packet in.
-    pub fn see(&mut self, key: Key, part: &Part<'_>) {
+    pub fn observe(&mut self, key: Key, packet: &StreamPacket<'_>) {
         if let Some(stream) = self.all.get_mut(&key) {
-            stream.take(part);
+            stream.take(packet);
             return;
         }
         if self.all.len() >= MOST {
-            if part.time_ns > self.swept_ns.saturating_add(SECOND_NS) {
-                self.swept_ns = part.time_ns;
-                (self.all).retain(|_, stream| stream.last_ns + SILENT_NS > part.time_ns);
+            if packet.time_ns > self.swept_ns.saturating_add(SECOND_NS) {
+                self.swept_ns = packet.time_ns;
+                (self.all).retain(|_, stream| stream.last_ns + SILENT_NS > packet.time_ns);
             }
             if self.all.len() >= MOST {
                 self.overflows += 1;
                 return;
             }
         }
-        self.all.entry(key).or_default().take(part);
+        self.all.entry(key).or_default().take(packet);
     }
 
     /// All streams, in order.
@@ -351,8 +351,8 @@ mod tests {
         packet
     }
 
-    fn see(streams: &mut Streams, key: Key, time_ns: u64, payload: &[u8]) {
-        let part = Part {
+    fn observe(streams: &mut Streams, key: Key, time_ns: u64, payload: &[u8]) {
+        let packet = StreamPacket {
             time_ns,
             outbound: false,
             ttl: 1,
@@ -360,7 +360,7 @@ mod tests {
             length: 1328,
             payload,
         };
-        streams.see(key, &part);
+        streams.observe(key, &packet);
     }
 
     #[test]
@@ -372,9 +372,9 @@ mod tests {
                 lost += 1;
                 continue;
             }
-            see(&mut streams, key(1), number * 10_000_000, &rtp(number, 7));
+            observe(&mut streams, key(1), number * 10_000_000, &rtp(number, 7));
             if number % 5000 == 11 {
-                see(&mut streams, key(1), number * 10_000_000, &rtp(number, 7));
+                observe(&mut streams, key(1), number * 10_000_000, &rtp(number, 7));
             }
         }
         let of = |streams: &Streams| streams.sorted()[0].1.rtp.clone().unwrap();
@@ -387,7 +387,7 @@ mod tests {
         assert!(rtp_seen.jitter_ns().unwrap() < 1000);
         // The source begins anew.
         for number in 10..20 {
-            see(
+            observe(
                 &mut streams,
                 key(1),
                 2_000_000_000_000 + number,
@@ -402,8 +402,8 @@ mod tests {
     fn what_only_looks_like_it_is_not_rtp() {
         let mut streams = Streams::default();
         for number in 0..100u64 {
-            see(&mut streams, key(1), number, &rtp(number * 7, 7));
-            see(&mut streams, key(2), number, b"hello, this is plain text");
+            observe(&mut streams, key(1), number, &rtp(number * 7, 7));
+            observe(&mut streams, key(2), number, b"hello, this is plain text");
         }
         assert!(
             streams
@@ -417,20 +417,20 @@ mod tests {
     fn rates_are_of_the_last_second_and_room_is_bounded() {
         let mut streams = Streams::default();
         for number in 0..250u64 {
-            see(&mut streams, key(1), number * S / 100, b"");
+            observe(&mut streams, key(1), number * S / 100, b"");
         }
         let all = streams.sorted();
         assert_eq!(all[0].1.rate_at(2 * S + S / 2), (100, 132_800));
         assert_eq!(all[0].1.rate_at(3 * S), (50, 66_400));
         assert_eq!(all[0].1.rate_at(9 * S), (0, 0));
         for port in 1..2000 {
-            see(&mut streams, key(port), 3 * S, b"");
+            observe(&mut streams, key(port), 3 * S, b"");
         }
         assert_eq!(
             (streams.sorted().len(), streams.overflows),
             (MOST, 1999 - MOST as u64)
         );
-        see(&mut streams, key(5000), 100 * S, b"");
+        observe(&mut streams, key(5000), 100 * S, b"");
         assert_eq!(streams.sorted().len(), 1);
     }
 }

@@ -14,21 +14,21 @@ use super::table::Kept;
 use crate::wire::cursor::Mac;
 
 /// Stations that are told apart for one address; more are counted.
-const CLAIMANTS: usize = 4;
+const MAX_CLAIMANTS: usize = 4;
 /// Two answers this close are to the same question: who answers does so at once.
 const ANSWER_NS: u64 = 1_000_000_000;
 /// Returns that belong together: a host that is used asks or answers more often than this.
-const RETURN_NS: u64 = 600_000_000_000;
+const FLAP_NS: u64 = 600_000_000_000;
 /// So many changes in [`CHANGES_NS`] are a quarrel, announced or not: no standby takes over that often.
-const CHANGES: usize = 6;
+const MAX_CHANGES: usize = 6;
 const CHANGES_NS: u64 = 60_000_000_000;
 /// A conflict is over when one of the two has not claimed for so long.
-const CURRENT_NS: u64 = 3600 * 1_000_000_000;
+const CONFLICT_ACTIVE_NS: u64 = 3600 * 1_000_000_000;
 /// What is over is told for a day: leases change hands all the time.
-const TOLD_NS: u64 = 24 * 3600 * 1_000_000_000;
+const RESOLVED_VISIBLE_NS: u64 = 24 * 3600 * 1_000_000_000;
 /// Who probes waits as long for an answer (RFC 5227, section 1.1: ANNOUNCE_WAIT of 2 s; RFC 4862, section
 /// 5.4: RetransTimer of 1 s), with a second for what is slow.
-const PROBE_NS: u64 = 3_000_000_000;
+const DAD_WAIT_NS: u64 = 3_000_000_000;
 
 /// A station says that an address is its own.
 #[derive(Clone, Copy, Debug)]
@@ -155,9 +155,9 @@ pub struct Address {
     probing: Option<(Mac, u64)>,
     duplicate: Option<Duplicate>,
     /// A conflict that goes on was told as news.
-    pub(super) told: bool,
+    pub(super) reported: bool,
     /// Up to how many times the hit of duplicate address detection was.
-    told_times: u64,
+    reported_times: u64,
 }
 
 impl Address {
@@ -179,7 +179,7 @@ impl Address {
         if let Some(at) = self.claimants.iter().position(|one| one.mac == mac) {
             return self.claimants.get_mut(at);
         }
-        if self.claimants.len() >= CLAIMANTS {
+        if self.claimants.len() >= MAX_CLAIMANTS {
             // Not the one that has it, and not the one that had it before: of the others, who said least.
             let holder = self.holder;
             let before = self.change.map(|change| change.from);
@@ -215,10 +215,10 @@ impl Address {
             return;
         }
         let is_new = !self.claimants.iter().any(|one| one.mac == mac);
-        if is_new && self.claimants.len() >= CLAIMANTS {
+        if is_new && self.claimants.len() >= MAX_CLAIMANTS {
             // Of those that nobody asks for, who was there first stays until it is silent.
             let silent = (self.claimants.iter())
-                .position(|one| time_ns >= one.last_ns.saturating_add(RETURN_NS));
+                .position(|one| time_ns >= one.last_ns.saturating_add(FLAP_NS));
             match silent {
                 Some(at) => drop(self.claimants.remove(at)),
                 None => {
@@ -243,9 +243,9 @@ impl Address {
     /// Somebody asks whether anybody has it, before taking it.
     pub(super) fn probed(&mut self, mac: Mac, time_ns: u64) {
         self.last_ns = time_ns;
-        let other = self
-            .probing
-            .filter(|(prober, at_ns)| *prober != mac && time_ns < at_ns.saturating_add(PROBE_NS));
+        let other = self.probing.filter(|(prober, at_ns)| {
+            *prober != mac && time_ns < at_ns.saturating_add(DAD_WAIT_NS)
+        });
         if let Some((prober, _)) = other {
             self.hit(mac, prober, time_ns, (false, true));
         } else if let Some(holder) = self.known_holder(mac, time_ns) {
@@ -259,7 +259,7 @@ impl Address {
     fn known_holder(&self, prober: Mac, time_ns: u64) -> Option<Mac> {
         let holder = self.holder.filter(|holder| *holder != prober)?;
         let known = self.claimants.iter().find(|one| one.mac == holder)?;
-        (time_ns < known.last_ns.saturating_add(RETURN_NS)).then_some(holder)
+        (time_ns < known.last_ns.saturating_add(FLAP_NS)).then_some(holder)
     }
 
     fn hit(&mut self, prober: Mac, by: Mac, time_ns: u64, (answered, both_probed): (bool, bool)) {
@@ -269,7 +269,7 @@ impl Address {
             .filter(|known| known.prober == prober)
         {
             // Several probes are one attempt, and so is their answer.
-            if time_ns >= known.last_ns.saturating_add(PROBE_NS) {
+            if time_ns >= known.last_ns.saturating_add(DAD_WAIT_NS) {
                 known.times += 1;
             }
             known.last_ns = time_ns;
@@ -278,7 +278,7 @@ impl Address {
             known.by = by;
             return;
         }
-        self.told_times = 0;
+        self.reported_times = 0;
         self.duplicate = Some(Duplicate {
             prober,
             by,
@@ -313,7 +313,7 @@ impl Address {
         if let Some(from) = before {
             self.changes
                 .retain(|at| time_ns < at.saturating_add(CHANGES_NS));
-            if self.changes.len() >= CHANGES {
+            if self.changes.len() >= MAX_CHANGES {
                 self.changes.remove(0);
             }
             self.changes.push(time_ns);
@@ -324,9 +324,9 @@ impl Address {
                 announced: claim.announced,
                 times: self.change.map_or(0, |change| change.times) + 1,
             });
-            disputed |= self.changes.len() >= CHANGES && !are_shared(from, mac);
+            disputed |= self.changes.len() >= MAX_CHANGES && !are_shared(from, mac);
             if had_claimed && !claim.announced && !is_plausible(from, mac, claim.answer) {
-                let again = time_ns < self.returned_ns.saturating_add(RETURN_NS);
+                let again = time_ns < self.returned_ns.saturating_add(FLAP_NS);
                 disputed |= self.returned > 0 && again;
                 self.returned += 1;
                 self.returned_ns = time_ns;
@@ -381,7 +381,7 @@ impl Address {
             {
                 self.duplicate = None;
             }
-        } else if claim.time_ns < at_ns.saturating_add(PROBE_NS)
+        } else if claim.time_ns < at_ns.saturating_add(DAD_WAIT_NS)
             && (claim.answer || claim.announced)
         {
             self.hit(prober, claim.mac, claim.time_ns, (true, false));
@@ -396,7 +396,7 @@ impl Address {
 
     /// Do two have it? `own`: this host has it.
     pub fn conflict(&self, now_ns: u64, own: Option<Own<'_>>) -> Option<Conflict> {
-        let lately = |at_ns: u64| now_ns < at_ns.saturating_add(CURRENT_NS);
+        let lately = |at_ns: u64| now_ns < at_ns.saturating_add(CONFLICT_ACTIVE_NS);
         if let Some(own) = own {
             let (ours, others): (Vec<&Claimant>, Vec<&Claimant>) =
                 (self.claimants.iter()).partition(|one| own.macs.contains(&one.mac));
@@ -404,7 +404,7 @@ impl Address {
             let since_ns = (ours.iter().map(|one| one.first_ns)).fold(own.since_ns, u64::min);
             let other = (others.iter())
                 .filter(|one| one.claims > 0 && one.claimed_ns >= since_ns)
-                .filter(|one| is_told(one.claimed_ns, now_ns))
+                .filter(|one| is_visible(one.claimed_ns, now_ns))
                 .max_by_key(|one| one.claimed_ns)?;
             let mine = ours.first().map(|one| one.mac).or(own.mac);
             return Some(Conflict {
@@ -419,7 +419,7 @@ impl Address {
         }
         let (since_ns, last_ns) = self
             .disputed
-            .filter(|(_, last_ns)| is_told(*last_ns, now_ns))?;
+            .filter(|(_, last_ns)| is_visible(*last_ns, now_ns))?;
         let mut newest: Vec<&Claimant> =
             self.claimants.iter().filter(|one| one.claims > 0).collect();
         newest.sort_by_key(|one| std::cmp::Reverse(one.claimed_ns));
@@ -439,15 +439,16 @@ impl Address {
 
     /// The last time that it went from one to another, within a day.
     pub fn moved(&self, now_ns: u64) -> Option<Change> {
-        self.change.filter(|change| is_told(change.time_ns, now_ns))
+        self.change
+            .filter(|change| is_visible(change.time_ns, now_ns))
     }
 
     /// The last time that somebody wanted it and found it taken. Where nobody was seen to answer, not
     /// before the prober has had its time to take it all the same.
     pub fn duplicate(&self, now_ns: u64) -> Option<Duplicate> {
         (self.duplicate)
-            .filter(|hit| hit.answered || now_ns >= hit.last_ns.saturating_add(PROBE_NS))
-            .filter(|hit| is_told(hit.last_ns, now_ns))
+            .filter(|hit| hit.answered || now_ns >= hit.last_ns.saturating_add(DAD_WAIT_NS))
+            .filter(|hit| is_visible(hit.last_ns, now_ns))
     }
 
     /// The change that this claim has made, if it made one.
@@ -460,19 +461,20 @@ impl Address {
         let hit = self
             .duplicate
             .filter(|hit| hit.answered || hit.both_probed)?;
-        let is_new = hit.times > self.told_times;
-        self.told_times = hit.times;
+        let is_new = hit.times > self.reported_times;
+        self.reported_times = hit.times;
         is_new.then_some(hit)
     }
 
     /// Is there a conflict that goes on?
     pub(super) fn is_disputed(&self, now_ns: u64) -> bool {
-        (self.disputed).is_some_and(|(_, last_ns)| now_ns < last_ns.saturating_add(CURRENT_NS))
+        (self.disputed)
+            .is_some_and(|(_, last_ns)| now_ns < last_ns.saturating_add(CONFLICT_ACTIVE_NS))
     }
 }
 
-fn is_told(last_ns: u64, now_ns: u64) -> bool {
-    now_ns < last_ns.saturating_add(TOLD_NS)
+fn is_visible(last_ns: u64, now_ns: u64) -> bool {
+    now_ns < last_ns.saturating_add(RESOLVED_VISIBLE_NS)
 }
 
 /// Several may rightly answer for an address of a virtual router (GLBP does, in turn).
@@ -638,8 +640,8 @@ mod tests {
                 "moved",
             ),
         ] {
-            let told: Vec<u64> = steps.iter().map(|(at, ..)| *at).collect();
-            assert_eq!(verdict(steps), expected, "{told:?}");
+            let reported: Vec<u64> = steps.iter().map(|(at, ..)| *at).collect();
+            assert_eq!(verdict(steps), expected, "{reported:?}");
         }
     }
 
@@ -647,12 +649,12 @@ mod tests {
     fn the_past_is_told_for_a_day() {
         let dispute = [(1, A, Asks), (2, B, Asks), (3, A, Asks), (4, B, Asks)];
         let address = after(&dispute);
-        let day = TOLD_NS + 4 * S;
+        let day = RESOLVED_VISIBLE_NS + 4 * S;
         assert!(!address.conflict(day - 1, None).unwrap().current);
         assert_eq!(address.conflict(day, None), None);
         assert!(address.moved(day - 1).is_some() && address.moved(day).is_none());
         let wanted = after(&[(1, A, Asks), (2, B, Probes), (2, A, Answers)]);
-        let day = TOLD_NS + 2 * S;
+        let day = RESOLVED_VISIBLE_NS + 2 * S;
         assert!(wanted.duplicate(day - 1).is_some() && wanted.duplicate(day).is_none());
     }
 
@@ -739,7 +741,7 @@ mod tests {
                 });
             }
         }
-        assert_eq!(address.claimants.len(), CLAIMANTS);
+        assert_eq!(address.claimants.len(), MAX_CLAIMANTS);
         assert!(address.more > 900);
         assert_eq!(address.claimants[0].mac, A);
         let conflict = address.conflict(1005 * S, None).unwrap();

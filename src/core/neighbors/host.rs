@@ -69,7 +69,7 @@ pub mod role {
 }
 
 /// Names of a station that are kept: one each of the usual protocols.
-const MOST_NAMES: usize = 4;
+const MAX_NAMES: usize = 4;
 /// Packets of others that make a router of a station: one may be a mistake.
 const FORWARDED: u32 = 2;
 
@@ -130,7 +130,7 @@ impl Host {
             known.last_ns = time_ns;
             return;
         }
-        if self.names.len() >= MOST_NAMES {
+        if self.names.len() >= MAX_NAMES {
             let oldest = (0..self.names.len()).min_by_key(|at| self.names[*at].last_ns);
             self.names.remove(oldest.unwrap_or(0));
         }
@@ -173,7 +173,7 @@ mod tests {
             host.named("steady", "dhcp", number);
             host.named(&format!("n{number}"), "mdns", number);
         }
-        assert_eq!(host.names.len(), MOST_NAMES);
+        assert_eq!(host.names.len(), MAX_NAMES);
         assert!(host.names.iter().any(|name| name.name == "steady"));
         assert!(host.names.iter().any(|name| name.name == "n99"));
     }

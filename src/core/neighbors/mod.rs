@@ -26,29 +26,29 @@ pub use host::{Host, Name, heard, role};
 
 use crate::wire::cursor::Mac;
 use observe::Recent;
-pub use observe::is_plain;
+pub use observe::carries_no_claims;
 use table::{Limits, Table};
 
 /// Stations in all: room for some large links at once, in 6 MiB with all their names.
-const HOSTS: usize = 8192;
+const MAX_HOSTS: usize = 8192;
 /// Addresses in all: two for each station, as hosts with IPv4 and IPv6 have, in 8 MiB.
-const ADDRESSES: usize = 16_384;
+const MAX_ADDRESSES: usize = 16_384;
 /// Of one interface: a /20 full of hosts, or half of what there is, so that one link never takes all.
-const OF_A_LINK: usize = 4096;
+const MAX_PER_LINK: usize = 4096;
 /// Stations and addresses of an interface that were heard once and have to prove themselves: a flood goes
 /// through here, and what it evicts is itself.
-const NEWCOMERS: usize = 1024;
+const MAX_UNCONFIRMED: usize = 1024;
 /// Newcomers that an interface takes a second. A link does not get as many new hosts; and a flood costs a
 /// look-up a packet, and no insertion.
-const NEWCOMERS_A_SECOND: u32 = 1024;
+const UNCONFIRMED_PER_SECOND: u32 = 1024;
 /// Messages that tell names which are read a second on an interface: each costs about a microsecond, and
 /// a large link has some dozens.
-const READ_A_SECOND: u32 = 1000;
+const DECODED_PER_SECOND: u32 = 1000;
 /// Gateways that are kept in mind: of several routing tables with some backups each.
-const GATEWAYS: usize = 256;
+const MAX_GATEWAYS: usize = 256;
 
 /// News that wait to be fetched, between two turns: a flood makes more, and then one more is none.
-const NEWS: usize = 256;
+const MAX_PENDING_EVENTS: usize = 256;
 
 /// What the engine knows of a link, by netlink.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -67,29 +67,29 @@ pub struct LinkFacts {
 
 /// What limits have cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Costs {
+pub struct LimitCounters {
     /// Stations that had to go or were not taken in.
     pub hosts: u64,
     /// Addresses that had to go or were not taken in.
     pub addresses: u64,
     /// Messages that were not read for names.
-    pub unread: u64,
+    pub undecoded: u64,
     /// News that there was no room for.
-    pub news: u64,
+    pub events: u64,
 }
 
 /// At most so many a second.
 #[derive(Debug, Default)]
-struct PerSecond {
+struct RateLimit {
     second: u64,
     taken: u32,
 }
 
-impl PerSecond {
-    fn take(&mut self, time_ns: u64, most: u32) -> bool {
+impl RateLimit {
+    fn try_acquire(&mut self, time_ns: u64, most: u32) -> bool {
         let second = time_ns / 1_000_000_000;
         if second != self.second {
-            *self = PerSecond { second, taken: 0 };
+            *self = RateLimit { second, taken: 0 };
         }
         self.taken = self.taken.saturating_add(1);
         self.taken <= most
@@ -110,14 +110,14 @@ struct Link {
     /// Queriers, and addresses in conflict, that are never evicted.
     kept_queriers: usize,
     kept_conflicts: usize,
-    new_hosts: PerSecond,
-    new_addresses: PerSecond,
-    read: PerSecond,
+    new_hosts: RateLimit,
+    new_addresses: RateLimit,
+    read: RateLimit,
 }
 
 /// Where an address stands.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
+pub enum AddressState {
     /// Two have it.
     Conflict(Conflict),
     /// It went from one to another.
@@ -126,7 +126,7 @@ pub enum Verdict {
 
 /// Something that was not so before.
 #[derive(Clone, Debug, PartialEq)]
-pub enum News {
+pub enum NeighborEvent {
     /// A station that was heard more than once.
     Host(Mac),
     /// An address went from one to another; is it a gateway's?
@@ -134,7 +134,7 @@ pub enum News {
     /// Two have the address, as far as is known since now; is it a gateway's?
     Conflict(IpAddr, Conflict, bool),
     /// Of two that had the same address, one has not claimed it for long.
-    Over(IpAddr),
+    ConflictOver(IpAddr),
     /// Somebody wanted the address, and found it taken.
     Duplicate(IpAddr, Duplicate),
 }
@@ -148,22 +148,22 @@ pub struct Neighbors {
     recent: Recent,
     hosts: usize,
     addresses: usize,
-    /// What is new, with the interface and when; [`NEWS`] at most.
-    news: Vec<(u32, u64, News)>,
+    /// What is new, with the interface and when; [`MAX_PENDING_EVENTS`] at most.
+    events: Vec<(u32, u64, NeighborEvent)>,
     /// What limits have cost.
-    pub costs: Costs,
+    pub limits: LimitCounters,
 }
 
 impl Neighbors {
     /// Stations that there may be.
-    pub const HOSTS: usize = HOSTS;
+    pub const MAX_HOSTS: usize = MAX_HOSTS;
     /// Addresses that there may be.
-    pub const ADDRESSES: usize = ADDRESSES;
+    pub const MAX_ADDRESSES: usize = MAX_ADDRESSES;
     /// Messages a second that are read for names.
-    pub const READ_A_SECOND: u32 = READ_A_SECOND;
+    pub const DECODED_PER_SECOND: u32 = DECODED_PER_SECOND;
 
     /// Takes in what netlink tells of the links that there are.
-    pub fn links_are(&mut self, all: &[LinkFacts], now_ns: u64) {
+    pub fn set_links(&mut self, all: &[LinkFacts], now_ns: u64) {
         // What came late of one that is gone.
         let gone: Vec<u32> = (self.links.keys().copied())
             .filter(|index| !all.iter().any(|facts| facts.ifindex == *index))
@@ -172,7 +172,7 @@ impl Neighbors {
         // Loopback's is nobody's: all zeros.
         let macs = all.iter().filter_map(|facts| facts.mac);
         self.own_macs = macs.filter(|mac| mac.0 != [0; 6]).collect();
-        let mut room = GATEWAYS;
+        let mut room = MAX_GATEWAYS;
         for facts in all {
             let link = self.links.entry(facts.ifindex).or_default();
             // A bridge takes another one when its first port comes, a bond when its port changes: what this
@@ -213,7 +213,7 @@ impl Neighbors {
     }
 
     /// This host has had one of its addresses for longer than was known.
-    pub fn has_had(&mut self, ifindex: u32, address: IpAddr, since_ns: u64) {
+    pub fn set_address_since(&mut self, ifindex: u32, address: IpAddr, since_ns: u64) {
         if let Some(link) = self.links.get_mut(&ifindex)
             && let Some(since) = link.own.get_mut(&address)
         {
@@ -230,15 +230,15 @@ impl Neighbors {
     }
 
     /// What is new since this was last asked: interface, time, and what.
-    pub fn take_news(&mut self) -> Vec<(u32, u64, News)> {
-        std::mem::take(&mut self.news)
+    pub fn drain_events(&mut self) -> Vec<(u32, u64, NeighborEvent)> {
+        std::mem::take(&mut self.events)
     }
 
-    fn tell(&mut self, ifindex: u32, time_ns: u64, news: News) {
-        if self.news.len() < NEWS {
-            self.news.push((ifindex, time_ns, news));
+    fn push_event(&mut self, ifindex: u32, time_ns: u64, event: NeighborEvent) {
+        if self.events.len() < MAX_PENDING_EVENTS {
+            self.events.push((ifindex, time_ns, event));
         } else {
-            self.costs.news += 1;
+            self.limits.events += 1;
         }
     }
 
@@ -253,18 +253,18 @@ impl Neighbors {
         &self,
         ifindex: u32,
         now_ns: u64,
-    ) -> impl Iterator<Item = (&IpAddr, &Address, Option<Verdict>)> {
+    ) -> impl Iterator<Item = (&IpAddr, &Address, Option<AddressState>)> {
         let link = self.links.get(&ifindex).into_iter();
         link.flat_map(move |link| {
             (link.addresses.iter()).map(move |(ip, address)| {
                 let own = link.owner(ip, &self.own_macs);
-                let conflict = address.conflict(now_ns, own).map(Verdict::Conflict);
+                let conflict = address.conflict(now_ns, own).map(AddressState::Conflict);
                 // What has moved to this host or away from it, this host knows.
                 let moved = || address.moved(now_ns).filter(|_| own.is_none());
                 (
                     ip,
                     address,
-                    conflict.or_else(|| moved().map(Verdict::Moved)),
+                    conflict.or_else(|| moved().map(AddressState::Moved)),
                 )
             })
         })
@@ -330,13 +330,13 @@ impl Link {
     }
 }
 
-const OF_HOSTS: Limits = Limits {
-    newcomers: NEWCOMERS,
-    established: OF_A_LINK - NEWCOMERS,
-    in_all: HOSTS,
+const HOST_LIMITS: Limits = Limits {
+    newcomers: MAX_UNCONFIRMED,
+    established: MAX_PER_LINK - MAX_UNCONFIRMED,
+    in_all: MAX_HOSTS,
 };
-const OF_ADDRESSES: Limits = Limits {
-    newcomers: NEWCOMERS,
-    established: 2 * OF_A_LINK - NEWCOMERS,
-    in_all: ADDRESSES,
+const ADDRESS_LIMITS: Limits = Limits {
+    newcomers: MAX_UNCONFIRMED,
+    established: 2 * MAX_PER_LINK - MAX_UNCONFIRMED,
+    in_all: MAX_ADDRESSES,
 };

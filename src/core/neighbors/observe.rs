@@ -7,7 +7,8 @@ use super::address::{Address, Claim};
 use super::host::{Host, heard, role};
 use super::mac::is_station;
 use super::{
-    Change, Link, NEWCOMERS_A_SECOND, Neighbors, News, OF_ADDRESSES, OF_HOSTS, READ_A_SECOND,
+    ADDRESS_LIMITS, Change, DECODED_PER_SECOND, HOST_LIMITS, Link, NeighborEvent, Neighbors,
+    UNCONFIRMED_PER_SECOND,
 };
 use crate::wire::arp::Arp;
 use crate::wire::cursor::{Cursor, Mac, sum};
@@ -16,37 +17,37 @@ use crate::wire::identity::{Identity, NameSource, Role};
 use crate::wire::{Checksum, Frame, LinkType, Meaning, decode};
 
 /// Places of the cache: 64 KiB, which a core keeps close, for some thousand pairs that talk at a time.
-const PLACES: usize = 4096;
+const CACHE_SLOTS: usize = 4096;
 /// How long a pair is not looked at again. Times of last hearing are right to twice this, since nobody
 /// asks about a flow that was seen within the second either.
-const AGAIN_NS: u64 = 1_000_000_000;
+const REFRESH_NS: u64 = 1_000_000_000;
 /// Who was asked by this host lately; a host resolves some dozens at a time.
-const ASKED: usize = 256;
+const MAX_RECENT_SOLICITATIONS: usize = 256;
 /// The kernel asks again after a second, and answers come at once (net.ipv4.neigh.*.retrans_time_ms).
-const ASKED_NS: u64 = 3_000_000_000;
+const SOLICITATION_VALID_NS: u64 = 3_000_000_000;
 /// Conflicts of a link that are never evicted: more are a flood, and told as long as they last.
-const CONFLICTS: usize = 64;
+const MAX_PINNED_CONFLICTS: usize = 64;
 /// Queriers of a link that are never evicted, as many as `multicast` knows.
-const QUERIERS: usize = 16;
+const MAX_PINNED_QUERIERS: usize = 16;
 /// How often it is looked which conflicts are over.
 const HOUSEKEEPING_NS: u64 = 60_000_000_000;
 /// TTLs that systems and programs begin with: what comes with another has been forwarded.
-const FIRST_TTLS: [u8; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 255];
+const INITIAL_TTLS: [u8; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 255];
 
 /// Pairs of station and address that were heard lately, and whom this host asked.
 #[derive(Debug)]
 pub struct Recent {
     pairs: Box<[(u64, u64)]>,
     asked: Box<[(u64, u64)]>,
-    looked_ns: u64,
+    expired_ns: u64,
 }
 
 impl Default for Recent {
     fn default() -> Recent {
         Recent {
-            pairs: vec![(0, 0); PLACES].into(),
-            asked: vec![(0, 0); ASKED].into(),
-            looked_ns: 0,
+            pairs: vec![(0, 0); CACHE_SLOTS].into(),
+            asked: vec![(0, 0); MAX_RECENT_SOLICITATIONS].into(),
+            expired_ns: 0,
         }
     }
 }
@@ -55,9 +56,9 @@ impl Recent {
     /// Was this pair looked at within the last second? If not, it is from now on.
     #[inline]
     fn is_known(&mut self, key: u64, time_ns: u64) -> bool {
-        let place = &mut self.pairs[key as usize % PLACES];
+        let place = &mut self.pairs[key as usize % CACHE_SLOTS];
         // A clock that is set back must not make anybody known for long.
-        if place.0 == key && time_ns.wrapping_sub(place.1) < AGAIN_NS {
+        if place.0 == key && time_ns.wrapping_sub(place.1) < REFRESH_NS {
             return true;
         }
         *place = (key, time_ns);
@@ -92,7 +93,7 @@ fn address_number(address: IpAddr) -> u64 {
 
 /// A frame, and how it was seen.
 #[derive(Clone, Copy)]
-struct Seen<'a> {
+struct ObservedFrame<'a> {
     frame: &'a Frame<'a>,
     glance: &'a Glance,
     ifindex: u32,
@@ -102,7 +103,7 @@ struct Seen<'a> {
 }
 
 /// What traffic is called that says nothing else: by its kind, and what follows from it for the sender.
-fn sign(seen: &Glance, bytes: &[u8]) -> (u16, u16) {
+fn classify_sender(seen: &Glance, bytes: &[u8]) -> (u16, u16) {
     let ttl_is = |at: usize| bytes.get(seen.network + at) == Some(&1);
     match seen.ip_protocol {
         // A query with another TTL is not one (RFC 9776, section 4).
@@ -129,15 +130,15 @@ fn sign(seen: &Glance, bytes: &[u8]) -> (u16, u16) {
 
 /// UDP ports of what tells names: NetBIOS, DHCP, DHCPv6, mDNS, LLMNR.
 #[inline]
-fn tells_names(port: u16) -> bool {
+fn carries_names(port: u16) -> bool {
     matches!(port, 67 | 68 | 137 | 546 | 547 | 5353 | 5355)
 }
 
 /// Is it TCP or UDP that says nothing but that its sender is there? Then it need not be shown again within
 /// the second.
 #[inline]
-pub fn is_plain(seen: &Glance) -> bool {
-    let says_more = |port: u16| tells_names(port) || matches!(port, 520 | 521 | 1985 | 2029);
+pub fn carries_no_claims(seen: &Glance) -> bool {
+    let says_more = |port: u16| carries_names(port) || matches!(port, 520 | 521 | 1985 | 2029);
     seen.vlan.is_none()
         && match seen.ip_protocol {
             ip_protocol::TCP => true,
@@ -193,7 +194,7 @@ impl Neighbors {
     /// Takes a frame in that crossed an interface. A tagged one is of another link, and shows again,
     /// untagged, on the interface of its VLAN.
     #[inline]
-    pub fn see(
+    pub fn observe(
         &mut self,
         frame: &Frame<'_>,
         glance: &Glance,
@@ -205,7 +206,7 @@ impl Neighbors {
             return;
         }
         // Nearly all packets end here.
-        if is_plain(glance) {
+        if carries_no_claims(glance) {
             if outbound {
                 return;
             }
@@ -215,11 +216,11 @@ impl Neighbors {
                 return;
             }
         }
-        self.look_at(frame, glance, ifindex, time_ns, outbound);
+        self.inspect(frame, glance, ifindex, time_ns, outbound);
     }
 
     #[inline(never)]
-    fn look_at(
+    fn inspect(
         &mut self,
         frame: &Frame<'_>,
         glance: &Glance,
@@ -233,7 +234,7 @@ impl Neighbors {
         let Some(from) = frame.bytes.get(6..12).and_then(|mac| mac.try_into().ok()) else {
             return;
         };
-        let seen = Seen {
+        let seen = ObservedFrame {
             frame,
             glance,
             ifindex,
@@ -247,38 +248,41 @@ impl Neighbors {
                     && matches!(glance.icmp_type, 133..=136)
                     && glance.transport != 0;
                 if is_nd {
-                    self.see_nd(&seen);
+                    self.on_nd(&seen);
                 }
                 if outbound {
                     return;
                 }
                 if glance.ip_protocol == ip_protocol::UDP
-                    && (tells_names(glance.destination_port) || tells_names(glance.source_port))
+                    && (carries_names(glance.destination_port) || carries_names(glance.source_port))
                 {
-                    self.see_names(&seen);
+                    self.on_names(&seen);
                 }
-                self.see_traffic(&seen);
+                self.on_traffic(&seen);
             }
-            ethertype::ARP => self.see_arp(&seen),
+            ethertype::ARP => self.on_arp(&seen),
             _ if outbound => {}
-            ethertype::LLDP => self.see_names(&seen),
+            ethertype::LLDP => self.on_names(&seen),
             // STP and CDP stand behind an 802.3 length.
-            kind if kind < ethertype::FIRST && kind > 0 => self.see_names(&seen),
-            _ => self.see_station(&seen, heard::LINK, 0),
+            kind if kind < ethertype::FIRST && kind > 0 => self.on_names(&seen),
+            _ => self.on_station(&seen, heard::LINK, 0),
         }
     }
 
     /// What has no event of its own: which conflicts are over.
-    pub fn keep_house(&mut self, now_ns: u64) {
-        if now_ns.wrapping_sub(self.recent.looked_ns) < HOUSEKEEPING_NS {
+    pub fn expire(&mut self, now_ns: u64) {
+        if now_ns.wrapping_sub(self.recent.expired_ns) < HOUSEKEEPING_NS {
             return;
         }
-        self.recent.looked_ns = now_ns;
+        self.recent.expired_ns = now_ns;
         let mut over = Vec::new();
         for (ifindex, link) in &mut self.links {
             link.kept_conflicts = 0;
-            let told = link.addresses.iter().filter(|(_, address)| address.told);
-            for (ip, address) in told {
+            let reported = link
+                .addresses
+                .iter()
+                .filter(|(_, address)| address.reported);
+            for (ip, address) in reported {
                 let conflict = address.conflict(now_ns, link.owner(ip, &self.own_macs));
                 if !conflict.is_some_and(|conflict| conflict.current) {
                     over.push((*ifindex, *ip));
@@ -292,32 +296,38 @@ impl Neighbors {
         }
         for (ifindex, ip) in over {
             if let Some(address) = self.link(ifindex).addresses.get_mut(&ip) {
-                address.told = false;
+                address.reported = false;
             }
-            self.tell(ifindex, now_ns, News::Over(ip));
+            self.push_event(ifindex, now_ns, NeighborEvent::ConflictOver(ip));
         }
     }
 
-    fn see_traffic(&mut self, seen: &Seen<'_>) {
+    fn on_traffic(&mut self, seen: &ObservedFrame<'_>) {
         let Some((source, ttl)) = source_of(seen.glance, seen.frame.bytes) else {
             return;
         };
-        if is_plain(seen.glance) {
+        if carries_no_claims(seen.glance) {
             // It is not known, or it would not be here.
-            return self.see_pair(seen, source, ttl, (heard::IP, 0));
+            return self.on_pair(seen, source, ttl, (heard::IP, 0));
         }
-        let (by, roles) = sign(seen.glance, seen.frame.bytes);
+        let (by, roles) = classify_sender(seen.glance, seen.frame.bytes);
         let pair = mix(
             number(seen.from) | u64::from(by) << 48,
             address_number(source) ^ u64::from(seen.ifindex) << 40 ^ u64::from(roles) << 32,
         );
         if !self.recent.is_known(pair, seen.time_ns) {
-            self.see_pair(seen, source, ttl, (by, roles));
+            self.on_pair(seen, source, ttl, (by, roles));
         }
     }
 
     /// A station and a source, once in a while.
-    fn see_pair(&mut self, seen: &Seen<'_>, source: IpAddr, ttl: u8, (by, roles): (u16, u16)) {
+    fn on_pair(
+        &mut self,
+        seen: &ObservedFrame<'_>,
+        source: IpAddr,
+        ttl: u8,
+        (by, roles): (u16, u16),
+    ) {
         if !is_station(seen.from) || self.own_macs.contains(&seen.from) {
             return;
         }
@@ -328,7 +338,7 @@ impl Neighbors {
         };
         if on_link != Some(true) {
             // Others' packets, by the thousand: the station is one.
-            let forwarded = on_link == Some(false) && !FIRST_TTLS.contains(&ttl);
+            let forwarded = on_link == Some(false) && !INITIAL_TTLS.contains(&ttl);
             let station = mix(
                 number(seen.from) | u64::from(by) << 48,
                 u64::from(seen.ifindex) << 40
@@ -362,7 +372,7 @@ impl Neighbors {
     }
 
     /// A station that speaks of itself without an address.
-    fn see_station(&mut self, seen: &Seen<'_>, by: u16, roles: u16) {
+    fn on_station(&mut self, seen: &ObservedFrame<'_>, by: u16, roles: u16) {
         let key = mix(
             number(seen.from) | u64::from(by) << 48,
             u64::from(seen.ifindex) << 40 ^ u64::from(roles) << 32 ^ 0xface,
@@ -380,12 +390,12 @@ impl Neighbors {
     }
 
     /// The first queriers of a link stay.
-    fn keep_querier(&mut self, seen: &Seen<'_>, roles: u16) {
+    fn keep_querier(&mut self, seen: &ObservedFrame<'_>, roles: u16) {
         if roles & (role::IGMP_QUERIER | role::MLD_QUERIER) == 0 {
             return;
         }
         let link = self.link(seen.ifindex);
-        if link.kept_queriers < QUERIERS
+        if link.kept_queriers < MAX_PINNED_QUERIERS
             && let Some(host) = link.hosts.get_mut(&seen.from)
             && !host.kept
         {
@@ -394,7 +404,7 @@ impl Neighbors {
         }
     }
 
-    fn see_arp(&mut self, seen: &Seen<'_>) {
+    fn on_arp(&mut self, seen: &ObservedFrame<'_>) {
         let Some(arp) = (seen.frame.bytes.get(seen.glance.network..)).and_then(Arp::read) else {
             return;
         };
@@ -435,7 +445,7 @@ impl Neighbors {
 
     /// Neighbour discovery, where it is whole and right: the hop limit shows that no router passed it on
     /// (RFC 4861, section 6.1.1 and following).
-    fn see_nd(&mut self, seen: &Seen<'_>) {
+    fn on_nd(&mut self, seen: &ObservedFrame<'_>) {
         let Some(nd) = Nd::read(seen) else { return };
         let mac = nd.mac.unwrap_or(seen.from);
         let is_own = self.own_macs.contains(&mac);
@@ -484,15 +494,15 @@ impl Neighbors {
         }
     }
 
-    fn claimed(&mut self, seen: &Seen<'_>, ip: IpAddr, claim: Claim) {
+    fn claimed(&mut self, seen: &ObservedFrame<'_>, ip: IpAddr, claim: Claim) {
         if !is_of_a_host(ip) {
             return;
         }
-        let place = self.recent.asked[address_number(ip) as usize % ASKED];
+        let place = self.recent.asked[address_number(ip) as usize % MAX_RECENT_SOLICITATIONS];
         // An answer to this host is no part of a flood from nowhere.
         let wanted = claim.answer
             && place.0 == address_number(ip)
-            && seen.time_ns.wrapping_sub(place.1) < ASKED_NS;
+            && seen.time_ns.wrapping_sub(place.1) < SOLICITATION_VALID_NS;
         let link = self.link(seen.ifindex);
         let must = wanted || link.gateways.contains(&ip) || link.own.contains_key(&ip);
         let is_gateway = link.gateways.contains(&ip);
@@ -510,16 +520,20 @@ impl Neighbors {
         let disputed = address.claim(&claim);
         let is_kept = address.kept;
         let (change, duplicate) = (address.changed_by(&claim), address.new_duplicate());
-        self.tell_claim(seen, ip, &claim, disputed, change, is_gateway);
+        self.report_claim(seen, ip, &claim, disputed, change, is_gateway);
         if let Some(hit) = duplicate {
-            self.tell(seen.ifindex, seen.time_ns, News::Duplicate(ip, hit));
+            self.push_event(
+                seen.ifindex,
+                seen.time_ns,
+                NeighborEvent::Duplicate(ip, hit),
+            );
         }
         if is_gateway && let Some(host) = self.link(seen.ifindex).hosts.get_mut(&claim.mac) {
             host.pinned = true;
         }
         if disputed && !is_kept {
             let link = self.link(seen.ifindex);
-            if link.kept_conflicts < CONFLICTS
+            if link.kept_conflicts < MAX_PINNED_CONFLICTS
                 && let Some(address) = link.addresses.get_mut(&ip)
             {
                 address.kept = true;
@@ -538,9 +552,9 @@ impl Neighbors {
     }
 
     /// What a claim has brought about. What has moved to this host or away from it, this host knows.
-    fn tell_claim(
+    fn report_claim(
         &mut self,
-        seen: &Seen<'_>,
+        seen: &ObservedFrame<'_>,
         ip: IpAddr,
         claim: &Claim,
         disputed: bool,
@@ -557,26 +571,26 @@ impl Neighbors {
         let Some(address) = link.addresses.get_mut(&ip) else {
             return;
         };
-        let mut news = None;
+        let mut event = None;
         if (disputed || taken)
-            && !address.told
+            && !address.reported
             && let Some(conflict) = address.conflict(now_ns, own)
             && conflict.current
         {
-            address.told = true;
-            news = Some(News::Conflict(ip, conflict, is_gateway));
-        } else if let Some(change) = change.filter(|_| own.is_none() && !address.told) {
-            news = Some(News::Moved(ip, change, is_gateway));
+            address.reported = true;
+            event = Some(NeighborEvent::Conflict(ip, conflict, is_gateway));
+        } else if let Some(change) = change.filter(|_| own.is_none() && !address.reported) {
+            event = Some(NeighborEvent::Moved(ip, change, is_gateway));
         }
-        if let Some(news) = news {
-            self.tell(ifindex, now_ns, news);
+        if let Some(event) = event {
+            self.push_event(ifindex, now_ns, event);
         }
     }
 
-    fn asked(&mut self, seen: &Seen<'_>, ip: IpAddr) {
+    fn asked(&mut self, seen: &ObservedFrame<'_>, ip: IpAddr) {
         if seen.outbound {
             let number = address_number(ip);
-            self.recent.asked[number as usize % ASKED] = (number, seen.time_ns);
+            self.recent.asked[number as usize % MAX_RECENT_SOLICITATIONS] = (number, seen.time_ns);
         }
         // Only of those that are known: who asks for what is not there must not fill the table.
         if let Some(address) = self.link(seen.ifindex).addresses.get_mut(&ip) {
@@ -584,22 +598,26 @@ impl Neighbors {
         }
     }
 
-    fn probed(&mut self, seen: &Seen<'_>, mac: Mac, ip: IpAddr) {
+    fn probed(&mut self, seen: &ObservedFrame<'_>, mac: Mac, ip: IpAddr) {
         if let Some(address) = self.address(seen.ifindex, ip, seen.time_ns, false) {
             address.probed(mac, seen.time_ns);
             if let Some(hit) = address.new_duplicate() {
-                self.tell(seen.ifindex, seen.time_ns, News::Duplicate(ip, hit));
+                self.push_event(
+                    seen.ifindex,
+                    seen.time_ns,
+                    NeighborEvent::Duplicate(ip, hit),
+                );
             }
         }
     }
 
     /// What tells names and roles is decoded: some of it each second.
-    fn see_names(&mut self, seen: &Seen<'_>) {
+    fn on_names(&mut self, seen: &ObservedFrame<'_>) {
         if !is_station(seen.from) || self.own_macs.contains(&seen.from) {
             return;
         }
-        if !(self.link(seen.ifindex).read).take(seen.time_ns, READ_A_SECOND) {
-            self.costs.unread += 1;
+        if !(self.link(seen.ifindex).read).try_acquire(seen.time_ns, DECODED_PER_SECOND) {
+            self.limits.undecoded += 1;
             return;
         }
         let decoded = decode(seen.frame);
@@ -615,11 +633,11 @@ impl Neighbors {
             }
         }
         if !known && decoded.network.is_none() {
-            self.see_station(seen, heard::LINK, 0);
+            self.on_station(seen, heard::LINK, 0);
         }
     }
 
-    fn identified(&mut self, seen: &Seen<'_>, source: Option<IpAddr>, said: &Identity) {
+    fn identified(&mut self, seen: &ObservedFrame<'_>, source: Option<IpAddr>, said: &Identity) {
         // A relay passes on what clients say: their names are not its own.
         let is_own = said.of.is_none_or(|of| of == seen.from);
         let is_its = |address: &Option<IpAddr>, link: &mut Link| match address {
@@ -671,27 +689,27 @@ impl Neighbors {
     /// A station, heard now. `None`: it is new and there is no room. `must`: there is.
     fn host(&mut self, ifindex: u32, mac: Mac, time_ns: u64, must: bool) -> Option<&mut Host> {
         let link = self.links.entry(ifindex).or_default();
-        let (hosts, costs, in_all) = (&mut link.hosts, &mut self.costs, &mut self.hosts);
+        let (hosts, limits, in_all) = (&mut link.hosts, &mut self.limits, &mut self.hosts);
         let mut proved = must;
         match hosts.find(&mac) {
             None => {
-                if !must && !link.new_hosts.take(time_ns, NEWCOMERS_A_SECOND) {
-                    costs.hosts += 1;
+                if !must && !link.new_hosts.try_acquire(time_ns, UNCONFIRMED_PER_SECOND) {
+                    limits.hosts += 1;
                     return None;
                 }
-                costs.hosts += hosts.add(mac, Host::new(time_ns), OF_HOSTS, in_all);
+                limits.hosts += hosts.add(mac, Host::new(time_ns), HOST_LIMITS, in_all);
             }
             Some((host, established)) => {
                 host.last_ns = time_ns;
-                proved |= time_ns >= host.first_ns.saturating_add(AGAIN_NS);
+                proved |= time_ns >= host.first_ns.saturating_add(REFRESH_NS);
                 proved &= !established;
             }
         }
         if proved {
-            costs.hosts += hosts.establish(&mac, time_ns, must, OF_HOSTS, in_all);
+            limits.hosts += hosts.establish(&mac, time_ns, must, HOST_LIMITS, in_all);
             // Where the table is full it may not have become so.
             if hosts.find(&mac).is_some_and(|(_, established)| established) {
-                self.tell(ifindex, time_ns, News::Host(mac));
+                self.push_event(ifindex, time_ns, NeighborEvent::Host(mac));
             }
         }
         self.links.get_mut(&ifindex)?.hosts.get_mut(&mac)
@@ -707,24 +725,29 @@ impl Neighbors {
     ) -> Option<&mut Address> {
         let link = self.links.entry(ifindex).or_default();
         let pinned = must && (link.gateways.contains(&ip) || link.own.contains_key(&ip));
-        let (addresses, costs, in_all) =
-            (&mut link.addresses, &mut self.costs, &mut self.addresses);
+        let (addresses, limits, in_all) =
+            (&mut link.addresses, &mut self.limits, &mut self.addresses);
         let mut proved = must;
         match addresses.find(&ip) {
             None => {
-                if !must && !link.new_addresses.take(time_ns, NEWCOMERS_A_SECOND) {
-                    costs.addresses += 1;
+                if !must
+                    && !link
+                        .new_addresses
+                        .try_acquire(time_ns, UNCONFIRMED_PER_SECOND)
+                {
+                    limits.addresses += 1;
                     return None;
                 }
-                costs.addresses += addresses.add(ip, Address::new(time_ns), OF_ADDRESSES, in_all);
+                limits.addresses +=
+                    addresses.add(ip, Address::new(time_ns), ADDRESS_LIMITS, in_all);
             }
             Some((address, established)) => {
-                proved |= time_ns >= address.first_ns.saturating_add(AGAIN_NS);
+                proved |= time_ns >= address.first_ns.saturating_add(REFRESH_NS);
                 proved &= !established;
             }
         }
         if proved {
-            costs.addresses += addresses.establish(&ip, time_ns, must, OF_ADDRESSES, in_all);
+            limits.addresses += addresses.establish(&ip, time_ns, must, ADDRESS_LIMITS, in_all);
         }
         let address = addresses.get_mut(&ip)?;
         address.pinned |= pinned;
@@ -746,10 +769,10 @@ struct Nd {
 }
 
 /// Options of a message that are looked at; hosts send one or two, routers some more.
-const MOST_OPTIONS: usize = 16;
+const MAX_OPTIONS: usize = 16;
 
 impl Nd {
-    fn read(seen: &Seen<'_>) -> Option<Nd> {
+    fn read(seen: &ObservedFrame<'_>) -> Option<Nd> {
         let (bytes, glance) = (seen.frame.bytes, seen.glance);
         let header = bytes.get(glance.network..)?;
         let length = usize::from(u16::from_be_bytes([*header.get(4)?, *header.get(5)?]));
@@ -806,7 +829,7 @@ impl Nd {
         }
         // Of the target in advertisements, of the sender in all others.
         let wanted = if kind == 136 { 2 } else { 1 };
-        for _ in 0..MOST_OPTIONS {
+        for _ in 0..MAX_OPTIONS {
             let (Ok(option), Ok(units)) = (from.u8(), from.u8()) else {
                 break;
             };
@@ -824,7 +847,7 @@ impl Nd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::neighbors::{LinkFacts, Verdict};
+    use crate::neighbors::{AddressState, LinkFacts};
     use crate::wire::glance::glance;
 
     const S: u64 = 1_000_000_000;
@@ -844,11 +867,11 @@ mod tests {
             ],
             gateways: vec!["10.0.0.254".parse().unwrap()],
         };
-        all.links_are(&[facts], S);
+        all.set_links(&[facts], S);
         all
     }
 
-    fn see(all: &mut Neighbors, time_ns: u64, bytes: &[u8]) {
+    fn observe(all: &mut Neighbors, time_ns: u64, bytes: &[u8]) {
         let frame = Frame {
             link: LinkType::Ethernet,
             bytes,
@@ -856,7 +879,7 @@ mod tests {
             checksum: Checksum::Unknown,
         };
         let outbound = bytes.get(6..12) == Some(&OWN.0[..]);
-        all.see(
+        all.observe(
             &frame,
             &glance(LinkType::Ethernet, bytes),
             2,
@@ -943,8 +966,8 @@ mod tests {
     fn what_neighbour_discovery_must_be_like() {
         let mut all = known();
         // Passed on by a router, or damaged: whoever gets it drops it. Without "override": a proxy's.
-        see(&mut all, S, &advertisement(B, 254, 0x20, false));
-        see(&mut all, S, &advertisement(B, 255, 0x20, true));
+        observe(&mut all, S, &advertisement(B, 254, 0x20, false));
+        observe(&mut all, S, &advertisement(B, 255, 0x20, true));
         assert!(host(&all, B).is_none_or(|host| host.heard & heard::ND == 0));
         let claims = |all: &Neighbors| -> u64 {
             (all.addresses(2, S))
@@ -952,9 +975,9 @@ mod tests {
                 .map(|one| one.claims)
                 .sum()
         };
-        see(&mut all, S, &advertisement(B, 255, 0, false));
+        observe(&mut all, S, &advertisement(B, 255, 0, false));
         assert_eq!(claims(&all), 0);
-        see(&mut all, 2 * S, &advertisement(B, 255, 0xa0, false));
+        observe(&mut all, 2 * S, &advertisement(B, 255, 0xa0, false));
         assert_eq!(
             (claims(&all), addresses_of(&all, B)),
             (1, vec!["fd00::2".to_owned()])
@@ -968,7 +991,7 @@ mod tests {
         for second in 1..4 {
             for number in 0..1000u32 {
                 let [.., x, y] = number.to_be_bytes();
-                see(
+                observe(
                     &mut all,
                     second * S + u64::from(number),
                     &ip(B, [192, 0, x, y], (17, 57), &[0; 8]),
@@ -976,17 +999,17 @@ mod tests {
             }
         }
         // With the TTL that systems begin with it is of a host of another network here.
-        see(&mut all, S, &ip(C, [192, 0, 2, 9], (17, 64), &[0; 8]));
-        see(&mut all, 3 * S, &ip(C, [192, 0, 2, 9], (17, 64), &[0; 8]));
-        see(&mut all, 3 * S, &ip(C, [10, 0, 0, 3], (17, 64), &[0; 8]));
+        observe(&mut all, S, &ip(C, [192, 0, 2, 9], (17, 64), &[0; 8]));
+        observe(&mut all, 3 * S, &ip(C, [192, 0, 2, 9], (17, 64), &[0; 8]));
+        observe(&mut all, 3 * S, &ip(C, [10, 0, 0, 3], (17, 64), &[0; 8]));
         assert_eq!(all.hosts(2).count(), 2);
         assert_ne!(host(&all, B).unwrap().roles & role::FORWARDS, 0);
         assert_eq!(host(&all, C).unwrap().roles, 0);
         assert_eq!(addresses_of(&all, B), [""; 0]);
         assert_eq!(addresses_of(&all, C), ["10.0.0.3"]);
         // Traffic takes nothing from who claims it.
-        see(&mut all, 4 * S, &arp(1, C, [10, 0, 0, 3], [10, 0, 0, 9]));
-        see(&mut all, 5 * S, &ip(B, [10, 0, 0, 3], (17, 63), &[0; 8]));
+        observe(&mut all, 4 * S, &arp(1, C, [10, 0, 0, 3], [10, 0, 0, 9]));
+        observe(&mut all, 5 * S, &ip(B, [10, 0, 0, 3], (17, 63), &[0; 8]));
         assert_eq!(addresses_of(&all, C), ["10.0.0.3"]);
         assert!(
             all.addresses(2, 6 * S)
@@ -997,12 +1020,12 @@ mod tests {
     #[test]
     fn a_query_that_came_over_a_router_makes_no_querier() {
         let mut all = known();
-        see(
+        observe(
             &mut all,
             S,
             &ip(B, [10, 0, 0, 2], (2, 64), &[0x11, 0, 0, 0, 0, 0, 0, 0]),
         );
-        see(
+        observe(
             &mut all,
             S,
             &ip(C, [10, 0, 0, 3], (2, 1), &[0x11, 0, 0, 0, 0, 0, 0, 0]),
@@ -1016,8 +1039,8 @@ mod tests {
         let mut all = known();
         let mut tagged = arp(1, B, [10, 0, 0, 2], [10, 0, 0, 9]);
         tagged.splice(12..12, [0x81, 0, 0, 7]);
-        see(&mut all, S, &tagged);
-        see(&mut all, S, &arp(1, OWN, [10, 0, 0, 1], [10, 0, 0, 9]));
+        observe(&mut all, S, &tagged);
+        observe(&mut all, S, &arp(1, OWN, [10, 0, 0, 1], [10, 0, 0, 9]));
         assert_eq!(all.hosts(2).count(), 0);
         assert_eq!(addresses_of(&all, OWN), ["10.0.0.1"]);
         assert!(all.addresses(2, S).all(|(.., verdict)| verdict.is_none()));
@@ -1029,15 +1052,15 @@ mod tests {
     fn floods_stay_in_their_bounds() {
         let mut all = known();
         let gateway = [10, 0, 0, 254];
-        see(&mut all, S, &arp(1, OWN, [10, 0, 0, 1], gateway));
-        see(&mut all, S, &arp(2, B, gateway, [10, 0, 0, 1]));
+        observe(&mut all, S, &arp(1, OWN, [10, 0, 0, 1], gateway));
+        observe(&mut all, S, &arp(2, B, gateway, [10, 0, 0, 1]));
         for second in 2..6 {
-            see(
+            observe(
                 &mut all,
                 second * S,
                 &arp(1, B, [10, 0, 0, 9], [10, 0, 0, 8]),
             );
-            see(
+            observe(
                 &mut all,
                 second * S,
                 &arp(1, C, [10, 0, 0, 9], [10, 0, 0, 8]),
@@ -1046,7 +1069,7 @@ mod tests {
         let conflict = |all: &Neighbors, now: u64| {
             (all.addresses(2, now)).any(|(ip, _, verdict)| {
                 ip.to_string() == "10.0.0.9"
-                    && matches!(verdict, Some(Verdict::Conflict(one)) if one.current)
+                    && matches!(verdict, Some(AddressState::Conflict(one)) if one.current)
             })
         };
         assert!(conflict(&all, 6 * S));
@@ -1058,9 +1081,9 @@ mod tests {
                 let mac = Mac([2, seed[0], seed[1], seed[2], seed[3], seed[4]]);
                 let address = [10, 1 + seed[5] % 200, seed[6], seed[7]];
                 let time_ns = 10 * S + number * step_ns;
-                see(all, time_ns, &arp(1, mac, address, [10, 0, 0, 8]));
+                observe(all, time_ns, &arp(1, mac, address, [10, 0, 0, 8]));
                 // A querier each, too.
-                see(
+                observe(
                     all,
                     time_ns,
                     &ip(mac, address, (2, 1), &[0x11, 0, 0, 0, 0, 0, 0, 0]),
@@ -1072,20 +1095,20 @@ mod tests {
         flood(&mut all, 12_000, S + S / 2, 2);
         let (hosts, addresses) = (all.hosts(2).count(), all.addresses(2, S).count());
         assert!(
-            hosts <= OF_HOSTS.newcomers + OF_HOSTS.established,
+            hosts <= HOST_LIMITS.newcomers + HOST_LIMITS.established,
             "{hosts}"
         );
         assert!(
-            addresses <= OF_ADDRESSES.newcomers + OF_ADDRESSES.established,
+            addresses <= ADDRESS_LIMITS.newcomers + ADDRESS_LIMITS.established,
             "{addresses}"
         );
         assert_eq!((all.hosts, all.addresses), (hosts, addresses));
         assert!(
-            all.costs.hosts > 100_000 && all.costs.addresses > 100_000,
+            all.limits.hosts > 100_000 && all.limits.addresses > 100_000,
             "{:?}",
-            all.costs
+            all.limits
         );
-        assert!(all.links[&2].kept_queriers <= QUERIERS);
+        assert!(all.links[&2].kept_queriers <= MAX_PINNED_QUERIERS);
         assert!(addresses_of(&all, B).contains(&"10.0.0.254".to_owned()));
         // Old by now, and still known.
         assert!(conflict(&all, 7 * S));
@@ -1115,13 +1138,13 @@ mod tests {
         ];
         for sample in &samples {
             for end in 0..=sample.len() {
-                see(&mut all, S, &sample[..end]);
+                observe(&mut all, S, &sample[..end]);
             }
             for at in 0..sample.len() {
                 for byte in [0, 1, 0x45, 0x80, 0xff] {
                     let mut changed = sample.clone();
                     changed[at] = byte;
-                    see(&mut all, S, &changed);
+                    observe(&mut all, S, &changed);
                 }
             }
         }

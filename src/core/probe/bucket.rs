@@ -2,11 +2,11 @@
 
 /// Tokens that a full bucket holds, in nanoseconds of its rate: what the engine's turns, which are
 /// some milliseconds apart, may send at once.
-const DEPTH_NS: u64 = 10_000_000;
+const BURST_NS: u64 = 10_000_000;
 
 /// Lets so many through a second.
 #[derive(Clone, Copy, Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     rate: u64,
     tokens: f64,
     filled_ns: u64,
@@ -14,10 +14,10 @@ pub struct Bucket {
     pub waits: u64,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// Full at first. `rate` is a second's worth, at least one.
-    pub fn new(rate: u64, now_ns: u64) -> Bucket {
-        let mut bucket = Bucket {
+    pub fn new(rate: u64, now_ns: u64) -> TokenBucket {
+        let mut bucket = TokenBucket {
             rate: rate.max(1),
             tokens: 0.0,
             filled_ns: now_ns,
@@ -28,7 +28,7 @@ impl Bucket {
     }
 
     fn depth(&self) -> f64 {
-        (self.rate as f64 * DEPTH_NS as f64 / 1e9).max(1.0)
+        (self.rate as f64 * BURST_NS as f64 / 1e9).max(1.0)
     }
 
     /// How many may go now.
@@ -40,7 +40,7 @@ impl Bucket {
     }
 
     /// So many went.
-    pub fn take(&mut self, count: usize) {
+    pub fn consume(&mut self, count: usize) {
         self.tokens -= count as f64;
     }
 
@@ -57,11 +57,11 @@ mod tests {
 
     #[test]
     fn a_second_holds_its_rate_and_no_more() {
-        let mut bucket = Bucket::new(1000, 0);
+        let mut bucket = TokenBucket::new(1000, 0);
         let mut gone = 0;
         for ms in 0..1000u64 {
             let may = bucket.available(ms * 1_000_000);
-            bucket.take(may);
+            bucket.consume(may);
             gone += may;
         }
         assert!((990..=1010).contains(&gone), "{gone}");

@@ -64,7 +64,7 @@ impl Fate {
 
 /// State of a neighbour in the kernel's table (NUD_ in linux/neighbour.h), as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Neighbour {
+pub enum NeighborState {
     /// Being asked for, or asked for in vain.
     Unresolved,
     /// Its address is known.
@@ -73,7 +73,7 @@ pub enum Neighbour {
 
 /// What is known of one probe when its time is up.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Facts {
+pub struct ProbeEvidence {
     /// Was the kernel asked for stamps of this one?
     pub stamped: bool,
     /// The scheduled stamp came (SOF_TIMESTAMPING_TX_SCHED): routed, resolved, past netfilter, given
@@ -89,7 +89,7 @@ pub struct Facts {
 
 /// What else is known of this host around the life of a probe.
 #[derive(Clone, Debug, Default)]
-pub struct Circumstances {
+pub struct HostContext {
     /// Name of the interface that the route to the target leads out of.
     pub interface: String,
     /// The neighbour that the route leads to: a router, or the target itself.
@@ -97,7 +97,7 @@ pub struct Circumstances {
     /// How often it was asked for, as the wire shows, since it last told its address.
     pub asked: u32,
     /// What the kernel's neighbour table says of it.
-    pub neighbour: Option<Neighbour>,
+    pub neighbour: Option<NeighborState>,
     /// Packets that our own rings had no room for meanwhile: what they did not show proves nothing.
     pub ring_drops: u64,
     /// Packets that the probe's own socket had no room for meanwhile.
@@ -147,7 +147,7 @@ pub mod counter {
 }
 
 /// Judges a probe whose time is up without a reply at the socket and without an error.
-pub fn judge(facts: &Facts, around: &Circumstances, name: impl Fn(u32) -> String) -> Verdict {
+pub fn judge(facts: &ProbeEvidence, around: &HostContext, name: impl Fn(u32) -> String) -> Verdict {
     if let Some((ifindex, intact)) = facts.back {
         return judge_inbound(&name(ifindex), intact, around);
     }
@@ -167,7 +167,7 @@ pub fn judge(facts: &Facts, around: &Circumstances, name: impl Fn(u32) -> String
     if facts.scheduled {
         return judge_queue(around);
     }
-    let in_vain = around.neighbour == Some(Neighbour::Unresolved);
+    let in_vain = around.neighbour == Some(NeighborState::Unresolved);
     if let Some(next_hop) = around.next_hop
         && (in_vain || (around.asked > 0 && around.neighbour.is_none()))
     {
@@ -200,7 +200,7 @@ pub fn judge(facts: &Facts, around: &Circumstances, name: impl Fn(u32) -> String
     )
 }
 
-fn judge_inbound(interface: &str, intact: Option<bool>, around: &Circumstances) -> Verdict {
+fn judge_inbound(interface: &str, intact: Option<bool>, around: &HostContext) -> Verdict {
     if intact == Some(false) {
         return verdict(
             Fate::Corrupted,
@@ -239,7 +239,7 @@ fn judge_inbound(interface: &str, intact: Option<bool>, around: &Circumstances) 
     )
 }
 
-fn judge_queue(around: &Circumstances) -> Verdict {
+fn judge_queue(around: &HostContext) -> Verdict {
     let interface = &around.interface;
     let seen = format!("given to the queue of {interface}, never left it");
     let drops = moved(&around.moved, |name| name.starts_with(counter::QUEUE));
@@ -254,7 +254,7 @@ fn judge_queue(around: &Circumstances) -> Verdict {
 }
 
 /// The next hop has not told its link-layer address.
-pub fn unresolved(next_hop: IpAddr, around: &Circumstances) -> Verdict {
+pub fn unresolved(next_hop: IpAddr, around: &HostContext) -> Verdict {
     let what = if next_hop.is_ipv4() {
         "ARP"
     } else {
@@ -276,7 +276,7 @@ pub fn unresolved(next_hop: IpAddr, around: &Circumstances) -> Verdict {
 
 /// Name of an error number of Linux (asm-generic/errno.h; a few architectures number some of them
 /// otherwise) and what it means for a probe.
-pub fn errno_in_words(errno: i32) -> (&'static str, &'static str) {
+pub fn describe_errno(errno: i32) -> (&'static str, &'static str) {
     match errno {
         1 => (
             "EPERM",
@@ -303,7 +303,7 @@ pub fn errno_in_words(errno: i32) -> (&'static str, &'static str) {
 }
 
 /// What an ICMP error means.
-pub fn error_in_words(quoted: &Quoted) -> String {
+pub fn describe_error(quoted: &Quoted) -> String {
     let known = if quoted.to.is_ipv4() {
         meaning_v4(quoted.kind, quoted.code)
     } else {
@@ -324,47 +324,47 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
 
-    fn around() -> Circumstances {
-        Circumstances {
+    fn around() -> HostContext {
+        HostContext {
             interface: "e0".into(),
             next_hop: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9))),
-            neighbour: Some(Neighbour::Known),
-            ..Circumstances::default()
+            neighbour: Some(NeighborState::Known),
+            ..HostContext::default()
         }
     }
 
-    fn fate(facts: Facts, around: &Circumstances) -> (Fate, String) {
+    fn fate(facts: ProbeEvidence, around: &HostContext) -> (Fate, String) {
         let verdict = judge(&facts, around, |index| format!("e{index}"));
         (verdict.fate, verdict.last_seen)
     }
 
     #[test]
     fn each_rung_has_its_witness() {
-        let facts = Facts {
+        let facts = ProbeEvidence {
             stamped: true,
-            ..Facts::default()
+            ..ProbeEvidence::default()
         };
         let healthy = around();
         assert_eq!(fate(facts, &healthy).0, Fate::DroppedOutbound);
-        let in_vain = Circumstances {
-            neighbour: Some(Neighbour::Unresolved),
+        let in_vain = HostContext {
+            neighbour: Some(NeighborState::Unresolved),
             asked: 3,
             ..around()
         };
         let (unresolved, words) = fate(facts, &in_vain);
         assert_eq!(unresolved, Fate::Unresolved);
         assert_eq!(words, "10.0.0.9 does not answer ARP on e0, asked 3 times");
-        let scheduled = Facts {
+        let scheduled = ProbeEvidence {
             scheduled: true,
             ..facts
         };
         assert_eq!(fate(scheduled, &in_vain).0, Fate::DroppedOutbound);
-        let full = Circumstances {
+        let full = HostContext {
             moved: vec![("queue drops of e0".into(), 5)],
             ..around()
         };
         assert!(fate(scheduled, &full).1.ends_with("queue drops of e0 +5"));
-        let out = Facts {
+        let out = ProbeEvidence {
             out: Some(0),
             ..scheduled
         };
@@ -372,18 +372,18 @@ mod tests {
             fate(out, &healthy),
             (Fate::Unanswered, "left by e0, nothing came back".into())
         );
-        let back = Facts {
+        let back = ProbeEvidence {
             back: Some((0, Some(true))),
             ..out
         };
         let (inbound, words) = fate(back, &healthy);
         assert!(inbound == Fate::DroppedInbound && words.contains("consistent with a firewall"));
-        let filtered = Circumstances {
+        let filtered = HostContext {
             moved: vec![("TcpExtIPReversePathFilter".into(), 1)],
             ..around()
         };
         assert!(fate(back, &filtered).1.contains("reverse path filter"));
-        let bad = Facts {
+        let bad = ProbeEvidence {
             back: Some((0, Some(false))),
             ..out
         };
@@ -392,21 +392,21 @@ mod tests {
 
     #[test]
     fn our_own_losses_blame_nobody_else() {
-        let back = Facts {
+        let back = ProbeEvidence {
             out: Some(0),
             back: Some((0, Some(true))),
-            ..Facts::default()
+            ..ProbeEvidence::default()
         };
-        let ours = Circumstances {
+        let ours = HostContext {
             socket_drops: 7,
             ..around()
         };
         assert_eq!(fate(back, &ours).0, Fate::Replied);
-        let blind = Circumstances {
+        let blind = HostContext {
             ring_drops: 7,
             ..around()
         };
-        let (unknown, words) = fate(Facts::default(), &blind);
+        let (unknown, words) = fate(ProbeEvidence::default(), &blind);
         assert!(
             unknown == Fate::Unanswered && words.contains("not known"),
             "{words}"

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 /// Bytes of the mark. A shorter payload carries as much of it as it holds.
-pub const MARK: usize = 12;
+pub const TOKEN: usize = 12;
 /// Bytes of an echo header.
 pub const HEADER: usize = 8;
 
@@ -39,12 +39,12 @@ impl Identity {
     }
 
     /// The mark of one probe: keyed SipHash over run, target and number.
-    pub fn mark(&self, run: u64, target: IpAddr, sequence: u32) -> [u8; MARK] {
+    pub fn token(&self, run: u64, target: IpAddr, sequence: u32) -> [u8; TOKEN] {
         let cookie = self.secret.hash_one((run, target, sequence));
-        let mut mark = [0; MARK];
-        mark[..4].copy_from_slice(&self.tag.to_be_bytes());
-        mark[4..].copy_from_slice(&cookie.to_be_bytes());
-        mark
+        let mut token = [0; TOKEN];
+        token[..4].copy_from_slice(&self.tag.to_be_bytes());
+        token[4..].copy_from_slice(&cookie.to_be_bytes());
+        token
     }
 }
 
@@ -64,7 +64,7 @@ pub fn write_request(
     packet: &mut Vec<u8>,
     is_ipv4: bool,
     (id, sequence): (u16, u16),
-    mark: &[u8; MARK],
+    token: &[u8; TOKEN],
     size: usize,
     pattern: &[u8],
 ) {
@@ -78,8 +78,8 @@ pub fn write_request(
     packet[..HEADER].copy_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0]);
     packet[4..6].copy_from_slice(&id.to_be_bytes());
     packet[6..8].copy_from_slice(&sequence.to_be_bytes());
-    let marked = size.min(MARK);
-    packet[HEADER..HEADER + marked].copy_from_slice(&mark[..marked]);
+    let marked = size.min(TOKEN);
+    packet[HEADER..HEADER + marked].copy_from_slice(&token[..marked]);
     if is_ipv4 {
         let sum = !(crate::wire::cursor::sum(packet, 0) as u16);
         packet[2..4].copy_from_slice(&sum.to_be_bytes());
@@ -87,15 +87,15 @@ pub fn write_request(
 }
 
 /// Holds the start of a payload against the mark of a probe: as much as both have.
-pub fn is_marked(payload: &[u8], mark: &[u8; MARK], size: usize) -> bool {
-    let length = size.min(MARK).min(payload.len());
-    payload[..length] == mark[..length]
+pub fn has_token(payload: &[u8], token: &[u8; TOKEN], size: usize) -> bool {
+    let length = size.min(TOKEN).min(payload.len());
+    payload[..length] == token[..length]
 }
 
 /// Holds a whole payload against what was sent.
-pub fn check(payload: &[u8], mark: &[u8; MARK], size: usize, pattern: &[u8]) -> Payload {
-    let marked = size.min(MARK);
-    if payload.len() < marked || !is_marked(payload, mark, size) {
+pub fn check(payload: &[u8], token: &[u8; TOKEN], size: usize, pattern: &[u8]) -> Payload {
+    let marked = size.min(TOKEN);
+    if payload.len() < marked || !has_token(payload, token, size) {
         return Payload::Forged;
     }
     let rest = &payload[marked..];
@@ -124,36 +124,36 @@ mod tests {
             (56, &[]),
             (56, &[0xff, 0x00]),
         ] {
-            let mark = identity.mark(1, target, 7);
+            let token = identity.token(1, target, 7);
             let mut packet = Vec::new();
-            write_request(&mut packet, true, (99, 7), &mark, size, pattern);
+            write_request(&mut packet, true, (99, 7), &token, size, pattern);
             assert_eq!(packet.len(), 8 + size);
             assert_eq!(crate::wire::cursor::sum(&packet, 0) as u16, 0xffff);
             let payload = &packet[HEADER..];
-            assert_eq!(check(payload, &mark, size, pattern), Payload::Intact);
+            assert_eq!(check(payload, &token, size, pattern), Payload::Intact);
             for at in 0..size {
                 let mut other = payload.to_vec();
                 other[at] ^= 1;
-                let expected = if at < MARK {
+                let expected = if at < TOKEN {
                     Payload::Forged
                 } else {
                     Payload::Altered
                 };
                 assert_eq!(
-                    check(&other, &mark, size, pattern),
+                    check(&other, &token, size, pattern),
                     expected,
                     "{at} of {size}"
                 );
             }
             let mut longer = payload.to_vec();
             longer.push(0);
-            assert_eq!(check(&longer, &mark, size, pattern), Payload::Altered);
+            assert_eq!(check(&longer, &token, size, pattern), Payload::Altered);
         }
-        assert_ne!(identity.mark(1, target, 7), identity.mark(1, target, 8));
-        assert_ne!(identity.mark(1, target, 7), identity.mark(2, target, 7));
+        assert_ne!(identity.token(1, target, 7), identity.token(1, target, 8));
+        assert_ne!(identity.token(1, target, 7), identity.token(2, target, 7));
         assert_ne!(
-            identity.mark(1, target, 7),
-            Identity::new(0x6e73_6f6e).mark(1, target, 7)
+            identity.token(1, target, 7),
+            Identity::new(0x6e73_6f6e).token(1, target, 7)
         );
     }
 
@@ -162,10 +162,10 @@ mod tests {
         let identity = Identity::new(1);
         let mut packet = Vec::new();
         for sequence in [1u16, 2, 3] {
-            let mark = identity.mark(1, IpAddr::V4(Ipv4Addr::LOCALHOST), sequence.into());
-            write_request(&mut packet, true, (1, sequence), &mark, 56, &[]);
+            let token = identity.token(1, IpAddr::V4(Ipv4Addr::LOCALHOST), sequence.into());
+            write_request(&mut packet, true, (1, sequence), &token, 56, &[]);
             assert_eq!(crate::wire::cursor::sum(&packet, 0) as u16, 0xffff);
-            assert_eq!(check(&packet[8..], &mark, 56, &[]), Payload::Intact);
+            assert_eq!(check(&packet[8..], &token, 56, &[]), Payload::Intact);
         }
     }
 }

@@ -22,10 +22,10 @@ pub mod run;
 pub mod sight;
 pub mod statistics;
 
-pub use bucket::Bucket;
+pub use bucket::TokenBucket;
 pub use clock::Clock;
-pub use fate::{Circumstances, Facts, Fate, Neighbour, Verdict};
+pub use fate::{Fate, HostContext, NeighborState, ProbeEvidence, Verdict};
 pub use identity::Identity;
-pub use neighbors::Neighbours;
+pub use neighbors::ResolutionTracker;
 pub use run::{Event, Run, Settings, Target};
-pub use sight::{Sighting, What};
+pub use sight::{Sighting, SightingKind};

@@ -5,64 +5,69 @@ use std::net::IpAddr;
 
 /// Most neighbours that are being asked for: twice what a Linux host keeps without tuning
 /// (gc_thresh3), for each of several hundred interfaces of a container host.
-const MOST: usize = 65_536;
+const MAX_UNANSWERED: usize = 65_536;
 /// Answers that are remembered: who waits for one sends as soon as it is there.
-const RECENT: usize = 1024;
+const MAX_RECENT_ANSWERS: usize = 1024;
 /// A packet that waited for an answer leaves within this time after it.
-const AFTER_NS: u64 = 2_000_000;
+const SEND_DELAY_NS: u64 = 2_000_000;
 
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct Solicitations {
     times: u32,
     last_ns: u64,
 }
 
 /// What was asked and told while probes were under way. Times are of the wall clock, as stamped.
 #[derive(Debug, Default)]
-pub struct Neighbours {
-    open: HashMap<(u32, IpAddr), Asked>,
-    told: VecDeque<(u64, u32, IpAddr)>,
+pub struct ResolutionTracker {
+    unanswered: HashMap<(u32, IpAddr), Solicitations>,
+    answered: VecDeque<(u64, u32, IpAddr)>,
     /// Questions that there was no room for.
     pub overflows: u64,
 }
 
-impl Neighbours {
+impl ResolutionTracker {
     /// Somebody here asked.
-    pub fn asked(&mut self, ifindex: u32, who: IpAddr, at_ns: u64) {
-        if self.open.len() >= MOST && !self.open.contains_key(&(ifindex, who)) {
+    pub fn on_solicitation(&mut self, ifindex: u32, address: IpAddr, at_ns: u64) {
+        if self.unanswered.len() >= MAX_UNANSWERED
+            && !self.unanswered.contains_key(&(ifindex, address))
+        {
             self.overflows += 1;
             return;
         }
-        let asked = self.open.entry((ifindex, who)).or_insert(Asked {
-            times: 0,
-            last_ns: 0,
-        });
+        let asked = self
+            .unanswered
+            .entry((ifindex, address))
+            .or_insert(Solicitations {
+                times: 0,
+                last_ns: 0,
+            });
         asked.times += 1;
         asked.last_ns = at_ns;
     }
 
     /// A neighbour told its address. Only who was asked counts.
-    pub fn told(&mut self, ifindex: u32, who: IpAddr, at_ns: u64) {
-        if self.open.remove(&(ifindex, who)).is_some() {
-            if self.told.len() >= RECENT {
-                self.told.pop_front();
+    pub fn on_answer(&mut self, ifindex: u32, address: IpAddr, at_ns: u64) {
+        if self.unanswered.remove(&(ifindex, address)).is_some() {
+            if self.answered.len() >= MAX_RECENT_ANSWERS {
+                self.answered.pop_front();
             }
-            self.told.push_back((at_ns, ifindex, who));
+            self.answered.push_back((at_ns, ifindex, address));
         }
     }
 
     /// How many neighbours were asked for lately and have not told. The kernel asks three times, a
     /// second each.
-    pub fn being_asked(&self, now_ns: u64) -> usize {
-        let lately = |asked: &&Asked| asked.last_ns + 1_100_000_000 > now_ns;
+    pub fn unanswered_count(&self, now_ns: u64) -> usize {
+        let lately = |asked: &&Solicitations| asked.last_ns + 1_100_000_000 > now_ns;
         // Beyond this there is room for more probes than a run has under way.
-        self.open.values().filter(lately).take(4096).count()
+        self.unanswered.values().filter(lately).take(4096).count()
     }
 
     /// How often a neighbour was asked for since it last told.
-    pub fn times_asked(&self, ifindex: u32, who: IpAddr) -> u32 {
-        self.open
-            .get(&(ifindex, who))
+    pub fn solicitations(&self, ifindex: u32, address: IpAddr) -> u32 {
+        self.unanswered
+            .get(&(ifindex, address))
             .map_or(0, |asked| asked.times)
     }
 
@@ -75,21 +80,21 @@ impl Neighbours {
         sent_ns: u64,
         left_ns: u64,
     ) -> Option<u64> {
-        (self.told.iter().rev())
-            .find(|(at, on, who)| {
+        (self.answered.iter().rev())
+            .find(|(at, on, address)| {
                 *on == ifindex
                     && *at >= sent_ns
                     && *at <= left_ns
-                    && (*who == target || left_ns - at <= AFTER_NS)
+                    && (*address == target || left_ns - at <= SEND_DELAY_NS)
             })
             .map(|(at, ..)| *at)
     }
 
     /// Forgets everything: no probe is under way any longer.
     pub fn clear(&mut self) {
-        self.open.clear();
-        self.open.shrink_to(1024);
-        self.told.clear();
+        self.unanswered.clear();
+        self.unanswered.shrink_to(1024);
+        self.answered.clear();
     }
 }
 
@@ -100,28 +105,28 @@ mod tests {
 
     #[test]
     fn only_who_was_asked_tells() {
-        let who = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+        let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
         let other = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 2));
-        let mut neighbours = Neighbours::default();
-        neighbours.told(2, who, 5);
-        neighbours.asked(2, who, 10);
-        neighbours.asked(2, who, 1_000_000_010);
-        assert_eq!(neighbours.times_asked(2, who), 2);
-        assert_eq!(neighbours.waited_for(2, who, 0, 2_000_000_000), None);
-        neighbours.told(2, who, 1_500_000_000);
-        assert_eq!(neighbours.times_asked(2, who), 0);
+        let mut resolutions = ResolutionTracker::default();
+        resolutions.on_answer(2, address, 5);
+        resolutions.on_solicitation(2, address, 10);
+        resolutions.on_solicitation(2, address, 1_000_000_010);
+        assert_eq!(resolutions.solicitations(2, address), 2);
+        assert_eq!(resolutions.waited_for(2, address, 0, 2_000_000_000), None);
+        resolutions.on_answer(2, address, 1_500_000_000);
+        assert_eq!(resolutions.solicitations(2, address), 0);
         assert_eq!(
-            neighbours.waited_for(2, who, 9, 1_500_010_000),
+            resolutions.waited_for(2, address, 9, 1_500_010_000),
             Some(1_500_000_000)
         );
         assert_eq!(
-            neighbours.waited_for(2, other, 9, 1_500_010_000),
+            resolutions.waited_for(2, other, 9, 1_500_010_000),
             Some(1_500_000_000),
             "behind it as a router"
         );
-        assert_eq!(neighbours.waited_for(2, other, 9, 1_600_000_000), None);
+        assert_eq!(resolutions.waited_for(2, other, 9, 1_600_000_000), None);
         assert_eq!(
-            neighbours.waited_for(2, who, 1_500_000_001, 1_600_000_000),
+            resolutions.waited_for(2, address, 1_500_000_001, 1_600_000_000),
             None
         );
     }

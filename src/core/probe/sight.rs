@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::identity::{HEADER, MARK};
+use super::identity::{HEADER, TOKEN};
 use crate::wire::cursor::sum;
 use crate::wire::glance::{Glance, ethertype, ip_protocol};
 use crate::wire::{Checksum, Direction};
@@ -16,26 +16,26 @@ pub struct Echo {
     /// Sequence number, in host order.
     pub sequence: u16,
     /// The start of the payload, and how many bytes of it there are.
-    pub mark: ([u8; MARK], u8),
+    pub token: ([u8; TOKEN], u8),
 }
 
 impl Echo {
     /// Reads an echo message from its type byte on.
     fn read(message: &[u8]) -> Option<Echo> {
         let (header, payload) = message.split_at_checked(HEADER)?;
-        let mut mark = [0; MARK];
-        let length = payload.len().min(MARK);
-        mark[..length].copy_from_slice(&payload[..length]);
+        let mut token = [0; TOKEN];
+        let length = payload.len().min(TOKEN);
+        token[..length].copy_from_slice(&payload[..length]);
         Some(Echo {
             id: u16::from_be_bytes([header[4], header[5]]),
             sequence: u16::from_be_bytes([header[6], header[7]]),
-            mark: (mark, length as u8),
+            token: (token, length as u8),
         })
     }
 
     /// The part of the mark that is there.
-    pub fn mark(&self) -> &[u8] {
-        &self.mark.0[..usize::from(self.mark.1)]
+    pub fn token(&self) -> &[u8] {
+        &self.token.0[..usize::from(self.token.1)]
     }
 }
 
@@ -56,7 +56,7 @@ pub struct Quoted {
 
 /// What was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum SightingKind {
     /// An echo request.
     Request {
         /// Where to.
@@ -83,9 +83,9 @@ pub enum What {
         quoted: Quoted,
     },
     /// Somebody here asked for the link-layer address of a neighbour.
-    Asked(IpAddr),
+    NeighborSolicited(IpAddr),
     /// A neighbour told its own.
-    Told(IpAddr),
+    NeighborAnswered(IpAddr),
 }
 
 /// Something seen on the wire.
@@ -100,13 +100,13 @@ pub struct Sighting {
     /// Sender's link-layer address, on Ethernet.
     pub mac: Option<[u8; 6]>,
     /// What it was.
-    pub what: What,
+    pub what: SightingKind,
 }
 
 /// Is this of a kind that [`sight`] can make something of? Asked of each packet while probes are
 /// under way.
 #[inline]
-pub fn is_telling(seen: &Glance) -> bool {
+pub fn may_concern_probe(seen: &Glance) -> bool {
     match seen.ethertype {
         ethertype::ARP => true,
         ethertype::IPV4 => {
@@ -124,7 +124,7 @@ pub fn is_telling(seen: &Glance) -> bool {
 }
 
 /// Reads a frame. `whole`: no byte of it was cut off.
-pub fn sight(bytes: &[u8], seen: &Glance, whole: bool, checksum: Checksum) -> Option<What> {
+pub fn sight(bytes: &[u8], seen: &Glance, whole: bool, checksum: Checksum) -> Option<SightingKind> {
     match seen.ethertype {
         ethertype::ARP => arp(bytes.get(seen.network..)?),
         ethertype::IPV4 => {
@@ -167,13 +167,13 @@ fn ipv6(bytes: &[u8], at: usize) -> Option<IpAddr> {
 }
 
 /// ARP for IPv4 over Ethernet (RFC 826).
-fn arp(packet: &[u8]) -> Option<What> {
+fn arp(packet: &[u8]) -> Option<SightingKind> {
     if packet.get(..6)? != [0, 1, 8, 0, 6, 4] {
         return None;
     }
     match packet.get(6..8)? {
-        [0, 1] => Some(What::Asked(ipv4(packet, 24)?)),
-        [0, 2] => Some(What::Told(ipv4(packet, 14)?)),
+        [0, 1] => Some(SightingKind::NeighborSolicited(ipv4(packet, 24)?)),
+        [0, 2] => Some(SightingKind::NeighborAnswered(ipv4(packet, 14)?)),
         _ => None,
     }
 }
@@ -185,13 +185,13 @@ fn v4_message(
     ttl: u8,
     whole: bool,
     checksum: Checksum,
-) -> Option<What> {
+) -> Option<SightingKind> {
     match *message.first()? {
-        8 => Some(What::Request {
+        8 => Some(SightingKind::Request {
             to,
             echo: Echo::read(message)?,
         }),
-        0 => Some(What::Reply {
+        0 => Some(SightingKind::Reply {
             from,
             echo: Echo::read(message)?,
             intact: (whole && checksum != Checksum::NotReady).then(|| sum(message, 0) == 0xffff),
@@ -205,7 +205,7 @@ fn v4_message(
             }
             let mtu = u32::from(u16::from_be_bytes([message[6], message[7]]));
             let code = message[1];
-            Some(What::Error {
+            Some(SightingKind::Error {
                 from,
                 quoted: Quoted {
                     kind,
@@ -227,9 +227,9 @@ fn v6_message(
     ttl: u8,
     whole: bool,
     checksum: Checksum,
-) -> Option<What> {
+) -> Option<SightingKind> {
     match *message.first()? {
-        128 => Some(What::Request {
+        128 => Some(SightingKind::Request {
             to,
             echo: Echo::read(message)?,
         }),
@@ -247,15 +247,15 @@ fn v6_message(
                 );
                 sum(message, pseudo) == 0xffff
             };
-            Some(What::Reply {
+            Some(SightingKind::Reply {
                 from,
                 echo: Echo::read(message)?,
                 intact: (whole && checksum != Checksum::NotReady).then(intact),
                 ttl,
             })
         }
-        135 => Some(What::Asked(ipv6(message, 8)?)),
-        136 => Some(What::Told(ipv6(message, 8)?)),
+        135 => Some(SightingKind::NeighborSolicited(ipv6(message, 8)?)),
+        136 => Some(SightingKind::NeighborAnswered(ipv6(message, 8)?)),
         kind @ 1..=4 => {
             let quoted = message.get(8..)?;
             let (mut next, mut at) = (*quoted.get(6)?, 40);
@@ -267,7 +267,7 @@ fn v6_message(
                 return None;
             }
             let mtu = u32::from_be_bytes(message.get(4..8)?.try_into().ok()?);
-            Some(What::Error {
+            Some(SightingKind::Error {
                 from,
                 quoted: Quoted {
                     kind,
@@ -283,7 +283,7 @@ fn v6_message(
 }
 
 /// Reads what a raw ICMP socket received: for IPv4 with its header (raw(7)).
-pub fn from_socket_v4(packet: &[u8]) -> Option<(What, &[u8])> {
+pub fn from_socket_v4(packet: &[u8]) -> Option<(SightingKind, &[u8])> {
     let start = usize::from(packet.first()? & 0x0f) * 4;
     let message = packet.get(start..)?;
     let addresses = (ipv4(packet, 12)?, ipv4(packet, 16)?);
@@ -293,7 +293,7 @@ pub fn from_socket_v4(packet: &[u8]) -> Option<(What, &[u8])> {
 
 /// Reads what a raw ICMPv6 socket received, whose checksum the kernel has verified (RFC 3542,
 /// section 3.1).
-pub fn from_socket_v6(message: &[u8], from: IpAddr, ttl: u8) -> Option<What> {
+pub fn from_socket_v6(message: &[u8], from: IpAddr, ttl: u8) -> Option<SightingKind> {
     v6_message(message, (from, from), ttl, false, Checksum::Unknown)
 }
 
@@ -318,29 +318,29 @@ mod tests {
     }
 
     fn request() -> Vec<u8> {
-        let mark = Identity::new(7).mark(1, B.into(), 5);
+        let token = Identity::new(7).token(1, B.into(), 5);
         let mut message = Vec::new();
-        write_request(&mut message, true, (42, 5), &mark, 56, &[]);
+        write_request(&mut message, true, (42, 5), &token, 56, &[]);
         message
     }
 
-    fn seen(packet: &[u8]) -> Option<What> {
+    fn seen(packet: &[u8]) -> Option<SightingKind> {
         let mut frame = vec![0; 12];
         frame.extend_from_slice(&[8, 0]);
         frame.extend_from_slice(packet);
         let seen = glance(LinkType::Ethernet, &frame);
-        assert!(is_telling(&seen));
+        assert!(may_concern_probe(&seen));
         sight(&frame, &seen, true, Checksum::Unknown)
     }
 
     #[test]
     fn requests_replies_and_errors() {
         let asked = request();
-        let Some(What::Request { to, echo }) = seen(&header(A, B, &asked)) else {
+        let Some(SightingKind::Request { to, echo }) = seen(&header(A, B, &asked)) else {
             panic!()
         };
         assert_eq!((to, echo.id, echo.sequence), (B.into(), 42, 5));
-        assert_eq!(echo.mark(), &asked[8..20]);
+        assert_eq!(echo.token(), &asked[8..20]);
 
         let mut reply = asked.clone();
         reply[0] = 0;
@@ -348,7 +348,7 @@ mod tests {
         let check = !(sum(&reply, 0) as u16);
         reply[2..4].copy_from_slice(&check.to_be_bytes());
         let packet = header(B, A, &reply);
-        let Some(What::Reply {
+        let Some(SightingKind::Reply {
             from, intact, ttl, ..
         }) = seen(&packet)
         else {
@@ -358,7 +358,7 @@ mod tests {
         assert!(matches!(
             from_socket_v4(&packet),
             Some((
-                What::Reply {
+                SightingKind::Reply {
                     intact: Some(true),
                     ..
                 },
@@ -368,7 +368,7 @@ mod tests {
         *reply.last_mut().unwrap() ^= 1;
         assert!(matches!(
             seen(&header(B, A, &reply)),
-            Some(What::Reply {
+            Some(SightingKind::Reply {
                 intact: Some(false),
                 ..
             })
@@ -376,12 +376,12 @@ mod tests {
 
         let mut error = vec![3, 4, 0, 0, 0, 0, 5, 220];
         error.extend_from_slice(&header(A, B, &asked)[..28]);
-        let Some(What::Error { quoted, .. }) = seen(&header(B, A, &error)) else {
+        let Some(SightingKind::Error { quoted, .. }) = seen(&header(B, A, &error)) else {
             panic!()
         };
         assert_eq!((quoted.kind, quoted.code, quoted.mtu), (3, 4, Some(1500)));
         assert_eq!(
-            (quoted.to, quoted.echo.id, quoted.echo.mark().len()),
+            (quoted.to, quoted.echo.id, quoted.echo.token().len()),
             (B.into(), 42, 0)
         );
         for length in 0..error.len() {

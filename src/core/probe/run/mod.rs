@@ -8,39 +8,39 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 
 use crate::probe::Clock;
-use crate::probe::fate::{Circumstances, Facts, Fate, Verdict, judge};
-use crate::probe::identity::{self, Identity, MARK, Payload};
-use crate::probe::neighbors::Neighbours;
+use crate::probe::fate::{Fate, HostContext, ProbeEvidence, Verdict, judge};
+use crate::probe::identity::{self, Identity, Payload, TOKEN};
+use crate::probe::neighbors::ResolutionTracker;
 use crate::probe::sight::{Echo, Quoted};
 use crate::probe::statistics::{Durations, Jitter, Windows};
 
 /// How long after its time limit a probe is judged: the rings hand a packet over within 20 ms, and
 /// the engine's turns take some more.
-const SETTLE_NS: u64 = 60_000_000;
+const DECISION_DELAY_NS: u64 = 60_000_000;
 /// How long a probe is kept after it was decided, for late replies and duplicates.
-const KEEP_NS: u64 = 10_000_000_000;
+const KEPT_NS: u64 = 10_000_000_000;
 /// Decided probes that are kept at most: each takes about 150 bytes.
-const KEEP: usize = 65_536;
+const MAX_KEPT_PROBES: usize = 65_536;
 /// Longest wait at the end for what may still come late.
 const LINGER_NS: u64 = 1_000_000_000;
 /// In a flood without replies, a probe goes out a hundred times a second, as ping has it.
 const FLOOD_NS: u64 = 10_000_000;
 /// Probes that may wait inside this host, sent and for so long not seen on the wire, before a run
 /// waits with more: the socket's buffer has room for about twice as many, and other runs want some.
-const STUCK: usize = 192;
+const MAX_STUCK_PROBES: usize = 192;
 /// A probe that the wire has not shown after this time is stuck: the rings' 20 ms, and some more.
-const STUCK_NS: u64 = 50_000_000;
+const STUCK_AFTER_NS: u64 = 50_000_000;
 /// Probes of one run that may wait for one neighbour to tell its address: the kernel keeps about 270
 /// small ones for each (unres_qlen_bytes, arp(7)) and drops the oldest beyond that, and other runs want
 /// some. As many go out before the wire has shown anything of a run, since a question for the next hop
 /// is seen up to 20 ms later.
-const UNRESOLVED: usize = 64;
+const MAX_UNRESOLVED_PER_HOP: usize = 64;
 /// Responders of one group or broadcast address that are told apart.
-const RESPONDERS: usize = 4096;
+const MAX_RESPONDERS: usize = 4096;
 /// Events that wait for a client which does not read; then the oldest go, counted.
-const EVENTS: usize = 65_536;
+const MAX_EVENTS: usize = 65_536;
 /// A schedule that has fallen behind by more than this is moved instead of made good for.
-const BEHIND_NS: u64 = 100_000_000;
+const MAX_SCHEDULE_LAG_NS: u64 = 100_000_000;
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -94,18 +94,18 @@ struct Probe {
     state: State,
     sent_ns: u64,
     scheduled_ns: u64,
-    handed_ns: u64,
-    out_ns: u64,
-    out_on: u32,
-    back_ns: u64,
-    back_on: u32,
-    back_intact: Option<bool>,
-    heard_ns: u64,
-    read_ns: u64,
+    tx_software_ns: u64,
+    request_wire_ns: u64,
+    request_ifindex: u32,
+    reply_wire_ns: u64,
+    reply_ifindex: u32,
+    reply_checksum_ok: Option<bool>,
+    reply_socket_ns: u64,
+    reply_read_ns: u64,
     ttl: u8,
     altered: bool,
     /// Nothing has shown yet that it left, or that it never will.
-    unseen: bool,
+    is_unconfirmed: bool,
     from: Option<IpAddr>,
 }
 
@@ -117,9 +117,9 @@ impl Probe {
             self.state,
             State::Decided(Fate::NotSent | Fate::Refused | Fate::Replied)
         );
-        self.out_ns == 0
-            && self.handed_ns == 0
-            && self.heard_ns == 0
+        self.request_wire_ns == 0
+            && self.tx_software_ns == 0
+            && self.reply_socket_ns == 0
             && self.sent_ns + 3_100_000_000 > now_ns
             && !gone
     }
@@ -127,7 +127,7 @@ impl Probe {
 
 /// A reply that a socket received.
 #[derive(Clone, Copy, Debug)]
-pub struct Heard<'a> {
+pub struct SocketReply<'a> {
     /// Who sent it.
     pub from: IpAddr,
     /// By which interface it came in.
@@ -146,9 +146,9 @@ pub struct Heard<'a> {
 
 /// Probes in a row that are not answered before it is told that a target does not answer any more: one or
 /// two are lost on many a link.
-pub const MISSES_TOLD: u32 = 3;
+pub const UNRESPONSIVE_AFTER: u32 = 3;
 /// Losses that wait to be fetched: of a network that fails, some hundred targets say as much as all.
-const LOSSES: usize = 256;
+const MAX_LOSSES: usize = 256;
 
 /// A target that had answered does not answer any more, or does again.
 #[derive(Clone, Debug, PartialEq)]
@@ -200,7 +200,7 @@ pub struct Event {
     /// What became of it.
     pub fate: Fate,
     /// The fate that was told before, and is not true any more.
-    pub instead_of: Option<Fate>,
+    pub replaces_fate: Option<Fate>,
     /// A further reply to a probe that was answered before.
     pub duplicate: bool,
     /// Who answered.
@@ -264,7 +264,7 @@ impl Responder {
 
 /// What a target's probes add up to.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct TargetStats {
     /// Probes whose fate is known, of each fate, in the order of [`Fate::ALL`].
     pub fates: [u32; 9],
     /// Replies to probes that were answered before.
@@ -282,12 +282,12 @@ pub struct Tally {
     misses: u32,
     missed_ns: u64,
     /// More, where it is of interest.
-    pub more: Option<Box<More>>,
+    pub more: Option<Box<ExtendedStats>>,
 }
 
 /// What only some targets have.
 #[derive(Clone, Debug, Default)]
-pub struct More {
+pub struct ExtendedStats {
     /// Loss over windows.
     pub windows: Windows,
     /// Who answered to a group.
@@ -296,14 +296,14 @@ pub struct More {
     pub responders_left_out: u64,
 }
 
-impl Tally {
+impl TargetStats {
     /// Counts what is not answered in a row. What never answered loses nothing: it is not there.
-    fn in_a_row(&mut self, event: &Event) -> Option<Loss> {
+    fn count_miss(&mut self, event: &Event) -> Option<Loss> {
         let target = event.target;
         if matches!(event.fate, Fate::Replied | Fate::Late | Fate::Corrupted) {
             let misses = std::mem::take(&mut self.misses);
             let since_ns = self.missed_ns;
-            return (misses >= MISSES_TOLD).then_some(Loss::Ended {
+            return (misses >= UNRESPONSIVE_AFTER).then_some(Loss::Ended {
                 target,
                 since_ns,
                 at_ns: event.time_ns,
@@ -317,7 +317,7 @@ impl Tally {
             self.missed_ns = event.time_ns;
         }
         self.misses = self.misses.saturating_add(1);
-        (self.misses == MISSES_TOLD).then(|| Loss::Begun {
+        (self.misses == UNRESPONSIVE_AFTER).then(|| Loss::Begun {
             target,
             since_ns: self.missed_ns,
             at_ns: event.time_ns,
@@ -347,7 +347,7 @@ pub struct Outgoing {
     /// Sequence number on the wire.
     pub sequence: u16,
     /// Its mark.
-    pub mark: [u8; MARK],
+    pub token: [u8; TOKEN],
 }
 
 /// A run.
@@ -362,8 +362,8 @@ pub struct Run {
     /// Whom to probe.
     pub targets: Vec<Target>,
     /// What came of it, for each target.
-    pub tallies: Vec<Tally>,
-    places: HashMap<(u128, u32), u32, foldhash::quality::RandomState>,
+    pub stats: Vec<TargetStats>,
+    target_by_key: HashMap<(u128, u32), u32, foldhash::quality::RandomState>,
     probes: VecDeque<Probe>,
     /// Number of the first probe in `probes`.
     base: u64,
@@ -377,11 +377,11 @@ pub struct Run {
     last_sent_ns: u64,
     flood_ready: bool,
     /// Number of the first probe that is not old enough to be stuck.
-    aged: u64,
+    first_unaged_serial: u64,
     /// Probes that are sent and not seen on the wire.
-    stuck: Vec<u64>,
+    unsent_on_wire: Vec<u64>,
     /// How many probes there are of which nothing has shown that they left, or never will.
-    unseen: usize,
+    unconfirmed_sends: usize,
     stopped: bool,
     /// What there is to tell.
     pub events: VecDeque<Event>,
@@ -398,7 +398,7 @@ pub struct Run {
 }
 
 /// Which of several interfaces an address belongs to matters for link-local ones only.
-fn place_of(address: IpAddr, ifindex: u32) -> (u128, u32) {
+fn target_key(address: IpAddr, ifindex: u32) -> (u128, u32) {
     match address {
         IpAddr::V4(v4) => (u32::from(v4).into(), 0),
         IpAddr::V6(v6) if v6.is_unicast_link_local() => (v6.into(), ifindex),
@@ -410,11 +410,11 @@ impl Run {
     /// A run that starts now. There is at least one target; one that is named twice is kept once.
     pub fn new(number: u64, id: u16, settings: Settings, wanted: Vec<Target>, now_ns: u64) -> Run {
         // Users choose the keys: a hash with a secret, and yet a fast one.
-        let mut places = HashMap::with_capacity_and_hasher(wanted.len(), Default::default());
+        let mut target_by_key = HashMap::with_capacity_and_hasher(wanted.len(), Default::default());
         let mut targets = Vec::with_capacity(wanted.len());
         for target in wanted {
             if let std::collections::hash_map::Entry::Vacant(free) =
-                places.entry(place_of(target.address, target.scope))
+                target_by_key.entry(target_key(target.address, target.scope))
             {
                 free.insert(targets.len() as u32);
                 targets.push(target);
@@ -424,9 +424,9 @@ impl Run {
             number,
             id,
             settings,
-            tallies: vec![Tally::default(); targets.len()],
+            stats: vec![TargetStats::default(); targets.len()],
             targets,
-            places,
+            target_by_key,
             probes: VecDeque::new(),
             base: 0,
             undecided: 0,
@@ -435,9 +435,9 @@ impl Run {
             schedule_ns: now_ns,
             last_sent_ns: 0,
             flood_ready: true,
-            aged: 0,
-            stuck: Vec::new(),
-            unseen: 0,
+            first_unaged_serial: 0,
+            unsent_on_wire: Vec::new(),
+            unconfirmed_sends: 0,
             stopped: false,
             events: VecDeque::new(),
             events_dropped: 0,
@@ -457,14 +457,14 @@ impl Run {
         self.base + self.probes.len() as u64
     }
 
-    fn width(&self) -> u64 {
+    fn target_count(&self) -> u64 {
         self.targets.len() as u64
     }
 
-    fn place(&self, serial: u64) -> (usize, u32) {
+    fn target_and_sequence(&self, serial: u64) -> (usize, u32) {
         (
-            (serial % self.width()) as usize,
-            (serial / self.width()) as u32 + 1,
+            (serial % self.target_count()) as usize,
+            (serial / self.target_count()) as u32 + 1,
         )
     }
 
@@ -483,7 +483,7 @@ impl Run {
         let counted = self
             .settings
             .count
-            .is_some_and(|count| self.next() >= u64::from(count) * self.width());
+            .is_some_and(|count| self.next() >= u64::from(count) * self.target_count());
         let over = (self.settings.deadline_ns)
             .is_some_and(|deadline| now_ns.saturating_sub(self.started_ns) >= deadline);
         self.stopped || counted || over
@@ -499,7 +499,7 @@ impl Run {
         if self.is_sent(now_ns) {
             return None;
         }
-        if self.settings.flood && self.width() == 1 {
+        if self.settings.flood && self.target_count() == 1 {
             let floor = self.last_sent_ns + self.gap_ns();
             let due = if self.flood_ready {
                 floor
@@ -508,8 +508,11 @@ impl Run {
             };
             return Some(due.max(self.started_ns));
         }
-        let (round, at) = (self.next() / self.width(), self.next() % self.width());
-        let whole = self.width() * self.gap_ns();
+        let (round, at) = (
+            self.next() / self.target_count(),
+            self.next() % self.target_count(),
+        );
+        let whole = self.target_count() * self.gap_ns();
         let round_ns = if self.settings.flood {
             whole
         } else {
@@ -521,22 +524,24 @@ impl Run {
     /// Are too many probes stuck in this host?
     pub fn is_stuck(&mut self, now_ns: u64) -> bool {
         // Each probe is looked at once when it is old enough; those that stick are looked at again.
-        self.aged = self.aged.max(self.base);
-        while let Some(probe) = self.probes.get((self.aged - self.base) as usize)
-            && probe.sent_ns + STUCK_NS <= now_ns
+        self.first_unaged_serial = self.first_unaged_serial.max(self.base);
+        while let Some(probe) = self
+            .probes
+            .get((self.first_unaged_serial - self.base) as usize)
+            && probe.sent_ns + STUCK_AFTER_NS <= now_ns
         {
             if probe.is_stuck(now_ns) {
-                self.stuck.push(self.aged);
+                self.unsent_on_wire.push(self.first_unaged_serial);
             }
-            self.aged += 1;
+            self.first_unaged_serial += 1;
         }
         let (base, probes) = (self.base, &self.probes);
-        self.stuck.retain(|serial| {
+        self.unsent_on_wire.retain(|serial| {
             let at = serial.checked_sub(base);
             at.and_then(|at| probes.get(at as usize))
                 .is_some_and(|probe| probe.is_stuck(now_ns))
         });
-        if self.stuck.len() < STUCK {
+        if self.unsent_on_wire.len() < MAX_STUCK_PROBES {
             return false;
         }
         self.stuck_waits += 1;
@@ -544,69 +549,69 @@ impl Run {
     }
 
     /// Takes the next probe, which is due.
-    pub fn take(&mut self, identity: &Identity, now_ns: u64) -> Outgoing {
+    pub fn take_next(&mut self, identity: &Identity, now_ns: u64) -> Outgoing {
         if let Some(due) = self.due_ns(now_ns)
-            && now_ns > due + BEHIND_NS
+            && now_ns > due + MAX_SCHEDULE_LAG_NS
         {
             self.schedule_ns += now_ns - due;
         }
         let serial = self.next();
-        let (at, sequence) = self.place(serial);
+        let (at, sequence) = self.target_and_sequence(serial);
         self.flood_ready = false;
         self.last_sent_ns = now_ns;
         self.probes.push_back(Probe {
             state: State::Waiting,
             sent_ns: now_ns,
             scheduled_ns: 0,
-            handed_ns: 0,
-            out_ns: 0,
-            out_on: 0,
-            back_ns: 0,
-            back_on: 0,
-            back_intact: None,
-            heard_ns: 0,
-            read_ns: 0,
+            tx_software_ns: 0,
+            request_wire_ns: 0,
+            request_ifindex: 0,
+            reply_wire_ns: 0,
+            reply_ifindex: 0,
+            reply_checksum_ok: None,
+            reply_socket_ns: 0,
+            reply_read_ns: 0,
             ttl: 0,
             altered: false,
-            unseen: true,
+            is_unconfirmed: true,
             from: None,
         });
-        self.unseen += 1;
+        self.unconfirmed_sends += 1;
         let target = self.targets[at];
         Outgoing {
             serial,
             target,
             sequence: sequence as u16,
-            mark: identity.mark(self.number, target.address, sequence),
+            token: identity.token(self.number, target.address, sequence),
         }
     }
 
     /// Are more probes too many for the neighbours that are being asked for their addresses? That
     /// matters until the wire has shown something of this run: then its next hop is known.
-    pub fn must_wait_for_neighbours(&self, being_asked: impl FnOnce() -> usize) -> bool {
-        self.unseen >= UNRESOLVED
-            && self.unseen as u64 == self.next()
-            && self.unseen >= UNRESOLVED * being_asked().max(1)
+    pub fn must_wait_for_neighbors(&self, unanswered_count: impl FnOnce() -> usize) -> bool {
+        self.unconfirmed_sends >= MAX_UNRESOLVED_PER_HOP
+            && self.unconfirmed_sends as u64 == self.next()
+            && self.unconfirmed_sends >= MAX_UNRESOLVED_PER_HOP * unanswered_count().max(1)
     }
 
     /// Something tells that a probe left, or that it never will.
-    fn shown(&mut self, serial: u64) {
+    fn confirm_send(&mut self, serial: u64) {
         if let Some(probe) = self.probe(serial)
-            && std::mem::take(&mut probe.unseen)
+            && std::mem::take(&mut probe.is_unconfirmed)
         {
-            self.unseen -= 1;
+            self.unconfirmed_sends -= 1;
         }
     }
 
     /// The kernel had no room for the newest probe: it will be sent later.
-    pub fn untake(&mut self) {
-        self.unseen -= 1;
+    pub fn return_to_schedule(&mut self) {
+        self.unconfirmed_sends -= 1;
         self.probes.pop_back();
         self.flood_ready = true;
     }
 
     /// Probes are given to the kernel now, from this one on.
-    pub fn sending(&mut self, serial: u64, now_ns: u64) {
+    pub fn mark_sending(&mut self, serial: u64, now_ns: u64) {
         if let Some(probe) = self.probe(serial) {
             probe.sent_ns = now_ns;
         }
@@ -614,7 +619,7 @@ impl Run {
 
     /// The kernel refused to send a probe.
     pub fn not_sent(&mut self, serial: u64, errno: i32, clock: &Clock) {
-        let (name, meaning) = crate::probe::fate::errno_in_words(errno);
+        let (name, meaning) = crate::probe::fate::describe_errno(errno);
         self.flood_ready = false;
         let verdict = Verdict {
             fate: Fate::NotSent,
@@ -627,7 +632,7 @@ impl Run {
     }
 
     /// The kernel's send stamps, by the wall clock: given to the queue, or to the device.
-    pub fn stamped(
+    pub fn on_send_stamp(
         &mut self,
         serial: u64,
         is_scheduled: bool,
@@ -641,20 +646,20 @@ impl Run {
             if is_scheduled {
                 probe.scheduled_ns = at;
             } else {
-                probe.handed_ns = at;
+                probe.tx_software_ns = at;
             }
         }
     }
 
     /// Which probe an echo message belongs to. `address` is the target's.
     fn find(&self, address: IpAddr, ifindex: u32, echo: &Echo, identity: &Identity) -> Option<u64> {
-        let at = *self.places.get(&place_of(address, ifindex))?;
+        let at = *self.target_by_key.get(&target_key(address, ifindex))?;
         self.find_at(at, echo, identity)
     }
 
     fn find_at(&self, at: u32, echo: &Echo, identity: &Identity) -> Option<u64> {
         let next = self.next();
-        let width = self.width();
+        let width = self.target_count();
         // The newest probe of this target.
         let newest = (next + width - 1 - u64::from(at)) / width;
         if newest == 0 {
@@ -670,8 +675,8 @@ impl Run {
                 return None;
             }
             let target = self.targets[at as usize];
-            let mark = identity.mark(self.number, target.address, sequence as u32);
-            if identity::is_marked(echo.mark(), &mark, self.settings.size) {
+            let token = identity.token(self.number, target.address, sequence as u32);
+            if identity::has_token(echo.token(), &token, self.settings.size) {
                 return Some(serial);
             }
             sequence = sequence.checked_sub(65_536)?;
@@ -680,36 +685,36 @@ impl Run {
 
     /// A request was seen leaving. Where it crosses several interfaces (bridge and port), the last
     /// counts.
-    pub fn seen_out(
+    pub fn on_wire_request(
         &mut self,
         to: IpAddr,
         ifindex: u32,
         echo: &Echo,
         stamp_ns: u64,
-        at: &Moment<'_>,
+        at: &EventContext<'_>,
     ) {
         let Some(serial) = self.find(to, ifindex, echo, at.identity) else {
             return;
         };
-        self.shown(serial);
+        self.confirm_send(serial);
         if let Some(probe) = self.probe(serial)
-            && probe.back_ns == 0
+            && probe.reply_wire_ns == 0
             && let Some(out) = at.clock.monotonic(stamp_ns, probe.sent_ns, at.now_ns)
         {
-            probe.out_ns = out;
-            probe.out_on = ifindex;
+            probe.request_wire_ns = out;
+            probe.request_ifindex = ifindex;
         }
     }
 
     /// A reply was seen coming in. Where it crosses several interfaces, the first counts.
-    pub fn seen_back(
+    pub fn on_wire_reply(
         &mut self,
         (from, mac, ttl): (IpAddr, Option<[u8; 6]>, u8),
         ifindex: u32,
         echo: &Echo,
         intact: Option<bool>,
         stamp_ns: u64,
-        at: &Moment<'_>,
+        at: &EventContext<'_>,
     ) {
         let found = self.find(from, ifindex, echo, at.identity);
         let is_group = found.is_none();
@@ -718,18 +723,18 @@ impl Run {
         };
         // What comes by the loopback interface has no address: all zero.
         if is_group && let Some(mac) = mac.filter(|mac| *mac != [0; 6]) {
-            let (place, _) = self.place(serial);
+            let (place, _) = self.target_and_sequence(serial);
             if let Some(responder) = self.responder(place, from) {
                 responder.mac = Some(mac);
             }
         }
         if let Some(probe) = self.probe(serial)
-            && probe.back_ns == 0
+            && probe.reply_wire_ns == 0
             && let Some(back) = at.clock.monotonic(stamp_ns, probe.sent_ns, at.now_ns)
         {
-            probe.back_ns = back;
-            probe.back_on = ifindex;
-            probe.back_intact = intact;
+            probe.reply_wire_ns = back;
+            probe.reply_ifindex = ifindex;
+            probe.reply_checksum_ok = intact;
             if probe.from.is_none() {
                 probe.from = Some(from);
                 probe.ttl = ttl;
@@ -745,8 +750,8 @@ impl Run {
     }
 
     fn responder(&mut self, place: usize, from: IpAddr) -> Option<&mut Responder> {
-        let more = self.tallies[place].more.get_or_insert_default();
-        if more.responders.len() >= RESPONDERS && !more.responders.contains_key(&from) {
+        let more = self.stats[place].more.get_or_insert_default();
+        if more.responders.len() >= MAX_RESPONDERS && !more.responders.contains_key(&from) {
             more.responders_left_out += 1;
             return None;
         }
@@ -754,18 +759,18 @@ impl Run {
     }
 
     /// A reply came to the socket.
-    pub fn heard(&mut self, heard: &Heard<'_>, at: &Moment<'_>) {
+    pub fn on_socket_reply(&mut self, heard: &SocketReply<'_>, at: &EventContext<'_>) {
         let found = self.find(heard.from, heard.ifindex, &heard.echo, at.identity);
         let is_group = found.is_none();
         let Some(serial) = found.or_else(|| self.find_group(&heard.echo, at.identity)) else {
             self.not_found(heard, at.identity);
             return;
         };
-        let (place, sequence) = self.place(serial);
+        let (place, sequence) = self.target_and_sequence(serial);
         let target = self.targets[place];
-        let mark = at.identity.mark(self.number, target.address, sequence);
+        let token = at.identity.token(self.number, target.address, sequence);
         let settings = &self.settings;
-        let checked = identity::check(heard.payload, &mark, settings.size, &settings.pattern);
+        let checked = identity::check(heard.payload, &token, settings.size, &settings.pattern);
         if checked == Payload::Forged {
             self.forged += 1;
             return;
@@ -776,9 +781,9 @@ impl Run {
             return;
         };
         let stamp = at.clock.monotonic(heard.stamp_ns, probe.sent_ns, at.now_ns);
-        let heard_ns = stamp.unwrap_or(at.now_ns);
+        let reply_socket_ns = stamp.unwrap_or(at.now_ns);
         let (state, sent_ns) = (probe.state, probe.sent_ns);
-        let rtt = heard_ns - sent_ns;
+        let rtt = reply_socket_ns - sent_ns;
         if is_group && !altered {
             let is_new = match self.responder(place, heard.from) {
                 Some(responder) => {
@@ -794,7 +799,7 @@ impl Run {
                 None => true,
             };
             if !is_new {
-                self.tallies[place].duplicates += 1;
+                self.stats[place].duplicates += 1;
             }
             if state != State::Waiting {
                 return;
@@ -805,8 +810,8 @@ impl Run {
                 let Some(probe) = self.probe(serial) else {
                     return;
                 };
-                probe.heard_ns = heard_ns;
-                probe.read_ns = at.now_ns;
+                probe.reply_socket_ns = reply_socket_ns;
+                probe.reply_read_ns = at.now_ns;
                 probe.ttl = heard.ttl;
                 probe.from = Some(heard.from);
                 probe.altered = altered;
@@ -815,7 +820,7 @@ impl Run {
                     self.late(serial, None, at);
                 } else {
                     probe.state = State::Answered;
-                    self.shown(serial);
+                    self.confirm_send(serial);
                     self.answered.push_back(serial);
                     self.flood_ready = true;
                 }
@@ -827,21 +832,21 @@ impl Run {
                 let Some(probe) = self.probe(serial) else {
                     return;
                 };
-                probe.heard_ns = heard_ns;
-                probe.read_ns = at.now_ns;
+                probe.reply_socket_ns = reply_socket_ns;
+                probe.reply_read_ns = at.now_ns;
                 probe.ttl = heard.ttl;
                 probe.from = Some(heard.from);
                 self.late(serial, Some(before), at);
             }
             State::Decided(Fate::Replied | Fate::Late | Fate::Corrupted) | State::Answered => {
-                self.tallies[place].duplicates += 1;
+                self.stats[place].duplicates += 1;
                 if !self.settings.quiet {
                     let mut event = self.event(serial, Fate::Replied, at.clock);
                     event.duplicate = true;
                     event.from = Some(heard.from);
                     event.ttl = Some(heard.ttl);
                     event.rtt_ns = Some(rtt);
-                    self.tell(event);
+                    self.push_event(event);
                 }
             }
             State::Decided(_) => {}
@@ -850,21 +855,21 @@ impl Run {
 
     /// A reply with this run's identifier that fits no probe: of one that is no longer kept, or
     /// somebody else's work.
-    fn not_found(&mut self, heard: &Heard<'_>, identity: &Identity) {
+    fn not_found(&mut self, heard: &SocketReply<'_>, identity: &Identity) {
         let size = self.settings.size;
         let place = self
-            .places
-            .get(&place_of(heard.from, heard.ifindex))
+            .target_by_key
+            .get(&target_key(heard.from, heard.ifindex))
             .copied();
-        let was_ours = size >= MARK
+        let was_ours = size >= TOKEN
             && place.is_some_and(|at| {
-                let (target, width) = (self.targets[at as usize], self.width());
+                let (target, width) = (self.targets[at as usize], self.target_count());
                 let rounds = self.base / width + 1;
                 let back = (rounds as u16).wrapping_sub(heard.echo.sequence);
                 // Probes that are no longer kept are recent: one turn of the number is enough.
                 rounds.checked_sub(back.into()).is_some_and(|newest| {
-                    let mark = identity.mark(self.number, target.address, newest as u32);
-                    identity::is_marked(heard.payload, &mark, size)
+                    let token = identity.token(self.number, target.address, newest as u32);
+                    identity::has_token(heard.payload, &token, size)
                 })
             });
         if was_ours {
@@ -875,14 +880,14 @@ impl Run {
     }
 
     /// A probe is known to be late.
-    fn late(&mut self, serial: u64, before: Option<Fate>, at: &Moment<'_>) {
+    fn late(&mut self, serial: u64, before: Option<Fate>, at: &EventContext<'_>) {
         if let Some(before) = before {
-            let (place, _) = self.place(serial);
-            let tally = &mut self.tallies[place];
-            tally.fates[before as usize] -= 1;
+            let (place, _) = self.target_and_sequence(serial);
+            let stats = &mut self.stats[place];
+            stats.fates[before as usize] -= 1;
         }
         let mut event = self.measured(serial, Fate::Late, at);
-        event.instead_of = before;
+        event.replaces_fate = before;
         self.decide(serial, event);
     }
 
@@ -893,10 +898,10 @@ impl Run {
         is_local: bool,
         ifindex: u32,
         quoted: &Quoted,
-        at: &Moment<'_>,
+        at: &EventContext<'_>,
     ) {
         let Some(serial) = self.find(quoted.to, ifindex, &quoted.echo, at.identity) else {
-            self.forged += u64::from(quoted.echo.mark().len() >= MARK);
+            self.forged += u64::from(quoted.echo.token().len() >= TOKEN);
             return;
         };
         let Some(probe) = self.probe(serial) else {
@@ -920,7 +925,7 @@ impl Run {
 
     /// Probes whose time is up, and that only the circumstances can tell more of: they are to be
     /// given to [`Run::settle`].
-    pub fn overdue(&mut self, at: &Moment<'_>, most: usize) -> Vec<(u64, Target, u64)> {
+    pub fn overdue(&mut self, at: &EventContext<'_>, most: usize) -> Vec<(u64, Target, u64)> {
         let mut overdue = Vec::new();
         while self.undecided < self.next() && overdue.len() < most {
             let serial = self.undecided;
@@ -933,14 +938,14 @@ impl Run {
                 self.undecided += 1;
                 continue;
             }
-            if at.now_ns < probe.sent_ns + timeout_ns + SETTLE_NS {
+            if at.now_ns < probe.sent_ns + timeout_ns + DECISION_DELAY_NS {
                 break;
             }
             if probe.state == State::Waiting {
                 let sent_ns = probe.sent_ns;
-                let (place, _) = self.place(serial);
+                let (place, _) = self.target_and_sequence(serial);
                 overdue.push((serial, self.targets[place], sent_ns));
-            } else if at.now_ns < probe.heard_ns + SETTLE_NS {
+            } else if at.now_ns < probe.reply_socket_ns + DECISION_DELAY_NS {
                 break;
             }
             self.undecided += 1;
@@ -949,28 +954,29 @@ impl Run {
     }
 
     /// What is known of a probe so far.
-    pub fn facts(&self, serial: u64) -> Facts {
+    pub fn evidence(&self, serial: u64) -> ProbeEvidence {
         let Some(probe) = self.probes.get((serial - self.base) as usize) else {
-            return Facts::default();
+            return ProbeEvidence::default();
         };
-        Facts {
+        ProbeEvidence {
             stamped: self.settings.stamped,
             scheduled: probe.scheduled_ns != 0,
-            handed: probe.handed_ns != 0,
-            out: (probe.out_ns != 0).then_some(probe.out_on),
-            back: (probe.back_ns != 0).then_some((probe.back_on, probe.back_intact)),
+            handed: probe.tx_software_ns != 0,
+            out: (probe.request_wire_ns != 0).then_some(probe.request_ifindex),
+            back: (probe.reply_wire_ns != 0)
+                .then_some((probe.reply_ifindex, probe.reply_checksum_ok)),
         }
     }
 
     /// Decides a probe whose time is up.
-    pub fn settle(
+    pub fn judge(
         &mut self,
         serial: u64,
-        around: &Circumstances,
+        around: &HostContext,
         name: impl Fn(u32) -> String,
-        at: &Moment<'_>,
+        at: &EventContext<'_>,
     ) {
-        let verdict = judge(&self.facts(serial), around, name);
+        let verdict = judge(&self.evidence(serial), around, name);
         let mut event = self.measured(serial, verdict.fate, at);
         if event.fate != Fate::Replied {
             (event.rtt_ns, event.wake_ns) = (None, None);
@@ -979,14 +985,14 @@ impl Run {
             // Taken from the wire alone.
             event.rtt_ns = self
                 .probe(serial)
-                .map(|probe| probe.back_ns - probe.sent_ns);
+                .map(|probe| probe.reply_wire_ns - probe.sent_ns);
         }
         event.last_seen = Some(verdict.last_seen);
         self.decide(serial, event);
     }
 
     /// Tells of answered probes of which the wire has said everything, or had its time to.
-    pub fn complete(&mut self, at: &Moment<'_>) {
+    pub fn complete(&mut self, at: &EventContext<'_>) {
         while let Some(serial) = self.answered.front().copied() {
             let probe = (self.probes.get(serial.saturating_sub(self.base) as usize))
                 .filter(|_| serial >= self.base);
@@ -994,8 +1000,8 @@ impl Run {
                 self.answered.pop_front();
                 continue;
             };
-            let seen = probe.out_ns != 0 && probe.back_ns != 0;
-            if !seen && at.now_ns < probe.heard_ns + SETTLE_NS && !self.stopped {
+            let seen = probe.request_wire_ns != 0 && probe.reply_wire_ns != 0;
+            if !seen && at.now_ns < probe.reply_socket_ns + DECISION_DELAY_NS && !self.stopped {
                 return;
             }
             let altered = probe.altered;
@@ -1015,7 +1021,7 @@ impl Run {
     }
 
     fn event(&self, serial: u64, fate: Fate, clock: &Clock) -> Event {
-        let (target, sequence) = self.place(serial);
+        let (target, sequence) = self.target_and_sequence(serial);
         let sent_ns = (self.probes.get(serial.saturating_sub(self.base) as usize))
             .map_or(0, |probe| probe.sent_ns);
         Event {
@@ -1023,7 +1029,7 @@ impl Run {
             sequence,
             time_ns: clock.wall(sent_ns),
             fate,
-            instead_of: None,
+            replaces_fate: None,
             duplicate: false,
             from: None,
             ttl: None,
@@ -1039,27 +1045,27 @@ impl Run {
     }
 
     /// With the times that are known.
-    fn measured(&self, serial: u64, fate: Fate, at: &Moment<'_>) -> Event {
+    fn measured(&self, serial: u64, fate: Fate, at: &EventContext<'_>) -> Event {
         let mut event = self.event(serial, fate, at.clock);
         let Some(probe) = self.probes.get(serial.saturating_sub(self.base) as usize) else {
             return event;
         };
         let target = self.targets[event.target as usize].address;
-        let out = if probe.out_ns != 0 {
-            probe.out_ns
+        let out = if probe.request_wire_ns != 0 {
+            probe.request_wire_ns
         } else {
-            probe.handed_ns
+            probe.tx_software_ns
         };
         event.from = probe.from;
         event.ttl = probe.from.map(|_| probe.ttl);
-        if probe.heard_ns != 0 {
-            event.rtt_ns = Some(probe.heard_ns - probe.sent_ns);
-            event.wake_ns = Some(probe.read_ns.saturating_sub(probe.heard_ns));
+        if probe.reply_socket_ns != 0 {
+            event.rtt_ns = Some(probe.reply_socket_ns - probe.sent_ns);
+            event.wake_ns = Some(probe.reply_read_ns.saturating_sub(probe.reply_socket_ns));
         }
-        let back = if probe.back_ns != 0 {
-            probe.back_ns
+        let back = if probe.reply_wire_ns != 0 {
+            probe.reply_wire_ns
         } else {
-            probe.heard_ns
+            probe.reply_socket_ns
         };
         if out != 0 && back >= out {
             event.wire_rtt_ns = Some(back - out);
@@ -1067,9 +1073,14 @@ impl Run {
         if probe.scheduled_ns != 0 && out >= probe.scheduled_ns {
             event.queue_ns = Some(out - probe.scheduled_ns);
         }
-        if probe.out_ns != 0 {
-            let (sent, left) = (at.clock.wall(probe.sent_ns), at.clock.wall(probe.out_ns));
-            let told = at.neighbours.waited_for(probe.out_on, target, sent, left);
+        if probe.request_wire_ns != 0 {
+            let (sent, left) = (
+                at.clock.wall(probe.sent_ns),
+                at.clock.wall(probe.request_wire_ns),
+            );
+            let told = at
+                .resolutions
+                .waited_for(probe.request_ifindex, target, sent, left);
             event.resolve_ns = told.map(|told| match probe.scheduled_ns {
                 0 => told - sent,
                 scheduled => scheduled - probe.sent_ns,
@@ -1080,8 +1091,8 @@ impl Run {
 
     /// The fate of a probe is known.
     fn decide(&mut self, serial: u64, event: Event) {
-        self.shown(serial);
-        let width = self.width();
+        self.confirm_send(serial);
+        let width = self.target_count();
         let started_ns = self.started_ns;
         let Some(probe) = self.probe(serial) else {
             return;
@@ -1089,40 +1100,40 @@ impl Run {
         let before = probe.state;
         probe.state = State::Decided(event.fate);
         let sent_ns = probe.sent_ns;
-        let tally = &mut self.tallies[event.target as usize];
-        tally.fates[event.fate as usize] += 1;
+        let stats = &mut self.stats[event.target as usize];
+        stats.fates[event.fate as usize] += 1;
         if event.fate == Fate::Replied {
             if let Some(rtt) = event.rtt_ns {
-                tally.rtt.add(rtt);
-                tally.jitter.add(rtt);
+                stats.rtt.add(rtt);
+                stats.jitter.add(rtt);
             }
             if let Some(wire) = event.wire_rtt_ns {
-                tally.wire.add(wire);
+                stats.wire.add(wire);
             }
-            if event.sequence < tally.highest {
-                tally.reordered += 1;
+            if event.sequence < stats.highest {
+                stats.reordered += 1;
             }
-            tally.highest = tally.highest.max(event.sequence);
+            stats.highest = stats.highest.max(event.sequence);
         }
-        let loss = tally.in_a_row(&event);
-        if let Some(loss) = loss.filter(|_| self.losses.len() < LOSSES) {
+        let loss = stats.count_miss(&event);
+        if let Some(loss) = loss.filter(|_| self.losses.len() < MAX_LOSSES) {
             self.losses.push(loss);
         }
-        let tally = &mut self.tallies[event.target as usize];
+        let stats = &mut self.stats[event.target as usize];
         if width <= 1024 && !matches!(before, State::Decided(_)) {
-            let windows = &mut tally.more.get_or_insert_default().windows;
+            let windows = &mut stats.more.get_or_insert_default().windows;
             windows.add(
                 sent_ns.saturating_sub(started_ns),
                 event.fate != Fate::Replied,
             );
         }
         if !self.settings.quiet {
-            self.tell(event);
+            self.push_event(event);
         }
     }
 
-    fn tell(&mut self, event: Event) {
-        if self.events.len() >= EVENTS {
+    fn push_event(&mut self, event: Event) {
+        if self.events.len() >= MAX_EVENTS {
             self.events.pop_front();
             self.events_dropped += 1;
         }
@@ -1132,8 +1143,9 @@ impl Run {
     /// Lets go of probes that were decided long ago.
     pub fn forget(&mut self, now_ns: u64) {
         while let Some(probe) = self.probes.front() {
-            let is_old = now_ns > probe.sent_ns + self.settings.timeout_ns + KEEP_NS;
-            let is_too_much = self.probes.len() - self.in_flight().min(self.probes.len()) > KEEP;
+            let is_old = now_ns > probe.sent_ns + self.settings.timeout_ns + KEPT_NS;
+            let is_too_much =
+                self.probes.len() - self.in_flight().min(self.probes.len()) > MAX_KEPT_PROBES;
             if self.undecided <= self.base || !(is_old || is_too_much) {
                 return;
             }
@@ -1162,21 +1174,21 @@ impl Run {
             ) && now_ns
                 < probe.sent_ns
                     + self.settings.timeout_ns
-                    + SETTLE_NS
+                    + DECISION_DELAY_NS
                     + self.settings.timeout_ns.min(LINGER_NS)
         });
         !unanswered
     }
 
     /// When there is something to do again, other than sending.
-    pub fn next_look_ns(&self, now_ns: u64) -> Option<u64> {
+    pub fn next_deadline_ns(&self, now_ns: u64) -> Option<u64> {
         let overdue = (self
             .probes
             .get(self.undecided.saturating_sub(self.base) as usize))
-        .map(|probe| probe.sent_ns + self.settings.timeout_ns + SETTLE_NS);
+        .map(|probe| probe.sent_ns + self.settings.timeout_ns + DECISION_DELAY_NS);
         let complete = self.answered.front().and_then(|serial| {
             let probe = self.probes.get(serial.saturating_sub(self.base) as usize)?;
-            Some(probe.heard_ns + SETTLE_NS)
+            Some(probe.reply_socket_ns + DECISION_DELAY_NS)
         });
         let linger = (self.is_sent(now_ns) && overdue.is_none() && complete.is_none())
             .then_some(now_ns + 20_000_000);
@@ -1185,7 +1197,7 @@ impl Run {
 }
 
 /// What every event is seen against.
-pub struct Moment<'a> {
+pub struct EventContext<'a> {
     /// Now, by the monotonic clock.
     pub now_ns: u64,
     /// Both clocks.
@@ -1193,5 +1205,5 @@ pub struct Moment<'a> {
     /// Cookies.
     pub identity: &'a Identity,
     /// ARP and neighbour discovery.
-    pub neighbours: &'a Neighbours,
+    pub resolutions: &'a ResolutionTracker,
 }
