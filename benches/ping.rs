@@ -150,7 +150,7 @@ fn on_a_busy_machine() {
         if way {
             wire.a_to_b(record)
         } else {
-            wire.back(record)
+            wire.b_to_a(record)
         }
     }
     println!("\n1000 probes, 5 ms apart, over a wire of 10 ms: 99th percentiles in ms");

@@ -94,7 +94,9 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
     if let Some(name) = &args.interface
         && !first_links.iter().any(|link| link.name == *name)
     {
-        return Err(Failure::Other(format!("there is no interface {name}")));
+        return Err(Failure::Other(format!(
+            "no such interface: {name} (see `netsonde interfaces`)"
+        )));
     }
     let joined = args
         .join
