@@ -106,7 +106,7 @@ fn nobody_answers_arp_or_nd() -> Outcome {
     let told = quick(&service, "fd00::9");
     let seen = told.only("unresolved", 3).to_owned();
     assert!(
-        seen.contains("fd00::9 does not answer neighbour discovery on e0"),
+        seen.contains("fd00::9 does not answer neighbor discovery on e0"),
         "{}",
         told.text
     );
@@ -187,7 +187,7 @@ fn the_wire_loses_delays_doubles_and_corrupts() -> Outcome {
         let told = quick(&service, target);
         assert_eq!(
             told.only("unanswered", 3),
-            "left by e0, nothing came back",
+            "sent on e0; no reply or error received",
             "{}",
             told.text
         );
@@ -273,7 +273,7 @@ fn local_firewall() -> Outcome {
         let told = quick(&service, target);
         let seen = told.only("dropped_inbound", 3).to_owned();
         assert!(
-            seen.contains("came in on e0") && seen.contains("consistent with a firewall"),
+            seen.contains("arrived on e0") && seen.contains("consistent with a firewall"),
             "{}",
             told.text
         );
@@ -337,7 +337,7 @@ fn reverse_path_filter() -> Outcome {
         "{}",
         told.text
     );
-    assert!(seen.contains("came in on e0"), "{}", told.text);
+    assert!(seen.contains("arrived on e0"), "{}", told.text);
     Ok(())
 }
 

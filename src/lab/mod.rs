@@ -45,7 +45,7 @@ pub use netlink::{BridgeOptions, bridge, bridge_port, veth};
 pub enum Error {
     /// The distribution forbids it.
     #[error(
-        "this system lets ordinary users make no user namespaces ({0}): as root, see the settings \
+        "this system does not allow user namespaces for unprivileged users ({0}): as root, check the settings \
          kernel.unprivileged_userns_clone, user.max_user_namespaces and \
          kernel.apparmor_restrict_unprivileged_userns"
     )]
@@ -80,7 +80,7 @@ pub fn enter() -> Result<(), Error> {
         nix::errno::Errno::EPERM | nix::errno::Errno::ENOSPC | nix::errno::Errno::EACCES => {
             Error::Forbidden(error)
         }
-        other => step("new namespaces")(other),
+        other => step("creating namespaces")(other),
     })?;
     if !uid.is_root() {
         let write = |file: &str, text: String| {
@@ -92,9 +92,9 @@ pub fn enter() -> Result<(), Error> {
     }
     let none: Option<&str> = None;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(none, "/", none, private, none).map_err(step("private mounts"))?;
+    mount(none, "/", none, private, none).map_err(step("making mounts private"))?;
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none)
-        .map_err(step("a /run of its own"))?;
+        .map_err(step("mounting a private /run"))?;
     netlink::up("lo")
 }
 
@@ -109,14 +109,14 @@ impl Host {
     /// A new host with nothing but its loopback.
     pub fn new(name: &str) -> Result<Host, Error> {
         let opened = std::thread::spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).map_err(step("a new network namespace"))?;
+            unshare(CloneFlags::CLONE_NEWNET).map_err(step("creating a network namespace"))?;
             netlink::up("lo")?;
             // The thread's, since the process stays where it is.
             fs::File::open("/proc/thread-self/ns/net").map_err(step("opening the namespace"))
         });
         let namespace = opened
             .join()
-            .map_err(|_| step("a new host")(io::Error::other("it panicked")))??;
+            .map_err(|_| step("creating a host")(io::Error::other("its thread panicked")))??;
         Ok(Host {
             name: name.into(),
             namespace: namespace.into(),
@@ -171,7 +171,7 @@ impl Host {
     /// Sets a sysctl of the host, like `net/ipv4/ip_forward`.
     pub fn sysctl(&self, name: &str, value: &str) -> Result<(), Error> {
         self.run(|| fs::write(format!("/proc/sys/{name}"), value))
-            .map_err(step(format!("{name} = {value}")))
+            .map_err(step(format!("setting {name} = {value}")))
     }
 
     /// Reads a file of /proc/net as the host sees it, like `igmp`.
@@ -214,7 +214,10 @@ impl Host {
     /// does not wait.
     pub fn port(&self, interface: &str) -> Result<fs::File, Error> {
         self.run(|| sys::open_port(nix::net::if_::if_nametoindex(interface)?))
-            .map_err(step(format!("a port at {}:{interface}", self.name)))
+            .map_err(step(format!(
+                "opening a packet socket on {}:{interface}",
+                self.name
+            )))
     }
 
     /// The MAC address of an interface.

@@ -91,7 +91,7 @@ impl Wire {
         let middle = Host::new("wire")?;
         let port = |host: &Host, name: &str, port: &str| -> Result<File, Error> {
             veth(host, name, &middle, port)?;
-            let what = format!("wire at {}:{name}", host.name());
+            let what = format!("attaching a wire to {}:{name}", host.name());
             host.run(|| finish_checksums(name)).map_err(step(what))?;
             middle.port(port)
         };

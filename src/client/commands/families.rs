@@ -78,7 +78,7 @@ pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
             (None, Some(kind)) => return explain_kind(global, style, kind),
             (None, None) => {
                 return Err(Failure::Other(format!(
-                    "there is no family or type {name:?}: `netsonde families` lists them"
+                    "unknown address family or socket type {name:?} (see `netsonde families -v`)"
                 )));
             }
         },
@@ -177,10 +177,10 @@ impl Tries {
             one.is_untried = true;
             one.meaning = match &untried {
                 SkipReason::Loads(module) => {
-                    format!("not tried: it would load the module {module} (--load-modules)")
+                    format!("not tried: would load the module {module} (use --load-modules)")
                 }
                 SkipReason::MightLoad => {
-                    "not tried: it might load a module (--load-modules)".to_owned()
+                    "not tried: might load a module (use --load-modules)".to_owned()
                 }
             };
             return (one, Some(untried));
@@ -194,7 +194,7 @@ impl Tries {
         };
         one.meaning = match one.error.as_deref() {
             Some("EAFNOSUPPORT") if is_registered => {
-                "the kernel has it, and not in this network namespace".into()
+                "supported by the kernel, but not in this network namespace".into()
             }
             _ => words.into(),
         };
@@ -341,11 +341,11 @@ fn newer(tries: &Tries) -> Vec<Told> {
                 number,
                 name: families::family_name(number),
                 aliases: &[],
-                title: "newer than this netsonde",
-                purpose: "This kernel has it, and this netsonde does not know it yet.",
+                title: "unknown family, newer than this version of netsonde",
+                purpose: "The kernel supports this family; this version of netsonde does not know it.",
                 legacy: false,
                 absent: None,
-                elsewhere: "Not known.",
+                elsewhere: "Unknown.",
                 supported: Some(true),
                 module: None,
                 types,
@@ -367,7 +367,7 @@ fn here(one: &Told) -> String {
         (Some(true), _) => "yes".into(),
         (Some(false), _) => "no".into(),
         (None, Some(_)) => "not loaded".into(),
-        (None, None) => "not told".into(),
+        (None, None) => "unknown".into(),
     }
 }
 
@@ -403,20 +403,27 @@ fn text(all: &[Told], style: Style, global: &Global) -> String {
             ]
         })
         .collect();
-    let headings = ["NR", "FAMILY", "HERE", "TYPES", "SOCKETS", "WHAT FOR"];
+    let headings = [
+        "NUMBER",
+        "FAMILY",
+        "SUPPORTED",
+        "TYPES",
+        "SOCKETS",
+        "PURPOSE",
+    ];
     right(&headings, &mut rows, 4);
     let mut text = table(style, &headings, &rows);
     text.push('\n');
     let untold = (shown.iter()).filter(|one| one.supported.is_none()).count();
     if untold > 0 {
         text.push_str(&format!(
-            "\n{untold} were not tried, since that would load kernel modules: --load-modules does\n"
+            "\n{untold} not tested, because that would load kernel modules (use --load-modules)\n"
         ));
     }
     if shown.iter().any(|one| one.types.iter().any(is_denied)) {
         text.push_str(
-            "\nof types that take privilege the kernel tells no more without it: as root there may be \
-             more\n",
+            "\nsocket types that require privilege could not be tested; run as root for complete \
+             results\n",
         );
     }
     if global.verbose {
@@ -425,7 +432,7 @@ fn text(all: &[Told], style: Style, global: &Global) -> String {
             text.push_str(&filled(&format!("{}: {}", kind.name, kind.purpose), 0, 4));
         }
     } else if !global.quiet {
-        text.push_str("\nnetsonde families AF_VSOCK explains one; -v adds the types\n");
+        text.push_str("\nuse `netsonde families AF_VSOCK` for details of one family, -v for the socket types\n");
     }
     text
 }
@@ -445,33 +452,33 @@ fn explained(one: &Told, style: Style) -> String {
         one.title
     );
     text.push_str(&filled(one.purpose, 2, 0));
-    text.push_str(&filled(&format!("elsewhere: {}", one.elsewhere), 2, 2));
+    text.push_str(&filled(&format!("other systems: {}", one.elsewhere), 2, 2));
     let here = match one.supported {
         Some(true) => style.good("yes"),
         Some(false) => match one.absent {
             Some(absent) => style.warn(&format!("no: {absent}")),
-            None => style.warn("no: the kernel was built without it, or has no module for it"),
+            None => style.warn("no: not built into the kernel, and no module available"),
         },
         None => match &one.module {
             Some(module) => style.warn(&format!(
-                "not loaded: --load-modules tries it, which loads the module {module}"
+                "not loaded: --load-modules tests it by loading the module {module}"
             )),
-            None => style.warn("not told: see below"),
+            None => style.warn("unknown: see below"),
         },
     };
-    text.push_str(&format!("  here: {here}\n"));
+    text.push_str(&format!("  supported: {here}\n"));
     if one.supported == Some(true) {
         let count = one
             .sockets
-            .map_or("not known".into(), |count| count.to_string());
-        text.push_str(&format!("  sockets now: {count}\n"));
+            .map_or("unknown".into(), |count| count.to_string());
+        text.push_str(&format!("  open sockets: {count}\n"));
     }
     if one.supported != Some(false) {
         let row = |name: &str, of: &Try| {
             let state = match of.supported {
                 Some(true) => style.good("yes"),
                 Some(false) => "no".into(),
-                None => "not told".into(),
+                None => "unknown".into(),
             };
             let why = match &of.error {
                 Some(error) => format!("{error}: {}", of.meaning),

@@ -154,14 +154,14 @@ pub fn judge(facts: &ProbeEvidence, around: &HostContext, name: impl Fn(u32) -> 
     if let Some(ifindex) = facts.out {
         return verdict(
             Fate::Unanswered,
-            format!("left by {}, nothing came back", name(ifindex)),
+            format!("sent on {}; no reply or error received", name(ifindex)),
         );
     }
     let interface = &around.interface;
     if facts.handed {
         return verdict(
             Fate::Unanswered,
-            format!("given to the driver of {interface}, nothing came back"),
+            format!("handed to the driver of {interface}; no reply or error received"),
         );
     }
     if facts.scheduled {
@@ -177,7 +177,7 @@ pub fn judge(facts: &ProbeEvidence, around: &HostContext, name: impl Fn(u32) -> 
         return verdict(
             Fate::Unanswered,
             format!(
-                "accepted by the kernel; whether it left is not known, since netsonde's rings dropped {} packets meanwhile",
+                "accepted by the kernel; whether it was sent is unknown, because netsonde's rings dropped {} packets in the meantime",
                 around.ring_drops
             ),
         );
@@ -185,16 +185,16 @@ pub fn judge(facts: &ProbeEvidence, around: &HostContext, name: impl Fn(u32) -> 
     if let Some(words) = moved(&around.moved, |name| name.starts_with(counter::QUEUE)) {
         return verdict(
             Fate::DroppedOutbound,
-            format!("accepted by the kernel, never left by {interface}: {words}"),
+            format!("accepted by the kernel, never sent on {interface}: {words}"),
         );
     }
     let counters = moved(&around.moved, |name| name.contains(counter::OUT_DISCARDS));
     verdict(
         Fate::DroppedOutbound,
         match counters {
-            Some(words) => format!("accepted by the kernel, never left by {interface}: {words}"),
+            Some(words) => format!("accepted by the kernel, never sent on {interface}: {words}"),
             None => format!(
-                "accepted by the kernel, never left by {interface}; no drop counter moved: consistent with a firewall or a tc filter on the way out"
+                "accepted by the kernel, never sent on {interface}; no drop counter increased: consistent with a firewall or a tc filter on egress"
             ),
         },
     )
@@ -205,7 +205,7 @@ fn judge_inbound(interface: &str, intact: Option<bool>, around: &HostContext) ->
         return verdict(
             Fate::Corrupted,
             format!(
-                "its reply came in on {interface} with a wrong checksum, and was dropped by the kernel"
+                "its reply arrived on {interface} with a wrong checksum and was dropped by the kernel"
             ),
         );
     }
@@ -213,12 +213,12 @@ fn judge_inbound(interface: &str, intact: Option<bool>, around: &HostContext) ->
         return verdict(
             Fate::Replied,
             format!(
-                "its reply came in on {interface}; netsonde's own socket had no room ({} packets dropped)",
+                "its reply arrived on {interface}; the receive buffer of netsonde's own socket was full ({} packets dropped)",
                 around.socket_drops
             ),
         );
     }
-    let seen = format!("its reply came in on {interface} and did not reach the socket");
+    let seen = format!("its reply arrived on {interface} but did not reach the socket");
     if let Some(words) = moved(&around.moved, |name| name == counter::REVERSE_PATH) {
         return verdict(
             Fate::DroppedInbound,
@@ -233,7 +233,7 @@ fn judge_inbound(interface: &str, intact: Option<bool>, around: &HostContext) ->
         match words {
             Some(words) => format!("{seen}: {words}"),
             None => format!(
-                "{seen}; no drop counter moved: consistent with a firewall (netfilter INPUT or PREROUTING)"
+                "{seen}; no drop counter increased: consistent with a firewall (netfilter INPUT or PREROUTING)"
             ),
         },
     )
@@ -241,13 +241,15 @@ fn judge_inbound(interface: &str, intact: Option<bool>, around: &HostContext) ->
 
 fn judge_queue(around: &HostContext) -> Verdict {
     let interface = &around.interface;
-    let seen = format!("given to the queue of {interface}, never left it");
+    let seen = format!("given to the queue of {interface}, never sent");
     let drops = moved(&around.moved, |name| name.starts_with(counter::QUEUE));
     let words = match drops {
         Some(words) => format!("{seen}: {words}"),
-        None if around.queued > 0 => format!("{seen}: {} packets still wait there", around.queued),
+        None if around.queued > 0 => format!("{seen}: {} packets are still queued", around.queued),
         None => {
-            format!("{seen}; no drop counter of a queue moved: consistent with a filter behind it")
+            format!(
+                "{seen}; no queue drop counter increased: consistent with a filter after the queue"
+            )
         }
     };
     verdict(Fate::DroppedOutbound, words)
@@ -258,7 +260,7 @@ pub fn unresolved(next_hop: IpAddr, around: &HostContext) -> Verdict {
     let what = if next_hop.is_ipv4() {
         "ARP"
     } else {
-        "neighbour discovery"
+        "neighbor discovery"
     };
     let times = match around.asked {
         0 => String::new(),
@@ -280,25 +282,28 @@ pub fn describe_errno(errno: i32) -> (&'static str, &'static str) {
     match errno {
         1 => (
             "EPERM",
-            "a firewall rule of this host refuses it (netfilter OUTPUT or POSTROUTING)",
+            "rejected by a firewall rule on this host (netfilter OUTPUT or POSTROUTING)",
         ),
-        13 => ("EACCES", "a route forbids it, or it is a broadcast address"),
-        19 => ("ENODEV", "there is no such interface"),
-        22 => (
-            "EINVAL",
-            "the kernel finds the address or the route not valid",
+        13 => (
+            "EACCES",
+            "prohibited by a route, or the target is a broadcast address",
         ),
+        19 => ("ENODEV", "no such interface"),
+        22 => ("EINVAL", "invalid address or route"),
         90 => (
             "EMSGSIZE",
-            "larger than the path MTU, and it must not be fragmented",
+            "larger than the path MTU, and must not be fragmented",
         ),
-        97 => ("EAFNOSUPPORT", "this kernel has no such address family"),
-        99 => ("EADDRNOTAVAIL", "the source address is not of this host"),
+        97 => ("EAFNOSUPPORT", "this kernel lacks the address family"),
+        99 => (
+            "EADDRNOTAVAIL",
+            "the source address does not belong to this host",
+        ),
         100 => ("ENETDOWN", "the interface is down"),
-        101 => ("ENETUNREACH", "there is no route to it"),
-        105 => ("ENOBUFS", "no room in the local queue"),
-        113 => ("EHOSTUNREACH", "its route says unreachable"),
-        _ => ("E?", "the kernel refuses it"),
+        101 => ("ENETUNREACH", "no route to the target"),
+        105 => ("ENOBUFS", "the local queue is full"),
+        113 => ("EHOSTUNREACH", "the route is of type unreachable"),
+        _ => ("E?", "rejected by the kernel"),
     }
 }
 
@@ -370,7 +375,10 @@ mod tests {
         };
         assert_eq!(
             fate(out, &healthy),
-            (Fate::Unanswered, "left by e0, nothing came back".into())
+            (
+                Fate::Unanswered,
+                "sent on e0; no reply or error received".into()
+            )
         );
         let back = ProbeEvidence {
             back: Some((0, Some(true))),
@@ -408,7 +416,7 @@ mod tests {
         };
         let (unknown, words) = fate(ProbeEvidence::default(), &blind);
         assert!(
-            unknown == Fate::Unanswered && words.contains("not known"),
+            unknown == Fate::Unanswered && words.contains("is unknown"),
             "{words}"
         );
     }

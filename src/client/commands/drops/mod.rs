@@ -195,7 +195,7 @@ pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
     let start = Instant::now();
     if before.is_some() || listener.is_some() {
         if !global.quiet {
-            eprintln!("watching for {}", duration(args.duration));
+            eprintln!("sampling for {}", duration(args.duration));
         }
         let end = start + Duration::from_nanos(args.duration);
         match &mut listener {
@@ -420,7 +420,7 @@ fn text(
     let left_out = rows.len() - shown.len();
     if shown.is_empty() {
         line(format!(
-            "{} {since}: by its counters this host dropped nothing that it was to keep",
+            "{} {since}: no counter shows an unexpected drop",
             style.good("none")
         ));
     }
@@ -436,12 +436,12 @@ fn text(
     }
     if left_out > 0 {
         line(style.dim(&format!(
-            "{left_out} counters of what is part of any network's life moved, too (-v)"
+            "{left_out} counters of expected drops also increased (-v shows them)"
         )));
     }
     if let Some((whys, seen)) = whys.zip(seen) {
         line(format!(
-            "\nthe kernel's reasons {since}, of all namespaces of this machine:"
+            "\nkernel drop reasons {since}, in all network namespaces of this machine:"
         ));
         let mut any = false;
         let mut hidden = 0;
@@ -467,12 +467,12 @@ fn text(
         }
         if hidden > 0 {
             line(style.dim(&format!(
-                "{hidden} drops for reasons that are part of any network's life (-v)"
+                "{hidden} drops for expected reasons (-v shows them)"
             )));
         }
         if seen.lost + seen.others > 0 {
             line(style.warn(&format!(
-                "{} more whose reasons are not known",
+                "{} more drops with unknown reasons",
                 seen.lost + seen.others
             )));
         }

@@ -52,18 +52,20 @@ impl Listener {
             fs::read_to_string(format!("{FOLDER}/{name}")).map_err(|error| {
                 Failure::Other(match error.kind() {
                     io::ErrorKind::PermissionDenied => {
-                        "drop reasons take root: the kernel's tracepoints are root's to read".into()
+                        "drop reasons require root: the kernel's tracepoints are readable by root only".into()
                     }
                     io::ErrorKind::NotFound => format!(
-                        "drop reasons take the kernel's tracepoints, and {FOLDER} is not there: as root, \
-                         mount -t tracefs nodev /sys/kernel/tracing"
+                        "drop reasons require the kernel's tracepoints, but {FOLDER} does not exist: as root, run \
+                         `mount -t tracefs nodev /sys/kernel/tracing`"
                     ),
                     _ => format!("drop reasons: {FOLDER}/{name}: {error}"),
                 })
             })
         };
         let format = TraceFormat::parse(&read("format")?).ok_or_else(|| {
-            Failure::Other("this kernel gives no reasons for drops: Linux 5.17 and newer do".into())
+            Failure::Other(
+                "this kernel does not report drop reasons: they require Linux 5.17 or newer".into(),
+            )
         })?;
         let id = read("id")?.trim().parse().unwrap_or(0);
         let mut samplers = Vec::new();
@@ -79,7 +81,7 @@ impl Listener {
                 .map_err(|error| {
                     Failure::Other(match error.raw_os_error() {
                         Some(libc::EACCES | libc::EPERM) => {
-                            "drop reasons take CAP_PERFMON or root, outside of any user namespace"
+                            "drop reasons require CAP_PERFMON or root in the initial user namespace"
                                 .into()
                         }
                         _ => format!("drop reasons: perf_event_open: {error}"),

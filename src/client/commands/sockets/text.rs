@@ -66,7 +66,7 @@ pub fn overview(all: &Gathered, style: Style, verbose: bool) -> String {
 pub fn selected(all: &Gathered, style: Style) -> String {
     let entries: Vec<&Entry> = all.wanted().collect();
     if entries.is_empty() {
-        return "no such socket\n".into();
+        return "no matching sockets\n".into();
     }
     let is_network =
         |entry: &&Entry| entry.socket.listens() && matches!(entry.socket.family, INET | INET6);
@@ -90,7 +90,7 @@ pub fn selected(all: &Gathered, style: Style) -> String {
 pub fn sniffers(all: &Gathered, style: Style) -> String {
     let entries: Vec<&Entry> = all.wanted().collect();
     if entries.is_empty() {
-        return "nobody sniffs: there is no packet socket and no raw socket\n".into();
+        return "no packet or raw sockets found\n".into();
     }
     let mut text = sniffing_table(all, &entries, style);
     text.push_str(&footnote(all, style));
@@ -124,11 +124,11 @@ fn unowned(all: &Gathered, style: Style) -> String {
         0 => String::new(),
         count => {
             let why = match (all.may_look, all.hidden) {
-                (false, 1..) => "root would know",
-                (true, 1..) => "their processes may not be looked into",
-                (_, 0) => "the kernel's own, or of processes that are not to be seen here",
+                (false, 1..) => "run as root to see them",
+                (true, 1..) => "their processes cannot be inspected",
+                (_, 0) => "owned by the kernel or by processes not visible here",
             };
-            let words = format!("; of {count} the owner is not known: {why}");
+            let words = format!("; {count} without a known owner: {why}");
             style.warn(&words)
         }
     }
@@ -138,7 +138,7 @@ fn unowned(all: &Gathered, style: Style) -> String {
 fn footnote(all: &Gathered, style: Style) -> String {
     let mut text = match unowned(all, style) {
         words if words.is_empty() => words,
-        words => format!("\n{}\n", words.replacen("; of", "of", 1)),
+        words => format!("\n{}\n", words.replacen("; ", "", 1)),
     };
     for words in limits(all) {
         text.push_str(&format!("{}\n", style.warn(&words)));
@@ -152,17 +152,17 @@ fn limits(all: &Gathered) -> Vec<String> {
     let mut told: Vec<String> = incomplete
         .map(|source| {
             let list = source.list;
-            format!("{list}: changed each time it was asked for, so some may be missing")
+            format!("{list}: the list changed during every read, so some sockets may be missing")
         })
         .collect();
     if all.skipped > 0 {
         let count = all.skipped;
         told.push(format!(
-            "{count} processes were not looked at: there are too many"
+            "{count} processes not inspected: too many processes"
         ));
     }
     if all.is_cut {
-        told.push("too many memberships to ask for: not all have their processes".into());
+        told.push("too many memberships: some are shown without their processes".into());
     }
     told
 }
@@ -213,7 +213,13 @@ fn listeners(all: &Gathered, entries: &[&Entry], style: Style) -> String {
         })
         .collect();
     let mut headings = vec![
-        "SOCKET", "LOCAL", "SERVICE", "PORT IS", "WAITING", "DROPS", "PROCESS",
+        "SOCKET",
+        "LOCAL",
+        "SERVICE",
+        "PORT RANGE",
+        "WAITING",
+        "DROPS",
+        "PROCESS",
     ];
     if is_wide(&headings, &rows) {
         drop_empty(&mut headings, &mut rows, 4..=5);
@@ -229,7 +235,7 @@ fn listeners(all: &Gathered, entries: &[&Entry], style: Style) -> String {
     let mut text = format!("{}\n", table(style, &headings, &rows));
     if let (true, Some((first, last))) = (is_marked, all.local_ports) {
         text.push_str(&style.dim(&format!(
-            "+ within net.ipv4.ip_local_port_range ({first}-{last}): an outgoing connection may have it first"
+            "+ within net.ipv4.ip_local_port_range ({first}-{last}): an outgoing connection may take the port first"
         )));
         text.push('\n');
     }
@@ -279,7 +285,7 @@ fn sniffing_table(all: &Gathered, entries: &[&Entry], style: Style) -> String {
         .collect();
     let mut headings = vec![
         "SOCKET",
-        "HEARS",
+        "PROTOCOL",
         "INTERFACE",
         "PROMISC",
         "FILTER",
@@ -485,7 +491,7 @@ fn local(all: &Gathered, socket: &Socket) -> String {
 fn remote(socket: &Socket) -> String {
     match &socket.detail {
         Detail::Inet { remote, .. } if remote.ip().is_unspecified() => match socket.kind {
-            RAW => format!("hears {}", socket.protocol_name()),
+            RAW => format!("protocol {}", socket.protocol_name()),
             _ => "-".into(),
         },
         Detail::Inet { remote, .. } if socket.has_ports() => remote.to_string(),
@@ -494,7 +500,7 @@ fn remote(socket: &Socket) -> String {
             let numbers: Vec<String> = groups.iter().map(u32::to_string).collect();
             shortened(&format!("groups {}", numbers.join(",")))
         }
-        Detail::Packet(_) => format!("hears {}", socket.protocol_name()),
+        Detail::Packet(_) => format!("protocol {}", socket.protocol_name()),
         Detail::Vsock { remote, .. } => vsock(*remote),
         _ => "-".into(),
     }
@@ -559,7 +565,7 @@ fn groups(all: &Gathered, style: Style, verbose: bool) -> String {
                 let from = match (include, from.is_empty()) {
                     (_, true) => String::new(),
                     (true, false) => format!(" from {}", from.join(",")),
-                    (false, false) => format!(" but {}", from.join(",")),
+                    (false, false) => format!(" except {}", from.join(",")),
                 };
                 let uid = member.holders.first().map(|held| held.uid);
                 let who = named(all, member.holders, uid, member.ours);
@@ -617,7 +623,7 @@ fn remarks(all: &Gathered, style: Style, verbose: bool) -> String {
             more => format!(" and {more} more"),
         };
         line(format!(
-            "in no list: {count} {} ({}{more})",
+            "not in any list: {count} {} ({}{more})",
             safe(protocol),
             holders.join(", ")
         ));
@@ -629,7 +635,7 @@ fn remarks(all: &Gathered, style: Style, verbose: bool) -> String {
             match source.from.as_deref() {
                 Some("sock_diag") => {}
                 Some(from) => line(format!("{}: from {from}{why}", source.list)),
-                None => line(format!("{}: no list{why}", source.list)),
+                None => line(format!("{}: list not available{why}", source.list)),
             }
         }
     }

@@ -1014,7 +1014,7 @@ impl Run {
             let mut event = self.measured(serial, fate, at);
             if altered {
                 event.last_seen =
-                    Some("its reply came to the socket with a wrong checksum or payload".into());
+                    Some("its reply reached the socket with a wrong checksum or payload".into());
             }
             self.decide(serial, event);
         }
