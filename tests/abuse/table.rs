@@ -333,7 +333,10 @@ const CASES: &[Case] = &[
         "Only who was asked counts: no table grows over its bound, and a ping beside them is right.",
         By(&[
             (ABUSE, "a_flood_of_neighbours"),
-            ("src/core/probe/neighbors.rs", "only_who_was_asked_tells"),
+            (
+                "src/core/probe/neighbors.rs",
+                "unsolicited_answers_are_ignored",
+            ),
         ]),
     ),
     case(

@@ -1,14 +1,15 @@
-//! PURE. Who was asked for a link-layer address, and who told it, as the wire shows.
+//! PURE. ARP and neighbor discovery seen on the wire during probing: unanswered requests and recent
+//! answers.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-/// Most neighbours that are being asked for: twice what a Linux host keeps without tuning
-/// (gc_thresh3), for each of several hundred interfaces of a container host.
+/// Maximum number of neighbors with unanswered requests: twice the limit of a Linux host without
+/// tuning (gc_thresh3), for each of several hundred interfaces of a container host.
 const MAX_UNANSWERED: usize = 65_536;
-/// Answers that are remembered: who waits for one sends as soon as it is there.
+/// Answers kept. A packet that waits for one is sent as soon as it arrives.
 const MAX_RECENT_ANSWERS: usize = 1024;
-/// A packet that waited for an answer leaves within this time after it.
+/// Time after an answer within which a packet that waited for it is sent.
 const SEND_DELAY_NS: u64 = 2_000_000;
 
 #[derive(Clone, Copy, Debug)]
@@ -17,17 +18,18 @@ struct Solicitations {
     last_ns: u64,
 }
 
-/// What was asked and told while probes were under way. Times are of the wall clock, as stamped.
+/// Requests and answers while probes are in flight. Times are wall-clock stamps, in nanoseconds
+/// since 1970.
 #[derive(Debug, Default)]
 pub struct ResolutionTracker {
     unanswered: HashMap<(u32, IpAddr), Solicitations>,
     answered: VecDeque<(u64, u32, IpAddr)>,
-    /// Questions that there was no room for.
+    /// Requests that were not recorded because the table was full.
     pub overflows: u64,
 }
 
 impl ResolutionTracker {
-    /// Somebody here asked.
+    /// Records that this host asked for a neighbor's link-layer address.
     pub fn on_solicitation(&mut self, ifindex: u32, address: IpAddr, at_ns: u64) {
         if self.unanswered.len() >= MAX_UNANSWERED
             && !self.unanswered.contains_key(&(ifindex, address))
@@ -46,7 +48,7 @@ impl ResolutionTracker {
         asked.last_ns = at_ns;
     }
 
-    /// A neighbour told its address. Only who was asked counts.
+    /// Records an answer. Answers without a request are ignored.
     pub fn on_answer(&mut self, ifindex: u32, address: IpAddr, at_ns: u64) {
         if self.unanswered.remove(&(ifindex, address)).is_some() {
             if self.answered.len() >= MAX_RECENT_ANSWERS {
@@ -56,23 +58,23 @@ impl ResolutionTracker {
         }
     }
 
-    /// How many neighbours were asked for lately and have not told. The kernel asks three times, a
-    /// second each.
+    /// Returns the number of neighbors with a recent unanswered request, at most 4096. The kernel
+    /// sends three requests, one second apart.
     pub fn unanswered_count(&self, now_ns: u64) -> usize {
         let lately = |asked: &&Solicitations| asked.last_ns + 1_100_000_000 > now_ns;
-        // Beyond this there is room for more probes than a run has under way.
+        // Beyond this, more probes are allowed than a run has in flight.
         self.unanswered.values().filter(lately).take(4096).count()
     }
 
-    /// How often a neighbour was asked for since it last told.
+    /// Returns the number of requests for a neighbor since its last answer.
     pub fn solicitations(&self, ifindex: u32, address: IpAddr) -> u32 {
         self.unanswered
             .get(&(ifindex, address))
             .map_or(0, |asked| asked.times)
     }
 
-    /// When the answer came for which a packet waited that was given to the kernel at `sent_ns` and
-    /// left by this interface at `left_ns`.
+    /// Returns the time of the answer that a packet waited for: one given to the kernel at
+    /// `sent_ns` that left on this interface at `left_ns`. `None` if it did not wait.
     pub fn waited_for(
         &self,
         ifindex: u32,
@@ -90,7 +92,7 @@ impl ResolutionTracker {
             .map(|(at, ..)| *at)
     }
 
-    /// Forgets everything: no probe is under way any longer.
+    /// Clears the tracker when no probe is in flight.
     pub fn clear(&mut self) {
         self.unanswered.clear();
         self.unanswered.shrink_to(1024);
@@ -104,7 +106,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     #[test]
-    fn only_who_was_asked_tells() {
+    fn unsolicited_answers_are_ignored() {
         let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
         let other = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 2));
         let mut resolutions = ResolutionTracker::default();

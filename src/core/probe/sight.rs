@@ -1,5 +1,5 @@
-//! PURE. What the wire shows of probes: their requests, their replies, the errors that quote them,
-//! and the ARP and neighbour discovery around them. Read from recorded frames and from raw sockets.
+//! PURE. Sightings of probes: requests, replies, the errors that quote them, and the ARP and
+//! neighbor discovery around them, read from recorded frames and from raw sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,19 +8,19 @@ use crate::wire::cursor::sum;
 use crate::wire::glance::{Glance, ethertype, ip_protocol};
 use crate::wire::{Checksum, Direction};
 
-/// Identifier, sequence number and as much of the mark as there is.
+/// Identifier, sequence number and token of an echo message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Echo {
     /// Identifier, in host order.
     pub id: u16,
     /// Sequence number, in host order.
     pub sequence: u16,
-    /// The start of the payload, and how many bytes of it there are.
+    /// Start of the payload, and the number of valid bytes.
     pub token: ([u8; TOKEN], u8),
 }
 
 impl Echo {
-    /// Reads an echo message from its type byte on.
+    /// Parses an echo message, starting at its type byte.
     fn read(message: &[u8]) -> Option<Echo> {
         let (header, payload) = message.split_at_checked(HEADER)?;
         let mut token = [0; TOKEN];
@@ -33,78 +33,79 @@ impl Echo {
         })
     }
 
-    /// The part of the mark that is there.
+    /// Returns the part of the token that is present.
     pub fn token(&self) -> &[u8] {
         &self.token.0[..usize::from(self.token.1)]
     }
 }
 
-/// An ICMP or ICMPv6 error that quotes an echo request.
+/// ICMP or ICMPv6 error that quotes an echo request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quoted {
-    /// Type of the error.
+    /// ICMP type of the error.
     pub kind: u8,
-    /// Its code.
+    /// ICMP code of the error.
     pub code: u8,
-    /// The MTU that it names, if it is of the kind that does and it is not zero.
+    /// MTU that the error reports; `None` for other kinds of errors and for 0.
     pub mtu: Option<u32>,
-    /// Where the quoted request was going.
+    /// Destination of the quoted request.
     pub to: IpAddr,
     /// The quoted request.
     pub echo: Echo,
 }
 
-/// What was seen.
+/// Kind of message that was seen, with the fields that matter to probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SightingKind {
     /// An echo request.
     Request {
-        /// Where to.
+        /// Destination address.
         to: IpAddr,
-        /// Which.
+        /// Echo fields of the request.
         echo: Echo,
     },
     /// An echo reply.
     Reply {
-        /// Who sent it.
+        /// Source address.
         from: IpAddr,
-        /// Which.
+        /// Echo fields of the reply.
         echo: Echo,
-        /// Whether its checksum is right; `None` where it was not whole, or not for us to say.
+        /// Whether the checksum is right; `None` if the message is incomplete or the checksum is
+        /// not to be verified here.
         intact: Option<bool>,
-        /// Its TTL or hop limit.
+        /// TTL or hop limit.
         ttl: u8,
     },
-    /// An error.
+    /// An ICMP error.
     Error {
-        /// Who sent it.
+        /// Source address.
         from: IpAddr,
-        /// What it says.
+        /// The error, with the request that it quotes.
         quoted: Quoted,
     },
-    /// Somebody here asked for the link-layer address of a neighbour.
+    /// This host requested the link-layer address of a neighbor.
     NeighborSolicited(IpAddr),
-    /// A neighbour told its own.
+    /// A neighbor answered such a request.
     NeighborAnswered(IpAddr),
 }
 
-/// Something seen on the wire.
+/// One observation on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sighting {
-    /// When, by the wall clock, in nanoseconds since 1970.
+    /// Wall-clock time, in nanoseconds since 1970.
     pub time_ns: u64,
-    /// On which interface.
+    /// Interface index.
     pub ifindex: u32,
-    /// Which way it went.
+    /// Direction of the frame.
     pub direction: Direction,
-    /// Sender's link-layer address, on Ethernet.
+    /// Link-layer address of the sender, on Ethernet.
     pub mac: Option<[u8; 6]>,
-    /// What it was.
+    /// The message.
     pub what: SightingKind,
 }
 
-/// Is this of a kind that [`sight`] can make something of? Asked of each packet while probes are
-/// under way.
+/// Returns whether [`sight`] may find something in this frame. Runs for each packet while probes
+/// are in flight.
 #[inline]
 pub fn may_concern_probe(seen: &Glance) -> bool {
     match seen.ethertype {
@@ -123,7 +124,7 @@ pub fn may_concern_probe(seen: &Glance) -> bool {
     }
 }
 
-/// Reads a frame. `whole`: no byte of it was cut off.
+/// Parses a frame. `whole`: the capture holds all of its bytes.
 pub fn sight(bytes: &[u8], seen: &Glance, whole: bool, checksum: Checksum) -> Option<SightingKind> {
     match seen.ethertype {
         ethertype::ARP => arp(bytes.get(seen.network..)?),
@@ -134,7 +135,7 @@ pub fn sight(bytes: &[u8], seen: &Glance, whole: bool, checksum: Checksum) -> Op
             let ttl = *header.get(8)?;
             let start = seen.transport.checked_sub(seen.network)?;
             let length = usize::from(u16::from_be_bytes([*header.get(2)?, *header.get(3)?]));
-            // A first fragment carries the header; its checksum is over all of them.
+            // The first fragment carries the header, but the checksum covers all fragments.
             let fragment = u16::from_be_bytes([*header.get(6)?, *header.get(7)?]) & 0x3fff != 0;
             let message = &header[start..length.min(header.len()).max(start)];
             let whole = whole && !fragment && length <= header.len();
@@ -166,7 +167,7 @@ fn ipv6(bytes: &[u8], at: usize) -> Option<IpAddr> {
     Some(IpAddr::V6(Ipv6Addr::from(octets)))
 }
 
-/// ARP for IPv4 over Ethernet (RFC 826).
+/// Parses ARP for IPv4 over Ethernet (RFC 826).
 fn arp(packet: &[u8]) -> Option<SightingKind> {
     if packet.get(..6)? != [0, 1, 8, 0, 6, 4] {
         return None;
@@ -178,7 +179,7 @@ fn arp(packet: &[u8]) -> Option<SightingKind> {
     }
 }
 
-/// Reads an ICMP message of IPv4 (RFC 792).
+/// Parses an ICMP message (RFC 792).
 fn v4_message(
     message: &[u8],
     (from, to): (IpAddr, IpAddr),
@@ -220,7 +221,7 @@ fn v4_message(
     }
 }
 
-/// Reads an ICMPv6 message (RFC 4443, RFC 4861).
+/// Parses an ICMPv6 message (RFC 4443, RFC 4861).
 fn v6_message(
     message: &[u8],
     (from, to): (IpAddr, IpAddr),
@@ -282,7 +283,8 @@ fn v6_message(
     }
 }
 
-/// Reads what a raw ICMP socket received: for IPv4 with its header (raw(7)).
+/// Parses a packet from a raw ICMP socket, which includes the IPv4 header (raw(7)). Returns the
+/// message, too.
 pub fn from_socket_v4(packet: &[u8]) -> Option<(SightingKind, &[u8])> {
     let start = usize::from(packet.first()? & 0x0f) * 4;
     let message = packet.get(start..)?;
@@ -291,7 +293,7 @@ pub fn from_socket_v4(packet: &[u8]) -> Option<(SightingKind, &[u8])> {
     Some((what, message))
 }
 
-/// Reads what a raw ICMPv6 socket received, whose checksum the kernel has verified (RFC 3542,
+/// Parses a message from a raw ICMPv6 socket. The kernel has verified its checksum (RFC 3542,
 /// section 3.1).
 pub fn from_socket_v6(message: &[u8], from: IpAddr, ttl: u8) -> Option<SightingKind> {
     v6_message(message, (from, from), ttl, false, Checksum::Unknown)
@@ -335,14 +337,14 @@ mod tests {
 
     #[test]
     fn requests_replies_and_errors() {
-        let asked = request();
-        let Some(SightingKind::Request { to, echo }) = seen(&header(A, B, &asked)) else {
+        let sent = request();
+        let Some(SightingKind::Request { to, echo }) = seen(&header(A, B, &sent)) else {
             panic!()
         };
         assert_eq!((to, echo.id, echo.sequence), (B.into(), 42, 5));
-        assert_eq!(echo.token(), &asked[8..20]);
+        assert_eq!(echo.token(), &sent[8..20]);
 
-        let mut reply = asked.clone();
+        let mut reply = sent.clone();
         reply[0] = 0;
         reply[2..4].copy_from_slice(&[0, 0]);
         let check = !(sum(&reply, 0) as u16);
@@ -375,7 +377,7 @@ mod tests {
         ));
 
         let mut error = vec![3, 4, 0, 0, 0, 0, 5, 220];
-        error.extend_from_slice(&header(A, B, &asked)[..28]);
+        error.extend_from_slice(&header(A, B, &sent)[..28]);
         let Some(SightingKind::Error { quoted, .. }) = seen(&header(B, A, &error)) else {
             panic!()
         };
@@ -385,7 +387,7 @@ mod tests {
             (B.into(), 42, 0)
         );
         for length in 0..error.len() {
-            // Cut anywhere: never a panic.
+            // Truncated anywhere: no panic.
             let _ = seen(&header(B, A, &error[..length.max(1)]));
         }
     }

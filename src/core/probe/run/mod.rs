@@ -1,8 +1,8 @@
-//! PURE. One run: its targets, its schedule, its probes under way, and what they add up to.
+//! PURE. One probe run: targets, schedule, probes in flight and statistics.
 //!
-//! All targets are probed in turn, round after round, so that the number of a probe gives target and
-//! sequence number and the other way round, and probes lie in the order in which they were sent: no
-//! timer and no map entry for each.
+//! All targets are probed in turn, round after round. The serial number of a probe gives its target and
+//! sequence number and the reverse, and probes lie in the order in which they were sent, so no probe
+//! needs a timer or a map entry.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -14,81 +14,83 @@ use crate::probe::neighbors::ResolutionTracker;
 use crate::probe::sight::{Echo, Quoted};
 use crate::probe::statistics::{Durations, Jitter, Windows};
 
-/// How long after its time limit a probe is judged: the rings hand a packet over within 20 ms, and
-/// the engine's turns take some more.
+/// Delay between a probe's time limit and its decision: the rings hand a packet over within 20 ms,
+/// and the polls of the engine add to that.
 const DECISION_DELAY_NS: u64 = 60_000_000;
-/// How long a probe is kept after it was decided, for late replies and duplicates.
+/// Time for which a decided probe is kept, for late replies and duplicates.
 const KEPT_NS: u64 = 10_000_000_000;
-/// Decided probes that are kept at most: each takes about 150 bytes.
+/// Maximum number of decided probes kept, about 150 bytes each.
 const MAX_KEPT_PROBES: usize = 65_536;
-/// Longest wait at the end for what may still come late.
+/// Longest wait for late replies at the end of a run.
 const LINGER_NS: u64 = 1_000_000_000;
-/// In a flood without replies, a probe goes out a hundred times a second, as ping has it.
+/// Interval of a flood without replies: at least a hundred probes per second, as ping does.
 const FLOOD_NS: u64 = 10_000_000;
-/// Probes that may wait inside this host, sent and for so long not seen on the wire, before a run
-/// waits with more: the socket's buffer has room for about twice as many, and other runs want some.
+/// Maximum number of probes that may be stuck in this host, sent but not seen on the wire, before a
+/// run pauses. The socket's buffer has room for about twice as many, which other runs share.
 const MAX_STUCK_PROBES: usize = 192;
-/// A probe that the wire has not shown after this time is stuck: the rings' 20 ms, and some more.
+/// Age from which a probe without a sighting on the wire is stuck: the 20 ms of the rings, with a
+/// margin.
 const STUCK_AFTER_NS: u64 = 50_000_000;
-/// Probes of one run that may wait for one neighbour to tell its address: the kernel keeps about 270
-/// small ones for each (unres_qlen_bytes, arp(7)) and drops the oldest beyond that, and other runs want
-/// some. As many go out before the wire has shown anything of a run, since a question for the next hop
-/// is seen up to 20 ms later.
+/// Maximum number of probes of one run that may wait for one neighbor's link-layer address. The
+/// kernel keeps about 270 small packets per neighbor (unres_qlen_bytes, arp(7)), drops the oldest
+/// beyond that, and other runs share them. This is also the number sent before the wire has shown
+/// anything of a run, since a request for the next hop's address is seen up to 20 ms later.
 const MAX_UNRESOLVED_PER_HOP: usize = 64;
-/// Responders of one group or broadcast address that are told apart.
+/// Maximum number of responders tracked per group or broadcast address.
 const MAX_RESPONDERS: usize = 4096;
-/// Events that wait for a client which does not read; then the oldest go, counted.
+/// Maximum number of events waiting for a slow client; beyond that the oldest are dropped and
+/// counted.
 const MAX_EVENTS: usize = 65_536;
-/// A schedule that has fallen behind by more than this is moved instead of made good for.
+/// A schedule that lags by more than this is shifted instead of caught up with.
 const MAX_SCHEDULE_LAG_NS: u64 = 100_000_000;
 
-/// What to do.
+/// Options of a probe run.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Probes to each target; `None`: until stopped.
+    /// Probes per target; `None` to run until stopped.
     pub count: Option<u32>,
-    /// From one probe of a target to its next, in nanoseconds.
+    /// Interval between two probes of the same target, in nanoseconds.
     pub interval_ns: u64,
-    /// How long a reply is waited for, in nanoseconds.
+    /// Time limit of a reply, in nanoseconds.
     pub timeout_ns: u64,
-    /// After this time no probe is sent any more, in nanoseconds from the start.
+    /// Time after the start from which no more probes are sent, in nanoseconds.
     pub deadline_ns: Option<u64>,
-    /// Bytes of payload behind the echo header.
+    /// Payload size in bytes, after the echo header.
     pub size: usize,
-    /// What fills the payload; empty: as ping does.
+    /// Pattern that fills the payload; empty for the filler of ping.
     pub pattern: Vec<u8>,
-    /// Send the next as soon as the last is answered.
+    /// Send each probe as soon as the previous one is answered.
     pub flood: bool,
-    /// Probes a second that this run may send at most.
+    /// Maximum rate of this run, in probes per second.
     pub rate: u64,
-    /// Only the sums matter: no event for each probe.
+    /// Emit no events, only statistics.
     pub quiet: bool,
-    /// Are the kernel's send stamps asked for?
+    /// Request the kernel's send stamps.
     pub stamped: bool,
 }
 
-/// Whom to probe.
+/// Target of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Its address.
+    /// Destination address.
     pub address: IpAddr,
-    /// The interface that a link-local or group address is of, 0 if that is left to the route.
+    /// Interface index for a link-local or group address; 0 to leave it to the route.
     pub scope: u32,
-    /// A group or a broadcast address: many may answer.
+    /// Whether it is a group or broadcast address, which many hosts may answer.
     pub is_group: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nothing has come.
+    /// No reply or error yet.
     Waiting,
-    /// Answered; what the wire has to say of it may still come.
+    /// Answered; sightings on the wire may still be missing.
     Answered,
-    /// Its fate is told.
+    /// The fate is decided and reported.
     Decided(Fate),
 }
 
-/// A probe. Times are of the monotonic clock; 0 is "not".
+/// A probe. Times are of the monotonic clock, 0 if unset.
 #[derive(Clone, Debug)]
 struct Probe {
     state: State,
@@ -104,14 +106,14 @@ struct Probe {
     reply_read_ns: u64,
     ttl: u8,
     altered: bool,
-    /// Nothing has shown yet that it left, or that it never will.
+    /// Nothing has shown yet that it left or never will.
     is_unconfirmed: bool,
     from: Option<IpAddr>,
 }
 
 impl Probe {
-    /// Waits inside this host, as far as can be seen. The kernel asks for a neighbour three times, a
-    /// second each, and then gives up what waits for it.
+    /// Returns whether the probe seems to wait inside this host. The kernel asks for a neighbor
+    /// three times, one second apart, and then drops the packets that wait for it.
     fn is_stuck(&self, now_ns: u64) -> bool {
         let gone = matches!(
             self.state,
@@ -125,62 +127,64 @@ impl Probe {
     }
 }
 
-/// A reply that a socket received.
+/// A reply received on a socket.
 #[derive(Clone, Copy, Debug)]
 pub struct SocketReply<'a> {
-    /// Who sent it.
+    /// Source address.
     pub from: IpAddr,
-    /// By which interface it came in.
+    /// Index of the incoming interface.
     pub ifindex: u32,
-    /// What it is a reply to.
+    /// Echo fields of the reply.
     pub echo: Echo,
-    /// Its payload.
+    /// Payload after the echo header.
     pub payload: &'a [u8],
-    /// Is its checksum right?
+    /// Whether the checksum is right.
     pub intact: bool,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// The kernel's stamp, by the wall clock; 0 if there was none.
+    /// Receive stamp of the kernel, wall-clock time in nanoseconds since 1970; 0 if missing.
     pub stamp_ns: u64,
 }
 
-/// Probes in a row that are not answered before it is told that a target does not answer any more: one or
-/// two are lost on many a link.
+/// Consecutive lost probes after which a target is reported as unresponsive: many links lose one or
+/// two.
 pub const UNRESPONSIVE_AFTER: u32 = 3;
-/// Losses that wait to be fetched: of a network that fails, some hundred targets say as much as all.
+/// Maximum number of pending loss reports. When a whole network fails, a few hundred targets are
+/// enough.
 const MAX_LOSSES: usize = 256;
 
-/// A target that had answered does not answer any more, or does again.
+/// A target that had answered stopped answering, or answers again.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Loss {
-    /// It does not.
+    /// The target stopped answering.
     Begun {
-        /// Which target, by its place.
+        /// Index of the target.
         target: u32,
-        /// When the first of these probes was sent, by the wall clock.
+        /// Wall-clock time at which the first of the lost probes was sent, in nanoseconds since
+        /// 1970.
         since_ns: u64,
-        /// And the last.
+        /// Wall-clock time at which the last of them was sent.
         at_ns: u64,
-        /// What became of the last one.
+        /// Fate of the last of them.
         fate: Fate,
-        /// And where it was last seen.
+        /// Description of its last sighting.
         last_seen: String,
     },
-    /// It does.
+    /// The target answers again.
     Ended {
-        /// Which target.
+        /// Index of the target.
         target: u32,
-        /// Since when it did not.
+        /// Wall-clock time at which the first lost probe was sent, in nanoseconds since 1970.
         since_ns: u64,
-        /// When the probe was sent that was answered.
+        /// Wall-clock time at which the answered probe was sent.
         at_ns: u64,
-        /// Probes that were not answered.
+        /// Number of lost probes.
         misses: u32,
     },
 }
 
 impl Loss {
-    /// Which target, by its place.
+    /// Returns the index of the target.
     pub fn target(&self) -> u32 {
         match self {
             Loss::Begun { target, .. } | Loss::Ended { target, .. } => *target,
@@ -188,61 +192,61 @@ impl Loss {
     }
 }
 
-/// What there is to tell of a probe.
+/// Event of a probe: its fate, or a duplicate reply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// Which target, by its place.
+    /// Index of the target.
     pub target: u32,
     /// Sequence number, from 1.
     pub sequence: u32,
-    /// When it was sent, by the wall clock.
+    /// Wall-clock time at which the probe was sent, in nanoseconds since 1970.
     pub time_ns: u64,
-    /// What became of it.
+    /// Fate of the probe.
     pub fate: Fate,
-    /// The fate that was told before, and is not true any more.
+    /// Fate reported earlier, which this event replaces.
     pub replaces_fate: Option<Fate>,
-    /// A further reply to a probe that was answered before.
+    /// Whether this is a further reply to a probe that was already answered.
     pub duplicate: bool,
-    /// Who answered.
+    /// Source address of the reply or error.
     pub from: Option<IpAddr>,
     /// TTL or hop limit of the reply.
     pub ttl: Option<u8>,
-    /// As ping measures: from before the send call to the kernel's receive stamp.
+    /// Round trip as ping measures it: from before the send call to the kernel's receive stamp.
     pub rtt_ns: Option<u64>,
-    /// From wire to wire.
+    /// Round trip from wire to wire.
     pub wire_rtt_ns: Option<u64>,
-    /// Waiting for ARP or neighbour discovery.
+    /// Wait for ARP or neighbor discovery.
     pub resolve_ns: Option<u64>,
-    /// In the local queue.
+    /// Time in the local queue.
     pub queue_ns: Option<u64>,
-    /// The reply waiting for us to run.
+    /// Time from the kernel's receive stamp until the engine read the reply.
     pub wake_ns: Option<u64>,
-    /// The error that came back.
+    /// ICMP error, with its source.
     pub error: Option<(IpAddr, Quoted)>,
-    /// Number and name of the error of the send call.
+    /// Error number of the send call.
     pub errno: Option<i32>,
-    /// Where it was last seen.
+    /// Description of the last sighting.
     pub last_seen: Option<String>,
 }
 
-/// Somebody who answers to a group.
+/// Host that answers probes to a group.
 #[derive(Clone, Debug, Default)]
 pub struct Responder {
-    /// Link-layer address that its replies came from.
+    /// Source MAC address of its replies.
     pub mac: Option<[u8; 6]>,
     /// Replies, without duplicates.
     pub replies: u64,
-    /// Replies that came again.
+    /// Duplicate replies.
     pub duplicates: u64,
     /// Round trips.
     pub rtt: Durations,
-    /// Sequence numbers that were answered: the newest, and a bit for each of 64 before it.
+    /// Answered sequence numbers: the newest, and a bitmap of the 64 up to it.
     newest: u32,
     seen: u64,
 }
 
 impl Responder {
-    /// Takes a reply in. `false`: it was there before.
+    /// Records a reply. Returns `false` if its sequence number was already answered.
     fn is_new(&mut self, sequence: u32) -> bool {
         if self.replies == 0 || sequence > self.newest {
             let by = sequence - self.newest.min(sequence);
@@ -262,42 +266,43 @@ impl Responder {
     }
 }
 
-/// What a target's probes add up to.
+/// Statistics of one target.
 #[derive(Clone, Debug, Default)]
 pub struct TargetStats {
-    /// Probes whose fate is known, of each fate, in the order of [`Fate::ALL`].
+    /// Decided probes per fate, in the order of [`Fate::ALL`].
     pub fates: [u32; 9],
-    /// Replies to probes that were answered before.
+    /// Replies to probes that were already answered.
     pub duplicates: u32,
-    /// Replies that came after the reply to a later probe (RFC 4737, section 3).
+    /// Replies that arrived after the reply to a later probe (RFC 4737, section 3).
     pub reordered: u32,
     /// Round trips.
     pub rtt: Durations,
     /// Round trips from wire to wire.
     pub wire: Durations,
-    /// Jitter.
+    /// Interarrival jitter of the round trips.
     pub jitter: Jitter,
     highest: u32,
-    /// Probes in a row that were not answered, and when the first of them was sent, by the wall clock.
+    /// Consecutive lost probes, and the wall-clock time at which the first of them was sent.
     misses: u32,
     missed_ns: u64,
-    /// More, where it is of interest.
+    /// Statistics that only some targets have.
     pub more: Option<Box<ExtendedStats>>,
 }
 
-/// What only some targets have.
+/// Statistics that only some targets have.
 #[derive(Clone, Debug, Default)]
 pub struct ExtendedStats {
-    /// Loss over windows.
+    /// Loss per time window.
     pub windows: Windows,
-    /// Who answered to a group.
+    /// Hosts that answered probes to a group.
     pub responders: BTreeMap<IpAddr, Responder>,
-    /// Responders that there was no room for.
+    /// Replies of responders that were not tracked because the table was full.
     pub responders_left_out: u64,
 }
 
 impl TargetStats {
-    /// Counts what is not answered in a row. What never answered loses nothing: it is not there.
+    /// Counts consecutive losses. A target that has never answered is not reported: it may not
+    /// exist.
     fn count_miss(&mut self, event: &Event) -> Option<Loss> {
         let target = event.target;
         if matches!(event.fate, Fate::Replied | Fate::Late | Fate::Corrupted) {
@@ -326,78 +331,78 @@ impl TargetStats {
         })
     }
 
-    /// Probes whose fate is known.
+    /// Returns the number of decided probes.
     pub fn sent(&self) -> u32 {
         self.fates.iter().sum()
     }
 
-    /// Probes that were answered in time.
+    /// Returns the number of probes answered in time.
     pub fn received(&self) -> u32 {
         self.fates[Fate::Replied as usize]
     }
 }
 
-/// A probe that is to be sent.
+/// A probe to be sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing {
-    /// Its number in the run.
+    /// Serial number of the probe in its run.
     pub serial: u64,
-    /// Whom to.
+    /// Target of the probe.
     pub target: Target,
     /// Sequence number on the wire.
     pub sequence: u16,
-    /// Its mark.
+    /// Token at the start of the payload.
     pub token: [u8; TOKEN],
 }
 
-/// A run.
+/// One probe run.
 #[derive(Debug)]
 pub struct Run {
-    /// Number that no other run of this engine has.
+    /// Number of the run, unique within this engine.
     pub number: u64,
     /// Identifier of its echo requests.
     pub id: u16,
-    /// What to do.
+    /// Options of the run.
     pub settings: Settings,
-    /// Whom to probe.
+    /// Targets, without duplicates.
     pub targets: Vec<Target>,
-    /// What came of it, for each target.
+    /// Statistics, one entry per target.
     pub stats: Vec<TargetStats>,
     target_by_key: HashMap<(u128, u32), u32, foldhash::quality::RandomState>,
     probes: VecDeque<Probe>,
-    /// Number of the first probe in `probes`.
+    /// Serial of the first probe in `probes`.
     base: u64,
-    /// The first whose time limit has not been looked at.
+    /// Serial of the first probe whose time limit has not been checked.
     undecided: u64,
-    /// Answered ones, in the order of their replies, that the wire may still have to say something of.
+    /// Answered probes that may still be sighted on the wire, in the order of their replies.
     answered: VecDeque<u64>,
     started_ns: u64,
-    /// Start of the schedule; moved when it falls behind.
+    /// Start of the schedule; shifted when it falls behind.
     schedule_ns: u64,
     last_sent_ns: u64,
     flood_ready: bool,
-    /// Number of the first probe that is not old enough to be stuck.
+    /// Serial of the first probe that is too young to be stuck.
     first_unaged_serial: u64,
-    /// Probes that are sent and not seen on the wire.
+    /// Serials of probes that were sent but not seen on the wire.
     unsent_on_wire: Vec<u64>,
-    /// How many probes there are of which nothing has shown that they left, or never will.
+    /// Number of probes of which nothing has shown that they left or never will.
     unconfirmed_sends: usize,
     stopped: bool,
-    /// What there is to tell.
+    /// Pending events.
     pub events: VecDeque<Event>,
-    /// Events that nobody fetched in time.
+    /// Events dropped because the client did not read them in time.
     pub events_dropped: u64,
-    /// Targets that do not answer any more, or do again, to be fetched: some hundred at most.
+    /// Pending reports of targets that stopped answering or answer again, at most a few hundred.
     pub losses: Vec<Loss>,
     /// Replies with this run's identifier that are not answers: wrong cookie, source or size.
     pub forged: u64,
-    /// Right replies to probes that are no longer kept.
+    /// Valid replies to probes that are no longer kept.
     pub stray: u64,
-    /// How often the run waited since too many probes were stuck in this host.
+    /// Number of pauses because too many probes were stuck in this host.
     pub stuck_waits: u64,
 }
 
-/// Which of several interfaces an address belongs to matters for link-local ones only.
+/// Key of a target. The interface matters for link-local addresses only.
 fn target_key(address: IpAddr, ifindex: u32) -> (u128, u32) {
     match address {
         IpAddr::V4(v4) => (u32::from(v4).into(), 0),
@@ -407,9 +412,9 @@ fn target_key(address: IpAddr, ifindex: u32) -> (u128, u32) {
 }
 
 impl Run {
-    /// A run that starts now. There is at least one target; one that is named twice is kept once.
+    /// Creates a run that starts now. There must be at least one target; duplicates are removed.
     pub fn new(number: u64, id: u16, settings: Settings, wanted: Vec<Target>, now_ns: u64) -> Run {
-        // Users choose the keys: a hash with a secret, and yet a fast one.
+        // Users choose the keys, so the hash needs a secret; foldhash is fast, too.
         let mut target_by_key = HashMap::with_capacity_and_hasher(wanted.len(), Default::default());
         let mut targets = Vec::with_capacity(wanted.len());
         for target in wanted {
@@ -448,7 +453,7 @@ impl Run {
         }
     }
 
-    /// When the run started, by the monotonic clock.
+    /// Returns the monotonic time at which the run started, in nanoseconds.
     pub fn started_ns(&self) -> u64 {
         self.started_ns
     }
@@ -473,12 +478,12 @@ impl Run {
         self.probes.get_mut(at as usize)
     }
 
-    /// Probes that are under way.
+    /// Returns the number of probes in flight.
     pub fn in_flight(&self) -> usize {
         (self.next() - self.undecided) as usize
     }
 
-    /// Has everything been sent that is to be sent?
+    /// Returns whether all probes have been sent.
     fn is_sent(&self, now_ns: u64) -> bool {
         let counted = self
             .settings
@@ -489,12 +494,12 @@ impl Run {
         self.stopped || counted || over
     }
 
-    /// Nanoseconds from one probe to the next of another target.
+    /// Interval between two probes of different targets, in nanoseconds.
     fn gap_ns(&self) -> u64 {
         1_000_000_000 / self.settings.rate.max(1)
     }
 
-    /// When the next probe is to be sent; `None`: no more.
+    /// Returns the monotonic time at which the next probe is due; `None` if all were sent.
     pub fn due_ns(&self, now_ns: u64) -> Option<u64> {
         if self.is_sent(now_ns) {
             return None;
@@ -521,9 +526,9 @@ impl Run {
         Some(self.schedule_ns + round * round_ns + at * self.gap_ns())
     }
 
-    /// Are too many probes stuck in this host?
+    /// Returns whether too many probes are stuck in this host.
     pub fn is_stuck(&mut self, now_ns: u64) -> bool {
-        // Each probe is looked at once when it is old enough; those that stick are looked at again.
+        // Each probe is checked once when it is old enough; stuck ones are checked again.
         self.first_unaged_serial = self.first_unaged_serial.max(self.base);
         while let Some(probe) = self
             .probes
@@ -548,7 +553,7 @@ impl Run {
         true
     }
 
-    /// Takes the next probe, which is due.
+    /// Creates the next probe, which must be due.
     pub fn take_next(&mut self, identity: &Identity, now_ns: u64) -> Outgoing {
         if let Some(due) = self.due_ns(now_ns)
             && now_ns > due + MAX_SCHEDULE_LAG_NS
@@ -586,15 +591,15 @@ impl Run {
         }
     }
 
-    /// Are more probes too many for the neighbours that are being asked for their addresses? That
-    /// matters until the wire has shown something of this run: then its next hop is known.
+    /// Returns whether more probes would exceed the queues of unresolved neighbors. Applies until
+    /// the wire has shown a probe of this run: then its next hop is resolved.
     pub fn must_wait_for_neighbors(&self, unanswered_count: impl FnOnce() -> usize) -> bool {
         self.unconfirmed_sends >= MAX_UNRESOLVED_PER_HOP
             && self.unconfirmed_sends as u64 == self.next()
             && self.unconfirmed_sends >= MAX_UNRESOLVED_PER_HOP * unanswered_count().max(1)
     }
 
-    /// Something tells that a probe left, or that it never will.
+    /// Records that a probe left, or that it never will.
     fn confirm_send(&mut self, serial: u64) {
         if let Some(probe) = self.probe(serial)
             && std::mem::take(&mut probe.is_unconfirmed)
@@ -603,21 +608,21 @@ impl Run {
         }
     }
 
-    /// The kernel had no room for the newest probe: it will be sent later.
+    /// Returns the newest probe to the schedule because the kernel had no space; it is sent later.
     pub fn return_to_schedule(&mut self) {
         self.unconfirmed_sends -= 1;
         self.probes.pop_back();
         self.flood_ready = true;
     }
 
-    /// Probes are given to the kernel now, from this one on.
+    /// Sets the send time of a probe, right before the send call.
     pub fn mark_sending(&mut self, serial: u64, now_ns: u64) {
         if let Some(probe) = self.probe(serial) {
             probe.sent_ns = now_ns;
         }
     }
 
-    /// The kernel refused to send a probe.
+    /// Decides a probe that the kernel refused to send.
     pub fn not_sent(&mut self, serial: u64, errno: i32, clock: &Clock) {
         let (name, meaning) = crate::probe::fate::describe_errno(errno);
         self.flood_ready = false;
@@ -631,7 +636,8 @@ impl Run {
         self.decide(serial, event);
     }
 
-    /// The kernel's send stamps, by the wall clock: given to the queue, or to the device.
+    /// Records a send stamp of the kernel, in wall-clock time: of the queueing discipline or of the
+    /// device.
     pub fn on_send_stamp(
         &mut self,
         serial: u64,
@@ -651,7 +657,7 @@ impl Run {
         }
     }
 
-    /// Which probe an echo message belongs to. `address` is the target's.
+    /// Returns the serial of the probe that an echo message belongs to. `address` is the target's.
     fn find(&self, address: IpAddr, ifindex: u32, echo: &Echo, identity: &Identity) -> Option<u64> {
         let at = *self.target_by_key.get(&target_key(address, ifindex))?;
         self.find_at(at, echo, identity)
@@ -660,16 +666,16 @@ impl Run {
     fn find_at(&self, at: u32, echo: &Echo, identity: &Identity) -> Option<u64> {
         let next = self.next();
         let width = self.target_count();
-        // The newest probe of this target.
+        // Sequence number of the newest probe of this target.
         let newest = (next + width - 1 - u64::from(at)) / width;
         if newest == 0 {
             return None;
         }
-        // The newest that has these 16 bits; what is further on has not been sent.
+        // The newest sequence number with these low 16 bits that has been sent.
         let back = (newest as u16).wrapping_sub(echo.sequence);
         let mut sequence = newest.checked_sub(back.into())?;
         loop {
-            // Sequence numbers begin with 1.
+            // Sequence numbers start at 1.
             let serial = sequence.checked_sub(1)? * width + u64::from(at);
             if serial < self.base || sequence > newest {
                 return None;
@@ -683,8 +689,8 @@ impl Run {
         }
     }
 
-    /// A request was seen leaving. Where it crosses several interfaces (bridge and port), the last
-    /// counts.
+    /// Records a request seen leaving. If it crosses several interfaces (bridge and port), the last
+    /// sighting counts.
     pub fn on_wire_request(
         &mut self,
         to: IpAddr,
@@ -706,7 +712,7 @@ impl Run {
         }
     }
 
-    /// A reply was seen coming in. Where it crosses several interfaces, the first counts.
+    /// Records a reply seen arriving. If it crosses several interfaces, the first sighting counts.
     pub fn on_wire_reply(
         &mut self,
         (from, mac, ttl): (IpAddr, Option<[u8; 6]>, u8),
@@ -721,7 +727,7 @@ impl Run {
         let Some(serial) = found.or_else(|| self.find_group(echo, at.identity)) else {
             return;
         };
-        // What comes by the loopback interface has no address: all zero.
+        // Frames on the loopback interface have the address 0.
         if is_group && let Some(mac) = mac.filter(|mac| *mac != [0; 6]) {
             let (place, _) = self.target_and_sequence(serial);
             if let Some(responder) = self.responder(place, from) {
@@ -742,7 +748,7 @@ impl Run {
         }
     }
 
-    /// Among the group and broadcast targets: whose probe is this a reply to?
+    /// Finds the probe of a reply among the group and broadcast targets.
     fn find_group(&self, echo: &Echo, identity: &Identity) -> Option<u64> {
         (0..self.targets.len() as u32)
             .filter(|at| self.targets[*at as usize].is_group)
@@ -758,7 +764,7 @@ impl Run {
         Some(more.responders.entry(from).or_default())
     }
 
-    /// A reply came to the socket.
+    /// Records a reply received on the socket.
     pub fn on_socket_reply(&mut self, heard: &SocketReply<'_>, at: &EventContext<'_>) {
         let found = self.find(heard.from, heard.ifindex, &heard.echo, at.identity);
         let is_group = found.is_none();
@@ -816,7 +822,7 @@ impl Run {
                 probe.from = Some(heard.from);
                 probe.altered = altered;
                 if rtt > timeout_ns {
-                    // Not looked at yet, and yet too late.
+                    // Not decided yet, but already too late.
                     self.late(serial, None, at);
                 } else {
                     probe.state = State::Answered;
@@ -853,8 +859,8 @@ impl Run {
         }
     }
 
-    /// A reply with this run's identifier that fits no probe: of one that is no longer kept, or
-    /// somebody else's work.
+    /// Counts a reply with this run's identifier that matches no probe: stray if its token is that
+    /// of a probe no longer kept, otherwise forged.
     fn not_found(&mut self, heard: &SocketReply<'_>, identity: &Identity) {
         let size = self.settings.size;
         let place = self
@@ -866,7 +872,8 @@ impl Run {
                 let (target, width) = (self.targets[at as usize], self.target_count());
                 let rounds = self.base / width + 1;
                 let back = (rounds as u16).wrapping_sub(heard.echo.sequence);
-                // Probes that are no longer kept are recent: one turn of the number is enough.
+                // Probes dropped from the queue are recent, so one turn of the 16-bit number is
+                // enough.
                 rounds.checked_sub(back.into()).is_some_and(|newest| {
                     let token = identity.token(self.number, target.address, newest as u32);
                     identity::has_token(heard.payload, &token, size)
@@ -879,7 +886,7 @@ impl Run {
         }
     }
 
-    /// A probe is known to be late.
+    /// Decides a late probe. `before`: fate reported earlier.
     fn late(&mut self, serial: u64, before: Option<Fate>, at: &EventContext<'_>) {
         if let Some(before) = before {
             let (place, _) = self.target_and_sequence(serial);
@@ -891,7 +898,7 @@ impl Run {
         self.decide(serial, event);
     }
 
-    /// An ICMP error came that quotes a probe. `is_local`: this host made it itself.
+    /// Records an ICMP error that quotes a probe. `is_local`: sent by this host itself.
     pub fn error(
         &mut self,
         from: IpAddr,
@@ -910,8 +917,8 @@ impl Run {
         if probe.state != State::Waiting {
             return;
         }
-        // This host's own word that a neighbour does not answer comes when the kernel gives up on
-        // it; the judge knows more.
+        // An error of this host about an unresolved neighbor is sent when the kernel gives up; the
+        // final judgment uses more evidence.
         if is_local {
             return;
         }
@@ -923,8 +930,8 @@ impl Run {
         self.flood_ready = true;
     }
 
-    /// Probes whose time is up, and that only the circumstances can tell more of: they are to be
-    /// given to [`Run::settle`].
+    /// Returns up to `most` probes whose time is up and whose fate depends on the state of the
+    /// host, to be passed to [`Run::judge`]: serial, target and monotonic send time.
     pub fn overdue(&mut self, at: &EventContext<'_>, most: usize) -> Vec<(u64, Target, u64)> {
         let mut overdue = Vec::new();
         while self.undecided < self.next() && overdue.len() < most {
@@ -953,7 +960,7 @@ impl Run {
         overdue
     }
 
-    /// What is known of a probe so far.
+    /// Returns the evidence about a probe so far.
     pub fn evidence(&self, serial: u64) -> ProbeEvidence {
         let Some(probe) = self.probes.get((serial - self.base) as usize) else {
             return ProbeEvidence::default();
@@ -968,7 +975,7 @@ impl Run {
         }
     }
 
-    /// Decides a probe whose time is up.
+    /// Decides a probe whose time is up, by the evidence and the state of the host.
     pub fn judge(
         &mut self,
         serial: u64,
@@ -982,7 +989,7 @@ impl Run {
             (event.rtt_ns, event.wake_ns) = (None, None);
         }
         if event.fate == Fate::Replied {
-            // Taken from the wire alone.
+            // Measured on the wire alone.
             event.rtt_ns = self
                 .probe(serial)
                 .map(|probe| probe.reply_wire_ns - probe.sent_ns);
@@ -991,7 +998,7 @@ impl Run {
         self.decide(serial, event);
     }
 
-    /// Tells of answered probes of which the wire has said everything, or had its time to.
+    /// Reports answered probes once their sightings on the wire are complete or overdue.
     pub fn complete(&mut self, at: &EventContext<'_>) {
         while let Some(serial) = self.answered.front().copied() {
             let probe = (self.probes.get(serial.saturating_sub(self.base) as usize))
@@ -1044,7 +1051,7 @@ impl Run {
         }
     }
 
-    /// With the times that are known.
+    /// Creates an event with all known times.
     fn measured(&self, serial: u64, fate: Fate, at: &EventContext<'_>) -> Event {
         let mut event = self.event(serial, fate, at.clock);
         let Some(probe) = self.probes.get(serial.saturating_sub(self.base) as usize) else {
@@ -1089,7 +1096,7 @@ impl Run {
         event
     }
 
-    /// The fate of a probe is known.
+    /// Records the fate of a probe and reports it.
     fn decide(&mut self, serial: u64, event: Event) {
         self.confirm_send(serial);
         let width = self.target_count();
@@ -1140,7 +1147,7 @@ impl Run {
         self.events.push_back(event);
     }
 
-    /// Lets go of probes that were decided long ago.
+    /// Drops probes that were decided long ago.
     pub fn forget(&mut self, now_ns: u64) {
         while let Some(probe) = self.probes.front() {
             let is_old = now_ns > probe.sent_ns + self.settings.timeout_ns + KEPT_NS;
@@ -1154,12 +1161,13 @@ impl Run {
         }
     }
 
-    /// No more probes; those under way are not counted.
+    /// Stops the run; probes in flight are not counted.
     pub fn stop(&mut self) {
         self.stopped = true;
     }
 
-    /// Is everything said? A run that lost probes waits a little for late replies.
+    /// Returns whether everything is reported. A run with lost probes waits a little for late
+    /// replies.
     pub fn is_over(&self, now_ns: u64) -> bool {
         if self.stopped {
             return self.answered.is_empty();
@@ -1180,7 +1188,7 @@ impl Run {
         !unanswered
     }
 
-    /// When there is something to do again, other than sending.
+    /// Returns the next monotonic time at which there is work other than sending.
     pub fn next_deadline_ns(&self, now_ns: u64) -> Option<u64> {
         let overdue = (self
             .probes
@@ -1196,14 +1204,14 @@ impl Run {
     }
 }
 
-/// What every event is seen against.
+/// Context in which events are evaluated.
 pub struct EventContext<'a> {
-    /// Now, by the monotonic clock.
+    /// Current monotonic time, in nanoseconds.
     pub now_ns: u64,
-    /// Both clocks.
+    /// Conversion of wall-clock stamps.
     pub clock: &'a Clock,
-    /// Cookies.
+    /// Tokens of this engine.
     pub identity: &'a Identity,
-    /// ARP and neighbour discovery.
+    /// ARP and neighbor discovery on the wire.
     pub resolutions: &'a ResolutionTracker,
 }
