@@ -1,4 +1,4 @@
-//! PURE. What messages of IGMP and MLD say, in words that all versions of both have in common.
+//! PURE. Version-independent form of IGMP and MLD messages.
 
 use std::net::IpAddr;
 
@@ -8,20 +8,22 @@ use crate::wire::Meaning;
 use crate::wire::igmp::{Igmp, Record, RecordKind};
 use crate::wire::mld::Mld;
 
-/// One thing that a message says; a report says one for each of its groups.
+/// Content of a message; a report has one per group record.
 #[derive(Clone, Debug)]
 pub enum GroupMessage {
-    /// Who is a member?
+    /// A membership query.
     Query(QueryInfo),
-    /// I am a member, or no longer, or of other sources.
+    /// A membership started, ended or changed its sources.
     Change(Change),
-    /// I am a multicast router; with the interval of its advertisements, where it says one.
+    /// The sender is a multicast router; with its advertisement interval in seconds, if it
+    /// announces one.
     Router(Option<u8>),
-    /// I am none any longer.
+    /// The sender has stopped acting as a multicast router.
     RouterGone,
 }
 
-/// Tells what a message says. Others than IGMP and MLD say nothing here.
+/// Converts a decoded message, calling `each` once per group record. Yields nothing for other
+/// protocols.
 pub fn decode(meaning: &Meaning, mut each: impl FnMut(GroupMessage)) {
     let change = |version: u8, group: IpAddr, kind: RecordKind| {
         GroupMessage::Change(Change {
@@ -67,7 +69,7 @@ pub fn decode(meaning: &Meaning, mut each: impl FnMut(GroupMessage)) {
             Mld::Report { group } => each(change(1, (*group).into(), join)),
             Mld::Done { group } => each(change(1, (*group).into(), leave)),
             Mld::ReportV2 { records, .. } => changes(2, records, each),
-            // Types of RFC 4286, section 3.
+            // Message types of RFC 4286, section 3.
             Mld::Router(151) => each(GroupMessage::Router(None)),
             Mld::Router(153) => each(GroupMessage::RouterGone),
             Mld::Router(_) => {}

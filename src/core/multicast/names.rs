@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn no_group_is_named_twice() {
+    fn group_names_are_unique() {
         let mut all: Vec<u32> = NAMES_4.iter().map(|(group, _)| *group).collect();
         all.sort_unstable();
         all.dedup();

@@ -1,15 +1,15 @@
-//! PURE. From frames to what the trackers take in.
+//! PURE. Selection and decoding of the frames that the multicast trackers process.
 
 use super::{Key, ObservedMessage, StreamPacket, Trackers, names};
 use crate::wire::glance::{Glance, ethertype, ip_protocol};
 use crate::wire::{Frame, LinkType, Packet, decode};
 
-/// Is an untagged frame of the trackers' business? Asked of every packet.
+/// Returns whether the trackers need this untagged frame. Runs for every packet.
 #[inline]
 pub fn is_tracked(seen: &Glance, bytes: &[u8]) -> bool {
     match seen.ip_protocol {
         ip_protocol::IGMP | ip_protocol::PIM => true,
-        // MLD (RFC 2710, RFC 3810), and multicast router discovery (RFC 4286).
+        // MLD (RFC 2710, RFC 3810) and multicast router discovery (RFC 4286).
         ip_protocol::ICMPV6 => {
             matches!(seen.icmp_type, 130..=132 | 143 | 151..=153) && seen.transport != 0
         }
@@ -18,10 +18,10 @@ pub fn is_tracked(seen: &Glance, bytes: &[u8]) -> bool {
     }
 }
 
-/// Is the destination a group, and are the ports there?
+/// Returns whether the destination is a group and the ports are present.
 #[inline]
 fn is_to_group(seen: &Glance, bytes: &[u8]) -> bool {
-    // Where the destination begins (RFC 791, RFC 8200).
+    // Offset of the destination address (RFC 791, RFC 8200).
     let (at, mask, group) = if seen.ethertype == ethertype::IPV4 {
         (16, 0xf0, 0xe0)
     } else {
@@ -32,8 +32,8 @@ fn is_to_group(seen: &Glance, bytes: &[u8]) -> bool {
 }
 
 impl Trackers {
-    /// Takes a frame in that crossed an interface. A tagged one is of another link, and shows again,
-    /// untagged, on the interface of its VLAN.
+    /// Processes a frame seen on an interface. A tagged frame belongs to another link and is seen
+    /// again, untagged, on the interface of its VLAN.
     pub fn observe_frame(
         &mut self,
         frame: &Frame<'_>,
@@ -54,7 +54,7 @@ impl Trackers {
         self.observe_management(&decode(frame), ifindex, time_ns, outbound);
     }
 
-    /// Takes in what a frame says of groups and routers, if it says anything.
+    /// Processes the IGMP, MLD and PIM messages of a decoded frame.
     pub fn observe_management(
         &mut self,
         decoded: &Packet<'_>,
@@ -65,7 +65,7 @@ impl Trackers {
         let Some(network) = decoded.network.filter(|_| decoded.vlans.is_empty()) else {
             return;
         };
-        // Who gets a message with a wrong checksum drops it.
+        // Receivers drop messages with a wrong checksum.
         if decoded.bad_checksum.is_some() || decoded.problem.is_some() {
             return;
         }
@@ -81,7 +81,7 @@ impl Trackers {
     }
 }
 
-/// A packet of a stream, if it is one.
+/// Returns the stream and packet of a UDP frame to a group; `None` for other frames.
 pub fn stream_packet<'a>(
     frame: &Frame<'a>,
     seen: &Glance,
