@@ -309,11 +309,11 @@ const CASES: &[Case] = &[
             ("tests/mcast.rs", "a_flood_of_groups_costs_no_known_one"),
             (
                 "src/core/multicast/group.rs",
-                "who_was_there_first_stays_in_a_flood",
+                "flood_of_reports_evicts_no_member",
             ),
             (
                 "src/core/multicast/querier.rs",
-                "a_flood_of_queriers_is_counted",
+                "queriers_over_the_limit_are_counted",
             ),
         ]),
     ),
@@ -536,7 +536,7 @@ const CASES: &[Case] = &[
         "Round trips are of the monotonic clock.",
         By(&[(
             "src/core/probe/clock.rs",
-            "a_clock_set_back_changes_no_round_trip",
+            "setting_the_clock_keeps_round_trips",
         )]),
     ),
     case(

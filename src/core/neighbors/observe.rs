@@ -1,5 +1,5 @@
-//! PURE. From frames to what the tables take in. Asked of every packet: who was heard in the last second
-//! is known by one look into a small cache, and costs no more.
+//! PURE. Observation of frames for the neighbor tables. Runs for every packet: a pair of station
+//! and address that was seen within the last second costs one lookup in a small cache.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -16,25 +16,26 @@ use crate::wire::glance::{Glance, ethertype, ip_protocol};
 use crate::wire::identity::{Identity, NameSource, Role};
 use crate::wire::{Checksum, Frame, LinkType, Meaning, decode};
 
-/// Places of the cache: 64 KiB, which a core keeps close, for some thousand pairs that talk at a time.
+/// Cache slots: 64 KiB, which fits a core's cache, for several thousand active pairs.
 const CACHE_SLOTS: usize = 4096;
-/// How long a pair is not looked at again. Times of last hearing are right to twice this, since nobody
-/// asks about a flow that was seen within the second either.
+/// Time for which a cached pair is not processed again. Times of last sighting are accurate to
+/// twice this, because intake skips flows seen within the last second, too.
 const REFRESH_NS: u64 = 1_000_000_000;
-/// Who was asked by this host lately; a host resolves some dozens at a time.
+/// Recent requests of this host; a host resolves a few dozen addresses at a time.
 const MAX_RECENT_SOLICITATIONS: usize = 256;
-/// The kernel asks again after a second, and answers come at once (net.ipv4.neigh.*.retrans_time_ms).
+/// The kernel repeats a request after a second, and answers come at once
+/// (net.ipv4.neigh.*.retrans_time_ms).
 const SOLICITATION_VALID_NS: u64 = 3_000_000_000;
-/// Conflicts of a link that are never evicted: more are a flood, and told as long as they last.
+/// Pinned conflicts per link. More are a flood, and are reported while they last.
 const MAX_PINNED_CONFLICTS: usize = 64;
-/// Queriers of a link that are never evicted, as many as `multicast` knows.
+/// Pinned queriers per link, as many as `multicast` tracks.
 const MAX_PINNED_QUERIERS: usize = 16;
-/// How often it is looked which conflicts are over.
+/// Interval between checks for resolved conflicts.
 const HOUSEKEEPING_NS: u64 = 60_000_000_000;
-/// TTLs that systems and programs begin with: what comes with another has been forwarded.
+/// Initial TTLs of systems and programs: a packet with another TTL has been forwarded.
 const INITIAL_TTLS: [u8; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 255];
 
-/// Pairs of station and address that were heard lately, and whom this host asked.
+/// Pairs of station and address that were seen recently, and recent requests of this host.
 #[derive(Debug)]
 pub struct Recent {
     pairs: Box<[(u64, u64)]>,
@@ -53,11 +54,12 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// Was this pair looked at within the last second? If not, it is from now on.
+    /// Returns whether this pair was processed within the last second; if not, marks it as
+    /// processed.
     #[inline]
     fn is_known(&mut self, key: u64, time_ns: u64) -> bool {
         let place = &mut self.pairs[key as usize % CACHE_SLOTS];
-        // A clock that is set back must not make anybody known for long.
+        // A clock that is set back must not keep a pair known for long.
         if place.0 == key && time_ns.wrapping_sub(place.1) < REFRESH_NS {
             return true;
         }
@@ -66,8 +68,8 @@ impl Recent {
     }
 }
 
-/// Spreads what is told apart over 64 bits. Whoever makes two alike gains that one of them is looked at a
-/// second later.
+/// Hashes two words to 64 bits. A sender that produces a collision only delays the processing of
+/// one pair by a second.
 #[inline]
 fn mix(one: u64, other: u64) -> u64 {
     let product =
@@ -91,7 +93,7 @@ fn address_number(address: IpAddr) -> u64 {
     }
 }
 
-/// A frame, and how it was seen.
+/// A frame, with the circumstances of its observation.
 #[derive(Clone, Copy)]
 struct ObservedFrame<'a> {
     frame: &'a Frame<'a>,
@@ -102,11 +104,11 @@ struct ObservedFrame<'a> {
     from: Mac,
 }
 
-/// What traffic is called that says nothing else: by its kind, and what follows from it for the sender.
+/// Returns the protocol and role bits of plain traffic.
 fn classify_sender(seen: &Glance, bytes: &[u8]) -> (u16, u16) {
     let ttl_is = |at: usize| bytes.get(seen.network + at) == Some(&1);
     match seen.ip_protocol {
-        // A query with another TTL is not one (RFC 9776, section 4).
+        // Queries with another TTL are invalid (RFC 9776, section 4).
         ip_protocol::IGMP if seen.icmp_type == 0x11 && seen.transport != 0 && ttl_is(8) => {
             (heard::IGMP, role::IGMP_QUERIER)
         }
@@ -128,14 +130,14 @@ fn classify_sender(seen: &Glance, bytes: &[u8]) -> (u16, u16) {
     }
 }
 
-/// UDP ports of what tells names: NetBIOS, DHCP, DHCPv6, mDNS, LLMNR.
+/// UDP ports of protocols that carry names: NetBIOS, DHCP, DHCPv6, mDNS, LLMNR.
 #[inline]
 fn carries_names(port: u16) -> bool {
     matches!(port, 67 | 68 | 137 | 546 | 547 | 5353 | 5355)
 }
 
-/// Is it TCP or UDP that says nothing but that its sender is there? Then it need not be shown again within
-/// the second.
+/// Returns whether the frame is TCP or UDP that shows only the presence of its sender. It need not
+/// be observed again within the same second.
 #[inline]
 pub fn carries_no_claims(seen: &Glance) -> bool {
     let says_more = |port: u16| carries_names(port) || matches!(port, 520 | 521 | 1985 | 2029);
@@ -147,13 +149,13 @@ pub fn carries_no_claims(seen: &Glance) -> bool {
         }
 }
 
-/// What its station and its source are known by, on Ethernet.
+/// Cache key of source MAC and source address, on Ethernet.
 #[inline]
 fn plain_pair(seen: &Glance, bytes: &[u8], ifindex: u32) -> Option<u64> {
     let word = |at: usize| -> Option<u64> {
         Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
     };
-    // The two bytes behind the station are the same for all of its kind.
+    // The two bytes after the MAC are the same for all frames of this kind.
     let station = word(6)? ^ u64::from(ifindex) << 32;
     let source = if seen.ethertype == ethertype::IPV4 {
         let octets: [u8; 4] = bytes
@@ -167,7 +169,7 @@ fn plain_pair(seen: &Glance, bytes: &[u8], ifindex: u32) -> Option<u64> {
     Some(mix(station, source))
 }
 
-/// Source and TTL of an IP packet, from its bytes.
+/// Source address and TTL of an IP packet.
 #[inline]
 fn source_of(seen: &Glance, bytes: &[u8]) -> Option<(IpAddr, u8)> {
     let header = bytes.get(seen.network..)?;
@@ -180,7 +182,7 @@ fn source_of(seen: &Glance, bytes: &[u8]) -> Option<(IpAddr, u8)> {
     }
 }
 
-/// Can a host of a link have it?
+/// Returns whether the address may belong to a host.
 fn is_of_a_host(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
@@ -191,8 +193,8 @@ fn is_of_a_host(address: IpAddr) -> bool {
 }
 
 impl Neighbors {
-    /// Takes a frame in that crossed an interface. A tagged one is of another link, and shows again,
-    /// untagged, on the interface of its VLAN.
+    /// Processes a frame seen on an interface. A tagged frame belongs to another link and is seen
+    /// again, untagged, on the interface of its VLAN.
     #[inline]
     pub fn observe(
         &mut self,
@@ -205,7 +207,7 @@ impl Neighbors {
         if frame.link != LinkType::Ethernet {
             return;
         }
-        // Nearly all packets end here.
+        // Nearly all packets return here.
         if carries_no_claims(glance) {
             if outbound {
                 return;
@@ -263,13 +265,13 @@ impl Neighbors {
             ethertype::ARP => self.on_arp(&seen),
             _ if outbound => {}
             ethertype::LLDP => self.on_names(&seen),
-            // STP and CDP stand behind an 802.3 length.
+            // STP and CDP follow an 802.3 length.
             kind if kind < ethertype::FIRST && kind > 0 => self.on_names(&seen),
             _ => self.on_station(&seen, heard::LINK, 0),
         }
     }
 
-    /// What has no event of its own: which conflicts are over.
+    /// Reports conflicts that are over, for which there is no packet.
     pub fn expire(&mut self, now_ns: u64) {
         if now_ns.wrapping_sub(self.recent.expired_ns) < HOUSEKEEPING_NS {
             return;
@@ -307,7 +309,7 @@ impl Neighbors {
             return;
         };
         if carries_no_claims(seen.glance) {
-            // It is not known, or it would not be here.
+            // Not in the cache, or it would have returned earlier.
             return self.on_pair(seen, source, ttl, (heard::IP, 0));
         }
         let (by, roles) = classify_sender(seen.glance, seen.frame.bytes);
@@ -320,7 +322,7 @@ impl Neighbors {
         }
     }
 
-    /// A station and a source, once in a while.
+    /// Records a station with a source address, at most once per second.
     fn on_pair(
         &mut self,
         seen: &ObservedFrame<'_>,
@@ -337,7 +339,7 @@ impl Neighbors {
             None
         };
         if on_link != Some(true) {
-            // Others' packets, by the thousand: the station is one.
+            // Forwarded packets have thousands of sources, so only the station is recorded.
             let forwarded = on_link == Some(false) && !INITIAL_TTLS.contains(&ttl);
             let station = mix(
                 number(seen.from) | u64::from(by) << 48,
@@ -359,7 +361,7 @@ impl Neighbors {
             self.keep_querier(seen, roles);
             return;
         }
-        // What a station writes that is not even taken in is worth nothing.
+        // Addresses of a station that is not recorded itself are worthless.
         let Some(host) = self.host(seen.ifindex, seen.from, seen.time_ns, false) else {
             return;
         };
@@ -371,7 +373,7 @@ impl Neighbors {
         }
     }
 
-    /// A station that speaks of itself without an address.
+    /// Records a station without an address.
     fn on_station(&mut self, seen: &ObservedFrame<'_>, by: u16, roles: u16) {
         let key = mix(
             number(seen.from) | u64::from(by) << 48,
@@ -389,7 +391,7 @@ impl Neighbors {
         }
     }
 
-    /// The first queriers of a link stay.
+    /// Pins the first queriers of a link.
     fn keep_querier(&mut self, seen: &ObservedFrame<'_>, roles: u16) {
         if roles & (role::IGMP_QUERIER | role::MLD_QUERIER) == 0 {
             return;
@@ -409,7 +411,8 @@ impl Neighbors {
             return;
         };
         let is_own = self.own_macs.contains(&arp.sender_mac);
-        // What this host passes on as a bridge is of another's; and what it sent may come back.
+        // Frames that this host forwards as a bridge belong to another host, and its own frames may
+        // come back.
         if !is_station(arp.sender_mac) || !matches!(arp.operation, 1 | 2) || is_own != seen.outbound
         {
             return;
@@ -421,7 +424,7 @@ impl Neighbors {
         let (sender, target) = (IpAddr::V4(arp.sender), IpAddr::V4(arp.target));
         let to_all = seen.frame.bytes.first().is_some_and(|first| first & 1 == 1);
         if arp.is_probe() {
-            // Switches and others ask a host in the same words whether it is still there, and it alone.
+            // Switches and others use the same message as a unicast liveness check of one host.
             if to_all && is_of_a_host(target) {
                 self.probed(seen, arp.sender_mac, target);
             }
@@ -443,8 +446,8 @@ impl Neighbors {
         );
     }
 
-    /// Neighbour discovery, where it is whole and right: the hop limit shows that no router passed it on
-    /// (RFC 4861, section 6.1.1 and following).
+    /// Processes neighbor discovery, if complete and valid: the hop limit shows that no router
+    /// forwarded it (RFC 4861, section 6.1.1 and following).
     fn on_nd(&mut self, seen: &ObservedFrame<'_>) {
         let Some(nd) = Nd::read(seen) else { return };
         let mac = nd.mac.unwrap_or(seen.from);
@@ -479,8 +482,8 @@ impl Neighbors {
                     answer: nd.solicited,
                     ..claim
                 };
-                // Without "override" it is an anycast address or a proxy's: others may answer, too (RFC
-                // 4861, section 7.2.4).
+                // Without "override" it is an anycast address or a proxy's, for which others may
+                // answer, too (RFC 4861, section 7.2.4).
                 if nd.overrides {
                     self.claimed(seen, target.into(), claim);
                 } else if let Some(address) =
@@ -499,7 +502,7 @@ impl Neighbors {
             return;
         }
         let place = self.recent.asked[address_number(ip) as usize % MAX_RECENT_SOLICITATIONS];
-        // An answer to this host is no part of a flood from nowhere.
+        // An answer to this host is not part of a spoofed flood.
         let wanted = claim.answer
             && place.0 == address_number(ip)
             && seen.time_ns.wrapping_sub(place.1) < SOLICITATION_VALID_NS;
@@ -551,7 +554,7 @@ impl Neighbors {
         }
     }
 
-    /// What a claim has brought about. What has moved to this host or away from it, this host knows.
+    /// Emits the events caused by a claim. Moves to or from this host are known to this host.
     fn report_claim(
         &mut self,
         seen: &ObservedFrame<'_>,
@@ -592,7 +595,7 @@ impl Neighbors {
             let number = address_number(ip);
             self.recent.asked[number as usize % MAX_RECENT_SOLICITATIONS] = (number, seen.time_ns);
         }
-        // Only of those that are known: who asks for what is not there must not fill the table.
+        // Only known addresses: requests for absent hosts must not fill the table.
         if let Some(address) = self.link(seen.ifindex).addresses.get_mut(&ip) {
             address.asked(seen.time_ns);
         }
@@ -611,7 +614,7 @@ impl Neighbors {
         }
     }
 
-    /// What tells names and roles is decoded: some of it each second.
+    /// Decodes messages with names and roles, up to a limit per second.
     fn on_names(&mut self, seen: &ObservedFrame<'_>) {
         if !is_station(seen.from) || self.own_macs.contains(&seen.from) {
             return;
@@ -638,7 +641,7 @@ impl Neighbors {
     }
 
     fn identified(&mut self, seen: &ObservedFrame<'_>, source: Option<IpAddr>, said: &Identity) {
-        // A relay passes on what clients say: their names are not its own.
+        // A relay forwards messages of clients: their names are not its own.
         let is_own = said.of.is_none_or(|of| of == seen.from);
         let is_its = |address: &Option<IpAddr>, link: &mut Link| match address {
             None => true,
@@ -686,7 +689,8 @@ impl Neighbors {
         self.links.entry(ifindex).or_default()
     }
 
-    /// A station, heard now. `None`: it is new and there is no room. `must`: there is.
+    /// Records a sighting of a station. Returns `None` if it is new and there is no space; `must`
+    /// makes space.
     fn host(&mut self, ifindex: u32, mac: Mac, time_ns: u64, must: bool) -> Option<&mut Host> {
         let link = self.links.entry(ifindex).or_default();
         let (hosts, limits, in_all) = (&mut link.hosts, &mut self.limits, &mut self.hosts);
@@ -707,7 +711,7 @@ impl Neighbors {
         }
         if proved {
             limits.hosts += hosts.establish(&mac, time_ns, must, HOST_LIMITS, in_all);
-            // Where the table is full it may not have become so.
+            // If the table is full, it may still be unconfirmed.
             if hosts.find(&mac).is_some_and(|(_, established)| established) {
                 self.push_event(ifindex, time_ns, NeighborEvent::Host(mac));
             }
@@ -715,7 +719,8 @@ impl Neighbors {
         self.links.get_mut(&ifindex)?.hosts.get_mut(&mac)
     }
 
-    /// An address, heard now. `None`: it is new and there is no room. `must`: there is.
+    /// Records a sighting of an address. Returns `None` if it is new and there is no space; `must`
+    /// makes space.
     fn address(
         &mut self,
         ifindex: u32,
@@ -755,20 +760,20 @@ impl Neighbors {
     }
 }
 
-/// A message of neighbour discovery, as far as it matters here.
+/// Fields of a neighbor discovery message that are used here.
 struct Nd {
     kind: u8,
     source: Ipv6Addr,
     to_group: bool,
     target: Option<Ipv6Addr>,
-    /// Of the option for the sender's, or the target's, link-layer address.
+    /// From the source or target link-layer address option.
     mac: Option<Mac>,
     solicited: bool,
     overrides: bool,
     roles: u16,
 }
 
-/// Options of a message that are looked at; hosts send one or two, routers some more.
+/// Maximum options parsed per message; hosts send one or two, routers a few more.
 const MAX_OPTIONS: usize = 16;
 
 impl Nd {
@@ -779,7 +784,7 @@ impl Nd {
         let message = bytes.get(glance.transport..glance.network + 40 + length)?;
         let mut addresses = Cursor::new(header.get(8..40)?, 0);
         let (source, destination) = (addresses.ipv6().ok()?, addresses.ipv6().ok()?);
-        // Hop limit, and a code of 0.
+        // Hop limit 255 and code 0.
         if header[7] != 255 || *message.get(1)? != 0 {
             return None;
         }
@@ -827,7 +832,7 @@ impl Nd {
                 }
             }
         }
-        // Of the target in advertisements, of the sender in all others.
+        // Target link-layer address in advertisements, source link-layer address otherwise.
         let wanted = if kind == 136 { 2 } else { 1 };
         for _ in 0..MAX_OPTIONS {
             let (Ok(option), Ok(units)) = (from.u8(), from.u8()) else {
@@ -926,7 +931,7 @@ mod tests {
         ethernet(from, ethertype::IPV4, &body)
     }
 
-    /// An advertisement of fd00::2 to all, or what is made of it.
+    /// An advertisement of fd00::2 to all nodes, or a variant.
     fn advertisement(from: Mac, hop_limit: u8, flags: u8, spoil: bool) -> Vec<u8> {
         let (source, all) = ("fd00::2", "ff02::1");
         let [source, all]: [Ipv6Addr; 2] = [source, all].map(|text| text.parse().unwrap());
@@ -963,9 +968,9 @@ mod tests {
     }
 
     #[test]
-    fn what_neighbour_discovery_must_be_like() {
+    fn invalid_neighbor_discovery_is_ignored() {
         let mut all = known();
-        // Passed on by a router, or damaged: whoever gets it drops it. Without "override": a proxy's.
+        // Forwarded by a router, or damaged: receivers drop it. Without "override": a proxy's.
         observe(&mut all, S, &advertisement(B, 254, 0x20, false));
         observe(&mut all, S, &advertisement(B, 255, 0x20, true));
         assert!(host(&all, B).is_none_or(|host| host.heard & heard::ND == 0));
@@ -986,7 +991,7 @@ mod tests {
     }
 
     #[test]
-    fn a_router_has_none_of_what_it_forwards() {
+    fn forwarded_sources_are_not_addresses_of_the_router() {
         let mut all = known();
         for second in 1..4 {
             for number in 0..1000u32 {
@@ -998,7 +1003,7 @@ mod tests {
                 );
             }
         }
-        // With the TTL that systems begin with it is of a host of another network here.
+        // With an initial TTL it belongs to a host of another network on this link.
         observe(&mut all, S, &ip(C, [192, 0, 2, 9], (17, 64), &[0; 8]));
         observe(&mut all, 3 * S, &ip(C, [192, 0, 2, 9], (17, 64), &[0; 8]));
         observe(&mut all, 3 * S, &ip(C, [10, 0, 0, 3], (17, 64), &[0; 8]));
@@ -1007,7 +1012,7 @@ mod tests {
         assert_eq!(host(&all, C).unwrap().roles, 0);
         assert_eq!(addresses_of(&all, B), [""; 0]);
         assert_eq!(addresses_of(&all, C), ["10.0.0.3"]);
-        // Traffic takes nothing from who claims it.
+        // Traffic does not displace a claimant.
         observe(&mut all, 4 * S, &arp(1, C, [10, 0, 0, 3], [10, 0, 0, 9]));
         observe(&mut all, 5 * S, &ip(B, [10, 0, 0, 3], (17, 63), &[0; 8]));
         assert_eq!(addresses_of(&all, C), ["10.0.0.3"]);
@@ -1018,7 +1023,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_that_came_over_a_router_makes_no_querier() {
+    fn forwarded_queries_make_no_querier() {
         let mut all = known();
         observe(
             &mut all,
@@ -1035,7 +1040,7 @@ mod tests {
     }
 
     #[test]
-    fn tagged_frames_and_own_ones_are_of_others() {
+    fn tagged_and_own_frames_are_ignored() {
         let mut all = known();
         let mut tagged = arp(1, B, [10, 0, 0, 2], [10, 0, 0, 9]);
         tagged.splice(12..12, [0x81, 0, 0, 7]);
@@ -1046,10 +1051,10 @@ mod tests {
         assert!(all.addresses(2, S).all(|(.., verdict)| verdict.is_none()));
     }
 
-    /// Millions of pairs, each heard once or again and again: what is pinned stays right, and all there is
-    /// stays within its bounds.
+    /// Millions of pairs, each seen once or repeatedly: pinned entries stay, and all tables keep
+    /// their limits.
     #[test]
-    fn floods_stay_in_their_bounds() {
+    fn tables_stay_bounded_in_a_flood() {
         let mut all = known();
         let gateway = [10, 0, 0, 254];
         observe(&mut all, S, &arp(1, OWN, [10, 0, 0, 1], gateway));
@@ -1082,7 +1087,7 @@ mod tests {
                 let address = [10, 1 + seed[5] % 200, seed[6], seed[7]];
                 let time_ns = 10 * S + number * step_ns;
                 observe(all, time_ns, &arp(1, mac, address, [10, 0, 0, 8]));
-                // A querier each, too.
+                // Each a querier, too.
                 observe(
                     all,
                     time_ns,
@@ -1091,7 +1096,7 @@ mod tests {
             }
         };
         flood(&mut all, 200_000, 2_000, 1);
-        // Slowly, so that each is taken in, and each twice, so that it proves itself.
+        // Slowly enough that each is recorded, and twice so that each is confirmed.
         flood(&mut all, 12_000, S + S / 2, 2);
         let (hosts, addresses) = (all.hosts(2).count(), all.addresses(2, S).count());
         assert!(
@@ -1110,7 +1115,7 @@ mod tests {
         );
         assert!(all.links[&2].kept_queriers <= MAX_PINNED_QUERIERS);
         assert!(addresses_of(&all, B).contains(&"10.0.0.254".to_owned()));
-        // Old by now, and still known.
+        // Old by now, but still known.
         assert!(conflict(&all, 7 * S));
         assert!(host(&all, B).is_some() && host(&all, C).is_some());
         all.forget(2);
@@ -1118,7 +1123,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_comes_is_read_to_an_end() {
+    fn arbitrary_bytes_do_not_panic() {
         let mut all = known();
         let samples = [
             arp(1, B, [10, 0, 0, 2], [10, 0, 0, 1]),
