@@ -1,5 +1,5 @@
-//! SHELL. What the laboratory asks of the kernel, each request with its answer. Acts in the network
-//! namespace of the thread.
+//! SHELL. Netlink requests of the laboratory, each acknowledged by the kernel, in the network
+//! namespace of the calling thread.
 
 use std::io;
 use std::net::IpAddr;
@@ -164,7 +164,7 @@ pub(super) fn add_route(destination: &str, gateway: &str) -> Result<(), Error> {
     )
 }
 
-/// Makes a pair of interfaces, one in each host, both up.
+/// Creates a pair of interfaces, one in each host, both up.
 pub fn veth(a: &Host, a_name: &str, b: &Host, b_name: &str) -> Result<(), Error> {
     let mut peer = LinkMessage::default();
     peer.attributes = vec![
@@ -195,18 +195,18 @@ pub fn veth(a: &Host, a_name: &str, b: &Host, b_name: &str) -> Result<(), Error>
     b.up(b_name)
 }
 
-/// How a bridge treats multicast.
+/// Multicast options of a bridge.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BridgeOptions {
-    /// Snoop on IGMP and MLD.
+    /// Snoop IGMP and MLD.
     pub snooping: bool,
-    /// Ask for memberships itself.
+    /// Send queries.
     pub querier: bool,
-    /// How long a membership lasts, in hundredths of a second; the kernel's default is 26000.
+    /// Membership lifetime in hundredths of a second; `None` for the kernel's default of 26000.
     pub membership: Option<u64>,
 }
 
-/// Makes a bridge in a host, up.
+/// Creates a bridge in a host, up.
 pub fn bridge(host: &Host, name: &str, options: BridgeOptions) -> Result<(), Error> {
     let mut message = LinkMessage::default();
     let mut settings = vec![
@@ -236,7 +236,7 @@ pub fn bridge(host: &Host, name: &str, options: BridgeOptions) -> Result<(), Err
     host.up(name)
 }
 
-/// Makes an interface a port of a bridge.
+/// Attaches an interface to a bridge.
 pub fn bridge_port(host: &Host, bridge: &str, port: &str) -> Result<(), Error> {
     host.run(|| {
         let master = index(bridge)?;

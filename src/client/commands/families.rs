@@ -1,5 +1,5 @@
-//! SHELL. `families`: tries every family, type and protocol by opening a socket and closing it at once, and
-//! says what this kernel has, and how many sockets use it.
+//! SHELL. `families`: tests support for every family, type and protocol by opening a socket and
+//! closing it at once, and counts the sockets in use.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -22,14 +22,14 @@ use netsonde_core::families::{
 };
 use netsonde_core::sockets::listed::protocols;
 
-/// What came of opening a socket.
+/// Result of opening one kind of socket.
 #[derive(Clone, Debug, Serialize)]
 struct Try {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'static str>,
     r#type: String,
     protocol: u16,
-    /// `None`: not told, or not tried.
+    /// `None` if unknown or not tested.
     supported: Option<bool>,
     error: Option<String>,
     meaning: String,
@@ -37,7 +37,7 @@ struct Try {
     is_untried: bool,
 }
 
-/// A family as it is told.
+/// Support for a family.
 #[derive(Clone, Debug, Serialize)]
 struct Told {
     number: u8,
@@ -48,19 +48,19 @@ struct Told {
     legacy: bool,
     absent: Option<&'static str>,
     elsewhere: &'static str,
-    /// `None`: it was not tried, since that would load a module; or a sandbox hides it.
+    /// `None` if it was not tested, since that would load a module, or if a sandbox hides it.
     supported: Option<bool>,
-    /// The module that has to be loaded first.
+    /// Module to be loaded first.
     #[serde(skip_serializing_if = "Option::is_none")]
     module: Option<String>,
     types: Vec<Try>,
     protocols: Vec<Try>,
-    /// `None`: the kernel has no list of them, and the asker may not look into all processes.
+    /// `None` if the kernel has no list and the caller may not inspect all processes.
     sockets: Option<u64>,
     sockets_from: Option<String>,
 }
 
-/// Types and flags as they are told.
+/// Name, number and purpose of a type or flag.
 #[derive(Serialize)]
 struct Named {
     name: &'static str,
@@ -68,7 +68,7 @@ struct Named {
     purpose: &'static str,
 }
 
-/// `netsonde families`.
+/// Runs `netsonde families`.
 pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
     let style = Style::new(global.color);
     let chosen = match &wanted.name {
@@ -127,12 +127,12 @@ pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
     Ok(status)
 }
 
-/// What attempts need to know.
+/// Host state that decides which tests are made.
 struct Tries {
     modules: Modules,
-    /// Names in /proc/net/protocols: what is registered with the kernel already.
+    /// Protocol names in /proc/net/protocols: registered with the kernel already.
     registered: HashSet<String>,
-    /// A seccomp filter may refuse in the kernel's place.
+    /// Whether a seccomp filter may refuse in place of the kernel.
     is_sandboxed: bool,
 }
 
@@ -201,14 +201,14 @@ impl Tries {
         (one, None)
     }
 
-    /// Is the family proved to be there by this attempt?
+    /// Returns whether this result proves support for the family.
     fn proves(&self, one: &Try) -> bool {
         let is_refused = matches!(one.error.as_deref(), Some("EPERM" | "EACCES"));
         !one.is_untried && proves_family(one.error.as_deref()) && !(is_refused && self.is_sandboxed)
     }
 }
 
-/// Opens a socket and closes it. Returns the error's name.
+/// Opens a socket and closes it. Returns the name of the error.
 fn open(family: u8, kind: u32, protocol: u16) -> Option<String> {
     let (domain, kind) = (
         Domain::from(i32::from(family)),
@@ -220,11 +220,11 @@ fn open(family: u8, kind: u32, protocol: u16) -> Option<String> {
     Some(format!("{:?}", Errno::from_raw(number)))
 }
 
-/// What could be loaded here.
+/// Returns the modules that could be loaded.
 fn modules() -> Modules {
     let read = |path: &str| fs::read_to_string(path).ok();
     let is = |path: &str, value: &str| read(path).is_some_and(|text| text.trim() == value);
-    // Two settings of an administrator who lets nothing be loaded.
+    // Two settings by which an administrator disables module loading.
     if is("/proc/sys/kernel/modules_disabled", "1") || is("/proc/sys/kernel/modprobe", "") {
         return Modules::None;
     }
@@ -233,7 +233,7 @@ fn modules() -> Modules {
     Modules::read(read(&alias).as_deref(), read("/proc/modules").as_deref())
 }
 
-/// How many sockets there are of each family.
+/// Numbers of sockets by family.
 struct Counts {
     listed: HashMap<u8, (u64, String)>,
     protocols: Vec<(String, u64)>,
@@ -262,8 +262,8 @@ impl Counts {
         }
     }
 
-    /// The count, and where it is from. Families without a list are counted by their protocols, as far as
-    /// these count, and else by who holds them, as far as the asker may know.
+    /// Returns the count and its source. Families without a list are counted by their protocols, if
+    /// these count sockets, otherwise by the processes that the caller may inspect.
     fn of(&self, family: &Family, supported: Option<bool>) -> (Option<u64>, Option<String>) {
         if let Some((count, from)) = self.listed.get(&family.number) {
             return (Some(*count), Some(from.clone()));
@@ -284,7 +284,7 @@ impl Counts {
     }
 }
 
-/// One family, tried.
+/// Tests one family.
 fn tell(family: &'static Family, tries: &Tries, counts: &Counts) -> Told {
     let is_registered = (family.registered.iter()).any(|name| tries.registered.contains(*name));
     let mut untried = None;
@@ -303,7 +303,7 @@ fn tell(family: &'static Family, tries: &Tries, counts: &Counts) -> Told {
     let supported = if all.clone().any(|one| tries.proves(one)) {
         Some(true)
     } else {
-        // Only EAFNOSUPPORT throughout is a no.
+        // Only EAFNOSUPPORT in all tests means no.
         let is_no = all.all(|one| one.error.as_deref() == Some("EAFNOSUPPORT"));
         is_no.then_some(false)
     };
@@ -329,7 +329,7 @@ fn tell(family: &'static Family, tries: &Tries, counts: &Counts) -> Told {
     }
 }
 
-/// Families that this kernel has and the table has not.
+/// Families of this kernel that the table does not have.
 fn newer(tries: &Tries) -> Vec<Told> {
     let mut all = Vec::new();
     for number in FAMILIES.len() as u8..PROBED_NUMBERS {
@@ -502,7 +502,7 @@ fn explained(one: &Told, style: Style) -> String {
     text
 }
 
-/// A type or flag.
+/// Prints a type or flag.
 fn explain_kind(global: &Global, style: Style, kind: &SocketType) -> Result<u8, Failure> {
     let mut out = io::stdout().lock();
     if global.json {

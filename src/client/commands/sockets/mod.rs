@@ -1,5 +1,5 @@
-//! SHELL. `sockets`: the kernel's lists of sockets, with who holds each and what only its owner may know of
-//! it, as tables or JSON.
+//! SHELL. `sockets`: the kernel's lists of sockets with their owners, and with data that only an owner's
+//! descriptor reveals, as tables or JSON.
 
 mod text;
 
@@ -30,73 +30,73 @@ use netsonde_core::wire::services::{port_range, service_name};
 /// CAP_SYS_PTRACE (linux/capability.h).
 const SYS_PTRACE: u32 = 19;
 
-/// A socket with all that is known of it.
+/// A socket, with its owners and memberships.
 pub struct Entry {
-    /// What the kernel says to everybody.
+    /// Data available to every user.
     pub socket: Socket,
-    /// Who holds it, as far as the asker may know.
+    /// Processes that hold it, within the caller's permissions.
     pub holders: Vec<Held>,
-    /// Is it netsonded's?
+    /// Whether it belongs to netsonded.
     pub ours: bool,
-    /// Its filter.
+    /// Socket filter.
     pub filter: Filter,
-    /// What it has joined.
+    /// Multicast memberships.
     pub joined: Vec<Joined>,
-    /// Was it asked for? The others are there to say who is at the other end.
+    /// Whether it is selected. Others are kept to name the peers of selected ones.
     pub is_wanted: bool,
 }
 
-/// A socket that is in no list, with what is known of it.
+/// A socket that is not in any list of the kernel.
 pub struct Stray {
     /// The socket.
     pub socket: Unlisted,
-    /// Is it netsonded's?
+    /// Whether it belongs to netsonded.
     pub ours: bool,
-    /// What it has joined: a socket without a port may be a member.
+    /// Multicast memberships: a socket without a port may be a member.
     pub joined: Vec<Joined>,
 }
 
-/// A member of a group: its socket's number, who holds it, whether it is netsonded's, and how it joined.
+/// Membership of a socket in a group.
 pub struct Member<'a> {
-    /// The number of the socket.
+    /// Inode number of the socket.
     pub inode: u64,
-    /// Who holds it.
+    /// Processes that hold it.
     pub holders: &'a [Held],
-    /// Is it netsonded's?
+    /// Whether it belongs to netsonded.
     pub ours: bool,
-    /// How it joined.
+    /// The membership.
     pub joined: &'a Joined,
 }
 
-/// All of it.
+/// All sockets, with the state that explains them.
 pub struct Gathered {
-    /// The sockets.
+    /// Listed sockets.
     pub entries: Vec<Entry>,
-    /// Where they came from.
+    /// Lists that were read.
     pub sources: Vec<Source>,
-    /// Sockets of this namespace's processes that no list has.
+    /// Sockets of processes in this namespace that are not in any list.
     pub unlisted: Vec<Stray>,
-    /// Processes that the asker may not look into.
+    /// Number of processes that the caller may not inspect.
     pub hidden: usize,
-    /// May the asker look into every process that the system lets anybody look into?
+    /// Whether the caller has CAP_SYS_PTRACE.
     pub may_look: bool,
-    /// Processes that were too many.
+    /// Number of processes not inspected because of the limit.
     pub skipped: usize,
-    /// Were there more memberships to ask for than are asked?
+    /// Whether some memberships were not queried because of the limit.
     pub is_cut: bool,
-    /// Memberships by interface.
+    /// Memberships by interface index.
     pub memberships: HashMap<u32, Vec<Membership>>,
-    /// Source filters by interface.
+    /// Source filters of all interfaces.
     pub source_filters: Vec<SourceFilter>,
-    /// Ports that the kernel gives to sockets that ask for none (net.ipv4.ip_local_port_range).
+    /// Ports that the kernel assigns to sockets without one (net.ipv4.ip_local_port_range).
     pub local_ports: Option<(u16, u16)>,
-    /// Names of interfaces.
+    /// Names by interface index.
     interfaces: HashMap<u32, String>,
-    /// Names of users.
+    /// User names by uid.
     users: HashMap<u32, String>,
 }
 
-/// `netsonde sockets`.
+/// Runs `netsonde sockets`.
 pub fn run(global: &Global, service: &Path, wanted: &Sockets) -> Result<u8, Failure> {
     let mut all = gather(service);
     let selection = SocketQuery {
@@ -129,11 +129,11 @@ pub fn run(global: &Global, service: &Path, wanted: &Sockets) -> Result<u8, Fail
         };
         write!(out, "{text}")?;
     }
-    // Asked for something, and it is not there.
+    // A selection without a match is a failure.
     Ok(u8::from(is_selected && all.wanted().next().is_none()))
 }
 
-/// A process by its number or its name, of which the kernel keeps 15 bytes.
+/// Returns whether the process has this number or name. The kernel keeps 15 bytes of a name.
 fn is_process(held: &Held, wanted: &str) -> bool {
     let command = &held.process.command;
     wanted == held.process.pid.to_string()
@@ -142,12 +142,12 @@ fn is_process(held: &Held, wanted: &str) -> bool {
 }
 
 fn gather(service: &Path) -> Gathered {
-    // Where no service answers, nothing is ours.
+    // If no service answers, no socket is netsonded's.
     let status: Option<Status> = ask(service, "io.netsonde.Service.Status").ok();
     let (own, own_sockets) = status.map_or((vec![], vec![]), |status| {
         (vec![status.keeper_pid, status.engine.pid], status.sockets)
     });
-    // Its numbers may be of another namespace of processes than ours.
+    // The service may be in another PID namespace, where its numbers mean other processes.
     let keeper = own.first().and_then(|pid| processes::command(*pid));
     let is_here = keeper.is_some_and(|name| name.starts_with("netsonde"));
     let ours = |held: &Held| is_here && own.contains(&held.process.pid);
@@ -160,7 +160,7 @@ fn gather(service: &Path) -> Gathered {
         .map(|socket| {
             let holders = held.by_inode.remove(&socket.inode).unwrap_or_default();
             let mut entry = Entry {
-                // The service tells its sockets to whoever may not look into its processes.
+                // The service reports its sockets for callers that cannot inspect its processes.
                 ours: holders.iter().any(ours) || own_sockets.contains(&socket.inode),
                 filter: match &socket.detail {
                     Detail::Packet(packet) => packet.filter,
@@ -215,8 +215,8 @@ fn gather(service: &Path) -> Gathered {
     gathered
 }
 
-/// A socket that nobody is known to hold may have been closed between the kernel's lists and the look at
-/// processes, such as the service's end of the question that was asked first. Those are not told of.
+/// Removes sockets without a known owner that have been closed since the kernel's lists were read,
+/// such as the service's end of the first query.
 fn leave_out_gone(entries: &mut Vec<Entry>) {
     let is_unowned = |entry: &Entry| entry.is_ownable() && entry.holders.is_empty();
     if entries.iter().any(is_unowned) {
@@ -226,7 +226,7 @@ fn leave_out_gone(entries: &mut Vec<Entry>) {
     }
 }
 
-/// May this process look into every other (CAP_SYS_PTRACE)?
+/// Returns whether this process may inspect all others (CAP_SYS_PTRACE).
 fn may_look() -> bool {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -241,8 +241,9 @@ fn local_ports() -> Option<(u16, u16)> {
 }
 
 impl Entry {
-    /// What only a copy of the descriptor tells: filters that the kernel keeps from those without CAP_NET_ADMIN
-    /// (or has no list for: raw sockets), the interface of sockets from /proc/net, and memberships.
+    /// Adds data that requires a copy of the descriptor: filters, which the kernel hides from
+    /// callers without CAP_NET_ADMIN (or does not list: raw sockets), the interface of sockets from
+    /// /proc/net, and memberships.
     fn look_inside(&mut self, held: &HashMap<u32, Vec<Membership>>, asked: &mut usize) {
         let is_ip = matches!(self.socket.family, INET | INET6);
         let joins = is_ip && matches!(self.socket.kind, DGRAM | RAW);
@@ -271,19 +272,19 @@ impl Entry {
         }
     }
 
-    /// The user: whom the kernel names, else whom the first holder runs as.
+    /// Returns the user: the one listed by the kernel, otherwise the one of the first holder.
     pub fn uid(&self) -> Option<u32> {
         let of = |held: &Held| (held.uid != u32::MAX).then_some(held.uid);
         (self.socket.uid).or_else(|| self.holders.first().and_then(of))
     }
 
-    /// Could a process hold it? What outlives its owner or waits to be accepted has no number, and the
-    /// kernel's own ends of netlink have no port.
+    /// Returns whether a process may hold it. Sockets that outlive their owner or wait to be
+    /// accepted have no inode number, and the kernel's ends of netlink have no port.
     pub fn is_ownable(&self) -> bool {
         self.socket.inode != 0 && !self.is_kernels()
     }
 
-    /// Is it the kernel's own end of netlink?
+    /// Returns whether it is the kernel's end of netlink.
     pub fn is_kernels(&self) -> bool {
         matches!(self.socket.detail, Detail::Netlink { port: 0, .. })
     }
@@ -309,35 +310,35 @@ impl Gathered {
         }
         indices.remove(&0);
         for index in indices {
-            // One that has gone meanwhile keeps its number.
+            // A deleted interface keeps its number.
             let name = if_indextoname(index)
                 .map_or_else(|_| index.to_string(), |name| name.to_string_lossy().into());
             self.interfaces.insert(index, name);
         }
     }
 
-    /// The name of an interface.
+    /// Returns the name of an interface.
     pub fn interface(&self, index: u32) -> Option<&str> {
         self.interfaces.get(&index).map(String::as_str)
     }
 
-    /// The name of a user.
+    /// Returns the name of a user.
     pub fn user(&self, uid: Option<u32>) -> Option<&str> {
         self.users.get(&uid?).map(String::as_str)
     }
 
-    /// What was asked for.
+    /// Returns the selected sockets.
     pub fn wanted(&self) -> impl Iterator<Item = &Entry> + Clone {
         self.entries.iter().filter(|entry| entry.is_wanted)
     }
 
-    /// Sockets that a process must hold, and that nobody is known for.
+    /// Returns the number of selected sockets that need an owner but have none known.
     pub fn unowned(&self) -> usize {
         let is = |entry: &&Entry| entry.is_ownable() && entry.holders.is_empty();
         self.wanted().filter(is).count()
     }
 
-    /// Processes that hold sockets.
+    /// Returns the number of processes that hold selected sockets.
     pub fn owners(&self) -> usize {
         let of = self.wanted().flat_map(|entry| &entry.holders);
         of.map(|held| held.process.pid)
@@ -345,13 +346,13 @@ impl Gathered {
             .len()
     }
 
-    /// Sockets by their number.
+    /// Returns the sockets by inode number.
     pub fn by_inode(&self) -> HashMap<u64, &Entry> {
         let of = self.entries.iter().filter(|entry| entry.is_ownable());
         of.map(|entry| (entry.socket.inode, entry)).collect()
     }
 
-    /// Is a port one of those that the kernel gives away?
+    /// Returns whether the kernel may assign this port to any socket.
     pub fn is_local_port(&self, port: u16) -> bool {
         self.local_ports
             .is_some_and(|(first, last)| (first..=last).contains(&port))
@@ -375,7 +376,7 @@ impl Gathered {
         counts.iter().map(one).collect()
     }
 
-    /// Each group of each interface, and who is known to have joined it.
+    /// Groups of each interface, with their known members.
     fn groups(&self) -> Vec<Value> {
         let mut all = Vec::new();
         let mut indices: Vec<u32> = self.memberships.keys().copied().collect();
@@ -413,7 +414,7 @@ impl Gathered {
         all
     }
 
-    /// Sockets that are known to have joined a group.
+    /// Returns the sockets that are known to have joined a group.
     pub fn members(&self, index: u32, group: IpAddr) -> Vec<Member<'_>> {
         let of = |joined: &'_ Joined| joined.0 == index && joined.1 == group;
         let listed = self.entries.iter().map(|entry| {
@@ -436,7 +437,7 @@ impl Gathered {
         .collect()
     }
 
-    /// One socket. Keys that a family does not have are left out.
+    /// JSON of one socket. Keys that a family does not have are left out.
     fn one(&self, entry: &Entry, by_inode: &HashMap<u64, &Entry>) -> Value {
         let socket = &entry.socket;
         let mut told = json!({
@@ -549,7 +550,7 @@ impl Gathered {
     }
 }
 
-/// The document is written as it is made: of tens of thousands of sockets none waits in memory as JSON.
+/// Written entry by entry, so that tens of thousands of sockets never wait in memory as JSON.
 impl Serialize for Gathered {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let by_inode = self.by_inode();
@@ -582,7 +583,7 @@ impl Serialize for Gathered {
     }
 }
 
-/// A list whose entries are made one by one.
+/// A list whose entries are created while they are written.
 struct Written<F>(F);
 
 impl<I: Iterator<Item = Value>, F: Fn() -> I> Serialize for Written<F> {
@@ -602,7 +603,7 @@ fn holders(all: &[Held]) -> Vec<Value> {
     all.iter().map(one).collect()
 }
 
-/// The name of the service at its own port, or else at the other end's.
+/// Returns the service name of the local port, or else of the remote one.
 pub fn service(socket: &Socket) -> Option<&'static str> {
     let (local, remote): (SocketAddr, SocketAddr) = socket.addresses()?;
     let is_tcp = matches!(socket.protocol, TCP | MPTCP);

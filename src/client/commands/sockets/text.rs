@@ -1,4 +1,4 @@
-//! SHELL. The tables of `sockets`, for a hundred columns.
+//! SHELL. Tables of `sockets`, for 100 columns.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,16 +10,16 @@ use netsonde_core::sockets::select::{Count, count};
 use netsonde_core::sockets::{Detail, Filter, INET, INET6, NETLINK, Socket, UNIX};
 use netsonde_core::wire::services::port_range;
 
-/// Letters of a path or name that are shown: with two of them a line still fits.
+/// Characters shown of a path or name: a line fits two of them.
 const NAME: usize = 24;
-/// Rows of a table of the overview: a screen of them. All are there with the option that is named below.
+/// Rows per table of the overview: one screen. The option named below the table shows all.
 const SHOWN: usize = 40;
-/// States that stand in a line of the summary.
+/// States per line of the summary.
 const STATES: usize = 3;
-/// Bytes that wait in a socket from which on it is told of: a program that reads leaves less.
+/// Queue size in bytes from which a socket is reported: a program that reads leaves less.
 const LARGE_QUEUE: u64 = 64 * 1024;
 
-/// The summary, and what is worth a look below it; with `verbose`, all sockets.
+/// Formats the summary and the notable sockets; with `verbose`, all sockets.
 pub fn overview(all: &Gathered, style: Style, verbose: bool) -> String {
     let mut text = format!(
         "{} in this network namespace, held by {}{}\n\n",
@@ -62,7 +62,7 @@ pub fn overview(all: &Gathered, style: Style, verbose: bool) -> String {
     text
 }
 
-/// What was asked for.
+/// Formats the selected sockets.
 pub fn selected(all: &Gathered, style: Style) -> String {
     let entries: Vec<&Entry> = all.wanted().collect();
     if entries.is_empty() {
@@ -86,7 +86,7 @@ pub fn selected(all: &Gathered, style: Style) -> String {
     text
 }
 
-/// Who sniffs.
+/// Formats the sockets that can capture traffic.
 pub fn sniffers(all: &Gathered, style: Style) -> String {
     let entries: Vec<&Entry> = all.wanted().collect();
     if entries.is_empty() {
@@ -146,7 +146,7 @@ fn footnote(all: &Gathered, style: Style) -> String {
     text
 }
 
-/// What could not be done as a whole.
+/// Limits that were reached.
 fn limits(all: &Gathered) -> Vec<String> {
     let incomplete = all.sources.iter().filter(|source| source.incomplete);
     let mut told: Vec<String> = incomplete
@@ -242,7 +242,7 @@ fn listeners(all: &Gathered, entries: &[&Entry], style: Style) -> String {
     text
 }
 
-/// Connections that wait to be accepted out of how many may, or bytes that wait to be read.
+/// Connections waiting for accept with their limit, or bytes waiting to be read.
 fn waiting(socket: &Socket) -> String {
     match (socket.backlog, socket.receive_queue) {
         (Some((now, limit)), _) => format!("{now} of {limit}"),
@@ -315,7 +315,7 @@ fn is_stuck(socket: &Socket) -> bool {
         || (socket.backlog).is_some_and(|(now, limit)| now > 0 && now >= limit)
 }
 
-/// A table for each family, so that one with long names widens no other.
+/// One table per family, so that long names of one do not widen the others.
 fn list(all: &Gathered, entries: &[&Entry], style: Style) -> String {
     let is_like = |a: &&Entry, b: &&Entry| {
         let is_ip = |entry: &Entry| matches!(entry.socket.family, INET | INET6);
@@ -369,7 +369,7 @@ fn of_family(
     format!("{}\n", table(style, &headings, &rows))
 }
 
-/// Columns of a terminal.
+/// Width of a terminal, in columns.
 const WIDTH: usize = 100;
 
 fn is_wide(headings: &[&str], rows: &[Vec<String>]) -> bool {
@@ -380,7 +380,7 @@ fn is_wide(headings: &[&str], rows: &[Vec<String>]) -> bool {
     (0..headings.len()).map(width).sum::<usize>() > WIDTH + 2
 }
 
-/// Puts what stands right of the local address below it, as long addresses of IPv6 need it.
+/// Moves the column right of the local address below it, as long IPv6 addresses require.
 fn stack<'a>(
     headings: &mut Vec<&'a str>,
     rows: &mut Vec<Vec<String>>,
@@ -403,13 +403,14 @@ fn stack<'a>(
         }
     }
     *rows = stacked;
-    // Where a row is empty the table would not see numbers as such.
+    // With empty cells the table would not recognize a column of numbers.
     for column in local + 1..headings.len() - 1 {
         right(headings, rows, column);
     }
 }
 
-/// Netlink as one: it has a protocol for each part of the kernel, and a socket of the kernel's in each.
+/// Combines netlink, which has one protocol per part of the kernel and a socket of the kernel in
+/// each.
 fn merged(counts: Vec<Count>) -> Vec<Count> {
     let mut all: Vec<Count> = Vec::new();
     for mut count in counts {
@@ -433,7 +434,7 @@ fn merged(counts: Vec<Count>) -> Vec<Count> {
     all
 }
 
-/// Columns that say nothing leave their room to the others.
+/// Removes columns without information.
 fn drop_empty(
     headings: &mut Vec<&str>,
     rows: &mut [Vec<String>],
@@ -448,7 +449,7 @@ fn drop_empty(
     }
 }
 
-/// The other end of a unix socket: its name if it has one, and who holds it.
+/// Peer of a unix socket: its name, if any, and its process.
 fn peer_of(all: &Gathered, other: &Entry) -> String {
     let name = match &other.socket.detail {
         Detail::Unix { name, .. } if !name.is_empty() => local(all, &other.socket),
@@ -506,7 +507,7 @@ fn remote(socket: &Socket) -> String {
     }
 }
 
-/// Context and port; the highest number of either means any (VMADDR_CID_ANY, VMADDR_PORT_ANY).
+/// Context ID and port; the highest number of either means any (VMADDR_CID_ANY, VMADDR_PORT_ANY).
 fn vsock((cid, port): (u32, u32)) -> String {
     let name = |number: u32| match number {
         u32::MAX => "*".into(),
@@ -515,7 +516,7 @@ fn vsock((cid, port): (u32, u32)) -> String {
     format!("{}:{}", name(cid), name(port))
 }
 
-/// The end of a path tells more than its beginning.
+/// Shortens a path from its start, since its end is more specific.
 fn shortened(text: &str) -> String {
     let count = text.chars().count();
     if count <= NAME {
@@ -535,7 +536,7 @@ fn who(all: &Gathered, entry: &Entry) -> String {
     named(all, &entry.holders, entry.uid(), entry.ours)
 }
 
-/// The first holder, how many more there are, the user.
+/// First holder, number of further holders, user.
 fn named(all: &Gathered, holders: &[Held], uid: Option<u32>, ours: bool) -> String {
     let user = (all.user(uid)).map_or(String::new(), |user| format!(" ({})", safe(user)));
     let ours = if ours { ", ours" } else { "" };
@@ -550,7 +551,8 @@ fn named(all: &Gathered, holders: &[Held], uid: Option<u32>, ours: bool) -> Stri
     format!("{name} {}{more}{user}{ours}", held.process.pid)
 }
 
-/// Memberships that sockets are known to hold; those that every host has are left out unless all is wanted.
+/// Formats the memberships with known sockets. Those that every host has are shown only with
+/// `verbose`.
 fn groups(all: &Gathered, style: Style, verbose: bool) -> String {
     let mut rows = Vec::new();
     let sorted: BTreeMap<_, _> = all.memberships.iter().collect();
@@ -603,7 +605,7 @@ fn groups(all: &Gathered, style: Style, verbose: bool) -> String {
     text
 }
 
-/// What the lists do not have, and what is wrong with them.
+/// Formats unlisted sockets and problems of the lists.
 fn remarks(all: &Gathered, style: Style, verbose: bool) -> String {
     let mut text = String::new();
     let mut line = |words: String| text.push_str(&format!("{words}\n"));
