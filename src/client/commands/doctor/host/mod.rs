@@ -1,4 +1,4 @@
-//! SHELL. `doctor`: is this host's network all right? What it sends goes to its own gateways only.
+//! SHELL. `doctor`: diagnoses this host's network. It sends probes only to the host's own gateways.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -24,10 +24,10 @@ use netsonde_core::diagnose::host::{Checked, Diagnosis, diagnose};
 use netsonde_core::diagnose::{Severity, Verdict};
 use probes::ToSend;
 
-/// Column at which what was seen begins, behind the longest name of a check.
+/// Column of the observations, after the longest name of a check.
 const SEEN_AT: usize = 40;
 
-/// `doctor`: 0 healthy, 1 a fault, 2 could not tell.
+/// Runs `doctor`. Returns 0 if healthy, 1 for a fault, 2 if undetermined.
 pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Failure> {
     let start = Instant::now();
     let to_send = what_to_send(args)?;
@@ -66,7 +66,7 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
     })
 }
 
-/// Why it could not tell, and what to do.
+/// Explains an undetermined verdict, and what to do.
 fn why_not(diagnosis: &Diagnosis) -> String {
     let open = diagnosis
         .checks
@@ -80,7 +80,7 @@ fn why_not(diagnosis: &Diagnosis) -> String {
     }
 }
 
-/// What would be sent.
+/// Lists the probes that would be sent.
 pub fn dry_run(global: &Global, args: &DoctorArgs) -> Result<u8, Failure> {
     let to_send = what_to_send(args)?;
     let mut out = io::stdout().lock();
@@ -174,7 +174,7 @@ fn text(evidence: &Evidence, diagnosis: &Diagnosis, style: Style, verbose: bool)
     text
 }
 
-/// A check and what was seen.
+/// Formats a check with its observation.
 fn line(check: &Checked, style: Style) -> String {
     let word = match (check.state, check.findings.is_empty()) {
         ("made", true) => "ok",
