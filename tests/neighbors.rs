@@ -774,7 +774,7 @@ fn a_flood_evicts_only_itself() -> Outcome {
         flooding / known
     );
     assert!(grown < 16 * 1024, "{grown} KiB more");
-    for name in ["neighbours", "addresses of neighbours"] {
+    for name in ["neighbors", "neighbor addresses"] {
         let limit = entry(&status["limits"], "name", name);
         assert!(number(&limit["hits"]) > PACKETS / 10, "{limit}");
     }
@@ -793,7 +793,7 @@ fn a_flood_evicts_only_itself() -> Outcome {
         has(&gateway["roles"], "gateway") && addresses(&gateway).contains(&"10.0.0.254".to_owned()),
         "{gateway:#}"
     );
-    let limit = number(&entry(&status["limits"], "name", "neighbours")["limit"]);
+    let limit = number(&entry(&status["limits"], "name", "neighbors")["limit"]);
     assert!((told["neighbors"].as_array().unwrap().len() as u64) <= limit);
     Ok(())
 }

@@ -37,7 +37,7 @@ pub struct Message {
     /// Protocol version: 1 to 3 (IGMP), 1 or 2 (MLD).
     pub version: u8,
     /// Kind of the message.
-    pub says: MessageKind,
+    pub kind: MessageKind,
 }
 
 /// Kind of an IGMP or MLD message.
@@ -64,12 +64,12 @@ pub enum MessageKind {
 impl Message {
     /// Returns whether this is a general query.
     pub fn is_general_query(&self) -> bool {
-        matches!(self.says, MessageKind::Query { group: None, .. })
+        matches!(self.kind, MessageKind::Query { group: None, .. })
     }
 
     /// Returns whether it reports joining (`true`) or leaving (`false`) a group.
     pub fn of_group(&self, wanted: IpAddr) -> Option<bool> {
-        match &self.says {
+        match &self.kind {
             MessageKind::Report {
                 group,
                 kind,
@@ -287,21 +287,21 @@ impl Wire {
         outbound: bool,
         message: GroupMessage,
     ) {
-        let (version, says) = match message {
+        let (version, kind) = match message {
             GroupMessage::Query(asked) => {
-                let says = MessageKind::Query {
+                let kind = MessageKind::Query {
                     group: asked.group,
                     max_response_ns: u64::from(asked.max_response_ms) * 1_000_000,
                 };
-                (asked.version, says)
+                (asked.version, kind)
             }
             GroupMessage::Change(change) => {
-                let says = MessageKind::Report {
+                let kind = MessageKind::Report {
                     group: change.group,
                     kind: change.kind,
                     sources: change.sources,
                 };
-                (change.version, says)
+                (change.version, kind)
             }
             GroupMessage::Router(_) | GroupMessage::RouterGone => return,
         };
@@ -317,7 +317,7 @@ impl Wire {
             ttl: network.ttl,
             router_alert: network.router_alert,
             version,
-            says,
+            kind,
         });
     }
 
