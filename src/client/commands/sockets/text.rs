@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::client::commands::sockets::{Entry, Gathered, service};
+use super::inventory::{Entry, SocketInventory, service};
 use crate::client::render::style::{Style, bytes, right, safe, table};
 use crate::linux::processes::Held;
 use netsonde_core::families::{RAW, family_name, type_name};
@@ -20,7 +20,7 @@ const STATES: usize = 3;
 const LARGE_QUEUE: u64 = 64 * 1024;
 
 /// Formats the summary and the notable sockets; with `verbose`, all sockets.
-pub fn overview(all: &Gathered, style: Style, verbose: bool) -> String {
+pub fn overview(all: &SocketInventory, style: Style, verbose: bool) -> String {
     let mut text = format!(
         "{} in this network namespace, held by {}{}\n\n",
         style.bold(&counted(all.wanted().count(), "socket", "sockets")),
@@ -63,7 +63,7 @@ pub fn overview(all: &Gathered, style: Style, verbose: bool) -> String {
 }
 
 /// Formats the selected sockets.
-pub fn selected(all: &Gathered, style: Style) -> String {
+pub fn selected(all: &SocketInventory, style: Style) -> String {
     let entries: Vec<&Entry> = all.wanted().collect();
     if entries.is_empty() {
         return "no matching sockets\n".into();
@@ -87,7 +87,7 @@ pub fn selected(all: &Gathered, style: Style) -> String {
 }
 
 /// Formats the sockets that can capture traffic.
-pub fn sniffers(all: &Gathered, style: Style) -> String {
+pub fn sniffers(all: &SocketInventory, style: Style) -> String {
     let entries: Vec<&Entry> = all.wanted().collect();
     if entries.is_empty() {
         return "no packet or raw sockets found\n".into();
@@ -119,11 +119,11 @@ fn section(text: &mut String, style: Style, title: &str, count: usize) {
     ));
 }
 
-fn unowned(all: &Gathered, style: Style) -> String {
+fn unowned(all: &SocketInventory, style: Style) -> String {
     match all.unowned() {
         0 => String::new(),
         count => {
-            let why = match (all.may_look, all.hidden) {
+            let why = match (all.may_inspect_all, all.hidden) {
                 (false, 1..) => "run as root to see them",
                 (true, 1..) => "their processes cannot be inspected",
                 (_, 0) => "owned by the kernel or by processes not visible here",
@@ -135,7 +135,7 @@ fn unowned(all: &Gathered, style: Style) -> String {
 }
 
 /// The same below a table.
-fn footnote(all: &Gathered, style: Style) -> String {
+fn footnote(all: &SocketInventory, style: Style) -> String {
     let mut text = match unowned(all, style) {
         words if words.is_empty() => words,
         words => format!("\n{}\n", words.replacen("; ", "", 1)),
@@ -147,7 +147,7 @@ fn footnote(all: &Gathered, style: Style) -> String {
 }
 
 /// Limits that were reached.
-fn limits(all: &Gathered) -> Vec<String> {
+fn limits(all: &SocketInventory) -> Vec<String> {
     let incomplete = all.sources.iter().filter(|source| source.incomplete);
     let mut told: Vec<String> = incomplete
         .map(|source| {
@@ -167,7 +167,7 @@ fn limits(all: &Gathered) -> Vec<String> {
     told
 }
 
-fn summary(all: &Gathered, style: Style) -> String {
+fn summary(all: &SocketInventory, style: Style) -> String {
     let mut rows = Vec::new();
     for count in merged(count(all.wanted().map(|entry| &entry.socket))) {
         let states: Vec<String> = (count.states.iter())
@@ -189,7 +189,7 @@ fn summary(all: &Gathered, style: Style) -> String {
     format!("{}\n", table(style, &headings, &rows))
 }
 
-fn listeners(all: &Gathered, entries: &[&Entry], style: Style) -> String {
+fn listeners(all: &SocketInventory, entries: &[&Entry], style: Style) -> String {
     let mut is_marked = false;
     let mut rows: Vec<Vec<String>> = (entries.iter())
         .map(|entry| {
@@ -251,7 +251,7 @@ fn waiting(socket: &Socket) -> String {
     }
 }
 
-fn sniffing_table(all: &Gathered, entries: &[&Entry], style: Style) -> String {
+fn sniffing_table(all: &SocketInventory, entries: &[&Entry], style: Style) -> String {
     let mut rows: Vec<Vec<String>> = (entries.iter())
         .map(|entry| {
             let socket = &entry.socket;
@@ -316,7 +316,7 @@ fn is_stuck(socket: &Socket) -> bool {
 }
 
 /// One table per family, so that long names of one do not widen the others.
-fn list(all: &Gathered, entries: &[&Entry], style: Style) -> String {
+fn list(all: &SocketInventory, entries: &[&Entry], style: Style) -> String {
     let is_like = |a: &&Entry, b: &&Entry| {
         let is_ip = |entry: &Entry| matches!(entry.socket.family, INET | INET6);
         a.socket.family == b.socket.family || (is_ip(a) && is_ip(b))
@@ -328,7 +328,7 @@ fn list(all: &Gathered, entries: &[&Entry], style: Style) -> String {
 }
 
 fn of_family(
-    all: &Gathered,
+    all: &SocketInventory,
     entries: &[&Entry],
     by_inode: &HashMap<u64, &Entry>,
     style: Style,
@@ -450,7 +450,7 @@ fn drop_empty(
 }
 
 /// Peer of a unix socket: its name, if any, and its process.
-fn peer_of(all: &Gathered, other: &Entry) -> String {
+fn peer_of(all: &SocketInventory, other: &Entry) -> String {
     let name = match &other.socket.detail {
         Detail::Unix { name, .. } if !name.is_empty() => local(all, &other.socket),
         _ => String::new(),
@@ -462,7 +462,7 @@ fn peer_of(all: &Gathered, other: &Entry) -> String {
     shortened(format!("{name} {process}").trim())
 }
 
-fn local(all: &Gathered, socket: &Socket) -> String {
+fn local(all: &SocketInventory, socket: &Socket) -> String {
     let bound = all.interface(socket.ifindex);
     match &socket.detail {
         Detail::Inet { local, .. } => {
@@ -526,7 +526,7 @@ fn shortened(text: &str) -> String {
     format!("...{end}")
 }
 
-fn who(all: &Gathered, entry: &Entry) -> String {
+fn who(all: &SocketInventory, entry: &Entry) -> String {
     if entry.is_kernels() {
         return "the kernel".into();
     }
@@ -537,7 +537,7 @@ fn who(all: &Gathered, entry: &Entry) -> String {
 }
 
 /// First holder, number of further holders, user.
-fn named(all: &Gathered, holders: &[Held], uid: Option<u32>, ours: bool) -> String {
+fn named(all: &SocketInventory, holders: &[Held], uid: Option<u32>, ours: bool) -> String {
     let user = (all.user(uid)).map_or(String::new(), |user| format!(" ({})", safe(user)));
     let ours = if ours { ", ours" } else { "" };
     let Some(held) = holders.first() else {
@@ -553,7 +553,7 @@ fn named(all: &Gathered, holders: &[Held], uid: Option<u32>, ours: bool) -> Stri
 
 /// Formats the memberships with known sockets. Those that every host has are shown only with
 /// `verbose`.
-fn groups(all: &Gathered, style: Style, verbose: bool) -> String {
+fn groups(all: &SocketInventory, style: Style, verbose: bool) -> String {
     let mut rows = Vec::new();
     let sorted: BTreeMap<_, _> = all.memberships.iter().collect();
     for (index, memberships) in sorted {
@@ -606,7 +606,7 @@ fn groups(all: &Gathered, style: Style, verbose: bool) -> String {
 }
 
 /// Formats unlisted sockets and problems of the lists.
-fn remarks(all: &Gathered, style: Style, verbose: bool) -> String {
+fn remarks(all: &SocketInventory, style: Style, verbose: bool) -> String {
     let mut text = String::new();
     let mut line = |words: String| text.push_str(&format!("{words}\n"));
     let mut unlisted: BTreeMap<&str, Vec<String>> = BTreeMap::new();
