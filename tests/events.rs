@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use netsonde::lab::messages::{Asks, Q2, Q3, ethernet, ipv4, query, rtp, udp};
+use netsonde::lab::messages::{Q2, Q3, QueryParams, ethernet, ipv4, query, rtp, udp};
 use netsonde::lab::{self, Host, traffic, wait_until};
 use netsonde_core::events::Kind;
 use nix::sys::signal::{Signal, kill};
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
 
 /// Kinds that a machine like this can't bring about, and where they are tested instead.
 const ELSEWHERE: &[(Kind, &str)] = &[
-    (Kind::ConflictOver, "an hour: src/core/neighbors/see.rs"),
+    (Kind::ConflictOver, "an hour: src/core/neighbors/observe.rs"),
     (
         Kind::ClockSet,
         "no namespace has a clock of its own: src/core/events/service.rs",
@@ -310,7 +310,7 @@ fn an_address_of_this_host_is_claimed() -> Outcome {
 fn queriers_come_change_and_go() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
-    let asks = |from: &'static str, how: Asks| {
+    let asks = |from: &'static str, how: QueryParams| {
         send_frames(&b, "e0", move |_| {
             std::thread::sleep(Duration::from_millis(200));
             query(from, None, how, 1)
@@ -418,11 +418,11 @@ fn probes_are_lost_and_answered_again() -> Outcome {
     };
     assert!(wait_until(PATIENCE, answered), "{}", service.log());
     assert_eq!(events(&service, &["loss"]).len(), 0);
-    wire.back(|back| back.drop = Some(lab::wire::every(1)));
+    wire.b_to_a(|back| back.drop = Some(lab::wire::every(1)));
     let begun = event(&service, "loss_begun", "10.0.0.2");
     says(&begun, "3 consecutive probes to 10.0.0.2 unanswered: ");
     assert!(packets(&service, &begun).len() >= 3, "{begun}");
-    wire.back(|back| back.drop = None);
+    wire.b_to_a(|back| back.drop = None);
     says(
         &event(&service, "loss_ended", "10.0.0.2"),
         "10.0.0.2 answers again, after ",

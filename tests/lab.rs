@@ -93,17 +93,17 @@ fn the_wire_does_what_it_is_told() -> Outcome {
     a.address("e0", "10.0.0.1/24")?;
     b.address("e0", "10.0.0.2/24")?;
     assert!(reaches(&a, "10.0.0.2"));
-    wire.forth(|way| way.delay = Duration::from_millis(40));
+    wire.a_to_b(|way| way.delay = Duration::from_millis(40));
     let took = a.run(|| traffic::ping("10.0.0.2".parse().unwrap(), Duration::from_secs(5)))?;
     assert!(took.unwrap() >= Duration::from_millis(40));
-    wire.forth(|way| way.delay = Duration::ZERO);
+    wire.a_to_b(|way| way.delay = Duration::ZERO);
 
     let numbered = |frame: &[u8]| frame.len() == 14 + 20 + 8 + 100 && frame[23] == 17;
     let only = |n: u64| {
         let mut nth = every(n);
         Box::new(move |frame: &[u8]| numbered(frame) && nth(frame)) as netsonde::lab::wire::Choose
     };
-    wire.forth(|way| {
+    wire.a_to_b(|way| {
         way.drop = Some(only(3));
         way.duplicate = Some(only(4));
     });
@@ -130,10 +130,10 @@ fn the_wire_does_what_it_is_told() -> Outcome {
         got.push(u64::from_be_bytes(room[..8].try_into()?));
     }
     assert_eq!(got, expected);
-    let counts = wire.forth(|way| way.counts);
+    let counts = wire.a_to_b(|way| way.counts);
     assert_eq!((counts.dropped, counts.duplicated), (8, 4));
 
-    wire.forth(|way| {
+    wire.a_to_b(|way| {
         way.drop = None;
         way.duplicate = None;
         way.corrupt = Some(only(1));
@@ -141,7 +141,7 @@ fn the_wire_does_what_it_is_told() -> Outcome {
     receiver.set_read_timeout(Some(Duration::from_millis(100)))?;
     a.run(|| traffic::numbered_udp(to, 5, 100, None))?;
     assert!(wait_until(PATIENCE, || wire
-        .forth(|way| way.counts.corrupted)
+        .a_to_b(|way| way.counts.corrupted)
         == 5));
     assert!(
         receiver.recv(&mut room).is_err(),

@@ -417,7 +417,7 @@ fn a_life_on_a_bridge() -> Outcome {
                     let frame = netsonde::lab::messages::query(
                         "10.0.0.4",
                         None,
-                        netsonde::lab::messages::Asks {
+                        netsonde::lab::messages::QueryParams {
                             version: 3,
                             max_response: 10,
                             interval: 2,
@@ -651,7 +651,7 @@ fn loss_on_the_wire_and_in_the_socket_are_told_apart() -> Outcome {
 
         // Every fifth is lost on the way, every seventh of the rest comes twice: the counts are exact.
         let numbered = |frame: &[u8]| frame.windows(8).any(|at| at == b"netsonde");
-        wire.back(|back| {
+        wire.b_to_a(|back| {
             let (mut fifth, mut seventh) = (every(5), every(7));
             back.drop = Some(Box::new(move |frame| numbered(frame) && fifth(frame)));
             back.duplicate = Some(Box::new(move |frame| numbered(frame) && seventh(frame)));
@@ -677,7 +677,7 @@ fn loss_on_the_wire_and_in_the_socket_are_told_apart() -> Outcome {
         ] {
             assert_eq!(source[key], value, "{key}: {all}");
         }
-        wire.back(|back| (back.drop, back.duplicate) = (None, None));
+        wire.b_to_a(|back| (back.drop, back.duplicate) = (None, None));
 
         // A buffer for a few packets, and a program that does not get to read.
         let receiver = client(
@@ -777,7 +777,7 @@ fn send_rtp(host: &Host, of: &str, count: u32) {
 /// that anew.
 fn harm(wire: &Wire) {
     let is_stream = |frame: &[u8]| frame.len() > 1300;
-    wire.back(|back| {
+    wire.b_to_a(|back| {
         let (mut ninth, mut fifth, mut seventh) = (every(9), every(50), every(70));
         back.counts = Default::default();
         back.drop = Some(Box::new(move |frame| is_stream(frame) && ninth(frame)));
@@ -800,10 +800,10 @@ fn streams_and_what_rtp_tells() -> Outcome {
         |service: &Service| entry(&ask(service, "streams")["streams"], "group", "239.1.1.1");
     // The wire is a thread of its own, and may still hold the last ones.
     assert!(wait_until(PATIENCE, || wire
-        .back(|back| back.counts)
+        .b_to_a(|back| back.counts)
         .dropped
         == 111));
-    let done = wire.back(|back| back.counts);
+    let done = wire.b_to_a(|back| back.counts);
     until("all came", &service, || {
         number(&stream(&service)["packets"]) == 889 + done.duplicated
     });
@@ -903,9 +903,9 @@ fn transport_streams_with_known_losses() -> Outcome {
         });
         let stream = || entry(&ask(&service, "streams")["streams"], "group", group);
         // The wire is a thread of its own, and may still hold the last ones.
-        let all_done = || wire.back(|back| back.counts).dropped == 111;
+        let all_done = || wire.b_to_a(|back| back.counts).dropped == 111;
         assert!(wait_until(PATIENCE, all_done));
-        let done = wire.back(|back| back.counts);
+        let done = wire.b_to_a(|back| back.counts);
         until("all came", &service, || {
             number(&stream()["packets"]) == 889 + done.duplicated
         });

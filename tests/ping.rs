@@ -106,7 +106,7 @@ fn nobody_answers_arp_or_nd() -> Outcome {
     let told = quick(&service, "fd00::9");
     let seen = told.only("unresolved", 3).to_owned();
     assert!(
-        seen.contains("fd00::9 does not answer neighbour discovery on e0"),
+        seen.contains("fd00::9 does not answer neighbor discovery on e0"),
         "{}",
         told.text
     );
@@ -183,26 +183,26 @@ fn the_wire_loses_delays_doubles_and_corrupts() -> Outcome {
         ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
         quick(&service, target).only("replied", 3);
 
-        wire.back(|back| back.drop = Some(Box::new(is_reply)));
+        wire.b_to_a(|back| back.drop = Some(Box::new(is_reply)));
         let told = quick(&service, target);
         assert_eq!(
             told.only("unanswered", 3),
-            "left by e0, nothing came back",
+            "sent on e0; no reply or error received",
             "{}",
             told.text
         );
-        wire.back(|back| back.drop = None);
+        wire.b_to_a(|back| back.drop = None);
 
-        wire.back(|back| back.corrupt = Some(Box::new(is_reply)));
+        wire.b_to_a(|back| back.corrupt = Some(Box::new(is_reply)));
         let told = quick(&service, target);
         assert!(
             told.only("corrupted", 3).contains("checksum"),
             "{}",
             told.text
         );
-        wire.back(|back| back.corrupt = None);
+        wire.b_to_a(|back| back.corrupt = None);
 
-        wire.back(|back| back.duplicate = Some(Box::new(is_reply)));
+        wire.b_to_a(|back| back.duplicate = Some(Box::new(is_reply)));
         let told = quick(&service, target);
         assert_eq!(told.fates(), ["replied"; 3], "{}", told.text);
         assert_eq!(
@@ -210,9 +210,9 @@ fn the_wire_loses_delays_doubles_and_corrupts() -> Outcome {
             (3, 3)
         );
         assert_eq!(told.code, 0);
-        wire.back(|back| back.duplicate = None);
+        wire.b_to_a(|back| back.duplicate = None);
 
-        wire.back(|back| back.delay = std::time::Duration::from_millis(300));
+        wire.b_to_a(|back| back.delay = std::time::Duration::from_millis(300));
         let told = ping(&service, &["-c", "5", "-i", "0.1", "-W", "0.15", target]);
         let late = told
             .probes
@@ -231,20 +231,20 @@ fn the_wire_loses_delays_doubles_and_corrupts() -> Outcome {
             told.text
         );
         assert_eq!((told.code, told.duplicates), (1, 0));
-        wire.back(|back| back.delay = std::time::Duration::ZERO);
+        wire.b_to_a(|back| back.delay = std::time::Duration::ZERO);
 
         // Every other reply lost: half of them say so, and the loss is what it is.
-        wire.back(|back| {
+        wire.b_to_a(|back| {
             let mut nth = every(2);
             back.drop = Some(Box::new(move |frame| is_reply(frame) && nth(frame)));
         });
         let told = ping(&service, &["-c", "10", "-i", "0.02", "-W", "0.3", target]);
         assert_eq!(told.summaries[0]["loss_percent"], 50.0, "{}", told.text);
         assert_eq!(told.code, 0);
-        wire.back(|back| back.drop = None);
+        wire.b_to_a(|back| back.drop = None);
 
         // Replies that overtake each other.
-        wire.back(|back| {
+        wire.b_to_a(|back| {
             let mut nth = every(3);
             back.swap = Some(Box::new(move |frame| is_reply(frame) && nth(frame)));
         });
@@ -254,7 +254,7 @@ fn the_wire_loses_delays_doubles_and_corrupts() -> Outcome {
             "{}",
             told.text
         );
-        wire.back(|back| back.swap = None);
+        wire.b_to_a(|back| back.swap = None);
     }
     Ok(())
 }
@@ -273,7 +273,7 @@ fn local_firewall() -> Outcome {
         let told = quick(&service, target);
         let seen = told.only("dropped_inbound", 3).to_owned();
         assert!(
-            seen.contains("came in on e0") && seen.contains("consistent with a firewall"),
+            seen.contains("arrived on e0") && seen.contains("consistent with a firewall"),
             "{}",
             told.text
         );
@@ -337,7 +337,7 @@ fn reverse_path_filter() -> Outcome {
         "{}",
         told.text
     );
-    assert!(seen.contains("came in on e0"), "{}", told.text);
+    assert!(seen.contains("arrived on e0"), "{}", told.text);
     Ok(())
 }
 

@@ -804,7 +804,7 @@ fn what_may_not_be_known_is_not_made_up() -> Outcome {
     assert!(number(&told["owners"]["processes_hidden"]) > 0);
     let said = plain(&["sockets", "--sniff"]);
     assert!(
-        said.contains("of 1 the owner is not known: root would know"),
+        said.contains("1 without a known owner: run as root to see them"),
         "{said}"
     );
     // But for the service's own, which it tells itself: two rings, three listeners, two probers.

@@ -184,10 +184,7 @@ const CASES: &[Case] = &[
         By(&[
             (ABUSE, "probe_floods_of_a_user"),
             ("tests/prober.rs", "what_cannot_be_is_said"),
-            (
-                "src/core/probe/bucket.rs",
-                "a_second_holds_its_rate_and_no_more",
-            ),
+            ("src/core/probe/bucket.rs", "rate_is_not_exceeded"),
         ]),
     ),
     case(
@@ -284,7 +281,7 @@ const CASES: &[Case] = &[
             ),
             (
                 "src/core/probe/identity.rs",
-                "what_was_sent_is_known_and_nothing_else",
+                "altered_and_forged_payloads_are_detected",
             ),
         ]),
     ),
@@ -295,7 +292,10 @@ const CASES: &[Case] = &[
         Partly(
             &[
                 (ABUSE, "a_flood_of_replies_beside_a_ping"),
-                ("src/core/probe/fate.rs", "our_own_losses_blame_nobody_else"),
+                (
+                    "src/core/probe/fate.rs",
+                    "own_drops_are_not_blamed_on_the_path",
+                ),
             ],
             "at the rate that this machine sends, not at 1 Mpps",
         ),
@@ -309,11 +309,11 @@ const CASES: &[Case] = &[
             ("tests/mcast.rs", "a_flood_of_groups_costs_no_known_one"),
             (
                 "src/core/multicast/group.rs",
-                "who_was_there_first_stays_in_a_flood",
+                "flood_of_reports_evicts_no_member",
             ),
             (
                 "src/core/multicast/querier.rs",
-                "a_flood_of_queriers_is_counted",
+                "queriers_over_the_limit_are_counted",
             ),
         ]),
     ),
@@ -333,7 +333,10 @@ const CASES: &[Case] = &[
         "Only who was asked counts: no table grows over its bound, and a ping beside them is right.",
         By(&[
             (ABUSE, "a_flood_of_neighbours"),
-            ("src/core/probe/neighbours.rs", "only_who_was_asked_tells"),
+            (
+                "src/core/probe/neighbors.rs",
+                "unsolicited_answers_are_ignored",
+            ),
         ]),
     ),
     case(
@@ -394,7 +397,7 @@ const CASES: &[Case] = &[
                 (ABUSE, "stamps_of_1970_and_2106"),
                 (
                     "src/core/probe/clock.rs",
-                    "reading_two_clocks_is_not_a_step_and_nonsense_is_no_time",
+                    "small_offsets_are_no_step_and_impossible_stamps_are_rejected",
                 ),
             ],
             "in files: stamps of hardware are not asked for, and no interface here would give them",
@@ -533,7 +536,7 @@ const CASES: &[Case] = &[
         "Round trips are of the monotonic clock.",
         By(&[(
             "src/core/probe/clock.rs",
-            "a_clock_set_back_changes_no_round_trip",
+            "setting_the_clock_keeps_round_trips",
         )]),
     ),
     case(

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use netsonde::lab::messages::{Asks, Q2, Q3, ethernet, igmp, ipv4, query};
+use netsonde::lab::messages::{Q2, Q3, QueryParams, ethernet, igmp, ipv4, query};
 use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, traffic, wait_until};
 use netsonde_core::wire::cursor::sum;
 use serde_json::Value;
@@ -639,7 +639,7 @@ fn queries_that_no_querier_sends() -> Outcome {
     message[2..4].copy_from_slice(&check.to_be_bytes());
     let from = Ipv4Addr::new(10, 0, 0, 3);
     let unicast = ethernet(TO, 0x0800, &ipv4((from, A), (2, 1), (0, 0), &[], &message));
-    let longer = Asks {
+    let longer = QueryParams {
         max_response: 255,
         interval: 255,
         ..Q3

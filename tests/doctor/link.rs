@@ -70,7 +70,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// A querier that asks slowly enough to be waited for by nobody.
-const SLOW: Asks = Asks {
+const SLOW: QueryParams = QueryParams {
     interval: 125,
     ..Q3
 };
@@ -159,7 +159,7 @@ fn only_link_local_works() -> Outcome {
         &query(
             "10.0.0.1",
             None,
-            Asks {
+            QueryParams {
                 max_response: 1,
                 ..Q3
             },
@@ -277,7 +277,7 @@ fn works_with(queries: &[Vec<u8>], times: usize, id: &str) -> Outcome {
 
 /// 0x93: 304 s in the floating-point form.
 fn query_interval_too_long() -> Outcome {
-    let how = Asks {
+    let how = QueryParams {
         interval: 0x93,
         ..Q3
     };
@@ -345,7 +345,7 @@ pub fn shared() -> Shared {
 
 /// Both receive; the one that joined last leaves.
 fn neighbour_leaves(net: &Shared) -> (Service, Beside, Beside) {
-    let asks = Asks {
+    let asks = QueryParams {
         interval: 125,
         ..Q2
     };
@@ -386,7 +386,7 @@ fn group_query_missing() -> Outcome {
         return support::skip("group_query_missing", "nft is not installed");
     }
     let (service, receiver, _sender) = neighbour_leaves(&net);
-    let asks = Asks {
+    let asks = QueryParams {
         max_response: 10,
         ..Q2
     };

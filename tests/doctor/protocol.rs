@@ -154,7 +154,7 @@ fn switch_ignores_igmpv3() -> Outcome {
     }
     net.r.sysctl("net/ipv4/conf/e0/force_igmp_version", "0")?;
     let service = Service::start(&net.r, &[]);
-    let slow = Asks {
+    let slow = QueryParams {
         interval: 125,
         ..Q3
     };
@@ -187,14 +187,14 @@ fn querier_version_flapping() -> Outcome {
     let service = Service::start(&r, &[]);
     let _receiver = receive(&r, GROUP, "e0");
     let _sender = send(&s, GROUP, Sending::default());
-    let slow = Asks {
+    let slow = QueryParams {
         interval: 125,
         ..Q3
     };
     for _ in 0..2 {
         for (from, how) in [
             ("10.0.0.1", slow),
-            ("10.0.0.9", Asks { version: 2, ..slow }),
+            ("10.0.0.9", QueryParams { version: 2, ..slow }),
         ] {
             send_frame(&s, "e0", &query(from, None, how, 1));
             std::thread::sleep(Duration::from_millis(150));
@@ -211,7 +211,7 @@ fn report_suppression() -> Outcome {
     let _receiver = receive(&r, GROUP, "e0");
     until_shown(&service, "groups", "this host");
     // The switch leaks another host's report right behind the query.
-    let asks = Asks {
+    let asks = QueryParams {
         max_response: 20,
         ..Q2
     };
@@ -250,7 +250,7 @@ fn works_with(frame: &[u8], id: &str) -> Outcome {
 }
 
 fn suspicious_igmp_query() -> Outcome {
-    let how = Asks {
+    let how = QueryParams {
         interval: 125,
         ..Q3
     };
@@ -259,7 +259,7 @@ fn suspicious_igmp_query() -> Outcome {
 }
 
 fn querier_without_address() -> Outcome {
-    let how = Asks {
+    let how = QueryParams {
         interval: 125,
         ..Q3
     };

@@ -232,7 +232,7 @@ fn gateway_loss() -> Outcome {
     doctor(&h, &service).healthy();
     // Every second ICMP.
     let mut count = 0;
-    wire.forth(|way| {
+    wire.a_to_b(|way| {
         way.drop = Some(Box::new(move |frame| {
             let is_icmp = frame.get(12..14) == Some(&[8, 0]) && frame.get(23) == Some(&1);
             count += u64::from(is_icmp);

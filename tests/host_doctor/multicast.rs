@@ -70,7 +70,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// A querier that asks slowly enough to be waited for by nobody.
-const SLOW: Asks = Asks {
+const SLOW: QueryParams = QueryParams {
     interval: 125,
     ..Q3
 };
@@ -160,7 +160,7 @@ fn illegal_mld_query() -> Outcome {
 }
 
 fn querier_version_flapping() -> Outcome {
-    let old = Asks { version: 2, ..SLOW };
+    let old = QueryParams { version: 2, ..SLOW };
     let (a, b) = (
         query("10.0.0.254", None, SLOW, 1),
         query("10.0.0.9", None, old, 1),
@@ -179,7 +179,7 @@ fn querier_lost() -> Outcome {
 
 /// 0x93: 304 s in the floating-point form.
 fn query_interval_too_long() -> Outcome {
-    let how = Asks {
+    let how = QueryParams {
         interval: 0x93,
         ..Q3
     };
@@ -236,7 +236,7 @@ fn igmpv2_querier_breaks_ssm() -> Outcome {
         &Ipv4Addr::new(10, 0, 0, 1),
     )?;
     doctor(&h, &service).healthy();
-    let how = Asks { version: 2, ..SLOW };
+    let how = QueryParams { version: 2, ..SLOW };
     send_frame(&g, "e0", &query("10.0.0.254", None, how, 1));
     let told = until_found(&h, &service, "igmpv2-querier-breaks-ssm");
     told.healthy_but("warning", "igmpv2-querier-breaks-ssm");
@@ -250,7 +250,7 @@ fn report_suppression() -> Outcome {
     let _receiver = receive(&h, GROUP, "e0");
     until_shown(&service, "groups", "this host");
     // The switch leaks another host's report right behind the query.
-    let asks = Asks {
+    let asks = QueryParams {
         max_response: 20,
         interval: 125,
         ..Q2

@@ -365,10 +365,13 @@ impl Demo {
             &absent,
             &["unresolved", "10.0.0.77 does not answer ARP on e0"],
         ) && Demo::has(&expired, &["From 10.0.0.254", "refused: time exceeded"])
-            && Demo::has(&ignored, &["unanswered", "left by e0, nothing came back"])
+            && Demo::has(
+                &ignored,
+                &["unanswered", "sent on e0; no reply or error received"],
+            )
             && Demo::has(
                 &filtered,
-                &["dropped_inbound", "came in on e1", "reverse path filter"],
+                &["dropped_inbound", "arrived on e1", "reverse path filter"],
             ))
     }
 

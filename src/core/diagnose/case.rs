@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::evidence::{BeforeAfter, GroupEvidence, Holder, KernelState, Link};
 use super::wire::{GroupPacket, Message, MessageKind};
 use crate::host::socket::ProcSocket;
-use crate::multicast::{Querier, Standing, Timers};
+use crate::multicast::{Querier, QuerierState, Timers};
 use crate::wire::Direction;
 use crate::wire::glance::ip_protocol;
 
@@ -287,7 +287,7 @@ impl<'a> Case<'a> {
     }
 
     /// Returns the queriers of an interface with their current state.
-    pub fn queriers(&self, ifindex: u32) -> Vec<(&'a Querier, Standing)> {
+    pub fn queriers(&self, ifindex: u32) -> Vec<(&'a Querier, QuerierState)> {
         (self.evidence.wire.trackers.queriers.iter(self.now_ns()))
             .filter(|(querier, _)| {
                 querier.ifindex == ifindex && querier.address.is_ipv4() == self.group.is_ipv4()

@@ -9,7 +9,7 @@ use super::case::{
 };
 use super::wire::{Message, MessageKind};
 use super::{Certainty, FailureMode, FindingDraft};
-use crate::multicast::Standing;
+use crate::multicast::QuerierState;
 
 /// Returns whether this host reported anything in answer to a query.
 fn answers<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Vec<&'a Message> {
@@ -671,7 +671,7 @@ pub static QUERIER_WITHOUT_ADDRESS: FailureMode = FailureMode {
             let nameless = (queriers.iter()).any(|(querier, standing)| {
                 querier.address.is_unspecified()
                     && !querier.own
-                    && matches!(standing, Standing::Elected | Standing::Overdue)
+                    && matches!(standing, QuerierState::Elected | QuerierState::Overdue)
             });
             if nameless {
                 return Some(

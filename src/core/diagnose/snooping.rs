@@ -8,7 +8,7 @@ use super::case::{Case, SECOND_NS, is_link_local, list, protocol, seconds};
 use super::protocol::group_query;
 use super::wire::Message;
 use super::{Certainty, FailureMode, FindingDraft};
-use crate::multicast::{Known, Querier, Standing};
+use crate::multicast::{Querier, QuerierState, TimerSource};
 
 /// Minimum time for which a switch with standard timers keeps a membership (RFC 3376, section 8.4).
 const DEFAULT_MEMBERSHIP_NS: u64 = 260 * SECOND_NS;
@@ -77,7 +77,9 @@ pub static QUERIER_LOST: FailureMode = FailureMode {
             let Some((querier, _)) = newest else { continue };
             if is_link_local(case.group)
                 || querier.own
-                || all.iter().any(|(_, standing)| *standing != Standing::Gone)
+                || all
+                    .iter()
+                    .any(|(_, standing)| *standing != QuerierState::Gone)
             {
                 continue;
             }
@@ -419,11 +421,11 @@ pub static QUERY_INTERVAL_TOO_LONG: FailureMode = FailureMode {
             let limit = kept.unwrap_or(DEFAULT_MEMBERSHIP_NS);
             for (querier, standing) in case.queriers(ifindex) {
                 let timers = querier.timers();
-                if standing == Standing::Gone
-                    || timers.interval == Known::Default
+                if standing == QuerierState::Gone
+                    || timers.interval == TimerSource::Default
                     || timers.interval_ns <= limit
                     // One long interval may be a lost query.
-                    || (timers.interval == Known::Observed && querier.general < 3)
+                    || (timers.interval == TimerSource::Observed && querier.general < 3)
                 {
                     continue;
                 }
@@ -473,7 +475,9 @@ pub static QUERY_INTERVAL_TOO_LONG: FailureMode = FailureMode {
 fn competing_queriers<'a>(case: &Case<'a>, ifindex: u32) -> Option<(&'a Querier, &'a Querier)> {
     let alive: Vec<&Querier> = (case.queriers(ifindex).into_iter())
         .filter(|(querier, standing)| {
-            *standing != Standing::Gone && !querier.address.is_unspecified() && querier.general >= 2
+            *standing != QuerierState::Gone
+                && !querier.address.is_unspecified()
+                && querier.general >= 2
         })
         .map(|(querier, _)| querier)
         .collect();
@@ -1145,7 +1149,7 @@ pub static NOT_ARRIVING: FailureMode = FailureMode {
         }
         let queriers = case.queriers(ifindex);
         let who = (queriers.iter())
-            .find(|(_, standing)| *standing == Standing::Elected)
+            .find(|(_, standing)| *standing == QuerierState::Elected)
             .map_or("no querier was seen".into(), |(querier, _)| {
                 format!(
                     "{} is the querier (version {})",

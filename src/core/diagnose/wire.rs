@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
-use crate::multicast::{Said, Streams, Trackers, concerns, names, said, stream_part};
+use crate::multicast::{
+    GroupMessage, Streams, Trackers, decode_group_message, is_tracked, names, stream_packet,
+};
 use crate::wire::glance::{glance, ip_protocol};
 use crate::wire::igmp::RecordKind;
 use crate::wire::{Direction, Frame, LinkType, Meaning, decode};
@@ -196,16 +198,16 @@ impl Wire {
             return;
         }
         let outbound = direction == Direction::Outbound;
-        if let Some((key, part)) = stream_part(frame, &seen, ifindex, time_ns, outbound) {
-            self.trackers.streams.see(key, &part);
+        if let Some((key, packet)) = stream_packet(frame, &seen, ifindex, time_ns, outbound) {
+            self.trackers.streams.observe(key, &packet);
             if time_ns >= self.recent_ns {
-                self.recent.see(key, &part);
+                self.recent.observe(key, &packet);
             }
         }
         let decoded = decode(frame);
-        if seen.ip_protocol != ip_protocol::UDP && concerns(&seen, frame.bytes) {
+        if seen.ip_protocol != ip_protocol::UDP && is_tracked(&seen, frame.bytes) {
             self.trackers
-                .see_management(&decoded, ifindex, time_ns, outbound);
+                .observe_management(&decoded, ifindex, time_ns, outbound);
         }
         let Some(network) = decoded.network else {
             return;
@@ -213,8 +215,8 @@ impl Wire {
         // Receivers drop messages with a wrong checksum.
         if decoded.bad_checksum.is_none() && decoded.problem.is_none() {
             for meaning in &decoded.meanings {
-                said(meaning, |said| {
-                    self.message(&network, ifindex, time_ns, outbound, said);
+                decode_group_message(meaning, |message| {
+                    self.message(&network, ifindex, time_ns, outbound, message);
                 });
             }
         }
@@ -283,17 +285,17 @@ impl Wire {
         ifindex: u32,
         time_ns: u64,
         outbound: bool,
-        said: Said,
+        message: GroupMessage,
     ) {
-        let (version, kind) = match said {
-            Said::Asked(asked) => {
+        let (version, kind) = match message {
+            GroupMessage::Query(asked) => {
                 let kind = MessageKind::Query {
                     group: asked.group,
                     max_response_ns: u64::from(asked.max_response_ms) * 1_000_000,
                 };
                 (asked.version, kind)
             }
-            Said::Change(change) => {
+            GroupMessage::Change(change) => {
                 let kind = MessageKind::Report {
                     group: change.group,
                     kind: change.kind,
@@ -301,7 +303,7 @@ impl Wire {
                 };
                 (change.version, kind)
             }
-            Said::Router(_) | Said::RouterGone => return,
+            GroupMessage::Router(_) | GroupMessage::RouterGone => return,
         };
         if self.messages.len() >= MAX_MESSAGES {
             self.left_out += (MAX_MESSAGES / 4) as u64;
