@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::client::cli::args::{EventsArgs, Global};
-use crate::client::commands::mcast::join::wait_until;
 use crate::client::connection::{Connection, Error, ask_with};
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
+use crate::client::interrupt::wait_until;
 use crate::client::render::style::{Style, safe};
 use netsonde_core::events::{Kind, Room, Severity};
 use netsonde_core::protocol::inventory::{Event, EventPackets, Events, EventsCall};

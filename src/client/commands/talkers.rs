@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::client::cli::args::{Global, Most, Talkers as Args};
+use crate::client::cli::args::{Global, SortKey, Talkers as Args};
 use crate::client::commands::mcast::show;
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
@@ -50,8 +50,8 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
     let call = TalkersCall {
         window_ns: Some(args.window),
         by: Some(match args.by {
-            Most::Bytes => "bytes".into(),
-            Most::Packets => "packets".into(),
+            SortKey::Bytes => "bytes".into(),
+            SortKey::Packets => "packets".into(),
         }),
         interface: args.interface.clone(),
         limit: Some(args.number),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 
-use crate::client::cli::args::{Global, Last, Packets, Way};
+use crate::client::cli::args::{DirectionArg, Global, Lookback, Packets};
 use crate::client::connection::Connection;
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, FilePacket, Item};
@@ -48,9 +48,9 @@ impl Packets {
         };
         Ok(Selection {
             last_ns: match self.last {
-                Some(Last::Ns(ns)) => Some(ns),
+                Some(Lookback::Ns(ns)) => Some(ns),
                 // Everything there is, up to now: the beginning of time.
-                Some(Last::All) => Some(u64::MAX / 2),
+                Some(Lookback::All) => Some(u64::MAX / 2),
                 None => None,
             },
             since_ns: self.since.or(self.until.map(|_| 0)),
@@ -58,7 +58,7 @@ impl Packets {
             follow: (self.follow || !self.is_past()).then_some(true),
             interfaces: list(&self.interfaces),
             direction: self.direction.map(|way| {
-                if way == Way::In {
+                if way == DirectionArg::In {
                     "in".into()
                 } else {
                     "out".into()

@@ -7,15 +7,15 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::client::cli::args::{Last, McastDoctor, Packets};
+use crate::client::cli::args::{Lookback, McastDoctor, Packets};
 use crate::client::commands::doctor::links;
-use crate::client::commands::mcast::join::{join_only, wait_until};
+use crate::client::commands::mcast::join::join_only;
 use crate::client::commands::watch::{Stream, open};
 use crate::client::connection::ask;
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, Item};
-use crate::client::interrupt::Interrupt;
+use crate::client::interrupt::{Interrupt, wait_until};
 use crate::linux::netlink::Netlink;
 use crate::linux::processes;
 use crate::linux::{memberships, proc_net, sysctl};
@@ -113,13 +113,13 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
         .collect();
     let mut wire = Wire::new(group, args.channel.port, args.source, from_ns);
     let management = Packets {
-        last: Some(Last::All),
+        last: Some(Lookback::All),
         stores: vec!["group".into()],
         ..Packets::default()
     };
     read_record(socket, &management, &numbers, &mut wire)?;
     let data = Packets {
-        last: Some(Last::All),
+        last: Some(Lookback::All),
         stores: DATA_STORES.map(str::to_owned).to_vec(),
         groups: vec![group.to_string()],
         ..Packets::default()

@@ -16,18 +16,18 @@ use netlink_packet_route::route::{
     RouteType, RouteVia,
 };
 
-use crate::client::cli::args::{DoctorArgs, Last, Packets};
+use crate::client::cli::args::{DoctorArgs, Lookback, Packets};
 use crate::client::commands::doctor::gather;
 use crate::client::commands::doctor::gather::own_pids;
 use crate::client::commands::doctor::host::probes;
 use crate::client::commands::doctor::links;
 use crate::client::commands::drops;
-use crate::client::commands::mcast::join::wait_until;
 use crate::client::commands::watch::Stream;
 use crate::client::connection::{ask, ask_with};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, Item};
 use crate::client::interrupt::Interrupt;
+use crate::client::interrupt::wait_until;
 use crate::linux::netlink::Netlink;
 use crate::linux::processes;
 use crate::linux::{memberships, monotonic_ns, proc_net, sysctl, wall_ns};
@@ -407,7 +407,7 @@ fn of_multicast(
         .map(|link| (link.name.clone(), link.ifindex))
         .collect();
     let management = Packets {
-        last: Some(Last::All),
+        last: Some(Lookback::All),
         stores: vec!["group".into()],
         ..Packets::default()
     };
@@ -481,7 +481,7 @@ fn lengths(socket: &Path, links: &[Link]) -> Result<Lengths, Failure> {
     let mtus = links.iter().filter(|link| !link.is_loopback());
     let least = mtus.map(|link| link.mtu).min().unwrap_or(0);
     let wanted = Packets {
-        last: Some(Last::Ns(LENGTHS_NS)),
+        last: Some(Lookback::Ns(LENGTHS_NS)),
         stores: vec!["icmp".into()],
         ..Packets::default()
     };

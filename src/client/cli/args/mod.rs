@@ -1,0 +1,152 @@
+//! SHELL. The arguments of netsonde: the one definition from which help, manual pages and shell
+//! completion follow. Global options and the list of commands are here, the options of each command
+//! in a file of its own.
+
+mod doctor;
+mod drops;
+mod events;
+mod families;
+mod mcast;
+mod neighbors;
+mod packets;
+mod ping;
+mod sockets;
+mod talkers;
+mod values;
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::client::render::style::Color;
+pub use doctor::DoctorArgs;
+pub use drops::Drops;
+pub use events::EventsArgs;
+pub use families::Families;
+pub use mcast::{Mcast, McastDoctor, McastJoin, McastSend};
+pub use neighbors::NeighborsArgs;
+pub use packets::{DirectionArg, Lookback, Packets};
+pub use ping::{PING_EXAMPLES, Ping, Pmtu};
+pub use sockets::Sockets;
+pub use talkers::{SortKey, Talkers};
+pub use values::{parse_duration, parse_time};
+
+/// Find out where packets die on this host, with evidence.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "netsonde",
+    version,
+    max_term_width = 100,
+    subcommand_required = true
+)]
+pub struct Cli {
+    /// Options accepted by every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command to run.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options accepted by every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Control socket of the service [default: $NETSONDE_SOCKET, then /run/netsonde/control.sock].
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Print JSON: one document, or one object per line for streaming commands.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Use color on a terminal (auto), always or never. NO_COLOR is respected.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Print less output.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Print more output.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Start a private netsonded for this command, and stop it afterwards.
+    #[arg(long, global = true)]
+    pub standalone: bool,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Show what the service records and everything it had to drop.
+    Status,
+    /// Show interfaces with addresses, memberships and recording state.
+    Interfaces {
+        /// Show only these interfaces.
+        #[arg(value_name = "INTERFACE")]
+        names: Vec<String>,
+    },
+    /// Print packets, live, from the past or from a file.
+    Watch(Packets),
+    /// Write packets to a pcapng file for Wireshark.
+    Capture {
+        /// Write to FILE; - for standard output.
+        #[arg(short = 'w', long = "write", value_name = "FILE")]
+        write: PathBuf,
+        /// The packets to write.
+        #[command(flatten)]
+        packets: Packets,
+    },
+    /// Show multicast groups, queriers and streams; test and diagnose groups.
+    #[command(subcommand)]
+    Mcast(Mcast),
+    /// Show packet drops by layer, with their meaning. Needs no service.
+    Drops(Drops),
+    /// Show the top flows and the processes behind them.
+    Talkers(Talkers),
+    /// Show the log of network events.
+    Events(EventsArgs),
+    /// List hosts on each link, address conflicts and moves.
+    Neighbors(NeighborsArgs),
+    /// Ping hosts, and report where each lost probe died.
+    Ping(Ping),
+    /// List socket address families and types, and kernel support. Needs no service.
+    Families(Families),
+    /// List sockets and their owners; who listens, who captures. Needs no service.
+    Sockets(Sockets),
+    /// Diagnose this host's network: cause, evidence and fix of every problem found.
+    Doctor(DoctorArgs),
+    /// Demonstrate every command on a private virtual network. Needs no root; does not change this
+    /// host.
+    Demo,
+    /// Explain a finding: symptoms, cause, evidence and fix.
+    Explain {
+        /// ID of the finding, such as rp-filter-strict. Default: list all findings.
+        #[arg(value_name = "FINDING-ID")]
+        id: Option<String>,
+    },
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell to complete for.
+        shell: Shell,
+    },
+}
+
+/// Returns the definition of the command line, as parsed, documented and completed.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        command().debug_assert();
+        let cli = Cli::parse_from([
+            "netsonde", "capture", "--last", "2m", "-w", "x", "udp", "port", "5000",
+        ]);
+        let Command::Capture { packets, .. } = cli.command else {
+            panic!()
+        };
+        assert_eq!(packets.filter.join(" "), "udp port 5000");
+    }
+}
