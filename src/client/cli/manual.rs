@@ -141,6 +141,7 @@ pub fn pages() -> impl Iterator<Item = &'static Page> {
         ping::PAGES,
         multicast::PAGES,
         host::PAGES,
+        service::TOOLS,
     ]
     .into_iter()
     .flatten()

@@ -2,7 +2,7 @@
 
 use super::{Example, Json, Page, Run, example};
 
-/// status, interfaces, demo, completions.
+/// status, interfaces.
 pub(super) const PAGES: &[Page] = &[
     Page {
         command: "status",
@@ -92,6 +92,10 @@ pub(super) const PAGES: &[Page] = &[
         see_also: "netsonde-status(1), netsonde-mcast-groups(1), ip-address(8), ip-maddress(8)",
         ..Page::EMPTY
     },
+];
+
+/// demo, completions.
+pub(super) const TOOLS: &[Page] = &[
     Page {
         command: "demo",
         description: "Builds a private network of three hosts in user and network namespaces, starts netsonded \
