@@ -4,10 +4,10 @@ use clap::CommandFactory;
 use netsonde::daemon::keeper::args::Args;
 use netsonde::daemon::log::limit::{AUDITS, ERRORS_OF_ALL, LINES, LINES_OF_ALL, WINDOW};
 use netsonde::daemon::log::line::{LINE_BYTES, VALUE_BYTES};
-use netsonde_core::config::{KEYS, RULE_ENTRIES};
+use netsonde_core::config::{KEYS, MAX_RULE_ENTRIES};
 use netsonde_core::diagnose::texts;
-use netsonde_core::events::{Kind, MOST, Room};
-use netsonde_core::families::{FAMILIES, FLAGS, KINDS};
+use netsonde_core::events::{Category, Kind, MAX_PER_MINUTE};
+use netsonde_core::families::{FAMILIES, SOCKET_TYPES, TYPE_FLAGS};
 use netsonde_core::protocol::{CAPTURE, INVENTORY, MULTICAST, PING, SERVICE};
 use netsonde_core::recorder::layout::EVENT_SLOTS;
 
@@ -174,7 +174,7 @@ pub fn netsonde_toml_5() -> String {
     page.head("[[recorder.rule]]");
     page.text(&format!(
         "Additional rule: matching packets go to the named store, and the bulk ring captures as much of them as \
-         the store keeps. Later rules take precedence. All rules together have at most {RULE_ENTRIES} entries."
+         the store keeps. Later rules take precedence. All rules together have at most {MAX_RULE_ENTRIES} entries."
     ));
     page.item(
         "store",
@@ -269,11 +269,11 @@ pub fn netsonde_families_7() -> String {
          on other systems. netsonde-families(1) tests which of them a kernel supports.",
     );
     page.head("SOCKET TYPES");
-    for kind in KINDS {
+    for kind in SOCKET_TYPES {
         page.item(&format!("{} ({})", kind.name, kind.number), kind.purpose);
     }
     page.text_after("Two flags can be combined with each type:");
-    for flag in FLAGS {
+    for flag in TYPE_FLAGS {
         page.item(&format!("{} (0{:o})", flag.name, flag.number), flag.purpose);
     }
     page.head("FAMILIES");
@@ -309,7 +309,7 @@ pub fn netsonde_events_7() -> String {
          sentence. If packets show it, the event also has the interval and the filter that select them; \
          `netsonde -v events' prints the command.\n\n\
          Each category below keeps its newest {EVENT_SLOTS} events, in the same memory as the recorded packets: \
-         they survive the engine, and under systemd a restart. At most {MOST} events per kind, interface and \
+         they survive the engine, and under systemd a restart. At most {MAX_PER_MINUTE} events per kind, interface and \
          minute are logged individually; a single event of kind `more' counts the rest, and so does `netsonde \
          status'.\n\n\
          Changes of links and addresses are logged as netlink reports them. Everything else is polled once per \
@@ -317,9 +317,9 @@ pub fn netsonde_events_7() -> String {
          the service started is no event."
     ));
     page.head("KINDS");
-    for room in Room::ALL {
-        page.raw(&format!(".SS {}", room.name()));
-        for kind in Kind::ALL.iter().filter(|kind| kind.room() == room) {
+    for category in Category::ALL {
+        page.raw(&format!(".SS {}", category.name()));
+        for kind in Kind::ALL.iter().filter(|kind| kind.category() == category) {
             let term = format!("{} ({})", kind.name(), kind.severity().name());
             page.item(&term, kind.meaning());
         }

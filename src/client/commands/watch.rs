@@ -16,7 +16,7 @@ use crate::client::filter::{Filter, LocalFilter};
 use crate::client::interrupt::Interrupt;
 use crate::client::render::packet_line::{Lines, json};
 use crate::client::render::style::Style;
-use netsonde_core::protocol::capture::{CaptureCall, Content, Opened, Selection};
+use netsonde_core::protocol::capture::{CaptureCall, CaptureReply, Content, Selection};
 use netsonde_core::recorder::pcapng::Writer;
 use netsonde_core::recorder::select::Select;
 use netsonde_core::recorder::{Record, Store};
@@ -134,7 +134,7 @@ impl Stream {
         let descriptor: OwnedFd = reply.descriptors.into_iter().nth(index).ok_or_else(|| {
             Failure::Other("netsonded sent no descriptor to read packets from".into())
         })?;
-        let opened: Opened = serde_json::from_value(reply.parameters).map_err(|error| {
+        let opened: CaptureReply = serde_json::from_value(reply.parameters).map_err(|error| {
             Failure::Other(format!(
                 "netsonded opened a stream in a way unknown here: {error}"
             ))
@@ -153,9 +153,9 @@ impl Stream {
 }
 
 /// What the service says at the end of a stream.
-fn ended(connection: &mut Connection, interrupt: &Interrupt) -> Result<Opened, Failure> {
+fn ended(connection: &mut Connection, interrupt: &Interrupt) -> Result<CaptureReply, Failure> {
     if interrupt.came() {
-        return Ok(Opened::default());
+        return Ok(CaptureReply::default());
     }
     let reply = connection.reply()?;
     serde_json::from_value(reply.parameters).map_err(|error| {
@@ -165,7 +165,7 @@ fn ended(connection: &mut Connection, interrupt: &Interrupt) -> Result<Opened, F
     })
 }
 
-fn tell_end(global: &Global, report: &Opened) {
+fn tell_end(global: &Global, report: &CaptureReply) {
     if let Some(cut) = &report.cut {
         eprintln!("netsonde: netsonded ended the stream: {cut}");
     }

@@ -86,7 +86,7 @@ fn mute(case: &Case<'_>) -> Option<Found> {
         case.starves(ifindex),
         certainty,
         format!(
-            "{protocol} queries from {querier} arrive on {name} and this host did not answer \
+            "{protocol} queries from {querier} arrive on {name}, but this host did not answer \
                 the last {mute} of {all}: {where_}; {end}"
         ),
     )
@@ -100,16 +100,13 @@ fn mute(case: &Case<'_>) -> Option<Found> {
     })
     .because(
         "wire",
-        format!(
-            "{all} general queries on {name}, the last {mute} without a report \
-        of this host"
-        ),
+        format!("{all} general queries on {name}, the last {mute} without a report from this host"),
     );
     if wire > 0 {
         found = found.because(
             "socket",
             format!(
-                "{} came in on {name}: {wire} on the wire, {heard} behind INPUT",
+                "{} came in on {name}: {wire} on the wire, {heard} after INPUT",
                 if case.group.is_ipv4() {
                     "IGMP"
                 } else {
@@ -124,12 +121,12 @@ fn mute(case: &Case<'_>) -> Option<Found> {
 pub static FIREWALL_DROPS_IGMP: Mode = Mode {
     id: "firewall-drops-igmp",
     title: "the firewall drops IGMP",
-    seen: "The stream works for two to five minutes and stops; a restart of the application \
-        helps for as long.",
-    cause: "Joining sends a report, which opens the switch's port. From then on the host has to \
-        answer queries. A firewall that drops protocol 2 keeps it from hearing them, so the \
-        switch forgets the port when the membership runs out.",
-    proof: "Queries come in on the wire, a raw socket behind INPUT does not hear them, and no \
+    seen: "The stream works for two to five minutes and stops; restarting the application \
+        restores it for as long.",
+    cause: "Joining sends a report, which opens the switch's port. From then on the host must \
+        answer queries. If a firewall drops IP protocol 2, the queries are not received, and the \
+        switch closes the port when the membership expires.",
+    proof: "Queries come in on the wire, a raw socket after INPUT does not receive them, and no \
         report of this host follows.",
     fix: "Accept IGMP (IP protocol 2) in INPUT and OUTPUT.",
     covers: &["querier-lost"],
@@ -139,11 +136,11 @@ pub static FIREWALL_DROPS_IGMP: Mode = Mode {
 pub static FIREWALL_DROPS_MLD: Mode = Mode {
     id: "firewall-drops-mld",
     title: "the firewall drops MLD queries",
-    seen: "Some minutes after a querier appears, IPv6 groups stop, and neighbour discovery with \
-        them: the host can't be reached.",
-    cause: "As with IGMP. The solicited-node groups of neighbour discovery are groups as well, \
-        and a snooping switch prunes them like any other.",
-    proof: "MLD queries come in on the wire, a raw socket behind INPUT does not hear them, and \
+    seen: "Some minutes after a querier appears, IPv6 groups stop, and neighbor discovery with \
+        them: the host becomes unreachable.",
+    cause: "As with IGMP. The solicited-node groups of neighbor discovery are multicast groups \
+        as well, and a snooping switch prunes them like any other.",
+    proof: "MLD queries come in on the wire, a raw socket after INPUT does not receive them, and \
         no report of this host follows.",
     fix: "Accept ICMPv6 types 130 to 132 and 143 in INPUT and OUTPUT (RFC 4890).",
     covers: &["querier-lost"],
@@ -153,11 +150,11 @@ pub static FIREWALL_DROPS_MLD: Mode = Mode {
 pub static ILLEGAL_MLD_QUERY: Mode = Mode {
     id: "illegal-mld-query",
     title: "MLD queries that hosts must ignore",
-    seen: "A querier runs, and hosts don't answer it.",
+    seen: "A querier runs, and hosts do not answer it.",
     cause: "MLD queries must come from a link-local address, with hop limit 1 and the router \
-        alert option (RFC 3810, section 5.1.14). Hosts drop others without a word.",
+        alert option (RFC 3810, section 5.1.14). Hosts silently drop all others.",
     proof: "Source, hop limit and options of the query.",
-    fix: "Give the querier's interface a link-local address and a correct implementation.",
+    fix: "Give the querier's interface a link-local address, and correct its implementation.",
     covers: &["querier-lost", "no-querier", "not-arriving"],
     rule: |case| {
         if case.group.is_ipv4() {
@@ -189,7 +186,7 @@ pub static ILLEGAL_MLD_QUERY: Mode = Mode {
                     !any_legal && (case.starves(ifindex) || case.host.is_none()),
                     Certainty::Proved,
                     format!(
-                        "the MLD query from {} on {} is illegal, so hosts ignore it: {}",
+                        "the MLD query from {} on {} is invalid, so hosts ignore it: {}",
                         query.source,
                         case.name(ifindex),
                         wrong.join(", ")
@@ -208,14 +205,13 @@ pub static ILLEGAL_MLD_QUERY: Mode = Mode {
 
 pub static IGMPV2_QUERIER_BREAKS_SSM: Mode = Mode {
     id: "igmpv2-querier-breaks-ssm",
-    title: "an old querier makes source-specific joins impossible",
-    seen: "A source-specific join gets nothing; routers ignore it.",
-    cause: "A host that hears an IGMPv2 (MLDv1) query speaks that version from then on, and it \
-        has no way to name sources. Routers ignore joins without sources in 232.0.0.0/8 and \
-        ff3x::/32 (RFC 4604).",
+    title: "an old querier prevents source-specific joins",
+    seen: "A source-specific join has no effect; routers ignore it.",
+    cause: "After an IGMPv2 (MLDv1) query a host uses that version, which cannot name sources. \
+        Routers ignore joins without sources in 232.0.0.0/8 and ff3x::/32 (RFC 4604).",
     proof: "The kernel holds a source filter for the group, the interface is in version 2 mode, \
         and the wire shows reports of that version.",
-    fix: "Make the querier speak IGMPv3 and MLDv2, or switch the old one off.",
+    fix: "Make the querier use IGMPv3 and MLDv2, or turn the old one off.",
     covers: &[],
     rule: |case| {
         let host = case.host?;
@@ -255,20 +251,20 @@ pub static IGMPV2_QUERIER_BREAKS_SSM: Mode = Mode {
                 case.starves(*ifindex),
                 Certainty::Proved,
                 format!(
-                    "{by} forces this host to {protocol}v{} on {name}, so that the sources of \
-                        {} can't be asked for: source-specific multicast is dead on this link",
+                    "{by} forces this host to {protocol}v{} on {name}, so it cannot request the \
+                        sources of {}: source-specific multicast does not work on this link",
                     full - 1,
                     case.group
                 ),
             )
-            .fix(format!("make the querier speak {protocol}v{full}"));
+            .fix(format!("make the querier use {protocol}v{full}"));
             if !included.is_empty() {
                 found = found.because("kernel", format!("joined only from {}", list(&included)));
             }
             if let Some(version) = own {
                 found = found.because(
                     "wire",
-                    format!("this host's newest report is of {protocol}v{version}"),
+                    format!("this host's latest report is {protocol}v{version}"),
                 );
             }
             if let Some(query) = old {
@@ -285,11 +281,10 @@ pub static IGMPV2_QUERIER_BREAKS_SSM: Mode = Mode {
 
 pub static BRIDGE_QUERIER_DEFAULT: Mode = Mode {
     id: "bridge-querier-default",
-    title: "a Linux bridge asks with the oldest versions, and without an address",
-    seen: "Switching mcast_querier on breaks source-specific multicast, or devices don't \
-        answer.",
-    cause: "A bridge's own querier speaks IGMPv2 and MLDv1 by default, and asks from 0.0.0.0, \
-        which some devices ignore and switches don't count as a querier.",
+    title: "a Linux bridge queries with the oldest versions, and without an address",
+    seen: "Turning on mcast_querier breaks source-specific multicast, or devices do not answer.",
+    cause: "A bridge's own querier uses IGMPv2 and MLDv1 by default, and queries from 0.0.0.0, \
+        which some devices ignore and switches do not count as a querier.",
     proof: "The bridge's settings.",
     fix: "ip link set BR type bridge mcast_igmp_version 3 mcast_mld_version 2, give it an \
         address, and mcast_query_use_ifaddr 1.",
@@ -326,8 +321,8 @@ pub static BRIDGE_QUERIER_DEFAULT: Mode = Mode {
                     is_source_specific(case.group),
                     Certainty::Proved,
                     format!(
-                        "{} is the querier here and asks in {protocol}v{version}{from}: hosts \
-                            fall back to that version, and source-specific multicast ends",
+                        "{} is the querier here and uses {protocol}v{version}{from}: hosts fall \
+                            back to that version, and source-specific multicast stops working",
                         link.name
                     ),
                 )
@@ -355,13 +350,13 @@ pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
     id: "switch-ignores-igmpv3",
     title: "the switch does not understand this host's reports",
     seen: "Joining has no effect; older devices on the same switch receive.",
-    cause: "Switches and access points that know only IGMPv2 (MLDv1) ignore reports of version \
-        3 to 224.0.0.22 (ff02::16). A host speaks version 2 only after a query of that version, \
-        or when it is told to.",
-    proof: "Other hosts on the link report in the older version without having been asked in \
-        it, this host in the newer one, and its group has never arrived.",
+    cause: "Switches and access points that support only IGMPv2 (MLDv1) ignore reports of \
+        version 3, sent to 224.0.0.22 (ff02::16). A host uses version 2 only after a query of \
+        that version, or when configured to.",
+    proof: "Other hosts on the link report in the older version although no query asked for it, \
+        this host in the newer one, and its group has never arrived.",
     fix: "Force the older version: sysctl net.ipv4.conf.IF.force_igmp_version=2 \
-        (net.ipv6.conf.IF.force_mld_version=1). Better: have the switch updated.",
+        (net.ipv6.conf.IF.force_mld_version=1). Better: update the switch.",
     covers: &["not-arriving"],
     rule: |case| {
         case.host?;
@@ -388,9 +383,9 @@ pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
                 Found::fault(
                     Certainty::Consistent,
                     format!(
-                        "this host reports {} in {protocol}v{full} on {name}, {} there speaks \
-                            {protocol}v{}, and nothing of the group has ever come: the switch \
-                            may know only the older version",
+                        "this host reports {} with {protocol}v{full} on {name}, {} there uses \
+                            {protocol}v{}, and no packet of the group has ever arrived: the \
+                            switch may support only the older version",
                         case.group, older.source, older.version
                     ),
                 )
@@ -426,12 +421,11 @@ pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
 pub static QUERIER_VERSION_FLAPPING: Mode = Mode {
     id: "querier-version-flapping",
     title: "queriers of different versions alternate",
-    seen: "It works for some minutes and then stops for good; source-specific joins come and \
-        go.",
-    cause: "Two queriers on one link speak different versions. Hosts fall back to the older one \
-        for minutes after each of its queries, so that their reports change kind.",
-    proof: "General queries of different versions on one interface, one after the other and \
-        back.",
+    seen: "The stream works for some minutes and then stops for good; source-specific joins come \
+        and go.",
+    cause: "Two queriers on one link use different versions. Hosts fall back to the older one \
+        for minutes after each of its queries, so the type of their reports alternates.",
+    proof: "General queries of different versions alternate on one interface.",
     fix: "Set all queriers of the link to the same version (RFC 9776, section 8).",
     covers: &[
         "two-queriers",
@@ -499,13 +493,13 @@ fn suppressed<'a>(case: &Case<'a>) -> Option<(u32, IpAddr, &'a Message)> {
 
 pub static REPORT_SUPPRESSION: Mode = Mode {
     id: "report-suppression",
-    title: "another host's report silences this one",
-    seen: "One of several receivers on a switch starves.",
-    cause: "In IGMPv1 and v2 (MLDv1) a host that hears another's report for the same group \
-        keeps quiet. A snooping switch must not forward reports to hosts (RFC 4541, section \
-        2.1.1): if it does, it hears only one of them, and forgets the ports of the others.",
-    proof: "After a query another host's report for the group came in, and this host's own did \
-        not go out.",
+    title: "another host's report suppresses this host's",
+    seen: "One of several receivers on a switch gets nothing.",
+    cause: "In IGMPv1 and v2 (MLDv1) a host does not report a group for which it received \
+        another host's report. A snooping switch must not forward reports to hosts (RFC 4541, \
+        section 2.1.1). If it does, it sees only one report, and closes the ports of the other \
+        receivers.",
+    proof: "After a query, another host's report for the group came in, and this host sent none.",
     fix: "Use IGMPv3 (MLDv2), which has no suppression, or stop the switch from forwarding \
         reports to hosts.",
     covers: &["firewall-drops-igmp", "firewall-drops-mld"],
@@ -516,19 +510,19 @@ pub static REPORT_SUPPRESSION: Mode = Mode {
                 case.starves(ifindex),
                 Certainty::Proved,
                 format!(
-                    "after the query of {} this host heard the report of {who} for {} and kept \
-                        its own back: a snooping switch forgets its port",
+                    "after the query of {} this host received the report of {who} for {} and \
+                        suppressed its own: a snooping switch closes its port",
                     query.source, case.group
                 ),
             )
             .fix(
-                "make the querier speak IGMPv3 or MLDv2, or stop the switch from forwarding \
-                reports to hosts (RFC 4541, section 2.1.1)",
+                "make the querier use IGMPv3 or MLDv2, or stop the switch from forwarding \
+                    reports to hosts (RFC 4541, section 2.1.1)",
             )
             .because(
                 "wire",
                 format!(
-                    "report of {who} came in on {}, none of this host went out",
+                    "report of {who} came in on {}, this host sent none",
                     case.name(ifindex)
                 ),
             ),
@@ -539,12 +533,12 @@ pub static REPORT_SUPPRESSION: Mode = Mode {
 pub static REPORTS_LOST: Mode = Mode {
     id: "reports-lost",
     title: "some of this host's reports were lost on their way out",
-    seen: "Of many groups that are joined at once some never arrive.",
-    cause: "Reports go out in a burst, twice at most; a rate limit, a short queue or a firewall \
-        loses some, and nobody repeats them before the next query.",
-    proof: "After a query the wire shows reports for fewer groups than the kernel holds, and \
-        this one is not among them.",
-    fix: "Lift the limit; raise net.ipv4.igmp_qrv; join more slowly.",
+    seen: "Of many groups joined at once, some never arrive.",
+    cause: "Reports are sent in a burst, each twice at most. A rate limit, a short queue or a \
+        firewall drops some, and they are not repeated before the next query.",
+    proof: "After a query the wire shows reports for fewer groups than the kernel has joined, \
+        and this group is not among them.",
+    fix: "Remove the limit; raise net.ipv4.igmp_qrv; join more slowly.",
     covers: &[],
     rule: |case| {
         let host = case.host?;
@@ -574,29 +568,32 @@ pub static REPORTS_LOST: Mode = Mode {
                     case.starves(*ifindex),
                     Certainty::Proved,
                     format!(
-                        "{there} of {} groups were reported on {} after the last query, and {} \
-                            was not among them",
+                        "{there} of {} groups were reported on {} after the last query, but {} \
+                            was not",
                         held.len(),
                         case.name(*ifindex),
                         case.group
                     ),
                 )
                 .fix(
-                    "look for a rate limit on the way out (nft list ruleset, tc qdisc); sysctl \
-                    net.ipv4.igmp_qrv=4; join more slowly",
+                    "check for a rate limit on the way out (nft list ruleset, tc qdisc); sysctl \
+                        net.ipv4.igmp_qrv=4; join more slowly",
                 )
                 .because(
                     "wire",
                     format!(
-                        "reports for {there} groups between the query of {} \
-                    and {} later",
+                        "reports for {there} groups from the query of {} until {} later",
                         query.source,
                         seconds(end - query.time_ns)
                     ),
                 )
                 .because(
                     "kernel",
-                    format!("{} groups are held on {}", held.len(), case.name(*ifindex)),
+                    format!(
+                        "{} groups are joined on {}",
+                        held.len(),
+                        case.name(*ifindex)
+                    ),
                 ),
             );
         }
@@ -607,12 +604,11 @@ pub static REPORTS_LOST: Mode = Mode {
 pub static SUSPICIOUS_IGMP_QUERY: Mode = Mode {
     id: "suspicious-igmp-query",
     title: "IGMP queries from another network, or with a TTL other than 1",
-    seen: "Hosts change their version or their timers for no visible reason.",
-    cause: "Queries are for one link: TTL 1, from an address on it. Linux answers others all \
-        the same, so a leaking VLAN or an attacker can act as the querier.",
+    seen: "Hosts change their version or their timers for no apparent reason.",
+    cause: "Queries are limited to one link: TTL 1, from an address on it. Linux answers others \
+        nevertheless, so a leaking VLAN or an attacker can act as the querier.",
     proof: "Source and TTL of the query.",
-    fix: "Find who sends it by its link-layer address; on switches, allow queries only from \
-        router ports.",
+    fix: "Find the sender by its MAC address; on switches, allow queries only from router ports.",
     covers: &[
         "querier-version-flapping",
         "two-queriers",
@@ -634,23 +630,23 @@ pub static SUSPICIOUS_IGMP_QUERY: Mode = Mode {
             });
             let Some(query) = strange else { continue };
             let why = if query.ttl != 1 {
-                format!("its TTL is {} and not 1", query.ttl)
+                format!("its TTL is {} instead of 1", query.ttl)
             } else {
-                "its source is in no network of this link".into()
+                "its source is not in any network of this link".into()
             };
             return Some(
                 Found::warning(
                     Certainty::Consistent,
                     format!(
-                        "an IGMP query from {} on {} is strange: {why}; hosts follow it all the \
-                            same",
+                        "the IGMP query from {} on {} is suspect: {why}; hosts accept it \
+                            nevertheless",
                         query.source,
                         case.name(ifindex)
                     ),
                 )
                 .fix(
-                    "find who sends it, by its link-layer address (netsonde watch igmp); allow \
-                    queries only from router ports",
+                    "find the sender by its MAC address (netsonde watch igmp); allow queries \
+                        only from router ports",
                 )
                 .because(
                     "wire",
@@ -667,11 +663,11 @@ pub static SUSPICIOUS_IGMP_QUERY: Mode = Mode {
 
 pub static QUERIER_WITHOUT_ADDRESS: Mode = Mode {
     id: "querier-without-address",
-    title: "the querier asks from 0.0.0.0",
-    seen: "Linux hosts answer, some devices don't; switches don't forward to the querier's \
+    title: "the querier's source address is 0.0.0.0",
+    seen: "Linux hosts answer, some devices do not; switches do not forward to the querier's \
         port.",
-    cause: "Proxies and bridges without an address ask from 0.0.0.0. RFC 4541 says that such a \
-        query must not be taken for a querier's, and switches learn no router port from it.",
+    cause: "Proxies and bridges without an address query from 0.0.0.0. By RFC 4541 such a query \
+        does not identify a querier, and switches learn no router port from it.",
     proof: "The source of the query.",
     fix: "Give the querier's interface an address; on a Linux bridge also \
         mcast_query_use_ifaddr 1.",
@@ -689,7 +685,7 @@ pub static QUERIER_WITHOUT_ADDRESS: Mode = Mode {
                     Found::warning(
                         Certainty::Proved,
                         format!(
-                            "the querier on {} asks from 0.0.0.0: Linux answers, many devices \
+                            "the querier on {} queries from 0.0.0.0: Linux answers, many devices \
                                 do not, and switches learn no router port from it",
                             case.name(ifindex)
                         ),
@@ -698,7 +694,7 @@ pub static QUERIER_WITHOUT_ADDRESS: Mode = Mode {
                         "give the querier an address (a Linux bridge: also \
                         mcast_query_use_ifaddr 1)",
                     )
-                    .because("wire", "general queries from 0.0.0.0, and from nobody else"),
+                    .because("wire", "all general queries come from 0.0.0.0"),
                 );
             }
         }
@@ -709,11 +705,11 @@ pub static QUERIER_WITHOUT_ADDRESS: Mode = Mode {
 pub static LINK_LOCAL_REPORTS: Mode = Mode {
     id: "link-local-reports",
     title: "this host does not report groups of 224.0.0.0/24",
-    seen: "mDNS, VRRP or OSPF stops behind a switch that prunes 224.0.0.x although it must not.",
-    cause: "With igmp_link_local_mcast_reports=0 Linux reports no groups of 224.0.0.0/24. \
-        Switches should flood them anyway (RFC 4541, section 2.1.2); some prune them. (Hosting \
-        providers sometimes ask for this setting, since they count the reports as abuse.)",
-    proof: "The sysctl is 0, and no report for the group leaves.",
+    seen: "mDNS, VRRP or OSPF stops behind a switch that wrongly prunes 224.0.0.x.",
+    cause: "With igmp_link_local_mcast_reports=0 Linux does not report groups of 224.0.0.0/24. \
+        Switches should flood them anyway (RFC 4541, section 2.1.2), but some prune them. (Some \
+        hosting providers require this setting, because they treat the reports as abuse.)",
+    proof: "The sysctl is 0, and no report for the group is sent.",
     fix: "sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on the \
         switch.",
     covers: &[],
@@ -726,8 +722,8 @@ pub static LINK_LOCAL_REPORTS: Mode = Mode {
             Found::warning(
                 Certainty::Consistent,
                 format!(
-                    "this host does not report {}: a switch that prunes 224.0.0.0/24, which it \
-                        must not, keeps it away",
+                    "this host does not report {}, and a switch that wrongly prunes 224.0.0.0/24 \
+                        does not forward it",
                     case.group
                 ),
             )
@@ -744,10 +740,10 @@ pub static REPORT_WITHOUT_ADDRESS: Mode = Mode {
     id: "report-without-address",
     title: "this host reports from 0.0.0.0",
     seen: "The switch never opens the port.",
-    cause: "An interface without an IPv4 address (DHCP not done yet, a receiver that needs \
-        none) reports from 0.0.0.0. RFC 3376 allows it; some switches ignore it.",
+    cause: "An interface without an IPv4 address (DHCP pending, or a receiver that needs none) \
+        reports from 0.0.0.0. RFC 3376 allows that; some switches ignore such reports.",
     proof: "The source of this host's own reports, and the interface's addresses.",
-    fix: "Give the interface an address, any at all.",
+    fix: "Give the interface any address.",
     covers: &["querier-lost", "no-querier"],
     rule: |case| {
         case.host?;
@@ -763,7 +759,7 @@ pub static REPORT_WITHOUT_ADDRESS: Mode = Mode {
                     case.starves(*ifindex),
                     Certainty::Consistent,
                     format!(
-                        "{} has no IPv4 address, so its reports for {} leave from 0.0.0.0, \
+                        "{} has no IPv4 address, so its reports for {} are sent from 0.0.0.0, \
                             which some switches ignore",
                         link.name, case.group
                     ),
@@ -779,13 +775,14 @@ pub static REPORT_WITHOUT_ADDRESS: Mode = Mode {
 
 pub static REJOIN_HACK: Mode = Mode {
     id: "rejoin-hack",
-    title: "an application leaves and joins again and again",
-    seen: "A short loss every so many seconds.",
-    cause: "A workaround in the application (\"renew\") for a membership that dies: each leave \
-        makes routers and switches stop the stream for a moment, and it hides why the \
-        membership dies.",
-    proof: "The same host leaves and joins the group repeatedly, a moment apart.",
-    fix: "Switch the workaround off and find out why the membership dies: ask again then.",
+    title: "an application leaves and rejoins the group repeatedly",
+    seen: "A short loss at regular intervals.",
+    cause: "A workaround in the application (\"renew\") for a membership that expires: with each \
+        leave, routers and switches stop the stream for a moment, and it hides why the \
+        membership expires.",
+    proof: "The same host leaves the group and joins it again repeatedly, each time within \
+        seconds.",
+    fix: "Turn the workaround off, find out why the membership expires, and diagnose again then.",
     covers: &[],
     rule: |case| {
         for ifindex in case.interfaces() {
@@ -806,7 +803,7 @@ pub static REJOIN_HACK: Mode = Mode {
                     continue;
                 }
                 let who = if case.is_own(host) {
-                    "an application here".into()
+                    "an application on this host".into()
                 } else {
                     host.to_string()
                 };
@@ -814,21 +811,18 @@ pub static REJOIN_HACK: Mode = Mode {
                     Found::warning(
                         Certainty::Proved,
                         format!(
-                            "{who} left {} and joined it again {times} times: each time the \
-                            stream may stop for a moment",
+                            "{who} left {} and rejoined it {times} times: each time the stream \
+                                may stop for a moment",
                             case.group
                         ),
                     )
                     .fix(
-                        "switch that workaround off, and ask again when the stream has died: \
-                        then its cause can be seen",
+                        "turn the workaround off, and diagnose again after the stream has \
+                            stopped: then its cause shows",
                     )
                     .because(
                         "wire",
-                        format!(
-                            "{times} leaves of {host}, each followed by a join \
-                        within 5 s"
-                        ),
+                        format!("{times} leaves of {host}, each followed by a join within 5 s"),
                     ),
                 );
             }

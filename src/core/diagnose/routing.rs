@@ -71,11 +71,11 @@ fn wanted_beyond(case: &Case<'_>) -> Option<(u32, u32, Vec<IpAddr>)> {
 
 pub static LINK_LOCAL_GROUP_ROUTED: Mode = Mode {
     id: "link-local-group-routed",
-    title: "a group of one link is meant to cross a router",
+    title: "a link-local group cannot cross a router",
     seen: "The stream works on the sender's link and never reaches others.",
-    cause: "Groups of 224.0.0.0/24 and of ff02::/16 are for one link. No router may forward \
+    cause: "Groups of 224.0.0.0/24 and of ff02::/16 are limited to one link. No router forwards \
         them, whatever their TTL (RFC 5771, section 4; RFC 4291, section 2.7).",
-    proof: "The group's address; it comes in on one interface, and has members on another.",
+    proof: "The group's address; packets come in on one interface, and members report on another.",
     fix: "Use another group, such as one of 239.0.0.0/8 (ff05::/16, ff08::/16).",
     covers: &["router-not-routing", "ttl-too-small"],
     rule: |case| {
@@ -92,13 +92,13 @@ pub static LINK_LOCAL_GROUP_ROUTED: Mode = Mode {
             Found::fault(
                 Certainty::Proved,
                 format!(
-                    "{} is for one link only: it comes in on {from}, {} on {to} wants it, and \
-                        no router may forward it",
+                    "{} is limited to one link: it comes in on {from} and {} on {to} has joined \
+                        it, but no router forwards it",
                     case.group,
                     list(&who)
                 ),
             )
-            .fix("use a group that may be routed: 239.0.0.0/8, or ff05::/16 and ff08::/16")
+            .fix("use a routable group: 239.0.0.0/8, or ff05::/16 and ff08::/16")
             .because(
                 "wire",
                 format!(
@@ -114,10 +114,10 @@ pub static ROUTER_NOT_ROUTING: Mode = Mode {
     id: "router-not-routing",
     title: "this router does not route multicast",
     seen: "Unicast crosses the router, multicast does not.",
-    cause: "Linux forwards groups only while a routing daemon (pimd, smcroute, mrouted, \
-        igmpproxy, FRR) holds the multicast routing socket. ip_forward alone does not do it.",
-    proof: "mc_forwarding is 0 and there are no routing interfaces, while the group comes in on \
-        one interface and is reported on another.",
+    cause: "Linux forwards multicast only while a routing daemon (pimd, smcroute, mrouted, \
+        igmpproxy, FRR) holds the multicast routing socket. ip_forward alone is not enough.",
+    proof: "mc_forwarding is 0 and there are no multicast routing interfaces, while the group \
+        comes in on one interface and is reported on another.",
     fix: "Start a routing daemon: `smcrouted`, `pimd` or FRR; for a static route `smcroutectl \
         add IF GROUP IF2`.",
     covers: &["not-joined"],
@@ -142,8 +142,8 @@ pub static ROUTER_NOT_ROUTING: Mode = Mode {
                 !own,
                 Certainty::Proved,
                 format!(
-                    "{} comes in on {from} and {} on {to} wants it, but this router has no \
-                        multicast routing (mc_forwarding=0)",
+                    "{} comes in on {from} and {} on {to} has joined it, but this router does \
+                        not route multicast (mc_forwarding=0)",
                     case.group,
                     list(&who)
                 ),
@@ -169,14 +169,14 @@ pub static ROUTER_NOT_ROUTING: Mode = Mode {
 
 pub static MROUTE_SOCKET_BUSY: Mode = Mode {
     id: "mroute-socket-busy",
-    title: "two daemons want to route multicast",
-    seen: "\"Address already in use\" from a routing daemon; or its interfaces are not there.",
-    cause: "Only one socket in a network namespace (and routing table) may route multicast; the \
-        second MRT_INIT fails with EADDRINUSE. Linux has room for 32 routing interfaces.",
-    proof: "Several programs have sockets of IGMP open while one of them routes; or all 32 \
-        routing interfaces are in use.",
-    fix: "Stop one of the daemons (`ss -awp`, protocol igmp), or give them routing tables or \
-        namespaces of their own.",
+    title: "two multicast routing daemons conflict",
+    seen: "\"Address already in use\" from a routing daemon; or its interfaces are missing.",
+    cause: "Only one socket per network namespace (and routing table) can route multicast; a \
+        second MRT_INIT fails with EADDRINUSE. Linux supports 32 multicast routing interfaces.",
+    proof: "Several programs hold IGMP sockets while one of them routes; or all 32 routing \
+        interfaces are in use.",
+    fix: "Stop one of the daemons (`ss -awp`, protocol igmp), or give them separate routing \
+        tables or namespaces.",
     covers: &[],
     rule: |case| {
         let host = case.host?;
@@ -184,10 +184,7 @@ pub static MROUTE_SOCKET_BUSY: Mode = Mode {
             return Some(
                 Found::fault(
                     Certainty::Proved,
-                    format!(
-                        "all {MOST_VIFS} routing interfaces of this host are in use: there \
-                        can be no more"
-                    ),
+                    format!("all {MOST_VIFS} multicast routing interfaces of this host are in use"),
                 )
                 .fix(
                     "leave interfaces without multicast out of the routing daemon's \
@@ -212,8 +209,8 @@ pub static MROUTE_SOCKET_BUSY: Mode = Mode {
             Found::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} programs have sockets of IGMP open ({}), and only one may route \
-                        multicast: the others got EADDRINUSE",
+                    "{} programs hold IGMP sockets ({}), but only one can route multicast: the \
+                        others got EADDRINUSE",
                     who.len(),
                     list(&who)
                 ),
@@ -228,7 +225,7 @@ pub static MROUTE_SOCKET_BUSY: Mode = Mode {
             )
             .because(
                 "kernel",
-                format!("{} routing interfaces", host.vifs.after.len()),
+                format!("{} multicast routing interfaces", host.vifs.after.len()),
             ),
         )
     },
@@ -237,12 +234,12 @@ pub static MROUTE_SOCKET_BUSY: Mode = Mode {
 pub static TTL_TOO_SMALL: Mode = Mode {
     id: "ttl-too-small",
     title: "the source sends with TTL 1",
-    seen: "It works on the sender's own link, and not behind the router. No error anywhere.",
+    seen: "It works on the sender's own link, but not behind the router. No error is reported.",
     cause: "A socket's multicast TTL is 1 unless the program sets it, so routers drop its \
-        packets, silently: for groups there is no ICMP error.",
+        packets silently: there is no ICMP error for multicast.",
     proof: "The TTL of the packets; the router's forwarding cache counts them, and its outgoing \
         interfaces do not.",
-    fix: "Have the sender set IP_MULTICAST_TTL (IPV6_MULTICAST_HOPS): `iperf -T`, `vlc --ttl`, \
+    fix: "Make the sender set IP_MULTICAST_TTL (IPV6_MULTICAST_HOPS): `iperf -T`, `vlc --ttl`, \
         `netsonde mcast send -t 8`.",
     covers: &["ttl-threshold"],
     rule: |case| by_ttl(case, true),
@@ -251,11 +248,11 @@ pub static TTL_TOO_SMALL: Mode = Mode {
 pub static TTL_THRESHOLD: Mode = Mode {
     id: "ttl-threshold",
     title: "the router's TTL threshold stops the stream",
-    seen: "The stream crosses some routers and not this one.",
-    cause: "A routing interface may ask for a smallest TTL, to keep groups inside a site. \
-        Packets with less are dropped silently.",
-    proof: "The forwarding cache lists the outgoing interface with a threshold not below the \
-        TTL of the packets, and counts packets that it does not send.",
+    seen: "The stream crosses some routers but not this one.",
+    cause: "A routing interface may require a minimum TTL, to keep groups inside a site. Packets \
+        with a lower TTL are dropped silently.",
+    proof: "The forwarding cache lists the outgoing interface with a threshold not below the TTL \
+        of the packets, and counts packets that are not sent.",
     fix: "Lower the threshold in the routing daemon (smcroute: ttl-threshold; mrouted, pimd: \
         threshold), or raise the sender's TTL.",
     covers: &[],
@@ -286,18 +283,18 @@ fn by_ttl(case: &Case<'_>, of_source: bool) -> Option<Found> {
         let source = list(sources(&packets.into_iter().copied().collect::<Vec<_>>()));
         let summary = if of_source {
             format!(
-                "{source} sends {} with TTL {ttl}, so this router must not forward it to {out}",
+                "{source} sends {} with TTL {ttl}, so this router cannot forward it to {out}",
                 case.group
             )
         } else {
             format!(
-                "{} from {source} comes with TTL {ttl}, and {out} lets only more than \
-                    {threshold} pass",
+                "{} from {source} arrives with TTL {ttl}, but {out} requires more than \
+                    {threshold}",
                 case.group
             )
         };
         let fix = if of_source {
-            "have the sender set its multicast TTL (IP_MULTICAST_TTL; iperf -T, netsonde mcast \
+            "make the sender set its multicast TTL (IP_MULTICAST_TTL; iperf -T, netsonde mcast \
                 send -t)"
                 .into()
         } else {
@@ -324,11 +321,11 @@ fn by_ttl(case: &Case<'_>, of_source: bool) -> Option<Found> {
 
 pub static RPF_FAILURE: Mode = Mode {
     id: "rpf-failure",
-    title: "the stream comes in by the wrong interface of the router",
-    seen: "The forwarding cache looks right, and nothing goes out.",
-    cause: "A multicast route names the interface that a source's packets have to come in by, \
-        the one of the unicast route back to it. Others are dropped, so that loops can't form.",
-    proof: "The column Wrong of /proc/net/ip_mr_cache moves.",
+    title: "the stream arrives on the wrong interface of the router",
+    seen: "The forwarding cache looks right, and nothing is sent.",
+    cause: "A multicast route names the interface on which a source's packets must arrive: that \
+        of the unicast route to the source. Others are dropped, to prevent loops.",
+    proof: "The Wrong column of /proc/net/ip_mr_cache increases.",
     fix: "Correct the unicast route to the source, or the static multicast route.",
     covers: &[],
     rule: |case| {
@@ -364,11 +361,11 @@ pub static RPF_FAILURE: Mode = Mode {
 pub static UPSTREAM_SOURCE_FILTER: Mode = Mode {
     id: "upstream-source-filter",
     title: "the proxy does not accept the source",
-    seen: "An IPTV proxy is silent, although the stream comes in upstream.",
-    cause: "igmpproxy forwards only sources in the networks of its upstream interface, and in \
-        those that altnet lists. Providers send from elsewhere.",
+    seen: "An IPTV proxy forwards nothing, although the stream comes in upstream.",
+    cause: "igmpproxy forwards only sources in the networks of its upstream interface and in \
+        those listed by altnet. Providers send from other networks.",
     proof: "The stream comes in on a routing interface from a source outside its networks, \
-        members wait behind another, and there is no forwarding entry, while others have one.",
+        members report on another, and there is no forwarding entry, while other groups have one.",
     fix: "igmpproxy.conf: altnet NETWORK/PREFIX on the upstream interface.",
     covers: &[],
     rule: |case| {
@@ -391,7 +388,7 @@ pub static UPSTREAM_SOURCE_FILTER: Mode = Mode {
                 Certainty::Consistent,
                 format!(
                     "{} comes in on {} from {foreign}, which is outside its networks, and the \
-                        routing daemon has made no route for it although {} on {} waits",
+                        routing daemon has created no route for it although {} on {} has joined",
                     case.group,
                     link.name,
                     list(&who),
@@ -426,11 +423,11 @@ pub static UPSTREAM_SOURCE_FILTER: Mode = Mode {
 
 pub static SENT_ON_OTHER_INTERFACE: Mode = Mode {
     id: "sent-on-other-interface",
-    title: "the sender's packets leave by another interface",
+    title: "the sender's packets leave on another interface",
     seen: "The sender runs, the receivers get nothing; often with a VPN or Docker.",
-    cause: "A sender that names no interface lets the route to the group choose, usually the \
-        default route's.",
-    proof: "Packets of the group leave by one interface, and its members report on another.",
+    cause: "If a sender names no interface, the route to the group determines it, usually the \
+        default route.",
+    proof: "Packets of the group leave on one interface, and its members report on another.",
     fix: "Set IP_MULTICAST_IF in the sender (most have an option), or ip route add GROUP dev \
         IF.",
     covers: &[],
@@ -469,20 +466,17 @@ pub static SENT_ON_OTHER_INTERFACE: Mode = Mode {
         Some(
             Found::fault(
                 Certainty::Proved,
-                format!(
-                    "{} leaves this host by {out}, and is wanted on {wanted}",
-                    case.group
-                ),
+                format!("{} is sent on {out}, but joined on {wanted}", case.group),
             )
             .fix(format!(
-                "set the sender's interface (IP_MULTICAST_IF), or: ip route add {}/{} dev \
+                "set the sender's interface (IP_MULTICAST_IF), or run: ip route add {}/{} dev \
                     {wanted}",
                 case.group,
                 if case.group.is_ipv4() { 32 } else { 128 }
             ))
             .because(
                 "wire",
-                format!("{packets} packets out by {out}, none by {wanted}"),
+                format!("{packets} packets sent on {out}, none on {wanted}"),
             ),
         )
     },
@@ -491,11 +485,11 @@ pub static SENT_ON_OTHER_INTERFACE: Mode = Mode {
 pub static SENDER_LOOPBACK_OFF: Mode = Mode {
     id: "sender-loopback-off",
     title: "the sender's packets are not looped back to its own host",
-    seen: "A receiver on the sender's own host is silent, others receive.",
-    cause: "The sender switched IP_MULTICAST_LOOP off, so that it does not hear itself; then no \
-        program on its host does.",
-    proof: "Packets of the group leave by an interface where it is joined, and the IP layer \
-        takes in no multicast packets.",
+    seen: "A receiver on the sender's own host gets nothing, others do.",
+    cause: "The sender cleared IP_MULTICAST_LOOP to not receive its own packets; then no program \
+        on its host receives them.",
+    proof: "Packets of the group leave on an interface where it is joined, and the IP layer \
+        receives no multicast packets.",
     fix: "Leave IP_MULTICAST_LOOP at 1 in the sender.",
     covers: &["not-arriving"],
     rule: |case| {
@@ -522,14 +516,13 @@ pub static SENDER_LOOPBACK_OFF: Mode = Mode {
                 Found::fault(
                     Certainty::Proved,
                     format!(
-                        "this host sends {} by {name} and has joined it there, and its own \
-                            packets are not looped back: the sender switched IP_MULTICAST_LOOP \
-                            off",
+                        "this host sends {} on {name} and has joined it there, but its packets \
+                            are not looped back: the sender cleared IP_MULTICAST_LOOP",
                         case.group
                     ),
                 )
                 .fix("leave IP_MULTICAST_LOOP (IPV6_MULTICAST_LOOP) at 1 in the sender")
-                .because("wire", format!("{} packets out by {name}", sent.len()))
+                .because("wire", format!("{} packets sent on {name}", sent.len()))
                 .because(
                     "counters",
                     format!(

@@ -4,7 +4,7 @@
 use super::case::{Case, covers, for_us};
 use super::receiver::is_udp;
 use super::{Certainty, Found, Mode};
-use crate::host::socket::Socket;
+use crate::host::socket::ProcSocket;
 
 /// Packets of the group that came in where it is held.
 fn came_in(case: &Case<'_>) -> usize {
@@ -15,7 +15,7 @@ fn came_in(case: &Case<'_>) -> usize {
 }
 
 /// A socket that dropped packets during the window, and how many.
-fn dropping<'a>(case: &Case<'a>) -> Option<(&'a Socket, u64)> {
+fn dropping<'a>(case: &Case<'a>) -> Option<(&'a ProcSocket, u64)> {
     (case.sockets().into_iter())
         .filter_map(|socket| {
             let before = case.before(socket)?;
@@ -26,15 +26,15 @@ fn dropping<'a>(case: &Case<'a>) -> Option<(&'a Socket, u64)> {
 
 pub static NO_MATCHING_SOCKET: Mode = Mode {
     id: "no-matching-socket",
-    title: "the host is a member, and no socket takes the packets",
-    seen: "The group is joined, tcpdump shows the stream, the application is silent.",
-    cause: "A socket takes a packet of a group if it is bound to the group or to no address, to \
+    title: "the host has joined the group, but no socket accepts the packets",
+    seen: "The group is joined, tcpdump shows the stream, the application gets nothing.",
+    cause: "A socket accepts a multicast packet if it is bound to the group or to no address, to \
         the right port, and to no other interface. On Linux a socket bound to a unicast address \
         never matches.",
-    proof: "UdpIgnoredMulti moves with the packets, and /proc/net/udp has no socket that would \
-        take them.",
+    proof: "UdpIgnoredMulti increases with the packets, and /proc/net/udp has no socket that \
+        accepts them.",
     fix: "Bind to the group (or 0.0.0.0, ::) and the stream's port, and to no interface other \
-        than the one it comes by.",
+        than the receiving one.",
     covers: &[],
     rule: |case| {
         let host = case.host?;
@@ -98,7 +98,7 @@ pub static NO_MATCHING_SOCKET: Mode = Mode {
             });
             match socket {
                 Some(socket) => format!(
-                    "{}, which joined it, listens to port {}",
+                    "{}, which joined it, listens on port {}",
                     case.socket_text(socket),
                     socket.local.port()
                 ),
@@ -109,7 +109,7 @@ pub static NO_MATCHING_SOCKET: Mode = Mode {
             Found::fault(
                 Certainty::Proved,
                 format!(
-                    "this host receives {} to port {} and no socket takes it: {why}",
+                    "this host receives {} on port {} but no socket accepts it: {why}",
                     case.group,
                     super::case::list(&ports)
                 ),
@@ -129,11 +129,11 @@ pub static NO_MATCHING_SOCKET: Mode = Mode {
 pub static RECEIVE_BUFFER_OVERRUN: Mode = Mode {
     id: "receive-buffer-overrun",
     title: "the socket's receive buffer overflows",
-    seen: "Gaps in the application, and none on the wire.",
-    cause: "The application reads more slowly than packets come, or a burst is larger than the \
-        buffer. The kernel drops what does not fit.",
-    proof: "The socket's drops (last column of /proc/net/udp) and UdpRcvbufErrors move.",
-    fix: "Raise SO_RCVBUF and net.core.rmem_max; read faster, or in a thread of its own.",
+    seen: "The application sees gaps, the wire does not.",
+    cause: "The application reads more slowly than packets arrive, or a burst is larger than the \
+        buffer. The kernel drops the excess.",
+    proof: "The socket's drops (last column of /proc/net/udp) and UdpRcvbufErrors increase.",
+    fix: "Raise SO_RCVBUF and net.core.rmem_max; read faster, or in a separate thread.",
     covers: &["loss-in-socket"],
     rule: |case| {
         let errors = case.moved("UdpRcvbufErrors");
@@ -150,7 +150,8 @@ pub static RECEIVE_BUFFER_OVERRUN: Mode = Mode {
         let mut found = Found::fault(
             Certainty::Proved,
             format!(
-                "{drops} of {} packets that came in were dropped at {}{size}: it is full",
+                "{drops} of {} received packets were dropped at {}{size}: its receive buffer is \
+                    full",
                 came_in(case),
                 case.socket_text(socket)
             ),
@@ -170,13 +171,13 @@ pub static RECEIVE_BUFFER_OVERRUN: Mode = Mode {
 
 pub static LOSS_IN_SOCKET: Mode = Mode {
     id: "loss-in-socket",
-    title: "the socket drops packets, and its buffer is not full",
-    seen: "Gaps in the application, and none on the wire.",
-    cause: "A filter that the application (or its sandbox) attached to the socket rejects \
-        packets, or the kernel's memory for UDP is at its limit.",
-    proof: "The socket's drops (last column of /proc/net/udp) move, and UdpRcvbufErrors does \
+    title: "the socket drops packets although its buffer is not full",
+    seen: "The application sees gaps, the wire does not.",
+    cause: "A filter attached to the socket by the application (or its sandbox) rejects packets, \
+        or the kernel's memory for UDP is at its limit.",
+    proof: "The socket's drops (last column of /proc/net/udp) increase, and UdpRcvbufErrors does \
         not.",
-    fix: "Look at the socket's filter (`ss -uamp --bpf`) and at net.ipv4.udp_mem.",
+    fix: "Check the socket's filter (`ss -uamp --bpf`) and net.ipv4.udp_mem.",
     covers: &[],
     rule: |case| {
         let (socket, drops) = dropping(case)?;
@@ -187,13 +188,13 @@ pub static LOSS_IN_SOCKET: Mode = Mode {
             Found::fault(
                 Certainty::Proved,
                 format!(
-                    "{drops} of {} packets that came in were dropped at {}, which is not full: \
-                        its filter rejects them, or memory for UDP is short",
+                    "{drops} of {} received packets were dropped at {}, whose buffer is not \
+                        full: its filter rejects them, or memory for UDP is short",
                     came_in(case),
                     case.socket_text(socket)
                 ),
             )
-            .fix("see `ss -uamp --bpf` for its filter, and net.ipv4.udp_mem")
+            .fix("check its filter with `ss -uamp --bpf`, and net.ipv4.udp_mem")
             .because("socket", format!("drops of {} +{drops}", socket.local))
             .because(
                 "counters",
@@ -208,12 +209,13 @@ pub static LOSS_IN_SOCKET: Mode = Mode {
 
 pub static MEMBERSHIP_LIMIT: Mode = Mode {
     id: "membership-limit",
-    title: "a socket holds as many groups as it may",
-    seen: "\"No buffer space available\" on joining the 21st group of a socket, or its 11th \
+    title: "a socket has reached its limit of groups",
+    seen: "\"No buffer space available\" when joining the 21st group of a socket, or its 11th \
         source.",
-    cause: "Linux allows 20 groups for each IPv4 socket (igmp_max_memberships) and 10 sources \
-        for each group (igmp_max_msf). It is a limit of the socket, not of the host.",
-    proof: "A socket holds exactly that many groups, and the one asked about is not among them.",
+    cause: "Linux allows 20 groups per IPv4 socket (igmp_max_memberships) and 10 sources per \
+        group (igmp_max_msf). The limit applies to the socket, not to the host.",
+    proof: "A socket holds exactly as many groups as the limit, and the diagnosed one is not \
+        among them.",
     fix: "Raise net.ipv4.igmp_max_memberships before the application starts, or spread groups \
         over several sockets.",
     covers: &["not-joined"],
@@ -228,8 +230,8 @@ pub static MEMBERSHIP_LIMIT: Mode = Mode {
             Found::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} holds {} groups on one socket, which is the limit, and {} is not among \
-                        them: joining it fails with ENOBUFS",
+                    "{} has joined {} groups on one socket, which is the limit, and {} is not \
+                        among them: joining it fails with ENOBUFS",
                     full.process, full.groups, case.group
                 ),
             )
@@ -246,12 +248,12 @@ pub static MEMBERSHIP_LIMIT: Mode = Mode {
 
 pub static MULTICAST_ALL_CROSSTALK: Mode = Mode {
     id: "multicast-all-crosstalk",
-    title: "a socket gets packets of a group that it never joined",
-    seen: "Packets of other groups turn up in an application.",
-    cause: "On Linux a socket that is bound to a port and to no address takes every group that \
-        anybody on the host has joined, unless IP_MULTICAST_ALL is 0.",
-    proof: "The socket is bound to the port alone, holds other groups and not this one, and \
-        IP_MULTICAST_ALL is 1; another socket holds this one.",
+    title: "a socket receives packets of a group that it never joined",
+    seen: "Packets of other groups reach an application.",
+    cause: "On Linux a socket bound to a port and no address receives every group that any \
+        socket on the host has joined, unless IP_MULTICAST_ALL is 0.",
+    proof: "The socket is bound to the port alone, has joined other groups but not this one, and \
+        IP_MULTICAST_ALL is 1; another socket has joined this one.",
     fix: "Set IP_MULTICAST_ALL to 0 (IPV6_MULTICAST_ALL), or bind to the group.",
     covers: &[],
     rule: |case| {
@@ -269,19 +271,23 @@ pub static MULTICAST_ALL_CROSSTALK: Mode = Mode {
             Found::warning(
                 Certainty::Proved,
                 format!(
-                    "{} gets {} although it never joined it: {} did, and IP_MULTICAST_ALL is 1",
+                    "{} receives {} although it never joined it: {} did, and IP_MULTICAST_ALL is \
+                        1",
                     victim.process, case.group, joiner.process
                 ),
             )
-            .fix("have it set IP_MULTICAST_ALL to 0, or bind to its group instead of 0.0.0.0")
+            .fix("make it set IP_MULTICAST_ALL to 0, or bind to its group instead of 0.0.0.0")
             .because(
                 "socket",
                 format!(
-                    "{} holds {} other groups, IP_MULTICAST_ALL=1, bound to no address",
+                    "{} has joined {} other groups, IP_MULTICAST_ALL=1, bound to no address",
                     victim.process, victim.groups
                 ),
             )
-            .because("socket", format!("{} holds {}", joiner.process, case.group)),
+            .because(
+                "socket",
+                format!("{} has joined {}", joiner.process, case.group),
+            ),
         )
     },
 };

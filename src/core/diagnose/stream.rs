@@ -28,7 +28,7 @@ fn streams<'a>(case: &Case<'a>, of: &'a Streams) -> Vec<(&'a Key, &'a Stream)> {
 /// hole's end (a loss of the beginning has nothing after it).
 fn loss(stream: &Stream) -> Option<(&'static str, u64, u64)> {
     if let Some(test) = &stream.test {
-        return Some(("netsonde's own numbers", test.packets, test.lost()));
+        return Some(("netsonde's own sequence numbers", test.packets, test.lost()));
     }
     if let Some(ts) = &stream.ts
         && stream.rtp.is_none()
@@ -42,11 +42,11 @@ fn loss(stream: &Stream) -> Option<(&'static str, u64, u64)> {
 pub static TWO_SENDERS: Mode = Mode {
     id: "two-senders",
     title: "two sources send different streams to the same group and port",
-    seen: "Decoders report continuous errors, although nothing is lost.",
-    cause: "A spare sender that runs beside the main one, a test that was forgotten, a group \
-        that was given out twice.",
-    proof: "MPEG transport streams (alone or in RTP) from several addresses or ports in the \
-        same group and port at the same time.",
+    seen: "Decoders report continuous errors, although no packet is lost.",
+    cause: "A spare sender runs alongside the main one, a test was left running, or a group was \
+        assigned twice.",
+    proof: "MPEG transport streams (alone or in RTP) from several addresses or ports to the same \
+        group and port at the same time.",
     fix: "Give one of them another group, or join for one source only (source-specific).",
     covers: &["loss-on-wire"],
     rule: |case| {
@@ -77,8 +77,8 @@ pub static TWO_SENDERS: Mode = Mode {
             Found::fault(
                 Certainty::Proved,
                 format!(
-                    "{} sources send streams of their own to {} port {port} on {}: {who}: what \
-                        looks like loss is a collision",
+                    "{} sources send separate streams to {} port {port} on {}: {who}: the \
+                        apparent loss is a collision",
                     senders.len(),
                     case.group,
                     case.name(ifindex)
@@ -107,10 +107,10 @@ pub static FIRST_PACKETS_LOST: Mode = Mode {
     id: "first-packets-lost",
     title: "only the first packets of the stream are missing",
     seen: "The first packets of each new stream are lost, later ones are not.",
-    cause: "Routers and switches build a tree when a stream begins; Linux keeps only a few \
-        packets until its route is made.",
-    proof: "Packets with the first numbers are missing and none later.",
-    fix: "Nothing: this is how it works. Applications that need the first packet should send it \
+    cause: "Routers and switches build the forwarding state when a stream begins; Linux queues \
+        only a few packets until its route exists.",
+    proof: "Packets with the first sequence numbers are missing, and none later.",
+    fix: "Nothing: this is normal. Applications that need the first packets should send them \
         again, or wait.",
     covers: &["loss-on-wire"],
     rule: |case| {
@@ -123,11 +123,11 @@ pub static FIRST_PACKETS_LOST: Mode = Mode {
                     Certainty::Proved,
                     format!(
                         "the first packets of {} from {} are missing ({missing}), and none \
-                            since: as usual when a router sets up a new stream",
+                            since: normal when a router sets up a new stream",
                         case.group, key.source
                     ),
                 )
-                .fix("nothing to do; send the first packets twice if they matter")
+                .fix("nothing to do; send the first packets twice if they are needed")
                 .because(
                     "wire",
                     format!("{} packets since without loss", stream.packets),
@@ -142,12 +142,11 @@ pub static LOSS_ON_WIRE: Mode = Mode {
     id: "loss-on-wire",
     title: "packets are lost before they reach this host",
     seen: "Gaps in picture or sound; decoders report errors.",
-    cause: "A full queue or a bad cable on the way, a radio link, a sender that sends in \
-        bursts.",
-    proof: "The numbers of the stream (RTP, MPEG-TS, netsonde's own) have gaps already on this \
-        host's wire.",
-    fix: "Ask at the next device towards the source, until the loss is gone: it is between the \
-        last two.",
+    cause: "A full queue or a bad cable on the path, a radio link, a sender that sends in bursts.",
+    proof: "The sequence numbers of the stream (RTP, MPEG-TS, netsonde's own) already have gaps \
+        on this host's wire.",
+    fix: "Check device by device towards the source: the loss is between the last device with \
+        loss and the first without.",
     covers: &[],
     rule: |case| {
         // What the rings had no room for is missing in the record, and was on the wire.
@@ -168,8 +167,8 @@ pub static LOSS_ON_WIRE: Mode = Mode {
                 Found::fault(
                     Certainty::Proved,
                     format!(
-                        "{lost} of {} packets ({percent:.2} %) of {} from {} are missing on {} \
-                            already: they are lost before this host",
+                        "{lost} of {} packets ({percent:.2} %) of {} from {} are already missing \
+                            on {}: they were lost before this host",
                         lost + packets,
                         case.group,
                         key.source,
@@ -177,13 +176,13 @@ pub static LOSS_ON_WIRE: Mode = Mode {
                     ),
                 )
                 .fix(format!(
-                    "ask at the next device towards {}, until the loss is gone: it is \
-                    between the last two",
+                    "check device by device towards {}: the loss is between the last device with \
+                        loss and the first without",
                     key.source
                 ))
                 .because(
                     "wire",
-                    format!("{kind}: {packets} came, {lost} are missing"),
+                    format!("{kind}: {packets} received, {lost} missing"),
                 ),
             );
         }

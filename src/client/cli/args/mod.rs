@@ -27,11 +27,11 @@ pub use events::EventsArgs;
 pub use families::Families;
 pub use mcast::{Mcast, McastDoctor, McastJoin, McastSend};
 pub use neighbors::NeighborsArgs;
-pub use packets::{DirectionArg, Lookback, Packets};
+pub use packets::{DirectionArg, Packets};
 pub use ping::{Ping, Pmtu};
 pub use sockets::Sockets;
 pub use talkers::{SortKey, Talkers};
-pub use values::{parse_duration, parse_time};
+pub use values::{Lookback, parse_duration, parse_time};
 
 /// Find out where packets die on this host, with evidence.
 #[derive(Clone, Debug, Parser)]

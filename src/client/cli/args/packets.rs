@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::values::{parse_lookback, parse_time};
+use super::values::{Lookback, parse_lookback, parse_time};
 
 /// A selection of packets: live, recorded, or from a file.
 #[derive(Clone, Debug, Default, Args)]
@@ -71,13 +71,4 @@ pub enum DirectionArg {
     In,
     /// Sent by this host.
     Out,
-}
-
-/// How far into the past a selection reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lookback {
-    /// To the beginning of the record.
-    All,
-    /// This long, in nanoseconds.
-    Ns(u64),
 }

@@ -2,7 +2,14 @@
 
 use netsonde_core::families;
 
-use super::packets::Lookback;
+/// How far into the past a selection reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookback {
+    /// To the beginning of the record.
+    All,
+    /// This long, in nanoseconds.
+    Ns(u64),
+}
 
 /// Parses an address family, by name or number.
 pub(super) fn parse_family(text: &str) -> Result<u8, String> {
@@ -12,7 +19,7 @@ pub(super) fn parse_family(text: &str) -> Result<u8, String> {
 
 /// Parses a socket type, by name.
 pub(super) fn parse_socket_type(text: &str) -> Result<u32, String> {
-    let found = families::find_kind(text)
+    let found = families::find_type(text)
         .map(|kind| kind.number)
         .filter(|number| *number < 16);
     found.ok_or_else(|| format!("unknown socket type {text:?} (see `netsonde families -v`)"))

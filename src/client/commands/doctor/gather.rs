@@ -25,10 +25,10 @@ use netsonde_core::host::counters::Counters;
 use netsonde_core::host::dev_mcast;
 use netsonde_core::host::membership::{igmp_versions, source_filters};
 use netsonde_core::host::mroute::{self, Route, Vif};
-use netsonde_core::host::socket::{self, Socket};
+use netsonde_core::host::socket::{self, ProcSocket};
 use netsonde_core::multicast::Key;
 use netsonde_core::protocol::capture::Content;
-use netsonde_core::protocol::multicast::{self, Call, Streams};
+use netsonde_core::protocol::multicast::{self, InterfaceCall, Streams};
 use netsonde_core::protocol::service::Status;
 
 /// Interfaces that are gone are numbered from here on.
@@ -41,7 +41,7 @@ const DATA_STORES: [&str; 6] = ["link", "icmp", "names", "routing", "connections
 /// What moves.
 struct Snapshot {
     counters: Counters,
-    udp: Vec<Socket>,
+    udp: Vec<ProcSocket>,
     mroutes: Vec<Route>,
     vifs: Vec<Vif>,
     dropped: BTreeMap<u32, u64>,
@@ -61,10 +61,14 @@ impl Snapshot {
             (proc_net("udp6"), "ip6_mr_cache", "ip6_mr_vif")
         };
         Ok(Snapshot {
-            streams: ask_with(socket, "io.netsonde.Multicast.Streams", &Call::default())?,
+            streams: ask_with(
+                socket,
+                "io.netsonde.Multicast.Streams",
+                &InterfaceCall::default(),
+            )?,
             status: ask(socket, "io.netsonde.Service.Status")?,
             counters: Counters::read(&proc_net("snmp"), &proc_net("netstat"), &proc_net("snmp6")),
-            udp: socket::sockets(&udp),
+            udp: socket::parse_sockets(&udp),
             mroutes: mroute::routes(&proc_net(cache)),
             vifs: mroute::vifs(&proc_net(vif)),
             dropped: links::links(netlink)?.1,
@@ -90,7 +94,9 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
     if let Some(name) = &args.interface
         && !first_links.iter().any(|link| link.name == *name)
     {
-        return Err(Failure::Other(format!("there is no interface {name}")));
+        return Err(Failure::Other(format!(
+            "no such interface: {name} (see `netsonde interfaces`)"
+        )));
     }
     let joined = args
         .join
@@ -143,8 +149,8 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
         .collect();
     let held = memberships();
     let own_pids = own_pids(&after.status).to_vec();
-    let igmp = socket::sockets(&proc_net("raw"));
-    let igmp: Vec<Socket> = igmp
+    let igmp = socket::parse_sockets(&proc_net("raw"));
+    let igmp: Vec<ProcSocket> = igmp
         .into_iter()
         .filter(|one| one.local.port() == 2)
         .collect();

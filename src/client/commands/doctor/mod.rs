@@ -24,7 +24,7 @@ use netsonde_core::diagnose::evidence::{Evidence, Process};
 use netsonde_core::diagnose::{
     Certainty, Diagnosis, Finding, Severity, Text, Verdict, diagnose, find, texts,
 };
-use netsonde_core::host::socket::sockets;
+use netsonde_core::host::socket::parse_sockets;
 
 /// Columns that text is filled to, as manual pages are.
 const COLUMNS: usize = 80;
@@ -77,7 +77,8 @@ pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Fai
         Verdict::Undetermined => {
             drop(out);
             eprintln!(
-                "netsonde: nothing of {} was seen here that would tell: ask where it is received or sent, or with --join",
+                "netsonde: no traffic or membership for {} on this host: run this on a receiver \
+                    or sender, or use --join",
                 args.channel
             );
             2
@@ -136,7 +137,7 @@ fn finding_text(finding: &Finding, fault: &str, style: Style) -> String {
     };
     let certainty = match finding.certainty {
         Certainty::Proved => "proved",
-        Certainty::Consistent => "consistent with everything that was seen",
+        Certainty::Consistent => "consistent with everything observed",
     };
     let mut text = format!("{severity}: {} ({certainty})\n", style.bold(finding.id));
     text.push_str(&filled(&finding.summary, 2, 0));
@@ -174,8 +175,8 @@ pub(crate) fn filled(words: &str, indent: usize, hanging: usize) -> String {
 /// the asker may know.
 pub fn who_holds() -> Vec<(String, IpAddr, Process, bool, Vec<IpAddr>)> {
     let held = memberships();
-    let mut udp = sockets(&proc_net("udp"));
-    udp.extend(sockets(&proc_net("udp6")));
+    let mut udp = parse_sockets(&proc_net("udp"));
+    udp.extend(parse_sockets(&proc_net("udp6")));
     let name = |ifindex: u32| {
         let name = nix::net::if_::if_indextoname(ifindex).ok()?;
         name.into_string().ok()
@@ -232,10 +233,10 @@ pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
     for mode in wanted {
         writeln!(out, "{}: {}", style.bold(mode.id), mode.title)?;
         for (head, words) in [
-            ("What people see", mode.seen),
-            ("How it comes about", mode.cause),
-            ("How it is proved", mode.proof),
-            ("How it is fixed", mode.fix),
+            ("Symptoms", mode.seen),
+            ("Cause", mode.cause),
+            ("Evidence", mode.proof),
+            ("Fix", mode.fix),
         ] {
             writeln!(out, "\n{}", style.bold(head))?;
             write!(out, "{}", filled(words, 2, 0))?;
@@ -253,9 +254,9 @@ fn unknown(id: &str) -> Failure {
         .take(4)
         .collect();
     let hint = if near.is_empty() {
-        "`netsonde explain` lists all".into()
+        "`netsonde explain` lists all findings".into()
     } else {
         format!("did you mean {}?", near.join(", "))
     };
-    Failure::Other(format!("there is no finding {id}: {hint}"))
+    Failure::Other(format!("unknown finding {id}: {hint}"))
 }

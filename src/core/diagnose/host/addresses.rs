@@ -16,7 +16,7 @@ const TENTATIVE_NS: u64 = 5_000_000_000;
 pub fn look_conflicts(all: &Evidence) -> Look {
     match &all.neighbors {
         Ok(told) => Look::Seen(format!(
-            "stations heard: {}, conflicts that go on: {}",
+            "hosts seen: {}, active conflicts: {}",
             (told.neighbors.iter())
                 .filter(|one| all.is_wanted(&one.interface))
                 .count(),
@@ -32,12 +32,12 @@ pub static ADDRESS_CONFLICT: Mode = Mode {
     text: Text {
         id: "address-conflict",
         title: "two hosts have the same address",
-        seen: "Connections break off and come back; it depends on who asks, and when.",
-        cause: "An address was given by hand that a DHCP server hands out as well, a virtual \
-            machine was copied, or two standby routers don't hear each other.",
+        seen: "Connections break and recover; it depends on which host connects, and when.",
+        cause: "An address was configured by hand that a DHCP server also assigns, a virtual \
+            machine was cloned, or two standby routers do not receive each other's messages.",
         proof: "Both answered the same question, or each claims the address again after the \
             other.",
-        fix: "Give one of them another address; a switch's table of MACs says where each is.",
+        fix: "Give one of them another address; a switch's MAC table shows the port of each.",
     },
     covers: &[
         "gateway-moved",
@@ -79,8 +79,8 @@ pub static ADDRESS_CONFLICT: Mode = Mode {
                     Found::warning(Certainty::Proved, summary)
                 };
                 let mut found = found.fix(
-                    "give one of them another address; `netsonde neighbors` shows who they \
-                        are, a switch's table of MACs where",
+                    "give one of them another address; `netsonde neighbors` shows the hosts, a \
+                        switch's MAC table their ports",
                 );
                 for claimant in &one.claimants {
                     let own = if claimant.own { " (this host)" } else { "" };
@@ -115,15 +115,15 @@ pub fn look_detection(all: &Evidence) -> Look {
 pub static DUPLICATE_ADDRESS: Mode = Mode {
     text: Text {
         id: "duplicate-address",
-        title: "an IPv6 address of this host was found taken",
-        seen: "The address is there and does not work: nothing is sent from it, nothing \
-            answers.",
-        cause: "Duplicate address detection (RFC 4862) found another host with it: a copied \
-            virtual machine, an address given by hand, a loop that sends back one's own \
-            packets.",
+        title: "an IPv6 address of this host is a duplicate",
+        seen: "The address is listed but does not work: it is not used for sending and does not \
+            answer.",
+        cause: "Duplicate address detection (RFC 4862) found another host with it: a cloned \
+            virtual machine, an address configured by hand, or a loop that returns this host's \
+            own packets.",
         proof: "The kernel marks the address as failed (dadfailed).",
         fix: "Give one of the two another address, then delete this one and add it again: the \
-            kernel does not try by itself.",
+            kernel does not retry by itself.",
     },
     covers: &["no-address"],
     rule: |all| {
@@ -141,7 +141,7 @@ pub static DUPLICATE_ADDRESS: Mode = Mode {
                 let mut one_found = Found::fault(
                     Certainty::Proved,
                     format!(
-                        "{address} on {} is not used, since {who} has it already",
+                        "{address} on {} is not used, because {who} already has it",
                         one.name()
                     ),
                 )
@@ -165,12 +165,12 @@ pub static DUPLICATE_ADDRESS: Mode = Mode {
 pub static ADDRESS_TENTATIVE: Mode = Mode {
     text: Text {
         id: "address-tentative",
-        title: "an IPv6 address is not ready for a long time",
-        seen: "The address is there, and programs cannot bind to it or send from it.",
-        cause: "The kernel waits with duplicate address detection for a carrier or a bridge's \
-            port, or was told to take very long (dad_transmits, retrans_time_ms).",
-        proof: "The kernel marks the address as tentative, and has done so for seconds.",
-        fix: "Look at the link, and at net.ipv6.conf.IF.dad_transmits.",
+        title: "an IPv6 address stays tentative",
+        seen: "The address is listed, but programs cannot bind to it or send from it.",
+        cause: "Duplicate address detection waits for a carrier or a bridge port, or is \
+            configured to take long (dad_transmits, retrans_time_ms).",
+        proof: "The kernel has marked the address as tentative for seconds.",
+        fix: "Check the link, and net.ipv6.conf.IF.dad_transmits.",
     },
     covers: &[],
     rule: |all| {
@@ -183,15 +183,15 @@ pub static ADDRESS_TENTATIVE: Mode = Mode {
                     Found::warning(
                         Certainty::Proved,
                         format!(
-                            "{} on {} is not ready after {}: detection of duplicates is not \
-                                done",
+                            "{} on {} is still tentative after {}: duplicate address detection \
+                                is not finished",
                             own.address,
                             one.name(),
                             seconds(own.age_ns)
                         ),
                     )
                     .fix(format!(
-                        "see whether {} has a working link, and sysctl \
+                        "check whether {} has a working link, and sysctl \
                             net.ipv6.conf.{0}.dad_transmits",
                         one.name()
                     ))
@@ -213,7 +213,7 @@ pub fn look_addresses(all: &Evidence) -> Look {
         .take(MOST_TOLD)
         .collect();
     if with.is_empty() {
-        return Look::Seen("none beyond the links".into());
+        return Look::Seen("none other than link-local".into());
     }
     Look::Seen(list(with))
 }
@@ -221,12 +221,12 @@ pub fn look_addresses(all: &Evidence) -> Look {
 pub static NO_ADDRESS: Mode = Mode {
     text: Text {
         id: "no-address",
-        title: "there is a default route and no address to send from",
-        seen: "Everything fails at once, or IPv6 is slow to give up.",
-        cause: "DHCP has not answered, or an interface lost its address; with IPv6 a router \
-            announces itself without a prefix, and no DHCPv6 client runs.",
-        proof: "A default route of that family, and not one address beyond the link.",
-        fix: "Look at the DHCP client's log, or give the interface an address.",
+        title: "there is a default route but no source address",
+        seen: "Every connection fails at once, or IPv6 connections fail slowly.",
+        cause: "DHCP has not answered, or an interface lost its address. With IPv6, a router \
+            advertises itself without a prefix and no DHCPv6 client runs.",
+        proof: "A default route of that family, and no address of more than link scope.",
+        fix: "Check the DHCP client's log, or give the interface an address.",
     },
     covers: &[
         "gateway-off-link",
@@ -251,8 +251,7 @@ pub static NO_ADDRESS: Mode = Mode {
             };
             let name = &route.interface;
             let summary = format!(
-                "the {family} default route leads by {name}, and no address to send from is \
-                    there"
+                "the {family} default route uses {name}, but there is no source address for it"
             );
             let one = if is_ipv4 {
                 Found::fault(Certainty::Proved, summary)
@@ -261,10 +260,13 @@ pub static NO_ADDRESS: Mode = Mode {
             };
             found.push(
                 one.fix(format!(
-                    "see the DHCP client's log, or ip address add ... dev {name}"
+                    "check the DHCP client's log, or ip address add ... dev {name}"
                 ))
-                .because("route", format!("default by {name}"))
-                .because("kernel", format!("no {family} address beyond the link"))
+                .because("route", format!("default route on {name}"))
+                .because(
+                    "kernel",
+                    format!("no {family} address of more than link scope"),
+                )
                 .on(name),
             );
         }
@@ -276,13 +278,13 @@ pub static ARP_FLUX: Mode = Mode {
     text: Text {
         id: "arp-flux",
         title: "two interfaces are in the same network, and each answers for the other",
-        seen: "Traffic comes in by the wrong interface; a cable that is pulled takes down the \
-            address of the other one; \"conflicts\" of a host with itself.",
-        cause: "For Linux an IPv4 address is the host's, not the interface's: any interface \
-            answers ARP for all of them, unless arp_ignore or arp_filter says otherwise.",
-        proof: "Two interfaces that are up have addresses in one network, and neither setting \
-            is on.",
-        fix: "Put both into a bond or bridge, or give them different networks; else \
+        seen: "Traffic arrives on the wrong interface; unplugging one cable disables the address \
+            of the other interface; the host appears to conflict with itself.",
+        cause: "On Linux an IPv4 address belongs to the host, not to the interface: every \
+            interface answers ARP for all of them, unless arp_ignore or arp_filter is set.",
+        proof: "Two interfaces that are up have addresses in one network, and neither setting is \
+            on.",
+        fix: "Put both into a bond or bridge, or give them different networks; otherwise \
             net.ipv4.conf.all.arp_ignore=1 and arp_announce=2.",
     },
     covers: &[],
@@ -324,7 +326,7 @@ pub static ARP_FLUX: Mode = Mode {
                         ),
                     )
                     .fix(
-                        "join them in a bond, or give them different networks; else sysctl \
+                        "put them into a bond, or give them different networks; otherwise sysctl \
                             net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
                     )
                     .because("kernel", format!("{own} on {first}, {other} on {second}"))

@@ -149,7 +149,7 @@ pub static CHECKS: &[Check] = &[
     },
     Check {
         topic: "settings",
-        name: "router announcements",
+        name: "router advertisements",
         look: settings::look_announcements,
         modes: &[&settings::RA_IGNORED],
     },

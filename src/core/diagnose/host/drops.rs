@@ -57,12 +57,12 @@ pub static DROPS_GROW: Mode = Mode {
     text: Text {
         id: "drops-grow",
         title: "this host drops packets",
-        seen: "Loss, retransmissions, connections that are refused or slow to begin.",
-        cause: "A queue, a table or a buffer of this host is full, or a rule or setting refuses \
+        seen: "Loss, retransmissions, connections that are refused or slow to establish.",
+        cause: "A queue, a table or a buffer of this host is full, or a rule or setting rejects \
             packets.",
-        proof: "A drop counter of the kernel grows, and says which.",
-        fix: "`netsonde drops` says what each counter means; as root, `netsonde drops \
-            --reasons` has the kernel's own reason.",
+        proof: "A drop counter of the kernel increases.",
+        fix: "`netsonde drops` explains each counter; as root, `netsonde drops --reasons` shows \
+            the kernel's drop reasons.",
     },
     covers: &[],
     rule: |all| {
@@ -93,8 +93,8 @@ pub static DROPS_GROW: Mode = Mode {
                 };
                 found
                     .fix(
-                        "netsonde drops; as root, netsonde drops --reasons has the kernel's \
-                            reason",
+                        "netsonde drops; as root, netsonde drops --reasons shows the kernel's \
+                            drop reasons",
                     )
                     .because(
                         "counters",
@@ -114,7 +114,7 @@ pub static DROPS_GROW: Mode = Mode {
 pub fn look_backlog(all: &Evidence) -> Look {
     let dropped = backlog(all).map_or(0, |drop| drop.count);
     Look::Seen(format!(
-        "{dropped} dropped, {} times out of time in {} (all CPUs)",
+        "{dropped} dropped, {} time squeezes in {} (all CPUs)",
         all.squeezed,
         seconds(all.window_ns)
     ))
@@ -128,14 +128,13 @@ fn backlog(all: &Evidence) -> Option<&Drop> {
 pub static BACKLOG_DROPS: Mode = Mode {
     text: Text {
         id: "backlog-drops",
-        title: "the CPUs' queues of packets overflow",
-        seen: "Loss under load that no device and no socket counts.",
-        cause: "One CPU gets more packets than it can take in: all interrupts go to it, \
-                or a burst is longer than net.core.netdev_max_backlog.",
-        proof: "The second column of /proc/net/softnet_stat grows; the third, of times \
-                that a CPU had to stop although there were more, grows with it.",
-        fix: "Spread the work (RPS, more queues, irqbalance); a larger \
-            net.core.netdev_max_backlog.",
+        title: "the CPUs' backlog queues overflow",
+        seen: "Loss under load that no device or socket counts.",
+        cause: "One CPU receives more packets than it can process: all interrupts go to it, or a \
+            burst exceeds net.core.netdev_max_backlog.",
+        proof: "The second column of /proc/net/softnet_stat (dropped) increases; the third \
+            (time_squeeze, the CPU had to stop with packets left) increases with it.",
+        fix: "Spread the work (RPS, more queues, irqbalance); raise net.core.netdev_max_backlog.",
     },
     covers: &[],
     rule: |all| {
@@ -146,7 +145,7 @@ pub static BACKLOG_DROPS: Mode = Mode {
             Found::warning(
                 Certainty::Proved,
                 format!(
-                    "the CPUs' queues dropped {} in {}",
+                    "the CPUs' backlog queues dropped {} in {}",
                     counted(drop.count, "packet"),
                     seconds(all.window_ns)
                 ),
@@ -168,7 +167,7 @@ pub static BACKLOG_DROPS: Mode = Mode {
 pub fn look_sockets(all: &Evidence) -> Look {
     let dropped = sockets(all).map(|drop| drop.count).sum::<u64>();
     Look::Seen(format!(
-        "{dropped} packets that UDP sockets had no room for in {}",
+        "{dropped} packets dropped at full UDP sockets in {}",
         seconds(all.window_ns)
     ))
 }
@@ -188,15 +187,15 @@ pub static RECEIVE_BUFFER_OVERRUN: Mode = Mode {
                 Found::warning(
                     Certainty::Proved,
                     format!(
-                        "the socket {} lost {} in {}: it had no room",
+                        "the socket {} dropped {} in {}: its receive buffer is full",
                         drop.subject,
                         counted(drop.count, "packet"),
                         seconds(all.window_ns)
                     ),
                 )
                 .fix(
-                    "have its program read faster, or give it a larger buffer (SO_RCVBUF, \
-                        sysctl net.core.rmem_max)",
+                    "make its program read faster, or give it a larger buffer (SO_RCVBUF, sysctl \
+                        net.core.rmem_max)",
                 )
                 .because("socket", format!("drops +{}", drop.count))
                 .of_the_host()

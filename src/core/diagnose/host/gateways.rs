@@ -17,12 +17,12 @@ pub fn look_routes(all: &Evidence) -> Look {
     let defaults: Vec<String> = (all.routes.iter())
         .filter(|route| route.is_default() && all.is_wanted(&route.interface))
         .map(|route| match route.gateway {
-            Some(gateway) => format!("{gateway} by {}", route.interface),
+            Some(gateway) => format!("{gateway} on {}", route.interface),
             None => format!("{} itself", route.interface),
         })
         .collect();
     if all.interfaces().next().is_none() {
-        return Look::Nothing("there is no interface but loopback".into());
+        return Look::Nothing("there is no interface other than loopback".into());
     }
     match defaults.len() {
         0 => Look::Seen("no default route".into()),
@@ -34,11 +34,12 @@ pub static NO_DEFAULT_ROUTE: Mode = Mode {
     text: Text {
         id: "no-default-route",
         title: "there is no default route",
-        seen: "Hosts on the own links are reached, no others: \"Network is unreachable\".",
-        cause: "DHCP or a router's announcements have not come, or nobody set one. Hosts of an \
-            isolated network have none on purpose.",
+        seen: "Hosts on the local links are reachable, others are not: \"Network is \
+            unreachable\".",
+        cause: "DHCP or router advertisements have not arrived, or no route was configured. \
+            Hosts on an isolated network have none on purpose.",
         proof: "The main routing table of both families.",
-        fix: "If there should be one: see the DHCP client, or ip route add default via GATEWAY.",
+        fix: "If there should be one: check the DHCP client, or ip route add default via GATEWAY.",
     },
     covers: &[],
     rule: |all| {
@@ -48,13 +49,13 @@ pub static NO_DEFAULT_ROUTE: Mode = Mode {
         vec![
             Found::note(
                 Certainty::Proved,
-                "there is no default route: this host reaches its own links only".into(),
+                "there is no default route: this host reaches only its local links".into(),
             )
             .fix(
-                "if there should be one: see the DHCP client, or ip route add default via \
-                GATEWAY",
+                "if there should be one: check the DHCP client, or ip route add default via \
+                    GATEWAY",
             )
-            .because("route", "no default route, neither of IPv4 nor of IPv6")
+            .because("route", "no default route, neither IPv4 nor IPv6")
             .of_the_host(),
         ]
     },
@@ -99,7 +100,7 @@ fn resolution(who: IpAddr) -> &'static str {
     if who.is_ipv4() {
         "ARP"
     } else {
-        "neighbour discovery"
+        "neighbor discovery"
     }
 }
 
@@ -136,10 +137,10 @@ fn unresolved(all: &Evidence) -> impl Iterator<Item = &Probed> {
 pub static GATEWAY_OFF_LINK: Mode = Mode {
     text: Text {
         id: "gateway-off-link",
-        title: "the gateway is in no network of its interface, and is not there",
-        seen: "Nothing beyond the link is reached.",
-        cause: "A wrong address, prefix length or gateway was given; the kernel takes a gateway \
-            of another network only when it is told that it is on the link (onlink).",
+        title: "the gateway is not in a network of its interface, and does not answer",
+        seen: "Nothing beyond the link is reachable.",
+        cause: "A wrong address, prefix length or gateway was configured. The kernel accepts a \
+            gateway outside the interface's networks only with the onlink flag.",
         proof: "The gateway is in none of the interface's networks, and does not resolve.",
         fix: "Correct the address, its prefix length or the gateway.",
     },
@@ -168,8 +169,8 @@ pub static GATEWAY_OFF_LINK: Mode = Mode {
                     one.gateway,
                     Certainty::Consistent,
                     format!(
-                        "the gateway {} is in no network of {name} ({}), and nobody there has \
-                            it",
+                        "the gateway {} is not in a network of {name} ({}), and no host there \
+                            answers for it",
                         one.gateway,
                         if own.is_empty() {
                             "which has no address".into()
@@ -205,11 +206,11 @@ fn why_unresolved(all: &Evidence, one: &Probed) -> (Certainty, String, String) {
         return (
             Certainty::Proved,
             format!(
-                "it answers {protocol} on the wire, and this host's kernel does not take \
-                it"
+                "it answers {protocol} on the wire, but this host's kernel does not accept the \
+                    answer"
             ),
             format!(
-                "look at arptables, `nft list ruleset` (families arp and netdev) and `tc filter \
+                "check arptables, `nft list ruleset` (families arp and netdev) and `tc filter \
                     show dev {name} ingress`"
             ),
         );
@@ -218,10 +219,10 @@ fn why_unresolved(all: &Evidence, one: &Probed) -> (Certainty, String, String) {
     if !last_seen(one, "unresolved").contains("asked") {
         return (
             Certainty::Consistent,
-            format!("no question for it ({protocol}) was seen to leave this host"),
+            format!("no {protocol} request for it was sent on the wire"),
             format!(
-                "look at the queue and the filters of {name}: `tc -s qdisc show dev {name}`, \
-                    `nft list ruleset` (egress)"
+                "check the queue and the filters of {name}: `tc -s qdisc show dev {name}`, `nft \
+                    list ruleset` (egress)"
             ),
         );
     }
@@ -230,19 +231,19 @@ fn why_unresolved(all: &Evidence, one: &Probed) -> (Certainty, String, String) {
             return (
                 Certainty::Proved,
                 format!(
-                    "it does not answer {protocol}, and nobody else was heard on {name} in \
-                        the last minute"
+                    "it does not answer {protocol}, and no other host was seen on {name} in the \
+                        last minute"
                 ),
-                format!("look at the cable, the switch's port and the VLAN of {name}"),
+                format!("check the cable, the switch port and the VLAN of {name}"),
             );
         }
-        1 => "another station is heard".to_owned(),
-        others => format!("{others} other stations are heard"),
+        1 => "one other host is present".to_owned(),
+        others => format!("{others} other hosts are present"),
     };
     (
         Certainty::Proved,
-        format!("it does not answer {protocol}, and {others} there"),
-        format!("look at the router {gateway}: is it on, and is that its address?"),
+        format!("it does not answer {protocol}, while {others} there"),
+        format!("check the router {gateway}: is it on, and is this its address?"),
     )
 }
 
@@ -261,15 +262,15 @@ fn answers_on_the_wire(all: &Evidence, one: &Probed) -> bool {
 pub static GATEWAY_UNRESOLVED: Mode = Mode {
     text: Text {
         id: "gateway-unresolved",
-        title: "the gateway does not answer ARP or neighbour discovery",
-        seen: "Hosts on the link are reached, and nothing beyond it; or nothing at all.",
+        title: "the gateway does not answer ARP or neighbor discovery",
+        seen: "Hosts on the link are reachable, but nothing beyond it; or nothing at all.",
         cause: "The router is off, its address has changed, or its port or VLAN is another one. \
-            Where no other station is heard either, the link leads nowhere. Or a filter of this \
-            host drops the question or the answer.",
-        proof: "No echo request could leave, since the kernel asked for the gateway's MAC \
-            address in vain; the wire shows whether the question left and an answer came.",
-        fix: "Look at the router; where nobody else is heard either, at cable, port and VLAN; \
-            where the answer comes or no question leaves, at this host's filters.",
+            If no other host is present either, the link is broken. Or a filter of this host \
+            drops the request or the answer.",
+        proof: "No echo request could be sent, because the gateway's MAC address could not be \
+            resolved; the wire shows whether the request was sent and an answer arrived.",
+        fix: "Check the router; if no other host is present, the cable, port and VLAN; if the \
+            answer arrives or no request is sent, this host's filters.",
     },
     covers: &["gateway-silent", "gateway-moved"],
     rule: |all| {
@@ -282,7 +283,7 @@ pub static GATEWAY_UNRESOLVED: Mode = Mode {
                     one.gateway,
                     certainty,
                     format!(
-                        "the gateway {} is not resolved on {name}: {who}",
+                        "the gateway {} on {name} cannot be resolved (no MAC address): {who}",
                         one.gateway
                     ),
                 )
@@ -310,43 +311,42 @@ pub fn is_filtered(all: &Evidence) -> bool {
     dropped_inbound(all, true).next().is_some()
 }
 
-pub static RP_FILTER_STRICT: Mode =
-    Mode {
-        text: receiver::RP_FILTER_STRICT.text(),
-        covers: &["gateway-silent", "firewall-drops-icmp"],
-        rule: |all| {
-            let mut found: Vec<Placed> =
-                dropped_inbound(all, true)
-                    .map(|one| {
-                        let name = &one.interface;
-                        by_weight(
+pub static RP_FILTER_STRICT: Mode = Mode {
+    text: receiver::RP_FILTER_STRICT.text(),
+    covers: &["gateway-silent", "firewall-drops-icmp"],
+    rule: |all| {
+        let mut found: Vec<Placed> =
+            dropped_inbound(all, true)
+                .map(|one| {
+                    let name = &one.interface;
+                    by_weight(
                     all,
                     one.gateway,
                     Certainty::Proved,
                     format!(
-                        "what the gateway {} answers comes in on {name} and the kernel drops \
-                            it: it routes {} by another interface, and reverse-path filtering \
+                        "replies of the gateway {} come in on {name} and the kernel drops them: \
+                            it routes {} through another interface, and reverse-path filtering \
                             is strict",
                         one.gateway, one.gateway
                     ),
                 )
                 .fix(format!(
-                    "sysctl net.ipv4.conf.{name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter \
-                        if it is 1), or route {} by {name}",
+                    "sysctl net.ipv4.conf.{name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter if \
+                        it is 1), or route {} through {name}",
                     one.gateway
                 ))
                 .because("wire", last_seen(one, "dropped_inbound"))
                 .because("sysctl", format!("rp_filter of {name}: \
                     {}", all.sysctl_max(name, "rp_filter")))
                 .on(name)
-                    })
-                    .collect();
-            if found.is_empty() {
-                found.extend(spare_ways(all));
-            }
-            found
-        },
-    };
+                })
+                .collect();
+        if found.is_empty() {
+            found.extend(spare_ways(all));
+        }
+        found
+    },
+};
 
 /// Interfaces of default routes that are not the best, with strict filtering: what comes by them from
 /// afar is dropped.
@@ -371,8 +371,8 @@ fn spare_ways(all: &Evidence) -> Vec<Placed> {
             Found::warning(
                 Certainty::Consistent,
                 format!(
-                    "what comes from beyond the links by {name} is dropped: the default route \
-                        leads by {}, and reverse-path filtering is strict",
+                    "packets from beyond the links that come in on {name} are dropped: the \
+                        default route uses {}, and reverse-path filtering is strict",
                     best.interface
                 ),
             )
@@ -383,7 +383,7 @@ fn spare_ways(all: &Evidence) -> Vec<Placed> {
             .because(
                 "route",
                 format!(
-                    "default by {} with metric {}, by {name} with metric {}",
+                    "default on {} with metric {}, on {name} with metric {}",
                     best.interface, best.metric, route.metric
                 ),
             )
@@ -396,14 +396,14 @@ fn spare_ways(all: &Evidence) -> Vec<Placed> {
 pub static FIREWALL_DROPS_ICMP: Mode = Mode {
     text: Text {
         id: "firewall-drops-icmp",
-        title: "this host's own filters keep it from its gateway's answers",
+        title: "this host's own filters drop the exchange with its gateway",
         seen: "Ping fails although the gateway answers; path MTU discovery fails, so transfers \
             hang on some paths.",
-        cause: "A rule of netfilter or tc on this host drops ICMP, on its way in or out. ICMP \
-            carries the errors that IP needs (RFC 4890 says which must pass).",
-        proof: "The answer is seen on this host's wire and does not come to the socket; or the \
+        cause: "A netfilter or tc rule on this host drops ICMP, inbound or outbound. ICMP \
+            carries errors that IP depends on (RFC 4890 lists those that must pass).",
+        proof: "The answer was seen on this host's wire and did not reach the socket; or the \
             request was accepted and never seen on the wire.",
-        fix: "Accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show` have the rule.",
+        fix: "Accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show` show the rule.",
     },
     covers: &["gateway-silent"],
     rule: |all| {
@@ -419,13 +419,13 @@ pub static FIREWALL_DROPS_ICMP: Mode = Mode {
                 let count = one.count(fate);
                 let summary = match fate {
                     "dropped_inbound" => format!(
-                        "the gateway {} answered, and this host dropped {count} of its \
-                            answers on their way in",
+                        "the gateway {} answered, but this host dropped {count} of its answers \
+                            inbound",
                         one.gateway
                     ),
                     _ => format!(
                         "this host dropped {count} of its own echo requests to the gateway {} \
-                            before they left",
+                            before they were sent",
                         one.gateway
                     ),
                 };
@@ -435,7 +435,7 @@ pub static FIREWALL_DROPS_ICMP: Mode = Mode {
                 Found::warning(Certainty::Consistent, summary)
                     .fix(
                         "accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show dev IF` \
-                            have the rule",
+                            show the rule",
                     )
                     .because(source, told.unwrap_or_else(|| fate.to_owned()))
                     .on(&one.interface)
@@ -444,48 +444,49 @@ pub static FIREWALL_DROPS_ICMP: Mode = Mode {
     },
 };
 
-pub static GATEWAY_NOT_SENT: Mode = Mode {
-    text: Text {
-        id: "gateway-not-sent",
-        title: "the kernel refuses to send to the gateway",
-        seen: "Nothing beyond the link is reached; programs fail at once.",
-        cause: "A rule or route of another table forbids it (prohibit, unreachable), or the \
-            interface does not take packets.",
-        proof: "The error of the send call.",
-        fix: "Look at `ip rule`, `ip route show table all` and the interface.",
-    },
-    covers: &["gateway-silent"],
-    rule: |all| {
-        let refused = (all.probes.iter().flatten()).filter(|one| {
-            let first = one.first("not_sent");
-            !is_denied(one) && first.is_some()
-        });
-        refused
-            .map(|one| {
-                let errno = one.first("not_sent").and_then(|probe| probe.errno.clone());
-                // Its addresses are not ready yet, or there are none, which is told beside.
-                let has_none = errno
-                    .as_ref()
-                    .is_some_and(|errno| errno.contains("EADDRNOTAVAIL"));
-                Found::depending(
+pub static GATEWAY_NOT_SENT: Mode =
+    Mode {
+        text: Text {
+            id: "gateway-not-sent",
+            title: "the kernel refuses to send to the gateway",
+            seen: "Nothing beyond the link is reachable; programs fail at once.",
+            cause: "A rule or a route of another table forbids it (prohibit, unreachable), or the \
+            interface does not accept packets.",
+            proof: "The error of the send call.",
+            fix: "Check `ip rule`, `ip route show table all` and the interface.",
+        },
+        covers: &["gateway-silent"],
+        rule: |all| {
+            let refused = (all.probes.iter().flatten()).filter(|one| {
+                let first = one.first("not_sent");
+                !is_denied(one) && first.is_some()
+            });
+            refused
+                .map(|one| {
+                    let errno = one.first("not_sent").and_then(|probe| probe.errno.clone());
+                    // Its addresses are not ready yet, or there are none, which is told beside.
+                    let has_none = errno
+                        .as_ref()
+                        .is_some_and(|errno| errno.contains("EADDRNOTAVAIL"));
+                    Found::depending(
                     all.is_first_gateway(one.gateway) && !has_none,
                     Certainty::Proved,
                     format!(
-                        "the kernel refused to send {} of {} echo requests to the gateway {} \
-                            by {}",
+                        "the kernel refused to send {} of {} echo requests to the gateway {} on \
+                            {}",
                         one.count("not_sent"),
                         one.probes.len(),
                         one.gateway,
                         one.interface
                     ),
                 )
-                .fix("look at `ip rule`, `ip route show table all` and the interface")
-                .because("kernel", errno.unwrap_or_else(|| "no error is told".into()))
+                .fix("check `ip rule`, `ip route show table all` and the interface")
+                .because("kernel", errno.unwrap_or_else(|| "no error was reported".into()))
                 .on(&one.interface)
-            })
-            .collect()
-    },
-};
+                })
+                .collect()
+        },
+    };
 
 /// EPERM is how netfilter's OUTPUT says no.
 fn is_denied(one: &Probed) -> bool {
@@ -498,12 +499,12 @@ fn is_denied(one: &Probed) -> bool {
 pub static GATEWAY_SILENT: Mode = Mode {
     text: Text {
         id: "gateway-silent",
-        title: "the gateway is there and answers no echo request",
-        seen: "Often nothing: many routers are told not to answer.",
-        cause: "The router filters ICMP or limits it; or it has no way back; or it hangs while \
+        title: "the gateway is present but does not answer echo requests",
+        seen: "Often nothing: many routers are configured not to answer.",
+        cause: "The router filters or limits ICMP; or it has no route back; or it hangs while \
             its network chip still answers ARP.",
-        proof: "The gateway's MAC address is known, requests left, and nothing came back.",
-        fix: "If hosts beyond it are reached, nothing. Else look at the router.",
+        proof: "The gateway's MAC address is known, requests were sent, and nothing came back.",
+        fix: "If hosts beyond it are reachable, nothing. Otherwise check the router.",
     },
     covers: &[],
     rule: |all| {
@@ -525,9 +526,12 @@ pub static GATEWAY_SILENT: Mode = Mode {
                 };
                 Found::note(
                     Certainty::Consistent,
-                    format!("the gateway {} {what}: it may be told not to", one.gateway),
+                    format!(
+                        "the gateway {} {what}: it may be configured that way",
+                        one.gateway
+                    ),
                 )
-                .fix("nothing, if hosts beyond it are reached; else look at the router")
+                .fix("nothing, if hosts beyond it are reachable; otherwise check the router")
                 .because("wire", last_seen(one, fate))
                 .on(&one.interface)
             })
@@ -538,12 +542,13 @@ pub static GATEWAY_SILENT: Mode = Mode {
 pub static GATEWAY_LOSS: Mode = Mode {
     text: Text {
         id: "gateway-loss",
-        title: "packets to the gateway are lost now and then",
-        seen: "Everything is slow and stalls: the first hop loses packets.",
-        cause: "A bad cable, radio with poor reception, a duplex mismatch, a port that is \
-            overloaded, or a router that is.",
-        proof: "Some echo requests to it were answered, and others left and were not.",
-        fix: "`netsonde ping -c 100 -i 0.1 GATEWAY` says how much; then cable, radio, port.",
+        title: "packets to the gateway are lost intermittently",
+        seen: "Everything is slow and stalls: packets are lost on the first hop.",
+        cause: "A bad cable, a radio link with poor reception, a duplex mismatch, an overloaded \
+            port or router.",
+        proof: "Some echo requests to it were answered, and others were sent and not answered.",
+        fix: "`netsonde ping -c 100 -i 0.1 GATEWAY` measures the loss; then check cable, radio \
+            and port.",
     },
     covers: &[],
     rule: |all| {
@@ -564,13 +569,13 @@ pub static GATEWAY_LOSS: Mode = Mode {
                     ),
                 )
                 .fix(format!(
-                    "netsonde ping -c 100 -i 0.1 {} says how much is lost; then look at cable, \
-                        radio and port",
+                    "netsonde ping -c 100 -i 0.1 {} measures the loss; then check cable, radio \
+                        and port",
                     one.gateway
                 ))
                 .because(
                     "wire",
-                    format!("{lost} left by {} and had no sound answer", one.interface),
+                    format!("{lost} sent on {} without a valid answer", one.interface),
                 )
                 .on(&one.interface)
             })
@@ -585,7 +590,7 @@ pub fn look_moves(all: &Evidence) -> Look {
         Ok(told) => {
             let moves = (told.findings.iter()).filter(|one| one.kind == "moved" && one.gateway);
             Look::Seen(format!(
-                "{} changes of a gateway's MAC address are known",
+                "{} changes of a gateway's MAC address recorded",
                 moves.count()
             ))
         }
@@ -595,13 +600,13 @@ pub fn look_moves(all: &Evidence) -> Look {
 pub static GATEWAY_MOVED: Mode = Mode {
     text: Text {
         id: "gateway-moved",
-        title: "the gateway's address went to another MAC",
-        seen: "A short outage; or, where an attacker did it, nothing at all.",
-        cause: "A standby router took over, a router was replaced, or somebody claims to be the \
+        title: "the gateway's address moved to another MAC address",
+        seen: "A short outage; or, if an attacker did it, nothing at all.",
+        cause: "A standby router took over, a router was replaced, or a host impersonates the \
             gateway (ARP spoofing).",
-        proof: "The gateway's address was claimed by another MAC within the last ten minutes, \
-            and the former one did not go on.",
-        fix: "If no router was changed: find the new MAC by the switch's table.",
+        proof: "The gateway's address was claimed by another MAC address within the last ten \
+            minutes, and the former one stopped.",
+        fix: "If no router was replaced: find the new MAC address in the switch's table.",
     },
     covers: &[],
     rule: |all| {
@@ -619,7 +624,7 @@ pub static GATEWAY_MOVED: Mode = Mode {
                 let (from, to) = (one.from.as_deref(), one.to.as_deref());
                 let was_announced = one.announced == Some(true);
                 let summary = format!(
-                    "the gateway {} on {} went from {} to {} {} ago{}",
+                    "the gateway {} on {} moved from {} to {} {} ago{}",
                     one.address,
                     one.interface,
                     from.unwrap_or("?"),
@@ -639,8 +644,8 @@ pub static GATEWAY_MOVED: Mode = Mode {
                 };
                 found
                     .fix(
-                        "if no router was changed or took over: find that MAC by the \
-                        switch's table",
+                        "if no router was replaced or took over: find that MAC address in the \
+                            switch's table",
                     )
                     .because(
                         "wire",

@@ -20,7 +20,7 @@ pub fn look_carrier(all: &Evidence) -> Look {
     let (up, down): (Vec<&Interface>, Vec<&Interface>) =
         all.interfaces().partition(|one| one.works());
     if up.is_empty() && down.is_empty() {
-        return Look::Nothing("there is no interface but loopback".into());
+        return Look::Nothing("there is no interface other than loopback".into());
     }
     let down = match down.len() {
         0 => String::new(),
@@ -41,12 +41,12 @@ fn is_idle_bridge(all: &Evidence, one: &Interface) -> bool {
 pub static LINK_DOWN: Mode = Mode {
     text: Text {
         id: "link-down",
-        title: "an interface has an address and no link",
-        seen: "Nothing goes by it; what is routed by it waits and fails.",
+        title: "an interface has an address but no link",
+        seen: "It transmits nothing; traffic routed to it waits and fails.",
         cause: "The cable, the port at the other end or the driver; or the interface was set \
-            down and its addresses stayed.",
+            down and kept its addresses.",
         proof: "The kernel's flags of the interface: up, and lower-up (carrier).",
-        fix: "Look at cable and port, or `ip link set IF up`.",
+        fix: "Check cable and port, or `ip link set IF up`.",
     },
     covers: &[
         "gateway-unresolved",
@@ -79,8 +79,8 @@ pub static LINK_DOWN: Mode = Mode {
                 let (state, fix) = if one.link.is_up() {
                     (
                         "no carrier",
-                        "look at the cable, the port at its other end, or the driver \
-                            (ethtool, dmesg)"
+                        "check the cable, the port at its other end, or the driver (ethtool, \
+                            dmesg)"
                             .to_owned(),
                     )
                 } else {
@@ -89,11 +89,7 @@ pub static LINK_DOWN: Mode = Mode {
                         format!("ip link set {name} up, or remove its addresses"),
                     )
                 };
-                let what = if routed {
-                    ", and routes lead by it"
-                } else {
-                    ""
-                };
+                let what = if routed { ", and routes use it" } else { "" };
                 let summary = format!("{name} has {addresses} and {state}{what}");
                 let found = if routed || !another_works(name) {
                     Found::fault(Certainty::Proved, summary)
@@ -118,12 +114,12 @@ pub static LINK_DOWN: Mode = Mode {
 pub static LINK_FLAPPING: Mode = Mode {
     text: Text {
         id: "link-flapping",
-        title: "a link goes and comes again and again",
+        title: "a link goes down and up repeatedly",
         seen: "Short outages; connections stall for seconds.",
-        cause: "A bad cable or transceiver, a port with energy saving, a driver that resets, a \
-            spanning tree that changes.",
-        proof: "netsonded saw the interface go down several times within ten minutes.",
-        fix: "Change cable and transceiver; look at the switch's log and at dmesg.",
+        cause: "A bad cable or transceiver, a port with power saving, a driver that resets, \
+            spanning tree changes.",
+        proof: "netsonded recorded several link losses within ten minutes.",
+        fix: "Replace cable and transceiver; check the switch's log and dmesg.",
     },
     covers: &[],
     rule: |all| {
@@ -144,12 +140,11 @@ pub static LINK_FLAPPING: Mode = Mode {
                     Found::warning(
                         Certainty::Proved,
                         format!(
-                            "{name} lost its link {} times within ten minutes, the last time \
-                                {last} ago",
+                            "{name} lost its link {} times within ten minutes, last {last} ago",
                             times.len()
                         ),
                     )
-                    .fix("change the cable or transceiver; see dmesg and the switch's log")
+                    .fix("replace the cable or transceiver; check dmesg and the switch's log")
                     .because(
                         "service",
                         format!("netsonde status shows the gaps of {name}"),
@@ -190,7 +185,7 @@ fn is_loss(counter: &str) -> bool {
 /// What is looked at over the window, as "none in 2.0 s" or as counts.
 fn look_moved(all: &Evidence, wanted: fn(&str) -> bool) -> Look {
     if all.interfaces().next().is_none() {
-        return Look::Nothing("there is no interface but loopback".into());
+        return Look::Nothing("there is no interface other than loopback".into());
     }
     let counts: Vec<String> = (all.interfaces())
         .flat_map(|one| {
@@ -218,11 +213,11 @@ pub static LINK_ERRORS: Mode = Mode {
     text: Text {
         id: "link-errors",
         title: "a device counts errors",
-        seen: "Transfers are slow, and packets are lost now and then.",
-        cause: "On a cable: damage, a bad transceiver, a duplex mismatch. On a tunnel: no way \
+        seen: "Transfers are slow, and packets are lost intermittently.",
+        cause: "On a cable: damage, a bad transceiver, a duplex mismatch. On a tunnel: no route \
             to its other end.",
-        proof: "The device's error counters grow.",
-        fix: "Change cable, transceiver or port; for a tunnel, see the route to its other end.",
+        proof: "The device's error counters increase.",
+        fix: "Replace cable, transceiver or port; for a tunnel, check the route to its other end.",
     },
     covers: &["link-drops"],
     rule: |all| {
@@ -236,7 +231,7 @@ pub static LINK_ERRORS: Mode = Mode {
                 let many = count >= FEW && count * 100 >= packets * ERRORS_PERCENT;
                 let first = errors.iter().max_by_key(|drop| drop.count)?;
                 let summary = format!(
-                    "{name} counted {} in {} beside {}: {}",
+                    "{name} counted {} in {} and {} without errors: {}",
                     counted(count, "error"),
                     seconds(all.window_ns),
                     counted(rx + tx, "packet"),
@@ -248,9 +243,9 @@ pub static LINK_ERRORS: Mode = Mode {
                     Found::warning(Certainty::Proved, summary)
                 };
                 let mut found = found.fix(match one.link.kind.as_str() {
-                    "" => format!("change cable, transceiver or port; see `ethtool -S {name}`"),
+                    "" => format!("replace cable, transceiver or port; check `ethtool -S {name}`"),
                     kind => format!(
-                        "{name} is of kind {kind}: see the device below it, and the route to \
+                        "{name} is of kind {kind}: check the device below it, and the route to \
                             its other end (ip -d link show {name})"
                     ),
                 });
@@ -275,10 +270,9 @@ pub static LINK_DROPS: Mode = Mode {
         id: "link-drops",
         title: "a device drops packets",
         seen: "Loss under load, or of long packets only.",
-        cause: "The host takes packets out too slowly (interrupts, CPU, a short ring), or the \
-            device refuses what it gets: longer than its MTU, or of a protocol that nobody \
-            takes.",
-        proof: "The device's drop counters grow.",
+        cause: "The host does not fetch packets fast enough (interrupts, CPU, a short ring), or \
+            the device rejects packets: longer than its MTU, or of a protocol without a handler.",
+        proof: "The device's drop counters increase.",
         fix: "A longer ring (ethtool -G), interrupts spread over CPUs; the same MTU at both \
             ends; see `netsonde drops`.",
     },
@@ -316,7 +310,7 @@ pub static LINK_DROPS: Mode = Mode {
                     ),
                 )
                 .fix(format!(
-                    "compare the MTU with the other end's; see `ethtool -S {name}`, and \
+                    "compare the MTU with that of the other end; check `ethtool -S {name}`, and \
                         `netsonde drops --reasons` as root"
                 ));
                 for drop in &drops {
@@ -346,7 +340,7 @@ pub fn look_duplex(all: &Evidence) -> Look {
         })
         .collect();
     if told.is_empty() {
-        return Look::Nothing("no driver here tells its duplex".into());
+        return Look::Nothing("no driver here reports its duplex mode".into());
     }
     Look::Seen(list(told))
 }
@@ -355,13 +349,14 @@ pub static HALF_DUPLEX: Mode =
     Mode {
         text: Text {
             id: "half-duplex",
-            title: "a link runs half duplex",
+            title: "a link runs at half duplex",
             seen: "Slow under load in both directions, late collisions, CRC errors at the other \
             end.",
-            cause: "One end negotiates and the other is set to a fixed speed and full duplex: \
-                the first then has to assume half duplex. Or a hub, or a bad cable.",
-            proof: "The driver says half duplex; collisions or errors that grow prove the harm.",
-            fix: "Let both ends negotiate (ethtool -s IF autoneg on), or set both the same.",
+            cause: "One end negotiates and the other is fixed to a speed and full duplex: the \
+                first must then assume half duplex. Or a hub, or a bad cable.",
+            proof: "The driver reports half duplex; increasing collisions or errors prove the \
+                harm.",
+            fix: "Let both ends negotiate (ethtool -s IF autoneg on), or configure both the same.",
         },
         covers: &["link-errors"],
         rule: |all| {
@@ -373,8 +368,8 @@ pub static HALF_DUPLEX: Mode =
                 let speed = one.speed.filter(|speed| *speed > 0);
                 let speed = speed.map_or(String::new(), |speed| format!(" at {speed} Mbit/s"));
                 let summary = format!(
-                    "{name} runs half duplex{speed}: the other end is likely set to full duplex \
-                        and does not negotiate"
+                    "{name} runs at half duplex{speed}: the other end is probably fixed to full \
+                        duplex and does not negotiate"
                 );
                 let found = if harm.is_empty() {
                     Found::warning(Certainty::Consistent, summary)
@@ -383,10 +378,10 @@ pub static HALF_DUPLEX: Mode =
                 };
                 let mut found = found
                     .fix(format!(
-                        "let both ends negotiate: ethtool -s {name} autoneg on, and the same at \
+                        "let both ends negotiate: ethtool -s {name} autoneg on, and the same on \
                             the switch"
                     ))
-                    .because("kernel", format!("the driver of {name} says half duplex"));
+                    .because("kernel", format!("the driver of {name} reports half duplex"));
                 for drop in harm {
                     found =
                         found.because("counters", format!("{} \
@@ -400,7 +395,7 @@ pub static HALF_DUPLEX: Mode =
 
 pub fn look_mtu(all: &Evidence) -> Look {
     if all.interfaces().next().is_none() {
-        return Look::Nothing("there is no interface but loopback".into());
+        return Look::Nothing("there is no interface other than loopback".into());
     }
     let mtus: Vec<String> = (all.interfaces())
         .map(|one| format!("{} {}", one.name(), one.link.mtu))
@@ -419,12 +414,12 @@ pub static MTU_MISMATCH: Mode = Mode {
     text: Text {
         id: "mtu-mismatch",
         title: "the ends of a link have different MTUs",
-        seen: "Short packets pass, long ones vanish: ping works, a transfer hangs.",
-        cause: "Each host cuts packets to its own MTU and does not know the other's. What is \
-            too long for the receiver's device, or for a bridge's other port, is dropped \
-            without a word.",
-        proof: "A packet came in that is longer than the interface's MTU, or a bridge's ports \
-            have different ones.",
+        seen: "Short packets pass, long ones disappear: ping works, a transfer hangs.",
+        cause: "Each host limits packets to its own MTU and does not know that of the other. A \
+            packet longer than the MTU of the receiver's device, or of a bridge's other port, is \
+            dropped silently.",
+        proof: "A packet came in that is longer than the interface's MTU, or the ports of a \
+            bridge have different MTUs.",
         fix: "The same MTU on all interfaces of a link (ip link set IF mtu N).",
     },
     covers: &["link-drops"],
@@ -476,8 +471,8 @@ pub static MTU_MISMATCH: Mode = Mode {
                 Found::warning(
                     Certainty::Proved,
                     format!(
-                        "the ports of {name} have different MTUs: what is longer than {} bytes \
-                            does not pass to some",
+                        "the ports of {name} have different MTUs: packets longer than {} bytes \
+                            do not pass to some",
                         smallest.unwrap_or(0)
                     ),
                 )
@@ -493,14 +488,14 @@ pub static MTU_MISMATCH: Mode = Mode {
 pub static PATH_MTU: Mode = Mode {
     text: Text {
         id: "path-mtu",
-        title: "a router on the way takes shorter packets only",
-        seen: "Usually nothing: hosts learn it and send shorter packets. Where a firewall eats \
+        title: "a router on the path has a smaller MTU",
+        seen: "Usually nothing: hosts learn it and send shorter packets. If a firewall drops \
             these messages, transfers hang.",
-        cause: "A tunnel, PPPoE or VPN on the way has less room. The router says so by ICMP \
-            \"fragmentation needed\" or ICMPv6 \"packet too big\".",
+        cause: "A tunnel, PPPoE or VPN on the path has a smaller MTU. The router reports it by \
+            ICMP \"fragmentation needed\" or ICMPv6 \"packet too big\".",
         proof: "The message itself, in the record of the last five minutes.",
-        fix: "Nothing where it works. Let ICMP types 3 (IPv4) and 2 (IPv6) pass every firewall; \
-            at the tunnel's router, clamp TCP's MSS.",
+        fix: "Nothing if it works. Accept ICMP type 3 (IPv4) and ICMPv6 type 2 on every \
+            firewall; at the tunnel's router, clamp the TCP MSS.",
     },
     covers: &[],
     rule: |all| {
@@ -520,17 +515,17 @@ pub static PATH_MTU: Mode = Mode {
                 Found::note(
                     Certainty::Proved,
                     format!(
-                        "{} says that packets{towards} may have {mtu} bytes only",
+                        "{} reports a limit of {mtu} bytes for packets{towards}",
                         seen.source
                     ),
                 )
                 .fix(
-                    "nothing, if transfers go on; else let ICMP pass firewalls, or clamp the \
-                        MSS at the tunnel's router",
+                    "nothing, if transfers work; otherwise accept ICMP on firewalls, or clamp \
+                        the MSS at the tunnel's router",
                 )
                 .because(
                     "wire",
-                    format!("ICMP from {} by {}", seen.source, seen.interface),
+                    format!("ICMP from {} on {}", seen.source, seen.interface),
                 )
                 .on(&seen.interface),
             );

@@ -7,7 +7,7 @@ use super::evidence::{Evidence, Known, Multicast};
 use super::{Look, Mode, Placed};
 use crate::diagnose::case::{self, Case, list, seconds};
 use crate::diagnose::{self, Certainty, Found, Severity, Text, protocol, snooping, socket};
-use crate::protocol::multicast::Unasked;
+use crate::protocol::multicast::LinkWithoutQuerier;
 
 /// A group as multicast's rules see it. What depends on the group's packets is not asked, since they are not
 /// looked at.
@@ -88,7 +88,7 @@ pub fn look_queriers(all: &Evidence) -> Look {
                 })
                 .collect();
             if there.is_empty() {
-                return Look::Seen("nobody asks for memberships".into());
+                return Look::Seen("no querier".into());
             }
             Look::Seen(list(there))
         }
@@ -127,7 +127,7 @@ pub static NO_QUERIER: Mode = Mode {
 };
 
 /// Of a bridge of this host it is known that it snoops; of a switch it shows only when a group fails.
-fn unasked_bridge(all: &Evidence, unasked: &Unasked) -> Option<Placed> {
+fn unasked_bridge(all: &Evidence, unasked: &LinkWithoutQuerier) -> Option<Placed> {
     let one = all.interface(&unasked.interface)?;
     let (name, bridge) = (one.name(), one.link.bridge.as_ref()?);
     let silent = all.ago_ns(&unasked.since);
@@ -147,8 +147,8 @@ fn unasked_bridge(all: &Evidence, unasked: &Unasked) -> Option<Placed> {
         Found::note(
             Certainty::Consistent,
             format!(
-                "{name} snoops, {what} is held on it, and no {} querier was there for {since}: \
-                    one that comes and goes would make it prune that",
+                "{name} snoops and has {what} joined, but no {} querier has been there for \
+                    {since}: a querier that appears for a while would make it prune them",
                 unasked.protocol
             ),
         )
@@ -177,7 +177,7 @@ pub fn look_memberships(all: &Evidence) -> Look {
         .max()
         .unwrap_or(0);
     Look::Seen(format!(
-        "at most {fullest} groups on a socket, {most} may be"
+        "at most {fullest} groups on a socket, limit {most}"
     ))
 }
 
@@ -201,7 +201,7 @@ pub static MEMBERSHIP_LIMIT: Mode = Mode {
             Found::warning(
                 Certainty::Proved,
                 format!(
-                    "{} holds {} groups on one socket, which is the limit: it cannot join \
+                    "{} has joined {} groups on one socket, which is the limit: it cannot join \
                         another",
                     holder.process, holder.groups
                 ),
@@ -227,7 +227,7 @@ pub fn look_versions(all: &Evidence) -> Look {
         })
         .collect();
     match told.len() {
-        0 => Look::Nothing("IGMP is spoken on no interface".into()),
+        0 => Look::Nothing("IGMP is not in use on any interface".into()),
         _ => Look::Seen(list(told)),
     }
 }
@@ -235,11 +235,11 @@ pub fn look_versions(all: &Evidence) -> Look {
 pub static IGMP_VERSION_FORCED: Mode = Mode {
     text: Text {
         id: "igmp-version-forced",
-        title: "this host is told to speak an old version of IGMP",
-        seen: "Source-specific joins don't work, although the querier speaks version 3.",
-        cause: "force_igmp_version is set, as it has to be behind switches that know version 2 \
-            only; it stays when the switch has long been replaced.",
-        proof: "net.ipv4.conf.IF.force_igmp_version or that of all.",
+        title: "this host is forced to an old version of IGMP",
+        seen: "Source-specific joins do not work, although the querier uses version 3.",
+        cause: "force_igmp_version is set, as required behind switches that support only version \
+            2; it was kept after the switch was replaced.",
+        proof: "net.ipv4.conf.IF.force_igmp_version, or that of all.",
         fix: "sysctl net.ipv4.conf.IF.force_igmp_version=0, unless the switch needs it.",
     },
     covers: &["igmpv2-querier-breaks-ssm"],
@@ -260,14 +260,14 @@ pub static IGMP_VERSION_FORCED: Mode = Mode {
                     Found::warning(
                         Certainty::Proved,
                         format!(
-                            "{summary}, which cannot ask for the {sourced} sources that are \
-                                wanted"
+                            "{summary}, which cannot request the {sourced} sources that were \
+                                joined"
                         ),
                     )
                 } else {
                     Found::note(
                         Certainty::Proved,
-                        format!("{summary}: source-specific joins don't work there"),
+                        format!("{summary}: source-specific joins do not work there"),
                     )
                 };
                 Some(

@@ -31,11 +31,10 @@ pub fn look_rings(all: &Evidence) -> Look {
 pub static SERVICE_DROPS: Mode = Mode {
     text: Text {
         id: "service-drops",
-        title: "netsonded misses packets",
-        seen: "Gaps in `netsonde status`; findings that rest on what was not seen are \
-                unsure.",
-        cause: "More packets than its rings have room for until its engine takes them out.",
-        proof: "The rings' own counters of drops grow.",
+        title: "netsonded drops packets",
+        seen: "Gaps in `netsonde status`; findings about absent packets are uncertain.",
+        cause: "More packets arrive than its rings can hold until the engine reads them.",
+        proof: "The drop counters of the rings increase.",
         fix: "Larger rings ([rings] in netsonde.toml(5)), or fewer interfaces.",
     },
     covers: &[],
@@ -48,8 +47,8 @@ pub static SERVICE_DROPS: Mode = Mode {
             Found::warning(
                 Certainty::Proved,
                 format!(
-                    "netsonded's rings had no room for {} in {}: what is not found \
-                        here may have been missed",
+                    "netsonded's rings dropped {} in {}: what is not found here may have been \
+                        missed",
                     counted(drops, "packet"),
                     seconds(all.window_ns)
                 ),
@@ -66,7 +65,7 @@ pub static SERVICE_DROPS: Mode = Mode {
 
 pub fn look_gaps(all: &Evidence) -> Look {
     Look::Seen(format!(
-        "{} gaps are told, {} of them of the last five minutes",
+        "{} gaps declared, {} of them in the last five minutes",
         all.status.after.gaps.len(),
         (all.status.after.gaps.iter())
             .filter(|gap| all.ago_ns(&gap.to) < RECENT_NS)
@@ -77,12 +76,12 @@ pub fn look_gaps(all: &Evidence) -> Look {
 pub static RECORDER_GAPS: Mode = Mode {
     text: Text {
         id: "recorder-gaps",
-        title: "the record has a recent hole",
-        seen: "What happened then is not in the record.",
-        cause: "netsonded's engine was replaced, its record could not be read any more, its \
-            rings ran over, or packets were set aside at which engines kept dying.",
-        proof: "netsonded declares the hole, with its time and what it cost.",
-        fix: "See netsonded's log (journalctl -u netsonded).",
+        title: "the record has a recent gap",
+        seen: "Packets of that time are not in the record.",
+        cause: "netsonded's engine was replaced, its record could not be continued, its rings \
+            overflowed, or packets that crashed the engine were skipped.",
+        proof: "netsonded declares the gap, with its time and cost.",
+        fix: "Check netsonded's log (journalctl -u netsonded).",
     },
     covers: &[],
     rule: |all| {
@@ -113,12 +112,12 @@ pub static RECORDER_GAPS: Mode = Mode {
                 Found::warning(
                     Certainty::Proved,
                     format!(
-                        "netsonded's record has a hole of {} ago ({kind}, {})",
+                        "netsonded's record has a gap {} ago ({kind}, {})",
                         seconds(ago),
                         counted(count, "packet")
                     ),
                 )
-                .fix("see netsonded's log (journalctl -u netsonded), and netsonde status")
+                .fix("check netsonded's log (journalctl -u netsonded), and netsonde status")
                 .because("service", format!("gap of kind {kind}, count {count}"))
                 .of_the_host()
             })
@@ -156,11 +155,11 @@ pub fn look_limits(all: &Evidence) -> Look {
 pub static SERVICE_LIMITS: Mode = Mode {
     text: Text {
         id: "service-limits",
-        title: "netsonded reaches one of its limits",
-        seen: "Something is left out: a talker, a group, a neighbour, a connection.",
-        cause: "More of something than netsonded keeps, as in a flood or a scan; or clients \
-            that ask for more than they may.",
-        proof: "netsonded counts what each of its limits cost.",
+        title: "netsonded reached one of its limits",
+        seen: "Something is missing in its answers: a flow, a group, a neighbor, a connection.",
+        cause: "More of something than netsonded keeps, as in a flood or a scan; or clients that \
+            request more than they may.",
+        proof: "netsonded counts how often each limit is reached.",
         fix: "`netsonde status` names the limit; some are keys of netsonde.toml(5).",
     },
     covers: &[],
@@ -175,11 +174,11 @@ pub static SERVICE_LIMITS: Mode = Mode {
                 Found::note(
                     Certainty::Proved,
                     format!(
-                        "netsonded's limit{most} \"{name}\" was hit {hits} times in {}",
+                        "netsonded's limit{most} \"{name}\" was reached {hits} times in {}",
                         seconds(all.window_ns)
                     ),
                 )
-                .fix("netsonde status has the count since the start; see netsonde.toml(5)")
+                .fix("netsonde status shows the total since the start; see netsonde.toml(5)")
                 .because("service", format!("{name} +{hits}"))
                 .of_the_host()
             })
@@ -190,21 +189,21 @@ pub static SERVICE_LIMITS: Mode = Mode {
 pub fn look_sandbox(all: &Evidence) -> Look {
     match &all.status.after.sandbox {
         Some(sandbox) => Look::Seen(format!(
-            "seccomp {}, landlock {}, a violation comes to: {}",
+            "seccomp {}, landlock {}, action on a violation: {}",
             sandbox.seccomp, sandbox.landlock, sandbox.violation
         )),
-        None => Look::NotMade("the service does not tell of its sandbox".into()),
+        None => Look::NotMade("the service does not report its sandbox".into()),
     }
 }
 
 pub static SANDBOX_PARTLY: Mode = Mode {
     text: Text {
         id: "sandbox-partly",
-        title: "netsonded's engine is not wholly confined",
-        seen: "Nothing; a taken-over engine could do more than it should.",
-        cause: "The kernel has no seccomp filters or no landlock (before 5.13, or not among \
-            its lsm=), or a forbidden call is refused instead of ending the engine.",
-        proof: "netsonded says what is in force.",
+        title: "netsonded's engine is not fully sandboxed",
+        seen: "None; but a compromised engine could do more than it should.",
+        cause: "The kernel lacks seccomp filters or landlock (before 5.13, or not among its \
+            lsm=), or a forbidden system call fails instead of ending the engine.",
+        proof: "netsonded reports what is in force.",
         fix: "A kernel with landlock (lsm=landlock,... on its command line), and [sandbox] \
             violation = \"kill\".",
     },
@@ -222,7 +221,7 @@ pub static SANDBOX_PARTLY: Mode = Mode {
             what.push("landlock is not on this kernel");
         }
         if sandbox.violation != "kill" {
-            what.push("a forbidden call is refused and does not end it");
+            what.push("a forbidden system call fails instead of ending it");
         }
         if what.is_empty() {
             return vec![];
@@ -231,7 +230,7 @@ pub static SANDBOX_PARTLY: Mode = Mode {
             Found::note(
                 Certainty::Proved,
                 format!(
-                    "netsonded's engine is not wholly confined: {}",
+                    "netsonded's engine is not fully sandboxed: {}",
                     what.join(", ")
                 ),
             )
@@ -250,7 +249,7 @@ pub static SANDBOX_PARTLY: Mode = Mode {
 
 pub fn look_clock(all: &Evidence) -> Look {
     Look::Seen(format!(
-        "{:+.3} ms beside the monotonic clock in {}",
+        "{:+.3} ms relative to the monotonic clock in {}",
         all.clock_step_ns as f64 / 1e6,
         seconds(all.window_ns)
     ))
@@ -260,10 +259,12 @@ pub static CLOCK_STEPPED: Mode = Mode {
     text: Text {
         id: "clock-stepped",
         title: "the wall clock jumped",
-        seen: "Times in logs and captures are out of order; certificates and leases run out.",
-        cause: "Somebody set the time, or a time service stepped it since it was far off.",
-        proof: "The wall clock went another way than the monotonic one during the window.",
-        fix: "Have one time service only, and let it slew (chronyc tracking, timedatectl).",
+        seen: "Times in logs and captures are out of order; certificates and leases expire.",
+        cause: "The time was set by hand, or a time service stepped the clock because it was far \
+            off.",
+        proof: "The wall clock and the monotonic clock advanced differently during the window.",
+        fix: "Use only one time service, and let it slew the clock (chronyc tracking, \
+            timedatectl).",
     },
     covers: &[],
     rule: |all| {
@@ -274,11 +275,11 @@ pub static CLOCK_STEPPED: Mode = Mode {
             Found::warning(
                 Certainty::Proved,
                 format!(
-                    "the wall clock jumped by {:+.3} s while this host was watched",
+                    "the wall clock jumped by {:+.3} s while this host was observed",
                     all.clock_step_ns as f64 / 1e9
                 ),
             )
-            .fix("see who sets it: timedatectl, chronyc tracking; have one time service only")
+            .fix("find out what sets it: timedatectl, chronyc tracking; use only one time service")
             .because(
                 "kernel",
                 format!(

@@ -34,13 +34,13 @@ pub fn look_forwarding(all: &Evidence) -> Look {
 pub static FORWARDING_OFF: Mode = Mode {
     text: Text {
         id: "forwarding-off",
-        title: "others send packets through this host, and it does not forward",
-        seen: "Containers, guests or hosts that have this one as their router reach nothing.",
+        title: "other hosts send packets through this host, but it does not forward",
+        seen: "Containers, guests or hosts that use this host as their router reach nothing.",
         cause: "net.ipv4.ip_forward is 0: it was never set, or a program or a restart reset it. \
-            Or others have the wrong router.",
-        proof: "The counter IpInAddrErrors (Ip6InAddrErrors) grows while forwarding is 0.",
+            Or other hosts have the wrong router.",
+        proof: "The counter IpInAddrErrors (Ip6InAddrErrors) increases while forwarding is 0.",
         fix: "sysctl net.ipv4.ip_forward=1 (net.ipv6.conf.all.forwarding=1) if this host is a \
-            router; else correct the others.",
+            router; otherwise correct the other hosts.",
     },
     covers: &[],
     rule: |all| {
@@ -53,15 +53,14 @@ pub static FORWARDING_OFF: Mode = Mode {
             Found::warning(
                 Certainty::Proved,
                 format!(
-                    "{} for other hosts came in within {}, and this host does not \
-                        forward",
+                    "{} for other hosts came in within {}, but this host does not forward",
                     counted(count, "packet"),
                     seconds(all.window_ns)
                 ),
             )
             .fix(format!(
-                "sysctl {name}=1 if this host is to be a router; else give those hosts the \
-                    right one (netsonde talkers shows them)"
+                "sysctl {name}=1 if this host is a router; otherwise give those hosts the right \
+                    router (netsonde talkers shows them)"
             ))
             .because("counters", format!("{counter} +{count}"))
             .because("sysctl", format!("{name} = 0"))
@@ -86,10 +85,10 @@ pub fn look_ttl(all: &Evidence) -> Look {
 pub static TTL_LOW: Mode = Mode {
     text: Text {
         id: "ttl-low",
-        title: "packets of this host die on long paths",
-        seen: "Near hosts are reached, far ones are not: \"time to live exceeded\".",
-        cause: "The default TTL or hop limit was set low; paths on the Internet have up to \
-            some thirty hops.",
+        title: "packets of this host expire on long paths",
+        seen: "Nearby hosts can be reached, distant ones cannot: \"time to live exceeded\".",
+        cause: "The default TTL or hop limit is low; paths on the Internet have up to about \
+            thirty hops.",
         proof: "net.ipv4.ip_default_ttl or net.ipv6.conf.IF.hop_limit.",
         fix: "sysctl net.ipv4.ip_default_ttl=64, net.ipv6.conf.all.hop_limit=64.",
     },
@@ -102,8 +101,8 @@ pub static TTL_LOW: Mode = Mode {
                 Found::warning(
                     Certainty::Proved,
                     format!(
-                        "IPv4 packets leave with a TTL of {ttl}: hosts behind as many \
-                        routers get none"
+                        "IPv4 packets are sent with a TTL of {ttl}: they do not reach hosts \
+                            behind as many routers"
                     ),
                 )
                 .fix("sysctl net.ipv4.ip_default_ttl=64")
@@ -123,14 +122,14 @@ pub static TTL_LOW: Mode = Mode {
                 Found::warning(
                     Certainty::Proved,
                     format!(
-                        "IPv6 packets leave by {} with a hop limit of {limit}: hosts behind \
-                            as many routers get none",
+                        "IPv6 packets on {} are sent with a hop limit of {limit}: they do not \
+                            reach hosts behind as many routers",
                         one.name()
                     ),
                 )
                 .fix(format!(
-                    "sysctl net.ipv6.conf.{}.hop_limit=64; if it comes back, a router \
-                        announces it",
+                    "sysctl net.ipv6.conf.{}.hop_limit=64; if it changes back, a router \
+                        advertises it",
                     one.name()
                 ))
                 .because(
@@ -163,20 +162,20 @@ pub fn look_announcements(all: &Evidence) -> Look {
     }
     let heard = (all.interfaces()).filter(|one| announced(all, one.name()).is_some());
     match heard.count() {
-        0 => Look::Nothing("no router announces itself".into()),
-        count => Look::Seen(format!("routers announce themselves on {count} interfaces")),
+        0 => Look::Nothing("no router advertisements".into()),
+        count => Look::Seen(format!("router advertisements on {count} interfaces")),
     }
 }
 
 pub static RA_IGNORED: Mode = Mode {
     text: Text {
         id: "ra-ignored",
-        title: "the kernel ignores router announcements, since it forwards",
-        seen: "IPv6 works until the lifetime of its default route is over, and then no more.",
-        cause: "With accept_ra=1 Linux takes router announcements only as long as it does not \
-            forward. Programs that switch forwarding on (containers, VPNs) end that.",
-        proof: "A router announces itself, forwarding is on, accept_ra is 1, and no default \
-            route is there.",
+        title: "the kernel ignores router advertisements because it forwards",
+        seen: "IPv6 works until the lifetime of its default route expires, and then stops.",
+        cause: "With accept_ra=1 Linux accepts router advertisements only while it does not \
+            forward. Programs that enable forwarding (containers, VPNs) end that.",
+        proof: "A router advertises itself, forwarding is on, accept_ra is 1, and there is no \
+            default route.",
         fix: "sysctl net.ipv6.conf.IF.accept_ra=2.",
     },
     covers: &[],
@@ -195,13 +194,12 @@ pub static RA_IGNORED: Mode = Mode {
                     Found::warning(
                         Certainty::Proved,
                         format!(
-                            "the router {router} announces itself on {name} and the kernel \
-                                does not listen, since it forwards: there is no IPv6 default \
-                                route"
+                            "the router {router} advertises itself on {name}, but the kernel \
+                                ignores it because it forwards: there is no IPv6 default route"
                         ),
                     )
                     .fix(format!("sysctl net.ipv6.conf.{name}.accept_ra=2"))
-                    .because("wire", format!("router announcements of {router}"))
+                    .because("wire", format!("router advertisements of {router}"))
                     .because(
                         "sysctl",
                         format!("net.ipv6.conf.{name}: forwarding = 1, accept_ra = 1"),

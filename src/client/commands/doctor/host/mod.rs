@@ -73,9 +73,9 @@ fn why_not(diagnosis: &Diagnosis) -> String {
         .iter()
         .find(|check| check.state == "not_made");
     match open {
-        Some(check) => format!("{} could not be checked: {}", check.check, check.text),
-        None => "there is no interface but loopback, so there is nothing to check: is this the \
-                 right network namespace?"
+        Some(check) => format!("skipped {}: {}", check.check, check.text),
+        None => "there is no interface other than loopback, so there is nothing to check: is \
+            this the right network namespace?"
             .into(),
     }
 }
@@ -91,13 +91,13 @@ pub fn dry_run(global: &Global, args: &DoctorArgs) -> Result<u8, Failure> {
         return Ok(0);
     }
     if to_send.is_empty() {
-        writeln!(out, "would send nothing: no route names a gateway")?;
+        writeln!(out, "no probes: no route has a gateway")?;
     }
     for one in &to_send {
         writeln!(
             out,
-            "would send {} {}s of {} bytes of payload to {} by {}, and ask for its MAC address if \
-             that is not known",
+            "would send {} {}s of {} bytes of payload to {} on {}, and resolve its MAC address \
+                if it is not known",
             one.count, one.kind, one.size_bytes, one.target, one.interface
         )?;
     }
@@ -111,7 +111,7 @@ fn what_to_send(args: &DoctorArgs) -> Result<Vec<ToSend>, Failure> {
         && !all.iter().any(|link| link.name == *name)
     {
         return Err(Failure::Other(format!(
-            "there is no interface {name}: `netsonde interfaces` lists them"
+            "no such interface: {name} (see `netsonde interfaces`)"
         )));
     }
     let names = (all.into_iter())
@@ -168,7 +168,7 @@ fn text(evidence: &Evidence, diagnosis: &Diagnosis, style: Style, verbose: bool)
         text.push('\n');
     }
     for check in open {
-        let words = format!("not checked: {}: {}", check.check, check.text);
+        let words = format!("skipped: {}: {}", check.check, check.text);
         text.push_str(&plain(&filled(&words, 0, 2)));
     }
     text

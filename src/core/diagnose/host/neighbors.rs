@@ -12,10 +12,10 @@ const MANY: usize = 16;
 
 pub fn look_tables(all: &Evidence) -> Look {
     let told: Vec<String> = (all.tables.iter())
-        .map(|table| format!("{} {} of {}", table.name, table.entries, table.most))
+        .map(|table| format!("{} {} of {}", table.name, table.entries, table.max_entries))
         .collect();
     match told.len() {
-        0 => Look::NotMade("the kernel tells nothing of its neighbour tables".into()),
+        0 => Look::NotMade("the kernel does not report its neighbor tables".into()),
         _ => Look::Seen(told.join(", ")),
     }
 }
@@ -23,14 +23,14 @@ pub fn look_tables(all: &Evidence) -> Look {
 pub static NEIGHBOUR_TABLE_FULL: Mode = Mode {
     text: Text {
         id: "neighbour-table-full",
-        title: "the kernel has no room for more neighbours",
-        seen: "New hosts are not reached, those that talk already are: \"neighbour: arp_cache: \
-            neighbor table overflow!\" in dmesg.",
-        cause: "More hosts on the links than gc_thresh3 allows (1024 by default), or a scan of \
-            a large network. All network namespaces share the table.",
-        proof: "The counter table_fulls grows, or the number of entries is near the limit.",
-        fix: "sysctl net.ipv4.neigh.default.gc_thresh3 (and net.ipv6...) to twice the hosts of \
-            the links; find who scans.",
+        title: "the kernel's neighbor table is full",
+        seen: "New hosts cannot be reached, known ones can: \"neighbour: arp_cache: neighbor \
+            table overflow!\" in dmesg.",
+        cause: "More hosts on the links than gc_thresh3 allows (1024 by default), or a scan of a \
+            large network. All network namespaces share the table.",
+        proof: "The counter table_fulls increases, or the number of entries is near the limit.",
+        fix: "sysctl net.ipv4.neigh.default.gc_thresh3 (and net.ipv6...) to twice the number of \
+            hosts; find the source of the scan.",
     },
     covers: &["neighbours-failed"],
     rule: |all| {
@@ -41,7 +41,8 @@ pub static NEIGHBOUR_TABLE_FULL: Mode = Mode {
                         && drop.counter.name == "table_fulls"
                         && drop.subject == table.name
                 });
-                let is_near = table.most > 0 && table.entries * 100 >= table.most * NEARLY_PERCENT;
+                let is_near = table.max_entries > 0
+                    && table.entries * 100 >= table.max_entries * NEARLY_PERCENT;
                 let family = if table.name == "arp_cache" {
                     "ipv4"
                 } else {
@@ -49,12 +50,12 @@ pub static NEIGHBOUR_TABLE_FULL: Mode = Mode {
                 };
                 let summary = format!(
                     "the table {} has {} of {} entries",
-                    table.name, table.entries, table.most
+                    table.name, table.entries, table.max_entries
                 );
                 let found = match full {
                     Some(drop) => Found::fault(
                         Certainty::Proved,
-                        format!("{summary}, and {} neighbours found no room", drop.count),
+                        format!("{summary}, and {} neighbors did not fit", drop.count),
                     )
                     .because("counters", format!("table_fulls +{}", drop.count)),
                     None if is_near => Found::warning(Certainty::Proved, summary),
@@ -63,12 +64,12 @@ pub static NEIGHBOUR_TABLE_FULL: Mode = Mode {
                 Some(
                     found
                         .fix(format!(
-                            "sysctl net.{family}.neigh.default.gc_thresh3={} gc_thresh2={}; \
-                                find who scans (netsonde talkers)",
-                            table.most * 4,
-                            table.most * 2
+                            "sysctl net.{family}.neigh.default.gc_thresh3={} gc_thresh2={}; find \
+                                the source of the scan (netsonde talkers)",
+                            table.max_entries * 4,
+                            table.max_entries * 2
                         ))
-                        .because("kernel", format!("gc_thresh3 {}", table.most))
+                        .because("kernel", format!("gc_thresh3 {}", table.max_entries))
                         .of_the_host(),
                 )
             })
@@ -80,7 +81,7 @@ pub fn look_failed(all: &Evidence) -> Look {
     let wanted = (all.kernel_neighbours.iter()).filter(|one| all.is_wanted(&one.interface));
     let failed = wanted.clone().filter(|one| is_dead(one.state)).count();
     Look::Seen(format!(
-        "{} neighbours, {failed} of them do not answer",
+        "{} neighbors, {failed} of them do not answer",
         wanted.count()
     ))
 }
@@ -92,12 +93,13 @@ fn is_dead(state: &str) -> bool {
 pub static NEIGHBOURS_FAILED: Mode = Mode {
     text: Text {
         id: "neighbours-failed",
-        title: "many neighbours do not answer",
+        title: "many neighbors do not answer",
         seen: "Connections to many hosts of the link time out.",
-        cause: "Something on this host scans the network; or the hosts are gone, or behind a \
-            switch or VLAN that has gone.",
-        proof: "The kernel's table of neighbours: more failed entries than others.",
-        fix: "`netsonde talkers` and `ss` show who asks; else look at the switch.",
+        cause: "A program on this host scans the network; or the hosts are gone, or behind a \
+            failed switch or VLAN.",
+        proof: "The kernel's neighbor table: more failed entries than others.",
+        fix: "`netsonde talkers` and `ss` show which program connects; otherwise check the \
+            switch.",
     },
     covers: &[],
     rule: |all| {
@@ -114,20 +116,20 @@ pub static NEIGHBOURS_FAILED: Mode = Mode {
                     Found::note(
                         Certainty::Consistent,
                         format!(
-                            "{} addresses on {} do not answer this host, {} do: something here \
-                                scans, or they have gone",
+                            "{} addresses on {} do not answer this host, {} do: a program on \
+                                this host scans the network, or the hosts are gone",
                             dead.len(),
                             one.name(),
                             alive.len()
                         ),
                     )
                     .fix(
-                        "netsonde watch --proto arp --proto nd shows who is asked for, \
-                        netsonde sockets who asks",
+                        "netsonde watch --proto arp --proto nd shows the addresses, netsonde \
+                            sockets the program",
                     )
                     .because(
                         "kernel",
-                        format!("such as {} {}", dead[0].address, dead[0].state),
+                        format!("for example {} {}", dead[0].address, dead[0].state),
                     )
                     .on(one.name()),
                 )
