@@ -1,6 +1,6 @@
 //! PURE. Every check, in the order in which they are made: causes before their symptoms.
 
-use super::{Check, addresses, drops, gateways, links, multicast, neighbours, service, settings};
+use super::{Check, addresses, drops, gateways, links, multicast, neighbors, service, settings};
 
 /// All of them.
 pub static CHECKS: &[Check] = &[
@@ -83,16 +83,16 @@ pub static CHECKS: &[Check] = &[
         modes: &[&gateways::GATEWAY_MOVED],
     },
     Check {
-        topic: "neighbours",
+        topic: "neighbors",
         name: "tables",
-        look: neighbours::look_tables,
-        modes: &[&neighbours::NEIGHBOUR_TABLE_FULL],
+        look: neighbors::look_tables,
+        modes: &[&neighbors::NEIGHBOUR_TABLE_FULL],
     },
     Check {
-        topic: "neighbours",
+        topic: "neighbors",
         name: "reachable",
-        look: neighbours::look_failed,
-        modes: &[&neighbours::NEIGHBOURS_FAILED],
+        look: neighbors::look_failed,
+        modes: &[&neighbors::NEIGHBOURS_FAILED],
     },
     Check {
         topic: "multicast",

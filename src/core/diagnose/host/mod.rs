@@ -17,7 +17,7 @@ pub mod evidence;
 mod gateways;
 mod links;
 mod multicast;
-mod neighbours;
+mod neighbors;
 mod service;
 mod settings;
 
