@@ -311,9 +311,10 @@ pub(super) const PAGES: &[Page] = &[
                 text: "Socket that a process holds and the kernel does not list.",
             },
             Keys {
-                at: "sources{}",
-                keys: &[],
-                text: "Where the sockets of each family were read, and whether the list is complete.",
+                at: "sources[]",
+                keys: &["family", "list", "from", "error", "incomplete"],
+                text: "Where the sockets of each family were read: sock_diag or a file of /proc/net, with an \
+                       error if one was refused; incomplete if the list changed while it was read.",
             },
         ]),
         exit: &[

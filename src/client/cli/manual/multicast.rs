@@ -358,7 +358,7 @@ pub(super) const PAGES: &[Page] = &[
             },
             example(
                 "Receive twenty packets from one source (source-specific multicast).",
-                "netsonde mcast join 232.1.1.1:5000 -I eth0 --source 192.0.2.7 -c 20",
+                "netsonde mcast join 232.2.2.2:5000 -I eth0 --source 192.0.2.7 -c 20",
             ),
             example(
                 "Print loss for a script.",
