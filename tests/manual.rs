@@ -122,7 +122,13 @@ impl Manual {
             _running: running,
             _dns: dns,
         };
-        for target in ["192.0.2.7", "192.0.2.8", "fe80::7%eth0"] {
+        for target in [
+            "192.0.2.7",
+            "192.0.2.8",
+            "2001:db8::7",
+            "fe80::7%eth0",
+            "fe80::8%eth0",
+        ] {
             let ping = format!("netsonde ping -c 1 -W 5 {target}");
             let answers = || manual.run(&ping).is_ok_and(|one| one.status == Some(0));
             assert!(wait_until(PATIENCE, answers), "{target}");
