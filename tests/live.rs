@@ -949,7 +949,7 @@ fn a_count_that_died_with_its_keeper() -> Outcome {
     let limit = entry(
         &status["limits"],
         "name",
-        "packets that killed keepers did not count",
+        "packets missing from counters after a keeper crash",
     );
     assert_eq!(limit["hits"], 7);
     Ok(())

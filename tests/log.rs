@@ -377,7 +377,7 @@ fn a_full_pipe_costs_lines() -> Outcome {
     // Once a second the log looks whether it can go on, also if nothing else happens.
     log.sum_up();
     let next = drain(&reader);
-    let expected = format!("the log goes on ({lost} log lines before this were lost)\n");
+    let expected = format!("logging resumed ({lost} log lines before this were lost)\n");
     assert!(next.ends_with(&expected), "{next}");
     assert!(!is_nonblocking(&writer), "others share it");
     drop(reader);
@@ -526,7 +526,7 @@ fn a_service_logs_to_the_journal() -> Outcome {
     // Told by the engine from within its sandbox.
     assert_eq!(value(find("sandboxed"), "NETSONDE_PROCESS"), "engine");
     assert_eq!(value(find("sandboxed"), "NETSONDE_SECCOMP"), "enforced");
-    let first = find("payload given");
+    let first = find("payload exported");
     assert_eq!(
         value(first, "NETSONDE_FILTER"),
         "host \\u{1b}]0;x\\u{7} or\\nPRIORITY=0\\u{202e}"
@@ -534,7 +534,7 @@ fn a_service_logs_to_the_journal() -> Outcome {
     assert_eq!(value(first, "PRIORITY"), "6");
     let logged = all
         .iter()
-        .filter(|fields| value(fields, "MESSAGE").starts_with("payload given"));
+        .filter(|fields| value(fields, "MESSAGE").starts_with("payload exported"));
     let summed_up = all.iter().filter_map(|fields| {
         let more =
             value(fields, "MESSAGE").contains("more of these in the last 10 s, the last: payload");
@@ -609,7 +609,7 @@ fn a_service_lives_with_a_full_pipe() -> Outcome {
     let mut told = String::new();
     let goes_on = wait_until(PATIENCE, || {
         told.push_str(&drain(&reader));
-        told.contains(" keeper: the log goes on (")
+        told.contains(" keeper: logging resumed (")
             && told.contains(" log lines before this were lost)")
     });
     assert!(goes_on, "{}", &told[told.len().saturating_sub(1000)..]);

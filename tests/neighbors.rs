@@ -502,7 +502,7 @@ fn a_failover_is_no_conflict() -> Outcome {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(
-        text.contains("moved: 10.0.0.9 on e0 went from") && text.contains("it has moved 2 times"),
+        text.contains("moved: 10.0.0.9 on e0 from") && text.contains("it has moved 2 times"),
         "{text}"
     );
     Ok(())
@@ -598,7 +598,7 @@ fn duplicate_address_detection_is_told() -> Outcome {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(
-        text.contains("found it taken") && text.contains("has it and answered"),
+        text.contains("probed for 10.") && text.contains("already has it and answered"),
         "{text}"
     );
     Ok(())
@@ -774,7 +774,7 @@ fn a_flood_evicts_only_itself() -> Outcome {
         flooding / known
     );
     assert!(grown < 16 * 1024, "{grown} KiB more");
-    for name in ["neighbours", "addresses of neighbours"] {
+    for name in ["neighbors", "neighbor addresses"] {
         let limit = entry(&status["limits"], "name", name);
         assert!(number(&limit["hits"]) > PACKETS / 10, "{limit}");
     }
@@ -793,7 +793,7 @@ fn a_flood_evicts_only_itself() -> Outcome {
         has(&gateway["roles"], "gateway") && addresses(&gateway).contains(&"10.0.0.254".to_owned()),
         "{gateway:#}"
     );
-    let limit = number(&entry(&status["limits"], "name", "neighbours")["limit"]);
+    let limit = number(&entry(&status["limits"], "name", "neighbors")["limit"]);
     assert!((told["neighbors"].as_array().unwrap().len() as u64) <= limit);
     Ok(())
 }

@@ -243,7 +243,7 @@ pub fn netsonde_findings_7() -> String {
         page.raw(&format!(".SS {}", escape(mode.id)));
         page.text(&sentence(&capitalized(mode.title)));
         for (head, words) in [
-            ("Symptoms", mode.seen),
+            ("Symptoms", mode.symptoms),
             ("Cause", mode.cause),
             ("Evidence", mode.proof),
             ("Fix", mode.fix),

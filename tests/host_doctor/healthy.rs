@@ -241,7 +241,7 @@ fn no_service_no_answer() -> Outcome {
     let output = h.run(|| service.netsonde(&["doctor", "-I", "nope0"]));
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("there is no interface nope0"), "{said}");
+    assert!(said.contains("no such interface: nope0"), "{said}");
     Ok(())
 }
 

@@ -7,23 +7,23 @@ use super::case::{
     Case, SECOND_NS, SLACK_NS, is_legal_query, is_link_local, is_source_specific, list, protocol,
     seconds,
 };
-use super::wire::{Message, Says};
-use super::{Certainty, Found, Mode};
+use super::wire::{Message, MessageKind};
+use super::{Certainty, FailureMode, FindingDraft};
 use crate::multicast::Standing;
 
-/// Did this host report anything in answer to a query?
+/// Returns whether this host reported anything in answer to a query.
 fn answers<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Vec<&'a Message> {
     (case.messages(ifindex))
         .filter(|message| {
             message.outbound
-                && matches!(message.says, Says::Report { .. })
+                && matches!(message.kind, MessageKind::Report { .. })
                 && (from..=to).contains(&message.time_ns)
         })
         .collect()
 }
 
-/// Queries that this host should have answered and did not: interface, how many of how many, when the
-/// newest was.
+/// Queries that this host should have answered and did not: interface, how many of how many, and
+/// the time of the newest.
 fn unanswered(case: &Case<'_>) -> Option<(u32, usize, usize, IpAddr)> {
     case.host?;
     for ifindex in case.joined.iter().filter(|_| case.is_reported()) {
@@ -34,7 +34,7 @@ fn unanswered(case: &Case<'_>) -> Option<(u32, usize, usize, IpAddr)> {
         let mute = (queries.iter())
             .take_while(|(query, end)| answers(case, *ifindex, query.time_ns, *end).is_empty())
             .count();
-        // A report of another member silences this host's own in versions 1 and 2.
+        // In versions 1 and 2 another member's report suppresses this host's own.
         let suppressed = (queries.iter()).any(|(query, end)| {
             (case.reports(*ifindex)).any(|(message, _)| {
                 !message.outbound
@@ -49,7 +49,7 @@ fn unanswered(case: &Case<'_>) -> Option<(u32, usize, usize, IpAddr)> {
     None
 }
 
-fn mute(case: &Case<'_>) -> Option<Found> {
+fn mute(case: &Case<'_>) -> Option<FindingDraft> {
     let host = case.host?;
     let (ifindex, mute, all, querier) = unanswered(case)?;
     let name = case.name(ifindex);
@@ -82,12 +82,12 @@ fn mute(case: &Case<'_>) -> Option<Found> {
         ),
         None => "it has never reported itself".into(),
     };
-    let mut found = Found::depending(
-        case.starves(ifindex),
+    let mut found = FindingDraft::fault_or_warning(
+        case.is_silent(ifindex),
         certainty,
         format!(
-            "{protocol} queries from {querier} arrive on {name}, but this host did not answer \
-                the last {mute} of {all}: {where_}; {end}"
+            "{protocol} queries from {querier} arrive on {name}, but this host did not answer the \
+                last {mute} of {all}: {where_}; {end}"
         ),
     )
     .fix(if case.group.is_ipv4() {
@@ -98,12 +98,12 @@ fn mute(case: &Case<'_>) -> Option<Found> {
             mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report } \
             accept"
     })
-    .because(
+    .with_evidence(
         "wire",
         format!("{all} general queries on {name}, the last {mute} without a report from this host"),
     );
     if wire > 0 {
-        found = found.because(
+        found = found.with_evidence(
             "socket",
             format!(
                 "{} came in on {name}: {wire} on the wire, {heard} after INPUT",
@@ -118,10 +118,10 @@ fn mute(case: &Case<'_>) -> Option<Found> {
     Some(found)
 }
 
-pub static FIREWALL_DROPS_IGMP: Mode = Mode {
+pub static FIREWALL_DROPS_IGMP: FailureMode = FailureMode {
     id: "firewall-drops-igmp",
     title: "the firewall drops IGMP",
-    seen: "The stream works for two to five minutes and stops; restarting the application \
+    symptoms: "The stream works for two to five minutes and stops; restarting the application \
         restores it for as long.",
     cause: "Joining sends a report, which opens the switch's port. From then on the host must \
         answer queries. If a firewall drops IP protocol 2, the queries are not received, and the \
@@ -129,40 +129,41 @@ pub static FIREWALL_DROPS_IGMP: Mode = Mode {
     proof: "Queries come in on the wire, a raw socket after INPUT does not receive them, and no \
         report of this host follows.",
     fix: "Accept IGMP (IP protocol 2) in INPUT and OUTPUT.",
-    covers: &["querier-lost"],
+    implies: &["querier-lost"],
     rule: |case| mute(case).filter(|_| case.group.is_ipv4()),
 };
 
-pub static FIREWALL_DROPS_MLD: Mode = Mode {
+pub static FIREWALL_DROPS_MLD: FailureMode = FailureMode {
     id: "firewall-drops-mld",
     title: "the firewall drops MLD queries",
-    seen: "Some minutes after a querier appears, IPv6 groups stop, and neighbor discovery with \
+    symptoms: "Some minutes after a querier appears, IPv6 groups stop, and neighbor discovery with \
         them: the host becomes unreachable.",
-    cause: "As with IGMP. The solicited-node groups of neighbor discovery are multicast groups \
-        as well, and a snooping switch prunes them like any other.",
+    cause: "As with IGMP. The solicited-node groups of neighbor discovery are multicast groups as \
+        well, and a snooping switch prunes them like any other.",
     proof: "MLD queries come in on the wire, a raw socket after INPUT does not receive them, and \
         no report of this host follows.",
     fix: "Accept ICMPv6 types 130 to 132 and 143 in INPUT and OUTPUT (RFC 4890).",
-    covers: &["querier-lost"],
+    implies: &["querier-lost"],
     rule: |case| mute(case).filter(|_| case.group.is_ipv6()),
 };
 
-pub static ILLEGAL_MLD_QUERY: Mode = Mode {
+pub static ILLEGAL_MLD_QUERY: FailureMode = FailureMode {
     id: "illegal-mld-query",
     title: "MLD queries that hosts must ignore",
-    seen: "A querier runs, and hosts do not answer it.",
-    cause: "MLD queries must come from a link-local address, with hop limit 1 and the router \
-        alert option (RFC 3810, section 5.1.14). Hosts silently drop all others.",
+    symptoms: "A querier runs, and hosts do not answer it.",
+    cause: "MLD queries must come from a link-local address, with hop limit 1 and the router alert \
+        option (RFC 3810, section 5.1.14). Hosts silently drop all others.",
     proof: "Source, hop limit and options of the query.",
     fix: "Give the querier's interface a link-local address, and correct its implementation.",
-    covers: &["querier-lost", "no-querier", "not-arriving"],
+    implies: &["querier-lost", "no-querier", "not-arriving"],
     rule: |case| {
         if case.group.is_ipv4() {
             return None;
         }
         for ifindex in case.interfaces() {
             let illegal = (case.messages(ifindex)).find(|message| {
-                // A bridge of this host asks from any of its addresses until its link-local one is ready.
+                // A bridge of this host queries from any of its addresses until its link-local one
+                // is ready.
                 let is_of_others = !message.outbound && !case.is_own(message.source);
                 message.is_general_query() && is_of_others && !is_legal_query(message)
             });
@@ -182,8 +183,8 @@ pub static ILLEGAL_MLD_QUERY: Mode = Mode {
             }
             let any_legal = case.queries(ifindex).next().is_some();
             return Some(
-                Found::depending(
-                    !any_legal && (case.starves(ifindex) || case.host.is_none()),
+                FindingDraft::fault_or_warning(
+                    !any_legal && (case.is_silent(ifindex) || case.host.is_none()),
                     Certainty::Proved,
                     format!(
                         "the MLD query from {} on {} is invalid, so hosts ignore it: {}",
@@ -193,26 +194,26 @@ pub static ILLEGAL_MLD_QUERY: Mode = Mode {
                     ),
                 )
                 .fix(
-                    "correct the querier: source link-local, hop limit 1, router alert (RFC \
-                    3810, section 5.1.14)",
+                    "correct the querier: source link-local, hop limit 1, router alert (RFC 3810, \
+                        section 5.1.14)",
                 )
-                .because("wire", wrong.join(", ")),
+                .with_evidence("wire", wrong.join(", ")),
             );
         }
         None
     },
 };
 
-pub static IGMPV2_QUERIER_BREAKS_SSM: Mode = Mode {
+pub static IGMPV2_QUERIER_BREAKS_SSM: FailureMode = FailureMode {
     id: "igmpv2-querier-breaks-ssm",
     title: "an old querier prevents source-specific joins",
-    seen: "A source-specific join has no effect; routers ignore it.",
+    symptoms: "A source-specific join has no effect; routers ignore it.",
     cause: "After an IGMPv2 (MLDv1) query a host uses that version, which cannot name sources. \
         Routers ignore joins without sources in 232.0.0.0/8 and ff3x::/32 (RFC 4604).",
     proof: "The kernel holds a source filter for the group, the interface is in version 2 mode, \
         and the wire shows reports of that version.",
     fix: "Make the querier use IGMPv3 and MLDv2, or turn the old one off.",
-    covers: &[],
+    implies: &[],
     rule: |case| {
         let host = case.host?;
         for ifindex in &case.joined {
@@ -247,8 +248,8 @@ pub static IGMPV2_QUERIER_BREAKS_SSM: Mode = Mode {
             let by = old.map_or("a querier".into(), |query| {
                 format!("the querier {}", query.source)
             });
-            let mut found = Found::depending(
-                case.starves(*ifindex),
+            let mut found = FindingDraft::fault_or_warning(
+                case.is_silent(*ifindex),
                 Certainty::Proved,
                 format!(
                     "{by} forces this host to {protocol}v{} on {name}, so it cannot request the \
@@ -259,16 +260,17 @@ pub static IGMPV2_QUERIER_BREAKS_SSM: Mode = Mode {
             )
             .fix(format!("make the querier use {protocol}v{full}"));
             if !included.is_empty() {
-                found = found.because("kernel", format!("joined only from {}", list(&included)));
+                found =
+                    found.with_evidence("kernel", format!("joined only from {}", list(&included)));
             }
             if let Some(version) = own {
-                found = found.because(
+                found = found.with_evidence(
                     "wire",
                     format!("this host's latest report is {protocol}v{version}"),
                 );
             }
             if let Some(query) = old {
-                found = found.because(
+                found = found.with_evidence(
                     "wire",
                     format!("{protocol}v{} query from {}", query.version, query.source),
                 );
@@ -279,16 +281,16 @@ pub static IGMPV2_QUERIER_BREAKS_SSM: Mode = Mode {
     },
 };
 
-pub static BRIDGE_QUERIER_DEFAULT: Mode = Mode {
+pub static BRIDGE_QUERIER_DEFAULT: FailureMode = FailureMode {
     id: "bridge-querier-default",
     title: "a Linux bridge queries with the oldest versions, and without an address",
-    seen: "Turning on mcast_querier breaks source-specific multicast, or devices do not answer.",
+    symptoms: "Turning on mcast_querier breaks source-specific multicast, or devices do not answer.",
     cause: "A bridge's own querier uses IGMPv2 and MLDv1 by default, and queries from 0.0.0.0, \
         which some devices ignore and switches do not count as a querier.",
     proof: "The bridge's settings.",
-    fix: "ip link set BR type bridge mcast_igmp_version 3 mcast_mld_version 2, give it an \
-        address, and mcast_query_use_ifaddr 1.",
-    covers: &["igmpv2-querier-breaks-ssm", "querier-without-address"],
+    fix: "ip link set BR type bridge mcast_igmp_version 3 mcast_mld_version 2, give it an address, \
+        and mcast_query_use_ifaddr 1.",
+    implies: &["igmpv2-querier-breaks-ssm", "querier-without-address"],
     rule: |case| {
         let host = case.host?;
         for link in &host.links {
@@ -317,7 +319,7 @@ pub static BRIDGE_QUERIER_DEFAULT: Mode = Mode {
                 ""
             };
             return Some(
-                Found::depending(
+                FindingDraft::fault_or_warning(
                     is_source_specific(case.group),
                     Certainty::Proved,
                     format!(
@@ -331,11 +333,10 @@ pub static BRIDGE_QUERIER_DEFAULT: Mode = Mode {
                         mcast_query_use_ifaddr 1, and give it an address",
                     link.name
                 ))
-                .because(
+                .with_evidence(
                     "bridge",
                     format!(
-                        "{}: mcast_querier 1, version {version}, \
-                    mcast_query_use_ifaddr {}",
+                        "{}: mcast_querier 1, version {version}, mcast_query_use_ifaddr {}",
                         link.name,
                         u8::from(bridge.uses_own_address)
                     ),
@@ -346,25 +347,25 @@ pub static BRIDGE_QUERIER_DEFAULT: Mode = Mode {
     },
 };
 
-pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
+pub static SWITCH_IGNORES_IGMPV3: FailureMode = FailureMode {
     id: "switch-ignores-igmpv3",
     title: "the switch does not understand this host's reports",
-    seen: "Joining has no effect; older devices on the same switch receive.",
-    cause: "Switches and access points that support only IGMPv2 (MLDv1) ignore reports of \
-        version 3, sent to 224.0.0.22 (ff02::16). A host uses version 2 only after a query of \
-        that version, or when configured to.",
+    symptoms: "Joining has no effect; older devices on the same switch receive.",
+    cause: "Switches and access points that support only IGMPv2 (MLDv1) ignore reports of version \
+        3, sent to 224.0.0.22 (ff02::16). A host uses version 2 only after a query of that \
+        version, or when configured to.",
     proof: "Other hosts on the link report in the older version although no query asked for it, \
         this host in the newer one, and its group has never arrived.",
     fix: "Force the older version: sysctl net.ipv4.conf.IF.force_igmp_version=2 \
         (net.ipv6.conf.IF.force_mld_version=1). Better: update the switch.",
-    covers: &["not-arriving"],
+    implies: &["not-arriving"],
     rule: |case| {
         case.host?;
         let full = if case.group.is_ipv4() { 3 } else { 2 };
-        for ifindex in &case.starving {
+        for ifindex in &case.without_traffic {
             let asked = (case.queries(*ifindex)).any(|query| query.version < full);
             let older = (case.messages(*ifindex)).find(|message| {
-                let is_report = matches!(message.says, Says::Report { .. });
+                let is_report = matches!(message.kind, MessageKind::Report { .. });
                 is_report && !message.outbound && message.version < full
             });
             let own: Vec<u8> = (case.reports(*ifindex))
@@ -380,35 +381,28 @@ pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
             }
             let (name, protocol) = (case.name(*ifindex), protocol(case.group));
             return Some(
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Consistent,
                     format!(
                         "this host reports {} with {protocol}v{full} on {name}, {} there uses \
-                            {protocol}v{}, and no packet of the group has ever arrived: the \
-                            switch may support only the older version",
+                            {protocol}v{}, and no packet of the group has ever arrived: the switch \
+                            may support only the older version",
                         case.group, older.source, older.version
                     ),
                 )
                 .fix(if case.group.is_ipv4() {
-                    format!(
-                        "try sysctl net.ipv4.conf.{name}.force_igmp_version=2, and join \
-                        again"
-                    )
+                    format!("try sysctl net.ipv4.conf.{name}.force_igmp_version=2, and join again")
                 } else {
-                    format!(
-                        "try sysctl net.ipv6.conf.{name}.force_mld_version=1, and join \
-                        again"
-                    )
+                    format!("try sysctl net.ipv6.conf.{name}.force_mld_version=1, and join again")
                 })
-                .because(
+                .with_evidence(
                     "wire",
                     format!(
-                        "reports of this host: {protocol}v{full}; of {}: \
-                    {protocol}v{}",
+                        "reports of this host: {protocol}v{full}; of {}: {protocol}v{}",
                         older.source, older.version
                     ),
                 )
-                .because(
+                .with_evidence(
                     "wire",
                     format!("no query of {protocol}v{} came in", full - 1),
                 ),
@@ -418,16 +412,16 @@ pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
     },
 };
 
-pub static QUERIER_VERSION_FLAPPING: Mode = Mode {
+pub static QUERIER_VERSION_FLAPPING: FailureMode = FailureMode {
     id: "querier-version-flapping",
     title: "queriers of different versions alternate",
-    seen: "The stream works for some minutes and then stops for good; source-specific joins come \
-        and go.",
-    cause: "Two queriers on one link use different versions. Hosts fall back to the older one \
-        for minutes after each of its queries, so the type of their reports alternates.",
+    symptoms: "The stream works for some minutes and then stops for good; source-specific joins \
+        come and go.",
+    cause: "Two queriers on one link use different versions. Hosts fall back to the older one for \
+        minutes after each of its queries, so the type of their reports alternates.",
     proof: "General queries of different versions alternate on one interface.",
     fix: "Set all queriers of the link to the same version (RFC 9776, section 8).",
-    covers: &[
+    implies: &[
         "two-queriers",
         "querier-changed",
         "igmpv2-querier-breaks-ssm",
@@ -449,8 +443,8 @@ pub static QUERIER_VERSION_FLAPPING: Mode = Mode {
                 .map(|query| format!("{} (version {})", query.source, query.version))
                 .collect();
             return Some(
-                Found::depending(
-                    case.starves(ifindex),
+                FindingDraft::fault_or_warning(
+                    case.is_silent(ifindex),
                     Certainty::Proved,
                     format!(
                         "queries of different versions alternate on {}: {}",
@@ -459,7 +453,7 @@ pub static QUERIER_VERSION_FLAPPING: Mode = Mode {
                     ),
                 )
                 .fix("set all queriers of the link to the same version")
-                .because(
+                .with_evidence(
                     "wire",
                     format!("{} queries, {changes} changes of version", asked.len()),
                 ),
@@ -469,7 +463,7 @@ pub static QUERIER_VERSION_FLAPPING: Mode = Mode {
     },
 };
 
-/// Reports of others that silenced this host's own: interface, who, and the query.
+/// Reports of other hosts that suppressed this host's own: interface, host, and the query.
 fn suppressed<'a>(case: &Case<'a>) -> Option<(u32, IpAddr, &'a Message)> {
     case.host?;
     for ifindex in &case.joined {
@@ -491,23 +485,22 @@ fn suppressed<'a>(case: &Case<'a>) -> Option<(u32, IpAddr, &'a Message)> {
     None
 }
 
-pub static REPORT_SUPPRESSION: Mode = Mode {
+pub static REPORT_SUPPRESSION: FailureMode = FailureMode {
     id: "report-suppression",
     title: "another host's report suppresses this host's",
-    seen: "One of several receivers on a switch gets nothing.",
-    cause: "In IGMPv1 and v2 (MLDv1) a host does not report a group for which it received \
-        another host's report. A snooping switch must not forward reports to hosts (RFC 4541, \
-        section 2.1.1). If it does, it sees only one report, and closes the ports of the other \
-        receivers.",
+    symptoms: "One of several receivers on a switch gets nothing.",
+    cause: "In IGMPv1 and v2 (MLDv1) a host does not report a group for which it received another \
+        host's report. A snooping switch must not forward reports to hosts (RFC 4541, section \
+        2.1.1). If it does, it sees only one report, and closes the ports of the other receivers.",
     proof: "After a query, another host's report for the group came in, and this host sent none.",
-    fix: "Use IGMPv3 (MLDv2), which has no suppression, or stop the switch from forwarding \
-        reports to hosts.",
-    covers: &["firewall-drops-igmp", "firewall-drops-mld"],
+    fix: "Use IGMPv3 (MLDv2), which has no suppression, or stop the switch from forwarding reports \
+        to hosts.",
+    implies: &["firewall-drops-igmp", "firewall-drops-mld"],
     rule: |case| {
         let (ifindex, who, query) = suppressed(case)?;
         Some(
-            Found::depending(
-                case.starves(ifindex),
+            FindingDraft::fault_or_warning(
+                case.is_silent(ifindex),
                 Certainty::Proved,
                 format!(
                     "after the query of {} this host received the report of {who} for {} and \
@@ -516,10 +509,10 @@ pub static REPORT_SUPPRESSION: Mode = Mode {
                 ),
             )
             .fix(
-                "make the querier use IGMPv3 or MLDv2, or stop the switch from forwarding \
-                    reports to hosts (RFC 4541, section 2.1.1)",
+                "make the querier use IGMPv3 or MLDv2, or stop the switch from forwarding reports \
+                    to hosts (RFC 4541, section 2.1.1)",
             )
-            .because(
+            .with_evidence(
                 "wire",
                 format!(
                     "report of {who} came in on {}, this host sent none",
@@ -530,16 +523,16 @@ pub static REPORT_SUPPRESSION: Mode = Mode {
     },
 };
 
-pub static REPORTS_LOST: Mode = Mode {
+pub static REPORTS_LOST: FailureMode = FailureMode {
     id: "reports-lost",
     title: "some of this host's reports were lost on their way out",
-    seen: "Of many groups joined at once, some never arrive.",
+    symptoms: "Of many groups joined at once, some never arrive.",
     cause: "Reports are sent in a burst, each twice at most. A rate limit, a short queue or a \
         firewall drops some, and they are not repeated before the next query.",
-    proof: "After a query the wire shows reports for fewer groups than the kernel has joined, \
-        and this group is not among them.",
+    proof: "After a query the wire shows reports for fewer groups than the kernel has joined, and \
+        this group is not among them.",
     fix: "Remove the limit; raise net.ipv4.igmp_qrv; join more slowly.",
-    covers: &[],
+    implies: &[],
     rule: |case| {
         let host = case.host?;
         for ifindex in &case.joined {
@@ -547,9 +540,9 @@ pub static REPORTS_LOST: Mode = Mode {
                 continue;
             };
             let reported: BTreeSet<IpAddr> = (answers(case, *ifindex, query.time_ns, end).iter())
-                .filter_map(|message| match &message.says {
-                    Says::Report { group, .. } => Some(*group),
-                    Says::Query { .. } => None,
+                .filter_map(|message| match &message.kind {
+                    MessageKind::Report { group, .. } => Some(*group),
+                    MessageKind::Query { .. } => None,
                 })
                 .collect();
             let held: BTreeSet<IpAddr> = (host.memberships.get(ifindex).into_iter().flatten())
@@ -564,12 +557,12 @@ pub static REPORTS_LOST: Mode = Mode {
                 continue;
             }
             return Some(
-                Found::depending(
-                    case.starves(*ifindex),
+                FindingDraft::fault_or_warning(
+                    case.is_silent(*ifindex),
                     Certainty::Proved,
                     format!(
-                        "{there} of {} groups were reported on {} after the last query, but {} \
-                            was not",
+                        "{there} of {} groups were reported on {} after the last query, but {} was \
+                            not",
                         held.len(),
                         case.name(*ifindex),
                         case.group
@@ -579,7 +572,7 @@ pub static REPORTS_LOST: Mode = Mode {
                     "check for a rate limit on the way out (nft list ruleset, tc qdisc); sysctl \
                         net.ipv4.igmp_qrv=4; join more slowly",
                 )
-                .because(
+                .with_evidence(
                     "wire",
                     format!(
                         "reports for {there} groups from the query of {} until {} later",
@@ -587,7 +580,7 @@ pub static REPORTS_LOST: Mode = Mode {
                         seconds(end - query.time_ns)
                     ),
                 )
-                .because(
+                .with_evidence(
                     "kernel",
                     format!(
                         "{} groups are joined on {}",
@@ -601,15 +594,15 @@ pub static REPORTS_LOST: Mode = Mode {
     },
 };
 
-pub static SUSPICIOUS_IGMP_QUERY: Mode = Mode {
+pub static SUSPICIOUS_IGMP_QUERY: FailureMode = FailureMode {
     id: "suspicious-igmp-query",
     title: "IGMP queries from another network, or with a TTL other than 1",
-    seen: "Hosts change their version or their timers for no apparent reason.",
+    symptoms: "Hosts change their version or their timers for no apparent reason.",
     cause: "Queries are limited to one link: TTL 1, from an address on it. Linux answers others \
         nevertheless, so a leaking VLAN or an attacker can act as the querier.",
     proof: "Source and TTL of the query.",
     fix: "Find the sender by its MAC address; on switches, allow queries only from router ports.",
-    covers: &[
+    implies: &[
         "querier-version-flapping",
         "two-queriers",
         "querier-changed",
@@ -635,7 +628,7 @@ pub static SUSPICIOUS_IGMP_QUERY: Mode = Mode {
                 "its source is not in any network of this link".into()
             };
             return Some(
-                Found::warning(
+                FindingDraft::warning(
                     Certainty::Consistent,
                     format!(
                         "the IGMP query from {} on {} is suspect: {why}; hosts accept it \
@@ -645,10 +638,10 @@ pub static SUSPICIOUS_IGMP_QUERY: Mode = Mode {
                     ),
                 )
                 .fix(
-                    "find the sender by its MAC address (netsonde watch igmp); allow queries \
-                        only from router ports",
+                    "find the sender by its MAC address (netsonde watch igmp); allow queries only \
+                        from router ports",
                 )
-                .because(
+                .with_evidence(
                     "wire",
                     format!(
                         "query of version {} from {}, TTL {}",
@@ -661,17 +654,17 @@ pub static SUSPICIOUS_IGMP_QUERY: Mode = Mode {
     },
 };
 
-pub static QUERIER_WITHOUT_ADDRESS: Mode = Mode {
+pub static QUERIER_WITHOUT_ADDRESS: FailureMode = FailureMode {
     id: "querier-without-address",
     title: "the querier's source address is 0.0.0.0",
-    seen: "Linux hosts answer, some devices do not; switches do not forward to the querier's \
+    symptoms: "Linux hosts answer, some devices do not; switches do not forward to the querier's \
         port.",
     cause: "Proxies and bridges without an address query from 0.0.0.0. By RFC 4541 such a query \
         does not identify a querier, and switches learn no router port from it.",
     proof: "The source of the query.",
-    fix: "Give the querier's interface an address; on a Linux bridge also \
-        mcast_query_use_ifaddr 1.",
-    covers: &[],
+    fix: "Give the querier's interface an address; on a Linux bridge also mcast_query_use_ifaddr \
+        1.",
+    implies: &[],
     rule: |case| {
         for ifindex in case.interfaces() {
             let queriers = case.queriers(ifindex);
@@ -682,7 +675,7 @@ pub static QUERIER_WITHOUT_ADDRESS: Mode = Mode {
             });
             if nameless {
                 return Some(
-                    Found::warning(
+                    FindingDraft::warning(
                         Certainty::Proved,
                         format!(
                             "the querier on {} queries from 0.0.0.0: Linux answers, many devices \
@@ -691,10 +684,10 @@ pub static QUERIER_WITHOUT_ADDRESS: Mode = Mode {
                         ),
                     )
                     .fix(
-                        "give the querier an address (a Linux bridge: also \
-                        mcast_query_use_ifaddr 1)",
+                        "give the querier an address (a Linux bridge: also mcast_query_use_ifaddr \
+                            1)",
                     )
-                    .because("wire", "all general queries come from 0.0.0.0"),
+                    .with_evidence("wire", "all general queries come from 0.0.0.0"),
                 );
             }
         }
@@ -702,24 +695,23 @@ pub static QUERIER_WITHOUT_ADDRESS: Mode = Mode {
     },
 };
 
-pub static LINK_LOCAL_REPORTS: Mode = Mode {
+pub static LINK_LOCAL_REPORTS: FailureMode = FailureMode {
     id: "link-local-reports",
     title: "this host does not report groups of 224.0.0.0/24",
-    seen: "mDNS, VRRP or OSPF stops behind a switch that wrongly prunes 224.0.0.x.",
+    symptoms: "mDNS, VRRP or OSPF stops behind a switch that wrongly prunes 224.0.0.x.",
     cause: "With igmp_link_local_mcast_reports=0 Linux does not report groups of 224.0.0.0/24. \
         Switches should flood them anyway (RFC 4541, section 2.1.2), but some prune them. (Some \
         hosting providers require this setting, because they treat the reports as abuse.)",
     proof: "The sysctl is 0, and no report for the group is sent.",
-    fix: "sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on the \
-        switch.",
-    covers: &[],
+    fix: "sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on the switch.",
+    implies: &[],
     rule: |case| {
         let off = case.sysctl("net/ipv4/igmp_link_local_mcast_reports") == Some(0);
         if !off || !case.group.is_ipv4() || !is_link_local(case.group) || case.joined.is_empty() {
             return None;
         }
         Some(
-            Found::warning(
+            FindingDraft::warning(
                 Certainty::Consistent,
                 format!(
                     "this host does not report {}, and a switch that wrongly prunes 224.0.0.0/24 \
@@ -728,23 +720,23 @@ pub static LINK_LOCAL_REPORTS: Mode = Mode {
                 ),
             )
             .fix(
-                "sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on \
-                the switch",
+                "sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on the \
+                    switch",
             )
-            .because("sysctl", "net.ipv4.igmp_link_local_mcast_reports = 0"),
+            .with_evidence("sysctl", "net.ipv4.igmp_link_local_mcast_reports = 0"),
         )
     },
 };
 
-pub static REPORT_WITHOUT_ADDRESS: Mode = Mode {
+pub static REPORT_WITHOUT_ADDRESS: FailureMode = FailureMode {
     id: "report-without-address",
     title: "this host reports from 0.0.0.0",
-    seen: "The switch never opens the port.",
+    symptoms: "The switch never opens the port.",
     cause: "An interface without an IPv4 address (DHCP pending, or a receiver that needs none) \
         reports from 0.0.0.0. RFC 3376 allows that; some switches ignore such reports.",
     proof: "The source of this host's own reports, and the interface's addresses.",
     fix: "Give the interface any address.",
-    covers: &["querier-lost", "no-querier"],
+    implies: &["querier-lost", "no-querier"],
     rule: |case| {
         case.host?;
         for ifindex in &case.joined {
@@ -755,8 +747,8 @@ pub static REPORT_WITHOUT_ADDRESS: Mode = Mode {
                 continue;
             }
             return Some(
-                Found::depending(
-                    case.starves(*ifindex),
+                FindingDraft::fault_or_warning(
+                    case.is_silent(*ifindex),
                     Certainty::Consistent,
                     format!(
                         "{} has no IPv4 address, so its reports for {} are sent from 0.0.0.0, \
@@ -765,31 +757,31 @@ pub static REPORT_WITHOUT_ADDRESS: Mode = Mode {
                     ),
                 )
                 .fix(format!("give {} an address", link.name))
-                .because("wire", "reports of this host from 0.0.0.0")
-                .because("kernel", format!("{} has no IPv4 address", link.name)),
+                .with_evidence("wire", "reports of this host from 0.0.0.0")
+                .with_evidence("kernel", format!("{} has no IPv4 address", link.name)),
             );
         }
         None
     },
 };
 
-pub static REJOIN_HACK: Mode = Mode {
+pub static REJOIN_HACK: FailureMode = FailureMode {
     id: "rejoin-hack",
     title: "an application leaves and rejoins the group repeatedly",
-    seen: "A short loss at regular intervals.",
+    symptoms: "A short loss at regular intervals.",
     cause: "A workaround in the application (\"renew\") for a membership that expires: with each \
-        leave, routers and switches stop the stream for a moment, and it hides why the \
-        membership expires.",
+        leave, routers and switches stop the stream for a moment, and it hides why the membership \
+        expires.",
     proof: "The same host leaves the group and joins it again repeatedly, each time within \
         seconds.",
     fix: "Turn the workaround off, find out why the membership expires, and diagnose again then.",
-    covers: &[],
+    implies: &[],
     rule: |case| {
         for ifindex in case.interfaces() {
             let hosts: BTreeSet<IpAddr> =
                 case.reports(ifindex).map(|(one, _)| one.source).collect();
             for host in hosts {
-                // What was long ago has no bearing on now.
+                // Old leaves do not affect the present.
                 let since = case.now_ns().saturating_sub(600 * SECOND_NS);
                 let all: Vec<(u64, bool)> = (case.reports(ifindex))
                     .filter(|(message, _)| message.source == host && message.time_ns >= since)
@@ -808,19 +800,19 @@ pub static REJOIN_HACK: Mode = Mode {
                     host.to_string()
                 };
                 return Some(
-                    Found::warning(
+                    FindingDraft::warning(
                         Certainty::Proved,
                         format!(
-                            "{who} left {} and rejoined it {times} times: each time the stream \
-                                may stop for a moment",
+                            "{who} left {} and rejoined it {times} times: each time the stream may \
+                                stop for a moment",
                             case.group
                         ),
                     )
                     .fix(
-                        "turn the workaround off, and diagnose again after the stream has \
-                            stopped: then its cause shows",
+                        "turn the workaround off, and diagnose again after the stream has stopped: \
+                            then its cause shows",
                     )
-                    .because(
+                    .with_evidence(
                         "wire",
                         format!("{times} leaves of {host}, each followed by a join within 5 s"),
                     ),
@@ -831,11 +823,11 @@ pub static REJOIN_HACK: Mode = Mode {
     },
 };
 
-/// A query for this very group that came in within a time.
+/// Returns whether a query for this group came in within an interval.
 pub fn group_query<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Option<&'a Message> {
     (case.messages(ifindex)).find(|message| {
         let for_it =
-            matches!(message.says, Says::Query { group: Some(group), .. } if group == case.group);
+            matches!(message.kind, MessageKind::Query { group: Some(group), .. } if group == case.group);
         for_it && (from..=to.saturating_add(SLACK_NS)).contains(&message.time_ns)
     })
 }

@@ -1,18 +1,18 @@
 //! PURE. Modes of drops above the device: which of the counters that `netsonde drops` shows mean that this
 //! host has too little of something.
 
-use super::evidence::{Drop, Evidence, counted};
-use super::links::MOST_TOLD;
-use super::{Look, Mode, gateways};
+use super::evidence::{Drop, HostEvidence, counted};
+use super::links::MAX_FINDINGS;
+use super::{CheckOutcome, HostMode, gateways};
 use crate::diagnose::case::{list, seconds};
-use crate::diagnose::{Certainty, Found, Text, socket};
+use crate::diagnose::{Certainty, FindingDraft, Text, socket};
 use crate::host::drops::Layer;
 
-/// Counters that say that this host itself is short of something or refuses what it should not. What others
-/// send wrongly moves the rest; `netsonde drops` shows them all.
+/// Counters of local causes: a lack of resources, or rejections that should not happen. Invalid
+/// packets from other hosts increase the rest; `netsonde drops` shows them all.
 fn is_own_fault(drop: &Drop) -> bool {
     match drop.counter.layer {
-        // A backlog has a mode of its own, as have devices, sockets and neighbours.
+        // Backlogs, devices, sockets and neighbors have failure modes of their own.
         Layer::Device | Layer::Socket | Layer::Backlog | Layer::Neighbour => false,
         Layer::Conntrack => drop.counter.name != "insert_failed",
         Layer::Queue => true,
@@ -38,44 +38,44 @@ fn is_own_fault(drop: &Drop) -> bool {
     }
 }
 
-pub fn look_counters(all: &Evidence) -> Look {
+pub fn check_counters(all: &HostEvidence) -> CheckOutcome {
     let above = (all.drops.iter())
         .filter(|drop| !matches!(drop.counter.layer, Layer::Device | Layer::Socket));
-    let told: Vec<String> = above
-        .take(MOST_TOLD)
+    let parts: Vec<String> = above
+        .take(MAX_FINDINGS)
         .map(|drop| format!("{} +{}", drop.counter.name, drop.count))
         .collect();
-    let what = if told.is_empty() {
+    let what = if parts.is_empty() {
         "none".into()
     } else {
-        list(told)
+        list(parts)
     };
-    Look::Seen(format!("{what} in {}", seconds(all.window_ns)))
+    CheckOutcome::Done(format!("{what} in {}", seconds(all.window_ns)))
 }
 
-pub static DROPS_GROW: Mode = Mode {
+pub static DROPS_GROW: HostMode = HostMode {
     text: Text {
         id: "drops-grow",
         title: "this host drops packets",
-        seen: "Loss, retransmissions, connections that are refused or slow to establish.",
+        symptoms: "Loss, retransmissions, connections that are refused or slow to establish.",
         cause: "A queue, a table or a buffer of this host is full, or a rule or setting rejects \
             packets.",
         proof: "A drop counter of the kernel increases.",
         fix: "`netsonde drops` explains each counter; as root, `netsonde drops --reasons` shows \
             the kernel's drop reasons.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         let wanted = all.drops.iter().filter(|drop| is_own_fault(drop));
         let wanted = wanted.filter(|drop| match drop.counter.layer {
             Layer::Queue => all
                 .interfaces()
                 .any(|one| drop.subject.starts_with(&format!("{} ", one.name()))),
-            // Told with the gateway whose answers it takes.
+            // Reported with the gateway whose replies it drops.
             _ => drop.counter.name != "TcpExtIPReversePathFilter" || !gateways::is_filtered(all),
         });
         wanted
-            .take(MOST_TOLD)
+            .take(MAX_FINDINGS)
             .map(|drop| {
                 let summary = format!(
                     "{} +{} in {} ({}): {}",
@@ -85,18 +85,18 @@ pub static DROPS_GROW: Mode = Mode {
                     drop.subject,
                     drop.counter.means
                 );
-                // A queue that is full holds TCP back, as it is meant to.
+                // A full queue slows TCP down, as intended.
                 let found = if drop.counter.layer == Layer::Queue {
-                    Found::note(Certainty::Proved, summary)
+                    FindingDraft::note(Certainty::Proved, summary)
                 } else {
-                    Found::warning(Certainty::Proved, summary)
+                    FindingDraft::warning(Certainty::Proved, summary)
                 };
                 found
                     .fix(
-                        "netsonde drops; as root, netsonde drops --reasons shows the kernel's \
-                            drop reasons",
+                        "netsonde drops; as root, netsonde drops --reasons shows the kernel's drop \
+                            reasons",
                     )
-                    .because(
+                    .with_evidence(
                         "counters",
                         format!(
                             "{} {} +{}",
@@ -105,44 +105,44 @@ pub static DROPS_GROW: Mode = Mode {
                             drop.count
                         ),
                     )
-                    .of_the_host()
+                    .on_host()
             })
             .collect()
     },
 };
 
-pub fn look_backlog(all: &Evidence) -> Look {
+pub fn check_backlog(all: &HostEvidence) -> CheckOutcome {
     let dropped = backlog(all).map_or(0, |drop| drop.count);
-    Look::Seen(format!(
+    CheckOutcome::Done(format!(
         "{dropped} dropped, {} time squeezes in {} (all CPUs)",
         all.squeezed,
         seconds(all.window_ns)
     ))
 }
 
-fn backlog(all: &Evidence) -> Option<&Drop> {
+fn backlog(all: &HostEvidence) -> Option<&Drop> {
     (all.drops.iter())
         .find(|drop| drop.counter.layer == Layer::Backlog && drop.counter.name == "dropped")
 }
 
-pub static BACKLOG_DROPS: Mode = Mode {
+pub static BACKLOG_DROPS: HostMode = HostMode {
     text: Text {
         id: "backlog-drops",
         title: "the CPUs' backlog queues overflow",
-        seen: "Loss under load that no device or socket counts.",
+        symptoms: "Loss under load that no device or socket counts.",
         cause: "One CPU receives more packets than it can process: all interrupts go to it, or a \
             burst exceeds net.core.netdev_max_backlog.",
         proof: "The second column of /proc/net/softnet_stat (dropped) increases; the third \
             (time_squeeze, the CPU had to stop with packets left) increases with it.",
         fix: "Spread the work (RPS, more queues, irqbalance); raise net.core.netdev_max_backlog.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         let Some(drop) = backlog(all) else {
             return vec![];
         };
         vec![
-            Found::warning(
+            FindingDraft::warning(
                 Certainty::Proved,
                 format!(
                     "the CPUs' backlog queues dropped {} in {}",
@@ -151,40 +151,41 @@ pub static BACKLOG_DROPS: Mode = Mode {
                 ),
             )
             .fix(
-                "spread the work over CPUs (/sys/class/net/IF/queues/rx-*/rps_cpus, \
-                    irqbalance), or sysctl net.core.netdev_max_backlog=10000",
+                "spread the work over CPUs (/sys/class/net/IF/queues/rx-*/rps_cpus, irqbalance), \
+                    or sysctl net.core.netdev_max_backlog=10000",
             )
-            .because("counters", format!("softnet_stat: dropped +{}", drop.count))
-            .because(
+            .with_evidence("counters", format!("softnet_stat: dropped +{}", drop.count))
+            .with_evidence(
                 "counters",
                 format!("softnet_stat: time_squeeze +{}", all.squeezed),
             )
-            .of_the_host(),
+            .on_host(),
         ]
     },
 };
 
-pub fn look_sockets(all: &Evidence) -> Look {
+pub fn check_sockets(all: &HostEvidence) -> CheckOutcome {
     let dropped = sockets(all).map(|drop| drop.count).sum::<u64>();
-    Look::Seen(format!(
+    CheckOutcome::Done(format!(
         "{dropped} packets dropped at full UDP sockets in {}",
         seconds(all.window_ns)
     ))
 }
 
-fn sockets(all: &Evidence) -> impl Iterator<Item = &Drop> {
-    // Raw sockets get a copy of what others use, and their programs often do not read it.
+fn sockets(all: &HostEvidence) -> impl Iterator<Item = &Drop> {
+    // Raw sockets receive a copy of other programs' packets, and their programs often do not read
+    // it.
     (all.drops.iter())
         .filter(|drop| drop.counter.layer == Layer::Socket && drop.subject.starts_with("udp"))
 }
 
-pub static RECEIVE_BUFFER_OVERRUN: Mode = Mode {
+pub static RECEIVE_BUFFER_OVERRUN: HostMode = HostMode {
     text: socket::RECEIVE_BUFFER_OVERRUN.text(),
-    covers: &[],
+    implies: &[],
     rule: |all| {
-        (sockets(all).take(MOST_TOLD))
+        (sockets(all).take(MAX_FINDINGS))
             .map(|drop| {
-                Found::warning(
+                FindingDraft::warning(
                     Certainty::Proved,
                     format!(
                         "the socket {} dropped {} in {}: its receive buffer is full",
@@ -197,8 +198,8 @@ pub static RECEIVE_BUFFER_OVERRUN: Mode = Mode {
                     "make its program read faster, or give it a larger buffer (SO_RCVBUF, sysctl \
                         net.core.rmem_max)",
                 )
-                .because("socket", format!("drops +{}", drop.count))
-                .of_the_host()
+                .with_evidence("socket", format!("drops +{}", drop.count))
+                .on_host()
             })
             .collect()
     },

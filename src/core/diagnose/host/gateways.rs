@@ -3,17 +3,17 @@
 use std::net::IpAddr;
 
 use super::addresses::is_on_link;
-use super::evidence::{Evidence, Probed};
-use super::links::MOST_TOLD;
-use super::{Look, Mode, Placed};
+use super::evidence::{HostEvidence, Probed};
+use super::links::MAX_FINDINGS;
+use super::{CheckOutcome, HostMode, LocatedFinding};
 use crate::diagnose::case::{list, seconds};
-use crate::diagnose::{Certainty, Found, Text, receiver};
+use crate::diagnose::{Certainty, FindingDraft, Text, receiver};
 use crate::protocol::ping::Probe;
 
-/// A change of a gateway's MAC is news for so long.
-const NEWS_NS: u64 = 600_000_000_000;
+/// Time for which a change of a gateway's MAC address is reported.
+const RECENT_MOVE_NS: u64 = 600_000_000_000;
 
-pub fn look_routes(all: &Evidence) -> Look {
+pub fn check_routes(all: &HostEvidence) -> CheckOutcome {
     let defaults: Vec<String> = (all.routes.iter())
         .filter(|route| route.is_default() && all.is_wanted(&route.interface))
         .map(|route| match route.gateway {
@@ -22,32 +22,32 @@ pub fn look_routes(all: &Evidence) -> Look {
         })
         .collect();
     if all.interfaces().next().is_none() {
-        return Look::Nothing("there is no interface other than loopback".into());
+        return CheckOutcome::NotApplicable("there is no interface other than loopback".into());
     }
     match defaults.len() {
-        0 => Look::Seen("no default route".into()),
-        _ => Look::Seen(list(defaults)),
+        0 => CheckOutcome::Done("no default route".into()),
+        _ => CheckOutcome::Done(list(defaults)),
     }
 }
 
-pub static NO_DEFAULT_ROUTE: Mode = Mode {
+pub static NO_DEFAULT_ROUTE: HostMode = HostMode {
     text: Text {
         id: "no-default-route",
         title: "there is no default route",
-        seen: "Hosts on the local links are reachable, others are not: \"Network is \
+        symptoms: "Hosts on the local links are reachable, others are not: \"Network is \
             unreachable\".",
-        cause: "DHCP or router advertisements have not arrived, or no route was configured. \
-            Hosts on an isolated network have none on purpose.",
+        cause: "DHCP or router advertisements have not arrived, or no route was configured. Hosts \
+            on an isolated network have none on purpose.",
         proof: "The main routing table of both families.",
         fix: "If there should be one: check the DHCP client, or ip route add default via GATEWAY.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         if all.routes.iter().any(|route| route.is_default()) || all.only.is_some() {
             return vec![];
         }
         vec![
-            Found::note(
+            FindingDraft::note(
                 Certainty::Proved,
                 "there is no default route: this host reaches only its local links".into(),
             )
@@ -55,23 +55,25 @@ pub static NO_DEFAULT_ROUTE: Mode = Mode {
                 "if there should be one: check the DHCP client, or ip route add default via \
                     GATEWAY",
             )
-            .because("route", "no default route, neither IPv4 nor IPv6")
-            .of_the_host(),
+            .with_evidence("route", "no default route, neither IPv4 nor IPv6")
+            .on_host(),
         ]
     },
 };
 
-/// Looks at what the probes came to.
-fn look_probes(all: &Evidence, one: impl Fn(&Probed) -> String) -> Look {
+/// Summarizes the fates of the probes.
+fn check_probes(all: &HostEvidence, one: impl Fn(&Probed) -> String) -> CheckOutcome {
     match &all.probes {
-        Err(why) => Look::NotMade(why.clone()),
-        Ok(probed) if probed.is_empty() => Look::Nothing("no route names a gateway".into()),
-        Ok(probed) => Look::Seen(list(probed.iter().map(one))),
+        Err(why) => CheckOutcome::Skipped(why.clone()),
+        Ok(probed) if probed.is_empty() => {
+            CheckOutcome::NotApplicable("no route names a gateway".into())
+        }
+        Ok(probed) => CheckOutcome::Done(list(probed.iter().map(one))),
     }
 }
 
-pub fn look_resolved(all: &Evidence) -> Look {
-    look_probes(all, |one| {
+pub fn check_resolved(all: &HostEvidence) -> CheckOutcome {
+    check_probes(all, |one| {
         let there = !is_unresolved(all, one);
         format!(
             "{} on {} {}",
@@ -82,8 +84,8 @@ pub fn look_resolved(all: &Evidence) -> Look {
     })
 }
 
-pub fn look_answers(all: &Evidence) -> Look {
-    look_probes(all, |one| {
+pub fn check_answers(all: &HostEvidence) -> CheckOutcome {
+    check_probes(all, |one| {
         let fastest = one.probes.iter().filter_map(|probe| probe.rtt_ns).min();
         let time = fastest.map_or(String::new(), |ns| format!(" in {:.3} ms", ns as f64 / 1e6));
         format!(
@@ -95,23 +97,28 @@ pub fn look_answers(all: &Evidence) -> Look {
     })
 }
 
-/// "ARP" or "neighbour discovery".
-fn resolution(who: IpAddr) -> &'static str {
-    if who.is_ipv4() {
+/// Returns "ARP" or "neighbor discovery".
+fn resolution(gateway: IpAddr) -> &'static str {
+    if gateway.is_ipv4() {
         "ARP"
     } else {
         "neighbor discovery"
     }
 }
 
-/// A fault where all that has no other route goes by it, else a warning.
-fn by_weight(all: &Evidence, gateway: IpAddr, certainty: Certainty, summary: String) -> Found {
-    Found::depending(all.is_first_gateway(gateway), certainty, summary)
+/// Returns a fault if the default traffic uses the gateway, else a warning.
+fn by_weight(
+    all: &HostEvidence,
+    gateway: IpAddr,
+    certainty: Certainty,
+    summary: String,
+) -> FindingDraft {
+    FindingDraft::fault_or_warning(all.is_first_gateway(gateway), certainty, summary)
 }
 
-/// Did nobody tell its link-layer address? Then no probe ever left; after some seconds the kernel itself
-/// says "host unreachable".
-fn is_unresolved(all: &Evidence, one: &Probed) -> bool {
+/// Returns whether the gateway's MAC address was not resolved: no probe was sent, or after some
+/// seconds the kernel itself answered "host unreachable".
+fn is_unresolved(all: &HostEvidence, one: &Probed) -> bool {
     let by_us = |probe: &&Probe| {
         let from = probe
             .error
@@ -119,32 +126,32 @@ fn is_unresolved(all: &Evidence, one: &Probed) -> bool {
             .and_then(|error| error.from.parse().ok());
         probe.fate == "refused" && from.is_some_and(|from| is_own(all, from))
     };
-    let in_vain = one.count("unresolved");
-    let told = one.probes.iter().filter(by_us).count();
-    in_vain > 0 && in_vain + told == one.probes.len()
+    let unresolved = one.count("unresolved");
+    let refused = one.probes.iter().filter(by_us).count();
+    unresolved > 0 && unresolved + refused == one.probes.len()
 }
 
-fn is_own(all: &Evidence, who: IpAddr) -> bool {
+fn is_own(all: &HostEvidence, address: IpAddr) -> bool {
     let own = all.links.iter().flat_map(|one| &one.addresses);
-    own.into_iter().any(|own| own.address == who)
+    own.into_iter().any(|own| own.address == address)
 }
 
-fn unresolved(all: &Evidence) -> impl Iterator<Item = &Probed> {
+fn unresolved(all: &HostEvidence) -> impl Iterator<Item = &Probed> {
     let probed = all.probes.iter().flatten();
     probed.filter(|one| is_unresolved(all, one))
 }
 
-pub static GATEWAY_OFF_LINK: Mode = Mode {
+pub static GATEWAY_OFF_LINK: HostMode = HostMode {
     text: Text {
         id: "gateway-off-link",
         title: "the gateway is not in a network of its interface, and does not answer",
-        seen: "Nothing beyond the link is reachable.",
+        symptoms: "Nothing beyond the link is reachable.",
         cause: "A wrong address, prefix length or gateway was configured. The kernel accepts a \
             gateway outside the interface's networks only with the onlink flag.",
         proof: "The gateway is in none of the interface's networks, and does not resolve.",
         fix: "Correct the address, its prefix length or the gateway.",
     },
-    covers: &["gateway-unresolved", "gateway-silent"],
+    implies: &["gateway-unresolved", "gateway-silent"],
     rule: |all| {
         unresolved(all)
             .filter(|one| {
@@ -159,7 +166,7 @@ pub static GATEWAY_OFF_LINK: Mode = Mode {
                     own.filter(|own| own.address.is_ipv4() == one.gateway.is_ipv4())
                         .map(|own| format!("{}/{}", own.address, own.prefix)),
                 );
-                let told = all.routes.iter().any(|route| {
+                let is_configured = all.routes.iter().any(|route| {
                     route.gateway == Some(one.gateway)
                         && route.interface == *name
                         && route.is_onlink
@@ -182,10 +189,10 @@ pub static GATEWAY_OFF_LINK: Mode = Mode {
                 .fix(format!(
                     "correct the address of {name}, its prefix length, or the gateway"
                 ))
-                .because("wire", last_seen(one, "unresolved"));
-                if told {
-                    found =
-                        found.because("route", format!("via {} dev {name} onlink", one.gateway));
+                .with_evidence("wire", last_seen(one, "unresolved"));
+                if is_configured {
+                    found = found
+                        .with_evidence("route", format!("via {} dev {name} onlink", one.gateway));
                 }
                 found.on(name)
             })
@@ -193,13 +200,15 @@ pub static GATEWAY_OFF_LINK: Mode = Mode {
     },
 };
 
+/// Returns where the first probe with a fate was last seen, or else the number of such probes.
 fn last_seen(one: &Probed, fate: &str) -> String {
-    let told = one.first(fate).and_then(|probe| probe.last_seen.clone());
-    told.unwrap_or_else(|| format!("{} of {} probes: {fate}", one.count(fate), one.probes.len()))
+    let last_seen = one.first(fate).and_then(|probe| probe.last_seen.clone());
+    last_seen
+        .unwrap_or_else(|| format!("{} of {} probes: {fate}", one.count(fate), one.probes.len()))
 }
 
-/// How sure, what is known beside, and what to do.
-fn why_unresolved(all: &Evidence, one: &Probed) -> (Certainty, String, String) {
+/// Returns certainty, further observations and fix.
+fn why_unresolved(all: &HostEvidence, one: &Probed) -> (Certainty, String, String) {
     let (name, gateway) = (&one.interface, one.gateway);
     let protocol = resolution(gateway);
     if answers_on_the_wire(all, one) {
@@ -210,12 +219,12 @@ fn why_unresolved(all: &Evidence, one: &Probed) -> (Certainty, String, String) {
                     answer"
             ),
             format!(
-                "check arptables, `nft list ruleset` (families arp and netdev) and `tc filter \
-                    show dev {name} ingress`"
+                "check arptables, `nft list ruleset` (families arp and netdev) and `tc filter show \
+                    dev {name} ingress`"
             ),
         );
     }
-    // Each question that the wire showed is counted there.
+    // Requests that the wire showed are counted there.
     if !last_seen(one, "unresolved").contains("asked") {
         return (
             Certainty::Consistent,
@@ -226,7 +235,7 @@ fn why_unresolved(all: &Evidence, one: &Probed) -> (Certainty, String, String) {
             ),
         );
     }
-    let others = match all.heard(name) {
+    let others = match all.hosts_seen(name) {
         0 => {
             return (
                 Certainty::Proved,
@@ -237,20 +246,20 @@ fn why_unresolved(all: &Evidence, one: &Probed) -> (Certainty, String, String) {
                 format!("check the cable, the switch port and the VLAN of {name}"),
             );
         }
-        1 => "one other host is present".to_owned(),
-        others => format!("{others} other hosts are present"),
+        1 => "one other host is".to_owned(),
+        others => format!("{others} other hosts are"),
     };
     (
         Certainty::Proved,
-        format!("it does not answer {protocol}, while {others} there"),
+        format!("it does not answer {protocol}, while {others} present on {name}"),
         format!("check the router {gateway}: is it on, and is this its address?"),
     )
 }
 
-/// Did its answer come in while it was asked for?
-fn answers_on_the_wire(all: &Evidence, one: &Probed) -> bool {
-    let heard = all.neighbors.iter().flat_map(|told| &told.neighbors);
-    let there = heard.filter(|neighbor| neighbor.interface == one.interface);
+/// Returns whether its answer came in while it was being resolved.
+fn answers_on_the_wire(all: &HostEvidence, one: &Probed) -> bool {
+    let hosts = all.neighbors.iter().flat_map(|reply| &reply.neighbors);
+    let there = hosts.filter(|neighbor| neighbor.interface == one.interface);
     let mut addresses = there.flat_map(|neighbor| &neighbor.addresses);
     addresses.any(|address| {
         address.address.parse() == Ok(one.gateway)
@@ -259,74 +268,74 @@ fn answers_on_the_wire(all: &Evidence, one: &Probed) -> bool {
     })
 }
 
-pub static GATEWAY_UNRESOLVED: Mode = Mode {
+pub static GATEWAY_UNRESOLVED: HostMode = HostMode {
     text: Text {
         id: "gateway-unresolved",
         title: "the gateway does not answer ARP or neighbor discovery",
-        seen: "Hosts on the link are reachable, but nothing beyond it; or nothing at all.",
-        cause: "The router is off, its address has changed, or its port or VLAN is another one. \
-            If no other host is present either, the link is broken. Or a filter of this host \
-            drops the request or the answer.",
+        symptoms: "Hosts on the link are reachable, but nothing beyond it; or nothing at all.",
+        cause: "The router is off, its address has changed, or its port or VLAN is another one. If \
+            no other host is present either, the link is broken. Or a filter of this host drops \
+            the request or the answer.",
         proof: "No echo request could be sent, because the gateway's MAC address could not be \
             resolved; the wire shows whether the request was sent and an answer arrived.",
         fix: "Check the router; if no other host is present, the cable, port and VLAN; if the \
             answer arrives or no request is sent, this host's filters.",
     },
-    covers: &["gateway-silent", "gateway-moved"],
+    implies: &["gateway-silent", "gateway-moved"],
     rule: |all| {
         unresolved(all)
             .map(|one| {
                 let name = &one.interface;
-                let (certainty, who, fix) = why_unresolved(all, one);
+                let (certainty, why, fix) = why_unresolved(all, one);
                 by_weight(
                     all,
                     one.gateway,
                     certainty,
                     format!(
-                        "the gateway {} on {name} cannot be resolved (no MAC address): {who}",
+                        "the gateway {} on {name} cannot be resolved (no MAC address): {why}",
                         one.gateway
                     ),
                 )
                 .fix(fix)
-                .because("wire", last_seen(one, "unresolved"))
+                .with_evidence("wire", last_seen(one, "unresolved"))
                 .on(name)
             })
             .collect()
     },
 };
 
-/// Those whose replies came in and were dropped before the socket; `by_filter`: by the reverse path filter.
-fn dropped_inbound(all: &Evidence, by_filter: bool) -> impl Iterator<Item = &Probed> {
+/// Iterates over gateways whose replies came in but were dropped before the socket; `by_filter`: by
+/// the reverse path filter.
+fn dropped_inbound(all: &HostEvidence, by_filter: bool) -> impl Iterator<Item = &Probed> {
     (all.probes.iter().flatten()).filter(move |one| {
-        let told = one.first("dropped_inbound").map(|probe| {
+        let is_filter = one.first("dropped_inbound").map(|probe| {
             let text = probe.last_seen.as_deref().unwrap_or_default();
             text.contains("TcpExtIPReversePathFilter")
         });
-        told == Some(by_filter)
+        is_filter == Some(by_filter)
     })
 }
 
-/// Does the reverse path filter drop what a gateway answers?
-pub fn is_filtered(all: &Evidence) -> bool {
+/// Returns whether the reverse path filter drops the gateway's replies.
+pub fn is_filtered(all: &HostEvidence) -> bool {
     dropped_inbound(all, true).next().is_some()
 }
 
-pub static RP_FILTER_STRICT: Mode = Mode {
+pub static RP_FILTER_STRICT: HostMode = HostMode {
     text: receiver::RP_FILTER_STRICT.text(),
-    covers: &["gateway-silent", "firewall-drops-icmp"],
+    implies: &["gateway-silent", "firewall-drops-icmp"],
     rule: |all| {
-        let mut found: Vec<Placed> =
-            dropped_inbound(all, true)
-                .map(|one| {
-                    let name = &one.interface;
-                    by_weight(
+        let mut found: Vec<LocatedFinding> = dropped_inbound(all, true)
+            .map(|one| {
+                let name = &one.interface;
+                by_weight(
                     all,
                     one.gateway,
                     Certainty::Proved,
                     format!(
-                        "replies of the gateway {} come in on {name} and the kernel drops them: \
-                            it routes {} through another interface, and reverse-path filtering \
-                            is strict",
+                        "replies of the gateway {} come in on {name} and the kernel drops them: it \
+                            routes {} through another interface, and reverse-path filtering is \
+                            strict",
                         one.gateway, one.gateway
                     ),
                 )
@@ -335,12 +344,14 @@ pub static RP_FILTER_STRICT: Mode = Mode {
                         it is 1), or route {} through {name}",
                     one.gateway
                 ))
-                .because("wire", last_seen(one, "dropped_inbound"))
-                .because("sysctl", format!("rp_filter of {name}: \
-                    {}", all.sysctl_max(name, "rp_filter")))
+                .with_evidence("wire", last_seen(one, "dropped_inbound"))
+                .with_evidence(
+                    "sysctl",
+                    format!("rp_filter of {name}: {}", all.sysctl_max(name, "rp_filter")),
+                )
                 .on(name)
-                })
-                .collect();
+            })
+            .collect();
         if found.is_empty() {
             found.extend(spare_ways(all));
         }
@@ -348,9 +359,9 @@ pub static RP_FILTER_STRICT: Mode = Mode {
     },
 };
 
-/// Interfaces of default routes that are not the best, with strict filtering: what comes by them from
-/// afar is dropped.
-fn spare_ways(all: &Evidence) -> Vec<Placed> {
+/// Interfaces of default routes that are not the best, with strict filtering: packets from remote
+/// hosts that arrive there are dropped.
+fn spare_ways(all: &HostEvidence) -> Vec<LocatedFinding> {
     let defaults =
         (all.routes.iter()).filter(|route| route.is_default() && route.network.is_ipv4());
     let Some(best) = defaults.clone().min_by_key(|route| route.metric) else {
@@ -368,44 +379,44 @@ fn spare_ways(all: &Evidence) -> Vec<Placed> {
     others
         .map(|route| {
             let name = &route.interface;
-            Found::warning(
+            FindingDraft::warning(
                 Certainty::Consistent,
                 format!(
-                    "packets from beyond the links that come in on {name} are dropped: the \
-                        default route uses {}, and reverse-path filtering is strict",
+                    "packets from beyond the links that come in on {name} are dropped: the default \
+                        route uses {}, and reverse-path filtering is strict",
                     best.interface
                 ),
             )
             .fix(format!(
-                "sysctl net.ipv4.conf.{name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter if it \
-                    is 1), or policy routing by source"
+                "sysctl net.ipv4.conf.{name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter if it is \
+                    1), or policy routing by source"
             ))
-            .because(
+            .with_evidence(
                 "route",
                 format!(
                     "default on {} with metric {}, on {name} with metric {}",
                     best.interface, best.metric, route.metric
                 ),
             )
-            .because("sysctl", format!("rp_filter of {name}: 1"))
+            .with_evidence("sysctl", format!("rp_filter of {name}: 1"))
             .on(name)
         })
         .collect()
 }
 
-pub static FIREWALL_DROPS_ICMP: Mode = Mode {
+pub static FIREWALL_DROPS_ICMP: HostMode = HostMode {
     text: Text {
         id: "firewall-drops-icmp",
         title: "this host's own filters drop the exchange with its gateway",
-        seen: "Ping fails although the gateway answers; path MTU discovery fails, so transfers \
+        symptoms: "Ping fails although the gateway answers; path MTU discovery fails, so transfers \
             hang on some paths.",
-        cause: "A netfilter or tc rule on this host drops ICMP, inbound or outbound. ICMP \
-            carries errors that IP depends on (RFC 4890 lists those that must pass).",
+        cause: "A netfilter or tc rule on this host drops ICMP, inbound or outbound. ICMP carries \
+            errors that IP depends on (RFC 4890 lists those that must pass).",
         proof: "The answer was seen on this host's wire and did not reach the socket; or the \
             request was accepted and never seen on the wire.",
         fix: "Accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show` show the rule.",
     },
-    covers: &["gateway-silent"],
+    implies: &["gateway-silent"],
     rule: |all| {
         let inbound = dropped_inbound(all, false).map(|one| (one, "dropped_inbound"));
         let outbound = (all.probes.iter().flatten())
@@ -431,31 +442,32 @@ pub static FIREWALL_DROPS_ICMP: Mode = Mode {
                 };
                 let source = if fate == "not_sent" { "kernel" } else { "wire" };
                 let first = one.first(fate);
-                let told = first.and_then(|probe| probe.last_seen.clone().or(probe.errno.clone()));
-                Found::warning(Certainty::Consistent, summary)
+                let observed =
+                    first.and_then(|probe| probe.last_seen.clone().or(probe.errno.clone()));
+                FindingDraft::warning(Certainty::Consistent, summary)
                     .fix(
                         "accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show dev IF` \
                             show the rule",
                     )
-                    .because(source, told.unwrap_or_else(|| fate.to_owned()))
+                    .with_evidence(source, observed.unwrap_or_else(|| fate.to_owned()))
                     .on(&one.interface)
             })
             .collect()
     },
 };
 
-pub static GATEWAY_NOT_SENT: Mode =
-    Mode {
+pub static GATEWAY_NOT_SENT: HostMode =
+    HostMode {
         text: Text {
             id: "gateway-not-sent",
             title: "the kernel refuses to send to the gateway",
-            seen: "Nothing beyond the link is reachable; programs fail at once.",
+            symptoms: "Nothing beyond the link is reachable; programs fail at once.",
             cause: "A rule or a route of another table forbids it (prohibit, unreachable), or the \
-            interface does not accept packets.",
+                interface does not accept packets.",
             proof: "The error of the send call.",
             fix: "Check `ip rule`, `ip route show table all` and the interface.",
         },
-        covers: &["gateway-silent"],
+        implies: &["gateway-silent"],
         rule: |all| {
             let refused = (all.probes.iter().flatten()).filter(|one| {
                 let first = one.first("not_sent");
@@ -464,11 +476,11 @@ pub static GATEWAY_NOT_SENT: Mode =
             refused
                 .map(|one| {
                     let errno = one.first("not_sent").and_then(|probe| probe.errno.clone());
-                    // Its addresses are not ready yet, or there are none, which is told beside.
+                    // Its addresses are not ready yet or missing, which another finding reports.
                     let has_none = errno
                         .as_ref()
                         .is_some_and(|errno| errno.contains("EADDRNOTAVAIL"));
-                    Found::depending(
+                    FindingDraft::fault_or_warning(
                     all.is_first_gateway(one.gateway) && !has_none,
                     Certainty::Proved,
                     format!(
@@ -481,14 +493,14 @@ pub static GATEWAY_NOT_SENT: Mode =
                     ),
                 )
                 .fix("check `ip rule`, `ip route show table all` and the interface")
-                .because("kernel", errno.unwrap_or_else(|| "no error was reported".into()))
+                .with_evidence("kernel", errno.unwrap_or_else(|| "no error was reported".into()))
                 .on(&one.interface)
                 })
                 .collect()
         },
     };
 
-/// EPERM is how netfilter's OUTPUT says no.
+/// A netfilter rule in OUTPUT makes the send fail with EPERM.
 fn is_denied(one: &Probed) -> bool {
     let errno = one
         .first("not_sent")
@@ -496,17 +508,17 @@ fn is_denied(one: &Probed) -> bool {
     errno.is_some_and(|errno| errno.contains("EPERM"))
 }
 
-pub static GATEWAY_SILENT: Mode = Mode {
+pub static GATEWAY_SILENT: HostMode = HostMode {
     text: Text {
         id: "gateway-silent",
         title: "the gateway is present but does not answer echo requests",
-        seen: "Often nothing: many routers are configured not to answer.",
-        cause: "The router filters or limits ICMP; or it has no route back; or it hangs while \
-            its network chip still answers ARP.",
+        symptoms: "Often nothing: many routers are configured not to answer.",
+        cause: "The router filters or limits ICMP; or it has no route back; or it hangs while its \
+            network chip still answers ARP.",
         proof: "The gateway's MAC address is known, requests were sent, and nothing came back.",
         fix: "If hosts beyond it are reachable, nothing. Otherwise check the router.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         (all.probes.iter().flatten())
             .filter(|one| {
@@ -524,7 +536,7 @@ pub static GATEWAY_SILENT: Mode = Mode {
                 } else {
                     "unanswered"
                 };
-                Found::note(
+                FindingDraft::note(
                     Certainty::Consistent,
                     format!(
                         "the gateway {} {what}: it may be configured that way",
@@ -532,25 +544,25 @@ pub static GATEWAY_SILENT: Mode = Mode {
                     ),
                 )
                 .fix("nothing, if hosts beyond it are reachable; otherwise check the router")
-                .because("wire", last_seen(one, fate))
+                .with_evidence("wire", last_seen(one, fate))
                 .on(&one.interface)
             })
             .collect()
     },
 };
 
-pub static GATEWAY_LOSS: Mode = Mode {
+pub static GATEWAY_LOSS: HostMode = HostMode {
     text: Text {
         id: "gateway-loss",
         title: "packets to the gateway are lost intermittently",
-        seen: "Everything is slow and stalls: packets are lost on the first hop.",
+        symptoms: "Everything is slow and stalls: packets are lost on the first hop.",
         cause: "A bad cable, a radio link with poor reception, a duplex mismatch, an overloaded \
             port or router.",
         proof: "Some echo requests to it were answered, and others were sent and not answered.",
-        fix: "`netsonde ping -c 100 -i 0.1 GATEWAY` measures the loss; then check cable, radio \
-            and port.",
+        fix: "`netsonde ping -c 100 -i 0.1 GATEWAY` measures the loss; then check cable, radio and \
+            port.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         (all.probes.iter().flatten())
             .filter(|one| {
@@ -559,7 +571,7 @@ pub static GATEWAY_LOSS: Mode = Mode {
             })
             .map(|one| {
                 let lost = one.count("unanswered") + one.count("corrupted");
-                Found::warning(
+                FindingDraft::warning(
                     Certainty::Proved,
                     format!(
                         "the gateway {} answered {} of {} echo requests",
@@ -569,11 +581,11 @@ pub static GATEWAY_LOSS: Mode = Mode {
                     ),
                 )
                 .fix(format!(
-                    "netsonde ping -c 100 -i 0.1 {} measures the loss; then check cable, radio \
-                        and port",
+                    "netsonde ping -c 100 -i 0.1 {} measures the loss; then check cable, radio and \
+                        port",
                     one.gateway
                 ))
-                .because(
+                .with_evidence(
                     "wire",
                     format!("{lost} sent on {} without a valid answer", one.interface),
                 )
@@ -583,13 +595,15 @@ pub static GATEWAY_LOSS: Mode = Mode {
     },
 };
 
-pub fn look_moves(all: &Evidence) -> Look {
+pub fn check_moves(all: &HostEvidence) -> CheckOutcome {
     match &all.neighbors {
-        Err(why) => Look::NotMade(why.clone()),
-        Ok(_) if all.gateways().is_empty() => Look::Nothing("no route names a gateway".into()),
-        Ok(told) => {
-            let moves = (told.findings.iter()).filter(|one| one.kind == "moved" && one.gateway);
-            Look::Seen(format!(
+        Err(why) => CheckOutcome::Skipped(why.clone()),
+        Ok(_) if all.gateways().is_empty() => {
+            CheckOutcome::NotApplicable("no route names a gateway".into())
+        }
+        Ok(reply) => {
+            let moves = (reply.findings.iter()).filter(|one| one.kind == "moved" && one.gateway);
+            CheckOutcome::Done(format!(
                 "{} changes of a gateway's MAC address recorded",
                 moves.count()
             ))
@@ -597,29 +611,29 @@ pub fn look_moves(all: &Evidence) -> Look {
     }
 }
 
-pub static GATEWAY_MOVED: Mode = Mode {
+pub static GATEWAY_MOVED: HostMode = HostMode {
     text: Text {
         id: "gateway-moved",
         title: "the gateway's address moved to another MAC address",
-        seen: "A short outage; or, if an attacker did it, nothing at all.",
+        symptoms: "A short outage; or, if an attacker did it, nothing at all.",
         cause: "A standby router took over, a router was replaced, or a host impersonates the \
             gateway (ARP spoofing).",
         proof: "The gateway's address was claimed by another MAC address within the last ten \
             minutes, and the former one stopped.",
         fix: "If no router was replaced: find the new MAC address in the switch's table.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
-        let Ok(told) = &all.neighbors else {
+        let Ok(reply) = &all.neighbors else {
             return vec![];
         };
-        let moves = (told.findings.iter()).filter(|one| {
+        let moves = (reply.findings.iter()).filter(|one| {
             one.kind == "moved"
                 && one.gateway
                 && all.is_wanted(&one.interface)
-                && all.ago_ns(&one.last) < NEWS_NS
+                && all.ago_ns(&one.last) < RECENT_MOVE_NS
         });
-        (moves.take(MOST_TOLD))
+        (moves.take(MAX_FINDINGS))
             .map(|one| {
                 let (from, to) = (one.from.as_deref(), one.to.as_deref());
                 let was_announced = one.announced == Some(true);
@@ -636,25 +650,20 @@ pub static GATEWAY_MOVED: Mode = Mode {
                         ", without announcing it"
                     }
                 );
-                // A standby that takes over announces itself.
+                // A standby router that takes over announces itself.
                 let found = if was_announced {
-                    Found::note(Certainty::Proved, summary)
+                    FindingDraft::note(Certainty::Proved, summary)
                 } else {
-                    Found::warning(Certainty::Proved, summary)
+                    FindingDraft::warning(Certainty::Proved, summary)
                 };
                 found
                     .fix(
                         "if no router was replaced or took over: find that MAC address in the \
                             switch's table",
                     )
-                    .because(
+                    .with_evidence(
                         "wire",
-                        format!(
-                            "claims of {} by \
-                        {}",
-                            one.address,
-                            to.unwrap_or("?")
-                        ),
+                        format!("claims of {} by {}", one.address, to.unwrap_or("?")),
                     )
                     .on(&one.interface)
             })

@@ -1,54 +1,54 @@
 //! PURE. Modes of links: no carrier, errors, drops, duplex, lengths.
 
-use super::evidence::{Drop, Evidence, Interface, counted, names};
-use super::{Look, Mode, Placed};
+use super::evidence::{Drop, HostEvidence, Interface, counted, names};
+use super::{CheckOutcome, HostMode, LocatedFinding};
 use crate::diagnose::case::{list, seconds};
-use crate::diagnose::{Certainty, Found, Text};
+use crate::diagnose::{Certainty, FindingDraft, Text};
 use crate::host::drops::Layer;
 
-/// One error in a hundred packets: what TCP no longer hides.
+/// Error rate to report: one in a hundred packets, which TCP no longer hides.
 const ERRORS_PERCENT: u64 = 1;
-/// Fewer are chance.
-const FEW: u64 = 10;
-/// Within this time so many losses of a link are no maintenance.
-const FLAPS_NS: u64 = 600_000_000_000;
-const FLAPS: usize = 3;
-/// Findings of one kind that are told; more would say nothing new.
-pub const MOST_TOLD: usize = 8;
+/// Minimum number of errors; fewer are accidental.
+const MIN_ERRORS: u64 = 10;
+/// Window in which repeated link losses are not maintenance.
+const FLAP_WINDOW_NS: u64 = 600_000_000_000;
+const MIN_FLAPS: usize = 3;
+/// Maximum number of findings of one kind; more add nothing.
+pub const MAX_FINDINGS: usize = 8;
 
-pub fn look_carrier(all: &Evidence) -> Look {
+pub fn check_carrier(all: &HostEvidence) -> CheckOutcome {
     let (up, down): (Vec<&Interface>, Vec<&Interface>) =
         all.interfaces().partition(|one| one.works());
     if up.is_empty() && down.is_empty() {
-        return Look::Nothing("there is no interface other than loopback".into());
+        return CheckOutcome::NotApplicable("there is no interface other than loopback".into());
     }
     let down = match down.len() {
         0 => String::new(),
         _ => format!("; without: {}", names(down.iter().map(|one| one.name()))),
     };
     let up = names(up.iter().map(|one| one.name()));
-    Look::Seen(format!("up, with carrier: {up}{down}"))
+    CheckOutcome::Done(format!("up, with carrier: {up}{down}"))
 }
 
-/// Is it a bridge that waits for containers or guests? Nothing is missing that it should have.
-fn is_idle_bridge(all: &Evidence, one: &Interface) -> bool {
+/// Returns whether this is a bridge without containers or guests yet, which lacks nothing.
+fn is_idle_bridge(all: &HostEvidence, one: &Interface) -> bool {
     one.link.kind == "bridge"
         && all
             .ports(&one.link)
             .all(|port| matches!(port.link.kind.as_str(), "dummy" | "tun"))
 }
 
-pub static LINK_DOWN: Mode = Mode {
+pub static LINK_DOWN: HostMode = HostMode {
     text: Text {
         id: "link-down",
         title: "an interface has an address but no link",
-        seen: "It transmits nothing; traffic routed to it waits and fails.",
-        cause: "The cable, the port at the other end or the driver; or the interface was set \
-            down and kept its addresses.",
+        symptoms: "It transmits nothing; traffic routed to it waits and fails.",
+        cause: "The cable, the port at the other end or the driver; or the interface was set down \
+            and kept its addresses.",
         proof: "The kernel's flags of the interface: up, and lower-up (carrier).",
         fix: "Check cable and port, or `ip link set IF up`.",
     },
-    covers: &[
+    implies: &[
         "gateway-unresolved",
         "gateway-silent",
         "gateway-off-link",
@@ -92,9 +92,9 @@ pub static LINK_DOWN: Mode = Mode {
                 let what = if routed { ", and routes use it" } else { "" };
                 let summary = format!("{name} has {addresses} and {state}{what}");
                 let found = if routed || !another_works(name) {
-                    Found::fault(Certainty::Proved, summary)
+                    FindingDraft::fault(Certainty::Proved, summary)
                 } else {
-                    Found::warning(Certainty::Proved, summary)
+                    FindingDraft::warning(Certainty::Proved, summary)
                 };
                 let flags = format!(
                     "{name}: {}, {}",
@@ -105,23 +105,23 @@ pub static LINK_DOWN: Mode = Mode {
                         "not LOWER_UP"
                     }
                 );
-                found.fix(fix).because("kernel", flags).on(name)
+                found.fix(fix).with_evidence("kernel", flags).on(name)
             })
             .collect()
     },
 };
 
-pub static LINK_FLAPPING: Mode = Mode {
+pub static LINK_FLAPPING: HostMode = HostMode {
     text: Text {
         id: "link-flapping",
         title: "a link goes down and up repeatedly",
-        seen: "Short outages; connections stall for seconds.",
+        symptoms: "Short outages; connections stall for seconds.",
         cause: "A bad cable or transceiver, a port with power saving, a driver that resets, \
             spanning tree changes.",
         proof: "netsonded recorded several link losses within ten minutes.",
         fix: "Replace cable and transceiver; check the switch's log and dmesg.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         (all.interfaces())
             .filter_map(|one| {
@@ -129,15 +129,15 @@ pub static LINK_FLAPPING: Mode = Mode {
                 let gaps = all.status.after.gaps.iter().filter(|gap| {
                     gap.kind == "interface_down"
                         && gap.subject.as_deref() == Some(name)
-                        && all.ago_ns(&gap.from) < FLAPS_NS
+                        && all.ago_ns(&gap.from) < FLAP_WINDOW_NS
                 });
                 let times: Vec<u64> = gaps.map(|gap| all.ago_ns(&gap.from)).collect();
-                if times.len() < FLAPS {
+                if times.len() < MIN_FLAPS {
                     return None;
                 }
                 let last = seconds(times.iter().copied().min().unwrap_or(0));
                 Some(
-                    Found::warning(
+                    FindingDraft::warning(
                         Certainty::Proved,
                         format!(
                             "{name} lost its link {} times within ten minutes, last {last} ago",
@@ -145,7 +145,7 @@ pub static LINK_FLAPPING: Mode = Mode {
                         ),
                     )
                     .fix("replace the cable or transceiver; check dmesg and the switch's log")
-                    .because(
+                    .with_evidence(
                         "service",
                         format!("netsonde status shows the gaps of {name}"),
                     )
@@ -156,8 +156,8 @@ pub static LINK_FLAPPING: Mode = Mode {
     },
 };
 
-/// Counters of an interface's device that moved, of those that are asked for.
-fn moved<'a>(all: &'a Evidence, name: &str, wanted: fn(&str) -> bool) -> Vec<&'a Drop> {
+/// Returns the increased counters of a device, of those in `wanted`.
+fn moved<'a>(all: &'a HostEvidence, name: &str, wanted: fn(&str) -> bool) -> Vec<&'a Drop> {
     (all.drops.iter())
         .filter(|one| {
             one.counter.layer == Layer::Device && one.subject == name && wanted(one.counter.name)
@@ -169,7 +169,7 @@ fn is_error(counter: &str) -> bool {
     counter.ends_with("_errors") && !is_loss(counter) || counter == "collisions"
 }
 
-/// The device or the kernel had no room, or did not want it.
+/// Drops of the device or the kernel, for lack of space or by rule.
 fn is_loss(counter: &str) -> bool {
     matches!(
         counter,
@@ -182,10 +182,10 @@ fn is_loss(counter: &str) -> bool {
     )
 }
 
-/// What is looked at over the window, as "none in 2.0 s" or as counts.
-fn look_moved(all: &Evidence, wanted: fn(&str) -> bool) -> Look {
+/// Summarizes counts over the window: "none in 2.0 s", or the counts.
+fn check_moved(all: &HostEvidence, wanted: fn(&str) -> bool) -> CheckOutcome {
     if all.interfaces().next().is_none() {
-        return Look::Nothing("there is no interface other than loopback".into());
+        return CheckOutcome::NotApplicable("there is no interface other than loopback".into());
     }
     let counts: Vec<String> = (all.interfaces())
         .flat_map(|one| {
@@ -198,28 +198,28 @@ fn look_moved(all: &Evidence, wanted: fn(&str) -> bool) -> Look {
     } else {
         list(counts)
     };
-    Look::Seen(format!("{what} in {}", seconds(all.window_ns)))
+    CheckOutcome::Done(format!("{what} in {}", seconds(all.window_ns)))
 }
 
-pub fn look_errors(all: &Evidence) -> Look {
-    look_moved(all, is_error)
+pub fn check_errors(all: &HostEvidence) -> CheckOutcome {
+    check_moved(all, is_error)
 }
 
-pub fn look_drops(all: &Evidence) -> Look {
-    look_moved(all, is_loss)
+pub fn check_drops(all: &HostEvidence) -> CheckOutcome {
+    check_moved(all, is_loss)
 }
 
-pub static LINK_ERRORS: Mode = Mode {
+pub static LINK_ERRORS: HostMode = HostMode {
     text: Text {
         id: "link-errors",
         title: "a device counts errors",
-        seen: "Transfers are slow, and packets are lost intermittently.",
-        cause: "On a cable: damage, a bad transceiver, a duplex mismatch. On a tunnel: no route \
-            to its other end.",
+        symptoms: "Transfers are slow, and packets are lost intermittently.",
+        cause: "On a cable: damage, a bad transceiver, a duplex mismatch. On a tunnel: no route to \
+            its other end.",
         proof: "The device's error counters increase.",
         fix: "Replace cable, transceiver or port; for a tunnel, check the route to its other end.",
     },
-    covers: &["link-drops"],
+    implies: &["link-drops"],
     rule: |all| {
         (all.interfaces())
             .filter_map(|one| {
@@ -228,7 +228,7 @@ pub static LINK_ERRORS: Mode = Mode {
                 let count: u64 = errors.iter().map(|drop| drop.count).sum();
                 let (rx, tx) = one.packets;
                 let packets = rx + tx + count;
-                let many = count >= FEW && count * 100 >= packets * ERRORS_PERCENT;
+                let many = count >= MIN_ERRORS && count * 100 >= packets * ERRORS_PERCENT;
                 let first = errors.iter().max_by_key(|drop| drop.count)?;
                 let summary = format!(
                     "{name} counted {} in {} and {} without errors: {}",
@@ -238,25 +238,21 @@ pub static LINK_ERRORS: Mode = Mode {
                     first.counter.means
                 );
                 let found = if many {
-                    Found::fault(Certainty::Proved, summary)
+                    FindingDraft::fault(Certainty::Proved, summary)
                 } else {
-                    Found::warning(Certainty::Proved, summary)
+                    FindingDraft::warning(Certainty::Proved, summary)
                 };
                 let mut found = found.fix(match one.link.kind.as_str() {
                     "" => format!("replace cable, transceiver or port; check `ethtool -S {name}`"),
                     kind => format!(
-                        "{name} is of kind {kind}: check the device below it, and the route to \
-                            its other end (ip -d link show {name})"
+                        "{name} is of kind {kind}: check the device below it, and the route to its \
+                            other end (ip -d link show {name})"
                     ),
                 });
                 for drop in errors {
-                    found = found.because(
+                    found = found.with_evidence(
                         "counters",
-                        format!(
-                            "{} \
-                            +{}",
-                            drop.counter.name, drop.count
-                        ),
+                        format!("{} +{}", drop.counter.name, drop.count),
                     );
                 }
                 Some(found.on(name))
@@ -265,30 +261,30 @@ pub static LINK_ERRORS: Mode = Mode {
     },
 };
 
-pub static LINK_DROPS: Mode = Mode {
+pub static LINK_DROPS: HostMode = HostMode {
     text: Text {
         id: "link-drops",
         title: "a device drops packets",
-        seen: "Loss under load, or of long packets only.",
+        symptoms: "Loss under load, or of long packets only.",
         cause: "The host does not fetch packets fast enough (interrupts, CPU, a short ring), or \
             the device rejects packets: longer than its MTU, or of a protocol without a handler.",
         proof: "The device's drop counters increase.",
-        fix: "A longer ring (ethtool -G), interrupts spread over CPUs; the same MTU at both \
-            ends; see `netsonde drops`.",
+        fix: "A longer ring (ethtool -G), interrupts spread over CPUs; the same MTU at both ends; \
+            see `netsonde drops`.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         (all.interfaces())
             .filter_map(|one| {
                 let name = one.name();
                 let (rx, tx) = one.packets;
                 let mut drops = moved(all, name, is_loss);
-                // What nobody wanted is dropped here, too, and a tunnel drops what it has no other end for:
-                // few of them are part of any network's life.
+                // Packets without a handler are dropped here as well, and a tunnel drops packets
+                // without a peer: a few of them are normal.
                 drops.retain(|drop| {
                     let (seen, few) = match drop.counter.name {
-                        "rx_dropped" => (rx, FEW),
-                        "tx_dropped" => (tx, FEW),
+                        "rx_dropped" => (rx, MIN_ERRORS),
+                        "tx_dropped" => (tx, MIN_ERRORS),
                         _ => (0, 1),
                     };
                     let of_all = drop.count * 100 >= (seen + drop.count) * ERRORS_PERCENT;
@@ -300,7 +296,7 @@ pub static LINK_DROPS: Mode = Mode {
                 } else {
                     Certainty::Proved
                 };
-                let mut found = Found::warning(
+                let mut found = FindingDraft::warning(
                     certainty,
                     format!(
                         "{name} dropped {} in {}: {}",
@@ -314,24 +310,20 @@ pub static LINK_DROPS: Mode = Mode {
                         `netsonde drops --reasons` as root"
                 ));
                 for drop in &drops {
-                    found = found.because(
+                    found = found.with_evidence(
                         "counters",
-                        format!(
-                            "{} \
-                            +{}",
-                            drop.counter.name, drop.count
-                        ),
+                        format!("{} +{}", drop.counter.name, drop.count),
                     );
                 }
-                found = found.because("kernel", format!("{name}: mtu {}", one.link.mtu));
+                found = found.with_evidence("kernel", format!("{name}: mtu {}", one.link.mtu));
                 Some(found.on(name))
             })
             .collect()
     },
 };
 
-pub fn look_duplex(all: &Evidence) -> Look {
-    let told: Vec<String> = (all.interfaces())
+pub fn check_duplex(all: &HostEvidence) -> CheckOutcome {
+    let parts: Vec<String> = (all.interfaces())
         .filter_map(|one| {
             let duplex = one.duplex.as_ref().filter(|duplex| *duplex != "unknown")?;
             let speed = (one.speed.filter(|speed| *speed > 0))
@@ -339,28 +331,26 @@ pub fn look_duplex(all: &Evidence) -> Look {
             Some(format!("{} {duplex}{speed}", one.name()))
         })
         .collect();
-    if told.is_empty() {
-        return Look::Nothing("no driver here reports its duplex mode".into());
+    if parts.is_empty() {
+        return CheckOutcome::NotApplicable("no driver here reports its duplex mode".into());
     }
-    Look::Seen(list(told))
+    CheckOutcome::Done(list(parts))
 }
 
-pub static HALF_DUPLEX: Mode =
-    Mode {
-        text: Text {
-            id: "half-duplex",
-            title: "a link runs at half duplex",
-            seen: "Slow under load in both directions, late collisions, CRC errors at the other \
+pub static HALF_DUPLEX: HostMode = HostMode {
+    text: Text {
+        id: "half-duplex",
+        title: "a link runs at half duplex",
+        symptoms: "Slow under load in both directions, late collisions, CRC errors at the other \
             end.",
-            cause: "One end negotiates and the other is fixed to a speed and full duplex: the \
-                first must then assume half duplex. Or a hub, or a bad cable.",
-            proof: "The driver reports half duplex; increasing collisions or errors prove the \
-                harm.",
-            fix: "Let both ends negotiate (ethtool -s IF autoneg on), or configure both the same.",
-        },
-        covers: &["link-errors"],
-        rule: |all| {
-            (all.interfaces())
+        cause: "One end negotiates and the other is fixed to a speed and full duplex: the first \
+            must then assume half duplex. Or a hub, or a bad cable.",
+        proof: "The driver reports half duplex; increasing collisions or errors prove the harm.",
+        fix: "Let both ends negotiate (ethtool -s IF autoneg on), or configure both the same.",
+    },
+    implies: &["link-errors"],
+    rule: |all| {
+        (all.interfaces())
             .filter(|one| one.duplex.as_deref() == Some("half") && one.works())
             .map(|one| {
                 let name = one.name();
@@ -372,67 +362,71 @@ pub static HALF_DUPLEX: Mode =
                         duplex and does not negotiate"
                 );
                 let found = if harm.is_empty() {
-                    Found::warning(Certainty::Consistent, summary)
+                    FindingDraft::warning(Certainty::Consistent, summary)
                 } else {
-                    Found::fault(Certainty::Proved, summary)
+                    FindingDraft::fault(Certainty::Proved, summary)
                 };
                 let mut found = found
                     .fix(format!(
                         "let both ends negotiate: ethtool -s {name} autoneg on, and the same on \
                             the switch"
                     ))
-                    .because("kernel", format!("the driver of {name} reports half duplex"));
+                    .with_evidence(
+                        "kernel",
+                        format!("the driver of {name} reports half duplex"),
+                    );
                 for drop in harm {
-                    found =
-                        found.because("counters", format!("{} \
-                            +{}", drop.counter.name, drop.count));
+                    found = found.with_evidence(
+                        "counters",
+                        format!("{} +{}", drop.counter.name, drop.count),
+                    );
                 }
                 found.on(name)
             })
             .collect()
-        },
-    };
+    },
+};
 
-pub fn look_mtu(all: &Evidence) -> Look {
+pub fn check_mtu(all: &HostEvidence) -> CheckOutcome {
     if all.interfaces().next().is_none() {
-        return Look::Nothing("there is no interface other than loopback".into());
+        return CheckOutcome::NotApplicable("there is no interface other than loopback".into());
     }
     let mtus: Vec<String> = (all.interfaces())
         .map(|one| format!("{} {}", one.name(), one.link.mtu))
         .collect();
     match &all.lengths {
-        Ok(seen) => Look::Seen(format!(
+        Ok(seen) => CheckOutcome::Done(format!(
             "{}; ICMP messages of the last five minutes: {}",
             list(mtus),
-            seen.messages
+            seen.examined
         )),
-        Err(why) => Look::NotMade(why.clone()),
+        Err(why) => CheckOutcome::Skipped(why.clone()),
     }
 }
 
-pub static MTU_MISMATCH: Mode = Mode {
+pub static MTU_MISMATCH: HostMode = HostMode {
     text: Text {
         id: "mtu-mismatch",
         title: "the ends of a link have different MTUs",
-        seen: "Short packets pass, long ones disappear: ping works, a transfer hangs.",
+        symptoms: "Short packets pass, long ones disappear: ping works, a transfer hangs.",
         cause: "Each host limits packets to its own MTU and does not know that of the other. A \
             packet longer than the MTU of the receiver's device, or of a bridge's other port, is \
             dropped silently.",
-        proof: "A packet came in that is longer than the interface's MTU, or the ports of a \
-            bridge have different MTUs.",
+        proof: "A packet came in that is longer than the interface's MTU, or the ports of a bridge \
+            have different MTUs.",
         fix: "The same MTU on all interfaces of a link (ip link set IF mtu N).",
     },
-    covers: &["link-drops"],
+    implies: &["link-drops"],
     rule: |all| {
-        let mut found: Vec<Placed> = Vec::new();
+        let mut found: Vec<LocatedFinding> = Vec::new();
         for one in all.interfaces() {
             let name = one.name();
-            let longest = (all.lengths.iter().flat_map(|all| &all.told))
+            let longest = (all.lengths.iter().flat_map(|all| &all.messages))
                 .filter(|seen| seen.interface == name && seen.length > one.link.mtu)
                 .max_by_key(|seen| seen.length);
             if let Some(seen) = longest {
                 found.push(
-                    Found::warning(
+                    FindingDraft::warning(
                         Certainty::Proved,
                         format!(
                             "{} sent a packet of {} bytes to {name}, whose MTU is {}",
@@ -444,15 +438,11 @@ pub static MTU_MISMATCH: Mode = Mode {
                             here, or {} there",
                         seen.length, one.link.mtu
                     ))
-                    .because(
+                    .with_evidence(
                         "wire",
-                        format!(
-                            "ICMP of {} bytes from \
-                        {}",
-                            seen.length, seen.source
-                        ),
+                        format!("ICMP of {} bytes from {}", seen.length, seen.source),
                     )
-                    .because("kernel", format!("{name}: mtu {}", one.link.mtu))
+                    .with_evidence("kernel", format!("{name}: mtu {}", one.link.mtu))
                     .on(name),
                 );
             }
@@ -465,19 +455,19 @@ pub static MTU_MISMATCH: Mode = Mode {
             if smallest == greatest {
                 continue;
             }
-            let told =
+            let mtus =
                 list((ports.iter()).map(|port| format!("{} {}", port.name(), port.link.mtu)));
             found.push(
-                Found::warning(
+                FindingDraft::warning(
                     Certainty::Proved,
                     format!(
-                        "the ports of {name} have different MTUs: packets longer than {} bytes \
-                            do not pass to some",
+                        "the ports of {name} have different MTUs: packets longer than {} bytes do \
+                            not pass to some",
                         smallest.unwrap_or(0)
                     ),
                 )
                 .fix(format!("ip link set PORT mtu {}", greatest.unwrap_or(0)))
-                .because("bridge", told)
+                .with_evidence("bridge", mtus)
                 .on(name),
             );
         }
@@ -485,34 +475,37 @@ pub static MTU_MISMATCH: Mode = Mode {
     },
 };
 
-pub static PATH_MTU: Mode = Mode {
+pub static PATH_MTU: HostMode = HostMode {
     text: Text {
         id: "path-mtu",
         title: "a router on the path has a smaller MTU",
-        seen: "Usually nothing: hosts learn it and send shorter packets. If a firewall drops \
+        symptoms: "Usually nothing: hosts learn it and send shorter packets. If a firewall drops \
             these messages, transfers hang.",
         cause: "A tunnel, PPPoE or VPN on the path has a smaller MTU. The router reports it by \
             ICMP \"fragmentation needed\" or ICMPv6 \"packet too big\".",
         proof: "The message itself, in the record of the last five minutes.",
-        fix: "Nothing if it works. Accept ICMP type 3 (IPv4) and ICMPv6 type 2 on every \
-            firewall; at the tunnel's router, clamp the TCP MSS.",
+        fix: "Nothing if it works. Accept ICMP type 3 (IPv4) and ICMPv6 type 2 on every firewall; \
+            at the tunnel's router, clamp the TCP MSS.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
-        let mut told: Vec<(String, std::net::IpAddr, u32)> = Vec::new();
+        let mut reported: Vec<(String, std::net::IpAddr, u32)> = Vec::new();
         let mut found = Vec::new();
-        for seen in all.lengths.iter().flat_map(|all| &all.told) {
+        for seen in all.lengths.iter().flat_map(|all| &all.messages) {
             let Some((mtu, about)) = &seen.too_big else {
                 continue;
             };
             let entry = (seen.interface.clone(), seen.source, *mtu);
-            if !all.is_wanted(&seen.interface) || told.contains(&entry) || told.len() >= MOST_TOLD {
+            if !all.is_wanted(&seen.interface)
+                || reported.contains(&entry)
+                || reported.len() >= MAX_FINDINGS
+            {
                 continue;
             }
-            told.push(entry);
+            reported.push(entry);
             let towards = about.map_or(String::new(), |to| format!(" on the way to {to}"));
             found.push(
-                Found::note(
+                FindingDraft::note(
                     Certainty::Proved,
                     format!(
                         "{} reports a limit of {mtu} bytes for packets{towards}",
@@ -520,10 +513,10 @@ pub static PATH_MTU: Mode = Mode {
                     ),
                 )
                 .fix(
-                    "nothing, if transfers work; otherwise accept ICMP on firewalls, or clamp \
-                        the MSS at the tunnel's router",
+                    "nothing, if transfers work; otherwise accept ICMP on firewalls, or clamp the \
+                        MSS at the tunnel's router",
                 )
-                .because(
+                .with_evidence(
                     "wire",
                     format!("ICMP from {} on {}", seen.source, seen.interface),
                 )

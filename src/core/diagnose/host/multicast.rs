@@ -3,55 +3,59 @@
 
 use std::net::IpAddr;
 
-use super::evidence::{Evidence, Known, Multicast};
-use super::{Look, Mode, Placed};
+use super::evidence::{HostEvidence, Known, Multicast};
+use super::{CheckOutcome, HostMode, LocatedFinding};
 use crate::diagnose::case::{self, Case, list, seconds};
-use crate::diagnose::{self, Certainty, Found, Severity, Text, protocol, snooping, socket};
+use crate::diagnose::{self, Certainty, FindingDraft, Severity, Text, protocol, snooping, socket};
 use crate::protocol::multicast::LinkWithoutQuerier;
 
-/// A group as multicast's rules see it. What depends on the group's packets is not asked, since they are not
-/// looked at.
+/// A group as the rules of multicast need it. Packets of the group were not observed, so rules that
+/// depend on them find nothing.
 fn as_seen(all: &Multicast, group: IpAddr, is_starving: bool) -> Case<'_> {
     let mut case = Case::of(&all.evidence, group);
     case.has_packets = false;
     if !is_starving {
-        case.starving.clear();
+        case.without_traffic.clear();
     }
     case
 }
 
-/// Asks a rule of multicast's about each group.
-fn asked(known: &Known<Multicast>, mode: &diagnose::Mode, is_starving: bool) -> Vec<Placed> {
+/// Applies a rule of multicast to each group.
+fn apply_rule(
+    known: &Known<Multicast>,
+    mode: &diagnose::FailureMode,
+    is_starving: bool,
+) -> Vec<LocatedFinding> {
     let Ok(all) = known else {
         return vec![];
     };
     let found = (all.groups.iter()).filter_map(|group| {
         let mut found = (mode.rule)(&as_seen(all, *group, is_starving))?;
-        // Whether packets of it come was not looked at, so it may do.
+        // Packets of the group were not observed, so it may arrive.
         if found.severity == Severity::Fault {
             found.severity = Severity::Warning;
         }
-        Some(found.of_the_host())
+        Some(found.on_host())
     });
-    let mut told: Vec<Placed> = Vec::new();
+    let mut unique: Vec<LocatedFinding> = Vec::new();
     for one in found {
-        if !told.contains(&one) {
-            told.push(one);
+        if !unique.contains(&one) {
+            unique.push(one);
         }
     }
-    told
+    unique
 }
 
-/// A mode of multicast's, asked by its own rule.
+/// A failure mode of multicast, with its own rule.
 macro_rules! own_rule {
     ($name:ident, $mode:path) => {
         own_rule!($name, $mode, false);
     };
-    ($name:ident, $mode:path, $starving:literal) => {
-        pub static $name: Mode = Mode {
+    ($name:ident, $mode:path, $without_traffic:literal) => {
+        pub static $name: HostMode = HostMode {
             text: $mode.text(),
-            covers: $mode.covers,
-            rule: |all| asked(&all.multicast, &$mode, $starving),
+            implies: $mode.implies,
+            rule: |all| apply_rule(&all.multicast, &$mode, $without_traffic),
         };
     };
 }
@@ -74,11 +78,11 @@ own_rule!(QUERIER_LOST, snooping::QUERIER_LOST, true);
 own_rule!(QUERY_INTERVAL_TOO_LONG, snooping::QUERY_INTERVAL_TOO_LONG);
 own_rule!(MDB_FULL, snooping::MDB_FULL);
 
-pub fn look_queriers(all: &Evidence) -> Look {
+pub fn check_queriers(all: &HostEvidence) -> CheckOutcome {
     match (&all.queriers, &all.multicast) {
-        (Err(why), _) | (_, Err(why)) => Look::NotMade(why.clone()),
-        (Ok(told), Ok(_)) => {
-            let there: Vec<String> = (told.queriers.iter())
+        (Err(why), _) | (_, Err(why)) => CheckOutcome::Skipped(why.clone()),
+        (Ok(reply), Ok(_)) => {
+            let there: Vec<String> = (reply.queriers.iter())
                 .filter(|one| all.is_wanted(&one.interface) && one.standing != "gone")
                 .map(|one| {
                     format!(
@@ -88,19 +92,19 @@ pub fn look_queriers(all: &Evidence) -> Look {
                 })
                 .collect();
             if there.is_empty() {
-                return Look::Seen("no querier".into());
+                return CheckOutcome::Done("no querier".into());
             }
-            Look::Seen(list(there))
+            CheckOutcome::Done(list(there))
         }
     }
 }
 
-pub fn look_bridges(all: &Evidence) -> Look {
+pub fn check_bridges(all: &HostEvidence) -> CheckOutcome {
     if let Err(why) = &all.queriers {
-        return Look::NotMade(why.clone());
+        return CheckOutcome::Skipped(why.clone());
     }
     let on = |is_on: bool| if is_on { "on" } else { "off" };
-    let told: Vec<String> = (all.interfaces())
+    let parts: Vec<String> = (all.interfaces())
         .filter_map(|one| {
             let bridge = one.link.bridge.as_ref()?;
             Some(format!(
@@ -111,28 +115,28 @@ pub fn look_bridges(all: &Evidence) -> Look {
             ))
         })
         .collect();
-    match told.len() {
-        0 => Look::Nothing("there is no bridge".into()),
-        _ => Look::Seen(list(told)),
+    match parts.len() {
+        0 => CheckOutcome::NotApplicable("there is no bridge".into()),
+        _ => CheckOutcome::Done(list(parts)),
     }
 }
 
-pub static NO_QUERIER: Mode = Mode {
+pub static NO_QUERIER: HostMode = HostMode {
     text: snooping::NO_QUERIER.text(),
-    covers: &[],
+    implies: &[],
     rule: |all| {
-        let unasked = all.queriers.iter().flat_map(|told| &told.unasked);
+        let unasked = all.queriers.iter().flat_map(|reply| &reply.unasked);
         unasked.filter_map(|one| unasked_bridge(all, one)).collect()
     },
 };
 
-/// Of a bridge of this host it is known that it snoops; of a switch it shows only when a group fails.
-fn unasked_bridge(all: &Evidence, unasked: &LinkWithoutQuerier) -> Option<Placed> {
+/// A bridge of this host is known to snoop; a switch shows it only when a group fails.
+fn unasked_bridge(all: &HostEvidence, unasked: &LinkWithoutQuerier) -> Option<LocatedFinding> {
     let one = all.interface(&unasked.interface)?;
     let (name, bridge) = (one.name(), one.link.bridge.as_ref()?);
     let silent = all.ago_ns(&unasked.since);
     let host = all.multicast.as_ref().ok()?.evidence.host.as_ref()?;
-    // A bridge itself is a member of groups of the link, such as all snoopers.
+    // The bridge itself is a member of link-scope groups, such as all-snoopers.
     let groups: Vec<IpAddr> = (host.memberships.get(&one.link.ifindex)?.iter())
         .map(|membership| membership.group)
         .filter(|group| case::protocol(*group) == unasked.protocol)
@@ -144,7 +148,7 @@ fn unasked_bridge(all: &Evidence, unasked: &LinkWithoutQuerier) -> Option<Placed
     }
     let (what, since) = (list(groups), seconds(silent));
     Some(
-        Found::note(
+        FindingDraft::note(
             Certainty::Consistent,
             format!(
                 "{name} snoops and has {what} joined, but no {} querier has been there for \
@@ -153,22 +157,22 @@ fn unasked_bridge(all: &Evidence, unasked: &LinkWithoutQuerier) -> Option<Placed
             ),
         )
         .fix(format!(
-            "ip link set {name} type bridge mcast_querier 1 mcast_igmp_version 3 \
-                mcast_mld_version 2, or mcast_snooping 0"
+            "ip link set {name} type bridge mcast_querier 1 mcast_igmp_version 3 mcast_mld_version \
+                2, or mcast_snooping 0"
         ))
-        .because(
+        .with_evidence(
             "bridge",
             format!("{name}: mcast_snooping 1, mcast_querier 0"),
         )
-        .because("wire", format!("no query on {name} for {since}"))
+        .with_evidence("wire", format!("no query on {name} for {since}"))
         .on(name),
     )
 }
 
-pub fn look_memberships(all: &Evidence) -> Look {
-    let most = all.sysctl("net/ipv4/igmp_max_memberships");
-    let Some(most) = most else {
-        return Look::NotMade("net.ipv4.igmp_max_memberships cannot be read".into());
+pub fn check_memberships(all: &HostEvidence) -> CheckOutcome {
+    let limit = all.sysctl("net/ipv4/igmp_max_memberships");
+    let Some(limit) = limit else {
+        return CheckOutcome::Skipped("net.ipv4.igmp_max_memberships cannot be read".into());
     };
     let fullest = all
         .holders
@@ -176,18 +180,18 @@ pub fn look_memberships(all: &Evidence) -> Look {
         .map(|holder| holder.groups)
         .max()
         .unwrap_or(0);
-    Look::Seen(format!(
-        "at most {fullest} groups on a socket, limit {most}"
+    CheckOutcome::Done(format!(
+        "at most {fullest} groups on a socket, limit {limit}"
     ))
 }
 
-pub static MEMBERSHIP_LIMIT: Mode = Mode {
+pub static MEMBERSHIP_LIMIT: HostMode = HostMode {
     text: socket::MEMBERSHIP_LIMIT.text(),
-    covers: &[],
+    implies: &[],
     rule: |all| {
-        let Some(most) = all
+        let Some(limit) = all
             .sysctl("net/ipv4/igmp_max_memberships")
-            .filter(|most| *most > 0)
+            .filter(|limit| *limit > 0)
         else {
             return vec![];
         };
@@ -195,10 +199,10 @@ pub static MEMBERSHIP_LIMIT: Mode = Mode {
             let v4 = (holder.joined.iter())
                 .filter(|(_, group, ..)| group.is_ipv4())
                 .count();
-            v4 as i64 >= most
+            v4 as i64 >= limit
         });
         full.map(|holder| {
-            Found::warning(
+            FindingDraft::warning(
                 Certainty::Proved,
                 format!(
                     "{} has joined {} groups on one socket, which is the limit: it cannot join \
@@ -209,45 +213,46 @@ pub static MEMBERSHIP_LIMIT: Mode = Mode {
             .fix(format!(
                 "sysctl net.ipv4.igmp_max_memberships={}, and restart it; or spread groups over \
                     sockets",
-                most * 10
+                limit * 10
             ))
-            .because("socket", format!("{} memberships", holder.groups))
-            .because("sysctl", format!("net.ipv4.igmp_max_memberships = {most}"))
-            .of_the_host()
+            .with_evidence("socket", format!("{} memberships", holder.groups))
+            .with_evidence("sysctl", format!("net.ipv4.igmp_max_memberships = {limit}"))
+            .on_host()
         })
         .collect()
     },
 };
 
-pub fn look_versions(all: &Evidence) -> Look {
-    let told: Vec<String> = (all.interfaces())
+pub fn check_versions(all: &HostEvidence) -> CheckOutcome {
+    let parts: Vec<String> = (all.interfaces())
         .filter_map(|one| {
             let version = all.igmp_versions.get(&one.link.ifindex)?;
             Some(format!("{} {version}", one.name()))
         })
         .collect();
-    match told.len() {
-        0 => Look::Nothing("IGMP is not in use on any interface".into()),
-        _ => Look::Seen(list(told)),
+    match parts.len() {
+        0 => CheckOutcome::NotApplicable("IGMP is not in use on any interface".into()),
+        _ => CheckOutcome::Done(list(parts)),
     }
 }
 
-pub static IGMP_VERSION_FORCED: Mode = Mode {
+pub static IGMP_VERSION_FORCED: HostMode = HostMode {
     text: Text {
         id: "igmp-version-forced",
         title: "this host is forced to an old version of IGMP",
-        seen: "Source-specific joins do not work, although the querier uses version 3.",
+        symptoms: "Source-specific joins do not work, although the querier uses version 3.",
         cause: "force_igmp_version is set, as required behind switches that support only version \
             2; it was kept after the switch was replaced.",
         proof: "net.ipv4.conf.IF.force_igmp_version, or that of all.",
         fix: "sysctl net.ipv4.conf.IF.force_igmp_version=0, unless the switch needs it.",
     },
-    covers: &["igmpv2-querier-breaks-ssm"],
+    implies: &["igmpv2-querier-breaks-ssm"],
     rule: |all| {
         (all.interfaces())
             .filter_map(|one| {
                 let name = one.name();
-                // That of all goes before that of the interface, as in the kernel.
+                // The setting of "all" takes precedence over that of the interface, as in the
+                // kernel.
                 let of =
                     |part: &str| all.sysctl(&format!("net/ipv4/conf/{part}/force_igmp_version"));
                 let forced = of("all").filter(|version| *version != 0).or(of(name));
@@ -257,7 +262,7 @@ pub static IGMP_VERSION_FORCED: Mode = Mode {
                     .count();
                 let summary = format!("IGMP on {name} is forced to version {version}");
                 let found = if sourced > 0 {
-                    Found::warning(
+                    FindingDraft::warning(
                         Certainty::Proved,
                         format!(
                             "{summary}, which cannot request the {sourced} sources that were \
@@ -265,7 +270,7 @@ pub static IGMP_VERSION_FORCED: Mode = Mode {
                         ),
                     )
                 } else {
-                    Found::note(
+                    FindingDraft::note(
                         Certainty::Proved,
                         format!("{summary}: source-specific joins do not work there"),
                     )
@@ -273,10 +278,10 @@ pub static IGMP_VERSION_FORCED: Mode = Mode {
                 Some(
                     found
                         .fix(format!(
-                            "sysctl net.ipv4.conf.{name}.force_igmp_version=0 (and that of \
-                                all), unless a switch needs it"
+                            "sysctl net.ipv4.conf.{name}.force_igmp_version=0 (and that of all), \
+                                unless a switch needs it"
                         ))
-                        .because("sysctl", format!("force_igmp_version of {name}: {version}"))
+                        .with_evidence("sysctl", format!("force_igmp_version of {name}: {version}"))
                         .on(name),
                 )
             })

@@ -1,30 +1,30 @@
 //! PURE. Modes of the neighbour tables: full, or full of the dead.
 
-use super::evidence::Evidence;
-use super::{Look, Mode};
-use crate::diagnose::{Certainty, Found, Text};
+use super::evidence::HostEvidence;
+use super::{CheckOutcome, HostMode};
+use crate::diagnose::{Certainty, FindingDraft, Text};
 use crate::host::drops::Layer;
 
-/// With less room than a tenth the next burst fills it.
+/// Free share of the table below which the next burst fills it: one tenth.
 const NEARLY_PERCENT: u64 = 90;
-/// So many that do not answer on one interface are no chance.
+/// Number of unresolved neighbors on one interface that is not accidental.
 const MANY: usize = 16;
 
-pub fn look_tables(all: &Evidence) -> Look {
-    let told: Vec<String> = (all.tables.iter())
+pub fn check_tables(all: &HostEvidence) -> CheckOutcome {
+    let parts: Vec<String> = (all.tables.iter())
         .map(|table| format!("{} {} of {}", table.name, table.entries, table.max_entries))
         .collect();
-    match told.len() {
-        0 => Look::NotMade("the kernel does not report its neighbor tables".into()),
-        _ => Look::Seen(told.join(", ")),
+    match parts.len() {
+        0 => CheckOutcome::Skipped("the kernel does not report its neighbor tables".into()),
+        _ => CheckOutcome::Done(parts.join(", ")),
     }
 }
 
-pub static NEIGHBOUR_TABLE_FULL: Mode = Mode {
+pub static NEIGHBOUR_TABLE_FULL: HostMode = HostMode {
     text: Text {
         id: "neighbour-table-full",
         title: "the kernel's neighbor table is full",
-        seen: "New hosts cannot be reached, known ones can: \"neighbour: arp_cache: neighbor \
+        symptoms: "New hosts cannot be reached, known ones can: \"neighbour: arp_cache: neighbor \
             table overflow!\" in dmesg.",
         cause: "More hosts on the links than gc_thresh3 allows (1024 by default), or a scan of a \
             large network. All network namespaces share the table.",
@@ -32,7 +32,7 @@ pub static NEIGHBOUR_TABLE_FULL: Mode = Mode {
         fix: "sysctl net.ipv4.neigh.default.gc_thresh3 (and net.ipv6...) to twice the number of \
             hosts; find the source of the scan.",
     },
-    covers: &["neighbours-failed"],
+    implies: &["neighbours-failed"],
     rule: |all| {
         (all.tables.iter())
             .filter_map(|table| {
@@ -53,12 +53,12 @@ pub static NEIGHBOUR_TABLE_FULL: Mode = Mode {
                     table.name, table.entries, table.max_entries
                 );
                 let found = match full {
-                    Some(drop) => Found::fault(
+                    Some(drop) => FindingDraft::fault(
                         Certainty::Proved,
                         format!("{summary}, and {} neighbors did not fit", drop.count),
                     )
-                    .because("counters", format!("table_fulls +{}", drop.count)),
-                    None if is_near => Found::warning(Certainty::Proved, summary),
+                    .with_evidence("counters", format!("table_fulls +{}", drop.count)),
+                    None if is_near => FindingDraft::warning(Certainty::Proved, summary),
                     None => return None,
                 };
                 Some(
@@ -69,18 +69,18 @@ pub static NEIGHBOUR_TABLE_FULL: Mode = Mode {
                             table.max_entries * 4,
                             table.max_entries * 2
                         ))
-                        .because("kernel", format!("gc_thresh3 {}", table.max_entries))
-                        .of_the_host(),
+                        .with_evidence("kernel", format!("gc_thresh3 {}", table.max_entries))
+                        .on_host(),
                 )
             })
             .collect()
     },
 };
 
-pub fn look_failed(all: &Evidence) -> Look {
-    let wanted = (all.kernel_neighbours.iter()).filter(|one| all.is_wanted(&one.interface));
+pub fn check_failed(all: &HostEvidence) -> CheckOutcome {
+    let wanted = (all.kernel_neighbors.iter()).filter(|one| all.is_wanted(&one.interface));
     let failed = wanted.clone().filter(|one| is_dead(one.state)).count();
-    Look::Seen(format!(
+    CheckOutcome::Done(format!(
         "{} neighbors, {failed} of them do not answer",
         wanted.count()
     ))
@@ -90,22 +90,22 @@ fn is_dead(state: &str) -> bool {
     state == "FAILED" || state == "INCOMPLETE"
 }
 
-pub static NEIGHBOURS_FAILED: Mode = Mode {
+pub static NEIGHBOURS_FAILED: HostMode = HostMode {
     text: Text {
         id: "neighbours-failed",
         title: "many neighbors do not answer",
-        seen: "Connections to many hosts of the link time out.",
+        symptoms: "Connections to many hosts of the link time out.",
         cause: "A program on this host scans the network; or the hosts are gone, or behind a \
             failed switch or VLAN.",
         proof: "The kernel's neighbor table: more failed entries than others.",
         fix: "`netsonde talkers` and `ss` show which program connects; otherwise check the \
             switch.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         (all.interfaces())
             .filter_map(|one| {
-                let here = (all.kernel_neighbours.iter())
+                let here = (all.kernel_neighbors.iter())
                     .filter(|neighbour| neighbour.interface == one.name());
                 let (dead, alive): (Vec<_>, Vec<_>) =
                     here.partition(|neighbour| is_dead(neighbour.state));
@@ -113,11 +113,11 @@ pub static NEIGHBOURS_FAILED: Mode = Mode {
                     return None;
                 }
                 Some(
-                    Found::note(
+                    FindingDraft::note(
                         Certainty::Consistent,
                         format!(
-                            "{} addresses on {} do not answer this host, {} do: a program on \
-                                this host scans the network, or the hosts are gone",
+                            "{} addresses on {} do not answer this host, {} do: a program on this \
+                                host scans the network, or the hosts are gone",
                             dead.len(),
                             one.name(),
                             alive.len()
@@ -127,7 +127,7 @@ pub static NEIGHBOURS_FAILED: Mode = Mode {
                         "netsonde watch --proto arp --proto nd shows the addresses, netsonde \
                             sockets the program",
                     )
-                    .because(
+                    .with_evidence(
                         "kernel",
                         format!("for example {} {}", dead[0].address, dead[0].state),
                     )

@@ -153,7 +153,7 @@ fn both_clocks() -> (u64, u64) {
 fn sample(clock: &mut Clock) -> u64 {
     let (wall, now_ns) = both_clocks();
     if clock.sample(wall, now_ns) {
-        tracing::info!("the wall clock was set; round trips are not touched by that");
+        tracing::info!("the wall clock was set; round-trip times are not affected");
     }
     now_ns
 }

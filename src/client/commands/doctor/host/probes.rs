@@ -1,5 +1,5 @@
-//! SHELL. What `doctor` sends: a few echo requests to each gateway, through the service, which says of each
-//! where it died.
+//! SHELL. Probes of `doctor`: a few echo requests to each gateway, sent by the service, which reports where
+//! each lost one died.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,45 +7,46 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::client::connection::Connection;
-use crate::client::failure::Failure;
 use netsonde_core::diagnose::host::evidence::{Known, Probed, Route};
 use netsonde_core::protocol::ping::{Options, PingCall, PingReply, Probe};
 
-/// Echo requests to each gateway: as many as tell loss from chance within the default window.
+use crate::client::connection::Connection;
+use crate::client::failure::Failure;
+
+/// Echo requests per gateway: enough to distinguish loss from chance within the default window.
 const COUNT: u32 = 4;
 const INTERVAL_NS: u64 = 200_000_000;
 const TIMEOUT_NS: u64 = 1_000_000_000;
-/// Bytes of payload, as ping(8) has it.
-const SIZE: u32 = 56;
-/// Gateways that are asked: a host has one or two, and a router of the Internet must not sweep.
-const MOST_GATEWAYS: usize = 8;
+/// Payload in bytes, the default of ping(8).
+const SIZE_BYTES: u32 = 56;
+/// Maximum number of gateways: a host has one or two, and an Internet router must not probe all of its own.
+const MAX_GATEWAYS: usize = 8;
 
-/// Echo requests that are to be sent.
+/// The echo requests for one gateway.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ToSend {
-    /// What.
+    /// Kind of the probes: "echo request".
     pub kind: &'static str,
-    /// To whom.
+    /// Address of the gateway, with a zone if it is link-local.
     pub target: String,
-    /// By which interface.
+    /// Interface to send on.
     pub interface: String,
-    /// How many.
+    /// Number of requests.
     pub count: u32,
-    /// Their payload in bytes.
+    /// Payload of each, in bytes.
     pub size_bytes: u32,
     #[serde(skip)]
     gateway: Option<IpAddr>,
 }
 
-/// Of the routes: default routes' gateways first, by metric.
+/// Returns the probes for the gateways of `routes`, those of default routes first, then by metric.
 pub fn to_send(routes: &[Route], only: Option<&str>) -> Vec<ToSend> {
-    let mut wanted: Vec<&Route> = (routes.iter())
+    let mut with_gateways: Vec<&Route> = (routes.iter())
         .filter(|route| only.is_none_or(|only| only == route.interface))
         .collect();
-    wanted.sort_by_key(|route| (!route.is_default(), route.metric));
+    with_gateways.sort_by_key(|route| (!route.is_default(), route.metric));
     let mut all: Vec<ToSend> = Vec::new();
-    for route in wanted {
+    for route in with_gateways {
         let Some(gateway) = route.gateway else {
             continue;
         };
@@ -58,25 +59,25 @@ pub fn to_send(routes: &[Route], only: Option<&str>) -> Vec<ToSend> {
             target,
             interface: route.interface.clone(),
             count: COUNT,
-            size_bytes: SIZE,
+            size_bytes: SIZE_BYTES,
             gateway: Some(gateway),
         };
-        if !all.contains(&one) && all.len() < MOST_GATEWAYS {
+        if !all.contains(&one) && all.len() < MAX_GATEWAYS {
             all.push(one);
         }
     }
     all
 }
 
-/// What came of sending.
+/// Result of sending the probes.
 pub struct Sent {
-    /// What the service took on.
+    /// The probes that the service accepted.
     pub sent: Vec<ToSend>,
-    /// The fates, or why there are none.
+    /// The fate of each probe, or the reason why there are none.
     pub probes: Known<Vec<Probed>>,
 }
 
-/// Sends them, all gateways at once, and waits until the fate of each is known.
+/// Sends the probes to all gateways concurrently, and waits until the fate of each is known.
 pub fn send(socket: &Path, all: &[ToSend]) -> Sent {
     let outcomes: Vec<Known<Probed>> = std::thread::scope(|scope| {
         let runs: Vec<_> = (all.iter())
@@ -98,8 +99,9 @@ pub fn send(socket: &Path, all: &[ToSend]) -> Sent {
     }
 }
 
-/// The fate of the probes to a gateway. Where the kernel was just giving up on it and asked nobody meanwhile, that
-/// says nothing of now: then they are sent once more, and the kernel asks anew.
+/// Probes a gateway. If all probes failed because the kernel was giving up on an earlier address
+/// resolution and sent no request, the result does not show the current state: then it probes once more,
+/// and the kernel resolves the address again.
 fn run(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
     let probed = probe(socket, one)?;
     let is_stale = |probe: &Probe| {
@@ -112,6 +114,7 @@ fn run(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
     Ok(probed)
 }
 
+/// Sends the probes to a gateway once.
 fn probe(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
     let call = PingCall {
         targets: Some(vec![one.target.clone()]),
@@ -119,7 +122,7 @@ fn probe(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
             count: Some(COUNT),
             interval_ns: Some(INTERVAL_NS),
             timeout_ns: Some(TIMEOUT_NS),
-            size: Some(SIZE),
+            size: Some(SIZE_BYTES),
             interface: Some(one.interface.clone()),
             ..Options::default()
         }),
@@ -127,10 +130,10 @@ fn probe(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
     };
     let mut connection = Connection::open(socket)?;
     connection.call_more("io.netsonde.Ping.Ping", &call)?;
-    // A probe that was told of may turn out to be late.
+    // A probe that was reported as lost may be reported again as late.
     let mut fates: HashMap<u32, Probe> = HashMap::new();
-    while let Some((told, continues)) = connection.reply_or::<PingReply>(None)? {
-        for probe in told.probes.into_iter().flatten() {
+    while let Some((reply, continues)) = connection.reply_or::<PingReply>(None)? {
+        for probe in reply.probes.into_iter().flatten() {
             if probe.duplicate != Some(true) {
                 fates.insert(probe.seq, probe);
             }
