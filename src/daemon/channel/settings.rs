@@ -88,7 +88,7 @@ fn look_up(list: &[String], key: &'static str) -> AccessList {
     };
     let is_default = PermissionSettings::default().probe == list;
     for entry in list {
-        let found = match Entry::read(entry) {
+        let found = match Entry::parse(entry) {
             Some(Entry::Everyone) => {
                 admitted.everyone = true;
                 continue;

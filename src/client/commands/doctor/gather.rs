@@ -69,7 +69,7 @@ impl Snapshot {
                 &InterfaceCall::default(),
             )?,
             status: ask(socket, "io.netsonde.Service.Status")?,
-            counters: Counters::read(&proc_net("snmp"), &proc_net("netstat"), &proc_net("snmp6")),
+            counters: Counters::parse(&proc_net("snmp"), &proc_net("netstat"), &proc_net("snmp6")),
             udp: socket::parse_sockets(&udp),
             mroutes: mroute::routes(&proc_net(cache)),
             vifs: mroute::vifs(&proc_net(vif)),

@@ -13,7 +13,7 @@ use crate::host::drops::Layer;
 fn is_own_fault(drop: &Drop) -> bool {
     match drop.counter.layer {
         // Backlogs, devices, sockets and neighbors have failure modes of their own.
-        Layer::Device | Layer::Socket | Layer::Backlog | Layer::Neighbour => false,
+        Layer::Device | Layer::Socket | Layer::Backlog | Layer::Neighbor => false,
         Layer::Conntrack => drop.counter.name != "insert_failed",
         Layer::Queue => true,
         Layer::Ip => matches!(

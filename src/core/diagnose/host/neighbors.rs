@@ -37,7 +37,7 @@ pub static NEIGHBOUR_TABLE_FULL: HostMode = HostMode {
         (all.tables.iter())
             .filter_map(|table| {
                 let full = (all.drops.iter()).find(|drop| {
-                    drop.counter.layer == Layer::Neighbour
+                    drop.counter.layer == Layer::Neighbor
                         && drop.counter.name == "table_fulls"
                         && drop.subject == table.name
                 });

@@ -163,7 +163,7 @@ fn full_neighbor_table_is_a_fault() {
     all.tables[0].entries = 1000;
     let table = "neighbour-table-full";
     only(&diagnose(&all), table, Severity::Warning, Certainty::Proved);
-    all.drops = vec![drop_of(Layer::Neighbour, "table_fulls", "arp_cache", 7)];
+    all.drops = vec![drop_of(Layer::Neighbor, "table_fulls", "arp_cache", 7)];
     let summary = only(&diagnose(&all), table, Severity::Fault, Certainty::Proved);
     assert!(summary.contains("7 neighbors did not fit"), "{summary}");
 }

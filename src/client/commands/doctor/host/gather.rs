@@ -49,7 +49,7 @@ struct Snapshot {
 impl Snapshot {
     fn take(socket: &Path, netlink: &mut Netlink) -> Result<Snapshot, Failure> {
         Ok(Snapshot {
-            counters: Counters::read(&proc_net("snmp"), &proc_net("netstat"), &proc_net("snmp6")),
+            counters: Counters::parse(&proc_net("snmp"), &proc_net("netstat"), &proc_net("snmp6")),
             drops: drops::Snapshot::take(netlink)?,
             squeezed: parse_time_squeezes(&proc_net("softnet_stat")),
             packets: packets(netlink)?,
