@@ -424,7 +424,7 @@ pub(super) const PAGES: &[Page] = &[
                  has its id, certainty, cause, fix and evidence, as in netsonde-mcast-doctor(1). Consequences \
                  of a reported fault are omitted: a gateway that does not answer because the link is down is \
                  one fault. What works is not listed, except with -v, which prints one line per check: `ok', \
-                 `found', `none' where there is nothing to check, or `not made' with the reason.\n\n\
+                 `found', `not applicable' where there is nothing to check, or `skipped' with the reason.\n\n\
                  Warnings and notes do not make the verdict a fault. A check that could not be made, for \
                  example for lack of permission, is listed, and makes the verdict undetermined unless a fault \
                  was found.",
@@ -512,7 +512,7 @@ pub(super) const PAGES: &[Page] = &[
                       evidence and fix. Without an id it lists all findings. Needs no service. \
                       netsonde-findings(7) has the same text.",
         output: "With an id, its title and the four texts; without, one finding per row.",
-        columns: &[("FINDING", "Id."), ("IS", "Title.")],
+        columns: &[("FINDING", "Id."), ("MEANING", "Title.")],
         json: Json::Own(&[
             Keys {
                 at: "",

@@ -13,14 +13,14 @@ pub(super) const PAGES: &[Page] = &[
         output: "The first lines show version, uptime, the processes with the number of engine starts, packets \
                  that passed the kernel rings and packets that the rings dropped, connected clients, and the \
                  size of the record. A line about the sandbox appears with -v, and always where this kernel \
-                 cannot enforce all of it. With -v, `you may' lists the caller's permission tiers.\n\n\
+                 cannot enforce all of it. With -v, `your permissions' lists the caller's tiers, and `connected to' the sockets that the service listens on.\n\n\
                  GAPS lists intervals without a complete record, the newest eight unless -v is given: kind, \
                  subject, begin, end, and the number of packets where it is known. The kinds are: ring_drop (a \
                  kernel ring was full), interface_down, interface_gone, engine_restart (the ring kept packets \
                  meanwhile; the count is what was lost), recorder_reset (an older record could not be read and \
                  was discarded), quarantined (packets that repeatedly crashed the engine were skipped) and \
                  gaps_lost (older entries of this list).\n\n\
-                 LIMITS THAT WERE HIT lists every limit of the service that was reached, its value, and how \
+                 LIMITS REACHED lists every limit of the service that was reached, its value, and how \
                  often.",
         columns: &[
             ("STORE", "Store of the recorder."),
@@ -40,7 +40,7 @@ pub(super) const PAGES: &[Page] = &[
             ),
             ("BYTES", "Bytes on the wire."),
             (
-                "ICMP/ICMP6/IGMP ON THE WIRE (HEARD)",
+                "ICMP/ICMP6/IGMP WIRE (IP LAYER)",
                 "Messages that arrived on the interface and, in parentheses, those of them that the host's IP \
                  layer passed to the listeners. A difference is a loss inside this host.",
             ),
