@@ -10,7 +10,6 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use netsonde::client::cli::args::PING_EXAMPLES;
 use netsonde::lab::{self, BridgeOptions, Host, Running, bridge, bridge_port, traffic, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -46,7 +45,6 @@ fn main() -> ExitCode {
             evidence_is_what_was_on_the_wire,
         ),
         ("what_cannot_be_is_said", what_cannot_be_is_said),
-        ("examples_of_the_manual", examples_of_the_manual),
     ])
 }
 
@@ -611,52 +609,5 @@ fn what_cannot_be_is_said() -> Outcome {
     let limits = service.status()["limits"].clone();
     let hits = number(&support::entry(&limits, "name", "runs of one user")["hits"]);
     assert!(hits >= 1, "{limits}");
-    Ok(())
-}
-
-fn examples_of_the_manual() -> Outcome {
-    let [a, _b, _c, _switch] = link_of_three()?;
-    let service = Service::start(&a, &[]);
-    for target in ["192.0.2.7", "fe80::7%eth0"] {
-        ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
-    }
-    let folder = tempfile::tempdir()?;
-    std::fs::write(
-        folder.path().join("hosts.txt"),
-        "192.0.2.7  # b\n\n192.0.2.8\n",
-    )?;
-    for (purpose, commands) in PING_EXAMPLES {
-        for line in commands.lines() {
-            let mut words = line.split(' ');
-            assert_eq!(words.next(), Some("netsonde"));
-            let output = Command::new(env!("CARGO_BIN_EXE_netsonde"))
-                .args(words)
-                .env("NETSONDE_SOCKET", service.socket())
-                .current_dir(folder.path())
-                .stdin(Stdio::null())
-                .output()?;
-            let text = String::from_utf8(output.stdout)?;
-            let said = String::from_utf8(output.stderr)?;
-            let all = format!("{purpose}\n$ {line}\n{text}{said}");
-            // Only b and c are there.
-            let expected = i32::from(line.contains("192.0.2.9") || line.contains("/28"));
-            assert_eq!(output.status.code(), Some(expected), "{all}");
-            let shown = match line {
-                _ if line.contains("--json") => r#""fates":{"replied":10}"#,
-                _ if line.contains("-q") => "50 packets transmitted, 50 received, 0% packet loss",
-                _ if line.contains("-s 1472") => "1480 bytes from 192.0.2.7: icmp_seq=1",
-                _ if line.contains("-f") => "0% packet loss",
-                _ if line.contains("/28") => "14 targets, 3 answered",
-                _ if line.contains('@') => "2 targets, 2 answered",
-                _ if line.contains("ff02") => "fe80::8",
-                _ if line.contains("224.") || line.contains("-b") => "192.0.2.8",
-                _ if line.contains("fe80") => "64 bytes from fe80::7: icmp_seq=3",
-                _ if line.contains("--evidence") => "192.0.2.9 does not answer ARP on eth0",
-                _ => "64 bytes from 192.0.2.7: icmp_seq=3 ttl=64 time=",
-            };
-            assert!(text.contains(shown), "{shown}: {all}");
-        }
-    }
-    assert!(std::fs::metadata(folder.path().join("lost.pcapng"))?.len() > 500);
     Ok(())
 }
