@@ -111,13 +111,10 @@ fn all_errors_are_told_at_once() -> Outcome {
 }
 
 fn without_privilege_the_file_is_checked_first() -> Outcome {
-    if !support::has("setpriv") {
-        return support::skip("without_privilege", "setpriv is not installed");
-    }
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("netsonde.toml");
     let check = || {
-        let mut command = Command::new("setpriv");
+        let mut command = support::program("setpriv");
         command
             .args([
                 "--bounding-set=-all",

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, wait_until};
 use support::Service;
 use support::mcast::*;
-use support::ping::{firewall, inside};
+use support::{firewall, inside};
 
 #[path = "doctor/healthy.rs"]
 mod healthy;

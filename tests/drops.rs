@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use netsonde::lab::{self, Host, traffic, wait_until};
 use serde_json::Value;
-use support::{PATIENCE, Test, number, pair, skip};
+use support::{PATIENCE, Test, number, pair};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -290,16 +290,9 @@ fn no_neighbour() -> Outcome {
 }
 
 fn full_queue() -> Outcome {
-    if !support::has("tc") {
-        return skip("full_queue", "tc is not installed");
-    }
     let (a, _b) = pair();
-    let made = a.run(|| {
-        Command::new("tc")
-            .args("qdisc add dev e0 root tbf rate 8kbit burst 1540 limit 3000".split(' '))
-            .status()
-    })?;
-    assert!(made.success());
+    let tbf = "qdisc add dev e0 root tbf rate 8kbit burst 1540 limit 3000";
+    support::inside(&a, "tc", &tbf.split(' ').collect::<Vec<_>>());
     let told = watch(&a, || send(&a, TO, MANY));
     // The bucket and the queue take some thirty of them.
     told.assert_counter("queue", "drops", MANY / 5);
@@ -332,14 +325,9 @@ fn wrong_mac() -> Outcome {
 }
 
 fn firewall_in_and_out() -> Outcome {
-    if !support::has("nft") {
-        return skip("firewall_in_and_out", "nft is not installed");
-    }
+    support::need("nft");
     if !has_reasons() {
-        return skip(
-            "firewall_in_and_out",
-            "only the kernel's reasons show a firewall, and they take root",
-        );
+        support::skip_here("only the kernel's reasons show a firewall, and they take root");
     }
     for (chain, word) in [("input", "dport"), ("output", "dport")] {
         let (a, b) = pair();
@@ -347,14 +335,7 @@ fn firewall_in_and_out() -> Outcome {
         let rules = format!(
             "table ip t {{\n chain c {{\n type filter hook {chain} priority 0\n udp {word} 5000 drop\n }}\n}}\n"
         );
-        let file = tempfile::NamedTempFile::new()?;
-        std::fs::write(file.path(), rules)?;
-        let output = host.run(|| Command::new("nft").arg("-f").arg(file.path()).output())?;
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        support::load_rules(host, &rules);
         let told = watch(host, || send(&a, TO, MANY));
         told.assert_reason(&["NETFILTER_DROP"], MANY);
         assert_eq!(told.status, Some(1), "{chain}");

@@ -16,8 +16,8 @@ use netsonde_core::events::Kind;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
+use support::inside;
 use support::mcast::{send_frame, send_frames};
-use support::ping::inside;
 use support::{PATIENCE, Service, Test, number, pair, wired};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;

@@ -3,6 +3,9 @@
 //! writes them anew.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "support/tools.rs"]
+mod tools;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -38,23 +41,21 @@ fn agree(name: &str, made: &str) {
 }
 
 fn lint(path: &Path) {
-    let mut mandoc = Command::new("mandoc");
-    let output = mandoc
+    let Some(mandoc) = tools::find("mandoc") else {
+        let what = path.display().to_string();
+        return tools::report(&what, "mandoc is not installed, the page is not checked");
+    };
+    let output = Command::new(mandoc)
         .args(["-T", "lint", "-W", "error"])
         .arg(path)
         .stderr(Stdio::piped())
-        .output();
-    match output {
-        Ok(output) => assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stdout)
-        ),
-        Err(_) => eprintln!(
-            "SKIPPED: mandoc is not installed, {} is not checked",
-            path.display()
-        ),
-    }
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }
 
 /// Text of a manual page in the man(7) macros.

@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, wait_until};
 use support::mcast::*;
-use support::ping::{firewall, inside, ping};
+use support::ping::ping;
 use support::{PATIENCE, Service};
+use support::{firewall, inside};
 
 #[path = "host_doctor/addresses.rs"]
 mod addresses;

@@ -120,7 +120,7 @@ fn no_process_keeps_a_capability() -> Outcome {
     };
     let engine = held(service.engine());
     if engine.is_empty() {
-        return support::skip("descriptors of the engine", "/proc does not show them here");
+        support::skip_here("/proc does not show them here");
     }
     assert!(
         engine.iter().all(|target| !packet_sockets.contains(target)),
@@ -136,11 +136,8 @@ fn no_process_keeps_a_capability() -> Outcome {
 }
 
 fn without_privilege_it_says_what_is_missing() -> Outcome {
-    if !support::has("setpriv") {
-        return support::skip("without_privilege", "setpriv is not installed");
-    }
     let directory = tempfile::tempdir()?;
-    let output = Command::new("setpriv")
+    let output = support::program("setpriv")
         .args([
             "--bounding-set=-all",
             "--inh-caps=-all",
@@ -225,11 +222,11 @@ fn all_numbers_are_kept_in_order() -> Outcome {
         assert_eq!(kept, (0..MANY).collect::<Vec<_>>());
     }
     for tool in ["capinfos", "tshark"] {
-        if !support::has(tool) {
+        let Some(path) = support::find(tool) else {
             support::skip(tool, "not installed")?;
             continue;
-        }
-        let mut command = Command::new(tool);
+        };
+        let mut command = Command::new(path);
         // Its settings are not to be looked for with the rights of another user.
         command.env("HOME", service.directory.path());
         if tool == "tshark" {
@@ -529,15 +526,8 @@ fn two_vantage_points() -> Outcome {
         (number(&all["icmp_wire"]), number(&all["icmp_heard"]))
     };
     service.until("both saw all", |status| counts(status) == (5, 5));
-    if !support::has("nft") {
-        return support::skip(
-            "a firewall between the vantage points",
-            "nft is not installed",
-        );
-    }
-    let rules = service.directory.path().join("rules");
-    std::fs::write(
-        &rules,
+    support::load_rules(
+        &b,
         "table ip t {
  chain i {
   type filter hook input priority 0;
@@ -545,9 +535,7 @@ fn two_vantage_points() -> Outcome {
  }
 }
 ",
-    )?;
-    let set = b.run(|| Command::new("nft").arg("-f").arg(&rules).status())?;
-    assert!(set.success());
+    );
     for _ in 0..3 {
         assert!(
             a.run(|| traffic::ping(to, Duration::from_millis(30)))?
@@ -579,9 +567,7 @@ fn filters_find_what_users_expect() -> Outcome {
     service.until("MLD is recorded", |_| {
         !service.packets(&["--proto", "mld"]).is_empty()
     });
-    if netsonde::client::filter::Filter::new("ip").is_err() {
-        return support::skip("filter expressions", "libpcap is not installed");
-    }
+    support::need_libpcap();
     let count = |filter: &str| service.packets(&[filter]).len();
     assert_eq!(
         count("udp dst port 5000"),
@@ -868,19 +854,15 @@ fn pypi_varlink_speaks_with_it() -> Outcome {
         varlink_parser::IDL::try_from(text.as_str())
             .map_err(|error| format!("{interface}: {error}"))?;
     }
-    let python = ["python3"].iter().find(|python| {
-        Command::new(python)
-            .args(["-c", "import varlink"])
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|s| s.success())
-    });
-    let Some(python) = python else {
-        return support::skip(
-            "PyPI's varlink client",
-            "python3 with the module varlink is not installed",
-        );
-    };
+    let python = || support::program("python3");
+    let has_module = python()
+        .args(["-c", "import varlink"])
+        .stderr(Stdio::null())
+        .status()?
+        .success();
+    if !has_module {
+        support::skip_here("python3's module varlink is not installed");
+    }
     let script = "import sys, varlink\n\
         with varlink.Client.new_with_address('unix:' + sys.argv[1]) as client:\n\
         \x20 print(' '.join(sorted(client.get_interfaces())))\n\
@@ -889,7 +871,7 @@ fn pypi_varlink_speaks_with_it() -> Outcome {
         \x20 with client.open('io.netsonde.Ping') as ping:\n\
         \x20   told = list(ping.Ping(targets=['127.0.0.1'], options={'count': 2, 'interval_ns': 10000000}, _more=True))\n\
         \x20   print(told[-1]['total']['received'])\n";
-    let output = Command::new(python)
+    let output = python()
         .args(["-c", script])
         .arg(service.socket())
         .output()?;
@@ -928,10 +910,7 @@ fn a_count_that_died_with_its_keeper() -> Outcome {
         .map(|entry| entry.path())
         .find(|path| is_it(path));
     let Some(path) = found else {
-        return support::skip(
-            "counts that die with a keeper",
-            "its descriptors are not ours to open",
-        );
+        support::skip_here("its descriptors are not ours to open");
     };
     let counts = std::fs::OpenOptions::new()
         .read(true)

@@ -11,8 +11,8 @@ use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, traffic, wai
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use support::ping::inside;
 use support::{PATIENCE, Service, Test, entry, number, wired};
+use support::{inside, program};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -110,12 +110,8 @@ fn until(what: &str, service: &Service, mut condition: impl FnMut() -> bool) {
 
 /// Does the bridge's own table have a group?
 fn in_mdb(switch: &Host, group: &str) -> bool {
-    let shown = switch.run(|| {
-        Command::new("bridge")
-            .args(["mdb", "show"])
-            .output()
-            .unwrap()
-    });
+    let mut command = program("bridge");
+    let shown = switch.run(|| command.args(["mdb", "show"]).output().unwrap());
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();
     text.contains(&format!("grp {group} "))
 }
@@ -343,7 +339,8 @@ fn queriers_come_win_and_go() -> Outcome {
 
 /// The ports to which the bridge forwards a group.
 fn ports_of(switch: &Host, group: &str) -> std::collections::BTreeSet<String> {
-    let show = || Command::new("bridge").args(["mdb", "show"]).output();
+    let mut command = program("bridge");
+    let show = || command.args(["mdb", "show"]).output();
     let text = String::from_utf8_lossy(&switch.run(show).unwrap().stdout).into_owned();
     let wanted = format!(" grp {group} ");
     (text

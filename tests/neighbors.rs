@@ -5,7 +5,7 @@
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use netsonde::lab::messages::ipv4;
@@ -13,8 +13,8 @@ use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, traffic, wai
 use netsonde_core::wire::cursor::Mac;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
+use support::inside;
 use support::mcast::send_frame;
-use support::ping::inside;
 use support::{PATIENCE, Service, Test, entry, number};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -560,7 +560,7 @@ fn duplicate_address_detection_is_told() -> Outcome {
     );
     let failed = || {
         let shown = c.run(|| {
-            Command::new("ip")
+            support::program("ip")
                 .args(["-6", "address", "show", "dev", "e0"])
                 .output()
         });

@@ -7,13 +7,13 @@ mod support;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{ExitCode, Output, Stdio};
 
 use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::lab::{Host, wait_until};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
-use support::{PATIENCE, Service, Test, entry, number, pair, skip};
+use support::{PATIENCE, Service, Test, entry, number, pair};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -60,7 +60,7 @@ fn service(host: &Host) -> Service {
 /// Runs the client as somebody.
 fn netsonde(service: &Service, uid: u32, groups: &[u32], arguments: &[&str]) -> Output {
     let groups: Vec<String> = groups.iter().map(u32::to_string).collect();
-    Command::new("setpriv")
+    support::program("setpriv")
         .args([format!("--reuid={uid}"), format!("--regid={MAY_CONNECT}")])
         .arg(format!("--groups={MAY_CONNECT},{}", groups.join(",")).trim_end_matches(','))
         .arg(env!("CARGO_BIN_EXE_netsonde"))
@@ -79,7 +79,7 @@ fn said(output: &Output) -> String {
 fn can_try() -> bool {
     let program = env!("CARGO_BIN_EXE_netsonde");
     has_users()
-        && (Command::new("setpriv").args(["--reuid=64200", "--regid=64100", "--clear-groups"]))
+        && (support::program("setpriv").args(["--reuid=64200", "--regid=64100", "--clear-groups"]))
             .args([program, "--version"])
             .output()
             .is_ok_and(|output| output.status.success())
@@ -87,10 +87,7 @@ fn can_try() -> bool {
 
 fn tiers_and_denials() -> Outcome {
     if !can_try() {
-        return skip(
-            "permission",
-            "it takes root, setpriv, and programs that all may reach",
-        );
+        support::skip_here("it takes root, setpriv, and programs that all may reach");
     }
     let (_a, b) = pair();
     let service = service(&b);
@@ -163,10 +160,7 @@ const SECRET: &[u8] = b"secret: what only the two should know";
 
 fn headers_without_payload() -> Outcome {
     if !can_try() {
-        return skip(
-            "permission",
-            "it takes root, setpriv, and programs that all may reach",
-        );
+        support::skip_here("it takes root, setpriv, and programs that all may reach");
     }
     let (a, b) = pair();
     let service = service(&b);
@@ -221,10 +215,7 @@ fn headers_without_payload() -> Outcome {
 
 fn the_doctor_judges_by_headers_alike() -> Outcome {
     if !can_try() {
-        return skip(
-            "permission",
-            "it takes root, setpriv, and programs that all may reach",
-        );
+        support::skip_here("it takes root, setpriv, and programs that all may reach");
     }
     let (a, b) = pair();
     let service = service(&b);
@@ -326,14 +317,9 @@ fn reload_is_all_or_nothing() -> Outcome {
 
 fn permission_is_asked_with_each_request() -> Outcome {
     if !can_try() {
-        return skip(
-            "permission",
-            "it takes root, setpriv, and programs that all may reach",
-        );
+        support::skip_here("it takes root, setpriv, and programs that all may reach");
     }
-    if !support::has("python3") {
-        return skip("permission", "it takes python3");
-    }
+    let mut python = support::program("python3");
     let (_a, b) = pair();
     let mut service = service(&b);
     // One connection of somebody, who asks again with each line that is read.
@@ -351,7 +337,7 @@ for line in sys.stdin:
         text += stream.recv(65536)
     print(json.dumps(json.loads(text[:-1])), flush=True)
 ";
-    let mut asker = Command::new("python3")
+    let mut asker = python
         .args(["-c", ASK])
         .arg(service.socket())
         .args([SOMEBODY.to_string(), MAY_CONNECT.to_string()])

@@ -15,7 +15,8 @@ use netsonde::lab::{self, BridgeOptions, Host, Running, bridge, bridge_port, tra
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use support::ping::{inside, ping};
+use support::inside;
+use support::ping::ping;
 use support::{PATIENCE, Service, Test, number, pair};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -522,13 +523,7 @@ fn evidence_is_what_was_on_the_wire() -> Outcome {
             assert_eq!(of(&comment), 1, "{comment}: {read}");
         }
     }
-    if !support::has("tshark") {
-        return support::skip(
-            "evidence_is_what_was_on_the_wire",
-            "tshark is not installed",
-        );
-    }
-    let output = Command::new("tshark")
+    let output = support::program("tshark")
         .args([
             "-r",
             path,

@@ -20,7 +20,7 @@ use netsonde_core::sockets::{self, Detail, listed};
 use nix::sys::socket::{NetlinkAddr, bind};
 use serde_json::Value;
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
-use support::{PATIENCE, Service, Test, client, has, number, pair, skip};
+use support::{PATIENCE, Service, Test, client, number, pair, skip};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -252,7 +252,7 @@ fn by_netsonde(told: &Value) -> Counts {
 }
 
 fn by_ss(host: &Host) -> Option<Counts> {
-    let mut command = Command::new("ss");
+    let mut command = Command::new(support::find("ss")?);
     command.args(["-H", "-a", "-n", "-A", "tcp,udp,raw,unix,packet,netlink"]);
     let output = host.run(|| command.output()).ok()?;
     let mut all = Counts::new();
@@ -373,9 +373,7 @@ fn counts_agree_with_ss_and_proc_net() -> Outcome {
     }
     // A screen of those that listen, and how to see the others.
     assert!(said.contains("more: netsonde sockets --listen"), "{said}");
-    if !has("ss") {
-        return skip("counts of ss", "ss is not installed");
-    }
+    support::need("ss");
     let (mut ours, mut theirs) = (Counts::new(), Counts::new());
     let agrees = || {
         ours = by_netsonde(&told(&a, &["sockets"]));
@@ -775,13 +773,11 @@ fn what_is_asked_for_is_found() -> Outcome {
 
 /// A process without capabilities, asked about those of one that has some.
 fn what_may_not_be_known_is_not_made_up() -> Outcome {
-    if !has("setpriv") {
-        return skip("asking without privilege", "setpriv is not installed");
-    }
+    support::need("setpriv");
     let (a, _b) = pair();
     let _held = filtered(&a);
     let asked_at = |socket: &Path, arguments: &[&str]| {
-        let mut command = Command::new("setpriv");
+        let mut command = support::program("setpriv");
         command
             .args(["--bounding-set=-all", "--inh-caps=-all"])
             .arg(env!("CARGO_BIN_EXE_netsonde"))
@@ -837,7 +833,7 @@ fn what_may_not_be_known_is_not_made_up() -> Outcome {
 /// This kernel may have no vsock_diag; then who holds such sockets is all that can be known.
 fn sockets_in_no_list_are_told() -> Outcome {
     if let Err(errno) = raw_socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0) {
-        return skip("sockets of AF_VSOCK", &format!("errno {errno}"));
+        support::skip_here(&format!("errno {errno}"));
     }
     let host = Host::new("a")?;
     let mut command = Command::new(std::env::current_exe()?);

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::Outcome;
 use super::attackers::{self, Attacker, has_other_users, let_in};
 use super::watch::{Watch, call, connect, hits, idle_cpu, read, send, store, ticks};
-use crate::support::{PATIENCE, Service, Test, entry, number, pair, skip};
+use crate::support::{PATIENCE, Service, Test, entry, number, pair, program};
 
 pub const TESTS: &[(&str, Test)] = &[
     (
@@ -614,13 +614,13 @@ fn names_that_command_a_terminal() -> Outcome {
         a.address(&interface, &format!("10.2.{number}.1/24"))?;
         b.address(&interface, &format!("10.2.{number}.2/24"))?;
         a.down(&interface)?;
-        let mut rename = Command::new("ip");
+        let mut rename = program("ip");
         rename
             .args(["link", "set", &interface, "name"])
             .arg(std::ffi::OsStr::from_bytes(name));
         let renamed = a.run(|| rename.status())?;
         assert!(renamed.success(), "{name:?}");
-        rename = Command::new("ip");
+        rename = program("ip");
         rename
             .args(["link", "set", "dev"])
             .arg(std::ffi::OsStr::from_bytes(name))
@@ -839,10 +839,7 @@ const ALL_MAY_PROBE: &str = "[permission]\nprobe = [\"*\"]\n";
 /// L14.
 fn identity_is_the_kernels_word() -> Outcome {
     if !has_other_users() {
-        return skip(
-            "identity_is_the_kernels_word",
-            "this machine has one user to give",
-        );
+        crate::support::skip_here("this machine has one user to give");
     }
     let (a, _b) = pair();
     let service = Service::with_config(&a, ALL_MAY_PROBE, &[]);
@@ -1326,22 +1323,17 @@ fn few_descriptors_are_few_clients() -> Outcome {
 
 /// L20, E10. Should they run out all the same: whoever waits is turned away, without a busy loop.
 fn no_descriptor_is_left() -> Outcome {
-    if !crate::support::has("prlimit") {
-        return skip("no_descriptor_is_left", "prlimit is not installed");
-    }
+    crate::support::need("prlimit");
     let (a, b) = pair();
     let service = Service::with_config(&a, WIDE, &[]);
     let status = service.status();
     let engine = number(&status["engine"]["pid"]);
     let Some(open) = super::watch::held(engine).descriptors else {
-        return skip(
-            "no_descriptor_is_left",
-            "/proc does not show the engine's descriptors",
-        );
+        crate::support::skip_here("/proc does not show the engine's descriptors");
     };
     let limit = |soft: usize| {
         let to = [format!("--pid={engine}"), format!("--nofile={soft}:")];
-        assert!(Command::new("prlimit").args(to).status().unwrap().success());
+        assert!(program("prlimit").args(to).status().unwrap().success());
     };
     limit(open + 4);
     let streams: Vec<UnixStream> = (0..300).map(|_| connect(&service.socket())).collect();

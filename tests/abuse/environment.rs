@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use super::Outcome;
 use super::watch::{Watch, hits, settled, store, sum};
-use crate::support::ping::inside;
-use crate::support::{PATIENCE, Service, Test, client, entry, number, pair, skip};
+use crate::support::inside;
+use crate::support::{PATIENCE, Service, Test, client, entry, number, pair, program};
 
 pub const TESTS: &[(&str, Test)] = &[
     ("an_interface_that_flaps", an_interface_that_flaps as Test),
@@ -126,12 +126,7 @@ fn an_interface_that_flaps() -> Outcome {
 fn an_interface_that_moves_away_and_back() -> Outcome {
     const ROUNDS: usize = 20;
     let (a, b) = pair();
-    if !crate::support::has("ip") {
-        return skip(
-            "an_interface_that_moves_away_and_back",
-            "ip is not installed",
-        );
-    }
+    crate::support::need("ip");
     lab::veth(&a, "v0", &b, "v0")?;
     b.address("v0", "10.5.0.2/24")?;
     let service = Service::start(&a, &[]);
@@ -150,17 +145,9 @@ fn an_interface_that_moves_away_and_back() -> Outcome {
         assert!(wait_until(PATIENCE, reaches), "{round}");
         b.run(|| traffic::numbered_udp("10.5.0.1:5000".parse().unwrap(), 20, 18, None))?;
         sent += 20;
-        assert!(inside(
-            &a,
-            "ip",
-            &["link", "set", "v0", "netns", &to(&there)]
-        ));
+        inside(&a, "ip", &["link", "set", "v0", "netns", &to(&there)]);
         service.until("it is gone", |status| named(status, "v0").is_null());
-        assert!(inside(
-            &other,
-            "ip",
-            &["link", "set", "v0", "netns", &to(&here)]
-        ));
+        inside(&other, "ip", &["link", "set", "v0", "netns", &to(&here)]);
         service.until("it is back", |status| !named(status, "v0").is_null());
     }
     let found = || {
@@ -258,8 +245,6 @@ fn a_full_disk() -> Outcome {
     Ok(())
 }
 
-const NEWS: &str = "more_news_of_links_than_there_is_room_for";
-
 /// News that the kernel had to drop at the sockets of a host that are subscribed to links and addresses.
 fn lost_news(host: &lab::Host) -> u64 {
     let text = host.proc_net("netlink");
@@ -287,13 +272,11 @@ fn more_news_of_links_than_there_is_room_for() -> Outcome {
     std::fs::write(file.path(), batch)?;
     let path = file.path().to_str().unwrap();
     let (mut changes, mut made) = (0, 0);
+    crate::support::need("ip");
     kill(engine, Signal::SIGSTOP)?;
     // Until its queue has overflown, and well before the keeper takes it for dead.
     while lost_news(&a) == 0 && start.elapsed() < Duration::from_secs(6) {
-        if !inside(&a, "ip", &["-batch", path]) {
-            kill(engine, Signal::SIGCONT)?;
-            return skip(NEWS, "ip is not installed");
-        }
+        inside(&a, "ip", &["-batch", path]);
         changes += 500;
     }
     let overflown = lost_news(&a) > 0;
@@ -309,10 +292,7 @@ fn more_news_of_links_than_there_is_room_for() -> Outcome {
     }
     if made == 0 {
         kill(engine, Signal::SIGCONT)?;
-        return skip(
-            NEWS,
-            "this machine is too busy to be too fast for the engine",
-        );
+        crate::support::skip_here("this machine is too busy to be too fast for the engine");
     }
     a.rename("v0", "renamed")?;
     kill(engine, Signal::SIGCONT)?;
@@ -325,7 +305,7 @@ fn more_news_of_links_than_there_is_room_for() -> Outcome {
     }
     let by_kernel = || -> Vec<(String, bool)> {
         let output = a
-            .run(|| Command::new("ip").args(["-json", "link"]).output())
+            .run(|| program("ip").args(["-json", "link"]).output())
             .unwrap();
         let links: Value = serde_json::from_slice(&output.stdout).unwrap();
         let is_up = |link: &Value| link["flags"].to_string().contains("\"UP\"");

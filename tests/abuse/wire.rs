@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::Outcome;
 use super::watch::{Watch, settled, store, sum as total};
 use crate::support::ping::ping;
-use crate::support::{PATIENCE, Service, Test, entry, number, pair, skip};
+use crate::support::{PATIENCE, Service, Test, entry, number, pair};
 
 pub const TESTS: &[(&str, Test)] = &[
     (
@@ -978,10 +978,7 @@ fn a_link_without_a_link_layer() -> Outcome {
             .open("/dev/net/tun")
     });
     let Ok(mut tun) = opened else {
-        return skip(
-            "a_link_without_a_link_layer",
-            "there is no /dev/net/tun, or not for this user",
-        );
+        crate::support::skip_here("there is no /dev/net/tun, or not for this user");
     };
     let made = a.run(|| {
         let mut request = [0u8; 40];
@@ -991,10 +988,7 @@ fn a_link_without_a_link_layer() -> Outcome {
         unsafe { libc::ioctl(tun.as_raw_fd(), SET as _, request.as_ptr()) }
     });
     if made != 0 {
-        return skip(
-            "a_link_without_a_link_layer",
-            "no tunnel device can be made here",
-        );
+        crate::support::skip_here("no tunnel device can be made here");
     }
     a.address("t0", "10.7.0.1/24")?;
     service.until("it is seen", |status| {

@@ -379,12 +379,8 @@ fn fast_leave_shared_port() -> Outcome {
 /// The querier asks after the leave, and its question is filtered on the way to the port.
 fn group_query_missing() -> Outcome {
     let net = shared();
-    let file = tempfile::NamedTempFile::new()?;
     let rules = "table bridge t {\nchain c {\ntype filter hook forward priority 0;\noifname \"pr\" ip daddr 239.1.1.1 ip protocol igmp drop\n}\n}\n";
-    std::fs::write(file.path(), rules)?;
-    if !inside(&net.b, "nft", &["-f", file.path().to_str().unwrap()]) {
-        return support::skip("group_query_missing", "nft is not installed");
-    }
+    support::load_rules(&net.b, rules);
     let (service, receiver, _sender) = neighbour_leaves(&net);
     let asks = Asks {
         max_response: 10,
@@ -452,16 +448,12 @@ fn held_back(b: &Host, s: &Host, r: &Host) -> (Service, Beside, Beside) {
 fn bridge_netfilter_drop() -> Outcome {
     let Switched { s, r, r2: _r2, b } = switched();
     if b.sysctl("net/bridge/bridge-nf-call-iptables", "1").is_err() {
-        return support::skip("bridge_netfilter_drop", "this kernel has no br_netfilter");
+        support::skip_here("this kernel has no br_netfilter");
     }
-    let file = tempfile::NamedTempFile::new()?;
-    std::fs::write(
-        file.path(),
+    support::load_rules(
+        &b,
         "table ip t {\nchain c {\ntype filter hook forward priority 0; policy drop;\n}\n}\n",
-    )?;
-    if !inside(&b, "nft", &["-f", file.path().to_str().unwrap()]) {
-        return support::skip("bridge_netfilter_drop", "nft is not installed");
-    }
+    );
     let (service, receiver, _sender) = held_back(&b, &s, &r);
     flows("never", &receiver, false);
     doctor(&b, &service, &[&channel()]).fault("bridge-netfilter-drop");

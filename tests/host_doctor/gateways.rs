@@ -1,7 +1,5 @@
 //! Gateways: none, not there, silent, kept away by this host itself, moved; and neighbours.
 
-use std::process::Command;
-
 use super::*;
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -104,7 +102,7 @@ fn gateway_unresolved() -> Outcome {
     // Also when the kernel has given it up.
     let given_up = || {
         let output = h.run(|| {
-            Command::new("ip")
+            support::program("ip")
                 .args(["neigh", "show", "10.0.0.77"])
                 .output()
         });
@@ -142,13 +140,9 @@ fn nobody_on_the_link() -> Outcome {
 /// The wire shows what the kernel does not get.
 fn its_answers_are_not_taken() -> Outcome {
     let Net { h, g: _g } = net();
-    let file = tempfile::NamedTempFile::new()?;
     let rules = "table arp t {\nchain c {\ntype filter hook input priority 0;\n\
         arp operation reply drop\n}\n}\n";
-    std::fs::write(file.path(), rules)?;
-    if !inside(&h, "nft", &["-f", file.path().to_str().unwrap()]) {
-        return support::skip("its_answers_are_not_taken", "nft is not installed");
-    }
+    support::load_rules(&h, rules);
     let service = Service::start(&h, &[]);
     let told = doctor(&h, &service);
     told.fault("gateway-unresolved");
@@ -163,9 +157,7 @@ fn its_answers_are_not_taken() -> Outcome {
 
 fn questions_do_not_leave() -> Outcome {
     let Net { h, g: _g } = net();
-    if !firewall(&h, "egress device \"e0\"", "arp operation request drop") {
-        return support::skip("questions_do_not_leave", "nft is not installed");
-    }
+    firewall(&h, "egress device \"e0\"", "arp operation request drop");
     let service = Service::start(&h, &[]);
     let told = doctor(&h, &service);
     told.fault("gateway-unresolved");
@@ -245,9 +237,7 @@ fn gateway_loss() -> Outcome {
 fn the_firewall_drops_answers() -> Outcome {
     let Net { h, g: _g } = net();
     let service = Service::start(&h, &[]);
-    if !firewall(&h, "input", "icmp type echo-reply drop") {
-        return support::skip("the_firewall_drops_answers", "nft is not installed");
-    }
+    firewall(&h, "input", "icmp type echo-reply drop");
     let told = doctor(&h, &service);
     told.healthy_but("warning", "firewall-drops-icmp");
     assert!(told.text.contains("on their way in"), "{}", told.text);
@@ -259,9 +249,7 @@ fn the_firewall_drops_answers() -> Outcome {
 fn the_firewall_drops_requests() -> Outcome {
     let Net { h, g: _g } = net();
     let service = Service::start(&h, &[]);
-    if !firewall(&h, "output", "icmp type echo-request drop") {
-        return support::skip("the_firewall_drops_requests", "nft is not installed");
-    }
+    firewall(&h, "output", "icmp type echo-request drop");
     let told = doctor(&h, &service);
     told.healthy_but("warning", "firewall-drops-icmp");
     assert!(told.text.contains("before they left"), "{}", told.text);

@@ -249,22 +249,19 @@ fn no_service_no_answer() -> Outcome {
 fn who_may_not_probe() -> Outcome {
     let program = env!("CARGO_BIN_EXE_netsonde");
     let as_somebody = ["--reuid=64200", "--regid=64100", "--clear-groups", program];
-    let tried = Command::new("setpriv")
+    let tried = support::program("setpriv")
         .args(as_somebody)
         .arg("--version")
         .output();
     if !tried.is_ok_and(|output| output.status.success()) {
-        return support::skip(
-            "who_may_not_probe",
-            "it takes root, setpriv, and programs that all may reach",
-        );
+        support::skip_here("it takes root, setpriv, and programs that all may reach");
     }
     let Net { h, g } = net();
     let service = Service::with_config(&h, "[control]\ngroup = \"64100\"\n", &[]);
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(service.directory.path(), open)?;
     let ask = || {
-        let mut command = Command::new("setpriv");
+        let mut command = support::program("setpriv");
         command
             .args(as_somebody)
             .arg("--socket")
@@ -278,7 +275,7 @@ fn who_may_not_probe() -> Outcome {
     assert!(text.starts_with("undetermined: "), "{text}");
     assert!(text.contains("not checked: gateways: answers"), "{text}");
     assert!(said.contains("[permission] in netsonde.toml(5)"), "{said}");
-    let mut command = Command::new("setpriv");
+    let mut command = support::program("setpriv");
     command
         .args(as_somebody)
         .arg("--socket")

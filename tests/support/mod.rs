@@ -2,8 +2,10 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 pub mod mcast;
+pub mod needs;
 pub mod ping;
 pub mod scenarios;
+pub mod tools;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,7 +13,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
+#[allow(unused_imports)]
+pub use needs::{
+    find, firewall, has, inside, load_rules, need, need_libpcap, program, skip, skip_here,
+};
 use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::lab::wire::Wire;
 use netsonde::lab::{self, Host, Running, wait_until};
@@ -47,29 +53,11 @@ pub fn main_with(tests: &[(&'static str, Test)], at_once: usize) -> ExitCode {
     let trials = tests
         .iter()
         .map(|(name, test)| {
-            let test = *test;
-            Trial::test(*name, move || {
-                test().map_err(|error| Failed::from(error.to_string()))
-            })
+            let (name, test) = (*name, *test);
+            Trial::ignorable_test(name, move || needs::run(name, test))
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// Says loudly that a test proves nothing here, and why.
-pub fn skip(what: &str, why: &str) -> Result<(), Box<dyn std::error::Error>> {
-    eprintln!("SKIPPED {what}: {why}");
-    Ok(())
-}
-
-/// Is a program installed?
-pub fn has(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok()
 }
 
 /// `netsonded` in a host, stopped when this goes.
@@ -227,7 +215,7 @@ impl Drop for Service {
                 .try_wait()
                 .is_ok_and(|ended| ended.is_some())
         });
-        if std::thread::panicking() {
+        if std::thread::panicking() && !needs::is_skipping() {
             eprintln!("log of the service:\n{}", self.log());
         }
     }

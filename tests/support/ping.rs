@@ -1,9 +1,6 @@
 //! Running `netsonde ping` in a host, and reading what it told.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
-use std::process::Command;
-
-use netsonde::lab::Host;
 use serde_json::Value;
 
 use super::{Service, number};
@@ -81,35 +78,4 @@ pub fn ping(service: &Service, arguments: &[&str]) -> Told {
         total: total[0].clone(),
         text: format!("ping {arguments:?}\n{text}{said}"),
     }
-}
-
-/// Runs a program inside a host; it must succeed.
-pub fn inside(host: &Host, program: &str, arguments: &[&str]) -> bool {
-    let output = host.run(|| Command::new(program).args(arguments).output());
-    match output {
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{program} {arguments:?}: {said}");
-            true
-        }
-        Err(_) => false,
-    }
-}
-
-/// Replaces a host's firewall by one chain of one table; `false`: nft is missing. No rule: no firewall.
-pub fn firewall(host: &Host, hook: &str, rule: &str) -> bool {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let mut text = "flush ruleset\n".to_owned();
-    if !rule.is_empty() {
-        let family = if hook.contains("device") {
-            "netdev"
-        } else {
-            "inet"
-        };
-        text.push_str(&format!(
-            "table {family} t {{\nchain c {{\ntype filter hook {hook} priority 0;\n{rule}\n}}\n}}\n"
-        ));
-    }
-    std::fs::write(file.path(), text).unwrap();
-    inside(host, "nft", &["-f", file.path().to_str().unwrap()])
 }
