@@ -41,5 +41,5 @@ fn main() -> ExitCode {
         "the_table_is_what_is_tested",
         table::the_table_is_what_is_tested,
     ));
-    support::main_with(&tests, 3)
+    support::main_with(&tests, 4)
 }

@@ -64,7 +64,7 @@ fn command(path: &Path) -> Command {
 
 fn a_valid_file_is_valid() -> Outcome {
     let host = Host::new("a")?;
-    let directory = tempfile::tempdir()?;
+    let directory = support::folder()?;
     let path = directory.path().join("netsonde.toml");
     std::fs::write(&path, netsonde_core::config::default_file())?;
     let said = host.run(|| ends(&mut command(&path)));
@@ -80,7 +80,7 @@ fn a_valid_file_is_valid() -> Outcome {
 }
 
 fn all_errors_are_told_at_once() -> Outcome {
-    let directory = tempfile::tempdir()?;
+    let directory = support::folder()?;
     let path = directory.path().join("netsonde.toml");
     std::fs::write(
         &path,
@@ -111,7 +111,7 @@ fn all_errors_are_told_at_once() -> Outcome {
 }
 
 fn without_privilege_the_file_is_checked_first() -> Outcome {
-    let directory = tempfile::tempdir()?;
+    let directory = support::folder()?;
     let path = directory.path().join("netsonde.toml");
     let check = || {
         let mut command = support::program("setpriv");
@@ -147,7 +147,7 @@ fn without_privilege_the_file_is_checked_first() -> Outcome {
 }
 
 fn no_kind_of_file_hangs() -> Outcome {
-    let directory = tempfile::tempdir()?;
+    let directory = support::folder()?;
     let at = |name: &str| directory.path().join(name);
     nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU)?;
     std::fs::create_dir(at("directory"))?;
@@ -197,7 +197,7 @@ fn no_kind_of_file_hangs() -> Outcome {
 
 /// The file may be anybody's, and what is said of it is read on root's terminal.
 fn what_a_file_says_is_escaped() -> Outcome {
-    let directory = tempfile::tempdir()?;
+    let directory = support::folder()?;
     let path = directory.path().join("netsonde.toml");
     for text in [
         "\"\\u001b[31m\" = 1\n",

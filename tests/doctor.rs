@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         "the_table_is_what_is_tested",
         table::the_table_is_what_is_tested,
     ));
-    support::main_with(&tests, 4)
+    support::main_with(&tests, 8)
 }
 
 /// `e0` and addresses for both families, the same on every host.

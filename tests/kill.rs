@@ -78,7 +78,7 @@ impl Ours {
     fn start(host: Host) -> Ours {
         let mut ours = Ours {
             host,
-            directory: tempfile::tempdir().unwrap(),
+            directory: support::folder().unwrap(),
             keeper: None,
         };
         std::fs::write(ours.directory.path().join("netsonde.toml"), LARGE).unwrap();
@@ -156,7 +156,7 @@ fn gaps(status: &Value, kind: &str) -> usize {
 /// Numbers of all recorded packets to port 5000, in their order; each file that the recorder gives after
 /// kills must be sound from end to end.
 fn numbers(socket: &Path, client: &Path) -> Vec<u64> {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = support::folder().unwrap();
     let file = directory.path().join("x.pcapng");
     let output = (Command::new(client).arg("--socket").arg(socket))
         .args(["capture", "--last", "all", "--port", "5000", "-w"])

@@ -31,50 +31,53 @@ const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const TO: SocketAddrV4 = SocketAddrV4::new(B, 5000);
 
 fn main() -> ExitCode {
-    support::main(&[
-        (
-            "no_process_keeps_a_capability",
-            no_process_keeps_a_capability as Test,
-        ),
-        ("processes_say_which_they_are", processes_say_which_they_are),
-        (
-            "without_privilege_it_says_what_is_missing",
-            without_privilege_it_says_what_is_missing,
-        ),
-        ("the_ledger_closes", the_ledger_closes),
-        (
-            "all_numbers_are_kept_in_order",
-            all_numbers_are_kept_in_order,
-        ),
-        ("killed_engines_lose_nothing", killed_engines_lose_nothing),
-        ("a_stopped_engine_is_replaced", a_stopped_engine_is_replaced),
-        (
-            "floods_leave_other_stores_alone",
-            floods_leave_other_stores_alone,
-        ),
-        ("interfaces_come_and_go", interfaces_come_and_go),
-        ("two_vantage_points", two_vantage_points),
-        (
-            "filters_find_what_users_expect",
-            filters_find_what_users_expect,
-        ),
-        ("following_shows_what_comes", following_shows_what_comes),
-        ("the_configuration_decides", the_configuration_decides),
-        (
-            "engines_that_keep_dying_are_not_started_at_once",
-            engines_that_keep_dying_are_not_started_at_once,
-        ),
-        ("abuse_of_the_control_socket", abuse_of_the_control_socket),
-        (
-            "two_services_do_not_share_a_socket",
-            two_services_do_not_share_a_socket,
-        ),
-        ("pypi_varlink_speaks_with_it", pypi_varlink_speaks_with_it),
-        (
-            "a_count_that_died_with_its_keeper",
-            a_count_that_died_with_its_keeper,
-        ),
-    ])
+    support::main_with(
+        &[
+            (
+                "no_process_keeps_a_capability",
+                no_process_keeps_a_capability as Test,
+            ),
+            ("processes_say_which_they_are", processes_say_which_they_are),
+            (
+                "without_privilege_it_says_what_is_missing",
+                without_privilege_it_says_what_is_missing,
+            ),
+            ("the_ledger_closes", the_ledger_closes),
+            (
+                "all_numbers_are_kept_in_order",
+                all_numbers_are_kept_in_order,
+            ),
+            ("killed_engines_lose_nothing", killed_engines_lose_nothing),
+            ("a_stopped_engine_is_replaced", a_stopped_engine_is_replaced),
+            (
+                "floods_leave_other_stores_alone",
+                floods_leave_other_stores_alone,
+            ),
+            ("interfaces_come_and_go", interfaces_come_and_go),
+            ("two_vantage_points", two_vantage_points),
+            (
+                "filters_find_what_users_expect",
+                filters_find_what_users_expect,
+            ),
+            ("following_shows_what_comes", following_shows_what_comes),
+            ("the_configuration_decides", the_configuration_decides),
+            (
+                "engines_that_keep_dying_are_not_started_at_once",
+                engines_that_keep_dying_are_not_started_at_once,
+            ),
+            ("abuse_of_the_control_socket", abuse_of_the_control_socket),
+            (
+                "two_services_do_not_share_a_socket",
+                two_services_do_not_share_a_socket,
+            ),
+            ("pypi_varlink_speaks_with_it", pypi_varlink_speaks_with_it),
+            (
+                "a_count_that_died_with_its_keeper",
+                a_count_that_died_with_its_keeper,
+            ),
+        ],
+        4,
+    )
 }
 
 fn processes_say_which_they_are() -> Outcome {
@@ -136,7 +139,7 @@ fn no_process_keeps_a_capability() -> Outcome {
 }
 
 fn without_privilege_it_says_what_is_missing() -> Outcome {
-    let directory = tempfile::tempdir()?;
+    let directory = support::folder()?;
     let output = support::program("setpriv")
         .args([
             "--bounding-set=-all",

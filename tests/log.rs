@@ -144,7 +144,7 @@ fn value<'a>(fields: &'a [(String, String)], name: &str) -> &'a str {
 
 /// A log to a journal of the test's own.
 fn to_journal() -> (tempfile::TempDir, Journal, Arc<Log>) {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = support::folder().unwrap();
     let path = directory.path().join("socket");
     let journal = Journal::bind(&path);
     let log = Arc::new(Log::new(Outlet::journal(&path).unwrap(), "engine"));
@@ -405,7 +405,7 @@ fn a_full_socket_costs_lines() -> Outcome {
 
 /// A disk may take a part of a line, and the next line must not go on in it.
 fn a_full_disk_costs_lines() -> Outcome {
-    let directory = tempfile::tempdir()?;
+    let directory = support::folder()?;
     let (tmpfs, none) = (Some("tmpfs"), nix::mount::MsFlags::empty());
     let size = Some("size=64k");
     nix::mount::mount(tmpfs, directory.path(), tmpfs, none, size)?;

@@ -17,35 +17,38 @@ use support::{inside, program};
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    support::main(&[
-        (
-            "memberships_agree_with_the_kernels",
-            memberships_agree_with_the_kernels as Test,
-        ),
-        ("queriers_come_win_and_go", queriers_come_win_and_go),
-        ("a_life_on_a_bridge", a_life_on_a_bridge),
-        (
-            "a_new_engine_knows_what_the_last_one_saw",
-            a_new_engine_knows_what_the_last_one_saw,
-        ),
-        (
-            "a_flood_of_groups_costs_no_known_one",
-            a_flood_of_groups_costs_no_known_one,
-        ),
-        ("streams_and_what_rtp_tells", streams_and_what_rtp_tells),
-        (
-            "transport_streams_with_known_losses",
-            transport_streams_with_known_losses,
-        ),
-        (
-            "routers_and_who_holds_a_group",
-            routers_and_who_holds_a_group,
-        ),
-        (
-            "loss_on_the_wire_and_in_the_socket_are_told_apart",
-            loss_on_the_wire_and_in_the_socket_are_told_apart,
-        ),
-    ])
+    support::main_with(
+        &[
+            (
+                "memberships_agree_with_the_kernels",
+                memberships_agree_with_the_kernels as Test,
+            ),
+            ("queriers_come_win_and_go", queriers_come_win_and_go),
+            ("a_life_on_a_bridge", a_life_on_a_bridge),
+            (
+                "a_new_engine_knows_what_the_last_one_saw",
+                a_new_engine_knows_what_the_last_one_saw,
+            ),
+            (
+                "a_flood_of_groups_costs_no_known_one",
+                a_flood_of_groups_costs_no_known_one,
+            ),
+            ("streams_and_what_rtp_tells", streams_and_what_rtp_tells),
+            (
+                "transport_streams_with_known_losses",
+                transport_streams_with_known_losses,
+            ),
+            (
+                "routers_and_who_holds_a_group",
+                routers_and_who_holds_a_group,
+            ),
+            (
+                "loss_on_the_wire_and_in_the_socket_are_told_apart",
+                loss_on_the_wire_and_in_the_socket_are_told_apart,
+            ),
+        ],
+        4,
+    )
 }
 
 /// ```text

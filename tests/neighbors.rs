@@ -20,29 +20,32 @@ use support::{PATIENCE, Service, Test, entry, number};
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    support::main(&[
-        (
-            "all_hosts_of_a_link_are_found",
-            all_hosts_of_a_link_are_found as Test,
-        ),
-        ("two_hosts_with_one_address", two_hosts_with_one_address),
-        ("one_host_with_two_interfaces", one_host_with_two_interfaces),
-        ("a_failover_is_no_conflict", a_failover_is_no_conflict),
-        (
-            "an_address_of_this_host_is_claimed",
-            an_address_of_this_host_is_claimed,
-        ),
-        (
-            "duplicate_address_detection_is_told",
-            duplicate_address_detection_is_told,
-        ),
-        ("a_router_is_one_neighbour", a_router_is_one_neighbour),
-        ("a_flood_evicts_only_itself", a_flood_evicts_only_itself),
-        (
-            "a_new_engine_knows_them_again",
-            a_new_engine_knows_them_again,
-        ),
-    ])
+    support::main_with(
+        &[
+            (
+                "all_hosts_of_a_link_are_found",
+                all_hosts_of_a_link_are_found as Test,
+            ),
+            ("two_hosts_with_one_address", two_hosts_with_one_address),
+            ("one_host_with_two_interfaces", one_host_with_two_interfaces),
+            ("a_failover_is_no_conflict", a_failover_is_no_conflict),
+            (
+                "an_address_of_this_host_is_claimed",
+                an_address_of_this_host_is_claimed,
+            ),
+            (
+                "duplicate_address_detection_is_told",
+                duplicate_address_detection_is_told,
+            ),
+            ("a_router_is_one_neighbour", a_router_is_one_neighbour),
+            ("a_flood_evicts_only_itself", a_flood_evicts_only_itself),
+            (
+                "a_new_engine_knows_them_again",
+                a_new_engine_knows_them_again,
+            ),
+        ],
+        4,
+    )
 }
 
 /// ```text

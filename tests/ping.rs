@@ -15,24 +15,27 @@ use support::{firewall, inside};
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    support::main(&[
-        (
-            "a_healthy_network_has_no_fault",
-            a_healthy_network_has_no_fault as Test,
-        ),
-        ("nobody_answers_arp_or_nd", nobody_answers_arp_or_nd),
-        ("no_route", no_route),
-        ("interface_down", interface_down),
-        (
-            "the_wire_loses_delays_doubles_and_corrupts",
-            the_wire_loses_delays_doubles_and_corrupts,
-        ),
-        ("local_firewall", local_firewall),
-        ("reverse_path_filter", reverse_path_filter),
-        ("a_full_local_queue", a_full_local_queue),
-        ("remote_firewall", remote_firewall),
-        ("routers_errors", routers_errors),
-    ])
+    support::main_with(
+        &[
+            (
+                "a_healthy_network_has_no_fault",
+                a_healthy_network_has_no_fault as Test,
+            ),
+            ("nobody_answers_arp_or_nd", nobody_answers_arp_or_nd),
+            ("no_route", no_route),
+            ("interface_down", interface_down),
+            (
+                "the_wire_loses_delays_doubles_and_corrupts",
+                the_wire_loses_delays_doubles_and_corrupts,
+            ),
+            ("local_firewall", local_firewall),
+            ("reverse_path_filter", reverse_path_filter),
+            ("a_full_local_queue", a_full_local_queue),
+            ("remote_firewall", remote_firewall),
+            ("routers_errors", routers_errors),
+        ],
+        4,
+    )
 }
 
 const QUICK: [&str; 6] = ["-c", "3", "-i", "0.05", "-W", "0.3"];

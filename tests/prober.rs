@@ -22,33 +22,36 @@ use support::{PATIENCE, Service, Test, number, pair};
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    support::main(&[
-        ("arp_held_back", arp_held_back as Test),
-        (
-            "users_do_not_disturb_each_other",
-            users_do_not_disturb_each_other,
-        ),
-        (
-            "forged_replies_count_for_nothing",
-            forged_replies_count_for_nothing,
-        ),
-        ("probes_end_with_their_client", probes_end_with_their_client),
-        (
-            "an_interrupt_brings_the_summary",
-            an_interrupt_brings_the_summary,
-        ),
-        ("who_answers_to_a_group", who_answers_to_a_group),
-        (
-            "every_target_of_a_range_is_told_of",
-            every_target_of_a_range_is_told_of,
-        ),
-        (
-            "evidence_is_what_was_on_the_wire",
-            evidence_is_what_was_on_the_wire,
-        ),
-        ("what_cannot_be_is_said", what_cannot_be_is_said),
-        ("examples_of_the_manual", examples_of_the_manual),
-    ])
+    support::main_with(
+        &[
+            ("arp_held_back", arp_held_back as Test),
+            (
+                "users_do_not_disturb_each_other",
+                users_do_not_disturb_each_other,
+            ),
+            (
+                "forged_replies_count_for_nothing",
+                forged_replies_count_for_nothing,
+            ),
+            ("probes_end_with_their_client", probes_end_with_their_client),
+            (
+                "an_interrupt_brings_the_summary",
+                an_interrupt_brings_the_summary,
+            ),
+            ("who_answers_to_a_group", who_answers_to_a_group),
+            (
+                "every_target_of_a_range_is_told_of",
+                every_target_of_a_range_is_told_of,
+            ),
+            (
+                "evidence_is_what_was_on_the_wire",
+                evidence_is_what_was_on_the_wire,
+            ),
+            ("what_cannot_be_is_said", what_cannot_be_is_said),
+            ("examples_of_the_manual", examples_of_the_manual),
+        ],
+        4,
+    )
 }
 
 /// Runs `each` beside `body`, again and again until that is over.
@@ -618,7 +621,7 @@ fn examples_of_the_manual() -> Outcome {
     for target in ["192.0.2.7", "fe80::7%eth0"] {
         ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
     }
-    let folder = tempfile::tempdir()?;
+    let folder = support::folder()?;
     std::fs::write(
         folder.path().join("hosts.txt"),
         "192.0.2.7  # b\n\n192.0.2.8\n",

@@ -321,7 +321,7 @@ fn by_proc(host: &Host) -> Counts {
 
 fn counts_agree_with_ss_and_proc_net() -> Outcome {
     let (a, _b) = pair();
-    let folder = tempfile::tempdir()?;
+    let folder = support::folder()?;
     let _held = many(&a, folder.path());
     // TIME-WAIT ends by itself, so the count must be the same before and after.
     let (mut before, mut after, mut seen) = (Counts::new(), Counts::new(), Value::Null);
@@ -399,7 +399,7 @@ fn counts_agree_with_ss_and_proc_net() -> Outcome {
 /// has the same sockets.
 fn both_lists_of_the_kernel_are_read_alike() -> Outcome {
     let (a, _b) = pair();
-    let folder = tempfile::tempdir()?;
+    let folder = support::folder()?;
     let _held = many(&a, folder.path());
     let (by_diag, sources) = a.run(diag::sockets);
     let plain: [(&str, Vec<sockets::Socket>); 7] = [

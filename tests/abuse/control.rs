@@ -767,7 +767,7 @@ fn descriptors_that_nobody_asked_for() -> Outcome {
 /// L12. A starter may pass the control socket; anything else is refused before anything is opened.
 fn passed_sockets_that_are_none() -> Outcome {
     use std::os::unix::net::{UnixDatagram, UnixListener};
-    let directory = tempfile::tempdir()?;
+    let directory = crate::support::folder()?;
     let at = |name: &str| directory.path().join(name);
     nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU)?;
     std::fs::write(at("file"), "x")?;
@@ -899,7 +899,7 @@ fn identity_is_the_kernels_word() -> Outcome {
 
 /// L15. The service opens no path that a client names; what it makes itself is made in no other place.
 fn links_in_the_place_of_files() -> Outcome {
-    let directory = tempfile::tempdir()?;
+    let directory = crate::support::folder()?;
     let at = |name: &str| directory.path().join(name);
     let target = at("target");
     std::fs::write(&target, "precious")?;

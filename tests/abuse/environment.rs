@@ -199,7 +199,7 @@ fn a_full_disk() -> Outcome {
         store(status, "bulk", "recorded") + sum(&status["rings"], "drops") >= 20_000
     });
     let watch = Watch::begin("E3", &service);
-    let disk = tempfile::tempdir()?;
+    let disk = crate::support::folder()?;
     let at = |options: &str, flags| {
         mount(
             Some("tmpfs"),
@@ -434,7 +434,7 @@ fn a_pause_of_five_seconds() -> Outcome {
 /// and `links_in_the_place_of_files`.
 fn a_socket_of_the_dead() -> Outcome {
     let (a, _b) = pair();
-    let directory = tempfile::tempdir()?;
+    let directory = crate::support::folder()?;
     let socket = directory.path().join("control.sock");
     let start = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_netsonded"));

@@ -498,7 +498,7 @@ const CASES: &[Case] = &[
             &[
                 (ABUSE, "a_full_disk"),
                 (
-                    "src/client/capture_file.rs",
+                    "src/client/files/capture_file.rs",
                     "every_cut_is_an_error_or_an_end",
                 ),
             ],

@@ -1114,7 +1114,7 @@ fn one_frame_at_each_port_of_a_bridge() -> Outcome {
 /// W17. The service takes the kernel's stamps of software, so nothing of the wire says what time it is; a capture
 /// file does.
 fn stamps_of_1970_and_2106() -> Outcome {
-    let directory = tempfile::tempdir()?;
+    let directory = crate::support::folder()?;
     let path = directory.path().join("times.pcap");
     let mut file = vec![];
     for word in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65_535, 1] {

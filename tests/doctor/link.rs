@@ -136,7 +136,7 @@ fn no_querier() -> Outcome {
     std::thread::sleep(Duration::from_millis(500));
     send_frame(&s, "e0", &ethernet([0xff; 6], 0x88b5, &[0; 46]));
     std::thread::sleep(Duration::from_millis(100));
-    let directory = tempfile::tempdir()?;
+    let directory = support::folder()?;
     let file = directory.path().join("stretched.pcapng");
     stretched(&service, 65, &file)?;
     drop((sender, receiver));
@@ -181,7 +181,7 @@ fn only_link_local_works() -> Outcome {
     let _own = advertisement("224.0.10.18");
     std::thread::sleep(Duration::from_millis(4500));
     assert_eq!(receiver.count(), 0);
-    let directory = tempfile::tempdir()?;
+    let directory = support::folder()?;
     let file = directory.path().join("stretched.pcapng");
     stretched(&service, 65, &file)?;
     doctor_of_file(&file, "224.0.10.18").fault("only-link-local-works");

@@ -16,7 +16,8 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Trial};
 #[allow(unused_imports)]
 pub use needs::{
-    find, firewall, has, inside, load_rules, need, need_libpcap, program, skip, skip_here,
+    find, firewall, has, has_libpcap, inside, load_rules, need, need_libpcap, program, report,
+    skip, skip_here,
 };
 use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::lab::wire::Wire;
@@ -60,6 +61,16 @@ pub fn main_with(tests: &[(&'static str, Test)], at_once: usize) -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
+/// A new folder, removed with the value. In /tmp where TMPDIR is too long for a socket in it: the path of a Unix
+/// socket has at most 107 bytes (unix(7)).
+pub fn folder() -> std::io::Result<tempfile::TempDir> {
+    let parent = std::env::temp_dir();
+    match parent.as_os_str().len() {
+        0..=60 => tempfile::tempdir_in(parent),
+        _ => tempfile::tempdir_in("/tmp"),
+    }
+}
+
 /// `netsonded` in a host, stopped when this goes.
 pub struct Service {
     pub directory: tempfile::TempDir,
@@ -100,7 +111,7 @@ impl Service {
         arguments: &[&str],
         prepare: impl FnOnce(&mut Command, &Path),
     ) -> Service {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = folder().unwrap();
         let path = directory.path();
         std::fs::write(path.join("netsonde.toml"), config).unwrap();
         let log = std::fs::File::create(path.join("log")).unwrap();

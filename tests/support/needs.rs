@@ -10,8 +10,7 @@ use libtest_mimic::{Completion, Failed};
 use netsonde::lab::Host;
 
 use super::Test;
-use super::tools::report;
-pub use super::tools::{find, has};
+pub use super::tools::{find, has, report};
 
 /// Payload of the unwinding that ends a test which cannot go on: the reason.
 struct Skipped(String);
@@ -67,9 +66,14 @@ pub fn need(name: &str) {
     drop(program(name));
 }
 
-/// Ends the test as skipped where filter expressions cannot be compiled.
+/// Whether libpcap is installed, which compiles filter expressions.
+pub fn has_libpcap() -> bool {
+    netsonde::client::filter::Filter::new("ip").is_ok()
+}
+
+/// Ends the test as skipped where libpcap is not installed.
 pub fn need_libpcap() {
-    if netsonde::client::filter::Filter::new("ip").is_err() {
+    if !has_libpcap() {
         skip_here("libpcap is not installed");
     }
 }
