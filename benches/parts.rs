@@ -104,8 +104,8 @@ fn main() {
     let mut talkers = Talkers::default();
     let mut see = |number: u64, bytes: &[u8]| {
         let seen = glance(LinkType::Ethernet, black_box(bytes));
-        let flow = Flow::of(&seen, bytes, 2, false);
-        black_box(talkers.see(flow, 1, 60, number * 2_000));
+        let flow = Flow::from_packet(&seen, bytes, 2, false);
+        black_box(talkers.observe(flow, 1, 60, number * 2_000));
     };
     time("glance and a talker among few", PACKETS, || {
         (0..PACKETS).for_each(|number| see(number, &bytes));

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use netsonde::lab::{Host, wait_until};
-use netsonde_core::config::FILE_BYTES;
+use netsonde_core::config::MAX_FILE_BYTES;
 use support::{PATIENCE, Test};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -151,7 +151,7 @@ fn no_kind_of_file_hangs() -> Outcome {
     let at = |name: &str| directory.path().join(name);
     nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU)?;
     std::fs::create_dir(at("directory"))?;
-    std::fs::write(at("large"), vec![b'#'; FILE_BYTES + 1])?;
+    std::fs::write(at("large"), vec![b'#'; MAX_FILE_BYTES + 1])?;
     // A terabyte that takes no room: what is read is bounded, too.
     std::fs::File::create(at("hole"))?.set_len(1 << 40)?;
     std::fs::write(at("mark"), "\u{feff}[ping]\nrate = 5\n")?;

@@ -15,10 +15,10 @@ use netsonde::client::cli::args::{Cli, PING_EXAMPLES};
 use netsonde::daemon::keeper::args::Args;
 use netsonde::daemon::log::limit::{AUDITS, ERRORS_OF_ALL, LINES, LINES_OF_ALL, WINDOW};
 use netsonde::daemon::log::line::{LINE_BYTES, VALUE_BYTES};
-use netsonde_core::config::{KEYS, RULE_ENTRIES, default_file};
+use netsonde_core::config::{KEYS, MAX_RULE_ENTRIES, default_file};
 use netsonde_core::diagnose::texts;
-use netsonde_core::events::{Kind, MOST, Room};
-use netsonde_core::families::{FAMILIES, FLAGS, KINDS};
+use netsonde_core::events::{Category, Kind, MAX_PER_MINUTE};
+use netsonde_core::families::{FAMILIES, SOCKET_TYPES, TYPE_FLAGS};
 use netsonde_core::protocol::{CAPTURE, INVENTORY, MULTICAST, PING, SERVICE};
 use netsonde_core::recorder::layout::EVENT_SLOTS;
 use netsonde_core::recorder::select::PROTOCOLS;
@@ -611,7 +611,7 @@ fn netsonde_toml_5() {
     page.head("[[recorder.rule]]");
     page.text(&format!(
         "An own rule: what it names goes into that store, and the bulk ring takes as much of it as the \
-         store keeps. Later rules win. All rules together have at most {RULE_ENTRIES} entries."
+         store keeps. Later rules win. All rules together have at most {MAX_RULE_ENTRIES} entries."
     ));
     page.item(
         "store",
@@ -712,12 +712,12 @@ fn netsonde_families_7() {
          systems have in its stead. Which of them a kernel has, `netsonde families' tries.",
     );
     page.head("SOCKET TYPES");
-    for kind in KINDS {
+    for kind in SOCKET_TYPES {
         page.item(&format!("{} ({})", kind.name, kind.number), kind.purpose);
     }
     page.raw(".PP");
     page.text("Two flags go with each of them:");
-    for flag in FLAGS {
+    for flag in TYPE_FLAGS {
         page.item(&format!("{} (0{:o})", flag.name, flag.number), flag.purpose);
     }
     page.head("FAMILIES");
@@ -755,15 +755,15 @@ fn netsonde_events_7() {
          subject and a sentence; and where packets show it, between which times and by which filter they \
          are found: `netsonde -v events' prints the command.\n\nEach room below keeps its newest \
          {EVENT_SLOTS} events, beside the recorded packets in the service's memory: they outlive the engine, \
-         and under systemd a restart. Of a kind on an interface {MOST} a minute are told one by one; how many \
+         and under systemd a restart. Of a kind on an interface {MAX_PER_MINUTE} a minute are told one by one; how many \
          more there were is told as one event (more), and in `netsonde status'.\n\nLinks and addresses \
          are told as netlink tells them; all else is looked at once a second, so that what comes and goes \
          within a second may not be told. What was so when the service started is no event."
     ));
     page.head("KINDS");
-    for room in Room::ALL {
+    for room in Category::ALL {
         page.raw(&format!(".SS {}", room.name()));
-        for kind in Kind::ALL.iter().filter(|kind| kind.room() == room) {
+        for kind in Kind::ALL.iter().filter(|kind| kind.category() == room) {
             let term = format!("{} ({})", kind.name(), kind.severity().name());
             page.item(&term, kind.meaning());
         }

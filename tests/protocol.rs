@@ -8,8 +8,8 @@ use netsonde_core::protocol::{
 use serde_json::{Value, to_value};
 use varlink_parser::{IDL, VStructOrEnum, VType, VTypeExt};
 
-fn listened() -> service::Listened {
-    service::Listened::default()
+fn listened() -> service::ListenerCounts {
+    service::ListenerCounts::default()
 }
 
 /// Checks a value against the fields of a struct of the interface.
@@ -217,7 +217,7 @@ fn capture_types_agree() {
     };
     let call = to_value(capture::CaptureCall { selection }).unwrap();
     check(&idl, "Capture", &idl.methods["Capture"].input.elts, &call);
-    let opened = capture::Opened {
+    let opened = capture::CaptureReply {
         content: Some(capture::Content::Headers),
         fd: Some(0),
         packets: Some(1),
@@ -243,7 +243,7 @@ fn ping_types_agree() {
         }
     };
     let text = || Some("x".to_owned());
-    let figures = Some(ping::Figures::default());
+    let figures = Some(ping::Distribution::default());
     let fates = std::collections::BTreeMap::from([("replied".to_owned(), 1)]);
     let probe = ping::Probe {
         instead_of: text(),
@@ -271,7 +271,7 @@ fn ping_types_agree() {
         rtt_ns: figures,
         wire_rtt_ns: figures,
         jitter_ns: Some(1),
-        windows: Some(ping::Windows::default()),
+        windows: Some(ping::LossWindows::default()),
         responders: Some(vec![ping::Responder {
             mac: text(),
             rtt_ns: figures,
@@ -280,7 +280,7 @@ fn ping_types_agree() {
         responders_left_out: Some(1),
         ..Default::default()
     };
-    let row = ping::Row {
+    let row = ping::TargetRow {
         fates: Some(fates.clone()),
         rtt_ns: Some(1),
         wire_rtt_ns: Some(1),
@@ -290,7 +290,7 @@ fn ping_types_agree() {
         fates,
         ..Default::default()
     };
-    let told = ping::Told {
+    let told = ping::PingReply {
         run: Some(1),
         id: Some(1),
         targets: Some(1),
@@ -334,7 +334,7 @@ fn ping_types_agree() {
     sides(
         "Targets",
         to_value(&call).unwrap(),
-        Some(to_value(ping::Listed::default()).unwrap()),
+        Some(to_value(ping::TargetsReply::default()).unwrap()),
     );
     sides("Stop", to_value(ping::StopCall { run: 1 }).unwrap(), None);
 }
@@ -399,7 +399,7 @@ fn multicast_types_agree() {
     };
     let queriers = multicast::Queriers {
         queriers: vec![querier],
-        unasked: vec![multicast::Unasked::default()],
+        unasked: vec![multicast::LinkWithoutQuerier::default()],
         routers: Some(vec![multicast::Router {
             priority: Some(1),
             expires: text(),
@@ -408,7 +408,7 @@ fn multicast_types_agree() {
         ..Default::default()
     };
     let stream = multicast::Stream {
-        ts: Some(multicast::Ts::default()),
+        ts: Some(multicast::MpegTs::default()),
         rtp: Some(multicast::Rtp {
             jitter_ns: Some(1),
             ..Default::default()
@@ -419,7 +419,7 @@ fn multicast_types_agree() {
         streams: vec![stream],
         ..Default::default()
     };
-    let call = to_value(multicast::Call { interface: text() }).unwrap();
+    let call = to_value(multicast::InterfaceCall { interface: text() }).unwrap();
     for (method, told) in [
         ("Groups", to_value(groups).unwrap()),
         ("Queriers", to_value(queriers).unwrap()),
@@ -471,7 +471,7 @@ fn neighbors_types_agree() {
         }],
         ..Default::default()
     };
-    let call = to_value(inventory::Call { interface: text() }).unwrap();
+    let call = to_value(inventory::InterfaceCall { interface: text() }).unwrap();
     check(
         &idl,
         "Neighbors",

@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use netsonde_core::wire::cursor::sum;
-use netsonde_core::wire::{Cast, Checksum, Frame, LinkType, Packet, ProblemKind, decode};
+use netsonde_core::wire::{Checksum, DeliveryScope, Frame, LinkType, Packet, ProblemKind, decode};
 use proptest::prelude::*;
 
 fn read(link: LinkType, bytes: &[u8]) -> Packet<'_> {
@@ -111,15 +111,15 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
             over(1, TO, summed(quoted)),
         ),
         (
-            "IGMPv1 general query, answer within 10000 ms",
+            "IGMPv1 general query, max response 10000 ms",
             over(2, all_systems, summed(vec![0x11, 0, 0, 0, 0, 0, 0, 0])),
         ),
         (
-            "IGMPv2 query for 239.1.1.1, answer within 1000 ms",
+            "IGMPv2 query for 239.1.1.1, max response 1000 ms",
             over(2, all_systems, summed(vec![0x11, 10, 0, 0, 239, 1, 1, 1])),
         ),
         (
-            "IGMPv3 general query, answer within 10000 ms, robustness 2, every 125 s",
+            "IGMPv3 general query, max response 10000 ms, robustness 2, interval 125 s",
             over(
                 2,
                 all_systems,
@@ -155,7 +155,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("MLDv2 report: ff1e::1 to exclude {} (join)", mld(mld2)),
         ("MLDv1 done: ff1e::1 (leave)", mld([mld1, vec![]].concat())),
         (
-            "PIM hello, holds 105 s, DR priority 1",
+            "PIM hello, hold time 105 s, DR priority 1",
             over(
                 103,
                 [224, 0, 0, 13],
@@ -201,7 +201,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
             ),
         ),
         (
-            "LLDP, chassis 02:00:00:00:00:09, port p1, holds 120 s, name sw",
+            "LLDP, chassis 02:00:00:00:00:09, port p1, hold time 120 s, name sw",
             ethernet(0x88cc, &lldp),
         ),
         (
@@ -276,10 +276,13 @@ fn casts_and_tags() {
     let frame = ethernet(0x88a8, &tagged);
     let packet = read(LinkType::Ethernet, &frame);
     assert_eq!(packet.vlans, [100, 7]);
-    assert_eq!(packet.cast(), Some(Cast::Multicast));
+    assert_eq!(packet.cast(), Some(DeliveryScope::Multicast));
     assert_eq!(packet.ports, Some((7, 5001)));
     let raw = ipv4(17, [255; 4], &udp(7, 9, &[]));
-    assert_eq!(read(LinkType::RawIp, &raw).cast(), Some(Cast::Broadcast));
+    assert_eq!(
+        read(LinkType::RawIp, &raw).cast(),
+        Some(DeliveryScope::Broadcast)
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::netlink::Netlink;
 use super::proc_net;
-use netsonde_core::sockets::diag::{BY_FAMILY, Question};
+use netsonde_core::sockets::diag::{DiagRequest, SOCK_DIAG_BY_FAMILY};
 use netsonde_core::sockets::{
     INET, INET6, MPTCP, NETLINK, PACKET, SCTP, Socket, TCP, UDP, UDPLITE, UNIX, VSOCK, XDP, listed,
 };
@@ -26,12 +26,12 @@ type Reader = fn(&str) -> Vec<Socket>;
 /// A list of sockets: its name, the question, and the files that hold the same.
 struct List {
     name: &'static str,
-    question: Option<Question>,
+    question: Option<DiagRequest>,
     files: &'static [(&'static str, Reader)],
 }
 
-const fn of(family: u8, protocol: u16) -> Option<Question> {
-    Some(Question { family, protocol })
+const fn of(family: u8, protocol: u16) -> Option<DiagRequest> {
+    Some(DiagRequest { family, protocol })
 }
 
 /// What is asked.
@@ -216,11 +216,11 @@ fn try_proc_net(file: &str) -> Option<String> {
 }
 
 /// Asks until a list comes that did not change meanwhile, a few times.
-fn ask(netlink: &mut Netlink, question: Question) -> io::Result<(Vec<Socket>, bool)> {
+fn ask(netlink: &mut Netlink, question: DiagRequest) -> io::Result<(Vec<Socket>, bool)> {
     let mut found: Vec<Socket> = Vec::new();
     for _ in 0..TRIES {
         found.clear();
-        let is_whole = netlink.list(BY_FAMILY, &question.bytes(), |body| {
+        let is_whole = netlink.list(SOCK_DIAG_BY_FAMILY, &question.bytes(), |body| {
             found.extend(question.read(body));
         })?;
         // Netlink sockets that hear groups are told twice (netlink_diag of 6.18).

@@ -17,7 +17,7 @@ use std::path::Path;
 use crate::linux::option::get_option;
 use netsonde_core::diagnose::evidence::{Holder, Process};
 use netsonde_core::host::membership::Membership;
-use netsonde_core::host::socket::Socket;
+use netsonde_core::host::socket::ProcSocket;
 use netsonde_core::sockets::Filter;
 use netsonde_core::wire::cursor::text;
 
@@ -286,7 +286,7 @@ pub type Joined = (u32, IpAddr, bool, Vec<IpAddr>);
 /// What the sockets hold of a group (`None`: of any), and of groups in all, as far as the asker may
 /// know.
 pub fn holders(
-    sockets: &[Socket],
+    sockets: &[ProcSocket],
     memberships: &HashMap<u32, Vec<Membership>>,
     group: Option<IpAddr>,
 ) -> Vec<Holder> {

@@ -1,30 +1,24 @@
 //! SHELL. From arguments to an exit status: 0 yes, 1 no, 2 could not tell.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{CommandFactory, Parser};
+use clap::FromArgMatches;
 
-use crate::client::cli::args::{Cli, Command, Mcast, McastDoctor};
-use crate::client::commands::demo;
-use crate::client::commands::doctor;
-use crate::client::commands::drops;
-use crate::client::commands::events;
-use crate::client::commands::families;
-use crate::client::commands::mcast;
-use crate::client::commands::neighbors;
-use crate::client::commands::ping;
-use crate::client::commands::sockets;
-use crate::client::commands::status as health;
-use crate::client::commands::talkers;
-use crate::client::commands::watch as packets;
+use super::args::{Cli, Command, Mcast, McastDoctor, command};
+use crate::client::commands::{
+    demo, doctor, drops, events, families, mcast, neighbors, ping, sockets, status, talkers, watch,
+};
 use crate::client::failure::Failure;
 use crate::client::render::style::plain;
 use crate::client::standalone::Standalone;
 
-/// Runs the client. Returns the exit status.
+/// Runs the client and returns the exit status.
 pub fn run() -> u8 {
-    let cli = match Cli::try_parse() {
+    let parsed = command()
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -33,10 +27,10 @@ pub fn run() -> u8 {
     };
     match dispatch(&cli) {
         Ok(status) => status,
-        // A reader that has gone (`| head`) is no fault.
+        // The reader closed the pipe (`| head`): not an error.
         Err(Failure::System(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
         Err(failure) => {
-            // What was asked for stands in it, and whoever asked may have had it from elsewhere.
+            // The message quotes arguments, which may come from an untrusted source.
             let _ = writeln!(
                 std::io::stderr(),
                 "netsonde: {}",
@@ -47,75 +41,81 @@ pub fn run() -> u8 {
     }
 }
 
-fn dispatch(cli: &Cli) -> Result<u8, Failure> {
-    match &cli.command {
-        Command::Completions { shell } => {
-            clap_complete::generate(
-                *shell,
-                &mut Cli::command(),
-                "netsonde",
-                &mut std::io::stdout(),
-            );
-            return Ok(0);
+/// The service that a command asks: the one that runs, or a private one with `--standalone`.
+struct Service {
+    path: PathBuf,
+    standalone: bool,
+    private: Option<Standalone>,
+}
+
+impl Service {
+    fn new(cli: &Cli) -> Service {
+        Service {
+            path: socket(cli),
+            standalone: cli.global.standalone,
+            private: None,
         }
-        Command::Demo => return demo::run(&cli.global),
-        // The kernel is asked, not the service.
-        Command::Families(wanted) => return families::run(&cli.global, wanted),
-        Command::Sockets(wanted) => return sockets::run(&cli.global, &socket(cli), wanted),
-        Command::Drops(wanted) => return drops::run(&cli.global, wanted),
-        // What would be sent follows from the routes.
-        Command::Doctor(wanted) if wanted.dry_run => {
-            return doctor::host::dry_run(&cli.global, wanted);
-        }
-        Command::Explain { id } => return doctor::explain(&cli.global, id.as_deref()),
-        Command::Watch(wanted) if wanted.read.is_some() => {
-            return packets::watch(&cli.global, &socket(cli), wanted);
-        }
-        // No service is needed to send, nor to read a file.
-        Command::Mcast(wanted @ Mcast::Send(_))
-        | Command::Mcast(wanted @ Mcast::Doctor(McastDoctor { read: Some(_), .. })) => {
-            return mcast::run(&cli.global, &socket(cli), wanted);
-        }
-        Command::Capture {
-            write,
-            packets: wanted,
-        } if wanted.read.is_some() => {
-            return packets::capture(&cli.global, &socket(cli), wanted, write);
-        }
-        _ => {}
     }
-    let private = if cli.global.standalone {
-        Some(Standalone::start()?)
-    } else {
-        None
-    };
-    let socket = private
-        .as_ref()
-        .map_or_else(|| socket(cli), |private| private.socket().to_owned());
-    match &cli.command {
-        Command::Status => health::status(&cli.global, &socket),
-        Command::Interfaces { names } => health::interfaces(&cli.global, &socket, names),
-        Command::Watch(wanted) => packets::watch(&cli.global, &socket, wanted),
-        Command::Capture {
-            write,
-            packets: wanted,
-        } => packets::capture(&cli.global, &socket, wanted, write),
-        Command::Mcast(wanted) => mcast::run(&cli.global, &socket, wanted),
-        Command::Doctor(wanted) => doctor::host::run(&cli.global, &socket, wanted),
-        Command::Talkers(wanted) => talkers::run(&cli.global, &socket, wanted),
-        Command::Events(wanted) => events::run(&cli.global, &socket, wanted),
-        Command::Neighbors(wanted) => neighbors::run(&cli.global, &socket, wanted),
-        Command::Ping(wanted) => ping::ping(&cli.global, &socket, wanted),
-        Command::Families(_)
-        | Command::Sockets(_)
-        | Command::Demo
-        | Command::Drops(_)
-        | Command::Explain { .. }
-        | Command::Completions { .. } => Ok(0),
+
+    /// The socket of a service that is needed: with `--standalone` it is started first.
+    fn required(&mut self) -> Result<&Path, Failure> {
+        if self.standalone && self.private.is_none() {
+            let private = Standalone::start()?;
+            self.path = private.socket().to_owned();
+            self.private = Some(private);
+        }
+        Ok(&self.path)
+    }
+
+    /// The socket of a service that may run or not; none is started.
+    fn if_running(&self) -> &Path {
+        &self.path
     }
 }
 
-/// The socket: by option, by environment unless this runs with another user's rights, by default.
+/// Runs the command. Each arm says whether the service is required.
+fn dispatch(cli: &Cli) -> Result<u8, Failure> {
+    let global = &cli.global;
+    let mut service = Service::new(cli);
+    match &cli.command {
+        Command::Status => status::status(global, service.required()?),
+        Command::Interfaces { names } => status::interfaces(global, service.required()?, names),
+        Command::Watch(args) if args.read.is_some() => {
+            watch::watch(global, service.if_running(), args)
+        }
+        Command::Watch(args) => watch::watch(global, service.required()?, args),
+        Command::Capture { write, packets } if packets.read.is_some() => {
+            watch::capture(global, service.if_running(), packets, write)
+        }
+        Command::Capture { write, packets } => {
+            watch::capture(global, service.required()?, packets, write)
+        }
+        Command::Mcast(args @ Mcast::Send(_))
+        | Command::Mcast(args @ Mcast::Doctor(McastDoctor { read: Some(_), .. })) => {
+            mcast::run(global, service.if_running(), args)
+        }
+        Command::Mcast(args) => mcast::run(global, service.required()?, args),
+        Command::Drops(args) => drops::run(global, args),
+        Command::Talkers(args) => talkers::run(global, service.required()?, args),
+        Command::Events(args) => events::run(global, service.required()?, args),
+        Command::Neighbors(args) => neighbors::run(global, service.required()?, args),
+        Command::Ping(args) => ping::ping(global, service.required()?, args),
+        Command::Families(args) => families::run(global, args),
+        Command::Sockets(args) => sockets::run(global, service.if_running(), args),
+        Command::Doctor(args) if args.dry_run => doctor::host::dry_run(global, args),
+        Command::Doctor(args) => doctor::host::run(global, service.required()?, args),
+        Command::Demo => demo::run(global),
+        Command::Explain { id } => doctor::explain(global, id.as_deref()),
+        Command::Completions { shell } => {
+            let out = &mut std::io::stdout();
+            clap_complete::generate(*shell, &mut command(), "netsonde", out);
+            Ok(0)
+        }
+    }
+}
+
+/// Returns the path of the control socket: from the option, from the environment unless this program
+/// runs with the rights of another user (setuid), or the default.
 fn socket(cli: &Cli) -> PathBuf {
     if let Some(path) = &cli.global.socket {
         return path.clone();

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::client::cli::args::{EventsArgs, Global};
-use crate::client::commands::mcast::join::wait_until;
 use crate::client::connection::{Connection, Error, ask_with};
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
+use crate::client::interrupt::wait_until;
 use crate::client::render::style::{Style, safe};
-use netsonde_core::events::{Kind, Room, Severity};
+use netsonde_core::events::{Category, Kind, Severity};
 use netsonde_core::protocol::inventory::{Event, EventPackets, Events, EventsCall};
 
 const METHOD: &str = "io.netsonde.Inventory.Events";
@@ -62,7 +62,7 @@ fn known(name: &str) -> Result<String, Failure> {
     if !Kind::named(&plain).is_empty() {
         return Ok(plain);
     }
-    let rooms = Room::ALL.map(Room::name).join(", ");
+    let rooms = Category::ALL.map(Category::name).join(", ");
     Err(Failure::Other(format!(
         "there is no kind of event {name:?}: name one of netsonde-events(7), or all of {rooms}"
     )))

@@ -15,9 +15,10 @@ use crate::client::failure::Failure;
 use crate::client::render::style::{Style, right, table};
 use crate::linux::processes;
 use crate::linux::{diag, proc_net};
-use netsonde_core::families::modules::{Modules, Untried};
+use netsonde_core::families::modules::{Modules, SkipReason};
 use netsonde_core::families::{
-    self, Answer, FAMILIES, FLAGS, Family, KINDS, Kind, TRIED, kind_name, meaning, proves_family,
+    self, FAMILIES, Family, PROBED_NUMBERS, SOCKET_TYPES, SocketType, Support, TYPE_FLAGS,
+    explain_error, proves_family, type_name,
 };
 use netsonde_core::sockets::listed::protocols;
 
@@ -72,7 +73,7 @@ pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
     let style = Style::new(global.color);
     let chosen = match &wanted.name {
         None => None,
-        Some(name) => match (families::find(name), families::find_kind(name)) {
+        Some(name) => match (families::find(name), families::find_type(name)) {
             (Some(family), _) => Some(family),
             (None, Some(kind)) => return explain_kind(global, style, kind),
             (None, None) => {
@@ -93,8 +94,8 @@ pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
     }
     let mut out = io::stdout().lock();
     if global.json {
-        let named = |kinds: &'static [Kind]| -> Vec<Named> {
-            let one = |kind: &'static Kind| Named {
+        let named = |kinds: &'static [SocketType]| -> Vec<Named> {
+            let one = |kind: &'static SocketType| Named {
                 name: kind.name,
                 number: kind.number,
                 purpose: kind.purpose,
@@ -103,8 +104,8 @@ pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
         };
         let told = serde_json::json!({
             "families": all,
-            "types": named(KINDS),
-            "flags": named(FLAGS),
+            "types": named(SOCKET_TYPES),
+            "flags": named(TYPE_FLAGS),
         });
         let text = serde_json::to_string_pretty(&told).map_err(io::Error::from)?;
         writeln!(out, "{text}")?;
@@ -159,10 +160,10 @@ impl Tries {
         name: Option<&'static str>,
         kind: u32,
         protocol: u16,
-    ) -> (Try, Option<Untried>) {
+    ) -> (Try, Option<SkipReason>) {
         let mut one = Try {
             name,
-            r#type: kind_name(kind),
+            r#type: type_name(kind),
             protocol,
             supported: None,
             error: None,
@@ -175,21 +176,21 @@ impl Tries {
         {
             one.is_untried = true;
             one.meaning = match &untried {
-                Untried::Loads(module) => {
+                SkipReason::Loads(module) => {
                     format!("not tried: it would load the module {module} (--load-modules)")
                 }
-                Untried::MightLoad => {
+                SkipReason::MightLoad => {
                     "not tried: it might load a module (--load-modules)".to_owned()
                 }
             };
             return (one, Some(untried));
         }
         one.error = open(family, kind, protocol);
-        let (answer, words) = meaning(one.error.as_deref());
+        let (answer, words) = explain_error(one.error.as_deref());
         one.supported = match answer {
-            Answer::Yes => Some(true),
-            Answer::No => Some(false),
-            Answer::Untold => None,
+            Support::Yes => Some(true),
+            Support::No => Some(false),
+            Support::Unknown => None,
         };
         one.meaning = match one.error.as_deref() {
             Some("EAFNOSUPPORT") if is_registered => {
@@ -292,7 +293,7 @@ fn tell(family: &'static Family, tries: &Tries, counts: &Counts) -> Told {
         untried = untried.take().or(why);
         one
     };
-    let types: Vec<Try> = (KINDS.iter())
+    let types: Vec<Try> = (SOCKET_TYPES.iter())
         .map(|kind| attempt(None, kind.number, family.protocol_of(kind.number as u8)))
         .collect();
     let protocols: Vec<Try> = (family.protocols.iter())
@@ -318,7 +319,7 @@ fn tell(family: &'static Family, tries: &Tries, counts: &Counts) -> Told {
         elsewhere: family.elsewhere,
         supported,
         module: match untried {
-            Some(Untried::Loads(module)) if supported.is_none() => Some(module),
+            Some(SkipReason::Loads(module)) if supported.is_none() => Some(module),
             _ => None,
         },
         types,
@@ -331,8 +332,8 @@ fn tell(family: &'static Family, tries: &Tries, counts: &Counts) -> Told {
 /// Families that this kernel has and the table has not.
 fn newer(tries: &Tries) -> Vec<Told> {
     let mut all = Vec::new();
-    for number in FAMILIES.len() as u8..TRIED {
-        let types: Vec<Try> = (KINDS.iter())
+    for number in FAMILIES.len() as u8..PROBED_NUMBERS {
+        let types: Vec<Try> = (SOCKET_TYPES.iter())
             .map(|kind| tries.try_one(number, false, None, kind.number, 0).0)
             .collect();
         if types.iter().any(|one| tries.proves(one)) {
@@ -420,7 +421,7 @@ fn text(all: &[Told], style: Style, global: &Global) -> String {
     }
     if global.verbose {
         text.push('\n');
-        for kind in KINDS.iter().chain(FLAGS) {
+        for kind in SOCKET_TYPES.iter().chain(TYPE_FLAGS) {
             text.push_str(&filled(&format!("{}: {}", kind.name, kind.purpose), 0, 4));
         }
     } else if !global.quiet {
@@ -495,7 +496,7 @@ fn explained(one: &Told, style: Style) -> String {
 }
 
 /// A type or flag.
-fn explain_kind(global: &Global, style: Style, kind: &Kind) -> Result<u8, Failure> {
+fn explain_kind(global: &Global, style: Style, kind: &SocketType) -> Result<u8, Failure> {
     let mut out = io::stdout().lock();
     if global.json {
         let told = serde_json::json!({

@@ -14,7 +14,7 @@ use crate::client::render::oui::makers;
 use crate::client::render::style::{Style, age, table};
 use netsonde_core::neighbors::mac;
 use netsonde_core::protocol::inventory::{
-    Call, Claimant, Finding, KernelNeighbor, Neighbor, Neighbors,
+    Claimant, Finding, InterfaceCall, KernelNeighbor, Neighbor, Neighbors,
 };
 use netsonde_core::wire::cursor::Mac;
 
@@ -32,7 +32,7 @@ struct Told {
 
 /// `netsonde neighbors`: 1 where a conflict goes on.
 pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, Failure> {
-    let call = Call {
+    let call = InterfaceCall {
         interface: args.interface.clone(),
     };
     let mut all: Neighbors = ask_with(socket, "io.netsonde.Inventory.Neighbors", &call)?;

@@ -7,7 +7,7 @@ use crate::client::cli::args::Global;
 use crate::client::connection::ask;
 use crate::client::failure::Failure;
 use crate::client::render::style::{Style, age, bytes, duration, right, table};
-use netsonde_core::protocol::service::{Interface, Interfaces, Listened, Status};
+use netsonde_core::protocol::service::{Interface, Interfaces, ListenerCounts, Status};
 
 /// Gaps that are shown; `-v` shows all that the service tells of.
 const GAPS_SHOWN: usize = 8;
@@ -199,7 +199,7 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
     text.trim_end().to_owned()
 }
 
-fn heard(listened: &Listened) -> String {
+fn heard(listened: &ListenerCounts) -> String {
     format!(
         "{} ({})  {} ({})  {} ({})",
         listened.icmp_wire,

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::client::cli::args::{Global, Most, Talkers as Args};
+use crate::client::cli::args::{Global, SortKey, Talkers as Args};
 use crate::client::commands::mcast::show;
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
@@ -15,7 +15,7 @@ use crate::client::render::style::{Style, bytes, duration, table};
 use crate::linux::proc_net;
 use crate::linux::processes;
 use netsonde_core::diagnose::evidence::Process;
-use netsonde_core::host::socket::{Socket, sockets};
+use netsonde_core::host::socket::{ProcSocket, parse_sockets};
 use netsonde_core::protocol::inventory::{Talker, Talkers, TalkersCall};
 use netsonde_core::wire::services::service_name;
 
@@ -50,8 +50,8 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
     let call = TalkersCall {
         window_ns: Some(args.window),
         by: Some(match args.by {
-            Most::Bytes => "bytes".into(),
-            Most::Packets => "packets".into(),
+            SortKey::Bytes => "bytes".into(),
+            SortKey::Packets => "packets".into(),
         }),
         interface: args.interface.clone(),
         limit: Some(args.number),
@@ -79,17 +79,17 @@ fn own_end(talker: &Talker) -> Option<SocketAddr> {
 }
 
 fn owners(talkers: &[Talker]) -> Vec<Option<Process>> {
-    let mut tables: HashMap<&str, Vec<Socket>> = HashMap::new();
+    let mut tables: HashMap<&str, Vec<ProcSocket>> = HashMap::new();
     for protocol in ["tcp", "udp"] {
-        let mut all = sockets(&proc_net(protocol));
-        all.extend(sockets(&proc_net(&format!("{protocol}6"))));
+        let mut all = parse_sockets(&proc_net(protocol));
+        all.extend(parse_sockets(&proc_net(&format!("{protocol}6"))));
         tables.insert(protocol, all);
     }
     let inode = |talker: &Talker| {
         let end = own_end(talker)?;
         let table = tables.get(talker.protocol.as_str())?;
         let canonical = |address: IpAddr| address.to_canonical();
-        let fits = |socket: &&Socket| {
+        let fits = |socket: &&ProcSocket| {
             socket.local.port() == end.port()
                 && (socket.local.ip().is_unspecified()
                     || canonical(socket.local.ip()) == end.ip()

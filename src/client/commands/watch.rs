@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 
-use crate::client::cli::args::{Global, Last, Packets, Way};
+use crate::client::cli::args::{DirectionArg, Global, Lookback, Packets};
 use crate::client::connection::Connection;
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, FilePacket, Item};
@@ -16,7 +16,7 @@ use crate::client::filter::{Filter, LocalFilter};
 use crate::client::interrupt::Interrupt;
 use crate::client::render::packet_line::{Lines, json};
 use crate::client::render::style::Style;
-use netsonde_core::protocol::capture::{CaptureCall, Content, Opened, Selection};
+use netsonde_core::protocol::capture::{CaptureCall, CaptureReply, Content, Selection};
 use netsonde_core::recorder::pcapng::Writer;
 use netsonde_core::recorder::select::Select;
 use netsonde_core::recorder::{Record, Store};
@@ -48,9 +48,9 @@ impl Packets {
         };
         Ok(Selection {
             last_ns: match self.last {
-                Some(Last::Ns(ns)) => Some(ns),
+                Some(Lookback::Ns(ns)) => Some(ns),
                 // Everything there is, up to now: the beginning of time.
-                Some(Last::All) => Some(u64::MAX / 2),
+                Some(Lookback::All) => Some(u64::MAX / 2),
                 None => None,
             },
             since_ns: self.since.or(self.until.map(|_| 0)),
@@ -58,7 +58,7 @@ impl Packets {
             follow: (self.follow || !self.is_past()).then_some(true),
             interfaces: list(&self.interfaces),
             direction: self.direction.map(|way| {
-                if way == Way::In {
+                if way == DirectionArg::In {
                     "in".into()
                 } else {
                     "out".into()
@@ -134,7 +134,7 @@ impl Stream {
         let descriptor: OwnedFd = reply.descriptors.into_iter().nth(index).ok_or_else(|| {
             Failure::Other("netsonded sent no descriptor to read packets from".into())
         })?;
-        let opened: Opened = serde_json::from_value(reply.parameters).map_err(|error| {
+        let opened: CaptureReply = serde_json::from_value(reply.parameters).map_err(|error| {
             Failure::Other(format!(
                 "netsonded opened a stream in a way unknown here: {error}"
             ))
@@ -153,9 +153,9 @@ impl Stream {
 }
 
 /// What the service says at the end of a stream.
-fn ended(connection: &mut Connection, interrupt: &Interrupt) -> Result<Opened, Failure> {
+fn ended(connection: &mut Connection, interrupt: &Interrupt) -> Result<CaptureReply, Failure> {
     if interrupt.came() {
-        return Ok(Opened::default());
+        return Ok(CaptureReply::default());
     }
     let reply = connection.reply()?;
     serde_json::from_value(reply.parameters).map_err(|error| {
@@ -165,7 +165,7 @@ fn ended(connection: &mut Connection, interrupt: &Interrupt) -> Result<Opened, F
     })
 }
 
-fn tell_end(global: &Global, report: &Opened) {
+fn tell_end(global: &Global, report: &CaptureReply) {
     if let Some(cut) = &report.cut {
         eprintln!("netsonde: netsonded ended the stream: {cut}");
     }

@@ -1,6 +1,17 @@
 //! SHELL. Colour, on a terminal and where it was not turned off, and columns.
 
-use crate::client::cli::args::Color;
+use clap::ValueEnum;
+
+/// When to use color.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// If standard output is a terminal and NO_COLOR is not set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
 
 /// Whether and how to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

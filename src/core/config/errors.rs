@@ -12,7 +12,7 @@ use super::{Config, Error, KEYS};
 
 /// Most bytes of a configuration file. Every key written out, with as many rules as there may be, takes less
 /// than 20 KB: what is larger is another file that was named by mistake.
-pub const FILE_BYTES: usize = 1 << 20;
+pub const MAX_FILE_BYTES: usize = 1 << 20;
 /// Most problems that are told of: a file that is something else has one in every line.
 const TOLD: usize = 20;
 /// Most characters of a name that may be a slip of the hand: far more than any key has.
@@ -39,7 +39,7 @@ pub struct Problems {
 
 impl Problems {
     /// One for the file as a whole.
-    pub fn of_file(what: impl Into<String>) -> Problems {
+    pub fn for_file(what: impl Into<String>) -> Problems {
         let what = what.into();
         Problems::one(None, what)
     }
@@ -72,9 +72,9 @@ impl std::error::Error for Problems {}
 
 /// Reads the bytes of a file.
 pub(super) fn read(bytes: &[u8]) -> Result<Config, Problems> {
-    if bytes.len() > FILE_BYTES {
-        return Err(Problems::of_file(format!(
-            "more than {FILE_BYTES} bytes, which no configuration needs: is it the right file?"
+    if bytes.len() > MAX_FILE_BYTES {
+        return Err(Problems::for_file(format!(
+            "more than {MAX_FILE_BYTES} bytes, which no configuration needs: is it the right file?"
         )));
     }
     for (mark, name) in [
@@ -730,33 +730,33 @@ mod tests {
             let said = Config::read(bytes).unwrap_err().lines("f");
             assert!(said.len() == 1 && said[0].starts_with(expected), "{said:?}");
         }
-        let large = Config::read(&vec![b'#'; FILE_BYTES + 1])
+        let large = Config::read(&vec![b'#'; MAX_FILE_BYTES + 1])
             .unwrap_err()
             .lines("f");
         assert!(large[0].contains("more than 1048576 bytes"), "{large:?}");
-        assert!(Config::read(&vec![b'#'; FILE_BYTES]).is_ok());
+        assert!(Config::read(&vec![b'#'; MAX_FILE_BYTES]).is_ok());
     }
 
     /// The largest files that are read: no answer takes the square of their size, which would be minutes.
     #[test]
     fn large_files_have_an_answer() {
-        let times = |text: &str| text.repeat(FILE_BYTES / text.len());
+        let times = |text: &str| text.repeat(MAX_FILE_BYTES / text.len());
         for text in [
             times("[[recorder.rule]]\nstore = \"x\"\n"),
             times("[[recorder.rule]]\nstore = \"bulk\"\nudp_ports = [1]\n"),
             times("nonsense\n"),
             times("["),
             times("a."),
-            format!("{} = 1\n", times("a").split_at(FILE_BYTES - 10).0),
-            (0..FILE_BYTES / 16)
+            format!("{} = 1\n", times("a").split_at(MAX_FILE_BYTES - 10).0),
+            (0..MAX_FILE_BYTES / 16)
                 .map(|n| format!("rate{n} = 1\n"))
                 .collect(),
-            (0..FILE_BYTES / 24)
+            (0..MAX_FILE_BYTES / 24)
                 .map(|n| format!("[ping.rate{n}]\n"))
                 .collect(),
             format!(
                 "interfaces.record = [{}]",
-                times("7,").split_at(FILE_BYTES - 30).0
+                times("7,").split_at(MAX_FILE_BYTES - 30).0
             ),
         ] {
             let said = Config::read(text.as_bytes()).unwrap_err().lines("f");

@@ -7,9 +7,9 @@ pub mod permission;
 
 use serde::{Deserialize, Serialize};
 
-pub use errors::{FILE_BYTES, Problem, Problems};
+pub use errors::{MAX_FILE_BYTES, Problem, Problems};
 pub use keys::{KEYS, Key, default_file};
-pub use permission::{Permission, Permissions};
+pub use permission::{PermissionSettings, Permissions};
 
 use crate::events::Severity;
 use crate::recorder::layout::{BUDGET_MAX, BUDGET_MIN, SNAP_MAX};
@@ -24,7 +24,7 @@ pub const STATE: &str = "/var/lib/netsonde";
 
 /// Most entries of all rules together. Each becomes up to eight instructions of the kernel's filter,
 /// which every packet passes and which holds 4,096.
-pub const RULE_ENTRIES: usize = 256;
+pub const MAX_RULE_ENTRIES: usize = 256;
 
 /// A value that can't be used, and why. [`Problems`] adds its place.
 #[derive(Debug, thiserror::Error)]
@@ -368,7 +368,7 @@ pub enum Journal {
 
 impl Journal {
     /// Is one this bad written?
-    pub fn takes(self, severity: Severity) -> bool {
+    pub fn includes(self, severity: Severity) -> bool {
         match self {
             Journal::Info => true,
             Journal::Notice => severity >= Severity::Notice,
@@ -410,7 +410,7 @@ pub struct Config {
     pub control: Control,
     pub ping: Ping,
     pub sandbox: SandboxSettings,
-    pub permission: Permission,
+    pub permission: PermissionSettings,
     pub events: EventsSettings,
 }
 
@@ -437,7 +437,7 @@ impl Config {
     }
 
     /// Tables in which the two differ.
-    pub fn changes(&self, other: &Config) -> Vec<&'static str> {
+    pub fn changed_tables(&self, other: &Config) -> Vec<&'static str> {
         let tables = [
             ("recorder", self.recorder != other.recorder),
             ("rings", self.rings != other.rings),
@@ -454,7 +454,7 @@ impl Config {
 
     /// Keys in which the two differ and which are settled when a service starts: by opening something, or
     /// by what can't be taken back. `own_socket`: the service has made its control socket itself.
-    pub fn fixed_changes(&self, other: &Config, own_socket: bool) -> Vec<&'static str> {
+    pub fn changed_fixed_keys(&self, other: &Config, own_socket: bool) -> Vec<&'static str> {
         let (recorder, of_other) = (&self.recorder, &other.recorder);
         let promiscuous = self.interfaces.promiscuous != other.interfaces.promiscuous;
         let group = own_socket && self.control.group != other.control.group;
@@ -483,7 +483,7 @@ impl Config {
     }
 
     fn check_permission(&self) -> Result<(), Error> {
-        use permission::{Entry, MOST_ENTRIES};
+        use permission::{Entry, MAX_ENTRIES};
         let permission = &self.permission;
         for (key, list) in [
             ("status", &permission.status[..]),
@@ -491,8 +491,8 @@ impl Config {
             ("payload", &permission.payload),
         ] {
             let key = format!("permission.{key}");
-            if list.len() > MOST_ENTRIES {
-                let why = format!("at most {MOST_ENTRIES} entries: name a group instead");
+            if list.len() > MAX_ENTRIES {
+                let why = format!("at most {MAX_ENTRIES} entries: name a group instead");
                 return Err(value(key, list.len(), why));
             }
             if let Some(wrong) = list.iter().find(|entry| Entry::read(entry).is_none()) {
@@ -547,9 +547,9 @@ impl Config {
                     + rule.ethertypes.len()
             })
             .sum();
-        if entries > RULE_ENTRIES {
+        if entries > MAX_RULE_ENTRIES {
             let why =
-                format!("at most {RULE_ENTRIES} ports, protocols and EtherTypes in all rules");
+                format!("at most {MAX_RULE_ENTRIES} ports, protocols and EtherTypes in all rules");
             return Err(value("recorder.rule", entries, why));
         }
         for (key, size) in [("control", self.rings.control), ("bulk", self.rings.bulk)] {

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Most entries of one list: teams, not people.
-pub const MOST_ENTRIES: usize = 64;
+pub const MAX_ENTRIES: usize = 64;
 
 /// What a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +35,7 @@ impl Tier {
 /// says which machine asks, not who.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Remote {
+pub enum VsockAccess {
     /// Nothing.
     None,
     /// What tier `status` may.
@@ -50,20 +50,20 @@ pub enum Remote {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[allow(missing_docs)]
-pub struct Permission {
+pub struct PermissionSettings {
     pub status: Vec<String>,
     pub probe: Vec<String>,
     pub payload: Vec<String>,
-    pub vsock: Remote,
+    pub vsock: VsockAccess,
 }
 
-impl Default for Permission {
-    fn default() -> Permission {
-        Permission {
+impl Default for PermissionSettings {
+    fn default() -> PermissionSettings {
+        PermissionSettings {
             status: vec!["*".into()],
             probe: vec!["@netsonde".into()],
             payload: vec!["root".into()],
-            vsock: Remote::Read,
+            vsock: VsockAccess::Read,
         }
     }
 }
@@ -97,7 +97,7 @@ impl Entry {
 
 /// A list with its names made numbers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Admitted {
+pub struct AccessList {
     /// Whoever the socket lets in.
     pub everyone: bool,
     /// Users.
@@ -110,7 +110,7 @@ pub struct Admitted {
 
 /// Who is asking.
 #[derive(Clone, Copy, Debug)]
-pub enum Asker<'a> {
+pub enum Caller<'a> {
     /// A process of this host.
     User {
         /// Its user.
@@ -126,9 +126,9 @@ pub enum Asker<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Permissions {
     /// In the order of [`Tier::ALL`].
-    pub tiers: [Admitted; 3],
+    pub tiers: [AccessList; 3],
     /// Other machines.
-    pub vsock: Option<Remote>,
+    pub vsock: Option<VsockAccess>,
     /// The user who started the service by hand, and may do everything with it.
     pub owner: Option<u32>,
     /// What the kernel says for a user that has no number here (user_namespaces(7)): nobody in
@@ -140,25 +140,25 @@ pub struct Permissions {
 
 impl Permissions {
     /// Is this user above all lists? Root is, since root could read the memory itself.
-    pub fn is_privileged(&self, asker: Asker<'_>) -> bool {
-        matches!(asker, Asker::User { uid, .. } if uid == 0 || self.owner == Some(uid))
+    pub fn is_privileged(&self, caller: Caller<'_>) -> bool {
+        matches!(caller, Caller::User { uid, .. } if uid == 0 || self.owner == Some(uid))
     }
 
-    /// May `asker` do what takes `tier`? `sends`: packets would be sent for it.
-    pub fn allow(&self, asker: Asker<'_>, tier: Tier, sends: bool) -> bool {
-        let (uid, groups) = match asker {
-            Asker::User { uid, groups } => (uid, groups),
-            Asker::Remote => {
+    /// May `caller` do what takes `tier`? `sends`: packets would be sent for it.
+    pub fn allows(&self, caller: Caller<'_>, tier: Tier, sends: bool) -> bool {
+        let (uid, groups) = match caller {
+            Caller::User { uid, groups } => (uid, groups),
+            Caller::Remote => {
                 let needed = match (tier, sends) {
-                    (Tier::Status, _) => Remote::Status,
-                    (Tier::Probe, false) => Remote::Read,
-                    (Tier::Probe, true) => Remote::Probe,
+                    (Tier::Status, _) => VsockAccess::Status,
+                    (Tier::Probe, false) => VsockAccess::Read,
+                    (Tier::Probe, true) => VsockAccess::Probe,
                     (Tier::Payload, _) => return false,
                 };
                 return self.vsock.is_some_and(|most| most >= needed);
             }
         };
-        if self.is_privileged(asker) {
+        if self.is_privileged(caller) {
             return true;
         }
         // Whoever may do more may do less.
@@ -171,7 +171,7 @@ impl Permissions {
     }
 
     /// Who may do what takes `tier`, in the configuration's words.
-    pub fn who(&self, tier: Tier) -> Vec<String> {
+    pub fn granted_to(&self, tier: Tier) -> Vec<String> {
         let mut who = vec!["root".to_owned()];
         for admitted in &self.tiers[tier as usize..] {
             for entry in &admitted.written {
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     fn permissions() -> Permissions {
-        let of = |uids: &[u32], gids: &[u32], written: &[&str]| Admitted {
+        let of = |uids: &[u32], gids: &[u32], written: &[&str]| AccessList {
             everyone: false,
             uids: uids.to_vec(),
             gids: gids.to_vec(),
@@ -197,14 +197,14 @@ mod tests {
         };
         Permissions {
             tiers: [
-                Admitted {
+                AccessList {
                     everyone: true,
-                    ..Admitted::default()
+                    ..AccessList::default()
                 },
                 of(&[65534], &[100, 65534], &["nobody", "@users"]),
                 of(&[7], &[], &["seven"]),
             ],
-            vsock: Some(Remote::Read),
+            vsock: Some(VsockAccess::Read),
             owner: None,
             overflow_uid: 65534,
             overflow_gid: 65534,
@@ -215,34 +215,37 @@ mod tests {
     fn higher_tiers_include_lower_ones() {
         let all = permissions();
         let may = |uid, groups: &[u32]| {
-            Tier::ALL.map(|tier| all.allow(Asker::User { uid, groups }, tier, true))
+            Tier::ALL.map(|tier| all.allows(Caller::User { uid, groups }, tier, true))
         };
         assert_eq!(may(0, &[]), [true, true, true]);
         assert_eq!(may(1, &[1]), [true, false, false]);
         assert_eq!(may(1, &[1, 100]), [true, true, false]);
         assert_eq!(may(7, &[7]), [true, true, true]);
-        assert_eq!(all.who(Tier::Probe), ["root", "nobody", "@users", "seven"]);
+        assert_eq!(
+            all.granted_to(Tier::Probe),
+            ["root", "nobody", "@users", "seven"]
+        );
     }
 
     #[test]
     fn a_user_of_another_namespace_is_nobody() {
         let all = permissions();
-        let asker = Asker::User {
+        let caller = Caller::User {
             uid: 65534,
             groups: &[65534],
         };
-        assert!(all.allow(asker, Tier::Status, false));
-        assert!(!all.allow(asker, Tier::Probe, false));
+        assert!(all.allows(caller, Tier::Status, false));
+        assert!(!all.allows(caller, Tier::Probe, false));
     }
 
     #[test]
     fn other_machines_read_and_see_no_payload() {
         let mut all = permissions();
-        let remote = |all: &Permissions, tier, sends| all.allow(Asker::Remote, tier, sends);
+        let remote = |all: &Permissions, tier, sends| all.allows(Caller::Remote, tier, sends);
         assert!(remote(&all, Tier::Probe, false) && !remote(&all, Tier::Probe, true));
-        all.vsock = Some(Remote::Probe);
+        all.vsock = Some(VsockAccess::Probe);
         assert!(remote(&all, Tier::Probe, true) && !remote(&all, Tier::Payload, false));
-        all.vsock = Some(Remote::None);
+        all.vsock = Some(VsockAccess::None);
         assert!(!remote(&all, Tier::Status, false));
     }
 }

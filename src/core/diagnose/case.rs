@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::evidence::{Evidence, Holder, Host, Link, Span};
 use super::wire::{Datum, Message, Says};
-use crate::host::socket::Socket;
+use crate::host::socket::ProcSocket;
 use crate::multicast::{Querier, Standing, Timers};
 use crate::wire::Direction;
 use crate::wire::glance::ip_protocol;
@@ -176,7 +176,7 @@ impl<'a> Case<'a> {
     }
 
     /// Sockets that would take a packet of the group to one of its ports, by their addresses.
-    pub fn sockets(&self) -> Vec<&'a Socket> {
+    pub fn sockets(&self) -> Vec<&'a ProcSocket> {
         let ports = self.ports();
         let Some(host) = self.host else {
             return vec![];
@@ -192,7 +192,7 @@ impl<'a> Case<'a> {
     }
 
     /// The same socket at the beginning of the window, if it was there.
-    pub fn before(&self, socket: &Socket) -> Option<&'a Socket> {
+    pub fn before(&self, socket: &ProcSocket) -> Option<&'a ProcSocket> {
         (self.host?.udp.before.iter()).find(|before| before.inode == socket.inode)
     }
 
@@ -203,7 +203,7 @@ impl<'a> Case<'a> {
     }
 
     /// A socket in words.
-    pub fn socket_text(&self, socket: &Socket) -> String {
+    pub fn socket_text(&self, socket: &ProcSocket) -> String {
         match self.holder(socket.inode) {
             Some(holder) => format!("{}'s socket {}", holder.process, socket.local),
             None => format!("the socket {} of user {}", socket.local, socket.uid),

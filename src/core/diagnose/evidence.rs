@@ -8,7 +8,7 @@ use super::wire::Wire;
 use crate::host::counters::Counters;
 use crate::host::membership::{Membership, SourceFilter, Versions};
 use crate::host::mroute::{Route, Vif};
-use crate::host::socket::Socket;
+use crate::host::socket::ProcSocket;
 use crate::multicast::Key;
 
 /// What is asked about.
@@ -72,9 +72,9 @@ pub struct Host {
     /// Source filters of groups.
     pub filters: Vec<SourceFilter>,
     /// UDP sockets.
-    pub udp: Span<Vec<Socket>>,
+    pub udp: Span<Vec<ProcSocket>>,
     /// Raw sockets of IGMP, and who holds them, as far as that may be known.
-    pub igmp_sockets: Vec<(Socket, Option<Process>)>,
+    pub igmp_sockets: Vec<(ProcSocket, Option<Process>)>,
     /// Which sockets of which processes hold the group; `None`: the asker may not know.
     pub holders: Option<Vec<Holder>>,
     /// Link-layer addresses that a device takes in.

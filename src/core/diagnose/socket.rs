@@ -4,7 +4,7 @@
 use super::case::{Case, covers, for_us};
 use super::receiver::is_udp;
 use super::{Certainty, Found, Mode};
-use crate::host::socket::Socket;
+use crate::host::socket::ProcSocket;
 
 /// Packets of the group that came in where it is held.
 fn came_in(case: &Case<'_>) -> usize {
@@ -15,7 +15,7 @@ fn came_in(case: &Case<'_>) -> usize {
 }
 
 /// A socket that dropped packets during the window, and how many.
-fn dropping<'a>(case: &Case<'a>) -> Option<(&'a Socket, u64)> {
+fn dropping<'a>(case: &Case<'a>) -> Option<(&'a ProcSocket, u64)> {
     (case.sockets().into_iter())
         .filter_map(|socket| {
             let before = case.before(socket)?;

@@ -34,7 +34,7 @@ impl Severity {
 /// Where events are kept: each room for itself, so that much of one sort costs nothing of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Room {
+pub enum Category {
     /// Links, and this host's addresses.
     Link = 0,
     /// Hosts on them.
@@ -51,37 +51,37 @@ pub enum Room {
     Service = 6,
 }
 
-impl Room {
+impl Category {
     /// How many there are.
     pub const COUNT: usize = 7;
 
     /// All of them.
-    pub const ALL: [Room; Room::COUNT] = [
-        Room::Link,
-        Room::Neighbor,
-        Room::Multicast,
-        Room::Loss,
-        Room::Recorder,
-        Room::Sniffer,
-        Room::Service,
+    pub const ALL: [Category; Category::COUNT] = [
+        Category::Link,
+        Category::Neighbor,
+        Category::Multicast,
+        Category::Loss,
+        Category::Recorder,
+        Category::Sniffer,
+        Category::Service,
     ];
 
     /// Its word.
     pub const fn name(self) -> &'static str {
         match self {
-            Room::Link => "link",
-            Room::Neighbor => "neighbor",
-            Room::Multicast => "multicast",
-            Room::Loss => "loss",
-            Room::Recorder => "recorder",
-            Room::Sniffer => "sniffer",
-            Room::Service => "service",
+            Category::Link => "link",
+            Category::Neighbor => "neighbor",
+            Category::Multicast => "multicast",
+            Category::Loss => "loss",
+            Category::Recorder => "recorder",
+            Category::Sniffer => "sniffer",
+            Category::Service => "service",
         }
     }
 }
 
 macro_rules! kinds {
-    ($($variant:ident = $number:literal, $name:literal, $room:ident, $severity:ident, $meaning:literal;)*) => {
+    ($($variant:ident = $number:literal, $name:literal, $category:ident, $severity:ident, $meaning:literal;)*) => {
         /// What sort of event. The numbers are kept in the record.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u16)]
@@ -99,8 +99,8 @@ macro_rules! kinds {
             }
 
             /// Where it is kept.
-            pub const fn room(self) -> Room {
-                match self { $(Kind::$variant => Room::$room,)* }
+            pub const fn category(self) -> Category {
+                match self { $(Kind::$variant => Category::$category,)* }
             }
 
             /// How bad it is, if nothing makes it better or worse.
@@ -161,7 +161,7 @@ kinds! {
 impl Kind {
     /// The one of that name, or all of the room of that name; none, if there is neither.
     pub fn named(name: &str) -> Vec<Kind> {
-        let is_meant = |kind: &&Kind| kind.name() == name || kind.room().name() == name;
+        let is_meant = |kind: &&Kind| kind.name() == name || kind.category().name() == name;
         Kind::ALL.iter().filter(is_meant).copied().collect()
     }
 }
@@ -176,9 +176,9 @@ mod tests {
             assert_eq!(Kind::from_number(*kind as u16), Some(*kind));
             assert_eq!(Kind::named(kind.name()), [*kind]);
         }
-        for (at, room) in Room::ALL.into_iter().enumerate() {
+        for (at, room) in Category::ALL.into_iter().enumerate() {
             assert_eq!(room as usize, at);
-            assert!(Kind::ALL.iter().any(|kind| kind.room() == room));
+            assert!(Kind::ALL.iter().any(|kind| kind.category() == room));
         }
     }
 }

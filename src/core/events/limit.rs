@@ -8,7 +8,7 @@ use foldhash::quality::RandomState;
 use super::{Event, Kind, Severity, duration};
 
 /// Of a kind on an interface within a minute: a person reads no more of what is all the same.
-pub const MOST: u64 = 20;
+pub const MAX_PER_MINUTE: u64 = 20;
 const WINDOW_NS: u64 = 60_000_000_000;
 /// Kinds and interfaces that are told apart within a window; of further ones no event is told.
 const KEYS: usize = 1024;
@@ -17,7 +17,7 @@ const KEYS: usize = 1024;
 struct Window {
     began_ns: u64,
     told: u64,
-    held: u64,
+    suppressed: u64,
     severity: Severity,
 }
 
@@ -26,7 +26,7 @@ struct Window {
 pub struct Limit {
     windows: HashMap<(Kind, String), Window, RandomState>,
     /// Events that were not told, ever.
-    pub held: u64,
+    pub suppressed: u64,
 }
 
 impl Limit {
@@ -34,27 +34,27 @@ impl Limit {
     pub fn admits(&mut self, event: &Event) -> bool {
         let key = (event.kind, event.interface.clone());
         if self.windows.len() >= KEYS && !self.windows.contains_key(&key) {
-            self.held += 1;
+            self.suppressed += 1;
             return false;
         }
         let window = self.windows.entry(key).or_insert(Window {
             began_ns: event.time_ns,
             told: 0,
-            held: 0,
+            suppressed: 0,
             severity: event.severity,
         });
         window.severity = window.severity.max(event.severity);
-        if window.told < MOST {
+        if window.told < MAX_PER_MINUTE {
             window.told += 1;
             return true;
         }
-        window.held += 1;
-        self.held += 1;
+        window.suppressed += 1;
+        self.suppressed += 1;
         false
     }
 
     /// What is to be said of windows that are over.
-    pub fn over(&mut self, now_ns: u64) -> Vec<Event> {
+    pub fn expired(&mut self, now_ns: u64) -> Vec<Event> {
         let mut events = Vec::new();
         self.windows.retain(|(kind, interface), window| {
             // A clock that is set back ends them, too.
@@ -62,14 +62,14 @@ impl Limit {
             if lasted_ns < WINDOW_NS {
                 return true;
             }
-            if window.held > 0 {
+            if window.suppressed > 0 {
                 let lasted_ns = lasted_ns.min(2 * WINDOW_NS);
                 events.push(
                     Event::new(Kind::More, now_ns, interface, kind.name())
-                        .as_bad_as(window.severity)
-                        .says(format!(
-                            "{} more {} within {}, beside the {MOST} that are told",
-                            window.held,
+                        .with_severity(window.severity)
+                        .with_text(format!(
+                            "{} more {} within {}, beside the {MAX_PER_MINUTE} that are told",
+                            window.suppressed,
                             kind.name(),
                             duration(lasted_ns),
                         )),
@@ -90,15 +90,15 @@ mod tests {
         let mut limit = Limit::default();
         let at = |time_ns, interface| Event::new(Kind::LinkDown, time_ns, interface, "");
         let told = (0..500).filter(|time| limit.admits(&at(1000 + time, "e0")));
-        assert_eq!(told.count() as u64, MOST);
+        assert_eq!(told.count() as u64, MAX_PER_MINUTE);
         assert!(limit.admits(&at(1600, "e1")));
-        assert!(limit.over(WINDOW_NS).is_empty());
-        let over = limit.over(WINDOW_NS + 2000);
+        assert!(limit.expired(WINDOW_NS).is_empty());
+        let over = limit.expired(WINDOW_NS + 2000);
         assert_eq!(over.len(), 1);
         assert_eq!(over[0].severity, Severity::Warning);
         assert!(over[0].text.starts_with("480 more link_down"), "{over:?}");
         assert!(limit.admits(&at(WINDOW_NS + 3000, "e0")));
-        assert_eq!(limit.held, 480);
+        assert_eq!(limit.suppressed, 480);
     }
 
     #[test]
@@ -107,6 +107,6 @@ mod tests {
         for number in 0..2 * KEYS {
             limit.admits(&Event::new(Kind::LinkNew, 5, &number.to_string(), ""));
         }
-        assert_eq!((limit.windows.len(), limit.held), (KEYS, KEYS as u64));
+        assert_eq!((limit.windows.len(), limit.suppressed), (KEYS, KEYS as u64));
     }
 }

@@ -12,7 +12,7 @@ const AROUND_NS: u64 = 5_000_000_000;
 
 /// A link as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct LinkNow {
+pub struct LinkSnapshot {
     /// Interface index.
     pub ifindex: u32,
     /// Name.
@@ -34,8 +34,8 @@ pub struct LinkNow {
 }
 
 #[derive(Debug)]
-struct Known {
-    now: LinkNow,
+struct TrackedLink {
+    now: LinkSnapshot,
     /// Only name and `running` are known: from the record, not from netlink.
     partly: bool,
     changed_ns: u64,
@@ -44,49 +44,49 @@ struct Known {
 /// What is known of links.
 #[derive(Debug, Default)]
 pub struct Links {
-    known: HashMap<u32, Known, RandomState>,
+    known: HashMap<u32, TrackedLink, RandomState>,
     /// The links that there were at the start are no news.
-    learnt: bool,
+    baseline_known: bool,
 }
 
 impl Links {
     /// An interface that a former engine knew, and how it left it.
-    pub fn remember(&mut self, ifindex: u32, name: &str, running: bool, changed_ns: u64) {
-        let now = LinkNow {
+    pub fn restore(&mut self, ifindex: u32, name: &str, running: bool, changed_ns: u64) {
+        let now = LinkSnapshot {
             ifindex,
             name: name.to_owned(),
             running,
-            ..LinkNow::default()
+            ..LinkSnapshot::default()
         };
         self.known.insert(
             ifindex,
-            Known {
+            TrackedLink {
                 now,
                 partly: true,
                 changed_ns,
             },
         );
-        self.learnt = true;
+        self.baseline_known = true;
     }
 
     /// All links were told: what comes from now on is news.
-    pub fn learnt(&mut self) {
-        self.learnt = true;
+    pub fn baseline_complete(&mut self) {
+        self.baseline_known = true;
     }
 
     /// A link is so now.
-    pub fn is(&mut self, now: LinkNow, now_ns: u64, out: &mut Vec<Event>) {
+    pub fn update(&mut self, now: LinkSnapshot, now_ns: u64, out: &mut Vec<Event>) {
         let Some(known) = self.known.get_mut(&now.ifindex) else {
-            if self.learnt {
+            if self.baseline_known {
                 let state = if now.running { "up" } else { "not up yet" };
                 out.push(
                     Event::new(Kind::LinkNew, now_ns, &now.name, &now.name)
-                        .says(format!("{} appeared, {state}, MTU {}", now.name, now.mtu)),
+                        .with_text(format!("{} appeared, {state}, MTU {}", now.name, now.mtu)),
                 );
             }
             self.known.insert(
                 now.ifindex,
-                Known {
+                TrackedLink {
                     now,
                     partly: false,
                     changed_ns: now_ns,
@@ -101,7 +101,7 @@ impl Links {
         let before = std::mem::replace(&mut known.now, now);
         let now = &known.now;
         let event = |kind, text: String| {
-            Event::new(kind, now_ns, &now.name, &now.name).says(format!("{} {text}", now.name))
+            Event::new(kind, now_ns, &now.name, &now.name).with_text(format!("{} {text}", now.name))
         };
         if before.name != now.name {
             out.push(event(
@@ -118,7 +118,7 @@ impl Links {
                     format!("has no carrier any more, after {lasted}: nothing crosses it"),
                 ),
                 (false, false) => event(Kind::LinkDown, format!("was set down, after {lasted}"))
-                    .as_bad_as(Severity::Notice),
+                    .with_severity(Severity::Notice),
             });
         }
         if std::mem::take(&mut known.partly) {
@@ -179,8 +179,8 @@ impl Links {
                 let protocol = if address.is_ipv4() { "arp" } else { "icmp6" };
                 out.push(
                     Event::new(kind, now_ns, &now.name, address)
-                        .says(format!("{} {word} {address}/{bits}{end}", now.name))
-                        .shown_by(
+                        .with_text(format!("{} {word} {address}/{bits}{end}", now.name))
+                        .with_packet_filter(
                             format!("{protocol} or host {address}"),
                             AROUND_NS,
                             AROUND_NS,
@@ -191,14 +191,16 @@ impl Links {
     }
 
     /// An interface is gone.
-    pub fn gone(&mut self, ifindex: u32, now_ns: u64, out: &mut Vec<Event>) {
+    pub fn remove(&mut self, ifindex: u32, now_ns: u64, out: &mut Vec<Event>) {
         if let Some(known) = self.known.remove(&ifindex) {
             let name = &known.now.name;
             let lasted = duration(now_ns.saturating_sub(known.changed_ns));
-            out.push(Event::new(Kind::LinkGone, now_ns, name, name).says(format!(
-                "{name} is gone, after having been {} for {lasted}",
-                if known.now.running { "up" } else { "down" }
-            )));
+            out.push(
+                Event::new(Kind::LinkGone, now_ns, name, name).with_text(format!(
+                    "{name} is gone, after having been {} for {lasted}",
+                    if known.now.running { "up" } else { "down" }
+                )),
+            );
         }
     }
 }
@@ -209,21 +211,21 @@ mod tests {
 
     const S: u64 = 1_000_000_000;
 
-    fn link() -> LinkNow {
-        LinkNow {
+    fn link() -> LinkSnapshot {
+        LinkSnapshot {
             ifindex: 2,
             name: "e0".into(),
             up: true,
             running: true,
             mtu: 1500,
             addresses: vec![("10.0.0.1".parse().unwrap(), 24)],
-            ..LinkNow::default()
+            ..LinkSnapshot::default()
         }
     }
 
-    fn told(links: &mut Links, now: LinkNow, at_ns: u64) -> Vec<(Kind, Severity, String)> {
+    fn told(links: &mut Links, now: LinkSnapshot, at_ns: u64) -> Vec<(Kind, Severity, String)> {
         let mut out = Vec::new();
-        links.is(now, at_ns, &mut out);
+        links.update(now, at_ns, &mut out);
         (out.into_iter())
             .map(|event| (event.kind, event.severity, event.text))
             .collect()
@@ -233,9 +235,9 @@ mod tests {
     fn what_was_there_at_the_start_is_no_news() {
         let mut links = Links::default();
         assert_eq!(told(&mut links, link(), S), []);
-        links.learnt();
+        links.baseline_complete();
         assert_eq!(told(&mut links, link(), 2 * S), []);
-        let other = LinkNow {
+        let other = LinkSnapshot {
             ifindex: 3,
             name: "e1".into(),
             ..link()
@@ -247,8 +249,8 @@ mod tests {
     fn each_change_is_an_event() {
         let mut links = Links::default();
         told(&mut links, link(), S);
-        links.learnt();
-        let no_carrier = LinkNow {
+        links.baseline_complete();
+        let no_carrier = LinkSnapshot {
             running: false,
             ..link()
         };
@@ -260,7 +262,7 @@ mod tests {
                 "e0 has no carrier any more, after 2.0 s: nothing crosses it".into()
             )]
         );
-        let all = LinkNow {
+        let all = LinkSnapshot {
             name: "lan".into(),
             mtu: 9000,
             mac: Some("02:00:00:00:00:01".into()),
@@ -286,18 +288,18 @@ mod tests {
             ]
         );
         let mut out = Vec::new();
-        links.gone(2, 64 * S, &mut out);
+        links.remove(2, 64 * S, &mut out);
         assert_eq!(out[0].text, "lan is gone, after having been up for 60.0 s");
     }
 
     #[test]
     fn what_happened_between_two_engines_is_told_and_nothing_else() {
         let mut links = Links::default();
-        links.remember(2, "e0", true, S);
+        links.restore(2, "e0", true, S);
         assert_eq!(told(&mut links, link(), 5 * S), []);
         let mut links = Links::default();
-        links.remember(2, "e0", true, S);
-        let down = LinkNow {
+        links.restore(2, "e0", true, S);
+        let down = LinkSnapshot {
             up: false,
             running: false,
             ..link()

@@ -10,8 +10,9 @@
 //! | `neighbors` | what happened to hosts on the links |
 //! | `multicast` | queriers that come, change and go; streams that lose and stop |
 //! | `service` | sniffers, limits, clocks |
-//! | `watch` | all of these together |
+//! | `detector` | all of these together |
 
+mod detector;
 mod kind;
 mod limit;
 pub mod links;
@@ -19,12 +20,11 @@ pub mod multicast;
 mod neighbors;
 pub mod service;
 mod slot;
-mod watch;
 
-pub use kind::{Kind, Room, Severity};
-pub use limit::MOST;
-pub use slot::{SLOT, read, write};
-pub use watch::{Gap, Loss, Watch};
+pub use detector::{Detector, ProbeLoss, RecordGap};
+pub use kind::{Category, Kind, Severity};
+pub use limit::MAX_PER_MINUTE;
+pub use slot::{SLOT_BYTES, decode, encode};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,12 +44,12 @@ pub struct Event {
     /// The sentence.
     pub text: String,
     /// The packets that show it.
-    pub packets: Option<Packets>,
+    pub packets: Option<PacketQuery>,
 }
 
 /// How to find packets in the record: on the event's interface, if it has one.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Packets {
+pub struct PacketQuery {
     /// From when.
     pub from_ns: u64,
     /// Until when.
@@ -74,20 +74,20 @@ impl Event {
     }
 
     /// What it says.
-    pub fn says(mut self, text: impl Into<String>) -> Event {
+    pub fn with_text(mut self, text: impl Into<String>) -> Event {
         self.text = text.into();
         self
     }
 
     /// As bad as this.
-    pub fn as_bad_as(mut self, severity: Severity) -> Event {
+    pub fn with_severity(mut self, severity: Severity) -> Event {
         self.severity = severity;
         self
     }
 
     /// Shown by packets from `before` nanoseconds before it to `after` nanoseconds after it.
-    pub fn shown_by(mut self, filter: String, before_ns: u64, after_ns: u64) -> Event {
-        self.packets = Some(Packets {
+    pub fn with_packet_filter(mut self, filter: String, before_ns: u64, after_ns: u64) -> Event {
+        self.packets = Some(PacketQuery {
             from_ns: self.time_ns.saturating_sub(before_ns),
             to_ns: self.time_ns.saturating_add(after_ns),
             filter,

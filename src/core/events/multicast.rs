@@ -56,8 +56,8 @@ impl Querier {
             format!("{filter} and host {}", self.address)
         };
         Event::new(kind, now_ns, &self.interface, self.address)
-            .says(text)
-            .shown_by(packets, back_ns, SECOND)
+            .with_text(text)
+            .with_packet_filter(packets, back_ns, SECOND)
     }
 }
 
@@ -66,12 +66,12 @@ impl Querier {
 pub struct Queriers {
     known: HashMap<(u32, bool), Querier, RandomState>,
     /// Those that were heard before this engine began are no news.
-    learnt: bool,
+    baseline_known: bool,
 }
 
 impl Queriers {
     /// These count now.
-    pub fn are(&mut self, now: Vec<Querier>, now_ns: u64, out: &mut Vec<Event>) {
+    pub fn update(&mut self, now: Vec<Querier>, now_ns: u64, out: &mut Vec<Event>) {
         let mut gone: HashSet<(u32, bool)> = self.known.keys().copied().collect();
         for querier in now {
             let key = (querier.ifindex, querier.address.is_ipv4());
@@ -117,14 +117,14 @@ impl Queriers {
                     );
                     let event = querier.event(Kind::QuerierChanged, now_ns, text);
                     Some(if older {
-                        event.as_bad_as(Severity::Warning)
+                        event.with_severity(Severity::Warning)
                     } else {
                         event
                     })
                 }
                 Some(_) => None,
             };
-            out.extend(event.filter(|_| self.learnt));
+            out.extend(event.filter(|_| self.baseline_known));
             self.known.insert(key, querier);
         }
         for key in gone {
@@ -138,11 +138,11 @@ impl Queriers {
                 out.push(querier.event(Kind::QuerierSilent, now_ns, text));
             }
         }
-        self.learnt = true;
+        self.baseline_known = true;
     }
 
     /// An interface is gone, and its queriers with it.
-    pub fn forget(&mut self, ifindex: u32) {
+    pub fn remove_interface(&mut self, ifindex: u32) {
         self.known.retain(|(index, _), _| *index != ifindex);
     }
 }
@@ -174,13 +174,13 @@ impl Stream {
             IpAddr::V6(group) => format!("[{group}]:{port}"),
         };
         let whose = format!("{subject} from {source}");
-        Event::new(kind, time_ns, &self.interface, subject).says(text(&whose))
+        Event::new(kind, time_ns, &self.interface, subject).with_text(text(&whose))
     }
 
     /// The packets that show it.
     fn shown(&self, event: Event, before_ns: u64) -> Event {
         let (_, source, group, _, port) = self.key;
-        event.shown_by(
+        event.with_packet_filter(
             format!("src {source} and dst {group} and udp dst port {port}"),
             before_ns,
             SECOND,
@@ -200,7 +200,7 @@ struct Losing {
 }
 
 #[derive(Debug)]
-struct Standing {
+struct StreamState {
     packets: u64,
     /// What was missing a second ago: what is late comes within that.
     lost: u64,
@@ -214,36 +214,36 @@ struct Standing {
 /// Streams as they were.
 #[derive(Debug, Default)]
 pub struct Streams {
-    known: HashMap<(u32, IpAddr, IpAddr, u16, u16), Standing, RandomState>,
-    learnt: bool,
+    known: HashMap<(u32, IpAddr, IpAddr, u16, u16), StreamState, RandomState>,
+    baseline_known: bool,
 }
 
 impl Streams {
     /// These are there now.
-    pub fn are(&mut self, now: Vec<Stream>, now_ns: u64, out: &mut Vec<Event>) {
+    pub fn update(&mut self, now: Vec<Stream>, now_ns: u64, out: &mut Vec<Event>) {
         for stream in now {
             let lost = stream.lost.unwrap_or(0);
-            let learnt = self.learnt;
-            let standing = self.known.entry(stream.key).or_insert(Standing {
+            let baseline_known = self.baseline_known;
+            let state = self.known.entry(stream.key).or_insert(StreamState {
                 packets: stream.packets,
-                lost: if learnt { 0 } else { lost },
-                accounted: if learnt { 0 } else { lost },
+                lost: if baseline_known { 0 } else { lost },
+                accounted: if baseline_known { 0 } else { lost },
                 losing: None,
-                stopped: !learnt,
+                stopped: !baseline_known,
                 seen: true,
             });
-            standing.seen = true;
-            standing.losses(&stream, lost, now_ns, out);
-            standing.silence(&stream, now_ns, out);
-            standing.packets = stream.packets;
-            standing.lost = lost;
+            state.seen = true;
+            state.losses(&stream, lost, now_ns, out);
+            state.silence(&stream, now_ns, out);
+            state.packets = stream.packets;
+            state.lost = lost;
         }
-        self.learnt = true;
-        (self.known).retain(|_, standing| std::mem::take(&mut standing.seen));
+        self.baseline_known = true;
+        (self.known).retain(|_, state| std::mem::take(&mut state.seen));
     }
 }
 
-impl Standing {
+impl StreamState {
     fn losses(&mut self, stream: &Stream, lost: u64, now_ns: u64, out: &mut Vec<Event>) {
         // Missing now and a second ago: not merely late.
         let missing = lost.min(self.lost);
@@ -336,7 +336,7 @@ mod tests {
         let mut queriers = Queriers::default();
         let mut at = |now: Vec<Querier>, second: u64| {
             let mut out = Vec::new();
-            queriers.are(now, second * SECOND, &mut out);
+            queriers.update(now, second * SECOND, &mut out);
             (out.into_iter())
                 .map(|event| (event.kind, event.severity, event.text))
                 .collect::<Vec<_>>()
@@ -369,7 +369,7 @@ mod tests {
         );
         // What was there when it began is no news.
         let (mut queriers, mut out) = (Queriers::default(), Vec::new());
-        queriers.are(vec![querier("10.0.0.9", 3, 2)], 3 * SECOND, &mut out);
+        queriers.update(vec![querier("10.0.0.9", 3, 2)], 3 * SECOND, &mut out);
         assert_eq!(out, []);
     }
 
@@ -394,7 +394,7 @@ mod tests {
     #[test]
     fn loss_begins_when_it_is_no_lateness_and_ends_after_ten_seconds() {
         let mut streams = Streams::default();
-        streams.are(vec![], SECOND, &mut vec![]);
+        streams.update(vec![], SECOND, &mut vec![]);
         let mut kinds = Vec::new();
         // Two are late at second 5, and two are missing from second 8 on, three from second 9 on.
         for second in 2..40 {
@@ -405,7 +405,7 @@ mod tests {
                 _ => 3,
             };
             let mut out = Vec::new();
-            streams.are(
+            streams.update(
                 vec![stream(second * 10, lost, second)],
                 second * SECOND,
                 &mut out,
@@ -424,12 +424,12 @@ mod tests {
     #[test]
     fn a_steady_stream_that_stops_is_told_once() {
         let mut streams = Streams::default();
-        streams.are(vec![], SECOND, &mut vec![]);
+        streams.update(vec![], SECOND, &mut vec![]);
         let mut kinds = Vec::new();
         for second in 2..60 {
             let last = if second < 40 { second.min(20) } else { second };
             let mut out = Vec::new();
-            streams.are(vec![stream(last * 10, 0, last)], second * SECOND, &mut out);
+            streams.update(vec![stream(last * 10, 0, last)], second * SECOND, &mut out);
             kinds.extend(out.into_iter().map(|event| (second, event.kind)));
         }
         assert_eq!(

@@ -40,8 +40,8 @@ pub fn event(interface: &str, time_ns: u64, news: &News) -> Event {
     };
     match news {
         News::Host(one) => Event::new(Kind::NeighborNew, time_ns, interface, one)
-            .says(format!("{} was heard, more than once", who(*one)))
-            .shown_by(format!("ether src {one}"), AROUND_NS, AFTER_NS),
+            .with_text(format!("{} was heard, more than once", who(*one)))
+            .with_packet_filter(format!("ether src {one}"), AROUND_NS, AFTER_NS),
         News::Moved(ip, change, is_gateway) => {
             let how = match change.announced {
                 true => "which announced it",
@@ -52,14 +52,14 @@ pub fn event(interface: &str, time_ns: u64, news: &News) -> Event {
                 false => Severity::Notice,
             };
             of(Kind::NeighborMoved, ip)
-                .as_bad_as(severity)
-                .says(format!(
+                .with_severity(severity)
+                .with_text(format!(
                     "{} went from {} to {}, {how}",
                     what(ip, *is_gateway),
                     who(change.from),
                     who(change.to)
                 ))
-                .shown_by(claims(*ip, [change.from, change.to]), AROUND_NS, AFTER_NS)
+                .with_packet_filter(claims(*ip, [change.from, change.to]), AROUND_NS, AFTER_NS)
         }
         News::Conflict(ip, conflict, is_gateway) => {
             let (one, other) = conflict.between;
@@ -68,26 +68,26 @@ pub fn event(interface: &str, time_ns: u64, news: &News) -> Event {
                 false => what(ip, *is_gateway),
             };
             of(Kind::AddressConflict, ip)
-                .says(format!(
+                .with_text(format!(
                     "{whose} is claimed by {} and by {}",
                     who(one),
                     who(other)
                 ))
-                .shown_by(claims(*ip, [one, other]), AROUND_NS, AFTER_NS)
+                .with_packet_filter(claims(*ip, [one, other]), AROUND_NS, AFTER_NS)
         }
         News::Over(ip) => of(Kind::ConflictOver, ip)
-            .says(format!("only one station has claimed {ip} for an hour")),
+            .with_text(format!("only one station has claimed {ip} for an hour")),
         News::Duplicate(ip, hit) => {
             let why = match hit.both_probed {
                 true => "wants it at the same time",
                 false => "has it and said so",
             };
             of(Kind::AddressDuplicate, ip)
-                .says(format!(
+                .with_text(format!(
                     "{} wanted {ip} and found it taken: {} {why}",
                     hit.prober, hit.by
                 ))
-                .shown_by(claims(*ip, [hit.prober, hit.by]), AROUND_NS, AFTER_NS)
+                .with_packet_filter(claims(*ip, [hit.prober, hit.by]), AROUND_NS, AFTER_NS)
         }
     }
 }
@@ -95,7 +95,7 @@ pub fn event(interface: &str, time_ns: u64, news: &News) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::slot::{read, write};
+    use crate::events::slot::{decode, encode};
     use crate::neighbors::Conflict;
 
     #[test]
@@ -116,6 +116,6 @@ mod tests {
             AROUND_NS * 2,
             &News::Conflict(ip, conflict, false),
         );
-        assert_eq!(read(&write(&event)), Some(event));
+        assert_eq!(decode(&encode(&event)), Some(event));
     }
 }

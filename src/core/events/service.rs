@@ -33,12 +33,12 @@ pub struct Sniffer {
 #[derive(Debug, Default)]
 pub struct Sniffers {
     known: HashMap<u64, (Sniffer, u64), RandomState>,
-    learnt: bool,
+    baseline_known: bool,
 }
 
 impl Sniffers {
     /// These are there now.
-    pub fn are(&mut self, now: Vec<Sniffer>, now_ns: u64, out: &mut Vec<Event>) {
+    pub fn update(&mut self, now: Vec<Sniffer>, now_ns: u64, out: &mut Vec<Event>) {
         let event = |kind, one: &Sniffer, text: &dyn Fn(&str) -> String| {
             let whose = (one.uid).map_or_else(String::new, |uid| format!(" of uid {uid}"));
             let place = if one.interface.is_empty() {
@@ -47,7 +47,8 @@ impl Sniffers {
                 &one.interface
             };
             let words = text(&format!("packet socket{whose} on {place}"));
-            Event::new(kind, now_ns, &one.interface, format!("inode {}", one.inode)).says(words)
+            Event::new(kind, now_ns, &one.interface, format!("inode {}", one.inode))
+                .with_text(words)
         };
         let inodes: std::collections::HashSet<u64> = now.iter().map(|one| one.inode).collect();
         self.known.retain(|inode, (one, since_ns)| {
@@ -64,7 +65,7 @@ impl Sniffers {
             if self.known.contains_key(&one.inode) || self.known.len() >= SNIFFERS {
                 continue;
             }
-            if self.learnt {
+            if self.baseline_known {
                 out.push(event(Kind::SnifferAppeared, &one, &|what| {
                     format!(
                         "a {what} takes {}; `netsonde sockets --sniff` shows who",
@@ -74,7 +75,7 @@ impl Sniffers {
             }
             self.known.insert(one.inode, (one, now_ns));
         }
-        self.learnt = true;
+        self.baseline_known = true;
     }
 }
 
@@ -82,12 +83,12 @@ impl Sniffers {
 #[derive(Debug, Default)]
 pub struct Limits {
     known: HashMap<String, (u64, u64), RandomState>,
-    learnt: bool,
+    baseline_known: bool,
 }
 
 impl Limits {
     /// Each limit's name, the limit, and how often it was hit.
-    pub fn are<'a>(
+    pub fn update<'a>(
         &mut self,
         now: impl Iterator<Item = (&'a str, u64, u64)>,
         now_ns: u64,
@@ -95,7 +96,7 @@ impl Limits {
     ) {
         for (name, limit, hits) in now {
             let Some((before, told_ns)) = self.known.get_mut(name) else {
-                let before = if self.learnt { 0 } else { hits };
+                let before = if self.baseline_known { 0 } else { hits };
                 self.known.insert(name.to_owned(), (before, 0));
                 continue;
             };
@@ -108,11 +109,13 @@ impl Limits {
                 0 => String::new(),
                 limit => format!(" ({limit})"),
             };
-            out.push(Event::new(Kind::LimitHit, now_ns, "", name).says(format!(
-                "limit: {name}{most}, {more} times more, {hits} in all"
-            )));
+            out.push(
+                Event::new(Kind::LimitHit, now_ns, "", name).with_text(format!(
+                    "limit: {name}{most}, {more} times more, {hits} in all"
+                )),
+            );
         }
-        self.learnt = true;
+        self.baseline_known = true;
     }
 }
 
@@ -129,13 +132,13 @@ pub struct Clocks {
 
 /// Clocks as they were.
 #[derive(Debug, Default)]
-pub struct Time {
+pub struct ClockMonitor {
     before: Option<Clocks>,
 }
 
-impl Time {
+impl ClockMonitor {
     /// They show this now.
-    pub fn is(&mut self, now: Clocks, out: &mut Vec<Event>) {
+    pub fn update(&mut self, now: Clocks, out: &mut Vec<Event>) {
         let Some(before) = self.before.replace(now) else {
             return;
         };
@@ -146,7 +149,7 @@ impl Time {
         let words = |ns: i128| duration(u64::try_from(ns.abs()).unwrap_or(u64::MAX));
         if suspended >= i128::from(SUSPENDED_NS) {
             out.push(
-                Event::new(Kind::Suspended, now.wall_ns, "", "machine").says(format!(
+                Event::new(Kind::Suspended, now.wall_ns, "", "machine").with_text(format!(
                     "the machine was suspended for {}",
                     words(suspended)
                 )),
@@ -154,7 +157,7 @@ impl Time {
         }
         if step.abs() >= i128::from(STEP_NS) {
             out.push(
-                Event::new(Kind::ClockSet, now.wall_ns, "", "clock").says(format!(
+                Event::new(Kind::ClockSet, now.wall_ns, "", "clock").with_text(format!(
                     "the wall clock was set {} by {}; durations are not touched by that",
                     if step < 0 { "back" } else { "ahead" },
                     words(step)
@@ -181,7 +184,7 @@ mod tests {
         let mut sniffers = Sniffers::default();
         let mut at = |now, second: u64| {
             let mut out = Vec::new();
-            sniffers.are(now, second * S, &mut out);
+            sniffers.update(now, second * S, &mut out);
             out.into_iter()
                 .map(|event| (event.kind, event.text))
                 .collect::<Vec<_>>()
@@ -207,7 +210,7 @@ mod tests {
         let mut limits = Limits::default();
         let mut at = |hits, second: u64| {
             let mut out = Vec::new();
-            limits.are(
+            limits.update(
                 [("neighbours", 8192, hits)].into_iter(),
                 second * S,
                 &mut out,
@@ -226,7 +229,7 @@ mod tests {
 
     #[test]
     fn steps_and_suspensions_are_told_apart() {
-        let mut time = Time::default();
+        let mut time = ClockMonitor::default();
         let mut at = |wall_ns, monotonic_ns, boot_ns| {
             let mut out = Vec::new();
             let clocks = Clocks {
@@ -234,7 +237,7 @@ mod tests {
                 monotonic_ns,
                 boot_ns,
             };
-            time.is(clocks, &mut out);
+            time.update(clocks, &mut out);
             out.into_iter().map(|event| event.text).collect::<Vec<_>>()
         };
         assert!(at(10_000 * S, S, S).is_empty());

@@ -3,15 +3,15 @@
 
 use bytemuck::{Pod, Zeroable, bytes_of, pod_read_unaligned};
 
-use super::{Event, Kind, Packets, Severity};
+use super::{Event, Kind, PacketQuery, Severity};
 use crate::recorder::layout::EVENT_BYTES;
 
 /// Bytes of an event, the record's own bookkeeping aside.
-pub const SLOT: usize = EVENT_BYTES - 8;
+pub const SLOT_BYTES: usize = EVENT_BYTES - 8;
 
 /// Most bytes of each text: an interface's name (IFNAMSIZ), two addresses, a filter of two addresses with
 /// their words, a sentence of two lines.
-const MOST: [usize; 4] = [15, 64, 96, 152];
+const MAX_TEXT_BYTES: [usize; 4] = [15, 64, 96, 152];
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -26,8 +26,12 @@ struct Header {
     reserved: u8,
 }
 
-const HEADER: usize = size_of::<Header>();
-const _: () = assert!(HEADER + MOST[0] + MOST[1] + MOST[2] + MOST[3] <= SLOT);
+const HEADER_BYTES: usize = size_of::<Header>();
+const _: () = assert!(
+    HEADER_BYTES + MAX_TEXT_BYTES[0] + MAX_TEXT_BYTES[1] + MAX_TEXT_BYTES[2] + MAX_TEXT_BYTES[3]
+        <= SLOT_BYTES
+);
+const _: () = assert!(super::Category::COUNT == crate::recorder::layout::EVENT_CATEGORIES);
 
 /// What fits, at the border of a character.
 fn cut(text: &str, most: usize) -> &str {
@@ -39,23 +43,23 @@ fn cut(text: &str, most: usize) -> &str {
 }
 
 /// As it is kept.
-pub fn write(event: &Event) -> [u8; SLOT] {
-    let no_packets = Packets {
+pub fn encode(event: &Event) -> [u8; SLOT_BYTES] {
+    let no_packets = PacketQuery {
         from_ns: 0,
         to_ns: 0,
         filter: String::new(),
     };
     let packets = event.packets.as_ref().unwrap_or(&no_packets);
     let texts = [
-        cut(&event.interface, MOST[0]),
-        cut(&event.subject, MOST[1]),
+        cut(&event.interface, MAX_TEXT_BYTES[0]),
+        cut(&event.subject, MAX_TEXT_BYTES[1]),
         // Half a filter would be another one.
-        if packets.filter.len() <= MOST[2] {
+        if packets.filter.len() <= MAX_TEXT_BYTES[2] {
             &packets.filter
         } else {
             ""
         },
-        cut(&event.text, MOST[3]),
+        cut(&event.text, MAX_TEXT_BYTES[3]),
     ];
     let header = Header {
         number: event.number,
@@ -67,9 +71,9 @@ pub fn write(event: &Event) -> [u8; SLOT] {
         lengths: texts.map(|text| text.len() as u8),
         reserved: 0,
     };
-    let mut slot = [0; SLOT];
-    slot[..HEADER].copy_from_slice(bytes_of(&header));
-    let mut at = HEADER;
+    let mut slot = [0; SLOT_BYTES];
+    slot[..HEADER_BYTES].copy_from_slice(bytes_of(&header));
+    let mut at = HEADER_BYTES;
     for text in texts {
         slot[at..at + text.len()].copy_from_slice(text.as_bytes());
         at += text.len();
@@ -78,9 +82,9 @@ pub fn write(event: &Event) -> [u8; SLOT] {
 }
 
 /// As it was. `None`: these bytes are none.
-pub fn read(slot: &[u8]) -> Option<Event> {
-    let header: Header = pod_read_unaligned(slot.get(..HEADER)?);
-    let mut at = HEADER;
+pub fn decode(slot: &[u8]) -> Option<Event> {
+    let header: Header = pod_read_unaligned(slot.get(..HEADER_BYTES)?);
+    let mut at = HEADER_BYTES;
     let mut next = |length: u8| -> Option<String> {
         let bytes = slot.get(at..at + usize::from(length))?;
         at += bytes.len();
@@ -95,11 +99,13 @@ pub fn read(slot: &[u8]) -> Option<Event> {
         interface: interface?,
         subject: subject?,
         text: text?,
-        packets: filter.filter(|_| header.from_ns > 0).map(|filter| Packets {
-            from_ns: header.from_ns,
-            to_ns: header.to_ns,
-            filter,
-        }),
+        packets: filter
+            .filter(|_| header.from_ns > 0)
+            .map(|filter| PacketQuery {
+                from_ns: header.from_ns,
+                to_ns: header.to_ns,
+                filter,
+            }),
     })
 }
 
@@ -114,24 +120,24 @@ mod tests {
             let event = Event {
                 number: 7,
                 severity: Severity::Notice,
-                packets: filter.map(|filter| Packets { from_ns: time_ns, to_ns: time_ns, filter }),
-                ..Event::new(Kind::LinkDown, time_ns, &interface, subject).says(text)
+                packets: filter.map(|filter| PacketQuery { from_ns: time_ns, to_ns: time_ns, filter }),
+                ..Event::new(Kind::LinkDown, time_ns, &interface, subject).with_text(text)
             };
-            prop_assert_eq!(read(&write(&event)), Some(event));
+            prop_assert_eq!(decode(&encode(&event)), Some(event));
         }
 
         #[test]
         fn what_does_not_is_cut(interface in ".{0,40}", subject in ".{0,100}", text in ".{0,400}") {
-            let event = Event::new(Kind::More, 5, &interface, &subject).says(&text);
-            let back = read(&write(&event)).unwrap();
+            let event = Event::new(Kind::More, 5, &interface, &subject).with_text(&text);
+            let back = decode(&encode(&event)).unwrap();
             prop_assert!(interface.starts_with(&back.interface));
             prop_assert!(subject.starts_with(&back.subject));
             prop_assert!(text.starts_with(&back.text) && (text.len() <= 152) == (text == back.text));
         }
 
         #[test]
-        fn no_memory_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..SLOT + 1)) {
-            let _ = read(&bytes);
+        fn no_memory_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..SLOT_BYTES + 1)) {
+            let _ = decode(&bytes);
         }
     }
 }

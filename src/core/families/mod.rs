@@ -15,7 +15,7 @@ pub use table::FAMILIES;
 
 /// Numbers that the client tries beyond the table: the next kernel may have more. The kernel refuses what
 /// is beyond its own limit (NPROTO) without looking for a module.
-pub const TRIED: u8 = 64;
+pub const PROBED_NUMBERS: u8 = 64;
 
 /// An address family.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +55,7 @@ impl Family {
 
 /// A socket type, or a flag that goes with it.
 #[derive(Clone, Copy, Debug)]
-pub struct Kind {
+pub struct SocketType {
     /// Its number on all architectures but MIPS, which has 1 and 2 the other way round.
     pub number: u32,
     /// `SOCK_STREAM`.
@@ -65,42 +65,42 @@ pub struct Kind {
 }
 
 /// The types: second argument of socket(2).
-pub const KINDS: &[Kind] = &[
-    Kind {
+pub const SOCKET_TYPES: &[SocketType] = &[
+    SocketType {
         number: STREAM,
         name: "SOCK_STREAM",
         purpose: "A connection that carries bytes in order and without loss, and keeps no borders of \
                   messages: TCP.",
     },
-    Kind {
+    SocketType {
         number: DGRAM,
         name: "SOCK_DGRAM",
         purpose: "Single messages with their borders, each by itself, which may be lost or overtake each \
                   other (between processes of one host they are not): UDP.",
     },
-    Kind {
+    SocketType {
         number: RAW,
         name: "SOCK_RAW",
         purpose: "What lies below the transport, headers included, mostly for programs with CAP_NET_RAW: \
                   ping, routing daemons, capture.",
     },
-    Kind {
+    SocketType {
         number: RDM,
         name: "SOCK_RDM",
         purpose: "Single messages that are not lost but may overtake each other; TIPC has it.",
     },
-    Kind {
+    SocketType {
         number: SEQPACKET,
         name: "SOCK_SEQPACKET",
         purpose: "A connection that carries messages in order, without loss and with their borders: SCTP, \
                   Bluetooth, services on one host.",
     },
-    Kind {
+    SocketType {
         number: DCCP,
         name: "SOCK_DCCP",
         purpose: "Single messages with congestion control (RFC 4340); removed in Linux 6.16.",
     },
-    Kind {
+    SocketType {
         number: PACKET,
         name: "SOCK_PACKET",
         purpose: "The way to capture that Linux 2.0 had, superseded by AF_PACKET; with AF_INET it makes an \
@@ -124,13 +124,13 @@ pub const DCCP: u32 = 6;
 pub const PACKET: u32 = 10;
 
 /// Flags that are added to a type.
-pub const FLAGS: &[Kind] = &[
-    Kind {
+pub const TYPE_FLAGS: &[SocketType] = &[
+    SocketType {
         number: 0o4000,
         name: "SOCK_NONBLOCK",
         purpose: "Calls on the socket return EAGAIN instead of waiting.",
     },
-    Kind {
+    SocketType {
         number: 0o200_0000,
         name: "SOCK_CLOEXEC",
         purpose: "The socket is closed when the process starts another program, so that none inherits it \
@@ -162,13 +162,13 @@ pub fn find(text: &str) -> Option<&'static Family> {
 }
 
 /// The type of a number, or of a name with or without its SOCK_, in any case.
-pub fn find_kind(text: &str) -> Option<&'static Kind> {
+pub fn find_type(text: &str) -> Option<&'static SocketType> {
     if let Ok(number) = text.parse::<u32>() {
-        return KINDS.iter().find(|kind| kind.number == number);
+        return SOCKET_TYPES.iter().find(|kind| kind.number == number);
     }
     let upper = text.to_ascii_uppercase();
     let wanted = upper.strip_prefix("SOCK_").unwrap_or(&upper);
-    let mut all = KINDS.iter().chain(FLAGS);
+    let mut all = SOCKET_TYPES.iter().chain(TYPE_FLAGS);
     all.find(|kind| kind.name.strip_prefix("SOCK_") == Some(wanted))
 }
 
@@ -178,51 +178,54 @@ pub fn family_name(number: u8) -> String {
 }
 
 /// The name of a type, or its number.
-pub fn kind_name(number: u32) -> String {
-    let found = KINDS.iter().find(|kind| kind.number == number);
+pub fn type_name(number: u32) -> String {
+    let found = SOCKET_TYPES.iter().find(|kind| kind.number == number);
     found.map_or_else(|| format!("SOCK_{number}"), |kind| kind.name.into())
 }
 
 /// What came of an attempt to open a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Support {
     /// A socket, or an error that only what exists can give.
     Yes,
     /// The kernel has no such thing.
     No,
     /// The kernel has the family, and says nothing of the type.
-    Untold,
+    Unknown,
 }
 
 /// What the error of socket(2) says of the type that was tried, and what it means. `None`: it worked.
-pub fn meaning(error: Option<&str>) -> (Answer, &'static str) {
+pub fn explain_error(error: Option<&str>) -> (Support, &'static str) {
     let Some(error) = error else {
-        return (Answer::Yes, "it works");
+        return (Support::Yes, "it works");
     };
     match error {
         "EAFNOSUPPORT" => (
-            Answer::No,
+            Support::No,
             "the kernel has no such family, or not in this network namespace",
         ),
-        "ESOCKTNOSUPPORT" => (Answer::No, "the family does not have this type"),
+        "ESOCKTNOSUPPORT" => (Support::No, "the family does not have this type"),
         "EPROTONOSUPPORT" => (
-            Answer::No,
+            Support::No,
             "no such protocol in this family, or not of this type",
         ),
-        "EPROTOTYPE" => (Answer::No, "the protocol does not go with this type"),
-        "EINVAL" => (Answer::No, "the family does not take this type or protocol"),
+        "EPROTOTYPE" => (Support::No, "the protocol does not go with this type"),
+        "EINVAL" => (
+            Support::No,
+            "the family does not take this type or protocol",
+        ),
         "EPERM" | "EACCES" => (
-            Answer::Untold,
+            Support::Unknown,
             "it takes privilege (CAP_NET_RAW or CAP_NET_ADMIN), or a sandbox forbids it",
         ),
         "ENODEV" | "ENXIO" => (
-            Answer::Yes,
+            Support::Yes,
             "the family is there, and no device or transport for it",
         ),
         "EMFILE" | "ENFILE" | "ENOBUFS" | "ENOMEM" => {
-            (Answer::Untold, "this host is short of room for sockets")
+            (Support::Unknown, "this host is short of room for sockets")
         }
-        _ => (Answer::Untold, "an error that no family gives by custom"),
+        _ => (Support::Unknown, "an error that no family gives by custom"),
     }
 }
 
@@ -296,16 +299,16 @@ mod tests {
             assert_eq!(find(text).map(|family| family.name), Some(name), "{text}");
         }
         assert!(find("46").is_none() && find("AF_").is_none() && find("tcp").is_none());
-        assert_eq!(find_kind("seqpacket").map(|kind| kind.number), Some(5));
-        assert_eq!(find_kind("SOCK_STREAM").map(|kind| kind.number), Some(1));
-        assert!(find_kind("7").is_none());
+        assert_eq!(find_type("seqpacket").map(|kind| kind.number), Some(5));
+        assert_eq!(find_type("SOCK_STREAM").map(|kind| kind.number), Some(1));
+        assert!(find_type("7").is_none());
     }
 
     #[test]
     fn errors_are_told_apart() {
-        assert_eq!(meaning(None).0, Answer::Yes);
-        assert_eq!(meaning(Some("EPERM")).0, Answer::Untold);
-        assert_eq!(meaning(Some("ESOCKTNOSUPPORT")).0, Answer::No);
+        assert_eq!(explain_error(None).0, Support::Yes);
+        assert_eq!(explain_error(Some("EPERM")).0, Support::Unknown);
+        assert_eq!(explain_error(Some("ESOCKTNOSUPPORT")).0, Support::No);
         assert!(proves_family(Some("ESOCKTNOSUPPORT")) && proves_family(None));
         assert!(!proves_family(Some("EAFNOSUPPORT")) && !proves_family(Some("EMFILE")));
     }

@@ -25,7 +25,7 @@ pub enum Modules {
 
 /// Why something was not tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Untried {
+pub enum SkipReason {
     /// It would load this module.
     Loads(String),
     /// It might load one.
@@ -65,7 +65,7 @@ impl Modules {
         kind: u32,
         protocol: u16,
         registered: bool,
-    ) -> Option<Untried> {
+    ) -> Option<SkipReason> {
         let names = [
             format!("net-pf-{family}"),
             format!("net-pf-{family}-proto-{protocol}-type-{kind}"),
@@ -81,7 +81,7 @@ impl Modules {
             Modules::Unknown => {
                 // Families that this program itself lives on have no module to load.
                 let safe = registered || matches!(family, 1 | 2 | 16);
-                (!safe).then_some(Untried::MightLoad)
+                (!safe).then_some(SkipReason::MightLoad)
             }
             Modules::Some { aliases, loaded } => {
                 names.iter().find_map(|name| {
@@ -91,7 +91,7 @@ impl Modules {
                     // Where several offer the same, one that is loaded is enough.
                     let first = of.clone().next()?;
                     let is_there = of.any(|module| loaded.contains(module));
-                    (!is_there).then(|| Untried::Loads(first.clone()))
+                    (!is_there).then(|| SkipReason::Loads(first.clone()))
                 })
             }
         }
@@ -117,13 +117,16 @@ mod tests {
         let loaded = "vsock 45056 2 - Live 0x0\ncan 24576 0 - Live 0x0\n";
         let modules = Modules::read(Some(ALIAS), Some(loaded));
         let loads = |family, kind, protocol| modules.would_load(family, kind, protocol, false);
-        assert_eq!(loads(38, 5, 0), Some(Untried::Loads("af_alg".into())));
+        assert_eq!(loads(38, 5, 0), Some(SkipReason::Loads("af_alg".into())));
         assert_eq!(loads(40, 1, 0), None);
         // The family is there, its protocol is not.
-        assert_eq!(loads(29, 3, 1), Some(Untried::Loads("can_raw".into())));
+        assert_eq!(loads(29, 3, 1), Some(SkipReason::Loads("can_raw".into())));
         assert_eq!(loads(2, 1, 0), None);
-        assert_eq!(loads(2, 5, 132), Some(Untried::Loads("sctp".into())));
-        assert_eq!(loads(16, 3, 21), Some(Untried::Loads("crypto_user".into())));
+        assert_eq!(loads(2, 5, 132), Some(SkipReason::Loads("sctp".into())));
+        assert_eq!(
+            loads(16, 3, 21),
+            Some(SkipReason::Loads("crypto_user".into()))
+        );
         // No module offers it: it is built in or it is not there.
         assert_eq!(loads(3, 2, 0), None);
     }
@@ -136,7 +139,7 @@ mod tests {
         assert_eq!(unknown, Modules::Unknown);
         assert_eq!(
             unknown.would_load(38, 5, 0, false),
-            Some(Untried::MightLoad)
+            Some(SkipReason::MightLoad)
         );
         assert_eq!(unknown.would_load(38, 5, 0, true), None);
         assert_eq!(unknown.would_load(2, 1, 0, false), None);

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 /// snmp and netstat: a line of names above a line of values, each begun by its table's name.
-pub fn tables(text: &str) -> Vec<(String, u64)> {
+pub fn parse_snmp(text: &str) -> Vec<(String, u64)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut all = Vec::new();
     for pair in lines.chunks_exact(2) {
@@ -21,7 +21,7 @@ pub fn tables(text: &str) -> Vec<(String, u64)> {
 }
 
 /// snmp6: a name and a value a line.
-pub fn lines(text: &str) -> Vec<(String, u64)> {
+pub fn parse_snmp6(text: &str) -> Vec<(String, u64)> {
     let entry = |line: &str| {
         let (name, value) = line.split_once(char::is_whitespace)?;
         Some((name.to_owned(), value.trim().parse().ok()?))
@@ -36,8 +36,8 @@ pub struct Counters(HashMap<String, u64>);
 impl Counters {
     /// Reads the three files.
     pub fn read(snmp: &str, netstat: &str, snmp6: &str) -> Counters {
-        let all = tables(snmp).into_iter().chain(tables(netstat));
-        Counters(all.chain(lines(snmp6)).collect())
+        let all = parse_snmp(snmp).into_iter().chain(parse_snmp(netstat));
+        Counters(all.chain(parse_snmp6(snmp6)).collect())
     }
 
     /// How far one of them has moved since.

@@ -505,7 +505,7 @@ pub static COUNTERS: &[Counter] = &[
 ];
 
 /// Counters that count what others count as well: what is left of the first is what the others do not say.
-pub const PARTS: &[(Layer, &str, &[&str])] = &[
+pub const OVERLAPS: &[(Layer, &str, &[&str])] = &[
     (
         Udp,
         "UdpInErrors",
@@ -533,7 +533,7 @@ pub const PARTS: &[(Layer, &str, &[&str])] = &[
 ];
 
 /// The counter of that name in a layer.
-pub fn known(layer: Layer, name: &str) -> Option<&'static Counter> {
+pub fn find_counter(layer: Layer, name: &str) -> Option<&'static Counter> {
     COUNTERS
         .iter()
         .find(|known| known.layer == layer && known.name == name)
@@ -772,7 +772,7 @@ const PLACES: &[(&str, bool, &str)] = &[
 ];
 
 /// What a reason means at that place, and whether it is no fault by itself.
-pub fn reason(name: &str, place: Option<&str>) -> Option<(bool, &'static str)> {
+pub fn explain_reason(name: &str, place: Option<&str>) -> Option<(bool, &'static str)> {
     if name == "NOT_SPECIFIED"
         && let Some(place) = place
         && let Some((_, harmless, means)) = PLACES.iter().find(|(known, _, _)| *known == place)
@@ -784,7 +784,7 @@ pub fn reason(name: &str, place: Option<&str>) -> Option<(bool, &'static str)> {
 }
 
 /// Sums over the lines of /proc/net/softnet_stat, one a CPU: dropped, and held back by the flow limit.
-pub fn softnet(text: &str) -> (u64, u64) {
+pub fn parse_softnet(text: &str) -> (u64, u64) {
     let column = |line: &str, at: usize| {
         let word = line.split_whitespace().nth(at)?;
         u64::from_str_radix(word, 16).ok()
@@ -795,13 +795,13 @@ pub fn softnet(text: &str) -> (u64, u64) {
 
 /// The sum of another column of it: how often a CPU stopped taking packets in although there were more
 /// (net.core.netdev_budget).
-pub fn squeezes(softnet_stat: &str) -> u64 {
+pub fn parse_time_squeezes(softnet_stat: &str) -> u64 {
     let third = |line: &str| u64::from_str_radix(line.split_whitespace().nth(2)?, 16).ok();
     softnet_stat.lines().filter_map(third).sum()
 }
 
 /// Sums over the lines of a file of /proc/net/stat, one a CPU, under a line of names.
-pub fn sums(text: &str) -> BTreeMap<String, u64> {
+pub fn sum_cpu_columns(text: &str) -> BTreeMap<String, u64> {
     let mut lines = text.lines();
     let names: Vec<&str> = lines
         .next()
@@ -821,27 +821,27 @@ pub fn sums(text: &str) -> BTreeMap<String, u64> {
 
 /// A table of neighbours, which all namespaces share.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct NeighbourTable {
+pub struct NeighborTable {
     /// "arp_cache" or "ndisc_cache".
     pub name: String,
     /// Entries that are in it.
     pub entries: u64,
     /// Entries that there may be (gc_thresh3).
-    pub most: u64,
+    pub max_entries: u64,
     /// How many did not answer.
     pub failed: u64,
     /// How often it was full.
-    pub fulls: u64,
+    pub table_fulls: u64,
 }
 
 /// A table of neighbours, as RTM_GETNEIGHTBL tells it (struct ndtmsg, linux/neighbour.h).
-pub fn neighbours(message: &[u8]) -> Option<NeighbourTable> {
+pub fn parse_neighbor_table(message: &[u8]) -> Option<NeighborTable> {
     /// NDTA_NAME, NDTA_THRESH3, NDTA_CONFIG and NDTA_STATS.
     const NAME: u16 = 1;
-    const MOST: u16 = 4;
+    const MAX_ENTRIES: u16 = 4;
     const CONFIG: u16 = 5;
     const STATS: u16 = 7;
-    let (mut name, mut stats, mut most, mut entries) = (None, None, None, None);
+    let (mut name, mut stats, mut max_entries, mut entries) = (None, None, None, None);
     for (kind, value) in attributes(message.get(4..)?) {
         match kind {
             NAME => {
@@ -852,7 +852,7 @@ pub fn neighbours(message: &[u8]) -> Option<NeighbourTable> {
                 )
             }
             STATS => stats = Some(value),
-            MOST => most = u32_at(value, 0),
+            MAX_ENTRIES => max_entries = u32_at(value, 0),
             // struct ndt_config: two 16-bit words, then the count.
             CONFIG => entries = u32_at(value, 4),
             _ => {}
@@ -863,19 +863,19 @@ pub fn neighbours(message: &[u8]) -> Option<NeighbourTable> {
         let bytes = stats?.get(at * 8..at * 8 + 8)?;
         Some(u64::from_ne_bytes(bytes.try_into().ok()?))
     };
-    Some(NeighbourTable {
+    Some(NeighborTable {
         name: name?,
         entries: entries.unwrap_or(0).into(),
-        most: most.unwrap_or(0).into(),
+        max_entries: max_entries.unwrap_or(0).into(),
         failed: word(3)?,
-        fulls: word(10).unwrap_or(0),
+        table_fulls: word(10).unwrap_or(0),
     })
 }
 
 /// Where a running kernel puts what in a record of `skb:kfree_skb`, and how it calls its reasons: both change
 /// between versions.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Format {
+pub struct TraceFormat {
     location: (usize, usize),
     protocol: (usize, usize),
     reason: (usize, usize),
@@ -884,7 +884,7 @@ pub struct Format {
 
 /// One drop.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Drop {
+pub struct DropRecord {
     /// The kernel's reason, by name, or its number.
     pub reason: String,
     /// EtherType.
@@ -893,9 +893,9 @@ pub struct Drop {
     pub location: u64,
 }
 
-impl Format {
+impl TraceFormat {
     /// Reads the `format` file of the tracepoint. `None`: this kernel gives no reasons (before 5.17).
-    pub fn read(text: &str) -> Option<Format> {
+    pub fn parse(text: &str) -> Option<TraceFormat> {
         let field = |name: &str| {
             let line = text.lines().find(|line| {
                 let declared = line.split(';').next().unwrap_or_default();
@@ -908,7 +908,7 @@ impl Format {
             };
             Some((number("offset:")?, number("size:")?))
         };
-        let mut format = Format {
+        let mut format = TraceFormat {
             location: field("location")?,
             protocol: field("protocol")?,
             reason: field("reason")?,
@@ -934,7 +934,7 @@ impl Format {
     }
 
     /// Reads a record. `None`: it is shorter than the format says.
-    pub fn record(&self, bytes: &[u8]) -> Option<Drop> {
+    pub fn record(&self, bytes: &[u8]) -> Option<DropRecord> {
         let number = |(at, size): (usize, usize)| {
             let bytes = bytes.get(at..at.checked_add(size)?)?;
             let mut word = [0; 8];
@@ -942,7 +942,7 @@ impl Format {
             Some(u64::from_le_bytes(word))
         };
         let reason = number(self.reason)?;
-        Some(Drop {
+        Some(DropRecord {
             reason: match self.names.get(&reason) {
                 Some(name) => name.clone(),
                 // Subsystems have reasons of their own, which the format does not name.
@@ -967,7 +967,7 @@ mod tests {
 
     #[test]
     fn records_are_read_by_the_format_of_the_kernel() {
-        let format = Format::read(FORMAT).unwrap();
+        let format = TraceFormat::parse(FORMAT).unwrap();
         let mut bytes = vec![0; 40];
         bytes[16] = 7;
         bytes[32..34].copy_from_slice(&0x0800u16.to_le_bytes());
@@ -980,17 +980,17 @@ mod tests {
         bytes[38] = 1;
         assert_eq!(format.record(&bytes).unwrap().reason, "reason 0x10003");
         assert_eq!(format.record(&bytes[..39]), None);
-        assert_eq!(Format::read("field:int x; offset:0; size:4;"), None);
+        assert_eq!(TraceFormat::parse("field:int x; offset:0; size:4;"), None);
     }
 
     #[test]
     fn sums_are_over_all_cpus() {
         assert_eq!(
-            softnet("1 2 0 0 0 0 0 0 0 0 a 0\n1 10 0 0 0 0 0 0 0 0 1 0\n"),
+            parse_softnet("1 2 0 0 0 0 0 0 0 0 a 0\n1 10 0 0 0 0 0 0 0 0 1 0\n"),
             (18, 11)
         );
-        assert_eq!(squeezes("1 2 a 0\n1 10 1 0\n"), 11);
-        let all = sums("entries drop\n00000001 0000000a\n00000001 00000001\n");
+        assert_eq!(parse_time_squeezes("1 2 a 0\n1 10 1 0\n"), 11);
+        let all = sum_cpu_columns("entries drop\n00000001 0000000a\n00000001 00000001\n");
         assert_eq!(all["drop"], 11);
     }
 
@@ -998,13 +998,13 @@ mod tests {
     fn each_counter_and_reason_is_told_once() {
         for (at, one) in COUNTERS.iter().enumerate() {
             assert!(
-                std::ptr::eq(known(one.layer, one.name).unwrap(), one),
+                std::ptr::eq(find_counter(one.layer, one.name).unwrap(), one),
                 "{at}: {}",
                 one.name
             );
         }
         for (name, harmless, _) in REASONS {
-            assert_eq!(reason(name, None).unwrap().0, *harmless, "{name}");
+            assert_eq!(explain_reason(name, None).unwrap().0, *harmless, "{name}");
         }
     }
 }

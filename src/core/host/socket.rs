@@ -7,7 +7,7 @@ use super::{ipv4, ipv6_words};
 
 /// A socket. For raw ones the port is the protocol's number.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Socket {
+pub struct ProcSocket {
     /// What it is bound to.
     pub local: SocketAddr,
     /// What it is connected to; unspecified if it is not.
@@ -27,7 +27,7 @@ pub struct Socket {
 }
 
 /// All lines of a file.
-pub fn sockets(text: &str) -> Vec<Socket> {
+pub fn parse_sockets(text: &str) -> Vec<ProcSocket> {
     let address = |word: &str| -> Option<SocketAddr> {
         let (ip, port) = word.split_once(':')?;
         let ip: IpAddr = if ip.len() == 8 {
@@ -41,7 +41,7 @@ pub fn sockets(text: &str) -> Vec<Socket> {
         let words: Vec<&str> = line.split_whitespace().collect();
         // sl, local, remote, state, queues, timer, retransmits, uid, timeout, inode, users, pointer,
         // drops.
-        Some(Socket {
+        Some(ProcSocket {
             local: address(words.get(1)?)?,
             remote: address(words.get(2)?)?,
             state: u8::from_str_radix(words.get(3)?, 16).ok()?,
@@ -64,7 +64,7 @@ mod tests {
     fn reads_both_families() {
         let udp = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
                    \x20 12: 0101010A:1388 00000000:0000 07 00000000:00000900 00:00000000 00000000  1000        0 4711 2 0000000000000000 29\n";
-        let all = sockets(udp);
+        let all = parse_sockets(udp);
         assert_eq!(all[0].local, "10.1.1.1:5000".parse().unwrap());
         assert_eq!((all[0].state, all[0].unsent), (7, 0));
         assert_eq!(
@@ -74,7 +74,7 @@ mod tests {
         let udp6 = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
                     \x20 1: 000080FE000000000000000001000000:1388 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 1 2 0 0\n";
         assert_eq!(
-            sockets(udp6)[0].local.ip(),
+            parse_sockets(udp6)[0].local.ip(),
             "fe80::1".parse::<IpAddr>().unwrap()
         );
     }

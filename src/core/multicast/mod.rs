@@ -16,6 +16,7 @@
 //! | `names` | groups that IANA has given a name |
 
 mod group;
+mod group_port;
 pub mod mpeg_ts;
 pub mod names;
 mod querier;
@@ -29,6 +30,7 @@ pub mod test_packet;
 use std::net::IpAddr;
 
 pub use group::{Change, Groups, Member, Mode};
+pub use group_port::GroupPort;
 pub use mpeg_ts::Ts;
 pub use querier::{Asked, Known, Querier, Queriers, Standing, Timers};
 pub use router::{Protocol, Router, Routers};

@@ -12,7 +12,7 @@ use super::{
 use crate::wire::arp::Arp;
 use crate::wire::cursor::{Cursor, Mac, sum};
 use crate::wire::glance::{Glance, ethertype, ip_protocol};
-use crate::wire::identity::{By, Identity, Role};
+use crate::wire::identity::{Identity, NameSource, Role};
 use crate::wire::{Checksum, Frame, LinkType, Meaning, decode};
 
 /// Places of the cache: 64 KiB, which a core keeps close, for some thousand pairs that talk at a time.
@@ -639,14 +639,14 @@ impl Neighbors {
             return;
         };
         host.heard |= match said.by {
-            By::Dhcp => heard::DHCP,
-            By::Dhcpv6 => heard::DHCPV6,
-            By::Mdns => heard::MDNS,
-            By::Llmnr => heard::LLMNR,
-            By::NetBios => heard::NETBIOS,
-            By::Lldp => heard::LLDP,
-            By::Cdp => heard::CDP,
-            By::Stp => heard::STP,
+            NameSource::Dhcp => heard::DHCP,
+            NameSource::Dhcpv6 => heard::DHCPV6,
+            NameSource::Mdns => heard::MDNS,
+            NameSource::Llmnr => heard::LLMNR,
+            NameSource::NetBios => heard::NETBIOS,
+            NameSource::Lldp => heard::LLDP,
+            NameSource::Cdp => heard::CDP,
+            NameSource::Stp => heard::STP,
         };
         for role in &said.roles {
             host.roles |= match role {
@@ -655,7 +655,7 @@ impl Neighbors {
                 Role::AccessPoint => role::ACCESS_POINT,
                 Role::Phone => role::PHONE,
                 Role::DhcpRelay => role::DHCP_RELAY,
-                Role::DhcpServer if said.by == By::Dhcpv6 => role::DHCPV6_SERVER,
+                Role::DhcpServer if said.by == NameSource::Dhcpv6 => role::DHCPV6_SERVER,
                 Role::DhcpServer => role::DHCP_SERVER,
             };
         }

@@ -57,7 +57,7 @@ pub mod service {
     /// What the wire carried beside what the IP layer let through.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
-    pub struct Listened {
+    pub struct ListenerCounts {
         pub icmp_wire: u64,
         pub icmp_heard: u64,
         pub icmp6_wire: u64,
@@ -79,7 +79,7 @@ pub mod service {
         pub packets_out: u64,
         pub bytes_out: u64,
         pub skipped: u64,
-        pub listened: Listened,
+        pub listened: ListenerCounts,
     }
 
     /// A declared gap.
@@ -193,7 +193,7 @@ pub mod service {
         pub why: String,
         pub packets: u64,
         pub bytes: u64,
-        pub listened: Listened,
+        pub listened: ListenerCounts,
     }
 
     /// The reply of `Interfaces`.
@@ -280,7 +280,7 @@ pub mod capture {
     /// A reply of `Capture`.
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
-    pub struct Opened {
+    pub struct CaptureReply {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub fd: Option<u64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -350,7 +350,7 @@ pub mod ping {
     /// A distribution.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
-    pub struct Figures {
+    pub struct Distribution {
         pub min: u64,
         pub mean: u64,
         pub p50: u64,
@@ -363,7 +363,7 @@ pub mod ping {
     /// Loss over windows.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
-    pub struct Windows {
+    pub struct LossWindows {
         pub last_10s_percent: f64,
         pub last_60s_percent: f64,
         pub worst_10s_percent: f64,
@@ -380,7 +380,7 @@ pub mod ping {
         pub duplicates: u64,
         pub loss_percent: f64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub rtt_ns: Option<Figures>,
+        pub rtt_ns: Option<Distribution>,
     }
 
     /// What the probes of one target add up to.
@@ -396,13 +396,13 @@ pub mod ping {
         pub late: u64,
         pub reordered: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub rtt_ns: Option<Figures>,
+        pub rtt_ns: Option<Distribution>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub wire_rtt_ns: Option<Figures>,
+        pub wire_rtt_ns: Option<Distribution>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub jitter_ns: Option<u64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub windows: Option<Windows>,
+        pub windows: Option<LossWindows>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub responders: Option<Vec<Responder>>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -412,7 +412,7 @@ pub mod ping {
     /// What a table of many targets shows of one.
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
-    pub struct Row {
+    pub struct TargetRow {
         pub target: String,
         pub sent: u64,
         pub received: u64,
@@ -495,7 +495,7 @@ pub mod ping {
     /// The reply of `Targets`.
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
-    pub struct Listed {
+    pub struct TargetsReply {
         pub list: u64,
         pub targets: u64,
     }
@@ -516,7 +516,7 @@ pub mod ping {
     /// A reply of `Ping`.
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
-    pub struct Told {
+    pub struct PingReply {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub run: Option<u64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -528,7 +528,7 @@ pub mod ping {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub summaries: Option<Vec<Summary>>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub rows: Option<Vec<Row>>,
+        pub rows: Option<Vec<TargetRow>>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub total: Option<Total>,
     }
@@ -614,7 +614,7 @@ pub mod multicast {
     /// An interface with groups and no querier.
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
-    pub struct Unasked {
+    pub struct LinkWithoutQuerier {
         pub interface: String,
         pub protocol: String,
         pub groups: u64,
@@ -625,7 +625,7 @@ pub mod multicast {
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     #[allow(missing_docs)]
-    pub struct Call {
+    pub struct InterfaceCall {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub interface: Option<String>,
     }
@@ -662,7 +662,7 @@ pub mod multicast {
     pub struct Queriers {
         pub time: String,
         pub queriers: Vec<Querier>,
-        pub unasked: Vec<Unasked>,
+        pub unasked: Vec<LinkWithoutQuerier>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub routers: Option<Vec<Router>>,
     }
@@ -686,7 +686,7 @@ pub mod multicast {
     /// What an MPEG transport stream tells.
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
-    pub struct Ts {
+    pub struct MpegTs {
         pub packets: u64,
         pub lost: u64,
         pub duplicates: u64,
@@ -716,7 +716,7 @@ pub mod multicast {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub rtp: Option<Rtp>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub ts: Option<Ts>,
+        pub ts: Option<MpegTs>,
     }
 
     /// The reply of `Streams`.
@@ -840,7 +840,7 @@ pub mod inventory {
     }
 
     /// The parameters of the calls.
-    pub use super::multicast::Call;
+    pub use super::multicast::InterfaceCall;
 
     /// A name that a station told.
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,22 +1,22 @@
-//! PURE. Which room of the recorder a packet belongs in. The same rules make the kernel's filters
-//! (the keeper attaches them), so that what a store keeps whole is captured whole.
+//! PURE. Assigns packets to recorder stores. The kernel filters that the keeper attaches are built from
+//! the same rules, so packets that a store keeps whole are captured whole.
 
 use crate::wire::glance::{Glance, ethertype, ip_protocol};
 
-/// The rooms of the recorder. Each has a budget of its own, so that a flood of one kind never
-/// evicts another.
+/// The stores of the recorder. Each has its own budget, so that a flood of one kind of traffic never
+/// evicts another kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Store {
-    /// ARP, neighbour discovery, LLDP, STP, LACP: what makes a link work.
+    /// Link management: ARP, neighbor discovery, LLDP, STP, LACP.
     Link = 0,
-    /// IGMP, MLD, PIM: who wants which group.
+    /// Group management: IGMP, MLD, PIM.
     Group = 1,
-    /// ICMP and ICMPv6, except neighbour discovery and MLD.
+    /// ICMP and ICMPv6, except neighbor discovery and MLD.
     Icmp = 2,
     /// DHCP, DHCPv6, DNS, mDNS, LLMNR, SSDP, NetBIOS names.
     Names = 3,
-    /// VRRP, HSRP, OSPF, EIGRP, RIP, BFD: who routes.
+    /// VRRP, HSRP, OSPF, EIGRP, RIP, BFD.
     Routing = 4,
     /// TCP segments with SYN, FIN or RST.
     Connections = 5,
@@ -36,7 +36,7 @@ impl Store {
         Store::Bulk,
     ];
 
-    /// The name in configuration, status and queries.
+    /// Returns the name, as in configuration, status and queries.
     pub fn name(self) -> &'static str {
         match self {
             Store::Link => "link",
@@ -49,7 +49,7 @@ impl Store {
         }
     }
 
-    /// The store of that name.
+    /// Returns the store with this name.
     pub fn from_name(name: &str) -> Option<Store> {
         Store::ALL.into_iter().find(|store| store.name() == name)
     }
@@ -66,7 +66,7 @@ pub const ROUTING_UDP_PORTS: [u16; 6] = [520, 521, 1985, 2029, 3784, 4784];
 /// IP protocols of the `routing` store: EIGRP, OSPF, VRRP.
 pub const ROUTING_IP_PROTOCOLS: [u8; 3] =
     [ip_protocol::EIGRP, ip_protocol::OSPF, ip_protocol::VRRP];
-/// EtherTypes of the `link` store, beside everything with an 802.3 length (STP, CDP, IS-IS).
+/// EtherTypes of the `link` store, which also takes all frames with an 802.3 length (STP, CDP, IS-IS).
 pub const LINK_ETHERTYPES: [u16; 7] = [
     ethertype::ARP,
     ethertype::SLOW_PROTOCOLS,
@@ -80,16 +80,16 @@ pub const LINK_ETHERTYPES: [u16; 7] = [
 /// SYN, FIN or RST (RFC 9293, section 3.1).
 pub const TCP_CONNECTION_FLAGS: u8 = 0x07;
 
-/// An administrator's own rule: these go into that store.
+/// A rule of the configuration that assigns packets to a store.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Name of the store.
     pub store: String,
-    /// UDP ports, either side.
+    /// UDP ports, source or destination.
     #[serde(default)]
     pub udp_ports: Vec<u16>,
-    /// TCP ports, either side.
+    /// TCP ports, source or destination.
     #[serde(default)]
     pub tcp_ports: Vec<u16>,
     /// IP protocol numbers (0-254).
@@ -102,7 +102,7 @@ pub struct Rule {
 
 const UNSET: u8 = u8::MAX;
 
-/// The rules, laid out for one look-up a packet.
+/// The rules as tables, for one look-up per packet.
 pub struct Classifier {
     udp: Box<[u8; 65536]>,
     tcp: Box<[u8; 65536]>,
@@ -111,7 +111,7 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// Built-in rules, then `rules`, of which later ones win.
+    /// Creates the tables from the built-in rules and then `rules`. Later rules override earlier ones.
     pub fn new(rules: &[Rule]) -> Classifier {
         let mut made = Classifier {
             udp: Box::new([UNSET; 65536]),
@@ -133,7 +133,7 @@ impl Classifier {
         made.ip[usize::from(ip_protocol::ICMP)] = Store::Icmp as u8;
         for rule in rules {
             let Some(store) = Store::from_name(&rule.store) else {
-                continue; // Refused when the configuration was read.
+                continue; // Rejected when the configuration was parsed.
             };
             for port in &rule.udp_ports {
                 made.udp[usize::from(*port)] = store as u8;
@@ -152,7 +152,7 @@ impl Classifier {
         made
     }
 
-    /// The store that a packet belongs in.
+    /// Returns the store of a packet.
     #[inline]
     pub fn store(&self, seen: &Glance) -> Store {
         match seen.ip_protocol {
@@ -197,7 +197,7 @@ fn by_port(table: &[u8; 65536], seen: &Glance) -> Option<Store> {
 }
 
 /// MLD (RFC 2710, RFC 3810) and multicast router discovery (RFC 4286) are group management;
-/// router and neighbour discovery with redirects (RFC 4861) belong to the link.
+/// router and neighbor discovery with redirects (RFC 4861) are link management.
 fn icmpv6_store(kind: u8) -> Store {
     match kind {
         130..=132 | 143 | 151..=153 => Store::Group,

@@ -1,5 +1,5 @@
-//! PURE. Reading the recorder: all stores merged in time order, by a reader that may take as long
-//! as it likes. Nothing is held for it; what is evicted before it comes there is counted as missed.
+//! PURE. Reading position in the record: all stores merged in time order, for readers of any speed.
+//! Nothing is queued for a reader; packets evicted before it reaches them are counted as missed.
 
 use std::ops::DerefMut;
 
@@ -8,21 +8,21 @@ use super::layout::{RECORD_HEADER, SEGMENT_HEADER};
 use super::store::Recorder;
 use crate::wire::{Checksum, Direction, Frame, LinkType};
 
-/// Where reading begins.
+/// Start position of a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {
-    /// With the oldest packet there is.
+    /// The oldest packet.
     Oldest,
-    /// With the first packet at or after this time, nanoseconds since 1970.
+    /// The first packet at or after this time, in nanoseconds since 1970.
     Since(u64),
-    /// With the next packet that comes.
+    /// The next packet to be recorded.
     Now,
 }
 
 /// One recorded packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// The room it was in.
+    /// The store that holds it.
     pub store: Store,
     /// Kernel time stamp, nanoseconds since 1970.
     pub time_ns: u64,
@@ -30,18 +30,18 @@ pub struct Record<'a> {
     pub original_length: u32,
     /// Interface slot and generation.
     pub interface: (u16, u16),
-    /// What the bytes begin with.
+    /// The link-layer header that the bytes begin with.
     pub link: LinkType,
-    /// Which way it went.
+    /// Direction on the interface.
     pub direction: Direction,
-    /// What the kernel knew of its checksum.
+    /// State of the transport checksum.
     pub checksum: Checksum,
-    /// The captured bytes, VLAN tags in place.
+    /// The captured bytes, including VLAN tags.
     pub bytes: &'a [u8],
 }
 
 impl<'a> Record<'a> {
-    /// The frame, to decode.
+    /// Returns the frame, for decoding.
     pub fn frame(&self) -> Frame<'a> {
         Frame {
             link: self.link,
@@ -53,30 +53,30 @@ impl<'a> Record<'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct Position {
     wanted: bool,
     sequence: u64,
     offset: usize,
-    /// Packets of this store recorded before the place.
+    /// Packets recorded in this store before the position.
     ordinal: u64,
     /// Reading ends at this ordinal.
     stop: u64,
-    /// Time of the packet at the place, once looked at.
+    /// Time of the packet at the position, once read.
     peeked: Option<u64>,
 }
 
-/// A reader's place in every store.
+/// A reader's position in every store.
 #[derive(Clone, Debug)]
 pub struct Cursor {
-    places: [Place; 7],
+    positions: [Position; 7],
     since_ns: u64,
     until_ns: u64,
     missed: u64,
 }
 
 impl Cursor {
-    /// A reader of the stores in `stores`. Without `follow` it ends with the newest packet there is
-    /// now. Packets after `until_ns` are passed over.
+    /// Creates a reader of `stores`. Without `follow` it ends with the newest packet at this moment.
+    /// Packets after `until_ns` are skipped.
     pub fn new<M: DerefMut<Target = [u8]>>(
         recorder: &Recorder<M>,
         stores: &[Store],
@@ -84,9 +84,9 @@ impl Cursor {
         until_ns: u64,
         follow: bool,
     ) -> Cursor {
-        let places = Store::ALL.map(|store| {
+        let positions = Store::ALL.map(|store| {
             let mark = recorder.mark(store as usize);
-            let mut place = Place {
+            let mut position = Position {
                 wanted: stores.contains(&store),
                 sequence: mark.tail,
                 offset: SEGMENT_HEADER,
@@ -97,26 +97,26 @@ impl Cursor {
             match from {
                 From::Oldest => {}
                 From::Now => {
-                    place.sequence = mark.head;
-                    place.offset = (mark.head_used as usize).max(SEGMENT_HEADER);
-                    place.ordinal = mark.recorded;
+                    position.sequence = mark.head;
+                    position.offset = (mark.head_used as usize).max(SEGMENT_HEADER);
+                    position.ordinal = mark.recorded;
                 }
                 From::Since(since_ns) => {
                     let region = &recorder.layout.regions[store as usize];
-                    while place.sequence < mark.head {
-                        let segment = recorder.segment(region, place.sequence);
+                    while position.sequence < mark.head {
+                        let segment = recorder.segment(region, position.sequence);
                         if segment.last_ns >= since_ns {
                             break;
                         }
-                        place.sequence += 1;
-                        place.ordinal += u64::from(segment.packets);
+                        position.sequence += 1;
+                        position.ordinal += u64::from(segment.packets);
                     }
                 }
             }
-            place
+            position
         });
         Cursor {
-            places,
+            positions,
             since_ns: match from {
                 From::Since(since_ns) => since_ns,
                 _ => 0,
@@ -126,36 +126,39 @@ impl Cursor {
         }
     }
 
-    /// Packets that were evicted before this reader came to them.
+    /// Returns the number of packets evicted before this reader reached them.
     pub fn missed(&self) -> u64 {
         self.missed
     }
 
-    /// Moves on to where nothing has been evicted. To be called before a run of [`Cursor::next`]
-    /// whenever the recorder may have been written to.
+    /// Skips evicted segments. Must be called before [`Cursor::next`] whenever the recorder may have been
+    /// written to.
     pub fn refresh<M: DerefMut<Target = [u8]>>(&mut self, recorder: &Recorder<M>) {
-        for (place, mark) in self.places.iter_mut().zip(0..) {
+        for (position, mark) in self.positions.iter_mut().zip(0..) {
             let mark = recorder.mark(mark);
-            if place.wanted && place.sequence < mark.tail {
-                self.missed += mark.evicted.min(place.stop).saturating_sub(place.ordinal);
-                place.sequence = mark.tail;
-                place.offset = SEGMENT_HEADER;
-                place.ordinal = mark.evicted;
-                place.peeked = None;
+            if position.wanted && position.sequence < mark.tail {
+                self.missed += mark
+                    .evicted
+                    .min(position.stop)
+                    .saturating_sub(position.ordinal);
+                position.sequence = mark.tail;
+                position.offset = SEGMENT_HEADER;
+                position.ordinal = mark.evicted;
+                position.peeked = None;
             }
         }
     }
 
-    /// The next packet at or before `bound_ns`, if there is one. Between two calls the recorder
-    /// must not have been written to, unless [`Cursor::refresh`] was called.
+    /// Returns the next packet at or before `bound_ns`. The recorder must not have been written to since
+    /// the last [`Cursor::refresh`].
     pub fn next<'a, M: DerefMut<Target = [u8]>>(
         &mut self,
         recorder: &'a Recorder<M>,
         bound_ns: u64,
     ) -> Option<Record<'a>> {
         let mut best: Option<(usize, u64)> = None;
-        for at in 0..self.places.len() {
-            if !self.places[at].wanted {
+        for at in 0..self.positions.len() {
+            if !self.positions[at].wanted {
                 continue;
             }
             if let Some(time_ns) = self.peek(at, recorder)
@@ -169,50 +172,51 @@ impl Cursor {
         Some(self.take(at, recorder))
     }
 
-    /// Is there a next packet, of whatever time?
+    /// Returns whether there is a next packet, of any time.
     pub fn is_waiting<M: DerefMut<Target = [u8]>>(&mut self, recorder: &Recorder<M>) -> bool {
-        (0..self.places.len()).any(|at| self.places[at].wanted && self.peek(at, recorder).is_some())
+        (0..self.positions.len())
+            .any(|at| self.positions[at].wanted && self.peek(at, recorder).is_some())
     }
 
-    /// The time of the next packet of a store, passing over what is out of the time wanted.
+    /// Returns the time of the next packet of a store within the requested interval.
     #[inline]
     fn peek<M: DerefMut<Target = [u8]>>(
         &mut self,
         at: usize,
         recorder: &Recorder<M>,
     ) -> Option<u64> {
-        if let Some(time_ns) = self.places[at].peeked {
+        if let Some(time_ns) = self.positions[at].peeked {
             return Some(time_ns);
         }
         let mark = recorder.mark(at);
         let region = &recorder.layout.regions[at];
         loop {
-            let place = &mut self.places[at];
-            if place.ordinal >= place.stop.min(mark.recorded) {
+            let position = &mut self.positions[at];
+            if position.ordinal >= position.stop.min(mark.recorded) {
                 return None;
             }
-            let used = if place.sequence >= mark.head {
+            let used = if position.sequence >= mark.head {
                 mark.head_used
             } else {
-                recorder.segment(region, place.sequence).used
+                recorder.segment(region, position.sequence).used
             };
-            if place.offset + RECORD_HEADER > used as usize {
-                if place.sequence >= mark.head {
+            if position.offset + RECORD_HEADER > used as usize {
+                if position.sequence >= mark.head {
                     return None;
                 }
-                place.sequence += 1;
-                place.offset = SEGMENT_HEADER;
+                position.sequence += 1;
+                position.offset = SEGMENT_HEADER;
                 continue;
             }
-            let start = region.segment_start(place.sequence) + place.offset;
+            let start = region.segment_start(position.sequence) + position.offset;
             let header = recorder.record_header(start);
             if header.time_ns < self.since_ns || header.time_ns > self.until_ns {
-                place.offset += size(header.captured);
-                place.ordinal += 1;
+                position.offset += size(header.captured);
+                position.ordinal += 1;
                 continue;
             }
-            place.peeked = Some(header.time_ns);
-            return place.peeked;
+            position.peeked = Some(header.time_ns);
+            return position.peeked;
         }
     }
 
@@ -221,13 +225,13 @@ impl Cursor {
         at: usize,
         recorder: &'a Recorder<M>,
     ) -> Record<'a> {
-        let place = &mut self.places[at];
-        let start = recorder.layout.regions[at].segment_start(place.sequence) + place.offset;
+        let position = &mut self.positions[at];
+        let start = recorder.layout.regions[at].segment_start(position.sequence) + position.offset;
         let header = recorder.record_header(start);
         let bytes = start + RECORD_HEADER;
-        place.offset += size(header.captured);
-        place.ordinal += 1;
-        place.peeked = None;
+        position.offset += size(header.captured);
+        position.ordinal += 1;
+        position.peeked = None;
         Record {
             store: Store::ALL[at],
             time_ns: header.time_ns,

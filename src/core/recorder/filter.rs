@@ -1,16 +1,15 @@
-//! PURE. An own classic BPF machine, which verifies programs as the kernel does and runs them over
-//! recorded packets. libpcap's compiler makes the programs, in the client; here nothing of them is
-//! believed.
+//! PURE. Classic BPF interpreter with a verifier. Programs are compiled by libpcap in the client, are not
+//! trusted, and are verified as the kernel verifies them before they run over recorded packets.
 
 use crate::wire::glance::ethertype;
 
-/// Most instructions of a program. The kernel takes 4,096; a request of 64 KiB holds fewer than
-/// this, and a port list of hundreds of entries needs fewer.
-pub const MOST_INSTRUCTIONS: usize = 2048;
+/// Maximum number of instructions. The kernel accepts 4,096. A request of 64 KiB holds fewer than this
+/// limit, and a list of hundreds of ports needs fewer.
+pub const MAX_INSTRUCTIONS: usize = 2048;
 
 /// Words of scratch memory (BPF_MEMWORDS).
 const SCRATCH: usize = 16;
-/// Most VLAN tags that [`View::Stripped`] takes out.
+/// Maximum number of VLAN tags that [`View::Stripped`] removes.
 const MOST_TAGS: usize = 8;
 
 /// One instruction (`struct sock_filter`).
@@ -20,13 +19,13 @@ pub struct Instruction {
     pub code: u16,
     /// Jump if true, in instructions.
     pub jt: u8,
-    /// Jump if false.
+    /// Jump if false, in instructions.
     pub jf: u8,
     /// Operand.
     pub k: u32,
 }
 
-/// Why a program is not accepted.
+/// Why a program was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("instruction {instruction}: {reason}")]
 pub struct Invalid {
@@ -36,28 +35,28 @@ pub struct Invalid {
     pub reason: Reason,
 }
 
-/// What can be wrong with an instruction.
+/// Reasons for rejecting an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// The program has no instructions.
     #[error("the program is empty")]
     Empty,
     /// The program is too long.
-    #[error("more than {MOST_INSTRUCTIONS} instructions")]
+    #[error("more than {MAX_INSTRUCTIONS} instructions")]
     TooLong,
-    /// Not four numbers an instruction, or a number that is too large for its place.
+    /// Not four numbers per instruction, or a number that is too large for its field.
     #[error("not a list of code, jt, jf, k")]
     Encoding,
-    /// No such operation.
-    #[error("there is no such operation")]
+    /// Unknown operation.
+    #[error("unknown operation")]
     Operation,
-    /// A jump behind the end.
-    #[error("jumps behind the end of the program")]
+    /// A jump beyond the end.
+    #[error("jumps beyond the end of the program")]
     Jump,
     /// Scratch memory that does not exist.
-    #[error("there are {SCRATCH} words of scratch memory")]
+    #[error("uses scratch memory beyond its {SCRATCH} words")]
     Scratch,
-    /// Scratch memory that was not written on every way here.
+    /// Scratch memory that is not written on every path to the instruction.
     #[error("reads scratch memory that may not have been written")]
     Unwritten,
     /// Division or remainder by a constant zero.
@@ -66,26 +65,26 @@ pub enum Reason {
     /// A shift by a constant of 32 or more.
     #[error("shifts by more than 31")]
     Shift,
-    /// A load of what only a live kernel packet has.
-    #[error("loads ancillary data of a live packet, which a recorded one does not have")]
+    /// A load of ancillary data, which only a live kernel packet has.
+    #[error("loads ancillary data, which recorded packets do not have")]
     Ancillary,
     /// The program does not end with a return.
     #[error("the last instruction does not return")]
     NoReturn,
 }
 
-/// Where [`View::Stripped`] shows the tags: two bytes TPID (0 if there is no tag) and two bytes TCI of
-/// the outermost, then the same of the next. Behind the end of any frame that is recorded.
+/// Offset at which [`View::Stripped`] shows the tags: two bytes TPID (0 if there is no tag) and two bytes
+/// TCI of the outermost tag, then of the next. It is beyond the end of any recorded frame.
 pub const TAGS_AT: u64 = 65_528;
 
-/// What the program sees.
+/// The bytes that a program sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
     /// The frame as it was on the wire.
     Wire,
     /// The frame without 802.1Q and 802.1ad tags, as filters see it on a live Linux interface. The
-    /// first two tags can be loaded from [`TAGS_AT`], so that an expression can ask for them
-    /// without moving everything behind it, which is what libpcap's own `vlan` does.
+    /// first two tags can be loaded from [`TAGS_AT`], so that an expression can test them
+    /// without changing the offsets of everything after it, as libpcap's own `vlan` does.
     Stripped,
 }
 
@@ -99,12 +98,13 @@ const JMP: u16 = 0x05;
 const RET: u16 = 0x06;
 const X: u16 = 0x08;
 
-/// A verified program. It has no jumps back, so it ends after at most its length in steps.
+/// A verified program. It has no backward jumps, so it ends after at most as many steps as it has
+/// instructions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program(Vec<Instruction>);
 
 impl Program {
-    /// Reads a program as the control protocol carries it: code, jt, jf, k for each instruction.
+    /// Decodes a program from the control protocol: code, jt, jf, k for each instruction.
     pub fn from_numbers(numbers: &[u32]) -> Result<Program, Invalid> {
         let wrong = |instruction| Invalid {
             instruction,
@@ -127,7 +127,11 @@ impl Program {
         Program::verify(instructions)
     }
 
-    /// Accepts a program, or says at which instruction and why it does not.
+    /// Verifies a program.
+    ///
+    /// # Errors
+    ///
+    /// The first invalid instruction and the reason.
     pub fn verify(code: Vec<Instruction>) -> Result<Program, Invalid> {
         let whole = |reason| {
             Err(Invalid {
@@ -138,7 +142,7 @@ impl Program {
         if code.is_empty() {
             return whole(Reason::Empty);
         }
-        if code.len() > MOST_INSTRUCTIONS {
+        if code.len() > MAX_INSTRUCTIONS {
             return whole(Reason::TooLong);
         }
         for (at, instruction) in code.iter().enumerate() {
@@ -158,13 +162,13 @@ impl Program {
         Ok(Program(code))
     }
 
-    /// The instructions.
+    /// Returns the instructions.
     pub fn instructions(&self) -> &[Instruction] {
         &self.0
     }
 
-    /// Runs over a frame in one of its views. 0 means no match. `wire_length` is what the program's
-    /// `len` is: the length on the wire in bytes.
+    /// Runs the program over a frame in one of its views. Returns 0 for no match. `wire_length` is the
+    /// length on the wire in bytes, which the program loads as `len`.
     pub fn run_view(&self, frame: &[u8], wire_length: u32, view: View) -> u32 {
         match view {
             View::Wire => self.run(&Whole(frame), wire_length),
@@ -272,7 +276,7 @@ fn calculate(operation: u16, a: u32, operand: u32) -> Option<u32> {
     })
 }
 
-/// The kernel's rules for one instruction; `behind` are the instructions behind it.
+/// Checks one instruction by the kernel's rules; `behind` is the number of instructions after it.
 fn check(instruction: &Instruction, behind: usize) -> Result<(), Reason> {
     let k = instruction.k;
     match instruction.code {
@@ -302,9 +306,9 @@ fn check(instruction: &Instruction, behind: usize) -> Result<(), Reason> {
     }
 }
 
-/// No instruction may read a word of scratch memory that was not written on every way to it.
+/// Rejects programs that read a word of scratch memory that was not written on every path to it.
 fn check_scratch(code: &[Instruction]) -> Result<(), Invalid> {
-    // Words written on every way, for each instruction that is reached; jumps only lead forward.
+    // Words written on every path, for each reachable instruction. Jumps only lead forward.
     let mut written = vec![u16::MAX; code.len()];
     written[0] = 0;
     for (at, instruction) in code.iter().enumerate() {
@@ -331,14 +335,14 @@ fn check_scratch(code: &[Instruction]) -> Result<(), Invalid> {
                 reach(instruction.jt.into());
                 reach(instruction.jf.into());
             }
-            // A return reaches nothing, but the kernel counts what stands behind it as reached.
+            // Nothing follows a return, but the kernel treats the next instruction as reachable.
             _ => reach(0),
         }
     }
     Ok(())
 }
 
-/// How many bytes of VLAN tags stand behind the MAC addresses.
+/// Returns the number of bytes of VLAN tags after the MAC addresses.
 fn tag_bytes(frame: &[u8]) -> usize {
     let mut bytes = 0;
     while bytes < 4 * MOST_TAGS {
@@ -355,11 +359,11 @@ fn tag_bytes(frame: &[u8]) -> usize {
     bytes
 }
 
-/// What a program loads from.
+/// Memory that a program loads from.
 trait Bytes {
     fn byte(&self, at: u64) -> Option<u8>;
 
-    /// Loads what the size bits of a load's `code` say: a word, a half or a byte.
+    /// Loads a word, half-word or byte, by the size bits of `code`.
     #[inline]
     fn load(&self, at: u64, code: u16) -> Option<u32> {
         self.gather(at, code)
@@ -398,7 +402,7 @@ impl Bytes for Whole<'_> {
     }
 }
 
-/// A frame without the tags behind its MAC addresses.
+/// A frame without its VLAN tags.
 struct Cut<'a> {
     frame: &'a [u8],
     tags: usize,
@@ -497,7 +501,7 @@ mod tests {
         let ret = i(0x06, 0, 0, 1);
         for (code, reason) in [
             (vec![], Reason::Empty),
-            (vec![ret; MOST_INSTRUCTIONS + 1], Reason::TooLong),
+            (vec![ret; MAX_INSTRUCTIONS + 1], Reason::TooLong),
             (vec![i(0x00, 0, 0, 1)], Reason::NoReturn),
             (vec![i(0x15, 1, 0, 1), ret], Reason::Jump),
             (vec![i(0x05, 0, 0, u32::MAX), ret], Reason::Jump),

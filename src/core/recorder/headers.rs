@@ -1,5 +1,5 @@
-//! PURE. How much of a packet are headers: what says who talks to whom and what networks say to each
-//! other, without what users say. For those who may see the one and not the other.
+//! PURE. Length of the headers of a packet: addressing and network control messages, without the
+//! payload of users. Callers without payload permission see only this part.
 
 use crate::multicast::test_packet;
 use crate::wire::LinkType;
@@ -7,21 +7,22 @@ use crate::wire::glance::{Glance, ethertype, ip_protocol};
 
 /// Bytes of a fixed RTP header (RFC 3550, section 5.1).
 const RTP: usize = 12;
-/// Bytes of the header of an MPEG transport packet, and of the two behind it that say whether its
-/// counter begins anew (ISO/IEC 13818-1, 2.4.3).
+/// Bytes of the header of an MPEG transport packet, with the two following bytes that indicate whether
+/// its counter restarts (ISO/IEC 13818-1, 2.4.3).
 const MPEG_TS: usize = 6;
-/// Bytes of an ICMP header, and of what an error quotes behind the IP header (RFC 792).
+/// Bytes of an ICMP header, and of the data that an error quotes after the IP header (RFC 792).
 const ICMP: usize = 8;
 
-/// How many bytes of a captured frame are headers, at most `bytes.len()`. Messages of link and group
-/// management (ARP, neighbour discovery, LLDP, spanning tree, IGMP, MLD, PIM) are headers from start to end.
+/// Returns the number of bytes of a captured frame that are headers, at most `bytes.len()`. Messages of
+/// link and group management (ARP, neighbor discovery, LLDP, spanning tree, IGMP, MLD, PIM) count as
+/// headers entirely.
 pub fn length(link: LinkType, bytes: &[u8], seen: &Glance) -> usize {
     let ends = match seen.ethertype {
         ethertype::IPV4 | ethertype::IPV6 => ip(bytes, seen),
         ethertype::ARP | ethertype::LLDP | ethertype::SLOW_PROTOCOLS | ethertype::CFM => {
             bytes.len()
         }
-        // IEEE 802.2: 42 42 is the spanning tree's.
+        // IEEE 802.2: 42 42 is spanning tree.
         kind if kind < ethertype::FIRST && link == LinkType::Ethernet => {
             if bytes.get(seen.network..seen.network + 2) == Some(&[0x42, 0x42]) {
                 bytes.len()
@@ -34,7 +35,7 @@ pub fn length(link: LinkType, bytes: &[u8], seen: &Glance) -> usize {
     ends.min(bytes.len())
 }
 
-/// Where an IP header ends, extension headers left out.
+/// Returns the end of the IP header, without extension headers.
 fn header_ends(bytes: &[u8], at: usize) -> usize {
     let first = bytes.get(at).copied().unwrap_or(0);
     match first >> 4 {
@@ -46,7 +47,7 @@ fn header_ends(bytes: &[u8], at: usize) -> usize {
 
 fn ip(bytes: &[u8], seen: &Glance) -> usize {
     let at = seen.transport;
-    // A later fragment, or a chain of extension headers that nobody reads.
+    // A later fragment, or too many extension headers.
     if at == 0 {
         return header_ends(bytes, seen.network);
     }
@@ -64,19 +65,19 @@ fn ip(bytes: &[u8], seen: &Glance) -> usize {
     }
 }
 
-/// An ICMP error quotes the packet that it is about: its IP header, and the first bytes behind.
+/// Returns the end of the IP header quoted in an ICMP error, and of the first bytes after it.
 fn quoted(bytes: &[u8], at: usize) -> usize {
     header_ends(bytes, at) + ICMP
 }
 
-/// Bytes that number the packets of a multicast stream, without what it carries.
+/// Returns the length of the sequence-numbered header of a multicast stream, without its content.
 fn stream(bytes: &[u8], seen: &Glance) -> usize {
     let to_group = (seen.ip_addresses(bytes)).is_some_and(|(_, to)| to.is_multicast());
     let payload = bytes.get(seen.transport + 8..).unwrap_or_default();
     if !to_group {
         return 0;
     }
-    // Ports below 1024 belong to names and services; streams choose theirs (RFC 6335, section 6).
+    // Ports below 1024 are assigned to services; streams use other ports (RFC 6335, section 6).
     if test_packet::read(payload).is_some() {
         test_packet::LENGTH
     } else if seen.destination_port < 1024 || payload.is_empty() {

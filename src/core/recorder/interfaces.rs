@@ -1,65 +1,36 @@
-//! PURE. Which interface a packet crossed. The kernel says so by index, and an index or a name can
-//! come to mean another interface, so the recorder gives each interface that ever was a slot, and
-//! each reuse of a slot a generation: old history keeps its identity.
+//! PURE. Identity of the interfaces in the record. The kernel identifies an interface by index, but an
+//! index or a name can be reused for another interface. The recorder therefore gives every interface
+//! a slot, and every reuse of a slot a generation, so that old packets keep their interface.
 
 use std::collections::HashMap;
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Zeroable;
 
 use super::layout::INTERFACE_SLOTS;
+pub use super::layout::InterfaceSlot;
 use crate::wire::LinkType;
 
-/// Entries of the look-up cache: more than the interfaces that are busy at a time.
+/// Entries of the look-up cache: more than the interfaces busy at the same time.
 const CACHE: usize = 256;
 /// No interface has index 0.
 const NOT_CACHED: (u32, u16) = (0, u16::MAX);
 
-/// Where an interface stands.
+/// State of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
     /// The slot has never been used.
     Free = 0,
-    /// There and up.
+    /// Present, up, and with a carrier.
     Up = 1,
-    /// There but down, or without a carrier.
+    /// Present but down, or without a carrier.
     Down = 2,
-    /// Deleted, or moved to another network namespace; its packets may still be in the history.
+    /// Deleted, or moved to another network namespace. The record may still hold its packets.
     Gone = 3,
 }
 
-/// One interface and its counts. Kept in the ledger, so plain bytes.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[allow(missing_docs)]
-pub struct InterfaceSlot {
-    pub ifindex: u32,
-    pub generation: u16,
-    /// ARPHRD_ number of the link.
-    pub hardware: u16,
-    pub name: [u8; 16],
-    pub state: u8,
-    pub link: u8,
-    /// 0 if the configuration leaves it out.
-    pub recorded: u8,
-    pub reserved: [u8; 5],
-    pub created_ns: u64,
-    /// When `state` last changed.
-    pub changed_ns: u64,
-    pub packets_in: u64,
-    pub bytes_in: u64,
-    pub packets_out: u64,
-    pub bytes_out: u64,
-    pub skipped: u64,
-    /// ICMP, ICMPv6 and IGMP packets that came in, as the ring saw them ...
-    pub wire: [u64; 3],
-    /// ... and as the IP layer let them through.
-    pub heard: [u64; 3],
-}
-
 impl InterfaceSlot {
-    /// The name, as far as it is known: `if7` stands for an interface that came and went before
-    /// its name could be asked for.
+    /// Returns the name, or `if7` for an interface that was deleted before its name could be read.
     pub fn name(&self) -> String {
         let end = self.name.iter().position(|b| *b == 0).unwrap_or(16);
         if end == 0 {
@@ -68,7 +39,7 @@ impl InterfaceSlot {
         String::from_utf8_lossy(&self.name[..end]).into_owned()
     }
 
-    /// Whether the interface is there, is not, or is down.
+    /// Returns the state of the interface.
     pub fn state(&self) -> State {
         match self.state {
             1 => State::Up,
@@ -87,7 +58,7 @@ impl InterfaceSlot {
     }
 }
 
-/// What netlink says of a link.
+/// A link as reported by netlink.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Link {
     /// Index in this network namespace.
@@ -96,29 +67,29 @@ pub struct Link {
     pub name: String,
     /// ARPHRD_ number.
     pub hardware: u16,
-    /// Up and with a carrier: packets can cross.
+    /// Whether it is up with a carrier, so that packets can cross.
     pub up: bool,
-    /// Does the configuration record it?
+    /// Whether the configuration includes it.
     pub recorded: bool,
 }
 
-/// Something about an interface that the record has to say.
+/// An interval in which an interface was down or deleted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outage {
-    /// The slot.
+    /// Slot of the interface.
     pub slot: u16,
-    /// Its generation.
+    /// Generation of the slot.
     pub generation: u16,
-    /// `true` if it had been deleted, `false` if it was down.
+    /// `true` if it was deleted, `false` if it was down.
     pub gone: bool,
-    /// From when, nanoseconds since 1970.
+    /// Start, in nanoseconds since 1970.
     pub from_ns: u64,
-    /// Until when.
+    /// End, in nanoseconds since 1970.
     pub to_ns: u64,
 }
 
-/// How packets of that hardware type begin. Loopback is Ethernet with zero addresses (ARPHRD 772);
-/// NONE, PPP, IPIP, SIT, GRE and their like have no link header that AF_PACKET would show.
+/// Returns the link type for an ARPHRD_ number. Loopback (772) is Ethernet with zero addresses. NONE,
+/// PPP, IPIP, SIT, GRE and similar types have no link header in AF_PACKET.
 #[inline]
 pub fn link_type(hardware: u16) -> LinkType {
     match hardware {
@@ -128,14 +99,14 @@ pub fn link_type(hardware: u16) -> LinkType {
     }
 }
 
-/// All interfaces that the record speaks of.
+/// All interfaces in the record.
 pub struct Interfaces {
     pub(super) slots: Vec<InterfaceSlot>,
     /// Present interfaces by index.
     by_index: HashMap<u32, u16>,
-    /// Look-ups of late, by the low bits of the index: the hash map is for the first packet only.
+    /// Recent look-ups by the low bits of the index. The hash map serves only the first packet.
     cache: Box<[(u32, u16); CACHE]>,
-    /// Packets and links that found no slot, because all 2,048 were of present interfaces.
+    /// Packets and links without a slot, because all 2,048 slots belong to present interfaces.
     pub overflows: u64,
 }
 
@@ -155,7 +126,7 @@ impl Interfaces {
         }
     }
 
-    /// All slots that were ever used, by number.
+    /// Iterates over all used slots, by number.
     pub fn iter(&self) -> impl Iterator<Item = (u16, &InterfaceSlot)> {
         self.slots
             .iter()
@@ -163,25 +134,25 @@ impl Interfaces {
             .map(|(at, slot)| (at as u16, slot))
     }
 
-    /// The slot, if it still is of that generation.
+    /// Returns the slot if it still has this generation.
     pub fn get(&self, slot: u16, generation: u16) -> Option<&InterfaceSlot> {
         self.slots
             .get(usize::from(slot))
             .filter(|found| found.generation == generation)
     }
 
-    /// The slot to count in.
+    /// Returns the slot for counting.
     pub fn slot_mut(&mut self, slot: u16) -> Option<&mut InterfaceSlot> {
         self.slots.get_mut(usize::from(slot))
     }
 
-    /// The present interface of that index.
+    /// Returns the slot of the present interface with this index.
     pub fn present(&self, ifindex: u32) -> Option<u16> {
         self.by_index.get(&ifindex).copied()
     }
 
-    /// The slot of a packet that crossed interface `ifindex` at `time_ns`. An index that netlink
-    /// has not told of yet gets a slot without a name. `None`: no slot is left.
+    /// Returns the slot for a packet that crossed interface `ifindex` at `time_ns`. An index that netlink
+    /// has not reported yet gets a slot without a name. Returns `None` if no slot is free.
     #[inline]
     pub fn of_packet(&mut self, ifindex: u32, hardware: u16, time_ns: u64) -> Option<u16> {
         let (cached, slot) = self.cache[ifindex as usize % CACHE];
@@ -202,7 +173,7 @@ impl Interfaces {
             self.cache[ifindex as usize % CACHE] = (ifindex, slot);
             return Some(slot);
         }
-        // The ring can hold packets of an interface that netlink has already buried.
+        // The ring can hold packets of an interface that netlink has already reported as deleted.
         if let Some(former) = self.former(ifindex, time_ns) {
             return Some(former);
         }
@@ -211,8 +182,8 @@ impl Interfaces {
         Some(slot)
     }
 
-    /// The interface that had this index when the packet was taken and is gone since: of all that
-    /// had it and went later, the one that went first.
+    /// Returns the deleted interface that had this index at `time_ns`: of all deleted after that time, the
+    /// one deleted first.
     fn former(&self, ifindex: u32, time_ns: u64) -> Option<u16> {
         self.iter()
             .filter(|(_, slot)| {
@@ -222,7 +193,7 @@ impl Interfaces {
             .map(|(at, _)| at)
     }
 
-    /// A free slot, else that of the interface that has been gone longest.
+    /// Allocates a free slot, or else reuses that of the interface deleted longest ago.
     fn take_slot(&mut self, ifindex: u32, hardware: u16, now_ns: u64) -> Option<u16> {
         let at = if self.slots.len() < INTERFACE_SLOTS {
             self.slots.push(InterfaceSlot::zeroed());
@@ -255,8 +226,7 @@ impl Interfaces {
         Some(at as u16)
     }
 
-    /// Takes in what netlink says of a link that is there. Returns the outage that has just ended,
-    /// if one has.
+    /// Updates a present link from netlink. Returns the outage that has just ended, if any.
     pub fn link_is(&mut self, link: &Link, now_ns: u64) -> Option<Outage> {
         self.cache.fill(NOT_CACHED);
         let known = self.by_index.get(&link.ifindex).copied();
@@ -301,7 +271,7 @@ impl Interfaces {
         outage
     }
 
-    /// When the last interface of that name went, if none of that name is there.
+    /// Returns when the last interface of this name was deleted, unless one of this name is present.
     fn gone_of_name(&self, name: &str) -> Option<(u64, u16)> {
         let of_name = |slot: &&InterfaceSlot| slot.name() == name;
         if self
@@ -318,7 +288,7 @@ impl Interfaces {
             .map(|(at, slot)| (slot.changed_ns, at))
     }
 
-    /// The link is no more. Returns the outage that its being down was, if it was.
+    /// Removes a deleted link. Returns the outage that it ends, if the link was down.
     pub fn link_gone(&mut self, ifindex: u32, now_ns: u64) -> Option<Outage> {
         self.cache.fill(NOT_CACHED);
         let at = self.by_index.remove(&ifindex)?;
@@ -335,7 +305,7 @@ impl Interfaces {
         outage
     }
 
-    /// Indices of all present interfaces.
+    /// Returns the indices of all present interfaces.
     pub fn present_indices(&self) -> Vec<u32> {
         self.by_index.keys().copied().collect()
     }

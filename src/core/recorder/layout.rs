@@ -1,55 +1,54 @@
-//! PURE. How the recorder's memory is laid out, and how it survives the death of its writer.
+//! PURE. Layout of the recorder's memory, and how it survives the death of its writer.
 //!
 //! ```text
-//!  0        Header      magic, version, geometry, and the word that says which ledger counts
-//!  4096     ledger A    every mark and counter, interface slots behind it
+//!  0        Header      magic, version, geometry, and the word that selects the valid ledger
+//!  4096     ledger A    every mark and counter, followed by the interface slots
 //!  ...      ledger B    the other copy
 //!  ...      gaps        GAP_SLOTS declared gaps, a ring
-//!  ...      events      EVENT_ROOMS rings of EVENT_SLOTS events
+//!  ...      events      EVENT_CATEGORIES rings of EVENT_SLOTS events
 //!  ...      stores      one region each, a ring of equal segments of whole records
 //! ```
-//! The writer works on a private copy of the ledger. A commit copies it over the ledger that does
-//! *not* count and then flips one word. So a writer that is killed at any point leaves the last
-//! committed state: a torn write never existed. Records are written only where no committed mark
-//! reaches, and a segment is reused only after the eviction of what it held has been committed.
+//! The writer works on a private copy of the ledger. A commit copies it over the ledger that is *not*
+//! valid and then flips one word. A writer that is killed at any point therefore leaves the last
+//! committed state: a torn write is never visible. Records are written only beyond all committed
+//! marks, and a segment is reused only after the eviction of its packets has been committed.
 
 use bytemuck::{Pod, Zeroable};
 
 use super::class::Store;
-use super::interfaces::InterfaceSlot;
 
 /// "netsonde" in ASCII.
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"netsonde");
-/// Grows with every change of anything in this file, of a record or of an interface slot. A new
-/// engine that finds another version declares a gap and starts afresh.
+/// Incremented with every change of this file's formats. An engine that finds another version declares
+/// a gap and starts a new record.
 pub(super) const VERSION: u32 = 3;
 
-/// Interfaces that can be told apart at a time, those gone but still in the history included. A
-/// container host has hundreds; 2,048 slots cost 280 KiB a ledger.
+/// Maximum number of interfaces in the record, including deleted ones whose packets are still there. A
+/// container host has hundreds; 2,048 slots cost 280 KiB per ledger.
 pub const INTERFACE_SLOTS: usize = 2048;
-/// Declared gaps that are kept; the oldest make room and are summed up. An interface that flaps ten
-/// times a second fills them in seven minutes.
+/// Maximum number of declared gaps; the oldest are evicted and only their sum is kept. An interface that
+/// flaps ten times per second fills them in seven minutes.
 pub const GAP_SLOTS: usize = 4096;
 
-/// Rooms of the log of events, as [`crate::events::Room`] has them.
-pub const EVENT_ROOMS: usize = crate::events::Room::COUNT;
-/// Events that each room keeps: where events come as fast as they are told one by one, an hour's; else some
-/// months'.
+/// Categories of events, each with slots of its own. `events` checks that it has as many.
+pub const EVENT_CATEGORIES: usize = 7;
+/// Events per category: one hour at the highest rate at which single events are logged, months at
+/// usual rates.
 pub const EVENT_SLOTS: usize = 512;
-/// Bytes of an event, its place in the room's order included.
+/// Bytes of an event, including its number within the category.
 pub const EVENT_BYTES: usize = 384;
 
-/// Smallest segment: two records of the largest snap length fit.
+/// Minimum segment size: two records of the largest snap length fit.
 const SEGMENT_MIN: u64 = 64 * 1024;
-/// Largest segment: what is evicted at once.
+/// Maximum segment size. A segment is evicted as a whole.
 const SEGMENT_MAX: u64 = 256 * 1024;
-/// Segments that a store aims to have, so that one eviction takes 1/64 of it.
+/// Intended number of segments per store, so that one eviction takes 1/64 of it.
 const SEGMENTS_AIM: u64 = 64;
-/// Fewest segments: one being written, one free, two of history.
+/// Minimum number of segments: one being written, one free, two of history.
 const SEGMENTS_MIN: u64 = 4;
 /// Smallest budget of a store, in bytes.
 pub const BUDGET_MIN: u64 = SEGMENT_MIN * SEGMENTS_MIN;
-/// Largest budget of a store, in bytes: what a host's memory may bear.
+/// Largest budget of a store, in bytes: 64 GiB, beyond what a host can spare.
 pub const BUDGET_MAX: u64 = 64 << 30;
 /// Largest snap length in bytes.
 pub const SNAP_MAX: u32 = 16 * 1024;
@@ -64,37 +63,37 @@ pub(super) struct Header {
     pub interface_slots: u32,
     pub gap_slots: u64,
     pub budgets: [u64; 7],
-    /// Number of commits; its lowest bit names the ledger that counts.
+    /// Number of commits; the lowest bit selects the valid ledger.
     pub commits: u64,
 }
 
-/// How far a ring has been taken in.
+/// Progress of recording one ring.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct RingMark {
-    /// Index of the block that was read last.
+    /// Index of the last block read.
     pub block: u64,
-    /// Its sequence number (`hdr.bh1.seq_num`), 0 before the first.
+    /// Sequence number of that block (`hdr.bh1.seq_num`); 0 before the first.
     pub sequence: u64,
-    /// Packets of that block that are done.
+    /// Packets of that block already processed.
     pub consumed: u64,
-    /// Packets done in all.
+    /// Packets processed in total.
     pub processed: u64,
-    /// Of the keeper's drop count, how many have been declared.
+    /// Drops counted by the keeper that have been declared as gaps.
     pub declared_drops: u64,
-    /// Packets given up, because engines kept dying at them.
+    /// Packets skipped because engines crashed on them repeatedly.
     pub quarantined: u64,
-    /// When the drop count was last read and had not grown, nanoseconds since 1970.
+    /// Time of the last reading at which the drop count had not grown, in nanoseconds since 1970.
     pub clean_ns: u64,
-    /// Packets that were taken in and that the keeper's count lacks: it was killed in the very call that reads
-    /// and clears the kernel's.
+    /// Packets recorded but missing in the keeper's count, because a keeper was killed during the system call
+    /// that reads and clears the kernel's counters.
     pub uncounted: u64,
 }
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub(super) struct StoreMark {
-    /// Sequence number of the oldest segment; segment n lies at index n modulo their number.
+    /// Sequence number of the oldest segment. Segment n is at index n modulo the number of segments.
     pub tail: u64,
     /// Sequence number of the segment that is being written.
     pub head: u64,
@@ -106,11 +105,11 @@ pub(super) struct StoreMark {
     pub recorded_bytes: u64,
     pub evicted: u64,
     pub evicted_bytes: u64,
-    /// Newest time of anything evicted: from here on the store is complete.
+    /// Time of the newest evicted packet: after it, the store is complete.
     pub evicted_until_ns: u64,
 }
 
-/// A stretch of time in which something was not recorded.
+/// A declared gap: an interval in which packets were not recorded.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct Gap {
@@ -118,39 +117,39 @@ pub struct Gap {
     pub kind: u8,
     /// Which ring (0 control, 1 bulk), for ring drops and quarantine.
     pub ring: u8,
-    /// Interface slot, where the gap is one interface's.
+    /// Interface slot, if the gap concerns one interface; else `u16::MAX`.
     pub slot: u16,
     /// Generation of that slot.
     pub generation: u16,
     pub(super) reserved: u16,
-    /// From when, nanoseconds since 1970.
+    /// Start, in nanoseconds since 1970.
     pub from_ns: u64,
-    /// Until when, nanoseconds since 1970.
+    /// End, in nanoseconds since 1970.
     pub to_ns: u64,
-    /// Packets that are missing, 0 if none or not knowable.
+    /// Number of missing packets; 0 if none or unknown.
     pub count: u64,
 }
 
-/// Why something was not recorded.
+/// Cause of a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum GapKind {
-    /// The kernel's ring had no room.
+    /// The kernel dropped packets because a ring was full.
     RingDrop = 1,
     /// An interface was down.
     InterfaceDown = 2,
-    /// An interface was gone until one of the same name came.
+    /// An interface was deleted until one of the same name appeared.
     InterfaceGone = 3,
-    /// The engine died and the next one took over; the ring kept what came meanwhile.
+    /// The engine was replaced. The rings held the packets that arrived meanwhile.
     EngineRestart = 4,
-    /// Older history could not be read and was given up.
+    /// An incompatible older record was discarded.
     RecorderReset = 5,
-    /// Engines kept dying at these packets.
+    /// Packets were skipped because engines crashed on them repeatedly.
     Quarantined = 6,
 }
 
 impl GapKind {
-    /// The name in status, pcapng comments and text.
+    /// Returns the name, as in status, pcapng comments and text.
     pub fn name(kind: u8) -> &'static str {
         match kind {
             1 => "ring_drop",
@@ -164,39 +163,79 @@ impl GapKind {
     }
 }
 
-/// Every mark and counter that must survive, committed as one.
+/// All marks and counters that survive the engine, committed as one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub(super) struct Ledger {
-    /// When this history began, nanoseconds since 1970.
+    /// Start of this record, in nanoseconds since 1970.
     pub created_ns: u64,
     pub engine_starts: u64,
-    /// Packets taken in when the last engine started, and how many engines in a row died without
-    /// taking in one more.
+    /// Packets processed when the last engine started, and the number of engines in a row that died without
+    /// processing another one.
     pub processed_at_start: u64,
     pub stalled_starts: u64,
     pub rings: [RingMark; 2],
     pub stores: [StoreMark; 7],
-    /// Drops that still go on, one for each ring: `count` is 0 when there are none.
+    /// Gap still open for each ring; `count` is 0 if there is none.
     pub open_drops: [Gap; 2],
     pub gaps_written: u64,
-    /// Sum of `count` over gaps that had to make room.
+    /// Sum of `count` over evicted gaps.
     pub gaps_lost_count: u64,
     pub interfaces_used: u64,
-    /// When the rings were opened that the marks are about.
+    /// Time at which the rings that the marks refer to were opened.
     pub rings_opened_ns: u64,
-    /// Events ever kept in each room.
-    pub events: [u64; EVENT_ROOMS],
-    /// Declared gaps that have been told as events.
+    /// Events ever stored in each category.
+    pub events: [u64; EVENT_CATEGORIES],
+    /// Declared gaps that have been reported as events.
     pub gaps_told: u64,
 }
 
-/// Written at the start of a segment when it is full.
+/// One interface and its counts.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct InterfaceSlot {
+    /// Index of the interface.
+    pub ifindex: u32,
+    /// Incremented each time the slot is reused.
+    pub generation: u16,
+    /// ARPHRD_ number of the link.
+    pub hardware: u16,
+    /// Name, padded with zeros; all zeros if it is not known.
+    pub name: [u8; 16],
+    /// A [`State`](super::interfaces::State).
+    pub state: u8,
+    /// A [`LinkType`](crate::wire::LinkType).
+    pub link: u8,
+    /// 0 if the configuration excludes the interface.
+    pub recorded: u8,
+    /// Always 0.
+    pub reserved: [u8; 5],
+    /// Time at which the slot was taken, in nanoseconds since 1970.
+    pub created_ns: u64,
+    /// Time of the last change of `state`, in nanoseconds since 1970.
+    pub changed_ns: u64,
+    /// Packets received.
+    pub packets_in: u64,
+    /// Bytes received, as on the wire.
+    pub bytes_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+    /// Bytes sent, as on the wire.
+    pub bytes_out: u64,
+    /// Packets not recorded, because the configuration excludes the interface.
+    pub skipped: u64,
+    /// ICMP, ICMPv6 and IGMP packets received, as the ring saw them.
+    pub wire: [u64; 3],
+    /// The same, as the IP layer delivered them.
+    pub heard: [u64; 3],
+}
+
+/// Header of a segment, written when the segment is full.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub(super) struct SegmentHeader {
     pub sequence: u64,
-    /// How many packets were recorded in this store before this segment.
+    /// Packets recorded in this store before this segment.
     pub first_ordinal: u64,
     pub first_ns: u64,
     pub last_ns: u64,
@@ -222,7 +261,7 @@ pub(super) struct RecordHeader {
 pub(super) const SEGMENT_HEADER: usize = size_of::<SegmentHeader>();
 pub(super) const RECORD_HEADER: usize = size_of::<RecordHeader>();
 
-/// Where one store lies.
+/// Location of one store.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Region {
     pub start: usize,
@@ -236,7 +275,7 @@ impl Region {
     }
 }
 
-/// Budgets of the stores in bytes, and what follows from them.
+/// Offsets that follow from the budgets of the stores.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     pub ledgers: [usize; 2],
@@ -251,7 +290,7 @@ const fn pages(bytes: u64) -> u64 {
 }
 
 impl Layout {
-    /// Lays out stores of these budgets (each within [`BUDGET_MIN`] and [`BUDGET_MAX`]).
+    /// Computes the layout for stores with these budgets (each within [`BUDGET_MIN`] and [`BUDGET_MAX`]).
     pub fn new(budgets: [u64; 7]) -> Layout {
         let ledger =
             pages((size_of::<Ledger>() + INTERFACE_SLOTS * size_of::<InterfaceSlot>()) as u64);
@@ -261,7 +300,7 @@ impl Layout {
         let gaps = at as usize;
         at += pages((GAP_SLOTS * size_of::<Gap>()) as u64);
         let events = at as usize;
-        at += pages((EVENT_ROOMS * EVENT_SLOTS * EVENT_BYTES) as u64);
+        at += pages((EVENT_CATEGORIES * EVENT_SLOTS * EVENT_BYTES) as u64);
         let regions = Store::ALL.map(|store| {
             let budget = budgets[store as usize].clamp(BUDGET_MIN, BUDGET_MAX);
             let segment = pages((budget / SEGMENTS_AIM).clamp(SEGMENT_MIN, SEGMENT_MAX));

@@ -1,16 +1,17 @@
-//! PURE. The bounded past: stores, time index, queries, filter machine, pcapng.
+//! PURE. The record of recent packets, bounded in size: stores, time index, queries, filter machine,
+//! pcapng.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `class` | which store a packet belongs in, and the rules for it |
-//! | `layout` | how the memory is laid out, and why a killed writer leaves no torn state |
-//! | `store` | the [`Recorder`]: append, evict, commit, take over |
-//! | `cursor` | reading all stores merged in time order, while they go on changing |
-//! | `interfaces` | which interface a packet crossed, over renames and reuse |
-//! | `select` | which packets a query wants |
-//! | `headers` | how much of a packet are headers |
-//! | `filter` | the classic BPF machine |
-//! | `pcapng` | the format that packets leave in |
+//! | `class` | assigns packets to stores |
+//! | `layout` | layout of the memory, and why a killed writer leaves no torn state |
+//! | `store` | the [`Recorder`]: append, evict, commit, reopen |
+//! | `cursor` | reads all stores merged in time order, while they change |
+//! | `interfaces` | identity of interfaces across renames and reuse of indices |
+//! | `select` | selection of packets by a query |
+//! | `headers` | length of the headers of a packet |
+//! | `filter` | classic BPF interpreter with a verifier |
+//! | `pcapng` | pcapng writer |
 
 pub mod class;
 pub mod cursor;

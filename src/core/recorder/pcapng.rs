@@ -1,5 +1,5 @@
-//! PURE. Writes pcapng (draft-ietf-opsawg-pcapng), little endian, into a byte buffer: everything that
-//! the record knows of a packet, and what it had to leave out.
+//! PURE. pcapng writer (draft-ietf-opsawg-pcapng), little endian, into a byte buffer. It keeps everything
+//! that the record knows about a packet, and declares what is missing.
 
 use crate::wire::{Checksum, Direction, LinkType};
 
@@ -11,38 +11,37 @@ const ENHANCED: u32 = 6;
 const OPT_END: u16 = 0;
 const OPT_COMMENT: u16 = 1;
 
-/// Longest comment in bytes; options carry a 16-bit length.
+/// Maximum length of a comment in bytes; options have a 16-bit length.
 const COMMENT_MAX: usize = 4096;
 
-/// A pcapng section being written. Interfaces get their numbers in the order of
-/// [`Writer::interface`].
+/// A pcapng section being written. Interfaces are numbered in the order of [`Writer::interface`].
 #[derive(Default)]
 pub struct Writer {
-    /// What is to be written out; the caller takes it as it likes.
+    /// The encoded blocks. The caller drains them.
     pub buffer: Vec<u8>,
     interfaces: u32,
 }
 
-/// Statistics of an interface (ISB). What is not known is left out.
+/// Statistics of an interface (ISB). Unknown values are omitted.
 #[derive(Clone, Debug, Default)]
 pub struct Statistics<'a> {
     /// Number of the interface in this section.
     pub interface: u32,
-    /// When these were taken, nanoseconds since 1970.
+    /// Time of the statistics, in nanoseconds since 1970.
     pub time_ns: u64,
     /// Start of the capture, nanoseconds since 1970.
     pub start_ns: Option<u64>,
-    /// End of the capture.
+    /// End of the capture, in nanoseconds since 1970.
     pub end_ns: Option<u64>,
     /// Packets that the interface received or sent.
     pub received: Option<u64>,
-    /// Packets that were dropped for lack of room.
+    /// Packets dropped for lack of space.
     pub dropped: Option<u64>,
     /// Packets that the filter accepted.
     pub accepted: Option<u64>,
-    /// Packets that were handed to the user.
+    /// Packets delivered to the user.
     pub delivered: Option<u64>,
-    /// Anything else.
+    /// Comments.
     pub comments: &'a [String],
 }
 
@@ -73,7 +72,7 @@ impl Writer {
         self.option(code, &value.to_le_bytes());
     }
 
-    /// Time stamps in options are two halves, the high one first, in the interface's resolution.
+    /// Timestamps in options are two 32-bit halves, high half first, in the resolution of the interface.
     fn option_time(&mut self, code: u16, ns: u64) {
         let mut halves = [0; 8];
         halves[..4].copy_from_slice(&((ns >> 32) as u32).to_le_bytes());
@@ -104,7 +103,7 @@ impl Writer {
         self.buffer[start + 4..start + 8].copy_from_slice(&length.to_le_bytes());
     }
 
-    /// The section header: who wrote this, on what, and what must be said in advance.
+    /// Writes the section header: application, operating system and comments.
     pub fn section(&mut self, application: &str, system: &str, comments: &[String]) {
         let start = self.begin(SECTION);
         self.u32(0x1a2b_3c4d);
@@ -118,7 +117,8 @@ impl Writer {
         self.finish(start);
     }
 
-    /// Describes an interface and returns its number. Time stamps are nanoseconds.
+    /// Writes an interface description and returns the number of the interface. Timestamps are in
+    /// nanoseconds.
     pub fn interface(
         &mut self,
         link: LinkType,
@@ -133,7 +133,7 @@ impl Writer {
         self.option(2, name.as_bytes());
         self.option(9, &[9]);
         if let Some(filter) = filter {
-            // First byte 0: the text is in libpcap's language.
+            // First byte 0: the filter is a pcap-filter expression.
             let mut text = vec![0];
             text.extend_from_slice(filter.as_bytes());
             self.option(11, &text);
@@ -145,7 +145,7 @@ impl Writer {
         self.interfaces - 1
     }
 
-    /// One packet, with its direction, and without anything else that is worth telling.
+    /// Writes a packet with its flags.
     #[inline]
     pub fn packet(
         &mut self,
@@ -184,7 +184,7 @@ impl Writer {
         self.buffer.extend_from_slice(&tail);
     }
 
-    /// One packet of which more is to be told: packets that are missing before it, and comments.
+    /// Writes a packet with its flags, the number of packets missing before it, and comments.
     #[allow(clippy::too_many_arguments)] // One for each field of the block.
     pub fn packet_with(
         &mut self,
@@ -214,7 +214,7 @@ impl Writer {
         self.finish(start);
     }
 
-    /// Statistics of an interface.
+    /// Writes statistics of an interface.
     pub fn statistics(&mut self, of: &Statistics<'_>) {
         let start = self.begin(STATISTICS);
         self.u32(of.interface);

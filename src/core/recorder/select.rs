@@ -1,5 +1,5 @@
-//! PURE. Which packets a query wants: by interface, direction, filter program and plain options.
-//! Everything given must hold; lists are "any of".
+//! PURE. Selection of packets by a query: interface, direction, filter program and plain options. A
+//! packet must match all given conditions, and any entry of a list.
 
 use std::net::IpAddr;
 
@@ -9,13 +9,13 @@ use crate::protocol::capture::Selection;
 use crate::wire::glance::{Glance, ethertype, glance, ip_protocol};
 use crate::wire::{Direction, LinkType};
 
-/// Entries of one list of a query: a person's or a script's question, not a database join.
-const MOST_ENTRIES: usize = 256;
+/// Maximum number of entries per list, enough for people and scripts.
+const MAX_ENTRIES: usize = 256;
 
-/// A selection that makes no sense.
+/// An invalid selection.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Invalid {
-    /// A field has a value that it can't have.
+    /// A field has an invalid value.
     #[error("{field}: {why}")]
     Field {
         /// Name of the field in the selection.
@@ -93,7 +93,7 @@ impl Net {
     }
 }
 
-/// Protocols that `--proto` knows, and how a glance tells them.
+/// Protocols of `--proto`, with their condition on the header fields.
 type Test = fn(&Glance) -> bool;
 
 fn udp_port(seen: &Glance, ports: &[u16]) -> bool {
@@ -105,7 +105,7 @@ fn icmp6(seen: &Glance, types: &[u8]) -> bool {
     seen.ip_protocol == ip_protocol::ICMPV6 && types.contains(&seen.icmp_type)
 }
 
-/// The names, in the order that help shows them.
+/// Protocol names, in the order of the help.
 pub const PROTOCOLS: &[(&str, Test)] = &[
     ("arp", |s| s.ethertype == ethertype::ARP),
     ("ip", |s| s.ethertype == ethertype::IPV4),
@@ -142,7 +142,7 @@ pub const PROTOCOLS: &[(&str, Test)] = &[
     }),
 ];
 
-/// A query's choice, ready to be asked of many packets.
+/// A prepared selection, for matching many packets.
 #[derive(Default)]
 pub struct Select {
     interfaces: Option<Vec<String>>,
@@ -159,7 +159,11 @@ pub struct Select {
 }
 
 impl Select {
-    /// Reads a selection; programs are verified here.
+    /// Prepares a selection and verifies its programs.
+    ///
+    /// # Errors
+    ///
+    /// The first invalid field or filter instruction.
     pub fn new(wanted: &Selection) -> Result<Select, Invalid> {
         let mut select = Select {
             interfaces: bounded("interfaces", &wanted.interfaces)?,
@@ -172,24 +176,21 @@ impl Select {
             Some("in") => Some(true),
             Some("out") => Some(false),
             Some(other) => {
-                return Err(field(
-                    "direction",
-                    format!("{other:?} is neither in nor out"),
-                ));
+                return Err(field("direction", format!("{other:?}: expected in or out")));
             }
         };
         for text in bounded("hosts", &wanted.hosts)?.unwrap_or_default() {
             let why = || {
                 field(
                     "hosts",
-                    format!("{text:?} is no IPv4 or IPv6 address or prefix"),
+                    format!("{text:?} is not an IPv4 or IPv6 address or prefix"),
                 )
             };
             select.hosts.push(Net::parse(&text).ok_or_else(why)?);
         }
         for text in bounded("groups", &wanted.groups)?.unwrap_or_default() {
             let group: Option<IpAddr> = text.parse().ok().filter(IpAddr::is_multicast);
-            let why = || field("groups", format!("{text:?} is no multicast address"));
+            let why = || field("groups", format!("{text:?} is not a multicast address"));
             select.groups.push(group.ok_or_else(why)?);
         }
         for name in bounded("protocols", &wanted.protocols)?.unwrap_or_default() {
@@ -221,7 +222,7 @@ impl Select {
             other => {
                 return Err(field(
                     "programs",
-                    format!("tags {other:?} is neither wire nor stripped"),
+                    format!("tags {other:?}: expected wire or stripped"),
                 ));
             }
         };
@@ -237,26 +238,27 @@ impl Select {
             other => {
                 return Err(field(
                     "programs",
-                    format!("link_type {other:?} is neither ethernet nor raw"),
+                    format!("link_type {other:?}: expected ethernet or raw"),
                 ));
             }
         }
         Ok(())
     }
 
-    /// Does the query want packets of that interface?
+    /// Returns whether packets of this interface are selected.
     pub fn wants_interface(&self, name: &str) -> bool {
         self.interfaces
             .as_ref()
             .is_none_or(|names| names.iter().any(|wanted| wanted == name))
     }
 
-    /// The interfaces that the query names.
+    /// Returns the interfaces named by the query.
     pub fn interfaces(&self) -> &[String] {
         self.interfaces.as_deref().unwrap_or_default()
     }
 
-    /// Does the query want this packet? Whether it wants its interface is asked apart, once for each.
+    /// Returns whether the packet is selected, apart from its interface, which the caller checks once per
+    /// interface.
     pub fn wants(&self, record: &Record<'_>) -> bool {
         let direction = match self.inbound {
             None => true,
@@ -309,8 +311,8 @@ impl Select {
         })
     }
 
-    /// Sent to the group, or group management that names it: addresses stand at multiples of four
-    /// bytes in every IGMP and MLD message.
+    /// Returns whether the packet was sent to the group or is an IGMP or MLD message about it. Addresses
+    /// are at multiples of four bytes in these messages.
     fn is_of_group(&self, seen: &Glance, bytes: &[u8]) -> bool {
         let management =
             seen.ip_protocol == ip_protocol::IGMP || icmp6(seen, &[130, 131, 132, 143]);
@@ -334,9 +336,9 @@ impl Select {
 
 fn bounded<T: Clone>(name: &'static str, list: &Option<Vec<T>>) -> Result<Option<Vec<T>>, Invalid> {
     match list {
-        Some(entries) if entries.len() > MOST_ENTRIES => Err(field(
+        Some(entries) if entries.len() > MAX_ENTRIES => Err(field(
             name,
-            format!("{} entries: at most {MOST_ENTRIES}", entries.len()),
+            format!("{} entries: at most {MAX_ENTRIES}", entries.len()),
         )),
         Some(entries) if entries.is_empty() => Ok(None),
         other => Ok(other.clone()),

@@ -1,5 +1,5 @@
-//! PURE. The recorder: whole packets in rooms of fixed size, the oldest of a room go first, and
-//! everything that goes is counted.
+//! PURE. Bounded packet recorder. Each store has a fixed size and evicts its oldest packets first; every
+//! eviction is counted.
 
 use std::ops::DerefMut;
 use std::sync::atomic::{Ordering, compiler_fence};
@@ -15,7 +15,7 @@ use super::layout::{
 };
 use crate::wire::{Checksum, Direction, LinkType};
 
-/// What is kept of a packet beside its bytes.
+/// Metadata of a recorded packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Meta {
     /// Kernel time stamp, nanoseconds since 1970.
@@ -24,60 +24,60 @@ pub struct Meta {
     pub original_length: u32,
     /// Interface slot and its generation.
     pub interface: (u16, u16),
-    /// What the bytes begin with.
+    /// The link-layer header that the bytes begin with.
     pub link: LinkType,
-    /// Which way it crossed the interface.
+    /// Direction on the interface.
     pub direction: Direction,
-    /// What the kernel knew of its checksum.
+    /// State of the transport checksum.
     pub checksum: Checksum,
-    /// A VLAN tag (TPID and TCI) that the kernel had taken out: it goes back in behind the MAC
-    /// addresses, so that the record is what was on the wire.
+    /// A VLAN tag (TPID and TCI) that the kernel removed. It is reinserted after the MAC addresses, so
+    /// that the record matches the wire.
     pub tag: Option<(u16, u16)>,
 }
 
-/// What was found in the memory.
+/// Contents found in the memory when it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opened {
-    /// Nothing: a new history begins.
+    /// Nothing: a new record was started.
     Fresh,
-    /// A history, which goes on.
+    /// A valid record, which is continued.
     Resumed,
-    /// A history in a layout or of budgets that are not ours: given up, and declared.
+    /// A record with another layout or other budgets: discarded, and declared as a gap.
     Reset,
 }
 
-/// How a store stands.
+/// State of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreState {
-    /// Bytes set aside.
+    /// Size of the store in bytes.
     pub capacity_bytes: u64,
-    /// Bytes of packets and their bookkeeping.
+    /// Bytes in use, including record headers.
     pub used_bytes: u64,
-    /// Packets ever recorded; `recorded - evicted` are there.
+    /// Packets ever recorded; `recorded - evicted` are still there.
     pub recorded: u64,
     /// Packets evicted.
     pub evicted: u64,
-    /// Their bytes, bookkeeping included.
+    /// Bytes of evicted packets, including record headers.
     pub evicted_bytes: u64,
-    /// Time of the oldest packet that is there, nanoseconds since 1970.
+    /// Time of the oldest packet, in nanoseconds since 1970; `None` if the store is empty.
     pub oldest_ns: Option<u64>,
-    /// Time of the newest.
+    /// Time of the newest packet, in nanoseconds since 1970; `None` if the store is empty.
     pub newest_ns: Option<u64>,
-    /// Newest time of anything evicted; 0 if nothing was.
+    /// Time of the newest evicted packet, in nanoseconds since 1970; 0 if none was evicted.
     pub evicted_until_ns: u64,
 }
 
-/// Pauses that drops of one ring may have and still count as one gap.
+/// Longest pause between drops of one ring that still belong to one gap.
 const DROPS_JOIN_NS: u64 = 1_000_000_000;
 
-/// The recorder over a piece of memory, which outlives it.
+/// The recorder, on memory that outlives it.
 pub struct Recorder<M> {
     pub(super) memory: M,
     pub(super) layout: Layout,
     pub(super) ledger: Box<Ledger>,
-    /// The tails that the committed ledger holds: behind them lies what may be overwritten.
+    /// Tails in the committed ledger. Segments before them may be overwritten.
     committed_tail: [u64; 7],
-    /// Where the segment being written begins, for each store.
+    /// Offset of the segment being written, for each store.
     head_start: [usize; 7],
     snaps: [u32; 7],
     commits: u64,
@@ -85,12 +85,12 @@ pub struct Recorder<M> {
 }
 
 impl<M: DerefMut<Target = [u8]>> Recorder<M> {
-    /// Takes over what `memory` holds or begins a new history in it. `memory` must be
-    /// [`super::memory_needed`] bytes long for these `budgets`; `snaps` are the most bytes of a
-    /// packet that each store keeps (at most [`super::layout::SNAP_MAX`]).
+    /// Continues the record in `memory`, or starts a new one. `memory` must have
+    /// [`super::memory_needed`] bytes for these `budgets`. `snaps` are the snap lengths of the stores,
+    /// at most [`super::layout::SNAP_MAX`] bytes each.
     ///
     /// # Panics
-    /// When `memory` is too small.
+    /// If `memory` is too small.
     pub fn open(memory: M, budgets: [u64; 7], snaps: [u32; 7], now_ns: u64) -> (Self, Opened) {
         let layout = Layout::new(budgets);
         assert!(
@@ -137,7 +137,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     }
 
     fn begin(&mut self, wanted: Header, now_ns: u64) {
-        // The magic goes first and comes last, so that a beginning cut short is no history.
+        // The magic is cleared first and written last, so that an interrupted start leaves no record.
         self.memory[..size_of::<Header>()].fill(0);
         *self.ledger = Ledger {
             created_ns: now_ns,
@@ -154,7 +154,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         self.memory[..size_of::<Header>()].copy_from_slice(bytes_of(&header));
     }
 
-    /// Reads the ledger that counts; `false` if it makes no sense.
+    /// Reads the valid ledger. Returns `false` if it is inconsistent.
     fn read_ledger(&mut self) -> bool {
         let at = self.layout.ledgers[(self.commits & 1) as usize];
         let ledger: Ledger = read(&self.memory, at);
@@ -189,12 +189,12 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         self.memory[start..start + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// Makes everything so far last: from here on a killed writer loses nothing of it.
+    /// Commits everything recorded so far, so that it survives the death of the writer.
     pub fn commit(&mut self) {
         let next = self.commits + 1;
         self.write_ledger((next & 1) as usize);
-        // The reader of this memory comes after the writer's death, so the order in which the
-        // compiler emits these stores is the only order that matters.
+        // The memory is read only after the writer's death, so only the order in which the compiler
+        // emits these stores matters.
         compiler_fence(Ordering::SeqCst);
         let at = std::mem::offset_of!(Header, commits);
         self.memory[at..at + 8].copy_from_slice(&next.to_ne_bytes());
@@ -213,8 +213,8 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         }
     }
 
-    /// Records one packet. `bytes` may be fewer than `meta.original_length`, and what is beyond the
-    /// store's snap length is left out.
+    /// Records one packet. `bytes` may be shorter than `meta.original_length`; it is truncated to the
+    /// store's snap length.
     #[inline]
     pub fn append(&mut self, store: Store, meta: &Meta, bytes: &[u8]) {
         let at = store as usize;
@@ -238,12 +238,12 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         };
         let mark = &mut self.ledger.stores[at];
         let start = self.head_start[at] + mark.head_used as usize;
-        let room = &mut self.memory[start..start + size];
-        room[..RECORD_HEADER].copy_from_slice(bytes_of(&header));
-        let room = &mut room[RECORD_HEADER..RECORD_HEADER + captured];
+        let record = &mut self.memory[start..start + size];
+        record[..RECORD_HEADER].copy_from_slice(bytes_of(&header));
+        let record = &mut record[RECORD_HEADER..RECORD_HEADER + captured];
         match tag {
-            None => room.copy_from_slice(&bytes[..captured]),
-            Some(tag) => copy_tagged(room, bytes, tag),
+            None => record.copy_from_slice(&bytes[..captured]),
+            Some(tag) => copy_tagged(record, bytes, tag),
         }
         if mark.head_packets == 0 {
             mark.head_first_ns = meta.time_ns;
@@ -272,7 +272,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         };
         let at = self.head_start[store];
         self.memory[at..at + SEGMENT_HEADER].copy_from_slice(bytes_of(&header));
-        // The next segment must be free, and free in the committed ledger too.
+        // The next segment must be free, also in the committed ledger.
         let next = mark.head + 1;
         while next - self.ledger.stores[store].tail >= region.segments {
             self.evict(store);
@@ -287,7 +287,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         mark.head_first_ns = 0;
         mark.head_last_ns = 0;
         self.enter_head(store);
-        // One segment ahead, so that the next step need not commit in the middle of a batch.
+        // Evict one segment ahead, so that the next step need not commit within a batch.
         if next + 1 - self.ledger.stores[store].tail >= region.segments {
             self.evict(store);
         }
@@ -304,7 +304,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         mark.evicted_until_ns = mark.evicted_until_ns.max(header.last_ns);
     }
 
-    /// How a store stands.
+    /// Returns the state of a store.
     pub fn state(&self, store: Store) -> StoreState {
         let at = store as usize;
         let mark = &self.ledger.stores[at];
@@ -348,34 +348,34 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         read(&self.memory, at)
     }
 
-    /// The interfaces that the record speaks of.
+    /// Returns the interfaces of the record.
     pub fn interfaces(&self) -> &Interfaces {
         &self.interfaces
     }
 
-    /// The same, to change.
+    /// Returns the interfaces of the record, for changes.
     pub fn interfaces_mut(&mut self) -> &mut Interfaces {
         &mut self.interfaces
     }
 
-    /// How far ring 0 (control) or 1 (bulk) has been taken in. Committed with everything else, so
-    /// that no packet is taken in twice or left out.
+    /// Returns the progress of ring 0 (control) or 1 (bulk), for changes. It is committed with everything
+    /// else, so that no packet is recorded twice or skipped.
     pub fn ring_mut(&mut self, ring: usize) -> &mut RingMark {
         &mut self.ledger.rings[ring]
     }
 
-    /// How far ring 0 (control) or 1 (bulk) has been taken in.
+    /// Returns the progress of ring 0 (control) or 1 (bulk).
     pub fn ring(&self, ring: usize) -> &RingMark {
         &self.ledger.rings[ring]
     }
 
-    /// When this history began, nanoseconds since 1970.
+    /// Returns the start of this record, in nanoseconds since 1970.
     pub fn created_ns(&self) -> u64 {
         self.ledger.created_ns
     }
 
-    /// Counts one more engine that works on this history. Returns how many engines in a row have
-    /// died before it without taking in one packet: there may be one that kills them.
+    /// Counts the start of an engine. Returns the number of engines in a row that died before it without
+    /// processing a packet: the next packet may be the cause.
     pub fn count_start(&mut self) -> u64 {
         let processed = self.ledger.rings.iter().map(|ring| ring.processed).sum();
         let ledger = &mut self.ledger;
@@ -391,10 +391,10 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         stalled
     }
 
-    /// Takes note of which rings the marks are about, by the time they were opened. Where they are others
-    /// than the last, what those still held is gone: of what they ever took in, `taken` packets each, the
-    /// part that was not processed, which is declared.
-    pub fn rings_are(&mut self, opened_ns: u64, taken: [u64; 2]) {
+    /// Sets the rings that the marks refer to, identified by the time they were opened. If they replace
+    /// other rings, the packets that those still held are lost: of the `taken` packets that each ever
+    /// received, those not processed are declared as a gap.
+    pub fn set_rings(&mut self, opened_ns: u64, taken: [u64; 2]) {
         let before = self.ledger.rings_opened_ns;
         self.ledger.rings_opened_ns = opened_ns;
         if before == 0 || before == opened_ns {
@@ -421,12 +421,12 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         }
     }
 
-    /// Engines that have worked on this history.
+    /// Returns the number of engines that have worked on this record.
     pub fn engine_starts(&self) -> u64 {
         self.ledger.engine_starts
     }
 
-    /// Declares a gap. `ring` is 0 or 1 where one ring is meant.
+    /// Declares a gap. `ring` is 0 or 1 if it concerns one ring.
     pub fn declare(
         &mut self,
         kind: GapKind,
@@ -446,7 +446,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         });
     }
 
-    /// Declares that an interface was down or gone.
+    /// Declares that an interface was down or deleted.
     pub fn declare_outage(&mut self, outage: &Outage) {
         let kind = if outage.gone {
             GapKind::InterfaceGone
@@ -463,8 +463,8 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         });
     }
 
-    /// Takes in that the drop count of a ring was `total` when it was read at `read_at_ns`; now it is
-    /// `now_ns`. Drops in a row make one gap, which begins when the count was last seen at rest.
+    /// Updates the drop count of a ring, which was `total` at `read_at_ns`. `now_ns` is the current time.
+    /// Successive drops form one gap, which begins at the last reading without new drops.
     pub fn ring_drops(&mut self, ring: usize, total: u64, read_at_ns: u64, now_ns: u64) {
         let mark = &mut self.ledger.rings[ring];
         let more = total.saturating_sub(mark.declared_drops);
@@ -506,7 +506,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         self.layout.gaps + (number % GAP_SLOTS as u64) as usize * size_of::<Gap>()
     }
 
-    /// Declared gaps that end at or after `since_ns`, oldest first, those still open last.
+    /// Returns the declared gaps that end at or after `since_ns`, oldest first, open ones last.
     pub fn gaps(&self, since_ns: u64) -> Vec<Gap> {
         let written = self.ledger.gaps_written;
         let first = written.saturating_sub(GAP_SLOTS as u64);
@@ -523,7 +523,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
             .collect()
     }
 
-    /// Declared gaps that were not asked for this way before, oldest first.
+    /// Returns the gaps declared since the last call, oldest first.
     pub fn new_gaps(&mut self) -> Vec<Gap> {
         let written = self.ledger.gaps_written;
         let first = (self.ledger.gaps_told).max(written.saturating_sub(GAP_SLOTS as u64));
@@ -533,16 +533,16 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
             .collect()
     }
 
-    /// Keeps an event in a room, where the oldest makes room.
-    pub fn keep_event(&mut self, room: usize, bytes: &[u8; EVENT_BYTES - 8]) {
-        let ordinal = self.ledger.events[room];
-        let at = self.event_at(room, ordinal);
+    /// Stores an event in a category, replacing its oldest.
+    pub fn keep_event(&mut self, category: usize, bytes: &[u8; EVENT_BYTES - 8]) {
+        let ordinal = self.ledger.events[category];
+        let at = self.event_at(category, ordinal);
         self.memory[at..at + 8].copy_from_slice(&ordinal.to_ne_bytes());
         self.memory[at + 8..at + EVENT_BYTES].copy_from_slice(bytes);
-        self.ledger.events[room] += 1;
+        self.ledger.events[category] += 1;
     }
 
-    /// Events ever kept, and how many of them had to make room.
+    /// Returns the number of events ever stored, and of those evicted.
     pub fn event_totals(&self) -> (u64, u64) {
         let kept = self.ledger.events.iter().sum();
         let evicted = (self.ledger.events.iter())
@@ -551,22 +551,23 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         (kept, evicted)
     }
 
-    /// The events of a room, oldest first. One that was being overwritten when an engine died is left out.
-    pub fn events(&self, room: usize) -> impl DoubleEndedIterator<Item = &[u8]> {
-        let written = self.ledger.events[room];
+    /// Returns the events of a category, oldest first. An event that was being overwritten when an engine
+    /// died is skipped.
+    pub fn events(&self, category: usize) -> impl DoubleEndedIterator<Item = &[u8]> {
+        let written = self.ledger.events[category];
         (written.saturating_sub(EVENT_SLOTS as u64)..written).filter_map(move |ordinal| {
-            let at = self.event_at(room, ordinal);
+            let at = self.event_at(category, ordinal);
             let slot = &self.memory[at..at + EVENT_BYTES];
             (read::<u64>(slot, 0) == ordinal).then_some(&slot[8..])
         })
     }
 
-    fn event_at(&self, room: usize, ordinal: u64) -> usize {
-        let place = room * EVENT_SLOTS + (ordinal % EVENT_SLOTS as u64) as usize;
-        self.layout.events + place * EVENT_BYTES
+    fn event_at(&self, category: usize, ordinal: u64) -> usize {
+        let slot = category * EVENT_SLOTS + (ordinal % EVENT_SLOTS as u64) as usize;
+        self.layout.events + slot * EVENT_BYTES
     }
 
-    /// Gaps ever declared, and of those that had to make room: how many and the sum of their counts.
+    /// Returns the number of gaps ever declared, the number of those evicted, and the sum of their counts.
     pub fn gap_totals(&self) -> (u64, u64, u64) {
         let written = self.ledger.gaps_written;
         let open = self
@@ -583,17 +584,17 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     }
 }
 
-/// Puts a tag back in behind the MAC addresses, as far as there is room.
-fn copy_tagged(room: &mut [u8], bytes: &[u8], (tpid, tci): (u16, u16)) {
+/// Copies `bytes` with the tag reinserted after the MAC addresses, as far as it fits.
+fn copy_tagged(record: &mut [u8], bytes: &[u8], (tpid, tci): (u16, u16)) {
     let mut head = [0u8; 16];
     head[..12].copy_from_slice(&bytes[..12]);
     head[12..14].copy_from_slice(&tpid.to_be_bytes());
     head[14..].copy_from_slice(&tci.to_be_bytes());
-    let cut = room.len().min(16);
-    room[..cut].copy_from_slice(&head[..cut]);
-    if room.len() > 16 {
-        let rest = room.len() - 16;
-        room[16..].copy_from_slice(&bytes[12..12 + rest]);
+    let cut = record.len().min(16);
+    record[..cut].copy_from_slice(&head[..cut]);
+    if record.len() > 16 {
+        let rest = record.len() - 16;
+        record[16..].copy_from_slice(&bytes[12..12 + rest]);
     }
 }
 
@@ -603,8 +604,8 @@ fn slot_at(ledger: usize, slot: usize) -> usize {
 
 #[inline]
 fn read<T: Pod>(memory: &[u8], at: usize) -> T {
-    // Everything read lies within the layout; if a mark were ever wrong, zeros are read, not others'
-    // memory, and nothing panics.
+    // All reads are within the layout. With a wrong mark, zeros are read instead of other memory, and
+    // nothing panics.
     memory
         .get(at..at + size_of::<T>())
         .map_or_else(T::zeroed, pod_read_unaligned)

@@ -13,21 +13,21 @@ use crate::families::{DGRAM, RAW, SEQPACKET, STREAM};
 use crate::host::attributes::{attributes, u16_at, u32_at};
 
 /// SOCK_DIAG_BY_FAMILY: the type of all these messages.
-pub const BY_FAMILY: u16 = 20;
+pub const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// Every state, those that a later kernel adds too. TCP sockets that are bound and no more (since 6.8) are
 /// only told of to who asks for them.
 const ALL_STATES: u32 = u32::MAX;
 
 /// A question: all sockets of a family, and for IP of a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct DiagRequest {
     /// Address family.
     pub family: u8,
     /// IP protocol; 255 is raw sockets. 0 for other families.
     pub protocol: u16,
 }
 
-impl Question {
+impl DiagRequest {
     /// What follows the header of the netlink message.
     pub fn bytes(self) -> Vec<u8> {
         let word = |words: &mut Vec<u8>, value: u32| words.extend_from_slice(&value.to_ne_bytes());
@@ -131,7 +131,7 @@ mod inet {
 
     pub fn read(protocol: u16, body: &[u8]) -> Option<Socket> {
         let (head, rest) = body.split_at_checked(ANSWER)?;
-        let (family, mut state) = (head[0], State::of_tcp(head[1]));
+        let (family, mut state) = (head[0], State::from_tcp(head[1]));
         if matches!(protocol, TCP | MPTCP) && state == State::Unconnected {
             // A TCP socket without connection is in a list of the kernel's only by its port.
             state = State::Bound;
@@ -219,7 +219,7 @@ fn read_unix(body: &[u8]) -> Option<Socket> {
         is_abstract,
         peer,
     };
-    let mut socket = socket(UNIX, head[1].into(), State::of_tcp(head[2]), detail);
+    let mut socket = socket(UNIX, head[1].into(), State::from_tcp(head[2]), detail);
     if let Some(memory) = memory {
         socket.take_memory(memory);
     }
@@ -350,7 +350,7 @@ fn read_vsock(body: &[u8]) -> Option<Socket> {
         remote: (word(12)?, word(16)?),
     };
     let (kind, state) = (*body.get(1)?, *body.get(2)?);
-    let mut socket = socket(VSOCK, kind.into(), State::of_tcp(state), detail);
+    let mut socket = socket(VSOCK, kind.into(), State::from_tcp(state), detail);
     socket.inode = word(20)?.into();
     Some(socket)
 }
@@ -395,7 +395,7 @@ mod tests {
         body.extend(words(&[3, 0, 0, 0, 2, 128, 1000, 4711]));
         assert_eq!(body.len(), 72);
         body.extend(attribute(7, &words(&[0, 1, 2, 3, 4, 5, 6, 7, 9])));
-        let question = Question {
+        let question = DiagRequest {
             family: INET,
             protocol: 6,
         };
@@ -412,7 +412,7 @@ mod tests {
         assert_eq!((socket.uid, socket.inode), (Some(1000), 4711));
         assert_eq!(question.bytes().len(), 56);
         // MPTCP's number does not fit into a byte.
-        let bytes = Question {
+        let bytes = DiagRequest {
             family: INET,
             protocol: MPTCP,
         }
@@ -428,7 +428,7 @@ mod tests {
         body.extend(attribute(0, b"\0bus"));
         body.extend(attribute(2, &words(&[12])));
         body.extend(attribute(4, &words(&[5, 6])));
-        let question = Question {
+        let question = DiagRequest {
             family: UNIX,
             protocol: 0,
         };
@@ -458,7 +458,7 @@ mod tests {
         membership.resize(MEMBERSHIP, 0);
         body.extend(attribute(1, &membership));
         body.extend(attribute(7, &[0; 32]));
-        let question = Question {
+        let question = DiagRequest {
             family: PACKET,
             protocol: 0,
         };
@@ -491,7 +491,7 @@ mod tests {
         /// The kernel is trusted, its next version's messages are not known.
         #[test]
         fn no_answer_makes_it_panic(family in 0u8..64, protocol in 0u16..300, body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let question = Question { family, protocol };
+            let question = DiagRequest { family, protocol };
             let _ = question.bytes();
             let _ = question.read(&body);
         }

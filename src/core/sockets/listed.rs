@@ -8,8 +8,8 @@ use crate::host::socket;
 /// tcp, udp, udplite, raw, icmp and their twins of IPv6. `protocol` 255 means raw sockets, whose own
 /// protocol stands in the place of the port.
 pub fn inet(text: &str, protocol: u16) -> Vec<Socket> {
-    let entry = |one: socket::Socket| {
-        let state = State::of_tcp(one.state);
+    let entry = |one: socket::ProcSocket| {
+        let state = State::from_tcp(one.state);
         let is_raw = protocol == 255;
         let is_listening = state == State::Listening;
         Socket {
@@ -34,7 +34,7 @@ pub fn inet(text: &str, protocol: u16) -> Vec<Socket> {
             },
         }
     };
-    socket::sockets(text).into_iter().map(entry).collect()
+    socket::parse_sockets(text).into_iter().map(entry).collect()
 }
 
 /// What all the lists below have in common: no address of IP, and hardly a state.

@@ -174,7 +174,7 @@ pub enum State {
 
 impl State {
     /// By the numbers of net/tcp_states.h, which sock_diag uses for all families but netlink and packet.
-    pub fn of_tcp(number: u8) -> State {
+    pub fn from_tcp(number: u8) -> State {
         match number {
             1 => State::Established,
             2 => State::SynSent,
@@ -248,7 +248,7 @@ impl Socket {
     }
 
     /// Does it see packets that are not meant for it alone: a packet socket, a raw one of IP, AF_XDP?
-    pub fn sniffs(&self) -> bool {
+    pub fn can_capture(&self) -> bool {
         matches!(self.family, PACKET | XDP)
             || (matches!(self.family, INET | INET6) && self.kind == families::RAW)
     }
@@ -273,7 +273,7 @@ impl Socket {
 
     /// The family and type in a few letters, as `tcp`, `tcp6`, `unix stream`, `nl route`.
     pub fn short_name(&self) -> String {
-        let kind = families::kind_name(self.kind);
+        let kind = families::type_name(self.kind);
         let kind = kind.trim_start_matches("SOCK_").to_ascii_lowercase();
         let six = if self.family == INET6 { "6" } else { "" };
         match self.family {

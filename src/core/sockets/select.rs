@@ -6,7 +6,7 @@ use super::{Detail, Socket, State};
 
 /// What a socket must be; what is not named is not asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct SocketQuery {
     /// It waits for others to come.
     pub listening: bool,
     /// It sees what is not meant for it alone.
@@ -19,11 +19,11 @@ pub struct Wanted {
     pub port: Option<u32>,
 }
 
-impl Wanted {
+impl SocketQuery {
     /// Is it such a one?
     pub fn matches(&self, socket: &Socket) -> bool {
         (!self.listening || socket.listens())
-            && (!self.sniffing || socket.sniffs())
+            && (!self.sniffing || socket.can_capture())
             && self.family.is_none_or(|family| family == socket.family)
             && self.kind.is_none_or(|kind| kind == socket.kind)
             && self.port.is_none_or(|port| has_port(socket, port))
@@ -98,14 +98,14 @@ mod tests {
     #[test]
     fn what_is_asked_for_is_what_comes() {
         let all = some();
-        let inodes = |wanted: Wanted| -> Vec<u64> {
+        let inodes = |wanted: SocketQuery| -> Vec<u64> {
             let of = all.iter().filter(|one| wanted.matches(one));
             of.map(|one| one.inode).collect()
         };
-        let any = Wanted::default();
+        let any = SocketQuery::default();
         assert_eq!(inodes(any.clone()), [5, 6, 4711, 9]);
         assert_eq!(
-            inodes(Wanted {
+            inodes(SocketQuery {
                 listening: true,
                 ..any.clone()
             }),
@@ -113,21 +113,21 @@ mod tests {
         );
         // The raw socket's protocol 22 is no port.
         assert_eq!(
-            inodes(Wanted {
+            inodes(SocketQuery {
                 port: Some(22),
                 ..any.clone()
             }),
             [5, 6]
         );
         assert_eq!(
-            inodes(Wanted {
+            inodes(SocketQuery {
                 sniffing: true,
                 ..any.clone()
             }),
             [9]
         );
         assert_eq!(
-            inodes(Wanted {
+            inodes(SocketQuery {
                 kind: Some(2),
                 ..any
             }),

@@ -44,7 +44,7 @@ fn mapped([a, b, c, d]: [u8; 4]) -> [u64; 2] {
 impl Flow {
     /// The flow of a packet.
     #[inline]
-    pub fn of(seen: &Glance, bytes: &[u8], ifindex: u32, outbound: bool) -> Flow {
+    pub fn from_packet(seen: &Glance, bytes: &[u8], ifindex: u32, outbound: bool) -> Flow {
         let header = bytes.get(seen.network..).unwrap_or(&[]);
         let [source, destination] = match seen.ethertype {
             ethertype::IPV4 => match header.get(12..20) {
@@ -73,7 +73,7 @@ impl Flow {
     /// A number that differs between most flows. Not for whoever chooses flows: it decides on a place in
     /// front of the sketch only.
     #[inline]
-    pub(super) fn mixed(&self) -> usize {
+    pub(super) fn cache_hash(&self) -> usize {
         let ports = u64::from(self.source_port) << 16 | u64::from(self.destination_port);
         let mixed = self.source[1]
             ^ self.destination[1].rotate_left(16)

@@ -14,13 +14,13 @@ use std::collections::VecDeque;
 use bytemuck::Zeroable;
 
 pub use flow::Flow;
-pub use sketch::{Floor, Sketch, Sum};
+pub use sketch::{Sketch, Sum, Volume};
 
 const SECOND: u64 = 1_000_000_000;
 /// Keys of a sketch that packets go into. What is not told exactly is off by at most a 7,000th of all: in
 /// a usual mix of a million flows the hundredth has ten times that. A hash table of 16,384 places filled
 /// to seven eighths, 1.3 MiB.
-pub const ROOM: usize = 14_336;
+pub const SKETCH_KEYS: usize = 14_336;
 /// Keys that are kept of a second, ten seconds, and a minute that are over: the longer, the fewer there are.
 const KEPT: [usize; 3] = [512, 1024, 2048];
 /// How long each lasts, in seconds.
@@ -32,16 +32,16 @@ const BACK: u64 = 5;
 
 /// Places in front of the sketch, each for whichever flow came last of those that share it: 20 KiB, which stay
 /// in the nearest cache.
-const FRONT: usize = 256;
+const CACHE_SLOTS: usize = 256;
 
 #[derive(Clone, Copy, Debug, Zeroable)]
-struct Front {
+struct CachedFlow {
     flow: Flow,
     bytes: u64,
     packets: u64,
     /// Which station it came from, and when that was last said to be news.
     station: u64,
-    told_ns: u64,
+    last_new_ns: u64,
 }
 
 #[derive(Debug)]
@@ -57,8 +57,8 @@ struct Level {
 pub struct Talkers {
     levels: [Level; 3],
     /// Flows that are being talked of, gathered before they are looked up.
-    front: Box<[Front; FRONT]>,
-    /// Flows that had to make room, since the start.
+    cache: Box<[CachedFlow; CACHE_SLOTS]>,
+    /// Flows that had to make capacity, since the start.
     pub evicted: u64,
     /// The first second that was counted, 0 before.
     since: u64,
@@ -78,13 +78,13 @@ pub struct Window {
 impl Default for Talkers {
     fn default() -> Talkers {
         let level = |_| Level {
-            current: Sketch::new(ROOM),
+            current: Sketch::new(SKETCH_KEYS),
             began: 0,
             done: VecDeque::new(),
         };
         Talkers {
             levels: [0, 1, 2].map(level),
-            front: Box::new([Front::zeroed(); FRONT]),
+            cache: Box::new([CachedFlow::zeroed(); CACHE_SLOTS]),
             evicted: 0,
             since: 0,
         }
@@ -95,28 +95,28 @@ impl Talkers {
     /// Takes in a packet of that many bytes on the wire. `true`: that this flow comes from this station (any
     /// number that tells stations apart) is news, or was last said to be a second ago.
     #[inline]
-    pub fn see(&mut self, flow: Flow, station: u64, bytes: u32, time_ns: u64) -> bool {
+    pub fn observe(&mut self, flow: Flow, station: u64, bytes: u32, time_ns: u64) -> bool {
         let second = time_ns / SECOND;
         if second != self.levels[0].began {
             self.advance(second);
         }
-        let place = &mut self.front[flow.mixed() % FRONT];
+        let place = &mut self.cache[flow.cache_hash() % CACHE_SLOTS];
         if place.flow != flow {
             if place.packets > 0 {
                 let sums = &mut self.levels[0].current;
                 sums.add(place.flow, place.bytes, place.packets);
             }
-            *place = Front {
+            *place = CachedFlow {
                 flow,
-                ..Front::zeroed()
+                ..CachedFlow::zeroed()
             };
         }
         place.bytes += u64::from(bytes);
         place.packets += 1;
         // A clock that is set back makes it news.
-        let news = place.station != station || time_ns.wrapping_sub(place.told_ns) >= SECOND;
+        let news = place.station != station || time_ns.wrapping_sub(place.last_new_ns) >= SECOND;
         if news {
-            (place.station, place.told_ns) = (station, time_ns);
+            (place.station, place.last_new_ns) = (station, time_ns);
         }
         news
     }
@@ -124,7 +124,7 @@ impl Talkers {
     /// Hands on what is gathered in front of the sketch.
     fn gather(&mut self) {
         let sums = &mut self.levels[0].current;
-        for place in &mut self.front[..] {
+        for place in &mut self.cache[..] {
             if place.packets > 0 {
                 sums.add(place.flow, place.bytes, place.packets);
                 (place.bytes, place.packets) = (0, 0);
@@ -159,7 +159,7 @@ impl Talkers {
                     if next.current.is_empty() && next.done.is_empty() && next.began == 0 {
                         next.began = level.began / SPANS[at + 1] * SPANS[at + 1];
                     }
-                    next.current.fold(&level.current);
+                    next.current.merge(&level.current);
                 }
                 if at == 0 {
                     self.evicted += level.current.evicted;
@@ -190,19 +190,19 @@ impl Talkers {
             11..=60 => 1,
             _ => 2,
         };
-        let mut sums = Sketch::new(2 * ROOM);
+        let mut sums = Sketch::new(2 * SKETCH_KEYS);
         let mut from = to;
         for (began, done) in &self.levels[at].done {
             if began + SPANS[at] > since {
                 from = from.min(*began);
-                sums.fold(done);
+                sums.merge(done);
             }
         }
         // And of the stretches that are not over what there is.
         for level in self.levels[..=at].iter().rev() {
             if !level.current.is_empty() {
                 from = from.min(level.began);
-                sums.fold(&level.current);
+                sums.merge(&level.current);
             }
         }
         Window {
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn what_comes_again_is_news_once_a_second() {
         let mut talkers = Talkers::default();
-        let mut news = |station, time| talkers.see(flow(1), station, 60, time);
+        let mut news = |station, time| talkers.observe(flow(1), station, 60, time);
         assert!(news(7, SECOND * 9));
         assert!(!news(7, SECOND * 9 + 1));
         assert!(news(8, SECOND * 9 + 2));
@@ -241,7 +241,7 @@ mod tests {
     fn fill(talkers: &mut Talkers, seconds: std::ops::Range<u64>) {
         for second in seconds {
             for number in 1..=3 {
-                talkers.see(flow(number), 0, number, second * SECOND + u64::from(number));
+                talkers.observe(flow(number), 0, number, second * SECOND + u64::from(number));
             }
         }
     }
@@ -279,7 +279,7 @@ mod tests {
         fill(&mut talkers, 500..520);
         assert_eq!(bytes(&talkers.window(10, 520 * SECOND), 2), 20);
         // A packet that is a little late belongs to what is not over.
-        talkers.see(flow(9), 0, 9, 519 * SECOND);
+        talkers.observe(flow(9), 0, 9, 519 * SECOND);
         assert_eq!(bytes(&talkers.window(1, 521 * SECOND), 9), 9);
     }
 }

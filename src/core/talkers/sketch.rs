@@ -34,14 +34,14 @@ impl Sum {
 
 /// What somebody may have had who is not there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Floor {
+pub struct Volume {
     /// Bytes at most.
     pub bytes: u64,
     /// Packets at most.
     pub packets: u64,
 }
 
-impl Floor {
+impl Volume {
     fn raise(&mut self, evicted: &Sum) {
         self.bytes = self.bytes.max(evicted.bytes + evicted.bytes_error);
         self.packets = self.packets.max(evicted.packets + evicted.packets_error);
@@ -52,22 +52,22 @@ impl Floor {
 #[derive(Clone, Debug)]
 pub struct Sketch<K> {
     sums: HashMap<K, Sum, RandomState>,
-    room: usize,
-    floor: Floor,
+    capacity: usize,
+    floor: Volume,
     /// All bytes and packets, also of those that are not there.
-    pub total: Floor,
+    pub total: Volume,
     /// How often somebody had to go.
     pub evicted: u64,
 }
 
 impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
     /// Room for so many keys.
-    pub fn new(room: usize) -> Sketch<K> {
+    pub fn new(capacity: usize) -> Sketch<K> {
         Sketch {
-            sums: HashMap::with_capacity_and_hasher(room, RandomState::default()),
-            room,
-            floor: Floor::default(),
-            total: Floor::default(),
+            sums: HashMap::with_capacity_and_hasher(capacity, RandomState::default()),
+            capacity,
+            floor: Volume::default(),
+            total: Volume::default(),
             evicted: 0,
         }
     }
@@ -75,14 +75,14 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
     /// Forgets all, and keeps its memory.
     pub fn clear(&mut self) {
         self.sums.clear();
-        self.floor = Floor::default();
-        self.total = Floor::default();
+        self.floor = Volume::default();
+        self.total = Volume::default();
         self.evicted = 0;
     }
 
     /// Nothing was added.
     pub fn is_empty(&self) -> bool {
-        self.total == Floor::default()
+        self.total == Volume::default()
     }
 
     /// So many packets, with so many bytes together.
@@ -100,18 +100,18 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
             packets,
             ..Sum::default()
         };
-        self.put(key, sum);
+        self.insert(key, sum);
     }
 
     /// All of another stretch of time.
-    pub fn fold(&mut self, other: &Sketch<K>) {
+    pub fn merge(&mut self, other: &Sketch<K>) {
         for (key, sum) in &other.sums {
             match self.sums.get_mut(key) {
                 Some(known) => known.add(sum),
-                None => self.put(*key, *sum),
+                None => self.insert(*key, *sum),
             }
         }
-        if other.floor != Floor::default() {
+        if other.floor != Volume::default() {
             // Whoever is only here may have been among those that had to go there.
             for (key, sum) in &mut self.sums {
                 if !other.sums.contains_key(key) {
@@ -126,9 +126,9 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
         self.total.packets += other.total.packets;
     }
 
-    fn put(&mut self, key: K, mut sum: Sum) {
-        if self.sums.len() >= self.room {
-            self.shrink(self.room / 2);
+    fn insert(&mut self, key: K, mut sum: Sum) {
+        if self.sums.len() >= self.capacity {
+            self.shrink(self.capacity / 2);
         }
         sum.bytes_error += self.floor.bytes;
         sum.packets_error += self.floor.packets;
@@ -183,7 +183,7 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
     /// A copy that holds the largest only, in a memory of its size.
     pub fn top(&self, keep: usize) -> Sketch<K> {
         let mut copy = Sketch::new(keep.min(self.sums.len()));
-        copy.room = keep;
+        copy.capacity = keep;
         (copy.floor, copy.total) = (self.floor, self.total);
         let mut stays = self.largest(keep);
         for (key, sum) in &self.sums {
@@ -202,7 +202,7 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
     }
 
     /// What somebody may have had who is not there.
-    pub fn floor(&self) -> Floor {
+    pub fn error_bound(&self) -> Volume {
         self.floor
     }
 }
@@ -224,7 +224,7 @@ mod tests {
     fn the_largest_of_a_million_are_right() {
         const KEYS: u64 = 1_000_000;
         let mut exact = vec![(0u64, 0u64); KEYS as usize];
-        let mut sketch = Sketch::new(crate::talkers::ROOM);
+        let mut sketch = Sketch::new(crate::talkers::SKETCH_KEYS);
         let mut state = 1;
         for _ in 0..2_000_000 {
             let key = skewed(&mut state, KEYS);
@@ -251,9 +251,9 @@ mod tests {
         // Whoever is missing has at most the floor, and that is a small part.
         let there: std::collections::HashSet<u64> = found.iter().map(|(key, _)| *key).collect();
         for (key, (bytes, _)) in exact.iter().enumerate() {
-            assert!(there.contains(&(key as u64)) || *bytes <= sketch.floor().bytes);
+            assert!(there.contains(&(key as u64)) || *bytes <= sketch.error_bound().bytes);
         }
-        assert!(sketch.floor().bytes * 1000 < sketch.total.bytes);
+        assert!(sketch.error_bound().bytes * 1000 < sketch.total.bytes);
     }
 
     #[test]
@@ -269,7 +269,7 @@ mod tests {
                 *exact.entry(key).or_insert(0) += 100;
             }
             part.shrink(32);
-            all.fold(&part);
+            all.merge(&part);
         }
         assert_eq!(all.total.packets, 40_000);
         for (key, sum) in all.iter() {
@@ -277,7 +277,7 @@ mod tests {
         }
         for (key, bytes) in &exact {
             let there = all.iter().any(|(known, _)| known == key);
-            assert!(there || *bytes <= all.floor().bytes);
+            assert!(there || *bytes <= all.error_bound().bytes);
         }
     }
 }

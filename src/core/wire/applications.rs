@@ -1,15 +1,15 @@
-//! PURE. One line each for what speaks over UDP and TCP: DNS and its relatives, DHCP, DHCPv6, SSDP,
-//! NTP, RTP, and the routers' protocols that use a port. A row of [`UDP`] for each.
+//! PURE. Applications over UDP and TCP, summarized in one line: DNS and its relatives, DHCP, DHCPv6,
+//! SSDP, NTP, RTP, and routing protocols that use a port. Each is a row of [`UDP`].
 
-use super::cursor::{Cursor, Mac, Short, text};
+use super::cursor::{Cursor, Mac, UnexpectedEnd, first_line, text};
+use super::dns_name::{MAX_RECORDS, name};
 use super::identity;
-use super::packet::{Packet, ProblemKind};
 use super::tunnel;
-use super::upper::first_line;
+use super::{Packet, ProblemKind};
 
 type Reader = for<'a> fn(&mut Packet<'a>, Cursor<'a>);
 
-/// Ports whose protocol is read; either side may have it.
+/// Decoders by UDP port. The port may be the source or the destination.
 const UDP: &[(u16, Reader)] = &[
     (53, |packet, from| dns(packet, "dns", from)),
     (5353, |packet, from| dns(packet, "mdns", from)),
@@ -42,7 +42,7 @@ const UDP: &[(u16, Reader)] = &[
     (443, |packet, from| plain(packet, "quic", "QUIC", from)),
 ];
 
-/// Reads what is behind a UDP header. `false`: nothing was recognised.
+/// Decodes the payload of a UDP datagram. Returns `false` if no application was recognized.
 pub(super) fn udp<'a>(
     packet: &mut Packet<'a>,
     source: u16,
@@ -62,7 +62,7 @@ pub(super) fn udp<'a>(
     rtp(packet, source, destination, from)
 }
 
-/// Reads what is behind a TCP header, where its start says enough.
+/// Decodes the payload of a TCP segment, if the segment begins a message.
 pub(super) fn tcp<'a>(
     packet: &mut Packet<'a>,
     source: u16,
@@ -71,10 +71,10 @@ pub(super) fn tcp<'a>(
 ) {
     let either = |port: u16| source == port || destination == port;
     if either(53) {
-        // RFC 1035, section 4.2.2: a length before each message; a later segment has none.
+        // RFC 1035, section 4.2.2: each message is preceded by its length. Later segments have none.
         let length = from.u16().unwrap_or(0);
         if length >= 12 && from.left() >= 12 {
-            packet.say(" ");
+            packet.push_summary(" ");
             dns(packet, "dns", from);
         }
         return;
@@ -87,85 +87,19 @@ pub(super) fn tcp<'a>(
         ];
         if methods.iter().any(|method| start.starts_with(method)) {
             packet.protocols.push("http");
-            packet.say(format!(" {start}"));
+            packet.push_summary(format!(" {start}"));
         }
     }
 }
 
 fn plain(packet: &mut Packet<'_>, name: &'static str, shown: &str, from: Cursor<'_>) {
     packet.protocols.push(name);
-    packet.say(format!("{shown}, {} bytes", from.left()));
+    packet.push_summary(format!("{shown}, {} bytes", from.left()));
 }
 
 fn line(packet: &mut Packet<'_>, name: &'static str, mut from: Cursor<'_>) {
     packet.protocols.push(name);
-    packet.say(first_line(from.rest()));
-}
-
-/// Compression pointers of one name that are followed (RFC 1035, section 4.1.4): a name has at most
-/// 127 labels, so honest packets never need as many.
-const MOST_POINTERS: usize = 32;
-/// Longest name, in bytes as printed.
-const NAME_MAX: usize = 255;
-/// Questions and answers that are read.
-pub(super) const MOST_RECORDS: u16 = 64;
-
-/// A DNS name. `message` is the whole DNS message, to follow pointers in.
-pub(super) fn name<'a>(message: Cursor<'a>, from: &mut Cursor<'a>) -> Result<String, Short> {
-    let mut shown = String::new();
-    let mut walker = *from;
-    let mut jumped = false;
-    for _ in 0..MOST_POINTERS {
-        loop {
-            let length = walker.u8()?;
-            match length >> 6 {
-                0 if length == 0 => {
-                    if !jumped {
-                        *from = walker;
-                    }
-                    if shown.is_empty() {
-                        shown.push('.');
-                    }
-                    return Ok(shown);
-                }
-                0 => {
-                    let label = walker.take(length.into())?;
-                    if !shown.is_empty() {
-                        shown.push('.');
-                    }
-                    shown.push_str(&text(label, 63));
-                    if shown.len() > NAME_MAX {
-                        shown.push_str("...");
-                        if !jumped {
-                            *from = walker;
-                        }
-                        return Err(Short {
-                            offset: walker.offset(),
-                        });
-                    }
-                }
-                3 => {
-                    let low = walker.u8()?;
-                    let target = usize::from(length & 0x3f) << 8 | usize::from(low);
-                    if !jumped {
-                        *from = walker;
-                        jumped = true;
-                    }
-                    walker = message;
-                    walker.skip(target)?;
-                    break;
-                }
-                _ => {
-                    return Err(Short {
-                        offset: walker.offset(),
-                    });
-                }
-            }
-        }
-    }
-    Err(Short {
-        offset: from.offset(),
-    })
+    packet.push_summary(first_line(from.rest()));
 }
 
 fn record_type(number: u16) -> String {
@@ -221,7 +155,7 @@ fn dns<'a>(packet: &mut Packet<'a>, protocol: &'static str, message: Cursor<'a>)
             "llmnr" => "LLMNR",
             _ => "DNS",
         };
-        packet.say(format!(
+        packet.push_summary(format!(
             "{shown} {operation}{} {id:#06x}",
             if reply { "reply" } else { "query" }
         ));
@@ -236,25 +170,25 @@ fn dns<'a>(packet: &mut Packet<'a>, protocol: &'static str, message: Cursor<'a>)
                 "refused",
             ];
             match words.get(usize::from(code)) {
-                Some(word) => packet.say(format!(" {word}")),
-                None => packet.say(format!(" error {code}")),
+                Some(word) => packet.push_summary(format!(" {word}")),
+                None => packet.push_summary(format!(" error {code}")),
             }
         }
         if flags & 0x0200 != 0 {
-            packet.say(" cut off");
+            packet.push_summary(" cut off");
         }
-        for at in 0..questions.min(MOST_RECORDS) {
+        for at in 0..questions.min(MAX_RECORDS) {
             let asked = name(message, &mut from)?;
             let kind = from.u16()?;
             let class = from.u16()?;
             if at < 4 {
-                packet.say(format!(" {} {asked}?", record_type(kind)));
+                packet.push_summary(format!(" {} {asked}?", record_type(kind)));
             }
             if protocol == "mdns" && class & 0x8000 != 0 && at == 0 {
-                packet.say(" (unicast reply wanted)");
+                packet.push_summary(" (unicast reply wanted)");
             }
         }
-        for at in 0..answers.min(MOST_RECORDS) {
+        for at in 0..answers.min(MAX_RECORDS) {
             let owner = name(message, &mut from)?;
             let kind = from.u16()?;
             from.skip(6)?;
@@ -262,17 +196,21 @@ fn dns<'a>(packet: &mut Packet<'a>, protocol: &'static str, message: Cursor<'a>)
             let mut value = from.sub(length.into())?;
             if at < 4 {
                 let shown = answer(message, kind, &mut value)?;
-                packet.say(format!(" {} {owner} {shown}", record_type(kind)).trim_end());
+                packet.push_summary(format!(" {} {owner} {shown}", record_type(kind)).trim_end());
             }
         }
         if answers > 4 {
-            packet.say(format!(" and {} more", answers.saturating_sub(4)));
+            packet.push_summary(format!(" and {} more", answers.saturating_sub(4)));
         }
-        Ok::<(), Short>(())
+        Ok::<(), UnexpectedEnd>(())
     });
 }
 
-fn answer<'a>(message: Cursor<'a>, kind: u16, value: &mut Cursor<'a>) -> Result<String, Short> {
+fn answer<'a>(
+    message: Cursor<'a>,
+    kind: u16,
+    value: &mut Cursor<'a>,
+) -> Result<String, UnexpectedEnd> {
     Ok(match kind {
         1 => value.ipv4()?.to_string(),
         28 => value.ipv6()?.to_string(),
@@ -350,15 +288,15 @@ fn dhcp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
                 _ => {}
             }
         }
-        packet.say(format!("DHCP {kind} {transaction:#010x} for {mac}"));
+        packet.push_summary(format!("DHCP {kind} {transaction:#010x} for {mac}"));
         if !client.is_unspecified() {
-            packet.say(format!(", has {client}"));
+            packet.push_summary(format!(", has {client}"));
         }
         if !yours.is_unspecified() {
-            packet.say(format!(", gets {yours}"));
+            packet.push_summary(format!(", gets {yours}"));
         }
-        packet.say(told);
-        Ok::<(), Short>(())
+        packet.push_summary(told);
+        Ok::<(), UnexpectedEnd>(())
     });
 }
 
@@ -384,7 +322,7 @@ fn dhcpv6<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
             12 => "relay forward",
             13 => "relay reply",
             other => {
-                packet.say(format!("DHCPv6 type {other}"));
+                packet.push_summary(format!("DHCPv6 type {other}"));
                 packet.problem(
                     ProblemKind::Unknown,
                     "dhcpv6",
@@ -397,30 +335,31 @@ fn dhcpv6<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
         if matches!(kind, 12 | 13) {
             from.skip(1)?;
             let (link, peer) = (from.ipv6()?, from.ipv6()?);
-            packet.say(format!("DHCPv6 {name}, link {link}, peer {peer}"));
+            packet.push_summary(format!("DHCPv6 {name}, link {link}, peer {peer}"));
             return Ok(());
         }
         let [a, b, c] = from.array::<3>()?;
-        packet.say(format!("DHCPv6 {name} {a:02x}{b:02x}{c:02x}"));
+        packet.push_summary(format!("DHCPv6 {name} {a:02x}{b:02x}{c:02x}"));
         while !from.is_empty() {
             let (option, length) = (from.u16()?, from.u16()?);
             let mut value = from.sub(length.into())?;
             match option {
                 3 if length > 12 => {
-                    // An identity association: its first address, if the first option is one.
+                    // An identity association: show its address if that is the first option.
                     value.skip(12)?;
                     if value.left() >= 20 && value.u16()? == 5 {
                         value.skip(2)?;
-                        packet.say(format!(", address {}", value.ipv6()?));
+                        packet.push_summary(format!(", address {}", value.ipv6()?));
                     }
                 }
                 13 if length >= 2 => {
                     let status = value.u16()?;
                     if status != 0 {
-                        packet.say(format!(", status {status} {}", text(value.rest(), 64)));
+                        packet
+                            .push_summary(format!(", status {status} {}", text(value.rest(), 64)));
                     }
                 }
-                23 if length >= 16 => packet.say(format!(", dns {}", value.ipv6()?)),
+                23 if length >= 16 => packet.push_summary(format!(", dns {}", value.ipv6()?)),
                 _ => {}
             }
         }
@@ -443,32 +382,33 @@ fn ntp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
             6 => "control",
             _ => "private",
         };
-        packet.say(format!("NTPv{} {mode}", head >> 3 & 7));
+        packet.push_summary(format!("NTPv{} {mode}", head >> 3 & 7));
         if (head & 7) < 6 {
-            packet.say(format!(", stratum {stratum}"));
+            packet.push_summary(format!(", stratum {stratum}"));
         }
-        Ok::<(), Short>(())
+        Ok::<(), UnexpectedEnd>(())
     });
 }
 
-/// SSDP (UPnP): a request or status line, and what it is about.
+/// SSDP (UPnP): the request or status line, and the headers that name the subject.
 fn ssdp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
     packet.protocols.push("ssdp");
     let bytes = from.rest();
-    packet.say(format!("SSDP {}", first_line(bytes)));
+    packet.push_summary(format!("SSDP {}", first_line(bytes)));
     for line in bytes.split(|byte| *byte == b'\n').take(32) {
         let head = text(line, 96);
         let head = head.trim_end_matches("\\x0d");
         for key in ["ST:", "NT:", "LOCATION:"] {
             if head.to_ascii_uppercase().starts_with(key) {
-                packet.say(format!(", {head}"));
+                packet.push_summary(format!(", {head}"));
             }
         }
     }
 }
 
-/// RTP (RFC 3550) has no port of its own. What looks like it on an even port from 1024 on, with a
-/// payload type in use and a whole header, is called so; a stream's second packet would prove it.
+/// RTP (RFC 3550) has no registered port. A datagram to an even port of at least 1024 with version 2,
+/// a payload type in use and a complete header is shown as RTP; only the next packet of the stream
+/// could prove it.
 fn rtp<'a>(packet: &mut Packet<'a>, source: u16, destination: u16, mut from: Cursor<'a>) -> bool {
     let plausible = destination >= 1024 && destination.is_multiple_of(2) && source >= 1024;
     let total = from.left();
@@ -485,7 +425,7 @@ fn rtp<'a>(packet: &mut Packet<'a>, source: u16, destination: u16, mut from: Cur
     };
     packet.protocols.push("rtp");
     let mark = if second >> 7 == 1 { ", mark" } else { "" };
-    packet.say(format!(
+    packet.push_summary(format!(
         "RTP type {kind} seq {sequence} time {stamp} ssrc {source_id:#010x}{mark}, {} bytes",
         from.left()
     ));

@@ -1,9 +1,9 @@
-//! PURE. ARP (RFC 826), with what duplicate address detection (RFC 5227) makes of it.
+//! PURE. ARP (RFC 826), with the probes and announcements of address conflict detection (RFC 5227).
 
 use std::net::Ipv4Addr;
 
-use super::cursor::{Cursor, Mac, Short};
-use super::packet::{Meaning, Packet, ProblemKind};
+use super::cursor::{Cursor, Mac, UnexpectedEnd};
+use super::{Meaning, Packet, ProblemKind};
 
 /// An ARP message for IPv4 over Ethernet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +17,8 @@ pub struct Arp {
 }
 
 impl Arp {
-    /// Reads a message from its first byte on, without a word about what is wrong with it: for those who
-    /// look at each. `None`: not of IPv4 over Ethernet, or cut off.
+    /// Parses a message. Returns `None` if it is truncated or not IPv4 over Ethernet. Unlike the
+    /// decoder it reports no problem: the neighbor tables call it for every ARP packet.
     pub fn read(bytes: &[u8]) -> Option<Arp> {
         let mut from = Cursor::new(bytes, 0);
         if from.array().ok()? != [0, 1, 8, 0, 6, 4] {
@@ -33,12 +33,13 @@ impl Arp {
         })
     }
 
-    /// Asks whether anybody has an address, before taking it (RFC 5227, section 1.1).
+    /// Returns whether this is a probe for an address that the sender wants to use (RFC 5227, section
+    /// 1.1).
     pub fn is_probe(&self) -> bool {
         self.operation == 1 && self.sender.is_unspecified()
     }
 
-    /// Tells an address that nobody asked for.
+    /// Returns whether this announces an address without having been asked (RFC 5227, section 1.1).
     pub fn is_gratuitous(&self) -> bool {
         self.sender == self.target && !self.sender.is_unspecified()
     }
@@ -54,7 +55,7 @@ impl std::fmt::Display for Arp {
         } = self;
         match self.operation {
             1 if self.is_probe() => {
-                write!(to, "does anybody have {target}? (probe from {sender_mac})")
+                write!(to, "who has {target}? (probe from {sender_mac})")
             }
             1 | 2 if self.is_gratuitous() => {
                 write!(to, "{sender} is at {sender_mac} (announcement)")
@@ -75,9 +76,9 @@ pub(super) fn read(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
         let operation = from.u16()?;
         if (protocol, hardware_length, protocol_length) != (0x0800, 6, 4) {
             let what = format!("hardware {hardware}, protocol {protocol:#06x}, lengths {hardware_length} and {protocol_length}");
-            packet.say(&what);
+            packet.push_summary(&what);
             packet.problem(ProblemKind::Unknown, "arp", start, what);
-            return Ok::<_, Short>(None);
+            return Ok::<_, UnexpectedEnd>(None);
         }
         Ok(Some(Arp {
             operation,
@@ -88,7 +89,7 @@ pub(super) fn read(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
         }))
     });
     if let Some(Some(arp)) = arp {
-        packet.say(arp.to_string());
+        packet.push_summary(arp.to_string());
         packet.meanings.push(Meaning::Arp(arp));
     }
 }

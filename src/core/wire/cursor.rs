@@ -1,15 +1,16 @@
-//! PURE. The one way in which bytes are read: bounded, and with the offset of everything.
+//! PURE. The cursor that every decoder reads with: bounded by the captured bytes, and aware of the
+//! offset in the frame, so that a problem can be located.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// There were fewer bytes than a field needs.
+/// The bytes ended within a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Short {
-    /// Offset in the frame at which the field begins.
+pub struct UnexpectedEnd {
+    /// Offset of the field in the frame, in bytes.
     pub offset: usize,
 }
 
-/// Reads forward through a stretch of the frame.
+/// A read position within a part of the frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor<'a> {
     bytes: &'a [u8],
@@ -18,29 +19,29 @@ pub struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// `bytes` begin at offset `base` of the frame.
+    /// Creates a cursor over `bytes`, which begin at offset `base` of the frame.
     pub fn new(bytes: &'a [u8], base: usize) -> Cursor<'a> {
         Cursor { bytes, at: 0, base }
     }
 
-    /// Offset of the next byte in the frame.
+    /// Returns the offset of the next byte in the frame.
     pub fn offset(&self) -> usize {
         self.base.saturating_add(self.at)
     }
 
-    /// Bytes that are left.
+    /// Returns the number of unread bytes.
     pub fn left(&self) -> usize {
         self.bytes.len().saturating_sub(self.at)
     }
 
-    /// Has everything been read?
+    /// Returns whether all bytes have been read.
     pub fn is_empty(&self) -> bool {
         self.left() == 0
     }
 
-    /// The next `length` bytes.
-    pub fn take(&mut self, length: usize) -> Result<&'a [u8], Short> {
-        let short = Short {
+    /// Reads `length` bytes.
+    pub fn take(&mut self, length: usize) -> Result<&'a [u8], UnexpectedEnd> {
+        let short = UnexpectedEnd {
             offset: self.offset(),
         };
         let end = self.at.checked_add(length).ok_or(short)?;
@@ -49,64 +50,64 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    /// Everything that is left.
+    /// Reads all remaining bytes.
     pub fn rest(&mut self) -> &'a [u8] {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         self.at = self.bytes.len();
         rest
     }
 
-    /// A cursor over the next `length` bytes alone.
-    pub fn sub(&mut self, length: usize) -> Result<Cursor<'a>, Short> {
+    /// Reads `length` bytes and returns a cursor over them.
+    pub fn sub(&mut self, length: usize) -> Result<Cursor<'a>, UnexpectedEnd> {
         let base = self.offset();
         Ok(Cursor::new(self.take(length)?, base))
     }
 
-    /// The next `N` bytes.
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Short> {
-        let short = Short {
+    /// Reads `N` bytes.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], UnexpectedEnd> {
+        let short = UnexpectedEnd {
             offset: self.offset(),
         };
         self.take(N)?.try_into().map_err(|_| short)
     }
 
-    /// The next byte.
-    pub fn u8(&mut self) -> Result<u8, Short> {
+    /// Reads one byte.
+    pub fn u8(&mut self) -> Result<u8, UnexpectedEnd> {
         Ok(u8::from_be_bytes(self.array()?))
     }
 
-    /// The next two bytes, in network order.
-    pub fn u16(&mut self) -> Result<u16, Short> {
+    /// Reads a 16-bit number in network byte order.
+    pub fn u16(&mut self) -> Result<u16, UnexpectedEnd> {
         Ok(u16::from_be_bytes(self.array()?))
     }
 
-    /// The next four bytes.
-    pub fn u32(&mut self) -> Result<u32, Short> {
+    /// Reads a 32-bit number in network byte order.
+    pub fn u32(&mut self) -> Result<u32, UnexpectedEnd> {
         Ok(u32::from_be_bytes(self.array()?))
     }
 
-    /// The next eight bytes.
-    pub fn u64(&mut self) -> Result<u64, Short> {
+    /// Reads a 64-bit number in network byte order.
+    pub fn u64(&mut self) -> Result<u64, UnexpectedEnd> {
         Ok(u64::from_be_bytes(self.array()?))
     }
 
-    /// An IPv4 address.
-    pub fn ipv4(&mut self) -> Result<Ipv4Addr, Short> {
+    /// Reads an IPv4 address.
+    pub fn ipv4(&mut self) -> Result<Ipv4Addr, UnexpectedEnd> {
         Ok(Ipv4Addr::from(self.array::<4>()?))
     }
 
-    /// An IPv6 address.
-    pub fn ipv6(&mut self) -> Result<Ipv6Addr, Short> {
+    /// Reads an IPv6 address.
+    pub fn ipv6(&mut self) -> Result<Ipv6Addr, UnexpectedEnd> {
         Ok(Ipv6Addr::from(self.array::<16>()?))
     }
 
-    /// A MAC address.
-    pub fn mac(&mut self) -> Result<Mac, Short> {
+    /// Reads a MAC address.
+    pub fn mac(&mut self) -> Result<Mac, UnexpectedEnd> {
         Ok(Mac(self.array()?))
     }
 
-    /// Passes over bytes.
-    pub fn skip(&mut self, length: usize) -> Result<(), Short> {
+    /// Skips `length` bytes.
+    pub fn skip(&mut self, length: usize) -> Result<(), UnexpectedEnd> {
         self.take(length).map(|_| ())
     }
 }
@@ -116,12 +117,12 @@ impl<'a> Cursor<'a> {
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
-    /// To all stations of a link.
+    /// Returns whether this is the broadcast address, ff:ff:ff:ff:ff:ff.
     pub fn is_broadcast(self) -> bool {
         self.0 == [0xff; 6]
     }
 
-    /// To a group of stations: the lowest bit of the first byte.
+    /// Returns whether this is a group address (lowest bit of the first byte) other than broadcast.
     pub fn is_multicast(self) -> bool {
         self.0[0] & 1 == 1 && !self.is_broadcast()
     }
@@ -134,8 +135,8 @@ impl std::fmt::Display for Mac {
     }
 }
 
-/// The Internet checksum's sum (RFC 1071) of `bytes`, on top of `sum`. 0xffff when a whole message
-/// with its checksum field is right.
+/// Adds `bytes` to the one's complement sum `sum` of the Internet checksum (RFC 1071). The result is
+/// 0xffff for a whole message with a correct checksum field.
 pub fn sum(bytes: &[u8], sum: u32) -> u32 {
     let mut sum = u64::from(sum);
     for pair in bytes.chunks(2) {
@@ -152,18 +153,27 @@ pub fn sum(bytes: &[u8], sum: u32) -> u32 {
     sum as u32
 }
 
-/// Text from the wire, fit for a terminal and for a log: control characters, other than ASCII and the
-/// backslash are escaped, and it is cut at `most` characters.
-pub fn text(bytes: &[u8], most: usize) -> String {
+/// Makes text from the wire safe for terminals and logs: everything but printable ASCII, and the
+/// backslash, is escaped as \\xNN. At most `max` bytes are shown.
+pub fn text(bytes: &[u8], max: usize) -> String {
     let mut text = String::new();
-    for byte in bytes.iter().take(most) {
+    for byte in bytes.iter().take(max) {
         match byte {
             b' '..=b'~' if *byte != b'\\' => text.push(char::from(*byte)),
             other => text.push_str(&format!("\\x{other:02x}")),
         }
     }
-    if bytes.len() > most {
+    if bytes.len() > max {
         text.push_str("...");
     }
     text
+}
+
+/// The first line of a text protocol, printable, at most 80 characters.
+pub(super) fn first_line(bytes: &[u8]) -> String {
+    let line = bytes
+        .split(|byte| matches!(byte, b'\r' | b'\n'))
+        .next()
+        .unwrap_or_default();
+    text(line, 80)
 }

@@ -1,17 +1,17 @@
-//! PURE. The few nanoseconds that every recorded packet is worth: which protocol, which ports,
-//! where its headers begin. No allocation, no verdict on correctness ([`super::decode`] gives
-//! that), never a read past the captured bytes: what can't be read stays zero.
+//! PURE. Quick header scan for every recorded packet: protocol, ports, and the offsets of the headers.
+//! It allocates nothing, judges nothing ([`super::decode`] does), and never reads past the captured
+//! bytes: fields that were not captured stay zero.
 
 use std::net::IpAddr;
 
 use super::LinkType;
 
-/// Most VLAN tags that are looked behind (IEEE 802.1ad uses two; more is a test or an attack).
-const MOST_TAGS: usize = 8;
-/// Most IPv6 extension headers that are looked behind (RFC 8200 names six, each once).
-const MOST_EXTENSION_HEADERS: usize = 8;
+/// Maximum number of VLAN tags skipped (IEEE 802.1ad uses two; more are a test or an attack).
+const MAX_TAGS: usize = 8;
+/// Maximum number of IPv6 extension headers skipped (RFC 8200 defines six, each once).
+const MAX_EXTENSION_HEADERS: usize = 8;
 
-/// IANA protocol numbers that recording depends on.
+/// IP protocol numbers (IANA) that the recorder distinguishes.
 pub mod ip_protocol {
     #![allow(missing_docs)]
     pub const HOP_BY_HOP: u8 = 0;
@@ -29,11 +29,11 @@ pub mod ip_protocol {
     pub const PIM: u8 = 103;
     pub const VRRP: u8 = 112;
     pub const SCTP: u8 = 132;
-    /// Reserved by IANA; here it says that there is no IP header, or that it ended too early.
+    /// Reserved by IANA; used here for frames without a complete IP header.
     pub const NONE: u8 = 255;
 }
 
-/// EtherTypes that recording depends on.
+/// EtherTypes that the recorder distinguishes.
 pub mod ethertype {
     #![allow(missing_docs)]
     pub const IPV4: u16 = 0x0800;
@@ -51,31 +51,31 @@ pub mod ethertype {
     pub const FIRST: u16 = 0x0600;
 }
 
-/// What a glance at a frame shows. Offsets are bytes from the start of the frame.
+/// Header fields of a frame. Offsets are in bytes from the start of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Glance {
-    /// EtherType behind all VLAN tags; below 0x0600 an 802.3 length; 0 when not readable.
+    /// EtherType after all VLAN tags; below 0x0600 an 802.3 length; 0 if not captured.
     pub ethertype: u16,
-    /// Outermost VLAN identifier (0-4095), if tagged.
+    /// Outermost VLAN ID (0 to 4095), if tagged.
     pub vlan: Option<u16>,
-    /// Where the network header begins.
+    /// Offset of the network header.
     pub network: usize,
-    /// Upper-layer protocol behind IPv6 extension headers, or [`ip_protocol::NONE`].
+    /// Upper-layer protocol, after IPv6 extension headers, or [`ip_protocol::NONE`].
     pub ip_protocol: u8,
-    /// Where the transport header begins; 0 if there is none here (not IP, or a later fragment).
+    /// Offset of the transport header; 0 if there is none (not IP, or a later fragment).
     pub transport: usize,
-    /// TCP, UDP or SCTP source port; 0 if there is none here.
+    /// TCP, UDP or SCTP source port; 0 if there is none.
     pub source_port: u16,
-    /// TCP, UDP or SCTP destination port; 0 if there is none here.
+    /// TCP, UDP or SCTP destination port; 0 if there is none.
     pub destination_port: u16,
     /// TCP flags (RFC 9293, section 3.1), 0 for other protocols.
     pub tcp_flags: u8,
-    /// ICMP, ICMPv6 or IGMP type; only meaningful for these protocols and when `transport` is set.
+    /// ICMP, ICMPv6 or IGMP type; valid only for these protocols, and if `transport` is not 0.
     pub icmp_type: u8,
 }
 
 impl Glance {
-    /// A glance that saw nothing.
+    /// The result for a frame without known headers.
     const NOTHING: Glance = Glance {
         ethertype: 0,
         vlan: None,
@@ -88,7 +88,7 @@ impl Glance {
         icmp_type: 0,
     };
 
-    /// Source and destination address bytes (4 or 16 each), if there is a whole IP header.
+    /// Returns the bytes of source and destination address (4 or 16 each) of IP or ARP, if captured.
     pub fn addresses<'a>(&self, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
         let header = bytes.get(self.network..)?;
         match self.ethertype {
@@ -99,7 +99,7 @@ impl Glance {
         }
     }
 
-    /// The same as addresses; not of ARP.
+    /// Returns source and destination address of an IP packet, if captured.
     pub fn ip_addresses(&self, bytes: &[u8]) -> Option<(IpAddr, IpAddr)> {
         if self.ethertype == ethertype::ARP {
             return None;
@@ -126,47 +126,47 @@ fn byte(bytes: &[u8], at: usize) -> u8 {
     bytes.get(at).copied().unwrap_or(0)
 }
 
-/// Looks at a frame.
+/// Scans the headers of a frame.
 #[inline]
 pub fn glance(link: LinkType, bytes: &[u8]) -> Glance {
-    let mut seen = Glance::NOTHING;
+    let mut fields = Glance::NOTHING;
     match link {
         LinkType::Ethernet => {
             let mut at = 12;
             let mut kind = be16(bytes, at);
             let mut tags = 0;
-            while (kind == ethertype::VLAN || kind == ethertype::QINQ) && tags < MOST_TAGS {
+            while (kind == ethertype::VLAN || kind == ethertype::QINQ) && tags < MAX_TAGS {
                 if tags == 0 {
-                    seen.vlan = Some(be16(bytes, at + 2) & 0x0fff);
+                    fields.vlan = Some(be16(bytes, at + 2) & 0x0fff);
                 }
                 at += 4;
                 tags += 1;
                 kind = be16(bytes, at);
             }
-            seen.ethertype = kind;
-            seen.network = at + 2;
+            fields.ethertype = kind;
+            fields.network = at + 2;
         }
-        LinkType::RawIp => seen.ethertype = by_version(bytes, 0),
+        LinkType::RawIp => fields.ethertype = by_version(bytes, 0),
         LinkType::LinuxCooked => {
-            seen.ethertype = be16(bytes, 14);
-            seen.network = 16;
+            fields.ethertype = be16(bytes, 14);
+            fields.network = 16;
         }
         LinkType::LinuxCooked2 => {
-            seen.ethertype = be16(bytes, 0);
-            seen.network = 20;
+            fields.ethertype = be16(bytes, 0);
+            fields.network = 20;
         }
         LinkType::Null | LinkType::Loop => {
-            seen.network = 4;
-            seen.ethertype = by_version(bytes, 4);
+            fields.network = 4;
+            fields.ethertype = by_version(bytes, 4);
         }
-        LinkType::Other => return seen,
+        LinkType::Other => return fields,
     }
-    match seen.ethertype {
-        ethertype::IPV4 => ipv4(bytes, &mut seen),
-        ethertype::IPV6 => ipv6(bytes, &mut seen),
+    match fields.ethertype {
+        ethertype::IPV4 => ipv4(bytes, &mut fields),
+        ethertype::IPV6 => ipv6(bytes, &mut fields),
         _ => {}
     }
-    seen
+    fields
 }
 
 fn by_version(bytes: &[u8], at: usize) -> u16 {
@@ -178,26 +178,26 @@ fn by_version(bytes: &[u8], at: usize) -> u16 {
 }
 
 #[inline]
-fn ipv4(bytes: &[u8], seen: &mut Glance) {
-    let Some(header) = bytes.get(seen.network..seen.network + 20) else {
+fn ipv4(bytes: &[u8], fields: &mut Glance) {
+    let Some(header) = bytes.get(fields.network..fields.network + 20) else {
         return;
     };
-    seen.ip_protocol = header[9];
+    fields.ip_protocol = header[9];
     // A later fragment (RFC 791, section 3.1: offset not 0) has no transport header.
     if be16(header, 6) & 0x1fff == 0 {
-        seen.transport = seen.network + usize::from(header[0] & 0x0f).max(5) * 4;
-        transport(bytes, seen);
+        fields.transport = fields.network + usize::from(header[0] & 0x0f).max(5) * 4;
+        transport(bytes, fields);
     }
 }
 
 #[inline]
-fn ipv6(bytes: &[u8], seen: &mut Glance) {
-    let Some(header) = bytes.get(seen.network..seen.network + 40) else {
+fn ipv6(bytes: &[u8], fields: &mut Glance) {
+    let Some(header) = bytes.get(fields.network..fields.network + 40) else {
         return;
     };
     let mut next = header[6];
-    let mut at = seen.network + 40;
-    for _ in 0..MOST_EXTENSION_HEADERS {
+    let mut at = fields.network + 40;
+    for _ in 0..MAX_EXTENSION_HEADERS {
         let length = match next {
             ip_protocol::HOP_BY_HOP | ip_protocol::ROUTING | ip_protocol::DESTINATION_OPTIONS => {
                 (usize::from(byte(bytes, at + 1)) + 1) * 8
@@ -205,7 +205,7 @@ fn ipv6(bytes: &[u8], seen: &mut Glance) {
             ip_protocol::AH => (usize::from(byte(bytes, at + 1)) + 2) * 4,
             ip_protocol::FRAGMENT => {
                 if be16(bytes, at + 2) & 0xfff8 != 0 {
-                    seen.ip_protocol = byte(bytes, at);
+                    fields.ip_protocol = byte(bytes, at);
                     return;
                 }
                 8
@@ -218,9 +218,9 @@ fn ipv6(bytes: &[u8], seen: &mut Glance) {
         next = byte(bytes, at);
         at += length;
     }
-    seen.ip_protocol = next;
-    seen.transport = at;
-    transport(bytes, seen);
+    fields.ip_protocol = next;
+    fields.transport = at;
+    transport(bytes, fields);
 }
 
 #[inline]
@@ -232,18 +232,18 @@ fn ports(header: &[u8]) -> (u16, u16) {
 }
 
 #[inline]
-fn transport(bytes: &[u8], seen: &mut Glance) {
-    let header = bytes.get(seen.transport..).unwrap_or(&[]);
-    match seen.ip_protocol {
+fn transport(bytes: &[u8], fields: &mut Glance) {
+    let header = bytes.get(fields.transport..).unwrap_or(&[]);
+    match fields.ip_protocol {
         ip_protocol::TCP => {
-            (seen.source_port, seen.destination_port) = ports(header);
-            seen.tcp_flags = byte(header, 13);
+            (fields.source_port, fields.destination_port) = ports(header);
+            fields.tcp_flags = byte(header, 13);
         }
         ip_protocol::UDP | ip_protocol::SCTP => {
-            (seen.source_port, seen.destination_port) = ports(header);
+            (fields.source_port, fields.destination_port) = ports(header);
         }
         ip_protocol::ICMP | ip_protocol::ICMPV6 | ip_protocol::IGMP => {
-            seen.icmp_type = byte(header, 0);
+            fields.icmp_type = byte(header, 0);
         }
         _ => {}
     }
@@ -275,11 +275,11 @@ mod tests {
         let mut tagged = vec![0x00, 0x64, 0x81, 0x00, 0x00, 0x07, 0x08, 0x00];
         tagged.extend_from_slice(&udp4(7, 5000));
         let frame = ethernet(ethertype::QINQ, &tagged);
-        let seen = glance(LinkType::Ethernet, &frame);
-        assert_eq!(seen.vlan, Some(0x64));
-        assert_eq!((seen.source_port, seen.destination_port), (7, 5000));
+        let fields = glance(LinkType::Ethernet, &frame);
+        assert_eq!(fields.vlan, Some(0x64));
+        assert_eq!((fields.source_port, fields.destination_port), (7, 5000));
         assert_eq!(
-            seen.addresses(&frame),
+            fields.addresses(&frame),
             Some((&[10, 0, 0, 1][..], &[10, 0, 0, 2][..]))
         );
     }
@@ -290,17 +290,21 @@ mod tests {
         packet.extend_from_slice(&[0; 32]);
         packet.extend_from_slice(&[58, 0, 5, 2, 0, 0, 1, 0]);
         packet.extend_from_slice(&[143, 0, 0, 0, 0, 0, 0, 0]);
-        let seen = glance(LinkType::Ethernet, &ethernet(ethertype::IPV6, &packet));
-        assert_eq!((seen.ip_protocol, seen.icmp_type), (58, 143));
+        let fields = glance(LinkType::Ethernet, &ethernet(ethertype::IPV6, &packet));
+        assert_eq!((fields.ip_protocol, fields.icmp_type), (58, 143));
     }
 
     #[test]
     fn later_fragments_have_no_ports() {
         let mut packet = udp4(7, 5000);
         packet[7] = 1;
-        let seen = glance(LinkType::RawIp, &packet);
+        let fields = glance(LinkType::RawIp, &packet);
         assert_eq!(
-            (seen.ip_protocol, seen.transport, seen.destination_port),
+            (
+                fields.ip_protocol,
+                fields.transport,
+                fields.destination_port
+            ),
             (17, 0, 0)
         );
     }

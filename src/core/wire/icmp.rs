@@ -1,32 +1,32 @@
-//! PURE. ICMP (RFC 792) and ICMPv6 (RFC 4443): echo, errors with the packet that they quote, and
-//! the extensions of RFC 4884.
+//! PURE. ICMP (RFC 792) and ICMPv6 (RFC 4443): echo, errors with the packet that they quote, and the
+//! extensions of RFC 4884.
 
-use super::cursor::{Cursor, Short, sum};
+use super::cursor::{Cursor, UnexpectedEnd, sum};
 use super::glance::ip_protocol as protocol;
 use super::ip::{Payload, read_quoted};
-use super::packet::{Meaning, Packet, ProblemKind, cursor};
+use super::{Meaning, Packet, ProblemKind, cursor};
 use super::{mld, nd};
 
 /// An ICMP or ICMPv6 message that is neither ND nor MLD.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Icmp {
-    /// ICMPv6?
+    /// Whether this is ICMPv6.
     pub v6: bool,
-    /// Type.
+    /// ICMP type.
     pub kind: u8,
-    /// Code.
+    /// ICMP code.
     pub code: u8,
-    /// Identifier and sequence number of an echo.
+    /// Identifier and sequence number of an echo request or reply.
     pub echo: Option<(u16, u16)>,
     /// Next-hop MTU of "packet too big" and "fragmentation needed".
     pub mtu: Option<u32>,
-    /// Where in the frame the quoted packet stands: start and end.
+    /// Start and end of the quoted packet in the frame, in bytes.
     pub quoted: Option<(usize, usize)>,
     /// MPLS labels that a router attached (RFC 4950).
     pub labels: Vec<u32>,
 }
 
-/// What a type and code of ICMP mean.
+/// Returns the meaning of an ICMP type and code, or `None` for unknown ones.
 pub fn meaning_v4(kind: u8, code: u8) -> Option<&'static str> {
     Some(match (kind, code) {
         (0, _) => "echo reply",
@@ -64,7 +64,7 @@ pub fn meaning_v4(kind: u8, code: u8) -> Option<&'static str> {
     })
 }
 
-/// What a type and code of ICMPv6 mean, ND and MLD left out.
+/// Returns the meaning of an ICMPv6 type and code other than ND and MLD, or `None` for unknown ones.
 pub fn meaning_v6(kind: u8, code: u8) -> Option<&'static str> {
     Some(match (kind, code) {
         (1, 0) => "no route",
@@ -111,7 +111,7 @@ pub(super) fn read_v4<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         let Some(meaning) = meaning_v4(kind, code) else {
             return unknown(packet, "icmp", payload.bytes.offset(), kind, code);
         };
-        packet.say(meaning);
+        packet.push_summary(meaning);
         let mut icmp = message(false, kind, code);
         match kind {
             0 | 8 => echo(packet, &mut icmp, &mut from, payload)?,
@@ -122,7 +122,7 @@ pub(super) fn read_v4<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
                 let low = from.u16()?;
                 if (kind, code) == (3, 4) {
                     icmp.mtu = Some(low.into());
-                    packet.say(format!(", mtu {low}"));
+                    packet.push_summary(format!(", mtu {low}"));
                 }
                 quote(
                     packet,
@@ -133,12 +133,12 @@ pub(super) fn read_v4<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
             }
             5 => {
                 let gateway = from.ipv4()?;
-                packet.say(format!(" to {gateway}"));
+                packet.push_summary(format!(" to {gateway}"));
                 quote(packet, &mut icmp, from, 0);
             }
             9 => {
                 let (count, _, lifetime) = (from.u8()?, from.u8()?, from.u16()?);
-                packet.say(format!(", {count} addresses, lifetime {lifetime} s"));
+                packet.push_summary(format!(", {count} addresses, lifetime {lifetime} s"));
             }
             _ => {}
         }
@@ -168,7 +168,7 @@ pub(super) fn read_v6<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         let Some(meaning) = meaning_v6(kind, code) else {
             return unknown(packet, "icmp6", payload.bytes.offset(), kind, code);
         };
-        packet.say(meaning);
+        packet.push_summary(meaning);
         let mut icmp = message(true, kind, code);
         match kind {
             128 | 129 => echo(packet, &mut icmp, &mut from, payload)?,
@@ -178,9 +178,9 @@ pub(super) fn read_v6<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
                 match kind {
                     2 => {
                         icmp.mtu = Some(word);
-                        packet.say(format!(", mtu {word}"));
+                        packet.push_summary(format!(", mtu {word}"));
                     }
-                    4 => packet.say(format!(" at byte {word}")),
+                    4 => packet.push_summary(format!(" at byte {word}")),
                     // RFC 4884, section 4: here the length is in 64-bit words.
                     _ => words = (word >> 24) as usize,
                 }
@@ -211,8 +211,8 @@ fn unknown(
     offset: usize,
     kind: u8,
     code: u8,
-) -> Result<(), Short> {
-    packet.say(format!("type {kind} code {code}"));
+) -> Result<(), UnexpectedEnd> {
+    packet.push_summary(format!("type {kind} code {code}"));
     packet.problem(
         ProblemKind::Unknown,
         layer,
@@ -227,18 +227,18 @@ fn echo(
     icmp: &mut Icmp,
     from: &mut Cursor<'_>,
     payload: &Payload<'_>,
-) -> Result<(), Short> {
+) -> Result<(), UnexpectedEnd> {
     let (id, sequence) = (from.u16()?, from.u16()?);
     icmp.echo = Some((id, sequence));
     let data = payload.network.payload_length.saturating_sub(8);
-    packet.say(format!(" id {id} seq {sequence}"));
+    packet.push_summary(format!(" id {id} seq {sequence}"));
     if !packet.quoted {
-        packet.say(format!(", {data} bytes"));
+        packet.push_summary(format!(", {data} bytes"));
     }
     Ok(())
 }
 
-/// Reads the quoted packet, and the extensions behind it where a length says that there are any.
+/// Decodes the quoted packet, and the extensions that follow it if the message has a length for it.
 fn quote<'a>(packet: &mut Packet<'a>, icmp: &mut Icmp, mut from: Cursor<'a>, length: usize) {
     if packet.quoted {
         return;
@@ -254,12 +254,12 @@ fn quote<'a>(packet: &mut Packet<'a>, icmp: &mut Icmp, mut from: Cursor<'a>, len
     };
     icmp.quoted = Some((start, start.saturating_add(quoted.left())));
     let what = read_quoted(packet, quoted);
-    packet.say(format!(" for {what}"));
+    packet.push_summary(format!(" for {what}"));
     if length > 0 {
         icmp.labels = labels(packet, start.saturating_add(length), from);
         if !icmp.labels.is_empty() {
             let labels: Vec<String> = icmp.labels.iter().map(u32::to_string).collect();
-            packet.say(format!(", mpls {}", labels.join("/")));
+            packet.push_summary(format!(", mpls {}", labels.join("/")));
         }
     }
 }

@@ -1,23 +1,23 @@
-//! PURE. What hosts say of themselves: names and roles, in DHCP, DHCPv6, mDNS, LLMNR, NetBIOS names, LLDP,
-//! CDP and spanning tree. Read beside the line of text: what is wrong with a message is told there, and
-//! here it only ends the reading.
+//! PURE. Names and roles that hosts announce in DHCP, DHCPv6, mDNS, LLMNR, NetBIOS names, LLDP, CDP
+//! and spanning tree. The decoders of these protocols report what is wrong with a message; here it
+//! only ends the parsing.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::applications::{MOST_RECORDS, name};
-use super::cursor::{Cursor, Mac, Short, text};
-use super::packet::{Meaning, Packet};
+use super::cursor::{Cursor, Mac, UnexpectedEnd, text};
+use super::dns_name::{MAX_RECORDS, name};
+use super::{Meaning, Packet};
 
-/// Longest name that is kept, in bytes as printed: host names have at most 63 a label, and nobody reads
-/// more of one.
+/// Maximum length of a name, in bytes as printed. A label has at most 63; longer names do not fit a
+/// table.
 const NAME_MAX: usize = 128;
-/// Names of one message that are kept: a host tells its own.
-const MOST_NAMES: usize = 8;
+/// Maximum number of names kept per message. A host announces its own few.
+const MAX_NAMES: usize = 8;
 
-/// By which protocol.
+/// The protocol that a name or role was announced with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum By {
+pub enum NameSource {
     Dhcp,
     Dhcpv6,
     Mdns,
@@ -28,23 +28,23 @@ pub enum By {
     Stp,
 }
 
-impl By {
-    /// Its name.
+impl NameSource {
+    /// Returns the name of the protocol, as in JSON.
     pub fn name(self) -> &'static str {
         match self {
-            By::Dhcp => "dhcp",
-            By::Dhcpv6 => "dhcpv6",
-            By::Mdns => "mdns",
-            By::Llmnr => "llmnr",
-            By::NetBios => "netbios",
-            By::Lldp => "lldp",
-            By::Cdp => "cdp",
-            By::Stp => "stp",
+            NameSource::Dhcp => "dhcp",
+            NameSource::Dhcpv6 => "dhcpv6",
+            NameSource::Mdns => "mdns",
+            NameSource::Llmnr => "llmnr",
+            NameSource::NetBios => "netbios",
+            NameSource::Lldp => "lldp",
+            NameSource::Cdp => "cdp",
+            NameSource::Stp => "stp",
         }
     }
 }
 
-/// What a host says that it is, or shows by what it sends.
+/// The role of a host, as it announces it or as its messages imply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Role {
@@ -56,21 +56,21 @@ pub enum Role {
     DhcpRelay,
 }
 
-/// What one message says of a host.
+/// Names and roles in one message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
-    /// By which protocol.
-    pub by: By,
-    /// Names, each with the address that it is said to have, if the message says one.
+    /// The protocol of the message.
+    pub by: NameSource,
+    /// Names, each with its address if the message contains one.
     pub names: Vec<(String, Option<IpAddr>)>,
-    /// Whose, where the message says it: the client of a DHCP message.
+    /// The host that the names belong to if it is not the sender: the client of a DHCP message.
     pub of: Option<Mac>,
-    /// What it is.
+    /// Roles of the host.
     pub roles: Vec<Role>,
 }
 
 impl Identity {
-    fn new(by: By) -> Identity {
+    fn new(by: NameSource) -> Identity {
         Identity {
             by,
             names: Vec::new(),
@@ -86,7 +86,7 @@ impl Identity {
             .names
             .iter()
             .any(|(known, of)| known == name && *of == address);
-        if !name.is_empty() && name != "." && is_new && self.names.len() < MOST_NAMES {
+        if !name.is_empty() && name != "." && is_new && self.names.len() < MAX_NAMES {
             self.names.push((name.to_owned(), address));
         }
     }
@@ -98,22 +98,22 @@ impl Identity {
     }
 }
 
-/// Keeps what was read, if it says anything.
+/// Adds `said` to the packet if it contains a name or a role.
 pub(super) fn keep(packet: &mut Packet<'_>, said: Option<Identity>) {
     if let Some(said) = said.filter(|said| !said.names.is_empty() || !said.roles.is_empty()) {
         packet.meanings.push(Meaning::Identity(said));
     }
 }
 
-/// Who sends spanning tree is a bridge (IEEE 802.1D).
+/// The sender of a spanning tree BPDU is a bridge (IEEE 802.1D).
 pub(super) fn bridge() -> Identity {
     Identity {
         roles: vec![Role::Bridge],
-        ..Identity::new(By::Stp)
+        ..Identity::new(NameSource::Stp)
     }
 }
 
-/// Text of a host's name, without what some put behind it.
+/// Decodes a host name without the trailing zeros and spaces that some senders add.
 fn host_name(bytes: &[u8]) -> String {
     let end = bytes.iter().rposition(|byte| !matches!(byte, 0 | b' '));
     let bytes = end.and_then(|end| bytes.get(..=end)).unwrap_or_default();
@@ -123,7 +123,7 @@ fn host_name(bytes: &[u8]) -> String {
 /// DHCP (RFC 2132): option 12 of a client, and who answers as a server. `source` is the sender by IP: a
 /// relay passes on replies of a server that names itself in option 54.
 pub(super) fn dhcp(mut from: Cursor<'_>, source: Option<IpAddr>) -> Option<Identity> {
-    let mut said = Identity::new(By::Dhcp);
+    let mut said = Identity::new(NameSource::Dhcp);
     let is_reply = from.u8().ok()? == 2;
     from.skip(27).ok()?;
     let mac = from.mac().ok()?;
@@ -158,7 +158,7 @@ pub(super) fn dhcp(mut from: Cursor<'_>, source: Option<IpAddr>) -> Option<Ident
 
 /// DHCPv6 (RFC 8415): the client's name (RFC 4704), and who advertises and replies.
 pub(super) fn dhcpv6(mut from: Cursor<'_>) -> Option<Identity> {
-    let mut said = Identity::new(By::Dhcpv6);
+    let mut said = Identity::new(NameSource::Dhcpv6);
     let kind = from.u8().ok()?;
     said.is(Role::DhcpServer, matches!(kind, 2 | 7));
     said.is(Role::DhcpRelay, kind == 12);
@@ -187,8 +187,8 @@ pub(super) fn dhcpv6(mut from: Cursor<'_>) -> Option<Identity> {
 /// records, where mDNS has most of them. Plain DNS tells of hosts elsewhere.
 pub(super) fn dns(protocol: &str, message: Cursor<'_>) -> Option<Identity> {
     let by = match protocol {
-        "mdns" => By::Mdns,
-        "llmnr" => By::Llmnr,
+        "mdns" => NameSource::Mdns,
+        "llmnr" => NameSource::Llmnr,
         _ => return None,
     };
     let mut said = Identity::new(by);
@@ -197,7 +197,7 @@ pub(super) fn dns(protocol: &str, message: Cursor<'_>) -> Option<Identity> {
     Some(said)
 }
 
-fn addresses<'a>(message: Cursor<'a>, said: &mut Identity) -> Result<(), Short> {
+fn addresses<'a>(message: Cursor<'a>, said: &mut Identity) -> Result<(), UnexpectedEnd> {
     let mut from = message;
     from.skip(2)?;
     let flags = from.u16()?;
@@ -208,11 +208,11 @@ fn addresses<'a>(message: Cursor<'a>, said: &mut Identity) -> Result<(), Short> 
     if flags >> 15 == 0 {
         return Ok(());
     }
-    for _ in 0..questions.min(MOST_RECORDS) {
+    for _ in 0..questions.min(MAX_RECORDS) {
         name(message, &mut from)?;
         from.skip(4)?;
     }
-    for _ in 0..records.min(MOST_RECORDS) {
+    for _ in 0..records.min(MAX_RECORDS) {
         let owner = name(message, &mut from)?;
         let kind = from.u16()?;
         from.skip(2)?;
@@ -235,7 +235,7 @@ fn addresses<'a>(message: Cursor<'a>, said: &mut Identity) -> Result<(), Short> 
 /// NetBIOS names (RFC 1002, section 4.2): registrations, refreshes, and positive answers. Names of groups
 /// and of anything but a workstation or file server say nothing new.
 pub(super) fn netbios(mut from: Cursor<'_>) -> Option<Identity> {
-    let mut said = Identity::new(By::NetBios);
+    let mut said = Identity::new(NameSource::NetBios);
     let message = from;
     from.skip(2).ok()?;
     let flags = from.u16().ok()?;
@@ -298,7 +298,7 @@ fn netbios_name(from: &mut Cursor<'_>) -> Option<(String, u8)> {
 
 /// LLDP (IEEE 802.1AB): the system's name, and which of its capabilities are enabled.
 pub(super) fn lldp(mut from: Cursor<'_>) -> Option<Identity> {
-    let mut said = Identity::new(By::Lldp);
+    let mut said = Identity::new(NameSource::Lldp);
     while let Ok(head) = from.u16() {
         let Ok(mut value) = from.sub(usize::from(head & 0x1ff)) else {
             break;
@@ -323,7 +323,7 @@ pub(super) fn lldp(mut from: Cursor<'_>) -> Option<Identity> {
 
 /// CDP: the device's name and capabilities.
 pub(super) fn cdp(mut from: Cursor<'_>) -> Option<Identity> {
-    let mut said = Identity::new(By::Cdp);
+    let mut said = Identity::new(NameSource::Cdp);
     from.skip(4).ok()?;
     while let (Ok(kind), Ok(length)) = (from.u16(), from.u16()) {
         // The length counts its own four bytes, so each turn takes at least these.
@@ -469,7 +469,7 @@ mod tests {
                         changed[at] = byte;
                         if let Some(said) = reader(cursor(&changed)) {
                             told += said.names.len();
-                            assert!(said.names.len() <= MOST_NAMES);
+                            assert!(said.names.len() <= MAX_NAMES);
                             for (name, _) in said.names {
                                 assert!(name.len() <= NAME_MAX + 8);
                                 assert!(name.bytes().all(|byte| (b' '..=b'~').contains(&byte)));

@@ -3,9 +3,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::cursor::{Cursor, Short, sum};
+use super::cursor::{Cursor, UnexpectedEnd, sum};
 use super::ip::Payload;
-use super::packet::{Meaning, Packet, ProblemKind};
+use super::{Meaning, Packet, ProblemKind};
 
 /// An IGMP message.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,13 +92,13 @@ impl RecordKind {
 /// One group record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record<A> {
-    /// What it says.
+    /// Type of the record.
     pub kind: RecordKind,
-    /// Of which group.
+    /// The group.
     pub group: A,
-    /// Sources by the record's own count.
+    /// Number of sources, as the record states it.
     pub declared_sources: u16,
-    /// Sources that were there to read.
+    /// The sources that were captured.
     pub sources: Vec<A>,
 }
 
@@ -132,8 +132,8 @@ impl<A: std::fmt::Display> std::fmt::Display for Record<A> {
     }
 }
 
-/// Records of one report that are read: what a 64 KiB packet can hold.
-const MOST_RECORDS: usize = 8192;
+/// Maximum number of records decoded per report: as many as fit in 64 KiB.
+const MAX_RECORDS: usize = 8192;
 
 /// The floating-point form of response codes and intervals (RFC 3376, section 4.1.1).
 pub(super) fn code_value(code: u8) -> u32 {
@@ -161,26 +161,26 @@ pub(super) fn read(packet: &mut Packet<'_>, payload: &Payload<'_>) {
             0x12 | 0x16 => {
                 let version = if kind == 0x12 { 1 } else { 2 };
                 let group = from.ipv4()?;
-                packet.say(format!("IGMPv{version} report: {group} (member)"));
+                packet.push_summary(format!("IGMPv{version} report: {group} (member)"));
                 Igmp::Report { version, group }
             }
             0x17 => {
                 let group = from.ipv4()?;
-                packet.say(format!("IGMPv2 leave: {group}"));
+                packet.push_summary(format!("IGMPv2 leave: {group}"));
                 Igmp::Leave { group }
             }
             0x22 => report_v3(packet, &mut from)?,
             0x30 => {
                 let (query_interval_s, robustness) = (from.u16()?, from.u16()?);
-                packet.say(format!("multicast router advertisement every {code} s, query interval {query_interval_s} s, robustness {robustness}"));
+                packet.push_summary(format!("multicast router advertisement every {code} s, query interval {query_interval_s} s, robustness {robustness}"));
                 Igmp::RouterAdvertisement { interval_s: code, query_interval_s, robustness }
             }
             0x31 => {
-                packet.say("multicast router solicitation");
+                packet.push_summary("multicast router solicitation");
                 Igmp::RouterSolicitation
             }
             0x32 => {
-                packet.say("multicast router termination");
+                packet.push_summary("multicast router termination");
                 Igmp::RouterTermination
             }
             other => {
@@ -189,7 +189,7 @@ pub(super) fn read(packet: &mut Packet<'_>, payload: &Payload<'_>) {
                     0x14 => "PIMv1",
                     _ => "IGMP",
                 };
-                packet.say(format!("{name} type {other:#04x}"));
+                packet.push_summary(format!("{name} type {other:#04x}"));
                 packet.problem(ProblemKind::Unknown, "igmp", start, format!("type {other:#04x} is not decoded"));
                 return Ok(());
             }
@@ -204,7 +204,7 @@ fn query(
     code: u8,
     length: u32,
     from: &mut Cursor<'_>,
-) -> Result<Query, Short> {
+) -> Result<Query, UnexpectedEnd> {
     let group = from.ipv4()?;
     // RFC 3376, section 7.1: by length, and by the response code for version 1.
     let version = if length >= 12 {
@@ -227,20 +227,20 @@ fn query(
         interval_s: 0,
         sources: Vec::new(),
     };
-    packet.say(format!("IGMPv{version} "));
+    packet.push_summary(format!("IGMPv{version} "));
     if group.is_unspecified() {
-        packet.say("general query");
+        packet.push_summary("general query");
     } else {
-        packet.say(format!("query for {group}"));
+        packet.push_summary(format!("query for {group}"));
     }
-    packet.say(format!(", answer within {} ms", query.max_response_ms));
+    packet.push_summary(format!(", max response {} ms", query.max_response_ms));
     if version == 3 {
         let flags = from.u8()?;
         query.suppress = flags & 8 != 0;
         query.robustness = flags & 7;
         query.interval_s = code_value(from.u8()?);
-        packet.say(format!(
-            ", robustness {}, every {} s",
+        packet.push_summary(format!(
+            ", robustness {}, interval {} s",
             query.robustness, query.interval_s
         ));
         let declared = from.u16()?;
@@ -254,18 +254,18 @@ fn query(
                 .take(8)
                 .map(Ipv4Addr::to_string)
                 .collect();
-            packet.say(format!(", sources {}", sources.join(", ")));
+            packet.push_summary(format!(", sources {}", sources.join(", ")));
         }
     }
     Ok(query)
 }
 
-fn report_v3(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Igmp, Short> {
+fn report_v3(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Igmp, UnexpectedEnd> {
     from.skip(2)?;
     let declared = from.u16()?;
-    packet.say("IGMPv3 report: ");
+    packet.push_summary("IGMPv3 report: ");
     let mut records = Vec::new();
-    let outcome = (0..declared).take(MOST_RECORDS).try_for_each(|_| {
+    let outcome = (0..declared).take(MAX_RECORDS).try_for_each(|_| {
         records.push(record(from, Cursor::ipv4)?);
         Ok(())
     });
@@ -279,11 +279,11 @@ fn report_v3(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Igmp, Sho
     Ok(Igmp::ReportV3 { declared, records })
 }
 
-/// Reads a group record; IGMPv3 and MLDv2 differ only in their addresses.
+/// Decodes a group record. IGMPv3 and MLDv2 differ only in the size of addresses.
 pub(super) fn record<'a, A>(
     from: &mut Cursor<'a>,
-    address: impl Fn(&mut Cursor<'a>) -> Result<A, Short>,
-) -> Result<Record<A>, Short> {
+    address: impl Fn(&mut Cursor<'a>) -> Result<A, UnexpectedEnd>,
+) -> Result<Record<A>, UnexpectedEnd> {
     let kind = RecordKind::from_u8(from.u8()?);
     let auxiliary = from.u8()?;
     let declared_sources = from.u16()?;
@@ -308,12 +308,12 @@ pub(super) fn say_records<A: std::fmt::Display>(
 ) {
     let most = 4;
     let told: Vec<String> = records.iter().take(most).map(Record::to_string).collect();
-    packet.say(told.join("; "));
+    packet.push_summary(told.join("; "));
     let rest = usize::from(declared).saturating_sub(told.len());
     if rest > 0 {
-        packet.say(format!("; and {rest} more"));
+        packet.push_summary(format!("; and {rest} more"));
     }
     if declared == 0 {
-        packet.say("no records");
+        packet.push_summary("no records");
     }
 }

@@ -5,24 +5,23 @@ use std::net::IpAddr;
 use pnet::packet::ipv4::Ipv4Packet;
 use pnet::packet::ipv6::Ipv6Packet;
 
-use super::cursor::{Cursor, Short, sum};
+use super::cursor::{Cursor, UnexpectedEnd, sum};
 use super::glance::ip_protocol as protocol;
-use super::packet::{Network, Packet, ProblemKind, cursor};
-use super::upper;
+use super::{Network, Packet, ProblemKind, cursor};
 
-/// IPv6 extension headers that are read: RFC 8200 names each at most once or twice.
-const MOST_EXTENSIONS: usize = 16;
+/// Maximum number of IPv6 extension headers followed. RFC 8200 allows each once, one of them twice.
+const MAX_EXTENSIONS: usize = 16;
 
-/// What the upper layer is given: its bytes, and what its checksum covers beside them.
+/// Input of an upper-layer decoder: its bytes, and the network header that its checksum covers.
 pub(super) struct Payload<'a> {
     pub bytes: Cursor<'a>,
     pub network: Network,
-    /// Are all bytes of the upper layer's message here?
+    /// Whether all bytes of the upper-layer message were captured, in one fragment.
     pub complete: bool,
 }
 
 impl Payload<'_> {
-    /// The sum over the pseudo-header (RFC 9293, section 3.1; RFC 8200, section 8.1).
+    /// Returns the checksum sum of the pseudo-header (RFC 9293, section 3.1; RFC 8200, section 8.1).
     pub fn pseudo_sum(&self, length: usize, upper: u8) -> u32 {
         let mut start = u32::from(upper);
         start = start
@@ -36,7 +35,7 @@ impl Payload<'_> {
     }
 }
 
-/// Keeps the first network header, which is what a packet is known by.
+/// Stores the outermost network header, which identifies the packet.
 fn keep(packet: &mut Packet<'_>, network: Network) {
     if packet.network.is_none() && !packet.quoted {
         packet.network = Some(network);
@@ -47,7 +46,7 @@ pub(super) fn read_v4(packet: &mut Packet<'_>, at: usize, end: usize) {
     packet.protocols.push("ip");
     let bytes = cursor(&packet.frame, at, end).rest();
     let Some(header) = Ipv4Packet::new(bytes) else {
-        return packet.short("ip", Short { offset: at });
+        return packet.short("ip", UnexpectedEnd { offset: at });
     };
     if header.get_version() != 4 {
         let why = format!("version {}", header.get_version());
@@ -60,7 +59,7 @@ pub(super) fn read_v4(packet: &mut Packet<'_>, at: usize, end: usize) {
     }
     let total = usize::from(header.get_total_length());
     let wire = (packet.frame.original_length as usize).saturating_sub(at);
-    // Aggregated packets (TSO, GRO, BIG TCP) may leave the length 0: then all of the frame counts.
+    // Aggregated packets (TSO, GRO, BIG TCP) may have length 0: then the whole frame counts.
     let total = if total == 0 { wire } else { total };
     if total < header_length {
         let why = format!("total length {total}, less than its header of {header_length}");
@@ -84,7 +83,7 @@ pub(super) fn read_v4(packet: &mut Packet<'_>, at: usize, end: usize) {
     let Some(whole_header) = bytes.get(..header_length) else {
         return packet.short(
             "ip",
-            Short {
+            UnexpectedEnd {
                 offset: at.saturating_add(bytes.len()),
             },
         );
@@ -101,10 +100,10 @@ pub(super) fn read_v4(packet: &mut Packet<'_>, at: usize, end: usize) {
     let complete = at.saturating_add(total) <= packet.frame.bytes.len()
         && network.fragment_offset == 0
         && !network.more_fragments;
-    go_on(packet, network, start, stop, complete);
+    read_payload(packet, network, start, stop, complete);
 }
 
-/// Looks for router alert (RFC 2113: option 148).
+/// Returns whether the options contain router alert (option 148, RFC 2113).
 fn options_v4(options: &[u8]) -> bool {
     let mut rest = options;
     while let Some(kind) = rest.first() {
@@ -125,7 +124,7 @@ pub(super) fn read_v6(packet: &mut Packet<'_>, at: usize, end: usize) {
     packet.protocols.push("ip6");
     let bytes = cursor(&packet.frame, at, end).rest();
     let Some(header) = Ipv6Packet::new(bytes) else {
-        return packet.short("ip6", Short { offset: at });
+        return packet.short("ip6", UnexpectedEnd { offset: at });
     };
     if header.get_version() != 6 {
         let why = format!("version {}", header.get_version());
@@ -164,16 +163,16 @@ pub(super) fn read_v6(packet: &mut Packet<'_>, at: usize, end: usize) {
     }
     let complete =
         stop <= packet.frame.bytes.len() && network.fragment_offset == 0 && !network.more_fragments;
-    go_on(packet, network, from.offset(), stop.min(end), complete);
+    read_payload(packet, network, from.offset(), stop.min(end), complete);
 }
 
-/// Walks the extension headers up to the upper-layer protocol.
+/// Skips the extension headers, up to the upper-layer protocol.
 fn extensions(
     packet: &mut Packet<'_>,
     network: &mut Network,
     from: &mut Cursor<'_>,
-) -> Result<(), Short> {
-    for _ in 0..MOST_EXTENSIONS {
+) -> Result<(), UnexpectedEnd> {
+    for _ in 0..MAX_EXTENSIONS {
         match network.protocol {
             protocol::HOP_BY_HOP | protocol::DESTINATION_OPTIONS | protocol::ROUTING => {
                 let hop_by_hop = network.protocol == protocol::HOP_BY_HOP;
@@ -206,12 +205,12 @@ fn extensions(
             _ => return Ok(()),
         }
     }
-    let why = format!("more than {MOST_EXTENSIONS} extension headers");
+    let why = format!("more than {MAX_EXTENSIONS} extension headers");
     packet.problem(ProblemKind::Malformed, "ip6", from.offset(), why);
     Ok(())
 }
 
-/// Router alert of IPv6 (RFC 2711: option 5).
+/// Returns whether hop-by-hop options contain router alert (option 5, RFC 2711).
 fn hop_by_hop_alert(options: &mut Cursor<'_>) -> bool {
     while let Ok(kind) = options.u8() {
         if kind == 0 {
@@ -230,23 +229,29 @@ fn hop_by_hop_alert(options: &mut Cursor<'_>) -> bool {
     false
 }
 
-fn go_on(packet: &mut Packet<'_>, network: Network, start: usize, stop: usize, complete: bool) {
+fn read_payload(
+    packet: &mut Packet<'_>,
+    network: Network,
+    start: usize,
+    stop: usize,
+    complete: bool,
+) {
     if network.fragment_offset > 0 {
-        packet.say(format!(
+        packet.push_summary(format!(
             "fragment of {} at {}, id {:#x}{}",
-            upper::name(network.protocol),
+            super::protocol_name(network.protocol),
             network.fragment_offset,
             network.identification,
             if network.more_fragments {
-                ", more follow"
+                ", more fragments follow"
             } else {
-                ", the last"
+                ", last fragment"
             }
         ));
         return;
     }
     if network.more_fragments && !packet.quoted {
-        packet.say(format!(
+        packet.push_summary(format!(
             "first fragment, id {:#x}: ",
             network.identification
         ));
@@ -256,10 +261,11 @@ fn go_on(packet: &mut Packet<'_>, network: Network, start: usize, stop: usize, c
         network,
         complete,
     };
-    upper::read(packet, payload);
+    super::read_upper(packet, payload);
 }
 
-/// What an ICMP error quotes: the start of the packet that caused it.
+/// Decodes the packet quoted in an ICMP error, of which only the start may be there. Returns its
+/// summary.
 pub(super) fn read_quoted<'a>(packet: &mut Packet<'a>, quote: Cursor<'a>) -> String {
     let mut inner = Packet::new(packet.frame);
     inner.quoted = true;

@@ -1,15 +1,15 @@
-//! PURE. Link layers: Ethernet with VLAN tags and LLC, the kernel's cooked headers, loopback, and
-//! what stands directly on a link: LLDP, STP, LACP.
+//! PURE. Link layers: Ethernet with VLAN tags and LLC, Linux cooked headers, loopback, and the
+//! protocols directly above them: LLDP, STP, LACP.
 
 use pnet::packet::ethernet::EthernetPacket;
 
-use super::cursor::{Cursor, Mac, Short, text};
+use super::cursor::{Cursor, Mac, UnexpectedEnd, text};
 use super::glance::ethertype as kind;
-use super::packet::{Packet, ProblemKind, cursor};
 use super::{LinkType, arp, identity, ip};
+use super::{Packet, ProblemKind, cursor};
 
-/// VLAN tags that are read: two are usual, and more a test or an attack.
-const MOST_TAGS: usize = 8;
+/// Maximum number of VLAN tags decoded. IEEE 802.1ad uses two; more are a test or an attack.
+const MAX_TAGS: usize = 8;
 
 pub(super) fn read(packet: &mut Packet<'_>) {
     let end = packet.frame.bytes.len();
@@ -20,7 +20,7 @@ pub(super) fn read(packet: &mut Packet<'_>) {
         LinkType::LinuxCooked2 => cooked2(packet, end),
         LinkType::Null | LinkType::Loop => loopback(packet, end),
         LinkType::Other => {
-            packet.say(format!("{} bytes", packet.frame.original_length));
+            packet.push_summary(format!("{} bytes", packet.frame.original_length));
             packet.problem(
                 ProblemKind::Unknown,
                 "link",
@@ -38,7 +38,7 @@ fn raw(packet: &mut Packet<'_>, at: usize, end: usize) {
         Some(version) => {
             packet.problem(ProblemKind::Unknown, "ip", at, format!("version {version}"))
         }
-        None => packet.short("ip", Short { offset: at }),
+        None => packet.short("ip", UnexpectedEnd { offset: at }),
     }
 }
 
@@ -48,7 +48,7 @@ pub(super) fn ethernet(packet: &mut Packet<'_>, at: usize, end: usize) {
     let Some(header) = EthernetPacket::new(bytes) else {
         return packet.short(
             "eth",
-            Short {
+            UnexpectedEnd {
                 offset: at.saturating_add(bytes.len()),
             },
         );
@@ -69,8 +69,8 @@ pub(super) fn by_ethertype(packet: &mut Packet<'_>, mut number: u16, mut at: usi
     let mut tags = 0;
     while matches!(number, kind::VLAN | kind::QINQ | 0x9100) {
         tags = usize::saturating_add(tags, 1);
-        if tags > MOST_TAGS {
-            let why = format!("more than {MOST_TAGS} VLAN tags");
+        if tags > MAX_TAGS {
+            let why = format!("more than {MAX_TAGS} VLAN tags");
             return packet.problem(ProblemKind::Unknown, "vlan", at, why);
         }
         packet.protocols.push("vlan");
@@ -111,9 +111,9 @@ pub(super) fn by_ethertype(packet: &mut Packet<'_>, mut number: u16, mut at: usi
             };
             if known {
                 packet.protocols.push(name);
-                packet.say(format!("{name}, {} bytes", from.left()));
+                packet.push_summary(format!("{name}, {} bytes", from.left()));
             } else {
-                packet.say(format!("ethertype {other:#06x}, {} bytes", from.left()));
+                packet.push_summary(format!("ethertype {other:#06x}, {} bytes", from.left()));
             }
             let why = format!("ethertype {other:#06x} is not decoded");
             packet.problem(ProblemKind::Unknown, "eth", at, why);
@@ -121,7 +121,7 @@ pub(super) fn by_ethertype(packet: &mut Packet<'_>, mut number: u16, mut at: usi
     }
 }
 
-/// IEEE 802.2 behind an 802.3 length.
+/// IEEE 802.2 LLC, after an 802.3 length.
 fn llc(packet: &mut Packet<'_>, length: usize, at: usize, end: usize) {
     packet.protocols.push("llc");
     let mut from = cursor(&packet.frame, at, at.saturating_add(length).min(end));
@@ -134,7 +134,7 @@ fn llc(packet: &mut Packet<'_>, length: usize, at: usize, end: usize) {
         0xaa => snap(packet, from, end),
         0xfe => {
             packet.protocols.push("osi");
-            packet.say(match from.u8() {
+            packet.push_summary(match from.u8() {
                 Ok(0x83) => "IS-IS",
                 Ok(0x82) => "ES-IS",
                 _ => "OSI",
@@ -142,14 +142,14 @@ fn llc(packet: &mut Packet<'_>, length: usize, at: usize, end: usize) {
         }
         0xe0 => {
             packet.protocols.push("ipx");
-            packet.say("IPX");
+            packet.push_summary("IPX");
         }
         0xf0 => {
             packet.protocols.push("netbios");
-            packet.say("NetBIOS");
+            packet.push_summary("NetBIOS");
         }
         other => {
-            packet.say(format!("LLC {other:#04x}, {} bytes", from.left()));
+            packet.push_summary(format!("LLC {other:#04x}, {} bytes", from.left()));
             packet.problem(
                 ProblemKind::Unknown,
                 "llc",
@@ -180,12 +180,12 @@ fn snap(packet: &mut Packet<'_>, mut from: Cursor<'_>, end: usize) {
             if name == "cdp" {
                 identity::keep(packet, identity::cdp(from));
             }
-            packet.say(format!("{} {} bytes", name.to_uppercase(), from.left()));
+            packet.push_summary(format!("{} {} bytes", name.to_uppercase(), from.left()));
         }
         Some((oui, number)) => {
             let [a, b, c] = oui;
-            let why = format!("organisation {a:02x}:{b:02x}:{c:02x} protocol {number:#06x}");
-            packet.say(&why);
+            let why = format!("organization {a:02x}:{b:02x}:{c:02x} protocol {number:#06x}");
+            packet.push_summary(&why);
             packet.problem(ProblemKind::Unknown, "snap", from.offset(), why);
         }
         None => {}
@@ -207,7 +207,7 @@ fn stp(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
             _ => "STP of an unknown version",
         };
         if bpdu == 0x80 {
-            packet.say(format!("{name} topology change"));
+            packet.push_summary(format!("{name} topology change"));
             return Ok(());
         }
         let flags = from.u8()?;
@@ -215,26 +215,26 @@ fn stp(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
         let cost = from.u32()?;
         let (priority, bridge) = (from.u16()?, from.mac()?);
         let port = from.u16()?;
-        packet.say(format!(
+        packet.push_summary(format!(
             "{name} root {root_priority:#06x}.{root} cost {cost}, bridge {priority:#06x}.{bridge} port {port:#06x}"
         ));
         if flags & 1 != 0 {
-            packet.say(", topology change");
+            packet.push_summary(", topology change");
         }
         if flags & 2 != 0 {
-            packet.say(", proposal");
+            packet.push_summary(", proposal");
         }
-        Ok::<(), Short>(())
+        Ok::<(), UnexpectedEnd>(())
     });
 }
 
-/// LLDP (IEEE 802.1AB): who the neighbour says it is.
+/// LLDP (IEEE 802.1AB): identity of the neighbor.
 fn lldp(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
     packet.protocols.push("lldp");
     identity::keep(packet, identity::lldp(from));
-    packet.say("LLDP");
+    packet.push_summary("LLDP");
     packet.read("lldp", |packet| {
-        // A frame holds at most 750 of the shortest; those behind the end mark are padding.
+        // A frame holds at most 750 of the shortest TLVs. Bytes after the end TLV are padding.
         while !from.is_empty() {
             let head = from.u16()?;
             let (kind, length) = (head >> 9, usize::from(head & 0x1ff));
@@ -252,18 +252,18 @@ fn lldp(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
                         let mut again = value;
                         text(again.rest(), 64)
                     };
-                    packet.say(format!(
+                    packet.push_summary(format!(
                         ", {} {shown}",
                         if kind == 1 { "chassis" } else { "port" }
                     ));
                 }
-                3 => packet.say(format!(", holds {} s", value.u16()?)),
-                4 => packet.say(format!(", port is {}", text(value.rest(), 64))),
-                5 => packet.say(format!(", name {}", text(value.rest(), 64))),
+                3 => packet.push_summary(format!(", hold time {} s", value.u16()?)),
+                4 => packet.push_summary(format!(", port description {}", text(value.rest(), 64))),
+                5 => packet.push_summary(format!(", name {}", text(value.rest(), 64))),
                 _ => {}
             }
         }
-        Ok::<(), Short>(())
+        Ok::<(), UnexpectedEnd>(())
     });
 }
 
@@ -273,7 +273,7 @@ fn slow(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
     packet.read("slow", |packet| {
         let subtype = from.u8()?;
         if subtype != 1 {
-            packet.say(match subtype {
+            packet.push_summary(match subtype {
                 2 => "LACP marker",
                 3 => "OAM",
                 10 => "ESMC",
@@ -283,7 +283,7 @@ fn slow(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
         }
         packet.protocols.push("lacp");
         let version = from.u8()?;
-        packet.say(format!("LACPv{version}"));
+        packet.push_summary(format!("LACPv{version}"));
         for who in ["actor", "partner"] {
             let (kind, length) = (from.u8()?, from.u8()?);
             let mut value = from.sub(usize::from(length).saturating_sub(2))?;
@@ -311,12 +311,12 @@ fn slow(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
                 .filter(|(bit, _)| state >> bit & 1 == 1)
                 .map(|(_, name)| *name)
                 .collect();
-            packet.say(format!(
+            packet.push_summary(format!(
                 "; {who} {priority:#06x}.{system} key {key} port {port} [{}]",
                 set.join(", ")
             ));
         }
-        Ok::<(), Short>(())
+        Ok::<(), UnexpectedEnd>(())
     });
 }
 
@@ -355,7 +355,7 @@ fn cooked_protocol(packet: &mut Packet<'_>, protocol: u16, at: usize, end: usize
         4 => llc(packet, usize::MAX, at, end),
         number if number >= kind::FIRST => by_ethertype(packet, number, at, end),
         other => {
-            packet.say(format!("kernel protocol {other:#06x}"));
+            packet.push_summary(format!("kernel protocol {other:#06x}"));
             packet.problem(
                 ProblemKind::Unknown,
                 "sll",
@@ -366,7 +366,7 @@ fn cooked_protocol(packet: &mut Packet<'_>, protocol: u16, at: usize, end: usize
     }
 }
 
-/// BSD loopback: an address family, and then what the version says.
+/// BSD loopback: an address family, then an IP packet.
 fn loopback(packet: &mut Packet<'_>, end: usize) {
     packet.protocols.push("null");
     let mut from = cursor(&packet.frame, 0, end);
@@ -381,7 +381,7 @@ fn loopback(packet: &mut Packet<'_>, end: usize) {
     match family {
         2 | 10 | 24 | 28 | 30 => raw(packet, 4, end),
         other => {
-            packet.say(format!("address family {other}"));
+            packet.push_summary(format!("address family {other}"));
             packet.problem(
                 ProblemKind::Unknown,
                 "null",

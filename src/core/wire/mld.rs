@@ -3,9 +3,9 @@
 
 use std::net::Ipv6Addr;
 
-use super::cursor::{Cursor, Short};
+use super::cursor::{Cursor, UnexpectedEnd};
 use super::igmp::{Record, code_value, record, say_records};
-use super::packet::{Meaning, Packet};
+use super::{Meaning, Packet};
 
 /// An MLD message.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,9 +31,9 @@ pub enum Mld {
 pub struct Query {
     /// 1 or 2.
     pub version: u8,
-    /// The group asked for; unspecified in a general query.
+    /// The queried group; unspecified in a general query.
     pub group: Ipv6Addr,
-    /// Longest time for an answer, in milliseconds.
+    /// Maximum response delay, in milliseconds.
     pub max_response_ms: u32,
     /// Suppress router-side processing.
     pub suppress: bool,
@@ -41,12 +41,12 @@ pub struct Query {
     pub robustness: u8,
     /// Querier's query interval in seconds.
     pub interval_s: u32,
-    /// Sources asked for.
+    /// The queried sources.
     pub sources: Vec<Ipv6Addr>,
 }
 
-/// Records of one report that are read: what a 64 KiB packet can hold.
-const MOST_RECORDS: usize = 4096;
+/// Maximum number of records decoded per report: as many as fit in 64 KiB.
+const MAX_RECORDS: usize = 4096;
 
 /// The floating-point form of the response code (RFC 3810, section 5.1.3).
 fn response_ms(code: u16) -> u32 {
@@ -57,8 +57,12 @@ fn response_ms(code: u16) -> u32 {
     mantissa << (u32::from(code >> 12 & 0x07).saturating_add(3))
 }
 
-/// Reads behind type, code and checksum.
-pub(super) fn read(packet: &mut Packet<'_>, kind: u8, mut from: Cursor<'_>) -> Result<(), Short> {
+/// Decodes the message after type, code and checksum.
+pub(super) fn read(
+    packet: &mut Packet<'_>,
+    kind: u8,
+    mut from: Cursor<'_>,
+) -> Result<(), UnexpectedEnd> {
     packet.protocols.push("mld");
     let mld = match kind {
         130 => Mld::Query(query(packet, &mut from)?),
@@ -66,19 +70,19 @@ pub(super) fn read(packet: &mut Packet<'_>, kind: u8, mut from: Cursor<'_>) -> R
             from.skip(4)?;
             let group = from.ipv6()?;
             if kind == 131 {
-                packet.say(format!("MLDv1 report: {group} (member)"));
+                packet.push_summary(format!("MLDv1 report: {group} (member)"));
                 Mld::Report { group }
             } else {
-                packet.say(format!("MLDv1 done: {group} (leave)"));
+                packet.push_summary(format!("MLDv1 done: {group} (leave)"));
                 Mld::Done { group }
             }
         }
         143 => {
             from.skip(2)?;
             let declared = from.u16()?;
-            packet.say("MLDv2 report: ");
+            packet.push_summary("MLDv2 report: ");
             let mut records = Vec::new();
-            let outcome = (0..declared).take(MOST_RECORDS).try_for_each(|_| {
+            let outcome = (0..declared).take(MAX_RECORDS).try_for_each(|_| {
                 records.push(record(&mut from, Cursor::ipv6)?);
                 Ok(())
             });
@@ -89,7 +93,7 @@ pub(super) fn read(packet: &mut Packet<'_>, kind: u8, mut from: Cursor<'_>) -> R
             return outcome;
         }
         other => {
-            packet.say(match other {
+            packet.push_summary(match other {
                 151 => "multicast router advertisement",
                 152 => "multicast router solicitation",
                 _ => "multicast router termination",
@@ -101,7 +105,7 @@ pub(super) fn read(packet: &mut Packet<'_>, kind: u8, mut from: Cursor<'_>) -> R
     Ok(())
 }
 
-fn query(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Query, Short> {
+fn query(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Query, UnexpectedEnd> {
     let code = from.u16()?;
     from.skip(2)?;
     let group = from.ipv6()?;
@@ -120,20 +124,20 @@ fn query(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Query, Short>
         interval_s: 0,
         sources: Vec::new(),
     };
-    packet.say(format!("MLDv{version} "));
+    packet.push_summary(format!("MLDv{version} "));
     if group.is_unspecified() {
-        packet.say("general query");
+        packet.push_summary("general query");
     } else {
-        packet.say(format!("query for {group}"));
+        packet.push_summary(format!("query for {group}"));
     }
-    packet.say(format!(", answer within {} ms", query.max_response_ms));
+    packet.push_summary(format!(", max response {} ms", query.max_response_ms));
     if version == 2 {
         let flags = from.u8()?;
         query.suppress = flags & 8 != 0;
         query.robustness = flags & 7;
         query.interval_s = code_value(from.u8()?);
-        packet.say(format!(
-            ", robustness {}, every {} s",
+        packet.push_summary(format!(
+            ", robustness {}, interval {} s",
             query.robustness, query.interval_s
         ));
         for _ in 0..from.u16()? {

@@ -1,15 +1,21 @@
-//! PURE. Bytes to meaning, in two levels: a checked view of the bytes (the evidence) and the
-//! meaning that follows from them. Nothing here panics on any input, and nothing reads past the
+//! PURE. Protocol decoders: bytes to meaning, in two levels. The bytes are the evidence, and the
+//! meaning is what follows from them. Nothing here panics on any input, and nothing reads past the
 //! captured bytes.
 //!
-//! [`glance`] is the few nanoseconds that every recorded packet is worth; [`decode`] is the whole
-//! truth about one packet, for people.
+//! [`glance`] extracts the few header fields that the recorder needs of every packet, in some
+//! nanoseconds. [`decode`] decodes one packet completely, for people and for the trackers.
+//!
+//! This file holds the decoded [`Packet`], which every decoder fills; a decoder is a file that reads
+//! from a [`cursor`] and adds its protocol, its summary and its [`Meaning`]. Layers call each other
+//! through this file, since tunnels and ICMP errors carry packets within packets.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod applications;
 pub mod arp;
 pub mod cursor;
+mod dns_name;
+mod frame;
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // Bounds are checked by `get`.
 pub mod glance;
 pub mod icmp;
@@ -19,18 +25,20 @@ mod ip;
 mod link;
 pub mod mld;
 pub mod nd;
-mod packet;
 pub mod pim;
 mod routing;
 pub mod services;
 mod tunnel;
 mod upper;
 
-pub use packet::{Cast, Meaning, Network, Packet, Problem, ProblemKind};
+use std::net::IpAddr;
+
+use cursor::{Cursor, Mac, UnexpectedEnd};
+pub use frame::{Checksum, Direction, Frame, LinkType};
 pub use upper::name as protocol_name;
 
-/// Reads a whole packet. Never panics, never reads past the captured bytes, and ends: every loop
-/// consumes bytes or has a limit.
+/// Decodes a whole packet. Never panics, never reads past the captured bytes, and terminates: every
+/// loop consumes bytes or has a limit.
 pub fn decode<'a>(frame: &Frame<'a>) -> Packet<'a> {
     let mut packet = Packet::new(*frame);
     link::read(&mut packet);
@@ -43,134 +51,254 @@ pub fn decode<'a>(frame: &Frame<'a>) -> Packet<'a> {
     packet
 }
 
-/// How a frame begins: the link type of its capture file or interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum LinkType {
-    /// IEEE 802.3 Ethernet (LINKTYPE_ETHERNET, 1).
-    Ethernet = 1,
-    /// No link layer: an IPv4 or IPv6 header comes first (LINKTYPE_RAW 101, also 12, 228 and 229).
-    RawIp = 2,
-    /// Linux cooked capture v1 (LINKTYPE_LINUX_SLL, 113).
-    LinuxCooked = 3,
-    /// Linux cooked capture v2 (LINKTYPE_LINUX_SLL2, 276).
-    LinuxCooked2 = 4,
-    /// BSD loopback, a 4-byte address family in the writer's byte order (LINKTYPE_NULL, 0).
-    Null = 5,
-    /// OpenBSD loopback, a 4-byte address family in network byte order (LINKTYPE_LOOP, 108).
-    Loop = 6,
-    /// Any other link type: kept, but not decoded.
-    Other = 7,
+/// Decodes the message that follows an IP header.
+fn read_upper<'a>(packet: &mut Packet<'a>, payload: ip::Payload<'a>) {
+    upper::read(packet, payload);
 }
 
-impl LinkType {
-    /// The LINKTYPE_ number that a pcapng interface block carries.
-    pub fn to_linktype(self) -> u16 {
-        match self {
-            LinkType::Ethernet => 1,
-            LinkType::RawIp => 101,
-            LinkType::LinuxCooked => 113,
-            LinkType::LinuxCooked2 => 276,
-            LinkType::Null => 0,
-            LinkType::Loop => 108,
-            LinkType::Other => 147,
-        }
-    }
-
-    /// The link type of a LINKTYPE_ (or DLT_) number in a capture file.
-    pub fn from_linktype(number: u32) -> LinkType {
-        match number {
-            1 => LinkType::Ethernet,
-            12 | 14 | 101 | 228 | 229 => LinkType::RawIp,
-            113 => LinkType::LinuxCooked,
-            276 => LinkType::LinuxCooked2,
-            0 => LinkType::Null,
-            108 => LinkType::Loop,
-            _ => LinkType::Other,
-        }
-    }
-
-    /// The number that a recorded packet keeps, read back; unknown numbers are [`LinkType::Other`].
-    pub fn from_u8(number: u8) -> LinkType {
-        match number {
-            1 => LinkType::Ethernet,
-            2 => LinkType::RawIp,
-            3 => LinkType::LinuxCooked,
-            4 => LinkType::LinuxCooked2,
-            5 => LinkType::Null,
-            6 => LinkType::Loop,
-            _ => LinkType::Other,
-        }
-    }
+/// Why decoding stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// The capture ended before the packet did.
+    Truncated,
+    /// The packet contradicts its protocol.
+    Malformed,
+    /// Unsupported protocol, version or type.
+    Unknown,
 }
 
-/// What the kernel knows of a packet's transport checksum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(u8)]
-pub enum Checksum {
-    /// Nothing is known: a wrong checksum is wrong.
-    #[default]
-    Unknown = 0,
-    /// The sender left it to hardware that has not run yet (TP_STATUS_CSUMNOTREADY): the field
-    /// holds a partial sum, and must never be called bad.
-    NotReady = 1,
-    /// The kernel or the device has checked it (TP_STATUS_CSUM_VALID).
-    Valid = 2,
-    /// Somebody who had all of the bytes has checked it, and it was wrong.
-    Bad = 3,
+/// Where and why decoding stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The kind of problem.
+    pub kind: ProblemKind,
+    /// The protocol that was being decoded.
+    pub layer: &'static str,
+    /// Byte offset in the frame.
+    pub offset: usize,
+    /// What is wrong there, in words.
+    pub reason: String,
 }
 
-/// Which way a packet crossed the interface, as the kernel says in `sll_pkttype`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(u8)]
-pub enum Direction {
-    /// Not known (files that do not say).
-    #[default]
-    Unknown = 0,
-    /// Received, addressed to this host (PACKET_HOST).
-    ToUs = 1,
-    /// Received, to the link's broadcast address (PACKET_BROADCAST).
-    Broadcast = 2,
-    /// Received, to a link-layer group (PACKET_MULTICAST).
-    Multicast = 3,
-    /// Received, addressed to some other host (PACKET_OTHERHOST).
-    ToOther = 4,
-    /// Sent by this host (PACKET_OUTGOING).
-    Outbound = 5,
-}
-
-impl Direction {
-    /// The number that a recorded packet keeps, read back.
-    pub fn from_u8(number: u8) -> Direction {
-        match number {
-            1 => Direction::ToUs,
-            2 => Direction::Broadcast,
-            3 => Direction::Multicast,
-            4 => Direction::ToOther,
-            5 => Direction::Outbound,
-            _ => Direction::Unknown,
-        }
-    }
-
-    /// `true` for everything that came in.
-    pub fn is_inbound(self) -> bool {
-        matches!(
-            self,
-            Direction::ToUs | Direction::Broadcast | Direction::Multicast | Direction::ToOther
+impl std::fmt::Display for Problem {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.kind {
+            ProblemKind::Truncated => "truncated",
+            ProblemKind::Malformed => "malformed",
+            ProblemKind::Unknown => "unknown",
+        };
+        write!(
+            to,
+            "{kind} {} at byte {}: {}",
+            self.layer, self.offset, self.reason
         )
     }
 }
 
-/// One captured frame: the evidence that everything else is read from. VLAN tags stand in `bytes`
-/// where they stood on the wire.
-#[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
-    /// What `bytes` begin with.
-    pub link: LinkType,
-    /// The captured bytes, perhaps fewer than were on the wire.
-    pub bytes: &'a [u8],
-    /// Length on the wire, in bytes.
-    pub original_length: u32,
-    /// What the kernel knows of the transport checksum.
-    pub checksum: Checksum,
+/// Delivery scope of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryScope {
+    /// To one host.
+    Unicast,
+    /// To all hosts of a link or network.
+    Broadcast,
+    /// To a multicast group.
+    Multicast,
+}
+
+impl DeliveryScope {
+    /// Returns the name, as in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            DeliveryScope::Unicast => "unicast",
+            DeliveryScope::Broadcast => "broadcast",
+            DeliveryScope::Multicast => "multicast",
+        }
+    }
+}
+
+/// The decoded message of a layer, for trackers and diagnosis, which need more than a line of text.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Meaning {
+    Arp(arp::Arp),
+    Icmp(icmp::Icmp),
+    Nd(nd::Nd),
+    Igmp(igmp::Igmp),
+    Mld(mld::Mld),
+    Pim(pim::Pim),
+    Identity(identity::Identity),
+}
+
+/// The fields of a network header that other layers and people need.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Network {
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Time to live, or hop limit.
+    pub ttl: u8,
+    /// DSCP and ECN byte.
+    pub traffic_class: u8,
+    /// IPv4 identification, or that of an IPv6 fragment header.
+    pub identification: u32,
+    /// Upper-layer protocol, after extension headers.
+    pub protocol: u8,
+    /// Fragment offset in bytes.
+    pub fragment_offset: u32,
+    /// Whether more fragments follow.
+    pub more_fragments: bool,
+    /// Whether the DF flag is set (IPv4).
+    pub dont_fragment: bool,
+    /// Whether the router alert option is present (RFC 2113, RFC 2711).
+    pub router_alert: bool,
+    /// Payload length in bytes, as the header states it.
+    pub payload_length: u32,
+}
+
+/// A decoded packet.
+#[derive(Clone, Debug)]
+pub struct Packet<'a> {
+    /// The frame that was decoded.
+    pub frame: Frame<'a>,
+    /// Names of the protocols, outermost first.
+    pub protocols: Vec<&'static str>,
+    /// Link-layer source and destination.
+    pub link: Option<(Mac, Mac)>,
+    /// VLAN identifiers, outermost first.
+    pub vlans: Vec<u16>,
+    /// The outermost network header.
+    pub network: Option<Network>,
+    /// Source and destination port of the outermost transport header.
+    pub ports: Option<(u16, u16)>,
+    /// Summary for people, on one line.
+    pub summary: String,
+    /// Decoded messages of the layers, outermost first.
+    pub meanings: Vec<Meaning>,
+    /// Where and why decoding stopped; `None` if it was complete.
+    pub problem: Option<Problem>,
+    /// The layer whose checksum is wrong.
+    pub bad_checksum: Option<&'static str>,
+    /// Nesting depth of tunnels.
+    pub(super) depth: usize,
+    /// Whether this is a packet quoted in an ICMP error, which may be cut.
+    pub(super) quoted: bool,
+}
+
+impl<'a> Packet<'a> {
+    pub(super) fn new(frame: Frame<'a>) -> Packet<'a> {
+        Packet {
+            frame,
+            protocols: Vec::with_capacity(4),
+            link: None,
+            vlans: Vec::new(),
+            network: None,
+            ports: None,
+            summary: String::new(),
+            meanings: Vec::new(),
+            problem: None,
+            bad_checksum: None,
+            depth: 0,
+            quoted: false,
+        }
+    }
+
+    /// Returns the innermost protocol that was recognized.
+    pub fn protocol(&self) -> &'static str {
+        self.protocols.last().copied().unwrap_or("unknown")
+    }
+
+    /// Returns the delivery scope, from the network header, or else from the link header.
+    pub fn cast(&self) -> Option<DeliveryScope> {
+        let link = self.link.map(|(_, to)| {
+            if to.is_broadcast() {
+                DeliveryScope::Broadcast
+            } else if to.is_multicast() {
+                DeliveryScope::Multicast
+            } else {
+                DeliveryScope::Unicast
+            }
+        });
+        match self.network.map(|network| network.destination) {
+            Some(to) if to.is_multicast() => Some(DeliveryScope::Multicast),
+            Some(IpAddr::V4(to)) if to.is_broadcast() => Some(DeliveryScope::Broadcast),
+            Some(_) if link == Some(DeliveryScope::Broadcast) => Some(DeliveryScope::Broadcast),
+            Some(_) => Some(DeliveryScope::Unicast),
+            None => link,
+        }
+    }
+
+    pub(super) fn push_summary(&mut self, text: impl AsRef<str>) {
+        self.summary.push_str(text.as_ref());
+    }
+
+    pub(super) fn problem(
+        &mut self,
+        kind: ProblemKind,
+        layer: &'static str,
+        offset: usize,
+        reason: impl Into<String>,
+    ) {
+        // The first problem is the cause; later ones follow from it.
+        if self.problem.is_none() && !self.quoted {
+            self.problem = Some(Problem {
+                kind,
+                layer,
+                offset,
+                reason: reason.into(),
+            });
+        }
+    }
+
+    /// Reports a field that was cut off: by the capture if the captured bytes end there, else by the packet
+    /// itself.
+    pub(super) fn short(&mut self, layer: &'static str, short: UnexpectedEnd) {
+        let cut = (self.frame.bytes.len() as u64) < u64::from(self.frame.original_length);
+        // A decoder that is bounded by a length field and still reaches the end of the captured
+        // bytes was cut off by the capture.
+        let at_end = cut && short.offset.saturating_add(64) >= self.frame.bytes.len();
+        if at_end {
+            let end = self.frame.bytes.len();
+            self.problem(
+                ProblemKind::Truncated,
+                layer,
+                short.offset,
+                format!("captured up to byte {end}"),
+            );
+        } else {
+            self.problem(
+                ProblemKind::Malformed,
+                layer,
+                short.offset,
+                "ends before its header does",
+            );
+        }
+    }
+
+    /// Runs `reader` and reports a problem if it ran out of bytes.
+    pub(super) fn read<T>(
+        &mut self,
+        layer: &'static str,
+        reader: impl FnOnce(&mut Packet<'a>) -> Result<T, UnexpectedEnd>,
+    ) -> Option<T> {
+        match reader(self) {
+            Ok(value) => Some(value),
+            Err(short) => {
+                self.short(layer, short);
+                None
+            }
+        }
+    }
+
+    /// Returns whether a checksum can be verified: all bytes are there, and it was not left to hardware.
+    pub(super) fn can_judge(&self, complete: bool) -> bool {
+        complete && !self.quoted && self.frame.checksum != Checksum::NotReady
+    }
+}
+
+/// Returns a cursor over the frame from `at` to `end`.
+pub(super) fn cursor<'a>(frame: &Frame<'a>, at: usize, end: usize) -> Cursor<'a> {
+    let end = end.min(frame.bytes.len());
+    Cursor::new(frame.bytes.get(at..end).unwrap_or_default(), at)
 }

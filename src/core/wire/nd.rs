@@ -1,10 +1,9 @@
-//! PURE. Neighbour discovery (RFC 4861): solicitations, advertisements, redirects, and all of their
-//! options.
+//! PURE. Neighbor discovery (RFC 4861): solicitations, advertisements, redirects, and their options.
 
 use std::net::Ipv6Addr;
 
-use super::cursor::{Cursor, Mac, Short, text};
-use super::packet::{Meaning, Packet, ProblemKind};
+use super::cursor::{Cursor, Mac, UnexpectedEnd, text};
+use super::{Meaning, Packet, ProblemKind};
 
 /// An option.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,27 +33,31 @@ pub enum NdOption {
     Other(u8),
 }
 
-/// A neighbour discovery message.
+/// A neighbor discovery message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nd {
     /// ICMPv6 type, 133 to 137.
     pub kind: u8,
-    /// Target of NS, NA and redirects.
+    /// Target address of NS, NA and redirects.
     pub target: Option<Ipv6Addr>,
     /// Flags byte: of RA (M, O, ...) or NA (R, S, O).
     pub flags: u8,
     /// Hop limit that an RA announces.
     pub hop_limit: u8,
-    /// Router lifetime of an RA, in seconds; 0 means that it is no default router.
+    /// Router lifetime of an RA, in seconds; 0 if the sender is not a default router.
     pub lifetime_s: u16,
     /// Options in order.
     pub options: Vec<NdOption>,
 }
 
-/// Options of one message that are read; more is an attack.
+/// Maximum number of options decoded per message; more are an attack.
 const MOST_OPTIONS: usize = 64;
 
-pub(super) fn read(packet: &mut Packet<'_>, kind: u8, mut from: Cursor<'_>) -> Result<(), Short> {
+pub(super) fn read(
+    packet: &mut Packet<'_>,
+    kind: u8,
+    mut from: Cursor<'_>,
+) -> Result<(), UnexpectedEnd> {
     packet.protocols.push("nd");
     let mut nd = Nd {
         kind,
@@ -67,45 +70,45 @@ pub(super) fn read(packet: &mut Packet<'_>, kind: u8, mut from: Cursor<'_>) -> R
     match kind {
         133 => {
             from.skip(4)?;
-            packet.say("router solicitation");
+            packet.push_summary("router solicitation");
         }
         134 => {
             nd.hop_limit = from.u8()?;
             nd.flags = from.u8()?;
             nd.lifetime_s = from.u16()?;
             let (reachable, retrans) = (from.u32()?, from.u32()?);
-            packet.say(format!(
+            packet.push_summary(format!(
                 "router advertisement, lifetime {} s, hop limit {}",
                 nd.lifetime_s, nd.hop_limit
             ));
             for (bit, name) in [(0x80, ", managed"), (0x40, ", other config")] {
                 if nd.flags & bit != 0 {
-                    packet.say(name);
+                    packet.push_summary(name);
                 }
             }
             if reachable != 0 || retrans != 0 {
-                packet.say(format!(", reachable {reachable} ms, retrans {retrans} ms"));
+                packet.push_summary(format!(", reachable {reachable} ms, retrans {retrans} ms"));
             }
         }
         135 => {
             from.skip(4)?;
             let target = from.ipv6()?;
             nd.target = Some(target);
-            packet.say(format!("who has {target}?"));
+            packet.push_summary(format!("who has {target}?"));
         }
         136 => {
             nd.flags = from.u8()?;
             from.skip(3)?;
             let target = from.ipv6()?;
             nd.target = Some(target);
-            packet.say(format!("{target} is here"));
+            packet.push_summary(format!("{target} is here"));
             for (bit, name) in [
                 (0x80, ", router"),
                 (0x40, ", solicited"),
                 (0x20, ", override"),
             ] {
                 if nd.flags & bit != 0 {
-                    packet.say(name);
+                    packet.push_summary(name);
                 }
             }
         }
@@ -113,7 +116,7 @@ pub(super) fn read(packet: &mut Packet<'_>, kind: u8, mut from: Cursor<'_>) -> R
             from.skip(4)?;
             let (target, destination) = (from.ipv6()?, from.ipv6()?);
             nd.target = Some(target);
-            packet.say(format!("redirect: {destination} is behind {target}"));
+            packet.push_summary(format!("redirect: {destination} is behind {target}"));
         }
     }
     let outcome = options(packet, &mut nd, &mut from);
@@ -121,7 +124,11 @@ pub(super) fn read(packet: &mut Packet<'_>, kind: u8, mut from: Cursor<'_>) -> R
     outcome
 }
 
-fn options(packet: &mut Packet<'_>, nd: &mut Nd, from: &mut Cursor<'_>) -> Result<(), Short> {
+fn options(
+    packet: &mut Packet<'_>,
+    nd: &mut Nd,
+    from: &mut Cursor<'_>,
+) -> Result<(), UnexpectedEnd> {
     while !from.is_empty() && nd.options.len() < MOST_OPTIONS {
         let start = from.offset();
         let kind = from.u8()?;
@@ -140,12 +147,12 @@ fn options(packet: &mut Packet<'_>, nd: &mut Nd, from: &mut Cursor<'_>) -> Resul
         let option = match kind {
             1 => {
                 let mac = value.mac()?;
-                packet.say(format!(", from {mac}"));
+                packet.push_summary(format!(", from {mac}"));
                 NdOption::SourceMac(mac)
             }
             2 => {
                 let mac = value.mac()?;
-                packet.say(format!(", at {mac}"));
+                packet.push_summary(format!(", at {mac}"));
                 NdOption::TargetMac(mac)
             }
             3 => {
@@ -153,7 +160,7 @@ fn options(packet: &mut Packet<'_>, nd: &mut Nd, from: &mut Cursor<'_>) -> Resul
                 let (valid_s, preferred_s) = (value.u32()?, value.u32()?);
                 value.skip(4)?;
                 let prefix = value.ipv6()?;
-                packet.say(format!(
+                packet.push_summary(format!(
                     ", prefix {prefix}/{length} valid {valid_s} s preferred {preferred_s} s"
                 ));
                 NdOption::Prefix {
@@ -168,7 +175,7 @@ fn options(packet: &mut Packet<'_>, nd: &mut Nd, from: &mut Cursor<'_>) -> Resul
             5 => {
                 value.skip(2)?;
                 let mtu = value.u32()?;
-                packet.say(format!(", mtu {mtu}"));
+                packet.push_summary(format!(", mtu {mtu}"));
                 NdOption::Mtu(mtu)
             }
             14 => NdOption::Nonce,
@@ -185,7 +192,7 @@ fn options(packet: &mut Packet<'_>, nd: &mut Nd, from: &mut Cursor<'_>) -> Resul
                 let lifetime_s = value.u32()?;
                 let mut servers = Vec::new();
                 while let Ok(server) = value.ipv6() {
-                    packet.say(format!(", dns {server}"));
+                    packet.push_summary(format!(", dns {server}"));
                     servers.push(server);
                 }
                 NdOption::Dns {
@@ -196,7 +203,7 @@ fn options(packet: &mut Packet<'_>, nd: &mut Nd, from: &mut Cursor<'_>) -> Resul
             31 => {
                 value.skip(6)?;
                 let name = value.rest();
-                packet.say(format!(", search {}", text(name, 64)));
+                packet.push_summary(format!(", search {}", text(name, 64)));
                 NdOption::Search(name.to_vec())
             }
             other => NdOption::Other(other),

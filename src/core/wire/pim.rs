@@ -3,10 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::cursor::{Cursor, Short, sum};
+use super::cursor::{Cursor, UnexpectedEnd, sum};
 use super::glance::ip_protocol as protocol;
 use super::ip::{Payload, read_quoted};
-use super::packet::{Meaning, Packet, ProblemKind};
+use super::{Meaning, Packet, ProblemKind};
 
 /// A PIM message.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,27 +38,27 @@ pub enum Pim {
     Other(u8),
 }
 
-/// What a neighbour says of itself.
+/// Options of a hello (RFC 7761, section 4.9.2).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hello {
-    /// How long it is to be believed, in seconds; 65535 for ever, 0 goodbye.
+    /// Hold time in seconds: 65535 means forever, 0 that the neighbor leaves.
     pub hold_s: Option<u16>,
     /// Propagation delay and override interval in milliseconds, with the T bit.
     pub lan_prune_delay: Option<(bool, u16, u16)>,
     /// Designated router priority.
     pub dr_priority: Option<u32>,
-    /// Changes when the neighbour restarts.
+    /// Generation ID, which changes when the neighbor restarts.
     pub generation_id: Option<u32>,
-    /// Its other addresses.
+    /// Secondary addresses of the neighbor.
     pub addresses: Vec<IpAddr>,
-    /// Options that are not read, by type.
+    /// Types of options that are not decoded.
     pub others: Vec<u16>,
 }
 
 /// An encoded group or source: address, mask length and flags.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Encoded {
-    /// Address, if its family is known.
+    /// The address; `None` if its family is unknown.
     pub address: Option<IpAddr>,
     /// Mask length in bits.
     pub mask: u8,
@@ -93,7 +93,7 @@ pub struct JoinPruneGroup {
     pub prunes: Vec<Encoded>,
 }
 
-fn address(from: &mut Cursor<'_>, family: u8) -> Result<Option<IpAddr>, Short> {
+fn address(from: &mut Cursor<'_>, family: u8) -> Result<Option<IpAddr>, UnexpectedEnd> {
     Ok(match family {
         1 => Some(IpAddr::from(Ipv4Addr::from(from.array::<4>()?))),
         2 => Some(IpAddr::from(Ipv6Addr::from(from.array::<16>()?))),
@@ -101,14 +101,14 @@ fn address(from: &mut Cursor<'_>, family: u8) -> Result<Option<IpAddr>, Short> {
     })
 }
 
-fn unicast(from: &mut Cursor<'_>) -> Result<Option<IpAddr>, Short> {
+fn unicast(from: &mut Cursor<'_>) -> Result<Option<IpAddr>, UnexpectedEnd> {
     let family = from.u8()?;
     from.skip(1)?;
     address(from, family)
 }
 
 /// Encoded group and source addresses have one shape (RFC 7761, section 4.9.1).
-fn encoded(from: &mut Cursor<'_>) -> Result<Encoded, Short> {
+fn encoded(from: &mut Cursor<'_>) -> Result<Encoded, UnexpectedEnd> {
     let family = from.u8()?;
     from.skip(1)?;
     let (flags, mask) = (from.u8()?, from.u8()?);
@@ -128,7 +128,7 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         let (version, kind) = (head >> 4, head & 0x0f);
         from.skip(3)?;
         if version != 2 {
-            packet.say(format!("PIM version {version}"));
+            packet.push_summary(format!("PIM version {version}"));
             packet.problem(
                 ProblemKind::Unknown,
                 "pim",
@@ -143,20 +143,20 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
             1 => {
                 let flags = from.u32()?;
                 let (border, null) = (flags >> 31 & 1 == 1, flags >> 30 & 1 == 1);
-                packet.say(if null {
+                packet.push_summary(if null {
                     "PIM null register"
                 } else {
                     "PIM register"
                 });
                 if !from.is_empty() {
                     let what = read_quoted(packet, from);
-                    packet.say(format!(" of {what}"));
+                    packet.push_summary(format!(" of {what}"));
                 }
                 Pim::Register { border, null }
             }
             2 => {
                 let (group, source) = (encoded(&mut from)?, unicast(&mut from)?);
-                packet.say(format!("PIM register stop {group} from {}", show(source)));
+                packet.push_summary(format!("PIM register stop {group} from {}", show(source)));
                 Pim::RegisterStop { group, source }
             }
             3 | 6 | 7 => join_prune(packet, kind, &mut from)?,
@@ -166,7 +166,7 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
                 let metric = from.u32()?;
                 let rp_bit = preference >> 31 == 1;
                 let preference = preference & 0x7fff_ffff;
-                packet.say(format!(
+                packet.push_summary(format!(
                     "PIM assert {group} from {}, preference {preference}, metric {metric}",
                     show(source)
                 ));
@@ -179,7 +179,7 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
                 }
             }
             4 | 8..=12 => {
-                packet.say(match kind {
+                packet.push_summary(match kind {
                     4 => "PIM bootstrap",
                     8 => "PIM candidate RP advertisement",
                     9 => "PIM state refresh",
@@ -190,7 +190,7 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
                 Pim::Other(kind)
             }
             other => {
-                packet.say(format!("PIM type {other}"));
+                packet.push_summary(format!("PIM type {other}"));
                 packet.problem(
                     ProblemKind::Unknown,
                     "pim",
@@ -205,8 +205,8 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     });
 }
 
-/// A register's checksum covers only its first eight bytes, though some send the whole (RFC 7761,
-/// section 4.9); over IPv6 the pseudo-header is part of it.
+/// Checks the checksum. In a register it covers only the first eight bytes, although some senders cover
+/// the whole message (RFC 7761, section 4.9); over IPv6 it covers the pseudo-header as well.
 fn judge(packet: &mut Packet<'_>, payload: &Payload<'_>, kind: u8) {
     if !packet.can_judge(payload.complete) {
         return;
@@ -234,9 +234,9 @@ fn show(address: Option<IpAddr>) -> String {
     address.map_or_else(|| "?".into(), |address| address.to_string())
 }
 
-fn hello(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Hello, Short> {
+fn hello(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Hello, UnexpectedEnd> {
     let mut hello = Hello::default();
-    packet.say("PIM hello");
+    packet.push_summary("PIM hello");
     while !from.is_empty() {
         let (kind, length) = (from.u16()?, from.u16()?);
         let mut value = from.sub(length.into())?;
@@ -260,31 +260,35 @@ fn hello(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Hello, Short>
         }
     }
     match hello.hold_s {
-        Some(0) => packet.say(", goodbye"),
-        Some(u16::MAX) => packet.say(", holds for ever"),
-        Some(hold) => packet.say(format!(", holds {hold} s")),
+        Some(0) => packet.push_summary(", goodbye"),
+        Some(u16::MAX) => packet.push_summary(", hold time infinite"),
+        Some(hold) => packet.push_summary(format!(", hold time {hold} s")),
         None => {}
     }
     if let Some(priority) = hello.dr_priority {
-        packet.say(format!(", DR priority {priority}"));
+        packet.push_summary(format!(", DR priority {priority}"));
     }
     if let Some(id) = hello.generation_id {
-        packet.say(format!(", generation {id:#010x}"));
+        packet.push_summary(format!(", generation {id:#010x}"));
     }
     Ok(hello)
 }
 
-fn join_prune(packet: &mut Packet<'_>, kind: u8, from: &mut Cursor<'_>) -> Result<Pim, Short> {
+fn join_prune(
+    packet: &mut Packet<'_>,
+    kind: u8,
+    from: &mut Cursor<'_>,
+) -> Result<Pim, UnexpectedEnd> {
     let upstream = unicast(from)?;
     from.skip(1)?;
     let count = from.u8()?;
     let hold_s = from.u16()?;
-    packet.say(match kind {
+    packet.push_summary(match kind {
         3 => "PIM join/prune",
         6 => "PIM graft",
         _ => "PIM graft ack",
     });
-    packet.say(format!(" to {}, holds {hold_s} s", show(upstream)));
+    packet.push_summary(format!(" to {}, hold time {hold_s} s", show(upstream)));
     let mut groups = Vec::new();
     for _ in 0..count {
         let group = encoded(from)?;
@@ -303,11 +307,11 @@ fn join_prune(packet: &mut Packet<'_>, kind: u8, from: &mut Cursor<'_>) -> Resul
         if groups.len() < 3 {
             for (word, sources) in [("join", &one.joins), ("prune", &one.prunes)] {
                 for source in sources.iter().take(4) {
-                    // The wildcard bit stands for (*, G), with the RP in the source's place.
+                    // With the wildcard bit the entry is (*, G), and the source field holds the RP.
                     if source.flags & 2 != 0 {
-                        packet.say(format!("; {word} (*, {group}) rp {source}"));
+                        packet.push_summary(format!("; {word} (*, {group}) rp {source}"));
                     } else {
-                        packet.say(format!("; {word} ({source}, {group})"));
+                        packet.push_summary(format!("; {word} ({source}, {group})"));
                     }
                 }
             }

@@ -1,9 +1,9 @@
-//! PURE. One line each for what routers tell each other: VRRP (RFC 3768, RFC 9568), OSPF (RFC 2328,
+//! PURE. Routing protocols, summarized in one line: VRRP (RFC 3768, RFC 9568), OSPF (RFC 2328,
 //! RFC 5340), EIGRP (RFC 7868).
 
-use super::cursor::Short;
+use super::cursor::UnexpectedEnd;
 use super::ip::Payload;
-use super::packet::{Packet, ProblemKind};
+use super::{Packet, ProblemKind};
 
 pub(super) fn vrrp(packet: &mut Packet<'_>, payload: &Payload<'_>) {
     packet.protocols.push("vrrp");
@@ -14,7 +14,7 @@ pub(super) fn vrrp(packet: &mut Packet<'_>, payload: &Payload<'_>) {
         let head = from.u8()?;
         let (version, kind) = (head >> 4, head & 0x0f);
         if !(2..=3).contains(&version) || kind != 1 {
-            packet.say(format!("VRRP version {version} type {kind}"));
+            packet.push_summary(format!("VRRP version {version} type {kind}"));
             packet.problem(
                 ProblemKind::Unknown,
                 "vrrp",
@@ -26,27 +26,27 @@ pub(super) fn vrrp(packet: &mut Packet<'_>, payload: &Payload<'_>) {
         let (router, priority, count) = (from.u8()?, from.u8()?, from.u8()?);
         let interval = from.u16()?;
         from.skip(2)?;
-        packet.say(format!(
+        packet.push_summary(format!(
             "VRRPv{version} advertisement, router {router}, priority {priority}"
         ));
         match priority {
-            0 => packet.say(" (gives up)"),
-            255 => packet.say(" (owner)"),
+            0 => packet.push_summary(" (resigns)"),
+            255 => packet.push_summary(" (owner)"),
             _ => {}
         }
         if version == 3 {
-            packet.say(format!(
+            packet.push_summary(format!(
                 ", every {} ms",
                 u32::from(interval & 0x0fff).saturating_mul(10)
             ));
         } else {
-            packet.say(format!(", every {} s", interval & 0xff));
+            packet.push_summary(format!(", every {} s", interval & 0xff));
         }
         for _ in 0..count {
             if v6 {
-                packet.say(format!(", {}", from.ipv6()?));
+                packet.push_summary(format!(", {}", from.ipv6()?));
             } else {
-                packet.say(format!(", {}", from.ipv4()?));
+                packet.push_summary(format!(", {}", from.ipv4()?));
             }
         }
         Ok(())
@@ -68,12 +68,12 @@ pub(super) fn ospf(packet: &mut Packet<'_>, payload: &Payload<'_>) {
             4 => "link state update",
             5 => "link state acknowledgment",
             other => {
-                packet.say(format!("OSPFv{version} type {other}"));
+                packet.push_summary(format!("OSPFv{version} type {other}"));
                 packet.problem(ProblemKind::Unknown, "ospf", start, format!("type {other}"));
                 return Ok(());
             }
         };
-        packet.say(format!(
+        packet.push_summary(format!(
             "OSPFv{version} {name}, router {router}, area {area}, {length} bytes"
         ));
         if version == 2 && kind == 1 {
@@ -83,11 +83,11 @@ pub(super) fn ospf(packet: &mut Packet<'_>, payload: &Payload<'_>) {
             from.skip(2)?;
             let dead = from.u32()?;
             let (dr, bdr) = (from.ipv4()?, from.ipv4()?);
-            packet.say(format!(
+            packet.push_summary(format!(
                 ", mask {mask}, every {interval} s, dead after {dead} s, DR {dr}, BDR {bdr}"
             ));
         }
-        Ok::<(), Short>(())
+        Ok::<(), UnexpectedEnd>(())
     });
 }
 
@@ -107,7 +107,7 @@ pub(super) fn eigrp(packet: &mut Packet<'_>, payload: &Payload<'_>) {
             11 => "SIA reply",
             _ => "message",
         };
-        packet.say(format!("EIGRP version {version} {name}, AS {system}"));
-        Ok::<(), Short>(())
+        packet.push_summary(format!("EIGRP version {version} {name}, AS {system}"));
+        Ok::<(), UnexpectedEnd>(())
     });
 }

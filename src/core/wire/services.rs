@@ -1,7 +1,6 @@
-//! PURE. Names of the ports that administrators meet (IANA's registry of service names, RFC 6335),
-//! and the ranges that a port can be in.
+//! PURE. Service names of common ports (IANA's registry, RFC 6335), and the port ranges.
 
-/// Which range a port is in (RFC 6335, section 6, which also calls the registered ones user ports).
+/// Returns the range of a port (RFC 6335, section 6, which also calls registered ports user ports).
 pub fn port_range(port: u16) -> &'static str {
     match port {
         0..=1023 => "system",
@@ -10,7 +9,7 @@ pub fn port_range(port: u16) -> &'static str {
     }
 }
 
-/// The name of a port, for TCP (`tcp`) or else UDP.
+/// Returns the service name of a TCP or UDP port, or `None` if it is not in the table.
 pub fn service_name(tcp: bool, port: u16) -> Option<&'static str> {
     let table: &[(u16, &str)] = if tcp { TCP } else { UDP };
     let find = |table: &[(u16, &'static str)]| {

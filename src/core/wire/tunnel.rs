@@ -1,34 +1,34 @@
-//! PURE. Packets in packets: GRE (RFC 2784, RFC 2890) and VXLAN (RFC 7348).
+//! PURE. Tunnels: GRE (RFC 2784, RFC 2890) and VXLAN (RFC 7348).
 
-use super::cursor::{Cursor, Short};
+use super::Packet;
+use super::cursor::{Cursor, UnexpectedEnd};
 use super::ip::Payload;
 use super::link;
-use super::packet::Packet;
 
-/// Tunnels in tunnels that are looked into.
-const MOST_DEPTH: usize = 4;
+/// Maximum nesting of tunnels that is decoded.
+const MAX_DEPTH: usize = 4;
 
 pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     packet.protocols.push("gre");
     let mut from = payload.bytes;
     let inner = packet.read("gre", |packet| {
         let (flags, kind) = (from.u16()?, from.u16()?);
-        packet.say(format!("GRE{}", if flags & 7 == 1 { "v1" } else { "" }));
-        // Checksum or routing, key, sequence number, and version 1's acknowledgment.
+        packet.push_summary(format!("GRE{}", if flags & 7 == 1 { "v1" } else { "" }));
+        // Checksum or routing, key, sequence number, and the acknowledgment number of version 1.
         if flags & 0xc000 != 0 {
             from.skip(4)?;
         }
         if flags & 0x2000 != 0 {
-            packet.say(format!(" key {:#x}", from.u32()?));
+            packet.push_summary(format!(" key {:#x}", from.u32()?));
         }
         if flags & 0x1000 != 0 {
-            packet.say(format!(" seq {}", from.u32()?));
+            packet.push_summary(format!(" seq {}", from.u32()?));
         }
         if flags & 0x0080 != 0 && flags & 7 == 1 {
             from.skip(4)?;
         }
-        packet.say(": ");
-        Ok::<u16, Short>(kind)
+        packet.push_summary(": ");
+        Ok::<u16, UnexpectedEnd>(kind)
     });
     if let Some(kind) = inner
         && enter(packet)
@@ -42,14 +42,14 @@ pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     }
 }
 
-/// Reads behind UDP.
+/// Decodes VXLAN in a UDP datagram.
 pub(super) fn vxlan<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
     packet.protocols.push("vxlan");
     let inner = packet.read("vxlan", |packet| {
         from.skip(4)?;
         let network = from.u32()? >> 8;
-        packet.say(format!("VXLAN {network}: "));
-        Ok::<(), Short>(())
+        packet.push_summary(format!("VXLAN {network}: "));
+        Ok::<(), UnexpectedEnd>(())
     });
     if inner.is_some() && enter(packet) {
         let (at, end) = (from.offset(), from.offset().saturating_add(from.left()));
@@ -59,5 +59,5 @@ pub(super) fn vxlan<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
 
 fn enter(packet: &mut Packet<'_>) -> bool {
     packet.depth = packet.depth.saturating_add(1);
-    packet.depth <= MOST_DEPTH
+    packet.depth <= MAX_DEPTH
 }

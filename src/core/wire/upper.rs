@@ -1,19 +1,18 @@
-//! PURE. What stands behind an IP header: the table of upper-layer protocols, UDP (RFC 768) and
-//! TCP (RFC 9293).
+//! PURE. Upper-layer protocols: the table by IP protocol number, UDP (RFC 768) and TCP (RFC 9293).
 
 use pnet::packet::tcp::TcpPacket;
 use pnet::packet::udp::UdpPacket;
 
-use super::cursor::{Cursor, Short, sum, text};
+use super::cursor::{Cursor, UnexpectedEnd, sum};
 use super::glance::ip_protocol as protocol;
 use super::ip::Payload;
-use super::packet::{Packet, ProblemKind};
+use super::{Packet, ProblemKind};
 use super::{applications, icmp, igmp, ip, pim, routing, tunnel};
 
-/// Tunnels in tunnels that are looked into.
-const MOST_DEPTH: usize = 4;
+/// Maximum nesting of tunnels that is decoded.
+const MAX_DEPTH: usize = 4;
 
-/// The name of an IP protocol, or its number.
+/// Returns the name of an IP protocol, or `ip protocol N`.
 pub fn name(number: u8) -> String {
     let name = match number {
         protocol::ICMP => "icmp",
@@ -40,7 +39,7 @@ pub fn name(number: u8) -> String {
     name.into()
 }
 
-/// Reads the message behind an IP header.
+/// Decodes the message that follows an IP header.
 pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
     match payload.network.protocol {
         protocol::UDP => udp(packet, &payload),
@@ -53,11 +52,11 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
         protocol::OSPF => routing::ospf(packet, &payload),
         protocol::EIGRP => routing::eigrp(packet, &payload),
         47 => tunnel::gre(packet, &payload),
-        4 | 41 if packet.depth < MOST_DEPTH => {
+        4 | 41 if packet.depth < MAX_DEPTH => {
             packet.depth = packet.depth.saturating_add(1);
             let at = payload.bytes.offset();
             let end = at.saturating_add(payload.bytes.left());
-            packet.say("tunnel: ");
+            packet.push_summary("tunnel: ");
             if payload.network.protocol == 4 {
                 ip::read_v4(packet, at, end);
             } else {
@@ -68,7 +67,7 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
             packet.protocols.push("sctp");
             let ports = packet.read("sctp", |_| Ok((payload.bytes.u16()?, payload.bytes.u16()?)));
             keep_ports(packet, ports);
-            packet.say(format!("{} bytes", payload.network.payload_length));
+            packet.push_summary(format!("{} bytes", payload.network.payload_length));
         }
         50 | protocol::AH | 59 | 33 | 115 | 136 => {
             packet.protocols.push(match payload.network.protocol {
@@ -79,10 +78,10 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
                 136 => "udplite",
                 _ => "none",
             });
-            packet.say(format!("{} bytes", payload.network.payload_length));
+            packet.push_summary(format!("{} bytes", payload.network.payload_length));
         }
         other => {
-            packet.say(format!(
+            packet.push_summary(format!(
                 "{}, {} bytes",
                 name(other),
                 payload.network.payload_length
@@ -93,8 +92,8 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
     }
 }
 
-/// A sender that leaves the checksum to hardware puts the pseudo-header's sum in its place; files do
-/// not always say that it was so.
+/// Returns whether the checksum field holds only the sum of the pseudo-header: the sender leaves the
+/// rest to hardware, and capture files do not always record that.
 fn is_partial(payload: &Payload<'_>, length: usize, upper: u8, field: u16) -> bool {
     sum(&[], payload.pseudo_sum(length, upper)) == u32::from(field)
 }
@@ -116,12 +115,12 @@ fn udp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
             let ports = from.u16().and_then(|a| Ok((a, from.u16()?))).ok();
             keep_ports(packet, ports);
         }
-        return packet.short("udp", Short { offset: at });
+        return packet.short("udp", UnexpectedEnd { offset: at });
     };
     let (source, destination) = (header.get_source(), header.get_destination());
     keep_ports(packet, Some((source, destination)));
     let announced = usize::from(header.get_length());
-    // 0 stands for "longer than 65,535" (RFC 2675) and for aggregated packets.
+    // 0 means more than 65,535 (RFC 2675), or an aggregated packet.
     let length = if announced == 0 {
         payload.network.payload_length as usize
     } else {
@@ -155,7 +154,7 @@ fn udp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         return;
     }
     if !applications::udp(packet, source, destination, data) {
-        packet.say(format!("{data_length} bytes"));
+        packet.push_summary(format!("{data_length} bytes"));
         data.rest();
     }
 }
@@ -184,7 +183,7 @@ fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
             let ports = from.u16().and_then(|a| Ok((a, from.u16()?))).ok();
             keep_ports(packet, ports);
         }
-        return packet.short("tcp", Short { offset: at });
+        return packet.short("tcp", UnexpectedEnd { offset: at });
     };
     let (source, destination) = (header.get_source(), header.get_destination());
     keep_ports(packet, Some((source, destination)));
@@ -213,18 +212,18 @@ fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         .map(|(_, name)| *name)
         .collect();
     let data = total.saturating_sub(header_length);
-    packet.say(if flags.is_empty() {
+    packet.push_summary(if flags.is_empty() {
         "no flags".into()
     } else {
         flags.join(" ")
     });
-    packet.say(format!(" seq {}", header.get_sequence()));
+    packet.push_summary(format!(" seq {}", header.get_sequence()));
     if bits & 0x10 != 0 {
-        packet.say(format!(" ack {}", header.get_acknowledgement()));
+        packet.push_summary(format!(" ack {}", header.get_acknowledgement()));
     }
-    packet.say(format!(" win {}", header.get_window()));
+    packet.push_summary(format!(" win {}", header.get_window()));
     if data > 0 {
-        packet.say(format!(" {data} bytes"));
+        packet.push_summary(format!(" {data} bytes"));
     }
     let options = bytes
         .get(20..header_length.min(bytes.len()))
@@ -238,7 +237,7 @@ fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     if bytes.len() < header_length {
         return packet.short(
             "tcp",
-            Short {
+            UnexpectedEnd {
                 offset: at.saturating_add(bytes.len()),
             },
         );
@@ -256,8 +255,8 @@ fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     }
 }
 
-fn tcp_options(packet: &mut Packet<'_>, mut from: Cursor<'_>) -> Result<(), Short> {
-    let mut told: Vec<String> = Vec::new();
+fn tcp_options(packet: &mut Packet<'_>, mut from: Cursor<'_>) -> Result<(), UnexpectedEnd> {
+    let mut shown: Vec<String> = Vec::new();
     while !from.is_empty() {
         let start = from.offset();
         let kind = from.u8()?;
@@ -274,27 +273,18 @@ fn tcp_options(packet: &mut Packet<'_>, mut from: Cursor<'_>) -> Result<(), Shor
         }
         let mut value = from.sub(usize::from(length).saturating_sub(2))?;
         match kind {
-            2 => told.push(format!("mss {}", value.u16()?)),
-            3 => told.push(format!("wscale {}", value.u8()?)),
-            4 => told.push("sack ok".into()),
-            5 => told.push("sack".into()),
+            2 => shown.push(format!("mss {}", value.u16()?)),
+            3 => shown.push(format!("wscale {}", value.u8()?)),
+            4 => shown.push("sack ok".into()),
+            5 => shown.push("sack".into()),
             8 => {}
-            30 => told.push("mptcp".into()),
-            34 => told.push("fast open".into()),
+            30 => shown.push("mptcp".into()),
+            34 => shown.push("fast open".into()),
             _ => {}
         }
     }
-    if !told.is_empty() {
-        packet.say(format!(" [{}]", told.join(", ")));
+    if !shown.is_empty() {
+        packet.push_summary(format!(" [{}]", shown.join(", ")));
     }
     Ok(())
-}
-
-/// Printable start of a text protocol's line.
-pub(super) fn first_line(bytes: &[u8]) -> String {
-    let line = bytes
-        .split(|byte| matches!(byte, b'\r' | b'\n'))
-        .next()
-        .unwrap_or_default();
-    text(line, 80)
 }

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 
 use crate::linux::mapping::sealed_memory;
-use netsonde_core::config::permission::{Admitted, Entry, Permission, Tier};
+use netsonde_core::config::permission::{AccessList, Entry, PermissionSettings, Tier};
 use netsonde_core::config::{Config, Permissions};
 
 /// What an engine is handed.
@@ -80,12 +80,12 @@ pub fn find_group(name: &str) -> Option<u32> {
 
 /// Makes a list's names numbers. A name that nobody has admits nobody, which is told and no reason not
 /// to run: the user may come later.
-fn look_up(list: &[String], key: &'static str) -> Admitted {
-    let mut admitted = Admitted {
+fn look_up(list: &[String], key: &'static str) -> AccessList {
+    let mut admitted = AccessList {
         written: list.to_vec(),
-        ..Admitted::default()
+        ..AccessList::default()
     };
-    let is_default = Permission::default().probe == list;
+    let is_default = PermissionSettings::default().probe == list;
     for entry in list {
         let found = match Entry::read(entry) {
             Some(Entry::Everyone) => {

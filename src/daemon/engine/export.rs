@@ -15,7 +15,7 @@ use super::service::status::{gap as gap_in_words, time};
 use super::{Shared, ready};
 use crate::linux::mapping::OwnMemory;
 use crate::linux::wall_ns;
-use netsonde_core::protocol::capture::{Opened, Selection};
+use netsonde_core::protocol::capture::{CaptureReply, Selection};
 use netsonde_core::recorder::pcapng::{Statistics, Writer};
 use netsonde_core::recorder::select::Select;
 use netsonde_core::recorder::{Cursor, From, Gap, GapKind, Record, Recorder, Store, headers};
@@ -142,7 +142,7 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Runs an export to its end: all packets that were asked for, or the reader has closed, or it does
 /// not read.
-pub async fn run(world: &Shared, export: Export, pipe: OwnedFd) -> io::Result<Opened> {
+pub async fn run(world: &Shared, export: Export, pipe: OwnedFd) -> io::Result<CaptureReply> {
     // Waiting for the end clears what is known of readiness, so it has a descriptor of its own.
     let watched = ready::writable(pipe.try_clone()?)?;
     let pipe = ready::writable(pipe)?;
@@ -417,13 +417,13 @@ impl Stream {
         }
     }
 
-    fn report(&self, cut: Option<String>) -> Opened {
+    fn report(&self, cut: Option<String>) -> CaptureReply {
         tracing::debug!(
             packets = self.packets,
             lasted_ns = wall_ns() - self.start_ns,
             "export ended"
         );
-        Opened {
+        CaptureReply {
             fd: None,
             packets: Some(self.packets),
             missed: Some(self.export.cursor.missed()),

@@ -399,8 +399,8 @@ fn take_packet(
         return taken;
     }
     let outbound = packet.direction == Direction::Outbound;
-    let flow = Flow::of(seen, packet.bytes, packet.ifindex, outbound);
-    taken.is_news = talkers.see(flow, station(packet), original_length, packet.time_ns);
+    let flow = Flow::from_packet(seen, packet.bytes, packet.ifindex, outbound);
+    taken.is_news = talkers.observe(flow, station(packet), original_length, packet.time_ns);
     let generation = interface.generation;
     let meta = Meta {
         time_ns: packet.time_ns,

@@ -207,7 +207,7 @@ fn take_intake(
         let packets = counted(at, Counter::Packets) + recorder.ring(at).uncounted;
         packets.saturating_sub(counted(at, Counter::Drops))
     });
-    recorder.rings_are(hello.rings_opened_ns, taken);
+    recorder.set_rings(hello.rings_opened_ns, taken);
     let mut rings = Vec::with_capacity(2);
     for (at, which) in [Handed::ControlRing, Handed::BulkRing]
         .into_iter()
@@ -241,7 +241,7 @@ async fn serve(
 ) -> io::Result<()> {
     world.borrow_mut().remember_links();
     world.borrow_mut().take_links();
-    world.borrow_mut().watch.links.learnt();
+    world.borrow_mut().watch.links.baseline_complete();
     // What waited while there was no engine comes first.
     while world.borrow_mut().turn() {}
     tokio::task::spawn_local(report(read_rings(world.clone(), wake)));

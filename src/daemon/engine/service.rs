@@ -24,7 +24,7 @@ use crate::linux::wall_ns;
 use netsonde_core::config::Config;
 use netsonde_core::config::permission::Tier;
 use netsonde_core::protocol;
-use netsonde_core::protocol::capture::{CaptureCall, Content, Opened};
+use netsonde_core::protocol::capture::{CaptureCall, CaptureReply, Content};
 
 const INTERFACES: &[Interface] = &[
     Interface {
@@ -160,7 +160,7 @@ impl Netsonde {
         filter: Option<&str>,
     ) -> Result<(), Failure> {
         let mut world = self.world.borrow_mut();
-        if world.permissions.allow(peer.asker(), tier, sends) {
+        if world.permissions.allows(peer.caller(), tier, sends) {
             return Ok(());
         }
         world.denials += 1;
@@ -172,7 +172,7 @@ impl Netsonde {
                 "permission.vsock = {:?}",
                 world.config.permission.vsock
             )],
-            None => world.permissions.who(tier),
+            None => world.permissions.granted_to(tier),
         };
         Err(Failure::error(
             "io.netsonde.Service.PermissionDenied",
@@ -194,7 +194,7 @@ impl Netsonde {
                 json!({ "reason": "packets travel through a descriptor, which cannot leave this machine" }),
             ));
         }
-        let may_all = (self.world.borrow().permissions).allow(peer.asker(), Tier::Payload, false);
+        let may_all = (self.world.borrow().permissions).allows(peer.caller(), Tier::Payload, false);
         let content = match call.selection.content {
             Some(Content::Headers) => Content::Headers,
             Some(Content::Permitted) if !may_all => Content::Headers,
@@ -219,10 +219,10 @@ impl Netsonde {
             )
         };
         let (theirs, ours) = export::pipe().map_err(unavailable)?;
-        let opened = Opened {
+        let opened = CaptureReply {
             fd: Some(0),
             content: Some(content),
-            ..Opened::default()
+            ..CaptureReply::default()
         };
         if replies.wants_more() {
             replies.first(&opened, theirs).await?;

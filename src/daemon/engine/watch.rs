@@ -11,10 +11,10 @@ use super::service::status;
 use super::world::World;
 use crate::linux::wall_ns;
 use crate::linux::{clock_ns, monotonic_ns, proc_net_start};
-use netsonde_core::events::links::LinkNow;
+use netsonde_core::events::links::LinkSnapshot;
 use netsonde_core::events::multicast::{Querier, Stream};
 use netsonde_core::events::service::{Clocks, Sniffer};
-use netsonde_core::events::{Event, Gap, Kind, Room, Severity, read, write};
+use netsonde_core::events::{Category, Event, Kind, RecordGap, Severity, decode, encode};
 use netsonde_core::multicast::Standing;
 use netsonde_core::protocol::service::Limit;
 use netsonde_core::recorder::interfaces::State;
@@ -64,14 +64,14 @@ impl World {
         for (_, slot) in self.intake.recorder.interfaces().iter() {
             if slot.name[0] != 0 && matches!(slot.state(), State::Up | State::Down) {
                 let running = slot.state() == State::Up;
-                (self.watch.links).remember(slot.ifindex, &slot.name(), running, slot.changed_ns);
+                (self.watch.links).restore(slot.ifindex, &slot.name(), running, slot.changed_ns);
             }
         }
         if self.intake.recorder.engine_starts() == 1 {
             let event = Event::new(Kind::RecordBegun, wall_ns(), "", "record");
             self.watch
-                .out
-                .push(event.says("a new record begins; nothing is known of before"));
+                .pending
+                .push(event.with_text("a new record begins; nothing is known of before"));
         }
         // What was recalled is no news.
         self.intake.neighbors.take_news();
@@ -79,7 +79,7 @@ impl World {
 
     /// A link is so now, and maybe was not before.
     pub(super) fn watch_link(&mut self, known: &Known, now: u64) {
-        let link = LinkNow {
+        let link = LinkSnapshot {
             ifindex: known.ifindex,
             name: known.name.clone(),
             up: known.is_up(),
@@ -90,7 +90,7 @@ impl World {
             promiscuity: known.promiscuity,
             addresses: known.addresses.clone(),
         };
-        self.watch.links.is(link, now, &mut self.watch.out);
+        self.watch.links.update(link, now, &mut self.watch.pending);
     }
 
     /// Looks at everything that has no event of its own, and tells what has changed.
@@ -98,10 +98,10 @@ impl World {
         let now = wall_ns();
         for (ifindex, time_ns, news) in self.intake.neighbors.take_news() {
             let interface = name(&self.links, ifindex);
-            self.watch.neighbor(interface, time_ns, &news);
+            self.watch.on_neighbor_event(interface, time_ns, &news);
         }
         for loss in std::mem::take(&mut self.prober.losses) {
-            self.watch.loss(&loss);
+            self.watch.on_probe_loss(&loss);
         }
         self.watch_multicast(now);
         self.watch_sniffers(now);
@@ -110,7 +110,7 @@ impl World {
             wall_ns: wall_ns(),
             boot_ns: clock_ns(ClockId::CLOCK_BOOTTIME),
         };
-        self.watch.time.is(clocks, &mut self.watch.out);
+        self.watch.clocks.update(clocks, &mut self.watch.pending);
         // The first time at once: what was hit before is no news.
         let is_time = self.looks.is_multiple_of(LIMITS_EVERY);
         self.looks += 1;
@@ -119,11 +119,11 @@ impl World {
             // What the log of events itself costs is no event.
             let all = (all.iter().chain(clients)).filter(|one| !one.name.contains("events"));
             let all = all.map(|one| (&one.name[..], one.limit, one.hits));
-            self.watch.limits.are(all, now, &mut self.watch.out);
+            self.watch.limits.update(all, now, &mut self.watch.pending);
         }
         for gap in self.intake.recorder.new_gaps() {
             let told = status::gap(&self.intake.recorder, &gap);
-            self.watch.gap(Gap {
+            self.watch.on_gap(RecordGap {
                 kind: &told.kind,
                 subject: told.subject.as_deref().unwrap_or(""),
                 from_ns: gap.from_ns,
@@ -145,8 +145,8 @@ impl World {
                 version: querier.version,
                 last_ns: querier.last_ns,
             });
-        let out = &mut self.watch.out;
-        self.watch.queriers.are(queriers.collect(), now, out);
+        let out = &mut self.watch.pending;
+        self.watch.queriers.update(queriers.collect(), now, out);
         let streams = (multicast.streams.sorted().into_iter())
             .filter(|(_, stream)| !stream.outbound)
             .map(|(key, stream)| Stream {
@@ -165,7 +165,7 @@ impl World {
                 last_ns: stream.last_ns,
                 longest_gap_ns: stream.longest_gap_ns,
             });
-        self.watch.streams.are(streams.collect(), now, out);
+        self.watch.streams.update(streams.collect(), now, out);
     }
 
     fn watch_sniffers(&mut self, now: u64) {
@@ -181,20 +181,20 @@ impl World {
             });
         self.watch
             .sniffers
-            .are(others.collect(), now, &mut self.watch.out);
+            .update(others.collect(), now, &mut self.watch.pending);
     }
 
     /// Keeps what has happened, and tells whoever wants to know.
     pub(super) fn tell_events(&mut self, now: u64) {
-        let events = self.watch.take(now);
+        let events = self.watch.drain(now);
         if events.is_empty() {
             return;
         }
         for mut event in events {
             let recorder = &mut self.intake.recorder;
             event.number = recorder.event_totals().0 + 1;
-            recorder.keep_event(event.kind.room() as usize, &write(&event));
-            if self.config.events.journal.takes(event.severity) {
+            recorder.keep_event(event.kind.category() as usize, &encode(&event));
+            if self.config.events.journal.includes(event.severity) {
                 log(&event);
             }
         }
@@ -205,8 +205,8 @@ impl World {
     /// Events that are kept, oldest first.
     pub fn events(&self) -> Vec<Event> {
         let recorder = &self.intake.recorder;
-        let mut all: Vec<Event> = (Room::ALL.into_iter())
-            .flat_map(|room| recorder.events(room as usize).filter_map(read))
+        let mut all: Vec<Event> = (Category::ALL.into_iter())
+            .flat_map(|room| recorder.events(room as usize).filter_map(decode))
             .collect();
         all.sort_by_key(|event| event.number);
         all

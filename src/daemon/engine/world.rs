@@ -20,7 +20,7 @@ use crate::linux::netlink::KernelNeighbor;
 use crate::linux::proc_net_start;
 use crate::linux::wall_ns;
 use netsonde_core::config::{Config, Permissions};
-use netsonde_core::events::{Event, Kind, Watch};
+use netsonde_core::events::{Detector, Event, Kind};
 use netsonde_core::host::route::{Route, routes};
 use netsonde_core::neighbors::LinkFacts;
 use netsonde_core::recorder::interfaces::{Link, State};
@@ -61,7 +61,7 @@ pub struct World {
     /// What the table of neighbours was last told of links.
     networks: Vec<LinkFacts>,
     /// What happens.
-    pub(super) watch: Watch,
+    pub(super) watch: Detector,
     /// How often it was looked around.
     pub(super) looks: u64,
     /// Sockets that the keeper opened, by inode number.
@@ -98,7 +98,7 @@ impl World {
             readers_cut: 0,
             sandbox: None,
             networks: vec![],
-            watch: Watch::default(),
+            watch: Detector::default(),
             looks: 0,
             own_sockets: vec![],
             happened: Rc::new(Notify::new()),
@@ -111,8 +111,8 @@ impl World {
         self.config = settings.config;
         self.permissions = settings.permissions;
         let event = Event::new(Kind::SettingsReloaded, wall_ns(), "", "configuration");
-        let event = event.says("a new configuration is in force");
-        self.watch.out.push(event);
+        let event = event.with_text("a new configuration is in force");
+        self.watch.pending.push(event);
         // Which interfaces are recorded, and which groups joined.
         self.take_links();
     }
@@ -198,8 +198,8 @@ impl World {
                     if let Some(outage) = interfaces.link_gone(index, now) {
                         self.intake.recorder.declare_outage(&outage);
                     }
-                    self.watch.links.gone(index, now, &mut self.watch.out);
-                    self.watch.queriers.forget(index);
+                    self.watch.links.remove(index, now, &mut self.watch.pending);
+                    self.watch.queriers.remove_interface(index);
                     self.intake.multicast.forget(index);
                     self.intake.neighbors.forget(index);
                     // One of the same index may come, and look the same.

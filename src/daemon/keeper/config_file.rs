@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use netsonde_core::config::{Config, FILE_BYTES, PATH, Problems};
+use netsonde_core::config::{Config, MAX_FILE_BYTES, PATH, Problems};
 
 /// Reads the named file; without a name the usual one, if it is there.
 ///
@@ -35,13 +35,13 @@ pub fn read(named: Option<&Path>) -> Result<Config, Vec<String>> {
             .iter()
             .find(|(is, _)| *is)
             .map_or("no file", |(_, what)| what);
-        return Err(wrong(Problems::of_file(format!(
+        return Err(wrong(Problems::for_file(format!(
             "is {what}: a configuration is a regular file"
         ))));
     }
     let mut bytes = Vec::new();
     // One more than there may be, which then is seen.
-    (file.take(FILE_BYTES as u64 + 1))
+    (file.take(MAX_FILE_BYTES as u64 + 1))
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     Config::read(&bytes).map_err(wrong)

@@ -446,7 +446,7 @@ impl Assembler<'_> {
 
 /// The program of a ring. `snaps` are the most bytes that each store keeps, in the order of
 /// [`Store::ALL`]. Fewer than 4,096 instructions, which is the kernel's limit, since the
-/// configuration allows at most [`netsonde_core::config::RULE_ENTRIES`] in all rules together.
+/// configuration allows at most [`netsonde_core::config::MAX_RULE_ENTRIES`] in all rules together.
 pub fn program(ring: Ring, snaps: [u32; 7], rules: &[Rule]) -> Code {
     Assembler {
         ring,

@@ -249,7 +249,9 @@ impl Keeper {
     fn take_settings(&mut self) -> Result<Vec<&'static str>, String> {
         let config = super::read_config(&self.kept.args).map_err(|wrong| wrong.join("; "))?;
         let old = &self.kept.settings;
-        let fixed = old.config.fixed_changes(&config, self.kept.lock.is_some());
+        let fixed = old
+            .config
+            .changed_fixed_keys(&config, self.kept.lock.is_some());
         if !fixed.is_empty() {
             let cost = if fixed.contains(&"recorder.budget") {
                 ", with which history begins anew"
@@ -262,7 +264,7 @@ impl Keeper {
             ));
         }
         let settings = Settings::new(config, old.permissions.owner);
-        let mut changed = old.config.changes(&settings.config);
+        let mut changed = old.config.changed_tables(&settings.config);
         if changed.is_empty() && old.permissions != settings.permissions {
             // A group or user that there was not.
             changed.push("permission");

@@ -7,15 +7,15 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::client::cli::args::{Last, McastDoctor, Packets};
+use crate::client::cli::args::{Lookback, McastDoctor, Packets};
 use crate::client::commands::doctor::links;
-use crate::client::commands::mcast::join::{join_only, wait_until};
+use crate::client::commands::mcast::join::join_only;
 use crate::client::commands::watch::{Stream, open};
 use crate::client::connection::ask;
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, Item};
-use crate::client::interrupt::Interrupt;
+use crate::client::interrupt::{Interrupt, wait_until};
 use crate::linux::netlink::Netlink;
 use crate::linux::processes;
 use crate::linux::{memberships, proc_net, sysctl};
@@ -25,10 +25,10 @@ use netsonde_core::host::counters::Counters;
 use netsonde_core::host::dev_mcast;
 use netsonde_core::host::membership::{igmp_versions, source_filters};
 use netsonde_core::host::mroute::{self, Route, Vif};
-use netsonde_core::host::socket::{self, Socket};
+use netsonde_core::host::socket::{self, ProcSocket};
 use netsonde_core::multicast::Key;
 use netsonde_core::protocol::capture::Content;
-use netsonde_core::protocol::multicast::{self, Call, Streams};
+use netsonde_core::protocol::multicast::{self, InterfaceCall, Streams};
 use netsonde_core::protocol::service::Status;
 
 /// Interfaces that are gone are numbered from here on.
@@ -41,7 +41,7 @@ const DATA_STORES: [&str; 6] = ["link", "icmp", "names", "routing", "connections
 /// What moves.
 struct Snapshot {
     counters: Counters,
-    udp: Vec<Socket>,
+    udp: Vec<ProcSocket>,
     mroutes: Vec<Route>,
     vifs: Vec<Vif>,
     dropped: BTreeMap<u32, u64>,
@@ -61,10 +61,14 @@ impl Snapshot {
             (proc_net("udp6"), "ip6_mr_cache", "ip6_mr_vif")
         };
         Ok(Snapshot {
-            streams: ask_with(socket, "io.netsonde.Multicast.Streams", &Call::default())?,
+            streams: ask_with(
+                socket,
+                "io.netsonde.Multicast.Streams",
+                &InterfaceCall::default(),
+            )?,
             status: ask(socket, "io.netsonde.Service.Status")?,
             counters: Counters::read(&proc_net("snmp"), &proc_net("netstat"), &proc_net("snmp6")),
-            udp: socket::sockets(&udp),
+            udp: socket::parse_sockets(&udp),
             mroutes: mroute::routes(&proc_net(cache)),
             vifs: mroute::vifs(&proc_net(vif)),
             dropped: links::links(netlink)?.1,
@@ -113,13 +117,13 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
         .collect();
     let mut wire = Wire::new(group, args.channel.port, args.source, from_ns);
     let management = Packets {
-        last: Some(Last::All),
+        last: Some(Lookback::All),
         stores: vec!["group".into()],
         ..Packets::default()
     };
     read_record(socket, &management, &numbers, &mut wire)?;
     let data = Packets {
-        last: Some(Last::All),
+        last: Some(Lookback::All),
         stores: DATA_STORES.map(str::to_owned).to_vec(),
         groups: vec![group.to_string()],
         ..Packets::default()
@@ -143,8 +147,8 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
         .collect();
     let held = memberships();
     let own_pids = own_pids(&after.status).to_vec();
-    let igmp = socket::sockets(&proc_net("raw"));
-    let igmp: Vec<Socket> = igmp
+    let igmp = socket::parse_sockets(&proc_net("raw"));
+    let igmp: Vec<ProcSocket> = igmp
         .into_iter()
         .filter(|one| one.local.port() == 2)
         .collect();

@@ -24,7 +24,7 @@ use netsonde_core::diagnose::evidence::{Evidence, Process};
 use netsonde_core::diagnose::{
     Certainty, Diagnosis, Finding, Severity, Text, Verdict, diagnose, find, texts,
 };
-use netsonde_core::host::socket::sockets;
+use netsonde_core::host::socket::parse_sockets;
 
 /// Columns that text is filled to, as manual pages are.
 const COLUMNS: usize = 80;
@@ -174,8 +174,8 @@ pub(crate) fn filled(words: &str, indent: usize, hanging: usize) -> String {
 /// the asker may know.
 pub fn who_holds() -> Vec<(String, IpAddr, Process, bool, Vec<IpAddr>)> {
     let held = memberships();
-    let mut udp = sockets(&proc_net("udp"));
-    udp.extend(sockets(&proc_net("udp6")));
+    let mut udp = parse_sockets(&proc_net("udp"));
+    udp.extend(parse_sockets(&proc_net("udp6")));
     let name = |ifindex: u32| {
         let name = nix::net::if_::if_indextoname(ifindex).ok()?;
         name.into_string().ok()

@@ -21,11 +21,12 @@ use crate::linux::netlink::Netlink;
 use crate::linux::proc_net;
 use crate::linux::processes;
 use netsonde_core::diagnose::evidence::Process;
-use netsonde_core::host::counters::{lines, tables};
+use netsonde_core::host::counters::{parse_snmp, parse_snmp6};
 use netsonde_core::host::drops::{
-    Counter, Drop, Layer, NeighbourTable, PARTS, known, neighbours, reason, softnet, sums,
+    Counter, DropRecord, Layer, NeighborTable, OVERLAPS, explain_reason, find_counter,
+    parse_neighbor_table, parse_softnet, sum_cpu_columns,
 };
-use netsonde_core::host::socket::{Socket, sockets};
+use netsonde_core::host::socket::{ProcSocket, parse_sockets};
 
 /// A counter of something: where, whose, and its name.
 type Key = (Layer, String, &'static str);
@@ -33,9 +34,9 @@ type Key = (Layer, String, &'static str);
 /// All counters at a time.
 pub(crate) struct Snapshot {
     counts: BTreeMap<Key, u64>,
-    sockets: HashMap<u64, (&'static str, Socket)>,
+    sockets: HashMap<u64, (&'static str, ProcSocket)>,
     /// The kernel's tables of neighbours.
-    pub(crate) tables: Vec<NeighbourTable>,
+    pub(crate) tables: Vec<NeighborTable>,
 }
 
 impl Snapshot {
@@ -43,7 +44,7 @@ impl Snapshot {
     pub(crate) fn take(netlink: &mut Netlink) -> Result<Snapshot, Failure> {
         let mut counts = BTreeMap::new();
         let mut put = |layer: Layer, subject: &str, name: &str, value: u64| {
-            if let Some(known) = known(layer, name) {
+            if let Some(known) = find_counter(layer, name) {
                 counts.insert((layer, subject.to_owned(), known.name), value);
             }
         };
@@ -97,7 +98,7 @@ impl Snapshot {
                 drops,
             );
         })?;
-        let (dropped, limited) = softnet(&proc_net("softnet_stat"));
+        let (dropped, limited) = parse_softnet(&proc_net("softnet_stat"));
         put(Layer::Backlog, "all CPUs", "dropped", dropped);
         put(Layer::Backlog, "all CPUs", "flow_limit", limited);
         for (layer, file, subject) in [
@@ -106,28 +107,33 @@ impl Snapshot {
             (Layer::Neighbour, "stat/ndisc_cache", "ndisc_cache"),
             (Layer::Conntrack, "stat/nf_conntrack", "this namespace"),
         ] {
-            for (name, value) in sums(&proc_net(file)) {
+            for (name, value) in sum_cpu_columns(&proc_net(file)) {
                 put(layer, subject, &name, value);
             }
         }
         let mut tables_of_neighbours = Vec::new();
         netlink.ask_raw(GET_TABLES, NLM_F_DUMP, &[0; 4], |_, body| {
-            if let Some(table) = neighbours(body) {
+            if let Some(table) = parse_neighbor_table(body) {
                 put(Layer::Neighbour, &table.name, "res_failed", table.failed);
-                put(Layer::Neighbour, &table.name, "table_fulls", table.fulls);
+                put(
+                    Layer::Neighbour,
+                    &table.name,
+                    "table_fulls",
+                    table.table_fulls,
+                );
                 tables_of_neighbours.push(table);
             }
         })?;
-        let all = tables(&proc_net("snmp")).into_iter();
-        let all = all.chain(tables(&proc_net("netstat")));
-        for (name, value) in all.chain(lines(&proc_net("snmp6"))) {
+        let all = parse_snmp(&proc_net("snmp")).into_iter();
+        let all = all.chain(parse_snmp(&proc_net("netstat")));
+        for (name, value) in all.chain(parse_snmp6(&proc_net("snmp6"))) {
             for layer in [Layer::Ip, Layer::Udp, Layer::Tcp, Layer::Icmp] {
                 put(layer, "this namespace", &name, value);
             }
         }
         let mut open = HashMap::new();
         for file in ["udp", "udp6", "raw", "raw6"] {
-            for socket in sockets(&proc_net(file)) {
+            for socket in parse_sockets(&proc_net(file)) {
                 if socket.inode != 0 {
                     open.insert(socket.inode, (file, socket));
                 }
@@ -250,7 +256,7 @@ pub(crate) fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
         // What was not there before has begun at 0, as its owner has.
         let count = total.saturating_sub(was.unwrap_or(0));
         if count > 0
-            && let Some(counter) = known(*layer, name)
+            && let Some(counter) = find_counter(*layer, name)
         {
             rows.push(Row {
                 layer: *layer,
@@ -262,7 +268,7 @@ pub(crate) fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
             });
         }
     }
-    for (layer, whole, parts) in PARTS {
+    for (layer, whole, parts) in OVERLAPS {
         let told = |rows: &[Row], subject: &str| -> u64 {
             let same = rows.iter().filter(|row| row.subject == subject);
             same.filter(|row| row.layer == *layer && parts.contains(&row.counter.name))
@@ -277,7 +283,7 @@ pub(crate) fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
         }
     }
     rows.retain(|row| row.count > 0);
-    let mut dropped: Vec<(&'static str, &Socket, u64)> = (after.sockets.iter())
+    let mut dropped: Vec<(&'static str, &ProcSocket, u64)> = (after.sockets.iter())
         .filter_map(|(inode, (file, socket))| {
             let was = before.and_then(|before| before.sockets.get(inode));
             let count = socket.drops - was.map_or(0, |(_, was)| was.drops.min(socket.drops));
@@ -291,7 +297,7 @@ pub(crate) fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
     } else {
         processes::owners(&inodes)
     };
-    let Some(counter) = known(Layer::Socket, "drops") else {
+    let Some(counter) = find_counter(Layer::Socket, "drops") else {
         return rows;
     };
     for (file, socket, count) in dropped {
@@ -316,7 +322,7 @@ pub(crate) fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
 
 /// A reason, with the place where it was given.
 struct Why {
-    drop: Drop,
+    drop: DropRecord,
     place: Option<String>,
     count: u64,
     harmless: bool,
@@ -329,7 +335,7 @@ fn ordered(seen: &Seen) -> Vec<Why> {
     let mut all: Vec<Why> = (seen.drops.iter())
         .map(|(drop, count)| {
             let place = symbols.name(drop.location);
-            let (harmless, means) = reason(&drop.reason, place).unwrap_or((false, ""));
+            let (harmless, means) = explain_reason(&drop.reason, place).unwrap_or((false, ""));
             Why {
                 drop: drop.clone(),
                 place: place.map(str::to_owned),

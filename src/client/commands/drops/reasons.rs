@@ -11,7 +11,7 @@ use perf_event::{Builder, SampleFlag, Sampler};
 
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
-use netsonde_core::host::drops::{Drop, Format};
+use netsonde_core::host::drops::{DropRecord, TraceFormat};
 
 const FOLDER: &str = "/sys/kernel/tracing/events/skb/kfree_skb";
 /// Bytes of a CPU's ring: 70,000 drops, those of some tens of milliseconds in a flood.
@@ -27,7 +27,7 @@ const MOST: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Seen {
     /// How often each kind.
-    pub drops: BTreeMap<Drop, u64>,
+    pub drops: BTreeMap<DropRecord, u64>,
     /// Drops that were counted and not told: for want of room, or since the kernel did not write them (from a
     /// CPU that was idle, now and then).
     pub lost: u64,
@@ -37,7 +37,7 @@ pub struct Seen {
 
 /// Where it is listened.
 pub struct Listener {
-    format: Format,
+    format: TraceFormat,
     samplers: Vec<Sampler>,
     seen: Seen,
 }
@@ -62,7 +62,7 @@ impl Listener {
                 })
             })
         };
-        let format = Format::read(&read("format")?).ok_or_else(|| {
+        let format = TraceFormat::parse(&read("format")?).ok_or_else(|| {
             Failure::Other("this kernel gives no reasons for drops: Linux 5.17 and newer do".into())
         })?;
         let id = read("id")?.trim().parse().unwrap_or(0);

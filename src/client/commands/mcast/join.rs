@@ -2,7 +2,6 @@
 //! the socket's.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IoSliceMut, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,16 +16,16 @@ use nix::sys::socket::{
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::client::cli::args::{Global, Last, McastJoin, McastSend, Packets};
+use crate::client::cli::args::{Global, Lookback, McastJoin, McastSend, Packets};
 use crate::client::commands::watch::Stream;
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, Item};
-use crate::client::interrupt::Interrupt;
+use crate::client::interrupt::{Interrupt, wait_until};
 use crate::client::render::style::{Style, right, table};
 use crate::linux::group_socket::{join_source, send_by};
 use crate::linux::wall_ns;
-use netsonde_core::multicast::Sequence;
 use netsonde_core::multicast::test_packet::{self, TestPacket};
+use netsonde_core::multicast::{GroupPort, Sequence};
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::wire::glance::glance;
 
@@ -37,45 +36,6 @@ const SOURCES: usize = 4096;
 /// Largest UDP payload.
 const ROOM: usize = 65_536;
 
-/// A group and a port, as `239.1.1.1:5000`, `[ff15::1]:5000`, or a group alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Channel {
-    /// The group.
-    pub group: IpAddr,
-    /// The port, if there is one.
-    pub port: Option<u16>,
-}
-
-impl std::str::FromStr for Channel {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Channel, String> {
-        let alone = text.parse::<IpAddr>().map(|group| (group, None));
-        let both = || {
-            text.parse::<SocketAddr>()
-                .map(|both| (both.ip(), Some(both.port())))
-        };
-        let (group, port) = (alone.or_else(|_| both())).map_err(|_| {
-            format!("{text:?} is no group: write 239.1.1.1, 239.1.1.1:5000 or [ff15::1]:5000")
-        })?;
-        if !group.is_multicast() {
-            return Err(format!(
-                "{group} is no group: those are 224.0.0.0/4 and ff00::/8"
-            ));
-        }
-        Ok(Channel { group, port })
-    }
-}
-
-impl fmt::Display for Channel {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.port {
-            Some(port) => write!(to, "{}", SocketAddr::new(self.group, port)),
-            None => write!(to, "{}", self.group),
-        }
-    }
-}
-
 fn index_of(interface: Option<&str>) -> Result<u32, Failure> {
     let Some(name) = interface else {
         return Ok(0);
@@ -84,7 +44,7 @@ fn index_of(interface: Option<&str>) -> Result<u32, Failure> {
         .map_err(|_| Failure::Other(format!("there is no interface {name}")))
 }
 
-fn cannot<'a>(what: &'a str, channel: &'a Channel) -> impl Fn(io::Error) -> Failure + 'a {
+fn cannot<'a>(what: &'a str, channel: &'a GroupPort) -> impl Fn(io::Error) -> Failure + 'a {
     move |error| {
         let hint = match error.raw_os_error() {
             Some(libc::ENODEV) => ": no route leads to the group; name an interface with -I",
@@ -99,7 +59,7 @@ fn cannot<'a>(what: &'a str, channel: &'a Channel) -> impl Fn(io::Error) -> Fail
     }
 }
 
-fn new_socket(channel: &Channel) -> io::Result<Socket> {
+fn new_socket(channel: &GroupPort) -> io::Result<Socket> {
     let domain = match channel.group {
         IpAddr::V4(_) => Domain::IPV4,
         IpAddr::V6(_) => Domain::IPV6,
@@ -184,29 +144,6 @@ pub fn send(global: &Global, args: &McastSend) -> Result<u8, Failure> {
         }
     }
     Ok(u8::from(sent == 0))
-}
-
-/// Waits for a time. `true`: interrupted.
-pub(crate) fn wait_until(due: Instant, interrupt: &Interrupt) -> Result<bool, Failure> {
-    loop {
-        let left = due.saturating_duration_since(Instant::now());
-        let ms = u16::try_from(left.as_millis()).unwrap_or(u16::MAX);
-        let mut wanted = [PollFd::new(interrupt.descriptor(), PollFlags::POLLIN)];
-        match poll(&mut wanted, PollTimeout::from(ms)) {
-            Err(nix::errno::Errno::EINTR) => continue,
-            Err(error) => return Err(io::Error::from(error).into()),
-            Ok(0) => {}
-            Ok(_) => return Ok(true),
-        }
-        let left = due.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(false);
-        }
-        if left < Duration::from_millis(1) {
-            std::thread::sleep(left);
-            return Ok(false);
-        }
-    }
 }
 
 /// What came of one source.
@@ -330,7 +267,7 @@ fn join_any(socket: &Socket, group: IpAddr, ifindex: u32) -> io::Result<()> {
 
 /// A membership without a receiver, for as long as the socket is kept.
 pub(crate) fn join_only(
-    channel: &Channel,
+    channel: &GroupPort,
     interface: Option<&str>,
     source: Option<IpAddr>,
 ) -> Result<Socket, Failure> {
@@ -345,7 +282,7 @@ pub(crate) fn join_only(
     Ok(socket)
 }
 
-fn open(channel: &Channel, ifindex: u32, args: &McastJoin) -> Result<Socket, Failure> {
+fn open(channel: &GroupPort, ifindex: u32, args: &McastJoin) -> Result<Socket, Failure> {
     let failed = cannot("join", channel);
     let socket = new_socket(channel).map_err(&failed)?;
     let set = || -> io::Result<()> {
@@ -456,12 +393,12 @@ fn take(sources: &mut BTreeMap<Key, Source>, packet: &Received, payload: &[u8]) 
 /// What this host's wire carried of the channel meanwhile: from the recorder.
 fn wire(
     socket: &Path,
-    channel: &Channel,
+    channel: &GroupPort,
     args: &McastJoin,
     took: Duration,
 ) -> Result<BTreeMap<Key, (u64, Sequence)>, Failure> {
     let wanted = Packets {
-        last: Some(Last::Ns(took.as_nanos() as u64 + 1_000_000_000)),
+        last: Some(Lookback::Ns(took.as_nanos() as u64 + 1_000_000_000)),
         interfaces: args.interface.clone().into_iter().collect(),
         groups: vec![channel.group.to_string()],
         ports: vec![channel.port.unwrap_or(PORT)],
@@ -600,20 +537,4 @@ fn text(told: &ToldJoin, style: Style) -> String {
         text.push_str(&format!("\nwhat the wire carried is not known: {why}"));
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn channels_are_groups_with_or_without_a_port() {
-        let read = |text: &str| text.parse::<Channel>().map(|channel| channel.to_string());
-        assert_eq!(read("239.1.1.1").unwrap(), "239.1.1.1");
-        assert_eq!(read("239.1.1.1:5000").unwrap(), "239.1.1.1:5000");
-        assert_eq!(read("ff15::1").unwrap(), "ff15::1");
-        assert_eq!(read("[ff15::1]:5000").unwrap(), "[ff15::1]:5000");
-        assert!(read("10.0.0.1").unwrap_err().contains("no group"));
-        assert!(read("239.1.1.1:x").is_err());
-    }
 }

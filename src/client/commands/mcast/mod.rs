@@ -15,7 +15,7 @@ use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
 use crate::client::render::style::{Style, age, duration, right, table};
 use netsonde_core::protocol::multicast::{
-    Call, Group, Groups, Member, Queriers, Router, Rtp, Streams, Ts,
+    Group, Groups, InterfaceCall, Member, MpegTs, Queriers, Router, Rtp, Streams,
 };
 
 /// Members that `-v` names of one group.
@@ -25,7 +25,7 @@ const MEMBERS_SHOWN: usize = 256;
 pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failure> {
     match command {
         Mcast::Groups { interface, groups } => {
-            let call = Call {
+            let call = InterfaceCall {
                 interface: interface.clone(),
             };
             let mut told: Groups = ask_with(socket, "io.netsonde.Multicast.Groups", &call)?;
@@ -34,7 +34,7 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
             show(global, &told, groups_text)
         }
         Mcast::Streams { interface, groups } => {
-            let call = Call {
+            let call = InterfaceCall {
                 interface: interface.clone(),
             };
             let mut told: Streams = ask_with(socket, "io.netsonde.Multicast.Streams", &call)?;
@@ -42,7 +42,7 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
             show(global, &told, streams_text)
         }
         Mcast::Queriers { interface } => {
-            let call = Call {
+            let call = InterfaceCall {
                 interface: interface.clone(),
             };
             let told: Queriers = ask_with(socket, "io.netsonde.Multicast.Queriers", &call)?;
@@ -254,7 +254,7 @@ fn streams_text(told: &Streams, style: Style, verbose: bool) -> String {
         .map(|stream| {
             let of_rtp = |value: fn(&Rtp) -> String| stream.rtp.as_ref().map_or("-".into(), value);
             let ts = stream.ts.as_ref();
-            let of_either = |rtp: fn(&Rtp) -> u64, of_ts: fn(&Ts) -> u64| {
+            let of_either = |rtp: fn(&Rtp) -> u64, of_ts: fn(&MpegTs) -> u64| {
                 let number = stream.rtp.as_ref().map(rtp).or(ts.map(of_ts));
                 number.map_or("-".into(), |number| number.to_string())
             };

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::client::cli::args::{Last, Packets};
+use crate::client::cli::args::{Lookback, Packets};
 use crate::client::commands::watch::{PacketFile, Stream};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, FilePacket, Item};
@@ -83,7 +83,7 @@ impl Collected {
     pub fn write(&self, socket: &Path, path: &Path) -> Result<u64, Failure> {
         let since = self.start.elapsed() + Duration::from_secs(1);
         let wanted = Packets {
-            last: Some(Last::Ns(since.as_nanos() as u64)),
+            last: Some(Lookback::Ns(since.as_nanos() as u64)),
             stores: vec!["icmp".into(), "link".into()],
             ..Packets::default()
         };

@@ -17,7 +17,9 @@ use crate::client::commands::ping::text::Output;
 use crate::client::connection::Connection;
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
-use netsonde_core::protocol::ping::{Listed, Options, PingCall, TargetsCall, Told, Total};
+use netsonde_core::protocol::ping::{
+    Options, PingCall, PingReply, TargetsCall, TargetsReply, Total,
+};
 
 /// Targets of one request: addresses of IPv6 with a scope stay well within its 64 KiB.
 const TARGETS_A_REQUEST: usize = 700;
@@ -130,7 +132,7 @@ fn run(
                 targets: part.to_vec(),
                 list: call.list,
             };
-            let listed: Listed = connection.call("io.netsonde.Ping.Targets", &add)?;
+            let listed: TargetsReply = connection.call("io.netsonde.Ping.Targets", &add)?;
             call.list = Some(listed.list);
         }
     }
@@ -141,7 +143,7 @@ fn run(
     let mut total = None;
     loop {
         let stop = (!stopped).then(|| interrupt.descriptor());
-        let Some((told, continues)) = connection.reply_or::<Told>(stop)? else {
+        let Some((told, continues)) = connection.reply_or::<PingReply>(stop)? else {
             stopped = true;
             let Some(run) = number else {
                 return Err(Failure::Other("interrupted before it began".into()));

@@ -10,7 +10,7 @@ use crate::client::cli::args::{Global, Ping};
 use crate::client::commands::ping::Wanted;
 use crate::client::failure::Failure;
 use crate::client::render::style::{Style, table};
-use netsonde_core::protocol::ping::{Figures, Probe, Row, Summary, Total};
+use netsonde_core::protocol::ping::{Distribution, Probe, Summary, TargetRow, Total};
 
 /// An object a line.
 #[derive(Serialize)]
@@ -51,12 +51,12 @@ fn percent(value: f64) -> String {
     format!("{text}%")
 }
 
-fn span(figures: &Figures) -> String {
+fn span(figures: &Distribution) -> String {
     let all = [figures.min, figures.mean, figures.max, figures.stddev];
     all.map(|ns| format!("{:.3}", ns as f64 / 1e6)).join("/")
 }
 
-fn quantiles(figures: &Figures) -> String {
+fn quantiles(figures: &Distribution) -> String {
     let all = [figures.p50, figures.p90, figures.p99];
     all.map(|ns| format!("{:.3}", ns as f64 / 1e6)).join("/")
 }
@@ -260,7 +260,7 @@ impl<'a> Output<'a> {
             return self.single(summary);
         }
         let all = (summary.received < summary.sent).then(|| summary.fates.clone());
-        self.row(&Row {
+        self.row(&TargetRow {
             target: summary.target.clone(),
             sent: summary.sent,
             received: summary.received,
@@ -271,7 +271,7 @@ impl<'a> Output<'a> {
     }
 
     /// A target among many.
-    pub fn row(&mut self, row: &Row) -> Result<(), Failure> {
+    pub fn row(&mut self, row: &TargetRow) -> Result<(), Failure> {
         if !self.begun_table {
             self.begun_table = true;
             let head = format!(

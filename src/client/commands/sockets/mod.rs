@@ -20,10 +20,10 @@ use crate::client::render::style::Style;
 use crate::linux::diag::{self, Source};
 use crate::linux::processes::{self, Held, Joined, MOST_QUESTIONS, SocketCopy, Unlisted};
 use crate::linux::{memberships, proc_net};
-use netsonde_core::families::{DGRAM, RAW, family_name, kind_name};
+use netsonde_core::families::{DGRAM, RAW, family_name, type_name};
 use netsonde_core::host::membership::{Membership, SourceFilter, source_filters};
 use netsonde_core::protocol::service::Status;
-use netsonde_core::sockets::select::{Count, Wanted, count};
+use netsonde_core::sockets::select::{Count, SocketQuery, count};
 use netsonde_core::sockets::{Detail, Filter, INET, INET6, MPTCP, Socket, TCP};
 use netsonde_core::wire::services::{port_range, service_name};
 
@@ -99,14 +99,14 @@ pub struct Gathered {
 /// `netsonde sockets`.
 pub fn run(global: &Global, service: &Path, wanted: &Sockets) -> Result<u8, Failure> {
     let mut all = gather(service);
-    let selection = Wanted {
+    let selection = SocketQuery {
         listening: wanted.listen,
         sniffing: wanted.sniff,
         family: wanted.family,
         kind: wanted.kind,
         port: wanted.port,
     };
-    let is_selected = selection != Wanted::default() || wanted.process.is_some();
+    let is_selected = selection != SocketQuery::default() || wanted.process.is_some();
     for entry in &mut all.entries {
         let is_of = |name: &String| entry.holders.iter().any(|held| is_process(held, name));
         entry.is_wanted =
@@ -247,7 +247,7 @@ impl Entry {
         let is_ip = matches!(self.socket.family, INET | INET6);
         let joins = is_ip && matches!(self.socket.kind, DGRAM | RAW);
         let is_open = matches!(self.filter, Filter::Unknown | Filter::NotClassic);
-        let hides = self.socket.sniffs() && is_open;
+        let hides = self.socket.can_capture() && is_open;
         if !joins && !hides {
             return;
         }
@@ -366,7 +366,7 @@ impl Gathered {
                 .collect();
             json!({
                 "family": family_name(count.family),
-                "type": kind_name(count.kind),
+                "type": type_name(count.kind),
                 "protocol": count.protocol,
                 "sockets": count.sockets,
                 "states": states,
@@ -441,7 +441,7 @@ impl Gathered {
         let socket = &entry.socket;
         let mut told = json!({
             "family": family_name(socket.family),
-            "type": kind_name(socket.kind),
+            "type": type_name(socket.kind),
             "protocol": socket.protocol_name(),
             "state": socket.state.name(),
             "inode": socket.inode,
@@ -462,7 +462,7 @@ impl Gathered {
             put("backlog", waiting.into());
             put("backlog_limit", limit.into());
         }
-        if socket.sniffs() {
+        if socket.can_capture() {
             let (kind, instructions) = match entry.filter {
                 Filter::Unknown => ("unknown", None),
                 Filter::NotClassic => ("none_or_ebpf", None),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::client::commands::sockets::{Entry, Gathered, service};
 use crate::client::render::style::{Style, bytes, right, safe, table};
 use crate::linux::processes::Held;
-use netsonde_core::families::{RAW, family_name, kind_name};
+use netsonde_core::families::{RAW, family_name, type_name};
 use netsonde_core::sockets::select::{Count, count};
 use netsonde_core::sockets::{Detail, Filter, INET, INET6, NETLINK, Socket, UNIX};
 use netsonde_core::wire::services::port_range;
@@ -37,7 +37,7 @@ pub fn overview(all: &Gathered, style: Style, verbose: bool) -> String {
         text.push_str(&more(&listening, "--listen"));
     }
     let sniffing: Vec<&Entry> = (all.wanted())
-        .filter(|entry| entry.socket.sniffs())
+        .filter(|entry| entry.socket.can_capture())
         .collect();
     if !sniffing.is_empty() {
         section(&mut text, style, "SNIFFING", sniffing.len());
@@ -175,7 +175,7 @@ fn summary(all: &Gathered, style: Style) -> String {
             .collect();
         let mut row = vec![
             family_name(count.family),
-            kind_name(count.kind).trim_start_matches("SOCK_").to_owned(),
+            type_name(count.kind).trim_start_matches("SOCK_").to_owned(),
             count.protocol.clone(),
             count.sockets.to_string(),
         ];

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use crate::diagnose::evidence::{Holder, Link, Process, Span};
 use crate::host::counters::Counters;
-use crate::host::drops::{Counter, NeighbourTable};
+use crate::host::drops::{Counter, NeighborTable};
 use crate::host::membership::{SourceFilter, Versions};
 use crate::protocol::inventory::Neighbors;
 use crate::protocol::multicast::Queriers;
@@ -40,7 +40,7 @@ pub struct Evidence {
     /// How often a CPU had to stop taking packets in although there were more (softnet_stat).
     pub squeezed: u64,
     /// Neighbour tables of the kernel; they are those of all namespaces together.
-    pub tables: Vec<NeighbourTable>,
+    pub tables: Vec<NeighborTable>,
     /// Neighbours that this host believes in.
     pub kernel_neighbours: Vec<KernelNeighbour>,
     /// Groups that sockets hold, as far as the asker may know.

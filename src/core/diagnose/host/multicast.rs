@@ -7,7 +7,7 @@ use super::evidence::{Evidence, Known, Multicast};
 use super::{Look, Mode, Placed};
 use crate::diagnose::case::{self, Case, list, seconds};
 use crate::diagnose::{self, Certainty, Found, Severity, Text, protocol, snooping, socket};
-use crate::protocol::multicast::Unasked;
+use crate::protocol::multicast::LinkWithoutQuerier;
 
 /// A group as multicast's rules see it. What depends on the group's packets is not asked, since they are not
 /// looked at.
@@ -127,7 +127,7 @@ pub static NO_QUERIER: Mode = Mode {
 };
 
 /// Of a bridge of this host it is known that it snoops; of a switch it shows only when a group fails.
-fn unasked_bridge(all: &Evidence, unasked: &Unasked) -> Option<Placed> {
+fn unasked_bridge(all: &Evidence, unasked: &LinkWithoutQuerier) -> Option<Placed> {
     let one = all.interface(&unasked.interface)?;
     let (name, bridge) = (one.name(), one.link.bridge.as_ref()?);
     let silent = all.ago_ns(&unasked.since);

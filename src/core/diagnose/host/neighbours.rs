@@ -12,7 +12,7 @@ const MANY: usize = 16;
 
 pub fn look_tables(all: &Evidence) -> Look {
     let told: Vec<String> = (all.tables.iter())
-        .map(|table| format!("{} {} of {}", table.name, table.entries, table.most))
+        .map(|table| format!("{} {} of {}", table.name, table.entries, table.max_entries))
         .collect();
     match told.len() {
         0 => Look::NotMade("the kernel tells nothing of its neighbour tables".into()),
@@ -41,7 +41,8 @@ pub static NEIGHBOUR_TABLE_FULL: Mode = Mode {
                         && drop.counter.name == "table_fulls"
                         && drop.subject == table.name
                 });
-                let is_near = table.most > 0 && table.entries * 100 >= table.most * NEARLY_PERCENT;
+                let is_near = table.max_entries > 0
+                    && table.entries * 100 >= table.max_entries * NEARLY_PERCENT;
                 let family = if table.name == "arp_cache" {
                     "ipv4"
                 } else {
@@ -49,7 +50,7 @@ pub static NEIGHBOUR_TABLE_FULL: Mode = Mode {
                 };
                 let summary = format!(
                     "the table {} has {} of {} entries",
-                    table.name, table.entries, table.most
+                    table.name, table.entries, table.max_entries
                 );
                 let found = match full {
                     Some(drop) => Found::fault(
@@ -65,10 +66,10 @@ pub static NEIGHBOUR_TABLE_FULL: Mode = Mode {
                         .fix(format!(
                             "sysctl net.{family}.neigh.default.gc_thresh3={} gc_thresh2={}; \
                                 find who scans (netsonde talkers)",
-                            table.most * 4,
-                            table.most * 2
+                            table.max_entries * 4,
+                            table.max_entries * 2
                         ))
-                        .because("kernel", format!("gc_thresh3 {}", table.most))
+                        .because("kernel", format!("gc_thresh3 {}", table.max_entries))
                         .of_the_host(),
                 )
             })

@@ -7,7 +7,7 @@ use super::{Diagnosis, diagnose};
 use crate::diagnose::evidence::{Link, Span};
 use crate::diagnose::{Certainty, Severity, Verdict};
 use crate::host::counters::Counters;
-use crate::host::drops::{Layer, NeighbourTable, known};
+use crate::host::drops::{Layer, NeighborTable, find_counter};
 use crate::protocol::inventory::Neighbors;
 use crate::protocol::multicast::Queriers;
 use crate::protocol::service::{Ring, Sandbox, Status};
@@ -51,11 +51,11 @@ fn quiet() -> Evidence {
         counters: Span::<Counters>::default(),
         drops: vec![],
         squeezed: 0,
-        tables: vec![NeighbourTable {
+        tables: vec![NeighborTable {
             name: "arp_cache".into(),
             entries: 20,
-            most: 1024,
-            ..NeighbourTable::default()
+            max_entries: 1024,
+            ..NeighborTable::default()
         }],
         kernel_neighbours: vec![],
         holders: vec![],
@@ -75,7 +75,7 @@ fn quiet() -> Evidence {
 
 fn drop_of(layer: Layer, counter: &str, subject: &str, count: u64) -> Drop {
     Drop {
-        counter: known(layer, counter).unwrap(),
+        counter: find_counter(layer, counter).unwrap(),
         subject: subject.into(),
         count,
         owner: None,

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use nix::sys::socket::{VsockAddr, getpeername, getsockopt, sockopt::PeerCredentials};
 
 use crate::linux::option::get_option;
-use netsonde_core::config::permission::Asker;
+use netsonde_core::config::permission::Caller;
 
 /// Groups of a user that are looked at: some directories give a user hundreds, and Linux allows 65,536.
 const MOST_GROUPS: usize = 1024;
@@ -60,10 +60,10 @@ impl Peer {
     }
 
     /// For permission.
-    pub fn asker(&self) -> Asker<'_> {
+    pub fn caller(&self) -> Caller<'_> {
         match self.machine {
-            Some(_) => Asker::Remote,
-            None => Asker::User {
+            Some(_) => Caller::Remote,
+            None => Caller::User {
                 uid: self.uid,
                 groups: &self.groups,
             },

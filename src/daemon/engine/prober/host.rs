@@ -166,9 +166,9 @@ impl Counters {
             ..Snapshot::default()
         };
 
-        let all = (counters::tables(&proc_net("snmp")).into_iter())
-            .chain(counters::tables(&proc_net("netstat")))
-            .chain(counters::lines(&proc_net("snmp6")));
+        let all = (counters::parse_snmp(&proc_net("snmp")).into_iter())
+            .chain(counters::parse_snmp(&proc_net("netstat")))
+            .chain(counters::parse_snmp6(&proc_net("snmp6")));
         for (name, value) in all {
             let short = name.strip_prefix("Ip6").or(name.strip_prefix("Ip"));
             if name == counter::REVERSE_PATH || short.is_some_and(|short| IP.contains(&short)) {

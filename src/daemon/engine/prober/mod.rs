@@ -28,7 +28,7 @@ use netlink_packet_route::route::RouteType;
 use super::intake::Intake;
 use super::links::Links;
 use netsonde_core::config;
-use netsonde_core::events::Loss;
+use netsonde_core::events::ProbeLoss;
 use netsonde_core::probe::identity::{HEADER, write_request};
 use netsonde_core::probe::run::{Heard, Moment, Outgoing};
 use netsonde_core::probe::sight::{from_socket_v4, from_socket_v6};
@@ -132,7 +132,7 @@ pub struct Prober {
     /// Replies that came to the sockets since this was last looked at: by interface, ICMP and ICMPv6.
     pub heard: HashMap<u32, [u64; 2]>,
     /// Targets that do not answer any more, or do again, since this was last looked at.
-    pub losses: Vec<Loss>,
+    pub losses: Vec<ProbeLoss>,
 }
 
 /// Both clocks at one moment: wall, monotonic. Tried again when it took too long in between.
@@ -403,7 +403,7 @@ impl Prober {
             let room = LOSSES.saturating_sub(self.losses.len());
             let losses = losses.filter_map(|loss| {
                 let target = run.targets.get(loss.target() as usize)?.address;
-                Some(Loss { target, loss })
+                Some(ProbeLoss { target, loss })
             });
             self.losses.extend(losses.take(room));
             run.forget(now_ns);

@@ -5,7 +5,7 @@ use crate::daemon::engine::Shared;
 use crate::daemon::engine::control::{Failure, Replies};
 use crate::daemon::engine::world::World;
 use crate::linux::wall_ns;
-use netsonde_core::events::{Event, Kind, Room, Severity};
+use netsonde_core::events::{Category, Event, Kind, Severity};
 use netsonde_core::protocol::inventory as reply;
 use netsonde_core::protocol::service::Limit;
 
@@ -25,7 +25,7 @@ impl Wanted {
         for name in call.kinds.unwrap_or_default() {
             let named = Kind::named(&name);
             if named.is_empty() {
-                let rooms = Room::ALL.map(Room::name).join(", ");
+                let rooms = Category::ALL.map(Category::name).join(", ");
                 return Err(invalid(format!(
                     "kinds: there is no kind {name:?}: see netsonde-events(7), or name one of {rooms}"
                 )));

@@ -17,7 +17,10 @@ use netsonde_core::protocol::multicast as reply;
 use netsonde_core::wire::cursor::Mac;
 
 /// Interfaces that are asked for: by index, their names.
-fn interfaces(world: &World, call: &reply::Call) -> Result<BTreeMap<u32, String>, Failure> {
+fn interfaces(
+    world: &World,
+    call: &reply::InterfaceCall,
+) -> Result<BTreeMap<u32, String>, Failure> {
     let all: BTreeMap<u32, String> = (world.links.iter())
         .filter(|link| {
             call.interface
@@ -36,7 +39,7 @@ fn interfaces(world: &World, call: &reply::Call) -> Result<BTreeMap<u32, String>
 }
 
 /// `Groups`.
-pub fn groups(world: &World, call: reply::Call) -> Result<reply::Groups, Failure> {
+pub fn groups(world: &World, call: reply::InterfaceCall) -> Result<reply::Groups, Failure> {
     let now = wall_ns();
     let interfaces = interfaces(world, &call)?;
     let trackers = &world.intake.multicast;
@@ -142,7 +145,7 @@ fn protocol(is_ipv4: bool) -> String {
 }
 
 /// `Queriers`.
-pub fn queriers(world: &World, call: reply::Call) -> Result<reply::Queriers, Failure> {
+pub fn queriers(world: &World, call: reply::InterfaceCall) -> Result<reply::Queriers, Failure> {
     let now = wall_ns();
     let interfaces = interfaces(world, &call)?;
     let trackers = &world.intake.multicast;
@@ -212,7 +215,7 @@ fn routers(
 }
 
 /// `Streams`.
-pub fn streams(world: &World, call: reply::Call) -> Result<reply::Streams, Failure> {
+pub fn streams(world: &World, call: reply::InterfaceCall) -> Result<reply::Streams, Failure> {
     let now = wall_ns();
     let interfaces = interfaces(world, &call)?;
     let all = world.intake.multicast.streams.sorted();
@@ -237,7 +240,7 @@ pub fn streams(world: &World, call: reply::Call) -> Result<reply::Streams, Failu
                 first: time(stream.first_ns),
                 last: time(stream.last_ns),
                 rtp: stream.rtp.as_deref().map(rtp),
-                ts: stream.ts.as_deref().map(|ts| reply::Ts {
+                ts: stream.ts.as_deref().map(|ts| reply::MpegTs {
                     packets: ts.packets,
                     lost: ts.lost,
                     duplicates: ts.duplicates,
@@ -270,7 +273,11 @@ fn rtp(rtp: &Rtp) -> reply::Rtp {
 }
 
 /// Where groups are held that a snooping switch prunes, and nobody asks.
-fn unasked(world: &World, interfaces: &BTreeMap<u32, String>, now: u64) -> Vec<reply::Unasked> {
+fn unasked(
+    world: &World,
+    interfaces: &BTreeMap<u32, String>,
+    now: u64,
+) -> Vec<reply::LinkWithoutQuerier> {
     let trackers = &world.intake.multicast;
     let mut counts: BTreeMap<(u32, bool), u64> = BTreeMap::new();
     for (ifindex, held) in crate::linux::memberships() {
@@ -301,7 +308,7 @@ fn unasked(world: &World, interfaces: &BTreeMap<u32, String>, now: u64) -> Vec<r
                 .filter(|(one, _)| one.ifindex == ifindex && one.address.is_ipv4() == is_ipv4)
                 .map(|(one, _)| one.last_ns)
                 .max();
-            reply::Unasked {
+            reply::LinkWithoutQuerier {
                 interface: interfaces.get(&ifindex).cloned().unwrap_or_default(),
                 protocol: protocol(is_ipv4),
                 groups,

@@ -14,7 +14,10 @@ use netsonde_core::protocol::inventory as reply;
 use netsonde_core::wire::cursor::Mac;
 
 /// `Neighbors`.
-pub fn neighbors(world: &mut World, call: reply::Call) -> Result<reply::Neighbors, Failure> {
+pub fn neighbors(
+    world: &mut World,
+    call: reply::InterfaceCall,
+) -> Result<reply::Neighbors, Failure> {
     world.take_networks();
     let kernel = world.kernel_neighbors().map_err(|error| {
         Failure::error(

@@ -19,8 +19,8 @@ use netsonde_core::probe::run::{Event, Responder, Tally};
 use netsonde_core::probe::statistics;
 use netsonde_core::probe::{Fate, Run, Settings, Target};
 use netsonde_core::protocol::ping::{
-    Figures, IcmpError, Listed, PingCall, Probe, Responder as ToldResponder, Row, StopCall,
-    Summary, TargetsCall, Told, Total, Windows,
+    Distribution, IcmpError, LossWindows, PingCall, PingReply, Probe, Responder as ToldResponder,
+    StopCall, Summary, TargetRow, TargetsCall, TargetsReply, Total,
 };
 use netsonde_core::wire::cursor::Mac;
 
@@ -88,7 +88,7 @@ pub fn add_targets(
     peer: &Peer,
     call: TargetsCall,
     limit: u64,
-) -> Result<Listed, Failure> {
+) -> Result<TargetsReply, Failure> {
     let lists = &mut *lists.borrow_mut();
     lists
         .lists
@@ -122,7 +122,7 @@ pub fn add_targets(
         read_target(&world.borrow(), text, limit, &mut list.targets)?;
     }
     list.touched = Instant::now();
-    Ok(Listed {
+    Ok(TargetsReply {
         list: number,
         targets: list.targets.len() as u64,
     })
@@ -202,7 +202,7 @@ fn read_target(
 /// `Stop`.
 pub fn stop(world: &Shared, peer: &Peer, call: StopCall) -> Result<(), Failure> {
     let mut world = world.borrow_mut();
-    let privileged = world.permissions.is_privileged(peer.asker());
+    let privileged = world.permissions.is_privileged(peer.caller());
     let active = (world.prober.runs.get_mut(&call.run))
         .filter(|active| active.uid == peer.uid || privileged)
         .ok_or_else(|| Failure::error("io.netsonde.Ping.NoSuchRun", json!({ "run": call.run })))?;
@@ -250,11 +250,11 @@ pub async fn ping(
         .is_some_and(|options| options.rows == Some(true));
     let (number, id, count, quiet) = start(world, peer, call, targets)?;
     let guard = Guard { world, number };
-    let begun = Told {
+    let begun = PingReply {
         run: Some(number),
         id: Some(id),
         targets: Some(count),
-        ..Told::default()
+        ..PingReply::default()
     };
     replies.next(&begun).await?;
     let news = world.borrow().prober.runs[&number].news.clone();
@@ -279,9 +279,9 @@ pub async fn ping(
             (probes, active.is_over && run.events.is_empty())
         };
         if !told.is_empty() {
-            let probes = Told {
+            let probes = PingReply {
                 probes: Some(told),
-                ..Told::default()
+                ..PingReply::default()
             };
             replies.next(&probes).await?;
         } else if !is_over {
@@ -306,7 +306,7 @@ pub async fn ping(
             let world = world.borrow();
             let each = targets.iter().zip(tallies);
             let name = world_names(&world.links);
-            let mut told = Told::default();
+            let mut told = PingReply::default();
             if rows {
                 told.rows = Some(
                     each.map(|(target, tally)| row(target, tally, &name))
@@ -323,9 +323,9 @@ pub async fn ping(
         replies.next(&told).await?;
         yield_now().await;
     }
-    let told = Told {
+    let told = PingReply {
         total: Some(total(&run)),
-        ..Told::default()
+        ..PingReply::default()
     };
     replies.last(&told).await
 }
@@ -365,7 +365,7 @@ fn start(
     let options = call.options.unwrap_or_default();
     let world = &mut *world.borrow_mut();
     let limits = world.config.ping.clone();
-    let privileged = world.permissions.is_privileged(peer.asker());
+    let privileged = world.permissions.is_privileged(peer.caller());
     if world.prober.runs_of(peer.uid) as u64 >= limits.runs_per_uid {
         world.prober.hits.runs += 1;
         return Err(limit_reached("runs of one user", limits.runs_per_uid));
@@ -624,8 +624,8 @@ fn tell(event: &Event, target: &Target, name: impl Fn(u32) -> String) -> Probe {
     }
 }
 
-fn figures(of: &statistics::Durations) -> Option<Figures> {
-    of.figures().map(|figures| Figures {
+fn figures(of: &statistics::Durations) -> Option<Distribution> {
+    of.figures().map(|figures| Distribution {
         min: figures.min,
         mean: figures.mean,
         p50: figures.p50,
@@ -668,7 +668,7 @@ fn summary(target: &Target, tally: &Tally, name: impl Fn(u32) -> String) -> Summ
         rtt_ns: figures(&tally.rtt),
         wire_rtt_ns: figures(&tally.wire),
         jitter_ns: tally.jitter.ns(tally.rtt.count()),
-        windows: (more.and_then(|more| more.windows.loss())).map(|loss| Windows {
+        windows: (more.and_then(|more| more.windows.loss())).map(|loss| LossWindows {
             last_10s_percent: percent(loss.last_10s),
             last_60s_percent: percent(loss.last_60s),
             worst_10s_percent: percent(loss.worst_10s),
@@ -686,9 +686,9 @@ fn summary(target: &Target, tally: &Tally, name: impl Fn(u32) -> String) -> Summ
 }
 
 /// Shorter than a summary: a table of many targets shows no more.
-fn row(target: &Target, tally: &Tally, name: impl Fn(u32) -> String) -> Row {
+fn row(target: &Target, tally: &Tally, name: impl Fn(u32) -> String) -> TargetRow {
     let (sent, received) = (tally.sent(), tally.received());
-    Row {
+    TargetRow {
         target: target_text(target, name),
         sent: sent.into(),
         received: received.into(),

@@ -73,7 +73,7 @@ pub fn status(world: &World, peer: &Peer, serving: Serving) -> reply::Status {
         limits,
         may: Tier::ALL
             .into_iter()
-            .filter(|tier| world.permissions.allow(peer.asker(), *tier, false))
+            .filter(|tier| world.permissions.allows(peer.caller(), *tier, false))
             .map(|tier| tier.name().to_owned())
             .collect(),
         listening: serving.listening,
@@ -134,10 +134,10 @@ fn state(slot: &InterfaceSlot) -> &'static str {
 }
 
 /// What the two vantage points counted.
-pub fn listened(slot: &InterfaceSlot) -> reply::Listened {
+pub fn listened(slot: &InterfaceSlot) -> reply::ListenerCounts {
     let ([icmp_wire, icmp6_wire, igmp_wire], [icmp_heard, icmp6_heard, igmp_heard]) =
         (slot.wire, slot.heard);
-    reply::Listened {
+    reply::ListenerCounts {
         icmp_wire,
         icmp_heard,
         icmp6_wire,
@@ -236,7 +236,7 @@ pub fn own_limits(world: &World) -> Vec<reply::Limit> {
         limit("requests refused for want of permission", 0, world.denials),
         limit(
             "talkers of a second",
-            netsonde_core::talkers::ROOM as u64,
+            netsonde_core::talkers::SKETCH_KEYS as u64,
             world.intake.talkers.evicted,
         ),
         limit(
@@ -309,7 +309,7 @@ pub fn own_limits(world: &World) -> Vec<reply::Limit> {
     all.push(limit(
         "news of neighbours and events told one by one",
         0,
-        costs.news + world.watch.held(),
+        costs.news + world.watch.suppressed(),
     ));
     all.extend((world.prober.limits()).map(|(name, most, hits)| limit(name, most, hits)));
     all

@@ -71,7 +71,7 @@ pub fn talkers(world: &mut World, call: reply::TalkersCall) -> Result<reply::Tal
             all.iter().map(|(_, sum)| sum.packets).sum(),
         ),
     };
-    let floor = window.sums.floor();
+    let floor = window.sums.error_bound();
     Ok(reply::Talkers {
         from: time(window.from_ns),
         to: time(window.to_ns),

@@ -16,18 +16,18 @@ use netlink_packet_route::route::{
     RouteType, RouteVia,
 };
 
-use crate::client::cli::args::{DoctorArgs, Last, Packets};
+use crate::client::cli::args::{DoctorArgs, Lookback, Packets};
 use crate::client::commands::doctor::gather;
 use crate::client::commands::doctor::gather::own_pids;
 use crate::client::commands::doctor::host::probes;
 use crate::client::commands::doctor::links;
 use crate::client::commands::drops;
-use crate::client::commands::mcast::join::wait_until;
 use crate::client::commands::watch::Stream;
 use crate::client::connection::{ask, ask_with};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, Item};
 use crate::client::interrupt::Interrupt;
+use crate::client::interrupt::wait_until;
 use crate::linux::netlink::Netlink;
 use crate::linux::processes;
 use crate::linux::{memberships, monotonic_ns, proc_net, sysctl, wall_ns};
@@ -37,7 +37,7 @@ use netsonde_core::diagnose::host::evidence::{
 };
 use netsonde_core::diagnose::wire::Wire;
 use netsonde_core::host::counters::Counters;
-use netsonde_core::host::drops::squeezes;
+use netsonde_core::host::drops::parse_time_squeezes;
 use netsonde_core::host::membership::{
     Membership, SourceFilter, Versions, igmp_versions, source_filters,
 };
@@ -77,7 +77,7 @@ impl Snapshot {
         Ok(Snapshot {
             counters: Counters::read(&proc_net("snmp"), &proc_net("netstat"), &proc_net("snmp6")),
             drops: drops::Snapshot::take(netlink)?,
-            squeezed: squeezes(&proc_net("softnet_stat")),
+            squeezed: parse_time_squeezes(&proc_net("softnet_stat")),
             packets: packets(netlink)?,
             status: ask(socket, "io.netsonde.Service.Status")?,
             // Next to each other, so that nothing but a step comes between them.
@@ -129,14 +129,14 @@ pub fn gather(
         .map(|link| (link.ifindex, link.name.clone()))
         .collect();
     let held = memberships();
-    let call = inventory::Call {
+    let call = inventory::InterfaceCall {
         interface: args.interface.clone(),
     };
     let neighbors = ask_with(socket, "io.netsonde.Inventory.Neighbors", &call);
     let queriers = ask_with(
         socket,
         "io.netsonde.Multicast.Queriers",
-        &multicast::Call::default(),
+        &multicast::InterfaceCall::default(),
     );
     let mut interfaces = interfaces(&mut netlink, &all_links)?;
     for one in &mut interfaces {
@@ -149,8 +149,8 @@ pub fn gather(
         let ((rx, tx), (was_rx, was_tx)) = (of(&after), of(&before));
         one.packets = (rx.saturating_sub(was_rx), tx.saturating_sub(was_tx));
     }
-    let mut udp = socket::sockets(&proc_net("udp"));
-    udp.extend(socket::sockets(&proc_net("udp6")));
+    let mut udp = socket::parse_sockets(&proc_net("udp"));
+    udp.extend(socket::parse_sockets(&proc_net("udp6")));
     let sysctls = sysctls(&all_links);
     let igmp_versions = igmp_versions(&proc_net("igmp"));
     let filters = source_filters(&proc_net("mcfilter"), &proc_net("mcfilter6"));
@@ -407,7 +407,7 @@ fn of_multicast(
         .map(|link| (link.name.clone(), link.ifindex))
         .collect();
     let management = Packets {
-        last: Some(Last::All),
+        last: Some(Lookback::All),
         stores: vec!["group".into()],
         ..Packets::default()
     };
@@ -481,7 +481,7 @@ fn lengths(socket: &Path, links: &[Link]) -> Result<Lengths, Failure> {
     let mtus = links.iter().filter(|link| !link.is_loopback());
     let least = mtus.map(|link| link.mtu).min().unwrap_or(0);
     let wanted = Packets {
-        last: Some(Last::Ns(LENGTHS_NS)),
+        last: Some(Lookback::Ns(LENGTHS_NS)),
         stores: vec!["icmp".into()],
         ..Packets::default()
     };

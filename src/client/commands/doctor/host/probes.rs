@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::client::connection::Connection;
 use crate::client::failure::Failure;
 use netsonde_core::diagnose::host::evidence::{Known, Probed, Route};
-use netsonde_core::protocol::ping::{Options, PingCall, Probe, Told};
+use netsonde_core::protocol::ping::{Options, PingCall, PingReply, Probe};
 
 /// Echo requests to each gateway: as many as tell loss from chance within the default window.
 const COUNT: u32 = 4;
@@ -129,7 +129,7 @@ fn probe(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
     connection.call_more("io.netsonde.Ping.Ping", &call)?;
     // A probe that was told of may turn out to be late.
     let mut fates: HashMap<u32, Probe> = HashMap::new();
-    while let Some((told, continues)) = connection.reply_or::<Told>(None)? {
+    while let Some((told, continues)) = connection.reply_or::<PingReply>(None)? {
         for probe in told.probes.into_iter().flatten() {
             if probe.duplicate != Some(true) {
                 fates.insert(probe.seq, probe);

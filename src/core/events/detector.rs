@@ -12,7 +12,7 @@ const PROBES_NS: u64 = 3_000_000_000;
 
 /// Everything that is watched.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct Detector {
     /// Links and addresses.
     pub links: links::Links,
     /// Queriers.
@@ -24,15 +24,15 @@ pub struct Watch {
     /// Limits.
     pub limits: service::Limits,
     /// Clocks.
-    pub time: service::Time,
+    pub clocks: service::ClockMonitor,
     /// What has happened and was not taken yet.
-    pub out: Vec<Event>,
+    pub pending: Vec<Event>,
     limit: Limit,
 }
 
 /// Probes to a target that are lost, or no longer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Loss {
+pub struct ProbeLoss {
     /// The target.
     pub target: IpAddr,
     /// What the run has to say.
@@ -41,7 +41,7 @@ pub struct Loss {
 
 /// A gap of the record.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Gap<'a> {
+pub struct RecordGap<'a> {
     /// As status calls it.
     pub kind: &'a str,
     /// Of what, if of one thing.
@@ -54,21 +54,22 @@ pub struct Gap<'a> {
     pub count: u64,
 }
 
-impl Watch {
+impl Detector {
     /// Events that were not told one by one, ever.
-    pub fn held(&self) -> u64 {
-        self.limit.held
+    pub fn suppressed(&self) -> u64 {
+        self.limit.suppressed
     }
 
     /// Something is new on a link.
-    pub fn neighbor(&mut self, interface: &str, time_ns: u64, news: &News) {
-        self.out.push(neighbors::event(interface, time_ns, news));
+    pub fn on_neighbor_event(&mut self, interface: &str, time_ns: u64, news: &News) {
+        self.pending
+            .push(neighbors::event(interface, time_ns, news));
     }
 
     /// A probing run loses, or does not any more.
-    pub fn loss(&mut self, loss: &Loss) {
-        let Loss { target, loss } = loss;
-        self.out.push(match loss {
+    pub fn on_probe_loss(&mut self, loss: &ProbeLoss) {
+        let ProbeLoss { target, loss } = loss;
+        self.pending.push(match loss {
             run::Loss::Begun {
                 since_ns,
                 at_ns,
@@ -76,12 +77,12 @@ impl Watch {
                 last_seen,
                 ..
             } => Event::new(Kind::LossBegun, *at_ns, "", target)
-                .says(format!(
+                .with_text(format!(
                     "{} probes in a row to {target} {}: {last_seen}",
                     run::MISSES_TOLD,
                     fate.name().replace('_', " ")
                 ))
-                .shown_by(
+                .with_packet_filter(
                     format!("host {target} or arp or icmp6"),
                     at_ns.saturating_sub(*since_ns) + PROBES_NS,
                     PROBES_NS,
@@ -92,11 +93,11 @@ impl Watch {
                 misses,
                 ..
             } => Event::new(Kind::LossEnded, *at_ns, "", target)
-                .says(format!(
+                .with_text(format!(
                     "{target} answers again, after {misses} probes within {}",
                     duration(at_ns.saturating_sub(*since_ns))
                 ))
-                .shown_by(
+                .with_packet_filter(
                     format!("host {target} or arp or icmp6"),
                     PROBES_NS,
                     PROBES_NS,
@@ -105,14 +106,14 @@ impl Watch {
     }
 
     /// A gap was declared. Interfaces that are down or gone are told as that.
-    pub fn gap(&mut self, gap: Gap<'_>) {
+    pub fn on_gap(&mut self, gap: RecordGap<'_>) {
         let lasted = duration(gap.to_ns.saturating_sub(gap.from_ns));
         let of = match gap.subject {
             "" => String::new(),
             subject => format!(" ({subject})"),
         };
-        let event = |kind, text: String| Event::new(kind, gap.to_ns, "", gap.kind).says(text);
-        self.out.push(match gap.kind {
+        let event = |kind, text: String| Event::new(kind, gap.to_ns, "", gap.kind).with_text(text);
+        self.pending.push(match gap.kind {
             "interface_down" | "interface_gone" => return,
             "engine_restart" if gap.count == 0 => event(
                 Kind::EngineRestart,
@@ -134,11 +135,11 @@ impl Watch {
     }
 
     /// What is to be told, oldest first.
-    pub fn take(&mut self, now_ns: u64) -> Vec<Event> {
-        let mut out = std::mem::take(&mut self.out);
-        out.retain(|event| self.limit.admits(event));
-        out.extend(self.limit.over(now_ns));
-        out.sort_by_key(|event| event.time_ns);
-        out
+    pub fn drain(&mut self, now_ns: u64) -> Vec<Event> {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.retain(|event| self.limit.admits(event));
+        pending.extend(self.limit.expired(now_ns));
+        pending.sort_by_key(|event| event.time_ns);
+        pending
     }
 }

@@ -1,0 +1,123 @@
+//! SHELL. Arguments of the `mcast` commands.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use netsonde_core::multicast::GroupPort;
+
+use super::values::parse_duration;
+
+/// The commands of `netsonde mcast`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Mcast {
+    /// List group memberships, as reported on the wire and as held by this host's kernel.
+    Groups {
+        /// Show only this interface.
+        #[arg(short = 'I', long = "interface", value_name = "IF")]
+        interface: Option<String>,
+        /// Show only these groups.
+        #[arg(value_name = "GROUP")]
+        groups: Vec<IpAddr>,
+    },
+    /// List multicast streams with source, rate and packet loss (RTP and MPEG-TS).
+    Streams {
+        /// Show only this interface.
+        #[arg(short = 'I', long = "interface", value_name = "IF")]
+        interface: Option<String>,
+        /// Show only streams to these groups.
+        #[arg(value_name = "GROUP")]
+        groups: Vec<IpAddr>,
+    },
+    /// Find out why a group does or does not arrive: cause, evidence and fix.
+    Doctor(McastDoctor),
+    /// Run a test receiver: join a group; report what arrives, what is lost, and where.
+    Join(McastJoin),
+    /// Run a test source: send numbered packets to a group, for `mcast join` on another host.
+    Send(McastSend),
+    /// List IGMP and MLD queriers with version, timers and election state, and PIM routers.
+    Queriers {
+        /// Show only this interface.
+        #[arg(short = 'I', long = "interface", value_name = "IF")]
+        interface: Option<String>,
+    },
+}
+
+/// Options of `netsonde mcast doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct McastDoctor {
+    /// Multicast group, with a port to check only that one: 239.1.1.1:5000, [ff15::1]:5000.
+    // This is help for people too, where brackets hold an address and no link.
+    #[allow(rustdoc::broken_intra_doc_links)]
+    #[arg(value_name = "GROUP[:PORT]")]
+    pub channel: GroupPort,
+    /// Check only this interface.
+    #[arg(short = 'I', long = "interface", value_name = "IF")]
+    pub interface: Option<String>,
+    /// Check only packets from this source.
+    #[arg(long, value_name = "ADDRESS")]
+    pub source: Option<IpAddr>,
+    /// How long to watch.
+    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = parse_duration)]
+    pub duration: u64,
+    /// Join the group while watching. Without this option the check is passive.
+    #[arg(long, conflicts_with = "read")]
+    pub join: bool,
+    /// Diagnose from a pcap or pcapng file alone; - for standard input. Needs no service.
+    #[arg(short = 'r', long, value_name = "FILE")]
+    pub read: Option<PathBuf>,
+}
+
+/// Options of `netsonde mcast join`.
+#[derive(Clone, Debug, Args)]
+pub struct McastJoin {
+    /// Multicast group, with a port if it is not 9: 239.1.1.1:5000, [ff15::1]:5000.
+    // This is help for people too, where brackets hold an address and no link.
+    #[allow(rustdoc::broken_intra_doc_links)]
+    #[arg(value_name = "GROUP[:PORT]")]
+    pub channel: GroupPort,
+    /// Join on this interface. Default: the interface of the route to the group.
+    #[arg(short = 'I', long = "interface", value_name = "IF")]
+    pub interface: Option<String>,
+    /// Accept only packets from this source (source-specific multicast).
+    #[arg(long, value_name = "ADDRESS")]
+    pub source: Option<IpAddr>,
+    /// Stop after N packets.
+    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Stop after this time.
+    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    pub duration: Option<u64>,
+    /// Set the socket's receive buffer, in bytes, at most net.core.rmem_max.
+    #[arg(long, value_name = "BYTES")]
+    pub receive_buffer: Option<usize>,
+}
+
+/// Options of `netsonde mcast send`.
+#[derive(Clone, Debug, Args)]
+pub struct McastSend {
+    /// Multicast group, with a port if it is not 9.
+    #[arg(value_name = "GROUP[:PORT]")]
+    pub channel: GroupPort,
+    /// Send on this interface. Default: the interface of the route to the group.
+    #[arg(short = 'I', long = "interface", value_name = "IF")]
+    pub interface: Option<String>,
+    /// Send from this address of this host.
+    #[arg(long, value_name = "ADDRESS")]
+    pub source: Option<IpAddr>,
+    /// Stop after N packets.
+    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Stop after this time.
+    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    pub duration: Option<u64>,
+    /// Send N packets per second.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub pps: u64,
+    /// Send N bytes of payload, at least 32.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(32..=65_507))]
+    pub size: u16,
+    /// Set the TTL or hop limit. With 1, routers do not forward the packets.
+    #[arg(short = 't', long, value_name = "TTL", default_value_t = 1)]
+    pub ttl: u8,
+}

@@ -1,0 +1,74 @@
+//! SHELL. Arguments of `watch` and `capture`: which packets.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::values::{Lookback, parse_lookback, parse_time};
+
+/// A selection of packets: live, recorded, or from a file.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Packets {
+    /// Filter expression as for tcpdump, see pcap-filter(7). `mld` is accepted as well.
+    #[arg(
+        value_name = "FILTER",
+        trailing_var_arg = true,
+        allow_hyphen_values = false
+    )]
+    pub filter: Vec<String>,
+    /// Show recorded packets of the last DUR: 90s, 5m, 2h or 1d; `all` for the whole record.
+    #[arg(long, value_name = "DUR", value_parser = parse_lookback)]
+    pub last: Option<Lookback>,
+    /// Start at this time: 21:40:12.5 (today), '2026-11-21 21:40:12', or RFC 3339 with a zone.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "last")]
+    pub since: Option<u64>,
+    /// Stop at this time. Without --since, start at the beginning of the record.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub until: Option<u64>,
+    /// Keep printing new packets; with --last, after the recorded ones.
+    #[arg(short = 'f', long)]
+    pub follow: bool,
+    /// Read a pcap or pcapng file instead; - for standard input. Needs no service.
+    #[arg(short = 'r', long, value_name = "FILE")]
+    pub read: Option<PathBuf>,
+    /// Stop after N packets.
+    #[arg(short = 'c', long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Select only this interface. May be repeated.
+    #[arg(short = 'I', long = "interface", value_name = "IF")]
+    pub interfaces: Vec<String>,
+    /// Select only received (in) or only sent (out) packets.
+    #[arg(long, value_name = "DIR")]
+    pub direction: Option<DirectionArg>,
+    /// Select only this store of the recorder: link, group, icmp, names, routing, connections or bulk.
+    #[arg(long = "store", value_name = "STORE")]
+    pub stores: Vec<String>,
+    /// Select only packets to or from this address or prefix.
+    #[arg(long = "host", value_name = "ADDRESS")]
+    pub hosts: Vec<String>,
+    /// Select only packets with this TCP, UDP or SCTP port.
+    #[arg(long = "port", value_name = "PORT")]
+    pub ports: Vec<u16>,
+    /// Select only this protocol: arp, ip, ip6, icmp, icmp6, nd, igmp, mld, pim, tcp, udp, dns, dhcp
+    /// and others.
+    #[arg(long = "proto", value_name = "NAME")]
+    pub protocols: Vec<String>,
+    /// Select only packets to this multicast group, and IGMP and MLD messages about it.
+    #[arg(long = "group", value_name = "GROUP")]
+    pub groups: Vec<String>,
+    /// Select only packets with this VLAN ID.
+    #[arg(long = "vlan", value_name = "VID")]
+    pub vlans: Vec<u16>,
+    /// Show headers only, without payload, as users without payload permission see it.
+    #[arg(long, conflicts_with = "read")]
+    pub headers: bool,
+}
+
+/// Direction of a packet, seen from this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DirectionArg {
+    /// Received.
+    In,
+    /// Sent by this host.
+    Out,
+}
