@@ -617,7 +617,7 @@ fn what_can_not_be_asked() -> Outcome {
     for (arguments, why) in [
         (&["link_dwon"][..], "netsonde-events(7)"),
         (&["-s", "grave"], "info, notice, warning"),
-        (&["--last", "soon"], "no duration"),
+        (&["--last", "soon"], "invalid duration"),
     ] {
         let mut all = vec!["events"];
         all.extend_from_slice(arguments);
