@@ -15,14 +15,20 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
     support::main(&[
-        ("a_valid_file_is_valid", a_valid_file_is_valid as Test),
-        ("all_errors_are_told_at_once", all_errors_are_told_at_once),
+        ("valid_files_are_accepted", valid_files_are_accepted as Test),
         (
-            "without_privilege_the_file_is_checked_first",
-            without_privilege_the_file_is_checked_first,
+            "all_errors_are_reported_at_once",
+            all_errors_are_reported_at_once,
         ),
-        ("no_kind_of_file_hangs", no_kind_of_file_hangs),
-        ("what_a_file_says_is_escaped", what_a_file_says_is_escaped),
+        (
+            "configuration_is_checked_without_privilege",
+            configuration_is_checked_without_privilege,
+        ),
+        (
+            "special_files_do_not_block_the_check",
+            special_files_do_not_block_the_check,
+        ),
+        ("file_contents_are_escaped", file_contents_are_escaped),
     ])
 }
 
@@ -62,7 +68,7 @@ fn command(path: &Path) -> Command {
     command
 }
 
-fn a_valid_file_is_valid() -> Outcome {
+fn valid_files_are_accepted() -> Outcome {
     let host = Host::new("a")?;
     let directory = support::folder()?;
     let path = directory.path().join("netsonde.toml");
@@ -79,7 +85,7 @@ fn a_valid_file_is_valid() -> Outcome {
     Ok(())
 }
 
-fn all_errors_are_told_at_once() -> Outcome {
+fn all_errors_are_reported_at_once() -> Outcome {
     let directory = support::folder()?;
     let path = directory.path().join("netsonde.toml");
     std::fs::write(
@@ -110,7 +116,7 @@ fn all_errors_are_told_at_once() -> Outcome {
     Ok(())
 }
 
-fn without_privilege_the_file_is_checked_first() -> Outcome {
+fn configuration_is_checked_without_privilege() -> Outcome {
     let directory = support::folder()?;
     let path = directory.path().join("netsonde.toml");
     let check = || {
@@ -146,7 +152,7 @@ fn without_privilege_the_file_is_checked_first() -> Outcome {
     Ok(())
 }
 
-fn no_kind_of_file_hangs() -> Outcome {
+fn special_files_do_not_block_the_check() -> Outcome {
     let directory = support::folder()?;
     let at = |name: &str| directory.path().join(name);
     nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU)?;
@@ -196,7 +202,7 @@ fn no_kind_of_file_hangs() -> Outcome {
 }
 
 /// The file may be anybody's, and what is said of it is read on root's terminal.
-fn what_a_file_says_is_escaped() -> Outcome {
+fn file_contents_are_escaped() -> Outcome {
     let directory = support::folder()?;
     let path = directory.path().join("netsonde.toml");
     for text in [

@@ -23,12 +23,15 @@ fn main() -> ExitCode {
             ("bad_checksum", bad_checksum),
             ("reverse_path", reverse_path),
             ("ttl_ended", ttl_ended),
-            ("no_neighbour", no_neighbour),
+            ("unresolved_neighbor", unresolved_neighbor),
             ("full_queue", full_queue),
             ("wrong_mac", wrong_mac),
             ("firewall_in_and_out", firewall_in_and_out),
-            ("nothing_is_nothing", nothing_is_nothing),
-            ("reasons_say_what_they_take", reasons_say_what_they_take),
+            ("idle_host_reports_no_drops", idle_host_reports_no_drops),
+            (
+                "drop_reasons_name_their_privilege",
+                drop_reasons_name_their_privilege,
+            ),
         ],
         // The kernel's reasons are of all namespaces.
         1,
@@ -279,7 +282,7 @@ fn ttl_ended() -> Outcome {
     Ok(())
 }
 
-fn no_neighbour() -> Outcome {
+fn unresolved_neighbor() -> Outcome {
     let (a, _b) = pair();
     let nobody = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 99), 5000);
     // Three questions, a second apart.
@@ -343,7 +346,7 @@ fn firewall_in_and_out() -> Outcome {
     Ok(())
 }
 
-fn nothing_is_nothing() -> Outcome {
+fn idle_host_reports_no_drops() -> Outcome {
     let (a, b) = pair();
     let open = b.run(|| UdpSocket::bind("10.0.0.2:5000"))?;
     // What comes up with an interface is over.
@@ -364,7 +367,7 @@ fn nothing_is_nothing() -> Outcome {
     Ok(())
 }
 
-fn reasons_say_what_they_take() -> Outcome {
+fn drop_reasons_name_their_privilege() -> Outcome {
     if has_reasons() {
         return Ok(());
     }

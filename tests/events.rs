@@ -24,40 +24,34 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
     support::main(&[
+        ("link_and_address_changes", link_and_address_changes as Test),
         (
-            "links_and_their_addresses",
-            links_and_their_addresses as Test,
+            "neighbor_changes_and_conflicts",
+            neighbor_changes_and_conflicts,
         ),
         (
-            "neighbours_that_come_move_and_quarrel",
-            neighbours_that_come_move_and_quarrel,
+            "claimed_own_address_is_reported",
+            claimed_own_address_is_reported,
+        ),
+        ("querier_changes", querier_changes),
+        ("stream_loss_stop_and_resume", stream_loss_stop_and_resume),
+        ("probe_loss_begins_and_ends", probe_loss_begins_and_ends),
+        ("gaps_are_logged", gaps_are_logged),
+        ("foreign_packet_sockets", foreign_packet_sockets),
+        (
+            "limits_reloads_and_rate_limits",
+            limits_reloads_and_rate_limits,
         ),
         (
-            "an_address_of_this_host_is_claimed",
-            an_address_of_this_host_is_claimed,
+            "event_stream_survives_an_engine_restart",
+            event_stream_survives_an_engine_restart,
         ),
-        ("queriers_come_change_and_go", queriers_come_change_and_go),
-        ("streams_lose_stop_and_go_on", streams_lose_stop_and_go_on),
+        ("idle_host_logs_no_events", idle_host_logs_no_events),
         (
-            "probes_are_lost_and_answered_again",
-            probes_are_lost_and_answered_again,
+            "impossible_event_queries_are_rejected",
+            impossible_event_queries_are_rejected,
         ),
-        ("what_the_record_lacks", what_the_record_lacks),
-        ("who_else_listens", who_else_listens),
-        (
-            "limits_reloads_and_much_at_once",
-            limits_reloads_and_much_at_once,
-        ),
-        (
-            "followed_over_the_death_of_an_engine",
-            followed_over_the_death_of_an_engine,
-        ),
-        (
-            "nothing_happens_on_a_quiet_host",
-            nothing_happens_on_a_quiet_host,
-        ),
-        ("what_can_not_be_asked", what_can_not_be_asked),
-        ("every_kind_is_brought_about", every_kind_is_brought_about),
+        ("every_event_kind_has_a_test", every_event_kind_has_a_test),
     ])
 }
 
@@ -71,11 +65,11 @@ const ELSEWHERE: &[(Kind, &str)] = &[
     (Kind::Suspended, "likewise"),
     (
         Kind::More,
-        "a minute: src/core/events/limit.rs, and its count in limits_reloads_and_much_at_once",
+        "a minute: src/core/events/limit.rs, and its count in limits_reloads_and_rate_limits",
     ),
 ];
 
-fn every_kind_is_brought_about() -> Outcome {
+fn every_event_kind_has_a_test() -> Outcome {
     let source = include_str!("events.rs");
     for kind in Kind::ALL {
         let is_tested = source.contains(&format!("\"{}\"", kind.name()));
@@ -140,7 +134,7 @@ fn shows_packets(service: &Service, event: &Value, check: impl FnOnce(&[Value]) 
     assert!(check(&packets), "{event}: {packets:#?}");
 }
 
-fn links_and_their_addresses() -> Outcome {
+fn link_and_address_changes() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     b.down("e0")?;
@@ -211,7 +205,7 @@ fn arp(operation: u8, mac: [u8; 6], sender: &str, target: &str) -> Vec<u8> {
     frame
 }
 
-fn neighbours_that_come_move_and_quarrel() -> Outcome {
+fn neighbor_changes_and_conflicts() -> Outcome {
     let (a, b) = pair();
     a.route("0.0.0.0/0", "10.0.0.7")?;
     let service = Service::start(&a, &[]);
@@ -278,7 +272,7 @@ fn neighbours_that_come_move_and_quarrel() -> Outcome {
     Ok(())
 }
 
-fn an_address_of_this_host_is_claimed() -> Outcome {
+fn claimed_own_address_is_reported() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     send_frame(&b, "e0", &arp(2, MAC, "10.0.0.1", "10.0.0.1"));
@@ -301,7 +295,7 @@ fn an_address_of_this_host_is_claimed() -> Outcome {
     Ok(())
 }
 
-fn queriers_come_change_and_go() -> Outcome {
+fn querier_changes() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let asks = |from: &'static str, how: Asks| {
@@ -347,7 +341,7 @@ fn queriers_come_change_and_go() -> Outcome {
     Ok(())
 }
 
-fn streams_lose_stop_and_go_on() -> Outcome {
+fn stream_loss_stop_and_resume() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let (from, group): (Ipv4Addr, Ipv4Addr) = ("10.0.0.2".parse()?, "239.1.1.1".parse()?);
@@ -395,7 +389,7 @@ fn streams_lose_stop_and_go_on() -> Outcome {
     Ok(())
 }
 
-fn probes_are_lost_and_answered_again() -> Outcome {
+fn probe_loss_begins_and_ends() -> Outcome {
     let (a, _b, wire) = wired();
     let service = Service::start(&a, &[]);
     let mut ping = Command::new(env!("CARGO_BIN_EXE_netsonde"))
@@ -427,7 +421,7 @@ fn probes_are_lost_and_answered_again() -> Outcome {
     Ok(())
 }
 
-fn what_the_record_lacks() -> Outcome {
+fn gaps_are_logged() -> Outcome {
     let (a, b) = pair();
     let service = Service::with_config(&b, "[rings]\nbulk = \"1 MiB\"\n", &[]);
     event(&service, "record_begun", "record");
@@ -478,7 +472,7 @@ fn reported_packet_socket(host: &Host, service: &Service) -> (Socket, Value) {
     panic!("{:#?}", events(service, &[]))
 }
 
-fn who_else_listens() -> Outcome {
+fn foreign_packet_sockets() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let (socket, appeared) = reported_packet_socket(&a, &service);
@@ -500,7 +494,7 @@ fn who_else_listens() -> Outcome {
     Ok(())
 }
 
-fn limits_reloads_and_much_at_once() -> Outcome {
+fn limits_reloads_and_rate_limits() -> Outcome {
     let (a, b) = pair();
     let config = "[control]\nclients_per_uid = 2\n";
     let mut service = Service::with_config(&a, config, &[]);
@@ -552,7 +546,7 @@ fn limits_reloads_and_much_at_once() -> Outcome {
     Ok(())
 }
 
-fn followed_over_the_death_of_an_engine() -> Outcome {
+fn event_stream_survives_an_engine_restart() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let mut follower = Command::new(env!("CARGO_BIN_EXE_netsonde"))
@@ -597,7 +591,7 @@ fn followed_over_the_death_of_an_engine() -> Outcome {
 }
 
 /// A healthy link with traffic, for some seconds: nothing but what is there.
-fn nothing_happens_on_a_quiet_host() -> Outcome {
+fn idle_host_logs_no_events() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let told = support::ping::ping(&service, &["-c", "30", "-i", "0.1", "10.0.0.2"]);
@@ -611,7 +605,7 @@ fn nothing_happens_on_a_quiet_host() -> Outcome {
     Ok(())
 }
 
-fn what_can_not_be_asked() -> Outcome {
+fn impossible_event_queries_are_rejected() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     for (arguments, why) in [

@@ -801,7 +801,7 @@ fn capitalized(text: &str) -> String {
 
 /// The pages that a packager installs are all there are.
 #[test]
-fn no_page_is_forgotten() {
+fn every_manual_page_is_generated() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
     let mut pages: Vec<String> = std::fs::read_dir(folder)
         .unwrap()

@@ -80,7 +80,7 @@ const UNSAFE: [&str; 11] = [
 ];
 
 #[test]
-fn unsafe_stays_in_its_files_each_block_with_its_reason() {
+fn unsafe_only_in_listed_files_with_reasons() {
     for (path, text) in sources("src") {
         let name = path
             .strip_prefix(env!("CARGO_MANIFEST_DIR"))
@@ -109,7 +109,7 @@ fn unsafe_stays_in_its_files_each_block_with_its_reason() {
 }
 
 #[test]
-fn every_module_says_what_it_is() {
+fn every_module_has_documentation() {
     for (path, text) in sources("src") {
         let first = text.lines().next().unwrap_or_default();
         let said = ["//! PURE.", "//! SHELL.", "//! PRIVILEGED"]

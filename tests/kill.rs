@@ -34,7 +34,10 @@ fn kills() -> usize {
 fn main() -> ExitCode {
     let with_systemd = std::env::var_os("NETSONDE_SYSTEMD").is_some();
     if !with_systemd {
-        return support::main(&[("kills_at_random_moments", kills_at_random_moments as Test)]);
+        return support::main(&[(
+            "random_kills_lose_nothing",
+            random_kills_lose_nothing as Test,
+        )]);
     }
     let tests: [(&str, Test); 3] = [
         (
@@ -42,13 +45,10 @@ fn main() -> ExitCode {
             restarts_under_load_lose_nothing,
         ),
         (
-            "kills_at_random_moments_with_systemd",
-            kills_at_random_moments_with_systemd,
+            "random_kills_with_systemd_lose_nothing",
+            random_kills_with_systemd_lose_nothing,
         ),
-        (
-            "what_does_not_fit_is_declared",
-            what_does_not_fit_is_declared,
-        ),
+        ("overflow_is_declared", overflow_is_declared),
     ];
     // One after another: it is one service.
     for (name, test) in tests {
@@ -239,7 +239,7 @@ fn tell(away: &[Duration], keepers: usize) {
     );
 }
 
-fn kills_at_random_moments() -> Outcome {
+fn random_kills_lose_nothing() -> Outcome {
     let (a, b) = pair();
     let mut ours = Ours::start(b);
     let socket = ours.socket();
@@ -345,7 +345,7 @@ fn restarts_under_load_lose_nothing() -> Outcome {
     Ok(())
 }
 
-fn kills_at_random_moments_with_systemd() -> Outcome {
+fn random_kills_with_systemd_lose_nothing() -> Outcome {
     let (a, b) = network();
     begin_anew();
     let (sent, stop) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -362,7 +362,7 @@ fn kills_at_random_moments_with_systemd() -> Outcome {
 
 /// Other rings: the history stays, and what the old ones still held is declared. Another record: it begins
 /// anew, and says so.
-fn what_does_not_fit_is_declared() -> Outcome {
+fn overflow_is_declared() -> Outcome {
     let (a, b) = network();
     begin_anew();
     let socket = Systemd.socket();

@@ -34,53 +34,53 @@ fn main() -> ExitCode {
     support::main_with(
         &[
             (
-                "no_process_keeps_a_capability",
-                no_process_keeps_a_capability as Test,
+                "processes_hold_no_capability",
+                processes_hold_no_capability as Test,
             ),
-            ("processes_say_which_they_are", processes_say_which_they_are),
             (
-                "without_privilege_it_says_what_is_missing",
-                without_privilege_it_says_what_is_missing,
+                "process_names_identify_processes",
+                process_names_identify_processes,
             ),
-            ("the_ledger_closes", the_ledger_closes),
+            ("missing_privilege_is_named", missing_privilege_is_named),
+            ("packet_counts_balance", packet_counts_balance),
             (
                 "all_numbers_are_kept_in_order",
                 all_numbers_are_kept_in_order,
             ),
             ("killed_engines_lose_nothing", killed_engines_lose_nothing),
-            ("a_stopped_engine_is_replaced", a_stopped_engine_is_replaced),
+            ("stopped_engine_is_replaced", stopped_engine_is_replaced),
             (
-                "floods_leave_other_stores_alone",
-                floods_leave_other_stores_alone,
+                "floods_do_not_evict_other_stores",
+                floods_do_not_evict_other_stores,
             ),
             ("interfaces_come_and_go", interfaces_come_and_go),
             ("two_vantage_points", two_vantage_points),
+            ("filter_expressions_match", filter_expressions_match),
+            ("watch_follows_new_packets", watch_follows_new_packets),
             (
-                "filters_find_what_users_expect",
-                filters_find_what_users_expect,
+                "configuration_selects_interfaces",
+                configuration_selects_interfaces,
             ),
-            ("following_shows_what_comes", following_shows_what_comes),
-            ("the_configuration_decides", the_configuration_decides),
             (
-                "engines_that_keep_dying_are_not_started_at_once",
-                engines_that_keep_dying_are_not_started_at_once,
+                "crashing_engines_restart_with_backoff",
+                crashing_engines_restart_with_backoff,
             ),
-            ("abuse_of_the_control_socket", abuse_of_the_control_socket),
+            ("control_socket_abuse", control_socket_abuse),
             (
                 "two_services_do_not_share_a_socket",
                 two_services_do_not_share_a_socket,
             ),
-            ("pypi_varlink_speaks_with_it", pypi_varlink_speaks_with_it),
+            ("pypi_varlink_client_works", pypi_varlink_client_works),
             (
-                "a_count_that_died_with_its_keeper",
-                a_count_that_died_with_its_keeper,
+                "counts_lost_with_a_keeper_are_declared",
+                counts_lost_with_a_keeper_are_declared,
             ),
         ],
         4,
     )
 }
 
-fn processes_say_which_they_are() -> Outcome {
+fn process_names_identify_processes() -> Outcome {
     let (a, _b) = pair();
     let mut service = Service::start(&a, &[]);
     let name = |pid| std::fs::read_to_string(format!("/proc/{pid}/comm"));
@@ -92,7 +92,7 @@ fn processes_say_which_they_are() -> Outcome {
     Ok(())
 }
 
-fn no_process_keeps_a_capability() -> Outcome {
+fn processes_hold_no_capability() -> Outcome {
     let (a, _b) = pair();
     let mut service = Service::start(&a, &[]);
     for pid in [service.keeper(), service.engine()] {
@@ -138,7 +138,7 @@ fn no_process_keeps_a_capability() -> Outcome {
     Ok(())
 }
 
-fn without_privilege_it_says_what_is_missing() -> Outcome {
+fn missing_privilege_is_named() -> Outcome {
     let directory = support::folder()?;
     let output = support::program("setpriv")
         .args([
@@ -159,7 +159,7 @@ fn without_privilege_it_says_what_is_missing() -> Outcome {
     Ok(())
 }
 
-fn the_ledger_closes() -> Outcome {
+fn packet_counts_balance() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&b, &[]);
     let mac = b.mac("e0")?;
@@ -261,7 +261,7 @@ fn all_numbers_are_kept_in_order() -> Outcome {
 
 /// An engine that hangs, here by SIGSTOP, is killed by its keeper after ten seconds, and the next one loses
 /// nothing of what came meanwhile.
-fn a_stopped_engine_is_replaced() -> Outcome {
+fn stopped_engine_is_replaced() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let stopped = service.engine();
@@ -358,7 +358,7 @@ fn killed_engines_lose_nothing() -> Outcome {
     Ok(())
 }
 
-fn floods_leave_other_stores_alone() -> Outcome {
+fn floods_do_not_evict_other_stores() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&b, &[]);
     // ARP by the first packet, and an IGMP report by a join of b's own.
@@ -557,7 +557,7 @@ fn two_vantage_points() -> Outcome {
     Ok(())
 }
 
-fn filters_find_what_users_expect() -> Outcome {
+fn filter_expressions_match() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&b, &[]);
     a.run(|| traffic::ping("10.0.0.2".parse().unwrap(), PATIENCE))?
@@ -621,7 +621,7 @@ fn send_tagged(a: &Host) -> Outcome {
     Ok(())
 }
 
-fn following_shows_what_comes() -> Outcome {
+fn watch_follows_new_packets() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&b, &[]);
     let mut watch = Command::new(env!("CARGO_BIN_EXE_netsonde"))
@@ -650,7 +650,7 @@ fn following_shows_what_comes() -> Outcome {
     Ok(())
 }
 
-fn the_configuration_decides() -> Outcome {
+fn configuration_selects_interfaces() -> Outcome {
     let (a, b) = pair();
     lab::veth(&a, "e1", &b, "e1")?;
     a.address("e1", "10.1.0.1/24")?;
@@ -703,7 +703,7 @@ fn the_configuration_decides() -> Outcome {
     Ok(())
 }
 
-fn engines_that_keep_dying_are_not_started_at_once() -> Outcome {
+fn crashing_engines_restart_with_backoff() -> Outcome {
     let (_a, b) = pair();
     let service = Service::start(&b, &[]);
     let mut killed = 0;
@@ -727,7 +727,7 @@ fn engines_that_keep_dying_are_not_started_at_once() -> Outcome {
     Ok(())
 }
 
-fn abuse_of_the_control_socket() -> Outcome {
+fn control_socket_abuse() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let connect = || UnixStream::connect(service.socket()).unwrap();
@@ -838,7 +838,7 @@ fn two_services_do_not_share_a_socket() -> Outcome {
     Ok(())
 }
 
-fn pypi_varlink_speaks_with_it() -> Outcome {
+fn pypi_varlink_client_works() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let mut stream = UnixStream::connect(service.socket())?;
@@ -890,7 +890,7 @@ fn pypi_varlink_speaks_with_it() -> Outcome {
 
 /// A keeper that is killed in the call that reads and clears the kernel's counts takes them with it. Brought
 /// about by taking as much out of the memory in which it keeps them.
-fn a_count_that_died_with_its_keeper() -> Outcome {
+fn counts_lost_with_a_keeper_are_declared() -> Outcome {
     use std::os::unix::fs::FileExt;
     let (a, _b) = pair();
     let mut service = Service::start(&a, &[]);

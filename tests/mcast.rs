@@ -20,31 +20,28 @@ fn main() -> ExitCode {
     support::main_with(
         &[
             (
-                "memberships_agree_with_the_kernels",
-                memberships_agree_with_the_kernels as Test,
+                "memberships_match_the_kernels",
+                memberships_match_the_kernels as Test,
             ),
-            ("queriers_come_win_and_go", queriers_come_win_and_go),
-            ("a_life_on_a_bridge", a_life_on_a_bridge),
+            ("querier_elections", querier_elections),
+            ("random_changes_on_a_bridge", random_changes_on_a_bridge),
             (
-                "a_new_engine_knows_what_the_last_one_saw",
-                a_new_engine_knows_what_the_last_one_saw,
+                "new_engine_restores_memberships",
+                new_engine_restores_memberships,
             ),
             (
-                "a_flood_of_groups_costs_no_known_one",
-                a_flood_of_groups_costs_no_known_one,
+                "group_floods_keep_known_groups",
+                group_floods_keep_known_groups,
             ),
-            ("streams_and_what_rtp_tells", streams_and_what_rtp_tells),
+            ("streams_and_rtp_loss", streams_and_rtp_loss),
             (
                 "transport_streams_with_known_losses",
                 transport_streams_with_known_losses,
             ),
+            ("routers_and_group_members", routers_and_group_members),
             (
-                "routers_and_who_holds_a_group",
-                routers_and_who_holds_a_group,
-            ),
-            (
-                "loss_on_the_wire_and_in_the_socket_are_told_apart",
-                loss_on_the_wire_and_in_the_socket_are_told_apart,
+                "wire_loss_and_socket_loss_are_distinguished",
+                wire_loss_and_socket_loss_are_distinguished,
             ),
         ],
         4,
@@ -146,7 +143,7 @@ fn kernel_users(host: &Host, group: &str) -> u64 {
     0
 }
 
-fn memberships_agree_with_the_kernels() -> Outcome {
+fn memberships_match_the_kernels() -> Outcome {
     let Link { a, b, c, switch } = link()?;
     let service = Service::start(&a, &[]);
     let group = "239.1.1.1";
@@ -255,7 +252,7 @@ fn querier(service: &Service, address: &str) -> Value {
     entry(&ask(service, "queriers")["queriers"], "address", address)
 }
 
-fn queriers_come_win_and_go() -> Outcome {
+fn querier_elections() -> Outcome {
     let Link { a, b, c, switch } = link()?;
     let service = Service::start(&a, &[]);
     let _member = join(&a, "239.1.1.1", "10.0.0.1");
@@ -357,7 +354,7 @@ fn ports_of(switch: &Host, group: &str) -> std::collections::BTreeSet<String> {
 /// Joins and leaves in both versions, an election, and a querier's death, at random, for as many seconds
 /// as NETSONDE_LIFE_SECONDS says (300 for a release). After each step the memberships by the wire are
 /// those of the bridge's table, and those by the kernel are those of /proc/net/igmp.
-fn a_life_on_a_bridge() -> Outcome {
+fn random_changes_on_a_bridge() -> Outcome {
     const GROUPS: [&str; 4] = ["239.1.1.1", "239.1.1.2", "239.1.1.3", "239.1.1.4"];
     let seconds = std::env::var("NETSONDE_LIFE_SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(20);
@@ -509,7 +506,7 @@ fn a_life_on_a_bridge() -> Outcome {
     Ok(())
 }
 
-fn a_new_engine_knows_what_the_last_one_saw() -> Outcome {
+fn new_engine_restores_memberships() -> Outcome {
     let Link { a, b, switch, .. } = link()?;
     let service = Service::start(&a, &[]);
     set_bridge(&switch, "mcast_query_interval 3000 mcast_querier 1");
@@ -531,7 +528,7 @@ fn a_new_engine_knows_what_the_last_one_saw() -> Outcome {
 }
 
 /// More groups than there is room for, from as many senders as the attacker likes.
-fn a_flood_of_groups_costs_no_known_one() -> Outcome {
+fn group_floods_keep_known_groups() -> Outcome {
     const REPORTS: u64 = if cfg!(debug_assertions) {
         40_000
     } else {
@@ -618,7 +615,7 @@ fn told(child: std::process::Child) -> (Option<i32>, Value) {
 /// ```text
 ///   a  e0 10.0.0.1, netsonded ====wire==== 10.0.0.2 e0  b
 /// ```
-fn loss_on_the_wire_and_in_the_socket_are_told_apart() -> Outcome {
+fn wire_loss_and_socket_loss_are_distinguished() -> Outcome {
     let (a, b, wire) = wired();
     let service = Service::start(&a, &[]);
     for channel in ["239.1.1.1:5000", "[ff15::1]:5000"] {
@@ -792,7 +789,7 @@ fn harm(wire: &Wire) {
 /// ```text
 ///   a  e0 10.0.0.1, netsonded ====wire==== 10.0.0.2 e0  b
 /// ```
-fn streams_and_what_rtp_tells() -> Outcome {
+fn streams_and_rtp_loss() -> Outcome {
     let (a, b, wire) = wired();
     inside(&b, "ip", &["route", "add", "224.0.0.0/4", "dev", "e0"]);
     let service = Service::start(&a, &[]);
@@ -938,7 +935,7 @@ fn transport_streams_with_known_losses() -> Outcome {
 }
 
 /// A PIM hello, and an advertisement of multicast router discovery; and the process that has joined.
-fn routers_and_who_holds_a_group() -> Outcome {
+fn routers_and_group_members() -> Outcome {
     use netsonde::lab::messages::{ethernet, igmp, ipv4, mac_of};
     let (a, b) = support::pair();
     let service = Service::start(&a, &[]);

@@ -27,21 +27,30 @@ fn main() -> ExitCode {
                 all_hosts_of_a_link_are_found as Test,
             ),
             ("two_hosts_with_one_address", two_hosts_with_one_address),
-            ("one_host_with_two_interfaces", one_host_with_two_interfaces),
-            ("a_failover_is_no_conflict", a_failover_is_no_conflict),
             (
-                "an_address_of_this_host_is_claimed",
-                an_address_of_this_host_is_claimed,
+                "host_with_two_interfaces_is_not_a_conflict",
+                host_with_two_interfaces_is_not_a_conflict,
+            ),
+            ("failover_is_not_a_conflict", failover_is_not_a_conflict),
+            (
+                "claimed_own_address_is_reported",
+                claimed_own_address_is_reported,
             ),
             (
-                "duplicate_address_detection_is_told",
-                duplicate_address_detection_is_told,
+                "duplicate_address_detection_is_reported",
+                duplicate_address_detection_is_reported,
             ),
-            ("a_router_is_one_neighbour", a_router_is_one_neighbour),
-            ("a_flood_evicts_only_itself", a_flood_evicts_only_itself),
             (
-                "a_new_engine_knows_them_again",
-                a_new_engine_knows_them_again,
+                "router_addresses_are_one_neighbor",
+                router_addresses_are_one_neighbor,
+            ),
+            (
+                "floods_evict_no_known_neighbor",
+                floods_evict_no_known_neighbor,
+            ),
+            (
+                "new_engine_restores_neighbors",
+                new_engine_restores_neighbors,
             ),
         ],
         4,
@@ -428,7 +437,7 @@ fn two_hosts_with_one_address() -> Outcome {
 
 /// As Linux does by default, it answers on either for the addresses of both: two MACs have each of them, and
 /// the text says what that may be.
-fn one_host_with_two_interfaces() -> Outcome {
+fn host_with_two_interfaces_is_not_a_conflict() -> Outcome {
     let Link { a, c, switch, .. } = link()?;
     let service = Service::start(&a, &[]);
     lab::veth(&c, "e1", &switch, "p5")?;
@@ -458,7 +467,7 @@ fn announce(host: &Host, address: [u8; 4]) {
     send_frame(host, "e0", &arp(1, (mac, address), address));
 }
 
-fn a_failover_is_no_conflict() -> Outcome {
+fn failover_is_not_a_conflict() -> Outcome {
     let Link {
         a,
         b,
@@ -511,7 +520,7 @@ fn a_failover_is_no_conflict() -> Outcome {
     Ok(())
 }
 
-fn an_address_of_this_host_is_claimed() -> Outcome {
+fn claimed_own_address_is_reported() -> Outcome {
     let Link {
         a,
         b,
@@ -541,7 +550,7 @@ fn an_address_of_this_host_is_claimed() -> Outcome {
     Ok(())
 }
 
-fn duplicate_address_detection_is_told() -> Outcome {
+fn duplicate_address_detection_is_reported() -> Outcome {
     let Link {
         a,
         b,
@@ -610,7 +619,7 @@ fn duplicate_address_detection_is_told() -> Outcome {
 /// ```text
 ///   a 10.0.0.1, netsonded ---- 10.0.0.254 router 10.1.0.254 ---- far 10.1.0.2 and thousands more
 /// ```
-fn a_router_is_one_neighbour() -> Outcome {
+fn router_addresses_are_one_neighbor() -> Outcome {
     const SOURCES: u64 = 5000;
     let (a, router, far) = (Host::new("a")?, Host::new("router")?, Host::new("far")?);
     lab::veth(&a, "e0", &router, "e0")?;
@@ -704,7 +713,7 @@ fn cost(
 }
 
 /// More hosts than there is room for, half by ARP and half by what they send.
-fn a_flood_evicts_only_itself() -> Outcome {
+fn floods_evict_no_known_neighbor() -> Outcome {
     const PACKETS: u64 = if cfg!(debug_assertions) {
         300_000
     } else {
@@ -801,7 +810,7 @@ fn a_flood_evicts_only_itself() -> Outcome {
     Ok(())
 }
 
-fn a_new_engine_knows_them_again() -> Outcome {
+fn new_engine_restores_neighbors() -> Outcome {
     let Link {
         a,
         b,

@@ -19,16 +19,16 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
     support::main(&[
-        ("tiers_and_denials", tiers_and_denials as Test),
-        ("headers_without_payload", headers_without_payload),
+        ("permission_tiers", permission_tiers as Test),
         (
-            "the_doctor_judges_by_headers_alike",
-            the_doctor_judges_by_headers_alike,
+            "payload_is_cut_without_permission",
+            payload_is_cut_without_permission,
         ),
-        ("reload_is_all_or_nothing", reload_is_all_or_nothing),
+        ("doctor_needs_no_payload", doctor_needs_no_payload),
+        ("reload_is_atomic", reload_is_atomic),
         (
-            "permission_is_asked_with_each_request",
-            permission_is_asked_with_each_request,
+            "permission_is_checked_per_request",
+            permission_is_checked_per_request,
         ),
     ])
 }
@@ -85,7 +85,7 @@ fn can_try() -> bool {
             .is_ok_and(|output| output.status.success())
 }
 
-fn tiers_and_denials() -> Outcome {
+fn permission_tiers() -> Outcome {
     if !can_try() {
         support::skip_here("it takes root, setpriv, and programs that all may reach");
     }
@@ -158,7 +158,7 @@ fn tiers_and_denials() -> Outcome {
 
 const SECRET: &[u8] = b"secret: what only the two should know";
 
-fn headers_without_payload() -> Outcome {
+fn payload_is_cut_without_permission() -> Outcome {
     if !can_try() {
         support::skip_here("it takes root, setpriv, and programs that all may reach");
     }
@@ -213,7 +213,7 @@ fn headers_without_payload() -> Outcome {
     Ok(())
 }
 
-fn the_doctor_judges_by_headers_alike() -> Outcome {
+fn doctor_needs_no_payload() -> Outcome {
     if !can_try() {
         support::skip_here("it takes root, setpriv, and programs that all may reach");
     }
@@ -268,7 +268,7 @@ fn logged(service: &Service, words: &str) {
     assert!(there, "{words:?} is not in:\n{}", service.log());
 }
 
-fn reload_is_all_or_nothing() -> Outcome {
+fn reload_is_atomic() -> Outcome {
     let (_a, b) = pair();
     let mut service = Service::with_config(&b, "[control]\nclients = 100\n", &[]);
     let limit = |service: &Service| number(&service.status()["clients"]["limit"]);
@@ -315,7 +315,7 @@ fn reload_is_all_or_nothing() -> Outcome {
     Ok(())
 }
 
-fn permission_is_asked_with_each_request() -> Outcome {
+fn permission_is_checked_per_request() -> Outcome {
     if !can_try() {
         support::skip_here("it takes root, setpriv, and programs that all may reach");
     }

@@ -18,21 +18,21 @@ fn main() -> ExitCode {
     support::main_with(
         &[
             (
-                "a_healthy_network_has_no_fault",
-                a_healthy_network_has_no_fault as Test,
+                "healthy_network_has_no_findings",
+                healthy_network_has_no_findings as Test,
             ),
-            ("nobody_answers_arp_or_nd", nobody_answers_arp_or_nd),
+            ("unanswered_arp_and_nd", unanswered_arp_and_nd),
             ("no_route", no_route),
             ("interface_down", interface_down),
             (
-                "the_wire_loses_delays_doubles_and_corrupts",
-                the_wire_loses_delays_doubles_and_corrupts,
+                "wire_loss_delay_duplication_and_corruption",
+                wire_loss_delay_duplication_and_corruption,
             ),
             ("local_firewall", local_firewall),
             ("reverse_path_filter", reverse_path_filter),
-            ("a_full_local_queue", a_full_local_queue),
+            ("full_local_queue", full_local_queue),
             ("remote_firewall", remote_firewall),
-            ("routers_errors", routers_errors),
+            ("router_errors", router_errors),
         ],
         4,
     )
@@ -53,7 +53,7 @@ fn quick(service: &Service, target: &str) -> Told {
 /// ```text
 ///   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b
 /// ```
-fn a_healthy_network_has_no_fault() -> Outcome {
+fn healthy_network_has_no_findings() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     for target in ["10.0.0.2", "fd00::2", "127.0.0.1", "::1", "10.0.0.1"] {
@@ -97,7 +97,7 @@ fn a_healthy_network_has_no_fault() -> Outcome {
     Ok(())
 }
 
-fn nobody_answers_arp_or_nd() -> Outcome {
+fn unanswered_arp_and_nd() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let told = quick(&service, "10.0.0.9");
@@ -179,7 +179,7 @@ fn is_reply(frame: &[u8]) -> bool {
 /// ```text
 ///   a  e0 10.0.0.1 ====wire==== 10.0.0.2 e0  b
 /// ```
-fn the_wire_loses_delays_doubles_and_corrupts() -> Outcome {
+fn wire_loss_delay_duplication_and_corruption() -> Outcome {
     let (a, _b, wire) = wired();
     let service = Service::start(&a, &[]);
     for target in ["10.0.0.2", "fd00::2"] {
@@ -343,7 +343,7 @@ fn reverse_path_filter() -> Outcome {
     Ok(())
 }
 
-fn a_full_local_queue() -> Outcome {
+fn full_local_queue() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     ping(&service, &["-c", "1", "-W", "5", "10.0.0.2"]).only("replied", 1);
@@ -420,7 +420,7 @@ fn remote_firewall() -> Outcome {
 /// ```text
 ///   a  e0 10.0.0.1 ---- 10.0.0.254 r0  router  r1 10.9.0.254 ---- 10.9.0.9 e0  b
 /// ```
-fn routers_errors() -> Outcome {
+fn router_errors() -> Outcome {
     let (a, router, b) = (Host::new("a")?, Host::new("router")?, Host::new("b")?);
     lab::veth(&a, "e0", &router, "r0")?;
     lab::veth(&router, "r1", &b, "e0")?;

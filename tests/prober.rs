@@ -26,29 +26,26 @@ fn main() -> ExitCode {
         &[
             ("arp_held_back", arp_held_back as Test),
             (
-                "users_do_not_disturb_each_other",
-                users_do_not_disturb_each_other,
+                "concurrent_users_are_independent",
+                concurrent_users_are_independent,
             ),
-            (
-                "forged_replies_count_for_nothing",
-                forged_replies_count_for_nothing,
-            ),
+            ("forged_replies_are_ignored", forged_replies_are_ignored),
             ("probes_end_with_their_client", probes_end_with_their_client),
+            ("interrupt_prints_the_summary", interrupt_prints_the_summary),
+            ("group_ping_lists_responders", group_ping_lists_responders),
             (
-                "an_interrupt_brings_the_summary",
-                an_interrupt_brings_the_summary,
-            ),
-            ("who_answers_to_a_group", who_answers_to_a_group),
-            (
-                "every_target_of_a_range_is_told_of",
-                every_target_of_a_range_is_told_of,
+                "every_target_of_a_range_is_reported",
+                every_target_of_a_range_is_reported,
             ),
             (
-                "evidence_is_what_was_on_the_wire",
-                evidence_is_what_was_on_the_wire,
+                "evidence_file_holds_the_wire_packets",
+                evidence_file_holds_the_wire_packets,
             ),
-            ("what_cannot_be_is_said", what_cannot_be_is_said),
-            ("examples_of_the_manual", examples_of_the_manual),
+            (
+                "impossible_requests_are_rejected",
+                impossible_requests_are_rejected,
+            ),
+            ("manual_page_examples_work", manual_page_examples_work),
         ],
         4,
     )
@@ -127,7 +124,7 @@ fn arp_held_back() -> Outcome {
 }
 
 /// Ten clients with the same ten targets, and one that floods.
-fn users_do_not_disturb_each_other() -> Outcome {
+fn concurrent_users_are_independent() -> Outcome {
     let (a, b) = pair();
     for number in 3..=11 {
         b.address("e0", &format!("10.0.0.{number}/24"))?;
@@ -192,7 +189,7 @@ fn reply(id: &[u8], sequence: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 /// b sees the requests and knows all but the cookie.
-fn forged_replies_count_for_nothing() -> Outcome {
+fn forged_replies_are_ignored() -> Outcome {
     // What the release build stands is more than what an unoptimised one does.
     let pace = if cfg!(debug_assertions) {
         10_000
@@ -341,7 +338,7 @@ fn probes_end_with_their_client() -> Outcome {
     Ok(())
 }
 
-fn an_interrupt_brings_the_summary() -> Outcome {
+fn interrupt_prints_the_summary() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let mut client = spawn(&service, &a, &["ping", "-i", "0.05", "10.0.0.2"]);
@@ -384,7 +381,7 @@ fn link_of_three() -> Result<[Host; 4], Box<dyn std::error::Error>> {
     Ok([a, b, c, switch])
 }
 
-fn who_answers_to_a_group() -> Outcome {
+fn group_ping_lists_responders() -> Outcome {
     let [a, b, c, _switch] = link_of_three()?;
     let service = Service::start(&a, &[]);
     for target in ["192.0.2.7", "192.0.2.8", "fe80::7%eth0", "fe80::8%eth0"] {
@@ -430,7 +427,7 @@ fn who_answers_to_a_group() -> Outcome {
 /// ```text
 ///   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b: answers for all of 10.64.0.0/18 but one address
 /// ```
-fn every_target_of_a_range_is_told_of() -> Outcome {
+fn every_target_of_a_range_is_reported() -> Outcome {
     let (a, b) = pair();
     a.route("10.64.0.0/18", "10.0.0.2")?;
     inside(
@@ -483,7 +480,7 @@ fn every_target_of_a_range_is_told_of() -> Outcome {
     Ok(())
 }
 
-fn evidence_is_what_was_on_the_wire() -> Outcome {
+fn evidence_file_holds_the_wire_packets() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     // Another user's probes are no part of it.
@@ -552,7 +549,7 @@ fn evidence_is_what_was_on_the_wire() -> Outcome {
     Ok(())
 }
 
-fn what_cannot_be_is_said() -> Outcome {
+fn impossible_requests_are_rejected() -> Outcome {
     let (a, _b) = pair();
     let config = "[ping]\ntargets = 100\nruns_per_uid = 2\n";
     let service = Service::with_config(&a, config, &[]);
@@ -615,7 +612,7 @@ fn what_cannot_be_is_said() -> Outcome {
     Ok(())
 }
 
-fn examples_of_the_manual() -> Outcome {
+fn manual_page_examples_work() -> Outcome {
     let [a, _b, _c, _switch] = link_of_three()?;
     let service = Service::start(&a, &[]);
     for target in ["192.0.2.7", "fe80::7%eth0"] {

@@ -483,7 +483,7 @@ fn neighbors_types_agree() {
 }
 
 #[test]
-fn the_standard_interface_parses() {
+fn standard_interface_parses() {
     let idl = IDL::try_from(VARLINK).unwrap();
     assert_eq!(idl.name, "org.varlink.service");
 }

@@ -26,19 +26,16 @@ fn main() -> ExitCode {
         return child(&attempt);
     }
     support::main(&[
-        ("escapes_end_the_process", escapes_end_the_process as Test),
+        ("sandbox_kills_on_escapes", sandbox_kills_on_escapes as Test),
         (
-            "escapes_are_refused_where_told_so",
-            escapes_are_refused_where_told_so,
+            "sandbox_refuses_escapes_with_errno",
+            sandbox_refuses_escapes_with_errno,
         ),
-        ("files_are_refused", files_are_refused),
+        ("sandbox_refuses_files", sandbox_refuses_files),
+        ("sandbox_allows_needed_calls", sandbox_allows_needed_calls),
         (
-            "what_an_engine_needs_is_allowed",
-            what_an_engine_needs_is_allowed,
-        ),
-        (
-            "a_service_is_confined_and_says_so",
-            a_service_is_confined_and_says_so,
+            "engine_is_sandboxed_and_status_shows_it",
+            engine_is_sandboxed_and_status_shows_it,
         ),
     ])
 }
@@ -256,7 +253,7 @@ fn run(name: &str, refuse: bool) -> (Option<i32>, Option<i32>, String) {
     (output.status.signal(), output.status.code(), said)
 }
 
-fn escapes_end_the_process() -> Outcome {
+fn sandbox_kills_on_escapes() -> Outcome {
     for name in ESCAPES {
         let (signal, code, said) = run(name, false);
         assert_eq!((signal, code), (Some(libc::SIGSYS), None), "{said}");
@@ -265,7 +262,7 @@ fn escapes_end_the_process() -> Outcome {
     Ok(())
 }
 
-fn escapes_are_refused_where_told_so() -> Outcome {
+fn sandbox_refuses_escapes_with_errno() -> Outcome {
     for name in ESCAPES {
         let (signal, code, said) = run(name, true);
         assert_eq!((signal, code), (None, Some(libc::EPERM)), "{said}");
@@ -274,7 +271,7 @@ fn escapes_are_refused_where_told_so() -> Outcome {
 }
 
 /// Landlock's share: no file but those of /proc can be read.
-fn files_are_refused() -> Outcome {
+fn sandbox_refuses_files() -> Outcome {
     if !std::fs::read_to_string("/sys/kernel/security/lsm")
         .map_or(true, |all| all.contains("landlock"))
     {
@@ -294,13 +291,13 @@ fn files_are_refused() -> Outcome {
     Ok(())
 }
 
-fn what_an_engine_needs_is_allowed() -> Outcome {
+fn sandbox_allows_needed_calls() -> Outcome {
     let (signal, code, said) = run("nothing", false);
     assert_eq!((signal, code), (None, Some(0)), "{said}");
     Ok(())
 }
 
-fn a_service_is_confined_and_says_so() -> Outcome {
+fn engine_is_sandboxed_and_status_shows_it() -> Outcome {
     let host = Host::new("a")?;
     let service = Service::start(&host, &[]);
     let status = service.status();

@@ -39,25 +39,28 @@ fn main() -> ExitCode {
     }
     support::main(&[
         (
-            "counts_agree_with_ss_and_proc_net",
-            counts_agree_with_ss_and_proc_net as Test,
+            "socket_counts_match_ss_and_proc_net",
+            socket_counts_match_ss_and_proc_net as Test,
         ),
         (
-            "families_agree_with_who_tries_them",
-            families_agree_with_who_tries_them,
+            "family_support_matches_socket_calls",
+            family_support_matches_socket_calls,
         ),
-        ("families_count_their_sockets", families_count_their_sockets),
+        ("families_show_socket_counts", families_show_socket_counts),
         (
             "both_lists_of_the_kernel_are_read_alike",
             both_lists_of_the_kernel_are_read_alike,
         ),
-        ("who_sniffs_is_told", who_sniffs_is_told),
-        ("what_is_asked_for_is_found", what_is_asked_for_is_found),
+        ("packet_sockets_are_listed", packet_sockets_are_listed),
+        ("selections_find_packets", selections_find_packets),
         (
-            "what_may_not_be_known_is_not_made_up",
-            what_may_not_be_known_is_not_made_up,
+            "unknown_owners_are_not_guessed",
+            unknown_owners_are_not_guessed,
         ),
-        ("sockets_in_no_list_are_told", sockets_in_no_list_are_told),
+        (
+            "unlisted_sockets_are_declared",
+            unlisted_sockets_are_declared,
+        ),
     ])
 }
 
@@ -319,7 +322,7 @@ fn by_proc(host: &Host) -> Counts {
     all
 }
 
-fn counts_agree_with_ss_and_proc_net() -> Outcome {
+fn socket_counts_match_ss_and_proc_net() -> Outcome {
     let (a, _b) = pair();
     let folder = support::folder()?;
     let _held = many(&a, folder.path());
@@ -522,7 +525,7 @@ fn errno_of(name: &Value) -> Option<i32> {
     name.as_str().map(of)
 }
 
-fn families_agree_with_who_tries_them() -> Outcome {
+fn family_support_matches_socket_calls() -> Outcome {
     // Without a module to load, so that this test changes the kernel no more than the client does.
     let host = Host::here("here")?;
     let told = told(&host, &["families"]);
@@ -582,7 +585,7 @@ fn families_agree_with_who_tries_them() -> Outcome {
     Ok(())
 }
 
-fn families_count_their_sockets() -> Outcome {
+fn families_show_socket_counts() -> Outcome {
     let host = Host::new("a")?;
     let held: Vec<Socket> = host.run(|| {
         let packet = (0..7).map(|_| Socket::new(Domain::PACKET, Type::RAW, None).unwrap());
@@ -653,7 +656,7 @@ fn filtered(host: &Host) -> Socket {
     socket
 }
 
-fn who_sniffs_is_told() -> Outcome {
+fn packet_sockets_are_listed() -> Outcome {
     let (a, _b) = pair();
     let mut service = Service::start(&a, &[]);
     let socket = filtered(&a);
@@ -714,7 +717,7 @@ fn who_sniffs_is_told() -> Outcome {
     Ok(())
 }
 
-fn what_is_asked_for_is_found() -> Outcome {
+fn selections_find_packets() -> Outcome {
     let (a, _b) = pair();
     let listener = a.run(|| TcpListener::bind("10.0.0.1:22"))?;
     let udp = a.run(|| UdpSocket::bind("[fd00::1]:5353"))?;
@@ -772,7 +775,7 @@ fn what_is_asked_for_is_found() -> Outcome {
 }
 
 /// A process without capabilities, asked about those of one that has some.
-fn what_may_not_be_known_is_not_made_up() -> Outcome {
+fn unknown_owners_are_not_guessed() -> Outcome {
     support::need("setpriv");
     let (a, _b) = pair();
     let _held = filtered(&a);
@@ -831,7 +834,7 @@ fn what_may_not_be_known_is_not_made_up() -> Outcome {
 }
 
 /// This kernel may have no vsock_diag; then who holds such sockets is all that can be known.
-fn sockets_in_no_list_are_told() -> Outcome {
+fn unlisted_sockets_are_declared() -> Outcome {
     if let Err(errno) = raw_socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0) {
         support::skip_here(&format!("errno {errno}"));
     }

@@ -16,12 +16,12 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 fn main() -> ExitCode {
     support::main(&[
         (
-            "flows_and_their_processes",
-            flows_and_their_processes as Test,
+            "flows_show_their_processes",
+            flows_show_their_processes as Test,
         ),
         (
-            "a_million_flows_and_the_largest_of_them",
-            a_million_flows_and_the_largest_of_them,
+            "largest_of_a_million_flows_are_found",
+            largest_of_a_million_flows_are_found,
         ),
     ])
 }
@@ -38,7 +38,7 @@ fn recorded(service: &Service, packets: u64) {
     });
 }
 
-fn flows_and_their_processes() -> Outcome {
+fn flows_show_their_processes() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&b, &[]);
     let receiver = b.run(|| UdpSocket::bind("10.0.0.2:5000"))?;
@@ -105,7 +105,7 @@ const FLOWS: u64 = if cfg!(debug_assertions) {
     1_000_000
 };
 
-fn a_million_flows_and_the_largest_of_them() -> Outcome {
+fn largest_of_a_million_flows_are_found() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&b, &[]);
     let packets = 3 * FLOWS;

@@ -21,50 +21,56 @@ use super::watch::{Watch, call, connect, hits, idle_cpu, read, send, store, tick
 use crate::support::{PATIENCE, Service, Test, entry, number, pair, program};
 
 pub const TESTS: &[(&str, Test)] = &[
+    ("idle_connection_flood", idle_connection_flood as Test),
+    ("idle_connections_give_way", idle_connections_give_way),
+    ("slow_requests_time_out", slow_requests_time_out),
+    ("out_of_range_numbers", out_of_range_numbers),
     (
-        "idle_connections_by_the_thousand",
-        idle_connections_by_the_thousand as Test,
-    ),
-    ("half_open_requests_make_room", half_open_requests_make_room),
-    (
-        "a_dribbled_request_has_five_seconds",
-        a_dribbled_request_has_five_seconds,
-    ),
-    ("lengths_and_numbers_that_lie", lengths_and_numbers_that_lie),
-    ("a_request_without_an_end", a_request_without_an_end),
-    (
-        "a_full_inbox_and_a_closed_end",
-        a_full_inbox_and_a_closed_end,
-    ),
-    ("readers_that_do_not_read", readers_that_do_not_read),
-    ("json_of_every_kind", json_of_every_kind),
-    (
-        "names_that_command_a_terminal",
-        names_that_command_a_terminal,
+        "requests_without_an_end_are_refused",
+        requests_without_an_end_are_refused,
     ),
     (
-        "descriptors_that_nobody_asked_for",
-        descriptors_that_nobody_asked_for,
+        "full_pipes_and_closed_connections",
+        full_pipes_and_closed_connections,
     ),
-    ("passed_sockets_that_are_none", passed_sockets_that_are_none),
-    ("identity_is_the_kernels_word", identity_is_the_kernels_word),
-    ("links_in_the_place_of_files", links_in_the_place_of_files),
-    ("filters_of_every_size", filters_of_every_size),
-    ("probe_floods_of_a_user", probe_floods_of_a_user),
+    ("blocked_readers", blocked_readers),
+    ("malformed_json", malformed_json),
+    ("terminal_escapes_in_names", terminal_escapes_in_names),
     (
-        "pipelined_requests_and_a_killed_client",
-        pipelined_requests_and_a_killed_client,
-    ),
-    ("a_storm_of_cancelled_calls", a_storm_of_cancelled_calls),
-    (
-        "unknown_methods_and_the_order_of_replies",
-        unknown_methods_and_the_order_of_replies,
+        "unrequested_descriptors_are_closed",
+        unrequested_descriptors_are_closed,
     ),
     (
-        "few_descriptors_are_few_clients",
-        few_descriptors_are_few_clients,
+        "unusable_passed_sockets_are_refused",
+        unusable_passed_sockets_are_refused,
     ),
-    ("no_descriptor_is_left", no_descriptor_is_left),
+    (
+        "identity_comes_from_peer_credentials",
+        identity_comes_from_peer_credentials,
+    ),
+    ("symlinks_instead_of_files", symlinks_instead_of_files),
+    ("filter_size_limits", filter_size_limits),
+    (
+        "probe_rate_is_limited_per_user",
+        probe_rate_is_limited_per_user,
+    ),
+    (
+        "pipelined_requests_of_a_killed_client",
+        pipelined_requests_of_a_killed_client,
+    ),
+    (
+        "cancelled_calls_leave_nothing_behind",
+        cancelled_calls_leave_nothing_behind,
+    ),
+    (
+        "unknown_methods_and_reply_order",
+        unknown_methods_and_reply_order,
+    ),
+    (
+        "descriptor_limit_bounds_clients",
+        descriptor_limit_bounds_clients,
+    ),
+    ("descriptor_exhaustion", descriptor_exhaustion),
 ];
 
 const BAD: &str = "io.netsonde.Service.BadRequest";
@@ -107,7 +113,7 @@ fn alone(service: &Service) -> Value {
 }
 
 /// L1.
-fn idle_connections_by_the_thousand() -> Outcome {
+fn idle_connection_flood() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L1", &service);
@@ -146,7 +152,7 @@ fn idle_connections_by_the_thousand() -> Outcome {
 }
 
 /// L2.
-fn half_open_requests_make_room() -> Outcome {
+fn idle_connections_give_way() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L2", &service);
@@ -167,7 +173,7 @@ fn half_open_requests_make_room() -> Outcome {
 }
 
 /// L3.
-fn a_dribbled_request_has_five_seconds() -> Outcome {
+fn slow_requests_time_out() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L3", &service);
@@ -198,7 +204,7 @@ fn a_dribbled_request_has_five_seconds() -> Outcome {
 
 /// L4. There is no length prefix here; what would be one is a request that is none, and numbers that lie stand
 /// in parameters.
-fn lengths_and_numbers_that_lie() -> Outcome {
+fn out_of_range_numbers() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L4", &service);
@@ -302,7 +308,7 @@ fn lengths_and_numbers_that_lie() -> Outcome {
 }
 
 /// L5.
-fn a_request_without_an_end() -> Outcome {
+fn requests_without_an_end_are_refused() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L5", &service);
@@ -330,7 +336,7 @@ fn a_request_without_an_end() -> Outcome {
 
 /// L6. A client that can't be heard any more, since its inbox is full or it has said that it says no more, and
 /// goes: what was done for it ends.
-fn a_full_inbox_and_a_closed_end() -> Outcome {
+fn full_pipes_and_closed_connections() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L6", &service);
@@ -380,7 +386,7 @@ fn a_full_inbox_and_a_closed_end() -> Outcome {
 }
 
 /// L7 and L8. Readers of packets that read nothing, or a byte at a time, while packets are recorded.
-fn readers_that_do_not_read() -> Outcome {
+fn blocked_readers() -> Outcome {
     const MANY: u64 = 200_000;
     const DEAF: usize = 10;
     const SLOW: usize = 3;
@@ -462,7 +468,7 @@ fn readers_that_do_not_read() -> Outcome {
 }
 
 /// L9.
-fn json_of_every_kind() -> Outcome {
+fn malformed_json() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L9", &service);
@@ -597,7 +603,7 @@ fn is_plain(what: &str, bytes: &[u8]) {
 }
 
 /// L10.
-fn names_that_command_a_terminal() -> Outcome {
+fn terminal_escapes_in_names() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L10", &service);
@@ -727,7 +733,7 @@ fn names_that_command_a_terminal() -> Outcome {
 }
 
 /// L11.
-fn descriptors_that_nobody_asked_for() -> Outcome {
+fn unrequested_descriptors_are_closed() -> Outcome {
     const MESSAGES: usize = 1000;
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
@@ -765,7 +771,7 @@ fn descriptors_that_nobody_asked_for() -> Outcome {
 }
 
 /// L12. A starter may pass the control socket; anything else is refused before anything is opened.
-fn passed_sockets_that_are_none() -> Outcome {
+fn unusable_passed_sockets_are_refused() -> Outcome {
     use std::os::unix::net::{UnixDatagram, UnixListener};
     let directory = crate::support::folder()?;
     let at = |name: &str| directory.path().join(name);
@@ -837,7 +843,7 @@ fn passed_sockets_that_are_none() -> Outcome {
 const ALL_MAY_PROBE: &str = "[permission]\nprobe = [\"*\"]\n";
 
 /// L14.
-fn identity_is_the_kernels_word() -> Outcome {
+fn identity_comes_from_peer_credentials() -> Outcome {
     if !has_other_users() {
         crate::support::skip_here("this machine has one user to give");
     }
@@ -898,7 +904,7 @@ fn identity_is_the_kernels_word() -> Outcome {
 }
 
 /// L15. The service opens no path that a client names; what it makes itself is made in no other place.
-fn links_in_the_place_of_files() -> Outcome {
+fn symlinks_instead_of_files() -> Outcome {
     let directory = crate::support::folder()?;
     let at = |name: &str| directory.path().join(name);
     let target = at("target");
@@ -948,7 +954,7 @@ fn links_in_the_place_of_files() -> Outcome {
 }
 
 /// L16.
-fn filters_of_every_size() -> Outcome {
+fn filter_size_limits() -> Outcome {
     const MANY: u64 = 15_000;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -1064,7 +1070,7 @@ fn filters_of_every_size() -> Outcome {
 }
 
 /// L17. Runs the client as another user, where there is one.
-fn probe_floods_of_a_user() -> Outcome {
+fn probe_rate_is_limited_per_user() -> Outcome {
     const RATE: u64 = 500;
     let (a, b) = pair();
     let config = format!(
@@ -1143,7 +1149,7 @@ fn probe_floods_of_a_user() -> Outcome {
 }
 
 /// L18.
-fn pipelined_requests_and_a_killed_client() -> Outcome {
+fn pipelined_requests_of_a_killed_client() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L18", &service);
@@ -1178,7 +1184,7 @@ fn pipelined_requests_and_a_killed_client() -> Outcome {
 }
 
 /// L18.
-fn a_storm_of_cancelled_calls() -> Outcome {
+fn cancelled_calls_leave_nothing_behind() -> Outcome {
     const CALLS: usize = 600;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -1214,7 +1220,7 @@ fn a_storm_of_cancelled_calls() -> Outcome {
 }
 
 /// L19.
-fn unknown_methods_and_the_order_of_replies() -> Outcome {
+fn unknown_methods_and_reply_order() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L19", &service);
@@ -1272,7 +1278,7 @@ fn unknown_methods_and_the_order_of_replies() -> Outcome {
 const WIDE: &str = "[control]\nclients = 1000\nclients_per_uid = 1000\n";
 
 /// L20. The limit of clients follows from that of descriptors, so that these do not run out.
-fn few_descriptors_are_few_clients() -> Outcome {
+fn descriptor_limit_bounds_clients() -> Outcome {
     let (a, b) = pair();
     let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -n 256; exec \"$@\"", "sh"]);
@@ -1322,7 +1328,7 @@ fn few_descriptors_are_few_clients() -> Outcome {
 }
 
 /// L20, E10. Should they run out all the same: whoever waits is turned away, without a busy loop.
-fn no_descriptor_is_left() -> Outcome {
+fn descriptor_exhaustion() -> Outcome {
     crate::support::need("prlimit");
     let (a, b) = pair();
     let service = Service::with_config(&a, WIDE, &[]);

@@ -19,23 +19,26 @@ use crate::support::inside;
 use crate::support::{PATIENCE, Service, Test, client, entry, number, pair, program};
 
 pub const TESTS: &[(&str, Test)] = &[
-    ("an_interface_that_flaps", an_interface_that_flaps as Test),
+    ("flapping_interface", flapping_interface as Test),
     (
-        "an_interface_that_moves_away_and_back",
-        an_interface_that_moves_away_and_back,
+        "interface_moves_between_namespaces",
+        interface_moves_between_namespaces,
     ),
-    ("a_full_disk", a_full_disk),
+    ("full_disk", full_disk),
     (
-        "more_news_of_links_than_there_is_room_for",
-        more_news_of_links_than_there_is_room_for,
+        "netlink_overrun_resynchronizes",
+        netlink_overrun_resynchronizes,
     ),
     (
-        "memberships_leave_descriptors_for_the_next_engine",
-        memberships_leave_descriptors_for_the_next_engine,
+        "memberships_leave_descriptors_for_engines",
+        memberships_leave_descriptors_for_engines,
     ),
-    ("a_pause_of_five_seconds", a_pause_of_five_seconds),
-    ("a_socket_of_the_dead", a_socket_of_the_dead),
-    ("an_old_kernel", an_old_kernel),
+    ("stopped_processes_resume", stopped_processes_resume),
+    (
+        "stale_socket_files_are_replaced",
+        stale_socket_files_are_replaced,
+    ),
+    ("old_kernel", old_kernel),
 ];
 
 const TO: &str = "10.0.0.1:5000";
@@ -47,7 +50,7 @@ fn named(status: &Value, name: &str) -> Value {
 }
 
 /// E1.
-fn an_interface_that_flaps() -> Outcome {
+fn flapping_interface() -> Outcome {
     const FLAPS: u64 = 200;
     let (a, b) = pair();
     // More gaps than a reply names are summed up there.
@@ -123,7 +126,7 @@ fn an_interface_that_flaps() -> Outcome {
 }
 
 /// E2. Rename, deletion and reuse of an index are `interfaces_come_and_go` of tests/live.rs.
-fn an_interface_that_moves_away_and_back() -> Outcome {
+fn interface_moves_between_namespaces() -> Outcome {
     const ROUNDS: usize = 20;
     let (a, b) = pair();
     crate::support::need("ip");
@@ -189,7 +192,7 @@ fn readable(path: &std::path::Path) -> u64 {
 }
 
 /// E3. A tmpfs of 256 KiB, a read-only one, a device that is always full, a directory.
-fn a_full_disk() -> Outcome {
+fn full_disk() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let mac = a.mac("e0")?;
@@ -258,7 +261,7 @@ fn lost_news(host: &lab::Host) -> u64 {
 }
 
 /// E7. The engine is held, so that the kernel has to drop news; then links come and go while it reads.
-fn more_news_of_links_than_there_is_room_for() -> Outcome {
+fn netlink_overrun_resynchronizes() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let engine = service.engine();
@@ -352,7 +355,7 @@ fn more_news_of_links_than_there_is_room_for() -> Outcome {
 }
 
 /// E10.
-fn memberships_leave_descriptors_for_the_next_engine() -> Outcome {
+fn memberships_leave_descriptors_for_engines() -> Outcome {
     const LINKS: usize = 60;
     let (a, b) = pair();
     for number in 0..LINKS {
@@ -384,7 +387,7 @@ fn memberships_leave_descriptors_for_the_next_engine() -> Outcome {
 
 /// E11. The engine, then the keeper is held, under traffic. For how long the rings bridge it follows from the
 /// number of their blocks, since a block is handed over after 20 ms however little it holds.
-fn a_pause_of_five_seconds() -> Outcome {
+fn stopped_processes_resume() -> Outcome {
     const PACE: u64 = 10_000;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -431,8 +434,8 @@ fn a_pause_of_five_seconds() -> Outcome {
 }
 
 /// E13. Two services for one socket, and files in its place, are `two_services_do_not_share_a_socket` of tests/live.rs
-/// and `links_in_the_place_of_files`.
-fn a_socket_of_the_dead() -> Outcome {
+/// and `symlinks_instead_of_files`.
+fn stale_socket_files_are_replaced() -> Outcome {
     let (a, _b) = pair();
     let directory = crate::support::folder()?;
     let socket = directory.path().join("control.sock");
@@ -526,7 +529,7 @@ pub fn run_as_on_an_old_kernel() -> ExitCode {
 }
 
 /// E14.
-fn an_old_kernel() -> Outcome {
+fn old_kernel() -> Outcome {
     let (a, b) = pair();
     let mut starter = Command::new(std::env::current_exe()?);
     starter.env(OLD_KERNEL, "1");

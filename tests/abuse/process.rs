@@ -20,17 +20,14 @@ use crate::support::{PATIENCE, Service, Test, entry, number, pair};
 
 pub const TESTS: &[(&str, Test)] = &[
     (
-        "forged_requests_on_the_keepers_channel",
-        forged_requests_on_the_keepers_channel as Test,
+        "forged_requests_on_the_keeper_channel",
+        forged_requests_on_the_keeper_channel as Test,
     ),
     (
-        "an_engine_without_memory_is_replaced",
-        an_engine_without_memory_is_replaced,
+        "engine_out_of_memory_is_replaced",
+        engine_out_of_memory_is_replaced,
     ),
-    (
-        "what_engines_die_of_is_given_up",
-        what_engines_die_of_is_given_up,
-    ),
+    ("crash_loops_are_quarantined", crash_loops_are_quarantined),
 ];
 
 /// The engine's end of its channel to the keeper, as somebody in the engine would have it.
@@ -63,7 +60,7 @@ fn descriptors_per_message() -> usize {
 }
 
 /// C5.
-fn forged_requests_on_the_keepers_channel() -> Outcome {
+fn forged_requests_on_the_keeper_channel() -> Outcome {
     const MANY: u64 = 1_000_000;
     const DESCRIPTORS: usize = 10_000;
     let (a, b) = pair();
@@ -189,7 +186,7 @@ fn forged_requests_on_the_keepers_channel() -> Outcome {
 }
 
 /// C7, E9. An engine that gets no memory any more ends, and the next one has all that it had.
-fn an_engine_without_memory_is_replaced() -> Outcome {
+fn engine_out_of_memory_is_replaced() -> Outcome {
     crate::support::need("prlimit");
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -257,7 +254,7 @@ fn child_of(keeper: Pid) -> Option<Pid> {
 
 /// C7. Engines that die before they come any further, as they would of a packet: after three of them it is given
 /// up, and that is declared.
-fn what_engines_die_of_is_given_up() -> Outcome {
+fn crash_loops_are_quarantined() -> Outcome {
     let (a, b) = pair();
     let mut service = Service::start(&a, &[]);
     let keeper = service.keeper();

@@ -18,47 +18,32 @@ use crate::support::ping::ping;
 use crate::support::{PATIENCE, Service, Test, entry, number, pair};
 
 pub const TESTS: &[(&str, Test)] = &[
-    (
-        "headers_that_lie_about_their_length",
-        headers_that_lie_about_their_length as Test,
-    ),
-    ("tags_in_tags", tags_in_tags),
+    ("wrong_header_lengths", wrong_header_lengths as Test),
+    ("nested_vlan_tags", nested_vlan_tags),
     (
         "extension_headers_without_end",
         extension_headers_without_end,
     ),
-    ("fragments_by_the_thousand", fragments_by_the_thousand),
-    (
-        "forged_errors_are_not_believed",
-        forged_errors_are_not_believed,
-    ),
-    (
-        "a_flood_of_replies_beside_a_ping",
-        a_flood_of_replies_beside_a_ping,
-    ),
-    (
-        "reports_that_announce_more_than_they_hold",
-        reports_that_announce_more_than_they_hold,
-    ),
-    (
-        "queries_that_no_querier_sends",
-        queries_that_no_querier_sends,
-    ),
-    ("a_flood_of_neighbours", a_flood_of_neighbours),
-    (
-        "neighbours_at_layer_two_by_the_thousand",
-        neighbours_at_layer_two_by_the_thousand,
-    ),
+    ("fragment_flood", fragment_flood),
+    ("forged_errors_are_ignored", forged_errors_are_ignored),
+    ("reply_flood_during_a_ping", reply_flood_during_a_ping),
+    ("oversized_report_counts", oversized_report_counts),
+    ("malformed_queries", malformed_queries),
+    ("neighbor_flood", neighbor_flood),
+    ("mac_address_flood", mac_address_flood),
     (
         "checksums_that_hardware_was_to_fill_in",
         checksums_that_hardware_was_to_fill_in,
     ),
-    ("names_in_a_circle", names_in_a_circle),
-    ("super_frames_and_runts", super_frames_and_runts),
-    ("a_link_without_a_link_layer", a_link_without_a_link_layer),
+    ("dns_compression_loops", dns_compression_loops),
+    ("oversized_and_runt_frames", oversized_and_runt_frames),
     (
-        "one_frame_at_each_port_of_a_bridge",
-        one_frame_at_each_port_of_a_bridge,
+        "tun_interface_has_no_link_layer",
+        tun_interface_has_no_link_layer,
+    ),
+    (
+        "bridged_frame_is_recorded_per_port",
+        bridged_frame_is_recorded_per_port,
     ),
     ("stamps_of_1970_and_2106", stamps_of_1970_and_2106),
 ];
@@ -166,7 +151,7 @@ fn ipv6(next: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// W2.
-fn headers_that_lie_about_their_length() -> Outcome {
+fn wrong_header_lengths() -> Outcome {
     let (a, b) = pair();
     let service = Service::with_config(&a, WHOLE, &[]);
     let watch = Watch::begin("W2", &service);
@@ -218,7 +203,7 @@ fn headers_that_lie_about_their_length() -> Outcome {
 }
 
 /// W3.
-fn tags_in_tags() -> Outcome {
+fn nested_vlan_tags() -> Outcome {
     let (a, b) = pair();
     let service = Service::with_config(&a, WHOLE, &[]);
     let watch = Watch::begin("W3", &service);
@@ -366,7 +351,7 @@ fn extension_headers_without_end() -> Outcome {
 }
 
 /// W5. Nothing is put together here, so nothing is kept for it.
-fn fragments_by_the_thousand() -> Outcome {
+fn fragment_flood() -> Outcome {
     const MANY: u64 = 60_000;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -412,7 +397,7 @@ fn fragments_by_the_thousand() -> Outcome {
 
 /// W6. b sees the requests, and quotes them as they were not. (One that is quoted with its cookie has been seen, and
 /// an error for it is believed.)
-fn forged_errors_are_not_believed() -> Outcome {
+fn forged_errors_are_ignored() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     ping(&service, &["-c", "1", "-W", "5", "10.0.0.2"]).only("replied", 1);
@@ -498,7 +483,7 @@ fn dropped_early() -> u64 {
 }
 
 /// W8.
-fn a_flood_of_replies_beside_a_ping() -> Outcome {
+fn reply_flood_during_a_ping() -> Outcome {
     const MANY: u64 = 150_000;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -546,8 +531,8 @@ fn a_flood_of_replies_beside_a_ping() -> Outcome {
     Ok(())
 }
 
-/// W9. The flood of groups is `a_flood_of_groups_costs_no_known_one` of tests/mcast.rs.
-fn reports_that_announce_more_than_they_hold() -> Outcome {
+/// W9. The flood of groups is `group_floods_keep_known_groups` of tests/mcast.rs.
+fn oversized_report_counts() -> Outcome {
     let (a, b) = pair();
     let service = Service::with_config(&a, WHOLE, &[]);
     let watch = Watch::begin("W9", &service);
@@ -620,7 +605,7 @@ fn reports_that_announce_more_than_they_hold() -> Outcome {
 
 /// W10. Hosts follow strange queries, so they are shown; that the doctor says so of them is `suspicious_igmp_query`
 /// of tests/doctor.rs.
-fn queries_that_no_querier_sends() -> Outcome {
+fn malformed_queries() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("W10", &service);
@@ -663,7 +648,7 @@ fn queries_that_no_querier_sends() -> Outcome {
 }
 
 /// W11.
-fn a_flood_of_neighbours() -> Outcome {
+fn neighbor_flood() -> Outcome {
     const MANY: u64 = 100_000;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -725,7 +710,7 @@ fn a_flood_of_neighbours() -> Outcome {
 }
 
 /// W12. There is no table of these, so nothing to fill; the record's `link` store holds what it holds.
-fn neighbours_at_layer_two_by_the_thousand() -> Outcome {
+fn mac_address_flood() -> Outcome {
     const MANY: u64 = 50_000;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -815,7 +800,7 @@ fn checksums_that_hardware_was_to_fill_in() -> Outcome {
 }
 
 /// W14.
-fn names_in_a_circle() -> Outcome {
+fn dns_compression_loops() -> Outcome {
     let (a, b) = pair();
     let service = Service::with_config(&a, WHOLE, &[]);
     let watch = Watch::begin("W14", &service);
@@ -895,7 +880,7 @@ fn names_in_a_circle() -> Outcome {
 }
 
 /// W15.
-fn super_frames_and_runts() -> Outcome {
+fn oversized_and_runt_frames() -> Outcome {
     const BYTES: usize = 8 << 20;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -964,7 +949,7 @@ fn super_frames_and_runts() -> Outcome {
 }
 
 /// W15. A tunnel device in user space: packets begin with the IP header.
-fn a_link_without_a_link_layer() -> Outcome {
+fn tun_interface_has_no_link_layer() -> Outcome {
     // linux/if_tun.h.
     const SET: libc::c_ulong = 0x4004_54ca;
     const TUN_WITHOUT_HEADER: i16 = 0x1001;
@@ -1036,7 +1021,7 @@ fn a_link_without_a_link_layer() -> Outcome {
 }
 
 /// W16.
-fn one_frame_at_each_port_of_a_bridge() -> Outcome {
+fn bridged_frame_is_recorded_per_port() -> Outcome {
     const MANY: u64 = 50;
     let (s, m, r) = (Host::new("s")?, Host::new("m")?, Host::new("r")?);
     bridge(&m, "br0", BridgeOptions::default())?;

@@ -129,8 +129,8 @@ pub const SCENARIOS: &[Scenario] = &[
     ("mac-alias", "mac_alias", mac_alias),
     (
         "mac-alias",
-        "alias_of_a_link_local_group",
-        alias_of_a_link_local_group,
+        "link_local_group_alias",
+        link_local_group_alias,
     ),
 ];
 
@@ -687,7 +687,7 @@ fn mac_alias() -> Outcome {
     Ok(())
 }
 
-fn alias_of_a_link_local_group() -> Outcome {
+fn link_local_group_alias() -> Outcome {
     let Pair { s, r } = pair();
     let service = Service::start(&r, &[]);
     let _receiver = receive(&r, "230.0.0.7", "e0");

@@ -3,11 +3,11 @@
 use super::*;
 
 pub const SCENARIOS: &[Scenario] = &[
-    ("address-conflict", "an_own_address", an_own_address),
+    ("address-conflict", "own_address", own_address),
     (
         "address-conflict",
-        "the_address_of_others",
-        the_address_of_others,
+        "address_of_another_host",
+        address_of_another_host,
     ),
     ("duplicate-address", "duplicate_address", duplicate_address),
     ("address-tentative", "address_tentative", address_tentative),
@@ -16,7 +16,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("arp-flux", "arp_flux", arp_flux),
 ];
 
-fn an_own_address() -> Outcome {
+fn own_address() -> Outcome {
     let Switched { h, g: _g, o, b: _b } = switched();
     let service = Service::start(&h, &[]);
     links::until_healthy(&h, &service);
@@ -29,7 +29,7 @@ fn an_own_address() -> Outcome {
 }
 
 /// Of two others, neither of whom is the gateway: worth a warning.
-fn the_address_of_others() -> Outcome {
+fn address_of_another_host() -> Outcome {
     let Switched { h, g, o, b: _b } = switched();
     let service = Service::start(&h, &[]);
     links::until_healthy(&h, &service);

@@ -12,50 +12,50 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     (
         "gateway-unresolved",
-        "nobody_on_the_link",
-        nobody_on_the_link,
+        "no_host_on_the_link",
+        no_host_on_the_link,
     ),
     (
         "gateway-unresolved",
-        "a_spare_gateway_is_gone",
-        a_spare_gateway_is_gone,
+        "spare_gateway_unreachable",
+        spare_gateway_unreachable,
     ),
     (
         "gateway-unresolved",
-        "a_gateway_that_has_just_come_back",
-        a_gateway_that_has_just_come_back,
+        "gateway_just_returned",
+        gateway_just_returned,
     ),
     (
         "gateway-unresolved",
-        "its_answers_are_not_taken",
-        its_answers_are_not_taken,
+        "arp_replies_are_dropped",
+        arp_replies_are_dropped,
     ),
     (
         "gateway-unresolved",
-        "questions_do_not_leave",
-        questions_do_not_leave,
+        "arp_requests_are_dropped",
+        arp_requests_are_dropped,
     ),
     ("gateway-silent", "gateway_silent", gateway_silent),
     ("gateway-loss", "gateway_loss", gateway_loss),
     (
         "firewall-drops-icmp",
-        "the_firewall_drops_answers",
-        the_firewall_drops_answers,
+        "firewall_drops_echo_replies",
+        firewall_drops_echo_replies,
     ),
     (
         "firewall-drops-icmp",
-        "the_firewall_drops_requests",
-        the_firewall_drops_requests,
+        "firewall_drops_echo_requests",
+        firewall_drops_echo_requests,
     ),
     ("gateway-not-sent", "gateway_not_sent", gateway_not_sent),
     ("rp-filter-strict", "rp_filter_strict", rp_filter_strict),
     (
         "rp-filter-strict",
-        "two_ways_and_a_strict_filter",
-        two_ways_and_a_strict_filter,
+        "strict_filter_with_two_routes",
+        strict_filter_with_two_routes,
     ),
     ("gateway-moved", "gateway_moved", gateway_moved),
-    ("neighbours-failed", "neighbours_failed", neighbours_failed),
+    ("neighbours-failed", "neighbors_failed", neighbors_failed),
 ];
 
 fn no_default_route() -> Outcome {
@@ -116,7 +116,7 @@ fn gateway_unresolved() -> Outcome {
     Ok(())
 }
 
-fn nobody_on_the_link() -> Outcome {
+fn no_host_on_the_link() -> Outcome {
     let (h, b) = (Host::new("h")?, Host::new("b")?);
     bridge(&b, "br0", BridgeOptions::default())?;
     lab::veth(&h, "e0", &b, "ph")?;
@@ -138,7 +138,7 @@ fn nobody_on_the_link() -> Outcome {
 }
 
 /// The wire shows what the kernel does not get.
-fn its_answers_are_not_taken() -> Outcome {
+fn arp_replies_are_dropped() -> Outcome {
     let Net { h, g: _g } = net();
     let rules = "table arp t {\nchain c {\ntype filter hook input priority 0;\n\
         arp operation reply drop\n}\n}\n";
@@ -155,7 +155,7 @@ fn its_answers_are_not_taken() -> Outcome {
     Ok(())
 }
 
-fn questions_do_not_leave() -> Outcome {
+fn arp_requests_are_dropped() -> Outcome {
     let Net { h, g: _g } = net();
     firewall(&h, "egress device \"e0\"", "arp operation request drop");
     let service = Service::start(&h, &[]);
@@ -169,7 +169,7 @@ fn questions_do_not_leave() -> Outcome {
     Ok(())
 }
 
-fn a_spare_gateway_is_gone() -> Outcome {
+fn spare_gateway_unreachable() -> Outcome {
     let Net { h, g: _g } = net();
     let service = Service::start(&h, &[]);
     let spare = [
@@ -187,7 +187,7 @@ fn a_spare_gateway_is_gone() -> Outcome {
 }
 
 /// The kernel has asked three times, and asks nobody any more: what it believes is of before.
-fn a_gateway_that_has_just_come_back() -> Outcome {
+fn gateway_just_returned() -> Outcome {
     let Net { h, g } = net();
     let service = Service::start(&h, &[]);
     inside(&h, "ip", &["-6", "route", "del", "default"]);
@@ -234,7 +234,7 @@ fn gateway_loss() -> Outcome {
     Ok(())
 }
 
-fn the_firewall_drops_answers() -> Outcome {
+fn firewall_drops_echo_replies() -> Outcome {
     let Net { h, g: _g } = net();
     let service = Service::start(&h, &[]);
     firewall(&h, "input", "icmp type echo-reply drop");
@@ -246,7 +246,7 @@ fn the_firewall_drops_answers() -> Outcome {
     Ok(())
 }
 
-fn the_firewall_drops_requests() -> Outcome {
+fn firewall_drops_echo_requests() -> Outcome {
     let Net { h, g: _g } = net();
     let service = Service::start(&h, &[]);
     firewall(&h, "output", "icmp type echo-request drop");
@@ -311,7 +311,7 @@ fn rp_filter_strict() -> Outcome {
     Ok(())
 }
 
-fn two_ways_and_a_strict_filter() -> Outcome {
+fn strict_filter_with_two_routes() -> Outcome {
     let Net { h, g: _g } = two_links();
     let service = Service::start(&h, &[]);
     for name in ["all", "e0", "e1"] {
@@ -352,7 +352,7 @@ fn gateway_moved() -> Outcome {
     Ok(())
 }
 
-fn neighbours_failed() -> Outcome {
+fn neighbors_failed() -> Outcome {
     let Net { h, g: _g } = net();
     let service = Service::start(&h, &[]);
     doctor(&h, &service).healthy();

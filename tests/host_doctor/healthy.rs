@@ -22,11 +22,19 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     ("", "healthy_router", healthy_router),
     ("", "healthy_under_load", healthy_under_load),
-    ("", "nothing_but_loopback", nothing_but_loopback),
-    ("", "no_service_no_answer", no_service_no_answer),
-    ("", "who_may_not_probe", who_may_not_probe),
+    ("", "only_loopback", only_loopback),
+    (
+        "",
+        "missing_service_is_reported",
+        missing_service_is_reported,
+    ),
+    (
+        "",
+        "skipped_checks_without_probe_permission",
+        skipped_checks_without_probe_permission,
+    ),
     ("", "dry_run_sends_nothing", dry_run_sends_nothing),
-    ("", "what_is_sent_is_told", what_is_sent_is_told),
+    ("", "sent_probes_are_reported", sent_probes_are_reported),
 ];
 
 fn twice(host: &Host, service: &Service) {
@@ -216,7 +224,7 @@ fn healthy_under_load() -> Outcome {
     Ok(())
 }
 
-fn nothing_but_loopback() -> Outcome {
+fn only_loopback() -> Outcome {
     let h = Host::new("h")?;
     let service = Service::start(&h, &[]);
     let told = doctor(&h, &service);
@@ -230,7 +238,7 @@ fn nothing_but_loopback() -> Outcome {
     Ok(())
 }
 
-fn no_service_no_answer() -> Outcome {
+fn missing_service_is_reported() -> Outcome {
     let Net { h, g: _g } = net();
     let nowhere = std::path::Path::new("/nonexistent/control.sock");
     let output = h.run(|| support::client(nowhere, &["doctor"]));
@@ -246,7 +254,7 @@ fn no_service_no_answer() -> Outcome {
 }
 
 /// What could not be looked at is told, and is not well; what could be is told all the same.
-fn who_may_not_probe() -> Outcome {
+fn skipped_checks_without_probe_permission() -> Outcome {
     let program = env!("CARGO_BIN_EXE_netsonde");
     let as_somebody = ["--reuid=64200", "--regid=64100", "--clear-groups", program];
     let tried = support::program("setpriv")
@@ -320,7 +328,7 @@ fn dry_run_sends_nothing() -> Outcome {
 }
 
 /// Exactly that leaves.
-fn what_is_sent_is_told() -> Outcome {
+fn sent_probes_are_reported() -> Outcome {
     let Net { h, g: _g } = net();
     let service = Service::start(&h, &[]);
     let output = h.run(|| service.netsonde(&["--json", "doctor", "--duration", "300ms"]));

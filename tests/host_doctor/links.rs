@@ -7,14 +7,18 @@ use super::*;
 pub const SCENARIOS: &[Scenario] = &[
     ("link-down", "no_carrier", no_carrier),
     ("link-down", "set_down", set_down),
-    ("link-down", "a_spare_link_is_down", a_spare_link_is_down),
+    ("link-down", "spare_link_is_down", spare_link_is_down),
     ("link-flapping", "link_flapping", link_flapping),
     ("link-drops", "link_drops", link_drops),
-    ("mtu-mismatch", "longer_than_the_mtu", longer_than_the_mtu),
     (
         "mtu-mismatch",
-        "ports_of_different_mtus",
-        ports_of_different_mtus,
+        "packets_above_the_mtu",
+        packets_above_the_mtu,
+    ),
+    (
+        "mtu-mismatch",
+        "bridge_ports_with_different_mtus",
+        bridge_ports_with_different_mtus,
     ),
     ("path-mtu", "path_mtu", path_mtu),
 ];
@@ -42,7 +46,7 @@ fn set_down() -> Outcome {
     Ok(())
 }
 
-fn a_spare_link_is_down() -> Outcome {
+fn spare_link_is_down() -> Outcome {
     let Net { h, g } = net();
     lab::veth(&h, "e1", &g, "e1")?;
     h.address("e1", "10.1.0.1/24")?;
@@ -99,7 +103,7 @@ fn link_drops() -> Outcome {
     Ok(())
 }
 
-fn longer_than_the_mtu() -> Outcome {
+fn packets_above_the_mtu() -> Outcome {
     let Net { h, g } = net();
     let at_g = Service::start(&g, &[]);
     let service = Service::start(&h, &[]);
@@ -113,7 +117,7 @@ fn longer_than_the_mtu() -> Outcome {
     Ok(())
 }
 
-fn ports_of_different_mtus() -> Outcome {
+fn bridge_ports_with_different_mtus() -> Outcome {
     let Switched {
         h: _h,
         g: _g,

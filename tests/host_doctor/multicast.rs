@@ -13,8 +13,8 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     (
         "no-querier",
-        "a_bridge_without_querier",
-        a_bridge_without_querier,
+        "bridge_without_querier",
+        bridge_without_querier,
     ),
     ("mdb-full", "mdb_full", mdb_full),
     (
@@ -102,7 +102,7 @@ fn bridge_querier_default() -> Outcome {
     Ok(())
 }
 
-fn a_bridge_without_querier() -> Outcome {
+fn bridge_without_querier() -> Outcome {
     let (net, service) = bridged("mcast_snooping 1 mcast_querier 0 mcast_querier_interval 100");
     links::until_healthy(&net.b, &service);
     let _receiver = receive(&net.b, GROUP, "br0");
