@@ -686,7 +686,7 @@ fn netsonde_findings_7() {
         page.raw(&format!(".SS {}", escape(mode.id)));
         page.text(&format!("{}.", capitalized(mode.title)));
         for (head, words) in [
-            ("What people see", mode.seen),
+            ("What people see", mode.symptoms),
             ("How it comes about", mode.cause),
             ("How it is proved", mode.proof),
             ("How it is fixed", mode.fix),

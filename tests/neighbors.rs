@@ -514,7 +514,7 @@ fn failover_is_not_a_conflict() -> Outcome {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(
-        text.contains("moved: 10.0.0.9 on e0 went from") && text.contains("it has moved 2 times"),
+        text.contains("moved: 10.0.0.9 on e0 from") && text.contains("it has moved 2 times"),
         "{text}"
     );
     Ok(())
@@ -610,7 +610,7 @@ fn duplicate_address_detection_is_reported() -> Outcome {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(
-        text.contains("found it taken") && text.contains("has it and answered"),
+        text.contains("probed for 10.") && text.contains("already has it and answered"),
         "{text}"
     );
     Ok(())

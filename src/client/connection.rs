@@ -13,50 +13,50 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Longest reply that is read, in bytes: thousands of interfaces fit.
+/// Maximum length of a reply, in bytes: thousands of interfaces fit.
 const REPLY_MAX: usize = 16 << 20;
-/// Bytes that are received at a time.
+/// Bytes received at a time.
 const ROOM: usize = 64 * 1024;
-/// How long the service may take for a reply.
+/// Maximum time for a reply.
 const REPLY_WAIT: Duration = Duration::from_secs(30);
-/// How long to try again when the service has too many connections at the moment.
+/// Time for which to retry when the service has too many connections.
 const CROWDED_WAIT: Duration = Duration::from_secs(2);
 
-/// What went wrong, in words for the person who asked.
+/// An error of the connection or of the service, in words for the user.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody listens there.
+    /// No service listens on the socket.
     #[error(
-        "no netsonded answers at {path} ({error}): start it with `systemctl start netsonded`, name \
-         another socket with --socket, or use --standalone"
+        "no netsonded at {path} ({error}): start it with `systemctl start netsonded`, give \
+            another socket with --socket, or use --standalone"
     )]
     NoService {
         /// The socket.
         path: PathBuf,
-        /// The kernel's word.
+        /// The error of the kernel.
         error: io::Error,
     },
     /// This user may not connect.
-    #[error("you may not use {path}: {hint}")]
+    #[error("no permission to use {path}: {hint}")]
     Denied {
         /// The socket.
         path: PathBuf,
-        /// What to do.
+        /// What to do about it.
         hint: String,
     },
     /// The connection broke.
-    #[error("the connection to netsonded broke: {0}")]
+    #[error("lost the connection to netsonded: {0}")]
     Broken(#[from] io::Error),
-    /// The service answered with an error.
+    /// The service returned an error.
     #[error("{}", in_words(.name, .parameters))]
     Remote {
         /// Varlink name of the error.
         name: String,
-        /// Its parameters.
+        /// Parameters of the error.
         parameters: Value,
     },
-    /// The answer was not what the interface promises.
-    #[error("netsonded answered something else than this client understands: {0}")]
+    /// The reply does not match the interface definition.
+    #[error("unexpected reply from netsonded: {0} (do client and service versions match?)")]
     Unexpected(String),
 }
 
@@ -67,18 +67,20 @@ fn in_words(name: &str, parameters: &Value) -> String {
     };
     match name {
         "org.varlink.service.MethodNotFound" => format!(
-            "this netsonded does not know {}: it is older than this client, update it",
+            "this netsonded does not support {}: it is older than this client; update it",
             field("method")
         ),
-        "org.varlink.service.InvalidParameter" => format!("not valid: {}", field("parameter")),
+        "org.varlink.service.InvalidParameter" => {
+            format!("invalid parameter: {}", field("parameter"))
+        }
         "io.netsonde.Capture.NoSuchInterface"
         | "io.netsonde.Inventory.NoSuchInterface"
         | "io.netsonde.Multicast.NoSuchInterface" => format!(
-            "netsonded has never seen an interface {}: `netsonde interfaces` lists them",
+            "netsonded knows no interface {}: `netsonde interfaces` lists them",
             field("interface")
         ),
         "io.netsonde.Capture.BadFilter" => format!(
-            "netsonded refused the filter at instruction {} ({}): {}",
+            "netsonded rejected the filter at instruction {} ({}): {}",
             field("instruction"),
             field("link_type"),
             field("reason")
@@ -93,28 +95,31 @@ fn in_words(name: &str, parameters: &Value) -> String {
             field("limit")
         ),
         "io.netsonde.Service.BadRequest" => {
-            format!("netsonded did not accept the request: {}", field("reason"))
+            format!("netsonded rejected the request: {}", field("reason"))
         }
         "io.netsonde.Service.PermissionDenied" => {
             let may: Vec<&str> = (parameters["may"].as_array().into_iter().flatten())
                 .filter_map(Value::as_str)
                 .collect();
             let what = match parameters["tier"].as_str() {
-                Some("payload") => "see what packets carry (--headers shows their headers)",
-                Some("probe") => "probe or see who talks to whom",
-                _ => "ask for this",
+                Some("payload") => "see packet payload (--headers shows the headers)",
+                Some("probe") => "probe or see packet headers",
+                _ => "make this request",
             };
             format!(
-                "you may not {what}: {} may, by [permission] in netsonde.toml(5)",
+                "no permission to {what}: {} may, see [permission] in netsonde.toml(5)",
                 may.join(", ")
             )
         }
         "io.netsonde.Service.Unavailable" => {
-            format!("netsonded cannot do this now: {}", field("reason"))
+            format!(
+                "netsonded cannot do this at the moment: {}",
+                field("reason")
+            )
         }
         "io.netsonde.Ping.BadTarget" => format!("{}: {}", field("target"), field("reason")),
         "io.netsonde.Ping.NotPermitted" => format!(
-            "you may not use {} here, only {}; root may",
+            "permission denied for {}: you may use only {}; root may use all",
             field("what"),
             field("limit")
         ),
@@ -123,18 +128,18 @@ fn in_words(name: &str, parameters: &Value) -> String {
             field("limit"),
             field("most")
         ),
-        other => format!("netsonded answered {other} {parameters}"),
+        other => format!("netsonded returned the error {other} {parameters}"),
     }
 }
 
 /// A reply to a call.
 #[derive(Debug)]
 pub struct Reply {
-    /// Its parameters.
+    /// Parameters of the reply.
     pub parameters: Value,
-    /// Will there be more?
+    /// Whether more replies follow.
     pub continues: bool,
-    /// Descriptors that came with it.
+    /// Descriptors that arrived with the reply.
     pub descriptors: Vec<OwnedFd>,
 }
 
@@ -142,14 +147,14 @@ pub struct Reply {
 pub struct Connection {
     stream: UnixStream,
     inbox: Vec<u8>,
-    /// So much of the inbox is known to hold no end of a message.
+    /// Bytes of the inbox known to contain no end of a message.
     scanned: usize,
     room: Vec<u8>,
     descriptors: Vec<OwnedFd>,
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects to the socket.
     pub fn open(path: &Path) -> Result<Connection, Error> {
         let stream = UnixStream::connect(path).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => Error::Denied {
@@ -197,13 +202,13 @@ impl Connection {
         let mut bytes = call.to_string().into_bytes();
         bytes.push(0);
         match self.stream.write_all(&bytes) {
-            // It may have said why before it closed.
+            // It may have reported the reason before it closed the connection.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => Ok(other?),
         }
     }
 
-    /// Waits for as long as it takes: for the end of a stream.
+    /// Disables the reply timeout, for streams without an end.
     pub fn wait_without_limit(&mut self) -> Result<(), Error> {
         Ok(self.stream.set_read_timeout(None)?)
     }
@@ -229,7 +234,7 @@ impl Connection {
         })
     }
 
-    /// Takes the message out that ends there: its parameters, and whether others follow.
+    /// Removes the message that ends at `end`: its parameters, and whether others follow.
     fn take<T: DeserializeOwned>(&mut self, end: usize) -> Result<(Option<T>, bool), Error> {
         #[derive(Deserialize)]
         struct Message<T> {
@@ -245,7 +250,7 @@ impl Connection {
                 parameters,
                 continues,
             }) => Ok((parameters, continues)),
-            // What an error has for parameters is of another type.
+            // The parameters of an error have another type.
             Ok(_) => Err(None),
             Err(error) => Err(Some(error)),
         };
@@ -264,7 +269,7 @@ impl Connection {
                     parameters: parameters.unwrap_or_default(),
                 },
                 (_, unexpected) => Error::Unexpected(
-                    unexpected.map_or("an odd reply".into(), |error| error.to_string()),
+                    unexpected.map_or("malformed reply".into(), |error| error.to_string()),
                 ),
             }
         });
@@ -273,7 +278,7 @@ impl Connection {
         outcome
     }
 
-    /// Where the first message in the inbox ends, if all of it is there.
+    /// Returns the end of the first message in the inbox, if it is complete.
     fn end(&mut self) -> Option<usize> {
         let found = self.inbox[self.scanned..]
             .iter()
@@ -331,7 +336,7 @@ impl Connection {
             Err(nix::errno::Errno::EAGAIN) => {
                 let seconds = REPLY_WAIT.as_secs();
                 return Err(Error::Unexpected(format!(
-                    "nothing for {seconds} s: is it overloaded or stopped?"
+                    "no reply for {seconds} s: is it overloaded or stopped?"
                 )));
             }
             Err(error) => return Err(Error::Broken(error.into())),
@@ -346,7 +351,7 @@ impl Connection {
         if length == 0 {
             return Err(Error::Broken(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                "it was closed before the answer came; `journalctl -u netsonded` may say why",
+                "it closed the connection before it replied; see `journalctl -u netsonded`",
             )));
         }
         self.inbox.extend_from_slice(&self.room[..length]);
@@ -354,13 +359,12 @@ impl Connection {
     }
 }
 
-/// Calls a method on a connection of its own, and tries again for a moment where the service is
-/// crowded.
+/// Calls a method on a new connection, and retries for a moment if the service has too many.
 pub fn ask<T: DeserializeOwned>(path: &Path, method: &str) -> Result<T, Error> {
     ask_with(path, method, &json!({}))
 }
 
-/// The same with parameters.
+/// The same, with parameters.
 pub fn ask_with<T: DeserializeOwned>(
     path: &Path,
     method: &str,
@@ -388,18 +392,20 @@ fn denied_hint(path: &Path) -> String {
             .flatten()
     });
     match group {
-        // Nobody should be made a member of root's group.
+        // No user should be added to root's group.
         Some(group) if group.gid.as_raw() == 0 => {
-            "it is for root alone, since netsonded found no group netsonde: use sudo, or have one made \
-             (`groupadd --system netsonde`), netsonded restarted, and yourself added to it"
+            "only root may connect, because the group netsonde does not exist: use sudo, or \
+                create it (`groupadd --system netsonde`), add yourself and restart netsonded"
                 .into()
         }
         Some(group) => format!(
-            "it is for root and the group {0}: use sudo, or add yourself with `usermod -aG {0} USER` and log in anew",
+            "only root and the group {0} may connect: use sudo, or add yourself with `usermod \
+                -aG {0} USER` and log in again",
             group.name
         ),
         None => {
-            "it is for root and the group netsonde: use sudo, or have yourself added to that group"
+            "only root and the group netsonde may connect: use sudo, or ask an administrator to \
+                add you to the group"
                 .into()
         }
     }

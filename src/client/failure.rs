@@ -4,22 +4,22 @@ use crate::client::connection;
 use crate::client::files::capture_file;
 use crate::client::filter;
 
-/// Why a command could not tell.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The service.
+    /// The connection or the service.
     #[error(transparent)]
     Connection(#[from] connection::Error),
     /// The filter.
     #[error(transparent)]
     Filter(#[from] filter::Error),
-    /// What was being read.
+    /// The capture file.
     #[error("reading packets: {0}")]
     File(#[from] capture_file::Error),
     /// The operating system.
     #[error(transparent)]
     System(#[from] std::io::Error),
-    /// Anything else, in words.
+    /// Any other reason, in words.
     #[error("{0}")]
     Other(String),
 }

@@ -11,10 +11,10 @@ use nix::unistd::Pid;
 use crate::client::connection::Connection;
 use crate::client::failure::Failure;
 
-/// How long a service may take to be ready.
+/// Maximum time until a private service is ready.
 const READY_WAIT: Duration = Duration::from_secs(10);
 
-/// The service, stopped and cleaned up when this goes.
+/// A private service, stopped and removed when this is dropped.
 pub struct Standalone {
     child: Child,
     directory: PathBuf,
@@ -22,7 +22,7 @@ pub struct Standalone {
 }
 
 impl Standalone {
-    /// Starts the netsonded that lies beside this program, or the one on the PATH.
+    /// Starts the netsonded next to this program, or the one on the PATH.
     pub fn start() -> Result<Standalone, Failure> {
         let name = format!("netsonde-{}", std::process::id());
         let mut directory = std::env::temp_dir().join(&name);
@@ -79,7 +79,11 @@ impl Standalone {
                 if let Some(stderr) = &mut self.child.stderr {
                     stderr.read_to_string(&mut said)?;
                 }
-                let last = said.lines().last().unwrap_or("it said nothing").to_owned();
+                let last = said
+                    .lines()
+                    .last()
+                    .unwrap_or("it printed nothing")
+                    .to_owned();
                 return Err(Failure::Other(format!(
                     "the private service did not start: {last}"
                 )));
@@ -93,7 +97,7 @@ impl Standalone {
         }
     }
 
-    /// Its control socket.
+    /// Returns its control socket.
     pub fn socket(&self) -> &Path {
         &self.socket
     }

@@ -133,7 +133,11 @@ fn no_host_on_the_link() -> Outcome {
     let service = Service::start(&h, &[]);
     let told = doctor(&h, &service);
     told.fault("gateway-unresolved");
-    assert!(told.text.contains("nobody else was heard"), "{}", told.text);
+    assert!(
+        told.text.contains("no other host was seen"),
+        "{}",
+        told.text
+    );
     Ok(())
 }
 

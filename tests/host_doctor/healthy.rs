@@ -249,7 +249,7 @@ fn missing_service_is_reported() -> Outcome {
     let output = h.run(|| service.netsonde(&["doctor", "-I", "nope0"]));
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("there is no interface nope0"), "{said}");
+    assert!(said.contains("no such interface: nope0"), "{said}");
     Ok(())
 }
 

@@ -19,48 +19,51 @@ use crate::client::render::style::Style;
 use crate::client::standalone::Standalone;
 use crate::lab::{self, Host, messages, traffic, veth, wait_until};
 
-/// Longest that anything is waited for.
+/// Maximum time to wait for anything.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 9);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 1, 1);
 
-/// Shows something, and says whether it was what it promised.
+/// A scene: shows something and returns whether the expected result appeared.
 type Scene = fn(&Demo) -> Result<bool, Failure>;
 
-/// `netsonde demo`.
+/// Runs `netsonde demo`.
 pub fn run(global: &Global) -> Result<u8, Failure> {
     let start = Instant::now();
     lab::enter()?;
     let demo = Demo::build(Style::new(global.color))?;
     let scenes: [(&str, Scene); 15] = [
-        ("The service is up, and sees every interface", Demo::health),
-        ("What happened before anyone asked", Demo::past),
-        ("A packet that died, and who says so", Demo::unreachable),
-        ("Ping, with the wire's time beside", Demo::ping),
-        ("Is this host's network all right?", Demo::doctor_of_host),
+        (
+            "The service is up and records every interface",
+            Demo::health,
+        ),
+        ("Packets from before anyone asked", Demo::past),
+        (
+            "A lost packet, and which host reported it",
+            Demo::unreachable,
+        ),
+        ("Ping, with the time on the wire", Demo::ping),
+        ("Diagnosing this host's network", Demo::doctor_of_host),
         ("Four lost probes, and where each one died", Demo::lost),
-        ("Who is there, and who is there twice", Demo::neighbors),
-        ("Who wants which multicast group", Demo::group),
+        (
+            "Hosts on the link, and an address conflict",
+            Demo::neighbors,
+        ),
+        ("Multicast group memberships", Demo::group),
         (
             "A group that does not arrive: the wrong interface",
             Demo::wrong_interface,
         ),
         ("A group that does not arrive: a firewall", Demo::firewall),
         (
-            "A stream that dies after a while: the querier has gone",
+            "A stream that stops after a while: the querier has disappeared",
             Demo::querier_gone,
         ),
-        (
-            "Who sends most, and where this host drops packets",
-            Demo::drops,
-        ),
-        (
-            "Nothing is lost in silence, not even when the engine is killed",
-            Demo::killed,
-        ),
-        ("What happened meanwhile, in a line each", Demo::events),
+        ("Top flows, and where this host drops packets", Demo::drops),
+        ("Killing the engine loses no packets", Demo::killed),
+        ("The log of network events", Demo::events),
         ("The same packets for Wireshark", Demo::file),
     ];
     let mut kept = 0;
@@ -72,14 +75,15 @@ pub fn run(global: &Global) -> Result<u8, Failure> {
         let promised = scene(&demo)?;
         kept += usize::from(promised);
         let verdict = if promised {
-            demo.style.good("as promised")
+            demo.style.good("as expected")
         } else {
-            demo.style.warn("NOT as promised")
+            demo.style.warn("NOT as expected")
         };
         demo.say(&format!("  -> {verdict}"));
     }
     demo.say(&format!(
-        "\n{kept} of {} scenes showed what they promised, in {:.1} s. Nothing of this host was touched.",
+        "\n{kept} of {} scenes showed the expected result, in {:.1} s. This host's network was \
+            not touched.",
         scenes.len(),
         start.elapsed().as_secs_f64()
     ));
@@ -132,7 +136,7 @@ impl Demo {
             style,
         };
         demo.say(
-            "A private network of three hosts, made of namespaces; netsonded runs in the first:",
+            "A private network of three hosts in network namespaces. netsonded runs on the first:",
         );
         demo.say("");
         demo.say("  client e0 10.0.0.1 ---- 10.0.0.254  router  10.9.0.254 ---- 10.9.0.9 server");
@@ -144,7 +148,7 @@ impl Demo {
         let _ = writeln!(std::io::stdout(), "{text}");
     }
 
-    /// Runs the client for real and shows what it prints.
+    /// Runs the client and shows its output.
     fn show(&self, arguments: &[&str]) -> Result<String, Failure> {
         self.say(&format!(
             "  {} netsonde {}",
@@ -162,7 +166,7 @@ impl Demo {
         Ok(text)
     }
 
-    /// On the host where the service runs, since the doctor asks that host's kernel, too.
+    /// Runs on the host of the service, because the doctor queries that host's kernel.
     fn netsonde(&self, arguments: &[&str]) -> Result<Output, Failure> {
         let me = std::env::current_exe()?;
         let mut command = Command::new(me);
@@ -174,7 +178,7 @@ impl Demo {
         Ok(self.client.run(|| command.output())?)
     }
 
-    /// Asks the doctor why the group (does not) come, while somebody sends it.
+    /// Diagnoses the group while a sender is active.
     fn doctor(&self, sender: &Host, interface: &str, source: &str) -> Result<String, Failure> {
         let source = source.to_owned();
         std::thread::scope(|scope| {
@@ -198,7 +202,7 @@ impl Demo {
         })
     }
 
-    /// What a command prints, without showing it.
+    /// Returns the output of a command without showing it.
     fn ask(&self, arguments: &[&str]) -> String {
         let output = self.netsonde(arguments);
         output
@@ -206,7 +210,7 @@ impl Demo {
             .unwrap_or_default()
     }
 
-    /// Waits until a command prints all of these words in one line.
+    /// Waits until a command prints all of these words on one line.
     fn until(&self, arguments: &[&str], words: &[&str]) -> bool {
         wait_until(PATIENCE, || {
             self.ask(arguments)
@@ -222,7 +226,8 @@ impl Demo {
 
     fn health(&self) -> Result<bool, Failure> {
         self.say(
-            "  `status` says what is recorded, how far back it reaches, and what was dropped.",
+            "  `status` shows what is recorded, how far back the record reaches, and what was \
+                dropped.",
         );
         let text = self.show(&["status"])?;
         Ok(Demo::has(&text, &["e0", "up", "yes"])
@@ -231,7 +236,7 @@ impl Demo {
     }
 
     fn doctor_of_host(&self) -> Result<bool, Failure> {
-        self.say("  `doctor` looks at all that needs no subject. Then somebody pulls a cable.");
+        self.say("  `doctor` checks the whole host. Then the cable of e1 is pulled.");
         let words = ["doctor", "--duration", "1s"];
         let healthy = self.show(&words)?;
         self.router.down("p1")?;
@@ -247,7 +252,7 @@ impl Demo {
     }
 
     fn past(&self) -> Result<bool, Failure> {
-        self.say("  A TCP connection and a DNS query have just happened; nobody was watching.");
+        self.say("  A TCP connection and a DNS query have just taken place, before anyone looked.");
         let listener = self.server.run(|| TcpListener::bind((SERVER, 80)))?;
         let resolver = self.server.run(|| UdpSocket::bind((SERVER, 53)))?;
         self.client.run(|| -> std::io::Result<()> {
@@ -279,7 +284,8 @@ impl Demo {
 
     fn unreachable(&self) -> Result<bool, Failure> {
         self.say(
-            "  A packet to a closed port of the server, and one to an address that nobody has.",
+            "  A packet to a closed port of the server, and one to an address that does not \
+                exist.",
         );
         self.client.run(|| -> std::io::Result<()> {
             traffic::numbered_udp(SocketAddrV4::new(SERVER, 5000), 1, 18, None)?;
@@ -318,9 +324,7 @@ impl Demo {
     }
 
     fn ping(&self) -> Result<bool, Failure> {
-        self.say(
-            "  `time` is what ping prints; `wire` is what is left of it outside of this host.",
-        );
+        self.say("  `time` is what ping prints; `wire` is the part spent outside of this host.");
         let text = self.show(&["ping", "-c", "3", "-i", "0.1", "10.9.0.9"])?;
         Ok(
             Demo::has(&text, &["from 10.9.0.9: icmp_seq=3", "time=", "wire="])
@@ -330,21 +334,22 @@ impl Demo {
 
     fn lost(&self) -> Result<bool, Failure> {
         self.say(
-            "  Three of these four look the same to ping: no answer. A host that is not there:",
+            "  ping shows three of these four in the same way: no answer. A host that does not \
+                exist:",
         );
         let quick = ["ping", "-c", "1", "-W", "0.5"];
         let show = |more: &[&str]| self.show(&[&quick[..], more].concat());
         let absent = show(&["10.0.0.77"])?;
-        self.say("\n  A router that a packet does not get past:");
+        self.say("\n  A packet whose TTL expires at the router:");
         let expired = show(&["-t", "1", "10.9.0.9"])?;
-        self.say("\n  A server that was told not to answer: the probe left, and died elsewhere:");
+        self.say("\n  A server that ignores pings: the probe left this host and was not answered:");
         let ignore = "net/ipv4/icmp_echo_ignore_all";
         self.server.sysctl(ignore, "1")?;
         let ignored = show(&["10.9.0.9"])?;
         self.server.sysctl(ignore, "0")?;
         self.say(
-            "\n  The answer to 10.1.0.1 comes back by e1, while the route to the server leads out of e0; \
-             this host\n  drops it itself, and says nothing to anyone:",
+            "\n  The reply to 10.1.0.1 comes back on e1, while the route to the server uses e0. \
+                This host drops it\n  without a message:",
         );
         for (host, interface, value) in [
             (&self.router, "all", "0"),
@@ -368,7 +373,7 @@ impl Demo {
     }
 
     fn neighbors(&self) -> Result<bool, Failure> {
-        self.say("  Another host on the link of e0 says that it has the client's address.");
+        self.say("  Another host on the link of e0 claims the client's address.");
         let mut port = self.router.port("p1")?;
         port.write_all(&messages::arp_request("10.0.0.1", "10.0.0.254"))?;
         let command = ["neighbors", "-I", "e0"];
@@ -379,7 +384,7 @@ impl Demo {
 
     fn group(&self) -> Result<bool, Failure> {
         self.say(&format!(
-            "  A program joins {GROUP}, and the host reports it to its link."
+            "  A program joins {GROUP}, and the host reports it on its link."
         ));
         let member = self.client.run(|| traffic::join(GROUP, CLIENT))?;
         let group = GROUP.to_string();
@@ -387,20 +392,21 @@ impl Demo {
         let there = self.until(&command, &["IGMPv3 report", "(join)"]);
         let text = self.show(&command)?;
         let groups = self.show(&["mcast", "groups", "-I", "e0"])?;
-        self.say("  Where a switch snoops, somebody has to ask for memberships from time to time.");
+        self.say(
+            "  Snooping switches need a querier, which asks for memberships regularly. \
+            There is none here.",
+        );
         let queriers = self.show(&["mcast", "queriers"])?;
         drop(member);
         Ok(there
             && Demo::has(&text, &["239.1.1.1", "join"])
             && Demo::has(&groups, &["e0", "239.1.1.1", "1"])
             && Demo::has(&groups, &["224.0.0.2", "netsonde", "all routers"])
-            && Demo::has(&queriers, &["e0: nobody has asked for IGMP memberships"]))
+            && Demo::has(&queriers, &["e0: no IGMP querier seen"]))
     }
 
     fn drops(&self) -> Result<bool, Failure> {
-        self.say(
-            "  The server sends to a program that does not read, and to a port that nobody has.",
-        );
+        self.say("  The server sends to a program that does not read, and to a closed port.");
         let deaf = self.client.run(|| UdpSocket::bind((CLIENT, 5000)))?;
         nix::sys::socket::setsockopt(&deaf, nix::sys::socket::sockopt::RcvBuf, &4096)
             .map_err(std::io::Error::from)?;
@@ -409,7 +415,7 @@ impl Demo {
             let sending = scope.spawn(|| -> std::io::Result<()> {
                 let socket = self.server.run(|| UdpSocket::bind((SERVER, 4000)))?;
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    // A refusal of the second comes back with a later one.
+                    // An error of the second packet is reported with a later one.
                     let _ = socket.send_to(&[7; 500], (CLIENT, 5000));
                     let _ = socket.send_to(&[7; 100], (CLIENT, 5001));
                     std::thread::sleep(Duration::from_millis(10));
@@ -431,12 +437,12 @@ impl Demo {
     }
 
     fn events(&self) -> Result<bool, Failure> {
-        self.say("  The cable of e1 is pulled and put back.");
+        self.say("  The cable of e1 is pulled and plugged in again.");
         self.router.down("p2")?;
         let down = self.until(&["events", "-I", "e1"], &["link_down", "no carrier"]);
         self.router.up("p2")?;
         let up = self.until(&["events", "-I", "e1"], &["link_up"]);
-        self.say("  And the log still has all that the scenes before have done:");
+        self.say("  The log also has the events of the earlier scenes:");
         let text = self.show(&["events", "-s", "notice"])?;
         Ok(down
             && up
@@ -447,7 +453,7 @@ impl Demo {
             && Demo::has(&text, &["engine_restart"]))
     }
 
-    /// A receiver of the group on the interface with this address.
+    /// Opens a receiver of the group on the interface with this address.
     fn receiver(&self, of: Ipv4Addr) -> Result<UdpSocket, Failure> {
         Ok(self.client.run(|| -> std::io::Result<UdpSocket> {
             let socket = UdpSocket::bind((GROUP, messages::PORT))?;
@@ -457,11 +463,14 @@ impl Demo {
     }
 
     fn wrong_interface(&self) -> Result<bool, Failure> {
-        self.say("  The router sends the group by the link of e0; a program has joined it on e1.");
+        self.say(
+            "  The router sends the group on the link of e0, but a program has joined it on \
+            e1.",
+        );
         let wrong = self.receiver(Ipv4Addr::new(10, 1, 0, 1))?;
         let fault = self.doctor(&self.router, "p1", "10.0.0.254")?;
         drop(wrong);
-        self.say("  Now it joins on e0:");
+        self.say("  Now the program joins on e0:");
         let _right = self.receiver(CLIENT)?;
         let healthy = self.doctor(&self.router, "p1", "10.0.0.254")?;
         Ok(
@@ -476,11 +485,14 @@ impl Demo {
         match nft(rules) {
             Ok(output) if output.status.success() => {}
             _ => {
-                self.say("  nft is not installed here, so there is no firewall to show.");
+                self.say("  nft is not installed here, so the firewall scene is skipped.");
                 return Ok(true);
             }
         }
-        self.say("  The program has joined on the right interface, and a rule drops its port.");
+        self.say(
+            "  The program has joined on the right interface, but a firewall rule drops its \
+            port.",
+        );
         let _receiver = self.receiver(CLIENT)?;
         let told = self.doctor(&self.router, "p1", "10.0.0.254")?;
         nft("flush ruleset")?;
@@ -489,8 +501,9 @@ impl Demo {
 
     fn querier_gone(&self) -> Result<bool, Failure> {
         self.say(
-            "  A third link with a snooping switch, whose memberships last 4 s here instead of 260. A querier asks \
-             once,\n  with an interval of 1 s, and is not heard again; a source goes on sending.",
+            "  A third link has a snooping switch whose memberships last 4 s here instead of \
+                260. A querier queries\n  once, with an interval of 1 s, and then stays silent; \
+                a source keeps sending.",
         );
         let (switch, source) = (Host::new("switch")?, Host::new("source")?);
         let options = lab::BridgeOptions {
@@ -539,9 +552,7 @@ impl Demo {
             sent.map_err(|_| Failure::Other("the sender panicked".into()))??;
             Ok::<u32, Failure>(received)
         })?;
-        self.say(&format!(
-            "  {received} of 700 packets came, then no more. Why?"
-        ));
+        self.say(&format!("  {received} of 700 packets came, then no more."));
         let told = self.doctor(&source, "e0", "10.2.0.9")?;
         self.show(&["explain", "querier-lost"])?;
         self.client.delete("e2")?;
@@ -550,7 +561,7 @@ impl Demo {
 
     fn killed(&self) -> Result<bool, Failure> {
         self.say(
-            "  10,000 numbered packets are sent, and the engine is killed in the middle (SIGKILL).",
+            "  10,000 numbered packets are sent, and the engine is killed meanwhile (SIGKILL).",
         );
         let to = SocketAddrV4::new(SERVER, 7777);
         let receiver = self.server.run(|| UdpSocket::bind((SERVER, 7777)))?;
@@ -615,7 +626,10 @@ impl Demo {
     }
 
     fn file(&self) -> Result<bool, Failure> {
-        self.say("  pcapng with interface, direction and every gap; it can be read back without the service.");
+        self.say(
+            "  pcapng with interface, direction and every gap. It can be read back without \
+            the service.",
+        );
         let path = self.service.socket().with_file_name("demo.pcapng");
         let path = path.to_string_lossy().into_owned();
         self.show(&["capture", "--last", "1m", "--proto", "icmp", "-w", &path])?;

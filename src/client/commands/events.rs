@@ -17,10 +17,10 @@ use netsonde_core::events::{Category, Kind, Severity};
 use netsonde_core::protocol::inventory::{Event, EventPackets, Events, EventsCall};
 
 const METHOD: &str = "io.netsonde.Inventory.Events";
-/// Of the past, where what comes is asked for: as tail(1) and journalctl(1) do.
+/// Past events shown before new ones, as for tail(1) and journalctl(1).
 const PAST: u64 = 10;
 
-/// `netsonde events`.
+/// Runs `netsonde events`.
 pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Failure> {
     let call = EventsCall {
         last_ns: args.last,
@@ -49,14 +49,14 @@ pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Fail
     if told.events.is_empty() && !global.quiet {
         drop(out);
         eprintln!(
-            "no such event in the log; it holds {}",
+            "no matching event in the log; it holds {}",
             told.kept - told.evicted
         );
     }
     Ok(0)
 }
 
-/// A name of a kind or a room, with hyphens or without.
+/// Parses the name of a kind or category, with hyphens or underscores.
 fn known(name: &str) -> Result<String, Failure> {
     let plain = name.to_ascii_lowercase().replace('-', "_");
     if !Kind::named(&plain).is_empty() {
@@ -64,7 +64,7 @@ fn known(name: &str) -> Result<String, Failure> {
     }
     let rooms = Category::ALL.map(Category::name).join(", ");
     Err(Failure::Other(format!(
-        "there is no kind of event {name:?}: name one of netsonde-events(7), or all of {rooms}"
+        "unknown event kind {name:?}: see netsonde-events(7), or name a category: {rooms}"
     )))
 }
 
@@ -75,16 +75,16 @@ fn severity(name: &str) -> Result<String, Failure> {
     }
     let all = Severity::ALL.map(Severity::name).join(", ");
     Err(Failure::Other(format!(
-        "{name:?} is no severity: name one of {all}"
+        "unknown severity {name:?}: expected {all}"
     )))
 }
 
-/// How long a service that has gone away may take to come back.
+/// Maximum time for a restarted service to come back.
 const BACK: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Shows what happens until it is interrupted. A service that is restarted keeps its events, and is asked
-/// again for those behind the last that was shown.
+/// Prints events until interrupted. A restarted service keeps its events; those after the last
+/// printed one are requested again.
 fn follow(global: &Global, socket: &Path, call: &EventsCall, style: Style) -> Result<u8, Failure> {
     let interrupt = Interrupt::catch()?;
     let mut call = call.clone();
@@ -93,7 +93,7 @@ fn follow(global: &Global, socket: &Path, call: &EventsCall, style: Style) -> Re
     loop {
         let mut show = |told: Events| -> io::Result<()> {
             if told.kept < last {
-                // Another record, with numbers of its own.
+                // Another record, with event numbers of its own.
                 last = 0;
             }
             gone = None;
@@ -125,7 +125,7 @@ fn follow(global: &Global, socket: &Path, call: &EventsCall, style: Style) -> Re
     }
 }
 
-/// One connection's worth. Ends well when it is interrupted.
+/// Follows events on one connection. Returns successfully when interrupted.
 fn listen(
     socket: &Path,
     call: &EventsCall,
@@ -141,7 +141,7 @@ fn listen(
     Ok(())
 }
 
-/// In local time, to the millisecond.
+/// Formats a time as local time, to the millisecond.
 fn time(text: &str) -> String {
     let local = |at: Timestamp| {
         let at = at.to_zoned(TimeZone::system());
@@ -171,7 +171,7 @@ fn line(event: &Event, style: Style, verbose: bool) -> String {
     line
 }
 
-/// The command that shows the packets.
+/// The command that shows the packets of the event.
 fn command(packets: &EventPackets) -> String {
     let interface =
         (packets.interface.as_ref()).map_or_else(String::new, |name| format!(" -I {}", safe(name)));

@@ -18,19 +18,19 @@ use netsonde_core::protocol::inventory::{
 };
 use netsonde_core::wire::cursor::Mac;
 
-/// Moves that are shown; they are the past, and `-v` shows all.
+/// Maximum number of address moves shown; `-v` shows all.
 const MOVES_SHOWN: usize = 8;
 
-/// What is told, with who made the network cards.
+/// The reply of the service, with card vendors.
 #[derive(Serialize)]
 struct Told {
     #[serde(flatten)]
     all: Neighbors,
-    /// By MAC.
+    /// Vendors by MAC address.
     vendors: std::collections::BTreeMap<String, String>,
 }
 
-/// `netsonde neighbors`: 1 where a conflict goes on.
+/// Runs `netsonde neighbors`. Returns 1 if a conflict is active.
 pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, Failure> {
     let call = InterfaceCall {
         interface: args.interface.clone(),
@@ -51,7 +51,7 @@ pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, F
     Ok(u8::from(has_conflict))
 }
 
-/// A MAC as people write it: with colons, hyphens, dots or nothing between its digits.
+/// Parses a MAC address with colons, hyphens, dots or no separators.
 fn read_mac(text: &str) -> Option<Mac> {
     let is_written = |one: char| one.is_ascii_hexdigit() || [':', '-', '.'].contains(&one);
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
@@ -63,7 +63,7 @@ fn read_mac(text: &str) -> Option<Mac> {
     Some(Mac([a, b, c, d, e, f]))
 }
 
-/// Leaves what concerns one of these: an address, a MAC, a name or its first label.
+/// Keeps only entries about one of these: an address, a MAC address, a name or its first label.
 fn select(all: &mut Neighbors, who: &[String]) {
     let is_address = |address: &str| {
         (who.iter()).any(
@@ -111,7 +111,7 @@ fn select(all: &mut Neighbors, who: &[String]) {
     });
 }
 
-/// Makers of all that is named, and what needs no list to be known.
+/// Looks up the vendors of all MAC addresses, including prefixes that need no list.
 fn vendors(all: &Neighbors) -> std::collections::BTreeMap<String, String> {
     let of_findings = all.findings.iter().flat_map(|one| {
         let claimants = one.claimants.iter().map(|claimant| &claimant.mac);
@@ -156,12 +156,12 @@ fn text(told: &Told, style: Style, verbose: bool) -> String {
     }
     if moves > MOVES_SHOWN && !verbose {
         text.push_str(&format!(
-            "and {} more have moved; -v shows them\n",
+            "and {} more address moves; -v shows them\n",
             moves - MOVES_SHOWN
         ));
     }
     if told.all.neighbors.is_empty() {
-        text.push_str("no neighbours heard");
+        text.push_str("no neighbors seen");
         return text;
     }
     let kernel: HashMap<(&str, &str), &KernelNeighbor> = (told.all.kernel.iter())
@@ -216,7 +216,7 @@ fn of_interface(
                 cells.push(of_kernel.map_or("-".into(), |known| {
                     match known.mac.as_ref().is_none_or(|mac| *mac == one.mac) {
                         true => known.state.clone(),
-                        false => format!("{}, at another MAC", known.state),
+                        false => format!("{}, at another MAC address", known.state),
                     }
                 }));
             }
@@ -229,7 +229,7 @@ fn of_interface(
             row(Some(&address.address), &address.first, &address.last);
         }
     }
-    // IPv4, then IPv6, then those of which no address is known.
+    // IPv4 first, then IPv6, then hosts without a known address.
     rows.sort_by(|(a, x), (b, y)| (a.is_none(), a, &x[1]).cmp(&(b.is_none(), b, &y[1])));
     let mut head = vec![
         "ADDRESS", "MAC", "VENDOR", "NAME", "ROLE", "HEARD BY", "FIRST", "LAST",
@@ -265,7 +265,7 @@ fn roles(one: &Neighbor) -> String {
     one.roles.join(", ")
 }
 
-/// Whom this host asks for and does not get an answer from.
+/// Neighbors that do not answer this host.
 fn in_vain(told: &Told, style: Style) -> String {
     let mut text = String::new();
     for one in &told.all.kernel {
@@ -305,27 +305,27 @@ fn finding_text(one: &Finding, told: &Told, style: Style) -> String {
                 if one.current {
                     "conflict"
                 } else {
-                    "conflict, over"
+                    "resolved conflict"
                 },
                 pair.join(" and by ")
             )));
             if let Some(times) = one.both_answered.filter(|times| *times > 0) {
                 lines.push(format!(
-                    "    both answered the same question, {}",
+                    "    both answered the same request, {}",
                     counted(times)
                 ));
             }
             if let Some(times) = one.returned.filter(|times| *times > 0) {
                 lines.push(format!(
-                    "    one claimed it again after the other had, without announcing it, {}",
+                    "    one claimed it again after the other, without announcing it, {}",
                     counted(times)
                 ));
             }
             if one.own {
-                lines.push("    this host has it, and another one says the same".into());
+                lines.push("    this host uses the address, and another host claims it too".into());
             }
             lines.push(format!(
-                "    known since {}, last seen {}",
+                "    first seen {}, last seen {}",
                 ago(&one.since),
                 ago(&one.last)
             ));
@@ -337,7 +337,7 @@ fn finding_text(one: &Finding, told: &Told, style: Style) -> String {
                 _ => "did not announce it",
             };
             lines.push(format!(
-                "moved: {place} went from {} to {} {}, who {how}",
+                "moved: {place} from {} to {} {}, which {how}",
                 of(&one.from),
                 of(&one.to),
                 ago(&one.last)
@@ -346,7 +346,7 @@ fn finding_text(one: &Finding, told: &Told, style: Style) -> String {
                 read_mac(&claimant.mac).is_some_and(|mac| mac::shared(mac).is_some())
             });
             lines.push(format!(
-                "    no conflict: the first one did not go on{}{}",
+                "    not a conflict: the first one stopped using it{}{}",
                 if virtual_ones {
                     "; one is the address of a virtual router"
                 } else {
@@ -361,17 +361,17 @@ fn finding_text(one: &Finding, told: &Told, style: Style) -> String {
         _ => {
             claimants = false;
             let why = match (one.both_probed, one.answered) {
-                (Some(true), _) => "wanted it at the same time",
-                (_, Some(true)) => "has it and answered",
-                _ => "has it; no answer was seen from here",
+                (Some(true), _) => "probed for it at the same time",
+                (_, Some(true)) => "already has it and answered",
+                _ => "already has it; no answer was seen here",
             };
             lines.push(style.warn(&format!(
-                "duplicate: {} wanted {place} and found it taken: {} {why}",
+                "duplicate: {} probed for {place}: {} {why}",
                 of(&one.prober),
                 of(&one.by)
             )));
             lines.push(format!(
-                "    by duplicate address detection, {}, the last time {}",
+                "    by duplicate address detection, {}, last {}",
                 counted(one.times.unwrap_or(1)),
                 ago(&one.last)
             ));
@@ -384,7 +384,7 @@ fn finding_text(one: &Finding, told: &Told, style: Style) -> String {
                 .map(|claimant| claimant_text(claimant, now)),
         );
         if one.more > 0 {
-            lines.push(format!("    and {} claims of others", one.more));
+            lines.push(format!("    and {} claims by others", one.more));
         }
         lines.extend(hint(one, &told.all));
     }
@@ -400,7 +400,7 @@ fn counted(times: u64) -> String {
 
 fn claimant_text(one: &Claimant, now: &str) -> String {
     let mut text = format!(
-        "    {}{}: claims {}, of them answers {} and announcements {}, the last {}",
+        "    {}{}: {} claims, {} of them answers and {} announcements, last {}",
         one.mac,
         if one.own { " (this host)" } else { "" },
         one.claims,
@@ -408,7 +408,7 @@ fn claimant_text(one: &Claimant, now: &str) -> String {
         one.announcements,
         match &one.claimed {
             Some(claimed) => format!("{} ago", age(now, claimed)),
-            None => "never: only heard".into(),
+            None => "never: only received".into(),
         }
     );
     if let Some(frames) = &one.frames_from {
@@ -417,7 +417,7 @@ fn claimant_text(one: &Claimant, now: &str) -> String {
     text
 }
 
-/// What else it may be, and what to do.
+/// Other possible causes, and the fix.
 fn hint(one: &Finding, all: &Neighbors) -> Vec<String> {
     let between = one.between.clone().unwrap_or_default();
     let addresses = |mac: &String| -> BTreeSet<&str> {
@@ -433,14 +433,15 @@ fn hint(one: &Finding, all: &Neighbors) -> Vec<String> {
         && addresses(first).intersection(&addresses(second)).count() > 1
     {
         lines.push(
-            "    both claim other addresses in common, too: perhaps one host with two interfaces on this \
-             link, which answers for each on either (sysctl net.ipv4.conf.all.arp_ignore=1)"
+            "    both claim other addresses as well: perhaps one host with two interfaces on \
+                this link, which answers for each on either (sysctl \
+                net.ipv4.conf.all.arp_ignore=1)"
                 .into(),
         );
     }
     lines.push(
-        "  fix: give one of them another address; a switch's table of MACs says at which port each is \
-         (a Linux bridge: bridge fdb show)"
+        "  fix: give one of them another address; a switch's MAC table shows their ports (a \
+            Linux bridge: bridge fdb show)"
             .into(),
     );
     lines

@@ -9,10 +9,10 @@ use crate::client::failure::Failure;
 use crate::client::render::style::{Style, age, bytes, duration, right, table};
 use netsonde_core::protocol::service::{Interface, Interfaces, ListenerCounts, Status};
 
-/// Gaps that are shown; `-v` shows all that the service tells of.
+/// Maximum number of gaps shown; `-v` shows all.
 const GAPS_SHOWN: usize = 8;
 
-/// `netsonde status`.
+/// Runs `netsonde status`.
 pub fn status(global: &Global, socket: &Path) -> Result<u8, Failure> {
     let status: Status = ask(socket, "io.netsonde.Service.Status")?;
     let mut out = std::io::stdout().lock();
@@ -70,7 +70,7 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
     }
     if verbose && !status.may.is_empty() {
         line(format!(
-            "you may: {}; served on: {}",
+            "your permissions: {}; connected to: {}",
             status.may.join(", "),
             status.listening.join(", ")
         ));
@@ -85,7 +85,7 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
     if status.promiscuous {
         line(
             style
-                .warn("an interface is promiscuous: the host receives what it otherwise would not"),
+                .warn("an interface is promiscuous: the host receives packets addressed to others"),
         );
     }
     line(String::new());
@@ -148,24 +148,24 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
         "RECORDED",
         "PACKETS",
         "BYTES",
-        "ICMP/ICMP6/IGMP ON THE WIRE (HEARD)",
+        "ICMP/ICMP6/IGMP WIRE (IP LAYER)",
     ];
     line(table(style, &headings, &interfaces));
     if gone > 0 {
         line(format!(
-            "... and {gone} that are gone, with packets in the record: netsonde status -v"
+            "... and {gone} deleted interfaces with packets in the record: netsonde status -v"
         ));
     }
     if !status.gaps.is_empty() {
         line(String::new());
-        line(style.bold(&format!("GAPS ({} in all)", status.gaps_total)));
+        line(style.bold(&format!("GAPS ({} in total)", status.gaps_total)));
         let skip = if verbose {
             0
         } else {
             status.gaps.len().saturating_sub(GAPS_SHOWN)
         };
         if skip > 0 {
-            line(format!("... {skip} earlier ones: netsonde status -v"));
+            line(format!("... {skip} earlier gaps: netsonde status -v"));
         }
         for gap in &status.gaps[skip..] {
             let count = if gap.count > 0 {
@@ -193,7 +193,7 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
         .collect();
     if !hit.is_empty() {
         line(String::new());
-        line(style.bold("LIMITS THAT WERE HIT"));
+        line(style.bold("LIMITS REACHED"));
         hit.into_iter().for_each(line);
     }
     text.trim_end().to_owned()
@@ -211,7 +211,7 @@ fn heard(listened: &ListenerCounts) -> String {
     )
 }
 
-/// `netsonde interfaces`.
+/// Runs `netsonde interfaces`.
 pub fn interfaces(global: &Global, socket: &Path, names: &[String]) -> Result<u8, Failure> {
     let mut all: Interfaces = ask(socket, "io.netsonde.Service.Interfaces")?;
     for name in names {
@@ -221,7 +221,7 @@ pub fn interfaces(global: &Global, socket: &Path, names: &[String]) -> Result<u8
             .any(|interface| interface.interface == *name)
         {
             return Err(Failure::Other(format!(
-                "there is no interface {name}: `netsonde interfaces` lists them"
+                "no such interface: {name} (see `netsonde interfaces`)"
             )));
         }
     }
@@ -245,7 +245,7 @@ pub fn interfaces(global: &Global, socket: &Path, names: &[String]) -> Result<u8
     Ok(0)
 }
 
-/// One interface, in the manner of `ip address`: a fact a line.
+/// Formats an interface in the manner of `ip address`, one fact per line.
 fn one(interface: &Interface, style: Style) -> String {
     let state = if interface.running {
         style.good("up")
@@ -292,7 +292,7 @@ fn one(interface: &Interface, style: Style) -> String {
     }
     if interface.promiscuity > 0 || interface.allmulti > 0 {
         let words = format!(
-            "promiscuous for {}, all multicast for {}",
+            "promiscuity {}, allmulti {}",
             interface.promiscuity, interface.allmulti
         );
         fact(style.warn(&words));
@@ -309,7 +309,7 @@ fn one(interface: &Interface, style: Style) -> String {
     ));
     let listened = &interface.listened;
     fact(format!(
-        "came in: icmp {} heard {}, icmp6 {} heard {}, igmp {} heard {}",
+        "received (wire/IP layer): icmp {}/{}, icmp6 {}/{}, igmp {}/{}",
         listened.icmp_wire,
         listened.icmp_heard,
         listened.icmp6_wire,

@@ -19,7 +19,7 @@ use netsonde_core::host::socket::{ProcSocket, parse_sockets};
 use netsonde_core::protocol::inventory::{Talker, Talkers, TalkersCall};
 use netsonde_core::wire::services::service_name;
 
-/// A flow, and whose it is here.
+/// A flow, and the process at this host's end.
 #[derive(Serialize)]
 struct Owned {
     #[serde(flatten)]
@@ -45,7 +45,7 @@ impl Serialize for Told {
     }
 }
 
-/// `netsonde talkers`.
+/// Runs `netsonde talkers`.
 pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
     let call = TalkersCall {
         window_ns: Some(args.window),
@@ -68,7 +68,7 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
     show(global, &Told { all, owned }, text)
 }
 
-/// This host's end of a flow.
+/// Returns this host's end of a flow.
 fn own_end(talker: &Talker) -> Option<SocketAddr> {
     let (address, port) = if talker.direction == "out" {
         (&talker.source, talker.source_port)
@@ -95,7 +95,7 @@ fn owners(talkers: &[Talker]) -> Vec<Option<Process>> {
                     || canonical(socket.local.ip()) == end.ip()
                     || end.ip().is_multicast())
         };
-        // One that is bound to the very address comes before one that takes all.
+        // A socket bound to the exact address takes precedence over one bound to all.
         let best = table.iter().filter(fits).min_by_key(|socket| {
             (
                 socket.local.ip().is_unspecified(),
@@ -188,7 +188,7 @@ fn text(told: &Told, style: Style, verbose: bool) -> String {
         head.extend(["BYTES", "AT MOST"]);
     }
     let mut words = format!(
-        "{} in {} packets of {} flows within {}\n",
+        "{} in {} packets of {} flows in {}\n",
         bytes(all.bytes),
         all.packets,
         all.flows,
@@ -196,7 +196,7 @@ fn text(told: &Told, style: Style, verbose: bool) -> String {
     );
     if all.rest_bytes > 0 {
         words.push_str(&style.dim(&format!(
-            "flows that are not kept have at most {} each\n",
+            "flows not listed have at most {} each\n",
             bytes(all.rest_bytes)
         )));
     }

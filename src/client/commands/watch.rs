@@ -27,12 +27,12 @@ impl Packets {
         (!text.trim().is_empty()).then_some(text)
     }
 
-    /// Was the past asked for?
+    /// Returns whether recorded packets are selected.
     fn is_past(&self) -> bool {
         self.last.is_some() || self.since.is_some() || self.until.is_some()
     }
 
-    /// Is it within the times that were asked for? What has no time is.
+    /// Returns whether a time is within the selected interval. Packets without a time are.
     fn is_within(&self, time_ns: Option<i128>) -> bool {
         let from = self.since.map_or(i128::MIN, i128::from);
         let to = self.until.map_or(i128::MAX, i128::from);
@@ -49,7 +49,7 @@ impl Packets {
         Ok(Selection {
             last_ns: match self.last {
                 Some(Lookback::Ns(ns)) => Some(ns),
-                // Everything there is, up to now: the beginning of time.
+                // All packets up to now: from the beginning of time.
                 Some(Lookback::All) => Some(u64::MAX / 2),
                 None => None,
             },
@@ -105,17 +105,18 @@ impl Read for Pipe {
     }
 }
 
-/// A stream of packets that the service has opened.
+/// A stream of packets from the service.
 pub(crate) struct Stream {
     connection: Connection,
     pub(crate) pipe: Pipe,
     interrupt: Interrupt,
-    /// What came of it.
+    /// The final report of the stream.
     pub(crate) content: Content,
 }
 
 impl Stream {
-    /// Asks for as much of each packet as `content` says, or for headers where the options say so.
+    /// Requests the packets, with as much of each as `content` says, or headers only if the options
+    /// say so.
     pub(crate) fn open(
         socket: &Path,
         packets: &Packets,
@@ -132,11 +133,12 @@ impl Stream {
         let reply = connection.reply()?;
         let index = reply.parameters["fd"].as_u64().unwrap_or(0) as usize;
         let descriptor: OwnedFd = reply.descriptors.into_iter().nth(index).ok_or_else(|| {
-            Failure::Other("netsonded sent no descriptor to read packets from".into())
+            Failure::Other("netsonded passed no descriptor for the packets".into())
         })?;
         let opened: CaptureReply = serde_json::from_value(reply.parameters).map_err(|error| {
             Failure::Other(format!(
-                "netsonded opened a stream in a way unknown here: {error}"
+                "unexpected start of the stream from netsonded: {error} (do client and service \
+                    versions match?)"
             ))
         })?;
         let interrupt = Interrupt::catch()?;
@@ -152,7 +154,7 @@ impl Stream {
     }
 }
 
-/// What the service says at the end of a stream.
+/// Final report of the service at the end of a stream.
 fn ended(connection: &mut Connection, interrupt: &Interrupt) -> Result<CaptureReply, Failure> {
     if interrupt.came() {
         return Ok(CaptureReply::default());
@@ -160,7 +162,8 @@ fn ended(connection: &mut Connection, interrupt: &Interrupt) -> Result<CaptureRe
     let reply = connection.reply()?;
     serde_json::from_value(reply.parameters).map_err(|error| {
         Failure::Other(format!(
-            "netsonded ended the stream in a way unknown here: {error}"
+            "unexpected end of the stream from netsonded: {error} (do client and service \
+                versions match?)"
         ))
     })
 }
@@ -176,7 +179,7 @@ fn tell_end(global: &Global, report: &CaptureReply) {
     }
 }
 
-/// `netsonde watch`.
+/// Runs `netsonde watch`.
 pub fn watch(global: &Global, socket: &Path, packets: &Packets) -> Result<u8, Failure> {
     let out = Out {
         lines: Lines::new(Style::new(global.color)),
@@ -199,7 +202,8 @@ pub fn watch(global: &Global, socket: &Path, packets: &Packets) -> Result<u8, Fa
     } = Stream::open(socket, packets, Content::Permitted)?;
     if content == Content::Headers && !packets.headers && !global.quiet {
         eprintln!(
-            "netsonde: headers only: you may not see what packets carry (permission.payload in netsonde.toml(5))"
+            "netsonde: headers only: you have no permission to see payload (permission.payload \
+                in netsonde.toml(5))"
         );
     }
     let mut file = CaptureFile::new(pipe).map_err(Failure::from)?;
@@ -207,7 +211,7 @@ pub fn watch(global: &Global, socket: &Path, packets: &Packets) -> Result<u8, Fa
         let item = match file.next() {
             Ok(Some(item)) => item,
             Ok(None) => break,
-            // An interrupt cuts a block in two.
+            // An interrupt may truncate the last block.
             Err(_) if interrupt.came() => break,
             Err(error) => return Err(error.into()),
         };
@@ -230,7 +234,7 @@ struct Out {
 }
 
 impl Out {
-    /// `false`: nobody reads any more.
+    /// Returns `false` if the reader is gone.
     fn packet(&self, packet: &FilePacket) -> Result<bool, Failure> {
         let mut out = io::stdout().lock();
         if !self.json && !self.quiet {
@@ -260,7 +264,7 @@ impl Out {
     }
 }
 
-/// A closed pipe (`| head`) is an end, not a fault.
+/// A closed pipe (`| head`) ends the command without an error.
 fn written(outcome: io::Result<()>) -> Result<bool, Failure> {
     match outcome {
         Ok(()) => Ok(true),
@@ -269,7 +273,7 @@ fn written(outcome: io::Result<()>) -> Result<bool, Failure> {
     }
 }
 
-/// A capture file; - is standard input.
+/// Opens a capture file; - is standard input.
 pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdin()));
@@ -279,7 +283,7 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
     Ok(Box::new(file.map_err(failed)?))
 }
 
-/// Packets of a file that the options select.
+/// Packets of a file that match the options.
 fn from_file(
     packets: &Packets,
     path: &Path,
@@ -337,7 +341,7 @@ fn from_file(
     Ok(0)
 }
 
-/// The filter for the packet's link type, compiled once.
+/// The filter for the link type of the packet, compiled once.
 fn local<'c>(
     compiled: &'c mut Vec<(u32, LocalFilter)>,
     filter: &Filter,
@@ -369,7 +373,7 @@ fn record(packet: &FilePacket) -> Record<'_> {
     }
 }
 
-/// Where `capture` writes.
+/// Destination of `capture`.
 enum Target {
     Out,
     File(File, PathBuf),
@@ -386,7 +390,7 @@ impl Target {
         }
         if io::stdout().is_terminal() {
             return Err(Failure::Other(
-                "standard output is a terminal, and pcapng is not for reading: redirect it, or give -w FILE".into(),
+                "standard output is a terminal: redirect it, or give -w FILE".into(),
             ));
         }
         Ok(Target::Out)
@@ -400,7 +404,7 @@ impl Target {
             }
             Target::File(file, path) => file.write_all(bytes).map(|()| true).map_err(|error| {
                 Failure::Other(format!(
-                    "cannot write {}: {error}; what is there is valid up to its last whole block",
+                    "cannot write {}: {error}; the file is valid up to its last complete block",
                     path.display()
                 ))
             }),
@@ -408,7 +412,7 @@ impl Target {
     }
 }
 
-/// `netsonde capture`.
+/// Runs `netsonde capture`.
 pub fn capture(
     global: &Global,
     socket: &Path,
@@ -468,20 +472,20 @@ pub fn capture(
     Ok(if report.cut.is_some() { 2 } else { 0 })
 }
 
-/// A pcapng file that is being written, packet by packet.
+/// A pcapng file that is being written packet by packet.
 pub(crate) struct PacketFile {
     target: Target,
     writer: Writer,
     interfaces: Vec<(u32, Option<String>)>,
-    /// Packets written.
+    /// Number of packets written.
     pub(crate) count: u64,
 }
 
 impl PacketFile {
-    /// Bytes that are written at once.
+    /// Bytes written at once.
     const PART: usize = 1 << 20;
 
-    /// Creates it; - is standard output. The comments are on the whole of it.
+    /// Creates the file; - is standard output. The comments are on the section.
     pub(crate) fn create(path: &Path, comments: &[String]) -> Result<PacketFile, Failure> {
         let mut writer = Writer::default();
         writer.section(
@@ -497,7 +501,7 @@ impl PacketFile {
         })
     }
 
-    /// Adds a packet. `false`: nobody reads any longer.
+    /// Appends a packet. Returns `false` if the reader is gone.
     pub(crate) fn add(&mut self, packet: &FilePacket) -> Result<bool, Failure> {
         let key = (packet.link_number, packet.interface.clone());
         let known = self.interfaces.iter().position(|known| *known == key);
@@ -525,7 +529,7 @@ impl PacketFile {
         Ok(true)
     }
 
-    /// Writes what there is.
+    /// Writes the buffered blocks.
     pub(crate) fn flush(&mut self) -> Result<bool, Failure> {
         let going_on = self.target.write(&self.writer.buffer)?;
         self.writer.buffer.clear();

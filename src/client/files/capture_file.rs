@@ -8,55 +8,55 @@ use pcap_parser::{Block, PcapBlockOwned, PcapError, PcapNGOption, create_reader}
 
 use netsonde_core::wire::{Checksum, Direction, Frame, LinkType};
 
-/// First size of the buffer, in bytes.
+/// Initial size of the buffer, in bytes.
 const BUFFER: usize = 1 << 20;
-/// Largest block that is read: hundreds of times the largest packet.
+/// Maximum size of a block: hundreds of times the largest packet.
 const BLOCK_MAX: usize = 16 << 20;
 
-/// Why no more can be read.
+/// Why reading a capture file failed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Neither pcap nor pcapng.
-    #[error("this is neither a pcap nor a pcapng file")]
+    #[error("not a pcap or pcapng file")]
     NotACapture,
     /// It ends within a block.
-    #[error("it ends in the middle of a block, {0} bytes in: the file was cut off")]
+    #[error("truncated file: it ends within a block, {0} bytes in")]
     CutOff(u64),
-    /// A block that is not what its header says, or larger than any packet.
+    /// A block contradicts its header, or is larger than any packet.
     #[error("the block {0} bytes in is damaged, or larger than 16 MiB")]
     Damaged(u64),
     /// The operating system could not read it.
-    #[error("reading failed {0} bytes in")]
+    #[error("cannot read further, {0} bytes in")]
     Read(u64),
 }
 
-/// One packet.
+/// A packet of a capture file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FilePacket {
-    /// Nanoseconds since 1970; `None` in blocks that have no time.
+    /// Time in nanoseconds since 1970; `None` in blocks without a timestamp.
     pub time_ns: Option<i128>,
-    /// What the bytes begin with.
+    /// Link type of the bytes.
     pub link: LinkType,
-    /// Its LINKTYPE_ number.
+    /// LINKTYPE_ number of the file.
     pub link_number: u32,
-    /// Name of the interface, where the file has it.
+    /// Name of the interface, if the file has it.
     pub interface: Option<String>,
-    /// Which way it went, where the file has it.
+    /// Direction, if the file has it.
     pub direction: Direction,
-    /// What the capturing kernel knew of the checksum, where the file has it.
+    /// State of the transport checksum, if the file has it.
     pub checksum: Checksum,
-    /// Length on the wire.
+    /// Length on the wire, in bytes.
     pub original_length: u32,
     /// Captured bytes.
     pub bytes: Vec<u8>,
-    /// Comments on it.
+    /// Comments on the packet.
     pub comments: Vec<String>,
-    /// Packets that are missing before it.
+    /// Number of packets missing before it.
     pub dropped: u64,
 }
 
 impl FilePacket {
-    /// The frame, to decode.
+    /// Returns the frame, for decoding.
     pub fn frame(&self) -> Frame<'_> {
         Frame {
             link: self.link,
@@ -67,28 +67,28 @@ impl FilePacket {
     }
 }
 
-/// What comes out of a file.
+/// An item of a capture file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     /// A packet.
     Packet(FilePacket),
-    /// A comment on the section or on an interface's statistics.
+    /// A comment on the section or on the statistics of an interface.
     Note(String),
 }
 
 struct Interface {
     link_number: u32,
     name: Option<String>,
-    /// Time stamp units in a second.
+    /// Timestamp units per second.
     resolution: u64,
     offset_s: i64,
 }
 
-/// A file being read.
+/// A capture file that is being read.
 pub struct CaptureFile<'a> {
     reader: Box<dyn PcapReaderIterator + Send + 'a>,
     interfaces: Vec<Interface>,
-    /// Units in a second of a pcap file.
+    /// Timestamp units per second of a pcap file.
     legacy_resolution: u64,
     legacy_link: u32,
     big_endian: bool,
@@ -98,7 +98,7 @@ pub struct CaptureFile<'a> {
     ended: bool,
 }
 
-/// What the parser said, free of what it borrows.
+/// Result of the parser, without its borrows.
 enum Step {
     Got(usize, Option<Box<FilePacket>>),
     End,
@@ -107,7 +107,7 @@ enum Step {
 }
 
 impl<'a> CaptureFile<'a> {
-    /// Begins to read. Waits for the first bytes.
+    /// Starts reading. Blocks until the first bytes arrive.
     pub fn new(source: impl Read + Send + 'a) -> Result<CaptureFile<'a>, Error> {
         let reader = create_reader(
             BUFFER,
@@ -133,7 +133,7 @@ impl<'a> CaptureFile<'a> {
         })
     }
 
-    /// The next item; `None` at the end.
+    /// Reads the next item. Returns `None` at the end.
     #[allow(clippy::should_implement_trait)] // It can fail, and then it is over.
     pub fn next(&mut self) -> Result<Option<Item>, Error> {
         loop {
@@ -208,7 +208,7 @@ impl<'a> CaptureFile<'a> {
     }
 }
 
-/// The parser decides by the first read what it has before it, so that one must bring enough.
+/// The parser detects the format from the first read, which therefore must be long enough.
 struct Gathered<R> {
     source: R,
     started: bool,
@@ -236,7 +236,8 @@ impl<R: Read> Read for Gathered<R> {
     }
 }
 
-/// Bytes of a pcapng file's first block, in its own byte order, or of a pcap file's header.
+/// Length of the first block of a pcapng file, in its own byte order, or of the header of a pcap
+/// file.
 fn first_block(head: &[u8]) -> usize {
     match head {
         [0x0a, 0x0d, 0x0d, 0x0a, a, b, c, d, magic, ..] => {
@@ -260,7 +261,7 @@ struct State<'s> {
     notes: &'s mut Vec<String>,
 }
 
-/// Interfaces of one section: more is no capture.
+/// Maximum number of interfaces per section; more are not a capture.
 const MOST_INTERFACES: usize = 65_536;
 
 impl State<'_> {
@@ -269,7 +270,7 @@ impl State<'_> {
             PcapBlockOwned::LegacyHeader(header) => {
                 let nano = matches!(header.magic_number, 0xa1b2_3c4d | 0x4d3c_b2a1);
                 *self.legacy_resolution = if nano { 1_000_000_000 } else { 1_000_000 };
-                // The upper bits say whether a frame check sequence is there.
+                // The upper bits tell whether a frame check sequence is present.
                 *self.legacy_link = header.network.0 as u32 & 0x03ff_ffff;
                 None
             }
@@ -358,7 +359,7 @@ impl State<'_> {
         }
     }
 
-    /// An option of four or eight bytes in the section's byte order.
+    /// An option of four or eight bytes, in the byte order of the section.
     fn number(&self, value: &[u8]) -> u64 {
         let bytes = value.iter().take(if value.len() >= 8 { 8 } else { 4 });
         let join = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
@@ -398,7 +399,7 @@ fn comments<'o>(options: &'o [PcapNGOption<'_>]) -> impl Iterator<Item = String>
         .map(|option| netsonde_core::wire::cursor::text(option_value(option), 4096))
 }
 
-/// epb_flags, the other way round than the writer.
+/// Decodes epb_flags, the inverse of the writer.
 fn direction(flags: u64) -> Direction {
     match (flags & 3, flags >> 2 & 7) {
         (2, _) => Direction::Outbound,

@@ -8,9 +8,9 @@ use libloading::{Library, Symbol};
 
 use netsonde_core::recorder::filter::Instruction;
 
-/// Names under which distributions ship it.
+/// Names of the library in distributions.
 const NAMES: [&str; 3] = ["libpcap.so.1", "libpcap.so.0.8", "libpcap.so"];
-/// PCAP_NETMASK_UNKNOWN: `ip broadcast` is refused, since the record spans many networks.
+/// PCAP_NETMASK_UNKNOWN: `ip broadcast` is rejected, since the record covers many networks.
 const NETMASK_UNKNOWN: c_uint = 0xffff_ffff;
 
 /// `struct bpf_program`.
@@ -41,7 +41,7 @@ type Close = unsafe extern "C" fn(*mut c_void);
 pub struct Libpcap(Library);
 
 impl Libpcap {
-    /// Loads it. `None` where it is not installed.
+    /// Loads the library. Returns `None` if it is not installed.
     pub fn load() -> Option<Libpcap> {
         NAMES.iter().find_map(|name| {
             // SAFETY: the constructors of libpcap and of what it depends on have no preconditions.
@@ -49,11 +49,11 @@ impl Libpcap {
         })
     }
 
-    /// Compiles an expression for a link type (a DLT_ number); the error is libpcap's own text.
+    /// Compiles an expression for a link type (a DLT_ number). The error is libpcap's own message.
     pub fn compile(&self, link_type: i32, expression: &str) -> Result<Vec<Instruction>, String> {
-        let text =
-            CString::new(expression).map_err(|_| "a filter can't hold a zero byte".to_owned())?;
-        let missing = |error: libloading::Error| format!("this libpcap is not usable: {error}");
+        let text = CString::new(expression)
+            .map_err(|_| "a filter cannot contain a zero byte".to_owned())?;
+        let missing = |error: libloading::Error| format!("this libpcap cannot be used: {error}");
         // SAFETY: the types are those of pcap.h, unchanged since libpcap 1.0.
         let (open, compile, error, free, close) = unsafe {
             let open: Symbol<'_, OpenDead> = self.0.get(b"pcap_open_dead\0").map_err(missing)?;
@@ -66,7 +66,7 @@ impl Libpcap {
         // SAFETY: a handle that is no capture; it is closed below on every way.
         let handle = unsafe { open(link_type, 262_144) };
         if handle.is_null() {
-            return Err("libpcap has no memory".into());
+            return Err("libpcap is out of memory".into());
         }
         let mut program = BpfProgram {
             length: 0,

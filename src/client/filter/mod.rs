@@ -23,41 +23,41 @@ const MLD: &str =
     "(ip6[6] = 0 and ip6[40] = 58 and (ip6[48] >= 130 and ip6[48] <= 132 or ip6[48] = 143))";
 const ICMP6: &str = "(icmp6 or (ip6[6] = 0 and ip6[40] = 58))";
 
-/// What is wrong with a filter.
+/// Why a filter was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The compiler is not there.
+    /// libpcap is not installed.
     #[error(
         "filter expressions need libpcap at run time: install it (Debian: libpcap0.8, Fedora: \
-         libpcap), or use --host, --port, --proto, --group and --vlan, which do not"
+            libpcap), or use --host, --port, --proto, --group and --vlan, which work without it"
     )]
     NoLibpcap,
-    /// It does not compile.
+    /// The expression does not compile.
     #[error("filter {expression:?}: {why}")]
     Syntax {
-        /// As it was given.
+        /// The expression.
         expression: String,
-        /// libpcap's word.
+        /// The message of libpcap.
         why: String,
     },
-    /// What libpcap made is refused.
-    #[error("filter {expression:?}: compiled to a program that is not valid: {why}")]
+    /// libpcap compiled it to a program that is rejected.
+    #[error("filter {expression:?}: compiled to an invalid program: {why}")]
     Program {
-        /// As it was given.
+        /// The expression.
         expression: String,
-        /// Where and why.
+        /// The first invalid instruction.
         why: String,
     },
 }
 
-/// A filter that has been read.
+/// A parsed filter.
 pub struct Filter {
     libpcap: Libpcap,
     expression: String,
 }
 
 impl Filter {
-    /// Reads an expression; whether it compiles shows when it is compiled.
+    /// Parses an expression. Errors of the compiler appear when it is compiled.
     pub fn new(expression: &str) -> Result<Filter, Error> {
         Ok(Filter {
             libpcap: Libpcap::load().ok_or(Error::NoLibpcap)?,
@@ -75,7 +75,7 @@ impl Filter {
             })
     }
 
-    /// The programs that the service is sent. One that asks for Ethernet addresses, say, does not
+    /// Returns the programs for the service. An expression that tests Ethernet addresses does not
     /// compile for links without them, and no packet of such a link can match it.
     pub fn programs(&self) -> Result<Vec<capture::Program>, Error> {
         let program = |link_type: &str, code: Vec<Instruction>| capture::Program {
@@ -93,7 +93,7 @@ impl Filter {
         Ok(programs)
     }
 
-    /// The filter for frames of a file.
+    /// Returns the filter for frames of a file.
     pub fn local(&self, link: LinkType) -> Result<LocalFilter, Error> {
         let dlt = match link {
             LinkType::RawIp => RAW,
@@ -119,7 +119,7 @@ pub struct LocalFilter {
 }
 
 impl LocalFilter {
-    /// Does the frame match?
+    /// Returns whether the frame matches.
     pub fn matches(&self, frame: &Frame<'_>) -> bool {
         self.program
             .run_view(frame.bytes, frame.original_length, self.view)
@@ -127,8 +127,8 @@ impl LocalFilter {
     }
 }
 
-/// Words (letters, digits and what names, addresses and numbers are made of), and everything else a
-/// character at a time.
+/// Splits an expression into words (letters, digits and the characters of names, addresses and
+/// numbers) and single other characters.
 fn words(expression: &str) -> Vec<&str> {
     let part_of_word = |c: char| c.is_alphanumeric() || "-_.:/\\".contains(c);
     let mut words = Vec::new();
@@ -145,7 +145,7 @@ fn words(expression: &str) -> Vec<&str> {
     words
 }
 
-/// A tag that is there, with that identifier or with any.
+/// Expression for a VLAN tag, with this ID or with any.
 fn vlan(identifier: Option<&str>) -> String {
     let tag = |at: u64| {
         let same = identifier.map(|number| format!(" and ether[{}:2] & 0xfff = {number}", at + 2));
@@ -154,8 +154,8 @@ fn vlan(identifier: Option<&str>) -> String {
     format!("({} or {})", tag(TAGS_AT), tag(TAGS_AT + 4))
 }
 
-/// Puts our meaning of `vlan`, `mld` and `icmp6` in; an accessor like `icmp6[0]` and a name behind
-/// `proto` stay as they are.
+/// Replaces `vlan`, `mld` and `icmp6` by netsonde's definitions. An accessor such as `icmp6[0]` and
+/// a name after `proto` are kept.
 fn rewrite(words: &[&str], tags: bool) -> String {
     let mut text = String::new();
     let solid = |at: &usize| !words[*at].trim().is_empty();

@@ -8,15 +8,15 @@ use std::path::Path;
 
 use netsonde_core::wire::cursor::{Mac, text};
 
-/// Longest list that is read: IEEE's own, with all addresses of makers, has 6 MiB.
+/// Maximum size of a list: the list of IEEE with all addresses has 6 MiB.
 const LIST_BYTES: u64 = 32 << 20;
-/// Longest name of a maker that is shown.
+/// Maximum length of a vendor name.
 const NAME_MAX: usize = 48;
 
-/// A line of a list: its prefix with its length in bits, and the maker.
+/// A line of a list: the prefix with its length in bits, and the vendor.
 type Line = fn(&str) -> Option<(u64, u8, &str)>;
 
-/// Lists, as distributions install them, and how each is written.
+/// Lists as installed by distributions, with their formats.
 const LISTS: [(&str, Line); 8] = [
     ("/usr/share/ieee-data/oui.txt", ieee),
     ("/usr/share/misc/oui.txt", ieee),
@@ -28,7 +28,7 @@ const LISTS: [(&str, Line); 8] = [
     ("/lib/udev/hwdb.d/20-OUI.hwdb", hwdb),
 ];
 
-/// Makers of these addresses, as far as a list is installed that knows them.
+/// Returns the vendors of these addresses, as far as an installed list contains them.
 pub fn makers(of: &[Mac]) -> HashMap<Mac, String> {
     let found = LISTS.iter().find_map(|(path, line)| {
         let file = File::open(path).ok()?;
@@ -47,7 +47,7 @@ pub fn makers(of: &[Mac]) -> HashMap<Mac, String> {
 }
 
 fn read(from: impl BufRead, line: Line, path: &Path, of: &[Mac]) -> HashMap<Mac, String> {
-    // Assignments have 24, 28 or 36 bits; the longest that fits is the maker's.
+    // Assignments have 24, 28 or 36 bits. The longest match is the vendor.
     let mut wanted: HashMap<(u64, u8), Vec<Mac>> = HashMap::new();
     for mac in of {
         for bits in [24, 28, 36] {
@@ -65,7 +65,7 @@ fn read(from: impl BufRead, line: Line, path: &Path, of: &[Mac]) -> HashMap<Mac,
         let Ok(one) = String::from_utf8(bytes) else {
             continue;
         };
-        // There a name stands on the line behind its prefix.
+        // In this format the name is on the line after its prefix.
         let whole = if is_hwdb {
             format!("{before}\t{one}")
         } else {
@@ -85,13 +85,13 @@ fn read(from: impl BufRead, line: Line, path: &Path, of: &[Mac]) -> HashMap<Mac,
     (found.into_iter().map(|(mac, (_, name))| (mac, name))).collect()
 }
 
-/// The first bits of an address.
+/// Returns the first bits of an address.
 fn prefix(mac: Mac, bits: u8) -> u64 {
     let [a, b, c, d, e, f] = mac.0;
     u64::from_be_bytes([0, 0, a, b, c, d, e, f]) >> (48 - bits)
 }
 
-/// A prefix of 6, 7 or 9 hexadecimal digits.
+/// Parses a prefix of 6, 7 or 9 hexadecimal digits.
 fn assignment(digits: &str) -> Option<(u64, u8)> {
     let bits = match digits.len() {
         6 => 24,

@@ -10,14 +10,14 @@ use crate::client::files::capture_file::FilePacket;
 use crate::client::render::style::Style;
 use netsonde_core::wire::{Direction, Packet, ProblemKind, decode};
 
-/// How lines are made.
+/// Options of packet lines.
 pub struct Lines {
     zone: TimeZone,
     style: Style,
 }
 
 impl Lines {
-    /// Local time, and colour or not.
+    /// Creates lines with local time, in color or not.
     pub fn new(style: Style) -> Lines {
         Lines {
             zone: TimeZone::system(),
@@ -25,8 +25,8 @@ impl Lines {
         }
     }
 
-    /// A line for people: time, interface, direction, who to whom, protocol, what it says, and what
-    /// is wrong with it.
+    /// Formats a packet for people: time, interface, direction, addresses, protocol, summary, and
+    /// problems.
     pub fn text(&self, packet: &FilePacket) -> String {
         let decoded = decode(&packet.frame());
         let time = packet
@@ -72,7 +72,7 @@ impl Lines {
     }
 }
 
-/// Who to whom, with ports, by the network header if there is one.
+/// Source and destination with ports, from the network header if there is one.
 fn ends(packet: &Packet<'_>) -> (String, String) {
     if let Some(network) = &packet.network {
         return match packet.ports {
@@ -96,14 +96,14 @@ fn with_port(address: IpAddr, port: u16) -> String {
     }
 }
 
-/// RFC 3339 in UTC with nanoseconds.
+/// Formats a time as RFC 3339 in UTC with nanoseconds.
 fn rfc3339(ns: i128) -> Option<String> {
     Timestamp::from_nanosecond(ns)
         .ok()
         .map(|at| format!("{at:.9}"))
 }
 
-/// An object for programs; what is not known is left out.
+/// Formats a packet as a JSON object. Unknown values are omitted.
 pub fn json(packet: &FilePacket) -> Value {
     let decoded = decode(&packet.frame());
     let mut object = Map::new();
@@ -173,7 +173,7 @@ pub fn json(packet: &FilePacket) -> Value {
     Value::Object(object)
 }
 
-/// The service by its port: the destination's name first.
+/// Service name of the ports, the destination port first.
 fn service(packet: &Packet<'_>) -> Option<&'static str> {
     let (from, to) = packet.ports?;
     let tcp = packet.protocols.contains(&"tcp");

@@ -13,14 +13,14 @@ pub enum Color {
     Never,
 }
 
-/// Whether and how to colour.
+/// Whether output is colored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
     on: bool,
 }
 
 impl Style {
-    /// By the option, else by NO_COLOR and whether standard output is a terminal.
+    /// Uses the option, or for `auto` NO_COLOR and whether standard output is a terminal.
     pub fn new(color: Color) -> Style {
         let on = match color {
             Color::Always => true,
@@ -41,28 +41,28 @@ impl Style {
         }
     }
 
-    /// Less important.
+    /// Formats less important text.
     pub fn dim(self, text: &str) -> String {
         self.paint(anstyle::Style::new().dimmed(), text)
     }
 
-    /// More important.
+    /// Formats more important text.
     pub fn bold(self, text: &str) -> String {
         self.paint(anstyle::Style::new().bold(), text)
     }
 
-    /// Something is wrong.
+    /// Formats text about a problem.
     pub fn warn(self, text: &str) -> String {
         self.paint(anstyle::AnsiColor::Red.on_default(), text)
     }
 
-    /// Something is as it should be.
+    /// Formats text about a good state.
     pub fn good(self, text: &str) -> String {
         self.paint(anstyle::AnsiColor::Green.on_default(), text)
     }
 }
 
-/// Text in which nothing is a command for a terminal: control characters but the end of a line are escaped.
+/// Escapes control characters except newlines, so that the text is safe for a terminal.
 pub fn plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -75,9 +75,8 @@ pub fn plain(text: &str) -> String {
     shown
 }
 
-/// Rows under headings, each column as wide as its widest cell; numbers stand right. Which columns hold
-/// numbers is seen from their cells, of which `-` says nothing: see [`right`] for those that may hold nothing
-/// else.
+/// Formats a table. Each column is as wide as its widest cell. A column is right-aligned if all its
+/// cells except `-` are numbers; for columns that may contain only `-`, see [`right`].
 pub fn table(style: Style, headings: &[&str], rows: &[Vec<String>]) -> String {
     let width = |at: usize| {
         let cells = rows
@@ -122,7 +121,8 @@ pub fn table(style: Style, headings: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Has a column stand right under its heading whatever its cells hold: numbers where some are not known.
+/// Marks a heading whose column is right-aligned whatever its cells hold: numbers of which some are
+/// unknown.
 pub fn right(headings: &[&str], rows: &mut [Vec<String>], column: usize) {
     let cells = rows.iter().filter_map(|row| row.get(column));
     let width = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
@@ -132,8 +132,8 @@ pub fn right(headings: &[&str], rows: &mut [Vec<String>], column: usize) {
     }
 }
 
-/// Text of others (names of processes, paths), fit for a terminal: control characters and what turns text
-/// around are escaped.
+/// Escapes control characters and bidirectional formatting in text of other programs (process
+/// names, paths).
 pub fn safe(text: &str) -> String {
     let is_harmless = |letter: &char| {
         !letter.is_control()
@@ -146,7 +146,7 @@ pub fn safe(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
-/// Bytes as people read them.
+/// Formats a size in bytes for people.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = count as f64;
@@ -162,7 +162,7 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// A duration as people read it, from nanoseconds.
+/// Formats a duration in nanoseconds for people.
 pub fn duration(ns: u64) -> String {
     let seconds = ns / 1_000_000_000;
     match seconds {
@@ -174,7 +174,7 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
-/// How long before `now`.
+/// Formats the time before `now`.
 pub fn age(now: &str, then: &str) -> String {
     let read = |text: &str| text.parse::<jiff::Timestamp>().ok();
     match (read(now), read(then)) {
@@ -200,7 +200,7 @@ mod tests {
             row(["bbbbb", "-", "-", "12"]),
             row(["c", "-", "-", "7"]),
         ];
-        // LOST counts, which its cells do not show here; ROLE holds words.
+        // LOST holds counts, which its cells do not show here; ROLE holds words.
         right(&headings, &mut rows, 2);
         assert_eq!(
             table(plain, &headings, &rows).lines().collect::<Vec<_>>(),

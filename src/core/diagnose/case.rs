@@ -1,67 +1,70 @@
-//! PURE. What the rules ask of the evidence.
+//! PURE. Queries on the evidence that the rules share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::evidence::{Evidence, Holder, Host, Link, Span};
-use super::wire::{Datum, Message, Says};
+use super::evidence::{BeforeAfter, Evidence, Holder, Host, Link};
+use super::wire::{GroupPacket, Message, MessageKind};
 use crate::host::socket::ProcSocket;
 use crate::multicast::{Querier, Standing, Timers};
 use crate::wire::Direction;
 use crate::wire::glance::ip_protocol;
 
-/// What an answer may be late beside its time limit: timers of the kernel, and the way.
+/// Delay that an answer may have beyond its time limit: kernel timers, and the network.
 pub const SLACK_NS: u64 = 500_000_000;
 pub const SECOND_NS: u64 = 1_000_000_000;
 
-/// A case: the evidence, and what is asked of it again and again.
+/// The evidence, with derived facts that many rules need.
 pub struct Case<'a> {
-    /// All of it.
+    /// All evidence.
     pub all: &'a Evidence,
-    /// What the kernel says; `None`: a capture file.
+    /// Kernel state; `None` for a capture file.
     pub host: Option<&'a Host>,
     /// The group.
     pub group: IpAddr,
-    /// Packets of the group that came in during the window, by interface of the IP layer.
-    pub arrivals: BTreeMap<u32, Vec<&'a Datum>>,
+    /// Packets of the group received during the window, by interface of the IP layer.
+    pub received: BTreeMap<u32, Vec<&'a GroupPacket>>,
     /// Packets of the group that this host sent during the window, by interface.
-    pub sendings: BTreeMap<u32, Vec<&'a Datum>>,
+    pub sent: BTreeMap<u32, Vec<&'a GroupPacket>>,
     /// Interfaces on which the kernel holds the group.
     pub joined: Vec<u32>,
-    /// Interfaces on which the kernel holds the group, and nothing of it came in.
-    pub starving: Vec<u32>,
-    /// Were the group's packets looked at? Else nothing is said of them.
+    /// Interfaces on which the kernel holds the group but no packet of it came in.
+    pub without_traffic: Vec<u32>,
+    /// Whether packets of the group were observed at all. Otherwise rules conclude nothing from their absence.
     pub has_packets: bool,
 }
 
 impl<'a> Case<'a> {
-    /// Puts the evidence in order.
+    /// Derives the facts for the group of the subject.
     pub fn new(all: &'a Evidence) -> Case<'a> {
         Case::of(all, all.subject.group)
     }
 
-    /// The same as it is for another group.
+    /// Derives the facts for another group.
     pub fn of(all: &'a Evidence, group: IpAddr) -> Case<'a> {
         let mut case = Case {
             all,
             host: all.host.as_ref(),
             group,
-            arrivals: BTreeMap::new(),
-            sendings: BTreeMap::new(),
+            received: BTreeMap::new(),
+            sent: BTreeMap::new(),
             joined: vec![],
-            starving: vec![],
+            without_traffic: vec![],
             has_packets: true,
         };
         let (from, to) = all.window;
-        for datum in &all.wire.data {
-            let in_window = (from..=to).contains(&datum.time_ns);
-            if !in_window || !case.is_wanted(datum.ifindex) || !case.is_of_ip(datum.ifindex) {
+        for packet in &all.wire.group_packets {
+            let in_window = (from..=to).contains(&packet.time_ns);
+            if !in_window || !case.is_wanted(packet.ifindex) || !case.is_of_ip(packet.ifindex) {
                 continue;
             }
-            if datum.is_inbound() {
-                case.arrivals.entry(datum.ifindex).or_default().push(datum);
-            } else if case.is_own(datum.source) || case.host.is_none() {
-                case.sendings.entry(datum.ifindex).or_default().push(datum);
+            if packet.is_inbound() {
+                case.received
+                    .entry(packet.ifindex)
+                    .or_default()
+                    .push(packet);
+            } else if case.is_own(packet.source) || case.host.is_none() {
+                case.sent.entry(packet.ifindex).or_default().push(packet);
             }
         }
         if let Some(host) = case.host {
@@ -73,37 +76,37 @@ impl<'a> Case<'a> {
             case.joined = (links.map(|link| link.ifindex))
                 .filter(|ifindex| case.is_wanted(*ifindex) && holds(ifindex))
                 .collect();
-            case.starving = (case.joined.iter().copied())
+            case.without_traffic = (case.joined.iter().copied())
                 .filter(|ifindex| {
-                    !case.arrivals.contains_key(ifindex) && !case.is_between(*ifindex)
+                    !case.received.contains_key(ifindex) && !case.is_between(*ifindex)
                 })
                 .collect();
         }
         case
     }
 
-    /// The end of the window.
+    /// Returns the end of the window, in nanoseconds since 1970.
     pub fn now_ns(&self) -> u64 {
         self.all.window.1
     }
 
-    /// Does the question allow this interface?
+    /// Returns whether the subject includes this interface.
     pub fn is_wanted(&self, ifindex: u32) -> bool {
         (self.all.subject.interface.as_ref()).is_none_or(|name| *name == self.name(ifindex))
     }
 
-    /// Does the IP layer receive by this interface? Not by ports of bridges and bonds, nor by loopback.
+    /// Returns whether the IP layer receives on this interface: not on bridge or bond ports, nor loopback.
     fn is_of_ip(&self, ifindex: u32) -> bool {
         self.link(ifindex)
             .is_none_or(|link| link.master.is_none() && !link.is_loopback())
     }
 
-    /// An interface, where its state is known.
+    /// Returns the state of an interface, if known.
     pub fn link(&self, ifindex: u32) -> Option<&'a Link> {
         (self.host?.links.iter()).find(|link| link.ifindex == ifindex)
     }
 
-    /// What an interface is called.
+    /// Returns the name of an interface.
     pub fn name(&self, ifindex: u32) -> String {
         let known = self.link(ifindex).map(|link| link.name.clone());
         known
@@ -111,27 +114,27 @@ impl<'a> Case<'a> {
             .unwrap_or_else(|| format!("interface {ifindex}"))
     }
 
-    /// Is it an address of this host?
+    /// Returns whether this is an address of this host.
     pub fn is_own(&self, who: IpAddr) -> bool {
         (self.host.iter().flat_map(|host| &host.links))
             .any(|link| link.addresses.iter().any(|(own, _)| *own == who))
     }
 
-    /// A sysctl.
+    /// Returns a sysctl, by its path below /proc/sys.
     pub fn sysctl(&self, name: &str) -> Option<i64> {
         self.host?.sysctls.get(name).copied()
     }
 
-    /// A sysctl of an interface, or the one for all if that is greater.
+    /// Returns a sysctl of an interface, or that of "all" if it is higher.
     pub fn sysctl_max(&self, ifindex: u32, name: &str) -> i64 {
         let of = |part: &str| self.sysctl(&format!("net/ipv4/conf/{part}/{name}"));
         let own = of(&self.name(ifindex)).unwrap_or(0);
         own.max(of("all").unwrap_or(0))
     }
 
-    /// How far a counter of the group's family moved: `InReceives`, `UdpIgnoredMulti`.
+    /// Returns by how much a counter of the group's family increased: `InReceives`, `UdpIgnoredMulti`.
     pub fn moved(&self, name: &str) -> u64 {
-        let Some(Span { before, after }) = self.host.map(|host| &host.counters) else {
+        let Some(BeforeAfter { before, after }) = self.host.map(|host| &host.counters) else {
             return 0;
         };
         let full = match (self.group.is_ipv4(), name) {
@@ -146,8 +149,8 @@ impl<'a> Case<'a> {
         after.moved(before, &full)
     }
 
-    /// Datagrams that UDP got to see, whatever became of them: read by somebody, waiting, dropped for want
-    /// of room, or wanted by no socket.
+    /// Returns the number of datagrams that reached UDP: delivered, queued, dropped for lack of buffer
+    /// space, or without a socket.
     pub fn reached_udp(&self) -> u64 {
         let counted = [
             "UdpInDatagrams",
@@ -160,22 +163,22 @@ impl<'a> Case<'a> {
             .sockets()
             .into_iter()
             .any(|socket| socket.queued > self.before(socket).map_or(0, |before| before.queued));
-        let waiting: usize = self.arrivals.values().map(Vec::len).sum();
+        let waiting: usize = self.received.values().map(Vec::len).sum();
         counted + if waits { waiting as u64 } else { 0 }
     }
 
-    /// UDP ports that matter: the one asked about, or those of the packets.
+    /// Returns the UDP ports in question: that of the subject, or those of the packets.
     pub fn ports(&self) -> BTreeSet<u16> {
         if let Some(port) = self.all.subject.port {
             return BTreeSet::from([port]);
         }
-        (self.arrivals.values().flatten())
-            .filter(|datum| datum.protocol == ip_protocol::UDP)
-            .filter_map(|datum| Some(datum.ports?.1))
+        (self.received.values().flatten())
+            .filter(|packet| packet.protocol == ip_protocol::UDP)
+            .filter_map(|packet| Some(packet.ports?.1))
             .collect()
     }
 
-    /// Sockets that would take a packet of the group to one of its ports, by their addresses.
+    /// Returns the sockets whose address accepts a packet of the group to one of its ports.
     pub fn sockets(&self) -> Vec<&'a ProcSocket> {
         let ports = self.ports();
         let Some(host) = self.host else {
@@ -191,18 +194,18 @@ impl<'a> Case<'a> {
             .collect()
     }
 
-    /// The same socket at the beginning of the window, if it was there.
+    /// Returns the same socket at the beginning of the window, if it existed.
     pub fn before(&self, socket: &ProcSocket) -> Option<&'a ProcSocket> {
         (self.host?.udp.before.iter()).find(|before| before.inode == socket.inode)
     }
 
-    /// Whose a socket is.
+    /// Returns the process that holds a socket, if known.
     pub fn holder(&self, inode: u64) -> Option<&'a Holder> {
         let holders = self.host?.holders.as_ref()?;
         holders.iter().find(|holder| holder.inode == inode)
     }
 
-    /// A socket in words.
+    /// Describes a socket.
     pub fn socket_text(&self, socket: &ProcSocket) -> String {
         match self.holder(socket.inode) {
             Some(holder) => format!("{}'s socket {}", holder.process, socket.local),
@@ -210,7 +213,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Messages of the group's family on an interface.
+    /// Iterates over IGMP or MLD messages of the group's family on an interface.
     pub fn messages(&self, ifindex: u32) -> impl Iterator<Item = &'a Message> + use<'a> {
         let is_ipv4 = self.group.is_ipv4();
         (self.all.wire.messages.iter()).filter(move |message| {
@@ -218,25 +221,24 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// General queries of others that a host here has to answer. IPv6 hosts ignore illegal ones (RFC
-    /// 3810, section 5.1.14).
+    /// Iterates over general queries that this host must answer. IPv6 hosts ignore invalid ones (RFC 3810,
+    /// section 5.1.14).
     pub fn queries(&self, ifindex: u32) -> impl Iterator<Item = &'a Message> + use<'a> {
         (self.messages(ifindex)).filter(|message| {
             message.is_general_query() && !message.outbound && is_legal_query(message)
         })
     }
 
-    /// General queries whose time for an answer is over, newest first: the query, and when that time
-    /// ended.
+    /// Returns general queries whose response time is over, newest first, each with the end of that time.
     pub fn answered_queries(&self, ifindex: u32) -> Vec<(&'a Message, u64)> {
         let now = self.now_ns();
         let mut all: Vec<(&Message, u64)> = self
             .queries(ifindex)
             .filter_map(|query| match query.says {
-                Says::Query {
+                MessageKind::Query {
                     max_response_ns, ..
                 } => Some((query, query.time_ns + max_response_ns + SLACK_NS)),
-                Says::Report { .. } => None,
+                MessageKind::Report { .. } => None,
             })
             .filter(|(_, end)| *end <= now)
             .collect();
@@ -244,14 +246,14 @@ impl<'a> Case<'a> {
         all
     }
 
-    /// What hosts say of the group on an interface: when, and whether joining.
+    /// Iterates over reports for the group on an interface; `true` for joining, `false` for leaving.
     pub fn reports(&self, ifindex: u32) -> impl Iterator<Item = (&'a Message, bool)> + use<'a> {
         let group = self.group;
         (self.messages(ifindex))
             .filter_map(move |message| Some((message, message.of_group(group)?)))
     }
 
-    /// When this host last reported itself a member.
+    /// Returns the time of this host's last membership report.
     pub fn last_own_report(&self, ifindex: u32) -> Option<u64> {
         (self.reports(ifindex))
             .filter(|(message, joins)| message.outbound && *joins)
@@ -259,7 +261,7 @@ impl<'a> Case<'a> {
             .last()
     }
 
-    /// Interfaces on which other hosts are members, by the wire.
+    /// Returns other members by interface, as reported on the wire.
     pub fn members_elsewhere(&self) -> BTreeMap<u32, Vec<IpAddr>> {
         let now = self.now_ns();
         let mut all: BTreeMap<u32, Vec<IpAddr>> = BTreeMap::new();
@@ -272,18 +274,19 @@ impl<'a> Case<'a> {
         all
     }
 
-    /// The newest packet of the group that ever came in by an interface.
-    pub fn last_arrival(&self, ifindex: u32) -> Option<&'a Datum> {
-        (self.all.wire.data.iter().rev()).find(|one| one.ifindex == ifindex && one.is_inbound())
+    /// Returns the newest packet of the group received on an interface.
+    pub fn last_arrival(&self, ifindex: u32) -> Option<&'a GroupPacket> {
+        (self.all.wire.group_packets.iter().rev())
+            .find(|one| one.ifindex == ifindex && one.is_inbound())
     }
 
-    /// Timers of an interface, by its querier where there was one.
+    /// Returns the timers of an interface, from its querier if there was one.
     pub fn timers(&self, ifindex: u32) -> Timers {
         let queriers = &self.all.wire.trackers.queriers;
         queriers.timers(ifindex, self.group.is_ipv4(), self.now_ns())
     }
 
-    /// Queriers of an interface and what they are now.
+    /// Returns the queriers of an interface with their current state.
     pub fn queriers(&self, ifindex: u32) -> Vec<(&'a Querier, Standing)> {
         (self.all.wire.trackers.queriers.iter(self.now_ns()))
             .filter(|(querier, _)| {
@@ -292,12 +295,12 @@ impl<'a> Case<'a> {
             .collect()
     }
 
-    /// Interfaces of the IP layer that matter: where the group is held, comes in, is sent or was asked
-    /// for; without any, all on which group management was seen.
+    /// Returns the relevant interfaces of the IP layer: where the group is joined, received or sent, or
+    /// which the subject names; without any, all with group management messages.
     pub fn interfaces(&self) -> Vec<u32> {
         let mut all: BTreeSet<u32> = self.joined.iter().copied().collect();
-        all.extend(self.arrivals.keys());
-        all.extend(self.sendings.keys());
+        all.extend(self.received.keys());
+        all.extend(self.sent.keys());
         if let (Some(host), Some(name)) = (self.host, &self.all.subject.interface) {
             let named = host.links.iter().filter(|link| link.name == *name);
             all.extend(named.map(|link| link.ifindex));
@@ -313,15 +316,15 @@ impl<'a> Case<'a> {
         all.into_iter().collect()
     }
 
-    /// Does nothing of the group come in where it is held?
-    pub fn starves(&self, ifindex: u32) -> bool {
-        self.starving.contains(&ifindex)
+    /// Returns whether the group is joined on an interface but not received there.
+    pub fn is_silent(&self, ifindex: u32) -> bool {
+        self.without_traffic.contains(&ifindex)
     }
 
-    /// Is the time since the last packet what usually lies between two of them? Announcements come every
-    /// so many seconds or minutes. The longest gaps don't count: they are where it failed before.
+    /// Returns whether the time since the last packet is a usual interval between two packets, as with
+    /// periodic announcements. The longest intervals are excluded: they are earlier failures.
     fn is_between(&self, ifindex: u32) -> bool {
-        let times: Vec<u64> = (self.all.wire.data.iter())
+        let times: Vec<u64> = (self.all.wire.group_packets.iter())
             .filter(|one| one.ifindex == ifindex && one.is_inbound())
             .map(|one| one.time_ns)
             .collect();
@@ -335,7 +338,7 @@ impl<'a> Case<'a> {
         usual.is_some_and(|usual| since <= usual.saturating_mul(3))
     }
 
-    /// Does a host report this group? All-systems is taken for granted, link-local ones may be.
+    /// Returns whether hosts report this group: not all-systems, and link-local groups depending on a sysctl.
     pub fn is_reported(&self) -> bool {
         match self.group {
             IpAddr::V4(v4) if v4.octets() == [224, 0, 0, 1] => false,
@@ -350,67 +353,67 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// When this host first reported itself a member, as far as the record goes back.
+    /// Returns the time of this host's first membership report in the record.
     pub fn first_own_report(&self, ifindex: u32) -> Option<u64> {
         (self.reports(ifindex))
             .find(|(message, joins)| message.outbound && *joins)
             .map(|(message, _)| message.time_ns)
     }
 
-    /// How long the record goes back.
+    /// Returns how far back the record reaches, in nanoseconds.
     pub fn recorded_ns(&self) -> u64 {
         self.now_ns().saturating_sub(self.all.since_ns)
     }
 
-    /// Does this host route multicast?
+    /// Returns whether this host routes multicast.
     pub fn is_router(&self) -> bool {
         self.host.is_some_and(|host| !host.vifs.after.is_empty())
     }
 
-    /// Does this host stand between senders and receivers, as a router or bridge?
+    /// Returns whether this host is a router or bridge between senders and receivers.
     pub fn passes_through(&self) -> bool {
         let (into, out) = self.bridged();
         self.is_router() || !into.is_empty() || !out.is_empty()
     }
 
-    /// Ports of bridges: where the group came in and where it went out during the window.
+    /// Returns the number of packets of the group in and out during the window, by bridge port.
     pub fn bridged(&self) -> (BTreeMap<u32, usize>, BTreeMap<u32, usize>) {
         let (mut into, mut out) = (BTreeMap::new(), BTreeMap::new());
         let (from, to) = self.all.window;
-        for datum in &self.all.wire.data {
+        for packet in &self.all.wire.group_packets {
             let is_port = self
-                .link(datum.ifindex)
+                .link(packet.ifindex)
                 .is_some_and(|link| link.port.is_some());
-            if is_port && (from..=to).contains(&datum.time_ns) {
-                let to = if datum.is_inbound() {
+            if is_port && (from..=to).contains(&packet.time_ns) {
+                let to = if packet.is_inbound() {
                     &mut into
                 } else {
                     &mut out
                 };
-                *to.entry(datum.ifindex).or_default() += 1;
+                *to.entry(packet.ifindex).or_default() += 1;
             }
         }
         (into, out)
     }
 
-    /// Does the group do here what it should: arrive where it is held, be sent, be forwarded?
+    /// Returns whether the group works on this host: it arrives where it is joined, is sent, or is forwarded.
     pub fn works(&self) -> bool {
         let Some(host) = self.host else {
-            return !self.arrivals.is_empty() || !self.sendings.is_empty();
+            return !self.received.is_empty() || !self.sent.is_empty();
         };
-        let arrives = (self.joined.iter()).any(|ifindex| !self.starving.contains(ifindex));
+        let arrives = (self.joined.iter()).any(|ifindex| !self.without_traffic.contains(ifindex));
         let routed = (host.vifs.after.iter()).any(|vif| {
             let before = (host.vifs.before.iter()).find(|before| before.number == vif.number);
             vif.packets_out > before.map_or(0, |before| before.packets_out)
         });
         let (into, out) = self.bridged();
         let bridged = !into.is_empty() && !out.is_empty();
-        arrives || !self.sendings.is_empty() || routed || bridged
+        arrives || !self.sent.is_empty() || routed || bridged
     }
 }
 
-/// May a host answer it? MLD's must be link-local, of hop limit 1, with router alert; IGMP's may be
-/// anything in practice.
+/// Returns whether hosts answer this query. MLD queries need a link-local source, hop limit 1 and router
+/// alert; IGMP queries are accepted in any form in practice.
 pub fn is_legal_query(message: &Message) -> bool {
     match message.source {
         IpAddr::V4(_) => true,
@@ -418,25 +421,25 @@ pub fn is_legal_query(message: &Message) -> bool {
     }
 }
 
-/// Packets that the IP layer was meant to take.
-pub fn for_us<'a>(packets: &[&'a Datum]) -> Vec<&'a Datum> {
+/// Returns the packets addressed to this host on the link.
+pub fn for_us<'a>(packets: &[&'a GroupPacket]) -> Vec<&'a GroupPacket> {
     (packets.iter().copied())
-        .filter(|datum| datum.direction != Direction::ToOther)
+        .filter(|packet| packet.direction != Direction::ToOther)
         .collect()
 }
 
-/// Is `moved` about as much as `packets`, or more? Packets at the window's ends may be in one count and
-/// not in the other.
-pub fn covers(moved: u64, packets: usize) -> bool {
+/// Returns whether the increase `moved` accounts for `packets`: at least 80 % of them, since packets at the
+/// ends of the window may be in one count only.
+pub fn accounts_for(moved: u64, packets: usize) -> bool {
     packets > 0 && moved * 10 >= packets as u64 * 8
 }
 
-/// Is it the same count?
-pub fn equals(moved: u64, packets: usize) -> bool {
+/// Returns whether both counts are equal, apart from packets at the ends of the window.
+pub fn about_equal(moved: u64, packets: usize) -> bool {
     moved.abs_diff(packets as u64) <= 2 + packets as u64 / 20
 }
 
-/// 224.0.0.0/24, or the scopes of one node or link (RFC 5771, RFC 4291).
+/// Returns whether a group is in 224.0.0.0/24, or has node or link scope (RFC 5771, RFC 4291).
 pub fn is_link_local(group: IpAddr) -> bool {
     match group {
         IpAddr::V4(v4) => v4.octets()[..3] == [224, 0, 0],
@@ -444,7 +447,7 @@ pub fn is_link_local(group: IpAddr) -> bool {
     }
 }
 
-/// 232.0.0.0/8, ff3x::/32 (RFC 4607).
+/// Returns whether a group is source-specific: 232.0.0.0/8 or ff3x::/32 (RFC 4607).
 pub fn is_source_specific(group: IpAddr) -> bool {
     match group {
         IpAddr::V4(v4) => v4.octets()[0] == 232,
@@ -452,23 +455,23 @@ pub fn is_source_specific(group: IpAddr) -> bool {
     }
 }
 
-/// "IGMP" or "MLD".
+/// Returns "IGMP" or "MLD".
 pub fn protocol(group: IpAddr) -> &'static str {
     if group.is_ipv4() { "IGMP" } else { "MLD" }
 }
 
-/// "4.2 s".
+/// Formats a duration as seconds: "4.2 s".
 pub fn seconds(ns: u64) -> String {
     format!("{:.1} s", ns as f64 / 1e9)
 }
 
-/// "10.0.0.1, 10.0.0.2".
+/// Joins items: "10.0.0.1, 10.0.0.2".
 pub fn list<T: std::fmt::Display>(all: impl IntoIterator<Item = T>) -> String {
     let words: Vec<String> = all.into_iter().map(|one| one.to_string()).collect();
     words.join(", ")
 }
 
-/// The sources of packets.
-pub fn sources(packets: &[&Datum]) -> BTreeSet<IpAddr> {
-    packets.iter().map(|datum| datum.source).collect()
+/// Returns the sources of packets.
+pub fn sources(packets: &[&GroupPacket]) -> BTreeSet<IpAddr> {
+    packets.iter().map(|packet| packet.source).collect()
 }

@@ -1,5 +1,5 @@
-//! PURE. What a diagnosis rests on: what is asked, what the wire showed, and what this host's kernel
-//! says. From a capture file there is only the wire.
+//! PURE. The evidence for a diagnosis of a group: the subject, packets on the wire, and kernel state. A
+//! capture file provides only packets.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -11,109 +11,109 @@ use crate::host::mroute::{Route, Vif};
 use crate::host::socket::ProcSocket;
 use crate::multicast::Key;
 
-/// What is asked about.
+/// The subject of a diagnosis.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// The group.
     pub group: IpAddr,
-    /// The port, if only that matters.
+    /// The only port to consider; `None` for all.
     pub port: Option<u16>,
-    /// The source, if only that matters.
+    /// The only source to consider; `None` for all.
     pub source: Option<IpAddr>,
-    /// The interface, if only that matters.
+    /// The only interface to consider; `None` for all.
     pub interface: Option<String>,
-    /// Did the asker join it, for this question only?
+    /// Whether the client joined the group for this diagnosis.
     pub joined_here: bool,
 }
 
-/// All of it.
+/// All evidence for one diagnosis of a group.
 #[derive(Debug)]
 pub struct Evidence {
-    /// What is asked about.
+    /// The subject.
     pub subject: Subject,
-    /// The time in which the counters were watched, in nanoseconds since 1970; of a file, all of it.
+    /// The observation window, in nanoseconds since 1970; for a file, its whole time.
     pub window: (u64, u64),
-    /// Since when there is a record of group management.
+    /// Start of the record of group management, in nanoseconds since 1970.
     pub since_ns: u64,
-    /// Since when there is one of the group's packets.
+    /// Start of the record of the group's packets, in nanoseconds since 1970.
     pub data_since_ns: u64,
-    /// What the wire showed.
+    /// Packets on the wire.
     pub wire: Wire,
-    /// What the service counted meanwhile of streams whose packets the record cuts short.
+    /// Loss counts of the service for streams whose packets the record truncates.
     pub measured: Vec<Measured>,
-    /// What the kernel says; `None`: a capture file.
+    /// Kernel state; `None` for a capture file.
     pub host: Option<Host>,
 }
 
-/// What the service counted of a stream during the window.
+/// Packets of a stream counted by the service during the window.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// Which stream.
+    /// The stream.
     pub key: Key,
-    /// What its numbers are: "RTP", "MPEG-TS".
+    /// Kind of its sequence numbers: "RTP", "MPEG-TS".
     pub kind: &'static str,
     /// Numbered packets.
     pub packets: u64,
-    /// Numbers that did not come.
+    /// Missing sequence numbers.
     pub lost: u64,
 }
 
-/// What this host's kernel says, before and after the window where it can move.
+/// Kernel state of this host; values that can change are sampled before and after the window.
 #[derive(Debug, Default)]
 pub struct Host {
     /// Counters.
-    pub counters: Span<Counters>,
+    pub counters: BeforeAfter<Counters>,
     /// Interfaces.
     pub links: Vec<Link>,
-    /// Groups that are held, by interface.
+    /// Group memberships, by interface.
     pub memberships: HashMap<u32, Vec<Membership>>,
-    /// The version of IGMP that is spoken, by interface.
+    /// IGMP version in use, by interface.
     pub igmp_versions: Versions,
     /// Source filters of groups.
     pub filters: Vec<SourceFilter>,
     /// UDP sockets.
-    pub udp: Span<Vec<ProcSocket>>,
-    /// Raw sockets of IGMP, and who holds them, as far as that may be known.
+    pub udp: BeforeAfter<Vec<ProcSocket>>,
+    /// Raw IGMP sockets, with the process if the caller may know it.
     pub igmp_sockets: Vec<(ProcSocket, Option<Process>)>,
-    /// Which sockets of which processes hold the group; `None`: the asker may not know.
+    /// Sockets and processes that joined the group; `None` if the caller may not know.
     pub holders: Option<Vec<Holder>>,
-    /// Link-layer addresses that a device takes in.
+    /// Multicast MAC addresses in the filter of each device.
     pub dev_mcast: Vec<(u32, String)>,
-    /// Sysctls that matter here, by their paths below /proc/sys.
+    /// Relevant sysctls, by their paths below /proc/sys.
     pub sysctls: BTreeMap<String, i64>,
-    /// The interface that the route to the group chooses; `None`: there is no route.
+    /// The interface of the route to the group; `None` without a route.
     pub route_to_group: Option<u32>,
-    /// For each source that was seen: out of which interface the kernel would answer it.
+    /// For each observed source, the interface of the route back to it; `None` without a route.
     pub routes_back: BTreeMap<IpAddr, Option<u32>>,
     /// The forwarding cache.
-    pub mroutes: Span<Vec<Route>>,
+    pub mroutes: BeforeAfter<Vec<Route>>,
     /// Routing interfaces.
-    pub vifs: Span<Vec<Vif>>,
-    /// By interface: messages of IGMP or MLD, and of these the ones that the IP layer let through.
-    pub listened: Span<BTreeMap<u32, Listened>>,
-    /// Interfaces that lost their link, and when.
+    pub vifs: BeforeAfter<Vec<Vif>>,
+    /// IGMP and MLD messages on the wire and after the IP layer, by interface.
+    pub listened: BeforeAfter<BTreeMap<u32, Listened>>,
+    /// Interfaces that lost their link, with the time in nanoseconds since 1970.
     pub went_down: Vec<(u32, u64)>,
-    /// Packets that netsonde's own rings had no room for during the window.
+    /// Packets dropped by netsonde's rings during the window.
     pub ring_drops: u64,
-    /// Processes of netsonde itself, which are nobody's application.
+    /// Process IDs of netsonde itself, which are not applications.
     pub own_pids: Vec<u32>,
 }
 
-/// Something before and after.
+/// A value at the beginning and the end of the observation window.
 #[derive(Clone, Debug, Default)]
-pub struct Span<T> {
+pub struct BeforeAfter<T> {
     /// At the beginning of the window.
     pub before: T,
-    /// At its end.
+    /// At the end of the window.
     pub after: T,
 }
 
 /// A process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Process {
-    /// Its number.
+    /// Process ID.
     pub pid: u32,
-    /// Its command's name.
+    /// Name of its command.
     pub command: String,
 }
 

@@ -1,16 +1,16 @@
-//! PURE. Why does a group (not) arrive, and is a host's network all right? Evidence in, findings out. The
-//! same code judges a live host and a capture file.
+//! PURE. Diagnosis: evidence in, findings out, for one multicast group or a whole host. The same code
+//! diagnoses a live host and a capture file.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `evidence` | what a diagnosis rests on |
-//! | `wire` | packets, put in order for the rules |
-//! | `case` | what the rules ask of the evidence |
-//! | `modes` | every failure mode, in the order in which causes go before symptoms |
-//! | `receiver`, `socket`, `protocol`, `snooping`, `routing`, `stream` | the modes: text and rule of each |
+//! | `evidence` | the evidence for a diagnosis of a group |
+//! | `wire` | packets, arranged for the rules |
+//! | `case` | queries on the evidence that rules share |
+//! | `modes` | every failure mode, causes before symptoms |
+//! | `receiver`, `socket`, `protocol`, `snooping`, `routing`, `stream` | the failure modes: text and rule of each |
 //! | `host` | the same for a whole host, without a group |
 //!
-//! A new mode is a static with its text and its rule, a line in `modes`, and a scenario in
+//! A new failure mode is a static with its text and its rule, a line in `modes`, and a scenario in
 //! `tests/doctor.rs`.
 
 mod case;
@@ -31,50 +31,50 @@ pub use case::Case;
 use evidence::Evidence;
 pub use modes::ALL;
 
-/// How bad.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The group, or the host's network, does not do here what it should, and this is why.
+    /// The group, or the host's network, does not work, and this is the cause.
     Fault,
-    /// It does, and will not always.
+    /// It works now, but will fail under some condition.
     Warning,
-    /// Worth knowing.
+    /// For information.
     Note,
 }
 
-/// How sure.
+/// How strongly the evidence supports a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Certainty {
-    /// Packets and counters say so, one by one.
+    /// Packets and counters prove it, one by one.
     Proved,
-    /// Everything that was seen fits; other causes would look the same from here.
+    /// All observations are consistent with it, but other causes would look the same from this host.
     Consistent,
 }
 
 /// A piece of evidence.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Item {
+pub struct EvidenceItem {
     /// Where it comes from: "wire", "counters", "kernel", "sysctl", "route", "bridge", "socket".
     pub source: &'static str,
-    /// What it says.
+    /// The observation, in words.
     pub text: String,
 }
 
-/// What a rule found.
+/// The finding of a rule, before it gets an id.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub struct FindingDraft {
     severity: Severity,
     certainty: Certainty,
     summary: String,
     fix: String,
-    evidence: Vec<Item>,
+    evidence: Vec<EvidenceItem>,
 }
 
-impl Found {
-    fn new(severity: Severity, certainty: Certainty, summary: String) -> Found {
-        Found {
+impl FindingDraft {
+    fn new(severity: Severity, certainty: Certainty, summary: String) -> FindingDraft {
+        FindingDraft {
             severity,
             certainty,
             summary,
@@ -83,35 +83,35 @@ impl Found {
         }
     }
 
-    fn fault(certainty: Certainty, summary: String) -> Found {
-        Found::new(Severity::Fault, certainty, summary)
+    fn fault(certainty: Certainty, summary: String) -> FindingDraft {
+        FindingDraft::new(Severity::Fault, certainty, summary)
     }
 
-    fn warning(certainty: Certainty, summary: String) -> Found {
-        Found::new(Severity::Warning, certainty, summary)
+    fn warning(certainty: Certainty, summary: String) -> FindingDraft {
+        FindingDraft::new(Severity::Warning, certainty, summary)
     }
 
-    fn note(certainty: Certainty, summary: String) -> Found {
-        Found::new(Severity::Note, certainty, summary)
+    fn note(certainty: Certainty, summary: String) -> FindingDraft {
+        FindingDraft::new(Severity::Note, certainty, summary)
     }
 
-    /// A fault where the group does not arrive, else a warning.
-    fn depending(starves: bool, certainty: Certainty, summary: String) -> Found {
+    /// Returns a fault if the group does not arrive (`starves`), else a warning.
+    fn fault_or_warning(starves: bool, certainty: Certainty, summary: String) -> FindingDraft {
         let severity = if starves {
             Severity::Fault
         } else {
             Severity::Warning
         };
-        Found::new(severity, certainty, summary)
+        FindingDraft::new(severity, certainty, summary)
     }
 
-    fn fix(mut self, fix: impl Into<String>) -> Found {
+    fn fix(mut self, fix: impl Into<String>) -> FindingDraft {
         self.fix = fix.into();
         self
     }
 
-    fn because(mut self, source: &'static str, text: impl Into<String>) -> Found {
-        self.evidence.push(Item {
+    fn with_evidence(mut self, source: &'static str, text: impl Into<String>) -> FindingDraft {
+        self.evidence.push(EvidenceItem {
             source,
             text: text.into(),
         });
@@ -119,24 +119,24 @@ impl Found {
     }
 }
 
-/// What is to be known of a failure mode, for `explain` and the manual page.
+/// The text of a failure mode, for `explain` and netsonde-findings(7).
 #[derive(Clone, Copy, Debug)]
 pub struct Text {
-    /// What the doctors print.
+    /// Id, as printed by the doctors.
     pub id: &'static str,
-    /// One line.
+    /// Title, on one line.
     pub title: &'static str,
-    /// What people see.
-    pub seen: &'static str,
-    /// How it comes about.
+    /// Symptoms.
+    pub symptoms: &'static str,
+    /// Cause.
     pub cause: &'static str,
-    /// How it is proved.
+    /// Evidence that proves it.
     pub proof: &'static str,
-    /// How it is fixed.
+    /// Fix.
     pub fix: &'static str,
 }
 
-/// The texts of all failure modes, each once: those of a group, then those that only a host has.
+/// Returns the texts of all failure modes, each once: those of a group, then those of a host only.
 pub fn texts() -> Vec<Text> {
     let mut all: Vec<Text> = ALL.iter().map(|mode| mode.text()).collect();
     for mode in host::modes() {
@@ -147,38 +147,38 @@ pub fn texts() -> Vec<Text> {
     all
 }
 
-/// The text of that id.
+/// Returns the text of the failure mode with this id.
 pub fn find(id: &str) -> Option<Text> {
     texts().into_iter().find(|text| text.id == id)
 }
 
-/// A failure mode of a group: its text, for `explain` and the manual page, and its rule.
-pub struct Mode {
-    /// What `mcast doctor` prints.
+/// A failure mode of a group: its text and its rule.
+pub struct FailureMode {
+    /// Id, as printed by `mcast doctor`.
     pub id: &'static str,
-    /// One line.
+    /// Title, on one line.
     pub title: &'static str,
-    /// What people see.
-    pub seen: &'static str,
-    /// How it comes about.
+    /// Symptoms.
+    pub symptoms: &'static str,
+    /// Cause.
     pub cause: &'static str,
-    /// How it is proved.
+    /// Evidence that proves it.
     pub proof: &'static str,
-    /// How it is fixed.
+    /// Fix.
     pub fix: &'static str,
-    /// Findings that merely follow from it.
-    pub covers: &'static [&'static str],
-    /// Is it so here?
-    pub rule: fn(&Case<'_>) -> Option<Found>,
+    /// Ids of findings that follow from it, and are not reported then.
+    pub implies: &'static [&'static str],
+    /// Returns the finding, if the evidence shows it.
+    pub rule: fn(&Case<'_>) -> Option<FindingDraft>,
 }
 
-impl Mode {
-    /// Its text alone.
+impl FailureMode {
+    /// Returns the text.
     pub const fn text(&self) -> Text {
         Text {
             id: self.id,
             title: self.title,
-            seen: self.seen,
+            symptoms: self.symptoms,
             cause: self.cause,
             proof: self.proof,
             fix: self.fix,
@@ -186,49 +186,48 @@ impl Mode {
     }
 }
 
-/// Something that was found.
+/// A reported instance of a failure mode.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// Of which mode.
+    /// Id of the failure mode.
     pub id: &'static str,
-    /// How bad.
+    /// Severity.
     pub severity: Severity,
-    /// How sure.
+    /// Certainty.
     pub certainty: Certainty,
-    /// On which interface, where a finding is of one.
+    /// The interface, if the finding concerns one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
-    /// What it is, with the names and numbers of this case.
+    /// The cause, with the names and numbers of this case.
     pub summary: String,
-    /// What to do.
+    /// The fix for this case.
     pub fix: String,
-    /// Why that is so.
-    pub evidence: Vec<Item>,
+    /// The observations that support it.
+    pub evidence: Vec<EvidenceItem>,
 }
 
-/// The answer.
+/// The verdict of a diagnosis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// The group arrives, or is sent, as it should; the network does what it should.
+    /// The group arrives, or is sent, as intended; the network works.
     Healthy,
-    /// It does not, and the first finding says why.
+    /// It does not; the first finding is the cause.
     Fault,
-    /// Nothing was seen that would tell.
+    /// The observations do not decide.
     Undetermined,
 }
 
-/// A verdict and what it rests on.
+/// The verdict on a group, with its findings.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Diagnosis {
-    /// The answer.
+    /// The verdict.
     pub verdict: Verdict,
-    /// The cause first, then what else is worth knowing.
+    /// The findings, the cause first.
     pub findings: Vec<Finding>,
 }
 
-/// Judges. One cause: modes are asked in the order in which causes go before symptoms, and once a fault
-/// is found no other one is told.
+/// Diagnoses a group. Failure modes are checked causes first, and only the first fault is reported.
 pub fn diagnose(evidence: &Evidence) -> Diagnosis {
     let case = Case::new(evidence);
     let mut findings: Vec<Finding> = Vec::new();
@@ -246,7 +245,7 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
             continue;
         }
         has_fault |= is_fault;
-        covered.extend(mode.covers);
+        covered.extend(mode.implies);
         findings.push(Finding {
             id: mode.id,
             severity: found.severity,

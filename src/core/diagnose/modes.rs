@@ -1,11 +1,11 @@
 //! PURE. Every failure mode, in the order in which they are asked: causes before their symptoms, and what
 //! packets prove before what only fits.
 
-use super::{Mode, protocol, receiver, routing, snooping, socket, stream};
+use super::{FailureMode, protocol, receiver, routing, snooping, socket, stream};
 
-/// All of them.
-pub static ALL: &[&Mode] = &[
-    // Packets are there, and the host does not take them.
+/// All failure modes of a group, causes before symptoms.
+pub static ALL: &[&FailureMode] = &[
+    // Packets arrive, and the host does not accept them.
     &receiver::DROPPED_BEFORE_IP,
     &receiver::WRONG_DESTINATION_MAC,
     &receiver::OWN_SOURCE_MARTIAN,
@@ -13,7 +13,7 @@ pub static ALL: &[&Mode] = &[
     &receiver::RP_FILTER_STRICT,
     &receiver::RP_FILTER_NO_ROUTE,
     &receiver::SOURCE_FILTER_MISMATCH,
-    // What a router does with them.
+    // Forwarding by a router.
     &routing::RPF_FAILURE,
     &routing::TTL_TOO_SMALL,
     &routing::TTL_THRESHOLD,
@@ -21,15 +21,15 @@ pub static ALL: &[&Mode] = &[
     &routing::ROUTER_NOT_ROUTING,
     &routing::UPSTREAM_SOURCE_FILTER,
     &routing::MROUTE_SOCKET_BUSY,
-    // What a bridge does with them.
+    // Forwarding by a bridge.
     &snooping::ISOLATED_PORT,
     &snooping::BRIDGE_NETFILTER_DROP,
     &snooping::MDB_FULL,
-    // Who sends, and by which way.
+    // The sender, and its outgoing interface.
     &snooping::MACVLAN_PARENT_CHILD,
     &routing::SENT_ON_OTHER_INTERFACE,
     &routing::SENDER_LOOPBACK_OFF,
-    // Where and how the group was joined.
+    // Interface and sources of the membership.
     &receiver::JOINED_ON_OTHER_INTERFACE,
     &socket::MEMBERSHIP_LIMIT,
     &receiver::INTERFACE_NOT_MULTICAST,
@@ -70,7 +70,7 @@ pub static ALL: &[&Mode] = &[
     &snooping::QUERY_INTERVAL_TOO_LONG,
     &snooping::SOURCE_STOPPED,
     &snooping::NOT_ARRIVING,
-    // What else is worth knowing.
+    // Notes.
     &protocol::SUSPICIOUS_IGMP_QUERY,
     &snooping::TWO_QUERIERS,
     &snooping::QUERIER_CHANGED,
@@ -95,19 +95,19 @@ mod tests {
         let ids: BTreeSet<&str> = ALL.iter().map(|mode| mode.id).collect();
         assert_eq!(ids.len(), ALL.len());
         for mode in ALL {
-            for text in [mode.title, mode.seen, mode.cause, mode.proof, mode.fix] {
+            for text in [mode.title, mode.symptoms, mode.cause, mode.proof, mode.fix] {
                 assert!(!text.is_empty(), "{}", mode.id);
             }
-            for text in [mode.seen, mode.cause, mode.proof, mode.fix] {
+            for text in [mode.symptoms, mode.cause, mode.proof, mode.fix] {
                 assert!(text.ends_with(['.', ')']), "{}: {text}", mode.id);
             }
-            for covered in mode.covers {
+            for covered in mode.implies {
                 assert!(ids.contains(covered), "{} covers {covered}", mode.id);
             }
         }
     }
 
-    /// A mode of a host has a text of its own, or that of a mode of multicast.
+    /// A failure mode of a host has its own text, or that of a failure mode of multicast.
     #[test]
     fn every_mode_of_a_host_is_there_once_and_has_its_texts() {
         let of_host: Vec<_> = host::modes().collect();
@@ -115,11 +115,11 @@ mod tests {
         assert_eq!(ids.len(), of_host.len());
         for mode in &of_host {
             let text = mode.text;
-            for words in [text.seen, text.cause, text.proof, text.fix] {
+            for words in [text.symptoms, text.cause, text.proof, text.fix] {
                 assert!(words.ends_with(['.', ')']), "{}: {words}", text.id);
             }
             assert!(!text.title.is_empty() && !text.title.ends_with('.'));
-            for covered in mode.covers {
+            for covered in mode.implies {
                 let of_multicast = ALL.iter().any(|known| known.id == *covered);
                 assert!(
                     ids.contains(covered) || of_multicast,

@@ -7,23 +7,23 @@ use super::case::{
     Case, SECOND_NS, SLACK_NS, is_legal_query, is_link_local, is_source_specific, list, protocol,
     seconds,
 };
-use super::wire::{Message, Says};
-use super::{Certainty, Found, Mode};
+use super::wire::{Message, MessageKind};
+use super::{Certainty, FailureMode, FindingDraft};
 use crate::multicast::Standing;
 
-/// Did this host report anything in answer to a query?
+/// Returns whether this host reported anything in answer to a query.
 fn answers<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Vec<&'a Message> {
     (case.messages(ifindex))
         .filter(|message| {
             message.outbound
-                && matches!(message.says, Says::Report { .. })
+                && matches!(message.says, MessageKind::Report { .. })
                 && (from..=to).contains(&message.time_ns)
         })
         .collect()
 }
 
-/// Queries that this host should have answered and did not: interface, how many of how many, when the
-/// newest was.
+/// Queries that this host should have answered and did not: interface, how many of how many, and
+/// the time of the newest.
 fn unanswered(case: &Case<'_>) -> Option<(u32, usize, usize, IpAddr)> {
     case.host?;
     for ifindex in case.joined.iter().filter(|_| case.is_reported()) {
@@ -34,7 +34,7 @@ fn unanswered(case: &Case<'_>) -> Option<(u32, usize, usize, IpAddr)> {
         let mute = (queries.iter())
             .take_while(|(query, end)| answers(case, *ifindex, query.time_ns, *end).is_empty())
             .count();
-        // A report of another member silences this host's own in versions 1 and 2.
+        // In versions 1 and 2 another member's report suppresses this host's own.
         let suppressed = (queries.iter()).any(|(query, end)| {
             (case.reports(*ifindex)).any(|(message, _)| {
                 !message.outbound
@@ -49,7 +49,7 @@ fn unanswered(case: &Case<'_>) -> Option<(u32, usize, usize, IpAddr)> {
     None
 }
 
-fn mute(case: &Case<'_>) -> Option<Found> {
+fn mute(case: &Case<'_>) -> Option<FindingDraft> {
     let host = case.host?;
     let (ifindex, mute, all, querier) = unanswered(case)?;
     let name = case.name(ifindex);
@@ -82,11 +82,11 @@ fn mute(case: &Case<'_>) -> Option<Found> {
         ),
         None => "it has never reported itself".into(),
     };
-    let mut found = Found::depending(
-        case.starves(ifindex),
+    let mut found = FindingDraft::fault_or_warning(
+        case.is_silent(ifindex),
         certainty,
         format!(
-            "{protocol} queries from {querier} arrive on {name} and this host did not answer \
+            "{protocol} queries from {querier} arrive on {name}, but this host did not answer \
                 the last {mute} of {all}: {where_}; {end}"
         ),
     )
@@ -98,18 +98,15 @@ fn mute(case: &Case<'_>) -> Option<Found> {
             mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report } \
             accept"
     })
-    .because(
+    .with_evidence(
         "wire",
-        format!(
-            "{all} general queries on {name}, the last {mute} without a report \
-        of this host"
-        ),
+        format!("{all} general queries on {name}, the last {mute} without a report from this host"),
     );
     if wire > 0 {
-        found = found.because(
+        found = found.with_evidence(
             "socket",
             format!(
-                "{} came in on {name}: {wire} on the wire, {heard} behind INPUT",
+                "{} came in on {name}: {wire} on the wire, {heard} after INPUT",
                 if case.group.is_ipv4() {
                     "IGMP"
                 } else {
@@ -121,51 +118,52 @@ fn mute(case: &Case<'_>) -> Option<Found> {
     Some(found)
 }
 
-pub static FIREWALL_DROPS_IGMP: Mode = Mode {
+pub static FIREWALL_DROPS_IGMP: FailureMode = FailureMode {
     id: "firewall-drops-igmp",
     title: "the firewall drops IGMP",
-    seen: "The stream works for two to five minutes and stops; a restart of the application \
-        helps for as long.",
-    cause: "Joining sends a report, which opens the switch's port. From then on the host has to \
-        answer queries. A firewall that drops protocol 2 keeps it from hearing them, so the \
-        switch forgets the port when the membership runs out.",
-    proof: "Queries come in on the wire, a raw socket behind INPUT does not hear them, and no \
+    symptoms: "The stream works for two to five minutes and stops; restarting the application \
+        restores it for as long.",
+    cause: "Joining sends a report, which opens the switch's port. From then on the host must \
+        answer queries. If a firewall drops IP protocol 2, the queries are not received, and the \
+        switch closes the port when the membership expires.",
+    proof: "Queries come in on the wire, a raw socket after INPUT does not receive them, and no \
         report of this host follows.",
     fix: "Accept IGMP (IP protocol 2) in INPUT and OUTPUT.",
-    covers: &["querier-lost"],
+    implies: &["querier-lost"],
     rule: |case| mute(case).filter(|_| case.group.is_ipv4()),
 };
 
-pub static FIREWALL_DROPS_MLD: Mode = Mode {
+pub static FIREWALL_DROPS_MLD: FailureMode = FailureMode {
     id: "firewall-drops-mld",
     title: "the firewall drops MLD queries",
-    seen: "Some minutes after a querier appears, IPv6 groups stop, and neighbour discovery with \
-        them: the host can't be reached.",
-    cause: "As with IGMP. The solicited-node groups of neighbour discovery are groups as well, \
-        and a snooping switch prunes them like any other.",
-    proof: "MLD queries come in on the wire, a raw socket behind INPUT does not hear them, and \
+    symptoms: "Some minutes after a querier appears, IPv6 groups stop, and neighbor discovery with \
+        them: the host becomes unreachable.",
+    cause: "As with IGMP. The solicited-node groups of neighbor discovery are multicast groups \
+        as well, and a snooping switch prunes them like any other.",
+    proof: "MLD queries come in on the wire, a raw socket after INPUT does not receive them, and \
         no report of this host follows.",
     fix: "Accept ICMPv6 types 130 to 132 and 143 in INPUT and OUTPUT (RFC 4890).",
-    covers: &["querier-lost"],
+    implies: &["querier-lost"],
     rule: |case| mute(case).filter(|_| case.group.is_ipv6()),
 };
 
-pub static ILLEGAL_MLD_QUERY: Mode = Mode {
+pub static ILLEGAL_MLD_QUERY: FailureMode = FailureMode {
     id: "illegal-mld-query",
     title: "MLD queries that hosts must ignore",
-    seen: "A querier runs, and hosts don't answer it.",
+    symptoms: "A querier runs, and hosts do not answer it.",
     cause: "MLD queries must come from a link-local address, with hop limit 1 and the router \
-        alert option (RFC 3810, section 5.1.14). Hosts drop others without a word.",
+        alert option (RFC 3810, section 5.1.14). Hosts silently drop all others.",
     proof: "Source, hop limit and options of the query.",
-    fix: "Give the querier's interface a link-local address and a correct implementation.",
-    covers: &["querier-lost", "no-querier", "not-arriving"],
+    fix: "Give the querier's interface a link-local address, and correct its implementation.",
+    implies: &["querier-lost", "no-querier", "not-arriving"],
     rule: |case| {
         if case.group.is_ipv4() {
             return None;
         }
         for ifindex in case.interfaces() {
             let illegal = (case.messages(ifindex)).find(|message| {
-                // A bridge of this host asks from any of its addresses until its link-local one is ready.
+                // A bridge of this host queries from any of its addresses until its link-local one
+                // is ready.
                 let is_of_others = !message.outbound && !case.is_own(message.source);
                 message.is_general_query() && is_of_others && !is_legal_query(message)
             });
@@ -185,11 +183,11 @@ pub static ILLEGAL_MLD_QUERY: Mode = Mode {
             }
             let any_legal = case.queries(ifindex).next().is_some();
             return Some(
-                Found::depending(
-                    !any_legal && (case.starves(ifindex) || case.host.is_none()),
+                FindingDraft::fault_or_warning(
+                    !any_legal && (case.is_silent(ifindex) || case.host.is_none()),
                     Certainty::Proved,
                     format!(
-                        "the MLD query from {} on {} is illegal, so hosts ignore it: {}",
+                        "the MLD query from {} on {} is invalid, so hosts ignore it: {}",
                         query.source,
                         case.name(ifindex),
                         wrong.join(", ")
@@ -199,24 +197,23 @@ pub static ILLEGAL_MLD_QUERY: Mode = Mode {
                     "correct the querier: source link-local, hop limit 1, router alert (RFC \
                     3810, section 5.1.14)",
                 )
-                .because("wire", wrong.join(", ")),
+                .with_evidence("wire", wrong.join(", ")),
             );
         }
         None
     },
 };
 
-pub static IGMPV2_QUERIER_BREAKS_SSM: Mode = Mode {
+pub static IGMPV2_QUERIER_BREAKS_SSM: FailureMode = FailureMode {
     id: "igmpv2-querier-breaks-ssm",
-    title: "an old querier makes source-specific joins impossible",
-    seen: "A source-specific join gets nothing; routers ignore it.",
-    cause: "A host that hears an IGMPv2 (MLDv1) query speaks that version from then on, and it \
-        has no way to name sources. Routers ignore joins without sources in 232.0.0.0/8 and \
-        ff3x::/32 (RFC 4604).",
+    title: "an old querier prevents source-specific joins",
+    symptoms: "A source-specific join has no effect; routers ignore it.",
+    cause: "After an IGMPv2 (MLDv1) query a host uses that version, which cannot name sources. \
+        Routers ignore joins without sources in 232.0.0.0/8 and ff3x::/32 (RFC 4604).",
     proof: "The kernel holds a source filter for the group, the interface is in version 2 mode, \
         and the wire shows reports of that version.",
-    fix: "Make the querier speak IGMPv3 and MLDv2, or switch the old one off.",
-    covers: &[],
+    fix: "Make the querier use IGMPv3 and MLDv2, or turn the old one off.",
+    implies: &[],
     rule: |case| {
         let host = case.host?;
         for ifindex in &case.joined {
@@ -251,28 +248,29 @@ pub static IGMPV2_QUERIER_BREAKS_SSM: Mode = Mode {
             let by = old.map_or("a querier".into(), |query| {
                 format!("the querier {}", query.source)
             });
-            let mut found = Found::depending(
-                case.starves(*ifindex),
+            let mut found = FindingDraft::fault_or_warning(
+                case.is_silent(*ifindex),
                 Certainty::Proved,
                 format!(
-                    "{by} forces this host to {protocol}v{} on {name}, so that the sources of \
-                        {} can't be asked for: source-specific multicast is dead on this link",
+                    "{by} forces this host to {protocol}v{} on {name}, so it cannot request the \
+                        sources of {}: source-specific multicast does not work on this link",
                     full - 1,
                     case.group
                 ),
             )
-            .fix(format!("make the querier speak {protocol}v{full}"));
+            .fix(format!("make the querier use {protocol}v{full}"));
             if !included.is_empty() {
-                found = found.because("kernel", format!("joined only from {}", list(&included)));
+                found =
+                    found.with_evidence("kernel", format!("joined only from {}", list(&included)));
             }
             if let Some(version) = own {
-                found = found.because(
+                found = found.with_evidence(
                     "wire",
-                    format!("this host's newest report is of {protocol}v{version}"),
+                    format!("this host's latest report is {protocol}v{version}"),
                 );
             }
             if let Some(query) = old {
-                found = found.because(
+                found = found.with_evidence(
                     "wire",
                     format!("{protocol}v{} query from {}", query.version, query.source),
                 );
@@ -283,17 +281,16 @@ pub static IGMPV2_QUERIER_BREAKS_SSM: Mode = Mode {
     },
 };
 
-pub static BRIDGE_QUERIER_DEFAULT: Mode = Mode {
+pub static BRIDGE_QUERIER_DEFAULT: FailureMode = FailureMode {
     id: "bridge-querier-default",
-    title: "a Linux bridge asks with the oldest versions, and without an address",
-    seen: "Switching mcast_querier on breaks source-specific multicast, or devices don't \
-        answer.",
-    cause: "A bridge's own querier speaks IGMPv2 and MLDv1 by default, and asks from 0.0.0.0, \
-        which some devices ignore and switches don't count as a querier.",
+    title: "a Linux bridge queries with the oldest versions, and without an address",
+    symptoms: "Turning on mcast_querier breaks source-specific multicast, or devices do not answer.",
+    cause: "A bridge's own querier uses IGMPv2 and MLDv1 by default, and queries from 0.0.0.0, \
+        which some devices ignore and switches do not count as a querier.",
     proof: "The bridge's settings.",
     fix: "ip link set BR type bridge mcast_igmp_version 3 mcast_mld_version 2, give it an \
         address, and mcast_query_use_ifaddr 1.",
-    covers: &["igmpv2-querier-breaks-ssm", "querier-without-address"],
+    implies: &["igmpv2-querier-breaks-ssm", "querier-without-address"],
     rule: |case| {
         let host = case.host?;
         for link in &host.links {
@@ -322,12 +319,12 @@ pub static BRIDGE_QUERIER_DEFAULT: Mode = Mode {
                 ""
             };
             return Some(
-                Found::depending(
+                FindingDraft::fault_or_warning(
                     is_source_specific(case.group),
                     Certainty::Proved,
                     format!(
-                        "{} is the querier here and asks in {protocol}v{version}{from}: hosts \
-                            fall back to that version, and source-specific multicast ends",
+                        "{} is the querier here and uses {protocol}v{version}{from}: hosts fall \
+                            back to that version, and source-specific multicast stops working",
                         link.name
                     ),
                 )
@@ -336,7 +333,7 @@ pub static BRIDGE_QUERIER_DEFAULT: Mode = Mode {
                         mcast_query_use_ifaddr 1, and give it an address",
                     link.name
                 ))
-                .because(
+                .with_evidence(
                     "bridge",
                     format!(
                         "{}: mcast_querier 1, version {version}, \
@@ -351,25 +348,25 @@ pub static BRIDGE_QUERIER_DEFAULT: Mode = Mode {
     },
 };
 
-pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
+pub static SWITCH_IGNORES_IGMPV3: FailureMode = FailureMode {
     id: "switch-ignores-igmpv3",
     title: "the switch does not understand this host's reports",
-    seen: "Joining has no effect; older devices on the same switch receive.",
-    cause: "Switches and access points that know only IGMPv2 (MLDv1) ignore reports of version \
-        3 to 224.0.0.22 (ff02::16). A host speaks version 2 only after a query of that version, \
-        or when it is told to.",
-    proof: "Other hosts on the link report in the older version without having been asked in \
-        it, this host in the newer one, and its group has never arrived.",
+    symptoms: "Joining has no effect; older devices on the same switch receive.",
+    cause: "Switches and access points that support only IGMPv2 (MLDv1) ignore reports of \
+        version 3, sent to 224.0.0.22 (ff02::16). A host uses version 2 only after a query of \
+        that version, or when configured to.",
+    proof: "Other hosts on the link report in the older version although no query asked for it, \
+        this host in the newer one, and its group has never arrived.",
     fix: "Force the older version: sysctl net.ipv4.conf.IF.force_igmp_version=2 \
-        (net.ipv6.conf.IF.force_mld_version=1). Better: have the switch updated.",
-    covers: &["not-arriving"],
+        (net.ipv6.conf.IF.force_mld_version=1). Better: update the switch.",
+    implies: &["not-arriving"],
     rule: |case| {
         case.host?;
         let full = if case.group.is_ipv4() { 3 } else { 2 };
-        for ifindex in &case.starving {
+        for ifindex in &case.without_traffic {
             let asked = (case.queries(*ifindex)).any(|query| query.version < full);
             let older = (case.messages(*ifindex)).find(|message| {
-                let is_report = matches!(message.says, Says::Report { .. });
+                let is_report = matches!(message.says, MessageKind::Report { .. });
                 is_report && !message.outbound && message.version < full
             });
             let own: Vec<u8> = (case.reports(*ifindex))
@@ -385,12 +382,12 @@ pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
             }
             let (name, protocol) = (case.name(*ifindex), protocol(case.group));
             return Some(
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Consistent,
                     format!(
-                        "this host reports {} in {protocol}v{full} on {name}, {} there speaks \
-                            {protocol}v{}, and nothing of the group has ever come: the switch \
-                            may know only the older version",
+                        "this host reports {} with {protocol}v{full} on {name}, {} there uses \
+                            {protocol}v{}, and no packet of the group has ever arrived: the \
+                            switch may support only the older version",
                         case.group, older.source, older.version
                     ),
                 )
@@ -405,7 +402,7 @@ pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
                         again"
                     )
                 })
-                .because(
+                .with_evidence(
                     "wire",
                     format!(
                         "reports of this host: {protocol}v{full}; of {}: \
@@ -413,7 +410,7 @@ pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
                         older.source, older.version
                     ),
                 )
-                .because(
+                .with_evidence(
                     "wire",
                     format!("no query of {protocol}v{} came in", full - 1),
                 ),
@@ -423,17 +420,16 @@ pub static SWITCH_IGNORES_IGMPV3: Mode = Mode {
     },
 };
 
-pub static QUERIER_VERSION_FLAPPING: Mode = Mode {
+pub static QUERIER_VERSION_FLAPPING: FailureMode = FailureMode {
     id: "querier-version-flapping",
     title: "queriers of different versions alternate",
-    seen: "It works for some minutes and then stops for good; source-specific joins come and \
-        go.",
-    cause: "Two queriers on one link speak different versions. Hosts fall back to the older one \
-        for minutes after each of its queries, so that their reports change kind.",
-    proof: "General queries of different versions on one interface, one after the other and \
-        back.",
+    symptoms: "The stream works for some minutes and then stops for good; source-specific joins come \
+        and go.",
+    cause: "Two queriers on one link use different versions. Hosts fall back to the older one \
+        for minutes after each of its queries, so the type of their reports alternates.",
+    proof: "General queries of different versions alternate on one interface.",
     fix: "Set all queriers of the link to the same version (RFC 9776, section 8).",
-    covers: &[
+    implies: &[
         "two-queriers",
         "querier-changed",
         "igmpv2-querier-breaks-ssm",
@@ -455,8 +451,8 @@ pub static QUERIER_VERSION_FLAPPING: Mode = Mode {
                 .map(|query| format!("{} (version {})", query.source, query.version))
                 .collect();
             return Some(
-                Found::depending(
-                    case.starves(ifindex),
+                FindingDraft::fault_or_warning(
+                    case.is_silent(ifindex),
                     Certainty::Proved,
                     format!(
                         "queries of different versions alternate on {}: {}",
@@ -465,7 +461,7 @@ pub static QUERIER_VERSION_FLAPPING: Mode = Mode {
                     ),
                 )
                 .fix("set all queriers of the link to the same version")
-                .because(
+                .with_evidence(
                     "wire",
                     format!("{} queries, {changes} changes of version", asked.len()),
                 ),
@@ -475,7 +471,7 @@ pub static QUERIER_VERSION_FLAPPING: Mode = Mode {
     },
 };
 
-/// Reports of others that silenced this host's own: interface, who, and the query.
+/// Reports of other hosts that suppressed this host's own: interface, host, and the query.
 fn suppressed<'a>(case: &Case<'a>) -> Option<(u32, IpAddr, &'a Message)> {
     case.host?;
     for ifindex in &case.joined {
@@ -497,38 +493,38 @@ fn suppressed<'a>(case: &Case<'a>) -> Option<(u32, IpAddr, &'a Message)> {
     None
 }
 
-pub static REPORT_SUPPRESSION: Mode = Mode {
+pub static REPORT_SUPPRESSION: FailureMode = FailureMode {
     id: "report-suppression",
-    title: "another host's report silences this one",
-    seen: "One of several receivers on a switch starves.",
-    cause: "In IGMPv1 and v2 (MLDv1) a host that hears another's report for the same group \
-        keeps quiet. A snooping switch must not forward reports to hosts (RFC 4541, section \
-        2.1.1): if it does, it hears only one of them, and forgets the ports of the others.",
-    proof: "After a query another host's report for the group came in, and this host's own did \
-        not go out.",
+    title: "another host's report suppresses this host's",
+    symptoms: "One of several receivers on a switch gets nothing.",
+    cause: "In IGMPv1 and v2 (MLDv1) a host does not report a group for which it received \
+        another host's report. A snooping switch must not forward reports to hosts (RFC 4541, \
+        section 2.1.1). If it does, it sees only one report, and closes the ports of the other \
+        receivers.",
+    proof: "After a query, another host's report for the group came in, and this host sent none.",
     fix: "Use IGMPv3 (MLDv2), which has no suppression, or stop the switch from forwarding \
         reports to hosts.",
-    covers: &["firewall-drops-igmp", "firewall-drops-mld"],
+    implies: &["firewall-drops-igmp", "firewall-drops-mld"],
     rule: |case| {
         let (ifindex, who, query) = suppressed(case)?;
         Some(
-            Found::depending(
-                case.starves(ifindex),
+            FindingDraft::fault_or_warning(
+                case.is_silent(ifindex),
                 Certainty::Proved,
                 format!(
-                    "after the query of {} this host heard the report of {who} for {} and kept \
-                        its own back: a snooping switch forgets its port",
+                    "after the query of {} this host received the report of {who} for {} and \
+                        suppressed its own: a snooping switch closes its port",
                     query.source, case.group
                 ),
             )
             .fix(
-                "make the querier speak IGMPv3 or MLDv2, or stop the switch from forwarding \
-                reports to hosts (RFC 4541, section 2.1.1)",
+                "make the querier use IGMPv3 or MLDv2, or stop the switch from forwarding \
+                    reports to hosts (RFC 4541, section 2.1.1)",
             )
-            .because(
+            .with_evidence(
                 "wire",
                 format!(
-                    "report of {who} came in on {}, none of this host went out",
+                    "report of {who} came in on {}, this host sent none",
                     case.name(ifindex)
                 ),
             ),
@@ -536,16 +532,16 @@ pub static REPORT_SUPPRESSION: Mode = Mode {
     },
 };
 
-pub static REPORTS_LOST: Mode = Mode {
+pub static REPORTS_LOST: FailureMode = FailureMode {
     id: "reports-lost",
     title: "some of this host's reports were lost on their way out",
-    seen: "Of many groups that are joined at once some never arrive.",
-    cause: "Reports go out in a burst, twice at most; a rate limit, a short queue or a firewall \
-        loses some, and nobody repeats them before the next query.",
-    proof: "After a query the wire shows reports for fewer groups than the kernel holds, and \
-        this one is not among them.",
-    fix: "Lift the limit; raise net.ipv4.igmp_qrv; join more slowly.",
-    covers: &[],
+    symptoms: "Of many groups joined at once, some never arrive.",
+    cause: "Reports are sent in a burst, each twice at most. A rate limit, a short queue or a \
+        firewall drops some, and they are not repeated before the next query.",
+    proof: "After a query the wire shows reports for fewer groups than the kernel has joined, \
+        and this group is not among them.",
+    fix: "Remove the limit; raise net.ipv4.igmp_qrv; join more slowly.",
+    implies: &[],
     rule: |case| {
         let host = case.host?;
         for ifindex in &case.joined {
@@ -554,8 +550,8 @@ pub static REPORTS_LOST: Mode = Mode {
             };
             let reported: BTreeSet<IpAddr> = (answers(case, *ifindex, query.time_ns, end).iter())
                 .filter_map(|message| match &message.says {
-                    Says::Report { group, .. } => Some(*group),
-                    Says::Query { .. } => None,
+                    MessageKind::Report { group, .. } => Some(*group),
+                    MessageKind::Query { .. } => None,
                 })
                 .collect();
             let held: BTreeSet<IpAddr> = (host.memberships.get(ifindex).into_iter().flatten())
@@ -570,33 +566,36 @@ pub static REPORTS_LOST: Mode = Mode {
                 continue;
             }
             return Some(
-                Found::depending(
-                    case.starves(*ifindex),
+                FindingDraft::fault_or_warning(
+                    case.is_silent(*ifindex),
                     Certainty::Proved,
                     format!(
-                        "{there} of {} groups were reported on {} after the last query, and {} \
-                            was not among them",
+                        "{there} of {} groups were reported on {} after the last query, but {} \
+                            was not",
                         held.len(),
                         case.name(*ifindex),
                         case.group
                     ),
                 )
                 .fix(
-                    "look for a rate limit on the way out (nft list ruleset, tc qdisc); sysctl \
-                    net.ipv4.igmp_qrv=4; join more slowly",
+                    "check for a rate limit on the way out (nft list ruleset, tc qdisc); sysctl \
+                        net.ipv4.igmp_qrv=4; join more slowly",
                 )
-                .because(
+                .with_evidence(
                     "wire",
                     format!(
-                        "reports for {there} groups between the query of {} \
-                    and {} later",
+                        "reports for {there} groups from the query of {} until {} later",
                         query.source,
                         seconds(end - query.time_ns)
                     ),
                 )
-                .because(
+                .with_evidence(
                     "kernel",
-                    format!("{} groups are held on {}", held.len(), case.name(*ifindex)),
+                    format!(
+                        "{} groups are joined on {}",
+                        held.len(),
+                        case.name(*ifindex)
+                    ),
                 ),
             );
         }
@@ -604,16 +603,15 @@ pub static REPORTS_LOST: Mode = Mode {
     },
 };
 
-pub static SUSPICIOUS_IGMP_QUERY: Mode = Mode {
+pub static SUSPICIOUS_IGMP_QUERY: FailureMode = FailureMode {
     id: "suspicious-igmp-query",
     title: "IGMP queries from another network, or with a TTL other than 1",
-    seen: "Hosts change their version or their timers for no visible reason.",
-    cause: "Queries are for one link: TTL 1, from an address on it. Linux answers others all \
-        the same, so a leaking VLAN or an attacker can act as the querier.",
+    symptoms: "Hosts change their version or their timers for no apparent reason.",
+    cause: "Queries are limited to one link: TTL 1, from an address on it. Linux answers others \
+        nevertheless, so a leaking VLAN or an attacker can act as the querier.",
     proof: "Source and TTL of the query.",
-    fix: "Find who sends it by its link-layer address; on switches, allow queries only from \
-        router ports.",
-    covers: &[
+    fix: "Find the sender by its MAC address; on switches, allow queries only from router ports.",
+    implies: &[
         "querier-version-flapping",
         "two-queriers",
         "querier-changed",
@@ -634,25 +632,25 @@ pub static SUSPICIOUS_IGMP_QUERY: Mode = Mode {
             });
             let Some(query) = strange else { continue };
             let why = if query.ttl != 1 {
-                format!("its TTL is {} and not 1", query.ttl)
+                format!("its TTL is {} instead of 1", query.ttl)
             } else {
-                "its source is in no network of this link".into()
+                "its source is not in any network of this link".into()
             };
             return Some(
-                Found::warning(
+                FindingDraft::warning(
                     Certainty::Consistent,
                     format!(
-                        "an IGMP query from {} on {} is strange: {why}; hosts follow it all the \
-                            same",
+                        "the IGMP query from {} on {} is suspect: {why}; hosts accept it \
+                            nevertheless",
                         query.source,
                         case.name(ifindex)
                     ),
                 )
                 .fix(
-                    "find who sends it, by its link-layer address (netsonde watch igmp); allow \
-                    queries only from router ports",
+                    "find the sender by its MAC address (netsonde watch igmp); allow queries \
+                        only from router ports",
                 )
-                .because(
+                .with_evidence(
                     "wire",
                     format!(
                         "query of version {} from {}, TTL {}",
@@ -665,17 +663,17 @@ pub static SUSPICIOUS_IGMP_QUERY: Mode = Mode {
     },
 };
 
-pub static QUERIER_WITHOUT_ADDRESS: Mode = Mode {
+pub static QUERIER_WITHOUT_ADDRESS: FailureMode = FailureMode {
     id: "querier-without-address",
-    title: "the querier asks from 0.0.0.0",
-    seen: "Linux hosts answer, some devices don't; switches don't forward to the querier's \
+    title: "the querier's source address is 0.0.0.0",
+    symptoms: "Linux hosts answer, some devices do not; switches do not forward to the querier's \
         port.",
-    cause: "Proxies and bridges without an address ask from 0.0.0.0. RFC 4541 says that such a \
-        query must not be taken for a querier's, and switches learn no router port from it.",
+    cause: "Proxies and bridges without an address query from 0.0.0.0. By RFC 4541 such a query \
+        does not identify a querier, and switches learn no router port from it.",
     proof: "The source of the query.",
     fix: "Give the querier's interface an address; on a Linux bridge also \
         mcast_query_use_ifaddr 1.",
-    covers: &[],
+    implies: &[],
     rule: |case| {
         for ifindex in case.interfaces() {
             let queriers = case.queriers(ifindex);
@@ -686,10 +684,10 @@ pub static QUERIER_WITHOUT_ADDRESS: Mode = Mode {
             });
             if nameless {
                 return Some(
-                    Found::warning(
+                    FindingDraft::warning(
                         Certainty::Proved,
                         format!(
-                            "the querier on {} asks from 0.0.0.0: Linux answers, many devices \
+                            "the querier on {} queries from 0.0.0.0: Linux answers, many devices \
                                 do not, and switches learn no router port from it",
                             case.name(ifindex)
                         ),
@@ -698,7 +696,7 @@ pub static QUERIER_WITHOUT_ADDRESS: Mode = Mode {
                         "give the querier an address (a Linux bridge: also \
                         mcast_query_use_ifaddr 1)",
                     )
-                    .because("wire", "general queries from 0.0.0.0, and from nobody else"),
+                    .with_evidence("wire", "all general queries come from 0.0.0.0"),
                 );
             }
         }
@@ -706,28 +704,28 @@ pub static QUERIER_WITHOUT_ADDRESS: Mode = Mode {
     },
 };
 
-pub static LINK_LOCAL_REPORTS: Mode = Mode {
+pub static LINK_LOCAL_REPORTS: FailureMode = FailureMode {
     id: "link-local-reports",
     title: "this host does not report groups of 224.0.0.0/24",
-    seen: "mDNS, VRRP or OSPF stops behind a switch that prunes 224.0.0.x although it must not.",
-    cause: "With igmp_link_local_mcast_reports=0 Linux reports no groups of 224.0.0.0/24. \
-        Switches should flood them anyway (RFC 4541, section 2.1.2); some prune them. (Hosting \
-        providers sometimes ask for this setting, since they count the reports as abuse.)",
-    proof: "The sysctl is 0, and no report for the group leaves.",
+    symptoms: "mDNS, VRRP or OSPF stops behind a switch that wrongly prunes 224.0.0.x.",
+    cause: "With igmp_link_local_mcast_reports=0 Linux does not report groups of 224.0.0.0/24. \
+        Switches should flood them anyway (RFC 4541, section 2.1.2), but some prune them. (Some \
+        hosting providers require this setting, because they treat the reports as abuse.)",
+    proof: "The sysctl is 0, and no report for the group is sent.",
     fix: "sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on the \
         switch.",
-    covers: &[],
+    implies: &[],
     rule: |case| {
         let off = case.sysctl("net/ipv4/igmp_link_local_mcast_reports") == Some(0);
         if !off || !case.group.is_ipv4() || !is_link_local(case.group) || case.joined.is_empty() {
             return None;
         }
         Some(
-            Found::warning(
+            FindingDraft::warning(
                 Certainty::Consistent,
                 format!(
-                    "this host does not report {}: a switch that prunes 224.0.0.0/24, which it \
-                        must not, keeps it away",
+                    "this host does not report {}, and a switch that wrongly prunes 224.0.0.0/24 \
+                        does not forward it",
                     case.group
                 ),
             )
@@ -735,20 +733,20 @@ pub static LINK_LOCAL_REPORTS: Mode = Mode {
                 "sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on \
                 the switch",
             )
-            .because("sysctl", "net.ipv4.igmp_link_local_mcast_reports = 0"),
+            .with_evidence("sysctl", "net.ipv4.igmp_link_local_mcast_reports = 0"),
         )
     },
 };
 
-pub static REPORT_WITHOUT_ADDRESS: Mode = Mode {
+pub static REPORT_WITHOUT_ADDRESS: FailureMode = FailureMode {
     id: "report-without-address",
     title: "this host reports from 0.0.0.0",
-    seen: "The switch never opens the port.",
-    cause: "An interface without an IPv4 address (DHCP not done yet, a receiver that needs \
-        none) reports from 0.0.0.0. RFC 3376 allows it; some switches ignore it.",
+    symptoms: "The switch never opens the port.",
+    cause: "An interface without an IPv4 address (DHCP pending, or a receiver that needs none) \
+        reports from 0.0.0.0. RFC 3376 allows that; some switches ignore such reports.",
     proof: "The source of this host's own reports, and the interface's addresses.",
-    fix: "Give the interface an address, any at all.",
-    covers: &["querier-lost", "no-querier"],
+    fix: "Give the interface any address.",
+    implies: &["querier-lost", "no-querier"],
     rule: |case| {
         case.host?;
         for ifindex in &case.joined {
@@ -759,40 +757,41 @@ pub static REPORT_WITHOUT_ADDRESS: Mode = Mode {
                 continue;
             }
             return Some(
-                Found::depending(
-                    case.starves(*ifindex),
+                FindingDraft::fault_or_warning(
+                    case.is_silent(*ifindex),
                     Certainty::Consistent,
                     format!(
-                        "{} has no IPv4 address, so its reports for {} leave from 0.0.0.0, \
+                        "{} has no IPv4 address, so its reports for {} are sent from 0.0.0.0, \
                             which some switches ignore",
                         link.name, case.group
                     ),
                 )
                 .fix(format!("give {} an address", link.name))
-                .because("wire", "reports of this host from 0.0.0.0")
-                .because("kernel", format!("{} has no IPv4 address", link.name)),
+                .with_evidence("wire", "reports of this host from 0.0.0.0")
+                .with_evidence("kernel", format!("{} has no IPv4 address", link.name)),
             );
         }
         None
     },
 };
 
-pub static REJOIN_HACK: Mode = Mode {
+pub static REJOIN_HACK: FailureMode = FailureMode {
     id: "rejoin-hack",
-    title: "an application leaves and joins again and again",
-    seen: "A short loss every so many seconds.",
-    cause: "A workaround in the application (\"renew\") for a membership that dies: each leave \
-        makes routers and switches stop the stream for a moment, and it hides why the \
-        membership dies.",
-    proof: "The same host leaves and joins the group repeatedly, a moment apart.",
-    fix: "Switch the workaround off and find out why the membership dies: ask again then.",
-    covers: &[],
+    title: "an application leaves and rejoins the group repeatedly",
+    symptoms: "A short loss at regular intervals.",
+    cause: "A workaround in the application (\"renew\") for a membership that expires: with each \
+        leave, routers and switches stop the stream for a moment, and it hides why the \
+        membership expires.",
+    proof: "The same host leaves the group and joins it again repeatedly, each time within \
+        seconds.",
+    fix: "Turn the workaround off, find out why the membership expires, and diagnose again then.",
+    implies: &[],
     rule: |case| {
         for ifindex in case.interfaces() {
             let hosts: BTreeSet<IpAddr> =
                 case.reports(ifindex).map(|(one, _)| one.source).collect();
             for host in hosts {
-                // What was long ago has no bearing on now.
+                // Old leaves do not affect the present.
                 let since = case.now_ns().saturating_sub(600 * SECOND_NS);
                 let all: Vec<(u64, bool)> = (case.reports(ifindex))
                     .filter(|(message, _)| message.source == host && message.time_ns >= since)
@@ -806,29 +805,26 @@ pub static REJOIN_HACK: Mode = Mode {
                     continue;
                 }
                 let who = if case.is_own(host) {
-                    "an application here".into()
+                    "an application on this host".into()
                 } else {
                     host.to_string()
                 };
                 return Some(
-                    Found::warning(
+                    FindingDraft::warning(
                         Certainty::Proved,
                         format!(
-                            "{who} left {} and joined it again {times} times: each time the \
-                            stream may stop for a moment",
+                            "{who} left {} and rejoined it {times} times: each time the stream \
+                                may stop for a moment",
                             case.group
                         ),
                     )
                     .fix(
-                        "switch that workaround off, and ask again when the stream has died: \
-                        then its cause can be seen",
+                        "turn the workaround off, and diagnose again after the stream has \
+                            stopped: then its cause shows",
                     )
-                    .because(
+                    .with_evidence(
                         "wire",
-                        format!(
-                            "{times} leaves of {host}, each followed by a join \
-                        within 5 s"
-                        ),
+                        format!("{times} leaves of {host}, each followed by a join within 5 s"),
                     ),
                 );
             }
@@ -837,11 +833,11 @@ pub static REJOIN_HACK: Mode = Mode {
     },
 };
 
-/// A query for this very group that came in within a time.
+/// Returns whether a query for this group came in within an interval.
 pub fn group_query<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Option<&'a Message> {
     (case.messages(ifindex)).find(|message| {
         let for_it =
-            matches!(message.says, Says::Query { group: Some(group), .. } if group == case.group);
+            matches!(message.says, MessageKind::Query { group: Some(group), .. } if group == case.group);
         for_it && (from..=to.saturating_add(SLACK_NS)).contains(&message.time_ns)
     })
 }

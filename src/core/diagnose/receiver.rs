@@ -1,9 +1,9 @@
 //! PURE. Modes of a receiving host between the wire and its sockets: what the IP layer does with packets
 //! that have come.
 
-use super::case::{Case, covers, equals, for_us, is_link_local, list, sources};
-use super::wire::{Datum, To};
-use super::{Certainty, Found, Mode};
+use super::case::{Case, about_equal, accounts_for, for_us, is_link_local, list, sources};
+use super::wire::{GroupPacket, To};
+use super::{Certainty, FailureMode, FindingDraft};
 use crate::host::membership::SourceFilter;
 use crate::multicast::names;
 use crate::wire::Direction;
@@ -11,9 +11,9 @@ use crate::wire::glance::ip_protocol;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// How sure a count makes: the same number is a proof.
+/// Returns the certainty of a count: the same number is a proof.
 fn by_count(moved: u64, packets: usize) -> Certainty {
-    if equals(moved, packets) {
+    if about_equal(moved, packets) {
         Certainty::Proved
     } else {
         Certainty::Consistent
@@ -25,86 +25,86 @@ fn mac_text(mac: [u8; 6]) -> String {
     parts.join(":")
 }
 
-pub static DROPPED_BEFORE_IP: Mode = Mode {
+pub static DROPPED_BEFORE_IP: FailureMode = FailureMode {
     id: "dropped-before-ip",
     title: "a tc, nftables or XDP program drops packets before the IP layer",
-    seen: "tcpdump shows the stream, the application gets nothing, and no counter of the IP \
+    symptoms: "tcpdump shows the stream, the application gets nothing, and no counter of the IP \
         layer moves.",
     cause: "Programs at a device's ingress (tc filters, nftables' netdev family, eBPF) run \
         between the packet tap and IP. XDP programs run even before the tap, so then tcpdump \
         sees nothing either.",
     proof: "Frames of the group come in on the interface while IpInReceives (Ip6InReceives) \
         counts fewer packets than that in all.",
-    fix: "Look at `tc filter show dev IF ingress`, `nft list ruleset` (family netdev) and `ip \
-        link show dev IF` (xdp), and let the group pass.",
-    covers: &[],
+    fix: "Check `tc filter show dev IF ingress`, `nft list ruleset` (family netdev) and `ip link \
+        show dev IF` (xdp), and let the group pass.",
+    implies: &[],
     rule: |case| {
         case.host?;
         let received = case.moved("InReceives");
-        // Of one interface: a packet may show on a device and on the one above it.
-        let busiest = (case.arrivals.iter()).map(|(at, all)| (*at, for_us(all).len()));
+        // Of one interface only: a packet may show on a device and on the one above it.
+        let busiest = (case.received.iter()).map(|(at, all)| (*at, for_us(all).len()));
         if let Some((ifindex, packets)) = busiest.max_by_key(|(_, packets)| *packets)
             && packets >= 2
             && received * 2 <= packets as u64
         {
             let name = case.name(ifindex);
             return Some(
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Proved,
                     format!(
-                        "{packets} packets of {} reached {name} and the IP layer took in \
-                            {received} of any kind: a program at the device's ingress drops \
-                            them",
+                        "{packets} packets of {} reached {name}, but the IP layer received only \
+                            {received} packets of any kind: a program at the device's ingress \
+                            drops them",
                         case.group
                     ),
                 )
                 .fix(format!(
-                    "see `nft list ruleset` (family netdev) and `tc filter show dev \
-                    {name} ingress`"
+                    "check `nft list ruleset` (family netdev) and `tc filter show dev {name} \
+                        ingress`"
                 ))
-                .because("wire", format!("{packets} packets came in on {name}"))
-                .because("counters", format!("InReceives +{received}")),
+                .with_evidence("wire", format!("{packets} packets came in on {name}"))
+                .with_evidence("counters", format!("InReceives +{received}")),
             );
         }
         let xdp = case
-            .starving
+            .without_traffic
             .iter()
             .filter_map(|at| case.link(*at))
             .find(|link| link.xdp)?;
         Some(
-            Found::fault(
+            FindingDraft::fault(
                 Certainty::Consistent,
                 format!(
-                    "nothing of {} shows on {}, and an XDP program runs there, which drops \
-                        before anything can look",
+                    "no packet of {} was captured on {}, where an XDP program runs that can drop \
+                        packets before any capture",
                     case.group, xdp.name
                 ),
             )
             .fix(format!(
-                "see `ip link show dev {}`, and detach the program for a test",
+                "check `ip link show dev {}`, and detach the program for a test",
                 xdp.name
             ))
-            .because("kernel", format!("{} has an XDP program", xdp.name)),
+            .with_evidence("kernel", format!("{} has an XDP program", xdp.name)),
         )
     },
 };
 
-pub static WRONG_DESTINATION_MAC: Mode = Mode {
+pub static WRONG_DESTINATION_MAC: FailureMode = FailureMode {
     id: "wrong-destination-mac",
     title: "frames arrive with a link-layer address that is not the group's",
-    seen: "tcpdump shows the stream, the application gets nothing, no counter moves.",
-    cause: "A sender or a device on the way builds the Ethernet address wrongly: 01:00:5e and \
-        the low 23 bits of the group (RFC 1112), 33:33 and the low 32 (RFC 2464). The kernel \
-        takes such a frame as meant for somebody else.",
-    proof: "The destination of the frames themselves.",
+    symptoms: "tcpdump shows the stream, the application gets nothing, and no counter changes.",
+    cause: "A sender or a device on the path builds the Ethernet address wrongly. The right one \
+        is 01:00:5e and the low 23 bits of the group (RFC 1112), or 33:33 and the low 32 bits \
+        (RFC 2464). The kernel treats such a frame as addressed to another host.",
+    proof: "The destination MAC address of the frames.",
     fix: "Correct the sender or the device that rewrites the address.",
-    covers: &["unicast-mac"],
+    implies: &["unicast-mac"],
     rule: |case| {
-        for (ifindex, all) in &case.arrivals {
+        for (ifindex, all) in &case.received {
             let wrong: Vec<_> = (all.iter())
-                .filter(|datum| match datum.to {
+                .filter(|packet| match packet.to {
                     To::OtherGroup(_) => true,
-                    To::Host(_) => datum.direction == Direction::ToOther,
+                    To::Host(_) => packet.direction == Direction::ToOther,
                     _ => false,
                 })
                 .collect();
@@ -117,11 +117,11 @@ pub static WRONG_DESTINATION_MAC: Mode = Mode {
             };
             let right = mac_text(names::mac(case.group));
             return Some(
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Proved,
                     format!(
-                        "{} of {} frames of {} on {} go to {shown}, which is not the group's \
-                            address {right}",
+                        "{} of {} frames of {} on {} are addressed to {shown} instead of the \
+                            group's MAC address {right}",
                         wrong.len(),
                         all.len(),
                         case.group,
@@ -133,7 +133,7 @@ pub static WRONG_DESTINATION_MAC: Mode = Mode {
                     rewrites it",
                     wrong[0].source
                 ))
-                .because(
+                .with_evidence(
                     "wire",
                     format!("frames from {} to {shown}", wrong[0].source),
                 ),
@@ -143,37 +143,36 @@ pub static WRONG_DESTINATION_MAC: Mode = Mode {
     },
 };
 
-pub static UNICAST_MAC: Mode = Mode {
+pub static UNICAST_MAC: FailureMode = FailureMode {
     id: "unicast-mac",
-    title: "multicast in unicast frames",
-    seen: "Frames of a group carry this host's own link-layer address. They are delivered.",
-    cause: "Access points and switches turn multicast into unicast, a copy for each member, \
-        since that is faster and safer on radio.",
-    proof: "The destination of the frames.",
-    fix: "Nothing: this is how it is meant. Counters of multicast at the device don't count \
-        such frames.",
-    covers: &[],
+    title: "multicast is delivered in unicast frames",
+    symptoms: "Frames of a group carry this host's own MAC address. They are delivered.",
+    cause: "Access points and switches convert multicast to unicast, one copy per member, \
+        because that is faster and more reliable on radio links.",
+    proof: "The destination MAC address of the frames.",
+    fix: "Nothing: this is intended. The device's multicast counters do not count such frames.",
+    implies: &[],
     rule: |case| {
-        for (ifindex, all) in &case.arrivals {
+        for (ifindex, all) in &case.received {
             let unicast = (all.iter())
-                .filter(|datum| {
-                    matches!(datum.to, To::Host(_)) && datum.direction != Direction::ToOther
+                .filter(|packet| {
+                    matches!(packet.to, To::Host(_)) && packet.direction != Direction::ToOther
                 })
                 .count();
             if unicast > 0 {
                 return Some(
-                    Found::note(
+                    FindingDraft::note(
                         Certainty::Proved,
                         format!(
-                            "{unicast} of {} frames of {} on {} are addressed to this host \
-                                alone: something on the way turns multicast into unicast",
+                            "{unicast} of {} frames of {} on {} are addressed to this host's MAC \
+                                address: a device on the path converts multicast to unicast",
                             all.len(),
                             case.group,
                             case.name(*ifindex)
                         ),
                     )
-                    .fix("nothing to do; they are delivered")
-                    .because("wire", "their link-layer destination"),
+                    .fix("nothing to do: the frames are delivered")
+                    .with_evidence("wire", "destination MAC address of the frames"),
                 );
             }
         }
@@ -181,18 +180,18 @@ pub static UNICAST_MAC: Mode = Mode {
     },
 };
 
-pub static OWN_SOURCE_MARTIAN: Mode = Mode {
+pub static OWN_SOURCE_MARTIAN: FailureMode = FailureMode {
     id: "own-source-martian",
     title: "the source is this host's own address",
-    seen: "A test computer with two ports sends on one and hears nothing on the other.",
-    cause: "A packet that comes in with an own address as its source is a martian: the kernel \
-        drops it, whatever rp_filter says.",
+    symptoms: "A test computer with two ports sends on one and receives nothing on the other.",
+    cause: "A received packet with one of this host's own addresses as its source is a martian: \
+        the kernel drops it, independent of rp_filter.",
     proof: "The source of the frames is among the host's addresses, and accept_local is 0.",
-    fix: "For test rigs only: net.ipv4.conf.IF.accept_local=1 and rp_filter=0. Better: put one \
-        port into a network namespace of its own.",
-    covers: &["joined-on-other-interface", "not-joined"],
+    fix: "Only in test setups: net.ipv4.conf.IF.accept_local=1 and rp_filter=0. Better: move one \
+        port into a network namespace.",
+    implies: &["joined-on-other-interface", "not-joined"],
     rule: |case| {
-        for (ifindex, all) in &case.arrivals {
+        for (ifindex, all) in &case.received {
             let own = sources(all).into_iter().find(|source| case.is_own(*source));
             let Some(own) = own else { continue };
             if case.sysctl_max(*ifindex, "accept_local") != 0 && case.group.is_ipv4() {
@@ -200,7 +199,7 @@ pub static OWN_SOURCE_MARTIAN: Mode = Mode {
             }
             let name = case.name(*ifindex);
             return Some(
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Proved,
                     format!(
                         "packets of {} come in on {name} from {own}, which is this host's own \
@@ -209,27 +208,27 @@ pub static OWN_SOURCE_MARTIAN: Mode = Mode {
                     ),
                 )
                 .fix(format!(
-                    "in a test rig: sysctl net.ipv4.conf.{name}.accept_local=1 \
-                    net.ipv4.conf.{name}.rp_filter=0"
+                    "in a test setup: sysctl net.ipv4.conf.{name}.accept_local=1 \
+                        net.ipv4.conf.{name}.rp_filter=0"
                 ))
-                .because("wire", format!("{} packets came in from {own}", all.len()))
-                .because("kernel", format!("{own} is an address of this host")),
+                .with_evidence("wire", format!("{} packets came in from {own}", all.len()))
+                .with_evidence("kernel", format!("{own} is an address of this host")),
             );
         }
         None
     },
 };
 
-/// Packets that the reverse path filter dropped: interface, source, way back, effective setting.
+/// Packets dropped by the reverse path filter: interface, source, route back, effective setting.
 fn reverse_path<'a>(case: &Case<'a>) -> Option<(u32, IpAddr, Option<u32>, i64, usize, u64)> {
     if !case.group.is_ipv4() {
         return None;
     }
     let host = case.host?;
     let dropped = case.moved("TcpExtIPReversePathFilter");
-    for (ifindex, all) in &case.arrivals {
+    for (ifindex, all) in &case.received {
         let setting = case.sysctl_max(*ifindex, "rp_filter");
-        if setting == 0 || !covers(dropped, all.len()) {
+        if setting == 0 || !accounts_for(dropped, all.len()) {
             continue;
         }
         for source in sources(all) {
@@ -246,37 +245,37 @@ fn reverse_path<'a>(case: &Case<'a>) -> Option<(u32, IpAddr, Option<u32>, i64, u
     None
 }
 
-fn reverse_path_evidence(case: &Case<'_>, found: Found) -> Found {
+fn reverse_path_evidence(case: &Case<'_>, found: FindingDraft) -> FindingDraft {
     let Some((ifindex, source, back, setting, packets, dropped)) = reverse_path(case) else {
         return found;
     };
     let name = case.name(ifindex);
     let back = back.map_or("no route".into(), |back| format!("by {}", case.name(back)));
     found
-        .because(
+        .with_evidence(
             "wire",
-            format!("{packets} packets came in on {name} from {source}"),
+            format!("{packets} packets from {source} came in on {name}"),
         )
-        .because("counters", format!("TcpExtIPReversePathFilter +{dropped}"))
-        .because("route", format!("back to {source}: {back}"))
-        .because(
+        .with_evidence("counters", format!("TcpExtIPReversePathFilter +{dropped}"))
+        .with_evidence("route", format!("back to {source}: {back}"))
+        .with_evidence(
             "sysctl",
-            format!("rp_filter of {name} and all together: {setting}"),
+            format!("rp_filter of {name} (the higher of its own and \"all\"): {setting}"),
         )
 }
 
-pub static ROUTER_RP_FILTER: Mode = Mode {
+pub static ROUTER_RP_FILTER: FailureMode = FailureMode {
     id: "router-rp-filter",
     title: "a router's reverse path filter drops the stream",
-    seen: "The router sees the stream and forwards nothing; its forwarding cache looks right \
-        and does not count.",
-    cause: "rp_filter works before multicast routing: if the unicast route to the source leads \
-        elsewhere, packets never reach the forwarding cache.",
-    proof: "TcpExtIPReversePathFilter moves as packets come in, on a host that routes \
+    symptoms: "The router receives the stream and does not forward it; its forwarding cache looks \
+        right but its counters stay at zero.",
+    cause: "rp_filter runs before multicast routing: if the unicast route to the source uses \
+        another interface, packets never reach the forwarding cache.",
+    proof: "TcpExtIPReversePathFilter increases as packets come in, on a host that routes \
         multicast.",
     fix: "Set rp_filter to 0 on the router's interfaces (multicast routing has its own check), \
         or correct the unicast route to the source.",
-    covers: &[],
+    implies: &[],
     rule: |case| {
         let (ifindex, source, back, _, packets, dropped) = reverse_path(case)?;
         if !case.is_router() {
@@ -284,7 +283,7 @@ pub static ROUTER_RP_FILTER: Mode = Mode {
         }
         let name = case.name(ifindex);
         let back = back.map_or("no route".into(), |back| format!("by {}", case.name(back)));
-        let found = Found::fault(
+        let found = FindingDraft::fault(
             by_count(dropped, packets),
             format!(
                 "{} from {source} reaches this router on {name}, but the route back to {source} \
@@ -299,24 +298,24 @@ pub static ROUTER_RP_FILTER: Mode = Mode {
     },
 };
 
-pub static RP_FILTER_STRICT: Mode = Mode {
+pub static RP_FILTER_STRICT: FailureMode = FailureMode {
     id: "rp-filter-strict",
     title: "the strict reverse path filter drops the stream",
-    seen: "tcpdump shows the stream, the application gets nothing. Often after a second \
+    symptoms: "tcpdump shows the stream, the application gets nothing. Often after a second \
         interface or a VPN came up.",
-    cause: "With rp_filter=1 the kernel drops a packet unless its own route to the source leads \
-        out of the interface that the packet came in by (RFC 3704). The greater of the settings \
-        for the interface and for \"all\" counts.",
-    proof: "TcpExtIPReversePathFilter moves as frames come in; the kernel's route to the source \
-        names another interface; the effective rp_filter is 1.",
+    cause: "With rp_filter=1 the kernel drops a packet unless its own route to the source uses \
+        the interface on which the packet came in (RFC 3704). The higher of the settings for the \
+        interface and for \"all\" applies.",
+    proof: "TcpExtIPReversePathFilter increases as frames come in; the kernel's route to the \
+        source uses another interface; the effective rp_filter is 1.",
     fix: "Set rp_filter to 2 (loose) on the interface and for all, or add a route to the source \
-        by that interface.",
-    covers: &[],
+        through that interface.",
+    implies: &[],
     rule: |case| {
         let (ifindex, source, back, _, packets, dropped) = reverse_path(case)?;
         let back = back?;
         let name = case.name(ifindex);
-        let found = Found::fault(
+        let found = FindingDraft::fault(
             by_count(dropped, packets),
             format!(
                 "{} reaches {name} from {source}, but the kernel routes {source} via {}: the \
@@ -327,23 +326,22 @@ pub static RP_FILTER_STRICT: Mode = Mode {
         );
         Some(reverse_path_evidence(case, found).fix(format!(
             "sysctl net.ipv4.conf.{name}.rp_filter=2 net.ipv4.conf.all.rp_filter=2, or add a \
-                route to {source} by {name}"
+                route to {source} through {name}"
         )))
     },
 };
 
-pub static RP_FILTER_NO_ROUTE: Mode = Mode {
+pub static RP_FILTER_NO_ROUTE: FailureMode = FailureMode {
     id: "rp-filter-no-route",
-    title: "the reverse path filter drops the stream since there is no route to its source at \
-        all",
-    seen: "tcpdump shows the stream, the application gets nothing, in a network without a \
+    title: "the reverse path filter drops the stream because there is no route to its source",
+    symptoms: "tcpdump shows the stream, the application gets nothing, on a network without a \
         default route.",
-    cause: "Even the loose reverse path filter (rp_filter=2) wants some route to the source. \
+    cause: "Even the loose reverse path filter (rp_filter=2) requires a route to the source. \
         Isolated networks and namespaces often have none.",
-    proof: "TcpExtIPReversePathFilter moves as frames come in, and a route look-up for the \
+    proof: "TcpExtIPReversePathFilter increases as frames come in, and a route look-up for the \
         source fails.",
     fix: "Add a route to the source's network, or a default route, or set rp_filter to 0.",
-    covers: &[],
+    implies: &[],
     rule: |case| {
         let (ifindex, source, back, setting, packets, dropped) = reverse_path(case)?;
         if back.is_some() {
@@ -351,11 +349,11 @@ pub static RP_FILTER_NO_ROUTE: Mode = Mode {
         }
         let name = case.name(ifindex);
         let kind = if setting == 1 { "strict" } else { "loose" };
-        let found = Found::fault(
+        let found = FindingDraft::fault(
             by_count(dropped, packets),
             format!(
-                "{} reaches {name} from {source}, and this host has no route back to {source} \
-                    at all: even {kind} reverse path filtering drops that (+{dropped})",
+                "{} reaches {name} from {source}, but this host has no route to {source}: {kind} \
+                    reverse path filtering drops it (+{dropped})",
                 case.group
             ),
         );
@@ -366,23 +364,22 @@ pub static RP_FILTER_NO_ROUTE: Mode = Mode {
     },
 };
 
-pub static SOURCE_FILTER_MISMATCH: Mode = Mode {
+pub static SOURCE_FILTER_MISMATCH: FailureMode = FailureMode {
     id: "source-filter-mismatch",
     title: "joined for another source than the one that sends",
-    seen: "The group is joined, the stream is on the wire, the application gets nothing, no \
-        counter moves.",
-    cause: "A source-specific join names the addresses that are wanted (or, in exclude mode, \
-        not wanted). The source has another one: a spare sender, another network card, address \
+    symptoms: "The group is joined, the stream is on the wire, the application gets nothing, no \
+        counter changes.",
+    cause: "A source-specific join lists the accepted (or, in exclude mode, the rejected) source \
+        addresses. The source has another address: a spare sender, another network card, address \
         translation.",
-    proof: "/proc/net/mcfilter lists the sources of the interface and the group; the wire shows \
-        another.",
-    fix: "Join for the address that sends, or have the source send from the one that is \
-        expected.",
-    covers: &[],
+    proof: "/proc/net/mcfilter lists the sources for the interface and the group; the source on \
+        the wire is not accepted.",
+    fix: "Join for the address that sends, or make the source send from the joined address.",
+    implies: &[],
     rule: |case| {
         let host = case.host?;
         for ifindex in &case.joined {
-            let Some(all) = case.arrivals.get(ifindex) else {
+            let Some(all) = case.received.get(ifindex) else {
                 continue;
             };
             let filters: Vec<&SourceFilter> = (host.filters.iter())
@@ -411,29 +408,29 @@ pub static SOURCE_FILTER_MISMATCH: Mode = Mode {
                 continue;
             }
             let wants = if included.is_empty() {
-                format!("from anybody but {}", list(&excluded))
+                format!("from any source except {}", list(&excluded))
             } else {
                 format!("only from {}", list(&included))
             };
             return Some(
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Proved,
                     format!(
-                        "{} is joined on {} {wants}; the wire's source is {}",
+                        "{} is joined on {} {wants}, but the source on the wire is {}",
                         case.group,
                         case.name(*ifindex),
                         list(&wire)
                     ),
                 )
                 .fix(format!(
-                    "join for the source {}, or have it send from the address that is joined",
+                    "join for the source {}, or make it send from the joined address",
                     list(&wire)
                 ))
-                .because(
+                .with_evidence(
                     "wire",
                     format!("{} packets from {}", all.len(), list(&wire)),
                 )
-                .because(
+                .with_evidence(
                     "kernel",
                     format!(
                         "source filter of {} on {}: {wants}",
@@ -447,83 +444,90 @@ pub static SOURCE_FILTER_MISMATCH: Mode = Mode {
     },
 };
 
-pub static JOINED_ON_OTHER_INTERFACE: Mode = Mode {
+pub static JOINED_ON_OTHER_INTERFACE: FailureMode = FailureMode {
     id: "joined-on-other-interface",
     title: "joined on another interface than the one where the stream arrives",
-    seen: "Joining works, nothing arrives; often with a VPN, Docker or a second network card.",
-    cause: "An application that names no interface lets the kernel choose: the one of the route \
-        to the group, usually that of the default route. Linux accepts a group only on the \
-        interface where it was joined.",
-    proof: "/proc/net/igmp (igmp6) lists the group on one interface only, and its frames come \
-        in on another.",
+    symptoms: "Joining succeeds, nothing arrives; often with a VPN, Docker or a second network card.",
+    cause: "If an application names no interface, the kernel chooses that of the route to the \
+        group, usually the default route. Linux accepts a group only on the interface where it \
+        is joined.",
+    proof: "/proc/net/igmp (igmp6) lists the group on one interface only, and its frames come in \
+        on another.",
     fix: "Name the interface in the application, or route the group: ip route add GROUP dev IF.",
-    covers: &["not-joined"],
+    implies: &["not-joined"],
     rule: |case| {
         let host = case.host?;
-        if case.joined.is_empty() || case.joined.len() != case.starving.len() || case.is_router() {
+        if case.joined.is_empty()
+            || case.joined.len() != case.without_traffic.len()
+            || case.is_router()
+        {
             return None;
         }
-        let (ifindex, all) = (case.arrivals.iter()).max_by_key(|(_, all)| all.len())?;
+        let (ifindex, all) = (case.received.iter()).max_by_key(|(_, all)| all.len())?;
         let (arrives, joined) = (
             case.name(*ifindex),
             list(case.joined.iter().map(|at| case.name(*at))),
         );
-        let mut found = Found::fault(
+        let mut found = FindingDraft::fault(
             Certainty::Proved,
             format!(
-                "{} is joined on {joined}, and its packets arrive on {arrives}: the kernel \
-                    gives them to nobody",
+                "{} is joined on {joined}, but its packets arrive on {arrives}: the kernel \
+                    delivers them to no socket",
                 case.group
             ),
         )
         .fix(format!(
-            "join on {arrives} (most applications have an option), or: ip route add {}/{} dev \
-                {arrives}, and restart the application",
+            "join on {arrives} (most applications have an option), or run: ip route add {}/{} \
+                dev {arrives}, and restart the application",
             case.group,
             if case.group.is_ipv4() { 32 } else { 128 }
         ))
-        .because(
+        .with_evidence(
             "wire",
             format!(
                 "{} packets came in on {arrives}, none on {joined}",
                 all.len()
             ),
         )
-        .because("kernel", format!("{} is held on {joined} only", case.group));
+        .with_evidence(
+            "kernel",
+            format!("{} is joined on {joined} only", case.group),
+        );
         if let Some(route) = host.route_to_group {
-            found = found.because(
+            found = found.with_evidence(
                 "route",
-                format!("to {}: by {}", case.group, case.name(route)),
+                format!("to {}: through {}", case.group, case.name(route)),
             );
         }
         Some(found)
     },
 };
 
-pub static NO_INTERFACE_FOR_GROUP: Mode = Mode {
+pub static NO_INTERFACE_FOR_GROUP: FailureMode = FailureMode {
     id: "no-interface-for-group",
     title: "the kernel cannot choose an interface for the group",
-    seen: "\"No such device\" on joining, \"Network is unreachable\" on sending.",
-    cause: "An application that names no interface lets the route to the group choose. Without \
-        a default route and without one for the group there is no choice.",
-    proof: "A route look-up for the group fails, and the group is held nowhere.",
-    fix: "Add a route for groups (ip route add 224.0.0.0/4 dev IF), or name the interface in \
+    symptoms: "\"No such device\" when joining, \"Network is unreachable\" when sending.",
+    cause: "If an application names no interface, the route to the group determines it. Without \
+        a default route or a route for the group there is none to choose.",
+    proof: "A route look-up for the group fails, and the group is joined on no interface.",
+    fix: "Add a route for multicast (ip route add 224.0.0.0/4 dev IF), or name the interface in \
         the application.",
-    covers: &["not-joined"],
+    implies: &["not-joined"],
     rule: |case| {
         let host = case.host?;
         if host.route_to_group.is_some()
             || !case.joined.is_empty()
-            || !case.sendings.is_empty()
+            || !case.sent.is_empty()
             || case.passes_through()
         {
             return None;
         }
-        let mut found = Found::fault(
+        let mut found = FindingDraft::fault(
             Certainty::Proved,
             format!(
-                "no interface can be chosen for {}: there is neither a default route nor one \
-                    for the group, so joining fails with ENODEV and sending with ENETUNREACH",
+                "the kernel cannot choose an interface for {}: there is no default route and no \
+                    route for the group, so joining fails with ENODEV and sending with \
+                    ENETUNREACH",
                 case.group
             ),
         )
@@ -533,13 +537,16 @@ pub static NO_INTERFACE_FOR_GROUP: Mode = Mode {
             "ip -6 route add ff00::/8 dev IF table local, or name the interface in the \
                 application"
         })
-        .because("route", format!("to {}: unreachable", case.group))
-        .because("kernel", format!("{} is held on no interface", case.group));
-        if let Some((ifindex, all)) = case.arrivals.iter().next() {
-            found = found.because(
+        .with_evidence("route", format!("to {}: unreachable", case.group))
+        .with_evidence(
+            "kernel",
+            format!("{} is joined on no interface", case.group),
+        );
+        if let Some((ifindex, all)) = case.received.iter().next() {
+            found = found.with_evidence(
                 "wire",
                 format!(
-                    "{} packets of it came in on {}",
+                    "{} packets of the group came in on {}",
                     all.len(),
                     case.name(*ifindex)
                 ),
@@ -549,37 +556,38 @@ pub static NO_INTERFACE_FOR_GROUP: Mode = Mode {
     },
 };
 
-pub static FIREWALL_DROPS_DATA: Mode = Mode {
+pub static FIREWALL_DROPS_DATA: FailureMode = FailureMode {
     id: "firewall-drops-data",
     title: "the firewall drops the stream",
-    seen: "tcpdump shows the stream, the application gets nothing, no UDP counter moves.",
-    cause: "A rule of the INPUT chain (nftables, iptables, firewalld, ufw) does not let the \
-        group or its port pass. Packet taps and IpExtInMcastPkts stand before it.",
-    proof: "As many packets as came in for the group were taken in by the IP layer as multicast \
-        (IpExtInMcastPkts) and delivered to no protocol (IpInDelivers, UdpInDatagrams): only \
-        INPUT stands between the two.",
-    fix: "Accept the group and port in INPUT, such as: nft add rule inet filter input ip daddr \
-        GROUP udp dport PORT accept.",
-    covers: &["no-matching-socket"],
+    symptoms: "tcpdump shows the stream, the application gets nothing, no UDP counter changes.",
+    cause: "A rule of the INPUT chain (nftables, iptables, firewalld, ufw) drops the group or \
+        its port. Packet capture and IpExtInMcastPkts come before it.",
+    proof: "As many packets as came in for the group were counted as multicast by the IP layer \
+        (IpExtInMcastPkts) but not delivered to a protocol (IpInDelivers, UdpInDatagrams). Only \
+        INPUT is between the two.",
+    fix: "Accept the group and port in INPUT, for example: nft add rule inet filter input ip \
+        daddr GROUP udp dport PORT accept.",
+    implies: &["no-matching-socket"],
     rule: |case| {
         case.host?;
         let packets: usize = (case.joined.iter())
-            .filter_map(|at| case.arrivals.get(at))
+            .filter_map(|at| case.received.get(at))
             .map(|all| for_us(all).len())
             .sum();
         let (multicast, delivered) = (case.moved("InMcastPkts"), case.moved("InDelivers"));
-        if packets < 2 || !covers(multicast, packets) {
+        if packets < 2 || !accounts_for(multicast, packets) {
             return None;
         }
-        // In IPv4 a packet is counted as multicast only where it is wanted, so what was delivered of all
-        // protocols can't be less. Where other traffic hides that, UDP itself says whether it saw them.
+        // IPv4 counts a packet as multicast only if the group is joined, so deliveries of all
+        // protocols cannot be fewer. If other traffic hides that, UDP's own counters show whether
+        // the packets reached it.
         let held_back = if case.group.is_ipv4() {
             multicast.saturating_sub(delivered)
         } else {
             0
         };
         let at_udp = case.reached_udp();
-        let certainty = if covers(held_back, packets) {
+        let certainty = if accounts_for(held_back, packets) {
             by_count(held_back, packets)
         } else if is_udp(case) && at_udp <= 2 {
             Certainty::Proved
@@ -596,48 +604,47 @@ pub static FIREWALL_DROPS_DATA: Mode = Mode {
         };
         let ip = if case.group.is_ipv4() { "ip" } else { "ip6" };
         Some(
-            Found::fault(
+            FindingDraft::fault(
                 certainty,
                 format!(
-                    "a firewall rule in INPUT drops {}: {packets} packets came in, the IP layer \
-                        took them in, and no protocol got them",
+                    "a firewall rule in INPUT drops {}: {packets} packets came in and reached \
+                        the IP layer, but were not delivered to UDP or another protocol",
                     case.group
                 ),
             )
             .fix(format!(
-                "accept it: nft add rule inet filter input {ip} daddr {}{port} accept; see `nft \
-                    list ruleset` for the rule that drops",
+                "accept it: nft add rule inet filter input {ip} daddr {}{port} accept; `nft list \
+                    ruleset` shows the rule that drops",
                 case.group
             ))
-            .because("wire", format!("{packets} packets came in"))
-            .because(
+            .with_evidence("wire", format!("{packets} packets came in"))
+            .with_evidence(
                 "counters",
-                format!(
-                    "InMcastPkts +{multicast}, InDelivers +{delivered}, at UDP in all +{at_udp}"
-                ),
+                format!("InMcastPkts +{multicast}, InDelivers +{delivered}, UDP total +{at_udp}"),
             ),
         )
     },
 };
 
-pub static BAD_UDP_CHECKSUM: Mode = Mode {
+pub static BAD_UDP_CHECKSUM: FailureMode = FailureMode {
     id: "bad-udp-checksum",
     title: "packets arrive with a wrong UDP checksum",
-    seen: "tcpdump shows the stream, the application gets nothing or gaps; UdpInErrors grows.",
-    cause: "Something on the way changes packets and not their checksum: address translation, a \
-        faulty network card or switch, a sender that leaves the sum to hardware that does not \
-        compute it.",
-    proof: "UdpInCsumErrors moves, and the packets' own bytes don't add up although the kernel \
-        says that the sum was complete.",
-    fix: "Find the device that changes them: compare captures on both sides. At the sender, try \
-        `ethtool -K IF tx off`.",
-    covers: &[],
+    symptoms: "tcpdump shows the stream, the application gets nothing or has gaps; UdpInErrors \
+        increases.",
+    cause: "A device on the path modifies packets without updating the checksum: address \
+        translation, a faulty network card or switch, or a sender that relies on checksum \
+        offload that does not work.",
+    proof: "UdpInCsumErrors increases, and the checksum of the captured packets is wrong \
+        although the kernel reports it as complete.",
+    fix: "Find the device that modifies them by comparing captures along the path. At the \
+        sender, try `ethtool -K IF tx off`.",
+    implies: &[],
     rule: |case| {
         case.host?;
         let counted = case.moved("UdpInCsumErrors");
-        for (ifindex, all) in &case.arrivals {
-            let bad = all.iter().filter(|datum| datum.bad_checksum).count();
-            if counted == 0 || (bad == 0 && !covers(counted, all.len())) {
+        for (ifindex, all) in &case.received {
+            let bad = all.iter().filter(|packet| packet.bad_checksum).count();
+            if counted == 0 || (bad == 0 && !accounts_for(counted, all.len())) {
                 continue;
             }
             let certainty = if bad > 0 {
@@ -646,7 +653,7 @@ pub static BAD_UDP_CHECKSUM: Mode = Mode {
                 Certainty::Consistent
             };
             return Some(
-                Found::fault(
+                FindingDraft::fault(
                     certainty,
                     format!(
                         "packets of {} arrive on {} with a wrong UDP checksum, and the kernel \
@@ -656,43 +663,43 @@ pub static BAD_UDP_CHECKSUM: Mode = Mode {
                     ),
                 )
                 .fix(format!(
-                    "compare captures along the way from {}; at the sender try ethtool \
-                    -K IF tx off",
+                    "compare captures along the path from {}; at the sender try: ethtool -K IF \
+                        tx off",
                     list(sources(all))
                 ))
-                .because(
+                .with_evidence(
                     "wire",
                     format!("{bad} of {} packets with a wrong checksum", all.len()),
                 )
-                .because("counters", format!("UdpInCsumErrors +{counted}")),
+                .with_evidence("counters", format!("UdpInCsumErrors +{counted}")),
             );
         }
         None
     },
 };
 
-pub static FRAGMENTS_LOST: Mode = Mode {
+pub static FRAGMENTS_LOST: FailureMode = FailureMode {
     id: "fragments-lost",
-    title: "fragments of large packets are lost, or frames are larger than this host takes",
-    seen: "Small packets get through, large ones never.",
-    cause: "A packet larger than the path's MTU travels in fragments; if one is lost, all are. \
-        Firewalls and switches often drop those without ports. Or the receiver's MTU is smaller \
-        than the sender's, and its device drops what is too long.",
-    proof: "The wire shows first fragments without their rest; IpReasmReqds moves and \
+    title: "fragments of large packets are lost, or frames exceed this host's MTU",
+    symptoms: "Small packets get through, large ones never.",
+    cause: "A packet larger than the path MTU travels in fragments; if one is lost, the whole \
+        packet is. Firewalls and switches often drop fragments without ports. Or the receiver's \
+        MTU is smaller than the sender's, and its device drops longer frames.",
+    proof: "The wire shows first fragments without the others; IpReasmReqds increases and \
         IpReasmOKs does not. Or the device counts drops while nothing comes in.",
     fix: "Send packets that fit the MTU (1472 bytes of payload on Ethernet), or give all hosts \
-        of the link the same MTU.",
-    covers: &[],
+        on the link the same MTU.",
+    implies: &[],
     rule: |case| {
-        // Those at the ends of the window may have their other fragments outside of it.
+        // Packets at the ends of the window may have their other fragments outside of it.
         let settled = case.now_ns().saturating_sub(200_000_000);
         let begun = case.all.window.0 + 200_000_000;
-        for (ifindex, all) in &case.arrivals {
+        for (ifindex, all) in &case.received {
             let mut datagrams: BTreeMap<(IpAddr, u32), (bool, bool, usize)> = BTreeMap::new();
-            let inside = |datum: &&&Datum| (begun..settled).contains(&datum.time_ns);
-            for datum in all.iter().filter(inside) {
-                if let Some((id, offset, more)) = datum.fragment {
-                    let seen = datagrams.entry((datum.source, id)).or_default();
+            let inside = |packet: &&&GroupPacket| (begun..settled).contains(&packet.time_ns);
+            for packet in all.iter().filter(inside) {
+                if let Some((id, offset, more)) = packet.fragment {
+                    let seen = datagrams.entry((packet.source, id)).or_default();
                     seen.0 |= offset == 0;
                     seen.1 |= !more;
                     seen.2 += 1;
@@ -706,69 +713,65 @@ pub static FRAGMENTS_LOST: Mode = Mode {
                 continue;
             }
             return Some(
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Proved,
                     format!(
-                        "{broken} of {} fragmented packets of {} on {} came without all their \
-                            fragments, so that none of them can be put together",
+                        "{broken} of {} fragmented packets of {} on {} arrived incomplete and \
+                            cannot be reassembled",
                         datagrams.len(),
                         case.group,
                         case.name(*ifindex)
                     ),
                 )
                 .fix(
-                    "send packets that fit the MTU (at most 1472 bytes of payload on \
-                    Ethernet), or find what drops fragments on the way",
+                    "send packets that fit the MTU (at most 1472 bytes of payload on Ethernet), \
+                        or find the device that drops fragments",
                 )
-                .because(
+                .with_evidence(
                     "wire",
-                    format!(
-                        "{broken} packets of which a first or last fragment is \
-                    missing"
-                    ),
+                    format!("{broken} packets with a missing first or last fragment"),
                 )
-                .because("counters", format!("ReasmReqds +{asked}, ReasmOKs +{done}")),
+                .with_evidence("counters", format!("ReasmReqds +{asked}, ReasmOKs +{done}")),
             );
         }
         let small = case
-            .starving
+            .without_traffic
             .iter()
             .filter_map(|at| case.link(*at))
             .find(|link| link.dropped >= 2 && link.mtu < 1500)?;
         Some(
-            Found::fault(
+            FindingDraft::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} dropped {} frames and its MTU is only {}: frames that are longer never \
-                        come in",
+                    "{} dropped {} frames, and its MTU is only {}: longer frames are not received",
                     small.name, small.dropped, small.mtu
                 ),
             )
             .fix(format!(
-                "ip link set {} mtu 1500, or whatever the other hosts of the link have",
+                "ip link set {} mtu 1500, or the MTU of the other hosts on the link",
                 small.name
             ))
-            .because(
+            .with_evidence(
                 "counters",
                 format!("rx dropped of {} +{}", small.name, small.dropped),
             )
-            .because("kernel", format!("MTU of {}: {}", small.name, small.mtu)),
+            .with_evidence("kernel", format!("MTU of {}: {}", small.name, small.mtu)),
         )
     },
 };
 
-pub static MULTICAST_ECHO_IGNORED: Mode = Mode {
+pub static MULTICAST_ECHO_IGNORED: FailureMode = FailureMode {
     id: "multicast-echo-ignored",
-    title: "pings of groups are not answered, as is usual",
-    seen: "ping of a group gets no answer from Linux hosts, while streams work.",
+    title: "pings to groups are ignored, as is the default",
+    symptoms: "Linux hosts do not answer pings to a group, while streams work.",
     cause: "Linux ignores echo requests to groups and broadcast addresses \
-        (icmp_echo_ignore_broadcasts=1), so that nobody can use it to multiply traffic.",
+        (icmp_echo_ignore_broadcasts=1), to prevent traffic amplification.",
     proof: "Echo requests to the group come in, and the sysctl is 1.",
     fix: "Nothing. Test with UDP: `netsonde mcast send` there and `netsonde mcast join` here.",
-    covers: &[],
+    implies: &[],
     rule: |case| {
-        let echoes = (case.arrivals.values().flatten())
-            .filter(|datum| datum.is_echo)
+        let echoes = (case.received.values().flatten())
+            .filter(|packet| packet.is_echo)
             .count();
         let name = if case.group.is_ipv4() {
             "net/ipv4/icmp_echo_ignore_broadcasts"
@@ -779,43 +782,43 @@ pub static MULTICAST_ECHO_IGNORED: Mode = Mode {
             return None;
         }
         Some(
-            Found::note(
+            FindingDraft::note(
                 Certainty::Proved,
                 format!(
-                    "{echoes} pings of {} came in and were ignored, as is usual: no sign of \
-                    a fault",
+                    "{echoes} pings to {} came in and were ignored, as is the default: this is \
+                        not a fault",
                     case.group
                 ),
             )
             .fix("test with UDP: `netsonde mcast send` there and `netsonde mcast join` here")
-            .because("wire", format!("{echoes} echo requests to {}", case.group))
-            .because("sysctl", format!("{} = 1", name.replace('/', "."))),
+            .with_evidence("wire", format!("{echoes} echo requests to {}", case.group))
+            .with_evidence("sysctl", format!("{} = 1", name.replace('/', "."))),
         )
     },
 };
 
-pub static INTERFACE_NOT_MULTICAST: Mode = Mode {
+pub static INTERFACE_NOT_MULTICAST: FailureMode = FailureMode {
     id: "interface-not-multicast",
     title: "the interface lacks the MULTICAST flag",
-    seen: "Applications (Avahi, smcroute, DDS) skip the interface, although the kernel itself \
+    symptoms: "Applications (Avahi, smcroute, DDS) skip the interface, although the kernel itself \
         would join.",
-    cause: "The flag is set when an interface is made and can be switched off; applications \
-        look at it before they join.",
+    cause: "The flag is set when an interface is created and can be cleared later. Applications \
+        check it before they join.",
     proof: "The interface's flags.",
     fix: "ip link set IF multicast on.",
-    covers: &["not-joined"],
+    implies: &["not-joined"],
     rule: |case| {
         let host = case.host?;
         let mut candidates = case.interfaces();
-        // Where nobody has named another one, the route chooses.
-        if case.joined.is_empty() && case.sendings.is_empty() {
+        // If no interface is named, the route determines it.
+        if case.joined.is_empty() && case.sent.is_empty() {
             candidates.extend(host.route_to_group);
         }
         let link = (candidates.iter().filter_map(|at| case.link(*at)))
             .find(|link| !link.does_multicast() && link.is_up() && !link.is_loopback())?;
         let held = case.joined.contains(&link.ifindex);
         Some(
-            Found::depending(
+            FindingDraft::fault_or_warning(
                 !held,
                 Certainty::Consistent,
                 format!(
@@ -825,11 +828,11 @@ pub static INTERFACE_NOT_MULTICAST: Mode = Mode {
                 ),
             )
             .fix(format!("ip link set {} multicast on", link.name))
-            .because("kernel", format!("flags of {}: no MULTICAST", link.name))
-            .because(
+            .with_evidence("kernel", format!("flags of {}: no MULTICAST", link.name))
+            .with_evidence(
                 "kernel",
                 format!(
-                    "{} is {}held there",
+                    "{} is {}joined there",
                     case.group,
                     if held { "" } else { "not " }
                 ),
@@ -838,17 +841,17 @@ pub static INTERFACE_NOT_MULTICAST: Mode = Mode {
     },
 };
 
-pub static NEEDS_PROMISCUOUS: Mode = Mode {
+pub static NEEDS_PROMISCUOUS: FailureMode = FailureMode {
     id: "needs-promiscuous",
-    title: "the stream arrives only since somebody holds the interface promiscuous",
-    seen: "It works only while tcpdump runs.",
-    cause: "The device takes in only addresses that it was told of. Where nobody has joined (or \
+    title: "the stream arrives only because the interface is promiscuous",
+    symptoms: "It works only while tcpdump runs.",
+    cause: "The device accepts only the addresses in its filter. If the group is not joined (or \
         a driver's filter is faulty), frames pass only in promiscuous or all-multicast mode.",
-    proof: "Frames come in, the interface is promiscuous, and the group's link-layer address is \
-        not in the device's list (/proc/net/dev_mcast).",
+    proof: "Frames come in, the interface is promiscuous, and the group's MAC address is not in \
+        the device's list (/proc/net/dev_mcast).",
     fix: "Join the group. If it is joined and the device's filter is faulty: ip link set IF \
         allmulticast on.",
-    covers: &["not-joined"],
+    implies: &["not-joined"],
     rule: |case| {
         let host = case.host?;
         // Multicast routing keeps its interfaces in all-multicast mode.
@@ -856,7 +859,7 @@ pub static NEEDS_PROMISCUOUS: Mode = Mode {
             return None;
         }
         let wanted = mac_text(names::mac(case.group)).replace(':', "");
-        for (ifindex, all) in &case.arrivals {
+        for (ifindex, all) in &case.received {
             let Some(link) = case.link(*ifindex) else {
                 continue;
             };
@@ -871,13 +874,13 @@ pub static NEEDS_PROMISCUOUS: Mode = Mode {
                 "all-multicast"
             };
             let summary = format!(
-                "{} reaches {} only since the interface is in {mode} mode: its address is not \
-                    among those that the device was told of, and nobody has joined",
+                "{} reaches {} only because the interface is in {mode} mode: the group is not \
+                    joined, and its address is not in the device's filter",
                 case.group, link.name
             );
             let found = match waits {
-                Some(_) => Found::fault(Certainty::Consistent, summary),
-                None => Found::note(Certainty::Consistent, summary),
+                Some(_) => FindingDraft::fault(Certainty::Consistent, summary),
+                None => FindingDraft::note(Certainty::Consistent, summary),
             };
             let found = found
                 .fix(format!(
@@ -885,18 +888,18 @@ pub static NEEDS_PROMISCUOUS: Mode = Mode {
                         on",
                     case.group, link.name, link.name
                 ))
-                .because(
+                .with_evidence(
                     "wire",
                     format!("{} packets came in on {}", all.len(), link.name),
                 )
-                .because(
+                .with_evidence(
                     "kernel",
                     format!(
                         "{} is in {mode} mode (promiscuity {}, allmulti {})",
                         link.name, link.promiscuity, link.allmulti
                     ),
                 )
-                .because(
+                .with_evidence(
                     "kernel",
                     format!(
                         "/proc/net/dev_mcast of {} lacks {}",
@@ -905,9 +908,9 @@ pub static NEEDS_PROMISCUOUS: Mode = Mode {
                     ),
                 );
             return Some(match waits {
-                Some(socket) => found.because(
+                Some(socket) => found.with_evidence(
                     "socket",
-                    format!("{} waits for it", case.socket_text(socket)),
+                    format!("{} is waiting for it", case.socket_text(socket)),
                 ),
                 None => found,
             });
@@ -916,19 +919,20 @@ pub static NEEDS_PROMISCUOUS: Mode = Mode {
     },
 };
 
-pub static DUPLICATE_TWO_INTERFACES: Mode = Mode {
+pub static DUPLICATE_TWO_INTERFACES: FailureMode = FailureMode {
     id: "duplicate-two-interfaces",
     title: "joined on two interfaces of the same link",
-    seen: "Every packet arrives twice.",
-    cause: "Two interfaces of the host are on one link (two cables, Ethernet and radio), and \
-        the group is joined on both: each delivers its copy.",
-    proof: "The same packets, byte by byte, come in on two interfaces that both hold the group.",
-    fix: "Join on one interface only, or sort them out by IP_PKTINFO.",
-    covers: &[],
+    symptoms: "Every packet arrives twice.",
+    cause: "Two interfaces of the host are on one link (two cables, Ethernet and Wi-Fi), and the \
+        group is joined on both: each delivers its copy.",
+    proof: "The same packets, byte for byte, come in on two interfaces that both have joined the \
+        group.",
+    fix: "Join on one interface only, or distinguish the copies by IP_PKTINFO.",
+    implies: &[],
     rule: |case| {
-        let both: Vec<(&u32, BTreeSet<u64>)> = (case.arrivals.iter())
+        let both: Vec<(&u32, BTreeSet<u64>)> = (case.received.iter())
             .filter(|(ifindex, _)| case.joined.contains(ifindex))
-            .map(|(ifindex, all)| (ifindex, all.iter().map(|datum| datum.identity).collect()))
+            .map(|(ifindex, all)| (ifindex, all.iter().map(|packet| packet.identity).collect()))
             .collect();
         for (at, (a, of_a)) in both.iter().enumerate() {
             for (b, of_b) in &both[at + 1..] {
@@ -938,7 +942,7 @@ pub static DUPLICATE_TWO_INTERFACES: Mode = Mode {
                 }
                 let (a, b) = (case.name(**a), case.name(**b));
                 return Some(
-                    Found::fault(
+                    FindingDraft::fault(
                         Certainty::Proved,
                         format!(
                             "{} is joined on {a} and {b}, which are on the same link: each \
@@ -947,13 +951,13 @@ pub static DUPLICATE_TWO_INTERFACES: Mode = Mode {
                         ),
                     )
                     .fix(format!(
-                        "join on {a} or {b} only, or tell them apart by IP_PKTINFO"
+                        "join on {a} or {b} only, or distinguish the copies by IP_PKTINFO"
                     ))
-                    .because(
+                    .with_evidence(
                         "wire",
                         format!("{same} packets came in on both, byte for byte"),
                     )
-                    .because("kernel", format!("{} is held on {a} and {b}", case.group)),
+                    .with_evidence("kernel", format!("{} is joined on {a} and {b}", case.group)),
                 );
             }
         }
@@ -961,17 +965,16 @@ pub static DUPLICATE_TWO_INTERFACES: Mode = Mode {
     },
 };
 
-pub static MAC_ALIAS: Mode = Mode {
+pub static MAC_ALIAS: FailureMode = FailureMode {
     id: "mac-alias",
     title: "another group has the same link-layer address",
-    seen: "Unwanted streams load the host; or switches flood a group that they should prune.",
-    cause: "Ethernet addresses of groups hold only 23 of 28 bits (RFC 1112, section 6.4): 32 \
-        groups share each. Switches and network cards can't tell them apart, and flood those \
-        that share an address with 224.0.0.0/24.",
-    proof: "Packets of a group that nobody here has joined come in, with the same link-layer \
-        address.",
-    fix: "Choose groups whose low 23 bits differ, and none of x.0.0.y or x.128.0.y.",
-    covers: &[],
+    symptoms: "Unwanted streams load the host; or switches flood a group that they should prune.",
+    cause: "An Ethernet address holds only 23 of the 28 bits of a group (RFC 1112, section 6.4), \
+        so 32 groups share each address. Switches and network cards cannot distinguish them, and \
+        flood those that share an address with 224.0.0.0/24.",
+    proof: "Packets of a group that is not joined here come in with the same MAC address.",
+    fix: "Choose groups whose low 23 bits differ, other than x.0.0.y and x.128.0.y.",
+    implies: &[],
     rule: |case| {
         let wanted = names::mac(case.group);
         let unwanted = (case.all.wire.others.iter()).find(|((ifindex, group, _), count)| {
@@ -979,17 +982,17 @@ pub static MAC_ALIAS: Mode = Mode {
         });
         if let Some(((ifindex, other, source), count)) = unwanted {
             return Some(
-                Found::warning(
+                FindingDraft::warning(
                     Certainty::Proved,
                     format!(
-                        "{other} from {source} arrives on {} although nobody joined it: it has \
-                            the same link-layer address as {}",
+                        "{other} from {source} arrives on {} although it is not joined: it has \
+                            the same MAC address as {}",
                         case.name(*ifindex),
                         case.group
                     ),
                 )
                 .fix("use groups whose low 23 bits differ")
-                .because(
+                .with_evidence(
                     "wire",
                     format!("{count} packets of {other} with {}", mac_text(wanted)),
                 ),
@@ -1003,58 +1006,62 @@ pub static MAC_ALIAS: Mode = Mode {
             return None;
         }
         Some(
-            Found::warning(
+            FindingDraft::warning(
                 Certainty::Proved,
                 format!(
-                    "{group} has the link-layer address {} like 224.0.0.{}: switches flood it \
-                        to all ports",
+                    "{group} has the MAC address {}, like 224.0.0.{}: switches flood it to all \
+                        ports",
                     mac_text(wanted),
                     low[3]
                 ),
             )
             .fix("use a group other than x.0.0.y and x.128.0.y")
-            .because("kernel", format!("{group} maps to {}", mac_text(wanted))),
+            .with_evidence("kernel", format!("{group} maps to {}", mac_text(wanted))),
         )
     },
 };
 
-pub static NOT_JOINED: Mode = Mode {
+pub static NOT_JOINED: FailureMode = FailureMode {
     id: "not-joined",
-    title: "nobody on this host has joined the group",
-    seen: "Nothing arrives at any application, since none has asked for it.",
-    cause: "The application does not run, failed to join, or joins only while somebody uses it.",
+    title: "the group is not joined on this host",
+    symptoms: "Nothing arrives at any application, because none has joined.",
+    cause: "The application is not running, failed to join, or joins only while it is in use.",
     proof: "/proc/net/igmp and igmp6 list the group on no interface.",
-    fix: "Start the application, or test with `netsonde mcast join GROUP`, or ask with --join.",
-    covers: &[],
+    fix: "Start the application, test with `netsonde mcast join GROUP`, or run the doctor with \
+        --join.",
+    implies: &[],
     rule: |case| {
         case.host?;
-        if !case.joined.is_empty() || !case.sendings.is_empty() || case.passes_through() {
+        if !case.joined.is_empty() || !case.sent.is_empty() || case.passes_through() {
             return None;
         }
-        let arrives = (case.arrivals.iter().next())
+        let arrives = (case.received.iter().next())
             .map(|(at, all)| {
                 format!(
-                    "; {} packets of it arrive on {} all the same",
+                    "; {} packets of it arrive on {} nevertheless",
                     all.len(),
                     case.name(*at)
                 )
             })
             .unwrap_or_default();
         Some(
-            Found::note(
+            FindingDraft::note(
                 Certainty::Proved,
-                format!("nobody on this host has joined {}{arrives}", case.group),
+                format!("{} is not joined on this host{arrives}", case.group),
             )
             .fix(format!(
-                "start the application, or ask with --join, or run netsonde mcast join {}",
+                "start the application, use --join, or run netsonde mcast join {}",
                 case.group
             ))
-            .because("kernel", format!("{} is held on no interface", case.group)),
+            .with_evidence(
+                "kernel",
+                format!("{} is joined on no interface", case.group),
+            ),
         )
     },
 };
 
-/// Does the group's traffic consist of UDP?
+/// Returns whether the group's traffic is UDP.
 pub fn is_udp(case: &Case<'_>) -> bool {
-    (case.arrivals.values().flatten()).any(|datum| datum.protocol == ip_protocol::UDP)
+    (case.received.values().flatten()).any(|packet| packet.protocol == ip_protocol::UDP)
 }

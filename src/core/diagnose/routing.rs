@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::case::{Case, is_link_local, list, sources};
-use super::{Certainty, Found, Mode};
+use super::{Certainty, FailureMode, FindingDraft};
 use crate::host::mroute::{Route, UNRESOLVED};
 
-/// Routing interfaces that Linux has room for (MAXVIFS in linux/mroute.h).
-const MOST_VIFS: usize = 32;
+/// Maximum number of multicast routing interfaces in Linux (MAXVIFS, linux/mroute.h).
+const MAX_VIFS: usize = 32;
 
-/// Entries of the forwarding cache for the group, with how far their counters moved: packets, wrong.
+/// Entries of the forwarding cache for the group, with the increase of their counters: packets,
+/// wrong.
 fn routes<'a>(case: &Case<'a>) -> Vec<(&'a Route, u64, u64)> {
     let Some(host) = case.host else {
         return vec![];
@@ -31,7 +32,7 @@ fn routes<'a>(case: &Case<'a>) -> Vec<(&'a Route, u64, u64)> {
         .collect()
 }
 
-/// The interface behind a number of the forwarding cache.
+/// Returns the interface of a number in the forwarding cache.
 fn vif_name(case: &Case<'_>, number: i64) -> String {
     let vifs = case.host.map(|host| &host.vifs.after);
     (vifs.into_iter().flatten())
@@ -39,7 +40,7 @@ fn vif_name(case: &Case<'_>, number: i64) -> String {
         .map_or_else(|| format!("vif {number}"), |vif| vif.interface.clone())
 }
 
-/// Packets that left by a routing interface during the window.
+/// Returns the number of packets sent on a routing interface during the window.
 fn vif_out(case: &Case<'_>, number: u32) -> u64 {
     let Some(host) = case.host else { return 0 };
     let of = |all: &[crate::host::mroute::Vif]| {
@@ -50,7 +51,7 @@ fn vif_out(case: &Case<'_>, number: u32) -> u64 {
     of(&host.vifs.after).saturating_sub(of(&host.vifs.before))
 }
 
-/// Where members are behind this host and the group comes in elsewhere: in, out, members.
+/// Interfaces with members behind this host, while the group comes in elsewhere: in, out, members.
 fn wanted_beyond(case: &Case<'_>) -> Option<(u32, u32, Vec<IpAddr>)> {
     let members: BTreeMap<u32, Vec<IpAddr>> = (case.members_elsewhere().into_iter())
         .filter(|(ifindex, _)| {
@@ -58,7 +59,7 @@ fn wanted_beyond(case: &Case<'_>) -> Option<(u32, u32, Vec<IpAddr>)> {
                 .is_some_and(|link| link.master.is_none())
         })
         .collect();
-    for from in case.arrivals.keys() {
+    for from in case.received.keys() {
         let beyond = members
             .iter()
             .find(|(to, _)| *to != from && !members.contains_key(from));
@@ -69,37 +70,37 @@ fn wanted_beyond(case: &Case<'_>) -> Option<(u32, u32, Vec<IpAddr>)> {
     None
 }
 
-pub static LINK_LOCAL_GROUP_ROUTED: Mode = Mode {
+pub static LINK_LOCAL_GROUP_ROUTED: FailureMode = FailureMode {
     id: "link-local-group-routed",
-    title: "a group of one link is meant to cross a router",
-    seen: "The stream works on the sender's link and never reaches others.",
-    cause: "Groups of 224.0.0.0/24 and of ff02::/16 are for one link. No router may forward \
+    title: "a link-local group cannot cross a router",
+    symptoms: "The stream works on the sender's link and never reaches others.",
+    cause: "Groups of 224.0.0.0/24 and of ff02::/16 are limited to one link. No router forwards \
         them, whatever their TTL (RFC 5771, section 4; RFC 4291, section 2.7).",
-    proof: "The group's address; it comes in on one interface, and has members on another.",
+    proof: "The group's address; packets come in on one interface, and members report on another.",
     fix: "Use another group, such as one of 239.0.0.0/8 (ff05::/16, ff08::/16).",
-    covers: &["router-not-routing", "ttl-too-small"],
+    implies: &["router-not-routing", "ttl-too-small"],
     rule: |case| {
         if !is_link_local(case.group) || case.sysctl("net/ipv4/ip_forward") != Some(1) {
             return None;
         }
         let (from, to, who) = wanted_beyond(case)?;
-        // It is for this host, and gets there.
+        // It is addressed to this host, and reaches it.
         if case.joined.contains(&from) {
             return None;
         }
         let (from, to) = (case.name(from), case.name(to));
         Some(
-            Found::fault(
+            FindingDraft::fault(
                 Certainty::Proved,
                 format!(
-                    "{} is for one link only: it comes in on {from}, {} on {to} wants it, and \
-                        no router may forward it",
+                    "{} is limited to one link: it comes in on {from} and {} on {to} has joined \
+                        it, but no router forwards it",
                     case.group,
                     list(&who)
                 ),
             )
-            .fix("use a group that may be routed: 239.0.0.0/8, or ff05::/16 and ff08::/16")
-            .because(
+            .fix("use a routable group: 239.0.0.0/8, or ff05::/16 and ff08::/16")
+            .with_evidence(
                 "wire",
                 format!(
                     "packets come in on {from}, reports of {} on {to}",
@@ -110,17 +111,17 @@ pub static LINK_LOCAL_GROUP_ROUTED: Mode = Mode {
     },
 };
 
-pub static ROUTER_NOT_ROUTING: Mode = Mode {
+pub static ROUTER_NOT_ROUTING: FailureMode = FailureMode {
     id: "router-not-routing",
     title: "this router does not route multicast",
-    seen: "Unicast crosses the router, multicast does not.",
-    cause: "Linux forwards groups only while a routing daemon (pimd, smcroute, mrouted, \
-        igmpproxy, FRR) holds the multicast routing socket. ip_forward alone does not do it.",
-    proof: "mc_forwarding is 0 and there are no routing interfaces, while the group comes in on \
-        one interface and is reported on another.",
+    symptoms: "Unicast crosses the router, multicast does not.",
+    cause: "Linux forwards multicast only while a routing daemon (pimd, smcroute, mrouted, \
+        igmpproxy, FRR) holds the multicast routing socket. ip_forward alone is not enough.",
+    proof: "mc_forwarding is 0 and there are no multicast routing interfaces, while the group \
+        comes in on one interface and is reported on another.",
     fix: "Start a routing daemon: `smcrouted`, `pimd` or FRR; for a static route `smcroutectl \
         add IF GROUP IF2`.",
-    covers: &["not-joined"],
+    implies: &["not-joined"],
     rule: |case| {
         let host = case.host?;
         if !host.vifs.after.is_empty() || !host.mroutes.after.is_empty() {
@@ -138,12 +139,12 @@ pub static ROUTER_NOT_ROUTING: Mode = Mode {
         let own = case.joined.contains(&from);
         let (from, to) = (case.name(from), case.name(to));
         Some(
-            Found::depending(
+            FindingDraft::fault_or_warning(
                 !own,
                 Certainty::Proved,
                 format!(
-                    "{} comes in on {from} and {} on {to} wants it, but this router has no \
-                        multicast routing (mc_forwarding=0)",
+                    "{} comes in on {from} and {} on {to} has joined it, but this router does \
+                        not route multicast (mc_forwarding=0)",
                     case.group,
                     list(&who)
                 ),
@@ -152,11 +153,11 @@ pub static ROUTER_NOT_ROUTING: Mode = Mode {
                 "start a routing daemon; with smcroute: smcroutectl add {from} {} {to}",
                 case.group
             ))
-            .because(
+            .with_evidence(
                 "kernel",
                 "no routing interfaces (/proc/net/ip_mr_vif), mc_forwarding=0",
             )
-            .because(
+            .with_evidence(
                 "wire",
                 format!(
                     "packets come in on {from}, reports of {} on {to}",
@@ -167,39 +168,36 @@ pub static ROUTER_NOT_ROUTING: Mode = Mode {
     },
 };
 
-pub static MROUTE_SOCKET_BUSY: Mode = Mode {
+pub static MROUTE_SOCKET_BUSY: FailureMode = FailureMode {
     id: "mroute-socket-busy",
-    title: "two daemons want to route multicast",
-    seen: "\"Address already in use\" from a routing daemon; or its interfaces are not there.",
-    cause: "Only one socket in a network namespace (and routing table) may route multicast; the \
-        second MRT_INIT fails with EADDRINUSE. Linux has room for 32 routing interfaces.",
-    proof: "Several programs have sockets of IGMP open while one of them routes; or all 32 \
-        routing interfaces are in use.",
-    fix: "Stop one of the daemons (`ss -awp`, protocol igmp), or give them routing tables or \
-        namespaces of their own.",
-    covers: &[],
+    title: "two multicast routing daemons conflict",
+    symptoms: "\"Address already in use\" from a routing daemon; or its interfaces are missing.",
+    cause: "Only one socket per network namespace (and routing table) can route multicast; a \
+        second MRT_INIT fails with EADDRINUSE. Linux supports 32 multicast routing interfaces.",
+    proof: "Several programs hold IGMP sockets while one of them routes; or all 32 routing \
+        interfaces are in use.",
+    fix: "Stop one of the daemons (`ss -awp`, protocol igmp), or give them separate routing \
+        tables or namespaces.",
+    implies: &[],
     rule: |case| {
         let host = case.host?;
-        if host.vifs.after.len() >= MOST_VIFS {
+        if host.vifs.after.len() >= MAX_VIFS {
             return Some(
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Proved,
-                    format!(
-                        "all {MOST_VIFS} routing interfaces of this host are in use: there \
-                        can be no more"
-                    ),
+                    format!("all {MAX_VIFS} multicast routing interfaces of this host are in use"),
                 )
                 .fix(
                     "leave interfaces without multicast out of the routing daemon's \
                     configuration",
                 )
-                .because(
+                .with_evidence(
                     "kernel",
                     format!("{} lines in /proc/net/ip_mr_vif", host.vifs.after.len()),
                 ),
             );
         }
-        // One daemon may have several, one for each interface.
+        // One daemon may hold several, one per interface.
         let who: BTreeSet<String> = (host.igmp_sockets.iter())
             .filter_map(|(_, process)| process.as_ref())
             .filter(|process| !host.own_pids.contains(&process.pid))
@@ -209,11 +207,11 @@ pub static MROUTE_SOCKET_BUSY: Mode = Mode {
             return None;
         }
         Some(
-            Found::fault(
+            FindingDraft::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} programs have sockets of IGMP open ({}), and only one may route \
-                        multicast: the others got EADDRINUSE",
+                    "{} programs hold IGMP sockets ({}), but only one can route multicast: the \
+                        others got EADDRINUSE",
                     who.len(),
                     list(&who)
                 ),
@@ -222,52 +220,52 @@ pub static MROUTE_SOCKET_BUSY: Mode = Mode {
                 "stop all routing daemons but one (see ss -awp), or give each a network \
                 namespace of its own",
             )
-            .because(
+            .with_evidence(
                 "socket",
                 format!("raw sockets of protocol 2: {}", list(&who)),
             )
-            .because(
+            .with_evidence(
                 "kernel",
-                format!("{} routing interfaces", host.vifs.after.len()),
+                format!("{} multicast routing interfaces", host.vifs.after.len()),
             ),
         )
     },
 };
 
-pub static TTL_TOO_SMALL: Mode = Mode {
+pub static TTL_TOO_SMALL: FailureMode = FailureMode {
     id: "ttl-too-small",
     title: "the source sends with TTL 1",
-    seen: "It works on the sender's own link, and not behind the router. No error anywhere.",
+    symptoms: "It works on the sender's own link, but not behind the router. No error is reported.",
     cause: "A socket's multicast TTL is 1 unless the program sets it, so routers drop its \
-        packets, silently: for groups there is no ICMP error.",
+        packets silently: there is no ICMP error for multicast.",
     proof: "The TTL of the packets; the router's forwarding cache counts them, and its outgoing \
         interfaces do not.",
-    fix: "Have the sender set IP_MULTICAST_TTL (IPV6_MULTICAST_HOPS): `iperf -T`, `vlc --ttl`, \
+    fix: "Make the sender set IP_MULTICAST_TTL (IPV6_MULTICAST_HOPS): `iperf -T`, `vlc --ttl`, \
         `netsonde mcast send -t 8`.",
-    covers: &["ttl-threshold"],
+    implies: &["ttl-threshold"],
     rule: |case| by_ttl(case, true),
 };
 
-pub static TTL_THRESHOLD: Mode = Mode {
+pub static TTL_THRESHOLD: FailureMode = FailureMode {
     id: "ttl-threshold",
     title: "the router's TTL threshold stops the stream",
-    seen: "The stream crosses some routers and not this one.",
-    cause: "A routing interface may ask for a smallest TTL, to keep groups inside a site. \
-        Packets with less are dropped silently.",
-    proof: "The forwarding cache lists the outgoing interface with a threshold not below the \
-        TTL of the packets, and counts packets that it does not send.",
+    symptoms: "The stream crosses some routers but not this one.",
+    cause: "A routing interface may require a minimum TTL, to keep groups inside a site. Packets \
+        with a lower TTL are dropped silently.",
+    proof: "The forwarding cache lists the outgoing interface with a threshold not below the TTL \
+        of the packets, and counts packets that are not sent.",
     fix: "Lower the threshold in the routing daemon (smcroute: ttl-threshold; mrouted, pimd: \
         threshold), or raise the sender's TTL.",
-    covers: &[],
+    implies: &[],
     rule: |case| by_ttl(case, false),
 };
 
-fn by_ttl(case: &Case<'_>, of_source: bool) -> Option<Found> {
+fn by_ttl(case: &Case<'_>, of_source: bool) -> Option<FindingDraft> {
     for (route, moved, _) in routes(case) {
-        let packets: Vec<_> = (case.arrivals.values().flatten())
-            .filter(|datum| route.origin.is_unspecified() || datum.source == route.origin)
+        let packets: Vec<_> = (case.received.values().flatten())
+            .filter(|packet| route.origin.is_unspecified() || packet.source == route.origin)
             .collect();
-        let Some(ttl) = packets.iter().map(|datum| datum.ttl).max() else {
+        let Some(ttl) = packets.iter().map(|packet| packet.ttl).max() else {
             continue;
         };
         let sent: u64 = route
@@ -286,18 +284,18 @@ fn by_ttl(case: &Case<'_>, of_source: bool) -> Option<Found> {
         let source = list(sources(&packets.into_iter().copied().collect::<Vec<_>>()));
         let summary = if of_source {
             format!(
-                "{source} sends {} with TTL {ttl}, so this router must not forward it to {out}",
+                "{source} sends {} with TTL {ttl}, so this router cannot forward it to {out}",
                 case.group
             )
         } else {
             format!(
-                "{} from {source} comes with TTL {ttl}, and {out} lets only more than \
-                    {threshold} pass",
+                "{} from {source} arrives with TTL {ttl}, but {out} requires more than \
+                    {threshold}",
                 case.group
             )
         };
         let fix = if of_source {
-            "have the sender set its multicast TTL (IP_MULTICAST_TTL; iperf -T, netsonde mcast \
+            "make the sender set its multicast TTL (IP_MULTICAST_TTL; iperf -T, netsonde mcast \
                 send -t)"
                 .into()
         } else {
@@ -307,10 +305,10 @@ fn by_ttl(case: &Case<'_>, of_source: bool) -> Option<Found> {
             )
         };
         return Some(
-            Found::fault(Certainty::Proved, summary)
+            FindingDraft::fault(Certainty::Proved, summary)
                 .fix(fix)
-                .because("wire", format!("TTL {ttl} in packets from {source}"))
-                .because(
+                .with_evidence("wire", format!("TTL {ttl} in packets from {source}"))
+                .with_evidence(
                     "kernel",
                     format!(
                         "forwarding cache +{moved} packets, {out} +{sent} \
@@ -322,21 +320,21 @@ fn by_ttl(case: &Case<'_>, of_source: bool) -> Option<Found> {
     None
 }
 
-pub static RPF_FAILURE: Mode = Mode {
+pub static RPF_FAILURE: FailureMode = FailureMode {
     id: "rpf-failure",
-    title: "the stream comes in by the wrong interface of the router",
-    seen: "The forwarding cache looks right, and nothing goes out.",
-    cause: "A multicast route names the interface that a source's packets have to come in by, \
-        the one of the unicast route back to it. Others are dropped, so that loops can't form.",
-    proof: "The column Wrong of /proc/net/ip_mr_cache moves.",
+    title: "the stream arrives on the wrong interface of the router",
+    symptoms: "The forwarding cache looks right, and nothing is sent.",
+    cause: "A multicast route names the interface on which a source's packets must arrive: that \
+        of the unicast route to the source. Others are dropped, to prevent loops.",
+    proof: "The Wrong column of /proc/net/ip_mr_cache increases.",
     fix: "Correct the unicast route to the source, or the static multicast route.",
-    covers: &[],
+    implies: &[],
     rule: |case| {
         let (route, _, wrong) = routes(case).into_iter().find(|(_, _, wrong)| *wrong > 0)?;
-        let arrives = list(case.arrivals.keys().map(|ifindex| case.name(*ifindex)));
+        let arrives = list(case.received.keys().map(|ifindex| case.name(*ifindex)));
         let expected = vif_name(case, route.input.into());
         Some(
-            Found::fault(
+            FindingDraft::fault(
                 Certainty::Proved,
                 format!(
                     "{} from {} comes in on {arrives}, but its route expects it on {expected}: \
@@ -349,28 +347,28 @@ pub static RPF_FAILURE: Mode = Mode {
                 interface",
                 route.origin
             ))
-            .because(
+            .with_evidence(
                 "kernel",
                 format!(
                     "forwarding cache: wrong interface +{wrong}, expected \
                 {expected}"
                 ),
             )
-            .because("wire", format!("packets come in on {arrives}")),
+            .with_evidence("wire", format!("packets come in on {arrives}")),
         )
     },
 };
 
-pub static UPSTREAM_SOURCE_FILTER: Mode = Mode {
+pub static UPSTREAM_SOURCE_FILTER: FailureMode = FailureMode {
     id: "upstream-source-filter",
     title: "the proxy does not accept the source",
-    seen: "An IPTV proxy is silent, although the stream comes in upstream.",
-    cause: "igmpproxy forwards only sources in the networks of its upstream interface, and in \
-        those that altnet lists. Providers send from elsewhere.",
+    symptoms: "An IPTV proxy forwards nothing, although the stream comes in upstream.",
+    cause: "igmpproxy forwards only sources in the networks of its upstream interface and in \
+        those listed by altnet. Providers send from other networks.",
     proof: "The stream comes in on a routing interface from a source outside its networks, \
-        members wait behind another, and there is no forwarding entry, while others have one.",
+        members report on another, and there is no forwarding entry, while other groups have one.",
     fix: "igmpproxy.conf: altnet NETWORK/PREFIX on the upstream interface.",
-    covers: &[],
+    implies: &[],
     rule: |case| {
         let host = case.host?;
         if !case.is_router() {
@@ -378,8 +376,8 @@ pub static UPSTREAM_SOURCE_FILTER: Mode = Mode {
         }
         let (from, to, who) = wanted_beyond(case)?;
         let link = case.link(from)?;
-        let foreign = (case.arrivals.get(&from)?.iter())
-            .map(|datum| datum.source)
+        let foreign = (case.received.get(&from)?.iter())
+            .map(|packet| packet.source)
             .find(|source| !link.is_on_link(*source))?;
         let resolved = |route: &&Route| route.input != UNRESOLVED && !route.outputs.is_empty();
         let has_own = routes(case).into_iter().any(|(route, ..)| resolved(&route));
@@ -387,11 +385,11 @@ pub static UPSTREAM_SOURCE_FILTER: Mode = Mode {
             return None;
         }
         Some(
-            Found::fault(
+            FindingDraft::fault(
                 Certainty::Consistent,
                 format!(
                     "{} comes in on {} from {foreign}, which is outside its networks, and the \
-                        routing daemon has made no route for it although {} on {} waits",
+                        routing daemon has created no route for it although {} on {} has joined",
                     case.group,
                     link.name,
                     list(&who),
@@ -403,7 +401,7 @@ pub static UPSTREAM_SOURCE_FILTER: Mode = Mode {
                 interface {}",
                 link.name
             ))
-            .because(
+            .with_evidence(
                 "kernel",
                 format!(
                     "no forwarding entry for {} from {foreign}, and entries \
@@ -411,7 +409,7 @@ pub static UPSTREAM_SOURCE_FILTER: Mode = Mode {
                     case.group
                 ),
             )
-            .because(
+            .with_evidence(
                 "wire",
                 format!(
                     "packets from {foreign} on {}, reports of {} on {}",
@@ -424,25 +422,25 @@ pub static UPSTREAM_SOURCE_FILTER: Mode = Mode {
     },
 };
 
-pub static SENT_ON_OTHER_INTERFACE: Mode = Mode {
+pub static SENT_ON_OTHER_INTERFACE: FailureMode = FailureMode {
     id: "sent-on-other-interface",
-    title: "the sender's packets leave by another interface",
-    seen: "The sender runs, the receivers get nothing; often with a VPN or Docker.",
-    cause: "A sender that names no interface lets the route to the group choose, usually the \
-        default route's.",
-    proof: "Packets of the group leave by one interface, and its members report on another.",
+    title: "the sender's packets leave on another interface",
+    symptoms: "The sender runs, the receivers get nothing; often with a VPN or Docker.",
+    cause: "If a sender names no interface, the route to the group determines it, usually the \
+        default route.",
+    proof: "Packets of the group leave on one interface, and its members report on another.",
     fix: "Set IP_MULTICAST_IF in the sender (most have an option), or ip route add GROUP dev \
         IF.",
-    covers: &[],
+    implies: &[],
     rule: |case| {
         case.host?;
         let (from, to) = case.all.window;
-        // Also those on interfaces that were not asked about.
+        // Includes interfaces outside of the subject.
         let mut by: BTreeMap<u32, usize> = BTreeMap::new();
-        for datum in &case.all.wire.data {
-            let is_own = !datum.is_inbound() && case.is_own(datum.source);
-            if is_own && (from..=to).contains(&datum.time_ns) {
-                *by.entry(datum.ifindex).or_default() += 1;
+        for packet in &case.all.wire.group_packets {
+            let is_own = !packet.is_inbound() && case.is_own(packet.source);
+            if is_own && (from..=to).contains(&packet.time_ns) {
+                *by.entry(packet.ifindex).or_default() += 1;
             }
         }
         let mut wanted: Vec<u32> = case.members_elsewhere().into_keys().collect();
@@ -467,51 +465,51 @@ pub static SENT_ON_OTHER_INTERFACE: Mode = Mode {
         let (out, packets) = by.iter().max_by_key(|(_, packets)| **packets)?;
         let (out, wanted) = (case.name(*out), case.name(wanted[0]));
         Some(
-            Found::fault(
+            FindingDraft::fault(
                 Certainty::Proved,
-                format!(
-                    "{} leaves this host by {out}, and is wanted on {wanted}",
-                    case.group
-                ),
+                format!("{} is sent on {out}, but joined on {wanted}", case.group),
             )
             .fix(format!(
-                "set the sender's interface (IP_MULTICAST_IF), or: ip route add {}/{} dev \
+                "set the sender's interface (IP_MULTICAST_IF), or run: ip route add {}/{} dev \
                     {wanted}",
                 case.group,
                 if case.group.is_ipv4() { 32 } else { 128 }
             ))
-            .because(
+            .with_evidence(
                 "wire",
-                format!("{packets} packets out by {out}, none by {wanted}"),
+                format!("{packets} packets sent on {out}, none on {wanted}"),
             ),
         )
     },
 };
 
-pub static SENDER_LOOPBACK_OFF: Mode = Mode {
+pub static SENDER_LOOPBACK_OFF: FailureMode = FailureMode {
     id: "sender-loopback-off",
     title: "the sender's packets are not looped back to its own host",
-    seen: "A receiver on the sender's own host is silent, others receive.",
-    cause: "The sender switched IP_MULTICAST_LOOP off, so that it does not hear itself; then no \
-        program on its host does.",
-    proof: "Packets of the group leave by an interface where it is joined, and the IP layer \
-        takes in no multicast packets.",
+    symptoms: "A receiver on the sender's own host gets nothing, others do.",
+    cause: "The sender cleared IP_MULTICAST_LOOP to not receive its own packets; then no program \
+        on its host receives them.",
+    proof: "Packets of the group leave on an interface where it is joined, and the IP layer \
+        receives no multicast packets.",
     fix: "Leave IP_MULTICAST_LOOP at 1 in the sender.",
-    covers: &["not-arriving"],
+    implies: &["not-arriving"],
     rule: |case| {
         case.host?;
-        for ifindex in &case.starving {
-            let Some(sent) = case.sendings.get(ifindex) else {
+        for ifindex in &case.without_traffic {
+            let Some(sent) = case.sent.get(ifindex) else {
                 continue;
             };
             let looped = case.moved("InMcastPkts");
             if sent.len() < 3 || looped * 5 >= sent.len() as u64 {
                 continue;
             }
-            // Who sends from the port that it listens to talks with others of its kind, not with itself.
+            // A host that sends from the port it listens on talks to its peers, not to itself.
             let to_others =
-                (sent.iter()).any(|datum| datum.ports.is_some_and(|(from, to)| from != to));
-            let port = sent.iter().find_map(|datum| datum.ports).map(|(_, to)| to);
+                (sent.iter()).any(|packet| packet.ports.is_some_and(|(from, to)| from != to));
+            let port = sent
+                .iter()
+                .find_map(|packet| packet.ports)
+                .map(|(_, to)| to);
             let heard =
                 (case.host?.udp.after.iter()).any(|socket| Some(socket.local.port()) == port);
             if !to_others || !heard {
@@ -519,18 +517,17 @@ pub static SENDER_LOOPBACK_OFF: Mode = Mode {
             }
             let name = case.name(*ifindex);
             return Some(
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Proved,
                     format!(
-                        "this host sends {} by {name} and has joined it there, and its own \
-                            packets are not looped back: the sender switched IP_MULTICAST_LOOP \
-                            off",
+                        "this host sends {} on {name} and has joined it there, but its packets \
+                            are not looped back: the sender cleared IP_MULTICAST_LOOP",
                         case.group
                     ),
                 )
                 .fix("leave IP_MULTICAST_LOOP (IPV6_MULTICAST_LOOP) at 1 in the sender")
-                .because("wire", format!("{} packets out by {name}", sent.len()))
-                .because(
+                .with_evidence("wire", format!("{} packets sent on {name}", sent.len()))
+                .with_evidence(
                     "counters",
                     format!(
                         "OutMcastPkts +{}, InMcastPkts +{looped}",

@@ -7,26 +7,26 @@ use std::net::IpAddr;
 use super::case::{Case, SECOND_NS, is_link_local, list, protocol, seconds};
 use super::protocol::group_query;
 use super::wire::Message;
-use super::{Certainty, Found, Mode};
+use super::{Certainty, FailureMode, FindingDraft};
 use crate::multicast::{Known, Querier, Standing};
 
-/// What a switch with the standard's timers keeps a membership for, at least (RFC 3376, section 8.4).
+/// Minimum time for which a switch with standard timers keeps a membership (RFC 3376, section 8.4).
 const DEFAULT_MEMBERSHIP_NS: u64 = 260 * SECOND_NS;
-/// After that long without a query there is no querier (RFC 3376, section 8.5).
+/// Time without a query after which there is no querier (RFC 3376, section 8.5).
 const NO_QUERIER_NS: u64 = 255 * SECOND_NS;
 
-/// Interfaces on which the group is wanted and does not come: held and starving; of a file, those where
-/// hosts reported it and nothing came at the end.
+/// Interfaces on which the group is joined but does not arrive; in a file, those where hosts
+/// reported it and no packet came at the end.
 fn pruned(case: &Case<'_>) -> Vec<u32> {
     if case.host.is_some() {
-        return case.starving.clone();
+        return case.without_traffic.clone();
     }
     let now = case.now_ns();
     (case.all.wire.names.keys().copied())
         .filter(|ifindex| {
-            let last = (case.all.wire.data.iter())
-                .filter(|datum| datum.ifindex == *ifindex)
-                .map(|datum| datum.time_ns)
+            let last = (case.all.wire.group_packets.iter())
+                .filter(|packet| packet.ifindex == *ifindex)
+                .map(|packet| packet.time_ns)
                 .max();
             let stopped = last.is_none_or(|last| now.saturating_sub(last) > 5 * SECOND_NS);
             let reported = case.reports(*ifindex).any(|(_, joins)| joins);
@@ -35,7 +35,7 @@ fn pruned(case: &Case<'_>) -> Vec<u32> {
         .collect()
 }
 
-/// The newest report for the group that counts: this host's own, or of a file anybody's.
+/// The newest relevant report for the group: this host's own, or in a file that of any host.
 fn last_report(case: &Case<'_>, ifindex: u32) -> Option<u64> {
     if case.host.is_some() {
         return case.last_own_report(ifindex);
@@ -48,25 +48,25 @@ fn last_report(case: &Case<'_>, ifindex: u32) -> Option<u64> {
 
 fn last_data(case: &Case<'_>, ifindex: u32) -> Option<u64> {
     if case.host.is_some() {
-        return case.last_arrival(ifindex).map(|datum| datum.time_ns);
+        return case.last_arrival(ifindex).map(|packet| packet.time_ns);
     }
-    let all = case.all.wire.data.iter();
-    all.filter(|datum| datum.ifindex == ifindex)
-        .map(|datum| datum.time_ns)
+    let all = case.all.wire.group_packets.iter();
+    all.filter(|packet| packet.ifindex == ifindex)
+        .map(|packet| packet.time_ns)
         .max()
 }
 
-pub static QUERIER_LOST: Mode = Mode {
+pub static QUERIER_LOST: FailureMode = FailureMode {
     id: "querier-lost",
-    title: "the querier has gone and nobody took over",
-    seen: "Streams die some minutes after a router or switch was restarted or replaced.",
+    title: "the querier has disappeared and no other took over",
+    symptoms: "Streams stop some minutes after a router or switch was restarted or replaced.",
     cause: "Snooping switches keep a group's ports open only as long as hosts report, and hosts \
-        report only when they are asked. Without a querier all memberships run out.",
-    proof: "The last query is older than the other-querier-present time that follows from its \
-        own timers, and no other host has asked since.",
-    fix: "Bring the querier back, or switch one on: on a router, on the switch, or on a Linux \
-        bridge (mcast_querier 1).",
-    covers: &["no-querier", "not-arriving", "only-link-local-works"],
+        report only in answer to queries. Without a querier all memberships expire.",
+    proof: "The last query is older than the other-querier-present interval that follows from \
+        its own timers, and no other host has queried since.",
+    fix: "Restore the querier, or enable one: on a router, on the switch, or on a Linux bridge \
+        (mcast_querier 1).",
+    implies: &["no-querier", "not-arriving", "only-link-local-works"],
     rule: |case| {
         let now = case.now_ns();
         let mut interfaces = case.interfaces();
@@ -85,45 +85,52 @@ pub static QUERIER_LOST: Mode = Mode {
             let report = last_report(case, ifindex);
             let expired = report.is_none_or(|report| now.saturating_sub(report) > kept);
             let starves = pruned(case).contains(&ifindex);
-            // It comes although the membership has run out: nothing prunes here.
+            // It arrives although the membership has expired: nothing prunes here.
             if !starves && expired {
                 continue;
             }
             let ago = seconds(now.saturating_sub(querier.last_ns));
             let (name, protocol) = (case.name(ifindex), protocol(case.group));
             let what = if starves && expired {
-                format!("so {} has run out in the switch", case.group)
+                format!("so {} has expired in the switch", case.group)
             } else {
                 format!(
-                    "so {} will stop {} after the last report",
+                    "so {} will expire {} after the last report",
                     case.group,
                     seconds(kept)
                 )
             };
-            let found = Found::depending(
+            let found = FindingDraft::fault_or_warning(
                 starves && expired,
                 Certainty::Consistent,
                 format!(
-                    "the {protocol} querier {} was last heard on {name} {ago} ago, and nobody \
-                        took over: {what}",
+                    "the {protocol} querier {} on {name} has been silent for {ago}, and no other \
+                        querier has taken over: {what}",
                     querier.address
                 ),
             )
-            .fix("bring the querier back, or switch one on at a router or switch (a Linux \
-                bridge: mcast_querier 1)")
-            .because("wire", format!(
-                "{} queries from {}, the last {ago} ago; with its timers others take over after \
-                    {}",
-                querier.general, querier.address, seconds(querier.timers().other_querier_ns())
-            ));
+            .fix(
+                "restore the querier, or enable one on a router or switch (Linux bridge: \
+                mcast_querier 1)",
+            )
+            .with_evidence(
+                "wire",
+                format!(
+                    "{} queries from {}, the last {ago} ago; by its timers another querier takes \
+                    over after {}",
+                    querier.general,
+                    querier.address,
+                    seconds(querier.timers().other_querier_ns())
+                ),
+            );
             return Some(time_line(case, ifindex, found));
         }
         None
     },
 };
 
-/// Adds when things were last seen.
-fn time_line(case: &Case<'_>, ifindex: u32, mut found: Found) -> Found {
+/// Adds the times of the last query, report and packet.
+fn time_line(case: &Case<'_>, ifindex: u32, mut found: FindingDraft) -> FindingDraft {
     let now = case.now_ns();
     let ago = |then: u64| seconds(now.saturating_sub(then));
     let whose = if case.host.is_some() {
@@ -131,7 +138,7 @@ fn time_line(case: &Case<'_>, ifindex: u32, mut found: Found) -> Found {
     } else {
         "the last report"
     };
-    found = found.because(
+    found = found.with_evidence(
         "wire",
         match last_report(case, ifindex) {
             Some(report) => format!("{whose} for {} was {} ago", case.group, ago(report)),
@@ -145,10 +152,14 @@ fn time_line(case: &Case<'_>, ifindex: u32, mut found: Found) -> Found {
     if !case.has_packets {
         return found;
     }
-    found.because(
+    found.with_evidence(
         "wire",
         match last_data(case, ifindex) {
-            Some(data) => format!("the last packet of {} came {} ago", case.group, ago(data)),
+            Some(data) => format!(
+                "the last packet of {} was received {} ago",
+                case.group,
+                ago(data)
+            ),
             None => format!(
                 "no packet of {} since the record began {} ago",
                 case.group,
@@ -158,7 +169,8 @@ fn time_line(case: &Case<'_>, ifindex: u32, mut found: Found) -> Found {
     )
 }
 
-/// Interfaces where the group does not come and nobody has asked for as long as a querier may be silent.
+/// Interfaces where the group does not arrive and no query was received for as long as a querier
+/// may be silent.
 fn unasked(case: &Case<'_>) -> Vec<u32> {
     if case.recorded_ns() < NO_QUERIER_NS || is_link_local(case.group) {
         return vec![];
@@ -171,17 +183,16 @@ fn unasked(case: &Case<'_>) -> Vec<u32> {
         .collect()
 }
 
-pub static ONLY_LINK_LOCAL_WORKS: Mode = Mode {
+pub static ONLY_LINK_LOCAL_WORKS: FailureMode = FailureMode {
     id: "only-link-local-works",
     title: "only groups of 224.0.0.0/24 get through",
-    seen: "keepalived with a group of its own is master on both sides, with 224.0.0.18 it \
-        works.",
-    cause: "Switches never prune 224.0.0.0/24 (RFC 4541, section 2.1.2), and all other groups \
-        when nobody has reported them. Without a querier that is all the time.",
-    proof: "Link-local groups of other hosts come in, nothing of this group ever did, and \
-        nobody has asked for memberships.",
-    fix: "Switch a querier on, or use a group of 224.0.0.0/24, or unicast.",
-    covers: &["no-querier", "not-arriving"],
+    symptoms: "keepalived with its own group is master on both sides; with 224.0.0.18 it works.",
+    cause: "Switches never prune 224.0.0.0/24 (RFC 4541, section 2.1.2), but prune all other \
+        groups without a report. Without a querier, no group is reported for long.",
+    proof: "Link-local groups of other hosts come in, this group never did, and no query was \
+        received.",
+    fix: "Enable a querier, or use a group of 224.0.0.0/24, or unicast.",
+    implies: &["no-querier", "not-arriving"],
     rule: |case| {
         for ifindex in unasked(case) {
             if last_data(case, ifindex).is_some() {
@@ -200,20 +211,20 @@ pub static ONLY_LINK_LOCAL_WORKS: Mode = Mode {
             return Some(time_line(
                 case,
                 ifindex,
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Consistent,
                     format!(
-                        "{} comes in on {name} and {} never does: switches flood 224.0.0.0/24 \
-                            and prune the rest, since there is no querier",
+                        "{} is received on {name}, but {} never is: switches flood 224.0.0.0/24 \
+                            and prune the rest, because there is no querier",
                         list(&others),
                         case.group
                     ),
                 )
-                .fix("switch a querier on at a router or switch, or use a group of 224.0.0.0/24")
-                .because(
+                .fix("enable a querier on a router or switch, or use a group of 224.0.0.0/24")
+                .with_evidence(
                     "wire",
                     format!(
-                        "packets of {} came in on {name}, no query in {}",
+                        "packets of {} came in on {name}, no query within {}",
                         list(&others),
                         seconds(case.recorded_ns())
                     ),
@@ -224,19 +235,19 @@ pub static ONLY_LINK_LOCAL_WORKS: Mode = Mode {
     },
 };
 
-pub static NO_QUERIER: Mode = Mode {
+pub static NO_QUERIER: FailureMode = FailureMode {
     id: "no-querier",
-    title: "a snooping switch, and no querier",
-    seen: "The stream stops four to five minutes after joining; restarting the application \
-        repairs it for as long.",
-    cause: "A switch that snoops opens a port when a host reports a group, and closes it when \
-        the membership runs out (260 s by the standard). Hosts report again only when a querier \
-        asks, and there is none.",
-    proof: "Not one query in more than 255 s, while hosts report; the stream ends about 260 s \
-        after the last report.",
-    fix: "Switch a querier on (router, switch, or Linux bridge with mcast_querier 1), or switch \
-        snooping off.",
-    covers: &["not-arriving"],
+    title: "a snooping switch without a querier",
+    symptoms: "The stream stops four to five minutes after joining; restarting the application \
+        restores it for as long.",
+    cause: "A snooping switch opens a port when a host reports a group, and closes it when the \
+        membership expires (260 s by the standard). Hosts report again only in answer to a \
+        querier, and there is none.",
+    proof: "No query in more than 255 s, while hosts report; the stream ends about 260 s after \
+        the last report.",
+    fix: "Enable a querier (router, switch, or Linux bridge with mcast_querier 1), or disable \
+        snooping.",
+    implies: &["not-arriving"],
     rule: |case| {
         let now = case.now_ns();
         for ifindex in unasked(case) {
@@ -244,7 +255,7 @@ pub static NO_QUERIER: Mode = Mode {
                 continue;
             };
             let report = last_report(case, ifindex);
-            // A stream that stops long before the membership runs out stopped for another reason.
+            // A stream that stops long before the membership expires stopped for another reason.
             let after = report.map(|report| data.saturating_sub(report));
             if after.is_some_and(|after| after < 100 * SECOND_NS) {
                 continue;
@@ -253,11 +264,11 @@ pub static NO_QUERIER: Mode = Mode {
             return Some(time_line(
                 case,
                 ifindex,
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Consistent,
                     format!(
-                        "no {} querier on {name} in {}: a snooping switch forgot {} and stopped \
-                            it {}",
+                        "no {} querier on {name} for {}: a snooping switch removed {} and \
+                            stopped forwarding it {}",
                         protocol(case.group),
                         seconds(case.recorded_ns()),
                         case.group,
@@ -268,21 +279,21 @@ pub static NO_QUERIER: Mode = Mode {
                     ),
                 )
                 .fix(
-                    "switch a querier on at a router or switch (a Linux bridge: mcast_querier \
-                    1), or switch snooping off",
+                    "enable a querier on a router or switch (Linux bridge: mcast_querier 1), or \
+                        disable snooping",
                 )
-                .because(
+                .with_evidence(
                     "wire",
-                    format!("no query on {name} in {}", seconds(case.recorded_ns())),
+                    format!("no query on {name} for {}", seconds(case.recorded_ns())),
                 ),
             ));
         }
-        // It still comes, and its time is running out.
+        // It still arrives, but the membership is about to expire.
         if case.recorded_ns() < NO_QUERIER_NS || is_link_local(case.group) {
             return None;
         }
         for (ifindex, _) in case
-            .arrivals
+            .received
             .iter()
             .filter(|(at, _)| case.joined.contains(at))
         {
@@ -293,20 +304,17 @@ pub static NO_QUERIER: Mode = Mode {
                 return Some(time_line(
                     case,
                     *ifindex,
-                    Found::warning(
+                    FindingDraft::warning(
                         Certainty::Consistent,
                         format!(
-                            "no {} querier on {}: if a switch snoops there, {} stops in {}",
+                            "no {} querier on {}: if a switch there snoops, {} stops in {}",
                             protocol(case.group),
                             case.name(*ifindex),
                             case.group,
                             seconds(DEFAULT_MEMBERSHIP_NS - (now - report))
                         ),
                     )
-                    .fix(
-                        "switch a querier on at a router or switch (a Linux bridge: \
-                        mcast_querier 1)",
-                    ),
+                    .fix("enable a querier on a router or switch (Linux bridge: mcast_querier 1)"),
                 ));
             }
         }
@@ -314,51 +322,51 @@ pub static NO_QUERIER: Mode = Mode {
     },
 };
 
-pub static SILENT_RECEIVER_PRUNED: Mode = Mode {
+pub static SILENT_RECEIVER_PRUNED: FailureMode = FailureMode {
     id: "silent-receiver-pruned",
-    title: "a querier appeared and cut off who never reports",
-    seen: "A device that never spoke IGMP received for years, and stopped when a querier came \
-        up.",
-    cause: "A bridge or switch that has heard no querier floods groups. With the first query it \
+    title: "a new querier cut off a receiver that never reports",
+    symptoms: "A device that does not support IGMP received the group for years, and stopped when a \
+        querier appeared.",
+    cause: "A bridge or switch that has seen no querier floods groups. With the first query it \
         begins to prune: only ports with reports get a group from then on.",
-    proof: "Packets of the group came in until the first query and none since, and this host \
-        has not reported the group.",
-    fix: "Have the receiver join the group; or a permanent entry at the switch (bridge mdb add \
-        dev BR port PORT grp GROUP permanent).",
-    covers: &["not-joined", "not-arriving"],
+    proof: "Packets of the group came in until the first query and none since, and this host has \
+        not reported the group.",
+    fix: "Make the receiver join the group, or add a permanent entry on the switch (bridge mdb \
+        add dev BR port PORT grp GROUP permanent).",
+    implies: &["not-joined", "not-arriving"],
     rule: |case| {
         case.host?;
-        if !case.joined.is_empty() || !case.arrivals.is_empty() || case.is_router() {
+        if !case.joined.is_empty() || !case.received.is_empty() || case.is_router() {
             return None;
         }
         let interfaces: BTreeSet<u32> = case
             .all
             .wire
-            .data
+            .group_packets
             .iter()
-            .map(|datum| datum.ifindex)
+            .map(|packet| packet.ifindex)
             .collect();
         for ifindex in interfaces.into_iter().filter(|at| case.is_wanted(*at)) {
             let Some(first) = case.queries(ifindex).next() else {
                 continue;
             };
-            let data: Vec<u64> = (case.all.wire.data.iter())
-                .filter(|datum| datum.ifindex == ifindex && datum.is_inbound())
-                .map(|datum| datum.time_ns)
+            let data: Vec<u64> = (case.all.wire.group_packets.iter())
+                .filter(|packet| packet.ifindex == ifindex && packet.is_inbound())
+                .map(|packet| packet.time_ns)
                 .collect();
             let reported = case.reports(ifindex).any(|(message, _)| message.outbound);
             let Some(last) = data.last().copied() else {
                 continue;
             };
-            // Some are under way when the query is heard.
+            // Some packets are in flight when the query is received.
             if reported || data[0] > first.time_ns || last > first.time_ns + SECOND_NS {
                 continue;
             }
             return Some(
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Consistent,
                     format!(
-                        "{} came in on {} without ever being joined here, until {} began to \
+                        "{} was received on {} without having been joined, until {} began to \
                             query: since then the switch prunes it",
                         case.group,
                         case.name(ifindex),
@@ -366,11 +374,11 @@ pub static SILENT_RECEIVER_PRUNED: Mode = Mode {
                     ),
                 )
                 .fix(format!(
-                    "join {} on this host, or add a permanent entry at the switch \
-                    (bridge mdb add ... grp {} permanent)",
+                    "join {} on this host, or add a permanent entry on the switch (bridge mdb \
+                        add ... grp {} permanent)",
                     case.group, case.group
                 ))
-                .because(
+                .with_evidence(
                     "wire",
                     format!(
                         "{} packets before the first query of {}, none later \
@@ -380,24 +388,27 @@ pub static SILENT_RECEIVER_PRUNED: Mode = Mode {
                         seconds(last.saturating_sub(first.time_ns))
                     ),
                 )
-                .because("kernel", format!("{} is held on no interface", case.group)),
+                .with_evidence(
+                    "kernel",
+                    format!("{} is joined on no interface", case.group),
+                ),
             );
         }
         None
     },
 };
 
-pub static QUERY_INTERVAL_TOO_LONG: Mode = Mode {
+pub static QUERY_INTERVAL_TOO_LONG: FailureMode = FailureMode {
     id: "query-interval-too-long",
-    title: "the querier asks less often than memberships last",
-    seen: "Holes in the stream at regular times.",
-    cause: "Switches count memberships by their own timer, 260 s by default. A querier with a \
-        longer interval lets them run out between two queries.",
-    proof: "The interval that the querier announces, or that was observed, against the \
-        membership time of the switch.",
-    fix: "Set the querier's interval to 125 s, or the switch's membership time to twice the \
-        interval and more.",
-    covers: &[],
+    title: "the query interval is longer than memberships last",
+    symptoms: "The stream is interrupted at regular intervals.",
+    cause: "Switches time memberships with their own timer, 260 s by default. With a longer \
+        query interval they expire between two queries.",
+    proof: "The query interval, announced or observed, compared with the membership time of the \
+        switch.",
+    fix: "Set the query interval to 125 s, or the switch's membership time to more than twice \
+        the interval.",
+    implies: &[],
     rule: |case| {
         let host = case.host;
         for ifindex in case.interfaces() {
@@ -412,7 +423,7 @@ pub static QUERY_INTERVAL_TOO_LONG: Mode = Mode {
                 if standing == Standing::Gone
                     || timers.interval == Known::Default
                     || timers.interval_ns <= limit
-                    // One long gap may be a query that was lost.
+                    // One long interval may be a lost query.
                     || (timers.interval == Known::Observed && querier.general < 3)
                 {
                     continue;
@@ -425,15 +436,15 @@ pub static QUERY_INTERVAL_TOO_LONG: Mode = Mode {
                 let whose = if kept.is_some() {
                     "this bridge"
                 } else {
-                    "a switch with the standard's timers"
+                    "a switch with standard timers"
                 };
                 return Some(
-                    Found::depending(
+                    FindingDraft::fault_or_warning(
                         pruned(case).contains(&ifindex),
                         certainty,
                         format!(
-                            "the querier {} asks every {} on {}, and {whose} keeps memberships \
-                                for only {}: the stream has holes",
+                            "the querier {} queries every {} on {}, but {whose} keeps \
+                                memberships for only {}: the stream is interrupted at times",
                             querier.address,
                             seconds(timers.interval_ns),
                             case.name(ifindex),
@@ -441,10 +452,10 @@ pub static QUERY_INTERVAL_TOO_LONG: Mode = Mode {
                         ),
                     )
                     .fix(
-                        "set the querier's interval to 125 s, or the membership time of the \
-                        switches to more than twice the interval",
+                        "set the query interval to 125 s, or the membership time of the switches \
+                            to more than twice the interval",
                     )
-                    .because(
+                    .with_evidence(
                         "wire",
                         format!(
                             "interval {} ({})",
@@ -459,8 +470,7 @@ pub static QUERY_INTERVAL_TOO_LONG: Mode = Mode {
     },
 };
 
-/// Two of the queriers of an interface that have both gone on for so long that one should have given
-/// way.
+/// Two queriers of an interface that both continued for so long that one should have stopped.
 fn quarrel<'a>(case: &Case<'a>, ifindex: u32) -> Option<(&'a Querier, &'a Querier)> {
     let alive: Vec<&Querier> = (case.queriers(ifindex).into_iter())
         .filter(|(querier, standing)| {
@@ -483,33 +493,33 @@ fn quarrel<'a>(case: &Case<'a>, ifindex: u32) -> Option<(&'a Querier, &'a Querie
     None
 }
 
-pub static TWO_QUERIERS: Mode = Mode {
+pub static TWO_QUERIERS: FailureMode = FailureMode {
     id: "two-queriers",
-    title: "several queriers, and no election",
-    seen: "Twice the queries; groups are pruned or flooded by turns.",
-    cause: "Of several queriers all but the one with the lowest address have to keep quiet (RFC \
-        3376, section 6.6.2). If they go on, they don't hear each other: a filter, VLANs that \
-        leak in one direction, or a device that does not elect.",
-    proof: "Queries from more than one address, long after one should have given way.",
-    fix: "Let them hear each other's queries, or switch all but one off.",
-    covers: &["querier-changed"],
+    title: "several queriers without an election",
+    symptoms: "Twice as many queries; groups are alternately pruned and flooded.",
+    cause: "All queriers except the one with the lowest address must stop querying (RFC 3376, \
+        section 6.6.2). If they continue, they do not receive each other's queries: a filter, \
+        VLANs that leak in one direction, or a device without election.",
+    proof: "Queries from more than one address, long after one of them should have stopped.",
+    fix: "Let them receive each other's queries, or turn off all but one.",
+    implies: &["querier-changed"],
     rule: |case| {
         for ifindex in case.interfaces() {
             let Some((a, b)) = quarrel(case, ifindex) else {
                 continue;
             };
             return Some(
-                Found::warning(
+                FindingDraft::warning(
                     Certainty::Proved,
                     format!(
-                        "{} and {} both query on {}: their election is broken",
+                        "{} and {} both query on {}: the querier election fails",
                         a.address,
                         b.address,
                         case.name(ifindex)
                     ),
                 )
-                .fix("let them hear each other's queries, or switch all but one off")
-                .because(
+                .fix("let them receive each other's queries, or turn off all but one")
+                .with_evidence(
                     "wire",
                     format!(
                         "{} queries from {}, {} from {}",
@@ -522,17 +532,16 @@ pub static TWO_QUERIERS: Mode = Mode {
     },
 };
 
-pub static QUERIER_CHANGED: Mode = Mode {
+pub static QUERIER_CHANGED: FailureMode = FailureMode {
     id: "querier-changed",
     title: "another host became the querier",
-    seen: "A host gets floods of multicast, or memberships run out sooner.",
+    symptoms: "A host is flooded with multicast, or memberships expire sooner.",
     cause: "The querier with the lowest address wins. A new one (a set-top box, a host with \
-        smcroute, a switch after a reset) takes over with its own timers, and switches send \
+        smcroute, a switch after a reset) takes over with its own timers, and switches forward \
         every group to its port.",
-    proof: "Queries from a lower address, after which the former querier keeps quiet.",
-    fix: "If it is not meant to be one, switch its querier off, or give the right one the \
-        lowest address.",
-    covers: &[],
+    proof: "Queries from a lower address, after which the former querier stops.",
+    fix: "If it is not intended, disable its querier, or give the right one the lowest address.",
+    implies: &[],
     rule: |case| {
         for ifindex in case.interfaces() {
             let mut elected: Option<IpAddr> = None;
@@ -550,7 +559,7 @@ pub static QUERIER_CHANGED: Mode = Mode {
                     _ => {}
                 }
             }
-            // Long since settled: the new one is what the link has.
+            // Settled long ago: the new one is the querier of the link.
             let settled = case.timers(ifindex).membership_ns().saturating_mul(2);
             let recent =
                 |(.., at): &(IpAddr, IpAddr, u64)| case.now_ns().saturating_sub(*at) <= settled;
@@ -558,27 +567,27 @@ pub static QUERIER_CHANGED: Mode = Mode {
                 continue;
             };
             return Some(
-                Found::warning(
+                FindingDraft::warning(
                     Certainty::Proved,
                     format!(
-                        "{new} took over from {old} as the querier on {} {} ago, having the \
-                            lower address: switches send all groups to it now",
+                        "{new} took over from {old} as the querier on {} {} ago because its \
+                            address is lower: switches now forward all groups to it",
                         case.name(ifindex),
                         seconds(case.now_ns().saturating_sub(at))
                     ),
                 )
                 .fix(format!(
-                    "if {new} is not meant to be the querier, switch that off there"
+                    "if {new} is not intended as the querier, disable its querier"
                 ))
-                .because("wire", format!("queries from {old}, then from {new}")),
+                .with_evidence("wire", format!("queries from {old}, then from {new}")),
             );
         }
         None
     },
 };
 
-/// A leave of another host after which the stream stopped here: interface, who, when, and when the last
-/// packet came.
+/// A leave of another host after which the stream stopped here: interface, host, time, and time of
+/// the last packet.
 fn stopped_by_leave(case: &Case<'_>) -> Option<(u32, IpAddr, u64, u64)> {
     for ifindex in pruned(case) {
         let Some(data) = last_data(case, ifindex) else {
@@ -598,18 +607,18 @@ fn stopped_by_leave(case: &Case<'_>) -> Option<(u32, IpAddr, u64, u64)> {
     None
 }
 
-pub static FAST_LEAVE_SHARED_PORT: Mode = Mode {
+pub static FAST_LEAVE_SHARED_PORT: FailureMode = FailureMode {
     id: "fast-leave-shared-port",
     title: "fast leave on a port with several receivers",
-    seen: "One viewer switches the channel, and another one's picture freezes until the next \
+    symptoms: "One viewer switches channels, and another viewer's picture freezes until the next \
         query.",
-    cause: "With fast leave (immediate leave) a switch closes a port at the first leave, \
-        without asking whether others behind the same port still want the group.",
-    proof: "Another host's leave was heard, the stream stopped in that moment, and nobody asked \
-        for further members.",
-    fix: "Switch fast leave off on ports with more than one receiver (bridge link set dev PORT \
+    cause: "With fast leave (immediate leave) a switch closes a port at the first leave, without \
+        querying for other members on that port.",
+    proof: "Another host's leave was received, the stream stopped at that moment, and no \
+        group-specific query followed.",
+    fix: "Disable fast leave on ports with more than one receiver (bridge link set dev PORT \
         fastleave off).",
-    covers: &[
+    implies: &[
         "group-query-missing",
         "not-arriving",
         "source-stopped",
@@ -621,28 +630,27 @@ pub static FAST_LEAVE_SHARED_PORT: Mode = Mode {
             return None;
         }
         Some(
-            Found::fault(
+            FindingDraft::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} stopped on {} at the very moment when {who} left it: the switch has \
-                        fast leave on for a port that both share",
+                    "{} stopped on {} at the moment when {who} left it: fast leave is on for the \
+                        switch port that both share",
                     case.group,
                     case.name(ifindex)
                 ),
             )
             .fix(
-                "switch fast leave (immediate leave) off on that port: bridge link set dev \
-                PORT fastleave off",
+                "disable fast leave (immediate leave) on that port: bridge link set dev PORT \
+                    fastleave off",
             )
-            .because(
+            .with_evidence(
                 "wire",
                 format!("leave of {who} {} ago", seconds(case.now_ns() - leave)),
             )
-            .because(
+            .with_evidence(
                 "wire",
                 format!(
-                    "last packet {} ago, and no group-specific query after the \
-                leave",
+                    "last packet {} ago, and no group-specific query after the leave",
                     seconds(case.now_ns() - data)
                 ),
             ),
@@ -650,36 +658,36 @@ pub static FAST_LEAVE_SHARED_PORT: Mode = Mode {
     },
 };
 
-pub static GROUP_QUERY_MISSING: Mode = Mode {
+pub static GROUP_QUERY_MISSING: FailureMode = FailureMode {
     id: "group-query-missing",
-    title: "after a leave nobody asked whether others still want the group",
-    seen: "Two or three seconds after one receiver leaves, the others lose the stream too.",
-    cause: "After a leave the querier asks for the group, and switches wait for answers (two \
-        queries, a second each). If the query is missing, or filtered on its way here, nobody \
-        can answer, and the port is closed.",
-    proof: "Another host's leave was heard, no query for the group followed, and the stream \
+    title: "no group-specific query follows a leave",
+    symptoms: "Two or three seconds after one receiver leaves, the others lose the stream too.",
+    cause: "After a leave the querier queries for the group, and switches wait for reports (two \
+        queries, one second each). If the query is missing, or is filtered on its way here, no \
+        member can answer, and the port is closed.",
+    proof: "Another host's leave was received, no query for the group followed, and the stream \
         stopped a few seconds later.",
-    fix: "Let the querier send group-specific queries (last member query), and switches forward \
-        them to all members' ports.",
-    covers: &["not-arriving", "source-stopped", "querier-lost"],
+    fix: "Make the querier send group-specific queries (last member query), and the switches \
+        forward them to all member ports.",
+    implies: &["not-arriving", "source-stopped", "querier-lost"],
     rule: |case| {
         let (ifindex, who, leave, data) = stopped_by_leave(case)?;
         Some(
-            Found::fault(
+            FindingDraft::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} stopped on {} {} after {who} left it, and nobody asked whether others \
-                        still want it",
+                    "{} stopped on {} {} after {who} left it, and no query for remaining members \
+                        followed",
                     case.group,
                     case.name(ifindex),
                     seconds(data - leave)
                 ),
             )
             .fix(
-                "have the querier send group-specific queries after a leave, and the switches \
-                forward them",
+                "make the querier send group-specific queries after a leave, and the switches \
+                    forward them",
             )
-            .because(
+            .with_evidence(
                 "wire",
                 format!(
                     "leave of {who} {} ago, no query for {} since",
@@ -691,20 +699,20 @@ pub static GROUP_QUERY_MISSING: Mode = Mode {
     },
 };
 
-pub static NO_REPORT_AFTER_FAILOVER: Mode = Mode {
+pub static NO_REPORT_AFTER_FAILOVER: FailureMode = FailureMode {
     id: "no-report-after-failover",
-    title: "the link moved and nobody told the new switch",
-    seen: "After a cable, bond or uplink changes over, the stream is dead until the next query.",
-    cause: "The new switch (or port) knows nothing of this host's memberships, and the kernel \
-        does not report them again by itself when a bridge's or bond's port changes.",
+    title: "the link failed over and the new switch does not know the memberships",
+    symptoms: "After a cable, bond or uplink fails over, the stream stops until the next query.",
+    cause: "The new switch (or port) has no record of this host's memberships, and the kernel \
+        does not report them again when a bridge's or bond's port changes.",
     proof: "A port of the interface lost its link, the stream stopped, and this host has not \
         reported since.",
-    fix: "Bonding: resend_igmp=3. Elsewhere: a shorter query interval, or restart the \
+    fix: "Bonding: resend_igmp=3. Otherwise: a shorter query interval, or restart the \
         application.",
-    covers: &["not-arriving", "source-stopped", "querier-lost"],
+    implies: &["not-arriving", "source-stopped", "querier-lost"],
     rule: |case| {
         let host = case.host?;
-        for ifindex in &case.starving {
+        for ifindex in &case.without_traffic {
             let moved = (host.went_down.iter()).filter(|(down, _)| {
                 case.link(*down)
                     .is_some_and(|link| link.master == Some(*ifindex))
@@ -725,12 +733,12 @@ pub static NO_REPORT_AFTER_FAILOVER: Mode = Mode {
             return Some(time_line(
                 case,
                 *ifindex,
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Consistent,
                     format!(
                         "{} lost its link {} ago and {} stopped on {}: this host has not \
-                            reported itself since, so the switch behind the other link knows \
-                            nothing of it",
+                            reported since, so the switch on the other link does not know the \
+                            membership",
                         case.name(*down),
                         seconds(case.now_ns().saturating_sub(*at)),
                         case.group,
@@ -738,10 +746,10 @@ pub static NO_REPORT_AFTER_FAILOVER: Mode = Mode {
                     ),
                 )
                 .fix(
-                    "bonding: set resend_igmp to 3; else shorten the querier's interval, or \
-                    restart the application to join anew",
+                    "bonding: set resend_igmp to 3; otherwise shorten the query interval, or \
+                        restart the application to rejoin",
                 )
-                .because(
+                .with_evidence(
                     "kernel",
                     format!(
                         "{} went down {} ago",
@@ -755,7 +763,7 @@ pub static NO_REPORT_AFTER_FAILOVER: Mode = Mode {
     },
 };
 
-/// Ports of a bridge by which the group comes in and by which it should go out and does not: in, out.
+/// Bridge ports on which the group comes in, and on which it should go out but does not: in, out.
 fn blocked(case: &Case<'_>) -> Option<(u32, u32, usize)> {
     let host = case.host?;
     let (into, out) = case.bridged();
@@ -776,37 +784,37 @@ fn blocked(case: &Case<'_>) -> Option<(u32, u32, usize)> {
     None
 }
 
-/// What `blocked` found in words, with its reason.
+/// Describes what `blocked` found, with its reason.
 fn held_back(
     case: &Case<'_>,
     certainty: Certainty,
     (from, to, packets): (u32, u32, usize),
     why: &str,
-) -> Found {
+) -> FindingDraft {
     let (from, to) = (case.name(from), case.name(to));
-    Found::fault(
+    FindingDraft::fault(
         certainty,
         format!(
-            "{} comes in by {from} and does not go out by {to}, where it has a member: {why}",
+            "{} comes in on {from} and does not go out on {to}, where it has a member: {why}",
             case.group
         ),
     )
-    .because(
+    .with_evidence(
         "wire",
-        format!("{packets} packets in by {from}, none out by {to}"),
+        format!("{packets} packets in on {from}, none out on {to}"),
     )
 }
 
-pub static ISOLATED_PORT: Mode = Mode {
+pub static ISOLATED_PORT: FailureMode = FailureMode {
     id: "isolated-port",
     title: "both ports are isolated from each other",
-    seen: "Two hosts on a bridge never hear each other, while both hear the router.",
-    cause: "Isolated (protected, private) ports exchange nothing with each other, only with the \
-        others. Access points call it client isolation.",
-    proof: "The group comes in by an isolated port, has a member behind another isolated one, \
+    symptoms: "Two hosts on a bridge cannot reach each other, while both reach the router.",
+    cause: "Isolated (protected, private) ports forward nothing to each other, only to other \
+        ports. Access points call this client isolation.",
+    proof: "The group comes in on an isolated port, has a member behind another isolated port, \
         and does not go out there.",
     fix: "bridge link set dev PORT isolated off, on one of them.",
-    covers: &["bridge-netfilter-drop"],
+    implies: &["bridge-netfilter-drop"],
     rule: |case| {
         let place @ (from, to, _) = blocked(case)?;
         let isolated = |ifindex| {
@@ -822,23 +830,23 @@ pub static ISOLATED_PORT: Mode = Mode {
         Some(
             found
                 .fix(format!("bridge link set dev {to} isolated off"))
-                .because("bridge", format!("{from} and {to}: isolated on")),
+                .with_evidence("bridge", format!("{from} and {to}: isolated on")),
         )
     },
 };
 
-pub static BRIDGE_NETFILTER_DROP: Mode = Mode {
+pub static BRIDGE_NETFILTER_DROP: FailureMode = FailureMode {
     id: "bridge-netfilter-drop",
-    title: "the IP firewall eats bridged packets",
-    seen: "Virtual machines or containers on a bridge lose multicast after Docker or Kubernetes \
+    title: "the IP firewall drops bridged packets",
+    symptoms: "Virtual machines or containers on a bridge lose multicast after Docker or Kubernetes \
         was installed.",
-    cause: "With bridge-nf-call-iptables=1 bridged IP packets pass the FORWARD chain, whose \
+    cause: "With bridge-nf-call-iptables=1, bridged IP packets pass the FORWARD chain, whose \
         policy such software sets to DROP.",
-    proof: "The group comes in by a port, the bridge knows a member behind another, nothing \
-        goes out there, and bridged packets are shown to the IP firewall.",
+    proof: "The group comes in on a port, the bridge has a member on another, nothing goes out \
+        there, and bridged packets pass the IP firewall.",
     fix: "sysctl net.bridge.bridge-nf-call-iptables=0, or accept bridged traffic in FORWARD \
         (physdev).",
-    covers: &[],
+    implies: &[],
     rule: |case| {
         let place @ (from, ..) = blocked(case)?;
         let family = if case.group.is_ipv4() {
@@ -864,21 +872,21 @@ pub static BRIDGE_NETFILTER_DROP: Mode = Mode {
                     "sysctl net.bridge.bridge-nf-call-{family}=0, or accept bridged traffic in \
                     FORWARD"
                 ))
-                .because("sysctl", format!("net.bridge.bridge-nf-call-{family} = 1")),
+                .with_evidence("sysctl", format!("net.bridge.bridge-nf-call-{family} = 1")),
         )
     },
 };
 
-pub static MDB_FULL: Mode = Mode {
+pub static MDB_FULL: FailureMode = FailureMode {
     id: "mdb-full",
-    title: "the bridge has no room for more groups and switched snooping off",
-    seen: "Suddenly all multicast floods to all ports.",
-    cause: "A Linux bridge that reaches mcast_hash_max groups switches snooping off by itself \
-        and floods from then on.",
-    proof: "Snooping is off, and hosts behind its ports report at least as many groups as it \
-        has room for.",
-    fix: "ip link set BR type bridge mcast_hash_max 4096 mcast_snooping 1 (the size first).",
-    covers: &[],
+    title: "the bridge reached its group limit and disabled snooping",
+    symptoms: "Suddenly all multicast is flooded to all ports.",
+    cause: "A Linux bridge that reaches mcast_hash_max groups disables snooping and floods from \
+        then on.",
+    proof: "Snooping is off, and hosts behind its ports report at least as many groups as its \
+        limit.",
+    fix: "ip link set BR type bridge mcast_hash_max 4096 mcast_snooping 1 (set the size first).",
+    implies: &[],
     rule: |case| {
         let host = case.host?;
         for link in &host.links {
@@ -899,11 +907,11 @@ pub static MDB_FULL: Mode = Mode {
                 continue;
             }
             return Some(
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Consistent,
                     format!(
-                        "hosts behind {} report {} groups and it has room for {}: it switched \
-                            snooping off by itself, and everything floods",
+                        "hosts behind {} report {} groups and its limit is {}: it disabled \
+                            snooping and floods all multicast",
                         link.name,
                         groups.len(),
                         bridge.most_groups
@@ -914,7 +922,7 @@ pub static MDB_FULL: Mode = Mode {
                     {0} type bridge mcast_snooping 1",
                     link.name
                 ))
-                .because(
+                .with_evidence(
                     "bridge",
                     format!(
                         "{}: mcast_snooping 0, mcast_hash_max {}",
@@ -927,102 +935,102 @@ pub static MDB_FULL: Mode = Mode {
     },
 };
 
-pub static MACVLAN_PARENT_CHILD: Mode = Mode {
+pub static MACVLAN_PARENT_CHILD: FailureMode = FailureMode {
     id: "macvlan-parent-child",
-    title: "a macvlan never hears its parent",
-    seen: "The host cannot reach its container by multicast, other hosts can.",
-    cause: "What the parent device sends goes to the wire, not to the macvlans on it.",
-    proof: "The group is sent by the parent, is joined on the macvlan above it, and does not \
+    title: "a macvlan does not receive from its parent",
+    symptoms: "The host cannot reach its container by multicast, other hosts can.",
+    cause: "Packets sent on the parent device go to the wire, not to the macvlans on it.",
+    proof: "The group is sent on the parent, is joined on the macvlan above it, and does not \
         come in there.",
-    fix: "Give the host a macvlan of its own on the same parent, in bridge mode, and send by \
-        that; or use a bridge.",
-    covers: &[
+    fix: "Give the host its own macvlan on the same parent, in bridge mode, and send on that; or \
+        use a bridge.",
+    implies: &[
         "sent-on-other-interface",
         "not-arriving",
         "sender-loopback-off",
     ],
     rule: |case| {
-        for ifindex in &case.starving {
+        for ifindex in &case.without_traffic {
             let Some(link) = case.link(*ifindex).filter(|link| link.kind == "macvlan") else {
                 continue;
             };
             let Some(parent) = link.parent else { continue };
-            let Some(sent) = case.sendings.get(&parent) else {
+            let Some(sent) = case.sent.get(&parent) else {
                 continue;
             };
             let parent = case.name(parent);
             return Some(
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Proved,
                     format!(
-                        "{} is sent by {parent} and joined on {}, a macvlan on it: a macvlan \
-                            never gets what its parent sends",
+                        "{} is sent on {parent} and joined on {}, a macvlan on it: a macvlan \
+                            does not receive packets sent on its parent",
                         case.group, link.name
                     ),
                 )
                 .fix(format!(
-                    "make a macvlan (mode bridge) on {parent} for the host itself and \
-                    send by that, or use a bridge"
+                    "create a macvlan (mode bridge) on {parent} for the host itself and send on \
+                        that, or use a bridge"
                 ))
-                .because(
+                .with_evidence(
                     "wire",
                     format!(
-                        "{} packets left by {parent}, none came in on {}",
+                        "{} packets sent on {parent}, none received on {}",
                         sent.len(),
                         link.name
                     ),
                 )
-                .because("kernel", format!("{} is a macvlan on {parent}", link.name)),
+                .with_evidence("kernel", format!("{} is a macvlan on {parent}", link.name)),
             );
         }
         None
     },
 };
 
-pub static VF_FILTER: Mode = Mode {
+pub static VF_FILTER: FailureMode = FailureMode {
     id: "vf-filter",
     title: "a virtual function or macvtap filters groups",
-    seen: "A virtual machine is deaf to some groups.",
-    cause: "Virtual functions may take in only so many multicast addresses, and none that the \
-        physical function does not allow (trust); macvtap takes in only those that libvirt was \
-        told of.",
-    proof: "At the host: `ip link show PF` (trust off), `ip -d link show macvtapN`. From inside \
+    symptoms: "A virtual machine does not receive some groups.",
+    cause: "A virtual function accepts a limited number of multicast addresses, and none that \
+        the physical function does not allow (trust). A macvtap accepts only those that libvirt \
+        configures.",
+    proof: "On the host: `ip link show PF` (trust off), `ip -d link show macvtapN`. From within \
         a guest it looks like not-arriving.",
     fix: "ip link set PF vf N trust on; with libvirt trustGuestRxFilters=\"yes\".",
-    covers: &[],
+    implies: &[],
     rule: |case| {
         let host = case.host?;
         let link = (host.links.iter()).find(|link| {
             link.kind == "macvtap" && case.members_elsewhere().contains_key(&link.ifindex)
         })?;
         Some(
-            Found::warning(
+            FindingDraft::warning(
                 Certainty::Consistent,
                 format!(
-                    "{} is a macvtap: its guest hears only groups that the device was told of",
+                    "{} is a macvtap: its guest receives only the groups in the device's filter",
                     link.name
                 ),
             )
             .fix("libvirt: trustGuestRxFilters=\"yes\"")
-            .because("kernel", format!("{} is a macvtap", link.name)),
+            .with_evidence("kernel", format!("{} is a macvtap", link.name)),
         )
     },
 };
 
-pub static NETWORK_WITHOUT_MULTICAST: Mode = Mode {
+pub static NETWORK_WITHOUT_MULTICAST: FailureMode = FailureMode {
     id: "network-without-multicast",
-    title: "this network carries no multicast",
-    seen: "Containers, VPNs or cloud machines are deaf to each other's groups, while unicast \
+    title: "this network does not carry multicast",
+    symptoms: "Containers, VPNs or cloud machines do not receive each other's groups, while unicast \
         works.",
     cause: "Tunnels (WireGuard, tun), overlays (flannel, kube-router), and nearly all public \
         clouds forward unicast only.",
-    proof: "The interface is a tunnel or overlay, and nothing multicast has ever come in there: \
-        no query, no report, no packet.",
+    proof: "The interface is a tunnel or overlay, and no multicast packet of any kind has ever \
+        come in there.",
     fix: "Use unicast, or an overlay that replicates multicast, or a relay (udpxy, smcroute) at \
         its edge.",
-    covers: &["no-querier", "not-arriving"],
+    implies: &["no-querier", "not-arriving"],
     rule: |case| {
-        for ifindex in &case.starving {
+        for ifindex in &case.without_traffic {
             let Some(link) = case.link(*ifindex) else {
                 continue;
             };
@@ -1048,20 +1056,20 @@ pub static NETWORK_WITHOUT_MULTICAST: Mode = Mode {
                 continue;
             }
             return Some(
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Consistent,
                     format!(
-                        "{} is joined on {}, a tunnel ({}) by which nothing multicast has ever \
+                        "{} is joined on {}, a tunnel ({}) on which no multicast packet has ever \
                             come in: most tunnels and overlays carry unicast only",
                         case.group, link.name, link.kind
                     ),
                 )
                 .fix("use unicast across it, or a relay at its edge")
-                .because("kernel", format!("{} is of kind {}", link.name, link.kind))
-                .because(
+                .with_evidence("kernel", format!("{} is of kind {}", link.name, link.kind))
+                .with_evidence(
                     "wire",
                     format!(
-                        "no multicast came in on {} in {}",
+                        "no multicast packet on {} in {}",
                         link.name,
                         seconds(case.recorded_ns())
                     ),
@@ -1072,18 +1080,18 @@ pub static NETWORK_WITHOUT_MULTICAST: Mode = Mode {
     },
 };
 
-pub static SOURCE_STOPPED: Mode = Mode {
+pub static SOURCE_STOPPED: FailureMode = FailureMode {
     id: "source-stopped",
-    title: "the source fell silent",
-    seen: "The stream was there and is not any more.",
+    title: "the source stopped sending",
+    symptoms: "The stream was there and has stopped.",
     cause: "The sender stopped, crashed, or lost its network.",
-    proof: "Packets of the group came in earlier and none do now, while the membership is still \
+    proof: "Packets of the group came in earlier and no longer do, while the membership is still \
         valid at every switch.",
-    fix: "Look at the sender: run `netsonde mcast doctor` there.",
-    covers: &["not-arriving"],
+    fix: "Check the sender: run `netsonde mcast doctor` there.",
+    implies: &["not-arriving"],
     rule: |case| {
         let now = case.now_ns();
-        for ifindex in &case.starving {
+        for ifindex in &case.without_traffic {
             let Some(last) = case.last_arrival(*ifindex) else {
                 continue;
             };
@@ -1099,18 +1107,18 @@ pub static SOURCE_STOPPED: Mode = Mode {
             return Some(time_line(
                 case,
                 *ifindex,
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Consistent,
                     format!(
-                        "{} from {} came in on {name} until {} ago and then fell silent, while \
-                            this host's membership is valid",
+                        "{} from {} came in on {name} until {} ago and then stopped, while this \
+                            host's membership is valid",
                         case.group,
                         last.source,
                         seconds(now.saturating_sub(last.time_ns))
                     ),
                 )
                 .fix(format!(
-                    "look at the sender {}: netsonde mcast doctor {} there",
+                    "check the sender {}: run netsonde mcast doctor {} there",
                     last.source, case.group
                 )),
             ));
@@ -1119,29 +1127,28 @@ pub static SOURCE_STOPPED: Mode = Mode {
     },
 };
 
-pub static NOT_ARRIVING: Mode = Mode {
+pub static NOT_ARRIVING: FailureMode = FailureMode {
     id: "not-arriving",
-    title: "nothing of the group reaches this host",
-    seen: "The group is joined and nothing comes.",
-    cause: "The source does not send, or a switch or router on the way does not forward. \
-        Nothing on this host can tell more: the sender's side and the switches have to be \
-        asked.",
-    proof: "The wire of the interface shows no packet of the group.",
-    fix: "Run `netsonde mcast doctor` at the sender and at routers and bridges between.",
-    covers: &[],
+    title: "no packet of the group reaches this host",
+    symptoms: "The group is joined and nothing arrives.",
+    cause: "The source does not send, or a switch or router on the path does not forward. This \
+        host cannot determine which: check the sender and the switches.",
+    proof: "No packet of the group on the interface's wire.",
+    fix: "Run `netsonde mcast doctor` at the sender and on the routers and bridges between.",
+    implies: &[],
     rule: |case| {
-        let ifindex = *case.starving.first()?;
-        // Those for a link's own management are silent for hours in a healthy network.
+        let ifindex = *case.without_traffic.first()?;
+        // Groups of link management are silent for hours in a healthy network.
         if is_link_local(case.group) && case.last_arrival(ifindex).is_none() {
             return None;
         }
-        if !case.sendings.is_empty() || case.starving.len() < case.joined.len() || case.works() {
+        if !case.sent.is_empty() || case.without_traffic.len() < case.joined.len() || case.works() {
             return None;
         }
         let queriers = case.queriers(ifindex);
         let who = (queriers.iter())
             .find(|(_, standing)| *standing == Standing::Elected)
-            .map_or("no querier was heard".into(), |(querier, _)| {
+            .map_or("no querier was seen".into(), |(querier, _)| {
                 format!(
                     "{} is the querier (version {})",
                     querier.address, querier.version
@@ -1150,21 +1157,20 @@ pub static NOT_ARRIVING: Mode = Mode {
         Some(time_line(
             case,
             ifindex,
-            Found::fault(
+            FindingDraft::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} is joined on {} and nothing of it reaches this host's wire: the source \
-                        does not send, or something on the way does not forward",
+                    "{} is joined on {} and no packet of it reaches this host: the source does \
+                        not send, or a device on the path does not forward",
                     case.group,
                     case.name(ifindex)
                 ),
             )
             .fix(format!(
-                "run netsonde mcast doctor {} at the sender, and at routers and \
-                bridges between",
+                "run netsonde mcast doctor {} at the sender, and on routers and bridges between",
                 case.group
             ))
-            .because("wire", who),
+            .with_evidence("wire", who),
         ))
     },
 };

@@ -1,16 +1,21 @@
 //! PURE. Modes of the sockets of a host: packets that the IP layer has delivered, and memberships that
 //! sockets hold.
 
-use super::case::{Case, covers, for_us};
+use super::case::{Case, accounts_for, for_us};
 use super::receiver::is_udp;
-use super::{Certainty, Found, Mode};
+use super::{Certainty, FailureMode, FindingDraft};
 use crate::host::socket::ProcSocket;
 
-/// Packets of the group that came in where it is held.
+/// Number of packets of the group received where it is joined.
 fn came_in(case: &Case<'_>) -> usize {
     (case.joined.iter())
-        .filter_map(|at| case.arrivals.get(at))
-        .map(|all| for_us(all).iter().filter(|datum| datum.is_first()).count())
+        .filter_map(|at| case.received.get(at))
+        .map(|all| {
+            for_us(all)
+                .iter()
+                .filter(|packet| packet.is_first())
+                .count()
+        })
         .sum()
 }
 
@@ -24,32 +29,32 @@ fn dropping<'a>(case: &Case<'a>) -> Option<(&'a ProcSocket, u64)> {
         .find(|(_, drops)| *drops > 0)
 }
 
-pub static NO_MATCHING_SOCKET: Mode = Mode {
+pub static NO_MATCHING_SOCKET: FailureMode = FailureMode {
     id: "no-matching-socket",
-    title: "the host is a member, and no socket takes the packets",
-    seen: "The group is joined, tcpdump shows the stream, the application is silent.",
-    cause: "A socket takes a packet of a group if it is bound to the group or to no address, to \
+    title: "the host has joined the group, but no socket accepts the packets",
+    symptoms: "The group is joined, tcpdump shows the stream, the application gets nothing.",
+    cause: "A socket accepts a multicast packet if it is bound to the group or to no address, to \
         the right port, and to no other interface. On Linux a socket bound to a unicast address \
         never matches.",
-    proof: "UdpIgnoredMulti moves with the packets, and /proc/net/udp has no socket that would \
-        take them.",
+    proof: "UdpIgnoredMulti increases with the packets, and /proc/net/udp has no socket that \
+        accepts them.",
     fix: "Bind to the group (or 0.0.0.0, ::) and the stream's port, and to no interface other \
-        than the one it comes by.",
-    covers: &[],
+        than the receiving one.",
+    implies: &[],
     rule: |case| {
         let host = case.host?;
         let packets = came_in(case);
         let ignored = case.moved("UdpIgnoredMulti");
-        if !is_udp(case) || !covers(ignored, packets) {
+        if !is_udp(case) || !accounts_for(ignored, packets) {
             return None;
         }
         let ports = case.ports();
         let takers = case.sockets();
-        // Whoever asked joined it to see whether it comes, and has no use for it.
+        // The doctor joined it to see whether it arrives, and does not use it.
         if case.all.subject.joined_here && takers.is_empty() {
             return None;
         }
-        let arrives = |device: &str| case.arrivals.keys().any(|at| case.name(*at) == device);
+        let arrives = |device: &str| case.received.keys().any(|at| case.name(*at) == device);
         let mut why = None;
         for socket in &takers {
             match case
@@ -66,7 +71,7 @@ pub static NO_MATCHING_SOCKET: Mode = Mode {
                     ));
                 }
                 Some(_) => return None,
-                // Whose it is may not be known; then nothing speaks against it.
+                // The owner may not be known; then nothing contradicts it.
                 None => return None,
             }
         }
@@ -98,7 +103,7 @@ pub static NO_MATCHING_SOCKET: Mode = Mode {
             });
             match socket {
                 Some(socket) => format!(
-                    "{}, which joined it, listens to port {}",
+                    "{}, which joined it, listens on port {}",
                     case.socket_text(socket),
                     socket.local.port()
                 ),
@@ -106,10 +111,10 @@ pub static NO_MATCHING_SOCKET: Mode = Mode {
             }
         });
         Some(
-            Found::fault(
+            FindingDraft::fault(
                 Certainty::Proved,
                 format!(
-                    "this host receives {} to port {} and no socket takes it: {why}",
+                    "this host receives {} on port {} but no socket accepts it: {why}",
                     case.group,
                     super::case::list(&ports)
                 ),
@@ -119,22 +124,22 @@ pub static NO_MATCHING_SOCKET: Mode = Mode {
                 case.group,
                 super::case::list(&ports)
             ))
-            .because("wire", format!("{packets} packets came in"))
-            .because("counters", format!("UdpIgnoredMulti +{ignored}"))
-            .because("socket", why),
+            .with_evidence("wire", format!("{packets} packets came in"))
+            .with_evidence("counters", format!("UdpIgnoredMulti +{ignored}"))
+            .with_evidence("socket", why),
         )
     },
 };
 
-pub static RECEIVE_BUFFER_OVERRUN: Mode = Mode {
+pub static RECEIVE_BUFFER_OVERRUN: FailureMode = FailureMode {
     id: "receive-buffer-overrun",
     title: "the socket's receive buffer overflows",
-    seen: "Gaps in the application, and none on the wire.",
-    cause: "The application reads more slowly than packets come, or a burst is larger than the \
-        buffer. The kernel drops what does not fit.",
-    proof: "The socket's drops (last column of /proc/net/udp) and UdpRcvbufErrors move.",
-    fix: "Raise SO_RCVBUF and net.core.rmem_max; read faster, or in a thread of its own.",
-    covers: &["loss-in-socket"],
+    symptoms: "The application sees gaps, the wire does not.",
+    cause: "The application reads more slowly than packets arrive, or a burst is larger than the \
+        buffer. The kernel drops the excess.",
+    proof: "The socket's drops (last column of /proc/net/udp) and UdpRcvbufErrors increase.",
+    fix: "Raise SO_RCVBUF and net.core.rmem_max; read faster, or in a separate thread.",
+    implies: &["loss-in-socket"],
     rule: |case| {
         let errors = case.moved("UdpRcvbufErrors");
         let (socket, drops) = dropping(case)?;
@@ -147,19 +152,20 @@ pub static RECEIVE_BUFFER_OVERRUN: Mode = Mode {
         let size = buffer.map_or(String::new(), |bytes| {
             format!(", whose buffer is {bytes} bytes")
         });
-        let mut found = Found::fault(
+        let mut found = FindingDraft::fault(
             Certainty::Proved,
             format!(
-                "{drops} of {} packets that came in were dropped at {}{size}: it is full",
+                "{drops} of {} received packets were dropped at {}{size}: its receive buffer is \
+                    full",
                 came_in(case),
                 case.socket_text(socket)
             ),
         )
         .fix("raise its SO_RCVBUF (and net.core.rmem_max), or read faster")
-        .because("socket", format!("drops of {} +{drops}", socket.local))
-        .because("counters", format!("UdpRcvbufErrors +{errors}"));
+        .with_evidence("socket", format!("drops of {} +{drops}", socket.local))
+        .with_evidence("counters", format!("UdpRcvbufErrors +{errors}"));
         if let Some(bytes) = buffer {
-            found = found.because(
+            found = found.with_evidence(
                 "socket",
                 format!("SO_RCVBUF {bytes} bytes, {} waiting", socket.queued),
             );
@@ -168,34 +174,34 @@ pub static RECEIVE_BUFFER_OVERRUN: Mode = Mode {
     },
 };
 
-pub static LOSS_IN_SOCKET: Mode = Mode {
+pub static LOSS_IN_SOCKET: FailureMode = FailureMode {
     id: "loss-in-socket",
-    title: "the socket drops packets, and its buffer is not full",
-    seen: "Gaps in the application, and none on the wire.",
-    cause: "A filter that the application (or its sandbox) attached to the socket rejects \
-        packets, or the kernel's memory for UDP is at its limit.",
-    proof: "The socket's drops (last column of /proc/net/udp) move, and UdpRcvbufErrors does \
+    title: "the socket drops packets although its buffer is not full",
+    symptoms: "The application sees gaps, the wire does not.",
+    cause: "A filter attached to the socket by the application (or its sandbox) rejects packets, \
+        or the kernel's memory for UDP is at its limit.",
+    proof: "The socket's drops (last column of /proc/net/udp) increase, and UdpRcvbufErrors does \
         not.",
-    fix: "Look at the socket's filter (`ss -uamp --bpf`) and at net.ipv4.udp_mem.",
-    covers: &[],
+    fix: "Check the socket's filter (`ss -uamp --bpf`) and net.ipv4.udp_mem.",
+    implies: &[],
     rule: |case| {
         let (socket, drops) = dropping(case)?;
         if case.moved("UdpRcvbufErrors") > 0 || case.moved("UdpInCsumErrors") >= drops {
             return None;
         }
         Some(
-            Found::fault(
+            FindingDraft::fault(
                 Certainty::Proved,
                 format!(
-                    "{drops} of {} packets that came in were dropped at {}, which is not full: \
-                        its filter rejects them, or memory for UDP is short",
+                    "{drops} of {} received packets were dropped at {}, whose buffer is not \
+                        full: its filter rejects them, or memory for UDP is short",
                     came_in(case),
                     case.socket_text(socket)
                 ),
             )
-            .fix("see `ss -uamp --bpf` for its filter, and net.ipv4.udp_mem")
-            .because("socket", format!("drops of {} +{drops}", socket.local))
-            .because(
+            .fix("check its filter with `ss -uamp --bpf`, and net.ipv4.udp_mem")
+            .with_evidence("socket", format!("drops of {} +{drops}", socket.local))
+            .with_evidence(
                 "counters",
                 format!(
                     "UdpInErrors +{}, UdpRcvbufErrors +0",
@@ -206,17 +212,18 @@ pub static LOSS_IN_SOCKET: Mode = Mode {
     },
 };
 
-pub static MEMBERSHIP_LIMIT: Mode = Mode {
+pub static MEMBERSHIP_LIMIT: FailureMode = FailureMode {
     id: "membership-limit",
-    title: "a socket holds as many groups as it may",
-    seen: "\"No buffer space available\" on joining the 21st group of a socket, or its 11th \
+    title: "a socket has reached its limit of groups",
+    symptoms: "\"No buffer space available\" when joining the 21st group of a socket, or its 11th \
         source.",
-    cause: "Linux allows 20 groups for each IPv4 socket (igmp_max_memberships) and 10 sources \
-        for each group (igmp_max_msf). It is a limit of the socket, not of the host.",
-    proof: "A socket holds exactly that many groups, and the one asked about is not among them.",
+    cause: "Linux allows 20 groups per IPv4 socket (igmp_max_memberships) and 10 sources per \
+        group (igmp_max_msf). The limit applies to the socket, not to the host.",
+    proof: "A socket holds exactly as many groups as the limit, and the diagnosed one is not \
+        among them.",
     fix: "Raise net.ipv4.igmp_max_memberships before the application starts, or spread groups \
         over several sockets.",
-    covers: &["not-joined"],
+    implies: &["not-joined"],
     rule: |case| {
         let host = case.host?;
         let most = case.sysctl("net/ipv4/igmp_max_memberships")?;
@@ -225,11 +232,11 @@ pub static MEMBERSHIP_LIMIT: Mode = Mode {
         }
         let full = (host.holders.iter().flatten()).find(|holder| holder.groups as i64 >= most)?;
         Some(
-            Found::fault(
+            FindingDraft::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} holds {} groups on one socket, which is the limit, and {} is not among \
-                        them: joining it fails with ENOBUFS",
+                    "{} has joined {} groups on one socket, which is the limit, and {} is not \
+                        among them: joining it fails with ENOBUFS",
                     full.process, full.groups, case.group
                 ),
             )
@@ -238,22 +245,22 @@ pub static MEMBERSHIP_LIMIT: Mode = Mode {
                 groups over sockets",
                 most * 10
             ))
-            .because("socket", format!("{} memberships", full.groups))
-            .because("sysctl", format!("net.ipv4.igmp_max_memberships = {most}")),
+            .with_evidence("socket", format!("{} memberships", full.groups))
+            .with_evidence("sysctl", format!("net.ipv4.igmp_max_memberships = {most}")),
         )
     },
 };
 
-pub static MULTICAST_ALL_CROSSTALK: Mode = Mode {
+pub static MULTICAST_ALL_CROSSTALK: FailureMode = FailureMode {
     id: "multicast-all-crosstalk",
-    title: "a socket gets packets of a group that it never joined",
-    seen: "Packets of other groups turn up in an application.",
-    cause: "On Linux a socket that is bound to a port and to no address takes every group that \
-        anybody on the host has joined, unless IP_MULTICAST_ALL is 0.",
-    proof: "The socket is bound to the port alone, holds other groups and not this one, and \
-        IP_MULTICAST_ALL is 1; another socket holds this one.",
+    title: "a socket receives packets of a group that it never joined",
+    symptoms: "Packets of other groups reach an application.",
+    cause: "On Linux a socket bound to a port and no address receives every group that any \
+        socket on the host has joined, unless IP_MULTICAST_ALL is 0.",
+    proof: "The socket is bound to the port alone, has joined other groups but not this one, and \
+        IP_MULTICAST_ALL is 1; another socket has joined this one.",
     fix: "Set IP_MULTICAST_ALL to 0 (IPV6_MULTICAST_ALL), or bind to the group.",
-    covers: &[],
+    implies: &[],
     rule: |case| {
         let host = case.host?;
         if came_in(case) == 0 {
@@ -266,22 +273,26 @@ pub static MULTICAST_ALL_CROSSTALK: Mode = Mode {
             .filter_map(|socket| case.holder(socket.inode))
             .find(|holder| holder.joined.is_empty() && holder.takes_all && holder.groups > 0)?;
         Some(
-            Found::warning(
+            FindingDraft::warning(
                 Certainty::Proved,
                 format!(
-                    "{} gets {} although it never joined it: {} did, and IP_MULTICAST_ALL is 1",
+                    "{} receives {} although it never joined it: {} did, and IP_MULTICAST_ALL is \
+                        1",
                     victim.process, case.group, joiner.process
                 ),
             )
-            .fix("have it set IP_MULTICAST_ALL to 0, or bind to its group instead of 0.0.0.0")
-            .because(
+            .fix("make it set IP_MULTICAST_ALL to 0, or bind to its group instead of 0.0.0.0")
+            .with_evidence(
                 "socket",
                 format!(
-                    "{} holds {} other groups, IP_MULTICAST_ALL=1, bound to no address",
+                    "{} has joined {} other groups, IP_MULTICAST_ALL=1, bound to no address",
                     victim.process, victim.groups
                 ),
             )
-            .because("socket", format!("{} holds {}", joiner.process, case.group)),
+            .with_evidence(
+                "socket",
+                format!("{} has joined {}", joiner.process, case.group),
+            ),
         )
     },
 };

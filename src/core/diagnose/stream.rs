@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::case::{Case, SECOND_NS, list};
-use super::{Certainty, Found, Mode};
+use super::{Certainty, FailureMode, FindingDraft};
 use crate::multicast::{Key, Stream, Streams};
 
-/// Streams of the group that came in during the window where it is held (of a file: anywhere).
+/// Streams of the group received during the window where it is joined (in a file: anywhere).
 fn streams<'a>(case: &Case<'a>, of: &'a Streams) -> Vec<(&'a Key, &'a Stream)> {
     (of.sorted().into_iter())
         .filter(|(key, stream)| {
@@ -19,16 +19,16 @@ fn streams<'a>(case: &Case<'a>, of: &'a Streams) -> Vec<(&'a Key, &'a Stream)> {
                     .subject
                     .source
                     .is_none_or(|source| key.source == source)
-                && (case.arrivals.contains_key(&key.ifindex) || case.host.is_none())
+                && (case.received.contains_key(&key.ifindex) || case.host.is_none())
         })
         .collect()
 }
 
-/// What numbers a stream carries, and what they tell: kind, packets, lost, and lost after the first
-/// hole's end (a loss of the beginning has nothing after it).
+/// Sequence numbers of a stream: kind, packets, lost, and lost after the end of the first gap (a
+/// loss at the beginning has nothing after it).
 fn loss(stream: &Stream) -> Option<(&'static str, u64, u64)> {
     if let Some(test) = &stream.test {
-        return Some(("netsonde's own numbers", test.packets, test.lost()));
+        return Some(("netsonde's own sequence numbers", test.packets, test.lost()));
     }
     if let Some(ts) = &stream.ts
         && stream.rtp.is_none()
@@ -39,20 +39,20 @@ fn loss(stream: &Stream) -> Option<(&'static str, u64, u64)> {
     Some(("RTP", rtp.numbers.packets, rtp.lost()))
 }
 
-pub static TWO_SENDERS: Mode = Mode {
+pub static TWO_SENDERS: FailureMode = FailureMode {
     id: "two-senders",
     title: "two sources send different streams to the same group and port",
-    seen: "Decoders report continuous errors, although nothing is lost.",
-    cause: "A spare sender that runs beside the main one, a test that was forgotten, a group \
-        that was given out twice.",
-    proof: "MPEG transport streams (alone or in RTP) from several addresses or ports in the \
-        same group and port at the same time.",
+    symptoms: "Decoders report continuous errors, although no packet is lost.",
+    cause: "A spare sender runs alongside the main one, a test was left running, or a group was \
+        assigned twice.",
+    proof: "MPEG transport streams (alone or in RTP) from several addresses or ports to the same \
+        group and port at the same time.",
     fix: "Give one of them another group, or join for one source only (source-specific).",
-    covers: &["loss-on-wire"],
+    implies: &["loss-on-wire"],
     rule: |case| {
         let mut by: BTreeMap<(u32, u16), BTreeSet<(IpAddr, u16)>> = BTreeMap::new();
         for (key, stream) in streams(case, &case.all.wire.recent) {
-            // Several speakers in a conference are no collision; two pictures are.
+            // Several speakers in a conference are not a collision; two video streams are.
             let picture = |rtp: &crate::multicast::Rtp| rtp.payload_type == 33;
             let numbered = stream.ts.is_some() || stream.rtp.as_deref().is_some_and(picture);
             if numbered && stream.packets >= 3 {
@@ -74,24 +74,24 @@ pub static TWO_SENDERS: Mode = Mode {
                 .map(|(source, port)| std::net::SocketAddr::new(*source, *port)),
         );
         Some(
-            Found::fault(
+            FindingDraft::fault(
                 Certainty::Proved,
                 format!(
-                    "{} sources send streams of their own to {} port {port} on {}: {who}: what \
-                        looks like loss is a collision",
+                    "{} sources send separate streams to {} port {port} on {}: {who}: the \
+                        apparent loss is a collision",
                     senders.len(),
                     case.group,
                     case.name(ifindex)
                 ),
             )
             .fix("give one of them another group, or join for one source only")
-            .because("wire", format!("numbered streams from {who}")),
+            .with_evidence("wire", format!("numbered streams from {who}")),
         )
     },
 };
 
-/// Packets that are missing if they are all of the stream's beginning: only netsonde's own numbers begin
-/// at a known one, and only if the record began before the stream.
+/// Number of missing packets if all are from the beginning of the stream. Only netsonde's own
+/// sequence numbers begin at a known value, and only if the record began before the stream.
 fn only_at_start(case: &Case<'_>, stream: &Stream) -> Option<u64> {
     let test = stream.test.as_ref()?;
     let (first, last) = test.range()?;
@@ -103,32 +103,32 @@ fn only_at_start(case: &Case<'_>, stream: &Stream) -> Option<u64> {
     (missing > 0 && begins && settled && last - first >= 10).then_some(missing)
 }
 
-pub static FIRST_PACKETS_LOST: Mode = Mode {
+pub static FIRST_PACKETS_LOST: FailureMode = FailureMode {
     id: "first-packets-lost",
     title: "only the first packets of the stream are missing",
-    seen: "The first packets of each new stream are lost, later ones are not.",
-    cause: "Routers and switches build a tree when a stream begins; Linux keeps only a few \
-        packets until its route is made.",
-    proof: "Packets with the first numbers are missing and none later.",
-    fix: "Nothing: this is how it works. Applications that need the first packet should send it \
+    symptoms: "The first packets of each new stream are lost, later ones are not.",
+    cause: "Routers and switches build the forwarding state when a stream begins; Linux queues \
+        only a few packets until its route exists.",
+    proof: "Packets with the first sequence numbers are missing, and none later.",
+    fix: "Nothing: this is normal. Applications that need the first packets should send them \
         again, or wait.",
-    covers: &["loss-on-wire"],
+    implies: &["loss-on-wire"],
     rule: |case| {
         for (key, stream) in streams(case, &case.all.wire.trackers.streams) {
             let Some(missing) = only_at_start(case, stream) else {
                 continue;
             };
             return Some(
-                Found::note(
+                FindingDraft::note(
                     Certainty::Proved,
                     format!(
                         "the first packets of {} from {} are missing ({missing}), and none \
-                            since: as usual when a router sets up a new stream",
+                            since: normal when a router sets up a new stream",
                         case.group, key.source
                     ),
                 )
-                .fix("nothing to do; send the first packets twice if they matter")
-                .because(
+                .fix("nothing to do; send the first packets twice if they are needed")
+                .with_evidence(
                     "wire",
                     format!("{} packets since without loss", stream.packets),
                 ),
@@ -138,24 +138,23 @@ pub static FIRST_PACKETS_LOST: Mode = Mode {
     },
 };
 
-pub static LOSS_ON_WIRE: Mode = Mode {
+pub static LOSS_ON_WIRE: FailureMode = FailureMode {
     id: "loss-on-wire",
     title: "packets are lost before they reach this host",
-    seen: "Gaps in picture or sound; decoders report errors.",
-    cause: "A full queue or a bad cable on the way, a radio link, a sender that sends in \
-        bursts.",
-    proof: "The numbers of the stream (RTP, MPEG-TS, netsonde's own) have gaps already on this \
-        host's wire.",
-    fix: "Ask at the next device towards the source, until the loss is gone: it is between the \
-        last two.",
-    covers: &[],
+    symptoms: "Gaps in picture or sound; decoders report errors.",
+    cause: "A full queue or a bad cable on the path, a radio link, a sender that sends in bursts.",
+    proof: "The sequence numbers of the stream (RTP, MPEG-TS, netsonde's own) already have gaps \
+        on this host's wire.",
+    fix: "Check device by device towards the source: the loss is between the last device with \
+        loss and the first without.",
+    implies: &[],
     rule: |case| {
-        // What the rings had no room for is missing in the record, and was on the wire.
+        // Packets dropped by the rings are missing in the record, but were on the wire.
         if case.host.is_some_and(|host| host.ring_drops > 0) {
             return None;
         }
         let measured = (case.all.measured.iter())
-            .filter(|one| case.arrivals.contains_key(&one.key.ifindex))
+            .filter(|one| case.received.contains_key(&one.key.ifindex))
             .map(|one| (&one.key, (one.kind, one.packets, one.lost)));
         let counted = streams(case, &case.all.wire.recent);
         let counted = (counted.into_iter()).filter_map(|(key, stream)| Some((key, loss(stream)?)));
@@ -165,11 +164,11 @@ pub static LOSS_ON_WIRE: Mode = Mode {
             }
             let percent = lost as f64 * 100.0 / (lost + packets) as f64;
             return Some(
-                Found::fault(
+                FindingDraft::fault(
                     Certainty::Proved,
                     format!(
-                        "{lost} of {} packets ({percent:.2} %) of {} from {} are missing on {} \
-                            already: they are lost before this host",
+                        "{lost} of {} packets ({percent:.2} %) of {} from {} are already missing \
+                            on {}: they were lost before this host",
                         lost + packets,
                         case.group,
                         key.source,
@@ -177,13 +176,13 @@ pub static LOSS_ON_WIRE: Mode = Mode {
                     ),
                 )
                 .fix(format!(
-                    "ask at the next device towards {}, until the loss is gone: it is \
-                    between the last two",
+                    "check device by device towards {}: the loss is between the last device with \
+                        loss and the first without",
                     key.source
                 ))
-                .because(
+                .with_evidence(
                     "wire",
-                    format!("{kind}: {packets} came, {lost} are missing"),
+                    format!("{kind}: {packets} received, {lost} missing"),
                 ),
             );
         }

@@ -1,5 +1,5 @@
-//! PURE. What packets say, put in order for the rules: group management as a time line, the group's own
-//! packets one by one, and the trackers over all of it.
+//! PURE. Packets arranged for the rules: group management messages in time order, the packets of the
+//! group, and the trackers over all of them.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
@@ -10,65 +10,65 @@ use crate::wire::glance::{glance, ip_protocol};
 use crate::wire::igmp::RecordKind;
 use crate::wire::{Direction, Frame, LinkType, Meaning, decode};
 
-/// Messages of group management that are kept: an hour of a lively link.
-const MOST_MESSAGES: usize = 65_536;
-/// Packets of the group that are kept, about 100 bytes each: the last seconds of a fast stream.
-const MOST_DATA: usize = 200_000;
-/// Other groups that are counted.
-const MOST_OTHERS: usize = 1024;
+/// Maximum number of group management messages: an hour of a busy link.
+const MAX_MESSAGES: usize = 65_536;
+/// Maximum number of packets of the group, about 100 bytes each: the last seconds of a fast stream.
+const MAX_PACKETS: usize = 200_000;
+/// Maximum number of other groups counted.
+const MAX_OTHERS: usize = 1024;
 
-/// A message of IGMP or MLD, one for each group of a report.
+/// An IGMP or MLD message; a report yields one per group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// When, in nanoseconds since 1970.
+    /// Time in nanoseconds since 1970.
     pub time_ns: u64,
-    /// On which interface.
+    /// Index of the interface.
     pub ifindex: u32,
-    /// Sent by this host.
+    /// Whether this host sent it.
     pub outbound: bool,
-    /// Who sent it.
+    /// Source address.
     pub source: IpAddr,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// Has it the router alert option?
+    /// Whether it has the router alert option.
     pub router_alert: bool,
-    /// 1 to 3 (IGMP), 1 or 2 (MLD).
+    /// Protocol version: 1 to 3 (IGMP), 1 or 2 (MLD).
     pub version: u8,
-    /// What it says.
-    pub says: Says,
+    /// Kind of the message.
+    pub says: MessageKind,
 }
 
-/// What a message says.
+/// Kind of an IGMP or MLD message.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Says {
-    /// Who is a member? Of one group, or of any.
+pub enum MessageKind {
+    /// A membership query for one group or all.
     Query {
-        /// The group; `None`: a general query.
+        /// The group; `None` for a general query.
         group: Option<IpAddr>,
-        /// Longest time for an answer.
+        /// Maximum response time in nanoseconds.
         max_response_ns: u64,
     },
-    /// I am a member, or no longer, or of other sources.
+    /// A report about one group: joining, leaving or changing sources.
     Report {
-        /// Of which group.
+        /// The group.
         group: IpAddr,
-        /// In which way.
+        /// Type of the group record.
         kind: RecordKind,
-        /// Sources.
+        /// Sources of the record.
         sources: Vec<IpAddr>,
     },
 }
 
 impl Message {
-    /// A query for all groups?
+    /// Returns whether this is a general query.
     pub fn is_general_query(&self) -> bool {
-        matches!(self.says, Says::Query { group: None, .. })
+        matches!(self.says, MessageKind::Query { group: None, .. })
     }
 
-    /// What it says of a group: joining (`true`) or leaving it.
+    /// Returns whether it reports joining (`true`) or leaving (`false`) a group.
     pub fn of_group(&self, wanted: IpAddr) -> Option<bool> {
         match &self.says {
-            Says::Report {
+            MessageKind::Report {
                 group,
                 kind,
                 sources,
@@ -82,14 +82,14 @@ impl Message {
     }
 }
 
-/// To whom a frame is addressed on the link.
+/// Destination of a frame on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To {
-    /// The address that belongs to the group.
+    /// The group's MAC address.
     Group,
-    /// Another group's, or broadcast.
+    /// The MAC address of another group, or broadcast.
     OtherGroup([u8; 6]),
-    /// One host.
+    /// The MAC address of one host.
     Host([u8; 6]),
     /// The link has no addresses.
     Unknown,
@@ -97,14 +97,14 @@ pub enum To {
 
 /// A packet to the group.
 #[derive(Clone, Debug)]
-pub struct Datum {
-    /// When, in nanoseconds since 1970.
+pub struct GroupPacket {
+    /// Time in nanoseconds since 1970.
     pub time_ns: u64,
-    /// On which interface.
+    /// Index of the interface.
     pub ifindex: u32,
-    /// Which way.
+    /// Direction on the interface.
     pub direction: Direction,
-    /// Who sent it.
+    /// Source address.
     pub source: IpAddr,
     /// TTL or hop limit.
     pub ttl: u8,
@@ -112,11 +112,11 @@ pub struct Datum {
     pub protocol: u8,
     /// Source and destination port.
     pub ports: Option<(u16, u16)>,
-    /// To whom on the link.
+    /// Destination on the link.
     pub to: To,
-    /// Identification, offset, "more fragments" of a fragment.
+    /// Identification, offset in bytes and "more fragments" flag of a fragment.
     pub fragment: Option<(u32, u32, bool)>,
-    /// The wire made its checksum wrong.
+    /// Whether its checksum is wrong, and was not left to hardware.
     pub bad_checksum: bool,
     /// The same for two copies of a packet, else different.
     pub identity: u64,
@@ -124,7 +124,7 @@ pub struct Datum {
     pub is_echo: bool,
 }
 
-impl Datum {
+impl GroupPacket {
     /// Did it come in?
     pub fn is_inbound(&self) -> bool {
         self.direction != Direction::Outbound
@@ -144,7 +144,7 @@ pub struct Wire {
     /// Group management, oldest first.
     pub messages: Vec<Message>,
     /// Packets to the group, oldest first.
-    pub data: Vec<Datum>,
+    pub group_packets: Vec<GroupPacket>,
     /// Packets to other groups that came in, by interface, group and source.
     pub others: BTreeMap<(u32, IpAddr, IpAddr), u64>,
     /// The trackers over all of it.
@@ -171,7 +171,7 @@ impl Wire {
         Wire {
             names: BTreeMap::new(),
             messages: vec![],
-            data: vec![],
+            group_packets: vec![],
             others: BTreeMap::new(),
             trackers: Trackers::default(),
             recent: Streams::default(),
@@ -228,7 +228,7 @@ impl Wire {
         if network.destination != self.group {
             if !outbound {
                 let key = (ifindex, network.destination, network.source);
-                if self.others.len() < MOST_OTHERS || self.others.contains_key(&key) {
+                if self.others.len() < MAX_OTHERS || self.others.contains_key(&key) {
                     *self.others.entry(key).or_default() += 1;
                 }
             }
@@ -243,7 +243,7 @@ impl Wire {
         }
         let is_fragment = !first || network.more_fragments;
         let is_icmp = matches!(network.protocol, ip_protocol::ICMP | ip_protocol::ICMPV6);
-        let datum = Datum {
+        let packet = GroupPacket {
             time_ns,
             ifindex,
             direction,
@@ -261,11 +261,11 @@ impl Wire {
             identity: self.identity(frame.bytes.get(seen.network + 2..).unwrap_or_default()),
             is_echo: is_icmp && matches!(seen.icmp_type, 8 | 128),
         };
-        if self.data.len() >= MOST_DATA {
-            self.left_out += (MOST_DATA / 4) as u64;
-            self.data.drain(..MOST_DATA / 4);
+        if self.group_packets.len() >= MAX_PACKETS {
+            self.left_out += (MAX_PACKETS / 4) as u64;
+            self.group_packets.drain(..MAX_PACKETS / 4);
         }
-        self.data.push(datum);
+        self.group_packets.push(packet);
     }
 
     /// Of what does not change on the way over a bridge: all but the TTL and header checksum, which a
@@ -287,14 +287,14 @@ impl Wire {
     ) {
         let (version, says) = match said {
             Said::Asked(asked) => {
-                let says = Says::Query {
+                let says = MessageKind::Query {
                     group: asked.group,
                     max_response_ns: u64::from(asked.max_response_ms) * 1_000_000,
                 };
                 (asked.version, says)
             }
             Said::Change(change) => {
-                let says = Says::Report {
+                let says = MessageKind::Report {
                     group: change.group,
                     kind: change.kind,
                     sources: change.sources,
@@ -303,9 +303,9 @@ impl Wire {
             }
             Said::Router(_) | Said::RouterGone => return,
         };
-        if self.messages.len() >= MOST_MESSAGES {
-            self.left_out += (MOST_MESSAGES / 4) as u64;
-            self.messages.drain(..MOST_MESSAGES / 4);
+        if self.messages.len() >= MAX_MESSAGES {
+            self.left_out += (MAX_MESSAGES / 4) as u64;
+            self.messages.drain(..MAX_MESSAGES / 4);
         }
         self.messages.push(Message {
             time_ns,
@@ -322,7 +322,7 @@ impl Wire {
     /// Once all packets are in: puts them in the order of time, since each ring has its own.
     pub fn sort(&mut self) {
         self.messages.sort_by_key(|message| message.time_ns);
-        self.data.sort_by_key(|datum| datum.time_ns);
+        self.group_packets.sort_by_key(|packet| packet.time_ns);
     }
 }
 

@@ -1,5 +1,5 @@
-//! SHELL. The evidence of a live host: packets from the service, and what the kernel says before and
-//! after the window. All but the owners of sockets is there for everybody.
+//! SHELL. The evidence of a live host: packets from the service, and kernel state before and after
+//! the window. Everything except the owners of sockets needs no privilege.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
@@ -19,7 +19,7 @@ use crate::client::interrupt::{Interrupt, wait_until};
 use crate::linux::netlink::Netlink;
 use crate::linux::processes;
 use crate::linux::{memberships, proc_net, sysctl};
-use netsonde_core::diagnose::evidence::{Evidence, Host, Listened, Measured, Span, Subject};
+use netsonde_core::diagnose::evidence::{BeforeAfter, Evidence, Host, Listened, Measured, Subject};
 use netsonde_core::diagnose::wire::Wire;
 use netsonde_core::host::counters::Counters;
 use netsonde_core::host::dev_mcast;
@@ -31,14 +31,14 @@ use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::multicast::{self, InterfaceCall, Streams};
 use netsonde_core::protocol::service::Status;
 
-/// Interfaces that are gone are numbered from here on.
+/// First number for interfaces that no longer exist.
 const GONE: u32 = 1 << 30;
-/// Sources whose way back is looked up.
+/// Maximum number of sources whose route back is looked up.
 const MOST_SOURCES: usize = 64;
-/// Stores that hold packets to groups, beside group management.
+/// Stores with packets to groups, in addition to group management.
 const DATA_STORES: [&str; 6] = ["link", "icmp", "names", "routing", "connections", "bulk"];
 
-/// What moves.
+/// Values that change.
 struct Snapshot {
     counters: Counters,
     udp: Vec<ProcSocket>,
@@ -86,7 +86,7 @@ fn time_ns(text: &str) -> Option<u64> {
     u64::try_from(time.as_nanosecond()).ok()
 }
 
-/// Watches for as long as asked, and gathers what there is.
+/// Observes for the given time, and gathers the evidence.
 pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
     let group = args.channel.group;
     let mut netlink = Netlink::open()?;
@@ -94,7 +94,9 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
     if let Some(name) = &args.interface
         && !first_links.iter().any(|link| link.name == *name)
     {
-        return Err(Failure::Other(format!("there is no interface {name}")));
+        return Err(Failure::Other(format!(
+            "no such interface: {name} (see `netsonde interfaces`)"
+        )));
     }
     let joined = args
         .join
@@ -133,7 +135,11 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
     let named = |name: &str| numbers.get(name).copied();
     others(&after.streams, &named, group, &mut wire);
     let measured = measured(&before.streams, &after.streams, &named, group);
-    let sources: HashSet<IpAddr> = wire.data.iter().map(|datum| datum.source).collect();
+    let sources: HashSet<IpAddr> = wire
+        .group_packets
+        .iter()
+        .map(|packet| packet.source)
+        .collect();
     let routes_back = (sources.into_iter().take(MOST_SOURCES))
         .map(|source| {
             (
@@ -175,24 +181,24 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
         sysctls: sysctls(all_links.iter().map(|link| link.name.as_str())),
         route_to_group: (netlink.route(group, 0, None).ok()).map(|route| route.ifindex),
         routes_back,
-        listened: Span {
+        listened: BeforeAfter {
             before: listened(&before.status),
             after: listened(&after.status),
         },
         links: all_links,
-        counters: Span {
+        counters: BeforeAfter {
             before: before.counters,
             after: after.counters,
         },
-        udp: Span {
+        udp: BeforeAfter {
             before: before.udp,
             after: after.udp,
         },
-        mroutes: Span {
+        mroutes: BeforeAfter {
             before: before.mroutes,
             after: after.mroutes,
         },
-        vifs: Span {
+        vifs: BeforeAfter {
             before: before.vifs,
             after: after.vifs,
         },
@@ -212,7 +218,7 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
     })
 }
 
-/// What is asked about.
+/// Returns the subject of the diagnosis.
 fn subject(args: &McastDoctor) -> Subject {
     Subject {
         group: args.channel.group,
@@ -223,7 +229,7 @@ fn subject(args: &McastDoctor) -> Subject {
     }
 }
 
-/// Since when a store has lost nothing.
+/// Returns since when a store is complete.
 pub(crate) fn record_begins(status: &Status, name: &str) -> u64 {
     let started = time_ns(&status.started).unwrap_or(0);
     let Some(store) = status.recorder.iter().find(|store| store.store == name) else {
@@ -237,19 +243,19 @@ pub(crate) fn record_begins(status: &Status, name: &str) -> u64 {
     }
 }
 
-/// Shows packets of the record to the wire's evidence.
+/// Feeds packets of the record to the evidence.
 pub(crate) fn read_record(
     socket: &Path,
     wanted: &Packets,
     numbers: &BTreeMap<String, u32>,
     wire: &mut Wire,
 ) -> Result<(), Failure> {
-    // It judges by headers, so whoever may ask it need not see payload.
+    // It needs headers only, so payload permission is not required.
     let stream = Stream::open(socket, wanted, Content::Headers)?;
     read_packets(stream.pipe, numbers, wire)
 }
 
-/// Shows all packets of a capture to the wire's evidence. Interfaces that nobody knows get numbers.
+/// Feeds all packets of a capture file to the evidence. Unknown interfaces get numbers.
 pub fn read_packets(
     source: impl Read + Send,
     numbers: &BTreeMap<String, u32>,
@@ -275,7 +281,7 @@ pub fn read_packets(
     Ok(())
 }
 
-/// Streams of other groups, for those that share a link-layer address.
+/// Streams of other groups, to find those with the same MAC address.
 fn others(streams: &Streams, named: &impl Fn(&str) -> Option<u32>, group: IpAddr, wire: &mut Wire) {
     for stream in streams.streams.iter().filter(|stream| !stream.outbound) {
         let (Some(ifindex), Ok(other), Ok(source)) = (
@@ -291,7 +297,7 @@ fn others(streams: &Streams, named: &impl Fn(&str) -> Option<u32>, group: IpAddr
     }
 }
 
-/// The same stream in an earlier reply.
+/// Returns the same stream in an earlier reply.
 fn earlier<'a>(before: &'a Streams, stream: &multicast::Stream) -> Option<&'a multicast::Stream> {
     before.streams.iter().find(|then| {
         then.interface == stream.interface
@@ -301,7 +307,7 @@ fn earlier<'a>(before: &'a Streams, stream: &multicast::Stream) -> Option<&'a mu
     })
 }
 
-/// What MPEG transport streams told during the window.
+/// Loss counts of MPEG transport streams during the window.
 fn measured(
     before: &Streams,
     after: &Streams,
@@ -332,7 +338,7 @@ fn measured(
         .collect()
 }
 
-/// Processes of netsonde's own: what they hold is nobody's application.
+/// Processes of netsonde itself, which are not applications.
 pub(crate) fn own_pids(status: &Status) -> [u32; 3] {
     [status.keeper_pid, status.engine.pid, std::process::id()]
 }
@@ -370,7 +376,7 @@ pub(crate) fn sysctls<'a>(interfaces: impl Iterator<Item = &'a str>) -> BTreeMap
     .map(str::to_owned)
     .to_vec();
     for interface in interfaces.chain(["all"]) {
-        // A dot in an interface's name (eth0.5) is one here, too.
+        // A dot in the name of an interface (eth0.5) is kept.
         for name in [
             "rp_filter",
             "accept_local",
@@ -385,7 +391,7 @@ pub(crate) fn sysctls<'a>(interfaces: impl Iterator<Item = &'a str>) -> BTreeMap
         .collect()
 }
 
-/// The evidence of a capture file.
+/// Gathers the evidence of a capture file.
 pub fn from_file(args: &McastDoctor, path: &Path) -> Result<Evidence, Failure> {
     let group = args.channel.group;
     let mut wire = Wire::new(group, args.channel.port, args.source, 0);

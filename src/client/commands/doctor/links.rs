@@ -15,10 +15,10 @@ use crate::linux::netlink::Netlink;
 use netsonde_core::diagnose::evidence::{Bridge, Link, Port};
 use netsonde_core::wire::cursor::Mac;
 
-/// Clock ticks of bridge timers: IFLA_BR_MCAST_ intervals are hundredths of a second.
+/// Unit of the bridge timers: IFLA_BR_MCAST_ intervals are hundredths of a second.
 const TICK_NS: u64 = 10_000_000;
 
-/// All interfaces, and how many packets each has dropped on receiving.
+/// Returns all interfaces with their receive drops.
 pub fn links(netlink: &mut Netlink) -> io::Result<(Vec<Link>, BTreeMap<u32, u64>)> {
     let mut all: Vec<Link> = Vec::new();
     let mut dropped = BTreeMap::new();
@@ -79,7 +79,7 @@ fn link(message: &LinkMessage) -> (Link, u64) {
             LinkAttribute::AllMulticast(count) => link.allmulti = *count,
             LinkAttribute::Controller(master) => link.master = Some(*master),
             LinkAttribute::Link(parent) => link.parent = Some(*parent),
-            // In another namespace its number means nothing here.
+            // In another namespace the index means another interface.
             LinkAttribute::LinkNetNsId(_) => link.parent = None,
             LinkAttribute::Stats64(stats) => drops = stats.rx_dropped,
             LinkAttribute::Xdp(all) => {
@@ -104,7 +104,7 @@ fn link(message: &LinkMessage) -> (Link, u64) {
             _ => {}
         }
     }
-    // The namespace's number may stand before the parent's.
+    // The ID of the namespace may precede the parent.
     let elsewhere = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::LinkNetNsId(_));
     if message.attributes.iter().any(elsewhere) {
         link.parent = None;

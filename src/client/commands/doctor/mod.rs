@@ -1,4 +1,5 @@
-//! SHELL. `doctor`, `mcast doctor` and `explain`: gathers evidence, has it judged, and says what was found.
+//! SHELL. `doctor`, `mcast doctor` and `explain`: gathers evidence, diagnoses it, and prints the
+//! findings.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -26,10 +27,10 @@ use netsonde_core::diagnose::{
 };
 use netsonde_core::host::socket::parse_sockets;
 
-/// Columns that text is filled to, as manual pages are.
+/// Columns for wrapped text, as in manual pages.
 const COLUMNS: usize = 80;
 
-/// `mcast doctor`.
+/// Runs `mcast doctor`.
 pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Failure> {
     let start = Instant::now();
     let evidence = match &args.read {
@@ -77,7 +78,8 @@ pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Fai
         Verdict::Undetermined => {
             drop(out);
             eprintln!(
-                "netsonde: nothing of {} was seen here that would tell: ask where it is received or sent, or with --join",
+                "netsonde: no traffic or membership for {} on this host: run this on a receiver \
+                    or sender, or use --join",
                 args.channel
             );
             2
@@ -101,15 +103,15 @@ fn text(args: &McastDoctor, evidence: &Evidence, diagnosis: &Diagnosis, style: S
     text
 }
 
-/// What was seen of a group that is well.
+/// Describes the traffic of a healthy group.
 fn healthy(evidence: &Evidence) -> String {
     let (from, to) = evidence.window;
     let mut counts: std::collections::BTreeMap<(u32, bool), u64> =
         std::collections::BTreeMap::new();
-    for datum in &evidence.wire.data {
-        if (from..=to).contains(&datum.time_ns) {
+    for packet in &evidence.wire.group_packets {
+        if (from..=to).contains(&packet.time_ns) {
             *counts
-                .entry((datum.ifindex, datum.is_inbound()))
+                .entry((packet.ifindex, packet.is_inbound()))
                 .or_default() += 1;
         }
     }
@@ -127,7 +129,7 @@ fn healthy(evidence: &Evidence) -> String {
     text
 }
 
-/// A finding, as a paragraph; `fault` is the word for what is at the bottom of it.
+/// Formats a finding as a paragraph; `fault` is the label of a fault.
 fn finding_text(finding: &Finding, fault: &str, style: Style) -> String {
     let severity = match finding.severity {
         Severity::Fault => fault,
@@ -136,7 +138,7 @@ fn finding_text(finding: &Finding, fault: &str, style: Style) -> String {
     };
     let certainty = match finding.certainty {
         Certainty::Proved => "proved",
-        Certainty::Consistent => "consistent with everything that was seen",
+        Certainty::Consistent => "consistent with everything observed",
     };
     let mut text = format!("{severity}: {} ({certainty})\n", style.bold(finding.id));
     text.push_str(&filled(&finding.summary, 2, 0));
@@ -149,7 +151,7 @@ fn finding_text(finding: &Finding, fault: &str, style: Style) -> String {
     text
 }
 
-/// A paragraph, indented; lines after the first some columns more.
+/// Wraps a paragraph; lines after the first are indented further.
 pub(crate) fn filled(words: &str, indent: usize, hanging: usize) -> String {
     let mut text = String::new();
     let mut line = " ".repeat(indent);
@@ -170,8 +172,8 @@ pub(crate) fn filled(words: &str, indent: usize, hanging: usize) -> String {
     text
 }
 
-/// Which process holds which group on which interface, in which mode and for which sources: as far as
-/// the asker may know.
+/// Returns which process joined which group on which interface, in which mode and for which
+/// sources, as far as the caller may know.
 pub fn who_holds() -> Vec<(String, IpAddr, Process, bool, Vec<IpAddr>)> {
     let held = memberships();
     let mut udp = parse_sockets(&proc_net("udp"));
@@ -191,7 +193,7 @@ pub fn who_holds() -> Vec<(String, IpAddr, Process, bool, Vec<IpAddr>)> {
     all
 }
 
-/// `explain`.
+/// Runs `explain`.
 pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
     let style = Style::new(global.color);
     let wanted: Vec<Text> = match id {
@@ -203,7 +205,7 @@ pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
         let all: Vec<_> = (wanted.iter())
             .map(|mode| {
                 serde_json::json!({
-                    "id": mode.id, "title": mode.title, "seen": mode.seen, "cause": mode.cause,
+                    "id": mode.id, "title": mode.title, "seen": mode.symptoms, "cause": mode.cause,
                     "proof": mode.proof, "fix": mode.fix,
                 })
             })
@@ -232,10 +234,10 @@ pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
     for mode in wanted {
         writeln!(out, "{}: {}", style.bold(mode.id), mode.title)?;
         for (head, words) in [
-            ("What people see", mode.seen),
-            ("How it comes about", mode.cause),
-            ("How it is proved", mode.proof),
-            ("How it is fixed", mode.fix),
+            ("Symptoms", mode.symptoms),
+            ("Cause", mode.cause),
+            ("Evidence", mode.proof),
+            ("Fix", mode.fix),
         ] {
             writeln!(out, "\n{}", style.bold(head))?;
             write!(out, "{}", filled(words, 2, 0))?;
@@ -244,7 +246,7 @@ pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The nearest ids are named.
+/// Names the nearest ids.
 fn unknown(id: &str) -> Failure {
     let words: Vec<&str> = id.split('-').filter(|word| word.len() > 2).collect();
     let near: Vec<&str> = (texts().iter())
@@ -253,9 +255,9 @@ fn unknown(id: &str) -> Failure {
         .take(4)
         .collect();
     let hint = if near.is_empty() {
-        "`netsonde explain` lists all".into()
+        "`netsonde explain` lists all findings".into()
     } else {
         format!("did you mean {}?", near.join(", "))
     };
-    Failure::Other(format!("there is no finding {id}: {hint}"))
+    Failure::Other(format!("unknown finding {id}: {hint}"))
 }

@@ -29,30 +29,34 @@ use netsonde_core::multicast::{GroupPort, Sequence};
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::wire::glance::glance;
 
-/// Port where none is given: that of the discard service, which nobody listens to by accident.
+/// Default port: that of the discard service, which no program uses by accident.
 const PORT: u16 = 9;
-/// Sources that are told apart.
+/// Maximum number of sources distinguished.
 const SOURCES: usize = 4096;
-/// Largest UDP payload.
+/// Maximum size of a UDP payload.
 const ROOM: usize = 65_536;
 
 fn index_of(interface: Option<&str>) -> Result<u32, Failure> {
     let Some(name) = interface else {
         return Ok(0);
     };
-    nix::net::if_::if_nametoindex(name)
-        .map_err(|_| Failure::Other(format!("there is no interface {name}")))
+    nix::net::if_::if_nametoindex(name).map_err(|_| {
+        Failure::Other(format!(
+            "no such interface: {name} (see `netsonde \
+            interfaces`)"
+        ))
+    })
 }
 
 fn cannot<'a>(what: &'a str, channel: &'a GroupPort) -> impl Fn(io::Error) -> Failure + 'a {
     move |error| {
         let hint = match error.raw_os_error() {
-            Some(libc::ENODEV) => ": no route leads to the group; name an interface with -I",
-            Some(libc::ENETUNREACH) => ": no route leads to the group; name an interface with -I",
+            Some(libc::ENODEV) => ": no route to the group; name an interface with -I",
+            Some(libc::ENETUNREACH) => ": no route to the group; name an interface with -I",
             Some(libc::ENOBUFS) => {
                 ": the limit of memberships is reached, see net.ipv4.igmp_max_memberships"
             }
-            Some(libc::EADDRINUSE) => ": another program has that port for itself",
+            Some(libc::EADDRINUSE) => ": another program uses this port exclusively",
             _ => "",
         };
         Failure::Other(format!("cannot {what} {channel}: {error}{hint}"))
@@ -67,7 +71,7 @@ fn new_socket(channel: &GroupPort) -> io::Result<Socket> {
     Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))
 }
 
-/// `mcast send`.
+/// Runs `mcast send`.
 pub fn send(global: &Global, args: &McastSend) -> Result<u8, Failure> {
     let channel = args.channel;
     let ifindex = index_of(args.interface.as_deref())?;
@@ -117,7 +121,7 @@ pub fn send(global: &Global, args: &McastSend) -> Result<u8, Failure> {
         test.write(&mut packet);
         match socket.send_to(&packet, &to) {
             Ok(_) => sent += 1,
-            // A full queue or a link that is down for a moment is part of what is tested.
+            // A full queue or a link that is down for a moment is part of the test.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENETDOWN)) => {
                 refused += 1;
                 last_error = Some(error);
@@ -140,13 +144,13 @@ pub fn send(global: &Global, args: &McastSend) -> Result<u8, Failure> {
             packet.len()
         )?;
         if let Some(error) = last_error {
-            writeln!(out, "{refused} were refused by this host's kernel: {error}")?;
+            writeln!(out, "{refused} refused by this host's kernel: {error}")?;
         }
     }
     Ok(u8::from(sent == 0))
 }
 
-/// What came of one source.
+/// Statistics of one source.
 #[derive(Default)]
 struct Source {
     packets: u64,
@@ -155,7 +159,7 @@ struct Source {
     numbers: Option<Sequence>,
 }
 
-/// Source address and port, and the number of the run, 0 for what is no test packet.
+/// Source address and port, and the number of the run; 0 for packets that are not test packets.
 type Key = (SocketAddr, u64);
 
 #[derive(Serialize)]
@@ -173,13 +177,13 @@ struct ToldSource {
     reordered: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     jitter_ns: Option<u64>,
-    /// Packets that this host's wire carried meanwhile.
+    /// Packets seen on this host's wire meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     wire_packets: Option<u64>,
-    /// Of the lost ones: not on this host's wire either.
+    /// Lost packets that did not reach this host's wire.
     #[serde(skip_serializing_if = "Option::is_none")]
     lost_on_wire: Option<u64>,
-    /// Of the lost ones: on the wire, and not at the socket.
+    /// Lost packets that were on the wire but did not reach the socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     lost_in_host: Option<u64>,
 }
@@ -190,15 +194,15 @@ struct ToldJoin {
     #[serde(skip_serializing_if = "Option::is_none")]
     interface: Option<String>,
     duration_ns: u64,
-    /// Packets that the socket had no room for.
+    /// Packets dropped at the socket because its buffer was full.
     socket_drops: u64,
     sources: Vec<ToldSource>,
-    /// Why the wire's count is not there.
+    /// Why the wire count is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     no_wire: Option<String>,
 }
 
-/// `mcast join`.
+/// Runs `mcast join`.
 pub fn join(global: &Global, socket_path: &Path, args: &McastJoin) -> Result<u8, Failure> {
     let channel = args.channel;
     let ifindex = index_of(args.interface.as_deref())?;
@@ -215,7 +219,7 @@ pub fn join(global: &Global, socket_path: &Path, args: &McastJoin) -> Result<u8,
             .source
             .map(|source| format!(", only from {source}"))
             .unwrap_or_default();
-        eprintln!("member of {channel}{where_}{from}; Ctrl-C ends it");
+        eprintln!("member of {channel}{where_}{from}; stop with Ctrl-C");
     }
     let mut sources: BTreeMap<Key, Source> = BTreeMap::new();
     let mut socket_drops = 0;
@@ -265,7 +269,7 @@ fn join_any(socket: &Socket, group: IpAddr, ifindex: u32) -> io::Result<()> {
     }
 }
 
-/// A membership without a receiver, for as long as the socket is kept.
+/// Joins a group without receiving, for as long as the socket is kept.
 pub(crate) fn join_only(
     channel: &GroupPort,
     interface: Option<&str>,
@@ -296,7 +300,7 @@ fn open(channel: &GroupPort, ifindex: u32, args: &McastJoin) -> Result<Socket, F
         if channel.group.is_ipv6() {
             socket.set_only_v6(true)?;
         }
-        // Bound to the group, so that nothing of another group or of unicast comes.
+        // Bound to the group, so that packets of other groups and unicast packets are excluded.
         socket.bind(&SocketAddr::new(channel.group, channel.port.unwrap_or(PORT)).into())?;
         match args.source {
             Some(source) => join_source(socket.as_fd(), channel.group, source, ifindex),
@@ -307,7 +311,7 @@ fn open(channel: &GroupPort, ifindex: u32, args: &McastJoin) -> Result<Socket, F
     Ok(socket)
 }
 
-/// Waits for packets. `false`: interrupted, or the time is over.
+/// Waits for packets. Returns `false` if interrupted, or when the time is over.
 fn readable(
     socket: &Socket,
     interrupt: &Interrupt,
@@ -390,7 +394,7 @@ fn take(sources: &mut BTreeMap<Key, Source>, packet: &Received, payload: &[u8]) 
     }
 }
 
-/// What this host's wire carried of the channel meanwhile: from the recorder.
+/// Counts the packets of the group on this host's wire meanwhile, from the record.
 fn wire(
     socket: &Path,
     channel: &GroupPort,
@@ -446,7 +450,7 @@ fn tell(
         let on_wire = wire.map(|wire| wire.get(&(*from, *run)));
         let lost = numbers.map(Sequence::lost);
         let lost_on_wire = match (on_wire, lost) {
-            // What the wire has not carried between its own first and last.
+            // Packets missing on the wire between its first and its last.
             (Some(Some((_, wire_numbers))), Some(lost)) => Some(wire_numbers.lost().min(lost)),
             _ => None,
         };
@@ -464,7 +468,7 @@ fn tell(
             lost_in_host: lost_on_wire.map(|on_wire| lost.unwrap_or(0) - on_wire),
         });
     }
-    // What only the wire has carried: the socket was told nothing of it.
+    // Packets seen on the wire only, which the socket never received.
     for ((from, run), (packets, numbers)) in wire.into_iter().flatten() {
         if !sources.contains_key(&(*from, *run)) {
             let is_test = numbers.range().is_some();
@@ -514,13 +518,13 @@ fn text(told: &ToldJoin, style: Style) -> String {
         "REORDERED",
         "JITTER ms",
     ];
-    // Without a record, or without numbers in the packets, whole columns are not known.
+    // Without a record, or without sequence numbers, whole columns are unknown.
     for column in 1..head.len() {
         right(&head, &mut rows, column);
     }
     let mut text = if rows.is_empty() {
         format!(
-            "nothing came for {} in {:.1} s",
+            "no packets for {} in {:.1} s",
             told.channel,
             told.duration_ns as f64 / 1e9
         )
@@ -529,12 +533,12 @@ fn text(told: &ToldJoin, style: Style) -> String {
     };
     if told.socket_drops > 0 {
         text.push_str(&format!(
-            "\nthe socket had no room for {} packets: this program was too slow, or its buffer too small",
+            "\nthe socket dropped {} packets: this program was too slow, or its buffer too small",
             told.socket_drops
         ));
     }
     if let Some(why) = &told.no_wire {
-        text.push_str(&format!("\nwhat the wire carried is not known: {why}"));
+        text.push_str(&format!("\nno wire count available: {why}"));
     }
     text
 }

@@ -18,10 +18,10 @@ use netsonde_core::protocol::multicast::{
     Group, Groups, InterfaceCall, Member, MpegTs, Queriers, Router, Rtp, Streams,
 };
 
-/// Members that `-v` names of one group.
+/// Maximum number of members listed per group with `-v`.
 const MEMBERS_SHOWN: usize = 256;
 
-/// `netsonde mcast ...`.
+/// Runs `netsonde mcast`.
 pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failure> {
     match command {
         Mcast::Groups { interface, groups } => {
@@ -54,12 +54,12 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
     }
 }
 
-/// All, or one of those that are asked for?
+/// Returns whether a group is selected.
 fn is_wanted(group: &str, wanted: &[IpAddr]) -> bool {
     wanted.is_empty() || (group.parse::<IpAddr>()).is_ok_and(|group| wanted.contains(&group))
 }
 
-/// Groups, and which processes hold them as far as the asker may know.
+/// Lists groups, with the processes that joined them as far as the caller may know.
 #[derive(Serialize)]
 struct HeldGroups {
     time: String,
@@ -74,7 +74,7 @@ struct HeldGroup {
     processes: Vec<Holding>,
 }
 
-/// A process that holds a group, and by which sources.
+/// A process that joined a group, with its sources.
 #[derive(Serialize)]
 struct Holding {
     pid: u32,
@@ -172,16 +172,16 @@ fn groups_text(told: &HeldGroups, style: Style, verbose: bool) -> String {
         text.push_str(&table(style, &head, &rows));
         text.push_str(&format!("\n    frames to {}", group.mac));
         if let Some(aliases) = &group.aliases {
-            text.push_str(&format!(", as those of {}", aliases.join(", ")));
+            text.push_str(&format!(", the same as {}", aliases.join(", ")));
         }
         text.push('\n');
         for (what, sources) in [
             ("only from", &group.kernel_include),
-            ("from all but", &group.kernel_exclude),
+            ("any except", &group.kernel_exclude),
         ] {
             if let Some(sources) = sources {
                 text.push_str(&format!(
-                    "    this host wants it {what} {}\n",
+                    "    this host has joined it {what} {}\n",
                     sources.join(", ")
                 ));
             }
@@ -194,7 +194,7 @@ fn groups_text(told: &HeldGroups, style: Style, verbose: bool) -> String {
         }
         let left_out = group.members.len().saturating_sub(MEMBERS_SHOWN);
         if left_out > 0 {
-            text.push_str(&format!("    and {left_out} more; --json has them all\n"));
+            text.push_str(&format!("    and {left_out} more; --json lists all\n"));
         }
     }
     text
@@ -203,7 +203,7 @@ fn groups_text(told: &HeldGroups, style: Style, verbose: bool) -> String {
 fn holding_text(process: &Holding) -> String {
     let wants = match (process.mode, process.sources.is_empty()) {
         ("exclude", true) => String::new(),
-        ("exclude", false) => format!(", any source but {}", process.sources.join(", ")),
+        ("exclude", false) => format!(", any source except {}", process.sources.join(", ")),
         _ => format!(", only from {}", process.sources.join(", ")),
     };
     format!(
@@ -220,14 +220,14 @@ fn member_text(group: &Group, member: &Member, now: &str) -> String {
     };
     let wants = match (member.mode.as_str(), member.sources.is_empty()) {
         ("exclude", true) => "any source".into(),
-        ("exclude", false) => format!("any source but {}", member.sources.join(", ")),
+        ("exclude", false) => format!("any source except {}", member.sources.join(", ")),
         (_, true) => "nothing".into(),
         _ => format!("only from {}", member.sources.join(", ")),
     };
     let state = match (&member.left, member.current) {
         (Some(left), _) => format!("left {} ago", age(now, left)),
         (None, true) => format!(
-            "last report {} ago, a switch prunes it in {}",
+            "last report {} ago, expires in switches in {}",
             age(now, &member.last),
             member
                 .expires
@@ -237,7 +237,7 @@ fn member_text(group: &Group, member: &Member, now: &str) -> String {
         (None, false) => format!("expired: last report {} ago", age(now, &member.last)),
     };
     format!(
-        "{}{} {protocol}{} wants {wants}, {} reports since {}, {state}",
+        "{}{} {protocol}{} joined {wants}, {} reports since {}, {state}",
         member.host,
         if member.own { " (this host)" } else { "" },
         member.version,
@@ -319,7 +319,7 @@ fn streams_text(told: &Streams, style: Style, verbose: bool) -> String {
             "RESTARTS",
         ]);
     }
-    // Of streams without numbers nobody knows what was lost.
+    // Without sequence numbers the loss of a stream is unknown.
     for column in 9..head.len() {
         right(&head, &mut rows, column);
     }
@@ -381,8 +381,8 @@ fn queriers_text(told: &Queriers, style: Style, verbose: bool) -> String {
     for unasked in &told.unasked {
         text.push('\n');
         text.push_str(&style.warn(&format!(
-            "{}: nobody has asked for {} memberships for {}; where a switch snoops, groups held \
-             here ({}) will stop",
+            "{}: no {} querier seen for {}; snooping switches will stop forwarding groups \
+                (joined here: {})",
             unasked.interface,
             unasked.protocol,
             age(&told.time, &unasked.since),

@@ -16,12 +16,12 @@ use netsonde_core::protocol::ping::Probe;
 use netsonde_core::wire::Direction;
 use netsonde_core::wire::glance::glance;
 
-/// Fates that are kept; a run that is to be looked at packet by packet has fewer.
+/// Maximum number of fates kept; a run for packet-level analysis has fewer.
 const FATES: usize = 1_000_000;
-/// Probes without a packet that the comment on the whole file names.
+/// Maximum number of probes without a packet named in the comment on the file.
 const NAMED: usize = 1000;
 
-/// What is needed to know the packets again.
+/// Data for recognizing the packets of the runs.
 pub struct Collected {
     start: Instant,
     ids: Vec<u16>,
@@ -59,17 +59,17 @@ fn in_words(probe: &Probe) -> String {
 }
 
 impl Collected {
-    /// The identifier of a run's echo requests.
+    /// Records the identifier of a run's echo requests.
     pub fn identifier(&mut self, id: u16) {
         self.ids.push(id);
     }
 
-    /// What became of a probe; a later word replaces an earlier one.
+    /// Records the fate of a probe; a later fate replaces an earlier one.
     pub fn probe(&mut self, probe: &Probe) {
         if probe.duplicate == Some(true) {
             return;
         }
-        // Packets know no scope.
+        // Packets have no scope.
         let target = probe.target.split('%').next().unwrap_or_default();
         let key = (target.to_owned(), probe.seq);
         if self.fates.len() >= FATES && !self.fates.contains_key(&key) {
@@ -79,7 +79,7 @@ impl Collected {
         self.fates.insert(key, in_words(probe));
     }
 
-    /// Fetches the packets from the record and writes those of this run. Returns how many.
+    /// Fetches the packets from the record and writes those of this run. Returns their number.
     pub fn write(&self, socket: &Path, path: &Path) -> Result<u64, Failure> {
         let since = self.start.elapsed() + Duration::from_secs(1);
         let wanted = Packets {
@@ -101,7 +101,7 @@ impl Collected {
     }
 
     fn select(&self, packets: Vec<(FilePacket, What)>, path: &Path) -> Result<u64, Failure> {
-        // Neighbours that matter: the targets, and whoever has the address that requests went to.
+        // Relevant neighbors: the targets, and the next hops of the requests.
         let mut macs: HashSet<[u8; 6]> = HashSet::new();
         let mut neighbours: HashSet<IpAddr> = (self.fates.keys())
             .filter_map(|(target, _)| target.parse().ok())
@@ -146,7 +146,7 @@ impl Collected {
             if let What::Request { to, echo } = &what
                 && packet.direction != Direction::ToOther
             {
-                // The wire has the lower half of the number.
+                // The packet holds the lower half of the number.
                 let last = last_sequence.entry(*to).or_insert(0);
                 let sequence = *last + u32::from(echo.sequence.wrapping_sub(*last as u16));
                 *last = sequence;
@@ -165,7 +165,7 @@ impl Collected {
             .collect();
         unseen.sort();
         let mut comments: Vec<String> = (unseen.iter().take(NAMED))
-            .map(|(_, words)| format!("netsonde: not on the wire: {words}"))
+            .map(|(_, words)| format!("netsonde: not seen on the wire: {words}"))
             .collect();
         let more = unseen.len().saturating_sub(NAMED) as u64 + self.left_out;
         if more > 0 {

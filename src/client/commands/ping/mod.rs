@@ -21,29 +21,29 @@ use netsonde_core::protocol::ping::{
     Options, PingCall, PingReply, TargetsCall, TargetsReply, Total,
 };
 
-/// Targets of one request: addresses of IPv6 with a scope stay well within its 64 KiB.
+/// Maximum number of targets per request: IPv6 addresses with a scope fit in its 64 KiB.
 const TARGETS_A_REQUEST: usize = 700;
-/// More targets than this get a table instead of lines.
+/// Maximum number of targets shown as lines; more are shown as a table.
 const LINES: usize = 16;
-/// Probes of a group or broadcast address where no count is given.
+/// Default number of probes to a group or broadcast address.
 const GROUP_COUNT: u32 = 3;
 
-/// What a target on the command line stands for.
+/// A target of the command line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
-    /// An address with its scope, or a range, as the service takes it.
+    /// An address with its scope, or a range, as the service expects it.
     pub target: String,
-    /// IPv4?
+    /// Whether it is IPv4.
     pub is_ipv4: bool,
-    /// A range.
+    /// Whether it is a range.
     pub is_range: bool,
-    /// A group or a broadcast address.
+    /// Whether it is a multicast group or a broadcast address.
     pub is_group: bool,
-    /// The name that it was given by, if it was one.
+    /// The name that it was resolved from, if any.
     pub name: Option<String>,
 }
 
-/// `netsonde ping`.
+/// Runs `netsonde ping`.
 pub fn ping(global: &Global, socket: &Path, args: &Ping) -> Result<u8, Failure> {
     let (wanted, from_file) = read_targets(args)?;
     let is_sweep = from_file || wanted.iter().any(|one| one.is_range) || wanted.len() > LINES;
@@ -72,7 +72,7 @@ pub fn ping(global: &Global, socket: &Path, args: &Ping) -> Result<u8, Failure> 
         is_group,
     ));
     let with_header = !is_sweep && !is_group;
-    // A run is of one family; two go side by side.
+    // A run has one address family; two runs are started in parallel.
     let outcomes: Vec<Result<Total, Failure>> = std::thread::scope(|scope| {
         let runs: Vec<_> = (families.iter())
             .map(|family| {
@@ -109,7 +109,7 @@ fn lock<'a, 'o>(output: &'a Mutex<Output<'o>>) -> std::sync::MutexGuard<'a, Outp
     output.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One run, from the call to its total.
+/// Performs one run, from the call to its totals.
 fn run(
     socket: &Path,
     family: &[Wanted],
@@ -146,9 +146,10 @@ fn run(
         let Some((told, continues)) = connection.reply_or::<PingReply>(stop)? else {
             stopped = true;
             let Some(run) = number else {
-                return Err(Failure::Other("interrupted before it began".into()));
+                return Err(Failure::Other("interrupted before the run started".into()));
             };
-            // The call is being answered on this connection; another one carries the word.
+            // The call is still in progress on this connection, so the request to stop needs
+            // another one.
             let stop: Result<serde_json::Value, _> =
                 Connection::open(socket)?.call("io.netsonde.Ping.Stop", &json!({ "run": run }));
             stop?;
@@ -177,7 +178,7 @@ fn run(
         }
         output.flush()?;
     }
-    total.ok_or_else(|| Failure::Other("netsonded ended the run without its total".into()))
+    total.ok_or_else(|| Failure::Other("netsonded ended the run without its totals".into()))
 }
 
 fn options(
@@ -202,7 +203,7 @@ fn options(
     } else {
         None
     };
-    // With a deadline, and nothing else said, it goes on until then.
+    // With a deadline and no count, the run continues until the deadline.
     let count = args.count.or(if args.deadline.is_some() {
         None
     } else {
@@ -237,7 +238,7 @@ fn options(
     })
 }
 
-/// What the command line names; `true`: some of it comes from a file.
+/// Resolves the targets of the command line; `true` if some come from a file.
 fn read_targets(args: &Ping) -> Result<(Vec<Wanted>, bool), Failure> {
     let mut wanted = Vec::new();
     let mut from_file = false;
@@ -255,7 +256,7 @@ fn read_targets(args: &Ping) -> Result<(Vec<Wanted>, bool), Failure> {
         };
         for (number, line) in file.lines().enumerate() {
             let line = line.map_err(cannot)?;
-            // What is behind a # is a remark.
+            // Text after # is a comment.
             let target = line.split('#').next().unwrap_or_default().trim();
             if !target.is_empty() {
                 wanted.push(read_target(target, args).map_err(|error| {
@@ -265,7 +266,7 @@ fn read_targets(args: &Ping) -> Result<(Vec<Wanted>, bool), Failure> {
         }
     }
     if wanted.is_empty() {
-        return Err(Failure::Other("there is no target".into()));
+        return Err(Failure::Other("no targets given".into()));
     }
     Ok((wanted, from_file))
 }
@@ -278,12 +279,10 @@ fn read_target(text: &str, args: &Ping) -> Result<Wanted, Failure> {
     let wrong_family = |is_ipv4: bool| (args.ipv4 && !is_ipv4) || (args.ipv6 && is_ipv4);
     if let Ok(address) = address.parse::<IpAddr>() {
         if wrong_family(address.is_ipv4()) {
-            return Err(Failure::Other(format!(
-                "{text} is not of the family that -4 or -6 asks for"
-            )));
+            return Err(Failure::Other(format!("{text} does not match -4 or -6")));
         }
         let is_range = rest.starts_with('/');
-        // As in ping, 0 is this host.
+        // As for ping, 0 is this host.
         let address = match address {
             IpAddr::V4(v4) if v4.is_unspecified() && !is_range => {
                 IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)
@@ -295,7 +294,7 @@ fn read_target(text: &str, args: &Ping) -> Result<Wanted, Failure> {
         };
         let mut target = format!("{address}{rest}");
         let is_group = !is_range && (address.is_multicast() || args.broadcast);
-        // A group of one link needs to be told which; -I does so, too.
+        // A link-local group needs an interface; -I names it as well.
         if let (IpAddr::V6(v6), Some(by), true) = (address, &args.by, rest.is_empty())
             && (v6.is_multicast() || v6.is_unicast_link_local())
             && by.parse::<IpAddr>().is_err()
@@ -312,16 +311,16 @@ fn read_target(text: &str, args: &Ping) -> Result<Wanted, Failure> {
     }
     if !rest.is_empty() {
         return Err(Failure::Other(format!(
-            "{text} is no address: a range or a scope needs one"
+            "{text}: a range or scope needs an address, not a name"
         )));
     }
     let found = (text, 0)
         .to_socket_addrs()
-        .map_err(|error| Failure::Other(format!("{text}: no address for this name: {error}")))?;
+        .map_err(|error| Failure::Other(format!("{text}: cannot resolve the name: {error}")))?;
     let address = found
         .map(|found: SocketAddr| found.ip())
         .find(|address| !wrong_family(address.is_ipv4()))
-        .ok_or_else(|| Failure::Other(format!("{text}: no address of the family asked for")))?;
+        .ok_or_else(|| Failure::Other(format!("{text}: the name has no address of this family")))?;
     Ok(Wanted {
         target: address.to_string(),
         is_ipv4: address.is_ipv4(),

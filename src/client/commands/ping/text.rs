@@ -12,7 +12,7 @@ use crate::client::failure::Failure;
 use crate::client::render::style::{Style, table};
 use netsonde_core::protocol::ping::{Distribution, Probe, Summary, TargetRow, Total};
 
-/// An object a line.
+/// Prints one JSON object per line.
 #[derive(Serialize)]
 struct Line<'a, T> {
     event: &'static str,
@@ -20,7 +20,7 @@ struct Line<'a, T> {
     body: &'a T,
 }
 
-/// Where it all goes.
+/// Output of a ping command.
 pub struct Output<'a> {
     global: &'a Global,
     args: &'a Ping,
@@ -30,13 +30,13 @@ pub struct Output<'a> {
     is_single: bool,
     is_group: bool,
     begun_table: bool,
-    /// For the evidence: identifiers of the runs, and what became of each probe.
+    /// For --evidence: identifiers of the runs, and the fate of each probe.
     evidence: crate::client::commands::ping::evidence::Collected,
 }
 
 fn ms(ns: u64) -> String {
     let value = ns as f64 / 1e6;
-    // As ping: three digits that count, as far as microseconds.
+    // As for ping: three significant digits, down to microseconds.
     match value {
         v if v >= 100.0 => format!("{v:.0}"),
         v if v >= 10.0 => format!("{v:.1}"),
@@ -70,7 +70,7 @@ fn fates(of: &std::collections::BTreeMap<String, u64>) -> String {
 }
 
 impl<'a> Output<'a> {
-    /// Nothing is printed yet. `is_single`: one target, so that lines need not name it.
+    /// Creates an output. `is_single`: there is one target, so lines need not name it.
     pub fn new(
         global: &'a Global,
         args: &'a Ping,
@@ -91,7 +91,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// What is pinged.
+    /// Prints the header line of a run.
     pub fn begin(&mut self, wanted: &[Wanted]) -> Result<(), Failure> {
         if self.global.json {
             return Ok(());
@@ -110,12 +110,12 @@ impl<'a> Output<'a> {
         self.flush()
     }
 
-    /// Shows what there is so far.
+    /// Flushes the output.
     pub fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.out.flush()?)
     }
 
-    /// The identifier of a run's echo requests.
+    /// Records the identifier of a run's echo requests.
     pub fn identifier(&mut self, id: u16) {
         self.evidence.identifier(id);
     }
@@ -132,7 +132,7 @@ impl<'a> Output<'a> {
             .unwrap_or_else(|| target.to_owned())
     }
 
-    /// One probe, or a further reply to it.
+    /// Prints a probe, or a further reply to it.
     pub fn probe(&mut self, probe: &Probe) -> Result<(), Failure> {
         if self.args.evidence.is_some() {
             self.evidence.probe(probe);
@@ -199,10 +199,7 @@ impl<'a> Output<'a> {
                 )
             }
             (fate, _) => {
-                let last_seen = probe
-                    .last_seen
-                    .as_deref()
-                    .unwrap_or("nothing more is known");
+                let last_seen = probe.last_seen.as_deref().unwrap_or("no further evidence");
                 format!(
                     "{}: icmp_seq={} {fate}: {last_seen}",
                     self.named(&probe.target),
@@ -232,7 +229,10 @@ impl<'a> Output<'a> {
         match probe.fate.as_str() {
             "replied" => line,
             "late" => {
-                let before = probe.instead_of.as_ref().map(|_| ", told as lost before");
+                let before = probe
+                    .instead_of
+                    .as_ref()
+                    .map(|_| " (previously reported as lost)");
                 format!(
                     "{line} {}",
                     self.style.warn(&format!("late{}", before.unwrap_or("")))
@@ -246,7 +246,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// What a target's probes add up to.
+    /// Prints the summary of a target.
     pub fn summary(&mut self, summary: &Summary) -> Result<(), Failure> {
         if self.global.json {
             let mut summary = summary.clone();
@@ -270,7 +270,7 @@ impl<'a> Output<'a> {
         })
     }
 
-    /// A target among many.
+    /// Prints the table row of one of many targets.
     pub fn row(&mut self, row: &TargetRow) -> Result<(), Failure> {
         if !self.begun_table {
             self.begun_table = true;
@@ -392,13 +392,13 @@ impl<'a> Output<'a> {
         if let Some(left_out) = summary.responders_left_out {
             writeln!(
                 self.out,
-                "and {left_out} replies of more hosts than are told apart"
+                "{left_out} further replies not attributed: too many responders"
             )?;
         }
         Ok(())
     }
 
-    /// The end: the sum of it all.
+    /// Prints the totals.
     pub fn end(&mut self, totals: &[Total]) -> Result<(), Failure> {
         let out = &mut self.out;
         for total in totals {
@@ -426,17 +426,17 @@ impl<'a> Output<'a> {
             if total.forged > 0 {
                 writeln!(
                     out,
-                    "{} replies were forged: wrong cookie or source; they count for nothing",
+                    "{} replies ignored: wrong cookie or source (forged?)",
                     total.forged
                 )?;
             }
             if total.stray > 0 {
-                writeln!(out, "{} replies came too late to be matched", total.stray)?;
+                writeln!(out, "{} replies were too late to be matched", total.stray)?;
             }
             if total.events_dropped > 0 {
                 writeln!(
                     out,
-                    "{} lines were dropped, since they were not read fast enough",
+                    "{} lines dropped, because they were not read fast enough",
                     total.events_dropped
                 )?;
             }

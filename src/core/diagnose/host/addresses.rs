@@ -5,18 +5,18 @@ use std::net::IpAddr;
 
 use super::evidence::Evidence;
 use super::links::MOST_TOLD;
-use super::{Look, Mode};
+use super::{CheckOutcome, HostMode};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::evidence::in_network;
-use crate::diagnose::{Certainty, Found, Text};
+use crate::diagnose::{Certainty, FindingDraft, Text};
 
-/// Duplicate address detection takes two seconds by default; beyond this something holds it up.
+/// Duplicate address detection takes two seconds by default; beyond this time something blocks it.
 const TENTATIVE_NS: u64 = 5_000_000_000;
 
-pub fn look_conflicts(all: &Evidence) -> Look {
+pub fn check_conflicts(all: &Evidence) -> CheckOutcome {
     match &all.neighbors {
-        Ok(told) => Look::Seen(format!(
-            "stations heard: {}, conflicts that go on: {}",
+        Ok(told) => CheckOutcome::Done(format!(
+            "hosts seen: {}, active conflicts: {}",
             (told.neighbors.iter())
                 .filter(|one| all.is_wanted(&one.interface))
                 .count(),
@@ -24,22 +24,22 @@ pub fn look_conflicts(all: &Evidence) -> Look {
                 .filter(|one| one.kind == "conflict" && one.current)
                 .count()
         )),
-        Err(why) => Look::NotMade(why.clone()),
+        Err(why) => CheckOutcome::Skipped(why.clone()),
     }
 }
 
-pub static ADDRESS_CONFLICT: Mode = Mode {
+pub static ADDRESS_CONFLICT: HostMode = HostMode {
     text: Text {
         id: "address-conflict",
         title: "two hosts have the same address",
-        seen: "Connections break off and come back; it depends on who asks, and when.",
-        cause: "An address was given by hand that a DHCP server hands out as well, a virtual \
-            machine was copied, or two standby routers don't hear each other.",
+        symptoms: "Connections break and recover; it depends on which host connects, and when.",
+        cause: "An address was configured by hand that a DHCP server also assigns, a virtual \
+            machine was cloned, or two standby routers do not receive each other's messages.",
         proof: "Both answered the same question, or each claims the address again after the \
             other.",
-        fix: "Give one of them another address; a switch's table of MACs says where each is.",
+        fix: "Give one of them another address; a switch's MAC table shows the port of each.",
     },
-    covers: &[
+    implies: &[
         "gateway-moved",
         "gateway-unresolved",
         "gateway-silent",
@@ -50,9 +50,9 @@ pub static ADDRESS_CONFLICT: Mode = Mode {
             return vec![];
         };
         let conflicts = (told.findings.iter()).filter(|one| {
-            // One host with two interfaces on a link is no conflict of hosts.
+            // One host with two interfaces on a link is not a conflict.
             let is_all_own = one.claimants.iter().all(|claimant| claimant.own);
-            // Detection of duplicates found it, so this host does not use it.
+            // Duplicate address detection found it, so this host does not use the address.
             let is_left = (all.links.iter().flat_map(|at| &at.addresses))
                 .any(|own| own.is_taken && one.address.parse() == Ok(own.address));
             one.kind == "conflict"
@@ -74,17 +74,17 @@ pub static ADDRESS_CONFLICT: Mode = Mode {
                     one.address, one.interface
                 );
                 let found = if one.own || one.gateway {
-                    Found::fault(Certainty::Proved, summary)
+                    FindingDraft::fault(Certainty::Proved, summary)
                 } else {
-                    Found::warning(Certainty::Proved, summary)
+                    FindingDraft::warning(Certainty::Proved, summary)
                 };
                 let mut found = found.fix(
-                    "give one of them another address; `netsonde neighbors` shows who they \
-                        are, a switch's table of MACs where",
+                    "give one of them another address; `netsonde neighbors` shows the hosts, a \
+                        switch's MAC table their ports",
                 );
                 for claimant in &one.claimants {
                     let own = if claimant.own { " (this host)" } else { "" };
-                    found = found.because(
+                    found = found.with_evidence(
                         "wire",
                         format!(
                             "{}{own}: {} claims, {} of them answers",
@@ -98,34 +98,34 @@ pub static ADDRESS_CONFLICT: Mode = Mode {
     },
 };
 
-pub fn look_detection(all: &Evidence) -> Look {
+pub fn check_detection(all: &Evidence) -> CheckOutcome {
     let (mut count, mut waiting) = (0, 0);
     for own in all.interfaces().flat_map(|one| &one.addresses) {
         count += usize::from(own.address.is_ipv6());
         waiting += usize::from(own.is_tentative);
     }
     match count {
-        0 => Look::Nothing("there is no IPv6 address".into()),
-        _ => Look::Seen(format!(
+        0 => CheckOutcome::NotApplicable("there is no IPv6 address".into()),
+        _ => CheckOutcome::Done(format!(
             "{count} IPv6 addresses, {waiting} of them not ready"
         )),
     }
 }
 
-pub static DUPLICATE_ADDRESS: Mode = Mode {
+pub static DUPLICATE_ADDRESS: HostMode = HostMode {
     text: Text {
         id: "duplicate-address",
-        title: "an IPv6 address of this host was found taken",
-        seen: "The address is there and does not work: nothing is sent from it, nothing \
-            answers.",
-        cause: "Duplicate address detection (RFC 4862) found another host with it: a copied \
-            virtual machine, an address given by hand, a loop that sends back one's own \
-            packets.",
+        title: "an IPv6 address of this host is a duplicate",
+        symptoms: "The address is listed but does not work: it is not used for sending and does not \
+            answer.",
+        cause: "Duplicate address detection (RFC 4862) found another host with it: a cloned \
+            virtual machine, an address configured by hand, or a loop that returns this host's \
+            own packets.",
         proof: "The kernel marks the address as failed (dadfailed).",
         fix: "Give one of the two another address, then delete this one and add it again: the \
-            kernel does not try by itself.",
+            kernel does not retry by itself.",
     },
-    covers: &["no-address"],
+    implies: &["no-address"],
     rule: |all| {
         let mut found = Vec::new();
         for one in all.interfaces() {
@@ -138,10 +138,10 @@ pub static DUPLICATE_ADDRESS: Mode = Mode {
                 let who = by
                     .as_ref()
                     .map_or("another host".into(), |mac| format!("the host {mac}"));
-                let mut one_found = Found::fault(
+                let mut one_found = FindingDraft::fault(
                     Certainty::Proved,
                     format!(
-                        "{address} on {} is not used, since {who} has it already",
+                        "{address} on {} is not used, because {who} already has it",
                         one.name()
                     ),
                 )
@@ -151,9 +151,9 @@ pub static DUPLICATE_ADDRESS: Mode = Mode {
                     own.prefix,
                     one.name()
                 ))
-                .because("kernel", format!("{address}: dadfailed"));
+                .with_evidence("kernel", format!("{address}: dadfailed"));
                 if let Some(mac) = by {
-                    one_found = one_found.because("wire", format!("{mac} answered for it"));
+                    one_found = one_found.with_evidence("wire", format!("{mac} answered for it"));
                 }
                 found.push(one_found.on(one.name()));
             }
@@ -162,17 +162,17 @@ pub static DUPLICATE_ADDRESS: Mode = Mode {
     },
 };
 
-pub static ADDRESS_TENTATIVE: Mode = Mode {
+pub static ADDRESS_TENTATIVE: HostMode = HostMode {
     text: Text {
         id: "address-tentative",
-        title: "an IPv6 address is not ready for a long time",
-        seen: "The address is there, and programs cannot bind to it or send from it.",
-        cause: "The kernel waits with duplicate address detection for a carrier or a bridge's \
-            port, or was told to take very long (dad_transmits, retrans_time_ms).",
-        proof: "The kernel marks the address as tentative, and has done so for seconds.",
-        fix: "Look at the link, and at net.ipv6.conf.IF.dad_transmits.",
+        title: "an IPv6 address stays tentative",
+        symptoms: "The address is listed, but programs cannot bind to it or send from it.",
+        cause: "Duplicate address detection waits for a carrier or a bridge port, or is \
+            configured to take long (dad_transmits, retrans_time_ms).",
+        proof: "The kernel has marked the address as tentative for seconds.",
+        fix: "Check the link, and net.ipv6.conf.IF.dad_transmits.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         let mut found = Vec::new();
         for one in all.interfaces() {
@@ -180,22 +180,22 @@ pub static ADDRESS_TENTATIVE: Mode = Mode {
                 .filter(|own| own.is_tentative && !own.is_taken && own.age_ns > TENTATIVE_NS);
             for own in late {
                 found.push(
-                    Found::warning(
+                    FindingDraft::warning(
                         Certainty::Proved,
                         format!(
-                            "{} on {} is not ready after {}: detection of duplicates is not \
-                                done",
+                            "{} on {} is still tentative after {}: duplicate address detection \
+                                is not finished",
                             own.address,
                             one.name(),
                             seconds(own.age_ns)
                         ),
                     )
                     .fix(format!(
-                        "see whether {} has a working link, and sysctl \
+                        "check whether {} has a working link, and sysctl \
                             net.ipv6.conf.{0}.dad_transmits",
                         one.name()
                     ))
-                    .because("kernel", format!("{}: tentative", own.address))
+                    .with_evidence("kernel", format!("{}: tentative", own.address))
                     .on(one.name()),
                 );
             }
@@ -204,7 +204,7 @@ pub static ADDRESS_TENTATIVE: Mode = Mode {
     },
 };
 
-pub fn look_addresses(all: &Evidence) -> Look {
+pub fn check_addresses(all: &Evidence) -> CheckOutcome {
     let with: Vec<String> = (all.interfaces())
         .flat_map(|one| {
             one.wide_addresses()
@@ -213,22 +213,22 @@ pub fn look_addresses(all: &Evidence) -> Look {
         .take(MOST_TOLD)
         .collect();
     if with.is_empty() {
-        return Look::Seen("none beyond the links".into());
+        return CheckOutcome::Done("none other than link-local".into());
     }
-    Look::Seen(list(with))
+    CheckOutcome::Done(list(with))
 }
 
-pub static NO_ADDRESS: Mode = Mode {
+pub static NO_ADDRESS: HostMode = HostMode {
     text: Text {
         id: "no-address",
-        title: "there is a default route and no address to send from",
-        seen: "Everything fails at once, or IPv6 is slow to give up.",
-        cause: "DHCP has not answered, or an interface lost its address; with IPv6 a router \
-            announces itself without a prefix, and no DHCPv6 client runs.",
-        proof: "A default route of that family, and not one address beyond the link.",
-        fix: "Look at the DHCP client's log, or give the interface an address.",
+        title: "there is a default route but no source address",
+        symptoms: "Every connection fails at once, or IPv6 connections fail slowly.",
+        cause: "DHCP has not answered, or an interface lost its address. With IPv6, a router \
+            advertises itself without a prefix and no DHCPv6 client runs.",
+        proof: "A default route of that family, and no address of more than link scope.",
+        fix: "Check the DHCP client's log, or give the interface an address.",
     },
-    covers: &[
+    implies: &[
         "gateway-off-link",
         "gateway-unresolved",
         "gateway-silent",
@@ -243,7 +243,8 @@ pub static NO_ADDRESS: Mode = Mode {
                     && route.network.is_ipv4() == is_ipv4
                     && all.is_wanted(&route.interface)
             });
-            // Of any interface, since a router may lend its links the address of its loopback.
+            // On any interface, since a router may use the address of its loopback interface for
+            // its links.
             let has = (all.links.iter().flat_map(|one| one.wide_addresses()))
                 .any(|own| own.address.is_ipv4() == is_ipv4 && !own.is_taken);
             let Some(route) = defaults.next().filter(|_| !has) else {
@@ -251,20 +252,22 @@ pub static NO_ADDRESS: Mode = Mode {
             };
             let name = &route.interface;
             let summary = format!(
-                "the {family} default route leads by {name}, and no address to send from is \
-                    there"
+                "the {family} default route uses {name}, but there is no source address for it"
             );
             let one = if is_ipv4 {
-                Found::fault(Certainty::Proved, summary)
+                FindingDraft::fault(Certainty::Proved, summary)
             } else {
-                Found::warning(Certainty::Proved, summary)
+                FindingDraft::warning(Certainty::Proved, summary)
             };
             found.push(
                 one.fix(format!(
-                    "see the DHCP client's log, or ip address add ... dev {name}"
+                    "check the DHCP client's log, or ip address add ... dev {name}"
                 ))
-                .because("route", format!("default by {name}"))
-                .because("kernel", format!("no {family} address beyond the link"))
+                .with_evidence("route", format!("default route on {name}"))
+                .with_evidence(
+                    "kernel",
+                    format!("no {family} address of more than link scope"),
+                )
                 .on(name),
             );
         }
@@ -272,24 +275,25 @@ pub static NO_ADDRESS: Mode = Mode {
     },
 };
 
-pub static ARP_FLUX: Mode = Mode {
+pub static ARP_FLUX: HostMode = HostMode {
     text: Text {
         id: "arp-flux",
         title: "two interfaces are in the same network, and each answers for the other",
-        seen: "Traffic comes in by the wrong interface; a cable that is pulled takes down the \
-            address of the other one; \"conflicts\" of a host with itself.",
-        cause: "For Linux an IPv4 address is the host's, not the interface's: any interface \
-            answers ARP for all of them, unless arp_ignore or arp_filter says otherwise.",
-        proof: "Two interfaces that are up have addresses in one network, and neither setting \
-            is on.",
-        fix: "Put both into a bond or bridge, or give them different networks; else \
+        symptoms: "Traffic arrives on the wrong interface; unplugging one cable disables the address \
+            of the other interface; the host appears to conflict with itself.",
+        cause: "On Linux an IPv4 address belongs to the host, not to the interface: every \
+            interface answers ARP for all of them, unless arp_ignore or arp_filter is set.",
+        proof: "Two interfaces that are up have addresses in one network, and neither setting is \
+            on.",
+        fix: "Put both into a bond or bridge, or give them different networks; otherwise \
             net.ipv4.conf.all.arp_ignore=1 and arp_announce=2.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         let mut networks: BTreeMap<(u32, u8), Vec<(&str, IpAddr)>> = BTreeMap::new();
         for one in (all.links.iter()).filter(|one| !one.link.is_loopback() && one.works()) {
-            // Ports of bridges, bonds and VRFs answer by what is above them, or apart from others.
+            // Ports of bridges, bonds and VRFs answer through the device above them, or separately
+            // from others.
             if one.link.master.is_some() || one.link.flags & 0x80 != 0 {
                 continue;
             }
@@ -316,7 +320,7 @@ pub static ARP_FLUX: Mode = Mode {
                     return None;
                 }
                 Some(
-                    Found::warning(
+                    FindingDraft::warning(
                         Certainty::Consistent,
                         format!(
                             "{first} ({own}) and {second} ({other}) are in the same network: \
@@ -324,11 +328,11 @@ pub static ARP_FLUX: Mode = Mode {
                         ),
                     )
                     .fix(
-                        "join them in a bond, or give them different networks; else sysctl \
+                        "put them into a bond, or give them different networks; otherwise sysctl \
                             net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
                     )
-                    .because("kernel", format!("{own} on {first}, {other} on {second}"))
-                    .because(
+                    .with_evidence("kernel", format!("{own} on {first}, {other} on {second}"))
+                    .with_evidence(
                         "sysctl",
                         format!(
                             "arp_ignore {} and {}, arp_filter {} and {}",
@@ -345,7 +349,7 @@ pub static ARP_FLUX: Mode = Mode {
     },
 };
 
-/// Is an address in a network of the interface?
+/// Returns whether an address is in a network of the interface.
 pub fn is_on_link(all: &Evidence, interface: &str, who: IpAddr) -> bool {
     let own = all
         .interface(interface)

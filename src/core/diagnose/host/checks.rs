@@ -1,73 +1,73 @@
 //! PURE. Every check, in the order in which they are made: causes before their symptoms.
 
-use super::{Check, addresses, drops, gateways, links, multicast, neighbours, service, settings};
+use super::{Check, addresses, drops, gateways, links, multicast, neighbors, service, settings};
 
 /// All of them.
 pub static CHECKS: &[Check] = &[
     Check {
         topic: "links",
         name: "carrier",
-        look: links::look_carrier,
+        run: links::check_carrier,
         modes: &[&links::LINK_DOWN, &links::LINK_FLAPPING],
     },
     Check {
         topic: "links",
         name: "duplex",
-        look: links::look_duplex,
+        run: links::check_duplex,
         modes: &[&links::HALF_DUPLEX],
     },
     Check {
         topic: "links",
         name: "errors",
-        look: links::look_errors,
+        run: links::check_errors,
         modes: &[&links::LINK_ERRORS],
     },
     Check {
         topic: "links",
         name: "mtu",
-        look: links::look_mtu,
+        run: links::check_mtu,
         modes: &[&links::MTU_MISMATCH, &links::PATH_MTU],
     },
     Check {
         topic: "links",
         name: "drops",
-        look: links::look_drops,
+        run: links::check_drops,
         modes: &[&links::LINK_DROPS],
     },
     Check {
         topic: "addresses",
         name: "duplicate detection",
-        look: addresses::look_detection,
+        run: addresses::check_detection,
         modes: &[&addresses::DUPLICATE_ADDRESS, &addresses::ADDRESS_TENTATIVE],
     },
     Check {
         topic: "addresses",
         name: "own",
-        look: addresses::look_addresses,
+        run: addresses::check_addresses,
         modes: &[&addresses::NO_ADDRESS, &addresses::ARP_FLUX],
     },
     Check {
         topic: "addresses",
         name: "conflicts",
-        look: addresses::look_conflicts,
+        run: addresses::check_conflicts,
         modes: &[&addresses::ADDRESS_CONFLICT],
     },
     Check {
         topic: "gateways",
         name: "routes",
-        look: gateways::look_routes,
+        run: gateways::check_routes,
         modes: &[&gateways::NO_DEFAULT_ROUTE],
     },
     Check {
         topic: "gateways",
         name: "resolved",
-        look: gateways::look_resolved,
+        run: gateways::check_resolved,
         modes: &[&gateways::GATEWAY_OFF_LINK, &gateways::GATEWAY_UNRESOLVED],
     },
     Check {
         topic: "gateways",
         name: "answers",
-        look: gateways::look_answers,
+        run: gateways::check_answers,
         modes: &[
             &gateways::RP_FILTER_STRICT,
             &gateways::FIREWALL_DROPS_ICMP,
@@ -79,25 +79,25 @@ pub static CHECKS: &[Check] = &[
     Check {
         topic: "gateways",
         name: "changes",
-        look: gateways::look_moves,
+        run: gateways::check_moves,
         modes: &[&gateways::GATEWAY_MOVED],
     },
     Check {
         topic: "neighbours",
         name: "tables",
-        look: neighbours::look_tables,
-        modes: &[&neighbours::NEIGHBOUR_TABLE_FULL],
+        run: neighbors::check_tables,
+        modes: &[&neighbors::NEIGHBOUR_TABLE_FULL],
     },
     Check {
         topic: "neighbours",
         name: "reachable",
-        look: neighbours::look_failed,
-        modes: &[&neighbours::NEIGHBOURS_FAILED],
+        run: neighbors::check_failed,
+        modes: &[&neighbors::NEIGHBOURS_FAILED],
     },
     Check {
         topic: "multicast",
         name: "bridges",
-        look: multicast::look_bridges,
+        run: multicast::check_bridges,
         modes: &[
             &multicast::MDB_FULL,
             &multicast::BRIDGE_QUERIER_DEFAULT,
@@ -107,13 +107,13 @@ pub static CHECKS: &[Check] = &[
     Check {
         topic: "multicast",
         name: "versions",
-        look: multicast::look_versions,
+        run: multicast::check_versions,
         modes: &[&multicast::IGMP_VERSION_FORCED],
     },
     Check {
         topic: "multicast",
         name: "queriers",
-        look: multicast::look_queriers,
+        run: multicast::check_queriers,
         modes: &[
             &multicast::SUSPICIOUS_IGMP_QUERY,
             &multicast::ILLEGAL_MLD_QUERY,
@@ -132,73 +132,73 @@ pub static CHECKS: &[Check] = &[
     Check {
         topic: "multicast",
         name: "memberships",
-        look: multicast::look_memberships,
+        run: multicast::check_memberships,
         modes: &[&multicast::MEMBERSHIP_LIMIT],
     },
     Check {
         topic: "settings",
         name: "forwarding",
-        look: settings::look_forwarding,
+        run: settings::check_forwarding,
         modes: &[&settings::FORWARDING_OFF],
     },
     Check {
         topic: "settings",
         name: "ttl",
-        look: settings::look_ttl,
+        run: settings::check_ttl,
         modes: &[&settings::TTL_LOW],
     },
     Check {
         topic: "settings",
-        name: "router announcements",
-        look: settings::look_announcements,
+        name: "router advertisements",
+        run: settings::check_announcements,
         modes: &[&settings::RA_IGNORED],
     },
     Check {
         topic: "drops",
         name: "backlog",
-        look: drops::look_backlog,
+        run: drops::check_backlog,
         modes: &[&drops::BACKLOG_DROPS],
     },
     Check {
         topic: "drops",
         name: "sockets",
-        look: drops::look_sockets,
+        run: drops::check_sockets,
         modes: &[&drops::RECEIVE_BUFFER_OVERRUN],
     },
     Check {
         topic: "drops",
         name: "counters",
-        look: drops::look_counters,
+        run: drops::check_counters,
         modes: &[&drops::DROPS_GROW],
     },
     Check {
         topic: "service",
         name: "rings",
-        look: service::look_rings,
+        run: service::check_rings,
         modes: &[&service::SERVICE_DROPS],
     },
     Check {
         topic: "service",
         name: "record",
-        look: service::look_gaps,
+        run: service::check_gaps,
         modes: &[&service::RECORDER_GAPS],
     },
     Check {
         topic: "service",
         name: "limits",
-        look: service::look_limits,
+        run: service::check_limits,
         modes: &[&service::SERVICE_LIMITS],
     },
     Check {
         topic: "service",
         name: "sandbox",
-        look: service::look_sandbox,
+        run: service::check_sandbox,
         modes: &[&service::SANDBOX_PARTLY],
     },
     Check {
         topic: "service",
         name: "clock",
-        look: service::look_clock,
+        run: service::check_clock,
         modes: &[&service::CLOCK_STEPPED],
     },
 ];

@@ -3,16 +3,16 @@
 
 use super::evidence::{Drop, Evidence, counted};
 use super::links::MOST_TOLD;
-use super::{Look, Mode, gateways};
+use super::{CheckOutcome, HostMode, gateways};
 use crate::diagnose::case::{list, seconds};
-use crate::diagnose::{Certainty, Found, Text, socket};
+use crate::diagnose::{Certainty, FindingDraft, Text, socket};
 use crate::host::drops::Layer;
 
-/// Counters that say that this host itself is short of something or refuses what it should not. What others
-/// send wrongly moves the rest; `netsonde drops` shows them all.
+/// Counters of local causes: a lack of resources, or rejections that should not happen. Invalid
+/// packets from other hosts increase the rest; `netsonde drops` shows them all.
 fn is_own_fault(drop: &Drop) -> bool {
     match drop.counter.layer {
-        // A backlog has a mode of its own, as have devices, sockets and neighbours.
+        // Backlogs, devices, sockets and neighbors have failure modes of their own.
         Layer::Device | Layer::Socket | Layer::Backlog | Layer::Neighbour => false,
         Layer::Conntrack => drop.counter.name != "insert_failed",
         Layer::Queue => true,
@@ -38,7 +38,7 @@ fn is_own_fault(drop: &Drop) -> bool {
     }
 }
 
-pub fn look_counters(all: &Evidence) -> Look {
+pub fn check_counters(all: &Evidence) -> CheckOutcome {
     let above = (all.drops.iter())
         .filter(|drop| !matches!(drop.counter.layer, Layer::Device | Layer::Socket));
     let told: Vec<String> = above
@@ -50,28 +50,28 @@ pub fn look_counters(all: &Evidence) -> Look {
     } else {
         list(told)
     };
-    Look::Seen(format!("{what} in {}", seconds(all.window_ns)))
+    CheckOutcome::Done(format!("{what} in {}", seconds(all.window_ns)))
 }
 
-pub static DROPS_GROW: Mode = Mode {
+pub static DROPS_GROW: HostMode = HostMode {
     text: Text {
         id: "drops-grow",
         title: "this host drops packets",
-        seen: "Loss, retransmissions, connections that are refused or slow to begin.",
-        cause: "A queue, a table or a buffer of this host is full, or a rule or setting refuses \
+        symptoms: "Loss, retransmissions, connections that are refused or slow to establish.",
+        cause: "A queue, a table or a buffer of this host is full, or a rule or setting rejects \
             packets.",
-        proof: "A drop counter of the kernel grows, and says which.",
-        fix: "`netsonde drops` says what each counter means; as root, `netsonde drops \
-            --reasons` has the kernel's own reason.",
+        proof: "A drop counter of the kernel increases.",
+        fix: "`netsonde drops` explains each counter; as root, `netsonde drops --reasons` shows \
+            the kernel's drop reasons.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         let wanted = all.drops.iter().filter(|drop| is_own_fault(drop));
         let wanted = wanted.filter(|drop| match drop.counter.layer {
             Layer::Queue => all
                 .interfaces()
                 .any(|one| drop.subject.starts_with(&format!("{} ", one.name()))),
-            // Told with the gateway whose answers it takes.
+            // Reported with the gateway whose replies it drops.
             _ => drop.counter.name != "TcpExtIPReversePathFilter" || !gateways::is_filtered(all),
         });
         wanted
@@ -85,18 +85,18 @@ pub static DROPS_GROW: Mode = Mode {
                     drop.subject,
                     drop.counter.means
                 );
-                // A queue that is full holds TCP back, as it is meant to.
+                // A full queue slows TCP down, as intended.
                 let found = if drop.counter.layer == Layer::Queue {
-                    Found::note(Certainty::Proved, summary)
+                    FindingDraft::note(Certainty::Proved, summary)
                 } else {
-                    Found::warning(Certainty::Proved, summary)
+                    FindingDraft::warning(Certainty::Proved, summary)
                 };
                 found
                     .fix(
-                        "netsonde drops; as root, netsonde drops --reasons has the kernel's \
-                            reason",
+                        "netsonde drops; as root, netsonde drops --reasons shows the kernel's \
+                            drop reasons",
                     )
-                    .because(
+                    .with_evidence(
                         "counters",
                         format!(
                             "{} {} +{}",
@@ -105,16 +105,16 @@ pub static DROPS_GROW: Mode = Mode {
                             drop.count
                         ),
                     )
-                    .of_the_host()
+                    .on_host()
             })
             .collect()
     },
 };
 
-pub fn look_backlog(all: &Evidence) -> Look {
+pub fn check_backlog(all: &Evidence) -> CheckOutcome {
     let dropped = backlog(all).map_or(0, |drop| drop.count);
-    Look::Seen(format!(
-        "{dropped} dropped, {} times out of time in {} (all CPUs)",
+    CheckOutcome::Done(format!(
+        "{dropped} dropped, {} time squeezes in {} (all CPUs)",
         all.squeezed,
         seconds(all.window_ns)
     ))
@@ -125,28 +125,27 @@ fn backlog(all: &Evidence) -> Option<&Drop> {
         .find(|drop| drop.counter.layer == Layer::Backlog && drop.counter.name == "dropped")
 }
 
-pub static BACKLOG_DROPS: Mode = Mode {
+pub static BACKLOG_DROPS: HostMode = HostMode {
     text: Text {
         id: "backlog-drops",
-        title: "the CPUs' queues of packets overflow",
-        seen: "Loss under load that no device and no socket counts.",
-        cause: "One CPU gets more packets than it can take in: all interrupts go to it, \
-                or a burst is longer than net.core.netdev_max_backlog.",
-        proof: "The second column of /proc/net/softnet_stat grows; the third, of times \
-                that a CPU had to stop although there were more, grows with it.",
-        fix: "Spread the work (RPS, more queues, irqbalance); a larger \
-            net.core.netdev_max_backlog.",
+        title: "the CPUs' backlog queues overflow",
+        symptoms: "Loss under load that no device or socket counts.",
+        cause: "One CPU receives more packets than it can process: all interrupts go to it, or a \
+            burst exceeds net.core.netdev_max_backlog.",
+        proof: "The second column of /proc/net/softnet_stat (dropped) increases; the third \
+            (time_squeeze, the CPU had to stop with packets left) increases with it.",
+        fix: "Spread the work (RPS, more queues, irqbalance); raise net.core.netdev_max_backlog.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         let Some(drop) = backlog(all) else {
             return vec![];
         };
         vec![
-            Found::warning(
+            FindingDraft::warning(
                 Certainty::Proved,
                 format!(
-                    "the CPUs' queues dropped {} in {}",
+                    "the CPUs' backlog queues dropped {} in {}",
                     counted(drop.count, "packet"),
                     seconds(all.window_ns)
                 ),
@@ -155,51 +154,52 @@ pub static BACKLOG_DROPS: Mode = Mode {
                 "spread the work over CPUs (/sys/class/net/IF/queues/rx-*/rps_cpus, \
                     irqbalance), or sysctl net.core.netdev_max_backlog=10000",
             )
-            .because("counters", format!("softnet_stat: dropped +{}", drop.count))
-            .because(
+            .with_evidence("counters", format!("softnet_stat: dropped +{}", drop.count))
+            .with_evidence(
                 "counters",
                 format!("softnet_stat: time_squeeze +{}", all.squeezed),
             )
-            .of_the_host(),
+            .on_host(),
         ]
     },
 };
 
-pub fn look_sockets(all: &Evidence) -> Look {
+pub fn check_sockets(all: &Evidence) -> CheckOutcome {
     let dropped = sockets(all).map(|drop| drop.count).sum::<u64>();
-    Look::Seen(format!(
-        "{dropped} packets that UDP sockets had no room for in {}",
+    CheckOutcome::Done(format!(
+        "{dropped} packets dropped at full UDP sockets in {}",
         seconds(all.window_ns)
     ))
 }
 
 fn sockets(all: &Evidence) -> impl Iterator<Item = &Drop> {
-    // Raw sockets get a copy of what others use, and their programs often do not read it.
+    // Raw sockets receive a copy of other programs' packets, and their programs often do not read
+    // it.
     (all.drops.iter())
         .filter(|drop| drop.counter.layer == Layer::Socket && drop.subject.starts_with("udp"))
 }
 
-pub static RECEIVE_BUFFER_OVERRUN: Mode = Mode {
+pub static RECEIVE_BUFFER_OVERRUN: HostMode = HostMode {
     text: socket::RECEIVE_BUFFER_OVERRUN.text(),
-    covers: &[],
+    implies: &[],
     rule: |all| {
         (sockets(all).take(MOST_TOLD))
             .map(|drop| {
-                Found::warning(
+                FindingDraft::warning(
                     Certainty::Proved,
                     format!(
-                        "the socket {} lost {} in {}: it had no room",
+                        "the socket {} dropped {} in {}: its receive buffer is full",
                         drop.subject,
                         counted(drop.count, "packet"),
                         seconds(all.window_ns)
                     ),
                 )
                 .fix(
-                    "have its program read faster, or give it a larger buffer (SO_RCVBUF, \
-                        sysctl net.core.rmem_max)",
+                    "make its program read faster, or give it a larger buffer (SO_RCVBUF, sysctl \
+                        net.core.rmem_max)",
                 )
-                .because("socket", format!("drops +{}", drop.count))
-                .of_the_host()
+                .with_evidence("socket", format!("drops +{}", drop.count))
+                .on_host()
             })
             .collect()
     },

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::diagnose::evidence::{Holder, Link, Process, Span};
+use crate::diagnose::evidence::{BeforeAfter, Holder, Link, Process};
 use crate::host::counters::Counters;
 use crate::host::drops::{Counter, NeighborTable};
 use crate::host::membership::{SourceFilter, Versions};
@@ -13,97 +13,100 @@ use crate::protocol::multicast::Queriers;
 use crate::protocol::ping::Probe;
 use crate::protocol::service::Status;
 
-/// Something, or why it could not be had.
+/// A value, or the reason why it is not available.
 pub type Known<T> = Result<T, String>;
 
-/// All of it.
+/// All evidence for a diagnosis of the host.
 #[derive(Debug)]
 pub struct Evidence {
-    /// Only this interface matters.
+    /// The only interface to diagnose; `None` for all.
     pub only: Option<String>,
     /// The end of the window, in nanoseconds since 1970.
     pub now_ns: u64,
-    /// How long it was.
+    /// Length of the window, in nanoseconds.
     pub window_ns: u64,
-    /// How far the wall clock went ahead of the monotonic one meanwhile; negative: it fell behind.
+    /// Advance of the wall clock relative to the monotonic clock during the window, in nanoseconds;
+    /// negative if it fell behind.
     pub clock_step_ns: i64,
     /// Interfaces.
     pub links: Vec<Interface>,
     /// Routes of the main table.
     pub routes: Vec<Route>,
-    /// Sysctls that matter here, by their paths below /proc/sys.
+    /// Relevant sysctls, by their paths below /proc/sys.
     pub sysctls: BTreeMap<String, i64>,
     /// Counters of the IP layer and above.
-    pub counters: Span<Counters>,
-    /// Counters of drops that moved, sockets with their owners.
+    pub counters: BeforeAfter<Counters>,
+    /// Drop counters that increased, with the owners of sockets.
     pub drops: Vec<Drop>,
-    /// How often a CPU had to stop taking packets in although there were more (softnet_stat).
+    /// Number of times that a CPU stopped receiving with packets left (time_squeeze in
+    /// softnet_stat).
     pub squeezed: u64,
-    /// Neighbour tables of the kernel; they are those of all namespaces together.
+    /// The kernel's neighbor tables, which all namespaces share.
     pub tables: Vec<NeighborTable>,
-    /// Neighbours that this host believes in.
+    /// Neighbor entries of this host.
     pub kernel_neighbours: Vec<KernelNeighbour>,
-    /// Groups that sockets hold, as far as the asker may know.
+    /// Group memberships of sockets, as far as the caller may know them.
     pub holders: Vec<Holder>,
-    /// The version of IGMP that is spoken, by interface.
+    /// IGMP version in use, by interface.
     pub igmp_versions: Versions,
     /// Source filters of groups.
     pub filters: Vec<SourceFilter>,
-    /// The service.
-    pub status: Span<Status>,
-    /// Who was heard on the links.
+    /// Status of the service at both ends of the window.
+    pub status: BeforeAfter<Status>,
+    /// Hosts seen on the links.
     pub neighbors: Known<Neighbors>,
-    /// Who asks for memberships.
+    /// IGMP and MLD queriers.
     pub queriers: Known<Queriers>,
-    /// What multicast's modes rest on.
+    /// Evidence for the failure modes of multicast.
     pub multicast: Known<Multicast>,
-    /// ICMP of the last minutes that tells of lengths.
+    /// ICMP messages of the last minutes that concern packet lengths.
     pub lengths: Known<Lengths>,
-    /// What became of the echo requests to the gateways.
+    /// Fates of the echo requests to the gateways.
     pub probes: Known<Vec<Probed>>,
 }
 
-/// For the modes of multicast.
+/// Evidence for the failure modes of multicast.
 #[derive(Debug)]
 pub struct Multicast {
-    /// Their evidence, without the packets of any group.
+    /// Evidence without the packets of any group.
     pub evidence: crate::diagnose::evidence::Evidence,
-    /// Groups to ask about: of each family one that is held here and that switches prune, else all-systems.
+    /// Groups to diagnose: per family one that is joined here and that switches prune, otherwise
+    /// all-systems.
     pub groups: Vec<IpAddr>,
 }
 
 /// An interface.
 #[derive(Clone, Debug, Default)]
 pub struct Interface {
-    /// What multicast's modes know of it, too.
+    /// State that the failure modes of multicast use as well.
     pub link: Link,
-    /// "full", "half" or "unknown", as the driver says.
+    /// Duplex mode as the driver reports it: "full", "half" or "unknown".
     pub duplex: Option<String>,
-    /// In Mbit/s, as the driver says.
+    /// Speed in Mbit/s, as the driver reports it.
     pub speed: Option<i64>,
     /// Addresses with their states.
     pub addresses: Vec<Address>,
-    /// Packets that came in and went out during the window, by the device's counters.
+    /// Packets received and sent during the window, by the device's counters.
     pub packets: (u64, u64),
 }
 
 impl Interface {
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.link.name
     }
 
-    /// Is it up, and is there a carrier? IFF_LOWER_UP (linux/if.h).
+    /// Returns whether it is up with a carrier (IFF_LOWER_UP, linux/if.h).
     pub fn works(&self) -> bool {
         self.link.is_up() && self.has_carrier()
     }
 
-    /// Is there a carrier?
+    /// Returns whether there is a carrier.
     pub fn has_carrier(&self) -> bool {
         self.link.flags & 0x1_0000 != 0
     }
 
-    /// Addresses that are not for the link alone.
+    /// Iterates over addresses of more than link scope.
     pub fn wide_addresses(&self) -> impl Iterator<Item = &Address> {
         (self.addresses.iter()).filter(|one| match one.address {
             IpAddr::V4(v4) => !v4.is_link_local() && !v4.is_loopback(),
@@ -117,83 +120,83 @@ impl Interface {
 pub struct Address {
     /// The address.
     pub address: IpAddr,
-    /// Bits of its network.
+    /// Prefix length in bits.
     pub prefix: u8,
-    /// Duplicate address detection found it taken (IFA_F_DADFAILED).
+    /// Whether duplicate address detection failed (IFA_F_DADFAILED).
     pub is_taken: bool,
-    /// Duplicate address detection is not done (IFA_F_TENTATIVE).
+    /// Whether duplicate address detection is not finished (IFA_F_TENTATIVE).
     pub is_tentative: bool,
-    /// How long it has been as it is.
+    /// Time since the last change of the address, in nanoseconds.
     pub age_ns: u64,
 }
 
-/// A route of the main table that leads out.
+/// A route of the main table with an outgoing interface.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Out of which interface.
+    /// Index of the outgoing interface.
     pub interface: String,
-    /// Whereto.
+    /// Destination network.
     pub network: IpAddr,
-    /// Bits of it that count.
+    /// Prefix length in bits.
     pub bits: u8,
-    /// By which router; `None`: the network is on the link.
+    /// Gateway; `None` if the network is on the link.
     pub gateway: Option<IpAddr>,
-    /// The lowest is taken.
+    /// Metric; the route with the lowest is used.
     pub metric: u32,
-    /// The kernel was told to take the gateway as being on the link (RTNH_F_ONLINK).
+    /// Whether the gateway is declared to be on the link (RTNH_F_ONLINK).
     pub is_onlink: bool,
 }
 
 impl Route {
-    /// Is it for all that has no other?
+    /// Returns whether this is a default route.
     pub fn is_default(&self) -> bool {
         self.bits == 0
     }
 }
 
-/// A counter of drops that moved during the window.
+/// A drop counter that increased during the window.
 #[derive(Clone, Debug)]
 pub struct Drop {
-    /// Which one, and what it means.
+    /// The counter and its meaning.
     pub counter: &'static Counter,
-    /// Whose: an interface, a socket, this namespace.
+    /// Subject of the counter: an interface, a socket, this namespace.
     pub subject: String,
-    /// How far.
+    /// Increase during the window.
     pub count: u64,
-    /// Who has the socket, if it is one.
+    /// Process that holds the socket, if it is a socket.
     pub owner: Option<Process>,
 }
 
-/// A neighbour as the kernel has it.
+/// A neighbor entry of the kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelNeighbour {
-    /// On which interface.
+    /// Name of the interface.
     pub interface: String,
-    /// Its address.
+    /// Address of the neighbor.
     pub address: IpAddr,
-    /// As ip-neighbour(8) has it.
+    /// State, named as in ip-neighbour(8).
     pub state: &'static str,
 }
 
-/// What ICMP that came in tells of lengths.
+/// Received ICMP messages that concern packet lengths.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lengths {
-    /// Messages that were looked at.
+    /// Number of messages examined.
     pub messages: u64,
-    /// Those that matter: longer than an MTU of this host, or errors that name one. Newest last.
+    /// Messages longer than an MTU of this host, and errors that name an MTU, newest last.
     pub told: Vec<Length>,
 }
 
-/// A message of ICMP, and what it tells of lengths.
+/// An ICMP message that concerns packet lengths.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Length {
-    /// On which interface it came in.
+    /// Name of the receiving interface.
     pub interface: String,
-    /// Who sent it.
+    /// Source address.
     pub source: IpAddr,
-    /// Its length with the IP header, in bytes, at least.
+    /// Minimum length with the IP header, in bytes.
     pub length: u32,
-    /// "Fragmentation needed" or "packet too big", with the MTU that it tells and the packet's destination.
+    /// MTU and destination of the packet, in a "fragmentation needed" or "packet too big" error.
     pub too_big: Option<(u32, Option<IpAddr>)>,
 }
 
@@ -202,58 +205,59 @@ pub struct Length {
 pub struct Probed {
     /// The gateway.
     pub gateway: IpAddr,
-    /// By which interface.
+    /// Name of the outgoing interface.
     pub interface: String,
-    /// What became of each.
+    /// Fate of each request.
     pub probes: Vec<Probe>,
 }
 
 impl Probed {
-    /// How many had that fate.
+    /// Returns the number of requests with this fate.
     pub fn count(&self, fate: &str) -> usize {
         self.probes.iter().filter(|one| one.fate == fate).count()
     }
 
-    /// The first with that fate.
+    /// Returns the first request with this fate.
     pub fn first(&self, fate: &str) -> Option<&Probe> {
         self.probes.iter().find(|one| one.fate == fate)
     }
 
-    /// How many came back, in time or late.
+    /// Returns the number of requests that were answered, in time or late.
     pub fn answered(&self) -> usize {
         self.count("replied") + self.count("late")
     }
 }
 
-/// Nanoseconds since 1970 of a time in RFC 3339.
+/// Converts a time in RFC 3339 to nanoseconds since 1970.
 pub fn ns(text: &str) -> Option<u64> {
     let time = text.parse::<jiff::Timestamp>().ok()?;
     u64::try_from(time.as_nanosecond()).ok()
 }
 
 impl Evidence {
-    /// Interfaces that are asked about; loopback never is.
+    /// Iterates over the interfaces to diagnose, which never include loopback.
     pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
         (self.links.iter()).filter(|one| !one.link.is_loopback() && self.is_wanted(&one.link.name))
     }
 
-    /// Is it asked about?
+    /// Returns whether this interface is to be diagnosed.
     pub fn is_wanted(&self, interface: &str) -> bool {
         self.only.as_ref().is_none_or(|only| only == interface)
     }
 
-    /// An interface by its name.
+    /// Returns the interface with this name.
     pub fn interface(&self, name: &str) -> Option<&Interface> {
         self.links.iter().find(|one| one.link.name == name)
     }
 
-    /// Ports of a bridge or bond.
+    /// Iterates over the ports of a bridge or bond.
     pub fn ports(&self, master: &Link) -> impl Iterator<Item = &Interface> {
         let master = master.ifindex;
         (self.links.iter()).filter(move |one| one.link.master == Some(master))
     }
 
-    /// Routers that routes by wanted interfaces name, default routes' first, each once.
+    /// Returns the gateways of routes through the diagnosed interfaces, each once, those of default
+    /// routes first.
     pub fn gateways(&self) -> Vec<(IpAddr, &str)> {
         let mut routes: Vec<&Route> = (self.routes.iter())
             .filter(|route| route.gateway.is_some() && self.is_wanted(&route.interface))
@@ -269,7 +273,7 @@ impl Evidence {
         all
     }
 
-    /// Is it the router that this host sends most by: that of the best default route of its family?
+    /// Returns whether this is the gateway of the best default route of its family.
     pub fn is_first_gateway(&self, gateway: IpAddr) -> bool {
         let defaults = (self.routes.iter())
             .filter(|route| route.is_default() && route.network.is_ipv4() == gateway.is_ipv4());
@@ -278,23 +282,23 @@ impl Evidence {
         defaults.any(|route| route.gateway == Some(gateway))
     }
 
-    /// A sysctl.
+    /// Returns a sysctl, by its path below /proc/sys.
     pub fn sysctl(&self, name: &str) -> Option<i64> {
         self.sysctls.get(name).copied()
     }
 
-    /// A sysctl of an interface (IPv4), or the one for all if that is greater.
+    /// Returns a sysctl of an interface (IPv4), or that of "all" if it is higher.
     pub fn sysctl_max(&self, interface: &str, name: &str) -> i64 {
         let of = |part: &str| self.sysctl(&format!("net/ipv4/conf/{part}/{name}"));
         of(interface).unwrap_or(0).max(of("all").unwrap_or(0))
     }
 
-    /// How long ago a time in RFC 3339 was.
+    /// Returns the time since an RFC 3339 timestamp, in nanoseconds.
     pub fn ago_ns(&self, time: &str) -> u64 {
         self.now_ns.saturating_sub(ns(time).unwrap_or(self.now_ns))
     }
 
-    /// Stations on an interface that were heard within the last minute, without this host.
+    /// Returns the number of hosts seen on an interface within the last minute, without this host.
     pub fn heard(&self, interface: &str) -> usize {
         let Ok(neighbors) = &self.neighbors else {
             return 0;
@@ -305,7 +309,7 @@ impl Evidence {
     }
 }
 
-/// "e0, e1", or "none".
+/// Joins names: "e0, e1", or "none".
 pub fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
     let all: Vec<&str> = all.collect();
     if all.is_empty() {
@@ -315,7 +319,7 @@ pub fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-/// "1 packet", "2 packets".
+/// Formats a count: "1 packet", "2 packets".
 pub fn counted(count: u64, what: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {what}{ending}")

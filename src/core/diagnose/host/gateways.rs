@@ -5,72 +5,75 @@ use std::net::IpAddr;
 use super::addresses::is_on_link;
 use super::evidence::{Evidence, Probed};
 use super::links::MOST_TOLD;
-use super::{Look, Mode, Placed};
+use super::{CheckOutcome, HostMode, LocatedFinding};
 use crate::diagnose::case::{list, seconds};
-use crate::diagnose::{Certainty, Found, Text, receiver};
+use crate::diagnose::{Certainty, FindingDraft, Text, receiver};
 use crate::protocol::ping::Probe;
 
-/// A change of a gateway's MAC is news for so long.
+/// Time for which a change of a gateway's MAC address is reported.
 const NEWS_NS: u64 = 600_000_000_000;
 
-pub fn look_routes(all: &Evidence) -> Look {
+pub fn check_routes(all: &Evidence) -> CheckOutcome {
     let defaults: Vec<String> = (all.routes.iter())
         .filter(|route| route.is_default() && all.is_wanted(&route.interface))
         .map(|route| match route.gateway {
-            Some(gateway) => format!("{gateway} by {}", route.interface),
+            Some(gateway) => format!("{gateway} on {}", route.interface),
             None => format!("{} itself", route.interface),
         })
         .collect();
     if all.interfaces().next().is_none() {
-        return Look::Nothing("there is no interface but loopback".into());
+        return CheckOutcome::NotApplicable("there is no interface other than loopback".into());
     }
     match defaults.len() {
-        0 => Look::Seen("no default route".into()),
-        _ => Look::Seen(list(defaults)),
+        0 => CheckOutcome::Done("no default route".into()),
+        _ => CheckOutcome::Done(list(defaults)),
     }
 }
 
-pub static NO_DEFAULT_ROUTE: Mode = Mode {
+pub static NO_DEFAULT_ROUTE: HostMode = HostMode {
     text: Text {
         id: "no-default-route",
         title: "there is no default route",
-        seen: "Hosts on the own links are reached, no others: \"Network is unreachable\".",
-        cause: "DHCP or a router's announcements have not come, or nobody set one. Hosts of an \
-            isolated network have none on purpose.",
+        symptoms: "Hosts on the local links are reachable, others are not: \"Network is \
+            unreachable\".",
+        cause: "DHCP or router advertisements have not arrived, or no route was configured. \
+            Hosts on an isolated network have none on purpose.",
         proof: "The main routing table of both families.",
-        fix: "If there should be one: see the DHCP client, or ip route add default via GATEWAY.",
+        fix: "If there should be one: check the DHCP client, or ip route add default via GATEWAY.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         if all.routes.iter().any(|route| route.is_default()) || all.only.is_some() {
             return vec![];
         }
         vec![
-            Found::note(
+            FindingDraft::note(
                 Certainty::Proved,
-                "there is no default route: this host reaches its own links only".into(),
+                "there is no default route: this host reaches only its local links".into(),
             )
             .fix(
-                "if there should be one: see the DHCP client, or ip route add default via \
-                GATEWAY",
+                "if there should be one: check the DHCP client, or ip route add default via \
+                    GATEWAY",
             )
-            .because("route", "no default route, neither of IPv4 nor of IPv6")
-            .of_the_host(),
+            .with_evidence("route", "no default route, neither IPv4 nor IPv6")
+            .on_host(),
         ]
     },
 };
 
-/// Looks at what the probes came to.
-fn look_probes(all: &Evidence, one: impl Fn(&Probed) -> String) -> Look {
+/// Summarizes the fates of the probes.
+fn check_probes(all: &Evidence, one: impl Fn(&Probed) -> String) -> CheckOutcome {
     match &all.probes {
-        Err(why) => Look::NotMade(why.clone()),
-        Ok(probed) if probed.is_empty() => Look::Nothing("no route names a gateway".into()),
-        Ok(probed) => Look::Seen(list(probed.iter().map(one))),
+        Err(why) => CheckOutcome::Skipped(why.clone()),
+        Ok(probed) if probed.is_empty() => {
+            CheckOutcome::NotApplicable("no route names a gateway".into())
+        }
+        Ok(probed) => CheckOutcome::Done(list(probed.iter().map(one))),
     }
 }
 
-pub fn look_resolved(all: &Evidence) -> Look {
-    look_probes(all, |one| {
+pub fn check_resolved(all: &Evidence) -> CheckOutcome {
+    check_probes(all, |one| {
         let there = !is_unresolved(all, one);
         format!(
             "{} on {} {}",
@@ -81,8 +84,8 @@ pub fn look_resolved(all: &Evidence) -> Look {
     })
 }
 
-pub fn look_answers(all: &Evidence) -> Look {
-    look_probes(all, |one| {
+pub fn check_answers(all: &Evidence) -> CheckOutcome {
+    check_probes(all, |one| {
         let fastest = one.probes.iter().filter_map(|probe| probe.rtt_ns).min();
         let time = fastest.map_or(String::new(), |ns| format!(" in {:.3} ms", ns as f64 / 1e6));
         format!(
@@ -94,22 +97,27 @@ pub fn look_answers(all: &Evidence) -> Look {
     })
 }
 
-/// "ARP" or "neighbour discovery".
+/// Returns "ARP" or "neighbor discovery".
 fn resolution(who: IpAddr) -> &'static str {
     if who.is_ipv4() {
         "ARP"
     } else {
-        "neighbour discovery"
+        "neighbor discovery"
     }
 }
 
-/// A fault where all that has no other route goes by it, else a warning.
-fn by_weight(all: &Evidence, gateway: IpAddr, certainty: Certainty, summary: String) -> Found {
-    Found::depending(all.is_first_gateway(gateway), certainty, summary)
+/// Returns a fault if the default traffic uses the gateway, else a warning.
+fn by_weight(
+    all: &Evidence,
+    gateway: IpAddr,
+    certainty: Certainty,
+    summary: String,
+) -> FindingDraft {
+    FindingDraft::fault_or_warning(all.is_first_gateway(gateway), certainty, summary)
 }
 
-/// Did nobody tell its link-layer address? Then no probe ever left; after some seconds the kernel itself
-/// says "host unreachable".
+/// Returns whether the gateway's MAC address was not resolved: no probe was sent, or after some
+/// seconds the kernel itself answered "host unreachable".
 fn is_unresolved(all: &Evidence, one: &Probed) -> bool {
     let by_us = |probe: &&Probe| {
         let from = probe
@@ -133,17 +141,17 @@ fn unresolved(all: &Evidence) -> impl Iterator<Item = &Probed> {
     probed.filter(|one| is_unresolved(all, one))
 }
 
-pub static GATEWAY_OFF_LINK: Mode = Mode {
+pub static GATEWAY_OFF_LINK: HostMode = HostMode {
     text: Text {
         id: "gateway-off-link",
-        title: "the gateway is in no network of its interface, and is not there",
-        seen: "Nothing beyond the link is reached.",
-        cause: "A wrong address, prefix length or gateway was given; the kernel takes a gateway \
-            of another network only when it is told that it is on the link (onlink).",
+        title: "the gateway is not in a network of its interface, and does not answer",
+        symptoms: "Nothing beyond the link is reachable.",
+        cause: "A wrong address, prefix length or gateway was configured. The kernel accepts a \
+            gateway outside the interface's networks only with the onlink flag.",
         proof: "The gateway is in none of the interface's networks, and does not resolve.",
         fix: "Correct the address, its prefix length or the gateway.",
     },
-    covers: &["gateway-unresolved", "gateway-silent"],
+    implies: &["gateway-unresolved", "gateway-silent"],
     rule: |all| {
         unresolved(all)
             .filter(|one| {
@@ -168,8 +176,8 @@ pub static GATEWAY_OFF_LINK: Mode = Mode {
                     one.gateway,
                     Certainty::Consistent,
                     format!(
-                        "the gateway {} is in no network of {name} ({}), and nobody there has \
-                            it",
+                        "the gateway {} is not in a network of {name} ({}), and no host there \
+                            answers for it",
                         one.gateway,
                         if own.is_empty() {
                             "which has no address".into()
@@ -181,10 +189,10 @@ pub static GATEWAY_OFF_LINK: Mode = Mode {
                 .fix(format!(
                     "correct the address of {name}, its prefix length, or the gateway"
                 ))
-                .because("wire", last_seen(one, "unresolved"));
+                .with_evidence("wire", last_seen(one, "unresolved"));
                 if told {
-                    found =
-                        found.because("route", format!("via {} dev {name} onlink", one.gateway));
+                    found = found
+                        .with_evidence("route", format!("via {} dev {name} onlink", one.gateway));
                 }
                 found.on(name)
             })
@@ -197,7 +205,7 @@ fn last_seen(one: &Probed, fate: &str) -> String {
     told.unwrap_or_else(|| format!("{} of {} probes: {fate}", one.count(fate), one.probes.len()))
 }
 
-/// How sure, what is known beside, and what to do.
+/// Returns certainty, further observations and fix.
 fn why_unresolved(all: &Evidence, one: &Probed) -> (Certainty, String, String) {
     let (name, gateway) = (&one.interface, one.gateway);
     let protocol = resolution(gateway);
@@ -205,23 +213,23 @@ fn why_unresolved(all: &Evidence, one: &Probed) -> (Certainty, String, String) {
         return (
             Certainty::Proved,
             format!(
-                "it answers {protocol} on the wire, and this host's kernel does not take \
-                it"
+                "it answers {protocol} on the wire, but this host's kernel does not accept the \
+                    answer"
             ),
             format!(
-                "look at arptables, `nft list ruleset` (families arp and netdev) and `tc filter \
+                "check arptables, `nft list ruleset` (families arp and netdev) and `tc filter \
                     show dev {name} ingress`"
             ),
         );
     }
-    // Each question that the wire showed is counted there.
+    // Requests that the wire showed are counted there.
     if !last_seen(one, "unresolved").contains("asked") {
         return (
             Certainty::Consistent,
-            format!("no question for it ({protocol}) was seen to leave this host"),
+            format!("no {protocol} request for it was sent on the wire"),
             format!(
-                "look at the queue and the filters of {name}: `tc -s qdisc show dev {name}`, \
-                    `nft list ruleset` (egress)"
+                "check the queue and the filters of {name}: `tc -s qdisc show dev {name}`, `nft \
+                    list ruleset` (egress)"
             ),
         );
     }
@@ -230,23 +238,23 @@ fn why_unresolved(all: &Evidence, one: &Probed) -> (Certainty, String, String) {
             return (
                 Certainty::Proved,
                 format!(
-                    "it does not answer {protocol}, and nobody else was heard on {name} in \
-                        the last minute"
+                    "it does not answer {protocol}, and no other host was seen on {name} in the \
+                        last minute"
                 ),
-                format!("look at the cable, the switch's port and the VLAN of {name}"),
+                format!("check the cable, the switch port and the VLAN of {name}"),
             );
         }
-        1 => "another station is heard".to_owned(),
-        others => format!("{others} other stations are heard"),
+        1 => "one other host is present".to_owned(),
+        others => format!("{others} other hosts are present"),
     };
     (
         Certainty::Proved,
-        format!("it does not answer {protocol}, and {others} there"),
-        format!("look at the router {gateway}: is it on, and is that its address?"),
+        format!("it does not answer {protocol}, while {others} there"),
+        format!("check the router {gateway}: is it on, and is this its address?"),
     )
 }
 
-/// Did its answer come in while it was asked for?
+/// Returns whether its answer came in while it was being resolved.
 fn answers_on_the_wire(all: &Evidence, one: &Probed) -> bool {
     let heard = all.neighbors.iter().flat_map(|told| &told.neighbors);
     let there = heard.filter(|neighbor| neighbor.interface == one.interface);
@@ -258,20 +266,20 @@ fn answers_on_the_wire(all: &Evidence, one: &Probed) -> bool {
     })
 }
 
-pub static GATEWAY_UNRESOLVED: Mode = Mode {
+pub static GATEWAY_UNRESOLVED: HostMode = HostMode {
     text: Text {
         id: "gateway-unresolved",
-        title: "the gateway does not answer ARP or neighbour discovery",
-        seen: "Hosts on the link are reached, and nothing beyond it; or nothing at all.",
+        title: "the gateway does not answer ARP or neighbor discovery",
+        symptoms: "Hosts on the link are reachable, but nothing beyond it; or nothing at all.",
         cause: "The router is off, its address has changed, or its port or VLAN is another one. \
-            Where no other station is heard either, the link leads nowhere. Or a filter of this \
-            host drops the question or the answer.",
-        proof: "No echo request could leave, since the kernel asked for the gateway's MAC \
-            address in vain; the wire shows whether the question left and an answer came.",
-        fix: "Look at the router; where nobody else is heard either, at cable, port and VLAN; \
-            where the answer comes or no question leaves, at this host's filters.",
+            If no other host is present either, the link is broken. Or a filter of this host \
+            drops the request or the answer.",
+        proof: "No echo request could be sent, because the gateway's MAC address could not be \
+            resolved; the wire shows whether the request was sent and an answer arrived.",
+        fix: "Check the router; if no other host is present, the cable, port and VLAN; if the \
+            answer arrives or no request is sent, this host's filters.",
     },
-    covers: &["gateway-silent", "gateway-moved"],
+    implies: &["gateway-silent", "gateway-moved"],
     rule: |all| {
         unresolved(all)
             .map(|one| {
@@ -282,19 +290,20 @@ pub static GATEWAY_UNRESOLVED: Mode = Mode {
                     one.gateway,
                     certainty,
                     format!(
-                        "the gateway {} is not resolved on {name}: {who}",
+                        "the gateway {} on {name} cannot be resolved (no MAC address): {who}",
                         one.gateway
                     ),
                 )
                 .fix(fix)
-                .because("wire", last_seen(one, "unresolved"))
+                .with_evidence("wire", last_seen(one, "unresolved"))
                 .on(name)
             })
             .collect()
     },
 };
 
-/// Those whose replies came in and were dropped before the socket; `by_filter`: by the reverse path filter.
+/// Iterates over gateways whose replies came in but were dropped before the socket; `by_filter`: by
+/// the reverse path filter.
 fn dropped_inbound(all: &Evidence, by_filter: bool) -> impl Iterator<Item = &Probed> {
     (all.probes.iter().flatten()).filter(move |one| {
         let told = one.first("dropped_inbound").map(|probe| {
@@ -305,52 +314,51 @@ fn dropped_inbound(all: &Evidence, by_filter: bool) -> impl Iterator<Item = &Pro
     })
 }
 
-/// Does the reverse path filter drop what a gateway answers?
+/// Returns whether the reverse path filter drops the gateway's replies.
 pub fn is_filtered(all: &Evidence) -> bool {
     dropped_inbound(all, true).next().is_some()
 }
 
-pub static RP_FILTER_STRICT: Mode =
-    Mode {
-        text: receiver::RP_FILTER_STRICT.text(),
-        covers: &["gateway-silent", "firewall-drops-icmp"],
-        rule: |all| {
-            let mut found: Vec<Placed> =
-                dropped_inbound(all, true)
-                    .map(|one| {
-                        let name = &one.interface;
-                        by_weight(
+pub static RP_FILTER_STRICT: HostMode = HostMode {
+    text: receiver::RP_FILTER_STRICT.text(),
+    implies: &["gateway-silent", "firewall-drops-icmp"],
+    rule: |all| {
+        let mut found: Vec<LocatedFinding> =
+            dropped_inbound(all, true)
+                .map(|one| {
+                    let name = &one.interface;
+                    by_weight(
                     all,
                     one.gateway,
                     Certainty::Proved,
                     format!(
-                        "what the gateway {} answers comes in on {name} and the kernel drops \
-                            it: it routes {} by another interface, and reverse-path filtering \
+                        "replies of the gateway {} come in on {name} and the kernel drops them: \
+                            it routes {} through another interface, and reverse-path filtering \
                             is strict",
                         one.gateway, one.gateway
                     ),
                 )
                 .fix(format!(
-                    "sysctl net.ipv4.conf.{name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter \
-                        if it is 1), or route {} by {name}",
+                    "sysctl net.ipv4.conf.{name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter if \
+                        it is 1), or route {} through {name}",
                     one.gateway
                 ))
-                .because("wire", last_seen(one, "dropped_inbound"))
-                .because("sysctl", format!("rp_filter of {name}: \
+                .with_evidence("wire", last_seen(one, "dropped_inbound"))
+                .with_evidence("sysctl", format!("rp_filter of {name}: \
                     {}", all.sysctl_max(name, "rp_filter")))
                 .on(name)
-                    })
-                    .collect();
-            if found.is_empty() {
-                found.extend(spare_ways(all));
-            }
-            found
-        },
-    };
+                })
+                .collect();
+        if found.is_empty() {
+            found.extend(spare_ways(all));
+        }
+        found
+    },
+};
 
-/// Interfaces of default routes that are not the best, with strict filtering: what comes by them from
-/// afar is dropped.
-fn spare_ways(all: &Evidence) -> Vec<Placed> {
+/// Interfaces of default routes that are not the best, with strict filtering: packets from remote
+/// hosts that arrive there are dropped.
+fn spare_ways(all: &Evidence) -> Vec<LocatedFinding> {
     let defaults =
         (all.routes.iter()).filter(|route| route.is_default() && route.network.is_ipv4());
     let Some(best) = defaults.clone().min_by_key(|route| route.metric) else {
@@ -368,11 +376,11 @@ fn spare_ways(all: &Evidence) -> Vec<Placed> {
     others
         .map(|route| {
             let name = &route.interface;
-            Found::warning(
+            FindingDraft::warning(
                 Certainty::Consistent,
                 format!(
-                    "what comes from beyond the links by {name} is dropped: the default route \
-                        leads by {}, and reverse-path filtering is strict",
+                    "packets from beyond the links that come in on {name} are dropped: the \
+                        default route uses {}, and reverse-path filtering is strict",
                     best.interface
                 ),
             )
@@ -380,32 +388,32 @@ fn spare_ways(all: &Evidence) -> Vec<Placed> {
                 "sysctl net.ipv4.conf.{name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter if it \
                     is 1), or policy routing by source"
             ))
-            .because(
+            .with_evidence(
                 "route",
                 format!(
-                    "default by {} with metric {}, by {name} with metric {}",
+                    "default on {} with metric {}, on {name} with metric {}",
                     best.interface, best.metric, route.metric
                 ),
             )
-            .because("sysctl", format!("rp_filter of {name}: 1"))
+            .with_evidence("sysctl", format!("rp_filter of {name}: 1"))
             .on(name)
         })
         .collect()
 }
 
-pub static FIREWALL_DROPS_ICMP: Mode = Mode {
+pub static FIREWALL_DROPS_ICMP: HostMode = HostMode {
     text: Text {
         id: "firewall-drops-icmp",
-        title: "this host's own filters keep it from its gateway's answers",
-        seen: "Ping fails although the gateway answers; path MTU discovery fails, so transfers \
+        title: "this host's own filters drop the exchange with its gateway",
+        symptoms: "Ping fails although the gateway answers; path MTU discovery fails, so transfers \
             hang on some paths.",
-        cause: "A rule of netfilter or tc on this host drops ICMP, on its way in or out. ICMP \
-            carries the errors that IP needs (RFC 4890 says which must pass).",
-        proof: "The answer is seen on this host's wire and does not come to the socket; or the \
+        cause: "A netfilter or tc rule on this host drops ICMP, inbound or outbound. ICMP \
+            carries errors that IP depends on (RFC 4890 lists those that must pass).",
+        proof: "The answer was seen on this host's wire and did not reach the socket; or the \
             request was accepted and never seen on the wire.",
-        fix: "Accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show` have the rule.",
+        fix: "Accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show` show the rule.",
     },
-    covers: &["gateway-silent"],
+    implies: &["gateway-silent"],
     rule: |all| {
         let inbound = dropped_inbound(all, false).map(|one| (one, "dropped_inbound"));
         let outbound = (all.probes.iter().flatten())
@@ -419,75 +427,76 @@ pub static FIREWALL_DROPS_ICMP: Mode = Mode {
                 let count = one.count(fate);
                 let summary = match fate {
                     "dropped_inbound" => format!(
-                        "the gateway {} answered, and this host dropped {count} of its \
-                            answers on their way in",
+                        "the gateway {} answered, but this host dropped {count} of its answers \
+                            inbound",
                         one.gateway
                     ),
                     _ => format!(
                         "this host dropped {count} of its own echo requests to the gateway {} \
-                            before they left",
+                            before they were sent",
                         one.gateway
                     ),
                 };
                 let source = if fate == "not_sent" { "kernel" } else { "wire" };
                 let first = one.first(fate);
                 let told = first.and_then(|probe| probe.last_seen.clone().or(probe.errno.clone()));
-                Found::warning(Certainty::Consistent, summary)
+                FindingDraft::warning(Certainty::Consistent, summary)
                     .fix(
                         "accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show dev IF` \
-                            have the rule",
+                            show the rule",
                     )
-                    .because(source, told.unwrap_or_else(|| fate.to_owned()))
+                    .with_evidence(source, told.unwrap_or_else(|| fate.to_owned()))
                     .on(&one.interface)
             })
             .collect()
     },
 };
 
-pub static GATEWAY_NOT_SENT: Mode = Mode {
-    text: Text {
-        id: "gateway-not-sent",
-        title: "the kernel refuses to send to the gateway",
-        seen: "Nothing beyond the link is reached; programs fail at once.",
-        cause: "A rule or route of another table forbids it (prohibit, unreachable), or the \
-            interface does not take packets.",
-        proof: "The error of the send call.",
-        fix: "Look at `ip rule`, `ip route show table all` and the interface.",
-    },
-    covers: &["gateway-silent"],
-    rule: |all| {
-        let refused = (all.probes.iter().flatten()).filter(|one| {
-            let first = one.first("not_sent");
-            !is_denied(one) && first.is_some()
-        });
-        refused
-            .map(|one| {
-                let errno = one.first("not_sent").and_then(|probe| probe.errno.clone());
-                // Its addresses are not ready yet, or there are none, which is told beside.
-                let has_none = errno
-                    .as_ref()
-                    .is_some_and(|errno| errno.contains("EADDRNOTAVAIL"));
-                Found::depending(
+pub static GATEWAY_NOT_SENT: HostMode =
+    HostMode {
+        text: Text {
+            id: "gateway-not-sent",
+            title: "the kernel refuses to send to the gateway",
+            symptoms: "Nothing beyond the link is reachable; programs fail at once.",
+            cause: "A rule or a route of another table forbids it (prohibit, unreachable), or the \
+            interface does not accept packets.",
+            proof: "The error of the send call.",
+            fix: "Check `ip rule`, `ip route show table all` and the interface.",
+        },
+        implies: &["gateway-silent"],
+        rule: |all| {
+            let refused = (all.probes.iter().flatten()).filter(|one| {
+                let first = one.first("not_sent");
+                !is_denied(one) && first.is_some()
+            });
+            refused
+                .map(|one| {
+                    let errno = one.first("not_sent").and_then(|probe| probe.errno.clone());
+                    // Its addresses are not ready yet or missing, which another finding reports.
+                    let has_none = errno
+                        .as_ref()
+                        .is_some_and(|errno| errno.contains("EADDRNOTAVAIL"));
+                    FindingDraft::fault_or_warning(
                     all.is_first_gateway(one.gateway) && !has_none,
                     Certainty::Proved,
                     format!(
-                        "the kernel refused to send {} of {} echo requests to the gateway {} \
-                            by {}",
+                        "the kernel refused to send {} of {} echo requests to the gateway {} on \
+                            {}",
                         one.count("not_sent"),
                         one.probes.len(),
                         one.gateway,
                         one.interface
                     ),
                 )
-                .fix("look at `ip rule`, `ip route show table all` and the interface")
-                .because("kernel", errno.unwrap_or_else(|| "no error is told".into()))
+                .fix("check `ip rule`, `ip route show table all` and the interface")
+                .with_evidence("kernel", errno.unwrap_or_else(|| "no error was reported".into()))
                 .on(&one.interface)
-            })
-            .collect()
-    },
-};
+                })
+                .collect()
+        },
+    };
 
-/// EPERM is how netfilter's OUTPUT says no.
+/// A netfilter rule in OUTPUT makes the send fail with EPERM.
 fn is_denied(one: &Probed) -> bool {
     let errno = one
         .first("not_sent")
@@ -495,17 +504,17 @@ fn is_denied(one: &Probed) -> bool {
     errno.is_some_and(|errno| errno.contains("EPERM"))
 }
 
-pub static GATEWAY_SILENT: Mode = Mode {
+pub static GATEWAY_SILENT: HostMode = HostMode {
     text: Text {
         id: "gateway-silent",
-        title: "the gateway is there and answers no echo request",
-        seen: "Often nothing: many routers are told not to answer.",
-        cause: "The router filters ICMP or limits it; or it has no way back; or it hangs while \
+        title: "the gateway is present but does not answer echo requests",
+        symptoms: "Often nothing: many routers are configured not to answer.",
+        cause: "The router filters or limits ICMP; or it has no route back; or it hangs while \
             its network chip still answers ARP.",
-        proof: "The gateway's MAC address is known, requests left, and nothing came back.",
-        fix: "If hosts beyond it are reached, nothing. Else look at the router.",
+        proof: "The gateway's MAC address is known, requests were sent, and nothing came back.",
+        fix: "If hosts beyond it are reachable, nothing. Otherwise check the router.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         (all.probes.iter().flatten())
             .filter(|one| {
@@ -523,29 +532,33 @@ pub static GATEWAY_SILENT: Mode = Mode {
                 } else {
                     "unanswered"
                 };
-                Found::note(
+                FindingDraft::note(
                     Certainty::Consistent,
-                    format!("the gateway {} {what}: it may be told not to", one.gateway),
+                    format!(
+                        "the gateway {} {what}: it may be configured that way",
+                        one.gateway
+                    ),
                 )
-                .fix("nothing, if hosts beyond it are reached; else look at the router")
-                .because("wire", last_seen(one, fate))
+                .fix("nothing, if hosts beyond it are reachable; otherwise check the router")
+                .with_evidence("wire", last_seen(one, fate))
                 .on(&one.interface)
             })
             .collect()
     },
 };
 
-pub static GATEWAY_LOSS: Mode = Mode {
+pub static GATEWAY_LOSS: HostMode = HostMode {
     text: Text {
         id: "gateway-loss",
-        title: "packets to the gateway are lost now and then",
-        seen: "Everything is slow and stalls: the first hop loses packets.",
-        cause: "A bad cable, radio with poor reception, a duplex mismatch, a port that is \
-            overloaded, or a router that is.",
-        proof: "Some echo requests to it were answered, and others left and were not.",
-        fix: "`netsonde ping -c 100 -i 0.1 GATEWAY` says how much; then cable, radio, port.",
+        title: "packets to the gateway are lost intermittently",
+        symptoms: "Everything is slow and stalls: packets are lost on the first hop.",
+        cause: "A bad cable, a radio link with poor reception, a duplex mismatch, an overloaded \
+            port or router.",
+        proof: "Some echo requests to it were answered, and others were sent and not answered.",
+        fix: "`netsonde ping -c 100 -i 0.1 GATEWAY` measures the loss; then check cable, radio \
+            and port.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         (all.probes.iter().flatten())
             .filter(|one| {
@@ -554,7 +567,7 @@ pub static GATEWAY_LOSS: Mode = Mode {
             })
             .map(|one| {
                 let lost = one.count("unanswered") + one.count("corrupted");
-                Found::warning(
+                FindingDraft::warning(
                     Certainty::Proved,
                     format!(
                         "the gateway {} answered {} of {} echo requests",
@@ -564,13 +577,13 @@ pub static GATEWAY_LOSS: Mode = Mode {
                     ),
                 )
                 .fix(format!(
-                    "netsonde ping -c 100 -i 0.1 {} says how much is lost; then look at cable, \
-                        radio and port",
+                    "netsonde ping -c 100 -i 0.1 {} measures the loss; then check cable, radio \
+                        and port",
                     one.gateway
                 ))
-                .because(
+                .with_evidence(
                     "wire",
-                    format!("{lost} left by {} and had no sound answer", one.interface),
+                    format!("{lost} sent on {} without a valid answer", one.interface),
                 )
                 .on(&one.interface)
             })
@@ -578,32 +591,34 @@ pub static GATEWAY_LOSS: Mode = Mode {
     },
 };
 
-pub fn look_moves(all: &Evidence) -> Look {
+pub fn check_moves(all: &Evidence) -> CheckOutcome {
     match &all.neighbors {
-        Err(why) => Look::NotMade(why.clone()),
-        Ok(_) if all.gateways().is_empty() => Look::Nothing("no route names a gateway".into()),
+        Err(why) => CheckOutcome::Skipped(why.clone()),
+        Ok(_) if all.gateways().is_empty() => {
+            CheckOutcome::NotApplicable("no route names a gateway".into())
+        }
         Ok(told) => {
             let moves = (told.findings.iter()).filter(|one| one.kind == "moved" && one.gateway);
-            Look::Seen(format!(
-                "{} changes of a gateway's MAC address are known",
+            CheckOutcome::Done(format!(
+                "{} changes of a gateway's MAC address recorded",
                 moves.count()
             ))
         }
     }
 }
 
-pub static GATEWAY_MOVED: Mode = Mode {
+pub static GATEWAY_MOVED: HostMode = HostMode {
     text: Text {
         id: "gateway-moved",
-        title: "the gateway's address went to another MAC",
-        seen: "A short outage; or, where an attacker did it, nothing at all.",
-        cause: "A standby router took over, a router was replaced, or somebody claims to be the \
+        title: "the gateway's address moved to another MAC address",
+        symptoms: "A short outage; or, if an attacker did it, nothing at all.",
+        cause: "A standby router took over, a router was replaced, or a host impersonates the \
             gateway (ARP spoofing).",
-        proof: "The gateway's address was claimed by another MAC within the last ten minutes, \
-            and the former one did not go on.",
-        fix: "If no router was changed: find the new MAC by the switch's table.",
+        proof: "The gateway's address was claimed by another MAC address within the last ten \
+            minutes, and the former one stopped.",
+        fix: "If no router was replaced: find the new MAC address in the switch's table.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         let Ok(told) = &all.neighbors else {
             return vec![];
@@ -619,7 +634,7 @@ pub static GATEWAY_MOVED: Mode = Mode {
                 let (from, to) = (one.from.as_deref(), one.to.as_deref());
                 let was_announced = one.announced == Some(true);
                 let summary = format!(
-                    "the gateway {} on {} went from {} to {} {} ago{}",
+                    "the gateway {} on {} moved from {} to {} {} ago{}",
                     one.address,
                     one.interface,
                     from.unwrap_or("?"),
@@ -631,18 +646,18 @@ pub static GATEWAY_MOVED: Mode = Mode {
                         ", without announcing it"
                     }
                 );
-                // A standby that takes over announces itself.
+                // A standby router that takes over announces itself.
                 let found = if was_announced {
-                    Found::note(Certainty::Proved, summary)
+                    FindingDraft::note(Certainty::Proved, summary)
                 } else {
-                    Found::warning(Certainty::Proved, summary)
+                    FindingDraft::warning(Certainty::Proved, summary)
                 };
                 found
                     .fix(
-                        "if no router was changed or took over: find that MAC by the \
-                        switch's table",
+                        "if no router was replaced or took over: find that MAC address in the \
+                            switch's table",
                     )
-                    .because(
+                    .with_evidence(
                         "wire",
                         format!(
                             "claims of {} by \

@@ -1,36 +1,36 @@
 //! PURE. Modes of links: no carrier, errors, drops, duplex, lengths.
 
 use super::evidence::{Drop, Evidence, Interface, counted, names};
-use super::{Look, Mode, Placed};
+use super::{CheckOutcome, HostMode, LocatedFinding};
 use crate::diagnose::case::{list, seconds};
-use crate::diagnose::{Certainty, Found, Text};
+use crate::diagnose::{Certainty, FindingDraft, Text};
 use crate::host::drops::Layer;
 
-/// One error in a hundred packets: what TCP no longer hides.
+/// Error rate to report: one in a hundred packets, which TCP no longer hides.
 const ERRORS_PERCENT: u64 = 1;
-/// Fewer are chance.
+/// Minimum number of errors; fewer are accidental.
 const FEW: u64 = 10;
-/// Within this time so many losses of a link are no maintenance.
+/// Window in which repeated link losses are not maintenance.
 const FLAPS_NS: u64 = 600_000_000_000;
 const FLAPS: usize = 3;
-/// Findings of one kind that are told; more would say nothing new.
+/// Maximum number of findings of one kind; more add nothing.
 pub const MOST_TOLD: usize = 8;
 
-pub fn look_carrier(all: &Evidence) -> Look {
+pub fn check_carrier(all: &Evidence) -> CheckOutcome {
     let (up, down): (Vec<&Interface>, Vec<&Interface>) =
         all.interfaces().partition(|one| one.works());
     if up.is_empty() && down.is_empty() {
-        return Look::Nothing("there is no interface but loopback".into());
+        return CheckOutcome::NotApplicable("there is no interface other than loopback".into());
     }
     let down = match down.len() {
         0 => String::new(),
         _ => format!("; without: {}", names(down.iter().map(|one| one.name()))),
     };
     let up = names(up.iter().map(|one| one.name()));
-    Look::Seen(format!("up, with carrier: {up}{down}"))
+    CheckOutcome::Done(format!("up, with carrier: {up}{down}"))
 }
 
-/// Is it a bridge that waits for containers or guests? Nothing is missing that it should have.
+/// Returns whether this is a bridge without containers or guests yet, which lacks nothing.
 fn is_idle_bridge(all: &Evidence, one: &Interface) -> bool {
     one.link.kind == "bridge"
         && all
@@ -38,17 +38,17 @@ fn is_idle_bridge(all: &Evidence, one: &Interface) -> bool {
             .all(|port| matches!(port.link.kind.as_str(), "dummy" | "tun"))
 }
 
-pub static LINK_DOWN: Mode = Mode {
+pub static LINK_DOWN: HostMode = HostMode {
     text: Text {
         id: "link-down",
-        title: "an interface has an address and no link",
-        seen: "Nothing goes by it; what is routed by it waits and fails.",
+        title: "an interface has an address but no link",
+        symptoms: "It transmits nothing; traffic routed to it waits and fails.",
         cause: "The cable, the port at the other end or the driver; or the interface was set \
-            down and its addresses stayed.",
+            down and kept its addresses.",
         proof: "The kernel's flags of the interface: up, and lower-up (carrier).",
-        fix: "Look at cable and port, or `ip link set IF up`.",
+        fix: "Check cable and port, or `ip link set IF up`.",
     },
-    covers: &[
+    implies: &[
         "gateway-unresolved",
         "gateway-silent",
         "gateway-off-link",
@@ -79,8 +79,8 @@ pub static LINK_DOWN: Mode = Mode {
                 let (state, fix) = if one.link.is_up() {
                     (
                         "no carrier",
-                        "look at the cable, the port at its other end, or the driver \
-                            (ethtool, dmesg)"
+                        "check the cable, the port at its other end, or the driver (ethtool, \
+                            dmesg)"
                             .to_owned(),
                     )
                 } else {
@@ -89,16 +89,12 @@ pub static LINK_DOWN: Mode = Mode {
                         format!("ip link set {name} up, or remove its addresses"),
                     )
                 };
-                let what = if routed {
-                    ", and routes lead by it"
-                } else {
-                    ""
-                };
+                let what = if routed { ", and routes use it" } else { "" };
                 let summary = format!("{name} has {addresses} and {state}{what}");
                 let found = if routed || !another_works(name) {
-                    Found::fault(Certainty::Proved, summary)
+                    FindingDraft::fault(Certainty::Proved, summary)
                 } else {
-                    Found::warning(Certainty::Proved, summary)
+                    FindingDraft::warning(Certainty::Proved, summary)
                 };
                 let flags = format!(
                     "{name}: {}, {}",
@@ -109,23 +105,23 @@ pub static LINK_DOWN: Mode = Mode {
                         "not LOWER_UP"
                     }
                 );
-                found.fix(fix).because("kernel", flags).on(name)
+                found.fix(fix).with_evidence("kernel", flags).on(name)
             })
             .collect()
     },
 };
 
-pub static LINK_FLAPPING: Mode = Mode {
+pub static LINK_FLAPPING: HostMode = HostMode {
     text: Text {
         id: "link-flapping",
-        title: "a link goes and comes again and again",
-        seen: "Short outages; connections stall for seconds.",
-        cause: "A bad cable or transceiver, a port with energy saving, a driver that resets, a \
-            spanning tree that changes.",
-        proof: "netsonded saw the interface go down several times within ten minutes.",
-        fix: "Change cable and transceiver; look at the switch's log and at dmesg.",
+        title: "a link goes down and up repeatedly",
+        symptoms: "Short outages; connections stall for seconds.",
+        cause: "A bad cable or transceiver, a port with power saving, a driver that resets, \
+            spanning tree changes.",
+        proof: "netsonded recorded several link losses within ten minutes.",
+        fix: "Replace cable and transceiver; check the switch's log and dmesg.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         (all.interfaces())
             .filter_map(|one| {
@@ -141,16 +137,15 @@ pub static LINK_FLAPPING: Mode = Mode {
                 }
                 let last = seconds(times.iter().copied().min().unwrap_or(0));
                 Some(
-                    Found::warning(
+                    FindingDraft::warning(
                         Certainty::Proved,
                         format!(
-                            "{name} lost its link {} times within ten minutes, the last time \
-                                {last} ago",
+                            "{name} lost its link {} times within ten minutes, last {last} ago",
                             times.len()
                         ),
                     )
-                    .fix("change the cable or transceiver; see dmesg and the switch's log")
-                    .because(
+                    .fix("replace the cable or transceiver; check dmesg and the switch's log")
+                    .with_evidence(
                         "service",
                         format!("netsonde status shows the gaps of {name}"),
                     )
@@ -161,7 +156,7 @@ pub static LINK_FLAPPING: Mode = Mode {
     },
 };
 
-/// Counters of an interface's device that moved, of those that are asked for.
+/// Returns the increased counters of a device, of those in `wanted`.
 fn moved<'a>(all: &'a Evidence, name: &str, wanted: fn(&str) -> bool) -> Vec<&'a Drop> {
     (all.drops.iter())
         .filter(|one| {
@@ -174,7 +169,7 @@ fn is_error(counter: &str) -> bool {
     counter.ends_with("_errors") && !is_loss(counter) || counter == "collisions"
 }
 
-/// The device or the kernel had no room, or did not want it.
+/// Drops of the device or the kernel, for lack of space or by rule.
 fn is_loss(counter: &str) -> bool {
     matches!(
         counter,
@@ -187,10 +182,10 @@ fn is_loss(counter: &str) -> bool {
     )
 }
 
-/// What is looked at over the window, as "none in 2.0 s" or as counts.
-fn look_moved(all: &Evidence, wanted: fn(&str) -> bool) -> Look {
+/// Summarizes counts over the window: "none in 2.0 s", or the counts.
+fn check_moved(all: &Evidence, wanted: fn(&str) -> bool) -> CheckOutcome {
     if all.interfaces().next().is_none() {
-        return Look::Nothing("there is no interface but loopback".into());
+        return CheckOutcome::NotApplicable("there is no interface other than loopback".into());
     }
     let counts: Vec<String> = (all.interfaces())
         .flat_map(|one| {
@@ -203,28 +198,28 @@ fn look_moved(all: &Evidence, wanted: fn(&str) -> bool) -> Look {
     } else {
         list(counts)
     };
-    Look::Seen(format!("{what} in {}", seconds(all.window_ns)))
+    CheckOutcome::Done(format!("{what} in {}", seconds(all.window_ns)))
 }
 
-pub fn look_errors(all: &Evidence) -> Look {
-    look_moved(all, is_error)
+pub fn check_errors(all: &Evidence) -> CheckOutcome {
+    check_moved(all, is_error)
 }
 
-pub fn look_drops(all: &Evidence) -> Look {
-    look_moved(all, is_loss)
+pub fn check_drops(all: &Evidence) -> CheckOutcome {
+    check_moved(all, is_loss)
 }
 
-pub static LINK_ERRORS: Mode = Mode {
+pub static LINK_ERRORS: HostMode = HostMode {
     text: Text {
         id: "link-errors",
         title: "a device counts errors",
-        seen: "Transfers are slow, and packets are lost now and then.",
-        cause: "On a cable: damage, a bad transceiver, a duplex mismatch. On a tunnel: no way \
+        symptoms: "Transfers are slow, and packets are lost intermittently.",
+        cause: "On a cable: damage, a bad transceiver, a duplex mismatch. On a tunnel: no route \
             to its other end.",
-        proof: "The device's error counters grow.",
-        fix: "Change cable, transceiver or port; for a tunnel, see the route to its other end.",
+        proof: "The device's error counters increase.",
+        fix: "Replace cable, transceiver or port; for a tunnel, check the route to its other end.",
     },
-    covers: &["link-drops"],
+    implies: &["link-drops"],
     rule: |all| {
         (all.interfaces())
             .filter_map(|one| {
@@ -236,26 +231,26 @@ pub static LINK_ERRORS: Mode = Mode {
                 let many = count >= FEW && count * 100 >= packets * ERRORS_PERCENT;
                 let first = errors.iter().max_by_key(|drop| drop.count)?;
                 let summary = format!(
-                    "{name} counted {} in {} beside {}: {}",
+                    "{name} counted {} in {} and {} without errors: {}",
                     counted(count, "error"),
                     seconds(all.window_ns),
                     counted(rx + tx, "packet"),
                     first.counter.means
                 );
                 let found = if many {
-                    Found::fault(Certainty::Proved, summary)
+                    FindingDraft::fault(Certainty::Proved, summary)
                 } else {
-                    Found::warning(Certainty::Proved, summary)
+                    FindingDraft::warning(Certainty::Proved, summary)
                 };
                 let mut found = found.fix(match one.link.kind.as_str() {
-                    "" => format!("change cable, transceiver or port; see `ethtool -S {name}`"),
+                    "" => format!("replace cable, transceiver or port; check `ethtool -S {name}`"),
                     kind => format!(
-                        "{name} is of kind {kind}: see the device below it, and the route to \
+                        "{name} is of kind {kind}: check the device below it, and the route to \
                             its other end (ip -d link show {name})"
                     ),
                 });
                 for drop in errors {
-                    found = found.because(
+                    found = found.with_evidence(
                         "counters",
                         format!(
                             "{} \
@@ -270,27 +265,26 @@ pub static LINK_ERRORS: Mode = Mode {
     },
 };
 
-pub static LINK_DROPS: Mode = Mode {
+pub static LINK_DROPS: HostMode = HostMode {
     text: Text {
         id: "link-drops",
         title: "a device drops packets",
-        seen: "Loss under load, or of long packets only.",
-        cause: "The host takes packets out too slowly (interrupts, CPU, a short ring), or the \
-            device refuses what it gets: longer than its MTU, or of a protocol that nobody \
-            takes.",
-        proof: "The device's drop counters grow.",
+        symptoms: "Loss under load, or of long packets only.",
+        cause: "The host does not fetch packets fast enough (interrupts, CPU, a short ring), or \
+            the device rejects packets: longer than its MTU, or of a protocol without a handler.",
+        proof: "The device's drop counters increase.",
         fix: "A longer ring (ethtool -G), interrupts spread over CPUs; the same MTU at both \
             ends; see `netsonde drops`.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         (all.interfaces())
             .filter_map(|one| {
                 let name = one.name();
                 let (rx, tx) = one.packets;
                 let mut drops = moved(all, name, is_loss);
-                // What nobody wanted is dropped here, too, and a tunnel drops what it has no other end for:
-                // few of them are part of any network's life.
+                // Packets without a handler are dropped here as well, and a tunnel drops packets
+                // without a peer: a few of them are normal.
                 drops.retain(|drop| {
                     let (seen, few) = match drop.counter.name {
                         "rx_dropped" => (rx, FEW),
@@ -306,7 +300,7 @@ pub static LINK_DROPS: Mode = Mode {
                 } else {
                     Certainty::Proved
                 };
-                let mut found = Found::warning(
+                let mut found = FindingDraft::warning(
                     certainty,
                     format!(
                         "{name} dropped {} in {}: {}",
@@ -316,11 +310,11 @@ pub static LINK_DROPS: Mode = Mode {
                     ),
                 )
                 .fix(format!(
-                    "compare the MTU with the other end's; see `ethtool -S {name}`, and \
+                    "compare the MTU with that of the other end; check `ethtool -S {name}`, and \
                         `netsonde drops --reasons` as root"
                 ));
                 for drop in &drops {
-                    found = found.because(
+                    found = found.with_evidence(
                         "counters",
                         format!(
                             "{} \
@@ -329,14 +323,14 @@ pub static LINK_DROPS: Mode = Mode {
                         ),
                     );
                 }
-                found = found.because("kernel", format!("{name}: mtu {}", one.link.mtu));
+                found = found.with_evidence("kernel", format!("{name}: mtu {}", one.link.mtu));
                 Some(found.on(name))
             })
             .collect()
     },
 };
 
-pub fn look_duplex(all: &Evidence) -> Look {
+pub fn check_duplex(all: &Evidence) -> CheckOutcome {
     let told: Vec<String> = (all.interfaces())
         .filter_map(|one| {
             let duplex = one.duplex.as_ref().filter(|duplex| *duplex != "unknown")?;
@@ -346,26 +340,26 @@ pub fn look_duplex(all: &Evidence) -> Look {
         })
         .collect();
     if told.is_empty() {
-        return Look::Nothing("no driver here tells its duplex".into());
+        return CheckOutcome::NotApplicable("no driver here reports its duplex mode".into());
     }
-    Look::Seen(list(told))
+    CheckOutcome::Done(list(told))
 }
 
-pub static HALF_DUPLEX: Mode =
-    Mode {
-        text: Text {
-            id: "half-duplex",
-            title: "a link runs half duplex",
-            seen: "Slow under load in both directions, late collisions, CRC errors at the other \
+pub static HALF_DUPLEX: HostMode = HostMode {
+    text: Text {
+        id: "half-duplex",
+        title: "a link runs at half duplex",
+        symptoms: "Slow under load in both directions, late collisions, CRC errors at the other \
             end.",
-            cause: "One end negotiates and the other is set to a fixed speed and full duplex: \
-                the first then has to assume half duplex. Or a hub, or a bad cable.",
-            proof: "The driver says half duplex; collisions or errors that grow prove the harm.",
-            fix: "Let both ends negotiate (ethtool -s IF autoneg on), or set both the same.",
-        },
-        covers: &["link-errors"],
-        rule: |all| {
-            (all.interfaces())
+        cause: "One end negotiates and the other is fixed to a speed and full duplex: the \
+                first must then assume half duplex. Or a hub, or a bad cable.",
+        proof: "The driver reports half duplex; increasing collisions or errors prove the \
+                harm.",
+        fix: "Let both ends negotiate (ethtool -s IF autoneg on), or configure both the same.",
+    },
+    implies: &["link-errors"],
+    rule: |all| {
+        (all.interfaces())
             .filter(|one| one.duplex.as_deref() == Some("half") && one.works())
             .map(|one| {
                 let name = one.name();
@@ -373,63 +367,71 @@ pub static HALF_DUPLEX: Mode =
                 let speed = one.speed.filter(|speed| *speed > 0);
                 let speed = speed.map_or(String::new(), |speed| format!(" at {speed} Mbit/s"));
                 let summary = format!(
-                    "{name} runs half duplex{speed}: the other end is likely set to full duplex \
-                        and does not negotiate"
+                    "{name} runs at half duplex{speed}: the other end is probably fixed to full \
+                        duplex and does not negotiate"
                 );
                 let found = if harm.is_empty() {
-                    Found::warning(Certainty::Consistent, summary)
+                    FindingDraft::warning(Certainty::Consistent, summary)
                 } else {
-                    Found::fault(Certainty::Proved, summary)
+                    FindingDraft::fault(Certainty::Proved, summary)
                 };
                 let mut found = found
                     .fix(format!(
-                        "let both ends negotiate: ethtool -s {name} autoneg on, and the same at \
+                        "let both ends negotiate: ethtool -s {name} autoneg on, and the same on \
                             the switch"
                     ))
-                    .because("kernel", format!("the driver of {name} says half duplex"));
+                    .with_evidence(
+                        "kernel",
+                        format!("the driver of {name} reports half duplex"),
+                    );
                 for drop in harm {
-                    found =
-                        found.because("counters", format!("{} \
-                            +{}", drop.counter.name, drop.count));
+                    found = found.with_evidence(
+                        "counters",
+                        format!(
+                            "{} \
+                            +{}",
+                            drop.counter.name, drop.count
+                        ),
+                    );
                 }
                 found.on(name)
             })
             .collect()
-        },
-    };
+    },
+};
 
-pub fn look_mtu(all: &Evidence) -> Look {
+pub fn check_mtu(all: &Evidence) -> CheckOutcome {
     if all.interfaces().next().is_none() {
-        return Look::Nothing("there is no interface but loopback".into());
+        return CheckOutcome::NotApplicable("there is no interface other than loopback".into());
     }
     let mtus: Vec<String> = (all.interfaces())
         .map(|one| format!("{} {}", one.name(), one.link.mtu))
         .collect();
     match &all.lengths {
-        Ok(seen) => Look::Seen(format!(
+        Ok(seen) => CheckOutcome::Done(format!(
             "{}; ICMP messages of the last five minutes: {}",
             list(mtus),
             seen.messages
         )),
-        Err(why) => Look::NotMade(why.clone()),
+        Err(why) => CheckOutcome::Skipped(why.clone()),
     }
 }
 
-pub static MTU_MISMATCH: Mode = Mode {
+pub static MTU_MISMATCH: HostMode = HostMode {
     text: Text {
         id: "mtu-mismatch",
         title: "the ends of a link have different MTUs",
-        seen: "Short packets pass, long ones vanish: ping works, a transfer hangs.",
-        cause: "Each host cuts packets to its own MTU and does not know the other's. What is \
-            too long for the receiver's device, or for a bridge's other port, is dropped \
-            without a word.",
-        proof: "A packet came in that is longer than the interface's MTU, or a bridge's ports \
-            have different ones.",
+        symptoms: "Short packets pass, long ones disappear: ping works, a transfer hangs.",
+        cause: "Each host limits packets to its own MTU and does not know that of the other. A \
+            packet longer than the MTU of the receiver's device, or of a bridge's other port, is \
+            dropped silently.",
+        proof: "A packet came in that is longer than the interface's MTU, or the ports of a \
+            bridge have different MTUs.",
         fix: "The same MTU on all interfaces of a link (ip link set IF mtu N).",
     },
-    covers: &["link-drops"],
+    implies: &["link-drops"],
     rule: |all| {
-        let mut found: Vec<Placed> = Vec::new();
+        let mut found: Vec<LocatedFinding> = Vec::new();
         for one in all.interfaces() {
             let name = one.name();
             let longest = (all.lengths.iter().flat_map(|all| &all.told))
@@ -437,7 +439,7 @@ pub static MTU_MISMATCH: Mode = Mode {
                 .max_by_key(|seen| seen.length);
             if let Some(seen) = longest {
                 found.push(
-                    Found::warning(
+                    FindingDraft::warning(
                         Certainty::Proved,
                         format!(
                             "{} sent a packet of {} bytes to {name}, whose MTU is {}",
@@ -449,7 +451,7 @@ pub static MTU_MISMATCH: Mode = Mode {
                             here, or {} there",
                         seen.length, one.link.mtu
                     ))
-                    .because(
+                    .with_evidence(
                         "wire",
                         format!(
                             "ICMP of {} bytes from \
@@ -457,7 +459,7 @@ pub static MTU_MISMATCH: Mode = Mode {
                             seen.length, seen.source
                         ),
                     )
-                    .because("kernel", format!("{name}: mtu {}", one.link.mtu))
+                    .with_evidence("kernel", format!("{name}: mtu {}", one.link.mtu))
                     .on(name),
                 );
             }
@@ -473,16 +475,16 @@ pub static MTU_MISMATCH: Mode = Mode {
             let told =
                 list((ports.iter()).map(|port| format!("{} {}", port.name(), port.link.mtu)));
             found.push(
-                Found::warning(
+                FindingDraft::warning(
                     Certainty::Proved,
                     format!(
-                        "the ports of {name} have different MTUs: what is longer than {} bytes \
-                            does not pass to some",
+                        "the ports of {name} have different MTUs: packets longer than {} bytes \
+                            do not pass to some",
                         smallest.unwrap_or(0)
                     ),
                 )
                 .fix(format!("ip link set PORT mtu {}", greatest.unwrap_or(0)))
-                .because("bridge", told)
+                .with_evidence("bridge", told)
                 .on(name),
             );
         }
@@ -490,19 +492,19 @@ pub static MTU_MISMATCH: Mode = Mode {
     },
 };
 
-pub static PATH_MTU: Mode = Mode {
+pub static PATH_MTU: HostMode = HostMode {
     text: Text {
         id: "path-mtu",
-        title: "a router on the way takes shorter packets only",
-        seen: "Usually nothing: hosts learn it and send shorter packets. Where a firewall eats \
+        title: "a router on the path has a smaller MTU",
+        symptoms: "Usually nothing: hosts learn it and send shorter packets. If a firewall drops \
             these messages, transfers hang.",
-        cause: "A tunnel, PPPoE or VPN on the way has less room. The router says so by ICMP \
-            \"fragmentation needed\" or ICMPv6 \"packet too big\".",
+        cause: "A tunnel, PPPoE or VPN on the path has a smaller MTU. The router reports it by \
+            ICMP \"fragmentation needed\" or ICMPv6 \"packet too big\".",
         proof: "The message itself, in the record of the last five minutes.",
-        fix: "Nothing where it works. Let ICMP types 3 (IPv4) and 2 (IPv6) pass every firewall; \
-            at the tunnel's router, clamp TCP's MSS.",
+        fix: "Nothing if it works. Accept ICMP type 3 (IPv4) and ICMPv6 type 2 on every \
+            firewall; at the tunnel's router, clamp the TCP MSS.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         let mut told: Vec<(String, std::net::IpAddr, u32)> = Vec::new();
         let mut found = Vec::new();
@@ -517,20 +519,20 @@ pub static PATH_MTU: Mode = Mode {
             told.push(entry);
             let towards = about.map_or(String::new(), |to| format!(" on the way to {to}"));
             found.push(
-                Found::note(
+                FindingDraft::note(
                     Certainty::Proved,
                     format!(
-                        "{} says that packets{towards} may have {mtu} bytes only",
+                        "{} reports a limit of {mtu} bytes for packets{towards}",
                         seen.source
                     ),
                 )
                 .fix(
-                    "nothing, if transfers go on; else let ICMP pass firewalls, or clamp the \
-                        MSS at the tunnel's router",
+                    "nothing, if transfers work; otherwise accept ICMP on firewalls, or clamp \
+                        the MSS at the tunnel's router",
                 )
-                .because(
+                .with_evidence(
                     "wire",
-                    format!("ICMP from {} by {}", seen.source, seen.interface),
+                    format!("ICMP from {} on {}", seen.source, seen.interface),
                 )
                 .on(&seen.interface),
             );

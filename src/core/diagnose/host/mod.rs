@@ -1,13 +1,13 @@
-//! PURE. Is this host's network all right? Evidence of a whole host in, findings out: what needs no
-//! subject. What multicast's own modes know without a group is asked of them, in their words.
+//! PURE. Diagnosis of a whole host: evidence in, findings out, without a subject. Where a failure mode
+//! of multicast does not need packets of a group, its own rule and text are used.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `evidence` | what a diagnosis rests on |
-//! | `checks` | every check with its modes, in the order in which causes go before symptoms |
-//! | `links`, `addresses`, `gateways`, `neighbours`, `multicast`, `settings`, `drops`, `service` | the modes |
+//! | `evidence` | the evidence for a diagnosis |
+//! | `checks` | every check with its failure modes, causes before symptoms |
+//! | `links`, `addresses`, `gateways`, `neighbors`, `multicast`, `settings`, `drops`, `service` | the failure modes |
 //!
-//! A new mode is a static with its text and its rule, a line in `checks`, and a scenario in
+//! A new failure mode is a static with its text and its rule, a line in `checks`, and a scenario in
 //! `tests/host_doctor`.
 
 mod addresses;
@@ -17,111 +17,111 @@ pub mod evidence;
 mod gateways;
 mod links;
 mod multicast;
-mod neighbours;
+mod neighbors;
 mod service;
 mod settings;
 
 use serde::Serialize;
 
-use super::{Finding, Found, Severity, Text, Verdict};
+use super::{Finding, FindingDraft, Severity, Text, Verdict};
 pub use checks::CHECKS;
 pub use evidence::Evidence;
 
-/// What a rule found, and where.
+/// A finding of a rule, with its interface.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Placed {
+pub struct LocatedFinding {
     interface: Option<String>,
-    found: Found,
+    found: FindingDraft,
 }
 
-impl Found {
-    /// On an interface: what follows from it there is not told.
-    fn on(self, interface: &str) -> Placed {
-        Placed {
+impl FindingDraft {
+    /// Places the finding on an interface. Findings that it implies there are not reported.
+    fn on(self, interface: &str) -> LocatedFinding {
+        LocatedFinding {
             interface: Some(interface.to_owned()),
             found: self,
         }
     }
 
-    /// On no interface of its own.
-    fn of_the_host(self) -> Placed {
-        Placed {
+    /// Places the finding on the host as a whole.
+    fn on_host(self) -> LocatedFinding {
+        LocatedFinding {
             interface: None,
             found: self,
         }
     }
 }
 
-/// A failure mode of a host: its text, and its rule, which may find it several times.
-pub struct Mode {
-    /// What `explain` and the manual page say.
+/// A failure mode of a host: its text, and its rule, which may return several findings.
+pub struct HostMode {
+    /// The text of `explain` and of netsonde-findings(7).
     pub text: Text,
-    /// Findings that merely follow from it on the same interface.
-    pub covers: &'static [&'static str],
-    /// Where is it so here?
-    pub rule: fn(&Evidence) -> Vec<Placed>,
+    /// Ids of findings that follow from it on the same interface, and are not reported then.
+    pub implies: &'static [&'static str],
+    /// Returns where the evidence shows it.
+    pub rule: fn(&Evidence) -> Vec<LocatedFinding>,
 }
 
-/// What came of looking.
+/// Outcome of a check.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Look {
-    /// What was seen, in a few words.
-    Seen(String),
-    /// There is nothing of that kind here.
-    Nothing(String),
-    /// It could not be looked at, and why.
-    NotMade(String),
+pub enum CheckOutcome {
+    /// Done, with what was seen in a few words.
+    Done(String),
+    /// There is nothing of that kind here, with what is missing in words.
+    NotApplicable(String),
+    /// It could not be done, with the reason.
+    Skipped(String),
 }
 
-/// Something that is looked at, and the modes that it can show.
+/// A check of the host, and the failure modes that it can find.
 pub struct Check {
-    /// Of what it is a part: "links".
+    /// Subject area, such as "links".
     pub topic: &'static str,
-    /// What is looked at: "carrier".
+    /// Name within the area, such as "carrier".
     pub name: &'static str,
-    /// What is looked at, and with which outcome.
-    pub look: fn(&Evidence) -> Look,
-    /// What it can find.
-    pub modes: &'static [&'static Mode],
+    /// Runs the check on the evidence.
+    pub run: fn(&Evidence) -> CheckOutcome,
+    /// Failure modes that it can find.
+    pub modes: &'static [&'static HostMode],
 }
 
-/// What was looked at, for people and scripts.
+/// The result of a check, for people and scripts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Checked {
     /// Topic and name: "links: carrier".
     pub check: String,
-    /// "made", "nothing" (there is nothing of that kind here) or "not_made".
+    /// "made", "nothing" (not applicable on this host) or "not_made" (skipped).
     pub state: &'static str,
-    /// What was seen, or why not.
+    /// What was seen, or why the check was skipped.
     pub text: String,
-    /// Ids of what was found.
+    /// Ids of its findings.
     pub findings: Vec<&'static str>,
 }
 
-/// A verdict and what it rests on.
+/// The verdict on a host, with its findings and checks.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Diagnosis {
-    /// The answer.
+    /// The verdict.
     pub verdict: Verdict,
     /// Faults first, each after its causes.
     pub findings: Vec<Finding>,
-    /// What was looked at.
+    /// All checks, in order.
     pub checks: Vec<Checked>,
 }
 
-/// Judges. Checks go from causes to symptoms; what a finding covers on its interface is not told again,
-/// unless it is worse.
-/// Without a fault the verdict is "healthy" only if every check could be made, and there was a link to
-/// make them on.
+/// Diagnoses a host. Checks run from causes to symptoms. A finding that is implied by an earlier one on
+/// the same interface is not reported, unless it is more severe.
+///
+/// Without a fault the verdict is "healthy" only if no check was skipped and there was a link to check.
 pub fn diagnose(evidence: &Evidence) -> Diagnosis {
     let mut findings: Vec<Finding> = Vec::new();
     let mut covered: Vec<(&str, Option<String>, u8)> = Vec::new();
     let mut checks = Vec::new();
     for check in CHECKS {
-        let (state, text) = match (check.look)(evidence) {
-            Look::Seen(text) => ("made", text),
-            Look::Nothing(text) => ("nothing", text),
-            Look::NotMade(text) => ("not_made", text),
+        let (state, text) = match (check.run)(evidence) {
+            CheckOutcome::Done(text) => ("made", text),
+            CheckOutcome::NotApplicable(text) => ("nothing", text),
+            CheckOutcome::Skipped(text) => ("not_made", text),
         };
         let mut ids = Vec::new();
         for mode in check.modes.iter().filter(|_| state == "made") {
@@ -135,8 +135,8 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
                 if follows {
                     continue;
                 }
-                let covers = mode.covers.iter();
-                covered.extend(covers.map(|id| (*id, placed.interface.clone(), severity)));
+                let implied = mode.implies.iter();
+                covered.extend(implied.map(|id| (*id, placed.interface.clone(), severity)));
                 ids.push(mode.text.id);
                 findings.push(Finding {
                     id: mode.text.id,
@@ -174,8 +174,8 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
     }
 }
 
-/// Every mode of a host.
-pub fn modes() -> impl Iterator<Item = &'static Mode> {
+/// Returns every failure mode of a host.
+pub fn modes() -> impl Iterator<Item = &'static HostMode> {
     CHECKS.iter().flat_map(|check| check.modes.iter().copied())
 }
 

@@ -4,36 +4,40 @@
 use std::net::IpAddr;
 
 use super::evidence::{Evidence, Known, Multicast};
-use super::{Look, Mode, Placed};
+use super::{CheckOutcome, HostMode, LocatedFinding};
 use crate::diagnose::case::{self, Case, list, seconds};
-use crate::diagnose::{self, Certainty, Found, Severity, Text, protocol, snooping, socket};
+use crate::diagnose::{self, Certainty, FindingDraft, Severity, Text, protocol, snooping, socket};
 use crate::protocol::multicast::LinkWithoutQuerier;
 
-/// A group as multicast's rules see it. What depends on the group's packets is not asked, since they are not
-/// looked at.
+/// A group as the rules of multicast need it. Packets of the group were not observed, so rules that
+/// depend on them find nothing.
 fn as_seen(all: &Multicast, group: IpAddr, is_starving: bool) -> Case<'_> {
     let mut case = Case::of(&all.evidence, group);
     case.has_packets = false;
     if !is_starving {
-        case.starving.clear();
+        case.without_traffic.clear();
     }
     case
 }
 
-/// Asks a rule of multicast's about each group.
-fn asked(known: &Known<Multicast>, mode: &diagnose::Mode, is_starving: bool) -> Vec<Placed> {
+/// Applies a rule of multicast to each group.
+fn asked(
+    known: &Known<Multicast>,
+    mode: &diagnose::FailureMode,
+    is_starving: bool,
+) -> Vec<LocatedFinding> {
     let Ok(all) = known else {
         return vec![];
     };
     let found = (all.groups.iter()).filter_map(|group| {
         let mut found = (mode.rule)(&as_seen(all, *group, is_starving))?;
-        // Whether packets of it come was not looked at, so it may do.
+        // Packets of the group were not observed, so it may arrive.
         if found.severity == Severity::Fault {
             found.severity = Severity::Warning;
         }
-        Some(found.of_the_host())
+        Some(found.on_host())
     });
-    let mut told: Vec<Placed> = Vec::new();
+    let mut told: Vec<LocatedFinding> = Vec::new();
     for one in found {
         if !told.contains(&one) {
             told.push(one);
@@ -42,16 +46,16 @@ fn asked(known: &Known<Multicast>, mode: &diagnose::Mode, is_starving: bool) -> 
     told
 }
 
-/// A mode of multicast's, asked by its own rule.
+/// A failure mode of multicast, with its own rule.
 macro_rules! own_rule {
     ($name:ident, $mode:path) => {
         own_rule!($name, $mode, false);
     };
-    ($name:ident, $mode:path, $starving:literal) => {
-        pub static $name: Mode = Mode {
+    ($name:ident, $mode:path, $without_traffic:literal) => {
+        pub static $name: HostMode = HostMode {
             text: $mode.text(),
-            covers: $mode.covers,
-            rule: |all| asked(&all.multicast, &$mode, $starving),
+            implies: $mode.implies,
+            rule: |all| asked(&all.multicast, &$mode, $without_traffic),
         };
     };
 }
@@ -74,9 +78,9 @@ own_rule!(QUERIER_LOST, snooping::QUERIER_LOST, true);
 own_rule!(QUERY_INTERVAL_TOO_LONG, snooping::QUERY_INTERVAL_TOO_LONG);
 own_rule!(MDB_FULL, snooping::MDB_FULL);
 
-pub fn look_queriers(all: &Evidence) -> Look {
+pub fn check_queriers(all: &Evidence) -> CheckOutcome {
     match (&all.queriers, &all.multicast) {
-        (Err(why), _) | (_, Err(why)) => Look::NotMade(why.clone()),
+        (Err(why), _) | (_, Err(why)) => CheckOutcome::Skipped(why.clone()),
         (Ok(told), Ok(_)) => {
             let there: Vec<String> = (told.queriers.iter())
                 .filter(|one| all.is_wanted(&one.interface) && one.standing != "gone")
@@ -88,16 +92,16 @@ pub fn look_queriers(all: &Evidence) -> Look {
                 })
                 .collect();
             if there.is_empty() {
-                return Look::Seen("nobody asks for memberships".into());
+                return CheckOutcome::Done("no querier".into());
             }
-            Look::Seen(list(there))
+            CheckOutcome::Done(list(there))
         }
     }
 }
 
-pub fn look_bridges(all: &Evidence) -> Look {
+pub fn check_bridges(all: &Evidence) -> CheckOutcome {
     if let Err(why) = &all.queriers {
-        return Look::NotMade(why.clone());
+        return CheckOutcome::Skipped(why.clone());
     }
     let on = |is_on: bool| if is_on { "on" } else { "off" };
     let told: Vec<String> = (all.interfaces())
@@ -112,27 +116,27 @@ pub fn look_bridges(all: &Evidence) -> Look {
         })
         .collect();
     match told.len() {
-        0 => Look::Nothing("there is no bridge".into()),
-        _ => Look::Seen(list(told)),
+        0 => CheckOutcome::NotApplicable("there is no bridge".into()),
+        _ => CheckOutcome::Done(list(told)),
     }
 }
 
-pub static NO_QUERIER: Mode = Mode {
+pub static NO_QUERIER: HostMode = HostMode {
     text: snooping::NO_QUERIER.text(),
-    covers: &[],
+    implies: &[],
     rule: |all| {
         let unasked = all.queriers.iter().flat_map(|told| &told.unasked);
         unasked.filter_map(|one| unasked_bridge(all, one)).collect()
     },
 };
 
-/// Of a bridge of this host it is known that it snoops; of a switch it shows only when a group fails.
-fn unasked_bridge(all: &Evidence, unasked: &LinkWithoutQuerier) -> Option<Placed> {
+/// A bridge of this host is known to snoop; a switch shows it only when a group fails.
+fn unasked_bridge(all: &Evidence, unasked: &LinkWithoutQuerier) -> Option<LocatedFinding> {
     let one = all.interface(&unasked.interface)?;
     let (name, bridge) = (one.name(), one.link.bridge.as_ref()?);
     let silent = all.ago_ns(&unasked.since);
     let host = all.multicast.as_ref().ok()?.evidence.host.as_ref()?;
-    // A bridge itself is a member of groups of the link, such as all snoopers.
+    // The bridge itself is a member of link-scope groups, such as all-snoopers.
     let groups: Vec<IpAddr> = (host.memberships.get(&one.link.ifindex)?.iter())
         .map(|membership| membership.group)
         .filter(|group| case::protocol(*group) == unasked.protocol)
@@ -144,11 +148,11 @@ fn unasked_bridge(all: &Evidence, unasked: &LinkWithoutQuerier) -> Option<Placed
     }
     let (what, since) = (list(groups), seconds(silent));
     Some(
-        Found::note(
+        FindingDraft::note(
             Certainty::Consistent,
             format!(
-                "{name} snoops, {what} is held on it, and no {} querier was there for {since}: \
-                    one that comes and goes would make it prune that",
+                "{name} snoops and has {what} joined, but no {} querier has been there for \
+                    {since}: a querier that appears for a while would make it prune them",
                 unasked.protocol
             ),
         )
@@ -156,19 +160,19 @@ fn unasked_bridge(all: &Evidence, unasked: &LinkWithoutQuerier) -> Option<Placed
             "ip link set {name} type bridge mcast_querier 1 mcast_igmp_version 3 \
                 mcast_mld_version 2, or mcast_snooping 0"
         ))
-        .because(
+        .with_evidence(
             "bridge",
             format!("{name}: mcast_snooping 1, mcast_querier 0"),
         )
-        .because("wire", format!("no query on {name} for {since}"))
+        .with_evidence("wire", format!("no query on {name} for {since}"))
         .on(name),
     )
 }
 
-pub fn look_memberships(all: &Evidence) -> Look {
+pub fn check_memberships(all: &Evidence) -> CheckOutcome {
     let most = all.sysctl("net/ipv4/igmp_max_memberships");
     let Some(most) = most else {
-        return Look::NotMade("net.ipv4.igmp_max_memberships cannot be read".into());
+        return CheckOutcome::Skipped("net.ipv4.igmp_max_memberships cannot be read".into());
     };
     let fullest = all
         .holders
@@ -176,14 +180,14 @@ pub fn look_memberships(all: &Evidence) -> Look {
         .map(|holder| holder.groups)
         .max()
         .unwrap_or(0);
-    Look::Seen(format!(
-        "at most {fullest} groups on a socket, {most} may be"
+    CheckOutcome::Done(format!(
+        "at most {fullest} groups on a socket, limit {most}"
     ))
 }
 
-pub static MEMBERSHIP_LIMIT: Mode = Mode {
+pub static MEMBERSHIP_LIMIT: HostMode = HostMode {
     text: socket::MEMBERSHIP_LIMIT.text(),
-    covers: &[],
+    implies: &[],
     rule: |all| {
         let Some(most) = all
             .sysctl("net/ipv4/igmp_max_memberships")
@@ -198,10 +202,10 @@ pub static MEMBERSHIP_LIMIT: Mode = Mode {
             v4 as i64 >= most
         });
         full.map(|holder| {
-            Found::warning(
+            FindingDraft::warning(
                 Certainty::Proved,
                 format!(
-                    "{} holds {} groups on one socket, which is the limit: it cannot join \
+                    "{} has joined {} groups on one socket, which is the limit: it cannot join \
                         another",
                     holder.process, holder.groups
                 ),
@@ -211,15 +215,15 @@ pub static MEMBERSHIP_LIMIT: Mode = Mode {
                     sockets",
                 most * 10
             ))
-            .because("socket", format!("{} memberships", holder.groups))
-            .because("sysctl", format!("net.ipv4.igmp_max_memberships = {most}"))
-            .of_the_host()
+            .with_evidence("socket", format!("{} memberships", holder.groups))
+            .with_evidence("sysctl", format!("net.ipv4.igmp_max_memberships = {most}"))
+            .on_host()
         })
         .collect()
     },
 };
 
-pub fn look_versions(all: &Evidence) -> Look {
+pub fn check_versions(all: &Evidence) -> CheckOutcome {
     let told: Vec<String> = (all.interfaces())
         .filter_map(|one| {
             let version = all.igmp_versions.get(&one.link.ifindex)?;
@@ -227,27 +231,28 @@ pub fn look_versions(all: &Evidence) -> Look {
         })
         .collect();
     match told.len() {
-        0 => Look::Nothing("IGMP is spoken on no interface".into()),
-        _ => Look::Seen(list(told)),
+        0 => CheckOutcome::NotApplicable("IGMP is not in use on any interface".into()),
+        _ => CheckOutcome::Done(list(told)),
     }
 }
 
-pub static IGMP_VERSION_FORCED: Mode = Mode {
+pub static IGMP_VERSION_FORCED: HostMode = HostMode {
     text: Text {
         id: "igmp-version-forced",
-        title: "this host is told to speak an old version of IGMP",
-        seen: "Source-specific joins don't work, although the querier speaks version 3.",
-        cause: "force_igmp_version is set, as it has to be behind switches that know version 2 \
-            only; it stays when the switch has long been replaced.",
-        proof: "net.ipv4.conf.IF.force_igmp_version or that of all.",
+        title: "this host is forced to an old version of IGMP",
+        symptoms: "Source-specific joins do not work, although the querier uses version 3.",
+        cause: "force_igmp_version is set, as required behind switches that support only version \
+            2; it was kept after the switch was replaced.",
+        proof: "net.ipv4.conf.IF.force_igmp_version, or that of all.",
         fix: "sysctl net.ipv4.conf.IF.force_igmp_version=0, unless the switch needs it.",
     },
-    covers: &["igmpv2-querier-breaks-ssm"],
+    implies: &["igmpv2-querier-breaks-ssm"],
     rule: |all| {
         (all.interfaces())
             .filter_map(|one| {
                 let name = one.name();
-                // That of all goes before that of the interface, as in the kernel.
+                // The setting of "all" takes precedence over that of the interface, as in the
+                // kernel.
                 let of =
                     |part: &str| all.sysctl(&format!("net/ipv4/conf/{part}/force_igmp_version"));
                 let forced = of("all").filter(|version| *version != 0).or(of(name));
@@ -257,17 +262,17 @@ pub static IGMP_VERSION_FORCED: Mode = Mode {
                     .count();
                 let summary = format!("IGMP on {name} is forced to version {version}");
                 let found = if sourced > 0 {
-                    Found::warning(
+                    FindingDraft::warning(
                         Certainty::Proved,
                         format!(
-                            "{summary}, which cannot ask for the {sourced} sources that are \
-                                wanted"
+                            "{summary}, which cannot request the {sourced} sources that were \
+                                joined"
                         ),
                     )
                 } else {
-                    Found::note(
+                    FindingDraft::note(
                         Certainty::Proved,
-                        format!("{summary}: source-specific joins don't work there"),
+                        format!("{summary}: source-specific joins do not work there"),
                     )
                 };
                 Some(
@@ -276,7 +281,7 @@ pub static IGMP_VERSION_FORCED: Mode = Mode {
                             "sysctl net.ipv4.conf.{name}.force_igmp_version=0 (and that of \
                                 all), unless a switch needs it"
                         ))
-                        .because("sysctl", format!("force_igmp_version of {name}: {version}"))
+                        .with_evidence("sysctl", format!("force_igmp_version of {name}: {version}"))
                         .on(name),
                 )
             })

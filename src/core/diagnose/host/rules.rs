@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::evidence::{Drop, Evidence, Interface, Lengths};
 use super::{Diagnosis, diagnose};
-use crate::diagnose::evidence::{Link, Span};
+use crate::diagnose::evidence::{BeforeAfter, Link};
 use crate::diagnose::{Certainty, Severity, Verdict};
 use crate::host::counters::Counters;
 use crate::host::drops::{Layer, NeighborTable, find_counter};
@@ -48,7 +48,7 @@ fn quiet() -> Evidence {
             ("net/ipv4/ip_default_ttl".into(), 64),
             ("net/ipv4/igmp_max_memberships".into(), 20),
         ]),
-        counters: Span::<Counters>::default(),
+        counters: BeforeAfter::<Counters>::default(),
         drops: vec![],
         squeezed: 0,
         tables: vec![NeighborTable {
@@ -61,7 +61,7 @@ fn quiet() -> Evidence {
         holders: vec![],
         igmp_versions: HashMap::new(),
         filters: vec![],
-        status: Span {
+        status: BeforeAfter {
             before: status(),
             after: status(),
         },
@@ -117,7 +117,7 @@ fn errors_few_and_many() {
         Certainty::Proved,
     );
     assert!(
-        said.contains("5 errors in 2.0 s beside 2000 packets"),
+        said.contains("5 errors in 2.0 s and 2000 packets without errors"),
         "{said}"
     );
     all.drops = vec![drop_of(Layer::Device, "rx_crc_errors", "e0", 50)];
@@ -155,7 +155,7 @@ fn a_table_that_is_full_or_nearly() {
     only(&diagnose(&all), table, Severity::Warning, Certainty::Proved);
     all.drops = vec![drop_of(Layer::Neighbour, "table_fulls", "arp_cache", 7)];
     let said = only(&diagnose(&all), table, Severity::Fault, Certainty::Proved);
-    assert!(said.contains("7 neighbours found no room"), "{said}");
+    assert!(said.contains("7 neighbors did not fit"), "{said}");
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn rings_that_overflow() {
         Severity::Warning,
         Certainty::Proved,
     );
-    assert!(said.contains("no room for 7 packets"), "{said}");
+    assert!(said.contains("dropped 7 packets"), "{said}");
 }
 
 #[test]

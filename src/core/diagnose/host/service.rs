@@ -2,71 +2,70 @@
 
 use super::evidence::{Evidence, counted};
 use super::links::MOST_TOLD;
-use super::{Look, Mode};
+use super::{CheckOutcome, HostMode};
 use crate::diagnose::case::seconds;
-use crate::diagnose::{Certainty, Found, Text};
+use crate::diagnose::{Certainty, FindingDraft, Text};
 
-/// Gaps of this long ago still matter to what is diagnosed.
+/// Age up to which a gap matters to a diagnosis.
 const RECENT_NS: u64 = 300_000_000_000;
-/// NTP slews by half a millisecond a second; what is more is a step.
+/// NTP slews by at most half a millisecond per second; more is a step.
 const STEP_NS: i64 = 100_000_000;
 
-/// Packets that the rings had no room for during the window.
+/// Packets dropped by the rings during the window.
 fn ring_drops(all: &Evidence) -> u64 {
     let before: u64 = all.status.before.rings.iter().map(|ring| ring.drops).sum();
     let after: u64 = all.status.after.rings.iter().map(|ring| ring.drops).sum();
-    // An engine that starts anew goes on counting where the former one stopped.
+    // A new engine continues the counts of the former one.
     after.saturating_sub(before)
 }
 
-pub fn look_rings(all: &Evidence) -> Look {
+pub fn check_rings(all: &Evidence) -> CheckOutcome {
     let packets: u64 = all.status.after.rings.iter().map(|ring| ring.packets).sum();
-    Look::Seen(format!(
+    CheckOutcome::Done(format!(
         "{} dropped in {}, {packets} packets since the start",
         ring_drops(all),
         seconds(all.window_ns)
     ))
 }
 
-pub static SERVICE_DROPS: Mode = Mode {
+pub static SERVICE_DROPS: HostMode = HostMode {
     text: Text {
         id: "service-drops",
-        title: "netsonded misses packets",
-        seen: "Gaps in `netsonde status`; findings that rest on what was not seen are \
-                unsure.",
-        cause: "More packets than its rings have room for until its engine takes them out.",
-        proof: "The rings' own counters of drops grow.",
+        title: "netsonded drops packets",
+        symptoms: "Gaps in `netsonde status`; findings about absent packets are uncertain.",
+        cause: "More packets arrive than its rings can hold until the engine reads them.",
+        proof: "The drop counters of the rings increase.",
         fix: "Larger rings ([rings] in netsonde.toml(5)), or fewer interfaces.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         let drops = ring_drops(all);
         if drops == 0 {
             return vec![];
         }
         vec![
-            Found::warning(
+            FindingDraft::warning(
                 Certainty::Proved,
                 format!(
-                    "netsonded's rings had no room for {} in {}: what is not found \
-                        here may have been missed",
+                    "netsonded's rings dropped {} in {}: what is not found here may have been \
+                        missed",
                     counted(drops, "packet"),
                     seconds(all.window_ns)
                 ),
             )
             .fix("larger rings ([rings] in netsonde.toml(5)), or record fewer interfaces")
-            .because(
+            .with_evidence(
                 "service",
                 format!("netsonde status: dropped by the rings +{drops}"),
             )
-            .of_the_host(),
+            .on_host(),
         ]
     },
 };
 
-pub fn look_gaps(all: &Evidence) -> Look {
-    Look::Seen(format!(
-        "{} gaps are told, {} of them of the last five minutes",
+pub fn check_gaps(all: &Evidence) -> CheckOutcome {
+    CheckOutcome::Done(format!(
+        "{} gaps declared, {} of them in the last five minutes",
         all.status.after.gaps.len(),
         (all.status.after.gaps.iter())
             .filter(|gap| all.ago_ns(&gap.to) < RECENT_NS)
@@ -74,23 +73,23 @@ pub fn look_gaps(all: &Evidence) -> Look {
     ))
 }
 
-pub static RECORDER_GAPS: Mode = Mode {
+pub static RECORDER_GAPS: HostMode = HostMode {
     text: Text {
         id: "recorder-gaps",
-        title: "the record has a recent hole",
-        seen: "What happened then is not in the record.",
-        cause: "netsonded's engine was replaced, its record could not be read any more, its \
-            rings ran over, or packets were set aside at which engines kept dying.",
-        proof: "netsonded declares the hole, with its time and what it cost.",
-        fix: "See netsonded's log (journalctl -u netsonded).",
+        title: "the record has a recent gap",
+        symptoms: "Packets of that time are not in the record.",
+        cause: "netsonded's engine was replaced, its record could not be continued, its rings \
+            overflowed, or packets that crashed the engine were skipped.",
+        proof: "netsonded declares the gap, with its time and cost.",
+        fix: "Check netsonded's log (journalctl -u netsonded).",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         let recent = all.status.after.gaps.iter().filter(|gap| {
-            // A restart that cost nothing and a link that was down are no holes.
+            // A restart without loss and a link that was down are not gaps.
             let cost = match gap.kind.as_str() {
                 "engine_restart" => gap.count > 0,
-                // Those of now are told already.
+                // Drops of this moment are reported by another finding.
                 "ring_drop" => ring_drops(all) == 0,
                 "recorder_reset" | "quarantined" | "gaps_lost" => true,
                 _ => false,
@@ -110,23 +109,23 @@ pub static RECORDER_GAPS: Mode = Mode {
         }
         (kinds.into_iter())
             .map(|(kind, count, ago)| {
-                Found::warning(
+                FindingDraft::warning(
                     Certainty::Proved,
                     format!(
-                        "netsonded's record has a hole of {} ago ({kind}, {})",
+                        "netsonded's record has a gap {} ago ({kind}, {})",
                         seconds(ago),
                         counted(count, "packet")
                     ),
                 )
-                .fix("see netsonded's log (journalctl -u netsonded), and netsonde status")
-                .because("service", format!("gap of kind {kind}, count {count}"))
-                .of_the_host()
+                .fix("check netsonded's log (journalctl -u netsonded), and netsonde status")
+                .with_evidence("service", format!("gap of kind {kind}, count {count}"))
+                .on_host()
             })
             .collect()
     },
 };
 
-/// Limits that cost something during the window: name, limit, how often.
+/// Limits reached during the window: name, limit, count.
 fn hit(all: &Evidence) -> Vec<(&str, u64, u64)> {
     (all.status.after.limits.iter())
         .filter_map(|limit| {
@@ -137,15 +136,15 @@ fn hit(all: &Evidence) -> Vec<(&str, u64, u64)> {
                 .iter()
                 .find(|one| one.name == limit.name);
             let hits = limit.hits.saturating_sub(before.map_or(0, |one| one.hits));
-            // Who may not probe is refused by this very question.
+            // A caller without probe permission is refused by this diagnosis itself.
             let is_refusal = limit.name.starts_with("requests refused");
             (hits > 0 && !is_refusal).then_some((limit.name.as_str(), limit.limit, hits))
         })
         .collect()
 }
 
-pub fn look_limits(all: &Evidence) -> Look {
-    Look::Seen(format!(
+pub fn check_limits(all: &Evidence) -> CheckOutcome {
+    CheckOutcome::Done(format!(
         "{} limits, {} hit in {}",
         all.status.after.limits.len(),
         hit(all).len(),
@@ -153,17 +152,17 @@ pub fn look_limits(all: &Evidence) -> Look {
     ))
 }
 
-pub static SERVICE_LIMITS: Mode = Mode {
+pub static SERVICE_LIMITS: HostMode = HostMode {
     text: Text {
         id: "service-limits",
-        title: "netsonded reaches one of its limits",
-        seen: "Something is left out: a talker, a group, a neighbour, a connection.",
-        cause: "More of something than netsonded keeps, as in a flood or a scan; or clients \
-            that ask for more than they may.",
-        proof: "netsonded counts what each of its limits cost.",
+        title: "netsonded reached one of its limits",
+        symptoms: "Something is missing in its answers: a flow, a group, a neighbor, a connection.",
+        cause: "More of something than netsonded keeps, as in a flood or a scan; or clients that \
+            request more than they may.",
+        proof: "netsonded counts how often each limit is reached.",
         fix: "`netsonde status` names the limit; some are keys of netsonde.toml(5).",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         (hit(all).into_iter().take(MOST_TOLD))
             .map(|(name, limit, hits)| {
@@ -172,43 +171,43 @@ pub static SERVICE_LIMITS: Mode = Mode {
                 } else {
                     String::new()
                 };
-                Found::note(
+                FindingDraft::note(
                     Certainty::Proved,
                     format!(
-                        "netsonded's limit{most} \"{name}\" was hit {hits} times in {}",
+                        "netsonded's limit{most} \"{name}\" was reached {hits} times in {}",
                         seconds(all.window_ns)
                     ),
                 )
-                .fix("netsonde status has the count since the start; see netsonde.toml(5)")
-                .because("service", format!("{name} +{hits}"))
-                .of_the_host()
+                .fix("netsonde status shows the total since the start; see netsonde.toml(5)")
+                .with_evidence("service", format!("{name} +{hits}"))
+                .on_host()
             })
             .collect()
     },
 };
 
-pub fn look_sandbox(all: &Evidence) -> Look {
+pub fn check_sandbox(all: &Evidence) -> CheckOutcome {
     match &all.status.after.sandbox {
-        Some(sandbox) => Look::Seen(format!(
-            "seccomp {}, landlock {}, a violation comes to: {}",
+        Some(sandbox) => CheckOutcome::Done(format!(
+            "seccomp {}, landlock {}, action on a violation: {}",
             sandbox.seccomp, sandbox.landlock, sandbox.violation
         )),
-        None => Look::NotMade("the service does not tell of its sandbox".into()),
+        None => CheckOutcome::Skipped("the service does not report its sandbox".into()),
     }
 }
 
-pub static SANDBOX_PARTLY: Mode = Mode {
+pub static SANDBOX_PARTLY: HostMode = HostMode {
     text: Text {
         id: "sandbox-partly",
-        title: "netsonded's engine is not wholly confined",
-        seen: "Nothing; a taken-over engine could do more than it should.",
-        cause: "The kernel has no seccomp filters or no landlock (before 5.13, or not among \
-            its lsm=), or a forbidden call is refused instead of ending the engine.",
-        proof: "netsonded says what is in force.",
+        title: "netsonded's engine is not fully sandboxed",
+        symptoms: "None; but a compromised engine could do more than it should.",
+        cause: "The kernel lacks seccomp filters or landlock (before 5.13, or not among its \
+            lsm=), or a forbidden system call fails instead of ending the engine.",
+        proof: "netsonded reports what is in force.",
         fix: "A kernel with landlock (lsm=landlock,... on its command line), and [sandbox] \
             violation = \"kill\".",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         let Some(sandbox) = &all.status.after.sandbox else {
             return vec![];
@@ -222,16 +221,16 @@ pub static SANDBOX_PARTLY: Mode = Mode {
             what.push("landlock is not on this kernel");
         }
         if sandbox.violation != "kill" {
-            what.push("a forbidden call is refused and does not end it");
+            what.push("a forbidden system call fails instead of ending it");
         }
         if what.is_empty() {
             return vec![];
         }
         vec![
-            Found::note(
+            FindingDraft::note(
                 Certainty::Proved,
                 format!(
-                    "netsonded's engine is not wholly confined: {}",
+                    "netsonded's engine is not fully sandboxed: {}",
                     what.join(", ")
                 ),
             )
@@ -239,54 +238,56 @@ pub static SANDBOX_PARTLY: Mode = Mode {
                 "a kernel with landlock (lsm=), and [sandbox] violation = \"kill\" in \
                 netsonde.toml(5)",
             )
-            .because(
+            .with_evidence(
                 "service",
                 format!("seccomp {}, landlock {}", sandbox.seccomp, sandbox.landlock),
             )
-            .of_the_host(),
+            .on_host(),
         ]
     },
 };
 
-pub fn look_clock(all: &Evidence) -> Look {
-    Look::Seen(format!(
-        "{:+.3} ms beside the monotonic clock in {}",
+pub fn check_clock(all: &Evidence) -> CheckOutcome {
+    CheckOutcome::Done(format!(
+        "{:+.3} ms relative to the monotonic clock in {}",
         all.clock_step_ns as f64 / 1e6,
         seconds(all.window_ns)
     ))
 }
 
-pub static CLOCK_STEPPED: Mode = Mode {
+pub static CLOCK_STEPPED: HostMode = HostMode {
     text: Text {
         id: "clock-stepped",
         title: "the wall clock jumped",
-        seen: "Times in logs and captures are out of order; certificates and leases run out.",
-        cause: "Somebody set the time, or a time service stepped it since it was far off.",
-        proof: "The wall clock went another way than the monotonic one during the window.",
-        fix: "Have one time service only, and let it slew (chronyc tracking, timedatectl).",
+        symptoms: "Times in logs and captures are out of order; certificates and leases expire.",
+        cause: "The time was set by hand, or a time service stepped the clock because it was far \
+            off.",
+        proof: "The wall clock and the monotonic clock advanced differently during the window.",
+        fix: "Use only one time service, and let it slew the clock (chronyc tracking, \
+            timedatectl).",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         if all.clock_step_ns.abs() < STEP_NS {
             return vec![];
         }
         vec![
-            Found::warning(
+            FindingDraft::warning(
                 Certainty::Proved,
                 format!(
-                    "the wall clock jumped by {:+.3} s while this host was watched",
+                    "the wall clock jumped by {:+.3} s while this host was observed",
                     all.clock_step_ns as f64 / 1e9
                 ),
             )
-            .fix("see who sets it: timedatectl, chronyc tracking; have one time service only")
-            .because(
+            .fix("find out what sets it: timedatectl, chronyc tracking; use only one time service")
+            .with_evidence(
                 "kernel",
                 format!(
                     "CLOCK_REALTIME against CLOCK_MONOTONIC: {:+} ns",
                     all.clock_step_ns
                 ),
             )
-            .of_the_host(),
+            .on_host(),
         ]
     },
 };

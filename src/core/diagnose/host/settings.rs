@@ -1,20 +1,21 @@
 //! PURE. Modes of sysctls that break something here, as counters or the wire show.
 
 use super::evidence::{Evidence, counted};
-use super::{Look, Mode};
+use super::{CheckOutcome, HostMode};
 use crate::diagnose::case::{list, seconds};
-use crate::diagnose::{Certainty, Found, Text};
+use crate::diagnose::{Certainty, FindingDraft, Text};
 
-/// Paths of the Internet are up to some thirty hops long.
+/// Paths on the Internet have up to about thirty hops.
 const LONG_PATH: i64 = 32;
 
-/// For each family: its sysctl of forwarding, and the counter of packets for others that were not forwarded.
+/// For each family: the forwarding sysctl, and the counter of packets for other hosts that were not
+/// forwarded.
 const FORWARDING: [(&str, &str); 2] = [
     ("net/ipv4/ip_forward", "IpInAddrErrors"),
     ("net/ipv6/conf/all/forwarding", "Ip6InAddrErrors"),
 ];
 
-pub fn look_forwarding(all: &Evidence) -> Look {
+pub fn check_forwarding(all: &Evidence) -> CheckOutcome {
     let told: Vec<String> = (FORWARDING.iter())
         .filter_map(|(name, counter)| {
             let count = all.counters.after.moved(&all.counters.before, counter);
@@ -26,23 +27,23 @@ pub fn look_forwarding(all: &Evidence) -> Look {
         })
         .collect();
     match told.len() {
-        0 => Look::NotMade("net.ipv4.ip_forward cannot be read".into()),
-        _ => Look::Seen(list(told)),
+        0 => CheckOutcome::Skipped("net.ipv4.ip_forward cannot be read".into()),
+        _ => CheckOutcome::Done(list(told)),
     }
 }
 
-pub static FORWARDING_OFF: Mode = Mode {
+pub static FORWARDING_OFF: HostMode = HostMode {
     text: Text {
         id: "forwarding-off",
-        title: "others send packets through this host, and it does not forward",
-        seen: "Containers, guests or hosts that have this one as their router reach nothing.",
+        title: "other hosts send packets through this host, but it does not forward",
+        symptoms: "Containers, guests or hosts that use this host as their router reach nothing.",
         cause: "net.ipv4.ip_forward is 0: it was never set, or a program or a restart reset it. \
-            Or others have the wrong router.",
-        proof: "The counter IpInAddrErrors (Ip6InAddrErrors) grows while forwarding is 0.",
+            Or other hosts have the wrong router.",
+        proof: "The counter IpInAddrErrors (Ip6InAddrErrors) increases while forwarding is 0.",
         fix: "sysctl net.ipv4.ip_forward=1 (net.ipv6.conf.all.forwarding=1) if this host is a \
-            router; else correct the others.",
+            router; otherwise correct the other hosts.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         let idle = FORWARDING.iter().filter_map(|(name, counter)| {
             let count = all.counters.after.moved(&all.counters.before, counter);
@@ -50,65 +51,64 @@ pub static FORWARDING_OFF: Mode = Mode {
             is_off.then(|| (name.replace('/', "."), counter, count))
         });
         idle.map(|(name, counter, count)| {
-            Found::warning(
+            FindingDraft::warning(
                 Certainty::Proved,
                 format!(
-                    "{} for other hosts came in within {}, and this host does not \
-                        forward",
+                    "{} for other hosts came in within {}, but this host does not forward",
                     counted(count, "packet"),
                     seconds(all.window_ns)
                 ),
             )
             .fix(format!(
-                "sysctl {name}=1 if this host is to be a router; else give those hosts the \
-                    right one (netsonde talkers shows them)"
+                "sysctl {name}=1 if this host is a router; otherwise give those hosts the right \
+                    router (netsonde talkers shows them)"
             ))
-            .because("counters", format!("{counter} +{count}"))
-            .because("sysctl", format!("{name} = 0"))
-            .of_the_host()
+            .with_evidence("counters", format!("{counter} +{count}"))
+            .with_evidence("sysctl", format!("{name} = 0"))
+            .on_host()
         })
         .collect()
     },
 };
 
-pub fn look_ttl(all: &Evidence) -> Look {
+pub fn check_ttl(all: &Evidence) -> CheckOutcome {
     let v4 = all.sysctl("net/ipv4/ip_default_ttl");
     let v6 = all.sysctl("net/ipv6/conf/default/hop_limit");
     match (v4, v6) {
-        (None, None) => Look::NotMade("net.ipv4.ip_default_ttl cannot be read".into()),
+        (None, None) => CheckOutcome::Skipped("net.ipv4.ip_default_ttl cannot be read".into()),
         (v4, v6) => {
             let told = |value: Option<i64>| value.map_or("-".into(), |value| value.to_string());
-            Look::Seen(format!("{} (IPv4), {} (IPv6)", told(v4), told(v6)))
+            CheckOutcome::Done(format!("{} (IPv4), {} (IPv6)", told(v4), told(v6)))
         }
     }
 }
 
-pub static TTL_LOW: Mode = Mode {
+pub static TTL_LOW: HostMode = HostMode {
     text: Text {
         id: "ttl-low",
-        title: "packets of this host die on long paths",
-        seen: "Near hosts are reached, far ones are not: \"time to live exceeded\".",
-        cause: "The default TTL or hop limit was set low; paths on the Internet have up to \
-            some thirty hops.",
+        title: "packets of this host expire on long paths",
+        symptoms: "Nearby hosts can be reached, distant ones cannot: \"time to live exceeded\".",
+        cause: "The default TTL or hop limit is low; paths on the Internet have up to about \
+            thirty hops.",
         proof: "net.ipv4.ip_default_ttl or net.ipv6.conf.IF.hop_limit.",
         fix: "sysctl net.ipv4.ip_default_ttl=64, net.ipv6.conf.all.hop_limit=64.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         let mut found = Vec::new();
         let ttl = all.sysctl("net/ipv4/ip_default_ttl");
         if let Some(ttl) = ttl.filter(|ttl| *ttl < LONG_PATH) {
             found.push(
-                Found::warning(
+                FindingDraft::warning(
                     Certainty::Proved,
                     format!(
-                        "IPv4 packets leave with a TTL of {ttl}: hosts behind as many \
-                        routers get none"
+                        "IPv4 packets are sent with a TTL of {ttl}: they do not reach hosts \
+                            behind as many routers"
                     ),
                 )
                 .fix("sysctl net.ipv4.ip_default_ttl=64")
-                .because("sysctl", format!("net.ipv4.ip_default_ttl = {ttl}"))
-                .of_the_host(),
+                .with_evidence("sysctl", format!("net.ipv4.ip_default_ttl = {ttl}"))
+                .on_host(),
             );
         }
         for one in all.interfaces() {
@@ -120,20 +120,20 @@ pub static TTL_LOW: Mode = Mode {
                 continue;
             };
             found.push(
-                Found::warning(
+                FindingDraft::warning(
                     Certainty::Proved,
                     format!(
-                        "IPv6 packets leave by {} with a hop limit of {limit}: hosts behind \
-                            as many routers get none",
+                        "IPv6 packets on {} are sent with a hop limit of {limit}: they do not \
+                            reach hosts behind as many routers",
                         one.name()
                     ),
                 )
                 .fix(format!(
-                    "sysctl net.ipv6.conf.{}.hop_limit=64; if it comes back, a router \
-                        announces it",
+                    "sysctl net.ipv6.conf.{}.hop_limit=64; if it changes back, a router \
+                        advertises it",
                     one.name()
                 ))
-                .because(
+                .with_evidence(
                     "sysctl",
                     format!("net.ipv6.conf.{}.hop_limit = {limit}", one.name()),
                 )
@@ -144,7 +144,7 @@ pub static TTL_LOW: Mode = Mode {
     },
 };
 
-/// Interfaces on which a router announced itself.
+/// Interfaces on which a router advertised itself.
 fn announced<'a>(all: &'a Evidence, name: &str) -> Option<&'a str> {
     let told = all.neighbors.as_ref().ok()?;
     let mut routers = (told.neighbors.iter()).filter(|one| {
@@ -157,29 +157,29 @@ fn announced<'a>(all: &'a Evidence, name: &str) -> Option<&'a str> {
     routers.next().map(|one| one.mac.as_str())
 }
 
-pub fn look_announcements(all: &Evidence) -> Look {
+pub fn check_announcements(all: &Evidence) -> CheckOutcome {
     if let Err(why) = &all.neighbors {
-        return Look::NotMade(why.clone());
+        return CheckOutcome::Skipped(why.clone());
     }
     let heard = (all.interfaces()).filter(|one| announced(all, one.name()).is_some());
     match heard.count() {
-        0 => Look::Nothing("no router announces itself".into()),
-        count => Look::Seen(format!("routers announce themselves on {count} interfaces")),
+        0 => CheckOutcome::NotApplicable("no router advertisements".into()),
+        count => CheckOutcome::Done(format!("router advertisements on {count} interfaces")),
     }
 }
 
-pub static RA_IGNORED: Mode = Mode {
+pub static RA_IGNORED: HostMode = HostMode {
     text: Text {
         id: "ra-ignored",
-        title: "the kernel ignores router announcements, since it forwards",
-        seen: "IPv6 works until the lifetime of its default route is over, and then no more.",
-        cause: "With accept_ra=1 Linux takes router announcements only as long as it does not \
-            forward. Programs that switch forwarding on (containers, VPNs) end that.",
-        proof: "A router announces itself, forwarding is on, accept_ra is 1, and no default \
-            route is there.",
+        title: "the kernel ignores router advertisements because it forwards",
+        symptoms: "IPv6 works until the lifetime of its default route expires, and then stops.",
+        cause: "With accept_ra=1 Linux accepts router advertisements only while it does not \
+            forward. Programs that enable forwarding (containers, VPNs) end that.",
+        proof: "A router advertises itself, forwarding is on, accept_ra is 1, and there is no \
+            default route.",
         fix: "sysctl net.ipv6.conf.IF.accept_ra=2.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         (all.interfaces())
             .filter_map(|one| {
@@ -192,17 +192,16 @@ pub static RA_IGNORED: Mode = Mode {
                     return None;
                 }
                 Some(
-                    Found::warning(
+                    FindingDraft::warning(
                         Certainty::Proved,
                         format!(
-                            "the router {router} announces itself on {name} and the kernel \
-                                does not listen, since it forwards: there is no IPv6 default \
-                                route"
+                            "the router {router} advertises itself on {name}, but the kernel \
+                                ignores it because it forwards: there is no IPv6 default route"
                         ),
                     )
                     .fix(format!("sysctl net.ipv6.conf.{name}.accept_ra=2"))
-                    .because("wire", format!("router announcements of {router}"))
-                    .because(
+                    .with_evidence("wire", format!("router advertisements of {router}"))
+                    .with_evidence(
                         "sysctl",
                         format!("net.ipv6.conf.{name}: forwarding = 1, accept_ra = 1"),
                     )

@@ -1,5 +1,5 @@
-//! SHELL. The evidence of a whole host: what its kernel says before and after a short window, and what the
-//! service knows. All but the owners of sockets is there for everybody who may probe.
+//! SHELL. The evidence of a whole host: kernel state before and after a short window, and data of
+//! the service. Everything except the owners of sockets needs probe permission only.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ use crate::client::interrupt::wait_until;
 use crate::linux::netlink::Netlink;
 use crate::linux::processes;
 use crate::linux::{memberships, monotonic_ns, proc_net, sysctl, wall_ns};
-use netsonde_core::diagnose::evidence::{Evidence as OfGroup, Host, Link, Span, Subject};
+use netsonde_core::diagnose::evidence::{BeforeAfter, Evidence as OfGroup, Host, Link, Subject};
 use netsonde_core::diagnose::host::evidence::{
     Address, Drop, Evidence, Interface, KernelNeighbour, Length, Lengths, Multicast, Route,
 };
@@ -49,19 +49,20 @@ use netsonde_core::protocol::multicast;
 use netsonde_core::protocol::service::Status;
 use netsonde_core::wire::{Direction, Meaning, decode};
 
-/// How far back ICMP is read for what it tells of lengths.
+/// How far back ICMP messages are examined for packet lengths.
 const LENGTHS_NS: u64 = 300_000_000_000;
-/// Messages of it that are kept, the newest: each kind is told once, and a flood must not fill memory.
+/// Maximum number of such messages, the newest: each kind is reported once, and a flood must not
+/// fill memory.
 const MOST_LENGTHS: usize = 4096;
-/// Entries of the kernel's neighbour tables that are read: the default limit of a table, and more.
+/// Maximum number of neighbor entries read: more than the default limit of a table.
 const MOST_NEIGHBOURS: usize = 8192;
-/// Routes that are kept; of a router of the Internet the first are enough to know its gateways.
+/// Maximum number of routes kept; the first routes of an Internet router suffice for its gateways.
 const MOST_ROUTES: usize = 4096;
 /// IFA_F_TENTATIVE and IFA_F_DADFAILED (linux/if_addr.h).
 const TENTATIVE: u32 = 0x40;
 const TAKEN: u32 = 0x08;
 
-/// What moves.
+/// Values that change.
 struct Snapshot {
     counters: Counters,
     drops: drops::Snapshot,
@@ -80,14 +81,14 @@ impl Snapshot {
             squeezed: parse_time_squeezes(&proc_net("softnet_stat")),
             packets: packets(netlink)?,
             status: ask(socket, "io.netsonde.Service.Status")?,
-            // Next to each other, so that nothing but a step comes between them.
+            // Read back to back, so that only a clock step can come between.
             wall_ns: wall_ns(),
             time: Instant::now(),
         })
     }
 }
 
-/// Packets that came in and went out, by interface.
+/// Packets received and sent, by interface.
 fn packets(netlink: &mut Netlink) -> std::io::Result<HashMap<u32, (u64, u64)>> {
     let mut all = HashMap::new();
     let dump = RouteNetlinkMessage::GetLink(LinkMessage::default());
@@ -103,7 +104,8 @@ fn packets(netlink: &mut Netlink) -> std::io::Result<HashMap<u32, (u64, u64)>> {
     Ok(all)
 }
 
-/// Watches for as long as asked, sends what is to be sent, and gathers what there is; says what was sent.
+/// Observes for the given time, sends the probes, and gathers the evidence. Returns the number of
+/// probes sent.
 pub fn gather(
     socket: &Path,
     args: &DoctorArgs,
@@ -174,7 +176,7 @@ pub fn gather(
         clock_step_ns: wall_ns - window_ns as i64,
         links: interfaces,
         routes: routes(&mut netlink, &names)?,
-        counters: Span {
+        counters: BeforeAfter {
             before: before.counters,
             after: after.counters,
         },
@@ -198,7 +200,7 @@ pub fn gather(
                 })
             })
             .collect(),
-        // What netsonde itself holds is nobody's application.
+        // Sockets of netsonde itself are not applications.
         holders: (holders.into_iter())
             .filter(|holder| !own_pids(&after.status).contains(&holder.process.pid))
             .collect(),
@@ -210,7 +212,7 @@ pub fn gather(
         multicast: multicast.map_err(|error| error.to_string()),
         lengths: lengths(socket, &all_links).map_err(|error| error.to_string()),
         probes: sent.probes,
-        status: Span {
+        status: BeforeAfter {
             before: before.status,
             after: after.status,
         },
@@ -218,12 +220,12 @@ pub fn gather(
     Ok((evidence, sent.sent))
 }
 
-/// A socket of netsonde's own: it says by itself what it missed.
+/// Returns whether the socket belongs to netsonde, which reports its own drops.
 fn is_own(drop: &Drop, status: &Status) -> bool {
     (drop.owner.as_ref()).is_some_and(|process| own_pids(status).contains(&process.pid))
 }
 
-/// Sysctls that multicast's modes know, and those of a host.
+/// Sysctls for the failure modes of multicast and of the host.
 fn sysctls(links: &[Link]) -> BTreeMap<String, i64> {
     let mut all = gather::sysctls(links.iter().map(|link| link.name.as_str()));
     let mut names = vec!["net/ipv4/ip_default_ttl".to_owned()];
@@ -240,7 +242,7 @@ fn sysctls(links: &[Link]) -> BTreeMap<String, i64> {
     all
 }
 
-/// Interfaces with what the drivers and the address list say.
+/// Interfaces with data of their drivers and their addresses.
 fn interfaces(netlink: &mut Netlink, links: &[Link]) -> Result<Vec<Interface>, Failure> {
     let mut all: Vec<Interface> = (links.iter())
         .map(|link| Interface {
@@ -261,7 +263,8 @@ fn interfaces(netlink: &mut Netlink, links: &[Link]) -> Result<Vec<Interface>, F
         }
     })?;
     for one in &mut all {
-        // /sys shows the namespace of who mounted it, which may be another one with the same names.
+        // /sys shows the namespace of the process that mounted it, which may be another one with
+        // the same names.
         let folder = format!("/sys/class/net/{}", one.link.name);
         let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).ok();
         let is_same =
@@ -282,7 +285,7 @@ fn address(message: &AddressMessage, up_ns: u64) -> Option<Address> {
             AddressAttribute::Local(address) => local = Some(*address),
             AddressAttribute::Address(address) => other = Some(*address),
             AddressAttribute::Flags(all) => flags = Some(all.bits()),
-            // Hundredths of a second since the start of the machine.
+            // Hundredths of a second since boot.
             AddressAttribute::CacheInfo(info) => since = Some(u64::from(info.tstamp) * 10_000_000),
             _ => {}
         }
@@ -297,7 +300,7 @@ fn address(message: &AddressMessage, up_ns: u64) -> Option<Address> {
     })
 }
 
-/// Routes of the main table that lead out.
+/// Routes of the main table with an outgoing interface.
 pub fn routes(netlink: &mut Netlink, names: &HashMap<u32, String>) -> Result<Vec<Route>, Failure> {
     let mut all = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
@@ -315,7 +318,7 @@ pub fn routes(netlink: &mut Netlink, names: &HashMap<u32, String>) -> Result<Vec
     Ok(all)
 }
 
-/// One route may lead by several routers.
+/// A multipath route has several gateways.
 fn route(message: &RouteMessage, names: &HashMap<u32, String>, all: &mut Vec<Route>) {
     let is_main = message.header.table == RouteHeader::RT_TABLE_MAIN;
     if !is_main || message.header.kind != RouteType::Unicast {
@@ -326,7 +329,7 @@ fn route(message: &RouteMessage, names: &HashMap<u32, String>, all: &mut Vec<Rou
         _ => IpAddr::from([0u8; 16]),
     };
     let mut metric = 0;
-    // Interface, router, and whether it was said to be on the link.
+    // Interface, gateway, and whether it is declared to be on the link.
     let mut hops: Vec<(u32, Option<IpAddr>, bool)> = Vec::new();
     let mut single = (0, None, message.header.flags.contains(RouteFlags::Onlink));
     for attribute in &message.attributes {
@@ -348,7 +351,7 @@ fn route(message: &RouteMessage, names: &HashMap<u32, String>, all: &mut Vec<Rou
     if hops.is_empty() {
         hops.push(single);
     }
-    // Groups and link-local networks are on every link.
+    // Multicast and link-local networks are on every link.
     if network.is_multicast() {
         return;
     }
@@ -384,7 +387,7 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-/// What the kernel says, after the window.
+/// Kernel state after the window.
 struct KernelSays<'a> {
     links: &'a [Link],
     held: &'a HashMap<u32, Vec<Membership>>,
@@ -393,7 +396,8 @@ struct KernelSays<'a> {
     filters: &'a [SourceFilter],
 }
 
-/// What multicast's own rules rest on: group management of the whole record, and the kernel.
+/// Evidence for the failure modes of multicast: group management of the whole record, and kernel
+/// state.
 fn of_multicast(
     socket: &Path,
     args: &DoctorArgs,
@@ -435,7 +439,7 @@ fn of_multicast(
                 igmp_versions: kernel.igmp_versions.clone(),
                 filters: kernel.filters.to_vec(),
                 sysctls: kernel.sysctls.clone(),
-                listened: Span {
+                listened: BeforeAfter {
                     before: gather::listened(&before.status),
                     after: gather::listened(status),
                 },
@@ -447,7 +451,7 @@ fn of_multicast(
     })
 }
 
-/// Of each family a group that a link's switches prune and that this host holds; else all-systems.
+/// For each family a group that is joined here and that switches prune; otherwise all-systems.
 fn groups(links: &[Link], held: &HashMap<u32, Vec<Membership>>) -> Vec<IpAddr> {
     let is_link =
         |ifindex: &u32| (links.iter()).any(|link| link.ifindex == *ifindex && !link.is_loopback());
@@ -457,7 +461,7 @@ fn groups(links: &[Link], held: &HashMap<u32, Vec<Membership>>) -> Vec<IpAddr> {
         .filter(|group| is_pruned(*group))
         .collect();
     all.sort();
-    // Those of a link's own management last: few rules are about them.
+    // Link management groups last: few rules concern them.
     all.sort_by_key(|group| is_of_link(*group));
     let first = |is_ipv4: bool, else_: IpAddr| {
         (all.iter().copied())
@@ -476,7 +480,7 @@ fn is_of_link(group: IpAddr) -> bool {
     matches!(group, IpAddr::V6(v6) if v6.octets()[1] & 15 <= 2)
 }
 
-/// ICMP of the last minutes that came in: how long it was, and what it says of lengths.
+/// Received ICMP messages of the last minutes that concern packet lengths.
 fn lengths(socket: &Path, links: &[Link]) -> Result<Lengths, Failure> {
     let mtus = links.iter().filter(|link| !link.is_loopback());
     let least = mtus.map(|link| link.mtu).min().unwrap_or(0);
@@ -538,7 +542,7 @@ fn is_too_big(is_v6: bool, kind: u8, code: u8) -> bool {
     }
 }
 
-/// Where a quoted packet was going.
+/// Returns the destination of a quoted packet.
 fn destination(quoted: &[u8]) -> Option<IpAddr> {
     match quoted.first()? >> 4 {
         4 => {

@@ -1,4 +1,4 @@
-//! SHELL. `doctor`: is this host's network all right? What it sends goes to its own gateways only.
+//! SHELL. `doctor`: diagnoses this host's network. It sends probes only to the host's own gateways.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -24,10 +24,10 @@ use netsonde_core::diagnose::host::{Checked, Diagnosis, diagnose};
 use netsonde_core::diagnose::{Severity, Verdict};
 use probes::ToSend;
 
-/// Column at which what was seen begins, behind the longest name of a check.
+/// Column of the observations, after the longest name of a check.
 const SEEN_AT: usize = 40;
 
-/// `doctor`: 0 healthy, 1 a fault, 2 could not tell.
+/// Runs `doctor`. Returns 0 if healthy, 1 for a fault, 2 if undetermined.
 pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Failure> {
     let start = Instant::now();
     let to_send = what_to_send(args)?;
@@ -66,21 +66,21 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
     })
 }
 
-/// Why it could not tell, and what to do.
+/// Explains an undetermined verdict, and what to do.
 fn why_not(diagnosis: &Diagnosis) -> String {
     let open = diagnosis
         .checks
         .iter()
         .find(|check| check.state == "not_made");
     match open {
-        Some(check) => format!("{} could not be checked: {}", check.check, check.text),
-        None => "there is no interface but loopback, so there is nothing to check: is this the \
-                 right network namespace?"
+        Some(check) => format!("skipped {}: {}", check.check, check.text),
+        None => "there is no interface other than loopback, so there is nothing to check: is \
+            this the right network namespace?"
             .into(),
     }
 }
 
-/// What would be sent.
+/// Lists the probes that would be sent.
 pub fn dry_run(global: &Global, args: &DoctorArgs) -> Result<u8, Failure> {
     let to_send = what_to_send(args)?;
     let mut out = io::stdout().lock();
@@ -91,13 +91,13 @@ pub fn dry_run(global: &Global, args: &DoctorArgs) -> Result<u8, Failure> {
         return Ok(0);
     }
     if to_send.is_empty() {
-        writeln!(out, "would send nothing: no route names a gateway")?;
+        writeln!(out, "no probes: no route has a gateway")?;
     }
     for one in &to_send {
         writeln!(
             out,
-            "would send {} {}s of {} bytes of payload to {} by {}, and ask for its MAC address if \
-             that is not known",
+            "would send {} {}s of {} bytes of payload to {} on {}, and resolve its MAC address \
+                if it is not known",
             one.count, one.kind, one.size_bytes, one.target, one.interface
         )?;
     }
@@ -111,7 +111,7 @@ fn what_to_send(args: &DoctorArgs) -> Result<Vec<ToSend>, Failure> {
         && !all.iter().any(|link| link.name == *name)
     {
         return Err(Failure::Other(format!(
-            "there is no interface {name}: `netsonde interfaces` lists them"
+            "no such interface: {name} (see `netsonde interfaces`)"
         )));
     }
     let names = (all.into_iter())
@@ -168,13 +168,13 @@ fn text(evidence: &Evidence, diagnosis: &Diagnosis, style: Style, verbose: bool)
         text.push('\n');
     }
     for check in open {
-        let words = format!("not checked: {}: {}", check.check, check.text);
+        let words = format!("skipped: {}: {}", check.check, check.text);
         text.push_str(&plain(&filled(&words, 0, 2)));
     }
     text
 }
 
-/// A check and what was seen.
+/// Formats a check with its observation.
 fn line(check: &Checked, style: Style) -> String {
     let word = match (check.state, check.findings.is_empty()) {
         ("made", true) => "ok",

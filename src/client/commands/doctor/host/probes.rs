@@ -1,5 +1,5 @@
-//! SHELL. What `doctor` sends: a few echo requests to each gateway, through the service, which says of each
-//! where it died.
+//! SHELL. Probes of `doctor`: a few echo requests to each gateway through the service, which
+//! returns their fates.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,33 +12,34 @@ use crate::client::failure::Failure;
 use netsonde_core::diagnose::host::evidence::{Known, Probed, Route};
 use netsonde_core::protocol::ping::{Options, PingCall, PingReply, Probe};
 
-/// Echo requests to each gateway: as many as tell loss from chance within the default window.
+/// Echo requests per gateway: enough to distinguish loss from chance within the default window.
 const COUNT: u32 = 4;
 const INTERVAL_NS: u64 = 200_000_000;
 const TIMEOUT_NS: u64 = 1_000_000_000;
-/// Bytes of payload, as ping(8) has it.
+/// Payload size in bytes, as for ping(8).
 const SIZE: u32 = 56;
-/// Gateways that are asked: a host has one or two, and a router of the Internet must not sweep.
+/// Maximum number of gateways probed: a host has one or two, and an Internet router must not cause
+/// a sweep.
 const MOST_GATEWAYS: usize = 8;
 
-/// Echo requests that are to be sent.
+/// Echo requests to one gateway.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ToSend {
-    /// What.
+    /// Kind of probe.
     pub kind: &'static str,
-    /// To whom.
+    /// Address of the gateway.
     pub target: String,
-    /// By which interface.
+    /// Name of the outgoing interface.
     pub interface: String,
-    /// How many.
+    /// Number of probes.
     pub count: u32,
-    /// Their payload in bytes.
+    /// Payload size in bytes.
     pub size_bytes: u32,
     #[serde(skip)]
     gateway: Option<IpAddr>,
 }
 
-/// Of the routes: default routes' gateways first, by metric.
+/// Selects gateways from the routes: those of default routes first, by metric.
 pub fn to_send(routes: &[Route], only: Option<&str>) -> Vec<ToSend> {
     let mut wanted: Vec<&Route> = (routes.iter())
         .filter(|route| only.is_none_or(|only| only == route.interface))
@@ -68,15 +69,15 @@ pub fn to_send(routes: &[Route], only: Option<&str>) -> Vec<ToSend> {
     all
 }
 
-/// What came of sending.
+/// Result of probing.
 pub struct Sent {
-    /// What the service took on.
+    /// Probes that the service accepted.
     pub sent: Vec<ToSend>,
     /// The fates, or why there are none.
     pub probes: Known<Vec<Probed>>,
 }
 
-/// Sends them, all gateways at once, and waits until the fate of each is known.
+/// Probes all gateways in parallel, and waits for the fate of each probe.
 pub fn send(socket: &Path, all: &[ToSend]) -> Sent {
     let outcomes: Vec<Known<Probed>> = std::thread::scope(|scope| {
         let runs: Vec<_> = (all.iter())
@@ -98,8 +99,8 @@ pub fn send(socket: &Path, all: &[ToSend]) -> Sent {
     }
 }
 
-/// The fate of the probes to a gateway. Where the kernel was just giving up on it and asked nobody meanwhile, that
-/// says nothing of now: then they are sent once more, and the kernel asks anew.
+/// Returns the fates for a gateway. If the kernel was just giving up resolving it and sent no
+/// request meanwhile, the probes are repeated, so that it resolves the gateway again.
 fn run(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
     let probed = probe(socket, one)?;
     let is_stale = |probe: &Probe| {
@@ -127,7 +128,7 @@ fn probe(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
     };
     let mut connection = Connection::open(socket)?;
     connection.call_more("io.netsonde.Ping.Ping", &call)?;
-    // A probe that was told of may turn out to be late.
+    // A probe that was reported as lost may turn out to be late.
     let mut fates: HashMap<u32, Probe> = HashMap::new();
     while let Some((told, continues)) = connection.reply_or::<PingReply>(None)? {
         for probe in told.probes.into_iter().flatten() {

@@ -1,38 +1,38 @@
 //! PURE. Modes of the neighbour tables: full, or full of the dead.
 
 use super::evidence::Evidence;
-use super::{Look, Mode};
-use crate::diagnose::{Certainty, Found, Text};
+use super::{CheckOutcome, HostMode};
+use crate::diagnose::{Certainty, FindingDraft, Text};
 use crate::host::drops::Layer;
 
-/// With less room than a tenth the next burst fills it.
+/// Free share of the table below which the next burst fills it: one tenth.
 const NEARLY_PERCENT: u64 = 90;
-/// So many that do not answer on one interface are no chance.
+/// Number of unresolved neighbors on one interface that is not accidental.
 const MANY: usize = 16;
 
-pub fn look_tables(all: &Evidence) -> Look {
+pub fn check_tables(all: &Evidence) -> CheckOutcome {
     let told: Vec<String> = (all.tables.iter())
         .map(|table| format!("{} {} of {}", table.name, table.entries, table.max_entries))
         .collect();
     match told.len() {
-        0 => Look::NotMade("the kernel tells nothing of its neighbour tables".into()),
-        _ => Look::Seen(told.join(", ")),
+        0 => CheckOutcome::Skipped("the kernel does not report its neighbor tables".into()),
+        _ => CheckOutcome::Done(told.join(", ")),
     }
 }
 
-pub static NEIGHBOUR_TABLE_FULL: Mode = Mode {
+pub static NEIGHBOUR_TABLE_FULL: HostMode = HostMode {
     text: Text {
         id: "neighbour-table-full",
-        title: "the kernel has no room for more neighbours",
-        seen: "New hosts are not reached, those that talk already are: \"neighbour: arp_cache: \
-            neighbor table overflow!\" in dmesg.",
-        cause: "More hosts on the links than gc_thresh3 allows (1024 by default), or a scan of \
-            a large network. All network namespaces share the table.",
-        proof: "The counter table_fulls grows, or the number of entries is near the limit.",
-        fix: "sysctl net.ipv4.neigh.default.gc_thresh3 (and net.ipv6...) to twice the hosts of \
-            the links; find who scans.",
+        title: "the kernel's neighbor table is full",
+        symptoms: "New hosts cannot be reached, known ones can: \"neighbour: arp_cache: neighbor \
+            table overflow!\" in dmesg.",
+        cause: "More hosts on the links than gc_thresh3 allows (1024 by default), or a scan of a \
+            large network. All network namespaces share the table.",
+        proof: "The counter table_fulls increases, or the number of entries is near the limit.",
+        fix: "sysctl net.ipv4.neigh.default.gc_thresh3 (and net.ipv6...) to twice the number of \
+            hosts; find the source of the scan.",
     },
-    covers: &["neighbours-failed"],
+    implies: &["neighbours-failed"],
     rule: |all| {
         (all.tables.iter())
             .filter_map(|table| {
@@ -53,35 +53,35 @@ pub static NEIGHBOUR_TABLE_FULL: Mode = Mode {
                     table.name, table.entries, table.max_entries
                 );
                 let found = match full {
-                    Some(drop) => Found::fault(
+                    Some(drop) => FindingDraft::fault(
                         Certainty::Proved,
-                        format!("{summary}, and {} neighbours found no room", drop.count),
+                        format!("{summary}, and {} neighbors did not fit", drop.count),
                     )
-                    .because("counters", format!("table_fulls +{}", drop.count)),
-                    None if is_near => Found::warning(Certainty::Proved, summary),
+                    .with_evidence("counters", format!("table_fulls +{}", drop.count)),
+                    None if is_near => FindingDraft::warning(Certainty::Proved, summary),
                     None => return None,
                 };
                 Some(
                     found
                         .fix(format!(
-                            "sysctl net.{family}.neigh.default.gc_thresh3={} gc_thresh2={}; \
-                                find who scans (netsonde talkers)",
+                            "sysctl net.{family}.neigh.default.gc_thresh3={} gc_thresh2={}; find \
+                                the source of the scan (netsonde talkers)",
                             table.max_entries * 4,
                             table.max_entries * 2
                         ))
-                        .because("kernel", format!("gc_thresh3 {}", table.max_entries))
-                        .of_the_host(),
+                        .with_evidence("kernel", format!("gc_thresh3 {}", table.max_entries))
+                        .on_host(),
                 )
             })
             .collect()
     },
 };
 
-pub fn look_failed(all: &Evidence) -> Look {
+pub fn check_failed(all: &Evidence) -> CheckOutcome {
     let wanted = (all.kernel_neighbours.iter()).filter(|one| all.is_wanted(&one.interface));
     let failed = wanted.clone().filter(|one| is_dead(one.state)).count();
-    Look::Seen(format!(
-        "{} neighbours, {failed} of them do not answer",
+    CheckOutcome::Done(format!(
+        "{} neighbors, {failed} of them do not answer",
         wanted.count()
     ))
 }
@@ -90,17 +90,18 @@ fn is_dead(state: &str) -> bool {
     state == "FAILED" || state == "INCOMPLETE"
 }
 
-pub static NEIGHBOURS_FAILED: Mode = Mode {
+pub static NEIGHBOURS_FAILED: HostMode = HostMode {
     text: Text {
         id: "neighbours-failed",
-        title: "many neighbours do not answer",
-        seen: "Connections to many hosts of the link time out.",
-        cause: "Something on this host scans the network; or the hosts are gone, or behind a \
-            switch or VLAN that has gone.",
-        proof: "The kernel's table of neighbours: more failed entries than others.",
-        fix: "`netsonde talkers` and `ss` show who asks; else look at the switch.",
+        title: "many neighbors do not answer",
+        symptoms: "Connections to many hosts of the link time out.",
+        cause: "A program on this host scans the network; or the hosts are gone, or behind a \
+            failed switch or VLAN.",
+        proof: "The kernel's neighbor table: more failed entries than others.",
+        fix: "`netsonde talkers` and `ss` show which program connects; otherwise check the \
+            switch.",
     },
-    covers: &[],
+    implies: &[],
     rule: |all| {
         (all.interfaces())
             .filter_map(|one| {
@@ -112,23 +113,23 @@ pub static NEIGHBOURS_FAILED: Mode = Mode {
                     return None;
                 }
                 Some(
-                    Found::note(
+                    FindingDraft::note(
                         Certainty::Consistent,
                         format!(
-                            "{} addresses on {} do not answer this host, {} do: something here \
-                                scans, or they have gone",
+                            "{} addresses on {} do not answer this host, {} do: a program on \
+                                this host scans the network, or the hosts are gone",
                             dead.len(),
                             one.name(),
                             alive.len()
                         ),
                     )
                     .fix(
-                        "netsonde watch --proto arp --proto nd shows who is asked for, \
-                        netsonde sockets who asks",
+                        "netsonde watch --proto arp --proto nd shows the addresses, netsonde \
+                            sockets the program",
                     )
-                    .because(
+                    .with_evidence(
                         "kernel",
-                        format!("such as {} {}", dead[0].address, dead[0].state),
+                        format!("for example {} {}", dead[0].address, dead[0].state),
                     )
                     .on(one.name()),
                 )
