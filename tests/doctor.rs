@@ -1,5 +1,18 @@
-//! `netsonde mcast doctor`: a scenario for each failure mode, on a real kernel, which requires exactly
-//! that finding; and healthy networks, which must have none. The table of both is `tests/SCENARIOS.md`.
+//! `netsonde mcast doctor`: a scenario for each failure mode, on a real kernel, which requires exactly that
+//! finding, and healthy networks, which must have none.
+//!
+//! ```text
+//!   s (source) e0 10.0.0.1 ---------- 10.0.0.2 e0 r (receiver, netsonded)
+//!
+//!   s  10.0.0.1 --+
+//!   r  10.0.0.2 --+-- b br0 (switch, snooping)
+//!   r2 10.0.0.3 --+
+//!
+//!   s  10.0.0.1 ---- 10.0.0.254 ms m mr 10.1.0.254 ---- 10.1.0.2 r      (m routes multicast)
+//! ```
+//!
+//! The scenario that the test made is the judge; whether packets arrive is counted at a real receiver. The
+//! table of both kinds is `tests/SCENARIOS.md`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;

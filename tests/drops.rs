@@ -1,5 +1,11 @@
-//! Where packets are lost: each cause made for real, and told by the right counter and, where the kernel's
-//! tracepoints can be had, by the right reason.
+//! `netsonde drops`: every cause of a loss made on a real kernel, and reported by the right counter and, for
+//! root with tracefs, by the kernel's right drop reason; no other counter reported.
+//!
+//! ```text
+//!   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b
+//! ```
+//!
+//! The judge is the number of packets that the test makes the kernel drop.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;

@@ -1,5 +1,11 @@
-//! `netsonde events`: each kind brought about on real links, with real packets, and told once; nothing told of
-//! what is as it was; the packets found that it points to.
+//! `netsonde events`: every event kind on real links with real packets, logged once; no event on an idle host;
+//! the packets that an event points to.
+//!
+//! ```text
+//!   a  e0 10.0.0.1, netsonded ---------- 10.0.0.2 e0  b      (some tests: a wire that drops and delays)
+//! ```
+//!
+//! The judge is the test itself, which made the change; packets are checked by running the printed command.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;

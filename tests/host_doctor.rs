@@ -1,5 +1,15 @@
 //! `netsonde doctor`: a scenario for each failure mode of a host, on a real kernel, which requires exactly
-//! that finding; and healthy hosts, which must have none. The table of both is in `tests/SCENARIOS.md`.
+//! that finding, and healthy hosts, which must have none.
+//!
+//! ```text
+//!   h  e0 10.0.0.1, netsonded ---------- 10.0.0.254 e0  g (gateway of h)
+//!
+//!   h  e0 10.0.0.1, netsonded --+
+//!   g  e0 10.0.0.254 -----------+-- b br0 (switch)
+//!   o  e0 10.0.0.3 -------------+
+//! ```
+//!
+//! The scenario that the test made is the judge. The table of both kinds is in `tests/SCENARIOS.md`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;

@@ -1,6 +1,12 @@
-//! Killed and restarted at any moment, under traffic: nothing is lost that is not told, and the service is
-//! there again at once. By itself as any other test, and, where `.ci/systemd` runs it with
-//! NETSONDE_SYSTEMD=1, with a real systemd that starts the service and keeps its descriptors.
+//! Engine and keeper killed and restarted at random moments under traffic: every packet is kept or declared,
+//! and the service answers again at once. Also under a real systemd, which starts the service and keeps its
+//! descriptors, where `.ci/systemd` runs this program with NETSONDE_SYSTEMD=1.
+//!
+//! ```text
+//!   a  e0 10.0.0.1, netsonded ---------- 10.0.0.2 e0  b (sends numbered packets)
+//! ```
+//!
+//! The judge is the number in each packet.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;

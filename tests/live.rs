@@ -1,4 +1,10 @@
-//! The service and the client on real packets.
+//! The service and the client on real packets: recording, packet counts, restarts, sandbox and limits.
+//!
+//! ```text
+//!   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b      netsonded in one of the two
+//! ```
+//!
+//! The judge is the number in each packet that the tests send, and /proc for processes.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;

@@ -1,4 +1,12 @@
-//! `netsonde mcast` on real IGMP and MLD: the trackers against the kernel's own tables, step by step.
+//! `netsonde mcast` on real IGMP and MLD: memberships, queriers, streams, test receiver and test source.
+//!
+//! ```text
+//!   a 10.0.0.1, netsonded --+
+//!   b 10.0.0.2 -------------+-- br0 10.0.0.254 (switch, snooping)
+//!   c 10.0.0.3 -------------+
+//! ```
+//!
+//! The judges are /proc/net/igmp and the bridge's group table, compared step by step.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;

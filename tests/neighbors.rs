@@ -1,5 +1,13 @@
-//! `netsonde neighbors` on real ARP, neighbour discovery and what else hosts say: against what the kernels
-//! and the bridge know, with conflicts, failovers and floods.
+//! `netsonde neighbors` on real ARP, neighbor discovery and announcements, with conflicts, failovers and
+//! floods.
+//!
+//! ```text
+//!   a 10.0.0.1, netsonded --+
+//!   b 10.0.0.2 -------------+-- br0 10.0.0.254 (switch)
+//!   c 10.0.0.3 -------------+
+//! ```
+//!
+//! The judges are the kernels' own addresses and the forwarding table of the bridge.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;

@@ -1,5 +1,11 @@
-//! Who may do what, and who is told no: with real users of this machine, so it takes root; and the
-//! configuration read anew while the service runs.
+//! Permission tiers for real other users of this machine, which needs root in the initial user namespace, and
+//! the reload of the configuration while the service runs.
+//!
+//! ```text
+//!   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b, netsonded
+//! ```
+//!
+//! The judge is the client, run by setpriv(1) as these users.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;

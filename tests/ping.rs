@@ -1,4 +1,11 @@
-//! `netsonde ping` on real packets: every fate by a real cause, and nothing else beside it.
+//! `netsonde ping` on real packets: every fate by a real cause, and no other fate reported.
+//!
+//! ```text
+//!   a  e0 10.0.0.1, netsonded ----(wire)---- 10.0.0.2 e0  b
+//!   a  e0 10.0.0.1, netsonded ---- r0 router r1 ---- 10.9.0.9 e0  b
+//! ```
+//!
+//! The cause is made with the kernel's own means: routes, nft(8), tc(8), a wire that drops or changes frames.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;

@@ -1,5 +1,15 @@
-//! The prober with many users, forged replies, groups, limits, evidence, and all that the manual page
-//! shows.
+//! The prober with several users, forged replies, groups, limits and evidence files, and the examples of
+//! netsonde(1).
+//!
+//! ```text
+//!   a  e0 10.0.0.1, netsonded ---------- 10.0.0.2 e0  b
+//!
+//!   a 192.0.2.1, netsonded --+
+//!   b 192.0.2.7 -------------+-- br0 (switch)
+//!   c 192.0.2.8 -------------+
+//! ```
+//!
+//! The judges are the numbers of sent and answered probes, and tshark(1) for evidence files.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;

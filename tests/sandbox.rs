@@ -1,5 +1,6 @@
-//! The engine's sandbox: a program in the engine's place, in the same sandbox, tries what a taken-over
-//! engine would try. Each attempt has a process of its own, which must die of it or be refused.
+//! The engine's sandbox: a program in the engine's place, in the same sandbox, makes the calls that a
+//! compromised engine would make. Each call has a process of its own, which must be killed or refused; the
+//! judge is its exit status. No network is needed.
 #![allow(missing_docs, unsafe_code, clippy::unwrap_used)]
 
 mod support;

@@ -1,5 +1,11 @@
-//! `netsonde sockets` and `netsonde families` on a real kernel: a few hundred sockets of all kinds that it has,
-//! counted by ss and /proc/net as well; families tried by this test itself; who sniffs.
+//! `netsonde sockets` and `netsonde families` on a real kernel: some hundred sockets of every kind that it has,
+//! and packet sockets with their owners.
+//!
+//! ```text
+//!   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b
+//! ```
+//!
+//! The judges are ss(8) and /proc/net for the counts, and socket(2) called by the test for the families.
 #![allow(missing_docs, clippy::unwrap_used, unsafe_code)]
 
 mod support;

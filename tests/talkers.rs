@@ -1,4 +1,10 @@
-//! Who sends most, on real packets.
+//! `netsonde talkers` on real packets: the largest flows, their sums and their processes.
+//!
+//! ```text
+//!   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b
+//! ```
+//!
+//! The judge is the number of packets that the test sent in each flow.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
