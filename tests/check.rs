@@ -73,15 +73,15 @@ fn valid_files_are_accepted() -> Outcome {
     let directory = support::folder()?;
     let path = directory.path().join("netsonde.toml");
     std::fs::write(&path, netsonde_core::config::default_file())?;
-    let said = host.run(|| ends(&mut command(&path)));
+    let printed = host.run(|| ends(&mut command(&path)));
     assert_eq!(
-        (said.status, said.err.as_str()),
+        (printed.status, printed.err.as_str()),
         (Some(0), ""),
         "{}",
-        said.out
+        printed.out
     );
     let first = format!("configuration  {}: valid\n", path.display());
-    assert!(said.out.starts_with(&first), "{}", said.out);
+    assert!(printed.out.starts_with(&first), "{}", printed.out);
     Ok(())
 }
 
@@ -92,12 +92,12 @@ fn all_errors_are_reported_at_once() -> Outcome {
         &path,
         "[recorder.budget]\nblk = 1\n[ping]\nrate = 0\ntargets = \"all\"\n",
     )?;
-    let said = ends(&mut command(&path));
+    let printed = ends(&mut command(&path));
     assert_eq!(
-        (said.status, said.out.as_str()),
+        (printed.status, printed.out.as_str()),
         (Some(2), ""),
         "{}",
-        said.err
+        printed.err
     );
     let file = path.display();
     let expected = [
@@ -109,10 +109,10 @@ fn all_errors_are_reported_at_once() -> Outcome {
             "netsonded: {file}:5:11: ping.targets = \"all\": must be a whole number, like 131072"
         ),
     ];
-    assert_eq!(said.err.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(printed.err.lines().collect::<Vec<_>>(), expected);
     // A start says the same.
     let mut start = Command::new(env!("CARGO_BIN_EXE_netsonded"));
-    assert_eq!(ends(start.arg("--config").arg(&path)).err, said.err);
+    assert_eq!(ends(start.arg("--config").arg(&path)).err, printed.err);
     Ok(())
 }
 
@@ -134,20 +134,20 @@ fn configuration_is_checked_without_privilege() -> Outcome {
         ends(&mut command)
     };
     std::fs::write(&path, "[ping]\nrate = 50000\n")?;
-    let said = check();
-    assert_eq!(said.status, Some(2));
+    let printed = check();
+    assert_eq!(printed.status, Some(2));
     assert_eq!(
-        said.out,
+        printed.out,
         format!("configuration  {}: valid\n", path.display())
     );
-    assert!(said.err.contains("CAP_NET_RAW"), "{}", said.err);
+    assert!(printed.err.contains("CAP_NET_RAW"), "{}", printed.err);
     std::fs::write(&path, "[ping]\nraet = 50000\n")?;
-    let said = check();
-    assert_eq!((said.status, said.out.as_str()), (Some(2), ""));
+    let printed = check();
+    assert_eq!((printed.status, printed.out.as_str()), (Some(2), ""));
     assert!(
-        said.err.contains("`ping.rate`") && !said.err.contains("CAP_NET_RAW"),
+        printed.err.contains("`ping.rate`") && !printed.err.contains("CAP_NET_RAW"),
         "{}",
-        said.err
+        printed.err
     );
     Ok(())
 }
@@ -182,21 +182,25 @@ fn special_files_do_not_block_the_check() -> Outcome {
         (at("loop"), "cannot read"),
         (at("socket"), "cannot read"),
     ] {
-        let said = ends(&mut command(&path));
+        let printed = ends(&mut command(&path));
         assert_eq!(
-            (said.status, said.out.as_str()),
+            (printed.status, printed.out.as_str()),
             (Some(2), ""),
             "{path:?}: {}",
-            said.err
+            printed.err
         );
-        assert!(said.err.starts_with("netsonded: "), "{}", said.err);
+        assert!(printed.err.starts_with("netsonded: "), "{}", printed.err);
         assert!(
-            said.err.contains(&path.display().to_string()),
+            printed.err.contains(&path.display().to_string()),
             "{}",
-            said.err
+            printed.err
         );
-        assert!(said.err.contains(expected), "{expected}: {}", said.err);
-        assert_eq!(said.err.lines().count(), 1, "{}", said.err);
+        assert!(
+            printed.err.contains(expected),
+            "{expected}: {}",
+            printed.err
+        );
+        assert_eq!(printed.err.lines().count(), 1, "{}", printed.err);
     }
     Ok(())
 }
@@ -212,10 +216,10 @@ fn file_contents_are_escaped() -> Outcome {
         "[[recorder.rule]]\nstore = \"\\u001b]0;x\\u0007\"\n",
     ] {
         std::fs::write(&path, text)?;
-        let said = ends(&mut command(&path));
-        assert_eq!(said.status, Some(2));
+        let printed = ends(&mut command(&path));
+        assert_eq!(printed.status, Some(2));
         let hidden = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
-        assert!(!said.err.contains(hidden), "{:?}", said.err);
+        assert!(!printed.err.contains(hidden), "{:?}", printed.err);
     }
     Ok(())
 }

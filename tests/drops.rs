@@ -70,13 +70,13 @@ fn has_reasons() -> bool {
 }
 
 /// What a cause was told as: counters as `layer name`, with whose, and reasons.
-struct Told {
+struct DropsReport {
     document: Value,
     status: Option<i32>,
     with_reasons: bool,
 }
 
-impl Told {
+impl DropsReport {
     fn counter(&self, layer: &str, name: &str) -> Vec<&Value> {
         let all = self.document["drops"].as_array().unwrap();
         all.iter()
@@ -112,21 +112,24 @@ impl Told {
 }
 
 /// Watches a host while something happens.
-fn watch(host: &Host, cause: impl Fn()) -> Told {
+fn watch(host: &Host, cause: impl Fn()) -> DropsReport {
     watch_for(host, "800ms", cause)
 }
 
 /// Where the kernel did not tell the reasons of all drops, it is tried again.
-fn watch_for(host: &Host, duration: &str, cause: impl Fn()) -> Told {
-    let mut told = watch_once(host, duration, &cause);
+fn watch_for(host: &Host, duration: &str, cause: impl Fn()) -> DropsReport {
+    let mut report = watch_once(host, duration, &cause);
     for _ in 0..5 {
-        if told.document["reasons_lost"].as_u64().unwrap_or(0) == 0 {
+        if report.document["reasons_lost"].as_u64().unwrap_or(0) == 0 {
             break;
         }
-        eprintln!("{} reasons were lost: again", told.document["reasons_lost"]);
-        told = watch_once(host, duration, &cause);
+        eprintln!(
+            "{} reasons were lost: again",
+            report.document["reasons_lost"]
+        );
+        report = watch_once(host, duration, &cause);
     }
-    told
+    report
 }
 
 /// The kernel (6.18 was seen to) counts drops in interrupts of an idle CPU and often does not write their
@@ -147,7 +150,7 @@ fn with_all_cpus_awake<T>(run: impl FnOnce() -> T) -> T {
     })
 }
 
-fn watch_once(host: &Host, duration: &str, cause: impl FnOnce()) -> Told {
+fn watch_once(host: &Host, duration: &str, cause: impl FnOnce()) -> DropsReport {
     let with_reasons = has_reasons();
     if with_reasons {
         return with_all_cpus_awake(|| watch_so(host, duration, cause, true));
@@ -155,7 +158,7 @@ fn watch_once(host: &Host, duration: &str, cause: impl FnOnce()) -> Told {
     watch_so(host, duration, cause, false)
 }
 
-fn watch_so(host: &Host, duration: &str, cause: impl FnOnce(), with_reasons: bool) -> Told {
+fn watch_so(host: &Host, duration: &str, cause: impl FnOnce(), with_reasons: bool) -> DropsReport {
     if !with_reasons {
         eprintln!("SKIPPED the kernel's reasons: they take root and tracefs");
     }
@@ -167,16 +170,16 @@ fn watch_so(host: &Host, duration: &str, cause: impl FnOnce(), with_reasons: boo
     }
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = host.run(|| command.spawn()).unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut printed = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
-    said.read_line(&mut line).unwrap();
+    printed.read_line(&mut line).unwrap();
     assert!(line.starts_with("watching"), "{line}");
     cause();
     let output = child.wait_with_output().unwrap();
     let mut rest = String::new();
-    said.read_to_string(&mut rest).unwrap();
+    printed.read_to_string(&mut rest).unwrap();
     let document = serde_json::from_slice(&output.stdout);
-    Told {
+    DropsReport {
         document: document.unwrap_or_else(|error| panic!("{error}: {rest}")),
         status: output.status.code(),
         with_reasons,
@@ -193,10 +196,10 @@ fn send(host: &Host, to: SocketAddrV4, count: u64) {
 
 fn closed_port() -> Outcome {
     let (a, b) = pair();
-    let told = watch(&b, || send(&a, TO, MANY));
-    told.assert_counter("udp", "UdpNoPorts", MANY);
-    told.assert_reason(&["NO_SOCKET"], MANY);
-    assert_eq!(told.status, Some(1));
+    let report = watch(&b, || send(&a, TO, MANY));
+    report.assert_counter("udp", "UdpNoPorts", MANY);
+    report.assert_reason(&["NO_SOCKET"], MANY);
+    assert_eq!(report.status, Some(1));
     Ok(())
 }
 
@@ -204,11 +207,11 @@ fn full_socket_buffer() -> Outcome {
     let (a, b) = pair();
     let deaf = b.run(|| UdpSocket::bind("10.0.0.2:5000"))?;
     nix::sys::socket::setsockopt(&deaf, nix::sys::socket::sockopt::RcvBuf, &4096)?;
-    let told = watch(&b, || send(&a, TO, MANY));
-    told.assert_counter("udp", "UdpRcvbufErrors", MANY / 2);
-    told.assert_counter("socket", "drops", MANY / 2);
-    told.assert_reason(&["SOCKET_RCVBUFF", "PROTO_MEM"], MANY / 2);
-    let of_socket = told.counter("socket", "drops");
+    let report = watch(&b, || send(&a, TO, MANY));
+    report.assert_counter("udp", "UdpRcvbufErrors", MANY / 2);
+    report.assert_counter("socket", "drops", MANY / 2);
+    report.assert_reason(&["SOCKET_RCVBUFF", "PROTO_MEM"], MANY / 2);
+    let of_socket = report.counter("socket", "drops");
     let subject = of_socket[0]["subject"].as_str().unwrap();
     let own = format!("({})", std::process::id());
     assert!(
@@ -252,9 +255,9 @@ fn bad_checksum() -> Outcome {
     let (a, b) = pair();
     let _open = b.run(|| UdpSocket::bind("10.0.0.2:5000"))?;
     let wrong = frame(b.mac("e0")?, [10, 0, 0, 1], [10, 0, 0, 2], 64, 0x1234);
-    let told = watch(&b, || frames(&a, &wrong));
-    told.assert_counter("udp", "UdpInCsumErrors", MANY);
-    told.assert_reason(&["UDP_CSUM"], MANY);
+    let report = watch(&b, || frames(&a, &wrong));
+    report.assert_counter("udp", "UdpInCsumErrors", MANY);
+    report.assert_reason(&["UDP_CSUM"], MANY);
     Ok(())
 }
 
@@ -269,9 +272,9 @@ fn reverse_path() -> Outcome {
         b.sysctl(&format!("net/ipv4/conf/{conf}/rp_filter"), "1")?;
     }
     let foreign = frame(b.mac("e0")?, [192, 0, 2, 77], [10, 0, 0, 2], 64, 0);
-    let told = watch(&b, || frames(&a, &foreign));
-    told.assert_counter("ip", "TcpExtIPReversePathFilter", MANY);
-    told.assert_reason(&["IP_RPFILTER"], MANY);
+    let report = watch(&b, || frames(&a, &foreign));
+    report.assert_counter("ip", "TcpExtIPReversePathFilter", MANY);
+    report.assert_reason(&["IP_RPFILTER"], MANY);
     Ok(())
 }
 
@@ -282,9 +285,9 @@ fn ttl_ended() -> Outcome {
     b.address("e1", "192.0.2.1/24")?;
     b.sysctl("net/ipv4/ip_forward", "1")?;
     let last = frame(b.mac("e0")?, [10, 0, 0, 1], [192, 0, 2, 2], 1, 0);
-    let told = watch(&b, || frames(&a, &last));
-    told.assert_counter("ip", "IpInHdrErrors", MANY);
-    told.assert_reason(&["IP_INHDR", "TTL"], MANY);
+    let report = watch(&b, || frames(&a, &last));
+    report.assert_counter("ip", "IpInHdrErrors", MANY);
+    report.assert_reason(&["IP_INHDR", "TTL"], MANY);
     Ok(())
 }
 
@@ -292,9 +295,9 @@ fn unresolved_neighbor() -> Outcome {
     let (a, _b) = pair();
     let nobody = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 99), 5000);
     // Three questions, a second apart.
-    let told = watch_for(&a, "4s", || send(&a, nobody, 5));
-    told.assert_counter("neighbour", "res_failed", 1);
-    told.assert_reason(&["NEIGH_FAILED", "NEIGH_QUEUEFULL"], 1);
+    let report = watch_for(&a, "4s", || send(&a, nobody, 5));
+    report.assert_counter("neighbour", "res_failed", 1);
+    report.assert_reason(&["NEIGH_FAILED", "NEIGH_QUEUEFULL"], 1);
     Ok(())
 }
 
@@ -302,11 +305,11 @@ fn full_queue() -> Outcome {
     let (a, _b) = pair();
     let tbf = "qdisc add dev e0 root tbf rate 8kbit burst 1540 limit 3000";
     support::inside(&a, "tc", &tbf.split(' ').collect::<Vec<_>>());
-    let told = watch(&a, || send(&a, TO, MANY));
+    let report = watch(&a, || send(&a, TO, MANY));
     // The bucket and the queue take some thirty of them.
-    told.assert_counter("queue", "drops", MANY / 5);
-    told.assert_reason(&["QDISC_DROP", "QDISC_OVERLIMIT"], MANY / 5);
-    let subject = told.counter("queue", "drops")[0]["subject"]
+    report.assert_counter("queue", "drops", MANY / 5);
+    report.assert_reason(&["QDISC_DROP", "QDISC_OVERLIMIT"], MANY / 5);
+    let subject = report.counter("queue", "drops")[0]["subject"]
         .as_str()
         .unwrap();
     assert!(subject.starts_with("e0 tbf"), "{subject}");
@@ -316,19 +319,19 @@ fn full_queue() -> Outcome {
 fn wrong_mac() -> Outcome {
     let (a, b) = pair();
     let elsewhere = frame([2, 9, 9, 9, 9, 9], [10, 0, 0, 1], [10, 0, 0, 2], 64, 0);
-    let told = watch(&b, || frames(&a, &elsewhere));
-    told.assert_counter("device", "rx_otherhost_dropped", MANY);
-    told.assert_reason(&["OTHERHOST"], MANY);
+    let report = watch(&b, || frames(&a, &elsewhere));
+    report.assert_counter("device", "rx_otherhost_dropped", MANY);
+    report.assert_reason(&["OTHERHOST"], MANY);
     // No fault of this host's.
-    let harmful = told.document["drops"].as_array().unwrap().iter();
+    let harmful = report.document["drops"].as_array().unwrap().iter();
     assert_eq!(
         harmful.filter(|row| row["harmless"] == false).count(),
         0,
         "{:#}",
-        told.document
+        report.document
     );
-    if !told.with_reasons {
-        assert_eq!(told.status, Some(0));
+    if !report.with_reasons {
+        assert_eq!(report.status, Some(0));
     }
     Ok(())
 }
@@ -345,9 +348,9 @@ fn firewall_in_and_out() -> Outcome {
             "table ip t {{\n chain c {{\n type filter hook {chain} priority 0\n udp {word} 5000 drop\n }}\n}}\n"
         );
         support::load_rules(host, &rules);
-        let told = watch(host, || send(&a, TO, MANY));
-        told.assert_reason(&["NETFILTER_DROP"], MANY);
-        assert_eq!(told.status, Some(1), "{chain}");
+        let report = watch(host, || send(&a, TO, MANY));
+        report.assert_reason(&["NETFILTER_DROP"], MANY);
+        assert_eq!(report.status, Some(1), "{chain}");
     }
     Ok(())
 }
@@ -357,13 +360,13 @@ fn idle_host_reports_no_drops() -> Outcome {
     let open = b.run(|| UdpSocket::bind("10.0.0.2:5000"))?;
     // What comes up with an interface is over.
     let quiet = wait_until(PATIENCE, || {
-        let told = watch(&b, || ());
-        let rows = told.document["drops"].as_array().unwrap();
+        let report = watch(&b, || ());
+        let rows = report.document["drops"].as_array().unwrap();
         rows.iter().all(|row| row["harmless"] == true)
     });
     assert!(quiet);
-    let told = watch(&b, || send(&a, TO, MANY));
-    let rows = told.document["drops"].as_array().unwrap();
+    let report = watch(&b, || send(&a, TO, MANY));
+    let rows = report.document["drops"].as_array().unwrap();
     let harmful: Vec<&Value> = (rows.iter())
         // Of all namespaces, so they may be others'.
         .filter(|row| row["harmless"] == false && row["layer"] != "neighbour")
@@ -380,8 +383,8 @@ fn drop_reasons_name_their_privilege() -> Outcome {
     let output = Command::new(env!("CARGO_BIN_EXE_netsonde"))
         .args(["drops", "--reasons", "--duration", "100ms"])
         .output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("root"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{printed}");
+    assert!(printed.contains("root"), "{printed}");
     Ok(())
 }

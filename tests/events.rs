@@ -92,8 +92,8 @@ fn every_event_kind_has_a_test() -> Outcome {
 fn events(service: &Service, arguments: &[&str]) -> Vec<Value> {
     let mut words = vec!["--json", "events"];
     words.extend_from_slice(arguments);
-    let told: Value = serde_json::from_str(&service.ask(&words)).unwrap();
-    told["events"].as_array().unwrap().clone()
+    let json_report: Value = serde_json::from_str(&service.ask(&words)).unwrap();
+    json_report["events"].as_array().unwrap().clone()
 }
 
 /// Waits for an event of this kind and subject.
@@ -406,8 +406,8 @@ fn probe_loss_begins_and_ends() -> Outcome {
         .spawn()?;
     let answered = || {
         let received = service.ask(&["--json", "interfaces"]);
-        let told: Value = serde_json::from_str(&received).unwrap();
-        let e0 = support::entry(&told["interfaces"], "interface", "e0");
+        let json_report: Value = serde_json::from_str(&received).unwrap();
+        let e0 = support::entry(&json_report["interfaces"], "interface", "e0");
         number(&e0["listened"]["icmp_heard"]) > 3
     };
     assert!(wait_until(PATIENCE, answered), "{}", service.log());
@@ -561,7 +561,7 @@ fn event_stream_survives_an_engine_restart() -> Outcome {
         .args(["--json", "events", "--follow"])
         .stdout(Stdio::piped())
         .spawn()?;
-    let (tell, told) = std::sync::mpsc::channel::<Value>();
+    let (tell, json_report) = std::sync::mpsc::channel::<Value>();
     let lines = BufReader::new(follower.stdout.take().unwrap()).lines();
     let reader = std::thread::spawn(move || {
         for line in lines.map_while(Result::ok) {
@@ -570,7 +570,7 @@ fn event_stream_survives_an_engine_restart() -> Outcome {
     });
     let mut last = 0;
     let mut wait = |kind: &str| loop {
-        let event = told
+        let event = json_report
             .recv_timeout(PATIENCE)
             .unwrap_or_else(|_| panic!("no {kind}"));
         // Each once, in order, whatever became of the engine.
@@ -600,8 +600,8 @@ fn event_stream_survives_an_engine_restart() -> Outcome {
 fn idle_host_logs_no_events() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
-    let told = support::ping::ping(&service, &["-c", "30", "-i", "0.1", "10.0.0.2"]);
-    told.only("replied", 30);
+    let json_report = support::ping::ping(&service, &["-c", "30", "-i", "0.1", "10.0.0.2"]);
+    json_report.only("replied", 30);
     let kinds: Vec<String> = (events(&service, &[]).iter())
         .map(|event| event["kind"].as_str().unwrap().to_owned())
         .filter(|kind| kind != "record_begun" && kind != "neighbor_new")
@@ -622,9 +622,9 @@ fn impossible_event_queries_are_rejected() -> Outcome {
         let mut all = vec!["events"];
         all.extend_from_slice(arguments);
         let output = service.netsonde(&all);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains(why), "{arguments:?}: {said}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{printed}");
+        assert!(printed.contains(why), "{arguments:?}: {printed}");
     }
     // The service checks for itself.
     let mut stream = std::os::unix::net::UnixStream::connect(service.socket())?;

@@ -129,17 +129,17 @@ fn switched() -> Switched {
 }
 
 /// Asks the doctor, with a window that is long enough for what goes on all the time.
-fn doctor(host: &Host, service: &Service) -> Told {
+fn doctor(host: &Host, service: &Service) -> Diagnosis {
     doctor_of_host(host, service, &["--duration", "700ms"])
 }
 
 /// Asks until the doctor finds something, which takes the kernel or the service a moment to know.
-fn until_found(host: &Host, service: &Service, id: &str) -> Told {
+fn until_found(host: &Host, service: &Service, id: &str) -> Diagnosis {
     let mut last = None;
     let met = wait_until(PATIENCE, || {
-        let told = doctor(host, service);
-        let found = told.ids().contains(&id);
-        last = Some(told);
+        let report = doctor(host, service);
+        let found = report.ids().contains(&id);
+        last = Some(report);
         found
     });
     let last = last.unwrap();

@@ -112,12 +112,12 @@ fn unsafe_only_in_listed_files_with_reasons() {
 fn every_module_has_documentation() {
     for (path, text) in sources("src") {
         let first = text.lines().next().unwrap_or_default();
-        let said = ["//! PURE.", "//! SHELL.", "//! PRIVILEGED"]
+        let printed = ["//! PURE.", "//! SHELL.", "//! PRIVILEGED"]
             .iter()
             .any(|word| first.starts_with(word));
         let is_root = path.ends_with("lib.rs") || path.parent().unwrap().ends_with("bin");
         assert!(
-            said || is_root,
+            printed || is_root,
             "{} does not begin with its kind: {first}",
             path.display()
         );

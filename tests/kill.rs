@@ -169,8 +169,8 @@ fn numbers(socket: &Path, client: &Path) -> Vec<u64> {
         .arg(&file)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}");
     support::numbers(&file)
 }
 
@@ -282,8 +282,11 @@ fn network() -> (Host, Host) {
 
 fn systemctl(arguments: &[&str]) {
     let output = Command::new("systemctl").args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "systemctl {arguments:?}: {said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "systemctl {arguments:?}: {printed}"
+    );
 }
 
 /// Begins with a large and empty record.

@@ -156,11 +156,11 @@ fn missing_privilege_is_named() -> Outcome {
         .arg("--socket")
         .arg(directory.path().join("s"))
         .output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{printed}");
     assert!(
-        said.contains("CAP_NET_RAW") && said.contains("systemctl start netsonded"),
-        "{said}"
+        printed.contains("CAP_NET_RAW") && printed.contains("systemctl start netsonded"),
+        "{printed}"
     );
     Ok(())
 }
@@ -258,8 +258,8 @@ fn all_numbers_are_kept_in_order() -> Outcome {
             String::from_utf8_lossy(&output.stderr)
         );
         if tool == "tshark" {
-            let said = String::from_utf8(output.stdout)?;
-            assert_eq!(said.lines().next(), Some("e0\t0x00000001"), "{said}");
+            let printed = String::from_utf8(output.stdout)?;
+            assert_eq!(printed.lines().next(), Some("e0\t0x00000001"), "{printed}");
         }
     }
     Ok(())
@@ -640,10 +640,10 @@ fn watch_follows_new_packets() -> Outcome {
         number(&status["clients"]["connected"]) >= 2
     });
     a.run(|| traffic::numbered_udp(TO, 10, 18, Some(100)))?;
-    let mut said = String::new();
-    watch.stdout.take().unwrap().read_to_string(&mut said)?;
+    let mut printed = String::new();
+    watch.stdout.take().unwrap().read_to_string(&mut printed)?;
     assert!(watch.wait()?.success());
-    let ports = said
+    let ports = printed
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     assert_eq!(
@@ -651,7 +651,7 @@ fn watch_follows_new_packets() -> Outcome {
             .filter(|packet| packet["destination_port"] == 5000)
             .count(),
         10,
-        "{said}"
+        "{printed}"
     );
     Ok(())
 }
@@ -884,9 +884,9 @@ fn pypi_varlink_client_works() -> Outcome {
         .args(["-c", script])
         .arg(service.socket())
         .output()?;
-    let said = String::from_utf8(output.stdout)?;
+    let printed = String::from_utf8(output.stdout)?;
     assert_eq!(
-        said,
+        printed,
         "io.netsonde.Capture io.netsonde.Inventory io.netsonde.Multicast io.netsonde.Ping io.netsonde.Service org.varlink.service\n7\n2\n",
         "{}",
         String::from_utf8_lossy(&output.stderr)

@@ -267,28 +267,28 @@ fn log_lines_are_truncated() -> Outcome {
 fn log_floods_are_summarized() -> Outcome {
     let (_directory, journal, log) = to_journal();
     const FLOOD: u64 = 5000;
-    let mut told = Vec::new();
+    let mut report = Vec::new();
     with(&log, || {
         for number in 0..FLOOD {
             tracing::info!(number, "flood");
-            told.extend(journal.all());
+            report.extend(journal.all());
         }
     });
-    let alone = told.len();
+    let alone = report.len();
     with(&log, || tracing::error!("something else"));
     log.end();
-    told.extend(journal.all());
-    assert!(told.len() > alone + 1 && value(&told[alone], "MESSAGE") == "something else");
+    report.extend(journal.all());
+    assert!(report.len() > alone + 1 && value(&report[alone], "MESSAGE") == "something else");
     // However long this machine took for it, so that there may have been several windows: each has its
     // lines, and what they do not hold is summed up.
-    let said = |message: &str| {
-        let lines = told.iter().map(|fields| value(fields, "MESSAGE"));
+    let printed = |message: &str| {
+        let lines = report.iter().map(|fields| value(fields, "MESSAGE"));
         lines.filter(|line| line.starts_with(message)).count() as u64
     };
-    let summed_up: u64 = (told.iter())
+    let summed_up: u64 = (report.iter())
         .filter_map(|fields| value(fields, "NETSONDE_HELD_BACK").parse::<u64>().ok())
         .sum();
-    assert_eq!(said("flood number=") + summed_up, FLOOD);
+    assert_eq!(printed("flood number=") + summed_up, FLOOD);
     assert_eq!(
         log.counts(),
         Counts {
@@ -296,8 +296,8 @@ fn log_floods_are_summarized() -> Outcome {
             lost: 0
         }
     );
-    assert!(said("flood number=") >= LINES.into(), "{told:?}");
-    let summary = told
+    assert!(printed("flood number=") >= LINES.into(), "{report:?}");
+    let summary = report
         .iter()
         .map(|fields| value(fields, "MESSAGE"))
         .next_back();
@@ -559,11 +559,11 @@ fn service_survives_a_full_journal() -> Outcome {
     });
     println!("{} lines lost", log_limit(&status));
     // As soon as the journal reads again, both processes tell what was lost.
-    let mut told = Vec::new();
+    let mut report = Vec::new();
     let both = wait_until(PATIENCE, || {
-        told.extend(journal.all());
+        report.extend(journal.all());
         ["keeper", "engine"].iter().all(|process| {
-            told.iter().any(|fields| {
+            report.iter().any(|fields| {
                 value(fields, "NETSONDE_PROCESS") == *process
                     && value(fields, "NETSONDE_LOST")
                         .parse::<u64>()
@@ -571,7 +571,7 @@ fn service_survives_a_full_journal() -> Outcome {
             })
         })
     });
-    assert!(both, "{told:#?}");
+    assert!(both, "{report:#?}");
     std::fs::remove_file(JOURNAL)?;
     Ok(())
 }
@@ -597,13 +597,13 @@ fn service_survives_a_full_pipe() -> Outcome {
     });
     assert!(!is_nonblocking(&ours), "others share it");
     set_nonblocking(&reader, true);
-    let mut told = String::new();
+    let mut report = String::new();
     let goes_on = wait_until(PATIENCE, || {
-        told.push_str(&drain(&reader));
-        told.contains(" keeper: the log goes on (")
-            && told.contains(" log lines before this were lost)")
+        report.push_str(&drain(&reader));
+        report.contains(" keeper: the log goes on (")
+            && report.contains(" log lines before this were lost)")
     });
-    assert!(goes_on, "{}", &told[told.len().saturating_sub(1000)..]);
+    assert!(goes_on, "{}", &report[report.len().saturating_sub(1000)..]);
     assert_eq!(service.stop(), Some(0));
     Ok(())
 }
@@ -644,11 +644,11 @@ fn start_errors_are_escaped() -> Outcome {
         .args(["--config", "/nowhere/\u{1b}[31m\n"])
         .output()?;
     assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8(output.stderr)?;
+    let printed = String::from_utf8(output.stderr)?;
     assert!(
-        !said.contains('\u{1b}') && said.contains("\\u{1b}"),
-        "{said:?}"
+        !printed.contains('\u{1b}') && printed.contains("\\u{1b}"),
+        "{printed:?}"
     );
-    assert!(said.starts_with("netsonded: "), "{said:?}");
+    assert!(printed.starts_with("netsonded: "), "{printed:?}");
     Ok(())
 }

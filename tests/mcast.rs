@@ -97,8 +97,8 @@ fn ask(service: &Service, command: &str) -> Value {
 
 /// The hosts that are members of a group by the wire, in order.
 fn hosts(service: &Service, group: &str) -> Vec<String> {
-    let told = ask(service, "groups");
-    let found = entry(&told["groups"], "group", group);
+    let report = ask(service, "groups");
+    let found = entry(&report["groups"], "group", group);
     let members = found["members"].as_array().cloned().unwrap_or_default();
     (members.iter())
         .filter(|member| member["current"] == true)
@@ -210,8 +210,8 @@ fn memberships_match_the_kernels() -> Outcome {
         }
     }
     // What the kernel holds and what it reports of its own are the same groups.
-    let told = ask(&service, "groups");
-    for held in told["groups"].as_array().unwrap() {
+    let report = ask(&service, "groups");
+    for held in report["groups"].as_array().unwrap() {
         let address = held["group"].as_str().unwrap();
         if address.parse::<Ipv4Addr>().is_ok() {
             assert_eq!(
@@ -265,9 +265,9 @@ fn querier_elections() -> Outcome {
     let service = Service::start(&a, &[]);
     let _member = join(&a, "239.1.1.1", "10.0.0.1");
     until("nobody asks", &service, || {
-        let told = ask(&service, "queriers");
-        let found = entry(&told["unasked"], "protocol", "IGMP");
-        told["queriers"].as_array().unwrap().is_empty() && found["groups"] == 1
+        let report = ask(&service, "queriers");
+        let found = entry(&report["unasked"], "protocol", "IGMP");
+        report["queriers"].as_array().unwrap().is_empty() && found["groups"] == 1
     });
     // The switch asks, as Linux does by default: version 2, without an address.
     let fast = "mcast_query_interval 200 mcast_startup_query_interval 100 mcast_query_response_interval 100";
@@ -300,8 +300,8 @@ fn querier_elections() -> Outcome {
             && querier(&service, "0.0.0.0")["standing"] != "elected"
     });
     until("MLD has a querier, too", &service, || {
-        let told = ask(&service, "queriers");
-        entry(&told["queriers"], "protocol", "MLD")["standing"] == "elected"
+        let report = ask(&service, "queriers");
+        entry(&report["queriers"], "protocol", "MLD")["standing"] == "elected"
     });
     // b asks from a lower address and wins, here and at the switch, which falls silent.
     let query = |from: &Host| {
@@ -378,9 +378,9 @@ fn random_changes_on_a_bridge() -> Outcome {
     // The switch hears all reports; hosts hear those of version 3 only, which go to 224.0.0.22.
     let (service, at_switch) = (Service::start(&a, &[]), Service::start(&switch, &[]));
     let by_wire = |group: &str| -> Vec<String> {
-        let told: Value =
+        let report: Value =
             serde_json::from_str(&at_switch.ask(&["--json", "mcast", "groups", group])).unwrap();
-        let of_ports = (told["groups"].as_array().unwrap().iter())
+        let of_ports = (report["groups"].as_array().unwrap().iter())
             .filter(|one| one["interface"].as_str().unwrap().starts_with('p'))
             .flat_map(|one| one["members"].as_array().unwrap().clone());
         of_ports
@@ -398,7 +398,7 @@ fn random_changes_on_a_bridge() -> Outcome {
     ];
     let mut members: std::collections::BTreeMap<(usize, &str), std::net::UdpSocket> =
         Default::default();
-    let mut other: Option<support::mcast::Beside> = None;
+    let mut other: Option<support::mcast::Background> = None;
     let mut random: u64 = 0x5eed;
     let mut next = move |below: u64| {
         random = random
@@ -609,11 +609,11 @@ fn client(service: &Service, host: &Host, arguments: &str) -> std::process::Chil
     host.run(|| command.spawn()).unwrap()
 }
 
-fn told(child: std::process::Child) -> (Option<i32>, Value) {
+fn report(child: std::process::Child) -> (Option<i32>, Value) {
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
     let value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {printed}"));
     (output.status.code(), value)
 }
 
@@ -638,9 +638,9 @@ fn wire_loss_and_socket_loss_are_distinguished() -> Outcome {
             &b,
             &format!("mcast send {channel} -I e0 -c 200 --pps 2000"),
         );
-        let (code, sent) = told(sender);
+        let (code, sent) = report(sender);
         assert_eq!((code, &sent["sent"]), (Some(0), &200.into()), "{sent}");
-        let (code, all) = told(receiver);
+        let (code, all) = report(receiver);
         let source = &all["sources"][0];
         assert_eq!(code, Some(0), "{all}");
         assert_eq!(source["run"], sent["run"]);
@@ -667,12 +667,12 @@ fn wire_loss_and_socket_loss_are_distinguished() -> Outcome {
             &format!("mcast join {channel} -I e0 --duration 3s"),
         );
         until("joined", &service, is_member);
-        told(client(
+        report(client(
             &service,
             &b,
             &format!("mcast send {channel} -I e0 -c 201 --pps 1000"),
         ));
-        let (_, all) = told(receiver);
+        let (_, all) = report(receiver);
         let source = &all["sources"][0];
         for (key, value) in [
             ("lost", 40),
@@ -693,7 +693,7 @@ fn wire_loss_and_socket_loss_are_distinguished() -> Outcome {
         until("joined", &service, is_member);
         let pid = Pid::from_raw(receiver.id() as i32);
         kill(pid, Signal::SIGSTOP).unwrap();
-        told(client(
+        report(client(
             &service,
             &b,
             &format!("mcast send {channel} -I e0 -c 100 --pps 2000 --size 1000"),
@@ -712,12 +712,12 @@ fn wire_loss_and_socket_loss_are_distinguished() -> Outcome {
             })
         };
         assert!(wait_until(PATIENCE, is_drained));
-        told(client(
+        report(client(
             &service,
             &b,
             &format!("mcast send {channel} -I e0 -c 1"),
         ));
-        let (_, all) = told(receiver);
+        let (_, all) = report(receiver);
         assert!(number(&all["socket_drops"]) > 50, "{all}");
         let first = all["sources"]
             .as_array()
@@ -737,12 +737,12 @@ fn wire_loss_and_socket_loss_are_distinguished() -> Outcome {
         let found = entry(&ask(&service, "groups")["groups"], "group", "232.1.1.1");
         found["members"][0]["sources"] == serde_json::json!(["10.0.0.77"])
     });
-    told(client(
+    report(client(
         &service,
         &b,
         "mcast send 232.1.1.1:5000 -I e0 -c 20 --pps 1000",
     ));
-    let (code, all) = told(receiver);
+    let (code, all) = report(receiver);
     assert_eq!(
         (
             code,
@@ -812,27 +812,27 @@ fn streams_and_rtp_loss() -> Outcome {
     until("all came", &service, || {
         number(&stream(&service)["packets"]) == 889 + done.duplicated
     });
-    let told = stream(&service);
-    let rtp = &told["rtp"];
+    let report = stream(&service);
+    let rtp = &report["rtp"];
     assert_eq!(
         (&rtp["lost"], &rtp["packets"]),
         (&111.into(), &889.into()),
-        "{told}"
+        "{report}"
     );
-    assert_eq!(number(&rtp["duplicates"]), done.duplicated, "{told}");
-    assert_eq!(number(&rtp["reordered"]), done.swapped, "{told}");
+    assert_eq!(number(&rtp["duplicates"]), done.duplicated, "{report}");
+    assert_eq!(number(&rtp["reordered"]), done.swapped, "{report}");
     assert_eq!(
         (&rtp["restarts"], &rtp["ssrc"], &rtp["payload_type"]),
         (&0.into(), &0xfeed_beef_u32.into(), &33.into())
     );
-    assert!(rtp["jitter_ns"].as_u64().is_some(), "{told}");
+    assert!(rtp["jitter_ns"].as_u64().is_some(), "{report}");
     assert_eq!(
-        (&told["ttl"], &told["wrong_mac"], &told["port"]),
+        (&report["ttl"], &report["wrong_mac"], &report["port"]),
         (&7.into(), &0.into(), &5004.into()),
-        "{told}"
+        "{report}"
     );
     assert_eq!(
-        (&told["source"], &told["outbound"]),
+        (&report["source"], &report["outbound"]),
         (&"10.0.0.2".into(), &false.into())
     );
     let text = service.ask(&["mcast", "streams"]);
@@ -914,19 +914,19 @@ fn transport_streams_with_known_losses() -> Outcome {
         until("all came", &service, || {
             number(&stream()["packets"]) == 889 + done.duplicated
         });
-        let told = stream();
-        let ts = &told["ts"];
+        let report = stream();
+        let ts = &report["ts"];
         assert_eq!(
             (number(&ts["lost"]), number(&ts["packets"])),
             (111 * 7, 889 * 7),
-            "{told}"
+            "{report}"
         );
-        assert_eq!(number(&ts["duplicates"]), done.duplicated, "{told}");
-        assert_eq!(number(&ts["reordered"]), done.swapped, "{told}");
-        assert_eq!(number(&ts["restarts"]), 0, "{told}");
-        assert_eq!(told["rtp"].is_null(), !in_rtp, "{told}");
+        assert_eq!(number(&ts["duplicates"]), done.duplicated, "{report}");
+        assert_eq!(number(&ts["reordered"]), done.swapped, "{report}");
+        assert_eq!(number(&ts["restarts"]), 0, "{report}");
+        assert_eq!(report["rtp"].is_null(), !in_rtp, "{report}");
         if in_rtp {
-            assert_eq!(number(&told["rtp"]["lost"]), 111, "{told}");
+            assert_eq!(number(&report["rtp"]["lost"]), 111, "{report}");
         }
     }
     let text = service.ask(&["mcast", "streams"]);
@@ -993,12 +993,12 @@ fn routers_and_group_members() -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
     command.arg("--socket").arg(service.socket());
     command.args(["--json", "mcast", "groups", "239.1.1.1"]);
-    let told: Value = serde_json::from_slice(&a.run(|| command.output())?.stdout)?;
-    let held = &told["groups"][0]["processes"][0];
+    let report: Value = serde_json::from_slice(&a.run(|| command.output())?.stdout)?;
+    let held = &report["groups"][0]["processes"][0];
     assert_eq!(
         (number(&held["pid"]), &held["mode"]),
         (std::process::id().into(), &"exclude".into()),
-        "{told}"
+        "{report}"
     );
     Ok(())
 }

@@ -77,7 +77,7 @@ fn netsonde(service: &Service, uid: u32, groups: &[u32], arguments: &[&str]) -> 
         .unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -111,19 +111,22 @@ fn permission_tiers() -> Outcome {
     ] {
         let output = netsonde(&service, SOMEBODY, &[], refused);
         assert_eq!(output.status.code(), Some(2), "{refused:?}");
-        let said = said(&output);
-        assert!(said.contains("root, @64101, 64201"), "{refused:?}: {said}");
+        let printed = printed(&output);
+        assert!(
+            printed.contains("root, @64101, 64201"),
+            "{refused:?}: {printed}"
+        );
     }
     // A further group counts, not only the first.
     let output = netsonde(&service, SOMEBODY, &[MAY_PROBE], &["mcast", "groups"]);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     let output = netsonde(
         &service,
         SOMEBODY,
         &[MAY_PROBE],
         &["ping", "-c", "1", "10.0.0.1"],
     );
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     let output = netsonde(
         &service,
         SOMEBODY,
@@ -132,16 +135,16 @@ fn permission_tiers() -> Outcome {
     );
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        said(&output).contains("root, 64201 may"),
+        printed(&output).contains("root, 64201 may"),
         "{}",
-        said(&output)
+        printed(&output)
     );
     // Payload includes the rest.
     let last = ["capture", "-w", "/dev/null", "--last", "1m", "icmp"];
     let output = netsonde(&service, ANALYST, &[], &last);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     let output = netsonde(&service, ANALYST, &[], &["mcast", "groups"]);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     // All of it is written down: who, what, and with which filter.
     let log = service.log();
     let has =
@@ -180,7 +183,7 @@ fn payload_is_cut_without_permission() -> Outcome {
         arguments.extend_from_slice(more);
         let output = netsonde(&service, uid, groups, &arguments);
         if !output.status.success() {
-            return Err(said(&output));
+            return Err(printed(&output));
         }
         let mut file = CaptureFile::new(&output.stdout[..]).unwrap();
         let mut all = vec![];
@@ -215,7 +218,11 @@ fn payload_is_cut_without_permission() -> Outcome {
         shown.contains("10.0.0.1") && !shown.contains("bad"),
         "{shown}"
     );
-    assert!(said(&output).contains("headers only"), "{}", said(&output));
+    assert!(
+        printed(&output).contains("headers only"),
+        "{}",
+        printed(&output)
+    );
     Ok(())
 }
 
@@ -227,11 +234,11 @@ fn doctor_needs_no_payload() -> Outcome {
     let service = service(&b);
     let judge =
         |output: Output| -> Result<(Option<i32>, Value, Value), Box<dyn std::error::Error>> {
-            let told: Value = serde_json::from_slice(&output.stdout)
-                .map_err(|error| format!("{error}: {}", said(&output)))?;
-            let ids = told["findings"].as_array().unwrap();
+            let report: Value = serde_json::from_slice(&output.stdout)
+                .map_err(|error| format!("{error}: {}", printed(&output)))?;
+            let ids = report["findings"].as_array().unwrap();
             let ids = ids.iter().map(|finding| finding["id"].clone()).collect();
-            Ok((output.status.code(), told["verdict"].clone(), ids))
+            Ok((output.status.code(), report["verdict"].clone(), ids))
         };
     // Somebody sends to the group, and nobody here has joined it.
     let socket = a.run(|| UdpSocket::bind("10.0.0.1:0"))?;

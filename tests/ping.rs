@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use netsonde::lab::wire::every;
 use netsonde::lab::{self, Host};
 use serde_json::Value;
-use support::ping::{Told, ping};
+use support::ping::{PingReport, ping};
 use support::{Service, Test, number, pair, wired};
 use support::{firewall, inside};
 
@@ -53,7 +53,7 @@ fn with<'a>(arguments: &[&'a str], target: &'a str) -> Vec<&'a str> {
     all
 }
 
-fn quick(service: &Service, target: &str) -> Told {
+fn quick(service: &Service, target: &str) -> PingReport {
     ping(service, &with(&QUICK, target))
 }
 
@@ -64,14 +64,14 @@ fn healthy_network_has_no_findings() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     for target in ["10.0.0.2", "fd00::2", "127.0.0.1", "::1", "10.0.0.1"] {
-        let told = ping(&service, &["-c", "10", "-i", "0.02", "-W", "5", target]);
-        told.only("replied", 10);
-        for probe in &told.probes {
+        let report = ping(&service, &["-c", "10", "-i", "0.02", "-W", "5", target]);
+        report.only("replied", 10);
+        for probe in &report.probes {
             let (rtt, wire) = (number(&probe["rtt_ns"]), number(&probe["wire_rtt_ns"]));
-            assert!(wire > 0 && wire <= rtt, "{}", told.text);
+            assert!(wire > 0 && wire <= rtt, "{}", report.text);
             assert_eq!(probe["from"], target);
         }
-        let sequence: Vec<u64> = told
+        let sequence: Vec<u64> = report
             .probes
             .iter()
             .map(|probe| number(&probe["seq"]))
@@ -107,28 +107,28 @@ fn healthy_network_has_no_findings() -> Outcome {
 fn unanswered_arp_and_nd() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
-    let told = quick(&service, "10.0.0.9");
-    let seen = told.only("unresolved", 3).to_owned();
+    let report = quick(&service, "10.0.0.9");
+    let seen = report.only("unresolved", 3).to_owned();
     assert!(
         seen.contains("10.0.0.9 does not answer ARP on e0, asked"),
         "{}",
-        told.text
+        report.text
     );
-    let told = quick(&service, "fd00::9");
-    let seen = told.only("unresolved", 3).to_owned();
+    let report = quick(&service, "fd00::9");
+    let seen = report.only("unresolved", 3).to_owned();
     assert!(
         seen.contains("fd00::9 does not answer neighbour discovery on e0"),
         "{}",
-        told.text
+        report.text
     );
     // By a router that is not there.
     a.route("10.9.0.0/24", "10.0.0.77")?;
-    let told = quick(&service, "10.9.0.1");
-    let seen = told.only("unresolved", 3).to_owned();
+    let report = quick(&service, "10.9.0.1");
+    let seen = report.only("unresolved", 3).to_owned();
     assert!(
         seen.contains("10.0.0.77 does not answer ARP"),
         "{}",
-        told.text
+        report.text
     );
     // Long enough for the kernel to give up.
     ping(
@@ -143,10 +143,10 @@ fn no_route() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     for target in ["192.0.2.1", "2001:db8::1"] {
-        let told = quick(&service, target);
-        let seen = told.only("not_sent", 3).to_owned();
-        assert!(seen.contains("ENETUNREACH"), "{}", told.text);
-        assert_eq!(told.probes[0]["errno"], "ENETUNREACH");
+        let report = quick(&service, target);
+        let seen = report.only("not_sent", 3).to_owned();
+        assert!(seen.contains("ENETUNREACH"), "{}", report.text);
+        assert_eq!(report.probes[0]["errno"], "ENETUNREACH");
     }
     Ok(())
 }
@@ -155,21 +155,21 @@ fn interface_down() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     a.down("e0")?;
-    let told = quick(&service, "10.0.0.2");
+    let report = quick(&service, "10.0.0.2");
     assert!(
-        told.only("not_sent", 3).contains("ENETUNREACH"),
+        report.only("not_sent", 3).contains("ENETUNREACH"),
         "{}",
-        told.text
+        report.text
     );
-    let told = ping(
+    let report = ping(
         &service,
         &with(&[&QUICK[..], &["-I", "e0"]].concat(), "10.0.0.2"),
     );
-    let seen = told.only("not_sent", 3).to_owned();
+    let seen = report.only("not_sent", 3).to_owned();
     assert!(
         seen.contains("ENETDOWN") || seen.contains("ENETUNREACH"),
         "{}",
-        told.text
+        report.text
     );
     Ok(())
 }
@@ -195,53 +195,56 @@ fn wire_loss_delay_duplication_and_corruption() -> Outcome {
         quick(&service, target).only("replied", 3);
 
         wire.back(|back| back.drop = Some(Box::new(is_reply)));
-        let told = quick(&service, target);
+        let report = quick(&service, target);
         assert_eq!(
-            told.only("unanswered", 3),
+            report.only("unanswered", 3),
             "left by e0, nothing came back",
             "{}",
-            told.text
+            report.text
         );
         wire.back(|back| back.drop = None);
 
         wire.back(|back| back.corrupt = Some(Box::new(is_reply)));
-        let told = quick(&service, target);
+        let report = quick(&service, target);
         assert!(
-            told.only("corrupted", 3).contains("checksum"),
+            report.only("corrupted", 3).contains("checksum"),
             "{}",
-            told.text
+            report.text
         );
         wire.back(|back| back.corrupt = None);
 
         wire.back(|back| back.duplicate = Some(Box::new(is_reply)));
-        let told = quick(&service, target);
-        assert_eq!(told.fates(), ["replied"; 3], "{}", told.text);
+        let report = quick(&service, target);
+        assert_eq!(report.fates(), ["replied"; 3], "{}", report.text);
         assert_eq!(
-            (told.duplicates, number(&told.summaries[0]["duplicates"])),
+            (
+                report.duplicates,
+                number(&report.summaries[0]["duplicates"])
+            ),
             (3, 3)
         );
-        assert_eq!(told.code, 0);
+        assert_eq!(report.code, 0);
         wire.back(|back| back.duplicate = None);
 
         wire.back(|back| back.delay = std::time::Duration::from_millis(300));
-        let told = ping(&service, &["-c", "5", "-i", "0.1", "-W", "0.15", target]);
-        let late = told
+        let report = ping(&service, &["-c", "5", "-i", "0.1", "-W", "0.15", target]);
+        let late = report
             .probes
             .iter()
             .filter(|probe| probe["fate"] == "late")
             .count();
-        assert!(late >= 3, "{}", told.text);
-        for probe in told.probes.iter().filter(|probe| probe["fate"] == "late") {
-            assert!(number(&probe["rtt_ns"]) > 300_000_000, "{}", told.text);
+        assert!(late >= 3, "{}", report.text);
+        for probe in report.probes.iter().filter(|probe| probe["fate"] == "late") {
+            assert!(number(&probe["rtt_ns"]) > 300_000_000, "{}", report.text);
         }
-        let fates = &told.summaries[0]["fates"];
+        let fates = &report.summaries[0]["fates"];
         assert_eq!(
             fates["late"].as_u64().unwrap_or(0) + fates["unanswered"].as_u64().unwrap_or(0),
             5,
             "{}",
-            told.text
+            report.text
         );
-        assert_eq!((told.code, told.duplicates), (1, 0));
+        assert_eq!((report.code, report.duplicates), (1, 0));
         wire.back(|back| back.delay = std::time::Duration::ZERO);
 
         // Every other reply lost: half of them say so, and the loss is what it is.
@@ -249,9 +252,9 @@ fn wire_loss_delay_duplication_and_corruption() -> Outcome {
             let mut nth = every(2);
             back.drop = Some(Box::new(move |frame| is_reply(frame) && nth(frame)));
         });
-        let told = ping(&service, &["-c", "10", "-i", "0.02", "-W", "0.3", target]);
-        assert_eq!(told.summaries[0]["loss_percent"], 50.0, "{}", told.text);
-        assert_eq!(told.code, 0);
+        let report = ping(&service, &["-c", "10", "-i", "0.02", "-W", "0.3", target]);
+        assert_eq!(report.summaries[0]["loss_percent"], 50.0, "{}", report.text);
+        assert_eq!(report.code, 0);
         wire.back(|back| back.drop = None);
 
         // Replies that overtake each other.
@@ -259,11 +262,11 @@ fn wire_loss_delay_duplication_and_corruption() -> Outcome {
             let mut nth = every(3);
             back.swap = Some(Box::new(move |frame| is_reply(frame) && nth(frame)));
         });
-        let told = ping(&service, &["-c", "22", "-i", "0.02", "-W", "1", target]);
+        let report = ping(&service, &["-c", "22", "-i", "0.02", "-W", "1", target]);
         assert!(
-            number(&told.summaries[0]["reordered"]) >= 2,
+            number(&report.summaries[0]["reordered"]) >= 2,
             "{}",
-            told.text
+            report.text
         );
         wire.back(|back| back.swap = None);
     }
@@ -279,30 +282,30 @@ fn local_firewall() -> Outcome {
     ] {
         ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
         firewall(&a, "input", &format!("{icmp}-reply drop"));
-        let told = quick(&service, target);
-        let seen = told.only("dropped_inbound", 3).to_owned();
+        let report = quick(&service, target);
+        let seen = report.only("dropped_inbound", 3).to_owned();
         assert!(
             seen.contains("came in on e0") && seen.contains("consistent with a firewall"),
             "{}",
-            told.text
+            report.text
         );
         // Where netfilter refuses at once, the kernel says so to the sender.
         firewall(&a, "output", &format!("{icmp}-request drop"));
-        let told = quick(&service, target);
-        let seen = told.only("not_sent", 3).to_owned();
+        let report = quick(&service, target);
+        let seen = report.only("not_sent", 3).to_owned();
         assert!(
             seen.contains("EPERM") && seen.contains("firewall"),
             "{}",
-            told.text
+            report.text
         );
         // Behind the IP layer, nobody is told.
         firewall(&a, "egress device \"e0\"", &format!("{icmp}-request drop"));
-        let told = quick(&service, target);
-        let seen = told.only("dropped_outbound", 3).to_owned();
+        let report = quick(&service, target);
+        let seen = report.only("dropped_outbound", 3).to_owned();
         assert!(
             seen.contains("e0") && !seen.contains("ARP"),
             "{}",
-            told.text
+            report.text
         );
         firewall(&a, "", "");
         quick(&service, target).only("replied", 3);
@@ -339,14 +342,14 @@ fn reverse_path_filter() -> Outcome {
     a.sysctl("net/ipv4/conf/all/rp_filter", "1")?;
     a.sysctl("net/ipv4/conf/e0/rp_filter", "1")?;
     let service = Service::start(&a, &[]);
-    let told = quick(&service, "10.9.0.9");
-    let seen = told.only("dropped_inbound", 3).to_owned();
+    let report = quick(&service, "10.9.0.9");
+    let seen = report.only("dropped_inbound", 3).to_owned();
     assert!(
         seen.contains("reverse path filter (TcpExtIPReversePathFilter +"),
         "{}",
-        told.text
+        report.text
     );
-    assert!(seen.contains("came in on e0"), "{}", told.text);
+    assert!(seen.contains("came in on e0"), "{}", report.text);
     Ok(())
 }
 
@@ -362,29 +365,37 @@ fn full_local_queue() -> Outcome {
     for target in ["10.0.0.2", "fd00::2"] {
         ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
         // Twenty of a kilobyte at once: one is the burst, two fit into the queue.
-        let told = ping(
+        let report = ping(
             &service,
             &["-c", "20", "-i", "0.002", "-s", "1000", "-W", "3", target],
         );
         let of = |fate: &str| -> Vec<&Value> {
-            (told.probes.iter().filter(|probe| probe["fate"] == fate)).collect()
+            (report.probes.iter().filter(|probe| probe["fate"] == fate)).collect()
         };
         let (dropped, replied) = (of("dropped_outbound"), of("replied"));
-        assert!(dropped.len() >= 15 && !replied.is_empty(), "{}", told.text);
-        assert_eq!(dropped.len() + replied.len(), 20, "{}", told.text);
+        assert!(
+            dropped.len() >= 15 && !replied.is_empty(),
+            "{}",
+            report.text
+        );
+        assert_eq!(dropped.len() + replied.len(), 20, "{}", report.text);
         for probe in dropped {
             let seen = probe["last_seen"].as_str().unwrap();
-            assert!(seen.contains("queue drops of e0"), "{}", told.text);
+            assert!(seen.contains("queue drops of e0"), "{}", report.text);
         }
         // What waited in the queue shows there, and not in the wire's round trip.
         let waited = |probe: &&Value| probe["queue_ns"].as_u64() > Some(100_000_000);
         assert!(
-            told.probes.iter().any(|probe| waited(&probe)),
+            report.probes.iter().any(|probe| waited(&probe)),
             "{}",
-            told.text
+            report.text
         );
         for probe in replied {
-            assert!(number(&probe["wire_rtt_ns"]) < 50_000_000, "{}", told.text);
+            assert!(
+                number(&probe["wire_rtt_ns"]) < 50_000_000,
+                "{}",
+                report.text
+            );
         }
     }
     Ok(())
@@ -410,14 +421,14 @@ fn remote_firewall() -> Outcome {
         quick(&service, target).only("unanswered", 3);
         firewall(&b, "input", &format!("{icmp} reject with {reject}"));
         // Hosts send few errors a second.
-        let told = ping(&service, &["-c", "1", "-W", "2", target]);
-        told.only("refused", 1);
-        let error = &told.probes[0]["error"];
+        let report = ping(&service, &["-c", "1", "-W", "2", target]);
+        report.only("refused", 1);
+        let error = &report.probes[0]["error"];
         assert_eq!(error["from"], target);
         assert!(
             error["meaning"].as_str().unwrap().contains("prohibited"),
             "{}",
-            told.text
+            report.text
         );
         firewall(&b, "", "");
     }
@@ -456,49 +467,49 @@ fn router_errors() -> Outcome {
         ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
         quick(&service, target).only("replied", 3);
 
-        let told = ping(&service, &["-c", "1", "-t", "1", "-W", "2", target]);
-        told.only("refused", 1);
-        let error = &told.probes[0]["error"];
-        assert_eq!(error["from"], by, "{}", told.text);
+        let report = ping(&service, &["-c", "1", "-t", "1", "-W", "2", target]);
+        report.only("refused", 1);
+        let error = &report.probes[0]["error"];
+        assert_eq!(error["from"], by, "{}", report.text);
         assert_eq!(error["meaning"], "time exceeded in transit");
 
-        let told = ping(
+        let report = ping(
             &service,
             &["-c", "1", "-M", "probe", "-s", "1440", "-W", "2", target],
         );
-        told.only("refused", 1);
-        let error = &told.probes[0]["error"];
+        report.only("refused", 1);
+        let error = &report.probes[0]["error"];
         assert_eq!(
             (&error["from"], &error["mtu"]),
             (&by.into(), &1400.into()),
             "{}",
-            told.text
+            report.text
         );
 
         // By then the kernel knows, and refuses itself.
-        let told = ping(
+        let report = ping(
             &service,
             &["-c", "1", "-M", "do", "-s", "1440", "-W", "2", target],
         );
         assert!(
-            told.only("not_sent", 1).contains("EMSGSIZE"),
+            report.only("not_sent", 1).contains("EMSGSIZE"),
             "{}",
-            told.text
+            report.text
         );
         // Left to itself it sends fragments that fit.
         ping(&service, &["-c", "1", "-s", "1440", "-W", "2", target]).only("replied", 1);
 
         // The router's neighbour is not there: that is the router's word, not ours.
-        let told = ping(&service, &["-c", "1", "-W", "5", nobody]);
-        told.only("refused", 1);
-        let meaning = told.probes[0]["error"]["meaning"]
+        let report = ping(&service, &["-c", "1", "-W", "5", nobody]);
+        report.only("refused", 1);
+        let meaning = report.probes[0]["error"]["meaning"]
             .as_str()
             .unwrap()
             .to_owned();
         assert!(
             meaning == "host unreachable" || meaning == "address unreachable",
             "{}",
-            told.text
+            report.text
         );
     }
     Ok(())

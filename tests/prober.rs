@@ -119,13 +119,13 @@ fn arp_held_back() -> Outcome {
         let mut last = String::new();
         let is_right = (0..3).any(|_| {
             inside(&a, "ip", &["neigh", "flush", "dev", "e0"]);
-            let told = ping(&service, &["-c", "1", "-W", "5", "10.0.0.2"]);
-            told.only("replied", 1);
-            let probe = &told.probes[0];
+            let report = ping(&service, &["-c", "1", "-W", "5", "10.0.0.2"]);
+            report.only("replied", 1);
+            let probe = &report.probes[0];
             let (resolve, wire) = (number(&probe["resolve_ns"]), number(&probe["wire_rtt_ns"]));
-            assert!(resolve > 390_000_000, "{}", told.text);
-            assert!(number(&probe["rtt_ns"]) > resolve, "{}", told.text);
-            last = told.text;
+            assert!(resolve > 390_000_000, "{}", report.text);
+            assert!(number(&probe["rtt_ns"]) > resolve, "{}", report.text);
+            last = report.text;
             resolve < 1_400_000_000 && wire < 1_000_000
         });
         assert!(is_right, "{last}");
@@ -254,28 +254,28 @@ fn forged_replies_are_ignored() -> Outcome {
     };
     // Without true answers, none is believed.
     b.sysctl("net/ipv4/icmp_echo_ignore_all", "1")?;
-    let told = beside(&mut forge, || {
+    let report = beside(&mut forge, || {
         ping(&service, &["-c", "20", "-i", "0.05", "-W", "1", "10.0.0.2"])
     });
-    assert_eq!(told.fates(), ["unanswered"; 20], "{}", told.text);
-    let forged = number(&told.total["forged"]);
-    assert!(forged > 1000, "{forged} were forged of {}", told.text);
+    assert_eq!(report.fates(), ["unanswered"; 20], "{}", report.text);
+    let forged = number(&report.total["forged"]);
+    assert!(forged > 1000, "{forged} were forged of {}", report.text);
     // With them, the figures are those of the true ones.
     b.sysctl("net/ipv4/icmp_echo_ignore_all", "0")?;
-    let told = beside(&mut forge, || {
+    let report = beside(&mut forge, || {
         ping(
             &service,
             &["-c", "100", "-i", "0.02", "-W", "5", "10.0.0.2"],
         )
     });
-    assert_eq!(told.fates(), ["replied"; 100], "{}", told.text);
+    assert_eq!(report.fates(), ["replied"; 100], "{}", report.text);
     assert_eq!(
-        (told.duplicates, number(&told.summaries[0]["late"])),
+        (report.duplicates, number(&report.summaries[0]["late"])),
         (0, 0),
         "{}",
-        told.text
+        report.text
     );
-    assert!(number(&told.total["forged"]) > 1000, "{}", told.text);
+    assert!(number(&report.total["forged"]) > 1000, "{}", report.text);
     is_right.store(true, Ordering::Relaxed);
     b.sysctl("net/ipv4/icmp_echo_ignore_all", "1")?;
     inside(
@@ -291,11 +291,11 @@ fn forged_replies_are_ignored() -> Outcome {
             "10.0.0.3",
         ],
     );
-    let told = beside(&mut forge, || {
+    let report = beside(&mut forge, || {
         ping(&service, &["-c", "10", "-i", "0.05", "-W", "1", "10.0.0.2"])
     });
-    assert_eq!(told.fates(), ["unanswered"; 10], "{}", told.text);
-    assert!(number(&told.total["forged"]) > 500, "{}", told.text);
+    assert_eq!(report.fates(), ["unanswered"; 10], "{}", report.text);
+    assert!(number(&report.total["forged"]) > 500, "{}", report.text);
     println!(
         "forged {:.0} a second, {sent} in all",
         sent as f64 / took.as_secs_f64()
@@ -406,13 +406,13 @@ fn group_ping_lists_responders() -> Outcome {
         (&["ff02::1%eth0"][..], "fe80::"),
         (&["ff02::1", "-I", "eth0"][..], "fe80::"),
     ] {
-        let told = ping(&service, &[&["-i", "0.1", "-W", "2"], arguments].concat());
-        assert_eq!((told.code, told.duplicates), (0, 0), "{}", told.text);
-        assert_eq!(told.summaries[0]["sent"], 3);
-        let responders = &told.summaries[0]["responders"];
+        let report = ping(&service, &[&["-i", "0.1", "-W", "2"], arguments].concat());
+        assert_eq!((report.code, report.duplicates), (0, 0), "{}", report.text);
+        assert_eq!(report.summaries[0]["sent"], 3);
+        let responders = &report.summaries[0]["responders"];
         for (number, mac) in [("7", &macs[0]), ("8", &macs[1])] {
             let one = support::entry(responders, "address", &format!("{prefix}{number}"));
-            assert_eq!(&one["mac"], mac.as_str(), "{}", told.text);
+            assert_eq!(&one["mac"], mac.as_str(), "{}", report.text);
             assert_eq!(
                 (&one["replies"], &one["loss_percent"]),
                 (&3.into(), &0.0.into())
@@ -422,13 +422,13 @@ fn group_ping_lists_responders() -> Outcome {
         }
     }
     // Nobody is in this group.
-    let told = ping(
+    let report = ping(
         &service,
         &["-i", "0.1", "-W", "0.3", "-I", "eth0", "239.9.9.9"],
     );
-    assert_eq!(told.fates(), ["unanswered"; 3], "{}", told.text);
+    assert_eq!(report.fates(), ["unanswered"; 3], "{}", report.text);
     assert_eq!(
-        (told.code, &told.summaries[0]["responders"]),
+        (report.code, &report.summaries[0]["responders"]),
         (1, &serde_json::json!([]))
     );
     Ok(())
@@ -497,7 +497,7 @@ fn evidence_file_holds_the_wire_packets() -> Outcome {
     let mut other = spawn(&service, &a, &["-q", "ping", "-i", "0.01", "10.0.0.2"]);
     let file = service.directory.path().join("e.pcapng");
     let path = file.to_str().unwrap();
-    let told = ping(
+    let report = ping(
         &service,
         &[
             "-c",
@@ -513,7 +513,7 @@ fn evidence_file_holds_the_wire_packets() -> Outcome {
         ],
     );
     other.child().kill()?;
-    assert_eq!(told.probes.len(), 6, "{}", told.text);
+    assert_eq!(report.probes.len(), 6, "{}", report.text);
     let read = service.ask(&["--json", "watch", "--read", path]);
     let lines: Vec<Value> = read
         .lines()
@@ -595,11 +595,11 @@ fn impossible_requests_are_rejected() -> Outcome {
         (&["@/nowhere"][..], "cannot read /nowhere"),
     ] {
         let output = service.netsonde(&[&["ping"], arguments].concat());
-        let said = String::from_utf8(output.stderr)?;
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        let printed = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {printed}");
         assert!(
-            said.contains(words) && said.lines().count() == 1,
-            "{arguments:?}: {said}"
+            printed.contains(words) && printed.lines().count() == 1,
+            "{arguments:?}: {printed}"
         );
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
@@ -614,8 +614,8 @@ fn impossible_requests_are_rejected() -> Outcome {
         })
         .collect();
     let output = service.netsonde(&["ping", "-c", "1", "10.0.0.2"]);
-    let said = String::from_utf8(output.stderr)?;
-    assert!(said.contains("runs of one user: 2"), "{said}");
+    let printed = String::from_utf8(output.stderr)?;
+    assert!(printed.contains("runs of one user: 2"), "{printed}");
     let limits = service.status()["limits"].clone();
     let hits = number(&support::entry(&limits, "name", "runs of one user")["hits"]);
     assert!(hits >= 1, "{limits}");
@@ -644,8 +644,8 @@ fn manual_page_examples_work() -> Outcome {
                 .stdin(Stdio::null())
                 .output()?;
             let text = String::from_utf8(output.stdout)?;
-            let said = String::from_utf8(output.stderr)?;
-            let all = format!("{purpose}\n$ {line}\n{text}{said}");
+            let printed = String::from_utf8(output.stderr)?;
+            let all = format!("{purpose}\n$ {line}\n{text}{printed}");
             // Only b and c are there.
             let expected = i32::from(line.contains("192.0.2.9") || line.contains("/28"));
             assert_eq!(output.status.code(), Some(expected), "{all}");

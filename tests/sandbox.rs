@@ -244,20 +244,20 @@ fn run(name: &str, refuse: bool) -> (Option<i32>, Option<i32>, String) {
         command.env(REFUSE, "1");
     }
     let output = command.output().unwrap();
-    let said = format!(
+    let printed = format!(
         "{name}: {}{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
     // It was confined before it tried.
-    assert!(said.contains("confined"), "{said}");
-    (output.status.signal(), output.status.code(), said)
+    assert!(printed.contains("confined"), "{printed}");
+    (output.status.signal(), output.status.code(), printed)
 }
 
 fn sandbox_kills_on_escapes() -> Outcome {
     for name in ESCAPES {
-        let (signal, code, said) = run(name, false);
-        assert_eq!((signal, code), (Some(libc::SIGSYS), None), "{said}");
+        let (signal, code, printed) = run(name, false);
+        assert_eq!((signal, code), (Some(libc::SIGSYS), None), "{printed}");
     }
     println!("{} attempts, all ended the process", ESCAPES.len());
     Ok(())
@@ -265,8 +265,8 @@ fn sandbox_kills_on_escapes() -> Outcome {
 
 fn sandbox_refuses_escapes_with_errno() -> Outcome {
     for name in ESCAPES {
-        let (signal, code, said) = run(name, true);
-        assert_eq!((signal, code), (None, Some(libc::EPERM)), "{said}");
+        let (signal, code, printed) = run(name, true);
+        assert_eq!((signal, code), (None, Some(libc::EPERM)), "{printed}");
     }
     Ok(())
 }
@@ -286,15 +286,15 @@ fn sandbox_refuses_files() -> Outcome {
         "/dev/null",
         "/tmp",
     ] {
-        let (signal, code, said) = run(name, false);
-        assert_eq!((signal, code), (None, Some(libc::EACCES)), "{said}");
+        let (signal, code, printed) = run(name, false);
+        assert_eq!((signal, code), (None, Some(libc::EACCES)), "{printed}");
     }
     Ok(())
 }
 
 fn sandbox_allows_needed_calls() -> Outcome {
-    let (signal, code, said) = run("nothing", false);
-    assert_eq!((signal, code), (None, Some(0)), "{said}");
+    let (signal, code, printed) = run("nothing", false);
+    assert_eq!((signal, code), (None, Some(0)), "{printed}");
     Ok(())
 }
 

@@ -97,9 +97,9 @@ fn flows_show_their_processes() -> Outcome {
         let mut all = vec!["talkers"];
         all.extend_from_slice(wrong);
         let output = service.netsonde(&all);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains(why), "{wrong:?}: {said}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{printed}");
+        assert!(printed.contains(why), "{wrong:?}: {printed}");
     }
     Ok(())
 }
@@ -158,7 +158,7 @@ fn largest_of_a_million_flows_are_found() -> Outcome {
     });
     let drops = number(&entry(&status["rings"], "name", "bulk")["drops"]);
     assert_eq!(drops, 0, "a count of what was dropped could not be exact");
-    let told = talkers(
+    let report = talkers(
         &service,
         &["--window", "5m", "-n", "100", "--by", "packets"],
     );
@@ -166,7 +166,7 @@ fn largest_of_a_million_flows_are_found() -> Outcome {
     order.sort_by_key(|(flow, count)| (std::cmp::Reverse(*count), *flow));
     let counts: HashMap<u64, u64> = order.iter().copied().collect();
     let mut largest_error = 0;
-    let list = told["talkers"].as_array().unwrap();
+    let list = report["talkers"].as_array().unwrap();
     assert_eq!(list.len(), 100);
     // Flows with as many packets as the hundredth are as good.
     let least = order[99].1;

@@ -119,7 +119,7 @@ fn idle_connection_flood() -> Outcome {
     let watch = Watch::begin("L1", &service);
     let start = Instant::now();
     let mut attacker = Attacker::start(&service, "connects");
-    let said = attacker.says();
+    let printed = attacker.says();
     let took = start.elapsed();
     let status = service.status();
     let (of_one, connected) = (
@@ -133,19 +133,19 @@ fn idle_connection_flood() -> Outcome {
     );
     assert!(
         closed + refused >= 9_500,
-        "{closed} {refused} {said} {}",
+        "{closed} {refused} {printed} {}",
         service.status()["clients"]
     );
     // All that was closed was told why.
-    assert_eq!(said["closed_without_a_word"], 0, "{said}");
-    assert!(number(&said["told"]) >= 9_500, "{said}");
+    assert_eq!(printed["closed_without_a_word"], 0, "{printed}");
+    assert!(number(&printed["told"]) >= 9_500, "{printed}");
     attacker.kill();
     alone(&service);
     let figures = format!(
         "10000 connections of one user in {:.1} s, {connected} kept, {closed} closed for newer ones, \
          {refused} refused, {} read why",
         took.as_secs_f64(),
-        said["told"]
+        printed["told"]
     );
     watch.end(&service, &figures);
     Ok(())
@@ -157,17 +157,17 @@ fn idle_connections_give_way() -> Outcome {
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L2", &service);
     let mut attacker = Attacker::start(&service, "half open");
-    let said = attacker.says();
+    let printed = attacker.says();
     let slow = watch.hits(&service, "request seconds");
     let evicted =
         watch.hits(&service, "clients of one user") + watch.hits(&service, "clients refused");
     // The sixteen that were left had their five seconds; with a single user some of these went to the asker.
-    assert!(slow >= 8 && evicted >= 16, "{slow} {evicted} {said}");
-    let all: u64 = said.as_object().unwrap().values().map(number).sum();
-    assert_eq!(all, 32, "{said}");
+    assert!(slow >= 8 && evicted >= 16, "{slow} {evicted} {printed}");
+    let all: u64 = printed.as_object().unwrap().values().map(number).sum();
+    assert_eq!(all, 32, "{printed}");
     watch.end(
         &service,
-        &format!("of 32 half-open {evicted} made room, {slow} ran out of time; {said}"),
+        &format!("of 32 half-open {evicted} made room, {slow} ran out of time; {printed}"),
     );
     Ok(())
 }
@@ -323,13 +323,13 @@ fn requests_without_an_end_are_refused() -> Outcome {
     }
     // What the kernel's queue of the socket takes besides is not the service's.
     assert!(written < 2 << 20, "{written} bytes were taken");
-    let said =
+    let printed =
         read(&mut stream).map_or_else(|error| error.kind().to_string(), |word| word.to_string());
     assert_eq!(watch.hits(&service, "request bytes"), 1);
     drop(stream);
     watch.end(
         &service,
-        &format!("closed after {written} bytes of 1 GiB were written: {said}"),
+        &format!("closed after {written} bytes of 1 GiB were written: {printed}"),
     );
     Ok(())
 }
@@ -349,8 +349,8 @@ fn full_pipes_and_closed_connections() -> Outcome {
     ] {
         let mut stream = connect(&service.socket());
         if what.starts_with("a call") {
-            let told = call(&mut stream, &endless_ping("10.0.0.2"))?;
-            assert!(told["parameters"]["run"].is_u64(), "{told}");
+            let report = call(&mut stream, &endless_ping("10.0.0.2"))?;
+            assert!(report["parameters"]["run"].is_u64(), "{report}");
             let before = echoes(&b);
             assert!(wait_until(PATIENCE, || echoes(&b) > before + 5));
         }
@@ -688,18 +688,18 @@ fn terminal_escapes_in_names() -> Outcome {
     let filter =
         json!({ "selection": { "filter": "\x1b[31m\n\u{9b}x", "limit": 1, "hosts": ["\x1b"] } });
     let asked = json!({ "method": "io.netsonde.Capture.Capture", "parameters": filter });
-    let told = call(&mut stream, &asked)?;
+    let report = call(&mut stream, &asked)?;
     assert_eq!(
-        told["error"], "org.varlink.service.InvalidParameter",
-        "{told}"
+        report["error"], "org.varlink.service.InvalidParameter",
+        "{report}"
     );
-    let told = call(
+    let report = call(
         &mut stream,
         &json!({ "method": "io.netsonde.\x1b[31m.X\u{0}" }),
     )?;
     assert_eq!(
-        told["error"], "org.varlink.service.MethodNotFound",
-        "{told}"
+        report["error"], "org.varlink.service.MethodNotFound",
+        "{report}"
     );
     for (bytes, _) in [
         (&b"{\"method\":\"\xff\xfe\"}\0"[..], ()),
@@ -816,11 +816,11 @@ fn unusable_passed_sockets_are_refused() -> Outcome {
     };
     for (what, passed) in passed {
         let output = start(passed).wait_with_output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{what}: {said}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{what}: {printed}");
         assert!(
-            said.contains("listening stream socket") || said.contains("TCP is not served"),
-            "{what}: {said}"
+            printed.contains("listening stream socket") || printed.contains("TCP is not served"),
+            "{what}: {printed}"
         );
     }
     // And what it should be is served.
@@ -850,16 +850,16 @@ fn identity_comes_from_peer_credentials() -> Outcome {
     let (a, _b) = pair();
     let service = Service::with_config(&a, ALL_MAY_PROBE, &[]);
     let watch = Watch::begin("L14", &service);
-    let said = Attacker::start(&service, "forges").says();
+    let printed = Attacker::start(&service, "forges").says();
     assert!(
-        said["forged"]
+        printed["forged"]
             .as_str()
             .is_some_and(|why| why.contains("EPERM")),
-        "{said}"
+        "{printed}"
     );
     assert_eq!(
-        said["asked"]["error"], "io.netsonde.Ping.NotPermitted",
-        "{said}"
+        printed["asked"]["error"], "io.netsonde.Ping.NotPermitted",
+        "{printed}"
     );
     // The same question from root.
     let mut stream = connect(&service.socket());
@@ -886,10 +886,10 @@ fn identity_comes_from_peer_credentials() -> Outcome {
     let of_env = if nosuid {
         "not tried: /tmp is mounted nosuid"
     } else {
-        let said = run(&own);
+        let printed = run(&own);
         assert!(
-            !said.contains("/evil") && said.contains("/run/netsonde/control.sock"),
-            "{said}"
+            !printed.contains("/evil") && printed.contains("/run/netsonde/control.sock"),
+            "{printed}"
         );
         "ignored by a setuid client"
     };
@@ -897,7 +897,7 @@ fn identity_comes_from_peer_credentials() -> Outcome {
         &service,
         &format!(
             "forged credentials: {}, then asked: NotPermitted; environment {of_env}",
-            said["forged"]
+            printed["forged"]
         ),
     );
     Ok(())
@@ -916,11 +916,11 @@ fn symlinks_instead_of_files() -> Outcome {
         let mut started = host.spawn(&mut command)?;
         let ended = || started.child().try_wait().unwrap().is_some();
         assert!(wait_until(PATIENCE, ended), "{}", socket.display());
-        let mut said = String::new();
+        let mut printed = String::new();
         let errors = started.child().stderr.as_mut().unwrap();
-        errors.read_to_string(&mut said)?;
-        assert_eq!(started.child().wait()?.code(), Some(2), "{said}");
-        assert!(said.contains(words), "{said}");
+        errors.read_to_string(&mut printed)?;
+        assert_eq!(started.child().wait()?.code(), Some(2), "{printed}");
+        assert!(printed.contains(words), "{printed}");
         Ok(())
     };
     // The lock's place: a link to a file, and to one that would be made.
@@ -1017,12 +1017,12 @@ fn filter_size_limits() -> Outcome {
         let start = Instant::now();
         let mut connection = connect(&service.socket());
         // Answers come without their descriptor, since this reads plainly: the service sees a closed pipe.
-        let told =
+        let report =
             call(&mut connection, &of(program)).map_err(|error| format!("{what}: {error}"))?;
         longest = longest.max(start.elapsed());
         match expected {
-            Some("") => assert!(told["error"].is_string(), "{what}: {told}"),
-            expected => assert_eq!(told["error"].as_str(), *expected, "{what}: {told}"),
+            Some("") => assert!(report["error"].is_string(), "{what}: {report}"),
+            expected => assert_eq!(report["error"].as_str(), *expected, "{what}: {report}"),
         }
     }
     // 64 KiB of one, and the longest over all packets, several at a time.
@@ -1111,9 +1111,9 @@ fn probe_rate_is_limited_per_user() -> Outcome {
             let mut command = client(arguments);
             attackers::as_other(&mut command);
             let output = command.output()?;
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert_ne!(output.status.code(), Some(0), "{arguments:?}: {said}");
-            assert!(said.contains(words), "{arguments:?}: {said}");
+            let printed = String::from_utf8_lossy(&output.stderr);
+            assert_ne!(output.status.code(), Some(0), "{arguments:?}: {printed}");
+            assert!(printed.contains(words), "{arguments:?}: {printed}");
         }
     } else {
         figures = "one user only, so nothing is forbidden; ".into();
@@ -1245,8 +1245,8 @@ fn unknown_methods_and_reply_order() -> Outcome {
             "org.varlink.service.InvalidParameter",
         ),
     ] {
-        let told = call(&mut stream, &json!({ "method": method }))?;
-        assert_eq!(told["error"], error, "{method}: {told}");
+        let report = call(&mut stream, &json!({ "method": method }))?;
+        assert_eq!(report["error"], error, "{method}: {report}");
         // The connection is as good as before.
         assert!(call(&mut stream, &status_call())?["parameters"]["engine"].is_object());
     }
@@ -1292,13 +1292,13 @@ fn descriptor_limit_bounds_clients() -> Outcome {
     for _ in 0..300 {
         let mut stream = connect(&service.socket());
         send(&mut stream, &follow)?;
-        let told = read(&mut stream)?;
-        if told["error"].is_null() {
+        let report = read(&mut stream)?;
+        if report["error"].is_null() {
             all.push(stream);
         } else {
             assert_eq!(
-                told["error"], "io.netsonde.Service.TooManyConnections",
-                "{told}"
+                report["error"], "io.netsonde.Service.TooManyConnections",
+                "{report}"
             );
             refused += 1;
         }

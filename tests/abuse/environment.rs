@@ -216,10 +216,15 @@ fn full_disk() -> Outcome {
     let mut figures = vec![];
     let mut fails = |path: &std::path::Path, words: &str| {
         let output = service.netsonde(&["capture", "--last", "all", "-w", path.to_str().unwrap()]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{}: {said}", path.display());
-        assert!(said.contains(words), "{said}");
-        figures.push(said.trim().trim_start_matches("netsonde: ").to_owned());
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{}: {printed}",
+            path.display()
+        );
+        assert!(printed.contains(words), "{printed}");
+        figures.push(printed.trim().trim_start_matches("netsonde: ").to_owned());
     };
     let file = disk.path().join("x.pcapng");
     fails(&file, "No space left");
@@ -319,8 +324,8 @@ fn netlink_overrun_resynchronizes() -> Outcome {
         all
     };
     let by_service = || -> Vec<(String, bool)> {
-        let told: Value = serde_json::from_str(&service.ask(&["--json", "interfaces"])).unwrap();
-        let mut all: Vec<(String, bool)> = (told["interfaces"].as_array().unwrap().iter())
+        let report: Value = serde_json::from_str(&service.ask(&["--json", "interfaces"])).unwrap();
+        let mut all: Vec<(String, bool)> = (report["interfaces"].as_array().unwrap().iter())
             .map(|link| {
                 (
                     link["interface"].as_str().unwrap().to_owned(),
@@ -423,11 +428,11 @@ fn stopped_processes_resume() -> Outcome {
         if held < Duration::from_secs(9) {
             assert_eq!(now["engine"]["starts"], 1, "{}", service.log());
         }
-        let told: u64 = (now["gaps"].as_array().unwrap().iter())
+        let report: u64 = (now["gaps"].as_array().unwrap().iter())
             .filter(|gap| gap["kind"] == "ring_drop")
             .map(|gap| number(&gap["count"]))
             .sum();
-        assert_eq!(told, drops(&now));
+        assert_eq!(report, drops(&now));
     }
     println!("E11: {}", figures.join(", "));
     Ok(())
@@ -542,9 +547,9 @@ fn old_kernel() -> Outcome {
         .packets(&["--port", "5000", "--direction", "in"])
         .len()
         == 100));
-    let told =
+    let report =
         crate::support::ping::ping(&service, &["-c", "3", "-i", "0.01", "-W", "5", "10.0.0.2"]);
-    told.only("replied", 3);
+    report.only("replied", 3);
     // What is missing is told, where everybody looks.
     let status = service.status();
     assert_eq!(

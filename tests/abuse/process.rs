@@ -163,11 +163,11 @@ fn forged_requests_on_the_keeper_channel() -> Outcome {
         engine = service.engine();
         ended += 1;
     }
-    let said = service
+    let printed = service
         .log()
         .matches("asked for what does not exist")
         .count();
-    assert_eq!(said, ended, "{}", service.log());
+    assert_eq!(printed, ended, "{}", service.log());
     // The groups are held by who comes after, and no packet is missing.
     service.until("the groups are joined", |_| {
         let own: Value =

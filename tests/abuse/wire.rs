@@ -406,7 +406,7 @@ fn forged_errors_are_ignored() -> Outcome {
     let mut port = b.port("e0")?;
     let stop = AtomicBool::new(false);
     let mut forged = 0;
-    let told = std::thread::scope(|scope| {
+    let json_report = std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut room = [0; 2048];
             while !stop.load(Ordering::Relaxed) {
@@ -465,13 +465,18 @@ fn forged_errors_are_ignored() -> Outcome {
                 }
             }
         });
-        let told = ping(&service, &["-c", "20", "-i", "0.05", "-W", "1", "10.0.0.2"]);
+        let json_report = ping(&service, &["-c", "20", "-i", "0.05", "-W", "1", "10.0.0.2"]);
         stop.store(true, Ordering::Relaxed);
-        told
+        json_report
     });
-    assert_eq!(told.fates(), ["unanswered"; 20], "{}", told.text);
+    assert_eq!(
+        json_report.fates(),
+        ["unanswered"; 20],
+        "{}",
+        json_report.text
+    );
     assert!(forged >= 20 * 13, "{forged}");
-    watch.end(&service, &format!("{forged} forged errors for 20 probes, all of them still unanswered; counted as forged: {}", told.total["forged"]));
+    watch.end(&service, &format!("{forged} forged errors for 20 probes, all of them still unanswered; counted as forged: {}", json_report.total["forged"]));
     Ok(())
 }
 
@@ -490,7 +495,7 @@ fn reply_flood_during_a_ping() -> Outcome {
     ping(&service, &["-c", "1", "-W", "5", "10.0.0.2"]).only("replied", 1);
     let watch = Watch::begin("W8", &service);
     let early = dropped_early();
-    let (told, sent) = std::thread::scope(|scope| {
+    let (json_report, sent) = std::thread::scope(|scope| {
         let flood = scope.spawn(|| {
             b.run(|| {
                 traffic::raw_ipv4(A, 1, MANY, None, |number, packet| {
@@ -503,11 +508,11 @@ fn reply_flood_during_a_ping() -> Outcome {
                 })
             })
         });
-        let told = ping(&service, &["-c", "60", "-i", "0.02", "-W", "5", "10.0.0.2"]);
-        (told, flood.join().unwrap())
+        let json_report = ping(&service, &["-c", "60", "-i", "0.02", "-W", "5", "10.0.0.2"]);
+        (json_report, flood.join().unwrap())
     });
     let sent = sent?;
-    let lost = told
+    let lost = json_report
         .fates()
         .iter()
         .filter(|fate| **fate != "replied")
@@ -517,7 +522,7 @@ fn reply_flood_during_a_ping() -> Outcome {
     assert!(
         lost <= early,
         "{lost} of 60 lost, {early} dropped early: {}",
-        told.text
+        json_report.text
     );
     let status = watch.end(
         &service,
@@ -638,12 +643,13 @@ fn malformed_queries() -> Outcome {
     ];
     let shown = each(&service, &b, &frames);
     assert_eq!(shown[0]["bad_checksum"], "igmp", "{}", shown[0]);
-    let told: Value = serde_json::from_str(&service.ask(&["--json", "mcast", "queriers"]))?;
-    let standing = |address: &str| entry(&told["queriers"], "address", address)["standing"].clone();
-    assert!(standing("10.0.0.4").is_null(), "{told}");
+    let json_report: Value = serde_json::from_str(&service.ask(&["--json", "mcast", "queriers"]))?;
+    let standing =
+        |address: &str| entry(&json_report["queriers"], "address", address)["standing"].clone();
+    assert!(standing("10.0.0.4").is_null(), "{json_report}");
     // RFC 3376, section 6.6.2 elects the lowest address; none is no address to be elected by.
-    assert_ne!(standing("0.0.0.0"), "elected", "{told}");
-    watch.end(&service, &format!("one with a wrong checksum not believed, one without an address not elected; of 4 senders {} are shown", told["queriers"].as_array().unwrap().len()));
+    assert_ne!(standing("0.0.0.0"), "elected", "{json_report}");
+    watch.end(&service, &format!("one with a wrong checksum not believed, one without an address not elected; of 4 senders {} are shown", json_report["queriers"].as_array().unwrap().len()));
     Ok(())
 }
 
@@ -657,7 +663,7 @@ fn neighbor_flood() -> Outcome {
     let before = watch.engine().memory;
     let mac = a.mac("e0")?;
     let early = dropped_early();
-    let (told, dropped) = std::thread::scope(|scope| {
+    let (json_report, dropped) = std::thread::scope(|scope| {
         let flood = scope.spawn(|| {
             inject(&service, &b, MANY, 20_000, |number| {
                 let [_, _, _, w, x, y, z, _] =
@@ -688,11 +694,11 @@ fn neighbor_flood() -> Outcome {
                 ethernet(mac, 0x86dd, &packet)
             })
         });
-        let told = ping(&service, &["-c", "60", "-i", "0.05", "-W", "5", "10.0.0.2"]);
-        (told, flood.join().unwrap())
+        let json_report = ping(&service, &["-c", "60", "-i", "0.05", "-W", "5", "10.0.0.2"]);
+        (json_report, flood.join().unwrap())
     });
     let early = dropped_early() - early;
-    let lost = told
+    let lost = json_report
         .fates()
         .iter()
         .filter(|fate| **fate != "replied")
@@ -700,7 +706,7 @@ fn neighbor_flood() -> Outcome {
     assert!(
         lost <= early,
         "{lost} lost, {early} dropped early: {}",
-        told.text
+        json_report.text
     );
     let most = watch.engine().memory;
     // What the tables may fill: talkers 7 MiB, neighbours 2 MiB of newcomers on one link; and a rest.
@@ -778,11 +784,11 @@ fn checksums_that_hardware_was_to_fill_in() -> Outcome {
     let frames =
         [packet(17, &wrong), header, packet(1, &icmp)].map(|body| ethernet(TO, 0x0800, &body));
     let shown = each(&service, &b, &frames);
-    let told: Vec<&str> = shown
+    let json_report: Vec<&str> = shown
         .iter()
         .map(|packet| packet["bad_checksum"].as_str().unwrap_or("none"))
         .collect();
-    assert_eq!(told, ["udp", "ip", "icmp"]);
+    assert_eq!(json_report, ["udp", "ip", "icmp"]);
     let all = service.packets(&["--port", "4001"]);
     assert!(all.len() >= 20, "{}", all.len());
     assert!(
@@ -1127,11 +1133,11 @@ fn stamps_of_1970_and_2106() -> Outcome {
             .args(arguments)
             .arg(&path)
             .output()?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() {
             Ok(String::from_utf8(output.stdout).unwrap())
         } else {
-            Err(std::io::Error::other(said))
+            Err(std::io::Error::other(printed))
         }
     };
     let text = ask(&["--json", "watch", "--read"])?;

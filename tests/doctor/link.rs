@@ -234,11 +234,11 @@ fn querier_lost_and_not_yet_felt() -> Outcome {
 }
 
 /// Packets of the group that a host's wire gets, whether it has joined or not.
-fn overhear(host: &Host, interface: &str) -> Beside {
+fn overhear(host: &Host, interface: &str) -> Background {
     let mut port = host.port(interface).unwrap();
     let mac = mac_of(GROUP);
     let mut room = [0; 2048];
-    Beside::counting(
+    Background::counting(
         move || matches!(port.read(&mut room), Ok(length) if length > 6 && room[..6] == mac),
     )
 }
@@ -344,7 +344,7 @@ pub fn shared() -> Shared {
 }
 
 /// Both receive; the one that joined last leaves.
-fn neighbour_leaves(net: &Shared) -> (Service, Beside, Beside) {
+fn neighbour_leaves(net: &Shared) -> (Service, Background, Background) {
     let asks = Asks {
         interval: 125,
         ..Q2
@@ -437,7 +437,7 @@ fn no_report_after_failover() -> Outcome {
 }
 
 /// A receiver that the bridge knows of, and a stream that does not get to it.
-fn held_back(b: &Host, s: &Host, r: &Host) -> (Service, Beside, Beside) {
+fn held_back(b: &Host, s: &Host, r: &Host) -> (Service, Background, Background) {
     let service = Service::start(b, &[]);
     let receiver = receive(r, GROUP, "e0");
     let sender = send(s, GROUP, Sending::default());
@@ -474,9 +474,9 @@ fn isolated_port() -> Outcome {
     }
     let (service, receiver, _sender) = held_back(&b, &s, &r);
     flows("never", &receiver, false);
-    let told = doctor(&b, &service, &[&channel()]);
-    told.fault("isolated-port");
-    told.proved();
+    let report = doctor(&b, &service, &[&channel()]);
+    report.fault("isolated-port");
+    report.proved();
     Ok(())
 }
 
@@ -484,7 +484,7 @@ fn mdb_full() -> Outcome {
     let Switched { s, r, r2: _r2, b } = switched();
     set_bridge(&b, "mcast_hash_max 2");
     let (service, receiver, _sender) = held_back(&b, &s, &r);
-    let _more: Vec<Beside> = (1..4)
+    let _more: Vec<Background> = (1..4)
         .map(|number| receive(&r, &format!("239.3.3.{number}"), "e0"))
         .collect();
     until_shown(&service, "groups", "239.3.3.3");

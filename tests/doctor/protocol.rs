@@ -126,9 +126,9 @@ fn igmpv2_querier_breaks_ssm() -> Outcome {
     )?;
     send_frame(&s, "e0", &query("10.0.0.1", None, Q2, 1));
     until_shown(&service, "groups", "IGMPv2 wants");
-    let told = doctor(&r, &service, &["232.1.1.1"]);
-    told.fault("igmpv2-querier-breaks-ssm");
-    told.proved();
+    let diagnosis = doctor(&r, &service, &["232.1.1.1"]);
+    diagnosis.fault("igmpv2-querier-breaks-ssm");
+    diagnosis.proved();
     Ok(())
 }
 
@@ -210,9 +210,9 @@ fn report_suppression() -> Outcome {
     std::io::Write::write_all(&mut port, &report("10.0.0.77", GROUP))?;
     until_shown(&service, "groups", "10.0.0.77");
     std::thread::sleep(Duration::from_millis(2600));
-    let told = doctor(&r, &service, &[&channel()]);
-    told.fault("report-suppression");
-    told.proved();
+    let diagnosis = doctor(&r, &service, &[&channel()]);
+    diagnosis.fault("report-suppression");
+    diagnosis.proved();
     Ok(())
 }
 
@@ -221,9 +221,9 @@ fn illegal_mld_query() -> Outcome {
     let service = Service::start(&r, &[]);
     let _receiver = receive(&r, GROUP6, "e0");
     send_frame(&s, "e0", &mld_query("fd00::1"));
-    let told = doctor(&r, &service, &[GROUP6]);
-    told.fault("illegal-mld-query");
-    told.proved();
+    let diagnosis = doctor(&r, &service, &[GROUP6]);
+    diagnosis.fault("illegal-mld-query");
+    diagnosis.proved();
     Ok(())
 }
 
@@ -291,9 +291,9 @@ fn reports_lost() -> Outcome {
     }
     let lost = groups.iter().find(|group| !heard.contains(group)).unwrap();
     assert!(groups.iter().any(|group| heard.contains(group)));
-    let told = doctor(&r, &service, &[lost]);
-    told.fault("reports-lost");
-    told.proved();
+    let diagnosis = doctor(&r, &service, &[lost]);
+    diagnosis.fault("reports-lost");
+    diagnosis.proved();
     Ok(())
 }
 

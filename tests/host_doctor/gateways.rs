@@ -80,9 +80,9 @@ fn gateway_off_link() -> Outcome {
     let Net { h, g: _g } = net();
     replace_default(&h, "192.168.77.1");
     let service = Service::start(&h, &[]);
-    let told = doctor(&h, &service);
-    told.fault("gateway-off-link");
-    assert!(told.text.contains("10.0.0.1/24"), "{}", told.text);
+    let report = doctor(&h, &service);
+    report.fault("gateway-off-link");
+    assert!(report.text.contains("10.0.0.1/24"), "{}", report.text);
     Ok(())
 }
 
@@ -109,10 +109,14 @@ fn gateway_unresolved() -> Outcome {
         String::from_utf8_lossy(&output.unwrap().stdout).contains("FAILED")
     };
     assert!(wait_until(PATIENCE, given_up));
-    let told = doctor(&h, &service);
-    told.fault("gateway-unresolved");
-    told.proved();
-    assert!(told.text.contains("look at the router"), "{}", told.text);
+    let report = doctor(&h, &service);
+    report.fault("gateway-unresolved");
+    report.proved();
+    assert!(
+        report.text.contains("look at the router"),
+        "{}",
+        report.text
+    );
     Ok(())
 }
 
@@ -131,12 +135,12 @@ fn no_host_on_the_link() -> Outcome {
     h.address("e0", "10.0.0.1/24")?;
     h.route("0.0.0.0/0", "10.0.0.254")?;
     let service = Service::start(&h, &[]);
-    let told = doctor(&h, &service);
-    told.fault("gateway-unresolved");
+    let report = doctor(&h, &service);
+    report.fault("gateway-unresolved");
     assert!(
-        told.text.contains("no other host was seen"),
+        report.text.contains("no other host was seen"),
         "{}",
-        told.text
+        report.text
     );
     Ok(())
 }
@@ -148,13 +152,13 @@ fn arp_replies_are_dropped() -> Outcome {
         arp operation reply drop\n}\n}\n";
     support::load_rules(&h, rules);
     let service = Service::start(&h, &[]);
-    let told = doctor(&h, &service);
-    told.fault("gateway-unresolved");
-    told.proved();
+    let report = doctor(&h, &service);
+    report.fault("gateway-unresolved");
+    report.proved();
     assert!(
-        told.text.contains("it answers ARP on the wire"),
+        report.text.contains("it answers ARP on the wire"),
         "{}",
-        told.text
+        report.text
     );
     Ok(())
 }
@@ -163,12 +167,12 @@ fn arp_requests_are_dropped() -> Outcome {
     let Net { h, g: _g } = net();
     firewall(&h, "egress device \"e0\"", "arp operation request drop");
     let service = Service::start(&h, &[]);
-    let told = doctor(&h, &service);
-    told.fault("gateway-unresolved");
+    let report = doctor(&h, &service);
+    report.fault("gateway-unresolved");
     assert!(
-        told.text.contains("was seen to leave this host"),
+        report.text.contains("was seen to leave this host"),
         "{}",
-        told.text
+        report.text
     );
     Ok(())
 }
@@ -231,9 +235,9 @@ fn gateway_loss() -> Outcome {
             is_icmp && count % 2 == 0
         }));
     });
-    let told = doctor(&h, &service);
-    told.healthy_but("warning", "gateway-loss");
-    assert!(told.text.contains("answered 2 of 4"), "{}", told.text);
+    let report = doctor(&h, &service);
+    report.healthy_but("warning", "gateway-loss");
+    assert!(report.text.contains("answered 2 of 4"), "{}", report.text);
     drop(g);
     Ok(())
 }
@@ -242,9 +246,9 @@ fn firewall_drops_echo_replies() -> Outcome {
     let Net { h, g: _g } = net();
     let service = Service::start(&h, &[]);
     firewall(&h, "input", "icmp type echo-reply drop");
-    let told = doctor(&h, &service);
-    told.healthy_but("warning", "firewall-drops-icmp");
-    assert!(told.text.contains("on their way in"), "{}", told.text);
+    let report = doctor(&h, &service);
+    report.healthy_but("warning", "firewall-drops-icmp");
+    assert!(report.text.contains("on their way in"), "{}", report.text);
     firewall(&h, "input", "");
     doctor(&h, &service).healthy();
     Ok(())
@@ -254,9 +258,9 @@ fn firewall_drops_echo_requests() -> Outcome {
     let Net { h, g: _g } = net();
     let service = Service::start(&h, &[]);
     firewall(&h, "output", "icmp type echo-request drop");
-    let told = doctor(&h, &service);
-    told.healthy_but("warning", "firewall-drops-icmp");
-    assert!(told.text.contains("before they left"), "{}", told.text);
+    let report = doctor(&h, &service);
+    report.healthy_but("warning", "firewall-drops-icmp");
+    assert!(report.text.contains("before they left"), "{}", report.text);
     Ok(())
 }
 
@@ -266,9 +270,9 @@ fn gateway_not_sent() -> Outcome {
     doctor(&h, &service).healthy();
     let rule = ["-6", "rule", "add", "to", "fd00:0::fe", "prohibit"];
     inside(&h, "ip", &rule);
-    let told = doctor(&h, &service);
-    told.fault("gateway-not-sent");
-    told.proved();
+    let report = doctor(&h, &service);
+    report.fault("gateway-not-sent");
+    report.proved();
     Ok(())
 }
 
@@ -304,13 +308,13 @@ fn rp_filter_strict() -> Outcome {
     inside(&h, "ip", &far);
     doctor(&h, &service).healthy();
     inside(&h, "ip", &["route", "add", "10.1.0.254/32", "dev", "e0"]);
-    let told = doctor(&h, &service);
-    told.healthy_but("warning", "rp-filter-strict");
-    told.proved();
+    let report = doctor(&h, &service);
+    report.healthy_but("warning", "rp-filter-strict");
+    report.proved();
     assert!(
-        told.text.contains("TcpExtIPReversePathFilter"),
+        report.text.contains("TcpExtIPReversePathFilter"),
         "{}",
-        told.text
+        report.text
     );
     Ok(())
 }
@@ -351,8 +355,8 @@ fn gateway_moved() -> Outcome {
     announcement[6..12].copy_from_slice(&mac);
     announcement[22..28].copy_from_slice(&mac);
     send_frame(&o, "e0", &announcement);
-    let told = until_found(&h, &service, "gateway-moved");
-    told.healthy_but("note", "gateway-moved");
+    let report = until_found(&h, &service, "gateway-moved");
+    report.healthy_but("note", "gateway-moved");
     Ok(())
 }
 
@@ -370,7 +374,7 @@ fn neighbors_failed() -> Outcome {
     arguments.append(&mut targets);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     service.netsonde(&arguments);
-    let told = until_found(&h, &service, "neighbours-failed");
-    told.healthy_but("note", "neighbours-failed");
+    let report = until_found(&h, &service, "neighbours-failed");
+    report.healthy_but("note", "neighbours-failed");
     Ok(())
 }

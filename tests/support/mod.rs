@@ -1,4 +1,4 @@
-//! What tests on live networks share: entering the namespaces, a service in a host, and the client.
+//! Shared parts of the tests on live networks: the namespaces, a service in a host, and the client.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 pub mod mcast;
@@ -26,7 +26,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Longest that any condition is waited for: a machine under load is slow, not wrong.
+/// Longest wait for any condition. Generous, since a machine under load is slow but not faulty.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub type Test = fn() -> Result<(), Box<dyn std::error::Error>>;
@@ -36,14 +36,14 @@ pub fn main(tests: &[(&'static str, Test)]) -> ExitCode {
     main_with(tests, 2)
 }
 
-/// The same with as many at a time as told: those that mostly wait.
+/// The same with `at_once` tests at a time, for tests that mostly wait.
 pub fn main_with(tests: &[(&'static str, Test)], at_once: usize) -> ExitCode {
     let mut arguments = Arguments::from_args();
     if arguments.list {
         // Listing needs no network.
     } else if let Err(error) = lab::enter() {
         eprintln!("SKIPPED: {error}");
-        // A machine that is to prove something must not skip it in silence.
+        // In CI a skipped suite must not look like success.
         return if std::env::var_os("CI").is_some() {
             ExitCode::FAILURE
         } else {
@@ -71,7 +71,7 @@ pub fn folder() -> std::io::Result<tempfile::TempDir> {
     }
 }
 
-/// `netsonded` in a host, stopped when this goes.
+/// `netsonded` in a host, stopped when this value is dropped.
 pub struct Service {
     pub directory: tempfile::TempDir,
     keeper: Running,
@@ -86,14 +86,14 @@ impl Service {
         Service::prepared(host, config, arguments, |_, _| ())
     }
 
-    /// Started by a command that ends with executing what its last arguments say: netsonded and its options.
+    /// Starts netsonded by a command that executes its last arguments.
     pub fn under(host: &Host, mut starter: Command, config: &str, arguments: &[&str]) -> Service {
         starter.arg(env!("CARGO_BIN_EXE_netsonded"));
         Service::by(host, starter, config, arguments, |_, _| ())
     }
 
-    /// With a last word on the command, such as another standard error. Also gets the file that
-    /// is standard error otherwise.
+    /// Starts netsonded after `prepare` changed the command, for example its standard error. `prepare` also
+    /// gets the path of the file that is standard error otherwise.
     pub fn prepared(
         host: &Host,
         config: &str,
@@ -161,10 +161,10 @@ impl Service {
     /// Runs the client, which must succeed, and returns what it printed.
     pub fn ask(&self, arguments: &[&str]) -> String {
         let output = self.netsonde(arguments);
-        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success(),
-            "netsonde {arguments:?}: {said}\n{}",
+            "netsonde {arguments:?}: {printed}\n{}",
             self.log()
         );
         String::from_utf8(output.stdout).unwrap()
@@ -278,7 +278,7 @@ pub fn drops(status: &Value) -> u64 {
         .sum()
 }
 
-/// Has everything that passed the rings been taken in?
+/// Whether the engine has processed every packet that passed the rings.
 pub fn settled(status: &Value) -> bool {
     status["rings"]
         .as_array()
@@ -294,7 +294,7 @@ pub fn send_call(stream: &mut UnixStream, call: &Value) -> std::io::Result<()> {
     stream.write_all(&bytes)
 }
 
-/// Reads one reply, and not a byte behind it.
+/// Reads one reply, and no byte after it.
 pub fn read_reply(stream: &mut UnixStream) -> std::io::Result<Value> {
     let mut text = Vec::new();
     let mut byte = [0];
@@ -309,7 +309,7 @@ pub fn read_reply(stream: &mut UnixStream) -> std::io::Result<Value> {
     }
 }
 
-/// Both.
+/// Sends a call and reads its reply.
 pub fn raw_call(stream: &mut UnixStream, call: &Value) -> std::io::Result<Value> {
     send_call(stream, call)?;
     read_reply(stream)
@@ -326,7 +326,7 @@ pub fn pair() -> (Host, Host) {
     (a, b)
 }
 
-/// The same over a wire that can be told to do harm:
+/// The same over a wire that can drop, delay and change frames:
 /// ```text
 ///   a  e0 10.0.0.1 ====wire==== 10.0.0.2 e0  b
 /// ```
