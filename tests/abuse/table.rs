@@ -37,8 +37,8 @@ const SANDBOX: &str = "tests/sandbox.rs";
 const CASES: &[Case] = &[
     case(
         "L1",
-        "10,000 connections of one user that say nothing",
-        "At most 16 stay, the others are told why; other users are answered.",
+        "10,000 idle connections of one user",
+        "At most 16 stay; the others are closed with the reason. Other users are answered.",
         By(&[
             (ABUSE, "idle_connection_flood"),
             (LIVE, "control_socket_abuse"),
@@ -46,26 +46,26 @@ const CASES: &[Case] = &[
     ),
     case(
         "L2",
-        "32 half-open requests, a byte each",
-        "They make room for who comes, and end after 5 s.",
+        "32 half-open requests of one byte each",
+        "They give way to new connections, and end after 5 s.",
         By(&[(ABUSE, "idle_connections_give_way")]),
     ),
     case(
         "L3",
-        "A request byte by byte",
+        "A request sent byte by byte",
         "The whole request has 5 s, not each byte.",
         By(&[(ABUSE, "slow_requests_time_out")]),
     ),
     case(
         "L4",
-        "Length prefixes of 1 GiB, 2^64-1 and 0; such numbers as parameters",
-        "No length is believed, nothing is allocated by it; no arithmetic overflows.",
+        "Length prefixes of 1 GiB, 2^64-1 and 0; the same numbers as parameters",
+        "No claimed length is trusted or allocated; no arithmetic overflows.",
         By(&[(ABUSE, "out_of_range_numbers")]),
     ),
     case(
         "L5",
-        "1 GiB without an end of the request",
-        "Closed at 64 KiB, the reason told.",
+        "1 GiB without an end of request",
+        "Closed at 64 KiB, with the reason.",
         By(&[
             (ABUSE, "requests_without_an_end_are_refused"),
             (LIVE, "control_socket_abuse"),
@@ -73,14 +73,14 @@ const CASES: &[Case] = &[
     ),
     case(
         "L6",
-        "The input buffer full, or half closed, then gone, with and without a call that is being answered",
-        "What was done for the client ends with it; no busy loop.",
+        "The input buffer full or half closed, then the connection closed, with and without a running call",
+        "The client's calls end with it; no busy loop.",
         By(&[(ABUSE, "full_pipes_and_closed_connections")]),
     ),
     case(
         "L7",
-        "Readers of packets that never read",
-        "Nothing is queued for them, the record is complete, after 30 s they are cut off.",
+        "Packet readers that never read",
+        "Nothing is queued for them, the record is complete, and after 30 s they are disconnected.",
         By(&[
             (ABUSE, "blocked_readers"),
             (
@@ -91,11 +91,11 @@ const CASES: &[Case] = &[
     ),
     case(
         "L8",
-        "Readers of packets that read ten bytes a second",
+        "Packet readers that read ten bytes per second",
         "As L7: memory stays flat.",
         Partly(
             &[(ABUSE, "blocked_readers")],
-            "for half a minute and not an hour, after which they are cut off",
+            "for half a minute instead of an hour, after which they are disconnected",
         ),
     ),
     case(
@@ -107,7 +107,7 @@ const CASES: &[Case] = &[
     case(
         "L10",
         "Control characters, invalid UTF-8, NUL and lone surrogates in names of links, arguments, filters and methods",
-        "Nothing that the client prints or the service logs commands a terminal; other links are known as ever.",
+        "Neither output nor log contains terminal escapes; other interfaces are recorded as before.",
         By(&[
             (ABUSE, "terminal_escapes_in_names"),
             ("src/linux/netlink.rs", "names_are_fit_to_be_shown"),
@@ -119,20 +119,20 @@ const CASES: &[Case] = &[
     ),
     case(
         "L11",
-        "253 descriptors with each of 1,000 messages",
-        "None is taken.",
+        "1,000 messages with 253 descriptors each",
+        "None is kept.",
         By(&[(ABUSE, "unrequested_descriptors_are_closed")]),
     ),
     case(
         "L12",
-        "A directory, FIFO, file, device, O_PATH, datagram and TCP socket where a starter passes the control socket",
+        "A directory, FIFO, file, device, O_PATH descriptor, datagram or TCP socket passed as the control socket",
         "Refused before anything is opened. From clients no descriptor is ever accepted (L11).",
         By(&[(ABUSE, "unusable_passed_sockets_are_refused")]),
     ),
     case(
         "L13",
-        "Users outside the group, or of it, who ask for what they may not",
-        "A typed denial, and nothing in its text.",
+        "Requests without permission, by users inside and outside the group",
+        "A typed error that discloses nothing.",
         By(&[
             ("tests/permission.rs", "permission_tiers"),
             ("tests/permission.rs", "payload_is_cut_without_permission"),
@@ -146,13 +146,13 @@ const CASES: &[Case] = &[
     case(
         "L14",
         "Forged SCM_CREDENTIALS; a setuid client with a hostile environment",
-        "Identity is the kernel's word at connect. (A connection that root made stays root's whoever uses it: nobody must pass one on.)",
+        "The identity is that of the peer credentials at connect. (A connection that root made stays root's: it must not be passed on.)",
         By(&[(ABUSE, "identity_comes_from_peer_credentials")]),
     ),
     case(
         "L15",
-        "Links in the place of the socket and its lock",
-        "Refused, and nothing is made or changed elsewhere. A path that a client names is never opened.",
+        "Symbolic links in place of the socket and its lock",
+        "Refused, and nothing is created or changed elsewhere. A path named by a client is never opened.",
         By(&[
             (ABUSE, "symlinks_instead_of_files"),
             (SANDBOX, "sandbox_kills_on_escapes"),
@@ -161,8 +161,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "L16",
-        "Filter programs too long, without end, with jumps, loads and operands out of bounds; the longest for all packets",
-        "What the kernel would refuse is refused; what is accepted ends, in turns.",
+        "Filter programs that are too long, do not end, or have jumps, loads or operands out of bounds; the longest valid one on all packets",
+        "Programs that the kernel would reject are rejected; accepted ones end, in bounded turns.",
         By(&[
             (ABUSE, "filter_size_limits"),
             ("src/core/recorder/filter.rs", "any_verified_program_ends"),
@@ -179,8 +179,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "L17",
-        "Floods of probes by a user; to broadcast, from another's address, with TTL 1",
-        "No more than one user, and all together, may send; broadcast is root's.",
+        "Probe floods by one user; to broadcast, from a foreign address, with TTL 1",
+        "The rates per user and in total are kept; only root may use broadcast.",
         By(&[
             (ABUSE, "probe_rate_is_limited_per_user"),
             ("tests/prober.rs", "impossible_requests_are_rejected"),
@@ -192,8 +192,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "L18",
-        "Requests without end on eight connections, then SIGKILL; 600 calls begun and left",
-        "Others get their turn; work for who is gone ends with them.",
+        "Endless requests on eight connections, then SIGKILL; 600 calls started and abandoned",
+        "Other clients are served in turn; the calls of a closed connection end.",
         By(&[
             (ABUSE, "pipelined_requests_of_a_killed_client"),
             (ABUSE, "cancelled_calls_leave_nothing_behind"),
@@ -203,13 +203,13 @@ const CASES: &[Case] = &[
     case(
         "L19",
         "Unknown methods, interfaces and versions, many at once",
-        "A typed error each, in order; the connection survives.",
+        "One typed error each, in order; the connection survives.",
         By(&[(ABUSE, "unknown_methods_and_reply_order")]),
     ),
     case(
         "L20",
-        "300 clients where 256 descriptors are allowed; and where none is left",
-        "As many clients as there are descriptors for; then turned away, without a busy loop, and served again.",
+        "300 clients with 256 descriptors allowed, and with none left",
+        "Clients up to the descriptor limit; further ones are refused without a busy loop, and served again later.",
         By(&[
             (ABUSE, "descriptor_limit_bounds_clients"),
             (ABUSE, "descriptor_exhaustion"),
@@ -218,7 +218,7 @@ const CASES: &[Case] = &[
     case(
         "W1",
         "Every prefix of every kind of frame",
-        "Never read behind the end; cut is not malformed.",
+        "No read past the end; truncated is not malformed.",
         By(&[
             ("tests/wire.rs", "truncated_samples_do_not_panic"),
             ("tests/wire.rs", "problem_kinds_are_distinguished"),
@@ -229,13 +229,13 @@ const CASES: &[Case] = &[
     case(
         "W2",
         "IPv4 header lengths 0 to 15, total lengths below, above and 0",
-        "The length is what was captured; lies are named.",
+        "The captured length counts; wrong lengths are reported.",
         By(&[(ABUSE, "wrong_header_lengths")]),
     ),
     case(
         "W3",
         "0 to 64 VLAN tags of all kinds, priority tags, with one taken out by the kernel",
-        "Eight are read, the rest is told of; lengths are those of the wire.",
+        "Eight are decoded, further ones are reported; lengths are those on the wire.",
         By(&[
             (ABUSE, "nested_vlan_tags"),
             ("src/core/recorder/cursor.rs", "tags_go_back_in"),
@@ -245,13 +245,13 @@ const CASES: &[Case] = &[
     case(
         "W4",
         "Up to 170 IPv6 extension headers, without length, too long, AH, ESP, jumbograms",
-        "Sixteen are read, in linear time.",
+        "Sixteen are decoded, in linear time.",
         By(&[(ABUSE, "extension_headers_without_end")]),
     ),
     case(
         "W5",
         "60,000 fragments: never ending, overlapping, too long, tiny",
-        "Nothing is put together, so nothing is kept for it.",
+        "Fragments are not reassembled, so nothing is kept for them.",
         By(&[
             (ABUSE, "fragment_flood"),
             ("src/core/wire/glance.rs", "later_fragments_have_no_ports"),
@@ -260,7 +260,7 @@ const CASES: &[Case] = &[
     case(
         "W6",
         "ICMP errors that quote forged, cut and nested packets",
-        "Not believed: a probe is known by its cookie.",
+        "Ignored: a probe is identified by its cookie.",
         Partly(
             &[
                 (ABUSE, "forged_errors_are_ignored"),
@@ -271,8 +271,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "W7",
-        "Echo replies with the wrong cookie, from another, late, twice",
-        "Never a success; round trips come from our own table.",
+        "Echo replies with a wrong cookie, from another address, late, or twice",
+        "Never counted as a reply; round-trip times come from the prober's own table.",
         By(&[
             ("tests/prober.rs", "forged_replies_are_ignored"),
             (
@@ -287,8 +287,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "W8",
-        "150,000 replies and errors of nobody beside a ping, as fast as they go",
-        "The kernel's filter keeps them from the prober; no loss of ours is blamed on the path.",
+        "150,000 unrelated replies and errors during a ping, at full speed",
+        "The kernel's filter keeps them from the prober; local losses are not attributed to the path.",
         Partly(
             &[
                 (ABUSE, "reply_flood_during_a_ping"),
@@ -300,7 +300,7 @@ const CASES: &[Case] = &[
     case(
         "W9",
         "Reports for a million groups; with 65,535 records in 64 bytes, and as many sources",
-        "Who was there first stays, the rest is counted; what is not there is not read.",
+        "Known groups stay, further ones are counted; missing records are not read.",
         By(&[
             (ABUSE, "oversized_report_counts"),
             ("tests/mcast.rs", "group_floods_keep_known_groups"),
@@ -316,8 +316,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "W10",
-        "IGMP queries with a wrong checksum, without an address, of TTL 64, to one host, from another network",
-        "Believed as hosts believe them, never more; the doctor names the strange ones.",
+        "IGMP queries with a wrong checksum, without source address, with TTL 64, to one host, from another network",
+        "Accepted only if hosts accept them; the doctor reports the unusual ones.",
         By(&[
             (ABUSE, "malformed_queries"),
             ("tests/doctor.rs", "suspicious_igmp_query"),
@@ -326,8 +326,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "W11",
-        "100,000 ARP replies and neighbour advertisements that nobody asked for",
-        "Only who was asked counts: no table grows over its bound, and a ping beside them is right.",
+        "100,000 unsolicited ARP replies and neighbor advertisements",
+        "Only solicited ones count: no table exceeds its bound, and a concurrent ping is correct.",
         By(&[
             (ABUSE, "neighbor_flood"),
             ("src/core/probe/neighbours.rs", "only_who_was_asked_tells"),
@@ -335,8 +335,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "W12",
-        "50,000 LLDP and CDP neighbours with wrong lengths and control characters",
-        "There is no table of them; the link store holds what it holds.",
+        "50,000 LLDP and CDP neighbors with wrong lengths and control characters",
+        "No table is kept of them; the link store stays within its size.",
         By(&[
             (ABUSE, "mac_address_flood"),
             ("tests/wire.rs", "mutated_samples_do_not_panic"),
@@ -345,7 +345,7 @@ const CASES: &[Case] = &[
     case(
         "W13",
         "Wrong checksums of IP, UDP and ICMP; partial ones",
-        "Wrong is named, what hardware was to fill in is not wrong.",
+        "Wrong checksums are reported, except those left to hardware.",
         By(&[
             (ABUSE, "checksums_that_hardware_was_to_fill_in"),
             (
@@ -356,8 +356,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "W14",
-        "DNS, mDNS, LLMNR and NetBIOS names in circles, of 255 labels, with control characters; DHCP options that lie",
-        "Reading ends; what is shown is plain.",
+        "DNS, mDNS, LLMNR and NetBIOS names with loops, 255 labels or control characters; DHCP options with wrong lengths",
+        "Decoding ends; output has no control characters.",
         By(&[
             (ABUSE, "dns_compression_loops"),
             ("tests/wire.rs", "dns_names_terminate"),
@@ -367,7 +367,7 @@ const CASES: &[Case] = &[
     case(
         "W15",
         "Super-frames of 64 KiB, frames of 14 bytes, a link without a link layer",
-        "Lengths are as handed over; nothing else is read into it.",
+        "Lengths are those of the capture; nothing else is inferred.",
         By(&[
             (ABUSE, "oversized_and_runt_frames"),
             (ABUSE, "tun_interface_has_no_link_layer"),
@@ -375,8 +375,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "W16",
-        "A frame at the ports of a bridge and at the bridge; the host's own",
-        "Once by each vantage point, with its direction.",
+        "One frame at the ports of a bridge and at the bridge; the host's own frames",
+        "Recorded once per vantage point, with direction.",
         Partly(
             &[(ABUSE, "bridged_frame_is_recorded_per_port")],
             "on a bridge: this kernel has neither bonding nor VLAN devices",
@@ -384,8 +384,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "W17",
-        "Stamps of 1970, 2106, and going back",
-        "The order is that of the file or the ring.",
+        "Time stamps of 1970, of 2106, and going back",
+        "The order of the file or ring is kept.",
         Partly(
             &[
                 (ABUSE, "stamps_of_1970_and_2106"),
@@ -394,7 +394,7 @@ const CASES: &[Case] = &[
                     "reading_two_clocks_is_not_a_step_and_nonsense_is_no_time",
                 ),
             ],
-            "in files: stamps of hardware are not asked for, and no interface here would give them",
+            "in files: hardware time stamps are not requested, and no interface here has them",
         ),
     ),
     case(
@@ -426,8 +426,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "C4",
-        "Sending a frame, changing a filter, binding anew",
-        "There is no packet socket to do it with.",
+        "Sending a frame, changing a filter, binding again",
+        "The engine has no packet socket.",
         By(&[
             (LIVE, "processes_hold_no_capability"),
             (SANDBOX, "sandbox_kills_on_escapes"),
@@ -435,13 +435,13 @@ const CASES: &[Case] = &[
     ),
     case(
         "C5",
-        "A million requests on the keeper's channel, replayed and with wrong arguments; with descriptors; nonsense",
-        "The keeper goes on counting and recording, takes no descriptor, and ends an engine that speaks nonsense.",
+        "A million requests on the keeper's channel, replayed and with wrong arguments; with descriptors; invalid ones",
+        "Counting and recording continue, no descriptor is kept, and an engine that sends invalid requests is ended.",
         By(&[(ABUSE, "forged_requests_on_the_keeper_channel")]),
     ),
     case(
         "C6",
-        "Everything else that is tested, under the sandbox that kills",
+        "All other tests, under the sandbox that kills",
         "No violation.",
         By(&[
             (SANDBOX, "sandbox_allows_needed_calls"),
@@ -450,8 +450,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "C7",
-        "Engines that die of what they read, that hang, that get no memory",
-        "Replaced by one that has all that they had; what engines die of is given up, and declared.",
+        "Engines that crash on input, hang, or get no memory",
+        "Replaced by an engine with the same state; input that crashes engines is quarantined and declared.",
         By(&[
             (ABUSE, "crash_loops_are_quarantined"),
             (ABUSE, "engine_out_of_memory_is_replaced"),
@@ -462,8 +462,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "E1",
-        "An interface down and up 200 times under traffic",
-        "One interface, its gaps, nothing left behind.",
+        "An interface set down and up 200 times under traffic",
+        "One interface, its gaps, and no leak.",
         By(&[
             (ABUSE, "flapping_interface"),
             (LIVE, "interfaces_come_and_go"),
@@ -472,8 +472,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "E2",
-        "Renaming, deleting and making anew, moving to another namespace and back, reuse of an index",
-        "Each life keeps its history.",
+        "Renaming, deleting and creating again, moving to another namespace and back, reuse of an index",
+        "Each interface keeps its own history.",
         By(&[
             (ABUSE, "interface_moves_between_namespaces"),
             (LIVE, "interfaces_come_and_go"),
@@ -490,7 +490,7 @@ const CASES: &[Case] = &[
     case(
         "E3",
         "A full disk, one that is read-only, a device that is always full, under `capture -w`",
-        "The client says so; what fitted can be read; the record goes on in memory.",
+        "The client reports it; the written part is readable; recording in memory continues.",
         Partly(
             &[
                 (ABUSE, "full_disk"),
@@ -505,7 +505,7 @@ const CASES: &[Case] = &[
     case(
         "E4",
         "SIGKILL at any moment",
-        "What is left can be opened, and is what was committed.",
+        "The remaining record can be opened, and holds what was committed.",
         By(&[
             ("tests/kill.rs", "random_kills_lose_nothing"),
             ("tests/kill.rs", "random_kills_with_systemd_lose_nothing"),
@@ -518,7 +518,7 @@ const CASES: &[Case] = &[
     case(
         "E5",
         "Restarts under systemd",
-        "Nobody is turned away, nothing is missing in silence.",
+        "No client is refused, and no loss is undeclared.",
         By(&[
             ("tests/kill.rs", "restarts_under_load_lose_nothing"),
             ("tests/kill.rs", "overflow_is_declared"),
@@ -526,8 +526,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "E6",
-        "Steps of the clock",
-        "Round trips are of the monotonic clock.",
+        "Steps of the wall clock",
+        "Round-trip times are measured on the monotonic clock.",
         By(&[(
             "src/core/probe/clock.rs",
             "a_clock_set_back_changes_no_round_trip",
@@ -535,14 +535,14 @@ const CASES: &[Case] = &[
     ),
     case(
         "E7",
-        "More news of links than netlink's queue holds, and links that come and go while it is read anew",
-        "All is asked anew, until it is as `ip link` has it; the engine stays.",
+        "More link changes than the netlink queue holds, and links that come and go during the new dump",
+        "All links are dumped again, until they match `ip link`; the engine stays.",
         By(&[(ABUSE, "netlink_overrun_resynchronizes")]),
     ),
     case(
         "E8",
         "A full queue at the interface",
-        "Not sent is not lost.",
+        "Probes that were not sent do not count as lost.",
         By(&[("tests/ping.rs", "full_local_queue")]),
     ),
     case(
@@ -551,13 +551,13 @@ const CASES: &[Case] = &[
         "The engine is replaced, nothing is lost.",
         Partly(
             &[(ABUSE, "engine_out_of_memory_is_replaced")],
-            "by a limit of the process: memory of a cgroup is the unit's business (.ci/systemd), and a ring that the kernel refuses can't be had here",
+            "by a process limit: cgroup memory is limited by the unit (.ci/systemd), and a ring that the kernel refuses cannot be made here",
         ),
     ),
     case(
         "E10",
         "No descriptors: in the engine, and in the keeper on a host with many links",
-        "Named in `status`; the next engine can always be started.",
+        "Shown in `status`; the next engine can always be started.",
         By(&[
             (ABUSE, "memberships_leave_descriptors_for_engines"),
             (ABUSE, "descriptor_exhaustion"),
@@ -565,8 +565,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "E11",
-        "The engine, then the keeper, held for five seconds under traffic",
-        "Nothing is lost that is not declared, and nobody is replaced.",
+        "The engine, then the keeper, stopped for five seconds under traffic",
+        "Every loss is declared, and neither is replaced.",
         By(&[
             (ABUSE, "stopped_processes_resume"),
             (LIVE, "stopped_engine_is_replaced"),
@@ -574,8 +574,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "E12",
-        "A log that nobody reads",
-        "Nothing waits for it.",
+        "A log that is not read",
+        "The service does not block on it.",
         By(&[
             ("tests/log.rs", "service_survives_a_full_journal"),
             ("tests/log.rs", "full_pipe_drops_log_lines"),
@@ -584,8 +584,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "E13",
-        "A second service, the socket of a dead one, something else in its place",
-        "One serves; what is no socket is never removed.",
+        "A second service, the socket of a dead one, another file in its place",
+        "One service answers; a file that is not a socket is never removed.",
         By(&[
             (ABUSE, "stale_socket_files_are_replaced"),
             (ABUSE, "symlinks_instead_of_files"),
@@ -595,15 +595,15 @@ const CASES: &[Case] = &[
     case(
         "E14",
         "Kernels without landlock, close_range, pidfd, clone3, openat2",
-        "It serves, records and probes, and says what is missing.",
+        "The service serves, records and probes, and reports what is missing.",
         Partly(
             &[(ABUSE, "old_kernel")],
-            "calls that an old kernel has not are refused; other kernels are not to be had here",
+            "calls that old kernels lack are refused; other kernels are not available here",
         ),
     ),
 ];
 
-/// The sources that a test of that file may stand in: itself, and the files of its folder.
+/// The sources in which a test of a file may be defined: the file itself, and the files of its folder.
 fn sources(file: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut text = std::fs::read_to_string(root.join(file)).unwrap_or_default();
@@ -618,7 +618,7 @@ fn sources(file: &str) -> String {
     text
 }
 
-/// Is it there, and where tests are listed by hand, in the list?
+/// Whether a test is defined and, where tests are listed by hand, listed.
 fn is_there(file: &str, test: &str) -> bool {
     let text = sources(file);
     let is_listed = !text.contains("support::main") || text.contains(&format!("\"{test}\""));
@@ -666,17 +666,17 @@ fn table() -> String {
         super::environment::TESTS,
     ];
     for (test, _) in own.concat() {
-        assert!(named.contains(&(ABUSE, test)), "{test} is of no case");
+        assert!(named.contains(&(ABUSE, test)), "{test} belongs to no case");
     }
     format!(
-        "# What it survives\n\n\
+        "# Abuses that the service survives\n\n\
          Generated from `tests/abuse/table.rs`; `NETSONDE_BLESS=1 cargo test --test abuse table` writes it.\n\n\
          {with} of {} cases have a test: on the control socket (L), on the wire (W), from a compromised process (C), by\n\
-         the environment (E). Except where the case is an end or a start, no process ends, a well-behaved client is\n\
-         answered all the while, every packet is kept or declared, and afterwards descriptors are what they were and\n\
-         memory is within 16 MiB of it (`tests/abuse/watch.rs`). Each test of `tests/abuse.rs` prints its figures:\n\
+         the environment (E). Unless a case starts or ends a process, no process ends, a well-behaved client is answered\n\
+         throughout, every packet is kept or declared, and afterwards the number of descriptors is the same and memory\n\
+         within 16 MiB of the start (`tests/abuse/watch.rs`). Each test of `tests/abuse.rs` prints its figures:\n\
          `cargo test --test abuse -- --nocapture`.\n\n\
-         | case | what is done | what holds | tests |\n|---|---|---|---|\n{rows}",
+         | case | abuse | guarantee | tests |\n|---|---|---|---|\n{rows}",
         CASES.len(),
     )
 }
@@ -692,7 +692,7 @@ pub fn table_is_up_to_date() -> Outcome {
     assert_eq!(
         std::fs::read_to_string(&path)?,
         text,
-        "NETSONDE_BLESS=1 writes it anew"
+        "outdated: regenerate with NETSONDE_BLESS=1"
     );
     Ok(())
 }
