@@ -102,7 +102,7 @@ fn all_errors_are_reported_at_once() -> Outcome {
     let file = path.display();
     let expected = [
         format!(
-            "netsonded: {file}:2:1: recorder.budget.blk: there is no such key; did you mean `recorder.budget.bulk`?"
+            "netsonded: {file}:2:1: recorder.budget.blk: unknown key; did you mean `recorder.budget.bulk`?"
         ),
         format!("netsonded: {file}:4:8: ping.rate = 0: must be from 1 to 10000000"),
         format!(
@@ -176,8 +176,8 @@ fn special_files_do_not_block_the_check() -> Outcome {
         ),
         (at("large"), "more than 1048576 bytes"),
         (at("hole"), "more than 1048576 bytes"),
-        (at("mark"), ":1:1: begins with the byte-order mark of UTF-8"),
-        (at("latin"), ":2:12: the byte 0xfc is not UTF-8"),
+        (at("mark"), ":1:1: starts with a UTF-8 byte-order mark"),
+        (at("latin"), ":2:12: byte 0xfc is not valid UTF-8"),
         (at("missing"), "No such file or directory"),
         (at("loop"), "cannot read"),
         (at("socket"), "cannot read"),

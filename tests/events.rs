@@ -70,7 +70,7 @@ const ELSEWHERE: &[(Kind, &str)] = &[
     ),
     (Kind::Suspended, "likewise"),
     (
-        Kind::More,
+        Kind::Suppressed,
         "a minute: src/core/events/limit.rs, and its count in limits_reloads_and_rate_limits",
     ),
 ];
@@ -149,18 +149,18 @@ fn link_and_address_changes() -> Outcome {
         (&down["severity"], &down["interface"]),
         (&"warning".into(), &"e0".into())
     );
-    says(&down, "no carrier");
+    says(&down, "e0 lost its carrier after");
     b.up("e0")?;
     says(&event(&service, "link_up", "e0"), "e0 is up, after");
     inside(&a, "ip", &["link", "set", "e0", "mtu", "1400"]);
     says(
         &event(&service, "link_changed", "e0"),
-        "MTU of 1400, before 1500",
+        "changed its MTU from 1500 to 1400",
     );
     a.address("e0", "10.0.0.9/24")?;
     says(
         &event(&service, "address_added", "10.0.0.9"),
-        "e0 has 10.0.0.9/24",
+        "e0: address added: 10.0.0.9/24",
     );
     inside(&a, "ip", &["addr", "del", "10.0.0.9/24", "dev", "e0"]);
     event(&service, "address_removed", "10.0.0.9");
@@ -168,7 +168,10 @@ fn link_and_address_changes() -> Outcome {
     event(&service, "link_new", "x0");
     a.down("x0")?;
     a.rename("x0", "lan")?;
-    says(&event(&service, "link_renamed", "lan"), "was x0 before");
+    says(
+        &event(&service, "link_renamed", "lan"),
+        "was renamed from x0",
+    );
     inside(&a, "ip", &["link", "set", "lan", "promisc", "on"]);
     event(&service, "promiscuous_on", "lan");
     inside(&a, "ip", &["link", "set", "lan", "promisc", "off"]);
@@ -235,7 +238,7 @@ fn neighbor_changes_and_conflicts() -> Outcome {
     assert_eq!(moved["severity"], "warning");
     says(
         &moved,
-        "this host's gateway, went from 02:00:00:00:00:77 to 02:00:00:00:00:88, which announced it",
+        "this host's gateway, moved from 02:00:00:00:00:77 to 02:00:00:00:00:88 (announced)",
     );
     shows_packets(&service, &moved, |packets| {
         (packets.iter()).any(|packet| packet["link_source"] == "02:00:00:00:00:88")
@@ -248,7 +251,7 @@ fn neighbor_changes_and_conflicts() -> Outcome {
     let conflict = event(&service, "address_conflict", "10.0.0.7");
     says(
         &conflict,
-        "is claimed by 02:00:00:00:00:77 and by 02:00:00:00:00:88",
+        "is claimed by 02:00:00:00:00:77 and 02:00:00:00:00:88",
     );
     // Told once, however long it goes on; and moves of what is disputed are none.
     let moves = is_told("neighbor_moved");
@@ -273,7 +276,7 @@ fn neighbor_changes_and_conflicts() -> Outcome {
     let duplicate = event(&service, "address_duplicate", "10.0.0.99");
     says(
         &duplicate,
-        "02:00:00:00:00:99 wanted 10.0.0.99 and found it taken: 02:00:00:00:00:88",
+        "duplicate address 10.0.0.99: 02:00:00:00:00:99 tried to use it, 02:00:00:00:00:88",
     );
     Ok(())
 }
@@ -313,22 +316,22 @@ fn querier_changes() -> Outcome {
     let first = asks("10.0.0.9", Q3);
     says(
         &event(&service, "querier_elected", "10.0.0.9"),
-        "asks for memberships on e0, IGMPv3",
+        "10.0.0.9 is now the IGMPv3 querier on e0",
     );
     let second = asks("10.0.0.5", Q3);
     let changed = event(&service, "querier_changed", "10.0.0.5");
     says(
         &changed,
-        "10.0.0.5 (IGMPv3) is the querier of e0: its address is lower than that of 10.0.0.9",
+        "10.0.0.5 is now the IGMPv3 querier on e0: lower address than 10.0.0.9",
     );
     drop(second);
     says(
         &event(&service, "querier_changed", "10.0.0.9"),
-        "10.0.0.5 is silent for",
+        "10.0.0.5 has been silent for",
     );
     drop(first);
     let silent = event(&service, "querier_silent", "10.0.0.9");
-    says(&silent, "switches that snoop forget them");
+    says(&silent, "snooping switches will drop memberships");
     shows_packets(&service, &silent, |packets| !packets.is_empty());
     let third = asks("10.0.0.3", Q3);
     event(&service, "querier_elected", "10.0.0.3");
@@ -343,7 +346,7 @@ fn querier_changes() -> Outcome {
         "{:#?}",
         events(&service, &[])
     );
-    says(&older().unwrap(), "asks in IGMPv2 now, before IGMPv3");
+    says(&older().unwrap(), "changed from IGMPv3 to IGMPv2");
     Ok(())
 }
 
@@ -385,11 +388,11 @@ fn stream_loss_stop_and_resume() -> Outcome {
     losing.store(false, std::sync::atomic::Ordering::Relaxed);
     says(
         &event(&service, "stream_loss_over", subject),
-        "loses nothing any more",
+        "loss ended after",
     );
     drop(stream);
     let stopped = event(&service, "stream_stopped", subject);
-    says(&stopped, "from 10.0.0.2 is silent for");
+    says(&stopped, "from 10.0.0.2 has been silent for");
     let _again = send_frames(&b, "e0", move |number| frame(number + 40_000));
     event(&service, "stream_resumed", subject);
     Ok(())
@@ -414,7 +417,7 @@ fn probe_loss_begins_and_ends() -> Outcome {
     assert_eq!(events(&service, &["loss"]).len(), 0);
     wire.back(|back| back.drop = Some(lab::wire::every(1)));
     let begun = event(&service, "loss_begun", "10.0.0.2");
-    says(&begun, "3 probes in a row to 10.0.0.2 unanswered: ");
+    says(&begun, "3 consecutive probes to 10.0.0.2 unanswered: ");
     shows_packets(&service, &begun, |packets| packets.len() >= 3);
     wire.back(|back| back.drop = None);
     says(
@@ -440,7 +443,7 @@ fn gaps_are_logged() -> Outcome {
     let gap = event(&service, "recorder_gap", "ring_drop");
     assert_eq!(gap["severity"], "warning");
     let dropped = support::drops(&service.status());
-    says(&gap, &format!("{dropped} packets within"));
+    says(&gap, &format!("{dropped} packets in"));
     says(&gap, "(bulk ring)");
     kill(service.engine(), Signal::SIGKILL)?;
     says(
@@ -484,7 +487,7 @@ fn foreign_packet_sockets() -> Outcome {
     let (socket, appeared) = reported_packet_socket(&a, &service);
     says(
         &appeared,
-        "on every interface takes all; `netsonde sockets --sniff` shows who",
+        "on all interfaces opened, receives all; `netsonde sockets --sniff` shows its process",
     );
     drop(socket);
     event(
@@ -509,8 +512,12 @@ fn limits_reloads_and_rate_limits() -> Outcome {
         .filter_map(|_| std::os::unix::net::UnixStream::connect(service.socket()).ok())
         .collect();
     let limit = |service: &Service| {
-        (events(service, &["limit_hit"]).into_iter())
-            .find(|event| event["text"].as_str().unwrap().starts_with("limit: "))
+        (events(service, &["limit_hit"]).into_iter()).find(|event| {
+            event["text"]
+                .as_str()
+                .unwrap()
+                .starts_with("limit reached: ")
+        })
     };
     drop(open);
     assert!(

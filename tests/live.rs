@@ -937,7 +937,7 @@ fn counts_lost_with_a_keeper_are_declared() -> Outcome {
     let limit = entry(
         &status["limits"],
         "name",
-        "packets that killed keepers did not count",
+        "packets missing from counters after a keeper crash",
     );
     assert_eq!(limit["hits"], 7);
     Ok(())

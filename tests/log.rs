@@ -368,7 +368,7 @@ fn full_pipe_drops_log_lines() -> Outcome {
     // Once a second the log looks whether it can go on, also if nothing else happens.
     log.sum_up();
     let next = drain(&reader);
-    let expected = format!("the log goes on ({lost} log lines before this were lost)\n");
+    let expected = format!("logging resumed ({lost} log lines before this were lost)\n");
     assert!(next.ends_with(&expected), "{next}");
     assert!(!is_nonblocking(&writer), "others share it");
     drop(reader);
@@ -517,7 +517,7 @@ fn service_logs_to_the_journal() -> Outcome {
     // Told by the engine from within its sandbox.
     assert_eq!(value(find("sandboxed"), "NETSONDE_PROCESS"), "engine");
     assert_eq!(value(find("sandboxed"), "NETSONDE_SECCOMP"), "enforced");
-    let first = find("payload given");
+    let first = find("payload exported");
     assert_eq!(
         value(first, "NETSONDE_FILTER"),
         "host \\u{1b}]0;x\\u{7} or\\nPRIORITY=0\\u{202e}"
@@ -525,7 +525,7 @@ fn service_logs_to_the_journal() -> Outcome {
     assert_eq!(value(first, "PRIORITY"), "6");
     let logged = all
         .iter()
-        .filter(|fields| value(fields, "MESSAGE").starts_with("payload given"));
+        .filter(|fields| value(fields, "MESSAGE").starts_with("payload exported"));
     let summed_up = all.iter().filter_map(|fields| {
         let more =
             value(fields, "MESSAGE").contains("more of these in the last 10 s, the last: payload");
@@ -600,7 +600,7 @@ fn service_survives_a_full_pipe() -> Outcome {
     let mut report = String::new();
     let goes_on = wait_until(PATIENCE, || {
         report.push_str(&drain(&reader));
-        report.contains(" keeper: the log goes on (")
+        report.contains(" keeper: logging resumed (")
             && report.contains(" log lines before this were lost)")
     });
     assert!(goes_on, "{}", &report[report.len().saturating_sub(1000)..]);

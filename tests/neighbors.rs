@@ -794,7 +794,7 @@ fn floods_evict_no_known_neighbor() -> Outcome {
         flooding / known
     );
     assert!(grown < 16 * 1024, "{grown} KiB more");
-    for name in ["neighbours", "addresses of neighbours"] {
+    for name in ["neighbors", "neighbor addresses"] {
         let limit = entry(&status["limits"], "name", name);
         assert!(number(&limit["hits"]) > PACKETS / 10, "{limit}");
     }
@@ -813,7 +813,7 @@ fn floods_evict_no_known_neighbor() -> Outcome {
         has(&gateway["roles"], "gateway") && addresses(&gateway).contains(&"10.0.0.254".to_owned()),
         "{gateway:#}"
     );
-    let limit = number(&entry(&status["limits"], "name", "neighbours")["limit"]);
+    let limit = number(&entry(&status["limits"], "name", "neighbors")["limit"]);
     assert!((report["neighbors"].as_array().unwrap().len() as u64) <= limit);
     Ok(())
 }

@@ -154,12 +154,12 @@ fn permission_tiers() -> Outcome {
         "{log}"
     );
     assert!(has(&["refused", "uid=64200", "payload", "arp"]), "{log}");
-    assert!(has(&["payload given", "uid=64201", "icmp"]), "{log}");
+    assert!(has(&["payload exported", "uid=64201", "icmp"]), "{log}");
     let status = service.status();
     let denied = entry(
         &status["limits"],
         "name",
-        "requests refused for want of permission",
+        "requests refused for lack of permission",
     );
     assert!(number(&denied["hits"]) >= 6, "{denied}");
     Ok(())
@@ -309,7 +309,7 @@ fn reload_is_atomic() -> Outcome {
         "[control]\nclients = 20\n[rings]\nbulk = \"16 MiB\"\n",
     );
     hang_up(&mut service)?;
-    logged(&service, "rings can't change while the service runs");
+    logged(&service, "rings cannot change while the service runs");
     assert_eq!(limit(&service), 50);
     // And back.
     put(&service, "[control]\nclients = 60\n");
@@ -368,7 +368,7 @@ for line in sys.stdin:
     assert_eq!(refused["parameters"]["tier"], "probe");
     put(&service, &CONFIG.replace("@64101", "64200"));
     hang_up(&mut service)?;
-    logged(&service, "SIGHUP: the configuration is in force");
+    logged(&service, "SIGHUP: configuration applied");
     // The same connection may now.
     let allowed = wait_until(PATIENCE, || ask()["error"].is_null());
     assert!(allowed);

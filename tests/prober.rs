@@ -573,25 +573,22 @@ fn impossible_requests_are_rejected() -> Outcome {
             &["-s", "65508", "10.0.0.2"][..],
             "size: 65508 is more than 65507",
         ),
-        (
-            &["-I", "nope", "10.0.0.2"][..],
-            "there is no interface nope",
-        ),
+        (&["-I", "nope", "10.0.0.2"][..], "no such interface: nope"),
         (
             &["-I", "fd00::1", "10.0.0.2"][..],
-            "no address of the targets' family",
+            "is not an address of the targets' family",
         ),
-        (&["10.0.0.255"][..], "say so with -b"),
-        (&["fe80::1"][..], "say which, like fe80::1%e0"),
-        (&["fe80::1%nope"][..], "there is no interface nope"),
-        (&["10.0.0.2/33"][..], "a prefix length is from 0 to 32"),
+        (&["10.0.0.255"][..], "use -b to ping it"),
+        (&["fe80::1"][..], "specify it, for example fe80::1%e0"),
+        (&["fe80::1%nope"][..], "no such interface: nope"),
+        (&["10.0.0.2/33"][..], "the prefix length must be 0 to 32"),
         (&["-p", "xyz", "10.0.0.2"][..], "hexadecimal"),
         (&["-W", "2h", "10.0.0.2"][..], "at most an hour"),
         (
             &["--rate", "10000000", "10.0.0.2"][..],
             "you may not use more probes a second here, only 100000 a second",
         ),
-        (&["-6", "10.0.0.2"][..], "not of the family"),
+        (&["-6", "10.0.0.2"][..], "does not match -4 or -6"),
         (&["@/nowhere"][..], "cannot read /nowhere"),
     ] {
         let output = service.netsonde(&[&["ping"], arguments].concat());

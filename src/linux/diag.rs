@@ -221,7 +221,7 @@ fn ask(netlink: &mut Netlink, question: DiagRequest) -> io::Result<(Vec<Socket>,
     for _ in 0..TRIES {
         found.clear();
         let is_whole = netlink.list(SOCK_DIAG_BY_FAMILY, &question.bytes(), |body| {
-            found.extend(question.read(body));
+            found.extend(question.decode(body));
         })?;
         // Netlink sockets that hear groups are told twice (netlink_diag of 6.18).
         let mut seen = HashSet::new();

@@ -10,27 +10,27 @@ use super::*;
 const MISSING: &[(&str, &str)] = &[
     (
         "backlog-drops",
-        "`a_backlog_that_overflows`: the CPUs' queues are the machine's, not a namespace's",
+        "`backlog_drops_are_reported`: the CPUs' queues are the machine's, not a namespace's",
     ),
     (
         "clock-stepped",
-        "`a_clock_that_jumps`: the wall clock is the machine's",
+        "`clock_steps_are_reported`: the wall clock is the machine's",
     ),
     (
         "half-duplex",
-        "`half_duplex_alone_and_with_its_harm`: virtual links know no duplex",
+        "`half_duplex_with_errors_is_a_fault`: virtual links know no duplex",
     ),
     (
         "link-errors",
-        "`errors_few_and_many`: virtual links make none",
+        "`link_errors_are_graded_by_rate`: virtual links make none",
     ),
     (
         "neighbour-table-full",
-        "`a_table_that_is_full_or_nearly`: all namespaces share it, so that filling it harms others",
+        "`full_neighbor_table_is_a_fault`: all namespaces share it, so that filling it harms others",
     ),
     (
         "service-drops",
-        "`rings_that_overflow`: how fast an engine is depends on the machine",
+        "`ring_drops_are_reported`: how fast an engine is depends on the machine",
     ),
 ];
 

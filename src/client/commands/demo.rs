@@ -439,7 +439,7 @@ impl Demo {
     fn events(&self) -> Result<bool, Failure> {
         self.say("  The cable of e1 is pulled and plugged in again.");
         self.router.down("p2")?;
-        let down = self.until(&["events", "-I", "e1"], &["link_down", "no carrier"]);
+        let down = self.until(&["events", "-I", "e1"], &["link_down", "lost its carrier"]);
         self.router.up("p2")?;
         let up = self.until(&["events", "-I", "e1"], &["link_up"]);
         self.say("  The log also has the events of the earlier scenes:");

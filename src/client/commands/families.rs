@@ -10,9 +10,9 @@ use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::client::cli::args::{Families, Global};
-use crate::client::commands::doctor::filled;
 use crate::client::failure::Failure;
 use crate::client::render::style::{Style, right, table};
+use crate::client::render::wrap::wrap;
 use crate::linux::processes;
 use crate::linux::{diag, proc_net};
 use netsonde_core::families::modules::{Modules, SkipReason};
@@ -422,7 +422,7 @@ fn text(all: &[Told], style: Style, global: &Global) -> String {
     if global.verbose {
         text.push('\n');
         for kind in SOCKET_TYPES.iter().chain(TYPE_FLAGS) {
-            text.push_str(&filled(&format!("{}: {}", kind.name, kind.purpose), 0, 4));
+            text.push_str(&wrap(&format!("{}: {}", kind.name, kind.purpose), 0, 4));
         }
     } else if !global.quiet {
         text.push_str("\nnetsonde families AF_VSOCK explains one; -v adds the types\n");
@@ -444,8 +444,8 @@ fn explained(one: &Told, style: Style) -> String {
         names.join(", "),
         one.title
     );
-    text.push_str(&filled(one.purpose, 2, 0));
-    text.push_str(&filled(&format!("elsewhere: {}", one.elsewhere), 2, 2));
+    text.push_str(&wrap(one.purpose, 2, 0));
+    text.push_str(&wrap(&format!("elsewhere: {}", one.elsewhere), 2, 2));
     let here = match one.supported {
         Some(true) => style.good("yes"),
         Some(false) => match one.absent {
@@ -505,7 +505,7 @@ fn explain_kind(global: &Global, style: Style, kind: &SocketType) -> Result<u8, 
         writeln!(out, "{told:#}")?;
     } else {
         writeln!(out, "{} ({})", style.bold(kind.name), kind.number)?;
-        write!(out, "{}", filled(kind.purpose, 2, 0))?;
+        write!(out, "{}", wrap(kind.purpose, 2, 0))?;
     }
     Ok(0)
 }

@@ -3,3 +3,4 @@
 pub mod oui;
 pub mod packet_line;
 pub mod style;
+pub mod wrap;

@@ -1,14 +1,14 @@
-//! PURE. Every key of the configuration, with its default and what it is for.
+//! PURE. Table of all configuration keys with defaults and descriptions.
 
-/// One key.
+/// Description of one key.
 pub struct Key {
-    /// Table it stands in.
+    /// Table that contains it, for example `recorder.budget`.
     pub table: &'static str,
-    /// Its name.
+    /// Name without its table.
     pub name: &'static str,
-    /// Its default, as it would be written.
+    /// Default, in TOML syntax.
     pub default: &'static str,
-    /// What it does, its unit and its range.
+    /// Text for netsonde.toml(5): effect, unit and range.
     pub purpose: &'static str,
 }
 
@@ -26,13 +26,13 @@ const fn key(
     }
 }
 
-/// All keys but those of `[[recorder.rule]]`, which has no default.
+/// All keys except those of `[[recorder.rule]]`, which has no default.
 pub const KEYS: &[Key] = &[
     key(
         "recorder.budget",
         "link",
         "\"4 MiB\"",
-        "Memory for ARP, neighbour discovery, LLDP, STP and LACP. Sizes are bytes as a number, or a string with KiB, MiB or GiB; from 256 KiB to 64 GiB for each store.",
+        "Memory for ARP, neighbor discovery, LLDP, STP and LACP. A size is a number of bytes, or a string with KiB, MiB or GiB; from 256 KiB to 64 GiB for each store.",
     ),
     key(
         "recorder.budget",
@@ -44,7 +44,7 @@ pub const KEYS: &[Key] = &[
         "recorder.budget",
         "icmp",
         "\"6 MiB\"",
-        "Memory for ICMP and ICMPv6, except neighbour discovery and MLD.",
+        "Memory for ICMP and ICMPv6, except neighbor discovery and MLD.",
     ),
     key(
         "recorder.budget",
@@ -74,7 +74,7 @@ pub const KEYS: &[Key] = &[
         "recorder.snap",
         "link",
         "2048",
-        "Most bytes kept of a packet in this store, from 64 to 16384. The control ring takes at most 2048 bytes of what it carries.",
+        "Maximum bytes stored per packet in this store, from 64 to 16384. The control ring delivers at most 2048 bytes of a packet.",
     ),
     key("recorder.snap", "group", "2048", "As above."),
     key("recorder.snap", "icmp", "2048", "As above."),
@@ -85,137 +85,137 @@ pub const KEYS: &[Key] = &[
         "recorder.snap",
         "bulk",
         "128",
-        "As above. Longer bulk costs the host throughput: 128 bytes cost nothing measurable, whole packets about a tenth.",
+        "As above. A higher value costs the host throughput: 128 bytes cost nothing measurable, whole packets about a tenth.",
     ),
     key(
         "rings",
         "control",
         "\"8 MiB\"",
-        "Kernel ring for what is rare and telling. Not swappable; from 1 MiB to 4 GiB. Halved until the kernel grants it.",
+        "Size of the kernel ring for control traffic (ARP, ICMP, IGMP, MLD, PIM, routing protocols and the like), from 1 MiB to 4 GiB. Not swappable. Halved until the kernel grants it.",
     ),
     key(
         "rings",
         "bulk",
         "\"32 MiB\"",
-        "Kernel ring for the rest. Its blocks of 512 KiB are handed over when full or after 20 ms, so without loss the engine may be away for 1.3 s at ordinary rates with 32 MiB, and less where they fill faster.",
+        "Size of the kernel ring for all other traffic. The kernel hands over its blocks of 512 KiB when full or after 20 ms, so with 32 MiB the engine may be absent without loss for 1.3 s at ordinary rates, and for less where blocks fill faster.",
     ),
     key(
         "interfaces",
         "record",
         "[]",
-        "Interfaces to record, by name; * stands for any characters. Empty: all that are there and all that come.",
+        "Names of the interfaces to record; * matches any characters. Empty: all interfaces, including those added later.",
     ),
     key(
         "interfaces",
         "exclude",
         "[]",
-        "Interfaces to leave out, by name; * stands for any characters.",
+        "Names of interfaces not to record; * matches any characters. Takes precedence over record.",
     ),
     key(
         "interfaces",
         "promiscuous",
         "[]",
-        "Interfaces to set promiscuous while the service runs, by name. Empty, since it changes what the host receives: a problem may hide as long as it is on.",
+        "Names of interfaces to hold in promiscuous mode while the service runs; * matches any characters. Empty by default, since it changes what the host receives: a problem may not show while the mode is on.",
     ),
     key(
         "sandbox",
         "violation",
         "\"kill\"",
-        "What a system call comes to that the engine is not meant to make: kill (the engine ends with SIGSYS, and the keeper starts the next one, which loses nothing) or refuse (the call fails with EPERM: for C libraries that do the same by other calls).",
+        "Action on a system call that the sandbox does not allow: kill (the engine is killed by SIGSYS, and the keeper starts a new one without loss) or refuse (the call fails with EPERM; for C libraries that use other calls for the same purpose).",
     ),
     key(
         "events",
         "journal",
         "\"notice\"",
-        "How bad an event has to be to be written into the service's own log, too: info, notice, warning, or none. The log of events itself (netsonde events) holds all of them.",
+        "Minimum severity of the events that are also written to the service's log: info, notice, warning, or none. The event log itself (netsonde events) holds all of them.",
     ),
     key(
         "listeners",
         "join",
         "true",
-        "Join 224.0.0.1, 224.0.0.2, ff02::1 and ff02::2 on each recorded interface, as the second vantage point. These are real memberships, which the host reports to its links.",
+        "Join 224.0.0.1, 224.0.0.2, ff02::1 and ff02::2 on each recorded interface, as the second vantage point. These are real memberships, which the host reports on its links.",
     ),
     key(
         "permission",
         "status",
         "[\"*\"]",
-        "Who may ask for the service's health, links and addresses. Lists hold users by name or number, groups with @ before them, or * for whoever the control socket lets in; at most 64 entries. Root, and who started the service by hand, may do everything. Whoever a later key names may also do this.",
+        "Users who may query the service's health, links and addresses. A list has at most 64 entries: user names or numbers, groups prefixed with @, or * for every user that the control socket admits. Root, and the user who started the service by hand, may do everything. Users named by a later key may also do this.",
     ),
     key(
         "permission",
         "probe",
         "[\"@netsonde\"]",
-        "Who may see packet headers, groups, queriers, streams and neighbours, ask the doctor, and probe.",
+        "Users who may see packet headers, groups, queriers, streams and neighbors, run the doctor, and send probes.",
     ),
     key(
         "permission",
         "payload",
         "[\"root\"]",
-        "Who may see what packets carry. Each time is logged.",
+        "Users who may see packet payload. Every access is logged.",
     ),
     key(
         "permission",
         "vsock",
         "\"read\"",
-        "What clients of other machines may do that come by AF_VSOCK, where netsonded-vsock.socket is enabled: none, status, read (what probe may, as long as nothing is sent for it) or probe. Of them only a context number is known, which says what machine asks and not who, so nobody sees payload.",
+        "Permission of clients on other machines, which connect by AF_VSOCK if netsonded-vsock.socket is enabled: none, status, read (the tier probe, except requests that send packets) or probe. Only their context ID (CID) is known, which identifies a machine and not a user, so they never see payload.",
     ),
     key(
         "control",
         "group",
         "\"netsonde\"",
-        "Group, by name or number, that may use the control socket, when the service is started as root and the group exists.",
+        "Group, by name or number, that may use the control socket. Applies if the service is started as root and the group exists.",
     ),
     key(
         "control",
         "clients",
         "256",
-        "Most connections at a time, from 1 to 10000; never more than a quarter of the descriptors that the process may have.",
+        "Maximum number of connections, from 1 to 10000; never more than a quarter of the file descriptors that the process may open.",
     ),
     key(
         "control",
         "clients_per_uid",
         "16",
-        "Most connections of one user at a time; at most control.clients, to which the default gives way.",
+        "Maximum number of connections per user, at most control.clients; the default is lowered to it if necessary.",
     ),
     key(
         "ping",
         "rate",
         "100000",
-        "Probes a second that all users together may send.",
+        "Maximum probes per second of all users together, from 1 to 10000000.",
     ),
     key(
         "ping",
         "rate_per_uid",
         "20000",
-        "Probes a second that one user may send, other than root and the service's own user; at most ping.rate, to which the default gives way.",
+        "Maximum probes per second of one user other than root and the service's own user, at most ping.rate; the default is lowered to it if necessary.",
     ),
     key(
         "ping",
         "interval_ms",
         "2",
-        "Shortest interval between the probes of one target for users other than root, in milliseconds; a flood is held to it, too.",
+        "Minimum interval between the probes of one target for users other than root, in milliseconds; also applies to floods.",
     ),
     key(
         "ping",
         "targets",
         "131072",
-        "Most targets of one run; each takes about 500 bytes while the run lasts.",
+        "Maximum targets of one run, from 1 to 1048576; each takes about 500 bytes while the run lasts.",
     ),
     key(
         "ping",
         "runs_per_uid",
         "32",
-        "Most runs of one user at a time.",
+        "Maximum number of concurrent runs per user, from 1 to 1024.",
     ),
     key(
         "ping",
         "in_flight",
         "262144",
-        "Most probes of all users that wait for their reply; each takes about 150 bytes.",
+        "Maximum number of probes of all users that await a reply, from 1 to 4194304; each takes about 150 bytes.",
     ),
 ];
 
-/// A configuration file that holds every key as a comment.
+/// Creates a configuration file with every key commented out.
 pub fn default_file() -> String {
     let mut text = String::from(
         "# netsonde.toml - configuration of netsonded; see netsonde.toml(5).\n\
@@ -230,7 +230,7 @@ pub fn default_file() -> String {
         text.push_str(&format!("# {} = {}\n", key.name, key.default));
     }
     text.push_str(
-        "\n# Own rules: what is named here goes into that store; later rules win.\n\
+        "\n# Custom rules: packets that match go into that store; later rules win.\n\
          # [[recorder.rule]]\n# store: \"names\"\n# udp_ports: [5000]\n\
          # tcp_ports: [], ip_protocols: [], ethertypes: []\n",
     );

@@ -1,9 +1,20 @@
-//! PURE. The configuration: its keys, their defaults and limits. [`KEYS`] is the one definition
-//! from which the manual page netsonde.toml(5) and the commented default file are made.
+//! PURE. Configuration of the service: keys, defaults, limits, validation. The manual page netsonde.toml(5) and
+//! the default file are generated from [`KEYS`]. Each structure is the table of the file that its first line
+//! names.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `keys` | all keys, with defaults and descriptions |
+//! | `reader` | reads a file key by key |
+//! | `errors` | problems, with their places in the file |
+//! | `suggest` | similar names and expected values for messages |
+//! | `permission` | tiers and who has them |
 
 mod errors;
 mod keys;
 pub mod permission;
+mod reader;
+mod suggest;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,28 +26,28 @@ use crate::events::Severity;
 use crate::recorder::layout::{BUDGET_MAX, BUDGET_MIN, SNAP_MAX};
 use crate::recorder::{Rule, Store};
 
-/// Where the configuration is looked for.
+/// Default path of the configuration file.
 pub const PATH: &str = "/etc/netsonde/netsonde.toml";
-/// Where the control socket is.
+/// Default path of the control socket.
 pub const SOCKET: &str = "/run/netsonde/control.sock";
-/// Where state is kept.
+/// Default state directory.
 pub const STATE: &str = "/var/lib/netsonde";
 
-/// Most entries of all rules together. Each becomes up to eight instructions of the kernel's filter,
-/// which every packet passes and which holds 4,096.
+/// Maximum entries of all rules together. Each becomes up to eight instructions of the kernel filter, which
+/// every packet passes and which holds 4,096.
 pub const MAX_RULE_ENTRIES: usize = 256;
 
-/// A value that can't be used, and why. [`Problems`] adds its place.
+/// An invalid value. [`Problems`] adds its place in the file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A value out of its range.
+    /// A value out of range.
     #[error("{key} = {value}: {why}")]
     Value {
-        /// The key, with its table.
+        /// Name of the key, with its table.
         key: String,
-        /// What it was given.
+        /// Value in the file.
         value: String,
-        /// What it must be.
+        /// What the value must be.
         why: String,
     },
 }
@@ -48,7 +59,7 @@ impl Error {
     }
 }
 
-fn value(key: impl Into<String>, value: impl ToString, why: impl Into<String>) -> Error {
+fn invalid(key: impl Into<String>, value: impl ToString, why: impl Into<String>) -> Error {
     Error::Value {
         key: key.into(),
         value: value.to_string(),
@@ -56,7 +67,7 @@ fn value(key: impl Into<String>, value: impl ToString, why: impl Into<String>) -
     }
 }
 
-/// A size in bytes: a number, or a string with `KiB`, `MiB` or `GiB`.
+/// Size in bytes. In the file a number, or a string with `KiB`, `MiB` or `GiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Size(pub u64);
@@ -73,7 +84,7 @@ impl<'de> Deserialize<'de> for Size {
             Either::Number(bytes) => Ok(Size(bytes)),
             Either::Text(text) => parse_size(&text).map(Size).ok_or_else(|| {
                 serde::de::Error::custom(format!(
-                    "{text:?} is not a size: write bytes as a number, or \"64 MiB\", \"512 KiB\", \"1 GiB\""
+                    "invalid size {text:?}: write a number of bytes, or \"64 MiB\", \"512 KiB\", \"1 GiB\""
                 ))
             }),
         }
@@ -96,22 +107,28 @@ fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
-/// One value for each store.
+/// `[recorder.budget]`: memory of each store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
 pub struct Budgets {
+    /// ARP, neighbor discovery, LLDP, STP, LACP.
     pub link: Size,
+    /// IGMP, MLD, PIM.
     pub group: Size,
+    /// ICMP and ICMPv6, except neighbor discovery and MLD.
     pub icmp: Size,
+    /// DHCP, DHCPv6, DNS, mDNS, LLMNR, SSDP, NetBIOS names.
     pub names: Size,
+    /// VRRP, HSRP, OSPF, EIGRP, RIP, BFD.
     pub routing: Size,
+    /// TCP segments with SYN, FIN or RST.
     pub connections: Size,
+    /// Everything else.
     pub bulk: Size,
 }
 
 impl Default for Budgets {
-    /// 64 MiB in all, bookkeeping included.
+    /// 64 MiB in total, including bookkeeping.
     fn default() -> Budgets {
         const MIB: u64 = 1 << 20;
         Budgets {
@@ -127,7 +144,7 @@ impl Default for Budgets {
 }
 
 impl Budgets {
-    /// In the order of [`Store::ALL`], in bytes.
+    /// Returns the values in bytes, in the order of [`Store::ALL`].
     pub fn bytes(&self) -> [u64; 7] {
         [
             self.link.0,
@@ -141,25 +158,31 @@ impl Budgets {
     }
 }
 
-/// Most bytes of a packet that each store keeps.
+/// `[recorder.snap]`: maximum bytes of a packet that each store keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
-pub struct Snaps {
+pub struct SnapLengths {
+    /// ARP, neighbor discovery, LLDP, STP, LACP.
     pub link: u32,
+    /// IGMP, MLD, PIM.
     pub group: u32,
+    /// ICMP and ICMPv6, except neighbor discovery and MLD.
     pub icmp: u32,
+    /// DHCP, DHCPv6, DNS, mDNS, LLMNR, SSDP, NetBIOS names.
     pub names: u32,
+    /// VRRP, HSRP, OSPF, EIGRP, RIP, BFD.
     pub routing: u32,
+    /// TCP segments with SYN, FIN or RST.
     pub connections: u32,
+    /// Everything else.
     pub bulk: u32,
 }
 
-impl Default for Snaps {
-    /// Whole packets of 2 KiB where they say what happened; a TCP segment with SYN, FIN or RST says
-    /// it in its headers and options; 128 bytes of bulk hold the headers of any usual stack.
-    fn default() -> Snaps {
-        Snaps {
+impl Default for SnapLengths {
+    /// 2 KiB where the content matters; 256 bytes for the headers and options of a TCP segment with SYN, FIN or
+    /// RST; 128 bytes of bulk hold the headers of any usual stack.
+    fn default() -> SnapLengths {
+        SnapLengths {
             link: 2048,
             group: 2048,
             icmp: 2048,
@@ -171,8 +194,8 @@ impl Default for Snaps {
     }
 }
 
-impl Snaps {
-    /// In the order of [`Store::ALL`], in bytes.
+impl SnapLengths {
+    /// Returns the values in bytes, in the order of [`Store::ALL`].
     pub fn bytes(&self) -> [u32; 7] {
         [
             self.link,
@@ -186,33 +209,40 @@ impl Snaps {
     }
 }
 
-/// `[recorder]`
+/// `[recorder]`: stores and rules.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
-pub struct Recorder {
+pub struct RecorderSettings {
+    /// Memory of each store.
     pub budget: Budgets,
-    pub snap: Snaps,
+    /// Snap length of each store.
+    pub snap: SnapLengths,
+    /// Custom rules; later ones win.
     pub rule: Vec<Rule>,
 }
 
-/// `[ping]`
+/// `[ping]`: limits of the prober.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
-pub struct Ping {
+pub struct PingSettings {
+    /// Maximum probes per second of all users together.
     pub rate: u64,
+    /// Maximum probes per second of one user.
     pub rate_per_uid: u64,
+    /// Minimum interval between probes of one target for users other than root, in milliseconds.
     pub interval_ms: u64,
+    /// Maximum targets of one run.
     pub targets: u64,
+    /// Maximum concurrent runs of one user.
     pub runs_per_uid: u64,
+    /// Maximum probes of all users that await a reply.
     pub in_flight: u64,
 }
 
-impl Default for Ping {
-    /// What a 1 Gbit/s link and one core bear without notice; see `keys`.
-    fn default() -> Ping {
-        Ping {
+impl Default for PingSettings {
+    /// Rates that a 1 Gbit/s link and one core carry without noticeable load.
+    fn default() -> PingSettings {
+        PingSettings {
             rate: 100_000,
             rate_per_uid: 20_000,
             interval_ms: 2,
@@ -223,37 +253,40 @@ impl Default for Ping {
     }
 }
 
-/// `[rings]`
+/// `[rings]`: sizes of the kernel rings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
-pub struct Rings {
+pub struct RingSettings {
+    /// Size of the ring for control traffic.
     pub control: Size,
+    /// Size of the ring for all other traffic.
     pub bulk: Size,
 }
 
-impl Default for Rings {
-    /// At 600,000 small packets a second (210 bytes each in the ring) the bulk ring holds what comes
-    /// in a quarter of a second: more than an engine needs to be started anew.
-    fn default() -> Rings {
-        Rings {
+impl Default for RingSettings {
+    /// At 600,000 small packets per second (210 bytes each in the ring) the bulk ring holds the packets of a
+    /// quarter of a second: more than the restart of an engine takes.
+    fn default() -> RingSettings {
+        RingSettings {
             control: Size(8 << 20),
             bulk: Size(32 << 20),
         }
     }
 }
 
-/// `[interfaces]`
+/// `[interfaces]`: which interfaces are recorded. A `*` in a pattern matches any characters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
-pub struct Interfaces {
+pub struct InterfaceSettings {
+    /// Patterns of interfaces to record; empty for all.
     pub record: Vec<String>,
+    /// Patterns of interfaces not to record.
     pub exclude: Vec<String>,
+    /// Patterns of interfaces to hold in promiscuous mode.
     pub promiscuous: Vec<String>,
 }
 
-/// A name with `*` for any run of characters.
+/// Matches a name against a pattern, in which `*` stands for any characters.
 fn name_matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -266,8 +299,8 @@ fn name_matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-impl Interfaces {
-    /// Whether an interface is recorded, and why, in words for `netsonde interfaces`.
+impl InterfaceSettings {
+    /// Returns whether an interface is recorded, and the reason as `netsonde interfaces` shows it.
     pub fn records(&self, name: &str) -> (bool, &'static str) {
         if self
             .exclude
@@ -288,7 +321,7 @@ impl Interfaces {
         }
     }
 
-    /// Whether the configuration wants an interface promiscuous.
+    /// Returns whether an interface is to be held in promiscuous mode.
     pub fn is_promiscuous(&self, name: &str) -> bool {
         self.promiscuous
             .iter()
@@ -296,40 +329,40 @@ impl Interfaces {
     }
 }
 
-/// `[listeners]`
+/// `[listeners]`: the second vantage point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
-pub struct Listeners {
+pub struct ListenerSettings {
+    /// Whether to join the all-systems and all-routers groups on recorded interfaces.
     pub join: bool,
 }
 
-impl Default for Listeners {
-    fn default() -> Listeners {
-        Listeners { join: true }
+impl Default for ListenerSettings {
+    fn default() -> ListenerSettings {
+        ListenerSettings { join: true }
     }
 }
 
-/// `[sandbox]`
+/// `[sandbox]`: confinement of the engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
 pub struct SandboxSettings {
+    /// Action on a system call that the sandbox does not allow.
     pub violation: Violation,
 }
 
-/// What a system call that the engine is not allowed comes to.
+/// Action on a system call that the sandbox does not allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Violation {
-    /// The engine ends (SIGSYS), and the keeper starts the next one.
+    /// The engine is killed by SIGSYS, and the keeper starts a new one.
     Kill,
     /// The call fails with EPERM.
     Refuse,
 }
 
 impl Violation {
-    /// Its word.
+    /// Name used in the configuration and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Violation::Kill => "kill",
@@ -346,28 +379,31 @@ impl Default for SandboxSettings {
     }
 }
 
-/// `[events]`
+/// `[events]`: logging of events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
 pub struct EventsSettings {
+    /// Minimum severity for the service's log.
     pub journal: Journal,
 }
 
-/// How bad an event has to be to be written into the service's own log, too.
+/// Minimum severity of events that are also written to the service's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
 pub enum Journal {
+    /// All events.
     Info,
+    /// Events of severity notice and warning.
     #[default]
     Notice,
+    /// Events of severity warning.
     Warning,
+    /// No events.
     None,
 }
 
 impl Journal {
-    /// Is one this bad written?
+    /// Returns whether events of this severity are written.
     pub fn includes(self, severity: Severity) -> bool {
         match self {
             Journal::Info => true,
@@ -378,19 +414,21 @@ impl Journal {
     }
 }
 
-/// `[control]`
+/// `[control]`: the control socket.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
-pub struct Control {
+pub struct ControlSettings {
+    /// Group that may use the control socket, by name or number.
     pub group: String,
+    /// Maximum connections, 1 to 10000.
     pub clients: u32,
+    /// Maximum connections of one user.
     pub clients_per_uid: u32,
 }
 
-impl Default for Control {
-    fn default() -> Control {
-        Control {
+impl Default for ControlSettings {
+    fn default() -> ControlSettings {
+        ControlSettings {
             group: "netsonde".into(),
             clients: 256,
             clients_per_uid: 16,
@@ -398,45 +436,56 @@ impl Default for Control {
     }
 }
 
-/// The whole configuration.
+/// The whole configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
 pub struct Config {
-    pub recorder: Recorder,
-    pub rings: Rings,
-    pub interfaces: Interfaces,
-    pub listeners: Listeners,
-    pub control: Control,
-    pub ping: Ping,
+    /// Stores and rules.
+    pub recorder: RecorderSettings,
+    /// Kernel rings.
+    pub rings: RingSettings,
+    /// Which interfaces are recorded.
+    pub interfaces: InterfaceSettings,
+    /// Memberships of the listeners.
+    pub listeners: ListenerSettings,
+    /// ControlSettings socket.
+    pub control: ControlSettings,
+    /// Limits of the prober.
+    pub ping: PingSettings,
+    /// Sandbox of the engine.
     pub sandbox: SandboxSettings,
+    /// Permission tiers.
     pub permission: PermissionSettings,
+    /// Event log.
     pub events: EventsSettings,
 }
 
-fn those_that_differ(all: &[(&'static str, bool)]) -> Vec<&'static str> {
-    let differing = all.iter().filter(|(_, differs)| *differs);
-    differing.map(|(name, _)| *name).collect()
+/// Returns the names that are marked as different.
+fn names_that_differ(all: &[(&'static str, bool)]) -> Vec<&'static str> {
+    all.iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(name, _)| *name)
+        .collect()
 }
 
 impl Config {
-    /// Reads a configuration's text.
+    /// Parses the text of a configuration file.
     ///
     /// # Errors
-    /// All that is wrong, each with its place: syntax, unknown keys, wrong kinds, values out of range.
+    /// All problems, each with its place: syntax, unknown keys, wrong types, values out of range.
     pub fn parse(text: &str) -> Result<Config, Problems> {
-        errors::parse(text)
+        reader::parse(text)
     }
 
-    /// The same from the bytes of a file, which may be no text.
+    /// Parses the bytes of a configuration file.
     ///
     /// # Errors
-    /// As above, and what can't be a configuration at all.
+    /// As [`Config::parse`]; also files that are too large or not UTF-8.
     pub fn read(bytes: &[u8]) -> Result<Config, Problems> {
         errors::read(bytes)
     }
 
-    /// Tables in which the two differ.
+    /// Returns the names of the tables that differ.
     pub fn changed_tables(&self, other: &Config) -> Vec<&'static str> {
         let tables = [
             ("recorder", self.recorder != other.recorder),
@@ -449,30 +498,30 @@ impl Config {
             ("events", self.events != other.events),
             ("permission", self.permission != other.permission),
         ];
-        those_that_differ(&tables)
+        names_that_differ(&tables)
     }
 
-    /// Keys in which the two differ and which are settled when a service starts: by opening something, or
-    /// by what can't be taken back. `own_socket`: the service has made its control socket itself.
+    /// Returns the keys that differ and cannot change while the service runs, because descriptors or the sandbox
+    /// depend on them. `own_socket`: the service created its control socket itself.
     pub fn changed_fixed_keys(&self, other: &Config, own_socket: bool) -> Vec<&'static str> {
-        let (recorder, of_other) = (&self.recorder, &other.recorder);
+        let (recorder, other_recorder) = (&self.recorder, &other.recorder);
         let promiscuous = self.interfaces.promiscuous != other.interfaces.promiscuous;
         let group = own_socket && self.control.group != other.control.group;
         let keys = [
-            ("recorder.budget", recorder.budget != of_other.budget),
-            ("recorder.snap", recorder.snap != of_other.snap),
-            ("recorder.rule", recorder.rule != of_other.rule),
+            ("recorder.budget", recorder.budget != other_recorder.budget),
+            ("recorder.snap", recorder.snap != other_recorder.snap),
+            ("recorder.rule", recorder.rule != other_recorder.rule),
             ("rings", self.rings != other.rings),
             ("interfaces.promiscuous", promiscuous),
             ("sandbox", self.sandbox != other.sandbox),
             ("control.group", group),
         ];
-        those_that_differ(&keys)
+        names_that_differ(&keys)
     }
 
-    /// Limits of one user are bounded by those of all. Where one was not given, what is less counts: who
-    /// writes the limit of all alone means no error.
-    fn give_way(&mut self, is_given: impl Fn(&str) -> bool) {
+    /// Lowers the default limit of one user to the limit of all users, so that a file may set the latter alone.
+    /// `is_given`: whether a key is in the file.
+    pub(super) fn lower_defaults(&mut self, is_given: impl Fn(&str) -> bool) {
         let (ping, control) = (&mut self.ping, &mut self.control);
         if !is_given("ping.rate_per_uid") {
             ping.rate_per_uid = ping.rate_per_uid.min(ping.rate);
@@ -493,11 +542,11 @@ impl Config {
             let key = format!("permission.{key}");
             if list.len() > MAX_ENTRIES {
                 let why = format!("at most {MAX_ENTRIES} entries: name a group instead");
-                return Err(value(key, list.len(), why));
+                return Err(invalid(key, list.len(), why));
             }
-            if let Some(wrong) = list.iter().find(|entry| Entry::read(entry).is_none()) {
-                let why = "must be a user, @ and a group, or *";
-                return Err(value(key, format!("{wrong:?}"), why));
+            if let Some(wrong) = list.iter().find(|entry| Entry::parse(entry).is_none()) {
+                let why = "must be a user, @ followed by a group, or *";
+                return Err(invalid(key, format!("{wrong:?}"), why));
             }
         }
         Ok(())
@@ -506,7 +555,7 @@ impl Config {
     fn check(&self) -> Result<(), Error> {
         for (store, bytes) in Store::ALL.iter().zip(self.recorder.budget.bytes()) {
             if !(BUDGET_MIN..=BUDGET_MAX).contains(&bytes) {
-                return Err(value(
+                return Err(invalid(
                     format!("recorder.budget.{}", store.name()),
                     bytes,
                     "must be from 256 KiB to 64 GiB",
@@ -515,7 +564,7 @@ impl Config {
         }
         for (store, bytes) in Store::ALL.iter().zip(self.recorder.snap.bytes()) {
             if !(64..=SNAP_MAX).contains(&bytes) {
-                return Err(value(
+                return Err(invalid(
                     format!("recorder.snap.{}", store.name()),
                     bytes,
                     format!("must be from 64 to {SNAP_MAX} bytes"),
@@ -525,21 +574,24 @@ impl Config {
         for rule in &self.recorder.rule {
             if Store::from_name(&rule.store).is_none() {
                 let names = Store::ALL.map(Store::name).join(", ");
-                return Err(value(
+                return Err(invalid(
                     "recorder.rule.store",
                     &rule.store,
                     format!("must be one of {names}"),
                 ));
             }
             if let Some(kind) = rule.ethertypes.iter().find(|kind| **kind < 0x600) {
-                return Err(value(
+                return Err(invalid(
                     "recorder.rule.ethertypes",
                     kind,
                     "must be 0x0600 or more",
                 ));
             }
         }
-        let entries: usize = (self.recorder.rule.iter())
+        let entries: usize = self
+            .recorder
+            .rule
+            .iter()
             .map(|rule| {
                 rule.udp_ports.len()
                     + rule.tcp_ports.len()
@@ -550,11 +602,11 @@ impl Config {
         if entries > MAX_RULE_ENTRIES {
             let why =
                 format!("at most {MAX_RULE_ENTRIES} ports, protocols and EtherTypes in all rules");
-            return Err(value("recorder.rule", entries, why));
+            return Err(invalid("recorder.rule", entries, why));
         }
         for (key, size) in [("control", self.rings.control), ("bulk", self.rings.bulk)] {
             if !(1 << 20..=4u64 << 30).contains(&size.0) {
-                return Err(value(
+                return Err(invalid(
                     format!("rings.{key}"),
                     size.0,
                     "must be from 1 MiB to 4 GiB",
@@ -562,14 +614,14 @@ impl Config {
             }
         }
         if !(1..=10_000).contains(&self.control.clients) {
-            return Err(value(
+            return Err(invalid(
                 "control.clients",
                 self.control.clients,
                 "must be from 1 to 10000",
             ));
         }
         if !(1..=self.control.clients).contains(&self.control.clients_per_uid) {
-            return Err(value(
+            return Err(invalid(
                 "control.clients_per_uid",
                 self.control.clients_per_uid,
                 "must be from 1 to control.clients",
@@ -577,16 +629,16 @@ impl Config {
         }
         self.check_permission()?;
         let ping = &self.ping;
-        for (key, given, most) in [
+        for (key, given, max) in [
             ("rate", ping.rate, 10_000_000),
             ("rate_per_uid", ping.rate_per_uid, ping.rate),
             ("targets", ping.targets, 1_048_576),
             ("runs_per_uid", ping.runs_per_uid, 1024),
             ("in_flight", ping.in_flight, 4_194_304),
         ] {
-            if !(1..=most).contains(&given) {
-                let why = format!("must be from 1 to {most}");
-                return Err(value(format!("ping.{key}"), given, why));
+            if !(1..=max).contains(&given) {
+                let why = format!("must be from 1 to {max}");
+                return Err(invalid(format!("ping.{key}"), given, why));
             }
         }
         Ok(())
@@ -603,7 +655,7 @@ mod tests {
         assert!(crate::recorder::memory_needed(config.recorder.budget.bytes()) <= 64 << 20);
     }
 
-    /// What reads the file asks [`KEYS`] which keys there are.
+    /// The reader takes the names of keys from [`KEYS`].
     #[test]
     fn every_key_is_in_the_table() {
         fn leaves(path: &str, value: &serde_json::Value, all: &mut Vec<String>) {
@@ -644,7 +696,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_file_is_the_default() {
+    fn default_file_yields_the_defaults() {
         assert_eq!(Config::parse(&default_file()).unwrap(), Config::default());
         let all: String = default_file()
             .lines()

@@ -1,27 +1,27 @@
-//! PURE. Who may do what: three tiers, each including the one before it. Names stand in the
-//! configuration; what is asked about a client is numbers, by the kernel's word at connect.
+//! PURE. Permission tiers: three, each including those before it. The configuration has names; clients are
+//! checked by the numeric IDs that the kernel reports when they connect.
 
 use serde::{Deserialize, Serialize};
 
-/// Most entries of one list: teams, not people.
+/// Maximum entries of one list: enough for groups, not for every single user.
 pub const MAX_ENTRIES: usize = 64;
 
-/// What a request is about.
+/// Tier that a request requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
-    /// The service's health, links and addresses: what any user of the host can see anyway.
+    /// The service's health, links and addresses: visible to any user of the host anyway.
     Status,
-    /// Who talks to whom (headers, memberships, streams, neighbours), and probes.
+    /// Headers, memberships, streams and neighbors; sending probes.
     Probe,
-    /// What packets carry.
+    /// Payload of packets.
     Payload,
 }
 
 impl Tier {
-    /// All of them, the lowest first.
+    /// All tiers, the lowest first.
     pub const ALL: [Tier; 3] = [Tier::Status, Tier::Probe, Tier::Payload];
 
-    /// Its key in `[permission]`.
+    /// Name of its key in `[permission]`.
     pub fn name(self) -> &'static str {
         match self {
             Tier::Status => "status",
@@ -31,29 +31,32 @@ impl Tier {
     }
 }
 
-/// What clients of other machines (AF_VSOCK) may do: of them only a context number is known, and it
-/// says which machine asks, not who.
+/// Permission of clients on other machines (AF_VSOCK). Only their context ID (CID) is known, which identifies
+/// a machine and not a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VsockAccess {
-    /// Nothing.
+    /// No access.
     None,
-    /// What tier `status` may.
+    /// Tier `status`.
     Status,
-    /// What tier `probe` may, as long as nothing is sent for it.
+    /// Tier `probe`, except requests that send packets.
     Read,
-    /// What tier `probe` may.
+    /// Tier `probe`.
     Probe,
 }
 
-/// `[permission]`, as written.
+/// `[permission]`, as in the file. Entries are users, groups with `@`, or `*`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
 pub struct PermissionSettings {
+    /// Entries for tier `status`.
     pub status: Vec<String>,
+    /// Entries for tier `probe`.
     pub probe: Vec<String>,
+    /// Entries for tier `payload`.
     pub payload: Vec<String>,
+    /// Permission of clients on other machines.
     pub vsock: VsockAccess,
 }
 
@@ -71,17 +74,17 @@ impl Default for PermissionSettings {
 /// One entry of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// `*`: whoever the socket lets in.
+    /// `*`: every user that the control socket admits.
     Everyone,
     /// A user, by name or number.
     User(String),
-    /// `@` and a group, by name or number.
+    /// `@` followed by a group, by name or number.
     Group(String),
 }
 
 impl Entry {
-    /// Reads one. `None`: it is no name.
-    pub fn read(text: &str) -> Option<Entry> {
+    /// Parses an entry. `None` if it cannot be a name.
+    pub fn parse(text: &str) -> Option<Entry> {
         let is_name = |name: &str| {
             !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control())
         };
@@ -95,56 +98,57 @@ impl Entry {
     }
 }
 
-/// A list with its names made numbers.
+/// A list with its names resolved to IDs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AccessList {
-    /// Whoever the socket lets in.
+    /// Whether it contains `*`.
     pub everyone: bool,
-    /// Users.
+    /// User IDs.
     pub uids: Vec<u32>,
-    /// Groups.
+    /// Group IDs.
     pub gids: Vec<u32>,
-    /// The list as it was written, for who is refused.
+    /// The list as in the file, for the message to a caller who is refused.
     pub written: Vec<String>,
 }
 
-/// Who is asking.
+/// Identity of the user of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Caller<'a> {
     /// A process of this host.
     User {
-        /// Its user.
+        /// User ID of the process.
         uid: u32,
-        /// Its group and all further ones.
+        /// Its primary and all supplementary group IDs.
         groups: &'a [u32],
     },
     /// Another machine.
     Remote,
 }
 
-/// The permissions in force.
+/// Permissions in effect.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Permissions {
-    /// In the order of [`Tier::ALL`].
+    /// Lists in the order of [`Tier::ALL`].
     pub tiers: [AccessList; 3],
-    /// Other machines.
+    /// Permission of clients on other machines; `None` for no access.
     pub vsock: Option<VsockAccess>,
-    /// The user who started the service by hand, and may do everything with it.
+    /// User who started the service by hand, and has all tiers.
     pub owner: Option<u32>,
-    /// What the kernel says for a user that has no number here (user_namespaces(7)): nobody in
-    /// particular, so no entry for a user means it.
+    /// User ID that the kernel reports for users without a mapping here (user_namespaces(7)). It identifies
+    /// nobody, so no entry matches it.
     pub overflow_uid: u32,
-    /// The same for groups.
+    /// Group ID that the kernel reports for groups without a mapping.
     pub overflow_gid: u32,
 }
 
 impl Permissions {
-    /// Is this user above all lists? Root is, since root could read the memory itself.
+    /// Returns whether a caller has all tiers regardless of the lists. Root has, since root could read the
+    /// memory itself.
     pub fn is_privileged(&self, caller: Caller<'_>) -> bool {
         matches!(caller, Caller::User { uid, .. } if uid == 0 || self.owner == Some(uid))
     }
 
-    /// May `caller` do what takes `tier`? `sends`: packets would be sent for it.
+    /// Returns whether `caller` has `tier`. `sends`: the request sends packets.
     pub fn allows(&self, caller: Caller<'_>, tier: Tier, sends: bool) -> bool {
         let (uid, groups) = match caller {
             Caller::User { uid, groups } => (uid, groups),
@@ -155,32 +159,33 @@ impl Permissions {
                     (Tier::Probe, true) => VsockAccess::Probe,
                     (Tier::Payload, _) => return false,
                 };
-                return self.vsock.is_some_and(|most| most >= needed);
+                return self.vsock.is_some_and(|access| access >= needed);
             }
         };
         if self.is_privileged(caller) {
             return true;
         }
-        // Whoever may do more may do less.
+        // A higher tier includes the lower ones.
         self.tiers[tier as usize..].iter().any(|admitted| {
             admitted.everyone
                 || (uid != self.overflow_uid && admitted.uids.contains(&uid))
-                || (groups.iter())
+                || groups
+                    .iter()
                     .any(|group| *group != self.overflow_gid && admitted.gids.contains(group))
         })
     }
 
-    /// Who may do what takes `tier`, in the configuration's words.
+    /// Lists the entries that have `tier`, as in the configuration file, and root.
     pub fn granted_to(&self, tier: Tier) -> Vec<String> {
-        let mut who = vec!["root".to_owned()];
+        let mut entries = vec!["root".to_owned()];
         for admitted in &self.tiers[tier as usize..] {
             for entry in &admitted.written {
-                if !who.contains(entry) {
-                    who.push(entry.clone());
+                if !entries.contains(entry) {
+                    entries.push(entry.clone());
                 }
             }
         }
-        who
+        entries
     }
 }
 
@@ -228,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_of_another_namespace_is_nobody() {
+    fn unmapped_users_match_no_entry() {
         let all = permissions();
         let caller = Caller::User {
             uid: 65534,
@@ -239,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn other_machines_read_and_see_no_payload() {
+    fn remote_clients_read_without_payload() {
         let mut all = permissions();
         let remote = |all: &Permissions, tier, sends| all.allows(Caller::Remote, tier, sends);
         assert!(remote(&all, Tier::Probe, false) && !remote(&all, Tier::Probe, true));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::evidence::{BeforeAfter, Evidence, Holder, Host, Link};
+use super::evidence::{BeforeAfter, GroupEvidence, Holder, KernelState, Link};
 use super::wire::{GroupPacket, Message, MessageKind};
 use crate::host::socket::ProcSocket;
 use crate::multicast::{Querier, Standing, Timers};
@@ -17,9 +17,9 @@ pub const SECOND_NS: u64 = 1_000_000_000;
 /// The evidence, with derived facts that many rules need.
 pub struct Case<'a> {
     /// All evidence.
-    pub all: &'a Evidence,
+    pub all: &'a GroupEvidence,
     /// Kernel state; `None` for a capture file.
-    pub host: Option<&'a Host>,
+    pub host: Option<&'a KernelState>,
     /// The group.
     pub group: IpAddr,
     /// Packets of the group received during the window, by interface of the IP layer.
@@ -36,12 +36,12 @@ pub struct Case<'a> {
 
 impl<'a> Case<'a> {
     /// Derives the facts for the group of the subject.
-    pub fn new(all: &'a Evidence) -> Case<'a> {
+    pub fn new(all: &'a GroupEvidence) -> Case<'a> {
         Case::of(all, all.subject.group)
     }
 
     /// Derives the facts for another group.
-    pub fn of(all: &'a Evidence, group: IpAddr) -> Case<'a> {
+    pub fn of(all: &'a GroupEvidence, group: IpAddr) -> Case<'a> {
         let mut case = Case {
             all,
             host: all.host.as_ref(),
@@ -234,7 +234,7 @@ impl<'a> Case<'a> {
         let now = self.now_ns();
         let mut all: Vec<(&Message, u64)> = self
             .queries(ifindex)
-            .filter_map(|query| match query.says {
+            .filter_map(|query| match query.kind {
                 MessageKind::Query {
                     max_response_ns, ..
                 } => Some((query, query.time_ns + max_response_ns + SLACK_NS)),

@@ -28,7 +28,7 @@ pub struct Subject {
 
 /// All evidence for one diagnosis of a group.
 #[derive(Debug)]
-pub struct Evidence {
+pub struct GroupEvidence {
     /// The subject.
     pub subject: Subject,
     /// The observation window, in nanoseconds since 1970; for a file, its whole time.
@@ -42,7 +42,7 @@ pub struct Evidence {
     /// Loss counts of the service for streams whose packets the record truncates.
     pub measured: Vec<Measured>,
     /// Kernel state; `None` for a capture file.
-    pub host: Option<Host>,
+    pub host: Option<KernelState>,
 }
 
 /// Packets of a stream counted by the service during the window.
@@ -60,7 +60,7 @@ pub struct Measured {
 
 /// Kernel state of this host; values that can change are sampled before and after the window.
 #[derive(Debug, Default)]
-pub struct Host {
+pub struct KernelState {
     /// Counters.
     pub counters: BeforeAfter<Counters>,
     /// Interfaces.
@@ -212,14 +212,14 @@ impl Link {
     }
 
     /// Is an address in one of its networks?
-    pub fn is_on_link(&self, who: IpAddr) -> bool {
-        (self.addresses.iter()).any(|(own, prefix)| in_network(*own, *prefix, who))
+    pub fn is_on_link(&self, address: IpAddr) -> bool {
+        (self.addresses.iter()).any(|(own, prefix)| in_network(*own, *prefix, address))
     }
 }
 
 /// Is an address in the network of another?
-pub fn in_network(network: IpAddr, prefix: u8, who: IpAddr) -> bool {
-    match (network, who) {
+pub fn in_network(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
+    match (network, address) {
         (IpAddr::V4(a), IpAddr::V4(b)) => {
             let shift = 32u32.saturating_sub(prefix.into());
             let cut = |of: std::net::Ipv4Addr| u32::from(of).checked_shr(shift).unwrap_or(0);
@@ -252,7 +252,7 @@ pub struct Bridge {
     /// After that long without a query it takes it that there is no other querier.
     pub querier_ns: u64,
     /// Groups that it has room for.
-    pub most_groups: u32,
+    pub max_groups: u32,
     /// Does it show bridged packets to the IP firewall, by its own setting?
     pub calls_firewall: bool,
 }

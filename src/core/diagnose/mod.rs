@@ -28,7 +28,7 @@ pub mod wire;
 use serde::Serialize;
 
 pub use case::Case;
-use evidence::Evidence;
+use evidence::GroupEvidence;
 pub use modes::ALL;
 
 /// Severity of a finding.
@@ -228,7 +228,7 @@ pub struct Diagnosis {
 }
 
 /// Diagnoses a group. Failure modes are checked causes first, and only the first fault is reported.
-pub fn diagnose(evidence: &Evidence) -> Diagnosis {
+pub fn diagnose(evidence: &GroupEvidence) -> Diagnosis {
     let case = Case::new(evidence);
     let mut findings: Vec<Finding> = Vec::new();
     let mut covered: Vec<&str> = Vec::new();

@@ -16,7 +16,7 @@ fn answers<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Vec<&'a Mes
     (case.messages(ifindex))
         .filter(|message| {
             message.outbound
-                && matches!(message.says, MessageKind::Report { .. })
+                && matches!(message.kind, MessageKind::Report { .. })
                 && (from..=to).contains(&message.time_ns)
         })
         .collect()
@@ -86,8 +86,8 @@ fn mute(case: &Case<'_>) -> Option<FindingDraft> {
         case.is_silent(ifindex),
         certainty,
         format!(
-            "{protocol} queries from {querier} arrive on {name}, but this host did not answer \
-                the last {mute} of {all}: {where_}; {end}"
+            "{protocol} queries from {querier} arrive on {name}, but this host did not answer the \
+                last {mute} of {all}: {where_}; {end}"
         ),
     )
     .fix(if case.group.is_ipv4() {
@@ -138,8 +138,8 @@ pub static FIREWALL_DROPS_MLD: FailureMode = FailureMode {
     title: "the firewall drops MLD queries",
     symptoms: "Some minutes after a querier appears, IPv6 groups stop, and neighbor discovery with \
         them: the host becomes unreachable.",
-    cause: "As with IGMP. The solicited-node groups of neighbor discovery are multicast groups \
-        as well, and a snooping switch prunes them like any other.",
+    cause: "As with IGMP. The solicited-node groups of neighbor discovery are multicast groups as \
+        well, and a snooping switch prunes them like any other.",
     proof: "MLD queries come in on the wire, a raw socket after INPUT does not receive them, and \
         no report of this host follows.",
     fix: "Accept ICMPv6 types 130 to 132 and 143 in INPUT and OUTPUT (RFC 4890).",
@@ -151,8 +151,8 @@ pub static ILLEGAL_MLD_QUERY: FailureMode = FailureMode {
     id: "illegal-mld-query",
     title: "MLD queries that hosts must ignore",
     symptoms: "A querier runs, and hosts do not answer it.",
-    cause: "MLD queries must come from a link-local address, with hop limit 1 and the router \
-        alert option (RFC 3810, section 5.1.14). Hosts silently drop all others.",
+    cause: "MLD queries must come from a link-local address, with hop limit 1 and the router alert \
+        option (RFC 3810, section 5.1.14). Hosts silently drop all others.",
     proof: "Source, hop limit and options of the query.",
     fix: "Give the querier's interface a link-local address, and correct its implementation.",
     implies: &["querier-lost", "no-querier", "not-arriving"],
@@ -194,8 +194,8 @@ pub static ILLEGAL_MLD_QUERY: FailureMode = FailureMode {
                     ),
                 )
                 .fix(
-                    "correct the querier: source link-local, hop limit 1, router alert (RFC \
-                    3810, section 5.1.14)",
+                    "correct the querier: source link-local, hop limit 1, router alert (RFC 3810, \
+                        section 5.1.14)",
                 )
                 .with_evidence("wire", wrong.join(", ")),
             );
@@ -288,8 +288,8 @@ pub static BRIDGE_QUERIER_DEFAULT: FailureMode = FailureMode {
     cause: "A bridge's own querier uses IGMPv2 and MLDv1 by default, and queries from 0.0.0.0, \
         which some devices ignore and switches do not count as a querier.",
     proof: "The bridge's settings.",
-    fix: "ip link set BR type bridge mcast_igmp_version 3 mcast_mld_version 2, give it an \
-        address, and mcast_query_use_ifaddr 1.",
+    fix: "ip link set BR type bridge mcast_igmp_version 3 mcast_mld_version 2, give it an address, \
+        and mcast_query_use_ifaddr 1.",
     implies: &["igmpv2-querier-breaks-ssm", "querier-without-address"],
     rule: |case| {
         let host = case.host?;
@@ -336,8 +336,7 @@ pub static BRIDGE_QUERIER_DEFAULT: FailureMode = FailureMode {
                 .with_evidence(
                     "bridge",
                     format!(
-                        "{}: mcast_querier 1, version {version}, \
-                    mcast_query_use_ifaddr {}",
+                        "{}: mcast_querier 1, version {version}, mcast_query_use_ifaddr {}",
                         link.name,
                         u8::from(bridge.uses_own_address)
                     ),
@@ -352,9 +351,9 @@ pub static SWITCH_IGNORES_IGMPV3: FailureMode = FailureMode {
     id: "switch-ignores-igmpv3",
     title: "the switch does not understand this host's reports",
     symptoms: "Joining has no effect; older devices on the same switch receive.",
-    cause: "Switches and access points that support only IGMPv2 (MLDv1) ignore reports of \
-        version 3, sent to 224.0.0.22 (ff02::16). A host uses version 2 only after a query of \
-        that version, or when configured to.",
+    cause: "Switches and access points that support only IGMPv2 (MLDv1) ignore reports of version \
+        3, sent to 224.0.0.22 (ff02::16). A host uses version 2 only after a query of that \
+        version, or when configured to.",
     proof: "Other hosts on the link report in the older version although no query asked for it, \
         this host in the newer one, and its group has never arrived.",
     fix: "Force the older version: sysctl net.ipv4.conf.IF.force_igmp_version=2 \
@@ -366,7 +365,7 @@ pub static SWITCH_IGNORES_IGMPV3: FailureMode = FailureMode {
         for ifindex in &case.without_traffic {
             let asked = (case.queries(*ifindex)).any(|query| query.version < full);
             let older = (case.messages(*ifindex)).find(|message| {
-                let is_report = matches!(message.says, MessageKind::Report { .. });
+                let is_report = matches!(message.kind, MessageKind::Report { .. });
                 is_report && !message.outbound && message.version < full
             });
             let own: Vec<u8> = (case.reports(*ifindex))
@@ -386,27 +385,20 @@ pub static SWITCH_IGNORES_IGMPV3: FailureMode = FailureMode {
                     Certainty::Consistent,
                     format!(
                         "this host reports {} with {protocol}v{full} on {name}, {} there uses \
-                            {protocol}v{}, and no packet of the group has ever arrived: the \
-                            switch may support only the older version",
+                            {protocol}v{}, and no packet of the group has ever arrived: the switch \
+                            may support only the older version",
                         case.group, older.source, older.version
                     ),
                 )
                 .fix(if case.group.is_ipv4() {
-                    format!(
-                        "try sysctl net.ipv4.conf.{name}.force_igmp_version=2, and join \
-                        again"
-                    )
+                    format!("try sysctl net.ipv4.conf.{name}.force_igmp_version=2, and join again")
                 } else {
-                    format!(
-                        "try sysctl net.ipv6.conf.{name}.force_mld_version=1, and join \
-                        again"
-                    )
+                    format!("try sysctl net.ipv6.conf.{name}.force_mld_version=1, and join again")
                 })
                 .with_evidence(
                     "wire",
                     format!(
-                        "reports of this host: {protocol}v{full}; of {}: \
-                    {protocol}v{}",
+                        "reports of this host: {protocol}v{full}; of {}: {protocol}v{}",
                         older.source, older.version
                     ),
                 )
@@ -423,10 +415,10 @@ pub static SWITCH_IGNORES_IGMPV3: FailureMode = FailureMode {
 pub static QUERIER_VERSION_FLAPPING: FailureMode = FailureMode {
     id: "querier-version-flapping",
     title: "queriers of different versions alternate",
-    symptoms: "The stream works for some minutes and then stops for good; source-specific joins come \
-        and go.",
-    cause: "Two queriers on one link use different versions. Hosts fall back to the older one \
-        for minutes after each of its queries, so the type of their reports alternates.",
+    symptoms: "The stream works for some minutes and then stops for good; source-specific joins \
+        come and go.",
+    cause: "Two queriers on one link use different versions. Hosts fall back to the older one for \
+        minutes after each of its queries, so the type of their reports alternates.",
     proof: "General queries of different versions alternate on one interface.",
     fix: "Set all queriers of the link to the same version (RFC 9776, section 8).",
     implies: &[
@@ -497,13 +489,12 @@ pub static REPORT_SUPPRESSION: FailureMode = FailureMode {
     id: "report-suppression",
     title: "another host's report suppresses this host's",
     symptoms: "One of several receivers on a switch gets nothing.",
-    cause: "In IGMPv1 and v2 (MLDv1) a host does not report a group for which it received \
-        another host's report. A snooping switch must not forward reports to hosts (RFC 4541, \
-        section 2.1.1). If it does, it sees only one report, and closes the ports of the other \
-        receivers.",
+    cause: "In IGMPv1 and v2 (MLDv1) a host does not report a group for which it received another \
+        host's report. A snooping switch must not forward reports to hosts (RFC 4541, section \
+        2.1.1). If it does, it sees only one report, and closes the ports of the other receivers.",
     proof: "After a query, another host's report for the group came in, and this host sent none.",
-    fix: "Use IGMPv3 (MLDv2), which has no suppression, or stop the switch from forwarding \
-        reports to hosts.",
+    fix: "Use IGMPv3 (MLDv2), which has no suppression, or stop the switch from forwarding reports \
+        to hosts.",
     implies: &["firewall-drops-igmp", "firewall-drops-mld"],
     rule: |case| {
         let (ifindex, who, query) = suppressed(case)?;
@@ -518,8 +509,8 @@ pub static REPORT_SUPPRESSION: FailureMode = FailureMode {
                 ),
             )
             .fix(
-                "make the querier use IGMPv3 or MLDv2, or stop the switch from forwarding \
-                    reports to hosts (RFC 4541, section 2.1.1)",
+                "make the querier use IGMPv3 or MLDv2, or stop the switch from forwarding reports \
+                    to hosts (RFC 4541, section 2.1.1)",
             )
             .with_evidence(
                 "wire",
@@ -538,8 +529,8 @@ pub static REPORTS_LOST: FailureMode = FailureMode {
     symptoms: "Of many groups joined at once, some never arrive.",
     cause: "Reports are sent in a burst, each twice at most. A rate limit, a short queue or a \
         firewall drops some, and they are not repeated before the next query.",
-    proof: "After a query the wire shows reports for fewer groups than the kernel has joined, \
-        and this group is not among them.",
+    proof: "After a query the wire shows reports for fewer groups than the kernel has joined, and \
+        this group is not among them.",
     fix: "Remove the limit; raise net.ipv4.igmp_qrv; join more slowly.",
     implies: &[],
     rule: |case| {
@@ -549,7 +540,7 @@ pub static REPORTS_LOST: FailureMode = FailureMode {
                 continue;
             };
             let reported: BTreeSet<IpAddr> = (answers(case, *ifindex, query.time_ns, end).iter())
-                .filter_map(|message| match &message.says {
+                .filter_map(|message| match &message.kind {
                     MessageKind::Report { group, .. } => Some(*group),
                     MessageKind::Query { .. } => None,
                 })
@@ -570,8 +561,8 @@ pub static REPORTS_LOST: FailureMode = FailureMode {
                     case.is_silent(*ifindex),
                     Certainty::Proved,
                     format!(
-                        "{there} of {} groups were reported on {} after the last query, but {} \
-                            was not",
+                        "{there} of {} groups were reported on {} after the last query, but {} was \
+                            not",
                         held.len(),
                         case.name(*ifindex),
                         case.group
@@ -647,8 +638,8 @@ pub static SUSPICIOUS_IGMP_QUERY: FailureMode = FailureMode {
                     ),
                 )
                 .fix(
-                    "find the sender by its MAC address (netsonde watch igmp); allow queries \
-                        only from router ports",
+                    "find the sender by its MAC address (netsonde watch igmp); allow queries only \
+                        from router ports",
                 )
                 .with_evidence(
                     "wire",
@@ -671,8 +662,8 @@ pub static QUERIER_WITHOUT_ADDRESS: FailureMode = FailureMode {
     cause: "Proxies and bridges without an address query from 0.0.0.0. By RFC 4541 such a query \
         does not identify a querier, and switches learn no router port from it.",
     proof: "The source of the query.",
-    fix: "Give the querier's interface an address; on a Linux bridge also \
-        mcast_query_use_ifaddr 1.",
+    fix: "Give the querier's interface an address; on a Linux bridge also mcast_query_use_ifaddr \
+        1.",
     implies: &[],
     rule: |case| {
         for ifindex in case.interfaces() {
@@ -693,8 +684,8 @@ pub static QUERIER_WITHOUT_ADDRESS: FailureMode = FailureMode {
                         ),
                     )
                     .fix(
-                        "give the querier an address (a Linux bridge: also \
-                        mcast_query_use_ifaddr 1)",
+                        "give the querier an address (a Linux bridge: also mcast_query_use_ifaddr \
+                            1)",
                     )
                     .with_evidence("wire", "all general queries come from 0.0.0.0"),
                 );
@@ -712,8 +703,7 @@ pub static LINK_LOCAL_REPORTS: FailureMode = FailureMode {
         Switches should flood them anyway (RFC 4541, section 2.1.2), but some prune them. (Some \
         hosting providers require this setting, because they treat the reports as abuse.)",
     proof: "The sysctl is 0, and no report for the group is sent.",
-    fix: "sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on the \
-        switch.",
+    fix: "sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on the switch.",
     implies: &[],
     rule: |case| {
         let off = case.sysctl("net/ipv4/igmp_link_local_mcast_reports") == Some(0);
@@ -730,8 +720,8 @@ pub static LINK_LOCAL_REPORTS: FailureMode = FailureMode {
                 ),
             )
             .fix(
-                "sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on \
-                the switch",
+                "sysctl net.ipv4.igmp_link_local_mcast_reports=1, or exempt 224.0.0.0/24 on the \
+                    switch",
             )
             .with_evidence("sysctl", "net.ipv4.igmp_link_local_mcast_reports = 0"),
         )
@@ -780,8 +770,8 @@ pub static REJOIN_HACK: FailureMode = FailureMode {
     title: "an application leaves and rejoins the group repeatedly",
     symptoms: "A short loss at regular intervals.",
     cause: "A workaround in the application (\"renew\") for a membership that expires: with each \
-        leave, routers and switches stop the stream for a moment, and it hides why the \
-        membership expires.",
+        leave, routers and switches stop the stream for a moment, and it hides why the membership \
+        expires.",
     proof: "The same host leaves the group and joins it again repeatedly, each time within \
         seconds.",
     fix: "Turn the workaround off, find out why the membership expires, and diagnose again then.",
@@ -813,14 +803,14 @@ pub static REJOIN_HACK: FailureMode = FailureMode {
                     FindingDraft::warning(
                         Certainty::Proved,
                         format!(
-                            "{who} left {} and rejoined it {times} times: each time the stream \
-                                may stop for a moment",
+                            "{who} left {} and rejoined it {times} times: each time the stream may \
+                                stop for a moment",
                             case.group
                         ),
                     )
                     .fix(
-                        "turn the workaround off, and diagnose again after the stream has \
-                            stopped: then its cause shows",
+                        "turn the workaround off, and diagnose again after the stream has stopped: \
+                            then its cause shows",
                     )
                     .with_evidence(
                         "wire",
@@ -837,7 +827,7 @@ pub static REJOIN_HACK: FailureMode = FailureMode {
 pub fn group_query<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Option<&'a Message> {
     (case.messages(ifindex)).find(|message| {
         let for_it =
-            matches!(message.says, MessageKind::Query { group: Some(group), .. } if group == case.group);
+            matches!(message.kind, MessageKind::Query { group: Some(group), .. } if group == case.group);
         for_it && (from..=to.saturating_add(SLACK_NS)).contains(&message.time_ns)
     })
 }

@@ -30,11 +30,11 @@ pub static DROPPED_BEFORE_IP: FailureMode = FailureMode {
     title: "a tc, nftables or XDP program drops packets before the IP layer",
     symptoms: "tcpdump shows the stream, the application gets nothing, and no counter of the IP \
         layer moves.",
-    cause: "Programs at a device's ingress (tc filters, nftables' netdev family, eBPF) run \
-        between the packet tap and IP. XDP programs run even before the tap, so then tcpdump \
-        sees nothing either.",
-    proof: "Frames of the group come in on the interface while IpInReceives (Ip6InReceives) \
-        counts fewer packets than that in all.",
+    cause: "Programs at a device's ingress (tc filters, nftables' netdev family, eBPF) run between \
+        the packet tap and IP. XDP programs run even before the tap, so then tcpdump sees nothing \
+        either.",
+    proof: "Frames of the group come in on the interface while IpInReceives (Ip6InReceives) counts \
+        fewer packets than that in all.",
     fix: "Check `tc filter show dev IF ingress`, `nft list ruleset` (family netdev) and `ip link \
         show dev IF` (xdp), and let the group pass.",
     implies: &[],
@@ -93,9 +93,9 @@ pub static WRONG_DESTINATION_MAC: FailureMode = FailureMode {
     id: "wrong-destination-mac",
     title: "frames arrive with a link-layer address that is not the group's",
     symptoms: "tcpdump shows the stream, the application gets nothing, and no counter changes.",
-    cause: "A sender or a device on the path builds the Ethernet address wrongly. The right one \
-        is 01:00:5e and the low 23 bits of the group (RFC 1112), or 33:33 and the low 32 bits \
-        (RFC 2464). The kernel treats such a frame as addressed to another host.",
+    cause: "A sender or a device on the path builds the Ethernet address wrongly. The right one is \
+        01:00:5e and the low 23 bits of the group (RFC 1112), or 33:33 and the low 32 bits (RFC \
+        2464). The kernel treats such a frame as addressed to another host.",
     proof: "The destination MAC address of the frames.",
     fix: "Correct the sender or the device that rewrites the address.",
     implies: &["unicast-mac"],
@@ -129,8 +129,7 @@ pub static WRONG_DESTINATION_MAC: FailureMode = FailureMode {
                     ),
                 )
                 .fix(format!(
-                    "correct the link-layer destination at {}, or at the device that \
-                    rewrites it",
+                    "correct the link-layer destination at {}, or at the device that rewrites it",
                     wrong[0].source
                 ))
                 .with_evidence(
@@ -147,8 +146,8 @@ pub static UNICAST_MAC: FailureMode = FailureMode {
     id: "unicast-mac",
     title: "multicast is delivered in unicast frames",
     symptoms: "Frames of a group carry this host's own MAC address. They are delivered.",
-    cause: "Access points and switches convert multicast to unicast, one copy per member, \
-        because that is faster and more reliable on radio links.",
+    cause: "Access points and switches convert multicast to unicast, one copy per member, because \
+        that is faster and more reliable on radio links.",
     proof: "The destination MAC address of the frames.",
     fix: "Nothing: this is intended. The device's multicast counters do not count such frames.",
     implies: &[],
@@ -273,8 +272,8 @@ pub static ROUTER_RP_FILTER: FailureMode = FailureMode {
         another interface, packets never reach the forwarding cache.",
     proof: "TcpExtIPReversePathFilter increases as packets come in, on a host that routes \
         multicast.",
-    fix: "Set rp_filter to 0 on the router's interfaces (multicast routing has its own check), \
-        or correct the unicast route to the source.",
+    fix: "Set rp_filter to 0 on the router's interfaces (multicast routing has its own check), or \
+        correct the unicast route to the source.",
     implies: &[],
     rule: |case| {
         let (ifindex, source, back, _, packets, dropped) = reverse_path(case)?;
@@ -286,14 +285,14 @@ pub static ROUTER_RP_FILTER: FailureMode = FailureMode {
         let found = FindingDraft::fault(
             by_count(dropped, packets),
             format!(
-                "{} from {source} reaches this router on {name}, but the route back to {source} \
-                    is {back}: the reverse path filter drops it before multicast routing",
+                "{} from {source} reaches this router on {name}, but the route back to {source} is \
+                    {back}: the reverse path filter drops it before multicast routing",
                 case.group
             ),
         );
         Some(reverse_path_evidence(case, found).fix(format!(
-            "sysctl net.ipv4.conf.{name}.rp_filter=0 net.ipv4.conf.all.rp_filter=0, or correct \
-                the route to {source}"
+            "sysctl net.ipv4.conf.{name}.rp_filter=0 net.ipv4.conf.all.rp_filter=0, or correct the \
+                route to {source}"
         )))
     },
 };
@@ -303,8 +302,8 @@ pub static RP_FILTER_STRICT: FailureMode = FailureMode {
     title: "the strict reverse path filter drops the stream",
     symptoms: "tcpdump shows the stream, the application gets nothing. Often after a second \
         interface or a VPN came up.",
-    cause: "With rp_filter=1 the kernel drops a packet unless its own route to the source uses \
-        the interface on which the packet came in (RFC 3704). The higher of the settings for the \
+    cause: "With rp_filter=1 the kernel drops a packet unless its own route to the source uses the \
+        interface on which the packet came in (RFC 3704). The higher of the settings for the \
         interface and for \"all\" applies.",
     proof: "TcpExtIPReversePathFilter increases as frames come in; the kernel's route to the \
         source uses another interface; the effective rp_filter is 1.",
@@ -325,8 +324,8 @@ pub static RP_FILTER_STRICT: FailureMode = FailureMode {
             ),
         );
         Some(reverse_path_evidence(case, found).fix(format!(
-            "sysctl net.ipv4.conf.{name}.rp_filter=2 net.ipv4.conf.all.rp_filter=2, or add a \
-                route to {source} through {name}"
+            "sysctl net.ipv4.conf.{name}.rp_filter=2 net.ipv4.conf.all.rp_filter=2, or add a route \
+                to {source} through {name}"
         )))
     },
 };
@@ -449,8 +448,8 @@ pub static JOINED_ON_OTHER_INTERFACE: FailureMode = FailureMode {
     title: "joined on another interface than the one where the stream arrives",
     symptoms: "Joining succeeds, nothing arrives; often with a VPN, Docker or a second network card.",
     cause: "If an application names no interface, the kernel chooses that of the route to the \
-        group, usually the default route. Linux accepts a group only on the interface where it \
-        is joined.",
+        group, usually the default route. Linux accepts a group only on the interface where it is \
+        joined.",
     proof: "/proc/net/igmp (igmp6) lists the group on one interface only, and its frames come in \
         on another.",
     fix: "Name the interface in the application, or route the group: ip route add GROUP dev IF.",
@@ -477,8 +476,8 @@ pub static JOINED_ON_OTHER_INTERFACE: FailureMode = FailureMode {
             ),
         )
         .fix(format!(
-            "join on {arrives} (most applications have an option), or run: ip route add {}/{} \
-                dev {arrives}, and restart the application",
+            "join on {arrives} (most applications have an option), or run: ip route add {}/{} dev \
+                {arrives}, and restart the application",
             case.group,
             if case.group.is_ipv4() { 32 } else { 128 }
         ))
@@ -507,8 +506,8 @@ pub static NO_INTERFACE_FOR_GROUP: FailureMode = FailureMode {
     id: "no-interface-for-group",
     title: "the kernel cannot choose an interface for the group",
     symptoms: "\"No such device\" when joining, \"Network is unreachable\" when sending.",
-    cause: "If an application names no interface, the route to the group determines it. Without \
-        a default route or a route for the group there is none to choose.",
+    cause: "If an application names no interface, the route to the group determines it. Without a \
+        default route or a route for the group there is none to choose.",
     proof: "A route look-up for the group fails, and the group is joined on no interface.",
     fix: "Add a route for multicast (ip route add 224.0.0.0/4 dev IF), or name the interface in \
         the application.",
@@ -560,13 +559,13 @@ pub static FIREWALL_DROPS_DATA: FailureMode = FailureMode {
     id: "firewall-drops-data",
     title: "the firewall drops the stream",
     symptoms: "tcpdump shows the stream, the application gets nothing, no UDP counter changes.",
-    cause: "A rule of the INPUT chain (nftables, iptables, firewalld, ufw) drops the group or \
-        its port. Packet capture and IpExtInMcastPkts come before it.",
+    cause: "A rule of the INPUT chain (nftables, iptables, firewalld, ufw) drops the group or its \
+        port. Packet capture and IpExtInMcastPkts come before it.",
     proof: "As many packets as came in for the group were counted as multicast by the IP layer \
         (IpExtInMcastPkts) but not delivered to a protocol (IpInDelivers, UdpInDatagrams). Only \
         INPUT is between the two.",
-    fix: "Accept the group and port in INPUT, for example: nft add rule inet filter input ip \
-        daddr GROUP udp dport PORT accept.",
+    fix: "Accept the group and port in INPUT, for example: nft add rule inet filter input ip daddr \
+        GROUP udp dport PORT accept.",
     implies: &["no-matching-socket"],
     rule: |case| {
         case.host?;
@@ -607,8 +606,8 @@ pub static FIREWALL_DROPS_DATA: FailureMode = FailureMode {
             FindingDraft::fault(
                 certainty,
                 format!(
-                    "a firewall rule in INPUT drops {}: {packets} packets came in and reached \
-                        the IP layer, but were not delivered to UDP or another protocol",
+                    "a firewall rule in INPUT drops {}: {packets} packets came in and reached the \
+                        IP layer, but were not delivered to UDP or another protocol",
                     case.group
                 ),
             )
@@ -632,12 +631,12 @@ pub static BAD_UDP_CHECKSUM: FailureMode = FailureMode {
     symptoms: "tcpdump shows the stream, the application gets nothing or has gaps; UdpInErrors \
         increases.",
     cause: "A device on the path modifies packets without updating the checksum: address \
-        translation, a faulty network card or switch, or a sender that relies on checksum \
-        offload that does not work.",
-    proof: "UdpInCsumErrors increases, and the checksum of the captured packets is wrong \
-        although the kernel reports it as complete.",
-    fix: "Find the device that modifies them by comparing captures along the path. At the \
-        sender, try `ethtool -K IF tx off`.",
+        translation, a faulty network card or switch, or a sender that relies on checksum offload \
+        that does not work.",
+    proof: "UdpInCsumErrors increases, and the checksum of the captured packets is wrong although \
+        the kernel reports it as complete.",
+    fix: "Find the device that modifies them by comparing captures along the path. At the sender, \
+        try `ethtool -K IF tx off`.",
     implies: &[],
     rule: |case| {
         case.host?;
@@ -663,8 +662,8 @@ pub static BAD_UDP_CHECKSUM: FailureMode = FailureMode {
                     ),
                 )
                 .fix(format!(
-                    "compare captures along the path from {}; at the sender try: ethtool -K IF \
-                        tx off",
+                    "compare captures along the path from {}; at the sender try: ethtool -K IF tx \
+                        off",
                     list(sources(all))
                 ))
                 .with_evidence(
@@ -687,8 +686,8 @@ pub static FRAGMENTS_LOST: FailureMode = FailureMode {
         MTU is smaller than the sender's, and its device drops longer frames.",
     proof: "The wire shows first fragments without the others; IpReasmReqds increases and \
         IpReasmOKs does not. Or the device counts drops while nothing comes in.",
-    fix: "Send packets that fit the MTU (1472 bytes of payload on Ethernet), or give all hosts \
-        on the link the same MTU.",
+    fix: "Send packets that fit the MTU (1472 bytes of payload on Ethernet), or give all hosts on \
+        the link the same MTU.",
     implies: &[],
     rule: |case| {
         // Packets at the ends of the window may have their other fragments outside of it.
@@ -724,8 +723,8 @@ pub static FRAGMENTS_LOST: FailureMode = FailureMode {
                     ),
                 )
                 .fix(
-                    "send packets that fit the MTU (at most 1472 bytes of payload on Ethernet), \
-                        or find the device that drops fragments",
+                    "send packets that fit the MTU (at most 1472 bytes of payload on Ethernet), or \
+                        find the device that drops fragments",
                 )
                 .with_evidence(
                     "wire",
@@ -785,8 +784,8 @@ pub static MULTICAST_ECHO_IGNORED: FailureMode = FailureMode {
             FindingDraft::note(
                 Certainty::Proved,
                 format!(
-                    "{echoes} pings to {} came in and were ignored, as is the default: this is \
-                        not a fault",
+                    "{echoes} pings to {} came in and were ignored, as is the default: this is not \
+                        a fault",
                     case.group
                 ),
             )
@@ -822,8 +821,8 @@ pub static INTERFACE_NOT_MULTICAST: FailureMode = FailureMode {
                 !held,
                 Certainty::Consistent,
                 format!(
-                    "{} lacks the MULTICAST flag: applications skip it, although the kernel \
-                        would join there",
+                    "{} lacks the MULTICAST flag: applications skip it, although the kernel would \
+                        join there",
                     link.name
                 ),
             )
@@ -845,8 +844,8 @@ pub static NEEDS_PROMISCUOUS: FailureMode = FailureMode {
     id: "needs-promiscuous",
     title: "the stream arrives only because the interface is promiscuous",
     symptoms: "It works only while tcpdump runs.",
-    cause: "The device accepts only the addresses in its filter. If the group is not joined (or \
-        a driver's filter is faulty), frames pass only in promiscuous or all-multicast mode.",
+    cause: "The device accepts only the addresses in its filter. If the group is not joined (or a \
+        driver's filter is faulty), frames pass only in promiscuous or all-multicast mode.",
     proof: "Frames come in, the interface is promiscuous, and the group's MAC address is not in \
         the device's list (/proc/net/dev_mcast).",
     fix: "Join the group. If it is joined and the device's filter is faulty: ip link set IF \
@@ -945,8 +944,8 @@ pub static DUPLICATE_TWO_INTERFACES: FailureMode = FailureMode {
                     FindingDraft::fault(
                         Certainty::Proved,
                         format!(
-                            "{} is joined on {a} and {b}, which are on the same link: each \
-                                packet is delivered twice",
+                            "{} is joined on {a} and {b}, which are on the same link: each packet \
+                                is delivered twice",
                             case.group
                         ),
                     )
@@ -985,8 +984,8 @@ pub static MAC_ALIAS: FailureMode = FailureMode {
                 FindingDraft::warning(
                     Certainty::Proved,
                     format!(
-                        "{other} from {source} arrives on {} although it is not joined: it has \
-                            the same MAC address as {}",
+                        "{other} from {source} arrives on {} although it is not joined: it has the \
+                            same MAC address as {}",
                         case.name(*ifindex),
                         case.group
                     ),

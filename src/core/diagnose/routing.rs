@@ -119,8 +119,8 @@ pub static ROUTER_NOT_ROUTING: FailureMode = FailureMode {
         igmpproxy, FRR) holds the multicast routing socket. ip_forward alone is not enough.",
     proof: "mc_forwarding is 0 and there are no multicast routing interfaces, while the group \
         comes in on one interface and is reported on another.",
-    fix: "Start a routing daemon: `smcrouted`, `pimd` or FRR; for a static route `smcroutectl \
-        add IF GROUP IF2`.",
+    fix: "Start a routing daemon: `smcrouted`, `pimd` or FRR; for a static route `smcroutectl add \
+        IF GROUP IF2`.",
     implies: &["not-joined"],
     rule: |case| {
         let host = case.host?;
@@ -143,8 +143,8 @@ pub static ROUTER_NOT_ROUTING: FailureMode = FailureMode {
                 !own,
                 Certainty::Proved,
                 format!(
-                    "{} comes in on {from} and {} on {to} has joined it, but this router does \
-                        not route multicast (mc_forwarding=0)",
+                    "{} comes in on {from} and {} on {to} has joined it, but this router does not \
+                        route multicast (mc_forwarding=0)",
                     case.group,
                     list(&who)
                 ),
@@ -176,8 +176,8 @@ pub static MROUTE_SOCKET_BUSY: FailureMode = FailureMode {
         second MRT_INIT fails with EADDRINUSE. Linux supports 32 multicast routing interfaces.",
     proof: "Several programs hold IGMP sockets while one of them routes; or all 32 routing \
         interfaces are in use.",
-    fix: "Stop one of the daemons (`ss -awp`, protocol igmp), or give them separate routing \
-        tables or namespaces.",
+    fix: "Stop one of the daemons (`ss -awp`, protocol igmp), or give them separate routing tables \
+        or namespaces.",
     implies: &[],
     rule: |case| {
         let host = case.host?;
@@ -187,10 +187,7 @@ pub static MROUTE_SOCKET_BUSY: FailureMode = FailureMode {
                     Certainty::Proved,
                     format!("all {MAX_VIFS} multicast routing interfaces of this host are in use"),
                 )
-                .fix(
-                    "leave interfaces without multicast out of the routing daemon's \
-                    configuration",
-                )
+                .fix("leave interfaces without multicast out of the routing daemon's configuration")
                 .with_evidence(
                     "kernel",
                     format!("{} lines in /proc/net/ip_mr_vif", host.vifs.after.len()),
@@ -217,8 +214,8 @@ pub static MROUTE_SOCKET_BUSY: FailureMode = FailureMode {
                 ),
             )
             .fix(
-                "stop all routing daemons but one (see ss -awp), or give each a network \
-                namespace of its own",
+                "stop all routing daemons but one (see ss -awp), or give each a network namespace \
+                    of its own",
             )
             .with_evidence(
                 "socket",
@@ -236,8 +233,8 @@ pub static TTL_TOO_SMALL: FailureMode = FailureMode {
     id: "ttl-too-small",
     title: "the source sends with TTL 1",
     symptoms: "It works on the sender's own link, but not behind the router. No error is reported.",
-    cause: "A socket's multicast TTL is 1 unless the program sets it, so routers drop its \
-        packets silently: there is no ICMP error for multicast.",
+    cause: "A socket's multicast TTL is 1 unless the program sets it, so routers drop its packets \
+        silently: there is no ICMP error for multicast.",
     proof: "The TTL of the packets; the router's forwarding cache counts them, and its outgoing \
         interfaces do not.",
     fix: "Make the sender set IP_MULTICAST_TTL (IPV6_MULTICAST_HOPS): `iperf -T`, `vlc --ttl`, \
@@ -300,8 +297,7 @@ fn by_ttl(case: &Case<'_>, of_source: bool) -> Option<FindingDraft> {
                 .into()
         } else {
             format!(
-                "lower the threshold of {out} in the routing daemon, or raise the TTL at \
-                    {source}"
+                "lower the threshold of {out} in the routing daemon, or raise the TTL at {source}"
             )
         };
         return Some(
@@ -311,8 +307,8 @@ fn by_ttl(case: &Case<'_>, of_source: bool) -> Option<FindingDraft> {
                 .with_evidence(
                     "kernel",
                     format!(
-                        "forwarding cache +{moved} packets, {out} +{sent} \
-                    out, threshold {threshold}"
+                        "forwarding cache +{moved} packets, {out} +{sent} out, threshold \
+                            {threshold}"
                     ),
                 ),
         );
@@ -324,8 +320,8 @@ pub static RPF_FAILURE: FailureMode = FailureMode {
     id: "rpf-failure",
     title: "the stream arrives on the wrong interface of the router",
     symptoms: "The forwarding cache looks right, and nothing is sent.",
-    cause: "A multicast route names the interface on which a source's packets must arrive: that \
-        of the unicast route to the source. Others are dropped, to prevent loops.",
+    cause: "A multicast route names the interface on which a source's packets must arrive: that of \
+        the unicast route to the source. Others are dropped, to prevent loops.",
     proof: "The Wrong column of /proc/net/ip_mr_cache increases.",
     fix: "Correct the unicast route to the source, or the static multicast route.",
     implies: &[],
@@ -343,16 +339,12 @@ pub static RPF_FAILURE: FailureMode = FailureMode {
                 ),
             )
             .fix(format!(
-                "correct the unicast route to {}, or the multicast route's incoming \
-                interface",
+                "correct the unicast route to {}, or the multicast route's incoming interface",
                 route.origin
             ))
             .with_evidence(
                 "kernel",
-                format!(
-                    "forwarding cache: wrong interface +{wrong}, expected \
-                {expected}"
-                ),
+                format!("forwarding cache: wrong interface +{wrong}, expected {expected}"),
             )
             .with_evidence("wire", format!("packets come in on {arrives}")),
         )
@@ -363,10 +355,10 @@ pub static UPSTREAM_SOURCE_FILTER: FailureMode = FailureMode {
     id: "upstream-source-filter",
     title: "the proxy does not accept the source",
     symptoms: "An IPTV proxy forwards nothing, although the stream comes in upstream.",
-    cause: "igmpproxy forwards only sources in the networks of its upstream interface and in \
-        those listed by altnet. Providers send from other networks.",
-    proof: "The stream comes in on a routing interface from a source outside its networks, \
-        members report on another, and there is no forwarding entry, while other groups have one.",
+    cause: "igmpproxy forwards only sources in the networks of its upstream interface and in those \
+        listed by altnet. Providers send from other networks.",
+    proof: "The stream comes in on a routing interface from a source outside its networks, members \
+        report on another, and there is no forwarding entry, while other groups have one.",
     fix: "igmpproxy.conf: altnet NETWORK/PREFIX on the upstream interface.",
     implies: &[],
     rule: |case| {
@@ -397,15 +389,14 @@ pub static UPSTREAM_SOURCE_FILTER: FailureMode = FailureMode {
                 ),
             )
             .fix(format!(
-                "igmpproxy: add `altnet {foreign}/32` (or its network) to the upstream \
-                interface {}",
+                "igmpproxy: add `altnet {foreign}/32` (or its network) to the upstream interface \
+                    {}",
                 link.name
             ))
             .with_evidence(
                 "kernel",
                 format!(
-                    "no forwarding entry for {} from {foreign}, and entries \
-                for other groups",
+                    "no forwarding entry for {} from {foreign}, and entries for other groups",
                     case.group
                 ),
             )
@@ -429,8 +420,7 @@ pub static SENT_ON_OTHER_INTERFACE: FailureMode = FailureMode {
     cause: "If a sender names no interface, the route to the group determines it, usually the \
         default route.",
     proof: "Packets of the group leave on one interface, and its members report on another.",
-    fix: "Set IP_MULTICAST_IF in the sender (most have an option), or ip route add GROUP dev \
-        IF.",
+    fix: "Set IP_MULTICAST_IF in the sender (most have an option), or ip route add GROUP dev IF.",
     implies: &[],
     rule: |case| {
         case.host?;
@@ -520,8 +510,8 @@ pub static SENDER_LOOPBACK_OFF: FailureMode = FailureMode {
                 FindingDraft::fault(
                     Certainty::Proved,
                     format!(
-                        "this host sends {} on {name} and has joined it there, but its packets \
-                            are not looped back: the sender cleared IP_MULTICAST_LOOP",
+                        "this host sends {} on {name} and has joined it there, but its packets are \
+                            not looped back: the sender cleared IP_MULTICAST_LOOP",
                         case.group
                     ),
                 )

@@ -1,4 +1,4 @@
-//! PURE. Modes of the link: queriers that are missing or quarrel, switches and bridges that prune, and
+//! PURE. Modes of the link: missing or competing queriers, switches and bridges that prune, and
 //! what a device below does not carry.
 
 use std::collections::BTreeSet;
@@ -62,8 +62,8 @@ pub static QUERIER_LOST: FailureMode = FailureMode {
     symptoms: "Streams stop some minutes after a router or switch was restarted or replaced.",
     cause: "Snooping switches keep a group's ports open only as long as hosts report, and hosts \
         report only in answer to queries. Without a querier all memberships expire.",
-    proof: "The last query is older than the other-querier-present interval that follows from \
-        its own timers, and no other host has queried since.",
+    proof: "The last query is older than the other-querier-present interval that follows from its \
+        own timers, and no other host has queried since.",
     fix: "Restore the querier, or enable one: on a router, on the switch, or on a Linux bridge \
         (mcast_querier 1).",
     implies: &["no-querier", "not-arriving", "only-link-local-works"],
@@ -111,13 +111,13 @@ pub static QUERIER_LOST: FailureMode = FailureMode {
             )
             .fix(
                 "restore the querier, or enable one on a router or switch (Linux bridge: \
-                mcast_querier 1)",
+                    mcast_querier 1)",
             )
             .with_evidence(
                 "wire",
                 format!(
                     "{} queries from {}, the last {ago} ago; by its timers another querier takes \
-                    over after {}",
+                        over after {}",
                     querier.general,
                     querier.address,
                     seconds(querier.timers().other_querier_ns())
@@ -243,8 +243,8 @@ pub static NO_QUERIER: FailureMode = FailureMode {
     cause: "A snooping switch opens a port when a host reports a group, and closes it when the \
         membership expires (260 s by the standard). Hosts report again only in answer to a \
         querier, and there is none.",
-    proof: "No query in more than 255 s, while hosts report; the stream ends about 260 s after \
-        the last report.",
+    proof: "No query in more than 255 s, while hosts report; the stream ends about 260 s after the \
+        last report.",
     fix: "Enable a querier (router, switch, or Linux bridge with mcast_querier 1), or disable \
         snooping.",
     implies: &["not-arriving"],
@@ -267,8 +267,8 @@ pub static NO_QUERIER: FailureMode = FailureMode {
                 FindingDraft::fault(
                     Certainty::Consistent,
                     format!(
-                        "no {} querier on {name} for {}: a snooping switch removed {} and \
-                            stopped forwarding it {}",
+                        "no {} querier on {name} for {}: a snooping switch removed {} and stopped \
+                            forwarding it {}",
                         protocol(case.group),
                         seconds(case.recorded_ns()),
                         case.group,
@@ -325,14 +325,14 @@ pub static NO_QUERIER: FailureMode = FailureMode {
 pub static SILENT_RECEIVER_PRUNED: FailureMode = FailureMode {
     id: "silent-receiver-pruned",
     title: "a new querier cut off a receiver that never reports",
-    symptoms: "A device that does not support IGMP received the group for years, and stopped when a \
-        querier appeared.",
+    symptoms: "A device that does not support IGMP received the group for years, and stopped when \
+        a querier appeared.",
     cause: "A bridge or switch that has seen no querier floods groups. With the first query it \
         begins to prune: only ports with reports get a group from then on.",
     proof: "Packets of the group came in until the first query and none since, and this host has \
         not reported the group.",
-    fix: "Make the receiver join the group, or add a permanent entry on the switch (bridge mdb \
-        add dev BR port PORT grp GROUP permanent).",
+    fix: "Make the receiver join the group, or add a permanent entry on the switch (bridge mdb add \
+        dev BR port PORT grp GROUP permanent).",
     implies: &["not-joined", "not-arriving"],
     rule: |case| {
         case.host?;
@@ -374,15 +374,14 @@ pub static SILENT_RECEIVER_PRUNED: FailureMode = FailureMode {
                     ),
                 )
                 .fix(format!(
-                    "join {} on this host, or add a permanent entry on the switch (bridge mdb \
-                        add ... grp {} permanent)",
+                    "join {} on this host, or add a permanent entry on the switch (bridge mdb add \
+                        ... grp {} permanent)",
                     case.group, case.group
                 ))
                 .with_evidence(
                     "wire",
                     format!(
-                        "{} packets before the first query of {}, none later \
-                    than {} after it",
+                        "{} packets before the first query of {}, none later than {} after it",
                         data.len(),
                         first.source,
                         seconds(last.saturating_sub(first.time_ns))
@@ -402,12 +401,12 @@ pub static QUERY_INTERVAL_TOO_LONG: FailureMode = FailureMode {
     id: "query-interval-too-long",
     title: "the query interval is longer than memberships last",
     symptoms: "The stream is interrupted at regular intervals.",
-    cause: "Switches time memberships with their own timer, 260 s by default. With a longer \
-        query interval they expire between two queries.",
+    cause: "Switches time memberships with their own timer, 260 s by default. With a longer query \
+        interval they expire between two queries.",
     proof: "The query interval, announced or observed, compared with the membership time of the \
         switch.",
-    fix: "Set the query interval to 125 s, or the switch's membership time to more than twice \
-        the interval.",
+    fix: "Set the query interval to 125 s, or the switch's membership time to more than twice the \
+        interval.",
     implies: &[],
     rule: |case| {
         let host = case.host;
@@ -443,8 +442,8 @@ pub static QUERY_INTERVAL_TOO_LONG: FailureMode = FailureMode {
                         pruned(case).contains(&ifindex),
                         certainty,
                         format!(
-                            "the querier {} queries every {} on {}, but {whose} keeps \
-                                memberships for only {}: the stream is interrupted at times",
+                            "the querier {} queries every {} on {}, but {whose} keeps memberships \
+                                for only {}: the stream is interrupted at times",
                             querier.address,
                             seconds(timers.interval_ns),
                             case.name(ifindex),
@@ -471,7 +470,7 @@ pub static QUERY_INTERVAL_TOO_LONG: FailureMode = FailureMode {
 };
 
 /// Two queriers of an interface that both continued for so long that one should have stopped.
-fn quarrel<'a>(case: &Case<'a>, ifindex: u32) -> Option<(&'a Querier, &'a Querier)> {
+fn competing_queriers<'a>(case: &Case<'a>, ifindex: u32) -> Option<(&'a Querier, &'a Querier)> {
     let alive: Vec<&Querier> = (case.queriers(ifindex).into_iter())
         .filter(|(querier, standing)| {
             *standing != Standing::Gone && !querier.address.is_unspecified() && querier.general >= 2
@@ -505,7 +504,7 @@ pub static TWO_QUERIERS: FailureMode = FailureMode {
     implies: &["querier-changed"],
     rule: |case| {
         for ifindex in case.interfaces() {
-            let Some((a, b)) = quarrel(case, ifindex) else {
+            let Some((a, b)) = competing_queriers(case, ifindex) else {
                 continue;
             };
             return Some(
@@ -703,8 +702,8 @@ pub static NO_REPORT_AFTER_FAILOVER: FailureMode = FailureMode {
     id: "no-report-after-failover",
     title: "the link failed over and the new switch does not know the memberships",
     symptoms: "After a cable, bond or uplink fails over, the stream stops until the next query.",
-    cause: "The new switch (or port) has no record of this host's memberships, and the kernel \
-        does not report them again when a bridge's or bond's port changes.",
+    cause: "The new switch (or port) has no record of this host's memberships, and the kernel does \
+        not report them again when a bridge's or bond's port changes.",
     proof: "A port of the interface lost its link, the stream stopped, and this host has not \
         reported since.",
     fix: "Bonding: resend_igmp=3. Otherwise: a shorter query interval, or restart the \
@@ -736,9 +735,8 @@ pub static NO_REPORT_AFTER_FAILOVER: FailureMode = FailureMode {
                 FindingDraft::fault(
                     Certainty::Consistent,
                     format!(
-                        "{} lost its link {} ago and {} stopped on {}: this host has not \
-                            reported since, so the switch on the other link does not know the \
-                            membership",
+                        "{} lost its link {} ago and {} stopped on {}: this host has not reported \
+                            since, so the switch on the other link does not know the membership",
                         case.name(*down),
                         seconds(case.now_ns().saturating_sub(*at)),
                         case.group,
@@ -811,8 +809,8 @@ pub static ISOLATED_PORT: FailureMode = FailureMode {
     symptoms: "Two hosts on a bridge cannot reach each other, while both reach the router.",
     cause: "Isolated (protected, private) ports forward nothing to each other, only to other \
         ports. Access points call this client isolation.",
-    proof: "The group comes in on an isolated port, has a member behind another isolated port, \
-        and does not go out there.",
+    proof: "The group comes in on an isolated port, has a member behind another isolated port, and \
+        does not go out there.",
     fix: "bridge link set dev PORT isolated off, on one of them.",
     implies: &["bridge-netfilter-drop"],
     rule: |case| {
@@ -838,8 +836,8 @@ pub static ISOLATED_PORT: FailureMode = FailureMode {
 pub static BRIDGE_NETFILTER_DROP: FailureMode = FailureMode {
     id: "bridge-netfilter-drop",
     title: "the IP firewall drops bridged packets",
-    symptoms: "Virtual machines or containers on a bridge lose multicast after Docker or Kubernetes \
-        was installed.",
+    symptoms: "Virtual machines or containers on a bridge lose multicast after Docker or \
+        Kubernetes was installed.",
     cause: "With bridge-nf-call-iptables=1, bridged IP packets pass the FORWARD chain, whose \
         policy such software sets to DROP.",
     proof: "The group comes in on a port, the bridge has a member on another, nothing goes out \
@@ -864,13 +862,13 @@ pub static BRIDGE_NETFILTER_DROP: FailureMode = FailureMode {
         }
         let why = format!(
             "bridged packets pass the IP firewall here (bridge-nf-call-{family}=1), and its \
-            FORWARD chain drops them"
+                FORWARD chain drops them"
         );
         Some(
             held_back(case, Certainty::Consistent, place, &why)
                 .fix(format!(
                     "sysctl net.bridge.bridge-nf-call-{family}=0, or accept bridged traffic in \
-                    FORWARD"
+                        FORWARD"
                 ))
                 .with_evidence("sysctl", format!("net.bridge.bridge-nf-call-{family} = 1")),
         )
@@ -903,7 +901,7 @@ pub static MDB_FULL: FailureMode = FailureMode {
                 })
                 .map(|(_, group, ..)| group)
                 .collect();
-            if groups.len() < bridge.most_groups as usize || bridge.most_groups == 0 {
+            if groups.len() < bridge.max_groups as usize || bridge.max_groups == 0 {
                 continue;
             }
             return Some(
@@ -914,19 +912,19 @@ pub static MDB_FULL: FailureMode = FailureMode {
                             snooping and floods all multicast",
                         link.name,
                         groups.len(),
-                        bridge.most_groups
+                        bridge.max_groups
                     ),
                 )
                 .fix(format!(
-                    "ip link set {0} type bridge mcast_hash_max 4096, then ip link set \
-                    {0} type bridge mcast_snooping 1",
+                    "ip link set {0} type bridge mcast_hash_max 4096, then ip link set {0} type \
+                        bridge mcast_snooping 1",
                     link.name
                 ))
                 .with_evidence(
                     "bridge",
                     format!(
                         "{}: mcast_snooping 0, mcast_hash_max {}",
-                        link.name, bridge.most_groups
+                        link.name, bridge.max_groups
                     ),
                 ),
             );
@@ -940,8 +938,8 @@ pub static MACVLAN_PARENT_CHILD: FailureMode = FailureMode {
     title: "a macvlan does not receive from its parent",
     symptoms: "The host cannot reach its container by multicast, other hosts can.",
     cause: "Packets sent on the parent device go to the wire, not to the macvlans on it.",
-    proof: "The group is sent on the parent, is joined on the macvlan above it, and does not \
-        come in there.",
+    proof: "The group is sent on the parent, is joined on the macvlan above it, and does not come \
+        in there.",
     fix: "Give the host its own macvlan on the same parent, in bridge mode, and send on that; or \
         use a bridge.",
     implies: &[
@@ -963,8 +961,8 @@ pub static MACVLAN_PARENT_CHILD: FailureMode = FailureMode {
                 FindingDraft::fault(
                     Certainty::Proved,
                     format!(
-                        "{} is sent on {parent} and joined on {}, a macvlan on it: a macvlan \
-                            does not receive packets sent on its parent",
+                        "{} is sent on {parent} and joined on {}, a macvlan on it: a macvlan does \
+                            not receive packets sent on its parent",
                         case.group, link.name
                     ),
                 )
@@ -991,11 +989,11 @@ pub static VF_FILTER: FailureMode = FailureMode {
     id: "vf-filter",
     title: "a virtual function or macvtap filters groups",
     symptoms: "A virtual machine does not receive some groups.",
-    cause: "A virtual function accepts a limited number of multicast addresses, and none that \
-        the physical function does not allow (trust). A macvtap accepts only those that libvirt \
+    cause: "A virtual function accepts a limited number of multicast addresses, and none that the \
+        physical function does not allow (trust). A macvtap accepts only those that libvirt \
         configures.",
-    proof: "On the host: `ip link show PF` (trust off), `ip -d link show macvtapN`. From within \
-        a guest it looks like not-arriving.",
+    proof: "On the host: `ip link show PF` (trust off), `ip -d link show macvtapN`. From within a \
+        guest it looks like not-arriving.",
     fix: "ip link set PF vf N trust on; with libvirt trustGuestRxFilters=\"yes\".",
     implies: &[],
     rule: |case| {
@@ -1020,8 +1018,8 @@ pub static VF_FILTER: FailureMode = FailureMode {
 pub static NETWORK_WITHOUT_MULTICAST: FailureMode = FailureMode {
     id: "network-without-multicast",
     title: "this network does not carry multicast",
-    symptoms: "Containers, VPNs or cloud machines do not receive each other's groups, while unicast \
-        works.",
+    symptoms: "Containers, VPNs or cloud machines do not receive each other's groups, while \
+        unicast works.",
     cause: "Tunnels (WireGuard, tun), overlays (flannel, kube-router), and nearly all public \
         clouds forward unicast only.",
     proof: "The interface is a tunnel or overlay, and no multicast packet of any kind has ever \
@@ -1160,8 +1158,8 @@ pub static NOT_ARRIVING: FailureMode = FailureMode {
             FindingDraft::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} is joined on {} and no packet of it reaches this host: the source does \
-                        not send, or a device on the path does not forward",
+                    "{} is joined on {} and no packet of it reaches this host: the source does not \
+                        send, or a device on the path does not forward",
                     case.group,
                     case.name(ifindex)
                 ),

@@ -38,8 +38,8 @@ pub static NO_MATCHING_SOCKET: FailureMode = FailureMode {
         never matches.",
     proof: "UdpIgnoredMulti increases with the packets, and /proc/net/udp has no socket that \
         accepts them.",
-    fix: "Bind to the group (or 0.0.0.0, ::) and the stream's port, and to no interface other \
-        than the receiving one.",
+    fix: "Bind to the group (or 0.0.0.0, ::) and the stream's port, and to no interface other than \
+        the receiving one.",
     implies: &[],
     rule: |case| {
         let host = case.host?;
@@ -193,8 +193,8 @@ pub static LOSS_IN_SOCKET: FailureMode = FailureMode {
             FindingDraft::fault(
                 Certainty::Proved,
                 format!(
-                    "{drops} of {} received packets were dropped at {}, whose buffer is not \
-                        full: its filter rejects them, or memory for UDP is short",
+                    "{drops} of {} received packets were dropped at {}, whose buffer is not full: \
+                        its filter rejects them, or memory for UDP is short",
                     came_in(case),
                     case.socket_text(socket)
                 ),
@@ -217,20 +217,20 @@ pub static MEMBERSHIP_LIMIT: FailureMode = FailureMode {
     title: "a socket has reached its limit of groups",
     symptoms: "\"No buffer space available\" when joining the 21st group of a socket, or its 11th \
         source.",
-    cause: "Linux allows 20 groups per IPv4 socket (igmp_max_memberships) and 10 sources per \
-        group (igmp_max_msf). The limit applies to the socket, not to the host.",
-    proof: "A socket holds exactly as many groups as the limit, and the diagnosed one is not \
-        among them.",
-    fix: "Raise net.ipv4.igmp_max_memberships before the application starts, or spread groups \
-        over several sockets.",
+    cause: "Linux allows 20 groups per IPv4 socket (igmp_max_memberships) and 10 sources per group \
+        (igmp_max_msf). The limit applies to the socket, not to the host.",
+    proof: "A socket holds exactly as many groups as the limit, and the diagnosed one is not among \
+        them.",
+    fix: "Raise net.ipv4.igmp_max_memberships before the application starts, or spread groups over \
+        several sockets.",
     implies: &["not-joined"],
     rule: |case| {
         let host = case.host?;
-        let most = case.sysctl("net/ipv4/igmp_max_memberships")?;
+        let limit = case.sysctl("net/ipv4/igmp_max_memberships")?;
         if !case.joined.is_empty() || !case.group.is_ipv4() {
             return None;
         }
-        let full = (host.holders.iter().flatten()).find(|holder| holder.groups as i64 >= most)?;
+        let full = (host.holders.iter().flatten()).find(|holder| holder.groups as i64 >= limit)?;
         Some(
             FindingDraft::fault(
                 Certainty::Consistent,
@@ -241,12 +241,12 @@ pub static MEMBERSHIP_LIMIT: FailureMode = FailureMode {
                 ),
             )
             .fix(format!(
-                "sysctl net.ipv4.igmp_max_memberships={}, and restart it; or spread \
-                groups over sockets",
-                most * 10
+                "sysctl net.ipv4.igmp_max_memberships={}, and restart it; or spread groups over \
+                    sockets",
+                limit * 10
             ))
             .with_evidence("socket", format!("{} memberships", full.groups))
-            .with_evidence("sysctl", format!("net.ipv4.igmp_max_memberships = {most}")),
+            .with_evidence("sysctl", format!("net.ipv4.igmp_max_memberships = {limit}")),
         )
     },
 };
@@ -255,8 +255,8 @@ pub static MULTICAST_ALL_CROSSTALK: FailureMode = FailureMode {
     id: "multicast-all-crosstalk",
     title: "a socket receives packets of a group that it never joined",
     symptoms: "Packets of other groups reach an application.",
-    cause: "On Linux a socket bound to a port and no address receives every group that any \
-        socket on the host has joined, unless IP_MULTICAST_ALL is 0.",
+    cause: "On Linux a socket bound to a port and no address receives every group that any socket \
+        on the host has joined, unless IP_MULTICAST_ALL is 0.",
     proof: "The socket is bound to the port alone, has joined other groups but not this one, and \
         IP_MULTICAST_ALL is 1; another socket has joined this one.",
     fix: "Set IP_MULTICAST_ALL to 0 (IPV6_MULTICAST_ALL), or bind to the group.",

@@ -77,8 +77,8 @@ pub static TWO_SENDERS: FailureMode = FailureMode {
             FindingDraft::fault(
                 Certainty::Proved,
                 format!(
-                    "{} sources send separate streams to {} port {port} on {}: {who}: the \
-                        apparent loss is a collision",
+                    "{} sources send separate streams to {} port {port} on {}: {who}: the apparent \
+                        loss is a collision",
                     senders.len(),
                     case.group,
                     case.name(ifindex)
@@ -122,8 +122,8 @@ pub static FIRST_PACKETS_LOST: FailureMode = FailureMode {
                 FindingDraft::note(
                     Certainty::Proved,
                     format!(
-                        "the first packets of {} from {} are missing ({missing}), and none \
-                            since: normal when a router sets up a new stream",
+                        "the first packets of {} from {} are missing ({missing}), and none since: \
+                            normal when a router sets up a new stream",
                         case.group, key.source
                     ),
                 )
@@ -143,10 +143,10 @@ pub static LOSS_ON_WIRE: FailureMode = FailureMode {
     title: "packets are lost before they reach this host",
     symptoms: "Gaps in picture or sound; decoders report errors.",
     cause: "A full queue or a bad cable on the path, a radio link, a sender that sends in bursts.",
-    proof: "The sequence numbers of the stream (RTP, MPEG-TS, netsonde's own) already have gaps \
-        on this host's wire.",
-    fix: "Check device by device towards the source: the loss is between the last device with \
-        loss and the first without.",
+    proof: "The sequence numbers of the stream (RTP, MPEG-TS, netsonde's own) already have gaps on \
+        this host's wire.",
+    fix: "Check device by device towards the source: the loss is between the last device with loss \
+        and the first without.",
     implies: &[],
     rule: |case| {
         // Packets dropped by the rings are missing in the record, but were on the wire.

@@ -35,7 +35,7 @@ pub struct Message {
     /// Protocol version: 1 to 3 (IGMP), 1 or 2 (MLD).
     pub version: u8,
     /// Kind of the message.
-    pub says: MessageKind,
+    pub kind: MessageKind,
 }
 
 /// Kind of an IGMP or MLD message.
@@ -62,12 +62,12 @@ pub enum MessageKind {
 impl Message {
     /// Returns whether this is a general query.
     pub fn is_general_query(&self) -> bool {
-        matches!(self.says, MessageKind::Query { group: None, .. })
+        matches!(self.kind, MessageKind::Query { group: None, .. })
     }
 
     /// Returns whether it reports joining (`true`) or leaving (`false`) a group.
     pub fn of_group(&self, wanted: IpAddr) -> Option<bool> {
-        match &self.says {
+        match &self.kind {
             MessageKind::Report {
                 group,
                 kind,
@@ -285,21 +285,21 @@ impl Wire {
         outbound: bool,
         said: Said,
     ) {
-        let (version, says) = match said {
+        let (version, kind) = match said {
             Said::Asked(asked) => {
-                let says = MessageKind::Query {
+                let kind = MessageKind::Query {
                     group: asked.group,
                     max_response_ns: u64::from(asked.max_response_ms) * 1_000_000,
                 };
-                (asked.version, says)
+                (asked.version, kind)
             }
             Said::Change(change) => {
-                let says = MessageKind::Report {
+                let kind = MessageKind::Report {
                     group: change.group,
                     kind: change.kind,
                     sources: change.sources,
                 };
-                (change.version, says)
+                (change.version, kind)
             }
             Said::Router(_) | Said::RouterGone => return,
         };
@@ -315,7 +315,7 @@ impl Wire {
             ttl: network.ttl,
             router_alert: network.router_alert,
             version,
-            says,
+            kind,
         });
     }
 

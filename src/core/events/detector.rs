@@ -1,72 +1,72 @@
-//! PURE. All that is watched, and what of it is told.
+//! PURE. Event detection: collects what the parts of this module detect, and applies the rate limit.
 
 use std::net::IpAddr;
 
-use super::limit::Limit;
+use super::limit::RateLimit;
 use super::{Event, Kind, duration, links, multicast, neighbors, service};
 use crate::neighbors::News;
 use crate::probe::run;
 
-/// Probes that show a loss are looked for from this long before it.
-const PROBES_NS: u64 = 3_000_000_000;
+/// Margin around an event of a probe run in which its probes are found.
+const PROBE_MARGIN_NS: u64 = 3_000_000_000;
 
-/// Everything that is watched.
+/// State of everything that is observed for events.
 #[derive(Debug, Default)]
 pub struct Detector {
-    /// Links and addresses.
+    /// Links and this host's addresses.
     pub links: links::Links,
-    /// Queriers.
+    /// IGMP and MLD queriers.
     pub queriers: multicast::Queriers,
-    /// Streams.
+    /// Multicast streams.
     pub streams: multicast::Streams,
-    /// Sniffers.
+    /// Packet sockets of other programs.
     pub sniffers: service::Sniffers,
-    /// Limits.
+    /// Limits of the service.
     pub limits: service::Limits,
-    /// Clocks.
+    /// The machine's clocks.
     pub clocks: service::ClockMonitor,
-    /// What has happened and was not taken yet.
+    /// Detected events that [`drain`](Detector::drain) has not returned yet.
     pub pending: Vec<Event>,
-    limit: Limit,
+    limit: RateLimit,
 }
 
-/// Probes to a target that are lost, or no longer.
+/// Begin or end of a loss of probes to one target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeLoss {
-    /// The target.
+    /// Address of the target.
     pub target: IpAddr,
-    /// What the run has to say.
+    /// Report of the probe run.
     pub loss: run::Loss,
 }
 
-/// A gap of the record.
+/// A gap of the record, as `status` reports it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RecordGap<'a> {
-    /// As status calls it.
+    /// Kind of the gap, as `status` names it.
     pub kind: &'a str,
-    /// Of what, if of one thing.
+    /// Interface or ring that it concerns; empty if it concerns no single one.
     pub subject: &'a str,
-    /// From when.
+    /// Start, in nanoseconds since 1970.
     pub from_ns: u64,
-    /// Until when.
+    /// End, in nanoseconds since 1970.
     pub to_ns: u64,
-    /// Packets.
+    /// Packets that are missing.
     pub count: u64,
 }
 
 impl Detector {
-    /// Events that were not told one by one, ever.
+    /// Number of events that the rate limit suppressed since the start.
     pub fn suppressed(&self) -> u64 {
         self.limit.suppressed
     }
 
-    /// Something is new on a link.
+    /// Adds an event for a change in the neighbor table.
     pub fn on_neighbor_event(&mut self, interface: &str, time_ns: u64, news: &News) {
         self.pending
             .push(neighbors::event(interface, time_ns, news));
     }
 
-    /// A probing run loses, or does not any more.
+    /// Adds an event for the begin or end of a loss of probes.
     pub fn on_probe_loss(&mut self, loss: &ProbeLoss) {
         let ProbeLoss { target, loss } = loss;
         self.pending.push(match loss {
@@ -78,14 +78,14 @@ impl Detector {
                 ..
             } => Event::new(Kind::LossBegun, *at_ns, "", target)
                 .with_text(format!(
-                    "{} probes in a row to {target} {}: {last_seen}",
+                    "{} consecutive probes to {target} {}: {last_seen}",
                     run::MISSES_TOLD,
                     fate.name().replace('_', " ")
                 ))
                 .with_packet_filter(
                     format!("host {target} or arp or icmp6"),
-                    at_ns.saturating_sub(*since_ns) + PROBES_NS,
-                    PROBES_NS,
+                    at_ns.saturating_sub(*since_ns) + PROBE_MARGIN_NS,
+                    PROBE_MARGIN_NS,
                 ),
             run::Loss::Ended {
                 since_ns,
@@ -94,21 +94,21 @@ impl Detector {
                 ..
             } => Event::new(Kind::LossEnded, *at_ns, "", target)
                 .with_text(format!(
-                    "{target} answers again, after {misses} probes within {}",
+                    "{target} answers again, after {misses} failed probes in {}",
                     duration(at_ns.saturating_sub(*since_ns))
                 ))
                 .with_packet_filter(
                     format!("host {target} or arp or icmp6"),
-                    PROBES_NS,
-                    PROBES_NS,
+                    PROBE_MARGIN_NS,
+                    PROBE_MARGIN_NS,
                 ),
         });
     }
 
-    /// A gap was declared. Interfaces that are down or gone are told as that.
+    /// Adds an event for a declared gap. Interfaces that are down or gone have link events instead.
     pub fn on_gap(&mut self, gap: RecordGap<'_>) {
         let lasted = duration(gap.to_ns.saturating_sub(gap.from_ns));
-        let of = match gap.subject {
+        let subject = match gap.subject {
             "" => String::new(),
             subject => format!(" ({subject})"),
         };
@@ -117,16 +117,16 @@ impl Detector {
             "interface_down" | "interface_gone" => return,
             "engine_restart" if gap.count == 0 => event(
                 Kind::EngineRestart,
-                "the engine ended and the next one took over: rings and record were kept".into(),
+                "the engine ended and a new one took over: rings and record were kept".into(),
             ),
             "recorder_reset" => event(
                 Kind::RecorderGap,
-                "an older record could not be gone on with, and was given up".into(),
+                "previous record discarded: incompatible layout or sizes".into(),
             ),
             kind => event(
                 Kind::RecorderGap,
                 format!(
-                    "{} packets within {lasted} are not in the record: {}{of}",
+                    "{} packets in {lasted} not recorded: {}{subject}",
                     gap.count,
                     kind.replace('_', " ")
                 ),
@@ -134,7 +134,7 @@ impl Detector {
         });
     }
 
-    /// What is to be told, oldest first.
+    /// Returns the pending events that the rate limit admits, oldest first.
     pub fn drain(&mut self, now_ns: u64) -> Vec<Event> {
         let mut pending = std::mem::take(&mut self.pending);
         pending.retain(|event| self.limit.admits(event));

@@ -1,4 +1,4 @@
-//! PURE. What happened to links and to this host's addresses, by what netlink says they are now.
+//! PURE. Changes of links and of this host's addresses, detected by comparing their state in netlink messages.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,27 +7,27 @@ use foldhash::quality::RandomState;
 
 use super::{Event, Kind, Severity, duration};
 
-/// How long around a change of an address the packets are that show who else has it.
-const AROUND_NS: u64 = 5_000_000_000;
+/// Margin around an address change in which packets show other users of the address.
+const ADDRESS_MARGIN_NS: u64 = 5_000_000_000;
 
-/// A link as it is.
+/// State of a link at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LinkSnapshot {
     /// Interface index.
     pub ifindex: u32,
-    /// Name.
+    /// Interface name.
     pub name: String,
-    /// Set up.
+    /// Whether it is set up (IFF_UP).
     pub up: bool,
-    /// Packets can cross it.
+    /// Whether packets can cross it: set up and with a carrier.
     pub running: bool,
-    /// Most bytes of a packet.
+    /// MTU in bytes.
     pub mtu: u32,
-    /// Link-layer address.
+    /// Link-layer address; `None` if it has none.
     pub mac: Option<String>,
-    /// The bridge or bond that it is a port of.
+    /// Bridge or bond that it is a port of.
     pub master: Option<String>,
-    /// How many hold it promiscuous.
+    /// Number of users that hold it in promiscuous mode; 0 if it is not.
     pub promiscuity: u32,
     /// Addresses with their prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
@@ -35,24 +35,25 @@ pub struct LinkSnapshot {
 
 #[derive(Debug)]
 struct TrackedLink {
-    now: LinkSnapshot,
+    last: LinkSnapshot,
     /// Only name and `running` are known: from the record, not from netlink.
-    partly: bool,
+    is_partial: bool,
+    /// Last change of `running`, in nanoseconds since 1970.
     changed_ns: u64,
 }
 
-/// What is known of links.
+/// Change detector for links.
 #[derive(Debug, Default)]
 pub struct Links {
     known: HashMap<u32, TrackedLink, RandomState>,
-    /// The links that there were at the start are no news.
+    /// The links that existed at the start have been reported; further ones are new.
     baseline_known: bool,
 }
 
 impl Links {
-    /// An interface that a former engine knew, and how it left it.
+    /// Restores the state in which a previous engine left an interface.
     pub fn restore(&mut self, ifindex: u32, name: &str, running: bool, changed_ns: u64) {
-        let now = LinkSnapshot {
+        let last = LinkSnapshot {
             ifindex,
             name: name.to_owned(),
             running,
@@ -61,20 +62,20 @@ impl Links {
         self.known.insert(
             ifindex,
             TrackedLink {
-                now,
-                partly: true,
+                last,
+                is_partial: true,
                 changed_ns,
             },
         );
         self.baseline_known = true;
     }
 
-    /// All links were told: what comes from now on is news.
+    /// Marks the initial dump as complete; later updates raise events.
     pub fn baseline_complete(&mut self) {
         self.baseline_known = true;
     }
 
-    /// A link is so now.
+    /// Updates a link and emits an event for each change.
     pub fn update(&mut self, now: LinkSnapshot, now_ns: u64, out: &mut Vec<Event>) {
         let Some(known) = self.known.get_mut(&now.ifindex) else {
             if self.baseline_known {
@@ -87,119 +88,134 @@ impl Links {
             self.known.insert(
                 now.ifindex,
                 TrackedLink {
-                    now,
-                    partly: false,
+                    last: now,
+                    is_partial: false,
                     changed_ns: now_ns,
                 },
             );
             return;
         };
-        if known.now == now {
+        if known.last == now {
             return;
         }
-        let lasted = duration(now_ns.saturating_sub(known.changed_ns));
-        let before = std::mem::replace(&mut known.now, now);
-        let now = &known.now;
-        let event = |kind, text: String| {
-            Event::new(kind, now_ns, &now.name, &now.name).with_text(format!("{} {text}", now.name))
-        };
-        if before.name != now.name {
-            out.push(event(
-                Kind::LinkRenamed,
-                format!("was {} before", before.name),
-            ));
-        }
-        if before.running != now.running {
+        let since_ns = known.changed_ns;
+        let before = std::mem::replace(&mut known.last, now);
+        if before.running != known.last.running {
             known.changed_ns = now_ns;
-            out.push(match (now.running, now.up) {
-                (true, _) => event(Kind::LinkUp, format!("is up, after {lasted}")),
-                (false, true) => event(
-                    Kind::LinkDown,
-                    format!("has no carrier any more, after {lasted}: nothing crosses it"),
-                ),
-                (false, false) => event(Kind::LinkDown, format!("was set down, after {lasted}"))
-                    .with_severity(Severity::Notice),
-            });
         }
-        if std::mem::take(&mut known.partly) {
-            return;
-        }
-        if before.mtu != now.mtu {
-            out.push(event(
-                Kind::LinkChanged,
-                format!("has an MTU of {}, before {}", now.mtu, before.mtu),
-            ));
-        }
-        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| String::from("none"));
-        if before.mac != now.mac {
-            out.push(event(
-                Kind::LinkChanged,
-                format!(
-                    "has the link-layer address {}, before {}",
-                    or_none(&now.mac),
-                    or_none(&before.mac)
-                ),
-            ));
-        }
-        if before.master != now.master {
-            out.push(event(
-                Kind::LinkChanged,
-                match (&now.master, &before.master) {
-                    (Some(master), _) => format!("is a port of {master}"),
-                    (None, before) => format!("is not a port of {} any more", or_none(before)),
-                },
-            ));
-        }
-        match (before.promiscuity, now.promiscuity) {
-            (0, 1..) => out.push(event(
-                Kind::PromiscuousOn,
-                "is promiscuous: it takes in what is for others, too".into(),
-            )),
-            (1.., 0) => out.push(event(
-                Kind::PromiscuousOff,
-                "is not promiscuous any more".into(),
-            )),
-            _ => {}
-        }
-        for (kind, those, others, word) in [
-            (Kind::AddressAdded, &now.addresses, &before.addresses, "has"),
-            (
-                Kind::AddressRemoved,
-                &before.addresses,
-                &now.addresses,
-                "does not have",
-            ),
-        ] {
-            for (address, bits) in those.iter().filter(|one| !others.contains(one)) {
-                let end = if kind == Kind::AddressAdded {
-                    ""
-                } else {
-                    " any more"
-                };
-                let protocol = if address.is_ipv4() { "arp" } else { "icmp6" };
-                out.push(
-                    Event::new(kind, now_ns, &now.name, address)
-                        .with_text(format!("{} {word} {address}/{bits}{end}", now.name))
-                        .with_packet_filter(
-                            format!("{protocol} or host {address}"),
-                            AROUND_NS,
-                            AROUND_NS,
-                        ),
-                );
-            }
+        let is_partial = std::mem::take(&mut known.is_partial);
+        let change = Change {
+            before: &before,
+            now: &known.last,
+            now_ns,
+        };
+        change.name_and_state(duration(now_ns.saturating_sub(since_ns)), out);
+        if !is_partial {
+            change.properties(out);
+            change.addresses(out);
         }
     }
 
-    /// An interface is gone.
+    /// Removes an interface and emits an event.
     pub fn remove(&mut self, ifindex: u32, now_ns: u64, out: &mut Vec<Event>) {
         if let Some(known) = self.known.remove(&ifindex) {
-            let name = &known.now.name;
+            let name = &known.last.name;
             let lasted = duration(now_ns.saturating_sub(known.changed_ns));
             out.push(
                 Event::new(Kind::LinkGone, now_ns, name, name).with_text(format!(
-                    "{name} is gone, after having been {} for {lasted}",
-                    if known.now.running { "up" } else { "down" }
+                    "{name} was removed, after {lasted} {}",
+                    if known.last.running { "up" } else { "down" }
                 )),
+            );
+        }
+    }
+}
+
+/// Two successive states of a link.
+struct Change<'a> {
+    before: &'a LinkSnapshot,
+    now: &'a LinkSnapshot,
+    now_ns: u64,
+}
+
+impl Change<'_> {
+    fn event(&self, kind: Kind, text: impl std::fmt::Display) -> Event {
+        let name = &self.now.name;
+        Event::new(kind, self.now_ns, name, name).with_text(format!("{name} {text}"))
+    }
+
+    /// `lasted`: how long the previous state of `running` lasted.
+    fn name_and_state(&self, lasted: String, out: &mut Vec<Event>) {
+        let (before, now) = (self.before, self.now);
+        if before.name != now.name {
+            let text = format!("was renamed from {}", before.name);
+            out.push(self.event(Kind::LinkRenamed, text));
+        }
+        if before.running == now.running {
+            return;
+        }
+        out.push(match (now.running, now.up) {
+            (true, _) => self.event(Kind::LinkUp, format!("is up, after {lasted} down")),
+            (false, true) => self.event(
+                Kind::LinkDown,
+                format!("lost its carrier after {lasted} up"),
+            ),
+            (false, false) => self
+                .event(Kind::LinkDown, format!("was set down after {lasted} up"))
+                .with_severity(Severity::Notice),
+        });
+    }
+
+    /// MTU, link-layer address, master and promiscuous mode.
+    fn properties(&self, out: &mut Vec<Event>) {
+        let (before, now) = (self.before, self.now);
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| String::from("none"));
+        if before.mtu != now.mtu {
+            let text = format!("changed its MTU from {} to {}", before.mtu, now.mtu);
+            out.push(self.event(Kind::LinkChanged, text));
+        }
+        if before.mac != now.mac {
+            let text = format!(
+                "changed its link-layer address from {} to {}",
+                or_none(&before.mac),
+                or_none(&now.mac)
+            );
+            out.push(self.event(Kind::LinkChanged, text));
+        }
+        if before.master != now.master {
+            let text = match &now.master {
+                Some(master) => format!("became a port of {master}"),
+                None => format!("is no longer a port of {}", or_none(&before.master)),
+            };
+            out.push(self.event(Kind::LinkChanged, text));
+        }
+        match (before.promiscuity, now.promiscuity) {
+            (0, 1..) => out.push(self.event(
+                Kind::PromiscuousOn,
+                "entered promiscuous mode: it also receives frames for other hosts",
+            )),
+            (1.., 0) => out.push(self.event(Kind::PromiscuousOff, "left promiscuous mode")),
+            _ => {}
+        }
+    }
+
+    fn addresses(&self, out: &mut Vec<Event>) {
+        let (before, now) = (&self.before.addresses, &self.now.addresses);
+        let added = now.iter().filter(|address| !before.contains(address));
+        let added = added.map(|address| (Kind::AddressAdded, "added", address));
+        let removed = before.iter().filter(|address| !now.contains(address));
+        let removed = removed.map(|address| (Kind::AddressRemoved, "removed", address));
+        for (kind, verb, (address, bits)) in added.chain(removed) {
+            let name = &self.now.name;
+            let protocol = if address.is_ipv4() { "arp" } else { "icmp6" };
+            out.push(
+                Event::new(kind, self.now_ns, name, address)
+                    .with_text(format!("{name}: address {verb}: {address}/{bits}"))
+                    .with_packet_filter(
+                        format!("{protocol} or host {address}"),
+                        ADDRESS_MARGIN_NS,
+                        ADDRESS_MARGIN_NS,
+                    ),
             );
         }
     }
@@ -223,43 +239,43 @@ mod tests {
         }
     }
 
-    fn told(links: &mut Links, now: LinkSnapshot, at_ns: u64) -> Vec<(Kind, Severity, String)> {
+    fn changes(links: &mut Links, now: LinkSnapshot, at_ns: u64) -> Vec<(Kind, Severity, String)> {
         let mut out = Vec::new();
         links.update(now, at_ns, &mut out);
-        (out.into_iter())
+        out.into_iter()
             .map(|event| (event.kind, event.severity, event.text))
             .collect()
     }
 
     #[test]
-    fn what_was_there_at_the_start_is_no_news() {
+    fn existing_links_raise_no_event() {
         let mut links = Links::default();
-        assert_eq!(told(&mut links, link(), S), []);
+        assert_eq!(changes(&mut links, link(), S), []);
         links.baseline_complete();
-        assert_eq!(told(&mut links, link(), 2 * S), []);
+        assert_eq!(changes(&mut links, link(), 2 * S), []);
         let other = LinkSnapshot {
             ifindex: 3,
             name: "e1".into(),
             ..link()
         };
-        assert_eq!(told(&mut links, other, 3 * S)[0].0, Kind::LinkNew);
+        assert_eq!(changes(&mut links, other, 3 * S)[0].0, Kind::LinkNew);
     }
 
     #[test]
-    fn each_change_is_an_event() {
+    fn each_change_raises_an_event() {
         let mut links = Links::default();
-        told(&mut links, link(), S);
+        changes(&mut links, link(), S);
         links.baseline_complete();
         let no_carrier = LinkSnapshot {
             running: false,
             ..link()
         };
         assert_eq!(
-            told(&mut links, no_carrier, 3 * S),
+            changes(&mut links, no_carrier, 3 * S),
             [(
                 Kind::LinkDown,
                 Severity::Warning,
-                "e0 has no carrier any more, after 2.0 s: nothing crosses it".into()
+                "e0 lost its carrier after 2.0 s up".into()
             )]
         );
         let all = LinkSnapshot {
@@ -271,7 +287,7 @@ mod tests {
             addresses: vec![("10.0.0.2".parse().unwrap(), 24)],
             ..link()
         };
-        let kinds: Vec<Kind> = (told(&mut links, all, 4 * S).iter())
+        let kinds: Vec<Kind> = (changes(&mut links, all, 4 * S).iter())
             .map(|(kind, ..)| *kind)
             .collect();
         assert_eq!(
@@ -289,14 +305,14 @@ mod tests {
         );
         let mut out = Vec::new();
         links.remove(2, 64 * S, &mut out);
-        assert_eq!(out[0].text, "lan is gone, after having been up for 60.0 s");
+        assert_eq!(out[0].text, "lan was removed, after 60.0 s up");
     }
 
     #[test]
-    fn what_happened_between_two_engines_is_told_and_nothing_else() {
+    fn changes_between_two_engines_raise_events() {
         let mut links = Links::default();
         links.restore(2, "e0", true, S);
-        assert_eq!(told(&mut links, link(), 5 * S), []);
+        assert_eq!(changes(&mut links, link(), 5 * S), []);
         let mut links = Links::default();
         links.restore(2, "e0", true, S);
         let down = LinkSnapshot {
@@ -304,8 +320,11 @@ mod tests {
             running: false,
             ..link()
         };
-        let told = told(&mut links, down, 5 * S);
-        assert_eq!(told.len(), 1);
-        assert_eq!((told[0].0, told[0].1), (Kind::LinkDown, Severity::Notice));
+        let events = changes(&mut links, down, 5 * S);
+        assert_eq!(events.len(), 1);
+        assert_eq!(
+            (events[0].0, events[0].1),
+            (Kind::LinkDown, Severity::Notice)
+        );
     }
 }

@@ -1,14 +1,14 @@
-//! PURE. What happened: a bounded log of events, each with a time, a severity, a subject, a sentence, and
-//! where there are packets that show it, how to find them. Times are nanoseconds since 1970.
+//! PURE. Event log: detection, rate limiting and storage. An event has a time, a severity, a subject, one
+//! sentence, and where packets show it, a query for them. Times are nanoseconds since 1970 (UTC).
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `kind` | every kind of event |
-//! | `slot` | an event as it is kept in the record |
-//! | `limit` | how many of a kind are told one by one |
-//! | `links` | what happened to links and their addresses |
-//! | `neighbors` | what happened to hosts on the links |
-//! | `multicast` | queriers that come, change and go; streams that lose and stop |
+//! | `slot` | an event as stored in the record |
+//! | `limit` | rate limit for events of one kind |
+//! | `links` | changes of links and their addresses |
+//! | `neighbors` | texts for new hosts, moves and conflicts |
+//! | `multicast` | changes of queriers; loss and silence of streams |
 //! | `service` | sniffers, limits, clocks |
 //! | `detector` | all of these together |
 
@@ -26,40 +26,40 @@ pub use kind::{Category, Kind, Severity};
 pub use limit::MAX_PER_MINUTE;
 pub use slot::{SLOT_BYTES, decode, encode};
 
-/// Something that happened.
+/// A logged state change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// Its number: one more than that of the event before. 0 until it is in the log.
+    /// Sequence number in the log, from 1 without holes; 0 until it is logged.
     pub number: u64,
-    /// When.
+    /// Time, in nanoseconds since 1970.
     pub time_ns: u64,
-    /// What sort.
+    /// Kind, which determines its category.
     pub kind: Kind,
-    /// How bad.
+    /// Severity, by default that of its kind.
     pub severity: Severity,
-    /// On which interface, or empty.
+    /// Name of the interface; empty if it concerns no single one.
     pub interface: String,
-    /// To what or whom: an address, an interface, a limit.
+    /// Address, interface or limit that it is about.
     pub subject: String,
-    /// The sentence.
+    /// One sentence; the record keeps its first 152 bytes.
     pub text: String,
-    /// The packets that show it.
+    /// Query for the packets that show it; `None` if none do.
     pub packets: Option<PacketQuery>,
 }
 
-/// How to find packets in the record: on the event's interface, if it has one.
+/// Query for packets in the record: a time range and a filter, on the event's interface if it has one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PacketQuery {
-    /// From when.
+    /// Start of the range, in nanoseconds since 1970.
     pub from_ns: u64,
-    /// Until when.
+    /// End of the range, in nanoseconds since 1970.
     pub to_ns: u64,
-    /// In the language of pcap-filter(7).
+    /// Expression in the language of pcap-filter(7).
     pub filter: String,
 }
 
 impl Event {
-    /// An event as bad as its kind is.
+    /// Creates an event with the severity of its kind and without a text.
     pub fn new(kind: Kind, time_ns: u64, interface: &str, subject: impl ToString) -> Event {
         Event {
             number: 0,
@@ -73,19 +73,19 @@ impl Event {
         }
     }
 
-    /// What it says.
+    /// Sets the text.
     pub fn with_text(mut self, text: impl Into<String>) -> Event {
         self.text = text.into();
         self
     }
 
-    /// As bad as this.
+    /// Overrides the severity of the kind.
     pub fn with_severity(mut self, severity: Severity) -> Event {
         self.severity = severity;
         self
     }
 
-    /// Shown by packets from `before` nanoseconds before it to `after` nanoseconds after it.
+    /// Sets the query for its packets, from `before_ns` before to `after_ns` after its time.
     pub fn with_packet_filter(mut self, filter: String, before_ns: u64, after_ns: u64) -> Event {
         self.packets = Some(PacketQuery {
             from_ns: self.time_ns.saturating_sub(before_ns),
@@ -96,7 +96,7 @@ impl Event {
     }
 }
 
-/// A time in words, as short as is useful.
+/// Formats a duration with one unit: milliseconds, seconds, minutes or hours.
 pub fn duration(ns: u64) -> String {
     match ns as f64 / 1e9 {
         s if s < 0.0995 => format!("{:.1} ms", s * 1e3),

@@ -1,4 +1,4 @@
-//! PURE. Queriers that come, change and go; streams that lose packets, stop and go on. Looked at once a second.
+//! PURE. Changes of queriers; loss, silence and return of streams. Updated once per second.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -8,29 +8,29 @@ use foldhash::quality::RandomState;
 use super::{Event, Kind, Severity, duration};
 
 const SECOND: u64 = 1_000_000_000;
-/// Loss is over when nothing more was missing for so long.
-const OVER_NS: u64 = 10 * SECOND;
-/// A stream that went on for so long is one whose end is told.
+/// Time without further loss after which loss has ended.
+const LOSS_OVER_NS: u64 = 10 * SECOND;
+/// Minimum age of a stream whose end is reported.
 const STEADY_NS: u64 = 10 * SECOND;
-/// And so many packets a second, in the mean: below, silence is its manner.
+/// Minimum mean rate in packets per second of a stream whose end is reported: slower ones pause anyway.
 const STEADY_PACKETS: u64 = 1;
-/// It has stopped when it was silent for so long, or for thrice the longest silence that it had before.
+/// Silence after which a stream has stopped; three times its longest earlier silence if that is more.
 const STOPPED_NS: u64 = 3 * SECOND;
-/// A silent stream is forgotten after this.
+/// Bound on the earlier silence that counts: the trackers forget a silent stream after this.
 const FORGOTTEN_NS: u64 = 3600 * SECOND;
 
-/// The querier that counts on a link, for one family.
+/// The elected querier of a link, for one address family.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Querier {
-    /// Index of the interface.
+    /// Interface index.
     pub ifindex: u32,
-    /// Its name.
+    /// Interface name.
     pub interface: String,
-    /// Its address.
+    /// Address of the querier.
     pub address: IpAddr,
     /// IGMP or MLD version.
     pub version: u8,
-    /// When it asked last.
+    /// Time of its last query, in nanoseconds since 1970.
     pub last_ns: u64,
 }
 
@@ -59,126 +59,130 @@ impl Querier {
             .with_text(text)
             .with_packet_filter(packets, back_ns, SECOND)
     }
+
+    fn elected(&self, now_ns: u64) -> Event {
+        let text = format!(
+            "{} is now the {} querier on {}",
+            self.address,
+            self.protocol(),
+            self.interface
+        );
+        self.event(Kind::QuerierElected, now_ns, text)
+    }
+
+    /// The event for what differs from the querier before it on the same link, if anything.
+    fn changed_from(&self, before: &Querier, now_ns: u64) -> Option<Event> {
+        let (address, old) = (self.address, before.address);
+        if old != address {
+            let why = if (old.is_unspecified(), old) > (address.is_unspecified(), address) {
+                format!("lower address than {old}")
+            } else {
+                let silent = duration(now_ns.saturating_sub(before.last_ns));
+                format!("{old} has been silent for {silent}")
+            };
+            let text = format!(
+                "{address} is now the {} querier on {}: {why}",
+                self.protocol(),
+                self.interface
+            );
+            return Some(self.event(Kind::QuerierChanged, now_ns, text));
+        }
+        if before.version == self.version {
+            return None;
+        }
+        let text = format!(
+            "querier {address} changed from {} to {}",
+            before.protocol(),
+            self.protocol()
+        );
+        if self.version > before.version {
+            return Some(self.event(Kind::QuerierChanged, now_ns, text));
+        }
+        let text = format!("{text}: source-specific memberships no longer work");
+        let event = self.event(Kind::QuerierChanged, now_ns, text);
+        Some(event.with_severity(Severity::Warning))
+    }
+
+    fn silent(&self, now_ns: u64) -> Event {
+        let text = format!(
+            "no query from querier {} for {} and no replacement: snooping switches will drop memberships",
+            self.address,
+            duration(now_ns.saturating_sub(self.last_ns))
+        );
+        self.event(Kind::QuerierSilent, now_ns, text)
+    }
 }
 
-/// Queriers as they were.
+/// Change detector for queriers.
 #[derive(Debug, Default)]
 pub struct Queriers {
+    /// By interface index and whether IPv4.
     known: HashMap<(u32, bool), Querier, RandomState>,
-    /// Those that were heard before this engine began are no news.
+    /// The first update has been made; queriers that it did not have are new.
     baseline_known: bool,
 }
 
 impl Queriers {
-    /// These count now.
+    /// Compares with the elected queriers of now, and emits an event for each change.
     pub fn update(&mut self, now: Vec<Querier>, now_ns: u64, out: &mut Vec<Event>) {
         let mut gone: HashSet<(u32, bool)> = self.known.keys().copied().collect();
         for querier in now {
             let key = (querier.ifindex, querier.address.is_ipv4());
             gone.remove(&key);
-            let (who, what) = (querier.address, querier.protocol());
             let event = match self.known.get(&key) {
-                None => Some(querier.event(
-                    Kind::QuerierElected,
-                    now_ns,
-                    format!(
-                        "{who} asks for memberships on {}, {what}",
-                        querier.interface
-                    ),
-                )),
-                Some(before) if before.address != who => {
-                    let silent = now_ns.saturating_sub(before.last_ns);
-                    let why = if (before.address.is_unspecified(), before.address)
-                        > (who.is_unspecified(), who)
-                    {
-                        format!("its address is lower than that of {}", before.address)
-                    } else {
-                        format!("{} is silent for {}", before.address, duration(silent))
-                    };
-                    Some(querier.event(
-                        Kind::QuerierChanged,
-                        now_ns,
-                        format!(
-                            "{who} ({what}) is the querier of {}: {why}",
-                            querier.interface
-                        ),
-                    ))
-                }
-                Some(before) if before.version != querier.version => {
-                    let before_it = before.protocol();
-                    let older = querier.version < before.version;
-                    let text = format!(
-                        "{who} asks in {what} now, before {before_it}{}",
-                        if older {
-                            ": memberships of one source are not kept"
-                        } else {
-                            ""
-                        }
-                    );
-                    let event = querier.event(Kind::QuerierChanged, now_ns, text);
-                    Some(if older {
-                        event.with_severity(Severity::Warning)
-                    } else {
-                        event
-                    })
-                }
-                Some(_) => None,
+                None => Some(querier.elected(now_ns)),
+                Some(before) => querier.changed_from(before, now_ns),
             };
             out.extend(event.filter(|_| self.baseline_known));
             self.known.insert(key, querier);
         }
         for key in gone {
             if let Some(querier) = self.known.remove(&key) {
-                let silent = duration(now_ns.saturating_sub(querier.last_ns));
-                let text = format!(
-                    "{} has not asked for memberships for {silent}, and nobody else does: switches \
-                     that snoop forget them",
-                    querier.address
-                );
-                out.push(querier.event(Kind::QuerierSilent, now_ns, text));
+                out.push(querier.silent(now_ns));
             }
         }
         self.baseline_known = true;
     }
 
-    /// An interface is gone, and its queriers with it.
+    /// Forgets the queriers of an interface that was removed, without an event.
     pub fn remove_interface(&mut self, ifindex: u32) {
         self.known.retain(|(index, _), _| *index != ifindex);
     }
 }
 
-/// A stream as it is.
+/// State of a stream at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stream {
-    /// What tells it apart: interface, source with port, destination with port.
+    /// Identity: interface index, source, group, source port, destination port.
     pub key: (u32, IpAddr, IpAddr, u16, u16),
-    /// Name of the interface.
+    /// Interface name.
     pub interface: String,
-    /// Packets that came.
+    /// Packets received.
     pub packets: u64,
-    /// Packets that are missing by their numbers, where it has any.
+    /// Packets missing by their sequence numbers; `None` if it has none.
     pub lost: Option<u64>,
-    /// First packet.
+    /// Time of the first packet, in nanoseconds since 1970.
     pub first_ns: u64,
-    /// Newest packet.
+    /// Time of the latest packet, in nanoseconds since 1970.
     pub last_ns: u64,
-    /// Longest time without one.
+    /// Longest time without a packet.
     pub longest_gap_ns: u64,
 }
 
 impl Stream {
-    fn event(&self, kind: Kind, time_ns: u64, text: impl FnOnce(&str) -> String) -> Event {
+    /// The text begins with the destination and the source of the stream.
+    fn event(&self, kind: Kind, time_ns: u64, text: impl std::fmt::Display) -> Event {
         let (_, source, group, _, port) = self.key;
         let subject = match group {
             IpAddr::V4(group) => format!("{group}:{port}"),
             IpAddr::V6(group) => format!("[{group}]:{port}"),
         };
-        let whose = format!("{subject} from {source}");
-        Event::new(kind, time_ns, &self.interface, subject).with_text(text(&whose))
+        let text = format!("{subject} from {source}{text}");
+        Event::new(kind, time_ns, &self.interface, subject).with_text(text)
     }
 
-    /// The packets that show it.
-    fn shown(&self, event: Event, before_ns: u64) -> Event {
+    /// Adds the query for the packets of the stream, from `before_ns` before to a second after the event.
+    fn with_own_packets(&self, event: Event, before_ns: u64) -> Event {
         let (_, source, group, _, port) = self.key;
         event.with_packet_filter(
             format!("src {source} and dst {group} and udp dst port {port}"),
@@ -188,38 +192,41 @@ impl Stream {
     }
 }
 
-/// Packets are missing.
+/// Loss that has not ended yet.
 #[derive(Debug)]
-struct Losing {
+struct OngoingLoss {
     since_ns: u64,
-    /// The last time that one more was.
+    /// Time of the last increase.
     last_ns: u64,
-    /// How many had come before, and how many were missing.
-    came: u64,
-    lost: u64,
+    /// Packets received before it began.
+    received_before: u64,
+    /// Packets missing before it began.
+    lost_before: u64,
 }
 
 #[derive(Debug)]
 struct StreamState {
     packets: u64,
-    /// What was missing a second ago: what is late comes within that.
+    /// Packets missing at the last update: late packets arrive within the second between two updates.
     lost: u64,
-    /// And up to where it has been told, or is no loss.
+    /// Missing packets that have been reported, or that are not counted as loss.
     accounted: u64,
-    losing: Option<Losing>,
+    loss: Option<OngoingLoss>,
     stopped: bool,
-    seen: bool,
+    /// Part of the current update.
+    present: bool,
 }
 
-/// Streams as they were.
+/// Change detector for streams.
 #[derive(Debug, Default)]
 pub struct Streams {
     known: HashMap<(u32, IpAddr, IpAddr, u16, u16), StreamState, RandomState>,
+    /// The first update has been made: what was missing before is not reported.
     baseline_known: bool,
 }
 
 impl Streams {
-    /// These are there now.
+    /// Compares with the streams of now, emits an event for each change, and forgets those that are gone.
     pub fn update(&mut self, now: Vec<Stream>, now_ns: u64, out: &mut Vec<Event>) {
         for stream in now {
             let lost = stream.lost.unwrap_or(0);
@@ -228,91 +235,87 @@ impl Streams {
                 packets: stream.packets,
                 lost: if baseline_known { 0 } else { lost },
                 accounted: if baseline_known { 0 } else { lost },
-                losing: None,
+                loss: None,
                 stopped: !baseline_known,
-                seen: true,
+                present: true,
             });
-            state.seen = true;
-            state.losses(&stream, lost, now_ns, out);
-            state.silence(&stream, now_ns, out);
+            state.present = true;
+            state.check_loss(&stream, lost, now_ns, out);
+            state.check_silence(&stream, now_ns, out);
             state.packets = stream.packets;
             state.lost = lost;
         }
         self.baseline_known = true;
-        (self.known).retain(|_, state| std::mem::take(&mut state.seen));
+        self.known
+            .retain(|_, state| std::mem::take(&mut state.present));
     }
 }
 
 impl StreamState {
-    fn losses(&mut self, stream: &Stream, lost: u64, now_ns: u64, out: &mut Vec<Event>) {
-        // Missing now and a second ago: not merely late.
+    fn check_loss(&mut self, stream: &Stream, lost: u64, now_ns: u64, out: &mut Vec<Event>) {
+        // Missing now and a second ago, so not merely late.
         let missing = lost.min(self.lost);
         if lost < self.accounted {
-            // Numbers that began anew, or came late after all.
+            // The numbers restarted, or the packets arrived late after all.
             self.accounted = lost;
         }
-        let more = missing > self.accounted;
-        match &mut self.losing {
-            None if more => {
+        let has_increased = missing > self.accounted;
+        match &mut self.loss {
+            None if has_increased => {
                 let (lost_now, before) = (missing - self.accounted, self.accounted);
-                let event = stream.event(Kind::StreamLoss, now_ns, |whose| {
-                    format!("{whose} has lost {lost_now} packets within the last seconds")
-                });
-                out.push(stream.shown(event, 3 * SECOND));
-                self.losing = Some(Losing {
+                let text = format!(": {lost_now} packets lost in the last seconds");
+                let event = stream.event(Kind::StreamLoss, now_ns, text);
+                out.push(stream.with_own_packets(event, 3 * SECOND));
+                self.loss = Some(OngoingLoss {
                     since_ns: now_ns,
                     last_ns: now_ns,
-                    came: self.packets,
-                    lost: before,
+                    received_before: self.packets,
+                    lost_before: before,
                 });
                 self.accounted = missing;
             }
-            Some(losing) if more => {
-                losing.last_ns = now_ns;
+            Some(loss) if has_increased => {
+                loss.last_ns = now_ns;
                 self.accounted = missing;
             }
-            Some(losing) if now_ns.saturating_sub(losing.last_ns) >= OVER_NS => {
-                let lasted = losing.last_ns - losing.since_ns;
-                let lost = self.accounted.saturating_sub(losing.lost);
-                let packets = stream.packets.saturating_sub(losing.came) + lost;
-                let event = stream.event(Kind::StreamLossOver, now_ns, |whose| {
-                    format!(
-                        "{whose} loses nothing any more: {lost} were missing within {}, {packets} sent since",
-                        duration(lasted + SECOND)
-                    )
-                });
-                out.push(event);
-                self.losing = None;
+            Some(loss) if now_ns.saturating_sub(loss.last_ns) >= LOSS_OVER_NS => {
+                let lasted = duration(loss.last_ns - loss.since_ns + SECOND);
+                let lost = self.accounted.saturating_sub(loss.lost_before);
+                let packets = stream.packets.saturating_sub(loss.received_before) + lost;
+                let text = format!(
+                    ": loss ended after {lasted}: {lost} lost of {packets} sent since it began"
+                );
+                out.push(stream.event(Kind::StreamLossOver, now_ns, text));
+                self.loss = None;
             }
             _ => {}
         }
     }
 
-    fn silence(&mut self, stream: &Stream, now_ns: u64, out: &mut Vec<Event>) {
+    fn check_silence(&mut self, stream: &Stream, now_ns: u64, out: &mut Vec<Event>) {
         let silent = now_ns.saturating_sub(stream.last_ns);
         if stream.packets > self.packets && silent < STOPPED_NS {
             if std::mem::take(&mut self.stopped) && self.packets > 0 && stream.longest_gap_ns > 0 {
                 let gap = duration(stream.longest_gap_ns);
-                out.push(stream.event(Kind::StreamResumed, now_ns, |whose| {
-                    format!("{whose} goes on; the longest silence was {gap}")
-                }));
+                let text = format!(" resumed; its longest silence was {gap}");
+                out.push(stream.event(Kind::StreamResumed, now_ns, text));
             }
             return;
         }
         let lasted = stream.last_ns.saturating_sub(stream.first_ns);
-        let steady =
+        let is_steady =
             lasted >= STEADY_NS && stream.packets / (lasted / SECOND).max(1) >= STEADY_PACKETS;
         let usual = stream.longest_gap_ns.min(FORGOTTEN_NS).saturating_mul(3);
-        if !self.stopped && steady && silent >= usual.max(STOPPED_NS) {
+        if !self.stopped && is_steady && silent >= usual.max(STOPPED_NS) {
             self.stopped = true;
-            let (lasted, silent_for) = (duration(lasted), duration(silent));
-            let event = stream.event(Kind::StreamStopped, now_ns, |whose| {
-                format!(
-                    "{whose} is silent for {silent_for}, after {} packets in {lasted}",
-                    stream.packets
-                )
-            });
-            out.push(stream.shown(event, silent + 3 * SECOND));
+            let text = format!(
+                " has been silent for {}, after {} packets in {}",
+                duration(silent),
+                stream.packets,
+                duration(lasted)
+            );
+            let event = stream.event(Kind::StreamStopped, now_ns, text);
+            out.push(stream.with_own_packets(event, silent + 3 * SECOND));
         }
     }
 }
@@ -332,12 +335,12 @@ mod tests {
     }
 
     #[test]
-    fn a_querier_comes_changes_and_goes() {
+    fn querier_election_change_and_silence() {
         let mut queriers = Queriers::default();
         let mut at = |now: Vec<Querier>, second: u64| {
             let mut out = Vec::new();
             queriers.update(now, second * SECOND, &mut out);
-            (out.into_iter())
+            out.into_iter()
                 .map(|event| (event.kind, event.severity, event.text))
                 .collect::<Vec<_>>()
         };
@@ -350,7 +353,9 @@ mod tests {
         let lower = &at(vec![querier("10.0.0.2", 3, 4)], 4)[0];
         assert_eq!(lower.0, Kind::QuerierChanged);
         assert!(
-            lower.2.contains("lower than that of 10.0.0.9"),
+            lower
+                .2
+                .contains("10.0.0.2 is now the IGMPv3 querier on e0: lower address than 10.0.0.9"),
             "{}",
             lower.2
         );
@@ -362,12 +367,11 @@ mod tests {
         let gone = &at(vec![], 260)[0];
         assert_eq!(gone.0, Kind::QuerierSilent);
         assert!(
-            gone.2
-                .contains("10.0.0.2 has not asked for memberships for 4 min"),
+            gone.2.contains("no query from querier 10.0.0.2 for 4 min"),
             "{}",
             gone.2
         );
-        // What was there when it began is no news.
+        // A querier of the first update raises no event.
         let (mut queriers, mut out) = (Queriers::default(), Vec::new());
         queriers.update(vec![querier("10.0.0.9", 3, 2)], 3 * SECOND, &mut out);
         assert_eq!(out, []);
@@ -392,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_begins_when_it_is_no_lateness_and_ends_after_ten_seconds() {
+    fn late_packets_are_not_loss_and_loss_ends_after_ten_seconds() {
         let mut streams = Streams::default();
         streams.update(vec![], SECOND, &mut vec![]);
         let mut kinds = Vec::new();
@@ -418,11 +422,11 @@ mod tests {
         assert_eq!(kinds.len(), 2, "{kinds:?}");
         assert_eq!((kinds[0].0, kinds[0].1), (9, Kind::StreamLoss));
         assert_eq!((kinds[1].0, kinds[1].1), (20, Kind::StreamLossOver));
-        assert!(kinds[1].2.contains("3 were missing"), "{kinds:?}");
+        assert!(kinds[1].2.contains("3 lost of"), "{kinds:?}");
     }
 
     #[test]
-    fn a_steady_stream_that_stops_is_told_once() {
+    fn a_stopped_stream_raises_one_event() {
         let mut streams = Streams::default();
         streams.update(vec![], SECOND, &mut vec![]);
         let mut kinds = Vec::new();

@@ -1,93 +1,100 @@
-//! PURE. Who else listens, limits that were hit, clocks that were set. Looked at once a second.
+//! PURE. Packet sockets of other programs, limits that were reached, clocks that were set. Updated once per second.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use foldhash::quality::RandomState;
 
 use super::{Event, Kind, duration};
 
-/// Sniffers that are kept in mind; of more no event is told.
-const SNIFFERS: usize = 256;
-/// A limit is told of once in so long: what it costs meanwhile is in status.
-const LIMIT_NS: u64 = 60_000_000_000;
-/// Less is the discipline of a clock (adjtimex(2) slews by up to half a millisecond a second), or the time that
-/// reading two clocks took.
-const STEP_NS: u64 = 100_000_000;
-/// The monotonic clock stands still while the machine is suspended; less is not told.
-const SUSPENDED_NS: u64 = 1_000_000_000;
+/// Maximum number of tracked sniffers; further ones raise no event.
+const MAX_SNIFFERS: usize = 256;
+/// Minimum interval between events of one limit; `status` has the count in between.
+const LIMIT_INTERVAL_NS: u64 = 60_000_000_000;
+/// Minimum step of the wall clock that raises an event. Less is clock discipline (adjtimex(2) slews by up to
+/// half a millisecond per second), or the time between reading two clocks.
+const MIN_STEP_NS: u64 = 100_000_000;
+/// Minimum suspension that raises an event. CLOCK_MONOTONIC does not advance while the machine is suspended,
+/// CLOCK_BOOTTIME does.
+const MIN_SUSPENDED_NS: u64 = 1_000_000_000;
 
-/// A packet socket.
+/// A packet socket of another program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sniffer {
     /// Inode number of the socket.
     pub inode: u64,
-    /// User id of its owner, where it is known.
+    /// User ID of its owner; `None` if unknown.
     pub uid: Option<u32>,
-    /// Interface, or empty for all.
+    /// Name of the interface; empty for all.
     pub interface: String,
-    /// What it takes, in words.
+    /// Name of the protocol that it receives, for example `all` or `arp`.
     pub protocol: String,
 }
 
-/// Sniffers as they were.
+/// Change detector for sniffers.
 #[derive(Debug, Default)]
 pub struct Sniffers {
+    /// By inode number, with the time of the first update that had it.
     known: HashMap<u64, (Sniffer, u64), RandomState>,
+    /// The first update has been made; sniffers that it did not have are new.
     baseline_known: bool,
 }
 
 impl Sniffers {
-    /// These are there now.
+    /// Compares with the sniffers of now, and emits an event for each that appeared or is gone.
     pub fn update(&mut self, now: Vec<Sniffer>, now_ns: u64, out: &mut Vec<Event>) {
-        let event = |kind, one: &Sniffer, text: &dyn Fn(&str) -> String| {
-            let whose = (one.uid).map_or_else(String::new, |uid| format!(" of uid {uid}"));
-            let place = if one.interface.is_empty() {
-                "every interface"
+        let event = |kind, sniffer: &Sniffer, text: &dyn Fn(&str) -> String| {
+            let owner = sniffer
+                .uid
+                .map_or_else(String::new, |uid| format!(" of uid {uid}"));
+            let interface = if sniffer.interface.is_empty() {
+                "all interfaces"
             } else {
-                &one.interface
+                &sniffer.interface
             };
-            let words = text(&format!("packet socket{whose} on {place}"));
-            Event::new(kind, now_ns, &one.interface, format!("inode {}", one.inode))
-                .with_text(words)
+            let text = text(&format!("packet socket{owner} on {interface}"));
+            let subject = format!("inode {}", sniffer.inode);
+            Event::new(kind, now_ns, &sniffer.interface, subject).with_text(text)
         };
-        let inodes: std::collections::HashSet<u64> = now.iter().map(|one| one.inode).collect();
-        self.known.retain(|inode, (one, since_ns)| {
+        let inodes: HashSet<u64> = now.iter().map(|sniffer| sniffer.inode).collect();
+        self.known.retain(|inode, (sniffer, since_ns)| {
             let stays = inodes.contains(inode);
             if !stays {
                 let lasted = duration(now_ns.saturating_sub(*since_ns));
-                out.push(event(Kind::SnifferGone, one, &|what| {
-                    format!("the {what} was closed, after {lasted}")
+                out.push(event(Kind::SnifferGone, sniffer, &|socket| {
+                    format!("{socket} closed after {lasted}")
                 }));
             }
             stays
         });
-        for one in now {
-            if self.known.contains_key(&one.inode) || self.known.len() >= SNIFFERS {
+        for sniffer in now {
+            if self.known.contains_key(&sniffer.inode) || self.known.len() >= MAX_SNIFFERS {
                 continue;
             }
             if self.baseline_known {
-                out.push(event(Kind::SnifferAppeared, &one, &|what| {
+                out.push(event(Kind::SnifferAppeared, &sniffer, &|socket| {
                     format!(
-                        "a {what} takes {}; `netsonde sockets --sniff` shows who",
-                        one.protocol
+                        "{socket} opened, receives {}; `netsonde sockets --sniff` shows its process",
+                        sniffer.protocol
                     )
                 }));
             }
-            self.known.insert(one.inode, (one, now_ns));
+            self.known.insert(sniffer.inode, (sniffer, now_ns));
         }
         self.baseline_known = true;
     }
 }
 
-/// Limits as they were.
+/// Change detector for the limits of the service.
 #[derive(Debug, Default)]
 pub struct Limits {
+    /// By name: hits at the last event, and its time.
     known: HashMap<String, (u64, u64), RandomState>,
+    /// The first update has been made; hits before it are not reported.
     baseline_known: bool,
 }
 
 impl Limits {
-    /// Each limit's name, the limit, and how often it was hit.
+    /// Compares each limit, as name, value (0 if it has none) and hits, and emits an event if it was hit.
     pub fn update<'a>(
         &mut self,
         now: impl Iterator<Item = (&'a str, u64, u64)>,
@@ -95,23 +102,23 @@ impl Limits {
         out: &mut Vec<Event>,
     ) {
         for (name, limit, hits) in now {
-            let Some((before, told_ns)) = self.known.get_mut(name) else {
+            let Some((before, reported_ns)) = self.known.get_mut(name) else {
                 let before = if self.baseline_known { 0 } else { hits };
                 self.known.insert(name.to_owned(), (before, 0));
                 continue;
             };
             let more = hits.saturating_sub(*before);
-            if more == 0 || now_ns.wrapping_sub(*told_ns) < LIMIT_NS {
+            if more == 0 || now_ns.wrapping_sub(*reported_ns) < LIMIT_INTERVAL_NS {
                 continue;
             }
-            (*before, *told_ns) = (hits, now_ns);
-            let most = match limit {
+            (*before, *reported_ns) = (hits, now_ns);
+            let value = match limit {
                 0 => String::new(),
                 limit => format!(" ({limit})"),
             };
             out.push(
                 Event::new(Kind::LimitHit, now_ns, "", name).with_text(format!(
-                    "limit: {name}{most}, {more} times more, {hits} in all"
+                    "limit reached: {name}{value}: {more} more times, {hits} in total"
                 )),
             );
         }
@@ -119,25 +126,25 @@ impl Limits {
     }
 }
 
-/// Three clocks at a moment, in nanoseconds.
+/// Three clocks read at one moment, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clocks {
-    /// CLOCK_REALTIME.
+    /// CLOCK_REALTIME: time since 1970.
     pub wall_ns: u64,
-    /// CLOCK_MONOTONIC.
+    /// CLOCK_MONOTONIC: time since boot without suspension.
     pub monotonic_ns: u64,
-    /// CLOCK_BOOTTIME.
+    /// CLOCK_BOOTTIME: time since boot with suspension.
     pub boot_ns: u64,
 }
 
-/// Clocks as they were.
+/// Detector for steps of the wall clock and suspensions of the machine.
 #[derive(Debug, Default)]
 pub struct ClockMonitor {
     before: Option<Clocks>,
 }
 
 impl ClockMonitor {
-    /// They show this now.
+    /// Compares with the previous reading, and emits an event for a step or a suspension.
     pub fn update(&mut self, now: Clocks, out: &mut Vec<Event>) {
         let Some(before) = self.before.replace(now) else {
             return;
@@ -146,21 +153,19 @@ impl ClockMonitor {
         let boot = passed(now.boot_ns, before.boot_ns);
         let suspended = boot - passed(now.monotonic_ns, before.monotonic_ns);
         let step = passed(now.wall_ns, before.wall_ns) - boot;
-        let words = |ns: i128| duration(u64::try_from(ns.abs()).unwrap_or(u64::MAX));
-        if suspended >= i128::from(SUSPENDED_NS) {
+        let text = |ns: i128| duration(u64::try_from(ns.abs()).unwrap_or(u64::MAX));
+        if suspended >= i128::from(MIN_SUSPENDED_NS) {
             out.push(
-                Event::new(Kind::Suspended, now.wall_ns, "", "machine").with_text(format!(
-                    "the machine was suspended for {}",
-                    words(suspended)
-                )),
+                Event::new(Kind::Suspended, now.wall_ns, "", "machine")
+                    .with_text(format!("the machine was suspended for {}", text(suspended))),
             );
         }
-        if step.abs() >= i128::from(STEP_NS) {
+        if step.abs() >= i128::from(MIN_STEP_NS) {
             out.push(
                 Event::new(Kind::ClockSet, now.wall_ns, "", "clock").with_text(format!(
-                    "the wall clock was set {} by {}; durations are not touched by that",
-                    if step < 0 { "back" } else { "ahead" },
-                    words(step)
+                    "the wall clock was set {} by {}; durations are not affected",
+                    if step < 0 { "back" } else { "forward" },
+                    text(step)
                 )),
             );
         }
@@ -174,8 +179,8 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     #[test]
-    fn sniffers_come_and_go() {
-        let one = |inode| Sniffer {
+    fn sniffers_that_appear_and_close() {
+        let sniffer = |inode| Sniffer {
             inode,
             uid: Some(0),
             interface: "e0".into(),
@@ -189,29 +194,29 @@ mod tests {
                 .map(|event| (event.kind, event.text))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(at(vec![one(1)], 1), []);
-        let appeared = at(vec![one(1), one(2)], 2);
+        assert_eq!(at(vec![sniffer(1)], 1), []);
+        let appeared = at(vec![sniffer(1), sniffer(2)], 2);
         assert_eq!(appeared[0].0, Kind::SnifferAppeared);
         assert!(
             appeared[0]
                 .1
-                .starts_with("a packet socket of uid 0 on e0 takes all")
+                .starts_with("packet socket of uid 0 on e0 opened, receives all")
         );
-        let gone = at(vec![one(1)], 5);
+        let gone = at(vec![sniffer(1)], 5);
+        assert_eq!(gone[0].1, "packet socket of uid 0 on e0 closed after 3.0 s");
         assert_eq!(
-            gone[0].1,
-            "the packet socket of uid 0 on e0 was closed, after 3.0 s"
+            at((0..1000).map(sniffer).collect(), 6).len(),
+            MAX_SNIFFERS - 1
         );
-        assert_eq!(at((0..1000).map(one).collect(), 6).len(), SNIFFERS - 1);
     }
 
     #[test]
-    fn a_limit_is_told_once_a_minute() {
+    fn a_limit_raises_one_event_per_minute() {
         let mut limits = Limits::default();
         let mut at = |hits, second: u64| {
             let mut out = Vec::new();
             limits.update(
-                [("neighbours", 8192, hits)].into_iter(),
+                [("neighbors", 8192, hits)].into_iter(),
                 second * S,
                 &mut out,
             );
@@ -221,15 +226,15 @@ mod tests {
         assert_eq!(at(5, 101), None);
         assert_eq!(
             at(7, 102).as_deref(),
-            Some("limit: neighbours (8192), 2 times more, 7 in all")
+            Some("limit reached: neighbors (8192): 2 more times, 7 in total")
         );
         assert_eq!(at(9, 103), None);
-        assert!(at(9, 163).unwrap().contains("2 times more"));
+        assert!(at(9, 163).unwrap().contains("2 more times"));
     }
 
     #[test]
-    fn steps_and_suspensions_are_told_apart() {
-        let mut time = ClockMonitor::default();
+    fn clock_steps_and_suspensions_are_distinguished() {
+        let mut monitor = ClockMonitor::default();
         let mut at = |wall_ns, monotonic_ns, boot_ns| {
             let mut out = Vec::new();
             let clocks = Clocks {
@@ -237,7 +242,7 @@ mod tests {
                 monotonic_ns,
                 boot_ns,
             };
-            time.update(clocks, &mut out);
+            monitor.update(clocks, &mut out);
             out.into_iter().map(|event| event.text).collect::<Vec<_>>()
         };
         assert!(at(10_000 * S, S, S).is_empty());

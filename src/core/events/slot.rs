@@ -1,16 +1,16 @@
-//! PURE. An event as it is kept: numbers, then four texts behind each other, cut to the room that each has.
-//! Memory that no longer makes sense is no event, and never a panic.
+//! PURE. An event as stored in the record: numbers, then four texts without separators, each cut to its
+//! maximum. Memory that does not decode yields no event, and never a panic.
 
 use bytemuck::{Pod, Zeroable, bytes_of, pod_read_unaligned};
 
 use super::{Event, Kind, PacketQuery, Severity};
 use crate::recorder::layout::EVENT_BYTES;
 
-/// Bytes of an event, the record's own bookkeeping aside.
+/// Size of an encoded event, without the eight bytes that the record adds.
 pub const SLOT_BYTES: usize = EVENT_BYTES - 8;
 
-/// Most bytes of each text: an interface's name (IFNAMSIZ), two addresses, a filter of two addresses with
-/// their words, a sentence of two lines.
+/// Maximum bytes of each text: an interface name (IFNAMSIZ), two addresses, a filter of two addresses with
+/// their keywords, a sentence of two lines.
 const MAX_TEXT_BYTES: [usize; 4] = [15, 64, 96, 152];
 
 #[repr(C)]
@@ -33,16 +33,16 @@ const _: () = assert!(
 );
 const _: () = assert!(super::Category::COUNT == crate::recorder::layout::EVENT_CATEGORIES);
 
-/// What fits, at the border of a character.
-fn cut(text: &str, most: usize) -> &str {
-    let mut end = text.len().min(most);
+/// Returns the longest start of `text` that ends at a character boundary and has at most `max` bytes.
+fn truncate(text: &str, max: usize) -> &str {
+    let mut end = text.len().min(max);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     &text[..end]
 }
 
-/// As it is kept.
+/// Encodes an event. Texts that are too long are cut; a filter that is too long is left out.
 pub fn encode(event: &Event) -> [u8; SLOT_BYTES] {
     let no_packets = PacketQuery {
         from_ns: 0,
@@ -51,15 +51,15 @@ pub fn encode(event: &Event) -> [u8; SLOT_BYTES] {
     };
     let packets = event.packets.as_ref().unwrap_or(&no_packets);
     let texts = [
-        cut(&event.interface, MAX_TEXT_BYTES[0]),
-        cut(&event.subject, MAX_TEXT_BYTES[1]),
-        // Half a filter would be another one.
+        truncate(&event.interface, MAX_TEXT_BYTES[0]),
+        truncate(&event.subject, MAX_TEXT_BYTES[1]),
+        // Half a filter would match other packets.
         if packets.filter.len() <= MAX_TEXT_BYTES[2] {
             &packets.filter
         } else {
             ""
         },
-        cut(&event.text, MAX_TEXT_BYTES[3]),
+        truncate(&event.text, MAX_TEXT_BYTES[3]),
     ];
     let header = Header {
         number: event.number,
@@ -81,7 +81,7 @@ pub fn encode(event: &Event) -> [u8; SLOT_BYTES] {
     slot
 }
 
-/// As it was. `None`: these bytes are none.
+/// Decodes an event. `None` if the bytes are not one.
 pub fn decode(slot: &[u8]) -> Option<Event> {
     let header: Header = pod_read_unaligned(slot.get(..HEADER_BYTES)?);
     let mut at = HEADER_BYTES;
@@ -95,7 +95,9 @@ pub fn decode(slot: &[u8]) -> Option<Event> {
         number: header.number,
         time_ns: header.time_ns,
         kind: Kind::from_number(header.kind)?,
-        severity: (Severity::ALL.into_iter()).find(|one| *one as u8 == header.severity)?,
+        severity: Severity::ALL
+            .into_iter()
+            .find(|severity| *severity as u8 == header.severity)?,
         interface: interface?,
         subject: subject?,
         text: text?,
@@ -116,7 +118,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_fits_comes_back(time_ns in 1u64.., interface in "[a-z0-9]{0,15}", subject in ".{0,16}", text in ".{0,38}", filter in proptest::option::of("[a-z ]{0,96}")) {
+        fn short_events_round_trip(time_ns in 1u64.., interface in "[a-z0-9]{0,15}", subject in ".{0,16}", text in ".{0,38}", filter in proptest::option::of("[a-z ]{0,96}")) {
             let event = Event {
                 number: 7,
                 severity: Severity::Notice,
@@ -127,16 +129,16 @@ mod tests {
         }
 
         #[test]
-        fn what_does_not_is_cut(interface in ".{0,40}", subject in ".{0,100}", text in ".{0,400}") {
-            let event = Event::new(Kind::More, 5, &interface, &subject).with_text(&text);
-            let back = decode(&encode(&event)).unwrap();
-            prop_assert!(interface.starts_with(&back.interface));
-            prop_assert!(subject.starts_with(&back.subject));
-            prop_assert!(text.starts_with(&back.text) && (text.len() <= 152) == (text == back.text));
+        fn long_fields_are_truncated(interface in ".{0,40}", subject in ".{0,100}", text in ".{0,400}") {
+            let event = Event::new(Kind::Suppressed, 5, &interface, &subject).with_text(&text);
+            let decoded = decode(&encode(&event)).unwrap();
+            prop_assert!(interface.starts_with(&decoded.interface));
+            prop_assert!(subject.starts_with(&decoded.subject));
+            prop_assert!(text.starts_with(&decoded.text) && (text.len() <= 152) == (text == decoded.text));
         }
 
         #[test]
-        fn no_memory_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..SLOT_BYTES + 1)) {
+        fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..SLOT_BYTES + 1)) {
             let _ = decode(&bytes);
         }
     }

@@ -1,99 +1,96 @@
-//! PURE. Every address family and socket type that Linux has: what it is for, where it is met, and what
-//! other systems have in its stead. The client's `families`, its manual page and the names that `sockets`
-//! shows come from here.
+//! PURE. Address families and socket types of Linux: purpose, users, and equivalents on other systems. Source of
+//! the command `families`, of netsonde-families(7), and of the names that `sockets` shows.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `mod` | what there is to say of a family, a type, a flag; finding one; what an errno means |
-//! | `table` | the families |
-//! | `modules` | which kernel module an attempt would load |
+//! | `mod` | families, types and flags: structures, lookup; meaning of errors |
+//! | `table` | table of the families |
+//! | `modules` | which kernel module opening a socket would load |
 
 pub mod modules;
 mod table;
 
 pub use table::FAMILIES;
 
-/// Numbers that the client tries beyond the table: the next kernel may have more. The kernel refuses what
-/// is beyond its own limit (NPROTO) without looking for a module.
+/// Family numbers below this are tried, including those after the table, since later kernels may have more. The
+/// kernel rejects numbers beyond its limit (NPROTO) without looking for a module.
 pub const PROBED_NUMBERS: u8 = 64;
 
 /// An address family.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
-    /// Its number, the first argument of socket(2).
+    /// Number, the first argument of socket(2).
     pub number: u8,
-    /// `AF_UNIX`.
+    /// Name, for example `AF_UNIX`.
     pub name: &'static str,
     /// Other names of the same number.
     pub aliases: &'static [&'static str],
-    /// In a few words, for a table.
+    /// Short description for a table, at most 44 characters.
     pub title: &'static str,
-    /// What it is for and where it is met: one plain sentence.
+    /// Purpose and typical users, in one sentence.
     pub purpose: &'static str,
-    /// Is it of the past? New programs should not use it.
+    /// Whether it is obsolete: new programs should not use it.
     pub legacy: bool,
-    /// Why no kernel of today makes sockets of it, if so.
+    /// Reason why current kernels have no sockets of it, if so.
     pub absent: Option<&'static str>,
-    /// What BSD, macOS and Windows have in its stead.
+    /// Equivalents on BSD, macOS and Windows.
     pub elsewhere: &'static str,
-    /// What its protocols are called in /proc/net/protocols.
+    /// Names of its protocols in /proc/net/protocols.
     pub registered: &'static [&'static str],
-    /// Protocols that a type needs where 0 does not do.
+    /// Protocol to try with a type for which 0 is invalid: type, protocol.
     pub protocol: &'static [(u8, u16)],
-    /// Its protocols, as far as each is tried by itself: name, type, number.
+    /// Protocols that are tried one by one: name, type, number.
     pub protocols: &'static [(&'static str, u8, u16)],
 }
 
 impl Family {
-    /// Which protocol a socket of this type is tried with.
+    /// Returns the protocol to try with a type.
     pub fn protocol_of(&self, kind: u8) -> u16 {
-        let of = |(one, _): &&(u8, u16)| *one == kind;
-        let found = self.protocol.iter().find(of);
+        let matches = |(of_kind, _): &&(u8, u16)| *of_kind == kind;
+        let found = self.protocol.iter().find(matches);
         found.map_or(0, |(_, protocol)| *protocol)
     }
 }
 
-/// A socket type, or a flag that goes with it.
+/// A socket type, or a flag that is combined with it.
 #[derive(Clone, Copy, Debug)]
 pub struct SocketType {
-    /// Its number on all architectures but MIPS, which has 1 and 2 the other way round.
+    /// Number on all architectures except MIPS, where 1 and 2 are swapped.
     pub number: u32,
-    /// `SOCK_STREAM`.
+    /// Name, for example `SOCK_STREAM`.
     pub name: &'static str,
-    /// What it is: one plain sentence.
+    /// Purpose, in one sentence.
     pub purpose: &'static str,
 }
 
-/// The types: second argument of socket(2).
+/// All socket types, the second argument of socket(2).
 pub const SOCKET_TYPES: &[SocketType] = &[
     SocketType {
         number: STREAM,
         name: "SOCK_STREAM",
-        purpose: "A connection that carries bytes in order and without loss, and keeps no borders of \
-                  messages: TCP.",
+        purpose: "A connection that carries bytes in order and without loss, without message boundaries: TCP.",
     },
     SocketType {
         number: DGRAM,
         name: "SOCK_DGRAM",
-        purpose: "Single messages with their borders, each by itself, which may be lost or overtake each \
-                  other (between processes of one host they are not): UDP.",
+        purpose: "Single messages with boundaries, which may be lost or reordered (but not between processes of one host): UDP.",
     },
     SocketType {
         number: RAW,
         name: "SOCK_RAW",
-        purpose: "What lies below the transport, headers included, mostly for programs with CAP_NET_RAW: \
-                  ping, routing daemons, capture.",
+        purpose: "Packets below the transport layer, including headers, mostly for programs with CAP_NET_RAW: ping, \
+                  routing daemons, capture.",
     },
     SocketType {
         number: RDM,
         name: "SOCK_RDM",
-        purpose: "Single messages that are not lost but may overtake each other; TIPC has it.",
+        purpose: "Single messages that are not lost but may be reordered; TIPC has it.",
     },
     SocketType {
         number: SEQPACKET,
         name: "SOCK_SEQPACKET",
-        purpose: "A connection that carries messages in order, without loss and with their borders: SCTP, \
-                  Bluetooth, services on one host.",
+        purpose: "A connection that carries messages in order, without loss and with boundaries: SCTP, Bluetooth, \
+                  services on one host.",
     },
     SocketType {
         number: DCCP,
@@ -103,8 +100,8 @@ pub const SOCKET_TYPES: &[SocketType] = &[
     SocketType {
         number: PACKET,
         name: "SOCK_PACKET",
-        purpose: "The way to capture that Linux 2.0 had, superseded by AF_PACKET; with AF_INET it makes an \
-                  AF_PACKET socket, and the kernel logs that it is obsolete.",
+        purpose: "The capture interface of Linux 2.0, superseded by AF_PACKET; with AF_INET it creates an AF_PACKET \
+                  socket, and the kernel logs that it is obsolete.",
     },
 ];
 
@@ -123,7 +120,7 @@ pub const DCCP: u32 = 6;
 /// SOCK_PACKET.
 pub const PACKET: u32 = 10;
 
-/// Flags that are added to a type.
+/// Flags that can be combined with a type.
 pub const TYPE_FLAGS: &[SocketType] = &[
     SocketType {
         number: 0o4000,
@@ -133,17 +130,16 @@ pub const TYPE_FLAGS: &[SocketType] = &[
     SocketType {
         number: 0o200_0000,
         name: "SOCK_CLOEXEC",
-        purpose: "The socket is closed when the process starts another program, so that none inherits it \
-                  by mistake.",
+        purpose: "The socket is closed when the process executes another program, which so does not inherit it.",
     },
 ];
 
-/// The family of a number.
+/// Finds a family by number.
 pub fn by_number(number: u8) -> Option<&'static Family> {
     FAMILIES.get(usize::from(number))
 }
 
-/// The family of a number, an exact name, or a name without its AF_ or PF_, in any case.
+/// Finds a family by number or name, with or without AF_ or PF_, in any case.
 pub fn find(text: &str) -> Option<&'static Family> {
     if let Ok(number) = text.parse() {
         return by_number(number);
@@ -161,7 +157,7 @@ pub fn find(text: &str) -> Option<&'static Family> {
     })
 }
 
-/// The type of a number, or of a name with or without its SOCK_, in any case.
+/// Finds a type or flag by number or name, with or without SOCK_, in any case. Numbers of flags are not found.
 pub fn find_type(text: &str) -> Option<&'static SocketType> {
     if let Ok(number) = text.parse::<u32>() {
         return SOCKET_TYPES.iter().find(|kind| kind.number == number);
@@ -172,65 +168,66 @@ pub fn find_type(text: &str) -> Option<&'static SocketType> {
     all.find(|kind| kind.name.strip_prefix("SOCK_") == Some(wanted))
 }
 
-/// The name of a family, or its number where this table does not have it.
+/// Returns the name of a family; `AF_` and its number if unknown.
 pub fn family_name(number: u8) -> String {
     by_number(number).map_or_else(|| format!("AF_{number}"), |family| family.name.into())
 }
 
-/// The name of a type, or its number.
+/// Returns the name of a type; `SOCK_` and its number if unknown.
 pub fn type_name(number: u32) -> String {
     let found = SOCKET_TYPES.iter().find(|kind| kind.number == number);
     found.map_or_else(|| format!("SOCK_{number}"), |kind| kind.name.into())
 }
 
-/// What came of an attempt to open a socket.
+/// Support by the running kernel, from an attempt to open a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {
-    /// A socket, or an error that only what exists can give.
+    /// The attempt succeeded, or failed with an error that implies support.
     Yes,
-    /// The kernel has no such thing.
+    /// Not supported.
     No,
-    /// The kernel has the family, and says nothing of the type.
+    /// The error does not show whether the type is supported.
     Unknown,
 }
 
-/// What the error of socket(2) says of the type that was tried, and what it means. `None`: it worked.
+/// Returns what an error of socket(2) shows about the tried type, and its meaning. `None` means success.
 pub fn explain_error(error: Option<&str>) -> (Support, &'static str) {
     let Some(error) = error else {
-        return (Support::Yes, "it works");
+        return (Support::Yes, "supported");
     };
     match error {
         "EAFNOSUPPORT" => (
             Support::No,
-            "the kernel has no such family, or not in this network namespace",
+            "the kernel does not have this family, or not in this network namespace",
         ),
         "ESOCKTNOSUPPORT" => (Support::No, "the family does not have this type"),
         "EPROTONOSUPPORT" => (
             Support::No,
-            "no such protocol in this family, or not of this type",
+            "the family does not have this protocol, or not with this type",
         ),
-        "EPROTOTYPE" => (Support::No, "the protocol does not go with this type"),
+        "EPROTOTYPE" => (Support::No, "the protocol does not support this type"),
         "EINVAL" => (
             Support::No,
-            "the family does not take this type or protocol",
+            "the family does not accept this type or protocol",
         ),
         "EPERM" | "EACCES" => (
             Support::Unknown,
-            "it takes privilege (CAP_NET_RAW or CAP_NET_ADMIN), or a sandbox forbids it",
+            "requires privilege (CAP_NET_RAW or CAP_NET_ADMIN), or a sandbox forbids it",
         ),
         "ENODEV" | "ENXIO" => (
             Support::Yes,
-            "the family is there, and no device or transport for it",
+            "the family is supported, but has no device or transport",
         ),
-        "EMFILE" | "ENFILE" | "ENOBUFS" | "ENOMEM" => {
-            (Support::Unknown, "this host is short of room for sockets")
-        }
-        _ => (Support::Unknown, "an error that no family gives by custom"),
+        "EMFILE" | "ENFILE" | "ENOBUFS" | "ENOMEM" => (
+            Support::Unknown,
+            "this host is out of descriptors or memory for sockets",
+        ),
+        _ => (Support::Unknown, "an unexpected error"),
     }
 }
 
-/// Does the error of one type prove that the family is there? Only EAFNOSUPPORT, and an error that comes
-/// before the kernel looks at the family, do not.
+/// Returns whether the result for one type proves that the kernel has the family. EAFNOSUPPORT does not, nor do
+/// errors that occur before the kernel checks the family.
 pub fn proves_family(error: Option<&str>) -> bool {
     !matches!(
         error,
@@ -238,7 +235,7 @@ pub fn proves_family(error: Option<&str>) -> bool {
     )
 }
 
-/// Protocols of AF_NETLINK (linux/netlink.h): what each is asked about.
+/// Names of the protocols of AF_NETLINK (linux/netlink.h).
 pub const NETLINK: &[(u16, &str)] = &[
     (0, "route"),
     (1, "unused"),
@@ -269,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_has_every_number_once_and_says_something_of_each() {
+    fn families_are_complete_and_described() {
         for (number, family) in FAMILIES.iter().enumerate() {
             assert_eq!(usize::from(family.number), number, "{}", family.name);
             assert!(family.name.starts_with("AF_"));
@@ -287,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_found_as_people_write_it() {
+    fn lookup_accepts_all_spellings() {
         for (text, name) in [
             ("AF_VSOCK", "AF_VSOCK"),
             ("vsock", "AF_VSOCK"),
@@ -305,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_told_apart() {
+    fn errors_are_classified() {
         assert_eq!(explain_error(None).0, Support::Yes);
         assert_eq!(explain_error(Some("EPERM")).0, Support::Unknown);
         assert_eq!(explain_error(Some("ESOCKTNOSUPPORT")).0, Support::No);

@@ -1,8 +1,8 @@
-//! PURE. The families, by number. Numbers and names are those of linux/socket.h.
+//! PURE. Table of the address families, by number. Numbers and names are those of linux/socket.h.
 
 use super::{DGRAM, Family, RAW, SEQPACKET, STREAM};
 
-/// What most have nothing of.
+/// Defaults of the fields that most families do not set.
 const PLAIN: Family = Family {
     number: 0,
     name: "",
@@ -11,27 +11,30 @@ const PLAIN: Family = Family {
     purpose: "",
     legacy: false,
     absent: None,
-    elsewhere: "BSD, macOS and Windows have nothing of the kind.",
+    elsewhere: "BSD, macOS and Windows have no equivalent.",
     registered: &[],
     protocol: &[],
     protocols: &[],
 };
 
-/// Types as the tables below need them.
+/// SOCK_STREAM, as the type of the fields below.
 const S: u8 = STREAM as u8;
+/// SOCK_DGRAM.
 const D: u8 = DGRAM as u8;
+/// SOCK_RAW.
 const R: u8 = RAW as u8;
+/// SOCK_SEQPACKET.
 const Q: u8 = SEQPACKET as u8;
 
-/// All families, each at the place of its number.
+/// All families; the index is the number.
 pub const FAMILIES: &[Family] = &[
     Family {
         number: 0,
         name: "AF_UNSPEC",
         title: "no family",
-        purpose: "Means any family where names are looked up, and takes a datagram socket's peer away in \
-                  connect(2); there are no sockets of it.",
-        absent: Some("it is a word of other calls, not a kind of socket"),
+        purpose: "Stands for any family in name lookups, and removes a datagram socket's peer in connect(2); it has no \
+                  sockets.",
+        absent: Some("it is a value of other calls, not a kind of socket"),
         elsewhere: "BSD, macOS and Windows have it with the same meaning.",
         ..PLAIN
     },
@@ -40,11 +43,12 @@ pub const FAMILIES: &[Family] = &[
         name: "AF_UNIX",
         aliases: &["AF_LOCAL", "AF_FILE"],
         title: "processes of one host",
-        purpose: "Connects processes of one host by a path, an abstract name or as a pair, and carries open \
-                  files and proof of who asks: D-Bus, Docker's socket, systemd, the journal, X11 and \
+        purpose: "Connects processes of one host by a path, an abstract name or as a pair, and passes open files and \
+                  the identity of the peer: D-Bus, Docker's socket, systemd, the journal, X11 and \
                   Wayland, databases, this program's service.",
         elsewhere: "BSD and macOS have it, without abstract names, and macOS without SOCK_SEQPACKET; Windows \
-                    has streams of it since 10 (1803), without passing of descriptors, beside named pipes.",
+                    has streams of it since 10 (1803), without descriptor passing, in addition to \
+                    named pipes.",
         registered: &["UNIX", "UNIX-STREAM"],
         ..PLAIN
     },
@@ -52,8 +56,8 @@ pub const FAMILIES: &[Family] = &[
         number: 2,
         name: "AF_INET",
         title: "IPv4",
-        purpose: "IPv4: TCP, UDP and all else that the Internet speaks.",
-        elsewhere: "The same everywhere; Windows, but for its servers, sends no TCP through raw sockets.",
+        purpose: "IPv4: TCP, UDP and the other protocols of the Internet.",
+        elsewhere: "The same everywhere; Windows, except Windows Server, sends no TCP through raw sockets.",
         registered: &[
             "TCP", "UDP", "UDP-Lite", "RAW", "PING", "MPTCP", "SCTP", "DCCP", "L2TP/IP",
         ],
@@ -120,10 +124,9 @@ pub const FAMILIES: &[Family] = &[
         number: 7,
         name: "AF_BRIDGE",
         title: "bridges, in rtnetlink only",
-        purpose: "Marks rtnetlink messages that are about bridges (ports, forwarding tables, group tables); \
-                  there are no sockets of it.",
+        purpose: "Marks rtnetlink messages about bridges (ports, forwarding tables, group tables); it has no sockets.",
         absent: Some("it is a number in messages, not a kind of socket"),
-        elsewhere: "BSD and macOS set up bridges by ioctl(2), Windows by its management interfaces.",
+        elsewhere: "BSD and macOS configure bridges by ioctl(2), Windows by its management interfaces.",
         ..PLAIN
     },
     Family {
@@ -132,7 +135,7 @@ pub const FAMILIES: &[Family] = &[
         title: "ATM: permanent circuits",
         purpose: "Permanent virtual circuits of ATM, as of DSL modems and carriers' networks of the 1990s.",
         legacy: true,
-        elsewhere: "Windows had ATM around 2000, FreeBSD up to 13, at last only in netgraph.",
+        elsewhere: "Windows had ATM around 2000, FreeBSD up to 13, finally only in netgraph.",
         ..PLAIN
     },
     Family {
@@ -151,8 +154,8 @@ pub const FAMILIES: &[Family] = &[
         title: "IPv6",
         purpose: "IPv6, and IPv4 as well on a socket without IPV6_V6ONLY.",
         elsewhere: "The same everywhere with other numbers: 28 on FreeBSD, 24 on NetBSD and \
-                    OpenBSD, 30 on macOS, 23 on Windows; OpenBSD keeps IPv4 out of it always, FreeBSD, NetBSD \
-                    and Windows unless a program asks.",
+                    OpenBSD, 30 on macOS, 23 on Windows; OpenBSD never accepts IPv4 on it, FreeBSD, NetBSD and \
+                    Windows only if a program requests it.",
         registered: &[
             "TCPv6",
             "UDPv6",
@@ -222,10 +225,10 @@ pub const FAMILIES: &[Family] = &[
         number: 15,
         name: "AF_KEY",
         title: "keys of IPsec (PF_KEY)",
-        purpose: "Hands keys and policies of IPsec to the kernel (RFC 2367): setkey, racoon; strongSwan and \
+        purpose: "Passes keys and policies of IPsec to the kernel (RFC 2367): setkey, racoon; strongSwan and \
                   Libreswan use AF_NETLINK for it.",
         legacy: true,
-        elsewhere: "BSD and macOS have it, and there it is the way; Windows has the Filtering Platform.",
+        elsewhere: "BSD and macOS have it as the standard interface; Windows has the Filtering Platform.",
         registered: &["KEY"],
         protocol: &[(R, 2)],
         ..PLAIN
@@ -235,8 +238,8 @@ pub const FAMILIES: &[Family] = &[
         name: "AF_NETLINK",
         aliases: &["AF_ROUTE"],
         title: "programs and the kernel",
-        purpose: "Asks and tells the kernel what concerns networks and devices, and hears of changes: ip, ss, \
-                  nft, wpa_supplicant, NetworkManager, udev, auditd.",
+        purpose: "Queries and configures networks and devices in the kernel, and receives notifications of changes: \
+                  ip, ss, nft, wpa_supplicant, NetworkManager, udev, auditd.",
         elsewhere: "BSD and macOS have routing sockets (AF_ROUTE), sysctl(3) and ioctl(2), FreeBSD netlink as \
                     well since 13.2; Windows has the IP Helper functions.",
         registered: &["NETLINK"],
@@ -297,7 +300,7 @@ pub const FAMILIES: &[Family] = &[
         purpose: "Virtual circuits of ATM that are set up by signalling, as telephone calls are; removed in \
                   Linux 7.2.",
         legacy: true,
-        elsewhere: "Windows had ATM around 2000, FreeBSD up to 13, at last only in netgraph.",
+        elsewhere: "Windows had ATM around 2000, FreeBSD up to 13, finally only in netgraph.",
         ..PLAIN
     },
     Family {
@@ -334,7 +337,7 @@ pub const FAMILIES: &[Family] = &[
         number: 24,
         name: "AF_PPPOX",
         title: "PPP over Ethernet, L2TP, PPTP",
-        purpose: "Carries PPP over something else: dial-in by DSL (PPPoE) and old tunnels (L2TP, PPTP), for \
+        purpose: "Carries PPP over other protocols: dial-in by DSL (PPPoE) and old tunnels (L2TP, PPTP), for \
                   pppd and accel-ppp.",
         elsewhere: "FreeBSD has netgraph, OpenBSD and NetBSD pppoe(4), macOS and Windows dialers of their own.",
         registered: &["PPPOE", "PPPOL2TP", "PPTP"],
@@ -354,7 +357,7 @@ pub const FAMILIES: &[Family] = &[
         number: 26,
         name: "AF_LLC",
         title: "IEEE 802.2 LLC",
-        purpose: "IEEE 802.2 logical link control, for SNA over Ethernet and devices that speak without IP.",
+        purpose: "IEEE 802.2 logical link control, for SNA over Ethernet and devices that communicate without IP.",
         legacy: true,
         elsewhere: "Windows had DLC up to 2000; on BSD and macOS such frames go through /dev/bpf.",
         registered: &["LLC"],
@@ -364,8 +367,7 @@ pub const FAMILIES: &[Family] = &[
         number: 27,
         name: "AF_IB",
         title: "InfiniBand addresses",
-        purpose: "Addresses of InfiniBand for the RDMA connection manager (rdma_cm); there are no sockets of \
-                  it.",
+        purpose: "Addresses of InfiniBand for the RDMA connection manager (rdma_cm); it has no sockets.",
         absent: Some("it is an address of other calls, not a kind of socket"),
         elsewhere: "FreeBSD has the same library; Windows has Network Direct.",
         ..PLAIN
@@ -374,7 +376,7 @@ pub const FAMILIES: &[Family] = &[
         number: 28,
         name: "AF_MPLS",
         title: "MPLS routes, in rtnetlink only",
-        purpose: "Marks rtnetlink messages that are about MPLS labels; there are no sockets of it.",
+        purpose: "Marks rtnetlink messages about MPLS labels; it has no sockets.",
         absent: Some("it is a number in messages, not a kind of socket"),
         elsewhere: "OpenBSD and NetBSD have it in their routing sockets (33); macOS and Windows have no MPLS.",
         ..PLAIN
@@ -384,7 +386,7 @@ pub const FAMILIES: &[Family] = &[
         name: "AF_CAN",
         title: "CAN bus: cars, machines",
         purpose: "The CAN bus in cars, machines, robots and lifts: raw frames, cyclic ones (BCM), ISO-TP for \
-                  diagnosis, J1939 for lorries and tractors.",
+                  diagnosis, J1939 for trucks and tractors.",
         elsewhere: "NetBSD has raw frames of it since 8 (number 35); elsewhere each maker of adapters has a library.",
         registered: &["CAN_RAW", "CAN_BCM", "CAN_ISOTP", "CAN_J1939"],
         protocol: &[(R, 1), (D, 2)],
@@ -434,8 +436,8 @@ pub const FAMILIES: &[Family] = &[
     Family {
         number: 33,
         name: "AF_RXRPC",
-        title: "calls of AFS",
-        purpose: "Remote calls of the Andrew File System, for the kernel's own AFS and for programs.",
+        title: "remote calls of AFS",
+        purpose: "Remote procedure calls of the Andrew File System, for the kernel's AFS client and for programs.",
         elsewhere: "OpenAFS has the protocol in its own programs on BSD, macOS and Windows.",
         registered: &["RXRPC"],
         protocol: &[(D, 2)],
@@ -455,8 +457,7 @@ pub const FAMILIES: &[Family] = &[
         number: 35,
         name: "AF_PHONET",
         title: "Nokia's modems",
-        purpose: "Messages to the modem inside of Nokia's telephones (N900) and to Nokia telephones by USB: \
-                  ofono.",
+        purpose: "Messages to the modem inside Nokia telephones (N900) and to Nokia telephones by USB: ofono.",
         legacy: true,
         registered: &["PHONET", "PHONETPIPE"],
         ..PLAIN
@@ -491,8 +492,8 @@ pub const FAMILIES: &[Family] = &[
         number: 39,
         name: "AF_NFC",
         title: "near field: cards, tags",
-        purpose: "Near field communication with cards, tags and telephones that touch: neard.",
-        elsewhere: "Windows has functions for it; on BSD and macOS libnfc speaks to readers on USB.",
+        purpose: "Near field communication with cards, tags and telephones at touching distance: neard.",
+        elsewhere: "Windows has functions for it; on BSD and macOS libnfc uses readers on USB.",
         registered: &["NFC_RAW", "NFC_LLCP"],
         protocols: &[("raw", Q, 0), ("llcp", D, 1)],
         ..PLAIN
@@ -513,7 +514,7 @@ pub const FAMILIES: &[Family] = &[
         name: "AF_KCM",
         title: "messages over TCP",
         purpose: "Lets several processes send and receive whole messages over TCP connections, which a BPF \
-                  program cuts into messages; scarcely used.",
+                  program splits into messages; rarely used.",
         registered: &["KCM"],
         ..PLAIN
     },
@@ -522,7 +523,7 @@ pub const FAMILIES: &[Family] = &[
         name: "AF_QIPCRTR",
         title: "Qualcomm's chips",
         purpose: "Messages to the other processors of Qualcomm's chips: modems, Wi-Fi (ath11k, ath12k), \
-                  sensors, in telephones and ARM notebooks.",
+                  sensors, in telephones and ARM laptops.",
         registered: &["QIPCRTR"],
         ..PLAIN
     },
@@ -530,8 +531,8 @@ pub const FAMILIES: &[Family] = &[
         number: 43,
         name: "AF_SMC",
         title: "TCP by shared memory",
-        purpose: "Carries TCP's streams by RDMA or the shared memory of IBM mainframes where both ends can, \
-                  else by TCP: databases, RPC in clouds.",
+        purpose: "Carries TCP streams over RDMA or the shared memory of IBM mainframes if both ends support it, else \
+                  over TCP: databases, RPC in clouds.",
         elsewhere: "z/OS and AIX have the protocol (RFC 7609); BSD, macOS and Windows don't.",
         registered: &["SMC", "SMC6"],
         ..PLAIN
@@ -540,7 +541,7 @@ pub const FAMILIES: &[Family] = &[
         number: 44,
         name: "AF_XDP",
         title: "frames past the network stack",
-        purpose: "Hands frames between a device's queue and a program with hardly any work of the kernel: \
+        purpose: "Passes frames between a device's queue and a program, mostly bypassing the kernel: \
                   DPDK, Open vSwitch, Suricata, Cilium.",
         elsewhere: "FreeBSD has netmap, Windows XDP for Windows, an addition; macOS has none.",
         registered: &["XDP"],
@@ -549,7 +550,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         number: 45,
         name: "AF_MCTP",
-        title: "management inside of servers",
+        title: "management inside servers",
         purpose: "Messages between the management controller of a server and its devices (DMTF's MCTP): \
                   OpenBMC.",
         registered: &["MCTP"],

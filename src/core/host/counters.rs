@@ -1,9 +1,9 @@
-//! PURE. Counters of the IP layer and above, by the names that nstat(8) gives them: `IpInReceives`,
+//! PURE. Counters of the IP layer and above, with the names of nstat(8): `IpInReceives`,
 //! `TcpExtIPReversePathFilter`, `Ip6InReceives`.
 
 use std::collections::HashMap;
 
-/// snmp and netstat: a line of names above a line of values, each begun by its table's name.
+/// Parses snmp or netstat: a line of names above a line of values, each starting with the name of its table.
 pub fn parse_snmp(text: &str) -> Vec<(String, u64)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut all = Vec::new();
@@ -20,7 +20,7 @@ pub fn parse_snmp(text: &str) -> Vec<(String, u64)> {
     all
 }
 
-/// snmp6: a name and a value a line.
+/// Parses snmp6: a name and a value per line.
 pub fn parse_snmp6(text: &str) -> Vec<(String, u64)> {
     let entry = |line: &str| {
         let (name, value) = line.split_once(char::is_whitespace)?;
@@ -29,21 +29,21 @@ pub fn parse_snmp6(text: &str) -> Vec<(String, u64)> {
     text.lines().filter_map(entry).collect()
 }
 
-/// All of them at a time.
+/// Snapshot of all counters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters(HashMap<String, u64>);
 
 impl Counters {
-    /// Reads the three files.
-    pub fn read(snmp: &str, netstat: &str, snmp6: &str) -> Counters {
+    /// Parses the three files.
+    pub fn parse(snmp: &str, netstat: &str, snmp6: &str) -> Counters {
         let all = parse_snmp(snmp).into_iter().chain(parse_snmp(netstat));
         Counters(all.chain(parse_snmp6(snmp6)).collect())
     }
 
-    /// How far one of them has moved since.
+    /// Returns the increase of a counter since a snapshot; 0 if it is missing.
     pub fn moved(&self, since: &Counters, name: &str) -> u64 {
-        let of = |counters: &Counters| counters.0.get(name).copied().unwrap_or(0);
-        of(self).saturating_sub(of(since))
+        let value = |counters: &Counters| counters.0.get(name).copied().unwrap_or(0);
+        value(self).saturating_sub(value(since))
     }
 }
 
@@ -52,10 +52,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_nstat() {
+    fn counters_have_the_names_of_nstat() {
         let snmp = "Ip: Forwarding InReceives\nIp: 1 7\nUdp: InErrors\nUdp: 3\n";
         let before = Counters::default();
-        let now = Counters::read(snmp, "", "Ip6InReceives     \t9\n");
+        let now = Counters::parse(snmp, "", "Ip6InReceives     \t9\n");
         assert_eq!(now.moved(&before, "IpInReceives"), 7);
         assert_eq!(now.moved(&before, "UdpInErrors"), 3);
         assert_eq!(now.moved(&before, "Ip6InReceives"), 9);

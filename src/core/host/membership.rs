@@ -1,23 +1,23 @@
-//! PURE. Group memberships and source filters as the kernel holds them.
+//! PURE. Group memberships and source filters in the kernel.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::{ipv4, ipv6};
 
-/// A membership on an interface.
+/// A group membership on an interface.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Membership {
-    /// The group.
+    /// Group address.
     pub group: IpAddr,
-    /// Sockets and kernel parts that hold it.
+    /// Number of sockets and kernel parts that hold it.
     pub users: u64,
 }
 
-/// The version of IGMP that the kernel speaks on an interface, which the oldest querier there decides.
+/// IGMP version of the kernel by interface index. The oldest querier on the link determines it.
 pub type Versions = HashMap<u32, u8>;
 
-/// Memberships by interface index, from igmp and igmp6.
+/// Parses igmp and igmp6: memberships by interface index.
 pub fn memberships(igmp: &str, igmp6: &str) -> HashMap<u32, Vec<Membership>> {
     let mut all = parse_igmp(igmp).0;
     for (index, groups) in parse_igmp6(igmp6) {
@@ -26,12 +26,12 @@ pub fn memberships(igmp: &str, igmp6: &str) -> HashMap<u32, Vec<Membership>> {
     all
 }
 
-/// The column "Querier" of igmp: V1, V2 or V3.
+/// Parses the column "Querier" of igmp: V1, V2 or V3.
 pub fn igmp_versions(igmp: &str) -> Versions {
     parse_igmp(igmp).1
 }
 
-/// A line for an interface, then an indented line for each group.
+/// Parses a line per interface, each followed by an indented line per group.
 fn parse_igmp(text: &str) -> (HashMap<u32, Vec<Membership>>, Versions) {
     let mut all: HashMap<u32, Vec<Membership>> = HashMap::new();
     let mut versions = Versions::new();
@@ -59,7 +59,7 @@ fn parse_igmp(text: &str) -> (HashMap<u32, Vec<Membership>>, Versions) {
     (all, versions)
 }
 
-/// Index, name, group in hexadecimal, users, flags, timer.
+/// Parses lines of index, name, group in hexadecimal, users, flags, timer.
 fn parse_igmp6(text: &str) -> HashMap<u32, Vec<Membership>> {
     let mut all: HashMap<u32, Vec<Membership>> = HashMap::new();
     for line in text.lines() {
@@ -76,23 +76,22 @@ fn parse_igmp6(text: &str) -> HashMap<u32, Vec<Membership>> {
     all
 }
 
-/// A source in the filter of a group on an interface: how many sockets want it, how many want
-/// everything but it.
+/// Source filter of a group on an interface, for one source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceFilter {
-    /// On which interface.
+    /// Interface index.
     pub ifindex: u32,
-    /// Of which group.
+    /// Group address.
     pub group: IpAddr,
-    /// Which source.
+    /// Source address.
     pub source: IpAddr,
-    /// Sockets that include it.
+    /// Number of sockets that include the source.
     pub include: u64,
-    /// Sockets that exclude it.
+    /// Number of sockets that exclude the source.
     pub exclude: u64,
 }
 
-/// Source filters, from mcfilter and mcfilter6.
+/// Parses mcfilter and mcfilter6.
 pub fn source_filters(mcfilter: &str, mcfilter6: &str) -> Vec<SourceFilter> {
     let entry = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -100,7 +99,7 @@ pub fn source_filters(mcfilter: &str, mcfilter6: &str) -> Vec<SourceFilter> {
             return None;
         };
         let address = |word: &str| match word.strip_prefix("0x") {
-            // IPv4 stands there as a number in network order, for people (net/ipv4/igmp.c).
+            // IPv4 addresses are numbers in network byte order here (net/ipv4/igmp.c).
             Some(hex) => {
                 let number = u32::from_str_radix(hex, 16).ok()?;
                 Some(std::net::Ipv4Addr::from(number).into())

@@ -1,15 +1,15 @@
-//! PURE. What the files of /proc/net say of a host. Each reader takes a file's text; lines that make no
-//! sense are left out, since the next kernel may add some.
+//! PURE. Parsers for files in /proc/net, and the table of drop counters. Each parser takes the text of a file, and
+//! skips lines that it does not understand, since later kernels may add some.
 //!
-//! | file | what it reads |
+//! | file | contents |
 //! |---|---|
-//! | `attributes` | what netlink's messages are made of |
-//! | `counters` | snmp, netstat, snmp6: counters by nstat's names |
-//! | `drops` | what counters and reasons of lost packets mean |
+//! | `attributes` | attributes of netlink messages |
+//! | `counters` | snmp, netstat, snmp6: counters with the names of nstat(8) |
+//! | `drops` | meaning of drop counters and drop reasons |
 //! | `membership` | igmp, igmp6, mcfilter, mcfilter6: groups and source filters |
-//! | `socket` | tcp, udp, raw, icmp and their twins: sockets, their addresses, queues and drops |
-//! | `route` | route, ipv6_route: networks on a link, and routers |
-//! | `mroute` | ip_mr_cache, ip_mr_vif and their IPv6 twins: multicast routes |
+//! | `socket` | tcp, udp, raw, icmp and their IPv6 counterparts: sockets with addresses, queues and drops |
+//! | `route` | route, ipv6_route: networks on a link, and gateways |
+//! | `mroute` | ip_mr_cache, ip_mr_vif and their IPv6 counterparts: multicast routes |
 
 pub mod attributes;
 pub mod counters;
@@ -19,7 +19,7 @@ pub mod mroute;
 pub mod route;
 pub mod socket;
 
-/// /proc/net/dev_mcast: interface index and link-layer address of each group that a device takes in.
+/// Parses /proc/net/dev_mcast: interface index and link-layer address of each group that a device receives.
 pub fn dev_mcast(text: &str) -> Vec<(u32, String)> {
     let entry = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -31,19 +31,19 @@ pub fn dev_mcast(text: &str) -> Vec<(u32, String)> {
     text.lines().filter_map(entry).collect()
 }
 
-/// An IPv4 address as /proc/net prints it: hexadecimal, in memory order of the machine.
+/// Parses an IPv4 address of /proc/net: hexadecimal, in host byte order.
 fn ipv4(hex: &str) -> Option<std::net::IpAddr> {
     let number = u32::from_str_radix(hex, 16).ok()?;
     Some(std::net::Ipv4Addr::from(number.to_ne_bytes()).into())
 }
 
-/// An IPv6 address in network order.
+/// Parses an IPv6 address in network byte order.
 fn ipv6(hex: &str) -> Option<std::net::IpAddr> {
     let number = u128::from_str_radix(hex, 16).ok()?;
     Some(std::net::Ipv6Addr::from(number).into())
 }
 
-/// An IPv6 address as four words in memory order of the machine (udp6, raw6).
+/// Parses an IPv6 address of four words in host byte order (udp6, raw6).
 fn ipv6_words(hex: &str) -> Option<std::net::IpAddr> {
     let mut bytes = [0; 16];
     for (at, part) in bytes.chunks_exact_mut(4).enumerate() {

@@ -1,49 +1,49 @@
-//! PURE. Multicast routes as ip_mr_cache and ip_mr_vif show them: the forwarding cache, and the
-//! interfaces that a routing daemon uses.
+//! PURE. Multicast routes in ip_mr_cache and ip_mr_vif: the forwarding cache, and the interfaces that a routing
+//! daemon uses.
 
 use std::net::IpAddr;
 
 use super::{ipv4, ipv6};
 
-/// "No interface yet": an entry that waits for the routing daemon (MFC_UNRES; net/ipv4/ipmr.c prints
+/// Input interface of an unresolved entry, which waits for the routing daemon (MFC_UNRES; net/ipv4/ipmr.c prints
 /// it as -1).
 pub const UNRESOLVED: i32 = -1;
 
 /// An entry of the forwarding cache.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// The group.
+    /// Group address.
     pub group: IpAddr,
-    /// The source; unspecified: any.
+    /// Source address; unspecified for any.
     pub origin: IpAddr,
-    /// Number of the routing interface that it has to come in by, or `UNRESOLVED`.
+    /// Number of the routing interface on which packets must arrive, or [`UNRESOLVED`].
     pub input: i32,
-    /// Packets that matched.
+    /// Packets that matched the entry.
     pub packets: u64,
-    /// Packets that came in by the wrong interface.
+    /// Packets that arrived on another interface.
     pub wrong: u64,
-    /// Where they go: number of the routing interface, and the TTL that they must have at least.
+    /// Outputs: number of the routing interface, and minimum TTL.
     pub outputs: Vec<(u32, u8)>,
 }
 
-/// A routing interface.
+/// A multicast routing interface.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vif {
-    /// Its number.
+    /// Number of the routing interface.
     pub number: u32,
-    /// The interface behind it; "none" and "pimreg" are none.
+    /// Name of the network interface; `none` or `pimreg` if there is none.
     pub interface: String,
-    /// Packets that came in.
+    /// Packets received.
     pub packets_in: u64,
-    /// Packets that went out.
+    /// Packets sent.
     pub packets_out: u64,
 }
 
-/// ip_mr_cache and ip6_mr_cache.
+/// Parses ip_mr_cache or ip6_mr_cache.
 pub fn routes(text: &str) -> Vec<Route> {
     let address = |word: &str| match word.len() {
         8 => ipv4(word),
-        // ip6_mr_cache prints addresses as %pI6: with colons.
+        // ip6_mr_cache prints addresses with %pI6, that is with colons.
         _ => word.parse().ok().or_else(|| ipv6(word)),
     };
     let entry = |line: &str| {
@@ -68,7 +68,7 @@ pub fn routes(text: &str) -> Vec<Route> {
     text.lines().skip(1).filter_map(entry).collect()
 }
 
-/// ip_mr_vif and ip6_mr_vif.
+/// Parses ip_mr_vif or ip6_mr_vif.
 pub fn vifs(text: &str) -> Vec<Vif> {
     let entry = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();

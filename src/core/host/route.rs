@@ -1,5 +1,4 @@
-//! PURE. Routes as route and ipv6_route show them: which networks are on the link itself, and which
-//! routers are named.
+//! PURE. Routes in route and ipv6_route: networks on a link, and gateways.
 
 use std::net::IpAddr;
 
@@ -14,17 +13,17 @@ const LOCAL: u32 = 0x8000_0000;
 /// A route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Out of which interface.
+    /// Name of the output interface.
     pub interface: String,
-    /// Whereto.
+    /// Destination network.
     pub network: IpAddr,
-    /// Bits of it that count.
+    /// Prefix length.
     pub bits: u8,
-    /// By which router; `None`: the network is on the link.
+    /// Gateway; `None` if the network is on the link.
     pub gateway: Option<IpAddr>,
 }
 
-/// Routes of both families that are in force and lead out.
+/// Parses route and ipv6_route. Returns routes that are up and neither reject packets nor lead to this host.
 pub fn routes(route: &str, ipv6_route: &str) -> Vec<Route> {
     let mut all: Vec<Route> = route.lines().skip(1).filter_map(route_4).collect();
     all.extend(ipv6_route.lines().filter_map(route_6));
@@ -91,11 +90,12 @@ ff000000000000000000000000000000 08 00000000000000000000000000000000 00 00000000
     #[test]
     #[cfg(target_endian = "little")] // The text is that of such a machine.
     fn what_leads_out_and_by_whom() {
-        let told: Vec<String> = (routes(ROUTE, ROUTE_6).iter())
+        let lines: Vec<String> = routes(ROUTE, ROUTE_6)
+            .iter()
             .map(|one| format!("{}/{} {:?}", one.network, one.bits, one.gateway))
             .collect();
         assert_eq!(
-            told,
+            lines,
             [
                 "0.0.0.0/0 Some(10.0.0.1)",
                 "10.0.0.0/24 None",

@@ -1,32 +1,31 @@
-//! PURE. Sockets as /proc/net/udp, udp6, raw, raw6, icmp and icmp6 show them, and tcp and tcp6 but for
-//! their drops.
+//! PURE. Sockets in /proc/net/udp, udp6, raw, raw6, icmp and icmp6, and without drops in tcp and tcp6.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::{ipv4, ipv6_words};
 
-/// A socket. For raw ones the port is the protocol's number.
+/// A socket in /proc/net. The port of a raw socket is its protocol number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProcSocket {
-    /// What it is bound to.
+    /// Local address and port.
     pub local: SocketAddr,
-    /// What it is connected to; unspecified if it is not.
+    /// Peer address and port; unspecified if it is not connected.
     pub remote: SocketAddr,
-    /// What TCP calls its state (net/tcp_states.h); 7 is unconnected.
+    /// State number (net/tcp_states.h); 7 is unconnected.
     pub state: u8,
-    /// Bytes that wait to be sent.
+    /// Bytes to be sent.
     pub unsent: u64,
-    /// Bytes that wait to be read.
+    /// Bytes to be read.
     pub queued: u64,
-    /// Who owns it.
+    /// User ID of its owner.
     pub uid: u32,
-    /// Its number, as in the links of /proc/PID/fd.
+    /// Inode number, as in the links of /proc/PID/fd.
     pub inode: u64,
-    /// Packets that it had no room for, since it was opened.
+    /// Packets dropped since it was opened; 0 for TCP.
     pub drops: u64,
 }
 
-/// All lines of a file.
+/// Parses the text of one of these files.
 pub fn parse_sockets(text: &str) -> Vec<ProcSocket> {
     let address = |word: &str| -> Option<SocketAddr> {
         let (ip, port) = word.split_once(':')?;
@@ -49,7 +48,7 @@ pub fn parse_sockets(text: &str) -> Vec<ProcSocket> {
             queued: u64::from_str_radix(words.get(4)?.split_once(':')?.1, 16).ok()?,
             uid: words.get(7)?.parse().ok()?,
             inode: words.get(9)?.parse().ok()?,
-            // TCP has other words here, and none at all in TIME-WAIT.
+            // TCP has other columns here, and none in TIME-WAIT.
             drops: (words.get(12)).map_or(Some(0), |word| word.parse().ok())?,
         })
     };

@@ -1,7 +1,6 @@
-//! PURE. sock_diag(7): what is asked, and what the answers hold (linux/inet_diag.h, unix_diag.h,
-//! netlink_diag.h, packet_diag.h, vm_sockets_diag.h, xdp_diag.h). Numbers are in the order of the machine
-//! unless a comment says network order. An answer that is too short is left out; a field that is missing is
-//! not known.
+//! PURE. Requests and replies of sock_diag(7) (linux/inet_diag.h, unix_diag.h, netlink_diag.h, packet_diag.h,
+//! vm_sockets_diag.h, xdp_diag.h). Numbers are in host byte order unless a comment says network order. A reply that
+//! is too short is skipped; a missing field is unknown.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,31 +11,31 @@ use super::{
 use crate::families::{DGRAM, RAW, SEQPACKET, STREAM};
 use crate::host::attributes::{attributes, u16_at, u32_at};
 
-/// SOCK_DIAG_BY_FAMILY: the type of all these messages.
+/// Type of all these messages (linux/sock_diag.h).
 pub const SOCK_DIAG_BY_FAMILY: u16 = 20;
-/// Every state, those that a later kernel adds too. TCP sockets that are bound and no more (since 6.8) are
-/// only told of to who asks for them.
+/// All states, including those of later kernels. TCP sockets that are only bound (since 6.8) are listed only on
+/// request.
 const ALL_STATES: u32 = u32::MAX;
 
-/// A question: all sockets of a family, and for IP of a protocol.
+/// Request for all sockets of a family, and for IP of one protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiagRequest {
-    /// Address family.
+    /// Address family (AF_).
     pub family: u8,
-    /// IP protocol; 255 is raw sockets. 0 for other families.
+    /// IP protocol; 255 for raw sockets, 0 for other families.
     pub protocol: u16,
 }
 
 impl DiagRequest {
-    /// What follows the header of the netlink message.
+    /// Encodes the body of the netlink message.
     pub fn bytes(self) -> Vec<u8> {
         let word = |words: &mut Vec<u8>, value: u32| words.extend_from_slice(&value.to_ne_bytes());
         let mut body = vec![self.family, 0, 0, 0];
         match self.family {
             INET | INET6 => {
-                // What does not fit into a byte goes into an attribute.
+                // A number that does not fit in a byte goes into an attribute.
                 body[1] = u8::try_from(self.protocol).unwrap_or(TCP as u8);
-                // Bits of attributes that are wanted: SKMEMINFO.
+                // Requested attributes: SKMEMINFO.
                 body[2] = 1 << (inet::SKMEMINFO - 1);
                 word(&mut body, ALL_STATES);
                 body.resize(inet::REQUEST, 0);
@@ -49,7 +48,7 @@ impl DiagRequest {
             UNIX | VSOCK => {
                 word(&mut body, ALL_STATES);
                 word(&mut body, 0);
-                // Name, peer, queues, memory, user (vsock has no such choice).
+                // Name, peer, queues, memory, user (vsock has no such selection).
                 word(&mut body, 0x01 | 0x04 | 0x10 | 0x20 | 0x40);
                 body.resize(24, 0);
             }
@@ -73,26 +72,26 @@ impl DiagRequest {
         body
     }
 
-    /// Reads an answer to this question.
-    pub fn read(self, body: &[u8]) -> Option<Socket> {
+    /// Decodes a reply to this request. `None` if it is too short or of an unknown family.
+    pub fn decode(self, body: &[u8]) -> Option<Socket> {
         match self.family {
-            INET | INET6 => inet::read(self.protocol, body),
-            UNIX => read_unix(body),
-            NETLINK => read_netlink(body),
-            PACKET => read_packet(body),
-            VSOCK => read_vsock(body),
-            XDP => read_xdp(body),
+            INET | INET6 => inet::decode(self.protocol, body),
+            UNIX => decode_unix(body),
+            NETLINK => decode_netlink(body),
+            PACKET => decode_packet(body),
+            VSOCK => decode_vsock(body),
+            XDP => decode_xdp(body),
             _ => None,
         }
     }
 }
 
-/// Words of SK_MEMINFO_ (linux/sock_diag.h): bytes that wait to be read, and to be sent.
+/// Offsets in the attribute SKMEMINFO (SK_MEMINFO_ in linux/sock_diag.h), in bytes.
 const MEMORY_READ: usize = 0;
 const MEMORY_WRITE: usize = 8;
 const MEMORY_DROPS: usize = 32;
 
-/// Of a new record: all that is not known yet.
+/// Creates a socket without the optional fields.
 fn socket(family: u8, kind: u32, state: State, detail: Detail) -> Socket {
     Socket {
         family,
@@ -111,8 +110,8 @@ fn socket(family: u8, kind: u32, state: State, detail: Detail) -> Socket {
 }
 
 impl Socket {
-    /// What SK_MEMINFO says.
-    fn take_memory(&mut self, value: &[u8]) {
+    /// Sets queues and drops from the attribute SKMEMINFO.
+    fn set_memory(&mut self, value: &[u8]) {
         self.receive_queue = u32_at(value, MEMORY_READ).map(u64::from);
         self.send_queue = u32_at(value, MEMORY_WRITE).map(u64::from);
         self.drops = u32_at(value, MEMORY_DROPS).map(u64::from);
@@ -122,18 +121,19 @@ impl Socket {
 mod inet {
     use super::*;
 
-    /// Bytes of struct inet_diag_req_v2, and of inet_diag_msg.
+    /// Size of struct inet_diag_req_v2.
     pub const REQUEST: usize = 56;
-    const ANSWER: usize = 72;
+    /// Size of struct inet_diag_msg.
+    const REPLY: usize = 72;
     pub const SKMEMINFO: u16 = 7;
     const PROTOCOL: u16 = 10;
     pub const REQUEST_PROTOCOL: u16 = 3;
 
-    pub fn read(protocol: u16, body: &[u8]) -> Option<Socket> {
-        let (head, rest) = body.split_at_checked(ANSWER)?;
+    pub fn decode(protocol: u16, body: &[u8]) -> Option<Socket> {
+        let (head, rest) = body.split_at_checked(REPLY)?;
         let (family, mut state) = (head[0], State::from_tcp(head[1]));
         if matches!(protocol, TCP | MPTCP) && state == State::Unconnected {
-            // A TCP socket without connection is in a list of the kernel's only by its port.
+            // The kernel lists a TCP socket without a connection only if it is bound.
             state = State::Bound;
         }
         // Ports and addresses are in network order.
@@ -154,18 +154,18 @@ mod inet {
         let kind = match protocol {
             255 => RAW,
             UDP | UDPLITE => DGRAM,
-            super::super::SCTP => SEQPACKET,
+            crate::sockets::SCTP => SEQPACKET,
             33 => crate::families::DCCP,
             _ => STREAM,
         };
         let mut socket = socket(family, kind, state, detail);
-        // Of a raw socket its own protocol stands in the place of the port, and in an attribute.
+        // A raw socket has its protocol in place of the port, and in an attribute.
         socket.protocol = if is_raw { port(4) } else { protocol };
         socket.ifindex = u32_at(head, 40)?;
         let (read, write) = (u32_at(head, 56)?, u32_at(head, 60)?);
         for (kind, value) in attributes(rest) {
             match kind {
-                SKMEMINFO => socket.take_memory(value),
+                SKMEMINFO => socket.set_memory(value),
                 PROTOCOL if is_raw => {
                     let number = value.first().copied().unwrap_or(0);
                     socket.protocol = number.into();
@@ -173,7 +173,7 @@ mod inet {
                 _ => {}
             }
         }
-        // For TCP these are what is not read and what is not acknowledged, exactly; memory is only near it.
+        // For TCP these are the exact bytes not read and not acknowledged; the memory is only an approximation.
         if state == State::Listening {
             socket.backlog = Some((read.into(), write.into()));
             (socket.receive_queue, socket.send_queue) = (None, None);
@@ -182,13 +182,13 @@ mod inet {
             socket.send_queue = Some(write.into());
         }
         socket.inode = u32_at(head, 68)?.into();
-        // Without an owner (TIME-WAIT, not accepted yet) the kernel writes root, or nobody.
+        // Without an owner (TIME-WAIT, not accepted yet) the kernel reports root or nobody.
         socket.uid = u32_at(head, 64).filter(|_| socket.inode != 0);
         Some(socket)
     }
 }
 
-fn read_unix(body: &[u8]) -> Option<Socket> {
+fn decode_unix(body: &[u8]) -> Option<Socket> {
     let (head, rest) = body.split_at_checked(16)?;
     let (mut name, mut is_abstract, mut peer) = (Vec::new(), false, 0);
     let mut queues = None;
@@ -199,7 +199,7 @@ fn read_unix(body: &[u8]) -> Option<Socket> {
                 is_abstract = value.first() == Some(&0);
                 name = if is_abstract { &value[1..] } else { value }.to_vec();
                 if !is_abstract {
-                    // A path ends with a zero byte that is not part of it.
+                    // A path ends with a zero byte, which is not part of it.
                     name.truncate(
                         name.iter()
                             .position(|byte| *byte == 0)
@@ -221,7 +221,7 @@ fn read_unix(body: &[u8]) -> Option<Socket> {
     };
     let mut socket = socket(UNIX, head[1].into(), State::from_tcp(head[2]), detail);
     if let Some(memory) = memory {
-        socket.take_memory(memory);
+        socket.set_memory(memory);
     }
     if let Some((read, write)) = queues {
         if socket.state == State::Listening {
@@ -236,9 +236,9 @@ fn read_unix(body: &[u8]) -> Option<Socket> {
     Some(socket)
 }
 
-fn read_netlink(body: &[u8]) -> Option<Socket> {
+fn decode_netlink(body: &[u8]) -> Option<Socket> {
     let (head, rest) = body.split_at_checked(28)?;
-    // Netlink has two states of its own, and a new socket is in neither but in TCP's first.
+    // Netlink has two states of its own; a new socket has the first state of TCP.
     let state = match head[3] {
         0 | 7 => State::Unconnected,
         1 => State::Established,
@@ -260,15 +260,15 @@ fn read_netlink(body: &[u8]) -> Option<Socket> {
     };
     let mut socket = socket(NETLINK, head[1].into(), state, detail);
     if let Some(memory) = memory {
-        socket.take_memory(memory);
+        socket.set_memory(memory);
     }
     socket.protocol = head[2].into();
     socket.inode = u32_at(head, 16)?.into();
     Some(socket)
 }
 
-/// Groups count from 1; the first is the lowest bit. The kernel keeps them in longs, of which the lower
-/// half comes first on little-endian machines.
+/// Numbers of the set bits, from 1 for the lowest. The kernel has an array of longs, whose lower half is first on
+/// little-endian machines.
 fn set_bits(value: &[u8]) -> Vec<u32> {
     let words = (0..value.len() / 4).filter_map(|at| Some((at, u32_at(value, at * 4)?)));
     let mut all = Vec::new();
@@ -279,14 +279,14 @@ fn set_bits(value: &[u8]) -> Vec<u32> {
     all
 }
 
-/// struct packet_diag_mclist.
+/// Size of struct packet_diag_mclist.
 const MEMBERSHIP: usize = 44;
-/// struct sock_filter.
+/// Size of struct sock_filter.
 const INSTRUCTION: usize = 8;
-/// PDI_RUNNING.
+/// Flag PDI_RUNNING.
 const RUNNING: u32 = 1;
 
-fn read_packet(body: &[u8]) -> Option<Socket> {
+fn decode_packet(body: &[u8]) -> Option<Socket> {
     let (head, rest) = body.split_at_checked(16)?;
     let protocol = u16_at(head, 2)?;
     let mut packet = Packet {
@@ -325,8 +325,8 @@ fn read_packet(body: &[u8]) -> Option<Socket> {
             }
             4 => packet.fanout = u32_at(value, 0).map(|word| word as u16),
             5 => socket.uid = u32_at(value, 0),
-            6 => socket.take_memory(value),
-            // Empty: there may be one, and the asker may not know (CAP_NET_ADMIN).
+            6 => socket.set_memory(value),
+            // Empty if the caller may not see the filter (CAP_NET_ADMIN).
             7 => {
                 packet.filter = match value.len() / INSTRUCTION {
                     0 => Filter::Unknown,
@@ -343,7 +343,7 @@ fn read_packet(body: &[u8]) -> Option<Socket> {
     Some(socket)
 }
 
-fn read_vsock(body: &[u8]) -> Option<Socket> {
+fn decode_vsock(body: &[u8]) -> Option<Socket> {
     let word = |at: usize| u32_at(body, at);
     let detail = Detail::Vsock {
         local: (word(4)?, word(8)?),
@@ -355,7 +355,7 @@ fn read_vsock(body: &[u8]) -> Option<Socket> {
     Some(socket)
 }
 
-fn read_xdp(body: &[u8]) -> Option<Socket> {
+fn decode_xdp(body: &[u8]) -> Option<Socket> {
     let (head, rest) = body.split_at_checked(16)?;
     let kind = u32::from(head[1]);
     let mut queue = None;
@@ -370,7 +370,7 @@ fn read_xdp(body: &[u8]) -> Option<Socket> {
     }
     let mut socket = socket(XDP, kind, State::Receiving, Detail::Xdp { queue });
     if let Some(memory) = memory {
-        socket.take_memory(memory);
+        socket.set_memory(memory);
     }
     (socket.ifindex, socket.uid) = (ifindex, uid);
     socket.inode = u32_at(head, 4)?.into();
@@ -388,18 +388,18 @@ mod tests {
     }
 
     #[test]
-    fn a_tcp_socket() {
+    fn tcp_listener() {
         let mut body = vec![INET, 10, 0, 0];
         body.extend_from_slice(&[0, 22, 0, 0, 10, 0, 0, 1]);
         body.resize(40, 0);
         body.extend(words(&[3, 0, 0, 0, 2, 128, 1000, 4711]));
         assert_eq!(body.len(), 72);
         body.extend(attribute(7, &words(&[0, 1, 2, 3, 4, 5, 6, 7, 9])));
-        let question = DiagRequest {
+        let request = DiagRequest {
             family: INET,
             protocol: 6,
         };
-        let socket = question.read(&body).unwrap();
+        let socket = request.decode(&body).unwrap();
         assert_eq!(socket.state, State::Listening);
         assert_eq!(
             socket.addresses().unwrap().0,
@@ -410,7 +410,7 @@ mod tests {
             (Some((2, 128)), Some(9), 3)
         );
         assert_eq!((socket.uid, socket.inode), (Some(1000), 4711));
-        assert_eq!(question.bytes().len(), 56);
+        assert_eq!(request.bytes().len(), 56);
         // MPTCP's number does not fit into a byte.
         let bytes = DiagRequest {
             family: INET,
@@ -422,17 +422,17 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_socket_with_an_abstract_name() {
+    fn abstract_unix_socket() {
         let mut body = vec![UNIX, 1, 1, 0];
         body.extend(words(&[11, 0, 0]));
         body.extend(attribute(0, b"\0bus"));
         body.extend(attribute(2, &words(&[12])));
         body.extend(attribute(4, &words(&[5, 6])));
-        let question = DiagRequest {
+        let request = DiagRequest {
             family: UNIX,
             protocol: 0,
         };
-        let socket = question.read(&body).unwrap();
+        let socket = request.decode(&body).unwrap();
         assert_eq!(
             socket.detail,
             Detail::Unix {
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_socket_that_is_promiscuous() {
+    fn promiscuous_packet_socket() {
         let mut body = vec![PACKET, 3];
         body.extend_from_slice(&3u16.to_ne_bytes());
         body.extend(words(&[77, 0, 0]));
@@ -458,22 +458,22 @@ mod tests {
         membership.resize(MEMBERSHIP, 0);
         body.extend(attribute(1, &membership));
         body.extend(attribute(7, &[0; 32]));
-        let question = DiagRequest {
+        let request = DiagRequest {
             family: PACKET,
             protocol: 0,
         };
-        let socket = question.read(&body).unwrap();
+        let socket = request.decode(&body).unwrap();
         let Detail::Packet(packet) = &socket.detail else {
             panic!()
         };
         assert_eq!(packet.promiscuous, [2]);
         assert_eq!(packet.filter, Filter::Classic(4));
-        let filter = |body: &[u8]| match question.read(body).unwrap().detail {
+        let filter = |body: &[u8]| match request.decode(body).unwrap().detail {
             Detail::Packet(packet) => packet.filter,
             _ => panic!(),
         };
         assert_eq!(filter(&body[..16]), Filter::NotClassic);
-        // What sock_diag says to those who may not know.
+        // Reply to a caller without CAP_NET_ADMIN.
         let empty = [&body[..16], &attribute(7, &[])].concat();
         assert_eq!(filter(&empty), Filter::Unknown);
         assert_eq!(
@@ -483,17 +483,17 @@ mod tests {
     }
 
     #[test]
-    fn groups_of_netlink_count_from_one() {
+    fn netlink_groups_are_numbered_from_one() {
         assert_eq!(set_bits(&words(&[0b101, 1])), [1, 3, 33]);
     }
 
     proptest! {
-        /// The kernel is trusted, its next version's messages are not known.
+        /// The kernel is trusted, but later versions may send other messages.
         #[test]
-        fn no_answer_makes_it_panic(family in 0u8..64, protocol in 0u16..300, body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let question = DiagRequest { family, protocol };
-            let _ = question.bytes();
-            let _ = question.read(&body);
+        fn arbitrary_replies_do_not_panic(family in 0u8..64, protocol in 0u16..300, body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let request = DiagRequest { family, protocol };
+            let _ = request.bytes();
+            let _ = request.decode(&body);
         }
     }
 }

@@ -1,12 +1,13 @@
-//! PURE. Sockets as /proc/net lists them, for what a kernel has no sock_diag of. It says less: no peers, no
-//! filters, and of netlink and packet sockets no more than that they are there.
+//! PURE. Socket lists in /proc/net, for families without sock_diag in the kernel. They have less information: no
+//! peers, no filters, and of netlink and packet sockets little more than their existence. Lines that do not parse
+//! are skipped.
 
 use super::{Detail, INET, INET6, NETLINK, PACKET, Packet, Socket, State, TCP, UNIX};
 use crate::families::{DGRAM, RAW, STREAM};
 use crate::host::socket;
 
-/// tcp, udp, udplite, raw, icmp and their twins of IPv6. `protocol` 255 means raw sockets, whose own
-/// protocol stands in the place of the port.
+/// Parses tcp, udp, udplite, raw, icmp and their IPv6 counterparts. `protocol` 255 means raw sockets, which have
+/// their protocol in place of the port.
 pub fn inet(text: &str, protocol: u16) -> Vec<Socket> {
     let entry = |one: socket::ProcSocket| {
         let state = State::from_tcp(one.state);
@@ -37,8 +38,8 @@ pub fn inet(text: &str, protocol: u16) -> Vec<Socket> {
     socket::parse_sockets(text).into_iter().map(entry).collect()
 }
 
-/// What all the lists below have in common: no address of IP, and hardly a state.
-fn plain(family: u8, kind: u32, inode: u64, detail: Detail) -> Socket {
+/// Creates a socket with the fields that the lists below have in common.
+fn unconnected(family: u8, kind: u32, inode: u64, detail: Detail) -> Socket {
     Socket {
         family,
         kind,
@@ -55,12 +56,12 @@ fn plain(family: u8, kind: u32, inode: u64, detail: Detail) -> Socket {
     }
 }
 
-/// unix: Num RefCount Protocol Flags Type St Inode Path.
+/// Parses unix: Num RefCount Protocol Flags Type St Inode Path.
 pub fn unix(text: &str) -> Vec<Socket> {
-    /// SO_ACCEPTCON, as a flag.
+    /// Flag SO_ACCEPTCON.
     const ACCEPTS: u32 = 0x1_0000;
     let entry = |line: &str| {
-        // Columns are padded, and a path may have spaces in it.
+        // Columns are padded, and a path may contain spaces.
         let mut rest = line;
         let mut fields = [""; 7];
         for field in &mut fields {
@@ -76,7 +77,7 @@ pub fn unix(text: &str) -> Vec<Socket> {
             peer: 0,
         };
         let kind = u32::from_str_radix(kind, 16).ok()?;
-        let mut socket = plain(UNIX, kind, inode.parse().ok()?, detail);
+        let mut socket = unconnected(UNIX, kind, inode.parse().ok()?, detail);
         let is_listening = u32::from_str_radix(flags, 16).ok()? & ACCEPTS != 0;
         // SS_UNCONNECTED, SS_CONNECTING, SS_CONNECTED, SS_DISCONNECTING (linux/net.h).
         socket.state = match state {
@@ -91,7 +92,7 @@ pub fn unix(text: &str) -> Vec<Socket> {
     text.lines().skip(1).filter_map(entry).collect()
 }
 
-/// netlink: sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode.
+/// Parses netlink: sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode.
 pub fn netlink(text: &str) -> Vec<Socket> {
     let entry = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -120,7 +121,7 @@ pub fn netlink(text: &str) -> Vec<Socket> {
                 .map(|bit| bit + 1)
                 .collect(),
         };
-        let mut socket = plain(NETLINK, RAW, inode.parse().ok()?, detail);
+        let mut socket = unconnected(NETLINK, RAW, inode.parse().ok()?, detail);
         socket.protocol = protocol.parse().ok()?;
         socket.receive_queue = read.parse().ok();
         socket.send_queue = write.parse().ok();
@@ -130,7 +131,7 @@ pub fn netlink(text: &str) -> Vec<Socket> {
     text.lines().skip(1).filter_map(entry).collect()
 }
 
-/// packet: sk RefCnt Type Proto Iface R Rmem User Inode.
+/// Parses packet: sk RefCnt Type Proto Iface R Rmem User Inode.
 pub fn packet(text: &str) -> Vec<Socket> {
     let entry = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -142,7 +143,7 @@ pub fn packet(text: &str) -> Vec<Socket> {
             is_running,
             ..Packet::default()
         });
-        let mut socket = plain(PACKET, kind.parse().ok()?, inode.parse().ok()?, detail);
+        let mut socket = unconnected(PACKET, kind.parse().ok()?, inode.parse().ok()?, detail);
         socket.protocol = u16::from_str_radix(protocol, 16).ok()?;
         socket.ifindex = ifindex.parse().ok()?;
         socket.receive_queue = read.parse().ok();
@@ -157,8 +158,8 @@ pub fn packet(text: &str) -> Vec<Socket> {
     text.lines().skip(1).filter_map(entry).collect()
 }
 
-/// protocols: each protocol's name and how many sockets it has in this network namespace. Some protocols
-/// don't count, and show 0.
+/// Parses protocols: name and number of sockets in this network namespace. Some protocols do not count, and show
+/// 0.
 pub fn protocols(text: &str) -> Vec<(String, u64)> {
     let entry = |line: &str| {
         let mut words = line.split_whitespace();
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_lists() {
+    fn netlink_packet_and_protocols() {
         let text = "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n\
             0000000000000000 0   4196       00000011 0        0        0     2        3        99\n";
         let all = netlink(text);
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn tcp_in_time_wait_has_fewer_words_and_nobody() {
+    fn time_wait_lines_are_shorter_and_have_no_owner() {
         let text = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
             \x20  0: 0100007F:0016 0100007F:C350 06 00000000:00000000 03:00001770 00000000     0        0 0 3 0000000000000000\n\
             \x20  1: 0100007F:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 5 1 0000000000000000 100 0 0 10 0\n";

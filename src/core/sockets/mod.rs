@@ -1,11 +1,11 @@
-//! PURE. Sockets of every family that the kernel lists, as one kind of record.
+//! PURE. Socket lists of all families, in one type.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `mod` | the record, states, names of protocols |
-//! | `diag` | sock_diag(7): its questions and answers, byte by byte |
-//! | `listed` | the same from /proc/net, where a kernel has no sock_diag for it |
-//! | `select` | which sockets are asked for; counts by family, type, protocol and state |
+//! | `mod` | the type of a socket, states, names of protocols |
+//! | `diag` | requests and replies of sock_diag(7) |
+//! | `listed` | lists in /proc/net, for families without sock_diag in the kernel |
+//! | `select` | queries; counts by family, type, protocol and state |
 
 pub mod diag;
 pub mod listed;
@@ -31,149 +31,160 @@ pub const VSOCK: u8 = 40;
 /// AF_XDP.
 pub const XDP: u8 = 44;
 
-/// IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, IPPROTO_SCTP, IPPROTO_MPTCP.
+/// IPPROTO_TCP.
 pub const TCP: u16 = 6;
-#[allow(missing_docs)]
+/// IPPROTO_UDP.
 pub const UDP: u16 = 17;
-#[allow(missing_docs)]
+/// IPPROTO_UDPLITE.
 pub const UDPLITE: u16 = 136;
-#[allow(missing_docs)]
+/// IPPROTO_SCTP.
 pub const SCTP: u16 = 132;
-#[allow(missing_docs)]
+/// IPPROTO_MPTCP, which does not fit in the protocol field of IP.
 pub const MPTCP: u16 = 262;
 
 /// A socket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Socket {
-    /// Its address family.
+    /// Address family (AF_).
     pub family: u8,
-    /// Its type, SOCK_STREAM and so on.
+    /// Socket type (SOCK_).
     pub kind: u32,
-    /// IP protocol, netlink protocol, or EtherType of a packet socket; 0 where the family has none.
+    /// IP protocol, netlink protocol, or EtherType of a packet socket; 0 if the family has none.
     pub protocol: u16,
-    /// What it is at.
+    /// Connection state.
     pub state: State,
-    /// Its number, as in the links of /proc/PID/fd; 0: nobody's any more (TIME-WAIT), or the kernel's.
+    /// Inode number, as in the links of /proc/PID/fd; 0 without a process (TIME-WAIT) or for the kernel's own.
     pub inode: u64,
-    /// Who made it, where the kernel says so.
+    /// User ID of its creator; `None` if the kernel does not report it.
     pub uid: Option<u32>,
-    /// The interface that it is bound to; 0 is any.
+    /// Index of the interface that it is bound to; 0 for any.
     pub ifindex: u32,
-    /// Bytes that wait to be read.
+    /// Bytes to be read; `None` if unknown.
     pub receive_queue: Option<u64>,
-    /// Bytes that wait to be sent or acknowledged.
+    /// Bytes to be sent or acknowledged; `None` if unknown.
     pub send_queue: Option<u64>,
-    /// Connections that wait to be accepted, and how many may, if it listens.
+    /// Connections to be accepted and their maximum; `None` unless it listens.
     pub backlog: Option<(u64, u64)>,
-    /// Packets that it had no room for, since it was opened.
+    /// Packets dropped since it was opened because its buffer was full; `None` if unknown.
     pub drops: Option<u64>,
-    /// What its family alone has.
+    /// Properties of its family.
     pub detail: Detail,
 }
 
-/// What a family alone has.
+/// Properties of one family.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Detail {
-    /// IPv4 and IPv6. For raw sockets the port is the protocol's number.
+    /// IPv4 and IPv6. The port of a raw socket is its protocol number.
     Inet {
-        /// What it is bound to.
+        /// Local address and port.
         local: SocketAddr,
-        /// What it is connected to.
+        /// Peer address and port; unspecified if it is not connected.
         remote: SocketAddr,
     },
     /// AF_UNIX.
     Unix {
-        /// Path, or abstract name without its leading zero byte; none of it need be text.
+        /// Path, or abstract name without its leading zero byte; arbitrary bytes.
         name: Vec<u8>,
-        /// Is the name abstract?
+        /// Whether the name is abstract.
         is_abstract: bool,
-        /// Inode of the socket at the other end; 0: none, or unknown.
+        /// Inode number of the peer; 0 if there is none or it is unknown.
         peer: u64,
     },
     /// AF_NETLINK.
     Netlink {
-        /// Its address; 0 is the kernel.
+        /// Port ID; 0 for the kernel.
         port: u32,
-        /// What it is connected to.
+        /// Port ID of its peer.
         peer: u32,
-        /// Multicast groups that it hears.
+        /// Multicast groups that it has joined, from 1.
         groups: Vec<u32>,
     },
     /// AF_PACKET.
     Packet(Packet),
-    /// AF_VSOCK: context and port.
+    /// AF_VSOCK: context ID (CID) and port.
     Vsock {
-        /// Its own.
+        /// Local CID and port.
         local: (u32, u32),
-        /// The other end's.
+        /// CID and port of the peer.
         remote: (u32, u32),
     },
     /// AF_XDP.
     Xdp {
-        /// Queue of the device.
+        /// Device queue; `None` if it is not bound.
         queue: Option<u32>,
     },
 }
 
-/// What a packet socket alone has.
+/// Properties of a packet socket.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Packet {
-    /// Does the kernel hand it packets? Protocol 0 receives nothing.
+    /// Whether the kernel delivers packets to it. With protocol 0 it receives none.
     pub is_running: bool,
-    /// Interfaces that it set promiscuous; 0: none is named (it is told for all that it has joined).
+    /// Indexes of interfaces that it holds in promiscuous mode; 0 for one that is not named.
     pub promiscuous: Vec<u32>,
-    /// Interfaces on which it takes all multicast.
+    /// Indexes of interfaces on which it receives all multicast.
     pub all_multicast: Vec<u32>,
-    /// Bytes of its receive ring; 0: it reads with recv(2).
+    /// Size of its receive ring in bytes; 0 if it reads with recv(2).
     pub ring: u64,
-    /// Its group of sockets that share packets (PACKET_FANOUT).
+    /// Fanout group (PACKET_FANOUT).
     pub fanout: Option<u16>,
-    /// Its filter, if the kernel told.
+    /// Socket filter, as far as the kernel reports it.
     pub filter: Filter,
 }
 
 /// A socket filter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Filter {
-    /// The asker may not know.
+    /// Not visible to the caller.
     #[default]
     Unknown,
-    /// No classic one: none at all, or one of eBPF, which sock_diag does not tell apart.
+    /// No classic filter: either none or eBPF, which sock_diag does not distinguish.
     NotClassic,
-    /// It takes everything of its protocol.
+    /// No filter: it receives all packets of its protocol.
     None,
-    /// A classic BPF program of so many instructions of 8 bytes.
+    /// Classic BPF program with this number of instructions of 8 bytes.
     Classic(u32),
-    /// A program of eBPF, which can't be read back.
+    /// eBPF program, which cannot be read back.
     Extended,
 }
 
-/// What a socket is at.
+/// Connection state of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)]
 pub enum State {
+    /// Accepts connections.
     Listening,
+    /// Connected.
     Established,
+    /// Connecting (TCP: SYN sent).
     SynSent,
+    /// TCP: SYN received.
     SynReceived,
+    /// TCP: closed here, FIN not acknowledged.
     FinWait1,
+    /// TCP: closed here, FIN acknowledged.
     FinWait2,
+    /// TCP: closed by the peer only.
     CloseWait,
+    /// TCP: closed by the peer and here, FIN not acknowledged.
     LastAck,
+    /// Closing on both ends.
     Closing,
+    /// TCP: closed, waits for late segments.
     TimeWait,
+    /// TCP: bound to a port, neither listening nor connected.
     Bound,
+    /// Not connected.
     Unconnected,
-    /// Of packet sockets: it receives.
+    /// Packet socket that receives.
     Receiving,
-    /// Of packet sockets: it receives nothing.
+    /// Packet socket that does not receive.
     Idle,
-    /// A number that this program does not know.
+    /// Unknown state number.
     Other(u8),
 }
 
 impl State {
-    /// By the numbers of net/tcp_states.h, which sock_diag uses for all families but netlink and packet.
+    /// Converts a number of net/tcp_states.h, which sock_diag uses for all families except netlink and packet.
     pub fn from_tcp(number: u8) -> State {
         match number {
             1 => State::Established,
@@ -192,7 +203,7 @@ impl State {
         }
     }
 
-    /// In the words of ss(8), written out.
+    /// Name as in ss(8), not abbreviated.
     pub fn name(self) -> String {
         let name = match self {
             State::Listening => "listening",
@@ -216,7 +227,7 @@ impl State {
 }
 
 impl Socket {
-    /// Local address and remote address, of IPv4 and IPv6.
+    /// Local and remote address; `None` except for IPv4 and IPv6.
     pub fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
         match self.detail {
             Detail::Inet { local, remote } => Some((local, remote)),
@@ -224,7 +235,7 @@ impl Socket {
         }
     }
 
-    /// Does its protocol have ports?
+    /// Returns whether its protocol has ports.
     pub fn has_ports(&self) -> bool {
         let is_inet = matches!(self.family, INET | INET6);
         is_inet
@@ -232,13 +243,14 @@ impl Socket {
             && matches!(self.protocol, TCP | UDP | UDPLITE | SCTP | MPTCP | 33)
     }
 
-    /// Its own port, if it is bound to one.
+    /// Local port; `None` if it is not bound to one.
     pub fn local_port(&self) -> Option<u16> {
         let (local, _) = self.addresses()?;
         (self.has_ports() && local.port() != 0).then_some(local.port())
     }
 
-    /// Does it wait for others to come: a listening one, or a datagram one with a port and no peer?
+    /// Returns whether it accepts traffic from any peer: it listens, or is a datagram socket with a port and without
+    /// a peer.
     pub fn listens(&self) -> bool {
         match self.state {
             State::Listening => true,
@@ -247,13 +259,13 @@ impl Socket {
         }
     }
 
-    /// Does it see packets that are not meant for it alone: a packet socket, a raw one of IP, AF_XDP?
+    /// Returns whether it can capture traffic of others: a packet socket, a raw IP socket, or AF_XDP.
     pub fn can_capture(&self) -> bool {
         matches!(self.family, PACKET | XDP)
             || (matches!(self.family, INET | INET6) && self.kind == families::RAW)
     }
 
-    /// The name of its protocol; empty where the family has none.
+    /// Name of its protocol; empty if the family has none.
     pub fn protocol_name(&self) -> String {
         match self.family {
             INET | INET6 if self.kind == families::RAW && self.protocol == 255 => "any".into(),
@@ -271,7 +283,7 @@ impl Socket {
         }
     }
 
-    /// The family and type in a few letters, as `tcp`, `tcp6`, `unix stream`, `nl route`.
+    /// Short name of family and type, for example `tcp`, `tcp6`, `unix stream`, `nl route`.
     pub fn short_name(&self) -> String {
         let kind = families::type_name(self.kind);
         let kind = kind.trim_start_matches("SOCK_").to_ascii_lowercase();
@@ -293,7 +305,7 @@ impl Socket {
     }
 }
 
-/// What a packet socket asked for: an EtherType, or one of the kernel's own numbers (linux/if_ether.h).
+/// Name of the protocol of a packet socket: an EtherType, or a number of the kernel's own (linux/if_ether.h).
 fn ethertype_name(number: u16) -> String {
     let name = match number {
         0 => "nothing",
@@ -324,7 +336,7 @@ fn ethertype_name(number: u16) -> String {
     name.into()
 }
 
-/// An address without a scope, which is told by the interface.
+/// Combines address and port. The scope of an address is the interface of the socket.
 fn address(ip: IpAddr, port: u16) -> SocketAddr {
     SocketAddr::new(ip, port)
 }

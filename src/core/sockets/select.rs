@@ -1,26 +1,26 @@
-//! PURE. Which sockets are asked for, and how many there are of each sort.
+//! PURE. Selection of sockets, and counts by family, type, protocol and state.
 
 use std::collections::BTreeMap;
 
 use super::{Detail, Socket, State};
 
-/// What a socket must be; what is not named is not asked.
+/// Conditions that a socket must meet. `false` and `None` mean no condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SocketQuery {
-    /// It waits for others to come.
+    /// Only sockets that accept traffic from any peer.
     pub listening: bool,
-    /// It sees what is not meant for it alone.
+    /// Only sockets that can capture traffic of others.
     pub sniffing: bool,
-    /// Address family.
+    /// Address family (AF_).
     pub family: Option<u8>,
-    /// Type.
+    /// Socket type (SOCK_).
     pub kind: Option<u32>,
-    /// Port at either end.
+    /// Port of either end.
     pub port: Option<u32>,
 }
 
 impl SocketQuery {
-    /// Is it such a one?
+    /// Returns whether a socket meets all conditions.
     pub fn matches(&self, socket: &Socket) -> bool {
         (!self.listening || socket.listens())
             && (!self.sniffing || socket.can_capture())
@@ -33,30 +33,30 @@ impl SocketQuery {
 fn has_port(socket: &Socket, port: u32) -> bool {
     match &socket.detail {
         Detail::Inet { local, remote } => {
-            let is_port = |of: u16| u32::from(of) == port;
-            socket.has_ports() && (is_port(local.port()) || is_port(remote.port()))
+            let matches = |number: u16| u32::from(number) == port;
+            socket.has_ports() && (matches(local.port()) || matches(remote.port()))
         }
         Detail::Vsock { local, remote } => local.1 == port || remote.1 == port,
         _ => false,
     }
 }
 
-/// How many sockets of a sort there are, by state.
+/// Number of sockets of one family, type and protocol.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Count {
-    /// Address family.
+    /// Address family (AF_).
     pub family: u8,
-    /// Type.
+    /// Socket type (SOCK_).
     pub kind: u32,
-    /// The protocol's name; empty for families without, and for packet sockets, whose protocols are many.
+    /// Name of the protocol; empty for families without one, and for packet sockets, which have many.
     pub protocol: String,
-    /// All of them.
+    /// Number of sockets.
     pub sockets: u64,
-    /// By state, in the order of a connection's life.
+    /// Number of sockets by state, in the order of a connection's life.
     pub states: BTreeMap<State, u64>,
 }
 
-/// Counts by family, type and protocol.
+/// Counts sockets by family, type and protocol.
 pub fn count<'a>(sockets: impl IntoIterator<Item = &'a Socket>) -> Vec<Count> {
     let mut all: BTreeMap<(u8, u32, String), Count> = BTreeMap::new();
     for socket in sockets {
@@ -96,11 +96,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_what_comes() {
+    fn queries_select_matching_sockets() {
         let all = some();
-        let inodes = |wanted: SocketQuery| -> Vec<u64> {
-            let of = all.iter().filter(|one| wanted.matches(one));
-            of.map(|one| one.inode).collect()
+        let inodes = |query: SocketQuery| -> Vec<u64> {
+            let found = all.iter().filter(|socket| query.matches(socket));
+            found.map(|socket| socket.inode).collect()
         };
         let any = SocketQuery::default();
         assert_eq!(inodes(any.clone()), [5, 6, 4711, 9]);
@@ -111,7 +111,7 @@ mod tests {
             }),
             [5, 4711]
         );
-        // The raw socket's protocol 22 is no port.
+        // Protocol 22 of the raw socket is not a port.
         assert_eq!(
             inodes(SocketQuery {
                 port: Some(22),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_by_sort_and_state() {
+    fn sockets_are_counted_by_protocol_and_state() {
         let counts = count(&some());
         let tcp = counts.iter().find(|count| count.protocol == "tcp").unwrap();
         assert_eq!(tcp.sockets, 2);

@@ -1,4 +1,4 @@
-//! PURE. What a flow is known by.
+//! PURE. Key of a flow.
 
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,25 +7,25 @@ use bytemuck::{Pod, Zeroable, bytes_of, cast};
 
 use crate::wire::glance::{Glance, ethertype};
 
-/// One direction of a conversation on an interface. What is no IP is one flow for each EtherType. In words
-/// of eight bytes, so that two are compared in registers.
+/// One direction of a conversation on an interface. All packets of an EtherType other than IP are one flow.
+/// Stored in words of eight bytes, so that two flows are compared in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Flow {
-    /// As IPv6 has it, as bytes in memory; IPv4 mapped into it (RFC 4291, section 2.5.5.2).
+    /// IPv6 address in network order; IPv4 is mapped (RFC 4291, section 2.5.5.2).
     source: [u64; 2],
     destination: [u64; 2],
-    /// Index of the interface.
+    /// Interface index.
     pub ifindex: u32,
     /// Source port, or 0.
     pub source_port: u16,
     /// Destination port, or 0.
     pub destination_port: u16,
-    /// EtherType behind VLAN tags.
+    /// EtherType after VLAN tags.
     pub ethertype: u16,
-    /// IP protocol; 255 where there is none.
+    /// IP protocol; 255 without IP.
     pub protocol: u8,
-    /// 1: this host has sent it.
+    /// 1 if this host sent it, else 0.
     outbound: u8,
     reserved: u32,
 }
@@ -36,13 +36,14 @@ impl Hash for Flow {
     }
 }
 
+/// IPv4-mapped IPv6 address.
 #[inline]
 fn mapped([a, b, c, d]: [u8; 4]) -> [u64; 2] {
     [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])]
 }
 
 impl Flow {
-    /// The flow of a packet.
+    /// Returns the flow of a packet.
     #[inline]
     pub fn from_packet(seen: &Glance, bytes: &[u8], ifindex: u32, outbound: bool) -> Flow {
         let header = bytes.get(seen.network..).unwrap_or(&[]);
@@ -70,8 +71,8 @@ impl Flow {
         }
     }
 
-    /// A number that differs between most flows. Not for whoever chooses flows: it decides on a place in
-    /// front of the sketch only.
+    /// Hash that selects a cache slot. It is not collision-resistant: a sender that chooses flows can only cause
+    /// cache misses.
     #[inline]
     pub(super) fn cache_hash(&self) -> usize {
         let ports = u64::from(self.source_port) << 16 | u64::from(self.destination_port);
@@ -82,12 +83,12 @@ impl Flow {
         (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize ^ usize::from(self.outbound)
     }
 
-    /// Has this host sent it?
+    /// Returns whether this host sent it.
     pub fn is_outbound(&self) -> bool {
         self.outbound != 0
     }
 
-    /// Source and destination, where it is IP.
+    /// Source and destination addresses; `None` without IP, or if the header was cut off.
     pub fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
         let is_ip = matches!(self.ethertype, ethertype::IPV4 | ethertype::IPV6);
         let address = |words: [u64; 2]| Ipv6Addr::from(cast::<_, [u8; 16]>(words)).to_canonical();

@@ -1,10 +1,16 @@
-//! PURE. Who sends most: sums by flow over the last second, ten seconds, minute and five minutes, in a memory
-//! that does not grow with the number of flows.
+//! PURE. Top flows: sums by flow over windows of one second to five minutes, in memory that does not grow with
+//! the number of flows.
 //!
-//! Each packet goes into the sketch of its second. At the second's end that is folded into the one of its
-//! ten seconds, which is folded into the one of its minute; of each the largest are kept. So a packet
-//! costs one look-up, and a window is a handful of sketches added up. It begins with a whole second, ten
-//! seconds or minute, so it may be longer than asked for; it says what it is.
+//! Each packet is added to the sketch of its second. When the second is over, that is merged into the sketch of
+//! its ten seconds, which is merged into the sketch of its minute; of each, the largest flows are kept. So a
+//! packet costs one look-up, and a window is the sum of a few sketches. It begins at a whole second, ten seconds
+//! or minute, so it may be longer than requested; [`Window`] has its actual range.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `mod` | levels of sketches, windows |
+//! | `flow` | key of a flow |
+//! | `sketch` | sums by key with bounded memory and known error |
 
 mod flow;
 pub mod sketch;
@@ -17,61 +23,66 @@ pub use flow::Flow;
 pub use sketch::{Sketch, Sum, Volume};
 
 const SECOND: u64 = 1_000_000_000;
-/// Keys of a sketch that packets go into. What is not told exactly is off by at most a 7,000th of all: in
-/// a usual mix of a million flows the hundredth has ten times that. A hash table of 16,384 places filled
-/// to seven eighths, 1.3 MiB.
+/// Capacity in flows of a sketch that packets are added to. Its error is at most a 7,000th of all bytes or
+/// packets; in a usual mix of a million flows, the hundredth largest has ten times that. Seven eighths of a hash
+/// table of 16,384 entries, 1.3 MiB.
 pub const SKETCH_KEYS: usize = 14_336;
-/// Keys that are kept of a second, ten seconds, and a minute that are over: the longer, the fewer there are.
-const KEPT: [usize; 3] = [512, 1024, 2048];
-/// How long each lasts, in seconds.
-const SPANS: [u64; 3] = [1, 10, 60];
-/// How many of each are kept: as long as the next longer one does not do, and one for the border.
-const DONE: [usize; 3] = [10, 7, 6];
-/// A clock that was set back by more than this, in seconds, begins anew: less is packets out of order.
-const BACK: u64 = 5;
+/// Flows kept of a complete second, ten seconds and minute: longer periods keep more, and there are fewer.
+const KEPT_FLOWS: [usize; 3] = [512, 1024, 2048];
+/// Length of the period of each level, in seconds.
+const PERIODS: [u64; 3] = [1, 10, 60];
+/// Complete periods kept of each level: those of the longest window that it serves, and for the longer periods
+/// one more for the boundary.
+const KEPT_PERIODS: [usize; 3] = [10, 7, 6];
+/// Step back of the clock, in seconds, after which all sums are reset; less is reordering of packets.
+const MAX_REORDER_SECONDS: u64 = 5;
 
-/// Places in front of the sketch, each for whichever flow came last of those that share it: 20 KiB, which stay
-/// in the nearest cache.
+/// Slots of the cache in front of the sketch, each for the latest of the flows that share it: 20 KiB, which stay
+/// in the first-level CPU cache.
 const CACHE_SLOTS: usize = 256;
 
+/// Packets of a flow that are not in the sketch yet.
 #[derive(Clone, Copy, Debug, Zeroable)]
 struct CachedFlow {
     flow: Flow,
     bytes: u64,
     packets: u64,
-    /// Which station it came from, and when that was last said to be news.
+    /// Station that it came from.
     station: u64,
+    /// Time at which [`Talkers::observe`] last returned `true` for flow and station.
     last_new_ns: u64,
 }
 
+/// Sketches of periods of one length.
 #[derive(Debug)]
 struct Level {
     current: Sketch<Flow>,
-    /// When it began, in seconds since 1970.
+    /// Start of the current period, in seconds since 1970.
     began: u64,
+    /// Complete periods with their starts, the oldest first.
     done: VecDeque<(u64, Sketch<Flow>)>,
 }
 
-/// All windows.
+/// Sums of all flows over all windows.
 #[derive(Debug)]
 pub struct Talkers {
     levels: [Level; 3],
-    /// Flows that are being talked of, gathered before they are looked up.
+    /// Latest flows, gathered before they are looked up in the sketch.
     cache: Box<[CachedFlow; CACHE_SLOTS]>,
-    /// Flows that had to make capacity, since the start.
+    /// Flows evicted from the sketches since the start.
     pub evicted: u64,
-    /// The first second that was counted, 0 before.
+    /// First second that was counted; 0 before the first packet.
     since: u64,
 }
 
-/// What was asked for.
+/// Sums over a time range.
 #[derive(Debug)]
 pub struct Window {
-    /// The sums.
+    /// Sums by flow.
     pub sums: Sketch<Flow>,
-    /// From when on, nanoseconds since 1970.
+    /// Start, in nanoseconds since 1970.
     pub from_ns: u64,
-    /// Until when.
+    /// End, in nanoseconds since 1970.
     pub to_ns: u64,
 }
 
@@ -92,52 +103,52 @@ impl Default for Talkers {
 }
 
 impl Talkers {
-    /// Takes in a packet of that many bytes on the wire. `true`: that this flow comes from this station (any
-    /// number that tells stations apart) is news, or was last said to be a second ago.
+    /// Counts a packet with its length on the wire. Returns `true` if the flow is new for this station (a number
+    /// that identifies the sender on the link), and once per second after that.
     #[inline]
     pub fn observe(&mut self, flow: Flow, station: u64, bytes: u32, time_ns: u64) -> bool {
         let second = time_ns / SECOND;
         if second != self.levels[0].began {
             self.advance(second);
         }
-        let place = &mut self.cache[flow.cache_hash() % CACHE_SLOTS];
-        if place.flow != flow {
-            if place.packets > 0 {
+        let slot = &mut self.cache[flow.cache_hash() % CACHE_SLOTS];
+        if slot.flow != flow {
+            if slot.packets > 0 {
                 let sums = &mut self.levels[0].current;
-                sums.add(place.flow, place.bytes, place.packets);
+                sums.add(slot.flow, slot.bytes, slot.packets);
             }
-            *place = CachedFlow {
+            *slot = CachedFlow {
                 flow,
                 ..CachedFlow::zeroed()
             };
         }
-        place.bytes += u64::from(bytes);
-        place.packets += 1;
-        // A clock that is set back makes it news.
-        let news = place.station != station || time_ns.wrapping_sub(place.last_new_ns) >= SECOND;
-        if news {
-            (place.station, place.last_new_ns) = (station, time_ns);
+        slot.bytes += u64::from(bytes);
+        slot.packets += 1;
+        // A clock that is set back makes it new, too.
+        let is_new = slot.station != station || time_ns.wrapping_sub(slot.last_new_ns) >= SECOND;
+        if is_new {
+            (slot.station, slot.last_new_ns) = (station, time_ns);
         }
-        news
+        is_new
     }
 
-    /// Hands on what is gathered in front of the sketch.
-    fn gather(&mut self) {
+    /// Adds the contents of the cache to the sketch.
+    fn flush_cache(&mut self) {
         let sums = &mut self.levels[0].current;
-        for place in &mut self.cache[..] {
-            if place.packets > 0 {
-                sums.add(place.flow, place.bytes, place.packets);
-                (place.bytes, place.packets) = (0, 0);
+        for slot in &mut self.cache[..] {
+            if slot.packets > 0 {
+                sums.add(slot.flow, slot.bytes, slot.packets);
+                (slot.bytes, slot.packets) = (0, 0);
             }
         }
     }
 
-    /// It is this second now.
+    /// Moves on to a second, and completes the periods that are over.
     #[cold]
     fn advance(&mut self, second: u64) {
-        self.gather();
+        self.flush_cache();
         let now = self.levels[0].began;
-        if second + BACK < now {
+        if second + MAX_REORDER_SECONDS < now {
             let evicted = self.evicted;
             *self = Talkers::default();
             self.evicted = evicted;
@@ -148,7 +159,7 @@ impl Talkers {
             self.since = second;
         }
         for at in 0..self.levels.len() {
-            let began = second / SPANS[at] * SPANS[at];
+            let began = second / PERIODS[at] * PERIODS[at];
             if self.levels[at].began == began {
                 break;
             }
@@ -157,7 +168,7 @@ impl Talkers {
             if !level.current.is_empty() {
                 if let Some(next) = longer.first_mut() {
                     if next.current.is_empty() && next.done.is_empty() && next.began == 0 {
-                        next.began = level.began / SPANS[at + 1] * SPANS[at + 1];
+                        next.began = level.began / PERIODS[at + 1] * PERIODS[at + 1];
                     }
                     next.current.merge(&level.current);
                 }
@@ -166,25 +177,26 @@ impl Talkers {
                 }
                 level
                     .done
-                    .push_back((level.began, level.current.top(KEPT[at])));
+                    .push_back((level.began, level.current.top(KEPT_FLOWS[at])));
                 level.current.clear();
             }
             level.began = began;
-            let oldest = began.saturating_sub(DONE[at] as u64 * SPANS[at]);
+            let oldest = began.saturating_sub(KEPT_PERIODS[at] as u64 * PERIODS[at]);
             while level.done.front().is_some_and(|(began, _)| *began < oldest) {
                 level.done.pop_front();
             }
         }
     }
 
-    /// Sums over the last `seconds` (1 to 300) before `now_ns`, and what of a stretch is before them.
+    /// Returns the sums of the last `seconds` (1 to 300) before `now_ns`, from the start of the period in which
+    /// they begin.
     pub fn window(&mut self, seconds: u64, now_ns: u64) -> Window {
         let now = now_ns / SECOND;
-        self.gather();
+        self.flush_cache();
         self.advance(now);
         let to = self.levels[0].began.max(now);
         let since = to.saturating_sub(seconds);
-        // The shortest stretches that are kept for long enough.
+        // The shortest periods that are kept for long enough.
         let at = match seconds {
             0..=10 => 0,
             11..=60 => 1,
@@ -193,12 +205,12 @@ impl Talkers {
         let mut sums = Sketch::new(2 * SKETCH_KEYS);
         let mut from = to;
         for (began, done) in &self.levels[at].done {
-            if began + SPANS[at] > since {
+            if began + PERIODS[at] > since {
                 from = from.min(*began);
                 sums.merge(done);
             }
         }
-        // And of the stretches that are not over what there is.
+        // Periods that are not complete count as far as they go.
         for level in self.levels[..=at].iter().rev() {
             if !level.current.is_empty() {
                 from = from.min(level.began);
@@ -207,7 +219,7 @@ impl Talkers {
         }
         Window {
             sums,
-            // A time of nothing belongs to it, one before all counting does not.
+            // Time without packets belongs to the window, time before the first packet does not.
             from_ns: from.min(since).max(self.since).min(to) * SECOND,
             to_ns: now_ns.max(to * SECOND),
         }
@@ -225,16 +237,16 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_again_is_news_once_a_second() {
+    fn known_flows_are_new_once_per_second() {
         let mut talkers = Talkers::default();
-        let mut news = |station, time| talkers.observe(flow(1), station, 60, time);
-        assert!(news(7, SECOND * 9));
-        assert!(!news(7, SECOND * 9 + 1));
-        assert!(news(8, SECOND * 9 + 2));
-        assert!(news(7, SECOND * 9 + 3));
-        assert!(!news(7, SECOND * 10 + 2));
-        assert!(news(7, SECOND * 10 + 3));
-        assert!(news(7, SECOND * 10 + 2));
+        let mut is_new = |station, time| talkers.observe(flow(1), station, 60, time);
+        assert!(is_new(7, SECOND * 9));
+        assert!(!is_new(7, SECOND * 9 + 1));
+        assert!(is_new(8, SECOND * 9 + 2));
+        assert!(is_new(7, SECOND * 9 + 3));
+        assert!(!is_new(7, SECOND * 10 + 2));
+        assert!(is_new(7, SECOND * 10 + 3));
+        assert!(is_new(7, SECOND * 10 + 2));
     }
 
     /// Flow n sends n bytes in each second from `second` on.
@@ -255,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_are_as_long_as_they_say() {
+    fn window_sums_match_their_range() {
         let mut talkers = Talkers::default();
         fill(&mut talkers, 1_000..2_000);
         for (seconds, longest) in [(1, 1), (10, 10), (60, 69), (300, 359)] {
@@ -269,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_silence_and_a_clock_set_back_begins_anew() {
+    fn silence_ages_out_and_clock_steps_reset() {
         let mut talkers = Talkers::default();
         fill(&mut talkers, 1_000..1_030);
         assert_eq!(bytes(&talkers.window(10, 1_050 * SECOND), 1), 0);
@@ -278,7 +290,7 @@ mod tests {
         assert_eq!(bytes(&talkers.window(300, 1_500 * SECOND), 1), 0);
         fill(&mut talkers, 500..520);
         assert_eq!(bytes(&talkers.window(10, 520 * SECOND), 2), 20);
-        // A packet that is a little late belongs to what is not over.
+        // A slightly late packet is counted in the current second.
         talkers.observe(flow(9), 0, 9, 519 * SECOND);
         assert_eq!(bytes(&talkers.window(1, 521 * SECOND), 9), 9);
     }

@@ -1,29 +1,29 @@
-//! PURE. Sums by key in a memory of fixed size: who has much is there with a sum that is exact or of a known
-//! error, who has little may not be. Space-Saving (Metwally, Agrawal and El Abbadi, 2005), with eviction of
-//! many at once: what was evicted had at most the floor, so whoever is not there has at most that, and
-//! whoever comes (again) may have had that before.
+//! PURE. Sums by key in memory of fixed size: keys with large sums are present with a sum that is exact or has a
+//! known error; keys with small sums may be absent. Space-Saving (Metwally, Agrawal and El Abbadi, 2005), with
+//! eviction of many keys at once: an evicted key had at most the error bound, so an absent key has at most that,
+//! and a key that is added (again) may have had that before.
 
 use std::collections::HashMap;
 
 use bytemuck::{Pod, Zeroable};
 use foldhash::fast::RandomState;
 
-/// What is counted of a key.
+/// Sum of one key: lower bounds, with the maximum error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Sum {
-    /// Bytes, for certain.
+    /// Bytes, at least.
     pub bytes: u64,
-    /// Packets, for certain.
+    /// Packets, at least.
     pub packets: u64,
-    /// So many bytes more at most.
+    /// Bytes that it may have had in addition.
     pub bytes_error: u64,
-    /// So many packets more at most.
+    /// Packets that it may have had in addition.
     pub packets_error: u64,
 }
 
 impl Sum {
-    /// All of another beside it.
+    /// Adds another sum of the same key.
     pub fn add(&mut self, other: &Sum) {
         self.bytes += other.bytes;
         self.packets += other.packets;
@@ -32,36 +32,39 @@ impl Sum {
     }
 }
 
-/// What somebody may have had who is not there.
+/// An amount of traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Volume {
-    /// Bytes at most.
+    /// Bytes, as lengths on the wire.
     pub bytes: u64,
-    /// Packets at most.
+    /// Number of packets.
     pub packets: u64,
 }
 
 impl Volume {
+    /// Raises the bound to what an evicted key may have had.
     fn raise(&mut self, evicted: &Sum) {
         self.bytes = self.bytes.max(evicted.bytes + evicted.bytes_error);
         self.packets = self.packets.max(evicted.packets + evicted.packets_error);
     }
 }
 
-/// The sums of one stretch of time.
+/// Sums of one period.
 #[derive(Clone, Debug)]
 pub struct Sketch<K> {
     sums: HashMap<K, Sum, RandomState>,
+    /// Maximum number of keys.
     capacity: usize,
+    /// Maximum that an absent key may have had.
     floor: Volume,
-    /// All bytes and packets, also of those that are not there.
+    /// Traffic of all keys, including absent ones.
     pub total: Volume,
-    /// How often somebody had to go.
+    /// Number of evictions.
     pub evicted: u64,
 }
 
 impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
-    /// Room for so many keys.
+    /// Creates an empty sketch and allocates memory for `capacity` keys.
     pub fn new(capacity: usize) -> Sketch<K> {
         Sketch {
             sums: HashMap::with_capacity_and_hasher(capacity, RandomState::default()),
@@ -72,7 +75,7 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
         }
     }
 
-    /// Forgets all, and keeps its memory.
+    /// Removes all sums and keeps the memory.
     pub fn clear(&mut self) {
         self.sums.clear();
         self.floor = Volume::default();
@@ -80,12 +83,12 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
         self.evicted = 0;
     }
 
-    /// Nothing was added.
+    /// Returns whether nothing was added.
     pub fn is_empty(&self) -> bool {
         self.total == Volume::default()
     }
 
-    /// So many packets, with so many bytes together.
+    /// Adds packets of a key, with their total bytes.
     #[inline]
     pub fn add(&mut self, key: K, bytes: u64, packets: u64) {
         self.total.bytes += bytes;
@@ -103,7 +106,7 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
         self.insert(key, sum);
     }
 
-    /// All of another stretch of time.
+    /// Adds all sums of another period.
     pub fn merge(&mut self, other: &Sketch<K>) {
         for (key, sum) in &other.sums {
             match self.sums.get_mut(key) {
@@ -112,7 +115,7 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
             }
         }
         if other.floor != Volume::default() {
-            // Whoever is only here may have been among those that had to go there.
+            // Keys that are only in this sketch may have been evicted from the other one.
             for (key, sum) in &mut self.sums {
                 if !other.sums.contains_key(key) {
                     sum.bytes_error += other.floor.bytes;
@@ -135,8 +138,8 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
         self.sums.insert(key, sum);
     }
 
-    /// Says of each that is there, once, whether it is among the `keep` with the largest share of bytes and
-    /// packets together.
+    /// Returns a predicate for the `keep` sums with the largest share of bytes and packets together. It must be
+    /// called once per sum.
     fn largest(&self, keep: usize) -> impl FnMut(&Sum) -> bool + use<K> {
         let (bytes, packets) = (
             self.total.bytes.max(1) as f64,
@@ -153,7 +156,7 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
             let at = shares.len() - keep;
             let (_, cut, larger) = shares.select_nth_unstable_by(at, f64::total_cmp);
             least = *cut;
-            // Of those with the very least that stays, not all may: first come those with more.
+            // Not all sums that equal the smallest kept share fit: larger ones come first.
             ties = keep - larger.iter().filter(|share| **share > least).count();
         }
         move |sum| {
@@ -164,7 +167,7 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
         }
     }
 
-    /// Keeps those that have the largest share of bytes and packets together.
+    /// Evicts all but the `keep` largest sums.
     fn shrink(&mut self, keep: usize) {
         let mut stays = self.largest(keep);
         let mut floor = self.floor;
@@ -180,7 +183,7 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
         self.floor = floor;
     }
 
-    /// A copy that holds the largest only, in a memory of its size.
+    /// Returns a copy of the `keep` largest sums, in memory of its size.
     pub fn top(&self, keep: usize) -> Sketch<K> {
         let mut copy = Sketch::new(keep.min(self.sums.len()));
         copy.capacity = keep;
@@ -196,12 +199,12 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
         copy
     }
 
-    /// Those that are there.
+    /// Iterates over the present keys.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &Sum)> {
         self.sums.iter()
     }
 
-    /// What somebody may have had who is not there.
+    /// Maximum that an absent key may have had.
     pub fn error_bound(&self) -> Volume {
         self.floor
     }
@@ -211,7 +214,7 @@ impl<K: Copy + Eq + std::hash::Hash> Sketch<K> {
 mod tests {
     use super::*;
 
-    /// Zipf's law with exponent 1 over so many keys, shuffled by a multiplication.
+    /// Zipf's law with exponent 1 over `keys` keys, shuffled by a multiplication.
     fn skewed(state: &mut u64, keys: u64) -> u64 {
         *state = state
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -221,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_of_a_million_are_right() {
+    fn largest_of_a_million_are_within_bounds() {
         const KEYS: u64 = 1_000_000;
         let mut exact = vec![(0u64, 0u64); KEYS as usize];
         let mut sketch = Sketch::new(crate::talkers::SKETCH_KEYS);
@@ -237,7 +240,7 @@ mod tests {
         order.sort_by_key(|key| std::cmp::Reverse(exact[*key].0));
         let mut found: Vec<(u64, Sum)> = sketch.iter().map(|(key, sum)| (*key, *sum)).collect();
         found.sort_by_key(|(_, sum)| std::cmp::Reverse(sum.bytes));
-        // Right as far as the bounds tell them apart.
+        // Correct as far as the bounds distinguish them.
         let least = exact[order[99]].0;
         for (key, sum) in found.iter().take(100) {
             assert!(exact[*key as usize].0 + sum.bytes_error >= least);
@@ -248,16 +251,16 @@ mod tests {
             assert!((sum.bytes..=sum.bytes + sum.bytes_error).contains(&bytes));
             assert!((sum.packets..=sum.packets + sum.packets_error).contains(&packets));
         }
-        // Whoever is missing has at most the floor, and that is a small part.
-        let there: std::collections::HashSet<u64> = found.iter().map(|(key, _)| *key).collect();
+        // Absent keys have at most the error bound, which is a small part.
+        let present: std::collections::HashSet<u64> = found.iter().map(|(key, _)| *key).collect();
         for (key, (bytes, _)) in exact.iter().enumerate() {
-            assert!(there.contains(&(key as u64)) || *bytes <= sketch.error_bound().bytes);
+            assert!(present.contains(&(key as u64)) || *bytes <= sketch.error_bound().bytes);
         }
         assert!(sketch.error_bound().bytes * 1000 < sketch.total.bytes);
     }
 
     #[test]
-    fn folded_stretches_keep_their_bounds() {
+    fn merged_sketches_keep_their_bounds() {
         let mut exact = HashMap::new();
         let mut all = Sketch::new(64);
         let mut state = 7;
@@ -276,8 +279,8 @@ mod tests {
             assert!((sum.bytes..=sum.bytes + sum.bytes_error).contains(&exact[key]));
         }
         for (key, bytes) in &exact {
-            let there = all.iter().any(|(known, _)| known == key);
-            assert!(there || *bytes <= all.error_bound().bytes);
+            let is_present = all.iter().any(|(known, _)| known == key);
+            assert!(is_present || *bytes <= all.error_bound().bytes);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! PRIVILEGED. What keeper and engine say to each other: one message with descriptors from the
-//! keeper to a new engine, then fixed-size requests from the engine, numbers only. One of the files
-//! that may use `unsafe`.
+//! PRIVILEGED. The channel between keeper and engine: one message with descriptors from the keeper
+//! to a new engine, then fixed-size requests from the engine, numbers only. One of the files that
+//! may use `unsafe`.
 #![allow(unsafe_code)]
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -11,11 +11,11 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, send, sendmsg,
 };
 
-/// Grows with every change of this file: keeper and engine may be of different builds after an
-/// upgrade in place.
+/// Protocol version, incremented with every change of this file. Keeper and engine may be of
+/// different builds after an upgrade in place.
 const VERSION: u32 = 3;
 
-/// Descriptors that an engine is handed, in this order.
+/// Descriptors passed to an engine, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[allow(missing_docs)]
@@ -35,41 +35,42 @@ pub enum Handed {
     RemoteSocket = 12,
 }
 
-/// How many there are at most.
+/// Maximum number of descriptors.
 pub const HANDED: usize = 13;
 
-/// What comes with the descriptors.
+/// Header of the message that carries the descriptors.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Hello {
     /// `VERSION` of the sender.
     pub version: u32,
-    /// Bit n is set if descriptor n of [`Handed`] is there (a kernel may lack IPv6).
+    /// Bit n is set if descriptor n of the list is present (a kernel may lack IPv6).
     pub present: u32,
-    /// Bytes of a block of each ring.
+    /// Block size of each ring, in bytes.
     pub block_bytes: [u32; 2],
-    /// Blocks of each ring.
+    /// Number of blocks of each ring.
     pub blocks: [u32; 2],
-    /// Bytes of the recorder's memory.
+    /// Size of the recorder's memory, in bytes.
     pub recorder_bytes: u64,
-    /// Bytes of the settings (JSON).
+    /// Size of the settings (JSON), in bytes.
     pub settings_bytes: u64,
-    /// When the rings were opened, which may be long before the keeper started, nanoseconds since 1970.
+    /// Time at which the rings were opened, possibly long before the keeper started, in nanoseconds
+    /// since 1970.
     pub rings_opened_ns: u64,
-    /// When the keeper started, nanoseconds since 1970.
+    /// Start time of the keeper, in nanoseconds since 1970.
     pub keeper_started_ns: u64,
-    /// Engines that died one after another without doing anything.
+    /// Number of engines in a row that died without making progress.
     pub deaths: u32,
-    /// Process id of the keeper.
+    /// Process ID of the keeper.
     pub keeper_pid: u32,
-    /// The tag by which the kernel's filter knows replies to probes.
+    /// Tag by which the kernel's filter recognizes replies to probes.
     pub probe_tag: u32,
-    /// 1 if there was a history that this keeper could not go on with.
+    /// 1 if an existing record could not be reused.
     pub history_lost: u32,
 }
 
 impl Hello {
-    /// A message of this version.
+    /// Creates a header of this version.
     pub fn new() -> Hello {
         Hello {
             version: VERSION,
@@ -84,21 +85,21 @@ impl Default for Hello {
     }
 }
 
-/// What an engine may ask. Every request is eight bytes: this number and one argument.
+/// Requests of an engine. Every request is eight bytes: this number and one argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Ask {
-    /// Everything is taken over and clients are being served.
+    /// The engine has taken over everything and serves clients.
     Ready = 1,
-    /// Join the listeners' groups on the interface of this index.
+    /// Join the listeners' groups on the interface with this index.
     Join = 2,
-    /// Leave them again.
+    /// Leave these groups on the interface with this index.
     Leave = 3,
-    /// Set the interface of this index promiscuous (only where the configuration names any).
+    /// Set the interface with this index promiscuous (only if the configuration names any).
     Promiscuous = 4,
-    /// Read the rings' counts now.
+    /// Read the rings' counters now.
     Count = 5,
-    /// Nothing: a sign of life, once a second, from between two turns.
+    /// Sign of life, sent once per second between two poll iterations.
     Alive = 6,
 }
 
@@ -117,7 +118,7 @@ impl Ask {
     }
 }
 
-/// A request as it travels.
+/// A request as transmitted.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Request {
@@ -125,7 +126,7 @@ struct Request {
     argument: u32,
 }
 
-/// Sends the descriptors to a new engine. `None` marks one that is not there.
+/// Sends the descriptors to a new engine. `None` marks a missing one.
 pub fn hand_over(
     channel: impl AsFd,
     mut hello: Hello,
@@ -148,7 +149,7 @@ pub fn hand_over(
     Ok(())
 }
 
-/// Takes what the keeper sends.
+/// Receives the handover of the keeper.
 pub fn take_over(channel: impl AsFd) -> io::Result<(Hello, [Option<OwnedFd>; HANDED])> {
     let mut hello = Hello::zeroed();
     let mut control = nix::cmsg_space!([i32; HANDED]);
@@ -174,7 +175,7 @@ pub fn take_over(channel: impl AsFd) -> io::Result<(Hello, [Option<OwnedFd>; HAN
     let wrong = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
     if length != size_of::<Hello>() || hello.version != VERSION {
         return wrong(format!(
-            "the keeper is of another version ({}, this engine: {VERSION}): restart the service",
+            "the keeper has another version ({}, this engine: {VERSION}): restart the service",
             hello.version
         ));
     }
@@ -191,7 +192,7 @@ pub fn take_over(channel: impl AsFd) -> io::Result<(Hello, [Option<OwnedFd>; HAN
     Ok((hello, handed))
 }
 
-/// Asks the keeper. Never waits: a keeper that does not read is one more reason to end.
+/// Sends a request to the keeper. Never blocks: a keeper that does not read is a reason to end.
 pub fn ask(channel: impl AsFd, ask: Ask, argument: u32) -> io::Result<()> {
     let request = Request {
         ask: ask as u32,
@@ -205,7 +206,8 @@ pub fn ask(channel: impl AsFd, ask: Ask, argument: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// What the keeper tells a running engine, with a descriptor of new settings: their bytes.
+/// Message of the keeper to a running engine, with a descriptor of new settings: their size in
+/// bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct NewSettings {
@@ -213,7 +215,7 @@ struct NewSettings {
     bytes: u32,
 }
 
-/// Hands an engine that runs new settings. Never waits.
+/// Sends new settings to a running engine. Never blocks.
 pub fn tell_settings(channel: impl AsFd, settings: impl AsFd, bytes: usize) -> io::Result<()> {
     let told = NewSettings {
         version: VERSION,
@@ -229,18 +231,18 @@ pub fn tell_settings(channel: impl AsFd, settings: impl AsFd, bytes: usize) -> i
     Ok(())
 }
 
-/// What came from the keeper.
+/// A message of the keeper.
 #[derive(Debug)]
 pub enum Told {
-    /// New settings, and how many bytes they are.
+    /// New settings, with their size in bytes.
     Settings(OwnedFd, usize),
-    /// Nothing is there just now.
+    /// No message is waiting.
     Nothing,
-    /// The keeper is gone.
+    /// The keeper has closed its end.
     Closed,
 }
 
-/// Reads one message of the keeper, without waiting.
+/// Receives one message of the keeper, without blocking.
 pub fn told(channel: impl AsFd) -> Told {
     let mut new = NewSettings::zeroed();
     let mut control = nix::cmsg_space!([i32; 1]);
@@ -272,29 +274,29 @@ pub fn told(channel: impl AsFd) -> Told {
         Some(memory) if length == size_of::<NewSettings>() && new.version == VERSION => {
             Told::Settings(memory, new.bytes as usize)
         }
-        // The keeper sends nothing else.
+        // The keeper sends no other messages.
         _ if length > 0 => Told::Nothing,
         _ => Told::Closed,
     }
 }
 
-/// What came from the engine.
+/// A message of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// A request.
     Asked(Ask, u32),
-    /// Something that is no request: the engine is not to be trusted any longer.
+    /// An invalid request: the engine can no longer be trusted.
     Nonsense,
-    /// Nothing is there just now.
+    /// No request is waiting.
     Nothing,
     /// The engine has closed its end.
     Closed,
 }
 
-/// Reads one request, without waiting and without room for descriptors: any that come along are
-/// dropped by the kernel.
+/// Receives one request, without blocking and without space for descriptors: the kernel drops any
+/// that are attached.
 pub fn hear(channel: impl AsFd) -> Heard {
-    // One byte more than a request, so that a longer message does not pass for one.
+    // One byte more than a request, so that a longer message is not mistaken for one.
     let mut bytes = [0u8; size_of::<Request>() + 1];
     let got = nix::sys::socket::recv(
         channel.as_fd().as_raw_fd(),
@@ -316,31 +318,31 @@ pub fn hear(channel: impl AsFd) -> Heard {
     }
 }
 
-/// Counts that the keeper keeps for the engine, in memory that both map: 64-bit sums of what the
-/// kernel clears on every read.
+/// Counters that the keeper maintains for the engine, in memory that both map: 64-bit sums of
+/// counters that the kernel clears on every read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Counter {
-    /// Packets that passed the filter, drops included.
+    /// Packets that passed the filter, including drops.
     Packets = 0,
-    /// Packets for which there was no room.
+    /// Packets dropped because the ring was full.
     Drops = 1,
-    /// How often the ring was full.
+    /// Number of times that the ring was full.
     Freezes = 2,
-    /// When these were read, nanoseconds since 1970. Stored last, to be loaded first.
+    /// Time of the last reading, in nanoseconds since 1970. Stored last, and to be loaded first.
     ReadAt = 3,
 }
 
-/// Bytes of the counters' memory.
+/// Size of the counters' memory, in bytes.
 pub const COUNTERS_BYTES: usize = 4096;
 
-/// Where a counter of ring 0 or 1 stands.
+/// Returns the offset of a counter of ring 0 or 1.
 pub fn counter_at(ring: usize, counter: Counter) -> usize {
     ring * 64 + counter as usize * 8
 }
-/// How many groups could not be joined.
+/// Offset of the number of groups that could not be joined.
 pub const JOIN_FAILURES_AT: usize = 128;
-/// How many engines were started.
+/// Offset of the number of engines started.
 pub const STARTS_AT: usize = 136;
-/// How many lines of the keeper are not in the log.
+/// Offset of the number of the keeper's log lines that were lost.
 pub const UNLOGGED_AT: usize = 144;

@@ -1,4 +1,4 @@
-//! SHELL. What keeper and engine exchange. Each of them uses this module, and neither uses the other.
+//! SHELL. The exchange between keeper and engine. Both use this module, and neither uses the other.
 //!
 //! | file | contents |
 //! |---|---|

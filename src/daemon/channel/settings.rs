@@ -1,5 +1,5 @@
-//! PRIVILEGED. What an engine is told to do: the configuration, with its names made numbers, since an
-//! engine can open no file in which it could look them up.
+//! PRIVILEGED. Settings of an engine: the configuration with its names resolved to numbers, since
+//! an engine can open no file to look them up.
 
 use std::fs;
 use std::io;
@@ -11,17 +11,17 @@ use crate::linux::mapping::sealed_memory;
 use netsonde_core::config::permission::{AccessList, Entry, PermissionSettings, Tier};
 use netsonde_core::config::{Config, Permissions};
 
-/// What an engine is handed.
+/// The settings passed to an engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Settings {
-    /// As written.
+    /// The configuration as written.
     pub config: Config,
-    /// Who may do what.
+    /// The permissions, with numbers instead of names.
     pub permissions: Permissions,
 }
 
 impl Settings {
-    /// Looks up all names. `owner` is the user who started the service by hand, if somebody did.
+    /// Resolves all names. `owner` is the user who started the service by hand, if any.
     pub fn new(config: Config, owner: Option<u32>) -> Settings {
         let permission = &config.permission;
         let list = |tier| match tier {
@@ -42,7 +42,8 @@ impl Settings {
         }
     }
 
-    /// Puts them into memory that can be handed over, and says how many bytes they are.
+    /// Writes the settings to memory that can be passed on. Returns its descriptor and their size
+    /// in bytes.
     pub fn memory(&self) -> io::Result<(OwnedFd, usize)> {
         let written = serde_json::to_vec(self).map_err(io::Error::other)?;
         let memory = sealed_memory("netsonde settings", written.len())?;
@@ -51,7 +52,7 @@ impl Settings {
     }
 }
 
-/// Linux's default, where /proc does not say.
+/// Default of Linux, if /proc does not show another.
 const OVERFLOW: u32 = 65534;
 
 fn overflow(name: &str) -> u32 {
@@ -69,7 +70,7 @@ fn find_user(name: &str) -> Option<u32> {
     })
 }
 
-/// The number of a group, by its name or as it is.
+/// Resolves a group, given by name or number.
 pub fn find_group(name: &str) -> Option<u32> {
     let number = name.parse().ok();
     number.or_else(|| {
@@ -78,8 +79,8 @@ pub fn find_group(name: &str) -> Option<u32> {
     })
 }
 
-/// Makes a list's names numbers. A name that nobody has admits nobody, which is told and no reason not
-/// to run: the user may come later.
+/// Resolves the names of a list. An unknown name admits no user; that is logged, but is no reason
+/// not to run: the user may be created later.
 fn look_up(list: &[String], key: &'static str) -> AccessList {
     let mut admitted = AccessList {
         written: list.to_vec(),
@@ -87,7 +88,7 @@ fn look_up(list: &[String], key: &'static str) -> AccessList {
     };
     let is_default = PermissionSettings::default().probe == list;
     for entry in list {
-        let found = match Entry::read(entry) {
+        let found = match Entry::parse(entry) {
             Some(Entry::Everyone) => {
                 admitted.everyone = true;
                 continue;
@@ -96,13 +97,10 @@ fn look_up(list: &[String], key: &'static str) -> AccessList {
             Some(Entry::Group(name)) => find_group(&name).map(|gid| admitted.gids.push(gid)),
             None => None,
         };
-        // Most machines that try the service by hand have no group of its own, and need none.
+        // A machine on which the service is tried by hand usually has no group for it, and needs
+        // none.
         if found.is_none() && !is_default {
-            tracing::warn!(
-                key,
-                ?entry,
-                "[permission]: there is no such user or group, so nobody is admitted by it"
-            );
+            tracing::warn!(key, ?entry, "[permission]: unknown user or group, ignored");
         }
     }
     admitted

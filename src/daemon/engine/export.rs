@@ -1,6 +1,6 @@
-//! SHELL. Packets out of the recorder, as pcapng, into a pipe whose other end the client has.
-//! Nothing is queued for a reader: the recorder is the queue, and what is evicted before a slow
-//! reader comes to it is told in the stream.
+//! SHELL. Export of packets from the recorder, as pcapng through a pipe to the client. Nothing is
+//! queued for a reader: the record is the queue, and packets evicted before a slow reader reaches
+//! them are declared in the stream.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,23 +22,24 @@ use netsonde_core::recorder::{Cursor, From, Gap, GapKind, Record, Recorder, Stor
 use netsonde_core::wire::glance::glance;
 use netsonde_core::wire::{Checksum, decode};
 
-/// Packets that are looked at before others get their turn: about a millisecond.
+/// Packets examined before other tasks run: about a millisecond.
 const PACKETS_A_TURN: usize = 4096;
-/// The same for filters that are long: 2,048 instructions for each of these packets would be tens of milliseconds.
+/// The same for long filters: 2,048 instructions for each of these packets would take tens of
+/// milliseconds.
 const TIME_A_TURN: Duration = Duration::from_millis(2);
-/// Packets after which the clock is looked at.
+/// Packets after which the clock is read.
 const PACKETS_A_LOOK: usize = 32;
-/// Bytes that are gathered before they are written.
+/// Bytes collected before they are written.
 const BYTES_A_TURN: usize = 256 * 1024;
-/// Size of the pipe, as far as fs.pipe-max-size allows.
+/// Size of the pipe, at most fs.pipe-max-size.
 const PIPE: i32 = 1 << 20;
-/// How long a reader may leave the pipe full.
+/// Maximum time for which a reader may leave the pipe full.
 const READ_WAIT: Duration = Duration::from_secs(30);
-/// A packet of one ring can show up this much later than one of the other: blocks are handed over
-/// after 20 ms. So following stays this far behind, and the order is right.
+/// A packet of one ring can arrive this much later than one of the other, since blocks are passed
+/// on after 20 ms. Following stays this far behind, so that packets are in order.
 const BEHIND: Duration = Duration::from_millis(40);
 
-/// What a client asked for, ready to run.
+/// A request for packets, ready to run.
 pub struct Export {
     selection: Selection,
     select: Select,
@@ -49,18 +50,18 @@ pub struct Export {
     headers_only: bool,
 }
 
-/// What can be wrong with a request for packets.
+/// Why a request for packets was rejected.
 pub enum Refused {
-    /// The selection.
+    /// The selection is invalid.
     Invalid(netsonde_core::recorder::select::Invalid),
-    /// A name that the record does not know.
+    /// An interface that the record does not know.
     NoSuchInterface(String),
-    /// A store that does not exist.
+    /// An unknown store.
     NoSuchStore(String),
 }
 
 impl Export {
-    /// Reads a request that came at `asked_ns`, from somebody who sees headers only, or all.
+    /// Prepares a request made at `asked_ns` by a caller who may see headers only, or all.
     pub fn new(
         world: &Shared,
         selection: Selection,
@@ -117,8 +118,8 @@ impl Export {
     }
 }
 
-/// Waits until what has crossed the interfaces by now is in the record: the kernel hands a block over
-/// when it is full, or after a moment.
+/// Waits until all packets that have crossed the interfaces so far are in the record: the kernel
+/// passes a block on when it is full, or after a moment.
 pub async fn settle(world: &Shared) {
     let before = world.borrow().intake.filling();
     let by = tokio::time::Instant::now() + BEHIND;
@@ -132,7 +133,7 @@ pub async fn settle(world: &Shared) {
     }
 }
 
-/// Makes the pipe: the client's end, and ours, which does not block.
+/// Creates the pipe: the client's end, and ours, which does not block.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     fcntl(&write, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
@@ -140,10 +141,10 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
-/// Runs an export to its end: all packets that were asked for, or the reader has closed, or it does
-/// not read.
+/// Runs an export until all selected packets are written, the reader closes the pipe, or it stops
+/// reading.
 pub async fn run(world: &Shared, export: Export, pipe: OwnedFd) -> io::Result<CaptureReply> {
-    // Waiting for the end clears what is known of readiness, so it has a descriptor of its own.
+    // Waiting for the end clears the known readiness, so it uses a descriptor of its own.
     let watched = ready::writable(pipe.try_clone()?)?;
     let pipe = ready::writable(pipe)?;
     let mut stream = Stream::begin(world, export);
@@ -180,27 +181,27 @@ pub async fn run(world: &Shared, export: Export, pipe: OwnedFd) -> io::Result<Ca
     Ok(stream.report(None))
 }
 
-/// When there is more to write.
+/// When to continue.
 enum More {
     /// At once.
     Now,
-    /// In a moment: there is something, but not yet old enough to be in order.
+    /// Shortly: there are packets, but not old enough to be in order.
     Behind,
-    /// When packets have come.
+    /// When packets have been recorded.
     Later,
-    /// Never.
+    /// Not at all: the export is complete.
     No,
 }
 
 struct Stream {
     export: Export,
     writer: Writer,
-    /// The number of an interface in the file, or `None` if it is not wanted.
+    /// Returns the number of an interface in the file, or `None` if it is not selected.
     interfaces: HashMap<(u16, u16), Option<u32>>,
     delivered: HashMap<(u16, u16), u64>,
     packets: u64,
     missed_told: u64,
-    /// Declared gaps that are to be told with the next packet behind them, oldest first.
+    /// Declared gaps to be written with the next packet after them, oldest first.
     pending: Vec<Gap>,
     gaps_seen: u64,
     start_ns: u64,
@@ -262,13 +263,13 @@ impl Stream {
             };
             let whole = record.frame();
             if self.export.headers_only {
-                // Before the filter sees it: else a filter would tell what the payload is.
+                // Truncated before the filter runs: otherwise a filter could reveal the payload.
                 let seen = glance(record.link, record.bytes);
                 let kept = headers::length(record.link, record.bytes, &seen);
                 record.bytes = record.bytes.get(..kept).unwrap_or_default();
             }
             if self.export.select.wants(&record) {
-                // Whoever gets headers only can't check it any more.
+                // A reader of headers cannot verify the checksum.
                 if self.export.headers_only
                     && record.checksum == Checksum::Unknown
                     && decode(&whole).bad_checksum.is_some()
@@ -321,7 +322,7 @@ impl Stream {
         *self.delivered.entry(record.interface).or_default() += 1;
     }
 
-    /// What has to be told before a packet: how many are missing, and why.
+    /// Comments to be written before a packet: how many packets are missing, and why.
     fn before(
         &mut self,
         recorder: &Recorder<OwnMemory>,
@@ -333,7 +334,7 @@ impl Stream {
         if missed > 0 {
             self.missed_told += missed;
             comments.push(format!(
-                "netsonde: {missed} packets were evicted before this reader came to them"
+                "netsonde: {missed} packets were evicted before this reader reached them"
             ));
         }
         let due = self
@@ -381,7 +382,7 @@ impl Stream {
         }
     }
 
-    /// What ends a file: statistics of each interface, and what came too late to be told before.
+    /// Ends the file: statistics of each interface, and declarations not yet written.
     fn end(&mut self, world: &Shared) {
         let world = world.borrow();
         let recorder = &world.intake.recorder;
@@ -398,7 +399,8 @@ impl Stream {
                 comments.extend(self.pending.iter().map(|gap| sentence(recorder, gap)));
                 if drops > 0 {
                     comments.push(format!(
-                    "netsonde: the rings, which all interfaces share, have dropped {drops} packets since the record began"
+                    "netsonde: the rings, shared by all interfaces, have dropped {drops} packets \
+                        since the record began"
                 ));
                 }
             }
@@ -433,11 +435,11 @@ impl Stream {
     }
 }
 
-/// What is not in the file, told in advance.
+/// Declarations at the beginning: what is not in the file.
 fn beginning(recorder: &Recorder<OwnMemory>, export: &Export, gaps: &[Gap]) -> Vec<String> {
     let mut comments = Vec::new();
     if export.headers_only {
-        comments.push("netsonde: headers only, payload is left out".into());
+        comments.push("netsonde: headers only, payload omitted".into());
     }
     for store in Store::ALL {
         let state = recorder.state(store);
@@ -467,7 +469,7 @@ fn beginning(recorder: &Recorder<OwnMemory>, export: &Export, gaps: &[Gap]) -> V
             slot.skipped
         ));
     }
-    // As many as a person reads; the rest is told with the packets behind them.
+    // As many as a person reads; the rest is written with the packets after them.
     comments.extend(
         gaps.iter()
             .rev()
@@ -502,7 +504,7 @@ enum Written {
     Stuck,
 }
 
-/// Writes all of `buffer` and empties it.
+/// Writes `buffer` completely and clears it.
 async fn write(pipe: &AsyncFd<OwnedFd>, buffer: &mut Vec<u8>) -> Written {
     let mut done = 0;
     while done < buffer.len() {

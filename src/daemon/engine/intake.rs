@@ -1,4 +1,4 @@
-//! SHELL. From the rings into the recorder: the path that every packet takes.
+//! SHELL. From the rings to the recorder: the path of every packet.
 
 use std::sync::atomic::Ordering;
 
@@ -16,61 +16,61 @@ use netsonde_core::talkers::{Flow, Talkers};
 use netsonde_core::wire::glance::{Glance, glance, ip_protocol};
 use netsonde_core::wire::{Direction, Frame};
 
-/// Blocks that are taken in before clients get their turn again: at most some milliseconds.
+/// Blocks processed before clients are served again: at most some milliseconds.
 const BLOCKS_A_TURN: usize = 8;
-/// Packets that are looked at in a row before any is recorded.
+/// Packets whose headers are scanned before any of them is recorded.
 const BATCH: usize = 16;
-/// Engines that died one after another without progress before what waits is given up.
+/// Number of engines in a row that died without progress before the waiting packets are skipped.
 const STALLED_TO_QUARANTINE: u64 = 3;
 
-/// The rings, the recorder, and the counters that the keeper keeps.
+/// The rings, the recorder, the trackers, and the keeper's counters.
 pub struct Intake {
-    /// The recorder, also for queries.
+    /// The recorder, which also serves queries.
     pub recorder: Recorder<OwnMemory>,
     rings: [Ring; 2],
     counters: Mapping,
     classifier: Classifier,
-    /// Packets of interfaces that found no slot.
+    /// Packets of interfaces without a slot.
     pub slotless: u64,
-    /// An interface that netlink has not told of has shown up in a packet.
+    /// Whether a packet showed an interface that netlink has not reported yet.
     pub unknown_interface: bool,
-    /// Who asks for memberships and who reports them. All of it crosses the control ring.
+    /// Queriers and memberships. All of these messages cross the control ring.
     pub multicast: Trackers,
-    /// Who sends most.
+    /// Top flows.
     pub talkers: Talkers,
-    /// Hosts heard on each link.
+    /// Hosts seen on each link.
     pub neighbors: Neighbors,
-    /// The keeper has to count, for it to be known whether its count lacks something.
+    /// Whether the keeper must read the counters, to find out whether its count lacks packets.
     pub wants_count: bool,
-    /// How far each ring was done when that was last looked at.
+    /// Progress of each ring at the last check.
     done: [Done; 2],
-    /// What the wire showed of probes, while there are any. All of it crosses the control ring.
+    /// Sightings of probes, while there are any. All of them cross the control ring.
     pub sightings: Option<Vec<Sighting>>,
 }
 
-/// How far a ring is done.
+/// Progress of a ring.
 #[derive(Clone, Copy, Debug, Default)]
 struct Done {
     processed: u64,
-    /// Since when it is so many.
+    /// Time of the last change of `processed`, in nanoseconds since 1970.
     since_ns: u64,
-    /// When the keeper had next read the kernel's counts, maybe by a call that began before.
+    /// Time of the keeper's next reading of the counters, whose call may have begun earlier.
     read_ns: u64,
 }
 
-/// Counts of a ring: the keeper's sums.
+/// Counters of a ring, as summed up by the keeper.
 #[derive(Clone, Copy, Debug)]
 pub struct RingSums {
-    /// Packets that passed the filter, drops included.
+    /// Packets that passed the filter, including drops.
     pub packets: u64,
-    /// Packets without room.
+    /// Packets dropped because the ring was full.
     pub drops: u64,
-    /// Times the ring was full.
+    /// Number of times that the ring was full.
     pub freezes: u64,
 }
 
 impl Intake {
-    /// Puts the parts together.
+    /// Creates the intake from its components.
     pub fn new(
         recorder: Recorder<OwnMemory>,
         rings: [Ring; 2],
@@ -99,22 +99,22 @@ impl Intake {
             .map_or(0, |word| word.load(Ordering::Acquire))
     }
 
-    /// One of the keeper's other counters.
+    /// Returns one of the keeper's other counters.
     pub fn keeper_counter(&self, at: usize) -> u64 {
         self.counter(at)
     }
 
-    /// Bytes of a ring.
+    /// Returns the size of a ring, in bytes.
     pub fn ring_capacity(&self, ring: usize) -> usize {
         self.rings[ring].capacity()
     }
 
-    /// The blocks that hold packets which have not been taken in yet, for each ring.
+    /// Returns the number of blocks with packets not yet processed, for each ring.
     pub fn filling(&self) -> [Option<usize>; 2] {
         [self.rings[0].filling(), self.rings[1].filling()]
     }
 
-    /// The keeper's sums for a ring.
+    /// Returns the keeper's sums for a ring.
     pub fn ring_sums(&self, ring: usize) -> RingSums {
         RingSums {
             packets: self.counter(counter_at(ring, Counter::Packets))
@@ -124,8 +124,8 @@ impl Intake {
         }
     }
 
-    /// Gives up the packets at which engines keep dying: what is left of the next block of each
-    /// ring. Declared, and counted.
+    /// Skips the packets on which engines crash repeatedly: the rest of the next block of each
+    /// ring. They are declared and counted.
     pub fn quarantine(&mut self, stalled: u64, now_ns: u64) {
         if stalled < STALLED_TO_QUARANTINE {
             return;
@@ -156,8 +156,8 @@ impl Intake {
         }
     }
 
-    /// Learns of multicast and of neighbours what the record still holds: from before this engine. Not
-    /// from bulk, which may be large, and tells little that the others do not.
+    /// Rebuilds the multicast and neighbor tables from the record after an engine restart. The bulk
+    /// store is left out: it may be large, and adds little to the others.
     pub fn recall(&mut self) {
         let Intake {
             recorder,
@@ -183,7 +183,8 @@ impl Intake {
         }
     }
 
-    /// Takes in what the rings hold, the control ring first, for one turn. `true`: more is waiting.
+    /// Processes packets of the rings for one poll iteration, the control ring first. Returns
+    /// `true` if more are waiting.
     pub fn turn(&mut self, now_ns: u64) -> bool {
         let mut blocks = 0;
         for at in 0..self.rings.len() {
@@ -205,14 +206,14 @@ impl Intake {
         blocks >= BLOCKS_A_TURN
     }
 
-    /// The kernel's counts are cleared by reading them. A keeper that is killed within that call takes what it
-    /// has read with it; what is missing then shows once the next keeper has counted later than anything was
-    /// taken in. How many of the drops it had read is not known.
+    /// The kernel's counters are cleared on reading. A keeper that is killed within that call loses
+    /// what it has read; the loss shows once the next keeper has read the counters after the last
+    /// packet was processed. How many drops it had read is unknown.
     fn count_uncounted(&mut self, at: usize, read_at_ns: u64) -> bool {
         let processed = self.recorder.ring(at).processed;
         let done = &mut self.done[at];
         if done.processed != processed {
-            // Not the turn's time: blocks have come in since.
+            // Not the time of this iteration: blocks have arrived since.
             *done = Done {
                 processed,
                 since_ns: wall_ns(),
@@ -225,7 +226,7 @@ impl Intake {
         if missing == 0 {
             return false;
         }
-        // The first reading after that may have begun before it.
+        // The first reading after that time may have begun before it.
         let is_later = read_at_ns > done.since_ns;
         let is_sure = is_later && ![0, read_at_ns].contains(&done.read_ns);
         if !is_sure {
@@ -239,7 +240,8 @@ impl Intake {
         tracing::warn!(
             ring = at,
             missing,
-            "a keeper was killed as it read the kernel's counts; drops of that moment are not known"
+            "a keeper was killed while it read the kernel's counters; drops at that moment are \
+                unknown"
         );
         true
     }
@@ -260,7 +262,7 @@ impl Intake {
         let mut walk = block.walk.skip(done);
         let mut batch: Vec<(Packet<'_>, Glance)> = Vec::with_capacity(BATCH);
         loop {
-            // The bytes come from another core's cache. Looked at in a row, they come overlapped.
+            // The bytes come from another core's cache. Scanned in a row, the misses overlap.
             batch.clear();
             batch.extend(walk.by_ref().take(BATCH).map(|packet| {
                 let seen = glance(link_type(packet.hardware), packet.bytes);
@@ -294,13 +296,14 @@ impl Intake {
                     Interface::New => self.unknown_interface = true,
                     Interface::NoSlot => self.slotless += 1,
                 }
-                // Nearly all packets say what others of their flow have said within the second.
+                // Nearly all packets repeat what others of their flow have shown within the second.
                 if packet.tag.is_none() && (taken.is_news || !is_plain(seen)) {
                     let outbound = packet.direction == Direction::Outbound;
                     let (at, time) = (packet.ifindex, packet.time_ns);
                     (self.neighbors).see(&frame(packet), seen, at, time, outbound);
                 }
-                // Last, so that a commit in the middle of a block never counts a packet that is not
+                // Done last, so that a commit within a block never counts a packet that is not
+                // recorded.
                 // in.
                 let mark = self.recorder.ring_mut(at);
                 mark.consumed += 1;
@@ -310,7 +313,7 @@ impl Intake {
         let mark = self.recorder.ring_mut(at);
         let unread = u64::from(packets).saturating_sub(mark.consumed);
         if unread > 0 {
-            // The kernel's offsets made no sense: what is behind them is lost, but not silently.
+            // The kernel's offsets are inconsistent: the rest of the block is lost, and counted.
             mark.consumed += unread;
             mark.processed += unread;
             mark.quarantined += unread;
@@ -332,8 +335,8 @@ fn frame<'a>(packet: &Packet<'a>) -> Frame<'a> {
     }
 }
 
-/// Tells apart what sends on a link: its address, with the two bytes behind it. What is tagged tells of no
-/// station of this link.
+/// Returns a key of the sender on the link: source MAC address and the following two bytes. 0 for
+/// VLAN-tagged frames, whose sender is not on this link.
 #[inline]
 fn station(packet: &Packet<'_>) -> u64 {
     match packet.bytes.get(6..14).map(<[u8; 8]>::try_from) {
@@ -364,7 +367,7 @@ enum Interface {
 
 struct Taken {
     interface: Interface,
-    /// Its sender was not heard with this flow within the last second, as far as is known.
+    /// Whether the sender was not seen with this flow within the last second, as far as known.
     is_news: bool,
 }
 

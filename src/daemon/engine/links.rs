@@ -1,5 +1,5 @@
-//! SHELL. What netlink tells of links and addresses: which interfaces there are, how they are
-//! called, and whether packets can cross them.
+//! SHELL. Links and addresses from netlink: the interfaces, their names, and whether packets can
+//! cross them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,14 +18,15 @@ use crate::linux::netlink::tame_names;
 
 /// RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR (linux/rtnetlink.h).
 const GROUPS: u32 = 0x1 | 0x10 | 0x100;
-/// Queue of news, as far as net.core.rmem_max allows: a link's message takes about 2 KiB of it.
+/// Receive queue for notifications, at most net.core.rmem_max: a link's message takes about 2 KiB
+/// of it.
 const QUEUE: usize = 4 << 20;
-/// Addresses kept of one interface; more are counted in the answer's length only.
+/// Maximum number of addresses kept per interface.
 const MOST_ADDRESSES: usize = 1024;
-/// How long the kernel may take for an answer before it is asked anew, a second later.
+/// Maximum time for an answer of the kernel, after which it is asked again one second later.
 const ANSWER_MS: u16 = 2000;
 
-/// A link, with its addresses.
+/// A link with its addresses, as reported by netlink.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Known {
     /// Index.
@@ -36,41 +37,41 @@ pub struct Known {
     pub hardware: u16,
     /// IFF_ flags.
     pub flags: u32,
-    /// Bytes.
+    /// MTU in bytes.
     pub mtu: u32,
     /// Link-layer address.
     pub mac: Option<[u8; 6]>,
-    /// How many hold it promiscuous.
+    /// Promiscuity count.
     pub promiscuity: u32,
-    /// How many hold it in all-multicast mode.
+    /// All-multicast count.
     pub allmulti: u32,
-    /// The bridge or bond that it is a port of.
+    /// Index of the bridge or bond that it is a port of.
     pub master: Option<u32>,
     /// Addresses with prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
 }
 
 impl Known {
-    /// Administratively up.
+    /// Returns whether it is administratively up.
     pub fn is_up(&self) -> bool {
         self.flags & libc::IFF_UP as u32 != 0
     }
 
-    /// Up and with a carrier: packets can cross.
+    /// Returns whether it is up with a carrier, so that packets can cross.
     pub fn is_running(&self) -> bool {
         self.is_up() && self.flags & libc::IFF_RUNNING as u32 != 0
     }
 }
 
-/// Something that has changed.
+/// A change of links.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
-    /// A link is there, is new, or is not as it was: so it was when this was told, though it may be
+    /// A link is new or has changed. This is its state at the time of the notification; it may be
     /// gone by now.
     Link(Known),
-    /// A link as it is, with other addresses than before.
+    /// The addresses of a link have changed.
     Addresses(Known),
-    /// A link is no more.
+    /// A link was deleted.
     Gone(u32),
 }
 
@@ -78,17 +79,17 @@ pub enum News {
 pub struct Links {
     socket: Socket,
     known: BTreeMap<u32, Known>,
-    /// How often the kernel had more news than the queue held, and all was asked anew.
+    /// Number of times that notifications were lost and all links were requested again.
     pub resyncs: u64,
-    /// Was the last answer to "all there is" undisturbed? If not, it is to be asked for again, when it is quieter.
+    /// Whether the last dump was consistent. If not, it is requested again later.
     pub is_whole: bool,
-    /// Number of the last question.
+    /// Sequence number of the last request.
     sequence: u32,
     buffer: Vec<u8>,
 }
 
 impl Links {
-    /// Subscribes to news, then asks for all there is.
+    /// Subscribes to notifications, then requests all links.
     pub fn open() -> io::Result<Links> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, GROUPS))?;
@@ -100,49 +101,49 @@ impl Links {
             resyncs: 0,
             is_whole: true,
             sequence: 0,
-            // The kernel writes at most 32 KiB into one datagram of a dump.
+            // The kernel writes at most 32 KiB of a dump into one datagram.
             buffer: vec![0; 64 * 1024],
         };
         links.resync()?;
         Ok(links)
     }
 
-    /// A descriptor of the same socket, to wait with.
+    /// Returns a descriptor of the same socket, for waiting.
     pub fn descriptor(&self) -> io::Result<OwnedFd> {
         self.socket.as_fd().try_clone_to_owned()
     }
 
-    /// All links, by index.
+    /// Iterates over all links, by index.
     pub fn iter(&self) -> impl Iterator<Item = &Known> {
         self.known.values()
     }
 
-    /// One link.
+    /// Returns a link.
     pub fn get(&self, ifindex: u32) -> Option<&Known> {
         self.known.get(&ifindex)
     }
 
-    /// Its name, or a word for one that is not known.
+    /// Returns its name, or `ifN` for an unknown interface.
     pub fn name(&self, ifindex: u32) -> String {
         let name = self.get(ifindex).map(|link| link.name.clone());
         name.unwrap_or_else(|| format!("if{ifindex}"))
     }
 
-    /// Is it an address of this host?
+    /// Returns whether this is an address of this host.
     pub fn is_own(&self, address: IpAddr) -> bool {
         self.iter()
             .any(|link| link.addresses.iter().any(|(own, _)| *own == address))
     }
 
-    /// Is this an address of that interface?
+    /// Returns whether this is an address of the interface.
     pub fn has_address(&self, ifindex: u32, address: IpAddr) -> bool {
         self.known
             .get(&ifindex)
             .is_some_and(|link| link.addresses.iter().any(|(own, _)| *own == address))
     }
 
-    /// Forgets all and asks the kernel for everything. Returns what has changed by that. Where the answer is
-    /// disturbed, what was known and is not in it stays until it is asked for again.
+    /// Requests all links and addresses, and returns the changes. If the dump is inconsistent,
+    /// links missing in it are kept until the next request.
     pub fn resync(&mut self) -> io::Result<Vec<News>> {
         let before = std::mem::take(&mut self.known);
         let links = self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
@@ -161,8 +162,8 @@ impl Links {
         Ok(news)
     }
 
-    /// Asks for a list, and takes it in. `false`: it was disturbed, overran or did not come, which on a host
-    /// that makes and deletes many links is no reason to end.
+    /// Requests a dump and applies it. Returns `false` if it was inconsistent, overran or did not
+    /// arrive; on a host that creates and deletes many links that is not fatal.
     fn dump(&mut self, what: RouteNetlinkMessage) -> io::Result<bool> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
@@ -179,7 +180,8 @@ impl Links {
         }
     }
 
-    /// `true` when the dump came to its end undisturbed (NLM_F_DUMP_INTR), and no news was lost beside it.
+    /// Returns `true` if the dump was complete and consistent (NLM_F_DUMP_INTR), and no
+    /// notification was lost meanwhile.
     fn read_dump(&mut self) -> io::Result<bool> {
         let mut whole = true;
         loop {
@@ -187,7 +189,7 @@ impl Links {
             let length = match self.receive() {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                // The rest of the dump still comes.
+                // The rest of the dump is still arriving.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.resyncs += 1;
                     whole = false;
@@ -203,9 +205,9 @@ impl Links {
                 let header = message_header(message);
                 whole &= header.flags & libc::NLM_F_DUMP_INTR as u16 == 0;
                 match i32::from(header.kind) {
-                    // The end of one that was given up is not the end of this one.
+                    // The end of an abandoned dump is not the end of this one.
                     libc::NLMSG_DONE if header.sequence == self.sequence => done = Some(true),
-                    // Refused, since one that was given up still runs.
+                    // Rejected because an abandoned dump is still running.
                     libc::NLMSG_ERROR if header.sequence == self.sequence => done = Some(false),
                     libc::NLMSG_DONE | libc::NLMSG_ERROR => {}
                     _ => self.take(message, &mut news),
@@ -224,7 +226,7 @@ impl Links {
         if poll(&mut wanted, PollTimeout::from(ANSWER_MS))? == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                "the kernel does not answer on netlink",
+                "no answer from the kernel on netlink",
             ));
         }
         Ok(())
@@ -235,7 +237,7 @@ impl Links {
         self.socket.recv(&mut room, 0)
     }
 
-    /// Reads what has come. When the kernel had to drop news, everything is asked anew.
+    /// Reads pending notifications. If the kernel had to drop some, everything is requested again.
     pub fn read_news(&mut self) -> io::Result<Vec<News>> {
         let mut news = Vec::new();
         loop {
@@ -245,7 +247,7 @@ impl Links {
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.resyncs += 1;
                     news.extend(self.resync()?);
-                    // Where so much happens, the kernel's list and its news may have crossed each other.
+                    // With so many changes, the dump and the notifications may have crossed.
                     self.is_whole = false;
                     continue;
                 }
@@ -260,7 +262,7 @@ impl Links {
         }
     }
 
-    /// Takes in one message; those that are not understood say nothing about links or addresses.
+    /// Applies one message. Unknown messages do not concern links or addresses.
     fn take(&mut self, bytes: &[u8], news: &mut Vec<News>) {
         let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes) else {
             return;
@@ -305,8 +307,8 @@ impl Links {
     }
 }
 
-/// A bridge announces changes of its ports as links of family AF_BRIDGE; a port that leaves a
-/// bridge is "deleted" there and yet stays.
+/// A bridge reports changes of its ports as links of family AF_BRIDGE. A port that leaves a bridge
+/// is "deleted" there, but still exists.
 fn is_bridge_port_news(link: &LinkMessage) -> bool {
     u8::from(link.header.interface_family) == libc::AF_BRIDGE as u8
 }
@@ -374,7 +376,7 @@ fn message_header(bytes: &[u8]) -> MessageHeader {
     }
 }
 
-/// Makes the names in the messages of one datagram fit to be shown.
+/// Sanitizes the names in the messages of one datagram.
 fn tame(mut rest: &mut [u8]) {
     loop {
         let length = message_header(rest).length;
@@ -387,7 +389,7 @@ fn tame(mut rest: &mut [u8]) {
     }
 }
 
-/// The messages of one datagram.
+/// Iterates over the messages of one datagram.
 struct Messages<'a>(&'a [u8]);
 
 impl<'a> Iterator for Messages<'a> {

@@ -1,5 +1,5 @@
-//! SHELL. The second vantage point: raw sockets that hear what the host's IP layer let through,
-//! beside what the ring saw on the wire.
+//! SHELL. The second vantage point: raw sockets that receive what the host's IP layer delivers, in
+//! addition to the tap on the wire.
 
 use std::io::{self, IoSliceMut};
 use std::net::IpAddr;
@@ -9,33 +9,33 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
 
 use netsonde_core::wire::glance::ip_protocol;
 
-/// Packets that are read of one socket in a turn: a flood gets its share, no more.
+/// Packets read from one socket per poll iteration, which bounds the share of a flood.
 const PACKETS_A_TURN: usize = 256;
-/// Room for a packet's first bytes; the sockets' filter cuts at 128.
+/// Buffer for the first bytes of a packet; the filter of the sockets truncates at 128.
 const ROOM: usize = 128;
 
-/// A packet that the IP layer let through.
+/// A packet delivered by the IP layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Heard {
-    /// The interface it came in by.
+    /// Index of the receiving interface.
     pub ifindex: u32,
     /// [`ip_protocol`] number.
     pub protocol: u8,
-    /// Who sent it.
+    /// Source address.
     pub source: IpAddr,
 }
 
-/// One raw socket.
+/// A raw socket.
 pub struct Listener {
     socket: OwnedFd,
     protocol: u8,
-    /// Packets for which the socket had no room (SO_RXQ_OVFL), in all.
+    /// Total number of packets dropped because the socket's queue was full (SO_RXQ_OVFL).
     pub overflows: u64,
     last_overflow: u32,
 }
 
 impl Listener {
-    /// Takes over a raw socket of that protocol.
+    /// Uses a raw socket of this protocol.
     pub fn new(socket: OwnedFd, protocol: u8) -> Listener {
         Listener {
             socket,
@@ -45,12 +45,12 @@ impl Listener {
         }
     }
 
-    /// A descriptor of the same socket, to wait with.
+    /// Returns a descriptor of the same socket, for waiting.
     pub fn descriptor(&self) -> io::Result<OwnedFd> {
         self.socket.try_clone()
     }
 
-    /// Which of an interface's counters this one moves.
+    /// Returns the index of the interface counter that it increments.
     pub fn counter(&self) -> usize {
         PROTOCOLS
             .iter()
@@ -58,7 +58,7 @@ impl Listener {
             .unwrap_or(0)
     }
 
-    /// Reads what has come, up to a turn's worth. `true`: there may be more.
+    /// Reads pending packets, up to the limit per iteration. Returns `true` if there may be more.
     pub fn read(&mut self, mut each: impl FnMut(Heard)) -> io::Result<bool> {
         let mut control = nix::cmsg_space!(libc::in6_pktinfo, u32);
         for _ in 0..PACKETS_A_TURN {
@@ -108,5 +108,5 @@ fn source_of(address: &SockaddrStorage) -> Option<IpAddr> {
     address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()))
 }
 
-/// The protocols in the order of the counters of an interface.
+/// The protocols, in the order of the interface counters.
 pub const PROTOCOLS: [u8; 3] = [ip_protocol::ICMP, ip_protocol::ICMPV6, ip_protocol::IGMP];

@@ -1,6 +1,6 @@
 //! SHELL. The engine: reads the rings through their mapping, records, listens, and answers clients.
-//! It holds no capability and no packet socket. One thread: what it does is cut into turns of a few
-//! milliseconds, so that packets and clients never wait long for each other.
+//! It holds no capability and no packet socket. It has one thread, which works in iterations of a
+//! few milliseconds, so that packets and clients never wait long for each other.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -55,14 +55,14 @@ use netsonde_core::recorder::{Classifier, GapKind, Opened, Recorder};
 use prober::Prober;
 use world::World;
 
-/// The engine's state, shared by the tasks of its one thread. Borrowed for a moment at a time, never
-/// over an `await`.
+/// The engine's state, shared by the tasks of its one thread. It is borrowed briefly, never across
+/// an `await`.
 pub(crate) type Shared = Rc<RefCell<World>>;
 
-/// How often what has no event of its own is looked after.
+/// Interval for polling state without notifications.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
-/// Runs as an engine, started by a keeper with its channel as standard input. Returns the exit
+/// Runs as an engine, started by a keeper with the channel as standard input. Returns the exit
 /// status.
 pub fn run() -> u8 {
     match start() {
@@ -74,27 +74,27 @@ pub fn run() -> u8 {
     }
 }
 
-/// What ps(1) and top(1) call an engine: it is started through /proc/self/exe, so that without this it would
-/// be `exe`. The kernel keeps 15 bytes.
+/// Name of an engine in ps(1) and top(1). It is started through /proc/self/exe, and would otherwise
+/// be named `exe`. The kernel keeps 15 bytes.
 const NAME: &CStr = c"netsonde-engine";
 
 fn start() -> io::Result<()> {
     nix::sys::prctl::set_name(NAME)?;
-    // Without its keeper an engine is of no use: nobody counts, nobody wakes it.
+    // Without a keeper an engine is of no use: its counters are not read, and it is not woken.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     nix::sys::prctl::set_dumpable(false)?;
-    // A task that panics must not leave the others running on half a state: the keeper starts the next
-    // engine, which takes over rings and history.
+    // A task that panics must not leave the others running on inconsistent state. The keeper starts
+    // the next engine, which takes over rings and record.
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!("{panic}");
         std::process::abort();
     }));
-    // The keeper waits for signals with a descriptor and has them blocked; that is inherited.
+    // The keeper waits for signals through a descriptor and has them blocked, which is inherited.
     nix::sys::signal::SigSet::all().thread_unblock()?;
     let channel = io::stdin().as_fd().try_clone_to_owned()?;
     let (hello, mut handed) = take_over(&channel).map_err(|error| {
         io::Error::other(format!(
-            "nothing was handed over (only netsonded itself starts an engine): {error}"
+            "no descriptors received (only netsonded itself starts an engine): {error}"
         ))
     })?;
     let own_sockets = watch::sockets(handed.iter().flatten());
@@ -111,7 +111,7 @@ fn start() -> io::Result<()> {
     let probers =
         [Handed::ProbeIcmp, Handed::ProbeIcmp6].map(|which| handed[which as usize].take());
     let prober = Prober::new(probers, hello.probe_tag, config.ping.clone())?;
-    // From here on no packet socket is open in this process: only the mappings are left.
+    // From here on this process has no packet socket open, only the mappings.
     drop(handed);
     let links = Links::open()?;
     let violation = config.sandbox.violation;
@@ -123,15 +123,15 @@ fn start() -> io::Result<()> {
         let _within = runtime.enter();
         signal(SignalKind::terminate())?
     };
-    // From here on bytes of the wire are parsed, those of the record first.
+    // From here on bytes from the wire are parsed, those of the record first.
     let sandbox = sandbox::enter(violation)?;
     tracing::info!(seccomp = %sandbox.seccomp, landlock = %sandbox.landlock, "sandboxed");
     world.sandbox = Some(sandbox);
     world.own_sockets = own_sockets;
-    // What is recalled of neighbours depends on which networks a link has.
+    // Rebuilding the neighbors depends on the networks of each link.
     world.take_networks();
     world.remember_addresses();
-    // An engine that keeps dying may be dying of what it recalls.
+    // An engine that dies repeatedly may be dying of what it rebuilds from.
     if stalled < 2 {
         world.intake.recall();
     }
@@ -151,7 +151,7 @@ fn start() -> io::Result<()> {
 fn take(handed: &mut [Option<OwnedFd>; HANDED], which: Handed) -> io::Result<OwnedFd> {
     handed[which as usize]
         .take()
-        .ok_or_else(|| io::Error::other(format!("the keeper handed over no {which:?}")))
+        .ok_or_else(|| io::Error::other(format!("the keeper passed no {which:?}")))
 }
 
 fn read_settings(memory: &OwnedFd, bytes: usize) -> io::Result<Settings> {
@@ -185,7 +185,7 @@ fn take_intake(
     tracing::info!(
         ?opened,
         starts = recorder.engine_starts(),
-        "recorder taken over"
+        "recorder opened"
     );
     let counters = take(handed, Handed::Counters)?;
     let counters = Mapping::new(&counters, crate::daemon::channel::handover::COUNTERS_BYTES)?;
@@ -242,7 +242,7 @@ async fn serve(
     world.borrow_mut().remember_links();
     world.borrow_mut().take_links();
     world.borrow_mut().watch.links.baseline_complete();
-    // What waited while there was no engine comes first.
+    // Packets that waited while there was no engine come first.
     while world.borrow_mut().turn() {}
     tokio::task::spawn_local(report(read_rings(world.clone(), wake)));
     tokio::task::spawn_local(report(read_links(world.clone())));
@@ -278,11 +278,11 @@ async fn serve(
     Ok(())
 }
 
-/// A task that serves the whole engine must not end quietly.
+/// A task that serves the whole engine must not end silently.
 async fn report(task: impl Future<Output = io::Result<()>>) {
     if let Err(error) = task.await {
-        tracing::error!(%error, "the engine cannot go on");
-        // The keeper starts the next one, which takes everything over as it is.
+        tracing::error!(%error, "the engine cannot continue");
+        // The keeper starts the next engine, which takes everything over as it is.
         std::process::exit(1);
     }
 }
@@ -325,13 +325,14 @@ async fn read_listener(world: Shared, mut listener: Listener) -> io::Result<()> 
     }
 }
 
-/// Sends probes when they are due, and looks at what comes back.
+/// Sends probes when they are due, and processes replies.
 async fn probe(world: Shared) -> io::Result<()> {
     let wake = world.borrow().prober.wake.clone();
     let sockets = world.borrow().prober.descriptors()?;
     for socket in sockets {
         let (world, wake) = (world.clone(), wake.clone());
-        // A socket tells by an edge of what it received, and of stamps in its error queue.
+        // The descriptor reports received packets, and send timestamps in the error queue, as
+        // edges.
         tokio::task::spawn_local(report(async move {
             let socket = ready::readable_or_failed(socket)?;
             loop {
@@ -355,7 +356,7 @@ async fn probe(world: Shared) -> io::Result<()> {
         if wait.is_zero() {
             yield_now().await;
         } else {
-            // Whichever comes first.
+            // The earlier of the two.
             let _ = tokio::time::timeout(wait, wake.notified()).await;
         }
     }
@@ -370,7 +371,7 @@ async fn keep_house(world: Shared, clients: Rc<RefCell<control::Clients>>) {
         world.borrow_mut().keep_house();
         let limits = clients.borrow().limits();
         world.borrow_mut().look_around(&limits);
-        // A queue that is full says the same: the keeper has signs enough.
+        // If the queue is full, the keeper has enough signs of life.
         let _ = ask(world.borrow().channel(), Ask::Alive, 0);
     }
 }

@@ -18,10 +18,10 @@ pub fn readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     watch(descriptor, Interest::READABLE)
 }
 
-/// Readable, or with something in the error queue, where send stamps come.
+/// Readable, or with messages in the error queue, where send timestamps arrive.
 pub const READABLE_OR_FAILED: Interest = Interest::READABLE.add(Interest::ERROR);
 
-/// Waits for a descriptor to be readable, or to have something in its error queue.
+/// Waits for a descriptor to be readable, or to have messages in its error queue.
 pub fn readable_or_failed(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     watch(descriptor, READABLE_OR_FAILED)
 }

@@ -1,6 +1,6 @@
-//! SHELL. Walking a TPACKET_V3 ring through its mapping alone. The kernel writes a block, hands it
-//! over by its status word, and gets it back; it never overwrites a block that it has handed over,
-//! and drops new packets when all are. So: copy out, release at once.
+//! SHELL. Reading a TPACKET_V3 ring through its mapping alone. The kernel fills a block, passes it
+//! on by its status word, and gets it back. It never overwrites a block that it has passed on, and
+//! drops new packets when all are taken. So blocks are copied and released at once.
 
 use std::sync::atomic::Ordering;
 
@@ -8,11 +8,11 @@ use crate::linux::mapping::Mapping;
 use netsonde_core::recorder::RingMark;
 use netsonde_core::wire::{Checksum, Direction};
 
-/// TP_STATUS_USER: the block is ours.
+/// TP_STATUS_USER: the block belongs to user space.
 const USER: u32 = libc::TP_STATUS_USER;
 /// Offset of `block_status` in `tpacket_block_desc`.
 const BLOCK_STATUS: usize = 8;
-/// `tpacket3_hdr`, behind which the kernel puts a `sockaddr_ll` (TPACKET_ALIGN of 48 is 48).
+/// `tpacket3_hdr`, after which the kernel puts a `sockaddr_ll` (48, aligned by TPACKET_ALIGN).
 const PACKET_HEADER: usize = 48;
 const PACKET_WITH_ADDRESS: usize = PACKET_HEADER + 20;
 
@@ -25,8 +25,8 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Takes over a mapping of `blocks` blocks of `block_bytes` each, and goes on where `mark` says
-    /// that the last engine stopped. Without a mark the oldest block that waits is next.
+    /// Uses a mapping of `blocks` blocks of `block_bytes` each, and continues where the last engine
+    /// stopped, as `mark` says. Without a mark it starts with the oldest waiting block.
     pub fn new(mapping: Mapping, block_bytes: u32, blocks: u32, mark: &RingMark) -> Ring {
         let mut ring = Ring {
             mapping,
@@ -41,8 +41,8 @@ impl Ring {
     fn resume_at(&self, mark: &RingMark) -> usize {
         let at = mark.block as usize;
         if mark.sequence != 0 && at < self.blocks && self.sequence(at) >= mark.sequence {
-            // Not yet given back, or given back and perhaps filled anew: then it was read to its
-            // end, and the one behind it is next.
+            // Not yet returned, or returned and possibly refilled: it was read to its end then, and
+            // the next block follows.
             return if self.sequence(at) == mark.sequence && self.is_ours(at) {
                 at
             } else {
@@ -53,7 +53,7 @@ impl Ring {
         if let Some(oldest) = waiting.min_by_key(|at| self.sequence(*at)) {
             return oldest;
         }
-        // Nothing waits: the kernel is behind the newest block that it ever closed.
+        // No block is waiting: the kernel is after the newest block that it has closed.
         (0..self.blocks)
             .filter(|at| self.sequence(*at) > 0)
             .max_by_key(|at| self.sequence(*at))
@@ -66,8 +66,8 @@ impl Ring {
             })
     }
 
-    /// Is the kernel filling this block? It writes the time of opening into the block when it opens
-    /// it and the time of the last packet when it closes it.
+    /// Returns whether the kernel is filling this block. It writes the time of opening when it
+    /// opens the block and the time of the last packet when it closes it.
     fn is_open(&self, at: usize) -> bool {
         let time = |offset: usize| {
             let word = |at: usize| {
@@ -93,20 +93,19 @@ impl Ring {
             .map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
-    /// The place of the block that the kernel is filling, if there are packets in it that have not
-    /// been handed over.
+    /// Returns the index of the block that the kernel is filling, if it holds packets.
     pub fn filling(&self) -> Option<usize> {
         let packets = self.mapping.word32(self.next * self.block_bytes + 12)?;
         let waiting = packets.load(Ordering::Relaxed) > 0 && self.is_open(self.next);
         (waiting || self.is_ours(self.next)).then_some(self.next)
     }
 
-    /// Bytes of the whole ring.
+    /// Returns the size of the ring, in bytes.
     pub fn capacity(&self) -> usize {
         self.block_bytes * self.blocks
     }
 
-    /// The next block, if the kernel has handed it over.
+    /// Returns the next block, if the kernel has passed it on.
     pub fn block(&self) -> Option<Block<'_>> {
         if !self.is_ours(self.next) {
             return None;
@@ -129,7 +128,7 @@ impl Ring {
         })
     }
 
-    /// Gives the block back to the kernel; nothing of it may be looked at any more.
+    /// Returns the block to the kernel. Its bytes must not be read afterwards.
     pub fn release(&mut self) {
         if let Some(status) = self
             .mapping
@@ -141,40 +140,41 @@ impl Ring {
     }
 }
 
-/// A block that the kernel has handed over.
+/// A block passed on by the kernel.
 pub struct Block<'a> {
-    /// Its place in the ring.
+    /// Index in the ring.
     pub index: usize,
-    /// Its number: one more than that of the block before.
+    /// Sequence number: one more than that of the block before.
     pub sequence: u64,
-    /// How many packets it holds.
+    /// Number of packets.
     pub packets: u32,
-    /// They themselves.
+    /// The packets.
     pub walk: Walk<'a>,
 }
 
-/// One packet as the kernel put it.
+/// A packet in the ring.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
-    /// Kernel time stamp, nanoseconds since 1970.
+    /// Kernel timestamp, in nanoseconds since 1970.
     pub time_ns: u64,
     /// Captured bytes.
     pub bytes: &'a [u8],
-    /// Length when the tap saw it.
+    /// Length at the tap, in bytes.
     pub original_length: u32,
     /// Interface index.
     pub ifindex: u32,
     /// ARPHRD_ number.
     pub hardware: u16,
-    /// Which way.
+    /// Direction on the interface.
     pub direction: Direction,
-    /// What the kernel knows of the checksum.
+    /// State of the transport checksum.
     pub checksum: Checksum,
-    /// VLAN tag (TPID, TCI) that the kernel took out of the frame.
+    /// VLAN tag (TPID, TCI) that the kernel removed from the frame.
     pub tag: Option<(u16, u16)>,
 }
 
-/// Goes through the packets of a block. Every offset is checked, although it is the kernel's.
+/// Iterates over the packets of a block. Every offset is checked, although it comes from the
+/// kernel.
 pub struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,

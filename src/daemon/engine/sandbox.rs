@@ -1,9 +1,9 @@
-//! SHELL. The engine's sandbox: which system calls it may make, and which files it may open. Both can't be
-//! taken back, and both are proved before anything of the wire is parsed.
+//! SHELL. The engine's sandbox: the system calls it may make, and the files it may open. Neither
+//! can be revoked, and both are verified before any byte from the wire is parsed.
 //!
-//! The seccomp filter lets through what an engine was seen to need, with the arguments it needs them
-//! with; anything else ends the process (or is refused, where the configuration says so, since another C
-//! library may do the same by other calls). Landlock lets it read below /proc, and open nothing else.
+//! The seccomp filter allows the calls that an engine needs, with the arguments it uses. Any other
+//! call ends the process (or fails, if the configuration says so, since another C library may need
+//! other calls). Landlock allows reading below /proc, and nothing else.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,14 +19,14 @@ use seccompiler::{
     SeccompCondition as Condition, SeccompFilter, SeccompRule as Rule, TargetArch,
 };
 
-/// What is in force.
+/// Degree of enforcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// All of it.
+    /// Fully enforced.
     Enforced,
-    /// As much as this kernel knows.
+    /// Enforced as far as this kernel supports it.
     Partly,
-    /// This kernel, or this machine's architecture, has it not.
+    /// Not supported by this kernel or architecture.
     Absent,
 }
 
@@ -34,8 +34,8 @@ impl fmt::Display for State {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(match self {
             State::Enforced => "enforced",
-            State::Partly => "enforced as far as this kernel goes",
-            State::Absent => "not on this kernel",
+            State::Partly => "enforced as far as this kernel supports it",
+            State::Absent => "not supported by this kernel",
         })
     }
 }
@@ -43,9 +43,9 @@ impl fmt::Display for State {
 /// The sandbox of this process.
 #[derive(Clone, Copy, Debug)]
 pub struct Sandbox {
-    /// System calls.
+    /// Filter of system calls.
     pub seccomp: State,
-    /// Files, TCP ports, signals to others.
+    /// Restrictions on files, TCP ports, and signals to other processes.
     pub landlock: State,
 }
 
@@ -53,11 +53,11 @@ fn failed<E: fmt::Display>(step: &'static str) -> impl FnOnce(E) -> io::Error {
     move |error| io::Error::other(format!("sandbox: {step}: {error}"))
 }
 
-/// Enters the sandbox for good and proves it. Must be called before the first thread is started: both are
-/// the thread's, and what it starts later inherits them.
+/// Enters the sandbox permanently and verifies it. Must be called before the first thread is
+/// started: both parts apply to the thread, and are inherited by threads that it starts.
 ///
 /// # Errors
-/// When a step fails, or when the proof shows that something could still be done.
+/// If a step fails, or if the verification shows that something forbidden is still possible.
 pub fn enter(violation: Violation) -> io::Result<Sandbox> {
     let landlock = restrict_files().map_err(failed("landlock"))?;
     let seccomp = restrict_calls(violation)?;
@@ -66,10 +66,10 @@ pub fn enter(violation: Violation) -> io::Result<Sandbox> {
     Ok(sandbox)
 }
 
-/// Reading below /proc, for counters and tables of the network; nothing is written, nothing executed, no
+/// Allows reading below /proc, for counters and tables of the network; no writing, no execution, no
 /// TCP port, no signal to others.
 fn restrict_files() -> Result<State, landlock::RulesetError> {
-    // Newer kernels know more; older ones enforce what they know.
+    // Newer kernels support more; older ones enforce what they know.
     let abi = ABI::V6;
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(abi))?
@@ -101,9 +101,9 @@ fn restrict_calls(violation: Violation) -> io::Result<State> {
     Ok(State::Enforced)
 }
 
-/// Calls with no argument worth looking at.
+/// Calls allowed with any arguments.
 const FREE: &[libc::c_long] = &[
-    // Descriptors that are open.
+    // On open descriptors.
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_readv,
@@ -120,7 +120,7 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_ppoll,
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
-    // Sockets that were handed over, and clients'.
+    // On sockets received from the keeper, and those of clients.
     libc::SYS_accept4,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
@@ -132,12 +132,12 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_getsockopt,
     libc::SYS_getsockname,
     libc::SYS_getpeername,
-    // Memory; mappings that can be executed are below.
+    // Memory; executable mappings are handled below.
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
     libc::SYS_brk,
-    // Time, and giving way.
+    // Time and scheduling.
     libc::SYS_clock_gettime,
     libc::SYS_clock_getres,
     libc::SYS_clock_nanosleep,
@@ -147,14 +147,14 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_futex,
     libc::SYS_restart_syscall,
     libc::SYS_rseq,
-    // Signals, and the end.
+    // Signals and exit.
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
     libc::SYS_exit,
     libc::SYS_exit_group,
-    // What a process may know of itself.
+    // Information on the process itself.
     libc::SYS_getrandom,
     libc::SYS_getpid,
     libc::SYS_gettid,
@@ -168,13 +168,13 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_readlinkat,
 ];
 
-/// Those that newer architectures have under other names.
+/// Calls that have other names on newer architectures.
 #[cfg(target_arch = "x86_64")]
 const OLD: &[libc::c_long] = &[libc::SYS_poll, libc::SYS_epoll_wait, libc::SYS_readlink];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[libc::c_long] = &[];
 
-/// Socket options that are set while the engine runs.
+/// Socket options set while the engine runs.
 const OPTIONS: [(i32, i32); 2] = [
     (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
     (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
@@ -190,17 +190,17 @@ fn rules() -> Result<Rules, seccompiler::BackendError> {
     let without = |argument: u8, bits: i32| {
         Condition::new(argument, Length::Dword, Is::MaskedEq(bits as u32 as u64), 0)
     };
-    // No memory that could be executed.
+    // No executable memory.
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         rules.insert(call, vec![Rule::new(vec![without(2, libc::PROT_EXEC)?])?]);
     }
-    // Files for reading only; which ones is landlock's business.
+    // Files for reading only; landlock restricts which ones.
     let writing = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
     rules.insert(
         libc::SYS_openat,
         vec![Rule::new(vec![without(2, writing)?])?],
     );
-    // Of its own sockets only how far packets may be fragmented.
+    // On its own sockets, only path MTU discovery.
     let option = |(level, name): (i32, i32)| {
         Rule::new(vec![
             equal(1, level as u32 as u64)?,
@@ -209,7 +209,7 @@ fn rules() -> Result<Rules, seccompiler::BackendError> {
     };
     let options: Result<Vec<Rule>, _> = OPTIONS.into_iter().map(option).collect();
     rules.insert(libc::SYS_setsockopt, options?);
-    // Non-blocking mode of what it was handed.
+    // Non-blocking mode of inherited descriptors.
     rules.insert(
         libc::SYS_ioctl,
         vec![Rule::new(vec![equal(1, libc::FIONBIO)?])?],
@@ -217,13 +217,13 @@ fn rules() -> Result<Rules, seccompiler::BackendError> {
     // Limits are read, not set.
     let unset = Condition::new(2, Length::Qword, Is::Eq, 0)?;
     rules.insert(libc::SYS_prlimit64, vec![Rule::new(vec![unset])?]);
-    // abort() is a signal to itself.
+    // abort() sends a signal to the process itself.
     let me = u64::from(std::process::id());
     rules.insert(libc::SYS_tgkill, vec![Rule::new(vec![equal(0, me)?])?]);
     Ok(rules)
 }
 
-/// Asks the kernel, and tries what must not be possible any more.
+/// Queries the kernel, and attempts what must no longer be possible.
 fn prove(sandbox: Sandbox) -> io::Result<()> {
     let status =
         std::fs::read_to_string("/proc/self/status").map_err(failed("/proc/self/status"))?;
@@ -234,24 +234,24 @@ fn prove(sandbox: Sandbox) -> io::Result<()> {
     };
     let mut missing = vec![];
     if sandbox.seccomp != State::Absent && !is("Seccomp", "2") {
-        missing.push("the kernel says that no seccomp filter is in force");
+        missing.push("no seccomp filter is in force");
     }
     if !is("NoNewPrivs", "1") {
         missing.push("new privileges could be gained");
     }
     let none = "0000000000000000";
     if !(is("CapEff", none) && is("CapPrm", none)) {
-        missing.push("capabilities are left");
+        missing.push("capabilities remain");
     }
     let can_list = std::fs::File::open("/").is_ok();
     if sandbox.landlock != State::Absent && can_list {
-        missing.push("files could still be opened");
+        missing.push("files can still be opened");
     }
     if missing.is_empty() {
         Ok(())
     } else {
-        Err(failed("it does not hold, so the engine does not run")(
-            missing.join(", "),
-        ))
+        Err(failed(
+            "the sandbox is not effective, so the engine does not run",
+        )(missing.join(", ")))
     }
 }

@@ -191,7 +191,8 @@ impl Netsonde {
         if peer.machine.is_some() {
             return Err(Failure::error(
                 "io.netsonde.Service.Unavailable",
-                json!({ "reason": "packets travel through a descriptor, which cannot leave this machine" }),
+                json!({ "reason": "packets need a descriptor, which cannot be passed to another \
+                    machine" }),
             ));
         }
         let may_all = (self.world.borrow().permissions).allows(peer.caller(), Tier::Payload, false);
@@ -203,7 +204,7 @@ impl Netsonde {
         if content == Content::Whole {
             self.permit(peer, CAPTURE, Tier::Payload, false, filter)?;
             let (uid, pid) = (peer.uid, peer.pid);
-            tracing::info!(target: AUDIT, uid, pid, method = CAPTURE, filter, "payload given");
+            tracing::info!(target: AUDIT, uid, pid, method = CAPTURE, filter, "payload exported");
         }
         let asked_ns = wall_ns();
         if call.selection.last_ns.is_some() || call.selection.follow != Some(true) {
@@ -255,7 +256,7 @@ fn refusal(refused: Refused) -> Failure {
             json!({ "interface": name }),
         ),
         Refused::NoSuchStore(name) => {
-            Failure::invalid_parameter(&format!("selection.stores: there is no store {name:?}"))
+            Failure::invalid_parameter(&format!("selection.stores: unknown store {name:?}"))
         }
     }
 }
@@ -295,7 +296,7 @@ pub fn start(
         }
         match servers.join_next().await {
             Some(ended) => ended.map_err(io::Error::other)?,
-            None => Err(io::Error::other("no control socket was handed over")),
+            None => Err(io::Error::other("no control socket was passed")),
         }
     };
     (clients, server)

@@ -1,4 +1,4 @@
-//! SHELL. What happened: looks around once a second, and keeps and tells what has changed.
+//! SHELL. Event detection: polls state once per second, and records and logs changes.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,12 +23,14 @@ use netsonde_core::wire::cursor::Mac;
 
 /// Target of log lines that are events.
 pub const EVENT: &str = "netsonde::event";
-/// Turns of housekeeping after which limits are looked at: their names are put together for it.
+/// Number of housekeeping runs between two checks of the limits, which allocate their names.
 const LIMITS_EVERY: u64 = 5;
-/// The file lists packet sockets, of some 80 bytes each; a host has a handful.
+/// Maximum size read: the file lists packet sockets with about 80 bytes each, and a host has a
+/// handful.
 const SNIFFERS_BYTES: u64 = 64 * 1024;
 
-/// Inode numbers of those of these descriptors that are sockets, by which /proc/net and sock_diag tell them.
+/// Returns the inode numbers of those descriptors that are sockets, by which /proc/net and
+/// sock_diag identify them.
 pub fn sockets<'a>(descriptors: impl Iterator<Item = &'a OwnedFd>) -> Vec<u64> {
     let inode = |descriptor: &OwnedFd| {
         let file = File::from(descriptor.as_fd().try_clone_to_owned().ok()?);
@@ -38,14 +40,14 @@ pub fn sockets<'a>(descriptors: impl Iterator<Item = &'a OwnedFd>) -> Vec<u64> {
     descriptors.filter_map(inode).collect()
 }
 
-/// The name of an interface, or none.
+/// Returns the name of an interface, or an empty string.
 fn name(links: &Links, ifindex: u32) -> &str {
     links.get(ifindex).map_or("", |link| &link.name[..])
 }
 
 impl World {
-    /// Before the record is recalled: since when this host has had its addresses, as far as the log of events
-    /// goes. What was claimed before is no conflict, what was claimed since then is one.
+    /// Restores since when this host has had its addresses from the event log, before the record is
+    /// read again. Claims before that time are not conflicts, later ones are.
     pub fn remember_addresses(&mut self) {
         let events = self.events();
         for link in self.links.iter() {
@@ -59,7 +61,7 @@ impl World {
         }
     }
 
-    /// At the start, before links are taken in: how the last engine left them.
+    /// Restores the links as the last engine left them, before links are reported.
     pub fn remember_links(&mut self) {
         for (_, slot) in self.intake.recorder.interfaces().iter() {
             if slot.name[0] != 0 && matches!(slot.state(), State::Up | State::Down) {
@@ -71,13 +73,13 @@ impl World {
             let event = Event::new(Kind::RecordBegun, wall_ns(), "", "record");
             self.watch
                 .pending
-                .push(event.with_text("a new record begins; nothing is known of before"));
+                .push(event.with_text("a new record begins; earlier packets are not available"));
         }
-        // What was recalled is no news.
+        // What was rebuilt from the record raises no events.
         self.intake.neighbors.take_news();
     }
 
-    /// A link is so now, and maybe was not before.
+    /// Passes a link's current state to the event tracker.
     pub(super) fn watch_link(&mut self, known: &Known, now: u64) {
         let link = LinkSnapshot {
             ifindex: known.ifindex,
@@ -93,7 +95,7 @@ impl World {
         self.watch.links.update(link, now, &mut self.watch.pending);
     }
 
-    /// Looks at everything that has no event of its own, and tells what has changed.
+    /// Polls state for which there is no notification, and emits an event per change.
     pub fn look_around(&mut self, clients: &[Limit]) {
         let now = wall_ns();
         for (ifindex, time_ns, news) in self.intake.neighbors.take_news() {
@@ -111,12 +113,12 @@ impl World {
             boot_ns: clock_ns(ClockId::CLOCK_BOOTTIME),
         };
         self.watch.clocks.update(clocks, &mut self.watch.pending);
-        // The first time at once: what was hit before is no news.
+        // The first time at once: what was reached before raises no event.
         let is_time = self.looks.is_multiple_of(LIMITS_EVERY);
         self.looks += 1;
         if is_time {
             let all = status::own_limits(self);
-            // What the log of events itself costs is no event.
+            // The limits of the event log itself raise no events.
             let all = (all.iter().chain(clients)).filter(|one| !one.name.contains("events"));
             let all = all.map(|one| (&one.name[..], one.limit, one.hits));
             self.watch.limits.update(all, now, &mut self.watch.pending);
@@ -171,7 +173,7 @@ impl World {
     fn watch_sniffers(&mut self, now: u64) {
         let text = proc_net_start("packet", SNIFFERS_BYTES);
         let others = (listed::packet(&text).into_iter())
-            // Protocol 0 receives nothing: it only sends.
+            // A socket with protocol 0 receives nothing: it only sends.
             .filter(|socket| socket.protocol != 0 && !self.own_sockets.contains(&socket.inode))
             .map(|socket| Sniffer {
                 inode: socket.inode,
@@ -184,7 +186,7 @@ impl World {
             .update(others.collect(), now, &mut self.watch.pending);
     }
 
-    /// Keeps what has happened, and tells whoever wants to know.
+    /// Records new events, and wakes clients that follow them.
     pub(super) fn tell_events(&mut self, now: u64) {
         let events = self.watch.drain(now);
         if events.is_empty() {
@@ -202,7 +204,7 @@ impl World {
         self.happened.notify_waiters();
     }
 
-    /// Events that are kept, oldest first.
+    /// Returns the stored events, oldest first.
     pub fn events(&self) -> Vec<Event> {
         let recorder = &self.intake.recorder;
         let mut all: Vec<Event> = (Category::ALL.into_iter())
@@ -213,7 +215,7 @@ impl World {
     }
 }
 
-/// Into the service's own log, with its parts as fields.
+/// Writes an event to the service's own log, with its parts as fields.
 fn log(event: &Event) {
     let kind = event.kind.name();
     let (interface, subject) = (&event.interface[..], &event.subject[..]);

@@ -1,5 +1,5 @@
-//! SHELL. Everything that the engine knows, and what changes it: packets, news of links, packets
-//! that were heard, time.
+//! SHELL. The state of the engine, and the inputs that change it: packets, link notifications,
+//! packets of the listeners, time.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,14 +26,14 @@ use netsonde_core::neighbors::LinkFacts;
 use netsonde_core::recorder::interfaces::{Link, State};
 use netsonde_core::wire::cursor::Mac;
 
-/// Bytes of each list of routes that are looked at for gateways and networks: some hundred routes, those of
-/// the shortest prefixes first. A router's list may have a million.
+/// Bytes read of each list of routes for gateways and networks: some hundred routes, those with the
+/// shortest prefixes first. A router's list may have a million.
 const ROUTES_BYTES: u64 = 32 * 1024;
 
-/// How long a full channel to the keeper is waited for: the rings bridge a hundred times that.
+/// Maximum time to wait for a full channel to the keeper: the rings bridge a hundred times that.
 const KEEPER_BUSY_MS: u16 = 20;
 
-/// What the engine knows.
+/// The state of the engine.
 pub struct World {
     pub(super) intake: Intake,
     pub(super) links: Links,
@@ -44,34 +44,34 @@ pub struct World {
     taking_over: bool,
     pub(super) started_ns: u64,
     pub(super) started: Instant,
-    /// Rung after every turn that took packets in.
+    /// Notified after every iteration that recorded packets.
     pub(super) packets: Rc<Notify>,
-    /// Packets that listeners had no room for.
+    /// Packets dropped at full listener queues.
     pub(super) listener_overflows: [u64; 3],
     /// Requests to the keeper that could not be sent.
     pub(super) unasked: u64,
-    /// Readers of packets that were cut off because they did not read.
+    /// Readers of packets that were disconnected because they did not read.
     pub(super) readers_cut: u64,
-    /// Who may do what.
+    /// Permissions of users.
     pub(super) permissions: Permissions,
-    /// Requests that were refused for want of permission.
+    /// Requests refused for lack of permission.
     pub(super) denials: u64,
-    /// What this process is confined by.
+    /// The sandbox of this process.
     pub(super) sandbox: Option<Sandbox>,
-    /// What the table of neighbours was last told of links.
+    /// Link data last passed to the neighbor table.
     networks: Vec<LinkFacts>,
-    /// What happens.
+    /// Event detection.
     pub(super) watch: Detector,
-    /// How often it was looked around.
+    /// Number of polls since the engine started.
     pub(super) looks: u64,
-    /// Sockets that the keeper opened, by inode number.
+    /// Sockets opened by the keeper, by inode number.
     pub(super) own_sockets: Vec<u64>,
-    /// Rung when something has happened.
+    /// Notified when an event was recorded.
     pub(super) happened: Rc<Notify>,
 }
 
 impl World {
-    /// Puts the parts together.
+    /// Creates the engine state from its components.
     pub fn new(
         intake: Intake,
         links: Links,
@@ -105,36 +105,36 @@ impl World {
         }
     }
 
-    /// Takes new settings: whoever is connected stays so, and what runs goes on.
+    /// Applies new settings. Open connections and running probes are kept.
     pub fn settle(&mut self, settings: Settings) {
         self.prober.set_limits(settings.config.ping.clone());
         self.config = settings.config;
         self.permissions = settings.permissions;
         let event = Event::new(Kind::SettingsReloaded, wall_ns(), "", "configuration");
-        let event = event.with_text("a new configuration is in force");
+        let event = event.with_text("new configuration applied");
         self.watch.pending.push(event);
-        // Which interfaces are recorded, and which groups joined.
+        // The recorded interfaces and the joined groups may change.
         self.take_links();
     }
 
-    /// The channel to the keeper.
+    /// Returns the channel to the keeper.
     pub fn channel(&self) -> BorrowedFd<'_> {
         self.channel.as_fd()
     }
 
-    /// Does netsonde join its groups on this link?
+    /// Returns whether netsonde joins its groups on this link.
     pub fn joins(&self, link: &Known) -> bool {
         self.config.interfaces.records(&link.name).0
             && self.config.listeners.join
             && link.flags & libc::IFF_MULTICAST as u32 != 0
     }
 
-    /// A descriptor to wait for news of links with.
+    /// Returns a descriptor for waiting for link notifications.
     pub fn links_descriptor(&self) -> io::Result<OwnedFd> {
         self.links.descriptor()
     }
 
-    /// Takes packets in for one turn. `true`: more is waiting.
+    /// Records packets for one poll iteration. Returns `true` if more are waiting.
     pub fn turn(&mut self) -> bool {
         if self.prober.is_active() {
             self.intake.sightings.get_or_insert_default();
@@ -150,14 +150,15 @@ impl World {
             self.prober.wake.notify_one();
         }
         if std::mem::take(&mut self.intake.unknown_interface) {
-            // Its news is on the way or already here; what fails will be tried again by netlink.
+            // The notification is on its way or already here. If that fails, netlink is queried
+            // again.
             let _ = self.read_links();
         }
         self.packets.notify_waiters();
         more
     }
 
-    /// At the start: brings the record's interfaces in line with those that are there.
+    /// At the start: reconciles the interfaces of the record with those present.
     pub fn take_links(&mut self) {
         let links: Vec<Known> = self.links.iter().cloned().collect();
         let there: Vec<u32> = links.iter().map(|link| link.ifindex).collect();
@@ -171,13 +172,13 @@ impl World {
         .map(News::Gone)
         .collect();
         self.apply(gone);
-        // The keeper knows which memberships it holds, and wants to be told which are still wanted.
+        // Repeats the join requests: the keeper drops memberships that are not requested again.
         self.taking_over = true;
         self.apply(links.into_iter().map(News::Link).collect());
         self.taking_over = false;
     }
 
-    /// Reads news of links.
+    /// Processes link notifications.
     pub fn read_links(&mut self) -> io::Result<()> {
         let news = self.links.read_news()?;
         self.apply(news);
@@ -202,7 +203,7 @@ impl World {
                     self.watch.queriers.remove_interface(index);
                     self.intake.multicast.forget(index);
                     self.intake.neighbors.forget(index);
-                    // One of the same index may come, and look the same.
+                    // An interface with the same index may appear, and look the same.
                     self.networks.clear();
                     self.ask(Ask::Leave, index);
                 }
@@ -242,7 +243,7 @@ impl World {
 
     fn ask(&mut self, what: Ask, argument: u32) {
         let mut asked = ask(&self.channel, what, argument);
-        // Thousands of links at once are more than the channel holds: the keeper needs a moment to read.
+        // Thousands of requests exceed the channel: the keeper needs a moment to read them.
         if (asked.as_ref()).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
             let mut room = [PollFd::new(self.channel.as_fd(), PollFlags::POLLOUT)];
             let _ = poll(&mut room, PollTimeout::from(KEEPER_BUSY_MS));
@@ -250,13 +251,12 @@ impl World {
         }
         if let Err(error) = asked {
             self.unasked += 1;
-            tracing::warn!(?what, argument, %error, "cannot ask the keeper");
+            tracing::warn!(?what, argument, %error, "cannot send a request to the keeper");
         }
     }
 
-    /// Reads a listener and counts what it heard beside what the wire carried. What this host sent
-    /// itself and heard by loopback of its own multicast is left out: the ring shows it as sent, not
-    /// as received.
+    /// Reads a listener and counts its packets next to those on the wire. This host's own multicast
+    /// received by loopback is excluded: the ring shows it as sent, not as received.
     pub fn listen(&mut self, listener: &mut Listener) -> io::Result<bool> {
         let mut heard: Vec<Heard> = Vec::new();
         let more = listener.read(|packet| heard.push(packet))?;
@@ -280,15 +280,15 @@ impl World {
         Ok(more)
     }
 
-    /// One turn of the prober. Returns when the next is due, by the monotonic clock; `None`: when
-    /// somebody begins to probe.
+    /// Runs one iteration of the prober. Returns when the next is due, on the monotonic clock;
+    /// `None` until a run starts.
     pub fn probe(&mut self) -> io::Result<Option<u64>> {
         let around = Around {
             links: &self.links,
             intake: &self.intake,
         };
         let next = self.prober.turn(&around);
-        // What the prober heard, the IP layer let through.
+        // Packets received by the prober were delivered by the IP layer.
         let heard = std::mem::take(&mut self.prober.heard);
         for (ifindex, [icmp, icmp6]) in heard {
             let interfaces = self.intake.recorder.interfaces_mut();
@@ -302,8 +302,8 @@ impl World {
         next
     }
 
-    /// Tells the table of neighbours which addresses, networks and gateways each link has. Neither netlink
-    /// nor anything else tells of routes here: a router's would be too many.
+    /// Passes the addresses, networks and gateways of each link to the neighbor table. Routes are
+    /// not tracked by netlink notifications: a router has too many.
     pub fn take_networks(&mut self) {
         let read = |name: &str| proc_net_start(name, ROUTES_BYTES);
         let mut by_link: std::collections::HashMap<String, Vec<Route>> = Default::default();
@@ -321,7 +321,7 @@ impl World {
         };
         let facts = |link: &Known| {
             let mut on_link = networks(link);
-            // What stands behind a port is of its bridge's networks.
+            // Hosts behind a port belong to the networks of its bridge.
             if let Some(master) = link.master.and_then(|index| self.links.get(index)) {
                 on_link.extend(networks(master));
             }
@@ -341,16 +341,16 @@ impl World {
         }
     }
 
-    /// What the kernel believes of its neighbours.
+    /// Returns the kernel's neighbor entries.
     pub fn kernel_neighbors(&mut self) -> io::Result<Vec<KernelNeighbor>> {
         self.prober.kernel_neighbors()
     }
 
-    /// What has no event of its own.
+    /// Runs periodic work without notifications.
     pub fn keep_house(&mut self) {
         self.take_networks();
         self.intake.neighbors.keep_house(wall_ns());
-        // Closes a gap after which nothing has come, and commits what only was counted.
+        // Closes a gap that no packet followed, and commits counters.
         self.turn();
         if std::mem::take(&mut self.intake.wants_count) {
             self.ask(Ask::Count, 0);
@@ -374,7 +374,7 @@ impl World {
         }
     }
 
-    /// The last act: everything that was taken in is made last.
+    /// Drains the rings and commits the record before exit.
     pub fn end(&mut self) {
         while self.turn() {}
         self.look_around(&[]);

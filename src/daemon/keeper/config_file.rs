@@ -1,4 +1,4 @@
-//! PRIVILEGED. Opens the configuration file, whatever it turns out to be: nothing here waits.
+//! PRIVILEGED. Opens the configuration file, whatever its type, without blocking.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use netsonde_core::config::{Config, MAX_FILE_BYTES, PATH, Problems};
 
-/// Reads the named file; without a name the usual one, if it is there.
+/// Reads the given file, or the default one if it exists.
 ///
 /// # Errors
-/// A line for each thing that is wrong, each with the file's name.
+/// One line per problem, each with the name of the file.
 pub fn read(named: Option<&Path>) -> Result<Config, Vec<String>> {
     let path = named.unwrap_or(Path::new(PATH));
     let name = path.display().to_string();
@@ -36,18 +36,19 @@ pub fn read(named: Option<&Path>) -> Result<Config, Vec<String>> {
             .find(|(is, _)| *is)
             .map_or("no file", |(_, what)| what);
         return Err(wrong(Problems::for_file(format!(
-            "is {what}: a configuration is a regular file"
+            "is {what}: the configuration must be a regular file"
         ))));
     }
     let mut bytes = Vec::new();
-    // One more than there may be, which then is seen.
+    // One byte more than the limit, to detect a larger file.
     (file.take(MAX_FILE_BYTES as u64 + 1))
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     Config::read(&bytes).map_err(wrong)
 }
 
-/// Without O_NONBLOCK opening a FIFO waits for its writer; a terminal must not become this process's own.
+/// Without O_NONBLOCK, opening a FIFO would wait for its writer. A terminal must not become the
+/// controlling terminal.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)

@@ -1,14 +1,16 @@
-//! PRIVILEGED, but pure: the two classic BPF programs that part packets between the rings. They are
-//! attached and locked before the sockets are bound, and never change.
+//! PRIVILEGED, but pure: the two classic BPF programs that divide packets between the rings. They
+//! are attached and locked before the sockets are bound, and never change.
 //!
-//! The EtherType comes from `SKF_AD_PROTOCOL`, so that the programs hold however the kernel has dealt with
-//! a VLAN tag. One tag that is still in the frame is looked behind (the inner one of two). Where the
-//! network header begins follows from the link type, as in `recorder::interfaces::link_type`.
-//! `SKF_NET_OFF` would tell without it, but before Linux 6.16 reaches only what is not in fragments of
-//! pages, and many drivers put everything behind the headers there.
+//! The EtherType comes from `SKF_AD_PROTOCOL`, so that the programs work however the kernel has
+//! handled a VLAN tag. One tag that is still in the frame is skipped (the inner one of two). The
+//! offset of the network header follows from the link type, as in
+//! `recorder::interfaces::link_type`. `SKF_NET_OFF` would give it directly, but before Linux 6.16
+//! it reaches only bytes outside of page fragments, and many drivers put everything after the
+//! headers there.
 //!
-//! A load behind a packet's end ends a program with 0, and the packet would be in no ring, and counted
-//! nowhere. So the length is asked before, and what is too short for its own headers is the bulk ring's.
+//! A load beyond a packet's end ends a program with 0, and the packet would be in no ring and in no
+//! count. So the length is checked first, and packets too short for their own headers go to the
+//! bulk ring.
 
 use netsonde_core::multicast::mpeg_ts;
 use netsonde_core::recorder::class::{
@@ -17,21 +19,20 @@ use netsonde_core::recorder::class::{
 use netsonde_core::recorder::{Rule, Store};
 use netsonde_core::wire::glance::{ethertype, ip_protocol};
 
-/// Most bytes that the control ring takes of a packet.
+/// Maximum number of bytes of a packet in the control ring.
 pub const CONTROL_SNAP: u32 = 2048;
 
-/// UDP ports that go to the control ring, since a host without a lease has nothing else to show:
-/// DHCP and DHCPv6.
+/// UDP ports of the control ring: DHCP and DHCPv6, the only evidence on a host without a lease.
 const CONTROL_UDP_PORTS: [u16; 4] = [67, 68, 546, 547];
 
-/// ARPHRD_LOOPBACK: here each packet passes twice, and the way in tells all.
+/// ARPHRD_LOOPBACK: each packet passes twice here, and the inbound copy suffices.
 const LOOPBACK: u32 = 772;
 /// ARPHRD_ETHER.
 const ETHERNET: u32 = 1;
 /// Bytes of an Ethernet header.
 const ETHERNET_HEADER: u32 = 14;
 
-// linux/filter.h: where ancillary data and the network header are addressed from.
+// linux/filter.h: base offsets of ancillary data and of the network header.
 const AD: u32 = (-0x1000i32) as u32;
 const AD_PROTOCOL: u32 = AD;
 const AD_PKTTYPE: u32 = AD + 4;
@@ -62,19 +63,19 @@ const RET: u16 = 0x06;
 /// A classic BPF program: code, jt, jf and k of each instruction.
 pub type Code = Vec<(u16, u8, u8, u32)>;
 
-/// What a raw ICMP socket is for.
+/// Purpose of a raw ICMP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ear {
-    /// Hears everything but replies to probes.
+    /// Receives everything except replies to probes.
     Listener,
-    /// Hears replies to probes, and errors that may quote one.
+    /// Receives replies to probes, and errors that may quote a probe.
     Prober,
 }
 
-/// The program of a raw ICMP or ICMPv6 socket. A reply to a probe carries `tag` in the first four
-/// bytes of its payload, so that a flood of other replies costs a probe's socket nothing; one that is
-/// too short to carry it could be anybody's, and is for the prober to look at. What is not an echo
-/// reply nor an error is the listener's, and errors are for both.
+/// Returns the program of a raw ICMP or ICMPv6 socket. A reply to a probe carries `tag` in the
+/// first four bytes of its payload, so that a flood of other replies does not reach the probe
+/// socket. A reply too short for the tag goes to the prober, which examines it. Messages that are
+/// neither echo replies nor errors go to the listener, and errors to both.
 pub fn ear(of: Ear, is_ipv4: bool, tag: u32, snap: u32) -> Code {
     const LDX_MSH: u16 = 0xb1;
     const LD_W_IND: u16 = 0x40;
@@ -82,7 +83,8 @@ pub fn ear(of: Ear, is_ipv4: bool, tag: u32, snap: u32) -> Code {
         Ear::Listener => (0, snap),
         Ear::Prober => (u32::MAX, 0),
     };
-    // An IPv4 raw socket's packets begin with the IP header, an IPv6 one's with ICMPv6 (raw(7)).
+    // Packets of an IPv4 raw socket begin with the IP header, those of an IPv6 one with ICMPv6
+    // (raw(7)).
     let start = if is_ipv4 {
         (LDX_MSH, 0, 0, 0)
     } else {
@@ -92,11 +94,11 @@ pub fn ear(of: Ear, is_ipv4: bool, tag: u32, snap: u32) -> Code {
     let mut code = vec![
         start,
         (LD_B_IND, 0, 0, 0),
-        // No echo reply: to what follows this list.
+        // Not an echo reply: continue after this list.
         (JEQ, 0, 7, reply),
         (LD_LEN, 0, 0, 0),
         (SUB_X, 0, 0, 0),
-        // Too short for a tag: as if it were there.
+        // Too short for a tag: treated as if it had one.
         (JGE, 0, 2, 12),
         (LD_W_IND, 0, 0, 8),
         (JEQ, 0, 1, tag),
@@ -106,7 +108,7 @@ pub fn ear(of: Ear, is_ipv4: bool, tag: u32, snap: u32) -> Code {
     match of {
         Ear::Listener => code.push((RET, 0, 0, snap)),
         Ear::Prober => {
-            // The errors that end a probe; what they quote is for user space to read.
+            // Errors that end a probe; user space examines the quoted packet.
             let errors: &[u32] = if is_ipv4 { &[3, 11, 12] } else { &[1, 2, 3, 4] };
             for kind in errors {
                 code.push((JEQ, 0, 1, *kind));
@@ -118,22 +120,22 @@ pub fn ear(of: Ear, is_ipv4: bool, tag: u32, snap: u32) -> Code {
     code
 }
 
-/// Which ring a program is for.
+/// The ring that a program is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ring {
-    /// What is rare and telling.
+    /// Control traffic.
     Control,
-    /// The rest.
+    /// All other traffic.
     Bulk,
 }
 
-/// Bytes of a frame that may hold two packets of a transport stream: link header, two tags, the longest
-/// IPv4 header, UDP header, 376 bytes.
+/// Bytes of a frame that may hold two packets of a transport stream: link header, two tags, the
+/// longest IPv4 header, UDP header, 376 bytes.
 const SHORTEST_STREAM: u32 = 14 + 8 + 60 + 8 + 376;
-/// A frame of Ethernet's usual MTU, with tags.
+/// A frame of the usual Ethernet MTU, with tags.
 const STREAM_SNAP: u32 = 1536;
 
-/// Whole number of a place to jump to, fixed when it is placed.
+/// Number of a jump target, resolved when it is placed.
 #[derive(Clone, Copy)]
 struct Label(usize);
 
@@ -142,10 +144,10 @@ struct Assembler<'a> {
     snaps: [u32; 7],
     rules: &'a [Rule],
     code: Vec<(u16, u8, u8, u32)>,
-    /// Jumps that wait for their label: index of the JA, label.
+    /// Jumps that wait for their label: index of the JA instruction, and label.
     jumps: Vec<(usize, usize)>,
     places: Vec<Option<usize>>,
-    /// Where packets go that are too short for their own headers.
+    /// Target for packets that are too short for their own headers.
     short: Label,
 }
 
@@ -154,7 +156,7 @@ impl Assembler<'_> {
         self.code.push((code, 0, 0, k));
     }
 
-    /// The next instruction is done only if the test holds.
+    /// Executes the next instruction only if the test holds.
     fn only_if(&mut self, test: u16, k: u32) {
         self.code.push((test, 0, 1, k));
     }
@@ -173,7 +175,8 @@ impl Assembler<'_> {
         self.places[label.0] = Some(self.code.len());
     }
 
-    /// Goes on only if the packet has that many bytes from X on; else it is too short for its own headers.
+    /// Continues only if the packet has this many bytes from X on; otherwise it is too short for
+    /// its headers.
     fn need(&mut self, bytes: u32) {
         let short = self.short;
         self.emit(LD_LEN, 0);
@@ -184,7 +187,7 @@ impl Assembler<'_> {
         self.jump(short);
     }
 
-    /// The packet is the control ring's.
+    /// Accepts the packet for the control ring.
     fn control(&mut self) {
         let take = if self.ring == Ring::Control {
             CONTROL_SNAP
@@ -194,7 +197,7 @@ impl Assembler<'_> {
         self.emit(RET, take);
     }
 
-    /// The packet is the bulk ring's, and goes into that store.
+    /// Accepts the packet for the bulk ring, with the snap length of the store.
     fn bulk(&mut self, store: Store) {
         let take = if self.ring == Ring::Bulk {
             self.snaps[store as usize]
@@ -204,7 +207,7 @@ impl Assembler<'_> {
         self.emit(RET, take);
     }
 
-    /// With a port in A: ports that decide.
+    /// With a port in A: dispatches on ports.
     fn udp_port(&mut self) {
         for port in CONTROL_UDP_PORTS {
             self.only_if(JEQ, port.into());
@@ -224,7 +227,7 @@ impl Assembler<'_> {
         }
     }
 
-    /// Later rules win, so they are asked first.
+    /// Later rules take precedence, so they are tested first.
     fn ports(&self, list: impl Fn(&Rule) -> &Vec<u16>) -> Vec<(u16, Store)> {
         self.rules
             .iter()
@@ -234,7 +237,7 @@ impl Assembler<'_> {
             .collect()
     }
 
-    /// X holds the offset of the transport header from the packet's start.
+    /// X holds the offset of the transport header from the start of the packet.
     fn udp(&mut self) {
         self.need(4);
         self.emit(LD_H_IND, 2);
@@ -245,15 +248,15 @@ impl Assembler<'_> {
         self.bulk(Store::Bulk);
     }
 
-    /// An MPEG transport stream tells of loss by a counter in each of its packets, so the ring gets
-    /// datagrams of it whole; the record keeps no more of them than of others. X as in `udp`.
+    /// An MPEG transport stream shows loss by a counter in each of its packets, so the ring gets
+    /// its datagrams whole; the record truncates them like others. X as in `udp`.
     fn transport_stream(&mut self) {
         if self.ring != Ring::Bulk {
             return;
         }
         let (behind, not_alone) = (self.label(), self.label());
         self.emit(LD_LEN, 0);
-        // Long enough for what is looked at: a load behind the end would drop the packet.
+        // The length is checked first: a load beyond the end would drop the packet.
         self.code.push((JGE, 1, 0, SHORTEST_STREAM));
         self.jump(behind);
         self.emit(LD_B_IND, 8);
@@ -291,7 +294,7 @@ impl Assembler<'_> {
         self.bulk(Store::Bulk);
     }
 
-    /// With an IP protocol in A: those that decide by themselves.
+    /// With an IP protocol in A: dispatches on protocols.
     fn protocols(&mut self, icmp: u8) {
         for protocol in [icmp, ip_protocol::IGMP, ip_protocol::PIM] {
             self.only_if(JEQ, protocol.into());
@@ -312,7 +315,7 @@ impl Assembler<'_> {
         }
     }
 
-    /// X holds the offset of the IPv4 header from the packet's start.
+    /// X holds the offset of the IPv4 header from the start of the packet.
     fn ipv4(&mut self) {
         let (udp, tcp) = (self.label(), self.label());
         self.need(20);
@@ -338,12 +341,12 @@ impl Assembler<'_> {
         }
     }
 
-    /// X holds the offset of the IPv6 header from the packet's start.
+    /// X holds the offset of the IPv6 header from the start of the packet.
     fn ipv6(&mut self) {
         let (udp, tcp) = (self.label(), self.label());
         self.need(40);
         self.emit(LD_B_IND, 6);
-        // MLD stands behind a hop-by-hop header, a long ICMPv6 packet behind a fragment header.
+        // MLD follows a hop-by-hop header, a long ICMPv6 packet a fragment header.
         for extension in [ip_protocol::HOP_BY_HOP, ip_protocol::FRAGMENT] {
             let other = self.label();
             self.code.push((JEQ, 1, 0, extension.into()));
@@ -400,7 +403,7 @@ impl Assembler<'_> {
         self.code.push((JEQ, 2, 0, ethertype::VLAN.into()));
         self.code.push((JEQ, 1, 0, ethertype::QINQ.into()));
         self.jump(untagged);
-        // A = what the tag holds, and X behind the tag.
+        // A = EtherType after the tag, and X after the tag.
         self.need(4);
         self.emit(LD_H_IND, 2);
         self.emit(ST, 0);
@@ -426,7 +429,7 @@ impl Assembler<'_> {
             self.only_if(JEQ, kind.into());
             self.control();
         }
-        // Below 0x0600 stand 802.3 lengths, and the kernel's own numbers for LLC frames.
+        // Below 0x0600 are 802.3 lengths, and the kernel's own numbers for LLC frames.
         self.code.push((JGE, 0, 1, ethertype::FIRST.into()));
         self.bulk(Store::Bulk);
         self.control();
@@ -444,8 +447,8 @@ impl Assembler<'_> {
     }
 }
 
-/// The program of a ring. `snaps` are the most bytes that each store keeps, in the order of
-/// [`Store::ALL`]. Fewer than 4,096 instructions, which is the kernel's limit, since the
+/// Returns the program of a ring. `snaps` are the snap lengths of the stores, in the order of
+/// [`Store::ALL`]. It has fewer than 4,096 instructions, the kernel's limit, because the
 /// configuration allows at most [`netsonde_core::config::MAX_RULE_ENTRIES`] in all rules together.
 pub fn program(ring: Ring, snaps: [u32; 7], rules: &[Rule]) -> Code {
     Assembler {
@@ -454,7 +457,7 @@ pub fn program(ring: Ring, snaps: [u32; 7], rules: &[Rule]) -> Code {
         rules,
         code: vec![],
         jumps: vec![],
-        // The first label is there from the beginning.
+        // The first label exists from the beginning.
         places: vec![None],
         short: Label(0),
     }

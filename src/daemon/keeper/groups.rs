@@ -1,5 +1,5 @@
-//! PRIVILEGED. Holding memberships of the groups that every host and every router is to hear, and
-//! promiscuous mode, on interfaces that the engine names by index.
+//! PRIVILEGED. Memberships of the all-hosts and all-routers groups, and promiscuous mode, on
+//! interfaces that the engine names by index.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,29 +11,29 @@ use socket2::{Domain, InterfaceIndexOrAddress, Socket, Type};
 use crate::daemon::channel::{GROUPS_4, GROUPS_6};
 use crate::linux::option::set_option;
 
-/// Interfaces with memberships at a time: each costs two descriptors.
+/// Maximum number of interfaces with memberships: each costs two descriptors.
 const MOST_INTERFACES: usize = 2048;
-/// Descriptors that memberships leave free: what the keeper holds itself, and what it takes to start the next
-/// engine. Without these, the first engine on a host with many interfaces would be the last.
+/// Descriptors kept free of memberships: those of the keeper itself, and those for starting the
+/// next engine. Without them, the first engine on a host with many interfaces would be the last.
 const RESERVE: u64 = 48;
 
 struct Joined {
-    /// Held for what closing them would leave.
+    /// Kept open, because closing them leaves the groups.
     _sockets: Vec<Socket>,
-    /// Has the engine that runs now asked for it?
+    /// Whether the running engine has requested it.
     asked: bool,
 }
 
-/// The memberships that are held, one pair of sockets for an interface: closing leaves.
+/// The memberships, one pair of sockets per interface; closing a socket leaves.
 pub struct Groups {
     joined: HashMap<u32, Joined>,
-    /// Groups that could not be joined: the limit, no descriptors, or the kernel's refusal.
+    /// Number of groups that could not be joined: limit, no descriptors, or an error of the kernel.
     pub failures: u64,
     most: usize,
 }
 
 impl Groups {
-    /// None yet, and as many as this process may have descriptors for.
+    /// Creates an empty set, limited by the descriptors of this process.
     pub fn within_the_limit() -> Groups {
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
         let most = (descriptors.saturating_sub(RESERVE) / 2) as usize;
@@ -44,7 +44,7 @@ impl Groups {
         }
     }
 
-    /// Joins all groups on an interface; one that has no IPv6, say, costs nothing but that family.
+    /// Joins all groups on an interface. An interface without IPv6 lacks only that family.
     pub fn join(&mut self, ifindex: u32) {
         if let Some(joined) = self.joined.get_mut(&ifindex) {
             joined.asked = true;
@@ -64,7 +64,7 @@ impl Groups {
                 }
             }
         }
-        // An index that is no interface's is to take nobody's place.
+        // An index without an interface must not take a slot.
         if sockets.is_empty() {
             return;
         }
@@ -75,20 +75,20 @@ impl Groups {
         self.joined.insert(ifindex, joined);
     }
 
-    /// A new engine will ask for what it wants. Until then all memberships stay, so that its coming
-    /// is not seen on the wire.
+    /// Marks all memberships as not yet requested by a new engine. They are kept meanwhile, so that
+    /// the change is not visible on the wire.
     pub fn ask_anew(&mut self) {
         for joined in self.joined.values_mut() {
             joined.asked = false;
         }
     }
 
-    /// The new engine has asked for all it wants: what was of interfaces that went meanwhile goes.
+    /// Leaves groups that the new engine has not requested: their interfaces are gone.
     pub fn forget_unasked(&mut self) {
         self.joined.retain(|_, joined| joined.asked);
     }
 
-    /// Leaves them.
+    /// Leaves the groups on an interface.
     pub fn leave(&mut self, ifindex: u32) {
         self.joined.remove(&ifindex);
     }
@@ -110,8 +110,8 @@ fn join_ipv6(ifindex: u32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Sets an interface promiscuous for as long as the packet socket lives (PACKET_ADD_MEMBERSHIP; the
-/// kernel asks for no capability). Asking twice changes nothing.
+/// Sets an interface promiscuous for the lifetime of the packet socket (PACKET_ADD_MEMBERSHIP,
+/// which needs no capability). Repeating it has no effect.
 pub fn promiscuous(packet_socket: impl AsFd, ifindex: u32) -> io::Result<()> {
     let request = libc::packet_mreq {
         mr_ifindex: ifindex as i32,

@@ -1,6 +1,7 @@
-//! PRIVILEGED. What outlives even the keeper: descriptors that systemd keeps for the next one
-//! (sd_notify(3), FDSTORE), and sockets that it makes for this one (sd_listen_fds(3)). With the first
-//! a restart or an upgrade loses no packet and no history: the rings go on filling meanwhile.
+//! PRIVILEGED. Descriptors preserved across keeper restarts: those that systemd stores for the next
+//! keeper (sd_notify(3), FDSTORE), and sockets that it creates for this one (sd_listen_fds(3)).
+//! With the former, a restart or an upgrade loses no packet and no record: the rings keep filling
+//! meanwhile.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,9 +18,10 @@ use super::sockets::{Control, Error, LISTENER_SNAP, PacketRing};
 use crate::linux::mapping::sealed_memory;
 use netsonde_core::config::Config;
 
-/// Grows with every change of what the names below or the manifest mean.
+/// Version, incremented with every change of the names below or of the manifest.
 const VERSION: u32 = 1;
-/// Bytes of a manifest: the programs are most of it, and the kernel takes 4,096 instructions of each.
+/// Maximum size of a manifest: mostly the programs, of which the kernel accepts 4,096 instructions
+/// each.
 const MANIFEST_MAX: usize = 1 << 20;
 
 const MANIFEST: &str = "manifest";
@@ -45,12 +47,12 @@ fn names() -> impl Iterator<Item = &'static str> {
         .chain(raw())
 }
 
-/// What a configuration makes of the descriptors. Where a keeper finds that it would make the same, it
-/// goes on with those it inherits.
+/// Properties of the descriptors that follow from the configuration. A keeper continues with
+/// inherited ones if they match its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Shape {
     ring_bytes: [u64; 2],
-    /// The rings' filters, which are locked.
+    /// Filters of the rings, which are locked.
     ring_programs: [Code; 2],
 }
 
@@ -65,7 +67,7 @@ impl Shape {
     }
 }
 
-/// Filters of the raw sockets, likewise.
+/// Filters of the raw sockets, which are locked as well.
 fn ears(tag: u32) -> Vec<Code> {
     let families = [true, false];
     let listener = families.map(|is_ipv4| ear(Ear::Listener, is_ipv4, tag, LISTENER_SNAP));
@@ -73,7 +75,7 @@ fn ears(tag: u32) -> Vec<Code> {
     listener.into_iter().chain(prober).collect()
 }
 
-/// What the descriptors are, as far as they can't be asked.
+/// Properties of the descriptors that cannot be queried.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Manifest {
     version: u32,
@@ -86,14 +88,14 @@ struct Manifest {
     probe_tag: u32,
 }
 
-/// All that was passed to this process.
+/// All descriptors passed to this process.
 pub(super) struct Inherited {
-    /// The control socket, where systemd makes it.
+    /// The control socket, if systemd created it.
     pub control: Option<Control>,
     /// A socket of another family, for other machines.
     pub remote: Option<OwnedFd>,
     kept: HashMap<&'static str, OwnedFd>,
-    /// Names under which systemd holds something that this keeper does not go on with.
+    /// Names of stored descriptors that this keeper does not use.
     outdated: Vec<&'static str>,
     /// The manifest of the former keeper, as written.
     manifest: Vec<u8>,
@@ -105,7 +107,7 @@ pub(super) struct Rings {
     pub opened_ns: u64,
 }
 
-/// History of a former keeper.
+/// Record of a former keeper.
 pub(super) struct History {
     pub recorder: OwnedFd,
     pub counters: OwnedFd,
@@ -118,15 +120,15 @@ pub(super) struct Raw {
     pub tag: u32,
 }
 
-/// What can be gone on with.
+/// Resources that can be reused.
 #[derive(Default)]
 pub(super) struct Reusable {
     pub rings: Option<Rings>,
     pub history: Option<History>,
     pub raw: Option<Raw>,
-    /// There was a history, and it can't be gone on with.
+    /// Whether a record exists that cannot be reused.
     pub history_lost: bool,
-    /// Rings that are given up: what they counted last still belongs to the sums.
+    /// Rings that are given up; their last counts still belong to the sums.
     pub old_rings: Vec<(usize, OwnedFd)>,
 }
 
@@ -138,11 +140,11 @@ fn wrong(why: impl Into<String>) -> Error {
 }
 
 impl Inherited {
-    /// Takes all descriptors that the starter has passed. To be called once, before anything else opens
-    /// one.
+    /// Takes all descriptors passed by the starter. Must be called once, before any other
+    /// descriptor is opened.
     ///
     /// # Errors
-    /// When something was passed that is neither a socket to serve nor one of ours.
+    /// If a descriptor is neither a socket to serve nor one of netsonde's.
     pub fn take() -> Result<Inherited, Error> {
         let mut inherited = Inherited {
             control: None,
@@ -156,7 +158,7 @@ impl Inherited {
         for (raw, name) in passed {
             let descriptor = super::sys::passed(raw);
             match names().find(|known| *known == name) {
-                // Held twice: the first one is the one that the manifest means.
+                // Stored twice: the manifest refers to the first one.
                 Some(known) => {
                     inherited.kept.entry(known).or_insert(descriptor);
                 }
@@ -166,10 +168,10 @@ impl Inherited {
         Ok(inherited)
     }
 
-    /// A listening socket. Its place, mode and owner are the starter's business, and so is taking it away.
+    /// A listening socket. The starter is responsible for its path, mode, owner and removal.
     fn serve(&mut self, descriptor: OwnedFd) -> Result<(), Error> {
         let no_socket =
-            || wrong("it is no listening stream socket: see ListenStream= of netsonded.socket");
+            || wrong("not a listening stream socket: see ListenStream= of netsonded.socket");
         let socket = SockRef::from(&descriptor);
         let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
         let Some(domain) = socket.domain().ok().filter(|_| is_stream) else {
@@ -180,7 +182,8 @@ impl Inherited {
         }
         if domain == Domain::IPV4 || domain == Domain::IPV6 {
             return Err(wrong(
-                "TCP is not served, since it says nothing of who asks: reach the Unix socket by ssh",
+                "TCP is not supported, since it does not identify the caller: reach the Unix \
+                    socket through ssh",
             ));
         }
         let is_taken = if domain == Domain::UNIX {
@@ -190,7 +193,8 @@ impl Inherited {
         };
         if is_taken {
             return Err(wrong(
-                "several of one family were passed, and one Unix socket and one of another family are served",
+                "several sockets of one family were passed; one Unix socket and one of another \
+                    family are supported",
             ));
         }
         (socket.set_nonblocking(true)).map_err(|error| wrong(error.to_string()))?;
@@ -205,7 +209,7 @@ impl Inherited {
         Ok(())
     }
 
-    /// What a former keeper left that this configuration can go on with.
+    /// Returns the resources of a former keeper that this configuration can reuse.
     pub fn reuse(&mut self, config: &Config, recorder_bytes: u64) -> Reusable {
         let mut reusable = Reusable::default();
         let mut kept = std::mem::take(&mut self.kept);
@@ -216,14 +220,15 @@ impl Inherited {
         let manifest = serde_json::from_slice::<Manifest>(&self.manifest);
         let Some(manifest) = manifest.ok().filter(|manifest| manifest.version == VERSION) else {
             tracing::warn!(
-                "what systemd kept is of another version: history begins anew, and packets of the time between are lost"
+                "stored descriptors are from another version: starting a new record; packets \
+                    during the restart are not recorded"
             );
             self.outdated = names().collect();
             reusable.history_lost = true;
             return reusable;
         };
         let history_fits = manifest.recorder_bytes == recorder_bytes;
-        // Without its history nobody knows how far a ring was read.
+        // Without the record, the progress of the rings is unknown.
         let rings_fit = history_fits && manifest.shape == Shape::new(config);
         let ears_fit = manifest.ears == ears(manifest.probe_tag);
         let is_memory = |memory: &OwnedFd, bytes: u64| {
@@ -288,8 +293,8 @@ impl Inherited {
         reusable
     }
 
-    /// Gives systemd what the next keeper is to go on with. Without systemd, or where the unit's
-    /// FileDescriptorStoreMax= is 0, nothing is kept, and a restart begins anew.
+    /// Stores the resources for the next keeper in systemd. Without systemd, or with
+    /// FileDescriptorStoreMax=0, nothing is stored, and a restart begins a new record.
     pub fn keep(self, kept: &Kept) -> Result<(), String> {
         if std::env::var_os("NOTIFY_SOCKET").is_none() {
             return Ok(());
@@ -310,7 +315,7 @@ impl Inherited {
             let state = [NotifyState::FdStoreRemove, NotifyState::FdName(name)];
             sd_notify::notify(&state).map_err(failed)
         };
-        // A keeper that finds no manifest begins anew: it goes first and comes last.
+        // A keeper that finds no manifest starts from scratch: it is removed first and added last.
         let is_new = written != self.manifest;
         if is_new {
             remove(MANIFEST)?;
@@ -321,7 +326,7 @@ impl Inherited {
         let memory = sealed_memory("netsonde manifest", written.len()).map_err(failed)?;
         nix::sys::uio::pwrite(&memory, &written, 0).map_err(|error| failed(error.into()))?;
         let push = |name: &str, descriptor: BorrowedFd<'_>| {
-            // systemd would else drop a socket that shows an error or a hang-up.
+            // Otherwise systemd would drop a socket that reports an error or a hang-up.
             let state = [
                 NotifyState::FdStore,
                 NotifyState::FdName(name),

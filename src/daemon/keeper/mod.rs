@@ -1,6 +1,6 @@
-//! PRIVILEGED. The keeper: opens what needs privilege, gives the privilege up for good, and keeps
-//! what it opened alive over the death of any engine. It parses nothing that comes from the wire or
-//! from a client. To be read in one sitting:
+//! PRIVILEGED. The keeper: opens what needs privilege, gives up the privilege permanently, and
+//! keeps what it opened across the death of any engine. It parses nothing that comes from the wire
+//! or from a client. To be read in one sitting:
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -42,7 +42,7 @@ use netsonde_core::config::Config;
 use netsonde_core::recorder::memory_needed;
 use sockets::{Lock, PacketRing};
 
-/// Everything that outlives an engine.
+/// All resources that outlive an engine.
 pub(crate) struct Kept {
     args: Args,
     rings: [PacketRing; 2],
@@ -51,11 +51,11 @@ pub(crate) struct Kept {
     probers: [Option<OwnedFd>; 2],
     probe_tag: u32,
     control: std::os::unix::net::UnixListener,
-    /// For other machines, where the starter has made one.
+    /// For other machines, if the starter created one.
     remote: Option<OwnedFd>,
     recorder: OwnedFd,
     recorder_bytes: usize,
-    /// There was a history, and it could not be gone on with.
+    /// Whether an existing record could not be reused.
     history_lost: bool,
     counters_memory: OwnedFd,
     counters: Mapping,
@@ -63,12 +63,12 @@ pub(crate) struct Kept {
     settings_memory: (OwnedFd, usize),
     wake: nix::sys::eventfd::EventFd,
     started_ns: u64,
-    /// Of the control socket's place; `None` where the starter made it.
+    /// Lock of the control socket's path; `None` if the starter created the socket.
     lock: Option<Lock>,
 }
 
-/// Runs netsonded as the keeper. Returns the exit status: 0 after an orderly end, 2 when it could
-/// not start.
+/// Runs netsonded as the keeper. Returns the exit status: 0 after an orderly end, 2 if it could not
+/// start.
 pub fn run(args: &Args) -> u8 {
     let config = match read_config(args) {
         Ok(config) => config,
@@ -92,9 +92,9 @@ pub fn run(args: &Args) -> u8 {
     let is_ours = kept.lock.is_some();
     let status = match supervise::run(kept) {
         Ok(()) => 0,
-        Err(error) => refuse(&format!("the keeper cannot go on: {error}")),
+        Err(error) => refuse(&format!("the keeper cannot continue: {error}")),
     };
-    // Taken away only now, so that nobody is refused while the service is there.
+    // Removed only now, so that no client is refused while the service runs.
     if is_ours {
         let _ = std::fs::remove_file(&args.socket);
     }
@@ -115,7 +115,7 @@ fn read_config(args: &Args) -> Result<Config, Vec<String>> {
     Ok(config)
 }
 
-/// The group that may use the control socket: the configured one, if there is one and this is root.
+/// Returns the group of the control socket: the configured one, if it exists and this is root.
 fn control_group(config: &Config) -> Option<nix::unistd::Gid> {
     if config.control.group.is_empty() || !nix::unistd::geteuid().is_root() {
         return None;
@@ -186,17 +186,19 @@ fn open(args: &Args, config: Config) -> Result<Kept, String> {
         lock: control.lock,
     };
     for (at, ring) in reusable.old_rings {
-        // What it counted since it was last asked belongs to the sums, or the loss would not be told.
+        // Counts since the last reading belong to the sums, otherwise the loss would not be
+        // declared.
         kept.count(at, &ring);
     }
     if is_resumed {
         tracing::info!(
             rings = rings_opened_ns < kept.started_ns,
-            "going on with the history of the last run"
+            "continuing the record of the last run"
         );
     }
     if let Err(error) = inherited.keep(&kept) {
-        tracing::warn!(%error, "systemd does not keep the descriptors: a restart would begin anew");
+        tracing::warn!(%error, "systemd does not store the descriptors: a restart would begin a \
+            new record");
     }
     Ok(kept)
 }
@@ -229,13 +231,14 @@ fn open_probers(tag: u32) -> Result<[Option<OwnedFd>; 2], sockets::Error> {
     ])
 }
 
-/// A number that nobody guesses: the standard library's hash keys come from the kernel.
+/// Returns an unpredictable number: the standard library seeds its hash keys from the kernel.
 fn random() -> u32 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(wall_ns()) as u32
 }
 
-/// Memberships cost two descriptors an interface, and hosts have hundreds of interfaces.
+/// Raises the limit of descriptors: memberships cost two per interface, and hosts have hundreds of
+/// interfaces.
 fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
@@ -244,8 +247,8 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// `--check`: opens everything as a start would, says what it found, and closes it again. What was read is
-/// told first: that much holds without privilege, too.
+/// Runs `--check`: opens everything as a start would, prints the result, and closes it again. The
+/// configuration is printed first, since it can be checked without privilege.
 fn check(args: &Args, config: &Config) -> u8 {
     let mut out = std::io::stdout().lock();
     let mut say = |line: String| {
@@ -276,7 +279,7 @@ fn check(args: &Args, config: &Config) -> u8 {
         let state = if listener.is_some() {
             "can be opened"
         } else {
-            "not on this kernel"
+            "not supported by this kernel"
         };
         say(format!("listener {name:6} {state}"));
     }
@@ -284,7 +287,7 @@ fn check(args: &Args, config: &Config) -> u8 {
         let state = if prober.is_some() {
             "can be opened"
         } else {
-            "not on this kernel"
+            "not supported by this kernel"
         };
         say(format!("prober {name:8} {state}"));
     }
@@ -310,7 +313,7 @@ impl Kept {
             .expect("counters are aligned and within their page")
     }
 
-    /// Reads a ring's counts, which clears them in the kernel, and adds them up.
+    /// Reads a ring's counters, which clears them in the kernel, and adds them up.
     fn count(&self, at: usize, ring: impl AsFd) {
         let Ok(counts) = sys::ring_counts(ring) else {
             return;
@@ -326,7 +329,7 @@ impl Kept {
         read_at.store(wall_ns(), Ordering::Release);
     }
 
-    /// The descriptors that a new engine is handed.
+    /// Returns the descriptors for a new engine.
     fn descriptors(&self) -> [Option<std::os::fd::BorrowedFd<'_>>; HANDED] {
         let [icmp, igmp, icmp6] = &self.listeners;
         let [probe, probe6] = &self.probers;

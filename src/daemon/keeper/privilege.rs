@@ -1,4 +1,4 @@
-//! PRIVILEGED. Giving privilege up for good, and proving it.
+//! PRIVILEGED. Giving up privilege permanently, and verifying it.
 
 use caps::{CapSet, Capability};
 use socket2::{Domain, Socket, Type};
@@ -9,16 +9,16 @@ pub enum Error {
     /// A step failed.
     #[error("cannot give up privilege: {step}: {why}")]
     Step {
-        /// Which one.
+        /// The step.
         step: &'static str,
-        /// The kernel's word.
+        /// The error of the kernel.
         why: String,
     },
-    /// After becoming an ordinary user, root could be had again.
-    #[error("the user was changed, and yet root could be had again: refusing to run")]
+    /// After becoming an ordinary user, the process could regain root.
+    #[error("the process changed its user, but could regain root: refusing to run")]
     StillRoot,
-    /// After all that, a packet socket could still be opened.
-    #[error("privilege was given up, and yet a packet socket could be opened: refusing to run")]
+    /// After all steps, the process could still open a packet socket.
+    #[error("privilege was given up, but a packet socket could still be opened: refusing to run")]
     StillThere,
 }
 
@@ -29,15 +29,15 @@ fn step<E: ToString>(step: &'static str) -> impl FnOnce(E) -> Error {
     }
 }
 
-/// The user that the service runs as when root starts it by hand; systemd does it by itself.
+/// The user of a service started by root by hand; under systemd the unit sets it.
 const USER: &str = "netsonde";
 
-/// Becomes the service's own user, where there is one and this is root.
+/// Switches to the service's own user, if it exists and this is root.
 fn become_user() -> Result<(), Error> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    // In a user namespace root is nobody special, and other users mostly have no number there.
+    // In a user namespace root has no special rights, and other users mostly have no number.
     let whole = std::fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
     if !whole {
@@ -45,7 +45,8 @@ fn become_user() -> Result<(), Error> {
     }
     let Some(user) = nix::unistd::User::from_name(USER).ok().flatten() else {
         tracing::warn!(
-            "there is no user {USER}, so root runs on without capabilities: make it with systemd-sysusers, or adduser --system {USER}"
+            "there is no user {USER}, so the service runs as root without capabilities: create \
+                it with systemd-sysusers, or adduser --system {USER}"
         );
         return Ok(());
     };
@@ -58,11 +59,11 @@ fn become_user() -> Result<(), Error> {
     Ok(())
 }
 
-/// Becomes the service's own user, empties every capability set of this process and of all that it will
-/// start, and makes sure that no program it starts can gain any. Must be called before the first thread starts: capabilities
-/// are the thread's.
+/// Switches to the service's own user, clears every capability set of this process and its
+/// children, and ensures that no program it starts can gain any. Must be called before the first
+/// thread starts: capabilities belong to threads.
 pub fn give_up() -> Result<(), Error> {
-    // With this set, not even a program that root executes gets capabilities.
+    // With this set, not even a program executed by root gains capabilities.
     nix::sys::prctl::set_no_new_privs().map_err(step("no_new_privs"))?;
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
         for capability in caps::read(None, CapSet::Bounding).map_err(step("bounding set"))? {
@@ -70,12 +71,12 @@ pub fn give_up() -> Result<(), Error> {
         }
     }
     become_user()?;
-    // Ambient capabilities exist since Linux 4.3; where they do not, there are none to clear.
+    // Ambient capabilities exist since Linux 4.3; older kernels have none to clear.
     let _ = caps::clear(None, CapSet::Ambient);
     caps::clear(None, CapSet::Inheritable).map_err(step("inheritable set"))?;
     caps::clear(None, CapSet::Effective).map_err(step("effective set"))?;
     caps::clear(None, CapSet::Permitted).map_err(step("permitted set"))?;
-    // Another process of the same user must not be able to reach into this one (ptrace, pidfd_getfd).
+    // Another process of the same user must not be able to access this one (ptrace, pidfd_getfd).
     nix::sys::prctl::set_dumpable(false).map_err(step("PR_SET_DUMPABLE"))?;
     if Socket::new(Domain::PACKET, Type::RAW, None).is_ok() {
         return Err(Error::StillThere);

@@ -1,5 +1,5 @@
-//! PRIVILEGED. Opens what only privilege can open: the rings and the listeners. Everything that can
-//! be fixed is fixed before the first packet can come in.
+//! PRIVILEGED. Opens everything that needs privilege: the rings, the listeners and the probe
+//! sockets. All properties are set before the first packet can arrive.
 
 use std::fs;
 use std::io;
@@ -16,18 +16,18 @@ use super::sys::bind_packet_to_all;
 use crate::linux::option::set_option;
 use netsonde_core::config::Config;
 
-/// A ring as the kernel granted it.
+/// A ring as granted by the kernel.
 pub struct PacketRing {
     /// The packet socket.
     pub socket: OwnedFd,
-    /// Bytes of a block.
+    /// Size of a block, in bytes.
     pub block_bytes: u32,
     /// Number of blocks.
     pub blocks: u32,
 }
 
 impl PacketRing {
-    /// Bytes of the whole ring.
+    /// Returns the size of the ring, in bytes.
     pub fn bytes(&self) -> usize {
         self.block_bytes as usize * self.blocks as usize
     }
@@ -43,25 +43,25 @@ pub enum Error {
          try it without privilege inside `unshare --user --map-root-user --net`"
     )]
     Privilege {
-        /// Which socket.
+        /// The socket.
         what: &'static str,
     },
-    /// The kernel refused for another reason.
+    /// The kernel returned another error.
     #[error("{what}: {step}: {error}")]
     Refused {
-        /// Which socket.
+        /// The socket.
         what: &'static str,
-        /// Which step.
+        /// The step.
         step: &'static str,
-        /// Why.
+        /// The error.
         error: io::Error,
     },
-    /// The control socket's path.
+    /// The control socket cannot be created.
     #[error("control socket {path}: {why}")]
     Control {
         /// The path.
         path: String,
-        /// What is wrong and what to do.
+        /// The reason, and what to do.
         why: String,
     },
 }
@@ -73,28 +73,28 @@ fn refused(what: &'static str, step: &'static str) -> impl FnOnce(io::Error) -> 
     }
 }
 
-/// Block of the control ring, handed over when full or after [`RETIRE_MS`]. A block that was handed over
-/// holds no more, so the number of blocks is how many times [`RETIRE_MS`] the engine may be away at
-/// ordinary rates: 8 MiB are 128 of them, 2.5 s.
+/// Block size of the control ring. A block is passed on when full or after [`RETIRE_MS`], and then
+/// takes no more packets. At ordinary rates the engine may therefore be away for [`RETIRE_MS`]
+/// times the number of blocks: 8 MiB are 128 of them, 2.5 s.
 const CONTROL_BLOCK: u32 = 64 * 1024;
-/// Block of the bulk ring: 32 MiB are 64 of them, 1.3 s. Smaller ones would wake the engine more often at
-/// the highest rates, where one holds 2,500 small packets.
+/// Block size of the bulk ring: 32 MiB are 64 of them, 1.3 s. Smaller ones would wake the engine
+/// more often at the highest rates, where one holds 2,500 small packets.
 const BULK_BLOCK: u32 = 512 * 1024;
-/// A block that holds a packet is handed over after this many milliseconds at the latest. Round
-/// trips are never computed from this, only how soon a packet shows. Half of it would double the
-/// cost of waking where packets come at some 100,000 a second.
+/// Maximum time in milliseconds after which a block with packets is passed on. Round trips never
+/// depend on it, only the delay until a packet shows. Half of it would double the cost of waking at
+/// about 100,000 packets per second.
 const RETIRE_MS: u32 = 20;
-/// Only a geometry check of the kernel: V3 frames have variable size.
+/// Only for a geometry check of the kernel: V3 frames have variable size.
 const FRAME: u32 = 2048;
 
-/// Opens a ring of about `bytes`, bound to all interfaces. When the kernel has no memory for it, a
-/// ring of half the size is tried, down to two blocks.
+/// Opens a ring of about `bytes`, bound to all interfaces. If the kernel has too little memory,
+/// half the size is tried, down to two blocks.
 pub fn open_ring(ring: Ring, bytes: u64, config: &Config) -> Result<PacketRing, Error> {
     let (what, block_bytes) = match ring {
         Ring::Control => ("the control ring", CONTROL_BLOCK),
         Ring::Bulk => ("the bulk ring", BULK_BLOCK),
     };
-    // Protocol 0 receives nothing before bind, so no packet can come in past the filter.
+    // Protocol 0 receives nothing before bind, so no packet can bypass the filter.
     let socket = Socket::new(Domain::PACKET, Type::RAW, None).map_err(refused(what, "socket"))?;
     set_option(
         &socket,
@@ -121,7 +121,7 @@ pub fn open_ring(ring: Ring, bytes: u64, config: &Config) -> Result<PacketRing, 
                 tracing::warn!(
                     blocks,
                     block_bytes,
-                    "no memory for {what}: trying half of it"
+                    "not enough memory for {what}: trying half of it"
                 );
             }
             Err(error) => return Err(refused(what, "PACKET_RX_RING")(error)),
@@ -137,7 +137,7 @@ pub fn open_ring(ring: Ring, bytes: u64, config: &Config) -> Result<PacketRing, 
     })
 }
 
-/// Attaches a filter for good.
+/// Attaches a filter and locks it.
 fn attach(socket: &Socket, code: &Code) -> io::Result<()> {
     let program: Vec<SockFilter> = (code.iter())
         .map(|(code, jt, jf, k)| SockFilter::new(*code, *jt, *jf, *k))
@@ -146,13 +146,13 @@ fn attach(socket: &Socket, code: &Code) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, &1i32)
 }
 
-/// Bytes of each packet that a listener is given: it looks at addresses and types only.
+/// Snap length of a listener, which needs addresses and types only.
 pub const LISTENER_SNAP: u32 = 128;
-/// Queue of a listener, as far as net.core.rmem_max allows: 1,000 pings of a burst.
+/// Receive queue of a listener, at most net.core.rmem_max: 1,000 pings of a burst.
 const LISTENER_QUEUE: usize = 1 << 20;
 
-/// Opens a raw socket that hears what the IP layer lets through. `None` if the kernel has no such
-/// family.
+/// Opens a raw socket that receives what the IP layer delivers. Returns `None` if the kernel lacks
+/// the family.
 pub fn open_listener(
     what: &'static str,
     domain: Domain,
@@ -173,7 +173,7 @@ pub fn open_listener(
     Ok(Some(socket.into()))
 }
 
-/// `None` if the kernel has no such family.
+/// Returns `None` if the kernel lacks the family.
 fn open_raw(what: &'static str, domain: Domain, protocol: i32) -> Result<Option<Socket>, Error> {
     match Socket::new(domain, Type::RAW, Some(Protocol::from(protocol))) {
         Ok(socket) => Ok(Some(socket)),
@@ -182,7 +182,7 @@ fn open_raw(what: &'static str, domain: Domain, protocol: i32) -> Result<Option<
     }
 }
 
-/// Which interface a packet came in by, and how many there was no room for.
+/// Reports the receiving interface of each packet, and the number of drops.
 fn set_up_receiving(
     what: &'static str,
     socket: &Socket,
@@ -205,12 +205,12 @@ fn set_up_receiving(
         .map_err(refused(what, "O_NONBLOCK"))
 }
 
-/// Queues of a prober's socket, as far as net.core.rmem_max and wmem_max allow: replies to what the
-/// engine sends in one turn, and requests that wait for ARP.
+/// Queues of a probe socket, at most net.core.rmem_max and wmem_max: replies to the probes of one
+/// iteration, and requests that wait for ARP.
 const PROBER_QUEUE: usize = 4 << 20;
 
-/// Opens the one raw socket of its family by which all probes go out and all replies come in. `None`
-/// if the kernel has no such family.
+/// Opens the raw socket of a family for all probes and replies. Returns `None` if the kernel lacks
+/// the family.
 pub fn open_prober(what: &'static str, domain: Domain, tag: u32) -> Result<Option<OwnedFd>, Error> {
     let is_ipv4 = domain == Domain::IPV4;
     let protocol = if is_ipv4 {
@@ -226,7 +226,7 @@ pub fn open_prober(what: &'static str, domain: Domain, tag: u32) -> Result<Optio
     socket
         .set_send_buffer_size(PROBER_QUEUE)
         .map_err(refused(what, "SO_SNDBUF"))?;
-    // Send stamps are asked for with each packet that wants them; OPT_ID lets it name itself.
+    // Send timestamps are requested per packet; OPT_ID lets each packet name its own.
     let stamps = libc::SOF_TIMESTAMPING_RX_SOFTWARE
         | libc::SOF_TIMESTAMPING_SOFTWARE
         | libc::SOF_TIMESTAMPING_OPT_ID
@@ -234,7 +234,7 @@ pub fn open_prober(what: &'static str, domain: Domain, tag: u32) -> Result<Optio
     set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &stamps)
         .map_err(refused(what, "SO_TIMESTAMPING"))?;
     if is_ipv4 {
-        // Whether a user may is the engine's to decide.
+        // The engine decides whether a user may.
         socket
             .set_broadcast(true)
             .map_err(refused(what, "SO_BROADCAST"))?;
@@ -245,19 +245,19 @@ pub fn open_prober(what: &'static str, domain: Domain, tag: u32) -> Result<Optio
     Ok(Some(socket.into()))
 }
 
-/// The lock of a running service, held for as long as the process lives.
+/// The lock of a running service, held for the lifetime of the process.
 pub type Lock = nix::fcntl::Flock<fs::File>;
 
 /// The control socket.
 pub struct Control {
-    /// It, listening.
+    /// The listening socket.
     pub listener: UnixListener,
-    /// Held while it is served; `None`: somebody else made it.
+    /// Lock of the path; `None` if the starter created the socket.
     pub lock: Option<Lock>,
 }
 
-/// Makes the control socket, which is born with its mode: no moment in which others could connect.
-/// A socket that a dead service left behind is replaced, anything else is left alone.
+/// Creates the control socket, with its mode from the beginning: at no moment can others connect. A
+/// socket left by a dead service is replaced; any other file is kept.
 pub fn open_control(path: &Path, group: Option<nix::unistd::Gid>) -> Result<Control, Error> {
     let shown = path.display().to_string();
     let wrong = |why: String| Error::Control {
@@ -272,10 +272,10 @@ pub fn open_control(path: &Path, group: Option<nix::unistd::Gid>) -> Result<Cont
         && !directory.exists()
     {
         fs::create_dir_all(directory)
-            .map_err(|error| wrong(format!("cannot make its directory: {error}")))?;
+            .map_err(|error| wrong(format!("cannot create its directory: {error}")))?;
         if group.is_some() {
             nix::unistd::chown(directory, None, group).map_err(|error| {
-                wrong(format!("cannot give its directory to the group: {error}"))
+                wrong(format!("cannot change the group of its directory: {error}"))
             })?;
         }
     }
@@ -285,10 +285,10 @@ pub fn open_control(path: &Path, group: Option<nix::unistd::Gid>) -> Result<Cont
         .write(true)
         .create(true)
         .truncate(false)
-        // Who may write there must not have a file made elsewhere.
+        // Users with write permission there must not redirect the file elsewhere.
         .custom_flags(libc::O_NOFOLLOW)
         .open(&lock_path)
-        .map_err(|error| wrong(format!("cannot make its lock file: {error}")))?;
+        .map_err(|error| wrong(format!("cannot create its lock file: {error}")))?;
     let lock = nix::fcntl::Flock::lock(lock_file, nix::fcntl::FlockArg::LockExclusiveNonblock)
         .map_err(|(_, error)| match error {
             nix::errno::Errno::EWOULDBLOCK => wrong(
@@ -300,7 +300,7 @@ pub fn open_control(path: &Path, group: Option<nix::unistd::Gid>) -> Result<Cont
     if let Ok(there) = fs::symlink_metadata(path) {
         if !there.file_type().is_socket() {
             return Err(wrong(
-                "something that is no socket is in its place: move it away".into(),
+                "a file that is not a socket is in its place: move it away".into(),
             ));
         }
         fs::remove_file(path).map_err(|error| wrong(format!("cannot replace it: {error}")))?;
@@ -311,12 +311,13 @@ pub fn open_control(path: &Path, group: Option<nix::unistd::Gid>) -> Result<Cont
     let listener = bound.map_err(|error| wrong(format!("bind: {error}")))?;
     if group.is_some() {
         nix::unistd::chown(path, None, group)
-            .map_err(|error| wrong(format!("cannot give it to the group: {error}")))?;
+            .map_err(|error| wrong(format!("cannot change its group: {error}")))?;
     }
     listener
         .set_nonblocking(true)
         .map_err(|error| wrong(error.to_string()))?;
-    // The length of the queue of those who wait to be accepted: a burst of scripts, not a flood.
+    // Backlog of connections waiting to be accepted: enough for a burst of scripts, not for a
+    // flood.
     nix::sys::socket::listen(&listener.as_fd(), nix::sys::socket::Backlog::MAXCONN)
         .map_err(|error| wrong(format!("listen: {error}")))?;
     Ok(Control {

@@ -1,5 +1,5 @@
-//! PRIVILEGED (by then without any). The keeper's loop: an engine runs, the rings' counts are read,
-//! the engine's few requests are met, and when it dies the next one is started.
+//! PRIVILEGED (runs after all capabilities were dropped). The keeper's loop: runs an engine, reads
+//! the rings' counters, serves the engine's few requests, and starts the next engine when one dies.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,23 +23,22 @@ use crate::daemon::channel::handover::{
 use crate::daemon::channel::settings::Settings;
 use crate::daemon::log;
 
-/// Each second without a death makes one death forgotten.
+/// Crashes forgiven per second of uptime.
 const FORGIVEN_A_SECOND: u32 = 1;
-/// Deaths not yet forgiven after which the keeper begins to wait before the next start: until then
-/// the ring is meant to bridge the gap. An engine that dies of one packet stops doing so by itself
-/// (the recorder's quarantine).
+/// Unforgiven crashes after which the keeper delays the next start. Until then the rings bridge the
+/// gap. An engine that crashes on one packet stops doing so by itself (quarantine in the recorder).
 const FREE_DEATHS: u32 = 20;
-/// An engine gives a sign of life each second, and never works longer than some milliseconds in a row: one
-/// that is silent for so long hangs, or was stopped.
+/// An engine sends a sign of life every second, and never works longer than some milliseconds in a
+/// row. One that is silent for this time hangs, or was stopped.
 const STALLED: Duration = Duration::from_secs(10);
-/// First wait; it doubles with each further death.
+/// Initial delay, doubled with each further crash.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// Longest wait.
+/// Maximum delay.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// How long an engine has to end in order.
+/// Maximum time for an engine to end in order.
 const END_WAIT: Duration = Duration::from_secs(2);
-/// Counts are read once more this long after the rings were last heard of, for what was dropped
-/// while nothing else happened.
+/// Delay after the last ring notification for one more reading of the counters, for drops without
+/// further packets.
 const LATE_COUNT_MS: u16 = 200;
 
 const RING: [u64; 2] = [0, 1];
@@ -50,7 +49,7 @@ struct Engine {
     child: Child,
     channel: OwnedFd,
     started: Instant,
-    /// Its last sign of life.
+    /// Time of its last sign of life.
     alive: Instant,
 }
 
@@ -117,8 +116,8 @@ pub(super) fn run(kept: Kept) -> io::Result<()> {
             }
         }
         if rings {
-            // First the counts, then the word that there is something: so whoever reads a block
-            // knows of the drops before it.
+            // Counters first, then the notification: the reader of a block then has the drop count
+            // that precedes it.
             keeper.count();
             keeper.wake();
             keeper.count_late = true;
@@ -148,13 +147,13 @@ impl Keeper {
         }
     }
 
-    /// Starts an engine and hands everything over.
+    /// Starts an engine and passes it all descriptors.
     fn start(&mut self) -> io::Result<()> {
         self.next_start = None;
         let flags = SockFlag::SOCK_CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
-        // The file that this process runs, also where another has taken its place (an upgrade), and the name
-        // that it has for people.
+        // The file that this process runs, even if an upgrade has replaced it, under its usual
+        // name.
         let child = Command::new("/proc/self/exe")
             .arg0("netsonded")
             .arg("--engine")
@@ -178,7 +177,7 @@ impl Keeper {
         hand_over(&ours, hello, &self.kept.descriptors())?;
         self.epoll
             .add(&ours, EpollEvent::new(EpollFlags::EPOLLIN, ENGINE))?;
-        // Blocks may be waiting that no new edge will tell of.
+        // Blocks may be waiting for which there will be no edge.
         self.wake();
         tracing::info!(pid = child.id(), "engine started");
         self.engine = Some(Engine {
@@ -191,11 +190,11 @@ impl Keeper {
     }
 
     fn wake(&self) {
-        // Full only if nobody has read for 2^64 writes.
+        // Full only if it was not read for 2^64 writes.
         let _ = self.kept.wake.write(1);
     }
 
-    /// The engine's sign of life brings the keeper here each second, if nothing else does.
+    /// The engine's sign of life wakes the keeper every second, if nothing else does.
     fn account_for_the_log(&self) {
         log::sum_up();
         let log::Counts { held_back, lost } = log::counts();
@@ -220,9 +219,9 @@ impl Keeper {
         }
     }
 
-    /// Reads the configuration anew and puts it in force, all of it or nothing.
+    /// Reads the configuration again and applies it as a whole, or not at all.
     fn reload(&mut self) {
-        // Where systemd was told so, `systemctl reload` waits for READY=1.
+        // If systemd was told so, `systemctl reload` waits for READY=1.
         let mut state = vec![NotifyState::Reloading];
         state.extend(NotifyState::monotonic_usec_now());
         let _ = sd_notify::notify(&state);
@@ -233,19 +232,19 @@ impl Keeper {
             Ok(changed) => {
                 tracing::info!(
                     changed = changed.join(", "),
-                    "SIGHUP: the configuration is in force"
+                    "SIGHUP: configuration applied"
                 );
             }
             Err(error) => {
                 tracing::error!(
-                    "SIGHUP: nothing was changed, the old configuration stays: {error}"
+                    "SIGHUP: nothing was changed, the old configuration stays in force: {error}"
                 );
             }
         }
         let _ = sd_notify::notify(&[NotifyState::Ready]);
     }
 
-    /// The tables that changed.
+    /// Returns the tables that changed.
     fn take_settings(&mut self) -> Result<Vec<&'static str>, String> {
         let config = super::read_config(&self.kept.args).map_err(|wrong| wrong.join("; "))?;
         let old = &self.kept.settings;
@@ -254,19 +253,19 @@ impl Keeper {
             .changed_fixed_keys(&config, self.kept.lock.is_some());
         if !fixed.is_empty() {
             let cost = if fixed.contains(&"recorder.budget") {
-                ", with which history begins anew"
+                ", which begins a new record"
             } else {
                 ""
             };
             let keys = fixed.join(", ");
             return Err(format!(
-                "{keys} can't change while the service runs: systemctl restart netsonded{cost}"
+                "{keys} cannot change while the service runs: systemctl restart netsonded{cost}"
             ));
         }
         let settings = Settings::new(config, old.permissions.owner);
         let mut changed = old.config.changed_tables(&settings.config);
         if changed.is_empty() && old.permissions != settings.permissions {
-            // A group or user that there was not.
+            // A group or user that did not exist before.
             changed.push("permission");
         }
         if changed.is_empty() {
@@ -276,7 +275,7 @@ impl Keeper {
         if let Some(engine) = &self.engine {
             self.groups.ask_anew();
             tell_settings(&engine.channel, &memory.0, memory.1)
-                .map_err(|error| format!("the engine does not take it: {error}"))?;
+                .map_err(|error| format!("the engine did not accept it: {error}"))?;
         }
         self.kept.settings = settings;
         self.kept.settings_memory = memory;
@@ -295,7 +294,8 @@ impl Keeper {
         }
     }
 
-    /// Requests a turn: more than an engine ever has reason to make, and then the rings' turn comes.
+    /// Requests per iteration: more than an engine has reason to send, and then the rings are read
+    /// again.
     const REQUESTS_A_TURN: usize = 1024;
 
     fn requests(&mut self) {
@@ -305,12 +305,12 @@ impl Keeper {
                 Heard::Asked(ask, argument) => self.meet(ask, argument),
                 Heard::Nothing => return,
                 Heard::Closed => {
-                    // It is dying; SIGCHLD tells when it is dead.
+                    // It is dying; SIGCHLD arrives when it is dead.
                     let _ = self.epoll.delete(&engine.channel);
                     return;
                 }
                 Heard::Nonsense => {
-                    tracing::error!("the engine asked for what does not exist: ending it");
+                    tracing::error!("invalid request from the engine; killing it");
                     let _ = kill(Pid::from_raw(engine.child.id() as i32), Signal::SIGKILL);
                     return;
                 }
@@ -323,7 +323,7 @@ impl Keeper {
             Ask::Ready => {
                 self.groups.forget_unasked();
                 tracing::info!("ready");
-                // Without systemd there is nobody to tell.
+                // Without systemd there is no service manager to notify.
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             }
             Ask::Join if self.kept.settings.config.listeners.join => {
@@ -335,11 +335,11 @@ impl Keeper {
             Ask::Leave => self.groups.leave(argument),
             Ask::Promiscuous if !self.kept.settings.config.interfaces.promiscuous.is_empty() => {
                 if let Err(error) = promiscuous(&self.kept.rings[1].socket, argument) {
-                    tracing::warn!(ifindex = argument, %error, "cannot set promiscuous");
+                    tracing::warn!(ifindex = argument, %error, "cannot set promiscuous mode");
                 }
             }
             Ask::Promiscuous => tracing::error!(
-                "the engine asked for promiscuous mode, which the configuration does not"
+                "the engine requested promiscuous mode, which the configuration does not"
             ),
             Ask::Count => {
                 self.count();
@@ -349,13 +349,13 @@ impl Keeper {
                 if let Some(engine) = &mut self.engine {
                     engine.alive = Instant::now();
                 }
-                // Fed by the engine's progress, not by the keeper's: both have to be well.
+                // Triggered by the engine's progress, not by the keeper's: both must work.
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
             }
         }
     }
 
-    /// Looks after the engine. `true`: the keeper may end.
+    /// Supervises the engine. Returns `true` if the keeper may end.
     fn is_over(&mut self) -> io::Result<bool> {
         if let Some(engine) = &mut self.engine {
             match engine.child.try_wait()? {
@@ -369,13 +369,13 @@ impl Keeper {
                 }
                 None if self.end_by.is_none() && engine.alive.elapsed() > STALLED => {
                     let silent_ms = engine.alive.elapsed().as_millis() as u64;
-                    tracing::error!(silent_ms, "the engine makes no progress: killing it");
+                    tracing::error!(silent_ms, "the engine makes no progress; killing it");
                     engine.alive = Instant::now();
-                    // SIGCHLD tells when it is dead.
+                    // SIGCHLD arrives when it is dead.
                     engine.child.kill()?;
                 }
                 None if self.end_by.is_some_and(|by| Instant::now() >= by) => {
-                    tracing::warn!("the engine did not end in time: killing it");
+                    tracing::warn!("the engine did not end in time; killing it");
                     engine.child.kill()?;
                     engine.child.wait()?;
                     return Ok(true);
@@ -394,7 +394,7 @@ impl Keeper {
         Ok(false)
     }
 
-    /// Plans the next start: at once, unless engines keep dying.
+    /// Schedules the next start: at once, unless engines crash repeatedly.
     fn died(&mut self, how: &str, lived: Duration) {
         let forgiven = (lived.as_secs() as u32).saturating_mul(FORGIVEN_A_SECOND);
         self.deaths = self.deaths.saturating_sub(forgiven) + 1;

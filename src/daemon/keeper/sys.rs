@@ -5,19 +5,19 @@ use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-/// Counts of a packet socket since they were last read (PACKET_STATISTICS clears them).
-/// `packets` includes `drops`.
+/// Counters of a packet socket since the last reading (PACKET_STATISTICS clears them). `packets`
+/// includes `drops`.
 #[derive(Clone, Copy, Debug)]
 pub struct RingCounts {
     /// Packets that passed the filter.
     pub packets: u32,
-    /// Packets for which the ring had no room.
+    /// Packets dropped because the ring was full.
     pub drops: u32,
-    /// How often the ring was full.
+    /// Number of times that the ring was full.
     pub freezes: u32,
 }
 
-/// Reads and clears the counts of a TPACKET_V3 socket.
+/// Reads and clears the counters of a TPACKET_V3 socket.
 pub fn ring_counts(socket: impl AsFd) -> io::Result<RingCounts> {
     let mut counts = MaybeUninit::<libc::tpacket_stats_v3>::zeroed();
     let mut length = size_of::<libc::tpacket_stats_v3>() as libc::socklen_t;
@@ -43,7 +43,7 @@ pub fn ring_counts(socket: impl AsFd) -> io::Result<RingCounts> {
     })
 }
 
-/// Binds a packet socket to all interfaces and all protocols: from here on packets come in.
+/// Binds a packet socket to all interfaces and all protocols, which starts the capture.
 pub fn bind_packet_to_all(socket: impl AsFd) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
@@ -69,8 +69,8 @@ pub fn bind_packet_to_all(socket: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Makes every descriptor from 3 on close itself when another program is executed: what a starter
-/// left open by mistake is not for the engine.
+/// Sets close-on-exec on every descriptor from 3 on, so that descriptors left open by the starter
+/// do not reach the engine.
 pub fn close_all_on_exec() -> io::Result<()> {
     // SAFETY: only sets a flag of descriptors.
     let result =
@@ -82,7 +82,7 @@ pub fn close_all_on_exec() -> io::Result<()> {
     }
 }
 
-/// Takes ownership of a descriptor that the starter has passed to this process (sd_listen_fds(3)).
+/// Takes ownership of a descriptor passed to this process by the starter (sd_listen_fds(3)).
 pub fn passed(raw: RawFd) -> OwnedFd {
     // SAFETY: by the protocol it is this process's, and it is asked for once, before anything else opens
     // descriptors.

@@ -1,5 +1,5 @@
-//! SHELL. How many lines of a kind are let through. A kind is a place in the source; for audit events a
-//! place and a user, so that nobody can hide what another one did behind a flood of their own.
+//! SHELL. Rate limits of the log, per kind of line. A kind is a place in the source; for audit
+//! events a place and a user, so that no user can hide the actions of another behind a flood.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,23 +8,23 @@ use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata};
 
-/// A window begins with its first line. Ten seconds are short enough that a summary still tells when, and
-/// long enough that a fault that lasts costs little.
+/// Length of a window, which begins with its first line. Ten seconds are short enough for a timely
+/// summary, and long enough that a persistent fault costs little.
 pub const WINDOW: Duration = Duration::from_secs(10);
-/// Lines of a kind in a window: the beginning of a storm one by one, and then two lines a second, which a
-/// person can still follow.
+/// Maximum number of lines of a kind per window: the beginning of a storm line by line, then two
+/// lines per second, which a person can still follow.
 pub const LINES: u32 = 20;
-/// Lines of all kinds together in a window, errors and audit events not counted. A client can choose what
-/// is logged, but not how much.
+/// Maximum number of lines of all kinds per window, except errors and audit events. A client can
+/// choose what is logged, but not how much.
 pub const LINES_OF_ALL: u32 = 100;
-/// The same for errors, so that nothing else takes their room. With two processes all this stays below
-/// what the journal itself takes from a unit (10,000 lines in 30 s by default), beyond which it would
-/// drop without a look at what.
+/// The same for errors, so that other lines do not use up their share. With two processes the sum
+/// stays below the journal's own limit for a unit (10,000 lines in 30 s by default), beyond which
+/// it would drop lines regardless of their content.
 pub const ERRORS_OF_ALL: u32 = 100;
-/// Audit lines of a kind and a user in a window: nobody asks for packets by hand as often.
+/// Maximum number of audit lines of a kind and a user per window: more than requests made by hand.
 pub const AUDITS: u32 = 200;
-/// Most kinds at a time. Places in the source are some fifty; the rest is room for users in the audit. What
-/// finds no room shares the window of its place, whoever the user is.
+/// Maximum number of kinds. The source has about fifty places; the rest is for users in the audit.
+/// Further ones share the window of their place, whoever the user is.
 pub const KINDS: usize = 512;
 
 /// A kind of line.
@@ -35,7 +35,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// The kind of an event.
+    /// Returns the kind of an event.
     pub fn of(event: &Event<'_>) -> Key {
         let mut uid = Uid(None);
         if event.metadata().target() == super::AUDIT {
@@ -48,7 +48,7 @@ impl Key {
     }
 }
 
-/// Looks for the field `uid`.
+/// Searches for the field `uid`.
 struct Uid(Option<u64>);
 
 impl Visit for Uid {
@@ -61,23 +61,23 @@ impl Visit for Uid {
     fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
 }
 
-/// What was held back of a kind.
+/// Suppressed lines of a kind.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// How many lines.
+    /// Number of lines.
     pub count: u64,
-    /// Of which place.
+    /// Their place in the source.
     pub place: &'static Metadata<'static>,
     /// The last of them.
     pub last: String,
 }
 
-/// An answer of the limiter.
+/// Decision of the limiter.
 #[derive(Debug)]
 pub struct Admitted {
-    /// Whether the line is let through.
+    /// Whether the line may be logged.
     pub passes: bool,
-    /// What the window before held back, when a new one begins with this line.
+    /// Lines suppressed in the previous window, if this line begins a new one.
     pub before: Option<Summary>,
 }
 
@@ -92,7 +92,7 @@ impl Window {
         now.saturating_sub(self.since) >= WINDOW
     }
 
-    /// Counts a line, if there is room for it.
+    /// Counts a line, if the limit allows it.
     fn take(&mut self, most: u32) -> bool {
         let room = self.lines < most;
         self.lines += u32::from(room);
@@ -119,7 +119,7 @@ impl Kind {
     }
 }
 
-/// All windows. Times are since any one moment.
+/// All windows. Times are relative to an arbitrary moment.
 #[derive(Debug, Default)]
 pub struct Limiter {
     kinds: HashMap<Key, Kind>,
@@ -128,7 +128,7 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// Whether a line of this kind may be logged now.
+    /// Decides whether a line of this kind may be logged now.
     pub fn admit(
         &mut self,
         key: &Key,
@@ -157,7 +157,7 @@ impl Limiter {
         };
         let before = begin(&mut kind.window).then(|| kind.summary()).flatten();
         let passes = if place.target() == super::AUDIT {
-            // No limit of all: what one user does must never hide what another one did.
+            // No common limit: one user's actions must never hide another's.
             kind.window.take(AUDITS)
         } else {
             let (all, most) = if *place.level() == Level::ERROR {
@@ -166,7 +166,7 @@ impl Limiter {
                 (&mut self.all, LINES_OF_ALL)
             };
             begin(all);
-            // In this order, so that a kind that floods takes nothing of the others' room.
+            // In this order, so that a kind that floods does not use up the share of others.
             kind.window.take(LINES) && all.take(most)
         };
         kind.held_back += u64::from(!passes);
@@ -181,7 +181,7 @@ impl Limiter {
         key
     }
 
-    /// Keeps a line that was held back, for the summary.
+    /// Keeps a suppressed line, for the summary.
     pub fn remember(&mut self, key: &Key, message: String) {
         let key = self.shared_if_full(key);
         if let Some(kind) = self.kinds.get_mut(&key) {
@@ -189,7 +189,7 @@ impl Limiter {
         }
     }
 
-    /// What was held back in windows that are over. Those are forgotten.
+    /// Returns the lines suppressed in windows that are over, and removes those windows.
     pub fn ended(&mut self, now: Duration) -> Vec<Summary> {
         let mut summaries = Vec::new();
         self.kinds.retain(|_, kind| {
@@ -212,7 +212,7 @@ mod tests {
 
     type Caught = Arc<Mutex<Vec<(Key, &'static Metadata<'static>)>>>;
 
-    /// Keeps the kinds of events.
+    /// Collects the kinds of events.
     struct Catch(Caught);
 
     impl Subscriber for Catch {
@@ -256,7 +256,7 @@ mod tests {
             }
         }
         assert!(limiter.ended(at(10_099)).is_empty(), "it is not over");
-        // Either the next line brings it,
+        // Either the next line reports it,
         let next = limiter.admit(&key, place, at(10_100));
         assert!(next.passes);
         let before = next.before.unwrap();
@@ -311,7 +311,7 @@ mod tests {
         }
         let (second, place) = &all[1];
         assert!(limiter.admit(second, place, at(0)).passes);
-        // What it costs is bounded, however many users there are; their place is one kind more.
+        // The cost is bounded for any number of users; their place is one kind more.
         for (key, place) in &all {
             limiter.admit(key, place, at(0));
         }

@@ -1,7 +1,7 @@
-//! SHELL. A line of the log: an event as text, and as fields for the journal. Whatever comes from the wire
-//! or from a client is escaped here, message and fields alike: control characters (ESC and those of C1
-//! among them), line and paragraph separators, and what changes the direction of text or can't be seen.
-//! The backslash, too, so that it can be told what was there.
+//! SHELL. A line of the log: an event as text, and as fields for the journal. Text from the wire or
+//! from a client is escaped here, in message and fields alike: control characters (including ESC
+//! and C1), line and paragraph separators, and characters that are invisible or change the
+//! direction of text. The backslash is escaped as well, so that the original is recoverable.
 
 use std::fmt::{self, Write};
 
@@ -10,16 +10,18 @@ use tracing::{Event, Level};
 
 use super::limit::{Summary, WINDOW};
 
-/// Most bytes of a line on standard error, its newline included. PIPE_BUF of Linux: a pipe takes that whole
-/// or not at all, so that lines of keeper and engine never mix.
+/// Maximum length of a line on standard error in bytes, including its newline. PIPE_BUF of Linux: a
+/// pipe accepts it completely or not at all, so that lines of keeper and engine never mix.
 pub const LINE_BYTES: usize = 4096;
-/// Most bytes of a message with its fields: leaves room for time, level, process and what was lost.
+/// Maximum length of a message with its fields, in bytes: leaves space for time, level, process and
+/// the count of lost lines.
 pub const MESSAGE_BYTES: usize = LINE_BYTES - 256;
-/// Most bytes of a field's value. A name or a path is shorter; and with the 32 fields that an event may have
-/// at most, a datagram stays far below what a socket sends at once (212,992 bytes by default).
+/// Maximum length of a field's value, in bytes. Names and paths are shorter. With the maximum of 32
+/// fields per event, a datagram stays far below the send limit of a socket (212,992 bytes by
+/// default).
 pub const VALUE_BYTES: usize = 1024;
 
-/// Names of fields that are the log's own.
+/// Names of fields that the log itself sets.
 const OWN: [&str; 4] = [
     "NETSONDE_AUDIT",
     "NETSONDE_HELD_BACK",
@@ -27,23 +29,23 @@ const OWN: [&str; 4] = [
     "NETSONDE_PROCESS",
 ];
 
-/// A line, escaped.
+/// An escaped line.
 #[derive(Clone, Debug)]
 pub struct Line {
     /// How grave it is.
     pub level: Level,
-    /// Which part of the program.
+    /// Part of the program.
     pub target: &'static str,
-    /// Where in the source.
+    /// Place in the source.
     pub place: Option<(&'static str, u32)>,
-    /// The message with its fields as text.
+    /// The message with its fields, as text.
     pub message: String,
     /// Names and values for the journal.
     pub fields: Vec<(String, String)>,
 }
 
 impl Line {
-    /// The line of an event.
+    /// Creates the line of an event.
     pub fn of(event: &Event<'_>) -> Line {
         let mut parts = Parts {
             message: Escaped::new(MESSAGE_BYTES),
@@ -67,7 +69,7 @@ impl Line {
         }
     }
 
-    /// A line without fields.
+    /// Creates a line without fields.
     pub fn plain(level: Level, message: &str) -> Line {
         Line {
             level,
@@ -78,12 +80,12 @@ impl Line {
         }
     }
 
-    /// A line for those that were held back.
+    /// Creates the summary of suppressed lines.
     pub fn of_summary(summary: &Summary) -> Line {
         let (count, seconds) = (summary.count, WINDOW.as_secs());
         let place = summary.place;
         let last = &summary.last;
-        // The last is escaped already.
+        // The last line is escaped already.
         let mut message =
             format!("{count} more of these in the last {seconds} s, the last: {last}");
         cut(&mut message, MESSAGE_BYTES);
@@ -100,7 +102,7 @@ impl Line {
         self.target == super::AUDIT
     }
 
-    /// The message, and how many lines before it were lost.
+    /// Returns the message, with the number of lines lost before it.
     fn told(&self, lost: u64) -> String {
         if lost == 0 {
             self.message.clone()
@@ -109,12 +111,12 @@ impl Line {
         }
     }
 
-    /// The datagram for the journal. As nothing in it holds a newline, each field is `NAME=value` and ends
-    /// with one.
+    /// Returns the datagram for the journal. Since nothing in it contains a newline, each field is
+    /// `NAME=value` followed by a newline.
     pub fn datagram(&self, process: &str, lost: u64) -> Vec<u8> {
         let mut text = String::with_capacity(512);
         let mut put = |name: &str, value: &dyn fmt::Display| {
-            // Writing to a string can't fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "{name}={value}");
         };
         put("MESSAGE", &self.told(lost));
@@ -138,7 +140,7 @@ impl Line {
         text.into_bytes()
     }
 
-    /// The line for standard error, with its newline.
+    /// Returns the line for standard error, with its newline.
     pub fn text(&self, process: &str, lost: u64) -> String {
         let time = jiff::Timestamp::now();
         let audit = if self.is_audit() { " audit" } else { "" };
@@ -150,7 +152,7 @@ impl Line {
     }
 }
 
-/// syslog(3)'s number of a level.
+/// Returns the syslog(3) priority of a level.
 fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,
@@ -160,7 +162,7 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// A name that the journal takes: capital letters, digits and underscores, at most 64.
+/// Converts a name for the journal: capital letters, digits and underscores, at most 64.
 fn journal_name(name: &str) -> String {
     let mut all = String::from("NETSONDE_");
     all.extend(name.chars().take(54).map(|c| match c {
@@ -173,7 +175,7 @@ fn journal_name(name: &str) -> String {
     all
 }
 
-/// ` name=value`, the value in quotes where it could be taken for more than one.
+/// Appends ` name=value`, with the value in quotes if it could be mistaken for several.
 fn append(message: &mut String, name: &str, value: &str) {
     message.push(' ');
     message.push_str(name);
@@ -190,7 +192,7 @@ fn append(message: &mut String, name: &str, value: &str) {
 
 const CUT: char = '…';
 
-/// Cuts at a character, and shows it.
+/// Truncates at a character boundary, and marks it.
 fn cut(text: &mut String, most: usize) {
     if text.len() > most {
         let end = (0..=most - CUT.len_utf8())
@@ -212,7 +214,7 @@ impl Visit for Parts {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // An error means that no more is wanted.
+        // An error means that the limit is reached.
         if field.name() == "message" {
             let _ = write!(self.message, "{value:?}");
         } else {
@@ -223,7 +225,7 @@ impl Visit for Parts {
     }
 }
 
-/// Text that is escaped as it is written, and takes no more than its share.
+/// Text that is escaped while it is written, up to a maximum length.
 struct Escaped {
     text: String,
     most: usize,
@@ -264,7 +266,8 @@ impl Write for Escaped {
     }
 }
 
-/// Does a character command a terminal, end a line, turn text around, or not show?
+/// Returns whether a character controls a terminal, ends a line, changes the direction of text, or
+/// is invisible.
 fn is_hidden(letter: char) -> bool {
     letter.is_control()
         || matches!(letter,
@@ -274,10 +277,10 @@ fn is_hidden(letter: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Text as it may be shown, of at most `most` bytes.
+/// Escapes text, up to `most` bytes.
 pub fn escape(text: &str, most: usize) -> String {
     let mut escaped = Escaped::new(most);
-    // An error means that no more is wanted.
+    // An error means that the limit is reached.
     let _ = escaped.write_str(text);
     escaped.finish()
 }
@@ -298,7 +301,7 @@ mod tests {
                 "a\\u{202e}b\\u{2066}c\\u{200f}",
             ),
             ("\u{2028}\u{feff}", "\\u{2028}\\u{feff}"),
-            // What was escaped before can be told from what is escaped here.
+            // Text that was escaped before can be distinguished from text escaped here.
             ("\\u{1b}", "\\\\u{1b}"),
         ] {
             assert_eq!(escape(text, 4096), shown);

@@ -1,11 +1,12 @@
-//! SHELL. The log of the service, for keeper and engine: to the journal with fields of its own when
-//! standard error is the journal, else a line an event to standard error. It keeps three promises, which
-//! is why it is no ready-made one:
+//! SHELL. The log of the service, for keeper and engine: to the journal with fields of its own if
+//! standard error is the journal, else one line per event to standard error. It is not a ready-made
+//! one, because it keeps three promises:
 //!
-//! - It never waits. A journal or a reader that has stopped costs lines, never packets; how many is told
-//!   by the next line that gets through, and by `netsonde status`.
-//! - Nothing from the wire or from a client reaches a terminal or the journal as it came ([`mod@line`]).
-//! - What comes again and again is held back and summed up, each kind of line by itself ([`limit`]).
+//! - It never blocks. A journal or a reader that has stopped costs lines, never packets; their
+//!   number is reported by the next line that gets through, and by `netsonde status`.
+//! - Nothing from the wire or from a client reaches a terminal or the journal unescaped
+//!   ([`mod@line`]).
+//! - Repeated lines are suppressed and summed up, each kind of line separately ([`limit`]).
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -31,23 +32,23 @@ use limit::{Key, Limiter};
 use line::Line;
 use outlet::Outlet;
 
-/// Where the journal takes datagrams of fields.
+/// Socket on which the journal receives datagrams of fields.
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
-/// Target of events that say who was given packets and who was refused: with a larger limit of their
-/// own, one for each user, and marked in the journal by `NETSONDE_AUDIT=1`.
+/// Target of audit events: who was given packets, and who was refused. They have a higher limit,
+/// one per user, and are marked in the journal by `NETSONDE_AUDIT=1`.
 pub const AUDIT: &str = "netsonde::audit";
 
-/// What is not in the log, since the start of the process.
+/// Lines missing in the log since the start of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Lines that were held back by the limits, and summed up.
+    /// Lines suppressed by the limits, and summed up.
     pub held_back: u64,
-    /// Lines that neither journal nor standard error took in time.
+    /// Lines that neither journal nor standard error accepted in time.
     pub lost: u64,
 }
 
-/// Where events become lines. There are no spans in this program, so they are not kept.
+/// The subscriber that turns events into lines. This program has no spans, so they are ignored.
 #[derive(Debug)]
 pub struct Log {
     process: &'static str,
@@ -56,17 +57,17 @@ pub struct Log {
     outlet: Mutex<Outlet>,
     held_back: AtomicU64,
     lost: AtomicU64,
-    /// Of those that were lost, how many no line has told of.
+    /// Number of lost lines not yet reported.
     untold: AtomicU64,
 }
 
-/// What the locks guard is right after every statement, and the log of a panic must not panic.
+/// The guarded state is consistent after every statement, and the log of a panic must not panic.
 fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
     what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Log {
-    /// The log of a process, named `keeper` or `engine`.
+    /// Creates the log of a process, named `keeper` or `engine`.
     pub fn new(outlet: Outlet, process: &'static str) -> Log {
         Log {
             process,
@@ -79,7 +80,7 @@ impl Log {
         }
     }
 
-    /// What is not in the log.
+    /// Returns the number of missing lines.
     pub fn counts(&self) -> Counts {
         Counts {
             held_back: self.held_back.load(Ordering::Relaxed),
@@ -87,31 +88,31 @@ impl Log {
         }
     }
 
-    /// Tells what was held back in windows that are over, and what was lost. Meant to be called about
-    /// once a second.
+    /// Reports lines suppressed in windows that are over, and lost lines. To be called about once
+    /// per second.
     pub fn sum_up(&self) {
         self.sum_up_after(self.started.elapsed());
     }
 
     fn sum_up_after(&self, now: Duration) {
-        // Nothing is formatted or sent under the lock: a value's own code may log.
+        // Nothing is formatted or sent under the lock: the formatting code of a value may log.
         let ended = lock(&self.limiter).ended(now);
         for summary in ended {
             self.send(&Line::of_summary(&summary));
         }
         if self.untold.load(Ordering::Relaxed) > 0 {
-            let line = Line::plain(Level::WARN, "the log goes on");
-            // That it can't go on yet is not one more line that is lost.
+            let line = Line::plain(Level::WARN, "logging resumed");
+            // That it cannot continue yet is not one more lost line.
             let _ = self.try_send(&line);
         }
     }
 
-    /// The same at the end, also for windows that are not over.
+    /// The same at the end of the process, also for windows that are not over.
     pub fn end(&self) {
         self.sum_up_after(Duration::MAX);
     }
 
-    /// One of the lines that a process ends with: whatever the limits are.
+    /// Logs one of the last lines of a process, regardless of the limits.
     fn refuse(&self, prefix: &str, why: &str) {
         let line = Line::plain(Level::ERROR, why);
         if !lock(&self.outlet).refuse(&line, self.process, prefix) {
@@ -148,7 +149,7 @@ impl Subscriber for Log {
     fn event(&self, event: &Event<'_>) {
         let key = Key::of(event);
         let admitted = lock(&self.limiter).admit(&key, event.metadata(), self.started.elapsed());
-        // What the window before held back comes before this window's first line.
+        // The summary of the previous window precedes the first line of this one.
         if let Some(summary) = admitted.before {
             self.send(&Line::of_summary(&summary));
         }
@@ -157,7 +158,7 @@ impl Subscriber for Log {
             self.send(&line);
         } else {
             self.held_back.fetch_add(1, Ordering::Relaxed);
-            // Where it stands now tells more than where it began, and that is in the log.
+            // The latest state is more useful than the first, which is in the log.
             lock(&self.limiter).remember(&key, line.message);
         }
     }
@@ -177,37 +178,37 @@ impl Subscriber for Log {
 
 static LOG: OnceLock<Arc<Log>> = OnceLock::new();
 
-/// Opens the log of this process and makes it the one that all events go to. To be called first: the
-/// engine's sandbox lets nothing be opened later.
+/// Opens the log of this process and makes it the global one. Must be called first: the engine's
+/// sandbox allows nothing to be opened later.
 pub fn start(process: &'static str) {
     let log = LOG.get_or_init(|| Arc::new(Log::new(Outlet::find(Path::new(JOURNAL)), process)));
-    // Fails if there is one already, which then is this one.
+    // Fails if there is one already, which is then this one.
     let _ = tracing::subscriber::set_global_default(log.clone());
-    // The usual hook writes what it was given to standard error as it is, and may wait there.
+    // The default hook writes to standard error unescaped, and may block there.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
 }
 
-/// What is not in the log of this process; zero before [`start`].
+/// Returns the number of missing lines of this process; zero before [`start`].
 pub fn counts() -> Counts {
     LOG.get().map(|log| log.counts()).unwrap_or_default()
 }
 
-/// Tells what was held back and lost; see [`Log::sum_up`].
+/// Reports suppressed and lost lines; see [`Log::sum_up`].
 pub fn sum_up() {
     if let Some(log) = LOG.get() {
         log.sum_up();
     }
 }
 
-/// Tells what was held back, at the end of the process.
+/// Reports suppressed lines at the end of the process.
 pub fn end() {
     if let Some(log) = LOG.get() {
         log.end();
     }
 }
 
-/// Says why the process ends: on standard error as a command does, without time and level, with `prefix`
-/// before it. One line, whatever is in it.
+/// Prints why the process ends: on standard error as a command does, without time and level, after
+/// `prefix`. One line, whatever the text contains.
 pub fn refuse(prefix: &str, why: &str) {
     if let Some(log) = LOG.get() {
         log.refuse(prefix, why);

@@ -1,4 +1,5 @@
-//! SHELL. Where lines go: the journal's socket or standard error. Neither ever makes the caller wait.
+//! SHELL. Destinations of lines: the journal's socket or standard error. Neither ever blocks the
+//! caller.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
@@ -12,24 +13,24 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
 use super::line::Line;
 
-/// Where lines go.
+/// Destination of lines.
 #[derive(Debug)]
 pub enum Outlet {
     /// Datagrams of fields.
     Journal {
-        /// Not connected: each datagram finds the journal by its path, also one that was started anew
-        /// while this process could open nothing any more.
+        /// Not connected: each datagram finds the journal by its path, even if the journal was
+        /// restarted while this process can no longer open anything.
         socket: UnixDatagram,
-        /// Where the journal listens.
+        /// Path of the journal's socket.
         address: UnixAddr,
     },
     /// Lines.
     Stream {
-        /// Standard error, or another way to the same.
+        /// Standard error, or another open file description of the same file.
         to: OwnedFd,
-        /// Sockets are sent to, since they have a flag for not waiting.
+        /// Sockets are written with send, which has a flag for not blocking.
         is_socket: bool,
-        /// The last line ended in the middle: the next must not go on in it.
+        /// The last line ended in the middle: the next one must not continue it.
         torn: bool,
     },
     /// Nothing can be opened: every line is lost, and counted.
@@ -37,7 +38,7 @@ pub enum Outlet {
 }
 
 impl Outlet {
-    /// The journal at that path, if standard error is the journal's; else standard error.
+    /// Uses the journal at this path if standard error is the journal's; else standard error.
     pub fn find(journal: &Path) -> Outlet {
         let stderr = std::io::stderr();
         if is_the_journals(&stderr)
@@ -48,7 +49,7 @@ impl Outlet {
         Outlet::stream(stderr)
     }
 
-    /// The journal that listens at that path; `None` if nothing is there.
+    /// Uses the journal that listens at this path. Returns `None` if there is none.
     pub fn journal(path: &Path) -> Option<Outlet> {
         if !path.exists() {
             return None;
@@ -59,7 +60,7 @@ impl Outlet {
         })
     }
 
-    /// Lines to a file, pipe, terminal or socket.
+    /// Writes lines to a file, pipe, terminal or socket.
     pub fn stream(to: impl AsFd) -> Outlet {
         let kind = fstat(&to).map(|stat: FileStat| SFlag::from_bits_truncate(stat.st_mode));
         let kind = kind.map_or(SFlag::empty(), |kind| kind & SFlag::S_IFMT);
@@ -76,7 +77,7 @@ impl Outlet {
         }
     }
 
-    /// Sends a line. `false`: it could not be taken at once, so it is lost.
+    /// Sends a line. Returns `false` if it could not be sent at once, and is lost.
     pub fn send(&mut self, line: &Line, process: &str, lost: u64) -> bool {
         match self {
             Outlet::Journal { socket, address } => {
@@ -87,7 +88,7 @@ impl Outlet {
         }
     }
 
-    /// Sends a line with which the process ends: as commands do it, where a person reads along.
+    /// Sends the line with which the process ends, as a command does if a person is reading.
     pub fn refuse(&mut self, line: &Line, process: &str, prefix: &str) -> bool {
         match self {
             Outlet::Stream { .. } => self.write(format!("{prefix}{}\n", line.message)),
@@ -115,8 +116,9 @@ impl Outlet {
     }
 }
 
-/// Is a descriptor the stream that the starter told of in `$JOURNAL_STREAM` (systemd.exec(5))? That holds
-/// for the process that it was told, and not for one whose standard error was redirected since.
+/// Returns whether a descriptor is the stream named by `$JOURNAL_STREAM` (systemd.exec(5)). That
+/// variable applies to the process that received it, not to one whose standard error was redirected
+/// since.
 fn is_the_journals(stderr: &impl AsFd) -> bool {
     let told = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let told = told
@@ -125,8 +127,9 @@ fn is_the_journals(stderr: &impl AsFd) -> bool {
     fstat(stderr).is_ok_and(|stat| told == Some((stat.st_dev, stat.st_ino)))
 }
 
-/// The same pipe or terminal by an opening of its own, so that not waiting is this process's choice alone:
-/// O_NONBLOCK belongs to the opening, which standard error shares with who knows whom.
+/// Opens the same pipe or terminal again, so that not blocking concerns this process alone:
+/// O_NONBLOCK belongs to the open file description, which standard error shares with unknown
+/// processes.
 fn reopen(to: &impl AsFd) -> Option<OwnedFd> {
     let path = format!("/proc/self/fd/{}", to.as_fd().as_raw_fd());
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
@@ -138,8 +141,8 @@ fn to_journal(socket: &UnixDatagram, address: &UnixAddr, datagram: &[u8]) -> boo
     sendto(socket.as_raw_fd(), datagram, address, flags).is_ok()
 }
 
-/// How much was taken at once; `None`: nothing. Where a pipe could not be opened anew it is asked first:
-/// with a page free it takes a line.
+/// Returns how much was written at once; `None` if nothing. A pipe that could not be reopened is
+/// polled first: with a free page it accepts a line.
 fn write_now(to: &OwnedFd, is_socket: bool, bytes: &[u8]) -> Option<usize> {
     if is_socket {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
@@ -149,7 +152,7 @@ fn write_now(to: &OwnedFd, is_socket: bool, bytes: &[u8]) -> Option<usize> {
     if poll(&mut ready, PollTimeout::ZERO) != Ok(1) {
         return None;
     }
-    // A reader that has gone shows as an error, and writing then would be one, too.
+    // A reader that is gone shows as an error, and writing would fail as well.
     let there = ready[0]
         .revents()
         .is_some_and(|events| events.contains(PollFlags::POLLOUT));

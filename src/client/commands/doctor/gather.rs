@@ -1,25 +1,14 @@
-//! SHELL. The evidence of a live host: packets from the service, and kernel state before and after
-//! the window. Everything except the owners of sockets needs no privilege.
+//! SHELL. Evidence for a group on a live host: recorded packets, and kernel state before and after the
+//! window. It is the same for every user, except for the owners of sockets.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::client::cli::args::{Lookback, McastDoctor, Packets};
-use crate::client::commands::doctor::links;
-use crate::client::commands::mcast::join::join_only;
-use crate::client::commands::watch::{Stream, open};
-use crate::client::connection::ask;
-use crate::client::connection::ask_with;
-use crate::client::failure::Failure;
-use crate::client::files::capture_file::{CaptureFile, Item};
-use crate::client::interrupt::{Interrupt, wait_until};
-use crate::linux::netlink::Netlink;
-use crate::linux::processes;
-use crate::linux::{memberships, proc_net, sysctl};
-use netsonde_core::diagnose::evidence::{BeforeAfter, Evidence, Host, Listened, Measured, Subject};
+use netsonde_core::diagnose::evidence::{
+    BeforeAfter, GroupEvidence, KernelState, Link, Measured, Process, Subject,
+};
 use netsonde_core::diagnose::wire::Wire;
 use netsonde_core::host::counters::Counters;
 use netsonde_core::host::dev_mcast;
@@ -27,18 +16,31 @@ use netsonde_core::host::membership::{igmp_versions, source_filters};
 use netsonde_core::host::mroute::{self, Route, Vif};
 use netsonde_core::host::socket::{self, ProcSocket};
 use netsonde_core::multicast::Key;
-use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::multicast::{self, InterfaceCall, Streams};
 use netsonde_core::protocol::service::Status;
 
-/// First number for interfaces that no longer exist.
-const GONE: u32 = 1 << 30;
-/// Maximum number of sources whose route back is looked up.
-const MOST_SOURCES: usize = 64;
-/// Stores with packets to groups, in addition to group management.
-const DATA_STORES: [&str; 6] = ["link", "icmp", "names", "routing", "connections", "bulk"];
+use crate::client::cli::args::{Lookback, McastDoctor, Packets};
+use crate::client::commands::doctor::links;
+use crate::client::commands::doctor::record::{group_management, read_packets, read_record};
+use crate::client::commands::doctor::service::{
+    listened, own_pids, record_begins, ring_drops, time_ns,
+};
+use crate::client::commands::mcast::join::join_only;
+use crate::client::commands::watch::open;
+use crate::client::connection::{ask, ask_with};
+use crate::client::failure::Failure;
+use crate::client::interrupt::{Interrupt, wait_until};
+use crate::linux::netlink::Netlink;
+use crate::linux::{memberships, proc_net, processes, sysctl, wall_ns};
 
-/// Values that change.
+/// Maximum number of sources whose return route is looked up.
+const MAX_SOURCES: usize = 64;
+/// Stores that hold packets to groups, in addition to group management.
+const DATA_STORES: [&str; 6] = ["link", "icmp", "names", "routing", "connections", "bulk"];
+/// Protocol number of IGMP, which /proc/net/raw shows as the port of a raw socket.
+const IGMP: u16 = 2;
+
+/// State that changes during the window.
 struct Snapshot {
     counters: Counters,
     udp: Vec<ProcSocket>,
@@ -67,7 +69,7 @@ impl Snapshot {
                 &InterfaceCall::default(),
             )?,
             status: ask(socket, "io.netsonde.Service.Status")?,
-            counters: Counters::read(&proc_net("snmp"), &proc_net("netstat"), &proc_net("snmp6")),
+            counters: Counters::parse(&proc_net("snmp"), &proc_net("netstat"), &proc_net("snmp6")),
             udp: socket::parse_sockets(&udp),
             mroutes: mroute::routes(&proc_net(cache)),
             vifs: mroute::vifs(&proc_net(vif)),
@@ -76,38 +78,27 @@ impl Snapshot {
     }
 }
 
+/// Returns a table of /proc without its header line.
 fn skip_head(text: &str) -> String {
     text.split_once('\n')
         .map_or(String::new(), |(_, rest)| rest.to_owned())
 }
 
-fn time_ns(text: &str) -> Option<u64> {
-    let time = text.parse::<jiff::Timestamp>().ok()?;
-    u64::try_from(time.as_nanosecond()).ok()
-}
-
-/// Observes for the given time, and gathers the evidence.
-pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
+/// Watches for `args.duration` and gathers the evidence.
+pub fn gather(socket: &Path, args: &McastDoctor) -> Result<GroupEvidence, Failure> {
     let group = args.channel.group;
     let mut netlink = Netlink::open()?;
-    let (first_links, _) = links::links(&mut netlink)?;
-    if let Some(name) = &args.interface
-        && !first_links.iter().any(|link| link.name == *name)
-    {
-        return Err(Failure::Other(format!(
-            "no such interface: {name} (see `netsonde interfaces`)"
-        )));
-    }
+    check_interface(&mut netlink, args)?;
     let joined = args
         .join
         .then(|| join_only(&args.channel, args.interface.as_deref(), args.source));
     let joined = joined.transpose()?;
     let interrupt = Interrupt::catch()?;
     let before = Snapshot::take(socket, &mut netlink, group)?;
-    let from_ns = crate::linux::wall_ns();
+    let from_ns = wall_ns();
     let start = Instant::now();
     wait_until(start + Duration::from_nanos(args.duration), &interrupt)?;
-    let to_ns = crate::linux::wall_ns();
+    let to_ns = wall_ns();
     let after = Snapshot::take(socket, &mut netlink, group)?;
     let (mut all_links, _) = links::links(&mut netlink)?;
     for link in &mut all_links {
@@ -118,74 +109,112 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
         .map(|link| (link.name.clone(), link.ifindex))
         .collect();
     let mut wire = Wire::new(group, args.channel.port, args.source, from_ns);
-    let management = Packets {
-        last: Some(Lookback::All),
-        stores: vec!["group".into()],
-        ..Packets::default()
+    read_wire(socket, group, &numbers, &mut wire)?;
+    add_other_groups(&after.streams, &numbers, group, &mut wire);
+    let measured = measured(&before.streams, &after.streams, &numbers, group);
+    let since_ns = record_begins(&after.status, "group");
+    let data_since_ns = record_begins(&after.status, "bulk");
+    let host = KernelState {
+        route_to_group: (netlink.route(group, 0, None).ok()).map(|route| route.ifindex),
+        routes_back: routes_back(&mut netlink, &wire),
+        went_down: went_down(&after.status, &numbers),
+        ..kernel_state(before, after, all_links, group)
     };
-    read_record(socket, &management, &numbers, &mut wire)?;
+    drop(joined);
+    Ok(GroupEvidence {
+        subject: subject(args),
+        window: (from_ns, to_ns),
+        since_ns,
+        data_since_ns,
+        wire,
+        measured,
+        host: Some(host),
+    })
+}
+
+/// Returns an error if the interface of the subject does not exist.
+fn check_interface(netlink: &mut Netlink, args: &McastDoctor) -> Result<(), Failure> {
+    let (all, _) = links::links(netlink)?;
+    match &args.interface {
+        Some(name) if !all.iter().any(|link| link.name == *name) => Err(Failure::Other(format!(
+            "no such interface: {name} (see `netsonde interfaces`)"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Adds the recorded group management messages and packets of the group to `wire`.
+fn read_wire(
+    socket: &Path,
+    group: IpAddr,
+    numbers: &BTreeMap<String, u32>,
+    wire: &mut Wire,
+) -> Result<(), Failure> {
+    read_record(socket, &group_management(), numbers, wire)?;
     let data = Packets {
         last: Some(Lookback::All),
         stores: DATA_STORES.map(str::to_owned).to_vec(),
         groups: vec![group.to_string()],
         ..Packets::default()
     };
-    read_record(socket, &data, &numbers, &mut wire)?;
+    read_record(socket, &data, numbers, wire)?;
     wire.sort();
-    let named = |name: &str| numbers.get(name).copied();
-    others(&after.streams, &named, group, &mut wire);
-    let measured = measured(&before.streams, &after.streams, &named, group);
-    let sources: HashSet<IpAddr> = wire
-        .group_packets
-        .iter()
-        .map(|packet| packet.source)
-        .collect();
-    let routes_back = (sources.into_iter().take(MOST_SOURCES))
+    Ok(())
+}
+
+/// Returns the interface of the route back to each observed source, for up to [`MAX_SOURCES`] sources.
+fn routes_back(netlink: &mut Netlink, wire: &Wire) -> BTreeMap<IpAddr, Option<u32>> {
+    let packets = wire.group_packets.iter();
+    let sources: HashSet<IpAddr> = packets.map(|packet| packet.source).collect();
+    (sources.into_iter().take(MAX_SOURCES))
         .map(|source| {
-            (
-                source,
-                netlink
-                    .route(source, 0, None)
-                    .ok()
-                    .map(|route| route.ifindex),
-            )
+            let route = netlink.route(source, 0, None);
+            (source, route.ok().map(|route| route.ifindex))
         })
-        .collect();
-    let held = memberships();
-    let own_pids = own_pids(&after.status).to_vec();
-    let igmp = socket::parse_sockets(&proc_net("raw"));
-    let igmp: Vec<ProcSocket> = igmp
-        .into_iter()
-        .filter(|one| one.local.port() == 2)
-        .collect();
-    let igmp_owners = processes::owners(&igmp.iter().map(|one| one.inode).collect());
-    let went_down = (after.status.gaps.iter())
+        .collect()
+}
+
+/// Returns the recorded losses of a link: interface, and time in nanoseconds since 1970.
+fn went_down(status: &Status, numbers: &BTreeMap<String, u32>) -> Vec<(u32, u64)> {
+    (status.gaps.iter())
         .filter(|gap| gap.kind == "interface_down")
-        .filter_map(|gap| Some((named(gap.subject.as_deref()?)?, time_ns(&gap.from)?)))
-        .collect();
-    let since = |store: &str| record_begins(&after.status, store);
-    let host = Host {
-        holders: Some(processes::holders(&after.udp, &held, Some(group))),
-        igmp_sockets: (igmp.into_iter())
-            .map(|one| {
-                let owner = igmp_owners
-                    .get(&one.inode)
-                    .map(|(process, _)| process.clone());
-                (one, owner)
-            })
-            .collect(),
-        memberships: held,
+        .filter_map(|gap| {
+            let ifindex = numbers.get(gap.subject.as_deref()?)?;
+            Some((*ifindex, time_ns(&gap.from)?))
+        })
+        .collect()
+}
+
+/// Returns the raw IGMP sockets, with their process if the caller may know it.
+fn igmp_sockets() -> Vec<(ProcSocket, Option<Process>)> {
+    let mut all = socket::parse_sockets(&proc_net("raw"));
+    all.retain(|socket| socket.local.port() == IGMP);
+    let owners = processes::owners(&all.iter().map(|socket| socket.inode).collect());
+    (all.into_iter())
+        .map(|socket| {
+            let owner = owners.get(&socket.inode);
+            let process = owner.map(|(process, _)| process.clone());
+            (socket, process)
+        })
+        .collect()
+}
+
+/// Returns the kernel state, without routes and link losses.
+fn kernel_state(before: Snapshot, after: Snapshot, links: Vec<Link>, group: IpAddr) -> KernelState {
+    let memberships = memberships();
+    KernelState {
+        holders: Some(processes::holders(&after.udp, &memberships, Some(group))),
+        igmp_sockets: igmp_sockets(),
+        memberships,
         igmp_versions: igmp_versions(&proc_net("igmp")),
         filters: source_filters(&proc_net("mcfilter"), &proc_net("mcfilter6")),
         dev_mcast: dev_mcast(&proc_net("dev_mcast")),
-        sysctls: sysctls(all_links.iter().map(|link| link.name.as_str())),
-        route_to_group: (netlink.route(group, 0, None).ok()).map(|route| route.ifindex),
-        routes_back,
+        sysctls: sysctls(links.iter().map(|link| link.name.as_str())),
         listened: BeforeAfter {
             before: listened(&before.status),
             after: listened(&after.status),
         },
-        links: all_links,
+        links,
         counters: BeforeAfter {
             before: before.counters,
             after: after.counters,
@@ -202,20 +231,10 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<Evidence, Failure> {
             before: before.vifs,
             after: after.vifs,
         },
-        went_down,
         ring_drops: ring_drops(&after.status).saturating_sub(ring_drops(&before.status)),
-        own_pids,
-    };
-    drop(joined);
-    Ok(Evidence {
-        subject: subject(args),
-        window: (from_ns, to_ns),
-        since_ns: since("group"),
-        data_since_ns: since("bulk"),
-        wire,
-        measured,
-        host: Some(host),
-    })
+        own_pids: own_pids(&after.status).to_vec(),
+        ..KernelState::default()
+    }
 }
 
 /// Returns the subject of the diagnosis.
@@ -229,63 +248,16 @@ fn subject(args: &McastDoctor) -> Subject {
     }
 }
 
-/// Returns since when a store is complete.
-pub(crate) fn record_begins(status: &Status, name: &str) -> u64 {
-    let started = time_ns(&status.started).unwrap_or(0);
-    let Some(store) = status.recorder.iter().find(|store| store.store == name) else {
-        return started;
-    };
-    let oldest = store.oldest.as_deref().and_then(time_ns);
-    match oldest {
-        Some(oldest) if store.evicted > 0 => oldest,
-        Some(oldest) => oldest.min(started),
-        None => started,
-    }
-}
-
-/// Feeds packets of the record to the evidence.
-pub(crate) fn read_record(
-    socket: &Path,
-    wanted: &Packets,
+/// Adds the received streams of other groups to `wire`: groups can share a MAC address.
+fn add_other_groups(
+    streams: &Streams,
     numbers: &BTreeMap<String, u32>,
+    group: IpAddr,
     wire: &mut Wire,
-) -> Result<(), Failure> {
-    // It needs headers only, so payload permission is not required.
-    let stream = Stream::open(socket, wanted, Content::Headers)?;
-    read_packets(stream.pipe, numbers, wire)
-}
-
-/// Feeds all packets of a capture file to the evidence. Unknown interfaces get numbers.
-pub fn read_packets(
-    source: impl Read + Send,
-    numbers: &BTreeMap<String, u32>,
-    wire: &mut Wire,
-) -> Result<(), Failure> {
-    let mut file = CaptureFile::new(source)?;
-    let mut unknown: BTreeMap<String, u32> = BTreeMap::new();
-    while let Some(item) = file.next()? {
-        let Item::Packet(packet) = item else {
-            continue;
-        };
-        let Some(time_ns) = packet.time_ns.and_then(|ns| u64::try_from(ns).ok()) else {
-            continue;
-        };
-        let name = packet.interface.as_deref().unwrap_or("file");
-        let ifindex = numbers.get(name).copied().unwrap_or_else(|| {
-            let next = GONE + unknown.len() as u32;
-            *unknown.entry(name.to_owned()).or_insert(next)
-        });
-        wire.names.entry(ifindex).or_insert_with(|| name.to_owned());
-        wire.see(&packet.frame(), ifindex, time_ns, packet.direction);
-    }
-    Ok(())
-}
-
-/// Streams of other groups, to find those with the same MAC address.
-fn others(streams: &Streams, named: &impl Fn(&str) -> Option<u32>, group: IpAddr, wire: &mut Wire) {
+) {
     for stream in streams.streams.iter().filter(|stream| !stream.outbound) {
         let (Some(ifindex), Ok(other), Ok(source)) = (
-            named(&stream.interface),
+            numbers.get(&stream.interface).copied(),
             stream.group.parse(),
             stream.source.parse(),
         ) else {
@@ -307,11 +279,11 @@ fn earlier<'a>(before: &'a Streams, stream: &multicast::Stream) -> Option<&'a mu
     })
 }
 
-/// Loss counts of MPEG transport streams during the window.
+/// Returns the packets and losses of MPEG transport streams during the window.
 fn measured(
     before: &Streams,
     after: &Streams,
-    named: &impl Fn(&str) -> Option<u32>,
+    numbers: &BTreeMap<String, u32>,
     group: IpAddr,
 ) -> Vec<Measured> {
     let of_group = |stream: &&multicast::Stream| {
@@ -324,7 +296,7 @@ fn measured(
             let then = then.unwrap_or_default();
             Some(Measured {
                 key: Key {
-                    ifindex: named(&stream.interface)?,
+                    ifindex: numbers.get(&stream.interface).copied()?,
                     group,
                     port: stream.port,
                     source: stream.source.parse().ok()?,
@@ -338,31 +310,8 @@ fn measured(
         .collect()
 }
 
-/// Processes of netsonde itself, which are not applications.
-pub(crate) fn own_pids(status: &Status) -> [u32; 3] {
-    [status.keeper_pid, status.engine.pid, std::process::id()]
-}
-
-fn ring_drops(status: &Status) -> u64 {
-    status.rings.iter().map(|ring| ring.drops).sum()
-}
-
-pub(crate) fn listened(status: &Status) -> BTreeMap<u32, Listened> {
-    (status.interfaces.iter())
-        .map(|one| {
-            let counts = one.listened;
-            let listened = Listened {
-                igmp_wire: counts.igmp_wire,
-                igmp_heard: counts.igmp_heard,
-                icmp6_wire: counts.icmp6_wire,
-                icmp6_heard: counts.icmp6_heard,
-            };
-            (one.ifindex, listened)
-        })
-        .collect()
-}
-
-pub(crate) fn sysctls<'a>(interfaces: impl Iterator<Item = &'a str>) -> BTreeMap<String, i64> {
+/// Returns the sysctls that multicast rules use, by their paths below /proc/sys.
+pub fn sysctls<'a>(interfaces: impl Iterator<Item = &'a str>) -> BTreeMap<String, i64> {
     let mut names: Vec<String> = [
         "net/ipv4/ip_forward",
         "net/ipv4/icmp_echo_ignore_broadcasts",
@@ -376,7 +325,7 @@ pub(crate) fn sysctls<'a>(interfaces: impl Iterator<Item = &'a str>) -> BTreeMap
     .map(str::to_owned)
     .to_vec();
     for interface in interfaces.chain(["all"]) {
-        // A dot in the name of an interface (eth0.5) is kept.
+        // A dot in the name of an interface (eth0.5) stays a dot in the path.
         for name in [
             "rp_filter",
             "accept_local",
@@ -391,14 +340,14 @@ pub(crate) fn sysctls<'a>(interfaces: impl Iterator<Item = &'a str>) -> BTreeMap
         .collect()
 }
 
-/// Gathers the evidence of a capture file.
-pub fn from_file(args: &McastDoctor, path: &Path) -> Result<Evidence, Failure> {
+/// Returns the evidence in a capture file.
+pub fn evidence_of_file(args: &McastDoctor, path: &Path) -> Result<GroupEvidence, Failure> {
     let group = args.channel.group;
     let mut wire = Wire::new(group, args.channel.port, args.source, 0);
     read_packets(open(path)?, &BTreeMap::new(), &mut wire)?;
     wire.sort();
     let from_ns = wire.oldest_ns.unwrap_or(0);
-    Ok(Evidence {
+    Ok(GroupEvidence {
         subject: subject(args),
         window: (from_ns, wire.newest_ns),
         since_ns: from_ns,

@@ -1,4 +1,4 @@
-//! SHELL. Interfaces, bridges, ports and forwarded groups, by netlink.
+//! SHELL. Interfaces with their addresses and bridge settings, by netlink.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,14 +11,15 @@ use netlink_packet_route::link::{
     LinkXdp, XdpAttached,
 };
 
-use crate::linux::netlink::Netlink;
 use netsonde_core::diagnose::evidence::{Bridge, Link, Port};
 use netsonde_core::wire::cursor::Mac;
 
-/// Unit of the bridge timers: IFLA_BR_MCAST_ intervals are hundredths of a second.
+use crate::linux::netlink::Netlink;
+
+/// Nanoseconds per clock tick of bridge timers: IFLA_BR_MCAST_ intervals are hundredths of a second.
 const TICK_NS: u64 = 10_000_000;
 
-/// Returns all interfaces with their receive drops.
+/// Returns all interfaces, and the packets that each dropped on receive (rx_dropped), by index.
 pub fn links(netlink: &mut Netlink) -> io::Result<(Vec<Link>, BTreeMap<u32, u64>)> {
     let mut all: Vec<Link> = Vec::new();
     let mut dropped = BTreeMap::new();
@@ -59,6 +60,7 @@ pub fn links(netlink: &mut Netlink) -> io::Result<(Vec<Link>, BTreeMap<u32, u64>
     Ok((all, dropped))
 }
 
+/// Returns an interface without its addresses, and its rx_dropped counter.
 fn link(message: &LinkMessage) -> (Link, u64) {
     let mut link = Link {
         ifindex: message.header.index,
@@ -79,7 +81,7 @@ fn link(message: &LinkMessage) -> (Link, u64) {
             LinkAttribute::AllMulticast(count) => link.allmulti = *count,
             LinkAttribute::Controller(master) => link.master = Some(*master),
             LinkAttribute::Link(parent) => link.parent = Some(*parent),
-            // In another namespace the index means another interface.
+            // The index is one of another namespace.
             LinkAttribute::LinkNetNsId(_) => link.parent = None,
             LinkAttribute::Stats64(stats) => drops = stats.rx_dropped,
             LinkAttribute::Xdp(all) => {
@@ -104,7 +106,7 @@ fn link(message: &LinkMessage) -> (Link, u64) {
             _ => {}
         }
     }
-    // The ID of the namespace may precede the parent.
+    // The attribute of the namespace may come before that of the parent.
     let elsewhere = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::LinkNetNsId(_));
     if message.attributes.iter().any(elsewhere) {
         link.parent = None;
@@ -127,7 +129,7 @@ fn bridge(settings: &[InfoBridge]) -> Bridge {
             InfoBridge::MulticastQuerierInterval(ticks) => {
                 bridge.querier_ns = ticks.saturating_mul(TICK_NS);
             }
-            InfoBridge::MulticastHashMax(most) => bridge.most_groups = *most,
+            InfoBridge::MulticastHashMax(max) => bridge.max_groups = *max,
             InfoBridge::NfCallIpTables(on) | InfoBridge::NfCallIp6Tables(on) => {
                 bridge.calls_firewall |= *on;
             }

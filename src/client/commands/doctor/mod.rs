@@ -1,47 +1,49 @@
-//! SHELL. `doctor`, `mcast doctor` and `explain`: gathers evidence, diagnoses it, and prints the
-//! findings.
+//! SHELL. `mcast doctor`, `doctor` and `explain`: gathers evidence, diagnoses it and prints the findings.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `gather` | packets, counters, sysctls: before and after |
-//! | `links` | interfaces, bridges and forwarded groups by netlink |
-//! | `processes` | which process holds which socket |
-//! | `host` | `doctor`: the same of the whole host |
+//! | `explain` | `explain`: the texts of failure modes |
+//! | `gather` | evidence for a group: kernel state before and after the window |
+//! | `record` | packets of the service's record, or of a capture file |
+//! | `service` | values that both diagnoses take from the status of the service |
+//! | `links` | interfaces, addresses and bridge settings, by netlink |
+//! | `host` | `doctor`: diagnosis of the whole host |
 
+mod explain;
 mod gather;
 pub(crate) mod host;
 mod links;
+mod record;
+mod service;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::client::cli::args::{Global, McastDoctor};
-use crate::client::failure::Failure;
-use crate::client::render::style::Style;
-use crate::linux::{memberships, proc_net};
-use netsonde_core::diagnose::evidence::{Evidence, Process};
-use netsonde_core::diagnose::{
-    Certainty, Diagnosis, Finding, Severity, Text, Verdict, diagnose, find, texts,
-};
+use nix::net::if_::if_indextoname;
+
+use netsonde_core::diagnose::evidence::{GroupEvidence, Process};
+use netsonde_core::diagnose::{Certainty, Diagnosis, Finding, Severity, Verdict, diagnose};
 use netsonde_core::host::socket::parse_sockets;
 
-/// Columns for wrapped text, as in manual pages.
-const COLUMNS: usize = 80;
+use crate::client::cli::args::{Global, McastDoctor};
+use crate::client::failure::Failure;
+use crate::client::render::style::{Style, duration};
+use crate::client::render::wrap::wrap;
+use crate::linux::{memberships, proc_net, processes};
 
-/// Runs `mcast doctor`.
+pub use explain::explain;
+
+/// Runs `mcast doctor`. Returns 0 if the group is healthy, 1 on a fault, 2 if the verdict is undetermined.
 pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Failure> {
     let start = Instant::now();
     let evidence = match &args.read {
-        Some(path) => gather::from_file(args, path)?,
+        Some(path) => gather::evidence_of_file(args, path)?,
         None => {
             if !global.json && !global.quiet {
-                eprintln!(
-                    "watching {} for {}",
-                    args.channel,
-                    crate::client::render::style::duration(args.duration)
-                );
+                eprintln!("watching {} for {}", args.channel, duration(args.duration));
             }
             gather::gather(socket, args)?
         }
@@ -49,7 +51,7 @@ pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Fai
     let diagnosis = diagnose(&evidence);
     let mut out = io::stdout().lock();
     if global.json {
-        let told = serde_json::json!({
+        let report = serde_json::json!({
             "subject": {
                 "group": args.channel.group.to_string(),
                 "port": args.channel.port,
@@ -63,13 +65,13 @@ pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Fai
         writeln!(
             out,
             "{}",
-            serde_json::to_string_pretty(&told).map_err(io::Error::from)?
+            serde_json::to_string_pretty(&report).map_err(io::Error::from)?
         )?;
     } else {
         writeln!(
             out,
             "{}",
-            text(args, &evidence, &diagnosis, Style::new(global.color)).trim_end()
+            render(args, &evidence, &diagnosis, Style::new(global.color)).trim_end()
         )?;
     }
     Ok(match diagnosis.verdict {
@@ -78,8 +80,8 @@ pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Fai
         Verdict::Undetermined => {
             drop(out);
             eprintln!(
-                "netsonde: no traffic or membership for {} on this host: run this on a receiver \
-                    or sender, or use --join",
+                "netsonde: no traffic or membership for {} on this host: run this on a receiver or \
+                    sender, or use --join",
                 args.channel
             );
             2
@@ -87,14 +89,20 @@ pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Fai
     })
 }
 
-fn text(args: &McastDoctor, evidence: &Evidence, diagnosis: &Diagnosis, style: Style) -> String {
+/// Renders the verdict on a group, with its findings.
+fn render(
+    args: &McastDoctor,
+    evidence: &GroupEvidence,
+    diagnosis: &Diagnosis,
+    style: Style,
+) -> String {
     let mut text = match diagnosis.verdict {
         Verdict::Healthy => format!("{}: {}\n", args.channel, style.good("healthy")),
         Verdict::Fault => format!("{}: {}\n", args.channel, style.warn("fault")),
         Verdict::Undetermined => format!("{}: undetermined\n", args.channel),
     };
     if diagnosis.verdict == Verdict::Healthy {
-        text.push_str(&healthy(evidence));
+        text.push_str(&packet_counts(evidence));
     }
     for finding in &diagnosis.findings {
         text.push('\n');
@@ -103,11 +111,10 @@ fn text(args: &McastDoctor, evidence: &Evidence, diagnosis: &Diagnosis, style: S
     text
 }
 
-/// Describes the traffic of a healthy group.
-fn healthy(evidence: &Evidence) -> String {
+/// Renders the packets of the group during the window, one line per interface and direction.
+fn packet_counts(evidence: &GroupEvidence) -> String {
     let (from, to) = evidence.window;
-    let mut counts: std::collections::BTreeMap<(u32, bool), u64> =
-        std::collections::BTreeMap::new();
+    let mut counts: BTreeMap<(u32, bool), u64> = BTreeMap::new();
     for packet in &evidence.wire.group_packets {
         if (from..=to).contains(&packet.time_ns) {
             *counts
@@ -123,13 +130,13 @@ fn healthy(evidence: &Evidence) -> String {
             .get(&ifindex)
             .cloned()
             .unwrap_or_default();
-        let way = if inbound { "came in on" } else { "left by" };
-        text.push_str(&format!("  {packets} packets {way} {name}\n"));
+        let direction = if inbound { "received" } else { "sent" };
+        text.push_str(&format!("  {packets} packets {direction} on {name}\n"));
     }
     text
 }
 
-/// Formats a finding as a paragraph; `fault` is the label of a fault.
+/// Renders a finding. `fault` is the label of a fault: "cause" for a group, "fault" for a host.
 fn finding_text(finding: &Finding, fault: &str, style: Style) -> String {
     let severity = match finding.severity {
         Severity::Fault => fault,
@@ -141,49 +148,25 @@ fn finding_text(finding: &Finding, fault: &str, style: Style) -> String {
         Certainty::Consistent => "consistent with everything observed",
     };
     let mut text = format!("{severity}: {} ({certainty})\n", style.bold(finding.id));
-    text.push_str(&filled(&finding.summary, 2, 0));
+    text.push_str(&wrap(&finding.summary, 2, 0));
     if !finding.fix.is_empty() {
-        text.push_str(&filled(&format!("fix: {}", finding.fix), 2, 5));
+        text.push_str(&wrap(&format!("fix: {}", finding.fix), 2, 5));
     }
     for item in &finding.evidence {
-        text.push_str(&style.dim(&filled(&format!("{}: {}", item.source, item.text), 4, 2)));
+        text.push_str(&style.dim(&wrap(&format!("{}: {}", item.source, item.text), 4, 2)));
     }
     text
 }
 
-/// Wraps a paragraph; lines after the first are indented further.
-pub(crate) fn filled(words: &str, indent: usize, hanging: usize) -> String {
-    let mut text = String::new();
-    let mut line = " ".repeat(indent);
-    for word in words.split_whitespace() {
-        if line.trim().is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() > COLUMNS {
-            text.push_str(&line);
-            text.push('\n');
-            line = format!("{}{word}", " ".repeat(indent + hanging));
-        } else {
-            line.push(' ');
-            line.push_str(word);
-        }
-    }
-    text.push_str(&line);
-    text.push('\n');
-    text
-}
-
-/// Returns which process joined which group on which interface, in which mode and for which
-/// sources, as far as the caller may know.
-pub fn who_holds() -> Vec<(String, IpAddr, Process, bool, Vec<IpAddr>)> {
+/// Returns the processes that joined a group, within the caller's permissions: interface, group, process,
+/// whether the filter mode is include, and the sources of the filter.
+pub fn group_members() -> Vec<(String, IpAddr, Process, bool, Vec<IpAddr>)> {
     let held = memberships();
     let mut udp = parse_sockets(&proc_net("udp"));
     udp.extend(parse_sockets(&proc_net("udp6")));
-    let name = |ifindex: u32| {
-        let name = nix::net::if_::if_indextoname(ifindex).ok()?;
-        name.into_string().ok()
-    };
+    let name = |ifindex: u32| if_indextoname(ifindex).ok()?.into_string().ok();
     let mut all = Vec::new();
-    for holder in crate::linux::processes::holders(&udp, &held, None) {
+    for holder in processes::holders(&udp, &held, None) {
         for (ifindex, group, include, sources) in holder.joined {
             if let Some(name) = name(ifindex) {
                 all.push((name, group, holder.process.clone(), include, sources));
@@ -191,73 +174,4 @@ pub fn who_holds() -> Vec<(String, IpAddr, Process, bool, Vec<IpAddr>)> {
         }
     }
     all
-}
-
-/// Runs `explain`.
-pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
-    let style = Style::new(global.color);
-    let wanted: Vec<Text> = match id {
-        Some(id) => vec![find(id).ok_or_else(|| unknown(id))?],
-        None => texts(),
-    };
-    let mut out = io::stdout().lock();
-    if global.json {
-        let all: Vec<_> = (wanted.iter())
-            .map(|mode| {
-                serde_json::json!({
-                    "id": mode.id, "title": mode.title, "seen": mode.symptoms, "cause": mode.cause,
-                    "proof": mode.proof, "fix": mode.fix,
-                })
-            })
-            .collect();
-        let told = serde_json::json!({ "findings": all });
-        writeln!(
-            out,
-            "{}",
-            serde_json::to_string_pretty(&told).map_err(io::Error::from)?
-        )?;
-        return Ok(0);
-    }
-    if id.is_none() {
-        let mut sorted = wanted;
-        sorted.sort_by_key(|mode| mode.id);
-        let rows: Vec<Vec<String>> = (sorted.iter())
-            .map(|mode| vec![mode.id.to_owned(), mode.title.to_owned()])
-            .collect();
-        writeln!(
-            out,
-            "{}",
-            crate::client::render::style::table(style, &["FINDING", "IS"], &rows)
-        )?;
-        return Ok(0);
-    }
-    for mode in wanted {
-        writeln!(out, "{}: {}", style.bold(mode.id), mode.title)?;
-        for (head, words) in [
-            ("Symptoms", mode.symptoms),
-            ("Cause", mode.cause),
-            ("Evidence", mode.proof),
-            ("Fix", mode.fix),
-        ] {
-            writeln!(out, "\n{}", style.bold(head))?;
-            write!(out, "{}", filled(words, 2, 0))?;
-        }
-    }
-    Ok(0)
-}
-
-/// Names the nearest ids.
-fn unknown(id: &str) -> Failure {
-    let words: Vec<&str> = id.split('-').filter(|word| word.len() > 2).collect();
-    let near: Vec<&str> = (texts().iter())
-        .map(|mode| mode.id)
-        .filter(|known| words.iter().any(|word| known.contains(word)))
-        .take(4)
-        .collect();
-    let hint = if near.is_empty() {
-        "`netsonde explain` lists all findings".into()
-    } else {
-        format!("did you mean {}?", near.join(", "))
-    };
-    Failure::Other(format!("unknown finding {id}: {hint}"))
 }

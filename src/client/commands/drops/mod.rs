@@ -103,8 +103,8 @@ impl Snapshot {
         put(Layer::Backlog, "all CPUs", "flow_limit", limited);
         for (layer, file, subject) in [
             // Only the first namespace has these files.
-            (Layer::Neighbour, "stat/arp_cache", "arp_cache"),
-            (Layer::Neighbour, "stat/ndisc_cache", "ndisc_cache"),
+            (Layer::Neighbor, "stat/arp_cache", "arp_cache"),
+            (Layer::Neighbor, "stat/ndisc_cache", "ndisc_cache"),
             (Layer::Conntrack, "stat/nf_conntrack", "this namespace"),
         ] {
             for (name, value) in sum_cpu_columns(&proc_net(file)) {
@@ -114,9 +114,9 @@ impl Snapshot {
         let mut tables_of_neighbours = Vec::new();
         netlink.ask_raw(GET_TABLES, NLM_F_DUMP, &[0; 4], |_, body| {
             if let Some(table) = parse_neighbor_table(body) {
-                put(Layer::Neighbour, &table.name, "res_failed", table.failed);
+                put(Layer::Neighbor, &table.name, "res_failed", table.failed);
                 put(
-                    Layer::Neighbour,
+                    Layer::Neighbor,
                     &table.name,
                     "table_fulls",
                     table.table_fulls,

@@ -85,7 +85,7 @@ struct Holding {
 
 fn held(told: Groups) -> HeldGroups {
     let mut by_group: HashMap<(String, IpAddr), Vec<Holding>> = HashMap::new();
-    for (interface, group, process, include, sources) in doctor::who_holds() {
+    for (interface, group, process, include, sources) in doctor::group_members() {
         by_group
             .entry((interface, group))
             .or_default()

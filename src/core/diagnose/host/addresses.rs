@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::evidence::Evidence;
-use super::links::MOST_TOLD;
+use super::evidence::HostEvidence;
+use super::links::MAX_FINDINGS;
 use super::{CheckOutcome, HostMode};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::evidence::in_network;
@@ -13,14 +13,14 @@ use crate::diagnose::{Certainty, FindingDraft, Text};
 /// Duplicate address detection takes two seconds by default; beyond this time something blocks it.
 const TENTATIVE_NS: u64 = 5_000_000_000;
 
-pub fn check_conflicts(all: &Evidence) -> CheckOutcome {
+pub fn check_conflicts(all: &HostEvidence) -> CheckOutcome {
     match &all.neighbors {
-        Ok(told) => CheckOutcome::Done(format!(
+        Ok(reply) => CheckOutcome::Done(format!(
             "hosts seen: {}, active conflicts: {}",
-            (told.neighbors.iter())
+            (reply.neighbors.iter())
                 .filter(|one| all.is_wanted(&one.interface))
                 .count(),
-            (told.findings.iter())
+            (reply.findings.iter())
                 .filter(|one| one.kind == "conflict" && one.current)
                 .count()
         )),
@@ -46,10 +46,10 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
         "gateway-loss",
     ],
     rule: |all| {
-        let Ok(told) = &all.neighbors else {
+        let Ok(reply) = &all.neighbors else {
             return vec![];
         };
-        let conflicts = (told.findings.iter()).filter(|one| {
+        let conflicts = (reply.findings.iter()).filter(|one| {
             // One host with two interfaces on a link is not a conflict.
             let is_all_own = one.claimants.iter().all(|claimant| claimant.own);
             // Duplicate address detection found it, so this host does not use the address.
@@ -61,7 +61,7 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
                 && !is_all_own
                 && !is_left
         });
-        (conflicts.take(MOST_TOLD))
+        (conflicts.take(MAX_FINDINGS))
             .map(|one| {
                 let whose = match (one.own, one.gateway) {
                     (true, _) => ", an address of this host,",
@@ -98,7 +98,7 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
     },
 };
 
-pub fn check_detection(all: &Evidence) -> CheckOutcome {
+pub fn check_detection(all: &HostEvidence) -> CheckOutcome {
     let (mut count, mut waiting) = (0, 0);
     for own in all.interfaces().flat_map(|one| &one.addresses) {
         count += usize::from(own.address.is_ipv6());
@@ -116,11 +116,11 @@ pub static DUPLICATE_ADDRESS: HostMode = HostMode {
     text: Text {
         id: "duplicate-address",
         title: "an IPv6 address of this host is a duplicate",
-        symptoms: "The address is listed but does not work: it is not used for sending and does not \
-            answer.",
+        symptoms: "The address is listed but does not work: it is not used for sending and does \
+            not answer.",
         cause: "Duplicate address detection (RFC 4862) found another host with it: a cloned \
-            virtual machine, an address configured by hand, or a loop that returns this host's \
-            own packets.",
+            virtual machine, an address configured by hand, or a loop that returns this host's own \
+            packets.",
         proof: "The kernel marks the address as failed (dadfailed).",
         fix: "Give one of the two another address, then delete this one and add it again: the \
             kernel does not retry by itself.",
@@ -131,7 +131,7 @@ pub static DUPLICATE_ADDRESS: HostMode = HostMode {
         for one in all.interfaces() {
             for own in one.addresses.iter().filter(|own| own.is_taken) {
                 let address = own.address;
-                let by = (all.neighbors.iter().flat_map(|told| &told.findings)).find(|finding| {
+                let by = (all.neighbors.iter().flat_map(|reply| &reply.findings)).find(|finding| {
                     finding.kind == "duplicate" && finding.address.parse() == Ok(address)
                 });
                 let by = by.and_then(|finding| finding.by.clone());
@@ -146,8 +146,8 @@ pub static DUPLICATE_ADDRESS: HostMode = HostMode {
                     ),
                 )
                 .fix(format!(
-                    "give one of them another address; then ip address del {address}/{} dev {} \
-                        and add it again",
+                    "give one of them another address; then ip address del {address}/{} dev {} and \
+                        add it again",
                     own.prefix,
                     one.name()
                 ))
@@ -167,8 +167,8 @@ pub static ADDRESS_TENTATIVE: HostMode = HostMode {
         id: "address-tentative",
         title: "an IPv6 address stays tentative",
         symptoms: "The address is listed, but programs cannot bind to it or send from it.",
-        cause: "Duplicate address detection waits for a carrier or a bridge port, or is \
-            configured to take long (dad_transmits, retrans_time_ms).",
+        cause: "Duplicate address detection waits for a carrier or a bridge port, or is configured \
+            to take long (dad_transmits, retrans_time_ms).",
         proof: "The kernel has marked the address as tentative for seconds.",
         fix: "Check the link, and net.ipv6.conf.IF.dad_transmits.",
     },
@@ -183,8 +183,8 @@ pub static ADDRESS_TENTATIVE: HostMode = HostMode {
                     FindingDraft::warning(
                         Certainty::Proved,
                         format!(
-                            "{} on {} is still tentative after {}: duplicate address detection \
-                                is not finished",
+                            "{} on {} is still tentative after {}: duplicate address detection is \
+                                not finished",
                             own.address,
                             one.name(),
                             seconds(own.age_ns)
@@ -204,13 +204,13 @@ pub static ADDRESS_TENTATIVE: HostMode = HostMode {
     },
 };
 
-pub fn check_addresses(all: &Evidence) -> CheckOutcome {
+pub fn check_addresses(all: &HostEvidence) -> CheckOutcome {
     let with: Vec<String> = (all.interfaces())
         .flat_map(|one| {
             one.wide_addresses()
                 .map(|own| format!("{} {}/{}", one.name(), own.address, own.prefix))
         })
-        .take(MOST_TOLD)
+        .take(MAX_FINDINGS)
         .collect();
     if with.is_empty() {
         return CheckOutcome::Done("none other than link-local".into());
@@ -279,8 +279,8 @@ pub static ARP_FLUX: HostMode = HostMode {
     text: Text {
         id: "arp-flux",
         title: "two interfaces are in the same network, and each answers for the other",
-        symptoms: "Traffic arrives on the wrong interface; unplugging one cable disables the address \
-            of the other interface; the host appears to conflict with itself.",
+        symptoms: "Traffic arrives on the wrong interface; unplugging one cable disables the \
+            address of the other interface; the host appears to conflict with itself.",
         cause: "On Linux an IPv4 address belongs to the host, not to the interface: every \
             interface answers ARP for all of them, unless arp_ignore or arp_filter is set.",
         proof: "Two interfaces that are up have addresses in one network, and neither setting is \
@@ -310,10 +310,10 @@ pub static ARP_FLUX: HostMode = HostMode {
             .filter_map(|shared| {
                 let (first, own) = shared[0];
                 let (second, other) = *shared.iter().find(|(name, _)| *name != first)?;
-                let is_told = |name: &str| {
+                let is_restricted = |name: &str| {
                     all.sysctl_max(name, "arp_ignore") > 0 || all.sysctl_max(name, "arp_filter") > 0
                 };
-                if is_told(first) && is_told(second) {
+                if is_restricted(first) && is_restricted(second) {
                     return None;
                 }
                 if !all.is_wanted(first) && !all.is_wanted(second) {
@@ -323,8 +323,8 @@ pub static ARP_FLUX: HostMode = HostMode {
                     FindingDraft::warning(
                         Certainty::Consistent,
                         format!(
-                            "{first} ({own}) and {second} ({other}) are in the same network: \
-                                each answers ARP for the other's address"
+                            "{first} ({own}) and {second} ({other}) are in the same network: each \
+                                answers ARP for the other's address"
                         ),
                     )
                     .fix(
@@ -350,16 +350,16 @@ pub static ARP_FLUX: HostMode = HostMode {
 };
 
 /// Returns whether an address is in a network of the interface.
-pub fn is_on_link(all: &Evidence, interface: &str, who: IpAddr) -> bool {
+pub fn is_on_link(all: &HostEvidence, interface: &str, address: IpAddr) -> bool {
     let own = all
         .interface(interface)
         .into_iter()
         .flat_map(|one| &one.addresses);
-    let mut own = own.filter(|own| in_network(own.address, own.prefix, who));
+    let mut own = own.filter(|own| in_network(own.address, own.prefix, address));
     let mut routes = (all.routes.iter()).filter(|route| {
         route.interface == interface
             && route.gateway.is_none()
-            && in_network(route.network, route.bits, who)
+            && in_network(route.network, route.bits, address)
     });
     own.next().is_some() || routes.next().is_some()
 }

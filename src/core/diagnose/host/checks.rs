@@ -83,13 +83,13 @@ pub static CHECKS: &[Check] = &[
         modes: &[&gateways::GATEWAY_MOVED],
     },
     Check {
-        topic: "neighbours",
+        topic: "neighbors",
         name: "tables",
         run: neighbors::check_tables,
         modes: &[&neighbors::NEIGHBOUR_TABLE_FULL],
     },
     Check {
-        topic: "neighbours",
+        topic: "neighbors",
         name: "reachable",
         run: neighbors::check_failed,
         modes: &[&neighbors::NEIGHBOURS_FAILED],

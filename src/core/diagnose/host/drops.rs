@@ -1,8 +1,8 @@
 //! PURE. Modes of drops above the device: which of the counters that `netsonde drops` shows mean that this
 //! host has too little of something.
 
-use super::evidence::{Drop, Evidence, counted};
-use super::links::MOST_TOLD;
+use super::evidence::{Drop, HostEvidence, counted};
+use super::links::MAX_FINDINGS;
 use super::{CheckOutcome, HostMode, gateways};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::{Certainty, FindingDraft, Text, socket};
@@ -13,7 +13,7 @@ use crate::host::drops::Layer;
 fn is_own_fault(drop: &Drop) -> bool {
     match drop.counter.layer {
         // Backlogs, devices, sockets and neighbors have failure modes of their own.
-        Layer::Device | Layer::Socket | Layer::Backlog | Layer::Neighbour => false,
+        Layer::Device | Layer::Socket | Layer::Backlog | Layer::Neighbor => false,
         Layer::Conntrack => drop.counter.name != "insert_failed",
         Layer::Queue => true,
         Layer::Ip => matches!(
@@ -38,17 +38,17 @@ fn is_own_fault(drop: &Drop) -> bool {
     }
 }
 
-pub fn check_counters(all: &Evidence) -> CheckOutcome {
+pub fn check_counters(all: &HostEvidence) -> CheckOutcome {
     let above = (all.drops.iter())
         .filter(|drop| !matches!(drop.counter.layer, Layer::Device | Layer::Socket));
-    let told: Vec<String> = above
-        .take(MOST_TOLD)
+    let parts: Vec<String> = above
+        .take(MAX_FINDINGS)
         .map(|drop| format!("{} +{}", drop.counter.name, drop.count))
         .collect();
-    let what = if told.is_empty() {
+    let what = if parts.is_empty() {
         "none".into()
     } else {
-        list(told)
+        list(parts)
     };
     CheckOutcome::Done(format!("{what} in {}", seconds(all.window_ns)))
 }
@@ -75,7 +75,7 @@ pub static DROPS_GROW: HostMode = HostMode {
             _ => drop.counter.name != "TcpExtIPReversePathFilter" || !gateways::is_filtered(all),
         });
         wanted
-            .take(MOST_TOLD)
+            .take(MAX_FINDINGS)
             .map(|drop| {
                 let summary = format!(
                     "{} +{} in {} ({}): {}",
@@ -93,8 +93,8 @@ pub static DROPS_GROW: HostMode = HostMode {
                 };
                 found
                     .fix(
-                        "netsonde drops; as root, netsonde drops --reasons shows the kernel's \
-                            drop reasons",
+                        "netsonde drops; as root, netsonde drops --reasons shows the kernel's drop \
+                            reasons",
                     )
                     .with_evidence(
                         "counters",
@@ -111,7 +111,7 @@ pub static DROPS_GROW: HostMode = HostMode {
     },
 };
 
-pub fn check_backlog(all: &Evidence) -> CheckOutcome {
+pub fn check_backlog(all: &HostEvidence) -> CheckOutcome {
     let dropped = backlog(all).map_or(0, |drop| drop.count);
     CheckOutcome::Done(format!(
         "{dropped} dropped, {} time squeezes in {} (all CPUs)",
@@ -120,7 +120,7 @@ pub fn check_backlog(all: &Evidence) -> CheckOutcome {
     ))
 }
 
-fn backlog(all: &Evidence) -> Option<&Drop> {
+fn backlog(all: &HostEvidence) -> Option<&Drop> {
     (all.drops.iter())
         .find(|drop| drop.counter.layer == Layer::Backlog && drop.counter.name == "dropped")
 }
@@ -151,8 +151,8 @@ pub static BACKLOG_DROPS: HostMode = HostMode {
                 ),
             )
             .fix(
-                "spread the work over CPUs (/sys/class/net/IF/queues/rx-*/rps_cpus, \
-                    irqbalance), or sysctl net.core.netdev_max_backlog=10000",
+                "spread the work over CPUs (/sys/class/net/IF/queues/rx-*/rps_cpus, irqbalance), \
+                    or sysctl net.core.netdev_max_backlog=10000",
             )
             .with_evidence("counters", format!("softnet_stat: dropped +{}", drop.count))
             .with_evidence(
@@ -164,7 +164,7 @@ pub static BACKLOG_DROPS: HostMode = HostMode {
     },
 };
 
-pub fn check_sockets(all: &Evidence) -> CheckOutcome {
+pub fn check_sockets(all: &HostEvidence) -> CheckOutcome {
     let dropped = sockets(all).map(|drop| drop.count).sum::<u64>();
     CheckOutcome::Done(format!(
         "{dropped} packets dropped at full UDP sockets in {}",
@@ -172,7 +172,7 @@ pub fn check_sockets(all: &Evidence) -> CheckOutcome {
     ))
 }
 
-fn sockets(all: &Evidence) -> impl Iterator<Item = &Drop> {
+fn sockets(all: &HostEvidence) -> impl Iterator<Item = &Drop> {
     // Raw sockets receive a copy of other programs' packets, and their programs often do not read
     // it.
     (all.drops.iter())
@@ -183,7 +183,7 @@ pub static RECEIVE_BUFFER_OVERRUN: HostMode = HostMode {
     text: socket::RECEIVE_BUFFER_OVERRUN.text(),
     implies: &[],
     rule: |all| {
-        (sockets(all).take(MOST_TOLD))
+        (sockets(all).take(MAX_FINDINGS))
             .map(|drop| {
                 FindingDraft::warning(
                     Certainty::Proved,

@@ -1,5 +1,5 @@
-//! PURE. What a diagnosis of a host rests on: what its kernel says before and after a short window, what
-//! netsonded has heard, and what became of a few echo requests to its gateways.
+//! PURE. The evidence for a diagnosis of a host: kernel state before and after a short window, data of
+//! the service, and the fates of a few echo requests to the gateways.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ pub type Known<T> = Result<T, String>;
 
 /// All evidence for a diagnosis of the host.
 #[derive(Debug)]
-pub struct Evidence {
+pub struct HostEvidence {
     /// The only interface to diagnose; `None` for all.
     pub only: Option<String>,
     /// The end of the window, in nanoseconds since 1970.
@@ -44,7 +44,7 @@ pub struct Evidence {
     /// The kernel's neighbor tables, which all namespaces share.
     pub tables: Vec<NeighborTable>,
     /// Neighbor entries of this host.
-    pub kernel_neighbours: Vec<KernelNeighbour>,
+    pub kernel_neighbors: Vec<KernelNeighbor>,
     /// Group memberships of sockets, as far as the caller may know them.
     pub holders: Vec<Holder>,
     /// IGMP version in use, by interface.
@@ -69,7 +69,7 @@ pub struct Evidence {
 #[derive(Debug)]
 pub struct Multicast {
     /// Evidence without the packets of any group.
-    pub evidence: crate::diagnose::evidence::Evidence,
+    pub evidence: crate::diagnose::evidence::GroupEvidence,
     /// Groups to diagnose: per family one that is joined here and that switches prune, otherwise
     /// all-systems.
     pub groups: Vec<IpAddr>,
@@ -133,7 +133,7 @@ pub struct Address {
 /// A route of the main table with an outgoing interface.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Index of the outgoing interface.
+    /// Name of the outgoing interface.
     pub interface: String,
     /// Destination network.
     pub network: IpAddr,
@@ -169,7 +169,7 @@ pub struct Drop {
 
 /// A neighbor entry of the kernel.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KernelNeighbour {
+pub struct KernelNeighbor {
     /// Name of the interface.
     pub interface: String,
     /// Address of the neighbor.
@@ -182,9 +182,9 @@ pub struct KernelNeighbour {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lengths {
     /// Number of messages examined.
-    pub messages: u64,
+    pub examined: u64,
     /// Messages longer than an MTU of this host, and errors that name an MTU, newest last.
-    pub told: Vec<Length>,
+    pub messages: Vec<Length>,
 }
 
 /// An ICMP message that concerns packet lengths.
@@ -234,7 +234,7 @@ pub fn ns(text: &str) -> Option<u64> {
     u64::try_from(time.as_nanosecond()).ok()
 }
 
-impl Evidence {
+impl HostEvidence {
     /// Iterates over the interfaces to diagnose, which never include loopback.
     pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
         (self.links.iter()).filter(|one| !one.link.is_loopback() && self.is_wanted(&one.link.name))
@@ -299,7 +299,7 @@ impl Evidence {
     }
 
     /// Returns the number of hosts seen on an interface within the last minute, without this host.
-    pub fn heard(&self, interface: &str) -> usize {
+    pub fn hosts_seen(&self, interface: &str) -> usize {
         let Ok(neighbors) = &self.neighbors else {
             return 0;
         };

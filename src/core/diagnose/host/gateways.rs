@@ -3,17 +3,17 @@
 use std::net::IpAddr;
 
 use super::addresses::is_on_link;
-use super::evidence::{Evidence, Probed};
-use super::links::MOST_TOLD;
+use super::evidence::{HostEvidence, Probed};
+use super::links::MAX_FINDINGS;
 use super::{CheckOutcome, HostMode, LocatedFinding};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::{Certainty, FindingDraft, Text, receiver};
 use crate::protocol::ping::Probe;
 
 /// Time for which a change of a gateway's MAC address is reported.
-const NEWS_NS: u64 = 600_000_000_000;
+const RECENT_MOVE_NS: u64 = 600_000_000_000;
 
-pub fn check_routes(all: &Evidence) -> CheckOutcome {
+pub fn check_routes(all: &HostEvidence) -> CheckOutcome {
     let defaults: Vec<String> = (all.routes.iter())
         .filter(|route| route.is_default() && all.is_wanted(&route.interface))
         .map(|route| match route.gateway {
@@ -36,8 +36,8 @@ pub static NO_DEFAULT_ROUTE: HostMode = HostMode {
         title: "there is no default route",
         symptoms: "Hosts on the local links are reachable, others are not: \"Network is \
             unreachable\".",
-        cause: "DHCP or router advertisements have not arrived, or no route was configured. \
-            Hosts on an isolated network have none on purpose.",
+        cause: "DHCP or router advertisements have not arrived, or no route was configured. Hosts \
+            on an isolated network have none on purpose.",
         proof: "The main routing table of both families.",
         fix: "If there should be one: check the DHCP client, or ip route add default via GATEWAY.",
     },
@@ -62,7 +62,7 @@ pub static NO_DEFAULT_ROUTE: HostMode = HostMode {
 };
 
 /// Summarizes the fates of the probes.
-fn check_probes(all: &Evidence, one: impl Fn(&Probed) -> String) -> CheckOutcome {
+fn check_probes(all: &HostEvidence, one: impl Fn(&Probed) -> String) -> CheckOutcome {
     match &all.probes {
         Err(why) => CheckOutcome::Skipped(why.clone()),
         Ok(probed) if probed.is_empty() => {
@@ -72,7 +72,7 @@ fn check_probes(all: &Evidence, one: impl Fn(&Probed) -> String) -> CheckOutcome
     }
 }
 
-pub fn check_resolved(all: &Evidence) -> CheckOutcome {
+pub fn check_resolved(all: &HostEvidence) -> CheckOutcome {
     check_probes(all, |one| {
         let there = !is_unresolved(all, one);
         format!(
@@ -84,7 +84,7 @@ pub fn check_resolved(all: &Evidence) -> CheckOutcome {
     })
 }
 
-pub fn check_answers(all: &Evidence) -> CheckOutcome {
+pub fn check_answers(all: &HostEvidence) -> CheckOutcome {
     check_probes(all, |one| {
         let fastest = one.probes.iter().filter_map(|probe| probe.rtt_ns).min();
         let time = fastest.map_or(String::new(), |ns| format!(" in {:.3} ms", ns as f64 / 1e6));
@@ -98,8 +98,8 @@ pub fn check_answers(all: &Evidence) -> CheckOutcome {
 }
 
 /// Returns "ARP" or "neighbor discovery".
-fn resolution(who: IpAddr) -> &'static str {
-    if who.is_ipv4() {
+fn resolution(gateway: IpAddr) -> &'static str {
+    if gateway.is_ipv4() {
         "ARP"
     } else {
         "neighbor discovery"
@@ -108,7 +108,7 @@ fn resolution(who: IpAddr) -> &'static str {
 
 /// Returns a fault if the default traffic uses the gateway, else a warning.
 fn by_weight(
-    all: &Evidence,
+    all: &HostEvidence,
     gateway: IpAddr,
     certainty: Certainty,
     summary: String,
@@ -118,7 +118,7 @@ fn by_weight(
 
 /// Returns whether the gateway's MAC address was not resolved: no probe was sent, or after some
 /// seconds the kernel itself answered "host unreachable".
-fn is_unresolved(all: &Evidence, one: &Probed) -> bool {
+fn is_unresolved(all: &HostEvidence, one: &Probed) -> bool {
     let by_us = |probe: &&Probe| {
         let from = probe
             .error
@@ -126,17 +126,17 @@ fn is_unresolved(all: &Evidence, one: &Probed) -> bool {
             .and_then(|error| error.from.parse().ok());
         probe.fate == "refused" && from.is_some_and(|from| is_own(all, from))
     };
-    let in_vain = one.count("unresolved");
-    let told = one.probes.iter().filter(by_us).count();
-    in_vain > 0 && in_vain + told == one.probes.len()
+    let unresolved = one.count("unresolved");
+    let refused = one.probes.iter().filter(by_us).count();
+    unresolved > 0 && unresolved + refused == one.probes.len()
 }
 
-fn is_own(all: &Evidence, who: IpAddr) -> bool {
+fn is_own(all: &HostEvidence, address: IpAddr) -> bool {
     let own = all.links.iter().flat_map(|one| &one.addresses);
-    own.into_iter().any(|own| own.address == who)
+    own.into_iter().any(|own| own.address == address)
 }
 
-fn unresolved(all: &Evidence) -> impl Iterator<Item = &Probed> {
+fn unresolved(all: &HostEvidence) -> impl Iterator<Item = &Probed> {
     let probed = all.probes.iter().flatten();
     probed.filter(|one| is_unresolved(all, one))
 }
@@ -166,7 +166,7 @@ pub static GATEWAY_OFF_LINK: HostMode = HostMode {
                     own.filter(|own| own.address.is_ipv4() == one.gateway.is_ipv4())
                         .map(|own| format!("{}/{}", own.address, own.prefix)),
                 );
-                let told = all.routes.iter().any(|route| {
+                let is_configured = all.routes.iter().any(|route| {
                     route.gateway == Some(one.gateway)
                         && route.interface == *name
                         && route.is_onlink
@@ -190,7 +190,7 @@ pub static GATEWAY_OFF_LINK: HostMode = HostMode {
                     "correct the address of {name}, its prefix length, or the gateway"
                 ))
                 .with_evidence("wire", last_seen(one, "unresolved"));
-                if told {
+                if is_configured {
                     found = found
                         .with_evidence("route", format!("via {} dev {name} onlink", one.gateway));
                 }
@@ -200,13 +200,15 @@ pub static GATEWAY_OFF_LINK: HostMode = HostMode {
     },
 };
 
+/// Returns where the first probe with a fate was last seen, or else the number of such probes.
 fn last_seen(one: &Probed, fate: &str) -> String {
-    let told = one.first(fate).and_then(|probe| probe.last_seen.clone());
-    told.unwrap_or_else(|| format!("{} of {} probes: {fate}", one.count(fate), one.probes.len()))
+    let last_seen = one.first(fate).and_then(|probe| probe.last_seen.clone());
+    last_seen
+        .unwrap_or_else(|| format!("{} of {} probes: {fate}", one.count(fate), one.probes.len()))
 }
 
 /// Returns certainty, further observations and fix.
-fn why_unresolved(all: &Evidence, one: &Probed) -> (Certainty, String, String) {
+fn why_unresolved(all: &HostEvidence, one: &Probed) -> (Certainty, String, String) {
     let (name, gateway) = (&one.interface, one.gateway);
     let protocol = resolution(gateway);
     if answers_on_the_wire(all, one) {
@@ -217,8 +219,8 @@ fn why_unresolved(all: &Evidence, one: &Probed) -> (Certainty, String, String) {
                     answer"
             ),
             format!(
-                "check arptables, `nft list ruleset` (families arp and netdev) and `tc filter \
-                    show dev {name} ingress`"
+                "check arptables, `nft list ruleset` (families arp and netdev) and `tc filter show \
+                    dev {name} ingress`"
             ),
         );
     }
@@ -233,7 +235,7 @@ fn why_unresolved(all: &Evidence, one: &Probed) -> (Certainty, String, String) {
             ),
         );
     }
-    let others = match all.heard(name) {
+    let others = match all.hosts_seen(name) {
         0 => {
             return (
                 Certainty::Proved,
@@ -244,20 +246,20 @@ fn why_unresolved(all: &Evidence, one: &Probed) -> (Certainty, String, String) {
                 format!("check the cable, the switch port and the VLAN of {name}"),
             );
         }
-        1 => "one other host is present".to_owned(),
-        others => format!("{others} other hosts are present"),
+        1 => "one other host is".to_owned(),
+        others => format!("{others} other hosts are"),
     };
     (
         Certainty::Proved,
-        format!("it does not answer {protocol}, while {others} there"),
+        format!("it does not answer {protocol}, while {others} present on {name}"),
         format!("check the router {gateway}: is it on, and is this its address?"),
     )
 }
 
 /// Returns whether its answer came in while it was being resolved.
-fn answers_on_the_wire(all: &Evidence, one: &Probed) -> bool {
-    let heard = all.neighbors.iter().flat_map(|told| &told.neighbors);
-    let there = heard.filter(|neighbor| neighbor.interface == one.interface);
+fn answers_on_the_wire(all: &HostEvidence, one: &Probed) -> bool {
+    let hosts = all.neighbors.iter().flat_map(|reply| &reply.neighbors);
+    let there = hosts.filter(|neighbor| neighbor.interface == one.interface);
     let mut addresses = there.flat_map(|neighbor| &neighbor.addresses);
     addresses.any(|address| {
         address.address.parse() == Ok(one.gateway)
@@ -271,9 +273,9 @@ pub static GATEWAY_UNRESOLVED: HostMode = HostMode {
         id: "gateway-unresolved",
         title: "the gateway does not answer ARP or neighbor discovery",
         symptoms: "Hosts on the link are reachable, but nothing beyond it; or nothing at all.",
-        cause: "The router is off, its address has changed, or its port or VLAN is another one. \
-            If no other host is present either, the link is broken. Or a filter of this host \
-            drops the request or the answer.",
+        cause: "The router is off, its address has changed, or its port or VLAN is another one. If \
+            no other host is present either, the link is broken. Or a filter of this host drops \
+            the request or the answer.",
         proof: "No echo request could be sent, because the gateway's MAC address could not be \
             resolved; the wire shows whether the request was sent and an answer arrived.",
         fix: "Check the router; if no other host is present, the cable, port and VLAN; if the \
@@ -284,13 +286,13 @@ pub static GATEWAY_UNRESOLVED: HostMode = HostMode {
         unresolved(all)
             .map(|one| {
                 let name = &one.interface;
-                let (certainty, who, fix) = why_unresolved(all, one);
+                let (certainty, why, fix) = why_unresolved(all, one);
                 by_weight(
                     all,
                     one.gateway,
                     certainty,
                     format!(
-                        "the gateway {} on {name} cannot be resolved (no MAC address): {who}",
+                        "the gateway {} on {name} cannot be resolved (no MAC address): {why}",
                         one.gateway
                     ),
                 )
@@ -304,18 +306,18 @@ pub static GATEWAY_UNRESOLVED: HostMode = HostMode {
 
 /// Iterates over gateways whose replies came in but were dropped before the socket; `by_filter`: by
 /// the reverse path filter.
-fn dropped_inbound(all: &Evidence, by_filter: bool) -> impl Iterator<Item = &Probed> {
+fn dropped_inbound(all: &HostEvidence, by_filter: bool) -> impl Iterator<Item = &Probed> {
     (all.probes.iter().flatten()).filter(move |one| {
-        let told = one.first("dropped_inbound").map(|probe| {
+        let is_filter = one.first("dropped_inbound").map(|probe| {
             let text = probe.last_seen.as_deref().unwrap_or_default();
             text.contains("TcpExtIPReversePathFilter")
         });
-        told == Some(by_filter)
+        is_filter == Some(by_filter)
     })
 }
 
 /// Returns whether the reverse path filter drops the gateway's replies.
-pub fn is_filtered(all: &Evidence) -> bool {
+pub fn is_filtered(all: &HostEvidence) -> bool {
     dropped_inbound(all, true).next().is_some()
 }
 
@@ -323,18 +325,17 @@ pub static RP_FILTER_STRICT: HostMode = HostMode {
     text: receiver::RP_FILTER_STRICT.text(),
     implies: &["gateway-silent", "firewall-drops-icmp"],
     rule: |all| {
-        let mut found: Vec<LocatedFinding> =
-            dropped_inbound(all, true)
-                .map(|one| {
-                    let name = &one.interface;
-                    by_weight(
+        let mut found: Vec<LocatedFinding> = dropped_inbound(all, true)
+            .map(|one| {
+                let name = &one.interface;
+                by_weight(
                     all,
                     one.gateway,
                     Certainty::Proved,
                     format!(
-                        "replies of the gateway {} come in on {name} and the kernel drops them: \
-                            it routes {} through another interface, and reverse-path filtering \
-                            is strict",
+                        "replies of the gateway {} come in on {name} and the kernel drops them: it \
+                            routes {} through another interface, and reverse-path filtering is \
+                            strict",
                         one.gateway, one.gateway
                     ),
                 )
@@ -344,11 +345,13 @@ pub static RP_FILTER_STRICT: HostMode = HostMode {
                     one.gateway
                 ))
                 .with_evidence("wire", last_seen(one, "dropped_inbound"))
-                .with_evidence("sysctl", format!("rp_filter of {name}: \
-                    {}", all.sysctl_max(name, "rp_filter")))
+                .with_evidence(
+                    "sysctl",
+                    format!("rp_filter of {name}: {}", all.sysctl_max(name, "rp_filter")),
+                )
                 .on(name)
-                })
-                .collect();
+            })
+            .collect();
         if found.is_empty() {
             found.extend(spare_ways(all));
         }
@@ -358,7 +361,7 @@ pub static RP_FILTER_STRICT: HostMode = HostMode {
 
 /// Interfaces of default routes that are not the best, with strict filtering: packets from remote
 /// hosts that arrive there are dropped.
-fn spare_ways(all: &Evidence) -> Vec<LocatedFinding> {
+fn spare_ways(all: &HostEvidence) -> Vec<LocatedFinding> {
     let defaults =
         (all.routes.iter()).filter(|route| route.is_default() && route.network.is_ipv4());
     let Some(best) = defaults.clone().min_by_key(|route| route.metric) else {
@@ -379,14 +382,14 @@ fn spare_ways(all: &Evidence) -> Vec<LocatedFinding> {
             FindingDraft::warning(
                 Certainty::Consistent,
                 format!(
-                    "packets from beyond the links that come in on {name} are dropped: the \
-                        default route uses {}, and reverse-path filtering is strict",
+                    "packets from beyond the links that come in on {name} are dropped: the default \
+                        route uses {}, and reverse-path filtering is strict",
                     best.interface
                 ),
             )
             .fix(format!(
-                "sysctl net.ipv4.conf.{name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter if it \
-                    is 1), or policy routing by source"
+                "sysctl net.ipv4.conf.{name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter if it is \
+                    1), or policy routing by source"
             ))
             .with_evidence(
                 "route",
@@ -407,8 +410,8 @@ pub static FIREWALL_DROPS_ICMP: HostMode = HostMode {
         title: "this host's own filters drop the exchange with its gateway",
         symptoms: "Ping fails although the gateway answers; path MTU discovery fails, so transfers \
             hang on some paths.",
-        cause: "A netfilter or tc rule on this host drops ICMP, inbound or outbound. ICMP \
-            carries errors that IP depends on (RFC 4890 lists those that must pass).",
+        cause: "A netfilter or tc rule on this host drops ICMP, inbound or outbound. ICMP carries \
+            errors that IP depends on (RFC 4890 lists those that must pass).",
         proof: "The answer was seen on this host's wire and did not reach the socket; or the \
             request was accepted and never seen on the wire.",
         fix: "Accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show` show the rule.",
@@ -439,13 +442,14 @@ pub static FIREWALL_DROPS_ICMP: HostMode = HostMode {
                 };
                 let source = if fate == "not_sent" { "kernel" } else { "wire" };
                 let first = one.first(fate);
-                let told = first.and_then(|probe| probe.last_seen.clone().or(probe.errno.clone()));
+                let observed =
+                    first.and_then(|probe| probe.last_seen.clone().or(probe.errno.clone()));
                 FindingDraft::warning(Certainty::Consistent, summary)
                     .fix(
                         "accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show dev IF` \
                             show the rule",
                     )
-                    .with_evidence(source, told.unwrap_or_else(|| fate.to_owned()))
+                    .with_evidence(source, observed.unwrap_or_else(|| fate.to_owned()))
                     .on(&one.interface)
             })
             .collect()
@@ -459,7 +463,7 @@ pub static GATEWAY_NOT_SENT: HostMode =
             title: "the kernel refuses to send to the gateway",
             symptoms: "Nothing beyond the link is reachable; programs fail at once.",
             cause: "A rule or a route of another table forbids it (prohibit, unreachable), or the \
-            interface does not accept packets.",
+                interface does not accept packets.",
             proof: "The error of the send call.",
             fix: "Check `ip rule`, `ip route show table all` and the interface.",
         },
@@ -509,8 +513,8 @@ pub static GATEWAY_SILENT: HostMode = HostMode {
         id: "gateway-silent",
         title: "the gateway is present but does not answer echo requests",
         symptoms: "Often nothing: many routers are configured not to answer.",
-        cause: "The router filters or limits ICMP; or it has no route back; or it hangs while \
-            its network chip still answers ARP.",
+        cause: "The router filters or limits ICMP; or it has no route back; or it hangs while its \
+            network chip still answers ARP.",
         proof: "The gateway's MAC address is known, requests were sent, and nothing came back.",
         fix: "If hosts beyond it are reachable, nothing. Otherwise check the router.",
     },
@@ -555,8 +559,8 @@ pub static GATEWAY_LOSS: HostMode = HostMode {
         cause: "A bad cable, a radio link with poor reception, a duplex mismatch, an overloaded \
             port or router.",
         proof: "Some echo requests to it were answered, and others were sent and not answered.",
-        fix: "`netsonde ping -c 100 -i 0.1 GATEWAY` measures the loss; then check cable, radio \
-            and port.",
+        fix: "`netsonde ping -c 100 -i 0.1 GATEWAY` measures the loss; then check cable, radio and \
+            port.",
     },
     implies: &[],
     rule: |all| {
@@ -577,8 +581,8 @@ pub static GATEWAY_LOSS: HostMode = HostMode {
                     ),
                 )
                 .fix(format!(
-                    "netsonde ping -c 100 -i 0.1 {} measures the loss; then check cable, radio \
-                        and port",
+                    "netsonde ping -c 100 -i 0.1 {} measures the loss; then check cable, radio and \
+                        port",
                     one.gateway
                 ))
                 .with_evidence(
@@ -591,14 +595,14 @@ pub static GATEWAY_LOSS: HostMode = HostMode {
     },
 };
 
-pub fn check_moves(all: &Evidence) -> CheckOutcome {
+pub fn check_moves(all: &HostEvidence) -> CheckOutcome {
     match &all.neighbors {
         Err(why) => CheckOutcome::Skipped(why.clone()),
         Ok(_) if all.gateways().is_empty() => {
             CheckOutcome::NotApplicable("no route names a gateway".into())
         }
-        Ok(told) => {
-            let moves = (told.findings.iter()).filter(|one| one.kind == "moved" && one.gateway);
+        Ok(reply) => {
+            let moves = (reply.findings.iter()).filter(|one| one.kind == "moved" && one.gateway);
             CheckOutcome::Done(format!(
                 "{} changes of a gateway's MAC address recorded",
                 moves.count()
@@ -620,16 +624,16 @@ pub static GATEWAY_MOVED: HostMode = HostMode {
     },
     implies: &[],
     rule: |all| {
-        let Ok(told) = &all.neighbors else {
+        let Ok(reply) = &all.neighbors else {
             return vec![];
         };
-        let moves = (told.findings.iter()).filter(|one| {
+        let moves = (reply.findings.iter()).filter(|one| {
             one.kind == "moved"
                 && one.gateway
                 && all.is_wanted(&one.interface)
-                && all.ago_ns(&one.last) < NEWS_NS
+                && all.ago_ns(&one.last) < RECENT_MOVE_NS
         });
-        (moves.take(MOST_TOLD))
+        (moves.take(MAX_FINDINGS))
             .map(|one| {
                 let (from, to) = (one.from.as_deref(), one.to.as_deref());
                 let was_announced = one.announced == Some(true);
@@ -659,12 +663,7 @@ pub static GATEWAY_MOVED: HostMode = HostMode {
                     )
                     .with_evidence(
                         "wire",
-                        format!(
-                            "claims of {} by \
-                        {}",
-                            one.address,
-                            to.unwrap_or("?")
-                        ),
+                        format!("claims of {} by {}", one.address, to.unwrap_or("?")),
                     )
                     .on(&one.interface)
             })

@@ -1,6 +1,6 @@
 //! PURE. Modes of links: no carrier, errors, drops, duplex, lengths.
 
-use super::evidence::{Drop, Evidence, Interface, counted, names};
+use super::evidence::{Drop, HostEvidence, Interface, counted, names};
 use super::{CheckOutcome, HostMode, LocatedFinding};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::{Certainty, FindingDraft, Text};
@@ -9,14 +9,14 @@ use crate::host::drops::Layer;
 /// Error rate to report: one in a hundred packets, which TCP no longer hides.
 const ERRORS_PERCENT: u64 = 1;
 /// Minimum number of errors; fewer are accidental.
-const FEW: u64 = 10;
+const MIN_ERRORS: u64 = 10;
 /// Window in which repeated link losses are not maintenance.
-const FLAPS_NS: u64 = 600_000_000_000;
-const FLAPS: usize = 3;
+const FLAP_WINDOW_NS: u64 = 600_000_000_000;
+const MIN_FLAPS: usize = 3;
 /// Maximum number of findings of one kind; more add nothing.
-pub const MOST_TOLD: usize = 8;
+pub const MAX_FINDINGS: usize = 8;
 
-pub fn check_carrier(all: &Evidence) -> CheckOutcome {
+pub fn check_carrier(all: &HostEvidence) -> CheckOutcome {
     let (up, down): (Vec<&Interface>, Vec<&Interface>) =
         all.interfaces().partition(|one| one.works());
     if up.is_empty() && down.is_empty() {
@@ -31,7 +31,7 @@ pub fn check_carrier(all: &Evidence) -> CheckOutcome {
 }
 
 /// Returns whether this is a bridge without containers or guests yet, which lacks nothing.
-fn is_idle_bridge(all: &Evidence, one: &Interface) -> bool {
+fn is_idle_bridge(all: &HostEvidence, one: &Interface) -> bool {
     one.link.kind == "bridge"
         && all
             .ports(&one.link)
@@ -43,8 +43,8 @@ pub static LINK_DOWN: HostMode = HostMode {
         id: "link-down",
         title: "an interface has an address but no link",
         symptoms: "It transmits nothing; traffic routed to it waits and fails.",
-        cause: "The cable, the port at the other end or the driver; or the interface was set \
-            down and kept its addresses.",
+        cause: "The cable, the port at the other end or the driver; or the interface was set down \
+            and kept its addresses.",
         proof: "The kernel's flags of the interface: up, and lower-up (carrier).",
         fix: "Check cable and port, or `ip link set IF up`.",
     },
@@ -129,10 +129,10 @@ pub static LINK_FLAPPING: HostMode = HostMode {
                 let gaps = all.status.after.gaps.iter().filter(|gap| {
                     gap.kind == "interface_down"
                         && gap.subject.as_deref() == Some(name)
-                        && all.ago_ns(&gap.from) < FLAPS_NS
+                        && all.ago_ns(&gap.from) < FLAP_WINDOW_NS
                 });
                 let times: Vec<u64> = gaps.map(|gap| all.ago_ns(&gap.from)).collect();
-                if times.len() < FLAPS {
+                if times.len() < MIN_FLAPS {
                     return None;
                 }
                 let last = seconds(times.iter().copied().min().unwrap_or(0));
@@ -157,7 +157,7 @@ pub static LINK_FLAPPING: HostMode = HostMode {
 };
 
 /// Returns the increased counters of a device, of those in `wanted`.
-fn moved<'a>(all: &'a Evidence, name: &str, wanted: fn(&str) -> bool) -> Vec<&'a Drop> {
+fn moved<'a>(all: &'a HostEvidence, name: &str, wanted: fn(&str) -> bool) -> Vec<&'a Drop> {
     (all.drops.iter())
         .filter(|one| {
             one.counter.layer == Layer::Device && one.subject == name && wanted(one.counter.name)
@@ -183,7 +183,7 @@ fn is_loss(counter: &str) -> bool {
 }
 
 /// Summarizes counts over the window: "none in 2.0 s", or the counts.
-fn check_moved(all: &Evidence, wanted: fn(&str) -> bool) -> CheckOutcome {
+fn check_moved(all: &HostEvidence, wanted: fn(&str) -> bool) -> CheckOutcome {
     if all.interfaces().next().is_none() {
         return CheckOutcome::NotApplicable("there is no interface other than loopback".into());
     }
@@ -201,11 +201,11 @@ fn check_moved(all: &Evidence, wanted: fn(&str) -> bool) -> CheckOutcome {
     CheckOutcome::Done(format!("{what} in {}", seconds(all.window_ns)))
 }
 
-pub fn check_errors(all: &Evidence) -> CheckOutcome {
+pub fn check_errors(all: &HostEvidence) -> CheckOutcome {
     check_moved(all, is_error)
 }
 
-pub fn check_drops(all: &Evidence) -> CheckOutcome {
+pub fn check_drops(all: &HostEvidence) -> CheckOutcome {
     check_moved(all, is_loss)
 }
 
@@ -214,8 +214,8 @@ pub static LINK_ERRORS: HostMode = HostMode {
         id: "link-errors",
         title: "a device counts errors",
         symptoms: "Transfers are slow, and packets are lost intermittently.",
-        cause: "On a cable: damage, a bad transceiver, a duplex mismatch. On a tunnel: no route \
-            to its other end.",
+        cause: "On a cable: damage, a bad transceiver, a duplex mismatch. On a tunnel: no route to \
+            its other end.",
         proof: "The device's error counters increase.",
         fix: "Replace cable, transceiver or port; for a tunnel, check the route to its other end.",
     },
@@ -228,7 +228,7 @@ pub static LINK_ERRORS: HostMode = HostMode {
                 let count: u64 = errors.iter().map(|drop| drop.count).sum();
                 let (rx, tx) = one.packets;
                 let packets = rx + tx + count;
-                let many = count >= FEW && count * 100 >= packets * ERRORS_PERCENT;
+                let many = count >= MIN_ERRORS && count * 100 >= packets * ERRORS_PERCENT;
                 let first = errors.iter().max_by_key(|drop| drop.count)?;
                 let summary = format!(
                     "{name} counted {} in {} and {} without errors: {}",
@@ -245,18 +245,14 @@ pub static LINK_ERRORS: HostMode = HostMode {
                 let mut found = found.fix(match one.link.kind.as_str() {
                     "" => format!("replace cable, transceiver or port; check `ethtool -S {name}`"),
                     kind => format!(
-                        "{name} is of kind {kind}: check the device below it, and the route to \
-                            its other end (ip -d link show {name})"
+                        "{name} is of kind {kind}: check the device below it, and the route to its \
+                            other end (ip -d link show {name})"
                     ),
                 });
                 for drop in errors {
                     found = found.with_evidence(
                         "counters",
-                        format!(
-                            "{} \
-                            +{}",
-                            drop.counter.name, drop.count
-                        ),
+                        format!("{} +{}", drop.counter.name, drop.count),
                     );
                 }
                 Some(found.on(name))
@@ -273,8 +269,8 @@ pub static LINK_DROPS: HostMode = HostMode {
         cause: "The host does not fetch packets fast enough (interrupts, CPU, a short ring), or \
             the device rejects packets: longer than its MTU, or of a protocol without a handler.",
         proof: "The device's drop counters increase.",
-        fix: "A longer ring (ethtool -G), interrupts spread over CPUs; the same MTU at both \
-            ends; see `netsonde drops`.",
+        fix: "A longer ring (ethtool -G), interrupts spread over CPUs; the same MTU at both ends; \
+            see `netsonde drops`.",
     },
     implies: &[],
     rule: |all| {
@@ -287,8 +283,8 @@ pub static LINK_DROPS: HostMode = HostMode {
                 // without a peer: a few of them are normal.
                 drops.retain(|drop| {
                     let (seen, few) = match drop.counter.name {
-                        "rx_dropped" => (rx, FEW),
-                        "tx_dropped" => (tx, FEW),
+                        "rx_dropped" => (rx, MIN_ERRORS),
+                        "tx_dropped" => (tx, MIN_ERRORS),
                         _ => (0, 1),
                     };
                     let of_all = drop.count * 100 >= (seen + drop.count) * ERRORS_PERCENT;
@@ -316,11 +312,7 @@ pub static LINK_DROPS: HostMode = HostMode {
                 for drop in &drops {
                     found = found.with_evidence(
                         "counters",
-                        format!(
-                            "{} \
-                            +{}",
-                            drop.counter.name, drop.count
-                        ),
+                        format!("{} +{}", drop.counter.name, drop.count),
                     );
                 }
                 found = found.with_evidence("kernel", format!("{name}: mtu {}", one.link.mtu));
@@ -330,8 +322,8 @@ pub static LINK_DROPS: HostMode = HostMode {
     },
 };
 
-pub fn check_duplex(all: &Evidence) -> CheckOutcome {
-    let told: Vec<String> = (all.interfaces())
+pub fn check_duplex(all: &HostEvidence) -> CheckOutcome {
+    let parts: Vec<String> = (all.interfaces())
         .filter_map(|one| {
             let duplex = one.duplex.as_ref().filter(|duplex| *duplex != "unknown")?;
             let speed = (one.speed.filter(|speed| *speed > 0))
@@ -339,10 +331,10 @@ pub fn check_duplex(all: &Evidence) -> CheckOutcome {
             Some(format!("{} {duplex}{speed}", one.name()))
         })
         .collect();
-    if told.is_empty() {
+    if parts.is_empty() {
         return CheckOutcome::NotApplicable("no driver here reports its duplex mode".into());
     }
-    CheckOutcome::Done(list(told))
+    CheckOutcome::Done(list(parts))
 }
 
 pub static HALF_DUPLEX: HostMode = HostMode {
@@ -351,10 +343,9 @@ pub static HALF_DUPLEX: HostMode = HostMode {
         title: "a link runs at half duplex",
         symptoms: "Slow under load in both directions, late collisions, CRC errors at the other \
             end.",
-        cause: "One end negotiates and the other is fixed to a speed and full duplex: the \
-                first must then assume half duplex. Or a hub, or a bad cable.",
-        proof: "The driver reports half duplex; increasing collisions or errors prove the \
-                harm.",
+        cause: "One end negotiates and the other is fixed to a speed and full duplex: the first \
+            must then assume half duplex. Or a hub, or a bad cable.",
+        proof: "The driver reports half duplex; increasing collisions or errors prove the harm.",
         fix: "Let both ends negotiate (ethtool -s IF autoneg on), or configure both the same.",
     },
     implies: &["link-errors"],
@@ -387,11 +378,7 @@ pub static HALF_DUPLEX: HostMode = HostMode {
                 for drop in harm {
                     found = found.with_evidence(
                         "counters",
-                        format!(
-                            "{} \
-                            +{}",
-                            drop.counter.name, drop.count
-                        ),
+                        format!("{} +{}", drop.counter.name, drop.count),
                     );
                 }
                 found.on(name)
@@ -400,7 +387,7 @@ pub static HALF_DUPLEX: HostMode = HostMode {
     },
 };
 
-pub fn check_mtu(all: &Evidence) -> CheckOutcome {
+pub fn check_mtu(all: &HostEvidence) -> CheckOutcome {
     if all.interfaces().next().is_none() {
         return CheckOutcome::NotApplicable("there is no interface other than loopback".into());
     }
@@ -411,7 +398,7 @@ pub fn check_mtu(all: &Evidence) -> CheckOutcome {
         Ok(seen) => CheckOutcome::Done(format!(
             "{}; ICMP messages of the last five minutes: {}",
             list(mtus),
-            seen.messages
+            seen.examined
         )),
         Err(why) => CheckOutcome::Skipped(why.clone()),
     }
@@ -425,8 +412,8 @@ pub static MTU_MISMATCH: HostMode = HostMode {
         cause: "Each host limits packets to its own MTU and does not know that of the other. A \
             packet longer than the MTU of the receiver's device, or of a bridge's other port, is \
             dropped silently.",
-        proof: "A packet came in that is longer than the interface's MTU, or the ports of a \
-            bridge have different MTUs.",
+        proof: "A packet came in that is longer than the interface's MTU, or the ports of a bridge \
+            have different MTUs.",
         fix: "The same MTU on all interfaces of a link (ip link set IF mtu N).",
     },
     implies: &["link-drops"],
@@ -434,7 +421,7 @@ pub static MTU_MISMATCH: HostMode = HostMode {
         let mut found: Vec<LocatedFinding> = Vec::new();
         for one in all.interfaces() {
             let name = one.name();
-            let longest = (all.lengths.iter().flat_map(|all| &all.told))
+            let longest = (all.lengths.iter().flat_map(|all| &all.messages))
                 .filter(|seen| seen.interface == name && seen.length > one.link.mtu)
                 .max_by_key(|seen| seen.length);
             if let Some(seen) = longest {
@@ -453,11 +440,7 @@ pub static MTU_MISMATCH: HostMode = HostMode {
                     ))
                     .with_evidence(
                         "wire",
-                        format!(
-                            "ICMP of {} bytes from \
-                        {}",
-                            seen.length, seen.source
-                        ),
+                        format!("ICMP of {} bytes from {}", seen.length, seen.source),
                     )
                     .with_evidence("kernel", format!("{name}: mtu {}", one.link.mtu))
                     .on(name),
@@ -472,19 +455,19 @@ pub static MTU_MISMATCH: HostMode = HostMode {
             if smallest == greatest {
                 continue;
             }
-            let told =
+            let mtus =
                 list((ports.iter()).map(|port| format!("{} {}", port.name(), port.link.mtu)));
             found.push(
                 FindingDraft::warning(
                     Certainty::Proved,
                     format!(
-                        "the ports of {name} have different MTUs: packets longer than {} bytes \
-                            do not pass to some",
+                        "the ports of {name} have different MTUs: packets longer than {} bytes do \
+                            not pass to some",
                         smallest.unwrap_or(0)
                     ),
                 )
                 .fix(format!("ip link set PORT mtu {}", greatest.unwrap_or(0)))
-                .with_evidence("bridge", told)
+                .with_evidence("bridge", mtus)
                 .on(name),
             );
         }
@@ -501,22 +484,25 @@ pub static PATH_MTU: HostMode = HostMode {
         cause: "A tunnel, PPPoE or VPN on the path has a smaller MTU. The router reports it by \
             ICMP \"fragmentation needed\" or ICMPv6 \"packet too big\".",
         proof: "The message itself, in the record of the last five minutes.",
-        fix: "Nothing if it works. Accept ICMP type 3 (IPv4) and ICMPv6 type 2 on every \
-            firewall; at the tunnel's router, clamp the TCP MSS.",
+        fix: "Nothing if it works. Accept ICMP type 3 (IPv4) and ICMPv6 type 2 on every firewall; \
+            at the tunnel's router, clamp the TCP MSS.",
     },
     implies: &[],
     rule: |all| {
-        let mut told: Vec<(String, std::net::IpAddr, u32)> = Vec::new();
+        let mut reported: Vec<(String, std::net::IpAddr, u32)> = Vec::new();
         let mut found = Vec::new();
-        for seen in all.lengths.iter().flat_map(|all| &all.told) {
+        for seen in all.lengths.iter().flat_map(|all| &all.messages) {
             let Some((mtu, about)) = &seen.too_big else {
                 continue;
             };
             let entry = (seen.interface.clone(), seen.source, *mtu);
-            if !all.is_wanted(&seen.interface) || told.contains(&entry) || told.len() >= MOST_TOLD {
+            if !all.is_wanted(&seen.interface)
+                || reported.contains(&entry)
+                || reported.len() >= MAX_FINDINGS
+            {
                 continue;
             }
-            told.push(entry);
+            reported.push(entry);
             let towards = about.map_or(String::new(), |to| format!(" on the way to {to}"));
             found.push(
                 FindingDraft::note(
@@ -527,8 +513,8 @@ pub static PATH_MTU: HostMode = HostMode {
                     ),
                 )
                 .fix(
-                    "nothing, if transfers work; otherwise accept ICMP on firewalls, or clamp \
-                        the MSS at the tunnel's router",
+                    "nothing, if transfers work; otherwise accept ICMP on firewalls, or clamp the \
+                        MSS at the tunnel's router",
                 )
                 .with_evidence(
                     "wire",

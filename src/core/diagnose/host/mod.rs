@@ -1,4 +1,4 @@
-//! PURE. Diagnosis of a whole host: evidence in, findings out, without a subject. Where a failure mode
+//! PURE. HostDiagnosis of a whole host: evidence in, findings out, without a subject. Where a failure mode
 //! of multicast does not need packets of a group, its own rule and text are used.
 //!
 //! | file | contents |
@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use super::{Finding, FindingDraft, Severity, Text, Verdict};
 pub use checks::CHECKS;
-pub use evidence::Evidence;
+pub use evidence::HostEvidence;
 
 /// A finding of a rule, with its interface.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +59,7 @@ pub struct HostMode {
     /// Ids of findings that follow from it on the same interface, and are not reported then.
     pub implies: &'static [&'static str],
     /// Returns where the evidence shows it.
-    pub rule: fn(&Evidence) -> Vec<LocatedFinding>,
+    pub rule: fn(&HostEvidence) -> Vec<LocatedFinding>,
 }
 
 /// Outcome of a check.
@@ -80,7 +80,7 @@ pub struct Check {
     /// Name within the area, such as "carrier".
     pub name: &'static str,
     /// Runs the check on the evidence.
-    pub run: fn(&Evidence) -> CheckOutcome,
+    pub run: fn(&HostEvidence) -> CheckOutcome,
     /// Failure modes that it can find.
     pub modes: &'static [&'static HostMode],
 }
@@ -100,7 +100,7 @@ pub struct Checked {
 
 /// The verdict on a host, with its findings and checks.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Diagnosis {
+pub struct HostDiagnosis {
     /// The verdict.
     pub verdict: Verdict,
     /// Faults first, each after its causes.
@@ -113,7 +113,7 @@ pub struct Diagnosis {
 /// the same interface is not reported, unless it is more severe.
 ///
 /// Without a fault the verdict is "healthy" only if no check was skipped and there was a link to check.
-pub fn diagnose(evidence: &Evidence) -> Diagnosis {
+pub fn diagnose(evidence: &HostEvidence) -> HostDiagnosis {
     let mut findings: Vec<Finding> = Vec::new();
     let mut covered: Vec<(&str, Option<String>, u8)> = Vec::new();
     let mut checks = Vec::new();
@@ -167,7 +167,7 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
     } else {
         Verdict::Undetermined
     };
-    Diagnosis {
+    HostDiagnosis {
         verdict,
         findings,
         checks,

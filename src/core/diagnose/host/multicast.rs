@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::evidence::{Evidence, Known, Multicast};
+use super::evidence::{HostEvidence, Known, Multicast};
 use super::{CheckOutcome, HostMode, LocatedFinding};
 use crate::diagnose::case::{self, Case, list, seconds};
 use crate::diagnose::{self, Certainty, FindingDraft, Severity, Text, protocol, snooping, socket};
@@ -21,7 +21,7 @@ fn as_seen(all: &Multicast, group: IpAddr, is_starving: bool) -> Case<'_> {
 }
 
 /// Applies a rule of multicast to each group.
-fn asked(
+fn apply_rule(
     known: &Known<Multicast>,
     mode: &diagnose::FailureMode,
     is_starving: bool,
@@ -37,13 +37,13 @@ fn asked(
         }
         Some(found.on_host())
     });
-    let mut told: Vec<LocatedFinding> = Vec::new();
+    let mut unique: Vec<LocatedFinding> = Vec::new();
     for one in found {
-        if !told.contains(&one) {
-            told.push(one);
+        if !unique.contains(&one) {
+            unique.push(one);
         }
     }
-    told
+    unique
 }
 
 /// A failure mode of multicast, with its own rule.
@@ -55,7 +55,7 @@ macro_rules! own_rule {
         pub static $name: HostMode = HostMode {
             text: $mode.text(),
             implies: $mode.implies,
-            rule: |all| asked(&all.multicast, &$mode, $without_traffic),
+            rule: |all| apply_rule(&all.multicast, &$mode, $without_traffic),
         };
     };
 }
@@ -78,11 +78,11 @@ own_rule!(QUERIER_LOST, snooping::QUERIER_LOST, true);
 own_rule!(QUERY_INTERVAL_TOO_LONG, snooping::QUERY_INTERVAL_TOO_LONG);
 own_rule!(MDB_FULL, snooping::MDB_FULL);
 
-pub fn check_queriers(all: &Evidence) -> CheckOutcome {
+pub fn check_queriers(all: &HostEvidence) -> CheckOutcome {
     match (&all.queriers, &all.multicast) {
         (Err(why), _) | (_, Err(why)) => CheckOutcome::Skipped(why.clone()),
-        (Ok(told), Ok(_)) => {
-            let there: Vec<String> = (told.queriers.iter())
+        (Ok(reply), Ok(_)) => {
+            let there: Vec<String> = (reply.queriers.iter())
                 .filter(|one| all.is_wanted(&one.interface) && one.standing != "gone")
                 .map(|one| {
                     format!(
@@ -99,12 +99,12 @@ pub fn check_queriers(all: &Evidence) -> CheckOutcome {
     }
 }
 
-pub fn check_bridges(all: &Evidence) -> CheckOutcome {
+pub fn check_bridges(all: &HostEvidence) -> CheckOutcome {
     if let Err(why) = &all.queriers {
         return CheckOutcome::Skipped(why.clone());
     }
     let on = |is_on: bool| if is_on { "on" } else { "off" };
-    let told: Vec<String> = (all.interfaces())
+    let parts: Vec<String> = (all.interfaces())
         .filter_map(|one| {
             let bridge = one.link.bridge.as_ref()?;
             Some(format!(
@@ -115,9 +115,9 @@ pub fn check_bridges(all: &Evidence) -> CheckOutcome {
             ))
         })
         .collect();
-    match told.len() {
+    match parts.len() {
         0 => CheckOutcome::NotApplicable("there is no bridge".into()),
-        _ => CheckOutcome::Done(list(told)),
+        _ => CheckOutcome::Done(list(parts)),
     }
 }
 
@@ -125,13 +125,13 @@ pub static NO_QUERIER: HostMode = HostMode {
     text: snooping::NO_QUERIER.text(),
     implies: &[],
     rule: |all| {
-        let unasked = all.queriers.iter().flat_map(|told| &told.unasked);
+        let unasked = all.queriers.iter().flat_map(|reply| &reply.unasked);
         unasked.filter_map(|one| unasked_bridge(all, one)).collect()
     },
 };
 
 /// A bridge of this host is known to snoop; a switch shows it only when a group fails.
-fn unasked_bridge(all: &Evidence, unasked: &LinkWithoutQuerier) -> Option<LocatedFinding> {
+fn unasked_bridge(all: &HostEvidence, unasked: &LinkWithoutQuerier) -> Option<LocatedFinding> {
     let one = all.interface(&unasked.interface)?;
     let (name, bridge) = (one.name(), one.link.bridge.as_ref()?);
     let silent = all.ago_ns(&unasked.since);
@@ -157,8 +157,8 @@ fn unasked_bridge(all: &Evidence, unasked: &LinkWithoutQuerier) -> Option<Locate
             ),
         )
         .fix(format!(
-            "ip link set {name} type bridge mcast_querier 1 mcast_igmp_version 3 \
-                mcast_mld_version 2, or mcast_snooping 0"
+            "ip link set {name} type bridge mcast_querier 1 mcast_igmp_version 3 mcast_mld_version \
+                2, or mcast_snooping 0"
         ))
         .with_evidence(
             "bridge",
@@ -169,9 +169,9 @@ fn unasked_bridge(all: &Evidence, unasked: &LinkWithoutQuerier) -> Option<Locate
     )
 }
 
-pub fn check_memberships(all: &Evidence) -> CheckOutcome {
-    let most = all.sysctl("net/ipv4/igmp_max_memberships");
-    let Some(most) = most else {
+pub fn check_memberships(all: &HostEvidence) -> CheckOutcome {
+    let limit = all.sysctl("net/ipv4/igmp_max_memberships");
+    let Some(limit) = limit else {
         return CheckOutcome::Skipped("net.ipv4.igmp_max_memberships cannot be read".into());
     };
     let fullest = all
@@ -181,7 +181,7 @@ pub fn check_memberships(all: &Evidence) -> CheckOutcome {
         .max()
         .unwrap_or(0);
     CheckOutcome::Done(format!(
-        "at most {fullest} groups on a socket, limit {most}"
+        "at most {fullest} groups on a socket, limit {limit}"
     ))
 }
 
@@ -189,9 +189,9 @@ pub static MEMBERSHIP_LIMIT: HostMode = HostMode {
     text: socket::MEMBERSHIP_LIMIT.text(),
     implies: &[],
     rule: |all| {
-        let Some(most) = all
+        let Some(limit) = all
             .sysctl("net/ipv4/igmp_max_memberships")
-            .filter(|most| *most > 0)
+            .filter(|limit| *limit > 0)
         else {
             return vec![];
         };
@@ -199,7 +199,7 @@ pub static MEMBERSHIP_LIMIT: HostMode = HostMode {
             let v4 = (holder.joined.iter())
                 .filter(|(_, group, ..)| group.is_ipv4())
                 .count();
-            v4 as i64 >= most
+            v4 as i64 >= limit
         });
         full.map(|holder| {
             FindingDraft::warning(
@@ -213,26 +213,26 @@ pub static MEMBERSHIP_LIMIT: HostMode = HostMode {
             .fix(format!(
                 "sysctl net.ipv4.igmp_max_memberships={}, and restart it; or spread groups over \
                     sockets",
-                most * 10
+                limit * 10
             ))
             .with_evidence("socket", format!("{} memberships", holder.groups))
-            .with_evidence("sysctl", format!("net.ipv4.igmp_max_memberships = {most}"))
+            .with_evidence("sysctl", format!("net.ipv4.igmp_max_memberships = {limit}"))
             .on_host()
         })
         .collect()
     },
 };
 
-pub fn check_versions(all: &Evidence) -> CheckOutcome {
-    let told: Vec<String> = (all.interfaces())
+pub fn check_versions(all: &HostEvidence) -> CheckOutcome {
+    let parts: Vec<String> = (all.interfaces())
         .filter_map(|one| {
             let version = all.igmp_versions.get(&one.link.ifindex)?;
             Some(format!("{} {version}", one.name()))
         })
         .collect();
-    match told.len() {
+    match parts.len() {
         0 => CheckOutcome::NotApplicable("IGMP is not in use on any interface".into()),
-        _ => CheckOutcome::Done(list(told)),
+        _ => CheckOutcome::Done(list(parts)),
     }
 }
 
@@ -278,8 +278,8 @@ pub static IGMP_VERSION_FORCED: HostMode = HostMode {
                 Some(
                     found
                         .fix(format!(
-                            "sysctl net.ipv4.conf.{name}.force_igmp_version=0 (and that of \
-                                all), unless a switch needs it"
+                            "sysctl net.ipv4.conf.{name}.force_igmp_version=0 (and that of all), \
+                                unless a switch needs it"
                         ))
                         .with_evidence("sysctl", format!("force_igmp_version of {name}: {version}"))
                         .on(name),

@@ -1,6 +1,6 @@
 //! PURE. Modes of the neighbour tables: full, or full of the dead.
 
-use super::evidence::Evidence;
+use super::evidence::HostEvidence;
 use super::{CheckOutcome, HostMode};
 use crate::diagnose::{Certainty, FindingDraft, Text};
 use crate::host::drops::Layer;
@@ -10,13 +10,13 @@ const NEARLY_PERCENT: u64 = 90;
 /// Number of unresolved neighbors on one interface that is not accidental.
 const MANY: usize = 16;
 
-pub fn check_tables(all: &Evidence) -> CheckOutcome {
-    let told: Vec<String> = (all.tables.iter())
+pub fn check_tables(all: &HostEvidence) -> CheckOutcome {
+    let parts: Vec<String> = (all.tables.iter())
         .map(|table| format!("{} {} of {}", table.name, table.entries, table.max_entries))
         .collect();
-    match told.len() {
+    match parts.len() {
         0 => CheckOutcome::Skipped("the kernel does not report its neighbor tables".into()),
-        _ => CheckOutcome::Done(told.join(", ")),
+        _ => CheckOutcome::Done(parts.join(", ")),
     }
 }
 
@@ -37,7 +37,7 @@ pub static NEIGHBOUR_TABLE_FULL: HostMode = HostMode {
         (all.tables.iter())
             .filter_map(|table| {
                 let full = (all.drops.iter()).find(|drop| {
-                    drop.counter.layer == Layer::Neighbour
+                    drop.counter.layer == Layer::Neighbor
                         && drop.counter.name == "table_fulls"
                         && drop.subject == table.name
                 });
@@ -77,8 +77,8 @@ pub static NEIGHBOUR_TABLE_FULL: HostMode = HostMode {
     },
 };
 
-pub fn check_failed(all: &Evidence) -> CheckOutcome {
-    let wanted = (all.kernel_neighbours.iter()).filter(|one| all.is_wanted(&one.interface));
+pub fn check_failed(all: &HostEvidence) -> CheckOutcome {
+    let wanted = (all.kernel_neighbors.iter()).filter(|one| all.is_wanted(&one.interface));
     let failed = wanted.clone().filter(|one| is_dead(one.state)).count();
     CheckOutcome::Done(format!(
         "{} neighbors, {failed} of them do not answer",
@@ -105,7 +105,7 @@ pub static NEIGHBOURS_FAILED: HostMode = HostMode {
     rule: |all| {
         (all.interfaces())
             .filter_map(|one| {
-                let here = (all.kernel_neighbours.iter())
+                let here = (all.kernel_neighbors.iter())
                     .filter(|neighbour| neighbour.interface == one.name());
                 let (dead, alive): (Vec<_>, Vec<_>) =
                     here.partition(|neighbour| is_dead(neighbour.state));
@@ -116,8 +116,8 @@ pub static NEIGHBOURS_FAILED: HostMode = HostMode {
                     FindingDraft::note(
                         Certainty::Consistent,
                         format!(
-                            "{} addresses on {} do not answer this host, {} do: a program on \
-                                this host scans the network, or the hosts are gone",
+                            "{} addresses on {} do not answer this host, {} do: a program on this \
+                                host scans the network, or the hosts are gone",
                             dead.len(),
                             one.name(),
                             alive.len()

@@ -1,9 +1,9 @@
-//! PURE. Tests of the rules whose findings no virtual network can have, on evidence that is written down.
+//! PURE. Tests of rules whose findings do not occur on virtual networks, on constructed evidence.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::evidence::{Drop, Evidence, Interface, Lengths};
-use super::{Diagnosis, diagnose};
+use super::evidence::{Drop, HostEvidence, Interface, Lengths};
+use super::{HostDiagnosis, diagnose};
 use crate::diagnose::evidence::{BeforeAfter, Link};
 use crate::diagnose::{Certainty, Severity, Verdict};
 use crate::host::counters::Counters;
@@ -12,8 +12,8 @@ use crate::protocol::inventory::Neighbors;
 use crate::protocol::multicast::Queriers;
 use crate::protocol::service::{Ring, Sandbox, Status};
 
-/// A host with one link, on which nothing happens.
-fn quiet() -> Evidence {
+/// Returns the evidence of a host with one link and no traffic.
+fn quiet() -> HostEvidence {
     let status = || Status {
         rings: vec![Ring::default()],
         sandbox: Some(Sandbox {
@@ -36,7 +36,7 @@ fn quiet() -> Evidence {
         addresses: vec![],
         packets: (1000, 1000),
     };
-    Evidence {
+    HostEvidence {
         only: Some("e0".into()),
         now_ns: 1_000_000_000_000,
         window_ns: 2_000_000_000,
@@ -57,7 +57,7 @@ fn quiet() -> Evidence {
             max_entries: 1024,
             ..NeighborTable::default()
         }],
-        kernel_neighbours: vec![],
+        kernel_neighbors: vec![],
         holders: vec![],
         igmp_versions: HashMap::new(),
         filters: vec![],
@@ -82,8 +82,8 @@ fn drop_of(layer: Layer, counter: &str, subject: &str, count: u64) -> Drop {
     }
 }
 
-/// Exactly this finding; what it says.
-fn only(diagnosis: &Diagnosis, id: &str, severity: Severity, certainty: Certainty) -> String {
+/// Asserts that this is the only finding, and returns its summary.
+fn only(diagnosis: &HostDiagnosis, id: &str, severity: Severity, certainty: Certainty) -> String {
     let ids: Vec<&str> = diagnosis.findings.iter().map(|one| one.id).collect();
     assert_eq!(ids, [id]);
     let found = &diagnosis.findings[0];
@@ -91,117 +91,132 @@ fn only(diagnosis: &Diagnosis, id: &str, severity: Severity, certainty: Certaint
     found.summary.clone()
 }
 
-/// What could not be looked at is not well, and no finding either.
+/// A skipped check makes the verdict undetermined, and is not a finding.
 #[test]
-fn a_quiet_host_and_one_that_cannot_be_looked_at() {
-    let told = diagnose(&quiet());
+fn skipped_checks_make_the_verdict_undetermined() {
+    let diagnosis = diagnose(&quiet());
     assert_eq!(
-        (told.findings, told.verdict),
+        (diagnosis.findings, diagnosis.verdict),
         (vec![], Verdict::Undetermined)
     );
-    let open: Vec<&str> = (told.checks.iter())
+    let skipped: Vec<&str> = (diagnosis.checks.iter())
         .filter(|check| check.state == "not_made")
         .map(|check| check.check.as_str())
         .collect();
-    assert_eq!(open, ["multicast: queriers"]);
+    assert_eq!(skipped, ["multicast: queriers"]);
 }
 
 #[test]
-fn errors_few_and_many() {
+fn link_errors_are_graded_by_rate() {
     let mut all = quiet();
     all.drops = vec![drop_of(Layer::Device, "rx_crc_errors", "e0", 5)];
-    let said = only(
+    let summary = only(
         &diagnose(&all),
         "link-errors",
         Severity::Warning,
         Certainty::Proved,
     );
     assert!(
-        said.contains("5 errors in 2.0 s and 2000 packets without errors"),
-        "{said}"
+        summary.contains("5 errors in 2.0 s and 2000 packets without errors"),
+        "{summary}"
     );
     all.drops = vec![drop_of(Layer::Device, "rx_crc_errors", "e0", 50)];
-    let told = diagnose(&all);
-    only(&told, "link-errors", Severity::Fault, Certainty::Proved);
-    assert_eq!(told.verdict, Verdict::Fault);
-    // Of another interface nothing was asked.
+    let diagnosis = diagnose(&all);
+    only(
+        &diagnosis,
+        "link-errors",
+        Severity::Fault,
+        Certainty::Proved,
+    );
+    assert_eq!(diagnosis.verdict, Verdict::Fault);
+    // Another interface is not diagnosed.
     all.drops = vec![drop_of(Layer::Device, "rx_crc_errors", "e1", 50)];
     assert!(diagnose(&all).findings.is_empty());
 }
 
 #[test]
-fn half_duplex_alone_and_with_its_harm() {
+fn half_duplex_with_errors_is_a_fault() {
     let mut all = quiet();
     all.links[0].duplex = Some("half".into());
     all.links[0].speed = Some(100);
-    let said = only(
+    let summary = only(
         &diagnose(&all),
         "half-duplex",
         Severity::Warning,
         Certainty::Consistent,
     );
-    assert!(said.contains("half duplex at 100 Mbit/s"), "{said}");
-    // Its errors follow from it.
+    assert!(summary.contains("half duplex at 100 Mbit/s"), "{summary}");
+    // The errors follow from half duplex.
     all.drops = vec![drop_of(Layer::Device, "collisions", "e0", 50)];
-    let told = diagnose(&all);
-    only(&told, "half-duplex", Severity::Fault, Certainty::Proved);
+    let diagnosis = diagnose(&all);
+    only(
+        &diagnosis,
+        "half-duplex",
+        Severity::Fault,
+        Certainty::Proved,
+    );
 }
 
 #[test]
-fn a_table_that_is_full_or_nearly() {
+fn full_neighbor_table_is_a_fault() {
     let mut all = quiet();
     all.tables[0].entries = 1000;
     let table = "neighbour-table-full";
     only(&diagnose(&all), table, Severity::Warning, Certainty::Proved);
-    all.drops = vec![drop_of(Layer::Neighbour, "table_fulls", "arp_cache", 7)];
-    let said = only(&diagnose(&all), table, Severity::Fault, Certainty::Proved);
-    assert!(said.contains("7 neighbors did not fit"), "{said}");
+    all.drops = vec![drop_of(Layer::Neighbor, "table_fulls", "arp_cache", 7)];
+    let summary = only(&diagnose(&all), table, Severity::Fault, Certainty::Proved);
+    assert!(summary.contains("7 neighbors did not fit"), "{summary}");
 }
 
 #[test]
-fn a_backlog_that_overflows() {
+fn backlog_drops_are_reported() {
     let mut all = quiet();
     all.squeezed = 9;
     assert!(diagnose(&all).findings.is_empty());
     all.drops = vec![drop_of(Layer::Backlog, "dropped", "all CPUs", 12)];
-    let told = diagnose(&all);
-    only(&told, "backlog-drops", Severity::Warning, Certainty::Proved);
-    let squeezed = told.findings[0].evidence[1].text.clone();
+    let diagnosis = diagnose(&all);
+    only(
+        &diagnosis,
+        "backlog-drops",
+        Severity::Warning,
+        Certainty::Proved,
+    );
+    let squeezed = diagnosis.findings[0].evidence[1].text.clone();
     assert_eq!(squeezed, "softnet_stat: time_squeeze +9");
 }
 
 #[test]
-fn rings_that_overflow() {
+fn ring_drops_are_reported() {
     let mut all = quiet();
     all.status.before.rings[0].drops = 3;
     all.status.after.rings[0].drops = 3;
     assert!(diagnose(&all).findings.is_empty());
     all.status.after.rings[0].drops = 10;
-    let said = only(
+    let summary = only(
         &diagnose(&all),
         "service-drops",
         Severity::Warning,
         Certainty::Proved,
     );
-    assert!(said.contains("dropped 7 packets"), "{said}");
+    assert!(summary.contains("dropped 7 packets"), "{summary}");
 }
 
 #[test]
-fn a_clock_that_jumps() {
+fn clock_steps_are_reported() {
     let mut all = quiet();
     all.clock_step_ns = -3_600_000_000_000;
-    let said = only(
+    let summary = only(
         &diagnose(&all),
         "clock-stepped",
         Severity::Warning,
         Certainty::Proved,
     );
-    assert!(said.contains("-3600.000 s"), "{said}");
+    assert!(summary.contains("-3600.000 s"), "{summary}");
 }
 
-/// The fault of a link is told, and not what follows from it there.
+/// A finding that follows from another on the same link is not reported, unless it is more severe.
 #[test]
-fn a_cause_covers_what_is_not_worse() {
+fn implied_findings_are_not_reported() {
     let mut all = quiet();
     all.links[0].duplex = Some("half".into());
     all.drops = vec![

@@ -1,7 +1,7 @@
 //! PURE. Modes of the witness itself: what netsonded could not see is what this diagnosis cannot rest on.
 
-use super::evidence::{Evidence, counted};
-use super::links::MOST_TOLD;
+use super::evidence::{HostEvidence, counted};
+use super::links::MAX_FINDINGS;
 use super::{CheckOutcome, HostMode};
 use crate::diagnose::case::seconds;
 use crate::diagnose::{Certainty, FindingDraft, Text};
@@ -9,17 +9,17 @@ use crate::diagnose::{Certainty, FindingDraft, Text};
 /// Age up to which a gap matters to a diagnosis.
 const RECENT_NS: u64 = 300_000_000_000;
 /// NTP slews by at most half a millisecond per second; more is a step.
-const STEP_NS: i64 = 100_000_000;
+const MIN_STEP_NS: i64 = 100_000_000;
 
 /// Packets dropped by the rings during the window.
-fn ring_drops(all: &Evidence) -> u64 {
+fn ring_drops(all: &HostEvidence) -> u64 {
     let before: u64 = all.status.before.rings.iter().map(|ring| ring.drops).sum();
     let after: u64 = all.status.after.rings.iter().map(|ring| ring.drops).sum();
     // A new engine continues the counts of the former one.
     after.saturating_sub(before)
 }
 
-pub fn check_rings(all: &Evidence) -> CheckOutcome {
+pub fn check_rings(all: &HostEvidence) -> CheckOutcome {
     let packets: u64 = all.status.after.rings.iter().map(|ring| ring.packets).sum();
     CheckOutcome::Done(format!(
         "{} dropped in {}, {packets} packets since the start",
@@ -63,7 +63,7 @@ pub static SERVICE_DROPS: HostMode = HostMode {
     },
 };
 
-pub fn check_gaps(all: &Evidence) -> CheckOutcome {
+pub fn check_gaps(all: &HostEvidence) -> CheckOutcome {
     CheckOutcome::Done(format!(
         "{} gaps declared, {} of them in the last five minutes",
         all.status.after.gaps.len(),
@@ -126,7 +126,7 @@ pub static RECORDER_GAPS: HostMode = HostMode {
 };
 
 /// Limits reached during the window: name, limit, count.
-fn hit(all: &Evidence) -> Vec<(&str, u64, u64)> {
+fn hit(all: &HostEvidence) -> Vec<(&str, u64, u64)> {
     (all.status.after.limits.iter())
         .filter_map(|limit| {
             let before = all
@@ -143,7 +143,7 @@ fn hit(all: &Evidence) -> Vec<(&str, u64, u64)> {
         .collect()
 }
 
-pub fn check_limits(all: &Evidence) -> CheckOutcome {
+pub fn check_limits(all: &HostEvidence) -> CheckOutcome {
     CheckOutcome::Done(format!(
         "{} limits, {} hit in {}",
         all.status.after.limits.len(),
@@ -164,9 +164,9 @@ pub static SERVICE_LIMITS: HostMode = HostMode {
     },
     implies: &[],
     rule: |all| {
-        (hit(all).into_iter().take(MOST_TOLD))
+        (hit(all).into_iter().take(MAX_FINDINGS))
             .map(|(name, limit, hits)| {
-                let most = if limit > 0 {
+                let value = if limit > 0 {
                     format!(" of {limit}")
                 } else {
                     String::new()
@@ -174,7 +174,7 @@ pub static SERVICE_LIMITS: HostMode = HostMode {
                 FindingDraft::note(
                     Certainty::Proved,
                     format!(
-                        "netsonded's limit{most} \"{name}\" was reached {hits} times in {}",
+                        "netsonded's limit \"{name}\"{value} was reached {hits} times in {}",
                         seconds(all.window_ns)
                     ),
                 )
@@ -186,7 +186,7 @@ pub static SERVICE_LIMITS: HostMode = HostMode {
     },
 };
 
-pub fn check_sandbox(all: &Evidence) -> CheckOutcome {
+pub fn check_sandbox(all: &HostEvidence) -> CheckOutcome {
     match &all.status.after.sandbox {
         Some(sandbox) => CheckOutcome::Done(format!(
             "seccomp {}, landlock {}, action on a violation: {}",
@@ -201,8 +201,8 @@ pub static SANDBOX_PARTLY: HostMode = HostMode {
         id: "sandbox-partly",
         title: "netsonded's engine is not fully sandboxed",
         symptoms: "None; but a compromised engine could do more than it should.",
-        cause: "The kernel lacks seccomp filters or landlock (before 5.13, or not among its \
-            lsm=), or a forbidden system call fails instead of ending the engine.",
+        cause: "The kernel lacks seccomp filters or landlock (before 5.13, or not among its lsm=), \
+            or a forbidden system call fails instead of ending the engine.",
         proof: "netsonded reports what is in force.",
         fix: "A kernel with landlock (lsm=landlock,... on its command line), and [sandbox] \
             violation = \"kill\".",
@@ -236,7 +236,7 @@ pub static SANDBOX_PARTLY: HostMode = HostMode {
             )
             .fix(
                 "a kernel with landlock (lsm=), and [sandbox] violation = \"kill\" in \
-                netsonde.toml(5)",
+                    netsonde.toml(5)",
             )
             .with_evidence(
                 "service",
@@ -247,7 +247,7 @@ pub static SANDBOX_PARTLY: HostMode = HostMode {
     },
 };
 
-pub fn check_clock(all: &Evidence) -> CheckOutcome {
+pub fn check_clock(all: &HostEvidence) -> CheckOutcome {
     CheckOutcome::Done(format!(
         "{:+.3} ms relative to the monotonic clock in {}",
         all.clock_step_ns as f64 / 1e6,
@@ -268,7 +268,7 @@ pub static CLOCK_STEPPED: HostMode = HostMode {
     },
     implies: &[],
     rule: |all| {
-        if all.clock_step_ns.abs() < STEP_NS {
+        if all.clock_step_ns.abs() < MIN_STEP_NS {
             return vec![];
         }
         vec![

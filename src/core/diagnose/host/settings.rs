@@ -1,6 +1,6 @@
 //! PURE. Modes of sysctls that break something here, as counters or the wire show.
 
-use super::evidence::{Evidence, counted};
+use super::evidence::{HostEvidence, counted};
 use super::{CheckOutcome, HostMode};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::{Certainty, FindingDraft, Text};
@@ -15,8 +15,8 @@ const FORWARDING: [(&str, &str); 2] = [
     ("net/ipv6/conf/all/forwarding", "Ip6InAddrErrors"),
 ];
 
-pub fn check_forwarding(all: &Evidence) -> CheckOutcome {
-    let told: Vec<String> = (FORWARDING.iter())
+pub fn check_forwarding(all: &HostEvidence) -> CheckOutcome {
+    let parts: Vec<String> = (FORWARDING.iter())
         .filter_map(|(name, counter)| {
             let count = all.counters.after.moved(&all.counters.before, counter);
             Some(format!(
@@ -26,9 +26,9 @@ pub fn check_forwarding(all: &Evidence) -> CheckOutcome {
             ))
         })
         .collect();
-    match told.len() {
+    match parts.len() {
         0 => CheckOutcome::Skipped("net.ipv4.ip_forward cannot be read".into()),
-        _ => CheckOutcome::Done(list(told)),
+        _ => CheckOutcome::Done(list(parts)),
     }
 }
 
@@ -37,8 +37,8 @@ pub static FORWARDING_OFF: HostMode = HostMode {
         id: "forwarding-off",
         title: "other hosts send packets through this host, but it does not forward",
         symptoms: "Containers, guests or hosts that use this host as their router reach nothing.",
-        cause: "net.ipv4.ip_forward is 0: it was never set, or a program or a restart reset it. \
-            Or other hosts have the wrong router.",
+        cause: "net.ipv4.ip_forward is 0: it was never set, or a program or a restart reset it. Or \
+            other hosts have the wrong router.",
         proof: "The counter IpInAddrErrors (Ip6InAddrErrors) increases while forwarding is 0.",
         fix: "sysctl net.ipv4.ip_forward=1 (net.ipv6.conf.all.forwarding=1) if this host is a \
             router; otherwise correct the other hosts.",
@@ -71,14 +71,14 @@ pub static FORWARDING_OFF: HostMode = HostMode {
     },
 };
 
-pub fn check_ttl(all: &Evidence) -> CheckOutcome {
+pub fn check_ttl(all: &HostEvidence) -> CheckOutcome {
     let v4 = all.sysctl("net/ipv4/ip_default_ttl");
     let v6 = all.sysctl("net/ipv6/conf/default/hop_limit");
     match (v4, v6) {
         (None, None) => CheckOutcome::Skipped("net.ipv4.ip_default_ttl cannot be read".into()),
         (v4, v6) => {
-            let told = |value: Option<i64>| value.map_or("-".into(), |value| value.to_string());
-            CheckOutcome::Done(format!("{} (IPv4), {} (IPv6)", told(v4), told(v6)))
+            let text = |value: Option<i64>| value.map_or("-".into(), |value| value.to_string());
+            CheckOutcome::Done(format!("{} (IPv4), {} (IPv6)", text(v4), text(v6)))
         }
     }
 }
@@ -88,8 +88,8 @@ pub static TTL_LOW: HostMode = HostMode {
         id: "ttl-low",
         title: "packets of this host expire on long paths",
         symptoms: "Nearby hosts can be reached, distant ones cannot: \"time to live exceeded\".",
-        cause: "The default TTL or hop limit is low; paths on the Internet have up to about \
-            thirty hops.",
+        cause: "The default TTL or hop limit is low; paths on the Internet have up to about thirty \
+            hops.",
         proof: "net.ipv4.ip_default_ttl or net.ipv6.conf.IF.hop_limit.",
         fix: "sysctl net.ipv4.ip_default_ttl=64, net.ipv6.conf.all.hop_limit=64.",
     },
@@ -102,8 +102,8 @@ pub static TTL_LOW: HostMode = HostMode {
                 FindingDraft::warning(
                     Certainty::Proved,
                     format!(
-                        "IPv4 packets are sent with a TTL of {ttl}: they do not reach hosts \
-                            behind as many routers"
+                        "IPv4 packets are sent with a TTL of {ttl}: they do not reach hosts behind \
+                            as many routers"
                     ),
                 )
                 .fix("sysctl net.ipv4.ip_default_ttl=64")
@@ -129,8 +129,8 @@ pub static TTL_LOW: HostMode = HostMode {
                     ),
                 )
                 .fix(format!(
-                    "sysctl net.ipv6.conf.{}.hop_limit=64; if it changes back, a router \
-                        advertises it",
+                    "sysctl net.ipv6.conf.{}.hop_limit=64; if it changes back, a router advertises \
+                        it",
                     one.name()
                 ))
                 .with_evidence(
@@ -145,24 +145,19 @@ pub static TTL_LOW: HostMode = HostMode {
 };
 
 /// Interfaces on which a router advertised itself.
-fn announced<'a>(all: &'a Evidence, name: &str) -> Option<&'a str> {
-    let told = all.neighbors.as_ref().ok()?;
-    let mut routers = (told.neighbors.iter()).filter(|one| {
-        one.interface == name
-            && one.roles.iter().any(|role| {
-                role == "router \
-            (RA)"
-            })
-    });
+fn announced<'a>(all: &'a HostEvidence, name: &str) -> Option<&'a str> {
+    let reply = all.neighbors.as_ref().ok()?;
+    let mut routers = (reply.neighbors.iter())
+        .filter(|one| one.interface == name && one.roles.iter().any(|role| role == "router (RA)"));
     routers.next().map(|one| one.mac.as_str())
 }
 
-pub fn check_announcements(all: &Evidence) -> CheckOutcome {
+pub fn check_announcements(all: &HostEvidence) -> CheckOutcome {
     if let Err(why) = &all.neighbors {
         return CheckOutcome::Skipped(why.clone());
     }
-    let heard = (all.interfaces()).filter(|one| announced(all, one.name()).is_some());
-    match heard.count() {
+    let advertised = (all.interfaces()).filter(|one| announced(all, one.name()).is_some());
+    match advertised.count() {
         0 => CheckOutcome::NotApplicable("no router advertisements".into()),
         count => CheckOutcome::Done(format!("router advertisements on {count} interfaces")),
     }

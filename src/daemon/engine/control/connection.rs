@@ -170,9 +170,7 @@ async fn next_request(
         if inbox.is_full() {
             let limit = inbox.limit;
             inbox.bytes = Vec::new();
-            return Err(End::Bad(format!(
-                "a request may have {limit} bytes, and this one has more"
-            )));
+            return Err(End::Bad(format!("the request exceeds {limit} bytes")));
         }
         if inbox.bytes.is_empty() {
             by = None;

@@ -123,7 +123,7 @@ pub struct Prober {
     stamps: Vec<(u32, u64, u64)>,
     next_stamp: u32,
     full_until_ns: u64,
-    limits: config::Ping,
+    limits: config::PingSettings,
     /// What limits have cost.
     pub hits: Hits,
     /// Rung when there is something to do.
@@ -153,7 +153,7 @@ fn both_clocks() -> (u64, u64) {
 fn sample(clock: &mut Clock) -> u64 {
     let (wall, now_ns) = both_clocks();
     if clock.sample(wall, now_ns) {
-        tracing::info!("the wall clock was set; round trips are not touched by that");
+        tracing::info!("the wall clock was set; round-trip times are not affected");
     }
     now_ns
 }
@@ -178,7 +178,7 @@ impl Prober {
     pub fn new(
         sockets: [Option<OwnedFd>; 2],
         tag: u32,
-        limits: config::Ping,
+        limits: config::PingSettings,
     ) -> io::Result<Prober> {
         let (wall, now_ns) = both_clocks();
         Ok(Prober {
@@ -216,7 +216,7 @@ impl Prober {
     }
 
     /// Takes other limits; what runs goes on under them.
-    pub fn set_limits(&mut self, limits: config::Ping) {
+    pub fn set_limits(&mut self, limits: config::PingSettings) {
         let waits = self.all.waits;
         let now_ns = monotonic_ns();
         self.all = Bucket::new(limits.rate, now_ns);

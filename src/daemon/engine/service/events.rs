@@ -27,7 +27,8 @@ impl Wanted {
             if named.is_empty() {
                 let rooms = Category::ALL.map(Category::name).join(", ");
                 return Err(invalid(format!(
-                    "kinds: there is no kind {name:?}: see netsonde-events(7), or name one of {rooms}"
+                    "kinds: unknown kind {name:?}: see netsonde-events(7), or name a category: \
+                        {rooms}"
                 )));
             }
             kinds.extend(named);
@@ -44,7 +45,7 @@ impl Wanted {
             kinds,
             severity: Severity::from_name(severity).ok_or_else(|| {
                 invalid(format!(
-                    "severity: {severity:?} is none of info, notice, warning"
+                    "severity: unknown severity {severity:?}: expected info, notice or warning"
                 ))
             })?,
             limit: call.limit.map_or(usize::MAX, |limit| limit as usize),

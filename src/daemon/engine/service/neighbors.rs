@@ -22,7 +22,7 @@ pub fn neighbors(
     let kernel = world.kernel_neighbors().map_err(|error| {
         Failure::error(
             "io.netsonde.Service.Unavailable",
-            json!({ "reason": format!("the kernel does not tell its neighbour tables: {error}") }),
+            json!({ "reason": format!("cannot read the kernel's neighbor tables: {error}") }),
         )
     })?;
     let now = wall_ns();

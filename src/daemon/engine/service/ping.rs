@@ -154,7 +154,7 @@ fn read_target(
         let width: u32 = if start.is_ipv4() { 32 } else { 128 };
         let bits: u32 = (bits.parse().ok())
             .filter(|bits| *bits <= width)
-            .ok_or_else(|| bad_target(text, format!("a prefix length is from 0 to {width}")))?;
+            .ok_or_else(|| bad_target(text, format!("the prefix length must be 0 to {width}")))?;
         let host = width - bits;
         if host >= 64 || 1u64 << host > limit + 2 {
             return Err(limit_reached("targets of one run", limit));
@@ -187,13 +187,13 @@ fn read_target(
         Some((address, scope)) => (address, Some(scope)),
     };
     let address: IpAddr = (address.parse())
-        .map_err(|_| bad_target(text, "not an address; names are the client's to resolve"))?;
+        .map_err(|_| bad_target(text, "not an address; names are resolved by the client"))?;
     let mut target = plain(address);
     if let Some(scope) = scope {
         target.scope = (world.links.iter())
             .find(|link| link.name == scope || link.ifindex.to_string() == scope)
             .map(|link| link.ifindex)
-            .ok_or_else(|| bad_target(text, format!("there is no interface {scope}")))?;
+            .ok_or_else(|| bad_target(text, format!("no such interface: {scope}")))?;
     }
     into.push(target);
     Ok(())
@@ -349,7 +349,7 @@ fn take_targets(
         read_target(&world.borrow(), text, limit, &mut targets)?;
     }
     if targets.is_empty() {
-        return Err(Failure::invalid_parameter("targets: there is none"));
+        return Err(Failure::invalid_parameter("targets: none given"));
     }
     Ok(targets)
 }
@@ -377,13 +377,13 @@ fn start(
     {
         return Err(bad_target(
             &other.address.to_string(),
-            "a run is of one address family: ping IPv4 and IPv6 apart",
+            "a run has one address family: ping IPv4 and IPv6 separately",
         ));
     }
     if !world.prober.has_family(is_ipv4) {
         return Err(bad_target(
             &targets[0].address.to_string(),
-            "this kernel has no such address family",
+            "this kernel does not support the address family",
         ));
     }
     let most = if is_ipv4 { 65_507 } else { 65_527 };
@@ -433,7 +433,7 @@ fn start(
         Some("probe") => libc::IP_PMTUDISC_PROBE,
         Some(other) => {
             return Err(invalid(format!(
-                "pmtu_discovery: {other:?} is none of do, probe, want, dont"
+                "pmtu_discovery: {other:?}: expected do, probe, want or dont"
             )));
         }
     };
@@ -445,7 +445,7 @@ fn start(
             Some(name) => (world.links.iter())
                 .find(|link| link.name == *name)
                 .map(|link| link.ifindex)
-                .ok_or_else(|| invalid(format!("interface: there is no interface {name}")))?,
+                .ok_or_else(|| invalid(format!("interface: no such interface: {name}")))?,
         },
         source: match &options.source {
             None => None,
@@ -454,7 +454,7 @@ fn start(
                     .filter(|source| source.is_ipv4() == is_ipv4)
                     .ok_or_else(|| {
                         invalid(format!(
-                            "source: {text} is no address of the targets' family"
+                            "source: {text} is not an address of the targets' family"
                         ))
                     })?,
             ),
@@ -484,7 +484,7 @@ fn start(
         stamped: !flood && a_second <= STAMPED_RATE,
     };
     let quiet = settings.quiet;
-    tracing::debug!(uid = peer.uid, targets = targets.len(), "ping asked for");
+    tracing::debug!(uid = peer.uid, targets = targets.len(), "ping requested");
     let number = world
         .prober
         .start(peer.uid, allowed, settings, targets, Reach { how, pmtu });
@@ -514,7 +514,8 @@ fn check_scopes(world: &World, targets: &[Target]) -> Result<(), Failure> {
     Err(bad_target(
         &target.address.to_string(),
         format!(
-            "an address of one link: say which, like {}%{} (there are: {})",
+            "a link-local address needs an interface: specify it, for example {}%{} (available: \
+                {})",
             target.address,
             links.first().unwrap_or(&"eth0"),
             links.join(", ")
@@ -556,7 +557,7 @@ fn mark_broadcast(
         if !meant {
             return Err(bad_target(
                 &v4.to_string(),
-                "a broadcast address: say so with -b if you mean it",
+                "a broadcast address: use -b to ping it",
             ));
         }
         if !privileged {
@@ -577,7 +578,7 @@ fn read_pattern(text: &str) -> Result<Vec<u8>, String> {
             .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
             .collect()),
         _ => Err(format!(
-            "pattern: {text:?} is not up to {PATTERN} bytes in hexadecimal"
+            "pattern: invalid pattern {text:?}: expected up to {PATTERN} bytes in hexadecimal"
         )),
     }
 }

@@ -169,7 +169,7 @@ where
 {
     let subject = if gap.slot != u16::MAX {
         let slot = recorder.interfaces().get(gap.slot, gap.generation);
-        Some(slot.map_or_else(|| "an interface long gone".into(), InterfaceSlot::name))
+        Some(slot.map_or_else(|| "a deleted interface".into(), InterfaceSlot::name))
     } else if gap.kind == GapKind::RingDrop as u8 || gap.kind == GapKind::Quarantined as u8 {
         Some(if gap.ring == 0 {
             "control ring".into()
@@ -233,7 +233,7 @@ pub fn own_limits(world: &World) -> Vec<reply::Limit> {
     let overflows = world.intake.recorder.interfaces().overflows + world.intake.slotless;
     let mut all = vec![
         limit("interfaces", INTERFACE_SLOTS as u64, overflows),
-        limit("requests refused for want of permission", 0, world.denials),
+        limit("requests refused for lack of permission", 0, world.denials),
         limit(
             "talkers of a second",
             netsonde_core::talkers::SKETCH_KEYS as u64,
@@ -258,7 +258,7 @@ pub fn own_limits(world: &World) -> Vec<reply::Limit> {
         limit("requests to the keeper", 0, world.unasked),
         limit("slow packet readers", 0, world.readers_cut),
         limit(
-            "packets that killed keepers did not count",
+            "packets missing from counters after a keeper crash",
             0,
             (0..2)
                 .map(|at| world.intake.recorder.ring(at).uncounted)
@@ -293,14 +293,14 @@ pub fn own_limits(world: &World) -> Vec<reply::Limit> {
         multicast.streams.overflows,
     ));
     let costs = world.intake.neighbors.costs;
-    all.push(limit("neighbours", Neighbors::HOSTS as u64, costs.hosts));
+    all.push(limit("neighbors", Neighbors::HOSTS as u64, costs.hosts));
     all.push(limit(
-        "addresses of neighbours",
+        "neighbor addresses",
         Neighbors::ADDRESSES as u64,
         costs.addresses,
     ));
     all.push(limit(
-        "names of neighbours read a second",
+        "neighbor names read per second",
         Neighbors::READ_A_SECOND.into(),
         costs.unread,
     ));

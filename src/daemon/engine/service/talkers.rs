@@ -26,17 +26,17 @@ pub fn talkers(world: &mut World, call: reply::TalkersCall) -> Result<reply::Tal
     let window_ns = call.window_ns.unwrap_or(WINDOW * SECOND);
     if !(SECOND..=LONGEST * SECOND).contains(&window_ns) {
         return invalid(format!(
-            "window_ns: {window_ns} is not from 1 s to {LONGEST} s"
+            "window_ns: {window_ns} is not in the range of 1 s to {LONGEST} s"
         ));
     }
     let limit = call.limit.unwrap_or(USUAL);
     if !(1..=MOST).contains(&limit) {
-        return invalid(format!("limit: {limit} is not from 1 to {MOST}"));
+        return invalid(format!("limit: {limit} is not in the range of 1 to {MOST}"));
     }
     let by_packets = match call.by.as_deref() {
         None | Some("bytes") => false,
         Some("packets") => true,
-        Some(other) => return invalid(format!("by: {other:?} is neither bytes nor packets")),
+        Some(other) => return invalid(format!("by: {other:?}: expected bytes or packets")),
     };
     let ifindex = match &call.interface {
         None => None,

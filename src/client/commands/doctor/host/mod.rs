@@ -1,36 +1,46 @@
-//! SHELL. `doctor`: diagnoses this host's network. It sends probes only to the host's own gateways.
+//! SHELL. `doctor`: diagnosis of this host's network. It sends packets to the host's own gateways only.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `gather` | the kernel before and after a short window, and what the service knows |
-//! | `probes` | what is sent, and what became of it |
+//! | `gather` | all evidence: kernel state before and after a short window, and data of the service |
+//! | `interfaces`, `routes` | interfaces with their addresses, and routes, by netlink |
+//! | `multicast` | recorded group management messages, for the rules of multicast |
+//! | `lengths` | recorded ICMP messages, for the rules of MTUs |
+//! | `probes` | echo requests to the gateways, and their fates |
 
 mod gather;
+mod interfaces;
+mod lengths;
+mod multicast;
 mod probes;
+mod routes;
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
+use netsonde_core::diagnose::host::evidence::{HostEvidence, counted};
+use netsonde_core::diagnose::host::{Checked, HostDiagnosis, diagnose};
+use netsonde_core::diagnose::{Severity, Verdict};
+
 use crate::client::cli::args::{DoctorArgs, Global};
-use crate::client::commands::doctor::filled;
-use crate::client::commands::doctor::finding_text;
-use crate::client::commands::doctor::links;
+use crate::client::commands::doctor::{finding_text, links};
 use crate::client::failure::Failure;
 use crate::client::render::style::{Style, duration, plain};
+use crate::client::render::wrap::wrap;
 use crate::linux::netlink::Netlink;
-use netsonde_core::diagnose::host::evidence::{Evidence, counted};
-use netsonde_core::diagnose::host::{Checked, Diagnosis, diagnose};
-use netsonde_core::diagnose::{Severity, Verdict};
+
 use probes::ToSend;
 
-/// Column of the observations, after the longest name of a check.
-const SEEN_AT: usize = 40;
+/// Width of the column of check names, for the longest.
+const NAME_WIDTH: usize = 31;
+/// Width of the column of outcomes, for "not applicable".
+const OUTCOME_WIDTH: usize = 14;
 
-/// Runs `doctor`. Returns 0 if healthy, 1 for a fault, 2 if undetermined.
+/// Runs `doctor`. Returns 0 if the host is healthy, 1 on a fault, 2 if the verdict is undetermined.
 pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Failure> {
     let start = Instant::now();
-    let to_send = what_to_send(args)?;
+    let to_send = planned_probes(args)?;
     if !global.json && !global.quiet {
         eprintln!("watching for {}", duration(args.duration));
     }
@@ -38,21 +48,21 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
     let diagnosis = diagnose(&evidence);
     let mut out = io::stdout().lock();
     if global.json {
-        let told = serde_json::json!({
+        let report = serde_json::json!({
             "verdict": diagnosis.verdict,
             "findings": diagnosis.findings,
             "checks": diagnosis.checks,
             "sent": sent,
             "duration_ns": start.elapsed().as_nanos() as u64,
         });
-        let text = serde_json::to_string_pretty(&told).map_err(io::Error::from)?;
+        let text = serde_json::to_string_pretty(&report).map_err(io::Error::from)?;
         writeln!(out, "{text}")?;
     } else {
         let style = Style::new(global.color);
         write!(
             out,
             "{}",
-            text(&evidence, &diagnosis, style, global.verbose)
+            render(&evidence, &diagnosis, style, global.verbose)
         )?;
     }
     drop(out);
@@ -60,33 +70,33 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
         Verdict::Healthy => 0,
         Verdict::Fault => 1,
         Verdict::Undetermined => {
-            eprintln!("netsonde: {}", plain(&why_not(&diagnosis)));
+            eprintln!("netsonde: {}", plain(&why_undetermined(&diagnosis)));
             2
         }
     })
 }
 
-/// Explains an undetermined verdict, and what to do.
-fn why_not(diagnosis: &Diagnosis) -> String {
-    let open = diagnosis
+/// Returns why the verdict is undetermined, and what to do.
+fn why_undetermined(diagnosis: &HostDiagnosis) -> String {
+    let skipped = diagnosis
         .checks
         .iter()
         .find(|check| check.state == "not_made");
-    match open {
+    match skipped {
         Some(check) => format!("skipped {}: {}", check.check, check.text),
-        None => "there is no interface other than loopback, so there is nothing to check: is \
-            this the right network namespace?"
+        None => "there is no interface other than loopback, so there is nothing to check: is this \
+            the right network namespace?"
             .into(),
     }
 }
 
-/// Lists the probes that would be sent.
+/// Runs `doctor --dry-run`: prints the probes that would be sent.
 pub fn dry_run(global: &Global, args: &DoctorArgs) -> Result<u8, Failure> {
-    let to_send = what_to_send(args)?;
+    let to_send = planned_probes(args)?;
     let mut out = io::stdout().lock();
     if global.json {
-        let told = serde_json::json!({ "would_send": to_send });
-        let text = serde_json::to_string_pretty(&told).map_err(io::Error::from)?;
+        let report = serde_json::json!({ "would_send": to_send });
+        let text = serde_json::to_string_pretty(&report).map_err(io::Error::from)?;
         writeln!(out, "{text}")?;
         return Ok(0);
     }
@@ -96,15 +106,16 @@ pub fn dry_run(global: &Global, args: &DoctorArgs) -> Result<u8, Failure> {
     for one in &to_send {
         writeln!(
             out,
-            "would send {} {}s of {} bytes of payload to {} on {}, and resolve its MAC address \
-                if it is not known",
+            "would send {} {}s of {} bytes of payload to {} on {}, and resolve its MAC address if \
+                it is not known",
             one.count, one.kind, one.size_bytes, one.target, one.interface
         )?;
     }
     Ok(0)
 }
 
-fn what_to_send(args: &DoctorArgs) -> Result<Vec<ToSend>, Failure> {
+/// Returns the probes for the gateways of this host.
+fn planned_probes(args: &DoctorArgs) -> Result<Vec<ToSend>, Failure> {
     let mut netlink = Netlink::open()?;
     let (all, _) = links::links(&mut netlink)?;
     if let Some(name) = &args.interface
@@ -117,20 +128,26 @@ fn what_to_send(args: &DoctorArgs) -> Result<Vec<ToSend>, Failure> {
     let names = (all.into_iter())
         .map(|link| (link.ifindex, link.name))
         .collect();
-    let routes = gather::routes(&mut netlink, &names)?;
+    let routes = routes::routes(&mut netlink, &names)?;
     Ok(probes::to_send(&routes, args.interface.as_deref()))
 }
 
-fn text(evidence: &Evidence, diagnosis: &Diagnosis, style: Style, verbose: bool) -> String {
+/// Renders the verdict and the findings; with `verbose` also all checks, else the skipped ones.
+fn render(
+    evidence: &HostEvidence,
+    diagnosis: &HostDiagnosis,
+    style: Style,
+    verbose: bool,
+) -> String {
     let verdict = match diagnosis.verdict {
         Verdict::Healthy => style.good("healthy"),
         Verdict::Fault => style.warn("fault"),
         Verdict::Undetermined => "undetermined".into(),
     };
-    let made = (diagnosis.checks.iter()).filter(|check| check.state == "made");
-    let looked = format!(
+    let done = (diagnosis.checks.iter()).filter(|check| check.state == "made");
+    let checked = format!(
         "{}, {}",
-        counted(made.count() as u64, "check"),
+        counted(done.count() as u64, "check"),
         counted(evidence.interfaces().count() as u64, "interface")
     );
     let mut found = Vec::new();
@@ -149,7 +166,7 @@ fn text(evidence: &Evidence, diagnosis: &Diagnosis, style: Style, verbose: bool)
         0 => String::new(),
         _ => format!("; {}", found.join(", ")),
     };
-    let mut text = format!("{verdict}: {looked}{found}\n");
+    let mut text = format!("{verdict}: {checked}{found}\n");
     for finding in &diagnosis.findings {
         text.push('\n');
         text.push_str(&finding_text(finding, "fault", style));
@@ -157,42 +174,42 @@ fn text(evidence: &Evidence, diagnosis: &Diagnosis, style: Style, verbose: bool)
     if verbose {
         text.push('\n');
         for check in &diagnosis.checks {
-            text.push_str(&line(check, style));
+            text.push_str(&check_line(check, style));
         }
         return text;
     }
-    let open: Vec<&Checked> = (diagnosis.checks.iter())
+    let skipped: Vec<&Checked> = (diagnosis.checks.iter())
         .filter(|check| check.state == "not_made")
         .collect();
-    if !open.is_empty() {
+    if !skipped.is_empty() {
         text.push('\n');
     }
-    for check in open {
+    for check in skipped {
         let words = format!("skipped: {}: {}", check.check, check.text);
-        text.push_str(&plain(&filled(&words, 0, 2)));
+        text.push_str(&plain(&wrap(&words, 0, 2)));
     }
     text
 }
 
-/// Formats a check with its observation.
-fn line(check: &Checked, style: Style) -> String {
-    let word = match (check.state, check.findings.is_empty()) {
+/// Renders a check with its outcome, the findings and what was seen.
+fn check_line(check: &Checked, style: Style) -> String {
+    let outcome = match (check.state, check.findings.is_empty()) {
         ("made", true) => "ok",
         ("made", false) => "found",
-        ("nothing", _) => "none",
-        _ => "not made",
+        ("nothing", _) => "not applicable",
+        _ => "skipped",
     };
-    let padded = format!("{word:8} ");
-    let word = match word {
+    let padded = format!("{outcome:OUTCOME_WIDTH$} ");
+    let outcome = match outcome {
         "ok" => style.good(&padded),
-        "none" => style.dim(&padded),
+        "not applicable" => style.dim(&padded),
         _ => style.warn(&padded),
     };
-    let name = format!("{:width$}", check.check, width = SEEN_AT - 9);
+    let name = format!("{:NAME_WIDTH$}", check.check);
     let seen = if check.findings.is_empty() {
         check.text.clone()
     } else {
         format!("{} ({})", check.text, check.findings.join(", "))
     };
-    format!("{word}{name} {}\n", plain(&seen))
+    format!("{outcome}{name} {}\n", plain(&seen))
 }

@@ -1,5 +1,5 @@
-//! SHELL. Probes of `doctor`: a few echo requests to each gateway through the service, which
-//! returns their fates.
+//! SHELL. Probes of `doctor`: a few echo requests to each gateway, sent by the service, which reports where
+//! each lost one died.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,46 +7,46 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::client::connection::Connection;
-use crate::client::failure::Failure;
 use netsonde_core::diagnose::host::evidence::{Known, Probed, Route};
 use netsonde_core::protocol::ping::{Options, PingCall, PingReply, Probe};
+
+use crate::client::connection::Connection;
+use crate::client::failure::Failure;
 
 /// Echo requests per gateway: enough to distinguish loss from chance within the default window.
 const COUNT: u32 = 4;
 const INTERVAL_NS: u64 = 200_000_000;
 const TIMEOUT_NS: u64 = 1_000_000_000;
-/// Payload size in bytes, as for ping(8).
-const SIZE: u32 = 56;
-/// Maximum number of gateways probed: a host has one or two, and an Internet router must not cause
-/// a sweep.
-const MOST_GATEWAYS: usize = 8;
+/// Payload in bytes, the default of ping(8).
+const SIZE_BYTES: u32 = 56;
+/// Maximum number of gateways: a host has one or two, and an Internet router must not probe all of its own.
+const MAX_GATEWAYS: usize = 8;
 
-/// Echo requests to one gateway.
+/// The echo requests for one gateway.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ToSend {
-    /// Kind of probe.
+    /// Kind of the probes: "echo request".
     pub kind: &'static str,
-    /// Address of the gateway.
+    /// Address of the gateway, with a zone if it is link-local.
     pub target: String,
-    /// Name of the outgoing interface.
+    /// Interface to send on.
     pub interface: String,
-    /// Number of probes.
+    /// Number of requests.
     pub count: u32,
-    /// Payload size in bytes.
+    /// Payload of each, in bytes.
     pub size_bytes: u32,
     #[serde(skip)]
     gateway: Option<IpAddr>,
 }
 
-/// Selects gateways from the routes: those of default routes first, by metric.
+/// Returns the probes for the gateways of `routes`, those of default routes first, then by metric.
 pub fn to_send(routes: &[Route], only: Option<&str>) -> Vec<ToSend> {
-    let mut wanted: Vec<&Route> = (routes.iter())
+    let mut with_gateways: Vec<&Route> = (routes.iter())
         .filter(|route| only.is_none_or(|only| only == route.interface))
         .collect();
-    wanted.sort_by_key(|route| (!route.is_default(), route.metric));
+    with_gateways.sort_by_key(|route| (!route.is_default(), route.metric));
     let mut all: Vec<ToSend> = Vec::new();
-    for route in wanted {
+    for route in with_gateways {
         let Some(gateway) = route.gateway else {
             continue;
         };
@@ -59,25 +59,25 @@ pub fn to_send(routes: &[Route], only: Option<&str>) -> Vec<ToSend> {
             target,
             interface: route.interface.clone(),
             count: COUNT,
-            size_bytes: SIZE,
+            size_bytes: SIZE_BYTES,
             gateway: Some(gateway),
         };
-        if !all.contains(&one) && all.len() < MOST_GATEWAYS {
+        if !all.contains(&one) && all.len() < MAX_GATEWAYS {
             all.push(one);
         }
     }
     all
 }
 
-/// Result of probing.
+/// Result of sending the probes.
 pub struct Sent {
-    /// Probes that the service accepted.
+    /// The probes that the service accepted.
     pub sent: Vec<ToSend>,
-    /// The fates, or why there are none.
+    /// The fate of each probe, or the reason why there are none.
     pub probes: Known<Vec<Probed>>,
 }
 
-/// Probes all gateways in parallel, and waits for the fate of each probe.
+/// Sends the probes to all gateways concurrently, and waits until the fate of each is known.
 pub fn send(socket: &Path, all: &[ToSend]) -> Sent {
     let outcomes: Vec<Known<Probed>> = std::thread::scope(|scope| {
         let runs: Vec<_> = (all.iter())
@@ -99,8 +99,9 @@ pub fn send(socket: &Path, all: &[ToSend]) -> Sent {
     }
 }
 
-/// Returns the fates for a gateway. If the kernel was just giving up resolving it and sent no
-/// request meanwhile, the probes are repeated, so that it resolves the gateway again.
+/// Probes a gateway. If all probes failed because the kernel was giving up on an earlier address
+/// resolution and sent no request, the result does not show the current state: then it probes once more,
+/// and the kernel resolves the address again.
 fn run(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
     let probed = probe(socket, one)?;
     let is_stale = |probe: &Probe| {
@@ -113,6 +114,7 @@ fn run(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
     Ok(probed)
 }
 
+/// Sends the probes to a gateway once.
 fn probe(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
     let call = PingCall {
         targets: Some(vec![one.target.clone()]),
@@ -120,7 +122,7 @@ fn probe(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
             count: Some(COUNT),
             interval_ns: Some(INTERVAL_NS),
             timeout_ns: Some(TIMEOUT_NS),
-            size: Some(SIZE),
+            size: Some(SIZE_BYTES),
             interface: Some(one.interface.clone()),
             ..Options::default()
         }),
@@ -128,10 +130,10 @@ fn probe(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
     };
     let mut connection = Connection::open(socket)?;
     connection.call_more("io.netsonde.Ping.Ping", &call)?;
-    // A probe that was reported as lost may turn out to be late.
+    // A probe that was reported as lost may be reported again as late.
     let mut fates: HashMap<u32, Probe> = HashMap::new();
-    while let Some((told, continues)) = connection.reply_or::<PingReply>(None)? {
-        for probe in told.probes.into_iter().flatten() {
+    while let Some((reply, continues)) = connection.reply_or::<PingReply>(None)? {
+        for probe in reply.probes.into_iter().flatten() {
             if probe.duplicate != Some(true) {
                 fates.insert(probe.seq, probe);
             }

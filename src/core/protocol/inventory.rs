@@ -1,0 +1,321 @@
+//! PURE. Parameters and replies of `io.netsonde.Inventory`. The `.varlink` file describes the values in full.
+
+use serde::{Deserialize, Serialize};
+
+/// Parameters of `Talkers`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TalkersCall {
+    /// Length of the window, one second to five minutes; 10 s by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_ns: Option<u64>,
+    /// Sort key: `bytes` (the default) or `packets`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Name of an interface; `None` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Maximum number of flows, 1 to 1000; 20 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
+/// One direction of a conversation on an interface, or all packets of one EtherType other than IP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Talker {
+    /// Name of the interface.
+    pub interface: String,
+    /// Direction: `in` or `out`.
+    pub direction: String,
+    /// Protocol name.
+    pub protocol: String,
+    /// Source address; `None` without IP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Source port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_port: Option<u16>,
+    /// Destination address; `None` without IP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// Destination port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination_port: Option<u16>,
+    /// Bytes as lengths on the wire, at least.
+    pub bytes: u64,
+    /// Packets, at least.
+    pub packets: u64,
+    /// Bytes that it may have had in addition.
+    pub bytes_error: u64,
+    /// Packets that it may have had in addition.
+    pub packets_error: u64,
+}
+
+/// Reply of `Talkers`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Talkers {
+    /// Start of the window.
+    pub from: String,
+    /// End of the window.
+    pub to: String,
+    /// Length of the window.
+    pub duration_ns: u64,
+    /// Bytes of all flows.
+    pub bytes: u64,
+    /// Packets of all flows.
+    pub packets: u64,
+    /// Number of tracked flows.
+    pub flows: u64,
+    /// Maximum bytes of a flow that was not tracked.
+    pub rest_bytes: u64,
+    /// Maximum packets of a flow that was not tracked.
+    pub rest_packets: u64,
+    /// Top flows, the largest first.
+    pub talkers: Vec<Talker>,
+}
+
+/// Parameters of `Events`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventsCall {
+    /// Only events of this long before now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_ns: Option<u64>,
+    /// Only events on this interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Names of kinds or categories.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kinds: Option<Vec<String>>,
+    /// Minimum severity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<String>,
+    /// Maximum number of events; the latest are returned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// With `more`, continue with new events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follow: Option<bool>,
+}
+
+/// Query for the packets that show an event.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EventPackets {
+    /// Start of the time range.
+    pub from: String,
+    /// End of the time range.
+    pub to: String,
+    /// Name of the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Filter in the language of pcap-filter(7).
+    pub filter: String,
+}
+
+/// A logged event.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Sequence number in the record, from 1.
+    pub number: u64,
+    /// Time of the event.
+    pub time: String,
+    /// Name of its kind, see netsonde-events(7).
+    pub kind: String,
+    /// Severity: `info`, `notice` or `warning`.
+    pub severity: String,
+    /// Name of the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Address, interface or limit that it is about.
+    pub subject: String,
+    /// One sentence.
+    pub text: String,
+    /// Query for the packets that show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets: Option<EventPackets>,
+}
+
+/// Reply of `Events`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    /// Time of the reply.
+    pub time: String,
+    /// Events, oldest first.
+    pub events: Vec<Event>,
+    /// Events since the record began.
+    pub kept: u64,
+    /// Events of these that are no longer there.
+    pub evicted: u64,
+}
+
+pub use super::multicast::InterfaceCall;
+
+/// A name that a station announced, not verified.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Name {
+    /// The name, with control characters escaped.
+    pub name: String,
+    /// Protocol of the announcement.
+    pub by: String,
+    /// Time of the first announcement.
+    pub first: String,
+    /// Time of the last announcement.
+    pub last: String,
+}
+
+/// An address that a station uses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Address {
+    /// The address.
+    pub address: String,
+    /// First time that it was seen.
+    pub first: String,
+    /// Last time that it was seen.
+    pub last: String,
+    /// ARP and neighbor discovery messages of the station for the address; 0 if it was only a packet source.
+    pub claims: u64,
+    /// Claims that answered a question.
+    pub answers: u64,
+    /// Claims without a question.
+    pub announcements: u64,
+    /// Whether a route of this host has it as its gateway.
+    pub gateway: bool,
+}
+
+/// A station on a link.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Neighbor {
+    /// Name of the interface.
+    pub interface: String,
+    /// MAC address.
+    pub mac: String,
+    /// Protocol of a virtual MAC address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<String>,
+    /// Addresses that it uses.
+    pub addresses: Vec<Address>,
+    /// Names that it announced.
+    pub names: Vec<Name>,
+    /// Roles that follow from its packets.
+    pub roles: Vec<String>,
+    /// Kinds of packets that it sent.
+    pub heard_by: Vec<String>,
+    /// Seconds in which it sent packets that it had forwarded.
+    pub forwarded: u64,
+    /// First time that it was seen.
+    pub first: String,
+    /// Last time that it was seen.
+    pub last: String,
+}
+
+/// A station that uses or claims an address.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Claimant {
+    /// MAC address.
+    pub mac: String,
+    /// Whether it is this host.
+    pub own: bool,
+    /// First time that it was seen with the address.
+    pub first: String,
+    /// Last time that it was seen with the address.
+    pub last: String,
+    /// Time of its last claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<String>,
+    /// Claims of any kind.
+    pub claims: u64,
+    /// Claims that answered a question.
+    pub answers: u64,
+    /// Claims without a question.
+    pub announcements: u64,
+    /// Source of the frames with its claims, if that is another station.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames_from: Option<String>,
+}
+
+/// A conflict, move or duplicate of an address.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Kind: `conflict`, `moved` or `duplicate`.
+    pub kind: String,
+    /// Name of the interface.
+    pub interface: String,
+    /// The address.
+    pub address: String,
+    /// Whether a route of this host has it as its gateway.
+    pub gateway: bool,
+    /// Whether this host uses it.
+    pub own: bool,
+    /// Whether it persists.
+    pub current: bool,
+    /// Time of its begin.
+    pub since: String,
+    /// Last time that it was observed.
+    pub last: String,
+    /// The two stations of a conflict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between: Option<Vec<String>>,
+    /// Questions that both stations of a conflict answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub both_answered: Option<u64>,
+    /// Times that a displaced station claimed the address again without announcing it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned: Option<u64>,
+    /// Station that had the address before the move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Station that has the address after the move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Whether the new station announced the move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announced: Option<bool>,
+    /// Number of moves or of attempts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<u64>,
+    /// Station that tried to use a duplicate address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prober: Option<String>,
+    /// Station that uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Whether that station was seen to answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<bool>,
+    /// Whether both tried at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub both_probed: Option<bool>,
+    /// Stations that use or claim the address.
+    pub claimants: Vec<Claimant>,
+    /// Claims of stations that are not in `claimants`.
+    pub more: u64,
+}
+
+/// An entry of the kernel's neighbor tables.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KernelNeighbor {
+    /// Name of the interface.
+    pub interface: String,
+    /// The address.
+    pub address: String,
+    /// MAC address; `None` if it is not resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// State, named as in ip-neighbour(8).
+    pub state: String,
+    /// Whether it is flagged as a router.
+    pub router: bool,
+}
+
+/// Reply of `Neighbors`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Neighbors {
+    /// Time of the reply.
+    pub time: String,
+    /// Stations by interface and MAC address.
+    pub neighbors: Vec<Neighbor>,
+    /// Conflicts, moves and duplicates, conflicts first.
+    pub findings: Vec<Finding>,
+    /// The kernel's neighbor tables.
+    pub kernel: Vec<KernelNeighbor>,
+}
