@@ -139,7 +139,7 @@ const CASES: &[Case] = &[
             ("tests/permission.rs", "permission_is_checked_per_request"),
             (
                 "src/core/config/permission.rs",
-                "a_user_of_another_namespace_is_nobody",
+                "unmapped_users_match_no_entry",
             ),
         ]),
     ),
