@@ -20,12 +20,15 @@ fn main() -> ExitCode {
             two_hosts_ping_each_other as Test,
         ),
         ("three_hosts_on_a_bridge", three_hosts_on_a_bridge),
+        ("wire_applies_its_settings", wire_applies_its_settings),
         (
-            "the_wire_does_what_it_is_told",
-            the_wire_does_what_it_is_told,
+            "numbered_packets_arrive_in_order",
+            numbered_packets_arrive_in_order,
         ),
-        ("numbers_arrive_in_order", numbers_arrive_in_order),
-        ("nothing_is_left_behind", nothing_is_left_behind),
+        (
+            "shutdown_leaves_nothing_behind",
+            shutdown_leaves_nothing_behind,
+        ),
     ])
 }
 
@@ -87,7 +90,7 @@ fn three_hosts_on_a_bridge() -> Outcome {
 /// ```text
 ///   a  e0 10.0.0.1 --- wire --- 10.0.0.2 e0  b
 /// ```
-fn the_wire_does_what_it_is_told() -> Outcome {
+fn wire_applies_its_settings() -> Outcome {
     let (a, b) = (Host::new("a")?, Host::new("b")?);
     let wire = Wire::new(&a, "e0", &b, "e0")?;
     a.address("e0", "10.0.0.1/24")?;
@@ -150,7 +153,7 @@ fn the_wire_does_what_it_is_told() -> Outcome {
     Ok(())
 }
 
-fn numbers_arrive_in_order() -> Outcome {
+fn numbered_packets_arrive_in_order() -> Outcome {
     let (a, b) = pair();
     assert!(reaches(&a, "10.0.0.2"));
     let receiver = b.run(|| UdpSocket::bind("10.0.0.2:5000"))?;
@@ -166,7 +169,7 @@ fn numbers_arrive_in_order() -> Outcome {
     Ok(())
 }
 
-fn nothing_is_left_behind() -> Outcome {
+fn shutdown_leaves_nothing_behind() -> Outcome {
     let there = |host: &Host| host.proc_net("dev").lines().count();
     let (a, b) = (Host::new("a")?, Host::new("b")?);
     let before = there(&a);

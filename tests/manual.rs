@@ -98,7 +98,7 @@ impl Manual {
         }
         // ICMP for the examples that wait for it.
         running.push(start(&a, &["ping", "-i", "0.2", "192.0.2.8"])?);
-        let asks = messages::Asks {
+        let asks = messages::QueryParams {
             version: 3,
             max_response: 1,
             interval: 125,

@@ -293,7 +293,7 @@ fn ping_types_agree() {
         fates,
         ..Default::default()
     };
-    let told = ping::PingReply {
+    let report = ping::PingReply {
         run: Some(1),
         id: Some(1),
         targets: Some(1),
@@ -328,7 +328,7 @@ fn ping_types_agree() {
     sides(
         "Ping",
         to_value(&call).unwrap(),
-        Some(to_value(&told).unwrap()),
+        Some(to_value(&report).unwrap()),
     );
     let call = ping::TargetsCall {
         targets: vec!["10.0.0.1".into()],
@@ -359,7 +359,7 @@ fn talkers_types_agree() {
         destination_port: Some(1),
         ..Default::default()
     };
-    let told = inventory::Talkers {
+    let report = inventory::Talkers {
         talkers: vec![talker],
         ..Default::default()
     };
@@ -370,7 +370,12 @@ fn talkers_types_agree() {
         &idl.methods[method].input.elts,
         &to_value(call).unwrap(),
     );
-    check(&idl, method, reply(&idl, method), &to_value(told).unwrap());
+    check(
+        &idl,
+        method,
+        reply(&idl, method),
+        &to_value(report).unwrap(),
+    );
 }
 
 #[test]
@@ -423,13 +428,13 @@ fn multicast_types_agree() {
         ..Default::default()
     };
     let call = to_value(multicast::InterfaceCall { interface: text() }).unwrap();
-    for (method, told) in [
+    for (method, report) in [
         ("Groups", to_value(groups).unwrap()),
         ("Queriers", to_value(queriers).unwrap()),
         ("Streams", to_value(streams).unwrap()),
     ] {
         check(&idl, method, &idl.methods[method].input.elts, &call);
-        check(&idl, method, reply(&idl, method), &told);
+        check(&idl, method, reply(&idl, method), &report);
     }
 }
 
@@ -481,12 +486,12 @@ fn neighbors_types_agree() {
         &idl.methods["Neighbors"].input.elts,
         &call,
     );
-    let told = to_value(neighbors).unwrap();
-    check(&idl, "Neighbors", reply(&idl, "Neighbors"), &told);
+    let report = to_value(neighbors).unwrap();
+    check(&idl, "Neighbors", reply(&idl, "Neighbors"), &report);
 }
 
 #[test]
-fn the_standard_interface_parses() {
+fn standard_interface_parses() {
     let idl = IDL::try_from(VARLINK).unwrap();
     assert_eq!(idl.name, "org.varlink.service");
 }

@@ -523,6 +523,15 @@ impl Demo {
         source.address("e0", "10.2.0.9/24")?;
         let receiver = self.receiver(Ipv4Addr::new(10, 2, 0, 1))?;
         receiver.set_read_timeout(Some(Duration::from_millis(700)))?;
+        // The query is sent once, so the ports of the switch must forward by then.
+        let client = Ipv4Addr::new(10, 2, 0, 1).into();
+        if source
+            .run(|| traffic::ping(client, Duration::from_secs(10)))?
+            .is_none()
+        {
+            self.say("  The switch does not forward.");
+            return Ok(false);
+        }
         let query = messages::query("10.2.0.9", None, messages::Q3, 1);
         let asked =
             source.run(|| traffic::frames("e0", 1, None, |_, frame| frame.clone_from(&query)));
