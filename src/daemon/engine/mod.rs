@@ -19,7 +19,7 @@
 
 pub mod control;
 mod export;
-mod intake;
+mod recording;
 mod links;
 mod listen;
 mod prober;
@@ -28,7 +28,7 @@ mod ring;
 pub mod sandbox;
 mod service;
 pub mod watch;
-mod world;
+mod state;
 
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -47,13 +47,13 @@ use crate::daemon::channel::handover::{
 use crate::daemon::channel::settings::Settings;
 use crate::linux::mapping::{Mapping, OwnMemory};
 use crate::linux::wall_ns;
-use intake::Intake;
+use recording::Intake;
 use links::Links;
 use listen::Listener;
 use netsonde_core::config::Config;
 use netsonde_core::recorder::{Classifier, GapKind, Opened, Recorder};
 use prober::Prober;
-use world::World;
+use state::World;
 
 /// The engine's state, shared by the tasks of its one thread. It is borrowed briefly, never across
 /// an `await`.

@@ -8,7 +8,7 @@ use nix::time::ClockId;
 
 use super::links::{Known, Links};
 use super::service::status;
-use super::world::World;
+use super::state::World;
 use crate::linux::wall_ns;
 use crate::linux::{clock_ns, monotonic_ns, proc_net_start};
 use netsonde_core::events::links::LinkSnapshot;

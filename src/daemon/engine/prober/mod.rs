@@ -25,7 +25,7 @@ use batch::{Inbox, Outbox, RECEIVES, SENDS};
 use host::{Counters, Host};
 use netlink_packet_route::route::RouteType;
 
-use super::intake::Intake;
+use super::recording::Intake;
 use super::links::Links;
 use netsonde_core::config;
 use netsonde_core::events::ProbeLoss;

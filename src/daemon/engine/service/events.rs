@@ -3,7 +3,7 @@
 use super::status::time;
 use crate::daemon::engine::Shared;
 use crate::daemon::engine::control::{Failure, Replies};
-use crate::daemon::engine::world::World;
+use crate::daemon::engine::state::World;
 use crate::linux::wall_ns;
 use netsonde_core::events::{Category, Event, Kind, Severity};
 use netsonde_core::protocol::inventory as reply;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::status::listened;
 use crate::daemon::channel::{GROUPS_4, GROUPS_6};
-use crate::daemon::engine::world::World;
+use crate::daemon::engine::state::World;
 use netsonde_core::protocol::service as reply;
 
 /// IFF_ flags as `ip link` prints them.

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::inventory::is_ours;
 use super::status::time;
 use crate::daemon::engine::control::Failure;
-use crate::daemon::engine::world::World;
+use crate::daemon::engine::state::World;
 use crate::linux::proc_net;
 use crate::linux::wall_ns;
 use netsonde_core::host::membership::source_filters;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::status::time;
 use crate::daemon::engine::control::Failure;
-use crate::daemon::engine::world::World;
+use crate::daemon::engine::state::World;
 use crate::linux::wall_ns;
 use netsonde_core::neighbors::{
     Address, AddressState, Duplicate, Host, Neighbors, heard, mac, role,

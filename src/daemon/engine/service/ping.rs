@@ -13,7 +13,7 @@ use super::status::time;
 use crate::daemon::engine::Shared;
 use crate::daemon::engine::control::{Failure, Peer, Replies};
 use crate::daemon::engine::prober::{How, Reach, STAMPED_RATE};
-use crate::daemon::engine::world::World;
+use crate::daemon::engine::state::World;
 use netsonde_core::probe::fate::{describe_errno, describe_error};
 use netsonde_core::probe::run::{Event, Responder, TargetStats};
 use netsonde_core::probe::statistics;

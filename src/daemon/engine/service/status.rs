@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::daemon::channel::handover::{JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT};
 use crate::daemon::engine::control::Peer;
-use crate::daemon::engine::world::World;
+use crate::daemon::engine::state::World;
 use crate::daemon::log;
 use crate::linux::wall_ns;
 use netsonde_core::config::permission::Tier;

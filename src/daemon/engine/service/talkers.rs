@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::status::time;
 use crate::daemon::engine::control::Failure;
-use crate::daemon::engine::world::World;
+use crate::daemon::engine::state::World;
 use crate::linux::wall_ns;
 use netsonde_core::protocol::inventory as reply;
 use netsonde_core::talkers::{Flow, Sum};

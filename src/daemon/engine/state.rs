@@ -9,7 +9,7 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::Notify;
 
-use super::intake::{Intake, count_listened};
+use super::recording::{Intake, count_listened};
 use super::links::{Known, Links, News};
 use super::listen::{Heard, Listener};
 use super::prober::{Around, Prober};
