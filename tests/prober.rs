@@ -584,7 +584,7 @@ fn impossible_requests_are_rejected() -> Outcome {
         (&["-W", "2h", "10.0.0.2"][..], "at most an hour"),
         (
             &["--rate", "10000000", "10.0.0.2"][..],
-            "you may not use more probes a second here, only 100000 a second",
+            "only root may use more probes a second here; you may use 100000 a second",
         ),
         (&["-6", "10.0.0.2"][..], "does not match -4 or -6"),
         (&["@/nowhere"][..], "cannot read /nowhere"),

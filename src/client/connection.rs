@@ -119,7 +119,7 @@ fn in_words(name: &str, parameters: &Value) -> String {
         }
         "io.netsonde.Ping.BadTarget" => format!("{}: {}", field("target"), field("reason")),
         "io.netsonde.Ping.NotPermitted" => format!(
-            "permission denied for {}: you may use only {}; root may use all",
+            "only root may use {} here; you may use {}",
             field("what"),
             field("limit")
         ),

@@ -167,7 +167,7 @@ fn forged_requests_on_the_keeper_channel() -> Outcome {
     }
     let printed = service
         .log()
-        .matches("asked for what does not exist")
+        .matches("invalid request from the engine")
         .count();
     assert_eq!(printed, ended, "{}", service.log());
     // The groups are held by who comes after, and no packet is missing.

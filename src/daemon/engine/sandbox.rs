@@ -34,8 +34,8 @@ impl fmt::Display for State {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(match self {
             State::Enforced => "enforced",
-            State::Partly => "enforced as far as this kernel supports it",
-            State::Absent => "not supported by this kernel",
+            State::Partly => "enforced as far as this kernel goes",
+            State::Absent => "not on this kernel",
         })
     }
 }
