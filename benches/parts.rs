@@ -48,7 +48,7 @@ fn time(name: &str, count: u64, run: impl FnOnce()) {
 fn neighbours(bytes: &[u8]) {
     let mut neighbors = Neighbors::default();
     let own = "10.0.0.2".parse().unwrap();
-    neighbors.links_are(
+    neighbors.set_links(
         &[LinkFacts {
             ifindex: 2,
             own: vec![own],
@@ -71,7 +71,7 @@ fn neighbours(bytes: &[u8]) {
             checksum: Checksum::Valid,
         };
         let seen = glance(frame.link, frame.bytes);
-        neighbors.see(black_box(&frame), &seen, 2, number * 2_000, false);
+        neighbors.observe(black_box(&frame), &seen, 2, number * 2_000, false);
     };
     time("glance and a known neighbour", PACKETS, || {
         (0..PACKETS).for_each(|number| see(number, false));

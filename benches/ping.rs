@@ -96,15 +96,15 @@ fn echo(frame: &[u8]) -> Option<(u8, u64)> {
 /// Round trips over a wire that delays by 10 ms, without what the wire took by its own word; and how
 /// long replies waited for the service. The 99th percentiles, in nanoseconds.
 fn over_the_wire(host: &Host, wire: &Wire) -> (u64, u64) {
-    wire.forth(|way| way.passages.clear());
-    wire.back(|way| way.passages.clear());
+    wire.a_to_b(|way| way.passages.clear());
+    wire.b_to_a(|way| way.passages.clear());
     run(
         host,
         &netsonde("--json ping -c 1000 -i 0.005 -W 5 10.5.0.2"),
     );
     let took: Vec<Passage> = [
-        wire.forth(|way| std::mem::take(&mut way.passages)),
-        wire.back(|way| std::mem::take(&mut way.passages)),
+        wire.a_to_b(|way| std::mem::take(&mut way.passages)),
+        wire.b_to_a(|way| std::mem::take(&mut way.passages)),
     ]
     .concat();
     let mut on_the_way = HashMap::<u64, u64>::new();
@@ -142,15 +142,15 @@ fn on_a_busy_machine() {
     c.address("e0", "10.5.0.1/24").unwrap();
     d.address("e0", "10.5.0.2/24").unwrap();
     let _service = start(&c, "10.5.0.2");
-    wire.forth(|way| way.delay = Duration::from_millis(10));
+    wire.a_to_b(|way| way.delay = Duration::from_millis(10));
     for way in [true, false] {
-        let record = |way: &mut netsonde::lab::wire::Behaviour| {
+        let record = |way: &mut netsonde::lab::wire::Impairment| {
             way.record = Some(Box::new(|frame| echo(frame).is_some()));
         };
         if way {
-            wire.forth(record)
+            wire.a_to_b(record)
         } else {
-            wire.back(record)
+            wire.b_to_a(record)
         }
     }
     println!("\n1000 probes, 5 ms apart, over a wire of 10 ms: 99th percentiles in ms");

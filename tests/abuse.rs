@@ -1,6 +1,14 @@
-//! What the service must survive: each case of a list of abuses that a machine like this one can run, on the
-//! control socket (L), on the wire (W), from a compromised process (C) and by the environment (E). Each prints
-//! a line with its figures. The table of all, and why some are not here, is `tests/ABUSE.md`.
+//! A list of abuses that the service must survive, as far as they can be made on one machine: on the control
+//! socket (L), on the wire (W), from a compromised process (C) and by the environment (E). Each prints a line
+//! with its figures.
+//!
+//! ```text
+//!   a  e0 10.0.0.1, netsonded ---------- 10.0.0.2 e0  b (attacker on the wire)
+//!   attackers on the control socket: processes in a, of another user where there is one
+//! ```
+//!
+//! `tests/abuse/watch.rs` judges: no process ends, others are answered, all packets are kept or declared. The
+//! table of all cases, with the reason for those that are missing, is `tests/ABUSE.md`.
 #![allow(missing_docs, unsafe_code, clippy::unwrap_used)]
 
 mod support;
@@ -37,9 +45,6 @@ fn main() -> ExitCode {
         environment::TESTS,
     ];
     let mut tests: Vec<(&'static str, Test)> = families.concat();
-    tests.push((
-        "the_table_is_what_is_tested",
-        table::the_table_is_what_is_tested,
-    ));
-    support::main_with(&tests, 3)
+    tests.push(("table_is_up_to_date", table::table_is_up_to_date));
+    support::main_with(&tests, 4)
 }

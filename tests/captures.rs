@@ -3,6 +3,9 @@
 //! this repository; where they are missing the test says so and passes.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "support/tools.rs"]
+mod tools;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,9 +25,9 @@ fn captures() -> Vec<PathBuf> {
     });
     files.sort();
     if files.is_empty() {
-        eprintln!(
-            "SKIPPED: there are no capture files in {}",
-            folder.display()
+        tools::report(
+            "capture files",
+            &format!("there are none in {}", folder.display()),
         );
     }
     files
@@ -47,7 +50,7 @@ fn read(path: &Path) -> (Vec<FilePacket>, bool) {
 }
 
 #[test]
-fn every_file_is_read_without_panic_within_a_second() {
+fn capture_files_are_decoded_within_a_second() {
     let files = captures();
     let mut packets = 0;
     for path in &files {
@@ -70,7 +73,7 @@ fn every_file_is_read_without_panic_within_a_second() {
 }
 
 #[test]
-fn every_prefix_of_every_packet_is_survived() {
+fn truncated_packets_do_not_panic() {
     for path in captures() {
         let (packets, _) = read(&path);
         for packet in packets.iter().take(10) {
@@ -129,7 +132,7 @@ fn first(text: &str) -> String {
 }
 
 fn tshark(path: &Path) -> Option<Vec<(Facts, String)>> {
-    let mut command = Command::new("tshark");
+    let mut command = Command::new(tools::find("tshark")?);
     command
         .arg("-n")
         .arg("-r")
@@ -312,8 +315,11 @@ const DECODED: [&str; 14] = [
 
 #[test]
 fn well_formed_files_agree_with_tshark() {
-    if Command::new("tshark").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: tshark is not installed");
+    if !tools::has("tshark") {
+        tools::report(
+            "well_formed_files_agree_with_tshark",
+            "tshark is not installed",
+        );
         return;
     }
     let exceptions: BTreeMap<&str, &str> = EXCEPTIONS.iter().copied().collect();
@@ -630,6 +636,12 @@ fn float(code: u64, top: u64, mantissa_bits: u32) -> u64 {
 
 #[test]
 fn group_management_agrees_with_tshark_field_by_field() {
+    let Some(tshark) = tools::find("tshark") else {
+        return tools::report(
+            "group_management_agrees_with_tshark_field_by_field",
+            "tshark is not installed",
+        );
+    };
     let (mut messages, mut fields) = (0, 0);
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     let mut differ = vec![];
@@ -644,17 +656,14 @@ fn group_management_agrees_with_tshark_field_by_field() {
         if !packets.iter().any(concerns) {
             continue;
         }
-        let mut command = Command::new("tshark");
+        let mut command = Command::new(&tshark);
         command.arg("-n").arg("-r").arg(&path);
         command.args(["-Y", "igmp or pim or icmpv6.type in {130,131,132,143}"]);
         command.args(["-T", "fields", "-E", "occurrence=a"]);
         for field in GROUP_FIELDS {
             command.args(["-e", field]);
         }
-        let Ok(output) = command.output() else {
-            eprintln!("SKIPPED: tshark is not installed");
-            return;
-        };
+        let output = command.output().unwrap();
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             let cells: Vec<&str> = line.split('\t').collect();
             let cell = |name: &str| {

@@ -15,14 +15,20 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
     support::main(&[
-        ("a_valid_file_is_valid", a_valid_file_is_valid as Test),
-        ("all_errors_are_told_at_once", all_errors_are_told_at_once),
+        ("valid_files_are_accepted", valid_files_are_accepted as Test),
         (
-            "without_privilege_the_file_is_checked_first",
-            without_privilege_the_file_is_checked_first,
+            "all_errors_are_reported_at_once",
+            all_errors_are_reported_at_once,
         ),
-        ("no_kind_of_file_hangs", no_kind_of_file_hangs),
-        ("what_a_file_says_is_escaped", what_a_file_says_is_escaped),
+        (
+            "configuration_is_checked_without_privilege",
+            configuration_is_checked_without_privilege,
+        ),
+        (
+            "special_files_do_not_block_the_check",
+            special_files_do_not_block_the_check,
+        ),
+        ("file_contents_are_escaped", file_contents_are_escaped),
     ])
 }
 
@@ -62,36 +68,36 @@ fn command(path: &Path) -> Command {
     command
 }
 
-fn a_valid_file_is_valid() -> Outcome {
+fn valid_files_are_accepted() -> Outcome {
     let host = Host::new("a")?;
-    let directory = tempfile::tempdir()?;
+    let directory = support::folder()?;
     let path = directory.path().join("netsonde.toml");
     std::fs::write(&path, netsonde_core::config::default_file())?;
-    let said = host.run(|| ends(&mut command(&path)));
+    let printed = host.run(|| ends(&mut command(&path)));
     assert_eq!(
-        (said.status, said.err.as_str()),
+        (printed.status, printed.err.as_str()),
         (Some(0), ""),
         "{}",
-        said.out
+        printed.out
     );
     let first = format!("configuration  {}: valid\n", path.display());
-    assert!(said.out.starts_with(&first), "{}", said.out);
+    assert!(printed.out.starts_with(&first), "{}", printed.out);
     Ok(())
 }
 
-fn all_errors_are_told_at_once() -> Outcome {
-    let directory = tempfile::tempdir()?;
+fn all_errors_are_reported_at_once() -> Outcome {
+    let directory = support::folder()?;
     let path = directory.path().join("netsonde.toml");
     std::fs::write(
         &path,
         "[recorder.budget]\nblk = 1\n[ping]\nrate = 0\ntargets = \"all\"\n",
     )?;
-    let said = ends(&mut command(&path));
+    let printed = ends(&mut command(&path));
     assert_eq!(
-        (said.status, said.out.as_str()),
+        (printed.status, printed.out.as_str()),
         (Some(2), ""),
         "{}",
-        said.err
+        printed.err
     );
     let file = path.display();
     let expected = [
@@ -103,21 +109,18 @@ fn all_errors_are_told_at_once() -> Outcome {
             "netsonded: {file}:5:11: ping.targets = \"all\": must be a whole number, like 131072"
         ),
     ];
-    assert_eq!(said.err.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(printed.err.lines().collect::<Vec<_>>(), expected);
     // A start says the same.
     let mut start = Command::new(env!("CARGO_BIN_EXE_netsonded"));
-    assert_eq!(ends(start.arg("--config").arg(&path)).err, said.err);
+    assert_eq!(ends(start.arg("--config").arg(&path)).err, printed.err);
     Ok(())
 }
 
-fn without_privilege_the_file_is_checked_first() -> Outcome {
-    if !support::has("setpriv") {
-        return support::skip("without_privilege", "setpriv is not installed");
-    }
-    let directory = tempfile::tempdir()?;
+fn configuration_is_checked_without_privilege() -> Outcome {
+    let directory = support::folder()?;
     let path = directory.path().join("netsonde.toml");
     let check = || {
-        let mut command = Command::new("setpriv");
+        let mut command = support::program("setpriv");
         command
             .args([
                 "--bounding-set=-all",
@@ -131,26 +134,26 @@ fn without_privilege_the_file_is_checked_first() -> Outcome {
         ends(&mut command)
     };
     std::fs::write(&path, "[ping]\nrate = 50000\n")?;
-    let said = check();
-    assert_eq!(said.status, Some(2));
+    let printed = check();
+    assert_eq!(printed.status, Some(2));
     assert_eq!(
-        said.out,
+        printed.out,
         format!("configuration  {}: valid\n", path.display())
     );
-    assert!(said.err.contains("CAP_NET_RAW"), "{}", said.err);
+    assert!(printed.err.contains("CAP_NET_RAW"), "{}", printed.err);
     std::fs::write(&path, "[ping]\nraet = 50000\n")?;
-    let said = check();
-    assert_eq!((said.status, said.out.as_str()), (Some(2), ""));
+    let printed = check();
+    assert_eq!((printed.status, printed.out.as_str()), (Some(2), ""));
     assert!(
-        said.err.contains("`ping.rate`") && !said.err.contains("CAP_NET_RAW"),
+        printed.err.contains("`ping.rate`") && !printed.err.contains("CAP_NET_RAW"),
         "{}",
-        said.err
+        printed.err
     );
     Ok(())
 }
 
-fn no_kind_of_file_hangs() -> Outcome {
-    let directory = tempfile::tempdir()?;
+fn special_files_do_not_block_the_check() -> Outcome {
+    let directory = support::folder()?;
     let at = |name: &str| directory.path().join(name);
     nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU)?;
     std::fs::create_dir(at("directory"))?;
@@ -179,28 +182,32 @@ fn no_kind_of_file_hangs() -> Outcome {
         (at("loop"), "cannot read"),
         (at("socket"), "cannot read"),
     ] {
-        let said = ends(&mut command(&path));
+        let printed = ends(&mut command(&path));
         assert_eq!(
-            (said.status, said.out.as_str()),
+            (printed.status, printed.out.as_str()),
             (Some(2), ""),
             "{path:?}: {}",
-            said.err
+            printed.err
         );
-        assert!(said.err.starts_with("netsonded: "), "{}", said.err);
+        assert!(printed.err.starts_with("netsonded: "), "{}", printed.err);
         assert!(
-            said.err.contains(&path.display().to_string()),
+            printed.err.contains(&path.display().to_string()),
             "{}",
-            said.err
+            printed.err
         );
-        assert!(said.err.contains(expected), "{expected}: {}", said.err);
-        assert_eq!(said.err.lines().count(), 1, "{}", said.err);
+        assert!(
+            printed.err.contains(expected),
+            "{expected}: {}",
+            printed.err
+        );
+        assert_eq!(printed.err.lines().count(), 1, "{}", printed.err);
     }
     Ok(())
 }
 
 /// The file may be anybody's, and what is said of it is read on root's terminal.
-fn what_a_file_says_is_escaped() -> Outcome {
-    let directory = tempfile::tempdir()?;
+fn file_contents_are_escaped() -> Outcome {
+    let directory = support::folder()?;
     let path = directory.path().join("netsonde.toml");
     for text in [
         "\"\\u001b[31m\" = 1\n",
@@ -209,10 +216,10 @@ fn what_a_file_says_is_escaped() -> Outcome {
         "[[recorder.rule]]\nstore = \"\\u001b]0;x\\u0007\"\n",
     ] {
         std::fs::write(&path, text)?;
-        let said = ends(&mut command(&path));
-        assert_eq!(said.status, Some(2));
+        let printed = ends(&mut command(&path));
+        assert_eq!(printed.status, Some(2));
         let hidden = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
-        assert!(!said.err.contains(hidden), "{:?}", said.err);
+        assert!(!printed.err.contains(hidden), "{:?}", printed.err);
     }
     Ok(())
 }

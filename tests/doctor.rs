@@ -1,5 +1,18 @@
-//! `netsonde mcast doctor`: a scenario for each failure mode, on a real kernel, which requires exactly
-//! that finding; and healthy networks, which must have none. The table of both is `tests/SCENARIOS.md`.
+//! `netsonde mcast doctor`: a scenario for each failure mode, on a real kernel, which requires exactly that
+//! finding, and healthy networks, which must have none.
+//!
+//! ```text
+//!   s (source) e0 10.0.0.1 ---------- 10.0.0.2 e0 r (receiver, netsonded)
+//!
+//!   s  10.0.0.1 --+
+//!   r  10.0.0.2 --+-- b br0 (switch, snooping)
+//!   r2 10.0.0.3 --+
+//!
+//!   s  10.0.0.1 ---- 10.0.0.254 ms m mr 10.1.0.254 ---- 10.1.0.2 r      (m routes multicast)
+//! ```
+//!
+//! The scenario that the test made is the judge; whether packets arrive is counted at a real receiver. The
+//! table of both kinds is `tests/SCENARIOS.md`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -9,7 +22,7 @@ use std::process::ExitCode;
 use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, wait_until};
 use support::Service;
 use support::mcast::*;
-use support::ping::{firewall, inside};
+use support::{firewall, inside};
 
 #[path = "doctor/healthy.rs"]
 mod healthy;
@@ -52,11 +65,8 @@ fn main() -> ExitCode {
         .iter()
         .flat_map(|family| family.iter().map(|(_, name, test)| (*name, *test)))
         .collect();
-    tests.push((
-        "the_table_is_what_is_tested",
-        table::the_table_is_what_is_tested,
-    ));
-    support::main_with(&tests, 4)
+    tests.push(("table_is_up_to_date", table::table_is_up_to_date));
+    support::main_with(&tests, 8)
 }
 
 /// `e0` and addresses for both families, the same on every host.

@@ -147,7 +147,7 @@ proptest! {
     /// The kernel accepts what we accept and refuses what we refuse, but for what only the kernel
     /// has: ancillary data and negative offsets.
     #[test]
-    fn the_kernel_refuses_the_same(
+    fn rejected_programs_match_the_kernel(
         wild in prop::collection::vec(instruction(), 1..6),
         tame in code(true, true),
         at: prop::sample::Index,
@@ -173,7 +173,7 @@ proptest! {
 
     /// The kernel keeps as many bytes as we say.
     #[test]
-    fn the_kernel_decides_the_same(
+    fn verdicts_match_the_kernel(
         code in code(false, false),
         packets in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..100), 8),
     ) {

@@ -1,5 +1,15 @@
 //! `netsonde doctor`: a scenario for each failure mode of a host, on a real kernel, which requires exactly
-//! that finding; and healthy hosts, which must have none. The table of both is in `tests/SCENARIOS.md`.
+//! that finding, and healthy hosts, which must have none.
+//!
+//! ```text
+//!   h  e0 10.0.0.1, netsonded ---------- 10.0.0.254 e0  g (gateway of h)
+//!
+//!   h  e0 10.0.0.1, netsonded --+
+//!   g  e0 10.0.0.254 -----------+-- b br0 (switch)
+//!   o  e0 10.0.0.3 -------------+
+//! ```
+//!
+//! The scenario that the test made is the judge. The table of both kinds is in `tests/SCENARIOS.md`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -8,8 +18,9 @@ use std::process::ExitCode;
 
 use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, wait_until};
 use support::mcast::*;
-use support::ping::{firewall, inside, ping};
+use support::ping::ping;
 use support::{PATIENCE, Service};
+use support::{firewall, inside};
 
 #[path = "host_doctor/addresses.rs"]
 mod addresses;
@@ -44,11 +55,8 @@ fn main() -> ExitCode {
         .iter()
         .flat_map(|family| family.iter().map(|(_, name, test)| (*name, *test)))
         .collect();
-    tests.push((
-        "the_table_is_what_is_tested",
-        table::the_table_is_what_is_tested,
-    ));
-    support::main_with(&tests, 4)
+    tests.push(("table_is_up_to_date", table::table_is_up_to_date));
+    support::main_with(&tests, 8)
 }
 
 /// ```text
@@ -121,17 +129,17 @@ fn switched() -> Switched {
 }
 
 /// Asks the doctor, with a window that is long enough for what goes on all the time.
-fn doctor(host: &Host, service: &Service) -> Told {
+fn doctor(host: &Host, service: &Service) -> Diagnosis {
     doctor_of_host(host, service, &["--duration", "700ms"])
 }
 
 /// Asks until the doctor finds something, which takes the kernel or the service a moment to know.
-fn until_found(host: &Host, service: &Service, id: &str) -> Told {
+fn until_found(host: &Host, service: &Service, id: &str) -> Diagnosis {
     let mut last = None;
     let met = wait_until(PATIENCE, || {
-        let told = doctor(host, service);
-        let found = told.ids().contains(&id);
-        last = Some(told);
+        let report = doctor(host, service);
+        let found = report.ids().contains(&id);
+        last = Some(report);
         found
     });
     let last = last.unwrap();

@@ -80,7 +80,7 @@ const UNSAFE: [&str; 11] = [
 ];
 
 #[test]
-fn unsafe_stays_in_its_files_each_block_with_its_reason() {
+fn unsafe_only_in_listed_files_with_reasons() {
     for (path, text) in sources("src") {
         let name = path
             .strip_prefix(env!("CARGO_MANIFEST_DIR"))
@@ -109,15 +109,15 @@ fn unsafe_stays_in_its_files_each_block_with_its_reason() {
 }
 
 #[test]
-fn every_module_says_what_it_is() {
+fn every_module_has_documentation() {
     for (path, text) in sources("src") {
         let first = text.lines().next().unwrap_or_default();
-        let said = ["//! PURE.", "//! SHELL.", "//! PRIVILEGED"]
+        let printed = ["//! PURE.", "//! SHELL.", "//! PRIVILEGED"]
             .iter()
             .any(|word| first.starts_with(word));
         let is_root = path.ends_with("lib.rs") || path.parent().unwrap().ends_with("bin");
         assert!(
-            said || is_root,
+            printed || is_root,
             "{} does not begin with its kind: {first}",
             path.display()
         );

@@ -1,6 +1,12 @@
-//! Killed and restarted at any moment, under traffic: nothing is lost that is not told, and the service is
-//! there again at once. By itself as any other test, and, where `.ci/systemd` runs it with
-//! NETSONDE_SYSTEMD=1, with a real systemd that starts the service and keeps its descriptors.
+//! Engine and keeper killed and restarted at random moments under traffic: every packet is kept or declared,
+//! and the service answers again at once. Also under a real systemd, which starts the service and keeps its
+//! descriptors, where `.ci/systemd` runs this program with NETSONDE_SYSTEMD=1.
+//!
+//! ```text
+//!   a  e0 10.0.0.1, netsonded ---------- 10.0.0.2 e0  b (sends numbered packets)
+//! ```
+//!
+//! The judge is the number in each packet.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -34,7 +40,10 @@ fn kills() -> usize {
 fn main() -> ExitCode {
     let with_systemd = std::env::var_os("NETSONDE_SYSTEMD").is_some();
     if !with_systemd {
-        return support::main(&[("kills_at_random_moments", kills_at_random_moments as Test)]);
+        return support::main(&[(
+            "random_kills_lose_nothing",
+            random_kills_lose_nothing as Test,
+        )]);
     }
     let tests: [(&str, Test); 3] = [
         (
@@ -42,13 +51,10 @@ fn main() -> ExitCode {
             restarts_under_load_lose_nothing,
         ),
         (
-            "kills_at_random_moments_with_systemd",
-            kills_at_random_moments_with_systemd,
+            "random_kills_with_systemd_lose_nothing",
+            random_kills_with_systemd_lose_nothing,
         ),
-        (
-            "what_does_not_fit_is_declared",
-            what_does_not_fit_is_declared,
-        ),
+        ("overflow_is_declared", overflow_is_declared),
     ];
     // One after another: it is one service.
     for (name, test) in tests {
@@ -78,7 +84,7 @@ impl Ours {
     fn start(host: Host) -> Ours {
         let mut ours = Ours {
             host,
-            directory: tempfile::tempdir().unwrap(),
+            directory: support::folder().unwrap(),
             keeper: None,
         };
         std::fs::write(ours.directory.path().join("netsonde.toml"), LARGE).unwrap();
@@ -156,15 +162,15 @@ fn gaps(status: &Value, kind: &str) -> usize {
 /// Numbers of all recorded packets to port 5000, in their order; each file that the recorder gives after
 /// kills must be sound from end to end.
 fn numbers(socket: &Path, client: &Path) -> Vec<u64> {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = support::folder().unwrap();
     let file = directory.path().join("x.pcapng");
     let output = (Command::new(client).arg("--socket").arg(socket))
         .args(["capture", "--last", "all", "--port", "5000", "-w"])
         .arg(&file)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}");
     support::numbers(&file)
 }
 
@@ -239,7 +245,7 @@ fn tell(away: &[Duration], keepers: usize) {
     );
 }
 
-fn kills_at_random_moments() -> Outcome {
+fn random_kills_lose_nothing() -> Outcome {
     let (a, b) = pair();
     let mut ours = Ours::start(b);
     let socket = ours.socket();
@@ -276,8 +282,11 @@ fn network() -> (Host, Host) {
 
 fn systemctl(arguments: &[&str]) {
     let output = Command::new("systemctl").args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "systemctl {arguments:?}: {said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "systemctl {arguments:?}: {printed}"
+    );
 }
 
 /// Begins with a large and empty record.
@@ -345,7 +354,7 @@ fn restarts_under_load_lose_nothing() -> Outcome {
     Ok(())
 }
 
-fn kills_at_random_moments_with_systemd() -> Outcome {
+fn random_kills_with_systemd_lose_nothing() -> Outcome {
     let (a, b) = network();
     begin_anew();
     let (sent, stop) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -362,7 +371,7 @@ fn kills_at_random_moments_with_systemd() -> Outcome {
 
 /// Other rings: the history stays, and what the old ones still held is declared. Another record: it begins
 /// anew, and says so.
-fn what_does_not_fit_is_declared() -> Outcome {
+fn overflow_is_declared() -> Outcome {
     let (a, b) = network();
     begin_anew();
     let socket = Systemd.socket();

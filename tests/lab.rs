@@ -20,12 +20,15 @@ fn main() -> ExitCode {
             two_hosts_ping_each_other as Test,
         ),
         ("three_hosts_on_a_bridge", three_hosts_on_a_bridge),
+        ("wire_applies_its_settings", wire_applies_its_settings),
         (
-            "the_wire_does_what_it_is_told",
-            the_wire_does_what_it_is_told,
+            "numbered_packets_arrive_in_order",
+            numbered_packets_arrive_in_order,
         ),
-        ("numbers_arrive_in_order", numbers_arrive_in_order),
-        ("nothing_is_left_behind", nothing_is_left_behind),
+        (
+            "shutdown_leaves_nothing_behind",
+            shutdown_leaves_nothing_behind,
+        ),
     ])
 }
 
@@ -87,23 +90,23 @@ fn three_hosts_on_a_bridge() -> Outcome {
 /// ```text
 ///   a  e0 10.0.0.1 --- wire --- 10.0.0.2 e0  b
 /// ```
-fn the_wire_does_what_it_is_told() -> Outcome {
+fn wire_applies_its_settings() -> Outcome {
     let (a, b) = (Host::new("a")?, Host::new("b")?);
     let wire = Wire::new(&a, "e0", &b, "e0")?;
     a.address("e0", "10.0.0.1/24")?;
     b.address("e0", "10.0.0.2/24")?;
     assert!(reaches(&a, "10.0.0.2"));
-    wire.forth(|way| way.delay = Duration::from_millis(40));
+    wire.a_to_b(|way| way.delay = Duration::from_millis(40));
     let took = a.run(|| traffic::ping("10.0.0.2".parse().unwrap(), Duration::from_secs(5)))?;
     assert!(took.unwrap() >= Duration::from_millis(40));
-    wire.forth(|way| way.delay = Duration::ZERO);
+    wire.a_to_b(|way| way.delay = Duration::ZERO);
 
     let numbered = |frame: &[u8]| frame.len() == 14 + 20 + 8 + 100 && frame[23] == 17;
     let only = |n: u64| {
         let mut nth = every(n);
         Box::new(move |frame: &[u8]| numbered(frame) && nth(frame)) as netsonde::lab::wire::Choose
     };
-    wire.forth(|way| {
+    wire.a_to_b(|way| {
         way.drop = Some(only(3));
         way.duplicate = Some(only(4));
     });
@@ -130,10 +133,10 @@ fn the_wire_does_what_it_is_told() -> Outcome {
         got.push(u64::from_be_bytes(room[..8].try_into()?));
     }
     assert_eq!(got, expected);
-    let counts = wire.forth(|way| way.counts);
+    let counts = wire.a_to_b(|way| way.counts);
     assert_eq!((counts.dropped, counts.duplicated), (8, 4));
 
-    wire.forth(|way| {
+    wire.a_to_b(|way| {
         way.drop = None;
         way.duplicate = None;
         way.corrupt = Some(only(1));
@@ -141,7 +144,7 @@ fn the_wire_does_what_it_is_told() -> Outcome {
     receiver.set_read_timeout(Some(Duration::from_millis(100)))?;
     a.run(|| traffic::numbered_udp(to, 5, 100, None))?;
     assert!(wait_until(PATIENCE, || wire
-        .forth(|way| way.counts.corrupted)
+        .a_to_b(|way| way.counts.corrupted)
         == 5));
     assert!(
         receiver.recv(&mut room).is_err(),
@@ -150,7 +153,7 @@ fn the_wire_does_what_it_is_told() -> Outcome {
     Ok(())
 }
 
-fn numbers_arrive_in_order() -> Outcome {
+fn numbered_packets_arrive_in_order() -> Outcome {
     let (a, b) = pair();
     assert!(reaches(&a, "10.0.0.2"));
     let receiver = b.run(|| UdpSocket::bind("10.0.0.2:5000"))?;
@@ -166,7 +169,7 @@ fn numbers_arrive_in_order() -> Outcome {
     Ok(())
 }
 
-fn nothing_is_left_behind() -> Outcome {
+fn shutdown_leaves_nothing_behind() -> Outcome {
     let there = |host: &Host| host.proc_net("dev").lines().count();
     let (a, b) = (Host::new("a")?, Host::new("b")?);
     let before = there(&a);

@@ -1,4 +1,10 @@
-//! The service and the client on real packets.
+//! The service and the client on real packets: recording, packet counts, restarts, sandbox and limits.
+//!
+//! ```text
+//!   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b      netsonded in one of the two
+//! ```
+//!
+//! The judge is the number in each packet that the tests send, and /proc for processes.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -31,53 +37,56 @@ const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const TO: SocketAddrV4 = SocketAddrV4::new(B, 5000);
 
 fn main() -> ExitCode {
-    support::main(&[
-        (
-            "no_process_keeps_a_capability",
-            no_process_keeps_a_capability as Test,
-        ),
-        ("processes_say_which_they_are", processes_say_which_they_are),
-        (
-            "without_privilege_it_says_what_is_missing",
-            without_privilege_it_says_what_is_missing,
-        ),
-        ("the_ledger_closes", the_ledger_closes),
-        (
-            "all_numbers_are_kept_in_order",
-            all_numbers_are_kept_in_order,
-        ),
-        ("killed_engines_lose_nothing", killed_engines_lose_nothing),
-        ("a_stopped_engine_is_replaced", a_stopped_engine_is_replaced),
-        (
-            "floods_leave_other_stores_alone",
-            floods_leave_other_stores_alone,
-        ),
-        ("interfaces_come_and_go", interfaces_come_and_go),
-        ("two_vantage_points", two_vantage_points),
-        (
-            "filters_find_what_users_expect",
-            filters_find_what_users_expect,
-        ),
-        ("following_shows_what_comes", following_shows_what_comes),
-        ("the_configuration_decides", the_configuration_decides),
-        (
-            "engines_that_keep_dying_are_not_started_at_once",
-            engines_that_keep_dying_are_not_started_at_once,
-        ),
-        ("abuse_of_the_control_socket", abuse_of_the_control_socket),
-        (
-            "two_services_do_not_share_a_socket",
-            two_services_do_not_share_a_socket,
-        ),
-        ("pypi_varlink_speaks_with_it", pypi_varlink_speaks_with_it),
-        (
-            "a_count_that_died_with_its_keeper",
-            a_count_that_died_with_its_keeper,
-        ),
-    ])
+    support::main_with(
+        &[
+            (
+                "processes_hold_no_capability",
+                processes_hold_no_capability as Test,
+            ),
+            (
+                "process_names_identify_processes",
+                process_names_identify_processes,
+            ),
+            ("missing_privilege_is_named", missing_privilege_is_named),
+            ("packet_counts_balance", packet_counts_balance),
+            (
+                "all_numbers_are_kept_in_order",
+                all_numbers_are_kept_in_order,
+            ),
+            ("killed_engines_lose_nothing", killed_engines_lose_nothing),
+            ("stopped_engine_is_replaced", stopped_engine_is_replaced),
+            (
+                "floods_do_not_evict_other_stores",
+                floods_do_not_evict_other_stores,
+            ),
+            ("interfaces_come_and_go", interfaces_come_and_go),
+            ("two_vantage_points", two_vantage_points),
+            ("filter_expressions_match", filter_expressions_match),
+            ("watch_follows_new_packets", watch_follows_new_packets),
+            (
+                "configuration_selects_interfaces",
+                configuration_selects_interfaces,
+            ),
+            (
+                "crashing_engines_restart_with_backoff",
+                crashing_engines_restart_with_backoff,
+            ),
+            ("control_socket_abuse", control_socket_abuse),
+            (
+                "two_services_do_not_share_a_socket",
+                two_services_do_not_share_a_socket,
+            ),
+            ("pypi_varlink_client_works", pypi_varlink_client_works),
+            (
+                "counts_lost_with_a_keeper_are_declared",
+                counts_lost_with_a_keeper_are_declared,
+            ),
+        ],
+        4,
+    )
 }
 
-fn processes_say_which_they_are() -> Outcome {
+fn process_names_identify_processes() -> Outcome {
     let (a, _b) = pair();
     let mut service = Service::start(&a, &[]);
     let name = |pid| std::fs::read_to_string(format!("/proc/{pid}/comm"));
@@ -89,7 +98,7 @@ fn processes_say_which_they_are() -> Outcome {
     Ok(())
 }
 
-fn no_process_keeps_a_capability() -> Outcome {
+fn processes_hold_no_capability() -> Outcome {
     let (a, _b) = pair();
     let mut service = Service::start(&a, &[]);
     for pid in [service.keeper(), service.engine()] {
@@ -120,7 +129,7 @@ fn no_process_keeps_a_capability() -> Outcome {
     };
     let engine = held(service.engine());
     if engine.is_empty() {
-        return support::skip("descriptors of the engine", "/proc does not show them here");
+        support::skip_here("/proc does not show them here");
     }
     assert!(
         engine.iter().all(|target| !packet_sockets.contains(target)),
@@ -135,12 +144,9 @@ fn no_process_keeps_a_capability() -> Outcome {
     Ok(())
 }
 
-fn without_privilege_it_says_what_is_missing() -> Outcome {
-    if !support::has("setpriv") {
-        return support::skip("without_privilege", "setpriv is not installed");
-    }
-    let directory = tempfile::tempdir()?;
-    let output = Command::new("setpriv")
+fn missing_privilege_is_named() -> Outcome {
+    let directory = support::folder()?;
+    let output = support::program("setpriv")
         .args([
             "--bounding-set=-all",
             "--inh-caps=-all",
@@ -150,16 +156,16 @@ fn without_privilege_it_says_what_is_missing() -> Outcome {
         .arg("--socket")
         .arg(directory.path().join("s"))
         .output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{printed}");
     assert!(
-        said.contains("CAP_NET_RAW") && said.contains("systemctl start netsonded"),
-        "{said}"
+        printed.contains("CAP_NET_RAW") && printed.contains("systemctl start netsonded"),
+        "{printed}"
     );
     Ok(())
 }
 
-fn the_ledger_closes() -> Outcome {
+fn packet_counts_balance() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&b, &[]);
     let mac = b.mac("e0")?;
@@ -225,11 +231,11 @@ fn all_numbers_are_kept_in_order() -> Outcome {
         assert_eq!(kept, (0..MANY).collect::<Vec<_>>());
     }
     for tool in ["capinfos", "tshark"] {
-        if !support::has(tool) {
+        let Some(path) = support::find(tool) else {
             support::skip(tool, "not installed")?;
             continue;
-        }
-        let mut command = Command::new(tool);
+        };
+        let mut command = Command::new(path);
         // Its settings are not to be looked for with the rights of another user.
         command.env("HOME", service.directory.path());
         if tool == "tshark" {
@@ -252,8 +258,8 @@ fn all_numbers_are_kept_in_order() -> Outcome {
             String::from_utf8_lossy(&output.stderr)
         );
         if tool == "tshark" {
-            let said = String::from_utf8(output.stdout)?;
-            assert_eq!(said.lines().next(), Some("e0\t0x00000001"), "{said}");
+            let printed = String::from_utf8(output.stdout)?;
+            assert_eq!(printed.lines().next(), Some("e0\t0x00000001"), "{printed}");
         }
     }
     Ok(())
@@ -261,7 +267,7 @@ fn all_numbers_are_kept_in_order() -> Outcome {
 
 /// An engine that hangs, here by SIGSTOP, is killed by its keeper after ten seconds, and the next one loses
 /// nothing of what came meanwhile.
-fn a_stopped_engine_is_replaced() -> Outcome {
+fn stopped_engine_is_replaced() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let stopped = service.engine();
@@ -358,7 +364,7 @@ fn killed_engines_lose_nothing() -> Outcome {
     Ok(())
 }
 
-fn floods_leave_other_stores_alone() -> Outcome {
+fn floods_do_not_evict_other_stores() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&b, &[]);
     // ARP by the first packet, and an IGMP report by a join of b's own.
@@ -529,15 +535,8 @@ fn two_vantage_points() -> Outcome {
         (number(&all["icmp_wire"]), number(&all["icmp_heard"]))
     };
     service.until("both saw all", |status| counts(status) == (5, 5));
-    if !support::has("nft") {
-        return support::skip(
-            "a firewall between the vantage points",
-            "nft is not installed",
-        );
-    }
-    let rules = service.directory.path().join("rules");
-    std::fs::write(
-        &rules,
+    support::load_rules(
+        &b,
         "table ip t {
  chain i {
   type filter hook input priority 0;
@@ -545,9 +544,7 @@ fn two_vantage_points() -> Outcome {
  }
 }
 ",
-    )?;
-    let set = b.run(|| Command::new("nft").arg("-f").arg(&rules).status())?;
-    assert!(set.success());
+    );
     for _ in 0..3 {
         assert!(
             a.run(|| traffic::ping(to, Duration::from_millis(30)))?
@@ -566,7 +563,7 @@ fn two_vantage_points() -> Outcome {
     Ok(())
 }
 
-fn filters_find_what_users_expect() -> Outcome {
+fn filter_expressions_match() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&b, &[]);
     a.run(|| traffic::ping("10.0.0.2".parse().unwrap(), PATIENCE))?
@@ -579,9 +576,7 @@ fn filters_find_what_users_expect() -> Outcome {
     service.until("MLD is recorded", |_| {
         !service.packets(&["--proto", "mld"]).is_empty()
     });
-    if netsonde::client::filter::Filter::new("ip").is_err() {
-        return support::skip("filter expressions", "libpcap is not installed");
-    }
+    support::need_libpcap();
     let count = |filter: &str| service.packets(&[filter]).len();
     assert_eq!(
         count("udp dst port 5000"),
@@ -632,7 +627,7 @@ fn send_tagged(a: &Host) -> Outcome {
     Ok(())
 }
 
-fn following_shows_what_comes() -> Outcome {
+fn watch_follows_new_packets() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&b, &[]);
     let mut watch = Command::new(env!("CARGO_BIN_EXE_netsonde"))
@@ -645,10 +640,10 @@ fn following_shows_what_comes() -> Outcome {
         number(&status["clients"]["connected"]) >= 2
     });
     a.run(|| traffic::numbered_udp(TO, 10, 18, Some(100)))?;
-    let mut said = String::new();
-    watch.stdout.take().unwrap().read_to_string(&mut said)?;
+    let mut printed = String::new();
+    watch.stdout.take().unwrap().read_to_string(&mut printed)?;
     assert!(watch.wait()?.success());
-    let ports = said
+    let ports = printed
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     assert_eq!(
@@ -656,12 +651,12 @@ fn following_shows_what_comes() -> Outcome {
             .filter(|packet| packet["destination_port"] == 5000)
             .count(),
         10,
-        "{said}"
+        "{printed}"
     );
     Ok(())
 }
 
-fn the_configuration_decides() -> Outcome {
+fn configuration_selects_interfaces() -> Outcome {
     let (a, b) = pair();
     lab::veth(&a, "e1", &b, "e1")?;
     a.address("e1", "10.1.0.1/24")?;
@@ -714,7 +709,7 @@ fn the_configuration_decides() -> Outcome {
     Ok(())
 }
 
-fn engines_that_keep_dying_are_not_started_at_once() -> Outcome {
+fn crashing_engines_restart_with_backoff() -> Outcome {
     let (_a, b) = pair();
     let service = Service::start(&b, &[]);
     let mut killed = 0;
@@ -738,7 +733,7 @@ fn engines_that_keep_dying_are_not_started_at_once() -> Outcome {
     Ok(())
 }
 
-fn abuse_of_the_control_socket() -> Outcome {
+fn control_socket_abuse() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let connect = || UnixStream::connect(service.socket()).unwrap();
@@ -849,7 +844,7 @@ fn two_services_do_not_share_a_socket() -> Outcome {
     Ok(())
 }
 
-fn pypi_varlink_speaks_with_it() -> Outcome {
+fn pypi_varlink_client_works() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let mut stream = UnixStream::connect(service.socket())?;
@@ -868,19 +863,15 @@ fn pypi_varlink_speaks_with_it() -> Outcome {
         varlink_parser::IDL::try_from(text.as_str())
             .map_err(|error| format!("{interface}: {error}"))?;
     }
-    let python = ["python3"].iter().find(|python| {
-        Command::new(python)
-            .args(["-c", "import varlink"])
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|s| s.success())
-    });
-    let Some(python) = python else {
-        return support::skip(
-            "PyPI's varlink client",
-            "python3 with the module varlink is not installed",
-        );
-    };
+    let python = || support::program("python3");
+    let has_module = python()
+        .args(["-c", "import varlink"])
+        .stderr(Stdio::null())
+        .status()?
+        .success();
+    if !has_module {
+        support::skip_here("python3's module varlink is not installed");
+    }
     let script = "import sys, varlink\n\
         with varlink.Client.new_with_address('unix:' + sys.argv[1]) as client:\n\
         \x20 print(' '.join(sorted(client.get_interfaces())))\n\
@@ -889,13 +880,13 @@ fn pypi_varlink_speaks_with_it() -> Outcome {
         \x20 with client.open('io.netsonde.Ping') as ping:\n\
         \x20   told = list(ping.Ping(targets=['127.0.0.1'], options={'count': 2, 'interval_ns': 10000000}, _more=True))\n\
         \x20   print(told[-1]['total']['received'])\n";
-    let output = Command::new(python)
+    let output = python()
         .args(["-c", script])
         .arg(service.socket())
         .output()?;
-    let said = String::from_utf8(output.stdout)?;
+    let printed = String::from_utf8(output.stdout)?;
     assert_eq!(
-        said,
+        printed,
         "io.netsonde.Capture io.netsonde.Inventory io.netsonde.Multicast io.netsonde.Ping io.netsonde.Service org.varlink.service\n7\n2\n",
         "{}",
         String::from_utf8_lossy(&output.stderr)
@@ -905,7 +896,7 @@ fn pypi_varlink_speaks_with_it() -> Outcome {
 
 /// A keeper that is killed in the call that reads and clears the kernel's counts takes them with it. Brought
 /// about by taking as much out of the memory in which it keeps them.
-fn a_count_that_died_with_its_keeper() -> Outcome {
+fn counts_lost_with_a_keeper_are_declared() -> Outcome {
     use std::os::unix::fs::FileExt;
     let (a, _b) = pair();
     let mut service = Service::start(&a, &[]);
@@ -928,10 +919,7 @@ fn a_count_that_died_with_its_keeper() -> Outcome {
         .map(|entry| entry.path())
         .find(|path| is_it(path));
     let Some(path) = found else {
-        return support::skip(
-            "counts that die with a keeper",
-            "its descriptors are not ours to open",
-        );
+        support::skip_here("its descriptors are not ours to open");
     };
     let counts = std::fs::OpenOptions::new()
         .read(true)

@@ -39,41 +39,32 @@ fn main() -> ExitCode {
     // One at a time, since there is one place for a journal.
     support::main_with(
         &[
-            ("fields_parse_back", fields_parse_back as Test),
+            (
+                "journal_fields_round_trip",
+                journal_fields_round_trip as Test,
+            ),
             (
                 "names_of_interfaces_command_no_terminal",
                 names_of_interfaces_command_no_terminal,
             ),
-            ("lines_are_of_bounded_length", lines_are_of_bounded_length),
-            ("floods_are_summed_up", floods_are_summed_up),
-            ("a_full_journal_costs_lines", a_full_journal_costs_lines),
-            ("a_full_pipe_costs_lines", a_full_pipe_costs_lines),
-            ("a_full_socket_costs_lines", a_full_socket_costs_lines),
-            ("a_full_disk_costs_lines", a_full_disk_costs_lines),
+            ("log_lines_are_truncated", log_lines_are_truncated),
+            ("log_floods_are_summarized", log_floods_are_summarized),
+            ("full_journal_drops_log_lines", full_journal_drops_log_lines),
+            ("full_pipe_drops_log_lines", full_pipe_drops_log_lines),
+            ("full_socket_drops_log_lines", full_socket_drops_log_lines),
+            ("full_disk_drops_log_lines", full_disk_drops_log_lines),
+            ("journal_restart_is_survived", journal_restart_is_survived),
+            ("service_logs_to_the_journal", service_logs_to_the_journal),
             (
-                "the_journal_may_be_started_anew",
-                the_journal_may_be_started_anew,
+                "service_survives_a_full_journal",
+                service_survives_a_full_journal,
             ),
+            ("service_survives_a_full_pipe", service_survives_a_full_pipe),
             (
-                "a_service_logs_to_the_journal",
-                a_service_logs_to_the_journal,
+                "panics_in_the_sandbox_are_logged",
+                panics_in_the_sandbox_are_logged,
             ),
-            (
-                "a_service_lives_with_a_full_journal",
-                a_service_lives_with_a_full_journal,
-            ),
-            (
-                "a_service_lives_with_a_full_pipe",
-                a_service_lives_with_a_full_pipe,
-            ),
-            (
-                "a_panic_inside_the_sandbox_is_logged",
-                a_panic_inside_the_sandbox_is_logged,
-            ),
-            (
-                "starts_that_fail_are_told_escaped",
-                starts_that_fail_are_told_escaped,
-            ),
+            ("start_errors_are_escaped", start_errors_are_escaped),
         ],
         1,
     )
@@ -144,7 +135,7 @@ fn value<'a>(fields: &'a [(String, String)], name: &str) -> &'a str {
 
 /// A log to a journal of the test's own.
 fn to_journal() -> (tempfile::TempDir, Journal, Arc<Log>) {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = support::folder().unwrap();
     let path = directory.path().join("socket");
     let journal = Journal::bind(&path);
     let log = Arc::new(Log::new(Outlet::journal(&path).unwrap(), "engine"));
@@ -165,7 +156,7 @@ fn many(log: &Arc<Log>, lines: u32) {
     });
 }
 
-fn fields_parse_back() -> Outcome {
+fn journal_fields_round_trip() -> Outcome {
     let (_directory, journal, log) = to_journal();
     with(&log, || {
         tracing::warn!(
@@ -250,7 +241,7 @@ fn names_of_interfaces_command_no_terminal() -> Outcome {
     Ok(())
 }
 
-fn lines_are_of_bounded_length() -> Outcome {
+fn log_lines_are_truncated() -> Outcome {
     let (_directory, journal, to_journal) = to_journal();
     let (reader, writer) = nix::unistd::pipe()?;
     let to_pipe = Arc::new(Log::new(Outlet::stream(writer), "engine"));
@@ -273,31 +264,31 @@ fn lines_are_of_bounded_length() -> Outcome {
     Ok(())
 }
 
-fn floods_are_summed_up() -> Outcome {
+fn log_floods_are_summarized() -> Outcome {
     let (_directory, journal, log) = to_journal();
     const FLOOD: u64 = 5000;
-    let mut told = Vec::new();
+    let mut report = Vec::new();
     with(&log, || {
         for number in 0..FLOOD {
             tracing::info!(number, "flood");
-            told.extend(journal.all());
+            report.extend(journal.all());
         }
     });
-    let alone = told.len();
+    let alone = report.len();
     with(&log, || tracing::error!("something else"));
     log.end();
-    told.extend(journal.all());
-    assert!(told.len() > alone + 1 && value(&told[alone], "MESSAGE") == "something else");
+    report.extend(journal.all());
+    assert!(report.len() > alone + 1 && value(&report[alone], "MESSAGE") == "something else");
     // However long this machine took for it, so that there may have been several windows: each has its
     // lines, and what they do not hold is summed up.
-    let said = |message: &str| {
-        let lines = told.iter().map(|fields| value(fields, "MESSAGE"));
+    let printed = |message: &str| {
+        let lines = report.iter().map(|fields| value(fields, "MESSAGE"));
         lines.filter(|line| line.starts_with(message)).count() as u64
     };
-    let summed_up: u64 = (told.iter())
+    let summed_up: u64 = (report.iter())
         .filter_map(|fields| value(fields, "NETSONDE_HELD_BACK").parse::<u64>().ok())
         .sum();
-    assert_eq!(said("flood number=") + summed_up, FLOOD);
+    assert_eq!(printed("flood number=") + summed_up, FLOOD);
     assert_eq!(
         log.counts(),
         Counts {
@@ -305,8 +296,8 @@ fn floods_are_summed_up() -> Outcome {
             lost: 0
         }
     );
-    assert!(said("flood number=") >= LINES.into(), "{told:?}");
-    let summary = told
+    assert!(printed("flood number=") >= LINES.into(), "{report:?}");
+    let summary = report
         .iter()
         .map(|fields| value(fields, "MESSAGE"))
         .next_back();
@@ -318,7 +309,7 @@ fn floods_are_summed_up() -> Outcome {
     Ok(())
 }
 
-fn a_full_journal_costs_lines() -> Outcome {
+fn full_journal_drops_log_lines() -> Outcome {
     let (_directory, journal, log) = to_journal();
     many(&log, AUDITS);
     let lost = log.counts().lost;
@@ -359,7 +350,7 @@ fn is_nonblocking(of: impl AsFd) -> bool {
     OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK)
 }
 
-fn a_full_pipe_costs_lines() -> Outcome {
+fn full_pipe_drops_log_lines() -> Outcome {
     let (reader, writer) = nix::unistd::pipe()?;
     set_nonblocking(&reader, true);
     let log = Arc::new(Log::new(Outlet::stream(&writer), "keeper"));
@@ -387,7 +378,7 @@ fn a_full_pipe_costs_lines() -> Outcome {
     Ok(())
 }
 
-fn a_full_socket_costs_lines() -> Outcome {
+fn full_socket_drops_log_lines() -> Outcome {
     let (reader, writer) = UnixStream::pair()?;
     reader.set_nonblocking(true)?;
     let log = Arc::new(Log::new(Outlet::stream(&writer), "keeper"));
@@ -404,8 +395,8 @@ fn a_full_socket_costs_lines() -> Outcome {
 }
 
 /// A disk may take a part of a line, and the next line must not go on in it.
-fn a_full_disk_costs_lines() -> Outcome {
-    let directory = tempfile::tempdir()?;
+fn full_disk_drops_log_lines() -> Outcome {
+    let directory = support::folder()?;
     let (tmpfs, none) = (Some("tmpfs"), nix::mount::MsFlags::empty());
     let size = Some("size=64k");
     nix::mount::mount(tmpfs, directory.path(), tmpfs, none, size)?;
@@ -430,7 +421,7 @@ fn a_full_disk_costs_lines() -> Outcome {
     Ok(())
 }
 
-fn the_journal_may_be_started_anew() -> Outcome {
+fn journal_restart_is_survived() -> Outcome {
     let (directory, journal, log) = to_journal();
     with(&log, || tracing::info!("before"));
     assert!(journal.next().is_some());
@@ -475,7 +466,7 @@ fn ask_with_filter(service: &Service, text: &str) -> Outcome {
     Ok(())
 }
 
-fn a_service_logs_to_the_journal() -> Outcome {
+fn service_logs_to_the_journal() -> Outcome {
     let journal = Journal::bind(Path::new(JOURNAL));
     let (a, b) = (Host::new("a")?, Host::new("b")?);
     lab::veth(&a, "e\u{1b}[31m0", &b, "e0")?;
@@ -555,7 +546,7 @@ fn a_service_logs_to_the_journal() -> Outcome {
     Ok(())
 }
 
-fn a_service_lives_with_a_full_journal() -> Outcome {
+fn service_survives_a_full_journal() -> Outcome {
     let journal = Journal::bind(Path::new(JOURNAL));
     journal.fill(Path::new(JOURNAL));
     let (a, _b) = pair();
@@ -568,11 +559,11 @@ fn a_service_lives_with_a_full_journal() -> Outcome {
     });
     println!("{} lines lost", log_limit(&status));
     // As soon as the journal reads again, both processes tell what was lost.
-    let mut told = Vec::new();
+    let mut report = Vec::new();
     let both = wait_until(PATIENCE, || {
-        told.extend(journal.all());
+        report.extend(journal.all());
         ["keeper", "engine"].iter().all(|process| {
-            told.iter().any(|fields| {
+            report.iter().any(|fields| {
                 value(fields, "NETSONDE_PROCESS") == *process
                     && value(fields, "NETSONDE_LOST")
                         .parse::<u64>()
@@ -580,12 +571,12 @@ fn a_service_lives_with_a_full_journal() -> Outcome {
             })
         })
     });
-    assert!(both, "{told:#?}");
+    assert!(both, "{report:#?}");
     std::fs::remove_file(JOURNAL)?;
     Ok(())
 }
 
-fn a_service_lives_with_a_full_pipe() -> Outcome {
+fn service_survives_a_full_pipe() -> Outcome {
     let (reader, writer) = nix::unistd::pipe()?;
     set_nonblocking(&writer, true);
     while nix::unistd::write(&writer, &[b'x'; 4096]).is_ok() {}
@@ -606,18 +597,18 @@ fn a_service_lives_with_a_full_pipe() -> Outcome {
     });
     assert!(!is_nonblocking(&ours), "others share it");
     set_nonblocking(&reader, true);
-    let mut told = String::new();
+    let mut report = String::new();
     let goes_on = wait_until(PATIENCE, || {
-        told.push_str(&drain(&reader));
-        told.contains(" keeper: logging resumed (")
-            && told.contains(" log lines before this were lost)")
+        report.push_str(&drain(&reader));
+        report.contains(" keeper: logging resumed (")
+            && report.contains(" log lines before this were lost)")
     });
-    assert!(goes_on, "{}", &told[told.len().saturating_sub(1000)..]);
+    assert!(goes_on, "{}", &report[report.len().saturating_sub(1000)..]);
     assert_eq!(service.stop(), Some(0));
     Ok(())
 }
 
-fn a_panic_inside_the_sandbox_is_logged() -> Outcome {
+fn panics_in_the_sandbox_are_logged() -> Outcome {
     let journal = Journal::bind(Path::new(JOURNAL));
     let file = tempfile::NamedTempFile::new()?;
     let stat = file.as_file().metadata()?;
@@ -648,16 +639,16 @@ fn a_panic_inside_the_sandbox_is_logged() -> Outcome {
 }
 
 /// What is said of a start that fails comes from files and arguments.
-fn starts_that_fail_are_told_escaped() -> Outcome {
+fn start_errors_are_escaped() -> Outcome {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_netsonded"))
         .args(["--config", "/nowhere/\u{1b}[31m\n"])
         .output()?;
     assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8(output.stderr)?;
+    let printed = String::from_utf8(output.stderr)?;
     assert!(
-        !said.contains('\u{1b}') && said.contains("\\u{1b}"),
-        "{said:?}"
+        !printed.contains('\u{1b}') && printed.contains("\\u{1b}"),
+        "{printed:?}"
     );
-    assert!(said.starts_with("netsonded: "), "{said:?}");
+    assert!(printed.starts_with("netsonded: "), "{printed:?}");
     Ok(())
 }

@@ -1,4 +1,12 @@
-//! `netsonde mcast` on real IGMP and MLD: the trackers against the kernel's own tables, step by step.
+//! `netsonde mcast` on real IGMP and MLD: memberships, queriers, streams, test receiver and test source.
+//!
+//! ```text
+//!   a 10.0.0.1, netsonded --+
+//!   b 10.0.0.2 -------------+-- br0 10.0.0.254 (switch, snooping)
+//!   c 10.0.0.3 -------------+
+//! ```
+//!
+//! The judges are /proc/net/igmp and the bridge's group table, compared step by step.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -11,41 +19,41 @@ use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, traffic, wai
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use support::ping::inside;
 use support::{PATIENCE, Service, Test, entry, number, wired};
+use support::{inside, program};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    support::main(&[
-        (
-            "memberships_agree_with_the_kernels",
-            memberships_agree_with_the_kernels as Test,
-        ),
-        ("queriers_come_win_and_go", queriers_come_win_and_go),
-        ("a_life_on_a_bridge", a_life_on_a_bridge),
-        (
-            "a_new_engine_knows_what_the_last_one_saw",
-            a_new_engine_knows_what_the_last_one_saw,
-        ),
-        (
-            "a_flood_of_groups_costs_no_known_one",
-            a_flood_of_groups_costs_no_known_one,
-        ),
-        ("streams_and_what_rtp_tells", streams_and_what_rtp_tells),
-        (
-            "transport_streams_with_known_losses",
-            transport_streams_with_known_losses,
-        ),
-        (
-            "routers_and_who_holds_a_group",
-            routers_and_who_holds_a_group,
-        ),
-        (
-            "loss_on_the_wire_and_in_the_socket_are_told_apart",
-            loss_on_the_wire_and_in_the_socket_are_told_apart,
-        ),
-    ])
+    support::main_with(
+        &[
+            (
+                "memberships_match_the_kernels",
+                memberships_match_the_kernels as Test,
+            ),
+            ("querier_elections", querier_elections),
+            ("random_changes_on_a_bridge", random_changes_on_a_bridge),
+            (
+                "new_engine_restores_memberships",
+                new_engine_restores_memberships,
+            ),
+            (
+                "group_floods_keep_known_groups",
+                group_floods_keep_known_groups,
+            ),
+            ("streams_and_rtp_loss", streams_and_rtp_loss),
+            (
+                "transport_streams_with_known_losses",
+                transport_streams_with_known_losses,
+            ),
+            ("routers_and_group_members", routers_and_group_members),
+            (
+                "wire_loss_and_socket_loss_are_distinguished",
+                wire_loss_and_socket_loss_are_distinguished,
+            ),
+        ],
+        4,
+    )
 }
 
 /// ```text
@@ -89,8 +97,8 @@ fn ask(service: &Service, command: &str) -> Value {
 
 /// The hosts that are members of a group by the wire, in order.
 fn hosts(service: &Service, group: &str) -> Vec<String> {
-    let told = ask(service, "groups");
-    let found = entry(&told["groups"], "group", group);
+    let report = ask(service, "groups");
+    let found = entry(&report["groups"], "group", group);
     let members = found["members"].as_array().cloned().unwrap_or_default();
     (members.iter())
         .filter(|member| member["current"] == true)
@@ -110,12 +118,8 @@ fn until(what: &str, service: &Service, mut condition: impl FnMut() -> bool) {
 
 /// Does the bridge's own table have a group?
 fn in_mdb(switch: &Host, group: &str) -> bool {
-    let shown = switch.run(|| {
-        Command::new("bridge")
-            .args(["mdb", "show"])
-            .output()
-            .unwrap()
-    });
+    let mut command = program("bridge");
+    let shown = switch.run(|| command.args(["mdb", "show"]).output().unwrap());
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();
     text.contains(&format!("grp {group} "))
 }
@@ -147,7 +151,7 @@ fn kernel_users(host: &Host, group: &str) -> u64 {
     0
 }
 
-fn memberships_agree_with_the_kernels() -> Outcome {
+fn memberships_match_the_kernels() -> Outcome {
     let Link { a, b, c, switch } = link()?;
     let service = Service::start(&a, &[]);
     let group = "239.1.1.1";
@@ -206,8 +210,8 @@ fn memberships_agree_with_the_kernels() -> Outcome {
         }
     }
     // What the kernel holds and what it reports of its own are the same groups.
-    let told = ask(&service, "groups");
-    for held in told["groups"].as_array().unwrap() {
+    let report = ask(&service, "groups");
+    for held in report["groups"].as_array().unwrap() {
         let address = held["group"].as_str().unwrap();
         if address.parse::<Ipv4Addr>().is_ok() {
             assert_eq!(
@@ -256,14 +260,14 @@ fn querier(service: &Service, address: &str) -> Value {
     entry(&ask(service, "queriers")["queriers"], "address", address)
 }
 
-fn queriers_come_win_and_go() -> Outcome {
+fn querier_elections() -> Outcome {
     let Link { a, b, c, switch } = link()?;
     let service = Service::start(&a, &[]);
     let _member = join(&a, "239.1.1.1", "10.0.0.1");
     until("nobody asks", &service, || {
-        let told = ask(&service, "queriers");
-        let found = entry(&told["unasked"], "protocol", "IGMP");
-        told["queriers"].as_array().unwrap().is_empty() && found["groups"] == 1
+        let report = ask(&service, "queriers");
+        let found = entry(&report["unasked"], "protocol", "IGMP");
+        report["queriers"].as_array().unwrap().is_empty() && found["groups"] == 1
     });
     // The switch asks, as Linux does by default: version 2, without an address.
     let fast = "mcast_query_interval 200 mcast_startup_query_interval 100 mcast_query_response_interval 100";
@@ -296,8 +300,8 @@ fn queriers_come_win_and_go() -> Outcome {
             && querier(&service, "0.0.0.0")["standing"] != "elected"
     });
     until("MLD has a querier, too", &service, || {
-        let told = ask(&service, "queriers");
-        entry(&told["queriers"], "protocol", "MLD")["standing"] == "elected"
+        let report = ask(&service, "queriers");
+        entry(&report["queriers"], "protocol", "MLD")["standing"] == "elected"
     });
     // b asks from a lower address and wins, here and at the switch, which falls silent.
     let query = |from: &Host| {
@@ -340,7 +344,8 @@ fn queriers_come_win_and_go() -> Outcome {
 
 /// The ports to which the bridge forwards a group.
 fn ports_of(switch: &Host, group: &str) -> std::collections::BTreeSet<String> {
-    let show = || Command::new("bridge").args(["mdb", "show"]).output();
+    let mut command = program("bridge");
+    let show = || command.args(["mdb", "show"]).output();
     let text = String::from_utf8_lossy(&switch.run(show).unwrap().stdout).into_owned();
     let wanted = format!(" grp {group} ");
     (text
@@ -354,7 +359,7 @@ fn ports_of(switch: &Host, group: &str) -> std::collections::BTreeSet<String> {
 /// Joins and leaves in both versions, an election, and a querier's death, at random, for as many seconds
 /// as NETSONDE_LIFE_SECONDS says (300 for a release). After each step the memberships by the wire are
 /// those of the bridge's table, and those by the kernel are those of /proc/net/igmp.
-fn a_life_on_a_bridge() -> Outcome {
+fn random_changes_on_a_bridge() -> Outcome {
     const GROUPS: [&str; 4] = ["239.1.1.1", "239.1.1.2", "239.1.1.3", "239.1.1.4"];
     let seconds = std::env::var("NETSONDE_LIFE_SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(20);
@@ -373,9 +378,9 @@ fn a_life_on_a_bridge() -> Outcome {
     // The switch hears all reports; hosts hear those of version 3 only, which go to 224.0.0.22.
     let (service, at_switch) = (Service::start(&a, &[]), Service::start(&switch, &[]));
     let by_wire = |group: &str| -> Vec<String> {
-        let told: Value =
+        let report: Value =
             serde_json::from_str(&at_switch.ask(&["--json", "mcast", "groups", group])).unwrap();
-        let of_ports = (told["groups"].as_array().unwrap().iter())
+        let of_ports = (report["groups"].as_array().unwrap().iter())
             .filter(|one| one["interface"].as_str().unwrap().starts_with('p'))
             .flat_map(|one| one["members"].as_array().unwrap().clone());
         of_ports
@@ -393,7 +398,7 @@ fn a_life_on_a_bridge() -> Outcome {
     ];
     let mut members: std::collections::BTreeMap<(usize, &str), std::net::UdpSocket> =
         Default::default();
-    let mut other: Option<support::mcast::Beside> = None;
+    let mut other: Option<support::mcast::Background> = None;
     let mut random: u64 = 0x5eed;
     let mut next = move |below: u64| {
         random = random
@@ -417,7 +422,7 @@ fn a_life_on_a_bridge() -> Outcome {
                     let frame = netsonde::lab::messages::query(
                         "10.0.0.4",
                         None,
-                        netsonde::lab::messages::Asks {
+                        netsonde::lab::messages::QueryParams {
                             version: 3,
                             max_response: 10,
                             interval: 2,
@@ -506,7 +511,7 @@ fn a_life_on_a_bridge() -> Outcome {
     Ok(())
 }
 
-fn a_new_engine_knows_what_the_last_one_saw() -> Outcome {
+fn new_engine_restores_memberships() -> Outcome {
     let Link { a, b, switch, .. } = link()?;
     let service = Service::start(&a, &[]);
     set_bridge(&switch, "mcast_query_interval 3000 mcast_querier 1");
@@ -528,7 +533,7 @@ fn a_new_engine_knows_what_the_last_one_saw() -> Outcome {
 }
 
 /// More groups than there is room for, from as many senders as the attacker likes.
-fn a_flood_of_groups_costs_no_known_one() -> Outcome {
+fn group_floods_keep_known_groups() -> Outcome {
     const REPORTS: u64 = if cfg!(debug_assertions) {
         40_000
     } else {
@@ -604,18 +609,18 @@ fn client(service: &Service, host: &Host, arguments: &str) -> std::process::Chil
     host.run(|| command.spawn()).unwrap()
 }
 
-fn told(child: std::process::Child) -> (Option<i32>, Value) {
+fn report(child: std::process::Child) -> (Option<i32>, Value) {
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
     let value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {printed}"));
     (output.status.code(), value)
 }
 
 /// ```text
 ///   a  e0 10.0.0.1, netsonded ====wire==== 10.0.0.2 e0  b
 /// ```
-fn loss_on_the_wire_and_in_the_socket_are_told_apart() -> Outcome {
+fn wire_loss_and_socket_loss_are_distinguished() -> Outcome {
     let (a, b, wire) = wired();
     let service = Service::start(&a, &[]);
     for channel in ["239.1.1.1:5000", "[ff15::1]:5000"] {
@@ -633,9 +638,9 @@ fn loss_on_the_wire_and_in_the_socket_are_told_apart() -> Outcome {
             &b,
             &format!("mcast send {channel} -I e0 -c 200 --pps 2000"),
         );
-        let (code, sent) = told(sender);
+        let (code, sent) = report(sender);
         assert_eq!((code, &sent["sent"]), (Some(0), &200.into()), "{sent}");
-        let (code, all) = told(receiver);
+        let (code, all) = report(receiver);
         let source = &all["sources"][0];
         assert_eq!(code, Some(0), "{all}");
         assert_eq!(source["run"], sent["run"]);
@@ -651,7 +656,7 @@ fn loss_on_the_wire_and_in_the_socket_are_told_apart() -> Outcome {
 
         // Every fifth is lost on the way, every seventh of the rest comes twice: the counts are exact.
         let numbered = |frame: &[u8]| frame.windows(8).any(|at| at == b"netsonde");
-        wire.back(|back| {
+        wire.b_to_a(|back| {
             let (mut fifth, mut seventh) = (every(5), every(7));
             back.drop = Some(Box::new(move |frame| numbered(frame) && fifth(frame)));
             back.duplicate = Some(Box::new(move |frame| numbered(frame) && seventh(frame)));
@@ -662,12 +667,12 @@ fn loss_on_the_wire_and_in_the_socket_are_told_apart() -> Outcome {
             &format!("mcast join {channel} -I e0 --duration 3s"),
         );
         until("joined", &service, is_member);
-        told(client(
+        report(client(
             &service,
             &b,
             &format!("mcast send {channel} -I e0 -c 201 --pps 1000"),
         ));
-        let (_, all) = told(receiver);
+        let (_, all) = report(receiver);
         let source = &all["sources"][0];
         for (key, value) in [
             ("lost", 40),
@@ -677,7 +682,7 @@ fn loss_on_the_wire_and_in_the_socket_are_told_apart() -> Outcome {
         ] {
             assert_eq!(source[key], value, "{key}: {all}");
         }
-        wire.back(|back| (back.drop, back.duplicate) = (None, None));
+        wire.b_to_a(|back| (back.drop, back.duplicate) = (None, None));
 
         // A buffer for a few packets, and a program that does not get to read.
         let receiver = client(
@@ -688,7 +693,7 @@ fn loss_on_the_wire_and_in_the_socket_are_told_apart() -> Outcome {
         until("joined", &service, is_member);
         let pid = Pid::from_raw(receiver.id() as i32);
         kill(pid, Signal::SIGSTOP).unwrap();
-        told(client(
+        report(client(
             &service,
             &b,
             &format!("mcast send {channel} -I e0 -c 100 --pps 2000 --size 1000"),
@@ -707,12 +712,12 @@ fn loss_on_the_wire_and_in_the_socket_are_told_apart() -> Outcome {
             })
         };
         assert!(wait_until(PATIENCE, is_drained));
-        told(client(
+        report(client(
             &service,
             &b,
             &format!("mcast send {channel} -I e0 -c 1"),
         ));
-        let (_, all) = told(receiver);
+        let (_, all) = report(receiver);
         assert!(number(&all["socket_drops"]) > 50, "{all}");
         let first = all["sources"]
             .as_array()
@@ -732,12 +737,12 @@ fn loss_on_the_wire_and_in_the_socket_are_told_apart() -> Outcome {
         let found = entry(&ask(&service, "groups")["groups"], "group", "232.1.1.1");
         found["members"][0]["sources"] == serde_json::json!(["10.0.0.77"])
     });
-    told(client(
+    report(client(
         &service,
         &b,
         "mcast send 232.1.1.1:5000 -I e0 -c 20 --pps 1000",
     ));
-    let (code, all) = told(receiver);
+    let (code, all) = report(receiver);
     assert_eq!(
         (
             code,
@@ -777,7 +782,7 @@ fn send_rtp(host: &Host, of: &str, count: u32) {
 /// that anew.
 fn harm(wire: &Wire) {
     let is_stream = |frame: &[u8]| frame.len() > 1300;
-    wire.back(|back| {
+    wire.b_to_a(|back| {
         let (mut ninth, mut fifth, mut seventh) = (every(9), every(50), every(70));
         back.counts = Default::default();
         back.drop = Some(Box::new(move |frame| is_stream(frame) && ninth(frame)));
@@ -789,7 +794,7 @@ fn harm(wire: &Wire) {
 /// ```text
 ///   a  e0 10.0.0.1, netsonded ====wire==== 10.0.0.2 e0  b
 /// ```
-fn streams_and_what_rtp_tells() -> Outcome {
+fn streams_and_rtp_loss() -> Outcome {
     let (a, b, wire) = wired();
     inside(&b, "ip", &["route", "add", "224.0.0.0/4", "dev", "e0"]);
     let service = Service::start(&a, &[]);
@@ -800,34 +805,34 @@ fn streams_and_what_rtp_tells() -> Outcome {
         |service: &Service| entry(&ask(service, "streams")["streams"], "group", "239.1.1.1");
     // The wire is a thread of its own, and may still hold the last ones.
     assert!(wait_until(PATIENCE, || wire
-        .back(|back| back.counts)
+        .b_to_a(|back| back.counts)
         .dropped
         == 111));
-    let done = wire.back(|back| back.counts);
+    let done = wire.b_to_a(|back| back.counts);
     until("all came", &service, || {
         number(&stream(&service)["packets"]) == 889 + done.duplicated
     });
-    let told = stream(&service);
-    let rtp = &told["rtp"];
+    let report = stream(&service);
+    let rtp = &report["rtp"];
     assert_eq!(
         (&rtp["lost"], &rtp["packets"]),
         (&111.into(), &889.into()),
-        "{told}"
+        "{report}"
     );
-    assert_eq!(number(&rtp["duplicates"]), done.duplicated, "{told}");
-    assert_eq!(number(&rtp["reordered"]), done.swapped, "{told}");
+    assert_eq!(number(&rtp["duplicates"]), done.duplicated, "{report}");
+    assert_eq!(number(&rtp["reordered"]), done.swapped, "{report}");
     assert_eq!(
         (&rtp["restarts"], &rtp["ssrc"], &rtp["payload_type"]),
         (&0.into(), &0xfeed_beef_u32.into(), &33.into())
     );
-    assert!(rtp["jitter_ns"].as_u64().is_some(), "{told}");
+    assert!(rtp["jitter_ns"].as_u64().is_some(), "{report}");
     assert_eq!(
-        (&told["ttl"], &told["wrong_mac"], &told["port"]),
+        (&report["ttl"], &report["wrong_mac"], &report["port"]),
         (&7.into(), &0.into(), &5004.into()),
-        "{told}"
+        "{report}"
     );
     assert_eq!(
-        (&told["source"], &told["outbound"]),
+        (&report["source"], &report["outbound"]),
         (&"10.0.0.2".into(), &false.into())
     );
     let text = service.ask(&["mcast", "streams"]);
@@ -903,25 +908,25 @@ fn transport_streams_with_known_losses() -> Outcome {
         });
         let stream = || entry(&ask(&service, "streams")["streams"], "group", group);
         // The wire is a thread of its own, and may still hold the last ones.
-        let all_done = || wire.back(|back| back.counts).dropped == 111;
+        let all_done = || wire.b_to_a(|back| back.counts).dropped == 111;
         assert!(wait_until(PATIENCE, all_done));
-        let done = wire.back(|back| back.counts);
+        let done = wire.b_to_a(|back| back.counts);
         until("all came", &service, || {
             number(&stream()["packets"]) == 889 + done.duplicated
         });
-        let told = stream();
-        let ts = &told["ts"];
+        let report = stream();
+        let ts = &report["ts"];
         assert_eq!(
             (number(&ts["lost"]), number(&ts["packets"])),
             (111 * 7, 889 * 7),
-            "{told}"
+            "{report}"
         );
-        assert_eq!(number(&ts["duplicates"]), done.duplicated, "{told}");
-        assert_eq!(number(&ts["reordered"]), done.swapped, "{told}");
-        assert_eq!(number(&ts["restarts"]), 0, "{told}");
-        assert_eq!(told["rtp"].is_null(), !in_rtp, "{told}");
+        assert_eq!(number(&ts["duplicates"]), done.duplicated, "{report}");
+        assert_eq!(number(&ts["reordered"]), done.swapped, "{report}");
+        assert_eq!(number(&ts["restarts"]), 0, "{report}");
+        assert_eq!(report["rtp"].is_null(), !in_rtp, "{report}");
         if in_rtp {
-            assert_eq!(number(&told["rtp"]["lost"]), 111, "{told}");
+            assert_eq!(number(&report["rtp"]["lost"]), 111, "{report}");
         }
     }
     let text = service.ask(&["mcast", "streams"]);
@@ -935,7 +940,7 @@ fn transport_streams_with_known_losses() -> Outcome {
 }
 
 /// A PIM hello, and an advertisement of multicast router discovery; and the process that has joined.
-fn routers_and_who_holds_a_group() -> Outcome {
+fn routers_and_group_members() -> Outcome {
     use netsonde::lab::messages::{ethernet, igmp, ipv4, mac_of};
     let (a, b) = support::pair();
     let service = Service::start(&a, &[]);
@@ -988,12 +993,12 @@ fn routers_and_who_holds_a_group() -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
     command.arg("--socket").arg(service.socket());
     command.args(["--json", "mcast", "groups", "239.1.1.1"]);
-    let told: Value = serde_json::from_slice(&a.run(|| command.output())?.stdout)?;
-    let held = &told["groups"][0]["processes"][0];
+    let report: Value = serde_json::from_slice(&a.run(|| command.output())?.stdout)?;
+    let held = &report["groups"][0]["processes"][0];
     assert_eq!(
         (number(&held["pid"]), &held["mode"]),
         (std::process::id().into(), &"exclude".into()),
-        "{told}"
+        "{report}"
     );
     Ok(())
 }

@@ -1,11 +1,19 @@
-//! `netsonde neighbors` on real ARP, neighbour discovery and what else hosts say: against what the kernels
-//! and the bridge know, with conflicts, failovers and floods.
+//! `netsonde neighbors` on real ARP, neighbor discovery and announcements, with conflicts, failovers and
+//! floods.
+//!
+//! ```text
+//!   a 10.0.0.1, netsonded --+
+//!   b 10.0.0.2 -------------+-- br0 10.0.0.254 (switch)
+//!   c 10.0.0.3 -------------+
+//! ```
+//!
+//! The judges are the kernels' own addresses and the forwarding table of the bridge.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use netsonde::lab::messages::ipv4;
@@ -13,36 +21,48 @@ use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, traffic, wai
 use netsonde_core::wire::cursor::Mac;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
+use support::inside;
 use support::mcast::send_frame;
-use support::ping::inside;
 use support::{PATIENCE, Service, Test, entry, number};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    support::main(&[
-        (
-            "all_hosts_of_a_link_are_found",
-            all_hosts_of_a_link_are_found as Test,
-        ),
-        ("two_hosts_with_one_address", two_hosts_with_one_address),
-        ("one_host_with_two_interfaces", one_host_with_two_interfaces),
-        ("a_failover_is_no_conflict", a_failover_is_no_conflict),
-        (
-            "an_address_of_this_host_is_claimed",
-            an_address_of_this_host_is_claimed,
-        ),
-        (
-            "duplicate_address_detection_is_told",
-            duplicate_address_detection_is_told,
-        ),
-        ("a_router_is_one_neighbour", a_router_is_one_neighbour),
-        ("a_flood_evicts_only_itself", a_flood_evicts_only_itself),
-        (
-            "a_new_engine_knows_them_again",
-            a_new_engine_knows_them_again,
-        ),
-    ])
+    support::main_with(
+        &[
+            (
+                "all_hosts_of_a_link_are_found",
+                all_hosts_of_a_link_are_found as Test,
+            ),
+            ("two_hosts_with_one_address", two_hosts_with_one_address),
+            (
+                "host_with_two_interfaces_is_not_a_conflict",
+                host_with_two_interfaces_is_not_a_conflict,
+            ),
+            ("failover_is_not_a_conflict", failover_is_not_a_conflict),
+            (
+                "claimed_own_address_is_reported",
+                claimed_own_address_is_reported,
+            ),
+            (
+                "duplicate_address_detection_is_reported",
+                duplicate_address_detection_is_reported,
+            ),
+            (
+                "router_addresses_are_one_neighbor",
+                router_addresses_are_one_neighbor,
+            ),
+            (
+                "floods_evict_no_known_neighbor",
+                floods_evict_no_known_neighbor,
+            ),
+            (
+                "new_engine_restores_neighbors",
+                new_engine_restores_neighbors,
+            ),
+        ],
+        4,
+    )
 }
 
 /// ```text
@@ -83,14 +103,14 @@ fn ask(service: &Service, who: &[&str]) -> (Value, i32) {
     let mut words = vec!["--json", "neighbors", "-I", "e0"];
     words.extend_from_slice(who);
     let output = service.netsonde(&words);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let told = serde_json::from_slice(&output.stdout);
-    let told = told.unwrap_or_else(|error| panic!("{error}: {said}\n{}", service.log()));
-    (told, output.status.code().unwrap())
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = serde_json::from_slice(&output.stdout);
+    let report = report.unwrap_or_else(|error| panic!("{error}: {printed}\n{}", service.log()));
+    (report, output.status.code().unwrap())
 }
 
-fn neighbor(told: &Value, mac: &str) -> Value {
-    entry(&told["neighbors"], "mac", mac)
+fn neighbor(report: &Value, mac: &str) -> Value {
+    entry(&report["neighbors"], "mac", mac)
 }
 
 fn has(list: &Value, word: &str) -> bool {
@@ -108,8 +128,8 @@ fn addresses(neighbor: &Value) -> Vec<String> {
         .collect()
 }
 
-fn finding(told: &Value, kind: &str, address: &str) -> Value {
-    let all = told["findings"].as_array().unwrap();
+fn finding(report: &Value, kind: &str, address: &str) -> Value {
+    let all = report["findings"].as_array().unwrap();
     let found = all
         .iter()
         .find(|one| one["kind"] == kind && one["address"] == address);
@@ -298,9 +318,9 @@ fn all_hosts_of_a_link_are_found() -> Outcome {
         &frame(to, port, 0x88cc, &lldp(b"core-switch")),
     );
     let of_port = Mac(port).to_string();
-    let told = until("all are heard", &service, |told| {
-        let b = neighbor(told, &of_b);
-        let c = neighbor(told, &of_c);
+    let report = until("all are heard", &service, |report| {
+        let b = neighbor(report, &of_b);
+        let c = neighbor(report, &of_c);
         has(&b["heard_by"], "arp")
             && has(&b["heard_by"], "mdns")
             && has(&b["heard_by"], "igmp")
@@ -312,13 +332,13 @@ fn all_hosts_of_a_link_are_found() -> Outcome {
             && addresses(&c)
                 .iter()
                 .any(|address| address.starts_with("fe80:"))
-            && has(&neighbor(told, &of_switch)["roles"], "IGMP querier")
-            && has(&neighbor(told, &of_switch)["roles"], "gateway")
-            && has(&neighbor(told, &of_port)["roles"], "bridge")
-            && entry(&told["kernel"], "address", "10.0.0.2")["mac"] == of_b
+            && has(&neighbor(report, &of_switch)["roles"], "IGMP querier")
+            && has(&neighbor(report, &of_switch)["roles"], "gateway")
+            && has(&neighbor(report, &of_port)["roles"], "bridge")
+            && entry(&report["kernel"], "address", "10.0.0.2")["mac"] == of_b
     });
-    let names = |mac: &str| neighbor(&told, mac)["names"].clone();
-    assert_eq!(names(&of_b).as_array().unwrap().len(), 1, "{told:#}");
+    let names = |mac: &str| neighbor(&report, mac)["names"].clone();
+    assert_eq!(names(&of_b).as_array().unwrap().len(), 1, "{report:#}");
     assert_eq!(
         (&names(&of_b)[0]["name"], &names(&of_b)[0]["by"]),
         (&"b.local".into(), &"mdns".into())
@@ -326,13 +346,13 @@ fn all_hosts_of_a_link_are_found() -> Outcome {
     assert_eq!(names(&of_c)[0]["name"], "hos\\x1bc");
     assert_eq!(names(&of_port)[0]["name"], "core-switch");
     // Nobody else, no address twice, and not this host.
-    let all = told["neighbors"].as_array().unwrap();
+    let all = report["neighbors"].as_array().unwrap();
     let known = [&of_b, &of_c, &of_switch, &of_port];
     for one in all {
         assert!(known.iter().any(|mac| **mac == one["mac"]), "{one:#}");
     }
-    assert!(neighbor(&told, &of_a).is_null());
-    assert_eq!(told["findings"], serde_json::json!([]));
+    assert!(neighbor(&report, &of_a).is_null());
+    assert_eq!(report["findings"], serde_json::json!([]));
     // One of them, by whatever it is known.
     for who in ["10.0.0.2", &of_b, &of_b.replace(':', "-"), "b.local", "B"] {
         let (one, code) = ask(&service, &[who]);
@@ -365,9 +385,9 @@ fn all_hosts_of_a_link_are_found() -> Outcome {
 
 /// Waits for the conflict of two hosts over an address, which `a` asks for.
 fn conflict_over(service: &Service, a: &Host, address: &str) -> Value {
-    until("both claim it", service, |told| {
+    until("both claim it", service, |report| {
         resolve(a, address);
-        let found = finding(told, "conflict", address);
+        let found = finding(report, "conflict", address);
         found["current"] == true && found["both_answered"].as_u64() > Some(0)
     })
 }
@@ -383,13 +403,13 @@ fn two_hosts_with_one_address() -> Outcome {
     let (of_b, of_c) = (mac(&b, "e0"), mac(&c, "e0"));
     b.address("e0", "10.0.0.9/24")?;
     resolve(&a, "10.0.0.9");
-    until("b has it", &service, |told| {
-        addresses(&neighbor(told, &of_b)).contains(&"10.0.0.9".to_owned())
+    until("b has it", &service, |report| {
+        addresses(&neighbor(report, &of_b)).contains(&"10.0.0.9".to_owned())
     });
     assert_eq!(ask(&service, &[]).1, 0);
     c.address("e0", "10.0.0.9/24")?;
-    let told = conflict_over(&service, &a, "10.0.0.9");
-    let found = finding(&told, "conflict", "10.0.0.9");
+    let report = conflict_over(&service, &a, "10.0.0.9");
+    let found = finding(&report, "conflict", "10.0.0.9");
     let mut between = [of_b.clone(), of_c.clone()];
     between.sort();
     assert_eq!(found["between"], serde_json::json!(between));
@@ -415,17 +435,17 @@ fn two_hosts_with_one_address() -> Outcome {
     for host in [&b, &c] {
         host.address("e0", "fd00::9/64")?;
     }
-    until("both claim it", &service, |told| {
+    until("both claim it", &service, |report| {
         inside(&a, "ip", &["neigh", "flush", "to", "fd00::9"]);
         let _ = a.run(|| UdpSocket::bind("[::]:0")?.send_to(b"hello", ("fd00::9", 9)));
-        finding(told, "conflict", "fd00::9")["current"] == true
+        finding(report, "conflict", "fd00::9")["current"] == true
     });
     Ok(())
 }
 
 /// As Linux does by default, it answers on either for the addresses of both: two MACs have each of them, and
 /// the text says what that may be.
-fn one_host_with_two_interfaces() -> Outcome {
+fn host_with_two_interfaces_is_not_a_conflict() -> Outcome {
     let Link { a, c, switch, .. } = link()?;
     let service = Service::start(&a, &[]);
     lab::veth(&c, "e1", &switch, "p5")?;
@@ -435,8 +455,8 @@ fn one_host_with_two_interfaces() -> Outcome {
         c.sysctl(&format!("net/ipv4/conf/{setting}/rp_filter"), "0")?;
     }
     for address in ["10.0.0.3", "10.0.0.5"] {
-        let told = conflict_over(&service, &a, address);
-        let found = finding(&told, "conflict", address);
+        let report = conflict_over(&service, &a, address);
+        let found = finding(&report, "conflict", address);
         for interface in ["e0", "e1"] {
             assert!(has(&found["between"], &mac(&c, interface)), "{found:#}");
         }
@@ -455,7 +475,7 @@ fn announce(host: &Host, address: [u8; 4]) {
     send_frame(host, "e0", &arp(1, (mac, address), address));
 }
 
-fn a_failover_is_no_conflict() -> Outcome {
+fn failover_is_not_a_conflict() -> Outcome {
     let Link {
         a,
         b,
@@ -467,8 +487,8 @@ fn a_failover_is_no_conflict() -> Outcome {
     let address = "10.0.0.9";
     b.address("e0", "10.0.0.9/32")?;
     resolve(&a, address);
-    until("b has it", &service, |told| {
-        addresses(&neighbor(told, &of_b)).contains(&address.to_owned())
+    until("b has it", &service, |report| {
+        addresses(&neighbor(report, &of_b)).contains(&address.to_owned())
     });
     // To c and back again, as a standby does it: it takes the address, and says so.
     for (times, from, to, (from_mac, to_mac)) in
@@ -478,12 +498,12 @@ fn a_failover_is_no_conflict() -> Outcome {
         to.address("e0", "10.0.0.9/32")?;
         announce(to, [10, 0, 0, 9]);
         resolve(&a, address);
-        let told = until("it has moved", &service, |told| {
-            let found = finding(told, "moved", address);
+        let report = until("it has moved", &service, |report| {
+            let found = finding(report, "moved", address);
             found["times"] == times
                 && number(&entry(&found["claimants"], "mac", to_mac)["answers"]) > 0
         });
-        let found = finding(&told, "moved", address);
+        let found = finding(&report, "moved", address);
         assert_eq!(
             (&found["from"], &found["to"], &found["announced"]),
             (
@@ -493,10 +513,10 @@ fn a_failover_is_no_conflict() -> Outcome {
             ),
             "{found:#}"
         );
-        assert!(finding(&told, "conflict", address).is_null());
+        assert!(finding(&report, "conflict", address).is_null());
         // It is the address of one.
-        assert!(addresses(&neighbor(&told, to_mac)).contains(&address.to_owned()));
-        assert!(!addresses(&neighbor(&told, from_mac)).contains(&address.to_owned()));
+        assert!(addresses(&neighbor(&report, to_mac)).contains(&address.to_owned()));
+        assert!(!addresses(&neighbor(&report, from_mac)).contains(&address.to_owned()));
     }
     let output = service.netsonde(&["neighbors"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -508,7 +528,7 @@ fn a_failover_is_no_conflict() -> Outcome {
     Ok(())
 }
 
-fn an_address_of_this_host_is_claimed() -> Outcome {
+fn claimed_own_address_is_reported() -> Outcome {
     let Link {
         a,
         b,
@@ -517,15 +537,15 @@ fn an_address_of_this_host_is_claimed() -> Outcome {
     } = link()?;
     let service = Service::start(&a, &[]);
     assert!(ping(&a, "10.0.0.2"));
-    until("b is known", &service, |told| {
-        !neighbor(told, &mac(&b, "e0")).is_null()
+    until("b is known", &service, |report| {
+        !neighbor(report, &mac(&b, "e0")).is_null()
     });
     let mac_c = c.mac("e0")?;
     send_frame(&c, "e0", &arp(1, (mac_c, [10, 0, 0, 1]), [10, 0, 0, 2]));
-    let told = until("the claim is told", &service, |told| {
-        finding(told, "conflict", "10.0.0.1")["current"] == true
+    let report = until("the claim is told", &service, |report| {
+        finding(report, "conflict", "10.0.0.1")["current"] == true
     });
-    let found = finding(&told, "conflict", "10.0.0.1");
+    let found = finding(&report, "conflict", "10.0.0.1");
     assert_eq!(found["own"], true);
     assert!(has(&found["between"], &mac(&a, "e0")) && has(&found["between"], &mac(&c, "e0")));
     let output = service.netsonde(&["neighbors"]);
@@ -538,7 +558,7 @@ fn an_address_of_this_host_is_claimed() -> Outcome {
     Ok(())
 }
 
-fn duplicate_address_detection_is_told() -> Outcome {
+fn duplicate_address_detection_is_reported() -> Outcome {
     let Link {
         a,
         b,
@@ -550,17 +570,17 @@ fn duplicate_address_detection_is_told() -> Outcome {
     // RFC 4862, by two kernels.
     b.address("e0", "fd00::99/64")?;
     inside(&c, "ip", &["address", "add", "fd00::99/64", "dev", "e0"]);
-    let told = until("IPv6", &service, |told| {
-        finding(told, "duplicate", "fd00::99")["answered"] == true
+    let report = until("IPv6", &service, |report| {
+        finding(report, "duplicate", "fd00::99")["answered"] == true
     });
-    let found = finding(&told, "duplicate", "fd00::99");
+    let found = finding(&report, "duplicate", "fd00::99");
     assert_eq!(
         (&found["prober"], &found["by"]),
         (&of_c.clone().into(), &of_b.clone().into())
     );
     let failed = || {
         let shown = c.run(|| {
-            Command::new("ip")
+            support::program("ip")
                 .args(["-6", "address", "show", "dev", "e0"])
                 .output()
         });
@@ -570,19 +590,19 @@ fn duplicate_address_detection_is_told() -> Outcome {
     // RFC 5227: c probes for what this host has, whose answer is seen, and for what b has, whose answer
     // goes to c alone.
     assert!(ping(&a, "10.0.0.2"));
-    until("b is known", &service, |told| {
-        addresses(&neighbor(told, &of_b)).contains(&"10.0.0.2".to_owned())
+    until("b is known", &service, |report| {
+        addresses(&neighbor(report, &of_b)).contains(&"10.0.0.2".to_owned())
     });
     let mac_c = c.mac("e0")?;
     for target in [[10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 50]] {
         send_frame(&c, "e0", &arp(1, (mac_c, [0; 4]), target));
     }
-    let told = until("IPv4", &service, |told| {
-        !finding(told, "duplicate", "10.0.0.1").is_null()
-            && !finding(told, "duplicate", "10.0.0.2").is_null()
+    let report = until("IPv4", &service, |report| {
+        !finding(report, "duplicate", "10.0.0.1").is_null()
+            && !finding(report, "duplicate", "10.0.0.2").is_null()
     });
     for (address, holder, answered) in [("10.0.0.1", &of_a, true), ("10.0.0.2", &of_b, false)] {
-        let found = finding(&told, "duplicate", address);
+        let found = finding(&report, "duplicate", address);
         assert_eq!(
             (&found["prober"], &found["by"], &found["answered"]),
             (
@@ -593,7 +613,7 @@ fn duplicate_address_detection_is_told() -> Outcome {
         );
     }
     // What is free is no finding; and none of these is a conflict.
-    assert!(finding(&told, "duplicate", "10.0.0.50").is_null());
+    assert!(finding(&report, "duplicate", "10.0.0.50").is_null());
     let output = service.netsonde(&["neighbors"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{text}");
@@ -607,7 +627,7 @@ fn duplicate_address_detection_is_told() -> Outcome {
 /// ```text
 ///   a 10.0.0.1, netsonded ---- 10.0.0.254 router 10.1.0.254 ---- far 10.1.0.2 and thousands more
 /// ```
-fn a_router_is_one_neighbour() -> Outcome {
+fn router_addresses_are_one_neighbor() -> Outcome {
     const SOURCES: u64 = 5000;
     let (a, router, far) = (Host::new("a")?, Host::new("router")?, Host::new("far")?);
     lab::veth(&a, "e0", &router, "e0")?;
@@ -638,18 +658,18 @@ fn a_router_is_one_neighbour() -> Outcome {
     };
     // Seen to forward more than once: once a second is looked at it.
     let mut first = 0;
-    let told = until("it is a router", &service, |told| {
+    let report = until("it is a router", &service, |report| {
         send(first);
         first += SOURCES;
-        has(&neighbor(told, &of_router)["roles"], "router (forwards)")
+        has(&neighbor(report, &of_router)["roles"], "router (forwards)")
     });
-    let all = told["neighbors"].as_array().unwrap();
-    assert_eq!(all.len(), 1, "{told:#}");
+    let all = report["neighbors"].as_array().unwrap();
+    assert_eq!(all.len(), 1, "{report:#}");
     assert!(
         !addresses(&all[0])
             .iter()
             .any(|address| address.starts_with("10.77.")),
-        "{told:#}"
+        "{report:#}"
     );
     let packets = number(&entry(&service.status()["interfaces"], "interface", "e0")["packets"]);
     assert!(packets > SOURCES, "{packets}");
@@ -701,7 +721,7 @@ fn cost(
 }
 
 /// More hosts than there is room for, half by ARP and half by what they send.
-fn a_flood_evicts_only_itself() -> Outcome {
+fn floods_evict_no_known_neighbor() -> Outcome {
     const PACKETS: u64 = if cfg!(debug_assertions) {
         300_000
     } else {
@@ -778,27 +798,27 @@ fn a_flood_evicts_only_itself() -> Outcome {
         let limit = entry(&status["limits"], "name", name);
         assert!(number(&limit["hits"]) > PACKETS / 10, "{limit}");
     }
-    let (told, code) = ask(&service, &[]);
+    let (report, code) = ask(&service, &[]);
     assert_eq!(code, 1);
-    let conflict = finding(&told, "conflict", "10.0.0.9");
+    let conflict = finding(&report, "conflict", "10.0.0.9");
     assert!(
         conflict["current"] == true
             && has(&conflict["between"], &of_b)
             && has(&conflict["between"], &of_c),
         "{conflict:#}"
     );
-    assert!(finding(&told, "conflict", "10.0.0.254").is_null());
-    let gateway = neighbor(&told, &of_switch);
+    assert!(finding(&report, "conflict", "10.0.0.254").is_null());
+    let gateway = neighbor(&report, &of_switch);
     assert!(
         has(&gateway["roles"], "gateway") && addresses(&gateway).contains(&"10.0.0.254".to_owned()),
         "{gateway:#}"
     );
     let limit = number(&entry(&status["limits"], "name", "neighbors")["limit"]);
-    assert!((told["neighbors"].as_array().unwrap().len() as u64) <= limit);
+    assert!((report["neighbors"].as_array().unwrap().len() as u64) <= limit);
     Ok(())
 }
 
-fn a_new_engine_knows_them_again() -> Outcome {
+fn new_engine_restores_neighbors() -> Outcome {
     let Link {
         a,
         b,
@@ -823,8 +843,8 @@ fn a_new_engine_knows_them_again() -> Outcome {
             &mdns([10, 0, 0, 2]),
         ),
     );
-    let before = until("b has a name", &service, |told| {
-        neighbor(told, &of_b)["names"][0]["name"] == "b.local"
+    let before = until("b has a name", &service, |report| {
+        neighbor(report, &of_b)["names"][0]["name"] == "b.local"
     });
     let engine = service.engine();
     kill(engine, Signal::SIGKILL)?;
@@ -834,15 +854,15 @@ fn a_new_engine_knows_them_again() -> Outcome {
             .is_some_and(|status| status["engine"]["pid"].as_i64() != Some(engine.as_raw().into()))
     };
     assert!(wait_until(PATIENCE, again));
-    let (told, code) = ask(&service, &[]);
+    let (report, code) = ask(&service, &[]);
     assert_eq!(code, 1);
     for (mac, name) in [(&of_b, "b.local"), (&of_c, "")] {
-        let (was, is) = (neighbor(&before, mac), neighbor(&told, mac));
+        let (was, is) = (neighbor(&before, mac), neighbor(&report, mac));
         assert_eq!(is["first"], was["first"], "{is:#}");
         assert_eq!(is["names"][0]["name"].as_str().unwrap_or(""), name);
         assert!(addresses(&is).contains(&"10.0.0.9".to_owned()), "{is:#}");
     }
-    let conflict = finding(&told, "conflict", "10.0.0.9");
+    let conflict = finding(&report, "conflict", "10.0.0.9");
     assert!(has(&conflict["between"], &of_b) && has(&conflict["between"], &of_c));
     Ok(())
 }

@@ -1,5 +1,11 @@
-//! Who may do what, and who is told no: with real users of this machine, so it takes root; and the
-//! configuration read anew while the service runs.
+//! Permission tiers for real other users of this machine, which needs root in the initial user namespace, and
+//! the reload of the configuration while the service runs.
+//!
+//! ```text
+//!   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b, netsonded
+//! ```
+//!
+//! The judge is the client, run by setpriv(1) as these users.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -7,28 +13,28 @@ mod support;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{ExitCode, Output, Stdio};
 
 use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::lab::{Host, wait_until};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
-use support::{PATIENCE, Service, Test, entry, number, pair, skip};
+use support::{PATIENCE, Service, Test, entry, number, pair};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
     support::main(&[
-        ("tiers_and_denials", tiers_and_denials as Test),
-        ("headers_without_payload", headers_without_payload),
+        ("permission_tiers", permission_tiers as Test),
         (
-            "the_doctor_judges_by_headers_alike",
-            the_doctor_judges_by_headers_alike,
+            "payload_is_cut_without_permission",
+            payload_is_cut_without_permission,
         ),
-        ("reload_is_all_or_nothing", reload_is_all_or_nothing),
+        ("doctor_needs_no_payload", doctor_needs_no_payload),
+        ("reload_is_atomic", reload_is_atomic),
         (
-            "permission_is_asked_with_each_request",
-            permission_is_asked_with_each_request,
+            "permission_is_checked_per_request",
+            permission_is_checked_per_request,
         ),
     ])
 }
@@ -60,7 +66,7 @@ fn service(host: &Host) -> Service {
 /// Runs the client as somebody.
 fn netsonde(service: &Service, uid: u32, groups: &[u32], arguments: &[&str]) -> Output {
     let groups: Vec<String> = groups.iter().map(u32::to_string).collect();
-    Command::new("setpriv")
+    support::program("setpriv")
         .args([format!("--reuid={uid}"), format!("--regid={MAY_CONNECT}")])
         .arg(format!("--groups={MAY_CONNECT},{}", groups.join(",")).trim_end_matches(','))
         .arg(env!("CARGO_BIN_EXE_netsonde"))
@@ -71,7 +77,7 @@ fn netsonde(service: &Service, uid: u32, groups: &[u32], arguments: &[&str]) -> 
         .unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -79,18 +85,15 @@ fn said(output: &Output) -> String {
 fn can_try() -> bool {
     let program = env!("CARGO_BIN_EXE_netsonde");
     has_users()
-        && (Command::new("setpriv").args(["--reuid=64200", "--regid=64100", "--clear-groups"]))
+        && (support::program("setpriv").args(["--reuid=64200", "--regid=64100", "--clear-groups"]))
             .args([program, "--version"])
             .output()
             .is_ok_and(|output| output.status.success())
 }
 
-fn tiers_and_denials() -> Outcome {
+fn permission_tiers() -> Outcome {
     if !can_try() {
-        return skip(
-            "permission",
-            "it takes root, setpriv, and programs that all may reach",
-        );
+        support::skip_here("it takes root, setpriv, and programs that all may reach");
     }
     let (_a, b) = pair();
     let service = service(&b);
@@ -108,19 +111,22 @@ fn tiers_and_denials() -> Outcome {
     ] {
         let output = netsonde(&service, SOMEBODY, &[], refused);
         assert_eq!(output.status.code(), Some(2), "{refused:?}");
-        let said = said(&output);
-        assert!(said.contains("root, @64101, 64201"), "{refused:?}: {said}");
+        let printed = printed(&output);
+        assert!(
+            printed.contains("root, @64101, 64201"),
+            "{refused:?}: {printed}"
+        );
     }
     // A further group counts, not only the first.
     let output = netsonde(&service, SOMEBODY, &[MAY_PROBE], &["mcast", "groups"]);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     let output = netsonde(
         &service,
         SOMEBODY,
         &[MAY_PROBE],
         &["ping", "-c", "1", "10.0.0.1"],
     );
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     let output = netsonde(
         &service,
         SOMEBODY,
@@ -129,16 +135,16 @@ fn tiers_and_denials() -> Outcome {
     );
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        said(&output).contains("root, 64201 may"),
+        printed(&output).contains("root, 64201 may"),
         "{}",
-        said(&output)
+        printed(&output)
     );
     // Payload includes the rest.
     let last = ["capture", "-w", "/dev/null", "--last", "1m", "icmp"];
     let output = netsonde(&service, ANALYST, &[], &last);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     let output = netsonde(&service, ANALYST, &[], &["mcast", "groups"]);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     // All of it is written down: who, what, and with which filter.
     let log = service.log();
     let has =
@@ -161,12 +167,9 @@ fn tiers_and_denials() -> Outcome {
 
 const SECRET: &[u8] = b"secret: what only the two should know";
 
-fn headers_without_payload() -> Outcome {
+fn payload_is_cut_without_permission() -> Outcome {
     if !can_try() {
-        return skip(
-            "permission",
-            "it takes root, setpriv, and programs that all may reach",
-        );
+        support::skip_here("it takes root, setpriv, and programs that all may reach");
     }
     let (a, b) = pair();
     let service = service(&b);
@@ -180,7 +183,7 @@ fn headers_without_payload() -> Outcome {
         arguments.extend_from_slice(more);
         let output = netsonde(&service, uid, groups, &arguments);
         if !output.status.success() {
-            return Err(said(&output));
+            return Err(printed(&output));
         }
         let mut file = CaptureFile::new(&output.stdout[..]).unwrap();
         let mut all = vec![];
@@ -215,26 +218,27 @@ fn headers_without_payload() -> Outcome {
         shown.contains("10.0.0.1") && !shown.contains("bad"),
         "{shown}"
     );
-    assert!(said(&output).contains("headers only"), "{}", said(&output));
+    assert!(
+        printed(&output).contains("headers only"),
+        "{}",
+        printed(&output)
+    );
     Ok(())
 }
 
-fn the_doctor_judges_by_headers_alike() -> Outcome {
+fn doctor_needs_no_payload() -> Outcome {
     if !can_try() {
-        return skip(
-            "permission",
-            "it takes root, setpriv, and programs that all may reach",
-        );
+        support::skip_here("it takes root, setpriv, and programs that all may reach");
     }
     let (a, b) = pair();
     let service = service(&b);
     let judge =
         |output: Output| -> Result<(Option<i32>, Value, Value), Box<dyn std::error::Error>> {
-            let told: Value = serde_json::from_slice(&output.stdout)
-                .map_err(|error| format!("{error}: {}", said(&output)))?;
-            let ids = told["findings"].as_array().unwrap();
+            let report: Value = serde_json::from_slice(&output.stdout)
+                .map_err(|error| format!("{error}: {}", printed(&output)))?;
+            let ids = report["findings"].as_array().unwrap();
             let ids = ids.iter().map(|finding| finding["id"].clone()).collect();
-            Ok((output.status.code(), told["verdict"].clone(), ids))
+            Ok((output.status.code(), report["verdict"].clone(), ids))
         };
     // Somebody sends to the group, and nobody here has joined it.
     let socket = a.run(|| UdpSocket::bind("10.0.0.1:0"))?;
@@ -277,7 +281,7 @@ fn logged(service: &Service, words: &str) {
     assert!(there, "{words:?} is not in:\n{}", service.log());
 }
 
-fn reload_is_all_or_nothing() -> Outcome {
+fn reload_is_atomic() -> Outcome {
     let (_a, b) = pair();
     let mut service = Service::with_config(&b, "[control]\nclients = 100\n", &[]);
     let limit = |service: &Service| number(&service.status()["clients"]["limit"]);
@@ -324,16 +328,11 @@ fn reload_is_all_or_nothing() -> Outcome {
     Ok(())
 }
 
-fn permission_is_asked_with_each_request() -> Outcome {
+fn permission_is_checked_per_request() -> Outcome {
     if !can_try() {
-        return skip(
-            "permission",
-            "it takes root, setpriv, and programs that all may reach",
-        );
+        support::skip_here("it takes root, setpriv, and programs that all may reach");
     }
-    if !support::has("python3") {
-        return skip("permission", "it takes python3");
-    }
+    let mut python = support::program("python3");
     let (_a, b) = pair();
     let mut service = service(&b);
     // One connection of somebody, who asks again with each line that is read.
@@ -351,7 +350,7 @@ for line in sys.stdin:
         text += stream.recv(65536)
     print(json.dumps(json.loads(text[:-1])), flush=True)
 ";
-    let mut asker = Command::new("python3")
+    let mut asker = python
         .args(["-c", ASK])
         .arg(service.socket())
         .args([SOMEBODY.to_string(), MAY_CONNECT.to_string()])

@@ -1,4 +1,11 @@
-//! `netsonde ping` on real packets: every fate by a real cause, and nothing else beside it.
+//! `netsonde ping` on real packets: every fate by a real cause, and no other fate reported.
+//!
+//! ```text
+//!   a  e0 10.0.0.1, netsonded ----(wire)---- 10.0.0.2 e0  b
+//!   a  e0 10.0.0.1, netsonded ---- r0 router r1 ---- 10.9.0.9 e0  b
+//! ```
+//!
+//! The cause is made with the kernel's own means: routes, nft(8), tc(8), a wire that drops or changes frames.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -8,30 +15,34 @@ use std::process::ExitCode;
 use netsonde::lab::wire::every;
 use netsonde::lab::{self, Host};
 use serde_json::Value;
-use support::ping::{Told, firewall, inside, ping};
+use support::ping::{PingReport, ping};
 use support::{Service, Test, number, pair, wired};
+use support::{firewall, inside};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    support::main(&[
-        (
-            "a_healthy_network_has_no_fault",
-            a_healthy_network_has_no_fault as Test,
-        ),
-        ("nobody_answers_arp_or_nd", nobody_answers_arp_or_nd),
-        ("no_route", no_route),
-        ("interface_down", interface_down),
-        (
-            "the_wire_loses_delays_doubles_and_corrupts",
-            the_wire_loses_delays_doubles_and_corrupts,
-        ),
-        ("local_firewall", local_firewall),
-        ("reverse_path_filter", reverse_path_filter),
-        ("a_full_local_queue", a_full_local_queue),
-        ("remote_firewall", remote_firewall),
-        ("routers_errors", routers_errors),
-    ])
+    support::main_with(
+        &[
+            (
+                "healthy_network_has_no_findings",
+                healthy_network_has_no_findings as Test,
+            ),
+            ("unanswered_arp_and_nd", unanswered_arp_and_nd),
+            ("no_route", no_route),
+            ("interface_down", interface_down),
+            (
+                "wire_loss_delay_duplication_and_corruption",
+                wire_loss_delay_duplication_and_corruption,
+            ),
+            ("local_firewall", local_firewall),
+            ("reverse_path_filter", reverse_path_filter),
+            ("full_local_queue", full_local_queue),
+            ("remote_firewall", remote_firewall),
+            ("router_errors", router_errors),
+        ],
+        4,
+    )
 }
 
 const QUICK: [&str; 6] = ["-c", "3", "-i", "0.05", "-W", "0.3"];
@@ -42,25 +53,25 @@ fn with<'a>(arguments: &[&'a str], target: &'a str) -> Vec<&'a str> {
     all
 }
 
-fn quick(service: &Service, target: &str) -> Told {
+fn quick(service: &Service, target: &str) -> PingReport {
     ping(service, &with(&QUICK, target))
 }
 
 /// ```text
 ///   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b
 /// ```
-fn a_healthy_network_has_no_fault() -> Outcome {
+fn healthy_network_has_no_findings() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     for target in ["10.0.0.2", "fd00::2", "127.0.0.1", "::1", "10.0.0.1"] {
-        let told = ping(&service, &["-c", "10", "-i", "0.02", "-W", "5", target]);
-        told.only("replied", 10);
-        for probe in &told.probes {
+        let report = ping(&service, &["-c", "10", "-i", "0.02", "-W", "5", target]);
+        report.only("replied", 10);
+        for probe in &report.probes {
             let (rtt, wire) = (number(&probe["rtt_ns"]), number(&probe["wire_rtt_ns"]));
-            assert!(wire > 0 && wire <= rtt, "{}", told.text);
+            assert!(wire > 0 && wire <= rtt, "{}", report.text);
             assert_eq!(probe["from"], target);
         }
-        let sequence: Vec<u64> = told
+        let sequence: Vec<u64> = report
             .probes
             .iter()
             .map(|probe| number(&probe["seq"]))
@@ -93,31 +104,31 @@ fn a_healthy_network_has_no_fault() -> Outcome {
     Ok(())
 }
 
-fn nobody_answers_arp_or_nd() -> Outcome {
+fn unanswered_arp_and_nd() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
-    let told = quick(&service, "10.0.0.9");
-    let seen = told.only("unresolved", 3).to_owned();
+    let report = quick(&service, "10.0.0.9");
+    let seen = report.only("unresolved", 3).to_owned();
     assert!(
         seen.contains("10.0.0.9 does not answer ARP on e0, asked"),
         "{}",
-        told.text
+        report.text
     );
-    let told = quick(&service, "fd00::9");
-    let seen = told.only("unresolved", 3).to_owned();
+    let report = quick(&service, "fd00::9");
+    let seen = report.only("unresolved", 3).to_owned();
     assert!(
-        seen.contains("fd00::9 does not answer neighbour discovery on e0"),
+        seen.contains("fd00::9 does not answer neighbor discovery on e0"),
         "{}",
-        told.text
+        report.text
     );
     // By a router that is not there.
     a.route("10.9.0.0/24", "10.0.0.77")?;
-    let told = quick(&service, "10.9.0.1");
-    let seen = told.only("unresolved", 3).to_owned();
+    let report = quick(&service, "10.9.0.1");
+    let seen = report.only("unresolved", 3).to_owned();
     assert!(
         seen.contains("10.0.0.77 does not answer ARP"),
         "{}",
-        told.text
+        report.text
     );
     // Long enough for the kernel to give up.
     ping(
@@ -132,10 +143,10 @@ fn no_route() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     for target in ["192.0.2.1", "2001:db8::1"] {
-        let told = quick(&service, target);
-        let seen = told.only("not_sent", 3).to_owned();
-        assert!(seen.contains("ENETUNREACH"), "{}", told.text);
-        assert_eq!(told.probes[0]["errno"], "ENETUNREACH");
+        let report = quick(&service, target);
+        let seen = report.only("not_sent", 3).to_owned();
+        assert!(seen.contains("ENETUNREACH"), "{}", report.text);
+        assert_eq!(report.probes[0]["errno"], "ENETUNREACH");
     }
     Ok(())
 }
@@ -144,21 +155,21 @@ fn interface_down() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     a.down("e0")?;
-    let told = quick(&service, "10.0.0.2");
+    let report = quick(&service, "10.0.0.2");
     assert!(
-        told.only("not_sent", 3).contains("ENETUNREACH"),
+        report.only("not_sent", 3).contains("ENETUNREACH"),
         "{}",
-        told.text
+        report.text
     );
-    let told = ping(
+    let report = ping(
         &service,
         &with(&[&QUICK[..], &["-I", "e0"]].concat(), "10.0.0.2"),
     );
-    let seen = told.only("not_sent", 3).to_owned();
+    let seen = report.only("not_sent", 3).to_owned();
     assert!(
         seen.contains("ENETDOWN") || seen.contains("ENETUNREACH"),
         "{}",
-        told.text
+        report.text
     );
     Ok(())
 }
@@ -175,7 +186,7 @@ fn is_reply(frame: &[u8]) -> bool {
 /// ```text
 ///   a  e0 10.0.0.1 ====wire==== 10.0.0.2 e0  b
 /// ```
-fn the_wire_loses_delays_doubles_and_corrupts() -> Outcome {
+fn wire_loss_delay_duplication_and_corruption() -> Outcome {
     let (a, _b, wire) = wired();
     let service = Service::start(&a, &[]);
     for target in ["10.0.0.2", "fd00::2"] {
@@ -183,78 +194,81 @@ fn the_wire_loses_delays_doubles_and_corrupts() -> Outcome {
         ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
         quick(&service, target).only("replied", 3);
 
-        wire.back(|back| back.drop = Some(Box::new(is_reply)));
-        let told = quick(&service, target);
+        wire.b_to_a(|back| back.drop = Some(Box::new(is_reply)));
+        let report = quick(&service, target);
         assert_eq!(
-            told.only("unanswered", 3),
-            "left by e0, nothing came back",
+            report.only("unanswered", 3),
+            "sent on e0; no reply or error received",
             "{}",
-            told.text
+            report.text
         );
-        wire.back(|back| back.drop = None);
+        wire.b_to_a(|back| back.drop = None);
 
-        wire.back(|back| back.corrupt = Some(Box::new(is_reply)));
-        let told = quick(&service, target);
+        wire.b_to_a(|back| back.corrupt = Some(Box::new(is_reply)));
+        let report = quick(&service, target);
         assert!(
-            told.only("corrupted", 3).contains("checksum"),
+            report.only("corrupted", 3).contains("checksum"),
             "{}",
-            told.text
+            report.text
         );
-        wire.back(|back| back.corrupt = None);
+        wire.b_to_a(|back| back.corrupt = None);
 
-        wire.back(|back| back.duplicate = Some(Box::new(is_reply)));
-        let told = quick(&service, target);
-        assert_eq!(told.fates(), ["replied"; 3], "{}", told.text);
+        wire.b_to_a(|back| back.duplicate = Some(Box::new(is_reply)));
+        let report = quick(&service, target);
+        assert_eq!(report.fates(), ["replied"; 3], "{}", report.text);
         assert_eq!(
-            (told.duplicates, number(&told.summaries[0]["duplicates"])),
+            (
+                report.duplicates,
+                number(&report.summaries[0]["duplicates"])
+            ),
             (3, 3)
         );
-        assert_eq!(told.code, 0);
-        wire.back(|back| back.duplicate = None);
+        assert_eq!(report.code, 0);
+        wire.b_to_a(|back| back.duplicate = None);
 
-        wire.back(|back| back.delay = std::time::Duration::from_millis(300));
-        let told = ping(&service, &["-c", "5", "-i", "0.1", "-W", "0.15", target]);
-        let late = told
+        wire.b_to_a(|back| back.delay = std::time::Duration::from_millis(300));
+        let report = ping(&service, &["-c", "5", "-i", "0.1", "-W", "0.15", target]);
+        let late = report
             .probes
             .iter()
             .filter(|probe| probe["fate"] == "late")
             .count();
-        assert!(late >= 3, "{}", told.text);
-        for probe in told.probes.iter().filter(|probe| probe["fate"] == "late") {
-            assert!(number(&probe["rtt_ns"]) > 300_000_000, "{}", told.text);
+        assert!(late >= 3, "{}", report.text);
+        for probe in report.probes.iter().filter(|probe| probe["fate"] == "late") {
+            assert!(number(&probe["rtt_ns"]) > 300_000_000, "{}", report.text);
         }
-        let fates = &told.summaries[0]["fates"];
+        let fates = &report.summaries[0]["fates"];
         assert_eq!(
             fates["late"].as_u64().unwrap_or(0) + fates["unanswered"].as_u64().unwrap_or(0),
             5,
             "{}",
-            told.text
+            report.text
         );
-        assert_eq!((told.code, told.duplicates), (1, 0));
-        wire.back(|back| back.delay = std::time::Duration::ZERO);
+        assert_eq!((report.code, report.duplicates), (1, 0));
+        wire.b_to_a(|back| back.delay = std::time::Duration::ZERO);
 
         // Every other reply lost: half of them say so, and the loss is what it is.
-        wire.back(|back| {
+        wire.b_to_a(|back| {
             let mut nth = every(2);
             back.drop = Some(Box::new(move |frame| is_reply(frame) && nth(frame)));
         });
-        let told = ping(&service, &["-c", "10", "-i", "0.02", "-W", "0.3", target]);
-        assert_eq!(told.summaries[0]["loss_percent"], 50.0, "{}", told.text);
-        assert_eq!(told.code, 0);
-        wire.back(|back| back.drop = None);
+        let report = ping(&service, &["-c", "10", "-i", "0.02", "-W", "0.3", target]);
+        assert_eq!(report.summaries[0]["loss_percent"], 50.0, "{}", report.text);
+        assert_eq!(report.code, 0);
+        wire.b_to_a(|back| back.drop = None);
 
         // Replies that overtake each other.
-        wire.back(|back| {
+        wire.b_to_a(|back| {
             let mut nth = every(3);
             back.swap = Some(Box::new(move |frame| is_reply(frame) && nth(frame)));
         });
-        let told = ping(&service, &["-c", "22", "-i", "0.02", "-W", "1", target]);
+        let report = ping(&service, &["-c", "22", "-i", "0.02", "-W", "1", target]);
         assert!(
-            number(&told.summaries[0]["reordered"]) >= 2,
+            number(&report.summaries[0]["reordered"]) >= 2,
             "{}",
-            told.text
+            report.text
         );
-        wire.back(|back| back.swap = None);
+        wire.b_to_a(|back| back.swap = None);
     }
     Ok(())
 }
@@ -267,33 +281,31 @@ fn local_firewall() -> Outcome {
         ("fd00::2", "icmpv6 type echo"),
     ] {
         ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
-        if !firewall(&a, "input", &format!("{icmp}-reply drop")) {
-            return support::skip("local_firewall", "nft is not installed");
-        }
-        let told = quick(&service, target);
-        let seen = told.only("dropped_inbound", 3).to_owned();
+        firewall(&a, "input", &format!("{icmp}-reply drop"));
+        let report = quick(&service, target);
+        let seen = report.only("dropped_inbound", 3).to_owned();
         assert!(
-            seen.contains("came in on e0") && seen.contains("consistent with a firewall"),
+            seen.contains("arrived on e0") && seen.contains("consistent with a firewall"),
             "{}",
-            told.text
+            report.text
         );
         // Where netfilter refuses at once, the kernel says so to the sender.
         firewall(&a, "output", &format!("{icmp}-request drop"));
-        let told = quick(&service, target);
-        let seen = told.only("not_sent", 3).to_owned();
+        let report = quick(&service, target);
+        let seen = report.only("not_sent", 3).to_owned();
         assert!(
             seen.contains("EPERM") && seen.contains("firewall"),
             "{}",
-            told.text
+            report.text
         );
         // Behind the IP layer, nobody is told.
         firewall(&a, "egress device \"e0\"", &format!("{icmp}-request drop"));
-        let told = quick(&service, target);
-        let seen = told.only("dropped_outbound", 3).to_owned();
+        let report = quick(&service, target);
+        let seen = report.only("dropped_outbound", 3).to_owned();
         assert!(
             seen.contains("e0") && !seen.contains("ARP"),
             "{}",
-            told.text
+            report.text
         );
         firewall(&a, "", "");
         quick(&service, target).only("replied", 3);
@@ -330,18 +342,18 @@ fn reverse_path_filter() -> Outcome {
     a.sysctl("net/ipv4/conf/all/rp_filter", "1")?;
     a.sysctl("net/ipv4/conf/e0/rp_filter", "1")?;
     let service = Service::start(&a, &[]);
-    let told = quick(&service, "10.9.0.9");
-    let seen = told.only("dropped_inbound", 3).to_owned();
+    let report = quick(&service, "10.9.0.9");
+    let seen = report.only("dropped_inbound", 3).to_owned();
     assert!(
         seen.contains("reverse path filter (TcpExtIPReversePathFilter +"),
         "{}",
-        told.text
+        report.text
     );
-    assert!(seen.contains("came in on e0"), "{}", told.text);
+    assert!(seen.contains("arrived on e0"), "{}", report.text);
     Ok(())
 }
 
-fn a_full_local_queue() -> Outcome {
+fn full_local_queue() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     ping(&service, &["-c", "1", "-W", "5", "10.0.0.2"]).only("replied", 1);
@@ -349,35 +361,41 @@ fn a_full_local_queue() -> Outcome {
         "qdisc", "replace", "dev", "e0", "root", "tbf", "rate", "16kbit", "burst", "1600", "limit",
         "3000",
     ];
-    if !inside(&a, "tc", &tbf) {
-        return support::skip("a_full_local_queue", "tc is not installed");
-    }
+    inside(&a, "tc", &tbf);
     for target in ["10.0.0.2", "fd00::2"] {
         ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
         // Twenty of a kilobyte at once: one is the burst, two fit into the queue.
-        let told = ping(
+        let report = ping(
             &service,
             &["-c", "20", "-i", "0.002", "-s", "1000", "-W", "3", target],
         );
         let of = |fate: &str| -> Vec<&Value> {
-            (told.probes.iter().filter(|probe| probe["fate"] == fate)).collect()
+            (report.probes.iter().filter(|probe| probe["fate"] == fate)).collect()
         };
         let (dropped, replied) = (of("dropped_outbound"), of("replied"));
-        assert!(dropped.len() >= 15 && !replied.is_empty(), "{}", told.text);
-        assert_eq!(dropped.len() + replied.len(), 20, "{}", told.text);
+        assert!(
+            dropped.len() >= 15 && !replied.is_empty(),
+            "{}",
+            report.text
+        );
+        assert_eq!(dropped.len() + replied.len(), 20, "{}", report.text);
         for probe in dropped {
             let seen = probe["last_seen"].as_str().unwrap();
-            assert!(seen.contains("queue drops of e0"), "{}", told.text);
+            assert!(seen.contains("queue drops of e0"), "{}", report.text);
         }
         // What waited in the queue shows there, and not in the wire's round trip.
         let waited = |probe: &&Value| probe["queue_ns"].as_u64() > Some(100_000_000);
         assert!(
-            told.probes.iter().any(|probe| waited(&probe)),
+            report.probes.iter().any(|probe| waited(&probe)),
             "{}",
-            told.text
+            report.text
         );
         for probe in replied {
-            assert!(number(&probe["wire_rtt_ns"]) < 50_000_000, "{}", told.text);
+            assert!(
+                number(&probe["wire_rtt_ns"]) < 50_000_000,
+                "{}",
+                report.text
+            );
         }
     }
     Ok(())
@@ -399,20 +417,18 @@ fn remote_firewall() -> Outcome {
         ),
     ] {
         ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
-        if !firewall(&b, "input", &format!("{icmp} drop")) {
-            return support::skip("remote_firewall", "nft is not installed");
-        }
+        firewall(&b, "input", &format!("{icmp} drop"));
         quick(&service, target).only("unanswered", 3);
         firewall(&b, "input", &format!("{icmp} reject with {reject}"));
         // Hosts send few errors a second.
-        let told = ping(&service, &["-c", "1", "-W", "2", target]);
-        told.only("refused", 1);
-        let error = &told.probes[0]["error"];
+        let report = ping(&service, &["-c", "1", "-W", "2", target]);
+        report.only("refused", 1);
+        let error = &report.probes[0]["error"];
         assert_eq!(error["from"], target);
         assert!(
             error["meaning"].as_str().unwrap().contains("prohibited"),
             "{}",
-            told.text
+            report.text
         );
         firewall(&b, "", "");
     }
@@ -422,7 +438,7 @@ fn remote_firewall() -> Outcome {
 /// ```text
 ///   a  e0 10.0.0.1 ---- 10.0.0.254 r0  router  r1 10.9.0.254 ---- 10.9.0.9 e0  b
 /// ```
-fn routers_errors() -> Outcome {
+fn router_errors() -> Outcome {
     let (a, router, b) = (Host::new("a")?, Host::new("router")?, Host::new("b")?);
     lab::veth(&a, "e0", &router, "r0")?;
     lab::veth(&router, "r1", &b, "e0")?;
@@ -451,49 +467,49 @@ fn routers_errors() -> Outcome {
         ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
         quick(&service, target).only("replied", 3);
 
-        let told = ping(&service, &["-c", "1", "-t", "1", "-W", "2", target]);
-        told.only("refused", 1);
-        let error = &told.probes[0]["error"];
-        assert_eq!(error["from"], by, "{}", told.text);
+        let report = ping(&service, &["-c", "1", "-t", "1", "-W", "2", target]);
+        report.only("refused", 1);
+        let error = &report.probes[0]["error"];
+        assert_eq!(error["from"], by, "{}", report.text);
         assert_eq!(error["meaning"], "time exceeded in transit");
 
-        let told = ping(
+        let report = ping(
             &service,
             &["-c", "1", "-M", "probe", "-s", "1440", "-W", "2", target],
         );
-        told.only("refused", 1);
-        let error = &told.probes[0]["error"];
+        report.only("refused", 1);
+        let error = &report.probes[0]["error"];
         assert_eq!(
             (&error["from"], &error["mtu"]),
             (&by.into(), &1400.into()),
             "{}",
-            told.text
+            report.text
         );
 
         // By then the kernel knows, and refuses itself.
-        let told = ping(
+        let report = ping(
             &service,
             &["-c", "1", "-M", "do", "-s", "1440", "-W", "2", target],
         );
         assert!(
-            told.only("not_sent", 1).contains("EMSGSIZE"),
+            report.only("not_sent", 1).contains("EMSGSIZE"),
             "{}",
-            told.text
+            report.text
         );
         // Left to itself it sends fragments that fit.
         ping(&service, &["-c", "1", "-s", "1440", "-W", "2", target]).only("replied", 1);
 
         // The router's neighbour is not there: that is the router's word, not ours.
-        let told = ping(&service, &["-c", "1", "-W", "5", nobody]);
-        told.only("refused", 1);
-        let meaning = told.probes[0]["error"]["meaning"]
+        let report = ping(&service, &["-c", "1", "-W", "5", nobody]);
+        report.only("refused", 1);
+        let meaning = report.probes[0]["error"]["meaning"]
             .as_str()
             .unwrap()
             .to_owned();
         assert!(
             meaning == "host unreachable" || meaning == "address unreachable",
             "{}",
-            told.text
+            report.text
         );
     }
     Ok(())

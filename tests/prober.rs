@@ -1,5 +1,15 @@
-//! The prober with many users, forged replies, groups, limits, evidence, and all that the manual page
-//! shows.
+//! The prober with several users, forged replies, groups, limits and evidence files, and the examples of
+//! netsonde(1).
+//!
+//! ```text
+//!   a  e0 10.0.0.1, netsonded ---------- 10.0.0.2 e0  b
+//!
+//!   a 192.0.2.1, netsonded --+
+//!   b 192.0.2.7 -------------+-- br0 (switch)
+//!   c 192.0.2.8 -------------+
+//! ```
+//!
+//! The judges are the numbers of sent and answered probes, and tshark(1) for evidence files.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -10,44 +20,43 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use netsonde::client::cli::args::PING_EXAMPLES;
 use netsonde::lab::{self, BridgeOptions, Host, Running, bridge, bridge_port, traffic, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use support::ping::{inside, ping};
+use support::inside;
+use support::ping::ping;
 use support::{PATIENCE, Service, Test, number, pair};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    support::main(&[
-        ("arp_held_back", arp_held_back as Test),
-        (
-            "users_do_not_disturb_each_other",
-            users_do_not_disturb_each_other,
-        ),
-        (
-            "forged_replies_count_for_nothing",
-            forged_replies_count_for_nothing,
-        ),
-        ("probes_end_with_their_client", probes_end_with_their_client),
-        (
-            "an_interrupt_brings_the_summary",
-            an_interrupt_brings_the_summary,
-        ),
-        ("who_answers_to_a_group", who_answers_to_a_group),
-        (
-            "every_target_of_a_range_is_told_of",
-            every_target_of_a_range_is_told_of,
-        ),
-        (
-            "evidence_is_what_was_on_the_wire",
-            evidence_is_what_was_on_the_wire,
-        ),
-        ("what_cannot_be_is_said", what_cannot_be_is_said),
-        ("examples_of_the_manual", examples_of_the_manual),
-    ])
+    support::main_with(
+        &[
+            ("arp_held_back", arp_held_back as Test),
+            (
+                "concurrent_users_are_independent",
+                concurrent_users_are_independent,
+            ),
+            ("forged_replies_are_ignored", forged_replies_are_ignored),
+            ("probes_end_with_their_client", probes_end_with_their_client),
+            ("interrupt_prints_the_summary", interrupt_prints_the_summary),
+            ("group_ping_lists_responders", group_ping_lists_responders),
+            (
+                "every_target_of_a_range_is_reported",
+                every_target_of_a_range_is_reported,
+            ),
+            (
+                "evidence_file_holds_the_wire_packets",
+                evidence_file_holds_the_wire_packets,
+            ),
+            (
+                "impossible_requests_are_rejected",
+                impossible_requests_are_rejected,
+            ),
+        ],
+        4,
+    )
 }
 
 /// Runs `each` beside `body`, again and again until that is over.
@@ -108,13 +117,13 @@ fn arp_held_back() -> Outcome {
         let mut last = String::new();
         let is_right = (0..3).any(|_| {
             inside(&a, "ip", &["neigh", "flush", "dev", "e0"]);
-            let told = ping(&service, &["-c", "1", "-W", "5", "10.0.0.2"]);
-            told.only("replied", 1);
-            let probe = &told.probes[0];
+            let report = ping(&service, &["-c", "1", "-W", "5", "10.0.0.2"]);
+            report.only("replied", 1);
+            let probe = &report.probes[0];
             let (resolve, wire) = (number(&probe["resolve_ns"]), number(&probe["wire_rtt_ns"]));
-            assert!(resolve > 390_000_000, "{}", told.text);
-            assert!(number(&probe["rtt_ns"]) > resolve, "{}", told.text);
-            last = told.text;
+            assert!(resolve > 390_000_000, "{}", report.text);
+            assert!(number(&probe["rtt_ns"]) > resolve, "{}", report.text);
+            last = report.text;
             resolve < 1_400_000_000 && wire < 1_000_000
         });
         assert!(is_right, "{last}");
@@ -123,7 +132,7 @@ fn arp_held_back() -> Outcome {
 }
 
 /// Ten clients with the same ten targets, and one that floods.
-fn users_do_not_disturb_each_other() -> Outcome {
+fn concurrent_users_are_independent() -> Outcome {
     let (a, b) = pair();
     for number in 3..=11 {
         b.address("e0", &format!("10.0.0.{number}/24"))?;
@@ -188,7 +197,7 @@ fn reply(id: &[u8], sequence: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 /// b sees the requests and knows all but the cookie.
-fn forged_replies_count_for_nothing() -> Outcome {
+fn forged_replies_are_ignored() -> Outcome {
     // What the release build stands is more than what an unoptimised one does.
     let pace = if cfg!(debug_assertions) {
         10_000
@@ -243,28 +252,28 @@ fn forged_replies_count_for_nothing() -> Outcome {
     };
     // Without true answers, none is believed.
     b.sysctl("net/ipv4/icmp_echo_ignore_all", "1")?;
-    let told = beside(&mut forge, || {
+    let report = beside(&mut forge, || {
         ping(&service, &["-c", "20", "-i", "0.05", "-W", "1", "10.0.0.2"])
     });
-    assert_eq!(told.fates(), ["unanswered"; 20], "{}", told.text);
-    let forged = number(&told.total["forged"]);
-    assert!(forged > 1000, "{forged} were forged of {}", told.text);
+    assert_eq!(report.fates(), ["unanswered"; 20], "{}", report.text);
+    let forged = number(&report.total["forged"]);
+    assert!(forged > 1000, "{forged} were forged of {}", report.text);
     // With them, the figures are those of the true ones.
     b.sysctl("net/ipv4/icmp_echo_ignore_all", "0")?;
-    let told = beside(&mut forge, || {
+    let report = beside(&mut forge, || {
         ping(
             &service,
             &["-c", "100", "-i", "0.02", "-W", "5", "10.0.0.2"],
         )
     });
-    assert_eq!(told.fates(), ["replied"; 100], "{}", told.text);
+    assert_eq!(report.fates(), ["replied"; 100], "{}", report.text);
     assert_eq!(
-        (told.duplicates, number(&told.summaries[0]["late"])),
+        (report.duplicates, number(&report.summaries[0]["late"])),
         (0, 0),
         "{}",
-        told.text
+        report.text
     );
-    assert!(number(&told.total["forged"]) > 1000, "{}", told.text);
+    assert!(number(&report.total["forged"]) > 1000, "{}", report.text);
     is_right.store(true, Ordering::Relaxed);
     b.sysctl("net/ipv4/icmp_echo_ignore_all", "1")?;
     inside(
@@ -280,11 +289,11 @@ fn forged_replies_count_for_nothing() -> Outcome {
             "10.0.0.3",
         ],
     );
-    let told = beside(&mut forge, || {
+    let report = beside(&mut forge, || {
         ping(&service, &["-c", "10", "-i", "0.05", "-W", "1", "10.0.0.2"])
     });
-    assert_eq!(told.fates(), ["unanswered"; 10], "{}", told.text);
-    assert!(number(&told.total["forged"]) > 500, "{}", told.text);
+    assert_eq!(report.fates(), ["unanswered"; 10], "{}", report.text);
+    assert!(number(&report.total["forged"]) > 500, "{}", report.text);
     println!(
         "forged {:.0} a second, {sent} in all",
         sent as f64 / took.as_secs_f64()
@@ -337,7 +346,7 @@ fn probes_end_with_their_client() -> Outcome {
     Ok(())
 }
 
-fn an_interrupt_brings_the_summary() -> Outcome {
+fn interrupt_prints_the_summary() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let mut client = spawn(&service, &a, &["ping", "-i", "0.05", "10.0.0.2"]);
@@ -380,7 +389,7 @@ fn link_of_three() -> Result<[Host; 4], Box<dyn std::error::Error>> {
     Ok([a, b, c, switch])
 }
 
-fn who_answers_to_a_group() -> Outcome {
+fn group_ping_lists_responders() -> Outcome {
     let [a, b, c, _switch] = link_of_three()?;
     let service = Service::start(&a, &[]);
     for target in ["192.0.2.7", "192.0.2.8", "fe80::7%eth0", "fe80::8%eth0"] {
@@ -395,13 +404,13 @@ fn who_answers_to_a_group() -> Outcome {
         (&["ff02::1%eth0"][..], "fe80::"),
         (&["ff02::1", "-I", "eth0"][..], "fe80::"),
     ] {
-        let told = ping(&service, &[&["-i", "0.1", "-W", "2"], arguments].concat());
-        assert_eq!((told.code, told.duplicates), (0, 0), "{}", told.text);
-        assert_eq!(told.summaries[0]["sent"], 3);
-        let responders = &told.summaries[0]["responders"];
+        let report = ping(&service, &[&["-i", "0.1", "-W", "2"], arguments].concat());
+        assert_eq!((report.code, report.duplicates), (0, 0), "{}", report.text);
+        assert_eq!(report.summaries[0]["sent"], 3);
+        let responders = &report.summaries[0]["responders"];
         for (number, mac) in [("7", &macs[0]), ("8", &macs[1])] {
             let one = support::entry(responders, "address", &format!("{prefix}{number}"));
-            assert_eq!(&one["mac"], mac.as_str(), "{}", told.text);
+            assert_eq!(&one["mac"], mac.as_str(), "{}", report.text);
             assert_eq!(
                 (&one["replies"], &one["loss_percent"]),
                 (&3.into(), &0.0.into())
@@ -411,13 +420,13 @@ fn who_answers_to_a_group() -> Outcome {
         }
     }
     // Nobody is in this group.
-    let told = ping(
+    let report = ping(
         &service,
         &["-i", "0.1", "-W", "0.3", "-I", "eth0", "239.9.9.9"],
     );
-    assert_eq!(told.fates(), ["unanswered"; 3], "{}", told.text);
+    assert_eq!(report.fates(), ["unanswered"; 3], "{}", report.text);
     assert_eq!(
-        (told.code, &told.summaries[0]["responders"]),
+        (report.code, &report.summaries[0]["responders"]),
         (1, &serde_json::json!([]))
     );
     Ok(())
@@ -426,7 +435,7 @@ fn who_answers_to_a_group() -> Outcome {
 /// ```text
 ///   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b: answers for all of 10.64.0.0/18 but one address
 /// ```
-fn every_target_of_a_range_is_told_of() -> Outcome {
+fn every_target_of_a_range_is_reported() -> Outcome {
     let (a, b) = pair();
     a.route("10.64.0.0/18", "10.0.0.2")?;
     inside(
@@ -479,14 +488,14 @@ fn every_target_of_a_range_is_told_of() -> Outcome {
     Ok(())
 }
 
-fn evidence_is_what_was_on_the_wire() -> Outcome {
+fn evidence_file_holds_the_wire_packets() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     // Another user's probes are no part of it.
     let mut other = spawn(&service, &a, &["-q", "ping", "-i", "0.01", "10.0.0.2"]);
     let file = service.directory.path().join("e.pcapng");
     let path = file.to_str().unwrap();
-    let told = ping(
+    let report = ping(
         &service,
         &[
             "-c",
@@ -502,7 +511,7 @@ fn evidence_is_what_was_on_the_wire() -> Outcome {
         ],
     );
     other.child().kill()?;
-    assert_eq!(told.probes.len(), 6, "{}", told.text);
+    assert_eq!(report.probes.len(), 6, "{}", report.text);
     let read = service.ask(&["--json", "watch", "--read", path]);
     let lines: Vec<Value> = read
         .lines()
@@ -522,13 +531,7 @@ fn evidence_is_what_was_on_the_wire() -> Outcome {
             assert_eq!(of(&comment), 1, "{comment}: {read}");
         }
     }
-    if !support::has("tshark") {
-        return support::skip(
-            "evidence_is_what_was_on_the_wire",
-            "tshark is not installed",
-        );
-    }
-    let output = Command::new("tshark")
+    let output = support::program("tshark")
         .args([
             "-r",
             path,
@@ -554,7 +557,7 @@ fn evidence_is_what_was_on_the_wire() -> Outcome {
     Ok(())
 }
 
-fn what_cannot_be_is_said() -> Outcome {
+fn impossible_requests_are_rejected() -> Outcome {
     let (a, _b) = pair();
     let config = "[ping]\ntargets = 100\nruns_per_uid = 2\n";
     let service = Service::with_config(&a, config, &[]);
@@ -587,11 +590,11 @@ fn what_cannot_be_is_said() -> Outcome {
         (&["@/nowhere"][..], "cannot read /nowhere"),
     ] {
         let output = service.netsonde(&[&["ping"], arguments].concat());
-        let said = String::from_utf8(output.stderr)?;
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        let printed = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {printed}");
         assert!(
-            said.contains(words) && said.lines().count() == 1,
-            "{arguments:?}: {said}"
+            printed.contains(words) && printed.lines().count() == 1,
+            "{arguments:?}: {printed}"
         );
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
@@ -606,57 +609,10 @@ fn what_cannot_be_is_said() -> Outcome {
         })
         .collect();
     let output = service.netsonde(&["ping", "-c", "1", "10.0.0.2"]);
-    let said = String::from_utf8(output.stderr)?;
-    assert!(said.contains("runs of one user: 2"), "{said}");
+    let printed = String::from_utf8(output.stderr)?;
+    assert!(printed.contains("runs of one user: 2"), "{printed}");
     let limits = service.status()["limits"].clone();
     let hits = number(&support::entry(&limits, "name", "runs of one user")["hits"]);
     assert!(hits >= 1, "{limits}");
-    Ok(())
-}
-
-fn examples_of_the_manual() -> Outcome {
-    let [a, _b, _c, _switch] = link_of_three()?;
-    let service = Service::start(&a, &[]);
-    for target in ["192.0.2.7", "fe80::7%eth0"] {
-        ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
-    }
-    let folder = tempfile::tempdir()?;
-    std::fs::write(
-        folder.path().join("hosts.txt"),
-        "192.0.2.7  # b\n\n192.0.2.8\n",
-    )?;
-    for (purpose, commands) in PING_EXAMPLES {
-        for line in commands.lines() {
-            let mut words = line.split(' ');
-            assert_eq!(words.next(), Some("netsonde"));
-            let output = Command::new(env!("CARGO_BIN_EXE_netsonde"))
-                .args(words)
-                .env("NETSONDE_SOCKET", service.socket())
-                .current_dir(folder.path())
-                .stdin(Stdio::null())
-                .output()?;
-            let text = String::from_utf8(output.stdout)?;
-            let said = String::from_utf8(output.stderr)?;
-            let all = format!("{purpose}\n$ {line}\n{text}{said}");
-            // Only b and c are there.
-            let expected = i32::from(line.contains("192.0.2.9") || line.contains("/28"));
-            assert_eq!(output.status.code(), Some(expected), "{all}");
-            let shown = match line {
-                _ if line.contains("--json") => r#""fates":{"replied":10}"#,
-                _ if line.contains("-q") => "50 packets transmitted, 50 received, 0% packet loss",
-                _ if line.contains("-s 1472") => "1480 bytes from 192.0.2.7: icmp_seq=1",
-                _ if line.contains("-f") => "0% packet loss",
-                _ if line.contains("/28") => "14 targets, 3 answered",
-                _ if line.contains('@') => "2 targets, 2 answered",
-                _ if line.contains("ff02") => "fe80::8",
-                _ if line.contains("224.") || line.contains("-b") => "192.0.2.8",
-                _ if line.contains("fe80") => "64 bytes from fe80::7: icmp_seq=3",
-                _ if line.contains("--evidence") => "192.0.2.9 does not answer ARP on eth0",
-                _ => "64 bytes from 192.0.2.7: icmp_seq=3 ttl=64 time=",
-            };
-            assert!(text.contains(shown), "{shown}: {all}");
-        }
-    }
-    assert!(std::fs::metadata(folder.path().join("lost.pcapng"))?.len() > 500);
     Ok(())
 }

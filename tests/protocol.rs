@@ -1,4 +1,4 @@
-//! The `.varlink` files are the documentation of the types: they parse, and agree field by field.
+//! Compares the types of the protocol with the `.varlink` files, field by field.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use netsonde_core::protocol::{
@@ -16,10 +16,13 @@ fn listened() -> service::ListenerCounts {
 fn check(idl: &IDL<'_>, what: &str, fields: &[varlink_parser::Argument<'_>], value: &Value) {
     let object = value
         .as_object()
-        .unwrap_or_else(|| panic!("{what} is no object"));
+        .unwrap_or_else(|| panic!("{what} is not an object"));
     for field in fields {
         let Some(found) = object.get(field.name) else {
-            panic!("{what}.{} is in the interface, not in the type", field.name);
+            panic!(
+                "{what}.{} is in the interface but not in the type",
+                field.name
+            );
         };
         check_type(idl, &format!("{what}.{}", field.name), &field.vtype, found);
     }
@@ -37,15 +40,15 @@ fn check_type(idl: &IDL<'_>, what: &str, kind: &VTypeExt<'_>, value: &Value) {
         VTypeExt::Array(inner) => {
             let all = value
                 .as_array()
-                .unwrap_or_else(|| panic!("{what} is no list"));
-            assert!(!all.is_empty(), "{what}: the sample has to hold one");
+                .unwrap_or_else(|| panic!("{what} is not a list"));
+            assert!(!all.is_empty(), "{what}: the sample must not be empty");
             all.iter().for_each(|one| check_type(idl, what, inner, one));
         }
         VTypeExt::Dict(inner) => {
             let all = value
                 .as_object()
-                .unwrap_or_else(|| panic!("{what} is no dictionary"));
-            assert!(!all.is_empty(), "{what}: the sample has to hold one");
+                .unwrap_or_else(|| panic!("{what} is not a dictionary"));
+            assert!(!all.is_empty(), "{what}: the sample must not be empty");
             all.values()
                 .for_each(|one| check_type(idl, what, inner, one));
         }
@@ -290,7 +293,7 @@ fn ping_types_agree() {
         fates,
         ..Default::default()
     };
-    let told = ping::PingReply {
+    let report = ping::PingReply {
         run: Some(1),
         id: Some(1),
         targets: Some(1),
@@ -325,7 +328,7 @@ fn ping_types_agree() {
     sides(
         "Ping",
         to_value(&call).unwrap(),
-        Some(to_value(&told).unwrap()),
+        Some(to_value(&report).unwrap()),
     );
     let call = ping::TargetsCall {
         targets: vec!["10.0.0.1".into()],
@@ -356,7 +359,7 @@ fn talkers_types_agree() {
         destination_port: Some(1),
         ..Default::default()
     };
-    let told = inventory::Talkers {
+    let report = inventory::Talkers {
         talkers: vec![talker],
         ..Default::default()
     };
@@ -367,7 +370,12 @@ fn talkers_types_agree() {
         &idl.methods[method].input.elts,
         &to_value(call).unwrap(),
     );
-    check(&idl, method, reply(&idl, method), &to_value(told).unwrap());
+    check(
+        &idl,
+        method,
+        reply(&idl, method),
+        &to_value(report).unwrap(),
+    );
 }
 
 #[test]
@@ -420,13 +428,13 @@ fn multicast_types_agree() {
         ..Default::default()
     };
     let call = to_value(multicast::InterfaceCall { interface: text() }).unwrap();
-    for (method, told) in [
+    for (method, report) in [
         ("Groups", to_value(groups).unwrap()),
         ("Queriers", to_value(queriers).unwrap()),
         ("Streams", to_value(streams).unwrap()),
     ] {
         check(&idl, method, &idl.methods[method].input.elts, &call);
-        check(&idl, method, reply(&idl, method), &told);
+        check(&idl, method, reply(&idl, method), &report);
     }
 }
 
@@ -478,12 +486,12 @@ fn neighbors_types_agree() {
         &idl.methods["Neighbors"].input.elts,
         &call,
     );
-    let told = to_value(neighbors).unwrap();
-    check(&idl, "Neighbors", reply(&idl, "Neighbors"), &told);
+    let report = to_value(neighbors).unwrap();
+    check(&idl, "Neighbors", reply(&idl, "Neighbors"), &report);
 }
 
 #[test]
-fn the_standard_interface_parses() {
+fn standard_interface_parses() {
     let idl = IDL::try_from(VARLINK).unwrap();
     assert_eq!(idl.name, "org.varlink.service");
 }

@@ -1,5 +1,11 @@
-//! `netsonde sockets` and `netsonde families` on a real kernel: a few hundred sockets of all kinds that it has,
-//! counted by ss and /proc/net as well; families tried by this test itself; who sniffs.
+//! `netsonde sockets` and `netsonde families` on a real kernel: some hundred sockets of every kind that it has,
+//! and packet sockets with their owners.
+//!
+//! ```text
+//!   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b
+//! ```
+//!
+//! The judges are ss(8) and /proc/net for the counts, and socket(2) called by the test for the families.
 #![allow(missing_docs, clippy::unwrap_used, unsafe_code)]
 
 mod support;
@@ -20,7 +26,7 @@ use netsonde_core::sockets::{self, Detail, listed};
 use nix::sys::socket::{NetlinkAddr, bind};
 use serde_json::Value;
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
-use support::{PATIENCE, Service, Test, client, has, number, pair, skip};
+use support::{PATIENCE, Service, Test, client, number, pair, skip};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -39,25 +45,28 @@ fn main() -> ExitCode {
     }
     support::main(&[
         (
-            "counts_agree_with_ss_and_proc_net",
-            counts_agree_with_ss_and_proc_net as Test,
+            "socket_counts_match_ss_and_proc_net",
+            socket_counts_match_ss_and_proc_net as Test,
         ),
         (
-            "families_agree_with_who_tries_them",
-            families_agree_with_who_tries_them,
+            "family_support_matches_socket_calls",
+            family_support_matches_socket_calls,
         ),
-        ("families_count_their_sockets", families_count_their_sockets),
+        ("families_show_socket_counts", families_show_socket_counts),
         (
             "both_lists_of_the_kernel_are_read_alike",
             both_lists_of_the_kernel_are_read_alike,
         ),
-        ("who_sniffs_is_told", who_sniffs_is_told),
-        ("what_is_asked_for_is_found", what_is_asked_for_is_found),
+        ("packet_sockets_are_listed", packet_sockets_are_listed),
+        ("selections_find_packets", selections_find_packets),
         (
-            "what_may_not_be_known_is_not_made_up",
-            what_may_not_be_known_is_not_made_up,
+            "unknown_owners_are_not_guessed",
+            unknown_owners_are_not_guessed,
         ),
-        ("sockets_in_no_list_are_told", sockets_in_no_list_are_told),
+        (
+            "unlisted_sockets_are_declared",
+            unlisted_sockets_are_declared,
+        ),
     ])
 }
 
@@ -73,20 +82,20 @@ fn raw_socket(family: i32, kind: i32, protocol: i32) -> Result<OwnedFd, i32> {
 }
 
 /// What the client prints as JSON inside a host.
-fn told(host: &Host, arguments: &[&str]) -> Value {
+fn report(host: &Host, arguments: &[&str]) -> Value {
     let mut all = vec!["--json"];
     all.extend_from_slice(arguments);
     let output = host.run(|| client("/nonexistent".as_ref(), &all));
-    let said = String::from_utf8_lossy(&output.stderr);
+    let printed = String::from_utf8_lossy(&output.stderr);
     serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
+        .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {printed}"))
 }
 
 /// What it prints for people.
 fn text(host: &Host, arguments: &[&str]) -> (String, Option<i32>) {
     let output = host.run(|| client("/nonexistent".as_ref(), arguments));
-    let said = String::from_utf8(output.stdout).unwrap();
-    (said, output.status.code())
+    let printed = String::from_utf8(output.stdout).unwrap();
+    (printed, output.status.code())
 }
 
 /// Sockets that live as long as this does.
@@ -222,9 +231,9 @@ fn netlink(protocol: i32, groups: u32) -> OwnedFd {
 type Counts = BTreeMap<(String, String), u64>;
 
 /// ss(8) names kinds and states its own way.
-fn by_netsonde(told: &Value) -> Counts {
+fn by_netsonde(report: &Value) -> Counts {
     let mut all = Counts::new();
-    for one in told["sockets"].as_array().unwrap() {
+    for one in report["sockets"].as_array().unwrap() {
         let field = |key: &str| one[key].as_str().unwrap_or_default();
         let kind = match (field("family"), field("type"), field("protocol")) {
             ("AF_INET" | "AF_INET6", "SOCK_RAW", _) => "raw",
@@ -252,7 +261,7 @@ fn by_netsonde(told: &Value) -> Counts {
 }
 
 fn by_ss(host: &Host) -> Option<Counts> {
-    let mut command = Command::new("ss");
+    let mut command = Command::new(support::find("ss")?);
     command.args(["-H", "-a", "-n", "-A", "tcp,udp,raw,unix,packet,netlink"]);
     let output = host.run(|| command.output()).ok()?;
     let mut all = Counts::new();
@@ -319,15 +328,15 @@ fn by_proc(host: &Host) -> Counts {
     all
 }
 
-fn counts_agree_with_ss_and_proc_net() -> Outcome {
+fn socket_counts_match_ss_and_proc_net() -> Outcome {
     let (a, _b) = pair();
-    let folder = tempfile::tempdir()?;
+    let folder = support::folder()?;
     let _held = many(&a, folder.path());
     // TIME-WAIT ends by itself, so the count must be the same before and after.
     let (mut before, mut after, mut seen) = (Counts::new(), Counts::new(), Value::Null);
     let is_still = || {
         before = by_proc(&a);
-        seen = told(&a, &["sockets"]);
+        seen = report(&a, &["sockets"]);
         after = by_proc(&a);
         before == after
     };
@@ -366,19 +375,20 @@ fn counts_agree_with_ss_and_proc_net() -> Outcome {
     );
     memberships(&seen);
     peers(&seen);
-    let (said, status) = text(&a, &["sockets"]);
+    let (printed, status) = text(&a, &["sockets"]);
     assert_eq!(status, Some(0));
-    for line in said.lines() {
+    for line in printed.lines() {
         assert!(line.chars().count() <= 100, "{line}");
     }
     // A screen of those that listen, and how to see the others.
-    assert!(said.contains("more: netsonde sockets --listen"), "{said}");
-    if !has("ss") {
-        return skip("counts of ss", "ss is not installed");
-    }
+    assert!(
+        printed.contains("more: netsonde sockets --listen"),
+        "{printed}"
+    );
+    support::need("ss");
     let (mut ours, mut theirs) = (Counts::new(), Counts::new());
     let agrees = || {
-        ours = by_netsonde(&told(&a, &["sockets"]));
+        ours = by_netsonde(&report(&a, &["sockets"]));
         theirs = by_ss(&a).unwrap_or_default();
         for kind in ["icmp", "udplite"] {
             ours.retain(|(one, _), _| one != kind);
@@ -401,7 +411,7 @@ fn counts_agree_with_ss_and_proc_net() -> Outcome {
 /// has the same sockets.
 fn both_lists_of_the_kernel_are_read_alike() -> Outcome {
     let (a, _b) = pair();
-    let folder = tempfile::tempdir()?;
+    let folder = support::folder()?;
     let _held = many(&a, folder.path());
     let (by_diag, sources) = a.run(diag::sockets);
     let plain: [(&str, Vec<sockets::Socket>); 7] = [
@@ -424,8 +434,8 @@ fn both_lists_of_the_kernel_are_read_alike() -> Outcome {
         for one in found.iter().filter(|one| one.inode != 0) {
             let same = by_diag.iter().find(|same| same.inode == one.inode);
             let same = same.unwrap_or_else(|| panic!("{list}: {one:?}"));
-            let told = |of: &sockets::Socket| (of.family, of.protocol, of.state, of.addresses());
-            assert_eq!(told(one), told(same), "{list}: {one:?} {same:?}");
+            let report = |of: &sockets::Socket| (of.family, of.protocol, of.state, of.addresses());
+            assert_eq!(report(one), report(same), "{list}: {one:?} {same:?}");
             // /proc/net/netlink does not tell the type.
             if list != "netlink" {
                 assert_eq!(one.kind, same.kind, "{one:?} {same:?}");
@@ -472,8 +482,8 @@ fn held_by(one: &Value, pid: u32) -> bool {
 }
 
 /// The ten groups of `udp`, each with the process that joined it.
-fn memberships(told: &Value) {
-    let groups = told["memberships"].as_array().unwrap().iter();
+fn memberships(report: &Value) {
+    let groups = report["memberships"].as_array().unwrap().iter();
     let known: Vec<&Value> = groups
         .filter(|one| one["group"].as_str().unwrap().starts_with("239.1.1."))
         .collect();
@@ -485,8 +495,8 @@ fn memberships(told: &Value) {
 }
 
 /// Each socket of a pair names the other one, and who holds it.
-fn peers(told: &Value) {
-    let all = told["sockets"].as_array().unwrap();
+fn peers(report: &Value) {
+    let all = report["sockets"].as_array().unwrap();
     let with_peer = all.iter().filter(|one| !one["peer"].is_null());
     let mut count = 0;
     for one in with_peer {
@@ -524,11 +534,11 @@ fn errno_of(name: &Value) -> Option<i32> {
     name.as_str().map(of)
 }
 
-fn families_agree_with_who_tries_them() -> Outcome {
+fn family_support_matches_socket_calls() -> Outcome {
     // Without a module to load, so that this test changes the kernel no more than the client does.
     let host = Host::here("here")?;
-    let told = told(&host, &["families"]);
-    let families = told["families"].as_array().unwrap();
+    let report = report(&host, &["families"]);
+    let families = report["families"].as_array().unwrap();
     assert_eq!(families.len(), 46, "or this kernel has families of its own");
     let mut untried = 0;
     for (at, family) in families.iter().enumerate() {
@@ -584,7 +594,7 @@ fn families_agree_with_who_tries_them() -> Outcome {
     Ok(())
 }
 
-fn families_count_their_sockets() -> Outcome {
+fn families_show_socket_counts() -> Outcome {
     let host = Host::new("a")?;
     let held: Vec<Socket> = host.run(|| {
         let packet = (0..7).map(|_| Socket::new(Domain::PACKET, Type::RAW, None).unwrap());
@@ -596,8 +606,8 @@ fn families_count_their_sockets() -> Outcome {
     let to = listener.local_addr()?;
     let stream = host.run(|| TcpStream::connect(to))?;
     let accepted = listener.accept()?;
-    let told = told(&host, &["families"]);
-    let count = |name: &str| support::entry(&told["families"], "name", name)["sockets"].clone();
+    let report = report(&host, &["families"]);
+    let count = |name: &str| support::entry(&report["families"], "name", name)["sockets"].clone();
     assert_eq!(count("AF_PACKET"), 7);
     assert_eq!(count("AF_UNIX"), 5);
     assert_eq!(count("AF_INET"), 3);
@@ -605,8 +615,8 @@ fn families_count_their_sockets() -> Outcome {
     let xdp = host.run(|| raw_socket(libc::AF_XDP, libc::SOCK_RAW, 0));
     match &xdp {
         Ok(_) => {
-            let told = self::told(&host, &["families", "xdp"]);
-            assert_eq!(told["families"][0]["sockets"], 1, "{told:#}");
+            let report = self::report(&host, &["families", "xdp"]);
+            assert_eq!(report["families"][0]["sockets"], 1, "{report:#}");
         }
         Err(errno) => skip("counting AF_XDP", &format!("errno {errno}"))?,
     }
@@ -655,18 +665,18 @@ fn filtered(host: &Host) -> Socket {
     socket
 }
 
-fn who_sniffs_is_told() -> Outcome {
+fn packet_sockets_are_listed() -> Outcome {
     let (a, _b) = pair();
     let mut service = Service::start(&a, &[]);
     let socket = filtered(&a);
     let raw = a.run(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)))?;
     let path = service.socket();
     let output = a.run(|| client(&path, &["--json", "sockets", "--sniff"]));
-    let told: Value = serde_json::from_slice(&output.stdout)?;
-    let all = told["sockets"].as_array().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    let all = report["sockets"].as_array().unwrap();
     let inode = nix::sys::stat::fstat(&socket)?.st_ino;
     let own = all.iter().find(|one| one["inode"] == inode);
-    let own = own.unwrap_or_else(|| panic!("{told:#}"));
+    let own = own.unwrap_or_else(|| panic!("{report:#}"));
     assert_eq!(own["family"], "AF_PACKET");
     assert_eq!(
         (&own["protocol"], &own["interface"]),
@@ -692,7 +702,7 @@ fn who_sniffs_is_told() -> Outcome {
     let rings: Vec<&Value> = (all.iter())
         .filter(|one| one["family"] == "AF_PACKET" && one["ours"] == true)
         .collect();
-    assert_eq!(rings.len(), 2, "{told:#}");
+    assert_eq!(rings.len(), 2, "{report:#}");
     for ring in rings {
         assert!(held_by(ring, keeper) && number(&ring["ring_bytes"]) > 0);
         assert_eq!(ring["filter"]["kind"], "classic");
@@ -703,27 +713,31 @@ fn who_sniffs_is_told() -> Outcome {
     assert!(raws.count() > 2);
     // It joins 224.0.0.2 with a socket that has no port, and so is in no list.
     let output = a.run(|| client(&path, &["--json", "sockets"]));
-    let told: Value = serde_json::from_slice(&output.stdout)?;
-    let routers = support::entry(&told["memberships"], "group", "224.0.0.2");
-    assert!(held_by(&routers["sockets"][0], keeper), "{told:#}");
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    let routers = support::entry(&report["memberships"], "group", "224.0.0.2");
+    assert!(held_by(&routers["sockets"][0], keeper), "{report:#}");
     let output = a.run(|| client(&path, &["sockets", "--sniff"]));
-    let said = String::from_utf8(output.stdout)?;
-    assert_eq!(said.matches(", ours").count(), all.len() - 2, "{said}");
-    assert!(said.contains("cBPF 4"), "{said}");
-    for line in said.lines() {
+    let printed = String::from_utf8(output.stdout)?;
+    assert_eq!(
+        printed.matches(", ours").count(),
+        all.len() - 2,
+        "{printed}"
+    );
+    assert!(printed.contains("cBPF 4"), "{printed}");
+    for line in printed.lines() {
         assert!(line.chars().count() <= 100, "{line}");
     }
     Ok(())
 }
 
-fn what_is_asked_for_is_found() -> Outcome {
+fn selections_find_packets() -> Outcome {
     let (a, _b) = pair();
     let listener = a.run(|| TcpListener::bind("10.0.0.1:22"))?;
     let udp = a.run(|| UdpSocket::bind("[fd00::1]:5353"))?;
     let dynamic = a.run(|| UdpSocket::bind("10.0.0.1:50000"))?;
     let connected = a.run(|| UdpSocket::bind("10.0.0.1:50001"))?;
     a.run(|| connected.connect("10.0.0.2:53"))?;
-    let one = told(&a, &["sockets", "--port", "22"]);
+    let one = report(&a, &["sockets", "--port", "22"]);
     let found = one["sockets"].as_array().unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0]["local"], "10.0.0.1:22");
@@ -733,19 +747,19 @@ fn what_is_asked_for_is_found() -> Outcome {
     );
     assert_eq!(found[0]["port_is_local"], false);
     assert_eq!(found[0]["backlog"], 0);
-    let listening = told(&a, &["sockets", "--listen"]);
+    let listening = report(&a, &["sockets", "--listen"]);
     assert_eq!(listening["sockets"].as_array().unwrap().len(), 3);
-    let one = told(&a, &["sockets", "--family", "inet6"]);
+    let one = report(&a, &["sockets", "--family", "inet6"]);
     assert_eq!(one["sockets"][0]["service"], "mdns");
-    let one = told(&a, &["sockets", "--port", "50000"]);
+    let one = report(&a, &["sockets", "--port", "50000"]);
     assert_eq!(one["sockets"][0]["port_range"], "dynamic");
     assert_eq!(one["sockets"][0]["port_is_local"], true);
     // By the other end's port, and by process and type together.
-    let one = told(&a, &["sockets", "--port", "53"]);
+    let one = report(&a, &["sockets", "--port", "53"]);
     assert_eq!(one["sockets"][0]["remote"], "10.0.0.2:53");
     assert_eq!(one["sockets"][0]["state"], "established");
     let pid = std::process::id().to_string();
-    let all = told(&a, &["sockets", "--process", &pid, "--type", "dgram"]);
+    let all = report(&a, &["sockets", "--process", &pid, "--type", "dgram"]);
     assert_eq!(all["sockets"].as_array().unwrap().len(), 3);
     for (arguments, status) in [
         (&["sockets", "--port", "1"][..], 1),
@@ -764,9 +778,9 @@ fn what_is_asked_for_is_found() -> Outcome {
     let far = "[2001:db8:1111:2222:3333:4444:5555:7777]:8443";
     let stream = a.run(|| UdpSocket::bind(format!("[{long}]:8444")))?;
     a.run(|| stream.connect(far))?;
-    let (said, _) = text(&a, &["sockets", "--port", "8443"]);
-    assert!(said.contains(&format!("> {far}")), "{said}");
-    for line in said.lines() {
+    let (printed, _) = text(&a, &["sockets", "--port", "8443"]);
+    assert!(printed.contains(&format!("> {far}")), "{printed}");
+    for line in printed.lines() {
         assert!(line.chars().count() <= 100, "{line}");
     }
     drop((listener, stream));
@@ -774,14 +788,12 @@ fn what_is_asked_for_is_found() -> Outcome {
 }
 
 /// A process without capabilities, asked about those of one that has some.
-fn what_may_not_be_known_is_not_made_up() -> Outcome {
-    if !has("setpriv") {
-        return skip("asking without privilege", "setpriv is not installed");
-    }
+fn unknown_owners_are_not_guessed() -> Outcome {
+    support::need("setpriv");
     let (a, _b) = pair();
     let _held = filtered(&a);
     let asked_at = |socket: &Path, arguments: &[&str]| {
-        let mut command = Command::new("setpriv");
+        let mut command = support::program("setpriv");
         command
             .args(["--bounding-set=-all", "--inh-caps=-all"])
             .arg(env!("CARGO_BIN_EXE_netsonde"))
@@ -789,30 +801,30 @@ fn what_may_not_be_known_is_not_made_up() -> Outcome {
             .arg(socket)
             .args(arguments);
         let output = a.run(|| command.output().unwrap());
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{printed}");
         String::from_utf8(output.stdout).unwrap()
     };
     let plain = |arguments: &[&str]| asked_at(Path::new("/nonexistent"), arguments);
-    let told: Value = serde_json::from_str(&plain(&["--json", "sockets", "--sniff"]))?;
-    let own = &told["sockets"][0];
+    let report: Value = serde_json::from_str(&plain(&["--json", "sockets", "--sniff"]))?;
+    let own = &report["sockets"][0];
     assert_eq!(own["family"], "AF_PACKET");
     // It has one, and saying that it has none would be wrong.
     assert_eq!(own["filter"]["kind"], "unknown", "{own:#}");
     assert_eq!(own["processes"], serde_json::json!([]));
-    assert_eq!(told["owners"]["sockets_without_known_owner"], 1);
-    assert!(number(&told["owners"]["processes_hidden"]) > 0);
-    let said = plain(&["sockets", "--sniff"]);
+    assert_eq!(report["owners"]["sockets_without_known_owner"], 1);
+    assert!(number(&report["owners"]["processes_hidden"]) > 0);
+    let printed = plain(&["sockets", "--sniff"]);
     assert!(
-        said.contains("of 1 the owner is not known: root would know"),
-        "{said}"
+        printed.contains("1 without a known owner: run as root to see them"),
+        "{printed}"
     );
     // But for the service's own, which it tells itself: two rings, three listeners, two probers.
     let service = Service::start(&a, &[]);
     let text = asked_at(&service.socket(), &["--json", "sockets", "--sniff"]);
-    let told: Value = serde_json::from_str(&text)?;
+    let report: Value = serde_json::from_str(&text)?;
     let count = |ours: bool, family: &str| {
-        let all = told["sockets"].as_array().unwrap().iter();
+        let all = report["sockets"].as_array().unwrap().iter();
         all.filter(|one| one["ours"] == ours && one["family"] == family)
             .count()
     };
@@ -820,10 +832,10 @@ fn what_may_not_be_known_is_not_made_up() -> Outcome {
     assert_eq!(
         (counts, count(false, "AF_PACKET")),
         ([2, 3, 2], 1),
-        "{told:#}"
+        "{report:#}"
     );
-    let told: Value = serde_json::from_str(&plain(&["--json", "families", "packet"]))?;
-    let packet = &told["families"][0];
+    let report: Value = serde_json::from_str(&plain(&["--json", "families", "packet"]))?;
+    let packet = &report["families"][0];
     assert_eq!(packet["supported"], true);
     for one in packet["types"].as_array().unwrap() {
         assert_eq!(
@@ -835,9 +847,9 @@ fn what_may_not_be_known_is_not_made_up() -> Outcome {
 }
 
 /// This kernel may have no vsock_diag; then who holds such sockets is all that can be known.
-fn sockets_in_no_list_are_told() -> Outcome {
+fn unlisted_sockets_are_declared() -> Outcome {
     if let Err(errno) = raw_socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0) {
-        return skip("sockets of AF_VSOCK", &format!("errno {errno}"));
+        support::skip_here(&format!("errno {errno}"));
     }
     let host = Host::new("a")?;
     let mut command = Command::new(std::env::current_exe()?);
@@ -849,7 +861,7 @@ fn sockets_in_no_list_are_told() -> Outcome {
     let pid = holder.child().id();
     let mut seen = Value::Null;
     let is_told = || {
-        seen = told(&host, &["sockets"]);
+        seen = report(&host, &["sockets"]);
         let all = seen["sockets"].as_array().unwrap().iter();
         let listed = all.filter(|one| one["family"] == "AF_VSOCK").count();
         let all = seen["unlisted"].as_array().unwrap().iter();
@@ -857,7 +869,7 @@ fn sockets_in_no_list_are_told() -> Outcome {
         listed + unlisted.count() == 3
     };
     assert!(wait_until(PATIENCE, is_told), "{seen:#}");
-    let told = told(&host, &["families", "vsock"]);
-    assert_eq!(told["families"][0]["sockets"], 3, "{told:#}");
+    let report = report(&host, &["families", "vsock"]);
+    assert_eq!(report["families"][0]["sockets"], 3, "{report:#}");
     Ok(())
 }

@@ -1,4 +1,10 @@
-//! Who sends most, on real packets.
+//! `netsonde talkers` on real packets: the largest flows, their sums and their processes.
+//!
+//! ```text
+//!   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b
+//! ```
+//!
+//! The judge is the number of packets that the test sent in each flow.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -16,12 +22,12 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 fn main() -> ExitCode {
     support::main(&[
         (
-            "flows_and_their_processes",
-            flows_and_their_processes as Test,
+            "flows_show_their_processes",
+            flows_show_their_processes as Test,
         ),
         (
-            "a_million_flows_and_the_largest_of_them",
-            a_million_flows_and_the_largest_of_them,
+            "largest_of_a_million_flows_are_found",
+            largest_of_a_million_flows_are_found,
         ),
     ])
 }
@@ -38,7 +44,7 @@ fn recorded(service: &Service, packets: u64) {
     });
 }
 
-fn flows_and_their_processes() -> Outcome {
+fn flows_show_their_processes() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&b, &[]);
     let receiver = b.run(|| UdpSocket::bind("10.0.0.2:5000"))?;
@@ -91,9 +97,9 @@ fn flows_and_their_processes() -> Outcome {
         let mut all = vec!["talkers"];
         all.extend_from_slice(wrong);
         let output = service.netsonde(&all);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains(why), "{wrong:?}: {said}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{printed}");
+        assert!(printed.contains(why), "{wrong:?}: {printed}");
     }
     Ok(())
 }
@@ -105,7 +111,7 @@ const FLOWS: u64 = if cfg!(debug_assertions) {
     1_000_000
 };
 
-fn a_million_flows_and_the_largest_of_them() -> Outcome {
+fn largest_of_a_million_flows_are_found() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&b, &[]);
     let packets = 3 * FLOWS;
@@ -152,7 +158,7 @@ fn a_million_flows_and_the_largest_of_them() -> Outcome {
     });
     let drops = number(&entry(&status["rings"], "name", "bulk")["drops"]);
     assert_eq!(drops, 0, "a count of what was dropped could not be exact");
-    let told = talkers(
+    let report = talkers(
         &service,
         &["--window", "5m", "-n", "100", "--by", "packets"],
     );
@@ -160,7 +166,7 @@ fn a_million_flows_and_the_largest_of_them() -> Outcome {
     order.sort_by_key(|(flow, count)| (std::cmp::Reverse(*count), *flow));
     let counts: HashMap<u64, u64> = order.iter().copied().collect();
     let mut largest_error = 0;
-    let list = told["talkers"].as_array().unwrap();
+    let list = report["talkers"].as_array().unwrap();
     assert_eq!(list.len(), 100);
     // Flows with as many packets as the hundredth are as good.
     let least = order[99].1;

@@ -218,7 +218,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn each_says_what_it_is() {
+fn every_sample_is_identified() {
     for (summary, frame) in samples() {
         let packet = read(LinkType::Ethernet, &frame);
         assert_eq!(packet.summary, summary);
@@ -244,7 +244,7 @@ fn a_wrong_checksum_is_told_unless_hardware_was_to_fill_it_in() {
 }
 
 #[test]
-fn three_words_for_three_things() {
+fn problem_kinds_are_distinguished() {
     let whole = ethernet(0x0800, &ipv4(17, TO, &udp(7, 9, &[0; 20])));
     let cut = decode(&Frame {
         link: LinkType::Ethernet,
@@ -286,7 +286,7 @@ fn casts_and_tags() {
 }
 
 #[test]
-fn every_prefix_of_every_sample_is_survived() {
+fn truncated_samples_do_not_panic() {
     for (_, frame) in samples() {
         for link in 0..8 {
             for end in 0..frame.len() {
@@ -310,7 +310,7 @@ fn every_prefix_of_every_sample_is_survived() {
 
 /// A name that points at itself, and one of 255 labels.
 #[test]
-fn names_end() {
+fn dns_names_terminate() {
     let mut loops = vec![0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xc0, 12, 0, 1, 0, 1];
     let frame = ethernet(0x0800, &ipv4(17, TO, &udp(4000, 53, &loops)));
     assert!(read(LinkType::Ethernet, &frame).problem.is_some());
@@ -325,7 +325,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn noise_is_survived(link in 0..8u8, bytes in prop::collection::vec(any::<u8>(), 0..200), length in 0..4000u32) {
+    fn random_bytes_do_not_panic(link in 0..8u8, bytes in prop::collection::vec(any::<u8>(), 0..200), length in 0..4000u32) {
         let packet = decode(&Frame {
             link: LinkType::from_u8(link),
             bytes: &bytes,
@@ -336,7 +336,7 @@ proptest! {
     }
 
     #[test]
-    fn changed_samples_are_survived(
+    fn mutated_samples_do_not_panic(
         which in 0..20usize,
         changes in prop::collection::vec((0..200usize, any::<u8>()), 1..8),
     ) {

@@ -8,6 +8,7 @@
 //! | [`files`] | capture files |
 //! | [`filter`] | pcap-filter expressions, compiled by libpcap |
 //! | [`connection`] | the control socket |
+//! | `packets` | packets from the service or from a file, as selected by options |
 //! | `standalone` | a private service for one command |
 //! | `interrupt` | Ctrl-C, and waiting that it ends |
 //! | `failure` | why a command failed |
@@ -19,5 +20,6 @@ mod failure;
 pub mod files;
 pub mod filter;
 mod interrupt;
+pub(crate) mod packets;
 pub mod render;
 mod standalone;

@@ -24,7 +24,12 @@ pub struct Standalone {
 impl Standalone {
     /// Starts the netsonded next to this program, or the one on the PATH.
     pub fn start() -> Result<Standalone, Failure> {
-        let directory = std::env::temp_dir().join(format!("netsonde-{}", std::process::id()));
+        let name = format!("netsonde-{}", std::process::id());
+        let mut directory = std::env::temp_dir().join(&name);
+        // The path of a Unix socket has at most 107 bytes (unix(7)).
+        if directory.as_os_str().len() + "/control.sock".len() > 107 {
+            directory = Path::new("/tmp").join(name);
+        }
         std::fs::create_dir(&directory)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         std::fs::set_permissions(&directory, mode)?;

@@ -1,7 +1,7 @@
-//! SHELL. Frames that are written by hand: queriers, reports, and streams with something wrong.
+//! SHELL. Hand-made frames: queriers, reports, and streams with defects.
 //!
 //! # Panics
-//! Addresses are texts, as in a drawing of the network; what is none panics.
+//! Addresses are strings, as in a drawing of the network; invalid ones panic.
 #![allow(clippy::unwrap_used)]
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -9,15 +9,15 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use netsonde_core::multicast::names;
 use netsonde_core::wire::cursor::sum;
 
-/// Port of hand-made streams.
+/// Destination port of hand-made streams.
 pub const PORT: u16 = 5000;
 
-/// The link-layer address of a group.
+/// Returns the MAC address of a group.
 pub fn mac_of(group: &str) -> [u8; 6] {
     names::mac(group.parse().unwrap())
 }
 
-/// An Ethernet frame.
+/// Returns an Ethernet frame with the fixed source 02:00:00:00:00:55.
 pub fn ethernet(to: [u8; 6], ethertype: u16, body: &[u8]) -> Vec<u8> {
     let mut frame = to.to_vec();
     frame.extend_from_slice(&[2, 0, 0, 0, 0, 0x55]);
@@ -26,7 +26,7 @@ pub fn ethernet(to: [u8; 6], ethertype: u16, body: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A question to all who has an address, from somebody who says that he has another.
+/// Returns a broadcast ARP request with a spoofed sender address.
 pub fn arp_request(sender: &str, target: &str) -> Vec<u8> {
     let [sender, target]: [Ipv4Addr; 2] = [sender, target].map(|text| text.parse().unwrap());
     let mut body = vec![0, 1, 8, 0, 6, 4, 0, 1];
@@ -37,7 +37,8 @@ pub fn arp_request(sender: &str, target: &str) -> Vec<u8> {
     ethernet([0xff; 6], 0x0806, &body)
 }
 
-/// An IPv4 packet. Identification and fragment field are given; options in whole words.
+/// Returns an IPv4 packet with the given identification and fragment field; the length of `options`
+/// is a multiple of four.
 pub fn ipv4(
     (from, to): (Ipv4Addr, Ipv4Addr),
     (protocol, ttl): (u8, u8),
@@ -60,7 +61,7 @@ pub fn ipv4(
     packet
 }
 
-/// A UDP datagram to the port of the scenarios; its checksum is right, or wrong by one.
+/// Returns a UDP datagram to [`PORT`]; its checksum is right, or wrong by one bit.
 pub fn udp(from: Ipv4Addr, to: Ipv4Addr, payload: &[u8], is_right: bool) -> Vec<u8> {
     let length = 8 + payload.len() as u16;
     let mut datagram = 4000u16.to_be_bytes().to_vec();
@@ -75,7 +76,7 @@ pub fn udp(from: Ipv4Addr, to: Ipv4Addr, payload: &[u8], is_right: bool) -> Vec<
     datagram
 }
 
-/// A whole frame of a stream, to a link-layer address of choice.
+/// Returns a whole frame of a stream, to any MAC address.
 pub fn stream_frame(mac: [u8; 6], from: &str, group: &str, number: u64, is_right: bool) -> Vec<u8> {
     let (from, to): (Ipv4Addr, Ipv4Addr) = (from.parse().unwrap(), group.parse().unwrap());
     let payload = format!("frame {number}");
@@ -87,7 +88,7 @@ pub fn stream_frame(mac: [u8; 6], from: &str, group: &str, number: u64, is_right
     )
 }
 
-/// A packet of RTP, of the payload type of MPEG transport streams.
+/// Returns an RTP packet with the payload type of MPEG transport streams.
 pub fn rtp(number: u64) -> Vec<u8> {
     let mut packet = vec![0x80, 33];
     packet.extend_from_slice(&(number as u16).to_be_bytes());
@@ -97,7 +98,7 @@ pub fn rtp(number: u64) -> Vec<u8> {
     packet
 }
 
-/// An IGMP message in its frame, with router alert.
+/// Returns an IGMP message in a frame, with the router alert option.
 pub fn igmp(from: &str, to: &str, ttl: u8, mut message: Vec<u8>) -> Vec<u8> {
     let check = !(sum(&message, 0) as u16);
     message[2..4].copy_from_slice(&check.to_be_bytes());
@@ -106,28 +107,29 @@ pub fn igmp(from: &str, to: &str, ttl: u8, mut message: Vec<u8>) -> Vec<u8> {
     ethernet(mac_of(to), 0x0800, &packet)
 }
 
-/// How a querier asks: version, longest time for an answer in tenths of a second, interval code.
+/// Parameters of a query.
 #[derive(Clone, Copy, Debug)]
-pub struct Asks {
-    /// 2 or 3.
+pub struct QueryParams {
+    /// IGMP version, 2 or 3.
     pub version: u8,
-    /// In tenths of a second.
+    /// Maximum response time, in tenths of a second.
     pub max_response: u8,
-    /// In seconds below 128, else in the floating-point form (RFC 3376, section 4.1.7).
+    /// Interval in seconds below 128, otherwise in the floating-point form (RFC 3376, section
+    /// 4.1.7).
     pub interval: u8,
 }
 
-/// Half a second to answer, the next one after a second.
-pub const Q3: Asks = Asks {
+/// IGMPv3 with a response time of half a second and an interval of one second.
+pub const Q3: QueryParams = QueryParams {
     version: 3,
     max_response: 5,
     interval: 1,
 };
-/// The same in version 2.
-pub const Q2: Asks = Asks { version: 2, ..Q3 };
+/// The same for IGMPv2.
+pub const Q2: QueryParams = QueryParams { version: 2, ..Q3 };
 
-/// A general query, or one for a group.
-pub fn query(from: &str, group: Option<&str>, how: Asks, ttl: u8) -> Vec<u8> {
+/// Returns a general query, or a group-specific one.
+pub fn query(from: &str, group: Option<&str>, how: QueryParams, ttl: u8) -> Vec<u8> {
     let of: Ipv4Addr = group.unwrap_or("0.0.0.0").parse().unwrap();
     let mut message = vec![0x11, how.max_response, 0, 0];
     message.extend_from_slice(&of.octets());
@@ -138,7 +140,7 @@ pub fn query(from: &str, group: Option<&str>, how: Asks, ttl: u8) -> Vec<u8> {
     igmp(from, group.unwrap_or("224.0.0.1"), ttl, message)
 }
 
-/// A version 2 report or leave.
+/// Returns an IGMPv2 report.
 pub fn report(from: &str, group: &str) -> Vec<u8> {
     let of: Ipv4Addr = group.parse().unwrap();
     let mut message = vec![0x16, 0, 0, 0];
@@ -146,7 +148,7 @@ pub fn report(from: &str, group: &str) -> Vec<u8> {
     igmp(from, group, 1, message)
 }
 
-/// An MLDv2 general query; half a second to answer, interval one second, robustness 2.
+/// Returns an MLDv2 general query: response time half a second, interval one second, robustness 2.
 pub fn mld_query(from: &str) -> Vec<u8> {
     let (from, to): (Ipv6Addr, Ipv6Addr) = (from.parse().unwrap(), "ff02::1".parse().unwrap());
     let mut message = vec![130, 0, 0, 0];

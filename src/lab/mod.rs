@@ -1,6 +1,6 @@
-//! SHELL. The laboratory: small networks out of namespaces, for the demonstration and the tests.
-//! Without root and as root, several at once, and nothing is left behind: namespaces are held by
-//! descriptors only, so they go with the process, however it ends.
+//! SHELL. Laboratory: small networks of namespaces, for the demonstration and the tests. Works with and
+//! without root, several at once, and leaves nothing behind: namespaces are held by descriptors only, so
+//! they disappear with the process, however it ends.
 //!
 //! ```no_run
 //! use netsonde::lab::{Host, enter, veth};
@@ -14,13 +14,13 @@
 //! # Ok::<(), netsonde::lab::Error>(())
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `mod` | entering, hosts |
+//! | `mod` | entry into the namespaces, hosts |
 //! | `netlink` | links, addresses, routes |
 //! | `wire` | a user-space wire that delays, drops, duplicates, reorders and corrupts |
-//! | `messages` | frames that are written by hand |
-//! | `traffic` | numbered packets, and the few messages that tests send by hand |
+//! | `messages` | hand-made frames |
+//! | `traffic` | numbered packets, and a few hand-made messages |
 //! | `sys` | packet sockets |
 
 pub mod messages;
@@ -40,12 +40,12 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 pub use netlink::{BridgeOptions, bridge, bridge_port, veth};
 
-/// What could not be set up.
+/// Error while building a network.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The distribution forbids it.
+    /// The distribution does not allow user namespaces for unprivileged users.
     #[error(
-        "this system lets ordinary users make no user namespaces ({0}): as root, see the settings \
+        "this system does not allow user namespaces for unprivileged users ({0}): as root, check the settings \
          kernel.unprivileged_userns_clone, user.max_user_namespaces and \
          kernel.apparmor_restrict_unprivileged_userns"
     )]
@@ -53,9 +53,9 @@ pub enum Error {
     /// A step failed.
     #[error("{step}: {error}")]
     Step {
-        /// What was being done.
+        /// The step, such as "creating a network namespace".
         step: String,
-        /// The kernel's word.
+        /// The error of the kernel.
         error: io::Error,
     },
 }
@@ -68,8 +68,8 @@ pub(crate) fn step<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E
     }
 }
 
-/// Moves this process into namespaces of its own, where it may build networks: user (unless it is
-/// root), network and mount. Must be called before the first thread is started.
+/// Moves this process into new user (unless it is root), network and mount namespaces, where it may
+/// build networks. Must be called before the first thread is started.
 pub fn enter() -> Result<(), Error> {
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     let mut flags = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
@@ -80,7 +80,7 @@ pub fn enter() -> Result<(), Error> {
         nix::errno::Errno::EPERM | nix::errno::Errno::ENOSPC | nix::errno::Errno::EACCES => {
             Error::Forbidden(error)
         }
-        other => step("new namespaces")(other),
+        other => step("creating namespaces")(other),
     })?;
     if !uid.is_root() {
         let write = |file: &str, text: String| {
@@ -92,9 +92,9 @@ pub fn enter() -> Result<(), Error> {
     }
     let none: Option<&str> = None;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(none, "/", none, private, none).map_err(step("private mounts"))?;
+    mount(none, "/", none, private, none).map_err(step("making mounts private"))?;
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none)
-        .map_err(step("a /run of its own"))?;
+        .map_err(step("mounting a private /run"))?;
     netlink::up("lo")
 }
 
@@ -106,24 +106,24 @@ pub struct Host {
 }
 
 impl Host {
-    /// A new host with nothing but its loopback.
+    /// Creates a host with nothing but its loopback interface.
     pub fn new(name: &str) -> Result<Host, Error> {
         let opened = std::thread::spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).map_err(step("a new network namespace"))?;
+            unshare(CloneFlags::CLONE_NEWNET).map_err(step("creating a network namespace"))?;
             netlink::up("lo")?;
-            // The thread's, since the process stays where it is.
+            // The thread's namespace, since the process keeps its own.
             fs::File::open("/proc/thread-self/ns/net").map_err(step("opening the namespace"))
         });
         let namespace = opened
             .join()
-            .map_err(|_| step("a new host")(io::Error::other("it panicked")))??;
+            .map_err(|_| step("creating a host")(io::Error::other("its thread panicked")))??;
         Ok(Host {
             name: name.into(),
             namespace: namespace.into(),
         })
     }
 
-    /// The host that this thread is in.
+    /// Returns the host of this thread.
     pub fn here(name: &str) -> Result<Host, Error> {
         let namespace = fs::File::open("/proc/thread-self/ns/net");
         Ok(Host {
@@ -132,7 +132,7 @@ impl Host {
         })
     }
 
-    /// Its name, for messages.
+    /// Returns the name of the host, for messages.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -141,10 +141,10 @@ impl Host {
         &self.namespace
     }
 
-    /// Runs a closure on a thread inside the host. Sockets that it makes stay there.
+    /// Runs a closure on a thread inside the host. Sockets that it creates stay there.
     ///
     /// # Panics
-    /// When the closure panics, or the namespace can't be entered.
+    /// If the closure panics, or the namespace cannot be entered.
     pub fn run<T: Send>(&self, closure: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let entered = scope.spawn(|| {
@@ -159,7 +159,7 @@ impl Host {
         })
     }
 
-    /// Starts a program inside the host; it is killed when what is returned goes.
+    /// Starts a program inside the host; it is killed when the returned guard is dropped.
     pub fn spawn(&self, command: &mut Command) -> Result<Running, Error> {
         // A child inherits the namespace of the thread that starts it.
         let child = self
@@ -168,29 +168,29 @@ impl Host {
         Ok(Running(child))
     }
 
-    /// Sets a sysctl of the host, like `net/ipv4/ip_forward`.
+    /// Sets a sysctl of the host, such as `net/ipv4/ip_forward`.
     pub fn sysctl(&self, name: &str, value: &str) -> Result<(), Error> {
         self.run(|| fs::write(format!("/proc/sys/{name}"), value))
-            .map_err(step(format!("{name} = {value}")))
+            .map_err(step(format!("setting {name} = {value}")))
     }
 
-    /// Reads a file of /proc/net as the host sees it, like `igmp`.
+    /// Reads a file of the host's /proc/net, such as `igmp`; empty if it does not exist.
     pub fn proc_net(&self, name: &str) -> String {
         self.run(|| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default())
     }
 
-    /// Gives an interface an address with a prefix length and sets it up. IPv6 addresses are used at
-    /// once, without duplicate address detection.
+    /// Adds an address with a prefix length to an interface and brings it up. IPv6 addresses are
+    /// usable at once, without duplicate address detection.
     pub fn address(&self, interface: &str, address: &str) -> Result<(), Error> {
         self.run(|| netlink::add_address(interface, address).and_then(|()| netlink::up(interface)))
     }
 
-    /// Sets an interface up.
+    /// Brings an interface up.
     pub fn up(&self, interface: &str) -> Result<(), Error> {
         self.run(|| netlink::up(interface))
     }
 
-    /// Sets an interface down.
+    /// Takes an interface down.
     pub fn down(&self, interface: &str) -> Result<(), Error> {
         self.run(|| netlink::down(interface))
     }
@@ -205,30 +205,33 @@ impl Host {
         self.run(|| netlink::delete(interface))
     }
 
-    /// Adds a route by a gateway; `0.0.0.0/0` and `::/0` are the default route.
+    /// Adds a route via a gateway; `0.0.0.0/0` and `::/0` are the default routes.
     pub fn route(&self, destination: &str, gateway: &str) -> Result<(), Error> {
         self.run(|| netlink::add_route(destination, gateway))
     }
 
-    /// A packet socket on an interface, read and written like a file, a whole frame at a time; reading
-    /// does not wait.
+    /// Opens a packet socket on an interface, read and written like a file, one frame at a time;
+    /// reads do not block.
     pub fn port(&self, interface: &str) -> Result<fs::File, Error> {
         self.run(|| sys::open_port(nix::net::if_::if_nametoindex(interface)?))
-            .map_err(step(format!("a port at {}:{interface}", self.name)))
+            .map_err(step(format!(
+                "opening a packet socket on {}:{interface}",
+                self.name
+            )))
     }
 
-    /// The MAC address of an interface.
+    /// Returns the MAC address of an interface.
     pub fn mac(&self, interface: &str) -> Result<[u8; 6], Error> {
         self.run(|| netlink::mac(interface))
     }
 }
 
-/// A program that runs in a host, killed and reaped when this goes.
+/// A program running in a host, killed and reaped on drop.
 #[derive(Debug)]
 pub struct Running(Child);
 
 impl Running {
-    /// The process.
+    /// Returns the process.
     pub fn child(&mut self) -> &mut Child {
         &mut self.0
     }
@@ -241,7 +244,7 @@ impl Drop for Running {
     }
 }
 
-/// Waits for a condition, asked every few milliseconds. `false`: it did not come true in time.
+/// Polls a condition every few milliseconds. Returns `false` if it does not become true in time.
 pub fn wait_until(within: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + within;
     loop {

@@ -1,5 +1,5 @@
-//! SHELL. What the laboratory asks of the kernel, each request with its answer. Acts in the network
-//! namespace of the thread.
+//! SHELL. Netlink requests of the laboratory, each acknowledged by the kernel, in the network
+//! namespace of the calling thread.
 
 use std::io;
 use std::net::IpAddr;
@@ -30,7 +30,8 @@ fn request(what: String, message: RouteNetlinkMessage, flags: u16) -> Result<(),
 }
 
 fn index(interface: &str) -> Result<u32, Error> {
-    nix::net::if_::if_nametoindex(interface).map_err(step(format!("interface {interface}")))
+    nix::net::if_::if_nametoindex(interface)
+        .map_err(step(format!("looking up interface {interface}")))
 }
 
 fn set_link(
@@ -49,14 +50,14 @@ fn set_link(
 }
 
 pub(super) fn up(interface: &str) -> Result<(), Error> {
-    set_link(interface, "setting up", |message| {
+    set_link(interface, "bringing up", |message| {
         message.header.flags = LinkFlags::Up;
         message.header.change_mask = LinkFlags::Up;
     })
 }
 
 pub(super) fn down(interface: &str) -> Result<(), Error> {
-    set_link(interface, "setting down", |message| {
+    set_link(interface, "bringing down", |message| {
         message.header.change_mask = LinkFlags::Up
     })
 }
@@ -78,7 +79,7 @@ pub(super) fn delete(interface: &str) -> Result<(), Error> {
 }
 
 pub(super) fn mac(interface: &str) -> Result<[u8; 6], Error> {
-    let wrong = || step::<io::Error>(format!("MAC address of {interface}"));
+    let wrong = || step::<io::Error>(format!("reading the MAC address of {interface}"));
     let addresses = nix::ifaddrs::getifaddrs().map_err(|error| wrong()(error.into()))?;
     for entry in addresses {
         let mac = entry
@@ -94,7 +95,8 @@ pub(super) fn mac(interface: &str) -> Result<[u8; 6], Error> {
 }
 
 fn split(address: &str) -> Result<(IpAddr, u8), Error> {
-    let wrong = || step(format!("address {address}"))(io::Error::from(io::ErrorKind::InvalidInput));
+    let wrong =
+        || step(format!("parsing address {address}"))(io::Error::from(io::ErrorKind::InvalidInput));
     let (ip, prefix) = address.split_once('/').ok_or_else(wrong)?;
     Ok((
         ip.parse().map_err(|_| wrong())?,
@@ -122,7 +124,7 @@ pub(super) fn add_address(interface: &str, address: &str) -> Result<(), Error> {
             .attributes
             .push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
-    let what = format!("address {address} on {interface}");
+    let what = format!("adding address {address} on {interface}");
     request(
         what,
         RouteNetlinkMessage::NewAddress(message),
@@ -133,7 +135,7 @@ pub(super) fn add_address(interface: &str, address: &str) -> Result<(), Error> {
 pub(super) fn add_route(destination: &str, gateway: &str) -> Result<(), Error> {
     let (ip, prefix) = split(destination)?;
     let by: IpAddr = gateway.parse().map_err(|_| {
-        step(format!("gateway {gateway}"))(io::Error::from(io::ErrorKind::InvalidInput))
+        step(format!("parsing gateway {gateway}"))(io::Error::from(io::ErrorKind::InvalidInput))
     })?;
     let address = |ip: IpAddr| match ip {
         IpAddr::V4(v4) => RouteAddress::Inet(v4),
@@ -154,7 +156,7 @@ pub(super) fn add_route(destination: &str, gateway: &str) -> Result<(), Error> {
     message
         .attributes
         .push(RouteAttribute::Gateway(address(by)));
-    let what = format!("route {destination} by {gateway}");
+    let what = format!("adding route {destination} via {gateway}");
     request(
         what,
         RouteNetlinkMessage::NewRoute(message),
@@ -162,7 +164,7 @@ pub(super) fn add_route(destination: &str, gateway: &str) -> Result<(), Error> {
     )
 }
 
-/// Makes a pair of interfaces, one in each host, both up.
+/// Creates a pair of interfaces, one in each host, both up.
 pub fn veth(a: &Host, a_name: &str, b: &Host, b_name: &str) -> Result<(), Error> {
     let mut peer = LinkMessage::default();
     peer.attributes = vec![
@@ -177,7 +179,11 @@ pub fn veth(a: &Host, a_name: &str, b: &Host, b_name: &str) -> Result<(), Error>
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]),
     ];
-    let what = format!("veth {}:{a_name} - {}:{b_name}", a.name(), b.name());
+    let what = format!(
+        "creating veth {}:{a_name} - {}:{b_name}",
+        a.name(),
+        b.name()
+    );
     a.run(|| {
         request(
             what,
@@ -189,18 +195,18 @@ pub fn veth(a: &Host, a_name: &str, b: &Host, b_name: &str) -> Result<(), Error>
     b.up(b_name)
 }
 
-/// How a bridge treats multicast.
+/// Multicast options of a bridge.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BridgeOptions {
-    /// Snoop on IGMP and MLD.
+    /// Snoop IGMP and MLD.
     pub snooping: bool,
-    /// Ask for memberships itself.
+    /// Send queries.
     pub querier: bool,
-    /// How long a membership lasts, in hundredths of a second; the kernel's default is 26000.
+    /// Membership lifetime in hundredths of a second; `None` for the kernel's default of 26000.
     pub membership: Option<u64>,
 }
 
-/// Makes a bridge in a host, up.
+/// Creates a bridge in a host, up.
 pub fn bridge(host: &Host, name: &str, options: BridgeOptions) -> Result<(), Error> {
     let mut message = LinkMessage::default();
     let mut settings = vec![
@@ -219,7 +225,7 @@ pub fn bridge(host: &Host, name: &str, options: BridgeOptions) -> Result<(), Err
             LinkInfo::Data(InfoData::Bridge(settings)),
         ]),
     ];
-    let what = format!("bridge {}:{name}", host.name());
+    let what = format!("creating bridge {}:{name}", host.name());
     host.run(|| {
         request(
             what,
@@ -230,7 +236,7 @@ pub fn bridge(host: &Host, name: &str, options: BridgeOptions) -> Result<(), Err
     host.up(name)
 }
 
-/// Makes an interface a port of a bridge.
+/// Attaches an interface to a bridge.
 pub fn bridge_port(host: &Host, bridge: &str, port: &str) -> Result<(), Error> {
     host.run(|| {
         let master = index(bridge)?;

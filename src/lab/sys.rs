@@ -1,4 +1,4 @@
-//! SHELL. Packet sockets and a device setting that no crate wraps. One of the files that may use
+//! SHELL. Packet sockets, and a device setting that no crate wraps. One of the files that may use
 //! `unsafe`.
 #![allow(unsafe_code)]
 
@@ -23,8 +23,8 @@ struct EthtoolValue {
     data: u32,
 }
 
-/// Has the kernel finish checksums before it gives packets to an interface, instead of leaving them
-/// to hardware that a wire in user space does not have.
+/// Makes the kernel complete checksums before it gives packets to an interface, instead of leaving
+/// them to hardware that a wire in user space does not have.
 pub fn finish_checksums(interface: &str) -> io::Result<()> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
     let mut value = EthtoolValue {
@@ -50,18 +50,18 @@ pub fn finish_checksums(interface: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A packet socket that receives what comes in by an interface, and sends by it: whole frames, read
-/// and written like a file.
+/// Opens a packet socket that sends and receives whole frames on an interface, read and written
+/// like a file.
 pub fn open_port(ifindex: u32) -> io::Result<File> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
-    // What is sent here is not to be read again.
+    // Frames sent here must not be read again.
     set_option(
         &socket,
         libc::SOL_PACKET,
         libc::PACKET_IGNORE_OUTGOING,
         &1i32,
     )?;
-    // A busy machine lets its reader wait; what the system allows of this is twice the default.
+    // On a busy machine the reader is late; the system limit allows twice the default.
     socket.set_recv_buffer_size(4 << 20)?;
     bind(socket.as_raw_fd(), ifindex, libc::ETH_P_ALL as u16)?;
     socket.set_nonblocking(true)?;
@@ -69,8 +69,8 @@ pub fn open_port(ifindex: u32) -> io::Result<File> {
     Ok(File::from(OwnedFd::from(socket)))
 }
 
-/// Reads a frame from a port; returns its length, and when the kernel had it, in nanoseconds since 1970
-/// (0: it did not say).
+/// Reads a frame from a port. Returns its length and the kernel's receive stamp in nanoseconds
+/// since 1970 (0 if missing).
 pub fn read_stamped(port: &File, room: &mut [u8]) -> io::Result<(usize, u64)> {
     let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
     let mut data = [IoSliceMut::new(room)];

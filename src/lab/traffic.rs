@@ -1,5 +1,5 @@
-//! SHELL. Traffic for tests and benchmarks: numbered UDP packets as fast as a core can send, and the
-//! few messages that tests send by hand. All sockets are of the namespace of the thread.
+//! SHELL. Traffic for tests and benchmarks: numbered UDP packets as fast as a core can send, and a
+//! few hand-made messages. All sockets belong to the namespace of the thread.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -9,27 +9,27 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Packets that are given to the kernel at once.
+/// Packets per send call.
 const BATCH: usize = 64;
 
-/// What a generator did.
+/// Result of a generator.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
-    /// Packets that the kernel took.
+    /// Packets accepted by the kernel.
     pub packets: u64,
-    /// How long it took.
+    /// Duration of sending.
     pub took: Duration,
 }
 
 impl Sent {
-    /// Packets a second.
+    /// Returns the rate in packets per second.
     pub fn rate(&self) -> f64 {
         self.packets as f64 / self.took.as_secs_f64()
     }
 }
 
-/// Sends `count` UDP packets of `size` bytes (at least 8) of payload, which begin with their number
-/// as u64 in network order, from 0 on. Without `pace` as fast as it goes, else that many a second.
+/// Sends `count` UDP packets of `size` bytes of payload (at least 8), which start with their number
+/// as a u64 in network order, from 0. `pace` is in packets per second; `None` for the maximum.
 pub fn numbered_udp(
     to: SocketAddrV4,
     count: u64,
@@ -45,8 +45,9 @@ pub fn numbered_udp(
     })
 }
 
-/// The same as whole frames through a packet socket, which is about twice as fast: from `interface`
-/// of this namespace to the host with that MAC address. The UDP checksum is left out (RFC 768).
+/// Sends the same packets as whole frames through a packet socket, about twice as fast, from
+/// `interface` of this namespace to the host with that MAC address. The UDP checksum is 0 (RFC
+/// 768).
 pub fn numbered_frames(
     interface: &str,
     to_mac: [u8; 6],
@@ -77,7 +78,8 @@ pub fn numbered_frames(
     })
 }
 
-/// Sends `count` whole frames that `make` writes, by an interface of this namespace, `pace` a second.
+/// Sends `count` whole frames, filled by `make`, on an interface of this namespace at `pace` per
+/// second.
 pub fn frames(
     interface: &str,
     count: u64,
@@ -90,7 +92,7 @@ pub fn frames(
     send_numbered(&socket, None, count, pace, make)
 }
 
-/// Sends `count` packets that `make` fills, through a socket.
+/// Sends `count` packets, filled by `make`, through a socket.
 fn send_numbered(
     socket: &impl AsRawFd,
     to: Option<SockaddrIn>,
@@ -110,7 +112,7 @@ fn send_numbered(
         if let Some(pace) = pace {
             let due = start + Duration::from_secs_f64(sent as f64 / pace as f64);
             let early = due.saturating_duration_since(Instant::now());
-            // A sleep ends 50 us and more too late, which high rates cannot afford.
+            // A sleep is 50 us or more too long, which high rates cannot afford.
             if early > Duration::from_micros(300) {
                 std::thread::sleep(early - Duration::from_micros(200));
             }
@@ -133,7 +135,7 @@ fn send_numbered(
         );
         match taken {
             Ok(results) => sent += results.count() as u64,
-            // The peer's "port unreachable" comes back as an error of the next send.
+            // The peer's "port unreachable" is returned as an error of the next send.
             Err(nix::errno::Errno::ECONNREFUSED | nix::errno::Errno::EINTR) => {}
             Err(nix::errno::Errno::ENOBUFS | nix::errno::Errno::EAGAIN) => std::thread::yield_now(),
             Err(error) => return Err(error.into()),
@@ -145,7 +147,7 @@ fn send_numbered(
     })
 }
 
-/// Sends `count` raw IPv4 packets of a protocol to one address, `pace` a second.
+/// Sends `count` raw IPv4 packets of a protocol to one address at `pace` per second.
 pub fn raw_ipv4(
     to: Ipv4Addr,
     protocol: i32,
@@ -163,7 +165,7 @@ pub fn raw_ipv4(
     )
 }
 
-/// An ICMP echo request with its checksum.
+/// Returns an ICMP echo request with its checksum.
 pub fn echo_request(id: u16, sequence: u16, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![8, 0, 0, 0];
     packet.extend_from_slice(&id.to_be_bytes());
@@ -174,7 +176,7 @@ pub fn echo_request(id: u16, sequence: u16, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// A TCP SYN between two ports, with its checksum, for a raw socket.
+/// Returns a TCP SYN with its checksum, for a raw socket.
 pub fn syn(from: Ipv4Addr, to: Ipv4Addr, source: u16, destination: u16, sequence: u32) -> Vec<u8> {
     let mut segment = Vec::with_capacity(20);
     segment.extend_from_slice(&source.to_be_bytes());
@@ -190,7 +192,7 @@ pub fn syn(from: Ipv4Addr, to: Ipv4Addr, source: u16, destination: u16, sequence
     segment
 }
 
-/// A DNS query for an A record of `nN.example.org`.
+/// Returns a DNS query for the A record of `nN.example.org`.
 pub fn dns_query(number: u64) -> Vec<u8> {
     let mut query = vec![
         (number >> 8) as u8,
@@ -215,7 +217,7 @@ pub fn dns_query(number: u64) -> Vec<u8> {
     query
 }
 
-/// Sends `count` DNS queries.
+/// Sends `count` DNS queries as fast as possible.
 pub fn dns_flood(to: Ipv4Addr, count: u64) -> io::Result<Sent> {
     let to = Some(SockaddrIn::from(SocketAddrV4::new(to, 53)));
     let socket = UdpSocket::bind("0.0.0.0:0")?;
@@ -224,7 +226,7 @@ pub fn dns_flood(to: Ipv4Addr, count: u64) -> io::Result<Sent> {
     })
 }
 
-/// Sends one echo request and waits for its reply. `None`: there was none in time.
+/// Sends one echo request and waits for its reply. Returns the round trip, or `None` on timeout.
 pub fn ping(to: IpAddr, within: Duration) -> io::Result<Option<Duration>> {
     let IpAddr::V4(to) = to else {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "IPv4 only"));
@@ -260,14 +262,15 @@ pub fn ping(to: IpAddr, within: Duration) -> io::Result<Option<Duration>> {
     }
 }
 
-/// Joins a group on an interface with the address `of`; the membership lasts as long as the socket.
+/// Joins a group on the interface with the address `of`; the membership lasts as long as the
+/// socket.
 pub fn join(group: Ipv4Addr, of: Ipv4Addr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.join_multicast_v4(&group, &of)?;
     Ok(socket)
 }
 
-/// Sends a whole frame through a packet socket, on the interface of that index.
+/// Sends a whole frame through a packet socket on the interface with that index.
 pub fn send_frame(socket: &impl AsRawFd, ifindex: u32, frame: &[u8]) -> io::Result<()> {
     super::sys::send_frame(socket.as_raw_fd(), ifindex, frame)
 }

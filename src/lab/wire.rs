@@ -1,5 +1,5 @@
 //! SHELL. A wire in user space between two hosts: it delays, drops, duplicates, reorders and corrupts,
-//! deterministically, and counts what it did. (The kernel's own way, netem, is not everywhere.)
+//! deterministically, and counts what it did. (netem, the kernel's equivalent, is not available everywhere.)
 //!
 //! ```text
 //!   a  e0 ---- veth ---- p0  wire  p1 ---- veth ---- e0  b
@@ -22,53 +22,57 @@ use super::sys::{finish_checksums, read_stamped};
 use super::{Error, Host, step, veth};
 use crate::linux::wall_ns;
 
-/// Chooses frames by their bytes.
+/// Selects frames by their bytes.
 pub type Choose = Box<dyn FnMut(&[u8]) -> bool + Send>;
 
-/// What the wire does to frames in one direction. The default does nothing.
+/// Impairment of one direction of a wire. The default forwards everything unchanged.
 #[derive(Default)]
-pub struct Behaviour {
-    /// Added to every frame's way.
+pub struct Impairment {
+    /// Delay added to every frame.
     pub delay: Duration,
-    /// Frames to lose.
+    /// Frames to drop.
     pub drop: Option<Choose>,
     /// Frames to deliver twice.
     pub duplicate: Option<Choose>,
-    /// Frames to deliver only after the next one of their kind: as long, and to the same address.
+    /// Frames to deliver after the next one of the same length and destination.
     pub swap: Option<Choose>,
-    /// Frames of which one bit in the last byte is turned.
+    /// Frames in which one bit of the last byte is flipped.
     pub corrupt: Option<Choose>,
-    /// Frames whose passage is to be kept in `passages`.
+    /// Frames whose passage is recorded in `passages`.
     pub record: Option<Choose>,
-    /// When the chosen ones came and left.
+    /// Recorded passages.
     pub passages: Vec<Passage>,
-    /// What was done.
+    /// Counts of what was done.
     pub counts: Counts,
 }
 
-/// A frame that went over the wire. Times are nanoseconds since 1970.
+/// A frame that passed the wire. Times are nanoseconds since 1970.
 #[derive(Clone, Debug)]
 pub struct Passage {
-    /// As it was delivered.
+    /// Bytes as delivered.
     pub frame: Vec<u8>,
-    /// When the kernel had it at the wire's end.
+    /// Receive stamp of the kernel at this end of the wire.
     pub came_ns: u64,
-    /// When it was given to the other end.
+    /// Time at which it was given to the other end.
     pub left_ns: u64,
 }
 
-/// What the wire did in one direction.
+/// Counts of frames in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct Counts {
+    /// Frames delivered, including duplicates.
     pub forwarded: u64,
+    /// Frames dropped.
     pub dropped: u64,
+    /// Frames delivered twice.
     pub duplicated: u64,
+    /// Frames held back until after the next one.
     pub swapped: u64,
+    /// Frames with a flipped bit.
     pub corrupted: u64,
 }
 
-/// Every nth frame, beginning with the nth.
+/// Selects every nth frame, starting with the nth.
 pub fn every(n: u64) -> Choose {
     let mut count = 0;
     Box::new(move |_| {
@@ -77,21 +81,21 @@ pub fn every(n: u64) -> Choose {
     })
 }
 
-/// A running wire; it ends when this goes.
+/// A running wire; it is removed on drop.
 pub struct Wire {
-    directions: [Arc<Mutex<Behaviour>>; 2],
+    directions: [Arc<Mutex<Impairment>>; 2],
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     _middle: Host,
 }
 
 impl Wire {
-    /// Lays a wire between a new interface in each host; both are up.
+    /// Connects a new interface in each host; both are up.
     pub fn new(a: &Host, a_name: &str, b: &Host, b_name: &str) -> Result<Wire, Error> {
         let middle = Host::new("wire")?;
         let port = |host: &Host, name: &str, port: &str| -> Result<File, Error> {
             veth(host, name, &middle, port)?;
-            let what = format!("wire at {}:{name}", host.name());
+            let what = format!("attaching a wire to {}:{name}", host.name());
             host.run(|| finish_checksums(name)).map_err(step(what))?;
             middle.port(port)
         };
@@ -108,8 +112,8 @@ impl Wire {
         })
     }
 
-    /// Changes or looks at the behaviour from a to b.
-    pub fn forth<T>(&self, change: impl FnOnce(&mut Behaviour) -> T) -> T {
+    /// Accesses the impairment from a to b.
+    pub fn a_to_b<T>(&self, change: impl FnOnce(&mut Impairment) -> T) -> T {
         change(
             &mut self.directions[0]
                 .lock()
@@ -117,8 +121,8 @@ impl Wire {
         )
     }
 
-    /// Changes or looks at the behaviour from b to a.
-    pub fn back<T>(&self, change: impl FnOnce(&mut Behaviour) -> T) -> T {
+    /// Accesses the impairment from b to a.
+    pub fn b_to_a<T>(&self, change: impl FnOnce(&mut Impairment) -> T) -> T {
         change(
             &mut self.directions[1]
                 .lock()
@@ -136,23 +140,24 @@ impl Drop for Wire {
     }
 }
 
-/// A frame on its way: when it is due, its number to keep the order, where it goes, when it came, its
+/// A frame in transit: due time, serial number to keep the order, destination port, receive stamp,
 /// bytes.
 type Due = Reverse<(Instant, u64, usize, u64, Vec<u8>)>;
 
-/// How often the thread looks whether it is to stop.
-const LOOK: Duration = Duration::from_millis(20);
-/// Largest frame.
-const FRAME: usize = 65_600;
+/// Interval at which the thread checks for its end.
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// Largest frame, in bytes.
+const MAX_FRAME_BYTES: usize = 65_600;
 
-fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: &AtomicBool) {
+fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Impairment>>; 2], stop: &AtomicBool) {
     let mut due: BinaryHeap<Due> = BinaryHeap::new();
     let mut held: [Option<Vec<u8>>; 2] = [None, None];
     let mut number = 0;
-    let mut room = vec![0; FRAME];
+    let mut buffer = vec![0; MAX_FRAME_BYTES];
     while !stop.load(Ordering::Relaxed) {
-        let wait = due.peek().map_or(LOOK, |Reverse((at, ..))| {
-            at.saturating_duration_since(Instant::now()).min(LOOK)
+        let wait = due.peek().map_or(STOP_CHECK_INTERVAL, |Reverse((at, ..))| {
+            at.saturating_duration_since(Instant::now())
+                .min(STOP_CHECK_INTERVAL)
         });
         // Rounded up: a timer that ends a little early would only be set again.
         let ms = u16::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
@@ -164,15 +169,15 @@ fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: 
             let _ = poll(&mut wanted, PollTimeout::from(ms));
         }
         for from in 0..2 {
-            while let Ok((length, came_ns)) = read_stamped(&ports[from], &mut room) {
-                let frame = room[..length].to_vec();
-                let mut behaviour = directions[from]
+            while let Ok((length, came_ns)) = read_stamped(&ports[from], &mut buffer) {
+                let frame = buffer[..length].to_vec();
+                let mut impairment = directions[from]
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner);
-                for frame in treat(&mut behaviour, frame, &mut held[from]) {
+                for frame in impair(&mut impairment, frame, &mut held[from]) {
                     number += 1;
                     due.push(Reverse((
-                        Instant::now() + behaviour.delay,
+                        Instant::now() + impairment.delay,
                         number,
                         1 - from,
                         came_ns,
@@ -187,13 +192,13 @@ fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: 
         {
             if let Some(Reverse((_, _, to, came_ns, frame))) = due.pop() {
                 let left_ns = wall_ns();
-                // A host that is down loses it, as on any wire.
+                // A host that is down loses the frame, as on any wire.
                 let _ = ports[to].write(&frame);
-                let mut behaviour = directions[1 - to]
+                let mut impairment = directions[1 - to]
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner);
-                if (behaviour.record.as_mut()).is_some_and(|choose| choose(&frame)) {
-                    behaviour.passages.push(Passage {
+                if (impairment.record.as_mut()).is_some_and(|choose| choose(&frame)) {
+                    impairment.passages.push(Passage {
                         frame,
                         came_ns,
                         left_ns,
@@ -204,33 +209,33 @@ fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Behaviour>>; 2], stop: 
     }
 }
 
-/// What becomes of a frame: none, one or several.
-fn treat(
-    behaviour: &mut Behaviour,
+/// Applies the impairment to a frame. Returns the frames to deliver: none, one or several.
+fn impair(
+    impairment: &mut Impairment,
     mut frame: Vec<u8>,
     held: &mut Option<Vec<u8>>,
 ) -> Vec<Vec<u8>> {
     let chosen = |choose: &mut Option<Choose>, frame: &[u8]| {
         choose.as_mut().is_some_and(|choose| choose(frame))
     };
-    if chosen(&mut behaviour.drop, &frame) {
-        behaviour.counts.dropped += 1;
+    if chosen(&mut impairment.drop, &frame) {
+        impairment.counts.dropped += 1;
         return vec![];
     }
-    if chosen(&mut behaviour.corrupt, &frame)
+    if chosen(&mut impairment.corrupt, &frame)
         && let Some(last) = frame.last_mut()
     {
         *last ^= 1;
-        behaviour.counts.corrupted += 1;
+        impairment.counts.corrupted += 1;
     }
     let mut out = Vec::new();
-    if held.is_none() && chosen(&mut behaviour.swap, &frame) {
-        behaviour.counts.swapped += 1;
+    if held.is_none() && chosen(&mut impairment.swap, &frame) {
+        impairment.counts.swapped += 1;
         *held = Some(frame);
         return out;
     }
-    if chosen(&mut behaviour.duplicate, &frame) {
-        behaviour.counts.duplicated += 1;
+    if chosen(&mut impairment.duplicate, &frame) {
+        impairment.counts.duplicated += 1;
         out.push(frame.clone());
     }
     let overtakes = |held: &Vec<u8>| held.len() == frame.len() && held.get(..6) == frame.get(..6);
@@ -241,6 +246,6 @@ fn treat(
     };
     out.push(frame);
     out.extend(late);
-    behaviour.counts.forwarded += out.len() as u64;
+    impairment.counts.forwarded += out.len() as u64;
     out
 }

@@ -99,7 +99,7 @@ pub fn main() -> Option<ExitCode> {
     let role = std::env::var(ROLE).ok()?;
     let socket = std::env::var(SOCKET).unwrap();
     let socket = Path::new(&socket);
-    let said = match role.as_str() {
+    let printed = match role.as_str() {
         "connects" => connects(socket),
         "half open" => half_open(socket),
         "pipelines" => pipelines(socket),
@@ -112,7 +112,7 @@ pub fn main() -> Option<ExitCode> {
         }
         other => panic!("no such role: {other}"),
     };
-    println!("{said}");
+    println!("{printed}");
     // What is held is held until somebody ends this.
     let _ = std::io::stdin().read(&mut [0]);
     Some(ExitCode::SUCCESS)
@@ -124,7 +124,7 @@ fn connects(socket: &Path) -> Value {
     const MANY: usize = 10_000;
     const AT_ONCE: usize = 500;
     const STAY: usize = 16;
-    let (mut told, mut closed, mut last) = (0, 0, Vec::new());
+    let (mut report, mut closed, mut last) = (0, 0, Vec::new());
     for _ in 0..MANY / AT_ONCE {
         let mut held: Vec<UnixStream> = (0..AT_ONCE).map(|_| connect(socket)).collect();
         drop(last);
@@ -134,7 +134,7 @@ fn connects(socket: &Path) -> Value {
         wait_until(PATIENCE, || {
             held.retain_mut(|stream| match read(stream) {
                 Ok(word) => {
-                    told += u32::from(word["error"] == "io.netsonde.Service.TooManyConnections");
+                    report += u32::from(word["error"] == "io.netsonde.Service.TooManyConnections");
                     false
                 }
                 Err(error) => {
@@ -149,7 +149,7 @@ fn connects(socket: &Path) -> Value {
     }
     // These are held until this process ends.
     std::mem::forget(last);
-    json!({ "connected": MANY, "told": told, "closed_without_a_word": closed })
+    json!({ "connected": MANY, "told": report, "closed_without_a_word": closed })
 }
 
 fn half_open(socket: &Path) -> Value {

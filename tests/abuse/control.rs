@@ -18,53 +18,59 @@ use serde_json::{Value, json};
 use super::Outcome;
 use super::attackers::{self, Attacker, has_other_users, let_in};
 use super::watch::{Watch, call, connect, hits, idle_cpu, read, send, store, ticks};
-use crate::support::{PATIENCE, Service, Test, entry, number, pair, skip};
+use crate::support::{PATIENCE, Service, Test, entry, number, pair, program};
 
 pub const TESTS: &[(&str, Test)] = &[
+    ("idle_connection_flood", idle_connection_flood as Test),
+    ("idle_connections_give_way", idle_connections_give_way),
+    ("slow_requests_time_out", slow_requests_time_out),
+    ("out_of_range_numbers", out_of_range_numbers),
     (
-        "idle_connections_by_the_thousand",
-        idle_connections_by_the_thousand as Test,
-    ),
-    ("half_open_requests_make_room", half_open_requests_make_room),
-    (
-        "a_dribbled_request_has_five_seconds",
-        a_dribbled_request_has_five_seconds,
-    ),
-    ("lengths_and_numbers_that_lie", lengths_and_numbers_that_lie),
-    ("a_request_without_an_end", a_request_without_an_end),
-    (
-        "a_full_inbox_and_a_closed_end",
-        a_full_inbox_and_a_closed_end,
-    ),
-    ("readers_that_do_not_read", readers_that_do_not_read),
-    ("json_of_every_kind", json_of_every_kind),
-    (
-        "names_that_command_a_terminal",
-        names_that_command_a_terminal,
+        "requests_without_an_end_are_refused",
+        requests_without_an_end_are_refused,
     ),
     (
-        "descriptors_that_nobody_asked_for",
-        descriptors_that_nobody_asked_for,
+        "full_pipes_and_closed_connections",
+        full_pipes_and_closed_connections,
     ),
-    ("passed_sockets_that_are_none", passed_sockets_that_are_none),
-    ("identity_is_the_kernels_word", identity_is_the_kernels_word),
-    ("links_in_the_place_of_files", links_in_the_place_of_files),
-    ("filters_of_every_size", filters_of_every_size),
-    ("probe_floods_of_a_user", probe_floods_of_a_user),
+    ("blocked_readers", blocked_readers),
+    ("malformed_json", malformed_json),
+    ("terminal_escapes_in_names", terminal_escapes_in_names),
     (
-        "pipelined_requests_and_a_killed_client",
-        pipelined_requests_and_a_killed_client,
-    ),
-    ("a_storm_of_cancelled_calls", a_storm_of_cancelled_calls),
-    (
-        "unknown_methods_and_the_order_of_replies",
-        unknown_methods_and_the_order_of_replies,
+        "unrequested_descriptors_are_closed",
+        unrequested_descriptors_are_closed,
     ),
     (
-        "few_descriptors_are_few_clients",
-        few_descriptors_are_few_clients,
+        "unusable_passed_sockets_are_refused",
+        unusable_passed_sockets_are_refused,
     ),
-    ("no_descriptor_is_left", no_descriptor_is_left),
+    (
+        "identity_comes_from_peer_credentials",
+        identity_comes_from_peer_credentials,
+    ),
+    ("symlinks_instead_of_files", symlinks_instead_of_files),
+    ("filter_size_limits", filter_size_limits),
+    (
+        "probe_rate_is_limited_per_user",
+        probe_rate_is_limited_per_user,
+    ),
+    (
+        "pipelined_requests_of_a_killed_client",
+        pipelined_requests_of_a_killed_client,
+    ),
+    (
+        "cancelled_calls_leave_nothing_behind",
+        cancelled_calls_leave_nothing_behind,
+    ),
+    (
+        "unknown_methods_and_reply_order",
+        unknown_methods_and_reply_order,
+    ),
+    (
+        "descriptor_limit_bounds_clients",
+        descriptor_limit_bounds_clients,
+    ),
+    ("descriptor_exhaustion", descriptor_exhaustion),
 ];
 
 const BAD: &str = "io.netsonde.Service.BadRequest";
@@ -107,13 +113,13 @@ fn alone(service: &Service) -> Value {
 }
 
 /// L1.
-fn idle_connections_by_the_thousand() -> Outcome {
+fn idle_connection_flood() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L1", &service);
     let start = Instant::now();
     let mut attacker = Attacker::start(&service, "connects");
-    let said = attacker.says();
+    let printed = attacker.says();
     let took = start.elapsed();
     let status = service.status();
     let (of_one, connected) = (
@@ -127,47 +133,47 @@ fn idle_connections_by_the_thousand() -> Outcome {
     );
     assert!(
         closed + refused >= 9_500,
-        "{closed} {refused} {said} {}",
+        "{closed} {refused} {printed} {}",
         service.status()["clients"]
     );
     // All that was closed was told why.
-    assert_eq!(said["closed_without_a_word"], 0, "{said}");
-    assert!(number(&said["told"]) >= 9_500, "{said}");
+    assert_eq!(printed["closed_without_a_word"], 0, "{printed}");
+    assert!(number(&printed["told"]) >= 9_500, "{printed}");
     attacker.kill();
     alone(&service);
     let figures = format!(
         "10000 connections of one user in {:.1} s, {connected} kept, {closed} closed for newer ones, \
          {refused} refused, {} read why",
         took.as_secs_f64(),
-        said["told"]
+        printed["told"]
     );
     watch.end(&service, &figures);
     Ok(())
 }
 
 /// L2.
-fn half_open_requests_make_room() -> Outcome {
+fn idle_connections_give_way() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L2", &service);
     let mut attacker = Attacker::start(&service, "half open");
-    let said = attacker.says();
+    let printed = attacker.says();
     let slow = watch.hits(&service, "request seconds");
     let evicted =
         watch.hits(&service, "clients of one user") + watch.hits(&service, "clients refused");
     // The sixteen that were left had their five seconds; with a single user some of these went to the asker.
-    assert!(slow >= 8 && evicted >= 16, "{slow} {evicted} {said}");
-    let all: u64 = said.as_object().unwrap().values().map(number).sum();
-    assert_eq!(all, 32, "{said}");
+    assert!(slow >= 8 && evicted >= 16, "{slow} {evicted} {printed}");
+    let all: u64 = printed.as_object().unwrap().values().map(number).sum();
+    assert_eq!(all, 32, "{printed}");
     watch.end(
         &service,
-        &format!("of 32 half-open {evicted} made room, {slow} ran out of time; {said}"),
+        &format!("of 32 half-open {evicted} made room, {slow} ran out of time; {printed}"),
     );
     Ok(())
 }
 
 /// L3.
-fn a_dribbled_request_has_five_seconds() -> Outcome {
+fn slow_requests_time_out() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L3", &service);
@@ -198,7 +204,7 @@ fn a_dribbled_request_has_five_seconds() -> Outcome {
 
 /// L4. There is no length prefix here; what would be one is a request that is none, and numbers that lie stand
 /// in parameters.
-fn lengths_and_numbers_that_lie() -> Outcome {
+fn out_of_range_numbers() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L4", &service);
@@ -302,7 +308,7 @@ fn lengths_and_numbers_that_lie() -> Outcome {
 }
 
 /// L5.
-fn a_request_without_an_end() -> Outcome {
+fn requests_without_an_end_are_refused() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L5", &service);
@@ -317,20 +323,20 @@ fn a_request_without_an_end() -> Outcome {
     }
     // What the kernel's queue of the socket takes besides is not the service's.
     assert!(written < 2 << 20, "{written} bytes were taken");
-    let said =
+    let printed =
         read(&mut stream).map_or_else(|error| error.kind().to_string(), |word| word.to_string());
     assert_eq!(watch.hits(&service, "request bytes"), 1);
     drop(stream);
     watch.end(
         &service,
-        &format!("closed after {written} bytes of 1 GiB were written: {said}"),
+        &format!("closed after {written} bytes of 1 GiB were written: {printed}"),
     );
     Ok(())
 }
 
 /// L6. A client that can't be heard any more, since its inbox is full or it has said that it says no more, and
 /// goes: what was done for it ends.
-fn a_full_inbox_and_a_closed_end() -> Outcome {
+fn full_pipes_and_closed_connections() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L6", &service);
@@ -343,8 +349,8 @@ fn a_full_inbox_and_a_closed_end() -> Outcome {
     ] {
         let mut stream = connect(&service.socket());
         if what.starts_with("a call") {
-            let told = call(&mut stream, &endless_ping("10.0.0.2"))?;
-            assert!(told["parameters"]["run"].is_u64(), "{told}");
+            let report = call(&mut stream, &endless_ping("10.0.0.2"))?;
+            assert!(report["parameters"]["run"].is_u64(), "{report}");
             let before = echoes(&b);
             assert!(wait_until(PATIENCE, || echoes(&b) > before + 5));
         }
@@ -380,7 +386,7 @@ fn a_full_inbox_and_a_closed_end() -> Outcome {
 }
 
 /// L7 and L8. Readers of packets that read nothing, or a byte at a time, while packets are recorded.
-fn readers_that_do_not_read() -> Outcome {
+fn blocked_readers() -> Outcome {
     const MANY: u64 = 200_000;
     const DEAF: usize = 10;
     const SLOW: usize = 3;
@@ -462,7 +468,7 @@ fn readers_that_do_not_read() -> Outcome {
 }
 
 /// L9.
-fn json_of_every_kind() -> Outcome {
+fn malformed_json() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L9", &service);
@@ -597,7 +603,7 @@ fn is_plain(what: &str, bytes: &[u8]) {
 }
 
 /// L10.
-fn names_that_command_a_terminal() -> Outcome {
+fn terminal_escapes_in_names() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L10", &service);
@@ -614,13 +620,13 @@ fn names_that_command_a_terminal() -> Outcome {
         a.address(&interface, &format!("10.2.{number}.1/24"))?;
         b.address(&interface, &format!("10.2.{number}.2/24"))?;
         a.down(&interface)?;
-        let mut rename = Command::new("ip");
+        let mut rename = program("ip");
         rename
             .args(["link", "set", &interface, "name"])
             .arg(std::ffi::OsStr::from_bytes(name));
         let renamed = a.run(|| rename.status())?;
         assert!(renamed.success(), "{name:?}");
-        rename = Command::new("ip");
+        rename = program("ip");
         rename
             .args(["link", "set", "dev"])
             .arg(std::ffi::OsStr::from_bytes(name))
@@ -682,18 +688,18 @@ fn names_that_command_a_terminal() -> Outcome {
     let filter =
         json!({ "selection": { "filter": "\x1b[31m\n\u{9b}x", "limit": 1, "hosts": ["\x1b"] } });
     let asked = json!({ "method": "io.netsonde.Capture.Capture", "parameters": filter });
-    let told = call(&mut stream, &asked)?;
+    let report = call(&mut stream, &asked)?;
     assert_eq!(
-        told["error"], "org.varlink.service.InvalidParameter",
-        "{told}"
+        report["error"], "org.varlink.service.InvalidParameter",
+        "{report}"
     );
-    let told = call(
+    let report = call(
         &mut stream,
         &json!({ "method": "io.netsonde.\x1b[31m.X\u{0}" }),
     )?;
     assert_eq!(
-        told["error"], "org.varlink.service.MethodNotFound",
-        "{told}"
+        report["error"], "org.varlink.service.MethodNotFound",
+        "{report}"
     );
     for (bytes, _) in [
         (&b"{\"method\":\"\xff\xfe\"}\0"[..], ()),
@@ -727,7 +733,7 @@ fn names_that_command_a_terminal() -> Outcome {
 }
 
 /// L11.
-fn descriptors_that_nobody_asked_for() -> Outcome {
+fn unrequested_descriptors_are_closed() -> Outcome {
     const MESSAGES: usize = 1000;
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
@@ -765,9 +771,9 @@ fn descriptors_that_nobody_asked_for() -> Outcome {
 }
 
 /// L12. A starter may pass the control socket; anything else is refused before anything is opened.
-fn passed_sockets_that_are_none() -> Outcome {
+fn unusable_passed_sockets_are_refused() -> Outcome {
     use std::os::unix::net::{UnixDatagram, UnixListener};
-    let directory = tempfile::tempdir()?;
+    let directory = crate::support::folder()?;
     let at = |name: &str| directory.path().join(name);
     nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU)?;
     std::fs::write(at("file"), "x")?;
@@ -810,11 +816,11 @@ fn passed_sockets_that_are_none() -> Outcome {
     };
     for (what, passed) in passed {
         let output = start(passed).wait_with_output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{what}: {said}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{what}: {printed}");
         assert!(
-            said.contains("listening stream socket") || said.contains("TCP is not served"),
-            "{what}: {said}"
+            printed.contains("listening stream socket") || printed.contains("TCP is not served"),
+            "{what}: {printed}"
         );
     }
     // And what it should be is served.
@@ -837,26 +843,23 @@ fn passed_sockets_that_are_none() -> Outcome {
 const ALL_MAY_PROBE: &str = "[permission]\nprobe = [\"*\"]\n";
 
 /// L14.
-fn identity_is_the_kernels_word() -> Outcome {
+fn identity_comes_from_peer_credentials() -> Outcome {
     if !has_other_users() {
-        return skip(
-            "identity_is_the_kernels_word",
-            "this machine has one user to give",
-        );
+        crate::support::skip_here("this machine has one user to give");
     }
     let (a, _b) = pair();
     let service = Service::with_config(&a, ALL_MAY_PROBE, &[]);
     let watch = Watch::begin("L14", &service);
-    let said = Attacker::start(&service, "forges").says();
+    let printed = Attacker::start(&service, "forges").says();
     assert!(
-        said["forged"]
+        printed["forged"]
             .as_str()
             .is_some_and(|why| why.contains("EPERM")),
-        "{said}"
+        "{printed}"
     );
     assert_eq!(
-        said["asked"]["error"], "io.netsonde.Ping.NotPermitted",
-        "{said}"
+        printed["asked"]["error"], "io.netsonde.Ping.NotPermitted",
+        "{printed}"
     );
     // The same question from root.
     let mut stream = connect(&service.socket());
@@ -883,10 +886,10 @@ fn identity_is_the_kernels_word() -> Outcome {
     let of_env = if nosuid {
         "not tried: /tmp is mounted nosuid"
     } else {
-        let said = run(&own);
+        let printed = run(&own);
         assert!(
-            !said.contains("/evil") && said.contains("/run/netsonde/control.sock"),
-            "{said}"
+            !printed.contains("/evil") && printed.contains("/run/netsonde/control.sock"),
+            "{printed}"
         );
         "ignored by a setuid client"
     };
@@ -894,15 +897,15 @@ fn identity_is_the_kernels_word() -> Outcome {
         &service,
         &format!(
             "forged credentials: {}, then asked: NotPermitted; environment {of_env}",
-            said["forged"]
+            printed["forged"]
         ),
     );
     Ok(())
 }
 
 /// L15. The service opens no path that a client names; what it makes itself is made in no other place.
-fn links_in_the_place_of_files() -> Outcome {
-    let directory = tempfile::tempdir()?;
+fn symlinks_instead_of_files() -> Outcome {
+    let directory = crate::support::folder()?;
     let at = |name: &str| directory.path().join(name);
     let target = at("target");
     std::fs::write(&target, "precious")?;
@@ -913,11 +916,11 @@ fn links_in_the_place_of_files() -> Outcome {
         let mut started = host.spawn(&mut command)?;
         let ended = || started.child().try_wait().unwrap().is_some();
         assert!(wait_until(PATIENCE, ended), "{}", socket.display());
-        let mut said = String::new();
+        let mut printed = String::new();
         let errors = started.child().stderr.as_mut().unwrap();
-        errors.read_to_string(&mut said)?;
-        assert_eq!(started.child().wait()?.code(), Some(2), "{said}");
-        assert!(said.contains(words), "{said}");
+        errors.read_to_string(&mut printed)?;
+        assert_eq!(started.child().wait()?.code(), Some(2), "{printed}");
+        assert!(printed.contains(words), "{printed}");
         Ok(())
     };
     // The lock's place: a link to a file, and to one that would be made.
@@ -951,7 +954,7 @@ fn links_in_the_place_of_files() -> Outcome {
 }
 
 /// L16.
-fn filters_of_every_size() -> Outcome {
+fn filter_size_limits() -> Outcome {
     const MANY: u64 = 15_000;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -1014,12 +1017,12 @@ fn filters_of_every_size() -> Outcome {
         let start = Instant::now();
         let mut connection = connect(&service.socket());
         // Answers come without their descriptor, since this reads plainly: the service sees a closed pipe.
-        let told =
+        let report =
             call(&mut connection, &of(program)).map_err(|error| format!("{what}: {error}"))?;
         longest = longest.max(start.elapsed());
         match expected {
-            Some("") => assert!(told["error"].is_string(), "{what}: {told}"),
-            expected => assert_eq!(told["error"].as_str(), *expected, "{what}: {told}"),
+            Some("") => assert!(report["error"].is_string(), "{what}: {report}"),
+            expected => assert_eq!(report["error"].as_str(), *expected, "{what}: {report}"),
         }
     }
     // 64 KiB of one, and the longest over all packets, several at a time.
@@ -1067,7 +1070,7 @@ fn filters_of_every_size() -> Outcome {
 }
 
 /// L17. Runs the client as another user, where there is one.
-fn probe_floods_of_a_user() -> Outcome {
+fn probe_rate_is_limited_per_user() -> Outcome {
     const RATE: u64 = 500;
     let (a, b) = pair();
     let config = format!(
@@ -1108,9 +1111,9 @@ fn probe_floods_of_a_user() -> Outcome {
             let mut command = client(arguments);
             attackers::as_other(&mut command);
             let output = command.output()?;
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert_ne!(output.status.code(), Some(0), "{arguments:?}: {said}");
-            assert!(said.contains(words), "{arguments:?}: {said}");
+            let printed = String::from_utf8_lossy(&output.stderr);
+            assert_ne!(output.status.code(), Some(0), "{arguments:?}: {printed}");
+            assert!(printed.contains(words), "{arguments:?}: {printed}");
         }
     } else {
         figures = "one user only, so nothing is forbidden; ".into();
@@ -1146,7 +1149,7 @@ fn probe_floods_of_a_user() -> Outcome {
 }
 
 /// L18.
-fn pipelined_requests_and_a_killed_client() -> Outcome {
+fn pipelined_requests_of_a_killed_client() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L18", &service);
@@ -1181,7 +1184,7 @@ fn pipelined_requests_and_a_killed_client() -> Outcome {
 }
 
 /// L18.
-fn a_storm_of_cancelled_calls() -> Outcome {
+fn cancelled_calls_leave_nothing_behind() -> Outcome {
     const CALLS: usize = 600;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -1217,7 +1220,7 @@ fn a_storm_of_cancelled_calls() -> Outcome {
 }
 
 /// L19.
-fn unknown_methods_and_the_order_of_replies() -> Outcome {
+fn unknown_methods_and_reply_order() -> Outcome {
     let (a, _b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("L19", &service);
@@ -1242,8 +1245,8 @@ fn unknown_methods_and_the_order_of_replies() -> Outcome {
             "org.varlink.service.InvalidParameter",
         ),
     ] {
-        let told = call(&mut stream, &json!({ "method": method }))?;
-        assert_eq!(told["error"], error, "{method}: {told}");
+        let report = call(&mut stream, &json!({ "method": method }))?;
+        assert_eq!(report["error"], error, "{method}: {report}");
         // The connection is as good as before.
         assert!(call(&mut stream, &status_call())?["parameters"]["engine"].is_object());
     }
@@ -1275,7 +1278,7 @@ fn unknown_methods_and_the_order_of_replies() -> Outcome {
 const WIDE: &str = "[control]\nclients = 1000\nclients_per_uid = 1000\n";
 
 /// L20. The limit of clients follows from that of descriptors, so that these do not run out.
-fn few_descriptors_are_few_clients() -> Outcome {
+fn descriptor_limit_bounds_clients() -> Outcome {
     let (a, b) = pair();
     let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -n 256; exec \"$@\"", "sh"]);
@@ -1289,13 +1292,13 @@ fn few_descriptors_are_few_clients() -> Outcome {
     for _ in 0..300 {
         let mut stream = connect(&service.socket());
         send(&mut stream, &follow)?;
-        let told = read(&mut stream)?;
-        if told["error"].is_null() {
+        let report = read(&mut stream)?;
+        if report["error"].is_null() {
             all.push(stream);
         } else {
             assert_eq!(
-                told["error"], "io.netsonde.Service.TooManyConnections",
-                "{told}"
+                report["error"], "io.netsonde.Service.TooManyConnections",
+                "{report}"
             );
             refused += 1;
         }
@@ -1325,23 +1328,18 @@ fn few_descriptors_are_few_clients() -> Outcome {
 }
 
 /// L20, E10. Should they run out all the same: whoever waits is turned away, without a busy loop.
-fn no_descriptor_is_left() -> Outcome {
-    if !crate::support::has("prlimit") {
-        return skip("no_descriptor_is_left", "prlimit is not installed");
-    }
+fn descriptor_exhaustion() -> Outcome {
+    crate::support::need("prlimit");
     let (a, b) = pair();
     let service = Service::with_config(&a, WIDE, &[]);
     let status = service.status();
     let engine = number(&status["engine"]["pid"]);
     let Some(open) = super::watch::held(engine).descriptors else {
-        return skip(
-            "no_descriptor_is_left",
-            "/proc does not show the engine's descriptors",
-        );
+        crate::support::skip_here("/proc does not show the engine's descriptors");
     };
     let limit = |soft: usize| {
         let to = [format!("--pid={engine}"), format!("--nofile={soft}:")];
-        assert!(Command::new("prlimit").args(to).status().unwrap().success());
+        assert!(program("prlimit").args(to).status().unwrap().success());
     };
     limit(open + 4);
     let streams: Vec<UnixStream> = (0..300).map(|_| connect(&service.socket())).collect();

@@ -15,27 +15,30 @@ use serde_json::Value;
 
 use super::Outcome;
 use super::watch::{Watch, hits, settled, store, sum};
-use crate::support::ping::inside;
-use crate::support::{PATIENCE, Service, Test, client, entry, number, pair, skip};
+use crate::support::inside;
+use crate::support::{PATIENCE, Service, Test, client, entry, number, pair, program};
 
 pub const TESTS: &[(&str, Test)] = &[
-    ("an_interface_that_flaps", an_interface_that_flaps as Test),
+    ("flapping_interface", flapping_interface as Test),
     (
-        "an_interface_that_moves_away_and_back",
-        an_interface_that_moves_away_and_back,
+        "interface_moves_between_namespaces",
+        interface_moves_between_namespaces,
     ),
-    ("a_full_disk", a_full_disk),
+    ("full_disk", full_disk),
     (
-        "more_news_of_links_than_there_is_room_for",
-        more_news_of_links_than_there_is_room_for,
+        "netlink_overrun_resynchronizes",
+        netlink_overrun_resynchronizes,
     ),
     (
-        "memberships_leave_descriptors_for_the_next_engine",
-        memberships_leave_descriptors_for_the_next_engine,
+        "memberships_leave_descriptors_for_engines",
+        memberships_leave_descriptors_for_engines,
     ),
-    ("a_pause_of_five_seconds", a_pause_of_five_seconds),
-    ("a_socket_of_the_dead", a_socket_of_the_dead),
-    ("an_old_kernel", an_old_kernel),
+    ("stopped_processes_resume", stopped_processes_resume),
+    (
+        "stale_socket_files_are_replaced",
+        stale_socket_files_are_replaced,
+    ),
+    ("old_kernel", old_kernel),
 ];
 
 const TO: &str = "10.0.0.1:5000";
@@ -47,7 +50,7 @@ fn named(status: &Value, name: &str) -> Value {
 }
 
 /// E1.
-fn an_interface_that_flaps() -> Outcome {
+fn flapping_interface() -> Outcome {
     const FLAPS: u64 = 200;
     let (a, b) = pair();
     // More gaps than a reply names are summed up there.
@@ -123,15 +126,10 @@ fn an_interface_that_flaps() -> Outcome {
 }
 
 /// E2. Rename, deletion and reuse of an index are `interfaces_come_and_go` of tests/live.rs.
-fn an_interface_that_moves_away_and_back() -> Outcome {
+fn interface_moves_between_namespaces() -> Outcome {
     const ROUNDS: usize = 20;
     let (a, b) = pair();
-    if !crate::support::has("ip") {
-        return skip(
-            "an_interface_that_moves_away_and_back",
-            "ip is not installed",
-        );
-    }
+    crate::support::need("ip");
     lab::veth(&a, "v0", &b, "v0")?;
     b.address("v0", "10.5.0.2/24")?;
     let service = Service::start(&a, &[]);
@@ -150,17 +148,9 @@ fn an_interface_that_moves_away_and_back() -> Outcome {
         assert!(wait_until(PATIENCE, reaches), "{round}");
         b.run(|| traffic::numbered_udp("10.5.0.1:5000".parse().unwrap(), 20, 18, None))?;
         sent += 20;
-        assert!(inside(
-            &a,
-            "ip",
-            &["link", "set", "v0", "netns", &to(&there)]
-        ));
+        inside(&a, "ip", &["link", "set", "v0", "netns", &to(&there)]);
         service.until("it is gone", |status| named(status, "v0").is_null());
-        assert!(inside(
-            &other,
-            "ip",
-            &["link", "set", "v0", "netns", &to(&here)]
-        ));
+        inside(&other, "ip", &["link", "set", "v0", "netns", &to(&here)]);
         service.until("it is back", |status| !named(status, "v0").is_null());
     }
     let found = || {
@@ -202,7 +192,7 @@ fn readable(path: &std::path::Path) -> u64 {
 }
 
 /// E3. A tmpfs of 256 KiB, a read-only one, a device that is always full, a directory.
-fn a_full_disk() -> Outcome {
+fn full_disk() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let mac = a.mac("e0")?;
@@ -212,7 +202,7 @@ fn a_full_disk() -> Outcome {
         store(status, "bulk", "recorded") + sum(&status["rings"], "drops") >= 20_000
     });
     let watch = Watch::begin("E3", &service);
-    let disk = tempfile::tempdir()?;
+    let disk = crate::support::folder()?;
     let at = |options: &str, flags| {
         mount(
             Some("tmpfs"),
@@ -226,10 +216,15 @@ fn a_full_disk() -> Outcome {
     let mut figures = vec![];
     let mut fails = |path: &std::path::Path, words: &str| {
         let output = service.netsonde(&["capture", "--last", "all", "-w", path.to_str().unwrap()]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{}: {said}", path.display());
-        assert!(said.contains(words), "{said}");
-        figures.push(said.trim().trim_start_matches("netsonde: ").to_owned());
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{}: {printed}",
+            path.display()
+        );
+        assert!(printed.contains(words), "{printed}");
+        figures.push(printed.trim().trim_start_matches("netsonde: ").to_owned());
     };
     let file = disk.path().join("x.pcapng");
     fails(&file, "No space left");
@@ -258,8 +253,6 @@ fn a_full_disk() -> Outcome {
     Ok(())
 }
 
-const NEWS: &str = "more_news_of_links_than_there_is_room_for";
-
 /// News that the kernel had to drop at the sockets of a host that are subscribed to links and addresses.
 fn lost_news(host: &lab::Host) -> u64 {
     let text = host.proc_net("netlink");
@@ -273,7 +266,7 @@ fn lost_news(host: &lab::Host) -> u64 {
 }
 
 /// E7. The engine is held, so that the kernel has to drop news; then links come and go while it reads.
-fn more_news_of_links_than_there_is_room_for() -> Outcome {
+fn netlink_overrun_resynchronizes() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let engine = service.engine();
@@ -287,13 +280,11 @@ fn more_news_of_links_than_there_is_room_for() -> Outcome {
     std::fs::write(file.path(), batch)?;
     let path = file.path().to_str().unwrap();
     let (mut changes, mut made) = (0, 0);
+    crate::support::need("ip");
     kill(engine, Signal::SIGSTOP)?;
     // Until its queue has overflown, and well before the keeper takes it for dead.
     while lost_news(&a) == 0 && start.elapsed() < Duration::from_secs(6) {
-        if !inside(&a, "ip", &["-batch", path]) {
-            kill(engine, Signal::SIGCONT)?;
-            return skip(NEWS, "ip is not installed");
-        }
+        inside(&a, "ip", &["-batch", path]);
         changes += 500;
     }
     let overflown = lost_news(&a) > 0;
@@ -309,10 +300,7 @@ fn more_news_of_links_than_there_is_room_for() -> Outcome {
     }
     if made == 0 {
         kill(engine, Signal::SIGCONT)?;
-        return skip(
-            NEWS,
-            "this machine is too busy to be too fast for the engine",
-        );
+        crate::support::skip_here("this machine is too busy to be too fast for the engine");
     }
     a.rename("v0", "renamed")?;
     kill(engine, Signal::SIGCONT)?;
@@ -325,7 +313,7 @@ fn more_news_of_links_than_there_is_room_for() -> Outcome {
     }
     let by_kernel = || -> Vec<(String, bool)> {
         let output = a
-            .run(|| Command::new("ip").args(["-json", "link"]).output())
+            .run(|| program("ip").args(["-json", "link"]).output())
             .unwrap();
         let links: Value = serde_json::from_slice(&output.stdout).unwrap();
         let is_up = |link: &Value| link["flags"].to_string().contains("\"UP\"");
@@ -336,8 +324,8 @@ fn more_news_of_links_than_there_is_room_for() -> Outcome {
         all
     };
     let by_service = || -> Vec<(String, bool)> {
-        let told: Value = serde_json::from_str(&service.ask(&["--json", "interfaces"])).unwrap();
-        let mut all: Vec<(String, bool)> = (told["interfaces"].as_array().unwrap().iter())
+        let report: Value = serde_json::from_str(&service.ask(&["--json", "interfaces"])).unwrap();
+        let mut all: Vec<(String, bool)> = (report["interfaces"].as_array().unwrap().iter())
             .map(|link| {
                 (
                     link["interface"].as_str().unwrap().to_owned(),
@@ -372,7 +360,7 @@ fn more_news_of_links_than_there_is_room_for() -> Outcome {
 }
 
 /// E10.
-fn memberships_leave_descriptors_for_the_next_engine() -> Outcome {
+fn memberships_leave_descriptors_for_engines() -> Outcome {
     const LINKS: usize = 60;
     let (a, b) = pair();
     for number in 0..LINKS {
@@ -404,7 +392,7 @@ fn memberships_leave_descriptors_for_the_next_engine() -> Outcome {
 
 /// E11. The engine, then the keeper is held, under traffic. For how long the rings bridge it follows from the
 /// number of their blocks, since a block is handed over after 20 ms however little it holds.
-fn a_pause_of_five_seconds() -> Outcome {
+fn stopped_processes_resume() -> Outcome {
     const PACE: u64 = 10_000;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -440,21 +428,21 @@ fn a_pause_of_five_seconds() -> Outcome {
         if held < Duration::from_secs(9) {
             assert_eq!(now["engine"]["starts"], 1, "{}", service.log());
         }
-        let told: u64 = (now["gaps"].as_array().unwrap().iter())
+        let report: u64 = (now["gaps"].as_array().unwrap().iter())
             .filter(|gap| gap["kind"] == "ring_drop")
             .map(|gap| number(&gap["count"]))
             .sum();
-        assert_eq!(told, drops(&now));
+        assert_eq!(report, drops(&now));
     }
     println!("E11: {}", figures.join(", "));
     Ok(())
 }
 
 /// E13. Two services for one socket, and files in its place, are `two_services_do_not_share_a_socket` of tests/live.rs
-/// and `links_in_the_place_of_files`.
-fn a_socket_of_the_dead() -> Outcome {
+/// and `symlinks_instead_of_files`.
+fn stale_socket_files_are_replaced() -> Outcome {
     let (a, _b) = pair();
-    let directory = tempfile::tempdir()?;
+    let directory = crate::support::folder()?;
     let socket = directory.path().join("control.sock");
     let start = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_netsonded"));
@@ -546,7 +534,7 @@ pub fn run_as_on_an_old_kernel() -> ExitCode {
 }
 
 /// E14.
-fn an_old_kernel() -> Outcome {
+fn old_kernel() -> Outcome {
     let (a, b) = pair();
     let mut starter = Command::new(std::env::current_exe()?);
     starter.env(OLD_KERNEL, "1");
@@ -559,9 +547,9 @@ fn an_old_kernel() -> Outcome {
         .packets(&["--port", "5000", "--direction", "in"])
         .len()
         == 100));
-    let told =
+    let report =
         crate::support::ping::ping(&service, &["-c", "3", "-i", "0.01", "-W", "5", "10.0.0.2"]);
-    told.only("replied", 3);
+    report.only("replied", 3);
     // What is missing is told, where everybody looks.
     let status = service.status();
     assert_eq!(

@@ -37,52 +37,52 @@ const SANDBOX: &str = "tests/sandbox.rs";
 const CASES: &[Case] = &[
     case(
         "L1",
-        "10,000 connections of one user that say nothing",
-        "At most 16 stay, the others are told why; other users are answered.",
+        "10,000 idle connections of one user",
+        "At most 16 stay; the others are closed with the reason. Other users are answered.",
         By(&[
-            (ABUSE, "idle_connections_by_the_thousand"),
-            (LIVE, "abuse_of_the_control_socket"),
+            (ABUSE, "idle_connection_flood"),
+            (LIVE, "control_socket_abuse"),
         ]),
     ),
     case(
         "L2",
-        "32 half-open requests, a byte each",
-        "They make room for who comes, and end after 5 s.",
-        By(&[(ABUSE, "half_open_requests_make_room")]),
+        "32 half-open requests of one byte each",
+        "They give way to new connections, and end after 5 s.",
+        By(&[(ABUSE, "idle_connections_give_way")]),
     ),
     case(
         "L3",
-        "A request byte by byte",
+        "A request sent byte by byte",
         "The whole request has 5 s, not each byte.",
-        By(&[(ABUSE, "a_dribbled_request_has_five_seconds")]),
+        By(&[(ABUSE, "slow_requests_time_out")]),
     ),
     case(
         "L4",
-        "Length prefixes of 1 GiB, 2^64-1 and 0; such numbers as parameters",
-        "No length is believed, nothing is allocated by it; no arithmetic overflows.",
-        By(&[(ABUSE, "lengths_and_numbers_that_lie")]),
+        "Length prefixes of 1 GiB, 2^64-1 and 0; the same numbers as parameters",
+        "No claimed length is trusted or allocated; no arithmetic overflows.",
+        By(&[(ABUSE, "out_of_range_numbers")]),
     ),
     case(
         "L5",
-        "1 GiB without an end of the request",
-        "Closed at 64 KiB, the reason told.",
+        "1 GiB without an end of request",
+        "Closed at 64 KiB, with the reason.",
         By(&[
-            (ABUSE, "a_request_without_an_end"),
-            (LIVE, "abuse_of_the_control_socket"),
+            (ABUSE, "requests_without_an_end_are_refused"),
+            (LIVE, "control_socket_abuse"),
         ]),
     ),
     case(
         "L6",
-        "The input buffer full, or half closed, then gone, with and without a call that is being answered",
-        "What was done for the client ends with it; no busy loop.",
-        By(&[(ABUSE, "a_full_inbox_and_a_closed_end")]),
+        "The input buffer full or half closed, then the connection closed, with and without a running call",
+        "The client's calls end with it; no busy loop.",
+        By(&[(ABUSE, "full_pipes_and_closed_connections")]),
     ),
     case(
         "L7",
-        "Readers of packets that never read",
-        "Nothing is queued for them, the record is complete, after 30 s they are cut off.",
+        "Packet readers that never read",
+        "Nothing is queued for them, the record is complete, and after 30 s they are disconnected.",
         By(&[
-            (ABUSE, "readers_that_do_not_read"),
+            (ABUSE, "blocked_readers"),
             (
                 "src/core/recorder/cursor.rs",
                 "a_slow_reader_knows_what_it_missed",
@@ -91,156 +91,150 @@ const CASES: &[Case] = &[
     ),
     case(
         "L8",
-        "Readers of packets that read ten bytes a second",
+        "Packet readers that read ten bytes per second",
         "As L7: memory stays flat.",
         Partly(
-            &[(ABUSE, "readers_that_do_not_read")],
-            "for half a minute and not an hour, after which they are cut off",
+            &[(ABUSE, "blocked_readers")],
+            "for half a minute instead of an hour, after which they are disconnected",
         ),
     ),
     case(
         "L9",
         "JSON: depth 30,000, 6,000 keys, keys twice, 1e309, NaN, 2^64, trailing text",
         "A typed error in bounded time.",
-        By(&[(ABUSE, "json_of_every_kind")]),
+        By(&[(ABUSE, "malformed_json")]),
     ),
     case(
         "L10",
         "Control characters, invalid UTF-8, NUL and lone surrogates in names of links, arguments, filters and methods",
-        "Nothing that the client prints or the service logs commands a terminal; other links are known as ever.",
+        "Neither output nor log contains terminal escapes; other interfaces are recorded as before.",
         By(&[
-            (ABUSE, "names_that_command_a_terminal"),
+            (ABUSE, "terminal_escapes_in_names"),
             ("src/linux/netlink.rs", "names_are_fit_to_be_shown"),
             (
                 "tests/captures.rs",
-                "every_file_is_read_without_panic_within_a_second",
+                "capture_files_are_decoded_within_a_second",
             ),
         ]),
     ),
     case(
         "L11",
-        "253 descriptors with each of 1,000 messages",
-        "None is taken.",
-        By(&[(ABUSE, "descriptors_that_nobody_asked_for")]),
+        "1,000 messages with 253 descriptors each",
+        "None is kept.",
+        By(&[(ABUSE, "unrequested_descriptors_are_closed")]),
     ),
     case(
         "L12",
-        "A directory, FIFO, file, device, O_PATH, datagram and TCP socket where a starter passes the control socket",
+        "A directory, FIFO, file, device, O_PATH descriptor, datagram or TCP socket passed as the control socket",
         "Refused before anything is opened. From clients no descriptor is ever accepted (L11).",
-        By(&[(ABUSE, "passed_sockets_that_are_none")]),
+        By(&[(ABUSE, "unusable_passed_sockets_are_refused")]),
     ),
     case(
         "L13",
-        "Users outside the group, or of it, who ask for what they may not",
-        "A typed denial, and nothing in its text.",
+        "Requests without permission, by users inside and outside the group",
+        "A typed error that discloses nothing.",
         By(&[
-            ("tests/permission.rs", "tiers_and_denials"),
-            ("tests/permission.rs", "headers_without_payload"),
-            (
-                "tests/permission.rs",
-                "permission_is_asked_with_each_request",
-            ),
+            ("tests/permission.rs", "permission_tiers"),
+            ("tests/permission.rs", "payload_is_cut_without_permission"),
+            ("tests/permission.rs", "permission_is_checked_per_request"),
             (
                 "src/core/config/permission.rs",
-                "a_user_of_another_namespace_is_nobody",
+                "unmapped_users_match_no_entry",
             ),
         ]),
     ),
     case(
         "L14",
         "Forged SCM_CREDENTIALS; a setuid client with a hostile environment",
-        "Identity is the kernel's word at connect. (A connection that root made stays root's whoever uses it: nobody must pass one on.)",
-        By(&[(ABUSE, "identity_is_the_kernels_word")]),
+        "The identity is that of the peer credentials at connect. (A connection that root made stays root's: it must not be passed on.)",
+        By(&[(ABUSE, "identity_comes_from_peer_credentials")]),
     ),
     case(
         "L15",
-        "Links in the place of the socket and its lock",
-        "Refused, and nothing is made or changed elsewhere. A path that a client names is never opened.",
+        "Symbolic links in place of the socket and its lock",
+        "Refused, and nothing is created or changed elsewhere. A path named by a client is never opened.",
         By(&[
-            (ABUSE, "links_in_the_place_of_files"),
-            (SANDBOX, "escapes_end_the_process"),
+            (ABUSE, "symlinks_instead_of_files"),
+            (SANDBOX, "sandbox_kills_on_escapes"),
             ("tests/protocol.rs", "capture_types_agree"),
         ]),
     ),
     case(
         "L16",
-        "Filter programs too long, without end, with jumps, loads and operands out of bounds; the longest for all packets",
-        "What the kernel would refuse is refused; what is accepted ends, in turns.",
+        "Filter programs that are too long, do not end, or have jumps, loads or operands out of bounds; the longest valid one on all packets",
+        "Programs that the kernel would reject are rejected; accepted ones end, in bounded turns.",
         By(&[
-            (ABUSE, "filters_of_every_size"),
+            (ABUSE, "filter_size_limits"),
             ("src/core/recorder/filter.rs", "any_verified_program_ends"),
             (
                 "src/core/recorder/filter.rs",
                 "refuses_what_the_kernel_refuses",
             ),
-            ("tests/filter_machine.rs", "the_kernel_refuses_the_same"),
-            ("tests/filter_machine.rs", "the_kernel_decides_the_same"),
+            (
+                "tests/filter_machine.rs",
+                "rejected_programs_match_the_kernel",
+            ),
+            ("tests/filter_machine.rs", "verdicts_match_the_kernel"),
         ]),
     ),
     case(
         "L17",
-        "Floods of probes by a user; to broadcast, from another's address, with TTL 1",
-        "No more than one user, and all together, may send; broadcast is root's.",
+        "Probe floods by one user; to broadcast, from a foreign address, with TTL 1",
+        "The rates per user and in total are kept; only root may use broadcast.",
         By(&[
-            (ABUSE, "probe_floods_of_a_user"),
-            ("tests/prober.rs", "what_cannot_be_is_said"),
-            (
-                "src/core/probe/bucket.rs",
-                "a_second_holds_its_rate_and_no_more",
-            ),
+            (ABUSE, "probe_rate_is_limited_per_user"),
+            ("tests/prober.rs", "impossible_requests_are_rejected"),
+            ("src/core/probe/bucket.rs", "rate_is_not_exceeded"),
         ]),
     ),
     case(
         "L18",
-        "Requests without end on eight connections, then SIGKILL; 600 calls begun and left",
-        "Others get their turn; work for who is gone ends with them.",
+        "Endless requests on eight connections, then SIGKILL; 600 calls started and abandoned",
+        "Other clients are served in turn; the calls of a closed connection end.",
         By(&[
-            (ABUSE, "pipelined_requests_and_a_killed_client"),
-            (ABUSE, "a_storm_of_cancelled_calls"),
+            (ABUSE, "pipelined_requests_of_a_killed_client"),
+            (ABUSE, "cancelled_calls_leave_nothing_behind"),
             ("tests/prober.rs", "probes_end_with_their_client"),
         ]),
     ),
     case(
         "L19",
         "Unknown methods, interfaces and versions, many at once",
-        "A typed error each, in order; the connection survives.",
-        By(&[(ABUSE, "unknown_methods_and_the_order_of_replies")]),
+        "One typed error each, in order; the connection survives.",
+        By(&[(ABUSE, "unknown_methods_and_reply_order")]),
     ),
     case(
         "L20",
-        "300 clients where 256 descriptors are allowed; and where none is left",
-        "As many clients as there are descriptors for; then turned away, without a busy loop, and served again.",
+        "300 clients with 256 descriptors allowed, and with none left",
+        "Clients up to the descriptor limit; further ones are refused without a busy loop, and served again later.",
         By(&[
-            (ABUSE, "few_descriptors_are_few_clients"),
-            (ABUSE, "no_descriptor_is_left"),
+            (ABUSE, "descriptor_limit_bounds_clients"),
+            (ABUSE, "descriptor_exhaustion"),
         ]),
     ),
     case(
         "W1",
         "Every prefix of every kind of frame",
-        "Never read behind the end; cut is not malformed.",
+        "No read past the end; truncated is not malformed.",
         By(&[
-            ("tests/wire.rs", "every_prefix_of_every_sample_is_survived"),
-            ("tests/wire.rs", "three_words_for_three_things"),
-            (
-                "tests/captures.rs",
-                "every_prefix_of_every_packet_is_survived",
-            ),
+            ("tests/wire.rs", "truncated_samples_do_not_panic"),
+            ("tests/wire.rs", "problem_kinds_are_distinguished"),
+            ("tests/captures.rs", "truncated_packets_do_not_panic"),
             ("src/core/wire/glance.rs", "no_prefix_panics"),
         ]),
     ),
     case(
         "W2",
         "IPv4 header lengths 0 to 15, total lengths below, above and 0",
-        "The length is what was captured; lies are named.",
-        By(&[(ABUSE, "headers_that_lie_about_their_length")]),
+        "The captured length counts; wrong lengths are reported.",
+        By(&[(ABUSE, "wrong_header_lengths")]),
     ),
     case(
         "W3",
         "0 to 64 VLAN tags of all kinds, priority tags, with one taken out by the kernel",
-        "Eight are read, the rest is told of; lengths are those of the wire.",
+        "Eight are decoded, further ones are reported; lengths are those on the wire.",
         By(&[
-            (ABUSE, "tags_in_tags"),
+            (ABUSE, "nested_vlan_tags"),
             ("src/core/recorder/cursor.rs", "tags_go_back_in"),
             ("tests/wire.rs", "casts_and_tags"),
         ]),
@@ -248,25 +242,25 @@ const CASES: &[Case] = &[
     case(
         "W4",
         "Up to 170 IPv6 extension headers, without length, too long, AH, ESP, jumbograms",
-        "Sixteen are read, in linear time.",
+        "Sixteen are decoded, in linear time.",
         By(&[(ABUSE, "extension_headers_without_end")]),
     ),
     case(
         "W5",
         "60,000 fragments: never ending, overlapping, too long, tiny",
-        "Nothing is put together, so nothing is kept for it.",
+        "Fragments are not reassembled, so nothing is kept for them.",
         By(&[
-            (ABUSE, "fragments_by_the_thousand"),
+            (ABUSE, "fragment_flood"),
             ("src/core/wire/glance.rs", "later_fragments_have_no_ports"),
         ]),
     ),
     case(
         "W6",
         "ICMP errors that quote forged, cut and nested packets",
-        "Not believed: a probe is known by its cookie.",
+        "Ignored: a probe is identified by its cookie.",
         Partly(
             &[
-                (ABUSE, "forged_errors_are_not_believed"),
+                (ABUSE, "forged_errors_are_ignored"),
                 ("src/core/probe/sight.rs", "requests_replies_and_errors"),
             ],
             "a quote of eight bytes, which is all that RFC 792 asks of a router, holds no cookie: then address, identifier and number decide",
@@ -274,28 +268,31 @@ const CASES: &[Case] = &[
     ),
     case(
         "W7",
-        "Echo replies with the wrong cookie, from another, late, twice",
-        "Never a success; round trips come from our own table.",
+        "Echo replies with a wrong cookie, from another address, late, or twice",
+        "Never counted as a reply; round-trip times come from the prober's own table.",
         By(&[
-            ("tests/prober.rs", "forged_replies_count_for_nothing"),
+            ("tests/prober.rs", "forged_replies_are_ignored"),
             (
                 "tests/ping.rs",
-                "the_wire_loses_delays_doubles_and_corrupts",
+                "wire_loss_delay_duplication_and_corruption",
             ),
             (
                 "src/core/probe/identity.rs",
-                "what_was_sent_is_known_and_nothing_else",
+                "altered_and_forged_payloads_are_detected",
             ),
         ]),
     ),
     case(
         "W8",
-        "150,000 replies and errors of nobody beside a ping, as fast as they go",
-        "The kernel's filter keeps them from the prober; no loss of ours is blamed on the path.",
+        "150,000 unrelated replies and errors during a ping, at full speed",
+        "The kernel's filter keeps them from the prober; local losses are not attributed to the path.",
         Partly(
             &[
-                (ABUSE, "a_flood_of_replies_beside_a_ping"),
-                ("src/core/probe/fate.rs", "our_own_losses_blame_nobody_else"),
+                (ABUSE, "reply_flood_during_a_ping"),
+                (
+                    "src/core/probe/fate.rs",
+                    "own_drops_are_not_blamed_on_the_path",
+                ),
             ],
             "at the rate that this machine sends, not at 1 Mpps",
         ),
@@ -303,52 +300,55 @@ const CASES: &[Case] = &[
     case(
         "W9",
         "Reports for a million groups; with 65,535 records in 64 bytes, and as many sources",
-        "Who was there first stays, the rest is counted; what is not there is not read.",
+        "Known groups stay, further ones are counted; missing records are not read.",
         By(&[
-            (ABUSE, "reports_that_announce_more_than_they_hold"),
-            ("tests/mcast.rs", "a_flood_of_groups_costs_no_known_one"),
+            (ABUSE, "oversized_report_counts"),
+            ("tests/mcast.rs", "group_floods_keep_known_groups"),
             (
                 "src/core/multicast/group.rs",
-                "who_was_there_first_stays_in_a_flood",
+                "flood_of_reports_evicts_no_member",
             ),
             (
                 "src/core/multicast/querier.rs",
-                "a_flood_of_queriers_is_counted",
+                "queriers_over_the_limit_are_counted",
             ),
         ]),
     ),
     case(
         "W10",
-        "IGMP queries with a wrong checksum, without an address, of TTL 64, to one host, from another network",
-        "Believed as hosts believe them, never more; the doctor names the strange ones.",
+        "IGMP queries with a wrong checksum, without source address, with TTL 64, to one host, from another network",
+        "Accepted only if hosts accept them; the doctor reports the unusual ones.",
         By(&[
-            (ABUSE, "queries_that_no_querier_sends"),
+            (ABUSE, "malformed_queries"),
             ("tests/doctor.rs", "suspicious_igmp_query"),
             ("tests/doctor.rs", "illegal_mld_query"),
         ]),
     ),
     case(
         "W11",
-        "100,000 ARP replies and neighbour advertisements that nobody asked for",
-        "Only who was asked counts: no table grows over its bound, and a ping beside them is right.",
+        "100,000 unsolicited ARP replies and neighbor advertisements",
+        "Only solicited ones count: no table exceeds its bound, and a concurrent ping is correct.",
         By(&[
-            (ABUSE, "a_flood_of_neighbours"),
-            ("src/core/probe/neighbours.rs", "only_who_was_asked_tells"),
+            (ABUSE, "neighbor_flood"),
+            (
+                "src/core/probe/neighbors.rs",
+                "unsolicited_answers_are_ignored",
+            ),
         ]),
     ),
     case(
         "W12",
-        "50,000 LLDP and CDP neighbours with wrong lengths and control characters",
-        "There is no table of them; the link store holds what it holds.",
+        "50,000 LLDP and CDP neighbors with wrong lengths and control characters",
+        "No table is kept of them; the link store stays within its size.",
         By(&[
-            (ABUSE, "neighbours_at_layer_two_by_the_thousand"),
-            ("tests/wire.rs", "changed_samples_are_survived"),
+            (ABUSE, "mac_address_flood"),
+            ("tests/wire.rs", "mutated_samples_do_not_panic"),
         ]),
     ),
     case(
         "W13",
         "Wrong checksums of IP, UDP and ICMP; partial ones",
-        "Wrong is named, what hardware was to fill in is not wrong.",
+        "Wrong checksums are reported, except those left to hardware.",
         By(&[
             (ABUSE, "checksums_that_hardware_was_to_fill_in"),
             (
@@ -359,45 +359,45 @@ const CASES: &[Case] = &[
     ),
     case(
         "W14",
-        "DNS, mDNS, LLMNR and NetBIOS names in circles, of 255 labels, with control characters; DHCP options that lie",
-        "Reading ends; what is shown is plain.",
+        "DNS, mDNS, LLMNR and NetBIOS names with loops, 255 labels or control characters; DHCP options with wrong lengths",
+        "Decoding ends; output has no control characters.",
         By(&[
-            (ABUSE, "names_in_a_circle"),
-            ("tests/wire.rs", "names_end"),
-            ("tests/wire.rs", "noise_is_survived"),
+            (ABUSE, "dns_compression_loops"),
+            ("tests/wire.rs", "dns_names_terminate"),
+            ("tests/wire.rs", "random_bytes_do_not_panic"),
         ]),
     ),
     case(
         "W15",
         "Super-frames of 64 KiB, frames of 14 bytes, a link without a link layer",
-        "Lengths are as handed over; nothing else is read into it.",
+        "Lengths are those of the capture; nothing else is inferred.",
         By(&[
-            (ABUSE, "super_frames_and_runts"),
-            (ABUSE, "a_link_without_a_link_layer"),
+            (ABUSE, "oversized_and_runt_frames"),
+            (ABUSE, "tun_interface_has_no_link_layer"),
         ]),
     ),
     case(
         "W16",
-        "A frame at the ports of a bridge and at the bridge; the host's own",
-        "Once by each vantage point, with its direction.",
+        "One frame at the ports of a bridge and at the bridge; the host's own frames",
+        "Recorded once per vantage point, with direction.",
         Partly(
-            &[(ABUSE, "one_frame_at_each_port_of_a_bridge")],
+            &[(ABUSE, "bridged_frame_is_recorded_per_port")],
             "on a bridge: this kernel has neither bonding nor VLAN devices",
         ),
     ),
     case(
         "W17",
-        "Stamps of 1970, 2106, and going back",
-        "The order is that of the file or the ring.",
+        "Time stamps of 1970, of 2106, and going back",
+        "The order of the file or ring is kept.",
         Partly(
             &[
                 (ABUSE, "stamps_of_1970_and_2106"),
                 (
                     "src/core/probe/clock.rs",
-                    "reading_two_clocks_is_not_a_step_and_nonsense_is_no_time",
+                    "small_offsets_are_no_step_and_impossible_stamps_are_rejected",
                 ),
             ],
-            "in files: stamps of hardware are not asked for, and no interface here would give them",
+            "in files: hardware time stamps are not requested, and no interface here has them",
         ),
     ),
     case(
@@ -405,8 +405,8 @@ const CASES: &[Case] = &[
         "Sockets, bpf, io_uring, userfaultfd, keys, perf events from inside the engine",
         "Each ends the process.",
         By(&[
-            (SANDBOX, "escapes_end_the_process"),
-            (SANDBOX, "escapes_are_refused_where_told_so"),
+            (SANDBOX, "sandbox_kills_on_escapes"),
+            (SANDBOX, "sandbox_refuses_escapes_with_errno"),
         ]),
     ),
     case(
@@ -414,8 +414,8 @@ const CASES: &[Case] = &[
         "Execution, processes, tracing, namespaces, mounts, users, capabilities",
         "As C1.",
         By(&[
-            (SANDBOX, "escapes_end_the_process"),
-            (LIVE, "no_process_keeps_a_capability"),
+            (SANDBOX, "sandbox_kills_on_escapes"),
+            (LIVE, "processes_hold_no_capability"),
         ]),
     ),
     case(
@@ -423,62 +423,62 @@ const CASES: &[Case] = &[
         "Reading files, writing them, memory of other processes",
         "As C1; of files landlock leaves /proc.",
         By(&[
-            (SANDBOX, "files_are_refused"),
-            (SANDBOX, "escapes_end_the_process"),
+            (SANDBOX, "sandbox_refuses_files"),
+            (SANDBOX, "sandbox_kills_on_escapes"),
         ]),
     ),
     case(
         "C4",
-        "Sending a frame, changing a filter, binding anew",
-        "There is no packet socket to do it with.",
+        "Sending a frame, changing a filter, binding again",
+        "The engine has no packet socket.",
         By(&[
-            (LIVE, "no_process_keeps_a_capability"),
-            (SANDBOX, "escapes_end_the_process"),
+            (LIVE, "processes_hold_no_capability"),
+            (SANDBOX, "sandbox_kills_on_escapes"),
         ]),
     ),
     case(
         "C5",
-        "A million requests on the keeper's channel, replayed and with wrong arguments; with descriptors; nonsense",
-        "The keeper goes on counting and recording, takes no descriptor, and ends an engine that speaks nonsense.",
-        By(&[(ABUSE, "forged_requests_on_the_keepers_channel")]),
+        "A million requests on the keeper's channel, replayed and with wrong arguments; with descriptors; invalid ones",
+        "Counting and recording continue, no descriptor is kept, and an engine that sends invalid requests is ended.",
+        By(&[(ABUSE, "forged_requests_on_the_keeper_channel")]),
     ),
     case(
         "C6",
-        "Everything else that is tested, under the sandbox that kills",
+        "All other tests, under the sandbox that kills",
         "No violation.",
         By(&[
-            (SANDBOX, "what_an_engine_needs_is_allowed"),
-            (SANDBOX, "a_service_is_confined_and_says_so"),
+            (SANDBOX, "sandbox_allows_needed_calls"),
+            (SANDBOX, "engine_is_sandboxed_and_status_shows_it"),
         ]),
     ),
     case(
         "C7",
-        "Engines that die of what they read, that hang, that get no memory",
-        "Replaced by one that has all that they had; what engines die of is given up, and declared.",
+        "Engines that crash on input, hang, or get no memory",
+        "Replaced by an engine with the same state; input that crashes engines is quarantined and declared.",
         By(&[
-            (ABUSE, "what_engines_die_of_is_given_up"),
-            (ABUSE, "an_engine_without_memory_is_replaced"),
-            (LIVE, "a_stopped_engine_is_replaced"),
+            (ABUSE, "crash_loops_are_quarantined"),
+            (ABUSE, "engine_out_of_memory_is_replaced"),
+            (LIVE, "stopped_engine_is_replaced"),
             (LIVE, "killed_engines_lose_nothing"),
-            (LIVE, "engines_that_keep_dying_are_not_started_at_once"),
+            (LIVE, "crashing_engines_restart_with_backoff"),
         ]),
     ),
     case(
         "E1",
-        "An interface down and up 200 times under traffic",
-        "One interface, its gaps, nothing left behind.",
+        "An interface set down and up 200 times under traffic",
+        "One interface, its gaps, and no leak.",
         By(&[
-            (ABUSE, "an_interface_that_flaps"),
+            (ABUSE, "flapping_interface"),
             (LIVE, "interfaces_come_and_go"),
             ("src/core/recorder/interfaces.rs", "flap_is_an_outage"),
         ]),
     ),
     case(
         "E2",
-        "Renaming, deleting and making anew, moving to another namespace and back, reuse of an index",
-        "Each life keeps its history.",
+        "Renaming, deleting and creating again, moving to another namespace and back, reuse of an index",
+        "Each interface keeps its own history.",
         By(&[
-            (ABUSE, "an_interface_that_moves_away_and_back"),
+            (ABUSE, "interface_moves_between_namespaces"),
             (LIVE, "interfaces_come_and_go"),
             (
                 "src/core/recorder/interfaces.rs",
@@ -493,12 +493,12 @@ const CASES: &[Case] = &[
     case(
         "E3",
         "A full disk, one that is read-only, a device that is always full, under `capture -w`",
-        "The client says so; what fitted can be read; the record goes on in memory.",
+        "The client reports it; the written part is readable; recording in memory continues.",
         Partly(
             &[
-                (ABUSE, "a_full_disk"),
+                (ABUSE, "full_disk"),
                 (
-                    "src/client/capture_file.rs",
+                    "src/client/files/capture_file.rs",
                     "truncated_files_do_not_panic",
                 ),
             ],
@@ -508,10 +508,10 @@ const CASES: &[Case] = &[
     case(
         "E4",
         "SIGKILL at any moment",
-        "What is left can be opened, and is what was committed.",
+        "The remaining record can be opened, and holds what was committed.",
         By(&[
-            ("tests/kill.rs", "kills_at_random_moments"),
-            ("tests/kill.rs", "kills_at_random_moments_with_systemd"),
+            ("tests/kill.rs", "random_kills_lose_nothing"),
+            ("tests/kill.rs", "random_kills_with_systemd_lose_nothing"),
             (
                 "src/core/recorder/cursor.rs",
                 "a_killed_writer_leaves_the_last_commit",
@@ -521,92 +521,92 @@ const CASES: &[Case] = &[
     case(
         "E5",
         "Restarts under systemd",
-        "Nobody is turned away, nothing is missing in silence.",
+        "No client is refused, and no loss is undeclared.",
         By(&[
             ("tests/kill.rs", "restarts_under_load_lose_nothing"),
-            ("tests/kill.rs", "what_does_not_fit_is_declared"),
+            ("tests/kill.rs", "overflow_is_declared"),
         ]),
     ),
     case(
         "E6",
-        "Steps of the clock",
-        "Round trips are of the monotonic clock.",
+        "Steps of the wall clock",
+        "Round-trip times are measured on the monotonic clock.",
         By(&[(
             "src/core/probe/clock.rs",
-            "a_clock_set_back_changes_no_round_trip",
+            "setting_the_clock_keeps_round_trips",
         )]),
     ),
     case(
         "E7",
-        "More news of links than netlink's queue holds, and links that come and go while it is read anew",
-        "All is asked anew, until it is as `ip link` has it; the engine stays.",
-        By(&[(ABUSE, "more_news_of_links_than_there_is_room_for")]),
+        "More link changes than the netlink queue holds, and links that come and go during the new dump",
+        "All links are dumped again, until they match `ip link`; the engine stays.",
+        By(&[(ABUSE, "netlink_overrun_resynchronizes")]),
     ),
     case(
         "E8",
         "A full queue at the interface",
-        "Not sent is not lost.",
-        By(&[("tests/ping.rs", "a_full_local_queue")]),
+        "Probes that were not sent do not count as lost.",
+        By(&[("tests/ping.rs", "full_local_queue")]),
     ),
     case(
         "E9",
         "No memory",
         "The engine is replaced, nothing is lost.",
         Partly(
-            &[(ABUSE, "an_engine_without_memory_is_replaced")],
-            "by a limit of the process: memory of a cgroup is the unit's business (.ci/systemd), and a ring that the kernel refuses can't be had here",
+            &[(ABUSE, "engine_out_of_memory_is_replaced")],
+            "by a process limit: cgroup memory is limited by the unit (.ci/systemd), and a ring that the kernel refuses cannot be made here",
         ),
     ),
     case(
         "E10",
         "No descriptors: in the engine, and in the keeper on a host with many links",
-        "Named in `status`; the next engine can always be started.",
+        "Shown in `status`; the next engine can always be started.",
         By(&[
-            (ABUSE, "memberships_leave_descriptors_for_the_next_engine"),
-            (ABUSE, "no_descriptor_is_left"),
+            (ABUSE, "memberships_leave_descriptors_for_engines"),
+            (ABUSE, "descriptor_exhaustion"),
         ]),
     ),
     case(
         "E11",
-        "The engine, then the keeper, held for five seconds under traffic",
-        "Nothing is lost that is not declared, and nobody is replaced.",
+        "The engine, then the keeper, stopped for five seconds under traffic",
+        "Every loss is declared, and neither is replaced.",
         By(&[
-            (ABUSE, "a_pause_of_five_seconds"),
-            (LIVE, "a_stopped_engine_is_replaced"),
+            (ABUSE, "stopped_processes_resume"),
+            (LIVE, "stopped_engine_is_replaced"),
         ]),
     ),
     case(
         "E12",
-        "A log that nobody reads",
-        "Nothing waits for it.",
+        "A log that is not read",
+        "The service does not block on it.",
         By(&[
-            ("tests/log.rs", "a_service_lives_with_a_full_journal"),
-            ("tests/log.rs", "a_full_pipe_costs_lines"),
-            ("tests/log.rs", "a_full_socket_costs_lines"),
+            ("tests/log.rs", "service_survives_a_full_journal"),
+            ("tests/log.rs", "full_pipe_drops_log_lines"),
+            ("tests/log.rs", "full_socket_drops_log_lines"),
         ]),
     ),
     case(
         "E13",
-        "A second service, the socket of a dead one, something else in its place",
-        "One serves; what is no socket is never removed.",
+        "A second service, the socket of a dead one, another file in its place",
+        "One service answers; a file that is not a socket is never removed.",
         By(&[
-            (ABUSE, "a_socket_of_the_dead"),
-            (ABUSE, "links_in_the_place_of_files"),
+            (ABUSE, "stale_socket_files_are_replaced"),
+            (ABUSE, "symlinks_instead_of_files"),
             (LIVE, "two_services_do_not_share_a_socket"),
         ]),
     ),
     case(
         "E14",
         "Kernels without landlock, close_range, pidfd, clone3, openat2",
-        "It serves, records and probes, and says what is missing.",
+        "The service serves, records and probes, and reports what is missing.",
         Partly(
-            &[(ABUSE, "an_old_kernel")],
-            "calls that an old kernel has not are refused; other kernels are not to be had here",
+            &[(ABUSE, "old_kernel")],
+            "calls that old kernels lack are refused; other kernels are not available here",
         ),
     ),
 ];
 
-/// The sources that a test of that file may stand in: itself, and the files of its folder.
+/// The sources in which a test of a file may be defined: the file itself, and the files of its folder.
 fn sources(file: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut text = std::fs::read_to_string(root.join(file)).unwrap_or_default();
@@ -621,7 +621,7 @@ fn sources(file: &str) -> String {
     text
 }
 
-/// Is it there, and where tests are listed by hand, in the list?
+/// Whether a test is defined and, where tests are listed by hand, listed.
 fn is_there(file: &str, test: &str) -> bool {
     let text = sources(file);
     let is_listed = !text.contains("support::main") || text.contains(&format!("\"{test}\""));
@@ -669,22 +669,22 @@ fn table() -> String {
         super::environment::TESTS,
     ];
     for (test, _) in own.concat() {
-        assert!(named.contains(&(ABUSE, test)), "{test} is of no case");
+        assert!(named.contains(&(ABUSE, test)), "{test} belongs to no case");
     }
     format!(
-        "# What it survives\n\n\
+        "# Abuses that the service survives\n\n\
          Generated from `tests/abuse/table.rs`; `NETSONDE_BLESS=1 cargo test --test abuse table` writes it.\n\n\
          {with} of {} cases have a test: on the control socket (L), on the wire (W), from a compromised process (C), by\n\
-         the environment (E). Except where the case is an end or a start, no process ends, a well-behaved client is\n\
-         answered all the while, every packet is kept or declared, and afterwards descriptors are what they were and\n\
-         memory is within 16 MiB of it (`tests/abuse/watch.rs`). Each test of `tests/abuse.rs` prints its figures:\n\
+         the environment (E). Unless a case starts or ends a process, no process ends, a well-behaved client is answered\n\
+         throughout, every packet is kept or declared, and afterwards the number of descriptors is the same and memory\n\
+         within 16 MiB of the start (`tests/abuse/watch.rs`). Each test of `tests/abuse.rs` prints its figures:\n\
          `cargo test --test abuse -- --nocapture`.\n\n\
-         | case | what is done | what holds | tests |\n|---|---|---|---|\n{rows}",
+         | case | abuse | guarantee | tests |\n|---|---|---|---|\n{rows}",
         CASES.len(),
     )
 }
 
-pub fn the_table_is_what_is_tested() -> Outcome {
+pub fn table_is_up_to_date() -> Outcome {
     let ids: BTreeSet<&str> = CASES.iter().map(|case| case.id).collect();
     assert_eq!((ids.len(), CASES.len()), (58, 58));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ABUSE.md");
@@ -695,7 +695,7 @@ pub fn the_table_is_what_is_tested() -> Outcome {
     assert_eq!(
         std::fs::read_to_string(&path)?,
         text,
-        "NETSONDE_BLESS=1 writes it anew"
+        "outdated: regenerate with NETSONDE_BLESS=1"
     );
     Ok(())
 }

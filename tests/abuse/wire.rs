@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use netsonde::lab::messages::{Asks, Q2, Q3, ethernet, igmp, ipv4, query};
+use netsonde::lab::messages::{Q2, Q3, QueryParams, ethernet, igmp, ipv4, query};
 use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, traffic, wait_until};
 use netsonde_core::wire::cursor::sum;
 use serde_json::Value;
@@ -15,50 +15,35 @@ use serde_json::Value;
 use super::Outcome;
 use super::watch::{Watch, settled, store, sum as total};
 use crate::support::ping::ping;
-use crate::support::{PATIENCE, Service, Test, entry, number, pair, skip};
+use crate::support::{PATIENCE, Service, Test, entry, number, pair};
 
 pub const TESTS: &[(&str, Test)] = &[
-    (
-        "headers_that_lie_about_their_length",
-        headers_that_lie_about_their_length as Test,
-    ),
-    ("tags_in_tags", tags_in_tags),
+    ("wrong_header_lengths", wrong_header_lengths as Test),
+    ("nested_vlan_tags", nested_vlan_tags),
     (
         "extension_headers_without_end",
         extension_headers_without_end,
     ),
-    ("fragments_by_the_thousand", fragments_by_the_thousand),
-    (
-        "forged_errors_are_not_believed",
-        forged_errors_are_not_believed,
-    ),
-    (
-        "a_flood_of_replies_beside_a_ping",
-        a_flood_of_replies_beside_a_ping,
-    ),
-    (
-        "reports_that_announce_more_than_they_hold",
-        reports_that_announce_more_than_they_hold,
-    ),
-    (
-        "queries_that_no_querier_sends",
-        queries_that_no_querier_sends,
-    ),
-    ("a_flood_of_neighbours", a_flood_of_neighbours),
-    (
-        "neighbours_at_layer_two_by_the_thousand",
-        neighbours_at_layer_two_by_the_thousand,
-    ),
+    ("fragment_flood", fragment_flood),
+    ("forged_errors_are_ignored", forged_errors_are_ignored),
+    ("reply_flood_during_a_ping", reply_flood_during_a_ping),
+    ("oversized_report_counts", oversized_report_counts),
+    ("malformed_queries", malformed_queries),
+    ("neighbor_flood", neighbor_flood),
+    ("mac_address_flood", mac_address_flood),
     (
         "checksums_that_hardware_was_to_fill_in",
         checksums_that_hardware_was_to_fill_in,
     ),
-    ("names_in_a_circle", names_in_a_circle),
-    ("super_frames_and_runts", super_frames_and_runts),
-    ("a_link_without_a_link_layer", a_link_without_a_link_layer),
+    ("dns_compression_loops", dns_compression_loops),
+    ("oversized_and_runt_frames", oversized_and_runt_frames),
     (
-        "one_frame_at_each_port_of_a_bridge",
-        one_frame_at_each_port_of_a_bridge,
+        "tun_interface_has_no_link_layer",
+        tun_interface_has_no_link_layer,
+    ),
+    (
+        "bridged_frame_is_recorded_per_port",
+        bridged_frame_is_recorded_per_port,
     ),
     ("stamps_of_1970_and_2106", stamps_of_1970_and_2106),
 ];
@@ -166,7 +151,7 @@ fn ipv6(next: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// W2.
-fn headers_that_lie_about_their_length() -> Outcome {
+fn wrong_header_lengths() -> Outcome {
     let (a, b) = pair();
     let service = Service::with_config(&a, WHOLE, &[]);
     let watch = Watch::begin("W2", &service);
@@ -218,7 +203,7 @@ fn headers_that_lie_about_their_length() -> Outcome {
 }
 
 /// W3.
-fn tags_in_tags() -> Outcome {
+fn nested_vlan_tags() -> Outcome {
     let (a, b) = pair();
     let service = Service::with_config(&a, WHOLE, &[]);
     let watch = Watch::begin("W3", &service);
@@ -366,7 +351,7 @@ fn extension_headers_without_end() -> Outcome {
 }
 
 /// W5. Nothing is put together here, so nothing is kept for it.
-fn fragments_by_the_thousand() -> Outcome {
+fn fragment_flood() -> Outcome {
     const MANY: u64 = 60_000;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -412,7 +397,7 @@ fn fragments_by_the_thousand() -> Outcome {
 
 /// W6. b sees the requests, and quotes them as they were not. (One that is quoted with its cookie has been seen, and
 /// an error for it is believed.)
-fn forged_errors_are_not_believed() -> Outcome {
+fn forged_errors_are_ignored() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     ping(&service, &["-c", "1", "-W", "5", "10.0.0.2"]).only("replied", 1);
@@ -421,7 +406,7 @@ fn forged_errors_are_not_believed() -> Outcome {
     let mut port = b.port("e0")?;
     let stop = AtomicBool::new(false);
     let mut forged = 0;
-    let told = std::thread::scope(|scope| {
+    let json_report = std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut room = [0; 2048];
             while !stop.load(Ordering::Relaxed) {
@@ -480,13 +465,18 @@ fn forged_errors_are_not_believed() -> Outcome {
                 }
             }
         });
-        let told = ping(&service, &["-c", "20", "-i", "0.05", "-W", "1", "10.0.0.2"]);
+        let json_report = ping(&service, &["-c", "20", "-i", "0.05", "-W", "1", "10.0.0.2"]);
         stop.store(true, Ordering::Relaxed);
-        told
+        json_report
     });
-    assert_eq!(told.fates(), ["unanswered"; 20], "{}", told.text);
+    assert_eq!(
+        json_report.fates(),
+        ["unanswered"; 20],
+        "{}",
+        json_report.text
+    );
     assert!(forged >= 20 * 13, "{forged}");
-    watch.end(&service, &format!("{forged} forged errors for 20 probes, all of them still unanswered; counted as forged: {}", told.total["forged"]));
+    watch.end(&service, &format!("{forged} forged errors for 20 probes, all of them still unanswered; counted as forged: {}", json_report.total["forged"]));
     Ok(())
 }
 
@@ -498,14 +488,14 @@ fn dropped_early() -> u64 {
 }
 
 /// W8.
-fn a_flood_of_replies_beside_a_ping() -> Outcome {
+fn reply_flood_during_a_ping() -> Outcome {
     const MANY: u64 = 150_000;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     ping(&service, &["-c", "1", "-W", "5", "10.0.0.2"]).only("replied", 1);
     let watch = Watch::begin("W8", &service);
     let early = dropped_early();
-    let (told, sent) = std::thread::scope(|scope| {
+    let (json_report, sent) = std::thread::scope(|scope| {
         let flood = scope.spawn(|| {
             b.run(|| {
                 traffic::raw_ipv4(A, 1, MANY, None, |number, packet| {
@@ -518,11 +508,11 @@ fn a_flood_of_replies_beside_a_ping() -> Outcome {
                 })
             })
         });
-        let told = ping(&service, &["-c", "60", "-i", "0.02", "-W", "5", "10.0.0.2"]);
-        (told, flood.join().unwrap())
+        let json_report = ping(&service, &["-c", "60", "-i", "0.02", "-W", "5", "10.0.0.2"]);
+        (json_report, flood.join().unwrap())
     });
     let sent = sent?;
-    let lost = told
+    let lost = json_report
         .fates()
         .iter()
         .filter(|fate| **fate != "replied")
@@ -532,7 +522,7 @@ fn a_flood_of_replies_beside_a_ping() -> Outcome {
     assert!(
         lost <= early,
         "{lost} of 60 lost, {early} dropped early: {}",
-        told.text
+        json_report.text
     );
     let status = watch.end(
         &service,
@@ -546,8 +536,8 @@ fn a_flood_of_replies_beside_a_ping() -> Outcome {
     Ok(())
 }
 
-/// W9. The flood of groups is `a_flood_of_groups_costs_no_known_one` of tests/mcast.rs.
-fn reports_that_announce_more_than_they_hold() -> Outcome {
+/// W9. The flood of groups is `group_floods_keep_known_groups` of tests/mcast.rs.
+fn oversized_report_counts() -> Outcome {
     let (a, b) = pair();
     let service = Service::with_config(&a, WHOLE, &[]);
     let watch = Watch::begin("W9", &service);
@@ -620,7 +610,7 @@ fn reports_that_announce_more_than_they_hold() -> Outcome {
 
 /// W10. Hosts follow strange queries, so they are shown; that the doctor says so of them is `suspicious_igmp_query`
 /// of tests/doctor.rs.
-fn queries_that_no_querier_sends() -> Outcome {
+fn malformed_queries() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
     let watch = Watch::begin("W10", &service);
@@ -639,7 +629,7 @@ fn queries_that_no_querier_sends() -> Outcome {
     message[2..4].copy_from_slice(&check.to_be_bytes());
     let from = Ipv4Addr::new(10, 0, 0, 3);
     let unicast = ethernet(TO, 0x0800, &ipv4((from, A), (2, 1), (0, 0), &[], &message));
-    let longer = Asks {
+    let longer = QueryParams {
         max_response: 255,
         interval: 255,
         ..Q3
@@ -653,17 +643,18 @@ fn queries_that_no_querier_sends() -> Outcome {
     ];
     let shown = each(&service, &b, &frames);
     assert_eq!(shown[0]["bad_checksum"], "igmp", "{}", shown[0]);
-    let told: Value = serde_json::from_str(&service.ask(&["--json", "mcast", "queriers"]))?;
-    let standing = |address: &str| entry(&told["queriers"], "address", address)["standing"].clone();
-    assert!(standing("10.0.0.4").is_null(), "{told}");
+    let json_report: Value = serde_json::from_str(&service.ask(&["--json", "mcast", "queriers"]))?;
+    let standing =
+        |address: &str| entry(&json_report["queriers"], "address", address)["standing"].clone();
+    assert!(standing("10.0.0.4").is_null(), "{json_report}");
     // RFC 3376, section 6.6.2 elects the lowest address; none is no address to be elected by.
-    assert_ne!(standing("0.0.0.0"), "elected", "{told}");
-    watch.end(&service, &format!("one with a wrong checksum not believed, one without an address not elected; of 4 senders {} are shown", told["queriers"].as_array().unwrap().len()));
+    assert_ne!(standing("0.0.0.0"), "elected", "{json_report}");
+    watch.end(&service, &format!("one with a wrong checksum not believed, one without an address not elected; of 4 senders {} are shown", json_report["queriers"].as_array().unwrap().len()));
     Ok(())
 }
 
 /// W11.
-fn a_flood_of_neighbours() -> Outcome {
+fn neighbor_flood() -> Outcome {
     const MANY: u64 = 100_000;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -672,7 +663,7 @@ fn a_flood_of_neighbours() -> Outcome {
     let before = watch.engine().memory;
     let mac = a.mac("e0")?;
     let early = dropped_early();
-    let (told, dropped) = std::thread::scope(|scope| {
+    let (json_report, dropped) = std::thread::scope(|scope| {
         let flood = scope.spawn(|| {
             inject(&service, &b, MANY, 20_000, |number| {
                 let [_, _, _, w, x, y, z, _] =
@@ -703,11 +694,11 @@ fn a_flood_of_neighbours() -> Outcome {
                 ethernet(mac, 0x86dd, &packet)
             })
         });
-        let told = ping(&service, &["-c", "60", "-i", "0.05", "-W", "5", "10.0.0.2"]);
-        (told, flood.join().unwrap())
+        let json_report = ping(&service, &["-c", "60", "-i", "0.05", "-W", "5", "10.0.0.2"]);
+        (json_report, flood.join().unwrap())
     });
     let early = dropped_early() - early;
-    let lost = told
+    let lost = json_report
         .fates()
         .iter()
         .filter(|fate| **fate != "replied")
@@ -715,7 +706,7 @@ fn a_flood_of_neighbours() -> Outcome {
     assert!(
         lost <= early,
         "{lost} lost, {early} dropped early: {}",
-        told.text
+        json_report.text
     );
     let most = watch.engine().memory;
     // What the tables may fill: talkers 7 MiB, neighbours 2 MiB of newcomers on one link; and a rest.
@@ -725,7 +716,7 @@ fn a_flood_of_neighbours() -> Outcome {
 }
 
 /// W12. There is no table of these, so nothing to fill; the record's `link` store holds what it holds.
-fn neighbours_at_layer_two_by_the_thousand() -> Outcome {
+fn mac_address_flood() -> Outcome {
     const MANY: u64 = 50_000;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -793,11 +784,11 @@ fn checksums_that_hardware_was_to_fill_in() -> Outcome {
     let frames =
         [packet(17, &wrong), header, packet(1, &icmp)].map(|body| ethernet(TO, 0x0800, &body));
     let shown = each(&service, &b, &frames);
-    let told: Vec<&str> = shown
+    let json_report: Vec<&str> = shown
         .iter()
         .map(|packet| packet["bad_checksum"].as_str().unwrap_or("none"))
         .collect();
-    assert_eq!(told, ["udp", "ip", "icmp"]);
+    assert_eq!(json_report, ["udp", "ip", "icmp"]);
     let all = service.packets(&["--port", "4001"]);
     assert!(all.len() >= 20, "{}", all.len());
     assert!(
@@ -815,7 +806,7 @@ fn checksums_that_hardware_was_to_fill_in() -> Outcome {
 }
 
 /// W14.
-fn names_in_a_circle() -> Outcome {
+fn dns_compression_loops() -> Outcome {
     let (a, b) = pair();
     let service = Service::with_config(&a, WHOLE, &[]);
     let watch = Watch::begin("W14", &service);
@@ -895,7 +886,7 @@ fn names_in_a_circle() -> Outcome {
 }
 
 /// W15.
-fn super_frames_and_runts() -> Outcome {
+fn oversized_and_runt_frames() -> Outcome {
     const BYTES: usize = 8 << 20;
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -964,7 +955,7 @@ fn super_frames_and_runts() -> Outcome {
 }
 
 /// W15. A tunnel device in user space: packets begin with the IP header.
-fn a_link_without_a_link_layer() -> Outcome {
+fn tun_interface_has_no_link_layer() -> Outcome {
     // linux/if_tun.h.
     const SET: libc::c_ulong = 0x4004_54ca;
     const TUN_WITHOUT_HEADER: i16 = 0x1001;
@@ -978,10 +969,7 @@ fn a_link_without_a_link_layer() -> Outcome {
             .open("/dev/net/tun")
     });
     let Ok(mut tun) = opened else {
-        return skip(
-            "a_link_without_a_link_layer",
-            "there is no /dev/net/tun, or not for this user",
-        );
+        crate::support::skip_here("there is no /dev/net/tun, or not for this user");
     };
     let made = a.run(|| {
         let mut request = [0u8; 40];
@@ -991,10 +979,7 @@ fn a_link_without_a_link_layer() -> Outcome {
         unsafe { libc::ioctl(tun.as_raw_fd(), SET as _, request.as_ptr()) }
     });
     if made != 0 {
-        return skip(
-            "a_link_without_a_link_layer",
-            "no tunnel device can be made here",
-        );
+        crate::support::skip_here("no tunnel device can be made here");
     }
     a.address("t0", "10.7.0.1/24")?;
     service.until("it is seen", |status| {
@@ -1042,7 +1027,7 @@ fn a_link_without_a_link_layer() -> Outcome {
 }
 
 /// W16.
-fn one_frame_at_each_port_of_a_bridge() -> Outcome {
+fn bridged_frame_is_recorded_per_port() -> Outcome {
     const MANY: u64 = 50;
     let (s, m, r) = (Host::new("s")?, Host::new("m")?, Host::new("r")?);
     bridge(&m, "br0", BridgeOptions::default())?;
@@ -1120,7 +1105,7 @@ fn one_frame_at_each_port_of_a_bridge() -> Outcome {
 /// W17. The service takes the kernel's stamps of software, so nothing of the wire says what time it is; a capture
 /// file does.
 fn stamps_of_1970_and_2106() -> Outcome {
-    let directory = tempfile::tempdir()?;
+    let directory = crate::support::folder()?;
     let path = directory.path().join("times.pcap");
     let mut file = vec![];
     for word in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65_535, 1] {
@@ -1148,11 +1133,11 @@ fn stamps_of_1970_and_2106() -> Outcome {
             .args(arguments)
             .arg(&path)
             .output()?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() {
             Ok(String::from_utf8(output.stdout).unwrap())
         } else {
-            Err(std::io::Error::other(said))
+            Err(std::io::Error::other(printed))
         }
     };
     let text = ask(&["--json", "watch", "--read"])?;

@@ -70,7 +70,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// A querier that asks slowly enough to be waited for by nobody.
-const SLOW: Asks = Asks {
+const SLOW: QueryParams = QueryParams {
     interval: 125,
     ..Q3
 };
@@ -136,7 +136,7 @@ fn no_querier() -> Outcome {
     std::thread::sleep(Duration::from_millis(500));
     send_frame(&s, "e0", &ethernet([0xff; 6], 0x88b5, &[0; 46]));
     std::thread::sleep(Duration::from_millis(100));
-    let directory = tempfile::tempdir()?;
+    let directory = support::folder()?;
     let file = directory.path().join("stretched.pcapng");
     stretched(&service, 65, &file)?;
     drop((sender, receiver));
@@ -159,7 +159,7 @@ fn only_link_local_works() -> Outcome {
         &query(
             "10.0.0.1",
             None,
-            Asks {
+            QueryParams {
                 max_response: 1,
                 ..Q3
             },
@@ -181,7 +181,7 @@ fn only_link_local_works() -> Outcome {
     let _own = advertisement("224.0.10.18");
     std::thread::sleep(Duration::from_millis(4500));
     assert_eq!(receiver.count(), 0);
-    let directory = tempfile::tempdir()?;
+    let directory = support::folder()?;
     let file = directory.path().join("stretched.pcapng");
     stretched(&service, 65, &file)?;
     doctor_of_file(&file, "224.0.10.18").fault("only-link-local-works");
@@ -234,11 +234,11 @@ fn querier_lost_and_not_yet_felt() -> Outcome {
 }
 
 /// Packets of the group that a host's wire gets, whether it has joined or not.
-fn overhear(host: &Host, interface: &str) -> Beside {
+fn overhear(host: &Host, interface: &str) -> Background {
     let mut port = host.port(interface).unwrap();
     let mac = mac_of(GROUP);
     let mut room = [0; 2048];
-    Beside::counting(
+    Background::counting(
         move || matches!(port.read(&mut room), Ok(length) if length > 6 && room[..6] == mac),
     )
 }
@@ -277,7 +277,7 @@ fn works_with(queries: &[Vec<u8>], times: usize, id: &str) -> Outcome {
 
 /// 0x93: 304 s in the floating-point form.
 fn query_interval_too_long() -> Outcome {
-    let how = Asks {
+    let how = QueryParams {
         interval: 0x93,
         ..Q3
     };
@@ -344,8 +344,8 @@ pub fn shared() -> Shared {
 }
 
 /// Both receive; the one that joined last leaves.
-fn neighbour_leaves(net: &Shared) -> (Service, Beside, Beside) {
-    let asks = Asks {
+fn neighbour_leaves(net: &Shared) -> (Service, Background, Background) {
+    let asks = QueryParams {
         interval: 125,
         ..Q2
     };
@@ -379,14 +379,10 @@ fn fast_leave_shared_port() -> Outcome {
 /// The querier asks after the leave, and its question is filtered on the way to the port.
 fn group_query_missing() -> Outcome {
     let net = shared();
-    let file = tempfile::NamedTempFile::new()?;
     let rules = "table bridge t {\nchain c {\ntype filter hook forward priority 0;\noifname \"pr\" ip daddr 239.1.1.1 ip protocol igmp drop\n}\n}\n";
-    std::fs::write(file.path(), rules)?;
-    if !inside(&net.b, "nft", &["-f", file.path().to_str().unwrap()]) {
-        return support::skip("group_query_missing", "nft is not installed");
-    }
+    support::load_rules(&net.b, rules);
     let (service, receiver, _sender) = neighbour_leaves(&net);
-    let asks = Asks {
+    let asks = QueryParams {
         max_response: 10,
         ..Q2
     };
@@ -441,7 +437,7 @@ fn no_report_after_failover() -> Outcome {
 }
 
 /// A receiver that the bridge knows of, and a stream that does not get to it.
-fn held_back(b: &Host, s: &Host, r: &Host) -> (Service, Beside, Beside) {
+fn held_back(b: &Host, s: &Host, r: &Host) -> (Service, Background, Background) {
     let service = Service::start(b, &[]);
     let receiver = receive(r, GROUP, "e0");
     let sender = send(s, GROUP, Sending::default());
@@ -452,16 +448,12 @@ fn held_back(b: &Host, s: &Host, r: &Host) -> (Service, Beside, Beside) {
 fn bridge_netfilter_drop() -> Outcome {
     let Switched { s, r, r2: _r2, b } = switched();
     if b.sysctl("net/bridge/bridge-nf-call-iptables", "1").is_err() {
-        return support::skip("bridge_netfilter_drop", "this kernel has no br_netfilter");
+        support::skip_here("this kernel has no br_netfilter");
     }
-    let file = tempfile::NamedTempFile::new()?;
-    std::fs::write(
-        file.path(),
+    support::load_rules(
+        &b,
         "table ip t {\nchain c {\ntype filter hook forward priority 0; policy drop;\n}\n}\n",
-    )?;
-    if !inside(&b, "nft", &["-f", file.path().to_str().unwrap()]) {
-        return support::skip("bridge_netfilter_drop", "nft is not installed");
-    }
+    );
     let (service, receiver, _sender) = held_back(&b, &s, &r);
     flows("never", &receiver, false);
     doctor(&b, &service, &[&channel()]).fault("bridge-netfilter-drop");
@@ -482,9 +474,9 @@ fn isolated_port() -> Outcome {
     }
     let (service, receiver, _sender) = held_back(&b, &s, &r);
     flows("never", &receiver, false);
-    let told = doctor(&b, &service, &[&channel()]);
-    told.fault("isolated-port");
-    told.proved();
+    let report = doctor(&b, &service, &[&channel()]);
+    report.fault("isolated-port");
+    report.proved();
     Ok(())
 }
 
@@ -492,7 +484,7 @@ fn mdb_full() -> Outcome {
     let Switched { s, r, r2: _r2, b } = switched();
     set_bridge(&b, "mcast_hash_max 2");
     let (service, receiver, _sender) = held_back(&b, &s, &r);
-    let _more: Vec<Beside> = (1..4)
+    let _more: Vec<Background> = (1..4)
         .map(|number| receive(&r, &format!("239.3.3.{number}"), "e0"))
         .collect();
     until_shown(&service, "groups", "239.3.3.3");

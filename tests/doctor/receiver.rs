@@ -129,8 +129,8 @@ pub const SCENARIOS: &[Scenario] = &[
     ("mac-alias", "mac_alias", mac_alias),
     (
         "mac-alias",
-        "alias_of_a_link_local_group",
-        alias_of_a_link_local_group,
+        "link_local_group_alias",
+        link_local_group_alias,
     ),
 ];
 
@@ -159,9 +159,9 @@ fn rp_filter_strict() -> Outcome {
         ..Sending::default()
     };
     let _sender = send(&s, GROUP, how);
-    let told = doctor(&r, &service, &[&channel()]);
-    told.fault("rp-filter-strict");
-    told.proved();
+    let report = doctor(&r, &service, &[&channel()]);
+    report.fault("rp-filter-strict");
+    report.proved();
     Ok(())
 }
 
@@ -176,9 +176,9 @@ fn rp_filter_no_route() -> Outcome {
         ..Sending::default()
     };
     let _sender = send(&s, GROUP, how);
-    let told = doctor(&r, &service, &[&channel()]);
-    told.fault("rp-filter-no-route");
-    told.proved();
+    let report = doctor(&r, &service, &[&channel()]);
+    report.fault("rp-filter-no-route");
+    report.proved();
     Ok(())
 }
 
@@ -242,9 +242,9 @@ fn bound(to: &str, device: Option<&str>) -> Outcome {
     join_on(&joined, GROUP.parse()?, index(&r, "e0"))?;
     let receiver = read(joined);
     let _sender = send(&s, GROUP, sending("e0"));
-    let told = doctor(&r, &service, &[&channel()]);
-    told.fault("no-matching-socket");
-    told.proved();
+    let report = doctor(&r, &service, &[&channel()]);
+    report.fault("no-matching-socket");
+    report.proved();
     assert_eq!(receiver.count(), 0);
     Ok(())
 }
@@ -277,15 +277,13 @@ fn multicast_all_crosstalk() -> Outcome {
 
 fn firewall_drops_data() -> Outcome {
     let Pair { s, r } = pair();
-    if !firewall(&r, "input", "udp dport 5000 drop") {
-        return support::skip("firewall_drops_data", "nft is not installed");
-    }
+    firewall(&r, "input", "udp dport 5000 drop");
     let service = Service::start(&r, &[]);
     let receiver = receive(&r, GROUP, "e0");
     let _sender = send(&s, GROUP, sending("e0"));
-    let told = doctor(&r, &service, &[&channel()]);
-    told.fault("firewall-drops-data");
-    told.proved();
+    let report = doctor(&r, &service, &[&channel()]);
+    report.fault("firewall-drops-data");
+    report.proved();
     assert_eq!(receiver.count(), 0);
     firewall(&r, "input", "");
     flows("without the firewall", &receiver, true);
@@ -295,9 +293,7 @@ fn firewall_drops_data() -> Outcome {
 
 fn firewall_drops_data_v6() -> Outcome {
     let Pair { s, r } = pair();
-    if !firewall(&r, "input", "udp dport 5000 drop") {
-        return support::skip("firewall_drops_data_v6", "nft is not installed");
-    }
+    firewall(&r, "input", "udp dport 5000 drop");
     let service = Service::start(&r, &[]);
     let _receiver = receive(&r, GROUP6, "e0");
     let _sender = send(&s, GROUP6, sending("e0"));
@@ -317,10 +313,10 @@ fn receive_buffer_overrun() -> Outcome {
         ..Sending::default()
     };
     let _sender = send(&s, GROUP, how);
-    let told = doctor(&r, &service, &[&channel()]);
-    told.fault("receive-buffer-overrun");
-    told.proved();
-    assert!(told.text.contains("2304 bytes"), "{}", told.text);
+    let report = doctor(&r, &service, &[&channel()]);
+    report.fault("receive-buffer-overrun");
+    report.proved();
+    assert!(report.text.contains("2304 bytes"), "{}", report.text);
     Ok(())
 }
 
@@ -333,9 +329,9 @@ fn loss_in_socket() -> Outcome {
     filtered.bind(&format!("{GROUP}:{PORT}").parse::<SocketAddr>()?.into())?;
     join_on(&filtered, GROUP.parse()?, index(&r, "e0"))?;
     let _sender = send(&s, GROUP, sending("e0"));
-    let told = doctor(&r, &service, &[&channel()]);
-    told.fault("loss-in-socket");
-    told.proved();
+    let report = doctor(&r, &service, &[&channel()]);
+    report.fault("loss-in-socket");
+    report.proved();
     Ok(())
 }
 
@@ -357,9 +353,9 @@ fn duplicate_two_interfaces() -> Outcome {
         r.sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"), "0")?;
     }
     let _sender = send(&s, GROUP, sending("e0"));
-    let told = doctor(&r, &service, &[&channel()]);
-    told.fault("duplicate-two-interfaces");
-    told.proved();
+    let report = doctor(&r, &service, &[&channel()]);
+    report.fault("duplicate-two-interfaces");
+    report.proved();
     Ok(())
 }
 
@@ -375,9 +371,9 @@ fn two_senders() -> Outcome {
     };
     let _one = send(&s, GROUP, from("10.0.0.1"));
     let _other = send(&s, GROUP, from("10.0.0.9"));
-    let told = doctor(&r, &service, &[&channel()]);
-    told.fault("two-senders");
-    told.proved();
+    let report = doctor(&r, &service, &[&channel()]);
+    report.fault("two-senders");
+    report.proved();
     Ok(())
 }
 
@@ -410,8 +406,8 @@ fn source_filter_mismatch() -> Outcome {
     let service = Service::start(&r, &[]);
     let receiver = read(join_source(&r, GROUP, "10.0.0.99"));
     let _sender = send(&s, GROUP, sending("e0"));
-    let told = doctor(&r, &service, &[&channel()]);
-    told.fault("source-filter-mismatch");
+    let report = doctor(&r, &service, &[&channel()]);
+    report.fault("source-filter-mismatch");
     assert_eq!(receiver.count(), 0);
     Ok(())
 }
@@ -499,9 +495,9 @@ fn fragments_lost() -> Outcome {
         let packet = ipv4((from, to), (17, 1), (number as u16, 0x2000), &[], &datagram);
         ethernet(mac_of(GROUP), 0x0800, &packet)
     });
-    let told = doctor(&r, &service, &[&channel()]);
-    told.fault("fragments-lost");
-    told.proved();
+    let report = doctor(&r, &service, &[&channel()]);
+    report.fault("fragments-lost");
+    report.proved();
     Ok(())
 }
 
@@ -550,23 +546,19 @@ fn needs_promiscuous() -> Outcome {
 fn dropped_before_ip() -> Outcome {
     let Pair { s, r } = pair();
     let hook = "ingress device \"e0\"";
-    if !firewall(&r, hook, "udp dport 5000 drop") {
-        return support::skip("dropped_before_ip", "nft is not installed");
-    }
+    firewall(&r, hook, "udp dport 5000 drop");
     let service = Service::start(&r, &[]);
     let _receiver = receive(&r, GROUP, "e0");
     let _sender = send(&s, GROUP, sending("e0"));
-    let told = doctor(&r, &service, &[&channel()]);
-    told.fault("dropped-before-ip");
-    told.proved();
+    let report = doctor(&r, &service, &[&channel()]);
+    report.fault("dropped-before-ip");
+    report.proved();
     Ok(())
 }
 
 fn dropped_before_ip_v6() -> Outcome {
     let Pair { s, r } = pair();
-    if !firewall(&r, "ingress device \"e0\"", "udp dport 5000 drop") {
-        return support::skip("dropped_before_ip_v6", "nft is not installed");
-    }
+    firewall(&r, "ingress device \"e0\"", "udp dport 5000 drop");
     let service = Service::start(&r, &[]);
     let _receiver = receive(&r, GROUP6, "e0");
     let _sender = send(&s, GROUP6, sending("e0"));
@@ -606,9 +598,9 @@ fn bad_udp_checksum() -> Outcome {
     let _sender = send_frames(&s, "e0", |number| {
         stream_frame(mac_of(GROUP), "10.0.0.1", GROUP, number, false)
     });
-    let told = doctor(&r, &service, &[&channel()]);
-    told.fault("bad-udp-checksum");
-    told.proved();
+    let report = doctor(&r, &service, &[&channel()]);
+    report.fault("bad-udp-checksum");
+    report.proved();
     assert_eq!(receiver.count(), 0);
     Ok(())
 }
@@ -623,9 +615,9 @@ fn loss_on_wire() -> Outcome {
         ..Sending::default()
     };
     let _sender = send(&s, GROUP, how);
-    let told = doctor(&r, &service, &[&channel()]);
-    told.fault("loss-on-wire");
-    told.proved();
+    let report = doctor(&r, &service, &[&channel()]);
+    report.fault("loss-on-wire");
+    report.proved();
     Ok(())
 }
 
@@ -671,13 +663,13 @@ fn not_joined() -> Outcome {
     r.route("0.0.0.0/0", "10.0.0.1")?;
     let service = Service::start(&r, &[]);
     let _sender = send(&s, GROUP, sending("e0"));
-    let told = doctor(&r, &service, &[&channel()]);
-    assert_eq!(told.ids(), ["not-joined"], "{}", told.text);
+    let report = doctor(&r, &service, &[&channel()]);
+    assert_eq!(report.ids(), ["not-joined"], "{}", report.text);
     assert_eq!(
-        (told.verdict.as_str(), told.code),
+        (report.verdict.as_str(), report.code),
         ("undetermined", 2),
         "{}",
-        told.text
+        report.text
     );
     // With --join it arrives.
     doctor(&r, &service, &["--join", &channel()]).healthy();
@@ -695,7 +687,7 @@ fn mac_alias() -> Outcome {
     Ok(())
 }
 
-fn alias_of_a_link_local_group() -> Outcome {
+fn link_local_group_alias() -> Outcome {
     let Pair { s, r } = pair();
     let service = Service::start(&r, &[]);
     let _receiver = receive(&r, "230.0.0.7", "e0");

@@ -63,9 +63,9 @@ fn ttl_too_small() -> Outcome {
     let service = Service::start(&m, &[]);
     let receiver = receive(&r, GROUP, "e0");
     let sender = send(&s, GROUP, ttl(1));
-    let told = doctor(&m, &service, &[&channel()]);
-    told.fault("ttl-too-small");
-    told.proved();
+    let report = doctor(&m, &service, &[&channel()]);
+    report.fault("ttl-too-small");
+    report.proved();
     assert_eq!(receiver.count(), 0);
     drop(sender);
     let _sender = send(&s, GROUP, ttl(5));
@@ -83,9 +83,9 @@ fn ttl_threshold() -> Outcome {
     let service = Service::start(&m, &[]);
     let receiver = receive(&r, GROUP, "e0");
     let _sender = send(&s, GROUP, ttl(5));
-    let told = doctor(&m, &service, &[&channel()]);
-    told.fault("ttl-threshold");
-    told.proved();
+    let report = doctor(&m, &service, &[&channel()]);
+    report.fault("ttl-threshold");
+    report.proved();
     assert_eq!(receiver.count(), 0);
     Ok(())
 }
@@ -96,9 +96,9 @@ fn router_not_routing() -> Outcome {
     let _receiver = receive(&r, GROUP, "e0");
     until_shown(&service, "groups", GROUP);
     let _sender = send(&s, GROUP, ttl(5));
-    let told = doctor(&m, &service, &[&channel()]);
-    told.fault("router-not-routing");
-    told.proved();
+    let report = doctor(&m, &service, &[&channel()]);
+    report.fault("router-not-routing");
+    report.proved();
     Ok(())
 }
 
@@ -109,9 +109,9 @@ fn rpf_failure() -> Outcome {
     let service = Service::start(&m, &[]);
     let _receiver = receive(&r, GROUP, "e0");
     let _sender = send(&s, GROUP, ttl(5));
-    let told = doctor(&m, &service, &[&channel()]);
-    told.fault("rpf-failure");
-    told.proved();
+    let report = doctor(&m, &service, &[&channel()]);
+    report.fault("rpf-failure");
+    report.proved();
     Ok(())
 }
 
@@ -124,9 +124,9 @@ fn router_rp_filter() -> Outcome {
     let service = Service::start(&m, &[]);
     let _receiver = receive(&r, GROUP, "e0");
     let _sender = send(&s, GROUP, ttl(5));
-    let told = doctor(&m, &service, &[&channel()]);
-    told.fault("router-rp-filter");
-    told.proved();
+    let report = doctor(&m, &service, &[&channel()]);
+    report.fault("router-rp-filter");
+    report.proved();
     Ok(())
 }
 
@@ -181,9 +181,9 @@ fn sent_on_other_interface() -> Outcome {
         ..Sending::default()
     };
     let _sender = send(&s, GROUP, how);
-    let told = doctor(&s, &service, &[&channel()]);
-    told.fault("sent-on-other-interface");
-    told.proved();
+    let report = doctor(&s, &service, &[&channel()]);
+    report.fault("sent-on-other-interface");
+    report.proved();
     Ok(())
 }
 

@@ -3,11 +3,11 @@
 use super::*;
 
 pub const SCENARIOS: &[Scenario] = &[
-    ("address-conflict", "an_own_address", an_own_address),
+    ("address-conflict", "own_address", own_address),
     (
         "address-conflict",
-        "the_address_of_others",
-        the_address_of_others,
+        "address_of_another_host",
+        address_of_another_host,
     ),
     ("duplicate-address", "duplicate_address", duplicate_address),
     ("address-tentative", "address_tentative", address_tentative),
@@ -16,20 +16,20 @@ pub const SCENARIOS: &[Scenario] = &[
     ("arp-flux", "arp_flux", arp_flux),
 ];
 
-fn an_own_address() -> Outcome {
+fn own_address() -> Outcome {
     let Switched { h, g: _g, o, b: _b } = switched();
     let service = Service::start(&h, &[]);
     links::until_healthy(&h, &service);
     send_frame(&o, "e0", &arp_request("10.0.0.1", "10.0.0.254"));
-    let told = until_found(&h, &service, "address-conflict");
-    told.fault("address-conflict");
-    told.proved();
-    assert_eq!(told.findings[0]["interface"], "e0");
+    let report = until_found(&h, &service, "address-conflict");
+    report.fault("address-conflict");
+    report.proved();
+    assert_eq!(report.findings[0]["interface"], "e0");
     Ok(())
 }
 
 /// Of two others, neither of whom is the gateway: worth a warning.
-fn the_address_of_others() -> Outcome {
+fn address_of_another_host() -> Outcome {
     let Switched { h, g, o, b: _b } = switched();
     let service = Service::start(&h, &[]);
     links::until_healthy(&h, &service);
@@ -56,9 +56,9 @@ fn duplicate_address() -> Outcome {
     let service = Service::start(&h, &[]);
     links::until_healthy(&h, &service);
     inside(&h, "ip", &["address", "add", "fd00:0::3/64", "dev", "e0"]);
-    let told = until_found(&h, &service, "duplicate-address");
-    told.fault("duplicate-address");
-    told.proved();
+    let report = until_found(&h, &service, "duplicate-address");
+    report.fault("duplicate-address");
+    report.proved();
     Ok(())
 }
 
@@ -75,8 +75,8 @@ fn address_tentative() -> Outcome {
     h.sysctl("net/ipv6/neigh/e0/retrans_time_ms", "100000")?;
     inside(&h, "ip", &["address", "add", "fd00:0::7/64", "dev", "e0"]);
     doctor(&h, &service).healthy();
-    let told = until_found(&h, &service, "address-tentative");
-    told.healthy_but("warning", "address-tentative");
+    let report = until_found(&h, &service, "address-tentative");
+    report.healthy_but("warning", "address-tentative");
     Ok(())
 }
 
@@ -98,9 +98,9 @@ fn no_address() -> Outcome {
         ],
     );
     let service = Service::start(&h, &[]);
-    let told = doctor(&h, &service);
-    told.fault("no-address");
-    told.proved();
+    let report = doctor(&h, &service);
+    report.fault("no-address");
+    report.proved();
     Ok(())
 }
 

@@ -22,11 +22,19 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     ("", "healthy_router", healthy_router),
     ("", "healthy_under_load", healthy_under_load),
-    ("", "nothing_but_loopback", nothing_but_loopback),
-    ("", "no_service_no_answer", no_service_no_answer),
-    ("", "who_may_not_probe", who_may_not_probe),
+    ("", "only_loopback", only_loopback),
+    (
+        "",
+        "missing_service_is_reported",
+        missing_service_is_reported,
+    ),
+    (
+        "",
+        "skipped_checks_without_probe_permission",
+        skipped_checks_without_probe_permission,
+    ),
     ("", "dry_run_sends_nothing", dry_run_sends_nothing),
-    ("", "what_is_sent_is_told", what_is_sent_is_told),
+    ("", "sent_probes_are_reported", sent_probes_are_reported),
 ];
 
 fn twice(host: &Host, service: &Service) {
@@ -40,16 +48,16 @@ fn healthy_pair() -> Outcome {
     let service = Service::start(&h, &[]);
     twice(&h, &service);
     // One line, and what was looked at only when asked for.
-    let told = h.run(|| service.netsonde(&["-q", "doctor", "--duration", "300ms"]));
-    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    let report = h.run(|| service.netsonde(&["-q", "doctor", "--duration", "300ms"]));
+    let text = String::from_utf8_lossy(&report.stdout).into_owned();
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(
         text.starts_with("healthy: ") && text.contains("1 interface"),
         "{text}"
     );
-    assert!(told.stderr.is_empty());
-    let told = h.run(|| service.netsonde(&["-v", "doctor", "--duration", "300ms"]));
-    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(report.stderr.is_empty());
+    let report = h.run(|| service.netsonde(&["-v", "doctor", "--duration", "300ms"]));
+    let text = String::from_utf8_lossy(&report.stdout).into_owned();
     assert!(text.contains("10.0.0.254 answered 4 of 4"), "{text}");
     Ok(())
 }
@@ -148,8 +156,8 @@ fn healthy_link_local_gateway() -> Outcome {
     let service = Service::start(&h, &[]);
     links::until_healthy(&h, &service);
     twice(&h, &service);
-    let told = h.run(|| service.netsonde(&["-v", "doctor", "--duration", "300ms"]));
-    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    let report = h.run(|| service.netsonde(&["-v", "doctor", "--duration", "300ms"]));
+    let text = String::from_utf8_lossy(&report.stdout).into_owned();
     assert!(text.contains(&format!("{local} answered 4 of 4")), "{text}");
     Ok(())
 }
@@ -205,7 +213,7 @@ fn healthy_under_load() -> Outcome {
     reader.bind(&"10.0.0.1:5000".parse::<std::net::SocketAddr>()?.into())?;
     let reader = read(reader);
     let sender = g.run(|| std::net::UdpSocket::bind("10.0.0.254:0"))?;
-    let _sender = Beside::counting(move || {
+    let _sender = Background::counting(move || {
         // At this rate the reader may be away for a second.
         std::thread::sleep(Duration::from_millis(10));
         let _ = sender.send_to(&[0; 1400], ("10.0.0.1", PORT));
@@ -216,55 +224,52 @@ fn healthy_under_load() -> Outcome {
     Ok(())
 }
 
-fn nothing_but_loopback() -> Outcome {
+fn only_loopback() -> Outcome {
     let h = Host::new("h")?;
     let service = Service::start(&h, &[]);
-    let told = doctor(&h, &service);
+    let report = doctor(&h, &service);
     assert_eq!(
-        (told.code, told.verdict.as_str()),
+        (report.code, report.verdict.as_str()),
         (2, "undetermined"),
         "{}",
-        told.text
+        report.text
     );
-    assert!(told.text.contains("nothing but loopback") || told.text.contains("but loopback"));
+    assert!(report.text.contains("no interface other than loopback"));
     Ok(())
 }
 
-fn no_service_no_answer() -> Outcome {
+fn missing_service_is_reported() -> Outcome {
     let Net { h, g: _g } = net();
     let nowhere = std::path::Path::new("/nonexistent/control.sock");
     let output = h.run(|| support::client(nowhere, &["doctor"]));
     assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("systemctl start netsonded"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(printed.contains("systemctl start netsonded"), "{printed}");
     let service = Service::start(&h, &[]);
     let output = h.run(|| service.netsonde(&["doctor", "-I", "nope0"]));
     assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("no such interface: nope0"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(printed.contains("no such interface: nope0"), "{printed}");
     Ok(())
 }
 
 /// What could not be looked at is told, and is not well; what could be is told all the same.
-fn who_may_not_probe() -> Outcome {
+fn skipped_checks_without_probe_permission() -> Outcome {
     let program = env!("CARGO_BIN_EXE_netsonde");
     let as_somebody = ["--reuid=64200", "--regid=64100", "--clear-groups", program];
-    let tried = Command::new("setpriv")
+    let tried = support::program("setpriv")
         .args(as_somebody)
         .arg("--version")
         .output();
     if !tried.is_ok_and(|output| output.status.success()) {
-        return support::skip(
-            "who_may_not_probe",
-            "it takes root, setpriv, and programs that all may reach",
-        );
+        support::skip_here("it takes root, setpriv, and programs that all may reach");
     }
     let Net { h, g } = net();
     let service = Service::with_config(&h, "[control]\ngroup = \"64100\"\n", &[]);
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(service.directory.path(), open)?;
     let ask = || {
-        let mut command = Command::new("setpriv");
+        let mut command = support::program("setpriv");
         command
             .args(as_somebody)
             .arg("--socket")
@@ -273,20 +278,26 @@ fn who_may_not_probe() -> Outcome {
     };
     let output = ask()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{text}{said}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{text}{printed}");
     assert!(text.starts_with("undetermined: "), "{text}");
-    assert!(text.contains("not checked: gateways: answers"), "{text}");
-    assert!(said.contains("[permission] in netsonde.toml(5)"), "{said}");
-    let mut command = Command::new("setpriv");
+    assert!(text.contains("skipped: gateways: answers"), "{text}");
+    assert!(
+        printed.contains("[permission] in netsonde.toml(5)"),
+        "{printed}"
+    );
+    let mut command = support::program("setpriv");
     command
         .args(as_somebody)
         .arg("--socket")
         .arg(service.socket());
     command.args(["--json", "doctor", "--duration", "300ms"]);
-    let told: serde_json::Value = serde_json::from_slice(&h.run(|| command.output())?.stdout)?;
-    assert_eq!(told["sent"], serde_json::json!([]));
-    assert!(told["checks"].to_string().contains("not_made"), "{told}");
+    let report: serde_json::Value = serde_json::from_slice(&h.run(|| command.output())?.stdout)?;
+    assert_eq!(report["sent"], serde_json::json!([]));
+    assert!(
+        report["checks"].to_string().contains("not_made"),
+        "{report}"
+    );
     g.down("e0")?;
     let met = wait_until(PATIENCE, || {
         let output = ask().unwrap();
@@ -310,8 +321,8 @@ fn dry_run_sends_nothing() -> Outcome {
     command.args(["--socket", "/nonexistent", "--json", "doctor", "--dry-run"]);
     let output = h.run(|| command.output())?;
     assert_eq!(output.status.code(), Some(0));
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    let targets: Vec<&str> = told["would_send"]
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let targets: Vec<&str> = report["would_send"]
         .as_array()
         .unwrap()
         .iter()
@@ -323,12 +334,12 @@ fn dry_run_sends_nothing() -> Outcome {
 }
 
 /// Exactly that leaves.
-fn what_is_sent_is_told() -> Outcome {
+fn sent_probes_are_reported() -> Outcome {
     let Net { h, g: _g } = net();
     let service = Service::start(&h, &[]);
     let output = h.run(|| service.netsonde(&["--json", "doctor", "--duration", "300ms"]));
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    let sent: u64 = (told["sent"].as_array().unwrap().iter())
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let sent: u64 = (report["sent"].as_array().unwrap().iter())
         .filter(|one| one["target"] == "10.0.0.254")
         .map(|one| support::number(&one["count"]))
         .sum();

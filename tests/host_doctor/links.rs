@@ -7,14 +7,18 @@ use super::*;
 pub const SCENARIOS: &[Scenario] = &[
     ("link-down", "no_carrier", no_carrier),
     ("link-down", "set_down", set_down),
-    ("link-down", "a_spare_link_is_down", a_spare_link_is_down),
+    ("link-down", "spare_link_is_down", spare_link_is_down),
     ("link-flapping", "link_flapping", link_flapping),
     ("link-drops", "link_drops", link_drops),
-    ("mtu-mismatch", "longer_than_the_mtu", longer_than_the_mtu),
     (
         "mtu-mismatch",
-        "ports_of_different_mtus",
-        ports_of_different_mtus,
+        "packets_above_the_mtu",
+        packets_above_the_mtu,
+    ),
+    (
+        "mtu-mismatch",
+        "bridge_ports_with_different_mtus",
+        bridge_ports_with_different_mtus,
     ),
     ("path-mtu", "path_mtu", path_mtu),
 ];
@@ -24,10 +28,10 @@ fn no_carrier() -> Outcome {
     let Net { h, g } = net();
     let service = Service::start(&h, &[]);
     g.down("e0")?;
-    let told = until_found(&h, &service, "link-down");
-    told.fault("link-down");
-    told.proved();
-    assert!(told.text.contains("no carrier"), "{}", told.text);
+    let report = until_found(&h, &service, "link-down");
+    report.fault("link-down");
+    report.proved();
+    assert!(report.text.contains("no carrier"), "{}", report.text);
     g.up("e0")?;
     Ok(())
 }
@@ -36,20 +40,20 @@ fn set_down() -> Outcome {
     let Net { h, g: _g } = net();
     let service = Service::start(&h, &[]);
     h.down("e0")?;
-    let told = doctor(&h, &service);
-    told.fault("link-down");
-    assert!(told.text.contains("ip link set e0 up"), "{}", told.text);
+    let report = doctor(&h, &service);
+    report.fault("link-down");
+    assert!(report.text.contains("ip link set e0 up"), "{}", report.text);
     Ok(())
 }
 
-fn a_spare_link_is_down() -> Outcome {
+fn spare_link_is_down() -> Outcome {
     let Net { h, g } = net();
     lab::veth(&h, "e1", &g, "e1")?;
     h.address("e1", "10.1.0.1/24")?;
     g.down("e1")?;
     let service = Service::start(&h, &[]);
-    let told = until_found(&h, &service, "link-down");
-    told.healthy_but("warning", "link-down");
+    let report = until_found(&h, &service, "link-down");
+    report.healthy_but("warning", "link-down");
     doctor_of_host(&h, &service, &["--duration", "300ms", "-I", "e0"]).healthy();
     Ok(())
 }
@@ -72,9 +76,9 @@ fn link_flapping() -> Outcome {
     }
     // The gateway's addresses of IPv6 went with its link.
     gateway_again(&g);
-    let told = doctor(&h, &service);
-    told.healthy_but("warning", "link-flapping");
-    told.proved();
+    let report = doctor(&h, &service);
+    report.healthy_but("warning", "link-flapping");
+    report.proved();
     Ok(())
 }
 
@@ -89,31 +93,31 @@ fn link_drops() -> Outcome {
     inside(&h, "ip", &["link", "set", "e0", "mtu", "1300"]);
     let service = Service::start(&h, &[]);
     let socket = g.run(|| UdpSocket::bind("10.0.0.254:0"))?;
-    let _sender = Beside::counting(move || {
+    let _sender = Background::counting(move || {
         let _ = socket.send_to(&[0; 1400], ("10.0.0.1", PORT));
         false
     });
-    let told = doctor(&h, &service);
-    told.healthy_but("warning", "link-drops");
-    assert!(told.text.contains("rx_dropped +"), "{}", told.text);
+    let report = doctor(&h, &service);
+    report.healthy_but("warning", "link-drops");
+    assert!(report.text.contains("rx_dropped +"), "{}", report.text);
     Ok(())
 }
 
-fn longer_than_the_mtu() -> Outcome {
+fn packets_above_the_mtu() -> Outcome {
     let Net { h, g } = net();
     let at_g = Service::start(&g, &[]);
     let service = Service::start(&h, &[]);
     doctor(&h, &service).healthy();
     ping(&at_g, &["-c", "1", "-s", "1400", "10.0.0.1"]).only("replied", 1);
     inside(&h, "ip", &["link", "set", "e0", "mtu", "1300"]);
-    let told = doctor(&h, &service);
-    told.healthy_but("warning", "mtu-mismatch");
-    told.proved();
-    assert!(told.text.contains("1428 bytes"), "{}", told.text);
+    let report = doctor(&h, &service);
+    report.healthy_but("warning", "mtu-mismatch");
+    report.proved();
+    assert!(report.text.contains("1428 bytes"), "{}", report.text);
     Ok(())
 }
 
-fn ports_of_different_mtus() -> Outcome {
+fn bridge_ports_with_different_mtus() -> Outcome {
     let Switched {
         h: _h,
         g: _g,
@@ -125,9 +129,9 @@ fn ports_of_different_mtus() -> Outcome {
     let service = Service::start(&b, &[]);
     until_healthy(&b, &service);
     inside(&b, "ip", &["link", "set", "po", "mtu", "1400"]);
-    let told = doctor(&b, &service);
-    told.healthy_but("warning", "mtu-mismatch");
-    told.proved();
+    let report = doctor(&b, &service);
+    report.healthy_but("warning", "mtu-mismatch");
+    report.proved();
     Ok(())
 }
 
@@ -135,9 +139,9 @@ fn ports_of_different_mtus() -> Outcome {
 pub fn until_healthy(host: &Host, service: &Service) {
     let mut last = None;
     let met = wait_until(PATIENCE, || {
-        let told = doctor(host, service);
-        let healthy = told.ids().is_empty();
-        last = Some(told);
+        let report = doctor(host, service);
+        let healthy = report.ids().is_empty();
+        last = Some(report);
         healthy
     });
     assert!(met, "{}", last.unwrap().text);
@@ -163,12 +167,14 @@ fn path_mtu() -> Outcome {
         &["-c", "1", "-M", "probe", "-s", "1400", "10.9.0.9"],
     )
     .only("refused", 1);
-    let told = doctor(&h, &service);
-    told.healthy_but("note", "path-mtu");
+    let report = doctor(&h, &service);
+    report.healthy_but("note", "path-mtu");
     assert!(
-        told.text.contains("10.9.0.9 may have 1300 bytes"),
+        report
+            .text
+            .contains("a limit of 1300 bytes for packets on the way to 10.9.0.9"),
         "{}",
-        told.text
+        report.text
     );
     Ok(())
 }

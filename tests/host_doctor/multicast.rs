@@ -13,8 +13,8 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     (
         "no-querier",
-        "a_bridge_without_querier",
-        a_bridge_without_querier,
+        "bridge_without_querier",
+        bridge_without_querier,
     ),
     ("mdb-full", "mdb_full", mdb_full),
     (
@@ -70,7 +70,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// A querier that asks slowly enough to be waited for by nobody.
-const SLOW: Asks = Asks {
+const SLOW: QueryParams = QueryParams {
     interval: 125,
     ..Q3
 };
@@ -96,13 +96,18 @@ fn bridge_querier_default() -> Outcome {
     links::until_healthy(&net.b, &service);
     set_bridge(&net.b, "mcast_querier 1");
     // One of IGMP, one of MLD.
-    let told = until_found(&net.b, &service, "bridge-querier-default");
-    assert_eq!(told.ids(), ["bridge-querier-default"; 2], "{}", told.text);
-    assert_eq!(told.code, 0, "{}", told.text);
+    let diagnosis = until_found(&net.b, &service, "bridge-querier-default");
+    assert_eq!(
+        diagnosis.ids(),
+        ["bridge-querier-default"; 2],
+        "{}",
+        diagnosis.text
+    );
+    assert_eq!(diagnosis.code, 0, "{}", diagnosis.text);
     Ok(())
 }
 
-fn a_bridge_without_querier() -> Outcome {
+fn bridge_without_querier() -> Outcome {
     let (net, service) = bridged("mcast_snooping 1 mcast_querier 0 mcast_querier_interval 100");
     links::until_healthy(&net.b, &service);
     let _receiver = receive(&net.b, GROUP, "br0");
@@ -112,7 +117,7 @@ fn a_bridge_without_querier() -> Outcome {
 
 fn mdb_full() -> Outcome {
     let (net, service) = bridged("mcast_snooping 1 mcast_hash_max 2");
-    let _receivers: Vec<Beside> = (1..5)
+    let _receivers: Vec<Background> = (1..5)
         .map(|number| receive(&net.o, &format!("239.3.3.{number}"), "e0"))
         .collect();
     until_shown(&service, "groups", "239.3.3.4");
@@ -160,7 +165,7 @@ fn illegal_mld_query() -> Outcome {
 }
 
 fn querier_version_flapping() -> Outcome {
-    let old = Asks { version: 2, ..SLOW };
+    let old = QueryParams { version: 2, ..SLOW };
     let (a, b) = (
         query("10.0.0.254", None, SLOW, 1),
         query("10.0.0.9", None, old, 1),
@@ -179,7 +184,7 @@ fn querier_lost() -> Outcome {
 
 /// 0x93: 304 s in the floating-point form.
 fn query_interval_too_long() -> Outcome {
-    let how = Asks {
+    let how = QueryParams {
         interval: 0x93,
         ..Q3
     };
@@ -236,11 +241,11 @@ fn igmpv2_querier_breaks_ssm() -> Outcome {
         &Ipv4Addr::new(10, 0, 0, 1),
     )?;
     doctor(&h, &service).healthy();
-    let how = Asks { version: 2, ..SLOW };
+    let how = QueryParams { version: 2, ..SLOW };
     send_frame(&g, "e0", &query("10.0.0.254", None, how, 1));
-    let told = until_found(&h, &service, "igmpv2-querier-breaks-ssm");
-    told.healthy_but("warning", "igmpv2-querier-breaks-ssm");
-    told.proved();
+    let diagnosis = until_found(&h, &service, "igmpv2-querier-breaks-ssm");
+    diagnosis.healthy_but("warning", "igmpv2-querier-breaks-ssm");
+    diagnosis.proved();
     Ok(())
 }
 
@@ -250,7 +255,7 @@ fn report_suppression() -> Outcome {
     let _receiver = receive(&h, GROUP, "e0");
     until_shown(&service, "groups", "this host");
     // The switch leaks another host's report right behind the query.
-    let asks = Asks {
+    let asks = QueryParams {
         max_response: 20,
         interval: 125,
         ..Q2
@@ -265,9 +270,7 @@ fn report_suppression() -> Outcome {
 /// A firewall keeps from this host what a querier asks every second.
 fn silenced(group: &str, rule: &str, frame: Vec<u8>, id: &str) -> Outcome {
     let Net { h, g } = net();
-    if !firewall(&h, "input", rule) {
-        return support::skip(id, "nft is not installed");
-    }
+    firewall(&h, "input", rule);
     let service = Service::start(&h, &[]);
     let _receiver = receive(&h, group, "e0");
     until_shown(&service, "groups", "this host");
@@ -314,8 +317,8 @@ fn membership_limit() -> Outcome {
             doctor(&h, &service).healthy();
         }
     }
-    let told = doctor(&h, &service);
-    told.healthy_but("warning", "membership-limit");
-    told.proved();
+    let diagnosis = doctor(&h, &service);
+    diagnosis.healthy_but("warning", "membership-limit");
+    diagnosis.proved();
     Ok(())
 }

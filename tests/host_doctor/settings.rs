@@ -33,23 +33,23 @@ fn forwarding_off() -> Outcome {
     let service = Service::start(&h, &[]);
     doctor(&h, &service).healthy();
     let socket = g.run(|| UdpSocket::bind("10.0.0.254:0"))?;
-    let _sender = Beside::counting(move || {
+    let _sender = Background::counting(move || {
         let _ = socket.send_to(b"through you", "10.9.0.9:9");
         false
     });
-    let told = doctor(&h, &service);
-    told.healthy_but("warning", "forwarding-off");
-    told.proved();
+    let report = doctor(&h, &service);
+    report.healthy_but("warning", "forwarding-off");
+    report.proved();
     drop(_sender);
     g.route("fd00:9::/64", "fd00:0::1")?;
     let socket = g.run(|| UdpSocket::bind("[fd00:0::fe]:0"))?;
-    let _sender = Beside::counting(move || {
+    let _sender = Background::counting(move || {
         let _ = socket.send_to(b"through you", "[fd00:9::9]:9");
         false
     });
-    let told = doctor(&h, &service);
-    told.healthy_but("warning", "forwarding-off");
-    assert!(told.text.contains("Ip6InAddrErrors"), "{}", told.text);
+    let report = doctor(&h, &service);
+    report.healthy_but("warning", "forwarding-off");
+    assert!(report.text.contains("Ip6InAddrErrors"), "{}", report.text);
     Ok(())
 }
 
@@ -92,8 +92,8 @@ fn ra_ignored() -> Outcome {
     let service = Service::start(&h, &[]);
     doctor(&h, &service).healthy();
     send_frame(&g, "e0", &announcement("fe80::55"));
-    let told = until_found(&h, &service, "ra-ignored");
-    told.healthy_but("warning", "ra-ignored");
+    let report = until_found(&h, &service, "ra-ignored");
+    report.healthy_but("warning", "ra-ignored");
     // And what the doctor advises helps.
     h.sysctl("net/ipv6/conf/e0/accept_ra", "2")?;
     send_frame(&g, "e0", &announcement("fe80::55"));
@@ -134,19 +134,19 @@ fn drops_grow() -> Outcome {
                 }
             });
         });
-        let told = until_found(&h, &service, "drops-grow");
+        let report = until_found(&h, &service, "drops-grow");
         stop.store(true, Ordering::Relaxed);
-        assert!(told.text.contains("ListenOverflows"), "{}", told.text);
+        assert!(report.text.contains("ListenOverflows"), "{}", report.text);
         assert_eq!(
-            (told.code, told.verdict.as_str()),
+            (report.code, report.verdict.as_str()),
             (0, "healthy"),
             "{}",
-            told.text
+            report.text
         );
         assert!(
-            told.ids().iter().all(|id| *id == "drops-grow"),
+            report.ids().iter().all(|id| *id == "drops-grow"),
             "{}",
-            told.text
+            report.text
         );
         Ok(())
     })
@@ -159,17 +159,17 @@ fn receive_buffer_overrun() -> Outcome {
     let deaf = h.run(|| UdpSocket::bind("10.0.0.1:5000"))?;
     doctor(&h, &service).healthy();
     let socket = g.run(|| UdpSocket::bind("10.0.0.254:0"))?;
-    let _sender = Beside::counting(move || {
+    let _sender = Background::counting(move || {
         for _ in 0..20 {
             let _ = socket.send_to(&[0; 1000], ("10.0.0.1", PORT));
         }
         false
     });
-    let told = until_found(&h, &service, "receive-buffer-overrun");
-    told.healthy_but("warning", "receive-buffer-overrun");
-    told.proved();
+    let report = until_found(&h, &service, "receive-buffer-overrun");
+    report.healthy_but("warning", "receive-buffer-overrun");
+    report.proved();
     let owner = format!("({})", std::process::id());
-    assert!(told.text.contains(&owner), "{}", told.text);
+    assert!(report.text.contains(&owner), "{}", report.text);
     drop(deaf);
     Ok(())
 }
@@ -190,9 +190,9 @@ fn recorder_gaps() -> Outcome {
         support::settled(status) && status["gaps"].to_string().contains("ring_drop")
     });
     // The kernel may tell of the last ones only now.
-    let told = until_found(&h, &service, "recorder-gaps");
-    told.healthy_but("warning", "recorder-gaps");
-    assert!(told.text.contains("ring_drop"), "{}", told.text);
+    let report = until_found(&h, &service, "recorder-gaps");
+    report.healthy_but("warning", "recorder-gaps");
+    assert!(report.text.contains("ring_drop"), "{}", report.text);
     Ok(())
 }
 
@@ -202,7 +202,7 @@ fn service_limits() -> Outcome {
     let service = Service::start(&h, &[]);
     doctor(&h, &service).healthy();
     let path = service.socket();
-    let _client = Beside::counting(move || {
+    let _client = Background::counting(move || {
         if let Ok(mut stream) = UnixStream::connect(&path) {
             let _ = stream.write_all(&[b'x'; 70_000]);
             let _ = stream.read_to_end(&mut Vec::new());
@@ -210,18 +210,18 @@ fn service_limits() -> Outcome {
         std::thread::sleep(Duration::from_millis(50));
         false
     });
-    let told = until_found(&h, &service, "service-limits");
+    let report = until_found(&h, &service, "service-limits");
     assert!(
-        told.ids().iter().all(|id| *id == "service-limits"),
+        report.ids().iter().all(|id| *id == "service-limits"),
         "{}",
-        told.text
+        report.text
     );
-    assert!(told.text.contains("request bytes"), "{}", told.text);
+    assert!(report.text.contains("request bytes"), "{}", report.text);
     assert_eq!(
-        (told.code, told.verdict.as_str()),
+        (report.code, report.verdict.as_str()),
         (0, "healthy"),
         "{}",
-        told.text
+        report.text
     );
     Ok(())
 }

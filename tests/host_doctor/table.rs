@@ -81,6 +81,6 @@ fn table() -> String {
     text
 }
 
-pub fn the_table_is_what_is_tested() -> Outcome {
+pub fn table_is_up_to_date() -> Outcome {
     support::scenarios::agree(true, &table())
 }

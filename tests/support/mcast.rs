@@ -1,4 +1,4 @@
-//! Senders, receivers, queriers and routers for scenarios of multicast, and asking the doctor.
+//! Senders, receivers, queriers and routers for multicast scenarios, and runs of the doctor.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 use std::io::{self, Read, Write};
@@ -19,7 +19,7 @@ use super::{PATIENCE, Service};
 
 pub const GROUP: &str = "239.1.1.1";
 pub const GROUP6: &str = "ff15::1:1";
-/// Between two packets of a sender.
+/// Interval between two packets of a sender.
 const PACE: Duration = Duration::from_millis(10);
 
 pub fn index(host: &Host, interface: &str) -> u32 {
@@ -27,15 +27,15 @@ pub fn index(host: &Host, interface: &str) -> u32 {
         .unwrap()
 }
 
-/// Something that goes on beside the test, until this goes.
-pub struct Beside {
+/// A step repeated by a thread of its own until this value is dropped, and how often it succeeded.
+pub struct Background {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     pub count: Arc<AtomicU64>,
 }
 
-impl Beside {
-    fn start(mut step: impl FnMut(u64) -> bool + Send + 'static) -> Beside {
+impl Background {
+    fn start(mut step: impl FnMut(u64) -> bool + Send + 'static) -> Background {
         let stop = Arc::new(AtomicBool::new(false));
         let count = Arc::new(AtomicU64::new(0));
         let (ended, counted) = (stop.clone(), count.clone());
@@ -48,16 +48,16 @@ impl Beside {
                 number += 1;
             }
         });
-        Beside {
+        Background {
             stop,
             thread: Some(thread),
             count,
         }
     }
 
-    /// Counts what a closure finds, which is asked every millisecond.
-    pub fn counting(mut found: impl FnMut() -> bool + Send + 'static) -> Beside {
-        Beside::start(move |_| {
+    /// Counts how often a closure, called every millisecond, returns true.
+    pub fn counting(mut found: impl FnMut() -> bool + Send + 'static) -> Background {
+        Background::start(move |_| {
             let is_found = found();
             if !is_found {
                 std::thread::sleep(Duration::from_millis(1));
@@ -71,7 +71,7 @@ impl Beside {
     }
 }
 
-impl Drop for Beside {
+impl Drop for Background {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -90,7 +90,7 @@ pub fn socket(host: &Host, is_ipv4: bool) -> Socket {
     socket
 }
 
-/// What a sender does otherwise than usual.
+/// Settings of a sender.
 pub struct Sending {
     pub from: Option<IpAddr>,
     pub by: Option<&'static str>,
@@ -111,8 +111,8 @@ impl Default for Sending {
     }
 }
 
-/// Sends to a group and port until it goes.
-pub fn send(host: &Host, group: &str, how: Sending) -> Beside {
+/// Sends to a group and port until the result is dropped.
+pub fn send(host: &Host, group: &str, how: Sending) -> Background {
     let group: IpAddr = group.parse().unwrap();
     let socket = socket(host, group.is_ipv4());
     if let Some(from) = how.from {
@@ -136,20 +136,20 @@ pub fn send(host: &Host, group: &str, how: Sending) -> Beside {
         socket.set_multicast_loop_v6(how.looped).unwrap();
     }
     let to = SocketAddr::new(group, PORT).into();
-    Beside::start(move |number| {
+    Background::start(move |number| {
         std::thread::sleep(PACE);
         socket.send_to(&(how.payload)(number), &to).is_ok()
     })
 }
 
-/// Sends frames by an interface until it goes.
+/// Sends frames on an interface until the result is dropped.
 pub fn send_frames(
     host: &Host,
     interface: &str,
     mut make: impl FnMut(u64) -> Vec<u8> + Send + 'static,
-) -> Beside {
+) -> Background {
     let mut port = host.port(interface).unwrap();
-    Beside::start(move |number| {
+    Background::start(move |number| {
         std::thread::sleep(PACE);
         port.write_all(&make(number)).is_ok()
     })
@@ -170,7 +170,7 @@ pub fn join_on(socket: &Socket, group: IpAddr, ifindex: u32) -> io::Result<()> {
 }
 
 /// A receiver: joined on an interface, bound to the group and port, reading.
-pub fn receive(host: &Host, group: &str, interface: &str) -> Beside {
+pub fn receive(host: &Host, group: &str, interface: &str) -> Background {
     let address: IpAddr = group.parse().unwrap();
     let socket = socket(host, address.is_ipv4());
     socket.bind(&SocketAddr::new(address, PORT).into()).unwrap();
@@ -178,17 +178,17 @@ pub fn receive(host: &Host, group: &str, interface: &str) -> Beside {
     read(socket)
 }
 
-/// Reads from a socket until it goes; it leaves its groups then.
-pub fn read(mut socket: Socket) -> Beside {
+/// Reads from a socket until the result is dropped, which also leaves the groups.
+pub fn read(mut socket: Socket) -> Background {
     socket
         .set_read_timeout(Some(Duration::from_millis(20)))
         .unwrap();
     let mut room = [0; 2048];
-    Beside::start(move |_| socket.read(&mut room).is_ok())
+    Background::start(move |_| socket.read(&mut room).is_ok())
 }
 
-/// Waits until something that is counted goes on, or stands still for 300 ms.
-pub fn flows(what: &str, counted: &Beside, should: bool) {
+/// Waits until a count increases, or if it should not, until it was unchanged for 300 ms.
+pub fn flows(what: &str, counted: &Background, should: bool) {
     let mut last = counted.count();
     let mut same_since = std::time::Instant::now();
     let met = wait_until(PATIENCE, || {
@@ -204,15 +204,15 @@ pub fn flows(what: &str, counted: &Beside, should: bool) {
     assert!(met, "{what}: {last}");
 }
 
-/// What the doctor said.
-pub struct Told {
+/// Result of a run of the doctor.
+pub struct Diagnosis {
     pub code: i32,
     pub verdict: String,
     pub findings: Vec<Value>,
     pub text: String,
 }
 
-impl Told {
+impl Diagnosis {
     pub fn ids(&self) -> Vec<&str> {
         self.findings
             .iter()
@@ -220,7 +220,7 @@ impl Told {
             .collect()
     }
 
-    /// This fault, and nothing else.
+    /// Requires exactly this fault.
     pub fn fault(&self, id: &str) {
         assert_eq!(self.ids(), [id], "{}", self.text);
         assert_eq!(self.findings[0]["severity"], "fault", "{}", self.text);
@@ -232,7 +232,7 @@ impl Told {
         );
     }
 
-    /// It works, and this is worth knowing, and nothing else.
+    /// Requires the verdict healthy with exactly this warning or note.
     pub fn healthy_but(&self, severity: &str, id: &str) {
         assert_eq!(self.ids(), [id], "{}", self.text);
         assert_eq!(self.findings[0]["severity"], severity, "{}", self.text);
@@ -259,56 +259,58 @@ impl Told {
     }
 }
 
-fn told(command: &mut Command, log: &str) -> Told {
+fn diagnosis(command: &mut Command, log: &str) -> Diagnosis {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let text = format!(
         "{command:?}\n{}{}\n{log}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{text}"));
-    Told {
+    let printed: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{text}"));
+    Diagnosis {
         code: output.status.code().unwrap(),
-        verdict: said["verdict"].as_str().unwrap().to_owned(),
-        findings: said["findings"].as_array().unwrap().clone(),
+        verdict: printed["verdict"].as_str().unwrap().to_owned(),
+        findings: printed["findings"].as_array().unwrap().clone(),
         text,
     }
 }
 
-/// Asks the doctor in a host.
-pub fn doctor(host: &Host, service: &Service, arguments: &[&str]) -> Told {
+/// Runs `mcast doctor` in a host.
+pub fn doctor(host: &Host, service: &Service, arguments: &[&str]) -> Diagnosis {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
     command.arg("--socket").arg(service.socket());
     command
         .args(["--json", "mcast", "doctor", "--duration", "800ms"])
         .args(arguments);
-    host.run(|| told(&mut command, ""))
+    host.run(|| diagnosis(&mut command, ""))
 }
 
-/// Asks the doctor of the whole host.
-pub fn doctor_of_host(host: &Host, service: &Service, arguments: &[&str]) -> Told {
+/// Runs `doctor` for a whole host.
+pub fn doctor_of_host(host: &Host, service: &Service, arguments: &[&str]) -> Diagnosis {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
     command.arg("--socket").arg(service.socket());
     command.args(["--json", "doctor"]).args(arguments);
-    let mut told = host.run(|| told(&mut command, ""));
-    // These are the machine's, which other namespaces share: what others do at the time shows there.
+    let mut diagnosis = host.run(|| diagnosis(&mut command, ""));
+    // These counters are shared by all namespaces of the machine, so that other tests change them.
     let shared = ["backlog-drops", "neighbour-table-full"];
-    told.findings
+    diagnosis
+        .findings
         .retain(|one| !shared.iter().any(|id| one["id"] == *id));
-    told
+    diagnosis
 }
 
-/// Asks the doctor about a file.
-pub fn doctor_of_file(path: &std::path::Path, group: &str) -> Told {
+/// Runs the doctor on a capture file.
+pub fn doctor_of_file(path: &std::path::Path, group: &str) -> Diagnosis {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
     command
         .args(["--json", "mcast", "doctor", group, "--read"])
         .arg(path);
-    told(&mut command, "")
+    diagnosis(&mut command, "")
 }
 
-/// A multicast routing daemon, as small as it gets: the routing socket, on which interfaces and routes
-/// are set. Routing ends when it goes.
+/// A minimal multicast routing daemon: the routing socket, on which interfaces and routes are set. Routing
+/// ends when it is dropped.
 pub struct Routing {
     pub socket: Socket,
 }
@@ -360,7 +362,8 @@ impl Routing {
         set_option(&self.socket, libc::IPPROTO_IP, ADD_VIF, &request).unwrap();
     }
 
-    /// From an origin to a group, in by `parent`, out by vif 1 with this threshold.
+    /// Adds a route from an origin to a group: in on `parent`, out on vif 1 (vif 0 if `parent` is 1) with this
+    /// threshold.
     pub fn route(&self, origin: &str, group: &str, parent: u16, threshold: u8) {
         let mut ttls = [0; 32];
         ttls[if parent == 1 { 0 } else { 1 }] = threshold;
@@ -423,7 +426,7 @@ impl Routing6 {
         set_option(&self.socket, libc::IPPROTO_IPV6, ADD_VIF, &request).unwrap();
     }
 
-    /// From an origin to a group, in by interface 0, out by interface 1.
+    /// Adds a route from an origin to a group: in on interface 0, out on interface 1.
     pub fn route(&self, origin: &str, group: &str) {
         let address = |text: &str| {
             let mut bytes = [0; 28];

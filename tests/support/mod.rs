@@ -1,9 +1,11 @@
-//! What tests on live networks share: entering the namespaces, a service in a host, and the client.
+//! Shared parts of the tests on live networks: the namespaces, a service in a host, and the client.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 pub mod mcast;
+pub mod needs;
 pub mod ping;
 pub mod scenarios;
+pub mod tools;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,7 +13,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
+#[allow(unused_imports)]
+pub use needs::{
+    find, firewall, has, has_libpcap, inside, load_rules, need, need_libpcap, program, report,
+    skip, skip_here,
+};
 use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::lab::wire::Wire;
 use netsonde::lab::{self, Host, Running, wait_until};
@@ -19,7 +26,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Longest that any condition is waited for: a machine under load is slow, not wrong.
+/// Longest wait for any condition. Generous, since a machine under load is slow but not faulty.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub type Test = fn() -> Result<(), Box<dyn std::error::Error>>;
@@ -29,14 +36,14 @@ pub fn main(tests: &[(&'static str, Test)]) -> ExitCode {
     main_with(tests, 2)
 }
 
-/// The same with as many at a time as told: those that mostly wait.
+/// The same with `at_once` tests at a time, for tests that mostly wait.
 pub fn main_with(tests: &[(&'static str, Test)], at_once: usize) -> ExitCode {
     let mut arguments = Arguments::from_args();
     if arguments.list {
         // Listing needs no network.
     } else if let Err(error) = lab::enter() {
         eprintln!("SKIPPED: {error}");
-        // A machine that is to prove something must not skip it in silence.
+        // In CI a skipped suite must not look like success.
         return if std::env::var_os("CI").is_some() {
             ExitCode::FAILURE
         } else {
@@ -47,32 +54,24 @@ pub fn main_with(tests: &[(&'static str, Test)], at_once: usize) -> ExitCode {
     let trials = tests
         .iter()
         .map(|(name, test)| {
-            let test = *test;
-            Trial::test(*name, move || {
-                test().map_err(|error| Failed::from(error.to_string()))
-            })
+            let (name, test) = (*name, *test);
+            Trial::ignorable_test(name, move || needs::run(name, test))
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// Says loudly that a test proves nothing here, and why.
-pub fn skip(what: &str, why: &str) -> Result<(), Box<dyn std::error::Error>> {
-    eprintln!("SKIPPED {what}: {why}");
-    Ok(())
+/// A new folder, removed with the value. In /tmp where TMPDIR is too long for a socket in it: the path of a Unix
+/// socket has at most 107 bytes (unix(7)).
+pub fn folder() -> std::io::Result<tempfile::TempDir> {
+    let parent = std::env::temp_dir();
+    match parent.as_os_str().len() {
+        0..=60 => tempfile::tempdir_in(parent),
+        _ => tempfile::tempdir_in("/tmp"),
+    }
 }
 
-/// Is a program installed?
-pub fn has(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok()
-}
-
-/// `netsonded` in a host, stopped when this goes.
+/// `netsonded` in a host, stopped when this value is dropped.
 pub struct Service {
     pub directory: tempfile::TempDir,
     keeper: Running,
@@ -87,14 +86,14 @@ impl Service {
         Service::prepared(host, config, arguments, |_, _| ())
     }
 
-    /// Started by a command that ends with executing what its last arguments say: netsonded and its options.
+    /// Starts netsonded by a command that executes its last arguments.
     pub fn under(host: &Host, mut starter: Command, config: &str, arguments: &[&str]) -> Service {
         starter.arg(env!("CARGO_BIN_EXE_netsonded"));
         Service::by(host, starter, config, arguments, |_, _| ())
     }
 
-    /// With a last word on the command, such as another standard error. Also gets the file that
-    /// is standard error otherwise.
+    /// Starts netsonded after `prepare` changed the command, for example its standard error. `prepare` also
+    /// gets the path of the file that is standard error otherwise.
     pub fn prepared(
         host: &Host,
         config: &str,
@@ -112,7 +111,7 @@ impl Service {
         arguments: &[&str],
         prepare: impl FnOnce(&mut Command, &Path),
     ) -> Service {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = folder().unwrap();
         let path = directory.path();
         std::fs::write(path.join("netsonde.toml"), config).unwrap();
         let log = std::fs::File::create(path.join("log")).unwrap();
@@ -162,10 +161,10 @@ impl Service {
     /// Runs the client, which must succeed, and returns what it printed.
     pub fn ask(&self, arguments: &[&str]) -> String {
         let output = self.netsonde(arguments);
-        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success(),
-            "netsonde {arguments:?}: {said}\n{}",
+            "netsonde {arguments:?}: {printed}\n{}",
             self.log()
         );
         String::from_utf8(output.stdout).unwrap()
@@ -227,7 +226,7 @@ impl Drop for Service {
                 .try_wait()
                 .is_ok_and(|ended| ended.is_some())
         });
-        if std::thread::panicking() {
+        if std::thread::panicking() && !needs::is_skipping() {
             eprintln!("log of the service:\n{}", self.log());
         }
     }
@@ -279,7 +278,7 @@ pub fn drops(status: &Value) -> u64 {
         .sum()
 }
 
-/// Has everything that passed the rings been taken in?
+/// Whether the engine has processed every packet that passed the rings.
 pub fn settled(status: &Value) -> bool {
     status["rings"]
         .as_array()
@@ -295,7 +294,7 @@ pub fn send_call(stream: &mut UnixStream, call: &Value) -> std::io::Result<()> {
     stream.write_all(&bytes)
 }
 
-/// Reads one reply, and not a byte behind it.
+/// Reads one reply, and no byte after it.
 pub fn read_reply(stream: &mut UnixStream) -> std::io::Result<Value> {
     let mut text = Vec::new();
     let mut byte = [0];
@@ -310,7 +309,7 @@ pub fn read_reply(stream: &mut UnixStream) -> std::io::Result<Value> {
     }
 }
 
-/// Both.
+/// Sends a call and reads its reply.
 pub fn raw_call(stream: &mut UnixStream, call: &Value) -> std::io::Result<Value> {
     send_call(stream, call)?;
     read_reply(stream)
@@ -327,7 +326,7 @@ pub fn pair() -> (Host, Host) {
     (a, b)
 }
 
-/// The same over a wire that can be told to do harm:
+/// The same over a wire that can drop, delay and change frames:
 /// ```text
 ///   a  e0 10.0.0.1 ====wire==== 10.0.0.2 e0  b
 /// ```

@@ -1,15 +1,12 @@
-//! Running `netsonde ping` in a host, and reading what it told.
+//! Runs of `netsonde ping --json`.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
-use std::process::Command;
-
-use netsonde::lab::Host;
 use serde_json::Value;
 
 use super::{Service, number};
 
-/// What a run of `ping --json` told.
-pub struct Told {
+/// Output of a run of `ping --json`.
+pub struct PingReport {
     pub code: i32,
     pub probes: Vec<Value>,
     pub duplicates: usize,
@@ -18,7 +15,7 @@ pub struct Told {
     pub text: String,
 }
 
-impl Told {
+impl PingReport {
     pub fn fates(&self) -> Vec<&str> {
         self.probes
             .iter()
@@ -26,7 +23,7 @@ impl Told {
             .collect()
     }
 
-    /// All probes have this fate and nothing else is told; returns what they were last seen as.
+    /// Requires that all probes have this fate and nothing else is reported. Returns `last_seen` of the first.
     pub fn only(&self, fate: &str, count: usize) -> &str {
         let all = vec![fate; count];
         assert_eq!(self.fates(), all, "{}", self.text);
@@ -50,12 +47,12 @@ impl Told {
     }
 }
 
-pub fn ping(service: &Service, arguments: &[&str]) -> Told {
+pub fn ping(service: &Service, arguments: &[&str]) -> PingReport {
     let mut all = vec!["--json", "ping"];
     all.extend_from_slice(arguments);
     let output = service.netsonde(&all);
     let text = String::from_utf8(output.stdout).unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
     let lines: Vec<Value> = text
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -70,46 +67,15 @@ pub fn ping(service: &Service, arguments: &[&str]) -> Told {
     let total = of("total");
     assert!(
         !total.is_empty(),
-        "ping {arguments:?}: {said}\n{}",
+        "ping {arguments:?}: {printed}\n{}",
         service.log()
     );
-    Told {
+    PingReport {
         code: output.status.code().unwrap(),
         probes: of("probe"),
         duplicates: of("duplicate").len(),
         summaries: of("summary"),
         total: total[0].clone(),
-        text: format!("ping {arguments:?}\n{text}{said}"),
+        text: format!("ping {arguments:?}\n{text}{printed}"),
     }
-}
-
-/// Runs a program inside a host; it must succeed.
-pub fn inside(host: &Host, program: &str, arguments: &[&str]) -> bool {
-    let output = host.run(|| Command::new(program).args(arguments).output());
-    match output {
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{program} {arguments:?}: {said}");
-            true
-        }
-        Err(_) => false,
-    }
-}
-
-/// Replaces a host's firewall by one chain of one table; `false`: nft is missing. No rule: no firewall.
-pub fn firewall(host: &Host, hook: &str, rule: &str) -> bool {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let mut text = "flush ruleset\n".to_owned();
-    if !rule.is_empty() {
-        let family = if hook.contains("device") {
-            "netdev"
-        } else {
-            "inet"
-        };
-        text.push_str(&format!(
-            "table {family} t {{\nchain c {{\ntype filter hook {hook} priority 0;\n{rule}\n}}\n}}\n"
-        ));
-    }
-    std::fs::write(file.path(), text).unwrap();
-    inside(host, "nft", &["-f", file.path().to_str().unwrap()])
 }

@@ -1,10 +1,10 @@
-//! `tests/SCENARIOS.md`: a part for each doctor, written and checked by its own tests.
+//! `tests/SCENARIOS.md`: one part for each doctor, written and checked by its tests.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
-/// The line with which the part of the whole host begins.
+/// First line of the part for the whole host.
 const OF_HOST: &str = "# Failure modes of a host and their scenarios\n";
 
-/// Compares a part with what the tests make of it, or writes it.
+/// Compares a part with the generated text, or writes it with NETSONDE_BLESS=1.
 pub fn agree(is_of_host: bool, text: &str) -> Result<(), Box<dyn std::error::Error>> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/SCENARIOS.md");
     let parts = || -> std::io::Result<(String, String)> {
@@ -25,6 +25,6 @@ pub fn agree(is_of_host: bool, text: &str) -> Result<(), Box<dyn std::error::Err
     }
     let (of_group, of_host) = parts()?;
     let there = if is_of_host { of_host } else { of_group };
-    assert_eq!(there, text, "NETSONDE_BLESS=1 writes it anew");
+    assert_eq!(there, text, "outdated: regenerate with NETSONDE_BLESS=1");
     Ok(())
 }

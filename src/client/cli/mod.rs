@@ -2,4 +2,5 @@
 //! arguments to an exit status.
 
 pub mod args;
+pub mod manual;
 pub mod run;

@@ -7,7 +7,8 @@ use clap::FromArgMatches;
 
 use super::args::{Cli, Command, Mcast, McastDoctor, command};
 use crate::client::commands::{
-    demo, doctor, drops, events, families, mcast, neighbors, ping, sockets, status, talkers, watch,
+    capture, demo, doctor, drops, events, families, interfaces, mcast, neighbors, ping, sockets,
+    status, talkers, watch,
 };
 use crate::client::failure::Failure;
 use crate::client::render::style::plain;
@@ -79,16 +80,16 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
     let mut service = Service::new(cli);
     match &cli.command {
         Command::Status => status::status(global, service.required()?),
-        Command::Interfaces { names } => status::interfaces(global, service.required()?, names),
+        Command::Interfaces { names } => interfaces::interfaces(global, service.required()?, names),
         Command::Watch(args) if args.read.is_some() => {
             watch::watch(global, service.if_running(), args)
         }
         Command::Watch(args) => watch::watch(global, service.required()?, args),
         Command::Capture { write, packets } if packets.read.is_some() => {
-            watch::capture(global, service.if_running(), packets, write)
+            capture::capture(global, service.if_running(), packets, write)
         }
         Command::Capture { write, packets } => {
-            watch::capture(global, service.required()?, packets, write)
+            capture::capture(global, service.required()?, packets, write)
         }
         Command::Mcast(args @ Mcast::Send(_))
         | Command::Mcast(args @ Mcast::Doctor(McastDoctor { read: Some(_), .. })) => {

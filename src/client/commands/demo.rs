@@ -369,10 +369,13 @@ impl Demo {
             &absent,
             &["unresolved", "10.0.0.77 does not answer ARP on e0"],
         ) && Demo::has(&expired, &["From 10.0.0.254", "refused: time exceeded"])
-            && Demo::has(&ignored, &["unanswered", "left by e0, nothing came back"])
+            && Demo::has(
+                &ignored,
+                &["unanswered", "sent on e0; no reply or error received"],
+            )
             && Demo::has(
                 &filtered,
-                &["dropped_inbound", "came in on e1", "reverse path filter"],
+                &["dropped_inbound", "arrived on e1", "reverse path filter"],
             ))
     }
 
@@ -527,6 +530,15 @@ impl Demo {
         source.address("e0", "10.2.0.9/24")?;
         let receiver = self.receiver(Ipv4Addr::new(10, 2, 0, 1))?;
         receiver.set_read_timeout(Some(Duration::from_millis(700)))?;
+        // The query is sent once, so the ports of the switch must forward by then.
+        let client = Ipv4Addr::new(10, 2, 0, 1).into();
+        if source
+            .run(|| traffic::ping(client, Duration::from_secs(10)))?
+            .is_none()
+        {
+            self.print("  The switch does not forward.");
+            return Ok(false);
+        }
         let query = messages::query("10.2.0.9", None, messages::Q3, 1);
         let asked =
             source.run(|| traffic::frames("e0", 1, None, |_, frame| frame.clone_from(&query)));

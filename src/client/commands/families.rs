@@ -1,5 +1,5 @@
-//! SHELL. `families`: tries every family, type and protocol by opening a socket and closing it at once, and
-//! says what this kernel has, and how many sockets use it.
+//! SHELL. `families`: tests support for every family, type and protocol by opening a socket and
+//! closing it at once, and counts the sockets in use.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -22,14 +22,14 @@ use netsonde_core::families::{
 };
 use netsonde_core::sockets::listed::protocols;
 
-/// What came of opening a socket.
+/// Result of opening one kind of socket.
 #[derive(Clone, Debug, Serialize)]
 struct Try {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'static str>,
     r#type: String,
     protocol: u16,
-    /// `None`: not told, or not tried.
+    /// `None` if unknown or not tested.
     supported: Option<bool>,
     error: Option<String>,
     meaning: String,
@@ -37,7 +37,7 @@ struct Try {
     is_untried: bool,
 }
 
-/// A family as it is told.
+/// Support for a family.
 #[derive(Clone, Debug, Serialize)]
 struct Told {
     number: u8,
@@ -48,19 +48,19 @@ struct Told {
     legacy: bool,
     absent: Option<&'static str>,
     elsewhere: &'static str,
-    /// `None`: it was not tried, since that would load a module; or a sandbox hides it.
+    /// `None` if it was not tested, since that would load a module, or if a sandbox hides it.
     supported: Option<bool>,
-    /// The module that has to be loaded first.
+    /// Module to be loaded first.
     #[serde(skip_serializing_if = "Option::is_none")]
     module: Option<String>,
     types: Vec<Try>,
     protocols: Vec<Try>,
-    /// `None`: the kernel has no list of them, and the asker may not look into all processes.
+    /// `None` if the kernel has no list and the caller may not inspect all processes.
     sockets: Option<u64>,
     sockets_from: Option<String>,
 }
 
-/// Types and flags as they are told.
+/// Name, number and purpose of a type or flag.
 #[derive(Serialize)]
 struct Named {
     name: &'static str,
@@ -68,7 +68,7 @@ struct Named {
     purpose: &'static str,
 }
 
-/// `netsonde families`.
+/// Runs `netsonde families`.
 pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
     let style = Style::new(global.color);
     let chosen = match &wanted.name {
@@ -78,7 +78,7 @@ pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
             (None, Some(kind)) => return explain_kind(global, style, kind),
             (None, None) => {
                 return Err(Failure::Other(format!(
-                    "there is no family or type {name:?}: `netsonde families` lists them"
+                    "unknown address family or socket type {name:?} (see `netsonde families -v`)"
                 )));
             }
         },
@@ -127,12 +127,12 @@ pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
     Ok(status)
 }
 
-/// What attempts need to know.
+/// Host state that decides which tests are made.
 struct Tries {
     modules: Modules,
-    /// Names in /proc/net/protocols: what is registered with the kernel already.
+    /// Protocol names in /proc/net/protocols: registered with the kernel already.
     registered: HashSet<String>,
-    /// A seccomp filter may refuse in the kernel's place.
+    /// Whether a seccomp filter may refuse in place of the kernel.
     is_sandboxed: bool,
 }
 
@@ -177,10 +177,10 @@ impl Tries {
             one.is_untried = true;
             one.meaning = match &untried {
                 SkipReason::Loads(module) => {
-                    format!("not tried: it would load the module {module} (--load-modules)")
+                    format!("not tried: would load the module {module} (use --load-modules)")
                 }
                 SkipReason::MightLoad => {
-                    "not tried: it might load a module (--load-modules)".to_owned()
+                    "not tried: might load a module (use --load-modules)".to_owned()
                 }
             };
             return (one, Some(untried));
@@ -194,21 +194,21 @@ impl Tries {
         };
         one.meaning = match one.error.as_deref() {
             Some("EAFNOSUPPORT") if is_registered => {
-                "the kernel has it, and not in this network namespace".into()
+                "supported by the kernel, but not in this network namespace".into()
             }
             _ => words.into(),
         };
         (one, None)
     }
 
-    /// Is the family proved to be there by this attempt?
+    /// Returns whether this result proves support for the family.
     fn proves(&self, one: &Try) -> bool {
         let is_refused = matches!(one.error.as_deref(), Some("EPERM" | "EACCES"));
         !one.is_untried && proves_family(one.error.as_deref()) && !(is_refused && self.is_sandboxed)
     }
 }
 
-/// Opens a socket and closes it. Returns the error's name.
+/// Opens a socket and closes it. Returns the name of the error.
 fn open(family: u8, kind: u32, protocol: u16) -> Option<String> {
     let (domain, kind) = (
         Domain::from(i32::from(family)),
@@ -220,11 +220,11 @@ fn open(family: u8, kind: u32, protocol: u16) -> Option<String> {
     Some(format!("{:?}", Errno::from_raw(number)))
 }
 
-/// What could be loaded here.
+/// Returns the modules that could be loaded.
 fn modules() -> Modules {
     let read = |path: &str| fs::read_to_string(path).ok();
     let is = |path: &str, value: &str| read(path).is_some_and(|text| text.trim() == value);
-    // Two settings of an administrator who lets nothing be loaded.
+    // Two settings by which an administrator disables module loading.
     if is("/proc/sys/kernel/modules_disabled", "1") || is("/proc/sys/kernel/modprobe", "") {
         return Modules::None;
     }
@@ -233,7 +233,7 @@ fn modules() -> Modules {
     Modules::read(read(&alias).as_deref(), read("/proc/modules").as_deref())
 }
 
-/// How many sockets there are of each family.
+/// Numbers of sockets by family.
 struct Counts {
     listed: HashMap<u8, (u64, String)>,
     protocols: Vec<(String, u64)>,
@@ -262,8 +262,8 @@ impl Counts {
         }
     }
 
-    /// The count, and where it is from. Families without a list are counted by their protocols, as far as
-    /// these count, and else by who holds them, as far as the asker may know.
+    /// Returns the count and its source. Families without a list are counted by their protocols, if
+    /// these count sockets, otherwise by the processes that the caller may inspect.
     fn of(&self, family: &Family, supported: Option<bool>) -> (Option<u64>, Option<String>) {
         if let Some((count, from)) = self.listed.get(&family.number) {
             return (Some(*count), Some(from.clone()));
@@ -284,7 +284,7 @@ impl Counts {
     }
 }
 
-/// One family, tried.
+/// Tests one family.
 fn tell(family: &'static Family, tries: &Tries, counts: &Counts) -> Told {
     let is_registered = (family.registered.iter()).any(|name| tries.registered.contains(*name));
     let mut untried = None;
@@ -303,7 +303,7 @@ fn tell(family: &'static Family, tries: &Tries, counts: &Counts) -> Told {
     let supported = if all.clone().any(|one| tries.proves(one)) {
         Some(true)
     } else {
-        // Only EAFNOSUPPORT throughout is a no.
+        // Only EAFNOSUPPORT in all tests means no.
         let is_no = all.all(|one| one.error.as_deref() == Some("EAFNOSUPPORT"));
         is_no.then_some(false)
     };
@@ -329,7 +329,7 @@ fn tell(family: &'static Family, tries: &Tries, counts: &Counts) -> Told {
     }
 }
 
-/// Families that this kernel has and the table has not.
+/// Families of this kernel that the table does not have.
 fn newer(tries: &Tries) -> Vec<Told> {
     let mut all = Vec::new();
     for number in FAMILIES.len() as u8..PROBED_NUMBERS {
@@ -341,11 +341,11 @@ fn newer(tries: &Tries) -> Vec<Told> {
                 number,
                 name: families::family_name(number),
                 aliases: &[],
-                title: "newer than this netsonde",
-                purpose: "This kernel has it, and this netsonde does not know it yet.",
+                title: "unknown family, newer than this version of netsonde",
+                purpose: "The kernel supports this family; this version of netsonde does not know it.",
                 legacy: false,
                 absent: None,
-                elsewhere: "Not known.",
+                elsewhere: "Unknown.",
                 supported: Some(true),
                 module: None,
                 types,
@@ -367,7 +367,7 @@ fn here(one: &Told) -> String {
         (Some(true), _) => "yes".into(),
         (Some(false), _) => "no".into(),
         (None, Some(_)) => "not loaded".into(),
-        (None, None) => "not told".into(),
+        (None, None) => "unknown".into(),
     }
 }
 
@@ -403,20 +403,27 @@ fn text(all: &[Told], style: Style, global: &Global) -> String {
             ]
         })
         .collect();
-    let headings = ["NR", "FAMILY", "HERE", "TYPES", "SOCKETS", "WHAT FOR"];
+    let headings = [
+        "NUMBER",
+        "FAMILY",
+        "SUPPORTED",
+        "TYPES",
+        "SOCKETS",
+        "PURPOSE",
+    ];
     right(&headings, &mut rows, 4);
     let mut text = table(style, &headings, &rows);
     text.push('\n');
     let untold = (shown.iter()).filter(|one| one.supported.is_none()).count();
     if untold > 0 {
         text.push_str(&format!(
-            "\n{untold} were not tried, since that would load kernel modules: --load-modules does\n"
+            "\n{untold} not tested, because that would load kernel modules (use --load-modules)\n"
         ));
     }
     if shown.iter().any(|one| one.types.iter().any(is_denied)) {
         text.push_str(
-            "\nof types that take privilege the kernel tells no more without it: as root there may be \
-             more\n",
+            "\nsocket types that require privilege could not be tested; run as root for complete \
+             results\n",
         );
     }
     if global.verbose {
@@ -425,7 +432,7 @@ fn text(all: &[Told], style: Style, global: &Global) -> String {
             text.push_str(&wrap(&format!("{}: {}", kind.name, kind.purpose), 0, 4));
         }
     } else if !global.quiet {
-        text.push_str("\nnetsonde families AF_VSOCK explains one; -v adds the types\n");
+        text.push_str("\nuse `netsonde families AF_VSOCK` for details of one family, -v for the socket types\n");
     }
     text
 }
@@ -445,33 +452,33 @@ fn explained(one: &Told, style: Style) -> String {
         one.title
     );
     text.push_str(&wrap(one.purpose, 2, 0));
-    text.push_str(&wrap(&format!("elsewhere: {}", one.elsewhere), 2, 2));
+    text.push_str(&wrap(&format!("other systems: {}", one.elsewhere), 2, 2));
     let here = match one.supported {
         Some(true) => style.good("yes"),
         Some(false) => match one.absent {
             Some(absent) => style.warn(&format!("no: {absent}")),
-            None => style.warn("no: the kernel was built without it, or has no module for it"),
+            None => style.warn("no: not built into the kernel, and no module available"),
         },
         None => match &one.module {
             Some(module) => style.warn(&format!(
-                "not loaded: --load-modules tries it, which loads the module {module}"
+                "not loaded: --load-modules tests it by loading the module {module}"
             )),
-            None => style.warn("not told: see below"),
+            None => style.warn("unknown: see below"),
         },
     };
-    text.push_str(&format!("  here: {here}\n"));
+    text.push_str(&format!("  supported: {here}\n"));
     if one.supported == Some(true) {
         let count = one
             .sockets
-            .map_or("not known".into(), |count| count.to_string());
-        text.push_str(&format!("  sockets now: {count}\n"));
+            .map_or("unknown".into(), |count| count.to_string());
+        text.push_str(&format!("  open sockets: {count}\n"));
     }
     if one.supported != Some(false) {
         let row = |name: &str, of: &Try| {
             let state = match of.supported {
                 Some(true) => style.good("yes"),
                 Some(false) => "no".into(),
-                None => "not told".into(),
+                None => "unknown".into(),
             };
             let why = match &of.error {
                 Some(error) => format!("{error}: {}", of.meaning),
@@ -495,7 +502,7 @@ fn explained(one: &Told, style: Style) -> String {
     text
 }
 
-/// A type or flag.
+/// Prints a type or flag.
 fn explain_kind(global: &Global, style: Style, kind: &SocketType) -> Result<u8, Failure> {
     let mut out = io::stdout().lock();
     if global.json {

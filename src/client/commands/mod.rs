@@ -1,10 +1,12 @@
 //! SHELL. The commands: a file each, or a folder where a command has parts.
 
+pub mod capture;
 pub mod demo;
 pub mod doctor;
 pub mod drops;
 pub mod events;
 pub mod families;
+pub mod interfaces;
 pub mod mcast;
 pub mod neighbors;
 pub mod ping;

@@ -233,7 +233,7 @@ fn interface_table(
     // IPv4 first, then IPv6, then hosts without a known address.
     rows.sort_by(|(a, x), (b, y)| (a.is_none(), a, &x[1]).cmp(&(b.is_none(), b, &y[1])));
     let mut head = vec![
-        "ADDRESS", "MAC", "VENDOR", "NAME", "ROLE", "SEEN BY", "FIRST", "LAST",
+        "ADDRESS", "MAC", "VENDOR", "NAME", "ROLE", "HEARD BY", "FIRST", "LAST",
     ];
     if verbose {
         head.push("KERNEL");

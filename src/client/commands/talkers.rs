@@ -187,7 +187,7 @@ fn text(reply: &OwnedTalkers, style: Style, verbose: bool) -> String {
         "PROCESS",
     ];
     if verbose {
-        head.extend(["BYTES", "MAX ERROR"]);
+        head.extend(["BYTES", "AT MOST"]);
     }
     let mut words = format!(
         "{} in {} packets of {} flows in {}\n",

@@ -1,3 +1,4 @@
 //! SHELL. Capture files: pcap and pcapng, from files and pipes.
 
 pub mod capture_file;
+pub(crate) mod packet_file;

@@ -6,10 +6,12 @@
 //! |---|---|
 //! | `keys` | all keys, with defaults and descriptions |
 //! | `reader` | reads a file key by key |
+//! | `check` | ranges and limits of values |
 //! | `errors` | problems, with their places in the file |
 //! | `suggest` | similar names and expected values for messages |
 //! | `permission` | tiers and who has them |
 
+mod check;
 mod errors;
 mod keys;
 pub mod permission;
@@ -18,13 +20,13 @@ mod suggest;
 
 use serde::{Deserialize, Serialize};
 
+pub use check::Error;
 pub use errors::{MAX_FILE_BYTES, Problem, Problems};
 pub use keys::{KEYS, Key, default_file};
 pub use permission::{PermissionSettings, Permissions};
 
 use crate::events::Severity;
-use crate::recorder::layout::{BUDGET_MAX, BUDGET_MIN, SNAP_MAX};
-use crate::recorder::{Rule, Store};
+use crate::recorder::Rule;
 
 /// Default path of the configuration file.
 pub const PATH: &str = "/etc/netsonde/netsonde.toml";
@@ -36,36 +38,6 @@ pub const STATE: &str = "/var/lib/netsonde";
 /// Maximum entries of all rules together. Each becomes up to eight instructions of the kernel filter, which
 /// every packet passes and which holds 4,096.
 pub const MAX_RULE_ENTRIES: usize = 256;
-
-/// An invalid value. [`Problems`] adds its place in the file.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A value out of range.
-    #[error("{key} = {value}: {why}")]
-    Value {
-        /// Name of the key, with its table.
-        key: String,
-        /// Value in the file.
-        value: String,
-        /// What the value must be.
-        why: String,
-    },
-}
-
-impl Error {
-    fn key(&self) -> &str {
-        let Error::Value { key, .. } = self;
-        key
-    }
-}
-
-fn invalid(key: impl Into<String>, value: impl ToString, why: impl Into<String>) -> Error {
-    Error::Value {
-        key: key.into(),
-        value: value.to_string(),
-        why: why.into(),
-    }
-}
 
 /// Size in bytes. In the file a number, or a string with `KiB`, `MiB` or `GiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -144,7 +116,7 @@ impl Default for Budgets {
 }
 
 impl Budgets {
-    /// Returns the values in bytes, in the order of [`Store::ALL`].
+    /// Returns the values in bytes, in the order of [`Store::ALL`](crate::recorder::Store::ALL).
     pub fn bytes(&self) -> [u64; 7] {
         [
             self.link.0,
@@ -195,7 +167,7 @@ impl Default for SnapLengths {
 }
 
 impl SnapLengths {
-    /// Returns the values in bytes, in the order of [`Store::ALL`].
+    /// Returns the values in bytes, in the order of [`Store::ALL`](crate::recorder::Store::ALL).
     pub fn bytes(&self) -> [u32; 7] {
         [
             self.link,
@@ -529,119 +501,6 @@ impl Config {
         if !is_given("control.clients_per_uid") {
             control.clients_per_uid = control.clients_per_uid.min(control.clients);
         }
-    }
-
-    fn check_permission(&self) -> Result<(), Error> {
-        use permission::{Entry, MAX_ENTRIES};
-        let permission = &self.permission;
-        for (key, list) in [
-            ("status", &permission.status[..]),
-            ("probe", &permission.probe),
-            ("payload", &permission.payload),
-        ] {
-            let key = format!("permission.{key}");
-            if list.len() > MAX_ENTRIES {
-                let why = format!("at most {MAX_ENTRIES} entries: name a group instead");
-                return Err(invalid(key, list.len(), why));
-            }
-            if let Some(wrong) = list.iter().find(|entry| Entry::parse(entry).is_none()) {
-                let why = "must be a user, @ followed by a group, or *";
-                return Err(invalid(key, format!("{wrong:?}"), why));
-            }
-        }
-        Ok(())
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        for (store, bytes) in Store::ALL.iter().zip(self.recorder.budget.bytes()) {
-            if !(BUDGET_MIN..=BUDGET_MAX).contains(&bytes) {
-                return Err(invalid(
-                    format!("recorder.budget.{}", store.name()),
-                    bytes,
-                    "must be from 256 KiB to 64 GiB",
-                ));
-            }
-        }
-        for (store, bytes) in Store::ALL.iter().zip(self.recorder.snap.bytes()) {
-            if !(64..=SNAP_MAX).contains(&bytes) {
-                return Err(invalid(
-                    format!("recorder.snap.{}", store.name()),
-                    bytes,
-                    format!("must be from 64 to {SNAP_MAX} bytes"),
-                ));
-            }
-        }
-        for rule in &self.recorder.rule {
-            if Store::from_name(&rule.store).is_none() {
-                let names = Store::ALL.map(Store::name).join(", ");
-                return Err(invalid(
-                    "recorder.rule.store",
-                    &rule.store,
-                    format!("must be one of {names}"),
-                ));
-            }
-            if let Some(kind) = rule.ethertypes.iter().find(|kind| **kind < 0x600) {
-                return Err(invalid(
-                    "recorder.rule.ethertypes",
-                    kind,
-                    "must be 0x0600 or more",
-                ));
-            }
-        }
-        let entries: usize = self
-            .recorder
-            .rule
-            .iter()
-            .map(|rule| {
-                rule.udp_ports.len()
-                    + rule.tcp_ports.len()
-                    + rule.ip_protocols.len()
-                    + rule.ethertypes.len()
-            })
-            .sum();
-        if entries > MAX_RULE_ENTRIES {
-            let why =
-                format!("at most {MAX_RULE_ENTRIES} ports, protocols and EtherTypes in all rules");
-            return Err(invalid("recorder.rule", entries, why));
-        }
-        for (key, size) in [("control", self.rings.control), ("bulk", self.rings.bulk)] {
-            if !(1 << 20..=4u64 << 30).contains(&size.0) {
-                return Err(invalid(
-                    format!("rings.{key}"),
-                    size.0,
-                    "must be from 1 MiB to 4 GiB",
-                ));
-            }
-        }
-        if !(1..=10_000).contains(&self.control.clients) {
-            return Err(invalid(
-                "control.clients",
-                self.control.clients,
-                "must be from 1 to 10000",
-            ));
-        }
-        if !(1..=self.control.clients).contains(&self.control.clients_per_uid) {
-            return Err(invalid(
-                "control.clients_per_uid",
-                self.control.clients_per_uid,
-                "must be from 1 to control.clients",
-            ));
-        }
-        self.check_permission()?;
-        let ping = &self.ping;
-        for (key, given, max) in [
-            ("rate", ping.rate, 10_000_000),
-            ("rate_per_uid", ping.rate_per_uid, ping.rate),
-            ("targets", ping.targets, 1_048_576),
-            ("runs_per_uid", ping.runs_per_uid, 1024),
-            ("in_flight", ping.in_flight, 4_194_304),
-        ] {
-            if !(1..=max).contains(&given) {
-                let why = format!("must be from 1 to {max}");
-                return Err(invalid(format!("ping.{key}"), given, why));
-            }
-        }
-        Ok(())
     }
 }
 

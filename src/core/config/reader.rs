@@ -125,7 +125,8 @@ impl<'t> Reader<'t> {
         let at = at.unwrap_or_else(|| value.span());
         let given = quote(&self.text[at.clone()]);
         // The default is an example of the whole value, not of one entry.
-        let default = (KEYS.iter())
+        let default = KEYS
+            .iter()
             .find(|known| at == value.span() && format!("{}.{}", known.table, known.name) == key)
             .map_or("[]", |known| known.default);
         let what = format!("{key} = {given}: {}", must_be(default, error.message()));

@@ -16,7 +16,8 @@ pub(super) fn full_names() -> impl Iterator<Item = String> {
 /// Returns whether `path` is a table of the configuration.
 pub(super) fn is_table(path: &str) -> bool {
     let below = format!("{path}.");
-    (KEYS.iter()).any(|key| key.table == path || key.table.starts_with(&below))
+    KEYS.iter()
+        .any(|key| key.table == path || key.table.starts_with(&below))
 }
 
 /// Lists the keys and tables in a table, separated by commas.
@@ -63,12 +64,13 @@ pub(super) fn unknown_key(path: &[String]) -> String {
     let name = path.last().map_or("", String::as_str);
     let table = path[..path.len().saturating_sub(1)].join(".");
     // The right name in another table, the most similar first.
-    let mut elsewhere: Vec<String> = (KEYS.iter())
+    let mut elsewhere: Vec<String> = KEYS
+        .iter()
         .filter(|key| key.name == name)
         .map(|key| format!("{}.{}", key.table, key.name))
         .collect();
     elsewhere.sort_by_key(|known| strsim::damerau_levenshtein(known, &full));
-    let tables = (KEYS.iter()).flat_map(|key| {
+    let tables = KEYS.iter().flat_map(|key| {
         let parent = key.table.split('.').next().unwrap_or(key.table);
         [parent.to_owned(), key.table.to_owned()]
     });

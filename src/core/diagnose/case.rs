@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::evidence::{BeforeAfter, GroupEvidence, Holder, KernelState, Link};
 use super::wire::{GroupPacket, Message, MessageKind};
 use crate::host::socket::ProcSocket;
-use crate::multicast::{Querier, Standing, Timers};
+use crate::multicast::{Querier, QuerierState, Timers};
 use crate::wire::Direction;
 use crate::wire::glance::ip_protocol;
 
@@ -17,7 +17,7 @@ pub const SECOND_NS: u64 = 1_000_000_000;
 /// The evidence, with derived facts that many rules need.
 pub struct Case<'a> {
     /// All evidence.
-    pub all: &'a GroupEvidence,
+    pub evidence: &'a GroupEvidence,
     /// Kernel state; `None` for a capture file.
     pub host: Option<&'a KernelState>,
     /// The group.
@@ -36,15 +36,15 @@ pub struct Case<'a> {
 
 impl<'a> Case<'a> {
     /// Derives the facts for the group of the subject.
-    pub fn new(all: &'a GroupEvidence) -> Case<'a> {
-        Case::of(all, all.subject.group)
+    pub fn new(evidence: &'a GroupEvidence) -> Case<'a> {
+        Case::of(evidence, evidence.subject.group)
     }
 
     /// Derives the facts for another group.
-    pub fn of(all: &'a GroupEvidence, group: IpAddr) -> Case<'a> {
+    pub fn of(evidence: &'a GroupEvidence, group: IpAddr) -> Case<'a> {
         let mut case = Case {
-            all,
-            host: all.host.as_ref(),
+            evidence,
+            host: evidence.host.as_ref(),
             group,
             received: BTreeMap::new(),
             sent: BTreeMap::new(),
@@ -52,8 +52,8 @@ impl<'a> Case<'a> {
             without_traffic: vec![],
             has_packets: true,
         };
-        let (from, to) = all.window;
-        for packet in &all.wire.group_packets {
+        let (from, to) = evidence.window;
+        for packet in &evidence.wire.group_packets {
             let in_window = (from..=to).contains(&packet.time_ns);
             if !in_window || !case.is_wanted(packet.ifindex) || !case.is_of_ip(packet.ifindex) {
                 continue;
@@ -87,12 +87,12 @@ impl<'a> Case<'a> {
 
     /// Returns the end of the window, in nanoseconds since 1970.
     pub fn now_ns(&self) -> u64 {
-        self.all.window.1
+        self.evidence.window.1
     }
 
     /// Returns whether the subject includes this interface.
     pub fn is_wanted(&self, ifindex: u32) -> bool {
-        (self.all.subject.interface.as_ref()).is_none_or(|name| *name == self.name(ifindex))
+        (self.evidence.subject.interface.as_ref()).is_none_or(|name| *name == self.name(ifindex))
     }
 
     /// Returns whether the IP layer receives on this interface: not on bridge or bond ports, nor loopback.
@@ -110,14 +110,14 @@ impl<'a> Case<'a> {
     pub fn name(&self, ifindex: u32) -> String {
         let known = self.link(ifindex).map(|link| link.name.clone());
         known
-            .or_else(|| self.all.wire.names.get(&ifindex).cloned())
+            .or_else(|| self.evidence.wire.names.get(&ifindex).cloned())
             .unwrap_or_else(|| format!("interface {ifindex}"))
     }
 
     /// Returns whether this is an address of this host.
-    pub fn is_own(&self, who: IpAddr) -> bool {
+    pub fn is_own(&self, address: IpAddr) -> bool {
         (self.host.iter().flat_map(|host| &host.links))
-            .any(|link| link.addresses.iter().any(|(own, _)| *own == who))
+            .any(|link| link.addresses.iter().any(|(own, _)| *own == address))
     }
 
     /// Returns a sysctl, by its path below /proc/sys.
@@ -169,7 +169,7 @@ impl<'a> Case<'a> {
 
     /// Returns the UDP ports in question: that of the subject, or those of the packets.
     pub fn ports(&self) -> BTreeSet<u16> {
-        if let Some(port) = self.all.subject.port {
+        if let Some(port) = self.evidence.subject.port {
             return BTreeSet::from([port]);
         }
         (self.received.values().flatten())
@@ -216,7 +216,7 @@ impl<'a> Case<'a> {
     /// Iterates over IGMP or MLD messages of the group's family on an interface.
     pub fn messages(&self, ifindex: u32) -> impl Iterator<Item = &'a Message> + use<'a> {
         let is_ipv4 = self.group.is_ipv4();
-        (self.all.wire.messages.iter()).filter(move |message| {
+        (self.evidence.wire.messages.iter()).filter(move |message| {
             message.ifindex == ifindex && message.source.is_ipv4() == is_ipv4
         })
     }
@@ -265,7 +265,7 @@ impl<'a> Case<'a> {
     pub fn members_elsewhere(&self) -> BTreeMap<u32, Vec<IpAddr>> {
         let now = self.now_ns();
         let mut all: BTreeMap<u32, Vec<IpAddr>> = BTreeMap::new();
-        for (ifindex, group, host, member) in self.all.wire.trackers.groups.iter() {
+        for (ifindex, group, host, member) in self.evidence.wire.trackers.groups.iter() {
             let kept = self.timers(ifindex).membership_ns();
             if group == self.group && !member.own && member.is_current(now, kept) {
                 all.entry(ifindex).or_default().push(host);
@@ -276,19 +276,19 @@ impl<'a> Case<'a> {
 
     /// Returns the newest packet of the group received on an interface.
     pub fn last_arrival(&self, ifindex: u32) -> Option<&'a GroupPacket> {
-        (self.all.wire.group_packets.iter().rev())
+        (self.evidence.wire.group_packets.iter().rev())
             .find(|one| one.ifindex == ifindex && one.is_inbound())
     }
 
     /// Returns the timers of an interface, from its querier if there was one.
     pub fn timers(&self, ifindex: u32) -> Timers {
-        let queriers = &self.all.wire.trackers.queriers;
+        let queriers = &self.evidence.wire.trackers.queriers;
         queriers.timers(ifindex, self.group.is_ipv4(), self.now_ns())
     }
 
     /// Returns the queriers of an interface with their current state.
-    pub fn queriers(&self, ifindex: u32) -> Vec<(&'a Querier, Standing)> {
-        (self.all.wire.trackers.queriers.iter(self.now_ns()))
+    pub fn queriers(&self, ifindex: u32) -> Vec<(&'a Querier, QuerierState)> {
+        (self.evidence.wire.trackers.queriers.iter(self.now_ns()))
             .filter(|(querier, _)| {
                 querier.ifindex == ifindex && querier.address.is_ipv4() == self.group.is_ipv4()
             })
@@ -301,12 +301,12 @@ impl<'a> Case<'a> {
         let mut all: BTreeSet<u32> = self.joined.iter().copied().collect();
         all.extend(self.received.keys());
         all.extend(self.sent.keys());
-        if let (Some(host), Some(name)) = (self.host, &self.all.subject.interface) {
+        if let (Some(host), Some(name)) = (self.host, &self.evidence.subject.interface) {
             let named = host.links.iter().filter(|link| link.name == *name);
             all.extend(named.map(|link| link.ifindex));
         }
         if all.is_empty() {
-            let messages = self.all.wire.messages.iter();
+            let messages = self.evidence.wire.messages.iter();
             all.extend(
                 messages
                     .map(|message| message.ifindex)
@@ -324,7 +324,7 @@ impl<'a> Case<'a> {
     /// Returns whether the time since the last packet is a usual interval between two packets, as with
     /// periodic announcements. The longest intervals are excluded: they are earlier failures.
     fn is_between(&self, ifindex: u32) -> bool {
-        let times: Vec<u64> = (self.all.wire.group_packets.iter())
+        let times: Vec<u64> = (self.evidence.wire.group_packets.iter())
             .filter(|one| one.ifindex == ifindex && one.is_inbound())
             .map(|one| one.time_ns)
             .collect();
@@ -362,7 +362,7 @@ impl<'a> Case<'a> {
 
     /// Returns how far back the record reaches, in nanoseconds.
     pub fn recorded_ns(&self) -> u64 {
-        self.now_ns().saturating_sub(self.all.since_ns)
+        self.now_ns().saturating_sub(self.evidence.since_ns)
     }
 
     /// Returns whether this host routes multicast.
@@ -379,8 +379,8 @@ impl<'a> Case<'a> {
     /// Returns the number of packets of the group in and out during the window, by bridge port.
     pub fn bridged(&self) -> (BTreeMap<u32, usize>, BTreeMap<u32, usize>) {
         let (mut into, mut out) = (BTreeMap::new(), BTreeMap::new());
-        let (from, to) = self.all.window;
-        for packet in &self.all.wire.group_packets {
+        let (from, to) = self.evidence.window;
+        for packet in &self.evidence.wire.group_packets {
             let is_port = self
                 .link(packet.ifindex)
                 .is_some_and(|link| link.port.is_some());

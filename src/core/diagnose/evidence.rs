@@ -123,35 +123,35 @@ impl std::fmt::Display for Process {
     }
 }
 
-/// A UDP socket, what it has joined of the group, and whose it is.
+/// A UDP socket with its process and memberships.
 #[derive(Clone, Debug)]
 pub struct Holder {
-    /// Whose.
+    /// The process that holds it.
     pub process: Process,
-    /// Its number, as in /proc/net/udp.
+    /// Inode number, as in /proc/net/udp.
     pub inode: u64,
-    /// Memberships of the group that is asked about: interface, group, include mode, sources.
+    /// Memberships of the diagnosed group: interface, group, whether the filter mode is include, sources.
     pub joined: Vec<(u32, IpAddr, bool, Vec<IpAddr>)>,
-    /// How many groups it holds in all.
+    /// Number of all groups that it has joined.
     pub groups: usize,
-    /// Does it take what other sockets have joined (IP_MULTICAST_ALL)?
+    /// Whether it receives groups that only other sockets have joined (IP_MULTICAST_ALL).
     pub takes_all: bool,
-    /// The interface that it is bound to.
+    /// The interface that it is bound to; `None` for all.
     pub device: Option<String>,
     /// Its receive buffer, in bytes.
     pub receive_buffer: u64,
 }
 
-/// Two vantage points of one interface.
+/// Cumulative counts of messages received on an interface, on the wire and at a raw socket.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Listened {
-    /// IGMP on the wire, coming in.
+    /// IGMP messages on the wire.
     pub igmp_wire: u64,
-    /// IGMP at a raw socket, behind the firewall.
+    /// IGMP messages at a raw socket, after the INPUT chain.
     pub igmp_heard: u64,
-    /// ICMPv6 on the wire.
+    /// ICMPv6 messages on the wire.
     pub icmp6_wire: u64,
-    /// ICMPv6 at a raw socket.
+    /// ICMPv6 messages at a raw socket, after the INPUT chain.
     pub icmp6_heard: u64,
 }
 
@@ -162,62 +162,62 @@ pub struct Link {
     pub ifindex: u32,
     /// Name.
     pub name: String,
-    /// Link-layer address, where it has one.
+    /// MAC address; `None` if it has none.
     pub mac: Option<String>,
-    /// What kind of device: "veth", "bridge", "macvlan"; empty for hardware.
+    /// Kind of device, as ip-link(8) names it: "veth", "bridge", "macvlan"; empty for hardware.
     pub kind: String,
-    /// IFF_ flags.
+    /// Flags (IFF_*, linux/if.h).
     pub flags: u32,
-    /// Bytes.
+    /// MTU in bytes.
     pub mtu: u32,
-    /// Who holds it promiscuous.
+    /// Number of users that hold it in promiscuous mode.
     pub promiscuity: u32,
-    /// Who holds it in all-multicast mode.
+    /// Number of users that hold it in all-multicast mode.
     pub allmulti: u32,
-    /// Bridge or bond that it is a port of.
+    /// Index of the bridge or bond of which it is a port.
     pub master: Option<u32>,
-    /// Device below, of a macvlan or VLAN, where that is in the same namespace.
+    /// Index of the device below a macvlan or VLAN, if that is in the same namespace.
     pub parent: Option<u32>,
     /// Addresses and prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
-    /// Has it an XDP program?
+    /// Whether an XDP program is attached.
     pub xdp: bool,
-    /// Packets that the device dropped on receiving, in the window.
+    /// Packets that the device dropped on receive (rx_dropped) during the window.
     pub dropped: u64,
-    /// Settings of a bridge.
+    /// Bridge settings, if it is a bridge.
     pub bridge: Option<Bridge>,
-    /// Settings of a bridge's port.
+    /// Port settings, if it is a port of a bridge.
     pub port: Option<Port>,
 }
 
 impl Link {
-    /// IFF_UP (linux/if.h).
+    /// Returns whether it is set up (IFF_UP, linux/if.h).
     pub fn is_up(&self) -> bool {
         self.flags & 0x1 != 0
     }
 
-    /// IFF_LOOPBACK.
+    /// Returns whether it is a loopback device (IFF_LOOPBACK).
     pub fn is_loopback(&self) -> bool {
         self.flags & 0x8 != 0
     }
 
-    /// IFF_MULTICAST.
+    /// Returns whether it supports multicast (IFF_MULTICAST).
     pub fn does_multicast(&self) -> bool {
         self.flags & 0x1000 != 0
     }
 
-    /// Has it an address of the family of `like`? Link-local ones count.
+    /// Returns whether it has an address of the family of `like`, including link-local ones.
     pub fn has_address(&self, like: IpAddr) -> bool {
         (self.addresses.iter()).any(|(own, _)| own.is_ipv4() == like.is_ipv4())
     }
 
-    /// Is an address in one of its networks?
+    /// Returns whether an address is in one of its networks.
     pub fn is_on_link(&self, address: IpAddr) -> bool {
         (self.addresses.iter()).any(|(own, prefix)| in_network(*own, *prefix, address))
     }
 }
 
-/// Is an address in the network of another?
+/// Returns whether `address` is in the network `network`/`prefix`.
 pub fn in_network(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
     match (network, address) {
         (IpAddr::V4(a), IpAddr::V4(b)) => {
@@ -234,33 +234,33 @@ pub fn in_network(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
     }
 }
 
-/// How a bridge treats multicast. Times are nanoseconds.
+/// Multicast settings of a bridge.
 #[derive(Clone, Debug, Default)]
 pub struct Bridge {
-    /// Does it keep groups from ports without members?
+    /// Whether it forwards groups only to ports with members (mcast_snooping).
     pub snooping: bool,
-    /// Does it ask for memberships itself?
+    /// Whether it sends queries itself (mcast_querier).
     pub querier: bool,
     /// Version of its own IGMP queries.
     pub igmp_version: u8,
     /// Version of its own MLD queries.
     pub mld_version: u8,
-    /// Does it ask with its own address (else with 0.0.0.0)?
+    /// Whether it queries from its own address instead of 0.0.0.0 (mcast_query_use_ifaddr).
     pub uses_own_address: bool,
-    /// How long a membership lasts.
+    /// Lifetime of a membership, in nanoseconds.
     pub membership_ns: u64,
-    /// After that long without a query it takes it that there is no other querier.
+    /// Time without a query after which it assumes that there is no other querier, in nanoseconds.
     pub querier_ns: u64,
-    /// Groups that it has room for.
+    /// Maximum number of groups (mcast_hash_max).
     pub max_groups: u32,
-    /// Does it show bridged packets to the IP firewall, by its own setting?
+    /// Whether its own setting makes bridged packets pass the IP firewall (nf_call_iptables).
     pub calls_firewall: bool,
 }
 
-/// How a bridge treats one of its ports.
+/// Settings of a bridge port.
 #[derive(Clone, Debug, Default)]
 pub struct Port {
-    /// Do isolated ports not hear it?
+    /// Whether it exchanges no packets with other isolated ports.
     pub isolated: bool,
 }
 

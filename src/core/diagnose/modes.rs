@@ -1,5 +1,5 @@
-//! PURE. Every failure mode, in the order in which they are asked: causes before their symptoms, and what
-//! packets prove before what only fits.
+//! PURE. Every failure mode of a group, in the order in which they are checked: causes before their symptoms,
+//! and findings that packets prove before those that are only consistent with them.
 
 use super::{FailureMode, protocol, receiver, routing, snooping, socket, stream};
 

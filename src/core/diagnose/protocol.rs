@@ -1,4 +1,4 @@
-//! PURE. Modes of IGMP and MLD: versions, queries, reports, and firewalls between them and the host.
+//! PURE. Failure modes of IGMP and MLD: versions, queries, reports, and firewalls between them and the host.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use super::case::{
 };
 use super::wire::{Message, MessageKind};
 use super::{Certainty, FailureMode, FindingDraft};
-use crate::multicast::Standing;
+use crate::multicast::QuerierState;
 
 /// Returns whether this host reported anything in answer to a query.
 fn answers<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Vec<&'a Message> {
@@ -154,7 +154,7 @@ pub static ILLEGAL_MLD_QUERY: FailureMode = FailureMode {
     cause: "MLD queries must come from a link-local address, with hop limit 1 and the router alert \
         option (RFC 3810, section 5.1.14). Hosts silently drop all others.",
     proof: "Source, hop limit and options of the query.",
-    fix: "Give the querier's interface a link-local address, and correct its implementation.",
+    fix: "Give the querier's interface a link-local address, or correct its implementation.",
     implies: &["querier-lost", "no-querier", "not-arriving"],
     rule: |case| {
         if case.group.is_ipv4() {
@@ -671,7 +671,7 @@ pub static QUERIER_WITHOUT_ADDRESS: FailureMode = FailureMode {
             let nameless = (queriers.iter()).any(|(querier, standing)| {
                 querier.address.is_unspecified()
                     && !querier.own
-                    && matches!(standing, Standing::Elected | Standing::Overdue)
+                    && matches!(standing, QuerierState::Elected | QuerierState::Overdue)
             });
             if nameless {
                 return Some(

@@ -1,5 +1,5 @@
-//! PURE. Modes of a receiving host between the wire and its sockets: what the IP layer does with packets
-//! that have come.
+//! PURE. Failure modes of a receiving host between the wire and its sockets: packets that the IP layer
+//! receives and does not deliver.
 
 use super::case::{Case, about_equal, accounts_for, for_us, is_link_local, list, sources};
 use super::wire::{GroupPacket, To};
@@ -373,7 +373,7 @@ pub static SOURCE_FILTER_MISMATCH: FailureMode = FailureMode {
         translation.",
     proof: "/proc/net/mcfilter lists the sources for the interface and the group; the source on \
         the wire is not accepted.",
-    fix: "Join for the address that sends, or make the source send from the joined address.",
+    fix: "Join for the address that sends, or make the source send from an accepted address.",
     implies: &[],
     rule: |case| {
         let host = case.host?;
@@ -422,7 +422,7 @@ pub static SOURCE_FILTER_MISMATCH: FailureMode = FailureMode {
                     ),
                 )
                 .fix(format!(
-                    "join for the source {}, or make it send from the joined address",
+                    "join for the source {}, or make it send from an accepted address",
                     list(&wire)
                 ))
                 .with_evidence(
@@ -692,7 +692,7 @@ pub static FRAGMENTS_LOST: FailureMode = FailureMode {
     rule: |case| {
         // Packets at the ends of the window may have their other fragments outside of it.
         let settled = case.now_ns().saturating_sub(200_000_000);
-        let begun = case.all.window.0 + 200_000_000;
+        let begun = case.evidence.window.0 + 200_000_000;
         for (ifindex, all) in &case.received {
             let mut datagrams: BTreeMap<(IpAddr, u32), (bool, bool, usize)> = BTreeMap::new();
             let inside = |packet: &&&GroupPacket| (begun..settled).contains(&packet.time_ns);
@@ -976,7 +976,7 @@ pub static MAC_ALIAS: FailureMode = FailureMode {
     implies: &[],
     rule: |case| {
         let wanted = names::mac(case.group);
-        let unwanted = (case.all.wire.others.iter()).find(|((ifindex, group, _), count)| {
+        let unwanted = (case.evidence.wire.others.iter()).find(|((ifindex, group, _), count)| {
             case.joined.contains(ifindex) && names::mac(*group) == wanted && **count > 1
         });
         if let Some(((ifindex, other, source), count)) = unwanted {

@@ -1,5 +1,4 @@
-//! PURE. Modes of senders and routers: where packets leave, what they carry, and what a router does with
-//! them.
+//! PURE. Failure modes of senders and routers: outgoing interface, TTL, and forwarding.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -424,17 +423,17 @@ pub static SENT_ON_OTHER_INTERFACE: FailureMode = FailureMode {
     implies: &[],
     rule: |case| {
         case.host?;
-        let (from, to) = case.all.window;
+        let (from, to) = case.evidence.window;
         // Includes interfaces outside of the subject.
         let mut by: BTreeMap<u32, usize> = BTreeMap::new();
-        for packet in &case.all.wire.group_packets {
+        for packet in &case.evidence.wire.group_packets {
             let is_own = !packet.is_inbound() && case.is_own(packet.source);
             if is_own && (from..=to).contains(&packet.time_ns) {
                 *by.entry(packet.ifindex).or_default() += 1;
             }
         }
         let mut wanted: Vec<u32> = case.members_elsewhere().into_keys().collect();
-        if case.all.subject.interface.is_some() {
+        if case.evidence.subject.interface.is_some() {
             let named = case
                 .host?
                 .links

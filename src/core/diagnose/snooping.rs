@@ -1,5 +1,5 @@
-//! PURE. Modes of the link: missing or competing queriers, switches and bridges that prune, and
-//! what a device below does not carry.
+//! PURE. Failure modes of the link: missing or competing queriers, switches and bridges that prune, and
+//! devices that do not carry multicast.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use super::case::{Case, SECOND_NS, is_link_local, list, protocol, seconds};
 use super::protocol::group_query;
 use super::wire::Message;
 use super::{Certainty, FailureMode, FindingDraft};
-use crate::multicast::{Known, Querier, Standing};
+use crate::multicast::{Querier, QuerierState, TimerSource};
 
 /// Minimum time for which a switch with standard timers keeps a membership (RFC 3376, section 8.4).
 const DEFAULT_MEMBERSHIP_NS: u64 = 260 * SECOND_NS;
@@ -22,9 +22,9 @@ fn pruned(case: &Case<'_>) -> Vec<u32> {
         return case.without_traffic.clone();
     }
     let now = case.now_ns();
-    (case.all.wire.names.keys().copied())
+    (case.evidence.wire.names.keys().copied())
         .filter(|ifindex| {
-            let last = (case.all.wire.group_packets.iter())
+            let last = (case.evidence.wire.group_packets.iter())
                 .filter(|packet| packet.ifindex == *ifindex)
                 .map(|packet| packet.time_ns)
                 .max();
@@ -50,7 +50,7 @@ fn last_data(case: &Case<'_>, ifindex: u32) -> Option<u64> {
     if case.host.is_some() {
         return case.last_arrival(ifindex).map(|packet| packet.time_ns);
     }
-    let all = case.all.wire.group_packets.iter();
+    let all = case.evidence.wire.group_packets.iter();
     all.filter(|packet| packet.ifindex == ifindex)
         .map(|packet| packet.time_ns)
         .max()
@@ -77,7 +77,9 @@ pub static QUERIER_LOST: FailureMode = FailureMode {
             let Some((querier, _)) = newest else { continue };
             if is_link_local(case.group)
                 || querier.own
-                || all.iter().any(|(_, standing)| *standing != Standing::Gone)
+                || all
+                    .iter()
+                    .any(|(_, standing)| *standing != QuerierState::Gone)
             {
                 continue;
             }
@@ -198,7 +200,7 @@ pub static ONLY_LINK_LOCAL_WORKS: FailureMode = FailureMode {
             if last_data(case, ifindex).is_some() {
                 continue;
             }
-            let others: BTreeSet<IpAddr> = (case.all.wire.others.iter())
+            let others: BTreeSet<IpAddr> = (case.evidence.wire.others.iter())
                 .filter(|((at, group, _), count)| {
                     *at == ifindex && is_link_local(*group) && **count >= 3
                 })
@@ -340,7 +342,7 @@ pub static SILENT_RECEIVER_PRUNED: FailureMode = FailureMode {
             return None;
         }
         let interfaces: BTreeSet<u32> = case
-            .all
+            .evidence
             .wire
             .group_packets
             .iter()
@@ -350,7 +352,7 @@ pub static SILENT_RECEIVER_PRUNED: FailureMode = FailureMode {
             let Some(first) = case.queries(ifindex).next() else {
                 continue;
             };
-            let data: Vec<u64> = (case.all.wire.group_packets.iter())
+            let data: Vec<u64> = (case.evidence.wire.group_packets.iter())
                 .filter(|packet| packet.ifindex == ifindex && packet.is_inbound())
                 .map(|packet| packet.time_ns)
                 .collect();
@@ -419,11 +421,11 @@ pub static QUERY_INTERVAL_TOO_LONG: FailureMode = FailureMode {
             let limit = kept.unwrap_or(DEFAULT_MEMBERSHIP_NS);
             for (querier, standing) in case.queriers(ifindex) {
                 let timers = querier.timers();
-                if standing == Standing::Gone
-                    || timers.interval == Known::Default
+                if standing == QuerierState::Gone
+                    || timers.interval == TimerSource::Default
                     || timers.interval_ns <= limit
                     // One long interval may be a lost query.
-                    || (timers.interval == Known::Observed && querier.general < 3)
+                    || (timers.interval == TimerSource::Observed && querier.general < 3)
                 {
                     continue;
                 }
@@ -473,7 +475,9 @@ pub static QUERY_INTERVAL_TOO_LONG: FailureMode = FailureMode {
 fn competing_queriers<'a>(case: &Case<'a>, ifindex: u32) -> Option<(&'a Querier, &'a Querier)> {
     let alive: Vec<&Querier> = (case.queriers(ifindex).into_iter())
         .filter(|(querier, standing)| {
-            *standing != Standing::Gone && !querier.address.is_unspecified() && querier.general >= 2
+            *standing != QuerierState::Gone
+                && !querier.address.is_unspecified()
+                && querier.general >= 2
         })
         .map(|(querier, _)| querier)
         .collect();
@@ -895,7 +899,7 @@ pub static MDB_FULL: FailureMode = FailureMode {
                 .filter(|port| port.master == Some(link.ifindex))
                 .map(|port| port.ifindex)
                 .collect();
-            let groups: BTreeSet<IpAddr> = (case.all.wire.trackers.groups.iter())
+            let groups: BTreeSet<IpAddr> = (case.evidence.wire.trackers.groups.iter())
                 .filter(|(ifindex, group, _, member)| {
                     ports.contains(ifindex) && !is_link_local(*group) && !member.own
                 })
@@ -1047,7 +1051,7 @@ pub static NETWORK_WITHOUT_MULTICAST: FailureMode = FailureMode {
             let heard =
                 (case.messages(*ifindex)).any(|message| !message.outbound)
                     || case.last_arrival(*ifindex).is_some()
-                    || case.all.wire.others.keys().any(|(at, group, _)| {
+                    || case.evidence.wire.others.keys().any(|(at, group, _)| {
                         at == ifindex && group.is_ipv4() == case.group.is_ipv4()
                     });
             if !carries || heard {
@@ -1067,7 +1071,7 @@ pub static NETWORK_WITHOUT_MULTICAST: FailureMode = FailureMode {
                 .with_evidence(
                     "wire",
                     format!(
-                        "no multicast packet on {} in {}",
+                        "no multicast packet received on {} in {}",
                         link.name,
                         seconds(case.recorded_ns())
                     ),
@@ -1145,7 +1149,7 @@ pub static NOT_ARRIVING: FailureMode = FailureMode {
         }
         let queriers = case.queriers(ifindex);
         let who = (queriers.iter())
-            .find(|(_, standing)| *standing == Standing::Elected)
+            .find(|(_, standing)| *standing == QuerierState::Elected)
             .map_or("no querier was seen".into(), |(querier, _)| {
                 format!(
                     "{} is the querier (version {})",

@@ -1,5 +1,4 @@
-//! PURE. Modes of the sockets of a host: packets that the IP layer has delivered, and memberships that
-//! sockets hold.
+//! PURE. Failure modes of sockets: packets that the IP layer delivered, and memberships of sockets.
 
 use super::case::{Case, accounts_for, for_us};
 use super::receiver::is_udp;
@@ -51,7 +50,7 @@ pub static NO_MATCHING_SOCKET: FailureMode = FailureMode {
         let ports = case.ports();
         let takers = case.sockets();
         // The doctor joined it to see whether it arrives, and does not use it.
-        if case.all.subject.joined_here && takers.is_empty() {
+        if case.evidence.subject.joined_here && takers.is_empty() {
             return None;
         }
         let arrives = |device: &str| case.received.keys().any(|at| case.name(*at) == device);

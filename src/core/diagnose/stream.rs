@@ -1,4 +1,4 @@
-//! PURE. Modes that the numbers of a stream tell: loss on the way, and sources that collide.
+//! PURE. Failure modes that show in sequence numbers: loss on the path, and sources that collide.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,9 +13,13 @@ fn streams<'a>(case: &Case<'a>, of: &'a Streams) -> Vec<(&'a Key, &'a Stream)> {
         .filter(|(key, stream)| {
             key.group == case.group
                 && (!stream.outbound || case.host.is_none())
-                && case.all.subject.port.is_none_or(|port| key.port == port)
                 && case
-                    .all
+                    .evidence
+                    .subject
+                    .port
+                    .is_none_or(|port| key.port == port)
+                && case
+                    .evidence
                     .subject
                     .source
                     .is_none_or(|source| key.source == source)
@@ -51,7 +55,7 @@ pub static TWO_SENDERS: FailureMode = FailureMode {
     implies: &["loss-on-wire"],
     rule: |case| {
         let mut by: BTreeMap<(u32, u16), BTreeSet<(IpAddr, u16)>> = BTreeMap::new();
-        for (key, stream) in streams(case, &case.all.wire.recent) {
+        for (key, stream) in streams(case, &case.evidence.wire.recent) {
             // Several speakers in a conference are not a collision; two video streams are.
             let picture = |rtp: &crate::multicast::Rtp| rtp.payload_type == 33;
             let numbered = stream.ts.is_some() || stream.rtp.as_deref().is_some_and(picture);
@@ -61,7 +65,7 @@ pub static TWO_SENDERS: FailureMode = FailureMode {
                     .insert((key.source, key.source_port));
             }
         }
-        for one in (case.all.measured.iter()).filter(|one| one.packets >= 3) {
+        for one in (case.evidence.measured.iter()).filter(|one| one.packets >= 3) {
             let key = &one.key;
             by.entry((key.ifindex, key.port))
                 .or_default()
@@ -96,7 +100,7 @@ fn only_at_start(case: &Case<'_>, stream: &Stream) -> Option<u64> {
     let test = stream.test.as_ref()?;
     let (first, last) = test.range()?;
     let missing = first + test.lost();
-    let begins = stream.first_ns > case.all.data_since_ns + SECOND_NS;
+    let begins = stream.first_ns > case.evidence.data_since_ns + SECOND_NS;
     let settled = test
         .last_gap
         .is_none_or(|gap| (gap - first) * 2 < last - first);
@@ -114,7 +118,7 @@ pub static FIRST_PACKETS_LOST: FailureMode = FailureMode {
         again, or wait.",
     implies: &["loss-on-wire"],
     rule: |case| {
-        for (key, stream) in streams(case, &case.all.wire.trackers.streams) {
+        for (key, stream) in streams(case, &case.evidence.wire.trackers.streams) {
             let Some(missing) = only_at_start(case, stream) else {
                 continue;
             };
@@ -153,10 +157,10 @@ pub static LOSS_ON_WIRE: FailureMode = FailureMode {
         if case.host.is_some_and(|host| host.ring_drops > 0) {
             return None;
         }
-        let measured = (case.all.measured.iter())
+        let measured = (case.evidence.measured.iter())
             .filter(|one| case.received.contains_key(&one.key.ifindex))
             .map(|one| (&one.key, (one.kind, one.packets, one.lost)));
-        let counted = streams(case, &case.all.wire.recent);
+        let counted = streams(case, &case.evidence.wire.recent);
         let counted = (counted.into_iter()).filter_map(|(key, stream)| Some((key, loss(stream)?)));
         for (key, (kind, packets, lost)) in counted.chain(measured) {
             if lost == 0 {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
-use crate::multicast::{Said, Streams, Trackers, concerns, names, said, stream_part};
+use crate::multicast::{
+    GroupMessage, Streams, Trackers, decode_group_message, is_tracked, names, stream_packet,
+};
 use crate::wire::glance::{glance, ip_protocol};
 use crate::wire::igmp::RecordKind;
 use crate::wire::{Direction, Frame, LinkType, Meaning, decode};
@@ -120,42 +122,42 @@ pub struct GroupPacket {
     pub bad_checksum: bool,
     /// The same for two copies of a packet, else different.
     pub identity: u64,
-    /// Is it an echo request?
+    /// Whether it is an echo request.
     pub is_echo: bool,
 }
 
 impl GroupPacket {
-    /// Did it come in?
+    /// Returns whether it was received.
     pub fn is_inbound(&self) -> bool {
         self.direction != Direction::Outbound
     }
 
-    /// The first or only part of a datagram?
+    /// Returns whether it is the first or only fragment of a datagram.
     pub fn is_first(&self) -> bool {
         self.fragment.is_none_or(|(_, offset, _)| offset == 0)
     }
 }
 
-/// What the wire showed.
+/// The packets of the record or file, arranged for the rules.
 #[derive(Debug)]
 pub struct Wire {
-    /// Names of interfaces by their numbers.
+    /// Names of interfaces, by index.
     pub names: BTreeMap<u32, String>,
-    /// Group management, oldest first.
+    /// Group management messages, oldest first.
     pub messages: Vec<Message>,
-    /// Packets to the group, oldest first.
+    /// Packets of the group, oldest first.
     pub group_packets: Vec<GroupPacket>,
-    /// Packets to other groups that came in, by interface, group and source.
+    /// Number of packets received for other groups, by interface, group and source.
     pub others: BTreeMap<(u32, IpAddr, IpAddr), u64>,
-    /// The trackers over all of it.
+    /// Groups, queriers and streams, from all packets.
     pub trackers: Trackers,
-    /// Streams since the window began.
+    /// Streams from the packets since the window began.
     pub recent: Streams,
-    /// The oldest packet of any kind.
+    /// Time of the oldest packet of any kind, in nanoseconds since 1970; `None` without packets.
     pub oldest_ns: Option<u64>,
-    /// The newest.
+    /// Time of the newest packet of any kind, in nanoseconds since 1970; 0 without packets.
     pub newest_ns: u64,
-    /// Messages and packets for which there was no room, oldest first.
+    /// Number of messages and packets discarded over the limits, the oldest first.
     pub left_out: u64,
     group: IpAddr,
     port: Option<u16>,
@@ -165,8 +167,8 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Nothing yet; packets of this group (to this port, from this source) will be kept. The window
-    /// begins at `recent_ns`.
+    /// Creates an empty collection for packets of this group (and port, and source). The window begins at
+    /// `recent_ns`, in nanoseconds since 1970.
     pub fn new(group: IpAddr, port: Option<u16>, source: Option<IpAddr>, recent_ns: u64) -> Wire {
         Wire {
             names: BTreeMap::new(),
@@ -186,35 +188,35 @@ impl Wire {
         }
     }
 
-    /// Takes a packet in.
+    /// Adds a packet.
     pub fn see(&mut self, frame: &Frame<'_>, ifindex: u32, time_ns: u64, direction: Direction) {
         self.oldest_ns = Some(self.oldest_ns.map_or(time_ns, |oldest| oldest.min(time_ns)));
         self.newest_ns = self.newest_ns.max(time_ns);
         let seen = glance(frame.link, frame.bytes);
         if seen.vlan.is_some() {
-            // Of another link; it shows again, untagged, on the interface of its VLAN.
+            // It belongs to another link, and appears again, untagged, on the interface of its VLAN.
             return;
         }
         let outbound = direction == Direction::Outbound;
-        if let Some((key, part)) = stream_part(frame, &seen, ifindex, time_ns, outbound) {
-            self.trackers.streams.see(key, &part);
+        if let Some((key, packet)) = stream_packet(frame, &seen, ifindex, time_ns, outbound) {
+            self.trackers.streams.observe(key, &packet);
             if time_ns >= self.recent_ns {
-                self.recent.see(key, &part);
+                self.recent.observe(key, &packet);
             }
         }
         let decoded = decode(frame);
-        if seen.ip_protocol != ip_protocol::UDP && concerns(&seen, frame.bytes) {
+        if seen.ip_protocol != ip_protocol::UDP && is_tracked(&seen, frame.bytes) {
             self.trackers
-                .see_management(&decoded, ifindex, time_ns, outbound);
+                .observe_management(&decoded, ifindex, time_ns, outbound);
         }
         let Some(network) = decoded.network else {
             return;
         };
-        // Who gets a message with a wrong checksum drops it.
+        // Receivers drop messages with a wrong checksum.
         if decoded.bad_checksum.is_none() && decoded.problem.is_none() {
             for meaning in &decoded.meanings {
-                said(meaning, |said| {
-                    self.message(&network, ifindex, time_ns, outbound, said);
+                decode_group_message(meaning, |message| {
+                    self.message(&network, ifindex, time_ns, outbound, message);
                 });
             }
         }
@@ -268,8 +270,8 @@ impl Wire {
         self.group_packets.push(packet);
     }
 
-    /// Of what does not change on the way over a bridge: all but the TTL and header checksum, which a
-    /// router changes.
+    /// Hashes the fields that do not change on the path: all but the TTL and header checksum, which a router
+    /// changes.
     fn identity(&self, ip: &[u8]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(ip.get(..6).unwrap_or_default());
@@ -283,17 +285,17 @@ impl Wire {
         ifindex: u32,
         time_ns: u64,
         outbound: bool,
-        said: Said,
+        message: GroupMessage,
     ) {
-        let (version, kind) = match said {
-            Said::Asked(asked) => {
+        let (version, kind) = match message {
+            GroupMessage::Query(asked) => {
                 let kind = MessageKind::Query {
                     group: asked.group,
                     max_response_ns: u64::from(asked.max_response_ms) * 1_000_000,
                 };
                 (asked.version, kind)
             }
-            Said::Change(change) => {
+            GroupMessage::Change(change) => {
                 let kind = MessageKind::Report {
                     group: change.group,
                     kind: change.kind,
@@ -301,7 +303,7 @@ impl Wire {
                 };
                 (change.version, kind)
             }
-            Said::Router(_) | Said::RouterGone => return,
+            GroupMessage::Router(_) | GroupMessage::RouterGone => return,
         };
         if self.messages.len() >= MAX_MESSAGES {
             self.left_out += (MAX_MESSAGES / 4) as u64;
@@ -319,7 +321,7 @@ impl Wire {
         });
     }
 
-    /// Once all packets are in: puts them in the order of time, since each ring has its own.
+    /// Sorts all packets by time, because each ring is in order by itself only. Call it after the last packet.
     pub fn sort(&mut self) {
         self.messages.sort_by_key(|message| message.time_ns);
         self.group_packets.sort_by_key(|packet| packet.time_ns);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::limit::RateLimit;
 use super::{Event, Kind, duration, links, multicast, neighbors, service};
-use crate::neighbors::News;
+use crate::neighbors::NeighborEvent;
 use crate::probe::run;
 
 /// Margin around an event of a probe run in which its probes are found.
@@ -61,7 +61,7 @@ impl Detector {
     }
 
     /// Adds an event for a change in the neighbor table.
-    pub fn on_neighbor_event(&mut self, interface: &str, time_ns: u64, news: &News) {
+    pub fn on_neighbor_event(&mut self, interface: &str, time_ns: u64, news: &NeighborEvent) {
         self.pending
             .push(neighbors::event(interface, time_ns, news));
     }
@@ -79,7 +79,7 @@ impl Detector {
             } => Event::new(Kind::LossBegun, *at_ns, "", target)
                 .with_text(format!(
                     "{} consecutive probes to {target} {}: {last_seen}",
-                    run::MISSES_TOLD,
+                    run::UNRESPONSIVE_AFTER,
                     fate.name().replace('_', " ")
                 ))
                 .with_packet_filter(

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Event, Kind, Severity};
-use crate::neighbors::{News, mac};
+use crate::neighbors::{NeighborEvent, mac};
 use crate::wire::cursor::Mac;
 
 /// Time before an event within which the claims belong to it.
@@ -33,17 +33,17 @@ fn station(mac: Mac) -> String {
 }
 
 /// Creates the event for a change.
-pub fn event(interface: &str, time_ns: u64, news: &News) -> Event {
+pub fn event(interface: &str, time_ns: u64, news: &NeighborEvent) -> Event {
     let new = |kind, ip: &IpAddr| Event::new(kind, time_ns, interface, ip);
     let owner = |ip: &IpAddr, is_gateway: bool| match is_gateway {
         true => format!("{ip}, this host's gateway,"),
         false => ip.to_string(),
     };
     match news {
-        News::Host(mac) => Event::new(Kind::NeighborNew, time_ns, interface, mac)
+        NeighborEvent::Host(mac) => Event::new(Kind::NeighborNew, time_ns, interface, mac)
             .with_text(format!("new host: {} seen more than once", station(*mac)))
             .with_packet_filter(format!("ether src {mac}"), BEFORE_NS, AFTER_NS),
-        News::Moved(ip, change, is_gateway) => {
+        NeighborEvent::Moved(ip, change, is_gateway) => {
             let how = match change.announced {
                 true => "announced",
                 false => "not announced",
@@ -62,7 +62,7 @@ pub fn event(interface: &str, time_ns: u64, news: &News) -> Event {
                 ))
                 .with_packet_filter(claims(*ip, [change.from, change.to]), BEFORE_NS, AFTER_NS)
         }
-        News::Conflict(ip, conflict, is_gateway) => {
+        NeighborEvent::Conflict(ip, conflict, is_gateway) => {
             let (one, other) = conflict.between;
             let whose = match conflict.own {
                 true => format!("{ip}, an address of this host,"),
@@ -76,9 +76,9 @@ pub fn event(interface: &str, time_ns: u64, news: &News) -> Event {
                 ))
                 .with_packet_filter(claims(*ip, [one, other]), BEFORE_NS, AFTER_NS)
         }
-        News::Over(ip) => new(Kind::ConflictOver, ip)
+        NeighborEvent::ConflictOver(ip) => new(Kind::ConflictOver, ip)
             .with_text(format!("only one station has claimed {ip} for an hour")),
-        News::Duplicate(ip, hit) => {
+        NeighborEvent::Duplicate(ip, hit) => {
             let why = match (hit.both_probed, hit.answered) {
                 (true, _) => "tried at the same time",
                 (false, true) => "already has it and answered",
@@ -116,7 +116,7 @@ mod tests {
         let event = event(
             "enp129s0f1np1v9",
             BEFORE_NS * 2,
-            &News::Conflict(ip, conflict, false),
+            &NeighborEvent::Conflict(ip, conflict, false),
         );
         assert_eq!(decode(&encode(&event)), Some(event));
     }

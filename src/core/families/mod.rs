@@ -151,7 +151,7 @@ pub fn find(text: &str) -> Option<&'static Family> {
         short.map_or(name.clone(), str::to_owned)
     };
     let wanted = bare(&upper);
-    (FAMILIES.iter()).find(|family| {
+    FAMILIES.iter().find(|family| {
         let mut names = std::iter::once(&family.name).chain(family.aliases);
         names.any(|name| bare(name) == wanted)
     })

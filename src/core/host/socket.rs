@@ -49,7 +49,7 @@ pub fn parse_sockets(text: &str) -> Vec<ProcSocket> {
             uid: words.get(7)?.parse().ok()?,
             inode: words.get(9)?.parse().ok()?,
             // TCP has other columns here, and none in TIME-WAIT.
-            drops: (words.get(12)).map_or(Some(0), |word| word.parse().ok())?,
+            drops: words.get(12).map_or(Some(0), |word| word.parse().ok())?,
         })
     };
     text.lines().skip(1).filter_map(entry).collect()

@@ -1,34 +1,34 @@
-//! PURE. Memberships as hosts report them (RFC 2236, RFC 3376, RFC 2710, RFC 3810): what a router or a
-//! snooping switch on the link would know.
+//! PURE. Group memberships as reported by hosts (RFC 2236, RFC 3376, RFC 2710, RFC 3810): the
+//! knowledge of a router or snooping switch on the link.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use super::Seen;
+use super::ObservedMessage;
 use crate::wire::igmp::RecordKind;
 
-/// Members in all: about 5 MB, and with 64 sources each three times that.
+/// Maximum number of members: about 5 MB, and with 64 sources each three times as much.
 const MOST: usize = 16_384;
-/// Memberships of one host on one link: a receiver of hundreds of channels fits.
-const OF_A_HOST: usize = 1024;
-/// Sources of one membership that are kept; Linux takes 10 (IPv4) or 64 (IPv6) of a socket.
-const SOURCES: usize = 64;
-/// Who left is still shown for so long.
+/// Maximum memberships of one host on one link: enough for a receiver of hundreds of channels.
+const MAX_PER_HOST: usize = 1024;
+/// Sources kept per membership; Linux accepts 10 (IPv4) or 64 (IPv6) per socket.
+const MAX_SOURCES: usize = 64;
+/// How long a former member remains listed.
 const LEFT_NS: u64 = 60_000_000_000;
-/// Who has expired is looked for this often, when room is needed.
+/// Minimum interval between sweeps for expired members when the table is full.
 const SWEEP_NS: u64 = 1_000_000_000;
 
-/// Which sources a member wants.
+/// Filter mode of a membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// These only.
+    /// The listed sources only.
     Include,
-    /// All but these.
+    /// All sources except the listed ones.
     Exclude,
 }
 
 impl Mode {
-    /// Its word.
+    /// Returns the name used in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Mode::Include => "include",
@@ -37,46 +37,46 @@ impl Mode {
     }
 }
 
-/// A host's membership of a group. Times are nanoseconds since 1970.
+/// Membership of one host in one group. Times are nanoseconds since 1970.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Member {
-    /// Version of the protocol that its newest report was of.
+    /// Protocol version of its latest report.
     pub version: u8,
-    /// Which sources it wants.
+    /// Filter mode.
     pub mode: Mode,
-    /// The sources.
+    /// Listed sources.
     pub sources: Vec<IpAddr>,
-    /// Sources that there was no room for.
+    /// Sources that were not kept because of the limit.
     pub sources_left_out: u32,
-    /// First report.
+    /// Time of the first report.
     pub first_ns: u64,
-    /// Newest report.
+    /// Time of the latest report.
     pub last_ns: u64,
-    /// Reports.
+    /// Number of reports.
     pub reports: u64,
-    /// When it left, if it said so.
+    /// Time at which it left; `None` if it has not announced that.
     pub left_ns: Option<u64>,
-    /// This host itself.
+    /// Whether the member is this host.
     pub own: bool,
 }
 
 impl Member {
-    /// Would a router that keeps memberships for `kept_ns` still count it in?
+    /// Returns whether a router that keeps memberships for `kept_ns` would still count this one.
     pub fn is_current(&self, now_ns: u64, kept_ns: u64) -> bool {
         self.left_ns.is_none() && now_ns.saturating_sub(self.last_ns) <= kept_ns
     }
 }
 
-/// What a report says of a group.
+/// Change of a membership, from one group record of a report.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// Version of the protocol.
+    /// Protocol version of the report.
     pub version: u8,
-    /// The group.
+    /// Group address.
     pub group: IpAddr,
-    /// What is said.
+    /// Kind of record.
     pub kind: RecordKind,
-    /// Of which sources.
+    /// Sources of the record.
     pub sources: Vec<IpAddr>,
 }
 
@@ -84,51 +84,52 @@ pub struct Change {
 #[derive(Debug, Default)]
 pub struct Groups {
     members: BTreeMap<(u32, IpAddr, IpAddr), Member>,
-    /// How many each host has on a link.
+    /// Number of memberships per interface and host.
     of_hosts: HashMap<(u32, IpAddr), usize>,
     swept_ns: u64,
-    /// Reports that there was no room for.
+    /// Reports that were not recorded because of the limits.
     pub overflows: u64,
 }
 
 impl Groups {
-    /// How many members there may be.
+    /// Maximum number of members.
     pub const MOST: usize = MOST;
 
-    /// Members.
+    /// Returns the number of members, including former ones that are still listed.
     pub fn len(&self) -> usize {
         self.members.len()
     }
 
-    /// Is nobody a member of anything?
+    /// Returns whether there are no members.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
-    /// Interface, group, host and membership, in this order.
+    /// Returns interface index, group, host and membership of all members, in this order.
     pub fn iter(&self) -> impl Iterator<Item = (u32, IpAddr, IpAddr, &Member)> {
         (self.members.iter())
             .map(|((ifindex, group, host), member)| (*ifindex, *group, *host, member))
     }
 
-    /// What is known of a host's membership.
+    /// Returns the membership of a host.
     pub fn get(&self, ifindex: u32, group: IpAddr, host: IpAddr) -> Option<&Member> {
         self.members.get(&(ifindex, group, host))
     }
 
-    pub(super) fn changed(&mut self, seen: &Seen<'_>, change: Change, kept_ns: u64) {
-        // Reports are about groups; others are nonsense, or an attack on this table.
+    pub(super) fn changed(&mut self, seen: &ObservedMessage<'_>, change: Change, kept_ns: u64) {
+        // Records for unicast addresses are invalid, or an attack on this table.
         if !change.group.is_multicast() || matches!(change.kind, RecordKind::Unknown(_)) {
             return;
         }
-        // Before duplicate address detection is over, IPv6 hosts report without an address; routers
-        // drop that (RFC 3810, section 5.2.13), and the same host reports again with one.
+        // Before duplicate address detection is complete, IPv6 hosts report without an address.
+        // Routers drop such reports (RFC 3810, section 5.2.13), and the host reports again with an
+        // address.
         if seen.source.is_ipv6() && seen.source.is_unspecified() {
             return;
         }
         let key = (seen.ifindex, change.group, seen.source);
         if !self.members.contains_key(&key) {
-            // Who was never seen as a member and leaves is none.
+            // A leave of an unknown member adds nothing.
             if is_end(&change) || !self.make_room(seen, kept_ns) {
                 return;
             }
@@ -153,21 +154,22 @@ impl Groups {
         apply(member, seen.time_ns, change);
     }
 
-    /// Is there room for one more? Who was there first stays: so a flood of reports costs no membership
-    /// that is known.
-    fn make_room(&mut self, seen: &Seen<'_>, kept_ns: u64) -> bool {
+    /// Returns whether there is space for one more member. Existing members stay, so a flood of
+    /// reports costs no known membership.
+    fn make_room(&mut self, seen: &ObservedMessage<'_>, kept_ns: u64) -> bool {
         if self.members.len() >= MOST {
             self.sweep(seen.time_ns, kept_ns);
         }
         let of_host = self.of_hosts.get(&(seen.ifindex, seen.source));
-        let has_room = self.members.len() < MOST && of_host.is_none_or(|count| *count < OF_A_HOST);
+        let has_room =
+            self.members.len() < MOST && of_host.is_none_or(|count| *count < MAX_PER_HOST);
         if !has_room {
             self.overflows = self.overflows.saturating_add(1);
         }
         has_room
     }
 
-    /// Lets go of who has left or expired.
+    /// Removes members that have left or expired.
     fn sweep(&mut self, now_ns: u64, kept_ns: u64) {
         if now_ns < self.swept_ns.saturating_add(SWEEP_NS) {
             return;
@@ -196,7 +198,7 @@ impl Groups {
     }
 }
 
-/// "Include nothing" is no membership.
+/// "Include nothing" is not a membership.
 fn is_end(change: &Change) -> bool {
     let to_nothing = matches!(change.kind, RecordKind::IsInclude | RecordKind::ToInclude);
     (to_nothing && change.sources.is_empty()) || change.kind == RecordKind::Block
@@ -206,7 +208,7 @@ fn apply(member: &mut Member, now_ns: u64, mut change: Change) {
     member.version = change.version;
     let before = member.left_ns.take();
     if before.is_some() {
-        // A membership that begins anew.
+        // The membership starts again.
         member.first_ns = now_ns;
         (member.mode, member.sources) = (Mode::Include, vec![]);
     }
@@ -227,8 +229,8 @@ fn apply(member: &mut Member, now_ns: u64, mut change: Change) {
         }
         (RecordKind::Unknown(_), _) => {}
     }
-    let left_out = member.sources.len().saturating_sub(SOURCES);
-    member.sources.truncate(SOURCES);
+    let left_out = member.sources.len().saturating_sub(MAX_SOURCES);
+    member.sources.truncate(MAX_SOURCES);
     member.sources.shrink_to_fit();
     member.sources_left_out = left_out as u32;
     if member.mode == Mode::Include && member.sources.is_empty() {
@@ -258,7 +260,7 @@ mod tests {
         sources: &[&str],
     ) {
         let nothing = Meaning::Igmp(Igmp::RouterSolicitation);
-        let seen = Seen {
+        let seen = ObservedMessage {
             time_ns: at_ns,
             ifindex: 2,
             outbound: false,
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_there_first_stays_in_a_flood() {
+    fn flood_of_reports_evicts_no_member() {
         let mut groups = Groups::default();
         say(
             &mut groups,
@@ -339,7 +341,7 @@ mod tests {
         assert_eq!(groups.len(), MOST);
         assert_eq!(groups.overflows, 100_000 - (MOST as u64 - 1));
         assert!(groups.get(2, ip("239.1.1.1"), ip("10.0.0.2")).is_some());
-        // One host alone does not even fill it.
+        // One host alone cannot fill the table.
         let mut groups = Groups::default();
         for number in 0..5_000u32 {
             let group = IpAddr::V4((0xee00_0000 + number).into()).to_string();
@@ -354,9 +356,9 @@ mod tests {
         }
         assert_eq!(
             (groups.len(), groups.overflows),
-            (OF_A_HOST, 5_000 - OF_A_HOST as u64)
+            (MAX_PER_HOST, 5_000 - MAX_PER_HOST as u64)
         );
-        // What nobody refreshes makes room.
+        // Expired members make room.
         for number in 0..20_000u32 {
             let host = format!("10.1.{}.{}", number / 250 % 250, number % 250);
             say(

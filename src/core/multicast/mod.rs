@@ -1,28 +1,29 @@
-//! PURE. What the wire shows of multicast on each interface: who asks for memberships, and who reports
-//! them. State machines over decoded packets; times are arguments, in nanoseconds since 1970, as the
+//! PURE. Multicast on each interface, as observed on the wire: queriers, memberships, routers and
+//! streams. State machines over decoded packets; times are arguments, in nanoseconds since 1970, as the
 //! packets are stamped.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `querier` | queriers, the election, and the timers that follow from what they say and do |
-//! | `group` | memberships as hosts report them |
-//! | `router` | PIM neighbours, and multicast router discovery |
-//! | `stream` | what is sent to groups, and RTP |
-//! | `mpeg_ts` | what continuity counters tell |
-//! | `sequence` | what the numbers of a stream tell |
-//! | `said` | what messages say, in words that all versions have in common |
-//! | `see` | from frames to what the trackers take in |
-//! | `test_packet` | what `mcast send` sends |
-//! | `names` | groups that IANA has given a name |
+//! | `querier` | queriers, their election, and the timers that follow from their queries |
+//! | `group` | memberships as reported by hosts |
+//! | `group_port` | a group with an optional port, as users write it |
+//! | `router` | PIM neighbors, and multicast router discovery |
+//! | `stream` | streams to groups, and RTP |
+//! | `mpeg_ts` | loss by MPEG-TS continuity counters |
+//! | `sequence` | loss by sequence numbers |
+//! | `message` | version-independent form of IGMP and MLD messages |
+//! | `observe` | frames that the trackers process |
+//! | `test_packet` | packets of `mcast send` |
+//! | `names` | names of groups assigned by IANA |
 
 mod group;
 mod group_port;
+mod message;
 pub mod mpeg_ts;
 pub mod names;
+mod observe;
 mod querier;
 mod router;
-mod said;
-mod see;
 mod sequence;
 mod stream;
 pub mod test_packet;
@@ -31,67 +32,67 @@ use std::net::IpAddr;
 
 pub use group::{Change, Groups, Member, Mode};
 pub use group_port::GroupPort;
+pub use message::{GroupMessage, decode as decode_group_message};
 pub use mpeg_ts::Ts;
-pub use querier::{Asked, Known, Querier, Queriers, Standing, Timers};
+pub use observe::{is_tracked, stream_packet};
+pub use querier::{Querier, QuerierState, Queriers, QueryInfo, TimerSource, Timers};
 pub use router::{Protocol, Router, Routers};
-pub use said::{Said, said};
-pub use see::{concerns, stream_part};
 pub use sequence::Sequence;
-pub use stream::{Key, Part, Rtp, Stream, Streams};
+pub use stream::{Key, Rtp, Stream, StreamPacket, Streams};
 
 use crate::wire::Meaning;
 use crate::wire::pim::Pim;
 
-/// A message of group management, and how it was seen.
+/// IGMP, MLD or PIM message, with the circumstances of its observation.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
-    /// When.
+pub struct ObservedMessage<'a> {
+    /// Time of observation, in nanoseconds since 1970.
     pub time_ns: u64,
-    /// On which interface.
+    /// Interface index.
     pub ifindex: u32,
-    /// Sent by this host.
+    /// Whether this host sent it.
     pub outbound: bool,
-    /// Who sent it.
+    /// Source address.
     pub source: IpAddr,
-    /// What it says.
+    /// Decoded message.
     pub meaning: &'a Meaning,
 }
 
-/// All that is tracked.
+/// Multicast state of all interfaces.
 #[derive(Debug, Default)]
 pub struct Trackers {
-    /// Who asks.
+    /// IGMP and MLD queriers.
     pub queriers: Queriers,
-    /// Who is a member of what.
+    /// Group memberships.
     pub groups: Groups,
-    /// Routers that tell of themselves.
+    /// Multicast routers, by PIM and multicast router discovery.
     pub routers: Routers,
-    /// What is sent to groups.
+    /// Streams to groups.
     pub streams: Streams,
 }
 
 impl Trackers {
-    /// Takes a message in. Others than IGMP, MLD and PIM are none of its business.
-    pub fn see(&mut self, seen: &Seen<'_>) {
+    /// Processes an IGMP, MLD or PIM message; ignores all others.
+    pub fn observe(&mut self, seen: &ObservedMessage<'_>) {
         if let Meaning::Pim(Pim::Hello(hello)) = seen.meaning {
             return self.routers.hello(seen, hello);
         }
-        said(seen.meaning, |said| match said {
-            Said::Asked(asked) => self.queriers.asked(seen, &asked),
-            Said::Change(change) => self.change(seen, change),
-            Said::Router(interval_s) => self.routers.advertised(seen, interval_s),
-            Said::RouterGone => self.routers.terminated(seen),
+        decode_group_message(seen.meaning, |message| match message {
+            GroupMessage::Query(asked) => self.queriers.asked(seen, &asked),
+            GroupMessage::Change(change) => self.change(seen, change),
+            GroupMessage::Router(interval_s) => self.routers.advertised(seen, interval_s),
+            GroupMessage::RouterGone => self.routers.terminated(seen),
         });
     }
 
-    fn change(&mut self, seen: &Seen<'_>, change: Change) {
+    fn change(&mut self, seen: &ObservedMessage<'_>, change: Change) {
         let kept_ns = (self.queriers)
             .timers(seen.ifindex, change.group.is_ipv4(), seen.time_ns)
             .membership_ns();
         self.groups.changed(seen, change, kept_ns);
     }
 
-    /// Forgets an interface that is gone.
+    /// Drops all state of a deleted interface.
     pub fn forget(&mut self, ifindex: u32) {
         self.queriers.forget(ifindex);
         self.groups.forget(ifindex);

@@ -1,40 +1,40 @@
-//! PURE. MPEG transport streams in UDP (ISO/IEC 13818-1, section 2.4.3): what the continuity counters
-//! tell of loss. They have four bits for each packet identifier, so a hole is known exactly up to 14
-//! packets of one identifier, two datagrams of the usual seven; one of 15 looks like a packet that was sent
-//! twice.
+//! PURE. Loss in MPEG transport streams over UDP, by their continuity counters (ISO/IEC 13818-1,
+//! section 2.4.3). A counter has four bits per packet identifier, so a gap is exact up to 14
+//! packets of one identifier, two datagrams of the usual seven packets; a gap of 15 looks like a
+//! packet sent twice.
 
 use std::hash::BuildHasher;
 
-/// Bytes of a packet.
+/// Size of a transport packet in bytes.
 pub const PACKET: usize = 188;
-/// What each begins with.
+/// Sync byte at the start of each packet.
 pub const SYNC: u8 = 0x47;
-/// Packet identifiers that are told apart; a multiplex has a few dozen.
-const MOST_PIDS: usize = 64;
-/// Stuffing, which is not counted (section 2.4.3.3).
+/// Maximum number of packet identifiers tracked; a multiplex has a few dozen.
+const MAX_PIDS: usize = 64;
+/// Identifier of stuffing packets, which are not counted (section 2.4.3.3).
 const NULL_PID: u16 = 0x1fff;
-/// Datagrams that are recognised when they come again, and holes that are remembered.
+/// Number of datagrams kept to detect duplicates, and of open gaps kept.
 const KEPT: usize = 16;
-/// A datagram may come so many too late: with more, new holes look like old ones that are filled, since
-/// the counters have only four bits.
+/// Maximum number of datagrams by which one may be late. With more, new gaps would look like old
+/// ones being filled, since the counters have only four bits.
 const LATE: u64 = 4;
-/// Datagrams of a single packet that must look like it before it is believed.
+/// Consecutive single-packet datagrams that must match before the stream is recognized.
 const PROBATION: u8 = 3;
 
-/// What a transport stream tells.
+/// Counters of a transport stream.
 #[derive(Clone, Debug, Default)]
 pub struct Ts {
-    /// Packets of 188 bytes, without stuffing and what came twice.
+    /// Packets of 188 bytes, without stuffing and duplicates.
     pub packets: u64,
-    /// Packets that did not come.
+    /// Missing packets.
     pub lost: u64,
-    /// Datagrams that came again.
+    /// Duplicate datagrams.
     pub duplicates: u64,
-    /// Datagrams that came after a later one.
+    /// Datagrams that arrived after a later one.
     pub reordered: u64,
-    /// Counters that began anew by the stream's own word.
+    /// Counter restarts announced by the stream.
     pub restarts: u64,
-    /// Packets of identifiers that there was no room for.
+    /// Packets of identifiers that are not tracked because of the limit.
     pub unknown: u64,
     pids: Vec<(u16, u8)>,
     datagrams: u64,
@@ -43,7 +43,7 @@ pub struct Ts {
     hasher: foldhash::fast::FixedState,
 }
 
-/// Packets that have not come yet.
+/// Missing packets of one identifier that may still arrive.
 #[derive(Clone, Copy, Debug)]
 struct Hole {
     pid: u16,
@@ -52,20 +52,21 @@ struct Hole {
     at: u64,
 }
 
-/// Does a payload consist of whole packets?
+/// Returns whether a payload consists of whole transport packets.
 pub fn looks_like(payload: &[u8]) -> bool {
     !payload.is_empty()
         && payload.len().is_multiple_of(PACKET)
         && payload.chunks_exact(PACKET).all(|packet| packet[0] == SYNC)
 }
 
-/// Is it worth believing at once? Otherwise after some.
+/// Returns whether the stream is recognized: at once if a datagram has several packets, otherwise
+/// after [`PROBATION`] datagrams in a row.
 pub fn is_certain(payload: &[u8], in_a_row: u8) -> bool {
     payload.len() > PACKET || in_a_row >= PROBATION
 }
 
 impl Ts {
-    /// Takes a datagram's payload in, which must look like it.
+    /// Processes the payload of a datagram, which must consist of whole packets.
     pub fn take(&mut self, payload: &[u8]) {
         let hash = self.hasher.hash_one(payload);
         if self.newest.contains(&hash) {
@@ -95,8 +96,8 @@ impl Ts {
         known.map(|(_, last)| (last + 1) & 0x0f)
     }
 
-    /// The holes that are left if a datagram is one that came late: if it does not go on where its first
-    /// packet should, and all its packets fit into holes.
+    /// Returns the remaining gaps if the datagram is a late one: its first packet is not the
+    /// expected next, and all its packets fit into gaps.
     fn filled(&self, packets: &[Packet]) -> Option<Vec<Hole>> {
         let first = packets.iter().find(|packet| packet.counted)?;
         if self.holes.is_empty() || self.expected(first.pid)? == first.counter {
@@ -121,11 +122,11 @@ impl Ts {
         Some(holes)
     }
 
-    /// A packet that is not late.
+    /// Processes a packet that is not late.
     fn follow(&mut self, packet: &Packet) {
         let (pid, counter) = (packet.pid, packet.counter);
         let Some(at) = self.pids.iter().position(|(known, _)| *known == pid) else {
-            if self.pids.len() < MOST_PIDS {
+            if self.pids.len() < MAX_PIDS {
                 self.pids.push((pid, counter));
             } else {
                 self.unknown += 1;
@@ -158,13 +159,13 @@ impl Ts {
     }
 }
 
-/// A packet that is no stuffing.
+/// Header fields of a packet other than stuffing.
 struct Packet {
     pid: u16,
     counter: u8,
-    /// It has a payload; the counter counts no others (section 2.4.3.3).
+    /// Whether the packet has a payload; the counter does not count others (section 2.4.3.3).
     counted: bool,
-    /// It says that the counter begins anew.
+    /// Whether the packet announces a counter restart.
     announced: bool,
 }
 
@@ -203,12 +204,12 @@ mod tests {
     }
 
     #[test]
-    fn loss_duplicates_and_order_are_exact() {
+    fn loss_duplicates_and_reordering_are_exact() {
         let mut ts = Ts::default();
         let lost = [10u64, 50, 51, 90, 200];
         let mut order: Vec<u64> = (0..300).filter(|number| !lost.contains(number)).collect();
         order.swap(100, 101);
-        // Behind one that is lost comes one that is late.
+        // The datagram after a lost one is late.
         order.swap(9, 10);
         order.insert(150, order[149]);
         for number in &order {
@@ -222,11 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn stuffing_and_announced_breaks_are_no_loss() {
+    fn stuffing_and_announced_restarts_are_not_loss() {
         let mut ts = Ts::default();
         for number in 0..20u64 {
             let mut payload = datagram(number);
-            // The last two become stuffing, whose counter means nothing.
+            // The last two become stuffing, whose counter has no meaning.
             for at in [5, 6] {
                 payload[at * PACKET + 1] = 0x1f;
                 payload[at * PACKET + 2] = 0xff;

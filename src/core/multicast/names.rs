@@ -1,5 +1,5 @@
-//! PURE. Groups that IANA has given a name (ipv4-multicast-addresses, ipv6-multicast-addresses), those
-//! that an administrator meets.
+//! PURE. Names of well-known groups, as assigned by IANA (ipv4-multicast-addresses,
+//! ipv6-multicast-addresses): those that an administrator is likely to see.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -40,7 +40,7 @@ const NAMES_4: [(u32, &str); 34] = [
     (0xefc0_0001, "organization-local scope, first"),
 ];
 
-/// By what follows ff0X:: for any scope X.
+/// By the part after ff0X::, for any scope X.
 const NAMES_6: [(u128, &str); 24] = [
     (0x1, "all nodes"),
     (0x2, "all routers"),
@@ -68,7 +68,7 @@ const NAMES_6: [(u128, &str); 24] = [
     (0x1_0004, "DTCP announcements"),
 ];
 
-/// What a group is for, where that is known.
+/// Returns the purpose of a group, if it is registered.
 pub fn name(group: IpAddr) -> Option<String> {
     match group {
         IpAddr::V4(group) => name_4(group).map(str::to_owned),
@@ -115,8 +115,8 @@ fn name_6(group: Ipv6Addr) -> Option<String> {
     found.map(|(_, name)| (*name).to_owned())
 }
 
-/// The Ethernet address that carries a group: 23 bits of it (RFC 1112, section 6.4), or 32 (RFC 2464,
-/// section 7). So 32 groups of IPv4 share one.
+/// Returns the Ethernet address that carries a group: 23 bits of it (RFC 1112, section 6.4), or 32
+/// (RFC 2464, section 7).
 pub fn mac(group: IpAddr) -> [u8; 6] {
     match group {
         IpAddr::V4(group) => {
@@ -130,7 +130,8 @@ pub fn mac(group: IpAddr) -> [u8; 6] {
     }
 }
 
-/// May switches prune the group? What is link-local reaches every port (RFC 4541, section 2.1.2).
+/// Returns whether switches may prune the group. Link-local groups reach every port (RFC 4541,
+/// section 2.1.2).
 pub fn is_pruned(group: IpAddr) -> bool {
     match group {
         IpAddr::V4(group) => group.octets()[..3] != [224, 0, 0],
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn no_group_is_named_twice() {
+    fn group_names_are_unique() {
         let mut all: Vec<u32> = NAMES_4.iter().map(|(group, _)| *group).collect();
         all.sort_unstable();
         all.dedup();

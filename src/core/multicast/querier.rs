@@ -1,99 +1,101 @@
-//! PURE. Who asks for memberships, how often, and who of them is the elected querier (RFC 3376, section
-//! 6.6.2; RFC 3810, section 7.6.2).
+//! PURE. IGMP and MLD queriers: their queries, the election, and the timers that follow (RFC 3376,
+//! section 8; RFC 3810, section 9).
 
 use std::net::IpAddr;
 
-use super::Seen;
+use super::ObservedMessage;
 
-/// Queriers of one interface and family: a link has one or two; more is an attack or a test.
-const OF_A_LINK: usize = 16;
-/// Queriers in all: one of each family for each of some hundred interfaces.
+/// Maximum queriers per interface and family. A link has one or two; more is an attack or a test.
+const MAX_QUERIERS_PER_LINK: usize = 16;
+/// Maximum number of queriers: one per family on several hundred interfaces.
 const MOST: usize = 1024;
-/// Queries of the same sender closer than this are one that came twice (bridge and port, or a fault).
-const SAME_NS: u64 = 100_000_000;
-/// Query interval where none was observed or announced (RFC 3376, section 8.2).
+/// Queries of one sender closer than this are one query seen twice (bridge and port, or a
+/// duplicate).
+const DUPLICATE_QUERY_NS: u64 = 100_000_000;
+/// Query interval if none was observed or announced (RFC 3376, section 8.2).
 const DEFAULT_INTERVAL_NS: u64 = 125_000_000_000;
-/// Robustness variable where none was announced (RFC 3376, section 8.1).
+/// Robustness variable if none was announced (RFC 3376, section 8.1).
 const DEFAULT_ROBUSTNESS: u64 = 2;
-/// Response interval where none was observed (RFC 3376, section 8.3).
+/// Response interval if none was observed (RFC 3376, section 8.3).
 const DEFAULT_RESPONSE_NS: u64 = 10_000_000_000;
 
-/// A query, as far as it matters here.
+/// Fields of a query that the tracker uses.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    /// 1 to 3 (IGMP), 1 or 2 (MLD).
+pub struct QueryInfo {
+    /// Protocol version: 1 to 3 (IGMP), 1 or 2 (MLD).
     pub version: u8,
-    /// For which group; `None`: for all.
+    /// Group of the query; `None` for a general query.
     pub group: Option<IpAddr>,
-    /// Longest time for an answer.
+    /// Maximum response time, in milliseconds.
     pub max_response_ms: u32,
-    /// Announced; 0 is "none".
+    /// Announced robustness variable; 0 means none.
     pub robustness: Option<u8>,
-    /// Announced; 0 is "none".
+    /// Announced query interval in seconds; 0 means none.
     pub interval_s: Option<u32>,
 }
 
-/// Somebody who asks.
+/// Host that sends queries. Times are nanoseconds since 1970.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Querier {
-    /// On which interface.
+    /// Interface index.
     pub ifindex: u32,
-    /// Its address; unspecified if it asks without (a bridge without an address).
+    /// Source address; unspecified if it queries without one (a bridge without an address).
     pub address: IpAddr,
-    /// Version of its newest query.
+    /// Version of its latest query.
     pub version: u8,
-    /// This host itself.
+    /// Whether it is this host.
     pub own: bool,
-    /// When its first query was seen.
+    /// Time of its first query.
     pub first_ns: u64,
-    /// When its newest general query was seen; before that, its newest query.
+    /// Time of its latest general query; before the first one, of its latest query.
     pub last_ns: u64,
-    /// General queries.
+    /// Number of general queries.
     pub general: u64,
-    /// Queries for a group.
+    /// Number of group-specific queries.
     pub specific: u64,
-    /// What lay between its last two general queries. Beginners ask four times as often at first.
+    /// Time between its last two general queries, in nanoseconds. A starting querier sends them at
+    /// a quarter of the interval.
     pub gap_ns: Option<u64>,
-    /// Interval that it announces.
+    /// Announced query interval, in nanoseconds.
     pub announced_ns: Option<u64>,
-    /// Robustness that it announces.
+    /// Announced robustness variable.
     pub robustness: Option<u8>,
-    /// Longest time for an answer, in its newest general query.
+    /// Maximum response time of its latest general query, in nanoseconds.
     pub max_response_ns: u64,
 }
 
-/// Where a duration comes from.
+/// Source of a timer value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
-    /// The querier announces it.
+pub enum TimerSource {
+    /// Announced by the querier.
     Announced,
-    /// It was seen.
+    /// Measured between queries.
     Observed,
-    /// By the standard, since nothing else is known.
+    /// Default of the standard, because nothing else is known.
     Default,
 }
 
-impl Known {
-    /// Its word.
+impl TimerSource {
+    /// Returns the name used in JSON.
     pub fn name(self) -> &'static str {
         match self {
-            Known::Announced => "announced",
-            Known::Observed => "observed",
-            Known::Default => "default",
+            TimerSource::Announced => "announced",
+            TimerSource::Observed => "observed",
+            TimerSource::Default => "default",
         }
     }
 }
 
-/// The timers that follow.
+/// Timers of a link, derived from its querier.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timers {
-    /// From one general query to the next, in nanoseconds.
+    /// Time between two general queries, in nanoseconds.
     pub interval_ns: u64,
-    /// Where that comes from.
-    pub interval: Known,
-    /// How many may be lost.
+    /// Source of the interval.
+    pub interval: TimerSource,
+    /// Robustness variable: the number of queries that may be lost, plus one.
     pub robustness: u64,
-    /// Longest time for an answer, in nanoseconds.
+    /// Maximum response time, in nanoseconds.
     pub max_response_ns: u64,
 }
 
@@ -101,7 +103,7 @@ impl Default for Timers {
     fn default() -> Timers {
         Timers {
             interval_ns: DEFAULT_INTERVAL_NS,
-            interval: Known::Default,
+            interval: TimerSource::Default,
             robustness: DEFAULT_ROBUSTNESS,
             max_response_ns: DEFAULT_RESPONSE_NS,
         }
@@ -116,44 +118,44 @@ impl Timers {
             .saturating_add(self.max_response_ns.saturating_mul(2))
     }
 
-    /// After how long without a query the others take over (RFC 3376, section 8.5).
+    /// Time without a query after which other queriers take over (RFC 3376, section 8.5).
     pub fn other_querier_ns(&self) -> u64 {
         (self.robustness.saturating_mul(self.interval_ns)).saturating_add(self.max_response_ns / 2)
     }
 }
 
-/// What a querier is at a moment.
+/// State of a querier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// The one that counts: of the lowest address.
+pub enum QuerierState {
+    /// Elected: it has the lowest address.
     Elected,
-    /// It asks, and another one has the lower address, or it has no address.
+    /// Not elected: another querier has a lower address, or it has no address.
     Other,
-    /// The one that counts, and its next query should have come.
+    /// Elected, but its next query is overdue.
     Overdue,
-    /// Not heard for so long that others take over.
+    /// Silent for so long that others take over.
     Gone,
 }
 
-impl Standing {
-    /// Its word.
+impl QuerierState {
+    /// Returns the name used in JSON.
     pub fn name(self) -> &'static str {
         match self {
-            Standing::Elected => "elected",
-            Standing::Other => "other",
-            Standing::Overdue => "overdue",
-            Standing::Gone => "gone",
+            QuerierState::Elected => "elected",
+            QuerierState::Other => "other",
+            QuerierState::Overdue => "overdue",
+            QuerierState::Gone => "gone",
         }
     }
 }
 
 impl Querier {
-    /// Its timers.
+    /// Returns the timers that follow from its queries.
     pub fn timers(&self) -> Timers {
         let (interval_ns, interval) = match (self.announced_ns, self.gap_ns) {
-            (Some(announced), _) => (announced, Known::Announced),
-            (None, Some(gap)) => (gap, Known::Observed),
-            (None, None) => (DEFAULT_INTERVAL_NS, Known::Default),
+            (Some(announced), _) => (announced, TimerSource::Announced),
+            (None, Some(gap)) => (gap, TimerSource::Observed),
+            (None, None) => (DEFAULT_INTERVAL_NS, TimerSource::Default),
         };
         Timers {
             interval_ns,
@@ -163,25 +165,25 @@ impl Querier {
         }
     }
 
-    /// Has it been heard lately enough to count?
+    /// Returns whether its latest query is recent enough to count.
     fn is_alive(&self, now_ns: u64) -> bool {
         now_ns.saturating_sub(self.last_ns) <= self.timers().other_querier_ns()
     }
 }
 
-/// All who ask.
+/// All queriers.
 #[derive(Debug, Default)]
 pub struct Queriers {
     all: Vec<Querier>,
-    /// Queriers that there was no room for.
+    /// Queries of queriers that were not recorded because of the limits.
     pub overflows: u64,
 }
 
 impl Queriers {
-    /// How many there may be.
+    /// Maximum number of queriers.
     pub const MOST: usize = MOST;
 
-    pub(super) fn asked(&mut self, seen: &Seen<'_>, asked: &Asked) {
+    pub(super) fn asked(&mut self, seen: &ObservedMessage<'_>, asked: &QueryInfo) {
         let is_it =
             |querier: &Querier| querier.ifindex == seen.ifindex && querier.address == seen.source;
         let at = match self.all.iter().position(is_it) {
@@ -215,7 +217,7 @@ impl Queriers {
             return;
         }
         let gap = seen.time_ns.saturating_sub(querier.last_ns);
-        if querier.general > 0 && gap < SAME_NS {
+        if querier.general > 0 && gap < DUPLICATE_QUERY_NS {
             return;
         }
         if querier.general > 0 {
@@ -233,46 +235,48 @@ impl Queriers {
             .map(|seconds| u64::from(seconds) * 1_000_000_000);
     }
 
-    /// Room for one more on this link: those that have gone make it.
-    fn make_room(&mut self, seen: &Seen<'_>) -> bool {
+    /// Returns whether there is space for one more querier on this link, removing those that are
+    /// gone if necessary.
+    fn make_room(&mut self, seen: &ObservedMessage<'_>) -> bool {
         let of_link = |querier: &&Querier| {
             querier.ifindex == seen.ifindex && querier.address.is_ipv4() == seen.source.is_ipv4()
         };
-        let is_full =
-            |all: &[Querier]| all.len() >= MOST || all.iter().filter(of_link).count() >= OF_A_LINK;
+        let is_full = |all: &[Querier]| {
+            all.len() >= MOST || all.iter().filter(of_link).count() >= MAX_QUERIERS_PER_LINK
+        };
         if is_full(&self.all) {
             self.all.retain(|querier| querier.is_alive(seen.time_ns));
         }
         !is_full(&self.all)
     }
 
-    /// Everyone who asks, with what they are now.
-    pub fn iter(&self, now_ns: u64) -> impl Iterator<Item = (&Querier, Standing)> {
+    /// Returns all queriers with their current state.
+    pub fn iter(&self, now_ns: u64) -> impl Iterator<Item = (&Querier, QuerierState)> {
         self.all
             .iter()
             .map(move |querier| (querier, self.standing(querier, now_ns)))
     }
 
-    fn standing(&self, querier: &Querier, now_ns: u64) -> Standing {
+    fn standing(&self, querier: &Querier, now_ns: u64) -> QuerierState {
         if !querier.is_alive(now_ns) {
-            return Standing::Gone;
+            return QuerierState::Gone;
         }
         let elected = self.elected(querier.ifindex, querier.address.is_ipv4(), now_ns);
         if elected.is_none_or(|elected| elected.address != querier.address) {
-            return Standing::Other;
+            return QuerierState::Other;
         }
         let timers = querier.timers();
         let due_ns = querier.last_ns.saturating_add(timers.interval_ns);
-        // The querier's own timer may be late by as much as answers may take.
+        // The querier's own timer may be late by up to the response time.
         if now_ns > due_ns.saturating_add(timers.max_response_ns) {
-            Standing::Overdue
+            QuerierState::Overdue
         } else {
-            Standing::Elected
+            QuerierState::Elected
         }
     }
 
-    /// The querier that counts on a link: of those that ask, the one of the lowest address. Queries
-    /// without an address never win (RFC 4541, section 2.1.1), and count where there is no other.
+    /// Returns the elected querier of a link: the one with the lowest address. Queriers without an
+    /// address never win (RFC 4541, section 2.1.1), and count only if there is no other.
     pub fn elected(&self, ifindex: u32, is_ipv4: bool, now_ns: u64) -> Option<&Querier> {
         (self.all.iter())
             .filter(|querier| {
@@ -283,7 +287,7 @@ impl Queriers {
             .min_by_key(|querier| (querier.address.is_unspecified(), querier.address))
     }
 
-    /// The timers of a link: those of its querier, or of the last one it had.
+    /// Returns the timers of a link: those of its elected querier, or of the last one.
     pub fn timers(&self, ifindex: u32, is_ipv4: bool, now_ns: u64) -> Timers {
         let last = || {
             (self.all.iter())
@@ -318,7 +322,7 @@ mod tests {
             interval_s: 60,
             sources: vec![],
         }));
-        trackers.see(&Seen {
+        trackers.observe(&ObservedMessage {
             time_ns: at_ns,
             ifindex: 2,
             outbound: false,
@@ -334,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_address_wins_and_its_death_is_noticed() {
+    fn lowest_address_is_elected_and_expires() {
         let mut trackers = Trackers::default();
         query(&mut trackers, "0.0.0.0", S, 3);
         assert_eq!(standings(&trackers, 2 * S), [("0.0.0.0".into(), "elected")]);
@@ -361,20 +365,20 @@ mod tests {
         query(&mut trackers, "10.0.0.2", S, 2);
         assert_eq!(
             trackers.queriers.timers(2, true, S).interval,
-            Known::Default
+            TimerSource::Default
         );
         query(&mut trackers, "10.0.0.2", 31 * S, 2);
         query(&mut trackers, "10.0.0.2", 31 * S + 1000, 2);
         let timers = trackers.queriers.timers(2, true, 32 * S);
         assert_eq!(
             (timers.interval, timers.interval_ns),
-            (Known::Observed, 30 * S)
+            (TimerSource::Observed, 30 * S)
         );
         assert_eq!(timers.membership_ns(), 80 * S);
     }
 
     #[test]
-    fn a_flood_of_queriers_is_counted() {
+    fn queriers_over_the_limit_are_counted() {
         let mut trackers = Trackers::default();
         for number in 0..100u32 {
             query(
@@ -384,7 +388,7 @@ mod tests {
                 3,
             );
         }
-        assert_eq!(trackers.queriers.iter(2 * S).count(), OF_A_LINK);
+        assert_eq!(trackers.queriers.iter(2 * S).count(), MAX_QUERIERS_PER_LINK);
         assert_eq!(trackers.queriers.overflows, 84);
     }
 }

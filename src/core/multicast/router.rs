@@ -1,34 +1,35 @@
-//! PURE. Multicast routers that tell of themselves: PIM neighbours and their designated router (RFC 7761,
-//! section 4.3), and multicast router discovery (RFC 4286).
+//! PURE. Multicast routers: PIM neighbors and their designated router (RFC 7761, section 4.3), and
+//! multicast router discovery (RFC 4286).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::Seen;
+use super::ObservedMessage;
 use crate::wire::pim::Hello;
 
-/// Routers in all: some for each of some hundred interfaces; more is an attack or a test.
+/// Maximum number of routers: a few for each of several hundred interfaces. More is an attack or a
+/// test.
 const MOST: usize = 1024;
-/// Where a PIM hello does not say how long it holds (RFC 7761, section 4.11).
+/// Hold time of a PIM hello without that option (RFC 7761, section 4.11).
 const PIM_HOLD_NS: u64 = 105_000_000_000;
-/// "For ever".
+/// Hold time that never expires.
 const FOREVER_S: u16 = u16::MAX;
-/// Where an advertisement does not say its interval: the default (RFC 4286, section 8.1).
+/// Advertisement interval if none is announced (RFC 4286, section 8.1).
 const ADVERTISEMENT_NS: u64 = 20_000_000_000;
-/// After as many missed advertisements a router has gone (RFC 4286, section 4.1.1).
+/// Missed advertisements after which a router is gone (RFC 4286, section 4.1.1).
 const MISSED: u64 = 3;
 
-/// By which protocol a router tells of itself.
+/// Protocol by which a router announces itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protocol {
-    /// Protocol-independent multicast.
+    /// Protocol Independent Multicast.
     Pim,
     /// Multicast router discovery.
     Discovery,
 }
 
 impl Protocol {
-    /// Its name.
+    /// Returns the name used in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Protocol::Pim => "PIM",
@@ -37,22 +38,22 @@ impl Protocol {
     }
 }
 
-/// A router. Times are nanoseconds since 1970.
+/// Multicast router on a link. Times are nanoseconds since 1970.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Router {
-    /// This host itself.
+    /// Whether it is this host.
     pub own: bool,
-    /// When it was first heard.
+    /// Time of its first message.
     pub first_ns: u64,
-    /// When it was last heard.
+    /// Time of its latest message.
     pub last_ns: u64,
-    /// How long it is to be believed after that.
+    /// Validity of its latest message, in nanoseconds.
     pub hold_ns: u64,
-    /// Its priority as designated router, if it says one.
+    /// Designated router priority; `None` if not announced.
     pub priority: Option<u32>,
-    /// Changes with each of its restarts.
+    /// Generation ID, which changes with each restart.
     generation: Option<u32>,
-    /// Restarts that it told of.
+    /// Number of restarts, by the generation ID.
     pub restarts: u64,
 }
 
@@ -62,22 +63,22 @@ impl Router {
     }
 }
 
-/// Interface, address, protocol.
+/// Interface index, address and protocol.
 pub type Key = (u32, IpAddr, Protocol);
 
-/// All routers.
+/// All multicast routers.
 #[derive(Debug, Default)]
 pub struct Routers {
     all: BTreeMap<Key, Router>,
-    /// Routers that there was no room for.
+    /// Messages of routers that were not recorded because of the limit.
     pub overflows: u64,
 }
 
 impl Routers {
-    /// How many there may be.
+    /// Maximum number of routers.
     pub const MOST: usize = MOST;
 
-    pub(super) fn hello(&mut self, seen: &Seen<'_>, hello: &Hello) {
+    pub(super) fn hello(&mut self, seen: &ObservedMessage<'_>, hello: &Hello) {
         let hold_ns = match hello.hold_s {
             Some(FOREVER_S) => u64::MAX,
             Some(seconds) => u64::from(seconds) * 1_000_000_000,
@@ -93,8 +94,8 @@ impl Routers {
         }
     }
 
-    /// An advertisement, with its interval if it says one.
-    pub(super) fn advertised(&mut self, seen: &Seen<'_>, interval_s: Option<u8>) {
+    /// Processes a router advertisement; `interval_s` is its interval, if announced.
+    pub(super) fn advertised(&mut self, seen: &ObservedMessage<'_>, interval_s: Option<u8>) {
         let interval = interval_s.filter(|seconds| *seconds > 0);
         let interval_ns = interval.map_or(ADVERTISEMENT_NS, |seconds| {
             u64::from(seconds) * 1_000_000_000
@@ -102,13 +103,18 @@ impl Routers {
         self.heard(seen, Protocol::Discovery, interval_ns * MISSED);
     }
 
-    pub(super) fn terminated(&mut self, seen: &Seen<'_>) {
+    pub(super) fn terminated(&mut self, seen: &ObservedMessage<'_>) {
         self.all
             .remove(&(seen.ifindex, seen.source, Protocol::Discovery));
     }
 
-    /// `None`: it said goodbye, or there is no room.
-    fn heard(&mut self, seen: &Seen<'_>, protocol: Protocol, hold_ns: u64) -> Option<&mut Router> {
+    /// Records a message. Returns `None` if the router has said goodbye or the table is full.
+    fn heard(
+        &mut self,
+        seen: &ObservedMessage<'_>,
+        protocol: Protocol,
+        hold_ns: u64,
+    ) -> Option<&mut Router> {
         let key = (seen.ifindex, seen.source, protocol);
         if hold_ns == 0 {
             self.all.remove(&key);
@@ -135,15 +141,16 @@ impl Routers {
         Some(router)
     }
 
-    /// Those that are to be believed.
+    /// Returns the routers whose hold time has not expired.
     pub fn iter(&self, now_ns: u64) -> impl Iterator<Item = (&Key, &Router)> {
         self.all
             .iter()
             .filter(move |(_, router)| router.is_alive(now_ns))
     }
 
-    /// The designated router of a link: of the highest priority if all tell one, then of the highest
-    /// address (RFC 7761, section 4.3.2). That is the other way round than with queriers.
+    /// Returns the designated router of a link: the one of the highest priority if all announce
+    /// one, then of the highest address (RFC 7761, section 4.3.2). Queriers are elected the other
+    /// way round, by the lowest address.
     pub fn designated(&self, ifindex: u32, is_ipv4: bool, now_ns: u64) -> Option<IpAddr> {
         let link = || {
             self.iter(now_ns)
@@ -177,8 +184,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn see(trackers: &mut Trackers, at_s: u64, from: &str, meaning: Meaning) {
-        trackers.see(&Seen {
+    fn observe(trackers: &mut Trackers, at_s: u64, from: &str, meaning: Meaning) {
+        trackers.observe(&ObservedMessage {
             time_ns: at_s * S,
             ifindex: 2,
             outbound: false,
@@ -197,23 +204,23 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_and_their_designated_router() {
+    fn designated_router_of_neighbors() {
         let mut all = Trackers::default();
-        see(&mut all, 10, "10.0.0.1", hello(105, Some(5), 1));
-        see(&mut all, 10, "10.0.0.9", hello(105, Some(1), 1));
+        observe(&mut all, 10, "10.0.0.1", hello(105, Some(5), 1));
+        observe(&mut all, 10, "10.0.0.9", hello(105, Some(1), 1));
         assert_eq!(
             all.routers.designated(2, true, 20 * S),
             Some(ip("10.0.0.1"))
         );
-        // One that tells no priority: the highest address counts.
-        see(&mut all, 11, "10.0.0.3", hello(105, None, 1));
+        // One router without a priority: the highest address wins.
+        observe(&mut all, 11, "10.0.0.3", hello(105, None, 1));
         assert_eq!(
             all.routers.designated(2, true, 20 * S),
             Some(ip("10.0.0.9"))
         );
-        // A restart, a goodbye, and one that is not heard any more.
-        see(&mut all, 30, "10.0.0.1", hello(105, Some(5), 2));
-        see(&mut all, 31, "10.0.0.9", hello(0, Some(1), 1));
+        // A restart, a goodbye, and an expired router.
+        observe(&mut all, 30, "10.0.0.1", hello(105, Some(5), 2));
+        observe(&mut all, 31, "10.0.0.9", hello(0, Some(1), 1));
         let alive: Vec<_> = all.routers.iter(120 * S).collect();
         assert_eq!(alive.len(), 1);
         assert_eq!((alive[0].0.1, alive[0].1.restarts), (ip("10.0.0.1"), 1));
@@ -221,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn discovery() {
+    fn router_discovery() {
         let mut all = Trackers::default();
         let advertisement = || {
             Meaning::Igmp(Igmp::RouterAdvertisement {
@@ -230,11 +237,11 @@ mod tests {
                 robustness: 2,
             })
         };
-        see(&mut all, 10, "10.0.0.1", advertisement());
+        observe(&mut all, 10, "10.0.0.1", advertisement());
         assert_eq!(all.routers.iter(69 * S).count(), 1);
         assert_eq!(all.routers.iter(71 * S).count(), 0);
-        see(&mut all, 80, "10.0.0.1", advertisement());
-        see(
+        observe(&mut all, 80, "10.0.0.1", advertisement());
+        observe(
             &mut all,
             81,
             "10.0.0.1",
@@ -243,7 +250,7 @@ mod tests {
         assert_eq!(all.routers.iter(81 * S).count(), 0);
         for number in 0..2000u32 {
             let from = std::net::Ipv4Addr::from(0x0a00_0000 + number).to_string();
-            see(&mut all, 90, &from, advertisement());
+            observe(&mut all, 90, &from, advertisement());
         }
         assert_eq!(all.routers.overflows, 2000 - MOST as u64);
     }

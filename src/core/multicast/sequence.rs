@@ -1,32 +1,33 @@
-//! PURE. What the numbers of a stream tell: loss, duplicates, reordering and jitter.
+//! PURE. Loss, duplicates, reordering and jitter of a stream, from its sequence numbers.
 
 use crate::probe::statistics::Jitter;
 
-/// How far back a number is known to have come or not: what is older counts as a duplicate.
+/// Range of numbers for which arrival is known; older ones count as duplicates.
 const KEPT: u64 = 65_536;
-/// Transit times may be negative, since two clocks are in play; jitter only looks at differences.
+/// Offset that keeps transit times positive: two clocks are involved, and jitter uses differences
+/// only.
 const MIDDLE: u64 = 1 << 62;
 
-/// Numbers of one stream, which grow by one from packet to packet.
+/// Sequence number statistics of one stream whose numbers grow by one per packet.
 #[derive(Clone, Debug, Default)]
 pub struct Sequence {
     /// Packets, without duplicates.
     pub packets: u64,
-    /// Packets that came again.
+    /// Duplicate packets.
     pub duplicates: u64,
-    /// Packets that came after one with a greater number (RFC 4737, section 3).
+    /// Packets that arrived after one with a higher number (RFC 4737, section 3).
     pub reordered: u64,
-    /// The number behind the newest hole.
+    /// The number after the latest gap.
     pub last_gap: Option<u64>,
-    /// The smallest and the greatest number.
+    /// Lowest and highest number.
     range: Option<(u64, u64)>,
-    /// A bit for each of the newest numbers, by their remainder.
+    /// Bitmap of the latest numbers, indexed by their remainder.
     seen: Vec<u64>,
     jitter: Jitter,
 }
 
 impl Sequence {
-    /// Takes the next packet in. `true`: its number is new.
+    /// Adds the next packet. Returns `true` if its number is new.
     pub fn add(&mut self, number: u64) -> bool {
         if self.seen.is_empty() {
             self.seen = vec![0; (KEPT / 64) as usize];
@@ -38,7 +39,7 @@ impl Sequence {
             return true;
         };
         if number > last {
-            // What is passed over has not come, whatever its bit was before.
+            // Numbers that are skipped have not arrived, whatever their bit was before.
             for passed in (last + 1..=number).take(KEPT as usize) {
                 self.clear(passed);
             }
@@ -58,26 +59,26 @@ impl Sequence {
         true
     }
 
-    /// Takes sending and receiving time of a packet in, in nanoseconds since 1970, each by its own
-    /// clock.
+    /// Adds send and receive time of a packet, in nanoseconds since 1970, each by its own clock.
     pub fn time(&mut self, sent_ns: u64, received_ns: u64) {
         let transit = (received_ns as i64).wrapping_sub(sent_ns as i64);
         self.jitter.add(MIDDLE.wrapping_add_signed(transit));
     }
 
-    /// The smallest and the greatest number.
+    /// Returns the lowest and the highest number.
     pub fn range(&self) -> Option<(u64, u64)> {
         self.range
     }
 
-    /// Packets that did not come, between the first and the last that did.
+    /// Returns the number of missing packets between the first and the last that arrived.
     pub fn lost(&self) -> u64 {
         self.range.map_or(0, |(first, last)| {
             (last - first + 1).saturating_sub(self.packets)
         })
     }
 
-    /// Interarrival jitter (RFC 3550, section 6.4.1), in nanoseconds; `None` before there are two.
+    /// Returns the interarrival jitter (RFC 3550, section 6.4.1) in nanoseconds; `None` before the
+    /// second packet.
     pub fn jitter_ns(&self) -> Option<u64> {
         self.jitter.ns(self.packets)
     }
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loss_duplicates_and_order_are_exact() {
+    fn loss_duplicates_and_reordering_are_exact() {
         let mut all = Sequence::default();
         for number in [5, 6, 8, 7, 7, 10, 5, 12] {
             all.add(number);
@@ -115,15 +116,15 @@ mod tests {
         assert_eq!((all.packets, all.lost()), (6, 2));
         assert_eq!((all.duplicates, all.reordered), (2, 1));
         assert_eq!(all.range(), Some((5, 12)));
-        // A gap that is wider than what is kept.
+        // A gap wider than the range that is kept.
         assert!(all.add(1_000_000) && !all.add(12));
         assert_eq!(all.lost(), 1_000_000 - 5 + 1 - 7);
-        // Bits of numbers long gone do not count.
+        // Old bits do not count.
         assert!(all.add(1_000_000 + KEPT) && all.add(1_000_005));
     }
 
     #[test]
-    fn jitter_looks_at_differences() {
+    fn jitter_ignores_clock_offset() {
         let mut all = Sequence::default();
         for number in 0..1000 {
             all.add(number);

@@ -1,5 +1,5 @@
-//! PURE. Streams: what is sent to groups, by whom, how fast, and what the numbers in it tell (RTP, RFC
-//! 3550; MPEG-TS; the numbers of `mcast send`).
+//! PURE. Streams to groups: source, rate, and loss by the numbers they carry (RTP, RFC 3550;
+//! MPEG-TS; the numbers of `mcast send`).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,81 +7,83 @@ use std::net::IpAddr;
 use super::mpeg_ts::{self, Ts};
 use super::{Sequence, test_packet};
 
-/// Streams that are told apart: each takes at most 18 KiB, and that only with RTP and MPEG in turn.
+/// Maximum number of streams: at most 18 KiB each, and that only with both RTP and MPEG-TS.
 const MOST: usize = 1024;
-/// A stream of which nothing has come for so long makes room for another.
+/// A stream that has been silent for this long makes room for another.
 const SILENT_NS: u64 = 60_000_000_000;
-/// Rates are of whole seconds.
+/// Rates are per whole second.
 const SECOND_NS: u64 = 1_000_000_000;
-/// Packets in a row that must look like RTP (RFC 3550, appendix A.1).
+/// Consecutive packets that must look like RTP (RFC 3550, appendix A.1).
 const PROBATION: u8 = 3;
-/// An RTP number this far from the last one is a stream that began anew (RFC 3550, appendix A.1).
+/// An RTP number this far from the last one is a restart of the stream (RFC 3550, appendix A.1).
 const MAX_DROPOUT: u64 = 3000;
 
-/// Which stream.
+/// Identity of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
-    /// On which interface.
+    /// Interface index.
     pub ifindex: u32,
-    /// To which group.
+    /// Group address.
     pub group: IpAddr,
-    /// To which port.
+    /// Destination port.
     pub port: u16,
-    /// By whom.
+    /// Source address.
     pub source: IpAddr,
-    /// From which port.
+    /// Source port.
     pub source_port: u16,
 }
 
-/// A packet of a stream.
+/// One packet of a stream.
 #[derive(Clone, Copy, Debug)]
-pub struct Part<'a> {
-    /// When it was seen, in nanoseconds since 1970.
+pub struct StreamPacket<'a> {
+    /// Time of observation, in nanoseconds since 1970.
     pub time_ns: u64,
-    /// Sent by this host.
+    /// Whether this host sent it.
     pub outbound: bool,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// Is its link-layer destination that of the group? `None`: there is none.
+    /// Whether the destination MAC address is that of the group; `None` if the link has none.
     pub right_mac: Option<bool>,
-    /// Bytes of UDP payload on the wire.
+    /// UDP payload size on the wire, in bytes.
     pub length: u32,
-    /// As much of the payload as there is.
+    /// Captured part of the payload.
     pub payload: &'a [u8],
 }
 
-/// What RTP tells.
+/// RTP statistics of a stream.
 #[derive(Clone, Debug)]
 pub struct Rtp {
     /// Synchronization source.
     pub ssrc: u32,
     /// Payload type.
     pub payload_type: u8,
-    /// Loss, duplicates, reordering.
+    /// Loss, duplicates and reordering.
     pub numbers: Sequence,
-    /// Times that the numbers began anew.
+    /// Restarts of the numbers.
     pub restarts: u64,
-    /// Loss before the last restart.
+    /// Packets lost before the latest restart.
     pub lost_before: u64,
-    /// Greatest number, with the turns of its 16 bits.
+    /// Highest number, extended beyond its 16 bits.
     last: u64,
     jitter: f64,
     transit: Option<f64>,
 }
 
 impl Rtp {
-    /// Packets that did not come.
+    /// Returns the number of missing packets.
     pub fn lost(&self) -> u64 {
         self.lost_before + self.numbers.lost()
     }
 
-    /// Interarrival jitter in nanoseconds (RFC 3550, section 6.4.1), where the clock is known.
+    /// Returns the interarrival jitter in nanoseconds (RFC 3550, section 6.4.1); `None` if the
+    /// clock rate is unknown.
     pub fn jitter_ns(&self) -> Option<u64> {
         self.transit.map(|_| self.jitter as u64)
     }
 }
 
-/// Ticks a second of the static payload types (RFC 3551, section 6) that are met in groups.
+/// Returns the clock rate in Hz of the static payload types (RFC 3551, section 6) that are used in
+/// groups.
 fn clock_rate(payload_type: u8) -> Option<f64> {
     match payload_type {
         0 | 3 | 4 | 5 | 7 | 8 | 9 | 12 | 15 | 18 => Some(8000.0),
@@ -91,11 +93,11 @@ fn clock_rate(payload_type: u8) -> Option<f64> {
     }
 }
 
-/// Does it look like RTP? Number, timestamp, source, payload type.
+/// Returns number, timestamp, source and payload type if the payload looks like RTP.
 fn read_rtp(payload: &[u8]) -> Option<(u16, u32, u32, u8)> {
     let header: &[u8; 12] = payload.get(..12)?.try_into().ok()?;
     let payload_type = header[1] & 0x7f;
-    // Version 2; types 72 to 76 would be RTCP's (RFC 3550, section 12.1).
+    // Version 2; types 72 to 76 would be RTCP (RFC 3550, section 12.1).
     if header[0] >> 6 != 2 || (72..=76).contains(&payload_type) {
         return None;
     }
@@ -107,22 +109,22 @@ fn read_rtp(payload: &[u8]) -> Option<(u16, u32, u32, u8)> {
     ))
 }
 
-/// A stream.
+/// State of one stream.
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
-    /// Packets.
+    /// Number of packets.
     pub packets: u64,
-    /// Bytes of payload.
+    /// Payload bytes.
     pub bytes: u64,
-    /// First packet.
+    /// Time of the first packet, in nanoseconds since 1970.
     pub first_ns: u64,
-    /// Newest packet.
+    /// Time of the latest packet, in nanoseconds since 1970.
     pub last_ns: u64,
-    /// Sent by this host.
+    /// Whether this host sends it.
     pub outbound: bool,
-    /// TTL or hop limit of the newest packet.
+    /// TTL or hop limit of the latest packet.
     pub ttl: u8,
-    /// Packets whose link-layer destination is not that of the group.
+    /// Packets whose destination MAC address is not that of the group.
     pub wrong_mac: u64,
     /// Longest time without a packet, in nanoseconds.
     pub longest_gap_ns: u64,
@@ -130,26 +132,26 @@ pub struct Stream {
     pub rate: (u64, u64),
     second: u64,
     this_second: (u64, u64),
-    /// What RTP tells, once it is clear that it is RTP.
+    /// RTP statistics, once the stream is recognized as RTP.
     pub rtp: Option<Box<Rtp>>,
-    /// What an MPEG transport stream tells, alone or in RTP, where whole packets are seen.
+    /// MPEG transport stream statistics, with or without RTP, if whole packets are captured.
     pub ts: Option<Box<Ts>>,
-    /// What the numbers of `mcast send` tell.
+    /// Statistics of the numbers of `mcast send`.
     pub test: Option<Box<Sequence>>,
     candidate: Option<(u32, u16, u8)>,
     ts_in_a_row: u8,
 }
 
 impl Stream {
-    fn take(&mut self, part: &Part<'_>) {
+    fn take(&mut self, packet: &StreamPacket<'_>) {
         if self.packets == 0 {
-            self.first_ns = part.time_ns;
-            self.second = part.time_ns / SECOND_NS;
+            self.first_ns = packet.time_ns;
+            self.second = packet.time_ns / SECOND_NS;
         } else {
-            let gap = part.time_ns.saturating_sub(self.last_ns);
+            let gap = packet.time_ns.saturating_sub(self.last_ns);
             self.longest_gap_ns = self.longest_gap_ns.max(gap);
         }
-        let second = part.time_ns / SECOND_NS;
+        let second = packet.time_ns / SECOND_NS;
         if second > self.second {
             self.rate = if second == self.second + 1 {
                 self.this_second
@@ -159,26 +161,26 @@ impl Stream {
             (self.second, self.this_second) = (second, (0, 0));
         }
         self.this_second.0 += 1;
-        self.this_second.1 += u64::from(part.length);
+        self.this_second.1 += u64::from(packet.length);
         self.packets += 1;
-        self.bytes += u64::from(part.length);
-        self.last_ns = self.last_ns.max(part.time_ns);
-        self.outbound = part.outbound;
-        self.ttl = part.ttl;
-        self.wrong_mac += u64::from(part.right_mac == Some(false));
-        if let Some(test) = test_packet::read(part.payload) {
+        self.bytes += u64::from(packet.length);
+        self.last_ns = self.last_ns.max(packet.time_ns);
+        self.outbound = packet.outbound;
+        self.ttl = packet.ttl;
+        self.wrong_mac += u64::from(packet.right_mac == Some(false));
+        if let Some(test) = test_packet::read(packet.payload) {
             self.test.get_or_insert_default().add(test.number);
             return;
         }
-        self.transport(part);
-        self.numbers(part);
+        self.transport(packet);
+        self.numbers(packet);
     }
 
-    fn transport(&mut self, part: &Part<'_>) {
-        if part.payload.len() < part.length as usize {
+    fn transport(&mut self, packet: &StreamPacket<'_>) {
+        if packet.payload.len() < packet.length as usize {
             return;
         }
-        let behind = match part.payload {
+        let behind = match packet.payload {
             // Behind an RTP header with its contributing sources (RFC 2250, section 2; RFC 3551 gives it
             // the payload type 33).
             [first, kind, ..] if first & 0xf0 == 0x80 && kind & 0x7f == 33 => {
@@ -187,7 +189,7 @@ impl Stream {
             [mpeg_ts::SYNC, ..] => 0,
             _ => return,
         };
-        let payload = part.payload.get(behind..).unwrap_or_default();
+        let payload = packet.payload.get(behind..).unwrap_or_default();
         if !mpeg_ts::looks_like(payload) {
             self.ts_in_a_row = 0;
             return;
@@ -198,18 +200,18 @@ impl Stream {
         }
     }
 
-    fn numbers(&mut self, part: &Part<'_>) {
-        let Some((number, timestamp, ssrc, payload_type)) = read_rtp(part.payload) else {
+    fn numbers(&mut self, packet: &StreamPacket<'_>) {
+        let Some((number, timestamp, ssrc, payload_type)) = read_rtp(packet.payload) else {
             self.candidate = None;
             return;
         };
         if let Some(rtp) = &mut self.rtp
             && rtp.ssrc == ssrc
         {
-            rtp.take(number, timestamp, payload_type, part.time_ns);
+            rtp.take(number, timestamp, payload_type, packet.time_ns);
             return;
         }
-        // A few in a row, before it is believed.
+        // A few consecutive packets must match before the stream is recognized.
         let in_a_row = match self.candidate {
             Some((known, last, count)) if known == ssrc && number == last.wrapping_add(1) => {
                 count + 1
@@ -226,7 +228,7 @@ impl Stream {
             numbers: Sequence::default(),
             restarts: self.rtp.as_ref().map_or(0, |old| old.restarts + 1),
             lost_before: self.rtp.as_ref().map_or(0, |old| old.lost()),
-            // Room for what comes late.
+            // Leaves room for late packets.
             last: 0x1_0000 | u64::from(number),
             jitter: 0.0,
             transit: None,
@@ -237,7 +239,7 @@ impl Stream {
         self.rtp = Some(Box::new(rtp));
     }
 
-    /// Packets and bytes of payload in the last whole second.
+    /// Returns packets and payload bytes in the last whole second.
     pub fn rate_at(&self, now_ns: u64) -> (u64, u64) {
         match (now_ns / SECOND_NS).saturating_sub(self.second) {
             0 => self.rate,
@@ -250,7 +252,7 @@ impl Stream {
 impl Rtp {
     fn take(&mut self, number: u16, timestamp: u32, payload_type: u8, time_ns: u64) {
         self.payload_type = payload_type;
-        // The nearest of all numbers with these 16 bits.
+        // Of all numbers with these low 16 bits, the nearest to the last one.
         let ahead = i64::from(number.wrapping_sub(self.last as u16) as i16);
         let full = self.last.saturating_add_signed(ahead);
         if full.abs_diff(self.last) > MAX_DROPOUT {
@@ -267,7 +269,7 @@ impl Rtp {
             return;
         }
         if let Some(rate) = clock_rate(payload_type) {
-            // In nanoseconds; the timestamp's turns cancel out in the difference.
+            // In nanoseconds; wraparounds of the timestamp cancel out in the difference.
             let turn = f64::from(u32::MAX) + 1.0;
             let transit = (time_ns % (1 << 50)) as f64 - f64::from(timestamp) / rate * 1e9;
             if let Some(last) = self.transit {
@@ -288,34 +290,34 @@ impl Rtp {
 pub struct Streams {
     all: HashMap<Key, Stream, foldhash::quality::RandomState>,
     swept_ns: u64,
-    /// Packets of streams that there was no room for.
+    /// Packets of streams that were not recorded because of the limit.
     pub overflows: u64,
 }
 
 impl Streams {
-    /// How many there may be.
+    /// Maximum number of streams.
     pub const MOST: usize = MOST;
 
-    /// Takes a packet in.
-    pub fn see(&mut self, key: Key, part: &Part<'_>) {
+    /// Records a packet.
+    pub fn observe(&mut self, key: Key, packet: &StreamPacket<'_>) {
         if let Some(stream) = self.all.get_mut(&key) {
-            stream.take(part);
+            stream.take(packet);
             return;
         }
         if self.all.len() >= MOST {
-            if part.time_ns > self.swept_ns.saturating_add(SECOND_NS) {
-                self.swept_ns = part.time_ns;
-                (self.all).retain(|_, stream| stream.last_ns + SILENT_NS > part.time_ns);
+            if packet.time_ns > self.swept_ns.saturating_add(SECOND_NS) {
+                self.swept_ns = packet.time_ns;
+                (self.all).retain(|_, stream| stream.last_ns + SILENT_NS > packet.time_ns);
             }
             if self.all.len() >= MOST {
                 self.overflows += 1;
                 return;
             }
         }
-        self.all.entry(key).or_default().take(part);
+        self.all.entry(key).or_default().take(packet);
     }
 
-    /// All streams, in order.
+    /// Returns all streams, in order of their keys.
     pub fn sorted(&self) -> Vec<(&Key, &Stream)> {
         let mut all: Vec<(&Key, &Stream)> = self.all.iter().collect();
         all.sort_by_key(|(key, _)| **key);
@@ -351,8 +353,8 @@ mod tests {
         packet
     }
 
-    fn see(streams: &mut Streams, key: Key, time_ns: u64, payload: &[u8]) {
-        let part = Part {
+    fn observe(streams: &mut Streams, key: Key, time_ns: u64, payload: &[u8]) {
+        let packet = StreamPacket {
             time_ns,
             outbound: false,
             ttl: 1,
@@ -360,11 +362,11 @@ mod tests {
             length: 1328,
             payload,
         };
-        streams.see(key, &part);
+        streams.observe(key, &packet);
     }
 
     #[test]
-    fn losses_are_exact_over_turns_and_restarts() {
+    fn loss_is_exact_over_wraparounds_and_restarts() {
         let mut streams = Streams::default();
         let mut lost = 0;
         for number in 65_000..200_000u64 {
@@ -372,9 +374,9 @@ mod tests {
                 lost += 1;
                 continue;
             }
-            see(&mut streams, key(1), number * 10_000_000, &rtp(number, 7));
+            observe(&mut streams, key(1), number * 10_000_000, &rtp(number, 7));
             if number % 5000 == 11 {
-                see(&mut streams, key(1), number * 10_000_000, &rtp(number, 7));
+                observe(&mut streams, key(1), number * 10_000_000, &rtp(number, 7));
             }
         }
         let of = |streams: &Streams| streams.sorted()[0].1.rtp.clone().unwrap();
@@ -385,9 +387,9 @@ mod tests {
             (27, 0)
         );
         assert!(rtp_seen.jitter_ns().unwrap() < 1000);
-        // The source begins anew.
+        // The source restarts.
         for number in 10..20 {
-            see(
+            observe(
                 &mut streams,
                 key(1),
                 2_000_000_000_000 + number,
@@ -399,11 +401,11 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_it_is_not_rtp() {
+    fn short_rtp_lookalikes_are_not_rtp() {
         let mut streams = Streams::default();
         for number in 0..100u64 {
-            see(&mut streams, key(1), number, &rtp(number * 7, 7));
-            see(&mut streams, key(2), number, b"hello, this is plain text");
+            observe(&mut streams, key(1), number, &rtp(number * 7, 7));
+            observe(&mut streams, key(2), number, b"hello, this is plain text");
         }
         assert!(
             streams
@@ -414,23 +416,23 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_of_the_last_second_and_room_is_bounded() {
+    fn rates_cover_the_last_second_and_streams_are_bounded() {
         let mut streams = Streams::default();
         for number in 0..250u64 {
-            see(&mut streams, key(1), number * S / 100, b"");
+            observe(&mut streams, key(1), number * S / 100, b"");
         }
         let all = streams.sorted();
         assert_eq!(all[0].1.rate_at(2 * S + S / 2), (100, 132_800));
         assert_eq!(all[0].1.rate_at(3 * S), (50, 66_400));
         assert_eq!(all[0].1.rate_at(9 * S), (0, 0));
         for port in 1..2000 {
-            see(&mut streams, key(port), 3 * S, b"");
+            observe(&mut streams, key(port), 3 * S, b"");
         }
         assert_eq!(
             (streams.sorted().len(), streams.overflows),
             (MOST, 1999 - MOST as u64)
         );
-        see(&mut streams, key(5000), 100 * S, b"");
+        observe(&mut streams, key(5000), 100 * S, b"");
         assert_eq!(streams.sorted().len(), 1);
     }
 }

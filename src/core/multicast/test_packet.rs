@@ -1,27 +1,27 @@
-//! PURE. The packets of `mcast send`: 32 bytes, then padding. `netsonde`, a number that tells one run
-//! from another, the packet's own number from 0 on, and the time of sending in nanoseconds since 1970;
-//! all in network order.
+//! PURE. Packets of `mcast send`: 32 bytes, then padding. They hold `netsonde`, a number of the
+//! run, the sequence number of the packet from 0, and the send time in nanoseconds since 1970, all
+//! in network order.
 
 const MAGIC: &[u8; 8] = b"netsonde";
-/// Bytes of a packet without padding.
+/// Size of a packet without padding, in bytes.
 pub const LENGTH: usize = 32;
 
-/// What a packet says.
+/// Header of a test packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TestPacket {
-    /// Which run of which source.
+    /// Number of the run, which tells senders apart.
     pub run: u64,
-    /// From 0 on.
+    /// Sequence number, from 0.
     pub number: u64,
-    /// Nanoseconds since 1970, by the sender's clock.
+    /// Send time in nanoseconds since 1970, by the sender's clock.
     pub sent_ns: u64,
 }
 
 impl TestPacket {
-    /// Writes it to the start of a buffer of at least [`LENGTH`] bytes.
+    /// Writes the header to the start of a buffer of at least [`LENGTH`] bytes.
     ///
     /// # Panics
-    /// When the buffer is shorter.
+    /// If the buffer is shorter.
     pub fn write(&self, to: &mut [u8]) {
         to[..8].copy_from_slice(MAGIC);
         to[8..16].copy_from_slice(&self.run.to_be_bytes());
@@ -30,7 +30,7 @@ impl TestPacket {
     }
 }
 
-/// Reads a payload. `None`: it is none.
+/// Parses a payload; `None` if it is not a test packet.
 pub fn read(payload: &[u8]) -> Option<TestPacket> {
     let header: &[u8; LENGTH] = payload.get(..LENGTH)?.try_into().ok()?;
     let word = |at: usize| {

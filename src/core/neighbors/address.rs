@@ -1,9 +1,10 @@
-//! PURE. Who claims an address, and what follows when more than one does: a conflict, a move, or a hit of
-//! duplicate address detection (RFC 826, RFC 4861, RFC 4862, RFC 5227).
+//! PURE. Claims of an address, and the consequences of more than one claimant: a conflict, a move,
+//! or a hit of duplicate address detection (RFC 826, RFC 4861, RFC 4862, RFC 5227).
 //!
-//! That an address has another link-layer address than before is no conflict: a standby took over, a bond
-//! changed its port, a lease went to another host. It is one when both go on: both answer the same
-//! question, or who was displaced claims it again without announcing it, and is displaced again.
+//! A changed link-layer address alone is not a conflict: a standby took over, a bond changed its
+//! port, a lease moved to another host. It is a conflict when both continue: both answer the same
+//! request, or the displaced one claims the address again without announcing it, and is displaced
+//! again.
 
 use std::collections::HashSet;
 
@@ -13,136 +14,140 @@ use super::mac::shared;
 use super::table::Kept;
 use crate::wire::cursor::Mac;
 
-/// Stations that are told apart for one address; more are counted.
-const CLAIMANTS: usize = 4;
-/// Two answers this close are to the same question: who answers does so at once.
+/// Maximum claimants tracked per address; more are counted.
+const MAX_CLAIMANTS: usize = 4;
+/// Two answers this close belong to the same request, since hosts answer at once.
 const ANSWER_NS: u64 = 1_000_000_000;
-/// Returns that belong together: a host that is used asks or answers more often than this.
-const RETURN_NS: u64 = 600_000_000_000;
-/// So many changes in [`CHANGES_NS`] are a quarrel, announced or not: no standby takes over that often.
-const CHANGES: usize = 6;
+/// Time within which returns belong together: a host in use sends requests or answers more often
+/// than this.
+const FLAP_NS: u64 = 600_000_000_000;
+/// This many changes within [`CHANGES_NS`] are a conflict, announced or not: no standby takes over
+/// that often.
+const MAX_CHANGES: usize = 6;
 const CHANGES_NS: u64 = 60_000_000_000;
-/// A conflict is over when one of the two has not claimed for so long.
-const CURRENT_NS: u64 = 3600 * 1_000_000_000;
-/// What is over is told for a day: leases change hands all the time.
-const TOLD_NS: u64 = 24 * 3600 * 1_000_000_000;
-/// Who probes waits as long for an answer (RFC 5227, section 1.1: ANNOUNCE_WAIT of 2 s; RFC 4862, section
-/// 5.4: RetransTimer of 1 s), with a second for what is slow.
-const PROBE_NS: u64 = 3_000_000_000;
+/// A conflict is over when one of the two has not claimed the address for this long.
+const CONFLICT_ACTIVE_NS: u64 = 3600 * 1_000_000_000;
+/// Resolved conflicts and moves stay visible for 24 hours; DHCP leases change owners routinely.
+const RESOLVED_VISIBLE_NS: u64 = 24 * 3600 * 1_000_000_000;
+/// Time a host waits for replies to its address probe (RFC 5227, section 1.1: ANNOUNCE_WAIT of 2 s;
+/// RFC 4862, section 5.4: RetransTimer of 1 s), with a margin of one second.
+const DAD_WAIT_NS: u64 = 3_000_000_000;
 
-/// A station says that an address is its own.
+/// Claim of a station to own an address.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim {
-    /// Whose.
+    /// Link-layer address that the claim names.
     pub mac: Mac,
-    /// Sender of the frame, which may be another.
+    /// Source of the frame, which may differ.
     pub frame: Mac,
-    /// When.
+    /// Time of the claim, in nanoseconds since 1970.
     pub time_ns: u64,
-    /// To all, and nobody had asked: a gratuitous ARP, an unsolicited neighbour advertisement.
+    /// Whether it is an announcement: sent to all without a request (gratuitous ARP, unsolicited
+    /// neighbor advertisement).
     pub announced: bool,
-    /// To who had asked.
+    /// Whether it answers a request.
     pub answer: bool,
 }
 
-/// Who has, or says that it has, the address.
+/// Station that uses or claims an address. Times are nanoseconds since 1970.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claimant {
-    /// Its link-layer address.
+    /// Link-layer address.
     pub mac: Mac,
-    /// First heard with the address.
+    /// Time of the first sighting with the address.
     pub first_ns: u64,
-    /// Last heard with it, in traffic too.
+    /// Time of the latest sighting with it, including traffic.
     pub last_ns: u64,
-    /// Last claimed; 0: it was only heard in traffic.
+    /// Time of the latest claim; 0 if it was only seen in traffic.
     pub claimed_ns: u64,
-    /// Claims: questions, answers and announcements.
+    /// Number of claims: requests, answers and announcements.
     pub claims: u64,
-    /// Those that nobody had asked for.
+    /// Number of announcements.
     pub announcements: u64,
-    /// Those that were asked for.
+    /// Number of answers to requests.
     pub answers: u64,
-    /// Sender of the frames that its claims came in, where that is another.
+    /// Source of the frames that carried its claims, if it differs.
     pub frames_from: Option<Mac>,
 }
 
-/// The address went from one to another.
+/// Move of an address from one station to another.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
-    /// From whom.
+    /// Previous holder.
     pub from: Mac,
-    /// To whom.
+    /// New holder.
     pub to: Mac,
-    /// When.
+    /// Time of the move, in nanoseconds since 1970.
     pub time_ns: u64,
-    /// By an announcement.
+    /// Whether the new holder announced it.
     pub announced: bool,
-    /// How often it has.
+    /// Number of moves so far.
     pub times: u64,
 }
 
-/// This host has the address.
+/// Ownership of an address by this host.
 #[derive(Clone, Copy, Debug)]
 pub struct Own<'a> {
-    /// Since when that is known.
+    /// Time since which it is known, in nanoseconds since 1970.
     pub since_ns: u64,
-    /// The link-layer address of the interface.
+    /// Link-layer address of the interface.
     pub mac: Option<Mac>,
-    /// Those of all interfaces of this host.
+    /// Link-layer addresses of all interfaces of this host.
     pub macs: &'a HashSet<Mac, RandomState>,
 }
 
-/// Two have the address.
+/// Conflict: two stations own the same address.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conflict {
-    /// Since when it is known.
+    /// Time at which it was detected, in nanoseconds since 1970.
     pub since_ns: u64,
-    /// When it last showed.
+    /// Time of the latest sign of it.
     pub last_ns: u64,
-    /// The two that claimed last.
+    /// The two latest claimants.
     pub between: (Mac, Mac),
-    /// How often two answered the same question.
+    /// Number of requests that both answered.
     pub both_answered: u64,
-    /// How often one that had been displaced claimed again without announcing it.
+    /// Number of times that a displaced station claimed the address again without announcing it.
     pub returned: u64,
-    /// Another station claims what this host has.
+    /// Whether the address belongs to this host.
     pub own: bool,
-    /// Does it go on?
+    /// Whether the conflict continues.
     pub current: bool,
 }
 
-/// Somebody wanted an address and found that it is taken.
+/// Hit of duplicate address detection: a station wanted an address that is in use. Times are
+/// nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Duplicate {
-    /// Who wanted it.
+    /// Station that wanted the address.
     pub prober: Mac,
-    /// Who has it; another prober, if both wanted it at the same time.
+    /// Holder of the address; if both wanted it at the same time, the other prober.
     pub by: Mac,
-    /// It was seen to answer; else it is only known to have the address.
+    /// Whether the holder was seen to answer; otherwise it is only known to have the address.
     pub answered: bool,
-    /// Both were probing.
+    /// Whether both were probing.
     pub both_probed: bool,
-    /// First time.
+    /// Time of the first hit.
     pub first_ns: u64,
-    /// Last time.
+    /// Time of the latest hit.
     pub last_ns: u64,
-    /// How often.
+    /// Number of attempts.
     pub times: u64,
 }
 
-/// An address of a link.
+/// State of one address on a link. Times are nanoseconds since 1970.
 #[derive(Clone, Debug, Default)]
 pub struct Address {
-    /// First heard.
+    /// Time of the first sighting.
     pub first_ns: u64,
-    /// Last heard.
+    /// Time of the latest sighting.
     pub last_ns: u64,
-    /// Who has it, in the order in which they came.
+    /// Stations with the address, in the order of their first sighting.
     pub claimants: Vec<Claimant>,
-    /// Claims of others than these, for which there was no room.
+    /// Claims of further stations, which are not tracked because of the limit.
     pub more: u64,
     pub(super) pinned: bool,
-    /// A conflict that is among those of its link which are kept in mind.
+    /// Counted among the pinned conflicts of its link.
     pub(super) kept: bool,
     holder: Option<Mac>,
     change: Option<Change>,
@@ -154,10 +159,10 @@ pub struct Address {
     disputed: Option<(u64, u64)>,
     probing: Option<(Mac, u64)>,
     duplicate: Option<Duplicate>,
-    /// A conflict that goes on was told as news.
-    pub(super) told: bool,
-    /// Up to how many times the hit of duplicate address detection was.
-    told_times: u64,
+    /// A continuing conflict has been reported as an event.
+    pub(super) reported: bool,
+    /// Number of hits of duplicate address detection already reported.
+    reported_times: u64,
 }
 
 impl Address {
@@ -169,7 +174,7 @@ impl Address {
         }
     }
 
-    /// Who has it, as far as is known: who claimed last, or else was heard last.
+    /// Returns the holder: the latest claimant, otherwise the station seen last.
     pub fn holder(&self) -> Option<Mac> {
         let heard = || self.claimants.iter().max_by_key(|one| one.last_ns);
         self.holder.or_else(|| heard().map(|one| one.mac))
@@ -179,8 +184,9 @@ impl Address {
         if let Some(at) = self.claimants.iter().position(|one| one.mac == mac) {
             return self.claimants.get_mut(at);
         }
-        if self.claimants.len() >= CLAIMANTS {
-            // Not the one that has it, and not the one that had it before: of the others, who said least.
+        if self.claimants.len() >= MAX_CLAIMANTS {
+            // Keep the holder and the previous holder; of the others, remove the one with the
+            // fewest claims.
             let holder = self.holder;
             let before = self.change.map(|change| change.from);
             let least = (0..self.claimants.len())
@@ -207,18 +213,19 @@ impl Address {
         self.claimants.last_mut()
     }
 
-    /// It was heard as the source of a packet. Traffic is a weak witness: routers send it for others, and
-    /// anybody can write any source. So it counts where nobody has claimed the address.
+    /// Records that it was seen as the source of a packet. Traffic is weak evidence: routers
+    /// forward packets of others, and any source can be forged. It counts only while no station has
+    /// claimed the address.
     pub(super) fn heard(&mut self, mac: Mac, time_ns: u64) {
         self.last_ns = time_ns;
         if self.holder.is_some() && !self.claimants.iter().any(|one| one.mac == mac) {
             return;
         }
         let is_new = !self.claimants.iter().any(|one| one.mac == mac);
-        if is_new && self.claimants.len() >= CLAIMANTS {
-            // Of those that nobody asks for, who was there first stays until it is silent.
+        if is_new && self.claimants.len() >= MAX_CLAIMANTS {
+            // Of stations without claims, the first stays until it is silent.
             let silent = (self.claimants.iter())
-                .position(|one| time_ns >= one.last_ns.saturating_add(RETURN_NS));
+                .position(|one| time_ns >= one.last_ns.saturating_add(FLAP_NS));
             match silent {
                 Some(at) => drop(self.claimants.remove(at)),
                 None => {
@@ -232,7 +239,7 @@ impl Address {
         }
     }
 
-    /// Somebody asked who has it.
+    /// Records a request for the address.
     pub(super) fn asked(&mut self, time_ns: u64) {
         let is_open = |(asked_ns, _): (u64, _)| time_ns < asked_ns.saturating_add(ANSWER_NS);
         if !self.question.is_some_and(is_open) {
@@ -240,12 +247,12 @@ impl Address {
         }
     }
 
-    /// Somebody asks whether anybody has it, before taking it.
+    /// Records a probe of a station that wants to take the address.
     pub(super) fn probed(&mut self, mac: Mac, time_ns: u64) {
         self.last_ns = time_ns;
-        let other = self
-            .probing
-            .filter(|(prober, at_ns)| *prober != mac && time_ns < at_ns.saturating_add(PROBE_NS));
+        let other = self.probing.filter(|(prober, at_ns)| {
+            *prober != mac && time_ns < at_ns.saturating_add(DAD_WAIT_NS)
+        });
         if let Some((prober, _)) = other {
             self.hit(mac, prober, time_ns, (false, true));
         } else if let Some(holder) = self.known_holder(mac, time_ns) {
@@ -255,11 +262,11 @@ impl Address {
         self.asked(time_ns);
     }
 
-    /// Who else has it and has said so lately.
+    /// Returns the other station that holds the address and was seen lately.
     fn known_holder(&self, prober: Mac, time_ns: u64) -> Option<Mac> {
         let holder = self.holder.filter(|holder| *holder != prober)?;
         let known = self.claimants.iter().find(|one| one.mac == holder)?;
-        (time_ns < known.last_ns.saturating_add(RETURN_NS)).then_some(holder)
+        (time_ns < known.last_ns.saturating_add(FLAP_NS)).then_some(holder)
     }
 
     fn hit(&mut self, prober: Mac, by: Mac, time_ns: u64, (answered, both_probed): (bool, bool)) {
@@ -268,8 +275,8 @@ impl Address {
             .as_mut()
             .filter(|known| known.prober == prober)
         {
-            // Several probes are one attempt, and so is their answer.
-            if time_ns >= known.last_ns.saturating_add(PROBE_NS) {
+            // Several probes are one attempt, and so are their answers.
+            if time_ns >= known.last_ns.saturating_add(DAD_WAIT_NS) {
                 known.times += 1;
             }
             known.last_ns = time_ns;
@@ -278,7 +285,7 @@ impl Address {
             known.by = by;
             return;
         }
-        self.told_times = 0;
+        self.reported_times = 0;
         self.duplicate = Some(Duplicate {
             prober,
             by,
@@ -290,7 +297,7 @@ impl Address {
         });
     }
 
-    /// A station claims it. `true`: by this it became clear that two have it.
+    /// Records a claim. Returns `true` if it shows that two stations have the address.
     pub(super) fn claim(&mut self, claim: &Claim) -> bool {
         let Claim { mac, time_ns, .. } = *claim;
         self.last_ns = time_ns;
@@ -313,7 +320,7 @@ impl Address {
         if let Some(from) = before {
             self.changes
                 .retain(|at| time_ns < at.saturating_add(CHANGES_NS));
-            if self.changes.len() >= CHANGES {
+            if self.changes.len() >= MAX_CHANGES {
                 self.changes.remove(0);
             }
             self.changes.push(time_ns);
@@ -324,9 +331,9 @@ impl Address {
                 announced: claim.announced,
                 times: self.change.map_or(0, |change| change.times) + 1,
             });
-            disputed |= self.changes.len() >= CHANGES && !are_shared(from, mac);
+            disputed |= self.changes.len() >= MAX_CHANGES && !are_shared(from, mac);
             if had_claimed && !claim.announced && !is_plausible(from, mac, claim.answer) {
-                let again = time_ns < self.returned_ns.saturating_add(RETURN_NS);
+                let again = time_ns < self.returned_ns.saturating_add(FLAP_NS);
                 disputed |= self.returned > 0 && again;
                 self.returned += 1;
                 self.returned_ns = time_ns;
@@ -341,13 +348,13 @@ impl Address {
         disputed
     }
 
-    /// Did another one answer the same question?
+    /// Returns whether another station answered the same request.
     fn answered(&mut self, claim: &Claim) -> bool {
         let Some((asked_ns, first)) = self.question else {
             return false;
         };
         if claim.announced {
-            // From here on another one may rightly answer.
+            // After an announcement, another station may rightly answer.
             self.question = None;
             return false;
         }
@@ -373,7 +380,7 @@ impl Address {
             return;
         };
         if prober == claim.mac {
-            // It took the address: who was thought to have it has it no longer.
+            // It took the address, so the presumed holder no longer has it.
             self.probing = None;
             if self
                 .duplicate
@@ -381,30 +388,30 @@ impl Address {
             {
                 self.duplicate = None;
             }
-        } else if claim.time_ns < at_ns.saturating_add(PROBE_NS)
+        } else if claim.time_ns < at_ns.saturating_add(DAD_WAIT_NS)
             && (claim.answer || claim.announced)
         {
             self.hit(prober, claim.mac, claim.time_ns, (true, false));
         }
     }
 
-    /// This host has another link-layer address now: what it claimed with the former one is forgotten.
+    /// Removes claims made with a former link-layer address of this host.
     pub(super) fn disown(&mut self, former: Mac) {
         self.claimants.retain(|one| one.mac != former);
         self.holder = self.holder.filter(|holder| *holder != former);
     }
 
-    /// Do two have it? `own`: this host has it.
+    /// Returns the conflict, if there is one. `own`: this host has the address.
     pub fn conflict(&self, now_ns: u64, own: Option<Own<'_>>) -> Option<Conflict> {
-        let lately = |at_ns: u64| now_ns < at_ns.saturating_add(CURRENT_NS);
+        let lately = |at_ns: u64| now_ns < at_ns.saturating_add(CONFLICT_ACTIVE_NS);
         if let Some(own) = own {
             let (ours, others): (Vec<&Claimant>, Vec<&Claimant>) =
                 (self.claimants.iter()).partition(|one| own.macs.contains(&one.mac));
-            // What was claimed before this host had it, it took over.
+            // Claims from before this host had the address are a takeover by this host.
             let since_ns = (ours.iter().map(|one| one.first_ns)).fold(own.since_ns, u64::min);
             let other = (others.iter())
                 .filter(|one| one.claims > 0 && one.claimed_ns >= since_ns)
-                .filter(|one| is_told(one.claimed_ns, now_ns))
+                .filter(|one| is_visible(one.claimed_ns, now_ns))
                 .max_by_key(|one| one.claimed_ns)?;
             let mine = ours.first().map(|one| one.mac).or(own.mac);
             return Some(Conflict {
@@ -419,7 +426,7 @@ impl Address {
         }
         let (since_ns, last_ns) = self
             .disputed
-            .filter(|(_, last_ns)| is_told(*last_ns, now_ns))?;
+            .filter(|(_, last_ns)| is_visible(*last_ns, now_ns))?;
         let mut newest: Vec<&Claimant> =
             self.claimants.iter().filter(|one| one.claims > 0).collect();
         newest.sort_by_key(|one| std::cmp::Reverse(one.claimed_ns));
@@ -437,51 +444,54 @@ impl Address {
         })
     }
 
-    /// The last time that it went from one to another, within a day.
+    /// Returns the latest move within 24 hours.
     pub fn moved(&self, now_ns: u64) -> Option<Change> {
-        self.change.filter(|change| is_told(change.time_ns, now_ns))
+        self.change
+            .filter(|change| is_visible(change.time_ns, now_ns))
     }
 
-    /// The last time that somebody wanted it and found it taken. Where nobody was seen to answer, not
-    /// before the prober has had its time to take it all the same.
+    /// Returns the latest hit of duplicate address detection. Without a visible answer, only after
+    /// the prober's wait, since it may still take the address.
     pub fn duplicate(&self, now_ns: u64) -> Option<Duplicate> {
         (self.duplicate)
-            .filter(|hit| hit.answered || now_ns >= hit.last_ns.saturating_add(PROBE_NS))
-            .filter(|hit| is_told(hit.last_ns, now_ns))
+            .filter(|hit| hit.answered || now_ns >= hit.last_ns.saturating_add(DAD_WAIT_NS))
+            .filter(|hit| is_visible(hit.last_ns, now_ns))
     }
 
-    /// The change that this claim has made, if it made one.
+    /// Returns the move caused by this claim, if there was one.
     pub(super) fn changed_by(&self, claim: &Claim) -> Option<Change> {
         (self.change).filter(|change| change.to == claim.mac && change.time_ns == claim.time_ns)
     }
 
-    /// A hit of duplicate address detection that is sure and has not been told yet.
+    /// Returns a confirmed hit of duplicate address detection that has not been reported.
     pub(super) fn new_duplicate(&mut self) -> Option<Duplicate> {
         let hit = self
             .duplicate
             .filter(|hit| hit.answered || hit.both_probed)?;
-        let is_new = hit.times > self.told_times;
-        self.told_times = hit.times;
+        let is_new = hit.times > self.reported_times;
+        self.reported_times = hit.times;
         is_new.then_some(hit)
     }
 
-    /// Is there a conflict that goes on?
+    /// Returns whether a conflict continues.
     pub(super) fn is_disputed(&self, now_ns: u64) -> bool {
-        (self.disputed).is_some_and(|(_, last_ns)| now_ns < last_ns.saturating_add(CURRENT_NS))
+        (self.disputed)
+            .is_some_and(|(_, last_ns)| now_ns < last_ns.saturating_add(CONFLICT_ACTIVE_NS))
     }
 }
 
-fn is_told(last_ns: u64, now_ns: u64) -> bool {
-    now_ns < last_ns.saturating_add(TOLD_NS)
+fn is_visible(last_ns: u64, now_ns: u64) -> bool {
+    now_ns < last_ns.saturating_add(RESOLVED_VISIBLE_NS)
 }
 
-/// Several may rightly answer for an address of a virtual router (GLBP does, in turn).
+/// Several routers may rightly answer for the address of a virtual router (GLBP does, in turn).
 fn are_shared(one: Mac, other: Mac) -> bool {
     shared(one).is_some() && shared(other).is_some()
 }
 
-/// Whose own address is that of its virtual router asks with its own MAC and answers with the virtual one
-/// (RFC 9568, section 8.1.2).
+/// Returns whether a change of the link-layer address is normal for a virtual router. A router that owns
+/// the virtual address sends requests with its own MAC and answers with the virtual one (RFC 9568,
+/// section 8.1.2).
 fn is_plausible(from: Mac, to: Mac, answer: bool) -> bool {
     are_shared(from, to) || (shared(from).is_some() != shared(to).is_some() && !answer)
 }
@@ -491,7 +501,7 @@ impl Kept for Address {
         self.last_ns
     }
 
-    /// Gateways, what this host has, and conflicts.
+    /// Gateways, addresses of this host, and conflicts.
     fn is_pinned(&self) -> bool {
         self.pinned || self.kept
     }
@@ -512,7 +522,7 @@ mod tests {
         Answers,
         Announces,
         Probes,
-        /// Anybody wants to know.
+        /// A request.
         Question,
     }
     use Says::*;
@@ -538,7 +548,7 @@ mod tests {
         address
     }
 
-    /// What is said of it: conflict, move announced or not, or nothing.
+    /// Expected state: conflict, move (announced or not), or nothing.
     fn verdict(steps: &[(u64, Mac, Says)]) -> &'static str {
         let address = after(steps);
         let now = steps.last().unwrap().0 * S + S;
@@ -552,10 +562,10 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_takes_two_that_go_on() {
+    fn conflict_needs_two_continuing_claimants() {
         for (steps, expected) in [
             (&[(1, A, Answers), (50, A, Asks)][..], ""),
-            // A standby takes over, and gives it back.
+            // A standby takes over and returns the address.
             (
                 &[(1, A, Asks), (5, B, Announces), (9, B, Answers)],
                 "announced",
@@ -569,16 +579,16 @@ mod tests {
                 ],
                 "announced",
             ),
-            // A lease goes to another host; nobody is heard of the first one again.
+            // A lease moves to another host; the first one is not seen again.
             (&[(1, A, Asks), (900, B, Asks), (901, B, Answers)], "moved"),
-            // The first one comes back once, long after.
+            // The first one returns once, much later.
             (&[(1, A, Asks), (900, B, Asks), (5000, A, Asks)], "moved"),
-            // Both ask others, and so claim it in turn.
+            // Both send requests to others, and so claim it in turn.
             (
                 &[(1, A, Asks), (2, B, Asks), (3, A, Asks), (4, B, Asks)],
                 "conflict",
             ),
-            // Both answer one question; the second is not displaced by an announcement in between.
+            // Both answer one request; the second is not displaced by an announcement in between.
             (
                 &[(1, A, Question), (1, A, Answers), (1, B, Answers)],
                 "conflict",
@@ -592,7 +602,7 @@ mod tests {
                 ],
                 "announced",
             ),
-            // Answers to two questions.
+            // Answers to two requests.
             (
                 &[
                     (1, A, Question),
@@ -602,7 +612,7 @@ mod tests {
                 ],
                 "moved",
             ),
-            // Two that both announce, again and again.
+            // Both announce, again and again.
             (
                 &[
                     (1, A, Announces),
@@ -615,7 +625,7 @@ mod tests {
                 ],
                 "conflict",
             ),
-            // Over after an hour in which only one claims it.
+            // Over after an hour in which only one of them claims it.
             (
                 &[
                     (1, A, Asks),
@@ -626,7 +636,7 @@ mod tests {
                 ],
                 "over",
             ),
-            // The owner of a virtual router's address asks with its own MAC.
+            // The owner of a virtual router's address sends requests with its own MAC.
             (
                 &[
                     (1, VIRTUAL, Answers),
@@ -638,26 +648,26 @@ mod tests {
                 "moved",
             ),
         ] {
-            let told: Vec<u64> = steps.iter().map(|(at, ..)| *at).collect();
-            assert_eq!(verdict(steps), expected, "{told:?}");
+            let reported: Vec<u64> = steps.iter().map(|(at, ..)| *at).collect();
+            assert_eq!(verdict(steps), expected, "{reported:?}");
         }
     }
 
     #[test]
-    fn the_past_is_told_for_a_day() {
+    fn resolved_conflicts_stay_visible_for_a_day() {
         let dispute = [(1, A, Asks), (2, B, Asks), (3, A, Asks), (4, B, Asks)];
         let address = after(&dispute);
-        let day = TOLD_NS + 4 * S;
+        let day = RESOLVED_VISIBLE_NS + 4 * S;
         assert!(!address.conflict(day - 1, None).unwrap().current);
         assert_eq!(address.conflict(day, None), None);
         assert!(address.moved(day - 1).is_some() && address.moved(day).is_none());
         let wanted = after(&[(1, A, Asks), (2, B, Probes), (2, A, Answers)]);
-        let day = TOLD_NS + 2 * S;
+        let day = RESOLVED_VISIBLE_NS + 2 * S;
         assert!(wanted.duplicate(day - 1).is_some() && wanted.duplicate(day).is_none());
     }
 
     #[test]
-    fn an_own_address_has_one_owner() {
+    fn claim_of_an_own_address_is_a_conflict() {
         let macs = HashSet::from_iter([A]);
         let of = |steps: &[(u64, Mac, Says)]| {
             let now = steps.last().unwrap().0 * S + S;
@@ -672,11 +682,11 @@ mod tests {
         };
         // Taken over from B.
         assert_eq!(of(&[(1, B, Asks), (5, A, Announces)]), None);
-        // One claim of another is enough.
+        // One claim of another station is enough.
         let conflict = of(&[(1, A, Asks), (5, B, Asks)]).unwrap();
         assert_eq!((conflict.between, conflict.own), ((A, B), true));
         assert_eq!(of(&[(5, B, Asks)]).unwrap().between, (A, B));
-        // It was B itself once.
+        // B itself was one of this host's addresses.
         let mut address = after(&[(1, B, Asks), (5, A, Asks), (6, B, Asks)]);
         let own = Own {
             since_ns: S,
@@ -689,7 +699,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicate_address_detection() {
+    fn duplicate_address_detection_hits() {
         let of = |steps: &[(u64, Mac, Says)], later: u64| {
             let now = (steps.last().unwrap().0 + later) * S;
             (after(steps).duplicate(now)).map(|hit| (hit.prober, hit.by, hit.answered, hit.times))
@@ -707,7 +717,8 @@ mod tests {
             (6, A, Answers),
         ];
         assert_eq!(of(&attempt, 0), Some((B, A, true, 1)));
-        // The answer went to the prober alone. Only when it does not take it is that a hit.
+        // The answer went to the prober only. It is a hit only if the prober does not take the
+        // address.
         let unseen = [(1, A, Asks), (5, B, Probes), (6, B, Probes)];
         assert_eq!(of(&unseen, 1), None);
         assert_eq!(of(&unseen, 4), Some((B, A, false, 1)));
@@ -715,17 +726,17 @@ mod tests {
             of(&[(1, A, Asks), (5, B, Probes), (7, B, Announces)], 9),
             None
         );
-        // Both want it.
+        // Both want the address.
         assert_eq!(
             of(&[(1, A, Probes), (2, B, Probes)], 9),
             Some((B, A, false, 1))
         );
-        // Long after, it is no answer.
+        // Much later, it is not an answer.
         assert_eq!(of(&[(1, B, Probes), (9, A, Announces)], 9), None);
     }
 
     #[test]
-    fn many_claimants_are_counted_and_the_holder_stays() {
+    fn extra_claimants_are_counted_and_the_holder_is_kept() {
         let mut address = after(&[(1, A, Asks), (2, A, Asks), (3, A, Answers)]);
         for number in 0..1000u64 {
             let [.., x, y] = number.to_be_bytes();
@@ -739,7 +750,7 @@ mod tests {
                 });
             }
         }
-        assert_eq!(address.claimants.len(), CLAIMANTS);
+        assert_eq!(address.claimants.len(), MAX_CLAIMANTS);
         assert!(address.more > 900);
         assert_eq!(address.claimants[0].mac, A);
         let conflict = address.conflict(1005 * S, None).unwrap();

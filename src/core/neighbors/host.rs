@@ -1,56 +1,77 @@
-//! PURE. A station of a link: by what it was heard, what it does, how it is called.
+//! PURE. A station on a link: protocols it was seen with, roles and names.
 
 use super::table::Kept;
 
-/// By what a station was heard.
+/// Protocols by which a station was seen, as bits.
 pub mod heard {
-    #![allow(missing_docs)]
+    /// Address Resolution Protocol (RFC 826).
     pub const ARP: u16 = 1;
+    /// IPv6 neighbor discovery (RFC 4861).
     pub const ND: u16 = 1 << 1;
+    /// Internet Group Management Protocol.
     pub const IGMP: u16 = 1 << 2;
+    /// Multicast Listener Discovery.
     pub const MLD: u16 = 1 << 3;
+    /// DHCP for IPv4.
     pub const DHCP: u16 = 1 << 4;
+    /// DHCP for IPv6.
     pub const DHCPV6: u16 = 1 << 5;
+    /// Multicast DNS.
     pub const MDNS: u16 = 1 << 6;
+    /// Link-Local Multicast Name Resolution.
     pub const LLMNR: u16 = 1 << 7;
+    /// NetBIOS name service.
     pub const NETBIOS: u16 = 1 << 8;
+    /// Link Layer Discovery Protocol.
     pub const LLDP: u16 = 1 << 9;
+    /// Cisco Discovery Protocol.
     pub const CDP: u16 = 1 << 10;
+    /// Spanning Tree Protocol.
     pub const STP: u16 = 1 << 11;
+    /// Routing protocols, and redundancy protocols for virtual routers.
     pub const ROUTING: u16 = 1 << 12;
+    /// Any other IP traffic.
     pub const IP: u16 = 1 << 13;
+    /// Any other link-layer protocol.
     pub const LINK: u16 = 1 << 14;
 
-    /// Names, in the order of the bits.
+    /// Names of the bits, in their order.
     pub const NAMES: [&str; 15] = [
         "arp", "nd", "igmp", "mld", "dhcp", "dhcpv6", "mdns", "llmnr", "netbios", "lldp", "cdp",
         "stp", "routing", "ip", "link",
     ];
 }
 
-/// What a station does, as far as the wire shows it.
+/// Roles of a station, as far as the wire shows them, as bits.
 pub mod role {
-    #![allow(missing_docs)]
     /// Sends router advertisements that make it a default router (RFC 4861, section 4.2).
     pub const RA_ROUTER: u16 = 1;
-    /// Says in its neighbour advertisements that it is a router.
+    /// Sets the router flag in its neighbor advertisements.
     pub const ND_ROUTER: u16 = 1 << 1;
-    /// Sends packets that others sent: of other networks, with a TTL that has been counted down.
+    /// Forwards packets: sources in other networks, with a decremented TTL.
     pub const FORWARDS: u16 = 1 << 2;
-    /// Speaks a routing protocol, or one for virtual routers.
+    /// Speaks a routing protocol or a redundancy protocol for virtual routers.
     pub const ROUTING: u16 = 1 << 3;
-    /// Says by LLDP or CDP that it is a router.
+    /// Announces itself as a router by LLDP or CDP.
     pub const SAYS_ROUTER: u16 = 1 << 4;
+    /// Sends IGMP queries.
     pub const IGMP_QUERIER: u16 = 1 << 5;
+    /// Sends MLD queries.
     pub const MLD_QUERIER: u16 = 1 << 6;
+    /// Answers DHCP requests as a server.
     pub const DHCP_SERVER: u16 = 1 << 7;
+    /// Relays DHCP messages.
     pub const DHCP_RELAY: u16 = 1 << 8;
+    /// Answers DHCPv6 requests as a server.
     pub const DHCPV6_SERVER: u16 = 1 << 9;
+    /// Announces itself as a bridge or switch.
     pub const BRIDGE: u16 = 1 << 10;
+    /// Announces itself as a wireless access point.
     pub const ACCESS_POINT: u16 = 1 << 11;
+    /// Announces itself as a phone.
     pub const PHONE: u16 = 1 << 12;
 
-    /// Names, in the order of the bits.
+    /// Names of the bits, in their order.
     pub const NAMES: [&str; 13] = [
         "router (RA)",
         "router (ND)",
@@ -68,42 +89,42 @@ pub mod role {
     ];
 }
 
-/// Names of a station that are kept: one each of the usual protocols.
-const MOST_NAMES: usize = 4;
-/// Packets of others that make a router of a station: one may be a mistake.
+/// Names kept per station: one for each of the usual protocols.
+const MAX_NAMES: usize = 4;
+/// Forwarded packets that make a station a router: a single one may be a mistake.
 const FORWARDED: u32 = 2;
 
-/// A name.
+/// Name of a station.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Name {
-    /// Escaped.
+    /// The name, escaped.
     pub name: String,
-    /// By which protocol it is known.
+    /// Protocol that announced it.
     pub by: &'static str,
-    /// First told.
+    /// Time of the first announcement, in nanoseconds since 1970.
     pub first_ns: u64,
-    /// Last told.
+    /// Time of the latest announcement, in nanoseconds since 1970.
     pub last_ns: u64,
 }
 
-/// A station.
+/// Station on a link.
 #[derive(Clone, Debug, Default)]
 pub struct Host {
-    /// First heard.
+    /// Time of the first sighting, in nanoseconds since 1970.
     pub first_ns: u64,
-    /// Last heard, right to a second for traffic.
+    /// Time of the latest sighting; accurate to a second for traffic.
     pub last_ns: u64,
     /// Bits of [`heard`].
     pub heard: u16,
     /// Bits of [`role`].
     pub roles: u16,
-    /// Names that it told.
+    /// Announced names.
     pub names: Vec<Name>,
-    /// How often, once a second at most, it was seen to send packets of other networks that had come over
-    /// a router.
+    /// Number of seconds in which it was seen to send packets of other networks with a decremented
+    /// TTL.
     pub forwarded: u32,
     pub(super) pinned: bool,
-    /// One of the queriers of its link that are kept in mind.
+    /// Counted among the pinned queriers of its link.
     pub(super) kept: bool,
 }
 
@@ -123,14 +144,14 @@ impl Host {
         }
     }
 
-    /// Takes a name in. Where there is no room, the one that was told longest ago goes.
+    /// Records a name. If there is no space, the one announced longest ago is removed.
     pub(super) fn named(&mut self, name: &str, by: &'static str, time_ns: u64) {
         let same = |known: &&mut Name| known.name == name && known.by == by;
         if let Some(known) = self.names.iter_mut().find(same) {
             known.last_ns = time_ns;
             return;
         }
-        if self.names.len() >= MOST_NAMES {
+        if self.names.len() >= MAX_NAMES {
             let oldest = (0..self.names.len()).min_by_key(|at| self.names[*at].last_ns);
             self.names.remove(oldest.unwrap_or(0));
         }
@@ -142,7 +163,7 @@ impl Host {
         });
     }
 
-    /// Names of what is set of some bits.
+    /// Returns the names of the set bits.
     pub fn words(bits: u16, names: &[&'static str]) -> Vec<&'static str> {
         (names.iter().enumerate())
             .filter(|(bit, _)| bits >> bit & 1 == 1)
@@ -156,7 +177,7 @@ impl Kept for Host {
         self.last_ns
     }
 
-    /// Gateways, and who asks for memberships: others depend on them.
+    /// Gateways and queriers: other hosts depend on them.
     fn is_pinned(&self) -> bool {
         self.pinned || self.kept
     }
@@ -167,13 +188,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_bounded_and_the_newest_stay() {
+    fn oldest_name_is_evicted() {
         let mut host = Host::new(1);
         for number in 0..100u64 {
             host.named("steady", "dhcp", number);
             host.named(&format!("n{number}"), "mdns", number);
         }
-        assert_eq!(host.names.len(), MOST_NAMES);
+        assert_eq!(host.names.len(), MAX_NAMES);
         assert!(host.names.iter().any(|name| name.name == "steady"));
         assert!(host.names.iter().any(|name| name.name == "n99"));
     }

@@ -1,9 +1,9 @@
-//! PURE. Link-layer addresses that mean something by themselves.
+//! PURE. Link-layer addresses with a special meaning.
 
 use crate::wire::cursor::Mac;
 
-/// What an address is of that several routers or servers share: such an address goes from one to the
-/// other, and more than one may answer for what is behind it.
+/// Returns the protocol of an address that several routers or servers share. Such an address moves
+/// between them, and more than one may answer for the addresses that use it.
 pub fn shared(mac: Mac) -> Option<&'static str> {
     match mac.0 {
         // RFC 9568, section 7.3; CARP uses the same.
@@ -17,12 +17,13 @@ pub fn shared(mac: Mac) -> Option<&'static str> {
     }
 }
 
-/// Given by an administrator or a program, not by a maker (IEEE 802, section 8.4).
+/// Returns whether an administrator or a program assigned it, not the manufacturer (IEEE 802,
+/// section 8.4).
 pub fn is_local(mac: Mac) -> bool {
     mac.0[0] & 2 != 0
 }
 
-/// May it be a sender's? Not that of a group, nor none.
+/// Returns whether it may be a source address: neither a group nor 0.
 pub fn is_station(mac: Mac) -> bool {
     mac.0[0] & 1 == 0 && mac.0 != [0; 6]
 }
@@ -32,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_addresses_mean() {
+    fn special_addresses() {
         assert_eq!(shared(Mac([0, 0, 0x5e, 0, 1, 7])), Some("VRRP for IPv4"));
         assert_eq!(shared(Mac([0, 0, 0x0c, 7, 0xac, 1])), Some("HSRP"));
         assert_eq!(shared(Mac([0, 0, 0x5e, 0, 3, 7])), None);

@@ -1,19 +1,18 @@
-//! PURE. Hosts heard on each link: who has which address, what they are called, what they do, and where
-//! two claim the same. Fed with frames; times are arguments, in nanoseconds since 1970, as the packets are
-//! stamped.
+//! PURE. Hosts on each link: addresses, names, roles and conflicts, from observed frames. Times are
+//! arguments, in nanoseconds since 1970, as the packets are stamped.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `see` | from frames to what the tables take in, and the cache that keeps traffic cheap |
-//! | `address` | who claims an address: conflicts, moves, duplicate address detection |
-//! | `host` | a station: roles, names, by what it was heard |
-//! | `table` | tables of a bounded size, from which a flood evicts only itself |
-//! | `mac` | link-layer addresses that mean something by themselves |
+//! | `observe` | processing of frames, and the cache that keeps traffic cheap |
+//! | `address` | claims of an address: conflicts, moves, duplicate address detection |
+//! | `host` | a station: protocols, roles, names |
+//! | `table` | bounded tables, in which a flood evicts only itself |
+//! | `mac` | link-layer addresses with a special meaning |
 
 mod address;
 mod host;
 pub mod mac;
-mod see;
+mod observe;
 mod table;
 
 use std::collections::{HashMap, HashSet};
@@ -25,158 +24,160 @@ pub use address::{Address, Change, Claim, Claimant, Conflict, Duplicate, Own};
 pub use host::{Host, Name, heard, role};
 
 use crate::wire::cursor::Mac;
-use see::Recent;
-pub use see::is_plain;
+use observe::Recent;
+pub use observe::carries_no_claims;
 use table::{Limits, Table};
 
-/// Stations in all: room for some large links at once, in 6 MiB with all their names.
-const HOSTS: usize = 8192;
-/// Addresses in all: two for each station, as hosts with IPv4 and IPv6 have, in 8 MiB.
-const ADDRESSES: usize = 16_384;
-/// Of one interface: a /20 full of hosts, or half of what there is, so that one link never takes all.
-const OF_A_LINK: usize = 4096;
-/// Stations and addresses of an interface that were heard once and have to prove themselves: a flood goes
-/// through here, and what it evicts is itself.
-const NEWCOMERS: usize = 1024;
-/// Newcomers that an interface takes a second. A link does not get as many new hosts; and a flood costs a
-/// look-up a packet, and no insertion.
-const NEWCOMERS_A_SECOND: u32 = 1024;
-/// Messages that tell names which are read a second on an interface: each costs about a microsecond, and
-/// a large link has some dozens.
-const READ_A_SECOND: u32 = 1000;
-/// Gateways that are kept in mind: of several routing tables with some backups each.
-const GATEWAYS: usize = 256;
+/// Maximum number of stations: several large links at once, in 6 MiB with all their names.
+const MAX_HOSTS: usize = 8192;
+/// Maximum number of addresses, in 8 MiB: two per station, as hosts with IPv4 and IPv6 have.
+const MAX_ADDRESSES: usize = 16_384;
+/// Maximum per interface: a /20 full of hosts, and half of the total, so that one link never takes
+/// all.
+const MAX_PER_LINK: usize = 4096;
+/// Stations and addresses per interface that were seen once and are not confirmed. A flood passes
+/// through this queue and evicts only itself.
+const MAX_UNCONFIRMED: usize = 1024;
+/// Unconfirmed entries accepted per interface and second. No link gets as many new hosts, and a
+/// flood then costs one lookup per packet and no insertion.
+const UNCONFIRMED_PER_SECOND: u32 = 1024;
+/// Messages with names that are decoded per interface and second: each costs about a microsecond,
+/// and a large link has a few dozen.
+const DECODED_PER_SECOND: u32 = 1000;
+/// Maximum number of known gateways: several routing tables with a few backups each.
+const MAX_GATEWAYS: usize = 256;
 
-/// News that wait to be fetched, between two turns: a flood makes more, and then one more is none.
-const NEWS: usize = 256;
+/// Maximum number of pending events between two polls. A flood makes more, and then further ones
+/// add nothing.
+const MAX_PENDING_EVENTS: usize = 256;
 
-/// What the engine knows of a link, by netlink.
+/// State of a link as known from netlink.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LinkFacts {
     /// Interface index.
     pub ifindex: u32,
-    /// Its link-layer address.
+    /// Link-layer address of the interface.
     pub mac: Option<Mac>,
-    /// Its own addresses.
+    /// Addresses of this host on the interface.
     pub own: Vec<IpAddr>,
     /// Networks that are reached without a router, with their prefix lengths.
     pub networks: Vec<(IpAddr, u8)>,
-    /// Routers that this host's routes name.
+    /// Gateways in this host's routes.
     pub gateways: Vec<IpAddr>,
 }
 
-/// What limits have cost.
+/// Costs of the limits: counts of what was not kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Costs {
-    /// Stations that had to go or were not taken in.
+pub struct LimitCounters {
+    /// Stations that were evicted or not recorded.
     pub hosts: u64,
-    /// Addresses that had to go or were not taken in.
+    /// Addresses that were evicted or not recorded.
     pub addresses: u64,
-    /// Messages that were not read for names.
-    pub unread: u64,
-    /// News that there was no room for.
-    pub news: u64,
+    /// Messages that were not decoded for names.
+    pub undecoded: u64,
+    /// Events that were dropped.
+    pub events: u64,
 }
 
-/// At most so many a second.
+/// Limits events per second.
 #[derive(Debug, Default)]
-struct PerSecond {
+struct RateLimit {
     second: u64,
     taken: u32,
 }
 
-impl PerSecond {
-    fn take(&mut self, time_ns: u64, most: u32) -> bool {
+impl RateLimit {
+    fn try_acquire(&mut self, time_ns: u64, most: u32) -> bool {
         let second = time_ns / 1_000_000_000;
         if second != self.second {
-            *self = PerSecond { second, taken: 0 };
+            *self = RateLimit { second, taken: 0 };
         }
         self.taken = self.taken.saturating_add(1);
         self.taken <= most
     }
 }
 
-/// A link.
+/// State of one link.
 #[derive(Debug, Default)]
 struct Link {
     hosts: Table<Mac, Host>,
     addresses: Table<IpAddr, Address>,
     mac: Option<Mac>,
-    /// Own addresses, and since when they are known to be.
+    /// Addresses of this host, with the time since which they are known.
     own: HashMap<IpAddr, u64, RandomState>,
     gateways: HashSet<IpAddr, RandomState>,
     networks4: Vec<(u32, u32)>,
     networks6: Vec<(u128, u128)>,
-    /// Queriers, and addresses in conflict, that are never evicted.
+    /// Numbers of queriers and of addresses in conflict that are never evicted.
     kept_queriers: usize,
     kept_conflicts: usize,
-    new_hosts: PerSecond,
-    new_addresses: PerSecond,
-    read: PerSecond,
+    new_hosts: RateLimit,
+    new_addresses: RateLimit,
+    read: RateLimit,
 }
 
-/// Where an address stands.
+/// State of an address that deserves attention.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// Two have it.
+pub enum AddressState {
+    /// Two stations have it.
     Conflict(Conflict),
-    /// It went from one to another.
+    /// It moved from one station to another.
     Moved(Change),
 }
 
-/// Something that was not so before.
+/// A change to be reported.
 #[derive(Clone, Debug, PartialEq)]
-pub enum News {
-    /// A station that was heard more than once.
+pub enum NeighborEvent {
+    /// A new station was seen more than once.
     Host(Mac),
-    /// An address went from one to another; is it a gateway's?
+    /// An address moved; the flag tells whether it is a gateway's.
     Moved(IpAddr, Change, bool),
-    /// Two have the address, as far as is known since now; is it a gateway's?
+    /// A conflict was detected; the flag tells whether the address is a gateway's.
     Conflict(IpAddr, Conflict, bool),
-    /// Of two that had the same address, one has not claimed it for long.
-    Over(IpAddr),
-    /// Somebody wanted the address, and found it taken.
+    /// One of the two stations in a conflict has not claimed the address for a long time.
+    ConflictOver(IpAddr),
+    /// A station wanted an address that is in use.
     Duplicate(IpAddr, Duplicate),
 }
 
-/// All links.
+/// Neighbors on all links.
 #[derive(Debug, Default)]
 pub struct Neighbors {
     links: HashMap<u32, Box<Link>, RandomState>,
-    /// Link-layer addresses of this host, of whatever interface.
+    /// Link-layer addresses of all interfaces of this host.
     own_macs: HashSet<Mac, RandomState>,
     recent: Recent,
     hosts: usize,
     addresses: usize,
-    /// What is new, with the interface and when; [`NEWS`] at most.
-    news: Vec<(u32, u64, News)>,
-    /// What limits have cost.
-    pub costs: Costs,
+    /// Pending events with interface and time, at most [`MAX_PENDING_EVENTS`].
+    events: Vec<(u32, u64, NeighborEvent)>,
+    /// Costs of the limits.
+    pub limits: LimitCounters,
 }
 
 impl Neighbors {
-    /// Stations that there may be.
-    pub const HOSTS: usize = HOSTS;
-    /// Addresses that there may be.
-    pub const ADDRESSES: usize = ADDRESSES;
-    /// Messages a second that are read for names.
-    pub const READ_A_SECOND: u32 = READ_A_SECOND;
+    /// Maximum number of stations.
+    pub const MAX_HOSTS: usize = MAX_HOSTS;
+    /// Maximum number of addresses.
+    pub const MAX_ADDRESSES: usize = MAX_ADDRESSES;
+    /// Messages decoded for names per interface and second.
+    pub const DECODED_PER_SECOND: u32 = DECODED_PER_SECOND;
 
-    /// Takes in what netlink tells of the links that there are.
-    pub fn links_are(&mut self, all: &[LinkFacts], now_ns: u64) {
-        // What came late of one that is gone.
+    /// Sets the current links, as known from netlink.
+    pub fn set_links(&mut self, all: &[LinkFacts], now_ns: u64) {
+        // State that packets created after their interface was deleted.
         let gone: Vec<u32> = (self.links.keys().copied())
             .filter(|index| !all.iter().any(|facts| facts.ifindex == *index))
             .collect();
         gone.into_iter().for_each(|index| self.forget(index));
-        // Loopback's is nobody's: all zeros.
+        // The loopback address is 0 on every host.
         let macs = all.iter().filter_map(|facts| facts.mac);
         self.own_macs = macs.filter(|mac| mac.0 != [0; 6]).collect();
-        let mut room = GATEWAYS;
+        let mut room = MAX_GATEWAYS;
         for facts in all {
             let link = self.links.entry(facts.ifindex).or_default();
-            // A bridge takes another one when its first port comes, a bond when its port changes: what this
-            // host said of itself before is no claim of somebody else.
+            // A bridge changes its address with its first port, a bond with its active port: claims
+            // that this host made with the former address are not claims of another host.
             if let Some(former) = link.mac.filter(|former| facts.mac != Some(*former)) {
                 for (_, address) in link.addresses.iter_mut() {
                     address.disown(former);
@@ -212,8 +213,8 @@ impl Neighbors {
         }
     }
 
-    /// This host has had one of its addresses for longer than was known.
-    pub fn has_had(&mut self, ifindex: u32, address: IpAddr, since_ns: u64) {
+    /// Corrects the time since which this host has one of its addresses.
+    pub fn set_address_since(&mut self, ifindex: u32, address: IpAddr, since_ns: u64) {
         if let Some(link) = self.links.get_mut(&ifindex)
             && let Some(since) = link.own.get_mut(&address)
         {
@@ -221,7 +222,7 @@ impl Neighbors {
         }
     }
 
-    /// Forgets an interface that is gone.
+    /// Removes a deleted interface.
     pub fn forget(&mut self, ifindex: u32) {
         if let Some(link) = self.links.remove(&ifindex) {
             self.hosts -= link.hosts.len();
@@ -229,65 +230,65 @@ impl Neighbors {
         }
     }
 
-    /// What is new since this was last asked: interface, time, and what.
-    pub fn take_news(&mut self) -> Vec<(u32, u64, News)> {
-        std::mem::take(&mut self.news)
+    /// Returns and clears the pending events: interface index, time, and event.
+    pub fn drain_events(&mut self) -> Vec<(u32, u64, NeighborEvent)> {
+        std::mem::take(&mut self.events)
     }
 
-    fn tell(&mut self, ifindex: u32, time_ns: u64, news: News) {
-        if self.news.len() < NEWS {
-            self.news.push((ifindex, time_ns, news));
+    fn push_event(&mut self, ifindex: u32, time_ns: u64, event: NeighborEvent) {
+        if self.events.len() < MAX_PENDING_EVENTS {
+            self.events.push((ifindex, time_ns, event));
         } else {
-            self.costs.news += 1;
+            self.limits.events += 1;
         }
     }
 
-    /// Stations of an interface.
+    /// Returns the stations of an interface.
     pub fn hosts(&self, ifindex: u32) -> impl Iterator<Item = (&Mac, &Host)> {
         let link = self.links.get(&ifindex).into_iter();
         link.flat_map(|link| link.hosts.iter())
     }
 
-    /// Addresses of an interface, with what is to be said of them.
+    /// Returns the addresses of an interface, with their conflict or latest move.
     pub fn addresses(
         &self,
         ifindex: u32,
         now_ns: u64,
-    ) -> impl Iterator<Item = (&IpAddr, &Address, Option<Verdict>)> {
+    ) -> impl Iterator<Item = (&IpAddr, &Address, Option<AddressState>)> {
         let link = self.links.get(&ifindex).into_iter();
         link.flat_map(move |link| {
             (link.addresses.iter()).map(move |(ip, address)| {
                 let own = link.owner(ip, &self.own_macs);
-                let conflict = address.conflict(now_ns, own).map(Verdict::Conflict);
-                // What has moved to this host or away from it, this host knows.
+                let conflict = address.conflict(now_ns, own).map(AddressState::Conflict);
+                // Moves to or from this host are known to this host.
                 let moved = || address.moved(now_ns).filter(|_| own.is_none());
                 (
                     ip,
                     address,
-                    conflict.or_else(|| moved().map(Verdict::Moved)),
+                    conflict.or_else(|| moved().map(AddressState::Moved)),
                 )
             })
         })
     }
 
-    /// Is it an address of this host on that interface?
+    /// Returns whether this host has the address on that interface.
     pub fn is_own(&self, ifindex: u32, address: IpAddr) -> bool {
         (self.links.get(&ifindex)).is_some_and(|link| link.own.contains_key(&address))
     }
 
-    /// Is it a link-layer address of this host?
+    /// Returns whether it is a link-layer address of this host.
     pub fn is_own_mac(&self, mac: Mac) -> bool {
         self.own_macs.contains(&mac)
     }
 
-    /// Do this host's routes name it as a router?
+    /// Returns whether this host's routes use the address as a gateway.
     pub fn is_gateway(&self, ifindex: u32, address: IpAddr) -> bool {
         (self.links.get(&ifindex)).is_some_and(|link| link.gateways.contains(&address))
     }
 }
 
 impl Link {
-    /// Is it an address of this host?
+    /// Returns this host's ownership of an address, if it has it.
     fn owner<'a>(&self, ip: &IpAddr, macs: &'a HashSet<Mac, RandomState>) -> Option<Own<'a>> {
         let since_ns = *self.own.get(ip)?;
         Some(Own {
@@ -297,7 +298,7 @@ impl Link {
         })
     }
 
-    /// Gateways, addresses in conflict, and who claims them are never evicted.
+    /// Pins gateways, addresses in conflict, and their claimants, so that they are never evicted.
     fn pin(&mut self) {
         let mut pinned = HashSet::new();
         for (ip, address) in self.addresses.iter_mut() {
@@ -311,10 +312,11 @@ impl Link {
         }
     }
 
-    /// Is an address of this link, without a router between? `None`: nothing is known of networks here.
+    /// Returns whether an address is reachable on this link without a router; `None` if no networks
+    /// are known.
     fn is_on_link(&self, address: IpAddr) -> Option<bool> {
         match address {
-            // Link-local ones always are (RFC 3927, RFC 4291).
+            // Link-local addresses always are (RFC 3927, RFC 4291).
             IpAddr::V4(v4) if v4.is_link_local() => Some(true),
             IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(true),
             IpAddr::V4(v4) if !self.networks4.is_empty() => {
@@ -330,13 +332,13 @@ impl Link {
     }
 }
 
-const OF_HOSTS: Limits = Limits {
-    newcomers: NEWCOMERS,
-    established: OF_A_LINK - NEWCOMERS,
-    in_all: HOSTS,
+const HOST_LIMITS: Limits = Limits {
+    newcomers: MAX_UNCONFIRMED,
+    established: MAX_PER_LINK - MAX_UNCONFIRMED,
+    in_all: MAX_HOSTS,
 };
-const OF_ADDRESSES: Limits = Limits {
-    newcomers: NEWCOMERS,
-    established: 2 * OF_A_LINK - NEWCOMERS,
-    in_all: ADDRESSES,
+const ADDRESS_LIMITS: Limits = Limits {
+    newcomers: MAX_UNCONFIRMED,
+    established: 2 * MAX_PER_LINK - MAX_UNCONFIRMED,
+    in_all: MAX_ADDRESSES,
 };

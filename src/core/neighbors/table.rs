@@ -1,33 +1,33 @@
-//! PURE. A table of a bounded size that keeps who was there. What comes new waits in a queue, from which
-//! the oldest has to go; who is heard again later is established, and goes only when it has long been
-//! silent and its place is needed. So a flood of what is heard once evicts only itself, at a cost that
-//! does not depend on how much there is.
+//! PURE. Bounded table that protects established entries. New entries wait in a queue that evicts
+//! its oldest; entries that are seen again later are established, and are replaced only after a
+//! long silence when space is needed. A flood of entries seen once evicts only itself, at a cost
+//! independent of the table size.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// Silent for so long, an established entry may make room: hosts that are up say something in that time,
-/// if only ARP.
+/// Silence after which an established entry may be replaced: a running host sends something in that
+/// time, at least ARP.
 const SILENT_NS: u64 = 600_000_000_000;
-/// A search for who may make room that found nobody is not repeated within this time.
+/// Minimum interval between unsuccessful searches for an entry to replace.
 const SEARCH_NS: u64 = 1_000_000_000;
 
-/// How many there may be.
+/// Limits of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// That were heard once, in this table.
+    /// Maximum number of unconfirmed entries in this table.
     pub newcomers: usize,
-    /// That are established, in this table.
+    /// Maximum number of established entries in this table.
     pub established: usize,
-    /// In all tables of the kind.
+    /// Maximum number of entries in all tables of this kind.
     pub in_all: usize,
 }
 
-/// What a table keeps.
+/// Value that a table can hold.
 pub trait Kept {
-    /// When it was last heard.
+    /// Time of the latest sighting, in nanoseconds since 1970.
     fn last_ns(&self) -> u64;
-    /// Must it stay?
+    /// Returns whether the entry must not be evicted.
     fn is_pinned(&self) -> bool;
 }
 
@@ -37,7 +37,7 @@ struct Entry<V> {
     established: bool,
 }
 
-/// The table.
+/// Bounded table.
 #[derive(Debug)]
 pub struct Table<K, V> {
     all: HashMap<K, Entry<V>, foldhash::quality::RandomState>,
@@ -58,42 +58,42 @@ impl<K, V> Default for Table<K, V> {
 }
 
 impl<K: Copy + Eq + Hash, V: Kept> Table<K, V> {
-    /// How many there are.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// One of them.
+    /// Returns an entry.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.all.get_mut(key).map(|entry| &mut entry.value)
     }
 
-    /// One of them, and whether it is established.
+    /// Returns an entry, and whether it is established.
     pub fn find(&mut self, key: &K) -> Option<(&mut V, bool)> {
         let entry = self.all.get_mut(key)?;
         Some((&mut entry.value, entry.established))
     }
 
-    /// All.
+    /// Returns all entries.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.all.iter().map(|(key, entry)| (key, &entry.value))
     }
 
-    /// All, to change.
+    /// Returns all entries for modification.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
         (self.all.iter_mut()).map(|(key, entry)| (key, &mut entry.value))
     }
 
-    /// Takes a newcomer in that is not there. `in_all` counts those of all tables. Returns how many had to
-    /// go, itself perhaps.
+    /// Adds an unconfirmed entry whose key is not in the table. `in_all` counts the entries of all
+    /// tables. Returns the number of evicted entries, which may include the new one.
     pub fn add(&mut self, key: K, value: V, limits: Limits, in_all: &mut usize) -> u64 {
         let mut evicted = 0;
         while self.newcomers.len() >= limits.newcomers || *in_all >= limits.in_all {
             let Some(oldest) = self.newcomers.pop_front() else {
-                // Other tables have taken all there is.
+                // Other tables have taken all space.
                 return evicted + 1;
             };
-            // Established meanwhile, or gone: then only its place in the queue was left.
+            // Established in the meantime, or gone: only its position in the queue was left.
             if self
                 .all
                 .get(&oldest)
@@ -114,8 +114,8 @@ impl<K: Copy + Eq + Hash, V: Kept> Table<K, V> {
         evicted
     }
 
-    /// Makes one that is there established, if there is room: `must` makes room in any case. Returns how
-    /// many had to go.
+    /// Establishes an entry if there is space; `must` makes space in any case. Returns the number
+    /// of evicted entries.
     pub fn establish(
         &mut self,
         key: &K,
@@ -193,20 +193,20 @@ mod tests {
             .sum();
         assert_eq!(keys(&table), [1, 2, 3, 1996, 1997, 1998, 1999]);
         assert_eq!((evicted, in_all), (996, 7));
-        // One more is established only in the place of one that is silent, and never of one that stays.
+        // An entry is established only in place of a silent one, never of a pinned one.
         assert_eq!(table.establish(&1999, 20, false, LIMITS, &mut in_all), 0);
         table.get_mut(&1).unwrap().1 = true;
         let later = SILENT_NS + 100;
         assert_eq!(table.establish(&1999, later, false, LIMITS, &mut in_all), 1);
         assert_eq!(keys(&table), [1, 3, 1996, 1997, 1998, 1999]);
-        // What must be there gets room at once.
+        // A required entry gets space at once.
         table.get_mut(&3).unwrap().0 = later;
         assert_eq!(table.establish(&1998, later, true, LIMITS, &mut in_all), 1);
         assert_eq!((keys(&table).len(), in_all), (5, 5));
     }
 
     #[test]
-    fn other_tables_may_have_taken_all_room() {
+    fn full_total_refuses_new_entries() {
         let (mut table, mut in_all) = (Table::default(), 100);
         assert_eq!(table.add(1, Value(0, false), LIMITS, &mut in_all), 1);
         in_all = 99;

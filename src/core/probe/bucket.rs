@@ -1,23 +1,23 @@
-//! PURE. A rate that may not be exceeded: a token bucket.
+//! PURE. Token bucket rate limiter.
 
-/// Tokens that a full bucket holds, in nanoseconds of its rate: what the engine's turns, which are
-/// some milliseconds apart, may send at once.
-const DEPTH_NS: u64 = 10_000_000;
+/// Burst size of a full bucket, in nanoseconds at its rate: the packets that one poll of the engine
+/// may send at once. Polls are a few milliseconds apart.
+const BURST_NS: u64 = 10_000_000;
 
-/// Lets so many through a second.
+/// Limits a rate, given in tokens per second.
 #[derive(Clone, Copy, Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     rate: u64,
     tokens: f64,
     filled_ns: u64,
-    /// How often something had to wait.
+    /// Number of times that a sender had to wait for a token.
     pub waits: u64,
 }
 
-impl Bucket {
-    /// Full at first. `rate` is a second's worth, at least one.
-    pub fn new(rate: u64, now_ns: u64) -> Bucket {
-        let mut bucket = Bucket {
+impl TokenBucket {
+    /// Creates a full bucket. `rate` is in tokens per second; 0 counts as 1.
+    pub fn new(rate: u64, now_ns: u64) -> TokenBucket {
+        let mut bucket = TokenBucket {
             rate: rate.max(1),
             tokens: 0.0,
             filled_ns: now_ns,
@@ -28,10 +28,10 @@ impl Bucket {
     }
 
     fn depth(&self) -> f64 {
-        (self.rate as f64 * DEPTH_NS as f64 / 1e9).max(1.0)
+        (self.rate as f64 * BURST_NS as f64 / 1e9).max(1.0)
     }
 
-    /// How many may go now.
+    /// Refills the bucket and returns the number of tokens available now.
     pub fn available(&mut self, now_ns: u64) -> usize {
         let passed = now_ns.saturating_sub(self.filled_ns);
         self.filled_ns = self.filled_ns.max(now_ns);
@@ -39,12 +39,12 @@ impl Bucket {
         self.tokens as usize
     }
 
-    /// So many went.
-    pub fn take(&mut self, count: usize) {
+    /// Removes `count` tokens.
+    pub fn consume(&mut self, count: usize) {
         self.tokens -= count as f64;
     }
 
-    /// When the next may go.
+    /// Returns the monotonic time at which the next token is available.
     pub fn next_ns(&self) -> u64 {
         let missing = (1.0 - self.tokens).max(0.0);
         self.filled_ns + (missing * 1e9 / self.rate as f64).ceil() as u64
@@ -56,12 +56,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_holds_its_rate_and_no_more() {
-        let mut bucket = Bucket::new(1000, 0);
+    fn rate_is_not_exceeded() {
+        let mut bucket = TokenBucket::new(1000, 0);
         let mut gone = 0;
         for ms in 0..1000u64 {
             let may = bucket.available(ms * 1_000_000);
-            bucket.take(may);
+            bucket.consume(may);
             gone += may;
         }
         assert!((990..=1010).contains(&gone), "{gone}");

@@ -1,14 +1,14 @@
-//! PURE. From evidence to the fate of a probe. Each rung of the ladder has its own witness: the
-//! kernel's answer to the send call, ARP or neighbour discovery on the wire, the scheduled stamp,
-//! the frame on the wire, an ICMP error that quotes it, the reply on the wire, the reply at the
-//! socket. A probe died between the last rung that saw it and the first that did not.
+//! PURE. Fates of probes, from evidence. Each rung of the ladder has its own vantage point: the
+//! result of the send call, ARP or neighbor discovery on the wire, the scheduled stamp, the frame
+//! on the wire, an ICMP error that quotes it, the reply on the wire, the reply at the socket. A
+//! probe died between the last rung that saw it and the first that did not.
 
 use std::net::IpAddr;
 
 use super::sight::Quoted;
 use crate::wire::icmp::{meaning_v4, meaning_v6};
 
-/// What became of a probe.
+/// Final classification of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Fate {
@@ -20,20 +20,20 @@ pub enum Fate {
     Refused,
     /// Answered, with a wrong checksum or payload.
     Corrupted,
-    /// Never left: no ARP or neighbour discovery answer.
+    /// Never sent: no answer to ARP or neighbor discovery.
     Unresolved,
-    /// The kernel refused to send.
+    /// The kernel refused to send it.
     NotSent,
-    /// The kernel took it, and the wire never saw it.
+    /// Accepted by the kernel, but never seen on the wire.
     DroppedOutbound,
-    /// Left this host, and nothing came back.
+    /// Sent on the wire, without any reply or error.
     Unanswered,
-    /// The answer reached this host's wire, and not the socket.
+    /// The reply reached the wire of this host, but not the socket.
     DroppedInbound,
 }
 
 impl Fate {
-    /// All of them, in the order of the contract.
+    /// All fates, in the order of the API.
     pub const ALL: [Fate; 9] = [
         Fate::Replied,
         Fate::Late,
@@ -46,7 +46,7 @@ impl Fate {
         Fate::DroppedInbound,
     ];
 
-    /// The word for it.
+    /// Returns the name used in text and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Fate::Replied => "replied",
@@ -62,58 +62,59 @@ impl Fate {
     }
 }
 
-/// State of a neighbour in the kernel's table (NUD_ in linux/neighbour.h), as far as it matters.
+/// State of an entry of the kernel's neighbor table (NUD_ in linux/neighbour.h), reduced to two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Neighbour {
-    /// Being asked for, or asked for in vain.
+pub enum NeighborState {
+    /// Resolution is in progress or has failed.
     Unresolved,
-    /// Its address is known.
+    /// The link-layer address is known.
     Known,
 }
 
-/// What is known of one probe when its time is up.
+/// Evidence about one probe when its time is up.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Facts {
-    /// Was the kernel asked for stamps of this one?
+pub struct ProbeEvidence {
+    /// The kernel was asked for send stamps of this probe.
     pub stamped: bool,
-    /// The scheduled stamp came (SOF_TIMESTAMPING_TX_SCHED): routed, resolved, past netfilter, given
-    /// to the queueing discipline.
+    /// The scheduled stamp arrived (SOF_TIMESTAMPING_TX_SCHED): the probe was routed, resolved,
+    /// past netfilter and given to the queueing discipline.
     pub scheduled: bool,
-    /// The sent stamp came (SOF_TIMESTAMPING_TX_SOFTWARE): given to the device.
+    /// The sent stamp arrived (SOF_TIMESTAMPING_TX_SOFTWARE): the probe was handed to the device.
     pub handed: bool,
-    /// Seen leaving on that interface.
+    /// Interface index on which the request was seen leaving.
     pub out: Option<u32>,
-    /// Its reply seen coming in on that interface, and whether its checksum was right.
+    /// Interface index on which the reply was seen, and whether its checksum was right (`None` if
+    /// it could not be checked).
     pub back: Option<(u32, Option<bool>)>,
 }
 
-/// What else is known of this host around the life of a probe.
+/// State of this host during the life of a probe.
 #[derive(Clone, Debug, Default)]
-pub struct Circumstances {
-    /// Name of the interface that the route to the target leads out of.
+pub struct HostContext {
+    /// Name of the outgoing interface of the route to the target.
     pub interface: String,
-    /// The neighbour that the route leads to: a router, or the target itself.
+    /// Next hop of the route: a router, or the target itself.
     pub next_hop: Option<IpAddr>,
-    /// How often it was asked for, as the wire shows, since it last told its address.
+    /// Requests for the next hop's link-layer address seen on the wire since its last answer.
     pub asked: u32,
-    /// What the kernel's neighbour table says of it.
-    pub neighbour: Option<Neighbour>,
-    /// Packets that our own rings had no room for meanwhile: what they did not show proves nothing.
+    /// Kernel neighbor state of the next hop; `None` if unknown.
+    pub neighbour: Option<NeighborState>,
+    /// Packets dropped by netsonde's own rings in the meantime: their silence then proves nothing.
     pub ring_drops: u64,
-    /// Packets that the probe's own socket had no room for meanwhile.
+    /// Packets dropped at the probe's own socket in the meantime.
     pub socket_drops: u64,
-    /// Counters of this host that moved since before the probe was sent, and by how much.
+    /// Counters of this host that increased since before the probe was sent, with the difference.
     pub moved: Vec<(String, u64)>,
-    /// Packets that wait in the interface's queueing discipline now.
+    /// Packets in the interface's queueing discipline now.
     pub queued: u64,
 }
 
-/// A fate, and in words where the probe was last seen and what is known of the cause.
+/// Fate of a probe, with a description of its last sighting and likely cause.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
-    /// What became of it.
+    /// The fate.
     pub fate: Fate,
-    /// Where it was last seen.
+    /// Last vantage point that saw the probe, and the likely cause of the loss.
     pub last_seen: String,
 }
 
@@ -124,7 +125,7 @@ fn verdict(fate: Fate, last_seen: impl Into<String>) -> Verdict {
     }
 }
 
-/// "; IpReversePathFilter +1"
+/// Formats the matching counters: "IpReversePathFilter +1, ..."; `None` if there are none.
 fn moved(counters: &[(String, u64)], of: impl Fn(&str) -> bool) -> Option<String> {
     let words: Vec<String> = counters
         .iter()
@@ -134,92 +135,96 @@ fn moved(counters: &[(String, u64)], of: impl Fn(&str) -> bool) -> Option<String
     (!words.is_empty()).then(|| words.join(", "))
 }
 
-/// Names of counters: the start says of what.
+/// Names of counters; some are prefixes or parts of the full name.
 pub mod counter {
     /// Reverse path filter (TcpExt in /proc/net/netstat).
     pub const REVERSE_PATH: &str = "TcpExtIPReversePathFilter";
-    /// What a queueing discipline dropped; the interface follows.
+    /// Drops of a queueing discipline; the interface name follows.
     pub const QUEUE: &str = "queue drops of";
-    /// What IP dropped on the way out.
+    /// IP output discards.
     pub const OUT_DISCARDS: &str = "OutDiscards";
-    /// What IP dropped on the way in.
+    /// IP input discards and errors.
     pub const IN: &str = "In";
 }
 
 /// Judges a probe whose time is up without a reply at the socket and without an error.
-pub fn judge(facts: &Facts, around: &Circumstances, name: impl Fn(u32) -> String) -> Verdict {
-    if let Some((ifindex, intact)) = facts.back {
-        return judge_inbound(&name(ifindex), intact, around);
+pub fn judge(
+    evidence: &ProbeEvidence,
+    context: &HostContext,
+    name: impl Fn(u32) -> String,
+) -> Verdict {
+    if let Some((ifindex, intact)) = evidence.back {
+        return judge_inbound(&name(ifindex), intact, context);
     }
-    if let Some(ifindex) = facts.out {
+    if let Some(ifindex) = evidence.out {
         return verdict(
             Fate::Unanswered,
-            format!("left by {}, nothing came back", name(ifindex)),
+            format!("sent on {}; no reply or error received", name(ifindex)),
         );
     }
-    let interface = &around.interface;
-    if facts.handed {
+    let interface = &context.interface;
+    if evidence.handed {
         return verdict(
             Fate::Unanswered,
-            format!("given to the driver of {interface}, nothing came back"),
+            format!("handed to the driver of {interface}; no reply or error received"),
         );
     }
-    if facts.scheduled {
-        return judge_queue(around);
+    if evidence.scheduled {
+        return judge_queue(context);
     }
-    let in_vain = around.neighbour == Some(Neighbour::Unresolved);
-    if let Some(next_hop) = around.next_hop
-        && (in_vain || (around.asked > 0 && around.neighbour.is_none()))
+    let is_unresolved = context.neighbour == Some(NeighborState::Unresolved);
+    if let Some(next_hop) = context.next_hop
+        && (is_unresolved || (context.asked > 0 && context.neighbour.is_none()))
     {
-        return unresolved(next_hop, around);
+        return unresolved(next_hop, context);
     }
-    if around.ring_drops > 0 {
+    if context.ring_drops > 0 {
         return verdict(
             Fate::Unanswered,
             format!(
-                "accepted by the kernel; whether it left is not known, since netsonde's rings dropped {} packets meanwhile",
-                around.ring_drops
+                "accepted by the kernel; whether it was sent is unknown, because netsonde's rings dropped {} packets in the meantime",
+                context.ring_drops
             ),
         );
     }
-    if let Some(words) = moved(&around.moved, |name| name.starts_with(counter::QUEUE)) {
+    if let Some(words) = moved(&context.moved, |name| name.starts_with(counter::QUEUE)) {
         return verdict(
             Fate::DroppedOutbound,
-            format!("accepted by the kernel, never left by {interface}: {words}"),
+            format!("accepted by the kernel, never sent on {interface}: {words}"),
         );
     }
-    let counters = moved(&around.moved, |name| name.contains(counter::OUT_DISCARDS));
+    let counters = moved(&context.moved, |name| name.contains(counter::OUT_DISCARDS));
     verdict(
         Fate::DroppedOutbound,
         match counters {
-            Some(words) => format!("accepted by the kernel, never left by {interface}: {words}"),
+            Some(words) => format!("accepted by the kernel, never sent on {interface}: {words}"),
             None => format!(
-                "accepted by the kernel, never left by {interface}; no drop counter moved: consistent with a firewall or a tc filter on the way out"
+                "accepted by the kernel, never sent on {interface}; no drop counter increased: consistent with a firewall or a tc filter on egress"
             ),
         },
     )
 }
 
-fn judge_inbound(interface: &str, intact: Option<bool>, around: &Circumstances) -> Verdict {
+fn judge_inbound(interface: &str, intact: Option<bool>, context: &HostContext) -> Verdict {
     if intact == Some(false) {
         return verdict(
             Fate::Corrupted,
             format!(
-                "its reply came in on {interface} with a wrong checksum, and was dropped by the kernel"
+                "its reply arrived on {interface} with a wrong checksum and was dropped by the kernel"
             ),
         );
     }
-    if around.socket_drops > 0 {
+    if context.socket_drops > 0 {
         return verdict(
             Fate::Replied,
             format!(
-                "its reply came in on {interface}; netsonde's own socket had no room ({} packets dropped)",
-                around.socket_drops
+                "its reply arrived on {interface}; the receive buffer of netsonde's own socket was full ({} packets dropped)",
+                context.socket_drops
             ),
         );
     }
-    let seen = format!("its reply came in on {interface} and did not reach the socket");
-    if let Some(words) = moved(&around.moved, |name| name == counter::REVERSE_PATH) {
+    let seen = format!("its reply arrived on {interface} but did not reach the socket");
+    if let Some(words) = moved(&context.moved, |name| name == counter::REVERSE_PATH) {
         return verdict(
             Fate::DroppedInbound,
             format!(
@@ -227,40 +232,44 @@ fn judge_inbound(interface: &str, intact: Option<bool>, around: &Circumstances) 
             ),
         );
     }
-    let words = moved(&around.moved, |name| name.contains(counter::IN));
+    let words = moved(&context.moved, |name| name.contains(counter::IN));
     verdict(
         Fate::DroppedInbound,
         match words {
             Some(words) => format!("{seen}: {words}"),
             None => format!(
-                "{seen}; no drop counter moved: consistent with a firewall (netfilter INPUT or PREROUTING)"
+                "{seen}; no drop counter increased: consistent with a firewall (netfilter INPUT or PREROUTING)"
             ),
         },
     )
 }
 
-fn judge_queue(around: &Circumstances) -> Verdict {
-    let interface = &around.interface;
-    let seen = format!("given to the queue of {interface}, never left it");
-    let drops = moved(&around.moved, |name| name.starts_with(counter::QUEUE));
+fn judge_queue(context: &HostContext) -> Verdict {
+    let interface = &context.interface;
+    let seen = format!("given to the queue of {interface}, never sent");
+    let drops = moved(&context.moved, |name| name.starts_with(counter::QUEUE));
     let words = match drops {
         Some(words) => format!("{seen}: {words}"),
-        None if around.queued > 0 => format!("{seen}: {} packets still wait there", around.queued),
+        None if context.queued > 0 => {
+            format!("{seen}: {} packets are still queued", context.queued)
+        }
         None => {
-            format!("{seen}; no drop counter of a queue moved: consistent with a filter behind it")
+            format!(
+                "{seen}; no queue drop counter increased: consistent with a filter after the queue"
+            )
         }
     };
     verdict(Fate::DroppedOutbound, words)
 }
 
-/// The next hop has not told its link-layer address.
-pub fn unresolved(next_hop: IpAddr, around: &Circumstances) -> Verdict {
+/// Verdict for a next hop that has not answered address resolution.
+pub fn unresolved(next_hop: IpAddr, context: &HostContext) -> Verdict {
     let what = if next_hop.is_ipv4() {
         "ARP"
     } else {
-        "neighbour discovery"
+        "neighbor discovery"
     };
-    let times = match around.asked {
+    let times = match context.asked {
         0 => String::new(),
         1 => ", asked once".into(),
         n => format!(", asked {n} times"),
@@ -269,41 +278,45 @@ pub fn unresolved(next_hop: IpAddr, around: &Circumstances) -> Verdict {
         Fate::Unresolved,
         format!(
             "{next_hop} does not answer {what} on {}{times}",
-            around.interface
+            context.interface
         ),
     )
 }
 
-/// Name of an error number of Linux (asm-generic/errno.h; a few architectures number some of them
-/// otherwise) and what it means for a probe.
-pub fn errno_in_words(errno: i32) -> (&'static str, &'static str) {
+/// Returns the name of a Linux error number and its meaning for a probe.
+///
+/// Numbers are those of asm-generic/errno.h; a few architectures number some of them differently.
+pub fn describe_errno(errno: i32) -> (&'static str, &'static str) {
     match errno {
         1 => (
             "EPERM",
-            "a firewall rule of this host refuses it (netfilter OUTPUT or POSTROUTING)",
+            "rejected by a firewall rule on this host (netfilter OUTPUT or POSTROUTING)",
         ),
-        13 => ("EACCES", "a route forbids it, or it is a broadcast address"),
-        19 => ("ENODEV", "there is no such interface"),
-        22 => (
-            "EINVAL",
-            "the kernel finds the address or the route not valid",
+        13 => (
+            "EACCES",
+            "prohibited by a route, or the target is a broadcast address",
         ),
+        19 => ("ENODEV", "no such interface"),
+        22 => ("EINVAL", "invalid address or route"),
         90 => (
             "EMSGSIZE",
-            "larger than the path MTU, and it must not be fragmented",
+            "larger than the path MTU, and must not be fragmented",
         ),
-        97 => ("EAFNOSUPPORT", "this kernel has no such address family"),
-        99 => ("EADDRNOTAVAIL", "the source address is not of this host"),
+        97 => ("EAFNOSUPPORT", "this kernel lacks the address family"),
+        99 => (
+            "EADDRNOTAVAIL",
+            "the source address does not belong to this host",
+        ),
         100 => ("ENETDOWN", "the interface is down"),
-        101 => ("ENETUNREACH", "there is no route to it"),
-        105 => ("ENOBUFS", "no room in the local queue"),
-        113 => ("EHOSTUNREACH", "its route says unreachable"),
-        _ => ("E?", "the kernel refuses it"),
+        101 => ("ENETUNREACH", "no route to the target"),
+        105 => ("ENOBUFS", "the local queue is full"),
+        113 => ("EHOSTUNREACH", "the route is of type unreachable"),
+        _ => ("E?", "rejected by the kernel"),
     }
 }
 
-/// What an ICMP error means.
-pub fn error_in_words(quoted: &Quoted) -> String {
+/// Describes an ICMP error: its meaning by type and code, and the MTU if it carries one.
+pub fn describe_error(quoted: &Quoted) -> String {
     let known = if quoted.to.is_ipv4() {
         meaning_v4(quoted.kind, quoted.code)
     } else {
@@ -324,66 +337,69 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
 
-    fn around() -> Circumstances {
-        Circumstances {
+    fn context() -> HostContext {
+        HostContext {
             interface: "e0".into(),
             next_hop: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9))),
-            neighbour: Some(Neighbour::Known),
-            ..Circumstances::default()
+            neighbour: Some(NeighborState::Known),
+            ..HostContext::default()
         }
     }
 
-    fn fate(facts: Facts, around: &Circumstances) -> (Fate, String) {
-        let verdict = judge(&facts, around, |index| format!("e{index}"));
+    fn fate(evidence: ProbeEvidence, context: &HostContext) -> (Fate, String) {
+        let verdict = judge(&evidence, context, |index| format!("e{index}"));
         (verdict.fate, verdict.last_seen)
     }
 
     #[test]
-    fn each_rung_has_its_witness() {
-        let facts = Facts {
+    fn each_rung_has_its_fate() {
+        let evidence = ProbeEvidence {
             stamped: true,
-            ..Facts::default()
+            ..ProbeEvidence::default()
         };
-        let healthy = around();
-        assert_eq!(fate(facts, &healthy).0, Fate::DroppedOutbound);
-        let in_vain = Circumstances {
-            neighbour: Some(Neighbour::Unresolved),
+        let healthy = context();
+        assert_eq!(fate(evidence, &healthy).0, Fate::DroppedOutbound);
+        let is_unresolved = HostContext {
+            neighbour: Some(NeighborState::Unresolved),
             asked: 3,
-            ..around()
+            ..context()
         };
-        let (unresolved, words) = fate(facts, &in_vain);
+        let (unresolved, words) = fate(evidence, &is_unresolved);
         assert_eq!(unresolved, Fate::Unresolved);
         assert_eq!(words, "10.0.0.9 does not answer ARP on e0, asked 3 times");
-        let scheduled = Facts {
+        let scheduled = ProbeEvidence {
             scheduled: true,
-            ..facts
+            ..evidence
         };
-        assert_eq!(fate(scheduled, &in_vain).0, Fate::DroppedOutbound);
-        let full = Circumstances {
+        assert_eq!(fate(scheduled, &is_unresolved).0, Fate::DroppedOutbound);
+        let full = HostContext {
             moved: vec![("queue drops of e0".into(), 5)],
-            ..around()
+            ..context()
         };
         assert!(fate(scheduled, &full).1.ends_with("queue drops of e0 +5"));
-        let out = Facts {
+        let out = ProbeEvidence {
             out: Some(0),
             ..scheduled
         };
         assert_eq!(
             fate(out, &healthy),
-            (Fate::Unanswered, "left by e0, nothing came back".into())
+            (
+                Fate::Unanswered,
+                "sent on e0; no reply or error received".into()
+            )
         );
-        let back = Facts {
+        let back = ProbeEvidence {
             back: Some((0, Some(true))),
             ..out
         };
         let (inbound, words) = fate(back, &healthy);
         assert!(inbound == Fate::DroppedInbound && words.contains("consistent with a firewall"));
-        let filtered = Circumstances {
+        let filtered = HostContext {
             moved: vec![("TcpExtIPReversePathFilter".into(), 1)],
-            ..around()
+            ..context()
         };
         assert!(fate(back, &filtered).1.contains("reverse path filter"));
-        let bad = Facts {
+        let bad = ProbeEvidence {
             back: Some((0, Some(false))),
             ..out
         };
@@ -391,24 +407,24 @@ mod tests {
     }
 
     #[test]
-    fn our_own_losses_blame_nobody_else() {
-        let back = Facts {
+    fn own_drops_are_not_blamed_on_the_path() {
+        let back = ProbeEvidence {
             out: Some(0),
             back: Some((0, Some(true))),
-            ..Facts::default()
+            ..ProbeEvidence::default()
         };
-        let ours = Circumstances {
+        let ours = HostContext {
             socket_drops: 7,
-            ..around()
+            ..context()
         };
         assert_eq!(fate(back, &ours).0, Fate::Replied);
-        let blind = Circumstances {
+        let blind = HostContext {
             ring_drops: 7,
-            ..around()
+            ..context()
         };
-        let (unknown, words) = fate(Facts::default(), &blind);
+        let (unknown, words) = fate(ProbeEvidence::default(), &blind);
         assert!(
-            unknown == Fate::Unanswered && words.contains("not known"),
+            unknown == Fate::Unanswered && words.contains("is unknown"),
             "{words}"
         );
     }

@@ -1,31 +1,32 @@
-//! PURE. Whose a packet is. Each probe carries, beside the identifier and the sequence number of its
-//! echo request (RFC 792, RFC 4443), a mark of twelve bytes at the start of its payload: four that
-//! are the same for all probes of this service, which the kernel's filter looks at, and a cookie of
-//! eight that only this service can compute. Nothing in a reply is believed beyond that.
+//! PURE. Tokens that match replies to probes. In addition to the identifier and the sequence number
+//! of its echo request (RFC 792, RFC 4443), each probe carries a token of twelve bytes at the start
+//! of its payload: a tag of four bytes, the same for all probes of this service, which the kernel's
+//! filter matches, and a cookie of eight bytes that only this service can compute. Nothing else in
+//! a reply is trusted.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
-/// Bytes of the mark. A shorter payload carries as much of it as it holds.
-pub const MARK: usize = 12;
-/// Bytes of an echo header.
+/// Size of the token in bytes. A shorter payload carries as much of it as fits.
+pub const TOKEN: usize = 12;
+/// Size of an echo header in bytes.
 pub const HEADER: usize = 8;
 
-/// Computes cookies.
+/// Computes the tokens of probes.
 #[derive(Clone, Debug)]
 pub struct Identity {
     secret: RandomState,
     tag: u32,
 }
 
-/// What a payload says about where it comes from.
+/// Result of comparing a reply's payload with the probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload {
-    /// What was sent, byte for byte.
+    /// Equal to what was sent, byte for byte.
     Intact,
-    /// The mark is right, and something behind it is not, or bytes are missing or too many.
+    /// The token is right, but bytes after it differ, are missing or were added.
     Altered,
-    /// The mark is not the probe's.
+    /// The token is not the probe's.
     Forged,
 }
 
@@ -38,18 +39,19 @@ impl Identity {
         }
     }
 
-    /// The mark of one probe: keyed SipHash over run, target and number.
-    pub fn mark(&self, run: u64, target: IpAddr, sequence: u32) -> [u8; MARK] {
+    /// Returns the token of one probe: the tag, and a keyed SipHash of run, target and sequence
+    /// number.
+    pub fn token(&self, run: u64, target: IpAddr, sequence: u32) -> [u8; TOKEN] {
         let cookie = self.secret.hash_one((run, target, sequence));
-        let mut mark = [0; MARK];
-        mark[..4].copy_from_slice(&self.tag.to_be_bytes());
-        mark[4..].copy_from_slice(&cookie.to_be_bytes());
-        mark
+        let mut token = [0; TOKEN];
+        token[..4].copy_from_slice(&self.tag.to_be_bytes());
+        token[4..].copy_from_slice(&cookie.to_be_bytes());
+        token
     }
 }
 
-/// The byte at a place of the payload behind the mark: the given pattern over and over, or the
-/// place's own number as ping has it.
+/// Returns the filler byte at payload offset `at`: the given pattern repeated, or the low byte of
+/// the offset, as ping does.
 fn filler(pattern: &[u8], at: usize) -> u8 {
     if pattern.is_empty() {
         at as u8
@@ -58,18 +60,18 @@ fn filler(pattern: &[u8], at: usize) -> u8 {
     }
 }
 
-/// Writes an echo request into `packet`: for IPv4 with its checksum, for IPv6 without, which is the
-/// kernel's to fill in since it chooses the source address (RFC 3542, section 3.1).
+/// Writes an echo request into `packet`. For IPv4 the checksum is included; for IPv6 the kernel
+/// fills it in, since it chooses the source address (RFC 3542, section 3.1).
 pub fn write_request(
     packet: &mut Vec<u8>,
     is_ipv4: bool,
     (id, sequence): (u16, u16),
-    mark: &[u8; MARK],
+    token: &[u8; TOKEN],
     size: usize,
     pattern: &[u8],
 ) {
     let kind = if is_ipv4 { 8 } else { 128 };
-    // The filler does not change from probe to probe, so a packet of the same run keeps it.
+    // The filler is the same for all probes of a run, so an existing packet keeps it.
     if packet.len() != HEADER + size {
         packet.clear();
         packet.resize(HEADER, 0);
@@ -78,24 +80,24 @@ pub fn write_request(
     packet[..HEADER].copy_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0]);
     packet[4..6].copy_from_slice(&id.to_be_bytes());
     packet[6..8].copy_from_slice(&sequence.to_be_bytes());
-    let marked = size.min(MARK);
-    packet[HEADER..HEADER + marked].copy_from_slice(&mark[..marked]);
+    let marked = size.min(TOKEN);
+    packet[HEADER..HEADER + marked].copy_from_slice(&token[..marked]);
     if is_ipv4 {
         let sum = !(crate::wire::cursor::sum(packet, 0) as u16);
         packet[2..4].copy_from_slice(&sum.to_be_bytes());
     }
 }
 
-/// Holds the start of a payload against the mark of a probe: as much as both have.
-pub fn is_marked(payload: &[u8], mark: &[u8; MARK], size: usize) -> bool {
-    let length = size.min(MARK).min(payload.len());
-    payload[..length] == mark[..length]
+/// Returns whether the start of a payload matches the token, as far as both extend.
+pub fn has_token(payload: &[u8], token: &[u8; TOKEN], size: usize) -> bool {
+    let length = size.min(TOKEN).min(payload.len());
+    payload[..length] == token[..length]
 }
 
-/// Holds a whole payload against what was sent.
-pub fn check(payload: &[u8], mark: &[u8; MARK], size: usize, pattern: &[u8]) -> Payload {
-    let marked = size.min(MARK);
-    if payload.len() < marked || !is_marked(payload, mark, size) {
+/// Compares a whole payload with what was sent.
+pub fn check(payload: &[u8], token: &[u8; TOKEN], size: usize, pattern: &[u8]) -> Payload {
+    let marked = size.min(TOKEN);
+    if payload.len() < marked || !has_token(payload, token, size) {
         return Payload::Forged;
     }
     let rest = &payload[marked..];
@@ -114,7 +116,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     #[test]
-    fn what_was_sent_is_known_and_nothing_else() {
+    fn altered_and_forged_payloads_are_detected() {
         let identity = Identity::new(0x6e73_6f6e);
         let target = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
         for (size, pattern) in [
@@ -124,48 +126,48 @@ mod tests {
             (56, &[]),
             (56, &[0xff, 0x00]),
         ] {
-            let mark = identity.mark(1, target, 7);
+            let token = identity.token(1, target, 7);
             let mut packet = Vec::new();
-            write_request(&mut packet, true, (99, 7), &mark, size, pattern);
+            write_request(&mut packet, true, (99, 7), &token, size, pattern);
             assert_eq!(packet.len(), 8 + size);
             assert_eq!(crate::wire::cursor::sum(&packet, 0) as u16, 0xffff);
             let payload = &packet[HEADER..];
-            assert_eq!(check(payload, &mark, size, pattern), Payload::Intact);
+            assert_eq!(check(payload, &token, size, pattern), Payload::Intact);
             for at in 0..size {
                 let mut other = payload.to_vec();
                 other[at] ^= 1;
-                let expected = if at < MARK {
+                let expected = if at < TOKEN {
                     Payload::Forged
                 } else {
                     Payload::Altered
                 };
                 assert_eq!(
-                    check(&other, &mark, size, pattern),
+                    check(&other, &token, size, pattern),
                     expected,
                     "{at} of {size}"
                 );
             }
             let mut longer = payload.to_vec();
             longer.push(0);
-            assert_eq!(check(&longer, &mark, size, pattern), Payload::Altered);
+            assert_eq!(check(&longer, &token, size, pattern), Payload::Altered);
         }
-        assert_ne!(identity.mark(1, target, 7), identity.mark(1, target, 8));
-        assert_ne!(identity.mark(1, target, 7), identity.mark(2, target, 7));
+        assert_ne!(identity.token(1, target, 7), identity.token(1, target, 8));
+        assert_ne!(identity.token(1, target, 7), identity.token(2, target, 7));
         assert_ne!(
-            identity.mark(1, target, 7),
-            Identity::new(0x6e73_6f6e).mark(1, target, 7)
+            identity.token(1, target, 7),
+            Identity::new(0x6e73_6f6e).token(1, target, 7)
         );
     }
 
     #[test]
-    fn a_packet_is_written_anew_over_an_old_one() {
+    fn packet_buffer_is_reusable() {
         let identity = Identity::new(1);
         let mut packet = Vec::new();
         for sequence in [1u16, 2, 3] {
-            let mark = identity.mark(1, IpAddr::V4(Ipv4Addr::LOCALHOST), sequence.into());
-            write_request(&mut packet, true, (1, sequence), &mark, 56, &[]);
+            let token = identity.token(1, IpAddr::V4(Ipv4Addr::LOCALHOST), sequence.into());
+            write_request(&mut packet, true, (1, sequence), &token, 56, &[]);
             assert_eq!(crate::wire::cursor::sum(&packet, 0) as u16, 0xffff);
-            assert_eq!(check(&packet[8..], &mark, 56, &[]), Payload::Intact);
+            assert_eq!(check(&packet[8..], &token, 56, &[]), Payload::Intact);
         }
     }
 }

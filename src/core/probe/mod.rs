@@ -1,31 +1,31 @@
-//! PURE. Probing: when each probe is due, whose a reply is, what became of a probe and by which
-//! evidence, and what a run adds up to. Sockets, clocks and netlink are the engine's
-//! (`engine/prober`); time is an argument everywhere.
+//! PURE. Probing: schedules of probes, tokens that match replies to them, fates with their evidence,
+//! and statistics of runs. Sockets, clocks and netlink belong to the engine (`engine/prober`); time is
+//! always an argument.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `identity` | marks and cookies: what is ours |
-//! | `sight` | what a frame or a message says of probes |
-//! | `clock` | wall clock stamps on the monotonic time line |
-//! | `neighbours` | ARP and neighbour discovery around the probes |
-//! | `run` | one run: its schedule, its probes, its targets |
-//! | `fate` | from evidence to a fate |
-//! | `statistics` | percentiles, jitter, reordering, windows |
-//! | `bucket` | rates |
+//! | `identity` | tokens of probes |
+//! | `sight` | sightings of probes in frames and ICMP messages |
+//! | `clock` | wall-clock stamps on the monotonic time line |
+//! | `neighbors` | ARP and neighbor discovery around the probes |
+//! | `run` | one run: schedule, probes, targets, statistics |
+//! | `fate` | fates of probes, from evidence |
+//! | `statistics` | percentiles, jitter, loss windows |
+//! | `bucket` | rate limits |
 
 pub mod bucket;
 pub mod clock;
 pub mod fate;
 pub mod identity;
-pub mod neighbours;
+pub mod neighbors;
 pub mod run;
 pub mod sight;
 pub mod statistics;
 
-pub use bucket::Bucket;
+pub use bucket::TokenBucket;
 pub use clock::Clock;
-pub use fate::{Circumstances, Facts, Fate, Neighbour, Verdict};
+pub use fate::{Fate, HostContext, NeighborState, ProbeEvidence, Verdict};
 pub use identity::Identity;
-pub use neighbours::Neighbours;
+pub use neighbors::ResolutionTracker;
 pub use run::{Event, Run, Settings, Target};
-pub use sight::{Sighting, What};
+pub use sight::{Sighting, SightingKind};

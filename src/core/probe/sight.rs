@@ -1,112 +1,113 @@
-//! PURE. What the wire shows of probes: their requests, their replies, the errors that quote them,
-//! and the ARP and neighbour discovery around them. Read from recorded frames and from raw sockets.
+//! PURE. Sightings of probes: requests, replies, the errors that quote them, and the ARP and
+//! neighbor discovery around them, read from recorded frames and from raw sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::identity::{HEADER, MARK};
+use super::identity::{HEADER, TOKEN};
 use crate::wire::cursor::sum;
 use crate::wire::glance::{Glance, ethertype, ip_protocol};
 use crate::wire::{Checksum, Direction};
 
-/// Identifier, sequence number and as much of the mark as there is.
+/// Identifier, sequence number and token of an echo message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Echo {
     /// Identifier, in host order.
     pub id: u16,
     /// Sequence number, in host order.
     pub sequence: u16,
-    /// The start of the payload, and how many bytes of it there are.
-    pub mark: ([u8; MARK], u8),
+    /// Start of the payload, and the number of valid bytes.
+    pub token: ([u8; TOKEN], u8),
 }
 
 impl Echo {
-    /// Reads an echo message from its type byte on.
+    /// Parses an echo message, starting at its type byte.
     fn read(message: &[u8]) -> Option<Echo> {
         let (header, payload) = message.split_at_checked(HEADER)?;
-        let mut mark = [0; MARK];
-        let length = payload.len().min(MARK);
-        mark[..length].copy_from_slice(&payload[..length]);
+        let mut token = [0; TOKEN];
+        let length = payload.len().min(TOKEN);
+        token[..length].copy_from_slice(&payload[..length]);
         Some(Echo {
             id: u16::from_be_bytes([header[4], header[5]]),
             sequence: u16::from_be_bytes([header[6], header[7]]),
-            mark: (mark, length as u8),
+            token: (token, length as u8),
         })
     }
 
-    /// The part of the mark that is there.
-    pub fn mark(&self) -> &[u8] {
-        &self.mark.0[..usize::from(self.mark.1)]
+    /// Returns the part of the token that is present.
+    pub fn token(&self) -> &[u8] {
+        &self.token.0[..usize::from(self.token.1)]
     }
 }
 
-/// An ICMP or ICMPv6 error that quotes an echo request.
+/// ICMP or ICMPv6 error that quotes an echo request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quoted {
-    /// Type of the error.
+    /// ICMP type of the error.
     pub kind: u8,
-    /// Its code.
+    /// ICMP code of the error.
     pub code: u8,
-    /// The MTU that it names, if it is of the kind that does and it is not zero.
+    /// MTU that the error reports; `None` for other kinds of errors and for 0.
     pub mtu: Option<u32>,
-    /// Where the quoted request was going.
+    /// Destination of the quoted request.
     pub to: IpAddr,
     /// The quoted request.
     pub echo: Echo,
 }
 
-/// What was seen.
+/// Kind of message that was seen, with the fields that matter to probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum SightingKind {
     /// An echo request.
     Request {
-        /// Where to.
+        /// Destination address.
         to: IpAddr,
-        /// Which.
+        /// Echo fields of the request.
         echo: Echo,
     },
     /// An echo reply.
     Reply {
-        /// Who sent it.
+        /// Source address.
         from: IpAddr,
-        /// Which.
+        /// Echo fields of the reply.
         echo: Echo,
-        /// Whether its checksum is right; `None` where it was not whole, or not for us to say.
+        /// Whether the checksum is right; `None` if the message is incomplete or the checksum is
+        /// not to be verified here.
         intact: Option<bool>,
-        /// Its TTL or hop limit.
+        /// TTL or hop limit.
         ttl: u8,
     },
-    /// An error.
+    /// An ICMP error.
     Error {
-        /// Who sent it.
+        /// Source address.
         from: IpAddr,
-        /// What it says.
+        /// The error, with the request that it quotes.
         quoted: Quoted,
     },
-    /// Somebody here asked for the link-layer address of a neighbour.
-    Asked(IpAddr),
-    /// A neighbour told its own.
-    Told(IpAddr),
+    /// This host requested the link-layer address of a neighbor.
+    NeighborSolicited(IpAddr),
+    /// A neighbor answered such a request.
+    NeighborAnswered(IpAddr),
 }
 
-/// Something seen on the wire.
+/// One observation on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sighting {
-    /// When, by the wall clock, in nanoseconds since 1970.
+    /// Wall-clock time, in nanoseconds since 1970.
     pub time_ns: u64,
-    /// On which interface.
+    /// Interface index.
     pub ifindex: u32,
-    /// Which way it went.
+    /// Direction of the frame.
     pub direction: Direction,
-    /// Sender's link-layer address, on Ethernet.
+    /// Link-layer address of the sender, on Ethernet.
     pub mac: Option<[u8; 6]>,
-    /// What it was.
-    pub what: What,
+    /// The message.
+    pub what: SightingKind,
 }
 
-/// Is this of a kind that [`sight`] can make something of? Asked of each packet while probes are
-/// under way.
+/// Returns whether [`sight`] may find something in this frame. Runs for each packet while probes
+/// are in flight.
 #[inline]
-pub fn is_telling(seen: &Glance) -> bool {
+pub fn may_concern_probe(seen: &Glance) -> bool {
     match seen.ethertype {
         ethertype::ARP => true,
         ethertype::IPV4 => {
@@ -123,8 +124,8 @@ pub fn is_telling(seen: &Glance) -> bool {
     }
 }
 
-/// Reads a frame. `whole`: no byte of it was cut off.
-pub fn sight(bytes: &[u8], seen: &Glance, whole: bool, checksum: Checksum) -> Option<What> {
+/// Parses a frame. `whole`: the capture holds all of its bytes.
+pub fn sight(bytes: &[u8], seen: &Glance, whole: bool, checksum: Checksum) -> Option<SightingKind> {
     match seen.ethertype {
         ethertype::ARP => arp(bytes.get(seen.network..)?),
         ethertype::IPV4 => {
@@ -134,7 +135,7 @@ pub fn sight(bytes: &[u8], seen: &Glance, whole: bool, checksum: Checksum) -> Op
             let ttl = *header.get(8)?;
             let start = seen.transport.checked_sub(seen.network)?;
             let length = usize::from(u16::from_be_bytes([*header.get(2)?, *header.get(3)?]));
-            // A first fragment carries the header; its checksum is over all of them.
+            // The first fragment carries the header, but the checksum covers all fragments.
             let fragment = u16::from_be_bytes([*header.get(6)?, *header.get(7)?]) & 0x3fff != 0;
             let message = &header[start..length.min(header.len()).max(start)];
             let whole = whole && !fragment && length <= header.len();
@@ -166,32 +167,32 @@ fn ipv6(bytes: &[u8], at: usize) -> Option<IpAddr> {
     Some(IpAddr::V6(Ipv6Addr::from(octets)))
 }
 
-/// ARP for IPv4 over Ethernet (RFC 826).
-fn arp(packet: &[u8]) -> Option<What> {
+/// Parses ARP for IPv4 over Ethernet (RFC 826).
+fn arp(packet: &[u8]) -> Option<SightingKind> {
     if packet.get(..6)? != [0, 1, 8, 0, 6, 4] {
         return None;
     }
     match packet.get(6..8)? {
-        [0, 1] => Some(What::Asked(ipv4(packet, 24)?)),
-        [0, 2] => Some(What::Told(ipv4(packet, 14)?)),
+        [0, 1] => Some(SightingKind::NeighborSolicited(ipv4(packet, 24)?)),
+        [0, 2] => Some(SightingKind::NeighborAnswered(ipv4(packet, 14)?)),
         _ => None,
     }
 }
 
-/// Reads an ICMP message of IPv4 (RFC 792).
+/// Parses an ICMP message (RFC 792).
 fn v4_message(
     message: &[u8],
     (from, to): (IpAddr, IpAddr),
     ttl: u8,
     whole: bool,
     checksum: Checksum,
-) -> Option<What> {
+) -> Option<SightingKind> {
     match *message.first()? {
-        8 => Some(What::Request {
+        8 => Some(SightingKind::Request {
             to,
             echo: Echo::read(message)?,
         }),
-        0 => Some(What::Reply {
+        0 => Some(SightingKind::Reply {
             from,
             echo: Echo::read(message)?,
             intact: (whole && checksum != Checksum::NotReady).then(|| sum(message, 0) == 0xffff),
@@ -205,7 +206,7 @@ fn v4_message(
             }
             let mtu = u32::from(u16::from_be_bytes([message[6], message[7]]));
             let code = message[1];
-            Some(What::Error {
+            Some(SightingKind::Error {
                 from,
                 quoted: Quoted {
                     kind,
@@ -220,16 +221,16 @@ fn v4_message(
     }
 }
 
-/// Reads an ICMPv6 message (RFC 4443, RFC 4861).
+/// Parses an ICMPv6 message (RFC 4443, RFC 4861).
 fn v6_message(
     message: &[u8],
     (from, to): (IpAddr, IpAddr),
     ttl: u8,
     whole: bool,
     checksum: Checksum,
-) -> Option<What> {
+) -> Option<SightingKind> {
     match *message.first()? {
-        128 => Some(What::Request {
+        128 => Some(SightingKind::Request {
             to,
             echo: Echo::read(message)?,
         }),
@@ -247,15 +248,15 @@ fn v6_message(
                 );
                 sum(message, pseudo) == 0xffff
             };
-            Some(What::Reply {
+            Some(SightingKind::Reply {
                 from,
                 echo: Echo::read(message)?,
                 intact: (whole && checksum != Checksum::NotReady).then(intact),
                 ttl,
             })
         }
-        135 => Some(What::Asked(ipv6(message, 8)?)),
-        136 => Some(What::Told(ipv6(message, 8)?)),
+        135 => Some(SightingKind::NeighborSolicited(ipv6(message, 8)?)),
+        136 => Some(SightingKind::NeighborAnswered(ipv6(message, 8)?)),
         kind @ 1..=4 => {
             let quoted = message.get(8..)?;
             let (mut next, mut at) = (*quoted.get(6)?, 40);
@@ -267,7 +268,7 @@ fn v6_message(
                 return None;
             }
             let mtu = u32::from_be_bytes(message.get(4..8)?.try_into().ok()?);
-            Some(What::Error {
+            Some(SightingKind::Error {
                 from,
                 quoted: Quoted {
                     kind,
@@ -282,8 +283,9 @@ fn v6_message(
     }
 }
 
-/// Reads what a raw ICMP socket received: for IPv4 with its header (raw(7)).
-pub fn from_socket_v4(packet: &[u8]) -> Option<(What, &[u8])> {
+/// Parses a packet from a raw ICMP socket, which includes the IPv4 header (raw(7)). Returns the
+/// message, too.
+pub fn from_socket_v4(packet: &[u8]) -> Option<(SightingKind, &[u8])> {
     let start = usize::from(packet.first()? & 0x0f) * 4;
     let message = packet.get(start..)?;
     let addresses = (ipv4(packet, 12)?, ipv4(packet, 16)?);
@@ -291,9 +293,9 @@ pub fn from_socket_v4(packet: &[u8]) -> Option<(What, &[u8])> {
     Some((what, message))
 }
 
-/// Reads what a raw ICMPv6 socket received, whose checksum the kernel has verified (RFC 3542,
+/// Parses a message from a raw ICMPv6 socket. The kernel has verified its checksum (RFC 3542,
 /// section 3.1).
-pub fn from_socket_v6(message: &[u8], from: IpAddr, ttl: u8) -> Option<What> {
+pub fn from_socket_v6(message: &[u8], from: IpAddr, ttl: u8) -> Option<SightingKind> {
     v6_message(message, (from, from), ttl, false, Checksum::Unknown)
 }
 
@@ -318,37 +320,37 @@ mod tests {
     }
 
     fn request() -> Vec<u8> {
-        let mark = Identity::new(7).mark(1, B.into(), 5);
+        let token = Identity::new(7).token(1, B.into(), 5);
         let mut message = Vec::new();
-        write_request(&mut message, true, (42, 5), &mark, 56, &[]);
+        write_request(&mut message, true, (42, 5), &token, 56, &[]);
         message
     }
 
-    fn seen(packet: &[u8]) -> Option<What> {
+    fn seen(packet: &[u8]) -> Option<SightingKind> {
         let mut frame = vec![0; 12];
         frame.extend_from_slice(&[8, 0]);
         frame.extend_from_slice(packet);
         let seen = glance(LinkType::Ethernet, &frame);
-        assert!(is_telling(&seen));
+        assert!(may_concern_probe(&seen));
         sight(&frame, &seen, true, Checksum::Unknown)
     }
 
     #[test]
     fn requests_replies_and_errors() {
-        let asked = request();
-        let Some(What::Request { to, echo }) = seen(&header(A, B, &asked)) else {
+        let sent = request();
+        let Some(SightingKind::Request { to, echo }) = seen(&header(A, B, &sent)) else {
             panic!()
         };
         assert_eq!((to, echo.id, echo.sequence), (B.into(), 42, 5));
-        assert_eq!(echo.mark(), &asked[8..20]);
+        assert_eq!(echo.token(), &sent[8..20]);
 
-        let mut reply = asked.clone();
+        let mut reply = sent.clone();
         reply[0] = 0;
         reply[2..4].copy_from_slice(&[0, 0]);
         let check = !(sum(&reply, 0) as u16);
         reply[2..4].copy_from_slice(&check.to_be_bytes());
         let packet = header(B, A, &reply);
-        let Some(What::Reply {
+        let Some(SightingKind::Reply {
             from, intact, ttl, ..
         }) = seen(&packet)
         else {
@@ -358,7 +360,7 @@ mod tests {
         assert!(matches!(
             from_socket_v4(&packet),
             Some((
-                What::Reply {
+                SightingKind::Reply {
                     intact: Some(true),
                     ..
                 },
@@ -368,24 +370,24 @@ mod tests {
         *reply.last_mut().unwrap() ^= 1;
         assert!(matches!(
             seen(&header(B, A, &reply)),
-            Some(What::Reply {
+            Some(SightingKind::Reply {
                 intact: Some(false),
                 ..
             })
         ));
 
         let mut error = vec![3, 4, 0, 0, 0, 0, 5, 220];
-        error.extend_from_slice(&header(A, B, &asked)[..28]);
-        let Some(What::Error { quoted, .. }) = seen(&header(B, A, &error)) else {
+        error.extend_from_slice(&header(A, B, &sent)[..28]);
+        let Some(SightingKind::Error { quoted, .. }) = seen(&header(B, A, &error)) else {
             panic!()
         };
         assert_eq!((quoted.kind, quoted.code, quoted.mtu), (3, 4, Some(1500)));
         assert_eq!(
-            (quoted.to, quoted.echo.id, quoted.echo.mark().len()),
+            (quoted.to, quoted.echo.id, quoted.echo.token().len()),
             (B.into(), 42, 0)
         );
         for length in 0..error.len() {
-            // Cut anywhere: never a panic.
+            // Truncated anywhere: no panic.
             let _ = seen(&header(B, A, &error[..length.max(1)]));
         }
     }

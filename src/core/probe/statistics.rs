@@ -1,15 +1,14 @@
-//! PURE. What a run of probes adds up to: round trips, jitter (RFC 3550), reordering (RFC 4737),
-//! loss over windows.
+//! PURE. Statistics of a run: distributions of round trips, and loss per time window.
 
 use hdrhistogram::Histogram;
 
-/// Values that are kept as they are; beyond that a histogram takes over. Most targets of a large run
-/// have a few only.
-const FEW: usize = 64;
-/// Longest that a histogram tells apart: an hour, in nanoseconds.
-const LONGEST_NS: u64 = 3_600_000_000_000;
+/// Values kept exactly; beyond that a histogram takes over. Most targets of a large run have only a
+/// few values.
+const EXACT_SAMPLES: usize = 64;
+/// Upper bound of the histogram, in nanoseconds: one hour.
+const MAX_TRACKED_NS: u64 = 3_600_000_000_000;
 
-/// A distribution of durations, in nanoseconds.
+/// Distribution of durations, in nanoseconds.
 #[derive(Clone, Debug, Default)]
 pub struct Durations {
     count: u64,
@@ -24,7 +23,7 @@ pub struct Durations {
 #[derive(Clone, Debug)]
 enum Values {
     Few(Vec<u64>),
-    /// Two significant digits: a percentile is off by one part in a hundred at most.
+    /// Two significant digits: percentiles are accurate to 1 percent.
     Many(Box<Histogram<u32>>),
 }
 
@@ -34,21 +33,27 @@ impl Default for Values {
     }
 }
 
-/// A distribution in a few figures, in nanoseconds.
+/// Summary of a distribution, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[allow(missing_docs)]
 pub struct Figures {
+    /// Smallest value.
     pub min: u64,
+    /// Arithmetic mean.
     pub mean: u64,
+    /// Median.
     pub p50: u64,
+    /// 90th percentile.
     pub p90: u64,
+    /// 99th percentile.
     pub p99: u64,
+    /// Largest value.
     pub max: u64,
+    /// Standard deviation of the population.
     pub stddev: u64,
 }
 
 impl Durations {
-    /// Takes one in.
+    /// Adds a duration.
     pub fn add(&mut self, ns: u64) {
         self.min = if self.count == 0 {
             ns
@@ -61,9 +66,9 @@ impl Durations {
         self.mean += difference / self.count as f64;
         self.squares += difference * (ns as f64 - self.mean);
         match &mut self.values {
-            Values::Few(values) if values.len() < FEW => values.push(ns),
+            Values::Few(values) if values.len() < EXACT_SAMPLES => values.push(ns),
             Values::Few(values) => {
-                let mut many = Histogram::new_with_bounds(1, LONGEST_NS, 2)
+                let mut many = Histogram::new_with_bounds(1, MAX_TRACKED_NS, 2)
                     .expect("the bounds are constants, and right");
                 for value in values.iter() {
                     many.saturating_record(*value);
@@ -75,12 +80,12 @@ impl Durations {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of durations.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// The median, in nanoseconds.
+    /// Returns the median in nanoseconds; `None` if there are no values.
     pub fn median(&self) -> Option<u64> {
         match &self.values {
             Values::Few(values) if values.len() <= 1 => values.first().copied(),
@@ -88,8 +93,8 @@ impl Durations {
         }
     }
 
-    /// The figures; `None` if there is nothing to tell of. A percentile is the smallest value that
-    /// at least so many per cent of all do not exceed.
+    /// Returns the summary; `None` if there are no values. A percentile is the smallest value that
+    /// at least that share of all values does not exceed.
     pub fn figures(&self) -> Option<Figures> {
         if self.count == 0 {
             return None;
@@ -142,32 +147,32 @@ impl Jitter {
 
 /// Width of a window, in nanoseconds.
 const WINDOW_NS: u64 = 10_000_000_000;
-/// Windows that are added up for the last minute.
-const A_MINUTE: usize = 6;
+/// Windows that make up the last minute.
+const WINDOWS_PER_MINUTE: usize = 6;
 
-/// Loss over windows of ten seconds, by the time at which probes were sent.
+/// Loss per window of ten seconds, by the time at which probes were sent.
 #[derive(Clone, Debug, Default)]
 pub struct Windows {
-    /// Window number, probes, lost ones; the newest last.
+    /// Window number, probes and lost probes, newest last.
     windows: Vec<(u64, u32, u32)>,
     worst: Option<(u32, u32)>,
-    /// Whole windows that there were.
+    /// Number of complete windows.
     closed: u64,
 }
 
-/// Loss in parts of one.
+/// Loss as a fraction from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WindowLoss {
-    /// Of the last window that is over, ten seconds.
+    /// Loss in the last complete window of ten seconds.
     pub last_10s: f64,
-    /// Of the last minute.
+    /// Loss in the last minute.
     pub last_60s: f64,
-    /// Of the worst window of the run.
+    /// Loss in the worst window of the run.
     pub worst_10s: f64,
 }
 
 impl Windows {
-    /// Takes a decided probe in; they come in the order in which they were sent.
+    /// Adds a decided probe. Probes are added in the order in which they were sent.
     pub fn add(&mut self, since_start_ns: u64, lost: bool) {
         let number = since_start_ns / WINDOW_NS;
         match self.windows.last_mut() {
@@ -178,7 +183,7 @@ impl Windows {
             _ => {
                 self.close();
                 self.windows.push((number, 1, u32::from(lost)));
-                if self.windows.len() > A_MINUTE + 1 {
+                if self.windows.len() > WINDOWS_PER_MINUTE + 1 {
                     self.windows.remove(0);
                 }
             }
@@ -198,7 +203,7 @@ impl Windows {
         }
     }
 
-    /// What there is to say, once a window is over.
+    /// Returns the loss; `None` before the first window is complete.
     pub fn loss(&self) -> Option<WindowLoss> {
         let (worst_probes, worst_lost) = self.worst?;
         let over = &self.windows[..self.windows.len() - 1];
@@ -220,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_and_many_agree() {
+    fn exact_and_histogram_percentiles_agree() {
         let mut few = Durations::default();
         for ns in [50, 10, 40, 20, 30] {
             few.add(ns);
@@ -248,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_is_rfc_3550s() {
+    fn jitter_follows_rfc_3550() {
         let mut jitter = Jitter::default();
         jitter.add(100);
         assert_eq!(jitter.ns(1), None);
@@ -259,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_show_a_bad_ten_seconds() {
+    fn worst_window_is_kept() {
         let mut windows = Windows::default();
         for second in 0..100u64 {
             windows.add(second * 1_000_000_000, (20..25).contains(&second));

@@ -120,7 +120,7 @@ pub enum Detail {
 pub struct Packet {
     /// Whether the kernel delivers packets to it. With protocol 0 it receives none.
     pub is_running: bool,
-    /// Indexes of interfaces that it holds in promiscuous mode; 0 for one that is not named.
+    /// Indexes of interfaces that it holds in promiscuous mode; a single 0 if the kernel names none.
     pub promiscuous: Vec<u32>,
     /// Indexes of interfaces on which it receives all multicast.
     pub all_multicast: Vec<u32>,

@@ -6,7 +6,7 @@
 //! nanoseconds. [`decode`] decodes one packet completely, for people and for the trackers.
 //!
 //! This file holds the decoded [`Packet`], which every decoder fills; a decoder is a file that reads
-//! from a [`cursor`] and adds its protocol, its summary and its [`Meaning`]. Layers call each other
+//! from a [`mod@cursor`] and adds its protocol, its summary and its [`Meaning`]. Layers call each other
 //! through this file, since tunnels and ICMP errors carry packets within packets.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]

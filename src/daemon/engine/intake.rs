@@ -6,10 +6,10 @@ use super::ring::{Packet, Ring};
 use crate::daemon::channel::handover::{Counter, counter_at};
 use crate::linux::mapping::{Mapping, OwnMemory};
 use crate::linux::wall_ns;
-use netsonde_core::multicast::{Trackers, concerns};
-use netsonde_core::neighbors::{Neighbors, is_plain};
+use netsonde_core::multicast::{Trackers, is_tracked};
+use netsonde_core::neighbors::{Neighbors, carries_no_claims};
 use netsonde_core::probe::Sighting;
-use netsonde_core::probe::sight::{is_telling, sight};
+use netsonde_core::probe::sight::{may_concern_probe, sight};
 use netsonde_core::recorder::interfaces::{State, link_type};
 use netsonde_core::recorder::{Classifier, Cursor, From, GapKind, Meta, Recorder, Store};
 use netsonde_core::talkers::{Flow, Talkers};
@@ -176,9 +176,9 @@ impl Intake {
                 let outbound = record.direction == Direction::Outbound;
                 let (at, time) = (slot.ifindex, record.time_ns);
                 if record.store == Store::Group {
-                    multicast.see_frame(&frame, &seen, at, time, outbound);
+                    multicast.observe_frame(&frame, &seen, at, time, outbound);
                 }
-                neighbors.see(&frame, &seen, at, time, outbound);
+                neighbors.observe(&frame, &seen, at, time, outbound);
             }
         }
     }
@@ -273,15 +273,15 @@ impl Intake {
             }
             for (packet, seen) in &batch {
                 if let Some(sightings) = &mut self.sightings
-                    && is_telling(seen)
+                    && may_concern_probe(seen)
                 {
                     sightings.extend(sighting(packet, seen));
                 }
                 if packet.tag.is_none() {
                     let outbound = packet.direction == Direction::Outbound;
                     let (at, time) = (packet.ifindex, packet.time_ns);
-                    if concerns(seen, packet.bytes) {
-                        (self.multicast).see_frame(&frame(packet), seen, at, time, outbound);
+                    if is_tracked(seen, packet.bytes) {
+                        (self.multicast).observe_frame(&frame(packet), seen, at, time, outbound);
                     }
                 }
                 let taken = take_packet(
@@ -297,14 +297,13 @@ impl Intake {
                     Interface::NoSlot => self.slotless += 1,
                 }
                 // Nearly all packets repeat what others of their flow have shown within the second.
-                if packet.tag.is_none() && (taken.is_news || !is_plain(seen)) {
+                if packet.tag.is_none() && (taken.is_news || !carries_no_claims(seen)) {
                     let outbound = packet.direction == Direction::Outbound;
                     let (at, time) = (packet.ifindex, packet.time_ns);
-                    (self.neighbors).see(&frame(packet), seen, at, time, outbound);
+                    (self.neighbors).observe(&frame(packet), seen, at, time, outbound);
                 }
                 // Done last, so that a commit within a block never counts a packet that is not
                 // recorded.
-                // in.
                 let mark = self.recorder.ring_mut(at);
                 mark.consumed += 1;
                 mark.processed += 1;

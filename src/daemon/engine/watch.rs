@@ -15,7 +15,7 @@ use netsonde_core::events::links::LinkSnapshot;
 use netsonde_core::events::multicast::{Querier, Stream};
 use netsonde_core::events::service::{Clocks, Sniffer};
 use netsonde_core::events::{Category, Event, Kind, RecordGap, Severity, decode, encode};
-use netsonde_core::multicast::Standing;
+use netsonde_core::multicast::QuerierState;
 use netsonde_core::protocol::service::Limit;
 use netsonde_core::recorder::interfaces::State;
 use netsonde_core::sockets::listed;
@@ -56,7 +56,7 @@ impl World {
                 let added = (events.iter().rev())
                     .find(|event| event.kind == Kind::AddressAdded && event.subject == subject);
                 let since_ns = added.map_or(0, |event| event.time_ns);
-                (self.intake.neighbors).has_had(link.ifindex, *address, since_ns);
+                (self.intake.neighbors).set_address_since(link.ifindex, *address, since_ns);
             }
         }
     }
@@ -76,7 +76,7 @@ impl World {
                 .push(event.with_text("a new record begins; earlier packets are not available"));
         }
         // What was rebuilt from the record raises no events.
-        self.intake.neighbors.take_news();
+        self.intake.neighbors.drain_events();
     }
 
     /// Passes a link's current state to the event tracker.
@@ -98,7 +98,7 @@ impl World {
     /// Polls state for which there is no notification, and emits an event per change.
     pub fn look_around(&mut self, clients: &[Limit]) {
         let now = wall_ns();
-        for (ifindex, time_ns, news) in self.intake.neighbors.take_news() {
+        for (ifindex, time_ns, news) in self.intake.neighbors.drain_events() {
             let interface = name(&self.links, ifindex);
             self.watch.on_neighbor_event(interface, time_ns, &news);
         }
@@ -139,7 +139,9 @@ impl World {
     fn watch_multicast(&mut self, now: u64) {
         let multicast = &self.intake.multicast;
         let queriers = (multicast.queriers.iter(now))
-            .filter(|(_, standing)| matches!(standing, Standing::Elected | Standing::Overdue))
+            .filter(|(_, standing)| {
+                matches!(standing, QuerierState::Elected | QuerierState::Overdue)
+            })
             .map(|(querier, _)| Querier {
                 ifindex: querier.ifindex,
                 interface: name(&self.links, querier.ifindex).to_owned(),

@@ -336,7 +336,7 @@ impl World {
         };
         let all: Vec<LinkFacts> = self.links.iter().map(facts).collect();
         if all != self.networks {
-            self.intake.neighbors.links_are(&all, wall_ns());
+            self.intake.neighbors.set_links(&all, wall_ns());
             self.networks = all;
         }
     }
@@ -349,7 +349,7 @@ impl World {
     /// Runs periodic work without notifications.
     pub fn keep_house(&mut self) {
         self.take_networks();
-        self.intake.neighbors.keep_house(wall_ns());
+        self.intake.neighbors.expire(wall_ns());
         // Closes a gap that no packet followed, and commits counters.
         self.turn();
         if std::mem::take(&mut self.intake.wants_count) {

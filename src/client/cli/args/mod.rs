@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::client::cli::manual;
 use crate::client::render::style::Color;
 pub use doctor::DoctorArgs;
 pub use drops::Drops;
@@ -27,7 +28,7 @@ pub use families::Families;
 pub use mcast::{Mcast, McastDoctor, McastJoin, McastSend};
 pub use neighbors::NeighborsArgs;
 pub use packets::{DirectionArg, Packets};
-pub use ping::{PING_EXAMPLES, Ping, Pmtu};
+pub use ping::{Ping, Pmtu};
 pub use sockets::Sockets;
 pub use talkers::{SortKey, Talkers};
 pub use values::{Lookback, parse_duration, parse_time};
@@ -131,7 +132,7 @@ pub enum Command {
 
 /// Returns the definition of the command line, as parsed, documented and completed.
 pub fn command() -> clap::Command {
-    Cli::command()
+    manual::with_examples(Cli::command())
 }
 
 #[cfg(test)]
@@ -148,5 +149,15 @@ mod tests {
             panic!()
         };
         assert_eq!(packets.filter.join(" "), "udp port 5000");
+    }
+
+    #[test]
+    fn help_shows_examples() {
+        let mut command = command();
+        let mcast = command.find_subcommand_mut("mcast").unwrap();
+        let join = mcast.find_subcommand_mut("join").unwrap();
+        let help = join.render_help().to_string();
+        assert!(help.contains("  netsonde mcast join "), "{help}");
+        assert!(help.contains("netsonde-mcast-join(1)"), "{help}");
     }
 }

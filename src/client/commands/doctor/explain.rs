@@ -9,7 +9,7 @@ use crate::client::failure::Failure;
 use crate::client::render::style::{Style, table};
 use crate::client::render::wrap::wrap;
 
-/// Runs `explain`: prints one failure mode, or lists all of them. JSON has the full texts of all.
+/// Runs `explain`: prints one failure mode, or lists all. JSON always has the full texts.
 pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
     let style = Style::new(global.color);
     let wanted: Vec<Text> = match id {

@@ -25,11 +25,11 @@ use crate::client::commands::doctor::record::{group_management, read_packets, re
 use crate::client::commands::doctor::service::{
     listened, own_pids, record_begins, ring_drops, time_ns,
 };
-use crate::client::commands::mcast::join::join_only;
-use crate::client::commands::watch::open;
+use crate::client::commands::mcast::test_socket::join_only;
 use crate::client::connection::{ask, ask_with};
 use crate::client::failure::Failure;
 use crate::client::interrupt::{Interrupt, wait_until};
+use crate::client::packets::open;
 use crate::linux::netlink::Netlink;
 use crate::linux::{memberships, proc_net, processes, sysctl, wall_ns};
 

@@ -8,9 +8,9 @@ use netsonde_core::diagnose::wire::Wire;
 use netsonde_core::protocol::capture::Content;
 
 use crate::client::cli::args::{Lookback, Packets};
-use crate::client::commands::watch::Stream;
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, Item};
+use crate::client::packets::Stream;
 
 /// First index for interfaces that no longer exist.
 const FIRST_UNKNOWN_IFINDEX: u32 = 1 << 30;

@@ -1,5 +1,5 @@
-//! SHELL. `netsonde drops`: where this host loses packets. It reads the kernel's counters twice, and tells
-//! which of those that mean a loss have moved. It needs no service.
+//! SHELL. `netsonde drops`: packet drops of this host. Reads the kernel's counters twice and
+//! reports the drop counters that increased. Needs no service.
 
 mod reasons;
 
@@ -28,19 +28,19 @@ use netsonde_core::host::drops::{
 };
 use netsonde_core::host::socket::{ProcSocket, parse_sockets};
 
-/// A counter of something: where, whose, and its name.
+/// Layer, subject and name of a counter.
 type Key = (Layer, String, &'static str);
 
-/// All counters at a time.
+/// All counters at one time.
 pub(crate) struct Snapshot {
     counts: BTreeMap<Key, u64>,
     sockets: HashMap<u64, (&'static str, ProcSocket)>,
-    /// The kernel's tables of neighbours.
+    /// Neighbor tables of the kernel.
     pub(crate) tables: Vec<NeighborTable>,
 }
 
 impl Snapshot {
-    /// Reads them.
+    /// Reads all counters.
     pub(crate) fn take(netlink: &mut Netlink) -> Result<Snapshot, Failure> {
         let mut counts = BTreeMap::new();
         let mut put = |layer: Layer, subject: &str, name: &str, value: u64| {
@@ -102,7 +102,7 @@ impl Snapshot {
         put(Layer::Backlog, "all CPUs", "dropped", dropped);
         put(Layer::Backlog, "all CPUs", "flow_limit", limited);
         for (layer, file, subject) in [
-            // Only the first namespace has these files.
+            // These files exist in the initial namespace only.
             (Layer::Neighbor, "stat/arp_cache", "arp_cache"),
             (Layer::Neighbor, "stat/ndisc_cache", "ndisc_cache"),
             (Layer::Conntrack, "stat/nf_conntrack", "this namespace"),
@@ -171,18 +171,18 @@ fn device(stats: &Stats64) -> [(&'static str, u64); 16] {
 /// RTM_GETNEIGHTBL (linux/rtnetlink.h).
 const GET_TABLES: u16 = 66;
 
-/// Something that was dropped.
+/// A drop counter that increased.
 pub(crate) struct Row {
     layer: Layer,
     pub(crate) subject: String,
     pub(crate) counter: &'static Counter,
     pub(crate) count: u64,
     total: u64,
-    /// Who has the socket, if it is one.
+    /// Owner of the socket, for socket counters.
     pub(crate) owner: Option<Process>,
 }
 
-/// `netsonde drops`.
+/// Runs `netsonde drops`.
 pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
     let mut netlink = Netlink::open()?;
     let interrupt = Interrupt::catch()?;
@@ -195,7 +195,7 @@ pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
     let start = Instant::now();
     if before.is_some() || listener.is_some() {
         if !global.quiet {
-            eprintln!("watching for {}", duration(args.duration));
+            eprintln!("sampling for {}", duration(args.duration));
         }
         let end = start + Duration::from_nanos(args.duration);
         match &mut listener {
@@ -247,13 +247,13 @@ pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
     Ok(u8::from(found && before.is_some()))
 }
 
-/// What moved since, or all that ever did.
+/// Returns the counters that increased since `before`, or all that are not 0.
 pub(crate) fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
     let mut rows = Vec::new();
     for ((layer, subject, name), total) in &after.counts {
         let key = (*layer, subject.clone(), *name);
         let was = before.map_or(Some(0), |before| before.counts.get(&key).copied());
-        // What was not there before has begun at 0, as its owner has.
+        // A counter that did not exist before started at 0 with its owner.
         let count = total.saturating_sub(was.unwrap_or(0));
         if count > 0
             && let Some(counter) = find_counter(*layer, name)
@@ -320,7 +320,7 @@ pub(crate) fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
     rows
 }
 
-/// A reason, with the place where it was given.
+/// A drop reason, with its kernel function.
 struct Why {
     drop: DropRecord,
     place: Option<String>,
@@ -329,7 +329,7 @@ struct Why {
     means: &'static str,
 }
 
-/// Reasons, most frequent first, those that are no fault last.
+/// Sorts drop reasons by frequency, harmless ones last.
 fn ordered(seen: &Seen) -> Vec<Why> {
     let symbols = Symbols::read();
     let mut all: Vec<Why> = (seen.drops.iter())
@@ -420,7 +420,7 @@ fn text(
     let left_out = rows.len() - shown.len();
     if shown.is_empty() {
         line(format!(
-            "{} {since}: by its counters this host dropped nothing that it was to keep",
+            "{} {since}: no counter shows an unexpected drop",
             style.good("none")
         ));
     }
@@ -436,12 +436,12 @@ fn text(
     }
     if left_out > 0 {
         line(style.dim(&format!(
-            "{left_out} counters of what is part of any network's life moved, too (-v)"
+            "{left_out} counters of expected drops also increased (-v shows them)"
         )));
     }
     if let Some((whys, seen)) = whys.zip(seen) {
         line(format!(
-            "\nthe kernel's reasons {since}, of all namespaces of this machine:"
+            "\nkernel drop reasons {since}, in all network namespaces of this machine:"
         ));
         let mut any = false;
         let mut hidden = 0;
@@ -467,12 +467,12 @@ fn text(
         }
         if hidden > 0 {
             line(style.dim(&format!(
-                "{hidden} drops for reasons that are part of any network's life (-v)"
+                "{hidden} drops for expected reasons (-v shows them)"
             )));
         }
         if seen.lost + seen.others > 0 {
             line(style.warn(&format!(
-                "{} more whose reasons are not known",
+                "{} more drops with unknown reasons",
                 seen.lost + seen.others
             )));
         }

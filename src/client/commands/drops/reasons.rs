@@ -1,5 +1,6 @@
-//! SHELL. The kernel's own word on each packet that it drops, for a moment: the tracepoint `skb:kfree_skb`, by
-//! perf_event_open(2). It takes CAP_PERFMON or root, and sees all namespaces of the machine.
+//! SHELL. Kernel drop reasons, sampled for a short time from the tracepoint `skb:kfree_skb` by
+//! perf_event_open(2). Requires CAP_PERFMON or root, and covers all network namespaces of the
+//! machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,28 +15,28 @@ use crate::client::interrupt::Interrupt;
 use netsonde_core::host::drops::{DropRecord, TraceFormat};
 
 const FOLDER: &str = "/sys/kernel/tracing/events/skb/kfree_skb";
-/// Bytes of a CPU's ring: 70,000 drops, those of some tens of milliseconds in a flood.
+/// Ring size per CPU in bytes: 70,000 drops, some tens of milliseconds of a flood.
 const RING: usize = 4 << 20;
-/// How often the rings are read.
+/// Interval between reads of the rings.
 const TURN: Duration = Duration::from_millis(20);
 /// PERF_RECORD_SAMPLE (linux/perf_event.h).
 const SAMPLE: u32 = 9;
-/// Kinds of drops that are told apart: reasons times places times protocols.
+/// Maximum number of distinct drops: combinations of reason, location and protocol.
 const MOST: usize = 4096;
 
-/// What was seen.
+/// Sampled drops.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// How often each kind.
+    /// Count per kind of drop.
     pub drops: BTreeMap<DropRecord, u64>,
-    /// Drops that were counted and not told: for want of room, or since the kernel did not write them (from a
-    /// CPU that was idle, now and then).
+    /// Drops counted but not recorded: for lack of space, or because the kernel did not write them
+    /// (occasionally, from an idle CPU).
     pub lost: u64,
-    /// Drops of kinds beyond those that are told apart.
+    /// Drops of further kinds, beyond the limit.
     pub others: u64,
 }
 
-/// Where it is listened.
+/// Sampler of drop reasons on all CPUs.
 pub struct Listener {
     format: TraceFormat,
     samplers: Vec<Sampler>,
@@ -43,27 +44,29 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Begins to listen on all CPUs.
+    /// Starts sampling on all CPUs.
     ///
     /// # Errors
-    /// Says what is missing, and what to do.
+    /// A message with the missing requirement and how to meet it.
     pub fn open() -> Result<Listener, Failure> {
         let read = |name: &str| {
             fs::read_to_string(format!("{FOLDER}/{name}")).map_err(|error| {
                 Failure::Other(match error.kind() {
                     io::ErrorKind::PermissionDenied => {
-                        "drop reasons take root: the kernel's tracepoints are root's to read".into()
+                        "drop reasons require root: the kernel's tracepoints are readable by root only".into()
                     }
                     io::ErrorKind::NotFound => format!(
-                        "drop reasons take the kernel's tracepoints, and {FOLDER} is not there: as root, \
-                         mount -t tracefs nodev /sys/kernel/tracing"
+                        "drop reasons require the kernel's tracepoints, but {FOLDER} does not exist: as root, run \
+                         `mount -t tracefs nodev /sys/kernel/tracing`"
                     ),
                     _ => format!("drop reasons: {FOLDER}/{name}: {error}"),
                 })
             })
         };
         let format = TraceFormat::parse(&read("format")?).ok_or_else(|| {
-            Failure::Other("this kernel gives no reasons for drops: Linux 5.17 and newer do".into())
+            Failure::Other(
+                "this kernel does not report drop reasons: they require Linux 5.17 or newer".into(),
+            )
         })?;
         let id = read("id")?.trim().parse().unwrap_or(0);
         let mut samplers = Vec::new();
@@ -79,7 +82,7 @@ impl Listener {
                 .map_err(|error| {
                     Failure::Other(match error.raw_os_error() {
                         Some(libc::EACCES | libc::EPERM) => {
-                            "drop reasons take CAP_PERFMON or root, outside of any user namespace"
+                            "drop reasons require CAP_PERFMON or root in the initial user namespace"
                                 .into()
                         }
                         _ => format!("drop reasons: perf_event_open: {error}"),
@@ -97,7 +100,7 @@ impl Listener {
         })
     }
 
-    /// Listens until then, or an interrupt.
+    /// Samples until `end` or an interrupt.
     pub fn until(&mut self, end: Instant, interrupt: &Interrupt) {
         while Instant::now() < end && !interrupt.came() {
             self.read();
@@ -106,7 +109,7 @@ impl Listener {
         self.read();
     }
 
-    /// What was seen so far.
+    /// Stops sampling and returns the result.
     pub fn end(mut self) -> Seen {
         for sampler in &mut self.samplers {
             let _ = sampler.disable();
@@ -126,7 +129,8 @@ impl Listener {
         for sampler in &mut self.samplers {
             while let Some(record) = sampler.next_record() {
                 let bytes = record.to_contiguous();
-                // Raw data, after its length. What of others is lost, the counts tell.
+                // Raw data follows its length. Losses are known from the counts, so other records
+                // are skipped.
                 let raw = bytes.get(4..).filter(|_| record.ty() == SAMPLE);
                 let Some(drop) = raw.and_then(|raw| self.format.record(raw)) else {
                     continue;
@@ -141,7 +145,7 @@ impl Listener {
     }
 }
 
-/// CPUs that are online, as /sys names them: 0-3,8.
+/// Returns the online CPUs, from a list such as 0-3,8.
 fn cpus() -> Vec<usize> {
     let text = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
     let mut all = Vec::new();
@@ -154,7 +158,7 @@ fn cpus() -> Vec<usize> {
     if all.is_empty() { vec![0] } else { all }
 }
 
-/// Names of the kernel's functions, to say where a packet was dropped; without privilege there are none.
+/// Names of kernel functions by address; empty without privilege.
 pub struct Symbols(Vec<(u64, String)>);
 
 impl Symbols {
@@ -173,7 +177,7 @@ impl Symbols {
         Symbols(all)
     }
 
-    /// The function that holds an address.
+    /// Returns the function that contains an address.
     pub fn name(&self, address: u64) -> Option<&str> {
         let at = self.0.partition_point(|(begins, _)| *begins <= address);
         self.0

@@ -1,154 +1,36 @@
-//! SHELL. `mcast join` and `mcast send`: a test receiver and a test source, with the wire's count beside
-//! the socket's.
+//! SHELL. `mcast join`: a test receiver, which compares the packets at its socket with those on the wire.
 
-use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
-use std::io::{self, IoSliceMut, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd};
-use std::path::Path;
-use std::time::{Duration, Instant};
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
-};
-use serde::Serialize;
-use socket2::{Domain, Protocol, Socket, Type};
-
-use crate::client::cli::args::{Global, Lookback, McastJoin, McastSend, Packets};
-use crate::client::commands::watch::Stream;
+use super::test_socket::*;
+use crate::client::cli::args::{Global, Lookback, McastJoin, Packets};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, Item};
-use crate::client::interrupt::{Interrupt, wait_until};
+use crate::client::interrupt::Interrupt;
+use crate::client::packets::Stream;
 use crate::client::render::style::{Style, right, table};
-use crate::linux::group_socket::{join_source, send_by};
+use crate::linux::group_socket::join_source;
 use crate::linux::wall_ns;
 use netsonde_core::multicast::test_packet::{self, TestPacket};
 use netsonde_core::multicast::{GroupPort, Sequence};
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::wire::glance::glance;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
+};
+use serde::Serialize;
+use socket2::Socket;
+use std::collections::BTreeMap;
+use std::io::{self, IoSliceMut, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-/// Default port: that of the discard service, which no program uses by accident.
-const PORT: u16 = 9;
 /// Maximum number of sources distinguished.
 const SOURCES: usize = 4096;
+
 /// Maximum size of a UDP payload.
 const ROOM: usize = 65_536;
-
-fn index_of(interface: Option<&str>) -> Result<u32, Failure> {
-    let Some(name) = interface else {
-        return Ok(0);
-    };
-    nix::net::if_::if_nametoindex(name).map_err(|_| {
-        Failure::Other(format!(
-            "no such interface: {name} (see `netsonde \
-            interfaces`)"
-        ))
-    })
-}
-
-fn cannot<'a>(what: &'a str, channel: &'a GroupPort) -> impl Fn(io::Error) -> Failure + 'a {
-    move |error| {
-        let hint = match error.raw_os_error() {
-            Some(libc::ENODEV) => ": no route to the group; name an interface with -I",
-            Some(libc::ENETUNREACH) => ": no route to the group; name an interface with -I",
-            Some(libc::ENOBUFS) => {
-                ": the limit of memberships is reached, see net.ipv4.igmp_max_memberships"
-            }
-            Some(libc::EADDRINUSE) => ": another program uses this port exclusively",
-            _ => "",
-        };
-        Failure::Other(format!("cannot {what} {channel}: {error}{hint}"))
-    }
-}
-
-fn new_socket(channel: &GroupPort) -> io::Result<Socket> {
-    let domain = match channel.group {
-        IpAddr::V4(_) => Domain::IPV4,
-        IpAddr::V6(_) => Domain::IPV6,
-    };
-    Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))
-}
-
-/// Runs `mcast send`.
-pub fn send(global: &Global, args: &McastSend) -> Result<u8, Failure> {
-    let channel = args.channel;
-    let ifindex = index_of(args.interface.as_deref())?;
-    let failed = cannot("send to", &channel);
-    let socket = new_socket(&channel).map_err(&failed)?;
-    match channel.group {
-        IpAddr::V4(_) => {
-            send_by(socket.as_fd(), ifindex).map_err(&failed)?;
-            socket
-                .set_multicast_ttl_v4(args.ttl.into())
-                .map_err(&failed)?;
-        }
-        IpAddr::V6(_) => {
-            socket.set_multicast_if_v6(ifindex).map_err(&failed)?;
-            socket
-                .set_multicast_hops_v6(args.ttl.into())
-                .map_err(&failed)?;
-        }
-    }
-    if let Some(source) = args.source {
-        socket
-            .bind(&SocketAddr::new(source, 0).into())
-            .map_err(cannot("send from", &channel))?;
-    }
-    let to = SocketAddr::new(channel.group, channel.port.unwrap_or(PORT)).into();
-    let run = RandomState::new().hash_one(std::process::id());
-    let mut packet = vec![0; usize::from(args.size).max(test_packet::LENGTH)];
-    let interrupt = Interrupt::catch()?;
-    let start = Instant::now();
-    let (mut sent, mut refused) = (0u64, 0u64);
-    let mut last_error = None;
-    while args.count.is_none_or(|count| sent + refused < count)
-        && args
-            .duration
-            .is_none_or(|ns| (start.elapsed().as_nanos() as u64) < ns)
-    {
-        let due =
-            start + Duration::from_nanos((sent + refused).saturating_mul(1_000_000_000) / args.pps);
-        if wait_until(due, &interrupt)? {
-            break;
-        }
-        let test = TestPacket {
-            run,
-            number: sent,
-            sent_ns: wall_ns(),
-        };
-        test.write(&mut packet);
-        match socket.send_to(&packet, &to) {
-            Ok(_) => sent += 1,
-            // A full queue or a link that is down for a moment is part of the test.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENETDOWN)) => {
-                refused += 1;
-                last_error = Some(error);
-            }
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    let mut out = io::stdout().lock();
-    if global.json {
-        let told = serde_json::json!({
-            "channel": channel.to_string(), "run": run, "sent": sent, "refused": refused,
-            "duration_ns": start.elapsed().as_nanos() as u64,
-        });
-        writeln!(out, "{told}")?;
-    } else {
-        writeln!(
-            out,
-            "{sent} packets of {} bytes to {channel} in {seconds:.3} s",
-            packet.len()
-        )?;
-        if let Some(error) = last_error {
-            writeln!(out, "{refused} refused by this host's kernel: {error}")?;
-        }
-    }
-    Ok(u8::from(sent == 0))
-}
 
 /// Statistics of one source.
 #[derive(Default)]
@@ -258,32 +140,6 @@ pub fn join(global: &Global, socket_path: &Path, args: &McastJoin) -> Result<u8,
         writeln!(out, "{}", text(&told, Style::new(global.color)))?;
     }
     Ok(u8::from(count == 0))
-}
-
-fn join_any(socket: &Socket, group: IpAddr, ifindex: u32) -> io::Result<()> {
-    match group {
-        IpAddr::V4(group) => {
-            socket.join_multicast_v4_n(&group, &socket2::InterfaceIndexOrAddress::Index(ifindex))
-        }
-        IpAddr::V6(group) => socket.join_multicast_v6(&group, ifindex),
-    }
-}
-
-/// Joins a group without receiving, for as long as the socket is kept.
-pub(crate) fn join_only(
-    channel: &GroupPort,
-    interface: Option<&str>,
-    source: Option<IpAddr>,
-) -> Result<Socket, Failure> {
-    let ifindex = index_of(interface)?;
-    let failed = cannot("join", channel);
-    let socket = new_socket(channel).map_err(&failed)?;
-    match source {
-        Some(source) => join_source(socket.as_fd(), channel.group, source, ifindex),
-        None => join_any(&socket, channel.group, ifindex),
-    }
-    .map_err(failed)?;
-    Ok(socket)
 }
 
 fn open(channel: &GroupPort, ifindex: u32, args: &McastJoin) -> Result<Socket, Failure> {

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::client::cli::args::{Lookback, Packets};
-use crate::client::commands::watch::{PacketFile, Stream};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, FilePacket, Item};
-use netsonde_core::probe::sight::{What, is_telling, sight};
+use crate::client::{files::packet_file::PacketFile, packets::Stream};
+use netsonde_core::probe::sight::{SightingKind, may_concern_probe, sight};
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::ping::Probe;
 use netsonde_core::wire::Direction;
@@ -89,7 +89,7 @@ impl Collected {
         };
         let stream = Stream::open(socket, &wanted, Content::Permitted)?;
         let mut file = CaptureFile::new(stream.pipe)?;
-        let mut packets: Vec<(FilePacket, What)> = Vec::new();
+        let mut packets: Vec<(FilePacket, SightingKind)> = Vec::new();
         while let Some(item) = file.next()? {
             if let Item::Packet(packet) = item
                 && let Some(what) = seen(&packet)
@@ -100,14 +100,18 @@ impl Collected {
         self.select(packets, path)
     }
 
-    fn select(&self, packets: Vec<(FilePacket, What)>, path: &Path) -> Result<u64, Failure> {
+    fn select(
+        &self,
+        packets: Vec<(FilePacket, SightingKind)>,
+        path: &Path,
+    ) -> Result<u64, Failure> {
         // Relevant neighbors: the targets, and the next hops of the requests.
         let mut macs: HashSet<[u8; 6]> = HashSet::new();
         let mut neighbours: HashSet<IpAddr> = (self.fates.keys())
             .filter_map(|(target, _)| target.parse().ok())
             .collect();
         for (packet, what) in &packets {
-            if let What::Request { echo, .. } = what
+            if let SightingKind::Request { echo, .. } = what
                 && self.ids.contains(&echo.id)
             {
                 macs.extend(
@@ -123,7 +127,7 @@ impl Collected {
                 .bytes
                 .get(6..12)
                 .and_then(|mac| <[u8; 6]>::try_from(mac).ok());
-            if let What::Told(who) = what
+            if let SightingKind::NeighborAnswered(who) = what
                 && sender.is_some_and(|mac| macs.contains(&mac))
             {
                 neighbours.insert(*who);
@@ -134,16 +138,18 @@ impl Collected {
         let mut chosen = Vec::new();
         for (mut packet, what) in packets {
             let ours = match &what {
-                What::Request { echo, .. } | What::Reply { echo, .. } => {
+                SightingKind::Request { echo, .. } | SightingKind::Reply { echo, .. } => {
                     self.ids.contains(&echo.id)
                 }
-                What::Error { quoted, .. } => self.ids.contains(&quoted.echo.id),
-                What::Asked(who) | What::Told(who) => neighbours.contains(who),
+                SightingKind::Error { quoted, .. } => self.ids.contains(&quoted.echo.id),
+                SightingKind::NeighborSolicited(who) | SightingKind::NeighborAnswered(who) => {
+                    neighbours.contains(who)
+                }
             };
             if !ours {
                 continue;
             }
-            if let What::Request { to, echo } = &what
+            if let SightingKind::Request { to, echo } = &what
                 && packet.direction != Direction::ToOther
             {
                 // The packet holds the lower half of the number.
@@ -182,9 +188,9 @@ impl Collected {
     }
 }
 
-fn seen(packet: &FilePacket) -> Option<What> {
+fn seen(packet: &FilePacket) -> Option<SightingKind> {
     let seen = glance(packet.link, &packet.bytes);
-    if !is_telling(&seen) {
+    if !may_concern_probe(&seen) {
         return None;
     }
     let whole = packet.bytes.len() as u64 >= u64::from(packet.original_length);

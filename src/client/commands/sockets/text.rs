@@ -1,8 +1,8 @@
-//! SHELL. The tables of `sockets`, for a hundred columns.
+//! SHELL. Tables of `sockets`, for 100 columns.
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::client::commands::sockets::{Entry, Gathered, service};
+use super::inventory::{Entry, SocketInventory, service};
 use crate::client::render::style::{Style, bytes, right, safe, table};
 use crate::linux::processes::Held;
 use netsonde_core::families::{RAW, family_name, type_name};
@@ -10,17 +10,17 @@ use netsonde_core::sockets::select::{Count, count};
 use netsonde_core::sockets::{Detail, Filter, INET, INET6, NETLINK, Socket, UNIX};
 use netsonde_core::wire::services::port_range;
 
-/// Letters of a path or name that are shown: with two of them a line still fits.
+/// Characters shown of a path or name: a line fits two of them.
 const NAME: usize = 24;
-/// Rows of a table of the overview: a screen of them. All are there with the option that is named below.
+/// Rows per table of the overview: one screen. The option named below the table shows all.
 const SHOWN: usize = 40;
-/// States that stand in a line of the summary.
+/// States per line of the summary.
 const STATES: usize = 3;
-/// Bytes that wait in a socket from which on it is told of: a program that reads leaves less.
+/// Queue size in bytes from which a socket is reported: a program that reads leaves less.
 const LARGE_QUEUE: u64 = 64 * 1024;
 
-/// The summary, and what is worth a look below it; with `verbose`, all sockets.
-pub fn overview(all: &Gathered, style: Style, verbose: bool) -> String {
+/// Formats the summary and the notable sockets; with `verbose`, all sockets.
+pub fn overview(all: &SocketInventory, style: Style, verbose: bool) -> String {
     let mut text = format!(
         "{} in this network namespace, held by {}{}\n\n",
         style.bold(&counted(all.wanted().count(), "socket", "sockets")),
@@ -62,11 +62,11 @@ pub fn overview(all: &Gathered, style: Style, verbose: bool) -> String {
     text
 }
 
-/// What was asked for.
-pub fn selected(all: &Gathered, style: Style) -> String {
+/// Formats the selected sockets.
+pub fn selected(all: &SocketInventory, style: Style) -> String {
     let entries: Vec<&Entry> = all.wanted().collect();
     if entries.is_empty() {
-        return "no such socket\n".into();
+        return "no matching sockets\n".into();
     }
     let is_network =
         |entry: &&Entry| entry.socket.listens() && matches!(entry.socket.family, INET | INET6);
@@ -86,11 +86,11 @@ pub fn selected(all: &Gathered, style: Style) -> String {
     text
 }
 
-/// Who sniffs.
-pub fn sniffers(all: &Gathered, style: Style) -> String {
+/// Formats the sockets that can capture traffic.
+pub fn sniffers(all: &SocketInventory, style: Style) -> String {
     let entries: Vec<&Entry> = all.wanted().collect();
     if entries.is_empty() {
-        return "nobody sniffs: there is no packet socket and no raw socket\n".into();
+        return "no packet or raw sockets found\n".into();
     }
     let mut text = sniffing_table(all, &entries, style);
     text.push_str(&footnote(all, style));
@@ -119,26 +119,26 @@ fn section(text: &mut String, style: Style, title: &str, count: usize) {
     ));
 }
 
-fn unowned(all: &Gathered, style: Style) -> String {
+fn unowned(all: &SocketInventory, style: Style) -> String {
     match all.unowned() {
         0 => String::new(),
         count => {
-            let why = match (all.may_look, all.hidden) {
-                (false, 1..) => "root would know",
-                (true, 1..) => "their processes may not be looked into",
-                (_, 0) => "the kernel's own, or of processes that are not to be seen here",
+            let why = match (all.may_inspect_all, all.hidden) {
+                (false, 1..) => "run as root to see them",
+                (true, 1..) => "their processes cannot be inspected",
+                (_, 0) => "owned by the kernel or by processes not visible here",
             };
-            let words = format!("; of {count} the owner is not known: {why}");
+            let words = format!("; {count} without a known owner: {why}");
             style.warn(&words)
         }
     }
 }
 
 /// The same below a table.
-fn footnote(all: &Gathered, style: Style) -> String {
+fn footnote(all: &SocketInventory, style: Style) -> String {
     let mut text = match unowned(all, style) {
         words if words.is_empty() => words,
-        words => format!("\n{}\n", words.replacen("; of", "of", 1)),
+        words => format!("\n{}\n", words.replacen("; ", "", 1)),
     };
     for words in limits(all) {
         text.push_str(&format!("{}\n", style.warn(&words)));
@@ -146,28 +146,28 @@ fn footnote(all: &Gathered, style: Style) -> String {
     text
 }
 
-/// What could not be done as a whole.
-fn limits(all: &Gathered) -> Vec<String> {
+/// Limits that were reached.
+fn limits(all: &SocketInventory) -> Vec<String> {
     let incomplete = all.sources.iter().filter(|source| source.incomplete);
     let mut told: Vec<String> = incomplete
         .map(|source| {
             let list = source.list;
-            format!("{list}: changed each time it was asked for, so some may be missing")
+            format!("{list}: the list changed during every read, so some sockets may be missing")
         })
         .collect();
     if all.skipped > 0 {
         let count = all.skipped;
         told.push(format!(
-            "{count} processes were not looked at: there are too many"
+            "{count} processes not inspected: too many processes"
         ));
     }
     if all.is_cut {
-        told.push("too many memberships to ask for: not all have their processes".into());
+        told.push("too many memberships: some are shown without their processes".into());
     }
     told
 }
 
-fn summary(all: &Gathered, style: Style) -> String {
+fn summary(all: &SocketInventory, style: Style) -> String {
     let mut rows = Vec::new();
     for count in merged(count(all.wanted().map(|entry| &entry.socket))) {
         let states: Vec<String> = (count.states.iter())
@@ -189,7 +189,7 @@ fn summary(all: &Gathered, style: Style) -> String {
     format!("{}\n", table(style, &headings, &rows))
 }
 
-fn listeners(all: &Gathered, entries: &[&Entry], style: Style) -> String {
+fn listeners(all: &SocketInventory, entries: &[&Entry], style: Style) -> String {
     let mut is_marked = false;
     let mut rows: Vec<Vec<String>> = (entries.iter())
         .map(|entry| {
@@ -213,7 +213,13 @@ fn listeners(all: &Gathered, entries: &[&Entry], style: Style) -> String {
         })
         .collect();
     let mut headings = vec![
-        "SOCKET", "LOCAL", "SERVICE", "PORT IS", "WAITING", "DROPS", "PROCESS",
+        "SOCKET",
+        "LOCAL",
+        "SERVICE",
+        "PORT RANGE",
+        "WAITING",
+        "DROPS",
+        "PROCESS",
     ];
     if is_wide(&headings, &rows) {
         drop_empty(&mut headings, &mut rows, 4..=5);
@@ -229,14 +235,14 @@ fn listeners(all: &Gathered, entries: &[&Entry], style: Style) -> String {
     let mut text = format!("{}\n", table(style, &headings, &rows));
     if let (true, Some((first, last))) = (is_marked, all.local_ports) {
         text.push_str(&style.dim(&format!(
-            "+ within net.ipv4.ip_local_port_range ({first}-{last}): an outgoing connection may have it first"
+            "+ within net.ipv4.ip_local_port_range ({first}-{last}): an outgoing connection may take the port first"
         )));
         text.push('\n');
     }
     text
 }
 
-/// Connections that wait to be accepted out of how many may, or bytes that wait to be read.
+/// Connections waiting for accept with their limit, or bytes waiting to be read.
 fn waiting(socket: &Socket) -> String {
     match (socket.backlog, socket.receive_queue) {
         (Some((now, limit)), _) => format!("{now} of {limit}"),
@@ -245,7 +251,7 @@ fn waiting(socket: &Socket) -> String {
     }
 }
 
-fn sniffing_table(all: &Gathered, entries: &[&Entry], style: Style) -> String {
+fn sniffing_table(all: &SocketInventory, entries: &[&Entry], style: Style) -> String {
     let mut rows: Vec<Vec<String>> = (entries.iter())
         .map(|entry| {
             let socket = &entry.socket;
@@ -279,7 +285,7 @@ fn sniffing_table(all: &Gathered, entries: &[&Entry], style: Style) -> String {
         .collect();
     let mut headings = vec![
         "SOCKET",
-        "HEARS",
+        "PROTOCOL",
         "INTERFACE",
         "PROMISC",
         "FILTER",
@@ -309,8 +315,8 @@ fn is_stuck(socket: &Socket) -> bool {
         || (socket.backlog).is_some_and(|(now, limit)| now > 0 && now >= limit)
 }
 
-/// A table for each family, so that one with long names widens no other.
-fn list(all: &Gathered, entries: &[&Entry], style: Style) -> String {
+/// One table per family, so that long names of one do not widen the others.
+fn list(all: &SocketInventory, entries: &[&Entry], style: Style) -> String {
     let is_like = |a: &&Entry, b: &&Entry| {
         let is_ip = |entry: &Entry| matches!(entry.socket.family, INET | INET6);
         a.socket.family == b.socket.family || (is_ip(a) && is_ip(b))
@@ -322,7 +328,7 @@ fn list(all: &Gathered, entries: &[&Entry], style: Style) -> String {
 }
 
 fn of_family(
-    all: &Gathered,
+    all: &SocketInventory,
     entries: &[&Entry],
     by_inode: &HashMap<u64, &Entry>,
     style: Style,
@@ -363,7 +369,7 @@ fn of_family(
     format!("{}\n", table(style, &headings, &rows))
 }
 
-/// Columns of a terminal.
+/// Width of a terminal, in columns.
 const WIDTH: usize = 100;
 
 fn is_wide(headings: &[&str], rows: &[Vec<String>]) -> bool {
@@ -374,7 +380,7 @@ fn is_wide(headings: &[&str], rows: &[Vec<String>]) -> bool {
     (0..headings.len()).map(width).sum::<usize>() > WIDTH + 2
 }
 
-/// Puts what stands right of the local address below it, as long addresses of IPv6 need it.
+/// Moves the column right of the local address below it, as long IPv6 addresses require.
 fn stack<'a>(
     headings: &mut Vec<&'a str>,
     rows: &mut Vec<Vec<String>>,
@@ -397,13 +403,14 @@ fn stack<'a>(
         }
     }
     *rows = stacked;
-    // Where a row is empty the table would not see numbers as such.
+    // With empty cells the table would not recognize a column of numbers.
     for column in local + 1..headings.len() - 1 {
         right(headings, rows, column);
     }
 }
 
-/// Netlink as one: it has a protocol for each part of the kernel, and a socket of the kernel's in each.
+/// Combines netlink, which has one protocol per part of the kernel and a socket of the kernel in
+/// each.
 fn merged(counts: Vec<Count>) -> Vec<Count> {
     let mut all: Vec<Count> = Vec::new();
     for mut count in counts {
@@ -427,7 +434,7 @@ fn merged(counts: Vec<Count>) -> Vec<Count> {
     all
 }
 
-/// Columns that say nothing leave their room to the others.
+/// Removes columns without information.
 fn drop_empty(
     headings: &mut Vec<&str>,
     rows: &mut [Vec<String>],
@@ -442,8 +449,8 @@ fn drop_empty(
     }
 }
 
-/// The other end of a unix socket: its name if it has one, and who holds it.
-fn peer_of(all: &Gathered, other: &Entry) -> String {
+/// Peer of a unix socket: its name, if any, and its process.
+fn peer_of(all: &SocketInventory, other: &Entry) -> String {
     let name = match &other.socket.detail {
         Detail::Unix { name, .. } if !name.is_empty() => local(all, &other.socket),
         _ => String::new(),
@@ -455,7 +462,7 @@ fn peer_of(all: &Gathered, other: &Entry) -> String {
     shortened(format!("{name} {process}").trim())
 }
 
-fn local(all: &Gathered, socket: &Socket) -> String {
+fn local(all: &SocketInventory, socket: &Socket) -> String {
     let bound = all.interface(socket.ifindex);
     match &socket.detail {
         Detail::Inet { local, .. } => {
@@ -485,7 +492,7 @@ fn local(all: &Gathered, socket: &Socket) -> String {
 fn remote(socket: &Socket) -> String {
     match &socket.detail {
         Detail::Inet { remote, .. } if remote.ip().is_unspecified() => match socket.kind {
-            RAW => format!("hears {}", socket.protocol_name()),
+            RAW => format!("protocol {}", socket.protocol_name()),
             _ => "-".into(),
         },
         Detail::Inet { remote, .. } if socket.has_ports() => remote.to_string(),
@@ -494,13 +501,13 @@ fn remote(socket: &Socket) -> String {
             let numbers: Vec<String> = groups.iter().map(u32::to_string).collect();
             shortened(&format!("groups {}", numbers.join(",")))
         }
-        Detail::Packet(_) => format!("hears {}", socket.protocol_name()),
+        Detail::Packet(_) => format!("protocol {}", socket.protocol_name()),
         Detail::Vsock { remote, .. } => vsock(*remote),
         _ => "-".into(),
     }
 }
 
-/// Context and port; the highest number of either means any (VMADDR_CID_ANY, VMADDR_PORT_ANY).
+/// Context ID and port; the highest number of either means any (VMADDR_CID_ANY, VMADDR_PORT_ANY).
 fn vsock((cid, port): (u32, u32)) -> String {
     let name = |number: u32| match number {
         u32::MAX => "*".into(),
@@ -509,7 +516,7 @@ fn vsock((cid, port): (u32, u32)) -> String {
     format!("{}:{}", name(cid), name(port))
 }
 
-/// The end of a path tells more than its beginning.
+/// Shortens a path from its start, since its end is more specific.
 fn shortened(text: &str) -> String {
     let count = text.chars().count();
     if count <= NAME {
@@ -519,7 +526,7 @@ fn shortened(text: &str) -> String {
     format!("...{end}")
 }
 
-fn who(all: &Gathered, entry: &Entry) -> String {
+fn who(all: &SocketInventory, entry: &Entry) -> String {
     if entry.is_kernels() {
         return "the kernel".into();
     }
@@ -529,8 +536,8 @@ fn who(all: &Gathered, entry: &Entry) -> String {
     named(all, &entry.holders, entry.uid(), entry.ours)
 }
 
-/// The first holder, how many more there are, the user.
-fn named(all: &Gathered, holders: &[Held], uid: Option<u32>, ours: bool) -> String {
+/// First holder, number of further holders, user.
+fn named(all: &SocketInventory, holders: &[Held], uid: Option<u32>, ours: bool) -> String {
     let user = (all.user(uid)).map_or(String::new(), |user| format!(" ({})", safe(user)));
     let ours = if ours { ", ours" } else { "" };
     let Some(held) = holders.first() else {
@@ -544,8 +551,9 @@ fn named(all: &Gathered, holders: &[Held], uid: Option<u32>, ours: bool) -> Stri
     format!("{name} {}{more}{user}{ours}", held.process.pid)
 }
 
-/// Memberships that sockets are known to hold; those that every host has are left out unless all is wanted.
-fn groups(all: &Gathered, style: Style, verbose: bool) -> String {
+/// Formats the memberships with known sockets. Those that every host has are shown only with
+/// `verbose`.
+fn groups(all: &SocketInventory, style: Style, verbose: bool) -> String {
     let mut rows = Vec::new();
     let sorted: BTreeMap<_, _> = all.memberships.iter().collect();
     for (index, memberships) in sorted {
@@ -559,7 +567,7 @@ fn groups(all: &Gathered, style: Style, verbose: bool) -> String {
                 let from = match (include, from.is_empty()) {
                     (_, true) => String::new(),
                     (true, false) => format!(" from {}", from.join(",")),
-                    (false, false) => format!(" but {}", from.join(",")),
+                    (false, false) => format!(" except {}", from.join(",")),
                 };
                 let uid = member.holders.first().map(|held| held.uid);
                 let who = named(all, member.holders, uid, member.ours);
@@ -597,8 +605,8 @@ fn groups(all: &Gathered, style: Style, verbose: bool) -> String {
     text
 }
 
-/// What the lists do not have, and what is wrong with them.
-fn remarks(all: &Gathered, style: Style, verbose: bool) -> String {
+/// Formats unlisted sockets and problems of the lists.
+fn remarks(all: &SocketInventory, style: Style, verbose: bool) -> String {
     let mut text = String::new();
     let mut line = |words: String| text.push_str(&format!("{words}\n"));
     let mut unlisted: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -617,7 +625,7 @@ fn remarks(all: &Gathered, style: Style, verbose: bool) -> String {
             more => format!(" and {more} more"),
         };
         line(format!(
-            "in no list: {count} {} ({}{more})",
+            "not in any list: {count} {} ({}{more})",
             safe(protocol),
             holders.join(", ")
         ));
@@ -629,7 +637,7 @@ fn remarks(all: &Gathered, style: Style, verbose: bool) -> String {
             match source.from.as_deref() {
                 Some("sock_diag") => {}
                 Some(from) => line(format!("{}: from {from}{why}", source.list)),
-                None => line(format!("{}: no list{why}", source.list)),
+                None => line(format!("{}: list not available{why}", source.list)),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! PURE. Modes of addresses: taken twice, not usable yet, missing, or two of one network.
+//! PURE. Failure modes of addresses: duplicate, tentative, missing, or two in one network.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

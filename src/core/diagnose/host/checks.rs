@@ -1,8 +1,8 @@
-//! PURE. Every check, in the order in which they are made: causes before their symptoms.
+//! PURE. Every check of a host, in the order in which they run: causes before their symptoms.
 
 use super::{Check, addresses, drops, gateways, links, multicast, neighbors, service, settings};
 
-/// All of them.
+/// All checks, in order.
 pub static CHECKS: &[Check] = &[
     Check {
         topic: "links",
@@ -86,13 +86,13 @@ pub static CHECKS: &[Check] = &[
         topic: "neighbors",
         name: "tables",
         run: neighbors::check_tables,
-        modes: &[&neighbors::NEIGHBOUR_TABLE_FULL],
+        modes: &[&neighbors::NEIGHBOR_TABLE_FULL],
     },
     Check {
         topic: "neighbors",
         name: "reachable",
         run: neighbors::check_failed,
-        modes: &[&neighbors::NEIGHBOURS_FAILED],
+        modes: &[&neighbors::NEIGHBORS_FAILED],
     },
     Check {
         topic: "multicast",

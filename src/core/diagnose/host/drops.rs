@@ -1,5 +1,5 @@
-//! PURE. Modes of drops above the device: which of the counters that `netsonde drops` shows mean that this
-//! host has too little of something.
+//! PURE. Failure modes of drops above the device: those counters of `netsonde drops` that mean a lack of
+//! resources on this host.
 
 use super::evidence::{Drop, HostEvidence, counted};
 use super::links::MAX_FINDINGS;

@@ -1,4 +1,4 @@
-//! PURE. Modes of gateways: none, not there, silent, kept from this host by itself, moved.
+//! PURE. Failure modes of gateways: missing, absent, silent, blocked by this host's own filters, moved.
 
 use std::net::IpAddr;
 
@@ -228,7 +228,7 @@ fn why_unresolved(all: &HostEvidence, one: &Probed) -> (Certainty, String, Strin
     if !last_seen(one, "unresolved").contains("asked") {
         return (
             Certainty::Consistent,
-            format!("no {protocol} request for it was sent on the wire"),
+            format!("no {protocol} request for it was seen on the wire"),
             format!(
                 "check the queue and the filters of {name}: `tc -s qdisc show dev {name}`, `nft \
                     list ruleset` (egress)"

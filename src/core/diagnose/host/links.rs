@@ -1,4 +1,4 @@
-//! PURE. Modes of links: no carrier, errors, drops, duplex, lengths.
+//! PURE. Failure modes of links: carrier, errors, drops, duplex mode, MTU.
 
 use super::evidence::{Drop, HostEvidence, Interface, counted, names};
 use super::{CheckOutcome, HostMode, LocatedFinding};
@@ -12,6 +12,7 @@ const ERRORS_PERCENT: u64 = 1;
 const MIN_ERRORS: u64 = 10;
 /// Window in which repeated link losses are not maintenance.
 const FLAP_WINDOW_NS: u64 = 600_000_000_000;
+/// Minimum number of link losses within that window.
 const MIN_FLAPS: usize = 3;
 /// Maximum number of findings of one kind; more add nothing.
 pub const MAX_FINDINGS: usize = 8;

@@ -1,5 +1,5 @@
-//! PURE. Modes of multicast that need no group: they are multicast's own, in its words and mostly by its
-//! rules, asked about whatever group this host holds.
+//! PURE. Failure modes of multicast that need no packets of a group. They have the texts and mostly the rules
+//! of the modes of a group, applied to the groups that this host has joined.
 
 use std::net::IpAddr;
 
@@ -11,10 +11,10 @@ use crate::protocol::multicast::LinkWithoutQuerier;
 
 /// A group as the rules of multicast need it. Packets of the group were not observed, so rules that
 /// depend on them find nothing.
-fn as_seen(all: &Multicast, group: IpAddr, is_starving: bool) -> Case<'_> {
+fn case_of(all: &Multicast, group: IpAddr, without_traffic: bool) -> Case<'_> {
     let mut case = Case::of(&all.evidence, group);
     case.has_packets = false;
-    if !is_starving {
+    if !without_traffic {
         case.without_traffic.clear();
     }
     case
@@ -24,13 +24,13 @@ fn as_seen(all: &Multicast, group: IpAddr, is_starving: bool) -> Case<'_> {
 fn apply_rule(
     known: &Known<Multicast>,
     mode: &diagnose::FailureMode,
-    is_starving: bool,
+    without_traffic: bool,
 ) -> Vec<LocatedFinding> {
     let Ok(all) = known else {
         return vec![];
     };
     let found = (all.groups.iter()).filter_map(|group| {
-        let mut found = (mode.rule)(&as_seen(all, *group, is_starving))?;
+        let mut found = (mode.rule)(&case_of(all, *group, without_traffic))?;
         // Packets of the group were not observed, so it may arrive.
         if found.severity == Severity::Fault {
             found.severity = Severity::Warning;
@@ -126,12 +126,18 @@ pub static NO_QUERIER: HostMode = HostMode {
     implies: &[],
     rule: |all| {
         let unasked = all.queriers.iter().flat_map(|reply| &reply.unasked);
-        unasked.filter_map(|one| unasked_bridge(all, one)).collect()
+        unasked
+            .filter_map(|one| bridge_without_querier(all, one))
+            .collect()
     },
 };
 
-/// A bridge of this host is known to snoop; a switch shows it only when a group fails.
-fn unasked_bridge(all: &HostEvidence, unasked: &LinkWithoutQuerier) -> Option<LocatedFinding> {
+/// Reports a snooping bridge of this host without a querier. Whether a switch snoops is unknown until a group
+/// fails.
+fn bridge_without_querier(
+    all: &HostEvidence,
+    unasked: &LinkWithoutQuerier,
+) -> Option<LocatedFinding> {
     let one = all.interface(&unasked.interface)?;
     let (name, bridge) = (one.name(), one.link.bridge.as_ref()?);
     let silent = all.ago_ns(&unasked.since);
@@ -142,8 +148,8 @@ fn unasked_bridge(all: &HostEvidence, unasked: &LinkWithoutQuerier) -> Option<Lo
         .filter(|group| case::protocol(*group) == unasked.protocol)
         .filter(|group| !case::is_link_local(*group))
         .collect();
-    let is_asked = bridge.querier || silent < bridge.querier_ns;
-    if !bridge.snooping || is_asked || groups.is_empty() || !all.is_wanted(name) {
+    let has_querier = bridge.querier || silent < bridge.querier_ns;
+    if !bridge.snooping || has_querier || groups.is_empty() || !all.is_wanted(name) {
         return None;
     }
     let (what, since) = (list(groups), seconds(silent));
@@ -151,8 +157,8 @@ fn unasked_bridge(all: &HostEvidence, unasked: &LinkWithoutQuerier) -> Option<Lo
         FindingDraft::note(
             Certainty::Consistent,
             format!(
-                "{name} snoops and has {what} joined, but no {} querier has been there for \
-                    {since}: a querier that appears for a while would make it prune them",
+                "{what} is joined on {name}, which snoops, but no {} querier was seen there for \
+                    {since}: a querier that appears only for a while would make {name} prune it",
                 unasked.protocol
             ),
         )

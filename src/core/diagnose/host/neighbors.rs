@@ -1,4 +1,4 @@
-//! PURE. Modes of the neighbour tables: full, or full of the dead.
+//! PURE. Failure modes of the kernel's neighbor tables: full, or mostly failed entries.
 
 use super::evidence::HostEvidence;
 use super::{CheckOutcome, HostMode};
@@ -20,7 +20,7 @@ pub fn check_tables(all: &HostEvidence) -> CheckOutcome {
     }
 }
 
-pub static NEIGHBOUR_TABLE_FULL: HostMode = HostMode {
+pub static NEIGHBOR_TABLE_FULL: HostMode = HostMode {
     text: Text {
         id: "neighbour-table-full",
         title: "the kernel's neighbor table is full",
@@ -79,18 +79,19 @@ pub static NEIGHBOUR_TABLE_FULL: HostMode = HostMode {
 
 pub fn check_failed(all: &HostEvidence) -> CheckOutcome {
     let wanted = (all.kernel_neighbors.iter()).filter(|one| all.is_wanted(&one.interface));
-    let failed = wanted.clone().filter(|one| is_dead(one.state)).count();
+    let failed = wanted.clone().filter(|one| is_failed(one.state)).count();
     CheckOutcome::Done(format!(
         "{} neighbors, {failed} of them do not answer",
         wanted.count()
     ))
 }
 
-fn is_dead(state: &str) -> bool {
+/// Returns whether a neighbor in this state does not answer.
+fn is_failed(state: &str) -> bool {
     state == "FAILED" || state == "INCOMPLETE"
 }
 
-pub static NEIGHBOURS_FAILED: HostMode = HostMode {
+pub static NEIGHBORS_FAILED: HostMode = HostMode {
     text: Text {
         id: "neighbours-failed",
         title: "many neighbors do not answer",
@@ -106,10 +107,10 @@ pub static NEIGHBOURS_FAILED: HostMode = HostMode {
         (all.interfaces())
             .filter_map(|one| {
                 let here = (all.kernel_neighbors.iter())
-                    .filter(|neighbour| neighbour.interface == one.name());
-                let (dead, alive): (Vec<_>, Vec<_>) =
-                    here.partition(|neighbour| is_dead(neighbour.state));
-                if dead.len() < MANY || dead.len() <= alive.len() {
+                    .filter(|neighbor| neighbor.interface == one.name());
+                let (failed, reachable): (Vec<_>, Vec<_>) =
+                    here.partition(|neighbor| is_failed(neighbor.state));
+                if failed.len() < MANY || failed.len() <= reachable.len() {
                     return None;
                 }
                 Some(
@@ -118,9 +119,9 @@ pub static NEIGHBOURS_FAILED: HostMode = HostMode {
                         format!(
                             "{} addresses on {} do not answer this host, {} do: a program on this \
                                 host scans the network, or the hosts are gone",
-                            dead.len(),
+                            failed.len(),
                             one.name(),
-                            alive.len()
+                            reachable.len()
                         ),
                     )
                     .fix(
@@ -129,7 +130,7 @@ pub static NEIGHBOURS_FAILED: HostMode = HostMode {
                     )
                     .with_evidence(
                         "kernel",
-                        format!("for example {} {}", dead[0].address, dead[0].state),
+                        format!("for example {} {}", failed[0].address, failed[0].state),
                     )
                     .on(one.name()),
                 )

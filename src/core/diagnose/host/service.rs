@@ -1,4 +1,4 @@
-//! PURE. Modes of the witness itself: what netsonded could not see is what this diagnosis cannot rest on.
+//! PURE. Failure modes of netsonded itself: this diagnosis cannot use packets that it did not record.
 
 use super::evidence::{HostEvidence, counted};
 use super::links::MAX_FINDINGS;
@@ -79,7 +79,7 @@ pub static RECORDER_GAPS: HostMode = HostMode {
         title: "the record has a recent gap",
         symptoms: "Packets of that time are not in the record.",
         cause: "netsonded's engine was replaced, its record could not be continued, its rings \
-            overflowed, or packets that crashed the engine were skipped.",
+            overflowed, or packets that repeatedly crashed the engine were skipped.",
         proof: "netsonded declares the gap, with its time and cost.",
         fix: "Check netsonded's log (journalctl -u netsonded).",
     },

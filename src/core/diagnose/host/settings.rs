@@ -1,4 +1,4 @@
-//! PURE. Modes of sysctls that break something here, as counters or the wire show.
+//! PURE. Failure modes of sysctls, as counters or the wire show them.
 
 use super::evidence::{HostEvidence, counted};
 use super::{CheckOutcome, HostMode};
@@ -144,8 +144,8 @@ pub static TTL_LOW: HostMode = HostMode {
     },
 };
 
-/// Interfaces on which a router advertised itself.
-fn announced<'a>(all: &'a HostEvidence, name: &str) -> Option<&'a str> {
+/// Returns the MAC address of a router that advertised itself on an interface.
+fn advertised_router<'a>(all: &'a HostEvidence, name: &str) -> Option<&'a str> {
     let reply = all.neighbors.as_ref().ok()?;
     let mut routers = (reply.neighbors.iter())
         .filter(|one| one.interface == name && one.roles.iter().any(|role| role == "router (RA)"));
@@ -156,7 +156,7 @@ pub fn check_announcements(all: &HostEvidence) -> CheckOutcome {
     if let Err(why) = &all.neighbors {
         return CheckOutcome::Skipped(why.clone());
     }
-    let advertised = (all.interfaces()).filter(|one| announced(all, one.name()).is_some());
+    let advertised = (all.interfaces()).filter(|one| advertised_router(all, one.name()).is_some());
     match advertised.count() {
         0 => CheckOutcome::NotApplicable("no router advertisements".into()),
         count => CheckOutcome::Done(format!("router advertisements on {count} interfaces")),
@@ -182,7 +182,7 @@ pub static RA_IGNORED: HostMode = HostMode {
                 let of = |what: &str| all.sysctl(&format!("net/ipv6/conf/{name}/{what}"));
                 let routed =
                     (all.routes.iter()).any(|route| route.is_default() && route.network.is_ipv6());
-                let router = announced(all, name)?;
+                let router = advertised_router(all, name)?;
                 if of("forwarding") != Some(1) || of("accept_ra") != Some(1) || routed {
                     return None;
                 }

@@ -15,7 +15,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use crate::linux::netlink::{KernelNeighbor, Netlink, Route};
 use crate::linux::proc_net;
 use netsonde_core::host::counters;
-use netsonde_core::probe::Neighbour;
+use netsonde_core::probe::NeighborState;
 use netsonde_core::probe::fate::counter;
 
 /// Asks the kernel.
@@ -42,7 +42,7 @@ impl Host {
     }
 
     /// What the neighbour table says. `None`: nothing.
-    pub fn neighbour(&mut self, ifindex: u32, who: IpAddr) -> Option<Neighbour> {
+    pub fn neighbour(&mut self, ifindex: u32, who: IpAddr) -> Option<NeighborState> {
         let mut message = NeighbourMessage::default();
         message.header.family = if who.is_ipv4() {
             AddressFamily::Inet
@@ -60,10 +60,10 @@ impl Host {
                 if let RouteNetlinkMessage::NewNeighbour(neighbour) = answer {
                     found = match neighbour.header.state {
                         NeighbourState::Incomplete | NeighbourState::Failed => {
-                            Some(Neighbour::Unresolved)
+                            Some(NeighborState::Unresolved)
                         }
                         NeighbourState::None => None,
-                        _ => Some(Neighbour::Known),
+                        _ => Some(NeighborState::Known),
                     };
                 }
             });

@@ -30,10 +30,11 @@ use super::links::Links;
 use netsonde_core::config;
 use netsonde_core::events::ProbeLoss;
 use netsonde_core::probe::identity::{HEADER, write_request};
-use netsonde_core::probe::run::{Heard, Moment, Outgoing};
+use netsonde_core::probe::run::{EventContext, Outgoing, SocketReply};
 use netsonde_core::probe::sight::{from_socket_v4, from_socket_v6};
 use netsonde_core::probe::{
-    Bucket, Circumstances, Clock, Identity, Neighbours, Run, Settings, Sighting, Target, What,
+    Clock, HostContext, Identity, ResolutionTracker, Run, Settings, Sighting, SightingKind, Target,
+    TokenBucket,
 };
 use netsonde_core::wire::Direction;
 
@@ -107,7 +108,7 @@ pub struct Prober {
     sockets: [Option<Socket>; 2],
     identity: Identity,
     clock: Clock,
-    neighbours: Neighbours,
+    resolutions: ResolutionTracker,
     host: Host,
     counters: Counters,
     outbox: Outbox,
@@ -117,8 +118,8 @@ pub struct Prober {
     by_id: HashMap<u16, u64>,
     next_number: u64,
     next_id: u16,
-    all: Bucket,
-    users: HashMap<u32, Bucket>,
+    all: TokenBucket,
+    users: HashMap<u32, TokenBucket>,
     /// Which probe a send stamp's name is of.
     stamps: Vec<(u32, u64, u64)>,
     next_stamp: u32,
@@ -191,7 +192,7 @@ impl Prober {
             }),
             identity: Identity::new(tag),
             clock: Clock::new(wall, now_ns),
-            neighbours: Neighbours::default(),
+            resolutions: ResolutionTracker::default(),
             host: Host::open()?,
             counters: Counters::default(),
             outbox: Outbox::new(),
@@ -201,7 +202,7 @@ impl Prober {
             next_number: 1,
             // Another one in each engine, so that late replies of the last one do not fit.
             next_id: (wall / 1_000) as u16,
-            all: Bucket::new(limits.rate, now_ns),
+            all: TokenBucket::new(limits.rate, now_ns),
             users: HashMap::new(),
             stamps: vec![(0, 0, 0); STAMPS],
             next_stamp: 1,
@@ -219,10 +220,10 @@ impl Prober {
     pub fn set_limits(&mut self, limits: config::PingSettings) {
         let waits = self.all.waits;
         let now_ns = monotonic_ns();
-        self.all = Bucket::new(limits.rate, now_ns);
+        self.all = TokenBucket::new(limits.rate, now_ns);
         self.all.waits = waits;
         for user in self.users.values_mut() {
-            *user = Bucket::new(limits.rate_per_uid, now_ns);
+            *user = TokenBucket::new(limits.rate_per_uid, now_ns);
         }
         self.limits = limits;
     }
@@ -268,7 +269,7 @@ impl Prober {
     /// What the kernel believes of its neighbours: of as many as the service itself keeps.
     pub fn kernel_neighbors(&mut self) -> io::Result<Vec<KernelNeighbor>> {
         self.host
-            .neighbors(netsonde_core::neighbors::Neighbors::ADDRESSES)
+            .neighbors(netsonde_core::neighbors::Neighbors::MAX_ADDRESSES)
     }
 
     /// Starts a run. `rate` is what its user may send in all his runs.
@@ -290,7 +291,7 @@ impl Prober {
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
         self.by_id.insert(id, number);
-        let bucket = Bucket::new(rate, now_ns);
+        let bucket = TokenBucket::new(rate, now_ns);
         self.users.entry(uid).or_insert(bucket);
         self.runs.insert(
             number,
@@ -316,7 +317,7 @@ impl Prober {
             self.users.remove(&active.uid);
         }
         if self.runs.is_empty() {
-            self.neighbours.clear();
+            self.resolutions.clear();
             self.counters.clear();
             self.routes.clear();
         }
@@ -328,52 +329,53 @@ impl Prober {
         let now_ns = sample(&mut self.clock);
         for seen in sightings {
             let echo = match &seen.what {
-                What::Asked(who) => {
+                SightingKind::NeighborSolicited(who) => {
                     if seen.direction == Direction::Outbound {
-                        self.neighbours.asked(seen.ifindex, *who, seen.time_ns);
+                        self.resolutions
+                            .on_solicitation(seen.ifindex, *who, seen.time_ns);
                     }
                     continue;
                 }
-                What::Told(who) => {
+                SightingKind::NeighborAnswered(who) => {
                     if seen.direction != Direction::Outbound {
-                        self.neighbours.told(seen.ifindex, *who, seen.time_ns);
+                        self.resolutions.on_answer(seen.ifindex, *who, seen.time_ns);
                     }
                     continue;
                 }
-                What::Request { echo, .. } | What::Reply { echo, .. } => echo,
-                What::Error { quoted, .. } => &quoted.echo,
+                SightingKind::Request { echo, .. } | SightingKind::Reply { echo, .. } => echo,
+                SightingKind::Error { quoted, .. } => &quoted.echo,
             };
             let Some(active) =
                 (self.by_id.get(&echo.id)).and_then(|number| self.runs.get_mut(number))
             else {
                 continue;
             };
-            let at = Moment {
+            let at = EventContext {
                 now_ns,
                 clock: &self.clock,
                 identity: &self.identity,
-                neighbours: &self.neighbours,
+                resolutions: &self.resolutions,
             };
             // What passes the loopback interface is shown once, on its way in.
             let is_loopback = (links.get(seen.ifindex)).is_some_and(|link| link.hardware == 772);
             let (ifindex, time_ns) = (seen.ifindex, seen.time_ns);
             let run = &mut active.run;
             match seen.what {
-                What::Request { to, echo }
+                SightingKind::Request { to, echo }
                     if seen.direction == Direction::Outbound || is_loopback =>
                 {
-                    run.seen_out(to, ifindex, &echo, time_ns, &at);
+                    run.on_wire_request(to, ifindex, &echo, time_ns, &at);
                 }
-                What::Reply {
+                SightingKind::Reply {
                     from,
                     echo,
                     intact,
                     ttl,
                 } if seen.direction.is_inbound() => {
                     let who = (from, seen.mac, ttl);
-                    run.seen_back(who, ifindex, &echo, intact, time_ns, &at);
+                    run.on_wire_reply(who, ifindex, &echo, intact, time_ns, &at);
                 }
-                What::Error { from, quoted } if seen.direction.is_inbound() => {
+                SightingKind::Error { from, quoted } if seen.direction.is_inbound() => {
                     run.error(from, links.is_own(from), ifindex, &quoted, &at);
                 }
                 _ => {}
@@ -416,13 +418,13 @@ impl Prober {
                 continue;
             }
             let due = run.due_ns(now_ns).map(|due| {
-                let user = self.users.get(&active.uid).map_or(0, Bucket::next_ns);
+                let user = self.users.get(&active.uid).map_or(0, TokenBucket::next_ns);
                 due.max(user)
                     .max(active.held_until_ns)
                     .max(self.all.next_ns())
                     .max(self.full_until_ns)
             });
-            for time in [due, run.next_look_ns(now_ns)].into_iter().flatten() {
+            for time in [due, run.next_deadline_ns(now_ns)].into_iter().flatten() {
                 next = Some(next.map_or(time, |next: u64| next.min(time)));
             }
         }
@@ -457,16 +459,16 @@ impl Prober {
                     by_id,
                     identity,
                     clock,
-                    neighbours,
+                    resolutions,
                     hits,
                     heard: heard_on,
                     ..
                 } = self;
-                let at = Moment {
+                let at = EventContext {
                     now_ns,
                     clock,
                     identity,
-                    neighbours,
+                    resolutions,
                 };
                 let count = self.inbox.receive(socket.descriptor.as_fd(), |packet| {
                     let read = if is_ipv4 {
@@ -479,11 +481,11 @@ impl Prober {
                         return;
                     };
                     let id = match &what {
-                        What::Reply { echo, .. } => {
+                        SightingKind::Reply { echo, .. } => {
                             heard_on.entry(packet.ifindex).or_default()[family] += 1;
                             echo.id
                         }
-                        What::Error { quoted, .. } => quoted.echo.id,
+                        SightingKind::Error { quoted, .. } => quoted.echo.id,
                         _ => return,
                     };
                     let active = by_id.get(&id).and_then(|number| runs.get_mut(number));
@@ -492,13 +494,13 @@ impl Prober {
                         return;
                     };
                     match what {
-                        What::Reply {
+                        SightingKind::Reply {
                             from,
                             echo,
                             intact,
                             ttl,
                         } => {
-                            let heard = Heard {
+                            let heard = SocketReply {
                                 from,
                                 ifindex: packet.ifindex,
                                 echo,
@@ -507,9 +509,9 @@ impl Prober {
                                 ttl,
                                 stamp_ns: packet.stamp_ns,
                             };
-                            active.run.heard(&heard, &at);
+                            active.run.on_socket_reply(&heard, &at);
                         }
-                        What::Error { from, quoted } => {
+                        SightingKind::Error { from, quoted } => {
                             let is_local = around.links.is_own(from);
                             active
                                 .run
@@ -535,7 +537,7 @@ impl Prober {
                     if name == stamp.name
                         && let Some(active) = runs.get_mut(&number)
                     {
-                        active.run.stamped(
+                        active.run.on_send_stamp(
                             serial,
                             stamp.is_scheduled,
                             stamp.stamp_ns,
@@ -557,11 +559,11 @@ impl Prober {
         let numbers: Vec<u64> = self.runs.keys().copied().collect();
         for number in numbers {
             let overdue = {
-                let at = Moment {
+                let at = EventContext {
                     now_ns,
                     clock: &self.clock,
                     identity: &self.identity,
-                    neighbours: &self.neighbours,
+                    resolutions: &self.resolutions,
                 };
                 let Some(active) = self.runs.get_mut(&number) else {
                     continue;
@@ -572,16 +574,16 @@ impl Prober {
             for (serial, target, sent_ns) in overdue {
                 let circumstances =
                     self.circumstances(number, serial, target, sent_ns, now_ns, around);
-                let at = Moment {
+                let at = EventContext {
                     now_ns,
                     clock: &self.clock,
                     identity: &self.identity,
-                    neighbours: &self.neighbours,
+                    resolutions: &self.resolutions,
                 };
                 if let Some(active) = self.runs.get_mut(&number) {
                     active
                         .run
-                        .settle(serial, &circumstances, |index| around.name(index), &at);
+                        .judge(serial, &circumstances, |index| around.name(index), &at);
                 }
             }
         }
@@ -596,12 +598,12 @@ impl Prober {
         sent_ns: u64,
         now_ns: u64,
         around: &Around<'_>,
-    ) -> Circumstances {
-        let mut all = Circumstances::default();
+    ) -> HostContext {
+        let mut all = HostContext::default();
         let Some(active) = self.runs.get(&number) else {
             return all;
         };
-        let facts = active.run.facts(serial);
+        let facts = active.run.evidence(serial);
         if facts.out.is_some() && facts.back.is_none() {
             return all;
         }
@@ -622,7 +624,7 @@ impl Prober {
         if matches!(route.kind, RouteType::Unicast) && facts.out.is_none() {
             let next_hop = route.gateway.unwrap_or(target.address);
             all.next_hop = Some(next_hop);
-            all.asked = self.neighbours.times_asked(route.ifindex, next_hop);
+            all.asked = self.resolutions.solicitations(route.ifindex, next_hop);
             if !facts.scheduled {
                 all.neighbour = self.host.neighbour(route.ifindex, next_hop);
             }
@@ -705,8 +707,8 @@ impl Prober {
         if now_ns < active.held_until_ns {
             return Ok(Some(0));
         }
-        let being_asked = || self.neighbours.being_asked(self.clock.wall(now_ns));
-        if run.is_stuck(now_ns) || run.must_wait_for_neighbours(being_asked) {
+        let unanswered_count = || self.resolutions.unanswered_count(self.clock.wall(now_ns));
+        if run.is_stuck(now_ns) || run.must_wait_for_neighbors(unanswered_count) {
             active.held_until_ns = now_ns + HELD_NS;
             return Ok(Some(0));
         }
@@ -721,7 +723,7 @@ impl Prober {
         let mut outgoing: Vec<Outgoing> = Vec::with_capacity(may);
         self.outbox.clear();
         while outgoing.len() < may && run.due_ns(now_ns).is_some_and(|due| due <= now_ns) {
-            let probe = run.take(&self.identity, now_ns);
+            let probe = run.take_next(&self.identity, now_ns);
             let stamp = (run.settings.stamped && socket.stamps).then(|| {
                 let name = self.next_stamp;
                 self.next_stamp = self.next_stamp.wrapping_add(1).max(1);
@@ -737,7 +739,7 @@ impl Prober {
                 packet,
                 is_ipv4,
                 (run.id, probe.sequence),
-                &probe.mark,
+                &probe.token,
                 settings.size,
                 &settings.pattern,
             );
@@ -752,7 +754,7 @@ impl Prober {
                     // A system call for many: each went about when its share of the time was over.
                     let each = (monotonic_ns() - before) / count.max(1) as u64;
                     for (offset, probe) in outgoing[at..at + count].iter().enumerate() {
-                        run.sending(probe.serial, before + each * offset as u64);
+                        run.mark_sending(probe.serial, before + each * offset as u64);
                     }
                     at += count;
                 }
@@ -760,7 +762,7 @@ impl Prober {
                     Some(libc::EINTR) => {}
                     Some(libc::EAGAIN) => {
                         for _ in at..outgoing.len() {
-                            run.untake();
+                            run.return_to_schedule();
                         }
                         room = false;
                         break;
@@ -770,7 +772,7 @@ impl Prober {
                         socket.stamps = false;
                         run.settings.stamped = false;
                         for _ in at..outgoing.len() {
-                            run.untake();
+                            run.return_to_schedule();
                         }
                         outgoing.truncate(at);
                         break;
@@ -778,11 +780,11 @@ impl Prober {
                     // IPv6 tells that a queue or a filter behind the IP layer dropped it, IPv4 does
                     // not (raw_sendmsg in net/ipv4/raw.c): for both, the wire has the last word.
                     Some(libc::ENOBUFS) => {
-                        run.sending(outgoing[at].serial, before);
+                        run.mark_sending(outgoing[at].serial, before);
                         at += 1;
                     }
                     errno => {
-                        run.sending(outgoing[at].serial, before);
+                        run.mark_sending(outgoing[at].serial, before);
                         run.not_sent(outgoing[at].serial, errno.unwrap_or(0), &self.clock);
                         at += 1;
                     }
@@ -790,9 +792,9 @@ impl Prober {
             }
         }
         if let Some(user) = self.users.get_mut(&active.uid) {
-            user.take(at);
+            user.consume(at);
         }
-        self.all.take(at);
+        self.all.consume(at);
         if !room {
             self.hits.full += 1;
             self.full_until_ns = monotonic_ns() + FULL_NS;

@@ -12,7 +12,7 @@ use crate::daemon::engine::world::World;
 use crate::linux::proc_net;
 use crate::linux::wall_ns;
 use netsonde_core::host::membership::source_filters;
-use netsonde_core::multicast::{Member, Protocol, Rtp, Standing, Trackers, names};
+use netsonde_core::multicast::{Member, Protocol, QuerierState, Rtp, Trackers, names};
 use netsonde_core::protocol::multicast as reply;
 use netsonde_core::wire::cursor::Mac;
 
@@ -171,7 +171,7 @@ pub fn queriers(world: &World, call: reply::InterfaceCall) -> Result<reply::Quer
             group_queries: querier.specific,
             first: time(querier.first_ns),
             last: time(querier.last_ns),
-            next: matches!(standing, Standing::Elected | Standing::Overdue)
+            next: matches!(standing, QuerierState::Elected | QuerierState::Overdue)
                 .then(|| time(querier.last_ns.saturating_add(timers.interval_ns))),
         });
     }

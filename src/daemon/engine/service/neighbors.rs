@@ -9,7 +9,9 @@ use super::status::time;
 use crate::daemon::engine::control::Failure;
 use crate::daemon::engine::world::World;
 use crate::linux::wall_ns;
-use netsonde_core::neighbors::{Address, Duplicate, Host, Neighbors, Verdict, heard, mac, role};
+use netsonde_core::neighbors::{
+    Address, AddressState, Duplicate, Host, Neighbors, heard, mac, role,
+};
 use netsonde_core::protocol::inventory as reply;
 use netsonde_core::wire::cursor::Mac;
 
@@ -86,7 +88,7 @@ fn of_link(
         let is_gateway = all.is_gateway(ifindex, *ip);
         for claimant in &address.claimants {
             // What has gone to another is no longer its address; that of a conflict is of both.
-            let is_former = !matches!(verdict, Some(Verdict::Conflict(_)))
+            let is_former = !matches!(verdict, Some(AddressState::Conflict(_)))
                 && address.holder() != Some(claimant.mac);
             if is_former {
                 continue;
@@ -189,9 +191,9 @@ fn base(
     }
 }
 
-fn said(base: reply::Finding, verdict: Verdict) -> reply::Finding {
+fn said(base: reply::Finding, verdict: AddressState) -> reply::Finding {
     match verdict {
-        Verdict::Conflict(conflict) => reply::Finding {
+        AddressState::Conflict(conflict) => reply::Finding {
             kind: "conflict".into(),
             current: conflict.current,
             since: time(conflict.since_ns),
@@ -204,7 +206,7 @@ fn said(base: reply::Finding, verdict: Verdict) -> reply::Finding {
             returned: Some(conflict.returned),
             ..base
         },
-        Verdict::Moved(change) => reply::Finding {
+        AddressState::Moved(change) => reply::Finding {
             kind: "moved".into(),
             since: time(change.time_ns),
             last: time(change.time_ns),

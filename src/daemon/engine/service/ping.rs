@@ -14,8 +14,8 @@ use crate::daemon::engine::Shared;
 use crate::daemon::engine::control::{Failure, Peer, Replies};
 use crate::daemon::engine::prober::{How, Reach, STAMPED_RATE};
 use crate::daemon::engine::world::World;
-use netsonde_core::probe::fate::{errno_in_words, error_in_words};
-use netsonde_core::probe::run::{Event, Responder, Tally};
+use netsonde_core::probe::fate::{describe_errno, describe_error};
+use netsonde_core::probe::run::{Event, Responder, TargetStats};
 use netsonde_core::probe::statistics;
 use netsonde_core::probe::{Fate, Run, Settings, Target};
 use netsonde_core::protocol::ping::{
@@ -297,24 +297,24 @@ pub async fn ping(
     if !quiet {
         tracing::debug!(run = number, "ping ends");
     }
-    for (targets, tallies) in run
+    for (targets, stats) in run
         .targets
         .chunks(SUMMARIES)
-        .zip(run.tallies.chunks(SUMMARIES))
+        .zip(run.stats.chunks(SUMMARIES))
     {
         let told = {
             let world = world.borrow();
-            let each = targets.iter().zip(tallies);
+            let each = targets.iter().zip(stats);
             let name = world_names(&world.links);
             let mut told = PingReply::default();
             if rows {
                 told.rows = Some(
-                    each.map(|(target, tally)| row(target, tally, &name))
+                    each.map(|(target, stats)| row(target, stats, &name))
                         .collect(),
                 );
             } else {
                 told.summaries = Some(
-                    each.map(|(target, tally)| summary(target, tally, &name))
+                    each.map(|(target, stats)| summary(target, stats, &name))
                         .collect(),
                 );
             }
@@ -604,7 +604,7 @@ fn tell(event: &Event, target: &Target, name: impl Fn(u32) -> String) -> Probe {
         seq: event.sequence,
         time: time(event.time_ns),
         fate: event.fate.name().into(),
-        instead_of: event.instead_of.map(|fate| fate.name().into()),
+        instead_of: event.replaces_fate.map(|fate| fate.name().into()),
         duplicate: event.duplicate.then_some(true),
         from: event.from.map(|from| from.to_string()),
         ttl: event.ttl,
@@ -617,10 +617,10 @@ fn tell(event: &Event, target: &Target, name: impl Fn(u32) -> String) -> Probe {
             kind: quoted.kind,
             code: quoted.code,
             from: from.to_string(),
-            meaning: error_in_words(&quoted),
+            meaning: describe_error(&quoted),
             mtu: quoted.mtu,
         }),
-        errno: event.errno.map(|errno| errno_in_words(errno).0.into()),
+        errno: event.errno.map(|errno| describe_errno(errno).0.into()),
         last_seen: event.last_seen.clone(),
     }
 }
@@ -653,22 +653,22 @@ fn fates(of: &[u32; 9]) -> std::collections::BTreeMap<String, u64> {
         .collect()
 }
 
-fn summary(target: &Target, tally: &Tally, name: impl Fn(u32) -> String) -> Summary {
-    let (sent, received) = (u64::from(tally.sent()), u64::from(tally.received()));
-    let more = tally.more.as_deref();
+fn summary(target: &Target, stats: &TargetStats, name: impl Fn(u32) -> String) -> Summary {
+    let (sent, received) = (u64::from(stats.sent()), u64::from(stats.received()));
+    let more = stats.more.as_deref();
     let percent = |part: f64| (part * 1e6).round() / 1e4;
     Summary {
         target: target_text(target, name),
         sent,
         received,
         loss_percent: loss_percent(sent, received),
-        fates: fates(&tally.fates),
-        duplicates: tally.duplicates.into(),
-        late: tally.fates[Fate::Late as usize].into(),
-        reordered: tally.reordered.into(),
-        rtt_ns: figures(&tally.rtt),
-        wire_rtt_ns: figures(&tally.wire),
-        jitter_ns: tally.jitter.ns(tally.rtt.count()),
+        fates: fates(&stats.fates),
+        duplicates: stats.duplicates.into(),
+        late: stats.fates[Fate::Late as usize].into(),
+        reordered: stats.reordered.into(),
+        rtt_ns: figures(&stats.rtt),
+        wire_rtt_ns: figures(&stats.wire),
+        jitter_ns: stats.jitter.ns(stats.rtt.count()),
         windows: (more.and_then(|more| more.windows.loss())).map(|loss| LossWindows {
             last_10s_percent: percent(loss.last_10s),
             last_60s_percent: percent(loss.last_60s),
@@ -687,15 +687,15 @@ fn summary(target: &Target, tally: &Tally, name: impl Fn(u32) -> String) -> Summ
 }
 
 /// Shorter than a summary: a table of many targets shows no more.
-fn row(target: &Target, tally: &Tally, name: impl Fn(u32) -> String) -> TargetRow {
-    let (sent, received) = (tally.sent(), tally.received());
+fn row(target: &Target, stats: &TargetStats, name: impl Fn(u32) -> String) -> TargetRow {
+    let (sent, received) = (stats.sent(), stats.received());
     TargetRow {
         target: target_text(target, name),
         sent: sent.into(),
         received: received.into(),
-        fates: (received < sent).then(|| fates(&tally.fates)),
-        rtt_ns: tally.rtt.median(),
-        wire_rtt_ns: tally.wire.median(),
+        fates: (received < sent).then(|| fates(&stats.fates)),
+        rtt_ns: stats.rtt.median(),
+        wire_rtt_ns: stats.wire.median(),
     }
 }
 
@@ -720,15 +720,15 @@ fn total(run: &Run) -> Total {
         duration_ns: crate::linux::monotonic_ns() - run.started_ns(),
         ..Total::default()
     };
-    for tally in &run.tallies {
-        for (sum, count) in all.iter_mut().zip(tally.fates) {
+    for stats in &run.stats {
+        for (sum, count) in all.iter_mut().zip(stats.fates) {
             *sum += count;
         }
-        total.answered += u64::from(tally.received() > 0);
-        total.sent += u64::from(tally.sent());
-        total.received += u64::from(tally.received());
-        total.duplicates += u64::from(tally.duplicates);
-        total.reordered += u64::from(tally.reordered);
+        total.answered += u64::from(stats.received() > 0);
+        total.sent += u64::from(stats.sent());
+        total.received += u64::from(stats.received());
+        total.duplicates += u64::from(stats.duplicates);
+        total.reordered += u64::from(stats.reordered);
     }
     total.late = all[Fate::Late as usize].into();
     total.fates = fates(&all);

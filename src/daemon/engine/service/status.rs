@@ -292,24 +292,24 @@ pub fn own_limits(world: &World) -> Vec<reply::Limit> {
         Streams::MOST as u64,
         multicast.streams.overflows,
     ));
-    let costs = world.intake.neighbors.costs;
-    all.push(limit("neighbors", Neighbors::HOSTS as u64, costs.hosts));
+    let costs = world.intake.neighbors.limits;
+    all.push(limit("neighbors", Neighbors::MAX_HOSTS as u64, costs.hosts));
     all.push(limit(
         "neighbor addresses",
-        Neighbors::ADDRESSES as u64,
+        Neighbors::MAX_ADDRESSES as u64,
         costs.addresses,
     ));
     all.push(limit(
         "neighbor names read per second",
-        Neighbors::READ_A_SECOND.into(),
-        costs.unread,
+        Neighbors::DECODED_PER_SECOND.into(),
+        costs.undecoded,
     ));
     let (_, evicted) = world.intake.recorder.event_totals();
     all.push(limit("events", EVENT_SLOTS as u64, evicted));
     all.push(limit(
         "news of neighbours and events told one by one",
         0,
-        costs.news + world.watch.suppressed(),
+        costs.events + world.watch.suppressed(),
     ));
     all.extend((world.prober.limits()).map(|(name, most, hits)| limit(name, most, hits)));
     all

@@ -10,9 +10,9 @@ use netsonde_core::protocol::capture::Content;
 use netsonde_core::wire::{Direction, Meaning, decode};
 
 use crate::client::cli::args::{Lookback, Packets};
-use crate::client::commands::watch::Stream;
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, Item};
+use crate::client::packets::Stream;
 
 /// How far back ICMP messages are read.
 const LOOKBACK_NS: u64 = 300_000_000_000;

@@ -1,30 +1,32 @@
-//! PURE. What messages of IGMP and MLD say, in words that all versions of both have in common.
+//! PURE. Version-independent form of IGMP and MLD messages.
 
 use std::net::IpAddr;
 
 use super::group::Change;
-use super::querier::Asked;
+use super::querier::QueryInfo;
 use crate::wire::Meaning;
 use crate::wire::igmp::{Igmp, Record, RecordKind};
 use crate::wire::mld::Mld;
 
-/// One thing that a message says; a report says one for each of its groups.
+/// Content of a message; a report has one per group record.
 #[derive(Clone, Debug)]
-pub enum Said {
-    /// Who is a member?
-    Asked(Asked),
-    /// I am a member, or no longer, or of other sources.
+pub enum GroupMessage {
+    /// A membership query.
+    Query(QueryInfo),
+    /// A membership started, ended or changed its sources.
     Change(Change),
-    /// I am a multicast router; with the interval of its advertisements, where it says one.
+    /// The sender is a multicast router; with its advertisement interval in seconds, if it
+    /// announces one.
     Router(Option<u8>),
-    /// I am none any longer.
+    /// The sender has stopped acting as a multicast router.
     RouterGone,
 }
 
-/// Tells what a message says. Others than IGMP and MLD say nothing here.
-pub fn said(meaning: &Meaning, mut each: impl FnMut(Said)) {
+/// Converts a decoded message, calling `each` once per group record. Yields nothing for other
+/// protocols.
+pub fn decode(meaning: &Meaning, mut each: impl FnMut(GroupMessage)) {
     let change = |version: u8, group: IpAddr, kind: RecordKind| {
-        Said::Change(Change {
+        GroupMessage::Change(Change {
             version,
             group,
             kind,
@@ -36,7 +38,7 @@ pub fn said(meaning: &Meaning, mut each: impl FnMut(Said)) {
         Meaning::Igmp(message) => match message {
             Igmp::Query(query) => {
                 let announces = query.version >= 3;
-                each(Said::Asked(Asked {
+                each(GroupMessage::Query(QueryInfo {
                     version: query.version,
                     group: (!query.group.is_unspecified()).then(|| query.group.into()),
                     max_response_ms: query.max_response_ms,
@@ -47,14 +49,16 @@ pub fn said(meaning: &Meaning, mut each: impl FnMut(Said)) {
             Igmp::Report { version, group } => each(change(*version, (*group).into(), join)),
             Igmp::Leave { group } => each(change(2, (*group).into(), leave)),
             Igmp::ReportV3 { records, .. } => changes(3, records, each),
-            Igmp::RouterAdvertisement { interval_s, .. } => each(Said::Router(Some(*interval_s))),
-            Igmp::RouterTermination => each(Said::RouterGone),
+            Igmp::RouterAdvertisement { interval_s, .. } => {
+                each(GroupMessage::Router(Some(*interval_s)))
+            }
+            Igmp::RouterTermination => each(GroupMessage::RouterGone),
             Igmp::RouterSolicitation => {}
         },
         Meaning::Mld(message) => match message {
             Mld::Query(query) => {
                 let announces = query.version >= 2;
-                each(Said::Asked(Asked {
+                each(GroupMessage::Query(QueryInfo {
                     version: query.version,
                     group: (!query.group.is_unspecified()).then(|| query.group.into()),
                     max_response_ms: query.max_response_ms,
@@ -65,18 +69,22 @@ pub fn said(meaning: &Meaning, mut each: impl FnMut(Said)) {
             Mld::Report { group } => each(change(1, (*group).into(), join)),
             Mld::Done { group } => each(change(1, (*group).into(), leave)),
             Mld::ReportV2 { records, .. } => changes(2, records, each),
-            // Types of RFC 4286, section 3.
-            Mld::Router(151) => each(Said::Router(None)),
-            Mld::Router(153) => each(Said::RouterGone),
+            // Message types of RFC 4286, section 3.
+            Mld::Router(151) => each(GroupMessage::Router(None)),
+            Mld::Router(153) => each(GroupMessage::RouterGone),
             Mld::Router(_) => {}
         },
         _ => {}
     }
 }
 
-fn changes<A: Copy + Into<IpAddr>>(version: u8, records: &[Record<A>], mut each: impl FnMut(Said)) {
+fn changes<A: Copy + Into<IpAddr>>(
+    version: u8,
+    records: &[Record<A>],
+    mut each: impl FnMut(GroupMessage),
+) {
     for record in records {
-        each(Said::Change(Change {
+        each(GroupMessage::Change(Change {
             version,
             group: record.group.into(),
             kind: record.kind,

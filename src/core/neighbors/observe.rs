@@ -1,5 +1,5 @@
-//! PURE. From frames to what the tables take in. Asked of every packet: who was heard in the last second
-//! is known by one look into a small cache, and costs no more.
+//! PURE. Observation of frames for the neighbor tables. Runs for every packet: a pair of station
+//! and address that was seen within the last second costs one lookup in a small cache.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,7 +7,8 @@ use super::address::{Address, Claim};
 use super::host::{Host, heard, role};
 use super::mac::is_station;
 use super::{
-    Change, Link, NEWCOMERS_A_SECOND, Neighbors, News, OF_ADDRESSES, OF_HOSTS, READ_A_SECOND,
+    ADDRESS_LIMITS, Change, DECODED_PER_SECOND, HOST_LIMITS, Link, NeighborEvent, Neighbors,
+    UNCONFIRMED_PER_SECOND,
 };
 use crate::wire::arp::Arp;
 use crate::wire::cursor::{Cursor, Mac, sum};
@@ -15,49 +16,51 @@ use crate::wire::glance::{Glance, ethertype, ip_protocol};
 use crate::wire::identity::{Identity, NameSource, Role};
 use crate::wire::{Checksum, Frame, LinkType, Meaning, decode};
 
-/// Places of the cache: 64 KiB, which a core keeps close, for some thousand pairs that talk at a time.
-const PLACES: usize = 4096;
-/// How long a pair is not looked at again. Times of last hearing are right to twice this, since nobody
-/// asks about a flow that was seen within the second either.
-const AGAIN_NS: u64 = 1_000_000_000;
-/// Who was asked by this host lately; a host resolves some dozens at a time.
-const ASKED: usize = 256;
-/// The kernel asks again after a second, and answers come at once (net.ipv4.neigh.*.retrans_time_ms).
-const ASKED_NS: u64 = 3_000_000_000;
-/// Conflicts of a link that are never evicted: more are a flood, and told as long as they last.
-const CONFLICTS: usize = 64;
-/// Queriers of a link that are never evicted, as many as `multicast` knows.
-const QUERIERS: usize = 16;
-/// How often it is looked which conflicts are over.
+/// Cache slots: 64 KiB, which fits a core's cache, for several thousand active pairs.
+const CACHE_SLOTS: usize = 4096;
+/// Time for which a cached pair is not processed again. Times of last sighting are accurate to
+/// twice this, because intake skips flows seen within the last second, too.
+const REFRESH_NS: u64 = 1_000_000_000;
+/// Recent requests of this host; a host resolves a few dozen addresses at a time.
+const MAX_RECENT_SOLICITATIONS: usize = 256;
+/// The kernel repeats a request after a second, and answers come at once
+/// (net.ipv4.neigh.*.retrans_time_ms).
+const SOLICITATION_VALID_NS: u64 = 3_000_000_000;
+/// Pinned conflicts per link. More are a flood, and are reported while they last.
+const MAX_PINNED_CONFLICTS: usize = 64;
+/// Pinned queriers per link, as many as `multicast` tracks.
+const MAX_PINNED_QUERIERS: usize = 16;
+/// Interval between checks for resolved conflicts.
 const HOUSEKEEPING_NS: u64 = 60_000_000_000;
-/// TTLs that systems and programs begin with: what comes with another has been forwarded.
-const FIRST_TTLS: [u8; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 255];
+/// Initial TTLs of systems and programs: a packet with another TTL has been forwarded.
+const INITIAL_TTLS: [u8; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 255];
 
-/// Pairs of station and address that were heard lately, and whom this host asked.
+/// Pairs of station and address that were seen recently, and recent requests of this host.
 #[derive(Debug)]
 pub struct Recent {
     pairs: Box<[(u64, u64)]>,
     asked: Box<[(u64, u64)]>,
-    looked_ns: u64,
+    expired_ns: u64,
 }
 
 impl Default for Recent {
     fn default() -> Recent {
         Recent {
-            pairs: vec![(0, 0); PLACES].into(),
-            asked: vec![(0, 0); ASKED].into(),
-            looked_ns: 0,
+            pairs: vec![(0, 0); CACHE_SLOTS].into(),
+            asked: vec![(0, 0); MAX_RECENT_SOLICITATIONS].into(),
+            expired_ns: 0,
         }
     }
 }
 
 impl Recent {
-    /// Was this pair looked at within the last second? If not, it is from now on.
+    /// Returns whether this pair was processed within the last second; if not, marks it as
+    /// processed.
     #[inline]
     fn is_known(&mut self, key: u64, time_ns: u64) -> bool {
-        let place = &mut self.pairs[key as usize % PLACES];
-        // A clock that is set back must not make anybody known for long.
-        if place.0 == key && time_ns.wrapping_sub(place.1) < AGAIN_NS {
+        let place = &mut self.pairs[key as usize % CACHE_SLOTS];
+        // A clock that is set back must not keep a pair known for long.
+        if place.0 == key && time_ns.wrapping_sub(place.1) < REFRESH_NS {
             return true;
         }
         *place = (key, time_ns);
@@ -65,8 +68,8 @@ impl Recent {
     }
 }
 
-/// Spreads what is told apart over 64 bits. Whoever makes two alike gains that one of them is looked at a
-/// second later.
+/// Hashes two words to 64 bits. A sender that produces a collision only delays the processing of
+/// one pair by a second.
 #[inline]
 fn mix(one: u64, other: u64) -> u64 {
     let product =
@@ -90,9 +93,9 @@ fn address_number(address: IpAddr) -> u64 {
     }
 }
 
-/// A frame, and how it was seen.
+/// A frame, with the circumstances of its observation.
 #[derive(Clone, Copy)]
-struct Seen<'a> {
+struct ObservedFrame<'a> {
     frame: &'a Frame<'a>,
     glance: &'a Glance,
     ifindex: u32,
@@ -101,11 +104,11 @@ struct Seen<'a> {
     from: Mac,
 }
 
-/// What traffic is called that says nothing else: by its kind, and what follows from it for the sender.
-fn sign(seen: &Glance, bytes: &[u8]) -> (u16, u16) {
+/// Returns the protocol and role bits of plain traffic.
+fn classify_sender(seen: &Glance, bytes: &[u8]) -> (u16, u16) {
     let ttl_is = |at: usize| bytes.get(seen.network + at) == Some(&1);
     match seen.ip_protocol {
-        // A query with another TTL is not one (RFC 9776, section 4).
+        // Queries with another TTL are invalid (RFC 9776, section 4).
         ip_protocol::IGMP if seen.icmp_type == 0x11 && seen.transport != 0 && ttl_is(8) => {
             (heard::IGMP, role::IGMP_QUERIER)
         }
@@ -127,17 +130,17 @@ fn sign(seen: &Glance, bytes: &[u8]) -> (u16, u16) {
     }
 }
 
-/// UDP ports of what tells names: NetBIOS, DHCP, DHCPv6, mDNS, LLMNR.
+/// UDP ports of protocols that carry names: NetBIOS, DHCP, DHCPv6, mDNS, LLMNR.
 #[inline]
-fn tells_names(port: u16) -> bool {
+fn carries_names(port: u16) -> bool {
     matches!(port, 67 | 68 | 137 | 546 | 547 | 5353 | 5355)
 }
 
-/// Is it TCP or UDP that says nothing but that its sender is there? Then it need not be shown again within
-/// the second.
+/// Returns whether the frame is TCP or UDP that shows only the presence of its sender. It need not
+/// be observed again within the same second.
 #[inline]
-pub fn is_plain(seen: &Glance) -> bool {
-    let says_more = |port: u16| tells_names(port) || matches!(port, 520 | 521 | 1985 | 2029);
+pub fn carries_no_claims(seen: &Glance) -> bool {
+    let says_more = |port: u16| carries_names(port) || matches!(port, 520 | 521 | 1985 | 2029);
     seen.vlan.is_none()
         && match seen.ip_protocol {
             ip_protocol::TCP => true,
@@ -146,13 +149,13 @@ pub fn is_plain(seen: &Glance) -> bool {
         }
 }
 
-/// What its station and its source are known by, on Ethernet.
+/// Cache key of source MAC and source address, on Ethernet.
 #[inline]
 fn plain_pair(seen: &Glance, bytes: &[u8], ifindex: u32) -> Option<u64> {
     let word = |at: usize| -> Option<u64> {
         Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
     };
-    // The two bytes behind the station are the same for all of its kind.
+    // The two bytes after the MAC are the same for all frames of this kind.
     let station = word(6)? ^ u64::from(ifindex) << 32;
     let source = if seen.ethertype == ethertype::IPV4 {
         let octets: [u8; 4] = bytes
@@ -166,7 +169,7 @@ fn plain_pair(seen: &Glance, bytes: &[u8], ifindex: u32) -> Option<u64> {
     Some(mix(station, source))
 }
 
-/// Source and TTL of an IP packet, from its bytes.
+/// Source address and TTL of an IP packet.
 #[inline]
 fn source_of(seen: &Glance, bytes: &[u8]) -> Option<(IpAddr, u8)> {
     let header = bytes.get(seen.network..)?;
@@ -179,7 +182,7 @@ fn source_of(seen: &Glance, bytes: &[u8]) -> Option<(IpAddr, u8)> {
     }
 }
 
-/// Can a host of a link have it?
+/// Returns whether the address may belong to a host.
 fn is_of_a_host(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
@@ -190,10 +193,10 @@ fn is_of_a_host(address: IpAddr) -> bool {
 }
 
 impl Neighbors {
-    /// Takes a frame in that crossed an interface. A tagged one is of another link, and shows again,
-    /// untagged, on the interface of its VLAN.
+    /// Processes a frame seen on an interface. A tagged frame belongs to another link and is seen
+    /// again, untagged, on the interface of its VLAN.
     #[inline]
-    pub fn see(
+    pub fn observe(
         &mut self,
         frame: &Frame<'_>,
         glance: &Glance,
@@ -204,8 +207,8 @@ impl Neighbors {
         if frame.link != LinkType::Ethernet {
             return;
         }
-        // Nearly all packets end here.
-        if is_plain(glance) {
+        // Nearly all packets return here.
+        if carries_no_claims(glance) {
             if outbound {
                 return;
             }
@@ -215,11 +218,11 @@ impl Neighbors {
                 return;
             }
         }
-        self.look_at(frame, glance, ifindex, time_ns, outbound);
+        self.inspect(frame, glance, ifindex, time_ns, outbound);
     }
 
     #[inline(never)]
-    fn look_at(
+    fn inspect(
         &mut self,
         frame: &Frame<'_>,
         glance: &Glance,
@@ -233,7 +236,7 @@ impl Neighbors {
         let Some(from) = frame.bytes.get(6..12).and_then(|mac| mac.try_into().ok()) else {
             return;
         };
-        let seen = Seen {
+        let seen = ObservedFrame {
             frame,
             glance,
             ifindex,
@@ -247,38 +250,41 @@ impl Neighbors {
                     && matches!(glance.icmp_type, 133..=136)
                     && glance.transport != 0;
                 if is_nd {
-                    self.see_nd(&seen);
+                    self.on_nd(&seen);
                 }
                 if outbound {
                     return;
                 }
                 if glance.ip_protocol == ip_protocol::UDP
-                    && (tells_names(glance.destination_port) || tells_names(glance.source_port))
+                    && (carries_names(glance.destination_port) || carries_names(glance.source_port))
                 {
-                    self.see_names(&seen);
+                    self.on_names(&seen);
                 }
-                self.see_traffic(&seen);
+                self.on_traffic(&seen);
             }
-            ethertype::ARP => self.see_arp(&seen),
+            ethertype::ARP => self.on_arp(&seen),
             _ if outbound => {}
-            ethertype::LLDP => self.see_names(&seen),
-            // STP and CDP stand behind an 802.3 length.
-            kind if kind < ethertype::FIRST && kind > 0 => self.see_names(&seen),
-            _ => self.see_station(&seen, heard::LINK, 0),
+            ethertype::LLDP => self.on_names(&seen),
+            // STP and CDP follow an 802.3 length.
+            kind if kind < ethertype::FIRST && kind > 0 => self.on_names(&seen),
+            _ => self.on_station(&seen, heard::LINK, 0),
         }
     }
 
-    /// What has no event of its own: which conflicts are over.
-    pub fn keep_house(&mut self, now_ns: u64) {
-        if now_ns.wrapping_sub(self.recent.looked_ns) < HOUSEKEEPING_NS {
+    /// Reports conflicts that are over, for which there is no packet.
+    pub fn expire(&mut self, now_ns: u64) {
+        if now_ns.wrapping_sub(self.recent.expired_ns) < HOUSEKEEPING_NS {
             return;
         }
-        self.recent.looked_ns = now_ns;
+        self.recent.expired_ns = now_ns;
         let mut over = Vec::new();
         for (ifindex, link) in &mut self.links {
             link.kept_conflicts = 0;
-            let told = link.addresses.iter().filter(|(_, address)| address.told);
-            for (ip, address) in told {
+            let reported = link
+                .addresses
+                .iter()
+                .filter(|(_, address)| address.reported);
+            for (ip, address) in reported {
                 let conflict = address.conflict(now_ns, link.owner(ip, &self.own_macs));
                 if !conflict.is_some_and(|conflict| conflict.current) {
                     over.push((*ifindex, *ip));
@@ -292,32 +298,38 @@ impl Neighbors {
         }
         for (ifindex, ip) in over {
             if let Some(address) = self.link(ifindex).addresses.get_mut(&ip) {
-                address.told = false;
+                address.reported = false;
             }
-            self.tell(ifindex, now_ns, News::Over(ip));
+            self.push_event(ifindex, now_ns, NeighborEvent::ConflictOver(ip));
         }
     }
 
-    fn see_traffic(&mut self, seen: &Seen<'_>) {
+    fn on_traffic(&mut self, seen: &ObservedFrame<'_>) {
         let Some((source, ttl)) = source_of(seen.glance, seen.frame.bytes) else {
             return;
         };
-        if is_plain(seen.glance) {
-            // It is not known, or it would not be here.
-            return self.see_pair(seen, source, ttl, (heard::IP, 0));
+        if carries_no_claims(seen.glance) {
+            // Not in the cache, or it would have returned earlier.
+            return self.on_pair(seen, source, ttl, (heard::IP, 0));
         }
-        let (by, roles) = sign(seen.glance, seen.frame.bytes);
+        let (by, roles) = classify_sender(seen.glance, seen.frame.bytes);
         let pair = mix(
             number(seen.from) | u64::from(by) << 48,
             address_number(source) ^ u64::from(seen.ifindex) << 40 ^ u64::from(roles) << 32,
         );
         if !self.recent.is_known(pair, seen.time_ns) {
-            self.see_pair(seen, source, ttl, (by, roles));
+            self.on_pair(seen, source, ttl, (by, roles));
         }
     }
 
-    /// A station and a source, once in a while.
-    fn see_pair(&mut self, seen: &Seen<'_>, source: IpAddr, ttl: u8, (by, roles): (u16, u16)) {
+    /// Records a station with a source address, at most once per second.
+    fn on_pair(
+        &mut self,
+        seen: &ObservedFrame<'_>,
+        source: IpAddr,
+        ttl: u8,
+        (by, roles): (u16, u16),
+    ) {
         if !is_station(seen.from) || self.own_macs.contains(&seen.from) {
             return;
         }
@@ -327,8 +339,8 @@ impl Neighbors {
             None
         };
         if on_link != Some(true) {
-            // Others' packets, by the thousand: the station is one.
-            let forwarded = on_link == Some(false) && !FIRST_TTLS.contains(&ttl);
+            // Forwarded packets have thousands of sources, so only the station is recorded.
+            let forwarded = on_link == Some(false) && !INITIAL_TTLS.contains(&ttl);
             let station = mix(
                 number(seen.from) | u64::from(by) << 48,
                 u64::from(seen.ifindex) << 40
@@ -349,7 +361,7 @@ impl Neighbors {
             self.keep_querier(seen, roles);
             return;
         }
-        // What a station writes that is not even taken in is worth nothing.
+        // Addresses of a station that is not recorded itself are worthless.
         let Some(host) = self.host(seen.ifindex, seen.from, seen.time_ns, false) else {
             return;
         };
@@ -361,8 +373,8 @@ impl Neighbors {
         }
     }
 
-    /// A station that speaks of itself without an address.
-    fn see_station(&mut self, seen: &Seen<'_>, by: u16, roles: u16) {
+    /// Records a station without an address.
+    fn on_station(&mut self, seen: &ObservedFrame<'_>, by: u16, roles: u16) {
         let key = mix(
             number(seen.from) | u64::from(by) << 48,
             u64::from(seen.ifindex) << 40 ^ u64::from(roles) << 32 ^ 0xface,
@@ -379,13 +391,13 @@ impl Neighbors {
         }
     }
 
-    /// The first queriers of a link stay.
-    fn keep_querier(&mut self, seen: &Seen<'_>, roles: u16) {
+    /// Pins the first queriers of a link.
+    fn keep_querier(&mut self, seen: &ObservedFrame<'_>, roles: u16) {
         if roles & (role::IGMP_QUERIER | role::MLD_QUERIER) == 0 {
             return;
         }
         let link = self.link(seen.ifindex);
-        if link.kept_queriers < QUERIERS
+        if link.kept_queriers < MAX_PINNED_QUERIERS
             && let Some(host) = link.hosts.get_mut(&seen.from)
             && !host.kept
         {
@@ -394,12 +406,13 @@ impl Neighbors {
         }
     }
 
-    fn see_arp(&mut self, seen: &Seen<'_>) {
+    fn on_arp(&mut self, seen: &ObservedFrame<'_>) {
         let Some(arp) = (seen.frame.bytes.get(seen.glance.network..)).and_then(Arp::read) else {
             return;
         };
         let is_own = self.own_macs.contains(&arp.sender_mac);
-        // What this host passes on as a bridge is of another's; and what it sent may come back.
+        // Frames that this host forwards as a bridge belong to another host, and its own frames may
+        // come back.
         if !is_station(arp.sender_mac) || !matches!(arp.operation, 1 | 2) || is_own != seen.outbound
         {
             return;
@@ -411,7 +424,7 @@ impl Neighbors {
         let (sender, target) = (IpAddr::V4(arp.sender), IpAddr::V4(arp.target));
         let to_all = seen.frame.bytes.first().is_some_and(|first| first & 1 == 1);
         if arp.is_probe() {
-            // Switches and others ask a host in the same words whether it is still there, and it alone.
+            // Switches and others use the same message as a unicast liveness check of one host.
             if to_all && is_of_a_host(target) {
                 self.probed(seen, arp.sender_mac, target);
             }
@@ -433,9 +446,9 @@ impl Neighbors {
         );
     }
 
-    /// Neighbour discovery, where it is whole and right: the hop limit shows that no router passed it on
-    /// (RFC 4861, section 6.1.1 and following).
-    fn see_nd(&mut self, seen: &Seen<'_>) {
+    /// Processes neighbor discovery, if complete and valid: the hop limit shows that no router
+    /// forwarded it (RFC 4861, section 6.1.1 and following).
+    fn on_nd(&mut self, seen: &ObservedFrame<'_>) {
         let Some(nd) = Nd::read(seen) else { return };
         let mac = nd.mac.unwrap_or(seen.from);
         let is_own = self.own_macs.contains(&mac);
@@ -469,8 +482,8 @@ impl Neighbors {
                     answer: nd.solicited,
                     ..claim
                 };
-                // Without "override" it is an anycast address or a proxy's: others may answer, too (RFC
-                // 4861, section 7.2.4).
+                // Without "override" it is an anycast address or a proxy's, for which others may
+                // answer, too (RFC 4861, section 7.2.4).
                 if nd.overrides {
                     self.claimed(seen, target.into(), claim);
                 } else if let Some(address) =
@@ -484,15 +497,15 @@ impl Neighbors {
         }
     }
 
-    fn claimed(&mut self, seen: &Seen<'_>, ip: IpAddr, claim: Claim) {
+    fn claimed(&mut self, seen: &ObservedFrame<'_>, ip: IpAddr, claim: Claim) {
         if !is_of_a_host(ip) {
             return;
         }
-        let place = self.recent.asked[address_number(ip) as usize % ASKED];
-        // An answer to this host is no part of a flood from nowhere.
+        let place = self.recent.asked[address_number(ip) as usize % MAX_RECENT_SOLICITATIONS];
+        // An answer to this host is not part of a spoofed flood.
         let wanted = claim.answer
             && place.0 == address_number(ip)
-            && seen.time_ns.wrapping_sub(place.1) < ASKED_NS;
+            && seen.time_ns.wrapping_sub(place.1) < SOLICITATION_VALID_NS;
         let link = self.link(seen.ifindex);
         let must = wanted || link.gateways.contains(&ip) || link.own.contains_key(&ip);
         let is_gateway = link.gateways.contains(&ip);
@@ -510,16 +523,20 @@ impl Neighbors {
         let disputed = address.claim(&claim);
         let is_kept = address.kept;
         let (change, duplicate) = (address.changed_by(&claim), address.new_duplicate());
-        self.tell_claim(seen, ip, &claim, disputed, change, is_gateway);
+        self.report_claim(seen, ip, &claim, disputed, change, is_gateway);
         if let Some(hit) = duplicate {
-            self.tell(seen.ifindex, seen.time_ns, News::Duplicate(ip, hit));
+            self.push_event(
+                seen.ifindex,
+                seen.time_ns,
+                NeighborEvent::Duplicate(ip, hit),
+            );
         }
         if is_gateway && let Some(host) = self.link(seen.ifindex).hosts.get_mut(&claim.mac) {
             host.pinned = true;
         }
         if disputed && !is_kept {
             let link = self.link(seen.ifindex);
-            if link.kept_conflicts < CONFLICTS
+            if link.kept_conflicts < MAX_PINNED_CONFLICTS
                 && let Some(address) = link.addresses.get_mut(&ip)
             {
                 address.kept = true;
@@ -537,10 +554,10 @@ impl Neighbors {
         }
     }
 
-    /// What a claim has brought about. What has moved to this host or away from it, this host knows.
-    fn tell_claim(
+    /// Emits the events caused by a claim. Moves to or from this host are known to this host.
+    fn report_claim(
         &mut self,
-        seen: &Seen<'_>,
+        seen: &ObservedFrame<'_>,
         ip: IpAddr,
         claim: &Claim,
         disputed: bool,
@@ -557,49 +574,53 @@ impl Neighbors {
         let Some(address) = link.addresses.get_mut(&ip) else {
             return;
         };
-        let mut news = None;
+        let mut event = None;
         if (disputed || taken)
-            && !address.told
+            && !address.reported
             && let Some(conflict) = address.conflict(now_ns, own)
             && conflict.current
         {
-            address.told = true;
-            news = Some(News::Conflict(ip, conflict, is_gateway));
-        } else if let Some(change) = change.filter(|_| own.is_none() && !address.told) {
-            news = Some(News::Moved(ip, change, is_gateway));
+            address.reported = true;
+            event = Some(NeighborEvent::Conflict(ip, conflict, is_gateway));
+        } else if let Some(change) = change.filter(|_| own.is_none() && !address.reported) {
+            event = Some(NeighborEvent::Moved(ip, change, is_gateway));
         }
-        if let Some(news) = news {
-            self.tell(ifindex, now_ns, news);
+        if let Some(event) = event {
+            self.push_event(ifindex, now_ns, event);
         }
     }
 
-    fn asked(&mut self, seen: &Seen<'_>, ip: IpAddr) {
+    fn asked(&mut self, seen: &ObservedFrame<'_>, ip: IpAddr) {
         if seen.outbound {
             let number = address_number(ip);
-            self.recent.asked[number as usize % ASKED] = (number, seen.time_ns);
+            self.recent.asked[number as usize % MAX_RECENT_SOLICITATIONS] = (number, seen.time_ns);
         }
-        // Only of those that are known: who asks for what is not there must not fill the table.
+        // Only known addresses: requests for absent hosts must not fill the table.
         if let Some(address) = self.link(seen.ifindex).addresses.get_mut(&ip) {
             address.asked(seen.time_ns);
         }
     }
 
-    fn probed(&mut self, seen: &Seen<'_>, mac: Mac, ip: IpAddr) {
+    fn probed(&mut self, seen: &ObservedFrame<'_>, mac: Mac, ip: IpAddr) {
         if let Some(address) = self.address(seen.ifindex, ip, seen.time_ns, false) {
             address.probed(mac, seen.time_ns);
             if let Some(hit) = address.new_duplicate() {
-                self.tell(seen.ifindex, seen.time_ns, News::Duplicate(ip, hit));
+                self.push_event(
+                    seen.ifindex,
+                    seen.time_ns,
+                    NeighborEvent::Duplicate(ip, hit),
+                );
             }
         }
     }
 
-    /// What tells names and roles is decoded: some of it each second.
-    fn see_names(&mut self, seen: &Seen<'_>) {
+    /// Decodes messages with names and roles, up to a limit per second.
+    fn on_names(&mut self, seen: &ObservedFrame<'_>) {
         if !is_station(seen.from) || self.own_macs.contains(&seen.from) {
             return;
         }
-        if !(self.link(seen.ifindex).read).take(seen.time_ns, READ_A_SECOND) {
-            self.costs.unread += 1;
+        if !(self.link(seen.ifindex).read).try_acquire(seen.time_ns, DECODED_PER_SECOND) {
+            self.limits.undecoded += 1;
             return;
         }
         let decoded = decode(seen.frame);
@@ -615,12 +636,12 @@ impl Neighbors {
             }
         }
         if !known && decoded.network.is_none() {
-            self.see_station(seen, heard::LINK, 0);
+            self.on_station(seen, heard::LINK, 0);
         }
     }
 
-    fn identified(&mut self, seen: &Seen<'_>, source: Option<IpAddr>, said: &Identity) {
-        // A relay passes on what clients say: their names are not its own.
+    fn identified(&mut self, seen: &ObservedFrame<'_>, source: Option<IpAddr>, said: &Identity) {
+        // A relay forwards messages of clients: their names are not its own.
         let is_own = said.of.is_none_or(|of| of == seen.from);
         let is_its = |address: &Option<IpAddr>, link: &mut Link| match address {
             None => true,
@@ -668,36 +689,38 @@ impl Neighbors {
         self.links.entry(ifindex).or_default()
     }
 
-    /// A station, heard now. `None`: it is new and there is no room. `must`: there is.
+    /// Records a sighting of a station. Returns `None` if it is new and there is no space; `must`
+    /// makes space.
     fn host(&mut self, ifindex: u32, mac: Mac, time_ns: u64, must: bool) -> Option<&mut Host> {
         let link = self.links.entry(ifindex).or_default();
-        let (hosts, costs, in_all) = (&mut link.hosts, &mut self.costs, &mut self.hosts);
+        let (hosts, limits, in_all) = (&mut link.hosts, &mut self.limits, &mut self.hosts);
         let mut proved = must;
         match hosts.find(&mac) {
             None => {
-                if !must && !link.new_hosts.take(time_ns, NEWCOMERS_A_SECOND) {
-                    costs.hosts += 1;
+                if !must && !link.new_hosts.try_acquire(time_ns, UNCONFIRMED_PER_SECOND) {
+                    limits.hosts += 1;
                     return None;
                 }
-                costs.hosts += hosts.add(mac, Host::new(time_ns), OF_HOSTS, in_all);
+                limits.hosts += hosts.add(mac, Host::new(time_ns), HOST_LIMITS, in_all);
             }
             Some((host, established)) => {
                 host.last_ns = time_ns;
-                proved |= time_ns >= host.first_ns.saturating_add(AGAIN_NS);
+                proved |= time_ns >= host.first_ns.saturating_add(REFRESH_NS);
                 proved &= !established;
             }
         }
         if proved {
-            costs.hosts += hosts.establish(&mac, time_ns, must, OF_HOSTS, in_all);
-            // Where the table is full it may not have become so.
+            limits.hosts += hosts.establish(&mac, time_ns, must, HOST_LIMITS, in_all);
+            // If the table is full, it may still be unconfirmed.
             if hosts.find(&mac).is_some_and(|(_, established)| established) {
-                self.tell(ifindex, time_ns, News::Host(mac));
+                self.push_event(ifindex, time_ns, NeighborEvent::Host(mac));
             }
         }
         self.links.get_mut(&ifindex)?.hosts.get_mut(&mac)
     }
 
-    /// An address, heard now. `None`: it is new and there is no room. `must`: there is.
+    /// Records a sighting of an address. Returns `None` if it is new and there is no space; `must`
+    /// makes space.
     fn address(
         &mut self,
         ifindex: u32,
@@ -707,24 +730,29 @@ impl Neighbors {
     ) -> Option<&mut Address> {
         let link = self.links.entry(ifindex).or_default();
         let pinned = must && (link.gateways.contains(&ip) || link.own.contains_key(&ip));
-        let (addresses, costs, in_all) =
-            (&mut link.addresses, &mut self.costs, &mut self.addresses);
+        let (addresses, limits, in_all) =
+            (&mut link.addresses, &mut self.limits, &mut self.addresses);
         let mut proved = must;
         match addresses.find(&ip) {
             None => {
-                if !must && !link.new_addresses.take(time_ns, NEWCOMERS_A_SECOND) {
-                    costs.addresses += 1;
+                if !must
+                    && !link
+                        .new_addresses
+                        .try_acquire(time_ns, UNCONFIRMED_PER_SECOND)
+                {
+                    limits.addresses += 1;
                     return None;
                 }
-                costs.addresses += addresses.add(ip, Address::new(time_ns), OF_ADDRESSES, in_all);
+                limits.addresses +=
+                    addresses.add(ip, Address::new(time_ns), ADDRESS_LIMITS, in_all);
             }
             Some((address, established)) => {
-                proved |= time_ns >= address.first_ns.saturating_add(AGAIN_NS);
+                proved |= time_ns >= address.first_ns.saturating_add(REFRESH_NS);
                 proved &= !established;
             }
         }
         if proved {
-            costs.addresses += addresses.establish(&ip, time_ns, must, OF_ADDRESSES, in_all);
+            limits.addresses += addresses.establish(&ip, time_ns, must, ADDRESS_LIMITS, in_all);
         }
         let address = addresses.get_mut(&ip)?;
         address.pinned |= pinned;
@@ -732,31 +760,31 @@ impl Neighbors {
     }
 }
 
-/// A message of neighbour discovery, as far as it matters here.
+/// Fields of a neighbor discovery message that are used here.
 struct Nd {
     kind: u8,
     source: Ipv6Addr,
     to_group: bool,
     target: Option<Ipv6Addr>,
-    /// Of the option for the sender's, or the target's, link-layer address.
+    /// From the source or target link-layer address option.
     mac: Option<Mac>,
     solicited: bool,
     overrides: bool,
     roles: u16,
 }
 
-/// Options of a message that are looked at; hosts send one or two, routers some more.
-const MOST_OPTIONS: usize = 16;
+/// Maximum options parsed per message; hosts send one or two, routers a few more.
+const MAX_OPTIONS: usize = 16;
 
 impl Nd {
-    fn read(seen: &Seen<'_>) -> Option<Nd> {
+    fn read(seen: &ObservedFrame<'_>) -> Option<Nd> {
         let (bytes, glance) = (seen.frame.bytes, seen.glance);
         let header = bytes.get(glance.network..)?;
         let length = usize::from(u16::from_be_bytes([*header.get(4)?, *header.get(5)?]));
         let message = bytes.get(glance.transport..glance.network + 40 + length)?;
         let mut addresses = Cursor::new(header.get(8..40)?, 0);
         let (source, destination) = (addresses.ipv6().ok()?, addresses.ipv6().ok()?);
-        // Hop limit, and a code of 0.
+        // Hop limit 255 and code 0.
         if header[7] != 255 || *message.get(1)? != 0 {
             return None;
         }
@@ -804,9 +832,9 @@ impl Nd {
                 }
             }
         }
-        // Of the target in advertisements, of the sender in all others.
+        // Target link-layer address in advertisements, source link-layer address otherwise.
         let wanted = if kind == 136 { 2 } else { 1 };
-        for _ in 0..MOST_OPTIONS {
+        for _ in 0..MAX_OPTIONS {
             let (Ok(option), Ok(units)) = (from.u8(), from.u8()) else {
                 break;
             };
@@ -824,7 +852,7 @@ impl Nd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::neighbors::{LinkFacts, Verdict};
+    use crate::neighbors::{AddressState, LinkFacts};
     use crate::wire::glance::glance;
 
     const S: u64 = 1_000_000_000;
@@ -844,11 +872,11 @@ mod tests {
             ],
             gateways: vec!["10.0.0.254".parse().unwrap()],
         };
-        all.links_are(&[facts], S);
+        all.set_links(&[facts], S);
         all
     }
 
-    fn see(all: &mut Neighbors, time_ns: u64, bytes: &[u8]) {
+    fn observe(all: &mut Neighbors, time_ns: u64, bytes: &[u8]) {
         let frame = Frame {
             link: LinkType::Ethernet,
             bytes,
@@ -856,7 +884,7 @@ mod tests {
             checksum: Checksum::Unknown,
         };
         let outbound = bytes.get(6..12) == Some(&OWN.0[..]);
-        all.see(
+        all.observe(
             &frame,
             &glance(LinkType::Ethernet, bytes),
             2,
@@ -903,7 +931,7 @@ mod tests {
         ethernet(from, ethertype::IPV4, &body)
     }
 
-    /// An advertisement of fd00::2 to all, or what is made of it.
+    /// An advertisement of fd00::2 to all nodes, or a variant.
     fn advertisement(from: Mac, hop_limit: u8, flags: u8, spoil: bool) -> Vec<u8> {
         let (source, all) = ("fd00::2", "ff02::1");
         let [source, all]: [Ipv6Addr; 2] = [source, all].map(|text| text.parse().unwrap());
@@ -940,11 +968,11 @@ mod tests {
     }
 
     #[test]
-    fn what_neighbour_discovery_must_be_like() {
+    fn invalid_neighbor_discovery_is_ignored() {
         let mut all = known();
-        // Passed on by a router, or damaged: whoever gets it drops it. Without "override": a proxy's.
-        see(&mut all, S, &advertisement(B, 254, 0x20, false));
-        see(&mut all, S, &advertisement(B, 255, 0x20, true));
+        // Forwarded by a router, or damaged: receivers drop it. Without "override": a proxy's.
+        observe(&mut all, S, &advertisement(B, 254, 0x20, false));
+        observe(&mut all, S, &advertisement(B, 255, 0x20, true));
         assert!(host(&all, B).is_none_or(|host| host.heard & heard::ND == 0));
         let claims = |all: &Neighbors| -> u64 {
             (all.addresses(2, S))
@@ -952,9 +980,9 @@ mod tests {
                 .map(|one| one.claims)
                 .sum()
         };
-        see(&mut all, S, &advertisement(B, 255, 0, false));
+        observe(&mut all, S, &advertisement(B, 255, 0, false));
         assert_eq!(claims(&all), 0);
-        see(&mut all, 2 * S, &advertisement(B, 255, 0xa0, false));
+        observe(&mut all, 2 * S, &advertisement(B, 255, 0xa0, false));
         assert_eq!(
             (claims(&all), addresses_of(&all, B)),
             (1, vec!["fd00::2".to_owned()])
@@ -963,30 +991,30 @@ mod tests {
     }
 
     #[test]
-    fn a_router_has_none_of_what_it_forwards() {
+    fn forwarded_sources_are_not_addresses_of_the_router() {
         let mut all = known();
         for second in 1..4 {
             for number in 0..1000u32 {
                 let [.., x, y] = number.to_be_bytes();
-                see(
+                observe(
                     &mut all,
                     second * S + u64::from(number),
                     &ip(B, [192, 0, x, y], (17, 57), &[0; 8]),
                 );
             }
         }
-        // With the TTL that systems begin with it is of a host of another network here.
-        see(&mut all, S, &ip(C, [192, 0, 2, 9], (17, 64), &[0; 8]));
-        see(&mut all, 3 * S, &ip(C, [192, 0, 2, 9], (17, 64), &[0; 8]));
-        see(&mut all, 3 * S, &ip(C, [10, 0, 0, 3], (17, 64), &[0; 8]));
+        // With an initial TTL it belongs to a host of another network on this link.
+        observe(&mut all, S, &ip(C, [192, 0, 2, 9], (17, 64), &[0; 8]));
+        observe(&mut all, 3 * S, &ip(C, [192, 0, 2, 9], (17, 64), &[0; 8]));
+        observe(&mut all, 3 * S, &ip(C, [10, 0, 0, 3], (17, 64), &[0; 8]));
         assert_eq!(all.hosts(2).count(), 2);
         assert_ne!(host(&all, B).unwrap().roles & role::FORWARDS, 0);
         assert_eq!(host(&all, C).unwrap().roles, 0);
         assert_eq!(addresses_of(&all, B), [""; 0]);
         assert_eq!(addresses_of(&all, C), ["10.0.0.3"]);
-        // Traffic takes nothing from who claims it.
-        see(&mut all, 4 * S, &arp(1, C, [10, 0, 0, 3], [10, 0, 0, 9]));
-        see(&mut all, 5 * S, &ip(B, [10, 0, 0, 3], (17, 63), &[0; 8]));
+        // Traffic does not displace a claimant.
+        observe(&mut all, 4 * S, &arp(1, C, [10, 0, 0, 3], [10, 0, 0, 9]));
+        observe(&mut all, 5 * S, &ip(B, [10, 0, 0, 3], (17, 63), &[0; 8]));
         assert_eq!(addresses_of(&all, C), ["10.0.0.3"]);
         assert!(
             all.addresses(2, 6 * S)
@@ -995,14 +1023,14 @@ mod tests {
     }
 
     #[test]
-    fn a_query_that_came_over_a_router_makes_no_querier() {
+    fn forwarded_queries_make_no_querier() {
         let mut all = known();
-        see(
+        observe(
             &mut all,
             S,
             &ip(B, [10, 0, 0, 2], (2, 64), &[0x11, 0, 0, 0, 0, 0, 0, 0]),
         );
-        see(
+        observe(
             &mut all,
             S,
             &ip(C, [10, 0, 0, 3], (2, 1), &[0x11, 0, 0, 0, 0, 0, 0, 0]),
@@ -1012,32 +1040,32 @@ mod tests {
     }
 
     #[test]
-    fn tagged_frames_and_own_ones_are_of_others() {
+    fn tagged_and_own_frames_are_ignored() {
         let mut all = known();
         let mut tagged = arp(1, B, [10, 0, 0, 2], [10, 0, 0, 9]);
         tagged.splice(12..12, [0x81, 0, 0, 7]);
-        see(&mut all, S, &tagged);
-        see(&mut all, S, &arp(1, OWN, [10, 0, 0, 1], [10, 0, 0, 9]));
+        observe(&mut all, S, &tagged);
+        observe(&mut all, S, &arp(1, OWN, [10, 0, 0, 1], [10, 0, 0, 9]));
         assert_eq!(all.hosts(2).count(), 0);
         assert_eq!(addresses_of(&all, OWN), ["10.0.0.1"]);
         assert!(all.addresses(2, S).all(|(.., verdict)| verdict.is_none()));
     }
 
-    /// Millions of pairs, each heard once or again and again: what is pinned stays right, and all there is
-    /// stays within its bounds.
+    /// Millions of pairs, each seen once or repeatedly: pinned entries stay, and all tables keep
+    /// their limits.
     #[test]
-    fn floods_stay_in_their_bounds() {
+    fn tables_stay_bounded_in_a_flood() {
         let mut all = known();
         let gateway = [10, 0, 0, 254];
-        see(&mut all, S, &arp(1, OWN, [10, 0, 0, 1], gateway));
-        see(&mut all, S, &arp(2, B, gateway, [10, 0, 0, 1]));
+        observe(&mut all, S, &arp(1, OWN, [10, 0, 0, 1], gateway));
+        observe(&mut all, S, &arp(2, B, gateway, [10, 0, 0, 1]));
         for second in 2..6 {
-            see(
+            observe(
                 &mut all,
                 second * S,
                 &arp(1, B, [10, 0, 0, 9], [10, 0, 0, 8]),
             );
-            see(
+            observe(
                 &mut all,
                 second * S,
                 &arp(1, C, [10, 0, 0, 9], [10, 0, 0, 8]),
@@ -1046,7 +1074,7 @@ mod tests {
         let conflict = |all: &Neighbors, now: u64| {
             (all.addresses(2, now)).any(|(ip, _, verdict)| {
                 ip.to_string() == "10.0.0.9"
-                    && matches!(verdict, Some(Verdict::Conflict(one)) if one.current)
+                    && matches!(verdict, Some(AddressState::Conflict(one)) if one.current)
             })
         };
         assert!(conflict(&all, 6 * S));
@@ -1058,9 +1086,9 @@ mod tests {
                 let mac = Mac([2, seed[0], seed[1], seed[2], seed[3], seed[4]]);
                 let address = [10, 1 + seed[5] % 200, seed[6], seed[7]];
                 let time_ns = 10 * S + number * step_ns;
-                see(all, time_ns, &arp(1, mac, address, [10, 0, 0, 8]));
-                // A querier each, too.
-                see(
+                observe(all, time_ns, &arp(1, mac, address, [10, 0, 0, 8]));
+                // Each a querier, too.
+                observe(
                     all,
                     time_ns,
                     &ip(mac, address, (2, 1), &[0x11, 0, 0, 0, 0, 0, 0, 0]),
@@ -1068,26 +1096,26 @@ mod tests {
             }
         };
         flood(&mut all, 200_000, 2_000, 1);
-        // Slowly, so that each is taken in, and each twice, so that it proves itself.
+        // Slowly enough that each is recorded, and twice so that each is confirmed.
         flood(&mut all, 12_000, S + S / 2, 2);
         let (hosts, addresses) = (all.hosts(2).count(), all.addresses(2, S).count());
         assert!(
-            hosts <= OF_HOSTS.newcomers + OF_HOSTS.established,
+            hosts <= HOST_LIMITS.newcomers + HOST_LIMITS.established,
             "{hosts}"
         );
         assert!(
-            addresses <= OF_ADDRESSES.newcomers + OF_ADDRESSES.established,
+            addresses <= ADDRESS_LIMITS.newcomers + ADDRESS_LIMITS.established,
             "{addresses}"
         );
         assert_eq!((all.hosts, all.addresses), (hosts, addresses));
         assert!(
-            all.costs.hosts > 100_000 && all.costs.addresses > 100_000,
+            all.limits.hosts > 100_000 && all.limits.addresses > 100_000,
             "{:?}",
-            all.costs
+            all.limits
         );
-        assert!(all.links[&2].kept_queriers <= QUERIERS);
+        assert!(all.links[&2].kept_queriers <= MAX_PINNED_QUERIERS);
         assert!(addresses_of(&all, B).contains(&"10.0.0.254".to_owned()));
-        // Old by now, and still known.
+        // Old by now, but still known.
         assert!(conflict(&all, 7 * S));
         assert!(host(&all, B).is_some() && host(&all, C).is_some());
         all.forget(2);
@@ -1095,7 +1123,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_comes_is_read_to_an_end() {
+    fn arbitrary_bytes_do_not_panic() {
         let mut all = known();
         let samples = [
             arp(1, B, [10, 0, 0, 2], [10, 0, 0, 1]),
@@ -1115,13 +1143,13 @@ mod tests {
         ];
         for sample in &samples {
             for end in 0..=sample.len() {
-                see(&mut all, S, &sample[..end]);
+                observe(&mut all, S, &sample[..end]);
             }
             for at in 0..sample.len() {
                 for byte in [0, 1, 0x45, 0x80, 0xff] {
                     let mut changed = sample.clone();
                     changed[at] = byte;
-                    see(&mut all, S, &changed);
+                    observe(&mut all, S, &changed);
                 }
             }
         }

@@ -1,15 +1,15 @@
-//! PURE. From frames to what the trackers take in.
+//! PURE. Selection and decoding of the frames that the multicast trackers process.
 
-use super::{Key, Part, Seen, Trackers, names};
+use super::{Key, ObservedMessage, StreamPacket, Trackers, names};
 use crate::wire::glance::{Glance, ethertype, ip_protocol};
 use crate::wire::{Frame, LinkType, Packet, decode};
 
-/// Is an untagged frame of the trackers' business? Asked of every packet.
+/// Returns whether the trackers need this untagged frame. Runs for every packet.
 #[inline]
-pub fn concerns(seen: &Glance, bytes: &[u8]) -> bool {
+pub fn is_tracked(seen: &Glance, bytes: &[u8]) -> bool {
     match seen.ip_protocol {
         ip_protocol::IGMP | ip_protocol::PIM => true,
-        // MLD (RFC 2710, RFC 3810), and multicast router discovery (RFC 4286).
+        // MLD (RFC 2710, RFC 3810) and multicast router discovery (RFC 4286).
         ip_protocol::ICMPV6 => {
             matches!(seen.icmp_type, 130..=132 | 143 | 151..=153) && seen.transport != 0
         }
@@ -18,10 +18,10 @@ pub fn concerns(seen: &Glance, bytes: &[u8]) -> bool {
     }
 }
 
-/// Is the destination a group, and are the ports there?
+/// Returns whether the destination is a group and the ports are present.
 #[inline]
 fn is_to_group(seen: &Glance, bytes: &[u8]) -> bool {
-    // Where the destination begins (RFC 791, RFC 8200).
+    // Offset of the destination address (RFC 791, RFC 8200).
     let (at, mask, group) = if seen.ethertype == ethertype::IPV4 {
         (16, 0xf0, 0xe0)
     } else {
@@ -32,9 +32,9 @@ fn is_to_group(seen: &Glance, bytes: &[u8]) -> bool {
 }
 
 impl Trackers {
-    /// Takes a frame in that crossed an interface. A tagged one is of another link, and shows again,
-    /// untagged, on the interface of its VLAN.
-    pub fn see_frame(
+    /// Processes a frame seen on an interface. A tagged frame belongs to another link and is seen
+    /// again, untagged, on the interface of its VLAN.
+    pub fn observe_frame(
         &mut self,
         frame: &Frame<'_>,
         seen: &Glance,
@@ -42,20 +42,20 @@ impl Trackers {
         time_ns: u64,
         outbound: bool,
     ) {
-        if !concerns(seen, frame.bytes) {
+        if !is_tracked(seen, frame.bytes) {
             return;
         }
         if seen.ip_protocol == ip_protocol::UDP {
-            if let Some((key, part)) = stream_part(frame, seen, ifindex, time_ns, outbound) {
-                self.streams.see(key, &part);
+            if let Some((key, packet)) = stream_packet(frame, seen, ifindex, time_ns, outbound) {
+                self.streams.observe(key, &packet);
             }
             return;
         }
-        self.see_management(&decode(frame), ifindex, time_ns, outbound);
+        self.observe_management(&decode(frame), ifindex, time_ns, outbound);
     }
 
-    /// Takes in what a frame says of groups and routers, if it says anything.
-    pub fn see_management(
+    /// Processes the IGMP, MLD and PIM messages of a decoded frame.
+    pub fn observe_management(
         &mut self,
         decoded: &Packet<'_>,
         ifindex: u32,
@@ -65,12 +65,12 @@ impl Trackers {
         let Some(network) = decoded.network.filter(|_| decoded.vlans.is_empty()) else {
             return;
         };
-        // Who gets a message with a wrong checksum drops it.
+        // Receivers drop messages with a wrong checksum.
         if decoded.bad_checksum.is_some() || decoded.problem.is_some() {
             return;
         }
         for meaning in &decoded.meanings {
-            self.see(&Seen {
+            self.observe(&ObservedMessage {
                 time_ns,
                 ifindex,
                 outbound,
@@ -81,14 +81,14 @@ impl Trackers {
     }
 }
 
-/// A packet of a stream, if it is one.
-pub fn stream_part<'a>(
+/// Returns the stream and packet of a UDP frame to a group; `None` for other frames.
+pub fn stream_packet<'a>(
     frame: &Frame<'a>,
     seen: &Glance,
     ifindex: u32,
     time_ns: u64,
     outbound: bool,
-) -> Option<(Key, Part<'a>)> {
+) -> Option<(Key, StreamPacket<'a>)> {
     if seen.ip_protocol != ip_protocol::UDP || !is_to_group(seen, frame.bytes) {
         return None;
     }
@@ -103,7 +103,7 @@ pub fn stream_part<'a>(
         source,
         source_port: seen.source_port,
     };
-    let part = Part {
+    let packet = StreamPacket {
         time_ns,
         outbound,
         ttl: header(if group.is_ipv4() { 8 } else { 7 }),
@@ -113,5 +113,5 @@ pub fn stream_part<'a>(
         }),
         payload: frame.bytes.get(seen.transport + 8..).unwrap_or_default(),
     };
-    Some((key, part))
+    Some((key, packet))
 }

@@ -1,0 +1,79 @@
+//! SHELL. Text of netsonde(1).
+
+use super::Section;
+
+/// Sections of the overview before the list of commands.
+pub const OVERVIEW: &[Section] = &[
+    Section {
+        title: "DESCRIPTION",
+        text: "netsonde finds out where packets die on this host, and shows the evidence. It queries \
+               netsonded(8), which records the traffic of every interface in memory of a fixed size, so that \
+               packets from before the question are still available. Only access to the control socket is \
+               needed, no privilege.\n\n\
+               Each command has a manual page of its own, listed below.",
+        items: &[],
+        after: "",
+    },
+    Section {
+        title: "CONCEPTS",
+        text: "",
+        items: &[
+            (
+                "record, store",
+                "The recorder keeps packets in seven stores: link, group, icmp, names, routing, connections \
+                 and bulk. Each has a memory budget of its own, so that a flood of one kind of traffic evicts \
+                 no other kind.",
+            ),
+            (
+                "gap",
+                "Interval in which packets were not recorded, or may not have been: a ring overflow, an engine \
+                 restart, an interface that was down. Recorded, evicted and dropped packets add up to those \
+                 on the wire; `netsonde status' shows the sums, and captures carry the gaps as comments.",
+            ),
+            (
+                "vantage point",
+                "Place on this host where packets are observed: the wire (a packet socket), the host's IP \
+                 layer (raw sockets), time stamps of the kernel, and its counters. Comparing them shows on \
+                 which side of a vantage point a packet was lost.",
+            ),
+            (
+                "fate",
+                "Final classification of a probe of netsonde-ping(1), such as unresolved, unanswered or \
+                 dropped_inbound, with its evidence.",
+            ),
+            (
+                "finding",
+                "Reported instance of a failure mode by netsonde-doctor(1) or netsonde-mcast-doctor(1): cause, \
+                 evidence and fix. netsonde-findings(7) describes each.",
+            ),
+            (
+                "permission tier",
+                "What a user may request: status, probe (packet headers, multicast, neighbors, ping, the \
+                 doctors) or payload. See [permission] in netsonde.toml(5).",
+            ),
+        ],
+        after: "",
+    },
+];
+
+/// Environment variables: name, meaning.
+pub const ENVIRONMENT: &[(&str, &str)] = &[
+    (
+        "NETSONDE_SOCKET",
+        "Control socket, unless --socket names one. Ignored when netsonde runs with the rights of another \
+         user than the caller.",
+    ),
+    ("NO_COLOR", "Turns color off, unless --color asks for it."),
+];
+
+/// Files: path, meaning.
+pub const FILES: &[(&str, &str)] = &[
+    (
+        "/run/netsonde/control.sock",
+        "Control socket of the service.",
+    ),
+    (
+        "/etc/netsonde/netsonde.toml",
+        "Configuration of the service, see netsonde.toml(5).",
+    ),
+];

@@ -1,0 +1,140 @@
+//! SHELL. Manual pages of the commands about the service itself and the command line.
+
+use super::{Example, Json, Page, Run, example};
+
+/// status, interfaces.
+pub(super) const PAGES: &[Page] = &[
+    Page {
+        command: "status",
+        description: "Shows the state of netsonded(8): how long it has been running, what each store of the \
+                      recorder holds and how far back it reaches, packets per interface, gaps in the record, \
+                      and every limit that was reached. The counters cover the time since the record began, \
+                      which survives restarts of the engine and, under systemd, of the service.",
+        output: "The first lines show version, uptime, the processes with the number of engine starts, packets \
+                 that passed the kernel rings and packets that the rings dropped, connected clients, and the \
+                 size of the record. A line about the sandbox appears with -v, and always where this kernel \
+                 cannot enforce all of it. With -v, `your permissions' lists the caller's tiers, and `connected to' the sockets that the service listens on.\n\n\
+                 GAPS lists intervals without a complete record, the newest eight unless -v is given: kind, \
+                 subject, begin, end, and the number of packets where it is known. The kinds are: ring_drop (a \
+                 kernel ring was full), interface_down, interface_gone, engine_restart (the ring kept packets \
+                 meanwhile; the count is what was lost), recorder_reset (an older record could not be read and \
+                 was discarded), quarantined (packets that repeatedly crashed the engine were skipped) and \
+                 gaps_lost (older entries of this list).\n\n\
+                 LIMITS REACHED lists every limit of the service that was reached, its value, and how \
+                 often.",
+        columns: &[
+            ("STORE", "Store of the recorder."),
+            ("SIZE", "Memory of the store."),
+            ("USED", "Part of it that holds packets."),
+            (
+                "PACKETS",
+                "Packets in the store, or recorded on the interface.",
+            ),
+            ("EVICTED", "Packets removed for newer ones."),
+            ("REACHES BACK", "Age of the oldest packet."),
+            ("INTERFACE", "Name. Deleted interfaces are listed with -v."),
+            ("STATE", "up, down or gone."),
+            (
+                "RECORDED",
+                "yes, or no with the number of packets that were skipped; netsonde-interfaces(1) shows why.",
+            ),
+            ("BYTES", "Bytes on the wire."),
+            (
+                "ICMP/ICMP6/IGMP WIRE (IP LAYER)",
+                "Messages that arrived on the interface and, in parentheses, those of them that the host's IP \
+                 layer passed to the listeners. A difference is a loss inside this host.",
+            ),
+        ],
+        json: Json::Reply {
+            method: "io.netsonde.Service.Status",
+            further: &[],
+        },
+        examples: &[
+            example(
+                "Check the service, and how far back each store reaches.",
+                "netsonde status",
+            ),
+            example(
+                "Show all gaps, deleted interfaces, sandbox and permissions as well.",
+                "netsonde -v status",
+            ),
+            example("Print the same for a script.", "netsonde --json status"),
+        ],
+        see_also: "netsonde-interfaces(1), netsonded(8), netsonde.toml(5)",
+        ..Page::EMPTY
+    },
+    Page {
+        command: "interfaces",
+        description: "Lists the interfaces that netsonded(8) sees: link, addresses, flags, MTU, multicast \
+                      memberships, and whether the interface is recorded and why.",
+        output: "Each interface begins with its index, name, state (up, no carrier or down), MTU, master and \
+                 flags. One line follows per fact: link type and MAC address; each address; each multicast \
+                 group of which the kernel is a member, with the number of users, and whether netsonde is one \
+                 of them; promiscuous and all-multicast counts if they are not zero; recorded or not, and the \
+                 reason; packets and bytes recorded. The last line compares ICMP, ICMPv6 and IGMP messages on \
+                 the wire with those that the host's IP layer passed to the listeners.",
+        json: Json::Reply {
+            method: "io.netsonde.Service.Interfaces",
+            further: &[],
+        },
+        exit: &[(
+            "2",
+            "There is no interface of that name, or the service could not be queried.",
+        )],
+        examples: &[
+            example("Show all interfaces.", "netsonde interfaces"),
+            example("Show one interface.", "netsonde interfaces eth0"),
+            example(
+                "List the groups of an interface in a script.",
+                "netsonde --json interfaces eth0 | grep '\"group\"'",
+            ),
+        ],
+        see_also: "netsonde-status(1), netsonde-mcast-groups(1), ip-address(8), ip-maddress(8)",
+        ..Page::EMPTY
+    },
+];
+
+/// demo, completions.
+pub(super) const TOOLS: &[Page] = &[
+    Page {
+        command: "demo",
+        description: "Builds a private network of three hosts in user and network namespaces, starts netsonded \
+                      in one of them, breaks the network in several ways, and shows each command on it. It \
+                      needs no root, changes nothing on this host, and takes about half a minute.",
+        output: "Each scene prints a title, an explanation, the commands with their real output, and `as \
+                 promised' if the output was the expected one. The last line counts the scenes.",
+        exit: &[
+            ("0", "Every scene showed what it promised."),
+            ("1", "A scene did not."),
+            (
+                "2",
+                "The namespaces could not be created; the message names the setting that forbids them.",
+            ),
+        ],
+        examples: &[Example {
+            purpose: "Watch the commands at work.",
+            commands: "netsonde demo",
+            run: Run::Not("it builds a network of its own; .ci/run runs it"),
+        }],
+        see_also: "user_namespaces(7), network_namespaces(7)",
+        ..Page::EMPTY
+    },
+    Page {
+        command: "completions",
+        description: "Prints a completion script for a shell on standard output. Needs no service.",
+        output: "The script, in the language of the shell.",
+        examples: &[
+            example(
+                "Install completions for bash.",
+                "mkdir -p ~/.local/share/bash-completion/completions\n\
+                 netsonde completions bash > ~/.local/share/bash-completion/completions/netsonde",
+            ),
+            example(
+                "For zsh, in a folder of its fpath.",
+                "netsonde completions zsh > _netsonde",
+            ),
+        ],
+        see_also: "bash(1), zsh(1), fish(1)",
+        ..Page::EMPTY
+    },
+];

@@ -1,0 +1,286 @@
+//! SHELL. Packets of the service or of a capture file, as selected by the options of `watch` and `capture`.
+
+use crate::client::cli::args::{DirectionArg, Global, Lookback, Packets};
+use crate::client::connection::Connection;
+use crate::client::failure::Failure;
+use crate::client::files::capture_file::{CaptureFile, FilePacket, Item};
+use crate::client::filter::{Filter, LocalFilter};
+use crate::client::interrupt::Interrupt;
+use netsonde_core::protocol::capture::{CaptureCall, CaptureReply, Content, Selection};
+use netsonde_core::recorder::select::Select;
+use netsonde_core::recorder::{Record, Store};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+impl Packets {
+    pub(crate) fn expression(&self) -> Option<String> {
+        let text = self.filter.join(" ");
+        (!text.trim().is_empty()).then_some(text)
+    }
+
+    /// Returns whether recorded packets are selected.
+    pub(crate) fn is_past(&self) -> bool {
+        self.last.is_some() || self.since.is_some() || self.until.is_some()
+    }
+
+    /// Returns whether a time is within the selected interval. Packets without a time are.
+    pub(crate) fn is_within(&self, time_ns: Option<i128>) -> bool {
+        let from = self.since.map_or(i128::MIN, i128::from);
+        let to = self.until.map_or(i128::MAX, i128::from);
+        time_ns.is_none_or(|time_ns| (from..=to).contains(&time_ns))
+    }
+
+    pub(crate) fn selection(&self) -> Result<Selection, Failure> {
+        let list = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+        let expression = self.expression();
+        let programs = match &expression {
+            Some(text) => Some(Filter::new(text)?.programs()?),
+            None => None,
+        };
+        Ok(Selection {
+            last_ns: match self.last {
+                Some(Lookback::Ns(ns)) => Some(ns),
+                // All packets up to now: from the beginning of time.
+                Some(Lookback::All) => Some(u64::MAX / 2),
+                None => None,
+            },
+            since_ns: self.since.or(self.until.map(|_| 0)),
+            until_ns: self.until,
+            follow: (self.follow || !self.is_past()).then_some(true),
+            interfaces: list(&self.interfaces),
+            direction: self.direction.map(|way| {
+                if way == DirectionArg::In {
+                    "in".into()
+                } else {
+                    "out".into()
+                }
+            }),
+            stores: list(&self.stores),
+            programs,
+            filter: expression,
+            hosts: list(&self.hosts),
+            ports: (!self.ports.is_empty()).then(|| self.ports.clone()),
+            protocols: list(&self.protocols),
+            groups: list(&self.groups),
+            vlans: (!self.vlans.is_empty()).then(|| self.vlans.clone()),
+            limit: self.count,
+            ..Selection::default()
+        })
+    }
+}
+
+/// Reads a pipe until its end or an interrupt.
+pub(crate) struct Pipe {
+    file: File,
+    pub(crate) interrupt: Interrupt,
+}
+
+impl Read for Pipe {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut wanted = [
+                PollFd::new(self.file.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.interrupt.descriptor(), PollFlags::POLLIN),
+            ];
+            match poll(&mut wanted, PollTimeout::NONE) {
+                Ok(_) => {}
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            if wanted[1].any().unwrap_or(false) {
+                self.interrupt.note();
+                return Ok(0);
+            }
+            return self.file.read(room);
+        }
+    }
+}
+
+/// A stream of packets from the service.
+pub(crate) struct Stream {
+    pub(crate) connection: Connection,
+    pub(crate) pipe: Pipe,
+    pub(crate) interrupt: Interrupt,
+    /// The final report of the stream.
+    pub(crate) content: Content,
+}
+
+impl Stream {
+    /// Requests the packets, with as much of each as `content` says, or headers only if the options
+    /// say so.
+    pub(crate) fn open(
+        socket: &Path,
+        packets: &Packets,
+        content: Content,
+    ) -> Result<Stream, Failure> {
+        let mut selection = packets.selection()?;
+        selection.content = Some(if packets.headers {
+            Content::Headers
+        } else {
+            content
+        });
+        let mut connection = Connection::open(socket)?;
+        connection.call_more("io.netsonde.Capture.Capture", &CaptureCall { selection })?;
+        let reply = connection.reply()?;
+        let index = reply.parameters["fd"].as_u64().unwrap_or(0) as usize;
+        let descriptor: OwnedFd = reply.descriptors.into_iter().nth(index).ok_or_else(|| {
+            Failure::Other("netsonded passed no descriptor for the packets".into())
+        })?;
+        let opened: CaptureReply = serde_json::from_value(reply.parameters).map_err(|error| {
+            Failure::Other(format!(
+                "unexpected start of the stream from netsonded: {error} (do client and service \
+                    versions match?)"
+            ))
+        })?;
+        let interrupt = Interrupt::catch()?;
+        Ok(Stream {
+            content: opened.content.unwrap_or(Content::Whole),
+            connection,
+            pipe: Pipe {
+                file: File::from(descriptor),
+                interrupt: interrupt.clone(),
+            },
+            interrupt,
+        })
+    }
+}
+
+/// Final report of the service at the end of a stream.
+pub(crate) fn ended(
+    connection: &mut Connection,
+    interrupt: &Interrupt,
+) -> Result<CaptureReply, Failure> {
+    if interrupt.came() {
+        return Ok(CaptureReply::default());
+    }
+    let reply = connection.reply()?;
+    serde_json::from_value(reply.parameters).map_err(|error| {
+        Failure::Other(format!(
+            "unexpected end of the stream from netsonded: {error} (do client and service \
+                versions match?)"
+        ))
+    })
+}
+
+pub(crate) fn tell_end(global: &Global, report: &CaptureReply) {
+    if let Some(cut) = &report.cut {
+        eprintln!("netsonde: netsonded ended the stream: {cut}");
+    }
+    if let Some(missed) = report.missed.filter(|missed| *missed > 0)
+        && !global.quiet
+    {
+        eprintln!("netsonde: {missed} packets were evicted before they could be read");
+    }
+}
+
+/// A closed pipe (`| head`) ends the command without an error.
+pub(crate) fn written(outcome: io::Result<()>) -> Result<bool, Failure> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens a capture file; - is standard input.
+pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin()));
+    }
+    let file = File::open(path);
+    let failed = |error| Failure::Other(format!("cannot read {}: {error}", path.display()));
+    Ok(Box::new(file.map_err(failed)?))
+}
+
+/// Packets of a file that match the options.
+pub(crate) fn from_file(
+    packets: &Packets,
+    path: &Path,
+    mut each: impl FnMut(&FilePacket) -> Result<bool, Failure>,
+    mut note: impl FnMut(&str) -> Result<bool, Failure>,
+) -> Result<u8, Failure> {
+    let selection = Selection {
+        programs: None,
+        ..Packets {
+            filter: vec![],
+            ..packets.clone()
+        }
+        .selection()?
+    };
+    let select = Select::new(&selection).map_err(|error| Failure::Other(error.to_string()))?;
+    let filter = packets
+        .expression()
+        .map(|text| Filter::new(&text))
+        .transpose()?;
+    let mut compiled: Vec<(u32, LocalFilter)> = Vec::new();
+    let about = |error: crate::client::files::capture_file::Error| {
+        Failure::Other(format!("{}: {error}", path.display()))
+    };
+    let mut file = CaptureFile::new(open(path)?).map_err(about)?;
+    let mut left = packets.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        match file.next().map_err(about)? {
+            None => break,
+            Some(Item::Note(text)) => {
+                if !note(&text)? {
+                    break;
+                }
+            }
+            Some(Item::Packet(packet)) => {
+                if let Some(filter) = &filter
+                    && !local(&mut compiled, filter, &packet)?.matches(&packet.frame())
+                {
+                    continue;
+                }
+                let wanted = packet
+                    .interface
+                    .as_deref()
+                    .is_none_or(|name| select.wants_interface(name));
+                let wanted = wanted && packets.is_within(packet.time_ns);
+                if !wanted || !select.wants(&record(&packet)) {
+                    continue;
+                }
+                left -= 1;
+                if !each(&packet)? {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(0)
+}
+
+/// The filter for the link type of the packet, compiled once.
+pub(crate) fn local<'c>(
+    compiled: &'c mut Vec<(u32, LocalFilter)>,
+    filter: &Filter,
+    packet: &FilePacket,
+) -> Result<&'c LocalFilter, Failure> {
+    if let Some(at) = compiled
+        .iter()
+        .position(|(number, _)| *number == packet.link_number)
+    {
+        return Ok(&compiled[at].1);
+    }
+    compiled.push((packet.link_number, filter.local(packet.link)?));
+    Ok(&compiled[compiled.len() - 1].1)
+}
+
+pub(crate) fn record(packet: &FilePacket) -> Record<'_> {
+    Record {
+        store: Store::Bulk,
+        time_ns: packet
+            .time_ns
+            .and_then(|ns| u64::try_from(ns).ok())
+            .unwrap_or(0),
+        original_length: packet.original_length,
+        interface: (0, 0),
+        link: packet.link,
+        direction: packet.direction,
+        checksum: packet.checksum,
+        bytes: &packet.bytes,
+    }
+}

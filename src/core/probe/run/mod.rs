@@ -1,0 +1,367 @@
+//! PURE. One probe run: targets, schedule, probes in flight and statistics.
+//!
+//! All targets are probed in turn, round after round. The serial number of a probe gives its target and
+//! sequence number and the reverse, and probes lie in the order in which they were sent, so no probe
+//! needs a timer or a map entry.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `schedule` | when probes are due, and when sending pauses |
+//! | `replies` | stamps, sightings, replies and errors, matched to probes |
+//! | `decisions` | fates, events |
+//! | `stats` | statistics of targets and responders |
+
+mod decisions;
+mod replies;
+mod schedule;
+mod stats;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+
+use super::Clock;
+use super::fate::Fate;
+use super::identity::{Identity, TOKEN};
+use super::neighbors::ResolutionTracker;
+use super::sight::{Echo, Quoted};
+
+pub use stats::{ExtendedStats, Loss, Responder, TargetStats, UNRESPONSIVE_AFTER};
+
+/// Delay between a probe's time limit and its decision: the rings hand a packet over within 20 ms,
+/// and the polls of the engine add to that.
+const DECISION_DELAY_NS: u64 = 60_000_000;
+/// Time for which a decided probe is kept, for late replies and duplicates.
+const KEPT_NS: u64 = 10_000_000_000;
+/// Maximum number of decided probes kept, about 150 bytes each.
+const MAX_KEPT_PROBES: usize = 65_536;
+/// Longest wait for late replies at the end of a run.
+const LINGER_NS: u64 = 1_000_000_000;
+/// Interval of a flood without replies: at least a hundred probes per second, as ping does.
+const FLOOD_NS: u64 = 10_000_000;
+/// Maximum number of probes that may be stuck in this host, sent but not seen on the wire, before a
+/// run pauses. The socket's buffer has room for about twice as many, which other runs share.
+const MAX_STUCK_PROBES: usize = 192;
+/// Age from which a probe without a sighting on the wire is stuck: the 20 ms of the rings, with a
+/// margin.
+const STUCK_AFTER_NS: u64 = 50_000_000;
+/// Maximum number of probes of one run that may wait for one neighbor's link-layer address. The
+/// kernel keeps about 270 small packets per neighbor (unres_qlen_bytes, arp(7)), drops the oldest
+/// beyond that, and other runs share them. This is also the number sent before the wire has shown
+/// anything of a run, since a request for the next hop's address is seen up to 20 ms later.
+const MAX_UNRESOLVED_PER_HOP: usize = 64;
+/// Maximum number of responders tracked per group or broadcast address.
+const MAX_RESPONDERS: usize = 4096;
+/// Maximum number of events waiting for a slow client; beyond that the oldest are dropped and
+/// counted.
+const MAX_EVENTS: usize = 65_536;
+/// Maximum number of pending loss reports. When a whole network fails, a few hundred targets are
+/// enough.
+const MAX_LOSSES: usize = 256;
+/// A schedule that lags by more than this is shifted instead of caught up with.
+const MAX_SCHEDULE_LAG_NS: u64 = 100_000_000;
+
+/// Options of a probe run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Probes per target; `None` to run until stopped.
+    pub count: Option<u32>,
+    /// Interval between two probes of the same target, in nanoseconds.
+    pub interval_ns: u64,
+    /// Time limit of a reply, in nanoseconds.
+    pub timeout_ns: u64,
+    /// Time after the start from which no more probes are sent, in nanoseconds.
+    pub deadline_ns: Option<u64>,
+    /// Payload size in bytes, after the echo header.
+    pub size: usize,
+    /// Pattern that fills the payload; empty for the filler of ping.
+    pub pattern: Vec<u8>,
+    /// Send each probe as soon as the previous one is answered.
+    pub flood: bool,
+    /// Maximum rate of this run, in probes per second.
+    pub rate: u64,
+    /// Emit no events, only statistics.
+    pub quiet: bool,
+    /// Request the kernel's send stamps.
+    pub stamped: bool,
+}
+
+/// Target of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Destination address.
+    pub address: IpAddr,
+    /// Interface index for a link-local or group address; 0 to leave it to the route.
+    pub scope: u32,
+    /// Whether it is a group or broadcast address, which many hosts may answer.
+    pub is_group: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// No reply or error yet.
+    Waiting,
+    /// Answered; sightings on the wire may still be missing.
+    Answered,
+    /// The fate is decided and reported.
+    Decided(Fate),
+}
+
+/// A probe. Times are of the monotonic clock, 0 if unset.
+#[derive(Clone, Debug)]
+struct Probe {
+    state: State,
+    sent_ns: u64,
+    scheduled_ns: u64,
+    tx_software_ns: u64,
+    request_wire_ns: u64,
+    request_ifindex: u32,
+    reply_wire_ns: u64,
+    reply_ifindex: u32,
+    reply_checksum_ok: Option<bool>,
+    reply_socket_ns: u64,
+    reply_read_ns: u64,
+    ttl: u8,
+    altered: bool,
+    /// Nothing has shown yet that it left or never will.
+    is_unconfirmed: bool,
+    from: Option<IpAddr>,
+}
+
+impl Probe {
+    /// Returns whether the probe seems to wait inside this host. The kernel asks for a neighbor
+    /// three times, one second apart, and then drops the packets that wait for it.
+    fn is_stuck(&self, now_ns: u64) -> bool {
+        let gone = matches!(
+            self.state,
+            State::Decided(Fate::NotSent | Fate::Refused | Fate::Replied)
+        );
+        self.request_wire_ns == 0
+            && self.tx_software_ns == 0
+            && self.reply_socket_ns == 0
+            && self.sent_ns + 3_100_000_000 > now_ns
+            && !gone
+    }
+}
+
+/// A reply received on a socket.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketReply<'a> {
+    /// Source address.
+    pub from: IpAddr,
+    /// Index of the incoming interface.
+    pub ifindex: u32,
+    /// Echo fields of the reply.
+    pub echo: Echo,
+    /// Payload after the echo header.
+    pub payload: &'a [u8],
+    /// Whether the checksum is right.
+    pub intact: bool,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Receive stamp of the kernel, wall-clock time in nanoseconds since 1970; 0 if missing.
+    pub stamp_ns: u64,
+}
+
+/// Event of a probe: its fate, or a duplicate reply.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Index of the target.
+    pub target: u32,
+    /// Sequence number, from 1.
+    pub sequence: u32,
+    /// Wall-clock time at which the probe was sent, in nanoseconds since 1970.
+    pub time_ns: u64,
+    /// Fate of the probe.
+    pub fate: Fate,
+    /// Fate reported earlier, which this event replaces.
+    pub replaces_fate: Option<Fate>,
+    /// Whether this is a further reply to a probe that was already answered.
+    pub duplicate: bool,
+    /// Source address of the reply or error.
+    pub from: Option<IpAddr>,
+    /// TTL or hop limit of the reply.
+    pub ttl: Option<u8>,
+    /// Round trip as ping measures it: from before the send call to the kernel's receive stamp.
+    pub rtt_ns: Option<u64>,
+    /// Round trip from wire to wire.
+    pub wire_rtt_ns: Option<u64>,
+    /// Wait for ARP or neighbor discovery.
+    pub resolve_ns: Option<u64>,
+    /// Time in the local queue.
+    pub queue_ns: Option<u64>,
+    /// Time from the kernel's receive stamp until the engine read the reply.
+    pub wake_ns: Option<u64>,
+    /// ICMP error, with its source.
+    pub error: Option<(IpAddr, Quoted)>,
+    /// Error number of the send call.
+    pub errno: Option<i32>,
+    /// Description of the last sighting.
+    pub last_seen: Option<String>,
+}
+
+/// A probe to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing {
+    /// Serial number of the probe in its run.
+    pub serial: u64,
+    /// Target of the probe.
+    pub target: Target,
+    /// Sequence number on the wire.
+    pub sequence: u16,
+    /// Token at the start of the payload.
+    pub token: [u8; TOKEN],
+}
+
+/// One probe run.
+#[derive(Debug)]
+pub struct Run {
+    /// Number of the run, unique within this engine.
+    pub number: u64,
+    /// Identifier of its echo requests.
+    pub id: u16,
+    /// Options of the run.
+    pub settings: Settings,
+    /// Targets, without duplicates.
+    pub targets: Vec<Target>,
+    /// Statistics, one entry per target.
+    pub stats: Vec<TargetStats>,
+    target_by_key: HashMap<(u128, u32), u32, foldhash::quality::RandomState>,
+    probes: VecDeque<Probe>,
+    /// Serial of the first probe in `probes`.
+    base: u64,
+    /// Serial of the first probe whose time limit has not been checked.
+    undecided: u64,
+    /// Answered probes that may still be sighted on the wire, in the order of their replies.
+    answered: VecDeque<u64>,
+    started_ns: u64,
+    /// Start of the schedule; shifted when it falls behind.
+    schedule_ns: u64,
+    last_sent_ns: u64,
+    flood_ready: bool,
+    /// Serial of the first probe that is too young to be stuck.
+    first_unaged_serial: u64,
+    /// Serials of probes that were sent but not seen on the wire.
+    unsent_on_wire: Vec<u64>,
+    /// Number of probes of which nothing has shown that they left or never will.
+    unconfirmed_sends: usize,
+    stopped: bool,
+    /// Pending events.
+    pub events: VecDeque<Event>,
+    /// Events dropped because the client did not read them in time.
+    pub events_dropped: u64,
+    /// Pending reports of targets that stopped answering or answer again, at most a few hundred.
+    pub losses: Vec<Loss>,
+    /// Replies with this run's identifier that are not answers: wrong cookie, source or size.
+    pub forged: u64,
+    /// Valid replies to probes that are no longer kept.
+    pub stray: u64,
+    /// Number of pauses because too many probes were stuck in this host.
+    pub stuck_waits: u64,
+}
+
+/// Key of a target. The interface matters for link-local addresses only.
+fn target_key(address: IpAddr, ifindex: u32) -> (u128, u32) {
+    match address {
+        IpAddr::V4(v4) => (u32::from(v4).into(), 0),
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => (v6.into(), ifindex),
+        IpAddr::V6(v6) => (v6.into(), 0),
+    }
+}
+
+impl Run {
+    /// Creates a run that starts now. There must be at least one target; duplicates are removed.
+    pub fn new(number: u64, id: u16, settings: Settings, wanted: Vec<Target>, now_ns: u64) -> Run {
+        // Users choose the keys, so the hash needs a secret; foldhash is fast, too.
+        let mut target_by_key = HashMap::with_capacity_and_hasher(wanted.len(), Default::default());
+        let mut targets = Vec::with_capacity(wanted.len());
+        for target in wanted {
+            if let std::collections::hash_map::Entry::Vacant(free) =
+                target_by_key.entry(target_key(target.address, target.scope))
+            {
+                free.insert(targets.len() as u32);
+                targets.push(target);
+            }
+        }
+        Run {
+            number,
+            id,
+            settings,
+            stats: vec![TargetStats::default(); targets.len()],
+            targets,
+            target_by_key,
+            probes: VecDeque::new(),
+            base: 0,
+            undecided: 0,
+            answered: VecDeque::new(),
+            started_ns: now_ns,
+            schedule_ns: now_ns,
+            last_sent_ns: 0,
+            flood_ready: true,
+            first_unaged_serial: 0,
+            unsent_on_wire: Vec::new(),
+            unconfirmed_sends: 0,
+            stopped: false,
+            events: VecDeque::new(),
+            events_dropped: 0,
+            losses: Vec::new(),
+            forged: 0,
+            stray: 0,
+            stuck_waits: 0,
+        }
+    }
+
+    /// Returns the monotonic time at which the run started, in nanoseconds.
+    pub fn started_ns(&self) -> u64 {
+        self.started_ns
+    }
+
+    fn next(&self) -> u64 {
+        self.base + self.probes.len() as u64
+    }
+
+    fn target_count(&self) -> u64 {
+        self.targets.len() as u64
+    }
+
+    fn target_and_sequence(&self, serial: u64) -> (usize, u32) {
+        (
+            (serial % self.target_count()) as usize,
+            (serial / self.target_count()) as u32 + 1,
+        )
+    }
+
+    fn probe(&mut self, serial: u64) -> Option<&mut Probe> {
+        let at = serial.checked_sub(self.base)?;
+        self.probes.get_mut(at as usize)
+    }
+
+    /// Returns the number of probes in flight.
+    pub fn in_flight(&self) -> usize {
+        (self.next() - self.undecided) as usize
+    }
+
+    fn push_event(&mut self, event: Event) {
+        if self.events.len() >= MAX_EVENTS {
+            self.events.pop_front();
+            self.events_dropped += 1;
+        }
+        self.events.push_back(event);
+    }
+
+    /// Stops the run; probes in flight are not counted.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+}
+
+/// Context in which events are evaluated.
+pub struct EventContext<'a> {
+    /// Current monotonic time, in nanoseconds.
+    pub now_ns: u64,
+    /// Conversion of wall-clock stamps.
+    pub clock: &'a Clock,
+    /// Tokens of this engine.
+    pub identity: &'a Identity,
+    /// ARP and neighbor discovery on the wire.
+    pub resolutions: &'a ResolutionTracker,
+}

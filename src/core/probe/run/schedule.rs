@@ -1,0 +1,186 @@
+//! PURE. Schedule of a run: when the next probe is due, and when sending pauses.
+
+use super::{
+    DECISION_DELAY_NS, FLOOD_NS, LINGER_NS, MAX_SCHEDULE_LAG_NS, MAX_STUCK_PROBES,
+    MAX_UNRESOLVED_PER_HOP, Outgoing, Probe, Run, STUCK_AFTER_NS, State,
+};
+use crate::probe::fate::Fate;
+use crate::probe::identity::Identity;
+
+impl Run {
+    /// Returns whether all probes have been sent.
+    pub(super) fn is_sent(&self, now_ns: u64) -> bool {
+        let counted = self
+            .settings
+            .count
+            .is_some_and(|count| self.next() >= u64::from(count) * self.target_count());
+        let over = (self.settings.deadline_ns)
+            .is_some_and(|deadline| now_ns.saturating_sub(self.started_ns) >= deadline);
+        self.stopped || counted || over
+    }
+
+    /// Interval between two probes of different targets, in nanoseconds.
+    pub(super) fn gap_ns(&self) -> u64 {
+        1_000_000_000 / self.settings.rate.max(1)
+    }
+
+    /// Returns the monotonic time at which the next probe is due; `None` if all were sent.
+    pub fn due_ns(&self, now_ns: u64) -> Option<u64> {
+        if self.is_sent(now_ns) {
+            return None;
+        }
+        if self.settings.flood && self.target_count() == 1 {
+            let floor = self.last_sent_ns + self.gap_ns();
+            let due = if self.flood_ready {
+                floor
+            } else {
+                self.last_sent_ns + FLOOD_NS
+            };
+            return Some(due.max(self.started_ns));
+        }
+        let (round, at) = (
+            self.next() / self.target_count(),
+            self.next() % self.target_count(),
+        );
+        let whole = self.target_count() * self.gap_ns();
+        let round_ns = if self.settings.flood {
+            whole
+        } else {
+            self.settings.interval_ns.max(whole)
+        };
+        Some(self.schedule_ns + round * round_ns + at * self.gap_ns())
+    }
+
+    /// Returns whether too many probes are stuck in this host.
+    pub fn is_stuck(&mut self, now_ns: u64) -> bool {
+        // Each probe is checked once when it is old enough; stuck ones are checked again.
+        self.first_unaged_serial = self.first_unaged_serial.max(self.base);
+        while let Some(probe) = self
+            .probes
+            .get((self.first_unaged_serial - self.base) as usize)
+            && probe.sent_ns + STUCK_AFTER_NS <= now_ns
+        {
+            if probe.is_stuck(now_ns) {
+                self.unsent_on_wire.push(self.first_unaged_serial);
+            }
+            self.first_unaged_serial += 1;
+        }
+        let (base, probes) = (self.base, &self.probes);
+        self.unsent_on_wire.retain(|serial| {
+            let at = serial.checked_sub(base);
+            at.and_then(|at| probes.get(at as usize))
+                .is_some_and(|probe| probe.is_stuck(now_ns))
+        });
+        if self.unsent_on_wire.len() < MAX_STUCK_PROBES {
+            return false;
+        }
+        self.stuck_waits += 1;
+        true
+    }
+
+    /// Creates the next probe, which must be due.
+    pub fn take_next(&mut self, identity: &Identity, now_ns: u64) -> Outgoing {
+        if let Some(due) = self.due_ns(now_ns)
+            && now_ns > due + MAX_SCHEDULE_LAG_NS
+        {
+            self.schedule_ns += now_ns - due;
+        }
+        let serial = self.next();
+        let (at, sequence) = self.target_and_sequence(serial);
+        self.flood_ready = false;
+        self.last_sent_ns = now_ns;
+        self.probes.push_back(Probe {
+            state: State::Waiting,
+            sent_ns: now_ns,
+            scheduled_ns: 0,
+            tx_software_ns: 0,
+            request_wire_ns: 0,
+            request_ifindex: 0,
+            reply_wire_ns: 0,
+            reply_ifindex: 0,
+            reply_checksum_ok: None,
+            reply_socket_ns: 0,
+            reply_read_ns: 0,
+            ttl: 0,
+            altered: false,
+            is_unconfirmed: true,
+            from: None,
+        });
+        self.unconfirmed_sends += 1;
+        let target = self.targets[at];
+        Outgoing {
+            serial,
+            target,
+            sequence: sequence as u16,
+            token: identity.token(self.number, target.address, sequence),
+        }
+    }
+
+    /// Returns whether more probes would exceed the queues of unresolved neighbors. Applies until
+    /// the wire has shown a probe of this run: then its next hop is resolved.
+    pub fn must_wait_for_neighbors(&self, unanswered_count: impl FnOnce() -> usize) -> bool {
+        self.unconfirmed_sends >= MAX_UNRESOLVED_PER_HOP
+            && self.unconfirmed_sends as u64 == self.next()
+            && self.unconfirmed_sends >= MAX_UNRESOLVED_PER_HOP * unanswered_count().max(1)
+    }
+
+    /// Records that a probe left, or that it never will.
+    pub(super) fn confirm_send(&mut self, serial: u64) {
+        if let Some(probe) = self.probe(serial)
+            && std::mem::take(&mut probe.is_unconfirmed)
+        {
+            self.unconfirmed_sends -= 1;
+        }
+    }
+
+    /// Returns the newest probe to the schedule because the kernel had no space; it is sent later.
+    pub fn return_to_schedule(&mut self) {
+        self.unconfirmed_sends -= 1;
+        self.probes.pop_back();
+        self.flood_ready = true;
+    }
+
+    /// Sets the send time of a probe, right before the send call.
+    pub fn mark_sending(&mut self, serial: u64, now_ns: u64) {
+        if let Some(probe) = self.probe(serial) {
+            probe.sent_ns = now_ns;
+        }
+    }
+
+    /// Returns whether everything is reported. A run with lost probes waits a little for late
+    /// replies.
+    pub fn is_over(&self, now_ns: u64) -> bool {
+        if self.stopped {
+            return self.answered.is_empty();
+        }
+        if !self.is_sent(now_ns) || self.undecided < self.next() || !self.answered.is_empty() {
+            return false;
+        }
+        let unanswered = self.probes.iter().rev().take(1024).any(|probe| {
+            matches!(
+                probe.state,
+                State::Decided(Fate::Unanswered | Fate::DroppedInbound)
+            ) && now_ns
+                < probe.sent_ns
+                    + self.settings.timeout_ns
+                    + DECISION_DELAY_NS
+                    + self.settings.timeout_ns.min(LINGER_NS)
+        });
+        !unanswered
+    }
+
+    /// Returns the next monotonic time at which there is work other than sending.
+    pub fn next_deadline_ns(&self, now_ns: u64) -> Option<u64> {
+        let overdue = (self
+            .probes
+            .get(self.undecided.saturating_sub(self.base) as usize))
+        .map(|probe| probe.sent_ns + self.settings.timeout_ns + DECISION_DELAY_NS);
+        let complete = self.answered.front().and_then(|serial| {
+            let probe = self.probes.get(serial.saturating_sub(self.base) as usize)?;
+            Some(probe.reply_socket_ns + DECISION_DELAY_NS)
+        });
+        let linger = (self.is_sent(now_ns) && overdue.is_none() && complete.is_none())
+            .then_some(now_ns + 20_000_000);
+        [overdue, complete, linger].into_iter().flatten().min()
+    }
+}
