@@ -165,14 +165,14 @@ fn special_files_do_not_block_the_check() -> Outcome {
     std::os::unix::fs::symlink("loop", at("loop"))?;
     std::os::unix::net::UnixListener::bind(at("socket"))?;
     for (path, expected) in [
-        (at("fifo"), "is a FIFO: a configuration is a regular file"),
+        (at("fifo"), "is a FIFO: the configuration must be a regular file"),
         (
             at("directory"),
-            "is a directory: a configuration is a regular file",
+            "is a directory: the configuration must be a regular file",
         ),
         (
             "/dev/zero".into(),
-            "is a character device: a configuration is a regular file",
+            "is a character device: the configuration must be a regular file",
         ),
         (at("large"), "more than 1048576 bytes"),
         (at("hole"), "more than 1048576 bytes"),

@@ -48,6 +48,8 @@ fn main() -> ExitCode {
 /// Network and service of the drawing above, and a folder to run commands in.
 struct Manual {
     a: Host,
+    /// MAC address of c, as it is printed.
+    mac_of_c: String,
     _others: [Host; 3],
     service: Service,
     folder: tempfile::TempDir,
@@ -114,8 +116,10 @@ impl Manual {
             folder.path().join("hosts.txt"),
             "192.0.2.7  # b\n\n192.0.2.8\n",
         )?;
+        let mac_of_c = c.mac("eth0")?.map(|byte| format!("{byte:02x}")).join(":");
         let manual = Manual {
             a,
+            mac_of_c,
             _others: [b, c, switch],
             service,
             folder,
@@ -327,6 +331,12 @@ fn examples_of_the_manual_work() -> Outcome {
         let (status, part) = expected(line);
         assert_eq!(printed.status, Some(status), "{all}");
         assert!(printed.text.contains(part), "expected {part:?}: {all}");
+        if line.contains("ff02::1%") {
+            assert!(
+                printed.text.contains(&manual.mac_of_c),
+                "c did not reply: {all}"
+            );
+        }
     }
     // The files that the examples name.
     for (name, least) in [

@@ -112,7 +112,6 @@ pub(super) const PAGES: &[Page] = &[
             example("Print the same for a script.", "netsonde --json families"),
         ],
         see_also: "netsonde-sockets(1), netsonde-families(7), address_families(7), socket(2)",
-        ..Page::EMPTY
     },
     Page {
         command: "sockets",

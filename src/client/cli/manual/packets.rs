@@ -282,7 +282,6 @@ pub(super) const PAGES: &[Page] = &[
             ),
         ],
         see_also: "netsonde-ping(1), netsonde-events(1), ip-neighbour(8), arp(7)",
-        ..Page::EMPTY
     },
     Page {
         command: "talkers",
