@@ -165,7 +165,10 @@ fn special_files_do_not_block_the_check() -> Outcome {
     std::os::unix::fs::symlink("loop", at("loop"))?;
     std::os::unix::net::UnixListener::bind(at("socket"))?;
     for (path, expected) in [
-        (at("fifo"), "is a FIFO: the configuration must be a regular file"),
+        (
+            at("fifo"),
+            "is a FIFO: the configuration must be a regular file",
+        ),
         (
             at("directory"),
             "is a directory: the configuration must be a regular file",

@@ -1,9 +1,9 @@
-//! SHELL. Questions to the kernel that service and client both ask. None of them needs privilege.
+//! SHELL. Queries of kernel state that service and client share. None of them needs privilege.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `mod` | files of /proc/net and sysctls of this thread's network namespace |
-//! | `netlink` | netlink: routes, and any other question |
+//! | `netlink` | netlink requests: routes, neighbors, and others |
 //! | `diag` | all sockets, by sock_diag and /proc/net |
 //! | `option` | socket options that no crate wraps |
 //! | `mapping` | memory shared between keeper, engine and kernel |

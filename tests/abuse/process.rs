@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use netsonde::daemon::channel::handover::{Ask, ask};
+use netsonde::daemon::channel::handover::{EngineRequest, send_request};
 use netsonde::lab::{traffic, wait_until};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
@@ -84,16 +84,16 @@ fn forged_requests_on_the_keeper_channel() -> Outcome {
             b.run(|| traffic::numbered_frames("e0", mac, ends, 50_000, 18, Some(20_000)))
         });
         let known = [
-            Ask::Ready,
-            Ask::Join,
-            Ask::Leave,
-            Ask::Promiscuous,
-            Ask::Count,
-            Ask::Alive,
+            EngineRequest::Ready,
+            EngineRequest::Join,
+            EngineRequest::Leave,
+            EngineRequest::Promiscuous,
+            EngineRequest::Count,
+            EngineRequest::Alive,
         ];
         for number in 0..MANY {
             let argument = (number as u32).wrapping_mul(0x9e37_79b9) | 0x1000;
-            match ask(&forge, known[number as usize % known.len()], argument) {
+            match send_request(&forge, known[number as usize % known.len()], argument) {
                 Ok(()) => taken += 1,
                 Err(_) => full += 1,
             }
@@ -119,7 +119,9 @@ fn forged_requests_on_the_keeper_channel() -> Outcome {
     let before = descriptors();
     let begun = Instant::now();
     let file = std::fs::File::open("/dev/null")?;
-    let message = [Ask::Count as u32, 0].map(u32::to_ne_bytes).concat();
+    let message = [EngineRequest::Count as u32, 0]
+        .map(u32::to_ne_bytes)
+        .concat();
     let passed = vec![file.as_raw_fd(); descriptors_per_message()];
     let mut sent = 0;
     while sent < DESCRIPTORS {

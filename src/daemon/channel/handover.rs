@@ -19,7 +19,7 @@ const VERSION: u32 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[allow(missing_docs)]
-pub enum Handed {
+pub enum DescriptorSlot {
     ControlRing = 0,
     BulkRing = 1,
     Recorder = 2,
@@ -36,12 +36,12 @@ pub enum Handed {
 }
 
 /// Maximum number of descriptors.
-pub const HANDED: usize = 13;
+pub const MAX_DESCRIPTORS: usize = 13;
 
 /// Header of the message that carries the descriptors.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub struct Hello {
+pub struct HandoverHeader {
     /// `VERSION` of the sender.
     pub version: u32,
     /// Bit n is set if descriptor n of the list is present (a kernel may lack IPv6).
@@ -69,26 +69,26 @@ pub struct Hello {
     pub history_lost: u32,
 }
 
-impl Hello {
+impl HandoverHeader {
     /// Creates a header of this version.
-    pub fn new() -> Hello {
-        Hello {
+    pub fn new() -> HandoverHeader {
+        HandoverHeader {
             version: VERSION,
-            ..Hello::zeroed()
+            ..HandoverHeader::zeroed()
         }
     }
 }
 
-impl Default for Hello {
-    fn default() -> Hello {
-        Hello::new()
+impl Default for HandoverHeader {
+    fn default() -> HandoverHeader {
+        HandoverHeader::new()
     }
 }
 
 /// Requests of an engine. Every request is eight bytes: this number and one argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Ask {
+pub enum EngineRequest {
     /// The engine has taken over everything and serves clients.
     Ready = 1,
     /// Join the listeners' groups on the interface with this index.
@@ -103,15 +103,15 @@ pub enum Ask {
     Alive = 6,
 }
 
-impl Ask {
-    fn from_u32(number: u32) -> Option<Ask> {
+impl EngineRequest {
+    fn from_u32(number: u32) -> Option<EngineRequest> {
         [
-            Ask::Ready,
-            Ask::Join,
-            Ask::Leave,
-            Ask::Promiscuous,
-            Ask::Count,
-            Ask::Alive,
+            EngineRequest::Ready,
+            EngineRequest::Join,
+            EngineRequest::Leave,
+            EngineRequest::Promiscuous,
+            EngineRequest::Count,
+            EngineRequest::Alive,
         ]
         .into_iter()
         .find(|ask| *ask as u32 == number)
@@ -127,21 +127,21 @@ struct Request {
 }
 
 /// Sends the descriptors to a new engine. `None` marks a missing one.
-pub fn hand_over(
+pub fn send_handover(
     channel: impl AsFd,
-    mut hello: Hello,
-    descriptors: &[Option<BorrowedFd<'_>>; HANDED],
+    mut handover_header: HandoverHeader,
+    descriptors: &[Option<BorrowedFd<'_>>; MAX_DESCRIPTORS],
 ) -> io::Result<()> {
-    let mut raw = Vec::with_capacity(HANDED);
+    let mut raw = Vec::with_capacity(MAX_DESCRIPTORS);
     for (bit, descriptor) in descriptors.iter().enumerate() {
         if let Some(descriptor) = descriptor {
-            hello.present |= 1 << bit;
+            handover_header.present |= 1 << bit;
             raw.push(descriptor.as_raw_fd());
         }
     }
     sendmsg::<()>(
         channel.as_fd().as_raw_fd(),
-        &[IoSlice::new(bytes_of(&hello))],
+        &[IoSlice::new(bytes_of(&handover_header))],
         &[ControlMessage::ScmRights(&raw)],
         MsgFlags::empty(),
         None,
@@ -150,12 +150,14 @@ pub fn hand_over(
 }
 
 /// Receives the handover of the keeper.
-pub fn take_over(channel: impl AsFd) -> io::Result<(Hello, [Option<OwnedFd>; HANDED])> {
-    let mut hello = Hello::zeroed();
-    let mut control = nix::cmsg_space!([i32; HANDED]);
+pub fn recv_handover(
+    channel: impl AsFd,
+) -> io::Result<(HandoverHeader, [Option<OwnedFd>; MAX_DESCRIPTORS])> {
+    let mut handover_header = HandoverHeader::zeroed();
+    let mut control = nix::cmsg_space!([i32; MAX_DESCRIPTORS]);
     let mut received = Vec::new();
     let length = {
-        let mut data = [IoSliceMut::new(bytes_of_mut(&mut hello))];
+        let mut data = [IoSliceMut::new(bytes_of_mut(&mut handover_header))];
         let message = recvmsg::<SockaddrStorage>(
             channel.as_fd().as_raw_fd(),
             &mut data,
@@ -173,27 +175,27 @@ pub fn take_over(channel: impl AsFd) -> io::Result<(Hello, [Option<OwnedFd>; HAN
         message.bytes
     };
     let wrong = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
-    if length != size_of::<Hello>() || hello.version != VERSION {
+    if length != size_of::<HandoverHeader>() || handover_header.version != VERSION {
         return wrong(format!(
             "the keeper has another version ({}, this engine: {VERSION}): restart the service",
-            hello.version
+            handover_header.version
         ));
     }
-    if hello.present.count_ones() as usize != received.len() {
+    if handover_header.present.count_ones() as usize != received.len() {
         return wrong("the keeper announced other descriptors than it sent".into());
     }
-    let mut handed: [Option<OwnedFd>; HANDED] = Default::default();
+    let mut handed: [Option<OwnedFd>; MAX_DESCRIPTORS] = Default::default();
     let mut received = received.into_iter();
     for (bit, place) in handed.iter_mut().enumerate() {
-        if hello.present & (1 << bit) != 0 {
+        if handover_header.present & (1 << bit) != 0 {
             *place = received.next();
         }
     }
-    Ok((hello, handed))
+    Ok((handover_header, handed))
 }
 
 /// Sends a request to the keeper. Never blocks: a keeper that does not read is a reason to end.
-pub fn ask(channel: impl AsFd, ask: Ask, argument: u32) -> io::Result<()> {
+pub fn send_request(channel: impl AsFd, ask: EngineRequest, argument: u32) -> io::Result<()> {
     let request = Request {
         ask: ask as u32,
         argument,
@@ -216,7 +218,7 @@ struct NewSettings {
 }
 
 /// Sends new settings to a running engine. Never blocks.
-pub fn tell_settings(channel: impl AsFd, settings: impl AsFd, bytes: usize) -> io::Result<()> {
+pub fn send_settings(channel: impl AsFd, settings: impl AsFd, bytes: usize) -> io::Result<()> {
     let told = NewSettings {
         version: VERSION,
         bytes: u32::try_from(bytes).map_err(io::Error::other)?,
@@ -233,7 +235,7 @@ pub fn tell_settings(channel: impl AsFd, settings: impl AsFd, bytes: usize) -> i
 
 /// A message of the keeper.
 #[derive(Debug)]
-pub enum Told {
+pub enum KeeperMessage {
     /// New settings, with their size in bytes.
     Settings(OwnedFd, usize),
     /// No message is waiting.
@@ -243,7 +245,7 @@ pub enum Told {
 }
 
 /// Receives one message of the keeper, without blocking.
-pub fn told(channel: impl AsFd) -> Told {
+pub fn recv_message(channel: impl AsFd) -> KeeperMessage {
     let mut new = NewSettings::zeroed();
     let mut control = nix::cmsg_space!([i32; 1]);
     let mut received = None;
@@ -257,8 +259,10 @@ pub fn told(channel: impl AsFd) -> Told {
         );
         let message = match message {
             Ok(message) => message,
-            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => return Told::Nothing,
-            Err(_) => return Told::Closed,
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => {
+                return KeeperMessage::Nothing;
+            }
+            Err(_) => return KeeperMessage::Closed,
         };
         for item in message.cmsgs().into_iter().flatten() {
             if let ControlMessageOwned::ScmRights(descriptors) = item {
@@ -272,19 +276,19 @@ pub fn told(channel: impl AsFd) -> Told {
     };
     match received {
         Some(memory) if length == size_of::<NewSettings>() && new.version == VERSION => {
-            Told::Settings(memory, new.bytes as usize)
+            KeeperMessage::Settings(memory, new.bytes as usize)
         }
         // The keeper sends no other messages.
-        _ if length > 0 => Told::Nothing,
-        _ => Told::Closed,
+        _ if length > 0 => KeeperMessage::Nothing,
+        _ => KeeperMessage::Closed,
     }
 }
 
 /// A message of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum EngineMessage {
     /// A request.
-    Asked(Ask, u32),
+    Asked(EngineRequest, u32),
     /// An invalid request: the engine can no longer be trusted.
     Nonsense,
     /// No request is waiting.
@@ -295,7 +299,7 @@ pub enum Heard {
 
 /// Receives one request, without blocking and without space for descriptors: the kernel drops any
 /// that are attached.
-pub fn hear(channel: impl AsFd) -> Heard {
+pub fn recv_request(channel: impl AsFd) -> EngineMessage {
     // One byte more than a request, so that a longer message is not mistaken for one.
     let mut bytes = [0u8; size_of::<Request>() + 1];
     let got = nix::sys::socket::recv(
@@ -304,17 +308,17 @@ pub fn hear(channel: impl AsFd) -> Heard {
         MsgFlags::MSG_DONTWAIT,
     );
     match got {
-        Ok(0) => Heard::Closed,
+        Ok(0) => EngineMessage::Closed,
         Ok(length) if length == size_of::<Request>() => {
             let request: Request = bytemuck::pod_read_unaligned(&bytes[..length]);
-            match Ask::from_u32(request.ask) {
-                Some(ask) => Heard::Asked(ask, request.argument),
-                None => Heard::Nonsense,
+            match EngineRequest::from_u32(request.ask) {
+                Some(ask) => EngineMessage::Asked(ask, request.argument),
+                None => EngineMessage::Nonsense,
             }
         }
-        Ok(_) => Heard::Nonsense,
-        Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => Heard::Nothing,
-        Err(_) => Heard::Closed,
+        Ok(_) => EngineMessage::Nonsense,
+        Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => EngineMessage::Nothing,
+        Err(_) => EngineMessage::Closed,
     }
 }
 

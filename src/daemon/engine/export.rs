@@ -63,14 +63,14 @@ pub enum Refused {
 impl Export {
     /// Prepares a request made at `asked_ns` by a caller who may see headers only, or all.
     pub fn new(
-        world: &Shared,
+        engine: &Shared,
         selection: Selection,
         asked_ns: u64,
         headers_only: bool,
     ) -> Result<Export, Refused> {
         let select = Select::new(&selection).map_err(Refused::Invalid)?;
-        let world = world.borrow();
-        let recorder = &world.intake.recorder;
+        let engine = engine.borrow();
+        let recorder = &engine.recording.recorder;
         for name in select.interfaces() {
             if !recorder
                 .interfaces()
@@ -120,11 +120,11 @@ impl Export {
 
 /// Waits until all packets that have crossed the interfaces so far are in the record: the kernel
 /// passes a block on when it is full, or after a moment.
-pub async fn settle(world: &Shared) {
-    let before = world.borrow().intake.filling();
+pub async fn settle(engine: &Shared) {
+    let before = engine.borrow().recording.filling();
     let by = tokio::time::Instant::now() + BEHIND;
     loop {
-        let now = world.borrow().intake.filling();
+        let now = engine.borrow().recording.filling();
         let same = |ring: usize| before[ring].is_some() && before[ring] == now[ring];
         if !(same(0) || same(1)) || tokio::time::Instant::now() >= by {
             return;
@@ -143,23 +143,23 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Runs an export until all selected packets are written, the reader closes the pipe, or it stops
 /// reading.
-pub async fn run(world: &Shared, export: Export, pipe: OwnedFd) -> io::Result<CaptureReply> {
+pub async fn run(engine: &Shared, export: Export, pipe: OwnedFd) -> io::Result<CaptureReply> {
     // Waiting for the end clears the known readiness, so it uses a descriptor of its own.
     let watched = ready::writable(pipe.try_clone()?)?;
     let pipe = ready::writable(pipe)?;
-    let mut stream = Stream::begin(world, export);
+    let mut stream = Stream::begin(engine, export);
     loop {
         let notified = {
-            let world = world.borrow();
-            world.packets.clone()
+            let engine = engine.borrow();
+            engine.packets_ready.clone()
         };
         let notified = notified.notified();
-        let more = stream.turn(world);
+        let more = stream.turn(engine);
         match write(&pipe, &mut stream.writer.buffer).await {
             Written::All => {}
             Written::Closed => return Ok(stream.report(None)),
             Written::Stuck => {
-                world.borrow_mut().readers_cut += 1;
+                engine.borrow_mut().readers_disconnected += 1;
                 let seconds = READ_WAIT.as_secs();
                 return Ok(stream.report(Some(format!("nothing was read for {seconds} s"))));
             }
@@ -176,7 +176,7 @@ pub async fn run(world: &Shared, export: Export, pipe: OwnedFd) -> io::Result<Ca
             More::No => break,
         }
     }
-    stream.end(world);
+    stream.end(engine);
     write(&pipe, &mut stream.writer.buffer).await;
     Ok(stream.report(None))
 }
@@ -208,9 +208,9 @@ struct Stream {
 }
 
 impl Stream {
-    fn begin(world: &Shared, export: Export) -> Stream {
-        let world = world.borrow();
-        let recorder = &world.intake.recorder;
+    fn begin(engine: &Shared, export: Export) -> Stream {
+        let engine = engine.borrow();
+        let recorder = &engine.recording.recorder;
         let pending = recorder.gaps(export.from_ns);
         let mut writer = Writer::default();
         let application = concat!("netsonde ", env!("CARGO_PKG_VERSION"));
@@ -232,9 +232,9 @@ impl Stream {
         }
     }
 
-    fn turn(&mut self, world: &Shared) -> More {
-        let world = world.borrow();
-        let recorder = &world.intake.recorder;
+    fn turn(&mut self, engine: &Shared) -> More {
+        let engine = engine.borrow();
+        let recorder = &engine.recording.recorder;
         self.export.cursor.refresh(recorder);
         self.take_new_gaps(recorder);
         let bound = if self.export.follow {
@@ -383,9 +383,9 @@ impl Stream {
     }
 
     /// Ends the file: statistics of each interface, and declarations not yet written.
-    fn end(&mut self, world: &Shared) {
-        let world = world.borrow();
-        let recorder = &world.intake.recorder;
+    fn end(&mut self, engine: &Shared) {
+        let engine = engine.borrow();
+        let recorder = &engine.recording.recorder;
         let drops: u64 = (0..2).map(|ring| recorder.ring(ring).declared_drops).sum();
         let mut interfaces: Vec<((u16, u16), u32)> = self
             .interfaces

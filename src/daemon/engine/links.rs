@@ -28,7 +28,7 @@ const ANSWER_MS: u16 = 2000;
 
 /// A link with its addresses, as reported by netlink.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Known {
+pub struct KernelLink {
     /// Index.
     pub ifindex: u32,
     /// Name.
@@ -51,7 +51,7 @@ pub struct Known {
     pub addresses: Vec<(IpAddr, u8)>,
 }
 
-impl Known {
+impl KernelLink {
     /// Returns whether it is administratively up.
     pub fn is_up(&self) -> bool {
         self.flags & libc::IFF_UP as u32 != 0
@@ -65,12 +65,12 @@ impl Known {
 
 /// A change of links.
 #[derive(Clone, Debug, PartialEq)]
-pub enum News {
+pub enum LinkChange {
     /// A link is new or has changed. This is its state at the time of the notification; it may be
     /// gone by now.
-    Link(Known),
+    Link(KernelLink),
     /// The addresses of a link have changed.
-    Addresses(Known),
+    Addresses(KernelLink),
     /// A link was deleted.
     Gone(u32),
 }
@@ -78,7 +78,7 @@ pub enum News {
 /// The links of this network namespace.
 pub struct Links {
     socket: Socket,
-    known: BTreeMap<u32, Known>,
+    known: BTreeMap<u32, KernelLink>,
     /// Number of times that notifications were lost and all links were requested again.
     pub resyncs: u64,
     /// Whether the last dump was consistent. If not, it is requested again later.
@@ -114,12 +114,12 @@ impl Links {
     }
 
     /// Iterates over all links, by index.
-    pub fn iter(&self) -> impl Iterator<Item = &Known> {
+    pub fn iter(&self) -> impl Iterator<Item = &KernelLink> {
         self.known.values()
     }
 
     /// Returns a link.
-    pub fn get(&self, ifindex: u32) -> Option<&Known> {
+    pub fn get(&self, ifindex: u32) -> Option<&KernelLink> {
         self.known.get(&ifindex)
     }
 
@@ -144,7 +144,7 @@ impl Links {
 
     /// Requests all links and addresses, and returns the changes. If the dump is inconsistent,
     /// links missing in it are kept until the next request.
-    pub fn resync(&mut self) -> io::Result<Vec<News>> {
+    pub fn resync(&mut self) -> io::Result<Vec<LinkChange>> {
         let before = std::mem::take(&mut self.known);
         let links = self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
         let addresses = self.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
@@ -157,8 +157,8 @@ impl Links {
         let gone = before
             .keys()
             .filter(|index| !self.known.contains_key(index));
-        let mut news: Vec<News> = gone.map(|index| News::Gone(*index)).collect();
-        news.extend(self.known.values().cloned().map(News::Link));
+        let mut news: Vec<LinkChange> = gone.map(|index| LinkChange::Gone(*index)).collect();
+        news.extend(self.known.values().cloned().map(LinkChange::Link));
         Ok(news)
     }
 
@@ -238,7 +238,7 @@ impl Links {
     }
 
     /// Reads pending notifications. If the kernel had to drop some, everything is requested again.
-    pub fn read_news(&mut self) -> io::Result<Vec<News>> {
+    pub fn read_news(&mut self) -> io::Result<Vec<LinkChange>> {
         let mut news = Vec::new();
         loop {
             let length = match self.receive() {
@@ -263,7 +263,7 @@ impl Links {
     }
 
     /// Applies one message. Unknown messages do not concern links or addresses.
-    fn take(&mut self, bytes: &[u8], news: &mut Vec<News>) {
+    fn take(&mut self, bytes: &[u8], news: &mut Vec<LinkChange>) {
         let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes) else {
             return;
         };
@@ -275,12 +275,12 @@ impl Links {
                 let index = link.header.index;
                 let known = self.known.entry(index).or_default();
                 take_link(known, &link);
-                news.push(News::Link(known.clone()));
+                news.push(LinkChange::Link(known.clone()));
             }
             RouteNetlinkMessage::DelLink(link) if !is_bridge_port_news(&link) => {
                 let index = link.header.index;
                 if self.known.remove(&index).is_some() {
-                    news.push(News::Gone(index));
+                    news.push(LinkChange::Gone(index));
                 }
             }
             RouteNetlinkMessage::NewAddress(address) => {
@@ -290,7 +290,7 @@ impl Links {
                     && known.addresses.len() < MOST_ADDRESSES
                 {
                     known.addresses.push(of);
-                    news.push(News::Addresses(known.clone()));
+                    news.push(LinkChange::Addresses(known.clone()));
                 }
             }
             RouteNetlinkMessage::DelAddress(address) => {
@@ -299,7 +299,7 @@ impl Links {
                     && known.addresses.contains(&of)
                 {
                     known.addresses.retain(|there| *there != of);
-                    news.push(News::Addresses(known.clone()));
+                    news.push(LinkChange::Addresses(known.clone()));
                 }
             }
             _ => {}
@@ -313,7 +313,7 @@ fn is_bridge_port_news(link: &LinkMessage) -> bool {
     u8::from(link.header.interface_family) == libc::AF_BRIDGE as u8
 }
 
-fn take_link(known: &mut Known, link: &LinkMessage) {
+fn take_link(known: &mut KernelLink, link: &LinkMessage) {
     known.ifindex = link.header.index;
     known.hardware = link.header.link_layer_type.into();
     known.flags = flag_bits(link.header.flags);

@@ -16,7 +16,7 @@ const ROOM: usize = 128;
 
 /// A packet delivered by the IP layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Heard {
+pub struct ReceivedPacket {
     /// Index of the receiving interface.
     pub ifindex: u32,
     /// [`ip_protocol`] number.
@@ -59,7 +59,7 @@ impl Listener {
     }
 
     /// Reads pending packets, up to the limit per iteration. Returns `true` if there may be more.
-    pub fn read(&mut self, mut each: impl FnMut(Heard)) -> io::Result<bool> {
+    pub fn read(&mut self, mut each: impl FnMut(ReceivedPacket)) -> io::Result<bool> {
         let mut control = nix::cmsg_space!(libc::in6_pktinfo, u32);
         for _ in 0..PACKETS_A_TURN {
             let mut bytes = [0u8; ROOM];
@@ -90,7 +90,7 @@ impl Listener {
             }
             let source = message.address.as_ref().and_then(source_of);
             if let Some(source) = source {
-                each(Heard {
+                each(ReceivedPacket {
                     ifindex,
                     protocol: self.protocol,
                     source,

@@ -2,33 +2,33 @@
 //! It holds no capability and no packet socket. It has one thread, which works in iterations of a
 //! few milliseconds, so that packets and clients never wait long for each other.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `ring` | walking a TPACKET_V3 ring |
-//! | `intake` | from the rings into the recorder |
-//! | `links` | netlink: links and addresses |
-//! | `listen` | raw sockets: what the IP layer lets through |
-//! | `world` | all of that together, and what changes it |
-//! | `watch` | what happened: looks around once a second |
+//! | `state` | the state of the engine, and the inputs that change it |
+//! | `ring` | reading a TPACKET_V3 ring |
+//! | `recording` | from the rings to the recorder and the trackers |
+//! | `links` | links and addresses, from netlink |
+//! | `listen` | raw sockets: packets delivered by the IP layer |
+//! | `watch` | event detection, once per second |
 //! | `prober` | probes: sockets, routes and counters around `probe` |
 //! | `control` | the Varlink server |
-//! | `service` | what it answers |
-//! | `export` | packets out of the recorder, as pcapng |
+//! | `service` | the methods of the Varlink interfaces |
+//! | `export` | packets from the record, as pcapng |
 //! | `ready` | waiting for descriptors |
-//! | `sandbox` | which system calls and files are left to it |
+//! | `sandbox` | the allowed system calls and files |
 
 pub mod control;
 mod export;
-mod intake;
 mod links;
 mod listen;
 mod prober;
 mod ready;
+mod recording;
 mod ring;
 pub mod sandbox;
 mod service;
+mod state;
 pub mod watch;
-mod world;
 
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -42,22 +42,23 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{LocalSet, yield_now};
 
 use crate::daemon::channel::handover::{
-    Ask, Counter, HANDED, Handed, Hello, Told, ask, counter_at, take_over, told,
+    Counter, DescriptorSlot, EngineRequest, HandoverHeader, KeeperMessage, MAX_DESCRIPTORS,
+    counter_at, recv_handover, recv_message, send_request,
 };
 use crate::daemon::channel::settings::Settings;
 use crate::linux::mapping::{Mapping, OwnMemory};
 use crate::linux::wall_ns;
-use intake::Intake;
 use links::Links;
 use listen::Listener;
 use netsonde_core::config::Config;
 use netsonde_core::recorder::{Classifier, GapKind, Opened, Recorder};
 use prober::Prober;
-use world::World;
+use recording::Recording;
+use state::EngineState;
 
 /// The engine's state, shared by the tasks of its one thread. It is borrowed briefly, never across
 /// an `await`.
-pub(crate) type Shared = Rc<RefCell<World>>;
+pub(crate) type Shared = Rc<RefCell<EngineState>>;
 
 /// Interval for polling state without notifications.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -92,30 +93,30 @@ fn start() -> io::Result<()> {
     // The keeper waits for signals through a descriptor and has them blocked, which is inherited.
     nix::sys::signal::SigSet::all().thread_unblock()?;
     let channel = io::stdin().as_fd().try_clone_to_owned()?;
-    let (hello, mut handed) = take_over(&channel).map_err(|error| {
+    let (handover_header, mut handed) = recv_handover(&channel).map_err(|error| {
         io::Error::other(format!(
             "no descriptors received (only netsonded itself starts an engine): {error}"
         ))
     })?;
     let own_sockets = watch::sockets(handed.iter().flatten());
-    let settings = take(&mut handed, Handed::Settings)?;
-    let settings = read_settings(&settings, hello.settings_bytes as usize)?;
+    let settings = take(&mut handed, DescriptorSlot::Settings)?;
+    let settings = read_settings(&settings, handover_header.settings_bytes as usize)?;
     let config = settings.config.clone();
-    let control = [Handed::ControlSocket, Handed::RemoteSocket]
+    let control = [DescriptorSlot::ControlSocket, DescriptorSlot::RemoteSocket]
         .into_iter()
         .filter_map(|which| handed[which as usize].take())
         .collect();
-    let wake = take(&mut handed, Handed::Wake)?;
+    let wake = take(&mut handed, DescriptorSlot::Wake)?;
     let listeners = take_listeners(&mut handed);
-    let (intake, stalled) = take_intake(&hello, &mut handed, &config)?;
-    let probers =
-        [Handed::ProbeIcmp, Handed::ProbeIcmp6].map(|which| handed[which as usize].take());
-    let prober = Prober::new(probers, hello.probe_tag, config.ping.clone())?;
+    let (recording, stalled) = take_intake(&handover_header, &mut handed, &config)?;
+    let probers = [DescriptorSlot::ProbeIcmp, DescriptorSlot::ProbeIcmp6]
+        .map(|which| handed[which as usize].take());
+    let prober = Prober::new(probers, handover_header.probe_tag, config.ping.clone())?;
     // From here on this process has no packet socket open, only the mappings.
     drop(handed);
     let links = Links::open()?;
     let violation = config.sandbox.violation;
-    let mut world = World::new(intake, links, prober, settings, hello, channel);
+    let mut engine = EngineState::new(recording, links, prober, settings, handover_header, channel);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -126,20 +127,20 @@ fn start() -> io::Result<()> {
     // From here on bytes from the wire are parsed, those of the record first.
     let sandbox = sandbox::enter(violation)?;
     tracing::info!(seccomp = %sandbox.seccomp, landlock = %sandbox.landlock, "sandboxed");
-    world.sandbox = Some(sandbox);
-    world.own_sockets = own_sockets;
+    engine.sandbox = Some(sandbox);
+    engine.monitor.own_sockets = own_sockets;
     // Rebuilding the neighbors depends on the networks of each link.
-    world.take_networks();
-    world.remember_addresses();
+    engine.take_networks();
+    engine.remember_addresses();
     // An engine that dies repeatedly may be dying of what it rebuilds from.
     if stalled < 2 {
-        world.intake.recall();
+        engine.recording.rebuild_trackers();
     }
     let local = LocalSet::new();
     local.block_on(
         &runtime,
         serve(
-            Rc::new(RefCell::new(world)),
+            Rc::new(RefCell::new(engine)),
             wake,
             listeners,
             control,
@@ -148,7 +149,10 @@ fn start() -> io::Result<()> {
     )
 }
 
-fn take(handed: &mut [Option<OwnedFd>; HANDED], which: Handed) -> io::Result<OwnedFd> {
+fn take(
+    handed: &mut [Option<OwnedFd>; MAX_DESCRIPTORS],
+    which: DescriptorSlot,
+) -> io::Result<OwnedFd> {
     handed[which as usize]
         .take()
         .ok_or_else(|| io::Error::other(format!("the keeper passed no {which:?}")))
@@ -160,12 +164,12 @@ fn read_settings(memory: &OwnedFd, bytes: usize) -> io::Result<Settings> {
     serde_json::from_slice(&text[..length]).map_err(io::Error::other)
 }
 
-fn take_listeners(handed: &mut [Option<OwnedFd>; HANDED]) -> Vec<Listener> {
+fn take_listeners(handed: &mut [Option<OwnedFd>; MAX_DESCRIPTORS]) -> Vec<Listener> {
     let [icmp, icmp6, igmp] = listen::PROTOCOLS;
     [
-        (Handed::ListenIcmp, icmp),
-        (Handed::ListenIcmp6, icmp6),
-        (Handed::ListenIgmp, igmp),
+        (DescriptorSlot::ListenIcmp, icmp),
+        (DescriptorSlot::ListenIcmp6, icmp6),
+        (DescriptorSlot::ListenIgmp, igmp),
     ]
     .into_iter()
     .filter_map(|(which, protocol)| Some(Listener::new(handed[which as usize].take()?, protocol)))
@@ -173,12 +177,15 @@ fn take_listeners(handed: &mut [Option<OwnedFd>; HANDED]) -> Vec<Listener> {
 }
 
 fn take_intake(
-    hello: &Hello,
-    handed: &mut [Option<OwnedFd>; HANDED],
+    handover_header: &HandoverHeader,
+    handed: &mut [Option<OwnedFd>; MAX_DESCRIPTORS],
     config: &Config,
-) -> io::Result<(Intake, u64)> {
-    let memory = take(handed, Handed::Recorder)?;
-    let memory = OwnMemory::new(Mapping::new(&memory, hello.recorder_bytes as usize)?);
+) -> io::Result<(Recording, u64)> {
+    let memory = take(handed, DescriptorSlot::Recorder)?;
+    let memory = OwnMemory::new(Mapping::new(
+        &memory,
+        handover_header.recorder_bytes as usize,
+    )?);
     let (budgets, snaps) = (config.recorder.budget.bytes(), config.recorder.snap.bytes());
     let (mut recorder, opened) = Recorder::open(memory, budgets, snaps, wall_ns());
     let stalled = recorder.count_start();
@@ -187,14 +194,14 @@ fn take_intake(
         starts = recorder.engine_starts(),
         "recorder opened"
     );
-    let counters = take(handed, Handed::Counters)?;
+    let counters = take(handed, DescriptorSlot::Counters)?;
     let counters = Mapping::new(&counters, crate::daemon::channel::handover::COUNTERS_BYTES)?;
     let now = wall_ns();
     match opened {
         Opened::Resumed => {
             recorder.declare(GapKind::EngineRestart, None, now, now, 0);
         }
-        Opened::Fresh if hello.history_lost != 0 => {
+        Opened::Fresh if handover_header.history_lost != 0 => {
             recorder.declare(GapKind::RecorderReset, None, 0, now, 0);
         }
         Opened::Fresh | Opened::Reset => {}
@@ -207,14 +214,14 @@ fn take_intake(
         let packets = counted(at, Counter::Packets) + recorder.ring(at).uncounted;
         packets.saturating_sub(counted(at, Counter::Drops))
     });
-    recorder.set_rings(hello.rings_opened_ns, taken);
+    recorder.set_rings(handover_header.rings_opened_ns, taken);
     let mut rings = Vec::with_capacity(2);
-    for (at, which) in [Handed::ControlRing, Handed::BulkRing]
+    for (at, which) in [DescriptorSlot::ControlRing, DescriptorSlot::BulkRing]
         .into_iter()
         .enumerate()
     {
         let socket = take(handed, which)?;
-        let (block_bytes, blocks) = (hello.block_bytes[at], hello.blocks[at]);
+        let (block_bytes, blocks) = (handover_header.block_bytes[at], handover_header.blocks[at]);
         let mapping = Mapping::new(&socket, block_bytes as usize * blocks as usize)?;
         rings.push(ring::Ring::new(
             mapping,
@@ -227,44 +234,49 @@ fn take_intake(
         .try_into()
         .map_err(|_| io::Error::other("there are two rings"))?;
     let classifier = Classifier::new(&config.recorder.rule);
-    let mut intake = Intake::new(recorder, rings, counters, classifier);
-    intake.quarantine(stalled, wall_ns());
-    Ok((intake, stalled))
+    let mut recording = Recording::new(recorder, rings, counters, classifier);
+    recording.quarantine(stalled, wall_ns());
+    Ok((recording, stalled))
 }
 
 async fn serve(
-    world: Shared,
+    engine: Shared,
     wake: OwnedFd,
     listeners: Vec<Listener>,
     control: Vec<OwnedFd>,
     mut terminate: Signal,
 ) -> io::Result<()> {
-    world.borrow_mut().remember_links();
-    world.borrow_mut().take_links();
-    world.borrow_mut().watch.links.baseline_complete();
+    engine.borrow_mut().remember_links();
+    engine.borrow_mut().take_links();
+    engine
+        .borrow_mut()
+        .monitor
+        .detector
+        .links
+        .baseline_complete();
     // Packets that waited while there was no engine come first.
-    while world.borrow_mut().turn() {}
-    tokio::task::spawn_local(report(read_rings(world.clone(), wake)));
-    tokio::task::spawn_local(report(read_links(world.clone())));
+    while engine.borrow_mut().turn() {}
+    tokio::task::spawn_local(report(read_rings(engine.clone(), wake)));
+    tokio::task::spawn_local(report(read_links(engine.clone())));
     for listener in listeners {
-        tokio::task::spawn_local(report(read_listener(world.clone(), listener)));
+        tokio::task::spawn_local(report(read_listener(engine.clone(), listener)));
     }
-    tokio::task::spawn_local(report(probe(world.clone())));
-    let (clients, server) = service::start(world.clone(), control);
-    tokio::task::spawn_local(keep_house(world.clone(), clients.clone()));
-    ask(world.borrow().channel(), Ask::Ready, 0)?;
-    let channel = ready::readable(world.borrow().channel().try_clone_to_owned()?)?;
+    tokio::task::spawn_local(report(probe(engine.clone())));
+    let (clients, server) = service::start(engine.clone(), control);
+    tokio::task::spawn_local(run_housekeeping(engine.clone(), clients.clone()));
+    send_request(engine.borrow().channel(), EngineRequest::Ready, 0)?;
+    let channel = ready::readable(engine.borrow().channel().try_clone_to_owned()?)?;
     let ended = async {
         loop {
             let mut ready = channel.readable().await?;
-            match told(channel.get_ref()) {
-                Told::Closed => return io::Result::Ok(()),
-                Told::Nothing => ready.clear_ready(),
-                Told::Settings(memory, bytes) => {
+            match recv_message(channel.get_ref()) {
+                KeeperMessage::Closed => return io::Result::Ok(()),
+                KeeperMessage::Nothing => ready.clear_ready(),
+                KeeperMessage::Settings(memory, bytes) => {
                     let settings = read_settings(&memory, bytes)?;
                     clients.borrow_mut().limits = service::limits(&settings.config);
-                    world.borrow_mut().settle(settings);
-                    ask(world.borrow().channel(), Ask::Ready, 0)?;
+                    engine.borrow_mut().apply_settings(settings);
+                    send_request(engine.borrow().channel(), EngineRequest::Ready, 0)?;
                 }
             }
         }
@@ -274,7 +286,7 @@ async fn serve(
         _ = ended => {}
         result = server => result?,
     }
-    world.borrow_mut().end();
+    engine.borrow_mut().end();
     Ok(())
 }
 
@@ -287,7 +299,7 @@ async fn report(task: impl Future<Output = io::Result<()>>) {
     }
 }
 
-async fn read_rings(world: Shared, wake: OwnedFd) -> io::Result<()> {
+async fn read_rings(engine: Shared, wake: OwnedFd) -> io::Result<()> {
     let wake = ready::readable(wake)?;
     loop {
         let mut ready = wake.readable().await?;
@@ -297,26 +309,26 @@ async fn read_rings(world: Shared, wake: OwnedFd) -> io::Result<()> {
             Err(nix::errno::Errno::EAGAIN) => ready.clear_ready(),
             Err(error) => return Err(error.into()),
         }
-        while world.borrow_mut().turn() {
+        while engine.borrow_mut().turn() {
             yield_now().await;
         }
     }
 }
 
-async fn read_links(world: Shared) -> io::Result<()> {
-    let socket = ready::readable(world.borrow().links_descriptor()?)?;
+async fn read_links(engine: Shared) -> io::Result<()> {
+    let socket = ready::readable(engine.borrow().links_descriptor()?)?;
     loop {
         let mut ready = socket.readable().await?;
-        world.borrow_mut().read_links()?;
+        engine.borrow_mut().read_links()?;
         ready.clear_ready();
     }
 }
 
-async fn read_listener(world: Shared, mut listener: Listener) -> io::Result<()> {
+async fn read_listener(engine: Shared, mut listener: Listener) -> io::Result<()> {
     let socket = ready::readable(listener.descriptor()?)?;
     loop {
         let mut ready = socket.readable().await?;
-        let more = world.borrow_mut().listen(&mut listener)?;
+        let more = engine.borrow_mut().listen(&mut listener)?;
         if more {
             yield_now().await;
         } else {
@@ -326,11 +338,11 @@ async fn read_listener(world: Shared, mut listener: Listener) -> io::Result<()> 
 }
 
 /// Sends probes when they are due, and processes replies.
-async fn probe(world: Shared) -> io::Result<()> {
-    let wake = world.borrow().prober.wake.clone();
-    let sockets = world.borrow().prober.descriptors()?;
+async fn probe(engine: Shared) -> io::Result<()> {
+    let wake = engine.borrow().prober.wake.clone();
+    let sockets = engine.borrow().prober.descriptors()?;
     for socket in sockets {
-        let (world, wake) = (world.clone(), wake.clone());
+        let (engine, wake) = (engine.clone(), wake.clone());
         // The descriptor reports received packets, and send timestamps in the error queue, as
         // edges.
         tokio::task::spawn_local(report(async move {
@@ -338,16 +350,16 @@ async fn probe(world: Shared) -> io::Result<()> {
             loop {
                 let mut ready = socket.ready(ready::READABLE_OR_FAILED).await?;
                 ready.clear_ready();
-                if world.borrow().prober.is_active() {
+                if engine.borrow().prober.is_active() {
                     wake.notify_one();
                 } else {
-                    world.borrow_mut().probe()?;
+                    engine.borrow_mut().probe()?;
                 }
             }
         }));
     }
     loop {
-        let next = world.borrow_mut().probe()?;
+        let next = engine.borrow_mut().probe()?;
         let Some(next) = next else {
             wake.notified().await;
             continue;
@@ -362,16 +374,16 @@ async fn probe(world: Shared) -> io::Result<()> {
     }
 }
 
-async fn keep_house(world: Shared, clients: Rc<RefCell<control::Clients>>) {
+async fn run_housekeeping(engine: Shared, clients: Rc<RefCell<control::Clients>>) {
     let mut tick = tokio::time::interval(HOUSEKEEPING);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         crate::daemon::log::sum_up();
-        world.borrow_mut().keep_house();
+        engine.borrow_mut().run_housekeeping();
         let limits = clients.borrow().limits();
-        world.borrow_mut().look_around(&limits);
+        engine.borrow_mut().poll_changes(&limits);
         // If the queue is full, the keeper has enough signs of life.
-        let _ = ask(world.borrow().channel(), Ask::Alive, 0);
+        let _ = send_request(engine.borrow().channel(), EngineRequest::Alive, 0);
     }
 }

@@ -50,7 +50,7 @@ const INTERFACES: &[Interface] = &[
 ];
 
 struct Netsonde {
-    world: Shared,
+    engine: Shared,
     clients: Rc<RefCell<Clients>>,
     lists: RefCell<ping::Lists>,
     listening: Vec<String>,
@@ -80,54 +80,54 @@ impl Service for Netsonde {
                     clients: self.clients.borrow().counts(),
                     limits: self.clients.borrow().limits(),
                 };
-                let status = status::status(&self.world.borrow(), peer, serving);
+                let status = status::status(&self.engine.borrow(), peer, serving);
                 replies.last(&status).await
             }
             "io.netsonde.Service.Interfaces" => {
-                let interfaces = inventory::interfaces(&self.world.borrow());
+                let interfaces = inventory::interfaces(&self.engine.borrow());
                 replies.last(&interfaces).await
             }
             "io.netsonde.Ping.Targets" => {
                 let call = parameters(raw)?;
-                let limit = self.world.borrow().config.ping.targets;
-                let listed = ping::add_targets(&self.world, &self.lists, peer, call, limit)?;
+                let limit = self.engine.borrow().config.ping.targets;
+                let listed = ping::add_targets(&self.engine, &self.lists, peer, call, limit)?;
                 replies.last(&listed).await
             }
             "io.netsonde.Ping.Ping" => {
-                ping::ping(&self.world, &self.lists, peer, parameters(raw)?, replies).await
+                ping::ping(&self.engine, &self.lists, peer, parameters(raw)?, replies).await
             }
             "io.netsonde.Ping.Stop" => {
-                ping::stop(&self.world, peer, parameters(raw)?)?;
+                ping::stop(&self.engine, peer, parameters(raw)?)?;
                 replies.last(&json!({})).await
             }
             "io.netsonde.Multicast.Groups" => {
-                export::settle(&self.world).await;
-                let groups = multicast::groups(&self.world.borrow(), parameters(raw)?)?;
+                export::settle(&self.engine).await;
+                let groups = multicast::groups(&self.engine.borrow(), parameters(raw)?)?;
                 replies.last(&groups).await
             }
             "io.netsonde.Multicast.Queriers" => {
-                export::settle(&self.world).await;
-                let queriers = multicast::queriers(&self.world.borrow(), parameters(raw)?)?;
+                export::settle(&self.engine).await;
+                let queriers = multicast::queriers(&self.engine.borrow(), parameters(raw)?)?;
                 replies.last(&queriers).await
             }
             "io.netsonde.Multicast.Streams" => {
-                export::settle(&self.world).await;
-                let streams = multicast::streams(&self.world.borrow(), parameters(raw)?)?;
+                export::settle(&self.engine).await;
+                let streams = multicast::streams(&self.engine.borrow(), parameters(raw)?)?;
                 replies.last(&streams).await
             }
             "io.netsonde.Inventory.Talkers" => {
-                export::settle(&self.world).await;
-                let talkers = talkers::talkers(&mut self.world.borrow_mut(), parameters(raw)?)?;
+                export::settle(&self.engine).await;
+                let talkers = talkers::talkers(&mut self.engine.borrow_mut(), parameters(raw)?)?;
                 replies.last(&talkers).await
             }
             "io.netsonde.Inventory.Events" => {
                 let limits = self.clients.borrow().limits();
-                events::events(&self.world, &limits, parameters(raw)?, replies).await
+                events::events(&self.engine, &limits, parameters(raw)?, replies).await
             }
             "io.netsonde.Inventory.Neighbors" => {
-                export::settle(&self.world).await;
+                export::settle(&self.engine).await;
                 let call = parameters(raw)?;
-                let neighbors = neighbors::neighbors(&mut self.world.borrow_mut(), call)?;
+                let neighbors = neighbors::neighbors(&mut self.engine.borrow_mut(), call)?;
                 replies.last(&neighbors).await
             }
             _ => Err(Failure::method_not_found(method)),
@@ -159,20 +159,20 @@ impl Netsonde {
         sends: bool,
         filter: Option<&str>,
     ) -> Result<(), Failure> {
-        let mut world = self.world.borrow_mut();
-        if world.permissions.allows(peer.caller(), tier, sends) {
+        let mut engine = self.engine.borrow_mut();
+        if engine.access.permissions.allows(peer.caller(), tier, sends) {
             return Ok(());
         }
-        world.denials += 1;
+        engine.access.denials += 1;
         let (uid, pid, machine) = (peer.uid, peer.pid, peer.machine);
         let name = tier.name();
         tracing::warn!(target: AUDIT, uid, pid, machine, method, tier = name, filter, "refused");
         let may = match peer.machine {
             Some(_) => vec![format!(
                 "permission.vsock = {:?}",
-                world.config.permission.vsock
+                engine.config.permission.vsock
             )],
-            None => world.permissions.granted_to(tier),
+            None => engine.access.permissions.granted_to(tier),
         };
         Err(Failure::error(
             "io.netsonde.Service.PermissionDenied",
@@ -195,7 +195,8 @@ impl Netsonde {
                     machine" }),
             ));
         }
-        let may_all = (self.world.borrow().permissions).allows(peer.caller(), Tier::Payload, false);
+        let may_all =
+            (self.engine.borrow().access.permissions).allows(peer.caller(), Tier::Payload, false);
         let content = match call.selection.content {
             Some(Content::Headers) => Content::Headers,
             Some(Content::Permitted) if !may_all => Content::Headers,
@@ -208,10 +209,10 @@ impl Netsonde {
         }
         let asked_ns = wall_ns();
         if call.selection.last_ns.is_some() || call.selection.follow != Some(true) {
-            export::settle(&self.world).await;
+            export::settle(&self.engine).await;
         }
         let headers_only = content == Content::Headers;
-        let export = Export::new(&self.world, call.selection, asked_ns, headers_only);
+        let export = Export::new(&self.engine, call.selection, asked_ns, headers_only);
         let export = export.map_err(refusal)?;
         let unavailable = |error: io::Error| {
             Failure::error(
@@ -227,13 +228,13 @@ impl Netsonde {
         };
         if replies.wants_more() {
             replies.first(&opened, theirs).await?;
-            let report = export::run(&self.world, export, ours)
+            let report = export::run(&self.engine, export, ours)
                 .await
                 .map_err(unavailable)?;
             replies.last(&report).await
         } else {
             replies.last_with(&opened, theirs).await?;
-            let _ = export::run(&self.world, export, ours).await;
+            let _ = export::run(&self.engine, export, ours).await;
             Ok(())
         }
     }
@@ -277,13 +278,13 @@ pub fn limits(config: &Config) -> Limits {
 
 /// Starts serving on all of these sockets. Returns who is connected, and what runs until a socket fails.
 pub fn start(
-    world: Shared,
+    engine: Shared,
     control: Vec<OwnedFd>,
 ) -> (Rc<RefCell<Clients>>, impl Future<Output = io::Result<()>>) {
-    let limits = limits(&world.borrow().config);
+    let limits = limits(&engine.borrow().config);
     let clients = Rc::new(RefCell::new(Clients::new(limits)));
     let service = Rc::new(Netsonde {
-        world,
+        engine,
         clients: clients.clone(),
         lists: RefCell::default(),
         listening: control.iter().map(control::place).collect(),

@@ -6,9 +6,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use nix::time::ClockId;
 
-use super::links::{Known, Links};
+use super::links::{KernelLink, Links};
 use super::service::status;
-use super::world::World;
+use super::state::EngineState;
 use crate::linux::wall_ns;
 use crate::linux::{clock_ns, monotonic_ns, proc_net_start};
 use netsonde_core::events::links::LinkSnapshot;
@@ -45,7 +45,7 @@ fn name(links: &Links, ifindex: u32) -> &str {
     links.get(ifindex).map_or("", |link| &link.name[..])
 }
 
-impl World {
+impl EngineState {
     /// Restores since when this host has had its addresses from the event log, before the record is
     /// read again. Claims before that time are not conflicts, later ones are.
     pub fn remember_addresses(&mut self) {
@@ -56,31 +56,37 @@ impl World {
                 let added = (events.iter().rev())
                     .find(|event| event.kind == Kind::AddressAdded && event.subject == subject);
                 let since_ns = added.map_or(0, |event| event.time_ns);
-                (self.intake.neighbors).set_address_since(link.ifindex, *address, since_ns);
+                (self.recording.neighbors).set_address_since(link.ifindex, *address, since_ns);
             }
         }
     }
 
     /// Restores the links as the last engine left them, before links are reported.
     pub fn remember_links(&mut self) {
-        for (_, slot) in self.intake.recorder.interfaces().iter() {
+        for (_, slot) in self.recording.recorder.interfaces().iter() {
             if slot.name[0] != 0 && matches!(slot.state(), State::Up | State::Down) {
                 let running = slot.state() == State::Up;
-                (self.watch.links).restore(slot.ifindex, &slot.name(), running, slot.changed_ns);
+                (self.monitor.detector.links).restore(
+                    slot.ifindex,
+                    &slot.name(),
+                    running,
+                    slot.changed_ns,
+                );
             }
         }
-        if self.intake.recorder.engine_starts() == 1 {
+        if self.recording.recorder.engine_starts() == 1 {
             let event = Event::new(Kind::RecordBegun, wall_ns(), "", "record");
-            self.watch
+            self.monitor
+                .detector
                 .pending
                 .push(event.with_text("a new record begins; earlier packets are not available"));
         }
         // What was rebuilt from the record raises no events.
-        self.intake.neighbors.drain_events();
+        self.recording.neighbors.drain_events();
     }
 
     /// Passes a link's current state to the event tracker.
-    pub(super) fn watch_link(&mut self, known: &Known, now: u64) {
+    pub(super) fn watch_link(&mut self, known: &KernelLink, now: u64) {
         let link = LinkSnapshot {
             ifindex: known.ifindex,
             name: known.name.clone(),
@@ -92,18 +98,23 @@ impl World {
             promiscuity: known.promiscuity,
             addresses: known.addresses.clone(),
         };
-        self.watch.links.update(link, now, &mut self.watch.pending);
+        self.monitor
+            .detector
+            .links
+            .update(link, now, &mut self.monitor.detector.pending);
     }
 
     /// Polls state for which there is no notification, and emits an event per change.
-    pub fn look_around(&mut self, clients: &[Limit]) {
+    pub fn poll_changes(&mut self, clients: &[Limit]) {
         let now = wall_ns();
-        for (ifindex, time_ns, news) in self.intake.neighbors.drain_events() {
+        for (ifindex, time_ns, news) in self.recording.neighbors.drain_events() {
             let interface = name(&self.links, ifindex);
-            self.watch.on_neighbor_event(interface, time_ns, &news);
+            self.monitor
+                .detector
+                .on_neighbor_event(interface, time_ns, &news);
         }
         for loss in std::mem::take(&mut self.prober.losses) {
-            self.watch.on_probe_loss(&loss);
+            self.monitor.detector.on_probe_loss(&loss);
         }
         self.watch_multicast(now);
         self.watch_sniffers(now);
@@ -112,20 +123,26 @@ impl World {
             wall_ns: wall_ns(),
             boot_ns: clock_ns(ClockId::CLOCK_BOOTTIME),
         };
-        self.watch.clocks.update(clocks, &mut self.watch.pending);
+        self.monitor
+            .detector
+            .clocks
+            .update(clocks, &mut self.monitor.detector.pending);
         // The first time at once: what was reached before raises no event.
-        let is_time = self.looks.is_multiple_of(LIMITS_EVERY);
-        self.looks += 1;
+        let is_time = self.monitor.poll_count.is_multiple_of(LIMITS_EVERY);
+        self.monitor.poll_count += 1;
         if is_time {
             let all = status::own_limits(self);
             // The limits of the event log itself raise no events.
             let all = (all.iter().chain(clients)).filter(|one| !one.name.contains("events"));
             let all = all.map(|one| (&one.name[..], one.limit, one.hits));
-            self.watch.limits.update(all, now, &mut self.watch.pending);
+            self.monitor
+                .detector
+                .limits
+                .update(all, now, &mut self.monitor.detector.pending);
         }
-        for gap in self.intake.recorder.new_gaps() {
-            let told = status::gap(&self.intake.recorder, &gap);
-            self.watch.on_gap(RecordGap {
+        for gap in self.recording.recorder.new_gaps() {
+            let told = status::gap(&self.recording.recorder, &gap);
+            self.monitor.detector.on_gap(RecordGap {
                 kind: &told.kind,
                 subject: told.subject.as_deref().unwrap_or(""),
                 from_ns: gap.from_ns,
@@ -137,7 +154,7 @@ impl World {
     }
 
     fn watch_multicast(&mut self, now: u64) {
-        let multicast = &self.intake.multicast;
+        let multicast = &self.recording.multicast;
         let queriers = (multicast.queriers.iter(now))
             .filter(|(_, standing)| {
                 matches!(standing, QuerierState::Elected | QuerierState::Overdue)
@@ -149,8 +166,11 @@ impl World {
                 version: querier.version,
                 last_ns: querier.last_ns,
             });
-        let out = &mut self.watch.pending;
-        self.watch.queriers.update(queriers.collect(), now, out);
+        let out = &mut self.monitor.detector.pending;
+        self.monitor
+            .detector
+            .queriers
+            .update(queriers.collect(), now, out);
         let streams = (multicast.streams.sorted().into_iter())
             .filter(|(_, stream)| !stream.outbound)
             .map(|(key, stream)| Stream {
@@ -169,46 +189,53 @@ impl World {
                 last_ns: stream.last_ns,
                 longest_gap_ns: stream.longest_gap_ns,
             });
-        self.watch.streams.update(streams.collect(), now, out);
+        self.monitor
+            .detector
+            .streams
+            .update(streams.collect(), now, out);
     }
 
     fn watch_sniffers(&mut self, now: u64) {
         let text = proc_net_start("packet", SNIFFERS_BYTES);
         let others = (listed::packet(&text).into_iter())
             // A socket with protocol 0 receives nothing: it only sends.
-            .filter(|socket| socket.protocol != 0 && !self.own_sockets.contains(&socket.inode))
+            .filter(|socket| {
+                socket.protocol != 0 && !self.monitor.own_sockets.contains(&socket.inode)
+            })
             .map(|socket| Sniffer {
                 inode: socket.inode,
                 uid: socket.uid,
                 interface: name(&self.links, socket.ifindex).to_owned(),
                 protocol: socket.protocol_name(),
             });
-        self.watch
-            .sniffers
-            .update(others.collect(), now, &mut self.watch.pending);
+        self.monitor.detector.sniffers.update(
+            others.collect(),
+            now,
+            &mut self.monitor.detector.pending,
+        );
     }
 
     /// Records new events, and wakes clients that follow them.
     pub(super) fn tell_events(&mut self, now: u64) {
-        let events = self.watch.drain(now);
+        let events = self.monitor.detector.drain(now);
         if events.is_empty() {
             return;
         }
         for mut event in events {
-            let recorder = &mut self.intake.recorder;
+            let recorder = &mut self.recording.recorder;
             event.number = recorder.event_totals().0 + 1;
             recorder.keep_event(event.kind.category() as usize, &encode(&event));
             if self.config.events.journal.includes(event.severity) {
                 log(&event);
             }
         }
-        self.intake.recorder.commit();
-        self.happened.notify_waiters();
+        self.recording.recorder.commit();
+        self.monitor.events_ready.notify_waiters();
     }
 
     /// Returns the stored events, oldest first.
     pub fn events(&self) -> Vec<Event> {
-        let recorder = &self.intake.recorder;
+        let recorder = &self.recording.recorder;
         let mut all: Vec<Event> = (Category::ALL.into_iter())
             .flat_map(|room| recorder.events(room as usize).filter_map(decode))
             .collect();

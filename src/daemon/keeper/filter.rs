@@ -65,7 +65,7 @@ pub type Code = Vec<(u16, u8, u8, u32)>;
 
 /// Purpose of a raw ICMP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ear {
+pub enum IcmpSocketRole {
     /// Receives everything except replies to probes.
     Listener,
     /// Receives replies to probes, and errors that may quote a probe.
@@ -76,12 +76,12 @@ pub enum Ear {
 /// first four bytes of its payload, so that a flood of other replies does not reach the probe
 /// socket. A reply too short for the tag goes to the prober, which examines it. Messages that are
 /// neither echo replies nor errors go to the listener, and errors to both.
-pub fn ear(of: Ear, is_ipv4: bool, tag: u32, snap: u32) -> Code {
+pub fn icmp_filter(of: IcmpSocketRole, is_ipv4: bool, tag: u32, snap: u32) -> Code {
     const LDX_MSH: u16 = 0xb1;
     const LD_W_IND: u16 = 0x40;
     let (ours, not_ours) = match of {
-        Ear::Listener => (0, snap),
-        Ear::Prober => (u32::MAX, 0),
+        IcmpSocketRole::Listener => (0, snap),
+        IcmpSocketRole::Prober => (u32::MAX, 0),
     };
     // Packets of an IPv4 raw socket begin with the IP header, those of an IPv6 one with ICMPv6
     // (raw(7)).
@@ -106,8 +106,8 @@ pub fn ear(of: Ear, is_ipv4: bool, tag: u32, snap: u32) -> Code {
         (RET, 0, 0, not_ours),
     ];
     match of {
-        Ear::Listener => code.push((RET, 0, 0, snap)),
-        Ear::Prober => {
+        IcmpSocketRole::Listener => code.push((RET, 0, 0, snap)),
+        IcmpSocketRole::Prober => {
             // Errors that end a probe; user space examines the quoted packet.
             let errors: &[u32] = if is_ipv4 { &[3, 11, 12] } else { &[1, 2, 3, 4] };
             for kind in errors {

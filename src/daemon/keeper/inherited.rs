@@ -12,8 +12,8 @@ use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockRef, Type};
 
-use super::Kept;
-use super::filter::{Code, Ear, Ring, ear, program};
+use super::Resources;
+use super::filter::{Code, IcmpSocketRole, Ring, icmp_filter, program};
 use super::sockets::{Control, Error, LISTENER_SNAP, PacketRing};
 use crate::linux::mapping::sealed_memory;
 use netsonde_core::config::Config;
@@ -50,17 +50,17 @@ fn names() -> impl Iterator<Item = &'static str> {
 /// Properties of the descriptors that follow from the configuration. A keeper continues with
 /// inherited ones if they match its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Shape {
+struct RingConfig {
     ring_bytes: [u64; 2],
     /// Filters of the rings, which are locked.
     ring_programs: [Code; 2],
 }
 
-impl Shape {
-    fn new(config: &Config) -> Shape {
+impl RingConfig {
+    fn new(config: &Config) -> RingConfig {
         let snaps = config.recorder.snap.bytes();
         let code = |ring| program(ring, snaps, &config.recorder.rule);
-        Shape {
+        RingConfig {
             ring_bytes: [config.rings.control.0, config.rings.bulk.0],
             ring_programs: [code(Ring::Control), code(Ring::Bulk)],
         }
@@ -68,10 +68,12 @@ impl Shape {
 }
 
 /// Filters of the raw sockets, which are locked as well.
-fn ears(tag: u32) -> Vec<Code> {
+fn icmp_filters(tag: u32) -> Vec<Code> {
     let families = [true, false];
-    let listener = families.map(|is_ipv4| ear(Ear::Listener, is_ipv4, tag, LISTENER_SNAP));
-    let prober = families.map(|is_ipv4| ear(Ear::Prober, is_ipv4, tag, u32::MAX));
+    let listener =
+        families.map(|is_ipv4| icmp_filter(IcmpSocketRole::Listener, is_ipv4, tag, LISTENER_SNAP));
+    let prober =
+        families.map(|is_ipv4| icmp_filter(IcmpSocketRole::Prober, is_ipv4, tag, u32::MAX));
     listener.into_iter().chain(prober).collect()
 }
 
@@ -79,8 +81,8 @@ fn ears(tag: u32) -> Vec<Code> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Manifest {
     version: u32,
-    shape: Shape,
-    ears: Vec<Code>,
+    shape: RingConfig,
+    icmp_filters: Vec<Code>,
     block_bytes: [u32; 2],
     blocks: [u32; 2],
     rings_opened_ns: u64,
@@ -229,8 +231,8 @@ impl Inherited {
         };
         let history_fits = manifest.recorder_bytes == recorder_bytes;
         // Without the record, the progress of the rings is unknown.
-        let rings_fit = history_fits && manifest.shape == Shape::new(config);
-        let ears_fit = manifest.ears == ears(manifest.probe_tag);
+        let rings_fit = history_fits && manifest.shape == RingConfig::new(config);
+        let ears_fit = manifest.icmp_filters == icmp_filters(manifest.probe_tag);
         let is_memory = |memory: &OwnedFd, bytes: u64| {
             let sealed = fcntl(memory, FcntlArg::F_GET_SEALS).is_ok_and(|seals| {
                 SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_SHRINK)
@@ -295,15 +297,15 @@ impl Inherited {
 
     /// Stores the resources for the next keeper in systemd. Without systemd, or with
     /// FileDescriptorStoreMax=0, nothing is stored, and a restart begins a new record.
-    pub fn keep(self, kept: &Kept) -> Result<(), String> {
+    pub fn keep(self, kept: &Resources) -> Result<(), String> {
         if std::env::var_os("NOTIFY_SOCKET").is_none() {
             return Ok(());
         }
         let failed = |error: std::io::Error| error.to_string();
         let manifest = Manifest {
             version: VERSION,
-            shape: Shape::new(&kept.settings.config),
-            ears: ears(kept.probe_tag),
+            shape: RingConfig::new(&kept.settings.config),
+            icmp_filters: icmp_filters(kept.probe_tag),
             block_bytes: [kept.rings[0].block_bytes, kept.rings[1].block_bytes],
             blocks: [kept.rings[0].blocks, kept.rings[1].blocks],
             rings_opened_ns: kept.rings_opened_ns,

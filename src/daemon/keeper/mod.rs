@@ -2,16 +2,16 @@
 //! keeps what it opened across the death of any engine. It parses nothing that comes from the wire
 //! or from a client. To be read in one sitting:
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `args` | the command line |
-//! | `config_file` | reading the configuration file |
+//! | `config_file` | the configuration file |
 //! | `sockets` | rings, listeners, control socket |
-//! | `filter` | which packet goes to which ring |
-//! | `privilege` | giving up, and proving it |
-//! | `inherited` | what outlives even the keeper: descriptors that systemd keeps |
-//! | `groups` | memberships and promiscuous mode |
-//! | `supervise` | starting engines, counting, ending |
+//! | `filter` | the kernel filters that divide packets between the rings |
+//! | `privilege` | giving up privilege, and verifying it |
+//! | `inherited` | descriptors preserved across keeper restarts |
+//! | `groups` | group memberships and promiscuous mode |
+//! | `supervise` | the loop: starts engines, reads counters, serves requests |
 //! | `sys` | socket options |
 
 pub mod args;
@@ -30,7 +30,7 @@ use std::sync::atomic::Ordering;
 
 use socket2::Domain;
 
-use crate::daemon::channel::handover::{COUNTERS_BYTES, Counter, HANDED, counter_at};
+use crate::daemon::channel::handover::{COUNTERS_BYTES, Counter, MAX_DESCRIPTORS, counter_at};
 use crate::daemon::channel::settings::{Settings, find_group};
 use crate::daemon::log::line::escape;
 use crate::linux::mapping::{Mapping, sealed_memory};
@@ -43,7 +43,7 @@ use netsonde_core::recorder::memory_needed;
 use sockets::{Lock, PacketRing};
 
 /// All resources that outlive an engine.
-pub(crate) struct Kept {
+pub(crate) struct Resources {
     args: Args,
     rings: [PacketRing; 2],
     rings_opened_ns: u64,
@@ -123,7 +123,7 @@ fn control_group(config: &Config) -> Option<nix::unistd::Gid> {
     find_group(&config.control.group).map(nix::unistd::Gid::from_raw)
 }
 
-fn open(args: &Args, config: Config) -> Result<Kept, String> {
+fn open(args: &Args, config: Config) -> Result<Resources, String> {
     let text = |error: sockets::Error| error.to_string();
     // Kernels before 5.11 lack it; then the engine inherits what the starter left open.
     let _ = sys::close_all_on_exec();
@@ -165,7 +165,7 @@ fn open(args: &Args, config: Config) -> Result<Kept, String> {
         nix::sys::eventfd::EfdFlags::EFD_CLOEXEC | nix::sys::eventfd::EfdFlags::EFD_NONBLOCK;
     let wake = nix::sys::eventfd::EventFd::from_flags(flags)
         .map_err(|error| format!("eventfd: {error}"))?;
-    let kept = Kept {
+    let kept = Resources {
         args: args.clone(),
         rings,
         rings_opened_ns,
@@ -306,7 +306,7 @@ fn check(args: &Args, config: &Config) -> u8 {
     0
 }
 
-impl Kept {
+impl Resources {
     fn counter(&self, at: usize) -> &std::sync::atomic::AtomicU64 {
         self.counters
             .word64(at)
@@ -330,7 +330,7 @@ impl Kept {
     }
 
     /// Returns the descriptors for a new engine.
-    fn descriptors(&self) -> [Option<std::os::fd::BorrowedFd<'_>>; HANDED] {
+    fn descriptors(&self) -> [Option<std::os::fd::BorrowedFd<'_>>; MAX_DESCRIPTORS] {
         let [icmp, igmp, icmp6] = &self.listeners;
         let [probe, probe6] = &self.probers;
         [

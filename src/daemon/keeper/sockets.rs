@@ -11,7 +11,7 @@ use std::path::Path;
 use nix::sys::stat::{Mode, umask};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use super::filter::{Code, Ear, Ring, ear, program};
+use super::filter::{Code, IcmpSocketRole, Ring, icmp_filter, program};
 use super::sys::bind_packet_to_all;
 use crate::linux::option::set_option;
 use netsonde_core::config::Config;
@@ -163,9 +163,12 @@ pub fn open_listener(
         return Ok(None);
     };
     let code = match protocol {
-        libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 => {
-            ear(Ear::Listener, domain == Domain::IPV4, tag, LISTENER_SNAP)
-        }
+        libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 => icmp_filter(
+            IcmpSocketRole::Listener,
+            domain == Domain::IPV4,
+            tag,
+            LISTENER_SNAP,
+        ),
         _ => vec![(0x06, 0, 0, LISTENER_SNAP)],
     };
     attach(&socket, &code).map_err(refused(what, "filter"))?;
@@ -221,7 +224,11 @@ pub fn open_prober(what: &'static str, domain: Domain, tag: u32) -> Result<Optio
     let Some(socket) = open_raw(what, domain, protocol)? else {
         return Ok(None);
     };
-    attach(&socket, &ear(Ear::Prober, is_ipv4, tag, u32::MAX)).map_err(refused(what, "filter"))?;
+    attach(
+        &socket,
+        &icmp_filter(IcmpSocketRole::Prober, is_ipv4, tag, u32::MAX),
+    )
+    .map_err(refused(what, "filter"))?;
     set_up_receiving(what, &socket, domain, PROBER_QUEUE)?;
     socket
         .set_send_buffer_size(PROBER_QUEUE)

@@ -15,10 +15,11 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
 use sd_notify::NotifyState;
 
-use super::Kept;
+use super::Resources;
 use super::groups::{Groups, promiscuous};
 use crate::daemon::channel::handover::{
-    Ask, Heard, Hello, JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT, hand_over, hear, tell_settings,
+    EngineMessage, EngineRequest, HandoverHeader, JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT,
+    recv_request, send_handover, send_settings,
 };
 use crate::daemon::channel::settings::Settings;
 use crate::daemon::log;
@@ -54,7 +55,7 @@ struct Engine {
 }
 
 struct Keeper {
-    kept: Kept,
+    kept: Resources,
     epoll: Epoll,
     groups: Groups,
     engine: Option<Engine>,
@@ -65,7 +66,7 @@ struct Keeper {
 }
 
 /// Runs until told to end.
-pub(super) fn run(kept: Kept) -> io::Result<()> {
+pub(super) fn run(kept: Resources) -> io::Result<()> {
     let mut set = SigSet::empty();
     for signal in [
         Signal::SIGTERM,
@@ -159,22 +160,22 @@ impl Keeper {
             .arg("--engine")
             .stdin(Stdio::from(theirs))
             .spawn()?;
-        let mut hello = Hello::new();
+        let mut handover_header = HandoverHeader::new();
         for (at, ring) in self.kept.rings.iter().enumerate() {
-            hello.block_bytes[at] = ring.block_bytes;
-            hello.blocks[at] = ring.blocks;
+            handover_header.block_bytes[at] = ring.block_bytes;
+            handover_header.blocks[at] = ring.blocks;
         }
-        hello.recorder_bytes = self.kept.recorder_bytes as u64;
-        hello.settings_bytes = self.kept.settings_memory.1 as u64;
-        hello.rings_opened_ns = self.kept.rings_opened_ns;
-        hello.history_lost = self.kept.history_lost.into();
-        hello.keeper_started_ns = self.kept.started_ns;
-        hello.keeper_pid = std::process::id();
-        hello.deaths = self.deaths;
-        hello.probe_tag = self.kept.probe_tag;
+        handover_header.recorder_bytes = self.kept.recorder_bytes as u64;
+        handover_header.settings_bytes = self.kept.settings_memory.1 as u64;
+        handover_header.rings_opened_ns = self.kept.rings_opened_ns;
+        handover_header.history_lost = self.kept.history_lost.into();
+        handover_header.keeper_started_ns = self.kept.started_ns;
+        handover_header.keeper_pid = std::process::id();
+        handover_header.deaths = self.deaths;
+        handover_header.probe_tag = self.kept.probe_tag;
         self.kept.counter(STARTS_AT).fetch_add(1, Ordering::Relaxed);
         self.groups.ask_anew();
-        hand_over(&ours, hello, &self.kept.descriptors())?;
+        send_handover(&ours, handover_header, &self.kept.descriptors())?;
         self.epoll
             .add(&ours, EpollEvent::new(EpollFlags::EPOLLIN, ENGINE))?;
         // Blocks may be waiting for which there will be no edge.
@@ -274,7 +275,7 @@ impl Keeper {
         let memory = settings.memory().map_err(|error| error.to_string())?;
         if let Some(engine) = &self.engine {
             self.groups.ask_anew();
-            tell_settings(&engine.channel, &memory.0, memory.1)
+            send_settings(&engine.channel, &memory.0, memory.1)
                 .map_err(|error| format!("the engine did not accept it: {error}"))?;
         }
         self.kept.settings = settings;
@@ -301,15 +302,15 @@ impl Keeper {
     fn requests(&mut self) {
         for _ in 0..Self::REQUESTS_A_TURN {
             let Some(engine) = &self.engine else { return };
-            match hear(&engine.channel) {
-                Heard::Asked(ask, argument) => self.meet(ask, argument),
-                Heard::Nothing => return,
-                Heard::Closed => {
+            match recv_request(&engine.channel) {
+                EngineMessage::Asked(ask, argument) => self.meet(ask, argument),
+                EngineMessage::Nothing => return,
+                EngineMessage::Closed => {
                     // It is dying; SIGCHLD arrives when it is dead.
                     let _ = self.epoll.delete(&engine.channel);
                     return;
                 }
-                Heard::Nonsense => {
+                EngineMessage::Nonsense => {
                     tracing::error!("invalid request from the engine; killing it");
                     let _ = kill(Pid::from_raw(engine.child.id() as i32), Signal::SIGKILL);
                     return;
@@ -318,34 +319,36 @@ impl Keeper {
         }
     }
 
-    fn meet(&mut self, ask: Ask, argument: u32) {
+    fn meet(&mut self, ask: EngineRequest, argument: u32) {
         match ask {
-            Ask::Ready => {
+            EngineRequest::Ready => {
                 self.groups.forget_unasked();
                 tracing::info!("ready");
                 // Without systemd there is no service manager to notify.
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             }
-            Ask::Join if self.kept.settings.config.listeners.join => {
+            EngineRequest::Join if self.kept.settings.config.listeners.join => {
                 self.groups.join(argument);
                 let failures = self.kept.counter(JOIN_FAILURES_AT);
                 failures.store(self.groups.failures, Ordering::Relaxed);
             }
-            Ask::Join => {}
-            Ask::Leave => self.groups.leave(argument),
-            Ask::Promiscuous if !self.kept.settings.config.interfaces.promiscuous.is_empty() => {
+            EngineRequest::Join => {}
+            EngineRequest::Leave => self.groups.leave(argument),
+            EngineRequest::Promiscuous
+                if !self.kept.settings.config.interfaces.promiscuous.is_empty() =>
+            {
                 if let Err(error) = promiscuous(&self.kept.rings[1].socket, argument) {
                     tracing::warn!(ifindex = argument, %error, "cannot set promiscuous mode");
                 }
             }
-            Ask::Promiscuous => tracing::error!(
+            EngineRequest::Promiscuous => tracing::error!(
                 "the engine requested promiscuous mode, which the configuration does not"
             ),
-            Ask::Count => {
+            EngineRequest::Count => {
                 self.count();
                 self.wake();
             }
-            Ask::Alive => {
+            EngineRequest::Alive => {
                 if let Some(engine) = &mut self.engine {
                     engine.alive = Instant::now();
                 }

@@ -8,12 +8,12 @@
 //!   ([`mod@line`]).
 //! - Repeated lines are suppressed and summed up, each kind of line separately ([`limit`]).
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `mod` | the subscriber that all events go to |
+//! | `mod` | the subscriber that receives all events |
 //! | `line` | an event as text and as fields, escaped |
-//! | `limit` | how many lines of a kind are let through |
-//! | `outlet` | the journal's socket, standard error |
+//! | `limit` | rate limits per kind of line |
+//! | `outlet` | destinations: the journal's socket, standard error |
 
 pub mod limit;
 pub mod line;

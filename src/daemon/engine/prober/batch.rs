@@ -23,7 +23,7 @@ const SCM_TS_OPT_ID: i32 = 81;
 
 /// How a packet is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct How {
+pub struct SendOptions {
     /// TTL or hop limit; `None`: the system's.
     pub ttl: Option<u8>,
     /// Type of service or traffic class.
@@ -150,7 +150,13 @@ impl Outbox {
     ///
     /// # Panics
     /// When it holds [`SENDS`] packets.
-    pub fn push(&mut self, to: IpAddr, scope: u32, how: &How, stamp: Option<u32>) -> &mut Vec<u8> {
+    pub fn push(
+        &mut self,
+        to: IpAddr,
+        scope: u32,
+        how: &SendOptions,
+        stamp: Option<u32>,
+    ) -> &mut Vec<u8> {
         let at = self.count;
         self.addresses[at] = address(to, scope);
         let mut control = Control {

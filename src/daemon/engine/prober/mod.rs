@@ -20,13 +20,13 @@ use tokio::sync::Notify;
 use crate::linux::monotonic_ns;
 use crate::linux::netlink::KernelNeighbor;
 pub use crate::linux::netlink::Route;
-pub use batch::How;
+pub use batch::SendOptions;
 use batch::{Inbox, Outbox, RECEIVES, SENDS};
 use host::{Counters, Host};
 use netlink_packet_route::route::RouteType;
 
-use super::intake::Intake;
 use super::links::Links;
+use super::recording::Recording;
 use netsonde_core::config;
 use netsonde_core::events::ProbeLoss;
 use netsonde_core::probe::identity::{HEADER, write_request};
@@ -58,9 +58,9 @@ const LOSSES: usize = 256;
 
 /// How a run's packets are sent.
 #[derive(Clone, Debug)]
-pub struct Reach {
+pub struct SocketOptions {
     /// What goes with each packet.
-    pub how: How,
+    pub how: SendOptions,
     /// IP_PMTUDISC_ number.
     pub pmtu: i32,
 }
@@ -79,7 +79,7 @@ pub struct Active {
     pub run: Run,
     /// Its user.
     pub uid: u32,
-    reach: Reach,
+    reach: SocketOptions,
     /// Sends nothing before this time: what it sent waits inside this host.
     held_until_ns: u64,
     /// Rung when there are events, or the run is over.
@@ -90,7 +90,7 @@ pub struct Active {
 
 /// What limits have cost.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Hits {
+pub struct LimitCounters {
     /// Waits since too many probes were under way.
     pub in_flight: u64,
     /// Runs that were refused.
@@ -126,7 +126,7 @@ pub struct Prober {
     full_until_ns: u64,
     limits: config::PingSettings,
     /// What limits have cost.
-    pub hits: Hits,
+    pub hits: LimitCounters,
     /// Rung when there is something to do.
     pub wake: Rc<Notify>,
     routes: HashMap<(IpAddr, u32), (u64, Option<Route>)>,
@@ -164,7 +164,7 @@ pub struct Around<'a> {
     /// Links and addresses.
     pub links: &'a Links,
     /// For the rings' drops.
-    pub intake: &'a Intake,
+    pub recording: &'a Recording,
 }
 
 impl Around<'_> {
@@ -208,7 +208,7 @@ impl Prober {
             next_stamp: 1,
             full_until_ns: 0,
             limits,
-            hits: Hits::default(),
+            hits: LimitCounters::default(),
             wake: Rc::new(Notify::new()),
             routes: HashMap::new(),
             heard: HashMap::new(),
@@ -262,7 +262,7 @@ impl Prober {
     }
 
     /// The way to a target, by the kernel's word.
-    pub fn route(&mut self, target: IpAddr, how: &How) -> io::Result<Route> {
+    pub fn route(&mut self, target: IpAddr, how: &SendOptions) -> io::Result<Route> {
         self.host.route(target, how.ifindex, how.source)
     }
 
@@ -279,7 +279,7 @@ impl Prober {
         rate: u64,
         settings: Settings,
         targets: Vec<Target>,
-        reach: Reach,
+        reach: SocketOptions,
     ) -> u64 {
         sample(&mut self.clock);
         let now_ns = monotonic_ns();
@@ -439,7 +439,7 @@ impl Prober {
         let socket_drops = (self.sockets.iter().flatten())
             .map(|socket| batch::drops(socket.descriptor.as_fd()))
             .sum();
-        let ring_drops = around.intake.ring_sums(0).drops;
+        let ring_drops = around.recording.ring_sums(0).drops;
         self.counters
             .take(&mut self.host, now_ns, ring_drops, socket_drops, |index| {
                 around.name(index)
@@ -632,7 +632,7 @@ impl Prober {
         all
     }
 
-    fn cached_route(&mut self, target: IpAddr, how: &How, now_ns: u64) -> Option<Route> {
+    fn cached_route(&mut self, target: IpAddr, how: &SendOptions, now_ns: u64) -> Option<Route> {
         /// Routes that are remembered, for a second.
         const MOST: usize = 4096;
         let key = (target, how.ifindex);

@@ -3,7 +3,7 @@
 use super::status::time;
 use crate::daemon::engine::Shared;
 use crate::daemon::engine::control::{Failure, Replies};
-use crate::daemon::engine::world::World;
+use crate::daemon::engine::state::EngineState;
 use crate::linux::wall_ns;
 use netsonde_core::events::{Category, Event, Kind, Severity};
 use netsonde_core::protocol::inventory as reply;
@@ -60,13 +60,13 @@ impl Wanted {
     }
 
     /// Those behind the event of this number. The last that there is has the number of events ever kept.
-    fn behind(&self, world: &World, number: u64) -> reply::Events {
-        let mut events: Vec<reply::Event> = (world.events().iter())
+    fn behind(&self, engine: &EngineState, number: u64) -> reply::Events {
+        let mut events: Vec<reply::Event> = (engine.events().iter())
             .filter(|event| event.number > number && self.takes(event))
             .map(told)
             .collect();
         events.drain(..events.len().saturating_sub(self.limit));
-        let (kept, evicted) = world.intake.recorder.event_totals();
+        let (kept, evicted) = engine.recording.recorder.event_totals();
         reply::Events {
             time: time(wall_ns()),
             events,
@@ -97,7 +97,7 @@ fn told(event: &Event) -> reply::Event {
 
 /// The replies.
 pub async fn events(
-    world: &Shared,
+    engine: &Shared,
     clients: &[Limit],
     call: reply::EventsCall,
     replies: &mut Replies<'_>,
@@ -105,9 +105,9 @@ pub async fn events(
     let follow = call.follow == Some(true) && replies.wants_more();
     let mut wanted = Wanted::new(call, wall_ns())?;
     // What has just happened is wanted, too.
-    world.borrow_mut().look_around(clients);
-    let happened = world.borrow().happened.clone();
-    let past = wanted.behind(&world.borrow(), 0);
+    engine.borrow_mut().poll_changes(clients);
+    let happened = engine.borrow().monitor.events_ready.clone();
+    let past = wanted.behind(&engine.borrow(), 0);
     if !follow {
         return replies.last(&past).await;
     }
@@ -117,7 +117,7 @@ pub async fn events(
     loop {
         // Made before it is looked, so that nothing happens unheard in between.
         let next = happened.notified();
-        let news = wanted.behind(&world.borrow(), number);
+        let news = wanted.behind(&engine.borrow(), number);
         number = news.kept;
         if news.events.is_empty() {
             next.await;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::status::listened;
 use crate::daemon::channel::{GROUPS_4, GROUPS_6};
-use crate::daemon::engine::world::World;
+use crate::daemon::engine::state::EngineState;
 use netsonde_core::protocol::service as reply;
 
 /// IFF_ flags as `ip link` prints them.
@@ -41,10 +41,10 @@ fn link_name(hardware: u16) -> String {
 }
 
 /// The whole reply.
-pub fn interfaces(world: &World) -> reply::Interfaces {
+pub fn interfaces(engine: &EngineState) -> reply::Interfaces {
     let mut memberships = crate::linux::memberships();
-    let recorder = &world.intake.recorder;
-    let interfaces = world
+    let recorder = &engine.recording.recorder;
+    let interfaces = engine
         .links
         .iter()
         .map(|link| {
@@ -53,7 +53,7 @@ pub fn interfaces(world: &World) -> reply::Interfaces {
                 .present(link.ifindex)
                 .and_then(|at| recorder.interfaces().iter().nth(usize::from(at)))
                 .map(|(_, slot)| slot);
-            let (recording, why) = world.config.interfaces.records(&link.name);
+            let (recording, why) = engine.config.interfaces.records(&link.name);
             let mut flags: Vec<String> = FLAGS
                 .iter()
                 .filter(|(bit, _)| link.flags & *bit as u32 != 0)
@@ -65,7 +65,7 @@ pub fn interfaces(world: &World) -> reply::Interfaces {
                 flags.push("NO-CARRIER".into());
             }
             let groups = memberships.remove(&link.ifindex).unwrap_or_default();
-            let joins = world.joins(link);
+            let joins = engine.joins(link);
             reply::Interface {
                 interface: link.name.clone(),
                 ifindex: link.ifindex,
@@ -79,7 +79,7 @@ pub fn interfaces(world: &World) -> reply::Interfaces {
                 running: link.is_running(),
                 promiscuity: link.promiscuity,
                 allmulti: link.allmulti,
-                master: link.master.map(|index| world.links.name(index)),
+                master: link.master.map(|index| engine.links.name(index)),
                 addresses: link
                     .addresses
                     .iter()

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::inventory::is_ours;
 use super::status::time;
 use crate::daemon::engine::control::Failure;
-use crate::daemon::engine::world::World;
+use crate::daemon::engine::state::EngineState;
 use crate::linux::proc_net;
 use crate::linux::wall_ns;
 use netsonde_core::host::membership::source_filters;
@@ -18,10 +18,10 @@ use netsonde_core::wire::cursor::Mac;
 
 /// Interfaces that are asked for: by index, their names.
 fn interfaces(
-    world: &World,
+    engine: &EngineState,
     call: &reply::InterfaceCall,
 ) -> Result<BTreeMap<u32, String>, Failure> {
-    let all: BTreeMap<u32, String> = (world.links.iter())
+    let all: BTreeMap<u32, String> = (engine.links.iter())
         .filter(|link| {
             call.interface
                 .as_ref()
@@ -39,10 +39,10 @@ fn interfaces(
 }
 
 /// `Groups`.
-pub fn groups(world: &World, call: reply::InterfaceCall) -> Result<reply::Groups, Failure> {
+pub fn groups(engine: &EngineState, call: reply::InterfaceCall) -> Result<reply::Groups, Failure> {
     let now = wall_ns();
-    let interfaces = interfaces(world, &call)?;
-    let trackers = &world.intake.multicast;
+    let interfaces = interfaces(engine, &call)?;
+    let trackers = &engine.recording.multicast;
     let mut all: BTreeMap<(u32, IpAddr), reply::Group> = BTreeMap::new();
     let new = |ifindex: u32, group: IpAddr| reply::Group {
         interface: interfaces.get(&ifindex).cloned().unwrap_or_default(),
@@ -53,14 +53,14 @@ pub fn groups(world: &World, call: reply::InterfaceCall) -> Result<reply::Groups
         ..reply::Group::default()
     };
     for (ifindex, held) in crate::linux::memberships() {
-        let Some(link) = world
+        let Some(link) = engine
             .links
             .get(ifindex)
             .filter(|_| interfaces.contains_key(&ifindex))
         else {
             continue;
         };
-        let joins = world.joins(link);
+        let joins = engine.joins(link);
         for membership in held {
             let group = membership.group;
             let entry = all
@@ -145,10 +145,13 @@ fn protocol(is_ipv4: bool) -> String {
 }
 
 /// `Queriers`.
-pub fn queriers(world: &World, call: reply::InterfaceCall) -> Result<reply::Queriers, Failure> {
+pub fn queriers(
+    engine: &EngineState,
+    call: reply::InterfaceCall,
+) -> Result<reply::Queriers, Failure> {
     let now = wall_ns();
-    let interfaces = interfaces(world, &call)?;
-    let trackers = &world.intake.multicast;
+    let interfaces = interfaces(engine, &call)?;
+    let trackers = &engine.recording.multicast;
     let mut queriers: Vec<reply::Querier> = Vec::new();
     for (querier, standing) in trackers.queriers.iter(now) {
         let Some(interface) = interfaces.get(&querier.ifindex) else {
@@ -183,7 +186,7 @@ pub fn queriers(world: &World, call: reply::InterfaceCall) -> Result<reply::Quer
         routers: Some(routers),
         time: time(now),
         queriers,
-        unasked: unasked(world, &interfaces, now),
+        unasked: links_without_querier(engine, &interfaces, now),
     })
 }
 
@@ -215,10 +218,13 @@ fn routers(
 }
 
 /// `Streams`.
-pub fn streams(world: &World, call: reply::InterfaceCall) -> Result<reply::Streams, Failure> {
+pub fn streams(
+    engine: &EngineState,
+    call: reply::InterfaceCall,
+) -> Result<reply::Streams, Failure> {
     let now = wall_ns();
-    let interfaces = interfaces(world, &call)?;
-    let all = world.intake.multicast.streams.sorted();
+    let interfaces = interfaces(engine, &call)?;
+    let all = engine.recording.multicast.streams.sorted();
     let streams = (all.into_iter())
         .filter_map(|(key, stream)| {
             let interface = interfaces.get(&key.ifindex)?.clone();
@@ -273,16 +279,16 @@ fn rtp(rtp: &Rtp) -> reply::Rtp {
 }
 
 /// Where groups are held that a snooping switch prunes, and nobody asks.
-fn unasked(
-    world: &World,
+fn links_without_querier(
+    engine: &EngineState,
     interfaces: &BTreeMap<u32, String>,
     now: u64,
 ) -> Vec<reply::LinkWithoutQuerier> {
-    let trackers = &world.intake.multicast;
+    let trackers = &engine.recording.multicast;
     let mut counts: BTreeMap<(u32, bool), u64> = BTreeMap::new();
     for (ifindex, held) in crate::linux::memberships() {
         // The loopback interface has no switch behind it.
-        let is_link = (world.links.get(ifindex)).is_some_and(|link| link.hardware != 772);
+        let is_link = (engine.links.get(ifindex)).is_some_and(|link| link.hardware != 772);
         if !is_link || !interfaces.contains_key(&ifindex) {
             continue;
         }
@@ -312,7 +318,7 @@ fn unasked(
                 interface: interfaces.get(&ifindex).cloned().unwrap_or_default(),
                 protocol: protocol(is_ipv4),
                 groups,
-                since: time(last.unwrap_or(world.started_ns)),
+                since: time(last.unwrap_or(engine.started_ns)),
             }
         })
         .collect()

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::status::time;
 use crate::daemon::engine::control::Failure;
-use crate::daemon::engine::world::World;
+use crate::daemon::engine::state::EngineState;
 use crate::linux::wall_ns;
 use netsonde_core::neighbors::{
     Address, AddressState, Duplicate, Host, Neighbors, heard, mac, role,
@@ -17,18 +17,18 @@ use netsonde_core::wire::cursor::Mac;
 
 /// `Neighbors`.
 pub fn neighbors(
-    world: &mut World,
+    engine: &mut EngineState,
     call: reply::InterfaceCall,
 ) -> Result<reply::Neighbors, Failure> {
-    world.take_networks();
-    let kernel = world.kernel_neighbors().map_err(|error| {
+    engine.take_networks();
+    let kernel = engine.kernel_neighbors().map_err(|error| {
         Failure::error(
             "io.netsonde.Service.Unavailable",
             json!({ "reason": format!("cannot read the kernel's neighbor tables: {error}") }),
         )
     })?;
     let now = wall_ns();
-    let interfaces: BTreeMap<u32, String> = (world.links.iter())
+    let interfaces: BTreeMap<u32, String> = (engine.links.iter())
         .filter(|link| (call.interface.as_ref()).is_none_or(|name| *name == link.name))
         .map(|link| (link.ifindex, link.name.clone()))
         .collect();
@@ -38,7 +38,7 @@ pub fn neighbors(
             json!({ "interface": name }),
         ));
     }
-    let all = &world.intake.neighbors;
+    let all = &engine.recording.neighbors;
     let mut told = reply::Neighbors {
         time: time(now),
         ..reply::Neighbors::default()

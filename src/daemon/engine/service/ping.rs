@@ -12,8 +12,8 @@ use tokio::task::yield_now;
 use super::status::time;
 use crate::daemon::engine::Shared;
 use crate::daemon::engine::control::{Failure, Peer, Replies};
-use crate::daemon::engine::prober::{How, Reach, STAMPED_RATE};
-use crate::daemon::engine::world::World;
+use crate::daemon::engine::prober::{STAMPED_RATE, SendOptions, SocketOptions};
+use crate::daemon::engine::state::EngineState;
 use netsonde_core::probe::fate::{describe_errno, describe_error};
 use netsonde_core::probe::run::{Event, Responder, TargetStats};
 use netsonde_core::probe::statistics;
@@ -83,7 +83,7 @@ fn no_such_list(list: u64) -> Failure {
 
 /// `Targets`.
 pub fn add_targets(
-    world: &Shared,
+    engine: &Shared,
     lists: &RefCell<Lists>,
     peer: &Peer,
     call: TargetsCall,
@@ -119,7 +119,7 @@ pub fn add_targets(
         .filter(|list| list.uid == peer.uid)
         .ok_or_else(|| no_such_list(number))?;
     for text in &call.targets {
-        read_target(&world.borrow(), text, limit, &mut list.targets)?;
+        read_target(&engine.borrow(), text, limit, &mut list.targets)?;
     }
     list.touched = Instant::now();
     Ok(TargetsReply {
@@ -130,7 +130,7 @@ pub fn add_targets(
 
 /// Reads an address or a range.
 fn read_target(
-    world: &World,
+    engine: &EngineState,
     text: &str,
     limit: u64,
     into: &mut Vec<Target>,
@@ -190,7 +190,7 @@ fn read_target(
         .map_err(|_| bad_target(text, "not an address; names are resolved by the client"))?;
     let mut target = plain(address);
     if let Some(scope) = scope {
-        target.scope = (world.links.iter())
+        target.scope = (engine.links.iter())
             .find(|link| link.name == scope || link.ifindex.to_string() == scope)
             .map(|link| link.ifindex)
             .ok_or_else(|| bad_target(text, format!("no such interface: {scope}")))?;
@@ -200,38 +200,38 @@ fn read_target(
 }
 
 /// `Stop`.
-pub fn stop(world: &Shared, peer: &Peer, call: StopCall) -> Result<(), Failure> {
-    let mut world = world.borrow_mut();
-    let privileged = world.permissions.is_privileged(peer.caller());
-    let active = (world.prober.runs.get_mut(&call.run))
+pub fn stop(engine: &Shared, peer: &Peer, call: StopCall) -> Result<(), Failure> {
+    let mut engine = engine.borrow_mut();
+    let privileged = engine.access.permissions.is_privileged(peer.caller());
+    let active = (engine.prober.runs.get_mut(&call.run))
         .filter(|active| active.uid == peer.uid || privileged)
         .ok_or_else(|| Failure::error("io.netsonde.Ping.NoSuchRun", json!({ "run": call.run })))?;
     active.run.stop();
-    world.prober.wake.notify_one();
+    engine.prober.wake.notify_one();
     Ok(())
 }
 
 /// Ends the run when its call ends, however it does.
 struct Guard<'a> {
-    world: &'a Shared,
+    engine: &'a Shared,
     number: u64,
 }
 
 impl Guard<'_> {
     fn end(self) -> Option<Run> {
-        self.world.borrow_mut().prober.end(self.number)
+        self.engine.borrow_mut().prober.end(self.number)
     }
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        self.world.borrow_mut().prober.end(self.number);
+        self.engine.borrow_mut().prober.end(self.number);
     }
 }
 
 /// `Ping`.
 pub async fn ping(
-    world: &Shared,
+    engine: &Shared,
     lists: &RefCell<Lists>,
     peer: &Peer,
     call: PingCall,
@@ -243,13 +243,13 @@ pub async fn ping(
             json!({}),
         ));
     }
-    let targets = take_targets(world, lists, peer, &call)?;
+    let targets = take_targets(engine, lists, peer, &call)?;
     let rows = call
         .options
         .as_ref()
         .is_some_and(|options| options.rows == Some(true));
-    let (number, id, count, quiet) = start(world, peer, call, targets)?;
-    let guard = Guard { world, number };
+    let (number, id, count, quiet) = start(engine, peer, call, targets)?;
+    let guard = Guard { engine, number };
     let begun = PingReply {
         run: Some(number),
         id: Some(id),
@@ -257,11 +257,11 @@ pub async fn ping(
         ..PingReply::default()
     };
     replies.next(&begun).await?;
-    let news = world.borrow().prober.runs[&number].news.clone();
+    let news = engine.borrow().prober.runs[&number].news.clone();
     loop {
         let (told, is_over) = {
-            let world = &mut *world.borrow_mut();
-            let Some(active) = world.prober.runs.get_mut(&number) else {
+            let engine = &mut *engine.borrow_mut();
+            let Some(active) = engine.prober.runs.get_mut(&number) else {
                 return Err(Failure::Gone);
             };
             let run = &mut active.run;
@@ -272,7 +272,7 @@ pub async fn ping(
                     tell(
                         event,
                         &run.targets[event.target as usize],
-                        world_names(&world.links),
+                        world_names(&engine.links),
                     )
                 })
                 .collect();
@@ -303,9 +303,9 @@ pub async fn ping(
         .zip(run.stats.chunks(SUMMARIES))
     {
         let told = {
-            let world = world.borrow();
+            let engine = engine.borrow();
             let each = targets.iter().zip(stats);
-            let name = world_names(&world.links);
+            let name = world_names(&engine.links);
             let mut told = PingReply::default();
             if rows {
                 told.rows = Some(
@@ -331,12 +331,12 @@ pub async fn ping(
 }
 
 fn take_targets(
-    world: &Shared,
+    engine: &Shared,
     lists: &RefCell<Lists>,
     peer: &Peer,
     call: &PingCall,
 ) -> Result<Vec<Target>, Failure> {
-    let limit = world.borrow().config.ping.targets;
+    let limit = engine.borrow().config.ping.targets;
     let mut targets = Vec::new();
     if let Some(number) = call.list {
         let lists = &mut lists.borrow_mut().lists;
@@ -346,7 +346,7 @@ fn take_targets(
         targets = lists.remove(&number).map_or(vec![], |list| list.targets);
     }
     for text in call.targets.iter().flatten() {
-        read_target(&world.borrow(), text, limit, &mut targets)?;
+        read_target(&engine.borrow(), text, limit, &mut targets)?;
     }
     if targets.is_empty() {
         return Err(Failure::invalid_parameter("targets: none given"));
@@ -356,18 +356,18 @@ fn take_targets(
 
 /// Checks what is asked for against what the user may, and starts the run.
 fn start(
-    world: &Shared,
+    engine: &Shared,
     peer: &Peer,
     call: PingCall,
     mut targets: Vec<Target>,
 ) -> Result<(u64, u16, u64, bool), Failure> {
     let invalid = |what: String| Failure::invalid_parameter(&format!("options.{what}"));
     let options = call.options.unwrap_or_default();
-    let world = &mut *world.borrow_mut();
-    let limits = world.config.ping.clone();
-    let privileged = world.permissions.is_privileged(peer.caller());
-    if world.prober.runs_of(peer.uid) as u64 >= limits.runs_per_uid {
-        world.prober.hits.runs += 1;
+    let engine = &mut *engine.borrow_mut();
+    let limits = engine.config.ping.clone();
+    let privileged = engine.access.permissions.is_privileged(peer.caller());
+    if engine.prober.runs_of(peer.uid) as u64 >= limits.runs_per_uid {
+        engine.prober.hits.runs += 1;
         return Err(limit_reached("runs of one user", limits.runs_per_uid));
     }
     let is_ipv4 = targets[0].address.is_ipv4();
@@ -380,7 +380,7 @@ fn start(
             "a run has one address family: ping IPv4 and IPv6 separately",
         ));
     }
-    if !world.prober.has_family(is_ipv4) {
+    if !engine.prober.has_family(is_ipv4) {
         return Err(bad_target(
             &targets[0].address.to_string(),
             "this kernel does not support the address family",
@@ -437,12 +437,12 @@ fn start(
             )));
         }
     };
-    let how = How {
+    let how = SendOptions {
         ttl: options.ttl,
         tos: options.tos,
         ifindex: match &options.interface {
             None => 0,
-            Some(name) => (world.links.iter())
+            Some(name) => (engine.links.iter())
                 .find(|link| link.name == *name)
                 .map(|link| link.ifindex)
                 .ok_or_else(|| invalid(format!("interface: no such interface: {name}")))?,
@@ -461,10 +461,10 @@ fn start(
         },
     };
     if how.ifindex == 0 {
-        check_scopes(world, &targets)?;
+        check_scopes(engine, &targets)?;
     }
     mark_broadcast(
-        world,
+        engine,
         &mut targets,
         &how,
         privileged,
@@ -485,15 +485,19 @@ fn start(
     };
     let quiet = settings.quiet;
     tracing::debug!(uid = peer.uid, targets = targets.len(), "ping requested");
-    let number = world
-        .prober
-        .start(peer.uid, allowed, settings, targets, Reach { how, pmtu });
-    let run = &world.prober.runs[&number].run;
+    let number = engine.prober.start(
+        peer.uid,
+        allowed,
+        settings,
+        targets,
+        SocketOptions { how, pmtu },
+    );
+    let run = &engine.prober.runs[&number].run;
     Ok((number, run.id, run.targets.len() as u64, quiet))
 }
 
 /// An address that each link has anew means nothing without the link (RFC 4007, section 6).
-fn check_scopes(world: &World, targets: &[Target]) -> Result<(), Failure> {
+fn check_scopes(engine: &EngineState, targets: &[Target]) -> Result<(), Failure> {
     let without = targets.iter().find(|target| {
         target.scope == 0
             && match target.address {
@@ -506,7 +510,7 @@ fn check_scopes(world: &World, targets: &[Target]) -> Result<(), Failure> {
     let Some(target) = without else {
         return Ok(());
     };
-    let links: Vec<&str> = (world.links.iter())
+    let links: Vec<&str> = (engine.links.iter())
         .filter(|link| link.name != "lo")
         .map(|link| link.name.as_str())
         .take(8)
@@ -526,9 +530,9 @@ fn check_scopes(world: &World, targets: &[Target]) -> Result<(), Failure> {
 /// Finds broadcast addresses, which need permission and the word of the user that he means it, as in
 /// ping.
 fn mark_broadcast(
-    world: &mut World,
+    engine: &mut EngineState,
     targets: &mut [Target],
-    how: &How,
+    how: &SendOptions,
     privileged: bool,
     meant: bool,
 ) -> Result<(), Failure> {
@@ -538,7 +542,7 @@ fn mark_broadcast(
         };
         // A question to the kernel for each address of a large range would take seconds; broadcast
         // addresses are those of this host's own prefixes.
-        let of_a_link = (world.links.iter()).any(|link| {
+        let of_a_link = (engine.links.iter()).any(|link| {
             link.addresses.iter().any(|(own, bits)| match own {
                 IpAddr::V4(own) if (1..31).contains(bits) => {
                     let mask = u32::MAX >> bits;
@@ -549,7 +553,7 @@ fn mark_broadcast(
         });
         let is_broadcast = v4.is_broadcast()
             || (of_a_link
-                && (world.prober.route(target.address, how))
+                && (engine.prober.route(target.address, how))
                     .is_ok_and(|route| route.kind == RouteType::Broadcast));
         if !is_broadcast {
             continue;

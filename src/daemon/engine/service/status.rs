@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::daemon::channel::handover::{JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT};
 use crate::daemon::engine::control::Peer;
-use crate::daemon::engine::world::World;
+use crate::daemon::engine::state::EngineState;
 use crate::daemon::log;
 use crate::linux::wall_ns;
 use netsonde_core::config::permission::Tier;
@@ -37,29 +37,29 @@ pub struct Serving {
 }
 
 /// The whole reply.
-pub fn status(world: &World, peer: &Peer, serving: Serving) -> reply::Status {
+pub fn status(engine: &EngineState, peer: &Peer, serving: Serving) -> reply::Status {
     let now = wall_ns();
-    let recorder = &world.intake.recorder;
-    let (gaps, gaps_total) = gaps(world, now);
+    let recorder = &engine.recording.recorder;
+    let (gaps, gaps_total) = gaps(engine, now);
     let mut limits = serving.limits;
-    limits.extend(own_limits(world));
+    limits.extend(own_limits(engine));
     reply::Status {
         version: env!("CARGO_PKG_VERSION").into(),
         time: time(now),
-        started: time(world.hello.keeper_started_ns),
-        uptime_ns: now.saturating_sub(world.hello.keeper_started_ns),
-        keeper_pid: world.hello.keeper_pid,
+        started: time(engine.keeper.header.keeper_started_ns),
+        uptime_ns: now.saturating_sub(engine.keeper.header.keeper_started_ns),
+        keeper_pid: engine.keeper.header.keeper_pid,
         engine: reply::Engine {
             pid: std::process::id(),
-            starts: world.intake.keeper_counter(STARTS_AT),
-            started: time(world.started_ns),
-            uptime_ns: world.started.elapsed().as_nanos() as u64,
+            starts: engine.recording.keeper_counter(STARTS_AT),
+            started: time(engine.started_ns),
+            uptime_ns: engine.started.elapsed().as_nanos() as u64,
         },
-        recorder_bytes: world.hello.recorder_bytes,
-        promiscuous: world.links.iter().any(|link| link.promiscuity > 0),
-        rings: rings(world),
+        recorder_bytes: engine.keeper.header.recorder_bytes,
+        promiscuous: engine.links.iter().any(|link| link.promiscuity > 0),
+        rings: rings(engine),
         recorder: Store::ALL
-            .map(|store| store_of(recorder, world, store))
+            .map(|store| store_of(recorder, engine, store))
             .to_vec(),
         interfaces: recorder
             .interfaces()
@@ -73,38 +73,43 @@ pub fn status(world: &World, peer: &Peer, serving: Serving) -> reply::Status {
         limits,
         may: Tier::ALL
             .into_iter()
-            .filter(|tier| world.permissions.allows(peer.caller(), *tier, false))
+            .filter(|tier| {
+                engine
+                    .access
+                    .permissions
+                    .allows(peer.caller(), *tier, false)
+            })
             .map(|tier| tier.name().to_owned())
             .collect(),
         listening: serving.listening,
-        sandbox: world.sandbox.map(|sandbox| reply::Sandbox {
+        sandbox: engine.sandbox.map(|sandbox| reply::Sandbox {
             seccomp: sandbox.seccomp.to_string(),
             landlock: sandbox.landlock.to_string(),
-            violation: world.config.sandbox.violation.name().into(),
+            violation: engine.config.sandbox.violation.name().into(),
         }),
-        sockets: world.own_sockets.clone(),
+        sockets: engine.monitor.own_sockets.clone(),
     }
 }
 
-fn rings(world: &World) -> Vec<reply::Ring> {
+fn rings(engine: &EngineState) -> Vec<reply::Ring> {
     ["control", "bulk"]
         .iter()
         .enumerate()
         .map(|(at, name)| {
-            let sums = world.intake.ring_sums(at);
+            let sums = engine.recording.ring_sums(at);
             reply::Ring {
                 name: (*name).into(),
                 packets: sums.packets,
                 drops: sums.drops,
                 freezes: sums.freezes,
-                processed: world.intake.recorder.ring(at).processed,
-                capacity_bytes: world.intake.ring_capacity(at) as u64,
+                processed: engine.recording.recorder.ring(at).processed,
+                capacity_bytes: engine.recording.ring_capacity(at) as u64,
             }
         })
         .collect()
 }
 
-fn store_of<M>(recorder: &Recorder<M>, world: &World, store: Store) -> reply::Store
+fn store_of<M>(recorder: &Recorder<M>, engine: &EngineState, store: Store) -> reply::Store
 where
     M: std::ops::DerefMut<Target = [u8]>,
 {
@@ -117,7 +122,7 @@ where
         recorded: state.recorded,
         evicted: state.evicted,
         evicted_bytes: state.evicted_bytes,
-        snap_bytes: world.config.recorder.snap.bytes()[store as usize].into(),
+        snap_bytes: engine.config.recorder.snap.bytes()[store as usize].into(),
         oldest: state.oldest_ns.map(time),
         newest: state.newest_ns.map(time),
     }
@@ -190,8 +195,8 @@ where
 
 /// The newest gaps, oldest first, and how many there ever were. Interfaces that are down now are a
 /// gap that has not ended.
-fn gaps(world: &World, now: u64) -> (Vec<reply::Gap>, u64) {
-    let recorder = &world.intake.recorder;
+fn gaps(engine: &EngineState, now: u64) -> (Vec<reply::Gap>, u64) {
+    let recorder = &engine.recording.recorder;
     let (total, lost, lost_count) = recorder.gap_totals();
     let mut all: Vec<reply::Gap> = Vec::new();
     let kept = recorder.gaps(0);
@@ -224,44 +229,49 @@ fn gaps(world: &World, now: u64) -> (Vec<reply::Gap>, u64) {
 }
 
 /// The limits of all but the control server, and what they have cost.
-pub fn own_limits(world: &World) -> Vec<reply::Limit> {
+pub fn own_limits(engine: &EngineState) -> Vec<reply::Limit> {
     let limit = |name: &str, limit: u64, hits: u64| reply::Limit {
         name: name.into(),
         limit,
         hits,
     };
-    let overflows = world.intake.recorder.interfaces().overflows + world.intake.slotless;
+    let overflows =
+        engine.recording.recorder.interfaces().overflows + engine.recording.packets_without_slot;
     let mut all = vec![
         limit("interfaces", INTERFACE_SLOTS as u64, overflows),
-        limit("requests refused for lack of permission", 0, world.denials),
+        limit(
+            "requests refused for lack of permission",
+            0,
+            engine.access.denials,
+        ),
         limit(
             "talkers of a second",
             netsonde_core::talkers::SKETCH_KEYS as u64,
-            world.intake.talkers.evicted,
+            engine.recording.talkers.evicted,
         ),
         limit(
             "declared gaps",
             netsonde_core::recorder::layout::GAP_SLOTS as u64,
-            world.intake.recorder.gap_totals().1,
+            engine.recording.recorder.gap_totals().1,
         ),
         limit(
             "listener queue",
             1 << 20,
-            world.listener_overflows.iter().sum(),
+            engine.listener_overflows.iter().sum(),
         ),
         limit(
             "memberships not joined",
             0,
-            world.intake.keeper_counter(JOIN_FAILURES_AT),
+            engine.recording.keeper_counter(JOIN_FAILURES_AT),
         ),
-        limit("netlink queue", 4 << 20, world.links.resyncs),
-        limit("requests to the keeper", 0, world.unasked),
-        limit("slow packet readers", 0, world.readers_cut),
+        limit("netlink queue", 4 << 20, engine.links.resyncs),
+        limit("requests to the keeper", 0, engine.keeper.requests_dropped),
+        limit("slow packet readers", 0, engine.readers_disconnected),
         limit(
             "packets missing from counters after a keeper crash",
             0,
             (0..2)
-                .map(|at| world.intake.recorder.ring(at).uncounted)
+                .map(|at| engine.recording.recorder.ring(at).uncounted)
                 .sum(),
         ),
     ];
@@ -269,9 +279,9 @@ pub fn own_limits(world: &World) -> Vec<reply::Limit> {
     all.push(limit(
         "log lines",
         log::limit::LINES.into(),
-        held_back + lost + world.intake.keeper_counter(UNLOGGED_AT),
+        held_back + lost + engine.recording.keeper_counter(UNLOGGED_AT),
     ));
-    let multicast = &world.intake.multicast;
+    let multicast = &engine.recording.multicast;
     all.push(limit(
         "multicast memberships",
         Groups::MOST as u64,
@@ -292,7 +302,7 @@ pub fn own_limits(world: &World) -> Vec<reply::Limit> {
         Streams::MOST as u64,
         multicast.streams.overflows,
     ));
-    let costs = world.intake.neighbors.limits;
+    let costs = engine.recording.neighbors.limits;
     all.push(limit("neighbors", Neighbors::MAX_HOSTS as u64, costs.hosts));
     all.push(limit(
         "neighbor addresses",
@@ -304,13 +314,13 @@ pub fn own_limits(world: &World) -> Vec<reply::Limit> {
         Neighbors::DECODED_PER_SECOND.into(),
         costs.undecoded,
     ));
-    let (_, evicted) = world.intake.recorder.event_totals();
+    let (_, evicted) = engine.recording.recorder.event_totals();
     all.push(limit("events", EVENT_SLOTS as u64, evicted));
     all.push(limit(
         "news of neighbours and events told one by one",
         0,
-        costs.events + world.watch.suppressed(),
+        costs.events + engine.monitor.detector.suppressed(),
     ));
-    all.extend((world.prober.limits()).map(|(name, most, hits)| limit(name, most, hits)));
+    all.extend((engine.prober.limits()).map(|(name, most, hits)| limit(name, most, hits)));
     all
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::status::time;
 use crate::daemon::engine::control::Failure;
-use crate::daemon::engine::world::World;
+use crate::daemon::engine::state::EngineState;
 use crate::linux::wall_ns;
 use netsonde_core::protocol::inventory as reply;
 use netsonde_core::talkers::{Flow, Sum};
@@ -21,7 +21,10 @@ const USUAL: u64 = 20;
 const WINDOW: u64 = 10;
 
 /// The reply.
-pub fn talkers(world: &mut World, call: reply::TalkersCall) -> Result<reply::Talkers, Failure> {
+pub fn talkers(
+    engine: &mut EngineState,
+    call: reply::TalkersCall,
+) -> Result<reply::Talkers, Failure> {
     let invalid = |what: String| Err(Failure::invalid_parameter(&what));
     let window_ns = call.window_ns.unwrap_or(WINDOW * SECOND);
     if !(SECOND..=LONGEST * SECOND).contains(&window_ns) {
@@ -41,7 +44,7 @@ pub fn talkers(world: &mut World, call: reply::TalkersCall) -> Result<reply::Tal
     let ifindex = match &call.interface {
         None => None,
         Some(name) => {
-            let link = world.links.iter().find(|link| link.name == *name);
+            let link = engine.links.iter().find(|link| link.name == *name);
             Some(link.map(|link| link.ifindex).ok_or_else(|| {
                 Failure::error(
                     "io.netsonde.Inventory.NoSuchInterface",
@@ -51,7 +54,7 @@ pub fn talkers(world: &mut World, call: reply::TalkersCall) -> Result<reply::Tal
         }
     };
     let seconds = window_ns.div_ceil(SECOND);
-    let window = world.intake.talkers.window(seconds, wall_ns());
+    let window = engine.recording.talkers.window(seconds, wall_ns());
     let mut all: Vec<(&Flow, &Sum)> = (window.sums.iter())
         .filter(|(flow, _)| ifindex.is_none_or(|index| flow.ifindex == index))
         .collect();
@@ -82,25 +85,25 @@ pub fn talkers(world: &mut World, call: reply::TalkersCall) -> Result<reply::Tal
         rest_bytes: floor.bytes,
         rest_packets: floor.packets,
         talkers: (all.into_iter().take(limit as usize))
-            .map(|(flow, sum)| talker(world, flow, sum))
+            .map(|(flow, sum)| talker(engine, flow, sum))
             .collect(),
     })
 }
 
 /// The name of an interface that is no more, as far as the record knows it.
-fn gone(world: &World, ifindex: u32) -> String {
-    let slots = world.intake.recorder.interfaces();
+fn gone(engine: &EngineState, ifindex: u32) -> String {
+    let slots = engine.recording.recorder.interfaces();
     let found = (slots.iter()).find(|(_, slot)| slot.ifindex == ifindex && slot.name[0] != 0);
     found.map_or_else(|| format!("gone-{ifindex}"), |(_, slot)| slot.name())
 }
 
-fn talker(world: &World, flow: &Flow, sum: &Sum) -> reply::Talker {
-    let link = world.links.get(flow.ifindex);
+fn talker(engine: &EngineState, flow: &Flow, sum: &Sum) -> reply::Talker {
+    let link = engine.links.get(flow.ifindex);
     let addresses = flow.addresses();
     let has_ports = flow.source_port != 0 || flow.destination_port != 0;
     let port = |port: u16| has_ports.then_some(port);
     reply::Talker {
-        interface: link.map_or_else(|| gone(world, flow.ifindex), |link| link.name.clone()),
+        interface: link.map_or_else(|| gone(engine, flow.ifindex), |link| link.name.clone()),
         direction: if flow.is_outbound() { "out" } else { "in" }.into(),
         protocol: match addresses {
             Some(_) => protocol_name(flow.protocol),

@@ -24,14 +24,14 @@ const BATCH: usize = 16;
 const STALLED_TO_QUARANTINE: u64 = 3;
 
 /// The rings, the recorder, the trackers, and the keeper's counters.
-pub struct Intake {
+pub struct Recording {
     /// The recorder, which also serves queries.
     pub recorder: Recorder<OwnMemory>,
     rings: [Ring; 2],
     counters: Mapping,
     classifier: Classifier,
     /// Packets of interfaces without a slot.
-    pub slotless: u64,
+    pub packets_without_slot: u64,
     /// Whether a packet showed an interface that netlink has not reported yet.
     pub unknown_interface: bool,
     /// Queriers and memberships. All of these messages cross the control ring.
@@ -43,14 +43,14 @@ pub struct Intake {
     /// Whether the keeper must read the counters, to find out whether its count lacks packets.
     pub wants_count: bool,
     /// Progress of each ring at the last check.
-    done: [Done; 2],
+    done: [RingProgress; 2],
     /// Sightings of probes, while there are any. All of them cross the control ring.
     pub sightings: Option<Vec<Sighting>>,
 }
 
 /// Progress of a ring.
 #[derive(Clone, Copy, Debug, Default)]
-struct Done {
+struct RingProgress {
     processed: u64,
     /// Time of the last change of `processed`, in nanoseconds since 1970.
     since_ns: u64,
@@ -60,7 +60,7 @@ struct Done {
 
 /// Counters of a ring, as summed up by the keeper.
 #[derive(Clone, Copy, Debug)]
-pub struct RingSums {
+pub struct RingTotals {
     /// Packets that passed the filter, including drops.
     pub packets: u64,
     /// Packets dropped because the ring was full.
@@ -69,26 +69,26 @@ pub struct RingSums {
     pub freezes: u64,
 }
 
-impl Intake {
+impl Recording {
     /// Creates the intake from its components.
     pub fn new(
         recorder: Recorder<OwnMemory>,
         rings: [Ring; 2],
         counters: Mapping,
         classifier: Classifier,
-    ) -> Intake {
-        Intake {
+    ) -> Recording {
+        Recording {
             recorder,
             rings,
             counters,
             classifier,
-            slotless: 0,
+            packets_without_slot: 0,
             unknown_interface: false,
             multicast: Trackers::default(),
             talkers: Talkers::default(),
             neighbors: Neighbors::default(),
             wants_count: false,
-            done: [Done::default(); 2],
+            done: [RingProgress::default(); 2],
             sightings: None,
         }
     }
@@ -115,8 +115,8 @@ impl Intake {
     }
 
     /// Returns the keeper's sums for a ring.
-    pub fn ring_sums(&self, ring: usize) -> RingSums {
-        RingSums {
+    pub fn ring_sums(&self, ring: usize) -> RingTotals {
+        RingTotals {
             packets: self.counter(counter_at(ring, Counter::Packets))
                 + self.recorder.ring(ring).uncounted,
             drops: self.counter(counter_at(ring, Counter::Drops)),
@@ -158,8 +158,8 @@ impl Intake {
 
     /// Rebuilds the multicast and neighbor tables from the record after an engine restart. The bulk
     /// store is left out: it may be large, and adds little to the others.
-    pub fn recall(&mut self) {
-        let Intake {
+    pub fn rebuild_trackers(&mut self) {
+        let Recording {
             recorder,
             multicast,
             neighbors,
@@ -214,7 +214,7 @@ impl Intake {
         let done = &mut self.done[at];
         if done.processed != processed {
             // Not the time of this iteration: blocks have arrived since.
-            *done = Done {
+            *done = RingProgress {
                 processed,
                 since_ns: wall_ns(),
                 read_ns: 0,
@@ -292,9 +292,9 @@ impl Intake {
                     packet,
                 );
                 match taken.interface {
-                    Interface::Known => {}
+                    Interface::KernelLink => {}
                     Interface::New => self.unknown_interface = true,
-                    Interface::NoSlot => self.slotless += 1,
+                    Interface::NoSlot => self.packets_without_slot += 1,
                 }
                 // Nearly all packets repeat what others of their flow have shown within the second.
                 if packet.tag.is_none() && (taken.is_news || !carries_no_claims(seen)) {
@@ -359,12 +359,12 @@ fn sighting(packet: &Packet<'_>, seen: &Glance) -> Option<Sighting> {
 }
 
 enum Interface {
-    Known,
+    KernelLink,
     New,
     NoSlot,
 }
 
-struct Taken {
+struct RecordedPacket {
     interface: Interface,
     /// Whether the sender was not seen with this flow within the last second, as far as known.
     is_news: bool,
@@ -377,8 +377,8 @@ fn take_packet(
     store: Store,
     seen: &Glance,
     packet: &Packet<'_>,
-) -> Taken {
-    let mut taken = Taken {
+) -> RecordedPacket {
+    let mut taken = RecordedPacket {
         interface: Interface::NoSlot,
         is_news: true,
     };
@@ -392,7 +392,7 @@ fn take_packet(
     taken.interface = if interface.name[0] == 0 {
         Interface::New
     } else {
-        Interface::Known
+        Interface::KernelLink
     };
     let tag_bytes = if packet.tag.is_some() { 4 } else { 0 };
     let original_length = packet.original_length + tag_bytes;
