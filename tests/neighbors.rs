@@ -424,7 +424,7 @@ fn two_hosts_with_one_address() -> Outcome {
         text.starts_with(&format!(
             "conflict: 10.0.0.9 on e0 is claimed by {}",
             between[0]
-        )) && text.contains("both answered the same question")
+        )) && text.contains("both answered the same request")
             && text.contains("fix: give one of them another address"),
         "{text}"
     );

@@ -1,4 +1,4 @@
-//! SHELL. Why a command could not tell: exit status 2, and one line that says what to do.
+//! SHELL. Failure of a command: exit status 2, and one line with the cause and what to do.
 
 use crate::client::connection;
 use crate::client::files::capture_file;

@@ -75,11 +75,11 @@ impl Standalone {
                 return Ok(());
             }
             if self.child.try_wait()?.is_some() {
-                let mut said = String::new();
+                let mut messages = String::new();
                 if let Some(stderr) = &mut self.child.stderr {
-                    stderr.read_to_string(&mut said)?;
+                    stderr.read_to_string(&mut messages)?;
                 }
-                let last = said
+                let last = messages
                     .lines()
                     .last()
                     .unwrap_or("it printed nothing")

@@ -499,7 +499,7 @@ const CASES: &[Case] = &[
                 (ABUSE, "full_disk"),
                 (
                     "src/client/files/capture_file.rs",
-                    "every_cut_is_an_error_or_an_end",
+                    "truncated_files_do_not_panic",
                 ),
             ],
             "without a slow disk or one with errors, for which this kernel has no device; the service itself writes no file",

@@ -68,7 +68,7 @@ pub fn run(global: &Global) -> Result<u8, Failure> {
     ];
     let mut kept = 0;
     for (number, (title, scene)) in scenes.iter().enumerate() {
-        demo.say(&format!(
+        demo.print(&format!(
             "\n{}",
             demo.style.bold(&format!("{}. {title}", number + 1))
         ));
@@ -79,9 +79,9 @@ pub fn run(global: &Global) -> Result<u8, Failure> {
         } else {
             demo.style.warn("NOT as expected")
         };
-        demo.say(&format!("  -> {verdict}"));
+        demo.print(&format!("  -> {verdict}"));
     }
-    demo.say(&format!(
+    demo.print(&format!(
         "\n{kept} of {} scenes showed the expected result, in {:.1} s. This host's network was \
             not touched.",
         scenes.len(),
@@ -135,22 +135,22 @@ impl Demo {
             service,
             style,
         };
-        demo.say(
+        demo.print(
             "A private network of three hosts in network namespaces. netsonded runs on the first:",
         );
-        demo.say("");
-        demo.say("  client e0 10.0.0.1 ---- 10.0.0.254  router  10.9.0.254 ---- 10.9.0.9 server");
-        demo.say("         e1 10.1.0.1 ---- 10.1.0.254");
+        demo.print("");
+        demo.print("  client e0 10.0.0.1 ---- 10.0.0.254  router  10.9.0.254 ---- 10.9.0.9 server");
+        demo.print("         e1 10.1.0.1 ---- 10.1.0.254");
         Ok(demo)
     }
 
-    fn say(&self, text: &str) {
+    fn print(&self, text: &str) {
         let _ = writeln!(std::io::stdout(), "{text}");
     }
 
     /// Runs the client and shows its output.
     fn show(&self, arguments: &[&str]) -> Result<String, Failure> {
-        self.say(&format!(
+        self.print(&format!(
             "  {} netsonde {}",
             self.style.dim("$"),
             arguments.join(" ")
@@ -161,7 +161,7 @@ impl Demo {
             .lines()
             .chain(String::from_utf8_lossy(&output.stderr).lines())
         {
-            self.say(&format!("    {line}"));
+            self.print(&format!("    {line}"));
         }
         Ok(text)
     }
@@ -195,10 +195,10 @@ impl Demo {
                     })
                 })
             });
-            let told = self.show(&["mcast", "doctor", "239.1.1.1:5000", "--duration", "1s"]);
+            let output = self.show(&["mcast", "doctor", "239.1.1.1:5000", "--duration", "1s"]);
             let sent = sending.join();
             sent.map_err(|_| Failure::Other("the sender panicked".into()))??;
-            told
+            output
         })
     }
 
@@ -225,7 +225,7 @@ impl Demo {
     }
 
     fn health(&self) -> Result<bool, Failure> {
-        self.say(
+        self.print(
             "  `status` shows what is recorded, how far back the record reaches, and what was \
                 dropped.",
         );
@@ -236,7 +236,7 @@ impl Demo {
     }
 
     fn doctor_of_host(&self) -> Result<bool, Failure> {
-        self.say("  `doctor` checks the whole host. Then the cable of e1 is pulled.");
+        self.print("  `doctor` checks the whole host. Then the cable of e1 is pulled.");
         let words = ["doctor", "--duration", "1s"];
         let healthy = self.show(&words)?;
         self.router.down("p1")?;
@@ -252,7 +252,9 @@ impl Demo {
     }
 
     fn past(&self) -> Result<bool, Failure> {
-        self.say("  A TCP connection and a DNS query have just taken place, before anyone looked.");
+        self.print(
+            "  A TCP connection and a DNS query have just taken place, before anyone looked.",
+        );
         let listener = self.server.run(|| TcpListener::bind((SERVER, 80)))?;
         let resolver = self.server.run(|| UdpSocket::bind((SERVER, 53)))?;
         self.client.run(|| -> std::io::Result<()> {
@@ -283,7 +285,7 @@ impl Demo {
     }
 
     fn unreachable(&self) -> Result<bool, Failure> {
-        self.say(
+        self.print(
             "  A packet to a closed port of the server, and one to an address that does not \
                 exist.",
         );
@@ -309,7 +311,7 @@ impl Demo {
         let there = self.until(&command, &["port unreachable"])
             && self.until(&command, &["host unreachable"]);
         let text = self.show(&command)?;
-        self.say(
+        self.print(
             "  The first error came from the server itself, the second from the router before it.",
         );
         Ok(there
@@ -324,7 +326,7 @@ impl Demo {
     }
 
     fn ping(&self) -> Result<bool, Failure> {
-        self.say("  `time` is what ping prints; `wire` is the part spent outside of this host.");
+        self.print("  `time` is what ping prints; `wire` is the part spent outside of this host.");
         let text = self.show(&["ping", "-c", "3", "-i", "0.1", "10.9.0.9"])?;
         Ok(
             Demo::has(&text, &["from 10.9.0.9: icmp_seq=3", "time=", "wire="])
@@ -333,21 +335,23 @@ impl Demo {
     }
 
     fn lost(&self) -> Result<bool, Failure> {
-        self.say(
+        self.print(
             "  ping shows three of these four in the same way: no answer. A host that does not \
                 exist:",
         );
         let quick = ["ping", "-c", "1", "-W", "0.5"];
         let show = |more: &[&str]| self.show(&[&quick[..], more].concat());
         let absent = show(&["10.0.0.77"])?;
-        self.say("\n  A packet whose TTL expires at the router:");
+        self.print("\n  A packet whose TTL expires at the router:");
         let expired = show(&["-t", "1", "10.9.0.9"])?;
-        self.say("\n  A server that ignores pings: the probe left this host and was not answered:");
+        self.print(
+            "\n  A server that ignores pings: the probe left this host and was not answered:",
+        );
         let ignore = "net/ipv4/icmp_echo_ignore_all";
         self.server.sysctl(ignore, "1")?;
         let ignored = show(&["10.9.0.9"])?;
         self.server.sysctl(ignore, "0")?;
-        self.say(
+        self.print(
             "\n  The reply to 10.1.0.1 comes back on e1, while the route to the server uses e0. \
                 This host drops it\n  without a message:",
         );
@@ -376,7 +380,7 @@ impl Demo {
     }
 
     fn neighbors(&self) -> Result<bool, Failure> {
-        self.say("  Another host on the link of e0 claims the client's address.");
+        self.print("  Another host on the link of e0 claims the client's address.");
         let mut port = self.router.port("p1")?;
         port.write_all(&messages::arp_request("10.0.0.1", "10.0.0.254"))?;
         let command = ["neighbors", "-I", "e0"];
@@ -386,7 +390,7 @@ impl Demo {
     }
 
     fn group(&self) -> Result<bool, Failure> {
-        self.say(&format!(
+        self.print(&format!(
             "  A program joins {GROUP}, and the host reports it on its link."
         ));
         let member = self.client.run(|| traffic::join(GROUP, CLIENT))?;
@@ -395,7 +399,7 @@ impl Demo {
         let there = self.until(&command, &["IGMPv3 report", "(join)"]);
         let text = self.show(&command)?;
         let groups = self.show(&["mcast", "groups", "-I", "e0"])?;
-        self.say(
+        self.print(
             "  Snooping switches need a querier, which asks for memberships regularly. \
             There is none here.",
         );
@@ -409,7 +413,7 @@ impl Demo {
     }
 
     fn drops(&self) -> Result<bool, Failure> {
-        self.say("  The server sends to a program that does not read, and to a closed port.");
+        self.print("  The server sends to a program that does not read, and to a closed port.");
         let deaf = self.client.run(|| UdpSocket::bind((CLIENT, 5000)))?;
         nix::sys::socket::setsockopt(&deaf, nix::sys::socket::sockopt::RcvBuf, &4096)
             .map_err(std::io::Error::from)?;
@@ -440,12 +444,12 @@ impl Demo {
     }
 
     fn events(&self) -> Result<bool, Failure> {
-        self.say("  The cable of e1 is pulled and plugged in again.");
+        self.print("  The cable of e1 is pulled and plugged in again.");
         self.router.down("p2")?;
         let down = self.until(&["events", "-I", "e1"], &["link_down", "lost its carrier"]);
         self.router.up("p2")?;
         let up = self.until(&["events", "-I", "e1"], &["link_up"]);
-        self.say("  The log also has the events of the earlier scenes:");
+        self.print("  The log also has the events of the earlier scenes:");
         let text = self.show(&["events", "-s", "notice"])?;
         Ok(down
             && up
@@ -466,14 +470,14 @@ impl Demo {
     }
 
     fn wrong_interface(&self) -> Result<bool, Failure> {
-        self.say(
+        self.print(
             "  The router sends the group on the link of e0, but a program has joined it on \
             e1.",
         );
         let wrong = self.receiver(Ipv4Addr::new(10, 1, 0, 1))?;
         let fault = self.doctor(&self.router, "p1", "10.0.0.254")?;
         drop(wrong);
-        self.say("  Now the program joins on e0:");
+        self.print("  Now the program joins on e0:");
         let _right = self.receiver(CLIENT)?;
         let healthy = self.doctor(&self.router, "p1", "10.0.0.254")?;
         Ok(
@@ -488,22 +492,25 @@ impl Demo {
         match nft(rules) {
             Ok(output) if output.status.success() => {}
             _ => {
-                self.say("  nft is not installed here, so the firewall scene is skipped.");
+                self.print("  nft is not installed here, so the firewall scene is skipped.");
                 return Ok(true);
             }
         }
-        self.say(
+        self.print(
             "  The program has joined on the right interface, but a firewall rule drops its \
             port.",
         );
         let _receiver = self.receiver(CLIENT)?;
-        let told = self.doctor(&self.router, "p1", "10.0.0.254")?;
+        let output = self.doctor(&self.router, "p1", "10.0.0.254")?;
         nft("flush ruleset")?;
-        Ok(Demo::has(&told, &["cause: firewall-drops-data", "proved"]))
+        Ok(Demo::has(
+            &output,
+            &["cause: firewall-drops-data", "proved"],
+        ))
     }
 
     fn querier_gone(&self) -> Result<bool, Failure> {
-        self.say(
+        self.print(
             "  A third link has a snooping switch whose memberships last 4 s here instead of \
                 260. A querier queries\n  once, with an interval of 1 s, and then stays silent; \
                 a source keeps sending.",
@@ -529,7 +536,7 @@ impl Demo {
             .run(|| traffic::ping(client, Duration::from_secs(10)))?
             .is_none()
         {
-            self.say("  The switch does not forward.");
+            self.print("  The switch does not forward.");
             return Ok(false);
         }
         let query = messages::query("10.2.0.9", None, messages::Q3, 1);
@@ -555,15 +562,15 @@ impl Demo {
             sent.map_err(|_| Failure::Other("the sender panicked".into()))??;
             Ok::<u32, Failure>(received)
         })?;
-        self.say(&format!("  {received} of 700 packets came, then no more."));
-        let told = self.doctor(&source, "e0", "10.2.0.9")?;
+        self.print(&format!("  {received} of 700 packets came, then no more."));
+        let output = self.doctor(&source, "e0", "10.2.0.9")?;
         self.show(&["explain", "querier-lost"])?;
         self.client.delete("e2")?;
-        Ok((1..650).contains(&received) && Demo::has(&told, &["cause: querier-lost"]))
+        Ok((1..650).contains(&received) && Demo::has(&output, &["cause: querier-lost"]))
     }
 
     fn killed(&self) -> Result<bool, Failure> {
-        self.say(
+        self.print(
             "  10,000 numbered packets are sent, and the engine is killed meanwhile (SIGKILL).",
         );
         let to = SocketAddrV4::new(SERVER, 7777);
@@ -612,7 +619,7 @@ impl Demo {
         };
         let there = wait_until(PATIENCE, || count() == 10_000);
         let second = engine(&self.ask(&["status", "--json"]));
-        self.say(&format!(
+        self.print(&format!(
             "  Engine {} died, engine {} took over; {} of 10000 packets are in the record.",
             first.unwrap_or(0),
             second.unwrap_or(0),
@@ -623,13 +630,13 @@ impl Demo {
             .lines()
             .filter(|line| line.contains("engine_restart") || line.contains("dropped by"))
         {
-            self.say(&format!("    {line}"));
+            self.print(&format!("    {line}"));
         }
         Ok(there && first != second && Demo::has(&status, &["engine_restart"]))
     }
 
     fn file(&self) -> Result<bool, Failure> {
-        self.say(
+        self.print(
             "  pcapng with interface, direction and every gap. It can be read back without \
             the service.",
         );

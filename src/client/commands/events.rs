@@ -1,4 +1,4 @@
-//! SHELL. `netsonde events`: what happened, a line each, and what happens.
+//! SHELL. `netsonde events`: the log of network events, one per line, and new ones as they happen.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -18,7 +18,7 @@ use netsonde_core::protocol::inventory::{Event, EventPackets, Events, EventsCall
 
 const METHOD: &str = "io.netsonde.Inventory.Events";
 /// Past events shown before new ones, as for tail(1) and journalctl(1).
-const PAST: u64 = 10;
+const PAST_EVENTS: u64 = 10;
 
 /// Runs `netsonde events`.
 pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Failure> {
@@ -29,28 +29,28 @@ pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Fail
             .then(|| args.kinds.iter().map(|kind| known(kind)).collect())
             .transpose()?,
         severity: Some(severity(&args.severity)?),
-        limit: (args.number).or((args.follow && args.last.is_none()).then_some(PAST)),
+        limit: (args.number).or((args.follow && args.last.is_none()).then_some(PAST_EVENTS)),
         follow: args.follow.then_some(true),
     };
     let style = Style::new(global.color);
     if args.follow {
         return follow(global, socket, &call, style);
     }
-    let told: Events = ask_with(socket, METHOD, &call)?;
+    let reply: Events = ask_with(socket, METHOD, &call)?;
     let mut out = io::stdout().lock();
     if global.json {
-        let text = serde_json::to_string_pretty(&told).map_err(io::Error::from)?;
+        let text = serde_json::to_string_pretty(&reply).map_err(io::Error::from)?;
         writeln!(out, "{text}")?;
         return Ok(0);
     }
-    for event in &told.events {
+    for event in &reply.events {
         writeln!(out, "{}", line(event, style, global.verbose))?;
     }
-    if told.events.is_empty() && !global.quiet {
+    if reply.events.is_empty() && !global.quiet {
         drop(out);
         eprintln!(
             "no matching event in the log; it holds {}",
-            told.kept - told.evicted
+            reply.kept - reply.evicted
         );
     }
     Ok(0)
@@ -62,9 +62,9 @@ fn known(name: &str) -> Result<String, Failure> {
     if !Kind::named(&plain).is_empty() {
         return Ok(plain);
     }
-    let rooms = Category::ALL.map(Category::name).join(", ");
+    let categories = Category::ALL.map(Category::name).join(", ");
     Err(Failure::Other(format!(
-        "unknown event kind {name:?}: see netsonde-events(7), or name a category: {rooms}"
+        "unknown event kind {name:?}: see netsonde-events(7), or name a category: {categories}"
     )))
 }
 
@@ -80,8 +80,9 @@ fn severity(name: &str) -> Result<String, Failure> {
 }
 
 /// Maximum time for a restarted service to come back.
-const BACK: Duration = Duration::from_secs(10);
-const AGAIN: Duration = Duration::from_millis(100);
+const MAX_ABSENCE: Duration = Duration::from_secs(10);
+/// Time between attempts to connect again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Prints events until interrupted. A restarted service keeps its events; those after the last
 /// printed one are requested again.
@@ -91,14 +92,14 @@ fn follow(global: &Global, socket: &Path, call: &EventsCall, style: Style) -> Re
     let mut last = 0;
     let mut gone: Option<Instant> = None;
     loop {
-        let mut show = |told: Events| -> io::Result<()> {
-            if told.kept < last {
+        let mut show = |reply: Events| -> io::Result<()> {
+            if reply.kept < last {
                 // Another record, with event numbers of its own.
                 last = 0;
             }
             gone = None;
             let mut out = io::stdout().lock();
-            for event in told.events.iter().filter(|event| event.number > last) {
+            for event in reply.events.iter().filter(|event| event.number > last) {
                 let text = if global.json {
                     serde_json::to_string(event).map_err(io::Error::from)?
                 } else {
@@ -106,7 +107,7 @@ fn follow(global: &Global, socket: &Path, call: &EventsCall, style: Style) -> Re
                 };
                 writeln!(out, "{text}")?;
             }
-            last = last.max(told.kept);
+            last = last.max(reply.kept);
             out.flush()
         };
         let broken = match listen(socket, &call, &interrupt, &mut show) {
@@ -115,11 +116,11 @@ fn follow(global: &Global, socket: &Path, call: &EventsCall, style: Style) -> Re
             Err(other) => return Err(other),
         };
         let since = *gone.get_or_insert_with(Instant::now);
-        if since.elapsed() > BACK || matches!(broken, Error::Remote { .. }) {
+        if since.elapsed() > MAX_ABSENCE || matches!(broken, Error::Remote { .. }) {
             return Err(broken.into());
         }
         (call.limit, call.last_ns) = (None, None);
-        if wait_until(Instant::now() + AGAIN, &interrupt)? {
+        if wait_until(Instant::now() + RETRY_INTERVAL, &interrupt)? {
             return Ok(0);
         }
     }
@@ -135,8 +136,8 @@ fn listen(
     let mut connection = Connection::open(socket)?;
     connection.call_more(METHOD, call)?;
     connection.wait_without_limit()?;
-    while let Some((told, _)) = connection.reply_or::<Events>(Some(interrupt.descriptor()))? {
-        show(told)?;
+    while let Some((reply, _)) = connection.reply_or::<Events>(Some(interrupt.descriptor()))? {
+        show(reply)?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! SHELL. `netsonde neighbors`: who is on each link, and which addresses two stations claim.
+//! SHELL. `netsonde neighbors`: the hosts on each link, and address conflicts and moves.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
@@ -23,7 +23,7 @@ const MOVES_SHOWN: usize = 8;
 
 /// The reply of the service, with card vendors.
 #[derive(Serialize)]
-struct Told {
+struct NeighborReport {
     #[serde(flatten)]
     all: Neighbors,
     /// Vendors by MAC address.
@@ -41,11 +41,11 @@ pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, F
     }
     let has_conflict = (all.findings.iter()).any(|one| one.kind == "conflict" && one.current);
     let vendors = vendors(&all);
-    let told = Told { all, vendors };
+    let report = NeighborReport { all, vendors };
     let words = if global.json {
-        serde_json::to_string_pretty(&told).map_err(std::io::Error::from)?
+        serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?
     } else {
-        text(&told, Style::new(global.color), global.verbose)
+        text(&report, Style::new(global.color), global.verbose)
     };
     writeln!(std::io::stdout().lock(), "{}", words.trim_end())?;
     Ok(u8::from(has_conflict))
@@ -144,13 +144,13 @@ fn vendors(all: &Neighbors) -> std::collections::BTreeMap<String, String> {
         .collect()
 }
 
-fn text(told: &Told, style: Style, verbose: bool) -> String {
+fn text(report: &NeighborReport, style: Style, verbose: bool) -> String {
     let mut text = String::new();
     let mut moves = 0;
-    for finding in &told.all.findings {
+    for finding in &report.all.findings {
         moves += usize::from(finding.kind == "moved");
         if finding.kind != "moved" || verbose || moves <= MOVES_SHOWN {
-            text.push_str(&finding_text(finding, told, style));
+            text.push_str(&finding_text(finding, report, style));
             text.push('\n');
         }
     }
@@ -160,14 +160,14 @@ fn text(told: &Told, style: Style, verbose: bool) -> String {
             moves - MOVES_SHOWN
         ));
     }
-    if told.all.neighbors.is_empty() {
+    if report.all.neighbors.is_empty() {
         text.push_str("no neighbors seen");
         return text;
     }
-    let kernel: HashMap<(&str, &str), &KernelNeighbor> = (told.all.kernel.iter())
+    let kernel: HashMap<(&str, &str), &KernelNeighbor> = (report.all.kernel.iter())
         .map(|one| ((one.interface.as_str(), one.address.as_str()), one))
         .collect();
-    let mut interfaces: Vec<&str> = told
+    let mut interfaces: Vec<&str> = report
         .all
         .neighbors
         .iter()
@@ -176,22 +176,22 @@ fn text(told: &Told, style: Style, verbose: bool) -> String {
     interfaces.dedup();
     for interface in interfaces {
         text.push_str(&format!("{}\n", style.bold(interface)));
-        text.push_str(&of_interface(told, interface, &kernel, style, verbose));
+        text.push_str(&interface_table(report, interface, &kernel, style, verbose));
         text.push('\n');
     }
-    text.push_str(&in_vain(told, style));
+    text.push_str(&unresolved(report, style));
     text
 }
 
-fn of_interface(
-    told: &Told,
+fn interface_table(
+    report: &NeighborReport,
     interface: &str,
     kernel: &HashMap<(&str, &str), &KernelNeighbor>,
     style: Style,
     verbose: bool,
 ) -> String {
     let mut rows: Vec<(Option<IpAddr>, Vec<String>)> = Vec::new();
-    for one in told
+    for one in report
         .all
         .neighbors
         .iter()
@@ -202,15 +202,16 @@ fn of_interface(
             let mut cells = vec![
                 address.unwrap_or("-").to_owned(),
                 one.mac.clone(),
-                told.vendors
+                report
+                    .vendors
                     .get(&one.mac)
                     .cloned()
                     .unwrap_or_else(|| "-".into()),
                 names(one),
                 roles(one),
                 one.heard_by.join(","),
-                age(&told.all.time, first),
-                age(&told.all.time, last),
+                age(&report.all.time, first),
+                age(&report.all.time, last),
             ];
             if verbose {
                 cells.push(of_kernel.map_or("-".into(), |known| {
@@ -265,10 +266,10 @@ fn roles(one: &Neighbor) -> String {
     one.roles.join(", ")
 }
 
-/// Neighbors that do not answer this host.
-fn in_vain(told: &Told, style: Style) -> String {
+/// Addresses that this host failed to resolve.
+fn unresolved(report: &NeighborReport, style: Style) -> String {
     let mut text = String::new();
-    for one in &told.all.kernel {
+    for one in &report.all.kernel {
         if one.state == "FAILED" || one.state == "INCOMPLETE" {
             text.push_str(&style.dim(&format!(
                 "{} on {} does not answer this host ({})",
@@ -280,104 +281,15 @@ fn in_vain(told: &Told, style: Style) -> String {
     text
 }
 
-fn finding_text(one: &Finding, told: &Told, style: Style) -> String {
-    let now = &told.all.time;
-    let ago = |time: &str| format!("{} ago", age(now, time));
-    let who = |mac: &str| match told.vendors.get(mac) {
-        Some(vendor) => format!("{mac} ({vendor})"),
-        None => mac.to_owned(),
+/// Formats a finding: a headline and indented details.
+fn finding_text(one: &Finding, report: &NeighborReport, style: Style) -> String {
+    let mut lines = match one.kind.as_str() {
+        "conflict" => conflict_lines(one, report, style),
+        "moved" => move_lines(one, report),
+        _ => duplicate_lines(one, report, style),
     };
-    let of = |mac: &Option<String>| mac.as_deref().map_or("?".into(), who);
-    let whose = match (one.own, one.gateway) {
-        (true, _) => ", an address of this host,",
-        (_, true) => ", this host's gateway,",
-        _ => "",
-    };
-    let place = format!("{}{whose} on {}", one.address, one.interface);
-    let mut lines = Vec::new();
-    let mut claimants = true;
-    match one.kind.as_str() {
-        "conflict" => {
-            let between = one.between.clone().unwrap_or_default();
-            let pair: Vec<String> = between.iter().map(|mac| who(mac)).collect();
-            lines.push(style.warn(&format!(
-                "{}: {place} is claimed by {}",
-                if one.current {
-                    "conflict"
-                } else {
-                    "resolved conflict"
-                },
-                pair.join(" and by ")
-            )));
-            if let Some(times) = one.both_answered.filter(|times| *times > 0) {
-                lines.push(format!(
-                    "    both answered the same request, {}",
-                    counted(times)
-                ));
-            }
-            if let Some(times) = one.returned.filter(|times| *times > 0) {
-                lines.push(format!(
-                    "    one claimed it again after the other, without announcing it, {}",
-                    counted(times)
-                ));
-            }
-            if one.own {
-                lines.push("    this host uses the address, and another host claims it too".into());
-            }
-            lines.push(format!(
-                "    first seen {}, last seen {}",
-                ago(&one.since),
-                ago(&one.last)
-            ));
-        }
-        "moved" => {
-            claimants = false;
-            let how = match one.announced {
-                Some(true) => "announced it (gratuitous ARP or unsolicited advertisement)",
-                _ => "did not announce it",
-            };
-            lines.push(format!(
-                "moved: {place} from {} to {} {}, which {how}",
-                of(&one.from),
-                of(&one.to),
-                ago(&one.last)
-            ));
-            let virtual_ones = (one.claimants.iter()).any(|claimant| {
-                read_mac(&claimant.mac).is_some_and(|mac| mac::shared(mac).is_some())
-            });
-            lines.push(format!(
-                "    not a conflict: the first one stopped using it{}{}",
-                if virtual_ones {
-                    "; one is the address of a virtual router"
-                } else {
-                    ""
-                },
-                match one.times {
-                    Some(times) if times > 1 => format!("; it has moved {times} times"),
-                    _ => String::new(),
-                }
-            ));
-        }
-        _ => {
-            claimants = false;
-            let why = match (one.both_probed, one.answered) {
-                (Some(true), _) => "probed for it at the same time",
-                (_, Some(true)) => "already has it and answered",
-                _ => "already has it; no answer was seen here",
-            };
-            lines.push(style.warn(&format!(
-                "duplicate: {} probed for {place}: {} {why}",
-                of(&one.prober),
-                of(&one.by)
-            )));
-            lines.push(format!(
-                "    by duplicate address detection, {}, last {}",
-                counted(one.times.unwrap_or(1)),
-                ago(&one.last)
-            ));
-        }
-    }
-    if claimants {
+    if one.kind == "conflict" {
+        let now = &report.all.time;
         lines.extend(
             one.claimants
                 .iter()
@@ -386,9 +298,126 @@ fn finding_text(one: &Finding, told: &Told, style: Style) -> String {
         if one.more > 0 {
             lines.push(format!("    and {} claims by others", one.more));
         }
-        lines.extend(hint(one, &told.all));
+        lines.extend(hint(one, &report.all));
     }
     lines.join("\n")
+}
+
+/// A MAC address with its vendor, or `?` where the service does not know the address.
+fn station(mac: Option<&String>, report: &NeighborReport) -> String {
+    let Some(mac) = mac else {
+        return "?".into();
+    };
+    match report.vendors.get(mac) {
+        Some(vendor) => format!("{mac} ({vendor})"),
+        None => mac.clone(),
+    }
+}
+
+/// The address of a finding, its use by this host, and its interface.
+fn place(one: &Finding) -> String {
+    let role = match (one.own, one.gateway) {
+        (true, _) => ", an address of this host,",
+        (_, true) => ", this host's gateway,",
+        _ => "",
+    };
+    format!("{}{role} on {}", one.address, one.interface)
+}
+
+fn ago(time: &str, report: &NeighborReport) -> String {
+    format!("{} ago", age(&report.all.time, time))
+}
+
+fn conflict_lines(one: &Finding, report: &NeighborReport, style: Style) -> Vec<String> {
+    let pair: Vec<String> = one
+        .between
+        .iter()
+        .flatten()
+        .map(|mac| station(Some(mac), report))
+        .collect();
+    let headline = format!(
+        "{}: {} is claimed by {}",
+        if one.current {
+            "conflict"
+        } else {
+            "resolved conflict"
+        },
+        place(one),
+        pair.join(" and by ")
+    );
+    let mut lines = vec![style.warn(&headline)];
+    if let Some(times) = one.both_answered.filter(|times| *times > 0) {
+        lines.push(format!(
+            "    both answered the same request, {}",
+            counted(times)
+        ));
+    }
+    if let Some(times) = one.returned.filter(|times| *times > 0) {
+        lines.push(format!(
+            "    one claimed it again after the other, without announcing it, {}",
+            counted(times)
+        ));
+    }
+    if one.own {
+        lines.push("    this host uses the address, and another host claims it too".into());
+    }
+    lines.push(format!(
+        "    first seen {}, last seen {}",
+        ago(&one.since, report),
+        ago(&one.last, report)
+    ));
+    lines
+}
+
+fn move_lines(one: &Finding, report: &NeighborReport) -> Vec<String> {
+    let how = match one.announced {
+        Some(true) => "announced it (gratuitous ARP or unsolicited advertisement)",
+        _ => "did not announce it",
+    };
+    let headline = format!(
+        "moved: {} from {} to {} {}, which {how}",
+        place(one),
+        station(one.from.as_ref(), report),
+        station(one.to.as_ref(), report),
+        ago(&one.last, report)
+    );
+    let is_virtual = one
+        .claimants
+        .iter()
+        .any(|claimant| read_mac(&claimant.mac).is_some_and(|mac| mac::shared(mac).is_some()));
+    let details = format!(
+        "    not a conflict: the first one stopped using it{}{}",
+        if is_virtual {
+            "; one is the address of a virtual router"
+        } else {
+            ""
+        },
+        match one.times {
+            Some(times) if times > 1 => format!("; it has moved {times} times"),
+            _ => String::new(),
+        }
+    );
+    vec![headline, details]
+}
+
+fn duplicate_lines(one: &Finding, report: &NeighborReport, style: Style) -> Vec<String> {
+    let why = match (one.both_probed, one.answered) {
+        (Some(true), _) => "probed for it at the same time",
+        (_, Some(true)) => "already has it and answered",
+        _ => "already has it; no answer was seen here",
+    };
+    let headline = format!(
+        "duplicate: {} probed for {}: {} {why}",
+        station(one.prober.as_ref(), report),
+        place(one),
+        station(one.by.as_ref(), report)
+    );
+    let details = format!(
+        "    by duplicate address detection, {}, last {}",
+        counted(one.times.unwrap_or(1)),
+        ago(&one.last, report)
+    );
+    vec![style.warn(&headline), details]
 }
 
 fn counted(times: u64) -> String {
@@ -452,7 +481,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn macs_as_people_write_them() {
+    fn mac_notations() {
         let mac = Some(Mac([0, 0x1b, 0xc5, 1, 2, 3]));
         for text in [
             "00:1b:c5:01:02:03",

@@ -1,5 +1,5 @@
-//! SHELL. `netsonde talkers`: who sends most, and which process of this host it is, as far as the asker may
-//! know.
+//! SHELL. `netsonde talkers`: the top flows, and the processes of this host behind them, within the
+//! caller's permissions.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -30,18 +30,18 @@ struct Owned {
     pid: Option<u32>,
 }
 
-struct Told {
+struct OwnedTalkers {
     all: Talkers,
-    /// In the place of those in `all`.
+    /// Replaces the list in `all`.
     owned: Vec<Owned>,
 }
 
-impl Serialize for Told {
+impl Serialize for OwnedTalkers {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let in_json = |error: serde_json::Error| serde::ser::Error::custom(error);
-        let mut told = serde_json::to_value(&self.all).map_err(in_json)?;
-        told["talkers"] = serde_json::to_value(&self.owned).map_err(in_json)?;
-        told.serialize(to)
+        let mut reply = serde_json::to_value(&self.all).map_err(in_json)?;
+        reply["talkers"] = serde_json::to_value(&self.owned).map_err(in_json)?;
+        reply.serialize(to)
     }
 }
 
@@ -65,7 +65,7 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
             process: owner.map(|process| process.command),
         })
         .collect();
-    show(global, &Told { all, owned }, text)
+    show(global, &OwnedTalkers { all, owned }, text)
 }
 
 /// Returns this host's end of a flow.
@@ -116,8 +116,8 @@ fn owners(talkers: &[Talker]) -> Vec<Option<Process>> {
         .collect()
 }
 
-fn text(told: &Told, style: Style, verbose: bool) -> String {
-    let all = &told.all;
+fn text(reply: &OwnedTalkers, style: Style, verbose: bool) -> String {
+    let all = &reply.all;
     let seconds = all.duration_ns as f64 / 1e9;
     let rate = |bytes: u64| {
         if seconds > 0.0 {
@@ -149,7 +149,9 @@ fn text(told: &Told, style: Style, verbose: bool) -> String {
             None => shown,
         }
     };
-    let rows: Vec<Vec<String>> = (told.owned.iter())
+    let rows: Vec<Vec<String>> = reply
+        .owned
+        .iter()
         .map(|owned| {
             let talker = &owned.talker;
             let mut row = vec![
@@ -201,7 +203,7 @@ fn text(told: &Told, style: Style, verbose: bool) -> String {
         )));
     }
     if rows.is_empty() {
-        words.push_str("nobody");
+        words.push_str("no flows");
         return words;
     }
     words + &table(style, &head, &rows)

@@ -270,7 +270,7 @@ impl State<'_> {
             PcapBlockOwned::LegacyHeader(header) => {
                 let nano = matches!(header.magic_number, 0xa1b2_3c4d | 0x4d3c_b2a1);
                 *self.legacy_resolution = if nano { 1_000_000_000 } else { 1_000_000 };
-                // The upper bits tell whether a frame check sequence is present.
+                // The upper bits hold whether a frame check sequence is present.
                 *self.legacy_link = header.network.0 as u32 & 0x03ff_ffff;
                 None
             }
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_the_service_writes() {
+    fn written_packets_round_trip() {
         let bytes = sample();
         let mut file = CaptureFile::new(&bytes[..]).unwrap();
         let mut notes = vec![];
@@ -500,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_is_an_error_or_an_end() {
+    fn truncated_files_do_not_panic() {
         let bytes = sample();
         for end in 0..bytes.len() {
             let outcome = CaptureFile::new(Dribble(&bytes[..end])).and_then(|mut file| {

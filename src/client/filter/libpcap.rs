@@ -63,7 +63,7 @@ impl Libpcap {
             let close: Symbol<'_, Close> = self.0.get(b"pcap_close\0").map_err(missing)?;
             (open, compile, error, free, close)
         };
-        // SAFETY: a handle that is no capture; it is closed below on every way.
+        // SAFETY: a handle without a capture device; it is closed below on every path.
         let handle = unsafe { open(link_type, 262_144) };
         if handle.is_null() {
             return Err("libpcap is out of memory".into());

@@ -1,4 +1,4 @@
-//! SHELL. Who made a network card: by the first of the lists of IEEE's assignments that is installed.
+//! SHELL. Vendors of network cards, from the first installed list of IEEE assignments.
 //! None comes with netsonde. A list is read once, line by line, for the addresses at hand.
 
 use std::collections::HashMap;
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_list_is_read() {
+    fn every_list_format_is_parsed() {
         let both = ("Cisco".to_owned(), "Small".to_owned());
         let lists: [(&[u8], Line, &str); 5] = [
             (
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_says_nothing_and_names_are_escaped() {
+    fn invalid_lists_are_ignored_and_names_escaped() {
         let nothing = (String::new(), String::new());
         for line in [ieee, wireshark, digits, hwdb] as [Line; 4] {
             for text in [

@@ -1,4 +1,6 @@
-//! SHELL. Colour, on a terminal and where it was not turned off, and columns.
+//! SHELL. Color, tables, and the formats of sizes and durations.
+//!
+//! Color is used on a terminal unless it is turned off.
 
 use clap::ValueEnum;
 
@@ -87,9 +89,9 @@ pub fn table(style: Style, headings: &[&str], rows: &[Vec<String>]) -> String {
     };
     let numeric = |at: usize| {
         let cells = rows.iter().filter_map(|row| row.get(at));
-        let mut telling = cells.filter(|cell| *cell != "-").peekable();
-        telling.peek().is_some()
-            && telling.all(|cell| {
+        let mut known = cells.filter(|cell| *cell != "-").peekable();
+        known.peek().is_some()
+            && known.all(|cell| {
                 let is_address = cell.contains([':', '/']) || cell.matches('.').count() > 1;
                 cell.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !is_address
             })
@@ -191,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_as_their_kind_does_where_nothing_is_known() {
+    fn number_columns_with_unknown_cells_are_right_aligned() {
         let plain = Style::new(Color::Never);
         let row = |cells: [&str; 4]| cells.map(str::to_owned).to_vec();
         let headings = ["NAME", "ROLE", "LOST", "HOSTS"];
@@ -200,7 +202,7 @@ mod tests {
             row(["bbbbb", "-", "-", "12"]),
             row(["c", "-", "-", "7"]),
         ];
-        // LOST holds counts, which its cells do not show here; ROLE holds words.
+        // LOST is a number column whose cells are all unknown here; ROLE is a text column.
         right(&headings, &mut rows, 2);
         assert_eq!(
             table(plain, &headings, &rows).lines().collect::<Vec<_>>(),
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_commands_a_terminal_is_escaped() {
+    fn terminal_escapes_in_names() {
         assert_eq!(safe("a b\u{e4}/c"), "a b\u{e4}/c");
         assert_eq!(safe("e\u{1b}[31m0\n"), "e\\u{1b}[31m0\\n");
         assert_eq!(safe("\u{202e}x\\"), "\\u{202e}x\\\\");

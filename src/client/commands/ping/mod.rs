@@ -143,7 +143,7 @@ fn run(
     let mut total = None;
     loop {
         let stop = (!stopped).then(|| interrupt.descriptor());
-        let Some((told, continues)) = connection.reply_or::<PingReply>(stop)? else {
+        let Some((reply, continues)) = connection.reply_or::<PingReply>(stop)? else {
             stopped = true;
             let Some(run) = number else {
                 return Err(Failure::Other("interrupted before the run started".into()));
@@ -155,24 +155,24 @@ fn run(
             stop?;
             continue;
         };
-        number = number.or(told.run);
+        number = number.or(reply.run);
         let mut output = lock(output);
-        if let Some(id) = told.id {
+        if let Some(id) = reply.id {
             output.identifier(id);
             if with_header {
                 output.begin(family)?;
             }
         }
-        for probe in told.probes.iter().flatten() {
+        for probe in reply.probes.iter().flatten() {
             output.probe(probe)?;
         }
-        for summary in told.summaries.iter().flatten() {
+        for summary in reply.summaries.iter().flatten() {
             output.summary(summary)?;
         }
-        for row in told.rows.iter().flatten() {
+        for row in reply.rows.iter().flatten() {
             output.row(row)?;
         }
-        total = total.or(told.total);
+        total = total.or(reply.total);
         if !continues {
             break;
         }
@@ -335,7 +335,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_what_ping_takes_them_for() {
+    fn targets_parse_as_in_ping() {
         let args = Ping::default();
         let read = |text: &str| read_target(text, &args);
         let one = read("10.0.0.2").unwrap();
