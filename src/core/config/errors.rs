@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::{Config, reader};
-
 /// Maximum size of a configuration file in bytes. Every key written out, with as many rules as there may be,
 /// takes less than 20 KB: a larger file was named by mistake.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
@@ -35,7 +33,7 @@ impl Problems {
         Problems::single(None, what.into())
     }
 
-    fn single(place: Option<(usize, usize)>, what: String) -> Problems {
+    pub(super) fn single(place: Option<(usize, usize)>, what: String) -> Problems {
         Problems {
             reported: vec![Problem { place, what }],
             more: 0,
@@ -60,37 +58,6 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
-
-/// Reads a configuration from the bytes of a file.
-pub(super) fn read(bytes: &[u8]) -> Result<Config, Problems> {
-    if bytes.len() > MAX_FILE_BYTES {
-        return Err(Problems::for_file(format!(
-            "more than {MAX_FILE_BYTES} bytes: is it the right file?"
-        )));
-    }
-    for (mark, name) in [
-        (&b"\xef\xbb\xbf"[..], "UTF-8"),
-        (b"\xff\xfe", "UTF-16"),
-        (b"\xfe\xff", "UTF-16"),
-    ] {
-        if bytes.starts_with(mark) {
-            let what =
-                format!("starts with a {name} byte-order mark: save the file as UTF-8 without one");
-            return Err(Problems::single(Some((1, 1)), what));
-        }
-    }
-    match std::str::from_utf8(bytes) {
-        Ok(text) => reader::parse(text),
-        Err(error) => {
-            let (before, rest) = bytes.split_at(error.valid_up_to());
-            // Valid, so nothing is replaced.
-            let before = String::from_utf8_lossy(before);
-            let byte = rest.first().copied().unwrap_or_default();
-            let what = format!("byte 0x{byte:02x} is not valid UTF-8: save the file as UTF-8");
-            Err(Problems::single(Some(place(&before, before.len())), what))
-        }
-    }
-}
 
 /// Converts a byte offset to line and column.
 pub(super) fn place(text: &str, at: usize) -> (usize, usize) {
@@ -117,6 +84,7 @@ pub(super) fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     fn wrong(text: &str) -> Vec<String> {
         let problems = Config::parse(text).expect_err(text);

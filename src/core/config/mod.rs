@@ -454,7 +454,7 @@ impl Config {
     /// # Errors
     /// As [`Config::parse`]; also files that are too large or not UTF-8.
     pub fn read(bytes: &[u8]) -> Result<Config, Problems> {
-        errors::read(bytes)
+        reader::read(bytes)
     }
 
     /// Returns the names of the tables that differ.

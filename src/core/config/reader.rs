@@ -7,9 +7,40 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
-use super::errors::{MAX_PROBLEMS, place, quote};
+use super::errors::{MAX_FILE_BYTES, MAX_PROBLEMS, place, quote};
 use super::suggest::{RULE, full_names, is_table, keys_of, must_be, nearest, unknown_key};
 use super::{Config, Error, KEYS, Problem, Problems};
+
+/// Reads a configuration from the bytes of a file.
+pub(super) fn read(bytes: &[u8]) -> Result<Config, Problems> {
+    if bytes.len() > MAX_FILE_BYTES {
+        return Err(Problems::for_file(format!(
+            "more than {MAX_FILE_BYTES} bytes: is it the right file?"
+        )));
+    }
+    for (mark, name) in [
+        (&b"\xef\xbb\xbf"[..], "UTF-8"),
+        (b"\xff\xfe", "UTF-16"),
+        (b"\xfe\xff", "UTF-16"),
+    ] {
+        if bytes.starts_with(mark) {
+            let what =
+                format!("starts with a {name} byte-order mark: save the file as UTF-8 without one");
+            return Err(Problems::single(Some((1, 1)), what));
+        }
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse(text),
+        Err(error) => {
+            let (before, rest) = bytes.split_at(error.valid_up_to());
+            // Valid, so nothing is replaced.
+            let before = String::from_utf8_lossy(before);
+            let byte = rest.first().copied().unwrap_or_default();
+            let what = format!("byte 0x{byte:02x} is not valid UTF-8: save the file as UTF-8");
+            Err(Problems::single(Some(place(&before, before.len())), what))
+        }
+    }
+}
 
 /// Parses a configuration and collects all problems.
 pub(super) fn parse(text: &str) -> Result<Config, Problems> {
