@@ -91,7 +91,7 @@ fn flows_show_their_processes() -> Outcome {
     drop(receiver);
     for (wrong, why) in [
         (&["--window", "6m"][..], "1 s to 300 s"),
-        (&["-n", "0"], "from 1 to 1000"),
+        (&["-n", "0"], "is not in the range of 1 to 1000"),
         (&["-I", "nowhere"], "nowhere"),
     ] {
         let mut all = vec!["talkers"];

@@ -146,7 +146,7 @@ pub(super) const PAGES: &[Page] = &[
             ("REMOTE", "Address and port of the peer."),
             ("SERVICE", "Name of the service at a known port."),
             (
-                "PORT IS",
+                "PORT RANGE",
                 "system (0 to 1023), registered (to 49151) or dynamic; + marks ports within \
                  net.ipv4.ip_local_port_range, which outgoing connections can take first.",
             ),
