@@ -705,7 +705,7 @@ fn configuration_selects_interfaces() -> Outcome {
         .arg(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
         .output()?;
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("there is no such table"));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("unknown table"));
     Ok(())
 }
 

@@ -125,7 +125,7 @@ fn igmpv2_querier_breaks_ssm() -> Outcome {
         &Ipv4Addr::new(10, 0, 0, 2),
     )?;
     send_frame(&s, "e0", &query("10.0.0.1", None, Q2, 1));
-    until_shown(&service, "groups", "IGMPv2 wants");
+    until_shown(&service, "groups", "IGMPv2 joined");
     let diagnosis = doctor(&r, &service, &["232.1.1.1"]);
     diagnosis.fault("igmpv2-querier-breaks-ssm");
     diagnosis.proved();

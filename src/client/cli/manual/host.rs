@@ -25,10 +25,10 @@ pub(super) const PAGES: &[Page] = &[
         output: "With a family, purpose, equivalents on other systems, result, and the error of each type and \
                  protocol are printed. -q lists supported families only, -v adds the types and flags.",
         columns: &[
-            ("NR", "Number of the family."),
+            ("NUMBER", "Number of the family."),
             ("FAMILY", "Name."),
             (
-                "HERE",
+                "SUPPORTED",
                 "yes, no, not loaded (an attempt would load a module), or not told (unknown).",
             ),
             ("TYPES", "Supported socket types."),
@@ -37,7 +37,7 @@ pub(super) const PAGES: &[Page] = &[
                 "Open sockets, from sock_diag(7) or /proc/net; for families without either, from \
                  /proc/net/protocols or the processes that the caller may see; ? if unknown.",
             ),
-            ("WHAT FOR", "Purpose."),
+            ("PURPOSE", "Purpose."),
         ],
         json: Json::Own(&[
             Keys {
@@ -138,7 +138,10 @@ pub(super) const PAGES: &[Page] = &[
         columns: &[
             ("FAMILY", "Address family."),
             ("TYPE", "Socket type."),
-            ("PROTOCOL", "Protocol."),
+            (
+                "PROTOCOL",
+                "Protocol; for a socket that can capture traffic, the protocol it captures.",
+            ),
             ("SOCKETS", "Number of sockets."),
             ("STATES", "Number per state."),
             ("SOCKET", "Kind of socket, such as tcp, udp6 or packet."),
@@ -154,7 +157,6 @@ pub(super) const PAGES: &[Page] = &[
                 "WAITING",
                 "Connections not accepted yet and their limit, or bytes not read yet.",
             ),
-            ("HEARS", "Protocol that the socket captures."),
             ("INTERFACE", "Interface to which it is bound."),
             ("PROMISC", "Interfaces that it holds in promiscuous mode."),
             (

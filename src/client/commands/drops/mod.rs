@@ -195,7 +195,7 @@ pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
     let start = Instant::now();
     if before.is_some() || listener.is_some() {
         if !global.quiet {
-            eprintln!("sampling for {}", duration(args.duration));
+            eprintln!("watching for {}", duration(args.duration));
         }
         let end = start + Duration::from_nanos(args.duration);
         match &mut listener {
