@@ -43,8 +43,8 @@ impl Mapping {
         })
     }
 
-    /// The 32-bit word at byte `at`, which another process or the kernel may change at any time.
-    /// `None` if it is not aligned or not within the mapping.
+    /// Returns the 32-bit word at byte `at`, which another process or the kernel may change at any
+    /// time. Returns `None` if it is not aligned or not within the mapping.
     pub fn word32(&self, at: usize) -> Option<&AtomicU32> {
         let inside = at.checked_add(4)? <= self.length && at.is_multiple_of(4);
         // SAFETY: aligned (mappings begin at a page) and within a mapping that lives as long as
@@ -52,7 +52,7 @@ impl Mapping {
         inside.then(|| unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(at).cast()) })
     }
 
-    /// The 64-bit word at byte `at`, likewise.
+    /// Returns the 64-bit word at byte `at`, likewise.
     pub fn word64(&self, at: usize) -> Option<&AtomicU64> {
         let inside = at.checked_add(8)? <= self.length && at.is_multiple_of(8);
         // SAFETY: as in `word32`.
@@ -77,8 +77,8 @@ impl Drop for Mapping {
     }
 }
 
-/// Memory that one process at a time uses as its own: the recorder's. The keeper holds only the
-/// descriptor, and starts an engine only after the last one has ended.
+/// Memory used by one process at a time: the recorder's. The keeper holds only the descriptor, and
+/// starts an engine only after the last one has ended.
 pub struct OwnMemory(Mapping);
 
 impl OwnMemory {
@@ -104,8 +104,8 @@ impl DerefMut for OwnMemory {
     }
 }
 
-/// Makes memory of `length` bytes, all zero, behind a descriptor that can be passed on. Its size is
-/// sealed, so that no holder can pull it away under another.
+/// Creates zeroed memory of `length` bytes, with a descriptor that can be passed on. Its size is
+/// sealed, so that no holder can truncate it.
 pub fn sealed_memory(name: &str, length: usize) -> io::Result<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let descriptor = memfd_create(name, flags)?;

@@ -9,32 +9,33 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::linux::option::set_option;
 
-/// Packets of one system call.
+/// Maximum number of packets sent with one system call.
 pub const SENDS: usize = 64;
-/// Packets of one system call; each has room for the longest there is.
+/// Maximum number of packets received with one system call; each has space for the longest packet.
 pub const RECEIVES: usize = 32;
-/// The longest packet (IPv4's total length, or IPv6's without its header), and some.
+/// Buffer for the longest packet (IPv4's total length, or IPv6's without its header), rounded up.
 const ROOM: usize = 65_600;
-/// Room for ancillary data, in words of 8 bytes: what is sent or received takes about half of it.
+/// Space for ancillary data, in words of 8 bytes: sent or received data use about half of it.
 const CONTROL_WORDS: usize = 32;
 
-/// SCM_TS_OPT_ID (asm-generic/socket.h): names a packet for its send stamps. Linux 6.13.
+/// SCM_TS_OPT_ID (asm-generic/socket.h): assigns an ID to a packet for its send timestamps. Linux
+/// 6.13.
 const SCM_TS_OPT_ID: i32 = 81;
 
 /// How a packet is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SendOptions {
-    /// TTL or hop limit; `None`: the system's.
+    /// TTL or hop limit; `None` for the system's default.
     pub ttl: Option<u8>,
     /// Type of service or traffic class.
     pub tos: Option<u8>,
-    /// By this interface; 0: as the route says.
+    /// Index of the outgoing interface; 0 for that of the route.
     pub ifindex: u32,
-    /// From this address of the same family.
+    /// Source address, of the same family.
     pub source: Option<IpAddr>,
 }
 
-/// Packets on their way to the kernel.
+/// Packets to be sent.
 pub struct Outbox {
     packets: Vec<Vec<u8>>,
     addresses: Vec<libc::sockaddr_storage>,
@@ -43,7 +44,7 @@ pub struct Outbox {
     count: usize,
 }
 
-/// Ancillary data being written.
+/// Ancillary data under construction.
 struct Control<'a> {
     bytes: &'a mut [u8],
     at: usize,
@@ -68,7 +69,7 @@ impl Control<'_> {
     }
 }
 
-/// Calls for each piece of ancillary data: level, type, data.
+/// Calls `each` for every piece of ancillary data: level, type, data.
 fn each_control(bytes: &[u8], mut each: impl FnMut(i32, i32, &[u8])) {
     let word = size_of::<usize>();
     let header = size_of::<libc::cmsghdr>();
@@ -129,7 +130,7 @@ fn address_length(storage: &libc::sockaddr_storage) -> libc::socklen_t {
 }
 
 impl Outbox {
-    /// Empty.
+    /// Creates an empty batch.
     pub fn new() -> Outbox {
         Outbox {
             packets: vec![Vec::new(); SENDS],
@@ -140,16 +141,16 @@ impl Outbox {
         }
     }
 
-    /// Packets that wait.
+    /// Returns the number of packets.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Adds a packet, which the caller writes into what is returned. `stamp`: the kernel is to stamp
-    /// it when scheduled and when sent, under that name.
+    /// Adds a packet, which the caller writes to the returned buffer. With `stamp`, the kernel
+    /// timestamps it when scheduled and when sent, under that ID.
     ///
     /// # Panics
-    /// When it holds [`SENDS`] packets.
+    /// If it already holds [`SENDS`] packets.
     pub fn push(
         &mut self,
         to: IpAddr,
@@ -211,7 +212,7 @@ impl Outbox {
         &mut self.packets[at]
     }
 
-    /// Gives the packets from `from` on to the kernel. Returns how many it took; the error is that of
+    /// Sends the packets from `from` on. Returns how many the kernel accepted; the error is that of
     /// the first.
     pub fn send(&mut self, socket: BorrowedFd<'_>, from: usize) -> io::Result<usize> {
         // SAFETY: all zero is a valid iovec and mmsghdr: no pointer is followed where lengths are 0.
@@ -245,39 +246,39 @@ impl Outbox {
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Forgets the packets; their memory is kept.
+    /// Clears the batch and keeps its memory.
     pub fn clear(&mut self) {
         self.count = 0;
     }
 }
 
-/// A packet that was received.
+/// A received packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'a> {
-    /// As raw(7) gives it.
+    /// The bytes, as defined by raw(7).
     pub bytes: &'a [u8],
-    /// Who sent it.
+    /// Source address.
     pub from: IpAddr,
-    /// By which interface it came in, 0 if the kernel did not say.
+    /// Index of the receiving interface; 0 if unknown.
     pub ifindex: u32,
-    /// The kernel's stamp, nanoseconds since 1970, 0 if there was none.
+    /// Kernel timestamp in nanoseconds since 1970; 0 if there is none.
     pub stamp_ns: u64,
     /// Hop limit (IPv6).
     pub hop_limit: u8,
 }
 
-/// A send stamp.
+/// A send timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// The name that the packet was sent with.
+    /// ID that the packet was sent with.
     pub name: u32,
-    /// Given to the queueing discipline; else given to the device.
+    /// Whether it marks the queueing discipline; otherwise the device.
     pub is_scheduled: bool,
-    /// When, nanoseconds since 1970.
+    /// Time in nanoseconds since 1970.
     pub stamp_ns: u64,
 }
 
-/// Room for packets from the kernel.
+/// Buffers for received packets.
 pub struct Inbox {
     rooms: Vec<u8>,
     controls: Vec<[u64; CONTROL_WORDS]>,
@@ -285,17 +286,17 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Empty.
+    /// Creates empty buffers.
     pub fn new() -> Inbox {
         Inbox {
-            // Only the pages that packets touch are ever there.
+            // Only pages that packets touch are allocated.
             rooms: vec![0; RECEIVES * ROOM],
             controls: vec![[0; CONTROL_WORDS]; RECEIVES],
             names: vec![address(Ipv4Addr::UNSPECIFIED.into(), 0); RECEIVES],
         }
     }
 
-    /// Receives without waiting; returns the lengths of packets and of their ancillary data.
+    /// Receives without blocking. Returns the lengths of packets and of their ancillary data.
     fn call(&mut self, socket: BorrowedFd<'_>, flags: i32) -> io::Result<Vec<(usize, usize)>> {
         // SAFETY: all zero is a valid iovec and mmsghdr.
         let (mut slices, mut headers): ([libc::iovec; RECEIVES], [libc::mmsghdr; RECEIVES]) =
@@ -342,7 +343,8 @@ impl Inbox {
         &bytes[..length.min(bytes.len())]
     }
 
-    /// Receives packets. Returns how many there were; fewer than [`RECEIVES`] means that no more wait.
+    /// Receives packets. Returns their number; fewer than [`RECEIVES`] means that no more are
+    /// waiting.
     pub fn receive(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -376,7 +378,7 @@ impl Inbox {
         Ok(received.len())
     }
 
-    /// Receives send stamps from the error queue. Returns how many messages there were.
+    /// Receives send timestamps from the error queue. Returns the number of messages.
     pub fn stamps(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -417,7 +419,7 @@ fn int(data: &[u8], at: usize) -> i32 {
     })
 }
 
-/// The first of three timespecs (struct scm_timestamping): the software stamp.
+/// The first of three timespecs (struct scm_timestamping): the software timestamp.
 fn stamp(data: &[u8]) -> u64 {
     let Some(bytes) = data.get(..16) else {
         return 0;
@@ -446,7 +448,8 @@ fn sender(storage: &libc::sockaddr_storage) -> IpAddr {
     }
 }
 
-/// How many packets a socket had no room for since it was opened (SO_MEMINFO, Linux 4.12).
+/// Returns the number of packets dropped at a full socket since it was opened (SO_MEMINFO, Linux
+/// 4.12).
 pub fn drops(socket: BorrowedFd<'_>) -> u64 {
     // SK_MEMINFO_DROPS is the last of nine (linux/sock_diag.h).
     let mut figures = [0u32; 9];

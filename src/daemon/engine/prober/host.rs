@@ -1,5 +1,5 @@
-//! SHELL. What this host says about the way to a target: routes and neighbours from netlink, and the
-//! counters that move when it drops packets. None of it needs privilege.
+//! SHELL. Kernel state for the path to a target: routes and neighbors from netlink, and counters of
+//! local drops. None of it needs privilege.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -18,20 +18,20 @@ use netsonde_core::host::counters;
 use netsonde_core::probe::NeighborState;
 use netsonde_core::probe::fate::counter;
 
-/// Asks the kernel.
+/// Queries of the kernel.
 pub struct Host {
     netlink: Netlink,
 }
 
 impl Host {
-    /// Opens the socket that it is asked by.
+    /// Opens the netlink socket.
     pub fn open() -> io::Result<Host> {
         Ok(Host {
             netlink: Netlink::open()?,
         })
     }
 
-    /// Which way a packet to `target` goes.
+    /// Returns the route of a packet to `target`.
     pub fn route(
         &mut self,
         target: IpAddr,
@@ -41,7 +41,7 @@ impl Host {
         self.netlink.route(target, ifindex, source)
     }
 
-    /// What the neighbour table says. `None`: nothing.
+    /// Returns the neighbor entry. Returns `None` if there is none.
     pub fn neighbour(&mut self, ifindex: u32, who: IpAddr) -> Option<NeighborState> {
         let mut message = NeighbourMessage::default();
         message.header.family = if who.is_ipv4() {
@@ -70,12 +70,12 @@ impl Host {
         asked.ok().and(found)
     }
 
-    /// The neighbour tables, as far as `most` entries.
+    /// Returns the neighbor tables, at most `most` entries.
     pub fn neighbors(&mut self, most: usize) -> io::Result<Vec<KernelNeighbor>> {
         self.netlink.neighbors(most)
     }
 
-    /// Packets that each interface's queueing discipline has dropped, and that wait in it.
+    /// Packets dropped by, and waiting in, the queueing discipline of each interface.
     fn queues(&mut self) -> Vec<(u32, u64, u64)> {
         let mut queues: HashMap<u32, (u64, u64)> = HashMap::new();
         let message = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
@@ -86,7 +86,7 @@ impl Host {
                         for stats in all {
                             if let TcStats2::Queue(figures) = stats {
                                 let sum = queues.entry(queue.header.index as u32).or_default();
-                                // A classful one counts what its leaves drop, too.
+                                // A classful qdisc includes the drops of its leaves.
                                 sum.0 = sum.0.max(figures.drops.into());
                                 sum.1 = sum.1.max(figures.qlen.into());
                             }
@@ -102,7 +102,7 @@ impl Host {
     }
 }
 
-/// Counters of the IP layer that tell of a drop, as /proc/net/snmp and netstat call them.
+/// Counters of drops in the IP layer, as named in /proc/net/snmp and netstat.
 const IP: [&str; 6] = [
     "InHdrErrors",
     "InAddrErrors",
@@ -112,24 +112,24 @@ const IP: [&str; 6] = [
     "FragFails",
 ];
 
-/// What this host's counters showed at a time.
+/// The counters of this host at one time.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// When, by the monotonic clock.
+    /// Time on the monotonic clock, in nanoseconds.
     pub at_ns: u64,
-    /// By name.
+    /// Counters by name.
     counters: HashMap<String, u64>,
     /// Packets in queues, by interface.
     queued: HashMap<u32, u64>,
-    /// Packets that the control ring dropped.
+    /// Packets dropped by the control ring.
     pub ring_drops: u64,
-    /// Packets that the probes' sockets dropped.
+    /// Packets dropped at the probe sockets.
     pub socket_drops: u64,
 }
 
-/// Snapshots that are kept: one a second, for as long as the usual time limit of a probe.
+/// Number of snapshots kept: one per second, for as long as the usual probe timeout.
 const SNAPSHOTS: usize = 16;
-/// A snapshot that is so old is new enough.
+/// Maximum age of a snapshot that is still current.
 const FRESH_NS: u64 = 20_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -140,17 +140,17 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Is it time for a snapshot?
+    /// Returns whether a snapshot is due.
     pub fn is_due(&self, now_ns: u64) -> bool {
         (self.snapshots.back()).is_none_or(|last| now_ns > last.at_ns + SECOND_NS)
     }
 
-    /// Is the last one too old to tell of what has just happened?
+    /// Returns whether the last snapshot is too old to show a recent event.
     pub fn is_stale(&self, now_ns: u64) -> bool {
         (self.snapshots.back()).is_none_or(|last| now_ns > last.at_ns + FRESH_NS)
     }
 
-    /// Takes one.
+    /// Takes a snapshot.
     pub fn take(
         &mut self,
         host: &mut Host,
@@ -187,7 +187,7 @@ impl Counters {
         self.snapshots.push_back(snapshot);
     }
 
-    /// What moved from before `since_ns` on, by the last snapshot.
+    /// Returns the counters that increased since before `since_ns`, by the last snapshot.
     pub fn moved(&self, since_ns: u64) -> (Vec<(String, u64)>, u64, u64) {
         let before = (self.snapshots.iter().rev())
             .find(|snapshot| snapshot.at_ns <= since_ns)
@@ -207,12 +207,12 @@ impl Counters {
         (moved, ring, socket)
     }
 
-    /// Packets that wait in an interface's queue, by the last snapshot.
+    /// Returns the packets waiting in an interface's queue, by the last snapshot.
     pub fn queued(&self, ifindex: u32) -> u64 {
         (self.snapshots.back()).map_or(0, |last| last.queued.get(&ifindex).copied().unwrap_or(0))
     }
 
-    /// Forgets them all.
+    /// Removes all snapshots.
     pub fn clear(&mut self) {
         self.snapshots.clear();
     }

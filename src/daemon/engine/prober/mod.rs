@@ -1,10 +1,10 @@
-//! SHELL. The one prober of all users: the sockets, clocks and netlink around `probe`.
+//! SHELL. The prober of all users: sockets, clocks and netlink around the pure `probe`.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `mod` | runs, sending, receiving, judging |
+//! | `mod` | runs: sending, receiving, deciding |
 //! | `batch` | many packets with one system call |
-//! | `host` | routes, neighbours, counters |
+//! | `host` | routes, neighbors, counters |
 
 mod batch;
 mod host;
@@ -38,66 +38,67 @@ use netsonde_core::probe::{
 };
 use netsonde_core::wire::Direction;
 
-/// Batches that are received of one socket in a turn.
+/// Batches received from one socket per iteration.
 const RECEIVES_A_TURN: usize = 16;
-/// Probes that are sent in a turn: at most some milliseconds.
+/// Probes sent per iteration: at most some milliseconds.
 const SENDS_A_TURN: usize = 512;
-/// Probes that are judged in a turn: each may cost a question to the kernel.
+/// Probes decided per iteration: each may need a query of the kernel.
 const JUDGED_A_TURN: usize = 256;
-/// Names for send stamps: how many probes may wait for theirs.
+/// Number of IDs for send timestamps, which limits the probes that wait for theirs.
 const STAMPS: usize = 16_384;
-/// Above this many probes a second no send stamps are asked for: they would cost a quarter more.
+/// Rate in probes per second above which no send timestamps are requested: they would cost a
+/// quarter more.
 pub const STAMPED_RATE: u64 = 2_000;
-/// After the kernel had no room, sending rests for so long.
+/// Pause in sending after the kernel ran out of buffers.
 const FULL_NS: u64 = 1_000_000;
 
-/// A run whose probes wait inside this host looks again after so long.
+/// Interval after which a run is checked again whose probes wait within this host.
 const HELD_NS: u64 = 1_000_000;
-/// Losses that wait to be told, until the next second: of all runs together.
+/// Maximum number of pending loss events of all runs, until the next second.
 const LOSSES: usize = 256;
 
-/// How a run's packets are sent.
+/// Options of a run's socket and packets.
 #[derive(Clone, Debug)]
 pub struct SocketOptions {
-    /// What goes with each packet.
+    /// Options of each packet.
     pub how: SendOptions,
     /// IP_PMTUDISC_ number.
     pub pmtu: i32,
 }
 
-/// A socket of one family.
+/// The probe socket of a family.
 struct Socket {
     descriptor: OwnedFd,
     pmtu: i32,
-    /// Does this kernel know SCM_TS_OPT_ID?
+    /// Whether this kernel supports SCM_TS_OPT_ID.
     stamps: bool,
 }
 
-/// A run and whose it is.
+/// A run and its user.
 pub struct Active {
     /// The run.
     pub run: Run,
-    /// Its user.
+    /// User ID.
     pub uid: u32,
     reach: SocketOptions,
-    /// Sends nothing before this time: what it sent waits inside this host.
+    /// Time before which nothing is sent, because earlier probes wait within this host.
     held_until_ns: u64,
-    /// Rung when there are events, or the run is over.
+    /// Notified when there are events, or the run is over.
     pub news: Rc<Notify>,
-    /// Everything is said.
+    /// Whether all events have been delivered.
     pub is_over: bool,
 }
 
-/// What limits have cost.
+/// Counters of limits.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LimitCounters {
-    /// Waits since too many probes were under way.
+    /// Pauses because too many probes were in flight.
     pub in_flight: u64,
     /// Runs that were refused.
     pub runs: u64,
-    /// Replies by which nobody was waiting.
+    /// Replies that matched no pending probe.
     pub unmatched: u64,
-    /// Times that the kernel had no room for a packet.
+    /// Number of times that the kernel had no buffer for a packet.
     pub full: u64,
     /// Events that clients did not fetch in time.
     pub events_dropped: u64,
@@ -120,23 +121,23 @@ pub struct Prober {
     next_id: u16,
     all: TokenBucket,
     users: HashMap<u32, TokenBucket>,
-    /// Which probe a send stamp's name is of.
+    /// The probe of each send timestamp ID.
     stamps: Vec<(u32, u64, u64)>,
     next_stamp: u32,
     full_until_ns: u64,
     limits: config::PingSettings,
-    /// What limits have cost.
+    /// Counters of limits.
     pub hits: LimitCounters,
-    /// Rung when there is something to do.
+    /// Notified when there is work.
     pub wake: Rc<Notify>,
     routes: HashMap<(IpAddr, u32), (u64, Option<Route>)>,
-    /// Replies that came to the sockets since this was last looked at: by interface, ICMP and ICMPv6.
+    /// Replies received by the sockets since the last reading: by interface, ICMP and ICMPv6.
     pub heard: HashMap<u32, [u64; 2]>,
-    /// Targets that do not answer any more, or do again, since this was last looked at.
+    /// Changes of targets that stopped or resumed answering since the last reading.
     pub losses: Vec<ProbeLoss>,
 }
 
-/// Both clocks at one moment: wall, monotonic. Tried again when it took too long in between.
+/// Reads both clocks at the same time: wall, monotonic. Repeated if the reading took too long.
 fn both_clocks() -> (u64, u64) {
     for _ in 0..4 {
         let before = monotonic_ns();
@@ -150,7 +151,7 @@ fn both_clocks() -> (u64, u64) {
     (crate::linux::wall_ns(), before)
 }
 
-/// Reads both clocks; returns what the monotonic one shows.
+/// Reads both clocks. Returns the monotonic time in nanoseconds.
 fn sample(clock: &mut Clock) -> u64 {
     let (wall, now_ns) = both_clocks();
     if clock.sample(wall, now_ns) {
@@ -159,11 +160,11 @@ fn sample(clock: &mut Clock) -> u64 {
     now_ns
 }
 
-/// What of the world a turn needs.
+/// Parts of the engine state that an iteration needs.
 pub struct Around<'a> {
     /// Links and addresses.
     pub links: &'a Links,
-    /// For the rings' drops.
+    /// For the drop counters of the rings.
     pub recording: &'a Recording,
 }
 
@@ -175,7 +176,7 @@ impl Around<'_> {
 }
 
 impl Prober {
-    /// Takes over the sockets.
+    /// Creates the prober with its sockets.
     pub fn new(
         sockets: [Option<OwnedFd>; 2],
         tag: u32,
@@ -200,7 +201,7 @@ impl Prober {
             runs: BTreeMap::new(),
             by_id: HashMap::new(),
             next_number: 1,
-            // Another one in each engine, so that late replies of the last one do not fit.
+            // Different in each engine, so that late replies to a former one do not match.
             next_id: (wall / 1_000) as u16,
             all: TokenBucket::new(limits.rate, now_ns),
             users: HashMap::new(),
@@ -216,7 +217,7 @@ impl Prober {
         })
     }
 
-    /// Takes other limits; what runs goes on under them.
+    /// Sets other limits. Running probes continue under them.
     pub fn set_limits(&mut self, limits: config::PingSettings) {
         let waits = self.all.waits;
         let now_ns = monotonic_ns();
@@ -228,24 +229,24 @@ impl Prober {
         self.limits = limits;
     }
 
-    /// Descriptors of the same sockets, to wait with.
+    /// Returns descriptors of the same sockets, for waiting.
     pub fn descriptors(&self) -> io::Result<Vec<OwnedFd>> {
         (self.sockets.iter().flatten())
             .map(|socket| socket.descriptor.try_clone())
             .collect()
     }
 
-    /// Is there a socket for this family?
+    /// Returns whether there is a socket for this family.
     pub fn has_family(&self, is_ipv4: bool) -> bool {
         self.sockets[usize::from(!is_ipv4)].is_some()
     }
 
-    /// Does anybody probe?
+    /// Returns whether there is a run.
     pub fn is_active(&self) -> bool {
         !self.runs.is_empty()
     }
 
-    /// Probes under way.
+    /// Returns the number of probes in flight.
     pub fn in_flight(&self) -> usize {
         self.runs
             .values()
@@ -253,7 +254,7 @@ impl Prober {
             .sum()
     }
 
-    /// Runs of a user.
+    /// Returns the number of runs of a user.
     pub fn runs_of(&self, uid: u32) -> usize {
         self.runs
             .values()
@@ -261,18 +262,18 @@ impl Prober {
             .count()
     }
 
-    /// The way to a target, by the kernel's word.
+    /// Returns the kernel's route to a target.
     pub fn route(&mut self, target: IpAddr, how: &SendOptions) -> io::Result<Route> {
         self.host.route(target, how.ifindex, how.source)
     }
 
-    /// What the kernel believes of its neighbours: of as many as the service itself keeps.
+    /// Returns the kernel's neighbor entries, at most as many as the service itself keeps.
     pub fn kernel_neighbors(&mut self) -> io::Result<Vec<KernelNeighbor>> {
         self.host
             .neighbors(netsonde_core::neighbors::Neighbors::MAX_ADDRESSES)
     }
 
-    /// Starts a run. `rate` is what its user may send in all his runs.
+    /// Starts a run. `rate` is the maximum rate of its user in all runs.
     pub fn start(
         &mut self,
         uid: u32,
@@ -308,7 +309,7 @@ impl Prober {
         number
     }
 
-    /// Ends a run and gives it back.
+    /// Stops a run and returns it.
     pub fn end(&mut self, number: u64) -> Option<Run> {
         let active = self.runs.remove(&number)?;
         self.by_id.remove(&active.run.id);
@@ -324,7 +325,7 @@ impl Prober {
         Some(active.run)
     }
 
-    /// Takes what the wire showed.
+    /// Processes sightings of the wire.
     pub fn sighted(&mut self, sightings: &[Sighting], links: &Links) {
         let now_ns = sample(&mut self.clock);
         for seen in sightings {
@@ -356,7 +357,7 @@ impl Prober {
                 identity: &self.identity,
                 resolutions: &self.resolutions,
             };
-            // What passes the loopback interface is shown once, on its way in.
+            // A packet on the loopback interface is shown once, inbound.
             let is_loopback = (links.get(seen.ifindex)).is_some_and(|link| link.hardware == 772);
             let (ifindex, time_ns) = (seen.ifindex, seen.time_ns);
             let run = &mut active.run;
@@ -383,8 +384,8 @@ impl Prober {
         }
     }
 
-    /// One turn: receives, tells, judges, sends. Returns when to come back at the latest, by the
-    /// monotonic clock; `None`: nobody probes.
+    /// Runs one iteration: receives, reports, decides, sends. Returns when the next is due at the
+    /// latest, on the monotonic clock; `None` without a run.
     pub fn turn(&mut self, around: &Around<'_>) -> io::Result<Option<u64>> {
         self.receive(around)?;
         if self.runs.is_empty() {
@@ -431,7 +432,7 @@ impl Prober {
         if sent >= SENDS_A_TURN {
             next = Some(now_ns);
         }
-        // A run that waits for room looks again soon.
+        // A run that waits for queue space is checked again soon.
         Ok(next.map(|next| next.max(now_ns)))
     }
 
@@ -554,7 +555,7 @@ impl Prober {
         Ok(())
     }
 
-    /// Tells what is complete, and judges what is overdue.
+    /// Reports complete probes, and decides overdue ones.
     fn judge(&mut self, now_ns: u64, around: &Around<'_>) {
         let numbers: Vec<u64> = self.runs.keys().copied().collect();
         for number in numbers {
@@ -589,7 +590,7 @@ impl Prober {
         }
     }
 
-    /// What is known of this host around the life of a probe. Only asked for where it matters.
+    /// State of this host during the life of a probe, queried only if it matters.
     fn circumstances(
         &mut self,
         number: u64,
@@ -633,7 +634,7 @@ impl Prober {
     }
 
     fn cached_route(&mut self, target: IpAddr, how: &SendOptions, now_ns: u64) -> Option<Route> {
-        /// Routes that are remembered, for a second.
+        /// Routes cached for one second.
         const MOST: usize = 4096;
         let key = (target, how.ifindex);
         if let Some((at_ns, route)) = self.routes.get(&key)
@@ -649,7 +650,7 @@ impl Prober {
         route
     }
 
-    /// Sends what is due. Returns how many.
+    /// Sends due probes. Returns their number.
     fn send(&mut self, now_ns: u64) -> io::Result<usize> {
         if now_ns < self.full_until_ns {
             return Ok(0);
@@ -657,7 +658,7 @@ impl Prober {
         let mut sent = 0;
         let mut in_flight = self.in_flight();
         let numbers: Vec<u64> = self.runs.keys().copied().collect();
-        // Each run gets an equal share of a turn, so that none waits for a large one.
+        // Each run gets an equal share of an iteration, so that none waits for a large one.
         let share = (SENDS_A_TURN / numbers.len().max(1)).clamp(1, SENDS);
         loop {
             let mut any = false;
@@ -684,7 +685,7 @@ impl Prober {
         }
     }
 
-    /// Sends up to `most` probes of a run that are due. `None`: the kernel has no room.
+    /// Sends up to `most` due probes of a run. Returns `None` if the kernel has no buffers.
     fn send_of(&mut self, number: u64, most: usize) -> io::Result<Option<usize>> {
         let now_ns = monotonic_ns();
         let Some(active) = self.runs.get_mut(&number) else {
@@ -751,7 +752,8 @@ impl Prober {
             let before = monotonic_ns();
             match self.outbox.send(socket.descriptor.as_fd(), at) {
                 Ok(count) => {
-                    // A system call for many: each went about when its share of the time was over.
+                    // One system call for many: each was sent about when its share of the time was
+                    // over.
                     let each = (monotonic_ns() - before) / count.max(1) as u64;
                     for (offset, probe) in outgoing[at..at + count].iter().enumerate() {
                         run.mark_sending(probe.serial, before + each * offset as u64);
@@ -767,7 +769,7 @@ impl Prober {
                         room = false;
                         break;
                     }
-                    // Before Linux 6.13: without the name there is no way to tell whose a stamp is.
+                    // Before Linux 6.13, timestamps without an ID cannot be assigned to a packet.
                     Some(libc::EINVAL) if socket.stamps && run.settings.stamped => {
                         socket.stamps = false;
                         run.settings.stamped = false;
@@ -777,8 +779,8 @@ impl Prober {
                         outgoing.truncate(at);
                         break;
                     }
-                    // IPv6 tells that a queue or a filter behind the IP layer dropped it, IPv4 does
-                    // not (raw_sendmsg in net/ipv4/raw.c): for both, the wire has the last word.
+                    // IPv6 reports a drop in a queue or filter below the IP layer, IPv4 does not
+                    // (raw_sendmsg in net/ipv4/raw.c): for both, the wire decides.
                     Some(libc::ENOBUFS) => {
                         run.mark_sending(outgoing[at].serial, before);
                         at += 1;
@@ -803,7 +805,7 @@ impl Prober {
         Ok(Some(at))
     }
 
-    /// Limits that were reached, for `Status`: name, limit, how often.
+    /// Returns the limits that were reached, for `Status`: name, limit, count.
     pub fn limits(&self) -> [(&'static str, u64, u64); 4] {
         [
             (
