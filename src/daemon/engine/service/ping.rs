@@ -15,13 +15,14 @@ use crate::daemon::engine::Shared;
 use crate::daemon::engine::control::{Failure, Peer, Replies};
 use crate::daemon::engine::prober::{STAMPED_RATE, SendOptions, SocketOptions};
 use crate::daemon::engine::state::EngineState;
+use netsonde_core::config::PingSettings;
 use netsonde_core::probe::fate::{describe_errno, describe_error};
 use netsonde_core::probe::run::{Event, Responder, TargetStats};
 use netsonde_core::probe::statistics;
 use netsonde_core::probe::{Fate, Run, Settings, Target};
 use netsonde_core::protocol::ping::{
-    Distribution, IcmpError, LossWindows, PingCall, PingReply, Probe, Responder as ToldResponder,
-    StopCall, Summary, TargetRow, TargetsCall, TargetsReply, Total,
+    Distribution, IcmpError, LossWindows, Options, PingCall, PingReply, Probe,
+    Responder as ToldResponder, StopCall, Summary, TargetRow, TargetsCall, TargetsReply, Total,
 };
 use netsonde_core::wire::cursor::Mac;
 
@@ -356,14 +357,14 @@ fn take_targets(
     Ok(targets)
 }
 
-/// Checks the request against the user's permissions, and starts the run.
+/// Checks the request against the user's permissions, and starts the run. Returns its number, its
+/// echo identifier, its number of targets, and whether only lost probes are reported.
 fn start(
     engine: &Shared,
     peer: &Peer,
     call: PingCall,
     mut targets: Vec<Target>,
 ) -> Result<(u64, u16, u64, bool), Failure> {
-    let invalid = |what: String| Failure::invalid_parameter(&format!("options.{what}"));
     let options = call.options.unwrap_or_default();
     let engine = &mut *engine.borrow_mut();
     let limits = engine.config.ping.clone();
@@ -372,130 +373,169 @@ fn start(
         engine.prober.hits.runs += 1;
         return Err(limit_reached("runs of one user", limits.runs_per_uid));
     }
+    let is_ipv4 = family_of(engine, &targets)?;
+    let max_size = if is_ipv4 { 65_507 } else { 65_527 };
+    let size = options.size.unwrap_or(SIZE);
+    if size > max_size {
+        return Err(invalid_option(format!(
+            "size: {size} is more than {max_size}"
+        )));
+    }
+    let pattern = options.pattern.as_deref().unwrap_or("");
+    let pattern = read_pattern(pattern).map_err(invalid_option)?;
+    let pace = pace(&options, &limits, privileged, targets.len())?;
+    let pmtu = pmtu_discovery(&options)?;
+    let how = send_options(engine, &options, is_ipv4)?;
+    if how.ifindex == 0 {
+        check_scopes(engine, &targets)?;
+    }
+    let is_meant = options.broadcast == Some(true);
+    mark_broadcast(engine, &mut targets, &how, privileged, is_meant)?;
+    let per_second = targets.len() as u64 * 1_000_000_000 / pace.interval_ns.max(1);
+    let settings = Settings {
+        count: options.count,
+        interval_ns: pace.interval_ns,
+        timeout_ns: pace.timeout_ns,
+        deadline_ns: options.deadline_ns,
+        size: size as usize,
+        pattern,
+        flood: pace.flood,
+        rate: pace.rate,
+        quiet: options.quiet == Some(true),
+        stamped: !pace.flood && pace.rate.min(per_second) <= STAMPED_RATE,
+    };
+    let quiet = settings.quiet;
+    tracing::debug!(uid = peer.uid, targets = targets.len(), "ping requested");
+    let socket = SocketOptions { how, pmtu };
+    let number = (engine.prober).start(peer.uid, pace.allowed, settings, targets, socket);
+    let run = &engine.prober.runs[&number].run;
+    Ok((number, run.id, run.targets.len() as u64, quiet))
+}
+
+fn invalid_option(what: String) -> Failure {
+    Failure::invalid_parameter(&format!("options.{what}"))
+}
+
+/// Returns whether the targets are IPv4. All of them must have one family, which the kernel supports.
+fn family_of(engine: &EngineState, targets: &[Target]) -> Result<bool, Failure> {
     let is_ipv4 = targets[0].address.is_ipv4();
-    if let Some(other) = targets
-        .iter()
-        .find(|target| target.address.is_ipv4() != is_ipv4)
-    {
-        return Err(bad_target(
-            &other.address.to_string(),
-            "a run has one address family: ping IPv4 and IPv6 separately",
-        ));
+    let other = (targets.iter()).find(|target| target.address.is_ipv4() != is_ipv4);
+    if let Some(other) = other {
+        let why = "a run has one address family: ping IPv4 and IPv6 separately";
+        return Err(bad_target(&other.address.to_string(), why));
     }
     if !engine.prober.has_family(is_ipv4) {
-        return Err(bad_target(
-            &targets[0].address.to_string(),
-            "this kernel does not support the address family",
-        ));
+        let why = "this kernel does not support the address family";
+        return Err(bad_target(&targets[0].address.to_string(), why));
     }
-    let most = if is_ipv4 { 65_507 } else { 65_527 };
-    let size = options.size.unwrap_or(SIZE);
-    if size > most {
-        return Err(invalid(format!("size: {size} is more than {most}")));
-    }
-    let pattern = read_pattern(options.pattern.as_deref().unwrap_or("")).map_err(invalid)?;
+    Ok(is_ipv4)
+}
+
+/// Timing of a run, within the permissions of its user.
+struct Pace {
+    timeout_ns: u64,
+    interval_ns: u64,
+    flood: bool,
+    /// Maximum rate of this run, in probes per second.
+    rate: u64,
+    /// Maximum rate of the user in all runs, in probes per second.
+    allowed: u64,
+}
+
+/// Checks the timing options against the user's permissions.
+fn pace(
+    options: &Options,
+    limits: &PingSettings,
+    privileged: bool,
+    targets: usize,
+) -> Result<Pace, Failure> {
     let in_range = |name: &str, given: Option<u64>, default: u64| match given {
-        Some(0) if name != "interval_ns" => Err(invalid(format!("{name}: must be more than 0"))),
-        Some(ns) if ns > LONGEST_NS => Err(invalid(format!("{name}: at most an hour"))),
+        Some(0) if name != "interval_ns" => {
+            Err(invalid_option(format!("{name}: must be more than 0")))
+        }
+        Some(ns) if ns > LONGEST_NS => Err(invalid_option(format!("{name}: at most an hour"))),
         other => Ok(other.unwrap_or(default)),
     };
     let timeout_ns = in_range("timeout_ns", options.timeout_ns, TIMEOUT_NS)?;
     let interval_ns = in_range("interval_ns", options.interval_ns, 1_000_000_000)?;
+    let flood = options.flood == Some(true);
     let floor_ns = limits.interval_ms * 1_000_000;
-    if !privileged && interval_ns < floor_ns && options.flood != Some(true) {
+    if !privileged && interval_ns < floor_ns && !flood {
         let limit = format!("intervals of {} ms and more", limits.interval_ms);
         return Err(not_permitted("shorter intervals", limit));
     }
-    let flood = options.flood == Some(true);
     let allowed = if privileged {
         limits.rate
     } else {
         limits.rate_per_uid
     };
     let mut rate = match options.rate {
-        Some(0) => return Err(invalid("rate: must be more than 0".into())),
+        Some(0) => return Err(invalid_option("rate: must be more than 0".into())),
         Some(rate) if rate > allowed => {
-            return Err(not_permitted(
-                "more probes a second",
-                format!("{allowed} a second"),
-            ));
+            let limit = format!("{allowed} a second");
+            return Err(not_permitted("more probes a second", limit));
         }
         Some(rate) => rate,
         None if flood || interval_ns < 1_000_000 => allowed,
-        None if targets.len() > 1 => PACE.min(allowed),
+        None if targets > 1 => PACE.min(allowed),
         None => allowed,
     };
     if flood && !privileged && floor_ns > 0 {
         rate = rate.min(1_000_000_000 / floor_ns);
     }
-    let pmtu = match options.pmtu_discovery.as_deref() {
-        None | Some("want") => libc::IP_PMTUDISC_WANT,
-        Some("do") => libc::IP_PMTUDISC_DO,
-        Some("dont") => libc::IP_PMTUDISC_DONT,
-        Some("probe") => libc::IP_PMTUDISC_PROBE,
-        Some(other) => {
-            return Err(invalid(format!(
-                "pmtu_discovery: {other:?}: expected do, probe, want or dont"
-            )));
-        }
-    };
-    let how = SendOptions {
-        ttl: options.ttl,
-        tos: options.tos,
-        ifindex: match &options.interface {
-            None => 0,
-            Some(name) => (engine.links.iter())
-                .find(|link| link.name == *name)
-                .map(|link| link.ifindex)
-                .ok_or_else(|| invalid(format!("interface: no such interface: {name}")))?,
-        },
-        source: match &options.source {
-            None => None,
-            Some(text) => Some(
-                (text.parse::<IpAddr>().ok())
-                    .filter(|source| source.is_ipv4() == is_ipv4)
-                    .ok_or_else(|| {
-                        invalid(format!(
-                            "source: {text} is not an address of the targets' family"
-                        ))
-                    })?,
-            ),
-        },
-    };
-    if how.ifindex == 0 {
-        check_scopes(engine, &targets)?;
-    }
-    mark_broadcast(
-        engine,
-        &mut targets,
-        &how,
-        privileged,
-        options.broadcast == Some(true),
-    )?;
-    let a_second = rate.min(targets.len() as u64 * 1_000_000_000 / interval_ns.max(1));
-    let settings = Settings {
-        count: options.count,
-        interval_ns,
+    Ok(Pace {
         timeout_ns,
-        deadline_ns: options.deadline_ns,
-        size: size as usize,
-        pattern,
+        interval_ns,
         flood,
         rate,
-        quiet: options.quiet == Some(true),
-        stamped: !flood && a_second <= STAMPED_RATE,
-    };
-    let quiet = settings.quiet;
-    tracing::debug!(uid = peer.uid, targets = targets.len(), "ping requested");
-    let number = engine.prober.start(
-        peer.uid,
         allowed,
-        settings,
-        targets,
-        SocketOptions { how, pmtu },
-    );
-    let run = &engine.prober.runs[&number].run;
-    Ok((number, run.id, run.targets.len() as u64, quiet))
+    })
+}
+
+/// Returns the IP_PMTUDISC_ number of the option.
+fn pmtu_discovery(options: &Options) -> Result<i32, Failure> {
+    match options.pmtu_discovery.as_deref() {
+        None | Some("want") => Ok(libc::IP_PMTUDISC_WANT),
+        Some("do") => Ok(libc::IP_PMTUDISC_DO),
+        Some("dont") => Ok(libc::IP_PMTUDISC_DONT),
+        Some("probe") => Ok(libc::IP_PMTUDISC_PROBE),
+        Some(other) => Err(invalid_option(format!(
+            "pmtu_discovery: {other:?}: expected do, probe, want or dont"
+        ))),
+    }
+}
+
+/// Resolves the options of each packet: TTL, TOS, interface and source.
+fn send_options(
+    engine: &EngineState,
+    options: &Options,
+    is_ipv4: bool,
+) -> Result<SendOptions, Failure> {
+    let ifindex = match &options.interface {
+        None => 0,
+        Some(name) => (engine.links.iter())
+            .find(|link| link.name == *name)
+            .map(|link| link.ifindex)
+            .ok_or_else(|| invalid_option(format!("interface: no such interface: {name}")))?,
+    };
+    let source = match &options.source {
+        None => None,
+        Some(text) => Some(
+            (text.parse::<IpAddr>().ok())
+                .filter(|source| source.is_ipv4() == is_ipv4)
+                .ok_or_else(|| {
+                    invalid_option(format!(
+                        "source: {text} is not an address of the targets' family"
+                    ))
+                })?,
+        ),
+    };
+    Ok(SendOptions {
+        ttl: options.ttl,
+        tos: options.tos,
+        ifindex,
+        source,
+    })
 }
 
 /// A link-local address is ambiguous without its link (RFC 4007, section 6).
