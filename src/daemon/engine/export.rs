@@ -154,7 +154,7 @@ pub async fn run(engine: &Shared, export: Export, pipe: OwnedFd) -> io::Result<C
             engine.packets_ready.clone()
         };
         let notified = notified.notified();
-        let more = stream.turn(engine);
+        let more = stream.poll_once(engine);
         match write(&pipe, &mut stream.writer.buffer).await {
             Written::All => {}
             Written::Closed => return Ok(stream.report(None)),
@@ -232,7 +232,7 @@ impl Stream {
         }
     }
 
-    fn turn(&mut self, engine: &Shared) -> More {
+    fn poll_once(&mut self, engine: &Shared) -> More {
         let engine = engine.borrow();
         let recorder = &engine.recording.recorder;
         self.export.cursor.refresh(recorder);

@@ -261,7 +261,7 @@ async fn serve(
         .links
         .baseline_complete();
     // Packets that waited while there was no engine come first.
-    while engine.borrow_mut().turn() {}
+    while engine.borrow_mut().poll_once() {}
     tokio::task::spawn_local(report(read_rings(engine.clone(), wake)));
     tokio::task::spawn_local(report(read_links(engine.clone())));
     for listener in listeners {
@@ -315,7 +315,7 @@ async fn read_rings(engine: Shared, wake: OwnedFd) -> io::Result<()> {
             Err(nix::errno::Errno::EAGAIN) => ready.clear_ready(),
             Err(error) => return Err(error.into()),
         }
-        while engine.borrow_mut().turn() {
+        while engine.borrow_mut().poll_once() {
             yield_now().await;
         }
     }

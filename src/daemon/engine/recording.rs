@@ -185,7 +185,7 @@ impl Recording {
 
     /// Processes packets of the rings for one poll iteration, the control ring first. Returns
     /// `true` if more are waiting.
-    pub fn turn(&mut self, now_ns: u64) -> bool {
+    pub fn poll_once(&mut self, now_ns: u64) -> bool {
         let mut blocks = 0;
         for at in 0..self.rings.len() {
             while blocks < BLOCKS_A_TURN && self.take_block(at, now_ns) {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::links::{KernelLink, LinkChange, Links};
 use super::listen::{Listener, ReceivedPacket};
-use super::prober::{Around, Prober};
+use super::prober::{PollContext, Prober};
 use super::recording::{Recording, count_listened};
 use super::sandbox::Sandbox;
 use crate::daemon::channel::handover::{EngineRequest, HandoverHeader, send_request};
@@ -154,17 +154,17 @@ impl EngineState {
     }
 
     /// Records packets for one poll iteration. Returns `true` if more are waiting.
-    pub fn turn(&mut self) -> bool {
+    pub fn poll_once(&mut self) -> bool {
         if self.prober.is_active() {
             self.recording.sightings.get_or_insert_default();
         } else {
             self.recording.sightings = None;
         }
-        let more = self.recording.turn(wall_ns());
+        let more = self.recording.poll_once(wall_ns());
         if let Some(sightings) = &mut self.recording.sightings
             && !sightings.is_empty()
         {
-            self.prober.sighted(sightings, &self.links);
+            self.prober.on_sightings(sightings, &self.links);
             sightings.clear();
             self.prober.wake.notify_one();
         }
@@ -289,7 +289,7 @@ impl EngineState {
             let loopback = self
                 .links
                 .get(packet.ifindex)
-                .is_some_and(|link| link.hardware == 772);
+                .is_some_and(|link| link.hardware == libc::ARPHRD_LOOPBACK);
             if !loopback && self.links.has_address(packet.ifindex, packet.source) {
                 continue;
             }
@@ -306,11 +306,11 @@ impl EngineState {
     /// Runs one iteration of the prober. Returns when the next is due, on the monotonic clock;
     /// `None` until a run starts.
     pub fn probe(&mut self) -> io::Result<Option<u64>> {
-        let around = Around {
+        let context = PollContext {
             links: &self.links,
             recording: &self.recording,
         };
-        let next = self.prober.turn(&around);
+        let next = self.prober.poll_once(&context);
         // Packets received by the prober were delivered by the IP layer.
         let heard = std::mem::take(&mut self.prober.heard);
         for (ifindex, [icmp, icmp6]) in heard {
@@ -374,7 +374,7 @@ impl EngineState {
         self.take_networks();
         self.recording.neighbors.expire(wall_ns());
         // Closes a gap that no packet followed, and commits counters.
-        self.turn();
+        self.poll_once();
         if std::mem::take(&mut self.recording.wants_count) {
             self.send_request(EngineRequest::Count, 0);
         }
@@ -401,7 +401,7 @@ impl EngineState {
 
     /// Drains the rings and commits the record before exit.
     pub fn end(&mut self) {
-        while self.turn() {}
+        while self.poll_once() {}
         self.poll_changes(&[]);
         self.recording.recorder.commit();
     }

@@ -1,5 +1,5 @@
-//! SHELL. What this host says about the way to a target: routes and neighbours from netlink, and the
-//! counters that move when it drops packets. None of it needs privilege.
+//! SHELL. State of this host on the path to a target: routes and neighbors from netlink, and the
+//! counters that increase when it drops packets. Reading them needs no privilege.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -18,20 +18,20 @@ use netsonde_core::host::counters;
 use netsonde_core::probe::NeighborState;
 use netsonde_core::probe::fate::counter;
 
-/// Asks the kernel.
+/// Queries of kernel state.
 pub struct Host {
     netlink: Netlink,
 }
 
 impl Host {
-    /// Opens the socket that it is asked by.
+    /// Opens the netlink socket.
     pub fn open() -> io::Result<Host> {
         Ok(Host {
             netlink: Netlink::open()?,
         })
     }
 
-    /// Which way a packet to `target` goes.
+    /// Returns the route to `target`.
     pub fn route(
         &mut self,
         target: IpAddr,
@@ -41,10 +41,10 @@ impl Host {
         self.netlink.route(target, ifindex, source)
     }
 
-    /// What the neighbour table says. `None`: nothing.
-    pub fn neighbour(&mut self, ifindex: u32, who: IpAddr) -> Option<NeighborState> {
+    /// Returns the state of an address in the neighbor table; `None` if there is no entry.
+    pub fn neighbor(&mut self, ifindex: u32, address: IpAddr) -> Option<NeighborState> {
         let mut message = NeighbourMessage::default();
-        message.header.family = if who.is_ipv4() {
+        message.header.family = if address.is_ipv4() {
             AddressFamily::Inet
         } else {
             AddressFamily::Inet6
@@ -52,13 +52,15 @@ impl Host {
         message.header.ifindex = ifindex;
         message
             .attributes
-            .push(NeighbourAttribute::Destination(NeighbourAddress::from(who)));
+            .push(NeighbourAttribute::Destination(NeighbourAddress::from(
+                address,
+            )));
         let mut found = None;
-        let asked = self
+        let result = self
             .netlink
             .ask(RouteNetlinkMessage::GetNeighbour(message), 0, |answer| {
-                if let RouteNetlinkMessage::NewNeighbour(neighbour) = answer {
-                    found = match neighbour.header.state {
+                if let RouteNetlinkMessage::NewNeighbour(neighbor) = answer {
+                    found = match neighbor.header.state {
                         NeighbourState::Incomplete | NeighbourState::Failed => {
                             Some(NeighborState::Unresolved)
                         }
@@ -67,15 +69,16 @@ impl Host {
                     };
                 }
             });
-        asked.ok().and(found)
+        result.ok().and(found)
     }
 
-    /// The neighbour tables, as far as `most` entries.
-    pub fn neighbors(&mut self, most: usize) -> io::Result<Vec<KernelNeighbor>> {
-        self.netlink.neighbors(most)
+    /// Returns the neighbor tables, at most `max` entries.
+    pub fn neighbors(&mut self, max: usize) -> io::Result<Vec<KernelNeighbor>> {
+        self.netlink.neighbors(max)
     }
 
-    /// Packets that each interface's queueing discipline has dropped, and that wait in it.
+    /// Returns for each interface the packets that its queueing discipline has dropped, and those that
+    /// are waiting in it: index, drops, waiting.
     fn queues(&mut self) -> Vec<(u32, u64, u64)> {
         let mut queues: HashMap<u32, (u64, u64)> = HashMap::new();
         let message = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
@@ -86,7 +89,7 @@ impl Host {
                         for stats in all {
                             if let TcStats2::Queue(figures) = stats {
                                 let sum = queues.entry(queue.header.index as u32).or_default();
-                                // A classful one counts what its leaves drop, too.
+                                // A classful discipline includes the drops of its leaves.
                                 sum.0 = sum.0.max(figures.drops.into());
                                 sum.1 = sum.1.max(figures.qlen.into());
                             }
@@ -95,15 +98,15 @@ impl Host {
                 }
             }
         });
-        (queues
+        queues
             .into_iter()
-            .map(|(index, (drops, queued))| (index, drops, queued)))
-        .collect()
+            .map(|(index, (drops, queued))| (index, drops, queued))
+            .collect()
     }
 }
 
-/// Counters of the IP layer that tell of a drop, as /proc/net/snmp and netstat call them.
-const IP: [&str; 6] = [
+/// Counters of drops in the IP layer, by their names in /proc/net/snmp and /proc/net/netstat.
+const IP_DROPS: [&str; 6] = [
     "InHdrErrors",
     "InAddrErrors",
     "InDiscards",
@@ -112,46 +115,50 @@ const IP: [&str; 6] = [
     "FragFails",
 ];
 
-/// What this host's counters showed at a time.
+/// A sample of this host's counters.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// When, by the monotonic clock.
+    /// Time on the monotonic clock, in nanoseconds.
     pub at_ns: u64,
-    /// By name.
+    /// Values by counter name.
     counters: HashMap<String, u64>,
-    /// Packets in queues, by interface.
+    /// Packets waiting in queues, by interface index.
     queued: HashMap<u32, u64>,
-    /// Packets that the control ring dropped.
+    /// Packets dropped by the control ring since it was opened.
     pub ring_drops: u64,
-    /// Packets that the probes' sockets dropped.
+    /// Packets dropped at the prober's sockets since they were opened.
     pub socket_drops: u64,
 }
 
-/// Snapshots that are kept: one a second, for as long as the usual time limit of a probe.
-const SNAPSHOTS: usize = 16;
-/// A snapshot that is so old is new enough.
+/// Snapshots kept: one per second, for longer than the default timeout of a probe.
+const MAX_SNAPSHOTS: usize = 16;
+/// Maximum age of a snapshot that still counts as current, in nanoseconds.
 const FRESH_NS: u64 = 20_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// The counters over time.
+/// History of the counters.
 #[derive(Default)]
 pub struct Counters {
     snapshots: VecDeque<Snapshot>,
 }
 
 impl Counters {
-    /// Is it time for a snapshot?
+    /// Returns whether the next snapshot of the history is due.
     pub fn is_due(&self, now_ns: u64) -> bool {
-        (self.snapshots.back()).is_none_or(|last| now_ns > last.at_ns + SECOND_NS)
+        self.snapshots
+            .back()
+            .is_none_or(|last| now_ns > last.at_ns + SECOND_NS)
     }
 
-    /// Is the last one too old to tell of what has just happened?
+    /// Returns whether the last snapshot is too old to include recent drops.
     pub fn is_stale(&self, now_ns: u64) -> bool {
-        (self.snapshots.back()).is_none_or(|last| now_ns > last.at_ns + FRESH_NS)
+        self.snapshots
+            .back()
+            .is_none_or(|last| now_ns > last.at_ns + FRESH_NS)
     }
 
-    /// Takes one.
-    pub fn take(
+    /// Samples all counters.
+    pub fn sample(
         &mut self,
         host: &mut Host,
         now_ns: u64,
@@ -165,13 +172,14 @@ impl Counters {
             socket_drops,
             ..Snapshot::default()
         };
-
-        let all = (counters::parse_snmp(&proc_net("snmp")).into_iter())
+        let all = counters::parse_snmp(&proc_net("snmp"))
+            .into_iter()
             .chain(counters::parse_snmp(&proc_net("netstat")))
             .chain(counters::parse_snmp6(&proc_net("snmp6")));
         for (name, value) in all {
             let short = name.strip_prefix("Ip6").or(name.strip_prefix("Ip"));
-            if name == counter::REVERSE_PATH || short.is_some_and(|short| IP.contains(&short)) {
+            if name == counter::REVERSE_PATH || short.is_some_and(|short| IP_DROPS.contains(&short))
+            {
                 snapshot.counters.insert(name, value);
             }
         }
@@ -181,38 +189,46 @@ impl Counters {
                 .insert(format!("{} {}", counter::QUEUE, name(index)), drops);
             snapshot.queued.insert(index, queued);
         }
-        if self.snapshots.len() >= SNAPSHOTS {
+        if self.snapshots.len() >= MAX_SNAPSHOTS {
             self.snapshots.pop_front();
         }
         self.snapshots.push_back(snapshot);
     }
 
-    /// What moved from before `since_ns` on, by the last snapshot.
-    pub fn moved(&self, since_ns: u64) -> (Vec<(String, u64)>, u64, u64) {
-        let before = (self.snapshots.iter().rev())
+    /// Returns what increased between the last snapshot before `since_ns` and the latest one: counters
+    /// by name, drops of the control ring, drops at the prober's sockets.
+    pub fn increases(&self, since_ns: u64) -> (Vec<(String, u64)>, u64, u64) {
+        let before = self
+            .snapshots
+            .iter()
+            .rev()
             .find(|snapshot| snapshot.at_ns <= since_ns)
             .or(self.snapshots.front());
         let (Some(before), Some(last)) = (before, self.snapshots.back()) else {
             return (vec![], 0, 0);
         };
-        let mut moved: Vec<(String, u64)> = (last.counters.iter())
+        let mut increased: Vec<(String, u64)> = last
+            .counters
+            .iter()
             .filter_map(|(name, now)| {
                 let by = now.saturating_sub(*before.counters.get(name).unwrap_or(now));
                 (by > 0).then(|| (name.clone(), by))
             })
             .collect();
-        moved.sort();
+        increased.sort();
         let ring = last.ring_drops - before.ring_drops.min(last.ring_drops);
         let socket = last.socket_drops - before.socket_drops.min(last.socket_drops);
-        (moved, ring, socket)
+        (increased, ring, socket)
     }
 
-    /// Packets that wait in an interface's queue, by the last snapshot.
+    /// Returns the number of packets in an interface's queue at the latest snapshot.
     pub fn queued(&self, ifindex: u32) -> u64 {
-        (self.snapshots.back()).map_or(0, |last| last.queued.get(&ifindex).copied().unwrap_or(0))
+        self.snapshots
+            .back()
+            .map_or(0, |last| last.queued.get(&ifindex).copied().unwrap_or(0))
     }
 
-    /// Forgets them all.
+    /// Discards all snapshots.
     pub fn clear(&mut self) {
         self.snapshots.clear();
     }

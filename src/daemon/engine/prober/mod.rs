@@ -1,18 +1,28 @@
-//! SHELL. The one prober of all users: the sockets, clocks and netlink around `probe`.
+//! SHELL. The prober of all users: the sockets, clocks and netlink queries around `probe`.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `mod` | runs, sending, receiving, judging |
-//! | `batch` | many packets with one system call |
-//! | `host` | routes, neighbours, counters |
+//! | `mod` | the runs, and the poll iteration |
+//! | `send` | sending of due probes within the limits |
+//! | `receive` | replies, errors, send stamps, sightings on the wire |
+//! | `judge` | decision on overdue probes |
+//! | `batch` | many packets per system call |
+//! | `host` | routes, neighbors, counters |
+//!
+//! The engine calls [`Prober::on_sightings`] whenever the control ring showed packets of probes, and
+//! [`Prober::poll_once`] when a socket is readable, when [`Prober::wake`] is notified, and at the time
+//! that the last call returned.
 
 mod batch;
 mod host;
+mod judge;
+mod receive;
+mod send;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use tokio::sync::Notify;
@@ -21,85 +31,74 @@ use crate::linux::monotonic_ns;
 use crate::linux::netlink::KernelNeighbor;
 pub use crate::linux::netlink::Route;
 pub use batch::SendOptions;
-use batch::{Inbox, Outbox, RECEIVES, SENDS};
+use batch::{ReceiveBatch, SendBatch};
 use host::{Counters, Host};
-use netlink_packet_route::route::RouteType;
+use send::StampNames;
 
 use super::links::Links;
 use super::recording::Recording;
 use netsonde_core::config;
 use netsonde_core::events::ProbeLoss;
-use netsonde_core::probe::identity::{HEADER, write_request};
-use netsonde_core::probe::run::{EventContext, Outgoing, SocketReply};
-use netsonde_core::probe::sight::{from_socket_v4, from_socket_v6};
+use netsonde_core::neighbors::Neighbors;
+use netsonde_core::probe::run::MAX_EVENTS;
 use netsonde_core::probe::{
-    Clock, HostContext, Identity, ResolutionTracker, Run, Settings, Sighting, SightingKind, Target,
-    TokenBucket,
+    Clock, Identity, ResolutionTracker, Run, Settings, Target, TokenBucket,
 };
-use netsonde_core::wire::Direction;
 
-/// Batches that are received of one socket in a turn.
-const RECEIVES_A_TURN: usize = 16;
-/// Probes that are sent in a turn: at most some milliseconds.
-const SENDS_A_TURN: usize = 512;
-/// Probes that are judged in a turn: each may cost a question to the kernel.
-const JUDGED_A_TURN: usize = 256;
-/// Names for send stamps: how many probes may wait for theirs.
-const STAMPS: usize = 16_384;
-/// Above this many probes a second no send stamps are asked for: they would cost a quarter more.
+/// Probes sent per iteration: at most some milliseconds.
+const MAX_SENDS_PER_POLL: usize = 512;
+/// Rate in probes per second above which no send stamps are requested: they would cost a quarter
+/// more.
 pub const STAMPED_RATE: u64 = 2_000;
-/// After the kernel had no room, sending rests for so long.
-const FULL_NS: u64 = 1_000_000;
+/// Maximum number of pending loss reports of all runs together. They are fetched every second.
+const MAX_LOSSES: usize = 256;
 
-/// A run whose probes wait inside this host looks again after so long.
-const HELD_NS: u64 = 1_000_000;
-/// Losses that wait to be told, until the next second: of all runs together.
-const LOSSES: usize = 256;
-
-/// How a run's packets are sent.
+/// How the packets of a run are sent.
 #[derive(Clone, Debug)]
 pub struct SocketOptions {
-    /// What goes with each packet.
-    pub how: SendOptions,
-    /// IP_PMTUDISC_ number.
+    /// Options of each packet.
+    pub send: SendOptions,
+    /// Path MTU discovery of the socket: an IP_PMTUDISC_ number.
     pub pmtu: i32,
 }
 
-/// A socket of one family.
+/// A raw ICMP socket of one address family.
 struct Socket {
     descriptor: OwnedFd,
+    /// IP_PMTUDISC_ number that is set; -1 before the first use.
     pmtu: i32,
-    /// Does this kernel know SCM_TS_OPT_ID?
+    /// Whether this kernel is assumed to support SCM_TS_OPT_ID.
     stamps: bool,
 }
 
-/// A run and whose it is.
-pub struct Active {
+/// A run with its user.
+pub struct ActiveRun {
     /// The run.
     pub run: Run,
-    /// Its user.
+    /// User ID of the caller that started it.
     pub uid: u32,
-    reach: SocketOptions,
-    /// Sends nothing before this time: what it sent waits inside this host.
+    options: SocketOptions,
+    /// Time before which nothing is sent, on the monotonic clock: earlier probes are still held inside
+    /// this host.
     held_until_ns: u64,
-    /// Rung when there are events, or the run is over.
-    pub news: Rc<Notify>,
-    /// Everything is said.
+    /// Notified when there are events, or when the run is over.
+    pub events_ready: Rc<Notify>,
+    /// Whether every probe is decided and no more will be sent.
     pub is_over: bool,
 }
 
-/// What limits have cost.
+/// How often limits were reached.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LimitCounters {
-    /// Waits since too many probes were under way.
+    /// Pauses because of too many probes in flight.
     pub in_flight: u64,
     /// Runs that were refused.
     pub runs: u64,
-    /// Replies by which nobody was waiting.
+    /// Replies and errors that belong to no run.
     pub unmatched: u64,
-    /// Times that the kernel had no room for a packet.
+    /// Times that the kernel had no buffer space for a packet.
     pub full: u64,
-    /// Events that clients did not fetch in time.
+    /// Events dropped because clients did not read them in time.
     pub events_dropped: u64,
 }
 
@@ -111,32 +110,37 @@ pub struct Prober {
     resolutions: ResolutionTracker,
     host: Host,
     counters: Counters,
-    outbox: Outbox,
-    inbox: Inbox,
+    send_batch: SendBatch,
+    receive_batch: ReceiveBatch,
     /// The runs, by number.
-    pub runs: BTreeMap<u64, Active>,
+    pub runs: BTreeMap<u64, ActiveRun>,
+    /// Run numbers by ICMP identifier.
     by_id: HashMap<u16, u64>,
     next_number: u64,
     next_id: u16,
+    /// Rate limit of all runs together.
     all: TokenBucket,
+    /// Rate limit of each user.
     users: HashMap<u32, TokenBucket>,
-    /// Which probe a send stamp's name is of.
-    stamps: Vec<(u32, u64, u64)>,
-    next_stamp: u32,
+    stamps: StampNames,
+    /// Time before which nothing is sent, on the monotonic clock: a buffer or a limit was full.
     full_until_ns: u64,
     limits: config::PingSettings,
-    /// What limits have cost.
+    /// How often limits were reached.
     pub hits: LimitCounters,
-    /// Rung when there is something to do.
+    /// Notified when a run was started or stopped.
     pub wake: Rc<Notify>,
+    /// Routes by target and interface, each with the time of the query.
     routes: HashMap<(IpAddr, u32), (u64, Option<Route>)>,
-    /// Replies that came to the sockets since this was last looked at: by interface, ICMP and ICMPv6.
+    /// Replies received at the sockets since the map was last drained: by interface index, ICMP and
+    /// ICMPv6.
     pub heard: HashMap<u32, [u64; 2]>,
-    /// Targets that do not answer any more, or do again, since this was last looked at.
+    /// Targets that stopped or resumed answering since the list was last drained.
     pub losses: Vec<ProbeLoss>,
 }
 
-/// Both clocks at one moment: wall, monotonic. Tried again when it took too long in between.
+/// Reads both clocks at one moment: wall, monotonic. Retried if a reading was interrupted for more than
+/// 5 µs.
 fn both_clocks() -> (u64, u64) {
     for _ in 0..4 {
         let before = monotonic_ns();
@@ -150,7 +154,7 @@ fn both_clocks() -> (u64, u64) {
     (crate::linux::wall_ns(), before)
 }
 
-/// Reads both clocks; returns what the monotonic one shows.
+/// Reads both clocks for the relation between them. Returns the monotonic one.
 fn sample(clock: &mut Clock) -> u64 {
     let (wall, now_ns) = both_clocks();
     if clock.sample(wall, now_ns) {
@@ -159,23 +163,24 @@ fn sample(clock: &mut Clock) -> u64 {
     now_ns
 }
 
-/// What of the world a turn needs.
-pub struct Around<'a> {
+/// The parts of the engine state that an iteration reads.
+pub struct PollContext<'a> {
     /// Links and addresses.
     pub links: &'a Links,
-    /// For the rings' drops.
+    /// Source of the rings' drop counters.
     pub recording: &'a Recording,
 }
 
-impl Around<'_> {
-    fn name(&self, ifindex: u32) -> String {
-        (self.links.get(ifindex))
+impl PollContext<'_> {
+    fn interface_name(&self, ifindex: u32) -> String {
+        self.links
+            .get(ifindex)
             .map_or_else(|| format!("interface {ifindex}"), |link| link.name.clone())
     }
 }
 
 impl Prober {
-    /// Takes over the sockets.
+    /// Creates a prober with the sockets for IPv4 and IPv6. `tag` marks the packets of this service.
     pub fn new(
         sockets: [Option<OwnedFd>; 2],
         tag: u32,
@@ -195,17 +200,16 @@ impl Prober {
             resolutions: ResolutionTracker::default(),
             host: Host::open()?,
             counters: Counters::default(),
-            outbox: Outbox::new(),
-            inbox: Inbox::new(),
+            send_batch: SendBatch::new(),
+            receive_batch: ReceiveBatch::new(),
             runs: BTreeMap::new(),
             by_id: HashMap::new(),
             next_number: 1,
-            // Another one in each engine, so that late replies of the last one do not fit.
+            // Different in each engine, so that late replies to the previous one do not match.
             next_id: (wall / 1_000) as u16,
             all: TokenBucket::new(limits.rate, now_ns),
             users: HashMap::new(),
-            stamps: vec![(0, 0, 0); STAMPS],
-            next_stamp: 1,
+            stamps: StampNames::new(),
             full_until_ns: 0,
             limits,
             hits: LimitCounters::default(),
@@ -216,7 +220,7 @@ impl Prober {
         })
     }
 
-    /// Takes other limits; what runs goes on under them.
+    /// Applies new limits, also to runs in progress.
     pub fn set_limits(&mut self, limits: config::PingSettings) {
         let waits = self.all.waits;
         let now_ns = monotonic_ns();
@@ -228,24 +232,26 @@ impl Prober {
         self.limits = limits;
     }
 
-    /// Descriptors of the same sockets, to wait with.
+    /// Returns descriptors of the same sockets, for waiting.
     pub fn descriptors(&self) -> io::Result<Vec<OwnedFd>> {
-        (self.sockets.iter().flatten())
+        self.sockets
+            .iter()
+            .flatten()
             .map(|socket| socket.descriptor.try_clone())
             .collect()
     }
 
-    /// Is there a socket for this family?
+    /// Returns whether there is a socket for this address family.
     pub fn has_family(&self, is_ipv4: bool) -> bool {
         self.sockets[usize::from(!is_ipv4)].is_some()
     }
 
-    /// Does anybody probe?
+    /// Returns whether there are runs.
     pub fn is_active(&self) -> bool {
         !self.runs.is_empty()
     }
 
-    /// Probes under way.
+    /// Returns the number of probes in flight, of all runs.
     pub fn in_flight(&self) -> usize {
         self.runs
             .values()
@@ -253,7 +259,7 @@ impl Prober {
             .sum()
     }
 
-    /// Runs of a user.
+    /// Returns the number of runs of a user.
     pub fn runs_of(&self, uid: u32) -> usize {
         self.runs
             .values()
@@ -261,25 +267,28 @@ impl Prober {
             .count()
     }
 
-    /// The way to a target, by the kernel's word.
-    pub fn route(&mut self, target: IpAddr, how: &SendOptions) -> io::Result<Route> {
-        self.host.route(target, how.ifindex, how.source)
+    /// Returns the kernel's route to a target.
+    ///
+    /// # Errors
+    /// The kernel's error if there is no route, or `TimedOut`.
+    pub fn route(&mut self, target: IpAddr, options: &SendOptions) -> io::Result<Route> {
+        self.host.route(target, options.ifindex, options.source)
     }
 
-    /// What the kernel believes of its neighbours: of as many as the service itself keeps.
+    /// Returns the kernel's neighbor tables, up to the service's own limit.
     pub fn kernel_neighbors(&mut self) -> io::Result<Vec<KernelNeighbor>> {
-        self.host
-            .neighbors(netsonde_core::neighbors::Neighbors::MAX_ADDRESSES)
+        self.host.neighbors(Neighbors::MAX_ADDRESSES)
     }
 
-    /// Starts a run. `rate` is what its user may send in all his runs.
+    /// Starts a run and returns its number. `rate` is the limit of its user, in probes per second over
+    /// all runs of that user; it is used if this is the user's only run.
     pub fn start(
         &mut self,
         uid: u32,
         rate: u64,
         settings: Settings,
         targets: Vec<Target>,
-        reach: SocketOptions,
+        options: SocketOptions,
     ) -> u64 {
         sample(&mut self.clock);
         let now_ns = monotonic_ns();
@@ -295,12 +304,12 @@ impl Prober {
         self.users.entry(uid).or_insert(bucket);
         self.runs.insert(
             number,
-            Active {
+            ActiveRun {
                 run: Run::new(number, id, settings, targets, now_ns),
                 uid,
-                reach,
+                options,
                 held_until_ns: 0,
-                news: Rc::new(Notify::new()),
+                events_ready: Rc::new(Notify::new()),
                 is_over: false,
             },
         );
@@ -308,7 +317,7 @@ impl Prober {
         number
     }
 
-    /// Ends a run and gives it back.
+    /// Stops a run and returns it. `None` if there is no such run.
     pub fn end(&mut self, number: u64) -> Option<Run> {
         let active = self.runs.remove(&number)?;
         self.by_id.remove(&active.run.id);
@@ -324,95 +333,50 @@ impl Prober {
         Some(active.run)
     }
 
-    /// Takes what the wire showed.
-    pub fn sighted(&mut self, sightings: &[Sighting], links: &Links) {
-        let now_ns = sample(&mut self.clock);
-        for seen in sightings {
-            let echo = match &seen.what {
-                SightingKind::NeighborSolicited(who) => {
-                    if seen.direction == Direction::Outbound {
-                        self.resolutions
-                            .on_solicitation(seen.ifindex, *who, seen.time_ns);
-                    }
-                    continue;
-                }
-                SightingKind::NeighborAnswered(who) => {
-                    if seen.direction != Direction::Outbound {
-                        self.resolutions.on_answer(seen.ifindex, *who, seen.time_ns);
-                    }
-                    continue;
-                }
-                SightingKind::Request { echo, .. } | SightingKind::Reply { echo, .. } => echo,
-                SightingKind::Error { quoted, .. } => &quoted.echo,
-            };
-            let Some(active) =
-                (self.by_id.get(&echo.id)).and_then(|number| self.runs.get_mut(number))
-            else {
-                continue;
-            };
-            let at = EventContext {
-                now_ns,
-                clock: &self.clock,
-                identity: &self.identity,
-                resolutions: &self.resolutions,
-            };
-            // What passes the loopback interface is shown once, on its way in.
-            let is_loopback = (links.get(seen.ifindex)).is_some_and(|link| link.hardware == 772);
-            let (ifindex, time_ns) = (seen.ifindex, seen.time_ns);
-            let run = &mut active.run;
-            match seen.what {
-                SightingKind::Request { to, echo }
-                    if seen.direction == Direction::Outbound || is_loopback =>
-                {
-                    run.on_wire_request(to, ifindex, &echo, time_ns, &at);
-                }
-                SightingKind::Reply {
-                    from,
-                    echo,
-                    intact,
-                    ttl,
-                } if seen.direction.is_inbound() => {
-                    let who = (from, seen.mac, ttl);
-                    run.on_wire_reply(who, ifindex, &echo, intact, time_ns, &at);
-                }
-                SightingKind::Error { from, quoted } if seen.direction.is_inbound() => {
-                    run.error(from, links.is_own(from), ifindex, &quoted, &at);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// One turn: receives, tells, judges, sends. Returns when to come back at the latest, by the
-    /// monotonic clock; `None`: nobody probes.
-    pub fn turn(&mut self, around: &Around<'_>) -> io::Result<Option<u64>> {
-        self.receive(around)?;
+    /// Runs one iteration: receives, reports, decides, sends. Returns when the next is due at the
+    /// latest, on the monotonic clock; `None` if there is no run.
+    ///
+    /// # Errors
+    /// The error of a socket.
+    pub fn poll_once(&mut self, context: &PollContext<'_>) -> io::Result<Option<u64>> {
+        self.receive(context)?;
         if self.runs.is_empty() {
             return Ok(None);
         }
         let mut now_ns = sample(&mut self.clock);
         if self.counters.is_due(now_ns) {
-            self.look_at_counters(now_ns, around);
+            self.sample_counters(now_ns, context);
         }
-        self.judge(now_ns, around);
+        self.judge(now_ns, context);
         now_ns = monotonic_ns();
         let sent = self.send(now_ns)?;
-        let mut next = None;
         let now_ns = monotonic_ns();
+        let next = self.report(now_ns);
+        if sent >= MAX_SENDS_PER_POLL {
+            return Ok(Some(now_ns));
+        }
+        // A time in the past means as soon as possible.
+        Ok(next.map(|next| next.max(now_ns)))
+    }
+
+    /// Collects losses, and wakes the clients of runs with events. Returns when a run next sends or
+    /// decides, on the monotonic clock.
+    fn report(&mut self, now_ns: u64) -> Option<u64> {
+        let mut next: Option<u64> = None;
         for active in self.runs.values_mut() {
             let run = &mut active.run;
             let losses = std::mem::take(&mut run.losses).into_iter();
-            let room = LOSSES.saturating_sub(self.losses.len());
+            let free = MAX_LOSSES.saturating_sub(self.losses.len());
             let losses = losses.filter_map(|loss| {
                 let target = run.targets.get(loss.target() as usize)?.address;
                 Some(ProbeLoss { target, loss })
             });
-            self.losses.extend(losses.take(room));
+            self.losses.extend(losses.take(free));
             run.forget(now_ns);
             let is_over = run.is_over(now_ns);
             if !run.events.is_empty() || (is_over && !active.is_over) {
                 active.is_over = is_over;
-                active.news.notify_one();
+                active.events_ready.notify_one();
             }
             if active.is_over {
                 continue;
@@ -425,385 +389,13 @@ impl Prober {
                     .max(self.full_until_ns)
             });
             for time in [due, run.next_deadline_ns(now_ns)].into_iter().flatten() {
-                next = Some(next.map_or(time, |next: u64| next.min(time)));
+                next = Some(next.map_or(time, |next| next.min(time)));
             }
         }
-        if sent >= SENDS_A_TURN {
-            next = Some(now_ns);
-        }
-        // A run that waits for room looks again soon.
-        Ok(next.map(|next| next.max(now_ns)))
+        next
     }
 
-    fn look_at_counters(&mut self, now_ns: u64, around: &Around<'_>) {
-        let socket_drops = (self.sockets.iter().flatten())
-            .map(|socket| batch::drops(socket.descriptor.as_fd()))
-            .sum();
-        let ring_drops = around.recording.ring_sums(0).drops;
-        self.counters
-            .take(&mut self.host, now_ns, ring_drops, socket_drops, |index| {
-                around.name(index)
-            });
-    }
-
-    fn receive(&mut self, around: &Around<'_>) -> io::Result<()> {
-        for family in 0..2 {
-            let Some(socket) = &self.sockets[family] else {
-                continue;
-            };
-            let is_ipv4 = family == 0;
-            for _ in 0..RECEIVES_A_TURN {
-                let now_ns = sample(&mut self.clock);
-                let Prober {
-                    runs,
-                    by_id,
-                    identity,
-                    clock,
-                    resolutions,
-                    hits,
-                    heard: heard_on,
-                    ..
-                } = self;
-                let at = EventContext {
-                    now_ns,
-                    clock,
-                    identity,
-                    resolutions,
-                };
-                let count = self.inbox.receive(socket.descriptor.as_fd(), |packet| {
-                    let read = if is_ipv4 {
-                        from_socket_v4(packet.bytes)
-                    } else {
-                        from_socket_v6(packet.bytes, packet.from, packet.hop_limit)
-                            .map(|what| (what, packet.bytes))
-                    };
-                    let Some((what, message)) = read else {
-                        return;
-                    };
-                    let id = match &what {
-                        SightingKind::Reply { echo, .. } => {
-                            heard_on.entry(packet.ifindex).or_default()[family] += 1;
-                            echo.id
-                        }
-                        SightingKind::Error { quoted, .. } => quoted.echo.id,
-                        _ => return,
-                    };
-                    let active = by_id.get(&id).and_then(|number| runs.get_mut(number));
-                    let Some(active) = active else {
-                        hits.unmatched += 1;
-                        return;
-                    };
-                    match what {
-                        SightingKind::Reply {
-                            from,
-                            echo,
-                            intact,
-                            ttl,
-                        } => {
-                            let heard = SocketReply {
-                                from,
-                                ifindex: packet.ifindex,
-                                echo,
-                                payload: message.get(HEADER..).unwrap_or_default(),
-                                intact: intact.unwrap_or(true),
-                                ttl,
-                                stamp_ns: packet.stamp_ns,
-                            };
-                            active.run.on_socket_reply(&heard, &at);
-                        }
-                        SightingKind::Error { from, quoted } => {
-                            let is_local = around.links.is_own(from);
-                            active
-                                .run
-                                .error(from, is_local, packet.ifindex, &quoted, &at);
-                        }
-                        _ => {}
-                    }
-                })?;
-                if count < RECEIVES {
-                    break;
-                }
-            }
-            for _ in 0..RECEIVES_A_TURN {
-                let now_ns = monotonic_ns();
-                let Prober {
-                    runs,
-                    clock,
-                    stamps,
-                    ..
-                } = self;
-                let count = self.inbox.stamps(socket.descriptor.as_fd(), |stamp| {
-                    let (name, number, serial) = stamps[stamp.name as usize % STAMPS];
-                    if name == stamp.name
-                        && let Some(active) = runs.get_mut(&number)
-                    {
-                        active.run.on_send_stamp(
-                            serial,
-                            stamp.is_scheduled,
-                            stamp.stamp_ns,
-                            clock,
-                            now_ns,
-                        );
-                    }
-                })?;
-                if count < RECEIVES {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells what is complete, and judges what is overdue.
-    fn judge(&mut self, now_ns: u64, around: &Around<'_>) {
-        let numbers: Vec<u64> = self.runs.keys().copied().collect();
-        for number in numbers {
-            let overdue = {
-                let at = EventContext {
-                    now_ns,
-                    clock: &self.clock,
-                    identity: &self.identity,
-                    resolutions: &self.resolutions,
-                };
-                let Some(active) = self.runs.get_mut(&number) else {
-                    continue;
-                };
-                active.run.complete(&at);
-                active.run.overdue(&at, JUDGED_A_TURN)
-            };
-            for (serial, target, sent_ns) in overdue {
-                let circumstances =
-                    self.circumstances(number, serial, target, sent_ns, now_ns, around);
-                let at = EventContext {
-                    now_ns,
-                    clock: &self.clock,
-                    identity: &self.identity,
-                    resolutions: &self.resolutions,
-                };
-                if let Some(active) = self.runs.get_mut(&number) {
-                    active
-                        .run
-                        .judge(serial, &circumstances, |index| around.name(index), &at);
-                }
-            }
-        }
-    }
-
-    /// What is known of this host around the life of a probe. Only asked for where it matters.
-    fn circumstances(
-        &mut self,
-        number: u64,
-        serial: u64,
-        target: Target,
-        sent_ns: u64,
-        now_ns: u64,
-        around: &Around<'_>,
-    ) -> HostContext {
-        let mut all = HostContext::default();
-        let Some(active) = self.runs.get(&number) else {
-            return all;
-        };
-        let facts = active.run.evidence(serial);
-        if facts.out.is_some() && facts.back.is_none() {
-            return all;
-        }
-        if self.counters.is_stale(now_ns) {
-            self.look_at_counters(now_ns, around);
-        }
-        (all.moved, all.ring_drops, all.socket_drops) = self.counters.moved(sent_ns);
-        let mut how = self.runs[&number].reach.how;
-        if target.scope != 0 {
-            how.ifindex = target.scope;
-        }
-        let Some(route) = self.cached_route(target.address, &how, now_ns) else {
-            all.interface = "any interface".into();
-            return all;
-        };
-        all.interface = around.name(route.ifindex);
-        all.queued = self.counters.queued(route.ifindex);
-        if matches!(route.kind, RouteType::Unicast) && facts.out.is_none() {
-            let next_hop = route.gateway.unwrap_or(target.address);
-            all.next_hop = Some(next_hop);
-            all.asked = self.resolutions.solicitations(route.ifindex, next_hop);
-            if !facts.scheduled {
-                all.neighbour = self.host.neighbour(route.ifindex, next_hop);
-            }
-        }
-        all
-    }
-
-    fn cached_route(&mut self, target: IpAddr, how: &SendOptions, now_ns: u64) -> Option<Route> {
-        /// Routes that are remembered, for a second.
-        const MOST: usize = 4096;
-        let key = (target, how.ifindex);
-        if let Some((at_ns, route)) = self.routes.get(&key)
-            && now_ns < at_ns + 1_000_000_000
-        {
-            return route.clone();
-        }
-        if self.routes.len() >= MOST {
-            self.routes.clear();
-        }
-        let route = self.host.route(target, how.ifindex, how.source).ok();
-        self.routes.insert(key, (now_ns, route.clone()));
-        route
-    }
-
-    /// Sends what is due. Returns how many.
-    fn send(&mut self, now_ns: u64) -> io::Result<usize> {
-        if now_ns < self.full_until_ns {
-            return Ok(0);
-        }
-        let mut sent = 0;
-        let mut in_flight = self.in_flight();
-        let numbers: Vec<u64> = self.runs.keys().copied().collect();
-        // Each run gets an equal share of a turn, so that none waits for a large one.
-        let share = (SENDS_A_TURN / numbers.len().max(1)).clamp(1, SENDS);
-        loop {
-            let mut any = false;
-            for number in &numbers {
-                if in_flight >= self.limits.in_flight as usize {
-                    self.hits.in_flight += 1;
-                    self.full_until_ns = now_ns + FULL_NS;
-                    return Ok(sent);
-                }
-                let room = share.min(self.limits.in_flight as usize - in_flight);
-                match self.send_of(*number, room)? {
-                    None => return Ok(sent),
-                    Some(0) => {}
-                    Some(count) => {
-                        any = true;
-                        sent += count;
-                        in_flight += count;
-                    }
-                }
-            }
-            if !any || sent >= SENDS_A_TURN {
-                return Ok(sent);
-            }
-        }
-    }
-
-    /// Sends up to `most` probes of a run that are due. `None`: the kernel has no room.
-    fn send_of(&mut self, number: u64, most: usize) -> io::Result<Option<usize>> {
-        let now_ns = monotonic_ns();
-        let Some(active) = self.runs.get_mut(&number) else {
-            return Ok(Some(0));
-        };
-        let run = &mut active.run;
-        let mut may = most.min(SENDS);
-        if run.due_ns(now_ns).is_none_or(|due| due > now_ns) {
-            return Ok(Some(0));
-        }
-        if let Some(user) = self.users.get_mut(&active.uid) {
-            may = may.min(user.available(now_ns));
-            user.waits += u64::from(may == 0);
-        }
-        may = may.min(self.all.available(now_ns));
-        if may == 0 {
-            self.all.waits += 1;
-            return Ok(Some(0));
-        }
-        if now_ns < active.held_until_ns {
-            return Ok(Some(0));
-        }
-        let unanswered_count = || self.resolutions.unanswered_count(self.clock.wall(now_ns));
-        if run.is_stuck(now_ns) || run.must_wait_for_neighbors(unanswered_count) {
-            active.held_until_ns = now_ns + HELD_NS;
-            return Ok(Some(0));
-        }
-        let is_ipv4 = run.targets[0].address.is_ipv4();
-        let Some(socket) = &mut self.sockets[usize::from(!is_ipv4)] else {
-            return Ok(Some(0));
-        };
-        if socket.pmtu != active.reach.pmtu {
-            batch::set_pmtu_discovery(socket.descriptor.as_fd(), is_ipv4, active.reach.pmtu)?;
-            socket.pmtu = active.reach.pmtu;
-        }
-        let mut outgoing: Vec<Outgoing> = Vec::with_capacity(may);
-        self.outbox.clear();
-        while outgoing.len() < may && run.due_ns(now_ns).is_some_and(|due| due <= now_ns) {
-            let probe = run.take_next(&self.identity, now_ns);
-            let stamp = (run.settings.stamped && socket.stamps).then(|| {
-                let name = self.next_stamp;
-                self.next_stamp = self.next_stamp.wrapping_add(1).max(1);
-                self.stamps[name as usize % STAMPS] = (name, number, probe.serial);
-                name
-            });
-            let target = probe.target;
-            let packet = self
-                .outbox
-                .push(target.address, target.scope, &active.reach.how, stamp);
-            let settings = &run.settings;
-            write_request(
-                packet,
-                is_ipv4,
-                (run.id, probe.sequence),
-                &probe.token,
-                settings.size,
-                &settings.pattern,
-            );
-            outgoing.push(probe);
-        }
-        let mut at = 0;
-        let mut room = true;
-        while at < self.outbox.len() {
-            let before = monotonic_ns();
-            match self.outbox.send(socket.descriptor.as_fd(), at) {
-                Ok(count) => {
-                    // A system call for many: each went about when its share of the time was over.
-                    let each = (monotonic_ns() - before) / count.max(1) as u64;
-                    for (offset, probe) in outgoing[at..at + count].iter().enumerate() {
-                        run.mark_sending(probe.serial, before + each * offset as u64);
-                    }
-                    at += count;
-                }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EINTR) => {}
-                    Some(libc::EAGAIN) => {
-                        for _ in at..outgoing.len() {
-                            run.return_to_schedule();
-                        }
-                        room = false;
-                        break;
-                    }
-                    // Before Linux 6.13: without the name there is no way to tell whose a stamp is.
-                    Some(libc::EINVAL) if socket.stamps && run.settings.stamped => {
-                        socket.stamps = false;
-                        run.settings.stamped = false;
-                        for _ in at..outgoing.len() {
-                            run.return_to_schedule();
-                        }
-                        outgoing.truncate(at);
-                        break;
-                    }
-                    // IPv6 tells that a queue or a filter behind the IP layer dropped it, IPv4 does
-                    // not (raw_sendmsg in net/ipv4/raw.c): for both, the wire has the last word.
-                    Some(libc::ENOBUFS) => {
-                        run.mark_sending(outgoing[at].serial, before);
-                        at += 1;
-                    }
-                    errno => {
-                        run.mark_sending(outgoing[at].serial, before);
-                        run.not_sent(outgoing[at].serial, errno.unwrap_or(0), &self.clock);
-                        at += 1;
-                    }
-                },
-            }
-        }
-        if let Some(user) = self.users.get_mut(&active.uid) {
-            user.consume(at);
-        }
-        self.all.consume(at);
-        if !room {
-            self.hits.full += 1;
-            self.full_until_ns = monotonic_ns() + FULL_NS;
-            return Ok(None);
-        }
-        Ok(Some(at))
-    }
-
-    /// Limits that were reached, for `Status`: name, limit, how often.
+    /// Returns the limits for `Status`: name, limit, number of times that it was reached.
     pub fn limits(&self) -> [(&'static str, u64, u64); 4] {
         [
             (
@@ -813,7 +405,7 @@ impl Prober {
             ),
             ("runs of one user", self.limits.runs_per_uid, self.hits.runs),
             ("probes a second", self.limits.rate, self.all.waits),
-            ("probe events", 65_536, self.hits.events_dropped),
+            ("probe events", MAX_EVENTS as u64, self.hits.events_dropped),
         ]
     }
 }

@@ -288,7 +288,8 @@ fn links_without_querier(
     let mut counts: BTreeMap<(u32, bool), u64> = BTreeMap::new();
     for (ifindex, held) in crate::linux::memberships() {
         // The loopback interface has no switch behind it.
-        let is_link = (engine.links.get(ifindex)).is_some_and(|link| link.hardware != 772);
+        let is_link =
+            (engine.links.get(ifindex)).is_some_and(|link| link.hardware != libc::ARPHRD_LOOPBACK);
         if !is_link || !interfaces.contains_key(&ifindex) {
             continue;
         }

@@ -257,7 +257,7 @@ pub async fn ping(
         ..PingReply::default()
     };
     replies.next(&begun).await?;
-    let news = engine.borrow().prober.runs[&number].news.clone();
+    let news = engine.borrow().prober.runs[&number].events_ready.clone();
     loop {
         let (told, is_over) = {
             let engine = &mut *engine.borrow_mut();
@@ -490,7 +490,7 @@ fn start(
         allowed,
         settings,
         targets,
-        SocketOptions { how, pmtu },
+        SocketOptions { send: how, pmtu },
     );
     let run = &engine.prober.runs[&number].run;
     Ok((number, run.id, run.targets.len() as u64, quiet))
