@@ -548,7 +548,7 @@ fn limits_reloads_and_rate_limits() -> Outcome {
     let held = support::entry(
         &service.status()["limits"],
         "name",
-        "news of neighbours and events told one by one",
+        "neighbor changes and events logged one by one",
     );
     assert!(number(&held["hits"]) >= 40, "{held}");
     assert!(

@@ -1,6 +1,6 @@
-//! SHELL. All sockets of this thread's network namespace, by sock_diag(7), and by /proc/net where a kernel
-//! has no sock_diag for a family. None of it needs privilege; what it adds is filters of packet sockets
-//! (CAP_NET_ADMIN).
+//! SHELL. All sockets of this thread's network namespace, from sock_diag(7), or from /proc/net if a
+//! kernel has no sock_diag for a family. None of it needs privilege; CAP_NET_ADMIN adds the filters
+//! of packet sockets.
 
 use std::collections::HashSet;
 use std::io;
@@ -16,14 +16,14 @@ use netsonde_core::sockets::{
 
 /// NETLINK_SOCK_DIAG (linux/netlink.h).
 const SOCK_DIAG: isize = 4;
-/// How often a list is asked for that changes while it is told. On a host where it still does after this
-/// often, the last is shown, and that it may have holes.
+/// Maximum number of attempts for a list that changes while it is dumped. After that the last one
+/// is used, and reported as possibly incomplete.
 const TRIES: u32 = 5;
 
-/// Reads a file of /proc/net as sockets.
+/// Parses a file of /proc/net.
 type Reader = fn(&str) -> Vec<Socket>;
 
-/// A list of sockets: its name, the question, and the files that hold the same.
+/// A list of sockets: its name, the request, and the files with the same content.
 struct List {
     name: &'static str,
     question: Option<DiagRequest>,
@@ -34,7 +34,7 @@ const fn of(family: u8, protocol: u16) -> Option<DiagRequest> {
     Some(DiagRequest { family, protocol })
 }
 
-/// What is asked.
+/// A sock_diag request.
 const LISTS: &[List] = &[
     List {
         name: "unix",
@@ -111,7 +111,7 @@ const LISTS: &[List] = &[
         question: of(INET6, 255),
         files: &[("raw6", |text| listed::inet(text, 255))],
     },
-    // Sockets for ping without privilege; no sock_diag knows them.
+    // Unprivileged ping sockets, for which there is no sock_diag.
     List {
         name: "ping",
         question: None,
@@ -144,24 +144,24 @@ const LISTS: &[List] = &[
     },
 ];
 
-/// Where a list came from.
+/// Source of a list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Source {
-    /// The list: `tcp`, `unix` and so on.
+    /// Name of the list: `tcp`, `unix` and so on.
     pub list: &'static str,
-    /// The address family.
+    /// Address family.
     pub family: u8,
     /// `sock_diag`, or the file.
     pub from: Option<String>,
-    /// Why there is none, or no sock_diag.
+    /// Why there is no list, or no sock_diag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Did it change under the kernel's hands each time it was asked for? Entries may be missing.
+    /// Whether it changed during every attempt, so that entries may be missing.
     pub incomplete: bool,
 }
 
-/// All sockets but the one that asks, and where they came from. Lists that this kernel does not have are told
-/// with their error.
+/// Returns all sockets except the one used for the queries, and their sources. Lists that this
+/// kernel lacks are reported with their error.
 pub fn sockets() -> (Vec<Socket>, Vec<Source>) {
     let mut netlink = Netlink::open_for(SOCK_DIAG).map(Netlink::patient);
     let (mut all, mut sources) = (Vec::new(), Vec::new());
@@ -209,13 +209,13 @@ pub fn sockets() -> (Vec<Socket>, Vec<Source>) {
     (all, sources)
 }
 
-/// The file, if there is one.
+/// Reads the file, if it exists.
 fn try_proc_net(file: &str) -> Option<String> {
     let text = proc_net(file);
     (!text.is_empty()).then_some(text)
 }
 
-/// Asks until a list comes that did not change meanwhile, a few times.
+/// Repeats the request until a list did not change meanwhile, a few times.
 fn ask(netlink: &mut Netlink, question: DiagRequest) -> io::Result<(Vec<Socket>, bool)> {
     let mut found: Vec<Socket> = Vec::new();
     for _ in 0..TRIES {
@@ -223,7 +223,7 @@ fn ask(netlink: &mut Netlink, question: DiagRequest) -> io::Result<(Vec<Socket>,
         let is_whole = netlink.list(SOCK_DIAG_BY_FAMILY, &question.bytes(), |body| {
             found.extend(question.decode(body));
         })?;
-        // Netlink sockets that hear groups are told twice (netlink_diag of 6.18).
+        // Netlink sockets with groups are listed twice (netlink_diag of 6.18).
         let mut seen = HashSet::new();
         found.retain(|socket| socket.inode == 0 || seen.insert(socket.inode));
         if is_whole {

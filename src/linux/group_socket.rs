@@ -1,5 +1,5 @@
-//! SHELL. Joining a source-specific group, and sending by an interface, where no crate has a call that
-//! takes the interface's index (RFC 3678, section 5.1; ip(7)). One of the files that may use `unsafe`.
+//! SHELL. Source-specific joins and sending on an interface by its index, for which no crate has a
+//! call (RFC 3678, section 5.1; ip(7)). One of the files that may use `unsafe`.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -37,7 +37,8 @@ fn storage(of: IpAddr) -> libc::sockaddr_storage {
     storage
 }
 
-/// Joins a group for the packets of one source. 0 lets the route to the group choose the interface.
+/// Joins a group for the packets of one source. With index 0 the route to the group determines the
+/// interface.
 pub fn join_source(
     socket: BorrowedFd<'_>,
     group: IpAddr,
@@ -57,7 +58,7 @@ pub fn join_source(
     set_option(socket, level, JOIN_SOURCE_GROUP, &request)
 }
 
-/// Sends IPv4 groups by this interface; 0 leaves it to the route.
+/// Sends IPv4 multicast on this interface; with index 0 on that of the route.
 pub fn send_by(socket: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
     let request = libc::ip_mreqn {
         imr_multiaddr: libc::in_addr { s_addr: 0 },

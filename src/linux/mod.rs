@@ -31,8 +31,8 @@ use nix::time::{ClockId, clock_gettime};
 
 use netsonde_core::host::membership::Membership;
 
-/// A file of /proc/net; empty where it can't be read. Of the thread, since the network namespace is the
-/// thread's.
+/// Reads a file of /proc/net; empty if it cannot be read. The file is that of the thread, because
+/// network namespaces belong to threads.
 pub fn proc_net(name: &str) -> String {
     read_proc_net(name, u64::MAX)
 }
@@ -42,11 +42,12 @@ fn read_proc_net(name: &str, most_bytes: u64) -> String {
     if let Ok(file) = std::fs::File::open(format!("/proc/thread-self/net/{name}")) {
         let _ = file.take(most_bytes).read_to_end(&mut bytes);
     }
-    // One link with a name that is no text is no reason not to read of the others.
+    // A link whose name is not UTF-8 must not hide the others.
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The first whole lines of such a file, at most so many bytes: some grow with the routes of the Internet.
+/// Reads the first complete lines of such a file, at most this many bytes: some grow with the
+/// routes of the Internet.
 pub fn proc_net_start(name: &str, most_bytes: u64) -> String {
     let mut text = read_proc_net(name, most_bytes);
     let end = text.rfind('\n').map_or(0, |at| at + 1);
@@ -54,30 +55,30 @@ pub fn proc_net_start(name: &str, most_bytes: u64) -> String {
     text
 }
 
-/// The wall clock, in nanoseconds since 1970.
+/// Returns the wall clock, in nanoseconds since 1970.
 pub fn wall_ns() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| now.as_nanos() as u64)
 }
 
-/// What one of the kernel's clocks shows, in nanoseconds; 0 if it has it not.
+/// Returns one of the kernel's clocks in nanoseconds; 0 if the kernel lacks it.
 pub fn clock_ns(clock: ClockId) -> u64 {
     clock_gettime(clock).map_or(0, |now| {
         now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
     })
 }
 
-/// The monotonic clock, in nanoseconds since some moment before.
+/// Returns the monotonic clock, in nanoseconds since an unspecified time.
 pub fn monotonic_ns() -> u64 {
     clock_ns(ClockId::CLOCK_MONOTONIC)
 }
 
-/// Memberships by interface index, as the kernel holds them.
+/// Returns the kernel's group memberships, by interface index.
 pub fn memberships() -> HashMap<u32, Vec<Membership>> {
     netsonde_core::host::membership::memberships(&proc_net("igmp"), &proc_net("igmp6"))
 }
 
-/// A sysctl of this network namespace that is a number, like `net/ipv4/ip_forward`.
+/// Reads a numeric sysctl of this network namespace, such as `net/ipv4/ip_forward`.
 pub fn sysctl(name: &str) -> Option<i64> {
     let text = std::fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
     text.trim().parse().ok()

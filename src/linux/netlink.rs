@@ -1,4 +1,4 @@
-//! SHELL. Questions to the kernel by netlink, most of them rtnetlink's, in the network namespace of the thread that opens the
+//! SHELL. Netlink requests, mostly rtnetlink, in the network namespace of the thread that opens the
 //! socket. None of them needs privilege.
 
 use std::io;
@@ -17,25 +17,25 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-/// The kernel answers at once; this is for the day on which it does not.
+/// Reply timeout. The kernel normally answers immediately.
 const ANSWER_MS: u16 = 500;
-/// The same for who changes things: deleting an interface waits for everybody who still looks at it.
+/// Reply timeout for changes: deleting an interface waits for all of its users.
 const CHANGE_MS: u16 = 20_000;
 /// Bytes of `struct nlmsghdr`.
 const HEADER: usize = 16;
-/// NLM_F_DUMP_INTR: what is being listed has changed meanwhile, so entries may be missing.
+/// NLM_F_DUMP_INTR: the list changed during the dump, so entries may be missing.
 const INTERRUPTED: u16 = 0x10;
 
-/// The way to a target.
+/// The route to a target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Out of which interface.
+    /// Index of the outgoing interface.
     pub ifindex: u32,
-    /// The router, if there is one.
+    /// The gateway, if there is one.
     pub gateway: Option<IpAddr>,
-    /// Is the target this host's own, a broadcast address or a group?
+    /// Whether the target is this host's own address, a broadcast address or a group.
     pub kind: RouteType,
-    /// Path MTU that the kernel has learnt, or that the route says.
+    /// Path MTU learned by the kernel, or given by the route.
     pub mtu: Option<u32>,
 }
 
@@ -47,9 +47,10 @@ const OTHER_NAME: u16 = 53;
 /// Bytes of `struct ifinfomsg`.
 const LINK_HEADER: usize = 16;
 
-/// Makes the names in a link's message fit to be decoded and shown. The kernel lets a link be called
-/// anything but white space, slash and colon: what is not UTF-8 would have the whole message refused, and
-/// what a terminal takes for a command would be one. Such a byte becomes a question mark, as in ls(1).
+/// Sanitizes the names in a link's message, so that it can be decoded and shown. The kernel allows
+/// any byte in a name except white space, slash and colon: invalid UTF-8 would make the whole
+/// message fail to decode, and control characters would reach a terminal. Such a byte becomes a
+/// question mark, as in ls(1).
 pub fn tame_names(message: &mut [u8]) {
     let kind = message
         .get(4..6)
@@ -82,7 +83,7 @@ fn tame(mut attributes: &mut [u8], names: &[u16]) {
     }
 }
 
-/// A name that ends with a zero, or with the bytes.
+/// A name that ends with a zero byte, or with the bytes.
 fn tame_name(name: &mut [u8]) {
     let is_text = std::str::from_utf8(name).is_ok_and(|text| {
         let shown = text.trim_end_matches('\0');
@@ -98,22 +99,22 @@ fn tame_name(name: &mut [u8]) {
     }
 }
 
-/// What the kernel believes of a neighbour.
+/// A neighbor entry of the kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelNeighbor {
-    /// On which interface.
+    /// Index of the interface.
     pub ifindex: u32,
-    /// Its address.
+    /// Address of the neighbor.
     pub address: IpAddr,
-    /// Its link-layer address, where it is known.
+    /// MAC address, if known.
     pub mac: Option<[u8; 6]>,
-    /// Such as REACHABLE, as ip-neighbour(8) has it.
+    /// State, such as REACHABLE, named as in ip-neighbour(8).
     pub state: &'static str,
-    /// It says that it is a router (IPv6).
+    /// Whether it announces itself as a router (IPv6).
     pub router: bool,
 }
 
-/// A socket that the kernel is asked by, one question at a time.
+/// A netlink socket, for one request at a time.
 pub struct Netlink {
     socket: Socket,
     buffer: Vec<u8>,
@@ -122,12 +123,12 @@ pub struct Netlink {
 }
 
 impl Netlink {
-    /// Opens it for rtnetlink.
+    /// Opens a socket for rtnetlink.
     pub fn open() -> io::Result<Netlink> {
         Netlink::open_for(NETLINK_ROUTE)
     }
 
-    /// Opens it for another protocol of netlink.
+    /// Opens a socket for another netlink protocol.
     pub fn open_for(protocol: isize) -> io::Result<Netlink> {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
@@ -141,22 +142,22 @@ impl Netlink {
         })
     }
 
-    /// The number of the socket, by which lists of sockets tell it.
+    /// Returns the inode number of the socket, by which lists of sockets identify it.
     pub fn inode(&self) -> Option<u64> {
         let found = nix::sys::stat::fstat(self.socket.as_fd()).ok()?;
         Some(found.st_ino)
     }
 
-    /// Waits longer for answers, as to requests that change something.
+    /// Sets a longer reply timeout, for requests that change something.
     pub fn patient(mut self) -> Netlink {
         self.answer_ms = CHANGE_MS;
         self
     }
 
-    /// Asks, and shows each message of the answer.
+    /// Sends a request, and calls `each` for every message of the reply.
     ///
     /// # Errors
-    /// The kernel's, or `TimedOut`.
+    /// The error of the kernel, or `TimedOut`.
     pub fn ask(
         &mut self,
         message: RouteNetlinkMessage,
@@ -179,7 +180,8 @@ impl Netlink {
         .map(|_| ())
     }
 
-    /// The same for messages that no crate knows: `each` gets their type and what follows the header.
+    /// The same for messages that no crate supports: `each` gets their type and the bytes after the
+    /// header.
     pub fn ask_raw(
         &mut self,
         kind: u16,
@@ -193,11 +195,12 @@ impl Netlink {
         .map(|_| ())
     }
 
-    /// Lists what a message asks for; `each` gets what follows the header of each entry. `false`: the
-    /// kernel says that the list changed under its hands, so entries may be missing or come twice.
+    /// Requests a list; `each` gets the bytes after the header of each entry. Returns `false` if
+    /// the kernel reports that the list changed meanwhile, so that entries may be missing or
+    /// duplicated.
     ///
     /// # Errors
-    /// The kernel's, also where it says only at the end of the list that there is none; or `TimedOut`.
+    /// The error of the kernel, including one at the end of the list; or `TimedOut`.
     pub fn list(
         &mut self,
         kind: u16,
@@ -213,7 +216,7 @@ impl Netlink {
         }
     }
 
-    /// Flags and sequence number stand at the same place in every message (struct nlmsghdr).
+    /// Flags and sequence number have the same offset in every message (struct nlmsghdr).
     fn exchange(
         &mut self,
         mut bytes: Vec<u8>,
@@ -243,7 +246,7 @@ impl Netlink {
                 let kind = u16::from_ne_bytes([one[4], one[5]]);
                 let answers = u32::from_ne_bytes([one[8], one[9], one[10], one[11]]);
                 if answers != self.sequence {
-                    // What is left of a question whose answer was not waited for to its end.
+                    // The rest of a reply to an abandoned request.
                     continue;
                 }
                 let flagged = u16::from_ne_bytes([one[6], one[7]]);
@@ -279,8 +282,8 @@ impl Netlink {
         Ok(())
     }
 
-    /// The neighbour tables of ARP and neighbour discovery, at most so many entries; without what needs
-    /// none (groups, loopback).
+    /// Returns the neighbor tables of ARP and neighbor discovery, at most `most` entries, without
+    /// entries that need no resolution (groups, loopback).
     pub fn neighbors(&mut self, most: usize) -> io::Result<Vec<KernelNeighbor>> {
         let mut all = Vec::new();
         let message = NeighbourMessage::default();
@@ -298,7 +301,7 @@ impl Netlink {
         Ok(all)
     }
 
-    /// Which way a packet to `target` goes. 0 leaves the interface to the kernel.
+    /// Returns the route of a packet to `target`. With index 0 the kernel chooses the interface.
     pub fn route(
         &mut self,
         target: IpAddr,
@@ -341,13 +344,13 @@ impl Netlink {
 /// How an exchange ended.
 #[derive(Clone, Copy, Debug, Default)]
 struct End {
-    /// The error that came in place of the rest of a list, negative; 0: none.
+    /// The error that ended the list, negative; 0 for none.
     code: i32,
-    /// Did the list change while it was told?
+    /// Whether the list changed during the dump.
     is_interrupted: bool,
 }
 
-/// A message; flags and sequence number are for the exchange.
+/// A request; the exchange sets flags and sequence number.
 fn message(kind: u16, body: &[u8]) -> Vec<u8> {
     let mut bytes = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
     bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -432,7 +435,7 @@ mod tests {
             (&b"eth0\0"[..], &b"eth0\0"[..]),
             (b"\x1b[2Jx\0", b"?[2Jx\0"),
             (b"a\xffb\0", b"a?b\0"),
-            // U+009B begins a command for some terminals.
+            // U+009B starts a control sequence on some terminals.
             (b"a\xc2\x9bb\0", b"a??b\0"),
             ("\u{fc}ber\0".as_bytes(), "\u{fc}ber\0".as_bytes()),
         ] {

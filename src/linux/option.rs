@@ -23,8 +23,8 @@ pub fn set_option<T: Copy>(socket: impl AsFd, level: i32, name: i32, value: &T) 
     }
 }
 
-/// Reads a socket option into bytes; what they hold before is part of the question for some options.
-/// Returns how many were written.
+/// Reads a socket option into bytes, whose initial contents are part of the request for some
+/// options. Returns the number of bytes written.
 pub fn get_option(socket: impl AsFd, level: i32, name: i32, room: &mut [u8]) -> io::Result<usize> {
     let mut length = room.len() as libc::socklen_t;
     // SAFETY: the pointer and the length describe `room`, which the kernel fills.

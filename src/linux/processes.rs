@@ -1,6 +1,6 @@
-//! SHELL. Which process holds which socket, and what that socket has joined: by /proc, and by a copy of
-//! the descriptor (pidfd_getfd(2)), as far as the asker may (PTRACE_MODE_ATTACH). One of the files that
-//! may use `unsafe`.
+//! SHELL. The processes that hold a socket, and the groups it has joined: from /proc, and from a
+//! copy of the descriptor (pidfd_getfd(2)), as far as the caller may (PTRACE_MODE_ATTACH). One of
+//! the files that may use `unsafe`.
 #![allow(unsafe_code)]
 
 use std::cell::OnceCell;
@@ -21,11 +21,11 @@ use netsonde_core::host::socket::ProcSocket;
 use netsonde_core::sockets::Filter;
 use netsonde_core::wire::cursor::text;
 
-/// Processes that are looked at.
+/// Maximum number of processes examined.
 const MOST_PROCESSES: usize = 65_536;
 /// TASK_COMM_LEN (linux/sched.h), and more for threads of the kernel.
 const NAME_MAX: usize = 64;
-/// Questions to the kernel about memberships: sockets times groups.
+/// Maximum number of membership queries: sockets times groups.
 pub const MOST_QUESTIONS: usize = 200_000;
 /// MCAST_MSFILTER (linux/in.h): the source filter that a socket has for a group.
 const MSFILTER: i32 = 48;
@@ -37,7 +37,7 @@ const STORAGE: usize = 128;
 const MODE_AT: usize = GROUP_AT + STORAGE;
 const COUNT_AT: usize = MODE_AT + 4;
 const SOURCES_AT: usize = COUNT_AT + 4;
-/// Sources that are read of one membership; Linux allows 10 or 64 by default.
+/// Maximum number of sources read per membership; Linux allows 10 or 64 by default.
 const SOURCES: usize = 64;
 /// IP_MULTICAST_ALL (linux/in.h), IPV6_MULTICAST_ALL (linux/in6.h).
 const MULTICAST_ALL: (i32, i32) = (49, 29);
@@ -47,20 +47,20 @@ const MULTICAST_ALL: (i32, i32) = (49, 29);
 pub struct Held {
     /// The process.
     pub process: Process,
-    /// The user that it runs as.
+    /// User ID of the process.
     pub uid: u32,
-    /// Its descriptor; a process that holds a socket by several is told once.
+    /// Its descriptor; a process that holds a socket several times is listed once.
     pub descriptor: RawFd,
 }
 
-/// A socket that processes of this network namespace hold, and that is in no list of it.
+/// A socket that processes of this network namespace hold, and that none of its lists contains.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unlisted {
-    /// Its number.
+    /// Inode number.
     pub inode: u64,
     /// The kernel's name for its protocol (system.sockprotoname), such as `AF_VSOCK` or `ALG`.
     pub protocol: String,
-    /// Who holds it.
+    /// Processes that hold it.
     pub held: Held,
 }
 
@@ -69,15 +69,16 @@ pub struct Unlisted {
 pub struct Holdings {
     /// Holders by inode.
     pub by_inode: HashMap<u64, Vec<Held>>,
-    /// What is in no list.
+    /// Sockets in no list.
     pub unlisted: Vec<Unlisted>,
-    /// Processes whose descriptors the asker may not see.
+    /// Number of processes whose descriptors the caller may not see.
     pub hidden: usize,
-    /// Processes that were not looked at, since there are too many.
+    /// Number of processes not examined, because there are too many.
     pub skipped: usize,
 }
 
-/// Who holds which socket, as far as the asker may know. `listed`: the sockets that the kernel's lists have.
+/// Returns which process holds which socket, as far as the caller may know. `listed` are the
+/// sockets in the kernel's lists.
 pub fn holdings(listed: &HashSet<u64>) -> Holdings {
     let network = |of: &Path| fs::read_link(of.join("ns/net")).ok();
     let here = network(Path::new("/proc/thread-self"));
@@ -111,7 +112,7 @@ pub fn holdings(listed: &HashSet<u64>) -> Holdings {
     all
 }
 
-/// Which processes have which of these sockets open: by inode, the process and its descriptor.
+/// Returns the processes that have these sockets open: by inode, the process and its descriptor.
 pub fn owners(inodes: &HashSet<u64>) -> HashMap<u64, (Process, RawFd)> {
     let mut all = HashMap::new();
     walk(|found| {
@@ -123,7 +124,7 @@ pub fn owners(inodes: &HashSet<u64>) -> HashMap<u64, (Process, RawFd)> {
     all
 }
 
-/// The name of a process, fit to be shown: a process calls itself what it likes (PR_SET_NAME).
+/// Returns the sanitized name of a process, which the process itself can set (PR_SET_NAME).
 pub fn command(pid: u32) -> Option<String> {
     let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
     Some(text(name.trim_ascii(), NAME_MAX))
@@ -156,8 +157,8 @@ impl Found<'_> {
     }
 }
 
-/// Shows each socket of each process. Returns how many processes the asker may not look into, and how many
-/// were too many.
+/// Calls `each` for every socket of every process. Returns the number of processes that the caller
+/// may not examine, and of those beyond the limit.
 fn walk(mut each: impl FnMut(&Found<'_>)) -> (usize, usize) {
     let (mut hidden, mut looked_at) = (0, 0);
     let Ok(processes) = fs::read_dir("/proc") else {
@@ -176,7 +177,7 @@ fn walk(mut each: impl FnMut(&Found<'_>)) -> (usize, usize) {
             continue;
         }
         let folder = process.path();
-        // Of other users only with privilege.
+        // Those of other users only with privilege.
         let descriptors = match fs::read_dir(folder.join("fd")) {
             Ok(descriptors) => descriptors,
             Err(error) => {
@@ -192,7 +193,7 @@ fn walk(mut each: impl FnMut(&Found<'_>)) -> (usize, usize) {
                 .to_str()
                 .and_then(|name| name.parse().ok());
             let link = fs::read_link(descriptor.path());
-            // Of the same user with more capabilities only their numbers.
+            // For processes of the same user with more capabilities, only the numbers are visible.
             let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
             is_hidden |= link.as_ref().is_err_and(is_denied);
             let inode = link.ok().and_then(|link| {
@@ -214,7 +215,8 @@ fn walk(mut each: impl FnMut(&Found<'_>)) -> (usize, usize) {
     (hidden, looked_at.saturating_sub(MOST_PROCESSES))
 }
 
-/// What the kernel calls the protocol of a socket: the extended attribute by which lsof(8) tells them.
+/// Returns the kernel's name for the protocol of a socket: the extended attribute that lsof(8) uses
+/// as well.
 fn protocol_of(path: &Path) -> Option<String> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
     let mut room = [0u8; 64];
@@ -232,20 +234,20 @@ fn protocol_of(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(name).into_owned())
 }
 
-/// A copy of another process's socket, to ask the kernel what only its options tell.
+/// A copy of another process's socket, for reading its options.
 pub struct SocketCopy(OwnedFd);
 
 impl SocketCopy {
-    /// Copies it, if the asker may, and if it still is that socket.
+    /// Copies the socket, if the caller may and the descriptor still is that socket.
     pub fn of(held: &Held, inode: u64) -> Option<SocketCopy> {
         let copy = copy(held.process.pid, held.descriptor).ok()?;
         let found = nix::sys::stat::fstat(&copy).ok()?;
         (found.st_ino == inode).then_some(SocketCopy(copy))
     }
 
-    /// Its filter.
+    /// Returns its filter.
     pub fn filter(&self) -> Filter {
-        // With no room the kernel tells how many instructions there are.
+        // Without a buffer, the kernel returns the number of instructions.
         match get_option(&self.0, libc::SOL_SOCKET, libc::SO_GET_FILTER, &mut []) {
             Ok(0) => Filter::None,
             Ok(count) => Filter::Classic(count as u32),
@@ -254,13 +256,13 @@ impl SocketCopy {
         }
     }
 
-    /// The interface that it is bound to.
+    /// Returns the interface that it is bound to.
     pub fn device(&self) -> Option<String> {
         device(&self.0)
     }
 
-    /// The groups that it has joined, out of those that the host has. `asked` counts the questions to the
-    /// kernel: past their limit no more are asked.
+    /// Returns the groups that it has joined, of those of the host. `asked` counts the queries;
+    /// beyond their limit, none are made.
     pub fn joined(&self, held: &HashMap<u32, Vec<Membership>>, asked: &mut usize) -> Vec<Joined> {
         let mut all = Vec::new();
         for (ifindex, groups) in held {
@@ -279,12 +281,12 @@ impl SocketCopy {
     }
 }
 
-/// A membership of a socket: interface, group, whether the sources are those that it wants (else those that it
-/// does not), and the sources.
+/// A membership of a socket: interface, group, whether the sources are included (otherwise
+/// excluded), and the sources.
 pub type Joined = (u32, IpAddr, bool, Vec<IpAddr>);
 
-/// What the sockets hold of a group (`None`: of any), and of groups in all, as far as the asker may
-/// know.
+/// Returns the sockets that joined a group (`None` for any), and all memberships, as far as the
+/// caller may know.
 pub fn holders(
     sockets: &[ProcSocket],
     memberships: &HashMap<u32, Vec<Membership>>,
@@ -352,7 +354,7 @@ fn number(socket: &OwnedFd, level: i32, name: i32) -> Option<u32> {
     Some(u32::from_ne_bytes(room))
 }
 
-/// The interface that it is bound to (SO_BINDTODEVICE).
+/// Returns the interface that it is bound to (SO_BINDTODEVICE).
 fn device(socket: &OwnedFd) -> Option<String> {
     let mut room = [0; libc::IFNAMSIZ];
     let length = get_option(socket, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, &mut room).ok()?;
@@ -360,7 +362,7 @@ fn device(socket: &OwnedFd) -> Option<String> {
     (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
 }
 
-/// Mode (include?) and sources of a socket's membership; an error if it has none there.
+/// Returns mode (include?) and sources of a socket's membership. Fails if it has none there.
 fn filter(socket: &OwnedFd, ifindex: u32, group: IpAddr) -> io::Result<(bool, Vec<IpAddr>)> {
     let mut room = vec![0u8; SOURCES_AT + SOURCES * STORAGE];
     room[..4].copy_from_slice(&ifindex.to_ne_bytes());

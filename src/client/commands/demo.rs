@@ -236,7 +236,7 @@ impl Demo {
     }
 
     fn doctor_of_host(&self) -> Result<bool, Failure> {
-        self.print("  `doctor` checks the whole host. Then the cable of e1 is pulled.");
+        self.print("  `doctor` checks the whole host. Then the cable of e0 is pulled.");
         let words = ["doctor", "--duration", "1s"];
         let healthy = self.show(&words)?;
         self.router.down("p1")?;

@@ -105,7 +105,7 @@ fn name_6(group: Ipv6Addr) -> Option<String> {
     // ff02::1:ffXX:XXXX (RFC 4291, section 2.7.1).
     if bytes[1] == 2 && bytes[2..13] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff] {
         return Some(format!(
-            "neighbours ending in {:x}:{:x}",
+            "neighbors ending in {:x}:{:x}",
             bytes[13],
             u16::from_be_bytes([bytes[14], bytes[15]])
         ));
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(of("ff02::1"), "all nodes");
         assert_eq!(of("ff05::2"), "all routers");
         assert_eq!(of("ff02::1:2"), "DHCPv6 agents and servers");
-        assert_eq!(of("ff02::1:ff12:3456"), "neighbours ending in 12:3456");
+        assert_eq!(of("ff02::1:ff12:3456"), "neighbors ending in 12:3456");
         assert_eq!(of("ff3e::4321:1234"), "source-specific");
         assert_eq!(of("ff15::1"), "");
         let hardware = |text: &str| mac(text.parse().unwrap());

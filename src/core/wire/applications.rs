@@ -279,7 +279,7 @@ fn dhcp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
                         _ => "message",
                     };
                 }
-                (50, 4) => told.push_str(&format!(", wants {}", value.ipv4()?)),
+                (50, 4) => told.push_str(&format!(", requests {}", value.ipv4()?)),
                 (54, 4) => told.push_str(&format!(", server {}", value.ipv4()?)),
                 (51, 4) => told.push_str(&format!(", lease {} s", value.u32()?)),
                 (3, 4..) => told.push_str(&format!(", router {}", value.ipv4()?)),

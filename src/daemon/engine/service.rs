@@ -1,4 +1,4 @@
-//! SHELL. What the control socket answers.
+//! SHELL. The methods of the control socket.
 
 mod events;
 mod inventory;
@@ -135,10 +135,10 @@ impl Service for Netsonde {
     }
 }
 
-/// Its requests say how much they take.
+/// Authorized separately: the required tier depends on the requested content.
 const CAPTURE: &str = "io.netsonde.Capture.Capture";
 
-/// What another method takes, and whether packets are sent for it.
+/// Returns the tier that a method requires, and whether it sends packets.
 fn needs(method: &str) -> Option<(Tier, bool)> {
     let (interface, _) = method.rsplit_once('.')?;
     match interface {
@@ -150,7 +150,7 @@ fn needs(method: &str) -> Option<(Tier, bool)> {
 }
 
 impl Netsonde {
-    /// Refuses who may not, and writes it down.
+    /// Returns an error and writes an audit record if the caller lacks the tier.
     fn permit(
         &self,
         peer: &Peer,
@@ -262,21 +262,23 @@ fn refusal(refused: Refused) -> Failure {
     }
 }
 
-/// Clients for which there are descriptors: a quarter of them, since one that reads packets takes three
-/// (its connection, the pipe, and another of the pipe to wait with), and the engine needs some itself.
+/// Maximum number of clients by descriptors: a quarter of them, since a reader of packets needs
+/// three (its connection, the pipe, and a duplicate of the pipe for waiting), and the engine needs
+/// some itself.
 fn clients_by_descriptors() -> u32 {
     use nix::sys::resource::{Resource, getrlimit};
     let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
     u32::try_from(soft / 4).unwrap_or(u32::MAX).max(1)
 }
 
-/// How many may be connected.
+/// Returns the maximum number of connections.
 pub fn limits(config: &Config) -> Limits {
     let clients = config.control.clients.min(clients_by_descriptors());
     Limits::new(clients, config.control.clients_per_uid)
 }
 
-/// Starts serving on all of these sockets. Returns who is connected, and what runs until a socket fails.
+/// Starts serving on all of these sockets. Returns the table of clients, and a task that runs until
+/// a socket fails.
 pub fn start(
     engine: Shared,
     control: Vec<OwnedFd>,

@@ -1,4 +1,4 @@
-//! SHELL. Who is connected, and who has to go when there are too many.
+//! SHELL. Connected clients, and which of them are closed when there are too many.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -9,20 +9,21 @@ use tokio::sync::Notify;
 use super::{Limits, User};
 use netsonde_core::protocol::service as reply;
 
-/// A connection younger than this has not had its chance to ask, and is not closed for a newcomer.
+/// Minimum age of a connection before it may be closed for a new one: the client must have had time
+/// to send a request.
 const CHANCE: Duration = Duration::from_millis(20);
 
 struct Client {
     user: User,
-    /// Since when it has been waiting for a request; `None` while one is being answered.
+    /// Since when it has been idle; `None` while a request is being answered.
     idle_since: Option<Instant>,
-    /// Has it ever asked anything?
+    /// Whether it has ever sent a request.
     asked: bool,
-    /// Rung when it has to go.
+    /// Notified when the connection must close.
     leave: Rc<Notify>,
 }
 
-/// Why somebody was not let in.
+/// Why a connection was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// `uid` or `all`.
@@ -31,15 +32,15 @@ pub struct Refusal {
     pub limit: usize,
 }
 
-/// A place among the clients.
+/// The slot of a connection.
 pub struct Place {
-    /// Its number.
+    /// Number of the connection.
     pub number: u64,
-    /// Rung when the connection has to go.
+    /// Notified when the connection must close.
     pub leave: Rc<Notify>,
 }
 
-/// All connections, and what the limits have cost.
+/// All connections, and the counters of their limits.
 pub struct Clients {
     /// The limits.
     pub limits: Limits,
@@ -48,18 +49,18 @@ pub struct Clients {
     closed_for_uid: u64,
     closed_for_all: u64,
     refused: u64,
-    /// Requests that were too large or not valid.
+    /// Requests that were too large or invalid.
     pub bad_requests: u64,
     /// Requests that did not arrive in time.
     pub slow_requests: u64,
     /// Clients that did not read their reply in time.
     pub slow_readers: u64,
-    /// Times that no descriptor was left.
+    /// Number of times that no descriptor was available.
     pub out_of_descriptors: u64,
 }
 
 impl Clients {
-    /// Nobody yet.
+    /// Creates an empty table.
     pub fn new(limits: Limits) -> Clients {
         Clients {
             limits,
@@ -75,9 +76,9 @@ impl Clients {
         }
     }
 
-    /// Lets a user in. When there are too many, a connection that is idle is closed: of the same
-    /// user, if that user has too many, else of the user who has most; those that never asked
-    /// anything first, so that a flood does not push out who works, then the longest idle.
+    /// Admits a user. If there are too many connections, an idle one is closed: of the same user if
+    /// that user has too many, else of the user with the most. Those that never sent a request are
+    /// closed first, so that a flood does not displace working clients, then the longest idle.
     pub fn admit(&mut self, user: User) -> Result<Place, Refusal> {
         if self.of(user) >= self.limits.clients_per_uid {
             if !self.close_idle(user) {
@@ -149,7 +150,7 @@ impl Clients {
         true
     }
 
-    /// Is a request being answered?
+    /// Marks whether a request is being answered.
     pub fn set_busy(&mut self, place: &Place, busy: bool) {
         if let Some(client) = self.clients.get_mut(&place.number) {
             client.idle_since = (!busy).then(Instant::now);
@@ -157,12 +158,12 @@ impl Clients {
         }
     }
 
-    /// The connection has ended.
+    /// Removes a connection that has ended.
     pub fn gone(&mut self, place: &Place) {
         self.clients.remove(&place.number);
     }
 
-    /// For `Status`.
+    /// Returns the connections for `Status`.
     pub fn counts(&self) -> reply::Clients {
         reply::Clients {
             connected: self.clients.len() as u64,
@@ -172,7 +173,7 @@ impl Clients {
         }
     }
 
-    /// For `Status`: what the limits have cost.
+    /// Returns the counters of the limits for `Status`.
     pub fn limits(&self) -> Vec<reply::Limit> {
         [
             ("clients", self.limits.clients, self.closed_for_all),

@@ -1,4 +1,4 @@
-//! SHELL. One client: requests in, one after another, replies out.
+//! SHELL. One client: receives requests and sends replies, one call after another.
 
 use std::cell::RefCell;
 use std::io;
@@ -31,29 +31,29 @@ struct Call<'a> {
     upgrade: Option<bool>,
 }
 
-/// Bytes that are read at a time.
+/// Bytes read at a time.
 const READ: usize = 4096;
 
-/// Why no more requests are read.
+/// Why a connection ends.
 enum End {
-    /// The client is gone, or has said all.
+    /// The client is gone, or has closed its direction.
     Closed,
-    /// It has to make room.
+    /// It must make room for others.
     Leave,
-    /// A request that can't be answered in any sense; the reason is told.
+    /// An invalid request that cannot be answered in any other way; the reason is sent.
     Bad(String),
-    /// It did not arrive in time.
+    /// The request did not arrive in time.
     Slow,
 }
 
-/// Requests as they come in. Plain reads: descriptors that come along are dropped by the kernel.
+/// Received bytes. Plain reads are used, so the kernel drops any descriptors that are attached.
 struct Inbox {
     bytes: Vec<u8>,
     limit: usize,
 }
 
 impl Inbox {
-    /// Takes the next whole request out, if there is one.
+    /// Removes the next complete request, if there is one.
     fn take(&mut self) -> Option<Vec<u8>> {
         let end = self.bytes.iter().position(|byte| *byte == 0)?;
         let request = self.bytes[..end].to_vec();
@@ -61,7 +61,7 @@ impl Inbox {
         Some(request)
     }
 
-    /// Reads once. `Ok(false)`: the client has said all.
+    /// Reads once. Returns `Ok(false)` if the client has closed its direction.
     fn read(&mut self, stream: &UnixStream) -> io::Result<bool> {
         let mut room = [0; READ];
         let most = READ.min(self.limit + 1 - self.bytes.len().min(self.limit));
@@ -75,7 +75,7 @@ impl Inbox {
     }
 }
 
-/// Serves a client to its end.
+/// Serves a client until it ends.
 pub async fn serve<S: Service>(
     stream: UnixStream,
     peer: Peer,
@@ -99,8 +99,8 @@ pub async fn serve<S: Service>(
         if let Err(end) = answered {
             break end;
         }
-        // A thousand requests may be in the inbox: each waits until everybody else had a turn, and nothing more
-        // is done for who is gone.
+        // The buffer may hold a thousand requests: each waits until other clients were served, and
+        // nothing more is done for a client that is gone.
         yield_now().await;
         if is_hung_up(&stream) {
             break End::Closed;
@@ -136,7 +136,7 @@ pub async fn serve<S: Service>(
     );
 }
 
-/// Tells a client that there is no room for it.
+/// Tells a client that there are too many connections.
 pub fn refuse(stream: &UnixStream, refusal: &Refusal) {
     let parameters = json!({ "scope": refusal.scope, "limit": refusal.limit });
     last_word(
@@ -146,13 +146,14 @@ pub fn refuse(stream: &UnixStream, refusal: &Refusal) {
     );
 }
 
-/// Says one last thing, if there is room for it right now: nobody waits for a client that is leaving.
+/// Sends a final error if the socket accepts it at once: a client that is being closed is not
+/// waited for.
 fn last_word(stream: &UnixStream, error: &str, parameters: &serde_json::Value) {
     let mut text = json!({ "error": error, "parameters": parameters })
         .to_string()
         .into_bytes();
     text.push(0);
-    // Not by the runtime, which may not know yet that there is room in a connection this young.
+    // Not through the runtime, which may not know yet that a new connection is writable.
     let _ = super::replies::send(stream, &text, None);
 }
 
@@ -243,12 +244,12 @@ async fn answer<S: Service>(
     }
 }
 
-/// How often a client that can't be heard any more is looked after: work for one that is gone ends within
-/// this time.
+/// Interval for checking a client whose direction is closed: work for a client that is gone ends
+/// within this time.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Returns when the client has closed the connection. Requests that come meanwhile are kept, as far
-/// as there is room.
+/// Returns when the client has closed the connection. Requests that arrive meanwhile are kept, as
+/// far as the buffer allows.
 async fn hang_up(stream: &UnixStream, inbox: &mut Inbox) {
     loop {
         if inbox.is_full() {
@@ -267,8 +268,8 @@ async fn hang_up(stream: &UnixStream, inbox: &mut Inbox) {
     }
 }
 
-/// Returns when both directions are closed. Readiness does not tell: of a client that has closed one
-/// direction, or whose requests there is no room for, the socket stays readable.
+/// Returns when both directions are closed. Readiness is not enough: after a client has closed one
+/// direction, or while the buffer is full, the socket stays readable.
 async fn gone(stream: &UnixStream) {
     while !is_hung_up(stream) {
         sleep(LOOK).await;
@@ -284,7 +285,7 @@ fn is_hung_up(stream: &UnixStream) -> bool {
             .is_some_and(|seen| seen.contains(PollFlags::POLLHUP))
 }
 
-/// org.varlink.service: who this is, and what it speaks.
+/// org.varlink.service: information on the service and its interfaces.
 async fn introspect<S: Service>(
     service: &S,
     method: &str,

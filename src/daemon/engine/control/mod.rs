@@ -1,8 +1,8 @@
 //! SHELL. The Varlink server: one listening socket, many clients, one thread. A slow, dead or
-//! malicious client costs a bounded amount of memory and nobody else's time.
+//! malicious client costs a bounded amount of memory, and does not delay others.
 //!
-//! Our own codec, since it is small and what it must not do is long: no message without a limit, no
-//! queue without a limit, no descriptor taken in, no client that holds up another
+//! It has its own codec, which is small, while the list of what it must not do is long: no message
+//! and no queue without a limit, no descriptor accepted, no client that delays another
 //! (`ARCHITECTURE.md`, "Control socket").
 
 mod clients;
@@ -28,23 +28,23 @@ pub use clients::Clients;
 pub use peer::{Peer, User};
 pub use replies::{Failure, Replies, parameters};
 
-/// What clients may cost.
+/// Limits of clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of a request: a filter of 2,048 instructions fits.
+    /// Maximum size of a request in bytes: a filter of 2,048 instructions fits.
     pub request_bytes: usize,
-    /// Connections in all; each costs a descriptor and some kilobytes.
+    /// Maximum number of connections; each costs a descriptor and some kilobytes.
     pub clients: usize,
-    /// Connections of one user: nobody locks the others out.
+    /// Maximum number of connections per user, so that no user locks others out.
     pub clients_per_uid: usize,
-    /// How long a request may take to arrive once its first byte is there.
+    /// Maximum time for a request to arrive after its first byte.
     pub request_wait: Duration,
-    /// How long a client may take to read a reply.
+    /// Maximum time for a client to read a reply.
     pub reply_wait: Duration,
 }
 
 impl Limits {
-    /// The usual limits, with the configured numbers of connections.
+    /// Returns the default limits, with the configured numbers of connections.
     pub fn new(clients: u32, clients_per_uid: u32) -> Limits {
         Limits {
             request_bytes: 64 * 1024,
@@ -58,18 +58,18 @@ impl Limits {
 
 /// A Varlink interface that is served.
 pub struct Interface {
-    /// Its name.
+    /// Name of the interface.
     pub name: &'static str,
-    /// Its description, as introspection shows it.
+    /// Its description, for introspection.
     pub description: &'static str,
 }
 
-/// What the engine answers.
+/// The methods that the engine implements.
 pub trait Service: 'static {
-    /// The interfaces, beside org.varlink.service.
+    /// The interfaces, in addition to org.varlink.service.
     fn interfaces(&self) -> &'static [Interface];
 
-    /// Answers one call, or says how it failed. Calls of one connection come one after another.
+    /// Answers one call, or returns how it failed. Calls of one connection are answered in order.
     fn call(
         &self,
         peer: &Peer,
@@ -79,12 +79,12 @@ pub trait Service: 'static {
     ) -> impl Future<Output = Result<(), Failure>>;
 }
 
-/// Connections that are accepted in a row before others get their turn.
+/// Connections accepted in a row before other tasks run.
 const ACCEPTS_A_TURN: usize = 8;
-/// Pause after the descriptors ran out.
+/// Pause after running out of descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 
-/// Accepts clients for ever, of a Unix socket or of another family whose connections are streams.
+/// Accepts clients forever, on a Unix socket or a stream socket of another family.
 pub async fn serve<S: Service>(
     listener: OwnedFd,
     service: Rc<S>,
@@ -92,7 +92,7 @@ pub async fn serve<S: Service>(
 ) -> io::Result<()> {
     let is_unix = SockRef::from(&listener).domain()? == Domain::UNIX;
     let listener = super::ready::readable(listener)?;
-    // Given up for a moment when descriptors run out, to accept and turn away who is waiting.
+    // Released briefly when descriptors run out, to accept and reject waiting clients.
     let mut reserve = reserve();
     let mut in_a_row = 0;
     loop {
@@ -139,7 +139,7 @@ pub async fn serve<S: Service>(
     }
 }
 
-/// What a listening socket is, in a word.
+/// Returns the kind of a listening socket, in a word.
 pub fn place(listener: &OwnedFd) -> String {
     match SockRef::from(listener).domain() {
         Ok(Domain::UNIX) => "unix".into(),
@@ -152,7 +152,8 @@ pub fn place(listener: &OwnedFd) -> String {
     }
 }
 
-/// Accepts one. Of the stream only reading and writing is used, which any family's can do.
+/// Accepts a connection. Only reading and writing of the stream are used, which every family
+/// supports.
 async fn accept(listener: &AsyncFd<OwnedFd>) -> io::Result<UnixStream> {
     loop {
         let mut ready = listener.readable().await?;

@@ -1,5 +1,5 @@
-//! SHELL. Who is at the other end of a connection, by the kernel's word at connect: never by what is
-//! said over it, and never by a process id, which may be another's by now.
+//! SHELL. Identity of a client, as the kernel recorded it at connect: never from the data it sends,
+//! and never from a process ID, which may be reused.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -10,38 +10,38 @@ use nix::sys::socket::{VsockAddr, getpeername, getsockopt, sockopt::PeerCredenti
 use crate::linux::option::get_option;
 use netsonde_core::config::permission::Caller;
 
-/// Groups of a user that are looked at: some directories give a user hundreds, and Linux allows 65,536.
+/// Maximum number of a user's groups: some directories assign hundreds, and Linux allows 65,536.
 const MOST_GROUPS: usize = 1024;
 
-/// Who asks.
+/// Identity of a client.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// User; the kernel's overflow number for another machine's.
+    /// User ID; the kernel's overflow number for a client on another machine.
     pub uid: u32,
-    /// Process, for logs only: it may be gone, and its number reused.
+    /// Process ID, for logs only: it may have been reused.
     pub pid: Option<i32>,
     groups: Rc<[u32]>,
-    /// Context number of the machine, where it is another.
+    /// Context ID of the machine, if it is another one.
     pub machine: Option<u32>,
 }
 
-/// Whom a connection counts for.
+/// The owner that a connection counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum User {
     /// A user of this host.
     Uid(u32),
-    /// Another machine, by its context number.
+    /// Another machine, by its context ID.
     Machine(u32),
 }
 
-/// nobody, for those who have no number here.
+/// User ID of nobody, for clients without a number on this host.
 const NOBODY: u32 = 65534;
 
 impl Peer {
-    /// Asks the kernel. The family of the listening socket says what there is to ask.
+    /// Queries the kernel. The family of the listening socket determines what can be queried.
     pub fn of(stream: impl AsFd, is_unix: bool) -> io::Result<Peer> {
         if !is_unix {
-            // Of other families only AF_VSOCK tells of its peer in a number.
+            // Of other families, only AF_VSOCK identifies its peer by a number.
             let machine = getpeername::<VsockAddr>(stream.as_fd().as_raw_fd());
             return Ok(Peer {
                 uid: NOBODY,
@@ -59,7 +59,7 @@ impl Peer {
         })
     }
 
-    /// For permission.
+    /// Returns the caller, for permissions.
     pub fn caller(&self) -> Caller<'_> {
         match self.machine {
             Some(_) => Caller::Remote,
@@ -70,13 +70,14 @@ impl Peer {
         }
     }
 
-    /// For limits.
+    /// Returns the owner, for limits.
     pub fn user(&self) -> User {
         self.machine.map_or(User::Uid(self.uid), User::Machine)
     }
 }
 
-/// The group at connect, and the further ones (SO_PEERGROUPS, Linux 4.13; before, only the one).
+/// Returns the group at connect and the supplementary ones (SO_PEERGROUPS, Linux 4.13; only the
+/// former before).
 fn groups(stream: impl AsFd, first: u32) -> Rc<[u32]> {
     let mut all = vec![first];
     let mut room = vec![0u8; MOST_GROUPS * 4];

@@ -13,24 +13,24 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
-/// How a call failed.
+/// Why a call failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// An error that the client is told.
+    /// An error that is returned to the client.
     Error {
-        /// Its Varlink name.
+        /// Varlink name of the error.
         name: String,
-        /// Its parameters.
+        /// Parameters of the error.
         parameters: Value,
     },
-    /// The client did not read in time: it is cut off.
+    /// The client did not read in time and is disconnected.
     TooSlow,
     /// The client is gone.
     Gone,
 }
 
 impl Failure {
-    /// A Varlink error.
+    /// Creates a Varlink error.
     pub fn error(name: &str, parameters: Value) -> Failure {
         Failure::Error {
             name: name.into(),
@@ -38,7 +38,7 @@ impl Failure {
         }
     }
 
-    /// The standard error for a method that does not exist.
+    /// Creates the standard error for an unknown method.
     pub fn method_not_found(method: &str) -> Failure {
         Failure::error(
             "org.varlink.service.MethodNotFound",
@@ -46,7 +46,7 @@ impl Failure {
         )
     }
 
-    /// The standard error for a parameter that is wrong or missing.
+    /// Creates the standard error for an invalid or missing parameter.
     pub fn invalid_parameter(parameter: &str) -> Failure {
         Failure::error(
             "org.varlink.service.InvalidParameter",
@@ -55,13 +55,13 @@ impl Failure {
     }
 }
 
-/// Reads the parameters of a call; what is wrong with them is told.
+/// Parses the parameters of a call. Errors are returned to the client.
 pub fn parameters<T: DeserializeOwned>(raw: Option<&RawValue>) -> Result<T, Failure> {
     let text = raw.map_or("{}", RawValue::get);
     serde_json::from_str(text).map_err(|error| Failure::invalid_parameter(&error.to_string()))
 }
 
-/// A reply as it is sent.
+/// A reply as sent.
 #[derive(Serialize)]
 struct Reply<'a, T> {
     parameters: &'a T,
@@ -96,13 +96,13 @@ impl<'a> Replies<'a> {
         }
     }
 
-    /// Does the client want more than one reply?
+    /// Returns whether the client accepts more than one reply.
     pub fn wants_more(&self) -> bool {
         self.more
     }
 
-    /// Sends a reply that others will follow. Only the first may carry a descriptor, since the
-    /// kernel may join a reply without with the next one, and then it is not clear whose it is.
+    /// Sends a reply that others follow. Only the first may carry a descriptor: the kernel may
+    /// merge a reply without one with the next, and then its owner is unclear.
     pub async fn first(
         &mut self,
         parameters: &impl Serialize,
@@ -111,12 +111,12 @@ impl<'a> Replies<'a> {
         self.send(&Reply::new(parameters, true), Some(pass)).await
     }
 
-    /// Sends a reply that others will follow.
+    /// Sends a reply that others follow.
     pub async fn next(&mut self, parameters: &impl Serialize) -> Result<(), Failure> {
         self.send(&Reply::new(parameters, true), None).await
     }
 
-    /// Sends the only or the last reply.
+    /// Sends the only or last reply.
     pub async fn last(&mut self, parameters: &impl Serialize) -> Result<(), Failure> {
         self.send(&Reply::new(parameters, false), None).await
     }
@@ -155,7 +155,7 @@ impl<'a> Replies<'a> {
                 Err(_) => return Err(Failure::TooSlow),
                 Ok(Err(_)) => return Err(Failure::Gone),
                 Ok(Ok(length)) => {
-                    // It went with the first byte.
+                    // It was sent with the first byte.
                     pass = None;
                     rest = rest.get(length..).unwrap_or_default();
                 }

@@ -19,7 +19,8 @@ const BUFFER_BYTES: usize = 65_600;
 /// Size of the buffer for ancillary data, in words of 8 bytes. About half of it is used.
 const CONTROL_WORDS: usize = 32;
 
-/// SCM_TS_OPT_ID (asm-generic/socket.h): sets the name of a packet for its send stamps. Linux 6.13.
+/// SCM_TS_OPT_ID (asm-generic/socket.h): assigns an ID to a packet for its send timestamps. Linux
+/// 6.13.
 const SCM_TS_OPT_ID: i32 = 81;
 
 /// Options of a packet to send.
@@ -148,7 +149,7 @@ impl SendBatch {
     }
 
     /// Adds a packet and returns the buffer that the caller writes it into. With `stamp`, the kernel
-    /// reports under that name when the packet was scheduled and when it was sent.
+    /// reports with that ID when the packet was scheduled and when it was sent.
     ///
     /// # Panics
     /// If the batch holds [`SEND_BATCH`] packets.
@@ -199,14 +200,14 @@ impl SendBatch {
                 control.put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
             }
         }
-        if let Some(name) = stamp {
+        if let Some(id) = stamp {
             let flags = libc::SOF_TIMESTAMPING_TX_SCHED | libc::SOF_TIMESTAMPING_TX_SOFTWARE;
             control.put(
                 libc::SOL_SOCKET,
                 libc::SO_TIMESTAMPING,
                 &flags.to_ne_bytes(),
             );
-            control.put(libc::SOL_SOCKET, SCM_TS_OPT_ID, &name.to_ne_bytes());
+            control.put(libc::SOL_SOCKET, SCM_TS_OPT_ID, &id.to_ne_bytes());
         }
         self.control_lengths[at] = control.at;
         self.count += 1;
@@ -270,11 +271,11 @@ pub struct ReceivedPacket<'a> {
     pub hop_limit: u8,
 }
 
-/// A send stamp.
+/// A send timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// Name that the packet was sent with.
-    pub name: u32,
+    /// ID that the packet was sent with.
+    pub id: u32,
     /// `true` if the packet was passed to the queueing discipline, `false` if to the device.
     pub is_scheduled: bool,
     /// Time, in nanoseconds since 1970.
@@ -387,7 +388,7 @@ impl ReceiveBatch {
         Ok(received.len())
     }
 
-    /// Receives send stamps from the error queue. Returns the number of messages.
+    /// Receives send timestamps from the error queue. Returns the number of messages.
     ///
     /// # Errors
     /// As for [`receive`](Self::receive).
@@ -413,9 +414,9 @@ impl ReceiveBatch {
                 }
             });
             // SCM_TSTAMP_SND is 0, SCM_TSTAMP_SCHED 1 (linux/errqueue.h).
-            if let (Some((kind @ 0..=1, name)), true) = (which, when != 0) {
+            if let (Some((kind @ 0..=1, id)), true) = (which, when != 0) {
                 each(Stamp {
-                    name,
+                    id,
                     is_scheduled: kind == 1,
                     stamp_ns: when,
                 });
@@ -431,7 +432,7 @@ fn int(data: &[u8], at: usize) -> i32 {
     })
 }
 
-/// Returns the first of three timespecs (struct scm_timestamping), the software stamp, in nanoseconds.
+/// Returns the first of three timespecs (struct scm_timestamping), the software timestamp, in nanoseconds.
 fn stamp(data: &[u8]) -> u64 {
     let Some(bytes) = data.get(..16) else {
         return 0;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `mod` | the runs, and the poll iteration |
 //! | `send` | sending of due probes within the limits |
-//! | `receive` | replies, errors, send stamps, sightings on the wire |
+//! | `receive` | replies, errors, send timestamps, sightings on the wire |
 //! | `judge` | decision on overdue probes |
 //! | `batch` | many packets per system call |
 //! | `host` | routes, neighbors, counters |
@@ -33,7 +33,7 @@ pub use crate::linux::netlink::Route;
 pub use batch::SendOptions;
 use batch::{ReceiveBatch, SendBatch};
 use host::{Counters, Host};
-use send::StampNames;
+use send::StampIds;
 
 use super::links::Links;
 use super::recording::Recording;
@@ -47,7 +47,7 @@ use netsonde_core::probe::{
 
 /// Probes sent per iteration: at most some milliseconds.
 const MAX_SENDS_PER_POLL: usize = 512;
-/// Rate in probes per second above which no send stamps are requested: they would cost a quarter
+/// Rate in probes per second above which no send timestamps are requested: they would cost a quarter
 /// more.
 pub const STAMPED_RATE: u64 = 2_000;
 /// Maximum number of pending loss reports of all runs together. They are fetched every second.
@@ -122,7 +122,7 @@ pub struct Prober {
     all: TokenBucket,
     /// Rate limit of each user.
     users: HashMap<u32, TokenBucket>,
-    stamps: StampNames,
+    stamps: StampIds,
     /// Time before which nothing is sent, on the monotonic clock: a buffer or a limit was full.
     full_until_ns: u64,
     limits: config::PingSettings,
@@ -209,7 +209,7 @@ impl Prober {
             next_id: (wall / 1_000) as u16,
             all: TokenBucket::new(limits.rate, now_ns),
             users: HashMap::new(),
-            stamps: StampNames::new(),
+            stamps: StampIds::new(),
             full_until_ns: 0,
             limits,
             hits: LimitCounters::default(),

@@ -1,4 +1,4 @@
-//! SHELL. What the prober receives: replies and errors at its sockets, send stamps of the kernel, and
+//! SHELL. What the prober receives: replies and errors at its sockets, send timestamps of the kernel, and
 //! sightings of its packets on the wire.
 
 use std::io;
@@ -82,7 +82,7 @@ impl Prober {
         }
     }
 
-    /// Receives replies, errors and send stamps from all sockets.
+    /// Receives replies, errors and send timestamps from all sockets.
     pub(super) fn receive(&mut self, context: &PollContext<'_>) -> io::Result<()> {
         for family in 0..self.sockets.len() {
             for _ in 0..MAX_BATCHES_PER_POLL {
@@ -168,7 +168,7 @@ impl Prober {
         })
     }
 
-    /// Receives a batch of send stamps. Returns its size.
+    /// Receives a batch of send timestamps. Returns its size.
     fn receive_stamps(&mut self, family: usize) -> io::Result<usize> {
         let now_ns = monotonic_ns();
         let Prober {
@@ -183,7 +183,7 @@ impl Prober {
             return Ok(0);
         };
         receive_batch.receive_stamps(socket.descriptor.as_fd(), |stamp| {
-            if let Some((number, serial)) = stamps.find(stamp.name)
+            if let Some((number, serial)) = stamps.find(stamp.id)
                 && let Some(active) = runs.get_mut(&number)
             {
                 let (is_scheduled, stamp_ns) = (stamp.is_scheduled, stamp.stamp_ns);

@@ -10,40 +10,40 @@ use netsonde_core::probe::identity::write_request;
 use netsonde_core::probe::run::Outgoing;
 use netsonde_core::probe::{Clock, Identity};
 
-/// Number of probes that can wait for their send stamps.
+/// Number of probes that can wait for their send timestamps.
 const STAMP_SLOTS: usize = 16_384;
 /// Pause in sending after the kernel had no buffer space, in nanoseconds.
 const FULL_NS: u64 = 1_000_000;
 /// Time after which a run whose probes are held inside this host checks again, in nanoseconds.
 const HELD_NS: u64 = 1_000_000;
 
-/// The probes that wait for a send stamp, by the name under which the kernel stamps them.
-pub(super) struct StampNames {
-    /// Name, run and serial number of each probe. The slot is the name modulo the number of slots.
+/// The probes that wait for a send timestamp, by the ID that the kernel reports with it.
+pub(super) struct StampIds {
+    /// ID, run and serial number of each probe. The slot is the ID modulo the number of slots.
     slots: Vec<(u32, u64, u64)>,
     next: u32,
 }
 
-impl StampNames {
-    pub(super) fn new() -> StampNames {
-        StampNames {
+impl StampIds {
+    pub(super) fn new() -> StampIds {
+        StampIds {
             slots: vec![(0, 0, 0); STAMP_SLOTS],
             next: 1,
         }
     }
 
-    /// Assigns a name, which is never 0, to a probe of a run.
+    /// Assigns an ID, which is never 0, to a probe of a run.
     fn assign(&mut self, run: u64, serial: u64) -> u32 {
-        let name = self.next;
+        let id = self.next;
         self.next = self.next.wrapping_add(1).max(1);
-        self.slots[name as usize % STAMP_SLOTS] = (name, run, serial);
-        name
+        self.slots[id as usize % STAMP_SLOTS] = (id, run, serial);
+        id
     }
 
-    /// Returns the run and the serial number of a name, unless the slot has been reused.
-    pub(super) fn find(&self, name: u32) -> Option<(u64, u64)> {
-        let (assigned, run, serial) = self.slots[name as usize % STAMP_SLOTS];
-        (assigned == name).then_some((run, serial))
+    /// Returns the run and the serial number of an ID, unless the slot has been reused.
+    pub(super) fn find(&self, id: u32) -> Option<(u64, u64)> {
+        let (assigned, run, serial) = self.slots[id as usize % STAMP_SLOTS];
+        (assigned == id).then_some((run, serial))
     }
 }
 
@@ -110,9 +110,9 @@ impl Prober {
             set_pmtu_discovery(socket.descriptor.as_fd(), is_ipv4, active.options.pmtu)?;
             socket.pmtu = active.options.pmtu;
         }
-        let names = socket.stamps.then_some(&mut self.stamps);
+        let ids = socket.stamps.then_some(&mut self.stamps);
         let batch = &mut self.send_batch;
-        let outgoing = fill(batch, active, number, &self.identity, names, max, now_ns);
+        let outgoing = fill(batch, active, number, &self.identity, ids, max, now_ns);
         let submitted = submit(batch, outgoing, active, socket, &self.clock);
         if let Some(user) = self.users.get_mut(&active.uid) {
             user.consume(submitted.count);
@@ -157,14 +157,14 @@ impl Prober {
     }
 }
 
-/// Writes up to `max` due probes of a run into the batch. `names`: where send stamps are requested,
-/// if the kernel can attribute them.
+/// Writes up to `max` due probes of a run into the batch. `ids`: source of the IDs for send
+/// timestamps, if the kernel can report them by ID.
 fn fill(
     batch: &mut SendBatch,
     active: &mut ActiveRun,
     number: u64,
     identity: &Identity,
-    mut names: Option<&mut StampNames>,
+    mut ids: Option<&mut StampIds>,
     max: usize,
     now_ns: u64,
 ) -> Vec<Outgoing> {
@@ -173,10 +173,10 @@ fn fill(
     batch.clear();
     while outgoing.len() < max && run.due_ns(now_ns).is_some_and(|due| due <= now_ns) {
         let probe = run.take_next(identity, now_ns);
-        let stamp = names
+        let stamp = ids
             .as_mut()
             .filter(|_| run.settings.stamped)
-            .map(|names| names.assign(number, probe.serial));
+            .map(|ids| ids.assign(number, probe.serial));
         let target = probe.target;
         let packet = batch.push(target.address, target.scope, &active.options.send, stamp);
         write_request(
@@ -228,7 +228,7 @@ fn submit(
                     has_room: false,
                 };
             }
-            // Before Linux 6.13. Without a name a stamp cannot be attributed to a probe.
+            // Before Linux 6.13. A timestamp without an ID cannot be assigned to a probe.
             Some(libc::EINVAL) if socket.stamps && run.settings.stamped => {
                 socket.stamps = false;
                 run.settings.stamped = false;

@@ -1,4 +1,4 @@
-//! SHELL. `io.netsonde.Inventory.Events`: what happened, and what happens.
+//! SHELL. `io.netsonde.Inventory.Events`: past and new events.
 
 use super::status::time;
 use crate::daemon::engine::Shared;
@@ -9,7 +9,7 @@ use netsonde_core::events::{Category, Event, Kind, Severity};
 use netsonde_core::protocol::inventory as reply;
 use netsonde_core::protocol::service::Limit;
 
-/// Which events.
+/// The events requested.
 struct Wanted {
     since_ns: u64,
     interface: Option<String>,
@@ -59,7 +59,7 @@ impl Wanted {
             && event.severity >= self.severity
     }
 
-    /// Those behind the event of this number. The last that there is has the number of events ever kept.
+    /// Returns the events after this number. The newest one has the number of events ever stored.
     fn behind(&self, engine: &EngineState, number: u64) -> reply::Events {
         let mut events: Vec<reply::Event> = (engine.events().iter())
             .filter(|event| event.number > number && self.takes(event))
@@ -95,7 +95,7 @@ fn told(event: &Event) -> reply::Event {
     }
 }
 
-/// The replies.
+/// Sends the replies.
 pub async fn events(
     engine: &Shared,
     clients: &[Limit],
@@ -104,7 +104,7 @@ pub async fn events(
 ) -> Result<(), Failure> {
     let follow = call.follow == Some(true) && replies.wants_more();
     let mut wanted = Wanted::new(call, wall_ns())?;
-    // What has just happened is wanted, too.
+    // Includes what has just happened.
     engine.borrow_mut().poll_changes(clients);
     let happened = engine.borrow().monitor.events_ready.clone();
     let past = wanted.behind(&engine.borrow(), 0);
@@ -115,7 +115,7 @@ pub async fn events(
     let mut number = past.kept;
     wanted.limit = usize::MAX;
     loop {
-        // Made before it is looked, so that nothing happens unheard in between.
+        // Created before reading, so that no event is missed in between.
         let next = happened.notified();
         let news = wanted.behind(&engine.borrow(), number);
         number = news.kept;

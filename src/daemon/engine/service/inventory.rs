@@ -21,7 +21,7 @@ const FLAGS: [(i32, &str); 10] = [
     (libc::IFF_UP, "UP"),
 ];
 
-/// IFF_LOWER_UP (linux/if.h): the carrier is there.
+/// IFF_LOWER_UP (linux/if.h): there is a carrier.
 const LOWER_UP: u32 = 1 << 16;
 
 /// ARPHRD_ numbers as `ip link` prints them.
@@ -40,7 +40,7 @@ fn link_name(hardware: u16) -> String {
     }
 }
 
-/// The whole reply.
+/// Returns the reply.
 pub fn interfaces(engine: &EngineState) -> reply::Interfaces {
     let mut memberships = crate::linux::memberships();
     let recorder = &engine.recording.recorder;
@@ -104,7 +104,7 @@ pub fn interfaces(engine: &EngineState) -> reply::Interfaces {
     reply::Interfaces { interfaces }
 }
 
-/// One of the groups that netsonde joins itself.
+/// Returns whether netsonde itself joins the group.
 pub(super) fn is_ours(group: IpAddr) -> bool {
     match group {
         IpAddr::V4(group) => GROUPS_4.contains(&group),

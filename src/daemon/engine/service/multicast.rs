@@ -1,4 +1,4 @@
-//! SHELL. `io.netsonde.Multicast`: what the trackers know, beside what the kernel holds.
+//! SHELL. `io.netsonde.Multicast`: state of the trackers and of the kernel.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use netsonde_core::multicast::{Member, Protocol, QuerierState, Rtp, Trackers, na
 use netsonde_core::protocol::multicast as reply;
 use netsonde_core::wire::cursor::Mac;
 
-/// Interfaces that are asked for: by index, their names.
+/// The requested interfaces: index and name.
 fn interfaces(
     engine: &EngineState,
     call: &reply::InterfaceCall,
@@ -38,7 +38,7 @@ fn interfaces(
     }
 }
 
-/// `Groups`.
+/// Answers `Groups`.
 pub fn groups(engine: &EngineState, call: reply::InterfaceCall) -> Result<reply::Groups, Failure> {
     let now = wall_ns();
     let interfaces = interfaces(engine, &call)?;
@@ -102,10 +102,10 @@ pub fn groups(engine: &EngineState, call: reply::InterfaceCall) -> Result<reply:
     })
 }
 
-/// Groups of one interface that share an Ethernet address: what passes one of them at a switch or a
-/// network card passes all.
+/// Groups of one interface that share an Ethernet address: a switch or network card cannot
+/// distinguish them.
 fn name_aliases(all: &mut BTreeMap<(u32, IpAddr), reply::Group>) {
-    /// Aliases of one group that are named.
+    /// Maximum number of aliases listed per group.
     const NAMED: usize = 31;
     let mut sharing: BTreeMap<(u32, String), Vec<String>> = BTreeMap::new();
     for ((ifindex, _), group) in all.iter() {
@@ -144,7 +144,7 @@ fn protocol(is_ipv4: bool) -> String {
     if is_ipv4 { "IGMP" } else { "MLD" }.into()
 }
 
-/// `Queriers`.
+/// Answers `Queriers`.
 pub fn queriers(
     engine: &EngineState,
     call: reply::InterfaceCall,
@@ -190,7 +190,7 @@ pub fn queriers(
     })
 }
 
-/// Routers that tell of themselves.
+/// Routers that announce themselves.
 fn routers(
     trackers: &Trackers,
     interfaces: &BTreeMap<u32, String>,
@@ -217,7 +217,7 @@ fn routers(
     .collect()
 }
 
-/// `Streams`.
+/// Answers `Streams`.
 pub fn streams(
     engine: &EngineState,
     call: reply::InterfaceCall,
@@ -278,7 +278,7 @@ fn rtp(rtp: &Rtp) -> reply::Rtp {
     }
 }
 
-/// Where groups are held that a snooping switch prunes, and nobody asks.
+/// Links with memberships that a snooping switch prunes, but without a querier.
 fn links_without_querier(
     engine: &EngineState,
     interfaces: &BTreeMap<u32, String>,
@@ -287,15 +287,15 @@ fn links_without_querier(
     let trackers = &engine.recording.multicast;
     let mut counts: BTreeMap<(u32, bool), u64> = BTreeMap::new();
     for (ifindex, held) in crate::linux::memberships() {
-        // The loopback interface has no switch behind it.
+        // There is no switch on the loopback interface.
         let is_link =
             (engine.links.get(ifindex)).is_some_and(|link| link.hardware != libc::ARPHRD_LOOPBACK);
         if !is_link || !interfaces.contains_key(&ifindex) {
             continue;
         }
         for membership in held {
-            // Which neighbours there are is found out with groups that every IPv6 host holds: alone
-            // they are no sign that anyone uses multicast.
+            // Every IPv6 host joins groups for neighbor discovery: alone they do not show that
+            // multicast is used.
             let is_solicited = matches!(membership.group, IpAddr::V6(v6)
                 if v6.segments()[..7] == [0xff02, 0, 0, 0, 0, 1, v6.segments()[6]] && v6.octets()[12] == 0xff);
             let is_own = is_ours(membership.group);

@@ -1,4 +1,4 @@
-//! SHELL. `io.netsonde.Inventory`: hosts heard on each link, beside what the kernel believes of them.
+//! SHELL. `io.netsonde.Inventory`: hosts seen on each link, and the kernel's neighbor entries.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use netsonde_core::neighbors::{
 use netsonde_core::protocol::inventory as reply;
 use netsonde_core::wire::cursor::Mac;
 
-/// `Neighbors`.
+/// Answers `Neighbors`.
 pub fn neighbors(
     engine: &mut EngineState,
     call: reply::InterfaceCall,
@@ -43,7 +43,7 @@ pub fn neighbors(
         time: time(now),
         ..reply::Neighbors::default()
     };
-    // A gateway that has not had to say so for long is known by the kernel.
+    // A gateway that has not been seen for long is known to the kernel.
     let gateways: HashSet<(u32, Mac)> = (kernel.iter())
         .filter(|entry| all.is_gateway(entry.ifindex, entry.address))
         .filter_map(|entry| Some((entry.ifindex, Mac(entry.mac?))))
@@ -87,7 +87,8 @@ fn of_link(
     for (ip, address, verdict) in all.addresses(ifindex, now) {
         let is_gateway = all.is_gateway(ifindex, *ip);
         for claimant in &address.claimants {
-            // What has gone to another is no longer its address; that of a conflict is of both.
+            // An address that moved no longer belongs to the former station; one in conflict
+            // belongs to both.
             let is_former = !matches!(verdict, Some(AddressState::Conflict(_)))
                 && address.holder() != Some(claimant.mac);
             if is_former {
@@ -158,7 +159,7 @@ fn neighbor(
     }
 }
 
-/// What all kinds of findings have.
+/// Fields common to all kinds of findings.
 fn base(
     all: &Neighbors,
     ifindex: u32,

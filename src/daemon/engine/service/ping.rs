@@ -1,4 +1,5 @@
-//! SHELL. `io.netsonde.Ping`: what a user asks for, held against what he may, and what is told of it.
+//! SHELL. `io.netsonde.Ping`: checks requests against permissions and limits, and reports the
+//! events of runs.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -24,26 +25,26 @@ use netsonde_core::protocol::ping::{
 };
 use netsonde_core::wire::cursor::Mac;
 
-/// Bytes of payload where nothing else is said, as ping has it.
+/// Default payload size in bytes, as for ping.
 const SIZE: u32 = 56;
-/// Time limit of a probe where nothing else is said.
+/// Default timeout of a probe.
 const TIMEOUT_NS: u64 = 1_000_000_000;
-/// Longest time limit and interval: an hour.
+/// Maximum timeout and interval: one hour.
 const LONGEST_NS: u64 = 3_600_000_000_000;
-/// Probes a second of a run with several targets, where nothing else is said.
+/// Default rate of a run with several targets, in probes per second.
 const PACE: u64 = 10_000;
-/// Longest pattern, as ping has it.
+/// Maximum length of a pattern, as for ping.
 const PATTERN: usize = 16;
-/// Summaries of one reply.
+/// Maximum number of summaries per reply.
 const SUMMARIES: usize = 512;
-/// Events of one reply.
+/// Maximum number of events per reply.
 const EVENTS: usize = 512;
-/// How long a list of targets waits for being used.
+/// Maximum time for which an unused list of targets is kept.
 const LIST_WAIT: Duration = Duration::from_secs(60);
-/// Lists of one user.
+/// Maximum number of lists per user.
 const LISTS: usize = 8;
 
-/// Lists of targets on their way.
+/// Lists of targets that are not used yet.
 #[derive(Default)]
 pub struct Lists {
     lists: HashMap<u64, List>,
@@ -81,7 +82,7 @@ fn no_such_list(list: u64) -> Failure {
     Failure::error("io.netsonde.Ping.NoSuchList", json!({ "list": list }))
 }
 
-/// `Targets`.
+/// Answers `Targets`.
 pub fn add_targets(
     engine: &Shared,
     lists: &RefCell<Lists>,
@@ -128,7 +129,7 @@ pub fn add_targets(
     })
 }
 
-/// Reads an address or a range.
+/// Parses an address or a range.
 fn read_target(
     engine: &EngineState,
     text: &str,
@@ -163,7 +164,8 @@ fn read_target(
         match start {
             IpAddr::V4(v4) => {
                 let first = u64::from(u32::from(v4)) & !(count - 1);
-                // Network and broadcast address are no hosts (RFC 3021 makes an exception for /31).
+                // Network and broadcast addresses are not hosts (with the exception of /31, RFC
+                // 3021).
                 let skip = u64::from(host >= 2);
                 room(count - 2 * skip)?;
                 into.extend(
@@ -199,7 +201,7 @@ fn read_target(
     Ok(())
 }
 
-/// `Stop`.
+/// Answers `Stop`.
 pub fn stop(engine: &Shared, peer: &Peer, call: StopCall) -> Result<(), Failure> {
     let mut engine = engine.borrow_mut();
     let privileged = engine.access.permissions.is_privileged(peer.caller());
@@ -211,7 +213,7 @@ pub fn stop(engine: &Shared, peer: &Peer, call: StopCall) -> Result<(), Failure>
     Ok(())
 }
 
-/// Ends the run when its call ends, however it does.
+/// Stops the run when its call ends, in whatever way.
 struct Guard<'a> {
     engine: &'a Shared,
     number: u64,
@@ -229,7 +231,7 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// `Ping`.
+/// Answers `Ping`.
 pub async fn ping(
     engine: &Shared,
     lists: &RefCell<Lists>,
@@ -354,7 +356,7 @@ fn take_targets(
     Ok(targets)
 }
 
-/// Checks what is asked for against what the user may, and starts the run.
+/// Checks the request against the user's permissions, and starts the run.
 fn start(
     engine: &Shared,
     peer: &Peer,
@@ -496,12 +498,12 @@ fn start(
     Ok((number, run.id, run.targets.len() as u64, quiet))
 }
 
-/// An address that each link has anew means nothing without the link (RFC 4007, section 6).
+/// A link-local address is ambiguous without its link (RFC 4007, section 6).
 fn check_scopes(engine: &EngineState, targets: &[Target]) -> Result<(), Failure> {
     let without = targets.iter().find(|target| {
         target.scope == 0
             && match target.address {
-                // ffx1 is of one interface, ffx2 of one link (RFC 4291, section 2.7).
+                // ffx1 has interface scope, ffx2 link scope (RFC 4291, section 2.7).
                 IpAddr::V6(v6) if v6.is_multicast() => matches!(v6.octets()[1] & 15, 1 | 2),
                 IpAddr::V6(v6) => v6.is_unicast_link_local(),
                 IpAddr::V4(_) => false,
@@ -527,8 +529,7 @@ fn check_scopes(engine: &EngineState, targets: &[Target]) -> Result<(), Failure>
     ))
 }
 
-/// Finds broadcast addresses, which need permission and the word of the user that he means it, as in
-/// ping.
+/// Finds broadcast addresses, which need permission and an explicit option, as for ping.
 fn mark_broadcast(
     engine: &mut EngineState,
     targets: &mut [Target],
@@ -540,7 +541,7 @@ fn mark_broadcast(
         let IpAddr::V4(v4) = target.address else {
             continue;
         };
-        // A question to the kernel for each address of a large range would take seconds; broadcast
+        // Querying the kernel for each address of a large range would take seconds; broadcast
         // addresses are those of this host's own prefixes.
         let of_a_link = (engine.links.iter()).any(|link| {
             link.addresses.iter().any(|(own, bits)| match own {
@@ -681,7 +682,7 @@ fn summary(target: &Target, stats: &TargetStats, name: impl Fn(u32) -> String) -
         responders: target.is_group.then(|| {
             let all = more.map(|more| &more.responders);
             (all.into_iter().flatten())
-                // One that only the wire showed has answered nothing.
+                // A reply seen only on the wire was not delivered.
                 .filter(|(_, responder)| responder.replies > 0)
                 .map(|(address, responder)| told_responder(*address, responder, sent))
                 .collect()

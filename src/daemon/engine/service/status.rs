@@ -1,4 +1,4 @@
-//! SHELL. `Status`: the service's health, complete and consistent in itself.
+//! SHELL. `Status`: health of the service, complete and consistent.
 
 use jiff::Timestamp;
 
@@ -15,10 +15,10 @@ use netsonde_core::recorder::interfaces::{InterfaceSlot, State};
 use netsonde_core::recorder::layout::{EVENT_SLOTS, INTERFACE_SLOTS};
 use netsonde_core::recorder::{Gap, GapKind, Recorder, Store};
 
-/// Gaps that a reply names one by one: the newest, as many as fit into a reply that a person reads.
+/// Maximum number of gaps listed individually, the newest ones.
 const MOST_GAPS: usize = 128;
 
-/// RFC 3339 in UTC with nanoseconds.
+/// Formats a time as RFC 3339 in UTC with nanoseconds.
 pub fn time(ns: u64) -> String {
     Timestamp::from_nanosecond(i128::from(ns)).map_or_else(
         |_| String::from("9999-12-31T23:59:59.999999999Z"),
@@ -26,17 +26,17 @@ pub fn time(ns: u64) -> String {
     )
 }
 
-/// What the control server adds.
+/// Data of the control server.
 pub struct Serving {
     /// Connections.
     pub clients: reply::Clients,
-    /// What it listens on.
+    /// Kinds of sockets that it listens on.
     pub listening: Vec<String>,
-    /// Its limits.
+    /// Counters of its limits.
     pub limits: Vec<reply::Limit>,
 }
 
-/// The whole reply.
+/// Returns the reply.
 pub fn status(engine: &EngineState, peer: &Peer, serving: Serving) -> reply::Status {
     let now = wall_ns();
     let recorder = &engine.recording.recorder;
@@ -128,7 +128,7 @@ where
     }
 }
 
-/// The words for where an interface stands.
+/// Returns the name of an interface's state.
 fn state(slot: &InterfaceSlot) -> &'static str {
     match slot.state() {
         State::Up => "up",
@@ -138,7 +138,7 @@ fn state(slot: &InterfaceSlot) -> &'static str {
     }
 }
 
-/// What the two vantage points counted.
+/// Returns the counts of both vantage points.
 pub fn listened(slot: &InterfaceSlot) -> reply::ListenerCounts {
     let ([icmp_wire, icmp6_wire, igmp_wire], [icmp_heard, icmp6_heard, igmp_heard]) =
         (slot.wire, slot.heard);
@@ -167,7 +167,7 @@ fn interface(slot: &InterfaceSlot) -> reply::InterfaceCounts {
     }
 }
 
-/// A gap in words.
+/// Describes a gap.
 pub fn gap<M>(recorder: &Recorder<M>, gap: &Gap) -> reply::Gap
 where
     M: std::ops::DerefMut<Target = [u8]>,
@@ -193,7 +193,7 @@ where
     }
 }
 
-/// The newest gaps, oldest first, and how many there ever were. Interfaces that are down now are a
+/// Returns the newest gaps, oldest first, and the number of all. An interface that is down now is a
 /// gap that has not ended.
 fn gaps(engine: &EngineState, now: u64) -> (Vec<reply::Gap>, u64) {
     let recorder = &engine.recording.recorder;
@@ -228,7 +228,7 @@ fn gaps(engine: &EngineState, now: u64) -> (Vec<reply::Gap>, u64) {
     (all, total)
 }
 
-/// The limits of all but the control server, and what they have cost.
+/// Returns all limits except those of the control server, with their counts.
 pub fn own_limits(engine: &EngineState) -> Vec<reply::Limit> {
     let limit = |name: &str, limit: u64, hits: u64| reply::Limit {
         name: name.into(),
@@ -317,7 +317,7 @@ pub fn own_limits(engine: &EngineState) -> Vec<reply::Limit> {
     let (_, evicted) = engine.recording.recorder.event_totals();
     all.push(limit("events", EVENT_SLOTS as u64, evicted));
     all.push(limit(
-        "news of neighbours and events told one by one",
+        "neighbor changes and events logged one by one",
         0,
         costs.events + engine.monitor.detector.suppressed(),
     ));

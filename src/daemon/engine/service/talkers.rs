@@ -1,4 +1,4 @@
-//! SHELL. `io.netsonde.Inventory.Talkers`: who sends most.
+//! SHELL. `io.netsonde.Inventory.Talkers`: the top flows.
 
 use serde_json::json;
 
@@ -11,16 +11,16 @@ use netsonde_core::talkers::{Flow, Sum};
 use netsonde_core::wire::protocol_name;
 
 const SECOND: u64 = 1_000_000_000;
-/// The longest window, in seconds.
+/// Maximum window, in seconds.
 const LONGEST: u64 = 300;
-/// The most that are told of: a script's list, and a reply of some 200 KiB.
+/// Maximum number of flows: for scripts, in a reply of about 200 KiB.
 const MOST: u64 = 1000;
-/// What a person reads.
+/// Default number of flows.
 const USUAL: u64 = 20;
-/// The window, in seconds, where none is asked for.
+/// Default window, in seconds.
 const WINDOW: u64 = 10;
 
-/// The reply.
+/// Returns the reply.
 pub fn talkers(
     engine: &mut EngineState,
     call: reply::TalkersCall,
@@ -68,7 +68,7 @@ pub fn talkers(
     all.sort_by_key(|(_, sum)| std::cmp::Reverse(much(sum)));
     let (bytes, packets) = match ifindex {
         None => (window.sums.total.bytes, window.sums.total.packets),
-        // Of one interface only what is there is known.
+        // For one interface, only flows in the table are known.
         Some(_) => (
             all.iter().map(|(_, sum)| sum.bytes).sum(),
             all.iter().map(|(_, sum)| sum.packets).sum(),
@@ -90,7 +90,7 @@ pub fn talkers(
     })
 }
 
-/// The name of an interface that is no more, as far as the record knows it.
+/// Returns the name of a deleted interface, as far as the record has it.
 fn gone(engine: &EngineState, ifindex: u32) -> String {
     let slots = engine.recording.recorder.interfaces();
     let found = (slots.iter()).find(|(_, slot)| slot.ifindex == ifindex && slot.name[0] != 0);
