@@ -114,7 +114,7 @@ impl Graph {
             for entry in fs::read_dir(&folder).unwrap() {
                 let path = entry.unwrap().path();
                 let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-                let child = || [&module[..], &[name.clone()]].concat();
+                let child = || [&module[..], std::slice::from_ref(&name)].concat();
                 if path.is_dir() {
                     if !except.contains(&name.as_str()) {
                         folders.push((path, child()));
