@@ -52,7 +52,7 @@ const INTERFACES: &[Interface] = &[
 struct Netsonde {
     engine: Shared,
     clients: Rc<RefCell<Clients>>,
-    lists: RefCell<ping::Lists>,
+    lists: RefCell<ping::TargetLists>,
     listening: Vec<String>,
 }
 
