@@ -17,7 +17,7 @@ use netsonde_core::wire::glance::{Glance, glance, ip_protocol};
 use netsonde_core::wire::{Direction, Frame};
 
 /// Blocks processed before clients are served again: at most some milliseconds.
-const BLOCKS_A_TURN: usize = 8;
+const MAX_BLOCKS_PER_POLL: usize = 8;
 /// Packets whose headers are scanned before any of them is recorded.
 const BATCH: usize = 16;
 /// Number of engines in a row that died without progress before the waiting packets are skipped.
@@ -188,22 +188,22 @@ impl Recording {
     pub fn poll_once(&mut self, now_ns: u64) -> bool {
         let mut blocks = 0;
         for at in 0..self.rings.len() {
-            while blocks < BLOCKS_A_TURN && self.take_block(at, now_ns) {
+            while blocks < MAX_BLOCKS_PER_POLL && self.take_block(at, now_ns) {
                 blocks += 1;
             }
         }
-        let mut news = false;
+        let mut is_changed = false;
         for at in 0..self.rings.len() {
             let read_at_ns = self.counter(counter_at(at, Counter::ReadAt));
             let drops = self.counter(counter_at(at, Counter::Drops));
-            news |= drops != self.recorder.ring(at).declared_drops;
+            is_changed |= drops != self.recorder.ring(at).declared_drops;
             self.recorder.ring_drops(at, drops, read_at_ns, now_ns);
-            news |= self.count_uncounted(at, read_at_ns);
+            is_changed |= self.count_uncounted(at, read_at_ns);
         }
-        if news {
+        if is_changed {
             self.recorder.commit();
         }
-        blocks >= BLOCKS_A_TURN
+        blocks >= MAX_BLOCKS_PER_POLL
     }
 
     /// The kernel's counters are cleared on reading. A keeper that is killed within that call loses

@@ -233,7 +233,7 @@ impl EngineState {
             }
         }
         self.recording.recorder.commit();
-        self.tell_events(now);
+        self.record_events(now);
     }
 
     fn link_is(&mut self, known: &KernelLink, now: u64) {
@@ -265,14 +265,14 @@ impl EngineState {
     }
 
     fn send_request(&mut self, what: EngineRequest, argument: u32) {
-        let mut asked = send_request(&self.keeper.channel, what, argument);
+        let mut sent = send_request(&self.keeper.channel, what, argument);
         // Thousands of requests exceed the channel: the keeper needs a moment to read them.
-        if (asked.as_ref()).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            let mut room = [PollFd::new(self.keeper.channel.as_fd(), PollFlags::POLLOUT)];
-            let _ = poll(&mut room, PollTimeout::from(KEEPER_BUSY_MS));
-            asked = send_request(&self.keeper.channel, what, argument);
+        if (sent.as_ref()).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            let mut writable = [PollFd::new(self.keeper.channel.as_fd(), PollFlags::POLLOUT)];
+            let _ = poll(&mut writable, PollTimeout::from(KEEPER_BUSY_MS));
+            sent = send_request(&self.keeper.channel, what, argument);
         }
-        if let Err(error) = asked {
+        if let Err(error) = sent {
             self.keeper.requests_dropped += 1;
             tracing::warn!(?what, argument, %error, "cannot send a request to the keeper");
         }

@@ -141,16 +141,16 @@ impl EngineState {
                 .update(all, now, &mut self.monitor.detector.pending);
         }
         for gap in self.recording.recorder.new_gaps() {
-            let told = status::gap(&self.recording.recorder, &gap);
+            let reply = status::gap(&self.recording.recorder, &gap);
             self.monitor.detector.on_gap(RecordGap {
-                kind: &told.kind,
-                subject: told.subject.as_deref().unwrap_or(""),
+                kind: &reply.kind,
+                subject: reply.subject.as_deref().unwrap_or(""),
                 from_ns: gap.from_ns,
                 to_ns: gap.to_ns,
                 count: gap.count,
             });
         }
-        self.tell_events(now);
+        self.record_events(now);
     }
 
     fn watch_multicast(&mut self, now: u64) {
@@ -216,7 +216,7 @@ impl EngineState {
     }
 
     /// Records new events, and wakes clients that follow them.
-    pub(super) fn tell_events(&mut self, now: u64) {
+    pub(super) fn record_events(&mut self, now: u64) {
         let events = self.monitor.detector.drain(now);
         if events.is_empty() {
             return;
@@ -237,7 +237,7 @@ impl EngineState {
     pub fn events(&self) -> Vec<Event> {
         let recorder = &self.recording.recorder;
         let mut all: Vec<Event> = (Category::ALL.into_iter())
-            .flat_map(|room| recorder.events(room as usize).filter_map(decode))
+            .flat_map(|category| recorder.events(category as usize).filter_map(decode))
             .collect();
         all.sort_by_key(|event| event.number);
         all
