@@ -4,7 +4,7 @@ use crate::client::cli::args::Global;
 use crate::client::connection::ask;
 use crate::client::failure::Failure;
 use crate::client::render::style::{Style, age, bytes, duration, right, table};
-use netsonde_core::protocol::service::{ListenerCounts, Status};
+use netsonde_core::protocol::service::{InterfaceCounts, ListenerCounts, Status};
 use std::io::Write;
 use std::path::Path;
 
@@ -32,18 +32,20 @@ pub fn status(global: &Global, socket: &Path) -> Result<u8, Failure> {
 }
 
 fn text(status: &Status, style: Style, verbose: bool) -> String {
-    let mut text = String::new();
-    let mut line = |words: String| {
-        text.push_str(&words);
-        text.push('\n');
-    };
-    let drops: u64 = status.rings.iter().map(|ring| ring.drops).sum();
-    let dropped = if drops == 0 {
-        style.good("0")
-    } else {
-        style.warn(&drops.to_string())
-    };
-    line(format!(
+    let parts = [
+        service_text(status, style, verbose),
+        stores_text(status, style),
+        interfaces_text(status, style, verbose),
+        gaps_text(status, style, verbose),
+        limits_text(status, style),
+    ];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join("\n\n")
+}
+
+/// The service itself: processes, sandbox, totals.
+fn service_text(status: &Status, style: Style, verbose: bool) -> String {
+    let mut lines = vec![format!(
         "{} {}, up {}, keeper {} engine {} (start {}, up {})",
         style.bold("netsonded"),
         status.version,
@@ -52,9 +54,9 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
         status.engine.pid,
         status.engine.starts,
         duration(status.engine.uptime_ns)
-    ));
+    )];
     if let Some(sandbox) = &status.sandbox {
-        let told = format!(
+        let state = format!(
             "sandbox: seccomp {}, landlock {}",
             sandbox.seccomp, sandbox.landlock
         );
@@ -62,46 +64,52 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
             .iter()
             .all(|state| *state == "enforced");
         if !is_whole {
-            line(style.warn(&told));
+            lines.push(style.warn(&state));
         } else if verbose {
-            line(told);
+            lines.push(state);
         }
     }
     if verbose && !status.may.is_empty() {
-        line(format!(
+        lines.push(format!(
             "your permissions: {}; connected to: {}",
             status.may.join(", "),
             status.listening.join(", ")
         ));
     }
     let packets: u64 = status.rings.iter().map(|ring| ring.packets).sum();
-    line(format!(
+    let drops: u64 = status.rings.iter().map(|ring| ring.drops).sum();
+    let dropped = if drops == 0 {
+        style.good("0")
+    } else {
+        style.warn(&drops.to_string())
+    };
+    lines.push(format!(
         "packets {packets}, dropped by the rings {dropped}, clients {} of {}, recorder {}",
         status.clients.connected,
         status.clients.limit,
         bytes(status.recorder_bytes)
     ));
     if status.promiscuous {
-        line(
-            style
-                .warn("an interface is promiscuous: the host receives packets addressed to others"),
-        );
+        let warning = "an interface is promiscuous: the host receives packets addressed to others";
+        lines.push(style.warn(warning));
     }
-    line(String::new());
-    let mut stores: Vec<Vec<String>> = status
+    lines.join("\n")
+}
+
+/// The table of stores.
+fn stores_text(status: &Status, style: Style) -> String {
+    let mut rows: Vec<Vec<String>> = status
         .recorder
         .iter()
         .map(|store| {
+            let reach = store.oldest.as_ref();
             vec![
                 store.store.clone(),
                 bytes(store.capacity_bytes),
                 format!("{}%", store.used_bytes * 100 / store.capacity_bytes.max(1)),
                 store.packets.to_string(),
                 store.evicted.to_string(),
-                store
-                    .oldest
-                    .clone()
-                    .map_or_else(|| "-".into(), |oldest| age(&status.time, &oldest)),
+                reach.map_or_else(|| "-".into(), |oldest| age(&status.time, oldest)),
             ]
         })
         .collect();
@@ -113,19 +121,17 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
         "EVICTED",
         "REACHES BACK",
     ];
-    right(&headings, &mut stores, 5);
-    line(table(style, &headings, &stores));
-    line(String::new());
-    let shown = |state: &str| verbose || state != "gone";
-    let gone = status
+    right(&headings, &mut rows, 5);
+    table(style, &headings, &rows)
+}
+
+/// The table of interfaces; deleted ones only with `verbose`.
+fn interfaces_text(status: &Status, style: Style, verbose: bool) -> String {
+    let is_shown = |interface: &&InterfaceCounts| verbose || interface.state != "gone";
+    let rows: Vec<Vec<String>> = status
         .interfaces
         .iter()
-        .filter(|interface| !shown(&interface.state))
-        .count();
-    let interfaces: Vec<Vec<String>> = status
-        .interfaces
-        .iter()
-        .filter(|interface| shown(&interface.state))
+        .filter(is_shown)
         .map(|interface| {
             vec![
                 interface.interface.clone(),
@@ -149,37 +155,48 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
         "BYTES",
         "ICMP/ICMP6/IGMP WIRE (IP LAYER)",
     ];
-    line(table(style, &headings, &interfaces));
+    let gone = status.interfaces.len() - rows.len();
+    let mut text = table(style, &headings, &rows);
     if gone > 0 {
-        line(format!(
-            "... and {gone} deleted interfaces with packets in the record: netsonde status -v"
+        text.push_str(&format!(
+            "\n... and {gone} deleted interfaces with packets in the record: netsonde status -v"
         ));
     }
-    if !status.gaps.is_empty() {
-        line(String::new());
-        line(style.bold(&format!("GAPS ({} in total)", status.gaps_total)));
-        let skip = if verbose {
-            0
-        } else {
-            status.gaps.len().saturating_sub(GAPS_SHOWN)
-        };
-        if skip > 0 {
-            line(format!("... {skip} earlier gaps: netsonde status -v"));
-        }
-        for gap in &status.gaps[skip..] {
-            let count = if gap.count > 0 {
-                format!(", {} packets", gap.count)
-            } else {
-                String::new()
-            };
-            let subject = gap.subject.as_deref().unwrap_or("");
-            line(format!(
-                "{} {subject} from {} to {}{count}",
-                gap.kind, gap.from, gap.to
-            ));
-        }
+    text
+}
+
+/// The newest gaps; all of them with `verbose`. Empty without gaps.
+fn gaps_text(status: &Status, style: Style, verbose: bool) -> String {
+    if status.gaps.is_empty() {
+        return String::new();
     }
-    let hit: Vec<String> = status
+    let mut lines = vec![style.bold(&format!("GAPS ({} in total)", status.gaps_total))];
+    let skip = if verbose {
+        0
+    } else {
+        status.gaps.len().saturating_sub(GAPS_SHOWN)
+    };
+    if skip > 0 {
+        lines.push(format!("... {skip} earlier gaps: netsonde status -v"));
+    }
+    for gap in &status.gaps[skip..] {
+        let count = if gap.count > 0 {
+            format!(", {} packets", gap.count)
+        } else {
+            String::new()
+        };
+        let subject = gap.subject.as_deref().unwrap_or("");
+        lines.push(format!(
+            "{} {subject} from {} to {}{count}",
+            gap.kind, gap.from, gap.to
+        ));
+    }
+    lines.join("\n")
+}
+
+/// The limits that were reached. Empty without any.
+fn limits_text(status: &Status, style: Style) -> String {
+    let reached: Vec<String> = status
         .limits
         .iter()
         .filter(|limit| limit.hits > 0)
@@ -190,12 +207,10 @@ fn text(status: &Status, style: Style, verbose: bool) -> String {
             )
         })
         .collect();
-    if !hit.is_empty() {
-        line(String::new());
-        line(style.bold("LIMITS REACHED"));
-        hit.into_iter().for_each(line);
+    if reached.is_empty() {
+        return String::new();
     }
-    text.trim_end().to_owned()
+    format!("{}\n{}", style.bold("LIMITS REACHED"), reached.join("\n"))
 }
 
 fn heard(listened: &ListenerCounts) -> String {

@@ -5,7 +5,7 @@ use super::{Config, MAX_RULE_ENTRIES};
 use crate::recorder::Store;
 use crate::recorder::layout::{BUDGET_MAX, BUDGET_MIN, SNAP_MAX};
 
-/// An invalid value. [`Problems`] adds its place in the file.
+/// An invalid value. `Problems` adds its place in the file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A value out of range.

@@ -60,7 +60,7 @@ pub fn looks_like(payload: &[u8]) -> bool {
 }
 
 /// Returns whether the stream is recognized: at once if a datagram has several packets, otherwise
-/// after [`PROBATION`] datagrams in a row.
+/// after `PROBATION` datagrams in a row.
 pub fn is_certain(payload: &[u8], in_a_row: u8) -> bool {
     payload.len() > PACKET || in_a_row >= PROBATION
 }
