@@ -141,7 +141,9 @@ struct Found<'a> {
 
 impl Found<'_> {
     fn process(&self) -> Process {
-        let command = (self.command).get_or_init(|| command(self.pid).unwrap_or("?".into()));
+        let command = self
+            .command
+            .get_or_init(|| command(self.pid).unwrap_or("?".into()));
         Process {
             pid: self.pid,
             command: command.clone(),

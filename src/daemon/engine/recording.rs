@@ -281,7 +281,8 @@ impl Recording {
                     let outbound = packet.direction == Direction::Outbound;
                     let (at, time) = (packet.ifindex, packet.time_ns);
                     if is_tracked(seen, packet.bytes) {
-                        (self.multicast).observe_frame(&frame(packet), seen, at, time, outbound);
+                        self.multicast
+                            .observe_frame(&frame(packet), seen, at, time, outbound);
                     }
                 }
                 let taken = take_packet(
@@ -300,7 +301,8 @@ impl Recording {
                 if packet.tag.is_none() && (taken.is_news || !carries_no_claims(seen)) {
                     let outbound = packet.direction == Direction::Outbound;
                     let (at, time) = (packet.ifindex, packet.time_ns);
-                    (self.neighbors).observe(&frame(packet), seen, at, time, outbound);
+                    self.neighbors
+                        .observe(&frame(packet), seen, at, time, outbound);
                 }
                 // Done last, so that a commit within a block never counts a packet that is not
                 // recorded.
@@ -351,7 +353,9 @@ fn sighting(packet: &Packet<'_>, seen: &Glance) -> Option<Sighting> {
         time_ns: packet.time_ns,
         ifindex: packet.ifindex,
         direction: packet.direction,
-        mac: (packet.bytes.get(6..12))
+        mac: packet
+            .bytes
+            .get(6..12)
             .filter(|_| is_ethernet)
             .and_then(|mac| mac.try_into().ok()),
         what: sight(packet.bytes, seen, whole, packet.checksum)?,

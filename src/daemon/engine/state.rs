@@ -267,7 +267,10 @@ impl EngineState {
     fn send_request(&mut self, what: EngineRequest, argument: u32) {
         let mut sent = send_request(&self.keeper.channel, what, argument);
         // Thousands of requests exceed the channel: the keeper needs a moment to read them.
-        if (sent.as_ref()).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+        if sent
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        {
             let mut writable = [PollFd::new(self.keeper.channel.as_fd(), PollFlags::POLLOUT)];
             let _ = poll(&mut writable, PollTimeout::from(KEEPER_BUSY_MS));
             sent = send_request(&self.keeper.channel, what, argument);

@@ -129,7 +129,10 @@ fn open(args: &Args, config: Config) -> Result<Resources, String> {
     let _ = sys::close_all_on_exec();
     let mut inherited = Inherited::take().map_err(text)?;
     raise_descriptor_limit();
-    let owner = (inherited.control.is_none()).then(|| nix::unistd::getuid().as_raw());
+    let owner = inherited
+        .control
+        .is_none()
+        .then(|| nix::unistd::getuid().as_raw());
     let remote = inherited.remote.take();
     let control = match inherited.control.take() {
         Some(control) => control,

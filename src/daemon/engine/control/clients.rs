@@ -136,7 +136,9 @@ impl Clients {
     }
 
     fn close_idle(&mut self, user: User) -> bool {
-        let longest = (self.clients.iter())
+        let longest = self
+            .clients
+            .iter()
             .filter(|(_, client)| client.user == user)
             .filter_map(|(number, client)| Some((client.asked, client.idle_since?, *number)))
             .filter(|(_, since, _)| since.elapsed() >= MIN_IDLE_BEFORE_CLOSE)

@@ -317,7 +317,10 @@ async fn introspect<S: Service>(
                 name: "org.varlink.service",
                 description: netsonde_core::protocol::VARLINK,
             }];
-            let found = (service.interfaces().iter().chain(&own))
+            let found = service
+                .interfaces()
+                .iter()
+                .chain(&own)
                 .find(|interface| interface.name == call.interface)
                 .ok_or_else(|| {
                     Failure::error(

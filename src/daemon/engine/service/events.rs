@@ -54,14 +54,19 @@ impl Query {
 
     fn matches(&self, event: &Event) -> bool {
         event.time_ns >= self.since_ns
-            && (self.interface.as_ref()).is_none_or(|name| *name == event.interface)
+            && self
+                .interface
+                .as_ref()
+                .is_none_or(|name| *name == event.interface)
             && self.kinds.contains(&event.kind)
             && event.severity >= self.severity
     }
 
     /// Returns the events after this number. The newest one has the number of events ever stored.
     fn after(&self, engine: &EngineState, number: u64) -> reply::Events {
-        let mut events: Vec<reply::Event> = (engine.events().iter())
+        let mut events: Vec<reply::Event> = engine
+            .events()
+            .iter()
             .filter(|event| event.number > number && self.matches(event))
             .map(event_reply)
             .collect();

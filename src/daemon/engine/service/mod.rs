@@ -197,7 +197,11 @@ impl Netsonde {
             ));
         }
         let may_all =
-            (self.engine.borrow().access.permissions).allows(peer.caller(), Tier::Payload, false);
+            self.engine
+                .borrow()
+                .access
+                .permissions
+                .allows(peer.caller(), Tier::Payload, false);
         let content = match call.selection.content {
             Some(Content::Headers) => Content::Headers,
             Some(Content::Permitted) if !may_all => Content::Headers,

@@ -28,8 +28,14 @@ pub fn neighbors(
         )
     })?;
     let now = wall_ns();
-    let interfaces: BTreeMap<u32, String> = (engine.links.iter())
-        .filter(|link| (call.interface.as_ref()).is_none_or(|name| *name == link.name))
+    let interfaces: BTreeMap<u32, String> = engine
+        .links
+        .iter()
+        .filter(|link| {
+            call.interface
+                .as_ref()
+                .is_none_or(|name| *name == link.name)
+        })
         .map(|link| (link.ifindex, link.name.clone()))
         .collect();
     if let Some(name) = call.interface.filter(|_| interfaces.is_empty()) {
@@ -44,7 +50,8 @@ pub fn neighbors(
         ..reply::Neighbors::default()
     };
     // A gateway that has not been seen for long is known to the kernel.
-    let gateways: HashSet<(u32, Mac)> = (kernel.iter())
+    let gateways: HashSet<(u32, Mac)> = kernel
+        .iter()
         .filter(|entry| all.is_gateway(entry.ifindex, entry.address))
         .filter_map(|entry| Some((entry.ifindex, Mac(entry.mac?))))
         .collect();
@@ -136,11 +143,15 @@ fn neighbor(
     is_gateway: bool,
 ) -> reply::Neighbor {
     let is_gateway = is_gateway || addresses.iter().any(|(_, address)| address.gateway);
-    let roles = (is_gateway.then_some("gateway").into_iter())
+    let roles = is_gateway
+        .then_some("gateway")
+        .into_iter()
         .chain(Host::words(host.roles, &role::NAMES))
         .map(str::to_owned)
         .collect();
-    let names = (host.names.iter())
+    let names = host
+        .names
+        .iter()
         .map(|name| reply::Name {
             name: name.name.clone(),
             by: name.by.into(),
@@ -172,7 +183,9 @@ fn base(
     ip: IpAddr,
     address: &Address,
 ) -> reply::Finding {
-    let claimants = (address.claimants.iter())
+    let claimants = address
+        .claimants
+        .iter()
         .map(|one| reply::Claimant {
             mac: one.mac.to_string(),
             own: all.is_own_mac(one.mac),

@@ -57,7 +57,9 @@ pub fn talkers(
     };
     let seconds = window_ns.div_ceil(SECOND);
     let window = engine.recording.talkers.window(seconds, wall_ns());
-    let mut all: Vec<(&Flow, &Sum)> = (window.sums.iter())
+    let mut all: Vec<(&Flow, &Sum)> = window
+        .sums
+        .iter()
         .filter(|(flow, _)| ifindex.is_none_or(|index| flow.ifindex == index))
         .collect();
     let amount = |sum: &Sum| {
@@ -86,7 +88,9 @@ pub fn talkers(
         flows: all.len() as u64,
         rest_bytes: floor.bytes,
         rest_packets: floor.packets,
-        talkers: (all.into_iter().take(limit as usize))
+        talkers: all
+            .into_iter()
+            .take(limit as usize)
             .map(|(flow, sum)| talker(engine, flow, sum))
             .collect(),
     })
@@ -95,7 +99,9 @@ pub fn talkers(
 /// Returns the name of a deleted interface, as far as the record has it.
 fn deleted_name(engine: &EngineState, ifindex: u32) -> String {
     let slots = engine.recording.recorder.interfaces();
-    let found = (slots.iter()).find(|(_, slot)| slot.ifindex == ifindex && slot.name[0] != 0);
+    let found = slots
+        .iter()
+        .find(|(_, slot)| slot.ifindex == ifindex && slot.name[0] != 0);
     found.map_or_else(|| format!("gone-{ifindex}"), |(_, slot)| slot.name())
 }
 

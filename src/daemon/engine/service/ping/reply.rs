@@ -122,7 +122,9 @@ pub(super) fn summary(
                 .map(|(address, responder)| responder_reply(*address, responder, sent))
                 .collect()
         }),
-        responders_left_out: (more.map(|more| more.responders_left_out)).filter(|count| *count > 0),
+        responders_left_out: more
+            .map(|more| more.responders_left_out)
+            .filter(|count| *count > 0),
     }
 }
 
