@@ -168,9 +168,11 @@ pub fn sockets() -> (Vec<Socket>, Vec<Source>) {
     for list in LISTS {
         let mut source = Source {
             list: list.name,
-            family: (list.question).map_or(if list.name == "ping" { INET } else { INET6 }, |of| {
-                of.family
-            }),
+            family: list
+                .question
+                .map_or(if list.name == "ping" { INET } else { INET6 }, |of| {
+                    of.family
+                }),
             from: None,
             error: None,
             incomplete: false,

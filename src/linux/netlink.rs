@@ -222,16 +222,16 @@ impl Netlink {
         mut bytes: Vec<u8>,
         flags: u16,
         mut each: impl FnMut(u16, &[u8]),
-    ) -> io::Result<End> {
-        let mut end = End::default();
+    ) -> io::Result<ExchangeEnd> {
+        let mut end = ExchangeEnd::default();
         self.sequence += 1;
         bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
         bytes[8..12].copy_from_slice(&self.sequence.to_ne_bytes());
         self.socket.send(&bytes, 0)?;
         loop {
             self.wait()?;
-            let mut room = &mut self.buffer[..];
-            let length = match self.socket.recv(&mut room, 0) {
+            let mut space = &mut self.buffer[..];
+            let length = match self.socket.recv(&mut space, 0) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error),
@@ -343,7 +343,7 @@ impl Netlink {
 
 /// How an exchange ended.
 #[derive(Clone, Copy, Debug, Default)]
-struct End {
+struct ExchangeEnd {
     /// The error that ended the list, negative; 0 for none.
     code: i32,
     /// Whether the list changed during the dump.

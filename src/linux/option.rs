@@ -25,15 +25,20 @@ pub fn set_option<T: Copy>(socket: impl AsFd, level: i32, name: i32, value: &T) 
 
 /// Reads a socket option into bytes, whose initial contents are part of the request for some
 /// options. Returns the number of bytes written.
-pub fn get_option(socket: impl AsFd, level: i32, name: i32, room: &mut [u8]) -> io::Result<usize> {
-    let mut length = room.len() as libc::socklen_t;
-    // SAFETY: the pointer and the length describe `room`, which the kernel fills.
+pub fn get_option(
+    socket: impl AsFd,
+    level: i32,
+    name: i32,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    let mut length = buffer.len() as libc::socklen_t;
+    // SAFETY: the pointer and the length describe `buffer`, which the kernel fills.
     let result = unsafe {
         libc::getsockopt(
             socket.as_fd().as_raw_fd(),
             level,
             name,
-            room.as_mut_ptr().cast(),
+            buffer.as_mut_ptr().cast(),
             &mut length,
         )
     };

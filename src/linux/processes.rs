@@ -22,11 +22,11 @@ use netsonde_core::sockets::Filter;
 use netsonde_core::wire::cursor::text;
 
 /// Maximum number of processes examined.
-const MOST_PROCESSES: usize = 65_536;
+const MAX_PROCESSES: usize = 65_536;
 /// TASK_COMM_LEN (linux/sched.h), and more for threads of the kernel.
 const NAME_MAX: usize = 64;
 /// Maximum number of membership queries: sockets times groups.
-pub const MOST_QUESTIONS: usize = 200_000;
+pub const MAX_QUERIES: usize = 200_000;
 /// MCAST_MSFILTER (linux/in.h): the source filter that a socket has for a group.
 const MSFILTER: i32 = 48;
 /// MCAST_INCLUDE.
@@ -84,7 +84,7 @@ pub fn holdings(listed: &HashSet<u64>) -> Holdings {
     let here = network(Path::new("/proc/thread-self"));
     let mut all = Holdings::default();
     let mut seen = HashSet::new();
-    let (mut of, mut is_neighbour) = (0, false);
+    let (mut of, mut is_same_namespace) = (0, false);
     let walked = walk(|found| {
         if listed.contains(&found.inode) {
             let holders = all.by_inode.entry(found.inode).or_default();
@@ -95,9 +95,9 @@ pub fn holdings(listed: &HashSet<u64>) -> Holdings {
         }
         if found.pid != of {
             of = found.pid;
-            is_neighbour = here.is_some() && network(found.folder) == here;
+            is_same_namespace = here.is_some() && network(found.folder) == here;
         }
-        if is_neighbour && seen.insert(found.inode) {
+        if is_same_namespace && seen.insert(found.inode) {
             let path = found.folder.join(format!("fd/{}", found.descriptor));
             if let Some(protocol) = protocol_of(&path) {
                 all.unlisted.push(Unlisted {
@@ -141,7 +141,9 @@ struct Found<'a> {
 
 impl Found<'_> {
     fn process(&self) -> Process {
-        let command = (self.command).get_or_init(|| command(self.pid).unwrap_or("?".into()));
+        let command = self
+            .command
+            .get_or_init(|| command(self.pid).unwrap_or("?".into()));
         Process {
             pid: self.pid,
             command: command.clone(),
@@ -173,7 +175,7 @@ fn walk(mut each: impl FnMut(&Found<'_>)) -> (usize, usize) {
             continue;
         };
         looked_at += 1;
-        if looked_at > MOST_PROCESSES {
+        if looked_at > MAX_PROCESSES {
             continue;
         }
         let folder = process.path();
@@ -212,24 +214,24 @@ fn walk(mut each: impl FnMut(&Found<'_>)) -> (usize, usize) {
         }
         hidden += usize::from(is_hidden);
     }
-    (hidden, looked_at.saturating_sub(MOST_PROCESSES))
+    (hidden, looked_at.saturating_sub(MAX_PROCESSES))
 }
 
 /// Returns the kernel's name for the protocol of a socket: the extended attribute that lsof(8) uses
 /// as well.
 fn protocol_of(path: &Path) -> Option<String> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-    let mut room = [0u8; 64];
-    // SAFETY: both strings end with a zero byte, and pointer and length describe `room`.
+    let mut buffer = [0u8; 64];
+    // SAFETY: both strings end with a zero byte, and pointer and length describe `buffer`.
     let length = unsafe {
         libc::getxattr(
             path.as_ptr(),
             c"system.sockprotoname".as_ptr(),
-            room.as_mut_ptr().cast(),
-            room.len(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
         )
     };
-    let name = room.get(..usize::try_from(length).ok()?)?;
+    let name = buffer.get(..usize::try_from(length).ok()?)?;
     let name = name.split(|byte| *byte == 0).next()?;
     Some(String::from_utf8_lossy(name).into_owned())
 }
@@ -268,7 +270,7 @@ impl SocketCopy {
         for (ifindex, groups) in held {
             for membership in groups {
                 *asked += 1;
-                if *asked > MOST_QUESTIONS {
+                if *asked > MAX_QUERIES {
                     return all;
                 }
                 if let Ok((include, sources)) = filter(&self.0, *ifindex, membership.group) {
@@ -293,7 +295,7 @@ pub fn holders(
     group: Option<IpAddr>,
 ) -> Vec<Holder> {
     let inodes: HashSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
-    let mut questions = 0;
+    let mut queries = 0;
     let mut all = Vec::new();
     for (inode, (process, descriptor)) in owners(&inodes) {
         let Ok(copy) = copy(process.pid, descriptor) else {
@@ -314,8 +316,8 @@ pub fn holders(
         };
         for (ifindex, groups) in memberships {
             for membership in groups {
-                questions += 1;
-                if questions > MOST_QUESTIONS {
+                queries += 1;
+                if queries > MAX_QUERIES {
                     break;
                 }
                 if let Ok((include, sources)) = filter(&copy, *ifindex, membership.group) {
@@ -339,7 +341,7 @@ fn copy(pid: u32, descriptor: RawFd) -> io::Result<OwnedFd> {
         if result < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: a descriptor that the kernel has just made for this process; nobody else knows it.
+        // SAFETY: a descriptor that the kernel has just made for this process; nothing else owns it.
         Ok(unsafe { OwnedFd::from_raw_fd(result as RawFd) })
     };
     // SAFETY: only numbers are passed.
@@ -349,45 +351,53 @@ fn copy(pid: u32, descriptor: RawFd) -> io::Result<OwnedFd> {
 }
 
 fn number(socket: &OwnedFd, level: i32, name: i32) -> Option<u32> {
-    let mut room = [0; 4];
-    get_option(socket, level, name, &mut room).ok()?;
-    Some(u32::from_ne_bytes(room))
+    let mut buffer = [0; 4];
+    get_option(socket, level, name, &mut buffer).ok()?;
+    Some(u32::from_ne_bytes(buffer))
 }
 
 /// Returns the interface that it is bound to (SO_BINDTODEVICE).
 fn device(socket: &OwnedFd) -> Option<String> {
-    let mut room = [0; libc::IFNAMSIZ];
-    let length = get_option(socket, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, &mut room).ok()?;
-    let name = room.get(..length)?.split(|byte| *byte == 0).next()?;
+    let mut buffer = [0; libc::IFNAMSIZ];
+    let length = get_option(socket, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, &mut buffer).ok()?;
+    let name = buffer.get(..length)?.split(|byte| *byte == 0).next()?;
     (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
 }
 
 /// Returns mode (include?) and sources of a socket's membership. Fails if it has none there.
 fn filter(socket: &OwnedFd, ifindex: u32, group: IpAddr) -> io::Result<(bool, Vec<IpAddr>)> {
-    let mut room = vec![0u8; SOURCES_AT + SOURCES * STORAGE];
-    room[..4].copy_from_slice(&ifindex.to_ne_bytes());
+    let mut buffer = vec![0u8; SOURCES_AT + SOURCES * STORAGE];
+    buffer[..4].copy_from_slice(&ifindex.to_ne_bytes());
     let (level, family) = match group {
         IpAddr::V4(v4) => {
-            room[GROUP_AT + 4..GROUP_AT + 8].copy_from_slice(&v4.octets());
+            buffer[GROUP_AT + 4..GROUP_AT + 8].copy_from_slice(&v4.octets());
             (libc::IPPROTO_IP, libc::AF_INET)
         }
         IpAddr::V6(v6) => {
-            room[GROUP_AT + 8..GROUP_AT + 24].copy_from_slice(&v6.octets());
+            buffer[GROUP_AT + 8..GROUP_AT + 24].copy_from_slice(&v6.octets());
             (libc::IPPROTO_IPV6, libc::AF_INET6)
         }
     };
-    room[GROUP_AT..GROUP_AT + 2].copy_from_slice(&(family as u16).to_ne_bytes());
-    room[COUNT_AT..COUNT_AT + 4].copy_from_slice(&(SOURCES as u32).to_ne_bytes());
-    get_option(socket, level, MSFILTER, &mut room)?;
-    let word = |at: usize| u32::from_ne_bytes([room[at], room[at + 1], room[at + 2], room[at + 3]]);
+    buffer[GROUP_AT..GROUP_AT + 2].copy_from_slice(&(family as u16).to_ne_bytes());
+    buffer[COUNT_AT..COUNT_AT + 4].copy_from_slice(&(SOURCES as u32).to_ne_bytes());
+    get_option(socket, level, MSFILTER, &mut buffer)?;
+    let word = |at: usize| {
+        u32::from_ne_bytes([buffer[at], buffer[at + 1], buffer[at + 2], buffer[at + 3]])
+    };
     let count = (word(COUNT_AT) as usize).min(SOURCES);
     let sources = (0..count).map(|number| {
         let at = SOURCES_AT + number * STORAGE;
         if group.is_ipv4() {
-            Ipv4Addr::new(room[at + 4], room[at + 5], room[at + 6], room[at + 7]).into()
+            Ipv4Addr::new(
+                buffer[at + 4],
+                buffer[at + 5],
+                buffer[at + 6],
+                buffer[at + 7],
+            )
+            .into()
         } else {
             let mut octets = [0; 16];
-            octets.copy_from_slice(&room[at + 8..at + 24]);
+            octets.copy_from_slice(&buffer[at + 8..at + 24]);
             Ipv6Addr::from(octets).into()
         }
     });

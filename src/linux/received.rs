@@ -5,6 +5,6 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Takes ownership of a descriptor that the kernel has just made for this process (SCM_RIGHTS).
 pub fn received(raw: RawFd) -> OwnedFd {
-    // SAFETY: it came out of a control message a moment ago; nobody else in this process knows it.
+    // SAFETY: the kernel has just created it for this control message, and nothing else owns it.
     unsafe { OwnedFd::from_raw_fd(raw) }
 }

@@ -98,7 +98,7 @@ pub struct HostContext {
     /// Requests for the next hop's link-layer address seen on the wire since its last answer.
     pub asked: u32,
     /// Kernel neighbor state of the next hop; `None` if unknown.
-    pub neighbour: Option<NeighborState>,
+    pub neighbor: Option<NeighborState>,
     /// Packets dropped by netsonde's own rings in the meantime: their silence then proves nothing.
     pub ring_drops: u64,
     /// Packets dropped at the probe's own socket in the meantime.
@@ -172,9 +172,9 @@ pub fn judge(
     if evidence.scheduled {
         return judge_queue(context);
     }
-    let is_unresolved = context.neighbour == Some(NeighborState::Unresolved);
+    let is_unresolved = context.neighbor == Some(NeighborState::Unresolved);
     if let Some(next_hop) = context.next_hop
-        && (is_unresolved || (context.asked > 0 && context.neighbour.is_none()))
+        && (is_unresolved || (context.asked > 0 && context.neighbor.is_none()))
     {
         return unresolved(next_hop, context);
     }
@@ -341,7 +341,7 @@ mod tests {
         HostContext {
             interface: "e0".into(),
             next_hop: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9))),
-            neighbour: Some(NeighborState::Known),
+            neighbor: Some(NeighborState::Known),
             ..HostContext::default()
         }
     }
@@ -360,7 +360,7 @@ mod tests {
         let healthy = context();
         assert_eq!(fate(evidence, &healthy).0, Fate::DroppedOutbound);
         let is_unresolved = HostContext {
-            neighbour: Some(NeighborState::Unresolved),
+            neighbor: Some(NeighborState::Unresolved),
             asked: 3,
             ..context()
         };

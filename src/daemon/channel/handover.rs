@@ -167,7 +167,7 @@ pub fn recv_handover(
         for item in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(descriptors) = item {
                 for raw in descriptors {
-                    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+                    // SAFETY: the kernel has just created this descriptor, and nothing else owns it.
                     received.push(unsafe { OwnedFd::from_raw_fd(raw) });
                 }
             }
@@ -219,13 +219,13 @@ struct NewSettings {
 
 /// Sends new settings to a running engine. Never blocks.
 pub fn send_settings(channel: impl AsFd, settings: impl AsFd, bytes: usize) -> io::Result<()> {
-    let told = NewSettings {
+    let message = NewSettings {
         version: VERSION,
         bytes: u32::try_from(bytes).map_err(io::Error::other)?,
     };
     sendmsg::<()>(
         channel.as_fd().as_raw_fd(),
-        &[IoSlice::new(bytes_of(&told))],
+        &[IoSlice::new(bytes_of(&message))],
         &[ControlMessage::ScmRights(&[settings.as_fd().as_raw_fd()])],
         MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
         None,
@@ -267,7 +267,7 @@ pub fn recv_message(channel: impl AsFd) -> KeeperMessage {
         for item in message.cmsgs().into_iter().flatten() {
             if let ControlMessageOwned::ScmRights(descriptors) = item {
                 for raw in descriptors {
-                    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+                    // SAFETY: the kernel has just created this descriptor, and nothing else owns it.
                     received = Some(unsafe { OwnedFd::from_raw_fd(raw) });
                 }
             }

@@ -57,7 +57,7 @@ const OVERFLOW: u32 = 65534;
 
 fn overflow(name: &str) -> u32 {
     let text = fs::read_to_string(format!("/proc/sys/kernel/{name}"));
-    (text.ok())
+    text.ok()
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(OVERFLOW)
 }

@@ -23,21 +23,21 @@ use netsonde_core::wire::glance::glance;
 use netsonde_core::wire::{Checksum, decode};
 
 /// Packets examined before other tasks run: about a millisecond.
-const PACKETS_A_TURN: usize = 4096;
+const MAX_PACKETS_PER_POLL: usize = 4096;
 /// The same for long filters: 2,048 instructions for each of these packets would take tens of
 /// milliseconds.
-const TIME_A_TURN: Duration = Duration::from_millis(2);
+const MAX_POLL_TIME: Duration = Duration::from_millis(2);
 /// Packets after which the clock is read.
-const PACKETS_A_LOOK: usize = 32;
+const PACKETS_PER_CLOCK_READ: usize = 32;
 /// Bytes collected before they are written.
-const BYTES_A_TURN: usize = 256 * 1024;
+const MAX_BYTES_PER_POLL: usize = 256 * 1024;
 /// Size of the pipe, at most fs.pipe-max-size.
-const PIPE: i32 = 1 << 20;
+const PIPE_BYTES: i32 = 1 << 20;
 /// Maximum time for which a reader may leave the pipe full.
 const READ_WAIT: Duration = Duration::from_secs(30);
 /// A packet of one ring can arrive this much later than one of the other, since blocks are passed
 /// on after 20 ms. Following stays this far behind, so that packets are in order.
-const BEHIND: Duration = Duration::from_millis(40);
+const FOLLOW_DELAY: Duration = Duration::from_millis(40);
 
 /// A request for packets, ready to run.
 pub struct Export {
@@ -120,9 +120,9 @@ impl Export {
 
 /// Waits until all packets that have crossed the interfaces so far are in the record: the kernel
 /// passes a block on when it is full, or after a moment.
-pub async fn settle(engine: &Shared) {
+pub async fn wait_until_recorded(engine: &Shared) {
     let before = engine.borrow().recording.filling();
-    let by = tokio::time::Instant::now() + BEHIND;
+    let by = tokio::time::Instant::now() + FOLLOW_DELAY;
     loop {
         let now = engine.borrow().recording.filling();
         let same = |ring: usize| before[ring].is_some() && before[ring] == now[ring];
@@ -137,7 +137,7 @@ pub async fn settle(engine: &Shared) {
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     fcntl(&write, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    let _ = fcntl(&write, FcntlArg::F_SETPIPE_SZ(PIPE));
+    let _ = fcntl(&write, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
     Ok((read, write))
 }
 
@@ -154,7 +154,7 @@ pub async fn run(engine: &Shared, export: Export, pipe: OwnedFd) -> io::Result<C
             engine.packets_ready.clone()
         };
         let notified = notified.notified();
-        let more = stream.turn(engine);
+        let more = stream.poll_once(engine);
         match write(&pipe, &mut stream.writer.buffer).await {
             Written::All => {}
             Written::Closed => return Ok(stream.report(None)),
@@ -166,7 +166,7 @@ pub async fn run(engine: &Shared, export: Export, pipe: OwnedFd) -> io::Result<C
         }
         match more {
             More::Now => yield_now().await,
-            More::Behind => tokio::time::sleep(BEHIND).await,
+            More::Behind => tokio::time::sleep(FOLLOW_DELAY).await,
             More::Later => {
                 tokio::select! {
                     () = notified => {}
@@ -232,18 +232,18 @@ impl Stream {
         }
     }
 
-    fn turn(&mut self, engine: &Shared) -> More {
+    fn poll_once(&mut self, engine: &Shared) -> More {
         let engine = engine.borrow();
         let recorder = &engine.recording.recorder;
         self.export.cursor.refresh(recorder);
         self.take_new_gaps(recorder);
         let bound = if self.export.follow {
-            wall_ns().saturating_sub(BEHIND.as_nanos() as u64)
+            wall_ns().saturating_sub(FOLLOW_DELAY.as_nanos() as u64)
         } else {
             u64::MAX
         };
         let start = Instant::now();
-        for looked in 1..=PACKETS_A_TURN {
+        for count in 1..=MAX_PACKETS_PER_POLL {
             if self.packets >= self.export.limit {
                 return More::No;
             }
@@ -278,8 +278,8 @@ impl Stream {
                 }
                 self.put(recorder, &record);
             }
-            let is_time = looked % PACKETS_A_LOOK == 0 && start.elapsed() >= TIME_A_TURN;
-            if is_time || self.writer.buffer.len() >= BYTES_A_TURN {
+            let is_time = count % PACKETS_PER_CLOCK_READ == 0 && start.elapsed() >= MAX_POLL_TIME;
+            if is_time || self.writer.buffer.len() >= MAX_BYTES_PER_POLL {
                 break;
             }
         }

@@ -10,9 +10,9 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
 use netsonde_core::wire::glance::ip_protocol;
 
 /// Packets read from one socket per poll iteration, which bounds the share of a flood.
-const PACKETS_A_TURN: usize = 256;
+const MAX_PACKETS_PER_POLL: usize = 256;
 /// Buffer for the first bytes of a packet; the filter of the sockets truncates at 128.
-const ROOM: usize = 128;
+const BUFFER_BYTES: usize = 128;
 
 /// A packet delivered by the IP layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,12 +61,12 @@ impl Listener {
     /// Reads pending packets, up to the limit per iteration. Returns `true` if there may be more.
     pub fn read(&mut self, mut each: impl FnMut(ReceivedPacket)) -> io::Result<bool> {
         let mut control = nix::cmsg_space!(libc::in6_pktinfo, u32);
-        for _ in 0..PACKETS_A_TURN {
-            let mut bytes = [0u8; ROOM];
-            let mut room = [IoSliceMut::new(&mut bytes)];
+        for _ in 0..MAX_PACKETS_PER_POLL {
+            let mut bytes = [0u8; BUFFER_BYTES];
+            let mut slices = [IoSliceMut::new(&mut bytes)];
             let message = recvmsg::<SockaddrStorage>(
                 self.socket.as_raw_fd(),
-                &mut room,
+                &mut slices,
                 Some(&mut control),
                 MsgFlags::MSG_DONTWAIT,
             );

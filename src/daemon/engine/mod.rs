@@ -176,16 +176,22 @@ fn take_listeners(handed: &mut [Option<OwnedFd>; MAX_DESCRIPTORS]) -> Vec<Listen
     .collect()
 }
 
+/// Maps the recorder's memory, which the keeper passed to this engine.
+#[allow(unsafe_code)]
+fn map_record(memory: &OwnedFd, bytes: usize) -> io::Result<OwnMemory> {
+    let mapping = Mapping::new(memory, bytes)?;
+    // SAFETY: the keeper passes the descriptor to one engine at a time, and starts the next one only
+    // after the last has ended. It does not write to the memory itself. This function is called once.
+    Ok(unsafe { OwnMemory::new(mapping) })
+}
+
 fn take_intake(
     handover_header: &HandoverHeader,
     handed: &mut [Option<OwnedFd>; MAX_DESCRIPTORS],
     config: &Config,
 ) -> io::Result<(Recording, u64)> {
     let memory = take(handed, DescriptorSlot::Recorder)?;
-    let memory = OwnMemory::new(Mapping::new(
-        &memory,
-        handover_header.recorder_bytes as usize,
-    )?);
+    let memory = map_record(&memory, handover_header.recorder_bytes as usize)?;
     let (budgets, snaps) = (config.recorder.budget.bytes(), config.recorder.snap.bytes());
     let (mut recorder, opened) = Recorder::open(memory, budgets, snaps, wall_ns());
     let stalled = recorder.count_start();
@@ -255,7 +261,7 @@ async fn serve(
         .links
         .baseline_complete();
     // Packets that waited while there was no engine come first.
-    while engine.borrow_mut().turn() {}
+    while engine.borrow_mut().poll_once() {}
     tokio::task::spawn_local(report(read_rings(engine.clone(), wake)));
     tokio::task::spawn_local(report(read_links(engine.clone())));
     for listener in listeners {
@@ -309,7 +315,7 @@ async fn read_rings(engine: Shared, wake: OwnedFd) -> io::Result<()> {
             Err(nix::errno::Errno::EAGAIN) => ready.clear_ready(),
             Err(error) => return Err(error.into()),
         }
-        while engine.borrow_mut().turn() {
+        while engine.borrow_mut().poll_once() {
             yield_now().await;
         }
     }

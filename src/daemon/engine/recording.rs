@@ -17,7 +17,7 @@ use netsonde_core::wire::glance::{Glance, glance, ip_protocol};
 use netsonde_core::wire::{Direction, Frame};
 
 /// Blocks processed before clients are served again: at most some milliseconds.
-const BLOCKS_A_TURN: usize = 8;
+const MAX_BLOCKS_PER_POLL: usize = 8;
 /// Packets whose headers are scanned before any of them is recorded.
 const BATCH: usize = 16;
 /// Number of engines in a row that died without progress before the waiting packets are skipped.
@@ -185,25 +185,25 @@ impl Recording {
 
     /// Processes packets of the rings for one poll iteration, the control ring first. Returns
     /// `true` if more are waiting.
-    pub fn turn(&mut self, now_ns: u64) -> bool {
+    pub fn poll_once(&mut self, now_ns: u64) -> bool {
         let mut blocks = 0;
         for at in 0..self.rings.len() {
-            while blocks < BLOCKS_A_TURN && self.take_block(at, now_ns) {
+            while blocks < MAX_BLOCKS_PER_POLL && self.take_block(at, now_ns) {
                 blocks += 1;
             }
         }
-        let mut news = false;
+        let mut is_changed = false;
         for at in 0..self.rings.len() {
             let read_at_ns = self.counter(counter_at(at, Counter::ReadAt));
             let drops = self.counter(counter_at(at, Counter::Drops));
-            news |= drops != self.recorder.ring(at).declared_drops;
+            is_changed |= drops != self.recorder.ring(at).declared_drops;
             self.recorder.ring_drops(at, drops, read_at_ns, now_ns);
-            news |= self.count_uncounted(at, read_at_ns);
+            is_changed |= self.count_uncounted(at, read_at_ns);
         }
-        if news {
+        if is_changed {
             self.recorder.commit();
         }
-        blocks >= BLOCKS_A_TURN
+        blocks >= MAX_BLOCKS_PER_POLL
     }
 
     /// The kernel's counters are cleared on reading. A keeper that is killed within that call loses
@@ -281,7 +281,8 @@ impl Recording {
                     let outbound = packet.direction == Direction::Outbound;
                     let (at, time) = (packet.ifindex, packet.time_ns);
                     if is_tracked(seen, packet.bytes) {
-                        (self.multicast).observe_frame(&frame(packet), seen, at, time, outbound);
+                        self.multicast
+                            .observe_frame(&frame(packet), seen, at, time, outbound);
                     }
                 }
                 let taken = take_packet(
@@ -300,7 +301,8 @@ impl Recording {
                 if packet.tag.is_none() && (taken.is_news || !carries_no_claims(seen)) {
                     let outbound = packet.direction == Direction::Outbound;
                     let (at, time) = (packet.ifindex, packet.time_ns);
-                    (self.neighbors).observe(&frame(packet), seen, at, time, outbound);
+                    self.neighbors
+                        .observe(&frame(packet), seen, at, time, outbound);
                 }
                 // Done last, so that a commit within a block never counts a packet that is not
                 // recorded.
@@ -351,7 +353,9 @@ fn sighting(packet: &Packet<'_>, seen: &Glance) -> Option<Sighting> {
         time_ns: packet.time_ns,
         ifindex: packet.ifindex,
         direction: packet.direction,
-        mac: (packet.bytes.get(6..12))
+        mac: packet
+            .bytes
+            .get(6..12)
             .filter(|_| is_ethernet)
             .and_then(|mac| mac.try_into().ok()),
         what: sight(packet.bytes, seen, whole, packet.checksum)?,

@@ -228,7 +228,8 @@ fn prove(sandbox: Sandbox) -> io::Result<()> {
     let status =
         std::fs::read_to_string("/proc/self/status").map_err(failed("/proc/self/status"))?;
     let is = |name: &str, value: &str| {
-        (status.lines())
+        status
+            .lines()
             .filter_map(|line| line.split_once(':'))
             .any(|(known, said)| known == name && said.trim() == value)
     };

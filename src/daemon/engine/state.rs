@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::links::{KernelLink, LinkChange, Links};
 use super::listen::{Listener, ReceivedPacket};
-use super::prober::{Around, Prober};
+use super::prober::{PollContext, Prober};
 use super::recording::{Recording, count_listened};
 use super::sandbox::Sandbox;
 use crate::daemon::channel::handover::{EngineRequest, HandoverHeader, send_request};
@@ -154,17 +154,17 @@ impl EngineState {
     }
 
     /// Records packets for one poll iteration. Returns `true` if more are waiting.
-    pub fn turn(&mut self) -> bool {
+    pub fn poll_once(&mut self) -> bool {
         if self.prober.is_active() {
             self.recording.sightings.get_or_insert_default();
         } else {
             self.recording.sightings = None;
         }
-        let more = self.recording.turn(wall_ns());
+        let more = self.recording.poll_once(wall_ns());
         if let Some(sightings) = &mut self.recording.sightings
             && !sightings.is_empty()
         {
-            self.prober.sighted(sightings, &self.links);
+            self.prober.on_sightings(sightings, &self.links);
             sightings.clear();
             self.prober.wake.notify_one();
         }
@@ -233,7 +233,7 @@ impl EngineState {
             }
         }
         self.recording.recorder.commit();
-        self.tell_events(now);
+        self.record_events(now);
     }
 
     fn link_is(&mut self, known: &KernelLink, now: u64) {
@@ -265,14 +265,17 @@ impl EngineState {
     }
 
     fn send_request(&mut self, what: EngineRequest, argument: u32) {
-        let mut asked = send_request(&self.keeper.channel, what, argument);
+        let mut sent = send_request(&self.keeper.channel, what, argument);
         // Thousands of requests exceed the channel: the keeper needs a moment to read them.
-        if (asked.as_ref()).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            let mut room = [PollFd::new(self.keeper.channel.as_fd(), PollFlags::POLLOUT)];
-            let _ = poll(&mut room, PollTimeout::from(KEEPER_BUSY_MS));
-            asked = send_request(&self.keeper.channel, what, argument);
+        if sent
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        {
+            let mut writable = [PollFd::new(self.keeper.channel.as_fd(), PollFlags::POLLOUT)];
+            let _ = poll(&mut writable, PollTimeout::from(KEEPER_BUSY_MS));
+            sent = send_request(&self.keeper.channel, what, argument);
         }
-        if let Err(error) = asked {
+        if let Err(error) = sent {
             self.keeper.requests_dropped += 1;
             tracing::warn!(?what, argument, %error, "cannot send a request to the keeper");
         }
@@ -289,7 +292,7 @@ impl EngineState {
             let loopback = self
                 .links
                 .get(packet.ifindex)
-                .is_some_and(|link| link.hardware == 772);
+                .is_some_and(|link| link.hardware == libc::ARPHRD_LOOPBACK);
             if !loopback && self.links.has_address(packet.ifindex, packet.source) {
                 continue;
             }
@@ -306,11 +309,11 @@ impl EngineState {
     /// Runs one iteration of the prober. Returns when the next is due, on the monotonic clock;
     /// `None` until a run starts.
     pub fn probe(&mut self) -> io::Result<Option<u64>> {
-        let around = Around {
+        let context = PollContext {
             links: &self.links,
             recording: &self.recording,
         };
-        let next = self.prober.turn(&around);
+        let next = self.prober.poll_once(&context);
         // Packets received by the prober were delivered by the IP layer.
         let heard = std::mem::take(&mut self.prober.heard);
         for (ifindex, [icmp, icmp6]) in heard {
@@ -374,7 +377,7 @@ impl EngineState {
         self.take_networks();
         self.recording.neighbors.expire(wall_ns());
         // Closes a gap that no packet followed, and commits counters.
-        self.turn();
+        self.poll_once();
         if std::mem::take(&mut self.recording.wants_count) {
             self.send_request(EngineRequest::Count, 0);
         }
@@ -401,7 +404,7 @@ impl EngineState {
 
     /// Drains the rings and commits the record before exit.
     pub fn end(&mut self) {
-        while self.turn() {}
+        while self.poll_once() {}
         self.poll_changes(&[]);
         self.recording.recorder.commit();
     }

@@ -53,10 +53,14 @@ impl EngineState {
         for link in self.links.iter() {
             for (address, _) in &link.addresses {
                 let subject = address.to_string();
-                let added = (events.iter().rev())
+                let added = events
+                    .iter()
+                    .rev()
                     .find(|event| event.kind == Kind::AddressAdded && event.subject == subject);
                 let since_ns = added.map_or(0, |event| event.time_ns);
-                (self.recording.neighbors).set_address_since(link.ifindex, *address, since_ns);
+                self.recording
+                    .neighbors
+                    .set_address_since(link.ifindex, *address, since_ns);
             }
         }
     }
@@ -66,7 +70,7 @@ impl EngineState {
         for (_, slot) in self.recording.recorder.interfaces().iter() {
             if slot.name[0] != 0 && matches!(slot.state(), State::Up | State::Down) {
                 let running = slot.state() == State::Up;
-                (self.monitor.detector.links).restore(
+                self.monitor.detector.links.restore(
                     slot.ifindex,
                     &slot.name(),
                     running,
@@ -133,7 +137,10 @@ impl EngineState {
         if is_time {
             let all = status::own_limits(self);
             // The limits of the event log itself raise no events.
-            let all = (all.iter().chain(clients)).filter(|one| !one.name.contains("events"));
+            let all = all
+                .iter()
+                .chain(clients)
+                .filter(|one| !one.name.contains("events"));
             let all = all.map(|one| (&one.name[..], one.limit, one.hits));
             self.monitor
                 .detector
@@ -141,21 +148,23 @@ impl EngineState {
                 .update(all, now, &mut self.monitor.detector.pending);
         }
         for gap in self.recording.recorder.new_gaps() {
-            let told = status::gap(&self.recording.recorder, &gap);
+            let reply = status::gap(&self.recording.recorder, &gap);
             self.monitor.detector.on_gap(RecordGap {
-                kind: &told.kind,
-                subject: told.subject.as_deref().unwrap_or(""),
+                kind: &reply.kind,
+                subject: reply.subject.as_deref().unwrap_or(""),
                 from_ns: gap.from_ns,
                 to_ns: gap.to_ns,
                 count: gap.count,
             });
         }
-        self.tell_events(now);
+        self.record_events(now);
     }
 
     fn watch_multicast(&mut self, now: u64) {
         let multicast = &self.recording.multicast;
-        let queriers = (multicast.queriers.iter(now))
+        let queriers = multicast
+            .queriers
+            .iter(now)
             .filter(|(_, standing)| {
                 matches!(standing, QuerierState::Elected | QuerierState::Overdue)
             })
@@ -171,7 +180,10 @@ impl EngineState {
             .detector
             .queriers
             .update(queriers.collect(), now, out);
-        let streams = (multicast.streams.sorted().into_iter())
+        let streams = multicast
+            .streams
+            .sorted()
+            .into_iter()
             .filter(|(_, stream)| !stream.outbound)
             .map(|(key, stream)| Stream {
                 key: (
@@ -216,7 +228,7 @@ impl EngineState {
     }
 
     /// Records new events, and wakes clients that follow them.
-    pub(super) fn tell_events(&mut self, now: u64) {
+    pub(super) fn record_events(&mut self, now: u64) {
         let events = self.monitor.detector.drain(now);
         if events.is_empty() {
             return;
@@ -237,7 +249,7 @@ impl EngineState {
     pub fn events(&self) -> Vec<Event> {
         let recorder = &self.recording.recorder;
         let mut all: Vec<Event> = (Category::ALL.into_iter())
-            .flat_map(|room| recorder.events(room as usize).filter_map(decode))
+            .flat_map(|category| recorder.events(category as usize).filter_map(decode))
             .collect();
         all.sort_by_key(|event| event.number);
         all

@@ -41,7 +41,7 @@ pub fn read(named: Option<&Path>) -> Result<Config, Vec<String>> {
     }
     let mut bytes = Vec::new();
     // One byte more than the limit, to detect a larger file.
-    (file.take(MAX_FILE_BYTES as u64 + 1))
+    file.take(MAX_FILE_BYTES as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     Config::read(&bytes).map_err(wrong)

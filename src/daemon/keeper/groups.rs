@@ -21,7 +21,7 @@ struct Joined {
     /// Kept open, because closing them leaves the groups.
     _sockets: Vec<Socket>,
     /// Whether the running engine has requested it.
-    asked: bool,
+    requested: bool,
 }
 
 /// The memberships, one pair of sockets per interface; closing a socket leaves.
@@ -47,7 +47,7 @@ impl Groups {
     /// Joins all groups on an interface. An interface without IPv6 lacks only that family.
     pub fn join(&mut self, ifindex: u32) {
         if let Some(joined) = self.joined.get_mut(&ifindex) {
-            joined.asked = true;
+            joined.requested = true;
             return;
         }
         if self.joined.len() >= self.most {
@@ -70,22 +70,22 @@ impl Groups {
         }
         let joined = Joined {
             _sockets: sockets,
-            asked: true,
+            requested: true,
         };
         self.joined.insert(ifindex, joined);
     }
 
     /// Marks all memberships as not yet requested by a new engine. They are kept meanwhile, so that
     /// the change is not visible on the wire.
-    pub fn ask_anew(&mut self) {
+    pub fn mark_unrequested(&mut self) {
         for joined in self.joined.values_mut() {
-            joined.asked = false;
+            joined.requested = false;
         }
     }
 
     /// Leaves groups that the new engine has not requested: their interfaces are gone.
-    pub fn forget_unasked(&mut self) {
-        self.joined.retain(|_, joined| joined.asked);
+    pub fn leave_unrequested(&mut self) {
+        self.joined.retain(|_, joined| joined.requested);
     }
 
     /// Leaves the groups on an interface.

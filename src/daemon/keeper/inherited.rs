@@ -199,7 +199,9 @@ impl Inherited {
                     family are supported",
             ));
         }
-        (socket.set_nonblocking(true)).map_err(|error| wrong(error.to_string()))?;
+        socket
+            .set_nonblocking(true)
+            .map_err(|error| wrong(error.to_string()))?;
         if domain == Domain::UNIX {
             self.control = Some(Control {
                 listener: UnixListener::from(descriptor),
@@ -244,7 +246,7 @@ impl Inherited {
             socket.domain().is_ok_and(|is| is == domain)
                 && socket.r#type().is_ok_and(|is| is == Type::RAW)
         };
-        let history = (kept.remove(RECORDER)).zip(kept.remove(COUNTERS));
+        let history = kept.remove(RECORDER).zip(kept.remove(COUNTERS));
         let counters_bytes = crate::daemon::channel::handover::COUNTERS_BYTES as u64;
         reusable.history = history
             .filter(|(recorder, counters)| {

@@ -129,7 +129,10 @@ fn open(args: &Args, config: Config) -> Result<Resources, String> {
     let _ = sys::close_all_on_exec();
     let mut inherited = Inherited::take().map_err(text)?;
     raise_descriptor_limit();
-    let owner = (inherited.control.is_none()).then(|| nix::unistd::getuid().as_raw());
+    let owner = inherited
+        .control
+        .is_none()
+        .then(|| nix::unistd::getuid().as_raw());
     let remote = inherited.remote.take();
     let control = match inherited.control.take() {
         Some(control) => control,
@@ -251,10 +254,10 @@ fn raise_descriptor_limit() {
 /// configuration is printed first, since it can be checked without privilege.
 fn check(args: &Args, config: &Config) -> u8 {
     let mut out = std::io::stdout().lock();
-    let mut say = |line: String| {
+    let mut print = |line: String| {
         let _ = writeln!(out, "{}", escape(&line, usize::MAX));
     };
-    say(match &args.config {
+    print(match &args.config {
         Some(path) => format!("configuration  {}: valid", path.display()),
         None => format!(
             "configuration  {} or defaults: valid",
@@ -267,9 +270,9 @@ fn check(args: &Args, config: &Config) -> u8 {
         Ok(opened) => opened,
         Err(error) => return refuse(&error.to_string()),
     };
-    say(format!("control socket {}", args.socket.display()));
+    print(format!("control socket {}", args.socket.display()));
     for (name, ring) in ["control", "bulk"].iter().zip(&rings) {
-        say(format!(
+        print(format!(
             "ring {name:9} {} bytes in {} blocks",
             ring.bytes(),
             ring.blocks
@@ -281,7 +284,7 @@ fn check(args: &Args, config: &Config) -> u8 {
         } else {
             "not supported by this kernel"
         };
-        say(format!("listener {name:6} {state}"));
+        print(format!("listener {name:6} {state}"));
     }
     for (name, prober) in ["ICMP", "ICMPv6"].iter().zip(&probers) {
         let state = if prober.is_some() {
@@ -289,16 +292,16 @@ fn check(args: &Args, config: &Config) -> u8 {
         } else {
             "not supported by this kernel"
         };
-        say(format!("prober {name:8} {state}"));
+        print(format!("prober {name:8} {state}"));
     }
-    say(format!(
+    print(format!(
         "recorder       {} bytes",
         memory_needed(config.recorder.budget.bytes())
     ));
     if config.interfaces.record.is_empty() {
-        say("interfaces     all".into());
+        print("interfaces     all".into());
     } else {
-        say(format!(
+        print(format!(
             "interfaces     {}",
             config.interfaces.record.join(" ")
         ));

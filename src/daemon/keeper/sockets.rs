@@ -139,7 +139,8 @@ pub fn open_ring(ring: Ring, bytes: u64, config: &Config) -> Result<PacketRing, 
 
 /// Attaches a filter and locks it.
 fn attach(socket: &Socket, code: &Code) -> io::Result<()> {
-    let program: Vec<SockFilter> = (code.iter())
+    let program: Vec<SockFilter> = code
+        .iter()
         .map(|(code, jt, jf, k)| SockFilter::new(*code, *jt, *jf, *k))
         .collect();
     socket.attach_filter(&program)?;

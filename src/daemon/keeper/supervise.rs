@@ -174,7 +174,7 @@ impl Keeper {
         handover_header.deaths = self.deaths;
         handover_header.probe_tag = self.kept.probe_tag;
         self.kept.counter(STARTS_AT).fetch_add(1, Ordering::Relaxed);
-        self.groups.ask_anew();
+        self.groups.mark_unrequested();
         send_handover(&ours, handover_header, &self.kept.descriptors())?;
         self.epoll
             .add(&ours, EpollEvent::new(EpollFlags::EPOLLIN, ENGINE))?;
@@ -274,7 +274,7 @@ impl Keeper {
         }
         let memory = settings.memory().map_err(|error| error.to_string())?;
         if let Some(engine) = &self.engine {
-            self.groups.ask_anew();
+            self.groups.mark_unrequested();
             send_settings(&engine.channel, &memory.0, memory.1)
                 .map_err(|error| format!("the engine did not accept it: {error}"))?;
         }
@@ -297,10 +297,10 @@ impl Keeper {
 
     /// Requests per iteration: more than an engine has reason to send, and then the rings are read
     /// again.
-    const REQUESTS_A_TURN: usize = 1024;
+    const MAX_REQUESTS_PER_POLL: usize = 1024;
 
     fn requests(&mut self) {
-        for _ in 0..Self::REQUESTS_A_TURN {
+        for _ in 0..Self::MAX_REQUESTS_PER_POLL {
             let Some(engine) = &self.engine else { return };
             match recv_request(&engine.channel) {
                 EngineMessage::Asked(ask, argument) => self.meet(ask, argument),
@@ -322,7 +322,7 @@ impl Keeper {
     fn meet(&mut self, ask: EngineRequest, argument: u32) {
         match ask {
             EngineRequest::Ready => {
-                self.groups.forget_unasked();
+                self.groups.leave_unrequested();
                 tracing::info!("ready");
                 // Without systemd there is no service manager to notify.
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

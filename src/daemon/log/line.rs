@@ -103,7 +103,7 @@ impl Line {
     }
 
     /// Returns the message, with the number of lines lost before it.
-    fn told(&self, lost: u64) -> String {
+    fn message(&self, lost: u64) -> String {
         if lost == 0 {
             self.message.clone()
         } else {
@@ -119,7 +119,7 @@ impl Line {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{name}={value}");
         };
-        put("MESSAGE", &self.told(lost));
+        put("MESSAGE", &self.message(lost));
         put("PRIORITY", &priority(self.level));
         put("SYSLOG_IDENTIFIER", &"netsonded");
         put("TARGET", &self.target);
@@ -147,7 +147,7 @@ impl Line {
         format!(
             "{time:.6} {:5} {process}{audit}: {}\n",
             self.level.as_str(),
-            self.told(lost)
+            self.message(lost)
         )
     }
 }

@@ -14,7 +14,7 @@ use nix::unistd::{Uid, User};
 
 use crate::client::connection::ask;
 use crate::linux::diag::{self, Source};
-use crate::linux::processes::{self, Held, Joined, MOST_QUESTIONS, SocketCopy, Unlisted};
+use crate::linux::processes::{self, Held, Joined, MAX_QUERIES, SocketCopy, Unlisted};
 use crate::linux::{memberships, proc_net};
 
 /// CAP_SYS_PTRACE (linux/capability.h).
@@ -150,7 +150,7 @@ pub fn gather(service: &Path) -> SocketInventory {
         hidden: held.hidden,
         may_inspect_all: may_inspect_all(),
         skipped: held.skipped,
-        is_cut: asked > MOST_QUESTIONS,
+        is_cut: asked > MAX_QUERIES,
         memberships,
         source_filters: source_filters(&proc_net("mcfilter"), &proc_net("mcfilter6")),
         local_ports: local_ports(),

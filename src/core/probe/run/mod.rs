@@ -53,7 +53,7 @@ const MAX_UNRESOLVED_PER_HOP: usize = 64;
 const MAX_RESPONDERS: usize = 4096;
 /// Maximum number of events waiting for a slow client; beyond that the oldest are dropped and
 /// counted.
-const MAX_EVENTS: usize = 65_536;
+pub const MAX_EVENTS: usize = 65_536;
 /// Maximum number of pending loss reports. When a whole network fails, a few hundred targets are
 /// enough.
 const MAX_LOSSES: usize = 256;

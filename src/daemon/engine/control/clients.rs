@@ -11,7 +11,7 @@ use netsonde_core::protocol::service as reply;
 
 /// Minimum age of a connection before it may be closed for a new one: the client must have had time
 /// to send a request.
-const CHANCE: Duration = Duration::from_millis(20);
+const MIN_IDLE_BEFORE_CLOSE: Duration = Duration::from_millis(20);
 
 struct Client {
     user: User,
@@ -33,7 +33,7 @@ pub struct Refusal {
 }
 
 /// The slot of a connection.
-pub struct Place {
+pub struct ClientSlot {
     /// Number of the connection.
     pub number: u64,
     /// Notified when the connection must close.
@@ -79,7 +79,7 @@ impl Clients {
     /// Admits a user. If there are too many connections, an idle one is closed: of the same user if
     /// that user has too many, else of the user with the most. Those that never sent a request are
     /// closed first, so that a flood does not displace working clients, then the longest idle.
-    pub fn admit(&mut self, user: User) -> Result<Place, Refusal> {
+    pub fn admit(&mut self, user: User) -> Result<ClientSlot, Refusal> {
         if self.of(user) >= self.limits.clients_per_uid {
             if !self.close_idle(user) {
                 self.refused += 1;
@@ -114,7 +114,7 @@ impl Clients {
                 leave: leave.clone(),
             },
         );
-        Ok(Place { number, leave })
+        Ok(ClientSlot { number, leave })
     }
 
     fn of(&self, user: User) -> usize {
@@ -136,10 +136,12 @@ impl Clients {
     }
 
     fn close_idle(&mut self, user: User) -> bool {
-        let longest = (self.clients.iter())
+        let longest = self
+            .clients
+            .iter()
             .filter(|(_, client)| client.user == user)
             .filter_map(|(number, client)| Some((client.asked, client.idle_since?, *number)))
-            .filter(|(_, since, _)| since.elapsed() >= CHANCE)
+            .filter(|(_, since, _)| since.elapsed() >= MIN_IDLE_BEFORE_CLOSE)
             .min();
         let Some((_, _, number)) = longest else {
             return false;
@@ -151,16 +153,16 @@ impl Clients {
     }
 
     /// Marks whether a request is being answered.
-    pub fn set_busy(&mut self, place: &Place, busy: bool) {
-        if let Some(client) = self.clients.get_mut(&place.number) {
+    pub fn set_busy(&mut self, slot: &ClientSlot, busy: bool) {
+        if let Some(client) = self.clients.get_mut(&slot.number) {
             client.idle_since = (!busy).then(Instant::now);
             client.asked = true;
         }
     }
 
     /// Removes a connection that has ended.
-    pub fn gone(&mut self, place: &Place) {
-        self.clients.remove(&place.number);
+    pub fn gone(&mut self, slot: &ClientSlot) {
+        self.clients.remove(&slot.number);
     }
 
     /// Returns the connections for `Status`.
@@ -220,7 +222,7 @@ mod tests {
         let second = clients.admit(User::Uid(1)).ok().unwrap();
         let refusal = clients.admit(User::Uid(1)).err().unwrap();
         assert_eq!(refusal.scope, "uid", "both have not had their chance yet");
-        std::thread::sleep(CHANCE);
+        std::thread::sleep(MIN_IDLE_BEFORE_CLOSE);
         clients.set_busy(&first, true);
         let third = clients.admit(User::Uid(1)).ok().unwrap();
         assert!(!clients.clients.contains_key(&second.number));
@@ -230,7 +232,7 @@ mod tests {
             "others are not hit"
         );
         assert_eq!(clients.admit(User::Uid(3)).err().unwrap().scope, "all");
-        std::thread::sleep(CHANCE);
+        std::thread::sleep(MIN_IDLE_BEFORE_CLOSE);
         assert!(clients.admit(User::Uid(3)).is_ok());
         clients.gone(&third);
         assert_eq!(clients.counts().served, 6);

@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::clients::{Clients, Place, Refusal};
+use super::clients::{ClientSlot, Clients, Refusal};
 use super::replies::{Failure, Replies};
 use super::{Peer, Service};
 
@@ -32,13 +32,13 @@ struct Call<'a> {
 }
 
 /// Bytes read at a time.
-const READ: usize = 4096;
+const READ_BYTES: usize = 4096;
 
 /// Why a connection ends.
-enum End {
+enum Disconnect {
     /// The client is gone, or has closed its direction.
     Closed,
-    /// It must make room for others.
+    /// It is closed in favor of another client.
     Leave,
     /// An invalid request that cannot be answered in any other way; the reason is sent.
     Bad(String),
@@ -47,12 +47,12 @@ enum End {
 }
 
 /// Received bytes. Plain reads are used, so the kernel drops any descriptors that are attached.
-struct Inbox {
+struct RequestBuffer {
     bytes: Vec<u8>,
     limit: usize,
 }
 
-impl Inbox {
+impl RequestBuffer {
     /// Removes the next complete request, if there is one.
     fn take(&mut self) -> Option<Vec<u8>> {
         let end = self.bytes.iter().position(|byte| *byte == 0)?;
@@ -63,10 +63,10 @@ impl Inbox {
 
     /// Reads once. Returns `Ok(false)` if the client has closed its direction.
     fn read(&mut self, stream: &UnixStream) -> io::Result<bool> {
-        let mut room = [0; READ];
-        let most = READ.min(self.limit + 1 - self.bytes.len().min(self.limit));
-        let length = stream.try_read(&mut room[..most])?;
-        self.bytes.extend_from_slice(&room[..length]);
+        let mut buffer = [0; READ_BYTES];
+        let max = READ_BYTES.min(self.limit + 1 - self.bytes.len().min(self.limit));
+        let length = stream.try_read(&mut buffer[..max])?;
+        self.bytes.extend_from_slice(&buffer[..length]);
         Ok(length > 0)
     }
 
@@ -79,23 +79,23 @@ impl Inbox {
 pub async fn serve<S: Service>(
     stream: UnixStream,
     peer: Peer,
-    place: Place,
+    slot: ClientSlot,
     service: Rc<S>,
     clients: Rc<RefCell<Clients>>,
 ) {
     let limits = clients.borrow().limits;
-    let mut inbox = Inbox {
+    let mut requests = RequestBuffer {
         bytes: Vec::new(),
         limit: limits.request_bytes,
     };
     let end = loop {
-        let request = match next_request(&stream, &mut inbox, &place, limits.request_wait).await {
+        let request = match next_request(&stream, &mut requests, &slot, limits.request_wait).await {
             Ok(request) => request,
             Err(end) => break end,
         };
-        clients.borrow_mut().set_busy(&place, true);
-        let answered = answer(&stream, &request, &peer, &*service, &mut inbox, &clients).await;
-        clients.borrow_mut().set_busy(&place, false);
+        clients.borrow_mut().set_busy(&slot, true);
+        let answered = answer(&stream, &request, &peer, &*service, &mut requests, &clients).await;
+        clients.borrow_mut().set_busy(&slot, false);
         if let Err(end) = answered {
             break end;
         }
@@ -103,13 +103,13 @@ pub async fn serve<S: Service>(
         // nothing more is done for a client that is gone.
         yield_now().await;
         if is_hung_up(&stream) {
-            break End::Closed;
+            break Disconnect::Closed;
         }
     };
-    clients.borrow_mut().gone(&place);
+    clients.borrow_mut().gone(&slot);
     let reason = match end {
-        End::Closed => return,
-        End::Leave => {
+        Disconnect::Closed => return,
+        Disconnect::Leave => {
             let limit = limits.clients_per_uid;
             return refuse(
                 &stream,
@@ -119,17 +119,17 @@ pub async fn serve<S: Service>(
                 },
             );
         }
-        End::Bad(reason) => {
+        Disconnect::Bad(reason) => {
             clients.borrow_mut().bad_requests += 1;
             reason
         }
-        End::Slow => {
+        Disconnect::Slow => {
             clients.borrow_mut().slow_requests += 1;
             let seconds = limits.request_wait.as_secs();
             format!("the request did not arrive within {seconds} s")
         }
     };
-    last_word(
+    send_final_error(
         &stream,
         "io.netsonde.Service.BadRequest",
         &json!({ "reason": reason }),
@@ -139,7 +139,7 @@ pub async fn serve<S: Service>(
 /// Tells a client that there are too many connections.
 pub fn refuse(stream: &UnixStream, refusal: &Refusal) {
     let parameters = json!({ "scope": refusal.scope, "limit": refusal.limit });
-    last_word(
+    send_final_error(
         stream,
         "io.netsonde.Service.TooManyConnections",
         &parameters,
@@ -148,7 +148,7 @@ pub fn refuse(stream: &UnixStream, refusal: &Refusal) {
 
 /// Sends a final error if the socket accepts it at once: a client that is being closed is not
 /// waited for.
-fn last_word(stream: &UnixStream, error: &str, parameters: &serde_json::Value) {
+fn send_final_error(stream: &UnixStream, error: &str, parameters: &serde_json::Value) {
     let mut text = json!({ "error": error, "parameters": parameters })
         .to_string()
         .into_bytes();
@@ -159,21 +159,23 @@ fn last_word(stream: &UnixStream, error: &str, parameters: &serde_json::Value) {
 
 async fn next_request(
     stream: &UnixStream,
-    inbox: &mut Inbox,
-    place: &Place,
+    requests: &mut RequestBuffer,
+    slot: &ClientSlot,
     wait: std::time::Duration,
-) -> Result<Vec<u8>, End> {
+) -> Result<Vec<u8>, Disconnect> {
     let mut by = None;
     loop {
-        if let Some(request) = inbox.take() {
+        if let Some(request) = requests.take() {
             return Ok(request);
         }
-        if inbox.is_full() {
-            let limit = inbox.limit;
-            inbox.bytes = Vec::new();
-            return Err(End::Bad(format!("the request exceeds {limit} bytes")));
+        if requests.is_full() {
+            let limit = requests.limit;
+            requests.bytes = Vec::new();
+            return Err(Disconnect::Bad(format!(
+                "the request exceeds {limit} bytes"
+            )));
         }
-        if inbox.bytes.is_empty() {
+        if requests.bytes.is_empty() {
             by = None;
         } else if by.is_none() {
             by = Some(Instant::now() + wait);
@@ -185,16 +187,16 @@ async fn next_request(
             }
         };
         let ready = tokio::select! {
-            () = place.leave.notified() => return Err(End::Leave),
+            () = slot.leave.notified() => return Err(Disconnect::Leave),
             ready = readable => ready,
         };
         match ready {
-            None => return Err(End::Slow),
-            Some(Err(_)) => return Err(End::Closed),
-            Some(Ok(())) => match inbox.read(stream) {
+            None => return Err(Disconnect::Slow),
+            Some(Err(_)) => return Err(Disconnect::Closed),
+            Some(Ok(())) => match requests.read(stream) {
                 Ok(true) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(false) | Err(_) => return Err(End::Closed),
+                Ok(false) | Err(_) => return Err(Disconnect::Closed),
             },
         }
     }
@@ -205,13 +207,13 @@ async fn answer<S: Service>(
     request: &[u8],
     peer: &Peer,
     service: &S,
-    inbox: &mut Inbox,
+    requests: &mut RequestBuffer,
     clients: &RefCell<Clients>,
-) -> Result<(), End> {
+) -> Result<(), Disconnect> {
     let text = std::str::from_utf8(request)
-        .map_err(|error| End::Bad(format!("not UTF-8: byte {}", error.valid_up_to())))?;
+        .map_err(|error| Disconnect::Bad(format!("not UTF-8: byte {}", error.valid_up_to())))?;
     let call: Call<'_> = serde_json::from_str(text)
-        .map_err(|error| End::Bad(format!("not a Varlink call: {error}")))?;
+        .map_err(|error| Disconnect::Bad(format!("not a Varlink call: {error}")))?;
     let wait = clients.borrow().limits.reply_wait;
     let mut replies = Replies::new(
         stream,
@@ -227,7 +229,7 @@ async fn answer<S: Service>(
         tokio::select! {
             biased;
             outcome = service.call(peer, &call.method, call.parameters, &mut replies) => outcome,
-            () = hang_up(stream, inbox) => return Err(End::Closed),
+            () = wait_for_hangup(stream, requests) => return Err(Disconnect::Closed),
         }
     };
     let outcome = match outcome {
@@ -238,41 +240,41 @@ async fn answer<S: Service>(
         Ok(()) => Ok(()),
         Err(Failure::TooSlow) => {
             clients.borrow_mut().slow_readers += 1;
-            Err(End::Closed)
+            Err(Disconnect::Closed)
         }
-        Err(_) => Err(End::Closed),
+        Err(_) => Err(Disconnect::Closed),
     }
 }
 
 /// Interval for checking a client whose direction is closed: work for a client that is gone ends
 /// within this time.
-const LOOK: Duration = Duration::from_millis(250);
+const HANGUP_POLL: Duration = Duration::from_millis(250);
 
 /// Returns when the client has closed the connection. Requests that arrive meanwhile are kept, as
 /// far as the buffer allows.
-async fn hang_up(stream: &UnixStream, inbox: &mut Inbox) {
+async fn wait_for_hangup(stream: &UnixStream, requests: &mut RequestBuffer) {
     loop {
-        if inbox.is_full() {
-            return gone(stream).await;
+        if requests.is_full() {
+            return wait_until_closed(stream).await;
         }
         if stream.readable().await.is_err() {
             return;
         }
-        match inbox.read(stream) {
+        match requests.read(stream) {
             Ok(true) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return,
             // It may have closed only its own direction, and be waiting for the reply.
-            Ok(false) => return gone(stream).await,
+            Ok(false) => return wait_until_closed(stream).await,
         }
     }
 }
 
 /// Returns when both directions are closed. Readiness is not enough: after a client has closed one
 /// direction, or while the buffer is full, the socket stays readable.
-async fn gone(stream: &UnixStream) {
+async fn wait_until_closed(stream: &UnixStream) {
     while !is_hung_up(stream) {
-        sleep(LOOK).await;
+        sleep(HANGUP_POLL).await;
     }
 }
 
@@ -293,7 +295,7 @@ async fn introspect<S: Service>(
     replies: &mut Replies<'_>,
 ) -> Result<(), Failure> {
     #[derive(Deserialize)]
-    struct Wanted {
+    struct DescriptionCall {
         interface: String,
     }
     match method {
@@ -310,17 +312,20 @@ async fn introspect<S: Service>(
             replies.last(&info).await
         }
         "GetInterfaceDescription" => {
-            let wanted: Wanted = super::replies::parameters(parameters)?;
+            let call: DescriptionCall = super::replies::parameters(parameters)?;
             let own = [super::Interface {
                 name: "org.varlink.service",
                 description: netsonde_core::protocol::VARLINK,
             }];
-            let found = (service.interfaces().iter().chain(&own))
-                .find(|interface| interface.name == wanted.interface)
+            let found = service
+                .interfaces()
+                .iter()
+                .chain(&own)
+                .find(|interface| interface.name == call.interface)
                 .ok_or_else(|| {
                     Failure::error(
                         "org.varlink.service.InterfaceNotFound",
-                        json!({ "interface": wanted.interface }),
+                        json!({ "interface": call.interface }),
                     )
                 })?;
             replies

@@ -80,7 +80,7 @@ pub trait Service: 'static {
 }
 
 /// Connections accepted in a row before other tasks run.
-const ACCEPTS_A_TURN: usize = 8;
+const MAX_ACCEPTS_PER_POLL: usize = 8;
 /// Pause after running out of descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 
@@ -103,14 +103,9 @@ pub async fn serve<S: Service>(
                 };
                 let admitted = clients.borrow_mut().admit(peer.user());
                 match admitted {
-                    Ok(place) => {
-                        let served = connection::serve(
-                            stream,
-                            peer,
-                            place,
-                            service.clone(),
-                            clients.clone(),
-                        );
+                    Ok(slot) => {
+                        let served =
+                            connection::serve(stream, peer, slot, service.clone(), clients.clone());
                         spawn_local(served);
                     }
                     Err(refusal) => connection::refuse(&stream, &refusal),
@@ -132,7 +127,7 @@ pub async fn serve<S: Service>(
             Err(error) => return Err(error),
         }
         in_a_row += 1;
-        if in_a_row >= ACCEPTS_A_TURN {
+        if in_a_row >= MAX_ACCEPTS_PER_POLL {
             in_a_row = 0;
             yield_now().await;
         }
@@ -140,7 +135,7 @@ pub async fn serve<S: Service>(
 }
 
 /// Returns the kind of a listening socket, in a word.
-pub fn place(listener: &OwnedFd) -> String {
+pub fn socket_name(listener: &OwnedFd) -> String {
     match SockRef::from(listener).domain() {
         Ok(Domain::UNIX) => "unix".into(),
         Ok(Domain::VSOCK) => {

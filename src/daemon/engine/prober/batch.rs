@@ -1,5 +1,5 @@
-//! SHELL. Many packets with one system call: sendmmsg and recvmmsg with the ancillary data that no
-//! crate wraps. One of the files that may use `unsafe`.
+//! SHELL. Many packets per system call: sendmmsg(2) and recvmmsg(2) with ancillary data that no crate
+//! wraps. One of the files that may use `unsafe`.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -9,34 +9,35 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::linux::option::set_option;
 
-/// Maximum number of packets sent with one system call.
-pub const SENDS: usize = 64;
-/// Maximum number of packets received with one system call; each has space for the longest packet.
-pub const RECEIVES: usize = 32;
-/// Buffer for the longest packet (IPv4's total length, or IPv6's without its header), rounded up.
-const ROOM: usize = 65_600;
-/// Space for ancillary data, in words of 8 bytes: sent or received data use about half of it.
+/// Packets sent per system call.
+pub const SEND_BATCH: usize = 64;
+/// Packets received per system call. There is a buffer for the longest packet for each.
+pub const RECEIVE_BATCH: usize = 32;
+/// Size of a receive buffer, in bytes: the longest packet (IPv4's total length, or IPv6's without its
+/// header), rounded up.
+const BUFFER_BYTES: usize = 65_600;
+/// Size of the buffer for ancillary data, in words of 8 bytes. About half of it is used.
 const CONTROL_WORDS: usize = 32;
 
 /// SCM_TS_OPT_ID (asm-generic/socket.h): assigns an ID to a packet for its send timestamps. Linux
 /// 6.13.
 const SCM_TS_OPT_ID: i32 = 81;
 
-/// How a packet is sent.
+/// Options of a packet to send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SendOptions {
     /// TTL or hop limit; `None` for the system's default.
     pub ttl: Option<u8>,
-    /// Type of service or traffic class.
+    /// Type of service or traffic class; `None` for the system's default.
     pub tos: Option<u8>,
-    /// Index of the outgoing interface; 0 for that of the route.
+    /// Index of the outgoing interface; 0 if the route decides.
     pub ifindex: u32,
-    /// Source address, of the same family.
+    /// Source address of the same family; `None` if the route decides.
     pub source: Option<IpAddr>,
 }
 
-/// Packets to be sent.
-pub struct Outbox {
+/// Packets to send, with their buffers.
+pub struct SendBatch {
     packets: Vec<Vec<u8>>,
     addresses: Vec<libc::sockaddr_storage>,
     controls: Vec<[u64; CONTROL_WORDS]>,
@@ -44,32 +45,33 @@ pub struct Outbox {
     count: usize,
 }
 
-/// Ancillary data under construction.
+/// Ancillary data being written.
 struct Control<'a> {
     bytes: &'a mut [u8],
     at: usize,
 }
 
 impl Control<'_> {
+    /// Appends a control message. Does nothing if the buffer is full.
     fn put(&mut self, level: i32, kind: i32, data: &[u8]) {
         // struct cmsghdr: a size_t, two ints; both header and data are aligned to a size_t.
         let header = size_of::<libc::cmsghdr>();
         let length = header + data.len();
         let end = self.at + length.next_multiple_of(size_of::<usize>());
-        let Some(room) = self.bytes.get_mut(self.at..end) else {
+        let Some(message) = self.bytes.get_mut(self.at..end) else {
             return;
         };
-        room.fill(0);
+        message.fill(0);
         let word = size_of::<usize>();
-        room[..word].copy_from_slice(&length.to_ne_bytes());
-        room[word..word + 4].copy_from_slice(&level.to_ne_bytes());
-        room[word + 4..word + 8].copy_from_slice(&kind.to_ne_bytes());
-        room[header..length].copy_from_slice(data);
+        message[..word].copy_from_slice(&length.to_ne_bytes());
+        message[word..word + 4].copy_from_slice(&level.to_ne_bytes());
+        message[word + 4..word + 8].copy_from_slice(&kind.to_ne_bytes());
+        message[header..length].copy_from_slice(data);
         self.at = end;
     }
 }
 
-/// Calls `each` for every piece of ancillary data: level, type, data.
+/// Calls `each` for every control message: level, type, data.
 fn each_control(bytes: &[u8], mut each: impl FnMut(i32, i32, &[u8])) {
     let word = size_of::<usize>();
     let header = size_of::<libc::cmsghdr>();
@@ -88,10 +90,10 @@ fn each_control(bytes: &[u8], mut each: impl FnMut(i32, i32, &[u8])) {
     }
 }
 
-fn address(of: IpAddr, scope: u32) -> libc::sockaddr_storage {
+fn socket_address(address: IpAddr, scope: u32) -> libc::sockaddr_storage {
     // SAFETY: all zero is a valid sockaddr_storage.
     let mut storage: libc::sockaddr_storage = unsafe { zeroed() };
-    match of {
+    match address {
         IpAddr::V4(v4) => {
             let address = libc::sockaddr_in {
                 sin_family: libc::AF_INET as u16,
@@ -101,7 +103,7 @@ fn address(of: IpAddr, scope: u32) -> libc::sockaddr_storage {
                 },
                 sin_zero: [0; 8],
             };
-            // SAFETY: a sockaddr_storage is as large and as aligned as any address of a socket.
+            // SAFETY: a sockaddr_storage has at least the size and alignment of any socket address.
             unsafe { std::ptr::write(std::ptr::from_mut(&mut storage).cast(), address) };
         }
         IpAddr::V6(v6) => {
@@ -129,14 +131,14 @@ fn address_length(storage: &libc::sockaddr_storage) -> libc::socklen_t {
     }
 }
 
-impl Outbox {
+impl SendBatch {
     /// Creates an empty batch.
-    pub fn new() -> Outbox {
-        Outbox {
-            packets: vec![Vec::new(); SENDS],
-            addresses: vec![address(Ipv4Addr::UNSPECIFIED.into(), 0); SENDS],
-            controls: vec![[0; CONTROL_WORDS]; SENDS],
-            control_lengths: vec![0; SENDS],
+    pub fn new() -> SendBatch {
+        SendBatch {
+            packets: vec![Vec::new(); SEND_BATCH],
+            addresses: vec![socket_address(Ipv4Addr::UNSPECIFIED.into(), 0); SEND_BATCH],
+            controls: vec![[0; CONTROL_WORDS]; SEND_BATCH],
+            control_lengths: vec![0; SEND_BATCH],
             count: 0,
         }
     }
@@ -146,77 +148,79 @@ impl Outbox {
         self.count
     }
 
-    /// Adds a packet, which the caller writes to the returned buffer. With `stamp`, the kernel
-    /// timestamps it when scheduled and when sent, under that ID.
+    /// Adds a packet and returns the buffer that the caller writes it into. With `stamp`, the kernel
+    /// reports with that ID when the packet was scheduled and when it was sent.
     ///
     /// # Panics
-    /// If it already holds [`SENDS`] packets.
+    /// If the batch holds [`SEND_BATCH`] packets.
     pub fn push(
         &mut self,
         to: IpAddr,
         scope: u32,
-        how: &SendOptions,
+        options: &SendOptions,
         stamp: Option<u32>,
     ) -> &mut Vec<u8> {
         let at = self.count;
-        self.addresses[at] = address(to, scope);
+        self.addresses[at] = socket_address(to, scope);
         let mut control = Control {
             bytes: bytemuck::cast_slice_mut(&mut self.controls[at]),
             at: 0,
         };
         let int = |value: i32| value.to_ne_bytes();
         if to.is_ipv4() {
-            if let Some(ttl) = how.ttl {
+            if let Some(ttl) = options.ttl {
                 control.put(libc::IPPROTO_IP, libc::IP_TTL, &int(ttl.into()));
             }
-            if let Some(tos) = how.tos {
+            if let Some(tos) = options.tos {
                 control.put(libc::IPPROTO_IP, libc::IP_TOS, &int(tos.into()));
             }
-            if how.ifindex != 0 || how.source.is_some() {
-                // struct in_pktinfo: index, source, (unused when sending).
+            if options.ifindex != 0 || options.source.is_some() {
+                // struct in_pktinfo: index, source, destination (unused when sending).
                 let mut info = [0; 12];
-                info[..4].copy_from_slice(&how.ifindex.to_ne_bytes());
-                if let Some(IpAddr::V4(source)) = how.source {
+                info[..4].copy_from_slice(&options.ifindex.to_ne_bytes());
+                if let Some(IpAddr::V4(source)) = options.source {
                     info[4..8].copy_from_slice(&source.octets());
                 }
                 control.put(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
             }
         } else {
-            if let Some(ttl) = how.ttl {
+            if let Some(ttl) = options.ttl {
                 control.put(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, &int(ttl.into()));
             }
-            if let Some(tos) = how.tos {
+            if let Some(tos) = options.tos {
                 control.put(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &int(tos.into()));
             }
-            if how.ifindex != 0 || how.source.is_some() {
+            if options.ifindex != 0 || options.source.is_some() {
                 // struct in6_pktinfo: source, index.
                 let mut info = [0; 20];
-                if let Some(IpAddr::V6(source)) = how.source {
+                if let Some(IpAddr::V6(source)) = options.source {
                     info[..16].copy_from_slice(&source.octets());
                 }
-                info[16..].copy_from_slice(&how.ifindex.to_ne_bytes());
+                info[16..].copy_from_slice(&options.ifindex.to_ne_bytes());
                 control.put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
             }
         }
-        if let Some(name) = stamp {
-            let wanted = libc::SOF_TIMESTAMPING_TX_SCHED | libc::SOF_TIMESTAMPING_TX_SOFTWARE;
+        if let Some(id) = stamp {
+            let flags = libc::SOF_TIMESTAMPING_TX_SCHED | libc::SOF_TIMESTAMPING_TX_SOFTWARE;
             control.put(
                 libc::SOL_SOCKET,
                 libc::SO_TIMESTAMPING,
-                &wanted.to_ne_bytes(),
+                &flags.to_ne_bytes(),
             );
-            control.put(libc::SOL_SOCKET, SCM_TS_OPT_ID, &name.to_ne_bytes());
+            control.put(libc::SOL_SOCKET, SCM_TS_OPT_ID, &id.to_ne_bytes());
         }
         self.control_lengths[at] = control.at;
         self.count += 1;
         &mut self.packets[at]
     }
 
-    /// Sends the packets from `from` on. Returns how many the kernel accepted; the error is that of
-    /// the first.
+    /// Passes the packets from index `from` on to the kernel. Returns how many it accepted.
+    ///
+    /// # Errors
+    /// The error of the first packet, if the kernel accepted none.
     pub fn send(&mut self, socket: BorrowedFd<'_>, from: usize) -> io::Result<usize> {
         // SAFETY: all zero is a valid iovec and mmsghdr: no pointer is followed where lengths are 0.
-        let (mut slices, mut headers): ([libc::iovec; SENDS], [libc::mmsghdr; SENDS]) =
+        let (mut slices, mut headers): ([libc::iovec; SEND_BATCH], [libc::mmsghdr; SEND_BATCH]) =
             unsafe { (zeroed(), zeroed()) };
         for at in from..self.count {
             slices[at] = libc::iovec {
@@ -233,8 +237,8 @@ impl Outbox {
                 header.msg_controllen = self.control_lengths[at] as _;
             }
         }
-        // SAFETY: the headers from `from` to `count` point at packets, addresses and controls of this
-        // object, which lives over the call.
+        // SAFETY: the headers from `from` to `count` point to packets, addresses and controls of this
+        // object, which outlives the call.
         let sent = unsafe {
             libc::sendmmsg(
                 socket.as_raw_fd(),
@@ -246,7 +250,7 @@ impl Outbox {
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Clears the batch and keeps its memory.
+    /// Removes all packets. Their buffers are kept.
     pub fn clear(&mut self) {
         self.count = 0;
     }
@@ -254,16 +258,16 @@ impl Outbox {
 
 /// A received packet.
 #[derive(Clone, Copy, Debug)]
-pub struct Received<'a> {
-    /// The bytes, as defined by raw(7).
+pub struct ReceivedPacket<'a> {
+    /// Bytes as raw(7) delivers them.
     pub bytes: &'a [u8],
     /// Source address.
     pub from: IpAddr,
     /// Index of the receiving interface; 0 if unknown.
     pub ifindex: u32,
-    /// Kernel timestamp in nanoseconds since 1970; 0 if there is none.
+    /// Kernel timestamp, in nanoseconds since 1970; 0 if there is none.
     pub stamp_ns: u64,
-    /// Hop limit (IPv6).
+    /// Hop limit (IPv6); 0 for IPv4.
     pub hop_limit: u8,
 }
 
@@ -271,56 +275,58 @@ pub struct Received<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// ID that the packet was sent with.
-    pub name: u32,
-    /// Whether it marks the queueing discipline; otherwise the device.
+    pub id: u32,
+    /// `true` if the packet was passed to the queueing discipline, `false` if to the device.
     pub is_scheduled: bool,
-    /// Time in nanoseconds since 1970.
+    /// Time, in nanoseconds since 1970.
     pub stamp_ns: u64,
 }
 
 /// Buffers for received packets.
-pub struct Inbox {
-    rooms: Vec<u8>,
+pub struct ReceiveBatch {
+    buffers: Vec<u8>,
     controls: Vec<[u64; CONTROL_WORDS]>,
-    names: Vec<libc::sockaddr_storage>,
+    addresses: Vec<libc::sockaddr_storage>,
 }
 
-impl Inbox {
-    /// Creates empty buffers.
-    pub fn new() -> Inbox {
-        Inbox {
-            // Only pages that packets touch are allocated.
-            rooms: vec![0; RECEIVES * ROOM],
-            controls: vec![[0; CONTROL_WORDS]; RECEIVES],
-            names: vec![address(Ipv4Addr::UNSPECIFIED.into(), 0); RECEIVES],
+impl ReceiveBatch {
+    /// Allocates the buffers.
+    pub fn new() -> ReceiveBatch {
+        ReceiveBatch {
+            // Only the pages that packets touch are ever resident.
+            buffers: vec![0; RECEIVE_BATCH * BUFFER_BYTES],
+            controls: vec![[0; CONTROL_WORDS]; RECEIVE_BATCH],
+            addresses: vec![socket_address(Ipv4Addr::UNSPECIFIED.into(), 0); RECEIVE_BATCH],
         }
     }
 
-    /// Receives without blocking. Returns the lengths of packets and of their ancillary data.
+    /// Receives without waiting. Returns the lengths of the packets and of their ancillary data.
     fn call(&mut self, socket: BorrowedFd<'_>, flags: i32) -> io::Result<Vec<(usize, usize)>> {
         // SAFETY: all zero is a valid iovec and mmsghdr.
-        let (mut slices, mut headers): ([libc::iovec; RECEIVES], [libc::mmsghdr; RECEIVES]) =
-            unsafe { (zeroed(), zeroed()) };
-        for (at, room) in self.rooms.chunks_exact_mut(ROOM).enumerate() {
+        let (mut slices, mut headers): (
+            [libc::iovec; RECEIVE_BATCH],
+            [libc::mmsghdr; RECEIVE_BATCH],
+        ) = unsafe { (zeroed(), zeroed()) };
+        for (at, buffer) in self.buffers.chunks_exact_mut(BUFFER_BYTES).enumerate() {
             slices[at] = libc::iovec {
-                iov_base: room.as_mut_ptr().cast(),
-                iov_len: ROOM,
+                iov_base: buffer.as_mut_ptr().cast(),
+                iov_len: BUFFER_BYTES,
             };
             let header = &mut headers[at].msg_hdr;
-            header.msg_name = std::ptr::from_mut(&mut self.names[at]).cast();
+            header.msg_name = std::ptr::from_mut(&mut self.addresses[at]).cast();
             header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
             header.msg_iov = &mut slices[at];
             header.msg_iovlen = 1;
             header.msg_control = self.controls[at].as_mut_ptr().cast();
             header.msg_controllen = (CONTROL_WORDS * 8) as _;
         }
-        // SAFETY: each header points at room of this object with its true length; the object lives
-        // over the call.
+        // SAFETY: each header points to buffers of this object with their true length; the object
+        // outlives the call.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
                 headers.as_mut_ptr(),
-                RECEIVES as libc::c_uint,
+                RECEIVE_BATCH as libc::c_uint,
                 flags | libc::MSG_DONTWAIT,
                 std::ptr::null_mut(),
             )
@@ -343,18 +349,22 @@ impl Inbox {
         &bytes[..length.min(bytes.len())]
     }
 
-    /// Receives packets. Returns their number; fewer than [`RECEIVES`] means that no more are
-    /// waiting.
+    /// Receives packets and calls `each` for every one. Returns their number; fewer than
+    /// [`RECEIVE_BATCH`] means that no more are waiting.
+    ///
+    /// # Errors
+    /// The error of recvmmsg(2), except `WouldBlock` and `Interrupted`, which count as no packets.
     pub fn receive(
         &mut self,
         socket: BorrowedFd<'_>,
-        mut each: impl FnMut(&Received<'_>),
+        mut each: impl FnMut(&ReceivedPacket<'_>),
     ) -> io::Result<usize> {
         let received = self.call(socket, 0)?;
         for (at, (length, control_length)) in received.iter().enumerate() {
-            let mut packet = Received {
-                bytes: &self.rooms[at * ROOM..at * ROOM + (*length).min(ROOM)],
-                from: sender(&self.names[at]),
+            let start = at * BUFFER_BYTES;
+            let mut packet = ReceivedPacket {
+                bytes: &self.buffers[start..start + (*length).min(BUFFER_BYTES)],
+                from: sender(&self.addresses[at]),
                 ifindex: 0,
                 stamp_ns: 0,
                 hop_limit: 0,
@@ -379,7 +389,10 @@ impl Inbox {
     }
 
     /// Receives send timestamps from the error queue. Returns the number of messages.
-    pub fn stamps(
+    ///
+    /// # Errors
+    /// As for [`receive`](Self::receive).
+    pub fn receive_stamps(
         &mut self,
         socket: BorrowedFd<'_>,
         mut each: impl FnMut(Stamp),
@@ -401,9 +414,9 @@ impl Inbox {
                 }
             });
             // SCM_TSTAMP_SND is 0, SCM_TSTAMP_SCHED 1 (linux/errqueue.h).
-            if let (Some((kind @ 0..=1, name)), true) = (which, when != 0) {
+            if let (Some((kind @ 0..=1, id)), true) = (which, when != 0) {
                 each(Stamp {
-                    name,
+                    id,
                     is_scheduled: kind == 1,
                     stamp_ns: when,
                 });
@@ -419,7 +432,7 @@ fn int(data: &[u8], at: usize) -> i32 {
     })
 }
 
-/// The first of three timespecs (struct scm_timestamping): the software timestamp.
+/// Returns the first of three timespecs (struct scm_timestamping), the software timestamp, in nanoseconds.
 fn stamp(data: &[u8]) -> u64 {
     let Some(bytes) = data.get(..16) else {
         return 0;
@@ -436,7 +449,7 @@ fn stamp(data: &[u8]) -> u64 {
 
 fn sender(storage: &libc::sockaddr_storage) -> IpAddr {
     if i32::from(storage.ss_family) == libc::AF_INET {
-        // SAFETY: the family says which address it is, and the storage has room for any.
+        // SAFETY: the family determines the type of the address, and the storage is large enough.
         let address: libc::sockaddr_in =
             unsafe { std::ptr::read(std::ptr::from_ref(storage).cast()) };
         Ipv4Addr::from(address.sin_addr.s_addr.to_ne_bytes()).into()
@@ -448,8 +461,8 @@ fn sender(storage: &libc::sockaddr_storage) -> IpAddr {
     }
 }
 
-/// Returns the number of packets dropped at a full socket since it was opened (SO_MEMINFO, Linux
-/// 4.12).
+/// Returns the number of packets dropped at a socket's full receive buffer since it was opened
+/// (SO_MEMINFO, Linux 4.12); 0 on older kernels.
 pub fn drops(socket: BorrowedFd<'_>) -> u64 {
     // SK_MEMINFO_DROPS is the last of nine (linux/sock_diag.h).
     let mut figures = [0u32; 9];
@@ -467,7 +480,7 @@ pub fn drops(socket: BorrowedFd<'_>) -> u64 {
     if result == 0 { figures[8].into() } else { 0 }
 }
 
-/// Sets path MTU discovery (IP_MTU_DISCOVER, IPV6_MTU_DISCOVER).
+/// Sets path MTU discovery (IP_MTU_DISCOVER, IPV6_MTU_DISCOVER) to an IP_PMTUDISC_ number.
 pub fn set_pmtu_discovery(socket: BorrowedFd<'_>, is_ipv4: bool, mode: i32) -> io::Result<()> {
     let (level, name) = if is_ipv4 {
         (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)

@@ -1,5 +1,5 @@
-//! SHELL. Kernel state for the path to a target: routes and neighbors from netlink, and counters of
-//! local drops. None of it needs privilege.
+//! SHELL. State of this host on the path to a target: routes and neighbors from netlink, and the
+//! counters that increase when it drops packets. Reading them needs no privilege.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -18,7 +18,7 @@ use netsonde_core::host::counters;
 use netsonde_core::probe::NeighborState;
 use netsonde_core::probe::fate::counter;
 
-/// Queries of the kernel.
+/// Queries of kernel state.
 pub struct Host {
     netlink: Netlink,
 }
@@ -31,7 +31,7 @@ impl Host {
         })
     }
 
-    /// Returns the route of a packet to `target`.
+    /// Returns the route to `target`.
     pub fn route(
         &mut self,
         target: IpAddr,
@@ -41,10 +41,10 @@ impl Host {
         self.netlink.route(target, ifindex, source)
     }
 
-    /// Returns the neighbor entry. Returns `None` if there is none.
-    pub fn neighbour(&mut self, ifindex: u32, who: IpAddr) -> Option<NeighborState> {
+    /// Returns the state of an address in the neighbor table; `None` if there is no entry.
+    pub fn neighbor(&mut self, ifindex: u32, address: IpAddr) -> Option<NeighborState> {
         let mut message = NeighbourMessage::default();
-        message.header.family = if who.is_ipv4() {
+        message.header.family = if address.is_ipv4() {
             AddressFamily::Inet
         } else {
             AddressFamily::Inet6
@@ -52,13 +52,15 @@ impl Host {
         message.header.ifindex = ifindex;
         message
             .attributes
-            .push(NeighbourAttribute::Destination(NeighbourAddress::from(who)));
+            .push(NeighbourAttribute::Destination(NeighbourAddress::from(
+                address,
+            )));
         let mut found = None;
-        let asked = self
+        let result = self
             .netlink
             .ask(RouteNetlinkMessage::GetNeighbour(message), 0, |answer| {
-                if let RouteNetlinkMessage::NewNeighbour(neighbour) = answer {
-                    found = match neighbour.header.state {
+                if let RouteNetlinkMessage::NewNeighbour(neighbor) = answer {
+                    found = match neighbor.header.state {
                         NeighbourState::Incomplete | NeighbourState::Failed => {
                             Some(NeighborState::Unresolved)
                         }
@@ -67,15 +69,16 @@ impl Host {
                     };
                 }
             });
-        asked.ok().and(found)
+        result.ok().and(found)
     }
 
-    /// Returns the neighbor tables, at most `most` entries.
-    pub fn neighbors(&mut self, most: usize) -> io::Result<Vec<KernelNeighbor>> {
-        self.netlink.neighbors(most)
+    /// Returns the neighbor tables, at most `max` entries.
+    pub fn neighbors(&mut self, max: usize) -> io::Result<Vec<KernelNeighbor>> {
+        self.netlink.neighbors(max)
     }
 
-    /// Packets dropped by, and waiting in, the queueing discipline of each interface.
+    /// Returns for each interface the packets that its queueing discipline has dropped, and those that
+    /// are waiting in it: index, drops, waiting.
     fn queues(&mut self) -> Vec<(u32, u64, u64)> {
         let mut queues: HashMap<u32, (u64, u64)> = HashMap::new();
         let message = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
@@ -86,7 +89,7 @@ impl Host {
                         for stats in all {
                             if let TcStats2::Queue(figures) = stats {
                                 let sum = queues.entry(queue.header.index as u32).or_default();
-                                // A classful qdisc includes the drops of its leaves.
+                                // A classful discipline includes the drops of its leaves.
                                 sum.0 = sum.0.max(figures.drops.into());
                                 sum.1 = sum.1.max(figures.qlen.into());
                             }
@@ -95,15 +98,15 @@ impl Host {
                 }
             }
         });
-        (queues
+        queues
             .into_iter()
-            .map(|(index, (drops, queued))| (index, drops, queued)))
-        .collect()
+            .map(|(index, (drops, queued))| (index, drops, queued))
+            .collect()
     }
 }
 
-/// Counters of drops in the IP layer, as named in /proc/net/snmp and netstat.
-const IP: [&str; 6] = [
+/// Counters of drops in the IP layer, by their names in /proc/net/snmp and /proc/net/netstat.
+const IP_DROPS: [&str; 6] = [
     "InHdrErrors",
     "InAddrErrors",
     "InDiscards",
@@ -112,46 +115,50 @@ const IP: [&str; 6] = [
     "FragFails",
 ];
 
-/// The counters of this host at one time.
+/// A sample of this host's counters.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Time on the monotonic clock, in nanoseconds.
     pub at_ns: u64,
-    /// Counters by name.
+    /// Values by counter name.
     counters: HashMap<String, u64>,
-    /// Packets in queues, by interface.
+    /// Packets waiting in queues, by interface index.
     queued: HashMap<u32, u64>,
-    /// Packets dropped by the control ring.
+    /// Packets dropped by the control ring since it was opened.
     pub ring_drops: u64,
-    /// Packets dropped at the probe sockets.
+    /// Packets dropped at the prober's sockets since they were opened.
     pub socket_drops: u64,
 }
 
-/// Number of snapshots kept: one per second, for as long as the usual probe timeout.
-const SNAPSHOTS: usize = 16;
-/// Maximum age of a snapshot that is still current.
+/// Snapshots kept: one per second, for longer than the default timeout of a probe.
+const MAX_SNAPSHOTS: usize = 16;
+/// Maximum age of a snapshot that still counts as current, in nanoseconds.
 const FRESH_NS: u64 = 20_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// The counters over time.
+/// History of the counters.
 #[derive(Default)]
 pub struct Counters {
     snapshots: VecDeque<Snapshot>,
 }
 
 impl Counters {
-    /// Returns whether a snapshot is due.
+    /// Returns whether the next snapshot of the history is due.
     pub fn is_due(&self, now_ns: u64) -> bool {
-        (self.snapshots.back()).is_none_or(|last| now_ns > last.at_ns + SECOND_NS)
+        self.snapshots
+            .back()
+            .is_none_or(|last| now_ns > last.at_ns + SECOND_NS)
     }
 
-    /// Returns whether the last snapshot is too old to show a recent event.
+    /// Returns whether the last snapshot is too old to include recent drops.
     pub fn is_stale(&self, now_ns: u64) -> bool {
-        (self.snapshots.back()).is_none_or(|last| now_ns > last.at_ns + FRESH_NS)
+        self.snapshots
+            .back()
+            .is_none_or(|last| now_ns > last.at_ns + FRESH_NS)
     }
 
-    /// Takes a snapshot.
-    pub fn take(
+    /// Samples all counters.
+    pub fn sample(
         &mut self,
         host: &mut Host,
         now_ns: u64,
@@ -165,13 +172,14 @@ impl Counters {
             socket_drops,
             ..Snapshot::default()
         };
-
-        let all = (counters::parse_snmp(&proc_net("snmp")).into_iter())
+        let all = counters::parse_snmp(&proc_net("snmp"))
+            .into_iter()
             .chain(counters::parse_snmp(&proc_net("netstat")))
             .chain(counters::parse_snmp6(&proc_net("snmp6")));
         for (name, value) in all {
             let short = name.strip_prefix("Ip6").or(name.strip_prefix("Ip"));
-            if name == counter::REVERSE_PATH || short.is_some_and(|short| IP.contains(&short)) {
+            if name == counter::REVERSE_PATH || short.is_some_and(|short| IP_DROPS.contains(&short))
+            {
                 snapshot.counters.insert(name, value);
             }
         }
@@ -181,38 +189,46 @@ impl Counters {
                 .insert(format!("{} {}", counter::QUEUE, name(index)), drops);
             snapshot.queued.insert(index, queued);
         }
-        if self.snapshots.len() >= SNAPSHOTS {
+        if self.snapshots.len() >= MAX_SNAPSHOTS {
             self.snapshots.pop_front();
         }
         self.snapshots.push_back(snapshot);
     }
 
-    /// Returns the counters that increased since before `since_ns`, by the last snapshot.
-    pub fn moved(&self, since_ns: u64) -> (Vec<(String, u64)>, u64, u64) {
-        let before = (self.snapshots.iter().rev())
+    /// Returns what increased between the last snapshot before `since_ns` and the latest one: counters
+    /// by name, drops of the control ring, drops at the prober's sockets.
+    pub fn increases(&self, since_ns: u64) -> (Vec<(String, u64)>, u64, u64) {
+        let before = self
+            .snapshots
+            .iter()
+            .rev()
             .find(|snapshot| snapshot.at_ns <= since_ns)
             .or(self.snapshots.front());
         let (Some(before), Some(last)) = (before, self.snapshots.back()) else {
             return (vec![], 0, 0);
         };
-        let mut moved: Vec<(String, u64)> = (last.counters.iter())
+        let mut increased: Vec<(String, u64)> = last
+            .counters
+            .iter()
             .filter_map(|(name, now)| {
                 let by = now.saturating_sub(*before.counters.get(name).unwrap_or(now));
                 (by > 0).then(|| (name.clone(), by))
             })
             .collect();
-        moved.sort();
+        increased.sort();
         let ring = last.ring_drops - before.ring_drops.min(last.ring_drops);
         let socket = last.socket_drops - before.socket_drops.min(last.socket_drops);
-        (moved, ring, socket)
+        (increased, ring, socket)
     }
 
-    /// Returns the packets waiting in an interface's queue, by the last snapshot.
+    /// Returns the number of packets in an interface's queue at the latest snapshot.
     pub fn queued(&self, ifindex: u32) -> u64 {
-        (self.snapshots.back()).map_or(0, |last| last.queued.get(&ifindex).copied().unwrap_or(0))
+        self.snapshots
+            .back()
+            .map_or(0, |last| last.queued.get(&ifindex).copied().unwrap_or(0))
     }
 
-    /// Removes all snapshots.
+    /// Discards all snapshots.
     pub fn clear(&mut self) {
         self.snapshots.clear();
     }

@@ -1,18 +1,28 @@
-//! SHELL. The prober of all users: sockets, clocks and netlink around the pure `probe`.
+//! SHELL. The prober of all users: the sockets, clocks and netlink queries around `probe`.
 //!
 //! | file | contents |
 //! |---|---|
-//! | `mod` | runs: sending, receiving, deciding |
-//! | `batch` | many packets with one system call |
+//! | `mod` | the runs, and the poll iteration |
+//! | `send` | sending of due probes within the limits |
+//! | `receive` | replies, errors, send timestamps, sightings on the wire |
+//! | `judge` | decision on overdue probes |
+//! | `batch` | many packets per system call |
 //! | `host` | routes, neighbors, counters |
+//!
+//! The engine calls [`Prober::on_sightings`] whenever the control ring showed packets of probes, and
+//! [`Prober::poll_once`] when a socket is readable, when [`Prober::wake`] is notified, and at the time
+//! that the last call returned.
 
 mod batch;
 mod host;
+mod judge;
+mod receive;
+mod send;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use tokio::sync::Notify;
@@ -21,86 +31,74 @@ use crate::linux::monotonic_ns;
 use crate::linux::netlink::KernelNeighbor;
 pub use crate::linux::netlink::Route;
 pub use batch::SendOptions;
-use batch::{Inbox, Outbox, RECEIVES, SENDS};
+use batch::{ReceiveBatch, SendBatch};
 use host::{Counters, Host};
-use netlink_packet_route::route::RouteType;
+use send::StampIds;
 
 use super::links::Links;
 use super::recording::Recording;
 use netsonde_core::config;
 use netsonde_core::events::ProbeLoss;
-use netsonde_core::probe::identity::{HEADER, write_request};
-use netsonde_core::probe::run::{EventContext, Outgoing, SocketReply};
-use netsonde_core::probe::sight::{from_socket_v4, from_socket_v6};
+use netsonde_core::neighbors::Neighbors;
+use netsonde_core::probe::run::MAX_EVENTS;
 use netsonde_core::probe::{
-    Clock, HostContext, Identity, ResolutionTracker, Run, Settings, Sighting, SightingKind, Target,
-    TokenBucket,
+    Clock, Identity, ResolutionTracker, Run, Settings, Target, TokenBucket,
 };
-use netsonde_core::wire::Direction;
 
-/// Batches received from one socket per iteration.
-const RECEIVES_A_TURN: usize = 16;
 /// Probes sent per iteration: at most some milliseconds.
-const SENDS_A_TURN: usize = 512;
-/// Probes decided per iteration: each may need a query of the kernel.
-const JUDGED_A_TURN: usize = 256;
-/// Number of IDs for send timestamps, which limits the probes that wait for theirs.
-const STAMPS: usize = 16_384;
-/// Rate in probes per second above which no send timestamps are requested: they would cost a
-/// quarter more.
+const MAX_SENDS_PER_POLL: usize = 512;
+/// Rate in probes per second above which no send timestamps are requested: they would cost a quarter
+/// more.
 pub const STAMPED_RATE: u64 = 2_000;
-/// Pause in sending after the kernel ran out of buffers.
-const FULL_NS: u64 = 1_000_000;
+/// Maximum number of pending loss reports of all runs together. They are fetched every second.
+const MAX_LOSSES: usize = 256;
 
-/// Interval after which a run is checked again whose probes wait within this host.
-const HELD_NS: u64 = 1_000_000;
-/// Maximum number of pending loss events of all runs, until the next second.
-const LOSSES: usize = 256;
-
-/// Options of a run's socket and packets.
+/// How the packets of a run are sent.
 #[derive(Clone, Debug)]
 pub struct SocketOptions {
     /// Options of each packet.
-    pub how: SendOptions,
-    /// IP_PMTUDISC_ number.
+    pub send: SendOptions,
+    /// Path MTU discovery of the socket: an IP_PMTUDISC_ number.
     pub pmtu: i32,
 }
 
-/// The probe socket of a family.
+/// A raw ICMP socket of one address family.
 struct Socket {
     descriptor: OwnedFd,
+    /// IP_PMTUDISC_ number that is set; -1 before the first use.
     pmtu: i32,
-    /// Whether this kernel supports SCM_TS_OPT_ID.
+    /// Whether this kernel is assumed to support SCM_TS_OPT_ID.
     stamps: bool,
 }
 
-/// A run and its user.
-pub struct Active {
+/// A run with its user.
+pub struct ActiveRun {
     /// The run.
     pub run: Run,
-    /// User ID.
+    /// User ID of the caller that started it.
     pub uid: u32,
-    reach: SocketOptions,
-    /// Time before which nothing is sent, because earlier probes wait within this host.
+    options: SocketOptions,
+    /// Time before which nothing is sent, on the monotonic clock: earlier probes are still held inside
+    /// this host.
     held_until_ns: u64,
-    /// Notified when there are events, or the run is over.
-    pub news: Rc<Notify>,
-    /// Whether all events have been delivered.
+    /// Notified when there are events, or when the run is over.
+    pub events_ready: Rc<Notify>,
+    /// Whether every probe is decided and no more will be sent.
     pub is_over: bool,
 }
 
-/// Counters of limits.
+/// How often limits were reached.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LimitCounters {
-    /// Pauses because too many probes were in flight.
+    /// Pauses because of too many probes in flight.
     pub in_flight: u64,
     /// Runs that were refused.
     pub runs: u64,
-    /// Replies that matched no pending probe.
+    /// Replies and errors that belong to no run.
     pub unmatched: u64,
-    /// Number of times that the kernel had no buffer for a packet.
+    /// Times that the kernel had no buffer space for a packet.
     pub full: u64,
-    /// Events that clients did not fetch in time.
+    /// Events dropped because clients did not read them in time.
     pub events_dropped: u64,
 }
 
@@ -112,32 +110,37 @@ pub struct Prober {
     resolutions: ResolutionTracker,
     host: Host,
     counters: Counters,
-    outbox: Outbox,
-    inbox: Inbox,
+    send_batch: SendBatch,
+    receive_batch: ReceiveBatch,
     /// The runs, by number.
-    pub runs: BTreeMap<u64, Active>,
+    pub runs: BTreeMap<u64, ActiveRun>,
+    /// Run numbers by ICMP identifier.
     by_id: HashMap<u16, u64>,
     next_number: u64,
     next_id: u16,
+    /// Rate limit of all runs together.
     all: TokenBucket,
+    /// Rate limit of each user.
     users: HashMap<u32, TokenBucket>,
-    /// The probe of each send timestamp ID.
-    stamps: Vec<(u32, u64, u64)>,
-    next_stamp: u32,
+    stamps: StampIds,
+    /// Time before which nothing is sent, on the monotonic clock: a buffer or a limit was full.
     full_until_ns: u64,
     limits: config::PingSettings,
-    /// Counters of limits.
+    /// How often limits were reached.
     pub hits: LimitCounters,
-    /// Notified when there is work.
+    /// Notified when a run was started or stopped.
     pub wake: Rc<Notify>,
+    /// Routes by target and interface, each with the time of the query.
     routes: HashMap<(IpAddr, u32), (u64, Option<Route>)>,
-    /// Replies received by the sockets since the last reading: by interface, ICMP and ICMPv6.
+    /// Replies received at the sockets since the map was last drained: by interface index, ICMP and
+    /// ICMPv6.
     pub heard: HashMap<u32, [u64; 2]>,
-    /// Changes of targets that stopped or resumed answering since the last reading.
+    /// Targets that stopped or resumed answering since the list was last drained.
     pub losses: Vec<ProbeLoss>,
 }
 
-/// Reads both clocks at the same time: wall, monotonic. Repeated if the reading took too long.
+/// Reads both clocks at one moment: wall, monotonic. Retried if a reading was interrupted for more than
+/// 5 µs.
 fn both_clocks() -> (u64, u64) {
     for _ in 0..4 {
         let before = monotonic_ns();
@@ -151,7 +154,7 @@ fn both_clocks() -> (u64, u64) {
     (crate::linux::wall_ns(), before)
 }
 
-/// Reads both clocks. Returns the monotonic time in nanoseconds.
+/// Reads both clocks for the relation between them. Returns the monotonic one.
 fn sample(clock: &mut Clock) -> u64 {
     let (wall, now_ns) = both_clocks();
     if clock.sample(wall, now_ns) {
@@ -160,23 +163,24 @@ fn sample(clock: &mut Clock) -> u64 {
     now_ns
 }
 
-/// Parts of the engine state that an iteration needs.
-pub struct Around<'a> {
+/// The parts of the engine state that an iteration reads.
+pub struct PollContext<'a> {
     /// Links and addresses.
     pub links: &'a Links,
-    /// For the drop counters of the rings.
+    /// Source of the rings' drop counters.
     pub recording: &'a Recording,
 }
 
-impl Around<'_> {
-    fn name(&self, ifindex: u32) -> String {
-        (self.links.get(ifindex))
+impl PollContext<'_> {
+    fn interface_name(&self, ifindex: u32) -> String {
+        self.links
+            .get(ifindex)
             .map_or_else(|| format!("interface {ifindex}"), |link| link.name.clone())
     }
 }
 
 impl Prober {
-    /// Creates the prober with its sockets.
+    /// Creates a prober with the sockets for IPv4 and IPv6. `tag` marks the packets of this service.
     pub fn new(
         sockets: [Option<OwnedFd>; 2],
         tag: u32,
@@ -196,17 +200,16 @@ impl Prober {
             resolutions: ResolutionTracker::default(),
             host: Host::open()?,
             counters: Counters::default(),
-            outbox: Outbox::new(),
-            inbox: Inbox::new(),
+            send_batch: SendBatch::new(),
+            receive_batch: ReceiveBatch::new(),
             runs: BTreeMap::new(),
             by_id: HashMap::new(),
             next_number: 1,
-            // Different in each engine, so that late replies to a former one do not match.
+            // Different in each engine, so that late replies to the previous one do not match.
             next_id: (wall / 1_000) as u16,
             all: TokenBucket::new(limits.rate, now_ns),
             users: HashMap::new(),
-            stamps: vec![(0, 0, 0); STAMPS],
-            next_stamp: 1,
+            stamps: StampIds::new(),
             full_until_ns: 0,
             limits,
             hits: LimitCounters::default(),
@@ -217,7 +220,7 @@ impl Prober {
         })
     }
 
-    /// Sets other limits. Running probes continue under them.
+    /// Applies new limits, also to runs in progress.
     pub fn set_limits(&mut self, limits: config::PingSettings) {
         let waits = self.all.waits;
         let now_ns = monotonic_ns();
@@ -231,22 +234,24 @@ impl Prober {
 
     /// Returns descriptors of the same sockets, for waiting.
     pub fn descriptors(&self) -> io::Result<Vec<OwnedFd>> {
-        (self.sockets.iter().flatten())
+        self.sockets
+            .iter()
+            .flatten()
             .map(|socket| socket.descriptor.try_clone())
             .collect()
     }
 
-    /// Returns whether there is a socket for this family.
+    /// Returns whether there is a socket for this address family.
     pub fn has_family(&self, is_ipv4: bool) -> bool {
         self.sockets[usize::from(!is_ipv4)].is_some()
     }
 
-    /// Returns whether there is a run.
+    /// Returns whether there are runs.
     pub fn is_active(&self) -> bool {
         !self.runs.is_empty()
     }
 
-    /// Returns the number of probes in flight.
+    /// Returns the number of probes in flight, of all runs.
     pub fn in_flight(&self) -> usize {
         self.runs
             .values()
@@ -263,24 +268,27 @@ impl Prober {
     }
 
     /// Returns the kernel's route to a target.
-    pub fn route(&mut self, target: IpAddr, how: &SendOptions) -> io::Result<Route> {
-        self.host.route(target, how.ifindex, how.source)
+    ///
+    /// # Errors
+    /// The kernel's error if there is no route, or `TimedOut`.
+    pub fn route(&mut self, target: IpAddr, options: &SendOptions) -> io::Result<Route> {
+        self.host.route(target, options.ifindex, options.source)
     }
 
-    /// Returns the kernel's neighbor entries, at most as many as the service itself keeps.
+    /// Returns the kernel's neighbor tables, up to the service's own limit.
     pub fn kernel_neighbors(&mut self) -> io::Result<Vec<KernelNeighbor>> {
-        self.host
-            .neighbors(netsonde_core::neighbors::Neighbors::MAX_ADDRESSES)
+        self.host.neighbors(Neighbors::MAX_ADDRESSES)
     }
 
-    /// Starts a run. `rate` is the maximum rate of its user in all runs.
+    /// Starts a run and returns its number. `rate` is the limit of its user, in probes per second over
+    /// all runs of that user; it is used if this is the user's only run.
     pub fn start(
         &mut self,
         uid: u32,
         rate: u64,
         settings: Settings,
         targets: Vec<Target>,
-        reach: SocketOptions,
+        options: SocketOptions,
     ) -> u64 {
         sample(&mut self.clock);
         let now_ns = monotonic_ns();
@@ -296,12 +304,12 @@ impl Prober {
         self.users.entry(uid).or_insert(bucket);
         self.runs.insert(
             number,
-            Active {
+            ActiveRun {
                 run: Run::new(number, id, settings, targets, now_ns),
                 uid,
-                reach,
+                options,
                 held_until_ns: 0,
-                news: Rc::new(Notify::new()),
+                events_ready: Rc::new(Notify::new()),
                 is_over: false,
             },
         );
@@ -309,7 +317,7 @@ impl Prober {
         number
     }
 
-    /// Stops a run and returns it.
+    /// Stops a run and returns it. `None` if there is no such run.
     pub fn end(&mut self, number: u64) -> Option<Run> {
         let active = self.runs.remove(&number)?;
         self.by_id.remove(&active.run.id);
@@ -325,95 +333,50 @@ impl Prober {
         Some(active.run)
     }
 
-    /// Processes sightings of the wire.
-    pub fn sighted(&mut self, sightings: &[Sighting], links: &Links) {
-        let now_ns = sample(&mut self.clock);
-        for seen in sightings {
-            let echo = match &seen.what {
-                SightingKind::NeighborSolicited(who) => {
-                    if seen.direction == Direction::Outbound {
-                        self.resolutions
-                            .on_solicitation(seen.ifindex, *who, seen.time_ns);
-                    }
-                    continue;
-                }
-                SightingKind::NeighborAnswered(who) => {
-                    if seen.direction != Direction::Outbound {
-                        self.resolutions.on_answer(seen.ifindex, *who, seen.time_ns);
-                    }
-                    continue;
-                }
-                SightingKind::Request { echo, .. } | SightingKind::Reply { echo, .. } => echo,
-                SightingKind::Error { quoted, .. } => &quoted.echo,
-            };
-            let Some(active) =
-                (self.by_id.get(&echo.id)).and_then(|number| self.runs.get_mut(number))
-            else {
-                continue;
-            };
-            let at = EventContext {
-                now_ns,
-                clock: &self.clock,
-                identity: &self.identity,
-                resolutions: &self.resolutions,
-            };
-            // A packet on the loopback interface is shown once, inbound.
-            let is_loopback = (links.get(seen.ifindex)).is_some_and(|link| link.hardware == 772);
-            let (ifindex, time_ns) = (seen.ifindex, seen.time_ns);
-            let run = &mut active.run;
-            match seen.what {
-                SightingKind::Request { to, echo }
-                    if seen.direction == Direction::Outbound || is_loopback =>
-                {
-                    run.on_wire_request(to, ifindex, &echo, time_ns, &at);
-                }
-                SightingKind::Reply {
-                    from,
-                    echo,
-                    intact,
-                    ttl,
-                } if seen.direction.is_inbound() => {
-                    let who = (from, seen.mac, ttl);
-                    run.on_wire_reply(who, ifindex, &echo, intact, time_ns, &at);
-                }
-                SightingKind::Error { from, quoted } if seen.direction.is_inbound() => {
-                    run.error(from, links.is_own(from), ifindex, &quoted, &at);
-                }
-                _ => {}
-            }
-        }
-    }
-
     /// Runs one iteration: receives, reports, decides, sends. Returns when the next is due at the
-    /// latest, on the monotonic clock; `None` without a run.
-    pub fn turn(&mut self, around: &Around<'_>) -> io::Result<Option<u64>> {
-        self.receive(around)?;
+    /// latest, on the monotonic clock; `None` if there is no run.
+    ///
+    /// # Errors
+    /// The error of a socket.
+    pub fn poll_once(&mut self, context: &PollContext<'_>) -> io::Result<Option<u64>> {
+        self.receive(context)?;
         if self.runs.is_empty() {
             return Ok(None);
         }
         let mut now_ns = sample(&mut self.clock);
         if self.counters.is_due(now_ns) {
-            self.look_at_counters(now_ns, around);
+            self.sample_counters(now_ns, context);
         }
-        self.judge(now_ns, around);
+        self.judge(now_ns, context);
         now_ns = monotonic_ns();
         let sent = self.send(now_ns)?;
-        let mut next = None;
         let now_ns = monotonic_ns();
+        let next = self.report(now_ns);
+        if sent >= MAX_SENDS_PER_POLL {
+            return Ok(Some(now_ns));
+        }
+        // A time in the past means as soon as possible.
+        Ok(next.map(|next| next.max(now_ns)))
+    }
+
+    /// Collects losses, and wakes the clients of runs with events. Returns when a run next sends or
+    /// decides, on the monotonic clock.
+    fn report(&mut self, now_ns: u64) -> Option<u64> {
+        let mut next: Option<u64> = None;
         for active in self.runs.values_mut() {
             let run = &mut active.run;
             let losses = std::mem::take(&mut run.losses).into_iter();
-            let room = LOSSES.saturating_sub(self.losses.len());
+            let free = MAX_LOSSES.saturating_sub(self.losses.len());
             let losses = losses.filter_map(|loss| {
                 let target = run.targets.get(loss.target() as usize)?.address;
                 Some(ProbeLoss { target, loss })
             });
-            self.losses.extend(losses.take(room));
+            self.losses.extend(losses.take(free));
             run.forget(now_ns);
             let is_over = run.is_over(now_ns);
             if !run.events.is_empty() || (is_over && !active.is_over) {
                 active.is_over = is_over;
-                active.news.notify_one();
+                active.events_ready.notify_one();
             }
             if active.is_over {
                 continue;
@@ -426,386 +389,13 @@ impl Prober {
                     .max(self.full_until_ns)
             });
             for time in [due, run.next_deadline_ns(now_ns)].into_iter().flatten() {
-                next = Some(next.map_or(time, |next: u64| next.min(time)));
+                next = Some(next.map_or(time, |next| next.min(time)));
             }
         }
-        if sent >= SENDS_A_TURN {
-            next = Some(now_ns);
-        }
-        // A run that waits for queue space is checked again soon.
-        Ok(next.map(|next| next.max(now_ns)))
+        next
     }
 
-    fn look_at_counters(&mut self, now_ns: u64, around: &Around<'_>) {
-        let socket_drops = (self.sockets.iter().flatten())
-            .map(|socket| batch::drops(socket.descriptor.as_fd()))
-            .sum();
-        let ring_drops = around.recording.ring_sums(0).drops;
-        self.counters
-            .take(&mut self.host, now_ns, ring_drops, socket_drops, |index| {
-                around.name(index)
-            });
-    }
-
-    fn receive(&mut self, around: &Around<'_>) -> io::Result<()> {
-        for family in 0..2 {
-            let Some(socket) = &self.sockets[family] else {
-                continue;
-            };
-            let is_ipv4 = family == 0;
-            for _ in 0..RECEIVES_A_TURN {
-                let now_ns = sample(&mut self.clock);
-                let Prober {
-                    runs,
-                    by_id,
-                    identity,
-                    clock,
-                    resolutions,
-                    hits,
-                    heard: heard_on,
-                    ..
-                } = self;
-                let at = EventContext {
-                    now_ns,
-                    clock,
-                    identity,
-                    resolutions,
-                };
-                let count = self.inbox.receive(socket.descriptor.as_fd(), |packet| {
-                    let read = if is_ipv4 {
-                        from_socket_v4(packet.bytes)
-                    } else {
-                        from_socket_v6(packet.bytes, packet.from, packet.hop_limit)
-                            .map(|what| (what, packet.bytes))
-                    };
-                    let Some((what, message)) = read else {
-                        return;
-                    };
-                    let id = match &what {
-                        SightingKind::Reply { echo, .. } => {
-                            heard_on.entry(packet.ifindex).or_default()[family] += 1;
-                            echo.id
-                        }
-                        SightingKind::Error { quoted, .. } => quoted.echo.id,
-                        _ => return,
-                    };
-                    let active = by_id.get(&id).and_then(|number| runs.get_mut(number));
-                    let Some(active) = active else {
-                        hits.unmatched += 1;
-                        return;
-                    };
-                    match what {
-                        SightingKind::Reply {
-                            from,
-                            echo,
-                            intact,
-                            ttl,
-                        } => {
-                            let heard = SocketReply {
-                                from,
-                                ifindex: packet.ifindex,
-                                echo,
-                                payload: message.get(HEADER..).unwrap_or_default(),
-                                intact: intact.unwrap_or(true),
-                                ttl,
-                                stamp_ns: packet.stamp_ns,
-                            };
-                            active.run.on_socket_reply(&heard, &at);
-                        }
-                        SightingKind::Error { from, quoted } => {
-                            let is_local = around.links.is_own(from);
-                            active
-                                .run
-                                .error(from, is_local, packet.ifindex, &quoted, &at);
-                        }
-                        _ => {}
-                    }
-                })?;
-                if count < RECEIVES {
-                    break;
-                }
-            }
-            for _ in 0..RECEIVES_A_TURN {
-                let now_ns = monotonic_ns();
-                let Prober {
-                    runs,
-                    clock,
-                    stamps,
-                    ..
-                } = self;
-                let count = self.inbox.stamps(socket.descriptor.as_fd(), |stamp| {
-                    let (name, number, serial) = stamps[stamp.name as usize % STAMPS];
-                    if name == stamp.name
-                        && let Some(active) = runs.get_mut(&number)
-                    {
-                        active.run.on_send_stamp(
-                            serial,
-                            stamp.is_scheduled,
-                            stamp.stamp_ns,
-                            clock,
-                            now_ns,
-                        );
-                    }
-                })?;
-                if count < RECEIVES {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Reports complete probes, and decides overdue ones.
-    fn judge(&mut self, now_ns: u64, around: &Around<'_>) {
-        let numbers: Vec<u64> = self.runs.keys().copied().collect();
-        for number in numbers {
-            let overdue = {
-                let at = EventContext {
-                    now_ns,
-                    clock: &self.clock,
-                    identity: &self.identity,
-                    resolutions: &self.resolutions,
-                };
-                let Some(active) = self.runs.get_mut(&number) else {
-                    continue;
-                };
-                active.run.complete(&at);
-                active.run.overdue(&at, JUDGED_A_TURN)
-            };
-            for (serial, target, sent_ns) in overdue {
-                let circumstances =
-                    self.circumstances(number, serial, target, sent_ns, now_ns, around);
-                let at = EventContext {
-                    now_ns,
-                    clock: &self.clock,
-                    identity: &self.identity,
-                    resolutions: &self.resolutions,
-                };
-                if let Some(active) = self.runs.get_mut(&number) {
-                    active
-                        .run
-                        .judge(serial, &circumstances, |index| around.name(index), &at);
-                }
-            }
-        }
-    }
-
-    /// State of this host during the life of a probe, queried only if it matters.
-    fn circumstances(
-        &mut self,
-        number: u64,
-        serial: u64,
-        target: Target,
-        sent_ns: u64,
-        now_ns: u64,
-        around: &Around<'_>,
-    ) -> HostContext {
-        let mut all = HostContext::default();
-        let Some(active) = self.runs.get(&number) else {
-            return all;
-        };
-        let facts = active.run.evidence(serial);
-        if facts.out.is_some() && facts.back.is_none() {
-            return all;
-        }
-        if self.counters.is_stale(now_ns) {
-            self.look_at_counters(now_ns, around);
-        }
-        (all.moved, all.ring_drops, all.socket_drops) = self.counters.moved(sent_ns);
-        let mut how = self.runs[&number].reach.how;
-        if target.scope != 0 {
-            how.ifindex = target.scope;
-        }
-        let Some(route) = self.cached_route(target.address, &how, now_ns) else {
-            all.interface = "any interface".into();
-            return all;
-        };
-        all.interface = around.name(route.ifindex);
-        all.queued = self.counters.queued(route.ifindex);
-        if matches!(route.kind, RouteType::Unicast) && facts.out.is_none() {
-            let next_hop = route.gateway.unwrap_or(target.address);
-            all.next_hop = Some(next_hop);
-            all.asked = self.resolutions.solicitations(route.ifindex, next_hop);
-            if !facts.scheduled {
-                all.neighbour = self.host.neighbour(route.ifindex, next_hop);
-            }
-        }
-        all
-    }
-
-    fn cached_route(&mut self, target: IpAddr, how: &SendOptions, now_ns: u64) -> Option<Route> {
-        /// Routes cached for one second.
-        const MOST: usize = 4096;
-        let key = (target, how.ifindex);
-        if let Some((at_ns, route)) = self.routes.get(&key)
-            && now_ns < at_ns + 1_000_000_000
-        {
-            return route.clone();
-        }
-        if self.routes.len() >= MOST {
-            self.routes.clear();
-        }
-        let route = self.host.route(target, how.ifindex, how.source).ok();
-        self.routes.insert(key, (now_ns, route.clone()));
-        route
-    }
-
-    /// Sends due probes. Returns their number.
-    fn send(&mut self, now_ns: u64) -> io::Result<usize> {
-        if now_ns < self.full_until_ns {
-            return Ok(0);
-        }
-        let mut sent = 0;
-        let mut in_flight = self.in_flight();
-        let numbers: Vec<u64> = self.runs.keys().copied().collect();
-        // Each run gets an equal share of an iteration, so that none waits for a large one.
-        let share = (SENDS_A_TURN / numbers.len().max(1)).clamp(1, SENDS);
-        loop {
-            let mut any = false;
-            for number in &numbers {
-                if in_flight >= self.limits.in_flight as usize {
-                    self.hits.in_flight += 1;
-                    self.full_until_ns = now_ns + FULL_NS;
-                    return Ok(sent);
-                }
-                let room = share.min(self.limits.in_flight as usize - in_flight);
-                match self.send_of(*number, room)? {
-                    None => return Ok(sent),
-                    Some(0) => {}
-                    Some(count) => {
-                        any = true;
-                        sent += count;
-                        in_flight += count;
-                    }
-                }
-            }
-            if !any || sent >= SENDS_A_TURN {
-                return Ok(sent);
-            }
-        }
-    }
-
-    /// Sends up to `most` due probes of a run. Returns `None` if the kernel has no buffers.
-    fn send_of(&mut self, number: u64, most: usize) -> io::Result<Option<usize>> {
-        let now_ns = monotonic_ns();
-        let Some(active) = self.runs.get_mut(&number) else {
-            return Ok(Some(0));
-        };
-        let run = &mut active.run;
-        let mut may = most.min(SENDS);
-        if run.due_ns(now_ns).is_none_or(|due| due > now_ns) {
-            return Ok(Some(0));
-        }
-        if let Some(user) = self.users.get_mut(&active.uid) {
-            may = may.min(user.available(now_ns));
-            user.waits += u64::from(may == 0);
-        }
-        may = may.min(self.all.available(now_ns));
-        if may == 0 {
-            self.all.waits += 1;
-            return Ok(Some(0));
-        }
-        if now_ns < active.held_until_ns {
-            return Ok(Some(0));
-        }
-        let unanswered_count = || self.resolutions.unanswered_count(self.clock.wall(now_ns));
-        if run.is_stuck(now_ns) || run.must_wait_for_neighbors(unanswered_count) {
-            active.held_until_ns = now_ns + HELD_NS;
-            return Ok(Some(0));
-        }
-        let is_ipv4 = run.targets[0].address.is_ipv4();
-        let Some(socket) = &mut self.sockets[usize::from(!is_ipv4)] else {
-            return Ok(Some(0));
-        };
-        if socket.pmtu != active.reach.pmtu {
-            batch::set_pmtu_discovery(socket.descriptor.as_fd(), is_ipv4, active.reach.pmtu)?;
-            socket.pmtu = active.reach.pmtu;
-        }
-        let mut outgoing: Vec<Outgoing> = Vec::with_capacity(may);
-        self.outbox.clear();
-        while outgoing.len() < may && run.due_ns(now_ns).is_some_and(|due| due <= now_ns) {
-            let probe = run.take_next(&self.identity, now_ns);
-            let stamp = (run.settings.stamped && socket.stamps).then(|| {
-                let name = self.next_stamp;
-                self.next_stamp = self.next_stamp.wrapping_add(1).max(1);
-                self.stamps[name as usize % STAMPS] = (name, number, probe.serial);
-                name
-            });
-            let target = probe.target;
-            let packet = self
-                .outbox
-                .push(target.address, target.scope, &active.reach.how, stamp);
-            let settings = &run.settings;
-            write_request(
-                packet,
-                is_ipv4,
-                (run.id, probe.sequence),
-                &probe.token,
-                settings.size,
-                &settings.pattern,
-            );
-            outgoing.push(probe);
-        }
-        let mut at = 0;
-        let mut room = true;
-        while at < self.outbox.len() {
-            let before = monotonic_ns();
-            match self.outbox.send(socket.descriptor.as_fd(), at) {
-                Ok(count) => {
-                    // One system call for many: each was sent about when its share of the time was
-                    // over.
-                    let each = (monotonic_ns() - before) / count.max(1) as u64;
-                    for (offset, probe) in outgoing[at..at + count].iter().enumerate() {
-                        run.mark_sending(probe.serial, before + each * offset as u64);
-                    }
-                    at += count;
-                }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EINTR) => {}
-                    Some(libc::EAGAIN) => {
-                        for _ in at..outgoing.len() {
-                            run.return_to_schedule();
-                        }
-                        room = false;
-                        break;
-                    }
-                    // Before Linux 6.13, timestamps without an ID cannot be assigned to a packet.
-                    Some(libc::EINVAL) if socket.stamps && run.settings.stamped => {
-                        socket.stamps = false;
-                        run.settings.stamped = false;
-                        for _ in at..outgoing.len() {
-                            run.return_to_schedule();
-                        }
-                        outgoing.truncate(at);
-                        break;
-                    }
-                    // IPv6 reports a drop in a queue or filter below the IP layer, IPv4 does not
-                    // (raw_sendmsg in net/ipv4/raw.c): for both, the wire decides.
-                    Some(libc::ENOBUFS) => {
-                        run.mark_sending(outgoing[at].serial, before);
-                        at += 1;
-                    }
-                    errno => {
-                        run.mark_sending(outgoing[at].serial, before);
-                        run.not_sent(outgoing[at].serial, errno.unwrap_or(0), &self.clock);
-                        at += 1;
-                    }
-                },
-            }
-        }
-        if let Some(user) = self.users.get_mut(&active.uid) {
-            user.consume(at);
-        }
-        self.all.consume(at);
-        if !room {
-            self.hits.full += 1;
-            self.full_until_ns = monotonic_ns() + FULL_NS;
-            return Ok(None);
-        }
-        Ok(Some(at))
-    }
-
-    /// Returns the limits that were reached, for `Status`: name, limit, count.
+    /// Returns the limits for `Status`: name, limit, number of times that it was reached.
     pub fn limits(&self) -> [(&'static str, u64, u64); 4] {
         [
             (
@@ -815,7 +405,7 @@ impl Prober {
             ),
             ("runs of one user", self.limits.runs_per_uid, self.hits.runs),
             ("probes a second", self.limits.rate, self.all.waits),
-            ("probe events", 65_536, self.hits.events_dropped),
+            ("probe events", MAX_EVENTS as u64, self.hits.events_dropped),
         ]
     }
 }

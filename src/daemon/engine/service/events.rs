@@ -10,7 +10,7 @@ use netsonde_core::protocol::inventory as reply;
 use netsonde_core::protocol::service::Limit;
 
 /// The events requested.
-struct Wanted {
+struct Query {
     since_ns: u64,
     interface: Option<String>,
     kinds: Vec<Kind>,
@@ -18,17 +18,17 @@ struct Wanted {
     limit: usize,
 }
 
-impl Wanted {
-    fn new(call: reply::EventsCall, now_ns: u64) -> Result<Wanted, Failure> {
+impl Query {
+    fn new(call: reply::EventsCall, now_ns: u64) -> Result<Query, Failure> {
         let invalid = |what: String| Failure::invalid_parameter(&what);
         let mut kinds = Vec::new();
         for name in call.kinds.unwrap_or_default() {
             let named = Kind::named(&name);
             if named.is_empty() {
-                let rooms = Category::ALL.map(Category::name).join(", ");
+                let categories = Category::ALL.map(Category::name).join(", ");
                 return Err(invalid(format!(
                     "kinds: unknown kind {name:?}: see netsonde-events(7), or name a category: \
-                        {rooms}"
+                        {categories}"
                 )));
             }
             kinds.extend(named);
@@ -37,7 +37,7 @@ impl Wanted {
             kinds.extend(Kind::ALL);
         }
         let severity = call.severity.as_deref().unwrap_or("info");
-        Ok(Wanted {
+        Ok(Query {
             since_ns: call
                 .last_ns
                 .map_or(0, |last_ns| now_ns.saturating_sub(last_ns)),
@@ -52,18 +52,23 @@ impl Wanted {
         })
     }
 
-    fn takes(&self, event: &Event) -> bool {
+    fn matches(&self, event: &Event) -> bool {
         event.time_ns >= self.since_ns
-            && (self.interface.as_ref()).is_none_or(|name| *name == event.interface)
+            && self
+                .interface
+                .as_ref()
+                .is_none_or(|name| *name == event.interface)
             && self.kinds.contains(&event.kind)
             && event.severity >= self.severity
     }
 
     /// Returns the events after this number. The newest one has the number of events ever stored.
-    fn behind(&self, engine: &EngineState, number: u64) -> reply::Events {
-        let mut events: Vec<reply::Event> = (engine.events().iter())
-            .filter(|event| event.number > number && self.takes(event))
-            .map(told)
+    fn after(&self, engine: &EngineState, number: u64) -> reply::Events {
+        let mut events: Vec<reply::Event> = engine
+            .events()
+            .iter()
+            .filter(|event| event.number > number && self.matches(event))
+            .map(event_reply)
             .collect();
         events.drain(..events.len().saturating_sub(self.limit));
         let (kept, evicted) = engine.recording.recorder.event_totals();
@@ -76,7 +81,7 @@ impl Wanted {
     }
 }
 
-fn told(event: &Event) -> reply::Event {
+fn event_reply(event: &Event) -> reply::Event {
     let interface = Some(event.interface.clone()).filter(|name| !name.is_empty());
     reply::Event {
         number: event.number,
@@ -103,26 +108,26 @@ pub async fn events(
     replies: &mut Replies<'_>,
 ) -> Result<(), Failure> {
     let follow = call.follow == Some(true) && replies.wants_more();
-    let mut wanted = Wanted::new(call, wall_ns())?;
+    let mut query = Query::new(call, wall_ns())?;
     // Includes what has just happened.
     engine.borrow_mut().poll_changes(clients);
-    let happened = engine.borrow().monitor.events_ready.clone();
-    let past = wanted.behind(&engine.borrow(), 0);
+    let events_ready = engine.borrow().monitor.events_ready.clone();
+    let past = query.after(&engine.borrow(), 0);
     if !follow {
         return replies.last(&past).await;
     }
     replies.next(&past).await?;
     let mut number = past.kept;
-    wanted.limit = usize::MAX;
+    query.limit = usize::MAX;
     loop {
         // Created before reading, so that no event is missed in between.
-        let next = happened.notified();
-        let news = wanted.behind(&engine.borrow(), number);
-        number = news.kept;
-        if news.events.is_empty() {
-            next.await;
+        let notified = events_ready.notified();
+        let new = query.after(&engine.borrow(), number);
+        number = new.kept;
+        if new.events.is_empty() {
+            notified.await;
         } else {
-            replies.next(&news).await?;
+            replies.next(&new).await?;
         }
     }
 }

@@ -21,7 +21,9 @@ fn interfaces(
     engine: &EngineState,
     call: &reply::InterfaceCall,
 ) -> Result<BTreeMap<u32, String>, Failure> {
-    let all: BTreeMap<u32, String> = (engine.links.iter())
+    let all: BTreeMap<u32, String> = engine
+        .links
+        .iter()
         .filter(|link| {
             call.interface
                 .as_ref()
@@ -114,7 +116,9 @@ fn name_aliases(all: &mut BTreeMap<(u32, IpAddr), reply::Group>) {
     }
     for ((ifindex, _), group) in all.iter_mut() {
         let same = sharing.get(&(*ifindex, group.mac.clone()));
-        let others: Vec<String> = (same.into_iter().flatten())
+        let others: Vec<String> = same
+            .into_iter()
+            .flatten()
             .filter(|other| **other != group.group)
             .take(NAMED)
             .cloned()
@@ -133,7 +137,10 @@ fn member_of(host: IpAddr, member: &Member, current: bool, kept_ns: u64) -> repl
         first: time(member.first_ns),
         last: time(member.last_ns),
         left: member.left_ns.map(time),
-        expires: (member.left_ns.is_none()).then(|| time(member.last_ns.saturating_add(kept_ns))),
+        expires: member
+            .left_ns
+            .is_none()
+            .then(|| time(member.last_ns.saturating_add(kept_ns))),
         reports: member.reports,
         current,
         own: member.own,
@@ -211,7 +218,7 @@ fn routers(
             restarts: router.restarts,
             first: time(router.first_ns),
             last: time(router.last_ns),
-            expires: (router.last_ns.checked_add(router.hold_ns)).map(time),
+            expires: router.last_ns.checked_add(router.hold_ns).map(time),
         })
     })
     .collect()
@@ -225,7 +232,8 @@ pub fn streams(
     let now = wall_ns();
     let interfaces = interfaces(engine, &call)?;
     let all = engine.recording.multicast.streams.sorted();
-    let streams = (all.into_iter())
+    let streams = all
+        .into_iter()
         .filter_map(|(key, stream)| {
             let interface = interfaces.get(&key.ifindex)?.clone();
             let (packets, bytes) = stream.rate_at(now);
@@ -288,7 +296,10 @@ fn links_without_querier(
     let mut counts: BTreeMap<(u32, bool), u64> = BTreeMap::new();
     for (ifindex, held) in crate::linux::memberships() {
         // There is no switch on the loopback interface.
-        let is_link = (engine.links.get(ifindex)).is_some_and(|link| link.hardware != 772);
+        let is_link = engine
+            .links
+            .get(ifindex)
+            .is_some_and(|link| link.hardware != libc::ARPHRD_LOOPBACK);
         if !is_link || !interfaces.contains_key(&ifindex) {
             continue;
         }
@@ -305,12 +316,15 @@ fn links_without_querier(
             }
         }
     }
-    (counts.into_iter())
+    counts
+        .into_iter()
         .filter(|((ifindex, is_ipv4), _)| {
             trackers.queriers.elected(*ifindex, *is_ipv4, now).is_none()
         })
         .map(|((ifindex, is_ipv4), groups)| {
-            let last = (trackers.queriers.iter(now))
+            let last = trackers
+                .queriers
+                .iter(now)
                 .filter(|(one, _)| one.ifindex == ifindex && one.address.is_ipv4() == is_ipv4)
                 .map(|(one, _)| one.last_ns)
                 .max();

@@ -28,8 +28,14 @@ pub fn neighbors(
         )
     })?;
     let now = wall_ns();
-    let interfaces: BTreeMap<u32, String> = (engine.links.iter())
-        .filter(|link| (call.interface.as_ref()).is_none_or(|name| *name == link.name))
+    let interfaces: BTreeMap<u32, String> = engine
+        .links
+        .iter()
+        .filter(|link| {
+            call.interface
+                .as_ref()
+                .is_none_or(|name| *name == link.name)
+        })
         .map(|link| (link.ifindex, link.name.clone()))
         .collect();
     if let Some(name) = call.interface.filter(|_| interfaces.is_empty()) {
@@ -39,29 +45,33 @@ pub fn neighbors(
         ));
     }
     let all = &engine.recording.neighbors;
-    let mut told = reply::Neighbors {
+    let mut found = reply::Neighbors {
         time: time(now),
         ..reply::Neighbors::default()
     };
     // A gateway that has not been seen for long is known to the kernel.
-    let gateways: HashSet<(u32, Mac)> = (kernel.iter())
+    let gateways: HashSet<(u32, Mac)> = kernel
+        .iter()
         .filter(|entry| all.is_gateway(entry.ifindex, entry.address))
         .filter_map(|entry| Some((entry.ifindex, Mac(entry.mac?))))
         .collect();
     for (ifindex, interface) in &interfaces {
-        of_link(all, *ifindex, interface, now, &gateways, &mut told);
+        add_link(all, *ifindex, interface, now, &gateways, &mut found);
     }
     let rank = |finding: &reply::Finding| {
         let kinds = ["conflict", "duplicate", "moved"];
         let kind = kinds.iter().position(|kind| *kind == finding.kind);
         (!(finding.kind == "conflict" && finding.current), kind)
     };
-    told.findings.sort_by(|a, b| {
+    found.findings.sort_by(|a, b| {
         let key = |one: &reply::Finding| (rank(one), one.interface.clone());
         key(a).cmp(&key(b)).then(b.last.cmp(&a.last))
     });
-    (told.neighbors).sort_by(|a, b| (&a.interface, &a.mac).cmp(&(&b.interface, &b.mac)));
-    told.kernel = (kernel.into_iter())
+    found
+        .neighbors
+        .sort_by(|a, b| (&a.interface, &a.mac).cmp(&(&b.interface, &b.mac)));
+    found.kernel = kernel
+        .into_iter()
         .filter_map(|entry| {
             Some(reply::KernelNeighbor {
                 interface: interfaces.get(&entry.ifindex)?.clone(),
@@ -72,29 +82,29 @@ pub fn neighbors(
             })
         })
         .collect();
-    Ok(told)
+    Ok(found)
 }
 
-fn of_link(
+fn add_link(
     all: &Neighbors,
     ifindex: u32,
     interface: &str,
     now: u64,
     gateways: &HashSet<(u32, Mac)>,
-    told: &mut reply::Neighbors,
+    found: &mut reply::Neighbors,
 ) {
-    let mut of_station: HashMap<Mac, Vec<(IpAddr, reply::Address)>> = HashMap::new();
-    for (ip, address, verdict) in all.addresses(ifindex, now) {
+    let mut by_station: HashMap<Mac, Vec<(IpAddr, reply::Address)>> = HashMap::new();
+    for (ip, address, state) in all.addresses(ifindex, now) {
         let is_gateway = all.is_gateway(ifindex, *ip);
         for claimant in &address.claimants {
             // An address that moved no longer belongs to the former station; one in conflict
             // belongs to both.
-            let is_former = !matches!(verdict, Some(AddressState::Conflict(_)))
+            let is_former = !matches!(state, Some(AddressState::Conflict(_)))
                 && address.holder() != Some(claimant.mac);
             if is_former {
                 continue;
             }
-            of_station.entry(claimant.mac).or_default().push((
+            by_station.entry(claimant.mac).or_default().push((
                 *ip,
                 reply::Address {
                     address: ip.to_string(),
@@ -108,18 +118,20 @@ fn of_link(
             ));
         }
         let finding = || base(all, ifindex, interface, *ip, address);
-        if let Some(verdict) = verdict {
-            told.findings.push(said(finding(), verdict));
+        if let Some(state) = state {
+            found.findings.push(address_finding(finding(), state));
         }
         if let Some(hit) = address.duplicate(now) {
-            told.findings.push(duplicate(finding(), &hit));
+            found.findings.push(duplicate(finding(), &hit));
         }
     }
     for (mac, host) in all.hosts(ifindex) {
-        let mut addresses = of_station.remove(mac).unwrap_or_default();
+        let mut addresses = by_station.remove(mac).unwrap_or_default();
         addresses.sort_by_key(|(ip, _)| *ip);
         let is_gateway = gateways.contains(&(ifindex, *mac));
-        (told.neighbors).push(neighbor(interface, *mac, host, addresses, is_gateway));
+        found
+            .neighbors
+            .push(neighbor(interface, *mac, host, addresses, is_gateway));
     }
 }
 
@@ -131,11 +143,15 @@ fn neighbor(
     is_gateway: bool,
 ) -> reply::Neighbor {
     let is_gateway = is_gateway || addresses.iter().any(|(_, address)| address.gateway);
-    let roles = (is_gateway.then_some("gateway").into_iter())
+    let roles = is_gateway
+        .then_some("gateway")
+        .into_iter()
         .chain(Host::words(host.roles, &role::NAMES))
         .map(str::to_owned)
         .collect();
-    let names = (host.names.iter())
+    let names = host
+        .names
+        .iter()
         .map(|name| reply::Name {
             name: name.name.clone(),
             by: name.by.into(),
@@ -167,7 +183,9 @@ fn base(
     ip: IpAddr,
     address: &Address,
 ) -> reply::Finding {
-    let claimants = (address.claimants.iter())
+    let claimants = address
+        .claimants
+        .iter()
         .map(|one| reply::Claimant {
             mac: one.mac.to_string(),
             own: all.is_own_mac(one.mac),
@@ -192,8 +210,8 @@ fn base(
     }
 }
 
-fn said(base: reply::Finding, verdict: AddressState) -> reply::Finding {
-    match verdict {
+fn address_finding(base: reply::Finding, state: AddressState) -> reply::Finding {
+    match state {
         AddressState::Conflict(conflict) => reply::Finding {
             kind: "conflict".into(),
             current: conflict.current,

@@ -12,8 +12,9 @@ use netsonde_core::multicast::{Groups, Queriers, Routers, Streams};
 use netsonde_core::neighbors::Neighbors;
 use netsonde_core::protocol::service as reply;
 use netsonde_core::recorder::interfaces::{InterfaceSlot, State};
-use netsonde_core::recorder::layout::{EVENT_SLOTS, INTERFACE_SLOTS};
+use netsonde_core::recorder::layout::{EVENT_SLOTS, GAP_SLOTS, INTERFACE_SLOTS};
 use netsonde_core::recorder::{Gap, GapKind, Recorder, Store};
+use netsonde_core::talkers::SKETCH_KEYS;
 
 /// Maximum number of gaps listed individually, the newest ones.
 const MOST_GAPS: usize = 128;
@@ -228,17 +229,35 @@ fn gaps(engine: &EngineState, now: u64) -> (Vec<reply::Gap>, u64) {
     (all, total)
 }
 
-/// Returns all limits except those of the control server, with their counts.
+/// Returns the limits of everything but the control server, with the number of times that each was
+/// reached.
 pub fn own_limits(engine: &EngineState) -> Vec<reply::Limit> {
-    let limit = |name: &str, limit: u64, hits: u64| reply::Limit {
+    let mut all = Vec::from(service_limits(engine));
+    all.extend(multicast_limits(engine));
+    all.extend(inventory_limits(engine));
+    let probing = engine.prober.limits();
+    all.extend(probing.map(|(name, max, hits)| limit(name, max, hits)));
+    all
+}
+
+fn limit(name: &str, limit: u64, hits: u64) -> reply::Limit {
+    reply::Limit {
         name: name.into(),
         limit,
         hits,
-    };
-    let overflows =
-        engine.recording.recorder.interfaces().overflows + engine.recording.packets_without_slot;
-    let mut all = vec![
-        limit("interfaces", INTERFACE_SLOTS as u64, overflows),
+    }
+}
+
+/// Returns the limits of recording, channels and queues.
+fn service_limits(engine: &EngineState) -> [reply::Limit; 11] {
+    let recording = &engine.recording;
+    let recorder = &recording.recorder;
+    let slots_missing = recorder.interfaces().overflows + recording.packets_without_slot;
+    let uncounted = (0..2).map(|at| recorder.ring(at).uncounted).sum();
+    let log::Counts { held_back, lost } = log::counts();
+    let unlogged = held_back + lost + recording.keeper_counter(UNLOGGED_AT);
+    [
+        limit("interfaces", INTERFACE_SLOTS as u64, slots_missing),
         limit(
             "requests refused for lack of permission",
             0,
@@ -246,14 +265,10 @@ pub fn own_limits(engine: &EngineState) -> Vec<reply::Limit> {
         ),
         limit(
             "talkers of a second",
-            netsonde_core::talkers::SKETCH_KEYS as u64,
-            engine.recording.talkers.evicted,
+            SKETCH_KEYS as u64,
+            recording.talkers.evicted,
         ),
-        limit(
-            "declared gaps",
-            netsonde_core::recorder::layout::GAP_SLOTS as u64,
-            engine.recording.recorder.gap_totals().1,
-        ),
+        limit("declared gaps", GAP_SLOTS as u64, recorder.gap_totals().1),
         limit(
             "listener queue",
             1 << 20,
@@ -262,7 +277,7 @@ pub fn own_limits(engine: &EngineState) -> Vec<reply::Limit> {
         limit(
             "memberships not joined",
             0,
-            engine.recording.keeper_counter(JOIN_FAILURES_AT),
+            recording.keeper_counter(JOIN_FAILURES_AT),
         ),
         limit("netlink queue", 4 << 20, engine.links.resyncs),
         limit("requests to the keeper", 0, engine.keeper.requests_dropped),
@@ -270,57 +285,60 @@ pub fn own_limits(engine: &EngineState) -> Vec<reply::Limit> {
         limit(
             "packets missing from counters after a keeper crash",
             0,
-            (0..2)
-                .map(|at| engine.recording.recorder.ring(at).uncounted)
-                .sum(),
+            uncounted,
         ),
-    ];
-    let log::Counts { held_back, lost } = log::counts();
-    all.push(limit(
-        "log lines",
-        log::limit::LINES.into(),
-        held_back + lost + engine.recording.keeper_counter(UNLOGGED_AT),
-    ));
-    let multicast = &engine.recording.multicast;
-    all.push(limit(
-        "multicast memberships",
-        Groups::MOST as u64,
-        multicast.groups.overflows,
-    ));
-    all.push(limit(
-        "multicast queriers",
-        Queriers::MOST as u64,
-        multicast.queriers.overflows,
-    ));
-    all.push(limit(
-        "multicast routers",
-        Routers::MOST as u64,
-        multicast.routers.overflows,
-    ));
-    all.push(limit(
-        "multicast streams",
-        Streams::MOST as u64,
-        multicast.streams.overflows,
-    ));
-    let costs = engine.recording.neighbors.limits;
-    all.push(limit("neighbors", Neighbors::MAX_HOSTS as u64, costs.hosts));
-    all.push(limit(
-        "neighbor addresses",
-        Neighbors::MAX_ADDRESSES as u64,
-        costs.addresses,
-    ));
-    all.push(limit(
-        "neighbor names read per second",
-        Neighbors::DECODED_PER_SECOND.into(),
-        costs.undecoded,
-    ));
+        limit("log lines", log::limit::LINES.into(), unlogged),
+    ]
+}
+
+/// Returns the limits of the multicast trackers.
+fn multicast_limits(engine: &EngineState) -> [reply::Limit; 4] {
+    let trackers = &engine.recording.multicast;
+    [
+        limit(
+            "multicast memberships",
+            Groups::MOST as u64,
+            trackers.groups.overflows,
+        ),
+        limit(
+            "multicast queriers",
+            Queriers::MOST as u64,
+            trackers.queriers.overflows,
+        ),
+        limit(
+            "multicast routers",
+            Routers::MOST as u64,
+            trackers.routers.overflows,
+        ),
+        limit(
+            "multicast streams",
+            Streams::MOST as u64,
+            trackers.streams.overflows,
+        ),
+    ]
+}
+
+/// Returns the limits of the neighbor table and of the event log.
+fn inventory_limits(engine: &EngineState) -> [reply::Limit; 5] {
+    let counters = engine.recording.neighbors.limits;
     let (_, evicted) = engine.recording.recorder.event_totals();
-    all.push(limit("events", EVENT_SLOTS as u64, evicted));
-    all.push(limit(
-        "neighbor changes and events logged one by one",
-        0,
-        costs.events + engine.monitor.detector.suppressed(),
-    ));
-    all.extend((engine.prober.limits()).map(|(name, most, hits)| limit(name, most, hits)));
-    all
+    [
+        limit("neighbors", Neighbors::MAX_HOSTS as u64, counters.hosts),
+        limit(
+            "neighbor addresses",
+            Neighbors::MAX_ADDRESSES as u64,
+            counters.addresses,
+        ),
+        limit(
+            "neighbor names read per second",
+            Neighbors::DECODED_PER_SECOND.into(),
+            counters.undecoded,
+        ),
+        limit("events", EVENT_SLOTS as u64, evicted),
+        limit(
+            "neighbor changes and events logged one by one",
+            0,
+            counters.events + engine.monitor.detector.suppressed(),
+        ),
+    ]
 }

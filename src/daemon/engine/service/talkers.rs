@@ -12,13 +12,13 @@ use netsonde_core::wire::protocol_name;
 
 const SECOND: u64 = 1_000_000_000;
 /// Maximum window, in seconds.
-const LONGEST: u64 = 300;
+const MAX_WINDOW: u64 = 300;
 /// Maximum number of flows: for scripts, in a reply of about 200 KiB.
-const MOST: u64 = 1000;
+const MAX_LIMIT: u64 = 1000;
 /// Default number of flows.
-const USUAL: u64 = 20;
+const DEFAULT_LIMIT: u64 = 20;
 /// Default window, in seconds.
-const WINDOW: u64 = 10;
+const DEFAULT_WINDOW: u64 = 10;
 
 /// Returns the reply.
 pub fn talkers(
@@ -26,15 +26,17 @@ pub fn talkers(
     call: reply::TalkersCall,
 ) -> Result<reply::Talkers, Failure> {
     let invalid = |what: String| Err(Failure::invalid_parameter(&what));
-    let window_ns = call.window_ns.unwrap_or(WINDOW * SECOND);
-    if !(SECOND..=LONGEST * SECOND).contains(&window_ns) {
+    let window_ns = call.window_ns.unwrap_or(DEFAULT_WINDOW * SECOND);
+    if !(SECOND..=MAX_WINDOW * SECOND).contains(&window_ns) {
         return invalid(format!(
-            "window_ns: {window_ns} is not in the range of 1 s to {LONGEST} s"
+            "window_ns: {window_ns} is not in the range of 1 s to {MAX_WINDOW} s"
         ));
     }
-    let limit = call.limit.unwrap_or(USUAL);
-    if !(1..=MOST).contains(&limit) {
-        return invalid(format!("limit: {limit} is not in the range of 1 to {MOST}"));
+    let limit = call.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return invalid(format!(
+            "limit: {limit} is not in the range of 1 to {MAX_LIMIT}"
+        ));
     }
     let by_packets = match call.by.as_deref() {
         None | Some("bytes") => false,
@@ -55,17 +57,19 @@ pub fn talkers(
     };
     let seconds = window_ns.div_ceil(SECOND);
     let window = engine.recording.talkers.window(seconds, wall_ns());
-    let mut all: Vec<(&Flow, &Sum)> = (window.sums.iter())
+    let mut all: Vec<(&Flow, &Sum)> = window
+        .sums
+        .iter()
         .filter(|(flow, _)| ifindex.is_none_or(|index| flow.ifindex == index))
         .collect();
-    let much = |sum: &Sum| {
+    let amount = |sum: &Sum| {
         if by_packets {
             (sum.packets, sum.bytes)
         } else {
             (sum.bytes, sum.packets)
         }
     };
-    all.sort_by_key(|(_, sum)| std::cmp::Reverse(much(sum)));
+    all.sort_by_key(|(_, sum)| std::cmp::Reverse(amount(sum)));
     let (bytes, packets) = match ifindex {
         None => (window.sums.total.bytes, window.sums.total.packets),
         // For one interface, only flows in the table are known.
@@ -84,16 +88,20 @@ pub fn talkers(
         flows: all.len() as u64,
         rest_bytes: floor.bytes,
         rest_packets: floor.packets,
-        talkers: (all.into_iter().take(limit as usize))
+        talkers: all
+            .into_iter()
+            .take(limit as usize)
             .map(|(flow, sum)| talker(engine, flow, sum))
             .collect(),
     })
 }
 
 /// Returns the name of a deleted interface, as far as the record has it.
-fn gone(engine: &EngineState, ifindex: u32) -> String {
+fn deleted_name(engine: &EngineState, ifindex: u32) -> String {
     let slots = engine.recording.recorder.interfaces();
-    let found = (slots.iter()).find(|(_, slot)| slot.ifindex == ifindex && slot.name[0] != 0);
+    let found = slots
+        .iter()
+        .find(|(_, slot)| slot.ifindex == ifindex && slot.name[0] != 0);
     found.map_or_else(|| format!("gone-{ifindex}"), |(_, slot)| slot.name())
 }
 
@@ -103,7 +111,10 @@ fn talker(engine: &EngineState, flow: &Flow, sum: &Sum) -> reply::Talker {
     let has_ports = flow.source_port != 0 || flow.destination_port != 0;
     let port = |port: u16| has_ports.then_some(port);
     reply::Talker {
-        interface: link.map_or_else(|| gone(engine, flow.ifindex), |link| link.name.clone()),
+        interface: link.map_or_else(
+            || deleted_name(engine, flow.ifindex),
+            |link| link.name.clone(),
+        ),
         direction: if flow.is_outbound() { "out" } else { "in" }.into(),
         protocol: match addresses {
             Some(_) => protocol_name(flow.protocol),

@@ -52,7 +52,7 @@ const INTERFACES: &[Interface] = &[
 struct Netsonde {
     engine: Shared,
     clients: Rc<RefCell<Clients>>,
-    lists: RefCell<ping::Lists>,
+    lists: RefCell<ping::TargetLists>,
     listening: Vec<String>,
 }
 
@@ -71,8 +71,9 @@ impl Service for Netsonde {
         if method == CAPTURE {
             return self.capture(peer, parameters(raw)?, replies).await;
         }
-        let (tier, sends) = needs(method).ok_or_else(|| Failure::method_not_found(method))?;
-        self.permit(peer, method, tier, sends, None)?;
+        let (tier, sends) =
+            required_tier(method).ok_or_else(|| Failure::method_not_found(method))?;
+        self.authorize(peer, method, tier, sends, None)?;
         match method {
             "io.netsonde.Service.Status" => {
                 let serving = status::Serving {
@@ -101,22 +102,22 @@ impl Service for Netsonde {
                 replies.last(&json!({})).await
             }
             "io.netsonde.Multicast.Groups" => {
-                export::settle(&self.engine).await;
+                export::wait_until_recorded(&self.engine).await;
                 let groups = multicast::groups(&self.engine.borrow(), parameters(raw)?)?;
                 replies.last(&groups).await
             }
             "io.netsonde.Multicast.Queriers" => {
-                export::settle(&self.engine).await;
+                export::wait_until_recorded(&self.engine).await;
                 let queriers = multicast::queriers(&self.engine.borrow(), parameters(raw)?)?;
                 replies.last(&queriers).await
             }
             "io.netsonde.Multicast.Streams" => {
-                export::settle(&self.engine).await;
+                export::wait_until_recorded(&self.engine).await;
                 let streams = multicast::streams(&self.engine.borrow(), parameters(raw)?)?;
                 replies.last(&streams).await
             }
             "io.netsonde.Inventory.Talkers" => {
-                export::settle(&self.engine).await;
+                export::wait_until_recorded(&self.engine).await;
                 let talkers = talkers::talkers(&mut self.engine.borrow_mut(), parameters(raw)?)?;
                 replies.last(&talkers).await
             }
@@ -125,7 +126,7 @@ impl Service for Netsonde {
                 events::events(&self.engine, &limits, parameters(raw)?, replies).await
             }
             "io.netsonde.Inventory.Neighbors" => {
-                export::settle(&self.engine).await;
+                export::wait_until_recorded(&self.engine).await;
                 let call = parameters(raw)?;
                 let neighbors = neighbors::neighbors(&mut self.engine.borrow_mut(), call)?;
                 replies.last(&neighbors).await
@@ -139,7 +140,7 @@ impl Service for Netsonde {
 const CAPTURE: &str = "io.netsonde.Capture.Capture";
 
 /// Returns the tier that a method requires, and whether it sends packets.
-fn needs(method: &str) -> Option<(Tier, bool)> {
+fn required_tier(method: &str) -> Option<(Tier, bool)> {
     let (interface, _) = method.rsplit_once('.')?;
     match interface {
         "io.netsonde.Service" => Some((Tier::Status, false)),
@@ -151,7 +152,7 @@ fn needs(method: &str) -> Option<(Tier, bool)> {
 
 impl Netsonde {
     /// Returns an error and writes an audit record if the caller lacks the tier.
-    fn permit(
+    fn authorize(
         &self,
         peer: &Peer,
         method: &str,
@@ -187,7 +188,7 @@ impl Netsonde {
         replies: &mut Replies<'_>,
     ) -> Result<(), Failure> {
         let filter = call.selection.filter.as_deref();
-        self.permit(peer, CAPTURE, Tier::Probe, false, filter)?;
+        self.authorize(peer, CAPTURE, Tier::Probe, false, filter)?;
         if peer.machine.is_some() {
             return Err(Failure::error(
                 "io.netsonde.Service.Unavailable",
@@ -196,20 +197,24 @@ impl Netsonde {
             ));
         }
         let may_all =
-            (self.engine.borrow().access.permissions).allows(peer.caller(), Tier::Payload, false);
+            self.engine
+                .borrow()
+                .access
+                .permissions
+                .allows(peer.caller(), Tier::Payload, false);
         let content = match call.selection.content {
             Some(Content::Headers) => Content::Headers,
             Some(Content::Permitted) if !may_all => Content::Headers,
             _ => Content::Whole,
         };
         if content == Content::Whole {
-            self.permit(peer, CAPTURE, Tier::Payload, false, filter)?;
+            self.authorize(peer, CAPTURE, Tier::Payload, false, filter)?;
             let (uid, pid) = (peer.uid, peer.pid);
             tracing::info!(target: AUDIT, uid, pid, method = CAPTURE, filter, "payload exported");
         }
         let asked_ns = wall_ns();
         if call.selection.last_ns.is_some() || call.selection.follow != Some(true) {
-            export::settle(&self.engine).await;
+            export::wait_until_recorded(&self.engine).await;
         }
         let headers_only = content == Content::Headers;
         let export = Export::new(&self.engine, call.selection, asked_ns, headers_only);
@@ -289,7 +294,7 @@ pub fn start(
         engine,
         clients: clients.clone(),
         lists: RefCell::default(),
-        listening: control.iter().map(control::place).collect(),
+        listening: control.iter().map(control::socket_name).collect(),
     });
     let served = clients.clone();
     let server = async move {

@@ -1,0 +1,132 @@
+//! SHELL. Decision on overdue probes, with the state of this host around the life of each.
+
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+
+use netlink_packet_route::route::RouteType;
+
+use super::batch::{self, SendOptions};
+use super::{PollContext, Prober, Route};
+use netsonde_core::probe::run::EventContext;
+use netsonde_core::probe::{HostContext, Target};
+
+/// Probes decided per iteration: each may need a query to the kernel.
+const MAX_JUDGED_PER_POLL: usize = 256;
+/// Maximum number of cached routes.
+const MAX_ROUTES: usize = 4096;
+/// Time for which a cached route is used, in nanoseconds.
+const ROUTE_NS: u64 = 1_000_000_000;
+
+impl Prober {
+    /// Reports probes that are complete, and decides on those that are overdue.
+    pub(super) fn judge(&mut self, now_ns: u64, context: &PollContext<'_>) {
+        let numbers: Vec<u64> = self.runs.keys().copied().collect();
+        for number in numbers {
+            let overdue = {
+                let at = EventContext {
+                    now_ns,
+                    clock: &self.clock,
+                    identity: &self.identity,
+                    resolutions: &self.resolutions,
+                };
+                let Some(active) = self.runs.get_mut(&number) else {
+                    continue;
+                };
+                active.run.complete(&at);
+                active.run.overdue(&at, MAX_JUDGED_PER_POLL)
+            };
+            for (serial, target, sent_ns) in overdue {
+                let host = self.host_context(number, serial, target, sent_ns, now_ns, context);
+                let at = EventContext {
+                    now_ns,
+                    clock: &self.clock,
+                    identity: &self.identity,
+                    resolutions: &self.resolutions,
+                };
+                if let Some(active) = self.runs.get_mut(&number) {
+                    let name = |index| context.interface_name(index);
+                    active.run.judge(serial, &host, name, &at);
+                }
+            }
+        }
+    }
+
+    /// Returns the state of this host around the life of a probe. It is queried only where it can
+    /// change the decision.
+    fn host_context(
+        &mut self,
+        number: u64,
+        serial: u64,
+        target: Target,
+        sent_ns: u64,
+        now_ns: u64,
+        context: &PollContext<'_>,
+    ) -> HostContext {
+        let mut host = HostContext::default();
+        let Some(active) = self.runs.get(&number) else {
+            return host;
+        };
+        let facts = active.run.evidence(serial);
+        if facts.out.is_some() && facts.back.is_none() {
+            return host;
+        }
+        let mut options = active.options.send;
+        if self.counters.is_stale(now_ns) {
+            self.sample_counters(now_ns, context);
+        }
+        (host.moved, host.ring_drops, host.socket_drops) = self.counters.increases(sent_ns);
+        if target.scope != 0 {
+            options.ifindex = target.scope;
+        }
+        let Some(route) = self.cached_route(target.address, &options, now_ns) else {
+            host.interface = "any interface".into();
+            return host;
+        };
+        host.interface = context.interface_name(route.ifindex);
+        host.queued = self.counters.queued(route.ifindex);
+        if matches!(route.kind, RouteType::Unicast) && facts.out.is_none() {
+            let next_hop = route.gateway.unwrap_or(target.address);
+            host.next_hop = Some(next_hop);
+            host.asked = self.resolutions.solicitations(route.ifindex, next_hop);
+            if !facts.scheduled {
+                host.neighbor = self.host.neighbor(route.ifindex, next_hop);
+            }
+        }
+        host
+    }
+
+    /// Samples the counters of this host, of the control ring and of the prober's sockets.
+    pub(super) fn sample_counters(&mut self, now_ns: u64, context: &PollContext<'_>) {
+        let socket_drops = self
+            .sockets
+            .iter()
+            .flatten()
+            .map(|socket| batch::drops(socket.descriptor.as_fd()))
+            .sum();
+        let ring_drops = context.recording.ring_sums(0).drops;
+        let name = |index| context.interface_name(index);
+        self.counters
+            .sample(&mut self.host, now_ns, ring_drops, socket_drops, name);
+    }
+
+    fn cached_route(
+        &mut self,
+        target: IpAddr,
+        options: &SendOptions,
+        now_ns: u64,
+    ) -> Option<Route> {
+        let key = (target, options.ifindex);
+        if let Some((at_ns, route)) = self.routes.get(&key)
+            && now_ns < at_ns + ROUTE_NS
+        {
+            return route.clone();
+        }
+        if self.routes.len() >= MAX_ROUTES {
+            self.routes.clear();
+        }
+        let route = self.host.route(target, options.ifindex, options.source);
+        let route = route.ok();
+        self.routes.insert(key, (now_ns, route.clone()));
+        route
+    }
+}

@@ -1,0 +1,205 @@
+//! SHELL. What the prober receives: replies and errors at its sockets, send timestamps of the kernel, and
+//! sightings of its packets on the wire.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use super::batch::{RECEIVE_BATCH, ReceivedPacket};
+use super::{PollContext, Prober, sample};
+use crate::daemon::engine::links::Links;
+use crate::linux::monotonic_ns;
+use netsonde_core::probe::identity::HEADER;
+use netsonde_core::probe::run::{EventContext, SocketReply};
+use netsonde_core::probe::sight::{from_socket_v4, from_socket_v6};
+use netsonde_core::probe::{Sighting, SightingKind};
+use netsonde_core::wire::Direction;
+
+/// Batches received from one socket per iteration.
+const MAX_BATCHES_PER_POLL: usize = 16;
+
+impl Prober {
+    /// Processes sightings of probes, replies and address resolution on the wire.
+    pub fn on_sightings(&mut self, sightings: &[Sighting], links: &Links) {
+        let now_ns = sample(&mut self.clock);
+        for sighting in sightings {
+            let echo = match &sighting.what {
+                SightingKind::NeighborSolicited(address) => {
+                    if sighting.direction == Direction::Outbound {
+                        let (ifindex, time_ns) = (sighting.ifindex, sighting.time_ns);
+                        self.resolutions.on_solicitation(ifindex, *address, time_ns);
+                    }
+                    continue;
+                }
+                SightingKind::NeighborAnswered(address) => {
+                    if sighting.direction != Direction::Outbound {
+                        let (ifindex, time_ns) = (sighting.ifindex, sighting.time_ns);
+                        self.resolutions.on_answer(ifindex, *address, time_ns);
+                    }
+                    continue;
+                }
+                SightingKind::Request { echo, .. } | SightingKind::Reply { echo, .. } => echo,
+                SightingKind::Error { quoted, .. } => &quoted.echo,
+            };
+            let Some(active) = self
+                .by_id
+                .get(&echo.id)
+                .and_then(|number| self.runs.get_mut(number))
+            else {
+                continue;
+            };
+            let at = EventContext {
+                now_ns,
+                clock: &self.clock,
+                identity: &self.identity,
+                resolutions: &self.resolutions,
+            };
+            // A packet on the loopback interface appears once, as received.
+            let is_loopback = links
+                .get(sighting.ifindex)
+                .is_some_and(|link| link.hardware == libc::ARPHRD_LOOPBACK);
+            let (ifindex, time_ns) = (sighting.ifindex, sighting.time_ns);
+            let run = &mut active.run;
+            match sighting.what {
+                SightingKind::Request { to, echo }
+                    if sighting.direction == Direction::Outbound || is_loopback =>
+                {
+                    run.on_wire_request(to, ifindex, &echo, time_ns, &at);
+                }
+                SightingKind::Reply {
+                    from,
+                    echo,
+                    intact,
+                    ttl,
+                } if sighting.direction.is_inbound() => {
+                    let responder = (from, sighting.mac, ttl);
+                    run.on_wire_reply(responder, ifindex, &echo, intact, time_ns, &at);
+                }
+                SightingKind::Error { from, quoted } if sighting.direction.is_inbound() => {
+                    run.error(from, links.is_own(from), ifindex, &quoted, &at);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Receives replies, errors and send timestamps from all sockets.
+    pub(super) fn receive(&mut self, context: &PollContext<'_>) -> io::Result<()> {
+        for family in 0..self.sockets.len() {
+            for _ in 0..MAX_BATCHES_PER_POLL {
+                if self.receive_packets(family, context)? < RECEIVE_BATCH {
+                    break;
+                }
+            }
+            for _ in 0..MAX_BATCHES_PER_POLL {
+                if self.receive_stamps(family)? < RECEIVE_BATCH {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives a batch of replies and errors. Returns its size.
+    fn receive_packets(&mut self, family: usize, context: &PollContext<'_>) -> io::Result<usize> {
+        let now_ns = sample(&mut self.clock);
+        let Prober {
+            sockets,
+            receive_batch,
+            runs,
+            by_id,
+            identity,
+            clock,
+            resolutions,
+            hits,
+            heard,
+            ..
+        } = self;
+        let Some(socket) = &sockets[family] else {
+            return Ok(0);
+        };
+        let at = EventContext {
+            now_ns,
+            clock,
+            identity,
+            resolutions,
+        };
+        receive_batch.receive(socket.descriptor.as_fd(), |packet| {
+            let Some((kind, message)) = decode(packet, family == 0) else {
+                return;
+            };
+            let id = match &kind {
+                SightingKind::Reply { echo, .. } => {
+                    heard.entry(packet.ifindex).or_default()[family] += 1;
+                    echo.id
+                }
+                SightingKind::Error { quoted, .. } => quoted.echo.id,
+                _ => return,
+            };
+            let active = by_id.get(&id).and_then(|number| runs.get_mut(number));
+            let Some(active) = active else {
+                hits.unmatched += 1;
+                return;
+            };
+            match kind {
+                SightingKind::Reply {
+                    from,
+                    echo,
+                    intact,
+                    ttl,
+                } => {
+                    let reply = SocketReply {
+                        from,
+                        ifindex: packet.ifindex,
+                        echo,
+                        payload: message.get(HEADER..).unwrap_or_default(),
+                        intact: intact.unwrap_or(true),
+                        ttl,
+                        stamp_ns: packet.stamp_ns,
+                    };
+                    active.run.on_socket_reply(&reply, &at);
+                }
+                SightingKind::Error { from, quoted } => {
+                    let is_local = context.links.is_own(from);
+                    let ifindex = packet.ifindex;
+                    active.run.error(from, is_local, ifindex, &quoted, &at);
+                }
+                _ => {}
+            }
+        })
+    }
+
+    /// Receives a batch of send timestamps. Returns its size.
+    fn receive_stamps(&mut self, family: usize) -> io::Result<usize> {
+        let now_ns = monotonic_ns();
+        let Prober {
+            sockets,
+            receive_batch,
+            runs,
+            clock,
+            stamps,
+            ..
+        } = self;
+        let Some(socket) = &sockets[family] else {
+            return Ok(0);
+        };
+        receive_batch.receive_stamps(socket.descriptor.as_fd(), |stamp| {
+            if let Some((number, serial)) = stamps.find(stamp.id)
+                && let Some(active) = runs.get_mut(&number)
+            {
+                let (is_scheduled, stamp_ns) = (stamp.is_scheduled, stamp.stamp_ns);
+                active
+                    .run
+                    .on_send_stamp(serial, is_scheduled, stamp_ns, clock, now_ns);
+            }
+        })
+    }
+}
+
+/// Decodes a packet as raw(7) delivers it: its meaning, and the ICMP message.
+fn decode<'a>(packet: &ReceivedPacket<'a>, is_ipv4: bool) -> Option<(SightingKind, &'a [u8])> {
+    if is_ipv4 {
+        from_socket_v4(packet.bytes)
+    } else {
+        from_socket_v6(packet.bytes, packet.from, packet.hop_limit).map(|kind| (kind, packet.bytes))
+    }
+}

@@ -1,0 +1,257 @@
+//! SHELL. Sending of due probes, within the limits of users and of the whole service.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use super::batch::{SEND_BATCH, SendBatch, set_pmtu_discovery};
+use super::{ActiveRun, MAX_SENDS_PER_POLL, Prober, Socket};
+use crate::linux::monotonic_ns;
+use netsonde_core::probe::identity::write_request;
+use netsonde_core::probe::run::Outgoing;
+use netsonde_core::probe::{Clock, Identity};
+
+/// Number of probes that can wait for their send timestamps.
+const STAMP_SLOTS: usize = 16_384;
+/// Pause in sending after the kernel had no buffer space, in nanoseconds.
+const FULL_NS: u64 = 1_000_000;
+/// Time after which a run whose probes are held inside this host checks again, in nanoseconds.
+const HELD_NS: u64 = 1_000_000;
+
+/// The probes that wait for a send timestamp, by the ID that the kernel reports with it.
+pub(super) struct StampIds {
+    /// ID, run and serial number of each probe. The slot is the ID modulo the number of slots.
+    slots: Vec<(u32, u64, u64)>,
+    next: u32,
+}
+
+impl StampIds {
+    pub(super) fn new() -> StampIds {
+        StampIds {
+            slots: vec![(0, 0, 0); STAMP_SLOTS],
+            next: 1,
+        }
+    }
+
+    /// Assigns an ID, which is never 0, to a probe of a run.
+    fn assign(&mut self, run: u64, serial: u64) -> u32 {
+        let id = self.next;
+        self.next = self.next.wrapping_add(1).max(1);
+        self.slots[id as usize % STAMP_SLOTS] = (id, run, serial);
+        id
+    }
+
+    /// Returns the run and the serial number of an ID, unless the slot has been reused.
+    pub(super) fn find(&self, id: u32) -> Option<(u64, u64)> {
+        let (assigned, run, serial) = self.slots[id as usize % STAMP_SLOTS];
+        (assigned == id).then_some((run, serial))
+    }
+}
+
+/// What became of a batch.
+struct Submitted {
+    /// Number of probes that left the schedule.
+    count: usize,
+    /// Whether the kernel had buffer space for all of them.
+    has_room: bool,
+}
+
+impl Prober {
+    /// Sends the probes that are due. Returns their number.
+    pub(super) fn send(&mut self, now_ns: u64) -> io::Result<usize> {
+        if now_ns < self.full_until_ns {
+            return Ok(0);
+        }
+        let mut sent = 0;
+        let mut in_flight = self.in_flight();
+        let numbers: Vec<u64> = self.runs.keys().copied().collect();
+        // Each run gets an equal share of an iteration, so that none waits for a large one.
+        let share = (MAX_SENDS_PER_POLL / numbers.len().max(1)).clamp(1, SEND_BATCH);
+        loop {
+            let mut any = false;
+            for number in &numbers {
+                if in_flight >= self.limits.in_flight as usize {
+                    self.hits.in_flight += 1;
+                    self.full_until_ns = now_ns + FULL_NS;
+                    return Ok(sent);
+                }
+                let max = share.min(self.limits.in_flight as usize - in_flight);
+                match self.send_run(*number, max)? {
+                    None => return Ok(sent),
+                    Some(0) => {}
+                    Some(count) => {
+                        any = true;
+                        sent += count;
+                        in_flight += count;
+                    }
+                }
+            }
+            if !any || sent >= MAX_SENDS_PER_POLL {
+                return Ok(sent);
+            }
+        }
+    }
+
+    /// Sends up to `max` due probes of a run. Returns their number, or `None` if the kernel has no
+    /// buffer space.
+    fn send_run(&mut self, number: u64, max: usize) -> io::Result<Option<usize>> {
+        let now_ns = monotonic_ns();
+        let max = self.allowance(number, max, now_ns);
+        if max == 0 {
+            return Ok(Some(0));
+        }
+        let Some(active) = self.runs.get_mut(&number) else {
+            return Ok(Some(0));
+        };
+        let is_ipv4 = active.run.targets[0].address.is_ipv4();
+        let Some(socket) = &mut self.sockets[usize::from(!is_ipv4)] else {
+            return Ok(Some(0));
+        };
+        if socket.pmtu != active.options.pmtu {
+            set_pmtu_discovery(socket.descriptor.as_fd(), is_ipv4, active.options.pmtu)?;
+            socket.pmtu = active.options.pmtu;
+        }
+        let ids = socket.stamps.then_some(&mut self.stamps);
+        let batch = &mut self.send_batch;
+        let outgoing = fill(batch, active, number, &self.identity, ids, max, now_ns);
+        let submitted = submit(batch, outgoing, active, socket, &self.clock);
+        if let Some(user) = self.users.get_mut(&active.uid) {
+            user.consume(submitted.count);
+        }
+        self.all.consume(submitted.count);
+        if !submitted.has_room {
+            self.hits.full += 1;
+            self.full_until_ns = monotonic_ns() + FULL_NS;
+            return Ok(None);
+        }
+        Ok(Some(submitted.count))
+    }
+
+    /// Returns how many probes a run may send now, at most `max`.
+    fn allowance(&mut self, number: u64, max: usize, now_ns: u64) -> usize {
+        let Some(active) = self.runs.get_mut(&number) else {
+            return 0;
+        };
+        let run = &mut active.run;
+        let mut allowed = max.min(SEND_BATCH);
+        if run.due_ns(now_ns).is_none_or(|due| due > now_ns) {
+            return 0;
+        }
+        if let Some(user) = self.users.get_mut(&active.uid) {
+            allowed = allowed.min(user.available(now_ns));
+            user.waits += u64::from(allowed == 0);
+        }
+        allowed = allowed.min(self.all.available(now_ns));
+        if allowed == 0 {
+            self.all.waits += 1;
+            return 0;
+        }
+        if now_ns < active.held_until_ns {
+            return 0;
+        }
+        let unanswered_count = || self.resolutions.unanswered_count(self.clock.wall(now_ns));
+        if run.is_stuck(now_ns) || run.must_wait_for_neighbors(unanswered_count) {
+            active.held_until_ns = now_ns + HELD_NS;
+            return 0;
+        }
+        allowed
+    }
+}
+
+/// Writes up to `max` due probes of a run into the batch. `ids`: source of the IDs for send
+/// timestamps, if the kernel can report them by ID.
+fn fill(
+    batch: &mut SendBatch,
+    active: &mut ActiveRun,
+    number: u64,
+    identity: &Identity,
+    mut ids: Option<&mut StampIds>,
+    max: usize,
+    now_ns: u64,
+) -> Vec<Outgoing> {
+    let run = &mut active.run;
+    let mut outgoing: Vec<Outgoing> = Vec::with_capacity(max);
+    batch.clear();
+    while outgoing.len() < max && run.due_ns(now_ns).is_some_and(|due| due <= now_ns) {
+        let probe = run.take_next(identity, now_ns);
+        let stamp = ids
+            .as_mut()
+            .filter(|_| run.settings.stamped)
+            .map(|ids| ids.assign(number, probe.serial));
+        let target = probe.target;
+        let packet = batch.push(target.address, target.scope, &active.options.send, stamp);
+        write_request(
+            packet,
+            target.address.is_ipv4(),
+            (run.id, probe.sequence),
+            &probe.token,
+            run.settings.size,
+            &run.settings.pattern,
+        );
+        outgoing.push(probe);
+    }
+    outgoing
+}
+
+/// Passes the batch to the kernel and reports to the run what became of each probe.
+fn submit(
+    batch: &mut SendBatch,
+    outgoing: Vec<Outgoing>,
+    active: &mut ActiveRun,
+    socket: &mut Socket,
+    clock: &Clock,
+) -> Submitted {
+    let run = &mut active.run;
+    let mut at = 0;
+    while at < batch.len() {
+        let before = monotonic_ns();
+        let error = match batch.send(socket.descriptor.as_fd(), at) {
+            Ok(count) => {
+                // One system call for many packets: each is assumed to have left when its share of
+                // the time was over.
+                let each = (monotonic_ns() - before) / count.max(1) as u64;
+                for (offset, probe) in outgoing[at..at + count].iter().enumerate() {
+                    run.mark_sending(probe.serial, before + each * offset as u64);
+                }
+                at += count;
+                continue;
+            }
+            Err(error) => error,
+        };
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::EAGAIN) => {
+                for _ in at..outgoing.len() {
+                    run.return_to_schedule();
+                }
+                return Submitted {
+                    count: at,
+                    has_room: false,
+                };
+            }
+            // Before Linux 6.13. A timestamp without an ID cannot be assigned to a probe.
+            Some(libc::EINVAL) if socket.stamps && run.settings.stamped => {
+                socket.stamps = false;
+                run.settings.stamped = false;
+                for _ in at..outgoing.len() {
+                    run.return_to_schedule();
+                }
+                break;
+            }
+            // IPv6 reports that a queue or a filter below the IP layer dropped the packet, IPv4 does
+            // not (raw_sendmsg in net/ipv4/raw.c). For both, the wire decides.
+            Some(libc::ENOBUFS) => {
+                run.mark_sending(outgoing[at].serial, before);
+                at += 1;
+            }
+            errno => {
+                run.mark_sending(outgoing[at].serial, before);
+                run.not_sent(outgoing[at].serial, errno.unwrap_or(0), clock);
+                at += 1;
+            }
+        }
+    }
+    Submitted {
+        count: at,
+        has_room: true,
+    }
+}

@@ -1,0 +1,208 @@
+//! SHELL. `io.netsonde.Ping`: checks requests against permissions and limits, and reports the
+//! events of runs.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `mod` | the calls `Ping` and `Stop` |
+//! | `targets` | the call `Targets`; addresses, ranges and interfaces |
+//! | `options` | options of a run, checked against limits and permissions |
+//! | `reply` | events and statistics, as the protocol has them |
+
+mod options;
+mod reply;
+mod targets;
+
+use std::cell::RefCell;
+
+use serde_json::json;
+use tokio::task::yield_now;
+
+use crate::daemon::engine::Shared;
+use crate::daemon::engine::control::{Failure, Peer, Replies};
+use crate::daemon::engine::state::EngineState;
+use netsonde_core::probe::Run;
+use netsonde_core::probe::run::Event;
+use netsonde_core::protocol::ping::{PingCall, PingReply, Probe, StopCall};
+
+pub use targets::{TargetLists, add_targets};
+
+/// Maximum number of summaries per reply.
+const MAX_SUMMARIES: usize = 512;
+/// Maximum number of events per reply.
+const MAX_EVENTS: usize = 512;
+
+fn not_permitted(what: &str, limit: String) -> Failure {
+    Failure::error(
+        "io.netsonde.Ping.NotPermitted",
+        json!({ "what": what, "limit": limit }),
+    )
+}
+
+fn limit_reached(limit: &str, max: u64) -> Failure {
+    Failure::error(
+        "io.netsonde.Ping.LimitReached",
+        json!({ "limit": limit, "most": max }),
+    )
+}
+
+fn bad_target(target: &str, reason: impl Into<String>) -> Failure {
+    Failure::error(
+        "io.netsonde.Ping.BadTarget",
+        json!({ "target": target, "reason": reason.into() }),
+    )
+}
+
+fn no_such_list(list: u64) -> Failure {
+    Failure::error("io.netsonde.Ping.NoSuchList", json!({ "list": list }))
+}
+
+/// Answers `Stop`.
+pub fn stop(engine: &Shared, peer: &Peer, call: StopCall) -> Result<(), Failure> {
+    let mut engine = engine.borrow_mut();
+    let privileged = engine.access.permissions.is_privileged(peer.caller());
+    let active = engine
+        .prober
+        .runs
+        .get_mut(&call.run)
+        .filter(|active| active.uid == peer.uid || privileged)
+        .ok_or_else(|| Failure::error("io.netsonde.Ping.NoSuchRun", json!({ "run": call.run })))?;
+    active.run.stop();
+    engine.prober.wake.notify_one();
+    Ok(())
+}
+
+/// Stops the run when its call ends, in whatever way.
+struct RunGuard<'a> {
+    engine: &'a Shared,
+    number: u64,
+}
+
+impl RunGuard<'_> {
+    fn end(self) -> Option<Run> {
+        self.engine.borrow_mut().prober.end(self.number)
+    }
+}
+
+impl Drop for RunGuard<'_> {
+    fn drop(&mut self) {
+        self.engine.borrow_mut().prober.end(self.number);
+    }
+}
+
+/// Answers `Ping`: the run's number, its events as they come, and statistics at its end.
+pub async fn ping(
+    engine: &Shared,
+    lists: &RefCell<TargetLists>,
+    peer: &Peer,
+    call: PingCall,
+    replies: &mut Replies<'_>,
+) -> Result<(), Failure> {
+    if !replies.wants_more() {
+        return Err(Failure::error(
+            "org.varlink.service.ExpectedMore",
+            json!({}),
+        ));
+    }
+    let targets = targets::take_targets(engine, lists, peer, &call)?;
+    let options = call.options.unwrap_or_default();
+    let rows = options.rows == Some(true);
+    let quiet = options.quiet == Some(true);
+    let number = options::start(&mut engine.borrow_mut(), peer, options, targets)?;
+    let guard = RunGuard { engine, number };
+    let started = {
+        let engine = engine.borrow();
+        let run = &engine.prober.runs[&number].run;
+        PingReply {
+            run: Some(number),
+            id: Some(run.id),
+            targets: Some(run.targets.len() as u64),
+            ..PingReply::default()
+        }
+    };
+    replies.next(&started).await?;
+    report_events(engine, number, replies).await?;
+    let Some(run) = guard.end() else {
+        return Err(Failure::Gone);
+    };
+    if !quiet {
+        tracing::debug!(run = number, "ping ended");
+    }
+    report_targets(engine, &run, rows, replies).await?;
+    let total = PingReply {
+        total: Some(reply::total(&run)),
+        ..PingReply::default()
+    };
+    replies.last(&total).await
+}
+
+/// Sends the events of a run until it is over.
+async fn report_events(
+    engine: &Shared,
+    number: u64,
+    replies: &mut Replies<'_>,
+) -> Result<(), Failure> {
+    let events_ready = engine.borrow().prober.runs[&number].events_ready.clone();
+    loop {
+        let Some((probes, is_over)) = drain_events(&mut engine.borrow_mut(), number) else {
+            return Err(Failure::Gone);
+        };
+        if !probes.is_empty() {
+            let probes = PingReply {
+                probes: Some(probes),
+                ..PingReply::default()
+            };
+            replies.next(&probes).await?;
+        } else if !is_over {
+            events_ready.notified().await;
+        }
+        if is_over {
+            return Ok(());
+        }
+    }
+}
+
+/// Removes pending events of a run. Returns them, and whether they were the last. `None` if the run
+/// does not exist.
+fn drain_events(engine: &mut EngineState, number: u64) -> Option<(Vec<Probe>, bool)> {
+    let active = engine.prober.runs.get_mut(&number)?;
+    let run = &mut active.run;
+    let count = run.events.len().min(MAX_EVENTS);
+    let events: Vec<Event> = run.events.drain(..count).collect();
+    let probes = events
+        .iter()
+        .map(|event| {
+            let target = &run.targets[event.target as usize];
+            reply::probe(event, target, reply::interface_names(&engine.links))
+        })
+        .collect();
+    Some((probes, active.is_over && run.events.is_empty()))
+}
+
+/// Sends the statistics of each target, as short `rows` or as summaries.
+async fn report_targets(
+    engine: &Shared,
+    run: &Run,
+    rows: bool,
+    replies: &mut Replies<'_>,
+) -> Result<(), Failure> {
+    let parts = run.targets.chunks(MAX_SUMMARIES);
+    for (targets, stats) in parts.zip(run.stats.chunks(MAX_SUMMARIES)) {
+        let part = {
+            let engine = engine.borrow();
+            let name = reply::interface_names(&engine.links);
+            let each = targets.iter().zip(stats);
+            let mut part = PingReply::default();
+            if rows {
+                let rows = each.map(|(target, stats)| reply::row(target, stats, &name));
+                part.rows = Some(rows.collect());
+            } else {
+                let summaries = each.map(|(target, stats)| reply::summary(target, stats, &name));
+                part.summaries = Some(summaries.collect());
+            }
+            part
+        };
+        replies.next(&part).await?;
+        yield_now().await;
+    }
+    Ok(())
+}

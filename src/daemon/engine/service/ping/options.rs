@@ -1,0 +1,237 @@
+//! SHELL. Options of a run: defaults, ranges, and the permissions of its user.
+
+use std::net::IpAddr;
+
+use super::targets::{check_scopes, mark_broadcast};
+use super::{bad_target, limit_reached, not_permitted};
+use crate::daemon::engine::control::{Failure, Peer};
+use crate::daemon::engine::prober::{STAMPED_RATE, SendOptions, SocketOptions};
+use crate::daemon::engine::state::EngineState;
+use netsonde_core::config::PingSettings;
+use netsonde_core::probe::{Settings, Target};
+use netsonde_core::protocol::ping::Options;
+
+/// Default payload size in bytes, as for ping.
+const SIZE: u32 = 56;
+/// Maximum payload size over IPv4 and IPv6, in bytes: the longest packet without its headers.
+const MAX_SIZE: (u32, u32) = (65_507, 65_527);
+/// Default timeout of a probe, in nanoseconds.
+const TIMEOUT_NS: u64 = 1_000_000_000;
+/// Default interval between two probes to a target, in nanoseconds.
+const INTERVAL_NS: u64 = 1_000_000_000;
+/// Maximum timeout and interval, in nanoseconds: one hour.
+const MAX_TIME_NS: u64 = 3_600_000_000_000;
+/// Default rate of a run with several targets, in probes per second.
+const RATE: u64 = 10_000;
+/// Maximum length of a pattern in bytes, as for ping.
+const MAX_PATTERN: usize = 16;
+
+/// Checks the options of a run against limits and permissions, and starts it. Returns its number.
+pub(super) fn start(
+    engine: &mut EngineState,
+    peer: &Peer,
+    options: Options,
+    mut targets: Vec<Target>,
+) -> Result<u64, Failure> {
+    let limits = engine.config.ping.clone();
+    let is_privileged = engine.access.permissions.is_privileged(peer.caller());
+    if engine.prober.runs_of(peer.uid) as u64 >= limits.runs_per_uid {
+        engine.prober.hits.runs += 1;
+        return Err(limit_reached("runs of one user", limits.runs_per_uid));
+    }
+    let is_ipv4 = check_family(engine, &targets)?;
+    let (size, pattern) = payload(&options, is_ipv4)?;
+    let pace = Pace::new(&options, &limits, is_privileged, targets.len())?;
+    let socket = socket_options(engine, &options, is_ipv4)?;
+    if socket.send.ifindex == 0 {
+        check_scopes(engine, &targets)?;
+    }
+    let is_allowed = options.broadcast == Some(true);
+    mark_broadcast(
+        engine,
+        &mut targets,
+        &socket.send,
+        is_privileged,
+        is_allowed,
+    )?;
+    let probes_per_second = targets.len() as u64 * 1_000_000_000 / pace.interval_ns.max(1);
+    let settings = Settings {
+        count: options.count,
+        interval_ns: pace.interval_ns,
+        timeout_ns: pace.timeout_ns,
+        deadline_ns: options.deadline_ns,
+        size,
+        pattern,
+        flood: pace.flood,
+        rate: pace.rate,
+        quiet: options.quiet == Some(true),
+        stamped: !pace.flood && pace.rate.min(probes_per_second) <= STAMPED_RATE,
+    };
+    tracing::debug!(uid = peer.uid, targets = targets.len(), "ping requested");
+    let prober = &mut engine.prober;
+    Ok(prober.start(peer.uid, pace.max_rate, settings, targets, socket))
+}
+
+fn invalid(problem: String) -> Failure {
+    Failure::invalid_parameter(&format!("options.{problem}"))
+}
+
+/// Returns whether the targets are IPv4 addresses. All of them must be of one family, and this kernel
+/// must support it.
+fn check_family(engine: &EngineState, targets: &[Target]) -> Result<bool, Failure> {
+    let is_ipv4 = targets[0].address.is_ipv4();
+    if let Some(other) = targets
+        .iter()
+        .find(|target| target.address.is_ipv4() != is_ipv4)
+    {
+        return Err(bad_target(
+            &other.address.to_string(),
+            "a run has one address family: ping IPv4 and IPv6 separately",
+        ));
+    }
+    if !engine.prober.has_family(is_ipv4) {
+        return Err(bad_target(
+            &targets[0].address.to_string(),
+            "this kernel does not support the address family",
+        ));
+    }
+    Ok(is_ipv4)
+}
+
+/// Returns size and pattern of the payload.
+fn payload(options: &Options, is_ipv4: bool) -> Result<(usize, Vec<u8>), Failure> {
+    let max = if is_ipv4 { MAX_SIZE.0 } else { MAX_SIZE.1 };
+    let size = options.size.unwrap_or(SIZE);
+    if size > max {
+        return Err(invalid(format!("size: {size} is more than {max}")));
+    }
+    let pattern = parse_pattern(options.pattern.as_deref().unwrap_or("")).map_err(invalid)?;
+    Ok((size as usize, pattern))
+}
+
+/// Times and rates of a run.
+struct Pace {
+    timeout_ns: u64,
+    interval_ns: u64,
+    flood: bool,
+    /// Rate of the run, in probes per second.
+    rate: u64,
+    /// Maximum rate of the user, in probes per second.
+    max_rate: u64,
+}
+
+impl Pace {
+    fn new(
+        options: &Options,
+        limits: &PingSettings,
+        is_privileged: bool,
+        target_count: usize,
+    ) -> Result<Pace, Failure> {
+        let in_range = |name: &str, given: Option<u64>, default: u64| match given {
+            Some(0) if name != "interval_ns" => {
+                Err(invalid(format!("{name}: must be more than 0")))
+            }
+            Some(ns) if ns > MAX_TIME_NS => Err(invalid(format!("{name}: at most an hour"))),
+            other => Ok(other.unwrap_or(default)),
+        };
+        let timeout_ns = in_range("timeout_ns", options.timeout_ns, TIMEOUT_NS)?;
+        let interval_ns = in_range("interval_ns", options.interval_ns, INTERVAL_NS)?;
+        let flood = options.flood == Some(true);
+        let min_interval_ns = limits.interval_ms * 1_000_000;
+        if !is_privileged && interval_ns < min_interval_ns && !flood {
+            let limit = format!("intervals of {} ms and more", limits.interval_ms);
+            return Err(not_permitted("shorter intervals", limit));
+        }
+        let max_rate = if is_privileged {
+            limits.rate
+        } else {
+            limits.rate_per_uid
+        };
+        let mut rate = match options.rate {
+            Some(0) => return Err(invalid("rate: must be more than 0".into())),
+            Some(rate) if rate > max_rate => {
+                return Err(not_permitted(
+                    "more probes a second",
+                    format!("{max_rate} a second"),
+                ));
+            }
+            Some(rate) => rate,
+            None if flood || interval_ns < 1_000_000 => max_rate,
+            None if target_count > 1 => RATE.min(max_rate),
+            None => max_rate,
+        };
+        if flood && !is_privileged && min_interval_ns > 0 {
+            rate = rate.min(1_000_000_000 / min_interval_ns);
+        }
+        Ok(Pace {
+            timeout_ns,
+            interval_ns,
+            flood,
+            rate,
+            max_rate,
+        })
+    }
+}
+
+/// Returns the options of socket and packets.
+fn socket_options(
+    engine: &EngineState,
+    options: &Options,
+    is_ipv4: bool,
+) -> Result<SocketOptions, Failure> {
+    let pmtu = match options.pmtu_discovery.as_deref() {
+        None | Some("want") => libc::IP_PMTUDISC_WANT,
+        Some("do") => libc::IP_PMTUDISC_DO,
+        Some("dont") => libc::IP_PMTUDISC_DONT,
+        Some("probe") => libc::IP_PMTUDISC_PROBE,
+        Some(other) => {
+            return Err(invalid(format!(
+                "pmtu_discovery: {other:?}: expected do, probe, want or dont"
+            )));
+        }
+    };
+    let ifindex = match &options.interface {
+        None => 0,
+        Some(name) => engine
+            .links
+            .iter()
+            .find(|link| link.name == *name)
+            .map(|link| link.ifindex)
+            .ok_or_else(|| invalid(format!("interface: no such interface: {name}")))?,
+    };
+    let source = match &options.source {
+        None => None,
+        Some(text) => {
+            let source = text.parse::<IpAddr>().ok();
+            let source = source.filter(|source| source.is_ipv4() == is_ipv4);
+            Some(source.ok_or_else(|| {
+                invalid(format!(
+                    "source: {text} is not an address of the targets' family"
+                ))
+            })?)
+        }
+    };
+    Ok(SocketOptions {
+        send: SendOptions {
+            ttl: options.ttl,
+            tos: options.tos,
+            ifindex,
+            source,
+        },
+        pmtu,
+    })
+}
+
+/// Parses hexadecimal digits. An odd last digit is a byte of its own, as for ping.
+fn parse_pattern(text: &str) -> Result<Vec<u8>, String> {
+    let digits: Option<Vec<u8>> = text.chars().map(|c| Some(c.to_digit(16)? as u8)).collect();
+    match digits {
+        Some(digits) if digits.len() <= MAX_PATTERN * 2 => Ok(digits
+            .chunks(2)
+            .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+            .collect()),
+        _ => Err(format!(
+            "pattern: invalid pattern {text:?}: expected up to {MAX_PATTERN} bytes in hexadecimal"
+        )),
+    }
+}
