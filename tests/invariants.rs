@@ -1,4 +1,4 @@
-//! Invariants of the architecture, checked on the text of the source.
+//! What the architecture promises, read from the source.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fs;
@@ -22,7 +22,7 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     all
 }
 
-/// Returns the code without comments and tests.
+/// The code without its comments and without its tests.
 fn code(text: &str) -> String {
     let end = text.find("#[cfg(test)]").unwrap_or(text.len());
     text[..end]
@@ -64,16 +64,14 @@ fn pure_modules_name_no_socket_file_thread_or_clock() {
     }
 }
 
-/// Files that may use `unsafe`, each for a reason stated in it.
-const UNSAFE: [&str; 13] = [
+/// Files that may use `unsafe`, each for one reason that stands at its top.
+const UNSAFE: [&str; 11] = [
     "src/linux/processes.rs",
     "src/linux/option.rs",
     "src/linux/mapping.rs",
     "src/daemon/keeper/sys.rs",
     "src/daemon/channel/handover.rs",
     "src/daemon/engine/ready.rs",
-    "src/daemon/engine/mod.rs",
-    "src/daemon/engine/ring.rs",
     "src/daemon/engine/prober/batch.rs",
     "src/linux/received.rs",
     "src/client/filter/libpcap.rs",
@@ -102,16 +100,10 @@ fn unsafe_only_in_listed_files_with_reasons() {
                 "{name}:{} uses unsafe",
                 at + 1
             );
-            // A function states what its caller promises, a block why the promise holds.
-            let (mark, above) = if line.contains("unsafe fn") {
-                ("# Safety", 8)
-            } else {
-                ("SAFETY:", 5)
-            };
-            let reason = lines[at.saturating_sub(above)..=at]
+            let reason = lines[at.saturating_sub(5)..=at]
                 .iter()
-                .any(|line| line.contains(mark));
-            assert!(reason, "{name}:{} has no {mark} comment", at + 1);
+                .any(|line| line.contains("SAFETY:"));
+            assert!(reason, "{name}:{} has no SAFETY comment", at + 1);
         }
     }
 }
@@ -120,13 +112,13 @@ fn unsafe_only_in_listed_files_with_reasons() {
 fn every_module_has_documentation() {
     for (path, text) in sources("src") {
         let first = text.lines().next().unwrap_or_default();
-        let has_kind = ["//! PURE.", "//! SHELL.", "//! PRIVILEGED"]
+        let printed = ["//! PURE.", "//! SHELL.", "//! PRIVILEGED"]
             .iter()
             .any(|word| first.starts_with(word));
         let is_root = path.ends_with("lib.rs") || path.parent().unwrap().ends_with("bin");
         assert!(
-            has_kind || is_root,
-            "{}: the first line does not name its kind (PURE, SHELL or PRIVILEGED): {first}",
+            printed || is_root,
+            "{} does not begin with its kind: {first}",
             path.display()
         );
     }

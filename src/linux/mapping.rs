@@ -1,8 +1,4 @@
 //! SHELL. Memory shared between keeper, engine and kernel. One of the files that may use `unsafe`.
-//!
-//! Words that others change at any time are read as atomics, which is safe. Slices are not: who may
-//! write to the memory is agreed between processes, which no type shows, so the functions that
-//! return or promise slices are `unsafe`.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -22,18 +18,15 @@ pub struct Mapping {
     length: usize,
 }
 
-// SAFETY: the mapping is ordinary memory, not tied to the thread that created it.
+// SAFETY: the mapping is memory like any other; it has no tie to the thread that made it.
 unsafe impl Send for Mapping {}
 
 impl Mapping {
-    /// Maps the first `length` bytes of `descriptor` for reading and writing.
-    ///
-    /// # Errors
-    /// `InvalidInput` if `length` is 0, or the error of mmap(2).
+    /// Maps the first `length` bytes (more than 0) of `descriptor` for reading and writing.
     pub fn new(descriptor: impl AsFd, length: usize) -> io::Result<Mapping> {
         let nonzero = NonZeroUsize::new(length).ok_or(io::ErrorKind::InvalidInput)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new mapping at an address chosen by the kernel overlaps no other memory.
+        // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
         let start = unsafe {
             mmap(
                 None,
@@ -50,8 +43,8 @@ impl Mapping {
         })
     }
 
-    /// Returns the 32-bit word at byte `at`, which another process or the kernel may change at any
-    /// time. `None` if it is not aligned or not within the mapping.
+    /// The 32-bit word at byte `at`, which another process or the kernel may change at any time.
+    /// `None` if it is not aligned or not within the mapping.
     pub fn word32(&self, at: usize) -> Option<&AtomicU32> {
         let inside = at.checked_add(4)? <= self.length && at.is_multiple_of(4);
         // SAFETY: aligned (mappings begin at a page) and within a mapping that lives as long as
@@ -59,42 +52,38 @@ impl Mapping {
         inside.then(|| unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(at).cast()) })
     }
 
-    /// Returns the 64-bit word at byte `at`, under the same conditions as [`word32`](Self::word32).
+    /// The 64-bit word at byte `at`, likewise.
     pub fn word64(&self, at: usize) -> Option<&AtomicU64> {
         let inside = at.checked_add(8)? <= self.length && at.is_multiple_of(8);
         // SAFETY: as in `word32`.
         inside.then(|| unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(at).cast()) })
     }
 
-    /// Returns `length` bytes from byte `at` on, or `None` if they are not within the mapping.
-    ///
-    /// # Safety
-    /// Nothing may write to these bytes while the slice exists: neither the kernel, nor another
-    /// process, nor [`word32`](Self::word32) and [`word64`](Self::word64) of this one.
-    pub unsafe fn bytes(&self, at: usize, length: usize) -> Option<&[u8]> {
+    /// Bytes that nobody changes for as long as the slice is used: a block of the ring that the
+    /// kernel has handed over, or memory of which this process is the only user.
+    /// `None` if they are not within the mapping.
+    pub fn bytes(&self, at: usize, length: usize) -> Option<&[u8]> {
         let inside = at.checked_add(length)? <= self.length;
-        // SAFETY: within the mapping, and not written to, as the caller promises.
+        // SAFETY: within the mapping. The kernel does not write to a block between handing it over
+        // (TP_STATUS_USER) and getting it back, and callers take no slice outside of that.
         inside.then(|| unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(at), length) })
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: exactly the range that `new` mapped, and no reference into it outlives `self`.
+        // SAFETY: exactly what `new` mapped, and no reference into it can outlive `self`.
         let _ = unsafe { munmap(self.start.cast(), self.length) };
     }
 }
 
-/// A mapping that only this process uses: the recorder's memory in the engine.
+/// Memory that one process at a time uses as its own: the recorder's. The keeper holds only the
+/// descriptor, and starts an engine only after the last one has ended.
 pub struct OwnMemory(Mapping);
 
 impl OwnMemory {
-    /// Takes a mapping of which this process is the only user.
-    ///
-    /// # Safety
-    /// Until the returned value is dropped, no other mapping of the same memory may be written to,
-    /// in this process or in another, and no `write` to its descriptor may take place.
-    pub unsafe fn new(mapping: Mapping) -> OwnMemory {
+    /// Declares this process the only user of the mapping.
+    pub fn new(mapping: Mapping) -> OwnMemory {
         OwnMemory(mapping)
     }
 }
@@ -103,23 +92,20 @@ impl Deref for OwnMemory {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the whole mapping, which nothing else writes to (`new`).
+        // SAFETY: the whole mapping, of which this process is the only user.
         unsafe { std::slice::from_raw_parts(self.0.start.as_ptr(), self.0.length) }
     }
 }
 
 impl DerefMut for OwnMemory {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and `self` is borrowed exclusively.
+        // SAFETY: as above, and `self` is borrowed alone.
         unsafe { std::slice::from_raw_parts_mut(self.0.start.as_ptr(), self.0.length) }
     }
 }
 
-/// Creates memory of `length` bytes, all zero, behind a descriptor that can be passed on. Its size is
-/// sealed, so that no process that holds the descriptor can truncate it under another one.
-///
-/// # Errors
-/// The error of memfd_create(2), ftruncate(2) or fcntl(2).
+/// Makes memory of `length` bytes, all zero, behind a descriptor that can be passed on. Its size is
+/// sealed, so that no holder can pull it away under another.
 pub fn sealed_memory(name: &str, length: usize) -> io::Result<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let descriptor = memfd_create(name, flags)?;

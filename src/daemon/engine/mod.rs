@@ -176,22 +176,16 @@ fn take_listeners(handed: &mut [Option<OwnedFd>; MAX_DESCRIPTORS]) -> Vec<Listen
     .collect()
 }
 
-/// Maps the recorder's memory, which the keeper passed to this engine.
-#[allow(unsafe_code)]
-fn map_record(memory: &OwnedFd, bytes: usize) -> io::Result<OwnMemory> {
-    let mapping = Mapping::new(memory, bytes)?;
-    // SAFETY: the keeper passes the descriptor to one engine at a time, and starts the next one only
-    // after the last has ended. It does not write to the memory itself. This function is called once.
-    Ok(unsafe { OwnMemory::new(mapping) })
-}
-
 fn take_intake(
     handover_header: &HandoverHeader,
     handed: &mut [Option<OwnedFd>; MAX_DESCRIPTORS],
     config: &Config,
 ) -> io::Result<(Recording, u64)> {
     let memory = take(handed, DescriptorSlot::Recorder)?;
-    let memory = map_record(&memory, handover_header.recorder_bytes as usize)?;
+    let memory = OwnMemory::new(Mapping::new(
+        &memory,
+        handover_header.recorder_bytes as usize,
+    )?);
     let (budgets, snaps) = (config.recorder.budget.bytes(), config.recorder.snap.bytes());
     let (mut recorder, opened) = Recorder::open(memory, budgets, snaps, wall_ns());
     let stalled = recorder.count_start();

@@ -1,8 +1,6 @@
 //! SHELL. Reading a TPACKET_V3 ring through its mapping alone. The kernel fills a block, passes it
 //! on by its status word, and gets it back. It never overwrites a block that it has passed on, and
-//! drops new packets when all are taken. So blocks are copied and released at once. One of the files
-//! that may use `unsafe`.
-#![allow(unsafe_code)]
+//! drops new packets when all are taken. So blocks are copied and released at once.
 
 use std::sync::atomic::Ordering;
 
@@ -112,12 +110,9 @@ impl Ring {
         if !self.is_ours(self.next) {
             return None;
         }
-        // SAFETY: the kernel has passed the block on (TP_STATUS_USER), and does not write to it until
-        // `release` returns it. That borrows the ring exclusively, so the block's slice is gone then.
-        let bytes = unsafe {
-            self.mapping
-                .bytes(self.next * self.block_bytes, self.block_bytes)?
-        };
+        let bytes = self
+            .mapping
+            .bytes(self.next * self.block_bytes, self.block_bytes)?;
         let word = |at: usize| {
             u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
