@@ -104,17 +104,20 @@ pub enum EngineRequest {
 }
 
 impl EngineRequest {
+    /// All requests.
+    pub const ALL: [EngineRequest; 6] = [
+        EngineRequest::Ready,
+        EngineRequest::Join,
+        EngineRequest::Leave,
+        EngineRequest::Promiscuous,
+        EngineRequest::Count,
+        EngineRequest::Alive,
+    ];
+
     fn from_u32(number: u32) -> Option<EngineRequest> {
-        [
-            EngineRequest::Ready,
-            EngineRequest::Join,
-            EngineRequest::Leave,
-            EngineRequest::Promiscuous,
-            EngineRequest::Count,
-            EngineRequest::Alive,
-        ]
-        .into_iter()
-        .find(|ask| *ask as u32 == number)
+        Self::ALL
+            .into_iter()
+            .find(|request| *request as u32 == number)
     }
 }
 
