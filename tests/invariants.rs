@@ -1,36 +1,10 @@
 //! What the architecture promises, read from the source.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::fs;
-use std::path::{Path, PathBuf};
+#[path = "support/source.rs"]
+mod source;
 
-fn sources(folder: &str) -> Vec<(PathBuf, String)> {
-    let mut all = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|end| end == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                all.push((path, text));
-            }
-        }
-    }
-    assert!(!all.is_empty());
-    all
-}
-
-/// The code without its comments and without its tests.
-fn code(text: &str) -> String {
-    let end = text.find("#[cfg(test)]").unwrap_or(text.len());
-    text[..end]
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
+use source::{code, sources};
 
 #[test]
 fn pure_modules_name_no_socket_file_thread_or_clock() {

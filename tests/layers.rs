@@ -10,9 +10,13 @@
 //! form no circle except between a module and its own descendants.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "support/source.rs"]
+mod source;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use source::{code, sources};
 
 /// A module as the names on the way to it: `["client", "render", "style"]`.
 type Module = Vec<String>;
@@ -20,16 +24,6 @@ type Module = Vec<String>;
 /// The modules of a crate, each with the modules that it uses.
 struct Graph {
     uses: BTreeMap<Module, BTreeSet<Module>>,
-}
-
-/// The code without comments and without the tests at its end.
-fn code(text: &str) -> String {
-    let end = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
-    text[..end]
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n")
 }
 
 /// Splits a list at the commas outside of braces.
@@ -109,24 +103,19 @@ impl Graph {
     fn read(folder: &str, except: &[&str]) -> Graph {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let mut texts: BTreeMap<Module, String> = BTreeMap::new();
-        let mut folders: Vec<(PathBuf, Module)> = vec![(root, vec![])];
-        while let Some((folder, module)) = folders.pop() {
-            for entry in fs::read_dir(&folder).unwrap() {
-                let path = entry.unwrap().path();
-                let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-                let child = || [&module[..], std::slice::from_ref(&name)].concat();
-                if path.is_dir() {
-                    if !except.contains(&name.as_str()) {
-                        folders.push((path, child()));
-                    }
-                } else if path.extension().is_some_and(|end| end == "rs") {
-                    let module = match name.as_str() {
-                        "mod" | "lib" => module.clone(),
-                        _ => child(),
-                    };
-                    texts.insert(module, code(&fs::read_to_string(&path).unwrap()));
-                }
+        for (path, text) in sources(folder) {
+            let path = path.strip_prefix(&root).unwrap().with_extension("");
+            let mut module: Module = path
+                .iter()
+                .map(|name| name.to_str().unwrap().to_owned())
+                .collect();
+            if except.contains(&module[0].as_str()) {
+                continue;
             }
+            if matches!(module.last().unwrap().as_str(), "mod" | "lib") {
+                module.pop();
+            }
+            texts.insert(module, code(&text));
         }
         let known: BTreeSet<Module> = texts.keys().cloned().collect();
         let uses = texts

@@ -21,12 +21,11 @@ use std::time::Duration;
 
 use netsonde::client::cli::manual::{Json, Page, Run, pages};
 
-use netsonde::lab::{
-    self, BridgeOptions, Host, Running, bridge, bridge_port, messages, traffic, wait_until,
-};
+use netsonde::lab::{self, Host, Running, messages, traffic, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use support::link::{Link, link_of_manual};
 use support::{PATIENCE, Service};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -66,20 +65,7 @@ struct Printed {
 
 impl Manual {
     fn new() -> Result<Manual, Box<dyn std::error::Error>> {
-        let switch = Host::new("switch")?;
-        bridge(&switch, "br0", BridgeOptions::default())?;
-        let host = |name: &str, number: u8| -> Result<Host, Box<dyn std::error::Error>> {
-            let host = Host::new(name)?;
-            let port = format!("p{number}");
-            lab::veth(&host, "eth0", &switch, &port)?;
-            bridge_port(&switch, "br0", &port)?;
-            host.address("eth0", &format!("192.0.2.{number}/24"))?;
-            host.address("eth0", &format!("2001:db8::{number}/64"))?;
-            host.address("eth0", &format!("fe80::{number}/64"))?;
-            host.sysctl("net/ipv4/icmp_echo_ignore_broadcasts", "0")?;
-            Ok(host)
-        };
-        let (a, b, c) = (host("a", 1)?, host("b", 7)?, host("c", 8)?);
+        let Link { a, b, c, switch } = link_of_manual()?;
         a.route("0.0.0.0/0", "192.0.2.7")?;
         let service = Service::start(&a, &[]);
         let start = |host: &Host, arguments: &[&str]| -> Result<Running, lab::Error> {

@@ -15,10 +15,11 @@ use std::net::Ipv4Addr;
 use std::process::{Command, ExitCode, Stdio};
 
 use netsonde::lab::wire::{Wire, every};
-use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, traffic, wait_until};
+use netsonde::lab::{self, BridgeOptions, Host, bridge_port, traffic, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use support::link::{Link, link};
 use support::{PATIENCE, Service, Test, entry, number, wired};
 use support::{inside, program};
 
@@ -56,38 +57,12 @@ fn main() -> ExitCode {
     )
 }
 
-/// ```text
-///   a 10.0.0.1, netsonded --+
-///   b 10.0.0.2 -------------+-- br0 10.0.0.254 (switch, snooping)
-///   c 10.0.0.3 -------------+
-/// ```
-struct Link {
-    a: Host,
-    b: Host,
-    c: Host,
-    switch: Host,
-}
-
-fn link() -> Result<Link, Box<dyn std::error::Error>> {
-    let switch = Host::new("switch")?;
-    let options = BridgeOptions {
+fn snooping_link() -> Result<Link, Box<dyn std::error::Error>> {
+    link(BridgeOptions {
         snooping: true,
         querier: false,
         ..BridgeOptions::default()
-    };
-    bridge(&switch, "br0", options)?;
-    switch.address("br0", "10.0.0.254/24")?;
-    let host = |name: &str, number: u8| -> Result<Host, Box<dyn std::error::Error>> {
-        let host = Host::new(name)?;
-        let port = format!("p{number}");
-        lab::veth(&host, "e0", &switch, &port)?;
-        bridge_port(&switch, "br0", &port)?;
-        host.address("e0", &format!("10.0.0.{number}/24"))?;
-        host.address("e0", &format!("fd00::{number}/64"))?;
-        Ok(host)
-    };
-    let (a, b, c) = (host("a", 1)?, host("b", 2)?, host("c", 3)?);
-    Ok(Link { a, b, c, switch })
+    })
 }
 
 fn ask(service: &Service, command: &str) -> Value {
@@ -152,7 +127,7 @@ fn kernel_users(host: &Host, group: &str) -> u64 {
 }
 
 fn memberships_match_the_kernels() -> Outcome {
-    let Link { a, b, c, switch } = link()?;
+    let Link { a, b, c, switch } = snooping_link()?;
     let service = Service::start(&a, &[]);
     let group = "239.1.1.1";
     // Version 3, then 2: other messages, the same table.
@@ -261,7 +236,7 @@ fn querier(service: &Service, address: &str) -> Value {
 }
 
 fn querier_elections() -> Outcome {
-    let Link { a, b, c, switch } = link()?;
+    let Link { a, b, c, switch } = snooping_link()?;
     let service = Service::start(&a, &[]);
     let _member = join(&a, "239.1.1.1", "10.0.0.1");
     until("nobody asks", &service, || {
@@ -363,7 +338,7 @@ fn random_changes_on_a_bridge() -> Outcome {
     const GROUPS: [&str; 4] = ["239.1.1.1", "239.1.1.2", "239.1.1.3", "239.1.1.4"];
     let seconds = std::env::var("NETSONDE_LIFE_SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(20);
-    let Link { a, b, c, switch } = link()?;
+    let Link { a, b, c, switch } = snooping_link()?;
     // The other querier, which is no receiver: nobody answers his own questions.
     let d = Host::new("d")?;
     lab::veth(&d, "e0", &switch, "p4")?;
@@ -512,7 +487,7 @@ fn random_changes_on_a_bridge() -> Outcome {
 }
 
 fn new_engine_restores_memberships() -> Outcome {
-    let Link { a, b, switch, .. } = link()?;
+    let Link { a, b, switch, .. } = snooping_link()?;
     let service = Service::start(&a, &[]);
     set_bridge(&switch, "mcast_query_interval 3000 mcast_querier 1");
     let _member = join(&b, "239.1.1.1", "10.0.0.2");
@@ -544,7 +519,7 @@ fn group_floods_keep_known_groups() -> Outcome {
         b,
         c,
         switch: _switch,
-    } = link()?;
+    } = snooping_link()?;
     let service = Service::start(&a, &[]);
     let _member = join(&b, "239.1.1.1", "10.0.0.2");
     until("b joined", &service, || {

@@ -17,11 +17,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use netsonde::lab::messages::ipv4;
-use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, traffic, wait_until};
+use netsonde::lab::{self, BridgeOptions, Host, bridge_port, traffic, wait_until};
 use netsonde_core::wire::cursor::Mac;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use support::inside;
+use support::link::{Link, link};
 use support::mcast::send_frame;
 use support::{PATIENCE, Service, Test, entry, number};
 
@@ -63,35 +64,6 @@ fn main() -> ExitCode {
         ],
         4,
     )
-}
-
-/// ```text
-///   a 10.0.0.1, netsonded --+
-///   b 10.0.0.2 -------------+-- br0 10.0.0.254 (switch)
-///   c 10.0.0.3 -------------+
-/// ```
-struct Link {
-    a: Host,
-    b: Host,
-    c: Host,
-    switch: Host,
-}
-
-fn link() -> Result<Link, Box<dyn std::error::Error>> {
-    let switch = Host::new("switch")?;
-    bridge(&switch, "br0", BridgeOptions::default())?;
-    switch.address("br0", "10.0.0.254/24")?;
-    let host = |name: &str, number: u8| -> Result<Host, Box<dyn std::error::Error>> {
-        let host = Host::new(name)?;
-        let port = format!("p{number}");
-        lab::veth(&host, "e0", &switch, &port)?;
-        bridge_port(&switch, "br0", &port)?;
-        host.address("e0", &format!("10.0.0.{number}/24"))?;
-        host.address("e0", &format!("fd00::{number}/64"))?;
-        Ok(host)
-    };
-    let (a, b, c) = (host("a", 1)?, host("b", 2)?, host("c", 3)?);
-    Ok(Link { a, b, c, switch })
 }
 
 fn mac(host: &Host, interface: &str) -> String {
@@ -238,7 +210,7 @@ fn lldp(name: &[u8]) -> Vec<u8> {
 }
 
 fn all_hosts_of_a_link_are_found() -> Outcome {
-    let Link { a, b, c, switch } = link()?;
+    let Link { a, b, c, switch } = link(BridgeOptions::default())?;
     a.route("0.0.0.0/0", "10.0.0.254")?;
     let service = Service::start(&a, &[]);
     let (of_a, of_b, of_c, of_switch) = (
@@ -398,7 +370,7 @@ fn two_hosts_with_one_address() -> Outcome {
         b,
         c,
         switch: _switch,
-    } = link()?;
+    } = link(BridgeOptions::default())?;
     let service = Service::start(&a, &[]);
     let (of_b, of_c) = (mac(&b, "e0"), mac(&c, "e0"));
     b.address("e0", "10.0.0.9/24")?;
@@ -446,7 +418,7 @@ fn two_hosts_with_one_address() -> Outcome {
 /// As Linux does by default, it answers on either for the addresses of both: two MACs have each of them, and
 /// the text says what that may be.
 fn host_with_two_interfaces_is_not_a_conflict() -> Outcome {
-    let Link { a, c, switch, .. } = link()?;
+    let Link { a, c, switch, .. } = link(BridgeOptions::default())?;
     let service = Service::start(&a, &[]);
     lab::veth(&c, "e1", &switch, "p5")?;
     bridge_port(&switch, "br0", "p5")?;
@@ -481,7 +453,7 @@ fn failover_is_not_a_conflict() -> Outcome {
         b,
         c,
         switch: _switch,
-    } = link()?;
+    } = link(BridgeOptions::default())?;
     let service = Service::start(&a, &[]);
     let (of_b, of_c) = (mac(&b, "e0"), mac(&c, "e0"));
     let address = "10.0.0.9";
@@ -534,7 +506,7 @@ fn claimed_own_address_is_reported() -> Outcome {
         b,
         c,
         switch: _switch,
-    } = link()?;
+    } = link(BridgeOptions::default())?;
     let service = Service::start(&a, &[]);
     assert!(ping(&a, "10.0.0.2"));
     until("b is known", &service, |report| {
@@ -564,7 +536,7 @@ fn duplicate_address_detection_is_reported() -> Outcome {
         b,
         c,
         switch: _switch,
-    } = link()?;
+    } = link(BridgeOptions::default())?;
     let service = Service::start(&a, &[]);
     let (of_a, of_b, of_c) = (mac(&a, "e0"), mac(&b, "e0"), mac(&c, "e0"));
     // RFC 4862, by two kernels.
@@ -727,7 +699,7 @@ fn floods_evict_no_known_neighbor() -> Outcome {
     } else {
         10_000_000
     };
-    let Link { a, b, c, switch } = link()?;
+    let Link { a, b, c, switch } = link(BridgeOptions::default())?;
     a.route("0.0.0.0/0", "10.0.0.254")?;
     // Who floods. The bridge itself need not remember all that comes from there.
     let d = Host::new("d")?;
@@ -824,7 +796,7 @@ fn new_engine_restores_neighbors() -> Outcome {
         b,
         c,
         switch: _switch,
-    } = link()?;
+    } = link(BridgeOptions::default())?;
     let service = Service::start(&a, &[]);
     let (of_b, of_c) = (mac(&b, "e0"), mac(&c, "e0"));
     for host in [&b, &c] {

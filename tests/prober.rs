@@ -20,11 +20,12 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use netsonde::lab::{self, BridgeOptions, Host, Running, bridge, bridge_port, traffic, wait_until};
+use netsonde::lab::{Host, Running, traffic, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use support::inside;
+use support::link::{Link, link_of_manual};
 use support::ping::ping;
 use support::{PATIENCE, Service, Test, number, pair};
 
@@ -366,31 +367,13 @@ fn interrupt_prints_the_summary() -> Outcome {
     Ok(())
 }
 
-/// ```text
-///   a 192.0.2.1 --+
-///   b 192.0.2.7 --+-- br0 (switch)      2001:db8:: and fe80:: with the same ends
-///   c 192.0.2.8 --+
-/// ```
-fn link_of_three() -> Result<[Host; 4], Box<dyn std::error::Error>> {
-    let switch = Host::new("switch")?;
-    bridge(&switch, "br0", BridgeOptions::default())?;
-    let host = |name: &str, number: u8| -> Result<Host, Box<dyn std::error::Error>> {
-        let host = Host::new(name)?;
-        let port = format!("p{number}");
-        lab::veth(&host, "eth0", &switch, &port)?;
-        bridge_port(&switch, "br0", &port)?;
-        host.address("eth0", &format!("192.0.2.{number}/24"))?;
-        host.address("eth0", &format!("2001:db8::{number}/64"))?;
-        host.address("eth0", &format!("fe80::{number}/64"))?;
-        host.sysctl("net/ipv4/icmp_echo_ignore_broadcasts", "0")?;
-        Ok(host)
-    };
-    let (a, b, c) = (host("a", 1)?, host("b", 7)?, host("c", 8)?);
-    Ok([a, b, c, switch])
-}
-
 fn group_ping_lists_responders() -> Outcome {
-    let [a, b, c, _switch] = link_of_three()?;
+    let Link {
+        a,
+        b,
+        c,
+        switch: _switch,
+    } = link_of_manual()?;
     let service = Service::start(&a, &[]);
     for target in ["192.0.2.7", "192.0.2.8", "fe80::7%eth0", "fe80::8%eth0"] {
         ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
