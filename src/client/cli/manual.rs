@@ -102,6 +102,19 @@ pub struct Keys {
     pub text: &'static str,
 }
 
+/// Keys of a finding, as both doctors print it.
+const FINDING_KEYS: &[&str] = &[
+    "id",
+    "severity",
+    "certainty",
+    "interface?",
+    "summary",
+    "fix",
+    "evidence",
+];
+/// Keys of an observation that a finding rests on.
+const EVIDENCE_KEYS: &[&str] = &["source", "text"];
+
 /// Command line that the manual shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Example {

@@ -1,6 +1,6 @@
 //! SHELL. Manual pages of the commands that query this host's kernel, and of the doctor.
 
-use super::{Example, Json, Keys, Page, Run, Section, example};
+use super::{EVIDENCE_KEYS, Example, FINDING_KEYS, Json, Keys, Page, Run, Section, example};
 
 /// families, sockets, drops, doctor, explain.
 pub(super) const PAGES: &[Page] = &[
@@ -444,21 +444,13 @@ pub(super) const PAGES: &[Page] = &[
             },
             Keys {
                 at: "findings[]",
-                keys: &[
-                    "id",
-                    "severity",
-                    "certainty",
-                    "interface?",
-                    "summary",
-                    "fix",
-                    "evidence",
-                ],
+                keys: FINDING_KEYS,
                 text: "Faults first, each after its causes. severity is fault, warning or note, certainty is \
                        proved or consistent.",
             },
             Keys {
                 at: "findings[].evidence[]",
-                keys: &["source", "text"],
+                keys: EVIDENCE_KEYS,
                 text: "An observation and its source.",
             },
             Keys {

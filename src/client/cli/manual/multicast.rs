@@ -1,6 +1,6 @@
 //! SHELL. Manual pages of `netsonde mcast` and its commands.
 
-use super::{Example, Json, Keys, Page, Run, Section, example};
+use super::{EVIDENCE_KEYS, Example, FINDING_KEYS, Json, Keys, Page, Run, Section, example};
 
 const DOCTOR_KEYS: &[Keys] = &[
     Keys {
@@ -15,20 +15,12 @@ const DOCTOR_KEYS: &[Keys] = &[
     },
     Keys {
         at: "findings[]",
-        keys: &[
-            "id",
-            "severity",
-            "certainty",
-            "interface?",
-            "summary",
-            "fix",
-            "evidence",
-        ],
+        keys: FINDING_KEYS,
         text: "The cause first. severity is fault, warning or note, certainty is proved or consistent.",
     },
     Keys {
         at: "findings[].evidence[]",
-        keys: &["source", "text"],
+        keys: EVIDENCE_KEYS,
         text: "An observation and its source, such as wire or kernel.",
     },
 ];
