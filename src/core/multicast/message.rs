@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::group::Change;
 use super::querier::QueryInfo;
 use crate::wire::Meaning;
-use crate::wire::igmp::{Igmp, Record, RecordKind};
+use crate::wire::igmp::{Igmp, Query, Record, RecordKind};
 use crate::wire::mld::Mld;
 
 /// Content of a message; a report has one per group record.
@@ -36,16 +36,7 @@ pub fn decode(meaning: &Meaning, mut each: impl FnMut(GroupMessage)) {
     let (join, leave) = (RecordKind::ToExclude, RecordKind::ToInclude);
     match meaning {
         Meaning::Igmp(message) => match message {
-            Igmp::Query(query) => {
-                let announces = query.version >= 3;
-                each(GroupMessage::Query(QueryInfo {
-                    version: query.version,
-                    group: (!query.group.is_unspecified()).then(|| query.group.into()),
-                    max_response_ms: query.max_response_ms,
-                    robustness: announces.then_some(query.robustness),
-                    interval_s: announces.then_some(query.interval_s),
-                }));
-            }
+            Igmp::Query(query) => each(query_info(query, query.version >= 3)),
             Igmp::Report { version, group } => each(change(*version, (*group).into(), join)),
             Igmp::Leave { group } => each(change(2, (*group).into(), leave)),
             Igmp::ReportV3 { records, .. } => changes(3, records, each),
@@ -56,16 +47,7 @@ pub fn decode(meaning: &Meaning, mut each: impl FnMut(GroupMessage)) {
             Igmp::RouterSolicitation => {}
         },
         Meaning::Mld(message) => match message {
-            Mld::Query(query) => {
-                let announces = query.version >= 2;
-                each(GroupMessage::Query(QueryInfo {
-                    version: query.version,
-                    group: (!query.group.is_unspecified()).then(|| query.group.into()),
-                    max_response_ms: query.max_response_ms,
-                    robustness: announces.then_some(query.robustness),
-                    interval_s: announces.then_some(query.interval_s),
-                }));
-            }
+            Mld::Query(query) => each(query_info(query, query.version >= 2)),
             Mld::Report { group } => each(change(1, (*group).into(), join)),
             Mld::Done { group } => each(change(1, (*group).into(), leave)),
             Mld::ReportV2 { records, .. } => changes(2, records, each),
@@ -76,6 +58,17 @@ pub fn decode(meaning: &Meaning, mut each: impl FnMut(GroupMessage)) {
         },
         _ => {}
     }
+}
+
+fn query_info<A: Copy + Into<IpAddr>>(query: &Query<A>, has_variables: bool) -> GroupMessage {
+    let group: IpAddr = query.group.into();
+    GroupMessage::Query(QueryInfo {
+        version: query.version,
+        group: (!group.is_unspecified()).then_some(group),
+        max_response_ms: query.max_response_ms,
+        robustness: has_variables.then_some(query.robustness),
+        interval_s: has_variables.then_some(query.interval_s),
+    })
 }
 
 fn changes<A: Copy + Into<IpAddr>>(

@@ -1,7 +1,7 @@
 //! PURE. IGMP versions 1 to 3 (RFC 1112, RFC 2236, RFC 3376, RFC 9776) and multicast router
 //! discovery (RFC 4286).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::cursor::{Cursor, UnexpectedEnd, sum};
 use super::ip::Payload;
@@ -11,7 +11,7 @@ use super::{Meaning, Packet, ProblemKind};
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub enum Igmp {
-    Query(Query),
+    Query(Query<Ipv4Addr>),
     /// Version 1 or 2 report.
     Report {
         version: u8,
@@ -36,23 +36,74 @@ pub enum Igmp {
     RouterTermination,
 }
 
-/// A membership query of any version.
+/// A membership query of any version of IGMP or MLD.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Query {
-    /// 1, 2 or 3.
+pub struct Query<A> {
+    /// 1, 2 or 3; of MLD, 1 or 2.
     pub version: u8,
-    /// The group asked for; unspecified in a general query.
-    pub group: Ipv4Addr,
-    /// Longest time for an answer, in milliseconds.
+    /// The queried group; unspecified in a general query.
+    pub group: A,
+    /// Maximum response time, in milliseconds.
     pub max_response_ms: u32,
-    /// Suppress router-side processing (version 3).
+    /// Suppress router-side processing (IGMPv3, MLDv2).
     pub suppress: bool,
-    /// Querier's robustness variable (version 3; 0 is not announced).
+    /// Querier's robustness variable (IGMPv3, MLDv2; 0 is not announced).
     pub robustness: u8,
-    /// Querier's query interval in seconds (version 3).
+    /// Querier's query interval, in seconds (IGMPv3, MLDv2).
     pub interval_s: u32,
-    /// Sources asked for (version 3).
-    pub sources: Vec<Ipv4Addr>,
+    /// The queried sources (IGMPv3, MLDv2).
+    pub sources: Vec<A>,
+}
+
+impl<A: Copy + Into<IpAddr>> Query<A> {
+    /// Creates a query with the fields that all versions have, and adds them to the summary.
+    pub(super) fn new(
+        packet: &mut Packet<'_>,
+        protocol: &str,
+        version: u8,
+        group: A,
+        max_response_ms: u32,
+    ) -> Query<A> {
+        let address: IpAddr = group.into();
+        packet.push_summary(format!("{protocol}v{version} "));
+        if address.is_unspecified() {
+            packet.push_summary("general query");
+        } else {
+            packet.push_summary(format!("query for {address}"));
+        }
+        packet.push_summary(format!(", max response {max_response_ms} ms"));
+        Query {
+            version,
+            group,
+            max_response_ms,
+            suppress: false,
+            robustness: 0,
+            interval_s: 0,
+            sources: Vec::new(),
+        }
+    }
+
+    /// Reads what the newest versions add (RFC 3376, section 4.1; RFC 3810, section 5.1): the querier's
+    /// variables, which are added to the summary, and the sources, each by `address`.
+    pub(super) fn read_variables<'a>(
+        &mut self,
+        packet: &mut Packet<'_>,
+        from: &mut Cursor<'a>,
+        address: fn(&mut Cursor<'a>) -> Result<A, UnexpectedEnd>,
+    ) -> Result<(), UnexpectedEnd> {
+        let flags = from.u8()?;
+        self.suppress = flags & 8 != 0;
+        self.robustness = flags & 7;
+        self.interval_s = code_value(from.u8()?);
+        packet.push_summary(format!(
+            ", robustness {}, interval {} s",
+            self.robustness, self.interval_s
+        ));
+        for _ in 0..from.u16()? {
+            self.sources.push(address(from)?);
+        }
+        Ok(())
+    }
 }
 
 /// What a record of a version 3 (or MLDv2) report says of a group.
@@ -204,7 +255,7 @@ fn query(
     code: u8,
     length: u32,
     from: &mut Cursor<'_>,
-) -> Result<Query, UnexpectedEnd> {
+) -> Result<Query<Ipv4Addr>, UnexpectedEnd> {
     let group = from.ipv4()?;
     // RFC 3376, section 7.1: by length, and by the response code for version 1.
     let version = if length >= 12 {
@@ -214,39 +265,14 @@ fn query(
     } else {
         2
     };
-    let mut query = Query {
-        version,
-        group,
-        max_response_ms: match version {
-            1 => 10_000,
-            2 => u32::from(code).saturating_mul(100),
-            _ => code_value(code).saturating_mul(100),
-        },
-        suppress: false,
-        robustness: 0,
-        interval_s: 0,
-        sources: Vec::new(),
+    let max_response_ms = match version {
+        1 => 10_000,
+        2 => u32::from(code).saturating_mul(100),
+        _ => code_value(code).saturating_mul(100),
     };
-    packet.push_summary(format!("IGMPv{version} "));
-    if group.is_unspecified() {
-        packet.push_summary("general query");
-    } else {
-        packet.push_summary(format!("query for {group}"));
-    }
-    packet.push_summary(format!(", max response {} ms", query.max_response_ms));
+    let mut query = Query::new(packet, "IGMP", version, group, max_response_ms);
     if version == 3 {
-        let flags = from.u8()?;
-        query.suppress = flags & 8 != 0;
-        query.robustness = flags & 7;
-        query.interval_s = code_value(from.u8()?);
-        packet.push_summary(format!(
-            ", robustness {}, interval {} s",
-            query.robustness, query.interval_s
-        ));
-        let declared = from.u16()?;
-        for _ in 0..declared {
-            query.sources.push(from.ipv4()?);
-        }
+        query.read_variables(packet, from, Cursor::ipv4)?;
         if !query.sources.is_empty() {
             let sources: Vec<String> = query
                 .sources

@@ -4,14 +4,14 @@
 use std::net::Ipv6Addr;
 
 use super::cursor::{Cursor, UnexpectedEnd};
-use super::igmp::{Record, code_value, record, say_records};
+use super::igmp::{Query, Record, record, say_records};
 use super::{Meaning, Packet};
 
 /// An MLD message.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub enum Mld {
-    Query(Query),
+    Query(Query<Ipv6Addr>),
     Report {
         group: Ipv6Addr,
     },
@@ -24,25 +24,6 @@ pub enum Mld {
     },
     /// 151, 152 or 153: multicast router advertisement, solicitation, termination.
     Router(u8),
-}
-
-/// A query.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Query {
-    /// 1 or 2.
-    pub version: u8,
-    /// The queried group; unspecified in a general query.
-    pub group: Ipv6Addr,
-    /// Maximum response delay, in milliseconds.
-    pub max_response_ms: u32,
-    /// Suppress router-side processing.
-    pub suppress: bool,
-    /// Querier's robustness variable.
-    pub robustness: u8,
-    /// Querier's query interval in seconds.
-    pub interval_s: u32,
-    /// The queried sources.
-    pub sources: Vec<Ipv6Addr>,
 }
 
 /// Maximum number of records decoded per report: as many as fit in 64 KiB.
@@ -105,44 +86,20 @@ pub(super) fn read(
     Ok(())
 }
 
-fn query(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Query, UnexpectedEnd> {
+fn query(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Query<Ipv6Addr>, UnexpectedEnd> {
     let code = from.u16()?;
     from.skip(2)?;
     let group = from.ipv6()?;
     // RFC 3810, section 8.1: 24 bytes are version 1, 28 and more are version 2.
     let version = if from.left() >= 4 { 2 } else { 1 };
-    let mut query = Query {
-        version,
-        group,
-        max_response_ms: if version == 2 {
-            response_ms(code)
-        } else {
-            code.into()
-        },
-        suppress: false,
-        robustness: 0,
-        interval_s: 0,
-        sources: Vec::new(),
-    };
-    packet.push_summary(format!("MLDv{version} "));
-    if group.is_unspecified() {
-        packet.push_summary("general query");
+    let max_response_ms = if version == 2 {
+        response_ms(code)
     } else {
-        packet.push_summary(format!("query for {group}"));
-    }
-    packet.push_summary(format!(", max response {} ms", query.max_response_ms));
+        code.into()
+    };
+    let mut query = Query::new(packet, "MLD", version, group, max_response_ms);
     if version == 2 {
-        let flags = from.u8()?;
-        query.suppress = flags & 8 != 0;
-        query.robustness = flags & 7;
-        query.interval_s = code_value(from.u8()?);
-        packet.push_summary(format!(
-            ", robustness {}, interval {} s",
-            query.robustness, query.interval_s
-        ));
-        for _ in 0..from.u16()? {
-            query.sources.push(from.ipv6()?);
-        }
+        query.read_variables(packet, from, Cursor::ipv6)?;
     }
     Ok(query)
 }
