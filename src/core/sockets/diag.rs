@@ -91,24 +91,6 @@ const MEMORY_READ: usize = 0;
 const MEMORY_WRITE: usize = 8;
 const MEMORY_DROPS: usize = 32;
 
-/// Creates a socket without the optional fields.
-fn socket(family: u8, kind: u32, state: State, detail: Detail) -> Socket {
-    Socket {
-        family,
-        kind,
-        protocol: 0,
-        state,
-        inode: 0,
-        uid: None,
-        ifindex: 0,
-        receive_queue: None,
-        send_queue: None,
-        backlog: None,
-        drops: None,
-        detail,
-    }
-}
-
 impl Socket {
     /// Sets queues and drops from the attribute SKMEMINFO.
     fn set_memory(&mut self, value: &[u8]) {
@@ -158,7 +140,7 @@ mod inet {
             33 => crate::families::DCCP,
             _ => STREAM,
         };
-        let mut socket = socket(family, kind, state, detail);
+        let mut socket = Socket::new(family, kind, state, detail);
         // A raw socket has its protocol in place of the port, and in an attribute.
         socket.protocol = if is_raw { port(4) } else { protocol };
         socket.ifindex = u32_at(head, 40)?;
@@ -219,7 +201,7 @@ fn decode_unix(body: &[u8]) -> Option<Socket> {
         is_abstract,
         peer,
     };
-    let mut socket = socket(UNIX, head[1].into(), State::from_tcp(head[2]), detail);
+    let mut socket = Socket::new(UNIX, head[1].into(), State::from_tcp(head[2]), detail);
     if let Some(memory) = memory {
         socket.set_memory(memory);
     }
@@ -258,7 +240,7 @@ fn decode_netlink(body: &[u8]) -> Option<Socket> {
         peer: u32_at(head, 8)?,
         groups,
     };
-    let mut socket = socket(NETLINK, head[1].into(), state, detail);
+    let mut socket = Socket::new(NETLINK, head[1].into(), state, detail);
     if let Some(memory) = memory {
         socket.set_memory(memory);
     }
@@ -293,7 +275,7 @@ fn decode_packet(body: &[u8]) -> Option<Socket> {
         filter: Filter::NotClassic,
         ..Packet::default()
     };
-    let mut socket = socket(
+    let mut socket = Socket::new(
         PACKET,
         head[1].into(),
         State::Idle,
@@ -350,7 +332,7 @@ fn decode_vsock(body: &[u8]) -> Option<Socket> {
         remote: (word(12)?, word(16)?),
     };
     let (kind, state) = (*body.get(1)?, *body.get(2)?);
-    let mut socket = socket(VSOCK, kind.into(), State::from_tcp(state), detail);
+    let mut socket = Socket::new(VSOCK, kind.into(), State::from_tcp(state), detail);
     socket.inode = word(20)?.into();
     Some(socket)
 }
@@ -368,7 +350,7 @@ fn decode_xdp(body: &[u8]) -> Option<Socket> {
             _ => {}
         }
     }
-    let mut socket = socket(XDP, kind, State::Receiving, Detail::Xdp { queue });
+    let mut socket = Socket::new(XDP, kind, State::Receiving, Detail::Xdp { queue });
     if let Some(memory) = memory {
         socket.set_memory(memory);
     }

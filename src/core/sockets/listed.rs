@@ -38,21 +38,11 @@ pub fn inet(text: &str, protocol: u16) -> Vec<Socket> {
     socket::parse_sockets(text).into_iter().map(entry).collect()
 }
 
-/// Creates a socket with the fields that the lists below have in common.
+/// Creates an unconnected socket.
 fn unconnected(family: u8, kind: u32, inode: u64, detail: Detail) -> Socket {
     Socket {
-        family,
-        kind,
-        protocol: 0,
-        state: State::Unconnected,
         inode,
-        uid: None,
-        ifindex: 0,
-        receive_queue: None,
-        send_queue: None,
-        backlog: None,
-        drops: None,
-        detail,
+        ..Socket::new(family, kind, State::Unconnected, detail)
     }
 }
 

@@ -227,6 +227,24 @@ impl State {
 }
 
 impl Socket {
+    /// Creates a socket about which nothing else is known.
+    fn new(family: u8, kind: u32, state: State, detail: Detail) -> Socket {
+        Socket {
+            family,
+            kind,
+            protocol: 0,
+            state,
+            inode: 0,
+            uid: None,
+            ifindex: 0,
+            receive_queue: None,
+            send_queue: None,
+            backlog: None,
+            drops: None,
+            detail,
+        }
+    }
+
     /// Local and remote address; `None` except for IPv4 and IPv6.
     pub fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
         match self.detail {
