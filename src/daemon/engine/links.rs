@@ -129,6 +129,20 @@ impl Links {
         name.unwrap_or_else(|| format!("if{ifindex}"))
     }
 
+    /// Returns the index of the interface with this name.
+    pub fn index_of(&self, name: &str) -> Option<u32> {
+        let link = self.iter().find(|link| link.name == name);
+        link.map(|link| link.ifindex)
+    }
+
+    /// Returns index and name of the interface with this name, or of all; empty if there is none.
+    pub fn selected(&self, name: Option<&str>) -> BTreeMap<u32, String> {
+        self.iter()
+            .filter(|link| name.is_none_or(|name| link.name == name))
+            .map(|link| (link.ifindex, link.name.clone()))
+            .collect()
+    }
+
     /// Returns whether this is an address of this host.
     pub fn is_own(&self, address: IpAddr) -> bool {
         self.iter()

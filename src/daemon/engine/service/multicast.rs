@@ -21,16 +21,7 @@ fn interfaces(
     engine: &EngineState,
     call: &reply::InterfaceCall,
 ) -> Result<BTreeMap<u32, String>, Failure> {
-    let all: BTreeMap<u32, String> = engine
-        .links
-        .iter()
-        .filter(|link| {
-            call.interface
-                .as_ref()
-                .is_none_or(|name| *name == link.name)
-        })
-        .map(|link| (link.ifindex, link.name.clone()))
-        .collect();
+    let all = engine.links.selected(call.interface.as_deref());
     match &call.interface {
         Some(name) if all.is_empty() => Err(Failure::error(
             "io.netsonde.Multicast.NoSuchInterface",

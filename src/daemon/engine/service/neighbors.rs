@@ -1,6 +1,6 @@
 //! SHELL. `io.netsonde.Inventory`: hosts seen on each link, and the kernel's neighbor entries.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use serde_json::json;
@@ -28,16 +28,7 @@ pub fn neighbors(
         )
     })?;
     let now = wall_ns();
-    let interfaces: BTreeMap<u32, String> = engine
-        .links
-        .iter()
-        .filter(|link| {
-            call.interface
-                .as_ref()
-                .is_none_or(|name| *name == link.name)
-        })
-        .map(|link| (link.ifindex, link.name.clone()))
-        .collect();
+    let interfaces = engine.links.selected(call.interface.as_deref());
     if let Some(name) = call.interface.filter(|_| interfaces.is_empty()) {
         return Err(Failure::error(
             "io.netsonde.Inventory.NoSuchInterface",

@@ -45,15 +45,12 @@ pub fn talkers(
     };
     let ifindex = match &call.interface {
         None => None,
-        Some(name) => {
-            let link = engine.links.iter().find(|link| link.name == *name);
-            Some(link.map(|link| link.ifindex).ok_or_else(|| {
-                Failure::error(
-                    "io.netsonde.Inventory.NoSuchInterface",
-                    json!({ "interface": name }),
-                )
-            })?)
-        }
+        Some(name) => Some(engine.links.index_of(name).ok_or_else(|| {
+            Failure::error(
+                "io.netsonde.Inventory.NoSuchInterface",
+                json!({ "interface": name }),
+            )
+        })?),
     };
     let seconds = window_ns.div_ceil(SECOND);
     let window = engine.recording.talkers.window(seconds, wall_ns());

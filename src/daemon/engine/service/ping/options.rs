@@ -194,9 +194,7 @@ fn socket_options(
         None => 0,
         Some(name) => engine
             .links
-            .iter()
-            .find(|link| link.name == *name)
-            .map(|link| link.ifindex)
+            .index_of(name)
             .ok_or_else(|| invalid(format!("interface: no such interface: {name}")))?,
     };
     let source = match &options.source {
