@@ -23,3 +23,12 @@ pub enum Failure {
     #[error("{0}")]
     Other(String),
 }
+
+impl Failure {
+    /// The command line names an interface that does not exist.
+    pub fn no_such_interface(name: &str) -> Failure {
+        Failure::Other(format!(
+            "no such interface: {name} (see `netsonde interfaces`)"
+        ))
+    }
+}

@@ -11,6 +11,7 @@
 //! | `packets` | packets from the service or from a file, as selected by options |
 //! | `standalone` | a private service for one command |
 //! | `interrupt` | Ctrl-C, and waiting that it ends |
+//! | `output` | a report on standard output, as JSON or text |
 //! | `failure` | why a command failed |
 
 pub mod cli;
@@ -20,6 +21,7 @@ mod failure;
 pub mod files;
 pub mod filter;
 mod interrupt;
+mod output;
 pub(crate) mod packets;
 pub mod render;
 mod standalone;

@@ -12,6 +12,7 @@ use crate::client::connection::{Connection, Error, ask_with};
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
 use crate::client::interrupt::wait_until;
+use crate::client::output::json;
 use crate::client::render::style::{Style, safe};
 use netsonde_core::events::{Category, Kind, Severity};
 use netsonde_core::protocol::inventory::{Event, EventPackets, Events, EventsCall};
@@ -39,8 +40,7 @@ pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Fail
     let reply: Events = ask_with(socket, METHOD, &call)?;
     let mut out = io::stdout().lock();
     if global.json {
-        let text = serde_json::to_string_pretty(&reply).map_err(io::Error::from)?;
-        writeln!(out, "{text}")?;
+        json(&mut out, &reply)?;
         return Ok(0);
     }
     for event in &reply.events {

@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::client::cli::args::{Families, Global};
 use crate::client::failure::Failure;
+use crate::client::output::json;
 use crate::client::render::style::{Style, right, table};
 use crate::client::render::wrap::wrap;
 use crate::linux::processes;
@@ -107,8 +108,7 @@ pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
             "types": named(SOCKET_TYPES),
             "flags": named(TYPE_FLAGS),
         });
-        let text = serde_json::to_string_pretty(&told).map_err(io::Error::from)?;
-        writeln!(out, "{text}")?;
+        json(&mut out, &told)?;
     } else if chosen.is_some() {
         for one in &all {
             write!(out, "{}", explained(one, style))?;

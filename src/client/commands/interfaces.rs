@@ -3,6 +3,7 @@
 use crate::client::cli::args::Global;
 use crate::client::connection::ask;
 use crate::client::failure::Failure;
+use crate::client::output::json;
 use crate::client::render::style::Style;
 use netsonde_core::protocol::service::{Interface, Interfaces};
 use std::io::Write;
@@ -17,9 +18,7 @@ pub fn interfaces(global: &Global, socket: &Path, names: &[String]) -> Result<u8
             .iter()
             .any(|interface| interface.interface == *name)
         {
-            return Err(Failure::Other(format!(
-                "no such interface: {name} (see `netsonde interfaces`)"
-            )));
+            return Err(Failure::no_such_interface(name));
         }
     }
     if !names.is_empty() {
@@ -28,11 +27,7 @@ pub fn interfaces(global: &Global, socket: &Path, names: &[String]) -> Result<u8
     }
     let mut out = std::io::stdout().lock();
     if global.json {
-        writeln!(
-            out,
-            "{}",
-            serde_json::to_string_pretty(&all).map_err(std::io::Error::from)?
-        )?;
+        json(&mut out, &all)?;
         return Ok(0);
     }
     let style = Style::new(global.color);

@@ -1,7 +1,6 @@
 //! SHELL. `netsonde neighbors`: the hosts on each link, and address conflicts and moves.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use serde::Serialize;
 use crate::client::cli::args::{Global, NeighborsArgs};
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
+use crate::client::output::show;
 use crate::client::render::oui::makers;
 use crate::client::render::style::{Style, age, table};
 use netsonde_core::neighbors::mac;
@@ -42,12 +42,7 @@ pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, F
     let has_conflict = (all.findings.iter()).any(|one| one.kind == "conflict" && one.current);
     let vendors = vendors(&all);
     let report = NeighborReport { all, vendors };
-    let words = if global.json {
-        serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?
-    } else {
-        text(&report, Style::new(global.color), global.verbose)
-    };
-    writeln!(std::io::stdout().lock(), "{}", words.trim_end())?;
+    show(global, &report, text)?;
     Ok(u8::from(has_conflict))
 }
 

@@ -3,9 +3,9 @@
 use crate::client::cli::args::Global;
 use crate::client::connection::ask;
 use crate::client::failure::Failure;
+use crate::client::output::show;
 use crate::client::render::style::{Style, age, bytes, duration, right, table};
 use netsonde_core::protocol::service::{InterfaceCounts, ListenerCounts, Status};
-use std::io::Write;
 use std::path::Path;
 
 /// Maximum number of gaps shown; `-v` shows all.
@@ -14,20 +14,7 @@ const GAPS_SHOWN: usize = 8;
 /// Runs `netsonde status`.
 pub fn status(global: &Global, socket: &Path) -> Result<u8, Failure> {
     let status: Status = ask(socket, "io.netsonde.Service.Status")?;
-    let mut out = std::io::stdout().lock();
-    if global.json {
-        writeln!(
-            out,
-            "{}",
-            serde_json::to_string_pretty(&status).map_err(std::io::Error::from)?
-        )?;
-    } else {
-        writeln!(
-            out,
-            "{}",
-            text(&status, Style::new(global.color), global.verbose)
-        )?;
-    }
+    show(global, &status, text)?;
     Ok(0)
 }
 

@@ -8,9 +8,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::client::cli::args::{Global, SortKey, Talkers as Args};
-use crate::client::commands::mcast::show;
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
+use crate::client::output::show;
 use crate::client::render::style::{Style, bytes, duration, table};
 use crate::linux::proc_net;
 use crate::linux::processes;
@@ -65,7 +65,8 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
             process: owner.map(|process| process.command),
         })
         .collect();
-    show(global, &OwnedTalkers { all, owned }, text)
+    show(global, &OwnedTalkers { all, owned }, text)?;
+    Ok(0)
 }
 
 /// Returns this host's end of a flow.

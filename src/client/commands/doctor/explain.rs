@@ -6,6 +6,7 @@ use netsonde_core::diagnose::{Text, find, texts};
 
 use crate::client::cli::args::Global;
 use crate::client::failure::Failure;
+use crate::client::output::json;
 use crate::client::render::style::{Style, table};
 use crate::client::render::wrap::wrap;
 
@@ -27,11 +28,7 @@ pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
             })
             .collect();
         let report = serde_json::json!({ "findings": all });
-        writeln!(
-            out,
-            "{}",
-            serde_json::to_string_pretty(&report).map_err(io::Error::from)?
-        )?;
+        json(&mut out, &report)?;
         return Ok(0);
     }
     if id.is_none() {

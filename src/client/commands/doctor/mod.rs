@@ -30,6 +30,7 @@ use netsonde_core::host::socket::parse_sockets;
 
 use crate::client::cli::args::{Global, McastDoctor};
 use crate::client::failure::Failure;
+use crate::client::output::json;
 use crate::client::render::style::{Style, duration};
 use crate::client::render::wrap::wrap;
 use crate::linux::{memberships, proc_net, processes};
@@ -62,11 +63,7 @@ pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Fai
             "findings": diagnosis.findings,
             "duration_ns": start.elapsed().as_nanos() as u64,
         });
-        writeln!(
-            out,
-            "{}",
-            serde_json::to_string_pretty(&report).map_err(io::Error::from)?
-        )?;
+        json(&mut out, &report)?;
     } else {
         writeln!(
             out,

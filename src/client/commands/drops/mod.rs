@@ -16,6 +16,7 @@ use crate::client::cli::args::{Drops as Args, Global};
 use crate::client::commands::drops::reasons::{Listener, Seen, Symbols};
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
+use crate::client::output;
 use crate::client::render::style::{Style, duration};
 use crate::linux::netlink::Netlink;
 use crate::linux::proc_net;
@@ -222,10 +223,7 @@ pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
             reasons.as_ref(),
             before.is_some().then_some(took),
         );
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&document).map_err(std::io::Error::from)?
-        );
+        output::json(&mut std::io::stdout().lock(), &document)?;
     } else {
         let since = if before.is_some() {
             format!("in {}", duration(took.as_nanos() as u64))

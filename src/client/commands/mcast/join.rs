@@ -5,6 +5,7 @@ use crate::client::cli::args::{Global, Lookback, McastJoin, Packets};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, Item};
 use crate::client::interrupt::Interrupt;
+use crate::client::output::show;
 use crate::client::packets::Stream;
 use crate::client::render::style::{Style, right, table};
 use crate::linux::group_socket::join_source;
@@ -20,7 +21,7 @@ use nix::sys::socket::{
 use serde::Serialize;
 use socket2::Socket;
 use std::collections::BTreeMap;
-use std::io::{self, IoSliceMut, Write};
+use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
@@ -132,13 +133,7 @@ pub fn join(global: &Global, socket_path: &Path, args: &McastJoin) -> Result<u8,
         sources: tell(&sources, wire.as_ref().ok()),
         no_wire: wire.err().map(|failure| failure.to_string()),
     };
-    let mut out = io::stdout().lock();
-    if global.json {
-        let line = serde_json::to_string_pretty(&told).map_err(io::Error::from)?;
-        writeln!(out, "{line}")?;
-    } else {
-        writeln!(out, "{}", text(&told, Style::new(global.color)))?;
-    }
+    show(global, &told, |told, style, _| text(told, style))?;
     Ok(u8::from(count == 0))
 }
 

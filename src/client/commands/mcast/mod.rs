@@ -11,12 +11,10 @@ use crate::client::cli::args::{Global, Mcast};
 use crate::client::commands::doctor;
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
-use crate::client::render::style::Style;
+use crate::client::output::show;
 use groups::{groups_text, held};
 use netsonde_core::protocol::multicast::{Groups, InterfaceCall, Queriers, Streams};
 use queriers::queriers_text;
-use serde::Serialize;
-use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
 use streams::streams_text;
@@ -31,7 +29,8 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
             let mut told: Groups = ask_with(socket, "io.netsonde.Multicast.Groups", &call)?;
             told.groups.retain(|group| is_wanted(&group.group, groups));
             let told = held(told);
-            show(global, &told, groups_text)
+            show(global, &told, groups_text)?;
+            Ok(0)
         }
         Mcast::Streams { interface, groups } => {
             let call = InterfaceCall {
@@ -39,14 +38,16 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
             };
             let mut told: Streams = ask_with(socket, "io.netsonde.Multicast.Streams", &call)?;
             (told.streams).retain(|stream| is_wanted(&stream.group, groups));
-            show(global, &told, streams_text)
+            show(global, &told, streams_text)?;
+            Ok(0)
         }
         Mcast::Queriers { interface } => {
             let call = InterfaceCall {
                 interface: interface.clone(),
             };
             let told: Queriers = ask_with(socket, "io.netsonde.Multicast.Queriers", &call)?;
-            show(global, &told, queriers_text)
+            show(global, &told, queriers_text)?;
+            Ok(0)
         }
         Mcast::Join(args) => join::join(global, socket, args),
         Mcast::Doctor(args) => doctor::run(global, socket, args),
@@ -57,19 +58,4 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
 /// Returns whether a group is selected.
 fn is_wanted(group: &str, wanted: &[IpAddr]) -> bool {
     wanted.is_empty() || (group.parse::<IpAddr>()).is_ok_and(|group| wanted.contains(&group))
-}
-
-pub(crate) fn show<T: Serialize>(
-    global: &Global,
-    told: &T,
-    text: fn(&T, Style, bool) -> String,
-) -> Result<u8, Failure> {
-    let mut out = std::io::stdout().lock();
-    let words = if global.json {
-        serde_json::to_string_pretty(told).map_err(std::io::Error::from)?
-    } else {
-        text(told, Style::new(global.color), global.verbose)
-    };
-    writeln!(out, "{}", words.trim_end())?;
-    Ok(0)
 }

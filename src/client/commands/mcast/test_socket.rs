@@ -15,12 +15,7 @@ pub(crate) fn index_of(interface: Option<&str>) -> Result<u32, Failure> {
     let Some(name) = interface else {
         return Ok(0);
     };
-    nix::net::if_::if_nametoindex(name).map_err(|_| {
-        Failure::Other(format!(
-            "no such interface: {name} (see `netsonde \
-            interfaces`)"
-        ))
-    })
+    nix::net::if_::if_nametoindex(name).map_err(|_| Failure::no_such_interface(name))
 }
 
 pub(crate) fn cannot<'a>(

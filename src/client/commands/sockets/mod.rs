@@ -18,6 +18,7 @@ use netsonde_core::sockets::select::SocketQuery;
 
 use crate::client::cli::args::{Global, Sockets};
 use crate::client::failure::Failure;
+use crate::client::output;
 use crate::client::render::style::Style;
 use crate::linux::processes::Held;
 
@@ -39,10 +40,7 @@ pub fn run(global: &Global, service: &Path, wanted: &Sockets) -> Result<u8, Fail
     }
     let mut out = io::stdout().lock();
     if global.json {
-        let mut to = io::BufWriter::new(&mut out);
-        serde_json::to_writer_pretty(&mut to, &all).map_err(io::Error::from)?;
-        writeln!(to)?;
-        to.flush()?;
+        output::json(&mut out, &all)?;
     } else {
         let style = Style::new(global.color);
         let text = if wanted.sniff {

@@ -26,6 +26,7 @@ use netsonde_core::diagnose::{Severity, Verdict};
 use crate::client::cli::args::{DoctorArgs, Global};
 use crate::client::commands::doctor::{finding_text, links};
 use crate::client::failure::Failure;
+use crate::client::output::json;
 use crate::client::render::style::{Style, duration, plain};
 use crate::client::render::wrap::wrap;
 use crate::linux::netlink::Netlink;
@@ -55,8 +56,7 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
             "sent": sent,
             "duration_ns": start.elapsed().as_nanos() as u64,
         });
-        let text = serde_json::to_string_pretty(&report).map_err(io::Error::from)?;
-        writeln!(out, "{text}")?;
+        json(&mut out, &report)?;
     } else {
         let style = Style::new(global.color);
         write!(
@@ -96,8 +96,7 @@ pub fn dry_run(global: &Global, args: &DoctorArgs) -> Result<u8, Failure> {
     let mut out = io::stdout().lock();
     if global.json {
         let report = serde_json::json!({ "would_send": to_send });
-        let text = serde_json::to_string_pretty(&report).map_err(io::Error::from)?;
-        writeln!(out, "{text}")?;
+        json(&mut out, &report)?;
         return Ok(0);
     }
     if to_send.is_empty() {
@@ -121,9 +120,7 @@ fn planned_probes(args: &DoctorArgs) -> Result<Vec<ToSend>, Failure> {
     if let Some(name) = &args.interface
         && !all.iter().any(|link| link.name == *name)
     {
-        return Err(Failure::Other(format!(
-            "no such interface: {name} (see `netsonde interfaces`)"
-        )));
+        return Err(Failure::no_such_interface(name));
     }
     let names = (all.into_iter())
         .map(|link| (link.ifindex, link.name))

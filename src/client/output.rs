@@ -1,0 +1,37 @@
+//! SHELL. Output of a command on standard output: a report as JSON, or as text.
+
+use std::io::{self, BufWriter, Write};
+
+use serde::Serialize;
+
+use super::cli::args::Global;
+use super::failure::Failure;
+use super::render::style::Style;
+
+/// Writes a report as an indented JSON document and a line feed.
+///
+/// # Errors
+/// The error of `out`.
+pub fn json(out: &mut impl Write, report: &impl Serialize) -> io::Result<()> {
+    // Of a host with many sockets, the document is too large to be built in memory first.
+    let mut out = BufWriter::new(out);
+    serde_json::to_writer_pretty(&mut out, report)?;
+    writeln!(out)?;
+    out.flush()
+}
+
+/// Prints a report, as JSON if the options say so, else as `text` formats it.
+pub fn show<T: Serialize>(
+    global: &Global,
+    report: &T,
+    text: impl FnOnce(&T, Style, bool) -> String,
+) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    if global.json {
+        json(&mut out, report)?;
+    } else {
+        let text = text(report, Style::new(global.color), global.verbose);
+        writeln!(out, "{}", text.trim_end())?;
+    }
+    Ok(())
+}
