@@ -46,6 +46,7 @@ struct Snapshot {
     udp: Vec<ProcSocket>,
     mroutes: Vec<Route>,
     vifs: Vec<Vif>,
+    links: Vec<Link>,
     dropped: BTreeMap<u32, u64>,
     status: Status,
     streams: Streams,
@@ -62,6 +63,7 @@ impl Snapshot {
         } else {
             (proc_net("udp6"), "ip6_mr_cache", "ip6_mr_vif")
         };
+        let (links, dropped) = links::links(netlink)?;
         Ok(Snapshot {
             streams: ask_with(
                 socket,
@@ -73,7 +75,8 @@ impl Snapshot {
             udp: socket::parse_sockets(&udp),
             mroutes: mroute::routes(&proc_net(cache)),
             vifs: mroute::vifs(&proc_net(vif)),
-            dropped: links::links(netlink)?.1,
+            links,
+            dropped,
         })
     }
 }
@@ -99,13 +102,12 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<GroupEvidence, Failur
     let start = Instant::now();
     wait_until(start + Duration::from_nanos(args.duration), &interrupt)?;
     let to_ns = wall_ns();
-    let after = Snapshot::take(socket, &mut netlink, group)?;
-    let (mut all_links, _) = links::links(&mut netlink)?;
-    for link in &mut all_links {
-        let drops = |of: &Snapshot| of.dropped.get(&link.ifindex).copied().unwrap_or(0);
-        link.dropped = drops(&after).saturating_sub(drops(&before));
+    let mut after = Snapshot::take(socket, &mut netlink, group)?;
+    for link in &mut after.links {
+        let drops = |dropped: &BTreeMap<u32, u64>| dropped.get(&link.ifindex).copied().unwrap_or(0);
+        link.dropped = drops(&after.dropped).saturating_sub(drops(&before.dropped));
     }
-    let numbers: BTreeMap<String, u32> = (all_links.iter())
+    let numbers: BTreeMap<String, u32> = (after.links.iter())
         .map(|link| (link.name.clone(), link.ifindex))
         .collect();
     let mut wire = Wire::new(group, args.channel.port, args.source, from_ns);
@@ -118,7 +120,7 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<GroupEvidence, Failur
         route_to_group: (netlink.route(group, 0, None).ok()).map(|route| route.ifindex),
         routes_back: routes_back(&mut netlink, &wire),
         went_down: went_down(&after.status, &numbers),
-        ..kernel_state(before, after, all_links, group)
+        ..kernel_state(before, after, group)
     };
     drop(joined);
     Ok(GroupEvidence {
@@ -136,9 +138,9 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<GroupEvidence, Failur
 fn check_interface(netlink: &mut Netlink, args: &McastDoctor) -> Result<(), Failure> {
     let (all, _) = links::links(netlink)?;
     match &args.interface {
-        Some(name) if !all.iter().any(|link| link.name == *name) => Err(Failure::Other(format!(
-            "no such interface: {name} (see `netsonde interfaces`)"
-        ))),
+        Some(name) if !all.iter().any(|link| link.name == *name) => {
+            Err(Failure::no_such_interface(name))
+        }
         _ => Ok(()),
     }
 }
@@ -200,7 +202,7 @@ fn igmp_sockets() -> Vec<(ProcSocket, Option<Process>)> {
 }
 
 /// Returns the kernel state, without routes and link losses.
-fn kernel_state(before: Snapshot, after: Snapshot, links: Vec<Link>, group: IpAddr) -> KernelState {
+fn kernel_state(before: Snapshot, after: Snapshot, group: IpAddr) -> KernelState {
     let memberships = memberships();
     KernelState {
         holders: Some(processes::holders(&after.udp, &memberships, Some(group))),
@@ -209,12 +211,12 @@ fn kernel_state(before: Snapshot, after: Snapshot, links: Vec<Link>, group: IpAd
         igmp_versions: igmp_versions(&proc_net("igmp")),
         filters: source_filters(&proc_net("mcfilter"), &proc_net("mcfilter6")),
         dev_mcast: dev_mcast(&proc_net("dev_mcast")),
-        sysctls: sysctls(links.iter().map(|link| link.name.as_str())),
+        sysctls: sysctls(after.links.iter().map(|link| link.name.as_str())),
         listened: BeforeAfter {
             before: listened(&before.status),
             after: listened(&after.status),
         },
-        links,
+        links: after.links,
         counters: BeforeAfter {
             before: before.counters,
             after: after.counters,
@@ -335,9 +337,13 @@ pub fn sysctls<'a>(interfaces: impl Iterator<Item = &'a str>) -> BTreeMap<String
             names.push(format!("net/ipv4/conf/{interface}/{name}"));
         }
     }
-    (names.into_iter())
-        .filter_map(|name| Some((name.clone(), sysctl(&name)?)))
-        .collect()
+    read_sysctls(names)
+}
+
+/// Reads sysctls by their paths below /proc/sys. Those that this kernel does not have are left out.
+pub fn read_sysctls(names: Vec<String>) -> BTreeMap<String, i64> {
+    let read = |name: String| sysctl(&name).map(|value| (name, value));
+    names.into_iter().filter_map(read).collect()
 }
 
 /// Returns the evidence in a capture file.

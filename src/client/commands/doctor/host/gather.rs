@@ -30,7 +30,7 @@ use crate::client::connection::{ask, ask_with};
 use crate::client::failure::Failure;
 use crate::client::interrupt::{Interrupt, wait_until};
 use crate::linux::netlink::Netlink;
-use crate::linux::{memberships, proc_net, processes, sysctl, wall_ns};
+use crate::linux::{memberships, proc_net, processes, wall_ns};
 
 /// Maximum number of kernel neighbor entries, well above the default limit of a table (gc_thresh3: 1024).
 const MAX_NEIGHBORS: usize = 8192;
@@ -214,6 +214,6 @@ fn sysctls(links: &[Link]) -> BTreeMap<String, i64> {
         }
     }
     names.push("net/ipv6/conf/default/hop_limit".into());
-    all.extend((names.into_iter()).filter_map(|name| Some((name.clone(), sysctl(&name)?))));
+    all.extend(gather::read_sysctls(names));
     all
 }
