@@ -40,7 +40,7 @@ struct Try {
 
 /// Support for a family.
 #[derive(Clone, Debug, Serialize)]
-struct Told {
+struct FamilyReport {
     number: u8,
     name: String,
     aliases: &'static [&'static str],
@@ -86,9 +86,9 @@ pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
     };
     let tries = Tries::new(wanted.load_modules);
     let counts = Counts::new();
-    let mut all: Vec<Told> = (FAMILIES.iter())
+    let mut all: Vec<FamilyReport> = (FAMILIES.iter())
         .filter(|family| chosen.is_none_or(|chosen| chosen.number == family.number))
-        .map(|family| tell(family, &tries, &counts))
+        .map(|family| family_report(family, &tries, &counts))
         .collect();
     if chosen.is_none() {
         all.extend(newer(&tries));
@@ -103,12 +103,12 @@ pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
             };
             kinds.iter().map(one).collect()
         };
-        let told = serde_json::json!({
+        let report = serde_json::json!({
             "families": all,
             "types": named(SOCKET_TYPES),
             "flags": named(TYPE_FLAGS),
         });
-        json(&mut out, &told)?;
+        json(&mut out, &report)?;
     } else if chosen.is_some() {
         for one in &all {
             write!(out, "{}", explained(one, style))?;
@@ -285,7 +285,7 @@ impl Counts {
 }
 
 /// Tests one family.
-fn tell(family: &'static Family, tries: &Tries, counts: &Counts) -> Told {
+fn family_report(family: &'static Family, tries: &Tries, counts: &Counts) -> FamilyReport {
     let is_registered = (family.registered.iter()).any(|name| tries.registered.contains(*name));
     let mut untried = None;
     let mut attempt = |name, kind: u32, protocol| {
@@ -308,7 +308,7 @@ fn tell(family: &'static Family, tries: &Tries, counts: &Counts) -> Told {
         is_no.then_some(false)
     };
     let (sockets, sockets_from) = counts.of(family, supported);
-    Told {
+    FamilyReport {
         number: family.number,
         name: family.name.into(),
         aliases: family.aliases,
@@ -330,14 +330,14 @@ fn tell(family: &'static Family, tries: &Tries, counts: &Counts) -> Told {
 }
 
 /// Families of this kernel that the table does not have.
-fn newer(tries: &Tries) -> Vec<Told> {
+fn newer(tries: &Tries) -> Vec<FamilyReport> {
     let mut all = Vec::new();
     for number in FAMILIES.len() as u8..PROBED_NUMBERS {
         let types: Vec<Try> = (SOCKET_TYPES.iter())
             .map(|kind| tries.try_one(number, false, None, kind.number, 0).0)
             .collect();
         if types.iter().any(|one| tries.proves(one)) {
-            all.push(Told {
+            all.push(FamilyReport {
                 number,
                 name: families::family_name(number),
                 aliases: &[],
@@ -362,7 +362,7 @@ fn short(kind: &str) -> &str {
     kind.trim_start_matches("SOCK_")
 }
 
-fn here(one: &Told) -> String {
+fn here(one: &FamilyReport) -> String {
     match (one.supported, &one.module) {
         (Some(true), _) => "yes".into(),
         (Some(false), _) => "no".into(),
@@ -371,8 +371,8 @@ fn here(one: &Told) -> String {
     }
 }
 
-fn text(all: &[Told], style: Style, global: &Global) -> String {
-    let shown: Vec<&Told> = (all.iter())
+fn text(all: &[FamilyReport], style: Style, global: &Global) -> String {
+    let shown: Vec<&FamilyReport> = (all.iter())
         .filter(|one| !global.quiet || one.supported == Some(true))
         .collect();
     let mut rows: Vec<Vec<String>> = (shown.iter())
@@ -441,7 +441,7 @@ fn is_denied(one: &Try) -> bool {
     matches!(one.error.as_deref(), Some("EPERM" | "EACCES"))
 }
 
-fn explained(one: &Told, style: Style) -> String {
+fn explained(one: &FamilyReport, style: Style) -> String {
     let mut names = vec![one.number.to_string()];
     names.extend(one.aliases.iter().map(|alias| (*alias).to_owned()));
     let legacy = if one.legacy { ", legacy" } else { "" };
@@ -506,10 +506,10 @@ fn explained(one: &Told, style: Style) -> String {
 fn explain_kind(global: &Global, style: Style, kind: &SocketType) -> Result<u8, Failure> {
     let mut out = io::stdout().lock();
     if global.json {
-        let told = serde_json::json!({
+        let report = serde_json::json!({
             "name": kind.name, "number": kind.number, "purpose": kind.purpose,
         });
-        writeln!(out, "{told:#}")?;
+        json(&mut out, &report)?;
     } else {
         writeln!(out, "{} ({})", style.bold(kind.name), kind.number)?;
         write!(out, "{}", wrap(kind.purpose, 2, 0))?;

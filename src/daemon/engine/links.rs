@@ -171,9 +171,9 @@ impl Links {
         let gone = before
             .keys()
             .filter(|index| !self.known.contains_key(index));
-        let mut news: Vec<LinkChange> = gone.map(|index| LinkChange::Gone(*index)).collect();
-        news.extend(self.known.values().cloned().map(LinkChange::Link));
-        Ok(news)
+        let mut changes: Vec<LinkChange> = gone.map(|index| LinkChange::Gone(*index)).collect();
+        changes.extend(self.known.values().cloned().map(LinkChange::Link));
+        Ok(changes)
     }
 
     /// Requests a dump and applies it. Returns `false` if it was inconsistent, overran or did not
@@ -211,7 +211,7 @@ impl Links {
                 }
                 Err(error) => return Err(error),
             };
-            let mut news = Vec::new();
+            let mut changes = Vec::new();
             let mut done = None;
             let mut buffer = std::mem::take(&mut self.buffer);
             tame(&mut buffer[..length]);
@@ -224,7 +224,7 @@ impl Links {
                     // Rejected because an abandoned dump is still running.
                     libc::NLMSG_ERROR if header.sequence == self.sequence => done = Some(false),
                     libc::NLMSG_DONE | libc::NLMSG_ERROR => {}
-                    _ => self.take(message, &mut news),
+                    _ => self.take(message, &mut changes),
                 }
             }
             self.buffer = buffer;
@@ -252,15 +252,15 @@ impl Links {
     }
 
     /// Reads pending notifications. If the kernel had to drop some, everything is requested again.
-    pub fn read_news(&mut self) -> io::Result<Vec<LinkChange>> {
-        let mut news = Vec::new();
+    pub fn read_changes(&mut self) -> io::Result<Vec<LinkChange>> {
+        let mut changes = Vec::new();
         loop {
             let length = match self.receive() {
                 Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(news),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(changes),
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.resyncs += 1;
-                    news.extend(self.resync()?);
+                    changes.extend(self.resync()?);
                     // With so many changes, the dump and the notifications may have crossed.
                     self.is_whole = false;
                     continue;
@@ -270,14 +270,14 @@ impl Links {
             let mut buffer = std::mem::take(&mut self.buffer);
             tame(&mut buffer[..length]);
             for message in Messages(&buffer[..length]) {
-                self.take(message, &mut news);
+                self.take(message, &mut changes);
             }
             self.buffer = buffer;
         }
     }
 
     /// Applies one message. Unknown messages do not concern links or addresses.
-    fn take(&mut self, bytes: &[u8], news: &mut Vec<LinkChange>) {
+    fn take(&mut self, bytes: &[u8], changes: &mut Vec<LinkChange>) {
         let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes) else {
             return;
         };
@@ -289,12 +289,12 @@ impl Links {
                 let index = link.header.index;
                 let known = self.known.entry(index).or_default();
                 take_link(known, &link);
-                news.push(LinkChange::Link(known.clone()));
+                changes.push(LinkChange::Link(known.clone()));
             }
             RouteNetlinkMessage::DelLink(link) if !is_bridge_port_news(&link) => {
                 let index = link.header.index;
                 if self.known.remove(&index).is_some() {
-                    news.push(LinkChange::Gone(index));
+                    changes.push(LinkChange::Gone(index));
                 }
             }
             RouteNetlinkMessage::NewAddress(address) => {
@@ -304,7 +304,7 @@ impl Links {
                     && known.addresses.len() < MOST_ADDRESSES
                 {
                     known.addresses.push(of);
-                    news.push(LinkChange::Addresses(known.clone()));
+                    changes.push(LinkChange::Addresses(known.clone()));
                 }
             }
             RouteNetlinkMessage::DelAddress(address) => {
@@ -313,7 +313,7 @@ impl Links {
                     && known.addresses.contains(&of)
                 {
                     known.addresses.retain(|there| *there != of);
-                    news.push(LinkChange::Addresses(known.clone()));
+                    changes.push(LinkChange::Addresses(known.clone()));
                 }
             }
             _ => {}

@@ -199,17 +199,17 @@ impl EngineState {
 
     /// Processes link notifications.
     pub fn read_links(&mut self) -> io::Result<()> {
-        let news = self.links.read_news()?;
-        self.apply(news);
+        let changes = self.links.read_changes()?;
+        self.apply(changes);
         Ok(())
     }
 
-    fn apply(&mut self, news: Vec<LinkChange>) {
-        if news.is_empty() {
+    fn apply(&mut self, changes: Vec<LinkChange>) {
+        if changes.is_empty() {
             return;
         }
         let now = wall_ns();
-        for item in news {
+        for item in changes {
             match item {
                 LinkChange::Link(known) => self.link_is(&known, now),
                 LinkChange::Addresses(known) => self.watch_link(&known, now),
@@ -388,17 +388,17 @@ impl EngineState {
             .iter()
             .any(|(_, slot)| slot.name[0] == 0 && matches!(slot.state(), State::Up | State::Down));
         if (nameless || !self.links.is_whole)
-            && let Ok(mut news) = self.links.resync()
+            && let Ok(mut changes) = self.links.resync()
         {
             let there: Vec<u32> = self.links.iter().map(|link| link.ifindex).collect();
             let present = self.recording.recorder.interfaces().present_indices();
-            news.extend(
+            changes.extend(
                 present
                     .into_iter()
                     .filter(|index| !there.contains(index))
                     .map(LinkChange::Gone),
             );
-            self.apply(news);
+            self.apply(changes);
         }
     }
 

@@ -93,8 +93,8 @@ impl Window {
     }
 
     /// Counts a line, if the limit allows it.
-    fn take(&mut self, most: u32) -> bool {
-        let room = self.lines < most;
+    fn take(&mut self, max: u32) -> bool {
+        let room = self.lines < max;
         self.lines += u32::from(room);
         room
     }
@@ -160,14 +160,14 @@ impl Limiter {
             // No common limit: one user's actions must never hide another's.
             kind.window.take(AUDITS)
         } else {
-            let (all, most) = if *place.level() == Level::ERROR {
+            let (all, max) = if *place.level() == Level::ERROR {
                 (&mut self.errors, ERRORS_OF_ALL)
             } else {
                 (&mut self.all, LINES_OF_ALL)
             };
             begin(all);
             // In this order, so that a kind that floods does not use up the share of others.
-            kind.window.take(LINES) && all.take(most)
+            kind.window.take(LINES) && all.take(max)
         };
         kind.held_back += u64::from(!passes);
         Admitted { passes, before }

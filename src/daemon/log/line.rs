@@ -193,9 +193,9 @@ fn append(message: &mut String, name: &str, value: &str) {
 const CUT: char = '…';
 
 /// Truncates at a character boundary, and marks it.
-fn cut(text: &mut String, most: usize) {
-    if text.len() > most {
-        let end = (0..=most - CUT.len_utf8())
+fn cut(text: &mut String, max: usize) {
+    if text.len() > max {
+        let end = (0..=max - CUT.len_utf8())
             .rev()
             .find(|at| text.is_char_boundary(*at));
         text.truncate(end.unwrap_or(0));
@@ -228,19 +228,19 @@ impl Visit for Parts {
 /// Text that is escaped while it is written, up to a maximum length.
 struct Escaped {
     text: String,
-    most: usize,
+    max: usize,
 }
 
 impl Escaped {
-    fn new(most: usize) -> Escaped {
+    fn new(max: usize) -> Escaped {
         Escaped {
             text: String::new(),
-            most,
+            max,
         }
     }
 
     fn finish(mut self) -> String {
-        cut(&mut self.text, self.most);
+        cut(&mut self.text, self.max);
         self.text
     }
 }
@@ -248,7 +248,7 @@ impl Escaped {
 impl Write for Escaped {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for letter in text.chars() {
-            if self.text.len() > self.most {
+            if self.text.len() > self.max {
                 return Err(fmt::Error);
             }
             match letter {
@@ -278,8 +278,8 @@ fn is_hidden(letter: char) -> bool {
 }
 
 /// Escapes text, up to `most` bytes.
-pub fn escape(text: &str, most: usize) -> String {
-    let mut escaped = Escaped::new(most);
+pub fn escape(text: &str, max: usize) -> String {
+    let mut escaped = Escaped::new(max);
     // An error means that the limit is reached.
     let _ = escaped.write_str(text);
     escaped.finish()

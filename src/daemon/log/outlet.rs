@@ -120,11 +120,11 @@ impl Outlet {
 /// variable applies to the process that received it, not to one whose standard error was redirected
 /// since.
 fn is_the_journals(stderr: &impl AsFd) -> bool {
-    let told = std::env::var("JOURNAL_STREAM").unwrap_or_default();
-    let told = told
+    let journal = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let journal = journal
         .split_once(':')
         .and_then(|(device, inode)| Some((device.parse().ok()?, inode.parse().ok()?)));
-    fstat(stderr).is_ok_and(|stat| told == Some((stat.st_dev, stat.st_ino)))
+    fstat(stderr).is_ok_and(|stat| journal == Some((stat.st_dev, stat.st_ino)))
 }
 
 /// Opens the same pipe or terminal again, so that not blocking concerns this process alone:

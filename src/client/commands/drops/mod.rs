@@ -267,7 +267,7 @@ pub(crate) fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
         }
     }
     for (layer, whole, parts) in OVERLAPS {
-        let told = |rows: &[Row], subject: &str| -> u64 {
+        let sum_of_parts = |rows: &[Row], subject: &str| -> u64 {
             let same = rows.iter().filter(|row| row.subject == subject);
             same.filter(|row| row.layer == *layer && parts.contains(&row.counter.name))
                 .map(|row| row.count)
@@ -275,7 +275,7 @@ pub(crate) fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
         };
         for at in 0..rows.len() {
             if rows[at].layer == *layer && rows[at].counter.name == *whole {
-                let parts = told(&rows, &rows[at].subject);
+                let parts = sum_of_parts(&rows, &rows[at].subject);
                 rows[at].count = rows[at].count.saturating_sub(parts);
             }
         }
@@ -381,7 +381,7 @@ fn document(
         document["duration_ns"] = json!(took.as_nanos() as u64);
     }
     if let Some((whys, seen)) = whys.zip(seen) {
-        let told: Vec<Value> = (whys.iter())
+        let reasons: Vec<Value> = (whys.iter())
             .map(|why| {
                 json!({
                     "reason": why.drop.reason,
@@ -393,7 +393,7 @@ fn document(
                 })
             })
             .collect();
-        document["reasons"] = told.into();
+        document["reasons"] = reasons.into();
         document["reasons_lost"] = (seen.lost + seen.others).into();
     }
     document

@@ -120,8 +120,8 @@ impl Listener {
             .iter_mut()
             .map(|sampler| sampler.read().unwrap_or(0));
         let counted: u64 = counts.sum();
-        let told: u64 = self.seen.drops.values().sum::<u64>() + self.seen.others;
-        self.seen.lost = counted.saturating_sub(told);
+        let attributed: u64 = self.seen.drops.values().sum::<u64>() + self.seen.others;
+        self.seen.lost = counted.saturating_sub(attributed);
         self.seen
     }
 

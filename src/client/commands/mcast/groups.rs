@@ -34,7 +34,7 @@ pub(crate) struct Holding {
     sources: Vec<String>,
 }
 
-pub(crate) fn held(told: Groups) -> HeldGroups {
+pub(crate) fn held(report: Groups) -> HeldGroups {
     let mut by_group: HashMap<(String, IpAddr), Vec<Holding>> = HashMap::new();
     for (interface, group, process, include, sources) in doctor::group_members() {
         by_group
@@ -47,7 +47,7 @@ pub(crate) fn held(told: Groups) -> HeldGroups {
                 sources: sources.iter().map(ToString::to_string).collect(),
             });
     }
-    let groups = (told.groups.into_iter())
+    let groups = (report.groups.into_iter())
         .map(|group| {
             let key = group
                 .group
@@ -63,13 +63,13 @@ pub(crate) fn held(told: Groups) -> HeldGroups {
         })
         .collect();
     HeldGroups {
-        time: told.time,
+        time: report.time,
         groups,
     }
 }
 
-pub(crate) fn groups_text(told: &HeldGroups, style: Style, verbose: bool) -> String {
-    if told.groups.is_empty() {
+pub(crate) fn groups_text(report: &HeldGroups, style: Style, verbose: bool) -> String {
+    if report.groups.is_empty() {
         return "no groups".into();
     }
     let row = |held: &HeldGroup| -> Vec<String> {
@@ -90,18 +90,18 @@ pub(crate) fn groups_text(told: &HeldGroups, style: Style, verbose: bool) -> Str
             group.group.clone(),
             kernel,
             current.to_string(),
-            newest.map_or("-".into(), |newest| age(&told.time, &newest.last)),
+            newest.map_or("-".into(), |newest| age(&report.time, &newest.last)),
             group.name.clone().unwrap_or_default(),
         ]
     };
     let head = ["IF", "GROUP", "HERE", "HOSTS", "LAST REPORT", "NAME"];
     if !verbose {
-        let mut rows: Vec<Vec<String>> = told.groups.iter().map(row).collect();
+        let mut rows: Vec<Vec<String>> = report.groups.iter().map(row).collect();
         right(&head, &mut rows, 4);
         return table(style, &head, &rows);
     }
     let mut text = String::new();
-    for held in &told.groups {
+    for held in &report.groups {
         let group = &held.group;
         let mut rows = [row(held)];
         right(&head, &mut rows, 4);
@@ -126,7 +126,10 @@ pub(crate) fn groups_text(told: &HeldGroups, style: Style, verbose: bool) -> Str
             text.push_str(&format!("    {}\n", holding_text(process)));
         }
         for member in group.members.iter().take(MEMBERS_SHOWN) {
-            text.push_str(&format!("    {}\n", member_text(group, member, &told.time)));
+            text.push_str(&format!(
+                "    {}\n",
+                member_text(group, member, &report.time)
+            ));
         }
         let left_out = group.members.len().saturating_sub(MEMBERS_SHOWN);
         if left_out > 0 {

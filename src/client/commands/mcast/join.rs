@@ -46,7 +46,7 @@ struct Source {
 type Key = (SocketAddr, u64);
 
 #[derive(Serialize)]
-struct ToldSource {
+struct SourceReport {
     source: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<u64>,
@@ -72,14 +72,14 @@ struct ToldSource {
 }
 
 #[derive(Serialize)]
-struct ToldJoin {
+struct JoinReport {
     channel: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     interface: Option<String>,
     duration_ns: u64,
     /// Packets dropped at the socket because its buffer was full.
     socket_drops: u64,
-    sources: Vec<ToldSource>,
+    sources: Vec<SourceReport>,
     /// Why the wire count is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     no_wire: Option<String>,
@@ -125,15 +125,15 @@ pub fn join(global: &Global, socket_path: &Path, args: &McastJoin) -> Result<u8,
     }
     let took = start.elapsed();
     let wire = wire(socket_path, &channel, args, took);
-    let told = ToldJoin {
+    let report = JoinReport {
         channel: channel.to_string(),
         interface: args.interface.clone(),
         duration_ns: took.as_nanos() as u64,
         socket_drops,
-        sources: tell(&sources, wire.as_ref().ok()),
+        sources: source_reports(&sources, wire.as_ref().ok()),
         no_wire: wire.err().map(|failure| failure.to_string()),
     };
-    show(global, &told, |told, style, _| text(told, style))?;
+    show(global, &report, |report, style, _| text(report, style))?;
     Ok(u8::from(count == 0))
 }
 
@@ -291,11 +291,11 @@ fn wire(
     Ok(all)
 }
 
-fn tell(
+fn source_reports(
     sources: &BTreeMap<Key, Source>,
     wire: Option<&BTreeMap<Key, (u64, Sequence)>>,
-) -> Vec<ToldSource> {
-    let mut all: Vec<ToldSource> = Vec::new();
+) -> Vec<SourceReport> {
+    let mut all: Vec<SourceReport> = Vec::new();
     for ((from, run), source) in sources {
         let numbers = source.numbers.as_ref();
         let on_wire = wire.map(|wire| wire.get(&(*from, *run)));
@@ -305,7 +305,7 @@ fn tell(
             (Some(Some((_, wire_numbers))), Some(lost)) => Some(wire_numbers.lost().min(lost)),
             _ => None,
         };
-        all.push(ToldSource {
+        all.push(SourceReport {
             source: from.to_string(),
             run: numbers.map(|_| *run),
             packets: source.packets,
@@ -323,7 +323,7 @@ fn tell(
     for ((from, run), (packets, numbers)) in wire.into_iter().flatten() {
         if !sources.contains_key(&(*from, *run)) {
             let is_test = numbers.range().is_some();
-            all.push(ToldSource {
+            all.push(SourceReport {
                 source: from.to_string(),
                 run: is_test.then_some(*run),
                 packets: 0,
@@ -341,9 +341,9 @@ fn tell(
     all
 }
 
-fn text(told: &ToldJoin, style: Style) -> String {
+fn text(report: &JoinReport, style: Style) -> String {
     let number = |value: Option<u64>| value.map_or("-".into(), |value| value.to_string());
-    let mut rows: Vec<Vec<String>> = (told.sources.iter())
+    let mut rows: Vec<Vec<String>> = (report.sources.iter())
         .map(|source| {
             vec![
                 source.source.clone(),
@@ -376,19 +376,19 @@ fn text(told: &ToldJoin, style: Style) -> String {
     let mut text = if rows.is_empty() {
         format!(
             "no packets for {} in {:.1} s",
-            told.channel,
-            told.duration_ns as f64 / 1e9
+            report.channel,
+            report.duration_ns as f64 / 1e9
         )
     } else {
         table(style, &head, &rows)
     };
-    if told.socket_drops > 0 {
+    if report.socket_drops > 0 {
         text.push_str(&format!(
             "\nthe socket dropped {} packets: this program was too slow, or its buffer too small",
-            told.socket_drops
+            report.socket_drops
         ));
     }
-    if let Some(why) = &told.no_wire {
+    if let Some(why) = &report.no_wire {
         text.push_str(&format!("\nno wire count available: {why}"));
     }
     text

@@ -26,27 +26,29 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
             let call = InterfaceCall {
                 interface: interface.clone(),
             };
-            let mut told: Groups = ask_with(socket, "io.netsonde.Multicast.Groups", &call)?;
-            told.groups.retain(|group| is_wanted(&group.group, groups));
-            let told = held(told);
-            show(global, &told, groups_text)?;
+            let mut report: Groups = ask_with(socket, "io.netsonde.Multicast.Groups", &call)?;
+            report
+                .groups
+                .retain(|group| is_wanted(&group.group, groups));
+            let report = held(report);
+            show(global, &report, groups_text)?;
             Ok(0)
         }
         Mcast::Streams { interface, groups } => {
             let call = InterfaceCall {
                 interface: interface.clone(),
             };
-            let mut told: Streams = ask_with(socket, "io.netsonde.Multicast.Streams", &call)?;
-            (told.streams).retain(|stream| is_wanted(&stream.group, groups));
-            show(global, &told, streams_text)?;
+            let mut report: Streams = ask_with(socket, "io.netsonde.Multicast.Streams", &call)?;
+            (report.streams).retain(|stream| is_wanted(&stream.group, groups));
+            show(global, &report, streams_text)?;
             Ok(0)
         }
         Mcast::Queriers { interface } => {
             let call = InterfaceCall {
                 interface: interface.clone(),
             };
-            let told: Queriers = ask_with(socket, "io.netsonde.Multicast.Queriers", &call)?;
-            show(global, &told, queriers_text)?;
+            let report: Queriers = ask_with(socket, "io.netsonde.Multicast.Queriers", &call)?;
+            show(global, &report, queriers_text)?;
             Ok(0)
         }
         Mcast::Join(args) => join::join(global, socket, args),

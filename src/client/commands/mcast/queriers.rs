@@ -3,8 +3,8 @@
 use crate::client::render::style::{Style, age, duration, right, table};
 use netsonde_core::protocol::multicast::{Queriers, Router};
 
-pub(crate) fn queriers_text(told: &Queriers, style: Style, verbose: bool) -> String {
-    let rows: Vec<Vec<String>> = (told.queriers.iter())
+pub(crate) fn queriers_text(report: &Queriers, style: Style, verbose: bool) -> String {
+    let rows: Vec<Vec<String>> = (report.queriers.iter())
         .map(|querier| {
             let mut row = vec![
                 querier.interface.clone(),
@@ -20,7 +20,7 @@ pub(crate) fn queriers_text(told: &Queriers, style: Style, verbose: bool) -> Str
                     duration(querier.interval_ns),
                     querier.interval_from
                 ),
-                age(&told.time, &querier.last),
+                age(&report.time, &querier.last),
                 duration(querier.membership_ns),
                 querier.queries.to_string(),
             ];
@@ -50,19 +50,19 @@ pub(crate) fn queriers_text(told: &Queriers, style: Style, verbose: bool) -> Str
     } else {
         table(style, &head, &rows)
     };
-    let routers = told.routers.as_deref().unwrap_or_default();
+    let routers = report.routers.as_deref().unwrap_or_default();
     if !routers.is_empty() {
         text.push_str("\n\n");
-        text.push_str(&routers_text(routers, &told.time, style));
+        text.push_str(&routers_text(routers, &report.time, style));
     }
-    for unasked in &told.unasked {
+    for unasked in &report.unasked {
         text.push('\n');
         text.push_str(&style.warn(&format!(
             "{}: no {} querier seen for {}; snooping switches will stop forwarding groups \
                 (joined here: {})",
             unasked.interface,
             unasked.protocol,
-            age(&told.time, &unasked.since),
+            age(&report.time, &unasked.since),
             unasked.groups
         )));
     }

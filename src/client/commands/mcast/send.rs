@@ -74,11 +74,11 @@ pub fn send(global: &Global, args: &McastSend) -> Result<u8, Failure> {
     let seconds = start.elapsed().as_secs_f64();
     let mut out = io::stdout().lock();
     if global.json {
-        let told = serde_json::json!({
+        let report = serde_json::json!({
             "channel": channel.to_string(), "run": run, "sent": sent, "refused": refused,
             "duration_ns": start.elapsed().as_nanos() as u64,
         });
-        writeln!(out, "{told}")?;
+        writeln!(out, "{report}")?;
     } else {
         writeln!(
             out,

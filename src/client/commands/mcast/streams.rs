@@ -4,11 +4,11 @@ use crate::client::render::style::{Style, age, duration, right, table};
 use netsonde_core::protocol::multicast::{MpegTs, Rtp, Streams};
 use std::net::IpAddr;
 
-pub(crate) fn streams_text(told: &Streams, style: Style, verbose: bool) -> String {
-    if told.streams.is_empty() {
+pub(crate) fn streams_text(report: &Streams, style: Style, verbose: bool) -> String {
+    if report.streams.is_empty() {
         return "no streams".into();
     }
-    let mut rows: Vec<Vec<String>> = (told.streams.iter())
+    let mut rows: Vec<Vec<String>> = (report.streams.iter())
         .map(|stream| {
             let of_rtp = |value: fn(&Rtp) -> String| stream.rtp.as_ref().map_or("-".into(), value);
             let ts = stream.ts.as_ref();
@@ -38,7 +38,7 @@ pub(crate) fn streams_text(told: &Streams, style: Style, verbose: bool) -> Strin
                 stream.packets_per_second.to_string(),
                 format!("{:.3}", stream.bits_per_second as f64 / 1e6),
                 stream.ttl.to_string(),
-                age(&told.time, &stream.last),
+                age(&report.time, &stream.last),
                 numbers.into(),
                 of_either(|rtp| rtp.lost, |ts| ts.lost),
                 of_rtp(|rtp| {

@@ -149,7 +149,7 @@ fn footnote(all: &SocketInventory, style: Style) -> String {
 /// Limits that were reached.
 fn limits(all: &SocketInventory) -> Vec<String> {
     let incomplete = all.sources.iter().filter(|source| source.incomplete);
-    let mut told: Vec<String> = incomplete
+    let mut texts: Vec<String> = incomplete
         .map(|source| {
             let list = source.list;
             format!("{list}: the list changed during every read, so some sockets may be missing")
@@ -157,14 +157,14 @@ fn limits(all: &SocketInventory) -> Vec<String> {
         .collect();
     if all.skipped > 0 {
         let count = all.skipped;
-        told.push(format!(
+        texts.push(format!(
             "{count} processes not inspected: too many processes"
         ));
     }
     if all.is_cut {
-        told.push("too many memberships: some are shown without their processes".into());
+        texts.push("too many memberships: some are shown without their processes".into());
     }
-    told
+    texts
 }
 
 fn summary(all: &SocketInventory, style: Style) -> String {
