@@ -58,7 +58,7 @@ fn service_text(status: &Status, style: Style, verbose: bool) -> String {
     }
     if verbose && !status.may.is_empty() {
         lines.push(format!(
-            "your permissions: {}; connected to: {}",
+            "your permissions: {}; control sockets: {}",
             status.may.join(", "),
             status.listening.join(", ")
         ));

@@ -13,7 +13,7 @@ pub(super) const PAGES: &[Page] = &[
         output: "The first lines show version, uptime, the processes with the number of engine starts, packets \
                  that passed the kernel rings and packets that the rings dropped, connected clients, and the \
                  size of the record. A line about the sandbox appears with -v, and always where this kernel \
-                 cannot enforce all of it. With -v, `your permissions' lists the caller's tiers, and `connected to' the sockets that the service listens on.\n\n\
+                 cannot enforce all of it. With -v, `your permissions' lists the caller's tiers, and `control sockets' the sockets that the service listens on.\n\n\
                  GAPS lists intervals without a complete record, the newest eight unless -v is given: kind, \
                  subject, begin, end, and the number of packets where it is known. The kinds are: ring_drop (a \
                  kernel ring was full), interface_down, interface_gone, engine_restart (the ring kept packets \
