@@ -86,7 +86,9 @@ impl DropsReport {
 
     #[track_caller]
     fn assert_counter(&self, layer: &str, name: &str, least: u64) {
-        let count: u64 = (self.counter(layer, name).iter())
+        let count: u64 = self
+            .counter(layer, name)
+            .iter()
             .map(|row| number(&row["count"]))
             .sum();
         assert!(
@@ -229,7 +231,8 @@ fn frame(to_mac: [u8; 6], source: [u8; 4], destination: [u8; 4], ttl: u8, udp_su
     ]);
     frame.extend_from_slice(&source);
     frame.extend_from_slice(&destination);
-    let mut sum: u32 = (frame[14..34].chunks(2))
+    let mut sum: u32 = frame[14..34]
+        .chunks(2)
         .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
         .sum();
     sum = (sum & 0xffff) + (sum >> 16);

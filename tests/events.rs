@@ -102,7 +102,8 @@ fn event(service: &Service, kind: &str, subject: &str) -> Value {
     let mut found = None;
     wait_until(PATIENCE, || {
         all = events(service, &[]);
-        found = (all.iter())
+        found = all
+            .iter()
             .find(|event| event["kind"] == kind && event["subject"] == subject)
             .cloned();
         found.is_some()
@@ -241,7 +242,9 @@ fn neighbor_changes_and_conflicts() -> Outcome {
         "this host's gateway, moved from 02:00:00:00:00:77 to 02:00:00:00:00:88 (announced)",
     );
     shows_packets(&service, &moved, |packets| {
-        (packets.iter()).any(|packet| packet["link_source"] == "02:00:00:00:00:88")
+        packets
+            .iter()
+            .any(|packet| packet["link_source"] == "02:00:00:00:00:88")
     });
     // They quarrel: many changes within a minute.
     for _ in 0..6 {
@@ -291,7 +294,9 @@ fn claimed_own_address_is_reported() -> Outcome {
         "10.0.0.1, an address of this host, is claimed by",
     );
     shows_packets(&service, &conflict, |packets| {
-        (packets.iter()).any(|packet| packet["link_source"] == "02:00:00:00:00:77")
+        packets
+            .iter()
+            .any(|packet| packet["link_source"] == "02:00:00:00:00:77")
     });
     // And a new engine does not tell it again.
     kill(service.engine(), Signal::SIGKILL)?;
@@ -338,7 +343,8 @@ fn querier_changes() -> Outcome {
     drop(third);
     let _older = asks("10.0.0.3", Q2);
     let older = || {
-        (events(&service, &["querier_changed", "-s", "warning"]).into_iter())
+        events(&service, &["querier_changed", "-s", "warning"])
+            .into_iter()
             .find(|event| event["subject"] == "10.0.0.3")
     };
     assert!(
@@ -512,7 +518,7 @@ fn limits_reloads_and_rate_limits() -> Outcome {
         .filter_map(|_| std::os::unix::net::UnixStream::connect(service.socket()).ok())
         .collect();
     let limit = |service: &Service| {
-        (events(service, &["limit_hit"]).into_iter()).find(|event| {
+        events(service, &["limit_hit"]).into_iter().find(|event| {
             event["text"]
                 .as_str()
                 .unwrap()
@@ -609,7 +615,8 @@ fn idle_host_logs_no_events() -> Outcome {
     let service = Service::start(&a, &[]);
     let json_report = support::ping::ping(&service, &["-c", "30", "-i", "0.1", "10.0.0.2"]);
     json_report.only("replied", 30);
-    let kinds: Vec<String> = (events(&service, &[]).iter())
+    let kinds: Vec<String> = events(&service, &[])
+        .iter()
         .map(|event| event["kind"].as_str().unwrap().to_owned())
         .filter(|kind| kind != "record_begun" && kind != "neighbor_new")
         .collect();

@@ -164,7 +164,9 @@ fn gaps(status: &Value, kind: &str) -> usize {
 fn numbers(socket: &Path, client: &Path) -> Vec<u64> {
     let directory = support::folder().unwrap();
     let file = directory.path().join("x.pcapng");
-    let output = (Command::new(client).arg("--socket").arg(socket))
+    let output = Command::new(client)
+        .arg("--socket")
+        .arg(socket)
         .args(["capture", "--last", "all", "--port", "5000", "-w"])
         .arg(&file)
         .output()
@@ -395,7 +397,10 @@ fn overflow_is_declared() -> Outcome {
     let kept = numbers(&socket, Path::new("/usr/bin/netsonde"));
     assert!(kept.is_sorted_by(|one, next| one < next), "none twice");
     assert_eq!(kept.first(), Some(&0), "history from before");
-    let declared: u64 = (status["gaps"].as_array().unwrap().iter())
+    let declared: u64 = status["gaps"]
+        .as_array()
+        .unwrap()
+        .iter()
         .filter(|gap| gap["kind"] == "engine_restart")
         .map(|gap| number(&gap["count"]))
         .sum();

@@ -58,7 +58,9 @@ fn expand(prefix: &[String], tree: &str, paths: &mut Vec<Vec<String>>) {
             .split("::")
             .map(str::trim)
             .filter(|name| !name.is_empty());
-        let full: Vec<String> = (prefix.iter().cloned())
+        let full: Vec<String> = prefix
+            .iter()
+            .cloned()
             .chain(names.map(str::to_owned))
             .collect();
         match rest {
@@ -155,7 +157,9 @@ impl Graph {
             found
         }
         let mut done = BTreeSet::new();
-        (self.uses.keys()).find_map(|module| visit(self, module, &mut vec![], &mut done))
+        self.uses
+            .keys()
+            .find_map(|module| visit(self, module, &mut vec![], &mut done))
     }
 }
 

@@ -720,7 +720,7 @@ fn crashing_engines_restart_with_backoff() -> Outcome {
             killed += i32::from(kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).is_ok());
         }
         // The first wait is 100 ms. Deaths in a row are summed up, with the last one's wait.
-        (service.log().split("wait_ms=").skip(1)).any(|text| {
+        service.log().split("wait_ms=").skip(1).any(|text| {
             let digits = text
                 .find(|c: char| !c.is_ascii_digit())
                 .unwrap_or(text.len());

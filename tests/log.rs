@@ -285,7 +285,8 @@ fn log_floods_are_summarized() -> Outcome {
         let lines = report.iter().map(|fields| value(fields, "MESSAGE"));
         lines.filter(|line| line.starts_with(message)).count() as u64
     };
-    let summed_up: u64 = (report.iter())
+    let summed_up: u64 = report
+        .iter()
         .filter_map(|fields| value(fields, "NETSONDE_HELD_BACK").parse::<u64>().ok())
         .sum();
     assert_eq!(printed("flood number=") + summed_up, FLOOD);

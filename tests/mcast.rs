@@ -75,7 +75,8 @@ fn hosts(service: &Service, group: &str) -> Vec<String> {
     let report = ask(service, "groups");
     let found = entry(&report["groups"], "group", group);
     let members = found["members"].as_array().cloned().unwrap_or_default();
-    (members.iter())
+    members
+        .iter()
         .filter(|member| member["current"] == true)
         .map(|member| member["host"].as_str().unwrap().to_owned())
         .collect()
@@ -323,12 +324,11 @@ fn ports_of(switch: &Host, group: &str) -> std::collections::BTreeSet<String> {
     let show = || command.args(["mdb", "show"]).output();
     let text = String::from_utf8_lossy(&switch.run(show).unwrap().stdout).into_owned();
     let wanted = format!(" grp {group} ");
-    (text
-        .lines()
-        .filter(|line| format!("{line} ").contains(&wanted)))
-    .filter_map(|line| line.split(" port ").nth(1)?.split(' ').next())
-    .map(str::to_owned)
-    .collect()
+    text.lines()
+        .filter(|line| format!("{line} ").contains(&wanted))
+        .filter_map(|line| line.split(" port ").nth(1)?.split(' ').next())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Joins and leaves in both versions, an election, and a querier's death, at random, for as many seconds
@@ -355,7 +355,10 @@ fn random_changes_on_a_bridge() -> Outcome {
     let by_wire = |group: &str| -> Vec<String> {
         let report: Value =
             serde_json::from_str(&at_switch.ask(&["--json", "mcast", "groups", group])).unwrap();
-        let of_ports = (report["groups"].as_array().unwrap().iter())
+        let of_ports = report["groups"]
+            .as_array()
+            .unwrap()
+            .iter()
             .filter(|one| one["interface"].as_str().unwrap().starts_with('p'))
             .flat_map(|one| one["members"].as_array().unwrap().clone());
         of_ports
@@ -445,7 +448,7 @@ fn random_changes_on_a_bridge() -> Outcome {
             let agree = wait_until(PATIENCE, || {
                 let by_wire = by_wire(group);
                 let ports = ports_of(&switch, group);
-                let same = (hosts_of.iter()).all(|(_, address, port)| {
+                let same = hosts_of.iter().all(|(_, address, port)| {
                     by_wire.iter().any(|one| one == address) == ports.contains(*port)
                 });
                 shown = (by_wire, ports);

@@ -85,7 +85,8 @@ fn printed(output: &Output) -> String {
 fn can_try() -> bool {
     let program = env!("CARGO_BIN_EXE_netsonde");
     has_users()
-        && (support::program("setpriv").args(["--reuid=64200", "--regid=64100", "--clear-groups"]))
+        && support::program("setpriv")
+            .args(["--reuid=64200", "--regid=64100", "--clear-groups"])
             .args([program, "--version"])
             .output()
             .is_ok_and(|output| output.status.success())
@@ -147,8 +148,10 @@ fn permission_tiers() -> Outcome {
     assert!(output.status.success(), "{}", printed(&output));
     // All of it is written down: who, what, and with which filter.
     let log = service.log();
-    let has =
-        |words: &[&str]| (log.lines()).any(|line| words.iter().all(|word| line.contains(word)));
+    let has = |words: &[&str]| {
+        log.lines()
+            .any(|line| words.iter().all(|word| line.contains(word)))
+    };
     assert!(
         has(&["refused", "uid=64200", "io.netsonde.Ping.", "probe"]),
         "{log}"

@@ -370,7 +370,11 @@ fn full_local_queue() -> Outcome {
             &["-c", "20", "-i", "0.002", "-s", "1000", "-W", "3", target],
         );
         let of = |fate: &str| -> Vec<&Value> {
-            (report.probes.iter().filter(|probe| probe["fate"] == fate)).collect()
+            report
+                .probes
+                .iter()
+                .filter(|probe| probe["fate"] == fate)
+                .collect()
         };
         let (dropped, replied) = (of("dropped_outbound"), of("replied"));
         assert!(

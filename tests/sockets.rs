@@ -699,7 +699,8 @@ fn packet_sockets_are_listed() -> Outcome {
     );
     assert_eq!(own["filter"]["kind"], "none");
     let keeper = service.keeper().as_raw() as u32;
-    let rings: Vec<&Value> = (all.iter())
+    let rings: Vec<&Value> = all
+        .iter()
         .filter(|one| one["family"] == "AF_PACKET" && one["ours"] == true)
         .collect();
     assert_eq!(rings.len(), 2, "{report:#}");
@@ -709,7 +710,9 @@ fn packet_sockets_are_listed() -> Outcome {
         assert_eq!(ring["promiscuous"], serde_json::json!([]));
     }
     // It listens on raw sockets as well.
-    let raws = (all.iter()).filter(|one| one["type"] == "SOCK_RAW" && one["ours"] == true);
+    let raws = all
+        .iter()
+        .filter(|one| one["type"] == "SOCK_RAW" && one["ours"] == true);
     assert!(raws.count() > 2);
     // It joins 224.0.0.2 with a socket that has no port, and so is in no list.
     let output = a.run(|| client(&path, &["--json", "sockets"]));

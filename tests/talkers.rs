@@ -151,7 +151,10 @@ fn largest_of_a_million_flows_are_found() -> Outcome {
         })
     })?;
     let status = service.until("all taken in", |status| {
-        let drops: u64 = (status["rings"].as_array().unwrap().iter())
+        let drops: u64 = status["rings"]
+            .as_array()
+            .unwrap()
+            .iter()
             .map(|ring| number(&ring["drops"]))
             .sum();
         number(&entry(&status["recorder"], "store", "bulk")["recorded"]) + drops >= packets

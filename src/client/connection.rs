@@ -98,7 +98,10 @@ fn in_words(name: &str, parameters: &Value) -> String {
             format!("netsonded rejected the request: {}", field("reason"))
         }
         "io.netsonde.Service.PermissionDenied" => {
-            let may: Vec<&str> = (parameters["may"].as_array().into_iter().flatten())
+            let may: Vec<&str> = parameters["may"]
+                .as_array()
+                .into_iter()
+                .flatten()
                 .filter_map(Value::as_str)
                 .collect();
             let what = match parameters["tier"].as_str() {

@@ -197,7 +197,11 @@ fn forward(mut ports: [File; 2], directions: &[Arc<Mutex<Impairment>>; 2], stop:
                 let mut impairment = directions[1 - to]
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner);
-                if (impairment.record.as_mut()).is_some_and(|choose| choose(&frame)) {
+                if impairment
+                    .record
+                    .as_mut()
+                    .is_some_and(|choose| choose(&frame))
+                {
                     impairment.passages.push(Passage {
                         frame,
                         came_ns,

@@ -97,7 +97,10 @@ fn flapping_interface() -> Outcome {
     {
         assert!(end(gap, "from") <= end(gap, "to"), "{gap}");
     }
-    let down: f64 = (status["gaps"].as_array().unwrap().iter())
+    let down: f64 = status["gaps"]
+        .as_array()
+        .unwrap()
+        .iter()
         .filter(|gap| gap["kind"] == "interface_down")
         .map(|gap| {
             end(gap, "to")
@@ -317,7 +320,10 @@ fn netlink_overrun_resynchronizes() -> Outcome {
             .unwrap();
         let links: Value = serde_json::from_slice(&output.stdout).unwrap();
         let is_up = |link: &Value| link["flags"].to_string().contains("\"UP\"");
-        let mut all: Vec<(String, bool)> = (links.as_array().unwrap().iter())
+        let mut all: Vec<(String, bool)> = links
+            .as_array()
+            .unwrap()
+            .iter()
             .map(|link| (link["ifname"].as_str().unwrap().to_owned(), is_up(link)))
             .collect();
         all.sort();
@@ -325,7 +331,10 @@ fn netlink_overrun_resynchronizes() -> Outcome {
     };
     let by_service = || -> Vec<(String, bool)> {
         let report: Value = serde_json::from_str(&service.ask(&["--json", "interfaces"])).unwrap();
-        let mut all: Vec<(String, bool)> = (report["interfaces"].as_array().unwrap().iter())
+        let mut all: Vec<(String, bool)> = report["interfaces"]
+            .as_array()
+            .unwrap()
+            .iter()
             .map(|link| {
                 (
                     link["interface"].as_str().unwrap().to_owned(),
@@ -428,7 +437,10 @@ fn stopped_processes_resume() -> Outcome {
         if held < Duration::from_secs(9) {
             assert_eq!(now["engine"]["starts"], 1, "{}", service.log());
         }
-        let report: u64 = (now["gaps"].as_array().unwrap().iter())
+        let report: u64 = now["gaps"]
+            .as_array()
+            .unwrap()
+            .iter()
             .filter(|gap| gap["kind"] == "ring_drop")
             .map(|gap| number(&gap["count"]))
             .sum();

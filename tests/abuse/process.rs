@@ -311,7 +311,10 @@ fn crash_loops_are_quarantined() -> Outcome {
             format!("{kills} engines were killed, and nothing was given up: {status:#}").into(),
         );
     }
-    let lost: u64 = (status["gaps"].as_array().unwrap().iter())
+    let lost: u64 = status["gaps"]
+        .as_array()
+        .unwrap()
+        .iter()
         .filter(|gap| gap["kind"] == "quarantined")
         .map(|gap| number(&gap["count"]))
         .sum();

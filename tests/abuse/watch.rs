@@ -236,7 +236,10 @@ pub fn balance(status: &Value) {
     let processed = sum(&status["rings"], "processed");
     let recorded = sum(&status["recorder"], "recorded");
     let skipped = sum(&status["interfaces"], "skipped");
-    let given_up: u64 = (status["gaps"].as_array().unwrap().iter())
+    let given_up: u64 = status["gaps"]
+        .as_array()
+        .unwrap()
+        .iter()
         .filter(|gap| gap["kind"] == "quarantined")
         .map(|gap| number(&gap["count"]))
         .sum();

@@ -666,8 +666,7 @@ fn neighbor_flood() -> Outcome {
     let (json_report, dropped) = std::thread::scope(|scope| {
         let flood = scope.spawn(|| {
             inject(&service, &b, MANY, 20_000, |number| {
-                let [_, _, _, w, x, y, z, _] =
-                    (number.wrapping_mul(0x9e37_79b9_7f4a)).to_be_bytes();
+                let [_, _, _, w, x, y, z, _] = number.wrapping_mul(0x9e37_79b9_7f4a).to_be_bytes();
                 if number % 2 == 0 {
                     let mut arp = vec![0, 1, 8, 0, 6, 4, 0, 2, 2, w, x, y, z, 1, 10, x, y, z];
                     arp.extend_from_slice(&mac);

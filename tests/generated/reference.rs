@@ -278,7 +278,7 @@ pub fn netsonde_families_7() -> String {
     }
     page.head("FAMILIES");
     for family in FAMILIES {
-        let names: Vec<&str> = (std::iter::once(&family.name))
+        let names: Vec<&str> = std::iter::once(&family.name)
             .chain(family.aliases)
             .copied()
             .collect();

@@ -339,7 +339,10 @@ fn sent_probes_are_reported() -> Outcome {
     let service = Service::start(&h, &[]);
     let output = h.run(|| service.netsonde(&["--json", "doctor", "--duration", "300ms"]));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    let sent: u64 = (report["sent"].as_array().unwrap().iter())
+    let sent: u64 = report["sent"]
+        .as_array()
+        .unwrap()
+        .iter()
         .filter(|one| one["target"] == "10.0.0.254")
         .map(|one| support::number(&one["count"]))
         .sum();

@@ -30,7 +30,9 @@ pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Fail
             .then(|| args.kinds.iter().map(|kind| known(kind)).collect())
             .transpose()?,
         severity: Some(severity(&args.severity)?),
-        limit: (args.number).or((args.follow && args.last.is_none()).then_some(PAST_EVENTS)),
+        limit: args
+            .number
+            .or((args.follow && args.last.is_none()).then_some(PAST_EVENTS)),
         follow: args.follow.then_some(true),
     };
     let style = Style::new(global.color);
@@ -174,8 +176,10 @@ fn line(event: &Event, style: Style, verbose: bool) -> String {
 
 /// The command that shows the packets of the event.
 fn command(packets: &EventPackets) -> String {
-    let interface =
-        (packets.interface.as_ref()).map_or_else(String::new, |name| format!(" -I {}", safe(name)));
+    let interface = packets
+        .interface
+        .as_ref()
+        .map_or_else(String::new, |name| format!(" -I {}", safe(name)));
     format!(
         "netsonde watch --since {} --until {}{interface} '{}'",
         packets.from,

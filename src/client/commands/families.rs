@@ -86,7 +86,8 @@ pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
     };
     let tries = Tries::new(wanted.load_modules);
     let counts = Counts::new();
-    let mut all: Vec<FamilyReport> = (FAMILIES.iter())
+    let mut all: Vec<FamilyReport> = FAMILIES
+        .iter()
         .filter(|family| chosen.is_none_or(|chosen| chosen.number == family.number))
         .map(|family| family_report(family, &tries, &counts))
         .collect();
@@ -286,17 +287,23 @@ impl Counts {
 
 /// Tests one family.
 fn family_report(family: &'static Family, tries: &Tries, counts: &Counts) -> FamilyReport {
-    let is_registered = (family.registered.iter()).any(|name| tries.registered.contains(*name));
+    let is_registered = family
+        .registered
+        .iter()
+        .any(|name| tries.registered.contains(*name));
     let mut untried = None;
     let mut attempt = |name, kind: u32, protocol| {
         let (one, why) = tries.try_one(family.number, is_registered, name, kind, protocol);
         untried = untried.take().or(why);
         one
     };
-    let types: Vec<Try> = (SOCKET_TYPES.iter())
+    let types: Vec<Try> = SOCKET_TYPES
+        .iter()
         .map(|kind| attempt(None, kind.number, family.protocol_of(kind.number as u8)))
         .collect();
-    let protocols: Vec<Try> = (family.protocols.iter())
+    let protocols: Vec<Try> = family
+        .protocols
+        .iter()
         .map(|(name, kind, protocol)| attempt(Some(name), u32::from(*kind), *protocol))
         .collect();
     let mut all = types.iter().chain(&protocols);
@@ -333,7 +340,8 @@ fn family_report(family: &'static Family, tries: &Tries, counts: &Counts) -> Fam
 fn newer(tries: &Tries) -> Vec<FamilyReport> {
     let mut all = Vec::new();
     for number in FAMILIES.len() as u8..PROBED_NUMBERS {
-        let types: Vec<Try> = (SOCKET_TYPES.iter())
+        let types: Vec<Try> = SOCKET_TYPES
+            .iter()
             .map(|kind| tries.try_one(number, false, None, kind.number, 0).0)
             .collect();
         if types.iter().any(|one| tries.proves(one)) {
@@ -372,12 +380,16 @@ fn here(one: &FamilyReport) -> String {
 }
 
 fn text(all: &[FamilyReport], style: Style, global: &Global) -> String {
-    let shown: Vec<&FamilyReport> = (all.iter())
+    let shown: Vec<&FamilyReport> = all
+        .iter()
         .filter(|one| !global.quiet || one.supported == Some(true))
         .collect();
-    let mut rows: Vec<Vec<String>> = (shown.iter())
+    let mut rows: Vec<Vec<String>> = shown
+        .iter()
         .map(|one| {
-            let types: Vec<&str> = (one.types.iter())
+            let types: Vec<&str> = one
+                .types
+                .iter()
                 .filter(|one| one.supported == Some(true))
                 .map(|one| short(&one.r#type))
                 .collect();
@@ -414,7 +426,7 @@ fn text(all: &[FamilyReport], style: Style, global: &Global) -> String {
     right(&headings, &mut rows, 4);
     let mut text = table(style, &headings, &rows);
     text.push('\n');
-    let untold = (shown.iter()).filter(|one| one.supported.is_none()).count();
+    let untold = shown.iter().filter(|one| one.supported.is_none()).count();
     if untold > 0 {
         text.push_str(&format!(
             "\n{untold} not tested, because that would load kernel modules (use --load-modules)\n"

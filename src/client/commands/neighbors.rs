@@ -39,7 +39,10 @@ pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, F
     if !args.who.is_empty() {
         select(&mut all, &args.who);
     }
-    let has_conflict = (all.findings.iter()).any(|one| one.kind == "conflict" && one.current);
+    let has_conflict = all
+        .findings
+        .iter()
+        .any(|one| one.kind == "conflict" && one.current);
     let vendors = vendors(&all);
     let report = NeighborReport { all, vendors };
     show(global, &report, text)?;
@@ -61,20 +64,22 @@ fn read_mac(text: &str) -> Option<Mac> {
 /// Keeps only entries about one of these: an address, a MAC address, a name or its first label.
 fn select(all: &mut Neighbors, who: &[String]) {
     let is_address = |address: &str| {
-        (who.iter()).any(
+        who.iter().any(
             |one| match (one.parse::<IpAddr>(), address.parse::<IpAddr>()) {
                 (Ok(one), Ok(address)) => one == address,
                 _ => false,
             },
         )
     };
-    let macs: BTreeSet<String> = (who.iter())
+    let macs: BTreeSet<String> = who
+        .iter()
         .filter_map(|one| read_mac(one))
         .map(|mac| mac.to_string())
         .collect();
     let is_name = |name: &str| {
         let label = name.split('.').next().unwrap_or(name);
-        (who.iter()).any(|one| one.eq_ignore_ascii_case(name) || one.eq_ignore_ascii_case(label))
+        who.iter()
+            .any(|one| one.eq_ignore_ascii_case(name) || one.eq_ignore_ascii_case(label))
     };
     all.neighbors.retain(|one| {
         macs.contains(&one.mac)
@@ -84,7 +89,9 @@ fn select(all: &mut Neighbors, who: &[String]) {
                 .any(|address| is_address(&address.address))
             || one.names.iter().any(|name| is_name(&name.name))
     });
-    let of_these: BTreeSet<String> = (all.neighbors.iter())
+    let of_these: BTreeSet<String> = all
+        .neighbors
+        .iter()
         .flat_map(|one| one.addresses.iter().map(|address| address.address.clone()))
         .collect();
     all.findings.retain(|one| {
@@ -112,11 +119,16 @@ fn vendors(all: &Neighbors) -> std::collections::BTreeMap<String, String> {
         let claimants = one.claimants.iter().map(|claimant| &claimant.mac);
         claimants.chain(&one.prober)
     });
-    let named: BTreeSet<Mac> = (all.neighbors.iter().map(|one| &one.mac))
+    let named: BTreeSet<Mac> = all
+        .neighbors
+        .iter()
+        .map(|one| &one.mac)
         .chain(of_findings)
         .filter_map(|text| read_mac(text))
         .collect();
-    let made: Vec<Mac> = (named.iter().copied())
+    let made: Vec<Mac> = named
+        .iter()
+        .copied()
         .filter(|one| mac::shared(*one).is_none() && !mac::is_local(*one))
         .collect();
     let mut makers = makers(&made);
@@ -134,7 +146,8 @@ fn vendors(all: &Neighbors) -> std::collections::BTreeMap<String, String> {
         of_itself.or_else(|| makers.remove(one))
     };
     let mut vendor = vendor;
-    (named.iter())
+    named
+        .iter()
         .filter_map(|one| Some((one.to_string(), vendor(one)?)))
         .collect()
 }
@@ -159,7 +172,10 @@ fn text(report: &NeighborReport, style: Style, verbose: bool) -> String {
         text.push_str("no neighbors seen");
         return text;
     }
-    let kernel: HashMap<(&str, &str), &KernelNeighbor> = (report.all.kernel.iter())
+    let kernel: HashMap<(&str, &str), &KernelNeighbor> = report
+        .all
+        .kernel
+        .iter()
         .map(|one| ((one.interface.as_str(), one.address.as_str()), one))
         .collect();
     let mut interfaces: Vec<&str> = report
@@ -445,7 +461,8 @@ fn claimant_text(one: &Claimant, now: &str) -> String {
 fn hint(one: &Finding, all: &Neighbors) -> Vec<String> {
     let between = one.between.clone().unwrap_or_default();
     let addresses = |mac: &String| -> BTreeSet<&str> {
-        (all.neighbors.iter())
+        all.neighbors
+            .iter()
             .filter(|host| host.mac == *mac && host.interface == one.interface)
             .flat_map(|host| host.addresses.iter())
             .filter(|address| address.claims > 0)

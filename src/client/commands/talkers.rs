@@ -58,7 +58,9 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
     };
     let mut all: Talkers = ask_with(socket, "io.netsonde.Inventory.Talkers", &call)?;
     let owners = owners(&all.talkers);
-    let owned = (std::mem::take(&mut all.talkers).into_iter().zip(owners))
+    let owned = std::mem::take(&mut all.talkers)
+        .into_iter()
+        .zip(owners)
         .map(|(talker, owner)| Owned {
             talker,
             pid: owner.as_ref().map(|process| process.pid),
@@ -112,7 +114,8 @@ fn owners(talkers: &[Talker]) -> Vec<Option<Process>> {
     } else {
         processes::owners(&wanted)
     };
-    (inodes.into_iter())
+    inodes
+        .into_iter()
         .map(|inode| Some(owners.get(&inode?)?.0.clone()))
         .collect()
 }

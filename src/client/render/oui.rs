@@ -32,8 +32,9 @@ const LISTS: [(&str, Line); 8] = [
 pub fn makers(of: &[Mac]) -> HashMap<Mac, String> {
     let found = LISTS.iter().find_map(|(path, line)| {
         let file = File::open(path).ok()?;
-        let is_list =
-            (file.metadata()).is_ok_and(|data| data.is_file() && data.len() <= LIST_BYTES);
+        let is_list = file
+            .metadata()
+            .is_ok_and(|data| data.is_file() && data.len() <= LIST_BYTES);
         is_list.then(|| {
             read(
                 BufReader::new(file.take(LIST_BYTES)),
@@ -82,7 +83,10 @@ fn read(from: impl BufRead, line: Line, path: &Path, of: &[Mac]) -> HashMap<Mac,
             }
         }
     }
-    (found.into_iter().map(|(mac, (_, name))| (mac, name))).collect()
+    found
+        .into_iter()
+        .map(|(mac, (_, name))| (mac, name))
+        .collect()
 }
 
 /// Returns the first bits of an address.

@@ -100,7 +100,9 @@ pub fn table(style: Style, headings: &[&str], rows: &[Vec<String>]) -> String {
         .map(|at| (width(at), numeric(at)))
         .collect();
     let line = |cells: &[String]| {
-        let padded: Vec<String> = (cells.iter().zip(&columns))
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&columns)
             .map(|(cell, (width, right))| {
                 if *right {
                     format!("{cell:>width$}")

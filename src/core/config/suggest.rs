@@ -84,7 +84,9 @@ pub(super) fn unknown_key(path: &[String]) -> String {
         return format!("{quoted}: unknown key; did you mean `{near}`?");
     }
     if !elsewhere.is_empty() {
-        let named: Vec<String> = (elsewhere.iter().take(3))
+        let named: Vec<String> = elsewhere
+            .iter()
+            .take(3)
             .map(|known| format!("`{known}`"))
             .collect();
         return format!(

@@ -73,10 +73,14 @@ impl<'a> Case<'a> {
                 held.is_some_and(|all| all.iter().any(|one| one.group == case.group))
             };
             let links = host.links.iter().filter(|link| !link.is_loopback());
-            case.joined = (links.map(|link| link.ifindex))
+            case.joined = links
+                .map(|link| link.ifindex)
                 .filter(|ifindex| case.is_wanted(*ifindex) && holds(ifindex))
                 .collect();
-            case.without_traffic = (case.joined.iter().copied())
+            case.without_traffic = case
+                .joined
+                .iter()
+                .copied()
                 .filter(|ifindex| {
                     !case.received.contains_key(ifindex) && !case.is_between(*ifindex)
                 })
@@ -92,7 +96,11 @@ impl<'a> Case<'a> {
 
     /// Returns whether the subject includes this interface.
     pub fn is_wanted(&self, ifindex: u32) -> bool {
-        (self.evidence.subject.interface.as_ref()).is_none_or(|name| *name == self.name(ifindex))
+        self.evidence
+            .subject
+            .interface
+            .as_ref()
+            .is_none_or(|name| *name == self.name(ifindex))
     }
 
     /// Returns whether the IP layer receives on this interface: not on bridge or bond ports, nor loopback.
@@ -103,7 +111,7 @@ impl<'a> Case<'a> {
 
     /// Returns the state of an interface, if known.
     pub fn link(&self, ifindex: u32) -> Option<&'a Link> {
-        (self.host?.links.iter()).find(|link| link.ifindex == ifindex)
+        self.host?.links.iter().find(|link| link.ifindex == ifindex)
     }
 
     /// Returns the name of an interface.
@@ -116,7 +124,9 @@ impl<'a> Case<'a> {
 
     /// Returns whether this is an address of this host.
     pub fn is_own(&self, address: IpAddr) -> bool {
-        (self.host.iter().flat_map(|host| &host.links))
+        self.host
+            .iter()
+            .flat_map(|host| &host.links)
             .any(|link| link.addresses.iter().any(|(own, _)| *own == address))
     }
 
@@ -172,7 +182,9 @@ impl<'a> Case<'a> {
         if let Some(port) = self.evidence.subject.port {
             return BTreeSet::from([port]);
         }
-        (self.received.values().flatten())
+        self.received
+            .values()
+            .flatten()
             .filter(|packet| packet.protocol == ip_protocol::UDP)
             .filter_map(|packet| Some(packet.ports?.1))
             .collect()
@@ -184,7 +196,9 @@ impl<'a> Case<'a> {
         let Some(host) = self.host else {
             return vec![];
         };
-        (host.udp.after.iter())
+        host.udp
+            .after
+            .iter()
             .filter(|socket| {
                 let local = socket.local.ip();
                 ports.contains(&socket.local.port())
@@ -196,7 +210,11 @@ impl<'a> Case<'a> {
 
     /// Returns the same socket at the beginning of the window, if it existed.
     pub fn before(&self, socket: &ProcSocket) -> Option<&'a ProcSocket> {
-        (self.host?.udp.before.iter()).find(|before| before.inode == socket.inode)
+        self.host?
+            .udp
+            .before
+            .iter()
+            .find(|before| before.inode == socket.inode)
     }
 
     /// Returns the process that holds a socket, if known.
@@ -216,7 +234,7 @@ impl<'a> Case<'a> {
     /// Iterates over IGMP or MLD messages of the group's family on an interface.
     pub fn messages(&self, ifindex: u32) -> impl Iterator<Item = &'a Message> + use<'a> {
         let is_ipv4 = self.group.is_ipv4();
-        (self.evidence.wire.messages.iter()).filter(move |message| {
+        self.evidence.wire.messages.iter().filter(move |message| {
             message.ifindex == ifindex && message.source.is_ipv4() == is_ipv4
         })
     }
@@ -224,7 +242,7 @@ impl<'a> Case<'a> {
     /// Iterates over general queries that this host must answer. IPv6 hosts ignore invalid ones (RFC 3810,
     /// section 5.1.14).
     pub fn queries(&self, ifindex: u32) -> impl Iterator<Item = &'a Message> + use<'a> {
-        (self.messages(ifindex)).filter(|message| {
+        self.messages(ifindex).filter(|message| {
             message.is_general_query() && !message.outbound && is_legal_query(message)
         })
     }
@@ -249,13 +267,13 @@ impl<'a> Case<'a> {
     /// Iterates over reports for the group on an interface; `true` for joining, `false` for leaving.
     pub fn reports(&self, ifindex: u32) -> impl Iterator<Item = (&'a Message, bool)> + use<'a> {
         let group = self.group;
-        (self.messages(ifindex))
+        self.messages(ifindex)
             .filter_map(move |message| Some((message, message.of_group(group)?)))
     }
 
     /// Returns the time of this host's last membership report.
     pub fn last_own_report(&self, ifindex: u32) -> Option<u64> {
-        (self.reports(ifindex))
+        self.reports(ifindex)
             .filter(|(message, joins)| message.outbound && *joins)
             .map(|(message, _)| message.time_ns)
             .last()
@@ -276,7 +294,11 @@ impl<'a> Case<'a> {
 
     /// Returns the newest packet of the group received on an interface.
     pub fn last_arrival(&self, ifindex: u32) -> Option<&'a GroupPacket> {
-        (self.evidence.wire.group_packets.iter().rev())
+        self.evidence
+            .wire
+            .group_packets
+            .iter()
+            .rev()
             .find(|one| one.ifindex == ifindex && one.is_inbound())
     }
 
@@ -288,7 +310,11 @@ impl<'a> Case<'a> {
 
     /// Returns the queriers of an interface with their current state.
     pub fn queriers(&self, ifindex: u32) -> Vec<(&'a Querier, QuerierState)> {
-        (self.evidence.wire.trackers.queriers.iter(self.now_ns()))
+        self.evidence
+            .wire
+            .trackers
+            .queriers
+            .iter(self.now_ns())
             .filter(|(querier, _)| {
                 querier.ifindex == ifindex && querier.address.is_ipv4() == self.group.is_ipv4()
             })
@@ -324,7 +350,11 @@ impl<'a> Case<'a> {
     /// Returns whether the time since the last packet is a usual interval between two packets, as with
     /// periodic announcements. The longest intervals are excluded: they are earlier failures.
     fn is_between(&self, ifindex: u32) -> bool {
-        let times: Vec<u64> = (self.evidence.wire.group_packets.iter())
+        let times: Vec<u64> = self
+            .evidence
+            .wire
+            .group_packets
+            .iter()
             .filter(|one| one.ifindex == ifindex && one.is_inbound())
             .map(|one| one.time_ns)
             .collect();
@@ -355,7 +385,7 @@ impl<'a> Case<'a> {
 
     /// Returns the time of this host's first membership report in the record.
     pub fn first_own_report(&self, ifindex: u32) -> Option<u64> {
-        (self.reports(ifindex))
+        self.reports(ifindex)
             .find(|(message, joins)| message.outbound && *joins)
             .map(|(message, _)| message.time_ns)
     }
@@ -401,9 +431,16 @@ impl<'a> Case<'a> {
         let Some(host) = self.host else {
             return !self.received.is_empty() || !self.sent.is_empty();
         };
-        let arrives = (self.joined.iter()).any(|ifindex| !self.without_traffic.contains(ifindex));
-        let routed = (host.vifs.after.iter()).any(|vif| {
-            let before = (host.vifs.before.iter()).find(|before| before.number == vif.number);
+        let arrives = self
+            .joined
+            .iter()
+            .any(|ifindex| !self.without_traffic.contains(ifindex));
+        let routed = host.vifs.after.iter().any(|vif| {
+            let before = host
+                .vifs
+                .before
+                .iter()
+                .find(|before| before.number == vif.number);
             vif.packets_out > before.map_or(0, |before| before.packets_out)
         });
         let (into, out) = self.bridged();
@@ -423,7 +460,9 @@ pub fn is_legal_query(message: &Message) -> bool {
 
 /// Returns the packets addressed to this host on the link.
 pub fn for_us<'a>(packets: &[&'a GroupPacket]) -> Vec<&'a GroupPacket> {
-    (packets.iter().copied())
+    packets
+        .iter()
+        .copied()
         .filter(|packet| packet.direction != Direction::ToOther)
         .collect()
 }

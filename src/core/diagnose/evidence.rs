@@ -208,12 +208,16 @@ impl Link {
 
     /// Returns whether it has an address of the family of `like`, including link-local ones.
     pub fn has_address(&self, like: IpAddr) -> bool {
-        (self.addresses.iter()).any(|(own, _)| own.is_ipv4() == like.is_ipv4())
+        self.addresses
+            .iter()
+            .any(|(own, _)| own.is_ipv4() == like.is_ipv4())
     }
 
     /// Returns whether an address is in one of its networks.
     pub fn is_on_link(&self, address: IpAddr) -> bool {
-        (self.addresses.iter()).any(|(own, prefix)| in_network(*own, *prefix, address))
+        self.addresses
+            .iter()
+            .any(|(own, prefix)| in_network(*own, *prefix, address))
     }
 }
 

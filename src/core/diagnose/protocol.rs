@@ -13,7 +13,7 @@ use crate::multicast::QuerierState;
 
 /// Returns whether this host reported anything in answer to a query.
 fn answers<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Vec<&'a Message> {
-    (case.messages(ifindex))
+    case.messages(ifindex)
         .filter(|message| {
             message.outbound
                 && matches!(message.kind, MessageKind::Report { .. })
@@ -31,12 +31,13 @@ fn unanswered(case: &Case<'_>) -> Option<(u32, usize, usize, IpAddr)> {
         let joined = case.first_own_report(*ifindex).unwrap_or(0);
         let mut queries = case.answered_queries(*ifindex);
         queries.retain(|(query, _)| query.time_ns > joined);
-        let mute = (queries.iter())
+        let mute = queries
+            .iter()
             .take_while(|(query, end)| answers(case, *ifindex, query.time_ns, *end).is_empty())
             .count();
         // In versions 1 and 2 another member's report suppresses this host's own.
-        let suppressed = (queries.iter()).any(|(query, end)| {
-            (case.reports(*ifindex)).any(|(message, _)| {
+        let suppressed = queries.iter().any(|(query, end)| {
+            case.reports(*ifindex).any(|(message, _)| {
                 !message.outbound
                     && message.version < 3
                     && (query.time_ns..=*end).contains(&message.time_ns)
@@ -161,7 +162,7 @@ pub static ILLEGAL_MLD_QUERY: FailureMode = FailureMode {
             return None;
         }
         for ifindex in case.interfaces() {
-            let illegal = (case.messages(ifindex)).find(|message| {
+            let illegal = case.messages(ifindex).find(|message| {
                 // A bridge of this host queries from any of its addresses until its link-local one
                 // is ready.
                 let is_of_others = !message.outbound && !case.is_own(message.source);
@@ -217,7 +218,9 @@ pub static IGMPV2_QUERIER_BREAKS_SSM: FailureMode = FailureMode {
     rule: |case| {
         let host = case.host?;
         for ifindex in &case.joined {
-            let included: Vec<IpAddr> = (host.filters.iter())
+            let included: Vec<IpAddr> = host
+                .filters
+                .iter()
                 .filter(|filter| {
                     filter.ifindex == *ifindex && filter.group == case.group && filter.include > 0
                 })
@@ -227,10 +230,12 @@ pub static IGMPV2_QUERIER_BREAKS_SSM: FailureMode = FailureMode {
                 continue;
             }
             let full = if case.group.is_ipv4() { 3 } else { 2 };
-            let old = (case.queries(*ifindex))
+            let old = case
+                .queries(*ifindex)
                 .filter(|query| query.version < full)
                 .last();
-            let own = (case.reports(*ifindex))
+            let own = case
+                .reports(*ifindex)
                 .filter(|(message, _)| message.outbound)
                 .map(|(message, _)| message.version)
                 .last();
@@ -303,7 +308,8 @@ pub static BRIDGE_QUERIER_DEFAULT: FailureMode = FailureMode {
                 bridge.mld_version < 2
             };
             let (into, _) = case.bridged();
-            let carries = (into.keys())
+            let carries = into
+                .keys()
                 .any(|port| case.link(*port).and_then(|port| port.master) == Some(link.ifindex));
             if !old || !(carries || case.interfaces().contains(&link.ifindex)) {
                 continue;
@@ -363,12 +369,13 @@ pub static SWITCH_IGNORES_IGMPV3: FailureMode = FailureMode {
         case.host?;
         let full = if case.group.is_ipv4() { 3 } else { 2 };
         for ifindex in &case.without_traffic {
-            let asked = (case.queries(*ifindex)).any(|query| query.version < full);
-            let older = (case.messages(*ifindex)).find(|message| {
+            let asked = case.queries(*ifindex).any(|query| query.version < full);
+            let older = case.messages(*ifindex).find(|message| {
                 let is_report = matches!(message.kind, MessageKind::Report { .. });
                 is_report && !message.outbound && message.version < full
             });
-            let own: Vec<u8> = (case.reports(*ifindex))
+            let own: Vec<u8> = case
+                .reports(*ifindex)
                 .filter(|(message, _)| message.outbound)
                 .map(|(message, _)| message.version)
                 .collect();
@@ -430,16 +437,19 @@ pub static QUERIER_VERSION_FLAPPING: FailureMode = FailureMode {
         for ifindex in case.interfaces() {
             let now = case.now_ns();
             let window = case.timers(ifindex).membership_ns().max(10_000_000_000);
-            let asked: Vec<&Message> = (case.queries(ifindex))
+            let asked: Vec<&Message> = case
+                .queries(ifindex)
                 .filter(|query| query.time_ns + window >= now)
                 .collect();
-            let changes = (asked.windows(2))
+            let changes = asked
+                .windows(2)
                 .filter(|pair| pair[0].version != pair[1].version)
                 .count();
             if changes < 2 {
                 continue;
             }
-            let who: BTreeSet<String> = (asked.iter())
+            let who: BTreeSet<String> = asked
+                .iter()
                 .map(|query| format!("{} (version {})", query.source, query.version))
                 .collect();
             return Some(
@@ -471,10 +481,11 @@ fn suppressed<'a>(case: &Case<'a>) -> Option<(u32, IpAddr, &'a Message)> {
             continue;
         };
         let within = |message: &Message| (query.time_ns..=end).contains(&message.time_ns);
-        let foreign = (case.reports(*ifindex)).find(|(message, joins)| {
+        let foreign = case.reports(*ifindex).find(|(message, joins)| {
             !message.outbound && *joins && message.version < 3 && within(message)
         });
-        let own = (case.reports(*ifindex))
+        let own = case
+            .reports(*ifindex)
             .any(|(message, _)| message.outbound && message.time_ns >= query.time_ns);
         if let Some((foreign, _)) = foreign
             && !own
@@ -539,13 +550,18 @@ pub static REPORTS_LOST: FailureMode = FailureMode {
             let Some((query, end)) = case.answered_queries(*ifindex).into_iter().next() else {
                 continue;
             };
-            let reported: BTreeSet<IpAddr> = (answers(case, *ifindex, query.time_ns, end).iter())
+            let reported: BTreeSet<IpAddr> = answers(case, *ifindex, query.time_ns, end)
+                .iter()
                 .filter_map(|message| match &message.kind {
                     MessageKind::Report { group, .. } => Some(*group),
                     MessageKind::Query { .. } => None,
                 })
                 .collect();
-            let held: BTreeSet<IpAddr> = (host.memberships.get(ifindex).into_iter().flatten())
+            let held: BTreeSet<IpAddr> = host
+                .memberships
+                .get(ifindex)
+                .into_iter()
+                .flatten()
                 .map(|one| one.group)
                 .filter(|group| group.is_ipv4() == case.group.is_ipv4() && !is_link_local(*group))
                 .collect();
@@ -615,7 +631,7 @@ pub static SUSPICIOUS_IGMP_QUERY: FailureMode = FailureMode {
             let Some(link) = case.link(ifindex) else {
                 continue;
             };
-            let strange = (case.messages(ifindex)).find(|message| {
+            let strange = case.messages(ifindex).find(|message| {
                 let foreign = link.has_address(message.source)
                     && !message.source.is_unspecified()
                     && !link.is_on_link(message.source);
@@ -668,7 +684,7 @@ pub static QUERIER_WITHOUT_ADDRESS: FailureMode = FailureMode {
     rule: |case| {
         for ifindex in case.interfaces() {
             let queriers = case.queriers(ifindex);
-            let nameless = (queriers.iter()).any(|(querier, standing)| {
+            let nameless = queriers.iter().any(|(querier, standing)| {
                 querier.address.is_unspecified()
                     && !querier.own
                     && matches!(standing, QuerierState::Elected | QuerierState::Overdue)
@@ -740,7 +756,8 @@ pub static REPORT_WITHOUT_ADDRESS: FailureMode = FailureMode {
     rule: |case| {
         case.host?;
         for ifindex in &case.joined {
-            let nameless = (case.reports(*ifindex))
+            let nameless = case
+                .reports(*ifindex)
                 .any(|(message, _)| message.outbound && message.source.is_unspecified());
             let link = case.link(*ifindex)?;
             if !nameless || link.has_address(case.group) || !case.group.is_ipv4() {
@@ -783,7 +800,8 @@ pub static REJOIN_HACK: FailureMode = FailureMode {
             for host in hosts {
                 // Old leaves do not affect the present.
                 let since = case.now_ns().saturating_sub(600 * SECOND_NS);
-                let all: Vec<(u64, bool)> = (case.reports(ifindex))
+                let all: Vec<(u64, bool)> = case
+                    .reports(ifindex)
                     .filter(|(message, _)| message.source == host && message.time_ns >= since)
                     .map(|(message, joins)| (message.time_ns, joins))
                     .collect();
@@ -825,7 +843,7 @@ pub static REJOIN_HACK: FailureMode = FailureMode {
 
 /// Returns whether a query for this group came in within an interval.
 pub fn group_query<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Option<&'a Message> {
-    (case.messages(ifindex)).find(|message| {
+    case.messages(ifindex).find(|message| {
         let for_it =
             matches!(message.kind, MessageKind::Query { group: Some(group), .. } if group == case.group);
         for_it && (from..=to.saturating_add(SLACK_NS)).contains(&message.time_ns)

@@ -42,7 +42,10 @@ pub static DROPPED_BEFORE_IP: FailureMode = FailureMode {
         case.host?;
         let received = case.moved("InReceives");
         // Of one interface only: a packet may show on a device and on the one above it.
-        let busiest = (case.received.iter()).map(|(at, all)| (*at, for_us(all).len()));
+        let busiest = case
+            .received
+            .iter()
+            .map(|(at, all)| (*at, for_us(all).len()));
         if let Some((ifindex, packets)) = busiest.max_by_key(|(_, packets)| *packets)
             && packets >= 2
             && received * 2 <= packets as u64
@@ -101,7 +104,8 @@ pub static WRONG_DESTINATION_MAC: FailureMode = FailureMode {
     implies: &["unicast-mac"],
     rule: |case| {
         for (ifindex, all) in &case.received {
-            let wrong: Vec<_> = (all.iter())
+            let wrong: Vec<_> = all
+                .iter()
                 .filter(|packet| match packet.to {
                     To::OtherGroup(_) => true,
                     To::Host(_) => packet.direction == Direction::ToOther,
@@ -153,7 +157,8 @@ pub static UNICAST_MAC: FailureMode = FailureMode {
     implies: &[],
     rule: |case| {
         for (ifindex, all) in &case.received {
-            let unicast = (all.iter())
+            let unicast = all
+                .iter()
                 .filter(|packet| {
                     matches!(packet.to, To::Host(_)) && packet.direction != Direction::ToOther
                 })
@@ -381,17 +386,21 @@ pub static SOURCE_FILTER_MISMATCH: FailureMode = FailureMode {
             let Some(all) = case.received.get(ifindex) else {
                 continue;
             };
-            let filters: Vec<&SourceFilter> = (host.filters.iter())
+            let filters: Vec<&SourceFilter> = host
+                .filters
+                .iter()
                 .filter(|filter| filter.ifindex == *ifindex && filter.group == case.group)
                 .collect();
             if filters.is_empty() {
                 continue;
             }
-            let included: Vec<IpAddr> = (filters.iter())
+            let included: Vec<IpAddr> = filters
+                .iter()
                 .filter(|filter| filter.include > 0)
                 .map(|filter| filter.source)
                 .collect();
-            let excluded: Vec<IpAddr> = (filters.iter())
+            let excluded: Vec<IpAddr> = filters
+                .iter()
                 .filter(|filter| filter.exclude > 0)
                 .map(|filter| filter.source)
                 .collect();
@@ -462,7 +471,7 @@ pub static JOINED_ON_OTHER_INTERFACE: FailureMode = FailureMode {
         {
             return None;
         }
-        let (ifindex, all) = (case.received.iter()).max_by_key(|(_, all)| all.len())?;
+        let (ifindex, all) = case.received.iter().max_by_key(|(_, all)| all.len())?;
         let (arrives, joined) = (
             case.name(*ifindex),
             list(case.joined.iter().map(|at| case.name(*at))),
@@ -569,7 +578,9 @@ pub static FIREWALL_DROPS_DATA: FailureMode = FailureMode {
     implies: &["no-matching-socket"],
     rule: |case| {
         case.host?;
-        let packets: usize = (case.joined.iter())
+        let packets: usize = case
+            .joined
+            .iter()
             .filter_map(|at| case.received.get(at))
             .map(|all| for_us(all).len())
             .sum();
@@ -704,7 +715,8 @@ pub static FRAGMENTS_LOST: FailureMode = FailureMode {
                     seen.2 += 1;
                 }
             }
-            let broken = (datagrams.values())
+            let broken = datagrams
+                .values()
                 .filter(|(first, last, _)| !(*first && *last))
                 .count();
             let (asked, done) = (case.moved("ReasmReqds"), case.moved("ReasmOKs"));
@@ -769,7 +781,10 @@ pub static MULTICAST_ECHO_IGNORED: FailureMode = FailureMode {
     fix: "Nothing. Test with UDP: `netsonde mcast send` there and `netsonde mcast join` here.",
     implies: &[],
     rule: |case| {
-        let echoes = (case.received.values().flatten())
+        let echoes = case
+            .received
+            .values()
+            .flatten()
             .filter(|packet| packet.is_echo)
             .count();
         let name = if case.group.is_ipv4() {
@@ -813,7 +828,9 @@ pub static INTERFACE_NOT_MULTICAST: FailureMode = FailureMode {
         if case.joined.is_empty() && case.sent.is_empty() {
             candidates.extend(host.route_to_group);
         }
-        let link = (candidates.iter().filter_map(|at| case.link(*at)))
+        let link = candidates
+            .iter()
+            .filter_map(|at| case.link(*at))
             .find(|link| !link.does_multicast() && link.is_up() && !link.is_loopback())?;
         let held = case.joined.contains(&link.ifindex);
         Some(
@@ -862,7 +879,10 @@ pub static NEEDS_PROMISCUOUS: FailureMode = FailureMode {
             let Some(link) = case.link(*ifindex) else {
                 continue;
             };
-            let listed = (host.dev_mcast.iter()).any(|(at, mac)| at == ifindex && *mac == wanted);
+            let listed = host
+                .dev_mcast
+                .iter()
+                .any(|(at, mac)| at == ifindex && *mac == wanted);
             if listed || link.promiscuity + link.allmulti == 0 || case.joined.contains(ifindex) {
                 continue;
             }
@@ -929,7 +949,9 @@ pub static DUPLICATE_TWO_INTERFACES: FailureMode = FailureMode {
     fix: "Join on one interface only, or distinguish the copies by IP_PKTINFO.",
     implies: &[],
     rule: |case| {
-        let both: Vec<(&u32, BTreeSet<u64>)> = (case.received.iter())
+        let both: Vec<(&u32, BTreeSet<u64>)> = case
+            .received
+            .iter()
             .filter(|(ifindex, _)| case.joined.contains(ifindex))
             .map(|(ifindex, all)| (ifindex, all.iter().map(|packet| packet.identity).collect()))
             .collect();
@@ -976,9 +998,14 @@ pub static MAC_ALIAS: FailureMode = FailureMode {
     implies: &[],
     rule: |case| {
         let wanted = names::mac(case.group);
-        let unwanted = (case.evidence.wire.others.iter()).find(|((ifindex, group, _), count)| {
-            case.joined.contains(ifindex) && names::mac(*group) == wanted && **count > 1
-        });
+        let unwanted = case
+            .evidence
+            .wire
+            .others
+            .iter()
+            .find(|((ifindex, group, _), count)| {
+                case.joined.contains(ifindex) && names::mac(*group) == wanted && **count > 1
+            });
         if let Some(((ifindex, other, source), count)) = unwanted {
             return Some(
                 FindingDraft::warning(
@@ -1034,7 +1061,10 @@ pub static NOT_JOINED: FailureMode = FailureMode {
         if !case.joined.is_empty() || !case.sent.is_empty() || case.passes_through() {
             return None;
         }
-        let arrives = (case.received.iter().next())
+        let arrives = case
+            .received
+            .iter()
+            .next()
             .map(|(at, all)| {
                 format!(
                     "; {} packets of it arrive on {} nevertheless",
@@ -1062,5 +1092,8 @@ pub static NOT_JOINED: FailureMode = FailureMode {
 
 /// Returns whether the group's traffic is UDP.
 pub fn is_udp(case: &Case<'_>) -> bool {
-    (case.received.values().flatten()).any(|packet| packet.protocol == ip_protocol::UDP)
+    case.received
+        .values()
+        .flatten()
+        .any(|packet| packet.protocol == ip_protocol::UDP)
 }

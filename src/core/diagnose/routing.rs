@@ -16,10 +16,15 @@ fn routes<'a>(case: &Case<'a>) -> Vec<(&'a Route, u64, u64)> {
     let Some(host) = case.host else {
         return vec![];
     };
-    (host.mroutes.after.iter())
+    host.mroutes
+        .after
+        .iter()
         .filter(|route| route.group == case.group)
         .map(|route| {
-            let before = (host.mroutes.before.iter())
+            let before = host
+                .mroutes
+                .before
+                .iter()
                 .find(|before| before.group == route.group && before.origin == route.origin);
             let moved = |of: fn(&Route) -> u64| of(route).saturating_sub(before.map_or(0, of));
             (
@@ -34,7 +39,8 @@ fn routes<'a>(case: &Case<'a>) -> Vec<(&'a Route, u64, u64)> {
 /// Returns the interface of a number in the forwarding cache.
 fn vif_name(case: &Case<'_>, number: i64) -> String {
     let vifs = case.host.map(|host| &host.vifs.after);
-    (vifs.into_iter().flatten())
+    vifs.into_iter()
+        .flatten()
         .find(|vif| i64::from(vif.number) == number)
         .map_or_else(|| format!("vif {number}"), |vif| vif.interface.clone())
 }
@@ -43,7 +49,7 @@ fn vif_name(case: &Case<'_>, number: i64) -> String {
 fn vif_out(case: &Case<'_>, number: u32) -> u64 {
     let Some(host) = case.host else { return 0 };
     let of = |all: &[crate::host::mroute::Vif]| {
-        (all.iter())
+        all.iter()
             .find(|vif| vif.number == number)
             .map_or(0, |vif| vif.packets_out)
     };
@@ -52,7 +58,9 @@ fn vif_out(case: &Case<'_>, number: u32) -> u64 {
 
 /// Interfaces with members behind this host, while the group comes in elsewhere: in, out, members.
 fn wanted_beyond(case: &Case<'_>) -> Option<(u32, u32, Vec<IpAddr>)> {
-    let members: BTreeMap<u32, Vec<IpAddr>> = (case.members_elsewhere().into_iter())
+    let members: BTreeMap<u32, Vec<IpAddr>> = case
+        .members_elsewhere()
+        .into_iter()
         .filter(|(ifindex, _)| {
             case.link(*ifindex)
                 .is_some_and(|link| link.master.is_none())
@@ -194,7 +202,9 @@ pub static MROUTE_SOCKET_BUSY: FailureMode = FailureMode {
             );
         }
         // One daemon may hold several, one per interface.
-        let who: BTreeSet<String> = (host.igmp_sockets.iter())
+        let who: BTreeSet<String> = host
+            .igmp_sockets
+            .iter()
             .filter_map(|(_, process)| process.as_ref())
             .filter(|process| !host.own_pids.contains(&process.pid))
             .map(ToString::to_string)
@@ -258,7 +268,10 @@ pub static TTL_THRESHOLD: FailureMode = FailureMode {
 
 fn by_ttl(case: &Case<'_>, of_source: bool) -> Option<FindingDraft> {
     for (route, moved, _) in routes(case) {
-        let packets: Vec<_> = (case.received.values().flatten())
+        let packets: Vec<_> = case
+            .received
+            .values()
+            .flatten()
             .filter(|packet| route.origin.is_unspecified() || packet.source == route.origin)
             .collect();
         let Some(ttl) = packets.iter().map(|packet| packet.ttl).max() else {
@@ -269,7 +282,10 @@ fn by_ttl(case: &Case<'_>, of_source: bool) -> Option<FindingDraft> {
             .iter()
             .map(|(vif, _)| vif_out(case, *vif))
             .sum();
-        let blocked = (route.outputs.iter()).find(|(_, threshold)| *threshold >= ttl);
+        let blocked = route
+            .outputs
+            .iter()
+            .find(|(_, threshold)| *threshold >= ttl);
         let Some((vif, threshold)) = blocked else {
             continue;
         };
@@ -367,7 +383,10 @@ pub static UPSTREAM_SOURCE_FILTER: FailureMode = FailureMode {
         }
         let (from, to, who) = wanted_beyond(case)?;
         let link = case.link(from)?;
-        let foreign = (case.received.get(&from)?.iter())
+        let foreign = case
+            .received
+            .get(&from)?
+            .iter()
             .map(|packet| packet.source)
             .find(|source| !link.is_on_link(*source))?;
         let resolved = |route: &&Route| route.input != UNRESOLVED && !route.outputs.is_empty();
@@ -493,14 +512,19 @@ pub static SENDER_LOOPBACK_OFF: FailureMode = FailureMode {
                 continue;
             }
             // A host that sends from the port it listens on talks to its peers, not to itself.
-            let to_others =
-                (sent.iter()).any(|packet| packet.ports.is_some_and(|(from, to)| from != to));
+            let to_others = sent
+                .iter()
+                .any(|packet| packet.ports.is_some_and(|(from, to)| from != to));
             let port = sent
                 .iter()
                 .find_map(|packet| packet.ports)
                 .map(|(_, to)| to);
-            let heard =
-                (case.host?.udp.after.iter()).any(|socket| Some(socket.local.port()) == port);
+            let heard = case
+                .host?
+                .udp
+                .after
+                .iter()
+                .any(|socket| Some(socket.local.port()) == port);
             if !to_others || !heard {
                 continue;
             }

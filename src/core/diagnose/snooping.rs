@@ -22,9 +22,17 @@ fn pruned(case: &Case<'_>) -> Vec<u32> {
         return case.without_traffic.clone();
     }
     let now = case.now_ns();
-    (case.evidence.wire.names.keys().copied())
+    case.evidence
+        .wire
+        .names
+        .keys()
+        .copied()
         .filter(|ifindex| {
-            let last = (case.evidence.wire.group_packets.iter())
+            let last = case
+                .evidence
+                .wire
+                .group_packets
+                .iter()
                 .filter(|packet| packet.ifindex == *ifindex)
                 .map(|packet| packet.time_ns)
                 .max();
@@ -40,7 +48,7 @@ fn last_report(case: &Case<'_>, ifindex: u32) -> Option<u64> {
     if case.host.is_some() {
         return case.last_own_report(ifindex);
     }
-    (case.reports(ifindex))
+    case.reports(ifindex)
         .filter(|(_, joins)| *joins)
         .map(|(message, _)| message.time_ns)
         .last()
@@ -177,7 +185,8 @@ fn unasked(case: &Case<'_>) -> Vec<u32> {
     if case.recorded_ns() < NO_QUERIER_NS || is_link_local(case.group) {
         return vec![];
     }
-    (pruned(case).into_iter())
+    pruned(case)
+        .into_iter()
         .filter(|ifindex| {
             case.messages(*ifindex)
                 .all(|message| !message.is_general_query())
@@ -200,7 +209,11 @@ pub static ONLY_LINK_LOCAL_WORKS: FailureMode = FailureMode {
             if last_data(case, ifindex).is_some() {
                 continue;
             }
-            let others: BTreeSet<IpAddr> = (case.evidence.wire.others.iter())
+            let others: BTreeSet<IpAddr> = case
+                .evidence
+                .wire
+                .others
+                .iter()
                 .filter(|((at, group, _), count)| {
                     *at == ifindex && is_link_local(*group) && **count >= 3
                 })
@@ -352,7 +365,11 @@ pub static SILENT_RECEIVER_PRUNED: FailureMode = FailureMode {
             let Some(first) = case.queries(ifindex).next() else {
                 continue;
             };
-            let data: Vec<u64> = (case.evidence.wire.group_packets.iter())
+            let data: Vec<u64> = case
+                .evidence
+                .wire
+                .group_packets
+                .iter()
                 .filter(|packet| packet.ifindex == ifindex && packet.is_inbound())
                 .map(|packet| packet.time_ns)
                 .collect();
@@ -413,7 +430,9 @@ pub static QUERY_INTERVAL_TOO_LONG: FailureMode = FailureMode {
     rule: |case| {
         let host = case.host;
         for ifindex in case.interfaces() {
-            let kept = (host.into_iter().flat_map(|host| &host.links))
+            let kept = host
+                .into_iter()
+                .flat_map(|host| &host.links)
                 .filter(|link| link.ifindex == ifindex)
                 .find_map(|link| link.bridge.as_ref())
                 .filter(|bridge| bridge.snooping)
@@ -473,7 +492,9 @@ pub static QUERY_INTERVAL_TOO_LONG: FailureMode = FailureMode {
 
 /// Two queriers of an interface that both continued for so long that one should have stopped.
 fn competing_queriers<'a>(case: &Case<'a>, ifindex: u32) -> Option<(&'a Querier, &'a Querier)> {
-    let alive: Vec<&Querier> = (case.queriers(ifindex).into_iter())
+    let alive: Vec<&Querier> = case
+        .queriers(ifindex)
+        .into_iter()
         .filter(|(querier, standing)| {
             *standing != QuerierState::Gone
                 && !querier.address.is_unspecified()
@@ -596,7 +617,7 @@ fn stopped_by_leave(case: &Case<'_>) -> Option<(u32, IpAddr, u64, u64)> {
         let Some(data) = last_data(case, ifindex) else {
             continue;
         };
-        let leave = (case.reports(ifindex)).filter(|(message, joins)| {
+        let leave = case.reports(ifindex).filter(|(message, joins)| {
             let until = message.time_ns + 10 * SECOND_NS;
             !message.outbound && !joins && data + SECOND_NS / 4 >= message.time_ns && data <= until
         });
@@ -716,7 +737,7 @@ pub static NO_REPORT_AFTER_FAILOVER: FailureMode = FailureMode {
     rule: |case| {
         let host = case.host?;
         for ifindex in &case.without_traffic {
-            let moved = (host.went_down.iter()).filter(|(down, _)| {
+            let moved = host.went_down.iter().filter(|(down, _)| {
                 case.link(*down)
                     .is_some_and(|link| link.master == Some(*ifindex))
                     || down == ifindex
@@ -772,7 +793,7 @@ fn blocked(case: &Case<'_>) -> Option<(u32, u32, usize)> {
     let members = case.members_elsewhere();
     for (port, packets) in &into {
         let bridge = case.link(*port)?.master;
-        let other = (host.links.iter()).find(|link| {
+        let other = host.links.iter().find(|link| {
             link.ifindex != *port
                 && link.master == bridge
                 && link.port.is_some()
@@ -895,11 +916,18 @@ pub static MDB_FULL: FailureMode = FailureMode {
             let Some(bridge) = link.bridge.as_ref().filter(|bridge| !bridge.snooping) else {
                 continue;
             };
-            let ports: BTreeSet<u32> = (host.links.iter())
+            let ports: BTreeSet<u32> = host
+                .links
+                .iter()
                 .filter(|port| port.master == Some(link.ifindex))
                 .map(|port| port.ifindex)
                 .collect();
-            let groups: BTreeSet<IpAddr> = (case.evidence.wire.trackers.groups.iter())
+            let groups: BTreeSet<IpAddr> = case
+                .evidence
+                .wire
+                .trackers
+                .groups
+                .iter()
                 .filter(|(ifindex, group, _, member)| {
                     ports.contains(ifindex) && !is_link_local(*group) && !member.own
                 })
@@ -1002,7 +1030,7 @@ pub static VF_FILTER: FailureMode = FailureMode {
     implies: &[],
     rule: |case| {
         let host = case.host?;
-        let link = (host.links.iter()).find(|link| {
+        let link = host.links.iter().find(|link| {
             link.kind == "macvtap" && case.members_elsewhere().contains_key(&link.ifindex)
         })?;
         Some(
@@ -1049,7 +1077,7 @@ pub static NETWORK_WITHOUT_MULTICAST: FailureMode = FailureMode {
                     | "geneve"
             );
             let heard =
-                (case.messages(*ifindex)).any(|message| !message.outbound)
+                case.messages(*ifindex).any(|message| !message.outbound)
                     || case.last_arrival(*ifindex).is_some()
                     || case.evidence.wire.others.keys().any(|(at, group, _)| {
                         at == ifindex && group.is_ipv4() == case.group.is_ipv4()
@@ -1148,7 +1176,8 @@ pub static NOT_ARRIVING: FailureMode = FailureMode {
             return None;
         }
         let queriers = case.queriers(ifindex);
-        let who = (queriers.iter())
+        let who = queriers
+            .iter()
             .find(|(_, standing)| *standing == QuerierState::Elected)
             .map_or("no querier was seen".into(), |(querier, _)| {
                 format!(

@@ -7,7 +7,8 @@ use crate::host::socket::ProcSocket;
 
 /// Number of packets of the group received where it is joined.
 fn came_in(case: &Case<'_>) -> usize {
-    (case.joined.iter())
+    case.joined
+        .iter()
         .filter_map(|at| case.received.get(at))
         .map(|all| {
             for_us(all)
@@ -20,7 +21,8 @@ fn came_in(case: &Case<'_>) -> usize {
 
 /// A socket that dropped packets during the window, and how many.
 fn dropping<'a>(case: &Case<'a>) -> Option<(&'a ProcSocket, u64)> {
-    (case.sockets().into_iter())
+    case.sockets()
+        .into_iter()
         .filter_map(|socket| {
             let before = case.before(socket)?;
             Some((socket, socket.drops.saturating_sub(before.drops)))
@@ -75,7 +77,7 @@ pub static NO_MATCHING_SOCKET: FailureMode = FailureMode {
             }
         }
         let why = why.or_else(|| {
-            let unicast = (host.udp.after.iter()).find(|socket| {
+            let unicast = host.udp.after.iter().find(|socket| {
                 let local = socket.local.ip();
                 ports.contains(&socket.local.port())
                     && !local.is_unspecified()
@@ -229,7 +231,11 @@ pub static MEMBERSHIP_LIMIT: FailureMode = FailureMode {
         if !case.joined.is_empty() || !case.group.is_ipv4() {
             return None;
         }
-        let full = (host.holders.iter().flatten()).find(|holder| holder.groups as i64 >= limit)?;
+        let full = host
+            .holders
+            .iter()
+            .flatten()
+            .find(|holder| holder.groups as i64 >= limit)?;
         Some(
             FindingDraft::fault(
                 Certainty::Consistent,
@@ -267,7 +273,9 @@ pub static MULTICAST_ALL_CROSSTALK: FailureMode = FailureMode {
         }
         let holders = host.holders.as_ref()?;
         let joiner = holders.iter().find(|holder| !holder.joined.is_empty())?;
-        let victim = (case.sockets().into_iter())
+        let victim = case
+            .sockets()
+            .into_iter()
             .filter(|socket| socket.local.ip().is_unspecified())
             .filter_map(|socket| case.holder(socket.inode))
             .find(|holder| holder.joined.is_empty() && holder.takes_all && holder.groups > 0)?;

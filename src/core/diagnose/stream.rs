@@ -9,7 +9,8 @@ use crate::multicast::{Key, Stream, Streams};
 
 /// Streams of the group received during the window where it is joined (in a file: anywhere).
 fn streams<'a>(case: &Case<'a>, of: &'a Streams) -> Vec<(&'a Key, &'a Stream)> {
-    (of.sorted().into_iter())
+    of.sorted()
+        .into_iter()
         .filter(|(key, stream)| {
             key.group == case.group
                 && (!stream.outbound || case.host.is_none())
@@ -65,7 +66,7 @@ pub static TWO_SENDERS: FailureMode = FailureMode {
                     .insert((key.source, key.source_port));
             }
         }
-        for one in (case.evidence.measured.iter()).filter(|one| one.packets >= 3) {
+        for one in case.evidence.measured.iter().filter(|one| one.packets >= 3) {
             let key = &one.key;
             by.entry((key.ifindex, key.port))
                 .or_default()
@@ -157,11 +158,16 @@ pub static LOSS_ON_WIRE: FailureMode = FailureMode {
         if case.host.is_some_and(|host| host.ring_drops > 0) {
             return None;
         }
-        let measured = (case.evidence.measured.iter())
+        let measured = case
+            .evidence
+            .measured
+            .iter()
             .filter(|one| case.received.contains_key(&one.key.ifindex))
             .map(|one| (&one.key, (one.kind, one.packets, one.lost)));
         let counted = streams(case, &case.evidence.wire.recent);
-        let counted = (counted.into_iter()).filter_map(|(key, stream)| Some((key, loss(stream)?)));
+        let counted = counted
+            .into_iter()
+            .filter_map(|(key, stream)| Some((key, loss(stream)?)));
         for (key, (kind, packets, lost)) in counted.chain(measured) {
             if lost == 0 {
                 continue;

@@ -329,7 +329,9 @@ impl Wire {
 }
 
 fn to(frame: &Frame<'_>, group: IpAddr) -> To {
-    let mac: Option<[u8; 6]> = (frame.bytes.get(..6))
+    let mac: Option<[u8; 6]> = frame
+        .bytes
+        .get(..6)
         .filter(|_| frame.link == LinkType::Ethernet)
         .and_then(|mac| mac.try_into().ok());
     match mac {

@@ -287,7 +287,8 @@ mod tests {
             addresses: vec![("10.0.0.2".parse().unwrap(), 24)],
             ..link()
         };
-        let kinds: Vec<Kind> = (changes(&mut links, all, 4 * S).iter())
+        let kinds: Vec<Kind> = changes(&mut links, all, 4 * S)
+            .iter()
             .map(|(kind, ..)| *kind)
             .collect();
         assert_eq!(

@@ -107,7 +107,8 @@ impl Groups {
 
     /// Returns interface index, group, host and membership of all members, in this order.
     pub fn iter(&self) -> impl Iterator<Item = (u32, IpAddr, IpAddr, &Member)> {
-        (self.members.iter())
+        self.members
+            .iter()
             .map(|((ifindex, group, host), member)| (*ifindex, *group, *host, member))
     }
 

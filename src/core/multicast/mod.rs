@@ -86,7 +86,8 @@ impl Trackers {
     }
 
     fn change(&mut self, seen: &ObservedMessage<'_>, change: Change) {
-        let kept_ns = (self.queriers)
+        let kept_ns = self
+            .queriers
             .timers(seen.ifindex, change.group.is_ipv4(), seen.time_ns)
             .membership_ns();
         self.groups.changed(seen, change, kept_ns);

@@ -114,13 +114,16 @@ impl Timers {
     /// How long a membership lasts without a report (RFC 9776 adds the response interval twice where
     /// RFC 3376 adds it once: this is the longer one).
     pub fn membership_ns(&self) -> u64 {
-        (self.robustness.saturating_mul(self.interval_ns))
+        self.robustness
+            .saturating_mul(self.interval_ns)
             .saturating_add(self.max_response_ns.saturating_mul(2))
     }
 
     /// Time without a query after which other queriers take over (RFC 3376, section 8.5).
     pub fn other_querier_ns(&self) -> u64 {
-        (self.robustness.saturating_mul(self.interval_ns)).saturating_add(self.max_response_ns / 2)
+        self.robustness
+            .saturating_mul(self.interval_ns)
+            .saturating_add(self.max_response_ns / 2)
     }
 }
 
@@ -231,7 +234,9 @@ impl Queriers {
             ms => u64::from(ms) * 1_000_000,
         };
         querier.robustness = asked.robustness.filter(|robustness| *robustness > 0);
-        querier.announced_ns = (asked.interval_s.filter(|seconds| *seconds > 0))
+        querier.announced_ns = asked
+            .interval_s
+            .filter(|seconds| *seconds > 0)
             .map(|seconds| u64::from(seconds) * 1_000_000_000);
     }
 
@@ -278,7 +283,8 @@ impl Queriers {
     /// Returns the elected querier of a link: the one with the lowest address. Queriers without an
     /// address never win (RFC 4541, section 2.1.1), and count only if there is no other.
     pub fn elected(&self, ifindex: u32, is_ipv4: bool, now_ns: u64) -> Option<&Querier> {
-        (self.all.iter())
+        self.all
+            .iter()
             .filter(|querier| {
                 querier.ifindex == ifindex
                     && querier.address.is_ipv4() == is_ipv4
@@ -290,7 +296,8 @@ impl Queriers {
     /// Returns the timers of a link: those of its elected querier, or of the last one.
     pub fn timers(&self, ifindex: u32, is_ipv4: bool, now_ns: u64) -> Timers {
         let last = || {
-            (self.all.iter())
+            self.all
+                .iter()
                 .filter(|one| one.ifindex == ifindex && one.address.is_ipv4() == is_ipv4)
                 .max_by_key(|one| one.last_ns)
         };
@@ -332,7 +339,9 @@ mod tests {
     }
 
     fn standings(trackers: &Trackers, now_ns: u64) -> Vec<(String, &'static str)> {
-        (trackers.queriers.iter(now_ns))
+        trackers
+            .queriers
+            .iter(now_ns)
             .map(|(querier, standing)| (querier.address.to_string(), standing.name()))
             .collect()
     }

@@ -307,7 +307,8 @@ impl Streams {
         if self.all.len() >= MOST {
             if packet.time_ns > self.swept_ns.saturating_add(SECOND_NS) {
                 self.swept_ns = packet.time_ns;
-                (self.all).retain(|_, stream| stream.last_ns + SILENT_NS > packet.time_ns);
+                self.all
+                    .retain(|_, stream| stream.last_ns + SILENT_NS > packet.time_ns);
             }
             if self.all.len() >= MOST {
                 self.overflows += 1;

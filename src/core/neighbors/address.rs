@@ -224,7 +224,9 @@ impl Address {
         let is_new = !self.claimants.iter().any(|one| one.mac == mac);
         if is_new && self.claimants.len() >= MAX_CLAIMANTS {
             // Of stations without claims, the first stays until it is silent.
-            let silent = (self.claimants.iter())
+            let silent = self
+                .claimants
+                .iter()
                 .position(|one| time_ns >= one.last_ns.saturating_add(FLAP_NS));
             match silent {
                 Some(at) => drop(self.claimants.remove(at)),
@@ -405,11 +407,17 @@ impl Address {
     pub fn conflict(&self, now_ns: u64, own: Option<Own<'_>>) -> Option<Conflict> {
         let lately = |at_ns: u64| now_ns < at_ns.saturating_add(CONFLICT_ACTIVE_NS);
         if let Some(own) = own {
-            let (ours, others): (Vec<&Claimant>, Vec<&Claimant>) =
-                (self.claimants.iter()).partition(|one| own.macs.contains(&one.mac));
+            let (ours, others): (Vec<&Claimant>, Vec<&Claimant>) = self
+                .claimants
+                .iter()
+                .partition(|one| own.macs.contains(&one.mac));
             // Claims from before this host had the address are a takeover by this host.
-            let since_ns = (ours.iter().map(|one| one.first_ns)).fold(own.since_ns, u64::min);
-            let other = (others.iter())
+            let since_ns = ours
+                .iter()
+                .map(|one| one.first_ns)
+                .fold(own.since_ns, u64::min);
+            let other = others
+                .iter()
                 .filter(|one| one.claims > 0 && one.claimed_ns >= since_ns)
                 .filter(|one| is_visible(one.claimed_ns, now_ns))
                 .max_by_key(|one| one.claimed_ns)?;
@@ -453,14 +461,15 @@ impl Address {
     /// Returns the latest hit of duplicate address detection. Without a visible answer, only after
     /// the prober's wait, since it may still take the address.
     pub fn duplicate(&self, now_ns: u64) -> Option<Duplicate> {
-        (self.duplicate)
+        self.duplicate
             .filter(|hit| hit.answered || now_ns >= hit.last_ns.saturating_add(DAD_WAIT_NS))
             .filter(|hit| is_visible(hit.last_ns, now_ns))
     }
 
     /// Returns the move caused by this claim, if there was one.
     pub(super) fn changed_by(&self, claim: &Claim) -> Option<Change> {
-        (self.change).filter(|change| change.to == claim.mac && change.time_ns == claim.time_ns)
+        self.change
+            .filter(|change| change.to == claim.mac && change.time_ns == claim.time_ns)
     }
 
     /// Returns a confirmed hit of duplicate address detection that has not been reported.
@@ -475,7 +484,7 @@ impl Address {
 
     /// Returns whether a conflict continues.
     pub(super) fn is_disputed(&self, now_ns: u64) -> bool {
-        (self.disputed)
+        self.disputed
             .is_some_and(|(_, last_ns)| now_ns < last_ns.saturating_add(CONFLICT_ACTIVE_NS))
     }
 }
@@ -702,7 +711,9 @@ mod tests {
     fn duplicate_address_detection_hits() {
         let of = |steps: &[(u64, Mac, Says)], later: u64| {
             let now = (steps.last().unwrap().0 + later) * S;
-            (after(steps).duplicate(now)).map(|hit| (hit.prober, hit.by, hit.answered, hit.times))
+            after(steps)
+                .duplicate(now)
+                .map(|hit| (hit.prober, hit.by, hit.answered, hit.times))
         };
         assert_eq!(
             of(&[(1, A, Probes), (2, A, Probes), (4, A, Announces)], 9),

@@ -165,7 +165,9 @@ impl Host {
 
     /// Returns the names of the set bits.
     pub fn words(bits: u16, names: &[&'static str]) -> Vec<&'static str> {
-        (names.iter().enumerate())
+        names
+            .iter()
+            .enumerate()
             .filter(|(bit, _)| bits >> bit & 1 == 1)
             .map(|(_, name)| *name)
             .collect()

@@ -166,7 +166,10 @@ impl Neighbors {
     /// Sets the current links, as known from netlink.
     pub fn set_links(&mut self, all: &[LinkFacts], now_ns: u64) {
         // State that packets created after their interface was deleted.
-        let gone: Vec<u32> = (self.links.keys().copied())
+        let gone: Vec<u32> = self
+            .links
+            .keys()
+            .copied()
             .filter(|index| !all.iter().any(|facts| facts.ifindex == *index))
             .collect();
         gone.into_iter().for_each(|index| self.forget(index));
@@ -257,7 +260,7 @@ impl Neighbors {
     ) -> impl Iterator<Item = (&IpAddr, &Address, Option<AddressState>)> {
         let link = self.links.get(&ifindex).into_iter();
         link.flat_map(move |link| {
-            (link.addresses.iter()).map(move |(ip, address)| {
+            link.addresses.iter().map(move |(ip, address)| {
                 let own = link.owner(ip, &self.own_macs);
                 let conflict = address.conflict(now_ns, own).map(AddressState::Conflict);
                 // Moves to or from this host are known to this host.
@@ -273,7 +276,9 @@ impl Neighbors {
 
     /// Returns whether this host has the address on that interface.
     pub fn is_own(&self, ifindex: u32, address: IpAddr) -> bool {
-        (self.links.get(&ifindex)).is_some_and(|link| link.own.contains_key(&address))
+        self.links
+            .get(&ifindex)
+            .is_some_and(|link| link.own.contains_key(&address))
     }
 
     /// Returns whether it is a link-layer address of this host.
@@ -283,7 +288,9 @@ impl Neighbors {
 
     /// Returns whether this host's routes use the address as a gateway.
     pub fn is_gateway(&self, ifindex: u32, address: IpAddr) -> bool {
-        (self.links.get(&ifindex)).is_some_and(|link| link.gateways.contains(&address))
+        self.links
+            .get(&ifindex)
+            .is_some_and(|link| link.gateways.contains(&address))
     }
 }
 
@@ -321,11 +328,19 @@ impl Link {
             IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(true),
             IpAddr::V4(v4) if !self.networks4.is_empty() => {
                 let number = u32::from(v4);
-                Some((self.networks4.iter()).any(|(network, mask)| number & mask == *network))
+                Some(
+                    self.networks4
+                        .iter()
+                        .any(|(network, mask)| number & mask == *network),
+                )
             }
             IpAddr::V6(v6) if !self.networks6.is_empty() => {
                 let number = u128::from(v6);
-                Some((self.networks6.iter()).any(|(network, mask)| number & mask == *network))
+                Some(
+                    self.networks6
+                        .iter()
+                        .any(|(network, mask)| number & mask == *network),
+                )
             }
             _ => None,
         }

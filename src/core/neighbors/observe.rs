@@ -407,7 +407,12 @@ impl Neighbors {
     }
 
     fn on_arp(&mut self, seen: &ObservedFrame<'_>) {
-        let Some(arp) = (seen.frame.bytes.get(seen.glance.network..)).and_then(Arp::read) else {
+        let Some(arp) = seen
+            .frame
+            .bytes
+            .get(seen.glance.network..)
+            .and_then(Arp::read)
+        else {
             return;
         };
         let is_own = self.own_macs.contains(&arp.sender_mac);
@@ -647,12 +652,16 @@ impl Neighbors {
             None => true,
             Some(address) => {
                 Some(*address) == source
-                    || (link.addresses.get_mut(address))
+                    || link
+                        .addresses
+                        .get_mut(address)
                         .is_some_and(|known| known.holder() == Some(seen.from))
             }
         };
         let link = self.link(seen.ifindex);
-        let names: Vec<&String> = (said.names.iter())
+        let names: Vec<&String> = said
+            .names
+            .iter()
             .filter(|(_, address)| is_own && is_its(address, link))
             .map(|(name, _)| name)
             .collect();
@@ -953,7 +962,8 @@ mod tests {
     }
 
     fn addresses_of(all: &Neighbors, mac: Mac) -> Vec<String> {
-        let mut of: Vec<String> = (all.addresses(2, 100 * S))
+        let mut of: Vec<String> = all
+            .addresses(2, 100 * S)
             .filter(|(_, address, _)| address.holder() == Some(mac))
             .map(|(ip, ..)| ip.to_string())
             .collect();
@@ -975,7 +985,7 @@ mod tests {
         observe(&mut all, S, &advertisement(B, 255, 0x20, true));
         assert!(host(&all, B).is_none_or(|host| host.heard & heard::ND == 0));
         let claims = |all: &Neighbors| -> u64 {
-            (all.addresses(2, S))
+            all.addresses(2, S)
                 .flat_map(|(_, one, _)| &one.claimants)
                 .map(|one| one.claims)
                 .sum()
@@ -1072,7 +1082,7 @@ mod tests {
             );
         }
         let conflict = |all: &Neighbors, now: u64| {
-            (all.addresses(2, now)).any(|(ip, _, verdict)| {
+            all.addresses(2, now).any(|(ip, _, verdict)| {
                 ip.to_string() == "10.0.0.9"
                     && matches!(verdict, Some(AddressState::Conflict(one)) if one.current)
             })

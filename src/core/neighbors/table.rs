@@ -81,7 +81,9 @@ impl<K: Copy + Eq + Hash, V: Kept> Table<K, V> {
 
     /// Returns all entries for modification.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
-        (self.all.iter_mut()).map(|(key, entry)| (key, &mut entry.value))
+        self.all
+            .iter_mut()
+            .map(|(key, entry)| (key, &mut entry.value))
     }
 
     /// Adds an unconfirmed entry whose key is not in the table. `in_all` counts the entries of all
@@ -124,7 +126,7 @@ impl<K: Copy + Eq + Hash, V: Kept> Table<K, V> {
         limits: Limits,
         in_all: &mut usize,
     ) -> u64 {
-        if (self.all.get(key)).is_none_or(|entry| entry.established) {
+        if self.all.get(key).is_none_or(|entry| entry.established) {
             return 0;
         }
         let mut evicted = 0;
@@ -132,7 +134,9 @@ impl<K: Copy + Eq + Hash, V: Kept> Table<K, V> {
             if !must && now_ns < self.searched_ns.saturating_add(SEARCH_NS) {
                 return 0;
             }
-            let oldest = (self.all.iter())
+            let oldest = self
+                .all
+                .iter()
                 .filter(|(_, entry)| entry.established && !entry.value.is_pinned())
                 .map(|(key, entry)| (entry.value.last_ns(), *key))
                 .min_by_key(|(last_ns, _)| *last_ns)

@@ -102,7 +102,10 @@ pub fn check(payload: &[u8], token: &[u8; TOKEN], size: usize, pattern: &[u8]) -
     }
     let rest = &payload[marked..];
     let intact = payload.len() == size
-        && (rest.iter().zip(marked..)).all(|(byte, at)| *byte == filler(pattern, at));
+        && rest
+            .iter()
+            .zip(marked..)
+            .all(|(byte, at)| *byte == filler(pattern, at));
     if intact {
         Payload::Intact
     } else {

@@ -82,7 +82,9 @@ impl ResolutionTracker {
         sent_ns: u64,
         left_ns: u64,
     ) -> Option<u64> {
-        (self.answered.iter().rev())
+        self.answered
+            .iter()
+            .rev()
             .find(|(at, on, address)| {
                 *on == ifindex
                     && *at >= sent_ns

@@ -121,7 +121,9 @@ impl Program {
                 k: four[3],
             })
         };
-        let instructions = (numbers.chunks_exact(4).enumerate())
+        let instructions = numbers
+            .chunks_exact(4)
+            .enumerate()
             .map(|(at, four)| instruction(four).ok_or_else(|| wrong(at)))
             .collect::<Result<Vec<_>, _>>()?;
         Program::verify(instructions)

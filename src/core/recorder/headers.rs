@@ -72,7 +72,9 @@ fn quoted(bytes: &[u8], at: usize) -> usize {
 
 /// Returns the length of the sequence-numbered header of a multicast stream, without its content.
 fn stream(bytes: &[u8], seen: &Glance) -> usize {
-    let to_group = (seen.ip_addresses(bytes)).is_some_and(|(_, to)| to.is_multicast());
+    let to_group = seen
+        .ip_addresses(bytes)
+        .is_some_and(|(_, to)| to.is_multicast());
     let payload = bytes.get(seen.transport + 8..).unwrap_or_default();
     if !to_group {
         return 0;

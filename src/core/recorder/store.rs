@@ -526,7 +526,10 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     /// Returns the gaps declared since the last call, oldest first.
     pub fn new_gaps(&mut self) -> Vec<Gap> {
         let written = self.ledger.gaps_written;
-        let first = (self.ledger.gaps_told).max(written.saturating_sub(GAP_SLOTS as u64));
+        let first = self
+            .ledger
+            .gaps_told
+            .max(written.saturating_sub(GAP_SLOTS as u64));
         self.ledger.gaps_told = written;
         (first..written)
             .map(|number| read::<Gap>(&self.memory, self.gap_at(number)))
@@ -545,7 +548,10 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     /// Returns the number of events ever stored, and of those evicted.
     pub fn event_totals(&self) -> (u64, u64) {
         let kept = self.ledger.events.iter().sum();
-        let evicted = (self.ledger.events.iter())
+        let evicted = self
+            .ledger
+            .events
+            .iter()
             .map(|count| count.saturating_sub(EVENT_SLOTS as u64))
             .sum();
         (kept, evicted)

@@ -202,7 +202,8 @@ fn addresses<'a>(message: Cursor<'a>, said: &mut Identity) -> Result<(), Unexpec
     from.skip(2)?;
     let flags = from.u16()?;
     let questions = from.u16()?;
-    let records = (from.u16()?)
+    let records = from
+        .u16()?
         .saturating_add(from.u16()?)
         .saturating_add(from.u16()?);
     if flags >> 15 == 0 {

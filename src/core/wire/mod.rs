@@ -45,7 +45,11 @@ pub fn decode<'a>(frame: &Frame<'a>) -> Packet<'a> {
     if frame.checksum == Checksum::Bad && packet.bad_checksum.is_none() {
         // The innermost layer that has one; the bytes that would show it are not here.
         let checked = ["udp", "tcp", "icmp6", "icmp", "igmp", "pim"];
-        let layer = (packet.protocols.iter().rev()).find(|name| checked.contains(name));
+        let layer = packet
+            .protocols
+            .iter()
+            .rev()
+            .find(|name| checked.contains(name));
         packet.bad_checksum = Some(layer.copied().unwrap_or("ip"));
     }
     packet

@@ -183,9 +183,7 @@ const OPTIONS: [(i32, i32); 2] = [
 type Rules = BTreeMap<i64, Vec<Rule>>;
 
 fn rules() -> Result<Rules, seccompiler::BackendError> {
-    let mut rules: Rules = (FREE.iter().chain(OLD))
-        .map(|call| (*call, vec![]))
-        .collect();
+    let mut rules: Rules = FREE.iter().chain(OLD).map(|call| (*call, vec![])).collect();
     let equal = |argument: u8, value: u64| Condition::new(argument, Length::Dword, Is::Eq, value);
     let without = |argument: u8, bits: i32| {
         Condition::new(argument, Length::Dword, Is::MaskedEq(bits as u32 as u64), 0)

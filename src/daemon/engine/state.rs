@@ -181,15 +181,15 @@ impl EngineState {
     pub fn take_links(&mut self) {
         let links: Vec<KernelLink> = self.links.iter().cloned().collect();
         let there: Vec<u32> = links.iter().map(|link| link.ifindex).collect();
-        let gone: Vec<LinkChange> = (self
+        let gone: Vec<LinkChange> = self
             .recording
             .recorder
             .interfaces()
             .present_indices()
-            .into_iter())
-        .filter(|index| !there.contains(index))
-        .map(LinkChange::Gone)
-        .collect();
+            .into_iter()
+            .filter(|index| !there.contains(index))
+            .map(LinkChange::Gone)
+            .collect();
         self.apply(gone);
         // Repeats the join requests: the keeper drops memberships that are not requested again.
         self.keeper.is_taking_over = true;
@@ -341,7 +341,8 @@ impl EngineState {
         }
         let networks = |link: &KernelLink| -> Vec<(std::net::IpAddr, u8)> {
             let routes = by_link.get(&link.name).into_iter().flatten();
-            let routed = (routes.filter(|route| route.gateway.is_none()))
+            let routed = routes
+                .filter(|route| route.gateway.is_none())
                 .map(|route| (route.network, route.bits));
             link.addresses.iter().copied().chain(routed).collect()
         };

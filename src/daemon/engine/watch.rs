@@ -195,7 +195,10 @@ impl EngineState {
                 ),
                 interface: name(&self.links, key.ifindex).to_owned(),
                 packets: stream.packets,
-                lost: (stream.rtp.as_ref().map(|rtp| rtp.lost()))
+                lost: stream
+                    .rtp
+                    .as_ref()
+                    .map(|rtp| rtp.lost())
                     .or_else(|| stream.test.as_ref().map(|test| test.lost())),
                 first_ns: stream.first_ns,
                 last_ns: stream.last_ns,
@@ -248,7 +251,8 @@ impl EngineState {
     /// Returns the stored events, oldest first.
     pub fn events(&self) -> Vec<Event> {
         let recorder = &self.recording.recorder;
-        let mut all: Vec<Event> = (Category::ALL.into_iter())
+        let mut all: Vec<Event> = Category::ALL
+            .into_iter()
             .flat_map(|category| recorder.events(category as usize).filter_map(decode))
             .collect();
         all.sort_by_key(|event| event.number);

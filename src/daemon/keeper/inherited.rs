@@ -37,7 +37,7 @@ const PROBERS: [(&str, Domain); 2] = [("probe-icmp", Domain::IPV4), ("probe-icmp
 
 /// Names of the raw sockets.
 fn raw() -> impl Iterator<Item = &'static str> {
-    (LISTENERS.iter().chain(&PROBERS)).map(|(name, _)| *name)
+    LISTENERS.iter().chain(&PROBERS).map(|(name, _)| *name)
 }
 
 fn names() -> impl Iterator<Item = &'static str> {

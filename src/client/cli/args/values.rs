@@ -48,7 +48,8 @@ pub fn parse_time(text: &str) -> Result<u64, String> {
     let zone = jiff::tz::TimeZone::system();
     let local = |at: jiff::civil::DateTime| Some(at.to_zoned(zone.clone()).ok()?.timestamp());
     let of_today = |at: jiff::civil::Time| local(jiff::Zoned::now().date().to_datetime(at));
-    (text.parse().ok())
+    text.parse()
+        .ok()
         .or_else(|| text.parse().ok().and_then(of_today))
         .or_else(|| text.parse().ok().and_then(local))
         .and_then(|at: jiff::Timestamp| u64::try_from(at.as_nanosecond()).ok())

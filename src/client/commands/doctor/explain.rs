@@ -19,7 +19,8 @@ pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
     };
     let mut out = io::stdout().lock();
     if global.json {
-        let all: Vec<_> = (wanted.iter())
+        let all: Vec<_> = wanted
+            .iter()
             .map(|mode| {
                 serde_json::json!({
                     "id": mode.id, "title": mode.title, "seen": mode.symptoms, "cause": mode.cause,
@@ -34,7 +35,8 @@ pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
     if id.is_none() {
         let mut sorted = wanted;
         sorted.sort_by_key(|mode| mode.id);
-        let rows: Vec<Vec<String>> = (sorted.iter())
+        let rows: Vec<Vec<String>> = sorted
+            .iter()
             .map(|mode| vec![mode.id.to_owned(), mode.title.to_owned()])
             .collect();
         writeln!(out, "{}", table(style, &["FINDING", "MEANING"], &rows))?;
@@ -58,7 +60,8 @@ pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
 /// Returns the error for an unknown id, with up to four similar ids.
 fn unknown_finding(id: &str) -> Failure {
     let words: Vec<&str> = id.split('-').filter(|word| word.len() > 2).collect();
-    let similar: Vec<&str> = (texts().iter())
+    let similar: Vec<&str> = texts()
+        .iter()
         .map(|mode| mode.id)
         .filter(|known| words.iter().any(|word| known.contains(word)))
         .take(4)

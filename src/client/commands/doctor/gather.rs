@@ -107,7 +107,9 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<GroupEvidence, Failur
         let drops = |dropped: &BTreeMap<u32, u64>| dropped.get(&link.ifindex).copied().unwrap_or(0);
         link.dropped = drops(&after.dropped).saturating_sub(drops(&before.dropped));
     }
-    let numbers: BTreeMap<String, u32> = (after.links.iter())
+    let numbers: BTreeMap<String, u32> = after
+        .links
+        .iter()
         .map(|link| (link.name.clone(), link.ifindex))
         .collect();
     let mut wire = Wire::new(group, args.channel.port, args.source, from_ns);
@@ -117,7 +119,10 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<GroupEvidence, Failur
     let since_ns = record_begins(&after.status, "group");
     let data_since_ns = record_begins(&after.status, "bulk");
     let host = KernelState {
-        route_to_group: (netlink.route(group, 0, None).ok()).map(|route| route.ifindex),
+        route_to_group: netlink
+            .route(group, 0, None)
+            .ok()
+            .map(|route| route.ifindex),
         routes_back: routes_back(&mut netlink, &wire),
         went_down: went_down(&after.status, &numbers),
         ..kernel_state(before, after, group)
@@ -168,7 +173,9 @@ fn read_wire(
 fn routes_back(netlink: &mut Netlink, wire: &Wire) -> BTreeMap<IpAddr, Option<u32>> {
     let packets = wire.group_packets.iter();
     let sources: HashSet<IpAddr> = packets.map(|packet| packet.source).collect();
-    (sources.into_iter().take(MAX_SOURCES))
+    sources
+        .into_iter()
+        .take(MAX_SOURCES)
         .map(|source| {
             let route = netlink.route(source, 0, None);
             (source, route.ok().map(|route| route.ifindex))
@@ -178,7 +185,9 @@ fn routes_back(netlink: &mut Netlink, wire: &Wire) -> BTreeMap<IpAddr, Option<u3
 
 /// Returns the recorded losses of a link: interface, and time in nanoseconds since 1970.
 fn went_down(status: &Status, numbers: &BTreeMap<String, u32>) -> Vec<(u32, u64)> {
-    (status.gaps.iter())
+    status
+        .gaps
+        .iter()
         .filter(|gap| gap.kind == "interface_down")
         .filter_map(|gap| {
             let ifindex = numbers.get(gap.subject.as_deref()?)?;
@@ -192,7 +201,7 @@ fn igmp_sockets() -> Vec<(ProcSocket, Option<Process>)> {
     let mut all = socket::parse_sockets(&proc_net("raw"));
     all.retain(|socket| socket.local.port() == IGMP);
     let owners = processes::owners(&all.iter().map(|socket| socket.inode).collect());
-    (all.into_iter())
+    all.into_iter()
         .map(|socket| {
             let owner = owners.get(&socket.inode);
             let process = owner.map(|(process, _)| process.clone());
@@ -291,7 +300,10 @@ fn measured(
     let of_group = |stream: &&multicast::Stream| {
         !stream.outbound && stream.group.parse() == Ok(group) && stream.rtp.is_none()
     };
-    (after.streams.iter().filter(of_group))
+    after
+        .streams
+        .iter()
+        .filter(of_group)
         .filter_map(|stream| {
             let now = stream.ts.as_ref()?;
             let then = earlier(before, stream).and_then(|then| then.ts.clone());

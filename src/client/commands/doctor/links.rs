@@ -36,7 +36,9 @@ pub fn links(netlink: &mut Netlink) -> io::Result<(Vec<Link>, BTreeMap<u32, u64>
         let RouteNetlinkMessage::NewAddress(message) = answer else {
             return;
         };
-        let own = (message.attributes.iter())
+        let own = message
+            .attributes
+            .iter()
             .find_map(|attribute| match attribute {
                 AddressAttribute::Local(address) => Some(*address),
                 _ => None,
@@ -85,7 +87,7 @@ fn link(message: &LinkMessage) -> (Link, u64) {
             LinkAttribute::LinkNetNsId(_) => link.parent = None,
             LinkAttribute::Stats64(stats) => drops = stats.rx_dropped,
             LinkAttribute::Xdp(all) => {
-                link.xdp = (all.iter()).any(|one| {
+                link.xdp = all.iter().any(|one| {
                     matches!(one, LinkXdp::Attached(attached) if *attached != XdpAttached::None)
                 });
             }
@@ -141,6 +143,8 @@ fn bridge(settings: &[InfoBridge]) -> Bridge {
 
 fn port(settings: &[InfoBridgePort]) -> Port {
     Port {
-        isolated: (settings.iter()).any(|one| matches!(one, InfoBridgePort::Isolated(true))),
+        isolated: settings
+            .iter()
+            .any(|one| matches!(one, InfoBridgePort::Isolated(true))),
     }
 }

@@ -38,7 +38,9 @@ pub fn ring_drops(status: &Status) -> u64 {
 
 /// Returns the IGMP and ICMPv6 counts of the service, by interface.
 pub fn listened(status: &Status) -> BTreeMap<u32, Listened> {
-    (status.interfaces.iter())
+    status
+        .interfaces
+        .iter()
         .map(|one| {
             let counts = one.listened;
             let listened = Listened {

@@ -55,10 +55,13 @@ impl Snapshot {
             let RouteNetlinkMessage::NewLink(message) = answer else {
                 return;
             };
-            let name = (message.attributes.iter()).find_map(|attribute| match attribute {
-                LinkAttribute::IfName(name) => Some(name.clone()),
-                _ => None,
-            });
+            let name = message
+                .attributes
+                .iter()
+                .find_map(|attribute| match attribute {
+                    LinkAttribute::IfName(name) => Some(name.clone()),
+                    _ => None,
+                });
             let name = name.unwrap_or_else(|| message.header.index.to_string());
             for attribute in &message.attributes {
                 if let LinkAttribute::Stats64(stats) = attribute {
@@ -281,7 +284,9 @@ pub(crate) fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
         }
     }
     rows.retain(|row| row.count > 0);
-    let mut dropped: Vec<(&'static str, &ProcSocket, u64)> = (after.sockets.iter())
+    let mut dropped: Vec<(&'static str, &ProcSocket, u64)> = after
+        .sockets
+        .iter()
         .filter_map(|(inode, (file, socket))| {
             let was = before.and_then(|before| before.sockets.get(inode));
             let count = socket.drops - was.map_or(0, |(_, was)| was.drops.min(socket.drops));
@@ -330,7 +335,9 @@ struct Why {
 /// Sorts drop reasons by frequency, harmless ones last.
 fn ordered(seen: &Seen) -> Vec<Why> {
     let symbols = Symbols::read();
-    let mut all: Vec<Why> = (seen.drops.iter())
+    let mut all: Vec<Why> = seen
+        .drops
+        .iter()
         .map(|(drop, count)| {
             let place = symbols.name(drop.location);
             let (harmless, means) = explain_reason(&drop.reason, place).unwrap_or((false, ""));
@@ -363,7 +370,8 @@ fn document(
     seen: Option<&Seen>,
     took: Option<Duration>,
 ) -> Value {
-    let drops: Vec<Value> = (rows.iter())
+    let drops: Vec<Value> = rows
+        .iter()
         .map(|row| {
             json!({
                 "layer": row.layer.name(),
@@ -381,7 +389,8 @@ fn document(
         document["duration_ns"] = json!(took.as_nanos() as u64);
     }
     if let Some((whys, seen)) = whys.zip(seen) {
-        let reasons: Vec<Value> = (whys.iter())
+        let reasons: Vec<Value> = whys
+            .iter()
             .map(|why| {
                 json!({
                     "reason": why.drop.reason,
@@ -449,7 +458,10 @@ fn text(
                 continue;
             }
             any = true;
-            let place = (why.place.as_ref()).map_or(String::new(), |name| format!(" in {name}"));
+            let place = why
+                .place
+                .as_ref()
+                .map_or(String::new(), |name| format!(" in {name}"));
             line(format!(
                 "{}  {:4}  {}{place}",
                 style.warn(&format!("{:>10}", why.count)),

@@ -47,7 +47,9 @@ pub(crate) fn held(report: Groups) -> HeldGroups {
                 sources: sources.iter().map(ToString::to_string).collect(),
             });
     }
-    let groups = (report.groups.into_iter())
+    let groups = report
+        .groups
+        .into_iter()
         .map(|group| {
             let key = group
                 .group

@@ -343,7 +343,9 @@ fn source_reports(
 
 fn text(report: &JoinReport, style: Style) -> String {
     let number = |value: Option<u64>| value.map_or("-".into(), |value| value.to_string());
-    let mut rows: Vec<Vec<String>> = (report.sources.iter())
+    let mut rows: Vec<Vec<String>> = report
+        .sources
+        .iter()
         .map(|source| {
             vec![
                 source.source.clone(),
@@ -354,7 +356,9 @@ fn text(report: &JoinReport, style: Style) -> String {
                 number(source.lost_in_host),
                 number(source.duplicates),
                 number(source.reordered),
-                (source.jitter_ns).map_or("-".into(), |ns| format!("{:.3}", ns as f64 / 1e6)),
+                source
+                    .jitter_ns
+                    .map_or("-".into(), |ns| format!("{:.3}", ns as f64 / 1e6)),
             ]
         })
         .collect();

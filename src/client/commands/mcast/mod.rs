@@ -39,7 +39,9 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
                 interface: interface.clone(),
             };
             let mut report: Streams = ask_with(socket, "io.netsonde.Multicast.Streams", &call)?;
-            (report.streams).retain(|stream| is_wanted(&stream.group, groups));
+            report
+                .streams
+                .retain(|stream| is_wanted(&stream.group, groups));
             show(global, &report, streams_text)?;
             Ok(0)
         }
@@ -59,5 +61,8 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
 
 /// Returns whether a group is selected.
 fn is_wanted(group: &str, wanted: &[IpAddr]) -> bool {
-    wanted.is_empty() || (group.parse::<IpAddr>()).is_ok_and(|group| wanted.contains(&group))
+    wanted.is_empty()
+        || group
+            .parse::<IpAddr>()
+            .is_ok_and(|group| wanted.contains(&group))
 }

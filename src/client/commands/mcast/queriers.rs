@@ -4,7 +4,9 @@ use crate::client::render::style::{Style, age, duration, right, table};
 use netsonde_core::protocol::multicast::{Queriers, Router};
 
 pub(crate) fn queriers_text(report: &Queriers, style: Style, verbose: bool) -> String {
-    let rows: Vec<Vec<String>> = (report.queriers.iter())
+    let rows: Vec<Vec<String>> = report
+        .queriers
+        .iter()
         .map(|querier| {
             let mut row = vec![
                 querier.interface.clone(),
@@ -70,7 +72,8 @@ pub(crate) fn queriers_text(report: &Queriers, style: Style, verbose: bool) -> S
 }
 
 pub(crate) fn routers_text(routers: &[Router], now: &str, style: Style) -> String {
-    let mut rows: Vec<Vec<String>> = (routers.iter())
+    let mut rows: Vec<Vec<String>> = routers
+        .iter()
         .map(|router| {
             vec![
                 router.interface.clone(),

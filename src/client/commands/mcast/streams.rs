@@ -8,7 +8,9 @@ pub(crate) fn streams_text(report: &Streams, style: Style, verbose: bool) -> Str
     if report.streams.is_empty() {
         return "no streams".into();
     }
-    let mut rows: Vec<Vec<String>> = (report.streams.iter())
+    let mut rows: Vec<Vec<String>> = report
+        .streams
+        .iter()
         .map(|stream| {
             let of_rtp = |value: fn(&Rtp) -> String| stream.rtp.as_ref().map_or("-".into(), value);
             let ts = stream.ts.as_ref();
@@ -42,7 +44,8 @@ pub(crate) fn streams_text(report: &Streams, style: Style, verbose: bool) -> Str
                 numbers.into(),
                 of_either(|rtp| rtp.lost, |ts| ts.lost),
                 of_rtp(|rtp| {
-                    (rtp.jitter_ns).map_or("-".into(), |ns| format!("{:.3}", ns as f64 / 1e6))
+                    rtp.jitter_ns
+                        .map_or("-".into(), |ns| format!("{:.3}", ns as f64 / 1e6))
                 }),
             ];
             if verbose {

@@ -42,7 +42,11 @@ impl Default for Collected {
 
 fn in_words(probe: &Probe) -> String {
     let mut words = format!("probe {} of {}: {}", probe.seq, probe.target, probe.fate);
-    let why = (probe.error.as_ref().map(|error| &error.meaning)).or(probe.last_seen.as_ref());
+    let why = probe
+        .error
+        .as_ref()
+        .map(|error| &error.meaning)
+        .or(probe.last_seen.as_ref());
     if let Some(why) = why {
         words.push_str(&format!(": {why}"));
     }
@@ -107,7 +111,9 @@ impl Collected {
     ) -> Result<u64, Failure> {
         // Relevant neighbors: the targets, and the next hops of the requests.
         let mut macs: HashSet<[u8; 6]> = HashSet::new();
-        let mut neighbours: HashSet<IpAddr> = (self.fates.keys())
+        let mut neighbours: HashSet<IpAddr> = self
+            .fates
+            .keys()
             .filter_map(|(target, _)| target.parse().ok())
             .collect();
         for (packet, what) in &packets {
@@ -170,7 +176,9 @@ impl Collected {
             .filter(|(key, _)| !shown.contains(*key))
             .collect();
         unseen.sort();
-        let mut comments: Vec<String> = (unseen.iter().take(NAMED))
+        let mut comments: Vec<String> = unseen
+            .iter()
+            .take(NAMED)
             .map(|(_, words)| format!("netsonde: not seen on the wire: {words}"))
             .collect();
         let more = unseen.len().saturating_sub(NAMED) as u64 + self.left_out;

@@ -61,7 +61,8 @@ pub fn ping(global: &Global, socket: &Path, args: &Ping) -> Result<u8, Failure> 
     let is_group = wanted.iter().all(|one| one.is_group);
     let options = options(global, args, &wanted, is_sweep, is_group)?;
     let interrupt = Interrupt::catch()?;
-    let names: HashMap<String, String> = (wanted.iter())
+    let names: HashMap<String, String> = wanted
+        .iter()
         .filter_map(|one| Some((one.target.clone(), one.name.clone()?)))
         .collect();
     let output = Mutex::new(Output::new(
@@ -74,13 +75,14 @@ pub fn ping(global: &Global, socket: &Path, args: &Ping) -> Result<u8, Failure> 
     let with_header = !is_sweep && !is_group;
     // A run has one address family; two runs are started in parallel.
     let outcomes: Vec<Result<Total, Failure>> = std::thread::scope(|scope| {
-        let runs: Vec<_> = (families.iter())
+        let runs: Vec<_> = families
+            .iter()
             .map(|family| {
                 let (output, interrupt, options) = (&output, interrupt.clone(), options.clone());
                 scope.spawn(move || run(socket, family, options, with_header, &interrupt, output))
             })
             .collect();
-        (runs.into_iter())
+        runs.into_iter()
             .map(|run| {
                 let ended = run.join();
                 ended.unwrap_or_else(|_| {

@@ -364,7 +364,8 @@ impl<'a> Output<'a> {
             all.len()
         )?;
         if !all.is_empty() {
-            let rows: Vec<Vec<String>> = (all.iter())
+            let rows: Vec<Vec<String>> = all
+                .iter()
                 .map(|one| {
                     vec![
                         one.address.clone(),

@@ -102,7 +102,8 @@ pub fn gather(service: &Path) -> SocketInventory {
     let mut held = processes::holdings(&inodes);
     let memberships = memberships();
     let mut asked = 0;
-    let mut entries: Vec<Entry> = (sockets.into_iter())
+    let mut entries: Vec<Entry> = sockets
+        .into_iter()
         .map(|socket| {
             let holders = held.by_inode.remove(&socket.inode).unwrap_or_default();
             let mut entry = Entry {
@@ -128,7 +129,9 @@ pub fn gather(service: &Path) -> SocketInventory {
         let sort = (socket.family, socket.kind, socket.protocol, socket.state);
         (sort, local, remote, socket.inode)
     });
-    let unlisted: Vec<Stray> = (held.unlisted.into_iter())
+    let unlisted: Vec<Stray> = held
+        .unlisted
+        .into_iter()
         .map(|socket| {
             let joins = ["UDP", "RAW", "PING"]
                 .iter()
@@ -221,7 +224,9 @@ impl Entry {
     /// Returns the user: the one listed by the kernel, otherwise the one of the first holder.
     pub fn uid(&self) -> Option<u32> {
         let of = |held: &Held| (held.uid != u32::MAX).then_some(held.uid);
-        (self.socket.uid).or_else(|| self.holders.first().and_then(of))
+        self.socket
+            .uid
+            .or_else(|| self.holders.first().and_then(of))
     }
 
     /// Returns whether a process may hold it. Sockets that outlive their owner or wait to be
@@ -246,7 +251,10 @@ impl SocketInventory {
             }
         }
         let strays = self.unlisted.iter().map(|stray| stray.socket.held.uid);
-        let uids: HashSet<u32> = (self.entries.iter().filter_map(Entry::uid))
+        let uids: HashSet<u32> = self
+            .entries
+            .iter()
+            .filter_map(Entry::uid)
             .chain(strays)
             .collect();
         for uid in uids {

@@ -18,7 +18,9 @@ impl SocketInventory {
     fn summary(&self) -> Vec<Value> {
         let counts = count(self.wanted().map(|entry| &entry.socket));
         let one = |count: &Count| {
-            let states: serde_json::Map<String, Value> = (count.states.iter())
+            let states: serde_json::Map<String, Value> = count
+                .states
+                .iter()
                 .map(|(state, number)| (state.name(), (*number).into()))
                 .collect();
             json!({
@@ -39,7 +41,9 @@ impl SocketInventory {
         indices.sort_unstable();
         for index in indices {
             for membership in &self.memberships[&index] {
-                let sources: Vec<Value> = (self.source_filters.iter())
+                let sources: Vec<Value> = self
+                    .source_filters
+                    .iter()
                     .filter(|one| one.ifindex == index && one.group == membership.group)
                     .map(|one| {
                         json!({
@@ -50,7 +54,8 @@ impl SocketInventory {
                     })
                     .collect();
                 let members = self.members(index, membership.group);
-                let joined: Vec<Value> = (members.iter())
+                let joined: Vec<Value> = members
+                    .iter()
                     .map(|member| {
                         json!({
                             "inode": member.inode,

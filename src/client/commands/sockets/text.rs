@@ -36,7 +36,8 @@ pub fn overview(all: &SocketInventory, style: Style, verbose: bool) -> String {
         text.push_str(&listeners(all, shown(&listening), style));
         text.push_str(&more(&listening, "--listen"));
     }
-    let sniffing: Vec<&Entry> = (all.wanted())
+    let sniffing: Vec<&Entry> = all
+        .wanted()
         .filter(|entry| entry.socket.can_capture())
         .collect();
     if !sniffing.is_empty() {
@@ -44,7 +45,8 @@ pub fn overview(all: &SocketInventory, style: Style, verbose: bool) -> String {
         text.push_str(&sniffing_table(all, shown(&sniffing), style));
         text.push_str(&more(&sniffing, "--sniff"));
     }
-    let stuck: Vec<&Entry> = (all.wanted())
+    let stuck: Vec<&Entry> = all
+        .wanted()
         .filter(|entry| is_stuck(&entry.socket))
         .collect();
     if !stuck.is_empty() {
@@ -170,7 +172,9 @@ fn limits(all: &SocketInventory) -> Vec<String> {
 fn summary(all: &SocketInventory, style: Style) -> String {
     let mut rows = Vec::new();
     for count in merged(count(all.wanted().map(|entry| &entry.socket))) {
-        let states: Vec<String> = (count.states.iter())
+        let states: Vec<String> = count
+            .states
+            .iter()
             .map(|(state, number)| format!("{} {number}", state.name()))
             .collect();
         let mut row = vec![
@@ -191,7 +195,8 @@ fn summary(all: &SocketInventory, style: Style) -> String {
 
 fn listeners(all: &SocketInventory, entries: &[&Entry], style: Style) -> String {
     let mut is_marked = false;
-    let mut rows: Vec<Vec<String>> = (entries.iter())
+    let mut rows: Vec<Vec<String>> = entries
+        .iter()
         .map(|entry| {
             let socket = &entry.socket;
             let port = socket.local_port().unwrap_or(0);
@@ -252,7 +257,8 @@ fn waiting(socket: &Socket) -> String {
 }
 
 fn sniffing_table(all: &SocketInventory, entries: &[&Entry], style: Style) -> String {
-    let mut rows: Vec<Vec<String>> = (entries.iter())
+    let mut rows: Vec<Vec<String>> = entries
+        .iter()
         .map(|entry| {
             let socket = &entry.socket;
             let (promiscuous, ring) = match &socket.detail {
@@ -312,7 +318,9 @@ fn is_stuck(socket: &Socket) -> bool {
     socket.drops.is_some_and(|drops| drops > 0)
         || is_large(socket.receive_queue)
         || (socket.family != UNIX && is_large(socket.send_queue))
-        || (socket.backlog).is_some_and(|(now, limit)| now > 0 && now >= limit)
+        || socket
+            .backlog
+            .is_some_and(|(now, limit)| now > 0 && now >= limit)
 }
 
 /// One table per family, so that long names of one do not widen the others.
@@ -322,8 +330,9 @@ fn list(all: &SocketInventory, entries: &[&Entry], style: Style) -> String {
         a.socket.family == b.socket.family || (is_ip(a) && is_ip(b))
     };
     let by_inode = all.by_inode();
-    let tables =
-        (entries.chunk_by(is_like)).map(|entries| of_family(all, entries, &by_inode, style));
+    let tables = entries
+        .chunk_by(is_like)
+        .map(|entries| of_family(all, entries, &by_inode, style));
     tables.collect::<Vec<_>>().join("\n")
 }
 
@@ -333,7 +342,8 @@ fn of_family(
     by_inode: &HashMap<u64, &Entry>,
     style: Style,
 ) -> String {
-    let mut rows: Vec<Vec<String>> = (entries.iter())
+    let mut rows: Vec<Vec<String>> = entries
+        .iter()
         .map(|entry| {
             let socket = &entry.socket;
             let number = |of: Option<u64>| of.map_or("-".into(), |number| number.to_string());
@@ -538,7 +548,9 @@ fn who(all: &SocketInventory, entry: &Entry) -> String {
 
 /// First holder, number of further holders, user.
 fn named(all: &SocketInventory, holders: &[Held], uid: Option<u32>, ours: bool) -> String {
-    let user = (all.user(uid)).map_or(String::new(), |user| format!(" ({})", safe(user)));
+    let user = all
+        .user(uid)
+        .map_or(String::new(), |user| format!(" ({})", safe(user)));
     let ours = if ours { ", ours" } else { "" };
     let Some(held) = holders.first() else {
         return format!("?{user}");

@@ -17,10 +17,14 @@ pub fn check_conflicts(all: &HostEvidence) -> CheckOutcome {
     match &all.neighbors {
         Ok(reply) => CheckOutcome::Done(format!(
             "hosts seen: {}, active conflicts: {}",
-            (reply.neighbors.iter())
+            reply
+                .neighbors
+                .iter()
                 .filter(|one| all.is_wanted(&one.interface))
                 .count(),
-            (reply.findings.iter())
+            reply
+                .findings
+                .iter()
                 .filter(|one| one.kind == "conflict" && one.current)
                 .count()
         )),
@@ -49,11 +53,14 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
         let Ok(reply) = &all.neighbors else {
             return vec![];
         };
-        let conflicts = (reply.findings.iter()).filter(|one| {
+        let conflicts = reply.findings.iter().filter(|one| {
             // One host with two interfaces on a link is not a conflict.
             let is_all_own = one.claimants.iter().all(|claimant| claimant.own);
             // Duplicate address detection found it, so this host does not use the address.
-            let is_left = (all.links.iter().flat_map(|at| &at.addresses))
+            let is_left = all
+                .links
+                .iter()
+                .flat_map(|at| &at.addresses)
                 .any(|own| own.is_taken && one.address.parse() == Ok(own.address));
             one.kind == "conflict"
                 && one.current
@@ -61,7 +68,8 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
                 && !is_all_own
                 && !is_left
         });
-        (conflicts.take(MAX_FINDINGS))
+        conflicts
+            .take(MAX_FINDINGS)
             .map(|one| {
                 let whose = match (one.own, one.gateway) {
                     (true, _) => ", an address of this host,",
@@ -131,9 +139,13 @@ pub static DUPLICATE_ADDRESS: HostMode = HostMode {
         for one in all.interfaces() {
             for own in one.addresses.iter().filter(|own| own.is_taken) {
                 let address = own.address;
-                let by = (all.neighbors.iter().flat_map(|reply| &reply.findings)).find(|finding| {
-                    finding.kind == "duplicate" && finding.address.parse() == Ok(address)
-                });
+                let by = all
+                    .neighbors
+                    .iter()
+                    .flat_map(|reply| &reply.findings)
+                    .find(|finding| {
+                        finding.kind == "duplicate" && finding.address.parse() == Ok(address)
+                    });
                 let by = by.and_then(|finding| finding.by.clone());
                 let who = by
                     .as_ref()
@@ -176,7 +188,9 @@ pub static ADDRESS_TENTATIVE: HostMode = HostMode {
     rule: |all| {
         let mut found = Vec::new();
         for one in all.interfaces() {
-            let late = (one.addresses.iter())
+            let late = one
+                .addresses
+                .iter()
                 .filter(|own| own.is_tentative && !own.is_taken && own.age_ns > TENTATIVE_NS);
             for own in late {
                 found.push(
@@ -205,7 +219,8 @@ pub static ADDRESS_TENTATIVE: HostMode = HostMode {
 };
 
 pub fn check_addresses(all: &HostEvidence) -> CheckOutcome {
-    let with: Vec<String> = (all.interfaces())
+    let with: Vec<String> = all
+        .interfaces()
         .flat_map(|one| {
             one.wide_addresses()
                 .map(|own| format!("{} {}/{}", one.name(), own.address, own.prefix))
@@ -238,14 +253,17 @@ pub static NO_ADDRESS: HostMode = HostMode {
     rule: |all| {
         let mut found = Vec::new();
         for (is_ipv4, family) in [(true, "IPv4"), (false, "IPv6")] {
-            let mut defaults = (all.routes.iter()).filter(|route| {
+            let mut defaults = all.routes.iter().filter(|route| {
                 route.is_default()
                     && route.network.is_ipv4() == is_ipv4
                     && all.is_wanted(&route.interface)
             });
             // On any interface, since a router may use the address of its loopback interface for
             // its links.
-            let has = (all.links.iter().flat_map(|one| one.wide_addresses()))
+            let has = all
+                .links
+                .iter()
+                .flat_map(|one| one.wide_addresses())
                 .any(|own| own.address.is_ipv4() == is_ipv4 && !own.is_taken);
             let Some(route) = defaults.next().filter(|_| !has) else {
                 continue;
@@ -291,7 +309,11 @@ pub static ARP_FLUX: HostMode = HostMode {
     implies: &[],
     rule: |all| {
         let mut networks: BTreeMap<(u32, u8), Vec<(&str, IpAddr)>> = BTreeMap::new();
-        for one in (all.links.iter()).filter(|one| !one.link.is_loopback() && one.works()) {
+        for one in all
+            .links
+            .iter()
+            .filter(|one| !one.link.is_loopback() && one.works())
+        {
             // Ports of bridges, bonds and VRFs answer through the device above them, or separately
             // from others.
             if one.link.master.is_some() || one.link.flags & 0x80 != 0 {
@@ -306,7 +328,8 @@ pub static ARP_FLUX: HostMode = HostMode {
                 }
             }
         }
-        (networks.into_values())
+        networks
+            .into_values()
             .filter_map(|shared| {
                 let (first, own) = shared[0];
                 let (second, other) = *shared.iter().find(|(name, _)| *name != first)?;
@@ -356,7 +379,7 @@ pub fn is_on_link(all: &HostEvidence, interface: &str, address: IpAddr) -> bool 
         .into_iter()
         .flat_map(|one| &one.addresses);
     let mut own = own.filter(|own| in_network(own.address, own.prefix, address));
-    let mut routes = (all.routes.iter()).filter(|route| {
+    let mut routes = all.routes.iter().filter(|route| {
         route.interface == interface
             && route.gateway.is_none()
             && in_network(route.network, route.bits, address)

@@ -39,7 +39,9 @@ fn is_own_fault(drop: &Drop) -> bool {
 }
 
 pub fn check_counters(all: &HostEvidence) -> CheckOutcome {
-    let above = (all.drops.iter())
+    let above = all
+        .drops
+        .iter()
         .filter(|drop| !matches!(drop.counter.layer, Layer::Device | Layer::Socket));
     let parts: Vec<String> = above
         .take(MAX_FINDINGS)
@@ -121,7 +123,8 @@ pub fn check_backlog(all: &HostEvidence) -> CheckOutcome {
 }
 
 fn backlog(all: &HostEvidence) -> Option<&Drop> {
-    (all.drops.iter())
+    all.drops
+        .iter()
         .find(|drop| drop.counter.layer == Layer::Backlog && drop.counter.name == "dropped")
 }
 
@@ -175,7 +178,8 @@ pub fn check_sockets(all: &HostEvidence) -> CheckOutcome {
 fn sockets(all: &HostEvidence) -> impl Iterator<Item = &Drop> {
     // Raw sockets receive a copy of other programs' packets, and their programs often do not read
     // it.
-    (all.drops.iter())
+    all.drops
+        .iter()
         .filter(|drop| drop.counter.layer == Layer::Socket && drop.subject.starts_with("udp"))
 }
 
@@ -183,7 +187,8 @@ pub static RECEIVE_BUFFER_OVERRUN: HostMode = HostMode {
     text: socket::RECEIVE_BUFFER_OVERRUN.text(),
     implies: &[],
     rule: |all| {
-        (sockets(all).take(MAX_FINDINGS))
+        sockets(all)
+            .take(MAX_FINDINGS)
             .map(|drop| {
                 FindingDraft::warning(
                     Certainty::Proved,

@@ -108,7 +108,7 @@ impl Interface {
 
     /// Iterates over addresses of more than link scope.
     pub fn wide_addresses(&self) -> impl Iterator<Item = &Address> {
-        (self.addresses.iter()).filter(|one| match one.address {
+        self.addresses.iter().filter(|one| match one.address {
             IpAddr::V4(v4) => !v4.is_link_local() && !v4.is_loopback(),
             IpAddr::V6(v6) => !v6.is_unicast_link_local() && !v6.is_loopback(),
         })
@@ -237,7 +237,9 @@ pub fn ns(text: &str) -> Option<u64> {
 impl HostEvidence {
     /// Iterates over the interfaces to diagnose, which never include loopback.
     pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
-        (self.links.iter()).filter(|one| !one.link.is_loopback() && self.is_wanted(&one.link.name))
+        self.links
+            .iter()
+            .filter(|one| !one.link.is_loopback() && self.is_wanted(&one.link.name))
     }
 
     /// Returns whether this interface is to be diagnosed.
@@ -253,13 +255,17 @@ impl HostEvidence {
     /// Iterates over the ports of a bridge or bond.
     pub fn ports(&self, master: &Link) -> impl Iterator<Item = &Interface> {
         let master = master.ifindex;
-        (self.links.iter()).filter(move |one| one.link.master == Some(master))
+        self.links
+            .iter()
+            .filter(move |one| one.link.master == Some(master))
     }
 
     /// Returns the gateways of routes through the diagnosed interfaces, each once, those of default
     /// routes first.
     pub fn gateways(&self) -> Vec<(IpAddr, &str)> {
-        let mut routes: Vec<&Route> = (self.routes.iter())
+        let mut routes: Vec<&Route> = self
+            .routes
+            .iter()
             .filter(|route| route.gateway.is_some() && self.is_wanted(&route.interface))
             .collect();
         routes.sort_by_key(|route| (!route.is_default(), route.metric));
@@ -275,7 +281,9 @@ impl HostEvidence {
 
     /// Returns whether this is the gateway of the best default route of its family.
     pub fn is_first_gateway(&self, gateway: IpAddr) -> bool {
-        let defaults = (self.routes.iter())
+        let defaults = self
+            .routes
+            .iter()
             .filter(|route| route.is_default() && route.network.is_ipv4() == gateway.is_ipv4());
         let best = defaults.clone().map(|route| route.metric).min();
         let mut defaults = defaults.filter(|route| Some(route.metric) == best);
@@ -303,7 +311,9 @@ impl HostEvidence {
         let Ok(neighbors) = &self.neighbors else {
             return 0;
         };
-        (neighbors.neighbors.iter())
+        neighbors
+            .neighbors
+            .iter()
             .filter(|one| one.interface == interface && self.ago_ns(&one.last) < 60_000_000_000)
             .count()
     }

@@ -14,7 +14,9 @@ use crate::protocol::ping::Probe;
 const RECENT_MOVE_NS: u64 = 600_000_000_000;
 
 pub fn check_routes(all: &HostEvidence) -> CheckOutcome {
-    let defaults: Vec<String> = (all.routes.iter())
+    let defaults: Vec<String> = all
+        .routes
+        .iter()
         .filter(|route| route.is_default() && all.is_wanted(&route.interface))
         .map(|route| match route.gateway {
             Some(gateway) => format!("{gateway} on {}", route.interface),
@@ -307,7 +309,7 @@ pub static GATEWAY_UNRESOLVED: HostMode = HostMode {
 /// Iterates over gateways whose replies came in but were dropped before the socket; `by_filter`: by
 /// the reverse path filter.
 fn dropped_inbound(all: &HostEvidence, by_filter: bool) -> impl Iterator<Item = &Probed> {
-    (all.probes.iter().flatten()).filter(move |one| {
+    all.probes.iter().flatten().filter(move |one| {
         let is_filter = one.first("dropped_inbound").map(|probe| {
             let text = probe.last_seen.as_deref().unwrap_or_default();
             text.contains("TcpExtIPReversePathFilter")
@@ -362,8 +364,10 @@ pub static RP_FILTER_STRICT: HostMode = HostMode {
 /// Interfaces of default routes that are not the best, with strict filtering: packets from remote
 /// hosts that arrive there are dropped.
 fn spare_ways(all: &HostEvidence) -> Vec<LocatedFinding> {
-    let defaults =
-        (all.routes.iter()).filter(|route| route.is_default() && route.network.is_ipv4());
+    let defaults = all
+        .routes
+        .iter()
+        .filter(|route| route.is_default() && route.network.is_ipv4());
     let Some(best) = defaults.clone().min_by_key(|route| route.metric) else {
         return vec![];
     };
@@ -419,13 +423,21 @@ pub static FIREWALL_DROPS_ICMP: HostMode = HostMode {
     implies: &["gateway-silent"],
     rule: |all| {
         let inbound = dropped_inbound(all, false).map(|one| (one, "dropped_inbound"));
-        let outbound = (all.probes.iter().flatten())
+        let outbound = all
+            .probes
+            .iter()
+            .flatten()
             .filter(|one| one.count("dropped_outbound") > 0)
             .map(|one| (one, "dropped_outbound"));
-        let refused = (all.probes.iter().flatten())
+        let refused = all
+            .probes
+            .iter()
+            .flatten()
             .filter(|one| is_denied(one))
             .map(|one| (one, "not_sent"));
-        (inbound.chain(outbound).chain(refused))
+        inbound
+            .chain(outbound)
+            .chain(refused)
             .map(|(one, fate)| {
                 let count = one.count(fate);
                 let summary = match fate {
@@ -469,7 +481,7 @@ pub static GATEWAY_NOT_SENT: HostMode =
         },
         implies: &["gateway-silent"],
         rule: |all| {
-            let refused = (all.probes.iter().flatten()).filter(|one| {
+            let refused = all.probes.iter().flatten().filter(|one| {
                 let first = one.first("not_sent");
                 !is_denied(one) && first.is_some()
             });
@@ -520,7 +532,9 @@ pub static GATEWAY_SILENT: HostMode = HostMode {
     },
     implies: &[],
     rule: |all| {
-        (all.probes.iter().flatten())
+        all.probes
+            .iter()
+            .flatten()
             .filter(|one| {
                 let is_there = !is_unresolved(all, one) && one.answered() == 0;
                 is_there && one.count("unanswered") + one.count("refused") > 0
@@ -564,7 +578,9 @@ pub static GATEWAY_LOSS: HostMode = HostMode {
     },
     implies: &[],
     rule: |all| {
-        (all.probes.iter().flatten())
+        all.probes
+            .iter()
+            .flatten()
             .filter(|one| {
                 let some = one.answered() > 0 && one.count("unanswered") > 0;
                 some || one.count("corrupted") > 0
@@ -602,7 +618,10 @@ pub fn check_moves(all: &HostEvidence) -> CheckOutcome {
             CheckOutcome::NotApplicable("no route names a gateway".into())
         }
         Ok(reply) => {
-            let moves = (reply.findings.iter()).filter(|one| one.kind == "moved" && one.gateway);
+            let moves = reply
+                .findings
+                .iter()
+                .filter(|one| one.kind == "moved" && one.gateway);
             CheckOutcome::Done(format!(
                 "{} changes of a gateway's MAC address recorded",
                 moves.count()
@@ -627,13 +646,14 @@ pub static GATEWAY_MOVED: HostMode = HostMode {
         let Ok(reply) = &all.neighbors else {
             return vec![];
         };
-        let moves = (reply.findings.iter()).filter(|one| {
+        let moves = reply.findings.iter().filter(|one| {
             one.kind == "moved"
                 && one.gateway
                 && all.is_wanted(&one.interface)
                 && all.ago_ns(&one.last) < RECENT_MOVE_NS
         });
-        (moves.take(MAX_FINDINGS))
+        moves
+            .take(MAX_FINDINGS)
             .map(|one| {
                 let (from, to) = (one.from.as_deref(), one.to.as_deref());
                 let was_announced = one.announced == Some(true);

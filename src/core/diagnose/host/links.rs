@@ -64,18 +64,20 @@ pub static LINK_DOWN: HostMode = HostMode {
     ],
     rule: |all| {
         let another_works = |not: &str| {
-            (all.interfaces()).any(|one| {
+            all.interfaces().any(|one| {
                 one.name() != not && one.works() && one.wide_addresses().next().is_some()
             })
         };
-        (all.interfaces())
+        all.interfaces()
             .filter(|one| {
                 !one.works() && one.wide_addresses().next().is_some() && !is_idle_bridge(all, one)
             })
             .map(|one| {
                 let name = one.name();
                 let addresses = list(one.wide_addresses().map(|own| own.address));
-                let routed = (all.routes.iter())
+                let routed = all
+                    .routes
+                    .iter()
                     .any(|route| route.interface == name && route.gateway.is_some());
                 let (state, fix) = if one.link.is_up() {
                     (
@@ -124,7 +126,7 @@ pub static LINK_FLAPPING: HostMode = HostMode {
     },
     implies: &[],
     rule: |all| {
-        (all.interfaces())
+        all.interfaces()
             .filter_map(|one| {
                 let name = one.name();
                 let gaps = all.status.after.gaps.iter().filter(|gap| {
@@ -159,7 +161,8 @@ pub static LINK_FLAPPING: HostMode = HostMode {
 
 /// Returns the increased counters of a device, of those in `wanted`.
 fn moved<'a>(all: &'a HostEvidence, name: &str, wanted: fn(&str) -> bool) -> Vec<&'a Drop> {
-    (all.drops.iter())
+    all.drops
+        .iter()
         .filter(|one| {
             one.counter.layer == Layer::Device && one.subject == name && wanted(one.counter.name)
         })
@@ -188,9 +191,11 @@ fn check_moved(all: &HostEvidence, wanted: fn(&str) -> bool) -> CheckOutcome {
     if all.interfaces().next().is_none() {
         return CheckOutcome::NotApplicable("there is no interface other than loopback".into());
     }
-    let counts: Vec<String> = (all.interfaces())
+    let counts: Vec<String> = all
+        .interfaces()
         .flat_map(|one| {
-            (moved(all, one.name(), wanted).into_iter())
+            moved(all, one.name(), wanted)
+                .into_iter()
                 .map(|drop| format!("{} {} +{}", one.name(), drop.counter.name, drop.count))
         })
         .collect();
@@ -222,7 +227,7 @@ pub static LINK_ERRORS: HostMode = HostMode {
     },
     implies: &["link-drops"],
     rule: |all| {
-        (all.interfaces())
+        all.interfaces()
             .filter_map(|one| {
                 let name = one.name();
                 let errors = moved(all, name, is_error);
@@ -275,7 +280,7 @@ pub static LINK_DROPS: HostMode = HostMode {
     },
     implies: &[],
     rule: |all| {
-        (all.interfaces())
+        all.interfaces()
             .filter_map(|one| {
                 let name = one.name();
                 let (rx, tx) = one.packets;
@@ -324,10 +329,13 @@ pub static LINK_DROPS: HostMode = HostMode {
 };
 
 pub fn check_duplex(all: &HostEvidence) -> CheckOutcome {
-    let parts: Vec<String> = (all.interfaces())
+    let parts: Vec<String> = all
+        .interfaces()
         .filter_map(|one| {
             let duplex = one.duplex.as_ref().filter(|duplex| *duplex != "unknown")?;
-            let speed = (one.speed.filter(|speed| *speed > 0))
+            let speed = one
+                .speed
+                .filter(|speed| *speed > 0)
                 .map_or(String::new(), |speed| format!(" {speed} Mbit/s"));
             Some(format!("{} {duplex}{speed}", one.name()))
         })
@@ -351,7 +359,7 @@ pub static HALF_DUPLEX: HostMode = HostMode {
     },
     implies: &["link-errors"],
     rule: |all| {
-        (all.interfaces())
+        all.interfaces()
             .filter(|one| one.duplex.as_deref() == Some("half") && one.works())
             .map(|one| {
                 let name = one.name();
@@ -392,7 +400,8 @@ pub fn check_mtu(all: &HostEvidence) -> CheckOutcome {
     if all.interfaces().next().is_none() {
         return CheckOutcome::NotApplicable("there is no interface other than loopback".into());
     }
-    let mtus: Vec<String> = (all.interfaces())
+    let mtus: Vec<String> = all
+        .interfaces()
         .map(|one| format!("{} {}", one.name(), one.link.mtu))
         .collect();
     match &all.lengths {
@@ -422,7 +431,10 @@ pub static MTU_MISMATCH: HostMode = HostMode {
         let mut found: Vec<LocatedFinding> = Vec::new();
         for one in all.interfaces() {
             let name = one.name();
-            let longest = (all.lengths.iter().flat_map(|all| &all.messages))
+            let longest = all
+                .lengths
+                .iter()
+                .flat_map(|all| &all.messages)
                 .filter(|seen| seen.interface == name && seen.length > one.link.mtu)
                 .max_by_key(|seen| seen.length);
             if let Some(seen) = longest {
@@ -456,8 +468,11 @@ pub static MTU_MISMATCH: HostMode = HostMode {
             if smallest == greatest {
                 continue;
             }
-            let mtus =
-                list((ports.iter()).map(|port| format!("{} {}", port.name(), port.link.mtu)));
+            let mtus = list(
+                ports
+                    .iter()
+                    .map(|port| format!("{} {}", port.name(), port.link.mtu)),
+            );
             found.push(
                 FindingDraft::warning(
                     Certainty::Proved,

@@ -158,7 +158,9 @@ pub fn diagnose(evidence: &HostEvidence) -> HostDiagnosis {
         });
     }
     findings.sort_by_key(|finding| finding.severity as u8);
-    let has_fault = (findings.iter()).any(|finding| finding.severity == Severity::Fault);
+    let has_fault = findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Fault);
     let all_made = checks.iter().all(|check| check.state != "not_made");
     let verdict = if has_fault {
         Verdict::Fault

@@ -29,7 +29,7 @@ fn apply_rule(
     let Ok(all) = known else {
         return vec![];
     };
-    let found = (all.groups.iter()).filter_map(|group| {
+    let found = all.groups.iter().filter_map(|group| {
         let mut found = (mode.rule)(&case_of(all, *group, without_traffic))?;
         // Packets of the group were not observed, so it may arrive.
         if found.severity == Severity::Fault {
@@ -82,7 +82,9 @@ pub fn check_queriers(all: &HostEvidence) -> CheckOutcome {
     match (&all.queriers, &all.multicast) {
         (Err(why), _) | (_, Err(why)) => CheckOutcome::Skipped(why.clone()),
         (Ok(reply), Ok(_)) => {
-            let there: Vec<String> = (reply.queriers.iter())
+            let there: Vec<String> = reply
+                .queriers
+                .iter()
                 .filter(|one| all.is_wanted(&one.interface) && one.standing != "gone")
                 .map(|one| {
                     format!(
@@ -104,7 +106,8 @@ pub fn check_bridges(all: &HostEvidence) -> CheckOutcome {
         return CheckOutcome::Skipped(why.clone());
     }
     let on = |is_on: bool| if is_on { "on" } else { "off" };
-    let parts: Vec<String> = (all.interfaces())
+    let parts: Vec<String> = all
+        .interfaces()
         .filter_map(|one| {
             let bridge = one.link.bridge.as_ref()?;
             Some(format!(
@@ -143,7 +146,10 @@ fn bridge_without_querier(
     let silent = all.ago_ns(&unasked.since);
     let host = all.multicast.as_ref().ok()?.evidence.host.as_ref()?;
     // The bridge itself is a member of link-scope groups, such as all-snoopers.
-    let groups: Vec<IpAddr> = (host.memberships.get(&one.link.ifindex)?.iter())
+    let groups: Vec<IpAddr> = host
+        .memberships
+        .get(&one.link.ifindex)?
+        .iter()
         .map(|membership| membership.group)
         .filter(|group| case::protocol(*group) == unasked.protocol)
         .filter(|group| !case::is_link_local(*group))
@@ -202,7 +208,9 @@ pub static MEMBERSHIP_LIMIT: HostMode = HostMode {
             return vec![];
         };
         let full = all.holders.iter().filter(|holder| {
-            let v4 = (holder.joined.iter())
+            let v4 = holder
+                .joined
+                .iter()
                 .filter(|(_, group, ..)| group.is_ipv4())
                 .count();
             v4 as i64 >= limit
@@ -230,7 +238,8 @@ pub static MEMBERSHIP_LIMIT: HostMode = HostMode {
 };
 
 pub fn check_versions(all: &HostEvidence) -> CheckOutcome {
-    let parts: Vec<String> = (all.interfaces())
+    let parts: Vec<String> = all
+        .interfaces()
         .filter_map(|one| {
             let version = all.igmp_versions.get(&one.link.ifindex)?;
             Some(format!("{} {version}", one.name()))
@@ -254,7 +263,7 @@ pub static IGMP_VERSION_FORCED: HostMode = HostMode {
     },
     implies: &["igmpv2-querier-breaks-ssm"],
     rule: |all| {
-        (all.interfaces())
+        all.interfaces()
             .filter_map(|one| {
                 let name = one.name();
                 // The setting of "all" takes precedence over that of the interface, as in the
@@ -263,7 +272,9 @@ pub static IGMP_VERSION_FORCED: HostMode = HostMode {
                     |part: &str| all.sysctl(&format!("net/ipv4/conf/{part}/force_igmp_version"));
                 let forced = of("all").filter(|version| *version != 0).or(of(name));
                 let version = forced.filter(|version| (1..3).contains(version))?;
-                let sourced = (all.filters.iter())
+                let sourced = all
+                    .filters
+                    .iter()
                     .filter(|filter| filter.ifindex == one.link.ifindex && filter.include > 0)
                     .count();
                 let summary = format!("IGMP on {name} is forced to version {version}");

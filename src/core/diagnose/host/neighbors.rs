@@ -11,7 +11,9 @@ const NEARLY_PERCENT: u64 = 90;
 const MANY: usize = 16;
 
 pub fn check_tables(all: &HostEvidence) -> CheckOutcome {
-    let parts: Vec<String> = (all.tables.iter())
+    let parts: Vec<String> = all
+        .tables
+        .iter()
         .map(|table| format!("{} {} of {}", table.name, table.entries, table.max_entries))
         .collect();
     match parts.len() {
@@ -34,9 +36,10 @@ pub static NEIGHBOR_TABLE_FULL: HostMode = HostMode {
     },
     implies: &["neighbours-failed"],
     rule: |all| {
-        (all.tables.iter())
+        all.tables
+            .iter()
             .filter_map(|table| {
-                let full = (all.drops.iter()).find(|drop| {
+                let full = all.drops.iter().find(|drop| {
                     drop.counter.layer == Layer::Neighbor
                         && drop.counter.name == "table_fulls"
                         && drop.subject == table.name
@@ -78,7 +81,10 @@ pub static NEIGHBOR_TABLE_FULL: HostMode = HostMode {
 };
 
 pub fn check_failed(all: &HostEvidence) -> CheckOutcome {
-    let wanted = (all.kernel_neighbors.iter()).filter(|one| all.is_wanted(&one.interface));
+    let wanted = all
+        .kernel_neighbors
+        .iter()
+        .filter(|one| all.is_wanted(&one.interface));
     let failed = wanted.clone().filter(|one| is_failed(one.state)).count();
     CheckOutcome::Done(format!(
         "{} neighbors, {failed} of them do not answer",
@@ -104,9 +110,11 @@ pub static NEIGHBORS_FAILED: HostMode = HostMode {
     },
     implies: &[],
     rule: |all| {
-        (all.interfaces())
+        all.interfaces()
             .filter_map(|one| {
-                let here = (all.kernel_neighbors.iter())
+                let here = all
+                    .kernel_neighbors
+                    .iter()
                     .filter(|neighbor| neighbor.interface == one.name());
                 let (failed, reachable): (Vec<_>, Vec<_>) =
                     here.partition(|neighbor| is_failed(neighbor.state));

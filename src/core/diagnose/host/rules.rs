@@ -99,7 +99,9 @@ fn skipped_checks_make_the_verdict_undetermined() {
         (diagnosis.findings, diagnosis.verdict),
         (vec![], Verdict::Undetermined)
     );
-    let skipped: Vec<&str> = (diagnosis.checks.iter())
+    let skipped: Vec<&str> = diagnosis
+        .checks
+        .iter()
         .filter(|check| check.state == "not_made")
         .map(|check| check.check.as_str())
         .collect();

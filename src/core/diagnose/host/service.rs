@@ -67,7 +67,10 @@ pub fn check_gaps(all: &HostEvidence) -> CheckOutcome {
     CheckOutcome::Done(format!(
         "{} gaps declared, {} of them in the last five minutes",
         all.status.after.gaps.len(),
-        (all.status.after.gaps.iter())
+        all.status
+            .after
+            .gaps
+            .iter()
             .filter(|gap| all.ago_ns(&gap.to) < RECENT_NS)
             .count()
     ))
@@ -107,7 +110,8 @@ pub static RECORDER_GAPS: HostMode = HostMode {
                 None => kinds.push((&gap.kind, gap.count, ago)),
             }
         }
-        (kinds.into_iter())
+        kinds
+            .into_iter()
             .map(|(kind, count, ago)| {
                 FindingDraft::warning(
                     Certainty::Proved,
@@ -127,7 +131,10 @@ pub static RECORDER_GAPS: HostMode = HostMode {
 
 /// Limits reached during the window: name, limit, count.
 fn hit(all: &HostEvidence) -> Vec<(&str, u64, u64)> {
-    (all.status.after.limits.iter())
+    all.status
+        .after
+        .limits
+        .iter()
         .filter_map(|limit| {
             let before = all
                 .status
@@ -164,7 +171,9 @@ pub static SERVICE_LIMITS: HostMode = HostMode {
     },
     implies: &[],
     rule: |all| {
-        (hit(all).into_iter().take(MAX_FINDINGS))
+        hit(all)
+            .into_iter()
+            .take(MAX_FINDINGS)
             .map(|(name, limit, hits)| {
                 let value = if limit > 0 {
                     format!(" of {limit}")

@@ -16,7 +16,8 @@ const FORWARDING: [(&str, &str); 2] = [
 ];
 
 pub fn check_forwarding(all: &HostEvidence) -> CheckOutcome {
-    let parts: Vec<String> = (FORWARDING.iter())
+    let parts: Vec<String> = FORWARDING
+        .iter()
         .filter_map(|(name, counter)| {
             let count = all.counters.after.moved(&all.counters.before, counter);
             Some(format!(
@@ -147,7 +148,9 @@ pub static TTL_LOW: HostMode = HostMode {
 /// Returns the MAC address of a router that advertised itself on an interface.
 fn advertised_router<'a>(all: &'a HostEvidence, name: &str) -> Option<&'a str> {
     let reply = all.neighbors.as_ref().ok()?;
-    let mut routers = (reply.neighbors.iter())
+    let mut routers = reply
+        .neighbors
+        .iter()
         .filter(|one| one.interface == name && one.roles.iter().any(|role| role == "router (RA)"));
     routers.next().map(|one| one.mac.as_str())
 }
@@ -156,7 +159,9 @@ pub fn check_announcements(all: &HostEvidence) -> CheckOutcome {
     if let Err(why) = &all.neighbors {
         return CheckOutcome::Skipped(why.clone());
     }
-    let advertised = (all.interfaces()).filter(|one| advertised_router(all, one.name()).is_some());
+    let advertised = all
+        .interfaces()
+        .filter(|one| advertised_router(all, one.name()).is_some());
     match advertised.count() {
         0 => CheckOutcome::NotApplicable("no router advertisements".into()),
         count => CheckOutcome::Done(format!("router advertisements on {count} interfaces")),
@@ -176,12 +181,14 @@ pub static RA_IGNORED: HostMode = HostMode {
     },
     implies: &[],
     rule: |all| {
-        (all.interfaces())
+        all.interfaces()
             .filter_map(|one| {
                 let name = one.name();
                 let of = |what: &str| all.sysctl(&format!("net/ipv6/conf/{name}/{what}"));
-                let routed =
-                    (all.routes.iter()).any(|route| route.is_default() && route.network.is_ipv6());
+                let routed = all
+                    .routes
+                    .iter()
+                    .any(|route| route.is_default() && route.network.is_ipv6());
                 let router = advertised_router(all, name)?;
                 if of("forwarding") != Some(1) || of("accept_ra") != Some(1) || routed {
                     return None;

@@ -105,7 +105,9 @@ impl Run {
     /// Reports answered probes once their sightings on the wire are complete or overdue.
     pub fn complete(&mut self, at: &EventContext<'_>) {
         while let Some(serial) = self.answered.front().copied() {
-            let probe = (self.probes.get(serial.saturating_sub(self.base) as usize))
+            let probe = self
+                .probes
+                .get(serial.saturating_sub(self.base) as usize)
                 .filter(|_| serial >= self.base);
             let Some(probe) = probe else {
                 self.answered.pop_front();
@@ -133,7 +135,9 @@ impl Run {
 
     pub(super) fn event(&self, serial: u64, fate: Fate, clock: &Clock) -> Event {
         let (target, sequence) = self.target_and_sequence(serial);
-        let sent_ns = (self.probes.get(serial.saturating_sub(self.base) as usize))
+        let sent_ns = self
+            .probes
+            .get(serial.saturating_sub(self.base) as usize)
             .map_or(0, |probe| probe.sent_ns);
         Event {
             target: target as u32,

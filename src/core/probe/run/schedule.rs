@@ -14,7 +14,9 @@ impl Run {
             .settings
             .count
             .is_some_and(|count| self.next() >= u64::from(count) * self.target_count());
-        let over = (self.settings.deadline_ns)
+        let over = self
+            .settings
+            .deadline_ns
             .is_some_and(|deadline| now_ns.saturating_sub(self.started_ns) >= deadline);
         self.stopped || counted || over
     }
@@ -171,10 +173,10 @@ impl Run {
 
     /// Returns the next monotonic time at which there is work other than sending.
     pub fn next_deadline_ns(&self, now_ns: u64) -> Option<u64> {
-        let overdue = (self
+        let overdue = self
             .probes
-            .get(self.undecided.saturating_sub(self.base) as usize))
-        .map(|probe| probe.sent_ns + self.settings.timeout_ns + DECISION_DELAY_NS);
+            .get(self.undecided.saturating_sub(self.base) as usize)
+            .map(|probe| probe.sent_ns + self.settings.timeout_ns + DECISION_DELAY_NS);
         let complete = self.answered.front().and_then(|serial| {
             let probe = self.probes.get(serial.saturating_sub(self.base) as usize)?;
             Some(probe.reply_socket_ns + DECISION_DELAY_NS)

@@ -157,7 +157,8 @@ fn neighbor(
         addresses: addresses.into_iter().map(|(_, address)| address).collect(),
         names,
         roles,
-        heard_by: (Host::words(host.heard, &heard::NAMES).into_iter())
+        heard_by: Host::words(host.heard, &heard::NAMES)
+            .into_iter()
             .map(str::to_owned)
             .collect(),
         forwarded: host.forwarded.into(),

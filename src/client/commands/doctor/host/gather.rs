@@ -84,7 +84,8 @@ pub fn gather(
     let window_ns = (after.time - before.time).as_nanos() as u64;
     let wall_ns = after.wall_ns as i64 - before.wall_ns as i64;
     let (all_links, _) = links::links(&mut netlink)?;
-    let names: HashMap<u32, String> = (all_links.iter())
+    let names: HashMap<u32, String> = all_links
+        .iter()
         .map(|link| (link.ifindex, link.name.clone()))
         .collect();
     let memberships = memberships();
@@ -171,7 +172,8 @@ fn count_packets(interfaces: &mut [Interface], before: &Snapshot, after: &Snapsh
 /// whose losses its status has.
 fn drops_of_others(before: &Snapshot, after: &Snapshot) -> Vec<Drop> {
     let own = own_pids(&after.status);
-    (drops::rows(Some(&before.drops), &after.drops).into_iter())
+    drops::rows(Some(&before.drops), &after.drops)
+        .into_iter()
         .map(|row| Drop {
             counter: row.counter,
             subject: row.subject,
@@ -190,7 +192,9 @@ fn kernel_neighbors(
     netlink: &mut Netlink,
     names: &HashMap<u32, String>,
 ) -> Result<Vec<KernelNeighbor>, Failure> {
-    Ok((netlink.neighbors(MAX_NEIGHBORS)?.into_iter())
+    Ok(netlink
+        .neighbors(MAX_NEIGHBORS)?
+        .into_iter()
         .filter_map(|one| {
             Some(KernelNeighbor {
                 interface: names.get(&one.ifindex)?.clone(),

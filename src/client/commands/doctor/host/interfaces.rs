@@ -39,7 +39,8 @@ pub fn packets(netlink: &mut Netlink) -> io::Result<HashMap<u32, (u64, u64)>> {
 
 /// Adds addresses, duplex mode and speed to the interfaces. `packets` stays zero.
 pub fn interfaces(netlink: &mut Netlink, links: &[Link]) -> Result<Vec<Interface>, Failure> {
-    let mut all: Vec<Interface> = (links.iter())
+    let mut all: Vec<Interface> = links
+        .iter()
         .map(|link| Interface {
             link: link.clone(),
             ..Interface::default()

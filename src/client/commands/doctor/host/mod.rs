@@ -122,7 +122,8 @@ fn planned_probes(args: &DoctorArgs) -> Result<Vec<ToSend>, Failure> {
     {
         return Err(Failure::no_such_interface(name));
     }
-    let names = (all.into_iter())
+    let names = all
+        .into_iter()
         .map(|link| (link.ifindex, link.name))
         .collect();
     let routes = routes::routes(&mut netlink, &names)?;
@@ -141,7 +142,10 @@ fn render(
         Verdict::Fault => style.warn("fault"),
         Verdict::Undetermined => "undetermined".into(),
     };
-    let done = (diagnosis.checks.iter()).filter(|check| check.state == "made");
+    let done = diagnosis
+        .checks
+        .iter()
+        .filter(|check| check.state == "made");
     let checked = format!(
         "{}, {}",
         counted(done.count() as u64, "check"),
@@ -153,7 +157,10 @@ fn render(
         (Severity::Warning, "warning"),
         (Severity::Note, "note"),
     ] {
-        let of = (diagnosis.findings.iter()).filter(|finding| finding.severity == severity);
+        let of = diagnosis
+            .findings
+            .iter()
+            .filter(|finding| finding.severity == severity);
         match of.count() {
             0 => {}
             count => found.push(counted(count as u64, name)),
@@ -175,7 +182,9 @@ fn render(
         }
         return text;
     }
-    let skipped: Vec<&Checked> = (diagnosis.checks.iter())
+    let skipped: Vec<&Checked> = diagnosis
+        .checks
+        .iter()
         .filter(|check| check.state == "not_made")
         .collect();
     if !skipped.is_empty() {

@@ -40,7 +40,8 @@ pub fn multicast(socket: &Path, kernel: &State<'_>) -> Result<Multicast, Failure
     let links = kernel.links;
     let groups = groups(links, kernel.memberships);
     let mut wire = Wire::new(groups[0], None, None, kernel.window.0);
-    let numbers: BTreeMap<String, u32> = (links.iter())
+    let numbers: BTreeMap<String, u32> = links
+        .iter()
         .map(|link| (link.name.clone(), link.ifindex))
         .collect();
     read_record(socket, &group_management(), &numbers, &mut wire)?;
@@ -81,9 +82,13 @@ pub fn multicast(socket: &Path, kernel: &State<'_>) -> Result<Multicast, Failure
 /// Returns a group per address family that this host has joined and that snooping switches prune, else
 /// all-systems (224.0.0.1, ff02::1).
 fn groups(links: &[Link], memberships: &HashMap<u32, Vec<Membership>>) -> Vec<IpAddr> {
-    let is_link =
-        |ifindex: &u32| (links.iter()).any(|link| link.ifindex == *ifindex && !link.is_loopback());
-    let mut all: Vec<IpAddr> = (memberships.iter())
+    let is_link = |ifindex: &u32| {
+        links
+            .iter()
+            .any(|link| link.ifindex == *ifindex && !link.is_loopback())
+    };
+    let mut all: Vec<IpAddr> = memberships
+        .iter()
         .filter(|(ifindex, _)| is_link(ifindex))
         .flat_map(|(_, groups)| groups.iter().map(|one| one.group))
         .filter(|group| is_pruned(*group))
@@ -92,7 +97,8 @@ fn groups(links: &[Link], memberships: &HashMap<u32, Vec<Membership>>) -> Vec<Ip
     // Link-local groups last: few rules concern them.
     all.sort_by_key(|group| is_link_local(*group));
     let first = |is_ipv4: bool, fallback: IpAddr| {
-        (all.iter().copied())
+        all.iter()
+            .copied()
             .find(|group| group.is_ipv4() == is_ipv4)
             .unwrap_or(fallback)
     };

@@ -41,7 +41,8 @@ pub struct ToSend {
 
 /// Returns the probes for the gateways of `routes`, those of default routes first, then by metric.
 pub fn to_send(routes: &[Route], only: Option<&str>) -> Vec<ToSend> {
-    let mut with_gateways: Vec<&Route> = (routes.iter())
+    let mut with_gateways: Vec<&Route> = routes
+        .iter()
         .filter(|route| only.is_none_or(|only| only == route.interface))
         .collect();
     with_gateways.sort_by_key(|route| (!route.is_default(), route.metric));
@@ -80,17 +81,20 @@ pub struct Sent {
 /// Sends the probes to all gateways concurrently, and waits until the fate of each is known.
 pub fn send(socket: &Path, all: &[ToSend]) -> Sent {
     let outcomes: Vec<Known<Probed>> = std::thread::scope(|scope| {
-        let runs: Vec<_> = (all.iter())
+        let runs: Vec<_> = all
+            .iter()
             .map(|one| scope.spawn(|| run(socket, one).map_err(|error| error.to_string())))
             .collect();
-        (runs.into_iter())
+        runs.into_iter()
             .map(|run| {
                 let ended = run.join();
                 ended.unwrap_or_else(|_| Err("a thread of the client panicked".into()))
             })
             .collect()
     });
-    let sent = (all.iter().zip(&outcomes))
+    let sent = all
+        .iter()
+        .zip(&outcomes)
         .filter(|(_, outcome)| outcome.is_ok())
         .map(|(one, _)| one.clone());
     Sent {

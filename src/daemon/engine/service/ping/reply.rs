@@ -109,11 +109,13 @@ pub(super) fn summary(
         rtt_ns: distribution(&stats.rtt),
         wire_rtt_ns: distribution(&stats.wire),
         jitter_ns: stats.jitter.ns(stats.rtt.count()),
-        windows: (more.and_then(|more| more.windows.loss())).map(|loss| reply::LossWindows {
-            last_10s_percent: percent(loss.last_10s),
-            last_60s_percent: percent(loss.last_60s),
-            worst_10s_percent: percent(loss.worst_10s),
-        }),
+        windows: more
+            .and_then(|more| more.windows.loss())
+            .map(|loss| reply::LossWindows {
+                last_10s_percent: percent(loss.last_10s),
+                last_60s_percent: percent(loss.last_60s),
+                worst_10s_percent: percent(loss.worst_10s),
+            }),
         responders: target.is_group.then(|| {
             let all = more.map(|more| &more.responders);
             (all.into_iter().flatten())
