@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use netsonde::lab::{self, Host, traffic, wait_until};
 use serde_json::Value;
-use support::{PATIENCE, Test, number, pair};
+use support::{PATIENCE, StopOnDrop, Test, number, pair};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -146,9 +146,8 @@ fn with_all_cpus_awake<T>(run: impl FnOnce() -> T) -> T {
                 }
             });
         }
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
-        over.store(true, Ordering::Relaxed);
-        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let _over = StopOnDrop(&over);
+        run()
     })
 }
 

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use netsonde::lab::{self, BridgeOptions, Host, bridge, bridge_port, wait_until};
 use support::mcast::*;
 use support::ping::ping;
-use support::{PATIENCE, Service};
+use support::{PATIENCE, Service, StopOnDrop};
 use support::{firewall, inside};
 
 #[path = "host_doctor/addresses.rs"]

@@ -23,7 +23,7 @@ use netsonde::lab::{self, Host, Running, traffic, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use support::{PATIENCE, Test, drops, entry, number, pair, settled};
+use support::{PATIENCE, StopOnDrop, Test, drops, entry, number, pair, settled};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -256,11 +256,11 @@ fn random_kills_lose_nothing() -> Outcome {
     let mut from = 0;
     std::thread::scope(|scope| {
         scope.spawn(|| a.run(|| send(TO, 20_000, &sent, &stop)));
+        let _stop = StopOnDrop(&stop);
         let (away, keepers) = kill_at_random(&mut ours, kills());
         tell(&away, keepers);
         from = sent.load(Ordering::Acquire);
         wait_until(PATIENCE, || sent.load(Ordering::Acquire) > from + 2_000);
-        stop.store(true, Ordering::Relaxed);
     });
     let total = sent.load(Ordering::Acquire);
     let status = until(&socket, "all taken in", settled);
@@ -362,9 +362,9 @@ fn random_kills_with_systemd_lose_nothing() -> Outcome {
     let (sent, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| a.run(|| send(TO, 20_000, &sent, &stop)));
+        let _stop = StopOnDrop(&stop);
         let (away, keepers) = kill_at_random(&mut Systemd, kills());
         tell(&away, keepers);
-        stop.store(true, Ordering::Relaxed);
     });
     assert_whole(sent.load(Ordering::Acquire));
     b.delete("t0")?;
@@ -380,13 +380,13 @@ fn overflow_is_declared() -> Outcome {
     let (sent, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| a.run(|| send(TO, 20_000, &sent, &stop)));
+        let _stop = StopOnDrop(&stop);
         wait_until(PATIENCE, || sent.load(Ordering::Acquire) > 5_000);
         let config = format!("{LARGE}[rings]\nbulk = \"16 MiB\"\n");
         std::fs::write(netsonde_core::config::PATH, config).unwrap();
         systemctl(&["restart", "netsonded.service"]);
         let from = sent.load(Ordering::Acquire);
         wait_until(PATIENCE, || sent.load(Ordering::Acquire) > from + 5_000);
-        stop.store(true, Ordering::Relaxed);
     });
     let total = sent.load(Ordering::Acquire);
     let status = until(&socket, "all taken in", settled);

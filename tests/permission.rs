@@ -254,6 +254,7 @@ fn doctor_needs_no_payload() -> Outcome {
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
         });
+        let _stop = support::StopOnDrop(&stop);
         let arguments = [
             "--json",
             "mcast",
@@ -264,7 +265,6 @@ fn doctor_needs_no_payload() -> Outcome {
         ];
         let all = judge(b.run(|| netsonde(&service, 0, &[], &arguments)));
         let headers = judge(b.run(|| netsonde(&service, SOMEBODY, &[MAY_PROBE], &arguments)));
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(all?, headers?);
         Ok(())
     })

@@ -27,7 +27,7 @@ use serde_json::Value;
 use support::inside;
 use support::link::{Link, link_of_manual};
 use support::ping::ping;
-use support::{PATIENCE, Service, Test, number, pair};
+use support::{PATIENCE, Service, StopOnDrop, Test, number, pair};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -62,12 +62,6 @@ fn main() -> ExitCode {
 
 /// Runs `each` beside `body`, again and again until that is over.
 fn beside<T>(mut each: impl FnMut() + Send, body: impl FnOnce() -> T) -> T {
-    struct Over<'a>(&'a AtomicBool);
-    impl Drop for Over<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -75,7 +69,7 @@ fn beside<T>(mut each: impl FnMut() + Send, body: impl FnOnce() -> T) -> T {
                 each();
             }
         });
-        let _over = Over(&over);
+        let _over = StopOnDrop(&over);
         body()
     })
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::Outcome;
 use super::watch::{Watch, settled, store, sum as total};
 use crate::support::ping::ping;
-use crate::support::{PATIENCE, Service, Test, entry, number, pair};
+use crate::support::{PATIENCE, Service, StopOnDrop, Test, entry, number, pair};
 
 pub const TESTS: &[(&str, Test)] = &[
     ("wrong_header_lengths", wrong_header_lengths as Test),
@@ -465,9 +465,8 @@ fn forged_errors_are_ignored() -> Outcome {
                 }
             }
         });
-        let json_report = ping(&service, &["-c", "20", "-i", "0.05", "-W", "1", "10.0.0.2"]);
-        stop.store(true, Ordering::Relaxed);
-        json_report
+        let _stop = StopOnDrop(&stop);
+        ping(&service, &["-c", "20", "-i", "0.05", "-W", "1", "10.0.0.2"])
     });
     assert_eq!(
         json_report.fates(),

@@ -134,8 +134,8 @@ fn drops_grow() -> Outcome {
                 }
             });
         });
+        let _stop = StopOnDrop(&stop);
         let report = until_found(&h, &service, "drops-grow");
-        stop.store(true, Ordering::Relaxed);
         assert!(report.text.contains("ListenOverflows"), "{}", report.text);
         assert_eq!(
             (report.code, report.verdict.as_str()),

@@ -12,6 +12,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
@@ -29,6 +30,16 @@ use serde_json::Value;
 
 /// Longest wait for any condition. Generous, since a machine under load is slow but not faulty.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Sets the flag that ends a background thread when it goes out of scope. A scope waits for its threads, so a
+/// flag that is only set at the end of the body would make a panic in between hang.
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 pub type Test = fn() -> Result<(), Box<dyn std::error::Error>>;
 
