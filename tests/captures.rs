@@ -86,6 +86,166 @@ fn truncated_packets_do_not_panic() {
     }
 }
 
+/// Names of protocols where tshark has others; empty for parts that are no protocol here.
+const NAMES: [(&str, &str); 26] = [
+    ("ethertype", ""),
+    ("data", ""),
+    ("ipv6", "ip6"),
+    ("ipv6.routing", ""),
+    ("icmpv6", "icmp6"),
+    ("udpencap", ""),
+    ("isakmp", "ike"),
+    ("wg", "wireguard"),
+    ("pgsql", "postgresql"),
+    ("resp", "redis"),
+    ("nbss", ""),
+    ("mbtcp", ""),
+    ("bvlc", ""),
+    ("bacapp", ""),
+    ("cflow", "netflow"),
+    ("pppoes", "pppoe"),
+    ("pn_rt", "profinet"),
+    ("pn_dcp", ""),
+    ("wlan_radio", ""),
+    ("pcap_pktdata", ""),
+    ("raw", ""),
+    // Ours has a name of its own for the header behind the service access points.
+    ("llc", "llc:snap"),
+    ("pwethheuristic", "pw"),
+    ("pwethnocw", ""),
+    ("null", "null"),
+    ("loop", "loop"),
+];
+
+/// Frames that tshark reads otherwise: what is read here, and why.
+const OTHERWISE: [(&str, usize, &str, &str); 6] = [
+    (
+        "applications-tcp.pcap",
+        5,
+        "eth:ip:tcp:http",
+        "a status line begins a response (RFC 9112, section 4); tshark waits for the rest",
+    ),
+    (
+        "applications-tcp.pcap",
+        7,
+        "eth:ip:tcp:ssh",
+        "the identification string (RFC 4253, section 4.2) is the same on each port",
+    ),
+    (
+        "applications-tcp.pcap",
+        17,
+        "eth:ip:tcp:opcua",
+        "a hello (OPC 10000-6, section 7.1.2); tshark waits for the rest",
+    ),
+    (
+        "fragments.pcap",
+        1,
+        "eth:ip:icmp",
+        "a first fragment has the header of its message (RFC 791, section 3.2)",
+    ),
+    (
+        "link-layer.pcap",
+        5,
+        "eth:macsec",
+        "a SecTAG (IEEE 802.1AE); tshark shows its number only",
+    ),
+    (
+        "mpls.pcap",
+        5,
+        "eth:mpls:pw:eth:ip:icmp",
+        "four zero bits begin a control word (RFC 4385, section 3)",
+    ),
+];
+
+/// The small captures in tests/field are read as tshark reads them, frame by frame: protocols, addresses, VLANs and
+/// server names.
+#[test]
+fn everyday_protocols_are_read_as_tshark_reads_them() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/field");
+    let expected = std::fs::read_to_string(folder.join("expected.tsv")).unwrap();
+    let names: BTreeMap<&str, &str> = NAMES.into_iter().collect();
+    let mut files: BTreeMap<String, Vec<FilePacket>> = BTreeMap::new();
+    let mut compared = 0;
+    let mut wrong = Vec::new();
+    for row in expected.lines() {
+        let cells: Vec<&str> = row.split('\t').collect();
+        let [
+            file,
+            number,
+            stack,
+            v4_from,
+            v4_to,
+            v6_from,
+            v6_to,
+            vlan,
+            server,
+        ] = cells[..]
+        else {
+            panic!("not nine cells: {row}");
+        };
+        let packets = (files.entry(file.to_owned())).or_insert_with(|| {
+            let (packets, whole) = read(&folder.join(file));
+            assert!(whole, "{file}");
+            packets
+        });
+        let number: usize = number.parse().unwrap();
+        let packet = &packets[number - 1];
+        let decoded = decode(&packet.frame());
+        let other = (OTHERWISE.iter()).find(|(of, at, _, _)| (*of, *at) == (file, number));
+        let stack: Vec<&str> = match other {
+            Some((_, _, stack, _)) => stack.split(':').collect(),
+            None => (stack.split(':'))
+                .flat_map(|name| names.get(name).unwrap_or(&name).split(':'))
+                .filter(|name| !name.is_empty())
+                .collect(),
+        };
+        let headers = decoded.network.into_iter();
+        let headers: Vec<_> = headers
+            .chain(decoded.inner.iter().map(|inner| inner.network))
+            .collect();
+        let of = |v6: bool, source: bool| {
+            let all = headers
+                .iter()
+                .filter(|header| header.source.is_ipv6() == v6);
+            let all = all.map(|header| {
+                if source {
+                    header.source
+                } else {
+                    header.destination
+                }
+            });
+            let all: Vec<String> = all.map(|address| address.to_string()).collect();
+            all.join(" ")
+        };
+        let vlans: Vec<String> = decoded.vlans.iter().map(u16::to_string).collect();
+        let ours = (
+            decoded.protocols.clone(),
+            [
+                of(false, true),
+                of(false, false),
+                of(true, true),
+                of(true, false),
+            ],
+            vlans.join(" "),
+            decoded.server_name.clone().unwrap_or_default(),
+        );
+        let mut theirs = [v4_from, v4_to, v6_from, v6_to].map(str::to_owned);
+        if other.is_some_and(|(file, ..)| *file == "mpls.pcap") {
+            // The addresses behind the control word.
+            theirs = ours.1.clone();
+        }
+        let theirs = (stack, theirs, vlan.to_owned(), server.to_owned());
+        if ours != theirs {
+            wrong.push(format!(
+                "{file} {number}: ours {ours:?}, expected {theirs:?}"
+            ));
+        }
+        compared += 1;
+    }
+    assert!(compared >= 90, "{compared}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// What is compared for each packet.
 #[derive(Debug, PartialEq, Eq, Clone, Default)]
 struct Facts {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::client::files::capture_file::FilePacket;
 use crate::client::render::style::Style;
-use netsonde_core::wire::{Direction, Packet, ProblemKind, decode};
+use netsonde_core::wire::{Direction, Inner, Packet, ProblemKind, decode};
 
 /// Options of packet lines.
 pub struct Lines {
@@ -133,6 +133,8 @@ pub fn json(packet: &FilePacket) -> Value {
         decoded.link.map(|(_, to)| to.to_string().into()),
     );
     put("vlan", decoded.vlans.first().map(|vlan| (*vlan).into()));
+    put("vlans", list(&decoded.vlans));
+    put("mpls_labels", list(&decoded.labels));
     put(
         "source",
         decoded
@@ -148,9 +150,11 @@ pub fn json(packet: &FilePacket) -> Value {
     put("source_port", decoded.ports.map(|(from, _)| from.into()));
     put("destination_port", decoded.ports.map(|(_, to)| to.into()));
     put("ttl", decoded.network.map(|network| network.ttl.into()));
+    put("inner", inner(&decoded.inner));
     put("cast", decoded.cast().map(|cast| cast.name().into()));
     put("protocol", Some(decoded.protocol().into()));
     put("protocols", Some(decoded.protocols.clone().into()));
+    put("server_name", decoded.server_name.clone().map(Value::from));
     put("service", service(&decoded).map(Value::from));
     put("summary", Some(decoded.summary.clone().into()));
     put("problem", decoded.problem.as_ref().map(|problem| {
@@ -171,6 +175,35 @@ pub fn json(packet: &FilePacket) -> Value {
         (!packet.comments.is_empty()).then(|| packet.comments.clone().into()),
     );
     Value::Object(object)
+}
+
+/// A list, `None` if it is empty.
+fn list<T: Copy + Into<Value>>(values: &[T]) -> Option<Value> {
+    let values: Vec<Value> = values.iter().map(|value| (*value).into()).collect();
+    (!values.is_empty()).then(|| values.into())
+}
+
+/// The network headers within tunnels, each within the one outside of it.
+fn inner(headers: &[Inner]) -> Option<Value> {
+    let mut within = None;
+    for header in headers.iter().rev() {
+        let mut object = Map::new();
+        object.insert("source".into(), header.network.source.to_string().into());
+        object.insert(
+            "destination".into(),
+            header.network.destination.to_string().into(),
+        );
+        if let Some((from, to)) = header.ports {
+            object.insert("source_port".into(), from.into());
+            object.insert("destination_port".into(), to.into());
+        }
+        object.insert("ttl".into(), header.network.ttl.into());
+        if let Some(within) = within {
+            object.insert("inner".into(), within);
+        }
+        within = Some(Value::Object(object));
+    }
+    within
 }
 
 /// Service name of the ports, the destination port first.

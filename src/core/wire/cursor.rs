@@ -169,6 +169,15 @@ pub fn text(bytes: &[u8], max: usize) -> String {
     text
 }
 
+/// Formats at most `max` bytes as hexadecimal digits, `-` for none.
+pub(super) fn hex(bytes: &[u8], max: usize) -> String {
+    if bytes.is_empty() {
+        return "-".into();
+    }
+    let shown = bytes.iter().take(max);
+    shown.map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The first line of a text protocol, printable, at most 80 characters.
 pub(super) fn first_line(bytes: &[u8]) -> String {
     let line = bytes

@@ -18,6 +18,22 @@ pub enum LinkType {
     Loop = 6,
     /// Any other link type: recorded, but not decoded.
     Other = 7,
+    /// PPP in HDLC-like framing (LINKTYPE_PPP 9, LINKTYPE_PPP_HDLC 50).
+    Ppp = 8,
+    /// PPPoE from its header on (LINKTYPE_PPP_ETHER, 51).
+    PppEther = 9,
+    /// Cisco HDLC (LINKTYPE_C_HDLC, 104).
+    CiscoHdlc = 10,
+    /// IEEE 802.11 (LINKTYPE_IEEE802_11, 105).
+    Wlan = 11,
+    /// IEEE 802.11 with a radiotap header (LINKTYPE_IEEE802_11_RADIOTAP, 127).
+    Radiotap = 12,
+    /// Per-packet information with a link type of its own (LINKTYPE_PPI, 192).
+    Ppi = 13,
+    /// Linux netfilter log (LINKTYPE_NFLOG, 239).
+    Nflog = 14,
+    /// Linux netlink (LINKTYPE_NETLINK, 253).
+    Netlink = 15,
 }
 
 impl LinkType {
@@ -31,6 +47,14 @@ impl LinkType {
             LinkType::Null => 0,
             LinkType::Loop => 108,
             LinkType::Other => 147,
+            LinkType::Ppp => 9,
+            LinkType::PppEther => 51,
+            LinkType::CiscoHdlc => 104,
+            LinkType::Wlan => 105,
+            LinkType::Radiotap => 127,
+            LinkType::Ppi => 192,
+            LinkType::Nflog => 239,
+            LinkType::Netlink => 253,
         }
     }
 
@@ -43,6 +67,14 @@ impl LinkType {
             276 => LinkType::LinuxCooked2,
             0 => LinkType::Null,
             108 => LinkType::Loop,
+            9 | 50 => LinkType::Ppp,
+            51 => LinkType::PppEther,
+            104 => LinkType::CiscoHdlc,
+            105 => LinkType::Wlan,
+            127 => LinkType::Radiotap,
+            192 => LinkType::Ppi,
+            239 => LinkType::Nflog,
+            253 => LinkType::Netlink,
             _ => LinkType::Other,
         }
     }
@@ -56,6 +88,14 @@ impl LinkType {
             4 => LinkType::LinuxCooked2,
             5 => LinkType::Null,
             6 => LinkType::Loop,
+            8 => LinkType::Ppp,
+            9 => LinkType::PppEther,
+            10 => LinkType::CiscoHdlc,
+            11 => LinkType::Wlan,
+            12 => LinkType::Radiotap,
+            13 => LinkType::Ppi,
+            14 => LinkType::Nflog,
+            15 => LinkType::Netlink,
             _ => LinkType::Other,
         }
     }

@@ -41,7 +41,10 @@ pub mod ethertype {
     pub const VLAN: u16 = 0x8100;
     pub const IPV6: u16 = 0x86dd;
     pub const SLOW_PROTOCOLS: u16 = 0x8809;
+    pub const MPLS: u16 = 0x8847;
+    pub const MPLS_UPSTREAM: u16 = 0x8848;
     pub const PPPOE_DISCOVERY: u16 = 0x8863;
+    pub const PPPOE_SESSION: u16 = 0x8864;
     pub const EAPOL: u16 = 0x888e;
     pub const QINQ: u16 = 0x88a8;
     pub const LLDP: u16 = 0x88cc;
@@ -159,7 +162,9 @@ pub fn glance(link: LinkType, bytes: &[u8]) -> Glance {
             fields.network = 4;
             fields.ethertype = by_version(bytes, 4);
         }
-        LinkType::Other => return fields,
+        LinkType::Other | LinkType::Netlink => return fields,
+        // Interfaces have none of these; files do.
+        _ => of_file(link, bytes, &mut fields),
     }
     match fields.ethertype {
         ethertype::IPV4 => ipv4(bytes, &mut fields),
@@ -167,6 +172,24 @@ pub fn glance(link: LinkType, bytes: &[u8]) -> Glance {
         _ => {}
     }
     fields
+}
+
+/// Finds the network header behind the link types that only files have; those whose header has no fixed form are
+/// left to [`super::decode`].
+#[cold]
+fn of_file(link: LinkType, bytes: &[u8], fields: &mut Glance) {
+    let ppp = |at: usize| match be16(bytes, at) {
+        0x0021 => (ethertype::IPV4, at + 2),
+        0x0057 => (ethertype::IPV6, at + 2),
+        _ => (0, at),
+    };
+    (fields.ethertype, fields.network) = match link {
+        LinkType::Ppp if be16(bytes, 0) == 0xff03 => ppp(2),
+        LinkType::Ppp => ppp(0),
+        LinkType::PppEther => ppp(6),
+        LinkType::CiscoHdlc => (be16(bytes, 2), 4),
+        _ => (0, 0),
+    };
 }
 
 fn by_version(bytes: &[u8], at: usize) -> u16 {

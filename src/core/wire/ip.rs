@@ -7,7 +7,7 @@ use pnet::packet::ipv6::Ipv6Packet;
 
 use super::cursor::{Cursor, UnexpectedEnd, sum};
 use super::glance::ip_protocol as protocol;
-use super::{Network, Packet, ProblemKind, cursor};
+use super::{Inner, Network, Packet, ProblemKind, cursor};
 
 /// Maximum number of IPv6 extension headers followed. RFC 8200 allows each once, one of them twice.
 const MAX_EXTENSIONS: usize = 16;
@@ -35,10 +35,18 @@ impl Payload<'_> {
     }
 }
 
-/// Stores the outermost network header, which identifies the packet.
+/// Stores the outermost network header, which identifies the packet, and those within tunnels.
 fn keep(packet: &mut Packet<'_>, network: Network) {
-    if packet.network.is_none() && !packet.quoted {
+    if packet.quoted {
+        return;
+    }
+    if packet.network.is_none() {
         packet.network = Some(network);
+    } else {
+        packet.inner.push(Inner {
+            network,
+            ports: None,
+        });
     }
 }
 
@@ -261,7 +269,16 @@ fn read_payload(
         network,
         complete,
     };
+    // The inner ends stand before what the inner message says; its ports are known only after it was read.
+    let level = packet.inner.len();
+    let at = packet.summary.len();
     super::read_upper(packet, payload);
+    if let Some(inner) = level.checked_sub(1).and_then(|last| packet.inner.get(last))
+        && !packet.quoted
+    {
+        let ends = inner.to_string();
+        packet.summary.insert_str(at, &ends);
+    }
 }
 
 /// Decodes the packet quoted in an ICMP error, of which only the start may be there. Returns its

@@ -5,20 +5,33 @@ use pnet::packet::ethernet::EthernetPacket;
 
 use super::cursor::{Cursor, Mac, UnexpectedEnd, text};
 use super::glance::ethertype as kind;
-use super::{LinkType, arp, identity, ip};
-use super::{Packet, ProblemKind, cursor};
+use super::{LinkType, Packet, ProblemKind, cursor};
+use super::{arp, ethertypes, identity, ip, mpls, netlink, ppp, wlan};
 
 /// Maximum number of VLAN tags decoded. IEEE 802.1ad uses two; more are a test or an attack.
 const MAX_TAGS: usize = 8;
 
 pub(super) fn read(packet: &mut Packet<'_>) {
     let end = packet.frame.bytes.len();
-    match packet.frame.link {
-        LinkType::Ethernet => ethernet(packet, 0, end),
-        LinkType::RawIp => raw(packet, 0, end),
+    of_type(packet, packet.frame.link, 0, end);
+}
+
+/// Decodes a frame of a link type that begins at `at`; cooked, loopback and netlink ones only at 0.
+pub(super) fn of_type(packet: &mut Packet<'_>, link: LinkType, at: usize, end: usize) {
+    match link {
+        LinkType::Ethernet => ethernet(packet, at, end),
+        LinkType::RawIp => raw(packet, at, end),
         LinkType::LinuxCooked => cooked(packet, end),
         LinkType::LinuxCooked2 => cooked2(packet, end),
         LinkType::Null | LinkType::Loop => loopback(packet, end),
+        LinkType::Ppp => ppp::read(packet, at, end),
+        LinkType::PppEther => ppp::over_ethernet(packet, kind::PPPOE_SESSION, at, end),
+        LinkType::CiscoHdlc => ppp::cisco_hdlc(packet, end),
+        LinkType::Wlan => wlan::frame(packet, at, end),
+        LinkType::Radiotap => wlan::radiotap(packet, end),
+        LinkType::Ppi => wlan::ppi(packet, end),
+        LinkType::Nflog => netlink::nflog(packet, end),
+        LinkType::Netlink => netlink::read(packet, end),
         LinkType::Other => {
             packet.push_summary(format!("{} bytes", packet.frame.original_length));
             packet.problem(
@@ -31,7 +44,7 @@ pub(super) fn read(packet: &mut Packet<'_>) {
     }
 }
 
-fn raw(packet: &mut Packet<'_>, at: usize, end: usize) {
+pub(super) fn raw(packet: &mut Packet<'_>, at: usize, end: usize) {
     match packet.frame.bytes.get(at).map(|byte| byte >> 4) {
         Some(4) => ip::read_v4(packet, at, end),
         Some(6) => ip::read_v6(packet, at, end),
@@ -91,38 +104,14 @@ pub(super) fn by_ethertype(packet: &mut Packet<'_>, mut number: u16, mut at: usi
         kind::ARP | 0x8035 => arp::read(packet, from),
         kind::LLDP => lldp(packet, from),
         kind::SLOW_PROTOCOLS => slow(packet, from),
-        other => {
-            let (name, known) = match other {
-                0x8847 | 0x8848 => ("mpls", true),
-                kind::PPPOE_DISCOVERY => ("pppoe discovery", true),
-                0x8864 => ("pppoe", true),
-                kind::EAPOL => ("eapol", true),
-                0x88e5 => ("macsec", true),
-                0x88f7 => ("ptp", true),
-                0x88f5 => ("mvrp", true),
-                0x22f0 => ("avtp", true),
-                0x8906 => ("fcoe", true),
-                kind::CFM => ("cfm", true),
-                0x8808 => ("pause", true),
-                kind::LOOPBACK_TEST => ("loop test", true),
-                0x893a => ("ieee 1905", true),
-                0x88e1 => ("homeplug", true),
-                _ => ("ethertype", false),
-            };
-            if known {
-                packet.protocols.push(name);
-                packet.push_summary(format!("{name}, {} bytes", from.left()));
-            } else {
-                packet.push_summary(format!("ethertype {other:#06x}, {} bytes", from.left()));
-            }
-            let why = format!("ethertype {other:#06x} is not decoded");
-            packet.problem(ProblemKind::Unknown, "eth", at, why);
-        }
+        kind::MPLS | kind::MPLS_UPSTREAM => mpls::read(packet, at, end),
+        kind::PPPOE_DISCOVERY | kind::PPPOE_SESSION => ppp::over_ethernet(packet, number, at, end),
+        other => ethertypes::read(packet, other, from),
     }
 }
 
 /// IEEE 802.2 LLC, after an 802.3 length.
-fn llc(packet: &mut Packet<'_>, length: usize, at: usize, end: usize) {
+pub(super) fn llc(packet: &mut Packet<'_>, length: usize, at: usize, end: usize) {
     packet.protocols.push("llc");
     let mut from = cursor(&packet.frame, at, at.saturating_add(length).min(end));
     let sap = packet.read("llc", |_| Ok((from.u8()?, from.u8()?, from.u8()?)));

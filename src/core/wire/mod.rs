@@ -15,6 +15,7 @@ mod applications;
 pub mod arp;
 pub mod cursor;
 mod dns_name;
+mod ethertypes;
 mod frame;
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // Bounds are checked by `get`.
 pub mod glance;
@@ -24,14 +25,18 @@ pub mod igmp;
 mod ip;
 mod link;
 pub mod mld;
+mod mpls;
 pub mod nd;
+mod netlink;
 pub mod pim;
+mod ppp;
 mod routing;
 pub mod services;
 mod tunnel;
 mod upper;
+mod wlan;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use cursor::{Cursor, Mac, UnexpectedEnd};
 pub use frame::{Checksum, Direction, Frame, LinkType};
@@ -161,6 +166,32 @@ pub struct Network {
     pub payload_length: u32,
 }
 
+/// A network header within a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Inner {
+    /// The header.
+    pub network: Network,
+    /// Source and destination port of the transport header that follows.
+    pub ports: Option<(u16, u16)>,
+}
+
+impl std::fmt::Display for Inner {
+    /// Writes `source > destination `, with ports where there are any.
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (source, destination) = (self.network.source, self.network.destination);
+        match self.ports {
+            Some((from, at)) => {
+                let (source, destination) = (
+                    SocketAddr::new(source, from),
+                    SocketAddr::new(destination, at),
+                );
+                write!(to, "{source} > {destination} ")
+            }
+            None => write!(to, "{source} > {destination} "),
+        }
+    }
+}
+
 /// A decoded packet.
 #[derive(Clone, Debug)]
 pub struct Packet<'a> {
@@ -176,6 +207,12 @@ pub struct Packet<'a> {
     pub network: Option<Network>,
     /// Source and destination port of the outermost transport header.
     pub ports: Option<(u16, u16)>,
+    /// Network headers within tunnels, outermost first.
+    pub inner: Vec<Inner>,
+    /// MPLS labels (20 bits), outermost first.
+    pub labels: Vec<u32>,
+    /// Server name of a TLS or DTLS client hello (RFC 6066, section 3), printable.
+    pub server_name: Option<String>,
     /// Summary for people, on one line.
     pub summary: String,
     /// Decoded messages of the layers, outermost first.
@@ -199,6 +236,9 @@ impl<'a> Packet<'a> {
             vlans: Vec::new(),
             network: None,
             ports: None,
+            inner: Vec::new(),
+            labels: Vec::new(),
+            server_name: None,
             summary: String::new(),
             meanings: Vec::new(),
             problem: None,

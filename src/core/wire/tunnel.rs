@@ -1,17 +1,21 @@
-//! PURE. Tunnels: GRE (RFC 2784, RFC 2890) and VXLAN (RFC 7348).
+//! PURE. Tunnels: GRE (RFC 2784, RFC 2890) with ERSPAN (draft-foschiano-erspan) and WCCP, VXLAN (RFC 7348), GENEVE
+//! (RFC 8926), GTP-U (3GPP TS 29.281), MPLS in UDP (RFC 7510).
 
-use super::Packet;
+use super::applications::{Fit, Message};
 use super::cursor::{Cursor, UnexpectedEnd};
+use super::glance::ethertype as kind;
 use super::ip::Payload;
-use super::link;
+use super::{Packet, ProblemKind, link, mpls};
 
 /// Maximum nesting of tunnels that is decoded.
 const MAX_DEPTH: usize = 4;
+/// Ethernet in GRE, GENEVE and others (transparent Ethernet bridging).
+const BRIDGED: u16 = 0x6558;
 
 pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     packet.protocols.push("gre");
     let mut from = payload.bytes;
-    let inner = packet.read("gre", |packet| {
+    let head = packet.read("gre", |packet| {
         let (flags, kind) = (from.u16()?, from.u16()?);
         packet.push_summary(format!("GRE{}", if flags & 7 == 1 { "v1" } else { "" }));
         // Checksum or routing, key, sequence number, and the acknowledgment number of version 1.
@@ -28,36 +32,183 @@ pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
             from.skip(4)?;
         }
         packet.push_summary(": ");
-        Ok::<u16, UnexpectedEnd>(kind)
+        Ok::<(u16, u16), UnexpectedEnd>((flags, kind))
     });
-    if let Some(kind) = inner
-        && enter(packet)
-    {
-        let (at, end) = (from.offset(), from.offset().saturating_add(from.left()));
-        if kind == 0x6558 {
-            link::ethernet(packet, at, end);
-        } else {
-            link::by_ethertype(packet, kind, at, end);
+    let Some((flags, kind)) = head else { return };
+    match kind {
+        // Without a sequence number it is type I, which has no header of its own.
+        0x88be if flags & 0x1000 == 0 => {
+            packet.protocols.push("erspan");
+            packet.push_summary("ERSPAN: ");
+            bridged(packet, from);
         }
+        0x88be => erspan(packet, from, 8),
+        0x22eb => erspan(packet, from, 12),
+        // Redirected packets; version 2 puts 4 bytes in front, whose first is no IP version.
+        0x883e => {
+            packet.protocols.push("wccp");
+            packet.push_summary("WCCP: ");
+            let mut peek = from;
+            if !matches!(peek.u8(), Ok(0x45..=0x4f)) && from.skip(4).is_err() {
+                return;
+            }
+            inside(packet, kind::IPV4, from);
+        }
+        BRIDGED => bridged(packet, from),
+        // Keepalives of routers carry nothing.
+        0 if from.is_empty() => packet.push_summary("keepalive"),
+        _ => inside(packet, kind, from),
     }
 }
 
-/// Decodes VXLAN in a UDP datagram.
-pub(super) fn vxlan<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
-    packet.protocols.push("vxlan");
-    let inner = packet.read("vxlan", |packet| {
+/// ERSPAN type II (8 bytes) or III (12 bytes, and 8 more if its last bit says so).
+fn erspan<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>, length: usize) {
+    packet.protocols.push("erspan");
+    let read = packet.read("erspan", |packet| {
+        let mut head = from.sub(length)?;
+        let vlan = head.u16()? & 0x0fff;
+        let session = head.u16()? & 0x03ff;
+        packet.push_summary(format!("ERSPAN session {session}"));
+        if vlan != 0 {
+            packet.push_summary(format!(" vlan {vlan}"));
+        }
+        packet.push_summary(": ");
+        if length == 12 {
+            head.skip(7)?;
+            if head.u8()? & 1 == 1 {
+                from.skip(8)?;
+            }
+        }
+        Ok::<(), UnexpectedEnd>(())
+    });
+    if read.is_some() {
+        bridged(packet, from);
+    }
+}
+
+pub(super) fn vxlan_fit(message: &Message<'_>) -> Fit {
+    // The flag for a valid network identifier; other bits belong to extensions.
+    Fit::plausible(message.u8(0) & 0x08 != 0 && message.length >= 8)
+}
+
+pub(super) fn vxlan<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
+    let mut from = message.bytes;
+    let head = packet.read("vxlan", |packet| {
         from.skip(4)?;
         let network = from.u32()? >> 8;
         packet.push_summary(format!("VXLAN {network}: "));
         Ok::<(), UnexpectedEnd>(())
     });
-    if inner.is_some() && enter(packet) {
-        let (at, end) = (from.offset(), from.offset().saturating_add(from.left()));
+    if head.is_some() {
+        bridged(packet, from);
+    }
+}
+
+pub(super) fn geneve_fit(message: &Message<'_>) -> Fit {
+    let options = usize::from(message.u8(0) & 0x3f).saturating_mul(4);
+    let fits = options.saturating_add(8) <= message.length;
+    Fit::plausible(message.u8(0) >> 6 == 0 && fits)
+}
+
+pub(super) fn geneve<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
+    let mut from = message.bytes;
+    let head = packet.read("geneve", |packet| {
+        let options = usize::from(from.u8()? & 0x3f).saturating_mul(4);
+        from.skip(1)?;
+        let kind = from.u16()?;
+        let network = from.u32()? >> 8;
+        from.skip(options)?;
+        packet.push_summary(format!("GENEVE {network}: "));
+        Ok::<u16, UnexpectedEnd>(kind)
+    });
+    match head {
+        Some(BRIDGED) => bridged(packet, from),
+        Some(kind) => inside(packet, kind, from),
+        None => {}
+    }
+}
+
+/// Version 1, GTP and not GTP', a length that fits.
+pub(super) fn gtp_fit(message: &Message<'_>) -> Fit {
+    let fits = message.u16(2).saturating_add(8) <= message.length;
+    Fit::plausible(message.u8(0) & 0xf0 == 0x30 && fits)
+}
+
+pub(super) fn gtp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
+    let mut from = message.bytes;
+    let head = packet.read("gtp", |packet| {
+        let flags = from.u8()?;
+        let kind = from.u8()?;
+        from.skip(2)?;
+        let tunnel = from.u32()?;
+        let name = match kind {
+            1 => " echo request",
+            2 => " echo response",
+            26 => " error indication",
+            31 => " supported extension headers",
+            254 => " end marker",
+            255 => "",
+            _ => " message",
+        };
+        packet.push_summary(format!("GTP-U{name} tunnel {tunnel:#x}"));
+        if flags & 7 != 0 {
+            // Sequence number, N-PDU number and the first extension header's type, each there if one is.
+            from.skip(3)?;
+            let mut next = from.u8()?;
+            if flags & 4 == 0 {
+                next = 0;
+            }
+            while next != 0 {
+                let words = usize::from(from.u8()?);
+                if words == 0 {
+                    break;
+                }
+                from.skip(words.saturating_mul(4).saturating_sub(2))?;
+                next = from.u8()?;
+            }
+        }
+        Ok::<bool, UnexpectedEnd>(kind == 255)
+    });
+    if head == Some(true) {
+        packet.push_summary(": ");
+        if enter(packet) {
+            let (at, end) = ends(&from);
+            link::raw(packet, at, end);
+        }
+    }
+}
+
+pub(super) fn mpls_in_udp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
+    let (at, end) = ends(&message.bytes);
+    mpls::labels(packet, at, end);
+}
+
+/// Decodes a packet of that EtherType within a tunnel.
+fn inside<'a>(packet: &mut Packet<'a>, kind: u16, from: Cursor<'a>) {
+    if enter(packet) {
+        let (at, end) = ends(&from);
+        link::by_ethertype(packet, kind, at, end);
+    }
+}
+
+/// Decodes an Ethernet frame within a tunnel.
+pub(super) fn bridged<'a>(packet: &mut Packet<'a>, from: Cursor<'a>) {
+    if enter(packet) {
+        let (at, end) = ends(&from);
         link::ethernet(packet, at, end);
     }
 }
 
-fn enter(packet: &mut Packet<'_>) -> bool {
+fn ends(from: &Cursor<'_>) -> (usize, usize) {
+    (from.offset(), from.offset().saturating_add(from.left()))
+}
+
+/// Counts a level of nesting. Returns `false`, with a problem, if there are too many.
+pub(super) fn enter(packet: &mut Packet<'_>) -> bool {
     packet.depth = packet.depth.saturating_add(1);
+    if packet.depth > MAX_DEPTH {
+        let why = format!("more than {MAX_DEPTH} tunnels within one another");
+        packet.problem(ProblemKind::Unknown, "tunnel", 0, why);
+    }
     packet.depth <= MAX_DEPTH
 }

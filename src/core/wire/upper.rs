@@ -3,14 +3,12 @@
 use pnet::packet::tcp::TcpPacket;
 use pnet::packet::udp::UdpPacket;
 
+use super::applications::{Message, esp_header};
 use super::cursor::{Cursor, UnexpectedEnd, sum};
 use super::glance::ip_protocol as protocol;
 use super::ip::Payload;
 use super::{Packet, ProblemKind};
 use super::{applications, icmp, igmp, ip, pim, routing, tunnel};
-
-/// Maximum nesting of tunnels that is decoded.
-const MAX_DEPTH: usize = 4;
 
 /// Returns the name of an IP protocol, or `ip protocol N`.
 pub fn name(number: u8) -> String {
@@ -52,8 +50,10 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
         protocol::OSPF => routing::ospf(packet, &payload),
         protocol::EIGRP => routing::eigrp(packet, &payload),
         47 => tunnel::gre(packet, &payload),
-        4 | 41 if packet.depth < MAX_DEPTH => {
-            packet.depth = packet.depth.saturating_add(1);
+        4 | 41 => {
+            if !tunnel::enter(packet) {
+                return;
+            }
             let at = payload.bytes.offset();
             let end = at.saturating_add(payload.bytes.left());
             packet.push_summary("tunnel: ");
@@ -69,10 +69,14 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
             keep_ports(packet, ports);
             packet.push_summary(format!("{} bytes", payload.network.payload_length));
         }
-        50 | protocol::AH | 59 | 33 | 115 | 136 => {
+        50 => {
+            packet.protocols.push("esp");
+            let length = payload.network.payload_length as usize;
+            esp_header(packet, payload.bytes, length);
+        }
+        protocol::AH => ah(packet, payload),
+        59 | 33 | 115 | 136 => {
             packet.protocols.push(match payload.network.protocol {
-                50 => "esp",
-                protocol::AH => "ah",
                 33 => "dccp",
                 115 => "l2tp",
                 136 => "udplite",
@@ -92,6 +96,32 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
     }
 }
 
+/// The authentication header of IPv4 (RFC 4302), and the message that it protects.
+fn ah<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
+    packet.protocols.push("ah");
+    let next = packet.read("ah", |packet| {
+        let next = payload.bytes.u8()?;
+        let length = usize::from(payload.bytes.u8()?);
+        payload.bytes.skip(2)?;
+        let (spi, sequence) = (payload.bytes.u32()?, payload.bytes.u32()?);
+        payload
+            .bytes
+            .skip(length.saturating_mul(4).saturating_sub(4))?;
+        packet.push_summary(format!("AH spi {spi:#010x} seq {sequence}: "));
+        Ok::<(u8, usize), UnexpectedEnd>((next, length))
+    });
+    let Some((next, length)) = next else { return };
+    let header = length.saturating_add(2).saturating_mul(4);
+    payload.network.protocol = next;
+    payload.network.payload_length = payload.network.payload_length.saturating_sub(header as u32);
+    // Each header takes at least 8 bytes of the packet, so that this ends.
+    if next == protocol::AH {
+        let why = "an authentication header within another";
+        return packet.problem(ProblemKind::Malformed, "ah", payload.bytes.offset(), why);
+    }
+    read(packet, payload);
+}
+
 /// Returns whether the checksum field holds only the sum of the pseudo-header: the sender leaves the
 /// rest to hardware, and capture files do not always record that.
 fn is_partial(payload: &Payload<'_>, length: usize, upper: u8, field: u16) -> bool {
@@ -99,8 +129,10 @@ fn is_partial(payload: &Payload<'_>, length: usize, upper: u8, field: u16) -> bo
 }
 
 fn keep_ports(packet: &mut Packet<'_>, ports: Option<(u16, u16)>) {
-    if packet.ports.is_none() {
-        packet.ports = ports;
+    match packet.inner.last_mut() {
+        Some(inner) => inner.ports = ports,
+        None if packet.ports.is_none() => packet.ports = ports,
+        None => {}
     }
 }
 
@@ -145,17 +177,20 @@ fn udp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     {
         packet.bad_checksum.get_or_insert("udp");
     }
-    let mut data = Cursor::new(
-        bytes.get(8..length.min(bytes.len())).unwrap_or_default(),
-        at.saturating_add(8),
-    );
-    let data_length = length.saturating_sub(8);
     if packet.quoted {
         return;
     }
-    if !applications::udp(packet, source, destination, data) {
-        packet.push_summary(format!("{data_length} bytes"));
-        data.rest();
+    let message = Message {
+        bytes: Cursor::new(
+            bytes.get(8..length.min(bytes.len())).unwrap_or_default(),
+            at.saturating_add(8),
+        ),
+        length: length.saturating_sub(8),
+        source,
+        destination,
+    };
+    if !applications::udp(packet, message) {
+        packet.push_summary(format!("{} bytes", message.length));
     }
 }
 
@@ -242,16 +277,22 @@ fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
             },
         );
     }
-    let data = bytes
+    let captured = bytes
         .get(header_length..total.min(bytes.len()))
         .unwrap_or_default();
-    if !data.is_empty() {
-        applications::tcp(
-            packet,
-            source,
-            destination,
-            Cursor::new(data, at.saturating_add(header_length)),
-        );
+    let message = Message {
+        bytes: Cursor::new(captured, at.saturating_add(header_length)),
+        length: data,
+        source,
+        destination,
+    };
+    // An urgent or a keepalive byte begins no message.
+    if data > 1 {
+        let before = packet.summary.len();
+        packet.push_summary(": ");
+        if !applications::tcp(packet, message) {
+            packet.summary.truncate(before);
+        }
     }
 }
 

@@ -1,0 +1,175 @@
+//! PURE. Names and discovery: DNS, mDNS, LLMNR, NetBIOS names, SSDP.
+
+use super::super::Packet;
+use super::super::cursor::{Cursor, UnexpectedEnd, first_line, text};
+use super::super::dns_name::{MAX_RECORDS, name};
+use super::super::identity;
+use super::table::{Fit, Message};
+
+/// A header of 12 bytes whose counts fit the message (RFC 1035, section 4.1.1).
+pub(super) fn dns_fit(message: &Message<'_>) -> Fit {
+    Fit::plausible(message.length >= 12)
+}
+
+/// Over TCP, each message is preceded by its length (RFC 1035, section 4.2.2). Later segments have none.
+pub(super) fn dns_tcp_fit(message: &Message<'_>) -> Fit {
+    Fit::plausible(message.u16(0) >= 12 && message.length >= 14)
+}
+
+pub(super) fn dns_tcp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
+    let mut from = message.bytes;
+    if packet.read("dns", |_| from.skip(2)).is_some() {
+        dns(packet, "dns", from);
+    }
+}
+
+/// NetBIOS name service (RFC 1002).
+pub(super) fn nbns<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
+    identity::keep(packet, identity::netbios(message.bytes));
+    packet.push_summary(format!("NetBIOS name, {} bytes", message.length));
+}
+
+fn record_type(number: u16) -> String {
+    let known = match number {
+        1 => "A",
+        2 => "NS",
+        5 => "CNAME",
+        6 => "SOA",
+        12 => "PTR",
+        13 => "HINFO",
+        15 => "MX",
+        16 => "TXT",
+        28 => "AAAA",
+        33 => "SRV",
+        35 => "NAPTR",
+        39 => "DNAME",
+        41 => "OPT",
+        43 => "DS",
+        46 => "RRSIG",
+        47 => "NSEC",
+        48 => "DNSKEY",
+        64 => "SVCB",
+        65 => "HTTPS",
+        251 => "IXFR",
+        252 => "AXFR",
+        255 => "ANY",
+        256 => "URI",
+        257 => "CAA",
+        other => return format!("TYPE{other}"),
+    };
+    known.into()
+}
+
+/// DNS and its relatives (RFC 1035, RFC 6762, RFC 4795).
+pub(super) fn dns<'a>(packet: &mut Packet<'a>, protocol: &'static str, message: Cursor<'a>) {
+    identity::keep(packet, identity::dns(protocol, message));
+    let mut from = message;
+    packet.read(protocol, |packet| {
+        let id = from.u16()?;
+        let flags = from.u16()?;
+        let questions = from.u16()?;
+        let answers = from.u16()?;
+        from.skip(4)?;
+        let reply = flags >> 15 == 1;
+        let operation = match flags >> 11 & 0x0f {
+            0 => "",
+            4 => "notify ",
+            5 => "update ",
+            _ => "other ",
+        };
+        let shown = match protocol {
+            "mdns" => "mDNS",
+            "llmnr" => "LLMNR",
+            _ => "DNS",
+        };
+        packet.push_summary(format!(
+            "{shown} {operation}{} {id:#06x}",
+            if reply { "reply" } else { "query" }
+        ));
+        let code = flags & 0x0f;
+        if reply && code != 0 {
+            let words = [
+                "",
+                "format error",
+                "server failure",
+                "no such name",
+                "not implemented",
+                "refused",
+            ];
+            match words.get(usize::from(code)) {
+                Some(word) => packet.push_summary(format!(" {word}")),
+                None => packet.push_summary(format!(" error {code}")),
+            }
+        }
+        if flags & 0x0200 != 0 {
+            packet.push_summary(" cut off");
+        }
+        for at in 0..questions.min(MAX_RECORDS) {
+            let asked = name(message, &mut from)?;
+            let kind = from.u16()?;
+            let class = from.u16()?;
+            if at < 4 {
+                packet.push_summary(format!(" {} {asked}?", record_type(kind)));
+            }
+            if protocol == "mdns" && class & 0x8000 != 0 && at == 0 {
+                packet.push_summary(" (unicast reply wanted)");
+            }
+        }
+        for at in 0..answers.min(MAX_RECORDS) {
+            let owner = name(message, &mut from)?;
+            let kind = from.u16()?;
+            from.skip(6)?;
+            let length = from.u16()?;
+            let mut value = from.sub(length.into())?;
+            if at < 4 {
+                let shown = answer(message, kind, &mut value)?;
+                packet.push_summary(format!(" {} {owner} {shown}", record_type(kind)).trim_end());
+            }
+        }
+        if answers > 4 {
+            packet.push_summary(format!(" and {} more", answers.saturating_sub(4)));
+        }
+        Ok::<(), UnexpectedEnd>(())
+    });
+}
+
+fn answer<'a>(
+    message: Cursor<'a>,
+    kind: u16,
+    value: &mut Cursor<'a>,
+) -> Result<String, UnexpectedEnd> {
+    Ok(match kind {
+        1 => value.ipv4()?.to_string(),
+        28 => value.ipv6()?.to_string(),
+        2 | 5 | 12 | 39 => name(message, value)?,
+        15 => {
+            value.skip(2)?;
+            name(message, value)?
+        }
+        33 => {
+            value.skip(4)?;
+            let port = value.u16()?;
+            format!("{}:{port}", name(message, value)?)
+        }
+        16 => {
+            let length = value.u8()?;
+            format!("\"{}\"", text(value.take(length.into())?, 48))
+        }
+        _ => String::new(),
+    })
+}
+
+/// SSDP (UPnP): the request or status line, and the headers that name the subject.
+pub(super) fn ssdp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
+    let bytes = message.payload();
+    packet.push_summary(format!("SSDP {}", first_line(bytes)));
+    for line in bytes.split(|byte| *byte == b'\n').take(32) {
+        let head = text(line, 96);
+        let head = head.trim_end_matches("\\x0d");
+        for key in ["ST:", "NT:", "LOCATION:"] {
+            if head.to_ascii_uppercase().starts_with(key) {
+                packet.push_summary(format!(", {head}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! PURE. The table of applications over UDP and TCP: a row each, with the content that proves it, its ports, and
+//! its decoder.
+//!
+//! A message is matched by content first. Only a row of one of its ports may take it with content that merely
+//! does not contradict; what no row takes stays `udp` or `tcp`.
+
+use super::super::Packet;
+use super::super::cursor::Cursor;
+use super::super::tunnel;
+use super::{databases, dhcp, industrial, management, media, names, text, tls, vpn};
+
+/// What a decoder of a transport protocol hands on.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Message<'a> {
+    /// Captured bytes of the payload, in the frame.
+    pub bytes: Cursor<'a>,
+    /// Length of the payload on the wire, in bytes.
+    pub length: usize,
+    /// Source port.
+    pub source: u16,
+    /// Destination port.
+    pub destination: u16,
+}
+
+impl<'a> Message<'a> {
+    /// Returns the captured payload.
+    pub fn payload(&self) -> &'a [u8] {
+        let mut bytes = self.bytes;
+        bytes.rest()
+    }
+
+    /// Returns the big-endian number at `at`, or 0 if it was not captured.
+    pub fn u16(&self, at: usize) -> usize {
+        match self.payload().get(at..) {
+            Some([high, low, ..]) => usize::from(u16::from_be_bytes([*high, *low])),
+            _ => 0,
+        }
+    }
+
+    /// Returns the big-endian number at `at`, or 0 if it was not captured.
+    pub fn u32(&self, at: usize) -> u32 {
+        match self.payload().get(at..) {
+            Some([a, b, c, d, ..]) => u32::from_be_bytes([*a, *b, *c, *d]),
+            _ => 0,
+        }
+    }
+
+    /// Returns the byte at `at`, or 0 if it was not captured.
+    pub fn u8(&self, at: usize) -> u8 {
+        self.payload().get(at).copied().unwrap_or(0)
+    }
+}
+
+/// How well the content of a message fits a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in super::super) enum Fit {
+    /// The content contradicts the protocol.
+    No,
+    /// The content does not contradict it: enough on one of its ports.
+    Plausible,
+    /// Other messages do not look like this: enough on any port.
+    Certain,
+}
+
+impl Fit {
+    /// [`Fit::Certain`] if `proved`, else [`Fit::No`].
+    pub fn certain(proved: bool) -> Fit {
+        if proved { Fit::Certain } else { Fit::No }
+    }
+
+    /// [`Fit::Plausible`] if `possible`, else [`Fit::No`].
+    pub fn plausible(possible: bool) -> Fit {
+        if possible { Fit::Plausible } else { Fit::No }
+    }
+}
+
+type Reader = for<'a> fn(&mut Packet<'a>, Message<'a>);
+
+/// A row: one application over one transport protocol.
+struct Application {
+    /// Name in `protocols`, as filters and JSON use it.
+    name: &'static str,
+    /// Registered and customary ports.
+    ports: &'static [u16],
+    fit: fn(&Message<'_>) -> Fit,
+    /// Adds the summary; the name has been added.
+    read: Reader,
+}
+
+const fn row(
+    name: &'static str,
+    ports: &'static [u16],
+    fit: fn(&Message<'_>) -> Fit,
+    read: Reader,
+) -> Application {
+    Application {
+        name,
+        ports,
+        fit,
+        read,
+    }
+}
+
+/// The content has no mark of its own, and is decoded on these ports only.
+fn any(_: &Message<'_>) -> Fit {
+    Fit::Plausible
+}
+
+/// Shows a message of which only the name is known.
+macro_rules! only {
+    ($shown:literal) => {
+        |packet, message| {
+            packet.push_summary(format!(concat!($shown, ", {} bytes"), message.length))
+        }
+    };
+}
+
+/// Applications over UDP.
+const UDP: &[Application] = &[
+    row("dns", &[53], names::dns_fit, |packet, message| {
+        names::dns(packet, "dns", message.bytes)
+    }),
+    row("mdns", &[5353], names::dns_fit, |packet, message| {
+        names::dns(packet, "mdns", message.bytes)
+    }),
+    row("llmnr", &[5355], names::dns_fit, |packet, message| {
+        names::dns(packet, "llmnr", message.bytes)
+    }),
+    row("dhcp", &[67, 68], dhcp::dhcp_fit, dhcp::dhcp),
+    row("dhcpv6", &[546, 547], any, dhcp::dhcpv6),
+    row("ntp", &[123], management::ntp_fit, management::ntp),
+    row("ssdp", &[1900], text::ssdp_fit, names::ssdp),
+    row("vxlan", &[4789, 8472], tunnel::vxlan_fit, tunnel::vxlan),
+    row("geneve", &[6081], tunnel::geneve_fit, tunnel::geneve),
+    row("gtp", &[2152], tunnel::gtp_fit, tunnel::gtp),
+    row("mpls", &[6635], any, tunnel::mpls_in_udp),
+    row("rip", &[520], any, only!("RIP")),
+    row("ripng", &[521], any, only!("RIPng")),
+    row("hsrp", &[1985, 2029], any, only!("HSRP")),
+    row(
+        "bfd",
+        &[3784, 3785, 4784, 6784, 7784],
+        management::bfd_fit,
+        management::bfd,
+    ),
+    row("ldp", &[646], management::ldp_fit, management::ldp),
+    row("syslog", &[514], text::syslog_fit, text::first),
+    row("snmp", &[161, 162], management::snmp_fit, management::snmp),
+    row("tftp", &[69], management::tftp_fit, management::tftp),
+    row(
+        "radius",
+        &[1812, 1813, 1645, 1646, 3799],
+        management::radius_fit,
+        management::radius,
+    ),
+    row("ptp", &[319, 320], management::ptp_fit, management::ptp),
+    row(
+        "netflow",
+        &[2055, 9555, 9995, 9996],
+        management::netflow_fit,
+        management::netflow,
+    ),
+    row(
+        "ipfix",
+        &[4739, 2055, 9995],
+        management::ipfix_fit,
+        management::ipfix,
+    ),
+    row("sflow", &[6343], management::sflow_fit, management::sflow),
+    row("wccp", &[2048], management::wccp_fit, management::wccp),
+    row("wol", &[7, 9], management::wol_fit, management::wol),
+    row("nbns", &[137], any, names::nbns),
+    row("quic", &[443, 8443, 784, 853], tls::quic_fit, tls::quic),
+    row(
+        "dtls",
+        &[4433, 5684, 443, 5349, 5061],
+        tls::dtls_fit,
+        tls::dtls,
+    ),
+    row("sip", &[5060], text::sip_fit, text::first),
+    row("stun", &[3478, 5349, 19302], media::stun_fit, media::stun),
+    row("wireguard", &[51820], vpn::wireguard_fit, vpn::wireguard),
+    row("openvpn", &[1194], vpn::openvpn_udp_fit, vpn::openvpn_udp),
+    row("ike", &[500], vpn::ike_fit, vpn::ike),
+    row("ike", &[4500], vpn::ike_natt_fit, vpn::ike_natt),
+    row("esp", &[4500], vpn::esp_fit, vpn::esp),
+    row("l2tp", &[1701], vpn::l2tp_fit, vpn::l2tp),
+    row("coap", &[5683], industrial::coap_fit, industrial::coap),
+    row(
+        "bacnet",
+        &[47808, 47809],
+        industrial::bacnet_fit,
+        industrial::bacnet,
+    ),
+    row("fins", &[9600], industrial::fins_fit, industrial::fins),
+    row("iax2", &[4569], any, only!("IAX2")),
+    row("rtcp", &[], media::rtcp_fit, media::rtcp),
+    // Last, since it has the weakest mark.
+    row("rtp", &[5004], media::rtp_fit, media::rtp),
+];
+
+/// Applications over TCP. Only a segment that begins a message is recognized.
+const TCP: &[Application] = &[
+    row("dns", &[53], names::dns_tcp_fit, names::dns_tcp),
+    row(
+        "tls",
+        &[443, 465, 636, 853, 989, 990, 993, 995, 5061, 8443, 8883],
+        tls::tls_fit,
+        tls::tls,
+    ),
+    row("http", &[80, 8080, 3128], text::http_fit, text::first),
+    row("ssh", &[22], text::ssh_fit, text::first),
+    row("smtp", &[25, 587, 2525], text::smtp_fit, text::first),
+    row("ftp", &[21], text::ftp_fit, text::first),
+    row("imap", &[143], text::imap_fit, text::first),
+    row("pop3", &[110], text::pop3_fit, text::first),
+    row("rtsp", &[554, 8554], text::rtsp_fit, text::first),
+    row("sip", &[5060], text::sip_fit, text::first),
+    row("vnc", &[5900], text::vnc_fit, text::first),
+    row("redis", &[6379], databases::redis_fit, databases::redis),
+    row(
+        "postgresql",
+        &[5432],
+        databases::postgresql_fit,
+        databases::postgresql,
+    ),
+    row("mysql", &[3306], databases::mysql_fit, databases::mysql),
+    row("amqp", &[5672], databases::amqp_fit, databases::amqp),
+    row("mqtt", &[1883], databases::mqtt_fit, databases::mqtt),
+    row("smb2", &[445, 139], databases::smb2_fit, databases::smb2),
+    row("smb", &[445, 139], databases::smb_fit, databases::smb),
+    row("rdp", &[3389], databases::rdp_fit, databases::rdp),
+    row("bgp", &[179], management::bgp_fit, management::bgp),
+    row("ldp", &[646], management::ldp_fit, management::ldp),
+    row("openvpn", &[1194], vpn::openvpn_tcp_fit, vpn::openvpn_tcp),
+    row("modbus", &[502], industrial::modbus_fit, industrial::modbus),
+    row("opcua", &[4840], industrial::opcua_fit, industrial::opcua),
+];
+
+/// Decodes the payload of a UDP datagram. Returns `false` if no application was recognized.
+pub(in super::super) fn udp<'a>(packet: &mut Packet<'a>, message: Message<'a>) -> bool {
+    recognize(UDP, packet, message)
+}
+
+/// Decodes the payload of a TCP segment. Returns `false` if no application was recognized.
+pub(in super::super) fn tcp<'a>(packet: &mut Packet<'a>, message: Message<'a>) -> bool {
+    recognize(TCP, packet, message)
+}
+
+fn recognize<'a>(table: &[Application], packet: &mut Packet<'a>, message: Message<'a>) -> bool {
+    if message.bytes.is_empty() {
+        return false;
+    }
+    let Some(found) = find(table, &message) else {
+        return false;
+    };
+    packet.protocols.push(found.name);
+    (found.read)(packet, message);
+    true
+}
+
+fn find<'t>(table: &'t [Application], message: &Message<'_>) -> Option<&'t Application> {
+    let mut possible: Option<&Application> = None;
+    for port in [message.destination, message.source] {
+        for row in table.iter().filter(|row| row.ports.contains(&port)) {
+            match (row.fit)(message) {
+                Fit::Certain => return Some(row),
+                Fit::Plausible if possible.is_none() => possible = Some(row),
+                _ => {}
+            }
+        }
+    }
+    let proved = table.iter().find(|row| (row.fit)(message) == Fit::Certain);
+    proved.or(possible)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_words_that_filters_accept() {
+        for row in UDP.iter().chain(TCP) {
+            let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+            assert!(row.name.bytes().all(sound), "{}", row.name);
+        }
+    }
+}
