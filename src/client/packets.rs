@@ -231,7 +231,8 @@ pub(crate) fn from_file(
             }
             Some(Item::Packet(packet)) => {
                 if let Some(filter) = &filter
-                    && !local(&mut compiled, filter, &packet)?.matches(&packet.frame())
+                    && !local(&mut compiled, filter, &packet)?
+                        .matches(&packet.frame(), packet.direction)
                 {
                     continue;
                 }

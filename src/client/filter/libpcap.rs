@@ -10,8 +10,9 @@ use netsonde_core::recorder::filter::Instruction;
 
 /// Names of the library in distributions.
 const NAMES: [&str; 3] = ["libpcap.so.1", "libpcap.so.0.8", "libpcap.so"];
-/// PCAP_NETMASK_UNKNOWN: `ip broadcast` is rejected, since the record covers many networks.
-const NETMASK_UNKNOWN: c_uint = 0xffff_ffff;
+/// No netmask, as `tcpdump -r` has none: `ip broadcast` is 255.255.255.255 (and 0.0.0.0). With
+/// PCAP_NETMASK_UNKNOWN it would be an error.
+const NO_NETMASK: c_uint = 0;
 
 /// `struct bpf_program`.
 #[repr(C)]
@@ -73,7 +74,7 @@ impl Libpcap {
             instructions: std::ptr::null_mut(),
         };
         // SAFETY: the handle is open, `program` is ours to fill, `text` ends with a zero byte.
-        let result = unsafe { compile(handle, &mut program, text.as_ptr(), 1, NETMASK_UNKNOWN) };
+        let result = unsafe { compile(handle, &mut program, text.as_ptr(), 1, NO_NETMASK) };
         let compiled = if result == 0 {
             // SAFETY: on success libpcap has made `length` instructions there.
             let made = unsafe {

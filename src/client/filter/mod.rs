@@ -4,7 +4,9 @@
 //!
 //! - filters look at frames without their VLAN tags, as Linux shows them on a live interface, so
 //!   that `udp port 5000` finds tagged packets too. `vlan` and `vlan 100` ask for the tags (any of
-//!   the first two) and, unlike libpcap's, leave the meaning of what stands behind them alone;
+//!   the first two) and, unlike libpcap's, leave the meaning of what stands behind them alone.
+//!   Several in a row (`vlan 30 and vlan 100`) ask for the first tag and the second;
+//! - `inbound` and `outbound` use the direction that the record and pcapng files have;
 //! - `icmp6` also finds what stands behind a hop-by-hop header, which is where all of MLD stands;
 //! - `mld` is a word of its own.
 
@@ -12,12 +14,17 @@ mod libpcap;
 
 use crate::client::filter::libpcap::Libpcap;
 use netsonde_core::protocol::capture;
-use netsonde_core::recorder::filter::{Instruction, Program, TAGS_AT, View};
-use netsonde_core::wire::{Frame, LinkType};
+use netsonde_core::recorder::filter::{
+    DIRECTION_AT, INBOUND, Instruction, OUTBOUND, Program, TAGS_AT, View,
+};
+use netsonde_core::wire::{Direction, Frame, LinkType};
 
 /// DLT_EN10MB and DLT_RAW.
 const ETHERNET: i32 = 1;
 const RAW: i32 = 12;
+/// Cooked frames carry their direction, and libpcap knows where.
+const LINUX_SLL: i32 = 113;
+const LINUX_SLL2: i32 = 276;
 
 const MLD: &str =
     "(ip6[6] = 0 and ip6[40] = 58 and (ip6[48] >= 130 and ip6[48] <= 132 or ip6[48] = 143))";
@@ -66,7 +73,14 @@ impl Filter {
     }
 
     fn compile(&self, link_type: i32) -> Result<Vec<Instruction>, Error> {
-        let rewritten = rewrite(&words(&self.expression), link_type == ETHERNET);
+        let links = Links {
+            has_tags: link_type == ETHERNET,
+            has_direction: link_type != LINUX_SLL && link_type != LINUX_SLL2,
+        };
+        let rewritten = rewrite(&words(&self.expression), links).map_err(|why| Error::Syntax {
+            expression: self.expression.clone(),
+            why: why.into(),
+        })?;
         self.libpcap
             .compile(link_type, &rewritten)
             .map_err(|why| Error::Syntax {
@@ -95,8 +109,14 @@ impl Filter {
 
     /// Returns the filter for frames of a file.
     pub fn local(&self, link: LinkType) -> Result<LocalFilter, Error> {
+        // Behind a loopback header is an IP packet; libpcap would test the header for the family number of this
+        // system only.
+        let skip = match link {
+            LinkType::Null | LinkType::Loop => 4,
+            _ => 0,
+        };
         let dlt = match link {
-            LinkType::RawIp => RAW,
+            LinkType::RawIp | LinkType::Null | LinkType::Loop => RAW,
             other => i32::from(other.to_linktype()),
         };
         let program = Program::verify(self.compile(dlt)?).map_err(|invalid| Error::Program {
@@ -108,7 +128,11 @@ impl Filter {
         } else {
             View::Wire
         };
-        Ok(LocalFilter { program, view })
+        Ok(LocalFilter {
+            program,
+            view,
+            skip,
+        })
     }
 }
 
@@ -116,14 +140,16 @@ impl Filter {
 pub struct LocalFilter {
     program: Program,
     view: View,
+    /// Bytes in front of those that the program sees.
+    skip: usize,
 }
 
 impl LocalFilter {
     /// Returns whether the frame matches.
-    pub fn matches(&self, frame: &Frame<'_>) -> bool {
-        self.program
-            .run_view(frame.bytes, frame.original_length, self.view)
-            != 0
+    pub fn matches(&self, frame: &Frame<'_>, direction: Direction) -> bool {
+        let length = frame.original_length;
+        let bytes = frame.bytes.get(self.skip..).unwrap_or_default();
+        self.program.run_view(bytes, length, direction, self.view) != 0
     }
 }
 
@@ -145,50 +171,111 @@ fn words(expression: &str) -> Vec<&str> {
     words
 }
 
-/// Expression for a VLAN tag, with this ID or with any.
-fn vlan(identifier: Option<&str>) -> String {
-    let tag = |at: u64| {
+/// What frames of a link type have for netsonde's definitions to test.
+#[derive(Clone, Copy)]
+struct Links {
+    has_tags: bool,
+    has_direction: bool,
+}
+
+/// Expression for a VLAN tag, with this ID or with any: `place` 0 or 1, or without it either.
+fn vlan(identifier: Option<&str>, place: Option<u64>) -> String {
+    let tag = |place: u64| {
+        let at = TAGS_AT + place * 4;
         let same = identifier.map(|number| format!(" and ether[{}:2] & 0xfff = {number}", at + 2));
         format!("(ether[{at}:2] != 0{})", same.unwrap_or_default())
     };
-    format!("({} or {})", tag(TAGS_AT), tag(TAGS_AT + 4))
+    match place {
+        Some(place) => tag(place),
+        None => format!("({} or {})", tag(0), tag(1)),
+    }
 }
 
-/// Replaces `vlan`, `mld` and `icmp6` by netsonde's definitions. An accessor such as `icmp6[0]` and
-/// a name after `proto` are kept.
-fn rewrite(words: &[&str], tags: bool) -> String {
+/// Replaces `vlan`, `mld`, `icmp6`, `inbound` and `outbound` by netsonde's definitions. An accessor such as
+/// `icmp6[0]` and a name after `proto` are kept.
+fn rewrite(words: &[&str], links: Links) -> Result<String, &'static str> {
     let mut text = String::new();
     let solid = |at: &usize| !words[*at].trim().is_empty();
     let mut skip_to = 0;
+    let places = vlan_places(words)?;
     for (at, word) in words.iter().enumerate() {
         if at < skip_to {
             continue;
         }
         let next = (at + 1..words.len()).find(solid);
-        let before = (0..at).rev().find(solid).map(|at| words[at]);
-        let is_name = matches!(
-            before,
-            Some("proto" | "protochain" | "\\" | "port" | "host" | "gateway")
-        );
         match *word {
-            "vlan" if !is_name => {
+            "vlan" if !is_name(words, at) => {
                 let number = next.filter(|at| words[*at].starts_with(|c: char| c.is_ascii_digit()));
                 if let Some(at) = number {
                     skip_to = at + 1;
                 }
-                if tags {
-                    text.push_str(&vlan(number.map(|at| words[at])));
+                if links.has_tags {
+                    let place = places.get(&at).copied().flatten();
+                    text.push_str(&vlan(number.map(|at| words[at]), place));
                 } else {
                     // Other links have no tags.
                     text.push_str("(len < 0)");
                 }
             }
-            "mld" if !is_name => text.push_str(MLD),
-            "icmp6" if !is_name && next.map(|at| words[at]) != Some("[") => text.push_str(ICMP6),
+            "mld" if !is_name(words, at) => text.push_str(MLD),
+            "icmp6" if !is_name(words, at) && next.map(|at| words[at]) != Some("[") => {
+                text.push_str(ICMP6);
+            }
+            "inbound" | "outbound" if links.has_direction && !is_name(words, at) => {
+                let value = if *word == "inbound" {
+                    INBOUND
+                } else {
+                    OUTBOUND
+                };
+                text.push_str(&format!("(link[{DIRECTION_AT}:1] = {value})"));
+            }
             other => text.push_str(other),
         }
     }
-    text
+    Ok(text)
+}
+
+/// Returns whether the word at `at` is a name, such as that of a host or protocol.
+fn is_name(words: &[&str], at: usize) -> bool {
+    let before = words[..at]
+        .iter()
+        .rev()
+        .find(|word| !word.trim().is_empty());
+    let names = ["proto", "protochain", "\\", "port", "host", "gateway"];
+    before.is_some_and(|word| names.contains(word))
+}
+
+/// The tag that each `vlan` tests, by the index of its word: `None` for either of the first two, or a place where
+/// several are joined by `and` alone, since each then stands for the next tag.
+fn vlan_places(
+    words: &[&str],
+) -> Result<std::collections::BTreeMap<usize, Option<u64>>, &'static str> {
+    let mut chains: Vec<Vec<usize>> = Vec::new();
+    let mut joined = false;
+    for (at, word) in words.iter().enumerate() {
+        match *word {
+            "vlan" if !is_name(words, at) => {
+                match chains.last_mut().filter(|_| joined) {
+                    Some(chain) => chain.push(at),
+                    None => chains.push(vec![at]),
+                }
+                joined = true;
+            }
+            "or" | "not" | "|" | "!" | "(" | ")" => joined = false,
+            _ => {}
+        }
+    }
+    let mut places = std::collections::BTreeMap::new();
+    for chain in chains {
+        if chain.len() > 2 {
+            return Err("a filter can ask for at most two VLAN tags of one packet");
+        }
+        let single = chain.len() == 1;
+        for (place, at) in (0u64..).zip(chain) {
+            places.insert(at, (!single).then_some(place));
+        }
+    }
+    Ok(places)
 }
 
 #[cfg(test)]
@@ -207,11 +294,34 @@ mod tests {
                 "icmp6 [icmp6type] = icmp6-echo".to_owned(),
             ),
             ("ip6 proto icmp6", "ip6 proto icmp6".to_owned()),
-            ("vlan 7 and udp", format!("{} and udp", vlan(Some("7")))),
-            ("not vlan", format!("not {}", vlan(None))),
+            (
+                "vlan 7 and udp",
+                format!("{} and udp", vlan(Some("7"), None)),
+            ),
+            ("not vlan", format!("not {}", vlan(None, None))),
+            (
+                "vlan 30 and udp and vlan",
+                format!(
+                    "{} and udp and {}",
+                    vlan(Some("30"), Some(0)),
+                    vlan(None, Some(1))
+                ),
+            ),
+            (
+                "vlan 30 or vlan 7",
+                format!("{} or {}", vlan(Some("30"), None), vlan(Some("7"), None)),
+            ),
+            (
+                "inbound and not host outbound",
+                format!("(link[{DIRECTION_AT}:1] = 1) and not host outbound"),
+            ),
             ("mld or host mld", format!("{MLD} or host mld")),
         ] {
-            assert_eq!(rewrite(&words(from), true), to, "{from}");
+            let links = Links {
+                has_tags: true,
+                has_direction: true,
+            };
+            assert_eq!(rewrite(&words(from), links).unwrap(), to, "{from}");
         }
     }
 }

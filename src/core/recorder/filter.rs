@@ -1,12 +1,17 @@
 //! PURE. Classic BPF interpreter with a verifier. Programs are compiled by libpcap in the client, are not
-//! trusted, and are verified as the kernel verifies them before they run over recorded packets.
+//! trusted, and are verified before they run over recorded packets: as the kernel verifies them, but for jumps
+//! backward, which libpcap compiles `protochain` to and its own interpreter allows. Here a limit ends them.
 
+use crate::wire::Direction;
 use crate::wire::glance::ethertype;
 
 /// Maximum number of instructions. The kernel accepts 4,096. A request of 64 KiB holds fewer than this
 /// limit, and a list of hundreds of ports needs fewer.
 pub const MAX_INSTRUCTIONS: usize = 2048;
 
+/// Maximum number of instructions that jumps backward may repeat for one packet. The loop of `protochain` has about 30
+/// instructions and follows one header each time; a packet of eight extension headers needs 240.
+const MAX_REPEATED: usize = 2048;
 /// Words of scratch memory (BPF_MEMWORDS).
 const SCRATCH: usize = 16;
 /// Maximum number of VLAN tags that [`View::Stripped`] removes.
@@ -77,6 +82,14 @@ pub enum Reason {
 /// TCI of the outermost tag, then of the next. It is beyond the end of any recorded frame.
 pub const TAGS_AT: u64 = 65_528;
 
+/// Offset at which every view shows the direction, in one byte: 0 unknown, [`INBOUND`] or [`OUTBOUND`]. It is beyond the
+/// end of any recorded frame.
+pub const DIRECTION_AT: u64 = TAGS_AT - 4;
+/// Value at [`DIRECTION_AT`] for received packets.
+pub const INBOUND: u8 = 1;
+/// Value at [`DIRECTION_AT`] for sent packets.
+pub const OUTBOUND: u8 = 2;
+
 /// The bytes that a program sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
@@ -98,8 +111,8 @@ const JMP: u16 = 0x05;
 const RET: u16 = 0x06;
 const X: u16 = 0x08;
 
-/// A verified program. It has no backward jumps, so it ends after at most as many steps as it has
-/// instructions.
+/// A verified program. It ends after at most as many steps as it has instructions, and [`MAX_REPEATED`] more if it
+/// jumps backward.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program(Vec<Instruction>);
 
@@ -148,7 +161,7 @@ impl Program {
             return whole(Reason::TooLong);
         }
         for (at, instruction) in code.iter().enumerate() {
-            check(instruction, code.len() - at - 1).map_err(|reason| Invalid {
+            check(instruction, at, code.len() - at - 1).map_err(|reason| Invalid {
                 instruction: at,
                 reason,
             })?;
@@ -171,20 +184,35 @@ impl Program {
 
     /// Runs the program over a frame in one of its views. Returns 0 for no match. `wire_length` is the
     /// length on the wire in bytes, which the program loads as `len`.
-    pub fn run_view(&self, frame: &[u8], wire_length: u32, view: View) -> u32 {
-        match view {
-            View::Wire => self.run(&Whole(frame), wire_length),
-            View::Stripped => {
-                let tags = tag_bytes(frame);
-                let cut = Cut { frame, tags };
-                self.run(&cut, wire_length.saturating_sub(tags as u32))
-            }
-        }
+    pub fn run_view(
+        &self,
+        frame: &[u8],
+        wire_length: u32,
+        direction: Direction,
+        view: View,
+    ) -> u32 {
+        let tags = match view {
+            View::Wire => 0,
+            View::Stripped => tag_bytes(frame),
+        };
+        let direction = match direction {
+            Direction::Unknown => 0,
+            Direction::Outbound => OUTBOUND,
+            _ => INBOUND,
+        };
+        let seen = Seen {
+            frame,
+            tags,
+            direction,
+            has_tags: view == View::Stripped,
+        };
+        self.run(&seen, wire_length)
     }
 
-    fn run(&self, frame: &impl Bytes, wire_length: u32) -> u32 {
+    fn run(&self, frame: &Seen<'_>, wire_length: u32) -> u32 {
         let (mut a, mut x) = (0u32, 0u32);
         let mut scratch = [0u32; SCRATCH];
+        let mut repeated = 0;
         let mut at = 0;
         while let Some(instruction) = self.0.get(at) {
             at += 1;
@@ -227,7 +255,12 @@ impl Program {
                     let operand = if instruction.code & X != 0 { x } else { k };
                     let holds = match instruction.code & 0xf0 {
                         0x00 => {
-                            at += k as usize;
+                            let back = (k as i32).min(0).unsigned_abs() as usize;
+                            repeated += back;
+                            if repeated > MAX_REPEATED {
+                                return 0;
+                            }
+                            at = at - back + (k as i32).max(0) as usize;
                             continue;
                         }
                         0x10 => a == operand,
@@ -278,8 +311,8 @@ fn calculate(operation: u16, a: u32, operand: u32) -> Option<u32> {
     })
 }
 
-/// Checks one instruction by the kernel's rules; `behind` is the number of instructions after it.
-fn check(instruction: &Instruction, behind: usize) -> Result<(), Reason> {
+/// Checks one instruction; `before` and `behind` are the numbers of instructions before and after it.
+fn check(instruction: &Instruction, before: usize, behind: usize) -> Result<(), Reason> {
     let k = instruction.k;
     match instruction.code {
         // Loads: immediate, length, absolute, indexed, header length, scratch.
@@ -293,6 +326,15 @@ fn check(instruction: &Instruction, behind: usize) -> Result<(), Reason> {
         // Arithmetic with k, with X, and negation.
         0x04 | 0x14 | 0x24 | 0x34 | 0x44 | 0x54 | 0x64 | 0x74 | 0x84 | 0x94 | 0xa4 => Ok(()),
         0x0c | 0x1c | 0x2c | 0x3c | 0x4c | 0x5c | 0x6c | 0x7c | 0x9c | 0xac => Ok(()),
+        0x05 if (k as i32) < 0 => {
+            // Counted from the next instruction, and not to itself, which would never end.
+            let back = (k as i32).unsigned_abs() as usize;
+            if (2..=before + 1).contains(&back) {
+                Ok(())
+            } else {
+                Err(Reason::Jump)
+            }
+        }
         0x05 if k as usize >= behind => Err(Reason::Jump),
         0x05 => Ok(()),
         0x15 | 0x25 | 0x35 | 0x45 | 0x1d | 0x2d | 0x3d | 0x4d => {
@@ -310,35 +352,46 @@ fn check(instruction: &Instruction, behind: usize) -> Result<(), Reason> {
 
 /// Rejects programs that read a word of scratch memory that was not written on every path to it.
 fn check_scratch(code: &[Instruction]) -> Result<(), Invalid> {
-    // Words written on every path, for each reachable instruction. Jumps only lead forward.
+    // Words written on every path, for each reachable instruction. A jump backward can only take words away, so
+    // that a repetition ends after at most one for each word.
     let mut written = vec![u16::MAX; code.len()];
     written[0] = 0;
-    for (at, instruction) in code.iter().enumerate() {
-        let mut here = written[at];
-        let bit = 1u16 << (instruction.k % SCRATCH as u32);
-        match instruction.code {
-            0x02 | 0x03 => here |= bit,
-            0x60 | 0x61 if here & bit == 0 => {
-                return Err(Invalid {
-                    instruction: at,
-                    reason: Reason::Unwritten,
-                });
+    loop {
+        let before = written.clone();
+        for (at, instruction) in code.iter().enumerate() {
+            let mut here = written[at];
+            let bit = 1u16 << (instruction.k % SCRATCH as u32);
+            if matches!(instruction.code, 0x02 | 0x03) {
+                here |= bit;
             }
-            _ => {}
+            let mut reach = |there: usize| {
+                if let Some(there) = written.get_mut(there) {
+                    *there &= here;
+                }
+            };
+            match instruction.code & 0x07 {
+                JMP if instruction.code == 0x05 => {
+                    reach((at + 1).wrapping_add_signed(instruction.k as i32 as isize));
+                }
+                JMP => {
+                    reach(at + 1 + usize::from(instruction.jt));
+                    reach(at + 1 + usize::from(instruction.jf));
+                }
+                // Nothing follows a return, but the kernel treats the next instruction as reachable.
+                _ => reach(at + 1),
+            }
         }
-        let mut reach = |offset: usize| {
-            if let Some(there) = written.get_mut(at + 1 + offset) {
-                *there &= here;
-            }
-        };
-        match instruction.code & 0x07 {
-            JMP if instruction.code == 0x05 => reach(instruction.k as usize),
-            JMP => {
-                reach(instruction.jt.into());
-                reach(instruction.jf.into());
-            }
-            // Nothing follows a return, but the kernel treats the next instruction as reachable.
-            _ => reach(0),
+        if written == before {
+            break;
+        }
+    }
+    for (at, instruction) in code.iter().enumerate() {
+        let bit = 1u16 << (instruction.k % SCRATCH as u32);
+        if matches!(instruction.code, 0x60 | 0x61) && written[at] & bit == 0 {
+            return Err(Invalid {
+                instruction: at,
+                reason: Reason::Unwritten,
+            });
         }
     }
     Ok(())
@@ -361,14 +414,31 @@ fn tag_bytes(frame: &[u8]) -> usize {
     bytes
 }
 
-/// Memory that a program loads from.
-trait Bytes {
-    fn byte(&self, at: u64) -> Option<u8>;
+/// The memory that a program loads from: a frame, in one of its views, and what is known of it besides.
+struct Seen<'a> {
+    frame: &'a [u8],
+    /// Number of bytes of tags that are left out.
+    tags: usize,
+    /// The byte at [`DIRECTION_AT`].
+    direction: u8,
+    /// Whether tags can be loaded from [`TAGS_AT`].
+    has_tags: bool,
+}
 
+impl Seen<'_> {
     /// Loads a word, half-word or byte, by the size bits of `code`.
     #[inline]
     fn load(&self, at: u64, code: u16) -> Option<u32> {
-        self.gather(at, code)
+        if self.tags > 0 || at >= DIRECTION_AT {
+            return self.gather(at, code);
+        }
+        let rest = self.frame.get(usize::try_from(at).ok()?..)?;
+        match (code & 0x18, rest) {
+            (0x00, [a, b, c, d, ..]) => Some(u32::from_be_bytes([*a, *b, *c, *d])),
+            (0x08, [a, b, ..]) => Some(u16::from_be_bytes([*a, *b]).into()),
+            (0x10, [a, ..]) => Some((*a).into()),
+            _ => None,
+        }
     }
 
     #[inline]
@@ -382,48 +452,19 @@ trait Bytes {
             Some(value << 8 | u32::from(self.byte(at + offset)?))
         })
     }
-}
-
-struct Whole<'a>(&'a [u8]);
-
-impl Bytes for Whole<'_> {
-    #[inline]
-    fn byte(&self, at: u64) -> Option<u8> {
-        self.0.get(usize::try_from(at).ok()?).copied()
-    }
-
-    #[inline]
-    fn load(&self, at: u64, code: u16) -> Option<u32> {
-        let rest = self.0.get(usize::try_from(at).ok()?..)?;
-        match (code & 0x18, rest) {
-            (0x00, [a, b, c, d, ..]) => Some(u32::from_be_bytes([*a, *b, *c, *d])),
-            (0x08, [a, b, ..]) => Some(u16::from_be_bytes([*a, *b]).into()),
-            (0x10, [a, ..]) => Some((*a).into()),
-            _ => None,
-        }
-    }
-}
-
-/// A frame without its VLAN tags.
-struct Cut<'a> {
-    frame: &'a [u8],
-    tags: usize,
-}
-
-impl Bytes for Cut<'_> {
-    #[inline]
-    fn load(&self, at: u64, code: u16) -> Option<u32> {
-        if self.tags == 0 && at < TAGS_AT {
-            return Whole(self.frame).load(at, code);
-        }
-        self.gather(at, code)
-    }
 
     #[inline]
     fn byte(&self, at: u64) -> Option<u8> {
+        if at == DIRECTION_AT {
+            return Some(self.direction);
+        }
         let at = usize::try_from(at).ok()?;
-        if let Some(offset) = at.checked_sub(TAGS_AT as usize) {
+        if let Some(offset) = at.checked_sub(TAGS_AT as usize)
+            && self.has_tags
+        {
             let there = offset < 8 && offset / 4 < self.tags / 4;
+            // As libpcap's `vlan`, a test of a frame that ends before its EtherType is not met, nor is its negation.
+            self.frame.get(13)?;
             return match there {
                 true => self.frame.get(12 + offset).copied(),
                 false => (offset < 8).then_some(0),
@@ -483,18 +524,36 @@ mod tests {
     fn runs_and_sees_through_tags() {
         let program = udp_port_5000();
         let tagged = frame(&[0x88, 0xa8, 0, 5, 0x81, 0, 0, 7], 5000);
-        assert_ne!(program.run_view(&frame(&[], 5000), 42, View::Wire), 0);
-        assert_eq!(program.run_view(&frame(&[], 5001), 42, View::Wire), 0);
-        assert_eq!(program.run_view(&tagged, 50, View::Wire), 0);
-        assert_ne!(program.run_view(&tagged, 50, View::Stripped), 0);
+        assert_ne!(
+            program.run_view(&frame(&[], 5000), 42, Direction::Unknown, View::Wire),
+            0
+        );
+        assert_eq!(
+            program.run_view(&frame(&[], 5001), 42, Direction::Unknown, View::Wire),
+            0
+        );
+        assert_eq!(
+            program.run_view(&tagged, 50, Direction::Unknown, View::Wire),
+            0
+        );
+        assert_ne!(
+            program.run_view(&tagged, 50, Direction::Unknown, View::Stripped),
+            0
+        );
         let load = |at: u32| Program::verify(vec![i(0x28, 0, 0, at), i(0x16, 0, 0, 0)]).unwrap();
         for (offset, value) in [(0, 0x88a8), (2, 5), (4, 0x8100), (6, 7)] {
             let program = load(TAGS_AT as u32 + offset);
-            assert_eq!(program.run_view(&tagged, 50, View::Stripped), value);
-            assert_eq!(program.run_view(&frame(&[], 1), 50, View::Stripped), 0);
+            assert_eq!(
+                program.run_view(&tagged, 50, Direction::Unknown, View::Stripped),
+                value
+            );
+            assert_eq!(
+                program.run_view(&frame(&[], 1), 50, Direction::Unknown, View::Stripped),
+                0
+            );
         }
         for end in 0..tagged.len() - 4 {
-            program.run_view(&tagged[..end], 50, View::Stripped);
+            program.run_view(&tagged[..end], 50, Direction::Unknown, View::Stripped);
         }
     }
 
@@ -507,6 +566,7 @@ mod tests {
             (vec![i(0x00, 0, 0, 1)], Reason::NoReturn),
             (vec![i(0x15, 1, 0, 1), ret], Reason::Jump),
             (vec![i(0x05, 0, 0, u32::MAX), ret], Reason::Jump),
+            (vec![ret, i(0x05, 0, 0, -3i32 as u32), ret], Reason::Jump),
             (vec![i(0x60, 0, 0, 16), ret], Reason::Scratch),
             (vec![i(0x60, 0, 0, 3), ret], Reason::Unwritten),
             (
@@ -546,7 +606,59 @@ mod tests {
             i(0x06, 0, 0, 1),
         ])
         .unwrap();
-        assert_eq!(program.run_view(&[1, 2, 3], 3, View::Wire), 0);
+        assert_eq!(
+            program.run_view(&[1, 2, 3], 3, Direction::Unknown, View::Wire),
+            0
+        );
+    }
+
+    #[test]
+    fn loops_end() {
+        // a = 0; again: a += 1; if a != k goto again; return a.
+        let count = |k: u32| {
+            let code = vec![
+                i(0x00, 0, 0, 0),
+                i(0x04, 0, 0, 1),
+                i(0x15, 1, 0, k),
+                i(0x05, 0, 0, -3i32 as u32),
+                i(0x16, 0, 0, 0),
+            ];
+            Program::verify(code)
+                .unwrap()
+                .run_view(&[], 0, Direction::Unknown, View::Wire)
+        };
+        assert_eq!(count(10), 10);
+        assert_eq!(
+            count(0),
+            0,
+            "without the limit it would take 4 billion rounds"
+        );
+        // A word that only the second round has written.
+        let late = vec![
+            i(0x05, 0, 0, 1),
+            i(0x02, 0, 0, 3),
+            i(0x60, 0, 0, 3),
+            i(0x05, 0, 0, -3i32 as u32),
+            i(0x06, 0, 0, 1),
+        ];
+        assert_eq!(Program::verify(late).unwrap_err().reason, Reason::Unwritten);
+    }
+
+    #[test]
+    fn direction_is_a_byte_behind_the_frame() {
+        let code = vec![i(0x30, 0, 0, DIRECTION_AT as u32), i(0x16, 0, 0, 0)];
+        let program = Program::verify(code).unwrap();
+        for (direction, value) in [
+            (Direction::Unknown, 0),
+            (Direction::ToUs, INBOUND),
+            (Direction::ToOther, INBOUND),
+            (Direction::Outbound, OUTBOUND),
+        ] {
+            for view in [View::Wire, View::Stripped] {
+                let seen = program.run_view(&[1, 2, 3], 3, direction, view);
+                assert_eq!(seen, u32::from(value));
+            }
+        }
     }
 
     const CODES: [u16; 44] = [
@@ -565,8 +677,8 @@ mod tests {
                 code.into_iter().map(|(c, jt, jf, k)| i(CODES[c], jt, jf, k)).collect();
             code.extend([i(0x06, 0, 0, 1); 7]);
             if let Ok(program) = Program::verify(code) {
-                program.run_view(&frame, 100, View::Wire);
-                program.run_view(&frame, 100, View::Stripped);
+                program.run_view(&frame, 100, Direction::Unknown, View::Wire);
+                program.run_view(&frame, 100, Direction::Unknown, View::Stripped);
             }
         }
     }

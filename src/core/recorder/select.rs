@@ -234,7 +234,8 @@ impl Select {
         self.filtered = true;
         match wanted.link_type.as_str() {
             "ethernet" => self.ethernet = Some((program, view)),
-            "raw" => self.raw = Some((program, view)),
+            // Only Ethernet has tags; an address of an IP packet may look like one.
+            "raw" => self.raw = Some((program, View::Wire)),
             other => {
                 return Err(field(
                     "programs",
@@ -278,7 +279,8 @@ impl Select {
             _ => &None,
         };
         program.as_ref().is_some_and(|(program, view)| {
-            program.run_view(record.bytes, record.original_length, *view) != 0
+            let length = record.original_length;
+            program.run_view(record.bytes, length, record.direction, *view) != 0
         })
     }
 
