@@ -6,6 +6,7 @@ use std::io::Read;
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, PcapBlockOwned, PcapError, PcapNGOption, create_reader};
 
+use crate::client::files::input;
 use netsonde_core::wire::{Checksum, Direction, Frame, LinkType};
 
 /// Initial size of the buffer, in bytes.
@@ -107,8 +108,9 @@ enum Step {
 }
 
 impl<'a> CaptureFile<'a> {
-    /// Starts reading. Blocks until the first bytes arrive.
+    /// Starts reading, also of a compressed file. Blocks until the first bytes arrive.
     pub fn new(source: impl Read + Send + 'a) -> Result<CaptureFile<'a>, Error> {
+        let source = input::plain(source).map_err(|_| Error::Read(0))?;
         let reader = create_reader(
             BUFFER,
             Gathered {
