@@ -62,6 +62,10 @@ fn main() -> ExitCode {
             ("interfaces_come_and_go", interfaces_come_and_go),
             ("two_vantage_points", two_vantage_points),
             ("filter_expressions_match", filter_expressions_match),
+            (
+                "openings_of_connections_are_kept",
+                openings_of_connections_are_kept,
+            ),
             ("watch_follows_new_packets", watch_follows_new_packets),
             (
                 "configuration_selects_interfaces",
@@ -599,6 +603,79 @@ fn filter_expressions_match() -> Outcome {
     let wrong = service.netsonde(&["watch", "--last", "1m", "udp prot 1"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("udp prot 1"));
+    Ok(())
+}
+
+/// A hello of TLS whose server name comes last, behind `padding` bytes.
+fn client_hello(server: &str, padding: u16) -> Vec<u8> {
+    let counted = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat();
+    let extension = |kind: u16, value: &[u8]| [&kind.to_be_bytes()[..], &counted(value)].concat();
+    let name = [&[0][..], &counted(server.as_bytes())].concat();
+    let extensions = [
+        extension(21, &vec![0; padding.into()]),
+        extension(0, &counted(&name)),
+    ]
+    .concat();
+    let mut body = vec![3, 3];
+    body.extend_from_slice(&[7; 32]);
+    // No session, one cipher suite, no compression.
+    body.extend_from_slice(&[0, 0, 2, 0x13, 1, 1, 0]);
+    body.extend_from_slice(&counted(&extensions));
+    let handshake = [&[1, 0][..], &counted(&body)].concat();
+    [&[22, 3, 1][..], &counted(&handshake)].concat()
+}
+
+/// Segments of bulk are cut to 128 bytes, but not what says whom a connection is for.
+fn openings_of_connections_are_kept() -> Outcome {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    let (a, b) = pair();
+    let service = Service::start(&b, &[]);
+    let hello = client_hello("www.example.org", 1200);
+    for (port, message) in [
+        (8443, &hello[..]),
+        (
+            8080,
+            b"GET /a-path HTTP/1.1\r\nHost: www.example.org\r\n\r\n",
+        ),
+        (2222, b"SSH-2.0-Example\r\n"),
+        (5000, &[7; 500]),
+    ] {
+        let listener = b.run(|| TcpListener::bind((B, port)))?;
+        let mut stream = a.run(|| TcpStream::connect((B, port)))?;
+        stream.write_all(message)?;
+        let mut read = vec![0; message.len()];
+        listener.accept()?.0.read_exact(&mut read)?;
+    }
+    service.until("all is taken in", settled);
+    let kept = service.packets(&["--store", "connections"]);
+    let find = |port: u64, protocol: &str| {
+        let found = kept
+            .iter()
+            .find(|packet| packet["destination_port"] == port && packet["protocol"] == protocol);
+        found.unwrap_or_else(|| panic!("no {protocol} to {port}: {kept:#?}"))
+    };
+    let tls = find(8443, "tls");
+    assert_eq!(tls["server_name"], "www.example.org");
+    assert_eq!(tls["captured_bytes"], tls["length_bytes"]);
+    assert!(
+        find(8080, "http")["summary"]
+            .as_str()
+            .unwrap()
+            .ends_with("GET /a-path HTTP/1.1")
+    );
+    assert!(
+        find(2222, "ssh")["summary"]
+            .as_str()
+            .unwrap()
+            .contains("SSH-2.0-Example")
+    );
+    let bulk = service.packets(&["--store", "bulk", "--port", "5000"]);
+    let data = bulk
+        .iter()
+        .find(|packet| number(&packet["length_bytes"]) > 500)
+        .unwrap();
+    assert_eq!(data["captured_bytes"], 128);
     Ok(())
 }
 

@@ -62,7 +62,7 @@ pub const KEYS: &[Key] = &[
         "recorder.budget",
         "connections",
         "\"8 MiB\"",
-        "Memory for TCP segments with SYN, FIN or RST.",
+        "Memory for TCP segments with SYN, FIN or RST, for hellos of TLS, and for first lines of text protocols.",
     ),
     key(
         "recorder.budget",
@@ -80,7 +80,12 @@ pub const KEYS: &[Key] = &[
     key("recorder.snap", "icmp", "2048", "As above."),
     key("recorder.snap", "names", "2048", "As above."),
     key("recorder.snap", "routing", "2048", "As above."),
-    key("recorder.snap", "connections", "256", "As above."),
+    key(
+        "recorder.snap",
+        "connections",
+        "1536",
+        "As above, for hellos of TLS, which name the server. Other segments of this store are cut to 256 bytes.",
+    ),
     key(
         "recorder.snap",
         "bulk",

@@ -93,7 +93,7 @@ pub struct Budgets {
     pub names: Size,
     /// VRRP, HSRP, OSPF, EIGRP, RIP, BFD.
     pub routing: Size,
-    /// TCP segments with SYN, FIN or RST.
+    /// TCP segments with SYN, FIN or RST, hellos of TLS, and first lines of text protocols.
     pub connections: Size,
     /// Everything else.
     pub bulk: Size,
@@ -144,15 +144,15 @@ pub struct SnapLengths {
     pub names: u32,
     /// VRRP, HSRP, OSPF, EIGRP, RIP, BFD.
     pub routing: u32,
-    /// TCP segments with SYN, FIN or RST.
+    /// TCP segments with SYN, FIN or RST, hellos of TLS, and first lines of text protocols.
     pub connections: u32,
     /// Everything else.
     pub bulk: u32,
 }
 
 impl Default for SnapLengths {
-    /// 2 KiB where the content matters; 256 bytes for the headers and options of a TCP segment with SYN, FIN or
-    /// RST; 128 bytes of bulk hold the headers of any usual stack.
+    /// 2 KiB where the content matters; a whole segment for a hello of TLS, whose server name may be its last part;
+    /// 128 bytes of bulk hold the headers of any usual stack.
     fn default() -> SnapLengths {
         SnapLengths {
             link: 2048,
@@ -160,7 +160,7 @@ impl Default for SnapLengths {
             icmp: 2048,
             names: 2048,
             routing: 2048,
-            connections: 256,
+            connections: 1536,
             bulk: 128,
         }
     }

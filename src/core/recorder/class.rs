@@ -18,7 +18,7 @@ pub enum Store {
     Names = 3,
     /// VRRP, HSRP, OSPF, EIGRP, RIP, BFD.
     Routing = 4,
-    /// TCP segments with SYN, FIN or RST.
+    /// TCP segments with SYN, FIN or RST, hellos of TLS, and first lines of text protocols.
     Connections = 5,
     /// Everything else.
     Bulk = 6,
@@ -79,6 +79,29 @@ pub const LINK_ETHERTYPES: [u16; 7] = [
 
 /// SYN, FIN or RST (RFC 9293, section 3.1).
 pub const TCP_CONNECTION_FLAGS: u8 = 0x07;
+
+/// First two bytes of a TLS handshake record: its type, and the high byte of any version (RFC 8446, section 5.1).
+pub const TLS_HANDSHAKE: u16 = 0x1603;
+/// First four bytes of requests, replies and greetings of text protocols, whose first line says what a connection is
+/// for: HTTP, SSH, SMTP.
+pub const TEXT_OPENINGS: [[u8; 4]; 9] = [
+    *b"GET ", *b"POST", *b"PUT ", *b"HEAD", *b"HTTP", *b"SSH-", *b"EHLO", *b"HELO", *b"220 ",
+];
+
+/// Returns whether a TCP payload begins with what the `connections` store keeps.
+#[inline]
+fn opens(bytes: &[u8], seen: &Glance) -> bool {
+    let header = bytes
+        .get(seen.transport + 12)
+        .map_or(0, |byte| usize::from(byte >> 4) * 4);
+    match bytes.get(seen.transport + header..) {
+        Some([a, b, c, d, ..]) => {
+            u16::from_be_bytes([*a, *b]) == TLS_HANDSHAKE
+                || TEXT_OPENINGS.contains(&[*a, *b, *c, *d])
+        }
+        _ => false,
+    }
+}
 
 /// A rule of the configuration that assigns packets to a store.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -152,15 +175,17 @@ impl Classifier {
         made
     }
 
-    /// Returns the store of a packet.
+    /// Returns the store of a packet with these captured bytes.
     #[inline]
-    pub fn store(&self, seen: &Glance) -> Store {
+    pub fn store(&self, seen: &Glance, bytes: &[u8]) -> Store {
         match seen.ip_protocol {
             ip_protocol::UDP => by_port(&self.udp, seen).unwrap_or(Store::Bulk),
             ip_protocol::TCP => {
                 if let Some(store) = by_port(&self.tcp, seen) {
                     store
-                } else if seen.tcp_flags & TCP_CONNECTION_FLAGS != 0 {
+                } else if seen.tcp_flags & TCP_CONNECTION_FLAGS != 0
+                    || seen.transport != 0 && opens(bytes, seen)
+                {
                     Store::Connections
                 } else {
                     Store::Bulk
@@ -244,8 +269,34 @@ mod tests {
             (stp, Store::Link),
             (seen(ip_protocol::NONE), Store::Bulk),
         ] {
-            assert_eq!(classifier.store(&glance), store, "{glance:?}");
+            assert_eq!(classifier.store(&glance, &[]), store, "{glance:?}");
         }
+    }
+
+    #[test]
+    fn openings_of_connections_are_kept_with_them() {
+        let classifier = Classifier::new(&[]);
+        let mut segment = vec![0; 20];
+        segment[12] = 0x80;
+        segment.extend_from_slice(&[0; 12]);
+        let mut data = seen(ip_protocol::TCP);
+        data.transport = 1;
+        // The IP header, of which one byte suffices here.
+        segment.insert(0, 0x45);
+        for (payload, store) in [
+            (&b"\x16\x03\x01\x02\x00\x01"[..], Store::Connections),
+            (b"GET / HTTP/1.1", Store::Connections),
+            (b"\x17\x03\x03\x02\x00\x01", Store::Bulk),
+            (b"GETS", Store::Bulk),
+            (b"GE", Store::Bulk),
+            (b"", Store::Bulk),
+        ] {
+            let bytes = [&segment[..], payload].concat();
+            assert_eq!(classifier.store(&data, &bytes), store, "{payload:?}");
+        }
+        // A later fragment has no header.
+        data.transport = 0;
+        assert_eq!(classifier.store(&data, b"GET /"), Store::Bulk);
     }
 
     #[test]
@@ -258,9 +309,9 @@ mod tests {
         }]);
         let mut dns = seen(ip_protocol::UDP);
         dns.destination_port = 53;
-        assert_eq!(classifier.store(&dns), Store::Routing);
+        assert_eq!(classifier.store(&dns, &[]), Store::Routing);
         let mut arp = seen(ip_protocol::NONE);
         arp.ethertype = ethertype::ARP;
-        assert_eq!(classifier.store(&arp), Store::Routing);
+        assert_eq!(classifier.store(&arp, &[]), Store::Routing);
     }
 }

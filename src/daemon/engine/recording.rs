@@ -288,7 +288,7 @@ impl Recording {
                 let taken = take_packet(
                     &mut self.recorder,
                     &mut self.talkers,
-                    self.classifier.store(seen),
+                    self.classifier.store(seen, packet.bytes),
                     seen,
                     packet,
                 );

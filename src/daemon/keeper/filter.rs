@@ -14,7 +14,8 @@
 
 use netsonde_core::multicast::mpeg_ts;
 use netsonde_core::recorder::class::{
-    LINK_ETHERTYPES, NAMES_UDP_PORTS, ROUTING_IP_PROTOCOLS, ROUTING_UDP_PORTS, TCP_CONNECTION_FLAGS,
+    LINK_ETHERTYPES, NAMES_UDP_PORTS, ROUTING_IP_PROTOCOLS, ROUTING_UDP_PORTS,
+    TCP_CONNECTION_FLAGS, TEXT_OPENINGS, TLS_HANDSHAKE,
 };
 use netsonde_core::recorder::{Rule, Store};
 use netsonde_core::wire::glance::{ethertype, ip_protocol};
@@ -46,6 +47,8 @@ const LD_LEN: u16 = 0x80;
 const LDX_IMM: u16 = 0x01;
 const AND_K: u16 = 0x54;
 const LSH_K: u16 = 0x64;
+const RSH_K: u16 = 0x74;
+const LD_W_IND: u16 = 0x40;
 const ADD_X: u16 = 0x0c;
 const TAX: u16 = 0x07;
 const TXA: u16 = 0x87;
@@ -78,7 +81,6 @@ pub enum IcmpSocketRole {
 /// neither echo replies nor errors go to the listener, and errors to both.
 pub fn icmp_filter(of: IcmpSocketRole, is_ipv4: bool, tag: u32, snap: u32) -> Code {
     const LDX_MSH: u16 = 0xb1;
-    const LD_W_IND: u16 = 0x40;
     let (ours, not_ours) = match of {
         IcmpSocketRole::Listener => (0, snap),
         IcmpSocketRole::Prober => (u32::MAX, 0),
@@ -129,6 +131,8 @@ pub enum Ring {
     Bulk,
 }
 
+/// Bytes of a TCP segment whose headers and options, or whose first line, are kept.
+const SEGMENT_SNAP: u32 = 256;
 /// Bytes of a frame that may hold two packets of a transport stream: link header, two tags, the
 /// longest IPv4 header, UDP header, 376 bytes.
 const SHORTEST_STREAM: u32 = 14 + 8 + 60 + 8 + 376;
@@ -290,8 +294,33 @@ impl Assembler<'_> {
         }
         self.emit(LD_B_IND, 13);
         self.only_if(JSET, TCP_CONNECTION_FLAGS.into());
-        self.bulk(Store::Connections);
+        self.connection(SEGMENT_SNAP);
+        // X = X + 4 * data offset.
+        self.emit(LD_B_IND, 12);
+        self.emit(AND_K, 0xf0);
+        self.emit(RSH_K, 2);
+        self.emit(ADD_X, 0);
+        self.emit(TAX, 0);
+        // Nothing begins in a segment without data, which is as good as too short.
+        self.need(4);
+        self.emit(LD_W_IND, 0);
+        for opening in TEXT_OPENINGS {
+            self.only_if(JEQ, u32::from_be_bytes(opening));
+            self.connection(SEGMENT_SNAP);
+        }
+        self.emit(RSH_K, 16);
+        self.only_if(JEQ, TLS_HANDSHAKE.into());
+        self.connection(u32::MAX);
         self.bulk(Store::Bulk);
+    }
+
+    /// As [`Assembler::bulk`], for the `connections` store with at most `most` bytes.
+    fn connection(&mut self, most: u32) {
+        let take = match self.ring {
+            Ring::Control => 0,
+            Ring::Bulk => self.snaps[Store::Connections as usize].min(most),
+        };
+        self.emit(RET, take);
     }
 
     /// With an IP protocol in A: dispatches on protocols.
