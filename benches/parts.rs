@@ -86,7 +86,7 @@ fn main() {
     let classifier = Classifier::new(&[]);
     time("glance and store", PACKETS, || {
         for _ in 0..PACKETS {
-            black_box(classifier.store(&glance(LinkType::Ethernet, black_box(&bytes))));
+            black_box(classifier.store(&glance(LinkType::Ethernet, black_box(&bytes)), &bytes));
         }
     });
     let whole = Frame {

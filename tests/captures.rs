@@ -262,7 +262,7 @@ struct Facts {
     arp: String,
 }
 
-const FIELDS: [&str; 21] = [
+const FIELDS: [&str; 23] = [
     "frame.len",
     "frame.cap_len",
     "eth.src",
@@ -284,6 +284,8 @@ const FIELDS: [&str; 21] = [
     "ip.frag_offset",
     "sctp.srcport",
     "sctp.dstport",
+    "wlan.sa",
+    "wlan.da",
 ];
 
 /// The first of several values: tunnels and quoted packets repeat a field.
@@ -316,6 +318,10 @@ fn tshark(path: &Path) -> Option<Vec<(Facts, String)>> {
         let cell = |name: &str| {
             let at = FIELDS.iter().position(|field| *field == name).unwrap();
             cells.get(at).copied().unwrap_or_default()
+        };
+        let either = |one: &str, other: &str| match cell(one) {
+            "" => cell(other).to_owned(),
+            value => value.to_owned(),
         };
         let protocols = cell("frame.protocols").to_owned();
         // The outermost network header is the one that comes first in the chain.
@@ -358,8 +364,8 @@ fn tshark(path: &Path) -> Option<Vec<(Facts, String)>> {
         let facts = Facts {
             length: cell("frame.len").into(),
             captured: cell("frame.cap_len").into(),
-            link_source: first(cell("eth.src")),
-            link_destination: first(cell("eth.dst")),
+            link_source: first(&either("eth.src", "wlan.sa")),
+            link_destination: first(&either("eth.dst", "wlan.da")),
             source: first(source),
             destination: first(destination),
             source_port: first(from),

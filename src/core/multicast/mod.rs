@@ -11,6 +11,7 @@
 //! | `stream` | streams to groups, and RTP |
 //! | `mpeg_ts` | loss by MPEG-TS continuity counters |
 //! | `sequence` | loss by sequence numbers |
+//! | `report` | the trackers' state as the control protocol shows it |
 //! | `message` | version-independent form of IGMP and MLD messages |
 //! | `observe` | frames that the trackers process |
 //! | `test_packet` | packets of `mcast send` |
@@ -23,6 +24,7 @@ pub mod mpeg_ts;
 pub mod names;
 mod observe;
 mod querier;
+pub mod report;
 mod router;
 mod sequence;
 mod stream;

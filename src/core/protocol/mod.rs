@@ -15,6 +15,14 @@ pub mod multicast;
 pub mod ping;
 pub mod service;
 
+/// Formats a time in nanoseconds since 1970 as the protocol has times: RFC 3339 in UTC with nanoseconds.
+pub fn time(ns: u64) -> String {
+    jiff::Timestamp::from_nanosecond(ns.into()).map_or_else(
+        |_| String::from("9999-12-31T23:59:59.999999999Z"),
+        |at| format!("{at:.9}"),
+    )
+}
+
 /// Definition of `io.netsonde.Service`.
 pub const SERVICE: &str = include_str!("io.netsonde.Service.varlink");
 /// Definition of `io.netsonde.Capture`.

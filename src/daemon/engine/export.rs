@@ -11,11 +11,12 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::unix::AsyncFd;
 use tokio::task::yield_now;
 
-use super::service::status::{gap as gap_in_words, time};
+use super::service::status::gap as gap_in_words;
 use super::{Shared, ready};
 use crate::linux::mapping::OwnMemory;
 use crate::linux::wall_ns;
 use netsonde_core::protocol::capture::{CaptureReply, Selection};
+use netsonde_core::protocol::time;
 use netsonde_core::recorder::pcapng::{Statistics, Writer};
 use netsonde_core::recorder::select::Select;
 use netsonde_core::recorder::{Cursor, From, Gap, GapKind, Record, Recorder, Store, headers};

@@ -19,6 +19,9 @@ pub enum Mcast {
         /// Show only these groups.
         #[arg(value_name = "GROUP")]
         groups: Vec<IpAddr>,
+        /// Read a capture file instead of asking the service; - for standard input.
+        #[arg(short = 'r', long, value_name = "FILE")]
+        read: Option<PathBuf>,
     },
     /// List multicast streams with source, rate and packet loss (RTP and MPEG-TS).
     Streams {
@@ -28,6 +31,9 @@ pub enum Mcast {
         /// Show only streams to these groups.
         #[arg(value_name = "GROUP")]
         groups: Vec<IpAddr>,
+        /// Read a capture file instead of asking the service; - for standard input.
+        #[arg(short = 'r', long, value_name = "FILE")]
+        read: Option<PathBuf>,
     },
     /// Find out why a group does or does not arrive: cause, evidence and fix.
     Doctor(McastDoctor),
@@ -40,6 +46,9 @@ pub enum Mcast {
         /// Show only this interface.
         #[arg(short = 'I', long = "interface", value_name = "IF")]
         interface: Option<String>,
+        /// Read a capture file instead of asking the service; - for standard input.
+        #[arg(short = 'r', long, value_name = "FILE")]
+        read: Option<PathBuf>,
     },
 }
 

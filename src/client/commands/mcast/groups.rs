@@ -34,9 +34,11 @@ pub(crate) struct Holding {
     sources: Vec<String>,
 }
 
-pub(crate) fn held(report: Groups) -> HeldGroups {
+/// Adds the processes of this host that joined the groups, if `here`.
+pub(crate) fn held(report: Groups, here: bool) -> HeldGroups {
     let mut by_group: HashMap<(String, IpAddr), Vec<Holding>> = HashMap::new();
-    for (interface, group, process, include, sources) in doctor::group_members() {
+    let joined = here.then(doctor::group_members).unwrap_or_default();
+    for (interface, group, process, include, sources) in joined {
         by_group
             .entry((interface, group))
             .or_default()

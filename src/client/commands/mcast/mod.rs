@@ -3,6 +3,7 @@
 mod groups;
 mod join;
 mod queriers;
+mod read;
 mod send;
 mod streams;
 pub(crate) mod test_socket;
@@ -15,6 +16,7 @@ use crate::client::output::show;
 use groups::{groups_text, held};
 use netsonde_core::protocol::multicast::{Groups, InterfaceCall, Queriers, Streams};
 use queriers::queriers_text;
+use read::FileState;
 use std::net::IpAddr;
 use std::path::Path;
 use streams::streams_text;
@@ -22,34 +24,58 @@ use streams::streams_text;
 /// Runs `netsonde mcast`.
 pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failure> {
     match command {
-        Mcast::Groups { interface, groups } => {
-            let call = InterfaceCall {
-                interface: interface.clone(),
+        Mcast::Groups {
+            interface,
+            groups,
+            read,
+        } => {
+            let interface = interface.clone();
+            let mut report: Groups = match read {
+                Some(path) => FileState::read(path, interface.as_deref())?.groups(),
+                None => ask_with(
+                    socket,
+                    "io.netsonde.Multicast.Groups",
+                    &InterfaceCall { interface },
+                )?,
             };
-            let mut report: Groups = ask_with(socket, "io.netsonde.Multicast.Groups", &call)?;
             report
                 .groups
                 .retain(|group| is_wanted(&group.group, groups));
-            let report = held(report);
+            // The processes of this host have nothing to do with a file.
+            let report = held(report, read.is_none());
             show(global, &report, groups_text)?;
             Ok(0)
         }
-        Mcast::Streams { interface, groups } => {
-            let call = InterfaceCall {
-                interface: interface.clone(),
+        Mcast::Streams {
+            interface,
+            groups,
+            read,
+        } => {
+            let interface = interface.clone();
+            let mut report: Streams = match read {
+                Some(path) => FileState::read(path, interface.as_deref())?.streams(),
+                None => ask_with(
+                    socket,
+                    "io.netsonde.Multicast.Streams",
+                    &InterfaceCall { interface },
+                )?,
             };
-            let mut report: Streams = ask_with(socket, "io.netsonde.Multicast.Streams", &call)?;
             report
                 .streams
                 .retain(|stream| is_wanted(&stream.group, groups));
             show(global, &report, streams_text)?;
             Ok(0)
         }
-        Mcast::Queriers { interface } => {
-            let call = InterfaceCall {
-                interface: interface.clone(),
+        Mcast::Queriers { interface, read } => {
+            let interface = interface.clone();
+            let report: Queriers = match read {
+                Some(path) => FileState::read(path, interface.as_deref())?.queriers(),
+                None => ask_with(
+                    socket,
+                    "io.netsonde.Multicast.Queriers",
+                    &InterfaceCall { interface },
+                )?,
             };
-            let report: Queriers = ask_with(socket, "io.netsonde.Multicast.Queriers", &call)?;
             show(global, &report, queriers_text)?;
             Ok(0)
         }

@@ -1,6 +1,5 @@
 //! SHELL. `io.netsonde.Inventory.Events`: past and new events.
 
-use super::status::time;
 use crate::daemon::engine::Shared;
 use crate::daemon::engine::control::{Failure, Replies};
 use crate::daemon::engine::state::EngineState;
@@ -8,6 +7,7 @@ use crate::linux::wall_ns;
 use netsonde_core::events::{Category, Event, Kind, Severity};
 use netsonde_core::protocol::inventory as reply;
 use netsonde_core::protocol::service::Limit;
+use netsonde_core::protocol::time;
 
 /// The events requested.
 struct Query {

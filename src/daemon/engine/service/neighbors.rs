@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
-use super::status::time;
 use crate::daemon::engine::control::Failure;
 use crate::daemon::engine::state::EngineState;
 use crate::linux::wall_ns;
@@ -13,6 +12,7 @@ use netsonde_core::neighbors::{
     Address, AddressState, Duplicate, Host, Neighbors, heard, mac, role,
 };
 use netsonde_core::protocol::inventory as reply;
+use netsonde_core::protocol::time;
 use netsonde_core::wire::cursor::Mac;
 
 /// Answers `Neighbors`.

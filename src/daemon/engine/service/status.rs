@@ -1,7 +1,5 @@
 //! SHELL. `Status`: health of the service, complete and consistent.
 
-use jiff::Timestamp;
-
 use crate::daemon::channel::handover::{JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT};
 use crate::daemon::engine::control::Peer;
 use crate::daemon::engine::state::EngineState;
@@ -11,6 +9,7 @@ use netsonde_core::config::permission::Tier;
 use netsonde_core::multicast::{Groups, Queriers, Routers, Streams};
 use netsonde_core::neighbors::Neighbors;
 use netsonde_core::protocol::service as reply;
+use netsonde_core::protocol::time;
 use netsonde_core::recorder::interfaces::{InterfaceSlot, State};
 use netsonde_core::recorder::layout::{EVENT_SLOTS, GAP_SLOTS, INTERFACE_SLOTS};
 use netsonde_core::recorder::{Gap, GapKind, Recorder, Store};
@@ -18,14 +17,6 @@ use netsonde_core::talkers::SKETCH_KEYS;
 
 /// Maximum number of gaps listed individually, the newest ones.
 const MOST_GAPS: usize = 128;
-
-/// Formats a time as RFC 3339 in UTC with nanoseconds.
-pub fn time(ns: u64) -> String {
-    Timestamp::from_nanosecond(i128::from(ns)).map_or_else(
-        |_| String::from("9999-12-31T23:59:59.999999999Z"),
-        |at| format!("{at:.9}"),
-    )
-}
 
 /// Data of the control server.
 pub struct Serving {

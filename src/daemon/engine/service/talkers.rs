@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::status::time;
 use crate::daemon::engine::control::Failure;
 use crate::daemon::engine::state::EngineState;
 use crate::linux::wall_ns;
 use netsonde_core::protocol::inventory as reply;
+use netsonde_core::protocol::time;
 use netsonde_core::talkers::{Flow, Sum};
 use netsonde_core::wire::protocol_name;
 

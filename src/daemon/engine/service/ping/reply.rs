@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::daemon::engine::links::Links;
-use crate::daemon::engine::service::status::time;
 use netsonde_core::probe::fate::{describe_errno, describe_error};
 use netsonde_core::probe::run::{Event, Responder, TargetStats};
 use netsonde_core::probe::statistics::Durations;
 use netsonde_core::probe::{Fate, Run, Target};
 use netsonde_core::protocol::ping as reply;
+use netsonde_core::protocol::time;
 use netsonde_core::wire::cursor::Mac;
 
 /// Returns a function from an interface index to the interface's name, or to the index as text.
