@@ -6,13 +6,23 @@ use super::{Example, Json, Keys, Page, Run, Section, example};
 const FILTERS: Section = Section {
     title: "FILTERS",
     text: "FILTER is written in the language of pcap-filter(7). The client compiles it with libpcap, which is \
-           loaded when it is needed; the service verifies the program and runs it. On a live interface three \
-           words differ from libpcap's meaning for files:",
+           loaded when it is needed; the service verifies the program and runs it. Live, from the record and for \
+           files it selects what `tcpdump -r' selects, but for these words:",
     items: &[
         (
             "vlan, vlan N",
             "Match either of the first two tags, without changing the offsets of the rest of the filter. \
-             Filters without `vlan' match tagged frames as well.",
+             Filters without `vlan' match tagged frames as well, and the rest of a filter looks behind all tags. \
+             Two that are joined by `and' alone, as in `vlan 30 and vlan 100', match the first tag and the second.",
+        ),
+        (
+            "inbound, outbound",
+            "Match received and sent packets, in the record and in files that have the direction (pcapng, Linux \
+             cooked); packets of unknown direction match neither.",
+        ),
+        (
+            "ip broadcast",
+            "Matches 255.255.255.255 and 0.0.0.0, since the netmasks are not known.",
         ),
         (
             "icmp6",
@@ -57,14 +67,18 @@ pub(super) const PAGES: &[Page] = &[
                     "link_source?",
                     "link_destination?",
                     "vlan?",
+                    "vlans?",
+                    "mpls_labels?",
                     "source?",
                     "destination?",
                     "source_port?",
                     "destination_port?",
                     "ttl?",
+                    "inner?",
                     "cast?",
                     "protocol",
                     "protocols",
+                    "server_name?",
                     "service?",
                     "summary",
                     "problem?",
@@ -76,9 +90,23 @@ pub(super) const PAGES: &[Page] = &[
                 text: "One object per packet. direction is `in' or `out'; length_bytes is the length on the \
                        wire, captured_bytes what was recorded of it; cast is unicast, multicast or broadcast; \
                        protocols lists all layers from the outside, protocol the innermost; service is the \
-                       name of a known port; bad_checksum names the layer whose checksum is wrong; \
+                       name of a known port; vlan is the outer tag and vlans has all; inner has the addresses \
+                       within a tunnel, and within another one an inner of its own; server_name is that of a \
+                       TLS or DTLS client hello; bad_checksum names the layer whose checksum is wrong; \
                        dropped_before counts packets lost before this one. A gap or another note is an object \
                        with the key note only.",
+            },
+            Keys {
+                at: "inner",
+                keys: &[
+                    "source",
+                    "destination",
+                    "source_port?",
+                    "destination_port?",
+                    "ttl",
+                    "inner?",
+                ],
+                text: "The packet within a tunnel.",
             },
             Keys {
                 at: "problem",
