@@ -31,6 +31,7 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, number: u16, from: Cursor<'a>) {
         0x88fb => "prp",
         0x892f => "hsr",
         0x4305 => "batman",
+        0x894f => return tunnel::nsh(packet, from),
         _ => {
             packet.push_summary(format!("ethertype {number:#06x}, {} bytes", from.left()));
             let why = format!("ethertype {number:#06x} is not decoded");

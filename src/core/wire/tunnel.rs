@@ -1,4 +1,5 @@
-//! PURE. Tunnels: GRE (RFC 2784, RFC 2890) with ERSPAN (draft-foschiano-erspan) and WCCP, VXLAN (RFC 7348), GENEVE
+//! PURE. Tunnels: GRE (RFC 2784, RFC 2890) with ERSPAN (draft-foschiano-erspan) and WCCP, VXLAN (RFC 7348) and its generic
+//! extension, NSH (RFC 8300), GENEVE
 //! (RFC 8926), GTP-U (3GPP TS 29.281), MPLS in UDP (RFC 7510).
 
 use super::applications::{Fit, Message};
@@ -181,6 +182,57 @@ pub(super) fn gtp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
 pub(super) fn mpls_in_udp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     let (at, end) = ends(&message.bytes);
     mpls::labels(packet, at, end);
+}
+
+pub(super) fn vxlan_gpe<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
+    let mut from = message.bytes;
+    let head = packet.read("vxlan", |packet| {
+        from.skip(3)?;
+        let next = from.u8()?;
+        let network = from.u32()? >> 8;
+        packet.push_summary(format!("VXLAN-GPE {network}: "));
+        Ok::<u8, UnexpectedEnd>(next)
+    });
+    if let Some(next) = head {
+        next_protocol(packet, next, from);
+    }
+}
+
+/// Network service header (RFC 8300): where a packet is on its way through a chain of services.
+pub(super) fn nsh<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
+    packet.protocols.push("nsh");
+    let head = packet.read("nsh", |packet| {
+        let words = usize::from(from.u16()? & 0x3f);
+        from.skip(1)?;
+        let next = from.u8()?;
+        let path = from.u32()?;
+        packet.push_summary(format!("NSH path {} index {}: ", path >> 8, path & 0xff));
+        from.skip(words.saturating_mul(4).saturating_sub(8))?;
+        Ok::<u8, UnexpectedEnd>(next)
+    });
+    if let Some(next) = head {
+        next_protocol(packet, next, from);
+    }
+}
+
+/// Decodes what follows a header that numbers protocols as NSH and VXLAN-GPE do (RFC 8300, section 11.2.5).
+fn next_protocol<'a>(packet: &mut Packet<'a>, number: u8, from: Cursor<'a>) {
+    match number {
+        1 => inside(packet, kind::IPV4, from),
+        2 => inside(packet, kind::IPV6, from),
+        3 => bridged(packet, from),
+        4 => {
+            if enter(packet) {
+                nsh(packet, from);
+            }
+        }
+        5 => inside(packet, kind::MPLS, from),
+        other => {
+            packet.push_summary(format!("protocol {other}, {} bytes", from.left()));
+            let why = format!("next protocol {other} is not decoded");
+            packet.problem(ProblemKind::Unknown, "nsh", from.offset(), why);
+        }
+    }
 }
 
 /// Decodes a packet of that EtherType within a tunnel.

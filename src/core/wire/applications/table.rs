@@ -2,7 +2,8 @@
 //! its decoder.
 //!
 //! A message is matched by content first. Only a row of one of its ports may take it with content that merely
-//! does not contradict; what no row takes stays `udp` or `tcp`.
+//! does not contradict; what no row takes stays `udp` or `tcp`. Every packet is tried against the rows, so a test
+//! looks at the first bytes first.
 
 use super::super::Packet;
 use super::super::cursor::Cursor;
@@ -83,10 +84,13 @@ struct Application {
     /// Registered and customary ports.
     ports: &'static [u16],
     fit: fn(&Message<'_>) -> Fit,
+    /// Whether the content can prove it, so that it is looked for on every port.
+    anywhere: bool,
     /// Adds the summary; the name has been added.
     read: Reader,
 }
 
+/// A row whose content can prove the application.
 const fn row(
     name: &'static str,
     ports: &'static [u16],
@@ -97,6 +101,23 @@ const fn row(
         name,
         ports,
         fit,
+        anywhere: true,
+        read,
+    }
+}
+
+/// A row whose content can only contradict, so that it is decoded on its ports alone.
+const fn on_port(
+    name: &'static str,
+    ports: &'static [u16],
+    fit: fn(&Message<'_>) -> Fit,
+    read: Reader,
+) -> Application {
+    Application {
+        name,
+        ports,
+        fit,
+        anywhere: false,
         read,
     }
 }
@@ -117,59 +138,60 @@ macro_rules! only {
 
 /// Applications over UDP.
 const UDP: &[Application] = &[
-    row("dns", &[53], names::dns_fit, |packet, message| {
+    on_port("dns", &[53], names::dns_fit, |packet, message| {
         names::dns(packet, "dns", message.bytes)
     }),
-    row("mdns", &[5353], names::dns_fit, |packet, message| {
+    on_port("mdns", &[5353], names::dns_fit, |packet, message| {
         names::dns(packet, "mdns", message.bytes)
     }),
-    row("llmnr", &[5355], names::dns_fit, |packet, message| {
+    on_port("llmnr", &[5355], names::dns_fit, |packet, message| {
         names::dns(packet, "llmnr", message.bytes)
     }),
-    row("dhcp", &[67, 68], dhcp::dhcp_fit, dhcp::dhcp),
-    row("dhcpv6", &[546, 547], any, dhcp::dhcpv6),
-    row("ntp", &[123], management::ntp_fit, management::ntp),
+    on_port("dhcp", &[67, 68], dhcp::dhcp_fit, dhcp::dhcp),
+    on_port("dhcpv6", &[546, 547], any, dhcp::dhcpv6),
+    on_port("ntp", &[123], management::ntp_fit, management::ntp),
     row("ssdp", &[1900], text::ssdp_fit, names::ssdp),
-    row("vxlan", &[4789, 8472], tunnel::vxlan_fit, tunnel::vxlan),
-    row("geneve", &[6081], tunnel::geneve_fit, tunnel::geneve),
-    row("gtp", &[2152], tunnel::gtp_fit, tunnel::gtp),
-    row("mpls", &[6635], any, tunnel::mpls_in_udp),
-    row("rip", &[520], any, only!("RIP")),
-    row("ripng", &[521], any, only!("RIPng")),
-    row("hsrp", &[1985, 2029], any, only!("HSRP")),
-    row(
+    on_port("vxlan", &[4789, 8472], tunnel::vxlan_fit, tunnel::vxlan),
+    on_port("vxlan", &[4790], tunnel::vxlan_fit, tunnel::vxlan_gpe),
+    on_port("geneve", &[6081], tunnel::geneve_fit, tunnel::geneve),
+    on_port("gtp", &[2152], tunnel::gtp_fit, tunnel::gtp),
+    on_port("mpls", &[6635], any, tunnel::mpls_in_udp),
+    on_port("rip", &[520], any, only!("RIP")),
+    on_port("ripng", &[521], any, only!("RIPng")),
+    on_port("hsrp", &[1985, 2029], any, only!("HSRP")),
+    on_port(
         "bfd",
         &[3784, 3785, 4784, 6784, 7784],
         management::bfd_fit,
         management::bfd,
     ),
-    row("ldp", &[646], management::ldp_fit, management::ldp),
+    on_port("ldp", &[646], management::ldp_fit, management::ldp),
     row("syslog", &[514], text::syslog_fit, text::first),
     row("snmp", &[161, 162], management::snmp_fit, management::snmp),
-    row("tftp", &[69], management::tftp_fit, management::tftp),
-    row(
+    on_port("tftp", &[69], management::tftp_fit, management::tftp),
+    on_port(
         "radius",
         &[1812, 1813, 1645, 1646, 3799],
         management::radius_fit,
         management::radius,
     ),
-    row("ptp", &[319, 320], management::ptp_fit, management::ptp),
-    row(
+    on_port("ptp", &[319, 320], management::ptp_fit, management::ptp),
+    on_port(
         "netflow",
         &[2055, 9555, 9995, 9996],
         management::netflow_fit,
         management::netflow,
     ),
-    row(
+    on_port(
         "ipfix",
         &[4739, 2055, 9995],
         management::ipfix_fit,
         management::ipfix,
     ),
-    row("sflow", &[6343], management::sflow_fit, management::sflow),
-    row("wccp", &[2048], management::wccp_fit, management::wccp),
+    on_port("sflow", &[6343], management::sflow_fit, management::sflow),
+    on_port("wccp", &[2048], management::wccp_fit, management::wccp),
     row("wol", &[7, 9], management::wol_fit, management::wol),
-    row("nbns", &[137], any, names::nbns),
+    on_port("nbns", &[137], any, names::nbns),
     row("quic", &[443, 8443, 784, 853], tls::quic_fit, tls::quic),
     row(
         "dtls",
@@ -180,28 +202,29 @@ const UDP: &[Application] = &[
     row("sip", &[5060], text::sip_fit, text::first),
     row("stun", &[3478, 5349, 19302], media::stun_fit, media::stun),
     row("wireguard", &[51820], vpn::wireguard_fit, vpn::wireguard),
-    row("openvpn", &[1194], vpn::openvpn_udp_fit, vpn::openvpn_udp),
+    on_port("openvpn", &[1194], vpn::openvpn_udp_fit, vpn::openvpn_udp),
     row("ike", &[500], vpn::ike_fit, vpn::ike),
     row("ike", &[4500], vpn::ike_natt_fit, vpn::ike_natt),
-    row("esp", &[4500], vpn::esp_fit, vpn::esp),
-    row("l2tp", &[1701], vpn::l2tp_fit, vpn::l2tp),
-    row("coap", &[5683], industrial::coap_fit, industrial::coap),
-    row(
+    on_port("esp", &[4500], vpn::esp_fit, vpn::esp),
+    on_port("l2tp", &[1701], vpn::l2tp_fit, vpn::l2tp),
+    on_port("coap", &[5683], industrial::coap_fit, industrial::coap),
+    on_port(
         "bacnet",
         &[47808, 47809],
         industrial::bacnet_fit,
         industrial::bacnet,
     ),
-    row("fins", &[9600], industrial::fins_fit, industrial::fins),
-    row("iax2", &[4569], any, only!("IAX2")),
+    on_port("fins", &[9600], industrial::fins_fit, industrial::fins),
+    on_port("iax2", &[4569], any, only!("IAX2")),
     row("rtcp", &[], media::rtcp_fit, media::rtcp),
-    // Last, since it has the weakest mark.
-    row("rtp", &[5004], media::rtp_fit, media::rtp),
 ];
+
+/// Has no mark that proves it: only what no row of [`UDP`] takes is tried.
+const RTP: &[Application] = &[row("rtp", &[], media::rtp_fit, media::rtp)];
 
 /// Applications over TCP. Only a segment that begins a message is recognized.
 const TCP: &[Application] = &[
-    row("dns", &[53], names::dns_tcp_fit, names::dns_tcp),
+    on_port("dns", &[53], names::dns_tcp_fit, names::dns_tcp),
     row(
         "tls",
         &[443, 465, 636, 853, 989, 990, 993, 995, 5061, 8443, 8883],
@@ -211,9 +234,9 @@ const TCP: &[Application] = &[
     row("http", &[80, 8080, 3128], text::http_fit, text::first),
     row("ssh", &[22], text::ssh_fit, text::first),
     row("smtp", &[25, 587, 2525], text::smtp_fit, text::first),
-    row("ftp", &[21], text::ftp_fit, text::first),
+    on_port("ftp", &[21], text::ftp_fit, text::first),
     row("imap", &[143], text::imap_fit, text::first),
-    row("pop3", &[110], text::pop3_fit, text::first),
+    on_port("pop3", &[110], text::pop3_fit, text::first),
     row("rtsp", &[554, 8554], text::rtsp_fit, text::first),
     row("sip", &[5060], text::sip_fit, text::first),
     row("vnc", &[5900], text::vnc_fit, text::first),
@@ -229,17 +252,17 @@ const TCP: &[Application] = &[
     row("mqtt", &[1883], databases::mqtt_fit, databases::mqtt),
     row("smb2", &[445, 139], databases::smb2_fit, databases::smb2),
     row("smb", &[445, 139], databases::smb_fit, databases::smb),
-    row("rdp", &[3389], databases::rdp_fit, databases::rdp),
+    on_port("rdp", &[3389], databases::rdp_fit, databases::rdp),
     row("bgp", &[179], management::bgp_fit, management::bgp),
-    row("ldp", &[646], management::ldp_fit, management::ldp),
-    row("openvpn", &[1194], vpn::openvpn_tcp_fit, vpn::openvpn_tcp),
-    row("modbus", &[502], industrial::modbus_fit, industrial::modbus),
+    on_port("ldp", &[646], management::ldp_fit, management::ldp),
+    on_port("openvpn", &[1194], vpn::openvpn_tcp_fit, vpn::openvpn_tcp),
+    on_port("modbus", &[502], industrial::modbus_fit, industrial::modbus),
     row("opcua", &[4840], industrial::opcua_fit, industrial::opcua),
 ];
 
 /// Decodes the payload of a UDP datagram. Returns `false` if no application was recognized.
 pub(in super::super) fn udp<'a>(packet: &mut Packet<'a>, message: Message<'a>) -> bool {
-    recognize(UDP, packet, message)
+    recognize(UDP, packet, message) || recognize(RTP, packet, message)
 }
 
 /// Decodes the payload of a TCP segment. Returns `false` if no application was recognized.
@@ -260,18 +283,20 @@ fn recognize<'a>(table: &[Application], packet: &mut Packet<'a>, message: Messag
 }
 
 fn find<'t>(table: &'t [Application], message: &Message<'_>) -> Option<&'t Application> {
+    // Every packet is tried against every row; a row that has one of its ports is tried first.
     let mut possible: Option<&Application> = None;
-    for port in [message.destination, message.source] {
-        for row in table.iter().filter(|row| row.ports.contains(&port)) {
+    for row in table {
+        let has_port =
+            row.ports.contains(&message.destination) || row.ports.contains(&message.source);
+        if has_port || row.anywhere {
             match (row.fit)(message) {
                 Fit::Certain => return Some(row),
-                Fit::Plausible if possible.is_none() => possible = Some(row),
+                Fit::Plausible if has_port && possible.is_none() => possible = Some(row),
                 _ => {}
             }
         }
     }
-    let proved = table.iter().find(|row| (row.fit)(message) == Fit::Certain);
-    proved.or(possible)
+    possible
 }
 
 #[cfg(test)]
@@ -280,7 +305,7 @@ mod tests {
 
     #[test]
     fn names_are_words_that_filters_accept() {
-        for row in UDP.iter().chain(TCP) {
+        for row in UDP.iter().chain(TCP).chain(RTP) {
             let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
             assert!(row.name.bytes().all(sound), "{}", row.name);
         }

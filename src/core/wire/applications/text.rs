@@ -16,9 +16,18 @@ fn begins(message: &Message<'_>, words: &[&str]) -> bool {
     words.iter().any(|word| bytes.starts_with(word.as_bytes()))
 }
 
+/// Maximum length of a first line that is examined, in bytes: every packet is asked for it.
+const LINE_MAX: usize = 256;
+
+/// Returns whether the message begins with a letter as requests and commands do: most packets do not.
+fn begins_with_letter(message: &Message<'_>) -> bool {
+    message.u8(0).is_ascii_alphabetic()
+}
+
 /// The first line of the message, without its end.
 fn line<'a>(message: &Message<'a>) -> &'a [u8] {
     let bytes = message.payload();
+    let bytes = bytes.get(..LINE_MAX).unwrap_or(bytes);
     let mut lines = bytes.split(|byte| matches!(byte, b'\r' | b'\n'));
     lines.next().unwrap_or_default()
 }
@@ -40,9 +49,14 @@ fn is_reply(message: &Message<'_>) -> bool {
 
 /// Returns whether the first line begins with one of the commands, in either case.
 fn is_command(message: &Message<'_>, commands: &[&str]) -> bool {
+    if !begins_with_letter(message) {
+        return false;
+    }
     let line = line(message);
     let word = line.split(|byte| *byte == b' ').next().unwrap_or_default();
-    is_text(message) && (commands.iter()).any(|known| word.eq_ignore_ascii_case(known.as_bytes()))
+    begins_with_letter(message)
+        && is_text(message)
+        && (commands.iter()).any(|known| word.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 const METHODS: &[&str] = &[
@@ -59,6 +73,9 @@ const METHODS: &[&str] = &[
 ];
 
 pub(super) fn http_fit(message: &Message<'_>) -> Fit {
+    if !begins_with_letter(message) {
+        return Fit::No;
+    }
     if begins(message, &["HTTP/1.", "PRI * HTTP/2.0"]) {
         return Fit::Certain;
     }
@@ -104,7 +121,8 @@ pub(super) fn imap_fit(message: &Message<'_>) -> Fit {
         return Fit::Certain;
     }
     // A tag or an asterisk, then a word.
-    Fit::plausible(is_text(message) && line(message).contains(&b' '))
+    let tagged = message.u8(0).is_ascii_alphanumeric() || message.u8(0) == b'*';
+    Fit::plausible(tagged && is_text(message) && line(message).contains(&b' '))
 }
 
 pub(super) fn pop3_fit(message: &Message<'_>) -> Fit {
@@ -116,11 +134,17 @@ pub(super) fn pop3_fit(message: &Message<'_>) -> Fit {
 }
 
 pub(super) fn rtsp_fit(message: &Message<'_>) -> Fit {
+    if !begins_with_letter(message) {
+        return Fit::No;
+    }
     let line = line(message);
     Fit::certain(line.starts_with(b"RTSP/1.") || line.ends_with(b" RTSP/1.0"))
 }
 
 pub(super) fn sip_fit(message: &Message<'_>) -> Fit {
+    if !begins_with_letter(message) {
+        return Fit::No;
+    }
     let line = line(message);
     if line.starts_with(b"SIP/2.0 ") || line.ends_with(b" SIP/2.0") {
         return Fit::Certain;
