@@ -188,21 +188,27 @@ fn dns<'a>(packet: &mut Packet<'a>, protocol: &'static str, message: Cursor<'a>)
                 packet.push_summary(" (unicast reply wanted)");
             }
         }
-        for at in 0..answers.min(MAX_RECORDS) {
+        let mut shown: u16 = 0;
+        let outcome = (0..answers.min(MAX_RECORDS)).try_for_each(|at| {
             let owner = name(message, &mut from)?;
             let kind = from.u16()?;
             from.skip(6)?;
             let length = from.u16()?;
             let mut value = from.sub(length.into())?;
             if at < 4 {
-                let shown = answer(message, kind, &mut value)?;
-                packet.push_summary(format!(" {} {owner} {shown}", record_type(kind)).trim_end());
+                let value = answer(message, kind, &mut value)?;
+                packet.push_summary(format!(" {} {owner} {value}", record_type(kind)).trim_end());
+                shown = at.saturating_add(1);
             }
+            Ok(())
+        });
+        match (shown, answers.saturating_sub(shown)) {
+            (_, 0) => {}
+            (0, 1) => packet.push_summary(" and 1 answer"),
+            (0, more) => packet.push_summary(format!(" and {more} answers")),
+            (_, more) => packet.push_summary(format!(" and {more} more")),
         }
-        if answers > 4 {
-            packet.push_summary(format!(" and {} more", answers.saturating_sub(4)));
-        }
-        Ok::<(), UnexpectedEnd>(())
+        outcome
     });
 }
 
@@ -254,40 +260,11 @@ fn dhcp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
             "BOOTP reply"
         };
         let mut told = String::new();
-        while cookie && !from.is_empty() {
-            let option = from.u8()?;
-            if option == 0 {
-                continue;
-            }
-            if option == 255 {
-                break;
-            }
-            let length = from.u8()?;
-            let mut value = from.sub(length.into())?;
-            match (option, length) {
-                (53, 1) => {
-                    kind = match value.u8()? {
-                        1 => "discover",
-                        2 => "offer",
-                        3 => "request",
-                        4 => "decline",
-                        5 => "ack",
-                        6 => "nak",
-                        7 => "release",
-                        8 => "inform",
-                        9 => "force renew",
-                        _ => "message",
-                    };
-                }
-                (50, 4) => told.push_str(&format!(", requests {}", value.ipv4()?)),
-                (54, 4) => told.push_str(&format!(", server {}", value.ipv4()?)),
-                (51, 4) => told.push_str(&format!(", lease {} s", value.u32()?)),
-                (3, 4..) => told.push_str(&format!(", router {}", value.ipv4()?)),
-                (12, _) => told.push_str(&format!(", host {}", text(value.rest(), 64))),
-                (56, _) => told.push_str(&format!(", says {}", text(value.rest(), 64))),
-                _ => {}
-            }
-        }
+        // Options before a cut are shown.
+        let outcome = match cookie {
+            true => dhcp_options(from, &mut kind, &mut told),
+            false => Ok(()),
+        };
         packet.push_summary(format!("DHCP {kind} {transaction:#010x} for {mac}"));
         if !client.is_unspecified() {
             packet.push_summary(format!(", has {client}"));
@@ -296,8 +273,51 @@ fn dhcp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
             packet.push_summary(format!(", gets {yours}"));
         }
         packet.push_summary(told);
-        Ok::<(), UnexpectedEnd>(())
+        outcome
     });
+}
+
+/// Reads DHCP options: the type of the message into `kind`, the others of interest into `told`.
+fn dhcp_options(
+    mut from: Cursor<'_>,
+    kind: &mut &'static str,
+    told: &mut String,
+) -> Result<(), UnexpectedEnd> {
+    while !from.is_empty() {
+        let option = from.u8()?;
+        if option == 0 {
+            continue;
+        }
+        if option == 255 {
+            break;
+        }
+        let length = from.u8()?;
+        let mut value = from.sub(length.into())?;
+        match (option, length) {
+            (53, 1) => {
+                *kind = match value.u8()? {
+                    1 => "discover",
+                    2 => "offer",
+                    3 => "request",
+                    4 => "decline",
+                    5 => "ack",
+                    6 => "nak",
+                    7 => "release",
+                    8 => "inform",
+                    9 => "force renew",
+                    _ => "message",
+                };
+            }
+            (50, 4) => told.push_str(&format!(", requests {}", value.ipv4()?)),
+            (54, 4) => told.push_str(&format!(", server {}", value.ipv4()?)),
+            (51, 4) => told.push_str(&format!(", lease {} s", value.u32()?)),
+            (3, 4..) => told.push_str(&format!(", router {}", value.ipv4()?)),
+            (12, 1..) => told.push_str(&format!(", host {}", text(value.rest(), 64))),
+            (56, 1..) => told.push_str(&format!(", says {}", text(value.rest(), 64))),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// DHCPv6 (RFC 8415).
@@ -355,8 +375,8 @@ fn dhcpv6<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
                 13 if length >= 2 => {
                     let status = value.u16()?;
                     if status != 0 {
-                        packet
-                            .push_summary(format!(", status {status} {}", text(value.rest(), 64)));
+                        let words = format!(", status {status} {}", text(value.rest(), 64));
+                        packet.push_summary(words.trim_end());
                     }
                 }
                 23 if length >= 16 => packet.push_summary(format!(", dns {}", value.ipv6()?)),
@@ -394,7 +414,7 @@ fn ntp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
 fn ssdp<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
     packet.protocols.push("ssdp");
     let bytes = from.rest();
-    packet.push_summary(format!("SSDP {}", first_line(bytes)));
+    packet.push_summary(format!("SSDP {}", first_line(bytes)).trim_end());
     for line in bytes.split(|byte| *byte == b'\n').take(32) {
         let head = text(line, 96);
         let head = head.trim_end_matches("\\x0d");

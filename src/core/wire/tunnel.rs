@@ -27,18 +27,16 @@ pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         if flags & 0x0080 != 0 && flags & 7 == 1 {
             from.skip(4)?;
         }
-        packet.push_summary(": ");
         Ok::<u16, UnexpectedEnd>(kind)
     });
     if let Some(kind) = inner
         && enter(packet)
     {
         let (at, end) = (from.offset(), from.offset().saturating_add(from.left()));
-        if kind == 0x6558 {
-            link::ethernet(packet, at, end);
-        } else {
-            link::by_ethertype(packet, kind, at, end);
-        }
+        packet.push_inner("", |packet| match kind {
+            0x6558 => link::ethernet(packet, at, end),
+            kind => link::by_ethertype(packet, kind, at, end),
+        });
     }
 }
 
@@ -48,12 +46,12 @@ pub(super) fn vxlan<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
     let inner = packet.read("vxlan", |packet| {
         from.skip(4)?;
         let network = from.u32()? >> 8;
-        packet.push_summary(format!("VXLAN {network}: "));
+        packet.push_summary(format!("VXLAN {network}"));
         Ok::<(), UnexpectedEnd>(())
     });
     if inner.is_some() && enter(packet) {
         let (at, end) = (from.offset(), from.offset().saturating_add(from.left()));
-        link::ethernet(packet, at, end);
+        packet.push_inner("", |packet| link::ethernet(packet, at, end));
     }
 }
 
