@@ -188,10 +188,13 @@ fn limits_text(status: &Status, style: Style) -> String {
         .iter()
         .filter(|limit| limit.hits > 0)
         .map(|limit| {
-            format!(
-                "{} (limit {}): {} times",
-                limit.name, limit.limit, limit.hits
-            )
+            // Some have no fixed value: what counts is that something was lost.
+            let value = match limit.limit {
+                0 => String::new(),
+                value => format!(" (limit {value})"),
+            };
+            let s = if limit.hits == 1 { "" } else { "s" };
+            format!("{}{value}: {} time{s}", limit.name, limit.hits)
         })
         .collect();
     if reached.is_empty() {
