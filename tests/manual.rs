@@ -205,6 +205,7 @@ fn expected(line: &str) -> (i32, &'static str) {
         _ if line.starts_with("netsonde completions") => (0, ""),
         "netsonde watch --last 5m --store link" => (0, "arp"),
         "netsonde watch -c 10 'icmp or arp'" => (0, "icmp"),
+        "netsonde watch -c 2 -env -i eth0 'icmp or arp'" => (0, "ethertype"),
         "netsonde watch --last 10m --follow --group 239.1.1.1" => (0, "239.1.1.1:5000 udp"),
         "netsonde watch --last all --proto icmp --direction in" => (0, "echo reply"),
         "netsonde watch --read trace.pcap 'icmp6 or arp'" => (0, "arp"),

@@ -1,5 +1,6 @@
 //! SHELL. Output of a command on standard output: a report as JSON, or as text.
 
+use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
@@ -18,6 +19,12 @@ pub fn json(out: &mut impl Write, report: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut out, report)?;
     writeln!(out)?;
     out.flush()
+}
+
+/// Prints a line on standard error, with the name of this program. A closed or full standard error is no
+/// reason to fail.
+pub fn remark(line: impl Display) {
+    let _ = writeln!(io::stderr(), "netsonde: {line}");
 }
 
 /// Prints a report, as JSON if the options say so, else as `text` formats it.

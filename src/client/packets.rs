@@ -3,12 +3,15 @@
 use crate::client::cli::args::{DirectionArg, Global, Lookback, Packets};
 use crate::client::connection::Connection;
 use crate::client::failure::Failure;
-use crate::client::files::capture_file::{CaptureFile, FilePacket, Item};
+use crate::client::files::capture_file::{self, CaptureFile, FilePacket, Item};
+use crate::client::files::output_file::FileId;
 use crate::client::filter::{Filter, LocalFilter};
 use crate::client::interrupt::Interrupt;
+use crate::client::output::remark;
 use netsonde_core::protocol::capture::{CaptureCall, CaptureReply, Content, Selection};
 use netsonde_core::recorder::select::Select;
 use netsonde_core::recorder::{Record, Store};
+use netsonde_core::wire::linktype;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
 use std::io::{self, Read};
@@ -167,12 +170,14 @@ pub(crate) fn ended(
 
 pub(crate) fn tell_end(global: &Global, report: &CaptureReply) {
     if let Some(cut) = &report.cut {
-        eprintln!("netsonde: netsonded ended the stream: {cut}");
+        remark(format!("netsonded ended the stream: {cut}"));
     }
     if let Some(missed) = report.missed.filter(|missed| *missed > 0)
         && !global.quiet
     {
-        eprintln!("netsonde: {missed} packets were evicted before they could be read");
+        remark(format!(
+            "{missed} packets were evicted before they could be read"
+        ));
     }
 }
 
@@ -195,81 +200,145 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
     Ok(Box::new(file.map_err(failed)?))
 }
 
-/// Packets of a file that match the options.
-pub(crate) fn from_file(
-    packets: &Packets,
-    path: &Path,
-    mut each: impl FnMut(&FilePacket) -> Result<bool, Failure>,
-    mut note: impl FnMut(&str) -> Result<bool, Failure>,
-) -> Result<u8, Failure> {
-    let selection = Selection {
-        programs: None,
-        ..Packets {
-            filter: vec![],
-            ..packets.clone()
-        }
-        .selection()?
-    };
-    let select = Select::new(&selection).map_err(|error| Failure::Other(error.to_string()))?;
-    let filter = packets
-        .expression()
-        .map(|text| Filter::new(&text))
-        .transpose()?;
-    let mut compiled: Vec<(u32, LocalFilter)> = Vec::new();
-    let about = |error: crate::client::files::capture_file::Error| {
-        Failure::Other(format!("{}: {error}", path.display()))
-    };
-    let mut file = CaptureFile::new(open(path)?).map_err(about)?;
-    let mut left = packets.count.unwrap_or(u64::MAX);
-    while left > 0 {
-        match file.next().map_err(about)? {
-            None => break,
-            Some(Item::Note(text)) => {
-                if !note(&text)? {
-                    break;
-                }
-            }
-            Some(Item::Packet(packet)) => {
-                if let Some(filter) = &filter
-                    && !local(&mut compiled, filter, &packet)?.matches(&packet.frame())
-                {
-                    continue;
-                }
-                let wanted = packet
-                    .interface
-                    .as_deref()
-                    .is_none_or(|name| select.wants_interface(name));
-                let wanted = wanted && packets.is_within(packet.time_ns);
-                if !wanted || !select.wants(&record(&packet)) {
-                    continue;
-                }
-                left -= 1;
-                if !each(&packet)? {
-                    break;
-                }
-            }
-        }
-    }
-    Ok(0)
+/// A capture file that is read, and the options that select its packets.
+pub(crate) struct Source<'p> {
+    packets: &'p Packets,
+    path: &'p Path,
+    select: Select,
+    filter: Option<Filter>,
+    compiled: Vec<(u32, Option<LocalFilter>)>,
+    file: CaptureFile<'static>,
+    /// The file itself, if it is a regular one.
+    pub(crate) id: Option<FileId>,
 }
 
-/// The filter for the link type of the packet, compiled once.
-pub(crate) fn local<'c>(
-    compiled: &'c mut Vec<(u32, LocalFilter)>,
+impl<'p> Source<'p> {
+    /// Checks the options and opens the file; - is standard input. With `interrupt` a signal ends the
+    /// reading as the end of the file does.
+    pub(crate) fn open(
+        packets: &'p Packets,
+        path: &'p Path,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<Source<'p>, Failure> {
+        let selection = Selection {
+            programs: None,
+            ..Packets {
+                filter: vec![],
+                ..packets.clone()
+            }
+            .selection()?
+        };
+        let select = Select::new(&selection).map_err(|error| Failure::Other(error.to_string()))?;
+        let filter = packets
+            .expression()
+            .map(|text| Filter::new(&text))
+            .transpose()?;
+        if let Some(filter) = &filter {
+            filter.check()?;
+        }
+        let cannot = |error| Failure::Other(format!("cannot read {}: {error}", path.display()));
+        let file = match path == Path::new("-") {
+            true => io::stdin().as_fd().try_clone_to_owned().map(File::from),
+            false => File::open(path),
+        };
+        let file = file.map_err(cannot)?;
+        let id = FileId::of(&file.metadata().map_err(cannot)?);
+        let file = match interrupt {
+            Some(interrupt) => CaptureFile::new(Pipe {
+                file,
+                interrupt: interrupt.clone(),
+            }),
+            None => CaptureFile::new(file),
+        };
+        Ok(Source {
+            packets,
+            path,
+            select,
+            filter,
+            compiled: Vec::new(),
+            file: file.map_err(|error| about(path, &error))?,
+            id,
+        })
+    }
+
+    /// Passes on each selected packet and each note, until one of the callers returns `false`.
+    pub(crate) fn read(
+        &mut self,
+        mut each: impl FnMut(&FilePacket) -> Result<bool, Failure>,
+        mut note: impl FnMut(&str) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let mut left = self.packets.count.unwrap_or(u64::MAX);
+        while left > 0 {
+            match self.file.next().map_err(|error| about(self.path, &error))? {
+                None => break,
+                Some(Item::Note(text)) => {
+                    if !note(&text)? {
+                        break;
+                    }
+                }
+                Some(Item::Packet(packet)) => {
+                    if !self.selects(&packet)? {
+                        continue;
+                    }
+                    left -= 1;
+                    if !each(&packet)? {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns link type number and name of each interface of the file.
+    pub(crate) fn interfaces(&self) -> Vec<(u32, Option<&str>)> {
+        self.file.interfaces()
+    }
+
+    fn selects(&mut self, packet: &FilePacket) -> Result<bool, Failure> {
+        if let Some(filter) = &self.filter {
+            let local = local(&mut self.compiled, filter, packet.link_number)?;
+            if local.is_none_or(|local| !local.matches(&packet.frame())) {
+                return Ok(false);
+            }
+        }
+        let wanted = packet
+            .interface
+            .as_deref()
+            .is_none_or(|name| self.select.wants_interface(name));
+        Ok(wanted && self.packets.is_within(packet.time_ns) && self.select.wants(&record(packet)))
+    }
+}
+
+fn about(path: &Path, error: &capture_file::Error) -> Failure {
+    Failure::Other(format!("{}: {error}", path.display()))
+}
+
+/// The filter for a link type, compiled once. Standard error says if it cannot match there.
+fn local<'c>(
+    compiled: &'c mut Vec<(u32, Option<LocalFilter>)>,
     filter: &Filter,
-    packet: &FilePacket,
-) -> Result<&'c LocalFilter, Failure> {
-    if let Some(at) = compiled
-        .iter()
-        .position(|(number, _)| *number == packet.link_number)
-    {
-        return Ok(&compiled[at].1);
-    }
-    compiled.push((packet.link_number, filter.local(packet.link)?));
-    Ok(&compiled[compiled.len() - 1].1)
+    number: u32,
+) -> Result<Option<&'c LocalFilter>, Failure> {
+    let at = compiled.iter().position(|(known, _)| *known == number);
+    let at = match at {
+        Some(at) => at,
+        None => {
+            let local = filter.local(number)?;
+            if local.is_none() {
+                remark(format!(
+                    "the filter cannot be applied to {}: its packets are left out",
+                    linktype::describe(number)
+                ));
+            }
+            compiled.push((number, local));
+            compiled.len() - 1
+        }
+    };
+    Ok(compiled[at].1.as_ref())
 }
 
-pub(crate) fn record(packet: &FilePacket) -> Record<'_> {
+fn record(packet: &FilePacket) -> Record<'_> {
     Record {
         store: Store::Bulk,
         time_ns: packet

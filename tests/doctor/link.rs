@@ -98,7 +98,7 @@ fn stretched(service: &Service, by: u64, to: &Path) -> Outcome {
         }
     }
     packets.sort_by_key(|packet| packet.time_ns);
-    writer.interface(packets[0].link, 0, "e0", None);
+    writer.interface(packets[0].link.to_linktype(), 0, Some("e0"), None);
     for packet in &packets {
         let time = packet.time_ns.unwrap() as u64;
         let begin = *first.get_or_insert(time);

@@ -4,3 +4,4 @@
 pub mod args;
 pub mod manual;
 pub mod run;
+mod tcpdump;

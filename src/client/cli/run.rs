@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use clap::FromArgMatches;
 
 use super::args::{Cli, Command, Mcast, McastDoctor, command};
+use super::tcpdump;
 use crate::client::commands::{
     capture, demo, doctor, drops, events, families, interfaces, mcast, neighbors, ping, sockets,
     status, talkers, watch,
 };
 use crate::client::failure::Failure;
+use crate::client::output::remark;
 use crate::client::render::style::plain;
 use crate::client::standalone::Standalone;
 
@@ -22,6 +24,13 @@ pub fn run() -> u8 {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
+            let arguments: Vec<String> = std::env::args_os()
+                .map(|argument| argument.to_string_lossy().into_owned())
+                .collect();
+            if let Some(advice) = tcpdump::advice(&error, &arguments) {
+                remark(plain(&advice));
+                return 2;
+            }
             let _ = error.print();
             return if error.use_stderr() { 2 } else { 0 };
         }
@@ -81,7 +90,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
     match &cli.command {
         Command::Status => status::status(global, service.required()?),
         Command::Interfaces { names } => interfaces::interfaces(global, service.required()?, names),
-        Command::Watch(args) if args.read.is_some() => {
+        Command::Watch(args) if args.packets.read.is_some() => {
             watch::watch(global, service.if_running(), args)
         }
         Command::Watch(args) => watch::watch(global, service.required()?, args),

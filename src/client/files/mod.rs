@@ -1,4 +1,5 @@
 //! SHELL. Capture files: pcap and pcapng, from files and pipes.
 
 pub mod capture_file;
+pub(crate) mod output_file;
 pub(crate) mod packet_file;

@@ -16,11 +16,12 @@ use super::{Shared, ready};
 use crate::linux::mapping::OwnMemory;
 use crate::linux::wall_ns;
 use netsonde_core::protocol::capture::{CaptureReply, Selection};
+use netsonde_core::recorder::layout::SNAP_MAX;
 use netsonde_core::recorder::pcapng::{Statistics, Writer};
 use netsonde_core::recorder::select::Select;
 use netsonde_core::recorder::{Cursor, From, Gap, GapKind, Record, Recorder, Store, headers};
 use netsonde_core::wire::glance::glance;
-use netsonde_core::wire::{Checksum, decode};
+use netsonde_core::wire::{Checksum, LinkType, decode, linktype};
 
 /// Packets examined before other tasks run: about a millisecond.
 const MAX_PACKETS_PER_POLL: usize = 4096;
@@ -354,16 +355,14 @@ impl Stream {
             return *known;
         }
         let (slot, generation) = record.interface;
-        let name = recorder
-            .interfaces()
-            .get(slot, generation)
-            .map_or_else(|| format!("gone-{slot}-{generation}"), |slot| slot.name());
+        let known = recorder.interfaces().get(slot, generation);
+        let name = known.map_or_else(|| format!("gone-{slot}-{generation}"), |known| known.name());
         let number = self.export.select.wants_interface(&name).then(|| {
             let filter = self.export.selection.filter.as_deref();
             self.writer.interface(
-                record.link,
-                netsonde_core::recorder::layout::SNAP_MAX,
-                &name,
+                linktype::of_hardware(record.link, known.map_or(0, |known| known.hardware)),
+                SNAP_MAX,
+                Some(&name),
                 filter,
             )
         });
@@ -386,6 +385,12 @@ impl Stream {
     fn end(&mut self, engine: &Shared) {
         let engine = engine.borrow();
         let recorder = &engine.recording.recorder;
+        if !self.writer.has_interface() {
+            // Without an interface the file has no link type, and libpcap refuses it.
+            let filter = self.export.selection.filter.as_deref();
+            let link = LinkType::Ethernet.to_linktype();
+            self.writer.interface(link, SNAP_MAX, None, filter);
+        }
         let drops: u64 = (0..2).map(|ring| recorder.ring(ring).declared_drops).sum();
         let mut interfaces: Vec<((u16, u16), u32)> = self
             .interfaces

@@ -27,7 +27,7 @@ pub use events::EventsArgs;
 pub use families::Families;
 pub use mcast::{Mcast, McastDoctor, McastJoin, McastSend};
 pub use neighbors::NeighborsArgs;
-pub use packets::{DirectionArg, Packets};
+pub use packets::{DirectionArg, Packets, Watch};
 pub use ping::{Ping, Pmtu};
 pub use sockets::Sockets;
 pub use talkers::{SortKey, Talkers};
@@ -66,7 +66,7 @@ pub struct Global {
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Print more output.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, overrides_with = "verbose")]
     pub verbose: bool,
     /// Start a private netsonded for this command, and stop it afterwards.
     #[arg(long, global = true)]
@@ -85,10 +85,11 @@ pub enum Command {
         names: Vec<String>,
     },
     /// Print packets, live, from the past or from a file.
-    Watch(Packets),
+    Watch(Watch),
     /// Write packets to a pcapng file for Wireshark.
     Capture {
-        /// Write to FILE; - for standard output.
+        /// Write to FILE; - for standard output. An existing FILE is replaced when the new one is
+        /// complete.
         #[arg(short = 'w', long = "write", value_name = "FILE")]
         write: PathBuf,
         /// The packets to write.

@@ -6,6 +6,24 @@ use clap::{Args, ValueEnum};
 
 use super::values::{Lookback, parse_lookback, parse_time};
 
+/// Options of `watch`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Watch {
+    /// Show the link-layer header as well: addresses, EtherType and length.
+    #[arg(short = 'e', long)]
+    pub link_header: bool,
+    /// Print addresses and ports without names. Always the case; accepted for compatibility with
+    /// tcpdump.
+    #[arg(short = 'n', long, overrides_with = "numeric")]
+    pub numeric: bool,
+    /// Write the packets to FILE instead, as `netsonde capture` does; - for standard output.
+    #[arg(short = 'w', long = "write", value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// The packets to show.
+    #[command(flatten)]
+    pub packets: Packets,
+}
+
 /// A selection of packets: live, recorded, or from a file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Packets {
@@ -34,8 +52,8 @@ pub struct Packets {
     /// Stop after N packets.
     #[arg(short = 'c', long, value_name = "N")]
     pub count: Option<u64>,
-    /// Select only this interface. May be repeated.
-    #[arg(short = 'I', long = "interface", value_name = "IF")]
+    /// Select only this interface; -i is the same. May be repeated.
+    #[arg(short = 'I', short_alias = 'i', long = "interface", value_name = "IF")]
     pub interfaces: Vec<String>,
     /// Select only received (in) or only sent (out) packets.
     #[arg(long, value_name = "DIR")]

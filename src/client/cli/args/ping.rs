@@ -67,7 +67,8 @@ pub struct Ping {
     /// Send at most N probes per second to all targets together. Default for several targets: 10000.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub rate: Option<u64>,
-    /// Write the packets of this run as pcapng, with the fate of each probe as a comment.
+    /// Write the packets of this run to FILE as pcapng, with the fate of each probe as a comment; an
+    /// existing FILE is replaced when the new one is complete.
     #[arg(long, value_name = "FILE")]
     pub evidence: Option<PathBuf>,
 }

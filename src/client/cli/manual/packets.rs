@@ -32,18 +32,48 @@ const TIME: Section = Section {
     after: "",
 };
 
+/// How a file is written, for capture and ping.
+pub(super) const WRITING: Section = Section {
+    title: "WRITING FILES",
+    text: "A regular file is written next to its place, as FILE.netsonde-PID.partial, and renamed when it is \
+           complete. If the command fails, an existing FILE keeps its content. A capture that was ended by \
+           -c, --until, SIGINT, SIGTERM or SIGHUP is complete. If the service ends, the disk is full or an \
+           input file is damaged, the packets until then stay in the partial file, which the message names; \
+           a client that is killed leaves it as well. It can be read up to its last complete packet, and \
+           removed.",
+    items: &[],
+    after: "The new file has permissions and, for root, the owner of the file that it replaces; other hard links \
+            keep the old content. A symbolic link is followed. Devices, FIFOs, -, and names such as \
+            /dev/stdout and /dev/fd/3 are written directly. The input of a command is refused as its output.",
+};
+
+/// Options of tcpdump, for watch and capture.
+const TCPDUMP: Section = Section {
+    title: "OPTIONS OF TCPDUMP",
+    text: "The options -c, -e, -i, -n, -r, -v and -w, and the filter, are those of tcpdump(8). -I, -f and -q \
+           are not: they select an interface, follow, and omit comments. For other letters of tcpdump the \
+           error message says what to use instead. Options precede the filter.",
+    items: &[],
+    after: "",
+};
+
 /// watch, capture, events, neighbors, talkers.
 pub(super) const PAGES: &[Page] = &[
     Page {
         command: "watch",
         description: "Prints packets, one per line: live, from the record, or from a capture file. Users without \
                       the tier payload see headers; standard error says so.",
-        sections: &[TIME, FILTERS],
+        sections: &[TIME, FILTERS, TCPDUMP],
         output: "A line has the local time, the interface, the direction (in, out, or by for a frame to \
                  another host), source > destination with ports, the innermost known protocol, VLAN tags, and \
                  a summary of the message. In brackets follow what could not be decoded, with layer, offset and \
                  reason, and a wrong checksum. Lines that begin with # are comments of a packet and notes such \
-                 as gaps; -q omits them. If packets were evicted before they could be read, standard error \
+                 as gaps, whose times are local too, with the date if it differs from that of the packets; \
+                 -q omits them. With -e the addresses, tags, EtherType and length of the link-layer header \
+                 precede the source. With -v a second line has what the first one omits: identifiers, flags, \
+                 options, lengths, and checksums with their state (correct, wrong, left to hardware, not \
+                 verified); the addresses of ARP; all records of IGMP and MLD reports; the options of \
+                 neighbor discovery. If packets were evicted before they could be read, standard error \
                  says how many.",
         json: Json::Own(&[
             Keys {
@@ -87,7 +117,10 @@ pub(super) const PAGES: &[Page] = &[
                        from the start of the frame.",
             },
         ]),
-        exit: &[("0", "The selection was printed, even if it was empty.")],
+        exit: &[(
+            "0",
+            "The selection was printed or written, even if it was empty.",
+        )],
         examples: &[
             example(
                 "Show what happened on the link in the last five minutes.",
@@ -107,6 +140,10 @@ pub(super) const PAGES: &[Page] = &[
                 "netsonde watch --last all --proto icmp --direction in",
             ),
             example(
+                "Show the next two packets with link-layer header and further fields, as with tcpdump.",
+                "netsonde watch -c 2 -env -i eth0 'icmp or arp'",
+            ),
+            example(
                 "Decode a capture file, without the service.",
                 "netsonde watch --read trace.pcap 'icmp6 or arp'",
             ),
@@ -122,10 +159,10 @@ pub(super) const PAGES: &[Page] = &[
         command: "capture",
         description: "Writes packets to a pcapng file for Wireshark. The selection is that of netsonde-watch(1). \
                       The file keeps interfaces, directions, drop counts and gaps. With -r it copies the \
-                      selected packets of another capture file.",
-        sections: &[TIME, FILTERS],
-        output: "On a terminal, standard error reports the number of packets written; it also reports packets \
-                 that were evicted before they could be read.",
+                      selected packets of another capture file, with the link type of each interface.",
+        sections: &[WRITING, TIME, FILTERS, TCPDUMP],
+        output: "Standard error reports the number of packets written, and packets that were evicted before they \
+                 could be read. A file without packets has one interface, so that tcpdump(8) reads it.",
         exit: &[
             ("0", "The file was written."),
             (

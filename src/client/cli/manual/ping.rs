@@ -16,7 +16,8 @@ pub(super) const PAGES: &[Page] = &[Page {
                   rates and targets, and -b is not allowed; an error names the limit.\n\n\
                   With --evidence the packets of the run are written: its requests, replies and errors to them, \
                   and ARP and neighbor discovery for its targets. The fate of a probe is a comment of its \
-                  request, or of the file if the request was never on the wire.",
+                  request, or of the file if the request was never on the wire. The file is opened before the \
+                  run and replaces an existing one when it is complete, as netsonde-capture(1) describes.",
     sections: &[
         Section {
             title: "FATES",

@@ -16,6 +16,7 @@ use crate::client::cli::args::{Global, Ping, Pmtu};
 use crate::client::commands::ping::text::Output;
 use crate::client::connection::Connection;
 use crate::client::failure::Failure;
+use crate::client::files::output_file::{FileId, OutputFile};
 use crate::client::interrupt::Interrupt;
 use netsonde_core::protocol::ping::{
     Options, PingCall, PingReply, TargetsCall, TargetsReply, Total,
@@ -61,6 +62,11 @@ pub fn ping(global: &Global, socket: &Path, args: &Ping) -> Result<u8, Failure> 
     let is_group = wanted.iter().all(|one| one.is_group);
     let options = options(global, args, &wanted, is_sweep, is_group)?;
     let interrupt = Interrupt::catch()?;
+    // A file that cannot be written shows before the run, not after it.
+    let evidence = match &args.evidence {
+        Some(path) => Some(OutputFile::open(path, &lists(args), Some(&interrupt))?),
+        None => None,
+    };
     let names: HashMap<String, String> = wanted
         .iter()
         .filter_map(|one| Some((one.target.clone(), one.name.clone()?)))
@@ -98,8 +104,8 @@ pub fn ping(global: &Global, socket: &Path, args: &Ping) -> Result<u8, Failure> 
     interrupt.take();
     let mut output = output.into_inner().unwrap_or_else(PoisonError::into_inner);
     output.end(&totals)?;
-    if let Some(path) = &args.evidence {
-        output.write_evidence(socket, path)?;
+    if let Some(evidence) = evidence {
+        output.write_evidence(socket, evidence)?;
     }
     let all_answered = totals
         .iter()
@@ -238,6 +244,17 @@ fn options(
         quiet: Some(only_sums && args.evidence.is_none()),
         rows: (is_sweep && !global.json).then_some(true),
     })
+}
+
+/// The regular files with targets, which --evidence must not replace.
+fn lists(args: &Ping) -> Vec<FileId> {
+    let paths = args
+        .targets
+        .iter()
+        .filter_map(|text| text.strip_prefix('@'));
+    paths
+        .filter_map(|path| FileId::of(&std::fs::metadata(path).ok()?))
+        .collect()
 }
 
 /// Resolves the targets of the command line; `true` if some come from a file.

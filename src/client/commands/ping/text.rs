@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::client::cli::args::{Global, Ping};
 use crate::client::commands::ping::Wanted;
 use crate::client::failure::Failure;
+use crate::client::files::output_file::OutputFile;
 use crate::client::render::style::{Style, table};
 use netsonde_core::protocol::ping::{Distribution, Probe, Summary, TargetRow, Total};
 
@@ -446,10 +447,12 @@ impl<'a> Output<'a> {
     }
 
     /// Writes the packets of these runs.
-    pub fn write_evidence(&self, socket: &Path, path: &Path) -> Result<(), Failure> {
-        let written = self.evidence.write(socket, path)?;
+    pub fn write_evidence(&self, socket: &Path, output: OutputFile) -> Result<(), Failure> {
+        let shown = output.shown().to_owned();
+        let written = self.evidence.write(socket, output)?;
         if !self.global.quiet {
-            eprintln!("{written} packets to {}", path.display());
+            let s = if written == 1 { "" } else { "s" };
+            let _ = writeln!(std::io::stderr(), "{written} packet{s} to {shown}");
         }
         Ok(())
     }
