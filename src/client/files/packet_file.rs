@@ -187,8 +187,10 @@ mod tests {
             blocks.consume();
             assert_eq!(blocks.whole(), Some(0));
         }
-        let mut damaged = Blocks::default();
-        damaged.buffer = vec![6, 0, 0, 0, 7, 0, 0, 0];
+        let mut damaged = Blocks {
+            buffer: vec![6, 0, 0, 0, 7, 0, 0, 0],
+            ..Blocks::default()
+        };
         assert_eq!(damaged.whole(), None);
     }
 }
