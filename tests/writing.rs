@@ -458,7 +458,7 @@ fn unwritable_directories_are_named() -> Outcome {
             };
             refused(name, &output, &out, words);
             if words == by_permission {
-                let advice = "choose another directory, or write to standard output";
+                let advice = "choose another directory, or standard output";
                 assert!(printed(&output).contains(advice), "{}", printed(&output));
             }
         }
@@ -872,6 +872,14 @@ fn link_types_are_kept() -> Outcome {
         text.contains("link type 127 (IEEE802_11_RADIOTAP) is not decoded"),
         "{text}"
     );
+    // The packet of the interface without a name is always one of them.
+    for (name, count) in [("any", 5), ("e0", 3), ("wlan0", 2)] {
+        let arguments = ["capture", "--read", read, "-w", shown, "-i", name];
+        let output = support::client(&nowhere, &arguments);
+        assert!(output.status.success(), "{}", printed(&output));
+        assert_eq!(interfaces(&out).0.len(), count, "{name}");
+    }
+    support::client(&nowhere, &["capture", "--read", read, "-w", shown]);
     if support::has("tshark") {
         let mut tshark = support::program("tshark");
         tshark.args(["-n", "-r", shown, "-T", "fields", "-e", "frame.encap_type"]);

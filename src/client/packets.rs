@@ -18,6 +18,9 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+/// Name for all interfaces, as in tcpdump(8).
+const ANY: &str = "any";
+
 impl Packets {
     pub(crate) fn expression(&self) -> Option<String> {
         let text = self.filter.join(" ");
@@ -53,7 +56,10 @@ impl Packets {
             since_ns: self.since.or(self.until.map(|_| 0)),
             until_ns: self.until,
             follow: (self.follow || !self.is_past()).then_some(true),
-            interfaces: list(&self.interfaces),
+            interfaces: match self.interfaces.iter().any(|name| name == ANY) {
+                true => None,
+                false => list(&self.interfaces),
+            },
             direction: self.direction.map(|way| {
                 if way == DirectionArg::In {
                     "in".into()

@@ -139,7 +139,7 @@ impl OutputFile {
         let out = io::stdout();
         if out.is_terminal() {
             return Err(Failure::Other(
-                "standard output is a terminal: redirect it, or give -w FILE".into(),
+                "standard output is a terminal: redirect it, or name a file".into(),
             ));
         }
         let own = out.as_fd().try_clone_to_owned().map(File::from);
@@ -383,9 +383,12 @@ fn not_beside(path: &Path, folder: &Path, error: &io::Error) -> Failure {
     let folder = folder.display();
     let why = match error.kind() {
         ErrorKind::NotFound => format!("there is no directory {folder}"),
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => format!(
+        ErrorKind::ReadOnlyFilesystem => format!(
+            "{folder} is on a read-only file system: choose another directory, or standard output (-)"
+        ),
+        ErrorKind::PermissionDenied => format!(
             "no permission to create a file in {folder}, where it is completed under a temporary \
-             name: choose another directory, or write to standard output (-w - >FILE)"
+             name: choose another directory, or standard output (-)"
         ),
         _ => format!("{} (in {folder})", reason(error)),
     };

@@ -52,7 +52,7 @@ pub struct Packets {
     /// Stop after N packets.
     #[arg(short = 'c', long, value_name = "N")]
     pub count: Option<u64>,
-    /// Select only this interface; -i is the same. May be repeated.
+    /// Select only this interface; -i is the same. May be repeated. Default: any.
     #[arg(short = 'I', short_alias = 'i', long = "interface", value_name = "IF")]
     pub interfaces: Vec<String>,
     /// Select only received (in) or only sent (out) packets.
