@@ -411,6 +411,22 @@ fn checksums_cover_the_final_destination_of_a_source_route() {
             "{name}"
         );
     }
+    // The lengths of messages do not contain the headers before them.
+    let segments = header(4, 1, [1, 0, 0, 0], &[last, hop]);
+    let packet = routed(&segments, hop, last);
+    let seen = read(LinkType::RawIp, &packet);
+    assert_eq!(seen.summary, "5 bytes");
+    assert!(details::details(&seen).contains("(correct)"));
+    let mut tcp = packet.clone();
+    tcp[40] = 6;
+    tcp.truncate(80);
+    tcp.extend_from_slice(&[
+        0, 80, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0, 100, 0, 0, 0, 0,
+    ]);
+    tcp[5] = 60;
+    let seen = read(LinkType::RawIp, &tcp);
+    assert_eq!(seen.summary, "SYN seq 1 win 100");
+    assert_eq!(seen.bad_checksum, Some("tcp"));
     // Where the final destination is not known, no checksum is called wrong.
     let unknown = routed(&header(5, 1, [0; 4], &[hop]), hop, last);
     assert_eq!(read(LinkType::RawIp, &unknown).bad_checksum, None);

@@ -297,12 +297,13 @@ fn judged(packet: &Packet<'_>, layer: &str, field: u16) -> String {
         .is_some_and(|network| network.more_fragments || network.fragment_offset > 0);
     let state = match frame.checksum {
         _ if packet.bad_checksum == Some(layer) => "wrong",
+        _ if packet.good_checksum == Some(layer) => "correct",
         Checksum::NotReady => "left to hardware",
         _ if packet.partial_checksum => "left to hardware",
         Checksum::Valid => "correct, as the kernel found",
         _ if is_fragment => "not verified: a fragment",
         _ if is_cut => "not verified: not all bytes were captured",
-        _ => "correct",
+        _ => "not verified",
     };
     format!("checksum {field:#06x} ({state})")
 }

@@ -214,8 +214,8 @@ pub(super) fn code_value(code: u8) -> u32 {
 pub(super) fn read(packet: &mut Packet<'_>, payload: &Payload<'_>) {
     packet.protocols.push("igmp");
     let mut whole = payload.bytes;
-    if packet.can_judge(payload.complete) && sum(whole.rest(), 0) != 0xffff {
-        packet.bad_checksum.get_or_insert("igmp");
+    if packet.can_judge(payload.complete) {
+        packet.judge("igmp", sum(whole.rest(), 0) == 0xffff);
     }
     let length = payload.network.payload_length;
     let mut from = payload.bytes;

@@ -15,6 +15,7 @@ const MAX_EXTENSIONS: usize = 16;
 /// Input of an upper-layer decoder: its bytes, and the network header that its checksum covers.
 pub(super) struct Payload<'a> {
     pub bytes: Cursor<'a>,
+    /// The network header, with the length of the upper-layer message only.
     pub network: Network,
     /// The route beyond the header's addresses.
     pub route: Route,
@@ -225,6 +226,8 @@ pub(super) fn read_v6(packet: &mut Packet<'_>, at: usize, end: usize) {
         stop <= packet.frame.bytes.len() && network.fragment_offset == 0 && !network.more_fragments;
     let complete = complete && !route.unknown;
     let part = (from.offset(), stop.min(end));
+    let extensions = from.offset().saturating_sub(start) as u32;
+    network.payload_length = network.payload_length.saturating_sub(extensions);
     read_payload(packet, network, route, part, complete);
 }
 

@@ -186,6 +186,8 @@ pub struct Packet<'a> {
     pub problem: Option<Problem>,
     /// The layer whose checksum is wrong.
     pub bad_checksum: Option<&'static str>,
+    /// The layer above IP whose checksum was verified.
+    pub(super) good_checksum: Option<&'static str>,
     /// Final destination of a source-routed packet that has not reached it yet, for checksums.
     pub(super) final_destination: Option<IpAddr>,
     /// Whether a transport checksum field holds only the sum of the pseudo-header.
@@ -209,6 +211,7 @@ impl<'a> Packet<'a> {
             meanings: Vec::new(),
             problem: None,
             bad_checksum: None,
+            good_checksum: None,
             final_destination: None,
             partial_checksum: false,
             depth: 0,
@@ -312,6 +315,15 @@ impl<'a> Packet<'a> {
                 self.short(layer, short);
                 None
             }
+        }
+    }
+
+    /// Records whether the checksum of a layer is right. The outermost layer counts.
+    pub(super) fn judge(&mut self, layer: &'static str, is_right: bool) {
+        if is_right {
+            self.good_checksum.get_or_insert(layer);
+        } else {
+            self.bad_checksum.get_or_insert(layer);
         }
     }
 

@@ -228,9 +228,7 @@ fn judge(packet: &mut Packet<'_>, payload: &Payload<'_>, kind: u8) {
         && bytes
             .get(..8)
             .is_some_and(|head| sum(head, start(8)) == 0xffff);
-    if !whole_right && !head_right {
-        packet.bad_checksum.get_or_insert("pim");
-    }
+    packet.judge("pim", whole_right || head_right);
 }
 
 fn show(address: Option<IpAddr>) -> String {

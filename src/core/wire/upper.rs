@@ -110,7 +110,7 @@ fn judge(
     };
     let starts = || [Some(pseudo), next_hop].into_iter().flatten();
     if starts().any(|start| sum(message, start) == 0xffff) {
-        return;
+        return packet.judge(layer, true);
     }
     // The field holds only the sum of the pseudo-header: the sender leaves the rest to hardware, and
     // capture files do not always record that.
@@ -118,7 +118,7 @@ fn judge(
         packet.partial_checksum = true;
         return;
     }
-    packet.bad_checksum.get_or_insert(layer);
+    packet.judge(layer, false);
 }
 
 fn keep_ports(packet: &mut Packet<'_>, ports: Option<(u16, u16)>) {
