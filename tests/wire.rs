@@ -597,8 +597,8 @@ fn cut_lists_have_no_empty_item() {
             // Two records of 20 bytes each, from byte 70 on.
             let expected = match end {
                 ..70 => continue,
-                ..90 => "MLDv2 report: 2 records, cut off",
-                ..110 => "MLDv2 report: ff1e::1 to exclude {} (join); and 1 more",
+                70..90 => "MLDv2 report: 2 records, cut off",
+                90..110 => "MLDv2 report: ff1e::1 to exclude {} (join); and 1 more",
                 _ => "MLDv2 report: ff1e::1 to exclude {} (join); ff1e::2 to exclude {} (join)",
             };
             assert_eq!(summary, expected, "at {end}");

@@ -7,6 +7,8 @@
 //!
 //! The judges are the bytes of the file, and tcpdump and tshark.
 #![allow(missing_docs, clippy::unwrap_used)]
+// Where a test fails before it waits for a client, the client ends with its service.
+#![allow(clippy::zombie_processes)]
 
 mod support;
 
@@ -811,8 +813,10 @@ fn pcap(link: u32) -> Vec<u8> {
     bytes
 }
 
+type Interface = (u32, Option<String>);
+
 /// Link type and name of the interface of each packet, and all interfaces.
-fn interfaces(path: &Path) -> (Vec<(u32, Option<String>)>, Vec<(u32, Option<String>)>) {
+fn interfaces(path: &Path) -> (Vec<Interface>, Vec<Interface>) {
     let mut file = CaptureFile::new(File::open(path).unwrap()).unwrap();
     let mut seen = Vec::new();
     while let Some(item) = file.next().unwrap() {
