@@ -14,6 +14,23 @@
 //! | `output` | a report on standard output, as JSON or text |
 //! | `failure` | why a command failed |
 
+/// Prints on standard error, as the macro of the standard library of this name, but does not panic where that
+/// is closed or full: what is said there is not what was asked for.
+macro_rules! eprintln {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
+/// The same without a line feed.
+macro_rules! eprint {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stderr(), $($words)*);
+    }};
+}
+
 pub mod cli;
 pub mod commands;
 pub mod connection;

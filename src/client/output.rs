@@ -1,12 +1,14 @@
 //! SHELL. Output of a command on standard output: a report as JSON, or as text.
 
+use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
 
+use netsonde_core::text::counted;
 use serde::Serialize;
 
 use super::cli::args::Global;
 use super::failure::Failure;
-use super::render::style::Style;
+use super::render::style::{Style, plain};
 
 /// Writes a report as an indented JSON document and a line feed.
 ///
@@ -18,6 +20,12 @@ pub fn json(out: &mut impl Write, report: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut out, report)?;
     writeln!(out)?;
     out.flush()
+}
+
+/// Prints a line on standard error, with the name of this program. A closed or full standard error is no
+/// reason to fail.
+pub fn remark(line: impl Display) {
+    let _ = writeln!(io::stderr(), "netsonde: {line}");
 }
 
 /// Prints a report, as JSON if the options say so, else as `text` formats it.
@@ -34,4 +42,24 @@ pub fn show<T: Serialize>(
         writeln!(out, "{}", text.trim_end())?;
     }
     Ok(())
+}
+
+/// Reports that a filter matched nothing, with the number of what there is without it: one line on standard
+/// error, none with -q. Returns the exit status.
+pub fn no_match(global: &Global, noun: &str, filter: &str, total: u64) -> u8 {
+    note(
+        global,
+        &format!(
+            "no {noun} matches {filter}; {} without the filter",
+            counted(total, noun)
+        ),
+    );
+    1
+}
+
+/// Prints a line for people on standard error, none with -q.
+pub fn note(global: &Global, words: &str) {
+    if !global.quiet {
+        remark(plain(words));
+    }
 }

@@ -2,5 +2,7 @@
 //! arguments to an exit status.
 
 pub mod args;
+mod check;
 pub mod manual;
 pub mod run;
+mod usage;

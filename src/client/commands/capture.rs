@@ -5,6 +5,7 @@ use crate::client::failure::Failure;
 use crate::client::files::packet_file::{PacketFile, Target};
 use crate::client::packets::*;
 use netsonde_core::protocol::capture::Content;
+use netsonde_core::text::counted;
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
@@ -56,7 +57,8 @@ pub fn capture(
         };
         match report.packets {
             Some(count) => eprintln!(
-                "{count} packets, {} to {shown}",
+                "{}, {} to {shown}",
+                counted(count, "packet"),
                 crate::client::render::style::bytes(total)
             ),
             None => eprintln!(
@@ -65,7 +67,11 @@ pub fn capture(
             ),
         }
     }
-    Ok(if report.cut.is_some() { 2 } else { 0 })
+    Ok(match report.packets {
+        _ if report.cut.is_some() => 2,
+        Some(0) => packets.none_recorded(global, socket),
+        _ => 0,
+    })
 }
 
 /// Copies the selected packets of a file into another.
@@ -76,10 +82,10 @@ pub(crate) fn copy_file(
     to: &Path,
 ) -> Result<u8, Failure> {
     let mut file = PacketFile::create(to, &[])?;
-    from_file(packets, from, |packet| file.add(packet), |_| Ok(true))?;
+    let counts = from_file(packets, from, |packet| file.add(packet), |_| Ok(true))?;
     file.flush()?;
     if !global.quiet {
-        eprintln!("{} packets to {}", file.count, to.display());
+        eprintln!("{} to {}", counted(file.count, "packet"), to.display());
     }
-    Ok(0)
+    Ok(counts.status(global, packets, from))
 }

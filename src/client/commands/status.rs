@@ -6,6 +6,7 @@ use crate::client::failure::Failure;
 use crate::client::output::show;
 use crate::client::render::style::{Style, age, bytes, duration, right, table};
 use netsonde_core::protocol::service::{InterfaceCounts, ListenerCounts, Status};
+use netsonde_core::text::counted;
 use std::path::Path;
 
 /// Maximum number of gaps shown; `-v` shows all.
@@ -168,7 +169,7 @@ fn gaps_text(status: &Status, style: Style, verbose: bool) -> String {
     }
     for gap in &status.gaps[skip..] {
         let count = if gap.count > 0 {
-            format!(", {} packets", gap.count)
+            format!(", {}", counted(gap.count, "packet"))
         } else {
             String::new()
         };
@@ -189,8 +190,10 @@ fn limits_text(status: &Status, style: Style) -> String {
         .filter(|limit| limit.hits > 0)
         .map(|limit| {
             format!(
-                "{} (limit {}): {} times",
-                limit.name, limit.limit, limit.hits
+                "{} (limit {}): {}",
+                limit.name,
+                limit.limit,
+                counted(limit.hits, "time")
             )
         })
         .collect();

@@ -19,12 +19,13 @@ pub fn watch(global: &Global, socket: &Path, packets: &Packets) -> Result<u8, Fa
         quiet: global.quiet,
     };
     if let Some(path) = &packets.read {
-        return from_file(
+        let counts = from_file(
             packets,
             path,
             |packet| out.packet(packet),
             |note| out.note(note),
-        );
+        )?;
+        return Ok(counts.status(global, packets, path));
     }
     let Stream {
         mut connection,
@@ -39,6 +40,7 @@ pub fn watch(global: &Global, socket: &Path, packets: &Packets) -> Result<u8, Fa
         );
     }
     let mut file = CaptureFile::new(pipe).map_err(Failure::from)?;
+    let mut is_empty = true;
     loop {
         let item = match file.next() {
             Ok(Some(item)) => item,
@@ -48,7 +50,10 @@ pub fn watch(global: &Global, socket: &Path, packets: &Packets) -> Result<u8, Fa
             Err(error) => return Err(error.into()),
         };
         let going_on = match &item {
-            Item::Packet(packet) => out.packet(packet)?,
+            Item::Packet(packet) => {
+                is_empty = false;
+                out.packet(packet)?
+            }
             Item::Note(note) => out.note(note)?,
         };
         if !going_on {
@@ -56,6 +61,9 @@ pub fn watch(global: &Global, socket: &Path, packets: &Packets) -> Result<u8, Fa
         }
     }
     tell_end(global, &ended(&mut connection, &interrupt)?);
+    if is_empty && !interrupt.came() {
+        return Ok(packets.none_recorded(global, socket));
+    }
     Ok(0)
 }
 

@@ -3,6 +3,7 @@
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::FilePacket;
 use crate::client::packets::written;
+use crate::linux::reason;
 use netsonde_core::recorder::pcapng::Writer;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -18,9 +19,7 @@ impl Target {
     pub(crate) fn open(path: &Path) -> Result<Target, Failure> {
         if path != Path::new("-") {
             let file = File::create(path);
-            let file = file.map_err(|error| {
-                Failure::Other(format!("cannot write {}: {error}", path.display()))
-            })?;
+            let file = file.map_err(|error| Failure::of_file("write", path, &error))?;
             return Ok(Target::File(file, path.into()));
         }
         if io::stdout().is_terminal() {
@@ -39,8 +38,9 @@ impl Target {
             }
             Target::File(file, path) => file.write_all(bytes).map(|()| true).map_err(|error| {
                 Failure::Other(format!(
-                    "cannot write {}: {error}; the file is valid up to its last complete block",
-                    path.display()
+                    "cannot write {}: {}; the file is valid up to its last complete block",
+                    path.display(),
+                    reason(&error)
                 ))
             }),
         }
