@@ -546,19 +546,30 @@ fn impossible_requests_are_rejected() -> Outcome {
         (&["10.0.0.0/8"][..], "limit is reached"),
         (
             &["-s", "65508", "10.0.0.2"][..],
-            "size: 65508 is more than 65507",
+            "-s: 65508 is more than 65507",
         ),
-        (&["-I", "nope", "10.0.0.2"][..], "no such interface: nope"),
+        (
+            &["-I", "nope", "10.0.0.2"][..],
+            "unknown interface \"nope\"",
+        ),
         (
             &["-I", "fd00::1", "10.0.0.2"][..],
             "is not an address of the targets' family",
         ),
         (&["10.0.0.255"][..], "use -b to ping it"),
         (&["fe80::1"][..], "specify it, for example fe80::1%e0"),
-        (&["fe80::1%nope"][..], "no such interface: nope"),
-        (&["10.0.0.2/33"][..], "the prefix length must be 0 to 32"),
+        (
+            &["10.999.1.1"][..],
+            "10.999.1.1 is not an IPv4 address: 999 is more than 255",
+        ),
+        (&["-W", "0", "10.0.0.2"][..], "-W: must be more than 0"),
+        (&["fe80::1%nope"][..], "unknown interface \"nope\""),
+        (&["10.0.0.2/33"][..], "33 is more than 32"),
         (&["-p", "xyz", "10.0.0.2"][..], "hexadecimal"),
-        (&["-W", "2h", "10.0.0.2"][..], "at most an hour"),
+        (
+            &["-W", "2h", "10.0.0.2"][..],
+            "-W: must be at most one hour, not 2h",
+        ),
         (
             &["--rate", "10000000", "10.0.0.2"][..],
             "only root may use more probes a second here; you may use 100000 a second",

@@ -90,8 +90,11 @@ fn flows_show_their_processes() -> Outcome {
     println!("{text}");
     drop(receiver);
     for (wrong, why) in [
-        (&["--window", "6m"][..], "1 s to 300 s"),
-        (&["-n", "0"], "is not in the range of 1 to 1000"),
+        (
+            &["--window", "6m"][..],
+            "--window: must be 1s to 5m, not 6m",
+        ),
+        (&["-n", "0"], "-n: must be 1 to 1000, not 0"),
         (&["-I", "nowhere"], "nowhere"),
     ] {
         let mut all = vec!["talkers"];

@@ -14,6 +14,15 @@
 //! | `output` | a report on standard output, as JSON or text |
 //! | `failure` | why a command failed |
 
+/// Prints on standard error, as the macro of the standard library of this name, but does not panic where that
+/// is closed or full: what is said there is not what was asked for.
+macro_rules! eprintln {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
 pub mod cli;
 pub mod commands;
 pub mod connection;

@@ -3,11 +3,12 @@
 use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
 
+use netsonde_core::text::counted;
 use serde::Serialize;
 
 use super::cli::args::Global;
 use super::failure::Failure;
-use super::render::style::Style;
+use super::render::style::{Style, plain};
 
 /// Writes a report as an indented JSON document and a line feed.
 ///
@@ -41,4 +42,24 @@ pub fn show<T: Serialize>(
         writeln!(out, "{}", text.trim_end())?;
     }
     Ok(())
+}
+
+/// Reports that a filter matched nothing, with the number of what there is without it: one line on standard
+/// error, none with -q. Returns the exit status.
+pub fn no_match(global: &Global, noun: &str, filter: &str, total: u64) -> u8 {
+    note(
+        global,
+        &format!(
+            "no {noun} matches {filter}; {} without the filter",
+            counted(total, noun)
+        ),
+    );
+    1
+}
+
+/// Prints a line for people on standard error, none with -q.
+pub fn note(global: &Global, words: &str) {
+    if !global.quiet {
+        remark(plain(words));
+    }
 }

@@ -1,20 +1,24 @@
 //! SHELL. Packets of the service or of a capture file, as selected by the options of `watch` and `capture`.
 
 use crate::client::cli::args::{DirectionArg, Global, Lookback, Packets};
-use crate::client::connection::Connection;
+use crate::client::connection::{Connection, ask};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{self, CaptureFile, FilePacket, Item};
 use crate::client::files::output_file::FileId;
 use crate::client::filter::{Filter, LocalFilter};
 use crate::client::interrupt::Interrupt;
-use crate::client::output::remark;
+use crate::client::output::{no_match, note, remark};
+use crate::client::render::style::{local_time, short_duration};
 use netsonde_core::protocol::capture::{CaptureCall, CaptureReply, Content, Selection};
+use netsonde_core::protocol::service::Status;
 use netsonde_core::recorder::select::Select;
 use netsonde_core::recorder::{Record, Store};
+use netsonde_core::text::{counted, was_or_were};
 use netsonde_core::wire::linktype;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -32,6 +36,57 @@ impl Packets {
         self.last.is_some() || self.since.is_some() || self.until.is_some()
     }
 
+    /// Returns the options that select packets, as they can be typed; `None` if all packets are selected.
+    pub(crate) fn shown(&self) -> Option<String> {
+        let mut words = Vec::new();
+        let mut add = |option: &str, value: &str| words.push(format!("{option} {value}"));
+        match self.last {
+            Some(Lookback::Ns(ns)) => add("--last", &short_duration(ns)),
+            Some(Lookback::All) | None => {}
+        }
+        for (option, at) in [("--since", self.since), ("--until", self.until)] {
+            if let Some(at) = at.map(local_time) {
+                add(option, &format!("'{at}'"));
+            }
+        }
+        self.interfaces.iter().for_each(|name| add("-I", name));
+        if let Some(way) = self.direction {
+            add(
+                "--direction",
+                if way == DirectionArg::In { "in" } else { "out" },
+            );
+        }
+        self.stores.iter().for_each(|name| add("--store", name));
+        self.hosts.iter().for_each(|host| add("--host", host));
+        self.ports
+            .iter()
+            .for_each(|port| add("--port", &port.to_string()));
+        self.protocols.iter().for_each(|name| add("--proto", name));
+        self.groups
+            .iter()
+            .for_each(|group| add("--group", &group.to_string()));
+        self.vlans
+            .iter()
+            .for_each(|vlan| add("--vlan", &vlan.to_string()));
+        if let Some(expression) = self.expression() {
+            words.push(format!("'{expression}'"));
+        }
+        (!words.is_empty()).then(|| words.join(" "))
+    }
+
+    /// Reports that no recorded packet was selected. Returns the exit status: 0 if all were selected and
+    /// there is none.
+    pub(crate) fn none_recorded(&self, global: &Global, socket: &Path) -> u8 {
+        let Some(filter) = self.shown() else {
+            return 0;
+        };
+        let status: Option<Status> = ask(socket, "io.netsonde.Service.Status").ok();
+        let recorded = status.map_or(0, |status| {
+            status.recorder.iter().map(|store| store.packets).sum()
+        });
+        no_match(global, "recorded packet", &filter, recorded)
+    }
+
     /// Returns whether a time is within the selected interval. Packets without a time are.
     pub(crate) fn is_within(&self, time_ns: Option<i128>) -> bool {
         let from = self.since.map_or(i128::MIN, i128::from);
@@ -41,6 +96,7 @@ impl Packets {
 
     pub(crate) fn selection(&self) -> Result<Selection, Failure> {
         let list = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+        let strings = |all: &[IpAddr]| all.iter().map(IpAddr::to_string).collect::<Vec<_>>();
         let expression = self.expression();
         let programs = match &expression {
             Some(text) => Some(Filter::new(text)?.programs()?),
@@ -73,7 +129,7 @@ impl Packets {
             hosts: list(&self.hosts),
             ports: (!self.ports.is_empty()).then(|| self.ports.clone()),
             protocols: list(&self.protocols),
-            groups: list(&self.groups),
+            groups: list(&strings(&self.groups)),
             vlans: (!self.vlans.is_empty()).then(|| self.vlans.clone()),
             limit: self.count,
             ..Selection::default()
@@ -178,12 +234,12 @@ pub(crate) fn tell_end(global: &Global, report: &CaptureReply) {
     if let Some(cut) = &report.cut {
         remark(format!("netsonded ended the stream: {cut}"));
     }
-    if let Some(missed) = report.missed.filter(|missed| *missed > 0)
-        && !global.quiet
-    {
-        remark(format!(
-            "{missed} packets were evicted before they could be read"
-        ));
+    if let Some(missed) = report.missed.filter(|missed| *missed > 0) {
+        let (packets, were) = (counted(missed, "packet"), was_or_were(missed));
+        note(
+            global,
+            &format!("{packets} {were} evicted before they could be read"),
+        );
     }
 }
 
@@ -202,8 +258,9 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
         return Ok(Box::new(io::stdin()));
     }
     let file = File::open(path);
-    let failed = |error| Failure::Other(format!("cannot read {}: {error}", path.display()));
-    Ok(Box::new(file.map_err(failed)?))
+    Ok(Box::new(
+        file.map_err(|error| Failure::of_file("read", path, &error))?,
+    ))
 }
 
 /// A capture file that is read, and the options that select its packets.
@@ -216,6 +273,35 @@ pub(crate) struct Source<'p> {
     file: CaptureFile<'static>,
     /// The file itself, if it is a regular one.
     pub(crate) id: Option<FileId>,
+    /// Packets so far.
+    pub(crate) counts: FileCounts,
+}
+
+/// Number of packets of a file.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct FileCounts {
+    /// Packets that were read.
+    pub(crate) read: u64,
+    /// Packets that the options select.
+    pub(crate) selected: u64,
+}
+
+impl FileCounts {
+    /// Returns the exit status; 1 with a message if the options selected none.
+    pub(crate) fn status(self, global: &Global, packets: &Packets, path: &Path) -> u8 {
+        match packets.shown() {
+            Some(filter) if self.selected == 0 => {
+                let noun = format!("packet in {}", path.display());
+                let total = counted(self.read, "packet");
+                note(
+                    global,
+                    &format!("no {noun} matches {filter}; {total} without the filter"),
+                );
+                1
+            }
+            _ => 0,
+        }
+    }
 }
 
 impl<'p> Source<'p> {
@@ -242,7 +328,7 @@ impl<'p> Source<'p> {
         if let Some(filter) = &filter {
             filter.check()?;
         }
-        let cannot = |error| Failure::Other(format!("cannot read {}: {error}", path.display()));
+        let cannot = |error| Failure::of_file("read", path, &error);
         let file = match path == Path::new("-") {
             true => io::stdin().as_fd().try_clone_to_owned().map(File::from),
             false => File::open(path),
@@ -264,6 +350,7 @@ impl<'p> Source<'p> {
             compiled: Vec::new(),
             file: file.map_err(|error| about(path, &error))?,
             id,
+            counts: FileCounts::default(),
         })
     }
 
@@ -273,8 +360,8 @@ impl<'p> Source<'p> {
         mut each: impl FnMut(&FilePacket) -> Result<bool, Failure>,
         mut note: impl FnMut(&str) -> Result<bool, Failure>,
     ) -> Result<(), Failure> {
-        let mut left = self.packets.count.unwrap_or(u64::MAX);
-        while left > 0 {
+        let most = self.packets.count.unwrap_or(u64::MAX);
+        while self.counts.selected < most {
             match self.file.next().map_err(|error| about(self.path, &error))? {
                 None => break,
                 Some(Item::Note(text)) => {
@@ -283,10 +370,11 @@ impl<'p> Source<'p> {
                     }
                 }
                 Some(Item::Packet(packet)) => {
+                    self.counts.read += 1;
                     if !self.selects(&packet)? {
                         continue;
                     }
-                    left -= 1;
+                    self.counts.selected += 1;
                     if !each(&packet)? {
                         break;
                     }

@@ -31,6 +31,14 @@ use nix::time::{ClockId, clock_gettime};
 
 use netsonde_core::host::membership::Membership;
 
+/// Describes an error of the system, as strerror(3) does, without its number.
+pub fn reason(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().into(),
+        None => error.to_string(),
+    }
+}
+
 /// Reads a file of /proc/net; empty if it cannot be read. The file is that of the thread, because
 /// network namespaces belong to threads.
 pub fn proc_net(name: &str) -> String {

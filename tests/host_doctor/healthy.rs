@@ -249,7 +249,7 @@ fn missing_service_is_reported() -> Outcome {
     let output = h.run(|| service.netsonde(&["doctor", "-I", "nope0"]));
     assert_eq!(output.status.code(), Some(2));
     let printed = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(printed.contains("no such interface: nope0"), "{printed}");
+    assert!(printed.contains("unknown interface \"nope0\""), "{printed}");
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use crate::client::render::style::bytes;
 use netsonde_core::protocol::capture::{CaptureReply, Content};
 use netsonde_core::recorder::layout::SNAP_MAX;
 use netsonde_core::recorder::pcapng::Writer;
+use netsonde_core::text::counted;
 use netsonde_core::wire::LinkType;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
@@ -76,11 +77,14 @@ pub fn capture(
         };
         summary(&format!(
             "{interrupted}{}, {} to {shown}",
-            counted(blocks.packets),
+            counted(blocks.packets, "packet"),
             bytes(progress.total)
         ));
     }
-    Ok(0)
+    Ok(match blocks.packets {
+        0 if !interrupt.came() => packets.none_recorded(global, socket),
+        _ => 0,
+    })
 }
 
 /// Writes the stream of the service, whole blocks only, until its end or an interrupt. Returns `false`
@@ -167,16 +171,9 @@ fn copy_file(global: &Global, packets: &Packets, from: &Path, to: &Path) -> Resu
     }
     let count = file.complete()?;
     if !global.quiet {
-        summary(&format!("{} to {shown}", counted(count)));
+        summary(&format!("{} to {shown}", counted(count, "packet")));
     }
-    Ok(0)
-}
-
-fn counted(packets: u64) -> String {
-    match packets {
-        1 => "1 packet".into(),
-        packets => format!("{packets} packets"),
-    }
+    Ok(source.counts.status(global, packets, from))
 }
 
 /// Prints the result on standard error; the file is complete even if that is closed.

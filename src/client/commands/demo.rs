@@ -18,6 +18,7 @@ use crate::client::failure::Failure;
 use crate::client::render::style::Style;
 use crate::client::standalone::Standalone;
 use crate::lab::{self, Host, messages, traffic, veth, wait_until};
+use netsonde_core::text::counted;
 
 /// Maximum time to wait for anything.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -82,9 +83,9 @@ pub fn run(global: &Global) -> Result<u8, Failure> {
         demo.print(&format!("  -> {verdict}"));
     }
     demo.print(&format!(
-        "\n{kept} of {} scenes showed the expected result, in {:.1} s. This host's network was \
+        "\n{kept} of {} showed the expected result, in {:.1} s. This host's network was \
             not touched.",
-        scenes.len(),
+        counted(scenes.len(), "scene"),
         start.elapsed().as_secs_f64()
     ));
     Ok(if kept == scenes.len() { 0 } else { 1 })

@@ -78,9 +78,7 @@ pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
             (Some(family), _) => Some(family),
             (None, Some(kind)) => return explain_kind(global, style, kind),
             (None, None) => {
-                return Err(Failure::Other(format!(
-                    "unknown address family or socket type {name:?} (see `netsonde families -v`)"
-                )));
+                return Err(Failure::Other(families::unknown_family_or_type(name)));
             }
         },
     };

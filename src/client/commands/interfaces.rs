@@ -6,6 +6,7 @@ use crate::client::failure::Failure;
 use crate::client::output::json;
 use crate::client::render::style::Style;
 use netsonde_core::protocol::service::{Interface, Interfaces};
+use netsonde_core::text::{counted, unknown};
 use std::io::Write;
 use std::path::Path;
 
@@ -18,7 +19,12 @@ pub fn interfaces(global: &Global, socket: &Path, names: &[String]) -> Result<u8
             .iter()
             .any(|interface| interface.interface == *name)
         {
-            return Err(Failure::no_such_interface(name));
+            let known: Vec<&str> = all
+                .interfaces
+                .iter()
+                .map(|one| &one.interface[..])
+                .collect();
+            return Err(Failure::Other(unknown("interface", name, known)));
         }
     }
     if !names.is_empty() {
@@ -78,8 +84,9 @@ pub(crate) fn one(interface: &Interface, style: Style) -> String {
             ""
         };
         fact(format!(
-            "member of {} ({} users{ours})",
-            membership.group, membership.users
+            "member of {} ({}{ours})",
+            membership.group,
+            counted(membership.users, "user")
         ));
     }
     if interface.promiscuity > 0 || interface.allmulti > 0 {

@@ -9,15 +9,17 @@ use serde::Serialize;
 use crate::client::cli::args::{Global, NeighborsArgs};
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
-use crate::client::output::show;
+use crate::client::output::{no_match, show};
 use crate::client::render::oui::makers;
 use crate::client::render::style::{Style, age, table};
 use netsonde_core::neighbors::mac;
 use netsonde_core::protocol::inventory::{
     Claimant, Finding, InterfaceCall, KernelNeighbor, Neighbor, Neighbors,
 };
+use netsonde_core::text::counted;
 use netsonde_core::wire::cursor::Mac;
 
+const METHOD: &str = "io.netsonde.Inventory.Neighbors";
 /// Maximum number of address moves shown; `-v` shows all.
 const MOVES_SHOWN: usize = 8;
 
@@ -35,7 +37,7 @@ pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, F
     let call = InterfaceCall {
         interface: args.interface.clone(),
     };
-    let mut all: Neighbors = ask_with(socket, "io.netsonde.Inventory.Neighbors", &call)?;
+    let mut all: Neighbors = ask_with(socket, METHOD, &call)?;
     if !args.who.is_empty() {
         select(&mut all, &args.who);
     }
@@ -45,20 +47,24 @@ pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, F
         .any(|one| one.kind == "conflict" && one.current);
     let vendors = vendors(&all);
     let report = NeighborReport { all, vendors };
-    show(global, &report, text)?;
-    Ok(u8::from(has_conflict))
-}
-
-/// Parses a MAC address with colons, hyphens, dots or no separators.
-fn read_mac(text: &str) -> Option<Mac> {
-    let is_written = |one: char| one.is_ascii_hexdigit() || [':', '-', '.'].contains(&one);
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    if !text.chars().all(is_written) || digits.len() != 12 {
-        return None;
+    let interface = args.interface.iter().map(|name| format!("-I {name}"));
+    let filter: Vec<String> = interface.chain(args.who.iter().cloned()).collect();
+    let is_empty = report.all.neighbors.is_empty() && report.all.findings.is_empty();
+    let is_unmatched = is_empty && !filter.is_empty();
+    if global.json || !is_unmatched {
+        show(global, &report, text)?;
     }
-    let number = u64::from_str_radix(&digits, 16).ok()?;
-    let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
-    Some(Mac([a, b, c, d, e, f]))
+    if is_unmatched {
+        let all: Option<Neighbors> = ask_with(socket, METHOD, &InterfaceCall::default()).ok();
+        let total = all.map_or(0, |all| all.neighbors.len());
+        return Ok(no_match(
+            global,
+            "neighbor",
+            &filter.join(" "),
+            total as u64,
+        ));
+    }
+    Ok(u8::from(has_conflict))
 }
 
 /// Keeps only entries about one of these: an address, a MAC address, a name or its first label.
@@ -73,7 +79,7 @@ fn select(all: &mut Neighbors, who: &[String]) {
     };
     let macs: BTreeSet<String> = who
         .iter()
-        .filter_map(|one| read_mac(one))
+        .filter_map(|one| mac::parse(one))
         .map(|mac| mac.to_string())
         .collect();
     let is_name = |name: &str| {
@@ -124,7 +130,7 @@ fn vendors(all: &Neighbors) -> std::collections::BTreeMap<String, String> {
         .iter()
         .map(|one| &one.mac)
         .chain(of_findings)
-        .filter_map(|text| read_mac(text))
+        .filter_map(|text| mac::parse(text))
         .collect();
     let made: Vec<Mac> = named
         .iter()
@@ -307,7 +313,7 @@ fn finding_text(one: &Finding, report: &NeighborReport, style: Style) -> String 
                 .map(|claimant| claimant_text(claimant, now)),
         );
         if one.more > 0 {
-            lines.push(format!("    and {} claims by others", one.more));
+            lines.push(format!("    and {} by others", counted(one.more, "claim")));
         }
         lines.extend(hint(one, &report.all));
     }
@@ -360,13 +366,13 @@ fn conflict_lines(one: &Finding, report: &NeighborReport, style: Style) -> Vec<S
     if let Some(times) = one.both_answered.filter(|times| *times > 0) {
         lines.push(format!(
             "    both answered the same request, {}",
-            counted(times)
+            repeated(times)
         ));
     }
     if let Some(times) = one.returned.filter(|times| *times > 0) {
         lines.push(format!(
             "    one claimed it again after the other, without announcing it, {}",
-            counted(times)
+            repeated(times)
         ));
     }
     if one.own {
@@ -395,7 +401,7 @@ fn move_lines(one: &Finding, report: &NeighborReport) -> Vec<String> {
     let is_virtual = one
         .claimants
         .iter()
-        .any(|claimant| read_mac(&claimant.mac).is_some_and(|mac| mac::shared(mac).is_some()));
+        .any(|claimant| mac::parse(&claimant.mac).is_some_and(|mac| mac::shared(mac).is_some()));
     let details = format!(
         "    not a conflict: the first one stopped using it{}{}",
         if is_virtual {
@@ -404,7 +410,8 @@ fn move_lines(one: &Finding, report: &NeighborReport) -> Vec<String> {
             ""
         },
         match one.times {
-            Some(times) if times > 1 => format!("; it has moved {times} times"),
+            Some(times) if times > 1 =>
+                format!("; it has moved {times}", times = counted(times, "time")),
             _ => String::new(),
         }
     );
@@ -425,27 +432,27 @@ fn duplicate_lines(one: &Finding, report: &NeighborReport, style: Style) -> Vec<
     );
     let details = format!(
         "    by duplicate address detection, {}, last {}",
-        counted(one.times.unwrap_or(1)),
+        repeated(one.times.unwrap_or(1)),
         ago(&one.last, report)
     );
     vec![style.warn(&headline), details]
 }
 
-fn counted(times: u64) -> String {
+fn repeated(times: u64) -> String {
     match times {
         1 => "once".into(),
-        times => format!("{times} times"),
+        times => counted(times, "time"),
     }
 }
 
 fn claimant_text(one: &Claimant, now: &str) -> String {
     let mut text = format!(
-        "    {}{}: {} claims, {} of them answers and {} announcements, last {}",
+        "    {}{}: {}, {} of them answers and {}, last {}",
         one.mac,
         if one.own { " (this host)" } else { "" },
-        one.claims,
+        counted(one.claims, "claim"),
         one.answers,
-        one.announcements,
+        counted(one.announcements, "announcement"),
         match &one.claimed {
             Some(claimed) => format!("{} ago", age(now, claimed)),
             None => "never: only received".into(),
@@ -501,10 +508,10 @@ mod tests {
             "001b.c501.0203",
             "001bc5010203",
         ] {
-            assert_eq!(read_mac(text), mac, "{text}");
+            assert_eq!(mac::parse(text), mac, "{text}");
         }
         for text in ["00:1b:c5:01:02", "fd00::1", "host", "00:1b:c5:01:02:0g", ""] {
-            assert_eq!(read_mac(text), None, "{text}");
+            assert_eq!(mac::parse(text), None, "{text}");
         }
     }
 }

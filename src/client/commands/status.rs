@@ -6,6 +6,7 @@ use crate::client::failure::Failure;
 use crate::client::output::show;
 use crate::client::render::style::{Style, age, bytes, duration, right, table};
 use netsonde_core::protocol::service::{InterfaceCounts, ListenerCounts, Status};
+use netsonde_core::text::counted;
 use std::path::Path;
 
 /// Maximum number of gaps shown; `-v` shows all.
@@ -168,7 +169,7 @@ fn gaps_text(status: &Status, style: Style, verbose: bool) -> String {
     }
     for gap in &status.gaps[skip..] {
         let count = if gap.count > 0 {
-            format!(", {} packets", gap.count)
+            format!(", {}", counted(gap.count, "packet"))
         } else {
             String::new()
         };
@@ -193,8 +194,7 @@ fn limits_text(status: &Status, style: Style) -> String {
                 0 => String::new(),
                 value => format!(" (limit {value})"),
             };
-            let s = if limit.hits == 1 { "" } else { "s" };
-            format!("{}{value}: {} time{s}", limit.name, limit.hits)
+            format!("{}{value}: {}", limit.name, counted(limit.hits, "time"))
         })
         .collect();
     if reached.is_empty() {

@@ -10,13 +10,14 @@ use serde::Serialize;
 use crate::client::cli::args::{Global, SortKey, Talkers as Args};
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
-use crate::client::output::show;
+use crate::client::output::{no_match, show};
 use crate::client::render::style::{Style, bytes, duration, table};
 use crate::linux::proc_net;
 use crate::linux::processes;
 use netsonde_core::diagnose::evidence::Process;
 use netsonde_core::host::socket::{ProcSocket, parse_sockets};
 use netsonde_core::protocol::inventory::{Talker, Talkers, TalkersCall};
+use netsonde_core::text::counted;
 use netsonde_core::wire::services::service_name;
 
 /// A flow, and the process at this host's end.
@@ -45,6 +46,8 @@ impl Serialize for OwnedTalkers {
     }
 }
 
+const METHOD: &str = "io.netsonde.Inventory.Talkers";
+
 /// Runs `netsonde talkers`.
 pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
     let call = TalkersCall {
@@ -56,7 +59,7 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
         interface: args.interface.clone(),
         limit: Some(args.number),
     };
-    let mut all: Talkers = ask_with(socket, "io.netsonde.Inventory.Talkers", &call)?;
+    let mut all: Talkers = ask_with(socket, METHOD, &call)?;
     let owners = owners(&all.talkers);
     let owned = std::mem::take(&mut all.talkers)
         .into_iter()
@@ -67,8 +70,25 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
             process: owner.map(|process| process.command),
         })
         .collect();
-    show(global, &OwnedTalkers { all, owned }, text)?;
-    Ok(0)
+    let report = OwnedTalkers { all, owned };
+    match &args.interface {
+        Some(name) if report.owned.is_empty() => {
+            if global.json {
+                show(global, &report, text)?;
+            }
+            let everywhere = TalkersCall {
+                interface: None,
+                ..call
+            };
+            let all: Option<Talkers> = ask_with(socket, METHOD, &everywhere).ok();
+            let total = all.map_or(0, |all| all.flows);
+            Ok(no_match(global, "flow", &format!("-I {name}"), total))
+        }
+        _ => {
+            show(global, &report, text)?;
+            Ok(0)
+        }
+    }
 }
 
 /// Returns this host's end of a flow.
@@ -194,10 +214,10 @@ fn text(reply: &OwnedTalkers, style: Style, verbose: bool) -> String {
         head.extend(["BYTES", "AT MOST"]);
     }
     let mut words = format!(
-        "{} in {} packets of {} flows in {}\n",
+        "{} in {} of {} in {}\n",
         bytes(all.bytes),
-        all.packets,
-        all.flows,
+        counted(all.packets, "packet"),
+        counted(all.flows, "flow"),
         duration(all.duration_ns)
     );
     if all.rest_bytes > 0 {

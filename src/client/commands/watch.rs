@@ -27,7 +27,7 @@ pub fn watch(global: &Global, socket: &Path, args: &Watch) -> Result<u8, Failure
     if let Some(path) = &packets.read {
         let mut source = Source::open(packets, path, None)?;
         source.read(|packet| out.packet(packet), |note| out.note(note))?;
-        return Ok(0);
+        return Ok(source.counts.status(global, packets, path));
     }
     let Stream {
         mut connection,
@@ -42,6 +42,7 @@ pub fn watch(global: &Global, socket: &Path, args: &Watch) -> Result<u8, Failure
         );
     }
     let mut file = CaptureFile::new(pipe).map_err(Failure::from)?;
+    let mut is_empty = true;
     loop {
         let item = match file.next() {
             Ok(Some(item)) => item,
@@ -51,7 +52,10 @@ pub fn watch(global: &Global, socket: &Path, args: &Watch) -> Result<u8, Failure
             Err(error) => return Err(error.into()),
         };
         let going_on = match &item {
-            Item::Packet(packet) => out.packet(packet)?,
+            Item::Packet(packet) => {
+                is_empty = false;
+                out.packet(packet)?
+            }
             Item::Note(note) => out.note(note)?,
         };
         if !going_on {
@@ -59,6 +63,9 @@ pub fn watch(global: &Global, socket: &Path, args: &Watch) -> Result<u8, Failure
         }
     }
     tell_end(global, &ended(&mut connection, &interrupt)?);
+    if is_empty && !interrupt.came() {
+        return Ok(packets.none_recorded(global, socket));
+    }
     Ok(0)
 }
 

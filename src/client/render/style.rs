@@ -178,6 +178,26 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
+/// Formats a duration in nanoseconds as options take it: 90s, 5m, 1.5s.
+pub fn short_duration(ns: u64) -> String {
+    let seconds = ns / 1_000_000_000;
+    match seconds {
+        _ if !ns.is_multiple_of(1_000_000_000) => format!("{}s", ns as f64 / 1e9),
+        0 => "0s".into(),
+        _ if seconds.is_multiple_of(86_400) => format!("{}d", seconds / 86_400),
+        _ if seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
+        _ if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
+        _ => format!("{seconds}s"),
+    }
+}
+
+/// Formats nanoseconds since 1970 as local time to the second.
+pub fn local_time(ns: u64) -> String {
+    let at = jiff::Timestamp::from_nanosecond(ns.into()).unwrap_or_default();
+    let at = at.to_zoned(jiff::tz::TimeZone::system());
+    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 /// Formats the time before `now`.
 pub fn age(now: &str, then: &str) -> String {
     let read = |text: &str| text.parse::<jiff::Timestamp>().ok();

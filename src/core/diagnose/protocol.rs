@@ -10,6 +10,7 @@ use super::case::{
 use super::wire::{Message, MessageKind};
 use super::{Certainty, FailureMode, FindingDraft};
 use crate::multicast::QuerierState;
+use crate::text::counted;
 
 /// Returns whether this host reported anything in answer to a query.
 fn answers<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Vec<&'a Message> {
@@ -465,7 +466,11 @@ pub static QUERIER_VERSION_FLAPPING: FailureMode = FailureMode {
                 .fix("set all queriers of the link to the same version")
                 .with_evidence(
                     "wire",
-                    format!("{} queries, {changes} changes of version", asked.len()),
+                    format!(
+                        "{}, {changes} of version",
+                        counted(asked.len(), "query"),
+                        changes = counted(changes, "change")
+                    ),
                 ),
             );
         }
@@ -577,9 +582,9 @@ pub static REPORTS_LOST: FailureMode = FailureMode {
                     case.is_silent(*ifindex),
                     Certainty::Proved,
                     format!(
-                        "{there} of {} groups were reported on {} after the last query, but {} was \
+                        "{there} of {} were reported on {} after the last query, but {} was \
                             not",
-                        held.len(),
+                        counted(held.len(), "group"),
                         case.name(*ifindex),
                         case.group
                     ),
@@ -591,16 +596,17 @@ pub static REPORTS_LOST: FailureMode = FailureMode {
                 .with_evidence(
                     "wire",
                     format!(
-                        "reports for {there} groups from the query of {} until {} later",
+                        "reports for {there} from the query of {} until {} later",
                         query.source,
-                        seconds(end - query.time_ns)
+                        seconds(end - query.time_ns),
+                        there = counted(there, "group")
                     ),
                 )
                 .with_evidence(
                     "kernel",
                     format!(
-                        "{} groups are joined on {}",
-                        held.len(),
+                        "{} are joined on {}",
+                        counted(held.len(), "group"),
                         case.name(*ifindex)
                     ),
                 ),
@@ -821,9 +827,10 @@ pub static REJOIN_HACK: FailureMode = FailureMode {
                     FindingDraft::warning(
                         Certainty::Proved,
                         format!(
-                            "{who} left {} and rejoined it {times} times: each time the stream may \
+                            "{who} left {} and rejoined it {times}: each time the stream may \
                                 stop for a moment",
-                            case.group
+                            case.group,
+                            times = counted(times, "time")
                         ),
                     )
                     .fix(
@@ -832,7 +839,10 @@ pub static REJOIN_HACK: FailureMode = FailureMode {
                     )
                     .with_evidence(
                         "wire",
-                        format!("{times} leaves of {host}, each followed by a join within 5 s"),
+                        format!(
+                            "{times} of {host}, each followed by a join within 5 s",
+                            times = counted(times, "leave")
+                        ),
                     ),
                 );
             }

@@ -6,6 +6,7 @@ use super::wire::{GroupPacket, To};
 use super::{Certainty, FailureMode, FindingDraft};
 use crate::host::membership::SourceFilter;
 use crate::multicast::names;
+use crate::text::{counted, was_or_were};
 use crate::wire::Direction;
 use crate::wire::glance::ip_protocol;
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,17 +56,25 @@ pub static DROPPED_BEFORE_IP: FailureMode = FailureMode {
                 FindingDraft::fault(
                     Certainty::Proved,
                     format!(
-                        "{packets} packets of {} reached {name}, but the IP layer received only \
-                            {received} packets of any kind: a program at the device's ingress \
+                        "{packets} of {} reached {name}, but the IP layer received only \
+                            {received} of any kind: a program at the device's ingress \
                             drops them",
-                        case.group
+                        case.group,
+                        packets = counted(packets, "packet"),
+                        received = counted(received, "packet")
                     ),
                 )
                 .fix(format!(
                     "check `nft list ruleset` (family netdev) and `tc filter show dev {name} \
                         ingress`"
                 ))
-                .with_evidence("wire", format!("{packets} packets came in on {name}"))
+                .with_evidence(
+                    "wire",
+                    format!(
+                        "{packets} came in on {name}",
+                        packets = counted(packets, "packet")
+                    ),
+                )
                 .with_evidence("counters", format!("InReceives +{received}")),
             );
         }
@@ -124,10 +133,10 @@ pub static WRONG_DESTINATION_MAC: FailureMode = FailureMode {
                 FindingDraft::fault(
                     Certainty::Proved,
                     format!(
-                        "{} of {} frames of {} on {} are addressed to {shown} instead of the \
+                        "{} of {} of {} on {} are addressed to {shown} instead of the \
                             group's MAC address {right}",
                         wrong.len(),
-                        all.len(),
+                        counted(all.len(), "frame"),
                         case.group,
                         case.name(*ifindex)
                     ),
@@ -168,9 +177,9 @@ pub static UNICAST_MAC: FailureMode = FailureMode {
                     FindingDraft::note(
                         Certainty::Proved,
                         format!(
-                            "{unicast} of {} frames of {} on {} are addressed to this host's MAC \
+                            "{unicast} of {} of {} on {} are addressed to this host's MAC \
                                 address: a device on the path converts multicast to unicast",
-                            all.len(),
+                            counted(all.len(), "frame"),
                             case.group,
                             case.name(*ifindex)
                         ),
@@ -215,7 +224,10 @@ pub static OWN_SOURCE_MARTIAN: FailureMode = FailureMode {
                     "in a test setup: sysctl net.ipv4.conf.{name}.accept_local=1 \
                         net.ipv4.conf.{name}.rp_filter=0"
                 ))
-                .with_evidence("wire", format!("{} packets came in from {own}", all.len()))
+                .with_evidence(
+                    "wire",
+                    format!("{} came in from {own}", counted(all.len(), "packet")),
+                )
                 .with_evidence("kernel", format!("{own} is an address of this host")),
             );
         }
@@ -258,7 +270,10 @@ fn reverse_path_evidence(case: &Case<'_>, found: FindingDraft) -> FindingDraft {
     found
         .with_evidence(
             "wire",
-            format!("{packets} packets from {source} came in on {name}"),
+            format!(
+                "{packets} from {source} came in on {name}",
+                packets = counted(packets, "packet")
+            ),
         )
         .with_evidence("counters", format!("TcpExtIPReversePathFilter +{dropped}"))
         .with_evidence("route", format!("back to {source}: {back}"))
@@ -436,7 +451,7 @@ pub static SOURCE_FILTER_MISMATCH: FailureMode = FailureMode {
                 ))
                 .with_evidence(
                     "wire",
-                    format!("{} packets from {}", all.len(), list(&wire)),
+                    format!("{} from {}", counted(all.len(), "packet"), list(&wire)),
                 )
                 .with_evidence(
                     "kernel",
@@ -493,8 +508,8 @@ pub static JOINED_ON_OTHER_INTERFACE: FailureMode = FailureMode {
         .with_evidence(
             "wire",
             format!(
-                "{} packets came in on {arrives}, none on {joined}",
-                all.len()
+                "{} came in on {arrives}, none on {joined}",
+                counted(all.len(), "packet")
             ),
         )
         .with_evidence(
@@ -554,8 +569,8 @@ pub static NO_INTERFACE_FOR_GROUP: FailureMode = FailureMode {
             found = found.with_evidence(
                 "wire",
                 format!(
-                    "{} packets of the group came in on {}",
-                    all.len(),
+                    "{} of the group came in on {}",
+                    counted(all.len(), "packet"),
                     case.name(*ifindex)
                 ),
             );
@@ -617,9 +632,10 @@ pub static FIREWALL_DROPS_DATA: FailureMode = FailureMode {
             FindingDraft::fault(
                 certainty,
                 format!(
-                    "a firewall rule in INPUT drops {}: {packets} packets came in and reached the \
+                    "a firewall rule in INPUT drops {}: {packets} came in and reached the \
                         IP layer, but were not delivered to UDP or another protocol",
-                    case.group
+                    case.group,
+                    packets = counted(packets, "packet")
                 ),
             )
             .fix(format!(
@@ -627,7 +643,10 @@ pub static FIREWALL_DROPS_DATA: FailureMode = FailureMode {
                     ruleset` shows the rule that drops",
                 case.group
             ))
-            .with_evidence("wire", format!("{packets} packets came in"))
+            .with_evidence(
+                "wire",
+                format!("{packets} came in", packets = counted(packets, "packet")),
+            )
             .with_evidence(
                 "counters",
                 format!("InMcastPkts +{multicast}, InDelivers +{delivered}, UDP total +{at_udp}"),
@@ -651,10 +670,10 @@ pub static BAD_UDP_CHECKSUM: FailureMode = FailureMode {
     implies: &[],
     rule: |case| {
         case.host?;
-        let counted = case.moved("UdpInCsumErrors");
+        let errors = case.moved("UdpInCsumErrors");
         for (ifindex, all) in &case.received {
             let bad = all.iter().filter(|packet| packet.bad_checksum).count();
-            if counted == 0 || (bad == 0 && !accounts_for(counted, all.len())) {
+            if errors == 0 || (bad == 0 && !accounts_for(errors, all.len())) {
                 continue;
             }
             let certainty = if bad > 0 {
@@ -667,7 +686,7 @@ pub static BAD_UDP_CHECKSUM: FailureMode = FailureMode {
                     certainty,
                     format!(
                         "packets of {} arrive on {} with a wrong UDP checksum, and the kernel \
-                            drops them (+{counted})",
+                            drops them (+{errors})",
                         case.group,
                         case.name(*ifindex)
                     ),
@@ -679,9 +698,12 @@ pub static BAD_UDP_CHECKSUM: FailureMode = FailureMode {
                 ))
                 .with_evidence(
                     "wire",
-                    format!("{bad} of {} packets with a wrong checksum", all.len()),
+                    format!(
+                        "{bad} of {} with a wrong checksum",
+                        counted(all.len(), "packet")
+                    ),
                 )
-                .with_evidence("counters", format!("UdpInCsumErrors +{counted}")),
+                .with_evidence("counters", format!("UdpInCsumErrors +{errors}")),
             );
         }
         None
@@ -740,7 +762,10 @@ pub static FRAGMENTS_LOST: FailureMode = FailureMode {
                 )
                 .with_evidence(
                     "wire",
-                    format!("{broken} packets with a missing first or last fragment"),
+                    format!(
+                        "{broken} with a missing first or last fragment",
+                        broken = counted(broken, "packet")
+                    ),
                 )
                 .with_evidence("counters", format!("ReasmReqds +{asked}, ReasmOKs +{done}")),
             );
@@ -754,8 +779,10 @@ pub static FRAGMENTS_LOST: FailureMode = FailureMode {
             FindingDraft::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} dropped {} frames, and its MTU is only {}: longer frames are not received",
-                    small.name, small.dropped, small.mtu
+                    "{} dropped {}, and its MTU is only {}: longer frames are not received",
+                    small.name,
+                    counted(small.dropped, "frame"),
+                    small.mtu
                 ),
             )
             .fix(format!(
@@ -799,9 +826,11 @@ pub static MULTICAST_ECHO_IGNORED: FailureMode = FailureMode {
             FindingDraft::note(
                 Certainty::Proved,
                 format!(
-                    "{echoes} pings to {} came in and were ignored, as is the default: this is not \
+                    "{echoes} to {} came in and {were} ignored, as is the default: this is not \
                         a fault",
-                    case.group
+                    case.group,
+                    were = was_or_were(echoes),
+                    echoes = counted(echoes, "ping")
                 ),
             )
             .fix("test with UDP: `netsonde mcast send` there and `netsonde mcast join` here")
@@ -909,7 +938,7 @@ pub static NEEDS_PROMISCUOUS: FailureMode = FailureMode {
                 ))
                 .with_evidence(
                     "wire",
-                    format!("{} packets came in on {}", all.len(), link.name),
+                    format!("{} came in on {}", counted(all.len(), "packet"), link.name),
                 )
                 .with_evidence(
                     "kernel",
@@ -976,7 +1005,10 @@ pub static DUPLICATE_TWO_INTERFACES: FailureMode = FailureMode {
                     ))
                     .with_evidence(
                         "wire",
-                        format!("{same} packets came in on both, byte for byte"),
+                        format!(
+                            "{same} came in on both, byte for byte",
+                            same = counted(same, "packet")
+                        ),
                     )
                     .with_evidence("kernel", format!("{} is joined on {a} and {b}", case.group)),
                 );
@@ -1020,7 +1052,11 @@ pub static MAC_ALIAS: FailureMode = FailureMode {
                 .fix("use groups whose low 23 bits differ")
                 .with_evidence(
                     "wire",
-                    format!("{count} packets of {other} with {}", mac_text(wanted)),
+                    format!(
+                        "{count} of {other} with {}",
+                        mac_text(wanted),
+                        count = counted(count, "packet")
+                    ),
                 ),
             );
         }
@@ -1067,8 +1103,8 @@ pub static NOT_JOINED: FailureMode = FailureMode {
             .next()
             .map(|(at, all)| {
                 format!(
-                    "; {} packets of it arrive on {} nevertheless",
-                    all.len(),
+                    "; {} of it arrived on {} nevertheless",
+                    counted(all.len(), "packet"),
                     case.name(*at)
                 )
             })

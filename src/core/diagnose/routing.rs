@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::case::{Case, is_link_local, list, sources};
 use super::{Certainty, FailureMode, FindingDraft};
 use crate::host::mroute::{Route, UNRESOLVED};
+use crate::text::counted;
 
 /// Maximum number of multicast routing interfaces in Linux (MAXVIFS, linux/mroute.h).
 const MAX_VIFS: usize = 32;
@@ -197,7 +198,10 @@ pub static MROUTE_SOCKET_BUSY: FailureMode = FailureMode {
                 .fix("leave interfaces without multicast out of the routing daemon's configuration")
                 .with_evidence(
                     "kernel",
-                    format!("{} lines in /proc/net/ip_mr_vif", host.vifs.after.len()),
+                    format!(
+                        "{} in /proc/net/ip_mr_vif",
+                        counted(host.vifs.after.len(), "line")
+                    ),
                 ),
             );
         }
@@ -216,9 +220,9 @@ pub static MROUTE_SOCKET_BUSY: FailureMode = FailureMode {
             FindingDraft::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} programs hold IGMP sockets ({}), but only one can route multicast: the \
+                    "{} hold IGMP sockets ({}), but only one can route multicast: the \
                         others got EADDRINUSE",
-                    who.len(),
+                    counted(who.len(), "program"),
                     list(&who)
                 ),
             )
@@ -322,8 +326,9 @@ fn by_ttl(case: &Case<'_>, of_source: bool) -> Option<FindingDraft> {
                 .with_evidence(
                     "kernel",
                     format!(
-                        "forwarding cache +{moved} packets, {out} +{sent} out, threshold \
-                            {threshold}"
+                        "forwarding cache +{moved}, {out} +{sent} out, threshold \
+                            {threshold}",
+                        moved = counted(moved, "packet")
                     ),
                 ),
         );
@@ -485,7 +490,10 @@ pub static SENT_ON_OTHER_INTERFACE: FailureMode = FailureMode {
             ))
             .with_evidence(
                 "wire",
-                format!("{packets} packets sent on {out}, none on {wanted}"),
+                format!(
+                    "{packets} sent on {out}, none on {wanted}",
+                    packets = counted(packets, "packet")
+                ),
             ),
         )
     },
@@ -539,7 +547,10 @@ pub static SENDER_LOOPBACK_OFF: FailureMode = FailureMode {
                     ),
                 )
                 .fix("leave IP_MULTICAST_LOOP (IPV6_MULTICAST_LOOP) at 1 in the sender")
-                .with_evidence("wire", format!("{} packets sent on {name}", sent.len()))
+                .with_evidence(
+                    "wire",
+                    format!("{} sent on {name}", counted(sent.len(), "packet")),
+                )
                 .with_evidence(
                     "counters",
                     format!(

@@ -9,6 +9,7 @@ use super::protocol::group_query;
 use super::wire::Message;
 use super::{Certainty, FailureMode, FindingDraft};
 use crate::multicast::{Querier, QuerierState, TimerSource};
+use crate::text::counted;
 
 /// Minimum time for which a switch with standard timers keeps a membership (RFC 3376, section 8.4).
 const DEFAULT_MEMBERSHIP_NS: u64 = 260 * SECOND_NS;
@@ -126,9 +127,9 @@ pub static QUERIER_LOST: FailureMode = FailureMode {
             .with_evidence(
                 "wire",
                 format!(
-                    "{} queries from {}, the last {ago} ago; by its timers another querier takes \
+                    "{} from {}, the last {ago} ago; by its timers another querier takes \
                         over after {}",
-                    querier.general,
+                    counted(querier.general, "query"),
                     querier.address,
                     seconds(querier.timers().other_querier_ns())
                 ),
@@ -400,8 +401,8 @@ pub static SILENT_RECEIVER_PRUNED: FailureMode = FailureMode {
                 .with_evidence(
                     "wire",
                     format!(
-                        "{} packets before the first query of {}, none later than {} after it",
-                        data.len(),
+                        "{} before the first query of {}, none later than {} after it",
+                        counted(data.len(), "packet"),
                         first.source,
                         seconds(last.saturating_sub(first.time_ns))
                     ),
@@ -546,8 +547,11 @@ pub static TWO_QUERIERS: FailureMode = FailureMode {
                 .with_evidence(
                     "wire",
                     format!(
-                        "{} queries from {}, {} from {}",
-                        a.general, a.address, b.general, b.address
+                        "{} from {}, {} from {}",
+                        counted(a.general, "query"),
+                        a.address,
+                        b.general,
+                        b.address
                     ),
                 ),
             );
@@ -824,7 +828,10 @@ fn held_back(
     )
     .with_evidence(
         "wire",
-        format!("{packets} packets in on {from}, none out on {to}"),
+        format!(
+            "{packets} in on {from}, none out on {to}",
+            packets = counted(packets, "packet")
+        ),
     )
 }
 
@@ -940,10 +947,10 @@ pub static MDB_FULL: FailureMode = FailureMode {
                 FindingDraft::fault(
                     Certainty::Consistent,
                     format!(
-                        "hosts behind {} report {} groups and its limit is {}: it disabled \
+                        "hosts behind {} report {} and its limit is {}: it disabled \
                             snooping and floods all multicast",
                         link.name,
-                        groups.len(),
+                        counted(groups.len(), "group"),
                         bridge.max_groups
                     ),
                 )
@@ -1005,8 +1012,8 @@ pub static MACVLAN_PARENT_CHILD: FailureMode = FailureMode {
                 .with_evidence(
                     "wire",
                     format!(
-                        "{} packets sent on {parent}, none received on {}",
-                        sent.len(),
+                        "{} sent on {parent}, none received on {}",
+                        counted(sent.len(), "packet"),
                         link.name
                     ),
                 )

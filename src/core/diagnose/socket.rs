@@ -4,6 +4,7 @@ use super::case::{Case, accounts_for, for_us};
 use super::receiver::is_udp;
 use super::{Certainty, FailureMode, FindingDraft};
 use crate::host::socket::ProcSocket;
+use crate::text::counted;
 
 /// Number of packets of the group received where it is joined.
 fn came_in(case: &Case<'_>) -> usize {
@@ -125,7 +126,10 @@ pub static NO_MATCHING_SOCKET: FailureMode = FailureMode {
                 case.group,
                 super::case::list(&ports)
             ))
-            .with_evidence("wire", format!("{packets} packets came in"))
+            .with_evidence(
+                "wire",
+                format!("{packets} came in", packets = counted(packets, "packet")),
+            )
             .with_evidence("counters", format!("UdpIgnoredMulti +{ignored}"))
             .with_evidence("socket", why),
         )
@@ -240,9 +244,11 @@ pub static MEMBERSHIP_LIMIT: FailureMode = FailureMode {
             FindingDraft::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} has joined {} groups on one socket, which is the limit, and {} is not \
+                    "{} has joined {} on one socket, which is the limit, and {} is not \
                         among them: joining it fails with ENOBUFS",
-                    full.process, full.groups, case.group
+                    full.process,
+                    counted(full.groups, "group"),
+                    case.group
                 ),
             )
             .fix(format!(
@@ -250,7 +256,7 @@ pub static MEMBERSHIP_LIMIT: FailureMode = FailureMode {
                     sockets",
                 limit * 10
             ))
-            .with_evidence("socket", format!("{} memberships", full.groups))
+            .with_evidence("socket", counted(full.groups, "membership"))
             .with_evidence("sysctl", format!("net.ipv4.igmp_max_memberships = {limit}")),
         )
     },
@@ -292,8 +298,9 @@ pub static MULTICAST_ALL_CROSSTALK: FailureMode = FailureMode {
             .with_evidence(
                 "socket",
                 format!(
-                    "{} has joined {} other groups, IP_MULTICAST_ALL=1, bound to no address",
-                    victim.process, victim.groups
+                    "{} has joined {}, IP_MULTICAST_ALL=1, bound to no address",
+                    victim.process,
+                    counted(victim.groups, "other group")
                 ),
             )
             .with_evidence(

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::case::{Case, SECOND_NS, list};
 use super::{Certainty, FailureMode, FindingDraft};
 use crate::multicast::{Key, Stream, Streams};
+use crate::text::counted;
 
 /// Streams of the group received during the window where it is joined (in a file: anywhere).
 fn streams<'a>(case: &Case<'a>, of: &'a Streams) -> Vec<(&'a Key, &'a Stream)> {
@@ -82,9 +83,9 @@ pub static TWO_SENDERS: FailureMode = FailureMode {
             FindingDraft::fault(
                 Certainty::Proved,
                 format!(
-                    "{} sources send separate streams to {} port {port} on {}: {who}: the apparent \
+                    "{} send separate streams to {} port {port} on {}: {who}: the apparent \
                         loss is a collision",
-                    senders.len(),
+                    counted(senders.len(), "source"),
                     case.group,
                     case.name(ifindex)
                 ),
@@ -135,7 +136,7 @@ pub static FIRST_PACKETS_LOST: FailureMode = FailureMode {
                 .fix("nothing to do; send the first packets twice if they are needed")
                 .with_evidence(
                     "wire",
-                    format!("{} packets since without loss", stream.packets),
+                    format!("{} since without loss", counted(stream.packets, "packet")),
                 ),
             );
         }
@@ -164,11 +165,11 @@ pub static LOSS_ON_WIRE: FailureMode = FailureMode {
             .iter()
             .filter(|one| case.received.contains_key(&one.key.ifindex))
             .map(|one| (&one.key, (one.kind, one.packets, one.lost)));
-        let counted = streams(case, &case.evidence.wire.recent);
-        let counted = counted
+        let numbered = streams(case, &case.evidence.wire.recent);
+        let numbered = numbered
             .into_iter()
             .filter_map(|(key, stream)| Some((key, loss(stream)?)));
-        for (key, (kind, packets, lost)) in counted.chain(measured) {
+        for (key, (kind, packets, lost)) in numbered.chain(measured) {
             if lost == 0 {
                 continue;
             }
@@ -177,9 +178,9 @@ pub static LOSS_ON_WIRE: FailureMode = FailureMode {
                 FindingDraft::fault(
                     Certainty::Proved,
                     format!(
-                        "{lost} of {} packets ({percent:.2} %) of {} from {} are already missing \
+                        "{lost} of {} ({percent:.2} %) of {} from {} are already missing \
                             on {}: they were lost before this host",
-                        lost + packets,
+                        counted(lost + packets, "packet"),
                         case.group,
                         key.source,
                         case.name(key.ifindex)

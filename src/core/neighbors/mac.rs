@@ -28,6 +28,18 @@ pub fn is_station(mac: Mac) -> bool {
     mac.0[0] & 1 == 0 && mac.0 != [0; 6]
 }
 
+/// Parses a MAC address with colons, hyphens, dots or no separators.
+pub fn parse(text: &str) -> Option<Mac> {
+    let is_written = |one: char| one.is_ascii_hexdigit() || [':', '-', '.'].contains(&one);
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    if !text.chars().all(is_written) || digits.len() != 12 {
+        return None;
+    }
+    let number = u64::from_str_radix(&digits, 16).ok()?;
+    let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
+    Some(Mac([a, b, c, d, e, f]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use super::sight::Quoted;
+use crate::text::{counted, is_or_are};
 use crate::wire::icmp::{meaning_v4, meaning_v6};
 
 /// Final classification of a probe.
@@ -182,8 +183,8 @@ pub fn judge(
         return verdict(
             Fate::Unanswered,
             format!(
-                "accepted by the kernel; whether it was sent is unknown, because netsonde's rings dropped {} packets in the meantime",
-                context.ring_drops
+                "accepted by the kernel; whether it was sent is unknown, because netsonde's rings dropped {} in the meantime",
+                counted(context.ring_drops, "packet")
             ),
         );
     }
@@ -218,8 +219,8 @@ fn judge_inbound(interface: &str, intact: Option<bool>, context: &HostContext) -
         return verdict(
             Fate::Replied,
             format!(
-                "its reply arrived on {interface}; the receive buffer of netsonde's own socket was full ({} packets dropped)",
-                context.socket_drops
+                "its reply arrived on {interface}; the receive buffer of netsonde's own socket was full ({} dropped)",
+                counted(context.socket_drops, "packet")
             ),
         );
     }
@@ -251,7 +252,11 @@ fn judge_queue(context: &HostContext) -> Verdict {
     let words = match drops {
         Some(words) => format!("{seen}: {words}"),
         None if context.queued > 0 => {
-            format!("{seen}: {} packets are still queued", context.queued)
+            format!(
+                "{seen}: {} {} still queued",
+                counted(context.queued, "packet"),
+                is_or_are(context.queued)
+            )
         }
         None => {
             format!(
@@ -272,7 +277,7 @@ pub fn unresolved(next_hop: IpAddr, context: &HostContext) -> Verdict {
     let times = match context.asked {
         0 => String::new(),
         1 => ", asked once".into(),
-        n => format!(", asked {n} times"),
+        n => format!(", asked {n}", n = counted(n, "time")),
     };
     verdict(
         Fate::Unresolved,

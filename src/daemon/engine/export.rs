@@ -20,6 +20,7 @@ use netsonde_core::recorder::layout::SNAP_MAX;
 use netsonde_core::recorder::pcapng::{Statistics, Writer};
 use netsonde_core::recorder::select::Select;
 use netsonde_core::recorder::{Cursor, From, Gap, GapKind, Record, Recorder, Store, headers};
+use netsonde_core::text::{counted, was_or_were};
 use netsonde_core::wire::glance::glance;
 use netsonde_core::wire::{Checksum, LinkType, decode, linktype};
 
@@ -335,7 +336,9 @@ impl Stream {
         if missed > 0 {
             self.missed_told += missed;
             comments.push(format!(
-                "netsonde: {missed} packets were evicted before this reader reached them"
+                "netsonde: {packets} {were} evicted before this reader reached them",
+                packets = counted(missed, "packet"),
+                were = was_or_were(missed)
             ));
         }
         let due = self
@@ -404,9 +407,10 @@ impl Stream {
                 comments.extend(self.pending.iter().map(|gap| sentence(recorder, gap)));
                 if drops > 0 {
                     comments.push(format!(
-                    "netsonde: the rings, shared by all interfaces, have dropped {drops} packets \
-                        since the record began"
-                ));
+                        "netsonde: the rings, shared by all interfaces, have dropped {drops} \
+                        since the record began",
+                        drops = counted(drops, "packet")
+                    ));
                 }
             }
             let slot = recorder.interfaces().get(of.0, of.1);
@@ -450,9 +454,9 @@ fn beginning(recorder: &Recorder<OwnMemory>, export: &Export, gaps: &[Gap]) -> V
         let state = recorder.state(store);
         if state.evicted > 0 && state.evicted_until_ns >= export.from_ns {
             comments.push(format!(
-                "netsonde: store {}: {} packets evicted, complete after {}",
+                "netsonde: store {}: {} evicted, complete after {}",
                 store.name(),
-                state.evicted,
+                counted(state.evicted, "packet"),
                 time(state.evicted_until_ns)
             ));
         }
@@ -469,9 +473,9 @@ fn beginning(recorder: &Recorder<OwnMemory>, export: &Export, gaps: &[Gap]) -> V
         .filter(|(_, slot)| slot.skipped > 0)
     {
         comments.push(format!(
-            "netsonde: {}: {} packets not recorded, as configured",
+            "netsonde: {}: {} not recorded, as configured",
             slot.name(),
-            slot.skipped
+            counted(slot.skipped, "packet")
         ));
     }
     // As many as a person reads; the rest is written with the packets after them.
@@ -495,7 +499,7 @@ fn sentence(recorder: &Recorder<OwnMemory>, gap: &Gap) -> String {
         if gap.kind == GapKind::InterfaceDown as u8 || gap.kind == GapKind::InterfaceGone as u8 {
             String::new()
         } else {
-            format!(", {} packets missing", words.count)
+            format!(", {} missing", counted(words.count, "packet"))
         };
     format!(
         "netsonde: gap: {}{subject} from {} to {}{count}",

@@ -12,6 +12,7 @@ mod packets;
 mod ping;
 mod sockets;
 mod talkers;
+mod time;
 mod values;
 
 use std::path::PathBuf;
@@ -31,7 +32,8 @@ pub use packets::{DirectionArg, Packets, Watch};
 pub use ping::{Ping, Pmtu};
 pub use sockets::Sockets;
 pub use talkers::{SortKey, Talkers};
-pub use values::{Lookback, parse_duration, parse_time};
+pub use time::parse_time;
+pub use values::{Lookback, parse_duration};
 
 /// Find out where packets die on this host, with evidence.
 #[derive(Clone, Debug, Parser)]
@@ -133,7 +135,20 @@ pub enum Command {
 
 /// Returns the definition of the command line, as parsed, documented and completed.
 pub fn command() -> clap::Command {
-    manual::with_examples(Cli::command())
+    negative_values(manual::with_examples(Cli::command()))
+}
+
+/// Lets each option have a negative value, so that its own message says what is wrong with -1.
+fn negative_values(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| {
+            let has_value = !arg.is_positional() && arg.get_action().takes_values();
+            match has_value {
+                true => arg.allow_negative_numbers(true),
+                false => arg,
+            }
+        })
+        .mut_subcommands(negative_values)
 }
 
 #[cfg(test)]

@@ -120,7 +120,8 @@ pub(super) const PAGES: &[Page] = &[
                       Without options it prints counts by family, type, protocol and state, and below them \
                       listening sockets, sockets that can capture traffic, sockets that drop packets or have \
                       full queues, and group memberships. With options it prints the sockets that match all of \
-                      them.\n\n\
+                      them. The letters -t -u -w -x -0 -4 -6 -l -a -n -p mean what they do for ss(8), except that \
+                      listening sockets are shown without -l and -a, too.\n\n\
                       Processes are known within the caller's permissions (to root, all of them); the output \
                       says how many owners are unknown. The same applies to memberships, and without \
                       CAP_NET_ADMIN to filters of packet sockets: for these, the socket is duplicated for a \
@@ -328,6 +329,10 @@ pub(super) const PAGES: &[Page] = &[
                 "netsonde sockets",
             ),
             example(
+                "Show UDP sockets with their processes, as `ss -uanp'.",
+                "netsonde sockets -uanp",
+            ),
+            example(
                 "Show who captures on this host.",
                 "netsonde sockets --sniff",
             ),
@@ -502,7 +507,8 @@ pub(super) const PAGES: &[Page] = &[
     Page {
         command: "explain",
         description: "Explains a finding of netsonde-doctor(1) or netsonde-mcast-doctor(1): symptoms, cause, \
-                      evidence and fix. Without an id it lists all findings. Needs no service. \
+                      evidence and fix. The beginning of an id is enough if no other id has it. Without an id \
+                      it lists all findings. Needs no service. \
                       netsonde-findings(7) has the same text.",
         output: "With an id, its title and the four texts; without, one finding per row.",
         columns: &[("FINDING", "Id."), ("MEANING", "Title.")],
@@ -520,7 +526,7 @@ pub(super) const PAGES: &[Page] = &[
         ]),
         exit: &[(
             "2",
-            "There is no finding of that id; the message suggests a similar one.",
+            "There is no finding of that id, or several begin with it; the message names them.",
         )],
         examples: &[
             example("Explain a finding.", "netsonde explain rp-filter-strict"),

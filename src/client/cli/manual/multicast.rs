@@ -103,6 +103,10 @@ pub(super) const PAGES: &[Page] = &[
                 },
             ],
         },
+        exit: &[
+            ("0", "The list was printed."),
+            ("1", "No group matched the arguments."),
+        ],
         examples: &[
             example("List all groups.", "netsonde mcast groups"),
             example(
@@ -159,6 +163,10 @@ pub(super) const PAGES: &[Page] = &[
             method: "io.netsonde.Multicast.Queriers",
             further: &[],
         },
+        exit: &[
+            ("0", "The list was printed."),
+            ("1", "No querier matched the arguments."),
+        ],
         examples: &[
             example("List queriers and routers.", "netsonde mcast queriers"),
             example(
@@ -217,6 +225,10 @@ pub(super) const PAGES: &[Page] = &[
             method: "io.netsonde.Multicast.Streams",
             further: &[],
         },
+        exit: &[
+            ("0", "The list was printed."),
+            ("1", "No stream matched the arguments."),
+        ],
         examples: &[
             example("List all streams.", "netsonde mcast streams"),
             example(

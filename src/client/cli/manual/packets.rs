@@ -117,10 +117,16 @@ pub(super) const PAGES: &[Page] = &[
                        from the start of the frame.",
             },
         ]),
-        exit: &[(
-            "0",
-            "The selection was printed or written, even if it was empty.",
-        )],
+        exit: &[
+            (
+                "0",
+                "Packets were printed, or there are none and no option selects any.",
+            ),
+            (
+                "1",
+                "No packet matched, or none had come when the selection ended.",
+            ),
+        ],
         examples: &[
             example(
                 "Show what happened on the link in the last five minutes.",
@@ -165,6 +171,7 @@ pub(super) const PAGES: &[Page] = &[
                  could be read. A file without packets has one interface, so that tcpdump(8) reads it.",
         exit: &[
             ("0", "The file was written."),
+            ("1", "The file was written, and no packet matched."),
             (
                 "2",
                 "It was not, for example because the caller lacks the tier payload; --headers writes headers.",
@@ -197,14 +204,24 @@ pub(super) const PAGES: &[Page] = &[
                       netsonde reconnects for up to ten seconds and continues after the last event shown.",
         output: "A line has the local time, severity, kind, interface and a sentence. With -v a second line has \
                  the netsonde-watch(1) command that shows the packets of the event, if there are any. If \
-                 nothing matches, standard error says how many events the log holds.",
+                 nothing matches, standard error says what was looked for and how many events the log holds.",
         json: Json::Reply {
             method: "io.netsonde.Inventory.Events",
             further: &[],
         },
-        exit: &[("0", "The log was read, even if nothing matched.")],
+        exit: &[
+            (
+                "0",
+                "Events were printed, or the log is empty and no option selects any.",
+            ),
+            ("1", "No event matched the options."),
+        ],
         examples: &[
             example("Show the log.", "netsonde events"),
+            example(
+                "Show the events of the last night.",
+                "netsonde events --since 'yesterday 22:00' --until now",
+            ),
             Example {
                 purpose: "Print what happens from now on.",
                 commands: "netsonde events --follow",
@@ -305,7 +322,10 @@ pub(super) const PAGES: &[Page] = &[
         },
         exit: &[
             ("0", "No address conflict is current."),
-            ("1", "An address conflict is current."),
+            (
+                "1",
+                "An address conflict is current, or no neighbor matched the arguments.",
+            ),
         ],
         examples: &[
             example("List the hosts on all links.", "netsonde neighbors"),
@@ -359,6 +379,10 @@ pub(super) const PAGES: &[Page] = &[
                 text: "",
             }],
         },
+        exit: &[
+            ("0", "The flows were printed."),
+            ("1", "With -I: no flow on that interface."),
+        ],
         examples: &[
             example(
                 "Show the top flows of the last ten seconds.",

@@ -161,7 +161,7 @@ fn read_wire(
     let data = Packets {
         last: Some(Lookback::All),
         stores: DATA_STORES.map(str::to_owned).to_vec(),
-        groups: vec![group.to_string()],
+        groups: vec![group],
         ..Packets::default()
     };
     read_record(socket, &data, numbers, wire)?;

@@ -34,6 +34,7 @@ use crate::client::output::json;
 use crate::client::render::style::{Style, duration};
 use crate::client::render::wrap::wrap;
 use crate::linux::{memberships, proc_net, processes};
+use netsonde_core::text::counted;
 
 pub use explain::explain;
 
@@ -128,7 +129,10 @@ fn packet_counts(evidence: &GroupEvidence) -> String {
             .cloned()
             .unwrap_or_default();
         let direction = if inbound { "received" } else { "sent" };
-        text.push_str(&format!("  {packets} packets {direction} on {name}\n"));
+        text.push_str(&format!(
+            "  {packets} {direction} on {name}\n",
+            packets = counted(packets, "packet")
+        ));
     }
     text
 }

@@ -4,6 +4,7 @@
 mod reasons;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use netlink_packet_core::NLM_F_DUMP;
@@ -28,6 +29,7 @@ use netsonde_core::host::drops::{
     parse_neighbor_table, parse_softnet, sum_cpu_columns,
 };
 use netsonde_core::host::socket::{ProcSocket, parse_sockets};
+use netsonde_core::text::counted;
 
 /// Layer, subject and name of a counter.
 type Key = (Layer, String, &'static str);
@@ -233,7 +235,8 @@ pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
         } else {
             "since the start".into()
         };
-        print!(
+        write!(
+            std::io::stdout().lock(),
             "{}",
             text(
                 &rows,
@@ -242,7 +245,7 @@ pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
                 &since,
                 (Style::new(global.color), global.verbose)
             )
-        );
+        )?;
     }
     let found = rows.iter().filter(lost).count() > 0 || by_reason;
     Ok(u8::from(found && before.is_some()))
@@ -443,7 +446,8 @@ fn text(
     }
     if left_out > 0 {
         line(style.dim(&format!(
-            "{left_out} counters of expected drops also increased (-v shows them)"
+            "{left_out} of expected drops also increased (-v shows them)",
+            left_out = counted(left_out, "counter")
         )));
     }
     if let Some((whys, seen)) = whys.zip(seen) {
@@ -477,7 +481,8 @@ fn text(
         }
         if hidden > 0 {
             line(style.dim(&format!(
-                "{hidden} drops for expected reasons (-v shows them)"
+                "{hidden} for expected reasons (-v shows them)",
+                hidden = counted(hidden, "drop")
             )));
         }
         if seen.lost + seen.others > 0 {

@@ -3,6 +3,7 @@
 use crate::client::commands::doctor;
 use crate::client::render::style::{Style, age, right, table};
 use netsonde_core::protocol::multicast::{Group, Groups, Member};
+use netsonde_core::text::counted;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -178,11 +179,11 @@ pub(crate) fn member_text(group: &Group, member: &Member, now: &str) -> String {
         (None, false) => format!("expired: last report {} ago", age(now, &member.last)),
     };
     format!(
-        "{}{} {protocol}{} joined {wants}, {} reports since {}, {state}",
+        "{}{} {protocol}{} joined {wants}, {} since {}, {state}",
         member.host,
         if member.own { " (this host)" } else { "" },
         member.version,
-        member.reports,
+        counted(member.reports, "report"),
         member.first,
     )
 }

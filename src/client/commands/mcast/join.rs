@@ -5,7 +5,7 @@ use crate::client::cli::args::{Global, Lookback, McastJoin, Packets};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, Item};
 use crate::client::interrupt::Interrupt;
-use crate::client::output::show;
+use crate::client::output::{note, show};
 use crate::client::packets::Stream;
 use crate::client::render::style::{Style, right, table};
 use crate::linux::group_socket::join_source;
@@ -13,6 +13,7 @@ use crate::linux::wall_ns;
 use netsonde_core::multicast::test_packet::{self, TestPacket};
 use netsonde_core::multicast::{GroupPort, Sequence};
 use netsonde_core::protocol::capture::Content;
+use netsonde_core::text::counted;
 use netsonde_core::wire::glance::glance;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -134,6 +135,15 @@ pub fn join(global: &Global, socket_path: &Path, args: &McastJoin) -> Result<u8,
         no_wire: wire.err().map(|failure| failure.to_string()),
     };
     show(global, &report, |report, style, _| text(report, style))?;
+    if count == 0 && end.is_some_and(|end| Instant::now() >= end) {
+        let from = args.source.map(|source| format!(" from {source}"));
+        let took = took.as_secs_f64();
+        let words = format!(
+            "no packet for {channel}{} in {took:.1} s",
+            from.unwrap_or_default()
+        );
+        note(global, &words);
+    }
     Ok(u8::from(count == 0))
 }
 
@@ -255,7 +265,7 @@ fn wire(
     let wanted = Packets {
         last: Some(Lookback::Ns(took.as_nanos() as u64 + 1_000_000_000)),
         interfaces: args.interface.clone().into_iter().collect(),
-        groups: vec![channel.group.to_string()],
+        groups: vec![channel.group],
         ports: vec![channel.port.unwrap_or(PORT)],
         ..Packets::default()
     };
@@ -388,8 +398,8 @@ fn text(report: &JoinReport, style: Style) -> String {
     };
     if report.socket_drops > 0 {
         text.push_str(&format!(
-            "\nthe socket dropped {} packets: this program was too slow, or its buffer too small",
-            report.socket_drops
+            "\nthe socket dropped {}: this program was too slow, or its buffer too small",
+            counted(report.socket_drops, "packet")
         ));
     }
     if let Some(why) = &report.no_wire {

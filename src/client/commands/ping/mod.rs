@@ -18,6 +18,10 @@ use crate::client::connection::Connection;
 use crate::client::failure::Failure;
 use crate::client::files::output_file::{FileId, OutputFile};
 use crate::client::interrupt::Interrupt;
+use crate::linux::reason;
+use netsonde_core::address::{
+    looks_like_ipv4, looks_like_ipv6, parse_address, parse_prefix, parse_short_ipv4,
+};
 use netsonde_core::protocol::ping::{
     Options, PingCall, PingReply, TargetsCall, TargetsReply, Total,
 };
@@ -267,7 +271,7 @@ fn read_targets(args: &Ping) -> Result<(Vec<Wanted>, bool), Failure> {
             continue;
         };
         from_file = true;
-        let cannot = |error: std::io::Error| Failure::Other(format!("cannot read {path}: {error}"));
+        let cannot = |error: std::io::Error| Failure::of_file("read", Path::new(path), &error);
         let file: Box<dyn BufRead> = if path == "-" {
             Box::new(BufReader::new(std::io::stdin()))
         } else {
@@ -301,6 +305,13 @@ fn read_target(text: &str, args: &Ping) -> Result<Wanted, Failure> {
             return Err(Failure::Other(format!("{text} does not match -4 or -6")));
         }
         let is_range = rest.starts_with('/');
+        if is_range {
+            parse_prefix(text).map_err(Failure::Other)?;
+        } else if rest == "%" {
+            return Err(Failure::Other(format!(
+                "{text}: the interface after % is missing"
+            )));
+        }
         // As for ping, 0 is this host.
         let address = match address {
             IpAddr::V4(v4) if v4.is_unspecified() && !is_range => {
@@ -328,6 +339,13 @@ fn read_target(text: &str, args: &Ping) -> Result<Wanted, Failure> {
             name: None,
         });
     }
+    if let Some(address) = parse_short_ipv4(address).filter(|_| rest.is_empty()) {
+        return read_target(&address.to_string(), args);
+    }
+    if address.is_empty() || looks_like_ipv4(address) || looks_like_ipv6(address) {
+        let why = parse_address(address).err().unwrap_or_default();
+        return Err(Failure::Other(why));
+    }
     if !rest.is_empty() {
         return Err(Failure::Other(format!(
             "{text}: a range or scope needs an address, not a name"
@@ -335,7 +353,7 @@ fn read_target(text: &str, args: &Ping) -> Result<Wanted, Failure> {
     }
     let found = (text, 0)
         .to_socket_addrs()
-        .map_err(|error| Failure::Other(format!("{text}: cannot resolve the name: {error}")))?;
+        .map_err(|error| Failure::Other(format!("{text}: {}", cannot_resolve(&error))))?;
     let address = found
         .map(|found: SocketAddr| found.ip())
         .find(|address| !wrong_family(address.is_ipv4()))
@@ -347,6 +365,13 @@ fn read_target(text: &str, args: &Ping) -> Result<Wanted, Failure> {
         is_group: address.is_multicast(),
         name: Some(text.into()),
     })
+}
+
+/// Describes an error of getaddrinfo(3), which the standard library wraps in words of its own.
+fn cannot_resolve(error: &std::io::Error) -> String {
+    let why = reason(error);
+    let why = why.rsplit(": ").next().unwrap_or(&why);
+    format!("cannot resolve the name: {why}")
 }
 
 #[cfg(test)]
@@ -364,6 +389,24 @@ mod tests {
         assert_eq!(read("fe80::1%e0").unwrap().target, "fe80::1%e0");
         assert_eq!(read("0.0.0.0").unwrap().target, "127.0.0.1");
         assert!(read("no such name/24").is_err());
+        assert_eq!(read("127.1").unwrap().target, "127.0.0.1");
+        for (text, words) in [
+            (
+                "10.999.1.1",
+                "10.999.1.1 is not an IPv4 address: 999 is more than 255",
+            ),
+            ("10.999.1.0/24", "999 is more than 255"),
+            ("10.0.0.0/33", "33 is more than 32"),
+            ("300.1", "300 is more than 255"),
+            ("1.2.3.4.5", "it has 5 numbers instead of 4"),
+            ("fe80::12345%e0", "more than four digits"),
+            ("fe80::/129", "129 is more than 128"),
+            ("fe80::1%", "the interface after % is missing"),
+            ("", "empty"),
+        ] {
+            let why = read(text).unwrap_err().to_string();
+            assert!(why.contains(words), "{text}: {why}");
+        }
         let by = Ping {
             by: Some("e0".into()),
             ..Ping::default()

@@ -12,6 +12,7 @@ use crate::client::failure::Failure;
 use crate::client::files::output_file::OutputFile;
 use crate::client::render::style::{Style, table};
 use netsonde_core::protocol::ping::{Distribution, Probe, Summary, TargetRow, Total};
+use netsonde_core::text::{counted, was_or_were};
 
 /// Prints one JSON object per line.
 #[derive(Serialize)]
@@ -359,10 +360,10 @@ impl<'a> Output<'a> {
         let all = summary.responders.as_deref().unwrap_or_default();
         writeln!(
             self.out,
-            "{}: {} probes, {} hosts answered",
+            "{}: {}, {} answered",
             self.named(&summary.target),
-            summary.sent,
-            all.len()
+            counted(summary.sent, "probe"),
+            counted(all.len(), "host")
         )?;
         if !all.is_empty() {
             let rows: Vec<Vec<String>> = all
@@ -394,7 +395,8 @@ impl<'a> Output<'a> {
         if let Some(left_out) = summary.responders_left_out {
             writeln!(
                 self.out,
-                "{left_out} further replies not attributed: too many responders"
+                "{left_out} not attributed: too many responders",
+                left_out = counted(left_out, "further reply")
             )?;
         }
         Ok(())
@@ -415,8 +417,8 @@ impl<'a> Output<'a> {
             if !self.is_single && !self.is_group {
                 writeln!(
                     out,
-                    "{} targets, {} answered; {} sent, {} received, {} loss in {:.3} s; {}",
-                    total.targets,
+                    "{}, {} answered; {} sent, {} received, {} loss in {:.3} s; {}",
+                    counted(total.targets, "target"),
                     total.answered,
                     total.sent,
                     total.received,
@@ -428,18 +430,23 @@ impl<'a> Output<'a> {
             if total.forged > 0 {
                 writeln!(
                     out,
-                    "{} replies ignored: wrong cookie or source (forged?)",
-                    total.forged
+                    "{} ignored: wrong cookie or source (forged?)",
+                    counted(total.forged, "reply")
                 )?;
             }
             if total.stray > 0 {
-                writeln!(out, "{} replies were too late to be matched", total.stray)?;
+                writeln!(
+                    out,
+                    "{} {} too late to be matched",
+                    counted(total.stray, "reply"),
+                    was_or_were(total.stray)
+                )?;
             }
             if total.events_dropped > 0 {
                 writeln!(
                     out,
-                    "{} lines dropped, because they were not read fast enough",
-                    total.events_dropped
+                    "{} dropped, because they were not read fast enough",
+                    counted(total.events_dropped, "line")
                 )?;
             }
         }
@@ -451,8 +458,11 @@ impl<'a> Output<'a> {
         let shown = output.shown().to_owned();
         let written = self.evidence.write(socket, output)?;
         if !self.global.quiet {
-            let s = if written == 1 { "" } else { "s" };
-            let _ = writeln!(std::io::stderr(), "{written} packet{s} to {shown}");
+            let _ = writeln!(
+                std::io::stderr(),
+                "{} to {shown}",
+                counted(written, "packet")
+            );
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::linux::processes::Held;
 use netsonde_core::families::{RAW, family_name, type_name};
 use netsonde_core::sockets::select::{Count, count};
 use netsonde_core::sockets::{Detail, Filter, INET, INET6, NETLINK, Socket, UNIX};
+use netsonde_core::text::counted;
 use netsonde_core::wire::services::port_range;
 
 /// Characters shown of a path or name: a line fits two of them.
@@ -23,8 +24,8 @@ const LARGE_QUEUE: u64 = 64 * 1024;
 pub fn overview(all: &SocketInventory, style: Style, verbose: bool) -> String {
     let mut text = format!(
         "{} in this network namespace, held by {}{}\n\n",
-        style.bold(&counted(all.wanted().count(), "socket", "sockets")),
-        counted(all.owners(), "process", "processes"),
+        style.bold(&counted(all.wanted().count() as u64, "socket")),
+        counted(all.owners() as u64, "process"),
         unowned(all, style)
     );
     text.push_str(&summary(all, style));
@@ -110,10 +111,6 @@ fn more(entries: &[&Entry], option: &str) -> String {
     }
 }
 
-fn counted(count: usize, one: &str, more: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { more })
-}
-
 fn section(text: &mut String, style: Style, title: &str, count: usize) {
     text.push_str(&format!(
         "\n{}\n",
@@ -160,7 +157,8 @@ fn limits(all: &SocketInventory) -> Vec<String> {
     if all.skipped > 0 {
         let count = all.skipped;
         texts.push(format!(
-            "{count} processes not inspected: too many processes"
+            "{count} not inspected: too many processes",
+            count = counted(count, "process")
         ));
     }
     if all.is_cut {

@@ -9,6 +9,7 @@ use super::{CheckOutcome, HostMode};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::evidence::in_network;
 use crate::diagnose::{Certainty, FindingDraft, Text};
+use crate::text::counted;
 
 /// Duplicate address detection takes two seconds by default; beyond this time something blocks it.
 const TENTATIVE_NS: u64 = 5_000_000_000;
@@ -95,8 +96,10 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
                     found = found.with_evidence(
                         "wire",
                         format!(
-                            "{}{own}: {} claims, {} of them answers",
-                            claimant.mac, claimant.claims, claimant.answers
+                            "{}{own}: {}, {} of them answers",
+                            claimant.mac,
+                            counted(claimant.claims, "claim"),
+                            claimant.answers
                         ),
                     );
                 }

@@ -1,12 +1,13 @@
 //! PURE. Failure modes of drops above the device: those counters of `netsonde drops` that mean a lack of
 //! resources on this host.
 
-use super::evidence::{Drop, HostEvidence, counted};
+use super::evidence::{Drop, HostEvidence};
 use super::links::MAX_FINDINGS;
 use super::{CheckOutcome, HostMode, gateways};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::{Certainty, FindingDraft, Text, socket};
 use crate::host::drops::Layer;
+use crate::text::counted;
 
 /// Counters of local causes: a lack of resources, or rejections that should not happen. Invalid
 /// packets from other hosts increase the rest; `netsonde drops` shows them all.
@@ -170,8 +171,9 @@ pub static BACKLOG_DROPS: HostMode = HostMode {
 pub fn check_sockets(all: &HostEvidence) -> CheckOutcome {
     let dropped = sockets(all).map(|drop| drop.count).sum::<u64>();
     CheckOutcome::Done(format!(
-        "{dropped} packets dropped at full UDP sockets in {}",
-        seconds(all.window_ns)
+        "{dropped} dropped at full UDP sockets in {}",
+        seconds(all.window_ns),
+        dropped = counted(dropped, "packet")
     ))
 }
 

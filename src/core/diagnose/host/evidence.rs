@@ -328,9 +328,3 @@ pub fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
         all.join(", ")
     }
 }
-
-/// Formats a count: "1 packet", "2 packets".
-pub fn counted(count: u64, what: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{ending}")
-}

@@ -9,6 +9,7 @@ use super::{CheckOutcome, HostMode, LocatedFinding};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::{Certainty, FindingDraft, Text, receiver};
 use crate::protocol::ping::Probe;
+use crate::text::counted;
 
 /// Time for which a change of a gateway's MAC address is reported.
 const RECENT_MOVE_NS: u64 = 600_000_000_000;
@@ -205,8 +206,13 @@ pub static GATEWAY_OFF_LINK: HostMode = HostMode {
 /// Returns where the first probe with a fate was last seen, or else the number of such probes.
 fn last_seen(one: &Probed, fate: &str) -> String {
     let last_seen = one.first(fate).and_then(|probe| probe.last_seen.clone());
-    last_seen
-        .unwrap_or_else(|| format!("{} of {} probes: {fate}", one.count(fate), one.probes.len()))
+    last_seen.unwrap_or_else(|| {
+        format!(
+            "{} of {}: {fate}",
+            one.count(fate),
+            counted(one.probes.len(), "probe")
+        )
+    })
 }
 
 /// Returns certainty, further observations and fix.
@@ -249,7 +255,7 @@ fn why_unresolved(all: &HostEvidence, one: &Probed) -> (Certainty, String, Strin
             );
         }
         1 => "one other host is".to_owned(),
-        others => format!("{others} other hosts are"),
+        others => format!("{others} are", others = counted(others, "other host")),
     };
     (
         Certainty::Proved,
@@ -623,8 +629,8 @@ pub fn check_moves(all: &HostEvidence) -> CheckOutcome {
                 .iter()
                 .filter(|one| one.kind == "moved" && one.gateway);
             CheckOutcome::Done(format!(
-                "{} changes of a gateway's MAC address recorded",
-                moves.count()
+                "{} of a gateway's MAC address recorded",
+                counted(moves.count(), "change")
             ))
         }
     }

@@ -1,10 +1,11 @@
 //! PURE. Failure modes of links: carrier, errors, drops, duplex mode, MTU.
 
-use super::evidence::{Drop, HostEvidence, Interface, counted, names};
+use super::evidence::{Drop, HostEvidence, Interface, names};
 use super::{CheckOutcome, HostMode, LocatedFinding};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::{Certainty, FindingDraft, Text};
 use crate::host::drops::Layer;
+use crate::text::counted;
 
 /// Error rate to report: one in a hundred packets, which TCP no longer hides.
 const ERRORS_PERCENT: u64 = 1;
@@ -143,8 +144,8 @@ pub static LINK_FLAPPING: HostMode = HostMode {
                     FindingDraft::warning(
                         Certainty::Proved,
                         format!(
-                            "{name} lost its link {} times within ten minutes, last {last} ago",
-                            times.len()
+                            "{name} lost its link {} within ten minutes, last {last} ago",
+                            counted(times.len(), "time")
                         ),
                     )
                     .fix("replace the cable or transceiver; check dmesg and the switch's log")
@@ -306,7 +307,7 @@ pub static LINK_DROPS: HostMode = HostMode {
                     certainty,
                     format!(
                         "{name} dropped {} in {}: {}",
-                        counted(drops.iter().map(|drop| drop.count).sum(), "packet"),
+                        counted(drops.iter().map(|drop| drop.count).sum::<u64>(), "packet"),
                         seconds(all.window_ns),
                         first.counter.means
                     ),

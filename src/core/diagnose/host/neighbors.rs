@@ -4,6 +4,7 @@ use super::evidence::HostEvidence;
 use super::{CheckOutcome, HostMode};
 use crate::diagnose::{Certainty, FindingDraft, Text};
 use crate::host::drops::Layer;
+use crate::text::counted;
 
 /// Free share of the table below which the next burst fills it: one tenth.
 const NEARLY_PERCENT: u64 = 90;
@@ -52,13 +53,18 @@ pub static NEIGHBOR_TABLE_FULL: HostMode = HostMode {
                     "ipv6"
                 };
                 let summary = format!(
-                    "the table {} has {} of {} entries",
-                    table.name, table.entries, table.max_entries
+                    "the table {} has {} of {}",
+                    table.name,
+                    table.entries,
+                    counted(table.max_entries, "entry")
                 );
                 let found = match full {
                     Some(drop) => FindingDraft::fault(
                         Certainty::Proved,
-                        format!("{summary}, and {} neighbors did not fit", drop.count),
+                        format!(
+                            "{summary}, and {} did not fit",
+                            counted(drop.count, "neighbor")
+                        ),
                     )
                     .with_evidence("counters", format!("table_fulls +{}", drop.count)),
                     None if is_near => FindingDraft::warning(Certainty::Proved, summary),
@@ -87,8 +93,8 @@ pub fn check_failed(all: &HostEvidence) -> CheckOutcome {
         .filter(|one| all.is_wanted(&one.interface));
     let failed = wanted.clone().filter(|one| is_failed(one.state)).count();
     CheckOutcome::Done(format!(
-        "{} neighbors, {failed} of them do not answer",
-        wanted.count()
+        "{}, {failed} of them do not answer",
+        counted(wanted.count(), "neighbor")
     ))
 }
 
@@ -125,9 +131,9 @@ pub static NEIGHBORS_FAILED: HostMode = HostMode {
                     FindingDraft::note(
                         Certainty::Consistent,
                         format!(
-                            "{} addresses on {} do not answer this host, {} do: a program on this \
+                            "{} on {} do not answer this host, {} do: a program on this \
                                 host scans the network, or the hosts are gone",
-                            failed.len(),
+                            counted(failed.len(), "address"),
                             one.name(),
                             reachable.len()
                         ),

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::status::time;
 use crate::daemon::engine::control::Failure;
 use crate::daemon::engine::state::EngineState;
+use crate::linux::reason;
 use crate::linux::wall_ns;
 use netsonde_core::neighbors::{
     Address, AddressState, Duplicate, Host, Neighbors, heard, mac, role,
@@ -24,7 +25,7 @@ pub fn neighbors(
     let kernel = engine.kernel_neighbors().map_err(|error| {
         Failure::error(
             "io.netsonde.Service.Unavailable",
-            json!({ "reason": format!("cannot read the kernel's neighbor tables: {error}") }),
+            json!({ "reason": format!("cannot read the kernel's neighbor tables: {}", reason(&error)) }),
         )
     })?;
     let now = wall_ns();

@@ -19,9 +19,10 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use netsonde_core::diagnose::host::evidence::{HostEvidence, counted};
+use netsonde_core::diagnose::host::evidence::HostEvidence;
 use netsonde_core::diagnose::host::{Checked, HostDiagnosis, diagnose};
 use netsonde_core::diagnose::{Severity, Verdict};
+use netsonde_core::text::counted;
 
 use crate::client::cli::args::{DoctorArgs, Global};
 use crate::client::commands::doctor::{finding_text, links};
