@@ -37,9 +37,14 @@ fn main() -> ExitCode {
             ),
             ("two_hosts_with_one_address", two_hosts_with_one_address),
             (
+                "first_double_answer_is_a_conflict",
+                first_double_answer_is_a_conflict,
+            ),
+            (
                 "host_with_two_interfaces_is_not_a_conflict",
                 host_with_two_interfaces_is_not_a_conflict,
             ),
+            ("a_scan_is_summed_up", a_scan_is_summed_up),
             ("failover_is_not_a_conflict", failover_is_not_a_conflict),
             (
                 "claimed_own_address_is_reported",
@@ -415,6 +420,63 @@ fn two_hosts_with_one_address() -> Outcome {
     Ok(())
 }
 
+/// Nobody has heard of the address before: the service is fresh, and asks once.
+fn first_double_answer_is_a_conflict() -> Outcome {
+    let Link {
+        a,
+        b,
+        c,
+        switch: _switch,
+    } = link(BridgeOptions::default())?;
+    let mut between = [mac(&b, "e0"), mac(&c, "e0")];
+    between.sort();
+    for host in [&b, &c] {
+        host.sysctl("net/ipv6/conf/e0/accept_dad", "0")?;
+    }
+    let service = Service::start(&a, &[]);
+    for address in ["10.0.0.9", "fd00::9"] {
+        for host in [&b, &c] {
+            let bits = if address.contains(':') { 64 } else { 24 };
+            let with_bits = format!("{address}/{bits}");
+            let add = ["address", "add", &with_bits, "dev", "e0", "nodad"];
+            let add = if bits == 24 { &add[..5] } else { &add[..] };
+            inside(host, "ip", add);
+        }
+        assert!(finding(&ask(&service, &[]).0, "conflict", address).is_null());
+        service.netsonde(&["ping", "-c", "1", "-W", "1", address]);
+        let report = until("both answers are known", &service, |report| {
+            finding(report, "conflict", address)["both_answered"] == 1
+        });
+        let found = finding(&report, "conflict", address);
+        assert_eq!(found["between"], serde_json::json!(between));
+        assert_eq!(found["current"], true);
+        assert_eq!(found["returned"], 0);
+        for mac in &between {
+            let claimant = entry(&found["claimants"], "mac", mac);
+            let counts = [&claimant["claims"], &claimant["answers"]].map(number);
+            assert_eq!(counts, [1, 1], "{found:#}");
+        }
+        // From the second answer on.
+        let first = |mac| entry(&found["claimants"], "mac", mac)["first"].to_string();
+        let second = between.iter().map(|mac| first(mac)).max().unwrap();
+        assert_eq!(found["since"].to_string(), second, "{found:#}");
+        assert!(finding(&report, "moved", address).is_null());
+        assert_eq!(ask(&service, &[address]).1, 1);
+    }
+    let output = service.netsonde(&["neighbors"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("1 claim: 1 answer, last"), "{text}");
+    assert!(!text.contains("perhaps one host"), "{text}");
+    let logged = || {
+        service
+            .ask(&["events", "address_conflict"])
+            .matches("is claimed by")
+            .count()
+    };
+    assert!(wait_until(PATIENCE, || logged() == 2));
+    Ok(())
+}
+
 /// As Linux does by default, it answers on either for the addresses of both: two MACs have each of them, and
 /// the text says what that may be.
 fn host_with_two_interfaces_is_not_a_conflict() -> Outcome {
@@ -437,6 +499,39 @@ fn host_with_two_interfaces_is_not_a_conflict() -> Outcome {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         text.contains("perhaps one host with two interfaces"),
+        "{text}"
+    );
+    Ok(())
+}
+
+/// Hosts in the order of their addresses, and of those that do not answer the number and the range.
+fn a_scan_is_summed_up() -> Outcome {
+    let Link {
+        a,
+        b: _b,
+        c: _c,
+        switch: _switch,
+    } = link(BridgeOptions::default())?;
+    let service = Service::start(&a, &[]);
+    let hosts = [2, 3, 254].map(|last| format!("10.0.0.{last}"));
+    let absent: Vec<String> = (100..120).map(|last| format!("10.0.0.{last}")).collect();
+    let mut arguments = vec!["ping", "-c", "1", "-W", "0.2"];
+    arguments.extend(hosts.iter().chain(&absent).map(String::as_str));
+    service.netsonde(&arguments);
+    let text = service.ask(&["neighbors"]);
+    let line =
+        "20 addresses from 10.0.0.100 to 10.0.0.119 on e0 do not answer this host; -v lists them";
+    assert_eq!(text.matches("not answer").count(), 1, "{text}");
+    assert!(text.contains(line), "{text}");
+    let places: Vec<usize> = hosts
+        .iter()
+        .map(|host| text.find(&format!("\n{host} ")).unwrap())
+        .collect();
+    assert!(places.is_sorted(), "{text}");
+    let text = service.ask(&["-v", "neighbors"]);
+    assert_eq!(
+        text.matches("does not answer this host").count(),
+        20,
         "{text}"
     );
     Ok(())

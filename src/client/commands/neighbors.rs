@@ -1,6 +1,6 @@
 //! SHELL. `netsonde neighbors`: the hosts on each link, and address conflicts and moves.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use crate::client::failure::Failure;
 use crate::client::output::show;
 use crate::client::render::oui::makers;
 use crate::client::render::style::{Style, age, table};
+use netsonde_core::diagnose::host::evidence::counted;
 use netsonde_core::neighbors::mac;
 use netsonde_core::protocol::inventory::{
     Claimant, Finding, InterfaceCall, KernelNeighbor, Neighbor, Neighbors,
@@ -20,6 +21,8 @@ use netsonde_core::wire::cursor::Mac;
 
 /// Maximum number of address moves shown; `-v` shows all.
 const MOVES_SHOWN: usize = 8;
+/// Maximum number of unanswered addresses of an interface that are listed; `-v` lists all.
+const UNANSWERED_SHOWN: usize = 4;
 
 /// The reply of the service, with card vendors.
 #[derive(Serialize)]
@@ -27,7 +30,7 @@ struct NeighborReport {
     #[serde(flatten)]
     all: Neighbors,
     /// Vendors by MAC address.
-    vendors: std::collections::BTreeMap<String, String>,
+    vendors: BTreeMap<String, String>,
 }
 
 /// Runs `netsonde neighbors`. Returns 1 if a conflict is active.
@@ -114,7 +117,7 @@ fn select(all: &mut Neighbors, who: &[String]) {
 }
 
 /// Looks up the vendors of all MAC addresses, including prefixes that need no list.
-fn vendors(all: &Neighbors) -> std::collections::BTreeMap<String, String> {
+fn vendors(all: &Neighbors) -> BTreeMap<String, String> {
     let of_findings = all.findings.iter().flat_map(|one| {
         let claimants = one.claimants.iter().map(|claimant| &claimant.mac);
         claimants.chain(&one.prober)
@@ -169,7 +172,8 @@ fn text(report: &NeighborReport, style: Style, verbose: bool) -> String {
         ));
     }
     if report.all.neighbors.is_empty() {
-        text.push_str("no neighbors seen");
+        text.push_str("no neighbors seen\n");
+        text.push_str(&unresolved(report, style, verbose));
         return text;
     }
     let kernel: HashMap<(&str, &str), &KernelNeighbor> = report
@@ -190,7 +194,7 @@ fn text(report: &NeighborReport, style: Style, verbose: bool) -> String {
         text.push_str(&interface_table(report, interface, &kernel, style, verbose));
         text.push('\n');
     }
-    text.push_str(&unresolved(report, style));
+    text.push_str(&unresolved(report, style, verbose));
     text
 }
 
@@ -277,16 +281,34 @@ fn roles(one: &Neighbor) -> String {
     one.roles.join(", ")
 }
 
-/// Addresses that this host failed to resolve.
-fn unresolved(report: &NeighborReport, style: Style) -> String {
-    let mut text = String::new();
+/// Addresses that this host failed to resolve: each up to [`UNANSWERED_SHOWN`] on an interface, or with
+/// `verbose`; otherwise their number and range, as a scan leaves them.
+fn unresolved(report: &NeighborReport, style: Style, verbose: bool) -> String {
+    let mut by_interface: BTreeMap<&str, Vec<(IpAddr, &str)>> = BTreeMap::new();
     for one in &report.all.kernel {
-        if one.state == "FAILED" || one.state == "INCOMPLETE" {
-            text.push_str(&style.dim(&format!(
-                "{} on {} does not answer this host ({})",
-                one.address, one.interface, one.state
-            )));
-            text.push('\n');
+        if let ("FAILED" | "INCOMPLETE", Ok(address)) = (&one.state[..], one.address.parse()) {
+            let all = by_interface.entry(&one.interface).or_default();
+            all.push((address, &one.state));
+        }
+    }
+    let mut text = String::new();
+    let mut line = |words: String| text.push_str(&format!("{}\n", style.dim(&words)));
+    for (interface, mut all) in by_interface {
+        all.sort();
+        if let ([(first, _), .., (last, _)], true) =
+            (&all[..], all.len() > UNANSWERED_SHOWN && !verbose)
+        {
+            line(format!(
+                "{} addresses from {first} to {last} on {interface} do not answer this host; -v \
+                    lists them",
+                all.len()
+            ));
+            continue;
+        }
+        for (address, state) in all {
+            line(format!(
+                "{address} on {interface} does not answer this host ({state})"
+            ));
         }
     }
     text
@@ -360,13 +382,13 @@ fn conflict_lines(one: &Finding, report: &NeighborReport, style: Style) -> Vec<S
     if let Some(times) = one.both_answered.filter(|times| *times > 0) {
         lines.push(format!(
             "    both answered the same request, {}",
-            counted(times)
+            how_often(times)
         ));
     }
     if let Some(times) = one.returned.filter(|times| *times > 0) {
         lines.push(format!(
             "    one claimed it again after the other, without announcing it, {}",
-            counted(times)
+            how_often(times)
         ));
     }
     if one.own {
@@ -425,13 +447,13 @@ fn duplicate_lines(one: &Finding, report: &NeighborReport, style: Style) -> Vec<
     );
     let details = format!(
         "    by duplicate address detection, {}, last {}",
-        counted(one.times.unwrap_or(1)),
+        how_often(one.times.unwrap_or(1)),
         ago(&one.last, report)
     );
     vec![style.warn(&headline), details]
 }
 
-fn counted(times: u64) -> String {
+fn how_often(times: u64) -> String {
     match times {
         1 => "once".into(),
         times => format!("{times} times"),
@@ -439,13 +461,20 @@ fn counted(times: u64) -> String {
 }
 
 fn claimant_text(one: &Claimant, now: &str) -> String {
+    let kinds: Vec<String> = [(one.answers, "answer"), (one.announcements, "announcement")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| counted(count, what))
+        .collect();
+    let kinds = match kinds.len() {
+        0 => String::new(),
+        _ => format!(": {}", kinds.join(", ")),
+    };
     let mut text = format!(
-        "    {}{}: {} claims, {} of them answers and {} announcements, last {}",
+        "    {}{}: {}{kinds}, last {}",
         one.mac,
         if one.own { " (this host)" } else { "" },
-        one.claims,
-        one.answers,
-        one.announcements,
+        counted(one.claims, "claim"),
         match &one.claimed {
             Some(claimed) => format!("{} ago", age(now, claimed)),
             None => "never: only received".into(),
@@ -465,16 +494,18 @@ fn hint(one: &Finding, all: &Neighbors) -> Vec<String> {
             .iter()
             .filter(|host| host.mac == *mac && host.interface == one.interface)
             .flat_map(|host| host.addresses.iter())
-            .filter(|address| address.claims > 0)
+            .filter(|address| address.claims > 0 && address.address.contains('.'))
             .map(|address| address.address.as_str())
             .collect()
     };
     let mut lines = Vec::new();
-    if let [first, second] = &between[..]
+    // Only for IPv4 a host answers on one interface for the address of another.
+    if one.address.contains('.')
+        && let [first, second] = &between[..]
         && addresses(first).intersection(&addresses(second)).count() > 1
     {
         lines.push(
-            "    both claim other addresses as well: perhaps one host with two interfaces on \
+            "    both claim further addresses: perhaps one host with two interfaces on \
                 this link, which answers for each on either (sysctl \
                 net.ipv4.conf.all.arp_ignore=1)"
                 .into(),

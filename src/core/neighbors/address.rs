@@ -17,7 +17,7 @@ use crate::wire::cursor::Mac;
 /// Maximum claimants tracked per address; more are counted.
 const MAX_CLAIMANTS: usize = 4;
 /// Two answers this close belong to the same request, since hosts answer at once.
-const ANSWER_NS: u64 = 1_000_000_000;
+pub(super) const ANSWER_NS: u64 = 1_000_000_000;
 /// Time within which returns belong together: a host in use sends requests or answers more often
 /// than this.
 const FLAP_NS: u64 = 600_000_000_000;

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::address::{Address, Claim};
+use super::address::{ANSWER_NS, Address, Claim};
 use super::host::{Host, heard, role};
 use super::mac::is_station;
 use super::{
@@ -21,8 +21,9 @@ const CACHE_SLOTS: usize = 4096;
 /// Time for which a cached pair is not processed again. Times of last sighting are accurate to
 /// twice this, because intake skips flows seen within the last second, too.
 const REFRESH_NS: u64 = 1_000_000_000;
-/// Recent requests of this host; a host resolves a few dozen addresses at a time.
-const MAX_RECENT_SOLICITATIONS: usize = 256;
+/// Remembered requests of this host: a scan of a /22 at once, or a few dozen addresses otherwise. Those of
+/// other hosts have as many places of their own, so that a flood of them displaces none of this host's.
+const MAX_RECENT_SOLICITATIONS: usize = 1024;
 /// The kernel repeats a request after a second, and answers come at once
 /// (net.ipv4.neigh.*.retrans_time_ms).
 const SOLICITATION_VALID_NS: u64 = 3_000_000_000;
@@ -39,7 +40,8 @@ const INITIAL_TTLS: [u8; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 255];
 #[derive(Debug)]
 pub struct Recent {
     pairs: Box<[(u64, u64)]>,
-    asked: Box<[(u64, u64)]>,
+    asked: Solicitations,
+    asked_by_others: Solicitations,
     expired_ns: u64,
 }
 
@@ -47,7 +49,8 @@ impl Default for Recent {
     fn default() -> Recent {
         Recent {
             pairs: vec![(0, 0); CACHE_SLOTS].into(),
-            asked: vec![(0, 0); MAX_RECENT_SOLICITATIONS].into(),
+            asked: Solicitations::default(),
+            asked_by_others: Solicitations::default(),
             expired_ns: 0,
         }
     }
@@ -65,6 +68,37 @@ impl Recent {
         }
         *place = (key, time_ns);
         false
+    }
+}
+
+/// The latest requests for addresses, known or not: what was asked, and when. A new request replaces an
+/// older one for another address that falls on the same place, which no range of addresses does.
+#[derive(Debug)]
+struct Solicitations(Box<[(u64, u64)]>);
+
+impl Default for Solicitations {
+    fn default() -> Solicitations {
+        Solicitations(vec![(0, 0); MAX_RECENT_SOLICITATIONS].into())
+    }
+}
+
+impl Solicitations {
+    fn place(ifindex: u32, ip: IpAddr) -> (usize, u64) {
+        let number = address_number(ip);
+        let key = mix(number, u64::from(ifindex) | 1 << 32);
+        (number as usize % MAX_RECENT_SOLICITATIONS, key)
+    }
+
+    fn remember(&mut self, ifindex: u32, ip: IpAddr, time_ns: u64) {
+        let (at, key) = Solicitations::place(ifindex, ip);
+        self.0[at] = (key, time_ns);
+    }
+
+    /// Returns the time of a request for the address at most `within_ns` before `time_ns`.
+    fn find(&self, ifindex: u32, ip: IpAddr, time_ns: u64, within_ns: u64) -> Option<u64> {
+        let (at, key) = Solicitations::place(ifindex, ip);
+        let (known, asked_ns) = self.0[at];
+        (known == key && time_ns.wrapping_sub(asked_ns) < within_ns).then_some(asked_ns)
     }
 }
 
@@ -506,11 +540,14 @@ impl Neighbors {
         if !is_of_a_host(ip) {
             return;
         }
-        let place = self.recent.asked[address_number(ip) as usize % MAX_RECENT_SOLICITATIONS];
+        let (at, now_ns) = (seen.ifindex, seen.time_ns);
+        let by_this_host = self
+            .recent
+            .asked
+            .find(at, ip, now_ns, SOLICITATION_VALID_NS);
         // An answer to this host is not part of a spoofed flood.
-        let wanted = claim.answer
-            && place.0 == address_number(ip)
-            && seen.time_ns.wrapping_sub(place.1) < SOLICITATION_VALID_NS;
+        let wanted = claim.answer && by_this_host.is_some();
+        let by_others = self.recent.asked_by_others.find(at, ip, now_ns, ANSWER_NS);
         let link = self.link(seen.ifindex);
         let must = wanted || link.gateways.contains(&ip) || link.own.contains_key(&ip);
         let is_gateway = link.gateways.contains(&ip);
@@ -525,6 +562,12 @@ impl Neighbors {
         let Some(address) = self.address(seen.ifindex, ip, seen.time_ns, must) else {
             return;
         };
+        // The request came before there was an entry for the address.
+        if address.claimants.is_empty()
+            && let Some(asked_ns) = by_this_host.max(by_others)
+        {
+            address.asked(asked_ns);
+        }
         let disputed = address.claim(&claim);
         let is_kept = address.kept;
         let (change, duplicate) = (address.changed_by(&claim), address.new_duplicate());
@@ -596,11 +639,12 @@ impl Neighbors {
     }
 
     fn asked(&mut self, seen: &ObservedFrame<'_>, ip: IpAddr) {
-        if seen.outbound {
-            let number = address_number(ip);
-            self.recent.asked[number as usize % MAX_RECENT_SOLICITATIONS] = (number, seen.time_ns);
-        }
-        // Only known addresses: requests for absent hosts must not fill the table.
+        let asked = match seen.outbound {
+            true => &mut self.recent.asked,
+            false => &mut self.recent.asked_by_others,
+        };
+        asked.remember(seen.ifindex, ip, seen.time_ns);
+        // Requests for absent hosts must not fill the table, so an entry begins with an answer.
         if let Some(address) = self.link(seen.ifindex).addresses.get_mut(&ip) {
             address.asked(seen.time_ns);
         }

@@ -61,6 +61,8 @@ pub fn neighbors(
     found
         .neighbors
         .sort_by(|a, b| (&a.interface, &a.mac).cmp(&(&b.interface, &b.mac)));
+    let mut kernel = kernel;
+    kernel.sort_by_key(|entry| entry.address);
     found.kernel = kernel
         .into_iter()
         .filter_map(|entry| {
@@ -73,6 +75,7 @@ pub fn neighbors(
             })
         })
         .collect();
+    found.kernel.sort_by(|a, b| a.interface.cmp(&b.interface));
     Ok(found)
 }
 
