@@ -56,6 +56,21 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     ("gateway-moved", "gateway_moved", gateway_moved),
     ("neighbours-failed", "neighbors_failed", neighbors_failed),
+    (
+        "neighbour-entry-wrong",
+        "static_entry_of_the_gateway",
+        static_entry_of_the_gateway,
+    ),
+    (
+        "neighbour-entry-wrong",
+        "static_entry_of_another_host",
+        static_entry_of_another_host,
+    ),
+    (
+        "neighbour-entry-wrong",
+        "stale_entry_of_a_moved_host",
+        stale_entry_of_a_moved_host,
+    ),
 ];
 
 fn no_default_route() -> Outcome {
@@ -380,5 +395,95 @@ fn neighbors_failed() -> Outcome {
     service.netsonde(&arguments);
     let report = until_found(&h, &service, "neighbours-failed");
     report.healthy_but("note", "neighbours-failed");
+    Ok(())
+}
+
+/// A device that has been replaced; the entry still names the old one.
+const REPLACED: &str = "02:00:00:00:00:99";
+
+fn static_entry(h: &Host, address: &str, mac: &str) {
+    let entry = [
+        "neigh",
+        "replace",
+        address,
+        "lladdr",
+        mac,
+        "dev",
+        "e0",
+        "nud",
+        "permanent",
+    ];
+    inside(h, "ip", &entry);
+}
+
+fn mac_of_host(host: &Host) -> String {
+    netsonde_core::wire::cursor::Mac(host.mac("e0").unwrap()).to_string()
+}
+
+/// Both families. A right entry stays silent.
+fn static_entry_of_the_gateway() -> Outcome {
+    let Switched { h, g, o: _o, b: _b } = switched();
+    let service = Service::start(&h, &[]);
+    links::until_healthy(&h, &service);
+    for address in ["10.0.0.254", "fd00:0::fe"] {
+        static_entry(&h, address, &mac_of_host(&g));
+        doctor(&h, &service).healthy();
+        static_entry(&h, address, REPLACED);
+        let report = doctor(&h, &service);
+        report.fault("neighbour-entry-wrong");
+        report.proved();
+        let summary = report.findings[0]["summary"].as_str().unwrap();
+        for word in [
+            "the static neighbor entry of the gateway",
+            REPLACED,
+            &mac_of_host(&g),
+        ] {
+            assert!(summary.contains(word), "{summary}");
+        }
+        static_entry(&h, address, &mac_of_host(&g));
+        doctor(&h, &service).healthy();
+    }
+    Ok(())
+}
+
+/// A host that is not a gateway claims its address by its own requests.
+fn static_entry_of_another_host() -> Outcome {
+    let Switched { h, g: _g, o, b: _b } = switched();
+    let service = Service::start(&h, &[]);
+    links::until_healthy(&h, &service);
+    static_entry(&h, "10.0.0.3", REPLACED);
+    doctor(&h, &service).healthy();
+    let at_o = Service::start(&o, &[]);
+    // Its request is a claim; the answer goes to the old MAC.
+    let lost = ping(&at_o, &["-c", "1", "-W", "0.5", "10.0.0.1"]);
+    assert_ne!(lost.fates(), ["replied"]);
+    let report = until_found(&h, &service, "neighbour-entry-wrong");
+    report.healthy_but("warning", "neighbour-entry-wrong");
+    assert!(report.text.contains(&mac_of_host(&o)), "{}", report.text);
+    static_entry(&h, "10.0.0.3", &mac_of_host(&o));
+    doctor(&h, &service).healthy();
+    Ok(())
+}
+
+/// The kernel takes no change of an entry within a second, and so missed this one.
+fn stale_entry_of_a_moved_host() -> Outcome {
+    let Switched { h, g: _g, o, b: _b } = switched();
+    let service = Service::start(&h, &[]);
+    links::until_healthy(&h, &service);
+    h.sysctl("net/ipv4/neigh/e0/locktime", "100000")?;
+    ping(&service, &["-c", "1", "10.0.0.3"]).only("replied", 1);
+    let stale = [
+        "neigh", "replace", "10.0.0.3", "lladdr", REPLACED, "dev", "e0", "nud", "stale",
+    ];
+    inside(&h, "ip", &stale);
+    let at_o = Service::start(&o, &[]);
+    ping(&at_o, &["-c", "1", "-W", "0.5", "10.0.0.254"]).only("replied", 1);
+    let report = until_found(&h, &service, "neighbour-entry-wrong");
+    report.healthy_but("warning", "neighbour-entry-wrong");
+    assert!(
+        report.text.contains("the stale neighbor entry of 10.0.0.3"),
+        "{}",
+        report.text
+    );
     Ok(())
 }

@@ -52,18 +52,6 @@ pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, F
     Ok(u8::from(has_conflict))
 }
 
-/// Parses a MAC address with colons, hyphens, dots or no separators.
-fn read_mac(text: &str) -> Option<Mac> {
-    let is_written = |one: char| one.is_ascii_hexdigit() || [':', '-', '.'].contains(&one);
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    if !text.chars().all(is_written) || digits.len() != 12 {
-        return None;
-    }
-    let number = u64::from_str_radix(&digits, 16).ok()?;
-    let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
-    Some(Mac([a, b, c, d, e, f]))
-}
-
 /// Keeps only entries about one of these: an address, a MAC address, a name or its first label.
 fn select(all: &mut Neighbors, who: &[String]) {
     let is_address = |address: &str| {
@@ -76,7 +64,7 @@ fn select(all: &mut Neighbors, who: &[String]) {
     };
     let macs: BTreeSet<String> = who
         .iter()
-        .filter_map(|one| read_mac(one))
+        .filter_map(|one| mac::parse(one))
         .map(|mac| mac.to_string())
         .collect();
     let is_name = |name: &str| {
@@ -127,7 +115,7 @@ fn vendors(all: &Neighbors) -> BTreeMap<String, String> {
         .iter()
         .map(|one| &one.mac)
         .chain(of_findings)
-        .filter_map(|text| read_mac(text))
+        .filter_map(|text| mac::parse(text))
         .collect();
     let made: Vec<Mac> = named
         .iter()
@@ -417,7 +405,7 @@ fn move_lines(one: &Finding, report: &NeighborReport) -> Vec<String> {
     let is_virtual = one
         .claimants
         .iter()
-        .any(|claimant| read_mac(&claimant.mac).is_some_and(|mac| mac::shared(mac).is_some()));
+        .any(|claimant| mac::parse(&claimant.mac).is_some_and(|mac| mac::shared(mac).is_some()));
     let details = format!(
         "    not a conflict: the first one stopped using it{}{}",
         if is_virtual {
@@ -517,25 +505,4 @@ fn hint(one: &Finding, all: &Neighbors) -> Vec<String> {
             .into(),
     );
     lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mac_notations() {
-        let mac = Some(Mac([0, 0x1b, 0xc5, 1, 2, 3]));
-        for text in [
-            "00:1b:c5:01:02:03",
-            "00-1B-C5-01-02-03",
-            "001b.c501.0203",
-            "001bc5010203",
-        ] {
-            assert_eq!(read_mac(text), mac, "{text}");
-        }
-        for text in ["00:1b:c5:01:02", "fd00::1", "host", "00:1b:c5:01:02:0g", ""] {
-            assert_eq!(read_mac(text), None, "{text}");
-        }
-    }
 }

@@ -53,6 +53,12 @@ pub static CHECKS: &[Check] = &[
         modes: &[&addresses::ADDRESS_CONFLICT],
     },
     Check {
+        topic: "neighbors",
+        name: "entries",
+        run: neighbors::check_entries,
+        modes: &[&neighbors::NEIGHBOR_ENTRY_WRONG],
+    },
+    Check {
         topic: "gateways",
         name: "routes",
         run: gateways::check_routes,
