@@ -1,14 +1,16 @@
 //! PURE. Every check of a host, in the order in which they run: causes before their symptoms.
 
-use super::{Check, addresses, drops, gateways, links, multicast, neighbors, service, settings};
+use super::{
+    Check, addresses, carrier, drops, gateways, links, multicast, neighbors, service, settings,
+};
 
 /// All checks, in order.
 pub static CHECKS: &[Check] = &[
     Check {
         topic: "links",
         name: "carrier",
-        run: links::check_carrier,
-        modes: &[&links::LINK_DOWN, &links::LINK_FLAPPING],
+        run: carrier::check_carrier,
+        modes: &[&carrier::LINK_DOWN, &carrier::LINK_FLAPPING],
     },
     Check {
         topic: "links",

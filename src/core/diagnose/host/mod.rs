@@ -5,12 +5,13 @@
 //! |---|---|
 //! | `evidence` | the evidence for a diagnosis |
 //! | `checks` | every check with its failure modes, causes before symptoms |
-//! | `links`, `addresses`, `gateways`, `neighbors`, `multicast`, `settings`, `drops`, `service` | the failure modes |
+//! | `carrier`, `links`, `addresses`, `gateways`, `neighbors`, `multicast`, `settings`, `drops`, `service` | the failure modes |
 //!
 //! A new failure mode is a static with its text and its rule, a line in `checks`, and a scenario in
 //! `tests/host_doctor`.
 
 mod addresses;
+mod carrier;
 mod checks;
 mod drops;
 pub mod evidence;
