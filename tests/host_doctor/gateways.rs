@@ -35,6 +35,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "arp_requests_are_dropped",
         arp_requests_are_dropped,
     ),
+    (
+        "gateway-unresolved",
+        "gateway_of_another_route",
+        gateway_of_another_route,
+    ),
     ("gateway-silent", "gateway_silent", gateway_silent),
     ("gateway-loss", "gateway_loss", gateway_loss),
     (
@@ -188,6 +193,44 @@ fn arp_requests_are_dropped() -> Outcome {
     Ok(())
 }
 
+/// Of a network, and of a table that a rule selects: a warning each, also beside a conflict of others.
+fn gateway_of_another_route() -> Outcome {
+    let Switched { h, g, o, b: _b } = switched();
+    let service = Service::start(&h, &[]);
+    links::until_healthy(&h, &service);
+    for words in [
+        "10.9.0.0/16 via 10.0.0.77",
+        "default via 10.0.0.78 table 100",
+    ] {
+        let route: Vec<&str> = format!("route add {words}").leak().split(' ').collect();
+        inside(&h, "ip", &route);
+        let report = doctor(&h, &service);
+        report.healthy_but("warning", "gateway-unresolved");
+        let output = h.run(|| service.netsonde(&["-v", "doctor", "--duration", "300ms"]));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = text
+            .lines()
+            .find(|line| line.contains("gateways: resolved"));
+        assert!(line.unwrap().starts_with("found"), "{text}");
+        let route: Vec<&str> = format!("route del {words}").leak().split(' ').collect();
+        inside(&h, "ip", &route);
+    }
+    for host in [&g, &o] {
+        host.address("e0", "10.0.0.9/32")?;
+    }
+    ping(&service, &["-c", "1", "10.0.0.9"]);
+    inside(
+        &h,
+        "ip",
+        &["route", "add", "10.9.0.0/16", "via", "10.0.0.77"],
+    );
+    let met = wait_until(PATIENCE, || {
+        doctor(&h, &service).ids() == ["address-conflict", "gateway-unresolved"]
+    });
+    assert!(met, "{}", doctor(&h, &service).text);
+    Ok(())
+}
+
 fn spare_gateway_unreachable() -> Outcome {
     let Net { h, g: _g } = net();
     let service = Service::start(&h, &[]);
@@ -228,7 +271,30 @@ fn gateway_silent() -> Outcome {
     let service = Service::start(&h, &[]);
     doctor(&h, &service).healthy();
     g.sysctl("net/ipv4/icmp_echo_ignore_all", "1")?;
-    doctor(&h, &service).healthy_but("note", "gateway-silent");
+    let report = doctor(&h, &service);
+    report.healthy_but("warning", "gateway-silent");
+    assert!(
+        report.text.contains("nothing that it forwarded was seen"),
+        "{}",
+        report.text
+    );
+    // A packet from beyond: its TTL has been decremented.
+    let addresses = ("192.0.2.9".parse()?, "10.0.0.1".parse()?);
+    let packet = ipv4(addresses, (17, 63), (0, 0), &[], &[0; 8]);
+    let mut frame = ethernet(h.mac("e0")?, 0x0800, &packet);
+    frame[6..12].copy_from_slice(&g.mac("e0")?);
+    send_frame(&g, "e0", &frame);
+    let met = wait_until(PATIENCE, || {
+        doctor(&h, &service).findings[0]["severity"] == "note"
+    });
+    assert!(met);
+    let report = doctor(&h, &service);
+    report.healthy_but("note", "gateway-silent");
+    assert!(
+        report.text.contains("since it forwarded packets"),
+        "{}",
+        report.text
+    );
     Ok(())
 }
 
@@ -258,7 +324,7 @@ fn firewall_drops_echo_replies() -> Outcome {
     let service = Service::start(&h, &[]);
     firewall(&h, "input", "icmp type echo-reply drop");
     let report = doctor(&h, &service);
-    report.healthy_but("warning", "firewall-drops-icmp");
+    report.fault("firewall-drops-icmp");
     assert!(
         report.text.contains("of its answers inbound"),
         "{}",
@@ -274,7 +340,7 @@ fn firewall_drops_echo_requests() -> Outcome {
     let service = Service::start(&h, &[]);
     firewall(&h, "output", "icmp type echo-request drop");
     let report = doctor(&h, &service);
-    report.healthy_but("warning", "firewall-drops-icmp");
+    report.fault("firewall-drops-icmp");
     assert!(
         report.text.contains("before they were sent"),
         "{}",

@@ -389,7 +389,7 @@ impl Neighbors {
                 host.heard |= by;
                 host.roles |= roles;
                 if forwarded {
-                    host.forwards();
+                    host.forwards(seen.time_ns);
                 }
             }
             self.keep_querier(seen, roles);

@@ -202,6 +202,9 @@ pub struct Neighbor {
     pub heard_by: Vec<String>,
     /// Seconds in which it sent packets that it had forwarded.
     pub forwarded: u64,
+    /// Time of the latest of these packets; `None` without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_forwarded: Option<String>,
     /// First time that it was seen.
     pub first: String,
     /// Last time that it was seen.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::evidence::HostEvidence;
+use super::evidence::{HostEvidence, Route};
 use super::links::MAX_FINDINGS;
 use super::{CheckOutcome, HostMode};
 use crate::diagnose::case::{list, seconds};
@@ -81,11 +81,8 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
                     "{}{whose} is claimed on {} by {between}",
                     one.address, one.interface
                 );
-                let found = if one.own || one.gateway {
-                    FindingDraft::fault(Certainty::Proved, summary)
-                } else {
-                    FindingDraft::warning(Certainty::Proved, summary)
-                };
+                let concerns_us = one.own || one.gateway;
+                let found = FindingDraft::fault_or_warning(concerns_us, Certainty::Proved, summary);
                 let mut found = found.fix(
                     "give one of them another address; `netsonde neighbors` shows the hosts, a \
                         switch's MAC table their ports",
@@ -100,7 +97,9 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
                         ),
                     );
                 }
-                found.on(&one.interface)
+                let placed = found.on(&one.interface);
+                // A conflict of others explains nothing of this host's gateways.
+                if concerns_us { placed } else { placed.alone() }
             })
             .collect()
     },
@@ -382,6 +381,7 @@ pub fn is_on_link(all: &HostEvidence, interface: &str, address: IpAddr) -> bool 
     let mut routes = all.routes.iter().filter(|route| {
         route.interface == interface
             && route.gateway.is_none()
+            && route.table == Route::MAIN
             && in_network(route.network, route.bits, address)
     });
     own.next().is_some() || routes.next().is_some()

@@ -35,6 +35,16 @@ fn is_idle_bridge(all: &HostEvidence, one: &Interface) -> bool {
             .all(|port| matches!(port.link.kind.as_str(), "dummy" | "tun"))
 }
 
+/// Returns what to check of a link that loses packets or state: the cable, or what is behind a virtual one.
+pub fn medium(all: &HostEvidence, name: &str) -> String {
+    match all.interface(name).map_or("", |one| &one.link.kind) {
+        "" => format!("the cable, the switch port and the VLAN of {name}"),
+        kind => format!(
+            "what is at the other end of {name}, a link of kind {kind} (ip -d link show {name})"
+        ),
+    }
+}
+
 /// Returns whether a route with a gateway uses the interface.
 fn is_routed(all: &HostEvidence, name: &str) -> bool {
     let mut routes = all.routes.iter();
@@ -305,7 +315,11 @@ pub static LINK_FLAPPING: HostMode = HostMode {
                             times.len()
                         ),
                     )
-                    .fix("replace the cable or transceiver; check dmesg and the switch's log")
+                    .fix(match one.link.kind.as_str() {
+                        "" => "replace the cable or transceiver; check dmesg and the switch's log"
+                            .into(),
+                        _ => format!("check {}", medium(all, name)),
+                    })
                     .with_evidence(
                         "service",
                         format!("netsonde status shows the gaps of {name}"),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::addresses::is_on_link;
+use super::carrier::medium;
 use super::evidence::{HostEvidence, Probed};
 use super::links::MAX_FINDINGS;
 use super::{CheckOutcome, HostMode, LocatedFinding};
@@ -12,6 +13,8 @@ use crate::protocol::ping::Probe;
 
 /// Time for which a change of a gateway's MAC address is reported.
 const RECENT_MOVE_NS: u64 = 600_000_000_000;
+/// Time for which a forwarded packet shows that a gateway works.
+const FORWARDED_NS: u64 = 600_000_000_000;
 
 pub fn check_routes(all: &HostEvidence) -> CheckOutcome {
     let defaults: Vec<String> = all
@@ -75,7 +78,7 @@ fn check_probes(all: &HostEvidence, one: impl Fn(&Probed) -> String) -> CheckOut
 }
 
 pub fn check_resolved(all: &HostEvidence) -> CheckOutcome {
-    check_probes(all, |one| {
+    let outcome = check_probes(all, |one| {
         let there = !is_unresolved(all, one);
         format!(
             "{} on {} {}",
@@ -83,7 +86,13 @@ pub fn check_resolved(all: &HostEvidence) -> CheckOutcome {
             one.interface,
             if there { "is there" } else { "is not" }
         )
-    })
+    });
+    match (outcome, unprobed(all).count()) {
+        (CheckOutcome::Done(text), more @ 1..) => {
+            CheckOutcome::Done(format!("{text}; {more} more were not probed"))
+        }
+        (outcome, _) => outcome,
+    }
 }
 
 pub fn check_answers(all: &HostEvidence) -> CheckOutcome {
@@ -141,6 +150,41 @@ fn is_own(all: &HostEvidence, address: IpAddr) -> bool {
 fn unresolved(all: &HostEvidence) -> impl Iterator<Item = &Probed> {
     let probed = all.probes.iter().flatten();
     probed.filter(|one| is_unresolved(all, one))
+}
+
+/// Iterates over gateways that were not probed, because there are too many.
+fn unprobed(all: &HostEvidence) -> impl Iterator<Item = (IpAddr, &str)> {
+    all.gateways().into_iter().filter(|(gateway, name)| {
+        let mut probed = all.probes.iter().flatten();
+        !probed.any(|one| one.gateway == *gateway && one.interface == **name)
+    })
+}
+
+/// Returns findings for unprobed gateways that did not answer when this host last asked.
+fn unprobed_failed(all: &HostEvidence) -> Vec<LocatedFinding> {
+    let has_failed = |gateway: IpAddr, name: &str| {
+        all.kernel_neighbors.iter().any(|entry| {
+            entry.address == gateway && entry.interface == name && entry.state == "FAILED"
+        })
+    };
+    unprobed(all)
+        .filter(|(gateway, name)| has_failed(*gateway, name))
+        .take(MAX_FINDINGS)
+        .map(|(gateway, name)| {
+            by_weight(
+                all,
+                gateway,
+                Certainty::Consistent,
+                format!(
+                    "the gateway {gateway} on {name} did not answer {} when this host last asked",
+                    resolution(gateway)
+                ),
+            )
+            .fix(format!("netsonde ping -I {name} {gateway}"))
+            .with_evidence("kernel", format!("{gateway} dev {name} FAILED"))
+            .on(name)
+        })
+        .collect()
 }
 
 pub static GATEWAY_OFF_LINK: HostMode = HostMode {
@@ -245,7 +289,7 @@ fn why_unresolved(all: &HostEvidence, one: &Probed) -> (Certainty, String, Strin
                     "it does not answer {protocol}, and no other host was seen on {name} in the \
                         last minute"
                 ),
-                format!("check the cable, the switch port and the VLAN of {name}"),
+                format!("check {}", medium(all, name)),
             );
         }
         1 => "one other host is".to_owned(),
@@ -302,6 +346,7 @@ pub static GATEWAY_UNRESOLVED: HostMode = HostMode {
                 .with_evidence("wire", last_seen(one, "unresolved"))
                 .on(name)
             })
+            .chain(unprobed_failed(all))
             .collect()
     },
 };
@@ -456,7 +501,9 @@ pub static FIREWALL_DROPS_ICMP: HostMode = HostMode {
                 let first = one.first(fate);
                 let observed =
                     first.and_then(|probe| probe.last_seen.clone().or(probe.errno.clone()));
-                FindingDraft::warning(Certainty::Consistent, summary)
+                // It stops the traffic with the gateway as far as the probes show.
+                let stops = one.answered() == 0 && all.is_first_gateway(one.gateway);
+                FindingDraft::fault_or_warning(stops, Certainty::Consistent, summary)
                     .fix(
                         "accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show dev IF` \
                             show the rule",
@@ -520,6 +567,26 @@ fn is_denied(one: &Probed) -> bool {
     errno.is_some_and(|errno| errno.contains("EPERM"))
 }
 
+/// Returns how long ago the gateway was seen to forward a packet, if within [`FORWARDED_NS`].
+fn forwarded_ago_ns(all: &HostEvidence, one: &Probed) -> Option<u64> {
+    let reply = all.neighbors.as_ref().ok()?;
+    let address = one.gateway.to_string();
+    let entry = reply
+        .kernel
+        .iter()
+        .find(|entry| entry.address == address && entry.interface == one.interface);
+    let mac = entry.and_then(|entry| entry.mac.as_deref());
+    let stations = reply.neighbors.iter().filter(|station| {
+        let has_address = station.addresses.iter().any(|own| own.address == address);
+        station.interface == one.interface && (has_address || mac == Some(&station.mac))
+    });
+    let times = stations.filter_map(|station| station.last_forwarded.as_deref());
+    times
+        .map(|time| all.ago_ns(time))
+        .min()
+        .filter(|ago_ns| *ago_ns < FORWARDED_NS)
+}
+
 pub static GATEWAY_SILENT: HostMode = HostMode {
     text: Text {
         id: "gateway-silent",
@@ -527,7 +594,9 @@ pub static GATEWAY_SILENT: HostMode = HostMode {
         symptoms: "Often nothing: many routers are configured not to answer.",
         cause: "The router filters or limits ICMP; or it has no route back; or it hangs while its \
             network chip still answers ARP.",
-        proof: "The gateway's MAC address is known, requests were sent, and nothing came back.",
+        proof: "Never more than consistent. The gateway's MAC address is known, requests were sent, \
+            and nothing came back. It is a note if the gateway was seen to forward packets in the last \
+            ten minutes, otherwise a warning.",
         fix: "If hosts beyond it are reachable, nothing. Otherwise check the router.",
     },
     implies: &[],
@@ -535,10 +604,7 @@ pub static GATEWAY_SILENT: HostMode = HostMode {
         all.probes
             .iter()
             .flatten()
-            .filter(|one| {
-                let is_there = !is_unresolved(all, one) && one.answered() == 0;
-                is_there && one.count("unanswered") + one.count("refused") > 0
-            })
+            .filter(|one| !is_unresolved(all, one) && one.answered() == 0)
             .map(|one| {
                 let refused = one.first("refused").and_then(|probe| probe.error.clone());
                 let what = match &refused {
@@ -550,20 +616,39 @@ pub static GATEWAY_SILENT: HostMode = HostMode {
                 } else {
                     "unanswered"
                 };
-                FindingDraft::note(
-                    Certainty::Consistent,
-                    format!(
-                        "the gateway {} {what}: it may be configured that way",
-                        one.gateway
+                let forwarded_ns = forwarded_ago_ns(all, one);
+                let summary = format!("the gateway {} {what}", one.gateway);
+                let mut found = match forwarded_ns {
+                    None => FindingDraft::warning(
+                        Certainty::Consistent,
+                        format!(
+                            "{summary}, and nothing that it forwarded was seen in the last ten \
+                                minutes: it may not work, or this host is idle"
+                        ),
                     ),
-                )
-                .fix("nothing, if hosts beyond it are reachable; otherwise check the router")
-                .with_evidence("wire", last_seen(one, fate))
-                .on(&one.interface)
+                    Some(ago_ns) => FindingDraft::note(
+                        Certainty::Consistent,
+                        format!(
+                            "{summary}: it may be configured that way, since it forwarded packets \
+                                {} ago",
+                            seconds(ago_ns)
+                        ),
+                    ),
+                };
+                found = found
+                    .fix("nothing, if hosts beyond it are reachable; otherwise check the router")
+                    .with_evidence("wire", last_seen(one, fate));
+                found.on(&one.interface)
             })
             .collect()
     },
 };
+
+/// Returns the number of requests that were lost on the link or by the gateway.
+fn lost(one: &Probed) -> usize {
+    let fates = ["unanswered", "corrupted", "refused", "unresolved"];
+    fates.iter().map(|fate| one.count(fate)).sum()
+}
 
 pub static GATEWAY_LOSS: HostMode = HostMode {
     text: Text {
@@ -582,11 +667,11 @@ pub static GATEWAY_LOSS: HostMode = HostMode {
             .iter()
             .flatten()
             .filter(|one| {
-                let some = one.answered() > 0 && one.count("unanswered") > 0;
+                let some = one.answered() > 0 && lost(one) > one.count("corrupted");
                 some || one.count("corrupted") > 0
             })
             .map(|one| {
-                let lost = one.count("unanswered") + one.count("corrupted");
+                let lost = lost(one);
                 FindingDraft::warning(
                     Certainty::Proved,
                     format!(
@@ -597,9 +682,9 @@ pub static GATEWAY_LOSS: HostMode = HostMode {
                     ),
                 )
                 .fix(format!(
-                    "netsonde ping -c 100 -i 0.1 {} measures the loss; then check cable, radio and \
-                        port",
-                    one.gateway
+                    "netsonde ping -c 100 -i 0.1 {} measures the loss; then check {}",
+                    one.gateway,
+                    medium(all, &one.interface)
                 ))
                 .with_evidence(
                     "wire",

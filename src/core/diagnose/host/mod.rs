@@ -33,6 +33,17 @@ pub use evidence::HostEvidence;
 pub struct LocatedFinding {
     interface: Option<String>,
     found: FindingDraft,
+    is_alone: bool,
+}
+
+impl LocatedFinding {
+    /// Lets nothing follow from this finding, whatever its failure mode implies.
+    fn alone(self) -> LocatedFinding {
+        LocatedFinding {
+            is_alone: true,
+            ..self
+        }
+    }
 }
 
 impl FindingDraft {
@@ -41,6 +52,7 @@ impl FindingDraft {
         LocatedFinding {
             interface: Some(interface.to_owned()),
             found: self,
+            is_alone: false,
         }
     }
 
@@ -49,6 +61,7 @@ impl FindingDraft {
         LocatedFinding {
             interface: None,
             found: self,
+            is_alone: false,
         }
     }
 }
@@ -136,7 +149,7 @@ pub fn diagnose(evidence: &HostEvidence) -> HostDiagnosis {
                 if follows {
                     continue;
                 }
-                let implied = mode.implies.iter();
+                let implied = mode.implies.iter().filter(|_| !placed.is_alone);
                 covered.extend(implied.map(|id| (*id, placed.interface.clone(), severity)));
                 ids.push(mode.text.id);
                 findings.push(Finding {

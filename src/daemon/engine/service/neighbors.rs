@@ -165,6 +165,7 @@ fn neighbor(
             .map(str::to_owned)
             .collect(),
         forwarded: host.forwarded.into(),
+        last_forwarded: (host.forwarded > 0).then(|| time(host.forwarded_ns)),
         first: time(host.first_ns),
         last: time(host.last_ns),
     }
