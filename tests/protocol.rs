@@ -448,6 +448,7 @@ fn neighbors_types_agree() {
         names: vec![inventory::Name::default()],
         roles: vec!["x".into()],
         heard_by: vec!["x".into()],
+        last_forwarded: text(),
         ..Default::default()
     };
     let claimant = inventory::Claimant {
@@ -477,6 +478,14 @@ fn neighbors_types_agree() {
             mac: text(),
             ..Default::default()
         }],
+        virtual_routers: Some(vec![inventory::VirtualRouter {
+            addresses: vec!["x".into()],
+            masters: vec![inventory::Master::default()],
+            two_masters: Some(vec!["x".into()]),
+            since: text(),
+            last: text(),
+            ..Default::default()
+        }]),
         ..Default::default()
     };
     let call = to_value(inventory::InterfaceCall { interface: text() }).unwrap();

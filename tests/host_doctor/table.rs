@@ -42,6 +42,7 @@ fn table() -> String {
         gateways::SCENARIOS,
         multicast::SCENARIOS,
         settings::SCENARIOS,
+        virtual_routers::SCENARIOS,
     ];
     for (id, name, _) in families.into_iter().flatten() {
         of.entry(*id).or_default().push(*name);
@@ -55,6 +56,7 @@ fn table() -> String {
     };
     let healthy: Vec<&str> = healthy::SCENARIOS
         .iter()
+        .chain(virtual_routers::HEALTHY)
         .map(|(_, name, _)| *name)
         .collect();
     let mut text = format!(

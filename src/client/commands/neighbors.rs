@@ -15,7 +15,7 @@ use crate::client::render::style::{Style, age, table};
 use netsonde_core::diagnose::host::evidence::counted;
 use netsonde_core::neighbors::mac;
 use netsonde_core::protocol::inventory::{
-    Claimant, Finding, InterfaceCall, KernelNeighbor, Neighbor, Neighbors,
+    Claimant, Finding, InterfaceCall, KernelNeighbor, Master, Neighbor, Neighbors, VirtualRouter,
 };
 use netsonde_core::wire::cursor::Mac;
 
@@ -33,7 +33,7 @@ struct NeighborReport {
     vendors: BTreeMap<String, String>,
 }
 
-/// Runs `netsonde neighbors`. Returns 1 if a conflict is active.
+/// Runs `netsonde neighbors`. Returns 1 if a conflict is active, of an address or of two masters.
 pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, Failure> {
     let call = InterfaceCall {
         interface: args.interface.clone(),
@@ -45,11 +45,18 @@ pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, F
     let has_conflict = all
         .findings
         .iter()
-        .any(|one| one.kind == "conflict" && one.current);
+        .any(|one| one.kind == "conflict" && one.current)
+        || split_routers(&all).next().is_some();
     let vendors = vendors(&all);
     let report = NeighborReport { all, vendors };
     show(global, &report, text)?;
     Ok(u8::from(has_conflict))
+}
+
+/// Virtual routers with two masters now.
+fn split_routers(all: &Neighbors) -> impl Iterator<Item = &VirtualRouter> {
+    let routers = all.virtual_routers.iter().flatten();
+    routers.filter(|one| one.two_masters.is_some())
 }
 
 /// Keeps only entries about one of these: an address, a MAC address, a name or its first label.
@@ -97,6 +104,15 @@ fn select(all: &mut Neighbors, who: &[String]) {
                 .as_ref()
                 .is_some_and(|prober| macs.contains(prober))
     });
+    if let Some(routers) = &mut all.virtual_routers {
+        routers.retain(|one| {
+            let of_masters = one.masters.iter().map(|master| &master.address);
+            let mut addresses = one.addresses.iter().chain(of_masters);
+            let is_sender = |master: &Master| macs.contains(&master.mac);
+            addresses.any(|address| is_address(address) || of_these.contains(address))
+                || one.masters.iter().any(is_sender)
+        });
+    }
     all.kernel.retain(|one| {
         is_address(&one.address)
             || of_these.contains(&one.address)
@@ -145,6 +161,9 @@ fn vendors(all: &Neighbors) -> BTreeMap<String, String> {
 
 fn text(report: &NeighborReport, style: Style, verbose: bool) -> String {
     let mut text = String::new();
+    for router in split_routers(&report.all) {
+        text.push_str(&two_masters_text(router, report, style));
+    }
     let mut moves = 0;
     for finding in &report.all.findings {
         moves += usize::from(finding.kind == "moved");
@@ -388,6 +407,54 @@ fn conflict_lines(one: &Finding, report: &NeighborReport, style: Style) -> Vec<S
         ago(&one.last, report)
     ));
     lines
+}
+
+/// Formats two masters of a virtual router: a headline, a line for each, and the fix.
+fn two_masters_text(one: &VirtualRouter, report: &NeighborReport, style: Style) -> String {
+    let family = if one.ipv6 { " for IPv6" } else { "" };
+    let addresses = match one.addresses.len() {
+        0 => String::new(),
+        _ => format!(" ({})", one.addresses.join(", ")),
+    };
+    let role = if one.gateway {
+        ", this host's gateway,"
+    } else {
+        ""
+    };
+    let two = one.two_masters.clone().unwrap_or_default();
+    let headline = format!(
+        "two masters: {} {}{family}{addresses}{role} on {} has {}",
+        one.protocol,
+        one.number,
+        one.interface,
+        two.join(" and ")
+    );
+    let mut lines = vec![style.warn(&headline)];
+    let rank = if one.protocol == "CARP" {
+        "advskew"
+    } else {
+        "priority"
+    };
+    for master in one.masters.iter().filter(|one| two.contains(&one.address)) {
+        lines.push(format!(
+            "    {}{} ({}): {rank} {}, {}, last {}",
+            master.address,
+            if master.own { " (this host)" } else { "" },
+            station(Some(&master.mac), report),
+            master.priority,
+            counted(master.advertisements, "advertisement"),
+            ago(&master.last, report)
+        ));
+    }
+    if let Some(since) = &one.since {
+        lines.push(format!("    first seen {}", ago(since, report)));
+    }
+    lines.push(
+        "  fix: let each receive the other's advertisements: check the links and VLANs between them, \
+            their filters, and that version, password and timers are the same"
+            .into(),
+    );
+    lines.join("\n") + "\n"
 }
 
 fn move_lines(one: &Finding, report: &NeighborReport) -> Vec<String> {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::address::{ANSWER_NS, Address, Claim};
 use super::host::{Host, heard, role};
 use super::mac::is_station;
+use super::virtual_router::Advertisement;
 use super::{
     ADDRESS_LIMITS, Change, DECODED_PER_SECOND, HOST_LIMITS, Link, NeighborEvent, Neighbors,
     UNCONFIRMED_PER_SECOND,
@@ -286,6 +287,9 @@ impl Neighbors {
                 if is_nd {
                     self.on_nd(&seen);
                 }
+                if let Some(advert) = Advertisement::read(frame.bytes, glance) {
+                    self.on_advertisement(&seen, advert);
+                }
                 if outbound {
                     return;
                 }
@@ -311,7 +315,7 @@ impl Neighbors {
             return;
         }
         self.recent.expired_ns = now_ns;
-        let mut over = Vec::new();
+        let (mut over, mut single) = (Vec::new(), Vec::new());
         for (ifindex, link) in &mut self.links {
             link.kept_conflicts = 0;
             let reported = link
@@ -322,6 +326,12 @@ impl Neighbors {
                 let conflict = address.conflict(now_ns, link.owner(ip, &self.own_macs));
                 if !conflict.is_some_and(|conflict| conflict.current) {
                     over.push((*ifindex, *ip));
+                }
+            }
+            for (id, router) in link.virtual_routers.iter_mut() {
+                if router.reported && router.two_masters(now_ns).is_none() {
+                    router.reported = false;
+                    single.push((*ifindex, *id));
                 }
             }
             for (_, address) in link.addresses.iter_mut() {
@@ -335,6 +345,30 @@ impl Neighbors {
                 address.reported = false;
             }
             self.push_event(ifindex, now_ns, NeighborEvent::ConflictOver(ip));
+        }
+        for (ifindex, id) in single {
+            self.push_event(ifindex, now_ns, NeighborEvent::OneMaster(id));
+        }
+    }
+
+    /// Processes an advertisement of a virtual router, by this host or by another one. What this host
+    /// forwards as a bridge was seen on the other port, and its own frames may come back.
+    fn on_advertisement(&mut self, seen: &ObservedFrame<'_>, advert: Advertisement) {
+        let is_own = match seen.outbound {
+            true => self.own_macs.contains(&seen.from),
+            false => self.is_own(seen.ifindex, advert.source),
+        };
+        if is_own != seen.outbound {
+            return;
+        }
+        let routers = &mut self.link(seen.ifindex).virtual_routers;
+        let Some(router) = routers.entry(advert.id, seen.time_ns) else {
+            self.limits.virtual_routers += 1;
+            return;
+        };
+        if let Some(two) = router.advertised(advert, seen.time_ns) {
+            let event = NeighborEvent::TwoMasters(Box::new(two));
+            self.push_event(seen.ifindex, seen.time_ns, event);
         }
     }
 
@@ -1103,6 +1137,44 @@ mod tests {
         assert_eq!(all.hosts(2).count(), 0);
         assert_eq!(addresses_of(&all, OWN), ["10.0.0.1"]);
         assert!(all.addresses(2, S).all(|(.., verdict)| verdict.is_none()));
+    }
+
+    #[test]
+    fn two_masters_and_their_end_are_reported() {
+        let mut all = known();
+        let advert = |last: u8, priority: u8| {
+            let mut frame = ip(
+                Mac([2, 0, 0, 0, 0, last]),
+                [10, 0, 0, last],
+                (112, 255),
+                &[0x31, 7, priority, 1, 0, 100, 0, 0, 10, 0, 0, 254],
+            );
+            frame[17] = 32;
+            frame
+        };
+        for second in 0..6 {
+            observe(
+                &mut all,
+                10 * S + second * S / 2,
+                &advert(2 + (second % 2) as u8, 100),
+            );
+        }
+        let events = all.drain_events();
+        let two: Vec<String> = events
+            .iter()
+            .filter_map(|(.., event)| match event {
+                NeighborEvent::TwoMasters(two) => Some(two.id.to_string()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(two, ["VRRP 7"]);
+        all.expire(200 * S);
+        let events = all.drain_events();
+        let is_over = |event: &NeighborEvent| matches!(event, NeighborEvent::OneMaster(_));
+        assert_eq!(
+            events.iter().filter(|(.., event)| is_over(event)).count(),
+            1
+        );
     }
 
     /// Millions of pairs, each seen once or repeatedly: pinned entries stay, and all tables keep

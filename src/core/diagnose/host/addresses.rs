@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::evidence::{HostEvidence, Route};
 use super::links::MAX_FINDINGS;
+use super::virtual_routers::has_two_masters;
 use super::{CheckOutcome, HostMode};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::evidence::in_network;
@@ -67,6 +68,7 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
                 && all.is_wanted(&one.interface)
                 && !is_all_own
                 && !is_left
+                && !has_two_masters(all, &one.interface, &one.address)
         });
         conflicts
             .take(MAX_FINDINGS)

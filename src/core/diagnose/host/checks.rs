@@ -2,6 +2,7 @@
 
 use super::{
     Check, addresses, carrier, drops, gateways, links, multicast, neighbors, service, settings,
+    virtual_routers,
 };
 
 /// All checks, in order.
@@ -47,6 +48,12 @@ pub static CHECKS: &[Check] = &[
         name: "own",
         run: addresses::check_addresses,
         modes: &[&addresses::NO_ADDRESS, &addresses::ARP_FLUX],
+    },
+    Check {
+        topic: "gateways",
+        name: "virtual routers",
+        run: virtual_routers::check_masters,
+        modes: &[&virtual_routers::TWO_MASTERS],
     },
     Check {
         topic: "addresses",

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `evidence` | the evidence for a diagnosis |
 //! | `checks` | every check with its failure modes, causes before symptoms |
-//! | `carrier`, `links`, `addresses`, `gateways`, `neighbors`, `multicast`, `settings`, `drops`, `service` | the failure modes |
+//! | `carrier`, `links`, `addresses`, `gateways`, `virtual_routers`, `neighbors`, `multicast`, `settings`, `drops`, `service` | the failure modes |
 //!
 //! A new failure mode is a static with its text and its rule, a line in `checks`, and a scenario in
 //! `tests/host_doctor`.
@@ -21,6 +21,7 @@ mod multicast;
 mod neighbors;
 mod service;
 mod settings;
+mod virtual_routers;
 
 use serde::Serialize;
 

@@ -9,6 +9,7 @@ use super::status::time;
 use crate::daemon::engine::control::Failure;
 use crate::daemon::engine::state::EngineState;
 use crate::linux::wall_ns;
+use netsonde_core::neighbors::virtual_router::{VirtualRouter, VirtualRouterId};
 use netsonde_core::neighbors::{
     Address, AddressState, Duplicate, Host, Neighbors, heard, mac, role,
 };
@@ -76,6 +77,12 @@ pub fn neighbors(
         })
         .collect();
     found.kernel.sort_by(|a, b| a.interface.cmp(&b.interface));
+    if let Some(routers) = &mut found.virtual_routers {
+        routers.sort_by(|a, b| {
+            let key = |one: &reply::VirtualRouter| (one.protocol.clone(), one.number, one.ipv6);
+            a.interface.cmp(&b.interface).then(key(a).cmp(&key(b)))
+        });
+    }
     Ok(found)
 }
 
@@ -119,6 +126,23 @@ fn add_link(
             found.findings.push(duplicate(finding(), &hit));
         }
     }
+    let routers = all.virtual_routers(ifindex);
+    found
+        .virtual_routers
+        .get_or_insert_default()
+        .extend(routers.map(|(id, router)| {
+            let own = |address| all.is_own(ifindex, address);
+            reply::VirtualRouter {
+                gateway: router
+                    .addresses
+                    .iter()
+                    .any(|ip| all.is_gateway(ifindex, *ip))
+                    || gateways
+                        .iter()
+                        .any(|(at, mac)| *at == ifindex && id.uses(*mac)),
+                ..virtual_router(interface, *id, router, now, own)
+            }
+        }));
     for (mac, host) in all.hosts(ifindex) {
         let mut addresses = by_station.remove(mac).unwrap_or_default();
         addresses.sort_by_key(|(ip, _)| *ip);
@@ -168,6 +192,40 @@ fn neighbor(
         last_forwarded: (host.forwarded > 0).then(|| time(host.forwarded_ns)),
         first: time(host.first_ns),
         last: time(host.last_ns),
+    }
+}
+
+fn virtual_router(
+    interface: &str,
+    id: VirtualRouterId,
+    router: &VirtualRouter,
+    now: u64,
+    own: impl Fn(IpAddr) -> bool,
+) -> reply::VirtualRouter {
+    let masters = router.masters.iter().map(|one| reply::Master {
+        address: one.address.to_string(),
+        mac: one.mac.to_string(),
+        own: own(one.address),
+        priority: one.rank.into(),
+        interval_ns: one.interval_ns,
+        first: time(one.first_ns),
+        last: time(one.last_ns),
+        advertisements: one.advertisements,
+    });
+    let two = router.two_masters(now);
+    let dispute = router.dispute(now);
+    reply::VirtualRouter {
+        interface: interface.to_owned(),
+        protocol: id.protocol.name().into(),
+        number: id.number.into(),
+        ipv6: id.is_ipv6,
+        addresses: router.addresses.iter().map(IpAddr::to_string).collect(),
+        gateway: false,
+        masters: masters.collect(),
+        two_masters: two.map(|two| two.map(|one| one.address.to_string()).to_vec()),
+        since: dispute.map(|(since_ns, _)| time(since_ns)),
+        last: dispute.map(|(_, last_ns)| time(last_ns)),
+        more: router.more,
     }
 }
 
