@@ -45,6 +45,15 @@ fn main() -> ExitCode {
                 host_with_two_interfaces_is_not_a_conflict,
             ),
             ("a_scan_is_summed_up", a_scan_is_summed_up),
+            ("proxy_arp_is_a_role", proxy_arp_is_a_role),
+            (
+                "proxy_of_absent_hosts_is_consistent",
+                proxy_of_absent_hosts_is_consistent,
+            ),
+            (
+                "host_with_several_addresses_is_not_a_proxy",
+                host_with_several_addresses_is_not_a_proxy,
+            ),
             ("failover_is_not_a_conflict", failover_is_not_a_conflict),
             (
                 "claimed_own_address_is_reported",
@@ -533,6 +542,112 @@ fn a_scan_is_summed_up() -> Outcome {
         text.matches("does not answer this host").count(),
         20,
         "{text}"
+    );
+    Ok(())
+}
+
+/// ```text
+///   a 10.0.0.1, netsonded ---- 10.0.0.254 proxy ---- 10.0.0.5, fd00::5 far
+/// ```
+/// The proxy answers for what it reaches on its other side.
+fn proxied() -> Result<(Host, Host, Host), Box<dyn std::error::Error>> {
+    let (a, proxy, far) = (Host::new("a")?, Host::new("proxy")?, Host::new("far")?);
+    lab::veth(&a, "e0", &proxy, "e0")?;
+    lab::veth(&proxy, "e1", &far, "e0")?;
+    for (host, address) in [
+        (&a, "10.0.0.1/24"),
+        (&a, "fd00::1/64"),
+        (&proxy, "10.0.0.254/24"),
+        (&proxy, "fd00::fe/64"),
+        (&far, "10.0.0.5/24"),
+        (&far, "fd00::5/64"),
+    ] {
+        host.address("e0", address)?;
+    }
+    for setting in [
+        "ipv4/ip_forward",
+        "ipv6/conf/all/forwarding",
+        "ipv4/conf/e0/proxy_arp",
+        "ipv4/conf/e1/proxy_arp",
+        "ipv6/conf/e0/proxy_ndp",
+        "ipv6/conf/e1/proxy_ndp",
+    ] {
+        proxy.sysctl(&format!("net/{setting}"), "1")?;
+    }
+    inside(&proxy, "ip", &["route", "add", "10.0.0.0/28", "dev", "e1"]);
+    inside(&proxy, "ip", &["route", "add", "10.0.0.1/32", "dev", "e0"]);
+    inside(&proxy, "ip", &["route", "add", "fd00::5/128", "dev", "e1"]);
+    for (target, interface) in [("fd00::5", "e0"), ("fd00::1", "e1")] {
+        let entry = ["neigh", "add", "proxy", target, "dev", interface];
+        inside(&proxy, "ip", &entry);
+    }
+    Ok((a, proxy, far))
+}
+
+fn proxy_arp_is_a_role() -> Outcome {
+    let (a, proxy, _far) = proxied()?;
+    let service = Service::start(&a, &[]);
+    let of_proxy = mac(&proxy, "e0");
+    let report = until("both are answered for", &service, |report| {
+        ping(&a, "10.0.0.254");
+        ping(&a, "10.0.0.5");
+        // Its port is closed, and it says so.
+        let _ = a.run(|| UdpSocket::bind("[::]:0")?.send_to(b"hello", ("fd00::5", 9)));
+        neighbor(report, &of_proxy)["proxy_for"]
+            .as_array()
+            .map(Vec::len)
+            == Some(2)
+    });
+    let one = neighbor(&report, &of_proxy);
+    assert_eq!(one["proxy_for"], serde_json::json!(["10.0.0.5", "fd00::5"]));
+    assert!(has(&one["roles"], "proxy ARP"), "{one:#}");
+    let text = service.ask(&["neighbors"]);
+    assert!(text.contains("proxy ARP for 10.0.0.5 fd00::5"), "{text}");
+    Ok(())
+}
+
+fn proxy_of_absent_hosts_is_consistent() -> Outcome {
+    let (a, proxy, _far) = proxied()?;
+    let service = Service::start(&a, &[]);
+    let of_proxy = mac(&proxy, "e0");
+    let absent = [8, 9, 10, 11].map(|last| format!("10.0.0.{last}"));
+    let report = until("all are answered for", &service, |report| {
+        absent.iter().for_each(|address| resolve(&a, address));
+        has(
+            &neighbor(report, &of_proxy)["roles"],
+            "proxy ARP (consistent)",
+        )
+    });
+    assert_eq!(
+        neighbor(&report, &of_proxy)["proxy_for"],
+        serde_json::json!(absent)
+    );
+    Ok(())
+}
+
+fn host_with_several_addresses_is_not_a_proxy() -> Outcome {
+    let Link {
+        a,
+        b,
+        c: _c,
+        switch: _switch,
+    } = link(BridgeOptions::default())?;
+    let service = Service::start(&a, &[]);
+    let addresses_of_b: Vec<String> = (20..26).map(|last| format!("10.0.0.{last}")).collect();
+    for address in &addresses_of_b {
+        b.address("e0", &format!("{address}/24"))?;
+    }
+    let of_b = mac(&b, "e0");
+    let report = until("all are known", &service, |report| {
+        addresses_of_b.iter().for_each(|address| {
+            ping(&a, address);
+        });
+        addresses(&neighbor(report, &of_b)).len() >= addresses_of_b.len()
+    });
+    let one = neighbor(&report, &of_b);
+    assert!(
+        one["proxy_for"].is_null() && !one["roles"].to_string().contains("proxy"),
+        "{one:#}"
     );
     Ok(())
 }

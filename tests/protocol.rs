@@ -445,6 +445,7 @@ fn neighbors_types_agree() {
     let neighbor = inventory::Neighbor {
         shared: text(),
         addresses: vec![inventory::Address::default()],
+        proxy_for: vec!["x".into()],
         names: vec![inventory::Name::default()],
         roles: vec!["x".into()],
         heard_by: vec!["x".into()],

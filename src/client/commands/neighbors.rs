@@ -21,6 +21,8 @@ use netsonde_core::wire::cursor::Mac;
 
 /// Maximum number of address moves shown; `-v` shows all.
 const MOVES_SHOWN: usize = 8;
+/// Maximum number of addresses shown for which a station is a proxy; JSON has all.
+const PROXIED_SHOWN: usize = 4;
 /// Maximum number of unanswered addresses of an interface that are listed; `-v` lists all.
 const UNANSWERED_SHOWN: usize = 4;
 
@@ -285,7 +287,19 @@ fn roles(one: &Neighbor) -> String {
     if one.roles.is_empty() {
         return "-".into();
     }
-    one.roles.join(", ")
+    let shown = one.proxy_for.iter().take(PROXIED_SHOWN).cloned();
+    let mut addresses = shown.collect::<Vec<_>>().join(" ");
+    if one.proxy_for.len() > PROXIED_SHOWN {
+        addresses.push_str(&format!(
+            " and {} more",
+            one.proxy_for.len() - PROXIED_SHOWN
+        ));
+    }
+    let role = |role: &String| match role.contains("proxy") {
+        true => format!("{role} for {addresses}"),
+        false => role.clone(),
+    };
+    one.roles.iter().map(role).collect::<Vec<_>>().join(", ")
 }
 
 /// Addresses that this host failed to resolve: each up to [`UNANSWERED_SHOWN`] on an interface, or with

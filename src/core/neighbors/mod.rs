@@ -22,7 +22,7 @@ use std::net::IpAddr;
 
 use foldhash::quality::RandomState;
 
-pub use address::{Address, Change, Claim, Claimant, Conflict, Duplicate, Own};
+pub use address::{Address, Change, Claim, Claimant, Conflict, Duplicate, Own, Proxy};
 pub use host::{Host, Name, heard, role};
 
 use crate::wire::cursor::Mac;

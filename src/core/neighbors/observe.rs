@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::address::{ANSWER_NS, Address, Claim};
+use super::address::{ANSWER_NS, Address, Claim, Traffic};
 use super::host::{Host, heard, role};
 use super::mac::is_station;
 use super::virtual_router::Advertisement;
@@ -437,7 +437,11 @@ impl Neighbors {
         host.roles |= roles;
         self.keep_querier(seen, roles);
         if let Some(address) = self.address(seen.ifindex, source, seen.time_ns, false) {
-            address.heard(seen.from, seen.time_ns);
+            let traffic = match INITIAL_TTLS.contains(&ttl) {
+                true => Traffic::Direct,
+                false => Traffic::Relayed,
+            };
+            address.heard(seen.from, seen.time_ns, traffic);
         }
     }
 
@@ -562,7 +566,7 @@ impl Neighbors {
                 } else if let Some(address) =
                     self.address(seen.ifindex, target.into(), seen.time_ns, false)
                 {
-                    address.heard(mac, seen.time_ns);
+                    address.heard(mac, seen.time_ns, Traffic::ByProxy);
                 }
             }
             (133 | 134, _) if nd.mac.is_some() => self.claimed(seen, nd.source.into(), claim),

@@ -194,6 +194,9 @@ pub struct Neighbor {
     pub shared: Option<String>,
     /// Addresses that it uses.
     pub addresses: Vec<Address>,
+    /// Addresses of other hosts for which it answers as a proxy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxy_for: Vec<String>,
     /// Names that it announced.
     pub names: Vec<Name>,
     /// Roles that follow from its packets.

@@ -11,10 +11,14 @@ use crate::daemon::engine::state::EngineState;
 use crate::linux::wall_ns;
 use netsonde_core::neighbors::virtual_router::{VirtualRouter, VirtualRouterId};
 use netsonde_core::neighbors::{
-    Address, AddressState, Duplicate, Host, Neighbors, heard, mac, role,
+    Address, AddressState, Duplicate, Host, Neighbors, Proxy, heard, mac, role,
 };
 use netsonde_core::protocol::inventory as reply;
 use netsonde_core::wire::cursor::Mac;
+
+/// Number of addresses for which a station only answers that are consistent with a proxy. A host may have
+/// some idle addresses of its own.
+const MIN_ANSWERED: usize = 4;
 
 /// Answers `Neighbors`.
 pub fn neighbors(
@@ -95,6 +99,7 @@ fn add_link(
     found: &mut reply::Neighbors,
 ) {
     let mut by_station: HashMap<Mac, Vec<(IpAddr, reply::Address)>> = HashMap::new();
+    let mut proxies: HashMap<Mac, Vec<(IpAddr, Proxy)>> = HashMap::new();
     for (ip, address, state) in all.addresses(ifindex, now) {
         let is_gateway = all.is_gateway(ifindex, *ip);
         for claimant in &address.claimants {
@@ -104,6 +109,9 @@ fn add_link(
                 && address.holder() != Some(claimant.mac);
             if is_former {
                 continue;
+            }
+            if let Some(proxy) = claimant.proxy() {
+                proxies.entry(claimant.mac).or_default().push((*ip, proxy));
             }
             by_station.entry(claimant.mac).or_default().push((
                 *ip,
@@ -147,10 +155,33 @@ fn add_link(
         let mut addresses = by_station.remove(mac).unwrap_or_default();
         addresses.sort_by_key(|(ip, _)| *ip);
         let is_gateway = gateways.contains(&(ifindex, *mac));
-        found
-            .neighbors
-            .push(neighbor(interface, *mac, host, addresses, is_gateway));
+        let mut one = neighbor(interface, *mac, host, addresses, is_gateway);
+        add_proxy(&mut one, proxies.remove(mac).unwrap_or_default());
+        found.neighbors.push(one);
     }
+}
+
+/// Adds the role of a proxy, with the addresses.
+fn add_proxy(one: &mut reply::Neighbor, mut all: Vec<(IpAddr, Proxy)>) {
+    all.sort_by_key(|(ip, _)| *ip);
+    let forwards = |ipv4: bool| {
+        let mut all = all.iter();
+        all.any(|(ip, proxy)| *proxy == Proxy::Forwards && ip.is_ipv4() == ipv4)
+    };
+    let answered = all.iter().filter(|(ip, _)| ip.is_ipv4()).count();
+    let role = match (forwards(true), forwards(false)) {
+        (true, _) => "proxy ARP",
+        (false, true) => "ND proxy",
+        (false, false) if answered >= MIN_ANSWERED => "proxy ARP (consistent)",
+        (false, false) => return,
+    };
+    let is_consistent = role.ends_with(')');
+    one.roles.push(role.into());
+    one.proxy_for = all
+        .iter()
+        .filter(|(_, proxy)| is_consistent || *proxy == Proxy::Forwards)
+        .map(|(ip, _)| ip.to_string())
+        .collect();
 }
 
 fn neighbor(
@@ -182,6 +213,7 @@ fn neighbor(
         mac: mac.to_string(),
         shared: mac::shared(mac).map(str::to_owned),
         addresses: addresses.into_iter().map(|(_, address)| address).collect(),
+        proxy_for: vec![],
         names,
         roles,
         heard_by: Host::words(host.heard, &heard::NAMES)
