@@ -444,7 +444,10 @@ fn neighbors_types_agree() {
     let text = || Some("x".to_owned());
     let neighbor = inventory::Neighbor {
         shared: text(),
-        addresses: vec![inventory::Address::default()],
+        addresses: vec![inventory::Address {
+            answered: text(),
+            ..Default::default()
+        }],
         proxy_for: vec!["x".into()],
         names: vec![inventory::Name::default()],
         roles: vec!["x".into()],

@@ -77,6 +77,8 @@ pub struct Claimant {
     pub announcements: u64,
     /// Number of answers to requests.
     pub answers: u64,
+    /// Time of the latest answer; 0 without any.
+    pub answered_ns: u64,
     /// Source of the frames that carried its claims, if it differs.
     pub frames_from: Option<Mac>,
     /// Number of seconds in which it sent packets with the address as a host does, with an initial TTL.
@@ -251,6 +253,7 @@ impl Address {
             claims: 0,
             announcements: 0,
             answers: 0,
+            answered_ns: 0,
             frames_from: None,
             direct: 0,
             relayed: 0,
@@ -365,6 +368,9 @@ impl Address {
         claimant.claims += 1;
         claimant.announcements += u64::from(claim.announced);
         claimant.answers += u64::from(claim.answer);
+        if claim.answer {
+            claimant.answered_ns = time_ns;
+        }
         if claim.frame != mac {
             claimant.frames_from = Some(claim.frame);
         }

@@ -176,6 +176,9 @@ pub struct Address {
     pub claims: u64,
     /// Claims that answered a question.
     pub answers: u64,
+    /// Time of the latest answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<String>,
     /// Claims without a question.
     pub announcements: u64,
     /// Whether a route of this host has it as its gateway.

@@ -1,6 +1,6 @@
 //! PURE. Failure modes of addresses: duplicate, tentative, missing, or two in one network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::evidence::{HostEvidence, Route};
@@ -10,6 +10,7 @@ use super::{CheckOutcome, HostMode};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::evidence::in_network;
 use crate::diagnose::{Certainty, FindingDraft, Text};
+use crate::protocol::inventory::{self, Neighbors};
 
 /// Duplicate address detection takes two seconds by default; beyond this time something blocks it.
 const TENTATIVE_NS: u64 = 5_000_000_000;
@@ -41,7 +42,8 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
         cause: "An address was configured by hand that a DHCP server also assigns, a virtual \
             machine was cloned, or two standby routers do not receive each other's messages.",
         proof: "Both answered the same question, or each claims the address again after the \
-            other.",
+            other. Consistent only if both have further IPv4 addresses in common, as a host with two \
+            interfaces on the link has.",
         fix: "Give one of them another address; a switch's MAC table shows the port of each.",
     },
     implies: &[
@@ -84,7 +86,12 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
                     one.address, one.interface
                 );
                 let concerns_us = one.own || one.gateway;
-                let found = FindingDraft::fault_or_warning(concerns_us, Certainty::Proved, summary);
+                // A host with two interfaces on the link answers on each for the addresses of both.
+                let certainty = match one.own || !share_addresses(reply, one) {
+                    true => Certainty::Proved,
+                    false => Certainty::Consistent,
+                };
+                let found = FindingDraft::fault_or_warning(concerns_us, certainty, summary);
                 let mut found = found.fix(
                     "give one of them another address; `netsonde neighbors` shows the hosts, a \
                         switch's MAC table their ports",
@@ -106,6 +113,23 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
             .collect()
     },
 };
+
+/// Returns whether both stations of a conflict claim a further IPv4 address in common.
+fn share_addresses(reply: &Neighbors, one: &inventory::Finding) -> bool {
+    let Some([first, second]) = one.between.as_deref() else {
+        return false;
+    };
+    let claimed = |mac: &String| -> BTreeSet<&str> {
+        let stations = reply.neighbors.iter();
+        stations
+            .filter(|station| station.mac == *mac && station.interface == one.interface)
+            .flat_map(|station| &station.addresses)
+            .filter(|address| address.claims > 0 && address.address.contains('.'))
+            .map(|address| address.address.as_str())
+            .collect()
+    };
+    claimed(first).intersection(&claimed(second)).count() > 1
+}
 
 pub fn check_detection(all: &HostEvidence) -> CheckOutcome {
     let (mut count, mut waiting) = (0, 0);
@@ -130,7 +154,8 @@ pub static DUPLICATE_ADDRESS: HostMode = HostMode {
         cause: "Duplicate address detection (RFC 4862) found another host with it: a cloned \
             virtual machine, an address configured by hand, or a loop that returns this host's own \
             packets.",
-        proof: "The kernel marks the address as failed (dadfailed).",
+        proof: "The kernel marks the address as failed (dadfailed), and the wire shows the host that \
+            answered for it. Consistent without that answer, since a loop has the same effect.",
         fix: "Give one of the two another address, then delete this one and add it again: the \
             kernel does not retry by itself.",
     },
@@ -151,8 +176,13 @@ pub static DUPLICATE_ADDRESS: HostMode = HostMode {
                 let who = by
                     .as_ref()
                     .map_or("another host".into(), |mac| format!("the host {mac}"));
+                // A loop that returns this host's own packets has the same effect.
+                let certainty = match by {
+                    Some(_) => Certainty::Proved,
+                    None => Certainty::Consistent,
+                };
                 let mut one_found = FindingDraft::fault(
-                    Certainty::Proved,
+                    certainty,
                     format!(
                         "{address} on {} is not used, because {who} already has it",
                         one.name()

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use super::addresses::is_on_link;
 use super::carrier::medium;
-use super::evidence::{HostEvidence, Probed};
+use super::evidence::{HostEvidence, Probed, Route};
 use super::links::MAX_FINDINGS;
 use super::{CheckOutcome, HostMode, LocatedFinding};
 use crate::diagnose::case::{list, seconds};
+use crate::diagnose::evidence::in_network;
 use crate::diagnose::{Certainty, FindingDraft, Text, receiver};
 use crate::protocol::ping::Probe;
 
@@ -309,8 +310,10 @@ fn answers_on_the_wire(all: &HostEvidence, one: &Probed) -> bool {
     let mut addresses = there.flat_map(|neighbor| &neighbor.addresses);
     addresses.any(|address| {
         address.address.parse() == Ok(one.gateway)
-            && address.answers > 0
-            && all.ago_ns(&address.last) <= all.window_ns
+            && address
+                .answered
+                .as_ref()
+                .is_some_and(|time| all.ago_ns(time) <= all.window_ns)
     })
 }
 
@@ -368,6 +371,15 @@ pub fn is_filtered(all: &HostEvidence) -> bool {
     dropped_inbound(all, true).next().is_some()
 }
 
+/// Returns whether the main table routes the gateway through another interface than that of its probes.
+fn is_routed_elsewhere(all: &HostEvidence, one: &Probed) -> bool {
+    let routes = all.routes.iter().filter(|route| {
+        route.table == Route::MAIN && in_network(route.network, route.bits, one.gateway)
+    });
+    let best = routes.max_by_key(|route| (route.bits, std::cmp::Reverse(route.metric)));
+    best.is_some_and(|route| route.interface != one.interface)
+}
+
 pub static RP_FILTER_STRICT: HostMode = HostMode {
     text: receiver::RP_FILTER_STRICT.text(),
     implies: &["gateway-silent", "firewall-drops-icmp"],
@@ -375,10 +387,17 @@ pub static RP_FILTER_STRICT: HostMode = HostMode {
         let mut found: Vec<LocatedFinding> = dropped_inbound(all, true)
             .map(|one| {
                 let name = &one.interface;
+                // Other packets move the counter, too.
+                let is_strict = all.sysctl_max(name, "rp_filter") == 1;
+                let certainty = if is_strict && is_routed_elsewhere(all, one) {
+                    Certainty::Proved
+                } else {
+                    Certainty::Consistent
+                };
                 by_weight(
                     all,
                     one.gateway,
-                    Certainty::Proved,
+                    certainty,
                     format!(
                         "replies of the gateway {} come in on {name} and the kernel drops them: it \
                             routes {} through another interface, and reverse-path filtering is \
@@ -657,7 +676,8 @@ pub static GATEWAY_LOSS: HostMode = HostMode {
         symptoms: "Everything is slow and stalls: packets are lost on the first hop.",
         cause: "A bad cable, a radio link with poor reception, a duplex mismatch, an overloaded \
             port or router.",
-        proof: "Some echo requests to it were answered, and others were sent and not answered.",
+        proof: "Some echo requests to it were answered, and others were sent and not answered: consistent, \
+            since a gateway that limits its answers does the same. Damaged answers prove it.",
         fix: "`netsonde ping -c 100 -i 0.1 GATEWAY` measures the loss; then check cable, radio and \
             port.",
     },
@@ -672,8 +692,14 @@ pub static GATEWAY_LOSS: HostMode = HostMode {
             })
             .map(|one| {
                 let lost = lost(one);
+                // A gateway that limits its answers looks the same, unless they come in damaged.
+                let certainty = if one.count("corrupted") > 0 {
+                    Certainty::Proved
+                } else {
+                    Certainty::Consistent
+                };
                 FindingDraft::warning(
-                    Certainty::Proved,
+                    certainty,
                     format!(
                         "the gateway {} answered {} of {} echo requests",
                         one.gateway,

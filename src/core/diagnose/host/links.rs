@@ -276,8 +276,8 @@ pub static MTU_MISMATCH: HostMode = HostMode {
         cause: "Each host limits packets to its own MTU and does not know that of the other. A \
             packet longer than the MTU of the receiver's device, or of a bridge's other port, is \
             dropped silently.",
-        proof: "A packet came in that is longer than the interface's MTU, or the ports of a bridge \
-            have different MTUs.",
+        proof: "The ports of a bridge have different MTUs. A packet of the last five minutes that is \
+            longer than the interface's MTU is consistent with it: the MTU may have been changed since.",
         fix: "The same MTU on all interfaces of a link (ip link set IF mtu N).",
     },
     implies: &["link-drops"],
@@ -293,8 +293,9 @@ pub static MTU_MISMATCH: HostMode = HostMode {
                 .max_by_key(|seen| seen.length);
             if let Some(seen) = longest {
                 found.push(
+                    // The MTU may have been changed since.
                     FindingDraft::warning(
-                        Certainty::Proved,
+                        Certainty::Consistent,
                         format!(
                             "{} sent a packet of {} bytes to {name}, whose MTU is {}",
                             seen.source, seen.length, one.link.mtu

@@ -75,11 +75,11 @@ pub static TWO_MASTERS: HostMode = HostMode {
         split
             .take(MAX_FINDINGS)
             .map(|(one, two)| {
-                let masters: Vec<&Master> = one
-                    .masters
-                    .iter()
-                    .filter(|master| two.contains(&master.address))
-                    .collect();
+                let named = |address: &String| {
+                    let mut masters = one.masters.iter();
+                    masters.find(|master| master.address == *address)
+                };
+                let masters: Vec<&Master> = two.iter().filter_map(named).collect();
                 let ranked = masters.iter().map(|master| {
                     let own = if master.own { ", this host" } else { "" };
                     format!(

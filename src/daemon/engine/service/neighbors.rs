@@ -121,6 +121,7 @@ fn add_link(
                     last: time(claimant.last_ns),
                     claims: claimant.claims,
                     answers: claimant.answers,
+                    answered: (claimant.answers > 0).then(|| time(claimant.answered_ns)),
                     announcements: claimant.announcements,
                     gateway: is_gateway,
                 },
