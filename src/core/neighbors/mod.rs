@@ -44,7 +44,7 @@ const MAX_UNCONFIRMED: usize = 1024;
 /// Unconfirmed entries accepted per interface and second. No link gets as many new hosts, and a
 /// flood then costs one lookup per packet and no insertion.
 const UNCONFIRMED_PER_SECOND: u32 = 1024;
-/// Messages with names that are decoded per interface and second: each costs about a microsecond,
+/// Messages with names, and advertisements of virtual routers, decoded per interface and second: each costs about a microsecond,
 /// and a large link has a few dozen.
 const DECODED_PER_SECOND: u32 = 1000;
 /// Maximum number of known gateways: several routing tables with a few backups each.

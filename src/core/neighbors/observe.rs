@@ -287,8 +287,8 @@ impl Neighbors {
                 if is_nd {
                     self.on_nd(&seen);
                 }
-                if let Some(advert) = Advertisement::read(frame.bytes, glance) {
-                    self.on_advertisement(&seen, advert);
+                if Advertisement::is_one(glance) {
+                    self.on_advertisement(&seen);
                 }
                 if outbound {
                     return;
@@ -351,9 +351,16 @@ impl Neighbors {
         }
     }
 
-    /// Processes an advertisement of a virtual router, by this host or by another one. What this host
+    /// Processes an advertisement of a virtual router, up to a limit per second, by this host or by another one. What this host
     /// forwards as a bridge was seen on the other port, and its own frames may come back.
-    fn on_advertisement(&mut self, seen: &ObservedFrame<'_>, advert: Advertisement) {
+    fn on_advertisement(&mut self, seen: &ObservedFrame<'_>) {
+        if !(self.link(seen.ifindex).read).try_acquire(seen.time_ns, DECODED_PER_SECOND) {
+            self.limits.undecoded += 1;
+            return;
+        }
+        let Some(advert) = Advertisement::read(seen.frame.bytes, seen.glance) else {
+            return;
+        };
         let is_own = match seen.outbound {
             true => self.own_macs.contains(&seen.from),
             false => self.is_own(seen.ifindex, advert.source),

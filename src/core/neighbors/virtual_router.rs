@@ -15,8 +15,9 @@ use crate::wire::glance::{Glance, ethertype, ip_protocol};
 
 /// UDP ports of HSRP, and of HSRP for IPv6.
 const HSRP_PORTS: [u16; 2] = [1985, 2029];
-/// Maximum number of virtual routers per link: all numbers of VRRP for both families. More are a flood.
-const MAX_PER_LINK: usize = 512;
+/// Maximum number of virtual routers per link, in at most 64 KiB: a busy link has a few dozen. More are a
+/// flood.
+const MAX_PER_LINK: usize = 128;
 /// Maximum number of routers tracked per virtual router; two are usual.
 const MAX_MASTERS: usize = 4;
 /// Maximum number of virtual addresses kept per virtual router; more are rare, and only for information.
@@ -124,14 +125,21 @@ pub struct Advertisement {
 }
 
 impl Advertisement {
+    /// Returns whether the packet is of one of the protocols.
+    #[inline]
+    pub fn is_one(glance: &Glance) -> bool {
+        let is_hsrp =
+            glance.ip_protocol == ip_protocol::UDP && HSRP_PORTS.contains(&glance.destination_port);
+        glance.transport != 0 && (is_hsrp || glance.ip_protocol == ip_protocol::VRRP)
+    }
+
     /// Parses the advertisement in a frame, if it is a whole and valid one. Receivers drop those that a
     /// router forwarded (TTL 255, or 1 for HSRP over IPv4).
     pub fn read(bytes: &[u8], glance: &Glance) -> Option<Advertisement> {
-        let is_hsrp =
-            glance.ip_protocol == ip_protocol::UDP && HSRP_PORTS.contains(&glance.destination_port);
-        if glance.transport == 0 || !(is_hsrp || glance.ip_protocol == ip_protocol::VRRP) {
+        if !Advertisement::is_one(glance) {
             return None;
         }
+        let is_hsrp = glance.ip_protocol == ip_protocol::UDP;
         let header = bytes.get(glance.network..)?;
         let is_ipv6 = glance.ethertype == ethertype::IPV6;
         let word = |at: usize| {
