@@ -65,6 +65,14 @@ fn main() -> ExitCode {
 const ELSEWHERE: &[(Kind, &str)] = &[
     (Kind::ConflictOver, "an hour: src/core/neighbors/observe.rs"),
     (
+        Kind::TwoMasters,
+        "two routers: tests/host_doctor/virtual_routers.rs",
+    ),
+    (
+        Kind::TwoMastersOver,
+        "a minute: src/core/neighbors/observe.rs",
+    ),
+    (
         Kind::ClockSet,
         "no namespace has a clock of its own: src/core/events/service.rs",
     ),

@@ -36,6 +36,8 @@ mod multicast;
 mod settings;
 #[path = "host_doctor/table.rs"]
 mod table;
+#[path = "host_doctor/virtual_routers.rs"]
+mod virtual_routers;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -49,6 +51,8 @@ fn main() -> ExitCode {
         gateways::SCENARIOS,
         multicast::SCENARIOS,
         settings::SCENARIOS,
+        virtual_routers::SCENARIOS,
+        virtual_routers::HEALTHY,
         healthy::SCENARIOS,
     ];
     let mut tests: Vec<(&'static str, support::Test)> = families

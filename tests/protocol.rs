@@ -444,10 +444,15 @@ fn neighbors_types_agree() {
     let text = || Some("x".to_owned());
     let neighbor = inventory::Neighbor {
         shared: text(),
-        addresses: vec![inventory::Address::default()],
+        addresses: vec![inventory::Address {
+            answered: text(),
+            ..Default::default()
+        }],
+        proxy_for: vec!["x".into()],
         names: vec![inventory::Name::default()],
         roles: vec!["x".into()],
         heard_by: vec!["x".into()],
+        last_forwarded: text(),
         ..Default::default()
     };
     let claimant = inventory::Claimant {
@@ -477,6 +482,14 @@ fn neighbors_types_agree() {
             mac: text(),
             ..Default::default()
         }],
+        virtual_routers: Some(vec![inventory::VirtualRouter {
+            addresses: vec!["x".into()],
+            masters: vec![inventory::Master::default()],
+            two_masters: Some(vec!["x".into()]),
+            since: text(),
+            last: text(),
+            ..Default::default()
+        }]),
         ..Default::default()
     };
     let call = to_value(inventory::InterfaceCall { interface: text() }).unwrap();

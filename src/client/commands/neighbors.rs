@@ -1,6 +1,6 @@
 //! SHELL. `netsonde neighbors`: the hosts on each link, and address conflicts and moves.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::client::render::oui::makers;
 use crate::client::render::style::{Style, age, table};
 use netsonde_core::neighbors::mac;
 use netsonde_core::protocol::inventory::{
-    Claimant, Finding, InterfaceCall, KernelNeighbor, Neighbor, Neighbors,
+    Claimant, Finding, InterfaceCall, KernelNeighbor, Master, Neighbor, Neighbors, VirtualRouter,
 };
 use netsonde_core::text::counted;
 use netsonde_core::wire::cursor::Mac;
@@ -22,6 +22,10 @@ use netsonde_core::wire::cursor::Mac;
 const METHOD: &str = "io.netsonde.Inventory.Neighbors";
 /// Maximum number of address moves shown; `-v` shows all.
 const MOVES_SHOWN: usize = 8;
+/// Maximum number of addresses shown for which a station is a proxy; JSON has all.
+const PROXIED_SHOWN: usize = 4;
+/// Maximum number of unanswered addresses of an interface that are listed; `-v` lists all.
+const UNANSWERED_SHOWN: usize = 4;
 
 /// The reply of the service, with card vendors.
 #[derive(Serialize)]
@@ -29,10 +33,10 @@ struct NeighborReport {
     #[serde(flatten)]
     all: Neighbors,
     /// Vendors by MAC address.
-    vendors: std::collections::BTreeMap<String, String>,
+    vendors: BTreeMap<String, String>,
 }
 
-/// Runs `netsonde neighbors`. Returns 1 if a conflict is active.
+/// Runs `netsonde neighbors`. Returns 1 if a conflict is active, of an address or of two masters.
 pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, Failure> {
     let call = InterfaceCall {
         interface: args.interface.clone(),
@@ -44,7 +48,8 @@ pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, F
     let has_conflict = all
         .findings
         .iter()
-        .any(|one| one.kind == "conflict" && one.current);
+        .any(|one| one.kind == "conflict" && one.current)
+        || split_routers(&all).next().is_some();
     let vendors = vendors(&all);
     let report = NeighborReport { all, vendors };
     let interface = args.interface.iter().map(|name| format!("-I {name}"));
@@ -65,6 +70,12 @@ pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, F
         ));
     }
     Ok(u8::from(has_conflict))
+}
+
+/// Virtual routers with two masters now.
+fn split_routers(all: &Neighbors) -> impl Iterator<Item = &VirtualRouter> {
+    let routers = all.virtual_routers.iter().flatten();
+    routers.filter(|one| one.two_masters.is_some())
 }
 
 /// Keeps only entries about one of these: an address, a MAC address, a name or its first label.
@@ -112,6 +123,15 @@ fn select(all: &mut Neighbors, who: &[String]) {
                 .as_ref()
                 .is_some_and(|prober| macs.contains(prober))
     });
+    if let Some(routers) = &mut all.virtual_routers {
+        routers.retain(|one| {
+            let of_masters = one.masters.iter().map(|master| &master.address);
+            let mut addresses = one.addresses.iter().chain(of_masters);
+            let is_sender = |master: &Master| macs.contains(&master.mac);
+            addresses.any(|address| is_address(address) || of_these.contains(address))
+                || one.masters.iter().any(is_sender)
+        });
+    }
     all.kernel.retain(|one| {
         is_address(&one.address)
             || of_these.contains(&one.address)
@@ -120,7 +140,7 @@ fn select(all: &mut Neighbors, who: &[String]) {
 }
 
 /// Looks up the vendors of all MAC addresses, including prefixes that need no list.
-fn vendors(all: &Neighbors) -> std::collections::BTreeMap<String, String> {
+fn vendors(all: &Neighbors) -> BTreeMap<String, String> {
     let of_findings = all.findings.iter().flat_map(|one| {
         let claimants = one.claimants.iter().map(|claimant| &claimant.mac);
         claimants.chain(&one.prober)
@@ -160,6 +180,9 @@ fn vendors(all: &Neighbors) -> std::collections::BTreeMap<String, String> {
 
 fn text(report: &NeighborReport, style: Style, verbose: bool) -> String {
     let mut text = String::new();
+    for router in split_routers(&report.all) {
+        text.push_str(&two_masters_text(router, report, style));
+    }
     let mut moves = 0;
     for finding in &report.all.findings {
         moves += usize::from(finding.kind == "moved");
@@ -175,7 +198,8 @@ fn text(report: &NeighborReport, style: Style, verbose: bool) -> String {
         ));
     }
     if report.all.neighbors.is_empty() {
-        text.push_str("no neighbors seen");
+        text.push_str("no neighbors seen\n");
+        text.push_str(&unresolved(report, style, verbose));
         return text;
     }
     let kernel: HashMap<(&str, &str), &KernelNeighbor> = report
@@ -196,7 +220,7 @@ fn text(report: &NeighborReport, style: Style, verbose: bool) -> String {
         text.push_str(&interface_table(report, interface, &kernel, style, verbose));
         text.push('\n');
     }
-    text.push_str(&unresolved(report, style));
+    text.push_str(&unresolved(report, style, verbose));
     text
 }
 
@@ -280,19 +304,49 @@ fn roles(one: &Neighbor) -> String {
     if one.roles.is_empty() {
         return "-".into();
     }
-    one.roles.join(", ")
+    let shown = one.proxy_for.iter().take(PROXIED_SHOWN).cloned();
+    let mut addresses = shown.collect::<Vec<_>>().join(" ");
+    if one.proxy_for.len() > PROXIED_SHOWN {
+        addresses.push_str(&format!(
+            " and {} more",
+            one.proxy_for.len() - PROXIED_SHOWN
+        ));
+    }
+    let role = |role: &String| match role.contains("proxy") {
+        true => format!("{role} for {addresses}"),
+        false => role.clone(),
+    };
+    one.roles.iter().map(role).collect::<Vec<_>>().join(", ")
 }
 
-/// Addresses that this host failed to resolve.
-fn unresolved(report: &NeighborReport, style: Style) -> String {
-    let mut text = String::new();
+/// Addresses that this host failed to resolve: each up to [`UNANSWERED_SHOWN`] on an interface, or with
+/// `verbose`; otherwise their number and range, as a scan leaves them.
+fn unresolved(report: &NeighborReport, style: Style, verbose: bool) -> String {
+    let mut by_interface: BTreeMap<&str, Vec<(IpAddr, &str)>> = BTreeMap::new();
     for one in &report.all.kernel {
-        if one.state == "FAILED" || one.state == "INCOMPLETE" {
-            text.push_str(&style.dim(&format!(
-                "{} on {} does not answer this host ({})",
-                one.address, one.interface, one.state
-            )));
-            text.push('\n');
+        if let ("FAILED" | "INCOMPLETE", Ok(address)) = (&one.state[..], one.address.parse()) {
+            let all = by_interface.entry(&one.interface).or_default();
+            all.push((address, &one.state));
+        }
+    }
+    let mut text = String::new();
+    let mut line = |words: String| text.push_str(&format!("{}\n", style.dim(&words)));
+    for (interface, mut all) in by_interface {
+        all.sort();
+        if let ([(first, _), .., (last, _)], true) =
+            (&all[..], all.len() > UNANSWERED_SHOWN && !verbose)
+        {
+            line(format!(
+                "{} addresses from {first} to {last} on {interface} do not answer this host; -v \
+                    lists them",
+                all.len()
+            ));
+            continue;
+        }
+        for (address, state) in all {
+            line(format!(
+                "{address} on {interface} does not answer this host ({state})"
+            ));
         }
     }
     text
@@ -386,6 +440,54 @@ fn conflict_lines(one: &Finding, report: &NeighborReport, style: Style) -> Vec<S
     lines
 }
 
+/// Formats two masters of a virtual router: a headline, a line for each, and the fix.
+fn two_masters_text(one: &VirtualRouter, report: &NeighborReport, style: Style) -> String {
+    let family = if one.ipv6 { " for IPv6" } else { "" };
+    let addresses = match one.addresses.len() {
+        0 => String::new(),
+        _ => format!(" ({})", one.addresses.join(", ")),
+    };
+    let role = if one.gateway {
+        ", this host's gateway,"
+    } else {
+        ""
+    };
+    let two = one.two_masters.clone().unwrap_or_default();
+    let headline = format!(
+        "two masters: {} {}{family}{addresses}{role} on {} has {}",
+        one.protocol,
+        one.number,
+        one.interface,
+        two.join(" and ")
+    );
+    let mut lines = vec![style.warn(&headline)];
+    let rank = if one.protocol == "CARP" {
+        "advskew"
+    } else {
+        "priority"
+    };
+    for master in one.masters.iter().filter(|one| two.contains(&one.address)) {
+        lines.push(format!(
+            "    {}{} ({}): {rank} {}, {}, last {}",
+            master.address,
+            if master.own { " (this host)" } else { "" },
+            station(Some(&master.mac), report),
+            master.priority,
+            counted(master.advertisements, "advertisement"),
+            ago(&master.last, report)
+        ));
+    }
+    if let Some(since) = &one.since {
+        lines.push(format!("    first seen {}", ago(since, report)));
+    }
+    lines.push(
+        "  fix: let each receive the other's advertisements: check the links and VLANs between them, \
+            their filters, and that version, password and timers are the same"
+            .into(),
+    );
+    lines.join("\n") + "\n"
+}
+
 fn move_lines(one: &Finding, report: &NeighborReport) -> Vec<String> {
     let how = match one.announced {
         Some(true) => "announced it (gratuitous ARP or unsolicited advertisement)",
@@ -446,13 +548,20 @@ fn repeated(times: u64) -> String {
 }
 
 fn claimant_text(one: &Claimant, now: &str) -> String {
+    let kinds: Vec<String> = [(one.answers, "answer"), (one.announcements, "announcement")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| counted(count, what))
+        .collect();
+    let kinds = match kinds.len() {
+        0 => String::new(),
+        _ => format!(": {}", kinds.join(", ")),
+    };
     let mut text = format!(
-        "    {}{}: {}, {} of them answers and {}, last {}",
+        "    {}{}: {}{kinds}, last {}",
         one.mac,
         if one.own { " (this host)" } else { "" },
         counted(one.claims, "claim"),
-        one.answers,
-        counted(one.announcements, "announcement"),
         match &one.claimed {
             Some(claimed) => format!("{} ago", age(now, claimed)),
             None => "never: only received".into(),
@@ -472,16 +581,18 @@ fn hint(one: &Finding, all: &Neighbors) -> Vec<String> {
             .iter()
             .filter(|host| host.mac == *mac && host.interface == one.interface)
             .flat_map(|host| host.addresses.iter())
-            .filter(|address| address.claims > 0)
+            .filter(|address| address.claims > 0 && address.address.contains('.'))
             .map(|address| address.address.as_str())
             .collect()
     };
     let mut lines = Vec::new();
-    if let [first, second] = &between[..]
+    // Only for IPv4 a host answers on one interface for the address of another.
+    if one.address.contains('.')
+        && let [first, second] = &between[..]
         && addresses(first).intersection(&addresses(second)).count() > 1
     {
         lines.push(
-            "    both claim other addresses as well: perhaps one host with two interfaces on \
+            "    both claim further addresses: perhaps one host with two interfaces on \
                 this link, which answers for each on either (sysctl \
                 net.ipv4.conf.all.arp_ignore=1)"
                 .into(),
@@ -493,25 +604,4 @@ fn hint(one: &Finding, all: &Neighbors) -> Vec<String> {
             .into(),
     );
     lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mac_notations() {
-        let mac = Some(Mac([0, 0x1b, 0xc5, 1, 2, 3]));
-        for text in [
-            "00:1b:c5:01:02:03",
-            "00-1B-C5-01-02-03",
-            "001b.c501.0203",
-            "001bc5010203",
-        ] {
-            assert_eq!(mac::parse(text), mac, "{text}");
-        }
-        for text in ["00:1b:c5:01:02", "fd00::1", "host", "00:1b:c5:01:02:0g", ""] {
-            assert_eq!(mac::parse(text), None, "{text}");
-        }
-    }
 }

@@ -420,10 +420,10 @@ pub(super) const PAGES: &[Page] = &[
         command: "doctor",
         description: "Checks this host's network: links (carrier, duplex, errors, drops, MTU), addresses \
                       (duplicates, conflicts, two interfaces in one network), gateways (routes, resolution, \
-                      reachability, changes), neighbor tables, multicast (bridges, queriers, versions, limits \
+                      reachability, changes, virtual routers), neighbor entries and tables, multicast (bridges, queriers, versions, limits \
                       of sockets), sysctls, increasing drop counters, and the service itself. It watches for \
                       two seconds; earlier observations of netsonded(8) count as well.\n\n\
-                      It sends four echo requests to each of at most eight routers of the main routing table, \
+                      It sends four echo requests to each of at most eight routers of its routing tables, \
                       and nothing else; --dry-run lists them and sends nothing. Lost requests have a fate, as \
                       those of netsonde-ping(1).",
         output: "The first line has the verdict and the number of checks, interfaces and findings. Each finding \

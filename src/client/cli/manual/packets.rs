@@ -273,11 +273,16 @@ pub(super) const PAGES: &[Page] = &[
                      fault.",
                 ),
             ],
-            after: "Behind a switch, replies to other hosts do not reach this host. A conflict between two \
+            after: "A further line, `two masters', names two routers that both advertise themselves as master of one \
+                    virtual router (VRRP, HSRP, CARP), and so do not receive each other's advertisements. A \
+                    router that takes over from another one is not reported.\n\n\
+                    Behind a switch, replies to other hosts do not reach this host. A conflict between two \
                     other hosts therefore shows when this host asks for the address, which netsonde-ping(1) \
                     does, or when both ask for other addresses.",
         }],
-        output: "After conflicts follow addresses for which this host's kernel found no neighbor, and the table.",
+        output: "After conflicts follows a table for each interface, sorted by address, and then the addresses for \
+                 which this host's kernel found no neighbor: one by one, or, if there are many and without -v, \
+                 their number and range.",
         columns: &[
             ("ADDRESS", "One row per address of a host."),
             ("MAC", "Link-layer address."),
@@ -291,7 +296,9 @@ pub(super) const PAGES: &[Page] = &[
             ("NAME", "Names, each with its protocol."),
             (
                 "ROLE",
-                "For example gateway, router, querier, DHCP server, bridge.",
+                "For example gateway, router, querier, DHCP server, bridge. `proxy ARP for ADDRESSES' and `ND proxy' \
+                 answer for other hosts and forward their packets; with `(consistent)', a host answers for \
+                 several addresses of which nothing else was seen.",
             ),
             ("HEARD BY", "Protocols that revealed the host."),
             (
@@ -321,10 +328,10 @@ pub(super) const PAGES: &[Page] = &[
             ],
         },
         exit: &[
-            ("0", "No address conflict is current."),
+            ("0", "No conflict is current."),
             (
                 "1",
-                "An address conflict is current, or no neighbor matched the arguments.",
+                "A conflict of an address, or of two masters, is current, or no neighbor matched the arguments.",
             ),
         ],
         examples: &[

@@ -30,7 +30,7 @@ pub struct HostEvidence {
     pub clock_step_ns: i64,
     /// Interfaces.
     pub links: Vec<Interface>,
-    /// Routes of the main table.
+    /// Routes of all tables.
     pub routes: Vec<Route>,
     /// Relevant sysctls, by their paths below /proc/sys.
     pub sysctls: BTreeMap<String, i64>,
@@ -130,7 +130,7 @@ pub struct Address {
     pub age_ns: u64,
 }
 
-/// A route of the main table with an outgoing interface.
+/// A route with an outgoing interface.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     /// Name of the outgoing interface.
@@ -145,12 +145,18 @@ pub struct Route {
     pub metric: u32,
     /// Whether the gateway is declared to be on the link (RTNH_F_ONLINK).
     pub is_onlink: bool,
+    /// Number of its routing table.
+    pub table: u32,
 }
 
 impl Route {
-    /// Returns whether this is a default route.
+    /// Number of the main table (RT_TABLE_MAIN, linux/rtnetlink.h).
+    pub const MAIN: u32 = 254;
+
+    /// Returns whether this is a default route of the main table. Those of other tables serve the packets
+    /// that a rule selects.
     pub fn is_default(&self) -> bool {
-        self.bits == 0
+        self.bits == 0 && self.table == Route::MAIN
     }
 }
 

@@ -283,9 +283,14 @@ pub static CLOCK_STEPPED: HostMode = HostMode {
         if all.clock_step_ns.abs() < MIN_STEP_NS {
             return vec![];
         }
+        // The monotonic clock stands while the machine is suspended, which looks like a step forward.
+        let certainty = match all.clock_step_ns < 0 {
+            true => Certainty::Proved,
+            false => Certainty::Consistent,
+        };
         vec![
             FindingDraft::warning(
-                Certainty::Proved,
+                certainty,
                 format!(
                     "the wall clock jumped by {:+.3} s while this host was observed",
                     all.clock_step_ns as f64 / 1e9

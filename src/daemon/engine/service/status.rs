@@ -10,6 +10,7 @@ use crate::linux::wall_ns;
 use netsonde_core::config::permission::Tier;
 use netsonde_core::multicast::{Groups, Queriers, Routers, Streams};
 use netsonde_core::neighbors::Neighbors;
+use netsonde_core::neighbors::virtual_router::VirtualRouters;
 use netsonde_core::protocol::service as reply;
 use netsonde_core::recorder::interfaces::{InterfaceSlot, State};
 use netsonde_core::recorder::layout::{EVENT_SLOTS, GAP_SLOTS, INTERFACE_SLOTS};
@@ -319,7 +320,7 @@ fn multicast_limits(engine: &EngineState) -> [reply::Limit; 4] {
 }
 
 /// Returns the limits of the neighbor table and of the event log.
-fn inventory_limits(engine: &EngineState) -> [reply::Limit; 5] {
+fn inventory_limits(engine: &EngineState) -> [reply::Limit; 6] {
     let counters = engine.recording.neighbors.limits;
     let (_, evicted) = engine.recording.recorder.event_totals();
     [
@@ -333,6 +334,11 @@ fn inventory_limits(engine: &EngineState) -> [reply::Limit; 5] {
             "neighbor names read per second",
             Neighbors::DECODED_PER_SECOND.into(),
             counters.undecoded,
+        ),
+        limit(
+            "virtual routers per interface",
+            VirtualRouters::MAX_PER_LINK as u64,
+            counters.virtual_routers,
         ),
         limit("events", EVENT_SLOTS as u64, evicted),
         limit(
