@@ -148,6 +148,9 @@ impl Collected {
                     self.ids.contains(&echo.id)
                 }
                 SightingKind::Error { quoted, .. } => self.ids.contains(&quoted.echo.id),
+                SightingKind::LaterFragment { from, fragment } => {
+                    neighbours.contains(from) || neighbours.contains(&fragment.to)
+                }
                 SightingKind::NeighborSolicited(who) | SightingKind::NeighborAnswered(who) => {
                     neighbours.contains(who)
                 }
@@ -155,7 +158,7 @@ impl Collected {
             if !ours {
                 continue;
             }
-            if let SightingKind::Request { to, echo } = &what
+            if let SightingKind::Request { to, echo, .. } = &what
                 && packet.direction != Direction::ToOther
             {
                 // The packet holds the lower half of the number.

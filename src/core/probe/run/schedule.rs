@@ -98,6 +98,7 @@ impl Run {
             tx_software_ns: 0,
             request_wire_ns: 0,
             request_ifindex: 0,
+            is_fragmented: false,
             reply_wire_ns: 0,
             reply_ifindex: 0,
             reply_checksum_ok: None,
