@@ -19,7 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use support::ping::{PingReport, ping};
-use support::{PATIENCE, Service, Test, firewall, inside, load_rules, number, pair, wired};
+use support::{PATIENCE, Service, Test, firewall, load_rules, number, pair, wired};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -163,7 +163,7 @@ fn replies_from_another_address_count() -> Outcome {
     }
     let text = printed(&client(&service, &a, &["ping", "10.0.0.2/31"]));
     assert!(
-        text.contains("replied 1; replies came from another address: 10.0.0.3 (1)")
+        text.contains("replied 1\n  10.0.0.2: replies came from another address: 10.0.0.3 (1)\n")
             && text.contains("2 targets, 2 answered"),
         "{text}"
     );
@@ -255,34 +255,40 @@ fn lost_fragments_are_named() -> Outcome {
 /// The kernel's own counters say that a reply was not reassembled.
 fn failed_reassembly_is_named() -> Outcome {
     let (a, _b, wire) = wired();
-    a.sysctl("net/ipv4/ipfrag_time", "1")?;
     let service = Service::start(&a, &[]);
-    ping(&service, &["-c", "1", "-W", "5", "10.0.0.2"]).only("replied", 1);
-    wire.b_to_a(|back| {
-        back.drop = Some(Box::new(|frame| fragment_offset(frame) == Some(1480)));
-    });
-    let report = ping(&service, &["-c", "1", "-W", "3", "-s", "3000", "10.0.0.2"]);
-    let seen = report.only("unanswered", 1);
-    assert!(
-        seen.contains("2 of 3 fragments") && seen.contains("IpReasmTimeout +1"),
-        "{}",
-        report.text
-    );
-    wire.b_to_a(|back| back.drop = None);
-    // No memory for fragments.
-    a.sysctl("net/ipv4/ipfrag_low_thresh", "0")?;
-    a.sysctl("net/ipv4/ipfrag_high_thresh", "1")?;
-    let report = quick(&service, &["-s", "3000", "10.0.0.2"]);
-    let seen = report.only("dropped_inbound", 3);
-    assert!(
-        seen.starts_with("all 3 fragments of its reply arrived on e0")
-            && seen.contains("IpReasmFails +")
-            && seen.contains("ipfrag_high_thresh"),
-        "{}",
-        report.text
-    );
-    // Replies that need no reassembly are not concerned.
-    quick(&service, &["10.0.0.2"]).only("replied", 3);
+    for (target, prefix, unit, name) in [
+        ("10.0.0.2", "net/ipv4/ip", 1480, "Ip"),
+        ("fd00::2", "net/ipv6/ip6", 1448, "Ip6"),
+    ] {
+        ping(&service, &["-c", "1", "-W", "5", target]).only("replied", 1);
+        let set = |key: &str, value: &str| a.sysctl(&format!("{prefix}frag_{key}"), value);
+        set("time", "1")?;
+        wire.b_to_a(|back| {
+            back.drop = Some(Box::new(move |frame| fragment_offset(frame) == Some(unit)));
+        });
+        let report = ping(&service, &["-c", "1", "-W", "3", "-s", "3000", target]);
+        let seen = report.only("unanswered", 1);
+        assert!(
+            seen.contains("2 of 3 fragments") && seen.contains(&format!("{name}ReasmTimeout +1")),
+            "{}",
+            report.text
+        );
+        wire.b_to_a(|back| back.drop = None);
+        // No memory for fragments.
+        set("low_thresh", "0")?;
+        set("high_thresh", "1")?;
+        let report = quick(&service, &["-s", "3000", target]);
+        let seen = report.only("dropped_inbound", 3);
+        assert!(
+            seen.starts_with("all 3 fragments of its reply arrived on e0")
+                && seen.contains(&format!("{name}ReasmFails +"))
+                && seen.contains("frag_high_thresh"),
+            "{}",
+            report.text
+        );
+        // Replies that need no reassembly are not concerned.
+        quick(&service, &[target]).only("replied", 3);
+    }
     Ok(())
 }
 
@@ -451,6 +457,13 @@ fn firewall_rules_are_named() -> Outcome {
         text.contains("without a counter: policy of table ip t, chain c"),
         "{text}"
     );
+    // A table has one remark for all of its targets.
+    let text = printed(&client(&service, &a, &["ping", "-W", "0.3", "10.0.0.2/31"]));
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("without a counter"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{text}");
     // The same for scripts, and with -q.
     let mut quiet = vec!["-q", "--json", "ping"];
     quiet.extend_from_slice(&QUICK);

@@ -4,7 +4,7 @@
 //! The kernel is asked directly: nft(8) may be missing, or built without JSON.
 
 use std::collections::HashMap;
-use std::io;
+use std::{fs, io};
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
@@ -161,11 +161,31 @@ fn dropped(expressions: &[u8]) -> Option<Option<u64>> {
     drops.then_some(packets)
 }
 
-/// Returns the rules and chain policies that drop packets.
+/// Returns whether nf_tables is in the kernel. A request for its rules would load the module; without it
+/// there are none.
+fn is_loaded() -> bool {
+    // Absent from kernels that have no modules at all.
+    let Ok(modules) = fs::read_to_string("/proc/modules") else {
+        return true;
+    };
+    let is_module = modules.lines().any(|line| line.starts_with("nf_tables "));
+    let built_in = || {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let path = format!("/lib/modules/{}/modules.builtin", release.trim());
+        let list = fs::read_to_string(path).unwrap_or_default();
+        list.lines().any(|line| line.ends_with("/nf_tables.ko"))
+    };
+    is_module || built_in()
+}
+
+/// Returns the rules and chain policies that drop packets; none if nf_tables is not loaded.
 ///
 /// # Errors
 /// `PermissionDenied` without CAP_NET_ADMIN, or another error of the kernel, also if it has no nf_tables.
 pub fn drop_rules() -> io::Result<Vec<DropRule>> {
+    if !is_loaded() {
+        return Ok(Vec::new());
+    }
     let mut netlink = Netlink::open_for(NETLINK_NETFILTER)?;
     let mut rules = Vec::new();
     let mut paths: HashMap<(u8, String, String), Path> = HashMap::new();

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::text::differs;
 use crate::client::cli::args::{Lookback, Packets};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, FilePacket, Item};
@@ -49,6 +50,9 @@ fn in_words(probe: &Probe) -> String {
         .or(probe.last_seen.as_ref());
     if let Some(why) = why {
         words.push_str(&format!(": {why}"));
+    }
+    if let Some(from) = probe.from.as_deref().filter(|_| differs(probe)) {
+        words.push_str(&format!(" from={from}"));
     }
     for (name, ns) in [
         ("rtt", probe.rtt_ns),

@@ -32,6 +32,8 @@ use netsonde_core::protocol::ping::{
 const TARGETS_A_REQUEST: usize = 700;
 /// Maximum number of targets shown as lines; more are shown as a table.
 const LINES: usize = 16;
+/// Stands for all targets of a table, whose drops are remarked on together.
+const ALL_TARGETS: &str = "";
 /// Default number of probes to a group or broadcast address.
 const GROUP_COUNT: u32 = 3;
 
@@ -238,6 +240,14 @@ fn receive<'scope, 'env>(
         }
         for row in reply.rows.iter().flatten() {
             output.row(row)?;
+            if let Some(fates) = &row.fates {
+                lock(context.rules).add_quiet(ALL_TARGETS, fates);
+            }
+        }
+        if reply.total.is_some()
+            && let Some(remark) = lock(context.rules).remark(ALL_TARGETS)
+        {
+            output.remark(&remark)?;
         }
         total = total.or(reply.total);
         if !continues {
@@ -271,7 +281,9 @@ fn add_remarks(context: &RunContext<'_, '_>, summary: &mut Summary) {
     }
     let by_size = context.sizes.as_ref();
     let by_size = by_size.and_then(|sizes| lock(sizes).remark(summary));
-    let more = [by_size, rules.remark(summary)].into_iter().flatten();
+    let more = [by_size, rules.remark(&summary.target)]
+        .into_iter()
+        .flatten();
     let mut all = summary.remarks.take().unwrap_or_default();
     all.extend(more);
     summary.remarks = (!all.is_empty()).then_some(all);

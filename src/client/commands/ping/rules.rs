@@ -1,6 +1,7 @@
 //! SHELL. Firewall rules of this host that dropped probes or replies: their counters before and after the
 //! run. Only a caller with CAP_NET_ADMIN may read them, so this is done here and not in the service.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::process::Command;
 use crate::client::connection::Connection;
 use crate::linux::netfilter::{self, DropRule};
 use netsonde_core::probe::fate::UNEXPLAINED;
-use netsonde_core::protocol::ping::{Probe, Remark, Summary};
+use netsonde_core::protocol::ping::{Probe, Remark};
 use netsonde_core::protocol::service::Status;
 
 /// Maximum number of rules named in a remark.
@@ -29,6 +30,8 @@ enum Unreadable {
 /// The rules before the run, and the drops that they may explain.
 pub struct Rules {
     before: Result<Vec<DropRule>, Unreadable>,
+    /// The rules after the run, read when they are first needed.
+    after: OnceCell<Result<Vec<DropRule>, Unreadable>>,
     /// Probes by target that a firewall may have dropped: inbound, outbound.
     suspected: BTreeMap<String, (u64, u64)>,
 }
@@ -58,10 +61,11 @@ fn is_same_namespace(socket: &Path) -> bool {
     matches!((own, theirs), (Ok(own), Ok(theirs)) if own == theirs)
 }
 
-/// Text of a rule as nft(8) prints it, if nft is installed.
+/// Text of a rule as nft(8) prints it, if nft is installed. It may be outside of PATH after su(1).
 fn text(rule: &DropRule) -> Option<String> {
     let arguments = ["-a", "list", "chain", rule.family, &rule.table, &rule.chain];
-    let listed = Command::new("nft").args(arguments).output().ok()?;
+    let listed = (["nft", "/usr/sbin/nft"].iter())
+        .find_map(|nft| Command::new(nft).args(arguments).output().ok())?;
     let end = format!("# handle {}", rule.handle);
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     let line = listed.lines().find_map(|line| line.strip_suffix(&end))?;
@@ -105,6 +109,7 @@ impl Rules {
         };
         Rules {
             before,
+            after: OnceCell::new(),
             suspected: BTreeMap::new(),
         }
     }
@@ -125,15 +130,16 @@ impl Rules {
     /// Records the drops of a run of which no probe was reported.
     pub fn add_quiet(&mut self, target: &str, fates: &BTreeMap<String, u64>) {
         let count = |fate: &str| fates.get(fate).copied().unwrap_or(0);
-        let drops = (count("dropped_inbound"), count("dropped_outbound"));
-        if drops != (0, 0) {
-            self.suspected.entry(target.to_owned()).or_insert(drops);
+        let (inbound, outbound) = (count("dropped_inbound"), count("dropped_outbound"));
+        if (inbound, outbound) != (0, 0) {
+            let sums = self.suspected.entry(target.to_owned()).or_default();
+            *sums = (sums.0 + inbound, sums.1 + outbound);
         }
     }
 
     /// Returns the remark about a target whose packets a firewall of this host may have dropped.
-    pub fn remark(&self, summary: &Summary) -> Option<Remark> {
-        let (inbound, outbound) = *self.suspected.get(&summary.target)?;
+    pub fn remark(&self, target: &str) -> Option<Remark> {
+        let (inbound, outbound) = *self.suspected.get(target)?;
         let remark = |text: String| {
             Some(Remark {
                 id: "firewall-rules".into(),
@@ -153,9 +159,7 @@ impl Rules {
                 ));
             }
         };
-        let Ok(after) = read() else {
-            return None;
-        };
+        let after = self.after.get_or_init(read).as_ref().ok()?;
         let concerns = |rule: &&DropRule| match rule.path {
             netfilter::Path::Inbound => inbound > 0,
             netfilter::Path::Outbound => outbound > 0,

@@ -11,7 +11,7 @@ use crate::client::commands::ping::Wanted;
 use crate::client::commands::ping::size_check::{self, SizeCheck};
 use crate::client::failure::Failure;
 use crate::client::render::style::{Style, table};
-use netsonde_core::protocol::ping::{Distribution, Probe, Summary, TargetRow, Total};
+use netsonde_core::protocol::ping::{Distribution, Probe, Remark, Summary, TargetRow, Total};
 
 /// Prints one JSON object per line.
 #[derive(Serialize)]
@@ -63,7 +63,7 @@ fn quantiles(figures: &Distribution) -> String {
 }
 
 /// Returns whether the reply came from another address than the target's, which may have a scope.
-fn differs(probe: &Probe) -> bool {
+pub(super) fn differs(probe: &Probe) -> bool {
     let target = probe.target.split('%').next();
     probe
         .from
@@ -354,13 +354,13 @@ impl<'a> Output<'a> {
                 .as_ref()
                 .map_or_else(|| format!("replied {}", row.sent), fates)
         );
-        for remark in row.remarks.iter().flatten() {
-            line.push_str(&format!("; {}", remark.text));
-        }
         if row.received == 0 {
+            line = self.style.warn(&line);
+        }
+        writeln!(self.out, "{line}")?;
+        for remark in row.remarks.iter().flatten() {
+            let line = format!("  {}: {}", self.named(&row.target), remark.text);
             writeln!(self.out, "{}", self.style.warn(&line))?;
-        } else {
-            writeln!(self.out, "{line}")?;
         }
         Ok(())
     }
@@ -417,9 +417,14 @@ impl<'a> Output<'a> {
 
     fn remarks(&mut self, summary: &Summary) -> Result<(), Failure> {
         for remark in summary.remarks.iter().flatten() {
-            writeln!(self.out, "{}", self.style.warn(&remark.text))?;
+            self.remark(remark)?;
         }
         Ok(())
+    }
+
+    /// Prints a remark about the target, or about all targets of a table.
+    pub fn remark(&mut self, remark: &Remark) -> Result<(), Failure> {
+        Ok(writeln!(self.out, "{}", self.style.warn(&remark.text))?)
     }
 
     fn responders(&mut self, summary: &Summary) -> Result<(), Failure> {
