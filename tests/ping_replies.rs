@@ -14,11 +14,11 @@ use std::io::Read;
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::Duration;
 
-use netsonde::lab::{self, Host, Running, wait_until};
+use netsonde::lab::{Host, Running, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use support::ping::{PingReport, ping};
+use support::ping::{PingReport, is_reply, ping, routed};
 use support::{PATIENCE, Service, Test, firewall, load_rules, number, pair, wired};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -170,16 +170,6 @@ fn replies_from_another_address_count() -> Outcome {
     Ok(())
 }
 
-/// Is this frame an echo reply, or the first fragment of one?
-fn is_reply(frame: &[u8]) -> bool {
-    match frame.get(12..14) {
-        Some([8, 0]) => frame[23] == 1 && frame[20] & 0x1f == 0 && frame[21] == 0 && frame[34] == 0,
-        Some([0x86, 0xdd]) if frame[20] == 44 => frame[56..58] == [0, 1] && frame[62] == 129,
-        Some([0x86, 0xdd]) => frame[20] == 58 && frame[54] == 129,
-        _ => false,
-    }
-}
-
 /// a translates 10.0.0.9 to 10.0.0.2 itself: on the wire there is another target than in the probe.
 fn local_translation_is_no_drop() -> Outcome {
     let (a, _b, wire) = wired();
@@ -290,31 +280,6 @@ fn failed_reassembly_is_named() -> Outcome {
         quick(&service, &[target]).only("replied", 3);
     }
     Ok(())
-}
-
-/// ```text
-///   a  e0 10.0.0.1 ---- 10.0.0.254 r0  router  r1 10.9.0.254 ---- 10.9.0.9 e0  b
-/// ```
-fn routed() -> Result<(Host, Host, Host), Box<dyn std::error::Error>> {
-    let (a, router, b) = (Host::new("a")?, Host::new("router")?, Host::new("b")?);
-    lab::veth(&a, "e0", &router, "r0")?;
-    lab::veth(&router, "r1", &b, "e0")?;
-    for (host, interface, v4, v6) in [
-        (&a, "e0", "10.0.0.1/24", "fd00::1/64"),
-        (&router, "r0", "10.0.0.254/24", "fd00::fe/64"),
-        (&router, "r1", "10.9.0.254/24", "fd09::fe/64"),
-        (&b, "e0", "10.9.0.9/24", "fd09::9/64"),
-    ] {
-        host.address(interface, v4)?;
-        host.address(interface, v6)?;
-    }
-    router.sysctl("net/ipv4/ip_forward", "1")?;
-    router.sysctl("net/ipv6/conf/all/forwarding", "1")?;
-    a.route("0.0.0.0/0", "10.0.0.254")?;
-    a.route("::/0", "fd00::fe")?;
-    b.route("0.0.0.0/0", "10.9.0.254")?;
-    b.route("::/0", "fd09::fe")?;
-    Ok((a, router, b))
 }
 
 fn limited_errors_are_recognized() -> Outcome {
