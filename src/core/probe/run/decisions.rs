@@ -126,7 +126,7 @@ impl Run {
             // Measured on the wire alone.
             event.rtt_ns = self
                 .probe(serial)
-                .map(|probe| probe.reply_wire_ns - probe.sent_ns);
+                .map(|probe| probe.reply_wire_ns.saturating_sub(probe.sent_at()));
         }
         event.last_seen = Some(verdict.last_seen);
         self.decide(serial, event);
@@ -166,7 +166,7 @@ impl Run {
     pub(super) fn event(&self, serial: u64, fate: Fate, clock: &Clock) -> Event {
         let (target, sequence) = self.target_and_sequence(serial);
         let probe = self.probes.get(serial.saturating_sub(self.base) as usize);
-        let sent_ns = probe.map_or(0, |probe| probe.sent_ns);
+        let sent_ns = probe.map_or(0, Probe::sent_at);
         Event {
             target: target as u32,
             sequence,
@@ -203,7 +203,7 @@ impl Run {
         event.from = probe.from;
         event.ttl = probe.from.map(|_| probe.ttl);
         if probe.reply_socket_ns != 0 {
-            event.rtt_ns = Some(probe.reply_socket_ns - probe.sent_ns);
+            event.rtt_ns = Some(probe.reply_socket_ns.saturating_sub(probe.sent_at()));
             event.wake_ns = Some(probe.reply_read_ns.saturating_sub(probe.reply_socket_ns));
         }
         let back = if probe.reply_wire_ns != 0 {
@@ -219,7 +219,7 @@ impl Run {
         }
         if probe.request_wire_ns != 0 {
             let (sent, left) = (
-                at.clock.wall(probe.sent_ns),
+                at.clock.wall(probe.sent_at()),
                 at.clock.wall(probe.request_wire_ns),
             );
             let told = at
@@ -227,7 +227,7 @@ impl Run {
                 .waited_for(probe.request_ifindex, target, sent, left);
             event.resolve_ns = told.map(|told| match probe.scheduled_ns {
                 0 => told - sent,
-                scheduled => scheduled - probe.sent_ns,
+                scheduled => scheduled - probe.sent_at(),
             });
         }
         event

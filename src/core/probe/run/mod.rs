@@ -115,7 +115,10 @@ enum State {
 #[derive(Clone, Debug)]
 struct Probe {
     state: State,
+    /// Time right before the send call; an estimate within a batch.
     sent_ns: u64,
+    /// Time right before the send call of the batch: `sent_ns` is not earlier.
+    batch_ns: u64,
     scheduled_ns: u64,
     tx_software_ns: u64,
     request_wire_ns: u64,
@@ -135,6 +138,20 @@ struct Probe {
 }
 
 impl Probe {
+    /// Returns the time of sending: the estimate, unless the probe was seen before. On a fast path, a reply
+    /// comes before the send call for its batch returns.
+    fn sent_at(&self) -> u64 {
+        let seen = [self.scheduled_ns, self.tx_software_ns, self.request_wire_ns];
+        let first = seen.into_iter().filter(|ns| *ns != 0).min();
+        match first {
+            Some(first) => self.sent_ns.min(first),
+            None if self.reply_socket_ns != 0 && self.reply_socket_ns <= self.sent_ns => {
+                self.batch_ns
+            }
+            None => self.sent_ns,
+        }
+    }
+
     /// Returns whether the probe seems to wait inside this host. The kernel asks for a neighbor
     /// three times, one second apart, and then drops the packets that wait for it.
     fn is_stuck(&self, now_ns: u64) -> bool {

@@ -20,7 +20,7 @@ impl Run {
         now_ns: u64,
     ) {
         if let Some(probe) = self.probe(serial)
-            && let Some(at) = clock.monotonic(stamp_ns, probe.sent_ns, now_ns)
+            && let Some(at) = clock.monotonic(stamp_ns, probe.batch_ns, now_ns)
         {
             if is_scheduled {
                 probe.scheduled_ns = at;
@@ -86,7 +86,7 @@ impl Run {
         self.confirm_send(serial);
         if let Some(probe) = self.probe(serial)
             && probe.reply_wire_ns == 0
-            && let Some(out) = at.clock.monotonic(stamp_ns, probe.sent_ns, at.now_ns)
+            && let Some(out) = at.clock.monotonic(stamp_ns, probe.batch_ns, at.now_ns)
         {
             probe.request_wire_ns = out;
             probe.request_ifindex = ifindex;
@@ -119,7 +119,7 @@ impl Run {
         }
         if let Some(probe) = self.probe(serial)
             && probe.reply_wire_ns == 0
-            && let Some(back) = at.clock.monotonic(stamp_ns, probe.sent_ns, at.now_ns)
+            && let Some(back) = at.clock.monotonic(stamp_ns, probe.batch_ns, at.now_ns)
         {
             probe.reply_wire_ns = back;
             probe.reply_ifindex = ifindex;
@@ -171,10 +171,16 @@ impl Run {
         let Some(probe) = self.probe(serial) else {
             return;
         };
-        let stamp = at.clock.monotonic(heard.stamp_ns, probe.sent_ns, at.now_ns);
+        let stamp = at
+            .clock
+            .monotonic(heard.stamp_ns, probe.batch_ns, at.now_ns);
         let reply_socket_ns = stamp.unwrap_or(at.now_ns);
-        let (state, sent_ns) = (probe.state, probe.sent_ns);
-        let rtt = reply_socket_ns - sent_ns;
+        let state = probe.state;
+        let sent_ns = match probe.sent_at() {
+            estimate if reply_socket_ns <= estimate => probe.batch_ns,
+            estimate => estimate,
+        };
+        let rtt = reply_socket_ns.saturating_sub(sent_ns);
         if is_group && !altered {
             let is_new = match self.responder(place, heard.from) {
                 Some(responder) => {
