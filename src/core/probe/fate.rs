@@ -499,6 +499,52 @@ mod tests {
     }
 
     #[test]
+    fn fragments_of_a_reply_are_judged() {
+        let fragments = |ranges: &[(u32, u32)], came| FragmentedReply {
+            ifindex: 0,
+            came,
+            of: 3,
+            ranges: ranges.to_vec(),
+            length: 3008,
+            has_first: true,
+        };
+        let back = |fragments| ProbeEvidence {
+            out: Some(0),
+            back: Some((0, None)),
+            fragments: Some(fragments),
+            ..ProbeEvidence::default()
+        };
+        let lost = back(fragments(&[(0, 1479), (2960, 3007)], 2));
+        assert_eq!(
+            fate(&lost, &context()),
+            (
+                Fate::Unanswered,
+                "sent on e0; 2 of 3 fragments of its reply came in on e0 (bytes 0-1479, 2960-3007 of 3008)".into()
+            )
+        );
+        let blind = HostContext {
+            ring_drops: 7,
+            ..context()
+        };
+        assert!(fate(&lost, &blind).1.contains("more may have come"));
+        let all = back(fragments(&[(0, 3007)], 3));
+        let words = fate(&all, &context()).1;
+        assert!(words.contains("consistent with a firewall"), "{words}");
+        let failed = HostContext {
+            moved: vec![("IpReasmFails".into(), 3)],
+            ..context()
+        };
+        let (inbound, words) = fate(&all, &failed);
+        assert!(inbound == Fate::DroppedInbound && words.contains("IpReasmFails +3"));
+        // A failed reassembly elsewhere explains no whole reply.
+        let whole = ProbeEvidence {
+            fragments: None,
+            ..all
+        };
+        assert!(!fate(&whole, &failed).1.contains("Reasm"));
+    }
+
+    #[test]
     fn own_drops_are_not_blamed_on_the_path() {
         let back = ProbeEvidence {
             out: Some(0),
