@@ -76,6 +76,17 @@ pub struct Probe {
     pub is_final: Option<bool>,
 }
 
+impl Probe {
+    /// Returns whether the reply or error came from another address than the target's, which may have
+    /// a scope.
+    pub fn has_other_source(&self) -> bool {
+        let target = self.target.split('%').next();
+        self.from
+            .as_deref()
+            .is_some_and(|from| Some(from) != target)
+    }
+}
+
 /// Observation about all probes of one target.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Remark {

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::text::differs;
 use crate::client::cli::args::{Lookback, Packets};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, FilePacket, Item};
@@ -51,7 +50,7 @@ fn in_words(probe: &Probe) -> String {
     if let Some(why) = why {
         words.push_str(&format!(": {why}"));
     }
-    if let Some(from) = probe.from.as_deref().filter(|_| differs(probe)) {
+    if let Some(from) = probe.from.as_deref().filter(|_| probe.has_other_source()) {
         words.push_str(&format!(" from={from}"));
     }
     for (name, ns) in [

@@ -62,15 +62,6 @@ fn quantiles(figures: &Distribution) -> String {
     all.map(|ns| format!("{:.3}", ns as f64 / 1e6)).join("/")
 }
 
-/// Returns whether the reply came from another address than the target's, which may have a scope.
-pub(super) fn differs(probe: &Probe) -> bool {
-    let target = probe.target.split('%').next();
-    probe
-        .from
-        .as_deref()
-        .is_some_and(|from| Some(from) != target)
-}
-
 fn fates(of: &std::collections::BTreeMap<String, u64>) -> String {
     let words: Vec<String> = of
         .iter()
@@ -237,7 +228,7 @@ impl<'a> Output<'a> {
             line.push_str(" (DUP!)");
         }
         let is_reply = matches!(probe.fate.as_str(), "replied" | "late" | "corrupted");
-        if is_reply && differs(probe) {
+        if is_reply && probe.has_other_source() {
             let asked = if self.is_single {
                 String::new()
             } else {
