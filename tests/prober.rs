@@ -222,9 +222,15 @@ fn forged_replies_are_ignored() -> Outcome {
             return;
         }
         let newest = u16::from_be_bytes([request[6], request[7]]);
+        // True answers need no flood, in which b would lose requests itself.
+        let count = if is_right.load(Ordering::Relaxed) {
+            4
+        } else {
+            pace / 50
+        };
         let forged = b
             .run(|| {
-                traffic::raw_ipv4(to, 1, pace / 50, Some(pace), |number, packet| {
+                traffic::raw_ipv4(to, 1, count, Some(pace), |number, packet| {
                     let mut payload = request[8..].to_vec();
                     // The cookie guessed; or right, and the payload altered; each for the newest
                     // probes, and for some that are to come.
@@ -288,7 +294,7 @@ fn forged_replies_are_ignored() -> Outcome {
         ping(&service, &["-c", "10", "-i", "0.05", "-W", "1", "10.0.0.2"])
     });
     // The cookie decides: a host may answer from another of its addresses.
-    // Some requests may be lost in the flood that b itself reads.
+    // A request that follows at once on a busy machine may be overwritten before it is answered.
     let is_answered = |probe: &&Value| probe["fate"] == "replied" && probe["from"] == "10.0.0.3";
     assert!(report.probes.iter().filter(is_answered).count() >= 5);
     assert!(report.duplicates > 0);
