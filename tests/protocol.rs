@@ -267,8 +267,11 @@ fn ping_types_agree() {
         }),
         errno: text(),
         last_seen: text(),
+        fragmented: Some(true),
+        is_final: Some(true),
         ..Default::default()
     };
+    let remarks = Some(vec![ping::Remark::default()]);
     let summary = ping::Summary {
         fates: fates.clone(),
         rtt_ns: figures,
@@ -281,18 +284,30 @@ fn ping_types_agree() {
             ..Default::default()
         }]),
         responders_left_out: Some(1),
+        rtt_ewma_ns: Some(1),
+        remarks: remarks.clone(),
         ..Default::default()
     };
     let row = ping::TargetRow {
         fates: Some(fates.clone()),
         rtt_ns: Some(1),
         wire_rtt_ns: Some(1),
+        remarks,
         ..Default::default()
     };
     let total = ping::Total {
         fates,
         ..Default::default()
     };
+    let progress = ping::ProgressReply {
+        summaries: Some(vec![summary.clone()]),
+        total: total.clone(),
+    };
+    sides(
+        "Progress",
+        to_value(ping::ProgressCall { run: 1 }).unwrap(),
+        Some(to_value(progress).unwrap()),
+    );
     let report = ping::PingReply {
         run: Some(1),
         id: Some(1),

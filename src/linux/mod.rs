@@ -1,9 +1,10 @@
-//! SHELL. Queries of kernel state that service and client share. None of them needs privilege.
+//! SHELL. Queries of kernel state that service and client share. None but `netfilter` needs privilege.
 //!
 //! | file | contents |
 //! |---|---|
 //! | `mod` | files of /proc/net and sysctls of this thread's network namespace |
 //! | `netlink` | netlink requests: routes, neighbors, and others |
+//! | `netfilter` | rules of nf_tables that drop packets |
 //! | `diag` | all sockets, by sock_diag and /proc/net |
 //! | `option` | socket options that no crate wraps |
 //! | `mapping` | memory shared between keeper, engine and kernel |
@@ -16,6 +17,8 @@ pub mod diag;
 pub(crate) mod group_socket;
 #[cfg(feature = "daemon")]
 pub(crate) mod mapping;
+#[cfg(feature = "client")]
+pub(crate) mod netfilter;
 pub mod netlink;
 pub mod option;
 #[cfg(feature = "client")]

@@ -7,6 +7,7 @@
 //! | `identity` | tokens of probes |
 //! | `sight` | sightings of probes in frames and ICMP messages |
 //! | `clock` | wall-clock stamps on the monotonic time line |
+//! | `fragments` | fragments of replies |
 //! | `neighbors` | ARP and neighbor discovery around the probes |
 //! | `run` | one run: schedule, probes, targets, statistics |
 //! | `fate` | fates of probes, from evidence |
@@ -16,6 +17,7 @@
 pub mod bucket;
 pub mod clock;
 pub mod fate;
+pub mod fragments;
 pub mod identity;
 pub mod neighbors;
 pub mod run;
@@ -25,6 +27,7 @@ pub mod statistics;
 pub use bucket::TokenBucket;
 pub use clock::Clock;
 pub use fate::{Fate, HostContext, NeighborState, ProbeEvidence, Verdict};
+pub use fragments::FragmentTracker;
 pub use identity::Identity;
 pub use neighbors::ResolutionTracker;
 pub use run::{Event, Run, Settings, Target};

@@ -52,6 +52,9 @@ fn in_words(probe: &Probe) -> String {
     if let Some(why) = why {
         words.push_str(&format!(": {why}"));
     }
+    if let Some(from) = probe.from.as_deref().filter(|_| probe.has_other_source()) {
+        words.push_str(&format!(" from={from}"));
+    }
     for (name, ns) in [
         ("rtt", probe.rtt_ns),
         ("wire", probe.wire_rtt_ns),
@@ -167,6 +170,9 @@ impl Collected {
                     self.ids.contains(&echo.id)
                 }
                 SightingKind::Error { quoted, .. } => self.ids.contains(&quoted.echo.id),
+                SightingKind::LaterFragment { from, fragment } => {
+                    neighbours.contains(from) || neighbours.contains(&fragment.to)
+                }
                 SightingKind::NeighborSolicited(who) | SightingKind::NeighborAnswered(who) => {
                     neighbours.contains(who)
                 }
@@ -174,7 +180,7 @@ impl Collected {
             if !ours {
                 continue;
             }
-            if let SightingKind::Request { to, echo } = &what
+            if let SightingKind::Request { to, echo, .. } = &what
                 && packet.direction != Direction::ToOther
             {
                 // The packet holds the lower half of the number.

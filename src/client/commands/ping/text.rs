@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use crate::client::cli::args::{Global, Ping};
 use crate::client::commands::ping::Wanted;
+use crate::client::commands::ping::size_check::{self, SizeCheck};
 use crate::client::failure::Failure;
 use crate::client::files::output_file::OutputFile;
 use crate::client::render::style::{Style, table};
-use netsonde_core::protocol::ping::{Distribution, Probe, Summary, TargetRow, Total};
+use netsonde_core::protocol::ping::{Distribution, Probe, Remark, Summary, TargetRow, Total};
 use netsonde_core::text::{counted, was_or_were};
 
 /// Prints one JSON object per line.
@@ -228,24 +229,70 @@ impl<'a> Output<'a> {
         if probe.duplicate == Some(true) {
             line.push_str(" (DUP!)");
         }
+        let is_reply = matches!(probe.fate.as_str(), "replied" | "late" | "corrupted");
+        if is_reply && probe.has_other_source() {
+            let asked = if self.is_single {
+                String::new()
+            } else {
+                format!(" {} was asked", self.named(&probe.target))
+            };
+            line.push_str(&format!(" (DIFFERENT ADDRESS!{asked})"));
+        }
+        let before = match &probe.instead_of {
+            Some(_) => " (previously reported as lost)",
+            None => "",
+        };
         match probe.fate.as_str() {
             "replied" => line,
-            "late" => {
-                let before = probe
-                    .instead_of
-                    .as_ref()
-                    .map(|_| " (previously reported as lost)");
-                format!(
-                    "{line} {}",
-                    self.style.warn(&format!("late{}", before.unwrap_or("")))
-                )
-            }
+            "late" => format!("{line} {}", self.style.warn(&format!("late{before}"))),
+            "refused" => self.style.warn(&format!("{line}{before}")),
             "corrupted" if probe.from.is_some() => {
                 let why = probe.last_seen.as_deref().unwrap_or("");
                 format!("{line} {}", self.style.warn(&format!("corrupted: {why}")))
             }
             _ => self.style.warn(&line),
         }
+    }
+
+    /// Prints that a smaller probe is sent, since larger ones were lost.
+    pub fn size_check(&mut self, target: &str, size: u32) -> Result<(), Failure> {
+        if self.global.quiet || self.global.json {
+            return Ok(());
+        }
+        writeln!(
+            self.out,
+            "{}: {} probes of {} bytes were lost; sending one of {size} bytes, which is not counted",
+            self.named(target),
+            size_check::LOSSES,
+            self.args.size
+        )?;
+        self.flush()
+    }
+
+    /// Prints what became of the smaller probe.
+    pub fn size_checked(&mut self, check: &SizeCheck) -> Result<(), Failure> {
+        if self.global.quiet {
+            return Ok(());
+        }
+        if self.global.json {
+            let mut check = check.clone();
+            check.probe.target = self.named(&check.probe.target);
+            return self.json("size_check", &check);
+        }
+        let probe = &check.probe;
+        let detail = match (probe.rtt_ns, &probe.last_seen) {
+            (Some(rtt), _) => format!("time={} ms", ms(rtt)),
+            (None, Some(last_seen)) => last_seen.clone(),
+            (None, None) => "no further evidence".into(),
+        };
+        writeln!(
+            self.out,
+            "{}: the probe of {} bytes: {}: {detail}",
+            self.named(&probe.target),
+            check.size,
+            probe.fate
+        )?;
+        Ok(())
     }
 
     /// Prints the summary of a target.
@@ -262,6 +309,7 @@ impl<'a> Output<'a> {
             return self.single(summary);
         }
         let all = (summary.received < summary.sent).then(|| summary.fates.clone());
+        let remarks = summary.remarks.clone();
         self.row(&TargetRow {
             target: summary.target.clone(),
             sent: summary.sent,
@@ -269,6 +317,7 @@ impl<'a> Output<'a> {
             fates: all,
             rtt_ns: summary.rtt_ns.map(|figures| figures.p50),
             wire_rtt_ns: summary.wire_rtt_ns.map(|figures| figures.p50),
+            remarks,
         })
     }
 
@@ -287,7 +336,7 @@ impl<'a> Output<'a> {
             sent if sent == row.received => "0%".into(),
             sent => percent((sent - row.received.min(sent)) as f64 * 100.0 / sent as f64),
         };
-        let line = format!(
+        let mut line = format!(
             "{:<25} {:>6} {:>6} {loss:>8} {:>10} {:>10}  {}",
             self.names.get(&row.target).unwrap_or(&row.target),
             row.sent,
@@ -299,9 +348,12 @@ impl<'a> Output<'a> {
                 .map_or_else(|| format!("replied {}", row.sent), fates)
         );
         if row.received == 0 {
+            line = self.style.warn(&line);
+        }
+        writeln!(self.out, "{line}")?;
+        for remark in row.remarks.iter().flatten() {
+            let line = format!("  {}: {}", self.named(&row.target), remark.text);
             writeln!(self.out, "{}", self.style.warn(&line))?;
-        } else {
-            writeln!(self.out, "{line}")?;
         }
         Ok(())
     }
@@ -353,7 +405,19 @@ impl<'a> Output<'a> {
                 percent(windows.worst_10s_percent)
             )?;
         }
+        self.remarks(summary)
+    }
+
+    fn remarks(&mut self, summary: &Summary) -> Result<(), Failure> {
+        for remark in summary.remarks.iter().flatten() {
+            self.remark(remark)?;
+        }
         Ok(())
+    }
+
+    /// Prints a remark about the target, or about all targets of a table.
+    pub fn remark(&mut self, remark: &Remark) -> Result<(), Failure> {
+        Ok(writeln!(self.out, "{}", self.style.warn(&remark.text))?)
     }
 
     fn responders(&mut self, summary: &Summary) -> Result<(), Failure> {
@@ -399,7 +463,7 @@ impl<'a> Output<'a> {
                 left_out = counted(left_out, "further reply")
             )?;
         }
-        Ok(())
+        self.remarks(summary)
     }
 
     /// Prints the totals.
@@ -430,7 +494,7 @@ impl<'a> Output<'a> {
             if total.forged > 0 {
                 writeln!(
                     out,
-                    "{} ignored: wrong cookie or source (forged?)",
+                    "{} ignored: wrong cookie (forged?)",
                     counted(total.forged, "reply")
                 )?;
             }

@@ -106,12 +106,13 @@ impl Host {
 }
 
 /// Counters of drops in the IP layer, by their names in /proc/net/snmp and /proc/net/netstat.
-const IP_DROPS: [&str; 6] = [
+const IP_DROPS: [&str; 7] = [
     "InHdrErrors",
     "InAddrErrors",
     "InDiscards",
     "OutDiscards",
     "ReasmFails",
+    "ReasmTimeout",
     "FragFails",
 ];
 

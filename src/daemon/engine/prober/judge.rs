@@ -8,7 +8,7 @@ use netlink_packet_route::route::RouteType;
 use super::batch::{self, SendOptions};
 use super::{PollContext, Prober, Route};
 use netsonde_core::probe::run::EventContext;
-use netsonde_core::probe::{HostContext, Target};
+use netsonde_core::probe::{HostContext, ProbeEvidence, Target};
 
 /// Probes decided per iteration: each may need a query to the kernel.
 const MAX_JUDGED_PER_POLL: usize = 256;
@@ -36,7 +36,8 @@ impl Prober {
                 active.run.overdue(&at, MAX_JUDGED_PER_POLL)
             };
             for (serial, target, sent_ns) in overdue {
-                let host = self.host_context(number, serial, target, sent_ns, now_ns, context);
+                let evidence = self.evidence(number, serial, now_ns);
+                let host = self.host_context(number, &evidence, target, sent_ns, now_ns, context);
                 let at = EventContext {
                     now_ns,
                     clock: &self.clock,
@@ -45,10 +46,25 @@ impl Prober {
                 };
                 if let Some(active) = self.runs.get_mut(&number) {
                     let name = |index| context.interface_name(index);
-                    active.run.judge(serial, &host, name, &at);
+                    active.run.judge(serial, &evidence, &host, name, &at);
                 }
             }
         }
+    }
+
+    /// Returns the evidence about a probe so far.
+    fn evidence(&mut self, number: u64, serial: u64, now_ns: u64) -> ProbeEvidence {
+        let at = EventContext {
+            now_ns,
+            clock: &self.clock,
+            identity: &self.identity,
+            resolutions: &self.resolutions,
+        };
+        let fragments = &mut self.fragments;
+        let active = self.runs.get(&number);
+        active.map_or_else(ProbeEvidence::default, |active| {
+            active.run.evidence(serial, fragments, &at)
+        })
     }
 
     /// Returns the state of this host around the life of a probe. It is queried only where it can
@@ -56,7 +72,7 @@ impl Prober {
     fn host_context(
         &mut self,
         number: u64,
-        serial: u64,
+        facts: &ProbeEvidence,
         target: Target,
         sent_ns: u64,
         now_ns: u64,
@@ -66,8 +82,7 @@ impl Prober {
         let Some(active) = self.runs.get(&number) else {
             return host;
         };
-        let facts = active.run.evidence(serial);
-        if facts.out.is_some() && facts.back.is_none() {
+        if facts.out.is_some() && facts.back.is_none() && facts.fragments.is_none() {
             return host;
         }
         let mut options = active.options.send;

@@ -40,9 +40,10 @@ use super::recording::Recording;
 use netsonde_core::config;
 use netsonde_core::events::ProbeLoss;
 use netsonde_core::neighbors::Neighbors;
+use netsonde_core::probe::fragments::MAX_DATAGRAMS;
 use netsonde_core::probe::run::MAX_EVENTS;
 use netsonde_core::probe::{
-    Clock, Identity, ResolutionTracker, Run, Settings, Target, TokenBucket,
+    Clock, FragmentTracker, Identity, ResolutionTracker, Run, Settings, Target, TokenBucket,
 };
 
 /// Probes sent per iteration: at most some milliseconds.
@@ -108,6 +109,7 @@ pub struct Prober {
     identity: Identity,
     clock: Clock,
     resolutions: ResolutionTracker,
+    fragments: FragmentTracker,
     host: Host,
     counters: Counters,
     send_batch: SendBatch,
@@ -198,6 +200,7 @@ impl Prober {
             identity: Identity::new(tag),
             clock: Clock::new(wall, now_ns),
             resolutions: ResolutionTracker::default(),
+            fragments: FragmentTracker::default(),
             host: Host::open()?,
             counters: Counters::default(),
             send_batch: SendBatch::new(),
@@ -327,6 +330,7 @@ impl Prober {
         }
         if self.runs.is_empty() {
             self.resolutions.clear();
+            self.fragments.clear();
             self.counters.clear();
             self.routes.clear();
         }
@@ -396,7 +400,7 @@ impl Prober {
     }
 
     /// Returns the limits for `Status`: name, limit, number of times that it was reached.
-    pub fn limits(&self) -> [(&'static str, u64, u64); 4] {
+    pub fn limits(&self) -> [(&'static str, u64, u64); 5] {
         [
             (
                 "probes in flight",
@@ -406,6 +410,11 @@ impl Prober {
             ("runs of one user", self.limits.runs_per_uid, self.hits.runs),
             ("probes a second", self.limits.rate, self.all.waits),
             ("probe events", MAX_EVENTS as u64, self.hits.events_dropped),
+            (
+                "fragmented replies",
+                MAX_DATAGRAMS as u64,
+                self.fragments.evicted,
+            ),
         ]
     }
 }

@@ -210,7 +210,7 @@ fn submit(
                 // the time was over.
                 let each = (monotonic_ns() - before) / count.max(1) as u64;
                 for (offset, probe) in outgoing[at..at + count].iter().enumerate() {
-                    run.mark_sending(probe.serial, before + each * offset as u64);
+                    run.mark_sending(probe.serial, before + each * offset as u64, before);
                 }
                 at += count;
                 continue;
@@ -240,11 +240,11 @@ fn submit(
             // IPv6 reports that a queue or a filter below the IP layer dropped the packet, IPv4 does
             // not (raw_sendmsg in net/ipv4/raw.c). For both, the wire decides.
             Some(libc::ENOBUFS) => {
-                run.mark_sending(outgoing[at].serial, before);
+                run.mark_sending(outgoing[at].serial, before, before);
                 at += 1;
             }
             errno => {
-                run.mark_sending(outgoing[at].serial, before);
+                run.mark_sending(outgoing[at].serial, before, before);
                 run.not_sent(outgoing[at].serial, errno.unwrap_or(0), clock);
                 at += 1;
             }

@@ -98,6 +98,10 @@ impl Service for Netsonde {
             "io.netsonde.Ping.Ping" => {
                 ping::ping(&self.engine, &self.lists, peer, parameters(raw)?, replies).await
             }
+            "io.netsonde.Ping.Progress" => {
+                let so_far = ping::progress(&self.engine, peer, parameters(raw)?)?;
+                replies.last(&so_far).await
+            }
             "io.netsonde.Ping.Stop" => {
                 ping::stop(&self.engine, peer, parameters(raw)?)?;
                 replies.last(&json!({})).await

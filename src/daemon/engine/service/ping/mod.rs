@@ -3,7 +3,7 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `mod` | the calls `Ping` and `Stop` |
+//! | `mod` | the calls `Ping`, `Progress` and `Stop` |
 //! | `targets` | the call `Targets`; addresses, ranges and interfaces |
 //! | `options` | options of a run, checked against limits and permissions |
 //! | `reply` | events and statistics, as the protocol has them |
@@ -22,12 +22,16 @@ use crate::daemon::engine::control::{Failure, Peer, Replies};
 use crate::daemon::engine::state::EngineState;
 use netsonde_core::probe::Run;
 use netsonde_core::probe::run::Event;
-use netsonde_core::protocol::ping::{PingCall, PingReply, Probe, StopCall};
+use netsonde_core::protocol::ping::{
+    PingCall, PingReply, Probe, ProgressCall, ProgressReply, StopCall,
+};
 
 pub use targets::{TargetLists, add_targets};
 
 /// Maximum number of summaries per reply.
 const MAX_SUMMARIES: usize = 512;
+/// Maximum number of targets whose summaries `Progress` returns: more than a person follows.
+const MAX_PROGRESS: usize = 16;
 /// Maximum number of events per reply.
 const MAX_EVENTS: usize = 512;
 
@@ -56,17 +60,48 @@ fn no_such_list(list: u64) -> Failure {
     Failure::error("io.netsonde.Ping.NoSuchList", json!({ "list": list }))
 }
 
+/// Returns the run of this number, if it is one of the caller's.
+fn own_run<'a>(
+    engine: &'a mut EngineState,
+    peer: &Peer,
+    number: u64,
+) -> Result<&'a mut Run, Failure> {
+    let privileged = engine.access.permissions.is_privileged(peer.caller());
+    engine
+        .prober
+        .runs
+        .get_mut(&number)
+        .filter(|active| active.uid == peer.uid || privileged)
+        .map(|active| &mut active.run)
+        .ok_or_else(|| Failure::error("io.netsonde.Ping.NoSuchRun", json!({ "run": number })))
+}
+
+/// Answers `Progress`.
+pub fn progress(
+    engine: &Shared,
+    peer: &Peer,
+    call: ProgressCall,
+) -> Result<ProgressReply, Failure> {
+    let mut engine = engine.borrow_mut();
+    let engine = &mut *engine;
+    own_run(engine, peer, call.run)?;
+    let run = &engine.prober.runs[&call.run].run;
+    let name = reply::interface_names(&engine.links);
+    let summaries = (run.targets.len() <= MAX_PROGRESS).then(|| {
+        let each = run.targets.iter().zip(&run.stats);
+        each.map(|(target, stats)| reply::summary(target, stats, &name))
+            .collect()
+    });
+    Ok(ProgressReply {
+        summaries,
+        total: reply::total(run),
+    })
+}
+
 /// Answers `Stop`.
 pub fn stop(engine: &Shared, peer: &Peer, call: StopCall) -> Result<(), Failure> {
     let mut engine = engine.borrow_mut();
-    let privileged = engine.access.permissions.is_privileged(peer.caller());
-    let active = engine
-        .prober
-        .runs
-        .get_mut(&call.run)
-        .filter(|active| active.uid == peer.uid || privileged)
-        .ok_or_else(|| Failure::error("io.netsonde.Ping.NoSuchRun", json!({ "run": call.run })))?;
-    active.run.stop();
+    own_run(&mut engine, peer, call.run)?.stop();
     engine.prober.wake.notify_one();
     Ok(())
 }
