@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::cli::args::Global;
 use super::failure::Failure;
 use super::render::style::Style;
+use super::render::wrap::fit;
 
 /// Writes a report as an indented JSON document and a line feed.
 ///
@@ -30,8 +31,9 @@ pub fn show<T: Serialize>(
     if global.json {
         json(&mut out, report)?;
     } else {
-        let text = text(report, Style::new(global.color), global.verbose);
-        writeln!(out, "{}", text.trim_end())?;
+        let style = global.style();
+        let text = text(report, style, global.verbose);
+        writeln!(out, "{}", fit(text.trim_end(), style))?;
     }
     Ok(())
 }

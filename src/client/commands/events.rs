@@ -14,6 +14,7 @@ use crate::client::interrupt::Interrupt;
 use crate::client::interrupt::wait_until;
 use crate::client::output::json;
 use crate::client::render::style::{Style, safe};
+use crate::client::render::wrap::fit;
 use netsonde_core::events::{Category, Kind, Severity};
 use netsonde_core::protocol::inventory::{Event, EventPackets, Events, EventsCall};
 
@@ -35,7 +36,7 @@ pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Fail
             .or((args.follow && args.last.is_none()).then_some(PAST_EVENTS)),
         follow: args.follow.then_some(true),
     };
-    let style = Style::new(global.color);
+    let style = global.style();
     if args.follow {
         return follow(global, socket, &call, style);
     }
@@ -168,6 +169,8 @@ fn line(event: &Event, style: Style, verbose: bool) -> String {
         safe(interface),
         safe(&event.text)
     );
+    // The command below is not broken, so that it can be copied.
+    line = fit(&line, style);
     if verbose && let Some(packets) = &event.packets {
         line.push_str(&format!("\n    {}", style.dim(&command(packets))));
     }

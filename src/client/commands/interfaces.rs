@@ -5,6 +5,7 @@ use crate::client::connection::ask;
 use crate::client::failure::Failure;
 use crate::client::output::json;
 use crate::client::render::style::Style;
+use crate::client::render::wrap::fit;
 use netsonde_core::protocol::service::{Interface, Interfaces};
 use std::io::Write;
 use std::path::Path;
@@ -30,9 +31,9 @@ pub fn interfaces(global: &Global, socket: &Path, names: &[String]) -> Result<u8
         json(&mut out, &all)?;
         return Ok(0);
     }
-    let style = Style::new(global.color);
+    let style = global.style();
     for interface in &all.interfaces {
-        write!(out, "{}", one(interface, style))?;
+        write!(out, "{}", fit(&one(interface, style), style))?;
     }
     Ok(0)
 }

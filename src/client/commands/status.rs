@@ -4,7 +4,8 @@ use crate::client::cli::args::Global;
 use crate::client::connection::ask;
 use crate::client::failure::Failure;
 use crate::client::output::show;
-use crate::client::render::style::{Style, age, bytes, duration, right, table};
+use crate::client::render::style::{Style, age, bytes, duration};
+use crate::client::render::table::{Column, table};
 use netsonde_core::protocol::service::{InterfaceCounts, ListenerCounts, Status};
 use std::path::Path;
 
@@ -85,7 +86,7 @@ fn service_text(status: &Status, style: Style, verbose: bool) -> String {
 
 /// The table of stores.
 fn stores_text(status: &Status, style: Style) -> String {
-    let mut rows: Vec<Vec<String>> = status
+    let rows: Vec<Vec<String>> = status
         .recorder
         .iter()
         .map(|store| {
@@ -100,16 +101,15 @@ fn stores_text(status: &Status, style: Style) -> String {
             ]
         })
         .collect();
-    let headings = [
-        "STORE",
-        "SIZE",
-        "USED",
-        "PACKETS",
-        "EVICTED",
-        "REACHES BACK",
+    let columns = [
+        Column::text("STORE"),
+        Column::number("SIZE"),
+        Column::number("USED"),
+        Column::number("PACKETS"),
+        Column::number("EVICTED"),
+        Column::number("REACHES BACK"),
     ];
-    right(&headings, &mut rows, 5);
-    table(style, &headings, &rows)
+    table(style, &columns, &rows)
 }
 
 /// The table of interfaces; deleted ones only with `verbose`.
@@ -134,16 +134,16 @@ fn interfaces_text(status: &Status, style: Style, verbose: bool) -> String {
             ]
         })
         .collect();
-    let headings = [
-        "INTERFACE",
-        "STATE",
-        "RECORDED",
-        "PACKETS",
-        "BYTES",
-        "ICMP/ICMP6/IGMP WIRE (IP LAYER)",
+    let columns = [
+        Column::text("INTERFACE"),
+        Column::text("STATE"),
+        Column::text("RECORDED").shrinks(8),
+        Column::number("PACKETS"),
+        Column::number("BYTES"),
+        Column::text("ICMP/ICMP6/IGMP WIRE (IP LAYER)").may_hide(1),
     ];
     let gone = status.interfaces.len() - rows.len();
-    let mut text = table(style, &headings, &rows);
+    let mut text = table(style, &columns, &rows);
     if gone > 0 {
         text.push_str(&format!(
             "\n... and {gone} deleted interfaces with packets in the record: netsonde status -v"

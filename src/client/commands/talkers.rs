@@ -11,7 +11,8 @@ use crate::client::cli::args::{Global, SortKey, Talkers as Args};
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
 use crate::client::output::show;
-use crate::client::render::style::{Style, bytes, duration, table};
+use crate::client::render::style::{Style, bytes, duration};
+use crate::client::render::table::{Column, table};
 use crate::linux::proc_net;
 use crate::linux::processes;
 use netsonde_core::diagnose::evidence::Process;
@@ -179,19 +180,22 @@ fn text(reply: &OwnedTalkers, style: Style, verbose: bool) -> String {
             row
         })
         .collect();
-    let mut head = vec![
-        "Mbit/s",
-        "%",
-        "PACKETS",
-        "IF",
-        "DIR",
-        "PROTO",
-        "SOURCE",
-        "DESTINATION",
-        "PROCESS",
+    let mut columns = vec![
+        Column::number("Mbit/s"),
+        Column::number("%").may_hide(1),
+        Column::number("PACKETS"),
+        Column::text("IF"),
+        Column::text("DIR"),
+        Column::text("PROTO"),
+        Column::text("SOURCE").shrinks(15),
+        Column::text("DESTINATION").shrinks(15),
+        Column::text("PROCESS").shrinks(8),
     ];
     if verbose {
-        head.extend(["BYTES", "AT MOST"]);
+        columns.extend([
+            Column::number("BYTES").may_hide(2),
+            Column::number("AT MOST").may_hide(3),
+        ]);
     }
     let mut words = format!(
         "{} in {} packets of {} flows in {}\n",
@@ -210,5 +214,5 @@ fn text(reply: &OwnedTalkers, style: Style, verbose: bool) -> String {
         words.push_str("no flows");
         return words;
     }
-    words + &table(style, &head, &rows)
+    words + &table(style, &columns, &rows)
 }

@@ -20,7 +20,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::client::cli::manual;
-use crate::client::render::style::Color;
+use crate::client::render::style::{Color, Style};
+use crate::linux::option::terminal_columns;
 pub use doctor::DoctorArgs;
 pub use drops::Drops;
 pub use events::EventsArgs;
@@ -68,9 +69,24 @@ pub struct Global {
     /// Print more output.
     #[arg(short, long, global = true)]
     pub verbose: bool,
+    /// Show tables in full width, also on a narrow terminal.
+    #[arg(short = 'l', long, global = true)]
+    pub wide: bool,
     /// Start a private netsonded for this command, and stop it afterwards.
     #[arg(long, global = true)]
     pub standalone: bool,
+}
+
+impl Global {
+    /// Returns the style of a report: colored as the options say, and as wide as the terminal. A pipe, a
+    /// file and `--wide` have no limit of width.
+    pub fn style(&self) -> Style {
+        let width = match self.wide {
+            true => None,
+            false => terminal_columns(std::io::stdout()),
+        };
+        Style::new(self.color).with_width(width)
+    }
 }
 
 /// The commands.

@@ -68,7 +68,7 @@ pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Fai
         writeln!(
             out,
             "{}",
-            render(args, &evidence, &diagnosis, Style::new(global.color)).trim_end()
+            render(args, &evidence, &diagnosis, global.style()).trim_end()
         )?;
     }
     Ok(match diagnosis.verdict {

@@ -18,6 +18,7 @@ use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
 use crate::client::output;
 use crate::client::render::style::{Style, duration};
+use crate::client::render::wrap::fit;
 use crate::linux::netlink::Netlink;
 use crate::linux::proc_net;
 use crate::linux::processes;
@@ -233,16 +234,15 @@ pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
         } else {
             "since the start".into()
         };
-        print!(
-            "{}",
-            text(
-                &rows,
-                whys.as_deref(),
-                reasons.as_ref(),
-                &since,
-                (Style::new(global.color), global.verbose)
-            )
+        let style = global.style();
+        let text = text(
+            &rows,
+            whys.as_deref(),
+            reasons.as_ref(),
+            &since,
+            (style, global.verbose),
         );
+        print!("{}", fit(&text, style));
     }
     let found = rows.iter().filter(lost).count() > 0 || by_reason;
     Ok(u8::from(found && before.is_some()))

@@ -9,7 +9,8 @@ use serde::Serialize;
 use crate::client::cli::args::{Global, Ping};
 use crate::client::commands::ping::Wanted;
 use crate::client::failure::Failure;
-use crate::client::render::style::{Style, table};
+use crate::client::render::style::Style;
+use crate::client::render::table::{Column, table};
 use netsonde_core::protocol::ping::{Distribution, Probe, Summary, TargetRow, Total};
 
 /// Prints one JSON object per line.
@@ -81,7 +82,7 @@ impl<'a> Output<'a> {
         Output {
             global,
             args,
-            style: Style::new(global.color),
+            style: global.style(),
             out: BufWriter::new(io::stdout()),
             names,
             is_single,
@@ -377,15 +378,15 @@ impl<'a> Output<'a> {
                     ]
                 })
                 .collect();
-            let head = [
-                "ADDRESS",
-                "MAC",
-                "REPLIES",
-                "DUPLICATES",
-                "LOSS",
-                "RTT min/avg/max/mdev ms",
+            let columns = [
+                Column::text("ADDRESS"),
+                Column::text("MAC").may_hide(1),
+                Column::number("REPLIES"),
+                Column::number("DUPLICATES").may_hide(2),
+                Column::number("LOSS"),
+                Column::text("RTT min/avg/max/mdev ms"),
             ];
-            writeln!(self.out, "{}", table(self.style, &head, &rows))?;
+            writeln!(self.out, "{}", table(self.style, &columns, &rows))?;
         } else {
             let words = fates(&summary.fates);
             writeln!(self.out, "fates: {words}")?;

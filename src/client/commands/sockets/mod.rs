@@ -19,7 +19,7 @@ use netsonde_core::sockets::select::SocketQuery;
 use crate::client::cli::args::{Global, Sockets};
 use crate::client::failure::Failure;
 use crate::client::output;
-use crate::client::render::style::Style;
+use crate::client::render::wrap::fit;
 use crate::linux::processes::Held;
 
 /// Runs `netsonde sockets`.
@@ -42,7 +42,7 @@ pub fn run(global: &Global, service: &Path, wanted: &Sockets) -> Result<u8, Fail
     if global.json {
         output::json(&mut out, &all)?;
     } else {
-        let style = Style::new(global.color);
+        let style = global.style();
         let text = if wanted.sniff {
             text::sniffers(&all, style)
         } else if is_selected {
@@ -50,7 +50,7 @@ pub fn run(global: &Global, service: &Path, wanted: &Sockets) -> Result<u8, Fail
         } else {
             text::overview(&all, style, global.verbose)
         };
-        write!(out, "{text}")?;
+        write!(out, "{}", fit(&text, style))?;
     }
     // A selection without a match is a failure.
     Ok(u8::from(is_selected && all.wanted().next().is_none()))

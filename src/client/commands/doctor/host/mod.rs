@@ -58,7 +58,7 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
         });
         json(&mut out, &report)?;
     } else {
-        let style = Style::new(global.color);
+        let style = global.style();
         write!(
             out,
             "{}",
