@@ -137,6 +137,7 @@ fn service_types_agree() {
             to: "t".into(),
             count: 1,
             subject: Some("bulk ring".into()),
+            open: Some(true),
         }],
         gaps_total: 1,
         clients: service::Clients {

@@ -4,16 +4,13 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-
 use crate::client::cli::args::{EventsArgs, Global};
 use crate::client::connection::{Connection, Error, ask_with};
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
 use crate::client::interrupt::wait_until;
 use crate::client::output::json;
-use crate::client::render::style::{Style, safe};
+use crate::client::render::style::{Style, local_time, safe};
 use crate::client::render::wrap::fit;
 use netsonde_core::events::{Category, Kind, Severity};
 use netsonde_core::protocol::inventory::{Event, EventPackets, Events, EventsCall};
@@ -145,15 +142,6 @@ fn listen(
     Ok(())
 }
 
-/// Formats a time as local time, to the millisecond.
-fn time(text: &str) -> String {
-    let local = |at: Timestamp| {
-        let at = at.to_zoned(TimeZone::system());
-        at.strftime("%Y-%m-%d %H:%M:%S.%3f").to_string()
-    };
-    text.parse().map_or_else(|_| text.to_owned(), local)
-}
-
 fn line(event: &Event, style: Style, verbose: bool) -> String {
     let severity = format!("{:7}", event.severity);
     let severity = match &event.severity[..] {
@@ -164,7 +152,7 @@ fn line(event: &Event, style: Style, verbose: bool) -> String {
     let interface = event.interface.as_deref().unwrap_or("-");
     let mut line = format!(
         "{} {severity} {:17} {:8} {}",
-        style.dim(&time(&event.time)),
+        style.dim(&local_time(&event.time)),
         event.kind,
         safe(interface),
         safe(&event.text)

@@ -42,6 +42,8 @@ pub fn interfaces(global: &Global, socket: &Path, names: &[String]) -> Result<u8
 pub(crate) fn one(interface: &Interface, style: Style) -> String {
     let state = if interface.running {
         style.good("up")
+    } else if interface.up && interface.flags.iter().any(|flag| flag == "LOWER_UP") {
+        style.warn("up, not operational yet")
     } else if interface.up {
         style.warn("no carrier")
     } else {

@@ -4,7 +4,7 @@ use crate::client::cli::args::Global;
 use crate::client::connection::ask;
 use crate::client::failure::Failure;
 use crate::client::output::show;
-use crate::client::render::style::{Style, age, bytes, duration};
+use crate::client::render::style::{Style, age, bytes, duration, local_time};
 use crate::client::render::table::{Column, table};
 use netsonde_core::protocol::service::{InterfaceCounts, ListenerCounts, Status};
 use std::path::Path;
@@ -173,10 +173,15 @@ fn gaps_text(status: &Status, style: Style, verbose: bool) -> String {
             String::new()
         };
         let subject = gap.subject.as_deref().unwrap_or("");
-        lines.push(format!(
-            "{} {subject} from {} to {}{count}",
-            gap.kind, gap.from, gap.to
-        ));
+        let from = local_time(&gap.from);
+        lines.push(match gap.open {
+            Some(true) => format!("{} {subject} since {from}, not over{count}", gap.kind),
+            _ => format!(
+                "{} {subject} from {from} to {}{count}",
+                gap.kind,
+                local_time(&gap.to)
+            ),
+        });
     }
     lines.join("\n")
 }

@@ -132,6 +132,15 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
+/// Formats a time of RFC 3339 for people: local, to the microsecond, as the times of packets are.
+pub fn local_time(text: &str) -> String {
+    let local = |at: jiff::Timestamp| {
+        let at = at.to_zoned(jiff::tz::TimeZone::system());
+        at.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string()
+    };
+    text.parse().map_or_else(|_| text.to_owned(), local)
+}
+
 /// Formats the time before `now`.
 pub fn age(now: &str, then: &str) -> String {
     let read = |text: &str| text.parse::<jiff::Timestamp>().ok();

@@ -70,6 +70,9 @@ pub struct StoreState {
 /// Longest pause between drops of one ring that still belong to one gap.
 const DROPS_JOIN_NS: u64 = 1_000_000_000;
 
+/// Gaps that a late packet may shorten: those of the last moments, even on a host whose links flap.
+const LATE_GAPS: u64 = 64;
+
 /// The recorder, on memory that outlives it.
 pub struct Recorder<M> {
     pub(super) memory: M,
@@ -463,6 +466,35 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         });
     }
 
+    /// Takes note of a packet of an interface that was down at that time, or up only later: an outage ends
+    /// with the first packet, since netlink reports it later than packets cross, and the rings pass packets
+    /// on later than netlink reports.
+    #[cold]
+    pub fn packet_during_outage(&mut self, slot: u16, time_ns: u64) {
+        if let Some(outage) = self.interfaces.packet_during_outage(slot, time_ns) {
+            self.declare_outage(&outage);
+            return;
+        }
+        let written = self.ledger.gaps_written;
+        let oldest = written.saturating_sub(LATE_GAPS);
+        for number in (oldest..written).rev() {
+            let at = self.gap_at(number);
+            let mut gap: Gap = read(&self.memory, at);
+            let is_outage = gap.kind == GapKind::InterfaceDown as u8
+                || gap.kind == GapKind::InterfaceGone as u8;
+            let is_its = is_outage
+                && self
+                    .interfaces
+                    .get(gap.slot, gap.generation)
+                    .is_some_and(|_| gap.slot == slot);
+            if is_its && (gap.from_ns..gap.to_ns).contains(&time_ns) {
+                gap.to_ns = time_ns;
+                self.memory[at..at + size_of::<Gap>()].copy_from_slice(bytes_of(&gap));
+                return;
+            }
+        }
+    }
+
     /// Updates the drop count of a ring, which was `total` at `read_at_ns`. `now_ns` is the current time.
     /// Successive drops form one gap, which begins at the last reading without new drops.
     pub fn ring_drops(&mut self, ring: usize, total: u64, read_at_ns: u64, now_ns: u64) {
@@ -508,32 +540,36 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
 
     /// Returns the declared gaps that end at or after `since_ns`, oldest first, open ones last.
     pub fn gaps(&self, since_ns: u64) -> Vec<Gap> {
+        let mut all = self.closed_gaps(0);
+        all.extend(self.open_gaps());
+        all.retain(|gap| gap.to_ns >= since_ns);
+        all
+    }
+
+    /// Returns the kept gaps that have ended, oldest first, without the first `skip` ever declared.
+    pub fn closed_gaps(&self, skip: u64) -> Vec<Gap> {
         let written = self.ledger.gaps_written;
-        let first = written.saturating_sub(GAP_SLOTS as u64);
+        let first = skip.max(written.saturating_sub(GAP_SLOTS as u64));
         (first..written)
             .map(|number| read::<Gap>(&self.memory, self.gap_at(number)))
-            .chain(
-                self.ledger
-                    .open_drops
-                    .iter()
-                    .filter(|gap| gap.count > 0)
-                    .copied(),
-            )
-            .filter(|gap| gap.to_ns >= since_ns)
             .collect()
+    }
+
+    /// Returns the gaps of the rings that have not ended: there may be more drops.
+    pub fn open_gaps(&self) -> impl Iterator<Item = Gap> {
+        let open = self.ledger.open_drops.iter();
+        open.filter(|gap| gap.count > 0).copied()
+    }
+
+    /// Returns the number of gaps ever declared that have ended.
+    pub fn gaps_closed(&self) -> u64 {
+        self.ledger.gaps_written
     }
 
     /// Returns the gaps declared since the last call, oldest first.
     pub fn new_gaps(&mut self) -> Vec<Gap> {
-        let written = self.ledger.gaps_written;
-        let first = self
-            .ledger
-            .gaps_told
-            .max(written.saturating_sub(GAP_SLOTS as u64));
-        self.ledger.gaps_told = written;
-        (first..written)
-            .map(|number| read::<Gap>(&self.memory, self.gap_at(number)))
-            .collect()
+        let skip = std::mem::replace(&mut self.ledger.gaps_told, self.ledger.gaps_written);
+        self.closed_gaps(skip)
     }
 
     /// Stores an event in a category, replacing its oldest.
@@ -576,12 +612,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     /// Returns the number of gaps ever declared, the number of those evicted, and the sum of their counts.
     pub fn gap_totals(&self) -> (u64, u64, u64) {
         let written = self.ledger.gaps_written;
-        let open = self
-            .ledger
-            .open_drops
-            .iter()
-            .filter(|gap| gap.count > 0)
-            .count() as u64;
+        let open = self.open_gaps().count() as u64;
         (
             written + open,
             written.saturating_sub(GAP_SLOTS as u64),

@@ -18,6 +18,8 @@ use crate::linux::netlink::tame_names;
 
 /// RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR (linux/rtnetlink.h).
 const GROUPS: u32 = 0x1 | 0x10 | 0x100;
+/// IFF_LOWER_UP (linux/if.h): there is a carrier.
+const LOWER_UP: u32 = 1 << 16;
 /// Receive queue for notifications, at most net.core.rmem_max: a link's message takes about 2 KiB
 /// of it.
 const QUEUE: usize = 4 << 20;
@@ -57,7 +59,19 @@ impl KernelLink {
         self.flags & libc::IFF_UP as u32 != 0
     }
 
-    /// Returns whether it is up with a carrier, so that packets can cross.
+    /// Returns whether it has a carrier, as the driver reports it.
+    pub fn has_carrier(&self) -> bool {
+        self.flags & LOWER_UP != 0
+    }
+
+    /// Returns whether packets can cross: it is set up and has a carrier. The kernel announces the
+    /// operational state up to a second later (linkwatch_event in net/core/link_watch.c), and a port
+    /// that waits for 802.1X is not operational at all.
+    pub fn is_passing(&self) -> bool {
+        self.is_up() && self.has_carrier()
+    }
+
+    /// Returns whether it is operational (RFC 2863): set up, with a carrier, and not dormant.
     pub fn is_running(&self) -> bool {
         self.is_up() && self.flags & libc::IFF_RUNNING as u32 != 0
     }

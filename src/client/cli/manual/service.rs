@@ -19,7 +19,7 @@ pub(super) const PAGES: &[Page] = &[
                  kernel ring was full), interface_down, interface_gone, engine_restart (the ring kept packets \
                  meanwhile; the count is what was lost), recorder_reset (an older record could not be read and \
                  was discarded), quarantined (packets that repeatedly crashed the engine were skipped) and \
-                 gaps_lost (older entries of this list).\n\n\
+                 gaps_lost (older entries of this list). One that has not ended is shown as `since ... not over'.\n\n\
                  LIMITS REACHED lists every limit of the service that was reached, its value, and how \
                  often.",
         columns: &[
@@ -67,7 +67,7 @@ pub(super) const PAGES: &[Page] = &[
         command: "interfaces",
         description: "Lists the interfaces that netsonded(8) sees: link, addresses, flags, MTU, multicast \
                       memberships, and whether the interface is recorded and why.",
-        output: "Each interface begins with its index, name, state (up, no carrier or down), MTU, master and \
+        output: "Each interface begins with its index, name, state (up, up but not operational yet, no carrier, or down), MTU, master and \
                  flags. One line follows per fact: link type and MAC address; each address; each multicast \
                  group of which the kernel is a member, with the number of users, and whether netsonde is one \
                  of them; promiscuous and all-multicast counts if they are not zero; recorded or not, and the \
