@@ -363,6 +363,10 @@ fn table_runs(page: &Page) -> Vec<String> {
             .iter()
             .map(|options| format!("netsonde sockets {options}"))
             .collect(),
+        "talkers" => vec![
+            "netsonde -v talkers".into(),
+            "netsonde talkers --by-interface".into(),
+        ],
         _ => vec![format!("netsonde {name}"), format!("netsonde -v {name}")],
     }
 }

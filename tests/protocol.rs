@@ -352,8 +352,11 @@ fn talkers_types_agree() {
         by: text(),
         interface: text(),
         limit: Some(1),
+        joined: Some(true),
     };
     let talker = inventory::Talker {
+        ways: Some(vec![inventory::Way::default()]),
+        forwarded: Some(true),
         source: text(),
         source_port: Some(1),
         destination: text(),

@@ -43,6 +43,17 @@ pub fn shown_until(
     columns: u16,
     is_enough: impl Fn(&str) -> bool,
 ) -> io::Result<String> {
+    Ok(without_colors(&shown_raw_until(
+        command, columns, is_enough,
+    )?))
+}
+
+/// The same with all escape sequences.
+pub fn shown_raw_until(
+    command: &mut Command,
+    columns: u16,
+    is_enough: impl Fn(&str) -> bool,
+) -> io::Result<String> {
     let (mut user, program) = open(columns)?;
     let mut child = command
         .stdin(Stdio::null())
@@ -64,7 +75,7 @@ pub fn shown_until(
         }
     }
     child.wait()?;
-    Ok(without_colors(&String::from_utf8_lossy(&bytes)))
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn without_colors(text: &str) -> String {

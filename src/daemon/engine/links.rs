@@ -49,6 +49,9 @@ pub struct KernelLink {
     pub allmulti: u32,
     /// Index of the bridge or bond that it is a port of.
     pub master: Option<u32>,
+    /// Index of the device that it is on (a VLAN's parent), or of the other end of a pair, if that is in
+    /// this network namespace.
+    pub link: Option<u32>,
     /// Addresses with prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
 }
@@ -346,6 +349,8 @@ fn take_link(known: &mut KernelLink, link: &LinkMessage) {
     known.hardware = link.header.link_layer_type.into();
     known.flags = flag_bits(link.header.flags);
     known.master = None;
+    known.link = None;
+    let mut is_elsewhere = false;
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::IfName(name) => known.name.clone_from(name),
@@ -354,8 +359,14 @@ fn take_link(known: &mut KernelLink, link: &LinkMessage) {
             LinkAttribute::Promiscuity(holders) => known.promiscuity = *holders,
             LinkAttribute::AllMulticast(holders) => known.allmulti = *holders,
             LinkAttribute::Controller(master) => known.master = Some(*master),
+            LinkAttribute::Link(link) => known.link = Some(*link),
+            LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
             _ => {}
         }
+    }
+    if is_elsewhere {
+        // An index of another network namespace.
+        known.link = None;
     }
 }
 
