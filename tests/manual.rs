@@ -250,6 +250,7 @@ fn expected(line: &str) -> (i32, &'static str) {
         "netsonde -v doctor -I eth0" => (0, "gateways:"),
         "netsonde doctor --dry-run" => (0, "192.0.2.7"),
         _ if line.contains("doctor | grep") => (0, "\"healthy\""),
+        "netsonde demo --list" => (0, "wire"),
         "netsonde explain rp-filter-strict" => (0, "rp-filter-strict"),
         "netsonde explain" => (0, "querier-lost"),
         "netsonde --json explain" => (0, "\"proof\""),

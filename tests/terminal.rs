@@ -20,7 +20,11 @@ use support::{PATIENCE, Service, Test, pair};
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    support::main(&[("tables_fit_the_terminal", tables_fit_the_terminal as Test)])
+    support::main(&[
+        ("tables_fit_the_terminal", tables_fit_the_terminal as Test),
+        ("files_have_no_progress_lines", files_have_no_progress_lines),
+        ("scenes_can_be_chosen", scenes_can_be_chosen),
+    ])
 }
 
 /// Name of a host that no narrow table has room for.
@@ -152,5 +156,115 @@ fn tables_fit_the_terminal() -> Outcome {
     assert!(row.contains("printer"), "{narrow}");
     let rest: String = row.chars().skip(head.find("NAME").unwrap()).collect();
     assert!(rest.starts_with("printer"), "{narrow}");
+    Ok(())
+}
+
+/// On a terminal a user learns what takes so long; a file has the results only.
+fn files_have_no_progress_lines() -> Outcome {
+    let (_a, b) = pair();
+    let service = Service::start(&b, &[]);
+    let command = |arguments: &str| {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!(
+            "exec {} --socket {} {arguments}",
+            env!("CARGO_BIN_EXE_netsonde"),
+            service.socket().display()
+        ));
+        command
+    };
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("all");
+    for arguments in ["doctor --duration 1s", "drops --duration 1s"] {
+        let text = b.run(|| shown(&mut command(arguments), 80))?;
+        assert!(
+            text.starts_with("watching for 1.0 s\n"),
+            "{arguments}: {text}"
+        );
+        let redirected = format!("{arguments} >{} 2>&1", file.display());
+        b.run(|| command(&redirected).status())?;
+        let text = std::fs::read_to_string(&file)?;
+        assert!(
+            !text.is_empty() && !text.contains("watching"),
+            "{arguments}: {text}"
+        );
+    }
+    Ok(())
+}
+
+/// The demonstration, with a service whose log is kept: started by a script in the place of netsonded.
+fn scenes_can_be_chosen() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    let netsonde = env!("CARGO_BIN_EXE_netsonde");
+    if std::fs::hard_link(netsonde, path("netsonde")).is_err() {
+        std::fs::copy(netsonde, path("netsonde"))?;
+    }
+    let script = format!(
+        "#!/bin/sh\nexec {} \"$@\" 2>{}\n",
+        env!("CARGO_BIN_EXE_netsonded"),
+        path("log").display()
+    );
+    std::fs::write(path("netsonded"), script)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(path("netsonded"), mode)?;
+    let demo = |arguments: &[&str]| {
+        let mut command = Command::new(path("netsonde"));
+        command.arg("demo").args(arguments).stdin(Stdio::null());
+        command
+    };
+    let listed = String::from_utf8(demo(&["--list"]).output()?.stdout)?;
+    assert_eq!(listed.lines().count(), 15, "{listed}");
+    assert!(
+        listed.contains("ping       Ping, with the time on the wire\n"),
+        "{listed}"
+    );
+    let unknown = demo(&["pong"]).output()?;
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8(unknown.stderr)?.contains("pong"));
+    // Everything in one file, in the order in which it is said.
+    let out = std::fs::File::create(path("out"))?;
+    let scenes = ["status", "errors", "doctor", "events"];
+    let status = demo(&scenes)
+        .stdout(out.try_clone()?)
+        .stderr(out)
+        .status()?;
+    let text = std::fs::read_to_string(path("out"))?;
+    let log = std::fs::read_to_string(path("log"))?;
+    assert_eq!(status.code(), Some(0), "{text}\n{log}");
+    let mut rest = &text[..];
+    for words in [
+        "\n1. The service is up",
+        "$ netsonde status\n",
+        "STORE",
+        "-> as expected\n",
+        "\n2. A lost packet",
+        "$ netsonde watch --last 1m --proto icmp",
+        "host unreachable",
+        "-> as expected\n",
+        "\n3. Diagnosing",
+        "$ netsonde doctor --duration 1s\n    healthy",
+        "$ netsonde doctor --duration 1s\n    fault",
+        "-> as expected\n",
+        "\n4. The log",
+        "lost its carrier",
+        "4 of 4 scenes",
+    ] {
+        let at = rest
+            .find(words)
+            .unwrap_or_else(|| panic!("{words:?} is missing or too early: {text}"));
+        rest = &rest[at + words.len()..];
+    }
+    assert!(!text.contains("watching for"), "{text}");
+    // The first table has packets, and the log no storm.
+    let zeros = text
+        .lines()
+        .filter(|line| line.contains(" MiB") && line.contains(" 0%        0 "));
+    assert!(zeros.count() <= 3, "{text}");
+    let audits = log
+        .lines()
+        .filter(|line| line.contains("payload exported"))
+        .count();
+    assert!((1..100).contains(&audits), "{audits} exports");
+    assert!(!log.contains(" more of these in the last "), "{log}");
     Ok(())
 }

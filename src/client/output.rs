@@ -1,6 +1,6 @@
 //! SHELL. Output of a command on standard output: a report as JSON, or as text.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -19,6 +19,14 @@ pub fn json(out: &mut impl Write, report: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut out, report)?;
     writeln!(out)?;
     out.flush()
+}
+
+/// Prints a line about what a command is doing, for the user who waits for it at a terminal. A file and a
+/// pipe get results only.
+pub fn progress(global: &Global, words: &str) {
+    if !global.quiet && io::stderr().is_terminal() {
+        let _ = writeln!(io::stderr(), "{words}");
+    }
 }
 
 /// Prints a report, as JSON if the options say so, else as `text` formats it.

@@ -7,7 +7,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 /// Opens a terminal: the side of its user, and that of programs.
-fn open(columns: u16) -> io::Result<(File, OwnedFd)> {
+pub fn open(columns: u16) -> io::Result<(File, OwnedFd)> {
     let size = libc::winsize {
         ws_row: 40,
         ws_col: columns,

@@ -100,9 +100,10 @@ pub(super) const TOOLS: &[Page] = &[
         command: "demo",
         description: "Builds a private network of three hosts in user and network namespaces, starts netsonded \
                       in one of them, breaks the network in several ways, and shows each command on it. It \
-                      needs no root, changes nothing on this host, and takes about half a minute.",
+                      needs no root, changes nothing on this host, and takes about half a minute. --list shows \
+                      the scenes, which can be chosen.",
         output: "Each scene prints a title, an explanation, the commands with their real output, and `as \
-                 promised' if the output was the expected one. The last line counts the scenes.",
+                 expected' if the output was the expected one. The last line counts the scenes.",
         exit: &[
             ("0", "Every scene showed what it promised."),
             ("1", "A scene did not."),
@@ -111,11 +112,14 @@ pub(super) const TOOLS: &[Page] = &[
                 "The namespaces could not be created; the message names the setting that forbids them.",
             ),
         ],
-        examples: &[Example {
-            purpose: "Watch the commands at work.",
-            commands: "netsonde demo",
-            run: Run::Not("it builds a network of its own; .ci/run runs it"),
-        }],
+        examples: &[
+            Example {
+                purpose: "Watch the commands at work.",
+                commands: "netsonde demo",
+                run: Run::Not("it builds a network of its own; .ci/run runs it"),
+            },
+            example("List the scenes.", "netsonde demo --list"),
+        ],
         see_also: "user_namespaces(7), network_namespaces(7)",
         ..Page::EMPTY
     },

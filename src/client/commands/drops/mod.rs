@@ -199,9 +199,7 @@ pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
     };
     let start = Instant::now();
     if before.is_some() || listener.is_some() {
-        if !global.quiet {
-            eprintln!("watching for {}", duration(args.duration));
-        }
+        output::progress(global, &format!("watching for {}", duration(args.duration)));
         let end = start + Duration::from_nanos(args.duration);
         match &mut listener {
             Some(listener) => listener.until(end, &interrupt),

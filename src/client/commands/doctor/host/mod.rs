@@ -26,7 +26,7 @@ use netsonde_core::diagnose::{Severity, Verdict};
 use crate::client::cli::args::{DoctorArgs, Global};
 use crate::client::commands::doctor::{finding_text, links};
 use crate::client::failure::Failure;
-use crate::client::output::json;
+use crate::client::output::{json, progress};
 use crate::client::render::style::{Style, duration, plain};
 use crate::client::render::wrap::wrap;
 use crate::linux::netlink::Netlink;
@@ -42,9 +42,7 @@ const OUTCOME_WIDTH: usize = 14;
 pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Failure> {
     let start = Instant::now();
     let to_send = planned_probes(args)?;
-    if !global.json && !global.quiet {
-        eprintln!("watching for {}", duration(args.duration));
-    }
+    progress(global, &format!("watching for {}", duration(args.duration)));
     let (evidence, sent) = gather::gather(socket, args, &to_send)?;
     let diagnosis = diagnose(&evidence);
     let mut out = io::stdout().lock();
