@@ -83,7 +83,11 @@ const COMMANDS: &[&str] = &[
     "drops --total",
     "events",
     "explain",
+    "explain querier-lost",
+    "families unix",
+    "talkers --by-interface",
     "doctor --duration 1s",
+    "-v doctor --duration 1s",
     "ping -c 1 ff02::1%e0",
 ];
 
@@ -129,6 +133,12 @@ fn tables_fit_the_terminal() -> Outcome {
                 );
             }
         }
+    }
+    // -l of `sockets` is ss's; before the command it is the global one.
+    for (arguments, is_wide) in [("-l sockets -v", true), ("sockets -l", false)] {
+        let text = b.run(|| shown(&mut client(arguments), 80))?;
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert_eq!(widest > Some(80), is_wide, "{arguments}: {text}");
     }
     // A pipe and -l have everything.
     let wide = b.run(|| shown(&mut client("-l neighbors"), 80))?;

@@ -1,7 +1,7 @@
 //! SHELL. `mcast groups`: memberships on the wire and in the kernel.
 
 use crate::client::commands::doctor;
-use crate::client::render::style::{Style, age};
+use crate::client::render::style::{Style, age, local_time};
 use crate::client::render::table::{Column, table};
 use netsonde_core::protocol::multicast::{Group, Groups, Member};
 use serde::Serialize;
@@ -188,6 +188,6 @@ pub(crate) fn member_text(group: &Group, member: &Member, now: &str) -> String {
         if member.own { " (this host)" } else { "" },
         member.version,
         member.reports,
-        member.first,
+        local_time(&member.first),
     )
 }

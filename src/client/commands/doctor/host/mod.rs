@@ -28,7 +28,7 @@ use crate::client::commands::doctor::{finding_text, links};
 use crate::client::failure::Failure;
 use crate::client::output::{json, progress};
 use crate::client::render::style::{Style, duration, plain};
-use crate::client::render::wrap::wrap;
+use crate::client::render::wrap::{fit, wrap};
 use crate::linux::netlink::Netlink;
 
 use probes::ToSend;
@@ -176,7 +176,7 @@ fn render(
     if verbose {
         text.push('\n');
         for check in &diagnosis.checks {
-            text.push_str(&check_line(check, style));
+            text.push_str(&fit(&check_line(check, style), style));
         }
         return text;
     }
