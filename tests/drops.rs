@@ -171,7 +171,7 @@ fn watch_so(host: &Host, duration: &str, cause: impl FnOnce(), with_reasons: boo
     }
     let (terminal, program) = support::terminal::open(80).unwrap();
     command.stdout(Stdio::piped()).stderr(program);
-    let mut child = host.run(|| command.spawn()).unwrap();
+    let child = host.run(|| command.spawn()).unwrap();
     // Otherwise this side of the terminal stays open.
     drop(command);
     let mut printed = BufReader::new(terminal);
