@@ -254,6 +254,7 @@ fn expected(line: &str) -> (i32, &'static str) {
         "netsonde -v doctor -I eth0" => (0, "gateways:"),
         "netsonde doctor --dry-run" => (0, "192.0.2.7"),
         _ if line.contains("doctor | grep") => (0, "\"healthy\""),
+        "netsonde demo --list" => (0, "wire"),
         "netsonde explain rp-filter-strict" => (0, "rp-filter-strict"),
         "netsonde explain" => (0, "querier-lost"),
         "netsonde --json explain" => (0, "\"proof\""),
@@ -367,6 +368,10 @@ fn table_runs(page: &Page) -> Vec<String> {
             .iter()
             .map(|options| format!("netsonde sockets {options}"))
             .collect(),
+        "talkers" => vec![
+            "netsonde -v talkers".into(),
+            "netsonde talkers --by-interface".into(),
+        ],
         _ => vec![format!("netsonde {name}"), format!("netsonde -v {name}")],
     }
 }

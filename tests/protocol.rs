@@ -137,6 +137,7 @@ fn service_types_agree() {
             to: "t".into(),
             count: 1,
             subject: Some("bulk ring".into()),
+            open: Some(true),
         }],
         gaps_total: 1,
         clients: service::Clients {
@@ -366,8 +367,11 @@ fn talkers_types_agree() {
         by: text(),
         interface: text(),
         limit: Some(1),
+        joined: Some(true),
     };
     let talker = inventory::Talker {
+        ways: Some(vec![inventory::Way::default()]),
+        forwarded: Some(true),
         source: text(),
         source_port: Some(1),
         destination: text(),

@@ -1,7 +1,7 @@
 //! SHELL. Output of a command on standard output: a report as JSON, or as text.
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use netsonde_core::text::counted;
 use serde::Serialize;
@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::cli::args::Global;
 use super::failure::Failure;
 use super::render::style::{Style, plain};
+use super::render::wrap::fit;
 
 /// Writes a report as an indented JSON document and a line feed.
 ///
@@ -28,6 +29,14 @@ pub fn remark(line: impl Display) {
     let _ = writeln!(io::stderr(), "netsonde: {line}");
 }
 
+/// Prints a line about what a command is doing, for the user who waits for it at a terminal. A file and a
+/// pipe get results only.
+pub fn progress(global: &Global, words: &str) {
+    if !global.quiet && io::stderr().is_terminal() {
+        let _ = writeln!(io::stderr(), "{words}");
+    }
+}
+
 /// Prints a report, as JSON if the options say so, else as `text` formats it.
 pub fn show<T: Serialize>(
     global: &Global,
@@ -38,8 +47,9 @@ pub fn show<T: Serialize>(
     if global.json {
         json(&mut out, report)?;
     } else {
-        let text = text(report, Style::new(global.color), global.verbose);
-        writeln!(out, "{}", text.trim_end())?;
+        let style = global.style();
+        let text = text(report, style, global.verbose);
+        writeln!(out, "{}", fit(text.trim_end(), style))?;
     }
     Ok(())
 }

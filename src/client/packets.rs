@@ -8,7 +8,7 @@ use crate::client::files::output_file::FileId;
 use crate::client::filter::{Filter, LocalFilter};
 use crate::client::interrupt::Interrupt;
 use crate::client::output::{no_match, note, remark};
-use crate::client::render::style::{local_time, short_duration};
+use crate::client::render::style::{local_time_ns, short_duration};
 use netsonde_core::protocol::capture::{CaptureCall, CaptureReply, Content, Selection};
 use netsonde_core::protocol::service::Status;
 use netsonde_core::recorder::select::Select;
@@ -45,7 +45,7 @@ impl Packets {
             Some(Lookback::All) | None => {}
         }
         for (option, at) in [("--since", self.since), ("--until", self.until)] {
-            if let Some(at) = at.map(local_time) {
+            if let Some(at) = at.map(local_time_ns) {
                 add(option, &format!("'{at}'"));
             }
         }

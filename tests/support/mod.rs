@@ -6,6 +6,7 @@ pub mod mcast;
 pub mod needs;
 pub mod ping;
 pub mod scenarios;
+pub mod terminal;
 pub mod tools;
 
 use std::io::{Read, Write};

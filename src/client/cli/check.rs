@@ -6,7 +6,7 @@ use netsonde_core::sockets::VSOCK;
 use super::args::{Cli, Command, Mcast, McastDoctor, McastJoin, McastSend, Watch};
 use super::usage::Typed;
 use crate::client::failure::Failure;
-use crate::client::render::style::local_time;
+use crate::client::render::style::local_time_ns;
 use crate::linux::wall_ns;
 
 /// Maximum port of IP protocols.
@@ -67,16 +67,16 @@ fn check_times(
         return Err(Failure::Other(format!(
             "{}: {} is in the future",
             typed.option("since"),
-            local_time(since)
+            local_time_ns(since)
         )));
     }
     match until {
         Some(until) if since > until => Err(Failure::Other(format!(
             "{} {} is after {} {}",
             typed.option("since"),
-            local_time(since),
+            local_time_ns(since),
             typed.option("until"),
-            local_time(until)
+            local_time_ns(until)
         ))),
         _ => Ok(()),
     }

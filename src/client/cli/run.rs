@@ -133,7 +133,7 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
         Command::Sockets(args) => sockets::run(global, service.if_running(), args),
         Command::Doctor(args) if args.dry_run => doctor::host::dry_run(global, args),
         Command::Doctor(args) => doctor::host::run(global, service.required()?, args),
-        Command::Demo => demo::run(global),
+        Command::Demo(args) => demo::run(global, args),
         Command::Explain { id } => doctor::explain(global, id.as_deref()),
         Command::Completions { shell } => {
             // It panics where it cannot write.

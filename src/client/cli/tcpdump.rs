@@ -56,7 +56,6 @@ const INSTEAD: &[(&str, &str)] = &[
     ("-b", "addresses are printed without names: leave it out"),
     ("-d", "compiled filters are not printed: use tcpdump -d"),
     ("-j", "times are those of the kernel: leave it out"),
-    ("-l", "each line is printed at once: leave it out"),
     ("-m", "MIBs are not used: leave it out"),
     (
         "-p",

@@ -4,16 +4,14 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-
 use crate::client::cli::args::{EventsArgs, Global};
 use crate::client::connection::{Connection, Error, ask_with};
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
 use crate::client::interrupt::wait_until;
 use crate::client::output::{json, no_match, note};
-use crate::client::render::style::{Style, local_time, safe, short_duration};
+use crate::client::render::style::{Style, local_time, local_time_ns, safe, short_duration};
+use crate::client::render::wrap::fit;
 use netsonde_core::events::{Category, Kind, Severity};
 use netsonde_core::protocol::inventory::{Event, EventPackets, Events, EventsCall};
 use netsonde_core::text::{listed, nearest, unknown};
@@ -39,7 +37,7 @@ pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Fail
         since_ns: args.since,
         until_ns: args.until,
     };
-    let style = Style::new(global.color);
+    let style = global.style();
     if args.follow {
         return follow(global, socket, &call, style);
     }
@@ -70,7 +68,7 @@ pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Fail
 
 /// Returns the options that select events, as they can be typed; `None` if all are selected.
 fn shown(args: &EventsArgs) -> Option<String> {
-    let time = |ns: Option<u64>| Some(format!("'{}'", local_time(ns?)));
+    let time = |ns: Option<u64>| Some(format!("'{}'", local_time_ns(ns?)));
     let mut words = args.kinds.clone();
     let severity = Some(&args.severity).filter(|name| *name != Severity::Info.name());
     for (option, value) in [
@@ -173,15 +171,6 @@ fn listen(
     Ok(())
 }
 
-/// Formats a time as local time, to the millisecond.
-fn time(text: &str) -> String {
-    let local = |at: Timestamp| {
-        let at = at.to_zoned(TimeZone::system());
-        at.strftime("%Y-%m-%d %H:%M:%S.%3f").to_string()
-    };
-    text.parse().map_or_else(|_| text.to_owned(), local)
-}
-
 fn line(event: &Event, style: Style, verbose: bool) -> String {
     let severity = format!("{:7}", event.severity);
     let severity = match &event.severity[..] {
@@ -192,11 +181,13 @@ fn line(event: &Event, style: Style, verbose: bool) -> String {
     let interface = event.interface.as_deref().unwrap_or("-");
     let mut line = format!(
         "{} {severity} {:17} {:8} {}",
-        style.dim(&time(&event.time)),
+        style.dim(&local_time(&event.time)),
         event.kind,
         safe(interface),
         safe(&event.text)
     );
+    // The command below is not broken, so that it can be copied.
+    line = fit(&line, style);
     if verbose && let Some(packets) = &event.packets {
         line.push_str(&format!("\n    {}", style.dim(&command(packets))));
     }

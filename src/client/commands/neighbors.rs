@@ -11,7 +11,8 @@ use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
 use crate::client::output::{no_match, show};
 use crate::client::render::oui::makers;
-use crate::client::render::style::{Style, age, table};
+use crate::client::render::style::{Style, age};
+use crate::client::render::table::{Column, table};
 use netsonde_core::neighbors::mac;
 use netsonde_core::protocol::inventory::{
     Claimant, Finding, InterfaceCall, KernelNeighbor, Master, Neighbor, Neighbors, VirtualRouter,
@@ -273,14 +274,21 @@ fn interface_table(
     }
     // IPv4 first, then IPv6, then hosts without a known address.
     rows.sort_by(|(a, x), (b, y)| (a.is_none(), a, &x[1]).cmp(&(b.is_none(), b, &y[1])));
-    let mut head = vec![
-        "ADDRESS", "MAC", "VENDOR", "NAME", "ROLE", "HEARD BY", "FIRST", "LAST",
+    let mut columns = vec![
+        Column::text("ADDRESS"),
+        Column::text("MAC"),
+        Column::text("VENDOR").shrinks(8).may_hide(1),
+        Column::text("NAME").shrinks(8),
+        Column::text("ROLE").shrinks(7),
+        Column::text("HEARD BY").shrinks(5).may_hide(3),
+        Column::number("FIRST").may_hide(2),
+        Column::number("LAST"),
     ];
     if verbose {
-        head.push("KERNEL");
+        columns.push(Column::text("KERNEL").shrinks(9));
     }
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(_, cells)| cells).collect();
-    let mut text = table(style, &head, &rows);
+    let mut text = table(style, &columns, &rows);
     text.push('\n');
     text
 }

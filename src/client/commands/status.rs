@@ -4,7 +4,8 @@ use crate::client::cli::args::Global;
 use crate::client::connection::ask;
 use crate::client::failure::Failure;
 use crate::client::output::show;
-use crate::client::render::style::{Style, age, bytes, duration, right, table};
+use crate::client::render::style::{Style, age, bytes, duration, local_time};
+use crate::client::render::table::{Column, table};
 use netsonde_core::protocol::service::{InterfaceCounts, ListenerCounts, Status};
 use netsonde_core::text::counted;
 use std::path::Path;
@@ -86,7 +87,7 @@ fn service_text(status: &Status, style: Style, verbose: bool) -> String {
 
 /// The table of stores.
 fn stores_text(status: &Status, style: Style) -> String {
-    let mut rows: Vec<Vec<String>> = status
+    let rows: Vec<Vec<String>> = status
         .recorder
         .iter()
         .map(|store| {
@@ -101,16 +102,15 @@ fn stores_text(status: &Status, style: Style) -> String {
             ]
         })
         .collect();
-    let headings = [
-        "STORE",
-        "SIZE",
-        "USED",
-        "PACKETS",
-        "EVICTED",
-        "REACHES BACK",
+    let columns = [
+        Column::text("STORE"),
+        Column::number("SIZE"),
+        Column::number("USED"),
+        Column::number("PACKETS"),
+        Column::number("EVICTED"),
+        Column::number("REACHES BACK"),
     ];
-    right(&headings, &mut rows, 5);
-    table(style, &headings, &rows)
+    table(style, &columns, &rows)
 }
 
 /// The table of interfaces; deleted ones only with `verbose`.
@@ -135,16 +135,16 @@ fn interfaces_text(status: &Status, style: Style, verbose: bool) -> String {
             ]
         })
         .collect();
-    let headings = [
-        "INTERFACE",
-        "STATE",
-        "RECORDED",
-        "PACKETS",
-        "BYTES",
-        "ICMP/ICMP6/IGMP WIRE (IP LAYER)",
+    let columns = [
+        Column::text("INTERFACE"),
+        Column::text("STATE"),
+        Column::text("RECORDED").shrinks(8),
+        Column::number("PACKETS"),
+        Column::number("BYTES"),
+        Column::text("ICMP/ICMP6/IGMP WIRE (IP LAYER)").may_hide(1),
     ];
     let gone = status.interfaces.len() - rows.len();
-    let mut text = table(style, &headings, &rows);
+    let mut text = table(style, &columns, &rows);
     if gone > 0 {
         text.push_str(&format!(
             "\n... and {gone} deleted interfaces with packets in the record: netsonde status -v"
@@ -174,10 +174,15 @@ fn gaps_text(status: &Status, style: Style, verbose: bool) -> String {
             String::new()
         };
         let subject = gap.subject.as_deref().unwrap_or("");
-        lines.push(format!(
-            "{} {subject} from {} to {}{count}",
-            gap.kind, gap.from, gap.to
-        ));
+        let from = local_time(&gap.from);
+        lines.push(match gap.open {
+            Some(true) => format!("{} {subject} since {from}, not over{count}", gap.kind),
+            _ => format!(
+                "{} {subject} from {from} to {}{count}",
+                gap.kind,
+                local_time(&gap.to)
+            ),
+        });
     }
     lines.join("\n")
 }

@@ -18,6 +18,22 @@ pub struct TalkersCall {
     /// Maximum number of flows, 1 to 1000; 20 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// Join the sightings of a flow on several interfaces; not with `interface`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joined: Option<bool>,
+}
+
+/// Sightings of a flow on one interface.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Way {
+    /// Name of the interface.
+    pub interface: String,
+    /// Direction: `in` or `out`.
+    pub direction: String,
+    /// Bytes there, at least.
+    pub bytes: u64,
+    /// Packets there, at least.
+    pub packets: u64,
 }
 
 /// One direction of a conversation on an interface, or all packets of one EtherType other than IP.
@@ -49,6 +65,12 @@ pub struct Talker {
     pub bytes_error: u64,
     /// Packets that it may have had in addition.
     pub packets_error: u64,
+    /// With `joined`, the interfaces that it crossed, in the order of its packets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ways: Option<Vec<Way>>,
+    /// With `joined`, whether this host received it on one interface and sent it on another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<bool>,
 }
 
 /// Reply of `Talkers`.

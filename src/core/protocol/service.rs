@@ -102,6 +102,9 @@ pub struct Gap {
     /// Interface or ring, if it concerns a single one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// `true` if it has not ended: `to` is the time of the reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<bool>,
 }
 
 /// Connections to the control socket.
@@ -179,7 +182,7 @@ pub struct Status {
     pub interfaces: Vec<InterfaceCounts>,
     /// Latest gaps, oldest first.
     pub gaps: Vec<Gap>,
-    /// Number of gaps ever declared.
+    /// Number of gaps ever declared, with those that have not ended.
     pub gaps_total: u64,
     /// Connections to the control socket.
     pub clients: Clients,

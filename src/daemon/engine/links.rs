@@ -18,6 +18,8 @@ use crate::linux::netlink::tame_names;
 
 /// RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR (linux/rtnetlink.h).
 const GROUPS: u32 = 0x1 | 0x10 | 0x100;
+/// IFF_LOWER_UP (linux/if.h): there is a carrier.
+const LOWER_UP: u32 = 1 << 16;
 /// Receive queue for notifications, at most net.core.rmem_max: a link's message takes about 2 KiB
 /// of it.
 const QUEUE: usize = 4 << 20;
@@ -47,6 +49,9 @@ pub struct KernelLink {
     pub allmulti: u32,
     /// Index of the bridge or bond that it is a port of.
     pub master: Option<u32>,
+    /// Index of the device that it is on (a VLAN's parent), or of the other end of a pair, if that is in
+    /// this network namespace.
+    pub link: Option<u32>,
     /// Addresses with prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
 }
@@ -57,7 +62,19 @@ impl KernelLink {
         self.flags & libc::IFF_UP as u32 != 0
     }
 
-    /// Returns whether it is up with a carrier, so that packets can cross.
+    /// Returns whether it has a carrier, as the driver reports it.
+    pub fn has_carrier(&self) -> bool {
+        self.flags & LOWER_UP != 0
+    }
+
+    /// Returns whether packets can cross: it is set up and has a carrier. The kernel announces the
+    /// operational state up to a second later (linkwatch_event in net/core/link_watch.c), and a port
+    /// that waits for 802.1X is not operational at all.
+    pub fn is_passing(&self) -> bool {
+        self.is_up() && self.has_carrier()
+    }
+
+    /// Returns whether it is operational (RFC 2863): set up, with a carrier, and not dormant.
     pub fn is_running(&self) -> bool {
         self.is_up() && self.flags & libc::IFF_RUNNING as u32 != 0
     }
@@ -332,6 +349,8 @@ fn take_link(known: &mut KernelLink, link: &LinkMessage) {
     known.hardware = link.header.link_layer_type.into();
     known.flags = flag_bits(link.header.flags);
     known.master = None;
+    known.link = None;
+    let mut is_elsewhere = false;
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::IfName(name) => known.name.clone_from(name),
@@ -340,8 +359,14 @@ fn take_link(known: &mut KernelLink, link: &LinkMessage) {
             LinkAttribute::Promiscuity(holders) => known.promiscuity = *holders,
             LinkAttribute::AllMulticast(holders) => known.allmulti = *holders,
             LinkAttribute::Controller(master) => known.master = Some(*master),
+            LinkAttribute::Link(link) => known.link = Some(*link),
+            LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
             _ => {}
         }
+    }
+    if is_elsewhere {
+        // An index of another network namespace.
+        known.link = None;
     }
 }
 

@@ -243,7 +243,7 @@ impl EngineState {
             ifindex: known.ifindex,
             name: known.name.clone(),
             hardware: known.hardware,
-            up: known.is_running(),
+            up: known.is_passing(),
             recorded,
         };
         let is_new = self

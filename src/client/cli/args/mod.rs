@@ -2,6 +2,7 @@
 //! completion follow. Global options and the list of commands are here, the options of each command
 //! in a file of its own.
 
+mod demo;
 mod doctor;
 mod drops;
 mod events;
@@ -21,7 +22,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::client::cli::manual;
-use crate::client::render::style::Color;
+use crate::client::render::style::{Color, Style};
+use crate::linux::option::terminal_columns;
+pub use demo::{DemoArgs, DemoScene};
 pub use doctor::DoctorArgs;
 pub use drops::Drops;
 pub use events::EventsArgs;
@@ -52,6 +55,10 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Environment variable with the width for output that another program shows on a terminal, as
+/// `netsonde demo` does.
+pub const COLUMNS: &str = "NETSONDE_COLUMNS";
+
 /// Options accepted by every command.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
@@ -70,9 +77,25 @@ pub struct Global {
     /// Print more output.
     #[arg(short, long, global = true, overrides_with = "verbose")]
     pub verbose: bool,
+    /// Show tables in full width, also on a narrow terminal.
+    #[arg(short = 'l', long, global = true)]
+    pub wide: bool,
     /// Start a private netsonded for this command, and stop it afterwards.
     #[arg(long, global = true)]
     pub standalone: bool,
+}
+
+impl Global {
+    /// Returns the style of a report: colored as the options say, and as wide as the terminal. A pipe, a
+    /// file and `--wide` have no limit of width.
+    pub fn style(&self) -> Style {
+        let given = || std::env::var(COLUMNS).ok()?.parse().ok();
+        let width = match self.wide {
+            true => None,
+            false => terminal_columns(std::io::stdout()).or_else(given),
+        };
+        Style::new(self.color).with_width(width)
+    }
 }
 
 /// The commands.
@@ -119,7 +142,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Demonstrate every command on a private virtual network. Needs no root; does not change this
     /// host.
-    Demo,
+    Demo(DemoArgs),
     /// Explain a finding: symptoms, cause, evidence and fix.
     Explain {
         /// ID of the finding, such as rp-filter-strict. Default: list all findings.

@@ -10,6 +10,10 @@ pub struct Sockets {
     /// Show only listening sockets, and bound sockets without a peer.
     #[arg(short, long)]
     pub listen: bool,
+    /// Show tables in full width, also on a narrow terminal.
+    // Takes the place of the global option, whose letter is that of --listen here.
+    #[arg(long)]
+    pub wide: bool,
     /// Show only sockets that can capture traffic: packet, raw and AF_XDP sockets.
     #[arg(long)]
     pub sniff: bool,

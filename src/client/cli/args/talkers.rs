@@ -23,6 +23,13 @@ pub struct Talkers {
     /// Show only this interface.
     #[arg(short = 'I', long, value_name = "IF")]
     pub interface: Option<String>,
+    /// Show flows on each interface. Without it, a packet that this host carries from one interface to
+    /// another counts once.
+    #[arg(long)]
+    pub by_interface: bool,
+    /// Repeat every second until interrupted; on a terminal, in place.
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// The quantity that flows are sorted by.

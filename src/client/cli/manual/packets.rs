@@ -353,6 +353,10 @@ pub(super) const PAGES: &[Page] = &[
                       this host at one end. The table of flows has a fixed size: if more flows compete, the \
                       largest stay, and the output states how large a missing flow can have been. Counting \
                       starts anew with each engine; the reported window says since when.\n\n\
+                      A packet that this host carries on crosses several interfaces: a container's, the \
+                      bridge, the uplink. It is one packet, and its flow one row with all these interfaces. \
+                      What a bridge copies to its ports counts once. Address translation makes two flows of \
+                      one. With --by-interface or -I, each interface has its own row and count.\n\n\
                       Processes are looked up by the client, within the caller's permissions.",
         output: "The first line has the sums over all flows. If flows were evicted, the second line states the \
                  upper bound for each of them.",
@@ -360,14 +364,27 @@ pub(super) const PAGES: &[Page] = &[
             ("Mbit/s", "Rate over the window, by lengths on the wire."),
             ("%", "Share of all bytes."),
             ("PACKETS", "Packets."),
-            ("IF", "Interface."),
-            ("DIR", "in or out."),
+            (
+                "INTERFACES",
+                "Interfaces that the flow crossed, in the order of its packets; without -v the first four.",
+            ),
+            ("IF", "With --by-interface or -I: the interface."),
+            (
+                "DIR",
+                "in or out; fwd if it came in on one interface and went out on another.",
+            ),
             (
                 "PROTO",
                 "Transport protocol, or the EtherType of packets that are not IP.",
             ),
-            ("SOURCE", "Address and port, with the name of a known port."),
-            ("DESTINATION", "The same."),
+            (
+                "SOURCE",
+                "Address and port, with the name of a known port; the sender of ARP.",
+            ),
+            (
+                "DESTINATION",
+                "The same; of ARP, the address that is asked for or answered.",
+            ),
             (
                 "PROCESS",
                 "Name and PID of the process at this host's end; - if unknown.",
@@ -398,6 +415,10 @@ pub(super) const PAGES: &[Page] = &[
             example(
                 "Show the five flows with the most packets of the last minute on one interface.",
                 "netsonde talkers --window 1m --by packets -n 5 -I eth0",
+            ),
+            example(
+                "Show them on each interface.",
+                "netsonde talkers --window 1m --by-interface",
             ),
             example(
                 "Print the same for a script.",

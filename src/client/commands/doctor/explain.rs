@@ -8,12 +8,15 @@ use netsonde_core::text::{counted, listed, nearest};
 use crate::client::cli::args::Global;
 use crate::client::failure::Failure;
 use crate::client::output::json;
-use crate::client::render::style::{Style, table};
+use crate::client::render::table::{Column, table};
 use crate::client::render::wrap::wrap;
+
+/// Columns of the list of all findings.
+const COLUMNS: [Column; 2] = [Column::text("FINDING"), Column::text("MEANING").shrinks(20)];
 
 /// Runs `explain`: prints one failure mode, or lists all. JSON always has the full texts.
 pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
-    let style = Style::new(global.color);
+    let style = global.style();
     let wanted: Vec<Text> = match id {
         Some(id) => vec![known(id)?],
         None => texts(),
@@ -40,7 +43,7 @@ pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
             .iter()
             .map(|mode| vec![mode.id.to_owned(), mode.title.to_owned()])
             .collect();
-        writeln!(out, "{}", table(style, &["FINDING", "MEANING"], &rows))?;
+        writeln!(out, "{}", table(style, &COLUMNS, &rows))?;
         return Ok(0);
     }
     for mode in wanted {

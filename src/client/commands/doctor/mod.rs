@@ -30,7 +30,7 @@ use netsonde_core::host::socket::parse_sockets;
 
 use crate::client::cli::args::{Global, McastDoctor};
 use crate::client::failure::Failure;
-use crate::client::output::json;
+use crate::client::output::{json, progress};
 use crate::client::render::style::{Style, duration};
 use crate::client::render::wrap::wrap;
 use crate::linux::{memberships, proc_net, processes};
@@ -44,9 +44,8 @@ pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Fai
     let evidence = match &args.read {
         Some(path) => gather::evidence_of_file(args, path)?,
         None => {
-            if !global.json && !global.quiet {
-                eprintln!("watching {} for {}", args.channel, duration(args.duration));
-            }
+            let time = duration(args.duration);
+            progress(global, &format!("watching {} for {time}", args.channel));
             gather::gather(socket, args)?
         }
     };
@@ -69,7 +68,7 @@ pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Fai
         writeln!(
             out,
             "{}",
-            render(args, &evidence, &diagnosis, Style::new(global.color)).trim_end()
+            render(args, &evidence, &diagnosis, global.style()).trim_end()
         )?;
     }
     Ok(match diagnosis.verdict {

@@ -19,6 +19,7 @@ use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
 use crate::client::output;
 use crate::client::render::style::{Style, duration};
+use crate::client::render::wrap::fit;
 use crate::linux::netlink::Netlink;
 use crate::linux::proc_net;
 use crate::linux::processes;
@@ -200,9 +201,7 @@ pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
     };
     let start = Instant::now();
     if before.is_some() || listener.is_some() {
-        if !global.quiet {
-            eprintln!("watching for {}", duration(args.duration));
-        }
+        output::progress(global, &format!("watching for {}", duration(args.duration)));
         let end = start + Duration::from_nanos(args.duration);
         match &mut listener {
             Some(listener) => listener.until(end, &interrupt),
@@ -235,17 +234,15 @@ pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
         } else {
             "since the start".into()
         };
-        write!(
-            std::io::stdout().lock(),
-            "{}",
-            text(
-                &rows,
-                whys.as_deref(),
-                reasons.as_ref(),
-                &since,
-                (Style::new(global.color), global.verbose)
-            )
-        )?;
+        let style = global.style();
+        let text = text(
+            &rows,
+            whys.as_deref(),
+            reasons.as_ref(),
+            &since,
+            (style, global.verbose),
+        );
+        write!(std::io::stdout().lock(), "{}", fit(&text, style))?;
     }
     let found = rows.iter().filter(lost).count() > 0 || by_reason;
     Ok(u8::from(found && before.is_some()))

@@ -1,7 +1,8 @@
 //! SHELL. `mcast groups`: memberships on the wire and in the kernel.
 
 use crate::client::commands::doctor;
-use crate::client::render::style::{Style, age, right, table};
+use crate::client::render::style::{Style, age, local_time};
+use crate::client::render::table::{Column, table};
 use netsonde_core::protocol::multicast::{Group, Groups, Member};
 use netsonde_core::text::counted;
 use serde::Serialize;
@@ -97,18 +98,22 @@ pub(crate) fn groups_text(report: &HeldGroups, style: Style, verbose: bool) -> S
             group.name.clone().unwrap_or_default(),
         ]
     };
-    let head = ["IF", "GROUP", "HERE", "HOSTS", "LAST REPORT", "NAME"];
+    let columns = [
+        Column::text("IF"),
+        Column::text("GROUP"),
+        Column::number("HERE"),
+        Column::number("HOSTS"),
+        Column::number("LAST REPORT"),
+        Column::text("NAME").shrinks(8),
+    ];
     if !verbose {
-        let mut rows: Vec<Vec<String>> = report.groups.iter().map(row).collect();
-        right(&head, &mut rows, 4);
-        return table(style, &head, &rows);
+        let rows: Vec<Vec<String>> = report.groups.iter().map(row).collect();
+        return table(style, &columns, &rows);
     }
     let mut text = String::new();
     for held in &report.groups {
         let group = &held.group;
-        let mut rows = [row(held)];
-        right(&head, &mut rows, 4);
-        text.push_str(&table(style, &head, &rows));
+        text.push_str(&table(style, &columns, &[row(held)]));
         text.push_str(&format!("\n    frames to {}", group.mac));
         if let Some(aliases) = &group.aliases {
             text.push_str(&format!(", the same as {}", aliases.join(", ")));
@@ -184,6 +189,6 @@ pub(crate) fn member_text(group: &Group, member: &Member, now: &str) -> String {
         if member.own { " (this host)" } else { "" },
         member.version,
         counted(member.reports, "report"),
-        member.first,
+        local_time(&member.first),
     )
 }

@@ -7,7 +7,8 @@ use crate::client::files::capture_file::{CaptureFile, Item};
 use crate::client::interrupt::Interrupt;
 use crate::client::output::{note, show};
 use crate::client::packets::Stream;
-use crate::client::render::style::{Style, right, table};
+use crate::client::render::style::Style;
+use crate::client::render::table::{Column, table};
 use crate::linux::group_socket::join_source;
 use crate::linux::wall_ns;
 use netsonde_core::multicast::test_packet::{self, TestPacket};
@@ -353,7 +354,7 @@ fn source_reports(
 
 fn text(report: &JoinReport, style: Style) -> String {
     let number = |value: Option<u64>| value.map_or("-".into(), |value| value.to_string());
-    let mut rows: Vec<Vec<String>> = report
+    let rows: Vec<Vec<String>> = report
         .sources
         .iter()
         .map(|source| {
@@ -372,21 +373,17 @@ fn text(report: &JoinReport, style: Style) -> String {
             ]
         })
         .collect();
-    let head = [
-        "SOURCE",
-        "PACKETS",
-        "ON WIRE",
-        "LOST",
-        "ON THE WAY",
-        "IN THIS HOST",
-        "DUPLICATES",
-        "REORDERED",
-        "JITTER ms",
+    let columns = [
+        Column::text("SOURCE"),
+        Column::number("PACKETS"),
+        Column::number("ON WIRE"),
+        Column::number("LOST"),
+        Column::number("ON THE WAY"),
+        Column::number("IN THIS HOST"),
+        Column::number("DUPLICATES").may_hide(2),
+        Column::number("REORDERED").may_hide(3),
+        Column::number("JITTER ms").may_hide(1),
     ];
-    // Without a record, or without sequence numbers, whole columns are unknown.
-    for column in 1..head.len() {
-        right(&head, &mut rows, column);
-    }
     let mut text = if rows.is_empty() {
         format!(
             "no packets for {} in {:.1} s",
@@ -394,7 +391,7 @@ fn text(report: &JoinReport, style: Style) -> String {
             report.duration_ns as f64 / 1e9
         )
     } else {
-        table(style, &head, &rows)
+        table(style, &columns, &rows)
     };
     if report.socket_drops > 0 {
         text.push_str(&format!(

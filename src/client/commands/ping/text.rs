@@ -11,7 +11,8 @@ use crate::client::commands::ping::Wanted;
 use crate::client::commands::ping::size_check::{self, SizeCheck};
 use crate::client::failure::Failure;
 use crate::client::files::output_file::OutputFile;
-use crate::client::render::style::{Style, table};
+use crate::client::render::style::Style;
+use crate::client::render::table::{Column, table};
 use netsonde_core::protocol::ping::{Distribution, Probe, Remark, Summary, TargetRow, Total};
 use netsonde_core::text::{counted, was_or_were};
 
@@ -84,7 +85,7 @@ impl<'a> Output<'a> {
         Output {
             global,
             args,
-            style: Style::new(global.color),
+            style: global.style(),
             out: BufWriter::new(io::stdout()),
             names,
             is_single,
@@ -443,15 +444,15 @@ impl<'a> Output<'a> {
                     ]
                 })
                 .collect();
-            let head = [
-                "ADDRESS",
-                "MAC",
-                "REPLIES",
-                "DUPLICATES",
-                "LOSS",
-                "RTT min/avg/max/mdev ms",
+            let columns = [
+                Column::text("ADDRESS"),
+                Column::text("MAC").may_hide(1),
+                Column::number("REPLIES"),
+                Column::number("DUPLICATES").may_hide(2),
+                Column::number("LOSS"),
+                Column::text("RTT min/avg/max/mdev ms"),
             ];
-            writeln!(self.out, "{}", table(self.style, &head, &rows))?;
+            writeln!(self.out, "{}", table(self.style, &columns, &rows))?;
         } else {
             let words = fates(&summary.fates);
             writeln!(self.out, "fates: {words}")?;

@@ -21,7 +21,7 @@ use netsonde_core::sockets::{INET, INET6};
 use crate::client::cli::args::{Global, Sockets};
 use crate::client::failure::Failure;
 use crate::client::output::{self, no_match};
-use crate::client::render::style::Style;
+use crate::client::render::wrap::fit;
 use crate::linux::processes::Held;
 
 /// Runs `netsonde sockets`.
@@ -50,7 +50,7 @@ pub fn run(global: &Global, service: &Path, wanted: &Sockets) -> Result<u8, Fail
     if global.json {
         output::json(&mut out, &all)?;
     } else if !is_unmatched {
-        let style = Style::new(global.color);
+        let style = global.style();
         let text = if wanted.sniff {
             text::sniffers(&all, style)
         } else if is_selected {
@@ -58,7 +58,7 @@ pub fn run(global: &Global, service: &Path, wanted: &Sockets) -> Result<u8, Fail
         } else {
             text::overview(&all, style, global.verbose)
         };
-        write!(out, "{text}")?;
+        write!(out, "{}", fit(&text, style))?;
     }
     if is_unmatched {
         let filter = shown(wanted).join(" ");

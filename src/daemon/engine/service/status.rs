@@ -192,11 +192,12 @@ where
         to: time(gap.to_ns),
         count: gap.count,
         subject,
+        open: None,
     }
 }
 
 /// Returns the newest gaps, oldest first, and the number of all. An interface that is down now is a
-/// gap that has not ended.
+/// gap that has not ended; so are drops of a ring that may go on.
 fn gaps(engine: &EngineState, now: u64) -> (Vec<reply::Gap>, u64) {
     let recorder = &engine.recording.recorder;
     let (total, lost, lost_count) = recorder.gap_totals();
@@ -213,9 +214,14 @@ fn gaps(engine: &EngineState, now: u64) -> (Vec<reply::Gap>, u64) {
                 .map_or_else(|| time(now), |gap| time(gap.from_ns)),
             count: lost_count + counts,
             subject: Some(format!("{} older gaps, summed up", lost + left_out as u64)),
+            open: None,
         });
     }
     all.extend(kept.iter().skip(left_out).map(|found| gap(recorder, found)));
+    for ring in all.iter_mut().rev().take(recorder.open_gaps().count()) {
+        ring.open = Some(true);
+    }
+    let mut open = 0;
     for (_, slot) in recorder.interfaces().iter() {
         if slot.state() == State::Down && slot.recorded != 0 {
             all.push(reply::Gap {
@@ -224,10 +230,12 @@ fn gaps(engine: &EngineState, now: u64) -> (Vec<reply::Gap>, u64) {
                 to: time(now),
                 count: 0,
                 subject: Some(slot.name()),
+                open: Some(true),
             });
+            open += 1;
         }
     }
-    (all, total)
+    (all, total + open)
 }
 
 /// Returns the limits of everything but the control server, with the number of times that each was

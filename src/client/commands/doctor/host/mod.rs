@@ -27,9 +27,9 @@ use netsonde_core::text::counted;
 use crate::client::cli::args::{DoctorArgs, Global};
 use crate::client::commands::doctor::{finding_text, links};
 use crate::client::failure::Failure;
-use crate::client::output::json;
+use crate::client::output::{json, progress};
 use crate::client::render::style::{Style, duration, plain};
-use crate::client::render::wrap::wrap;
+use crate::client::render::wrap::{fit, wrap};
 use crate::linux::netlink::Netlink;
 
 use probes::ToSend;
@@ -43,9 +43,7 @@ const OUTCOME_WIDTH: usize = 14;
 pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Failure> {
     let start = Instant::now();
     let to_send = planned_probes(args)?;
-    if !global.json && !global.quiet {
-        eprintln!("watching for {}", duration(args.duration));
-    }
+    progress(global, &format!("watching for {}", duration(args.duration)));
     let (evidence, sent) = gather::gather(socket, args, &to_send)?;
     let diagnosis = diagnose(&evidence);
     let mut out = io::stdout().lock();
@@ -59,7 +57,7 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
         });
         json(&mut out, &report)?;
     } else {
-        let style = Style::new(global.color);
+        let style = global.style();
         write!(
             out,
             "{}",
@@ -179,7 +177,7 @@ fn render(
     if verbose {
         text.push('\n');
         for check in &diagnosis.checks {
-            text.push_str(&check_line(check, style));
+            text.push_str(&fit(&check_line(check, style), style));
         }
         return text;
     }
