@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::client::cli::args::{Global, SortKey, Talkers as Args};
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
+use crate::client::namespace;
 use crate::client::output::show;
 use crate::client::render::style::{Style, bytes, duration, table};
 use crate::linux::proc_net;
@@ -57,7 +58,10 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
         limit: Some(args.number),
     };
     let mut all: Talkers = ask_with(socket, "io.netsonde.Inventory.Talkers", &call)?;
-    let owners = owners(&all.talkers);
+    let owners = match namespace::may_name_processes(socket)? {
+        true => owners(&all.talkers),
+        false => vec![None; all.talkers.len()],
+    };
     let owned = std::mem::take(&mut all.talkers)
         .into_iter()
         .zip(owners)

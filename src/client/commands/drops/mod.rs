@@ -4,6 +4,7 @@
 mod reasons;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use netlink_packet_core::NLM_F_DUMP;
@@ -16,6 +17,7 @@ use crate::client::cli::args::{Drops as Args, Global};
 use crate::client::commands::drops::reasons::{Listener, Seen, Symbols};
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
+use crate::client::namespace;
 use crate::client::output;
 use crate::client::render::style::{Style, duration};
 use crate::linux::netlink::Netlink;
@@ -187,7 +189,8 @@ pub(crate) struct Row {
 }
 
 /// Runs `netsonde drops`.
-pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
+pub fn run(global: &Global, service: &Path, args: &Args) -> Result<u8, Failure> {
+    namespace::note_if_other(service);
     let mut netlink = Netlink::open()?;
     let interrupt = Interrupt::catch()?;
     let mut listener = args.reasons.then(Listener::open).transpose()?;

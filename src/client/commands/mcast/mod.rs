@@ -11,6 +11,7 @@ use crate::client::cli::args::{Global, Mcast};
 use crate::client::commands::doctor;
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
+use crate::client::namespace;
 use crate::client::output::show;
 use groups::{groups_text, held};
 use netsonde_core::protocol::multicast::{Groups, InterfaceCall, Queriers, Streams};
@@ -30,7 +31,11 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
             report
                 .groups
                 .retain(|group| is_wanted(&group.group, groups));
-            let report = held(report);
+            let members = match namespace::may_name_processes(socket)? {
+                true => doctor::group_members(),
+                false => vec![],
+            };
+            let report = held(report, members);
             show(global, &report, groups_text)?;
             Ok(0)
         }
