@@ -40,6 +40,7 @@ fn table() -> String {
         links::SCENARIOS,
         addresses::SCENARIOS,
         gateways::SCENARIOS,
+        loops::SCENARIOS,
         multicast::SCENARIOS,
         settings::SCENARIOS,
     ];

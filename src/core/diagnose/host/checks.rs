@@ -1,6 +1,8 @@
 //! PURE. Every check of a host, in the order in which they run: causes before their symptoms.
 
-use super::{Check, addresses, drops, gateways, links, multicast, neighbors, service, settings};
+use super::{
+    Check, addresses, drops, gateways, links, multicast, neighbors, repeats, service, settings,
+};
 
 /// All checks, in order.
 pub static CHECKS: &[Check] = &[
@@ -33,6 +35,12 @@ pub static CHECKS: &[Check] = &[
         name: "drops",
         run: links::check_drops,
         modes: &[&links::LINK_DROPS],
+    },
+    Check {
+        topic: "links",
+        name: "loops",
+        run: repeats::check_repeats,
+        modes: &[&repeats::BROADCAST_STORM, &repeats::MULTICAST_LOOP],
     },
     Check {
         topic: "addresses",

@@ -6,6 +6,7 @@
 //! | `interfaces`, `routes` | interfaces with their addresses, and routes, by netlink |
 //! | `multicast` | recorded group management messages, for the rules of multicast |
 //! | `lengths` | recorded ICMP messages, for the rules of MTUs |
+//! | `repeats` | packets of the window that were seen more than once |
 //! | `probes` | echo requests to the gateways, and their fates |
 
 mod gather;
@@ -13,6 +14,7 @@ mod interfaces;
 mod lengths;
 mod multicast;
 mod probes;
+mod repeats;
 mod routes;
 
 use std::io::{self, Write};
