@@ -30,6 +30,8 @@ mod gateways;
 mod healthy;
 #[path = "host_doctor/links.rs"]
 mod links;
+#[path = "host_doctor/loops.rs"]
+mod loops;
 #[path = "host_doctor/multicast.rs"]
 mod multicast;
 #[path = "host_doctor/settings.rs"]
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         links::SCENARIOS,
         addresses::SCENARIOS,
         gateways::SCENARIOS,
+        loops::SCENARIOS,
         multicast::SCENARIOS,
         settings::SCENARIOS,
         virtual_routers::SCENARIOS,
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         .iter()
         .flat_map(|family| family.iter().map(|(_, name, test)| (*name, *test)))
         .collect();
+    tests.extend(loops::TESTS);
     tests.push(("table_is_up_to_date", table::table_is_up_to_date));
     support::main_with(&tests, 8)
 }

@@ -97,6 +97,10 @@ fn service_types_agree() {
         may: vec!["status".into()],
         listening: vec!["unix".into()],
         sockets: vec![1],
+        network: Some(service::Namespace {
+            device: 4,
+            inode: 1,
+        }),
         version: "0".into(),
         time: "t".into(),
         started: "t".into(),

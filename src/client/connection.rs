@@ -226,6 +226,11 @@ impl Connection {
         }
     }
 
+    /// Limits the time for a reply, for commands that do not depend on it.
+    pub fn wait_at_most(&mut self, limit: Duration) -> Result<(), Error> {
+        Ok(self.stream.set_read_timeout(Some(limit))?)
+    }
+
     /// Disables the reply timeout, for streams without an end.
     pub fn wait_without_limit(&mut self) -> Result<(), Error> {
         Ok(self.stream.set_read_timeout(None)?)

@@ -10,6 +10,7 @@
 //! | [`connection`] | the control socket |
 //! | `packets` | packets from the service or from a file, as selected by options |
 //! | `standalone` | a private service for one command |
+//! | `namespace` | whether the client is in the network namespace of the service |
 //! | `interrupt` | Ctrl-C, and waiting that it ends |
 //! | `output` | a report on standard output, as JSON or text |
 //! | `failure` | why a command failed |
@@ -30,6 +31,7 @@ mod failure;
 pub mod files;
 pub mod filter;
 mod interrupt;
+mod namespace;
 mod output;
 pub(crate) mod packets;
 pub mod render;

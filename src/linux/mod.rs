@@ -28,11 +28,13 @@ pub(crate) mod received;
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
 use netsonde_core::host::membership::Membership;
+use netsonde_core::protocol::service::Namespace;
 
 /// Describes an error of the system, as strerror(3) does, without its number.
 pub fn reason(error: &std::io::Error) -> String {
@@ -87,6 +89,18 @@ pub fn monotonic_ns() -> u64 {
 /// Returns the kernel's group memberships, by interface index.
 pub fn memberships() -> HashMap<u32, Vec<Membership>> {
     netsonde_core::host::membership::memberships(&proc_net("igmp"), &proc_net("igmp6"))
+}
+
+/// Returns the network namespace of this thread, without opening it.
+///
+/// # Errors
+/// /proc is not mounted, or shows the processes of another PID namespace.
+pub fn network_namespace() -> std::io::Result<Namespace> {
+    let found = std::fs::metadata("/proc/thread-self/ns/net")?;
+    Ok(Namespace {
+        device: found.dev(),
+        inode: found.ino(),
+    })
 }
 
 /// Reads a numeric sysctl of this network namespace, such as `net/ipv4/ip_forward`.

@@ -55,6 +55,10 @@ const PROOFS: &[(&str, &str)] = &[
     ),
     ("bridge-querier-default", "the rule of `mcast doctor`"),
     (
+        "broadcast-storm",
+        "equal frames that carry one IP identification, so one packet circulates; consistent otherwise, since a host may repeat a request",
+    ),
+    (
         "clock-stepped",
         "both clocks, for a step back; consistent for a step forward, as a suspended machine shows",
     ),
@@ -124,6 +128,10 @@ const PROOFS: &[(&str, &str)] = &[
         "the MTUs of a bridge's ports; consistent for a packet longer than the MTU, which may have been changed since",
     ),
     (
+        "multicast-loop",
+        "equal packets with a TTL that falls, or with one IP identification; consistent otherwise, since two senders may send the same",
+    ),
+    (
         "neighbour-entry-wrong",
         "the kernel's entry and a newer claim of another MAC address on the wire, and no answered probe; consistent if the entry's MAC address was seen since",
     ),
@@ -179,6 +187,7 @@ fn table() -> String {
         links::SCENARIOS,
         addresses::SCENARIOS,
         gateways::SCENARIOS,
+        loops::SCENARIOS,
         multicast::SCENARIOS,
         settings::SCENARIOS,
         virtual_routers::SCENARIOS,

@@ -124,7 +124,7 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
             mcast::run(global, service.if_running(), args)
         }
         Command::Mcast(args) => mcast::run(global, service.required()?, args),
-        Command::Drops(args) => drops::run(global, args),
+        Command::Drops(args) => drops::run(global, service.if_running(), args),
         Command::Talkers(args) => talkers::run(global, service.required()?, args),
         Command::Events(args) => events::run(global, service.required()?, args),
         Command::Neighbors(args) => neighbors::run(global, service.required()?, args),

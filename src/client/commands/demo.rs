@@ -340,7 +340,8 @@ impl Demo {
         let is_known = self.until(&["status"], &["e0", "down"]);
         let fault = self.show(&words)?;
         self.router.up("p1")?;
-        let is_back = self.until(&words, &["healthy:"]);
+        // The time without the cable may have left a warning.
+        let is_back = self.until(&["--json", "doctor", "--duration", "1s"], &["\"healthy\""]);
         Ok(is_known
             && is_back
             && healthy.starts_with("healthy:")

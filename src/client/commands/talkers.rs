@@ -13,6 +13,7 @@ use crate::client::cli::args::{Global, SortKey, Talkers as Args};
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
 use crate::client::interrupt::{Interrupt, wait_until};
+use crate::client::namespace;
 use crate::client::output::{no_match, show};
 use crate::client::render::style::{Style, bytes, duration, local_time};
 use crate::client::render::table::{Column, table};
@@ -139,7 +140,10 @@ const END_SCREEN: &str = "\x1b[J";
 /// Asks the service, and looks up the processes.
 fn report(socket: &Path, call: &TalkersCall) -> Result<OwnedTalkers, Failure> {
     let mut all: Talkers = ask_with(socket, METHOD, call)?;
-    let owners = owners(&all.talkers);
+    let owners = match namespace::may_name_processes(socket)? {
+        true => owners(&all.talkers),
+        false => vec![None; all.talkers.len()],
+    };
     let owned = std::mem::take(&mut all.talkers)
         .into_iter()
         .zip(owners)

@@ -65,11 +65,9 @@ fn mute(case: &Case<'_>) -> Option<FindingDraft> {
         }
     });
     let blocked = wire.saturating_sub(heard);
-    let certainty = if blocked >= mute as u64 {
-        Certainty::Proved
-    } else {
-        Certainty::Consistent
-    };
+    // The counts are of all messages since the service started, and may be of an earlier firewall, or of
+    // listeners that the configuration turns off. Reports may also be dropped on their way out.
+    let certainty = Certainty::Consistent;
     let timers = case.timers(ifindex);
     let where_ = if blocked > 0 {
         "a firewall rule in INPUT drops them"
@@ -254,9 +252,14 @@ pub static IGMPV2_QUERIER_BREAKS_SSM: FailureMode = FailureMode {
             let by = old.map_or("a querier".into(), |query| {
                 format!("the querier {}", query.source)
             });
+            // Without a query in the record, a setting of this host may be the reason.
+            let certainty = match old {
+                Some(_) => Certainty::Proved,
+                None => Certainty::Consistent,
+            };
             let mut found = FindingDraft::fault_or_warning(
                 case.is_silent(*ifindex),
-                Certainty::Proved,
+                certainty,
                 format!(
                     "{by} forces this host to {protocol}v{} on {name}, so it cannot request the \
                         sources of {}: source-specific multicast does not work on this link",
@@ -325,10 +328,19 @@ pub static BRIDGE_QUERIER_DEFAULT: FailureMode = FailureMode {
             } else {
                 ""
             };
+            // Another querier with a lower address silences the bridge.
+            let is_contested = case
+                .queriers(link.ifindex)
+                .iter()
+                .any(|(querier, state)| !querier.own && *state == QuerierState::Elected);
+            let certainty = match is_contested {
+                true => Certainty::Consistent,
+                false => Certainty::Proved,
+            };
             return Some(
                 FindingDraft::fault_or_warning(
                     is_source_specific(case.group),
-                    Certainty::Proved,
+                    certainty,
                     format!(
                         "{} is the querier here and uses {protocol}v{version}{from}: hosts fall \
                             back to that version, and source-specific multicast stops working",
@@ -515,9 +527,10 @@ pub static REPORT_SUPPRESSION: FailureMode = FailureMode {
     rule: |case| {
         let (ifindex, who, query) = suppressed(case)?;
         Some(
+            // That the query and the foreign report passed INPUT is not known.
             FindingDraft::fault_or_warning(
                 case.is_silent(ifindex),
-                Certainty::Proved,
+                Certainty::Consistent,
                 format!(
                     "after the query of {} this host received the report of {who} for {} and \
                         suppressed its own: a snooping switch closes its port",
@@ -577,10 +590,14 @@ pub static REPORTS_LOST: FailureMode = FailureMode {
             if later || is_link_local(case.group) || there == 0 {
                 continue;
             }
+            let certainty = match host.ring_drops {
+                0 => Certainty::Proved,
+                _ => Certainty::Consistent,
+            };
             return Some(
                 FindingDraft::fault_or_warning(
                     case.is_silent(*ifindex),
-                    Certainty::Proved,
+                    certainty,
                     format!(
                         "{there} of {} were reported on {} after the last query, but {} was \
                             not",
@@ -818,14 +835,18 @@ pub static REJOIN_HACK: FailureMode = FailureMode {
                 if times < 3 {
                     continue;
                 }
-                let who = if case.is_own(host) {
-                    "an application on this host".into()
-                } else {
-                    host.to_string()
+                // Earlier runs of the doctor with --join leave the same traces.
+                let is_own = case.is_own(host);
+                if is_own && case.evidence.subject.joined_here {
+                    continue;
+                }
+                let (who, certainty) = match is_own {
+                    true => ("a program on this host".into(), Certainty::Consistent),
+                    false => (host.to_string(), Certainty::Proved),
                 };
                 return Some(
                     FindingDraft::warning(
-                        Certainty::Proved,
+                        certainty,
                         format!(
                             "{who} left {} and rejoined it {times}: each time the stream may \
                                 stop for a moment",

@@ -1170,11 +1170,14 @@ pub static NOT_ARRIVING: FailureMode = FailureMode {
     symptoms: "The group is joined and nothing arrives.",
     cause: "The source does not send, or a switch or router on the path does not forward. This \
         host cannot determine which: check the sender and the switches.",
-    proof: "No packet of the group on the interface's wire.",
+    proof: "No packet of the group on the interface's wire; at a bridge, none on any of its ports, \
+        while a host behind one of them reports membership.",
     fix: "Run `netsonde mcast doctor` at the sender and on the routers and bridges between.",
-    implies: &[],
+    implies: &["not-joined"],
     rule: |case| {
-        let ifindex = *case.without_traffic.first()?;
+        let Some(ifindex) = case.without_traffic.first().copied() else {
+            return not_at_bridge(case);
+        };
         // Groups of link management are silent for hours in a healthy network.
         if is_link_local(case.group) && case.last_arrival(ifindex).is_none() {
             return None;
@@ -1212,3 +1215,39 @@ pub static NOT_ARRIVING: FailureMode = FailureMode {
         ))
     },
 };
+
+/// A host behind a bridge of this host has joined, and nothing comes in for it.
+fn not_at_bridge(case: &Case<'_>) -> Option<FindingDraft> {
+    let host = case.host?;
+    // Groups of link management are silent for hours in a healthy network.
+    if is_link_local(case.group) || !case.joined.is_empty() || !case.sent.is_empty() {
+        return None;
+    }
+    let members = case.members_by_segment();
+    let is_between_packets = |bridge: u32| {
+        let mut ports = host.links.iter();
+        ports.any(|port| port.master == Some(bridge) && case.is_between(port.ifindex))
+    };
+    let (bridge, who) = members.iter().find(|(at, _)| {
+        let is_bridge = case.link(**at).is_some_and(|link| link.bridge.is_some());
+        is_bridge && case.is_wanted(**at) && !case.is_supplied(**at) && !is_between_packets(**at)
+    })?;
+    let name = case.name(*bridge);
+    Some(
+        FindingDraft::fault(
+            Certainty::Consistent,
+            format!(
+                "{} behind {name} has joined {}, and no packet of it comes in on any port of {name}: \
+                    the source does not send, or a device on the path does not forward",
+                list(who),
+                case.group
+            ),
+        )
+        .fix(format!(
+            "run netsonde mcast doctor {} at the sender, and on routers and bridges between",
+            case.group
+        ))
+        .with_evidence("wire", format!("reports of {} behind {name}", list(who)))
+        .with_evidence("wire", format!("no packet of {} on its ports", case.group)),
+    )
+}

@@ -13,6 +13,9 @@ pub struct DoctorArgs {
     /// How long to watch the counters.
     #[arg(long, value_name = "DUR", default_value = "2s", value_parser = parse_some_time)]
     pub duration: u64,
+    /// Exit with status 1 also on warnings.
+    #[arg(long)]
+    pub strict: bool,
     /// Print which probes would be sent, to whom and on which interface; send nothing. Needs no
     /// service.
     #[arg(long)]

@@ -66,6 +66,9 @@ pub struct McastDoctor {
     /// Join the group while watching. Without this option the check is passive.
     #[arg(long, conflicts_with = "read")]
     pub join: bool,
+    /// Exit with status 1 also on warnings.
+    #[arg(long)]
+    pub strict: bool,
     /// Diagnose from a pcap or pcapng file alone; - for standard input. Needs no service.
     #[arg(short = 'r', long, value_name = "FILE")]
     pub read: Option<PathBuf>,

@@ -418,11 +418,12 @@ pub(super) const PAGES: &[Page] = &[
     },
     Page {
         command: "doctor",
-        description: "Checks this host's network: links (carrier, duplex, errors, drops, MTU), addresses \
+        description: "Checks this host's network: links (carrier, duplex, errors, drops, MTU, loops), addresses \
                       (duplicates, conflicts, two interfaces in one network), gateways (routes, resolution, \
                       reachability, changes, virtual routers), neighbor entries and tables, multicast (bridges, queriers, versions, limits \
                       of sockets), sysctls, increasing drop counters, and the service itself. It watches for \
-                      two seconds; earlier observations of netsonded(8) count as well.\n\n\
+                      two seconds; earlier observations of netsonded(8) count as well. In another network namespace \
+                      than the service's it refuses.\n\n\
                       It sends four echo requests to each of at most eight routers of its routing tables, \
                       and nothing else; --dry-run lists them and sends nothing. Lost requests have a fate, as \
                       those of netsonde-ping(1).",
@@ -431,7 +432,8 @@ pub(super) const PAGES: &[Page] = &[
                  of a reported fault are omitted: a gateway that does not answer because the link is down is \
                  one fault. What works is not listed, except with -v, which prints one line per check: `ok', \
                  `found', `not applicable' where there is nothing to check, or `skipped' with the reason.\n\n\
-                 Warnings and notes do not make the verdict a fault. A check that could not be made, for \
+                 Warnings and notes do not make the verdict a fault; with warnings the first line begins with \
+                 their number instead of healthy (`2 warnings, no fault'). A check that could not be made, for \
                  example for lack of permission, is listed, and makes the verdict undetermined unless a fault \
                  was found.",
         json: Json::Own(&[
@@ -475,8 +477,8 @@ pub(super) const PAGES: &[Page] = &[
             },
         ]),
         exit: &[
-            ("0", "Healthy. Warnings and notes do not change this."),
-            ("1", "A fault was found."),
+            ("0", "No fault: healthy, or warnings without --strict."),
+            ("1", "A fault was found, or with --strict a warning."),
             (
                 "2",
                 "Undetermined: a check could not be made, or there is no interface to check.",

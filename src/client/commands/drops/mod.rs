@@ -5,6 +5,7 @@ mod reasons;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use netlink_packet_core::NLM_F_DUMP;
@@ -17,6 +18,7 @@ use crate::client::cli::args::{Drops as Args, Global};
 use crate::client::commands::drops::reasons::{Listener, Seen, Symbols};
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
+use crate::client::namespace;
 use crate::client::output;
 use crate::client::render::style::{Style, duration};
 use crate::client::render::wrap::fit;
@@ -190,7 +192,8 @@ pub(crate) struct Row {
 }
 
 /// Runs `netsonde drops`.
-pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
+pub fn run(global: &Global, service: &Path, args: &Args) -> Result<u8, Failure> {
+    namespace::note_if_other(service);
     let mut netlink = Netlink::open()?;
     let interrupt = Interrupt::catch()?;
     let mut listener = args.reasons.then(Listener::open).transpose()?;

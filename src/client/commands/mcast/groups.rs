@@ -36,9 +36,10 @@ pub(crate) struct Holding {
     sources: Vec<String>,
 }
 
-pub(crate) fn held(report: Groups) -> HeldGroups {
+/// Adds the processes that joined each group.
+pub(crate) fn held(report: Groups, members: Vec<doctor::GroupMember>) -> HeldGroups {
     let mut by_group: HashMap<(String, IpAddr), Vec<Holding>> = HashMap::new();
-    for (interface, group, process, include, sources) in doctor::group_members() {
+    for (interface, group, process, include, sources) in members {
         by_group
             .entry((interface, group))
             .or_default()

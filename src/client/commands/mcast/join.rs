@@ -5,6 +5,7 @@ use crate::client::cli::args::{Global, Lookback, McastJoin, Packets};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, Item};
 use crate::client::interrupt::Interrupt;
+use crate::client::namespace::{self, Network};
 use crate::client::output::{note, show};
 use crate::client::packets::Stream;
 use crate::client::render::style::Style;
@@ -263,6 +264,9 @@ fn wire(
     args: &McastJoin,
     took: Duration,
 ) -> Result<BTreeMap<Key, (u64, Sequence)>, Failure> {
+    if let Network::Other(words) = namespace::network(socket)? {
+        return Err(Failure::Other(words));
+    }
     let wanted = Packets {
         last: Some(Lookback::Ns(took.as_nanos() as u64 + 1_000_000_000)),
         interfaces: args.interface.clone().into_iter().collect(),

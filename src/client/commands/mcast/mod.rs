@@ -11,6 +11,7 @@ use crate::client::cli::args::{Global, Mcast};
 use crate::client::commands::doctor;
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
+use crate::client::namespace;
 use crate::client::output::{no_match, show};
 use crate::client::render::style::Style;
 use groups::{groups_text, held};
@@ -83,7 +84,11 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
                 .retain(|group| is_wanted(&group.group, groups));
             let filter = Filter::new(interface.as_deref(), groups);
             let is_empty = report.groups.is_empty();
-            let report = held(report);
+            let members = match namespace::may_name_processes(socket)? {
+                true => doctor::group_members(),
+                false => vec![],
+            };
+            let report = held(report, members);
             filter.show(global, is_empty, &report, groups_text)?;
             Ok(filter.status(global, "group", is_empty, || {
                 let all: Option<Groups> = ask_with(socket, GROUPS, &InterfaceCall::default()).ok();

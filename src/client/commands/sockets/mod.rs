@@ -20,12 +20,14 @@ use netsonde_core::sockets::{INET, INET6};
 
 use crate::client::cli::args::{Global, Sockets};
 use crate::client::failure::Failure;
+use crate::client::namespace;
 use crate::client::output::{self, no_match};
 use crate::client::render::wrap::fit;
 use crate::linux::processes::Held;
 
 /// Runs `netsonde sockets`.
 pub fn run(global: &Global, service: &Path, wanted: &Sockets) -> Result<u8, Failure> {
+    namespace::note_if_other(service);
     let mut all = inventory::gather(service);
     let selection = SocketQuery {
         listening: wanted.listen,

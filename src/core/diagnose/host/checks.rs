@@ -1,8 +1,8 @@
 //! PURE. Every check of a host, in the order in which they run: causes before their symptoms.
 
 use super::{
-    Check, addresses, carrier, drops, gateways, links, multicast, neighbors, service, settings,
-    virtual_routers,
+    Check, addresses, carrier, drops, gateways, links, multicast, neighbors, repeats, service,
+    settings, virtual_routers,
 };
 
 /// All checks, in order.
@@ -36,6 +36,12 @@ pub static CHECKS: &[Check] = &[
         name: "drops",
         run: links::check_drops,
         modes: &[&links::LINK_DROPS],
+    },
+    Check {
+        topic: "links",
+        name: "loops",
+        run: repeats::check_repeats,
+        modes: &[&repeats::BROADCAST_STORM, &repeats::MULTICAST_LOOP],
     },
     Check {
         topic: "addresses",

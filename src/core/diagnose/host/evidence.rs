@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::sample::Repeats;
 use crate::diagnose::evidence::{BeforeAfter, Holder, Link, Process};
 use crate::host::counters::Counters;
 use crate::host::drops::{Counter, NeighborTable};
@@ -61,6 +62,8 @@ pub struct HostEvidence {
     pub multicast: Known<Multicast>,
     /// ICMP messages of the last minutes that concern packet lengths.
     pub lengths: Known<Lengths>,
+    /// Packets of the window to groups and to all hosts that were seen more than once.
+    pub repeats: Known<Repeats>,
     /// Fates of the echo requests to the gateways.
     pub probes: Known<Vec<Probed>>,
 }

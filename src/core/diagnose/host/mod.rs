@@ -4,8 +4,9 @@
 //! | file | contents |
 //! |---|---|
 //! | `evidence` | the evidence for a diagnosis |
+//! | `sample` | equal packets in a sample of the record |
 //! | `checks` | every check with its failure modes, causes before symptoms |
-//! | `carrier`, `links`, `addresses`, `gateways`, `virtual_routers`, `neighbors`, `multicast`, `settings`, `drops`, `service` | the failure modes |
+//! | `carrier`, `links`, `addresses`, `gateways`, `virtual_routers`, `neighbors`, `multicast`, `settings`, `drops`, `repeats`, `service` | the failure modes |
 //!
 //! A new failure mode is a static with its text and its rule, a line in `checks`, and a scenario in
 //! `tests/host_doctor`.
@@ -19,6 +20,8 @@ mod gateways;
 mod links;
 mod multicast;
 mod neighbors;
+mod repeats;
+pub mod sample;
 mod service;
 mod settings;
 mod virtual_routers;

@@ -90,6 +90,7 @@ pub fn status(engine: &EngineState, peer: &Peer, serving: Serving) -> reply::Sta
             violation: engine.config.sandbox.violation.name().into(),
         }),
         sockets: engine.monitor.own_sockets.clone(),
+        network: engine.monitor.network.clone(),
     }
 }
 
