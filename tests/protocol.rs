@@ -269,6 +269,7 @@ fn ping_types_agree() {
         last_seen: text(),
         ..Default::default()
     };
+    let remarks = Some(vec![ping::Remark::default()]);
     let summary = ping::Summary {
         fates: fates.clone(),
         rtt_ns: figures,
@@ -281,12 +282,14 @@ fn ping_types_agree() {
             ..Default::default()
         }]),
         responders_left_out: Some(1),
+        remarks: remarks.clone(),
         ..Default::default()
     };
     let row = ping::TargetRow {
         fates: Some(fates.clone()),
         rtt_ns: Some(1),
         wire_rtt_ns: Some(1),
+        remarks,
         ..Default::default()
     };
     let total = ping::Total {

@@ -70,6 +70,15 @@ pub struct Probe {
     pub last_seen: Option<String>,
 }
 
+/// Observation about all probes of one target.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Remark {
+    /// Name of its kind.
+    pub id: String,
+    /// Description.
+    pub text: String,
+}
+
 /// Distribution of durations, in nanoseconds. With more than 64 values percentiles are accurate to 1 %.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Distribution {
@@ -156,6 +165,9 @@ pub struct Summary {
     /// Replies of responders that exceeded the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub responders_left_out: Option<u64>,
+    /// Observations about all probes together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remarks: Option<Vec<Remark>>,
 }
 
 /// Short form of a summary, for tables of many targets.
@@ -176,6 +188,9 @@ pub struct TargetRow {
     /// Median round-trip time on the wire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wire_rtt_ns: Option<u64>,
+    /// Observations about all probes together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remarks: Option<Vec<Remark>>,
 }
 
 /// Totals of the whole run.

@@ -260,6 +260,7 @@ impl<'a> Output<'a> {
             return self.single(summary);
         }
         let all = (summary.received < summary.sent).then(|| summary.fates.clone());
+        let remarks = summary.remarks.clone();
         self.row(&TargetRow {
             target: summary.target.clone(),
             sent: summary.sent,
@@ -267,6 +268,7 @@ impl<'a> Output<'a> {
             fates: all,
             rtt_ns: summary.rtt_ns.map(|figures| figures.p50),
             wire_rtt_ns: summary.wire_rtt_ns.map(|figures| figures.p50),
+            remarks,
         })
     }
 
@@ -285,7 +287,7 @@ impl<'a> Output<'a> {
             sent if sent == row.received => "0%".into(),
             sent => percent((sent - row.received.min(sent)) as f64 * 100.0 / sent as f64),
         };
-        let line = format!(
+        let mut line = format!(
             "{:<25} {:>6} {:>6} {loss:>8} {:>10} {:>10}  {}",
             self.names.get(&row.target).unwrap_or(&row.target),
             row.sent,
@@ -296,6 +298,9 @@ impl<'a> Output<'a> {
                 .as_ref()
                 .map_or_else(|| format!("replied {}", row.sent), fates)
         );
+        for remark in row.remarks.iter().flatten() {
+            line.push_str(&format!("; {}", remark.text));
+        }
         if row.received == 0 {
             writeln!(self.out, "{}", self.style.warn(&line))?;
         } else {
@@ -350,6 +355,13 @@ impl<'a> Output<'a> {
                 percent(windows.last_60s_percent),
                 percent(windows.worst_10s_percent)
             )?;
+        }
+        self.remarks(summary)
+    }
+
+    fn remarks(&mut self, summary: &Summary) -> Result<(), Failure> {
+        for remark in summary.remarks.iter().flatten() {
+            writeln!(self.out, "{}", self.style.warn(&remark.text))?;
         }
         Ok(())
     }

@@ -127,6 +127,7 @@ pub(super) fn summary(
         responders_left_out: more
             .map(|more| more.responders_left_out)
             .filter(|count| *count > 0),
+        remarks: None,
     }
 }
 
@@ -144,6 +145,7 @@ pub(super) fn row(
         fates: (received < sent).then(|| fates(&stats.fates)),
         rtt_ns: stats.rtt.median(),
         wire_rtt_ns: stats.wire.median(),
+        remarks: None,
     }
 }
 
