@@ -5,6 +5,7 @@
 //! | `mod` | files of /proc/net and sysctls of this thread's network namespace |
 //! | `netlink` | netlink requests: routes, neighbors, and others |
 //! | `netfilter` | rules of nf_tables that drop packets |
+//! | `routing` | lists of rules, of routes that refuse packets, and of addresses |
 //! | `diag` | all sockets, by sock_diag and /proc/net |
 //! | `option` | socket options that no crate wraps |
 //! | `mapping` | memory shared between keeper, engine and kernel |
@@ -25,6 +26,8 @@ pub mod option;
 pub(crate) mod processes;
 #[cfg(feature = "client")]
 pub(crate) mod received;
+#[cfg(feature = "daemon")]
+pub(crate) mod routing;
 
 use std::collections::HashMap;
 use std::io::Read;

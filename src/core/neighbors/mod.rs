@@ -293,6 +293,19 @@ impl Neighbors {
         link.flat_map(|link| link.virtual_routers.iter())
     }
 
+    /// Returns an address of an interface, with its conflict if it has one.
+    pub fn known_address(
+        &self,
+        ifindex: u32,
+        ip: IpAddr,
+        now_ns: u64,
+    ) -> Option<(&Address, Option<Conflict>)> {
+        let link = self.links.get(&ifindex)?;
+        let address = link.addresses.get(&ip)?;
+        let conflict = address.conflict(now_ns, link.owner(&ip, &self.own_macs));
+        Some((address, conflict))
+    }
+
     /// Returns whether this host has the address on that interface.
     pub fn is_own(&self, ifindex: u32, address: IpAddr) -> bool {
         self.links

@@ -120,6 +120,10 @@ pub struct HostContext {
     pub moved: Vec<(String, u64)>,
     /// Packets in the interface's queueing discipline now.
     pub queued: u64,
+    /// Why no packet can cross the interface, in words that follow its name; `None` if packets can.
+    pub link_problem: Option<&'static str>,
+    /// Peculiarities of the next hop that can explain a missing reply.
+    pub hop_remarks: Vec<String>,
 }
 
 /// Fate of a probe, with a description of its last sighting and likely cause.
@@ -129,6 +133,27 @@ pub struct Verdict {
     pub fate: Fate,
     /// Last vantage point that saw the probe, and the likely cause of the loss.
     pub last_seen: String,
+}
+
+impl Verdict {
+    /// Adds the state of the link, and what is known of the next hop, where they can be the cause.
+    fn with_circumstances(mut self, context: &HostContext) -> Verdict {
+        let words = &mut self.last_seen;
+        let is_sent = self.fate == Fate::Unanswered;
+        let is_stuck = matches!(self.fate, Fate::Unresolved | Fate::DroppedOutbound);
+        if let Some(problem) = context.link_problem {
+            let interface = &context.interface;
+            if is_stuck {
+                words.insert_str(0, &format!("{interface} {problem}; "));
+            } else if is_sent {
+                words.push_str(&format!("; {interface} {problem} now"));
+            }
+        }
+        for remark in context.hop_remarks.iter().filter(|_| is_sent) {
+            words.push_str(&format!("; {remark}"));
+        }
+        self
+    }
 }
 
 fn verdict(fate: Fate, last_seen: impl Into<String>) -> Verdict {
@@ -167,6 +192,14 @@ pub mod counter {
 
 /// Judges a probe whose time is up without a reply at the socket and without an error.
 pub fn judge(
+    evidence: &ProbeEvidence,
+    context: &HostContext,
+    name: impl Fn(u32) -> String,
+) -> Verdict {
+    judge_by_sightings(evidence, context, name).with_circumstances(context)
+}
+
+fn judge_by_sightings(
     evidence: &ProbeEvidence,
     context: &HostContext,
     name: impl Fn(u32) -> String,
@@ -389,16 +422,22 @@ pub fn describe_errno(errno: i32) -> (&'static str, &'static str) {
             "EPERM",
             "rejected by a firewall rule on this host (netfilter OUTPUT or POSTROUTING)",
         ),
+        6 => ("ENXIO", "no such device or address"),
+        11 => ("EAGAIN", "the socket's buffer is full"),
+        12 => ("ENOMEM", "the kernel has no memory for it"),
         13 => (
             "EACCES",
             "prohibited by a route, or the target is a broadcast address",
         ),
         19 => ("ENODEV", "no such interface"),
         22 => ("EINVAL", "invalid address or route"),
+        64 => ("ENONET", "the host is not on the network"),
+        71 => ("EPROTO", "protocol error"),
         90 => (
             "EMSGSIZE",
             "larger than the path MTU, and must not be fragmented",
         ),
+        95 => ("EOPNOTSUPP", "not supported by the socket"),
         97 => ("EAFNOSUPPORT", "this kernel lacks the address family"),
         99 => (
             "EADDRNOTAVAIL",
@@ -407,6 +446,8 @@ pub fn describe_errno(errno: i32) -> (&'static str, &'static str) {
         100 => ("ENETDOWN", "the interface is down"),
         101 => ("ENETUNREACH", "no route to the target"),
         105 => ("ENOBUFS", "the local queue is full"),
+        111 => ("ECONNREFUSED", "refused by the target"),
+        112 => ("EHOSTDOWN", "the target is down"),
         113 => ("EHOSTUNREACH", "the route is of type unreachable"),
         _ => ("E?", "rejected by the kernel"),
     }

@@ -11,15 +11,21 @@
 //! | `neighbors` | ARP and neighbor discovery around the probes |
 //! | `run` | one run: schedule, probes, targets, statistics |
 //! | `fate` | fates of probes, from evidence |
+//! | `cause` | errors of the send call, explained by the state of this host |
+//! | `hop` | peculiarities of a next hop |
+//! | `routing` | routes and rules that refuse packets |
 //! | `statistics` | percentiles, jitter, loss windows |
 //! | `bucket` | rate limits |
 
 pub mod bucket;
+pub mod cause;
 pub mod clock;
 pub mod fate;
 pub mod fragments;
+pub mod hop;
 pub mod identity;
 pub mod neighbors;
+pub mod routing;
 pub mod run;
 pub mod sight;
 pub mod statistics;

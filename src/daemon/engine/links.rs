@@ -11,7 +11,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, State};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use crate::linux::netlink::tame_names;
@@ -47,6 +47,8 @@ pub struct KernelLink {
     pub promiscuity: u32,
     /// All-multicast count.
     pub allmulti: u32,
+    /// Whether its operational state is dormant (RFC 2863).
+    pub is_dormant: bool,
     /// Index of the bridge or bond that it is a port of.
     pub master: Option<u32>,
     /// Index of the device that it is on (a VLAN's parent), or of the other end of a pair, if that is in
@@ -72,6 +74,22 @@ impl KernelLink {
     /// that waits for 802.1X is not operational at all.
     pub fn is_passing(&self) -> bool {
         self.is_up() && self.has_carrier()
+    }
+
+    /// Returns why no packet can cross it, in words that follow its name; `None` if packets can.
+    pub fn problem(&self) -> Option<&'static str> {
+        let has = |flag: i32| self.flags & flag as u32 != 0;
+        if !has(libc::IFF_UP) {
+            Some("is administratively down")
+        } else if !has(libc::IFF_LOWER_UP) {
+            Some("has no carrier")
+        } else if self.is_dormant {
+            Some("is dormant (it waits for an event such as 802.1X authentication)")
+        } else if !has(libc::IFF_RUNNING) {
+            Some("is not operational")
+        } else {
+            None
+        }
     }
 
     /// Returns whether it is operational (RFC 2863): set up, with a carrier, and not dormant.
@@ -356,6 +374,7 @@ fn take_link(known: &mut KernelLink, link: &LinkMessage) {
             LinkAttribute::IfName(name) => known.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => known.mtu = *mtu,
             LinkAttribute::Address(address) => known.mac = address.as_slice().try_into().ok(),
+            LinkAttribute::OperState(state) => known.is_dormant = *state == State::Dormant,
             LinkAttribute::Promiscuity(holders) => known.promiscuity = *holders,
             LinkAttribute::AllMulticast(holders) => known.allmulti = *holders,
             LinkAttribute::Controller(master) => known.master = Some(*master),

@@ -45,12 +45,15 @@ pub(super) const PAGES: &[Page] = &[Page {
                 ),
                 (
                     "unresolved",
-                    "The request never left: the next hop did not answer ARP or neighbor discovery.",
+                    "The request never left: the next hop did not answer ARP or neighbor discovery. An interface \
+                     that is down, dormant or without carrier is named first.",
                 ),
                 (
                     "not_sent",
-                    "The kernel refused to send: no route, an interface that is down, a local firewall that \
-                     rejects, or a packet larger than the path MTU. The errno says which.",
+                    "The kernel refused to send. The errno is explained by the state of this host: the route \
+                     (blackhole, prohibit, unreachable, throw) with its table, the rule, a source that is no \
+                     address of this host or is in duplicate address detection, an interface that is down, \
+                     the MTU that a packet exceeds; or it is consistent with a local firewall.",
                 ),
                 (
                     "dropped_outbound",
@@ -60,7 +63,8 @@ pub(super) const PAGES: &[Page] = &[Page {
                 (
                     "unanswered",
                     "The request left this host, and nothing came back, or only some fragments of the \
-                     reply, which are named: it was lost elsewhere.",
+                     reply, which are named: it was lost elsewhere. The line names a neighbor entry that the \
+                     wire contradicts, an address conflict of the next hop, and an answer by proxy ARP.",
                 ),
                 (
                     "dropped_inbound",
@@ -152,7 +156,8 @@ pub(super) const PAGES: &[Page] = &[Page {
     output: "A single target prints one line per probe, as ping(8) does, with the wire time, or with the fate and \
              its evidence; then a summary with loss, fates, round-trip and wire times, jitter, and the loss of \
              the last ten seconds, of the last minute and of the worst ten seconds. Several targets print one \
-             table row per target and a total. A group or broadcast address prints one row per responder. The \
+             table row per target and a total. A group or broadcast address prints one row per responder. An \
+             address conflict of a target is reported after its statistics (remarks in JSON). The \
              last lines report replies with a wrong cookie, replies that came too late to be matched, \
              and lines that were dropped because they were not read fast enough.",
     columns: &[

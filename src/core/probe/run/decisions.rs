@@ -11,13 +11,13 @@ use crate::probe::identity::{self, HEADER};
 use crate::probe::sight::Echo;
 
 impl Run {
-    /// Decides a probe that the kernel refused to send.
-    pub fn not_sent(&mut self, serial: u64, errno: i32, clock: &Clock) {
-        let (name, meaning) = fate::describe_errno(errno);
+    /// Decides a probe that the kernel refused to send, for a known cause.
+    pub fn not_sent(&mut self, serial: u64, errno: i32, cause: &str, clock: &Clock) {
+        let (name, _) = fate::describe_errno(errno);
         self.flood_ready = false;
         let verdict = Verdict {
             fate: Fate::NotSent,
-            last_seen: format!("{name}: {meaning}"),
+            last_seen: format!("{name}: {cause}"),
         };
         let mut event = self.event(serial, verdict.fate, clock);
         event.errno = Some(errno);

@@ -6,8 +6,10 @@
 //! | `mod` | the calls `Ping`, `Progress` and `Stop` |
 //! | `targets` | the call `Targets`; addresses, ranges and interfaces |
 //! | `options` | options of a run, checked against limits and permissions |
+//! | `conflicts` | address conflicts of targets |
 //! | `reply` | events and statistics, as the protocol has them |
 
+mod conflicts;
 mod options;
 mod reply;
 mod targets;
@@ -26,6 +28,7 @@ use netsonde_core::protocol::ping::{
     PingCall, PingReply, Probe, ProgressCall, ProgressReply, StopCall,
 };
 
+use conflicts::Conflicts;
 pub use targets::{TargetLists, add_targets};
 
 /// Maximum number of summaries per reply.
@@ -220,6 +223,7 @@ async fn report_targets(
     rows: bool,
     replies: &mut Replies<'_>,
 ) -> Result<(), Failure> {
+    let conflicts = Conflicts::collect(&engine.borrow());
     let parts = run.targets.chunks(MAX_SUMMARIES);
     for (targets, stats) in parts.zip(run.stats.chunks(MAX_SUMMARIES)) {
         let part = {
@@ -228,10 +232,18 @@ async fn report_targets(
             let each = targets.iter().zip(stats);
             let mut part = PingReply::default();
             if rows {
-                let rows = each.map(|(target, stats)| reply::row(target, stats, &name));
+                let rows = each.map(|(target, stats)| {
+                    let mut row = reply::row(target, stats, &name);
+                    conflicts.add_remarks(&mut row.remarks, target, &name);
+                    row
+                });
                 part.rows = Some(rows.collect());
             } else {
-                let summaries = each.map(|(target, stats)| reply::summary(target, stats, &name));
+                let summaries = each.map(|(target, stats)| {
+                    let mut summary = reply::summary(target, stats, &name);
+                    conflicts.add_remarks(&mut summary.remarks, target, &name);
+                    summary
+                });
                 part.summaries = Some(summaries.collect());
             }
             part
