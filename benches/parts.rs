@@ -159,7 +159,7 @@ fn main() {
     );
     let mut writer = Writer::default();
     writer.section("bench", "Linux", &[]);
-    let interface = writer.interface(LinkType::Ethernet, 0, "e0", None);
+    let interface = writer.interface(LinkType::Ethernet.to_linktype(), 0, Some("e0"), None);
     let (took, count) = walk(Box::new(|record| {
         writer.packet(
             interface,

@@ -24,6 +24,8 @@ use support::Service;
 use support::mcast::*;
 use support::{firewall, inside};
 
+#[path = "doctor/client.rs"]
+mod client;
 #[path = "doctor/healthy.rs"]
 mod healthy;
 #[path = "doctor/link.rs"]
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         .iter()
         .flat_map(|family| family.iter().map(|(_, name, test)| (*name, *test)))
         .collect();
+    tests.extend(client::TESTS);
     tests.push(("table_is_up_to_date", table::table_is_up_to_date));
     support::main_with(&tests, 8)
 }

@@ -164,21 +164,25 @@ fn watch_so(host: &Host, duration: &str, cause: impl FnOnce(), with_reasons: boo
         eprintln!("SKIPPED the kernel's reasons: they take root and tracefs");
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
-    // The word that it watches goes to people only.
+    // The word that it watches goes to terminals only.
     command.args(["drops", "--duration", duration, "--json", "-v"]);
     if with_reasons {
         command.arg("--reasons");
     }
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = host.run(|| command.spawn()).unwrap();
-    let mut printed = BufReader::new(child.stderr.take().unwrap());
+    let (terminal, program) = support::terminal::open(80).unwrap();
+    command.stdout(Stdio::piped()).stderr(program);
+    let child = host.run(|| command.spawn()).unwrap();
+    // Otherwise this side of the terminal stays open.
+    drop(command);
+    let mut printed = BufReader::new(terminal);
     let mut line = String::new();
     printed.read_line(&mut line).unwrap();
     assert!(line.starts_with("watching"), "{line}");
     cause();
     let output = child.wait_with_output().unwrap();
     let mut rest = String::new();
-    printed.read_to_string(&mut rest).unwrap();
+    // The end of a terminal is an error.
+    let _ = printed.read_to_string(&mut rest);
     let document = serde_json::from_slice(&output.stdout);
     DropsReport {
         document: document.unwrap_or_else(|error| panic!("{error}: {rest}")),

@@ -30,12 +30,16 @@ mod gateways;
 mod healthy;
 #[path = "host_doctor/links.rs"]
 mod links;
+#[path = "host_doctor/loops.rs"]
+mod loops;
 #[path = "host_doctor/multicast.rs"]
 mod multicast;
 #[path = "host_doctor/settings.rs"]
 mod settings;
 #[path = "host_doctor/table.rs"]
 mod table;
+#[path = "host_doctor/virtual_routers.rs"]
+mod virtual_routers;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -47,14 +51,18 @@ fn main() -> ExitCode {
         links::SCENARIOS,
         addresses::SCENARIOS,
         gateways::SCENARIOS,
+        loops::SCENARIOS,
         multicast::SCENARIOS,
         settings::SCENARIOS,
+        virtual_routers::SCENARIOS,
+        virtual_routers::HEALTHY,
         healthy::SCENARIOS,
     ];
     let mut tests: Vec<(&'static str, support::Test)> = families
         .iter()
         .flat_map(|family| family.iter().map(|(_, name, test)| (*name, *test)))
         .collect();
+    tests.extend(loops::TESTS);
     tests.push(("table_is_up_to_date", table::table_is_up_to_date));
     support::main_with(&tests, 8)
 }

@@ -97,3 +97,71 @@ fn every_module_has_documentation() {
         );
     }
 }
+
+/// Nouns whose count `text::counted` words, so that nothing says "1 packets".
+const COUNTED: &[&str] = &[
+    "packets",
+    "users",
+    "queries",
+    "claims",
+    "groups",
+    "probes",
+    "replies",
+    "frames",
+    "flows",
+    "hosts",
+    "targets",
+    "events",
+    "gaps",
+    "times",
+    "memberships",
+    "processes",
+    "announcements",
+    "neighbors",
+    "scenes",
+    "interfaces",
+    "sources",
+    "changes",
+    "lines",
+];
+
+/// Texts that are another program's (ping's summary), and verbs.
+const NOT_COUNTED: &[&str] = &[
+    "{} packets transmitted",
+    "{protocol} queries from",
+    "the querier {} queries",
+    "the querier on {} queries",
+];
+
+#[test]
+fn counts_agree_with_their_noun() {
+    let mut wrong = Vec::new();
+    for folder in [
+        "src/client",
+        "src/core/diagnose",
+        "src/core/events",
+        "src/core/probe",
+    ] {
+        for (path, text) in sources(folder) {
+            let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
+            for (at, line) in text[..tests].lines().enumerate() {
+                let is_comment = line.trim_start().starts_with("//");
+                if is_comment || NOT_COUNTED.iter().any(|allowed| line.contains(allowed)) {
+                    continue;
+                }
+                for noun in COUNTED {
+                    let counts = line
+                        .match_indices(&format!("}} {noun}"))
+                        .any(|(found, shown)| {
+                            let rest = &line[found + shown.len()..];
+                            !rest.starts_with(|c: char| c.is_ascii_alphabetic())
+                        });
+                    if counts {
+                        wrong.push(format!("{}:{}: {}", path.display(), at + 1, line.trim()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "use text::counted:\n{}", wrong.join("\n"));
+}

@@ -17,7 +17,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use netsonde::lab::{self, Host, traffic, wait_until};
+use netsonde::lab::{self, Host, messages, traffic, wait_until};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use support::{
@@ -60,6 +60,8 @@ fn main() -> ExitCode {
                 floods_do_not_evict_other_stores,
             ),
             ("interfaces_come_and_go", interfaces_come_and_go),
+            ("gaps_cover_no_packets", gaps_cover_no_packets),
+            ("gaps_are_shown_once", gaps_are_shown_once),
             ("two_vantage_points", two_vantage_points),
             ("filter_expressions_match", filter_expressions_match),
             (
@@ -522,6 +524,123 @@ fn interfaces_come_and_go() -> Outcome {
         2,
         "no stale entry"
     );
+    Ok(())
+}
+
+fn time_of(value: &Value) -> jiff::Timestamp {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+/// The kernel announces that a link is operational up to a second after packets cross it.
+fn gaps_cover_no_packets() -> Outcome {
+    let (a, b) = pair();
+    let service = Service::start(&a, &[]);
+    let state = |wanted: &'static str| {
+        service.until(wanted, |status| {
+            entry(&status["interfaces"], "interface", "e0")["state"] == wanted
+        })
+    };
+    let mut port = b.port("e0")?;
+    let frame = messages::arp_request("10.0.0.2", "10.0.0.1");
+    // By administration, by carrier (the peer's end is down), and by removal.
+    for round in 0..6 {
+        state("up");
+        let host = if round % 2 == 0 { &a } else { &b };
+        host.down("e0")?;
+        state("down");
+        host.up("e0")?;
+        let start = std::time::Instant::now();
+        while start.elapsed() < Duration::from_millis(1200) {
+            // Fails while the link is down.
+            let _ = port.write_all(&frame);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    a.delete("e0")?;
+    service.until("e0 is gone", |status| {
+        entry(&status["interfaces"], "interface", "e0")["state"] == "gone"
+    });
+    lab::veth(&a, "e0", &b, "e0")?;
+    let mut port = b.port("e0")?;
+    for _ in 0..100 {
+        let _ = port.write_all(&frame);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let status = service.until("all gaps are declared", |status| {
+        let gaps = status["gaps"].as_array().unwrap();
+        let of = |kind| gaps.iter().filter(|gap| gap["kind"] == kind).count();
+        of("interface_down") >= 6 && of("interface_gone") >= 1
+    });
+    let times: Vec<jiff::Timestamp> = service
+        .packets(&["-I", "e0"])
+        .iter()
+        .map(|packet| time_of(&packet["time"]))
+        .collect();
+    assert!(times.len() > 100, "{}", times.len());
+    for gap in status["gaps"].as_array().unwrap() {
+        if gap["subject"] != "e0" {
+            continue;
+        }
+        let (from, to) = (time_of(&gap["from"]), time_of(&gap["to"]));
+        let inside = times.iter().filter(|at| from < **at && **at < to).count();
+        assert_eq!(inside, 0, "{inside} packets within {gap}");
+    }
+    Ok(())
+}
+
+fn gaps_are_shown_once() -> Outcome {
+    let (a, b) = pair();
+    let service = Service::start(&a, &[]);
+    let is_down =
+        |status: &Value| entry(&status["interfaces"], "interface", "e0")["state"] == "down";
+    b.down("e0")?;
+    service.until("e0 is down", is_down);
+    // A gap that has not ended is shown as such, and counted.
+    let status = service.status();
+    let open: Vec<&Value> = status["gaps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|gap| gap["open"] == true)
+        .collect();
+    assert_eq!(open.len(), 1, "{status:#}");
+    assert_eq!(
+        number(&status["gaps_total"]),
+        status["gaps"].as_array().unwrap().len() as u64
+    );
+    let text = service.ask(&["status"]);
+    let shown = text
+        .lines()
+        .filter(|line| line.starts_with("interface_down e0 since "));
+    assert_eq!(shown.count(), 1, "{text}");
+    assert!(!text.contains("GAPS (0"), "{text}");
+    b.up("e0")?;
+    service.until("e0 is up", |status| !is_down(status));
+    let to = Ipv4Addr::new(10, 0, 0, 2);
+    let answers = || {
+        a.run(|| traffic::ping(to.into(), Duration::from_millis(200)))
+            .unwrap()
+            .is_some()
+    };
+    assert!(wait_until(PATIENCE, answers));
+    a.run(|| traffic::dns_flood(to, 3))?;
+    service.until("all stores have packets", |status| {
+        ["link", "icmp", "names"]
+            .iter()
+            .all(|store| number(&entry(&status["recorder"], "store", store)["packets"]) > 0)
+    });
+    let gaps = service.status()["gaps_total"].as_u64().unwrap() as usize;
+    for arguments in [
+        &["watch", "--last", "all"][..],
+        &["watch", "--last", "all", "--store", "names"],
+        &[
+            "watch", "--last", "all", "--store", "names", "--store", "link",
+        ],
+    ] {
+        let text = service.ask(arguments);
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("gap:")).collect();
+        assert_eq!(lines.len(), gaps, "{arguments:?}: {text}");
+    }
     Ok(())
 }
 

@@ -205,6 +205,7 @@ fn expected(line: &str) -> (i32, &'static str) {
         _ if line.starts_with("netsonde completions") => (0, ""),
         "netsonde watch --last 5m --store link" => (0, "arp"),
         "netsonde watch -c 10 'icmp or arp'" => (0, "icmp"),
+        "netsonde watch -c 2 -env -i eth0 'icmp or arp'" => (0, "ethertype"),
         "netsonde watch --last 10m --follow --group 239.1.1.1" => (0, "239.1.1.1:5000 udp"),
         "netsonde watch --last all --proto icmp --direction in" => (0, "echo reply"),
         "netsonde watch --read trace.pcap 'icmp6 or arp'" => (0, "arp"),
@@ -212,9 +213,11 @@ fn expected(line: &str) -> (i32, &'static str) {
         _ if line.starts_with("netsonde capture --last") => (0, ""),
         _ if line.starts_with("netsonde capture -c 5") => (0, ""),
         "netsonde events" | "netsonde events --follow" => (0, "info"),
-        "netsonde events --last 1h -s warning" => (0, ""),
+        // Nothing is wrong here.
+        "netsonde events --last 1h -s warning" => (1, ""),
+        _ if line.contains("--since 'yesterday") => (0, "info"),
         "netsonde -v events neighbor -I eth0" => (0, "netsonde watch --since"),
-        "netsonde --json events address_conflict" => (0, "\"events\": []"),
+        "netsonde --json events address_conflict" => (1, "\"events\": []"),
         "netsonde neighbors" => (0, "192.0.2.8"),
         "netsonde neighbors 192.0.2.7" => (0, "192.0.2.7"),
         "netsonde -v neighbors -I eth0" => (0, "KERNEL"),
@@ -240,6 +243,7 @@ fn expected(line: &str) -> (i32, &'static str) {
         "netsonde families SOCK_SEQPACKET" => (0, "SOCK_SEQPACKET (5)"),
         "netsonde --json families" => (0, "\"families\""),
         "netsonde sockets" => (0, "FAMILY"),
+        "netsonde sockets -uanp" => (0, "192.0.2.1:53"),
         "netsonde sockets --sniff" => (0, "netsonded"),
         "netsonde sockets --listen --port 53" => (0, "192.0.2.1:53"),
         "netsonde sockets --process netsonded" => (0, "netsonded"),
@@ -250,6 +254,7 @@ fn expected(line: &str) -> (i32, &'static str) {
         "netsonde -v doctor -I eth0" => (0, "gateways:"),
         "netsonde doctor --dry-run" => (0, "192.0.2.7"),
         _ if line.contains("doctor | grep") => (0, "\"healthy\""),
+        "netsonde demo --list" => (0, "wire"),
         "netsonde explain rp-filter-strict" => (0, "rp-filter-strict"),
         "netsonde explain" => (0, "querier-lost"),
         "netsonde --json explain" => (0, "\"proof\""),
@@ -363,6 +368,10 @@ fn table_runs(page: &Page) -> Vec<String> {
             .iter()
             .map(|options| format!("netsonde sockets {options}"))
             .collect(),
+        "talkers" => vec![
+            "netsonde -v talkers".into(),
+            "netsonde talkers --by-interface".into(),
+        ],
         _ => vec![format!("netsonde {name}"), format!("netsonde -v {name}")],
     }
 }

@@ -37,8 +37,22 @@ fn main() -> ExitCode {
             ),
             ("two_hosts_with_one_address", two_hosts_with_one_address),
             (
+                "first_double_answer_is_a_conflict",
+                first_double_answer_is_a_conflict,
+            ),
+            (
                 "host_with_two_interfaces_is_not_a_conflict",
                 host_with_two_interfaces_is_not_a_conflict,
+            ),
+            ("a_scan_is_summed_up", a_scan_is_summed_up),
+            ("proxy_arp_is_a_role", proxy_arp_is_a_role),
+            (
+                "proxy_of_absent_hosts_is_consistent",
+                proxy_of_absent_hosts_is_consistent,
+            ),
+            (
+                "host_with_several_addresses_is_not_a_proxy",
+                host_with_several_addresses_is_not_a_proxy,
             ),
             ("failover_is_not_a_conflict", failover_is_not_a_conflict),
             (
@@ -401,7 +415,8 @@ fn two_hosts_with_one_address() -> Outcome {
         "{text}"
     );
     // Who asks for another one is not told of it as a fault.
-    assert_eq!(ask(&service, &["10.0.0.254"]).1, 0);
+    let (other, _) = ask(&service, &["10.0.0.254"]);
+    assert_eq!(other["findings"], serde_json::json!([]));
     assert_eq!(ask(&service, &["10.0.0.9"]).1, 1);
     // The same by IPv6.
     for host in [&b, &c] {
@@ -412,6 +427,63 @@ fn two_hosts_with_one_address() -> Outcome {
         let _ = a.run(|| UdpSocket::bind("[::]:0")?.send_to(b"hello", ("fd00::9", 9)));
         finding(report, "conflict", "fd00::9")["current"] == true
     });
+    Ok(())
+}
+
+/// Nobody has heard of the address before: the service is fresh, and asks once.
+fn first_double_answer_is_a_conflict() -> Outcome {
+    let Link {
+        a,
+        b,
+        c,
+        switch: _switch,
+    } = link(BridgeOptions::default())?;
+    let mut between = [mac(&b, "e0"), mac(&c, "e0")];
+    between.sort();
+    for host in [&b, &c] {
+        host.sysctl("net/ipv6/conf/e0/accept_dad", "0")?;
+    }
+    let service = Service::start(&a, &[]);
+    for address in ["10.0.0.9", "fd00::9"] {
+        for host in [&b, &c] {
+            let bits = if address.contains(':') { 64 } else { 24 };
+            let with_bits = format!("{address}/{bits}");
+            let add = ["address", "add", &with_bits, "dev", "e0", "nodad"];
+            let add = if bits == 24 { &add[..5] } else { &add[..] };
+            inside(host, "ip", add);
+        }
+        assert!(finding(&ask(&service, &[]).0, "conflict", address).is_null());
+        service.netsonde(&["ping", "-c", "1", "-W", "1", address]);
+        let report = until("both answers are known", &service, |report| {
+            finding(report, "conflict", address)["both_answered"] == 1
+        });
+        let found = finding(&report, "conflict", address);
+        assert_eq!(found["between"], serde_json::json!(between));
+        assert_eq!(found["current"], true);
+        assert_eq!(found["returned"], 0);
+        for mac in &between {
+            let claimant = entry(&found["claimants"], "mac", mac);
+            let counts = [&claimant["claims"], &claimant["answers"]].map(number);
+            assert_eq!(counts, [1, 1], "{found:#}");
+        }
+        // From the second answer on.
+        let first = |mac| entry(&found["claimants"], "mac", mac)["first"].to_string();
+        let second = between.iter().map(|mac| first(mac)).max().unwrap();
+        assert_eq!(found["since"].to_string(), second, "{found:#}");
+        assert!(finding(&report, "moved", address).is_null());
+        assert_eq!(ask(&service, &[address]).1, 1);
+    }
+    let output = service.netsonde(&["neighbors"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("1 claim: 1 answer, last"), "{text}");
+    assert!(!text.contains("perhaps one host"), "{text}");
+    let logged = || {
+        service
+            .ask(&["events", "address_conflict"])
+            .matches("is claimed by")
+            .count()
+    };
+    assert!(wait_until(PATIENCE, || logged() == 2));
     Ok(())
 }
 
@@ -438,6 +510,145 @@ fn host_with_two_interfaces_is_not_a_conflict() -> Outcome {
     assert!(
         text.contains("perhaps one host with two interfaces"),
         "{text}"
+    );
+    Ok(())
+}
+
+/// Hosts in the order of their addresses, and of those that do not answer the number and the range.
+fn a_scan_is_summed_up() -> Outcome {
+    let Link {
+        a,
+        b: _b,
+        c: _c,
+        switch: _switch,
+    } = link(BridgeOptions::default())?;
+    let service = Service::start(&a, &[]);
+    let hosts = [2, 3, 254].map(|last| format!("10.0.0.{last}"));
+    let absent: Vec<String> = (100..120).map(|last| format!("10.0.0.{last}")).collect();
+    let mut arguments = vec!["ping", "-c", "1", "-W", "0.2"];
+    arguments.extend(hosts.iter().chain(&absent).map(String::as_str));
+    service.netsonde(&arguments);
+    let text = service.ask(&["neighbors"]);
+    let line =
+        "20 addresses from 10.0.0.100 to 10.0.0.119 on e0 do not answer this host; -v lists them";
+    assert_eq!(text.matches("not answer").count(), 1, "{text}");
+    assert!(text.contains(line), "{text}");
+    let places: Vec<usize> = hosts
+        .iter()
+        .map(|host| text.find(&format!("\n{host} ")).unwrap())
+        .collect();
+    assert!(places.is_sorted(), "{text}");
+    let text = service.ask(&["-v", "neighbors"]);
+    assert_eq!(
+        text.matches("does not answer this host").count(),
+        20,
+        "{text}"
+    );
+    Ok(())
+}
+
+/// ```text
+///   a 10.0.0.1, netsonded ---- 10.0.0.254 proxy ---- 10.0.0.5, fd00::5 far
+/// ```
+/// The proxy answers for what it reaches on its other side.
+fn proxied() -> Result<(Host, Host, Host), Box<dyn std::error::Error>> {
+    let (a, proxy, far) = (Host::new("a")?, Host::new("proxy")?, Host::new("far")?);
+    lab::veth(&a, "e0", &proxy, "e0")?;
+    lab::veth(&proxy, "e1", &far, "e0")?;
+    for (host, address) in [
+        (&a, "10.0.0.1/24"),
+        (&a, "fd00::1/64"),
+        (&proxy, "10.0.0.254/24"),
+        (&proxy, "fd00::fe/64"),
+        (&far, "10.0.0.5/24"),
+        (&far, "fd00::5/64"),
+    ] {
+        host.address("e0", address)?;
+    }
+    for setting in [
+        "ipv4/ip_forward",
+        "ipv6/conf/all/forwarding",
+        "ipv4/conf/e0/proxy_arp",
+        "ipv4/conf/e1/proxy_arp",
+        "ipv6/conf/e0/proxy_ndp",
+        "ipv6/conf/e1/proxy_ndp",
+    ] {
+        proxy.sysctl(&format!("net/{setting}"), "1")?;
+    }
+    inside(&proxy, "ip", &["route", "add", "10.0.0.0/28", "dev", "e1"]);
+    inside(&proxy, "ip", &["route", "add", "10.0.0.1/32", "dev", "e0"]);
+    inside(&proxy, "ip", &["route", "add", "fd00::5/128", "dev", "e1"]);
+    for (target, interface) in [("fd00::5", "e0"), ("fd00::1", "e1")] {
+        let entry = ["neigh", "add", "proxy", target, "dev", interface];
+        inside(&proxy, "ip", &entry);
+    }
+    Ok((a, proxy, far))
+}
+
+fn proxy_arp_is_a_role() -> Outcome {
+    let (a, proxy, _far) = proxied()?;
+    let service = Service::start(&a, &[]);
+    let of_proxy = mac(&proxy, "e0");
+    let report = until("both are answered for", &service, |report| {
+        ping(&a, "10.0.0.254");
+        ping(&a, "10.0.0.5");
+        // Its port is closed, and it says so.
+        let _ = a.run(|| UdpSocket::bind("[::]:0")?.send_to(b"hello", ("fd00::5", 9)));
+        neighbor(report, &of_proxy)["proxy_for"]
+            .as_array()
+            .map(Vec::len)
+            == Some(2)
+    });
+    let one = neighbor(&report, &of_proxy);
+    assert_eq!(one["proxy_for"], serde_json::json!(["10.0.0.5", "fd00::5"]));
+    assert!(has(&one["roles"], "proxy ARP"), "{one:#}");
+    let text = service.ask(&["neighbors"]);
+    assert!(text.contains("proxy ARP for 10.0.0.5 fd00::5"), "{text}");
+    Ok(())
+}
+
+fn proxy_of_absent_hosts_is_consistent() -> Outcome {
+    let (a, proxy, _far) = proxied()?;
+    let service = Service::start(&a, &[]);
+    let of_proxy = mac(&proxy, "e0");
+    let absent = [8, 9, 10, 11].map(|last| format!("10.0.0.{last}"));
+    let report = until("all are answered for", &service, |report| {
+        absent.iter().for_each(|address| resolve(&a, address));
+        has(
+            &neighbor(report, &of_proxy)["roles"],
+            "proxy ARP (consistent)",
+        )
+    });
+    assert_eq!(
+        neighbor(&report, &of_proxy)["proxy_for"],
+        serde_json::json!(absent)
+    );
+    Ok(())
+}
+
+fn host_with_several_addresses_is_not_a_proxy() -> Outcome {
+    let Link {
+        a,
+        b,
+        c: _c,
+        switch: _switch,
+    } = link(BridgeOptions::default())?;
+    let service = Service::start(&a, &[]);
+    let addresses_of_b: Vec<String> = (20..26).map(|last| format!("10.0.0.{last}")).collect();
+    for address in &addresses_of_b {
+        b.address("e0", &format!("{address}/24"))?;
+    }
+    let of_b = mac(&b, "e0");
+    let report = until("all are known", &service, |report| {
+        addresses_of_b.iter().for_each(|address| {
+            ping(&a, address);
+        });
+        addresses(&neighbor(report, &of_b)).len() >= addresses_of_b.len()
+    });
+    let one = neighbor(&report, &of_b);
+    assert!(
+        one["proxy_for"].is_null() && !one["roles"].to_string().contains("proxy"),
+        "{one:#}"
     );
     Ok(())
 }

@@ -118,6 +118,25 @@ fn permission_tiers() -> Outcome {
             "{refused:?}: {printed}"
         );
     }
+    // Without permission nothing is written: an existing file keeps its bytes.
+    let folder = support::folder()?;
+    let out = folder.path().join("out.pcapng");
+    std::fs::write(&out, "old")?;
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777))?;
+    std::fs::set_permissions(&out, std::fs::Permissions::from_mode(0o666))?;
+    let shown = out.to_str().unwrap();
+    for groups in [&[][..], &[MAY_PROBE]] {
+        for arguments in [&["capture", "-w", shown][..], &["watch", "-w", shown]] {
+            let output = netsonde(&service, SOMEBODY, groups, arguments);
+            assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
+            assert_eq!(std::fs::read(&out)?, b"old");
+            assert_eq!(std::fs::read_dir(folder.path())?.count(), 1);
+        }
+    }
+    let arguments = ["ping", "-c", "1", "10.0.0.1", "--evidence", shown];
+    let output = netsonde(&service, SOMEBODY, &[], &arguments);
+    assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
+    assert_eq!(std::fs::read(&out)?, b"old");
     // A further group counts, not only the first.
     let output = netsonde(&service, SOMEBODY, &[MAY_PROBE], &["mcast", "groups"]);
     assert!(output.status.success(), "{}", printed(&output));
@@ -185,7 +204,8 @@ fn payload_is_cut_without_permission() -> Outcome {
         let mut arguments = vec!["capture", "-w", "-", "--last", "all"];
         arguments.extend_from_slice(more);
         let output = netsonde(&service, uid, groups, &arguments);
-        if !output.status.success() {
+        // Status 1: it was permitted, and nothing matched.
+        if output.status.code() == Some(2) {
             return Err(printed(&output));
         }
         let mut file = CaptureFile::new(&output.stdout[..]).unwrap();

@@ -12,10 +12,10 @@ mod support;
 
 use std::process::ExitCode;
 
+use netsonde::lab;
 use netsonde::lab::wire::every;
-use netsonde::lab::{self, Host};
 use serde_json::Value;
-use support::ping::{PingReport, ping};
+use support::ping::{PingReport, is_reply, ping, routed};
 use support::{Service, Test, number, pair, wired};
 use support::{firewall, inside};
 
@@ -172,15 +172,6 @@ fn interface_down() -> Outcome {
         report.text
     );
     Ok(())
-}
-
-/// Is this frame an echo reply?
-fn is_reply(frame: &[u8]) -> bool {
-    match frame.get(12..14) {
-        Some([8, 0]) => frame[23] == 1 && frame[34] == 0,
-        Some([0x86, 0xdd]) => frame[20] == 58 && frame[54] == 129,
-        _ => false,
-    }
 }
 
 /// ```text
@@ -443,24 +434,7 @@ fn remote_firewall() -> Outcome {
 ///   a  e0 10.0.0.1 ---- 10.0.0.254 r0  router  r1 10.9.0.254 ---- 10.9.0.9 e0  b
 /// ```
 fn router_errors() -> Outcome {
-    let (a, router, b) = (Host::new("a")?, Host::new("router")?, Host::new("b")?);
-    lab::veth(&a, "e0", &router, "r0")?;
-    lab::veth(&router, "r1", &b, "e0")?;
-    for (host, interface, v4, v6) in [
-        (&a, "e0", "10.0.0.1/24", "fd00::1/64"),
-        (&router, "r0", "10.0.0.254/24", "fd00::fe/64"),
-        (&router, "r1", "10.9.0.254/24", "fd09::fe/64"),
-        (&b, "e0", "10.9.0.9/24", "fd09::9/64"),
-    ] {
-        host.address(interface, v4)?;
-        host.address(interface, v6)?;
-    }
-    router.sysctl("net/ipv4/ip_forward", "1")?;
-    router.sysctl("net/ipv6/conf/all/forwarding", "1")?;
-    a.route("0.0.0.0/0", "10.0.0.254")?;
-    a.route("::/0", "fd00::fe")?;
-    b.route("0.0.0.0/0", "10.9.0.254")?;
-    b.route("::/0", "fd09::fe")?;
+    let (a, router, b) = routed()?;
     inside(&router, "ip", &["link", "set", "r1", "mtu", "1400"]);
     inside(&b, "ip", &["link", "set", "e0", "mtu", "1400"]);
     let service = Service::start(&a, &[]);

@@ -209,7 +209,7 @@ fn forged_replies_are_ignored() -> Outcome {
     let to: Ipv4Addr = "10.0.0.1".parse()?;
     let mut sent = 0;
     let mut took = Duration::ZERO;
-    // At last all of it right, but sent by somebody else.
+    // At last all of it right, but from another address.
     let is_right = AtomicBool::new(false);
     let mut forge = || {
         while let Ok(length) = port.read(&mut room) {
@@ -222,9 +222,15 @@ fn forged_replies_are_ignored() -> Outcome {
             return;
         }
         let newest = u16::from_be_bytes([request[6], request[7]]);
+        // True answers need no flood, in which b would lose requests itself.
+        let count = if is_right.load(Ordering::Relaxed) {
+            4
+        } else {
+            pace / 50
+        };
         let forged = b
             .run(|| {
-                traffic::raw_ipv4(to, 1, pace / 50, Some(pace), |number, packet| {
+                traffic::raw_ipv4(to, 1, count, Some(pace), |number, packet| {
                     let mut payload = request[8..].to_vec();
                     // The cookie guessed; or right, and the payload altered; each for the newest
                     // probes, and for some that are to come.
@@ -287,8 +293,12 @@ fn forged_replies_are_ignored() -> Outcome {
     let report = beside(&mut forge, || {
         ping(&service, &["-c", "10", "-i", "0.05", "-W", "1", "10.0.0.2"])
     });
-    assert_eq!(report.fates(), ["unanswered"; 10], "{}", report.text);
-    assert!(number(&report.total["forged"]) > 500, "{}", report.text);
+    // The cookie decides: a host may answer from another of its addresses.
+    // A request that follows at once on a busy machine may be overwritten before it is answered.
+    let is_answered = |probe: &&Value| probe["fate"] == "replied" && probe["from"] == "10.0.0.3";
+    assert!(report.probes.iter().filter(is_answered).count() >= 5);
+    assert!(report.duplicates > 0);
+    assert_eq!(report.total["forged"], 0);
     println!(
         "forged {:.0} a second, {sent} in all",
         sent as f64 / took.as_secs_f64()
@@ -546,19 +556,30 @@ fn impossible_requests_are_rejected() -> Outcome {
         (&["10.0.0.0/8"][..], "limit is reached"),
         (
             &["-s", "65508", "10.0.0.2"][..],
-            "size: 65508 is more than 65507",
+            "-s: 65508 is more than 65507",
         ),
-        (&["-I", "nope", "10.0.0.2"][..], "no such interface: nope"),
+        (
+            &["-I", "nope", "10.0.0.2"][..],
+            "unknown interface \"nope\"",
+        ),
         (
             &["-I", "fd00::1", "10.0.0.2"][..],
             "is not an address of the targets' family",
         ),
         (&["10.0.0.255"][..], "use -b to ping it"),
         (&["fe80::1"][..], "specify it, for example fe80::1%e0"),
-        (&["fe80::1%nope"][..], "no such interface: nope"),
-        (&["10.0.0.2/33"][..], "the prefix length must be 0 to 32"),
+        (
+            &["10.999.1.1"][..],
+            "10.999.1.1 is not an IPv4 address: 999 is more than 255",
+        ),
+        (&["-W", "0", "10.0.0.2"][..], "-W: must be more than 0"),
+        (&["fe80::1%nope"][..], "unknown interface \"nope\""),
+        (&["10.0.0.2/33"][..], "33 is more than 32"),
         (&["-p", "xyz", "10.0.0.2"][..], "hexadecimal"),
-        (&["-W", "2h", "10.0.0.2"][..], "at most an hour"),
+        (
+            &["-W", "2h", "10.0.0.2"][..],
+            "-W: must be at most one hour, not 2h",
+        ),
         (
             &["--rate", "10000000", "10.0.0.2"][..],
             "only root may use more probes a second here; you may use 100000 a second",

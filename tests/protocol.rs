@@ -97,6 +97,10 @@ fn service_types_agree() {
         may: vec!["status".into()],
         listening: vec!["unix".into()],
         sockets: vec![1],
+        network: Some(service::Namespace {
+            device: 4,
+            inode: 1,
+        }),
         version: "0".into(),
         time: "t".into(),
         started: "t".into(),
@@ -137,6 +141,7 @@ fn service_types_agree() {
             to: "t".into(),
             count: 1,
             subject: Some("bulk ring".into()),
+            open: Some(true),
         }],
         gaps_total: 1,
         clients: service::Clients {
@@ -267,8 +272,11 @@ fn ping_types_agree() {
         }),
         errno: text(),
         last_seen: text(),
+        fragmented: Some(true),
+        is_final: Some(true),
         ..Default::default()
     };
+    let remarks = Some(vec![ping::Remark::default()]);
     let summary = ping::Summary {
         fates: fates.clone(),
         rtt_ns: figures,
@@ -281,18 +289,30 @@ fn ping_types_agree() {
             ..Default::default()
         }]),
         responders_left_out: Some(1),
+        rtt_ewma_ns: Some(1),
+        remarks: remarks.clone(),
         ..Default::default()
     };
     let row = ping::TargetRow {
         fates: Some(fates.clone()),
         rtt_ns: Some(1),
         wire_rtt_ns: Some(1),
+        remarks,
         ..Default::default()
     };
     let total = ping::Total {
         fates,
         ..Default::default()
     };
+    let progress = ping::ProgressReply {
+        summaries: Some(vec![summary.clone()]),
+        total: total.clone(),
+    };
+    sides(
+        "Progress",
+        to_value(ping::ProgressCall { run: 1 }).unwrap(),
+        Some(to_value(progress).unwrap()),
+    );
     let report = ping::PingReply {
         run: Some(1),
         id: Some(1),
@@ -351,8 +371,11 @@ fn talkers_types_agree() {
         by: text(),
         interface: text(),
         limit: Some(1),
+        joined: Some(true),
     };
     let talker = inventory::Talker {
+        ways: Some(vec![inventory::Way::default()]),
+        forwarded: Some(true),
         source: text(),
         source_port: Some(1),
         destination: text(),
@@ -444,10 +467,15 @@ fn neighbors_types_agree() {
     let text = || Some("x".to_owned());
     let neighbor = inventory::Neighbor {
         shared: text(),
-        addresses: vec![inventory::Address::default()],
+        addresses: vec![inventory::Address {
+            answered: text(),
+            ..Default::default()
+        }],
+        proxy_for: vec!["x".into()],
         names: vec![inventory::Name::default()],
         roles: vec!["x".into()],
         heard_by: vec!["x".into()],
+        last_forwarded: text(),
         ..Default::default()
     };
     let claimant = inventory::Claimant {
@@ -477,6 +505,14 @@ fn neighbors_types_agree() {
             mac: text(),
             ..Default::default()
         }],
+        virtual_routers: Some(vec![inventory::VirtualRouter {
+            addresses: vec!["x".into()],
+            masters: vec![inventory::Master::default()],
+            two_masters: Some(vec!["x".into()]),
+            since: text(),
+            last: text(),
+            ..Default::default()
+        }]),
         ..Default::default()
     };
     let call = to_value(inventory::InterfaceCall { interface: text() }).unwrap();

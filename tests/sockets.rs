@@ -781,7 +781,9 @@ fn selections_find_packets() -> Outcome {
     let far = "[2001:db8:1111:2222:3333:4444:5555:7777]:8443";
     let stream = a.run(|| UdpSocket::bind(format!("[{long}]:8444")))?;
     a.run(|| stream.connect(far))?;
-    let (printed, _) = text(&a, &["sockets", "--port", "8443"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
+    command.args(["sockets", "--port", "8443"]);
+    let printed = a.run(|| support::terminal::shown(&mut command, 100))?;
     assert!(printed.contains(&format!("> {far}")), "{printed}");
     for line in printed.lines() {
         assert!(line.chars().count() <= 100, "{line}");

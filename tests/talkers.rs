@@ -10,12 +10,13 @@
 mod support;
 
 use std::collections::HashMap;
-use std::net::UdpSocket;
-use std::process::ExitCode;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
 
-use netsonde::lab::traffic;
+use netsonde::lab::{BridgeOptions, Host, bridge, bridge_port, traffic, veth, wait_until};
 use serde_json::Value;
-use support::{Service, Test, entry, number, pair};
+use support::{PATIENCE, Service, Test, entry, number, pair};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
             "flows_show_their_processes",
             flows_show_their_processes as Test,
         ),
+        ("flows_can_be_watched", flows_can_be_watched),
+        ("forwarded_packets_count_once", forwarded_packets_count_once),
         (
             "largest_of_a_million_flows_are_found",
             largest_of_a_million_flows_are_found,
@@ -90,8 +93,11 @@ fn flows_show_their_processes() -> Outcome {
     println!("{text}");
     drop(receiver);
     for (wrong, why) in [
-        (&["--window", "6m"][..], "1 s to 300 s"),
-        (&["-n", "0"], "is not in the range of 1 to 1000"),
+        (
+            &["--window", "6m"][..],
+            "--window: must be 1s to 5m, not 6m",
+        ),
+        (&["-n", "0"], "-n: must be 1 to 1000, not 0"),
         (&["-I", "nowhere"], "nowhere"),
     ] {
         let mut all = vec!["talkers"];
@@ -101,6 +107,175 @@ fn flows_show_their_processes() -> Outcome {
         assert_eq!(output.status.code(), Some(2), "{printed}");
         assert!(printed.contains(why), "{wrong:?}: {printed}");
     }
+    Ok(())
+}
+
+/// Containers behind a bridge of their host:
+/// ```text
+///   c  e0 10.1.0.1 ---- v1 +
+///                      ... + docker0 10.1.0.254  h  e0 10.0.0.1 ---- 10.0.0.2 e0  s
+///  c12 e0          --- v12 +
+/// ```
+fn forwarded_packets_count_once() -> Outcome {
+    let [h, c, s, others] = ["h", "c", "s", "others"].map(|name| Host::new(name).unwrap());
+    veth(&h, "e0", &s, "e0")?;
+    bridge(&h, "docker0", BridgeOptions::default())?;
+    veth(&h, "v1", &c, "e0")?;
+    bridge_port(&h, "docker0", "v1")?;
+    for number in 2..=12 {
+        let port = format!("v{number}");
+        veth(&h, &port, &others, &port)?;
+        bridge_port(&h, "docker0", &port)?;
+        others.up(&port)?;
+    }
+    for (host, interface, address) in [
+        (&h, "e0", "10.0.0.1/24"),
+        (&s, "e0", "10.0.0.2/24"),
+        (&h, "docker0", "10.1.0.254/24"),
+        (&c, "e0", "10.1.0.1/24"),
+    ] {
+        host.address(interface, address)?;
+    }
+    h.sysctl("net/ipv4/ip_forward", "1")?;
+    c.route("0.0.0.0/0", "10.1.0.254")?;
+    s.route("10.1.0.0/24", "10.0.0.1")?;
+    let service = Service::start(&h, &[]);
+    let server = s.run(|| UdpSocket::bind("10.0.0.2:5000"))?;
+    // A program of the host itself, which is no end of what the host only forwards.
+    let _program = h.run(|| UdpSocket::bind("0.0.0.0:5000"))?;
+    let client = c.run(|| UdpSocket::bind("10.1.0.1:4000"))?;
+    let to_server = Ipv4Addr::new(10, 0, 0, 2);
+    let answers = || c.run(|| traffic::ping(to_server.into(), Duration::from_millis(200)));
+    assert!(wait_until(PATIENCE, || answers().unwrap().is_some()));
+    let mut room = [0; 2000];
+    for _ in 0..100 {
+        client.send_to(&[0; 1000], "10.0.0.2:5000")?;
+        let (_, from) = server.recv_from(&mut room)?;
+        server.send_to(&[0; 500], from)?;
+        client.recv_from(&mut room)?;
+    }
+    recorded(&service, 600);
+    let flow = |report: &Value, port: u64| -> Vec<Value> {
+        let all = report["talkers"].as_array().unwrap().iter();
+        all.filter(|one| one["source_port"] == port)
+            .cloned()
+            .collect()
+    };
+    let ways = |talker: &Value| -> Vec<(String, String, u64)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let all = talker["ways"].as_array().unwrap().iter();
+        all.map(|way| {
+            (
+                text(&way["interface"]),
+                text(&way["direction"]),
+                number(&way["packets"]),
+            )
+        })
+        .collect()
+    };
+    let report = h.run(|| talkers(&service, &["--window", "1m", "-n", "100"]));
+    for (port, bytes, expected) in [
+        (
+            4000,
+            104_200,
+            [("v1", "in"), ("docker0", "in"), ("e0", "out")],
+        ),
+        (
+            5000,
+            54_200,
+            [("e0", "in"), ("docker0", "out"), ("v1", "out")],
+        ),
+    ] {
+        let rows = flow(&report, port);
+        assert_eq!(rows.len(), 1, "{rows:#?}");
+        assert_eq!(
+            (number(&rows[0]["packets"]), number(&rows[0]["bytes"])),
+            (100, bytes)
+        );
+        assert_eq!(rows[0]["forwarded"], true);
+        assert_eq!(rows[0]["process"], Value::Null, "{}", rows[0]);
+        let expected = expected.map(|(name, way)| (name.to_owned(), way.to_owned(), 100));
+        assert_eq!(ways(&rows[0]), expected);
+    }
+    // The broadcast that the bridge copied to each port; its two ends are named.
+    let arp = report["talkers"].as_array().unwrap().iter().find(|one| {
+        (&one["protocol"], &one["source"], &one["destination"])
+            == (&"arp".into(), &"10.1.0.1".into(), &"10.1.0.254".into())
+    });
+    let arp = arp.unwrap_or_else(|| panic!("{report:#}"));
+    let copies = ways(arp);
+    assert!(copies.len() >= 3, "{arp:#}");
+    let received = copies.iter().find(|(name, ..)| name == "v1").unwrap().2;
+    assert_eq!(number(&arp["packets"]), received, "{arp:#}");
+    // Totals are those of the rows.
+    let sum: u64 = report["talkers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| number(&one["packets"]))
+        .sum();
+    assert_eq!(number(&report["packets"]), sum, "{report:#}");
+    assert_eq!(
+        number(&report["flows"]),
+        report["talkers"].as_array().unwrap().len() as u64
+    );
+    // As the interfaces have it.
+    let each = h.run(|| talkers(&service, &["--window", "1m", "-n", "100", "--by-interface"]));
+    assert_eq!(flow(&each, 4000).len(), 3);
+    assert!(
+        number(&each["packets"]) >= sum + 400,
+        "{} {sum}",
+        each["packets"]
+    );
+    let text = h.run(|| service.ask(&["talkers", "--window", "1m", "-n", "100"]));
+    println!("{text}");
+    let line = |words: &[&str]| {
+        text.lines()
+            .filter(|line| words.iter().all(|word| line.contains(word)))
+            .count()
+    };
+    assert_eq!(
+        line(&["v1>docker0>e0", "fwd", "10.1.0.1:4000"]),
+        1,
+        "{text}"
+    );
+    assert_eq!(
+        line(&["arp", "10.1.0.1", "10.1.0.254"]),
+        2,
+        "question and answer: {text}"
+    );
+    Ok(())
+}
+
+/// `--watch` shows the flows of each second: on a terminal in place, on a pipe below each other.
+fn flows_can_be_watched() -> Outcome {
+    let (_a, b) = pair();
+    let service = Service::start(&b, &[]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
+    command
+        .arg("--socket")
+        .arg(service.socket())
+        .args(["talkers", "--watch"]);
+    let is_twice = |text: &str| text.matches(" flows in ").count() >= 2;
+    let shown = b.run(|| support::terminal::shown_raw_until(&mut command, 80, is_twice))?;
+    assert!(shown.starts_with("\u{1b}[2J\u{1b}[H"), "{shown:?}");
+    assert!(shown.matches("\u{1b}[H").count() >= 2, "{shown:?}");
+    let output = b.run(|| {
+        let mut command = Command::new("timeout");
+        command
+            .args([
+                "-s",
+                "INT",
+                "2.5",
+                env!("CARGO_BIN_EXE_netsonde"),
+                "--socket",
+            ])
+            .arg(service.socket())
+            .args(["talkers", "--watch"]);
+        command.output()
+    })?;
+    let text = String::from_utf8(output.stdout)?;
+    assert!(is_twice(&text) && !text.contains('\u{1b}'), "{text}");
     Ok(())
 }
 

@@ -2,7 +2,9 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use netsonde_core::wire::cursor::sum;
-use netsonde_core::wire::{Checksum, DeliveryScope, Frame, LinkType, Packet, ProblemKind, decode};
+use netsonde_core::wire::{
+    Checksum, DeliveryScope, Frame, LinkType, Packet, ProblemKind, decode, details,
+};
 use proptest::prelude::*;
 
 fn read(link: LinkType, bytes: &[u8]) -> Packet<'_> {
@@ -332,7 +334,9 @@ proptest! {
             original_length: length.max(bytes.len() as u32),
             checksum: Checksum::Unknown,
         });
+        let details = details::details(&packet) + &details::link_header(&packet.frame);
         prop_assert!(packet.summary.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{:?}", packet.summary);
+        prop_assert!(details.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{details:?}");
     }
 
     #[test]
@@ -348,6 +352,349 @@ proptest! {
             frame[at % length] = value;
         }
         let packet = read(LinkType::Ethernet, frame);
+        let details = details::details(&packet) + &details::link_header(&packet.frame);
         prop_assert!(packet.summary.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{:?}", packet.summary);
+        prop_assert!(details.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{details:?}");
     }
+}
+
+/// An IPv6 packet with a routing header of this type, and UDP whose checksum has this destination.
+fn routed(header: &[u8], destination: &str, last: &str) -> Vec<u8> {
+    let address = |text: &str| text.parse::<std::net::Ipv6Addr>().unwrap().octets();
+    let from = address("2001:db8::1");
+    let mut message = udp(4000, 5000, b"hello");
+    let pseudo = sum(&address(last), sum(&from, 17 + message.len() as u32));
+    let checksum = !(sum(&message, pseudo) as u16);
+    message[6..8].copy_from_slice(&checksum.to_be_bytes());
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend_from_slice(&((header.len() + message.len()) as u16).to_be_bytes());
+    packet.extend_from_slice(&[43, 64]);
+    packet.extend_from_slice(&from);
+    packet.extend_from_slice(&address(destination));
+    packet.extend_from_slice(header);
+    packet.extend_from_slice(&message);
+    packet
+}
+
+/// RFC 8200, section 8.1: the pseudo-header has the final destination, in whatever place each type of
+/// routing header keeps it.
+#[test]
+fn checksums_cover_the_final_destination_of_a_source_route() {
+    let (hop, last) = ("2001:db8::99", "2001:db8::2");
+    let octets = |text: &str| text.parse::<std::net::Ipv6Addr>().unwrap().octets();
+    let header = |kind: u8, left: u8, fixed: [u8; 4], list: &[&str]| {
+        let mut bytes = vec![17, (list.len() * 2) as u8, kind, left];
+        bytes.extend_from_slice(&fixed);
+        bytes.extend(list.iter().flat_map(|address| octets(address)));
+        bytes
+    };
+    // RPL with addresses that share 15 bytes with the destination: two of one byte, and six of padding.
+    let rpl = vec![17, 1, 3, 2, 0xff, 0x60, 0, 0, 0x55, 2, 0, 0, 0, 0, 0, 0];
+    for (name, header, destination) in [
+        ("type 0", header(0, 2, [0; 4], &["2001:db8::55", last]), hop),
+        ("mobile", header(2, 1, [0; 4], &[last]), hop),
+        ("segments", header(4, 1, [1, 0, 0, 0], &[last, hop]), hop),
+        ("arrived", header(4, 0, [1, 0, 0, 0], &[last, hop]), last),
+        ("arrived, type 0", header(0, 0, [0; 4], &[hop]), last),
+        ("rpl", rpl, hop),
+    ] {
+        let packet = routed(&header, destination, last);
+        let seen = read(LinkType::RawIp, &packet);
+        assert_eq!((seen.bad_checksum, &seen.problem), (None, &None), "{name}");
+        let wrong = routed(&header, destination, "2001:db8::3");
+        let seen = read(LinkType::RawIp, &wrong);
+        assert_eq!(seen.bad_checksum, Some("udp"), "{name}");
+        // The packet's own destination does not change.
+        assert_eq!(
+            seen.network.unwrap().destination.to_string(),
+            destination,
+            "{name}"
+        );
+    }
+    // The lengths of messages do not contain the headers before them.
+    let segments = header(4, 1, [1, 0, 0, 0], &[last, hop]);
+    let packet = routed(&segments, hop, last);
+    let seen = read(LinkType::RawIp, &packet);
+    assert_eq!(seen.summary, "5 bytes");
+    assert!(details::details(&seen).contains("(correct)"));
+    let mut tcp = packet.clone();
+    tcp[40] = 6;
+    tcp.truncate(80);
+    tcp.extend_from_slice(&[
+        0, 80, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0, 100, 0, 0, 0, 0,
+    ]);
+    tcp[5] = 60;
+    let seen = read(LinkType::RawIp, &tcp);
+    assert_eq!(seen.summary, "SYN seq 1 win 100");
+    assert_eq!(seen.bad_checksum, Some("tcp"));
+    // Where the final destination is not known, no checksum is called wrong.
+    let unknown = routed(&header(5, 1, [0; 4], &[hop]), hop, last);
+    assert_eq!(read(LinkType::RawIp, &unknown).bad_checksum, None);
+}
+
+#[test]
+fn checksums_cover_the_home_address_of_a_mobile_host() {
+    // Pad of four bytes, then the home address option.
+    let mut header = vec![17, 2, 1, 2, 0, 0, 201, 16];
+    header.extend_from_slice(
+        &"2001:db8::7"
+            .parse::<std::net::Ipv6Addr>()
+            .unwrap()
+            .octets(),
+    );
+    let mut packet = routed(&header, "2001:db8::2", "2001:db8::2");
+    packet[6] = 60;
+    assert_eq!(read(LinkType::RawIp, &packet).bad_checksum, Some("udp"));
+    let source: [u8; 16] = packet[8..24].try_into().unwrap();
+    let home: [u8; 16] = packet[48..64].try_into().unwrap();
+    packet[8..24].copy_from_slice(&home);
+    packet[48..64].copy_from_slice(&source);
+    assert_eq!(read(LinkType::RawIp, &packet).bad_checksum, None);
+}
+
+/// TCP has the final destination of an IPv4 source route in its pseudo-header, Linux's UDP the next hop.
+#[test]
+fn checksums_cover_either_end_of_an_ipv4_source_route() {
+    for (kind, pointer, to, right) in [
+        (131, 4, [10, 0, 0, 2], true),
+        (137, 4, [10, 0, 0, 2], true),
+        (131, 4, [10, 0, 0, 9], true),
+        (131, 4, [10, 0, 0, 3], false),
+        (131, 8, [10, 0, 0, 9], true),
+        (131, 8, [10, 0, 0, 2], false),
+    ] {
+        let mut message = udp(4000, 5000, b"hello");
+        let pseudo = sum(&to, sum(&[10, 0, 0, 1], 17 + message.len() as u32));
+        let checksum = !(sum(&message, pseudo) as u16);
+        message[6..8].copy_from_slice(&checksum.to_be_bytes());
+        let mut packet = vec![
+            0x47,
+            0,
+            0,
+            28 + message.len() as u8,
+            0,
+            7,
+            0,
+            0,
+            9,
+            17,
+            0,
+            0,
+        ];
+        packet.extend_from_slice(&[10, 0, 0, 1, 10, 0, 0, 9]);
+        packet.extend_from_slice(&[kind, 7, pointer, 10, 0, 0, 2, 0]);
+        let checksum = !(sum(&packet, 0) as u16);
+        packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+        packet.extend_from_slice(&message);
+        let expected = (!right).then_some("udp");
+        let seen = read(LinkType::RawIp, &packet);
+        assert_eq!(seen.bad_checksum, expected, "{kind} {pointer} {to:?}");
+    }
+}
+
+/// Messages with lists, which a short capture cuts anywhere.
+fn lists() -> Vec<(&'static str, Vec<u8>)> {
+    let over = |protocol: u8, to: [u8; 4], message: Vec<u8>| {
+        ethernet(0x0800, &ipv4(protocol, to, &message))
+    };
+    let group = |last: u16| {
+        let mut record = vec![4, 0, 0, 0, 0xff, 0x1e];
+        record.extend_from_slice(&[0; 12]);
+        record.extend_from_slice(&last.to_be_bytes());
+        record
+    };
+    let mut mld2 = vec![143, 0, 0, 0, 0, 0, 0, 2];
+    mld2.extend(group(1).into_iter().chain(group(2)));
+    let mut query = vec![0x11, 100, 0, 0, 239, 1, 1, 1, 2, 125, 0, 10];
+    query.extend((0..10).flat_map(|last| [10, 0, 0, last]));
+    let mut join = vec![0x23, 0, 0, 0, 1, 0, 10, 0, 0, 254, 0, 5, 0, 210];
+    for last in 0..5 {
+        join.extend_from_slice(&[1, 0, 0, 32, 239, 1, 1, last, 0, 1, 0, 0]);
+        join.extend_from_slice(&[1, 0, 4, 32, 10, 0, 0, 9]);
+    }
+    let mut vrrp = vec![0x31, 5, 200, 3, 0, 100, 0, 0];
+    vrrp.extend((1..4).flat_map(|last| [10, 0, 0, last]));
+    let mut dns = vec![0x12, 0x34, 0x81, 0x80, 0, 1, 0, 6, 0, 0, 0, 0];
+    dns.extend_from_slice(b"\x01a\x00\x00\x01\x00\x01");
+    for last in 1..7 {
+        dns.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 0, last]);
+    }
+    let mut dhcp = vec![2, 1, 6, 0, 0, 0, 0, 9];
+    dhcp.resize(236, 0);
+    dhcp.extend_from_slice(&[0x63, 0x82, 0x53, 0x63, 53, 1, 2, 54, 4, 10, 0, 0, 1]);
+    dhcp.extend_from_slice(&[12, 0, 51, 4, 0, 0, 0, 60, 12, 1, b'h', 255]);
+    let hello = vec![
+        0x20, 0, 0, 0, 0, 1, 0, 2, 0, 105, 0, 19, 0, 4, 0, 0, 0, 1, 0, 20, 0, 4, 0, 0, 0, 9,
+    ];
+    let syn = vec![
+        0, 80, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0xa0, 2, 0, 100, 0, 0, 0, 0, 2, 4, 5, 180, 4, 2, 8,
+        10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7,
+    ];
+    let mut gre = vec![0x20, 0, 8, 0, 0, 0, 0, 7];
+    gre.extend_from_slice(&ipv4(1, TO, &summed(vec![8, 0, 0, 0, 0, 7, 0, 3])));
+    let mut first = ipv4(17, TO, &udp(7, 9, &[0; 20]));
+    first[6] = 0x20;
+    let mut lacp = vec![
+        1, 1, 1, 20, 0, 1, 2, 0, 0, 0, 0, 1, 0, 5, 0, 1, 0, 2, 0, 0, 0, 0,
+    ];
+    lacp.extend_from_slice(&[
+        2, 20, 0, 1, 2, 0, 0, 0, 0, 2, 0, 5, 0, 1, 0, 2, 0x3d, 0, 0, 0,
+    ]);
+    let lldp = vec![
+        2, 7, 4, 2, 0, 0, 0, 0, 9, 4, 3, 5, b'p', b'1', 8, 0, 10, 0, 0, 0,
+    ];
+    let quoting = {
+        let mut error = vec![11, 0, 0, 0, 0, 0, 0, 0];
+        error.extend_from_slice(&ipv4(17, TO, &udp(7, 9, &[0; 20])));
+        summed(error)
+    };
+    vec![
+        ("MLDv2 report", mld(mld2)),
+        ("IGMPv3 query", over(2, [239, 1, 1, 1], summed(query))),
+        ("PIM join/prune", over(103, [224, 0, 0, 13], summed(join))),
+        ("PIM hello", over(103, [224, 0, 0, 13], summed(hello))),
+        ("VRRP", over(112, [224, 0, 0, 18], vrrp)),
+        ("DNS", over(17, TO, udp(53, 4000, &dns))),
+        ("DHCP", over(17, TO, udp(67, 68, &dhcp))),
+        ("TCP", over(6, TO, syn)),
+        ("GRE", over(47, TO, gre.clone())),
+        ("tunnel", over(4, TO, gre[8..].to_vec())),
+        ("fragment", ethernet(0x0800, &first)),
+        ("LACP", ethernet(0x8809, &lacp)),
+        ("LLDP", ethernet(0x88cc, &lldp)),
+        ("ICMP error", over(1, TO, quoting)),
+    ]
+}
+
+/// Whether an item, a bracket or a conjunction in a summary has nothing in it. An empty set of sources in
+/// braces is a fact.
+fn has_empty_item(summary: &str) -> bool {
+    let marks = [' ', ':', ';', ','];
+    summary.starts_with(marks)
+        || summary.ends_with(marks)
+        || [
+            ": ;", ": ,", ", ,", "; ;", ",,", ";;", "[]", "()", ": and ", "  ",
+        ]
+        .iter()
+        .any(|part| summary.contains(part))
+}
+
+#[test]
+fn cut_lists_have_no_empty_item() {
+    for (name, frame) in lists().into_iter().chain(samples()) {
+        for end in 0..=frame.len() {
+            let packet = decode(&Frame {
+                link: LinkType::Ethernet,
+                bytes: &frame[..end],
+                original_length: frame.len() as u32,
+                checksum: Checksum::Unknown,
+            });
+            let summary = &packet.summary;
+            assert!(!has_empty_item(summary), "{name} at {end}: {summary:?}");
+            if name != "MLDv2 report" {
+                continue;
+            }
+            // Two records of 20 bytes each, from byte 70 on.
+            let expected = match end {
+                ..70 => continue,
+                70..90 => "MLDv2 report: 2 records, cut off",
+                90..110 => "MLDv2 report: ff1e::1 to exclude {} (join); and 1 more",
+                _ => "MLDv2 report: ff1e::1 to exclude {} (join); ff1e::2 to exclude {} (join)",
+            };
+            assert_eq!(summary, expected, "at {end}");
+        }
+    }
+}
+
+#[test]
+fn cut_lists_say_what_is_missing() {
+    let at = |name: &str, cut: usize| {
+        let all = lists();
+        let (_, frame) = all.iter().find(|(known, _)| *known == name).unwrap();
+        let packet = decode(&Frame {
+            link: LinkType::Ethernet,
+            bytes: &frame[..frame.len() - cut],
+            original_length: frame.len() as u32,
+            checksum: Checksum::Unknown,
+        });
+        packet.summary
+    };
+    let sources = |shown: u8| {
+        let shown: Vec<String> = (0..shown).map(|last| format!("10.0.0.{last}")).collect();
+        shown.join(", ")
+    };
+    let query = "IGMPv3 query for 239.1.1.1, max response 10000 ms, robustness 2, interval 125 s";
+    assert_eq!(
+        at("IGMPv3 query", 0),
+        format!("{query}, sources {} and 2 more", sources(8))
+    );
+    assert_eq!(
+        at("IGMPv3 query", 33),
+        format!("{query}, sources 10.0.0.0 and 9 more")
+    );
+    assert_eq!(
+        at("IGMPv3 query", 40),
+        format!("{query}, 10 sources, cut off")
+    );
+    assert!(at("PIM join/prune", 0).ends_with("; and 2 more groups"));
+    assert!(at("VRRP", 1).ends_with(", 10.0.0.1, 10.0.0.2 and 1 more"));
+    assert!(
+        at("DNS", 40).ends_with("A a 10.0.0.3 and 3 more"),
+        "{}",
+        at("DNS", 40)
+    );
+    assert_eq!(
+        at("DHCP", 2),
+        "DHCP offer 0x00000009 for 00:00:00:00:00:00, server 10.0.0.1, lease 60 s"
+    );
+    assert!(
+        at("TCP", 3).ends_with("[mss 1460, sack ok]"),
+        "{}",
+        at("TCP", 3)
+    );
+    assert_eq!(
+        at("PIM hello", 3),
+        "PIM hello, hold time 105 s, DR priority 1"
+    );
+    assert_eq!(at("GRE", 28), "GRE key 0x7");
+    assert_eq!(at("tunnel", 28), "tunnel");
+    assert_eq!(at("fragment", 28), "first fragment, id 0x7");
+}
+
+#[test]
+fn details_complete_the_summary() {
+    let of = |name: &str| {
+        let all = lists();
+        let (_, frame) = all.iter().find(|(known, _)| *known == name).unwrap();
+        details::details(&read(LinkType::Ethernet, frame))
+    };
+    let syn = of("TCP");
+    assert!(syn.starts_with("ip ttl 1, tos 0x00, id 7, flags [none], offset 0, proto tcp (6), length 60, checksum 0x"), "{syn}");
+    assert!(
+        syn.contains("options [mss 1460, sack ok, timestamp 1 echo 0, nop, wscale 7]"),
+        "{syn}"
+    );
+    assert!(syn.contains("checksum 0x0000 (wrong)"), "{syn}");
+    assert!(
+        of("MLDv2 report").contains("extensions [hop-by-hop]; icmp6 type 143, code 0, checksum 0x")
+    );
+    assert!(
+        of("MLDv2 report").contains("(correct); 2 records [ff1e::1 to exclude {} (join), ff1e::2")
+    );
+    assert!(of("IGMPv3 query").contains("S flag clear, sources [10.0.0.0, 10.0.0.1"));
+    let (_, arp) = &samples()[0];
+    assert_eq!(
+        details::details(&read(LinkType::Ethernet, arp)),
+        "arp operation 1, sender 10.0.0.1 (02:00:00:00:00:01), target 10.0.0.2 (00:00:00:00:00:00); 42 bytes"
+    );
+    let frame = Frame {
+        link: LinkType::Ethernet,
+        bytes: arp,
+        original_length: arp.len() as u32,
+        checksum: Checksum::Unknown,
+    };
+    assert_eq!(
+        details::link_header(&frame),
+        "02:00:00:00:00:01 > 01:00:5e:00:00:01, ethertype ARP (0x0806), length 42"
+    );
 }

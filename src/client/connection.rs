@@ -13,12 +13,16 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::linux::reason;
+
 /// Maximum length of a reply, in bytes: thousands of interfaces fit.
 const REPLY_MAX: usize = 16 << 20;
 /// Bytes received at a time.
 const ROOM: usize = 64 * 1024;
 /// Maximum time for a reply.
 const REPLY_WAIT: Duration = Duration::from_secs(30);
+/// Maximum length of the path of a Unix socket, in bytes (unix(7)).
+const MAX_PATH: usize = 107;
 /// Time for which to retry when the service has too many connections.
 const CROWDED_WAIT: Duration = Duration::from_secs(2);
 
@@ -27,8 +31,8 @@ const CROWDED_WAIT: Duration = Duration::from_secs(2);
 pub enum Error {
     /// No service listens on the socket.
     #[error(
-        "no netsonded at {path} ({error}): start it with `systemctl start netsonded`, give \
-            another socket with --socket, or use --standalone"
+        "no netsonded at {path} ({}): start it with `systemctl start netsonded`, give \
+            another socket with --socket, or use --standalone", why_not(.path, .error)
     )]
     NoService {
         /// The socket.
@@ -45,7 +49,7 @@ pub enum Error {
         hint: String,
     },
     /// The connection broke.
-    #[error("lost the connection to netsonded: {0}")]
+    #[error("lost the connection to netsonded: {}", reason(.0))]
     Broken(#[from] io::Error),
     /// The service returned an error.
     #[error("{}", in_words(.name, .parameters))]
@@ -58,6 +62,17 @@ pub enum Error {
     /// The reply does not match the interface definition.
     #[error("unexpected reply from netsonded: {0} (do client and service versions match?)")]
     Unexpected(String),
+}
+
+/// Describes why a socket could not be reached.
+fn why_not(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        // The standard library checks the length.
+        io::ErrorKind::InvalidInput if path.as_os_str().len() > MAX_PATH => {
+            format!("the path is longer than {MAX_PATH} bytes")
+        }
+        _ => reason(error),
+    }
 }
 
 fn in_words(name: &str, parameters: &Value) -> String {
@@ -76,7 +91,7 @@ fn in_words(name: &str, parameters: &Value) -> String {
         "io.netsonde.Capture.NoSuchInterface"
         | "io.netsonde.Inventory.NoSuchInterface"
         | "io.netsonde.Multicast.NoSuchInterface" => format!(
-            "netsonded knows no interface {}: `netsonde interfaces` lists them",
+            "unknown interface {}: `netsonde interfaces` lists them",
             field("interface")
         ),
         "io.netsonde.Capture.BadFilter" => format!(
@@ -209,6 +224,11 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => Ok(other?),
         }
+    }
+
+    /// Limits the time for a reply, for commands that do not depend on it.
+    pub fn wait_at_most(&mut self, limit: Duration) -> Result<(), Error> {
+        Ok(self.stream.set_read_timeout(Some(limit))?)
     }
 
     /// Disables the reply timeout, for streams without an end.

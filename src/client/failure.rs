@@ -1,8 +1,13 @@
 //! SHELL. Failure of a command: exit status 2, and one line with the cause and what to do.
 
+use std::path::Path;
+
+use netsonde_core::text::unknown;
+
 use crate::client::connection;
 use crate::client::files::capture_file;
 use crate::client::filter;
+use crate::linux::reason;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +22,7 @@ pub enum Failure {
     #[error("reading packets: {0}")]
     File(#[from] capture_file::Error),
     /// The operating system.
-    #[error(transparent)]
+    #[error("{}", reason(.0))]
     System(#[from] std::io::Error),
     /// Any other reason, in words.
     #[error("{0}")]
@@ -25,10 +30,21 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The command line names an interface that does not exist.
+    /// The command line names an interface that this host does not have.
     pub fn no_such_interface(name: &str) -> Failure {
+        let known: Vec<String> = nix::net::if_::if_nameindex().map_or(vec![], |all| {
+            let names = all.iter().map(|one| one.name().to_string_lossy().into());
+            names.collect()
+        });
+        Failure::Other(unknown("interface", name, known.iter().map(String::as_str)))
+    }
+
+    /// A file cannot be read or written; `what` is the verb.
+    pub fn of_file(what: &str, path: &Path, error: &std::io::Error) -> Failure {
         Failure::Other(format!(
-            "no such interface: {name} (see `netsonde interfaces`)"
+            "cannot {what} {}: {}",
+            path.display(),
+            reason(error)
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! SHELL. SIGINT and SIGTERM: they end what a command waits for, not the program, so that it can
+//! SHELL. SIGINT, SIGTERM and SIGHUP: they end what a command waits for, not the program, so that it can
 //! still print its summary.
 
 use std::io;
@@ -13,7 +13,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::failure::Failure;
 
-/// SIGINT and SIGTERM as a readable descriptor.
+/// SIGINT, SIGTERM and SIGHUP as a readable descriptor. A SIGHUP that is ignored (nohup(1)) stays so.
 #[derive(Clone)]
 pub struct Interrupt {
     signals: Arc<SignalFd>,
@@ -21,11 +21,12 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Blocks both signals for this thread; [`Interrupt::descriptor`] reports them from now on.
+    /// Blocks the signals for this thread; [`Interrupt::descriptor`] reports them from now on.
     pub fn catch() -> io::Result<Interrupt> {
         let mut set = SigSet::empty();
         set.add(Signal::SIGINT);
         set.add(Signal::SIGTERM);
+        set.add(Signal::SIGHUP);
         set.thread_block()?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         Ok(Interrupt {

@@ -10,9 +10,19 @@
 //! | [`connection`] | the control socket |
 //! | `packets` | packets from the service or from a file, as selected by options |
 //! | `standalone` | a private service for one command |
+//! | `namespace` | whether the client is in the network namespace of the service |
 //! | `interrupt` | Ctrl-C, and waiting that it ends |
 //! | `output` | a report on standard output, as JSON or text |
 //! | `failure` | why a command failed |
+
+/// Prints on standard error, as the macro of the standard library of this name, but does not panic where that
+/// is closed or full: what is said there is not what was asked for.
+macro_rules! eprintln {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
 
 pub mod cli;
 pub mod commands;
@@ -21,6 +31,7 @@ mod failure;
 pub mod files;
 pub mod filter;
 mod interrupt;
+mod namespace;
 mod output;
 pub(crate) mod packets;
 pub mod render;

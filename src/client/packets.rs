@@ -1,19 +1,29 @@
 //! SHELL. Packets of the service or of a capture file, as selected by the options of `watch` and `capture`.
 
 use crate::client::cli::args::{DirectionArg, Global, Lookback, Packets};
-use crate::client::connection::Connection;
+use crate::client::connection::{Connection, ask};
 use crate::client::failure::Failure;
-use crate::client::files::capture_file::{CaptureFile, FilePacket, Item};
+use crate::client::files::capture_file::{self, CaptureFile, FilePacket, Item};
+use crate::client::files::output_file::FileId;
 use crate::client::filter::{Filter, LocalFilter};
 use crate::client::interrupt::Interrupt;
+use crate::client::output::{no_match, note, remark};
+use crate::client::render::style::{local_time_ns, short_duration};
 use netsonde_core::protocol::capture::{CaptureCall, CaptureReply, Content, Selection};
+use netsonde_core::protocol::service::Status;
 use netsonde_core::recorder::select::Select;
 use netsonde_core::recorder::{Record, Store};
+use netsonde_core::text::{counted, was_or_were};
+use netsonde_core::wire::linktype;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+
+/// Name for all interfaces, as in tcpdump(8).
+const ANY: &str = "any";
 
 impl Packets {
     pub(crate) fn expression(&self) -> Option<String> {
@@ -26,6 +36,57 @@ impl Packets {
         self.last.is_some() || self.since.is_some() || self.until.is_some()
     }
 
+    /// Returns the options that select packets, as they can be typed; `None` if all packets are selected.
+    pub(crate) fn shown(&self) -> Option<String> {
+        let mut words = Vec::new();
+        let mut add = |option: &str, value: &str| words.push(format!("{option} {value}"));
+        match self.last {
+            Some(Lookback::Ns(ns)) => add("--last", &short_duration(ns)),
+            Some(Lookback::All) | None => {}
+        }
+        for (option, at) in [("--since", self.since), ("--until", self.until)] {
+            if let Some(at) = at.map(local_time_ns) {
+                add(option, &format!("'{at}'"));
+            }
+        }
+        self.interfaces.iter().for_each(|name| add("-I", name));
+        if let Some(way) = self.direction {
+            add(
+                "--direction",
+                if way == DirectionArg::In { "in" } else { "out" },
+            );
+        }
+        self.stores.iter().for_each(|name| add("--store", name));
+        self.hosts.iter().for_each(|host| add("--host", host));
+        self.ports
+            .iter()
+            .for_each(|port| add("--port", &port.to_string()));
+        self.protocols.iter().for_each(|name| add("--proto", name));
+        self.groups
+            .iter()
+            .for_each(|group| add("--group", &group.to_string()));
+        self.vlans
+            .iter()
+            .for_each(|vlan| add("--vlan", &vlan.to_string()));
+        if let Some(expression) = self.expression() {
+            words.push(format!("'{expression}'"));
+        }
+        (!words.is_empty()).then(|| words.join(" "))
+    }
+
+    /// Reports that no recorded packet was selected. Returns the exit status: 0 if all were selected and
+    /// there is none.
+    pub(crate) fn none_recorded(&self, global: &Global, socket: &Path) -> u8 {
+        let Some(filter) = self.shown() else {
+            return 0;
+        };
+        let status: Option<Status> = ask(socket, "io.netsonde.Service.Status").ok();
+        let recorded = status.map_or(0, |status| {
+            status.recorder.iter().map(|store| store.packets).sum()
+        });
+        no_match(global, "recorded packet", &filter, recorded)
+    }
+
     /// Returns whether a time is within the selected interval. Packets without a time are.
     pub(crate) fn is_within(&self, time_ns: Option<i128>) -> bool {
         let from = self.since.map_or(i128::MIN, i128::from);
@@ -35,6 +96,7 @@ impl Packets {
 
     pub(crate) fn selection(&self) -> Result<Selection, Failure> {
         let list = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+        let strings = |all: &[IpAddr]| all.iter().map(IpAddr::to_string).collect::<Vec<_>>();
         let expression = self.expression();
         let programs = match &expression {
             Some(text) => Some(Filter::new(text)?.programs()?),
@@ -50,7 +112,10 @@ impl Packets {
             since_ns: self.since.or(self.until.map(|_| 0)),
             until_ns: self.until,
             follow: (self.follow || !self.is_past()).then_some(true),
-            interfaces: list(&self.interfaces),
+            interfaces: match self.interfaces.iter().any(|name| name == ANY) {
+                true => None,
+                false => list(&self.interfaces),
+            },
             direction: self.direction.map(|way| {
                 if way == DirectionArg::In {
                     "in".into()
@@ -64,7 +129,7 @@ impl Packets {
             hosts: list(&self.hosts),
             ports: (!self.ports.is_empty()).then(|| self.ports.clone()),
             protocols: list(&self.protocols),
-            groups: list(&self.groups),
+            groups: list(&strings(&self.groups)),
             vlans: (!self.vlans.is_empty()).then(|| self.vlans.clone()),
             limit: self.count,
             ..Selection::default()
@@ -167,12 +232,14 @@ pub(crate) fn ended(
 
 pub(crate) fn tell_end(global: &Global, report: &CaptureReply) {
     if let Some(cut) = &report.cut {
-        eprintln!("netsonde: netsonded ended the stream: {cut}");
+        remark(format!("netsonded ended the stream: {cut}"));
     }
-    if let Some(missed) = report.missed.filter(|missed| *missed > 0)
-        && !global.quiet
-    {
-        eprintln!("netsonde: {missed} packets were evicted before they could be read");
+    if let Some(missed) = report.missed.filter(|missed| *missed > 0) {
+        let (packets, were) = (counted(missed, "packet"), was_or_were(missed));
+        note(
+            global,
+            &format!("{packets} {were} evicted before they could be read"),
+        );
     }
 }
 
@@ -191,86 +258,181 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
         return Ok(Box::new(io::stdin()));
     }
     let file = File::open(path);
-    let failed = |error| Failure::Other(format!("cannot read {}: {error}", path.display()));
-    Ok(Box::new(file.map_err(failed)?))
+    Ok(Box::new(
+        file.map_err(|error| Failure::of_file("read", path, &error))?,
+    ))
 }
 
-/// Packets of a file that match the options.
-pub(crate) fn from_file(
-    packets: &Packets,
-    path: &Path,
-    mut each: impl FnMut(&FilePacket) -> Result<bool, Failure>,
-    mut note: impl FnMut(&str) -> Result<bool, Failure>,
-) -> Result<u8, Failure> {
-    let selection = Selection {
-        programs: None,
-        ..Packets {
-            filter: vec![],
-            ..packets.clone()
-        }
-        .selection()?
-    };
-    let select = Select::new(&selection).map_err(|error| Failure::Other(error.to_string()))?;
-    let filter = packets
-        .expression()
-        .map(|text| Filter::new(&text))
-        .transpose()?;
-    let mut compiled: Vec<(u32, LocalFilter)> = Vec::new();
-    let about = |error: crate::client::files::capture_file::Error| {
-        Failure::Other(format!("{}: {error}", path.display()))
-    };
-    let mut file = CaptureFile::new(open(path)?).map_err(about)?;
-    let mut left = packets.count.unwrap_or(u64::MAX);
-    while left > 0 {
-        match file.next().map_err(about)? {
-            None => break,
-            Some(Item::Note(text)) => {
-                if !note(&text)? {
-                    break;
-                }
+/// A capture file that is read, and the options that select its packets.
+pub(crate) struct Source<'p> {
+    packets: &'p Packets,
+    path: &'p Path,
+    select: Select,
+    filter: Option<Filter>,
+    compiled: Vec<(u32, Option<LocalFilter>)>,
+    file: CaptureFile<'static>,
+    /// The file itself, if it is a regular one.
+    pub(crate) id: Option<FileId>,
+    /// Packets so far.
+    pub(crate) counts: FileCounts,
+}
+
+/// Number of packets of a file.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct FileCounts {
+    /// Packets that were read.
+    pub(crate) read: u64,
+    /// Packets that the options select.
+    pub(crate) selected: u64,
+}
+
+impl FileCounts {
+    /// Returns the exit status; 1 with a message if the options selected none.
+    pub(crate) fn status(self, global: &Global, packets: &Packets, path: &Path) -> u8 {
+        match packets.shown() {
+            Some(filter) if self.selected == 0 => {
+                let noun = format!("packet in {}", path.display());
+                let total = counted(self.read, "packet");
+                note(
+                    global,
+                    &format!("no {noun} matches {filter}; {total} without the filter"),
+                );
+                1
             }
-            Some(Item::Packet(packet)) => {
-                if let Some(filter) = &filter
-                    && !local(&mut compiled, filter, &packet)?
-                        .matches(&packet.frame(), packet.direction)
-                {
-                    continue;
-                }
-                let wanted = packet
-                    .interface
-                    .as_deref()
-                    .is_none_or(|name| select.wants_interface(name));
-                let wanted = wanted && packets.is_within(packet.time_ns);
-                if !wanted || !select.wants(&record(&packet)) {
-                    continue;
-                }
-                left -= 1;
-                if !each(&packet)? {
-                    break;
-                }
-            }
+            _ => 0,
         }
     }
-    Ok(0)
 }
 
-/// The filter for the link type of the packet, compiled once.
-pub(crate) fn local<'c>(
-    compiled: &'c mut Vec<(u32, LocalFilter)>,
+impl<'p> Source<'p> {
+    /// Checks the options and opens the file; - is standard input. With `interrupt` a signal ends the
+    /// reading as the end of the file does.
+    pub(crate) fn open(
+        packets: &'p Packets,
+        path: &'p Path,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<Source<'p>, Failure> {
+        let selection = Selection {
+            programs: None,
+            ..Packets {
+                filter: vec![],
+                ..packets.clone()
+            }
+            .selection()?
+        };
+        let select = Select::new(&selection).map_err(|error| Failure::Other(error.to_string()))?;
+        let filter = packets
+            .expression()
+            .map(|text| Filter::new(&text))
+            .transpose()?;
+        if let Some(filter) = &filter {
+            filter.check()?;
+        }
+        let cannot = |error| Failure::of_file("read", path, &error);
+        let file = match path == Path::new("-") {
+            true => io::stdin().as_fd().try_clone_to_owned().map(File::from),
+            false => File::open(path),
+        };
+        let file = file.map_err(cannot)?;
+        let id = FileId::of(&file.metadata().map_err(cannot)?);
+        let file = match interrupt {
+            Some(interrupt) => CaptureFile::new(Pipe {
+                file,
+                interrupt: interrupt.clone(),
+            }),
+            None => CaptureFile::new(file),
+        };
+        Ok(Source {
+            packets,
+            path,
+            select,
+            filter,
+            compiled: Vec::new(),
+            file: file.map_err(|error| about(path, &error))?,
+            id,
+            counts: FileCounts::default(),
+        })
+    }
+
+    /// Passes on each selected packet and each note, until one of the callers returns `false`.
+    pub(crate) fn read(
+        &mut self,
+        mut each: impl FnMut(&FilePacket) -> Result<bool, Failure>,
+        mut note: impl FnMut(&str) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let most = self.packets.count.unwrap_or(u64::MAX);
+        while self.counts.selected < most {
+            match self.file.next().map_err(|error| about(self.path, &error))? {
+                None => break,
+                Some(Item::Note(text)) => {
+                    if !note(&text)? {
+                        break;
+                    }
+                }
+                Some(Item::Packet(packet)) => {
+                    self.counts.read += 1;
+                    if !self.selects(&packet)? {
+                        continue;
+                    }
+                    self.counts.selected += 1;
+                    if !each(&packet)? {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns link type number and name of each interface of the file.
+    pub(crate) fn interfaces(&self) -> Vec<(u32, Option<&str>)> {
+        self.file.interfaces()
+    }
+
+    fn selects(&mut self, packet: &FilePacket) -> Result<bool, Failure> {
+        if let Some(filter) = &self.filter {
+            let local = local(&mut self.compiled, filter, packet.link_number)?;
+            if local.is_none_or(|local| !local.matches(&packet.frame(), packet.direction)) {
+                return Ok(false);
+            }
+        }
+        let wanted = packet
+            .interface
+            .as_deref()
+            .is_none_or(|name| self.select.wants_interface(name));
+        Ok(wanted && self.packets.is_within(packet.time_ns) && self.select.wants(&record(packet)))
+    }
+}
+
+fn about(path: &Path, error: &capture_file::Error) -> Failure {
+    Failure::Other(format!("{}: {error}", path.display()))
+}
+
+/// The filter for a link type, compiled once. Standard error says if it cannot match there.
+fn local<'c>(
+    compiled: &'c mut Vec<(u32, Option<LocalFilter>)>,
     filter: &Filter,
-    packet: &FilePacket,
-) -> Result<&'c LocalFilter, Failure> {
-    if let Some(at) = compiled
-        .iter()
-        .position(|(number, _)| *number == packet.link_number)
-    {
-        return Ok(&compiled[at].1);
-    }
-    compiled.push((packet.link_number, filter.local(packet.link)?));
-    Ok(&compiled[compiled.len() - 1].1)
+    number: u32,
+) -> Result<Option<&'c LocalFilter>, Failure> {
+    let at = compiled.iter().position(|(known, _)| *known == number);
+    let at = match at {
+        Some(at) => at,
+        None => {
+            let local = filter.local(number)?;
+            if local.is_none() {
+                remark(format!(
+                    "the filter cannot be applied to {}: its packets are left out",
+                    linktype::describe(number)
+                ));
+            }
+            compiled.push((number, local));
+            compiled.len() - 1
+        }
+    };
+    Ok(compiled[at].1.as_ref())
 }
 
-pub(crate) fn record(packet: &FilePacket) -> Record<'_> {
+fn record(packet: &FilePacket) -> Record<'_> {
     Record {
         store: Store::Bulk,
         time_ns: packet

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 
 use crate::client::connection::Connection;
 use crate::client::failure::Failure;
+use crate::linux::reason;
 
 /// Maximum time until a private service is ready.
 const READY_WAIT: Duration = Duration::from_secs(10);
@@ -51,7 +52,9 @@ impl Standalone {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| Failure::Other(format!("cannot start netsonded: {error}")))?;
+            .map_err(|error| {
+                Failure::Other(format!("cannot start netsonded: {}", reason(&error)))
+            })?;
         let mut started = Standalone {
             child,
             directory: directory.into(),

@@ -16,12 +16,15 @@
 //! | [`diagnose`] | failure modes: evidence in, findings out |
 //! | [`protocol`] | the Varlink interfaces and their types |
 //! | [`config`] | configuration keys, defaults and limits |
+//! | [`address`] | addresses and prefixes as users write them |
+//! | [`text`] | words that all messages share: counts, lists, similar names |
 //!
 //! Purity is kept three ways: the crate depends on nothing that does I/O, clippy rejects the
 //! standard library's own I/O types (`clippy.toml`), and `tests/invariants.rs` reads the source.
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod config;
 pub mod diagnose;
 pub mod events;
@@ -34,4 +37,5 @@ pub mod protocol;
 pub mod recorder;
 pub mod sockets;
 pub mod talkers;
+pub mod text;
 pub mod wire;

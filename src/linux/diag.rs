@@ -8,7 +8,7 @@ use std::io;
 use serde::Serialize;
 
 use super::netlink::Netlink;
-use super::proc_net;
+use super::{proc_net, reason};
 use netsonde_core::sockets::diag::{DiagRequest, SOCK_DIAG_BY_FAMILY};
 use netsonde_core::sockets::{
     INET, INET6, MPTCP, NETLINK, PACKET, SCTP, Socket, TCP, UDP, UDPLITE, UNIX, VSOCK, XDP, listed,
@@ -192,7 +192,7 @@ pub fn sockets() -> (Vec<Socket>, Vec<Source>) {
                 if let Some(Err(error)) = other {
                     source.error = Some(match error.raw_os_error() {
                         Some(libc::ENOENT) => "this kernel has no sock_diag for it".into(),
-                        _ => error.to_string(),
+                        _ => reason(&error),
                     });
                 }
                 for (file, read) in list.files {

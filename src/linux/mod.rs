@@ -1,9 +1,11 @@
-//! SHELL. Queries of kernel state that service and client share. None of them needs privilege.
+//! SHELL. Queries of kernel state that service and client share. None but `netfilter` needs privilege.
 //!
 //! | file | contents |
 //! |---|---|
 //! | `mod` | files of /proc/net and sysctls of this thread's network namespace |
 //! | `netlink` | netlink requests: routes, neighbors, and others |
+//! | `netfilter` | rules of nf_tables that drop packets |
+//! | `routing` | lists of rules, of routes that refuse packets, and of addresses |
 //! | `diag` | all sockets, by sock_diag and /proc/net |
 //! | `option` | socket options that no crate wraps |
 //! | `mapping` | memory shared between keeper, engine and kernel |
@@ -16,20 +18,34 @@ pub mod diag;
 pub(crate) mod group_socket;
 #[cfg(feature = "daemon")]
 pub(crate) mod mapping;
+#[cfg(feature = "client")]
+pub(crate) mod netfilter;
 pub mod netlink;
 pub mod option;
 #[cfg(feature = "client")]
 pub(crate) mod processes;
 #[cfg(feature = "client")]
 pub(crate) mod received;
+#[cfg(feature = "daemon")]
+pub(crate) mod routing;
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
 use netsonde_core::host::membership::Membership;
+use netsonde_core::protocol::service::Namespace;
+
+/// Describes an error of the system, as strerror(3) does, without its number.
+pub fn reason(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().into(),
+        None => error.to_string(),
+    }
+}
 
 /// Reads a file of /proc/net; empty if it cannot be read. The file is that of the thread, because
 /// network namespaces belong to threads.
@@ -76,6 +92,18 @@ pub fn monotonic_ns() -> u64 {
 /// Returns the kernel's group memberships, by interface index.
 pub fn memberships() -> HashMap<u32, Vec<Membership>> {
     netsonde_core::host::membership::memberships(&proc_net("igmp"), &proc_net("igmp6"))
+}
+
+/// Returns the network namespace of this thread, without opening it.
+///
+/// # Errors
+/// /proc is not mounted, or shows the processes of another PID namespace.
+pub fn network_namespace() -> std::io::Result<Namespace> {
+    let found = std::fs::metadata("/proc/thread-self/ns/net")?;
+    Ok(Namespace {
+        device: found.dev(),
+        inode: found.ino(),
+    })
 }
 
 /// Reads a numeric sysctl of this network namespace, such as `net/ipv4/ip_forward`.

@@ -12,15 +12,18 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netsonde_core::probe::routing::Prefix;
 
 /// Reply timeout. The kernel normally answers immediately.
 const ANSWER_MS: u16 = 500;
 /// Reply timeout for changes: deleting an interface waits for all of its users.
 const CHANGE_MS: u16 = 20_000;
+/// Bits of the type of service that routes and rules may depend on: without those of ECN (RFC 3168).
+const DSCP_MASK: u8 = 0xfc;
 /// Bytes of `struct nlmsghdr`.
 const HEADER: usize = 16;
 /// NLM_F_DUMP_INTR: the list changed during the dump, so entries may be missing.
@@ -37,6 +40,26 @@ pub struct Route {
     pub kind: RouteType,
     /// Path MTU learned by the kernel, or given by the route.
     pub mtu: Option<u32>,
+    /// Destinations: the target alone, unless the entry of the table was requested.
+    pub destination: Option<Prefix>,
+    /// Number of its table.
+    pub table: u32,
+}
+
+/// What a route is looked up for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RouteQuery {
+    /// Interface that is demanded; 0 if the route decides.
+    pub ifindex: u32,
+    /// Source that is demanded.
+    pub source: Option<IpAddr>,
+    /// Type of service or traffic class; 0 for the default.
+    pub tos: u8,
+    /// Whether rules that select ICMP apply, and those of this user ID; `None` for any packet.
+    pub echo_of_user: Option<u32>,
+    /// Whether the entry of the routing table is returned (RTM_F_FIB_MATCH), instead of the result for
+    /// the target.
+    pub is_entry: bool,
 }
 
 /// IFLA_IFNAME, IFLA_IFALIAS, IFLA_PROP_LIST and IFLA_ALT_IFNAME (linux/if_link.h).
@@ -294,30 +317,54 @@ impl Netlink {
                 if let RouteNetlinkMessage::NewNeighbour(message) = answer
                     && all.len() < most
                 {
-                    all.extend(take_neighbor(&message));
+                    all.extend(take_neighbor(&message).filter(|entry| entry.state != "NOARP"));
                 }
             },
         )?;
         Ok(all)
     }
 
-    /// Returns the route of a packet to `target`. With index 0 the kernel chooses the interface.
-    pub fn route(
-        &mut self,
-        target: IpAddr,
-        ifindex: u32,
-        source: Option<IpAddr>,
-    ) -> io::Result<Route> {
+    /// Returns the entry of an address in an interface's neighbor table.
+    ///
+    /// # Errors
+    /// `ENOENT` if there is none, or `TimedOut`.
+    pub fn neighbor(&mut self, ifindex: u32, address: IpAddr) -> io::Result<NeighbourMessage> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = family(address.is_ipv4());
+        message.header.ifindex = ifindex;
+        message
+            .attributes
+            .push(NeighbourAttribute::Destination(NeighbourAddress::from(
+                address,
+            )));
+        let mut found = None;
+        self.ask(RouteNetlinkMessage::GetNeighbour(message), 0, |answer| {
+            if let RouteNetlinkMessage::NewNeighbour(neighbor) = answer {
+                found = Some(neighbor);
+            }
+        })?;
+        found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Returns the route of a packet to `target`.
+    ///
+    /// # Errors
+    /// The error that the send call would return for lack of a route, or `TimedOut`.
+    pub fn route(&mut self, target: IpAddr, query: &RouteQuery) -> io::Result<Route> {
         let address = |of: IpAddr| match of {
             IpAddr::V4(v4) => RouteAddress::Inet(v4),
             IpAddr::V6(v6) => RouteAddress::Inet6(v6),
         };
-        let (family, bits) = match target {
-            IpAddr::V4(_) => (AddressFamily::Inet, 32),
-            IpAddr::V6(_) => (AddressFamily::Inet6, 128),
-        };
+        let bits = if target.is_ipv4() { 32 } else { 128 };
+        let RouteQuery {
+            ifindex, source, ..
+        } = *query;
         let mut message = RouteMessage::default();
-        message.header.address_family = family;
+        message.header.address_family = family(target.is_ipv4());
+        message.header.tos = query.tos & DSCP_MASK;
+        if query.is_entry {
+            message.header.flags = RouteFlags::FibMatch;
+        }
         message.header.destination_prefix_length = bits;
         message
             .attributes
@@ -331,6 +378,17 @@ impl Netlink {
         if ifindex != 0 {
             message.attributes.push(RouteAttribute::Oif(ifindex));
         }
+        if let Some(user) = query.echo_of_user {
+            let protocol = if target.is_ipv4() {
+                libc::IPPROTO_ICMP
+            } else {
+                libc::IPPROTO_ICMPV6
+            };
+            message.attributes.push(RouteAttribute::Uid(user));
+            message
+                .attributes
+                .push(RouteAttribute::IpProto(protocol as u8));
+        }
         let mut found = None;
         self.ask(RouteNetlinkMessage::GetRoute(message), 0, |answer| {
             if let RouteNetlinkMessage::NewRoute(route) = answer {
@@ -338,6 +396,20 @@ impl Netlink {
             }
         })?;
         found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Restricts lists to what their requests select (NETLINK_GET_STRICT_CHK). Fails before Linux 4.20.
+    pub fn strict(self) -> io::Result<Netlink> {
+        self.socket.set_netlink_get_strict_chk(true)?;
+        Ok(self)
+    }
+}
+
+pub(super) fn family(is_ipv4: bool) -> AddressFamily {
+    if is_ipv4 {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
     }
 }
 
@@ -359,7 +431,8 @@ fn message(kind: u16, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn take_neighbor(message: &NeighbourMessage) -> Option<KernelNeighbor> {
+/// Decodes an entry; `None` if it has no address or no known state.
+pub fn take_neighbor(message: &NeighbourMessage) -> Option<KernelNeighbor> {
     let state = match message.header.state {
         NeighbourState::Incomplete => "INCOMPLETE",
         NeighbourState::Reachable => "REACHABLE",
@@ -368,6 +441,7 @@ fn take_neighbor(message: &NeighbourMessage) -> Option<KernelNeighbor> {
         NeighbourState::Probe => "PROBE",
         NeighbourState::Failed => "FAILED",
         NeighbourState::Permanent => "PERMANENT",
+        NeighbourState::Noarp => "NOARP",
         _ => return None,
     };
     let (mut address, mut mac) = (None, None);
@@ -398,10 +472,16 @@ fn take_route(route: &RouteMessage) -> Route {
         gateway: None,
         kind: route.header.kind,
         mtu: None,
+        destination: None,
+        table: route.header.table.into(),
     };
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Oif(index) => taken.ifindex = *index,
+            RouteAttribute::Table(table) => taken.table = *table,
+            RouteAttribute::Destination(address) => {
+                taken.destination = prefix(address, route.header.destination_prefix_length);
+            }
             RouteAttribute::Gateway(RouteAddress::Inet(v4)) => taken.gateway = Some((*v4).into()),
             RouteAttribute::Gateway(RouteAddress::Inet6(v6)) => taken.gateway = Some((*v6).into()),
             RouteAttribute::Metrics(metrics) => {
@@ -415,6 +495,15 @@ fn take_route(route: &RouteMessage) -> Route {
         }
     }
     taken
+}
+
+pub(super) fn prefix(address: &RouteAddress, bits: u8) -> Option<Prefix> {
+    let address = match address {
+        RouteAddress::Inet(v4) => (*v4).into(),
+        RouteAddress::Inet6(v6) => (*v6).into(),
+        _ => return None,
+    };
+    Some(Prefix { address, bits })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! SHELL. Socket options that no crate wraps. One of the files that may use `unsafe`.
+//! SHELL. Socket and terminal options that no crate wraps. One of the files that may use `unsafe`.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -47,4 +47,23 @@ pub fn get_option(
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Returns the width of a terminal in columns; `None` if it is no terminal or has no known width.
+pub fn terminal_columns(terminal: impl AsFd) -> Option<usize> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the request writes one `winsize`, and the pointer is to one.
+    let result = unsafe {
+        libc::ioctl(
+            terminal.as_fd().as_raw_fd(),
+            libc::TIOCGWINSZ,
+            std::ptr::from_mut(&mut size),
+        )
+    };
+    (result == 0 && size.ws_col > 0).then(|| usize::from(size.ws_col))
 }

@@ -268,10 +268,14 @@ const CASES: &[Case] = &[
     ),
     case(
         "W7",
-        "Echo replies with a wrong cookie, from another address, late, or twice",
-        "Never counted as a reply; round-trip times come from the prober's own table.",
+        "Echo replies with a wrong cookie, late, or twice",
+        "Never counted as a reply; round-trip times come from the prober's own table. A right cookie counts from any address.",
         By(&[
             ("tests/prober.rs", "forged_replies_are_ignored"),
+            (
+                "tests/ping_replies.rs",
+                "replies_from_another_address_count",
+            ),
             (
                 "tests/ping.rs",
                 "wire_loss_delay_duplication_and_corruption",

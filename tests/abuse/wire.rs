@@ -396,7 +396,7 @@ fn fragment_flood() -> Outcome {
 }
 
 /// W6. b sees the requests, and quotes them as they were not. (One that is quoted with its cookie has been seen, and
-/// an error for it is believed.)
+/// an error for it is believed, also with another target, as routers quote that translate addresses.)
 fn forged_errors_are_ignored() -> Outcome {
     let (a, b) = pair();
     let service = Service::start(&a, &[]);
@@ -423,11 +423,10 @@ fn forged_errors_are_ignored() -> Outcome {
                     change(&mut quoted);
                     quoted
                 };
-                // The cookie, target, kind, identifier, number, protocol wrong; cut before the number;
+                // The cookie, kind, identifier, number, protocol wrong; cut before the number;
                 // nothing; noise; an error within an error.
                 let quotes = [
                     of(&|quoted| quoted[32] ^= 1),
-                    of(&|quoted| quoted[19] = 9),
                     of(&|quoted| quoted[20] = 0),
                     of(&|quoted| quoted[24] ^= 0x40),
                     of(&|quoted| quoted[26] ^= 0x40),
@@ -474,7 +473,7 @@ fn forged_errors_are_ignored() -> Outcome {
         "{}",
         json_report.text
     );
-    assert!(forged >= 20 * 13, "{forged}");
+    assert!(forged >= 20 * 12, "{forged}");
     watch.end(&service, &format!("{forged} forged errors for 20 probes, all of them still unanswered; counted as forged: {}", json_report.total["forged"]));
     Ok(())
 }

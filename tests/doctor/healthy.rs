@@ -19,6 +19,10 @@ pub const SCENARIOS: &[Scenario] = &[
     ("", "healthy_announcements", healthy_announcements),
     ("", "healthy_macvlan", healthy_macvlan),
     ("", "healthy_sender", healthy_sender),
+    ("", "healthy_join_of_the_doctor", healthy_join_of_the_doctor),
+    ("", "healthy_late_receiver", healthy_late_receiver),
+    ("", "healthy_large_datagrams", healthy_large_datagrams),
+    ("", "healthy_two_filters", healthy_two_filters),
 ];
 
 fn runs() -> usize {
@@ -58,6 +62,104 @@ fn healthy_two_links() -> Outcome {
 fn healthy_sender() -> Outcome {
     let Pair { s, r } = pair();
     both(&s, &r, &s, "e0")
+}
+
+/// A numbered stream that has been running since before anybody joined, at a switch that prunes.
+fn running_stream() -> (Switched, Service, [Background; 2]) {
+    let switched = switched();
+    set_bridge(&switched.b, "mcast_membership_interval 26000");
+    let service = Service::start(&switched.r, &[]);
+    let mut asked = false;
+    let querier = send_frames(&switched.s, "e0", move |_| {
+        if std::mem::replace(&mut asked, true) {
+            return ethernet([2, 0, 0, 0, 0, 9], 0x88b5, &[0; 46]);
+        }
+        let slow = QueryParams {
+            interval: 125,
+            ..Q3
+        };
+        query("10.0.0.1", None, slow, 1)
+    });
+    std::thread::sleep(Duration::from_millis(1200));
+    let how = Sending {
+        payload: |number| {
+            let mut packet = vec![0; 64];
+            let test = netsonde_core::multicast::test_packet::TestPacket {
+                run: 1,
+                number,
+                sent_ns: 0,
+            };
+            test.write(&mut packet);
+            packet
+        },
+        ..Sending::default()
+    };
+    let sender = send(&switched.s, GROUP, how);
+    assert!(wait_until(support::PATIENCE, || sender.count() > 100));
+    (switched, service, [querier, sender])
+}
+
+/// The doctor's own membership begins in the middle of the stream: what it missed is not lost.
+fn healthy_join_of_the_doctor() -> Outcome {
+    let (
+        Switched {
+            s: _s,
+            r,
+            r2: _r2,
+            b: _b,
+        },
+        service,
+        _background,
+    ) = running_stream();
+    r.route("0.0.0.0/0", "10.0.0.1")?;
+    asked(&r, &service, &["--join", &channel()]);
+    Ok(())
+}
+
+/// So does that of any receiver.
+fn healthy_late_receiver() -> Outcome {
+    let (
+        Switched {
+            s: _s,
+            r,
+            r2: _r2,
+            b: _b,
+        },
+        service,
+        _background,
+    ) = running_stream();
+    let receiver = receive(&r, GROUP, "e0");
+    assert!(wait_until(support::PATIENCE, || receiver.count() > 100));
+    asked(&r, &service, &[&channel()]);
+    Ok(())
+}
+
+/// Seven fragments each: the IP layer counts each as multicast, and delivers one datagram.
+fn healthy_large_datagrams() -> Outcome {
+    let Pair { s, r } = pair();
+    let service = Service::start(&r, &[]);
+    let receiver = receive(&r, GROUP, "e0");
+    let how = Sending {
+        payload: |number| vec![number as u8; 9000],
+        ..Sending::default()
+    };
+    let _sender = send(&s, GROUP, how);
+    flows("large datagrams", &receiver, true);
+    asked(&r, &service, &[&channel()]);
+    Ok(())
+}
+
+/// One socket accepts another source only, and another one all of them.
+fn healthy_two_filters() -> Outcome {
+    let Pair { s, r } = pair();
+    let service = Service::start(&r, &[]);
+    let only = socket(&r, true);
+    only.join_ssm_v4(&"10.0.0.99".parse()?, &GROUP.parse()?, &"10.0.0.2".parse()?)?;
+    let receiver = receive(&r, GROUP, "e0");
+    let _sender = send(&s, GROUP, Sending::default());
+    flows("to the socket without a filter", &receiver, true);
+    asked(&r, &service, &[&channel()]);
+    Ok(())
 }
 
 /// With a querier that goes on asking, at the receiver and at the switch itself.

@@ -56,6 +56,16 @@ pub const SCENARIOS: &[Scenario] = &[
         bridge_netfilter_drop,
     ),
     ("isolated-port", "isolated_port", isolated_port),
+    (
+        "not-arriving",
+        "bridge_without_a_source",
+        bridge_without_a_source,
+    ),
+    (
+        "not-joined",
+        "bridge_without_members",
+        bridge_without_members,
+    ),
     ("mdb-full", "mdb_full", mdb_full),
     (
         "macvlan-parent-child",
@@ -98,7 +108,7 @@ fn stretched(service: &Service, by: u64, to: &Path) -> Outcome {
         }
     }
     packets.sort_by_key(|packet| packet.time_ns);
-    writer.interface(packets[0].link, 0, "e0", None);
+    writer.interface(packets[0].link.to_linktype(), 0, Some("e0"), None);
     for packet in &packets {
         let time = packet.time_ns.unwrap() as u64;
         let begin = *first.get_or_insert(time);
@@ -114,6 +124,48 @@ fn stretched(service: &Service, by: u64, to: &Path) -> Outcome {
         );
     }
     std::fs::File::create(to)?.write_all(&writer.buffer)?;
+    Ok(())
+}
+
+/// A bridge without an address forwards what it gets: nothing is missing on it but the stream.
+fn bridge_without_a_source() -> Outcome {
+    let Switched { s, r, r2: _r2, b } = switched();
+    let service = Service::start(&b, &[]);
+    let receiver = receive(&r, GROUP, "e0");
+    until_shown(&service, "groups", GROUP);
+    let report = doctor(&b, &service, &[&channel()]);
+    report.fault("not-arriving");
+    assert!(report.text.contains("behind br0"), "{}", report.text);
+    let _sender = send(&s, GROUP, Sending::default());
+    flows("with a source", &receiver, true);
+    doctor(&b, &service, &[&channel()]).healthy();
+    Ok(())
+}
+
+/// Nobody has joined, neither with nor without a stream.
+fn bridge_without_members() -> Outcome {
+    let Switched {
+        s,
+        r: _r,
+        r2: _r2,
+        b,
+    } = switched();
+    let service = Service::start(&b, &[]);
+    doctor(&b, &service, &[&channel()]).undetermined("not-joined");
+    set_bridge(&b, "mcast_membership_interval 26000");
+    send_frame(&s, "e0", &query("10.0.0.1", None, SLOW, 1));
+    let sender = send(&s, GROUP, Sending::default());
+    assert!(wait_until(support::PATIENCE, || sender.count() > 20));
+    let mut last = None;
+    let met = wait_until(support::PATIENCE, || {
+        let report = doctor(&b, &service, &[&channel()]);
+        let is_met = report.text.contains("forwards it to nobody");
+        last = Some(report);
+        is_met
+    });
+    let last = last.unwrap();
+    assert!(met, "{}", last.text);
+    last.undetermined("not-joined");
     Ok(())
 }
 

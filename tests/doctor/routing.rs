@@ -12,6 +12,31 @@ pub const SCENARIOS: &[Scenario] = &[
         "router_not_routing",
         router_not_routing,
     ),
+    (
+        "router-not-routing",
+        "router_with_a_bridge_that_queries",
+        router_with_a_bridge_that_queries,
+    ),
+    (
+        "router-not-routing",
+        "router_with_a_bridge",
+        router_with_a_bridge,
+    ),
+    (
+        "router-not-routing",
+        "router_that_is_a_member_itself",
+        router_that_is_a_member_itself,
+    ),
+    (
+        "router-not-routing",
+        "router_that_forgets_a_link",
+        router_that_forgets_a_link,
+    ),
+    (
+        "ttl-too-small",
+        "ttl_1_without_a_routing_daemon",
+        ttl_1_without_a_routing_daemon,
+    ),
     ("rpf-failure", "rpf_failure", rpf_failure),
     ("router-rp-filter", "router_rp_filter", router_rp_filter),
     (
@@ -99,6 +124,115 @@ fn router_not_routing() -> Outcome {
     let report = doctor(&m, &service, &[&channel()]);
     report.fault("router-not-routing");
     report.proved();
+    Ok(())
+}
+
+/// The receiver is behind a bridge of the router.
+/// ```text
+///   s 10.0.0.1 ---- 10.0.0.254 ms m br0 10.1.0.254 mr ---- 10.1.0.2 r
+/// ```
+fn behind_a_bridge(querier: bool) -> Outcome {
+    let (s, m, r) = (Host::new("s")?, Host::new("m")?, Host::new("r")?);
+    lab::veth(&s, "e0", &m, "ms")?;
+    let options = BridgeOptions {
+        snooping: true,
+        querier: false,
+        ..BridgeOptions::default()
+    };
+    bridge(&m, "br0", options)?;
+    lab::veth(&r, "e0", &m, "mr")?;
+    bridge_port(&m, "br0", "mr")?;
+    address(&s, "e0", 0, 1);
+    address(&m, "ms", 0, 254);
+    address(&m, "br0", 1, 254);
+    address(&r, "e0", 1, 2);
+    m.sysctl("net/ipv4/ip_forward", "1")?;
+    if querier {
+        // Queries of version 2, as is the default: their reports are for routers only, and not passed up.
+        set_bridge(&m, "mcast_query_response_interval 50");
+        set_bridge(&m, "mcast_query_interval 100");
+        set_bridge(&m, "mcast_startup_query_interval 100");
+        set_bridge(&m, "mcast_querier 1");
+        let is_old = || r.proc_net("igmp").contains("V2");
+        assert!(wait_until(support::PATIENCE, is_old));
+    }
+    let service = Service::start(&m, &[]);
+    if querier {
+        // For a moment after the first query the bridge still passes everything up.
+        until_shown(&service, "queriers", "0.0.0.0");
+    }
+    let _receiver = receive(&r, GROUP, "e0");
+    until_shown(&service, "groups", GROUP);
+    let _sender = send(&s, GROUP, ttl(5));
+    let report = doctor(&m, &service, &[&channel()]);
+    report.fault("router-not-routing");
+    report.proved();
+    assert!(report.text.contains("10.1.0.2 on br0"), "{}", report.text);
+    Ok(())
+}
+
+fn router_with_a_bridge_that_queries() -> Outcome {
+    behind_a_bridge(true)
+}
+
+fn router_with_a_bridge() -> Outcome {
+    behind_a_bridge(false)
+}
+
+/// The router receives the group itself, and a neighbor of the source as well: the other link starves.
+fn router_that_is_a_member_itself() -> Outcome {
+    let Routed { s, m, r } = routed();
+    let service = Service::start(&m, &[]);
+    let own = receive(&m, GROUP, "ms");
+    let _other = receive(&s, GROUP, "e0");
+    let starving = receive(&r, GROUP, "e0");
+    until_shown(&service, "groups", "10.1.0.2");
+    let _sender = send(&s, GROUP, ttl(5));
+    flows("at the router", &own, true);
+    let report = doctor(&m, &service, &[&channel()]);
+    report.fault("router-not-routing");
+    report.proved();
+    assert_eq!(starving.count(), 0);
+    Ok(())
+}
+
+/// Its daemon forwards to one link with members, and not to another.
+fn router_that_forgets_a_link() -> Outcome {
+    let Routed { s, m, r } = routed();
+    let q = Host::new("q")?;
+    lab::veth(&q, "e0", &m, "mq")?;
+    address(&m, "mq", 2, 254);
+    address(&q, "e0", 2, 2);
+    let routing = routing(&m);
+    routing.vif(2, index(&m, "mq"), 1);
+    routing.route("10.0.0.1", GROUP, 0, 1);
+    let service = Service::start(&m, &[]);
+    let content = receive(&r, GROUP, "e0");
+    let starving = receive(&q, GROUP, "e0");
+    until_shown(&service, "groups", "10.2.0.2");
+    let _sender = send(&s, GROUP, ttl(5));
+    flows("where it is forwarded to", &content, true);
+    let report = doctor(&m, &service, &[&channel()]);
+    report.fault("router-not-routing");
+    report.proved();
+    assert!(report.text.contains("10.2.0.2 on mq"), "{}", report.text);
+    assert_eq!(starving.count(), 0);
+    Ok(())
+}
+
+/// A routing daemon would not help.
+fn ttl_1_without_a_routing_daemon() -> Outcome {
+    let Routed { s, m, r } = routed();
+    let service = Service::start(&m, &[]);
+    let _receiver = receive(&r, GROUP, "e0");
+    until_shown(&service, "groups", GROUP);
+    let sender = send(&s, GROUP, ttl(1));
+    let report = doctor(&m, &service, &[&channel()]);
+    report.fault("ttl-too-small");
+    report.proved();
+    drop(sender);
+    let _sender = send(&s, GROUP, ttl(5));
+    doctor(&m, &service, &[&channel()]).fault("router-not-routing");
     Ok(())
 }
 

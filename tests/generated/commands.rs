@@ -77,15 +77,20 @@ pub fn overview() -> String {
     page.head("TIMES AND DURATIONS");
     page.text(
         "DUR is a number with a unit (ns, us, ms, s, m, h, d), such as 250ms, 1.5m or 1h30m; without a unit it is \
-         in seconds, as in ping(8). TIME is a local time of today (21:40:12.5), a local date and time \
-         (2026-11-21 21:40:12), or RFC 3339.",
+         in seconds, as in ping(8). TIME is a duration before now (-2h), a local time of today (21:40:12.5) or of \
+         yesterday (yesterday 03:00), a local date with or without a time (2026-11-21 21:40:12), now, or RFC 3339.",
     );
     page.head("EXIT STATUS");
     page.item(
         "0",
         "Yes: the command succeeded, a reply came, the subject is healthy.",
     );
-    page.item("1", "No: no reply came, or a fault was found.");
+    page.item(
+        "1",
+        "No: no reply came, a fault was found, or nothing matched. Of the last, one line on standard error says \
+         what was looked for and how many there are without the filter; -q omits it. With --json the document is \
+         complete and empty.",
+    );
     page.item(
         "2",
         "Unknown: usage, no service, no permission, or an operational error. One line on standard error says \

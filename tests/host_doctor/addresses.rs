@@ -9,6 +9,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "address_of_another_host",
         address_of_another_host,
     ),
+    ("address-conflict", "two_real_hosts", two_real_hosts),
     ("duplicate-address", "duplicate_address", duplicate_address),
     ("address-tentative", "address_tentative", address_tentative),
     ("no-address", "no_address", no_address),
@@ -25,6 +26,28 @@ fn own_address() -> Outcome {
     report.fault("address-conflict");
     report.proved();
     assert_eq!(report.findings[0]["interface"], "e0");
+    Ok(())
+}
+
+/// Both have the address configured, and each talks to the gateway.
+fn two_real_hosts() -> Outcome {
+    let Switched { h, g: _g, o, b: _b } = switched();
+    inside(&o, "ip", &["address", "flush", "dev", "e0"]);
+    o.address("e0", "10.0.0.1/24")?;
+    let (service, at_o) = (Service::start(&h, &[]), Service::start(&o, &[]));
+    let met = wait_until(PATIENCE, || {
+        inside(&o, "ip", &["neigh", "flush", "dev", "e0"]);
+        ping(&at_o, &["-c", "1", "-W", "0.2", "10.0.0.254"]);
+        service.netsonde(&["neighbors"]).status.code() == Some(1)
+    });
+    assert!(met);
+    let report = doctor(&h, &service);
+    assert_eq!(report.ids()[0], "address-conflict", "{}", report.text);
+    report.proved();
+    assert_eq!(
+        (report.findings[0]["severity"].as_str(), report.code),
+        (Some("fault"), 1)
+    );
     Ok(())
 }
 

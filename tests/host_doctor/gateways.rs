@@ -35,6 +35,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "arp_requests_are_dropped",
         arp_requests_are_dropped,
     ),
+    (
+        "gateway-unresolved",
+        "gateway_of_another_route",
+        gateway_of_another_route,
+    ),
     ("gateway-silent", "gateway_silent", gateway_silent),
     ("gateway-loss", "gateway_loss", gateway_loss),
     (
@@ -56,6 +61,21 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     ("gateway-moved", "gateway_moved", gateway_moved),
     ("neighbours-failed", "neighbors_failed", neighbors_failed),
+    (
+        "neighbour-entry-wrong",
+        "static_entry_of_the_gateway",
+        static_entry_of_the_gateway,
+    ),
+    (
+        "neighbour-entry-wrong",
+        "static_entry_of_another_host",
+        static_entry_of_another_host,
+    ),
+    (
+        "neighbour-entry-wrong",
+        "stale_entry_of_a_moved_host",
+        stale_entry_of_a_moved_host,
+    ),
 ];
 
 fn no_default_route() -> Outcome {
@@ -173,6 +193,44 @@ fn arp_requests_are_dropped() -> Outcome {
     Ok(())
 }
 
+/// Of a network, and of a table that a rule selects: a warning each, also beside a conflict of others.
+fn gateway_of_another_route() -> Outcome {
+    let Switched { h, g, o, b: _b } = switched();
+    let service = Service::start(&h, &[]);
+    links::until_healthy(&h, &service);
+    for words in [
+        "10.9.0.0/16 via 10.0.0.77",
+        "default via 10.0.0.78 table 100",
+    ] {
+        let route: Vec<&str> = format!("route add {words}").leak().split(' ').collect();
+        inside(&h, "ip", &route);
+        let report = doctor(&h, &service);
+        report.healthy_but("warning", "gateway-unresolved");
+        let output = h.run(|| service.netsonde(&["-v", "doctor", "--duration", "300ms"]));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = text
+            .lines()
+            .find(|line| line.contains("gateways: resolved"));
+        assert!(line.unwrap().starts_with("found"), "{text}");
+        let route: Vec<&str> = format!("route del {words}").leak().split(' ').collect();
+        inside(&h, "ip", &route);
+    }
+    for host in [&g, &o] {
+        host.address("e0", "10.0.0.9/32")?;
+    }
+    ping(&service, &["-c", "1", "10.0.0.9"]);
+    inside(
+        &h,
+        "ip",
+        &["route", "add", "10.9.0.0/16", "via", "10.0.0.77"],
+    );
+    let met = wait_until(PATIENCE, || {
+        doctor(&h, &service).ids() == ["address-conflict", "gateway-unresolved"]
+    });
+    assert!(met, "{}", doctor(&h, &service).text);
+    Ok(())
+}
+
 fn spare_gateway_unreachable() -> Outcome {
     let Net { h, g: _g } = net();
     let service = Service::start(&h, &[]);
@@ -213,7 +271,30 @@ fn gateway_silent() -> Outcome {
     let service = Service::start(&h, &[]);
     doctor(&h, &service).healthy();
     g.sysctl("net/ipv4/icmp_echo_ignore_all", "1")?;
-    doctor(&h, &service).healthy_but("note", "gateway-silent");
+    let report = doctor(&h, &service);
+    report.healthy_but("warning", "gateway-silent");
+    assert!(
+        report.text.contains("nothing that it forwarded was seen"),
+        "{}",
+        report.text
+    );
+    // A packet from beyond: its TTL has been decremented.
+    let addresses = ("192.0.2.9".parse()?, "10.0.0.1".parse()?);
+    let packet = ipv4(addresses, (17, 63), (0, 0), &[], &[0; 8]);
+    let mut frame = ethernet(h.mac("e0")?, 0x0800, &packet);
+    frame[6..12].copy_from_slice(&g.mac("e0")?);
+    send_frame(&g, "e0", &frame);
+    let met = wait_until(PATIENCE, || {
+        doctor(&h, &service).findings[0]["severity"] == "note"
+    });
+    assert!(met);
+    let report = doctor(&h, &service);
+    report.healthy_but("note", "gateway-silent");
+    assert!(
+        report.text.contains("since it forwarded packets"),
+        "{}",
+        report.text
+    );
     Ok(())
 }
 
@@ -243,7 +324,7 @@ fn firewall_drops_echo_replies() -> Outcome {
     let service = Service::start(&h, &[]);
     firewall(&h, "input", "icmp type echo-reply drop");
     let report = doctor(&h, &service);
-    report.healthy_but("warning", "firewall-drops-icmp");
+    report.fault("firewall-drops-icmp");
     assert!(
         report.text.contains("of its answers inbound"),
         "{}",
@@ -259,7 +340,7 @@ fn firewall_drops_echo_requests() -> Outcome {
     let service = Service::start(&h, &[]);
     firewall(&h, "output", "icmp type echo-request drop");
     let report = doctor(&h, &service);
-    report.healthy_but("warning", "firewall-drops-icmp");
+    report.fault("firewall-drops-icmp");
     assert!(
         report.text.contains("before they were sent"),
         "{}",
@@ -380,5 +461,95 @@ fn neighbors_failed() -> Outcome {
     service.netsonde(&arguments);
     let report = until_found(&h, &service, "neighbours-failed");
     report.healthy_but("note", "neighbours-failed");
+    Ok(())
+}
+
+/// A device that has been replaced; the entry still names the old one.
+const REPLACED: &str = "02:00:00:00:00:99";
+
+fn static_entry(h: &Host, address: &str, mac: &str) {
+    let entry = [
+        "neigh",
+        "replace",
+        address,
+        "lladdr",
+        mac,
+        "dev",
+        "e0",
+        "nud",
+        "permanent",
+    ];
+    inside(h, "ip", &entry);
+}
+
+fn mac_of_host(host: &Host) -> String {
+    netsonde_core::wire::cursor::Mac(host.mac("e0").unwrap()).to_string()
+}
+
+/// Both families. A right entry stays silent.
+fn static_entry_of_the_gateway() -> Outcome {
+    let Switched { h, g, o: _o, b: _b } = switched();
+    let service = Service::start(&h, &[]);
+    links::until_healthy(&h, &service);
+    for address in ["10.0.0.254", "fd00:0::fe"] {
+        static_entry(&h, address, &mac_of_host(&g));
+        doctor(&h, &service).healthy();
+        static_entry(&h, address, REPLACED);
+        let report = doctor(&h, &service);
+        report.fault("neighbour-entry-wrong");
+        report.proved();
+        let summary = report.findings[0]["summary"].as_str().unwrap();
+        for word in [
+            "the static neighbor entry of the gateway",
+            REPLACED,
+            &mac_of_host(&g),
+        ] {
+            assert!(summary.contains(word), "{summary}");
+        }
+        static_entry(&h, address, &mac_of_host(&g));
+        doctor(&h, &service).healthy();
+    }
+    Ok(())
+}
+
+/// A host that is not a gateway claims its address by its own requests.
+fn static_entry_of_another_host() -> Outcome {
+    let Switched { h, g: _g, o, b: _b } = switched();
+    let service = Service::start(&h, &[]);
+    links::until_healthy(&h, &service);
+    static_entry(&h, "10.0.0.3", REPLACED);
+    doctor(&h, &service).healthy();
+    let at_o = Service::start(&o, &[]);
+    // Its request is a claim; the answer goes to the old MAC.
+    let lost = ping(&at_o, &["-c", "1", "-W", "0.5", "10.0.0.1"]);
+    assert_ne!(lost.fates(), ["replied"]);
+    let report = until_found(&h, &service, "neighbour-entry-wrong");
+    report.healthy_but("warning", "neighbour-entry-wrong");
+    assert!(report.text.contains(&mac_of_host(&o)), "{}", report.text);
+    static_entry(&h, "10.0.0.3", &mac_of_host(&o));
+    doctor(&h, &service).healthy();
+    Ok(())
+}
+
+/// The kernel takes no change of an entry within a second, and so missed this one.
+fn stale_entry_of_a_moved_host() -> Outcome {
+    let Switched { h, g: _g, o, b: _b } = switched();
+    let service = Service::start(&h, &[]);
+    links::until_healthy(&h, &service);
+    h.sysctl("net/ipv4/neigh/e0/locktime", "100000")?;
+    ping(&service, &["-c", "1", "10.0.0.3"]).only("replied", 1);
+    let stale = [
+        "neigh", "replace", "10.0.0.3", "lladdr", REPLACED, "dev", "e0", "nud", "stale",
+    ];
+    inside(&h, "ip", &stale);
+    let at_o = Service::start(&o, &[]);
+    ping(&at_o, &["-c", "1", "-W", "0.5", "10.0.0.254"]).only("replied", 1);
+    let report = until_found(&h, &service, "neighbour-entry-wrong");
+    report.healthy_but("warning", "neighbour-entry-wrong");
+    assert!(
+        report.text.contains("the stale neighbor entry of 10.0.0.3"),
+        "{}",
+        report.text
+    );
     Ok(())
 }

@@ -26,6 +26,10 @@ fn attach(
     addresses: &[String],
 ) -> Result<Host, Box<dyn Error>> {
     let host = Host::new(name)?;
+    if addresses.iter().any(|address| address.starts_with("fe80:")) {
+        // No second link-local address of the kernel's own, which could be the source of replies.
+        host.sysctl("net/ipv6/conf/default/addr_gen_mode", "1")?;
+    }
     let port = format!("p{number}");
     lab::veth(&host, interface, switch, &port)?;
     bridge_port(switch, "br0", &port)?;

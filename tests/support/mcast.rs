@@ -244,6 +244,17 @@ impl Diagnosis {
         );
     }
 
+    /// Requires the verdict undetermined with exactly this finding.
+    pub fn undetermined(&self, id: &str) {
+        assert_eq!(self.ids(), [id], "{}", self.text);
+        assert_eq!(
+            (self.verdict.as_str(), self.code),
+            ("undetermined", 2),
+            "{}",
+            self.text
+        );
+    }
+
     pub fn healthy(&self) {
         assert_eq!(self.ids(), [""; 0], "{}", self.text);
         assert_eq!(
@@ -252,6 +263,10 @@ impl Diagnosis {
             "{}",
             self.text
         );
+    }
+
+    pub fn consistent(&self) {
+        assert_eq!(self.findings[0]["certainty"], "consistent", "{}", self.text);
     }
 
     pub fn proved(&self) {

@@ -1,6 +1,7 @@
 //! Runs of `netsonde ping --json`.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
+use netsonde::lab::{self, Host};
 use serde_json::Value;
 
 use super::{Service, number};
@@ -78,4 +79,39 @@ pub fn ping(service: &Service, arguments: &[&str]) -> PingReport {
         total: total[0].clone(),
         text: format!("ping {arguments:?}\n{text}{printed}"),
     }
+}
+
+/// Is this frame an echo reply, or the first fragment of one?
+pub fn is_reply(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([8, 0]) => frame[23] == 1 && frame[20] & 0x1f == 0 && frame[21] == 0 && frame[34] == 0,
+        Some([0x86, 0xdd]) if frame[20] == 44 => frame[56..58] == [0, 1] && frame[62] == 129,
+        Some([0x86, 0xdd]) => frame[20] == 58 && frame[54] == 129,
+        _ => false,
+    }
+}
+
+/// ```text
+///   a  e0 10.0.0.1 ---- 10.0.0.254 r0  router  r1 10.9.0.254 ---- 10.9.0.9 e0  b
+/// ```
+pub fn routed() -> Result<(Host, Host, Host), Box<dyn std::error::Error>> {
+    let (a, router, b) = (Host::new("a")?, Host::new("router")?, Host::new("b")?);
+    lab::veth(&a, "e0", &router, "r0")?;
+    lab::veth(&router, "r1", &b, "e0")?;
+    for (host, interface, v4, v6) in [
+        (&a, "e0", "10.0.0.1/24", "fd00::1/64"),
+        (&router, "r0", "10.0.0.254/24", "fd00::fe/64"),
+        (&router, "r1", "10.9.0.254/24", "fd09::fe/64"),
+        (&b, "e0", "10.9.0.9/24", "fd09::9/64"),
+    ] {
+        host.address(interface, v4)?;
+        host.address(interface, v6)?;
+    }
+    router.sysctl("net/ipv4/ip_forward", "1")?;
+    router.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+    a.route("0.0.0.0/0", "10.0.0.254")?;
+    a.route("::/0", "fd00::fe")?;
+    b.route("0.0.0.0/0", "10.9.0.254")?;
+    b.route("::/0", "fd09::fe")?;
+    Ok((a, router, b))
 }

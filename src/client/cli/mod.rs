@@ -2,5 +2,8 @@
 //! arguments to an exit status.
 
 pub mod args;
+mod check;
 pub mod manual;
 pub mod run;
+mod tcpdump;
+mod usage;

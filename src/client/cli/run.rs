@@ -1,42 +1,71 @@
 //! SHELL. From arguments to an exit status: 0 yes, 1 no, 2 could not tell.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::FromArgMatches;
+use clap::error::ErrorKind;
 
 use super::args::{Cli, Command, Mcast, McastDoctor, command};
+use super::check::check;
+use super::tcpdump;
+use super::usage::Typed;
 use crate::client::commands::{
     capture, demo, doctor, drops, events, families, interfaces, mcast, neighbors, ping, sockets,
     status, talkers, watch,
 };
 use crate::client::failure::Failure;
+use crate::client::output::remark;
 use crate::client::render::style::plain;
 use crate::client::standalone::Standalone;
 
 /// Runs the client and returns the exit status.
 pub fn run() -> u8 {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let typed = || Typed::new(command(), &arguments);
     let parsed = command()
-        .try_get_matches()
+        .try_get_matches_from(&arguments)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => {
+        // Help and version are no errors.
+        Err(error) if !error.use_stderr() => {
+            return ended(
+                error.print().map(|()| 0).map_err(Failure::from),
+                |failure| failure.to_string(),
+            );
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
-            return if error.use_stderr() { 2 } else { 0 };
+            return 2;
+        }
+        Err(error) => {
+            let arguments: Vec<String> = std::env::args_os()
+                .map(|argument| argument.to_string_lossy().into_owned())
+                .collect();
+            let advice = tcpdump::advice(&error, &arguments);
+            remark(plain(&advice.unwrap_or_else(|| typed().usage(&error))));
+            return 2;
         }
     };
-    match dispatch(&cli) {
+    let mut service = Service::new(&cli);
+    let outcome = check(&cli, &typed()).and_then(|()| dispatch(&cli, &mut service));
+    ended(outcome, |failure| {
+        typed().failure(failure, service.if_running())
+    })
+}
+
+/// Returns the exit status of an outcome, after everything has been written.
+fn ended(outcome: Result<u8, Failure>, words: impl FnOnce(&Failure) -> String) -> u8 {
+    let flushed = std::io::stdout().flush().map_err(Failure::from);
+    match outcome.and_then(|status| flushed.map(|()| status)) {
         Ok(status) => status,
         // The reader closed the pipe (`| head`): not an error.
         Err(Failure::System(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
         Err(failure) => {
             // The message quotes arguments, which may come from an untrusted source.
-            let _ = writeln!(
-                std::io::stderr(),
-                "netsonde: {}",
-                plain(&failure.to_string())
-            );
+            remark(plain(&words(&failure)));
             2
         }
     }
@@ -75,13 +104,12 @@ impl Service {
 }
 
 /// Runs the command. Each arm says whether the service is required.
-fn dispatch(cli: &Cli) -> Result<u8, Failure> {
+fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
     let global = &cli.global;
-    let mut service = Service::new(cli);
     match &cli.command {
         Command::Status => status::status(global, service.required()?),
         Command::Interfaces { names } => interfaces::interfaces(global, service.required()?, names),
-        Command::Watch(args) if args.read.is_some() => {
+        Command::Watch(args) if args.packets.read.is_some() => {
             watch::watch(global, service.if_running(), args)
         }
         Command::Watch(args) => watch::watch(global, service.required()?, args),
@@ -96,7 +124,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
             mcast::run(global, service.if_running(), args)
         }
         Command::Mcast(args) => mcast::run(global, service.required()?, args),
-        Command::Drops(args) => drops::run(global, args),
+        Command::Drops(args) => drops::run(global, service.if_running(), args),
         Command::Talkers(args) => talkers::run(global, service.required()?, args),
         Command::Events(args) => events::run(global, service.required()?, args),
         Command::Neighbors(args) => neighbors::run(global, service.required()?, args),
@@ -105,11 +133,13 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Command::Sockets(args) => sockets::run(global, service.if_running(), args),
         Command::Doctor(args) if args.dry_run => doctor::host::dry_run(global, args),
         Command::Doctor(args) => doctor::host::run(global, service.required()?, args),
-        Command::Demo => demo::run(global),
+        Command::Demo(args) => demo::run(global, args),
         Command::Explain { id } => doctor::explain(global, id.as_deref()),
         Command::Completions { shell } => {
-            let out = &mut std::io::stdout();
-            clap_complete::generate(*shell, &mut command(), "netsonde", out);
+            // It panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut command(), "netsonde", &mut script);
+            std::io::stdout().write_all(&script)?;
             Ok(0)
         }
     }

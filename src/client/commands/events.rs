@@ -4,18 +4,17 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-
 use crate::client::cli::args::{EventsArgs, Global};
 use crate::client::connection::{Connection, Error, ask_with};
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
 use crate::client::interrupt::wait_until;
-use crate::client::output::json;
-use crate::client::render::style::{Style, safe};
+use crate::client::output::{json, no_match, note};
+use crate::client::render::style::{Style, local_time, local_time_ns, safe, short_duration};
+use crate::client::render::wrap::fit;
 use netsonde_core::events::{Category, Kind, Severity};
 use netsonde_core::protocol::inventory::{Event, EventPackets, Events, EventsCall};
+use netsonde_core::text::{listed, nearest, unknown};
 
 const METHOD: &str = "io.netsonde.Inventory.Events";
 /// Past events shown before new ones, as for tail(1) and journalctl(1).
@@ -30,12 +29,15 @@ pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Fail
             .then(|| args.kinds.iter().map(|kind| known(kind)).collect())
             .transpose()?,
         severity: Some(severity(&args.severity)?),
-        limit: args
-            .number
-            .or((args.follow && args.last.is_none()).then_some(PAST_EVENTS)),
+        limit:
+            args.number
+                .or((args.follow && args.last.is_none() && args.since.is_none())
+                    .then_some(PAST_EVENTS)),
         follow: args.follow.then_some(true),
+        since_ns: args.since,
+        until_ns: args.until,
     };
-    let style = Style::new(global.color);
+    let style = global.style();
     if args.follow {
         return follow(global, socket, &call, style);
     }
@@ -43,19 +45,42 @@ pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Fail
     let mut out = io::stdout().lock();
     if global.json {
         json(&mut out, &reply)?;
-        return Ok(0);
     }
-    for event in &reply.events {
+    let lines = if global.json { &[] } else { &reply.events[..] };
+    for event in lines {
         writeln!(out, "{}", line(event, style, global.verbose))?;
     }
-    if reply.events.is_empty() && !global.quiet {
-        drop(out);
-        eprintln!(
-            "no matching event in the log; it holds {}",
-            reply.kept - reply.evicted
-        );
+    drop(out);
+    if !reply.events.is_empty() {
+        return Ok(0);
     }
-    Ok(0)
+    match shown(args) {
+        Some(filter) => {
+            let kept = reply.kept.saturating_sub(reply.evicted);
+            Ok(no_match(global, "event", &filter, kept))
+        }
+        None => {
+            note(global, "no event in the log");
+            Ok(0)
+        }
+    }
+}
+
+/// Returns the options that select events, as they can be typed; `None` if all are selected.
+fn shown(args: &EventsArgs) -> Option<String> {
+    let time = |ns: Option<u64>| Some(format!("'{}'", local_time_ns(ns?)));
+    let mut words = args.kinds.clone();
+    let severity = Some(&args.severity).filter(|name| *name != Severity::Info.name());
+    for (option, value) in [
+        ("--last", args.last.map(short_duration)),
+        ("--since", time(args.since)),
+        ("--until", time(args.until)),
+        ("-I", args.interface.clone()),
+        ("-s", severity.cloned()),
+    ] {
+        words.extend(value.map(|value| format!("{option} {value}")));
+    }
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 /// Parses the name of a kind or category, with hyphens or underscores.
@@ -64,9 +89,13 @@ fn known(name: &str) -> Result<String, Failure> {
     if !Kind::named(&plain).is_empty() {
         return Ok(plain);
     }
-    let categories = Category::ALL.map(Category::name).join(", ");
+    let names = || Category::ALL.map(Category::name).into_iter();
+    let kinds = Kind::ALL.iter().map(|kind| kind.name());
+    let near = nearest(&plain, names().chain(kinds).map(str::to_owned));
+    let near = near.map_or(String::new(), |near| format!("; did you mean {near}?"));
     Err(Failure::Other(format!(
-        "unknown event kind {name:?}: see netsonde-events(7), or name a category: {categories}"
+        "unknown event kind {name:?}{near} (see netsonde-events(7), or name a category: {})",
+        listed(names())
     )))
 }
 
@@ -75,10 +104,8 @@ fn severity(name: &str) -> Result<String, Failure> {
     if Severity::from_name(&plain).is_some() {
         return Ok(plain);
     }
-    let all = Severity::ALL.map(Severity::name).join(", ");
-    Err(Failure::Other(format!(
-        "unknown severity {name:?}: expected {all}"
-    )))
+    let all = Severity::ALL.map(Severity::name);
+    Err(Failure::Other(unknown("severity", name, all)))
 }
 
 /// Maximum time for a restarted service to come back.
@@ -121,7 +148,7 @@ fn follow(global: &Global, socket: &Path, call: &EventsCall, style: Style) -> Re
         if since.elapsed() > MAX_ABSENCE || matches!(broken, Error::Remote { .. }) {
             return Err(broken.into());
         }
-        (call.limit, call.last_ns) = (None, None);
+        (call.limit, call.last_ns, call.since_ns) = (None, None, None);
         if wait_until(Instant::now() + RETRY_INTERVAL, &interrupt)? {
             return Ok(0);
         }
@@ -144,15 +171,6 @@ fn listen(
     Ok(())
 }
 
-/// Formats a time as local time, to the millisecond.
-fn time(text: &str) -> String {
-    let local = |at: Timestamp| {
-        let at = at.to_zoned(TimeZone::system());
-        at.strftime("%Y-%m-%d %H:%M:%S.%3f").to_string()
-    };
-    text.parse().map_or_else(|_| text.to_owned(), local)
-}
-
 fn line(event: &Event, style: Style, verbose: bool) -> String {
     let severity = format!("{:7}", event.severity);
     let severity = match &event.severity[..] {
@@ -163,11 +181,13 @@ fn line(event: &Event, style: Style, verbose: bool) -> String {
     let interface = event.interface.as_deref().unwrap_or("-");
     let mut line = format!(
         "{} {severity} {:17} {:8} {}",
-        style.dim(&time(&event.time)),
+        style.dim(&local_time(&event.time)),
         event.kind,
         safe(interface),
         safe(&event.text)
     );
+    // The command below is not broken, so that it can be copied.
+    line = fit(&line, style);
     if verbose && let Some(packets) = &event.packets {
         line.push_str(&format!("\n    {}", style.dim(&command(packets))));
     }

@@ -12,8 +12,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::client::cli::args::{Families, Global};
 use crate::client::failure::Failure;
 use crate::client::output::json;
-use crate::client::render::style::{Style, right, table};
-use crate::client::render::wrap::wrap;
+use crate::client::render::style::Style;
+use crate::client::render::table::{Column, table};
+use crate::client::render::wrap::{fit, wrap};
 use crate::linux::processes;
 use crate::linux::{diag, proc_net};
 use netsonde_core::families::modules::{Modules, SkipReason};
@@ -71,16 +72,14 @@ struct Named {
 
 /// Runs `netsonde families`.
 pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
-    let style = Style::new(global.color);
+    let style = global.style();
     let chosen = match &wanted.name {
         None => None,
         Some(name) => match (families::find(name), families::find_type(name)) {
             (Some(family), _) => Some(family),
             (None, Some(kind)) => return explain_kind(global, style, kind),
             (None, None) => {
-                return Err(Failure::Other(format!(
-                    "unknown address family or socket type {name:?} (see `netsonde families -v`)"
-                )));
+                return Err(Failure::Other(families::unknown_family_or_type(name)));
             }
         },
     };
@@ -112,10 +111,10 @@ pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
         json(&mut out, &report)?;
     } else if chosen.is_some() {
         for one in &all {
-            write!(out, "{}", explained(one, style))?;
+            write!(out, "{}", fit(&explained(one, style), style))?;
         }
     } else {
-        write!(out, "{}", text(&all, style, global))?;
+        write!(out, "{}", fit(&text(&all, style, global), style))?;
     }
     let status = match (chosen, all.first()) {
         (Some(_), Some(one)) => match one.supported {
@@ -384,7 +383,7 @@ fn text(all: &[FamilyReport], style: Style, global: &Global) -> String {
         .iter()
         .filter(|one| !global.quiet || one.supported == Some(true))
         .collect();
-    let mut rows: Vec<Vec<String>> = shown
+    let rows: Vec<Vec<String>> = shown
         .iter()
         .map(|one| {
             let types: Vec<&str> = one
@@ -415,16 +414,15 @@ fn text(all: &[FamilyReport], style: Style, global: &Global) -> String {
             ]
         })
         .collect();
-    let headings = [
-        "NUMBER",
-        "FAMILY",
-        "SUPPORTED",
-        "TYPES",
-        "SOCKETS",
-        "PURPOSE",
+    let columns = [
+        Column::number("NUMBER"),
+        Column::text("FAMILY"),
+        Column::text("SUPPORTED"),
+        Column::text("TYPES").shrinks(12),
+        Column::number("SOCKETS"),
+        Column::text("PURPOSE").shrinks(20),
     ];
-    right(&headings, &mut rows, 4);
-    let mut text = table(style, &headings, &rows);
+    let mut text = table(style, &columns, &rows);
     text.push('\n');
     let untold = shown.iter().filter(|one| one.supported.is_none()).count();
     if untold > 0 {

@@ -5,7 +5,9 @@ use crate::client::connection::ask;
 use crate::client::failure::Failure;
 use crate::client::output::json;
 use crate::client::render::style::Style;
+use crate::client::render::wrap::fit;
 use netsonde_core::protocol::service::{Interface, Interfaces};
+use netsonde_core::text::{counted, unknown};
 use std::io::Write;
 use std::path::Path;
 
@@ -18,7 +20,12 @@ pub fn interfaces(global: &Global, socket: &Path, names: &[String]) -> Result<u8
             .iter()
             .any(|interface| interface.interface == *name)
         {
-            return Err(Failure::no_such_interface(name));
+            let known: Vec<&str> = all
+                .interfaces
+                .iter()
+                .map(|one| &one.interface[..])
+                .collect();
+            return Err(Failure::Other(unknown("interface", name, known)));
         }
     }
     if !names.is_empty() {
@@ -30,9 +37,9 @@ pub fn interfaces(global: &Global, socket: &Path, names: &[String]) -> Result<u8
         json(&mut out, &all)?;
         return Ok(0);
     }
-    let style = Style::new(global.color);
+    let style = global.style();
     for interface in &all.interfaces {
-        write!(out, "{}", one(interface, style))?;
+        write!(out, "{}", fit(&one(interface, style), style))?;
     }
     Ok(0)
 }
@@ -41,6 +48,8 @@ pub fn interfaces(global: &Global, socket: &Path, names: &[String]) -> Result<u8
 pub(crate) fn one(interface: &Interface, style: Style) -> String {
     let state = if interface.running {
         style.good("up")
+    } else if interface.up && interface.flags.iter().any(|flag| flag == "LOWER_UP") {
+        style.warn("up, not operational yet")
     } else if interface.up {
         style.warn("no carrier")
     } else {
@@ -78,8 +87,9 @@ pub(crate) fn one(interface: &Interface, style: Style) -> String {
             ""
         };
         fact(format!(
-            "member of {} ({} users{ours})",
-            membership.group, membership.users
+            "member of {} ({}{ours})",
+            membership.group,
+            counted(membership.users, "user")
         ));
     }
     if interface.promiscuity > 0 || interface.allmulti > 0 {

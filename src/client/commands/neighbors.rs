@@ -1,6 +1,6 @@
 //! SHELL. `netsonde neighbors`: the hosts on each link, and address conflicts and moves.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -9,17 +9,24 @@ use serde::Serialize;
 use crate::client::cli::args::{Global, NeighborsArgs};
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
-use crate::client::output::show;
+use crate::client::output::{no_match, show};
 use crate::client::render::oui::makers;
-use crate::client::render::style::{Style, age, table};
+use crate::client::render::style::{Style, age};
+use crate::client::render::table::{Column, table};
 use netsonde_core::neighbors::mac;
 use netsonde_core::protocol::inventory::{
-    Claimant, Finding, InterfaceCall, KernelNeighbor, Neighbor, Neighbors,
+    Claimant, Finding, InterfaceCall, KernelNeighbor, Master, Neighbor, Neighbors, VirtualRouter,
 };
+use netsonde_core::text::counted;
 use netsonde_core::wire::cursor::Mac;
 
+const METHOD: &str = "io.netsonde.Inventory.Neighbors";
 /// Maximum number of address moves shown; `-v` shows all.
 const MOVES_SHOWN: usize = 8;
+/// Maximum number of addresses shown for which a station is a proxy; JSON has all.
+const PROXIED_SHOWN: usize = 4;
+/// Maximum number of unanswered addresses of an interface that are listed; `-v` lists all.
+const UNANSWERED_SHOWN: usize = 4;
 
 /// The reply of the service, with card vendors.
 #[derive(Serialize)]
@@ -27,38 +34,49 @@ struct NeighborReport {
     #[serde(flatten)]
     all: Neighbors,
     /// Vendors by MAC address.
-    vendors: std::collections::BTreeMap<String, String>,
+    vendors: BTreeMap<String, String>,
 }
 
-/// Runs `netsonde neighbors`. Returns 1 if a conflict is active.
+/// Runs `netsonde neighbors`. Returns 1 if a conflict is active, of an address or of two masters.
 pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, Failure> {
     let call = InterfaceCall {
         interface: args.interface.clone(),
     };
-    let mut all: Neighbors = ask_with(socket, "io.netsonde.Inventory.Neighbors", &call)?;
+    let mut all: Neighbors = ask_with(socket, METHOD, &call)?;
     if !args.who.is_empty() {
         select(&mut all, &args.who);
     }
     let has_conflict = all
         .findings
         .iter()
-        .any(|one| one.kind == "conflict" && one.current);
+        .any(|one| one.kind == "conflict" && one.current)
+        || split_routers(&all).next().is_some();
     let vendors = vendors(&all);
     let report = NeighborReport { all, vendors };
-    show(global, &report, text)?;
+    let interface = args.interface.iter().map(|name| format!("-I {name}"));
+    let filter: Vec<String> = interface.chain(args.who.iter().cloned()).collect();
+    let is_empty = report.all.neighbors.is_empty() && report.all.findings.is_empty();
+    let is_unmatched = is_empty && !filter.is_empty();
+    if global.json || !is_unmatched {
+        show(global, &report, text)?;
+    }
+    if is_unmatched {
+        let all: Option<Neighbors> = ask_with(socket, METHOD, &InterfaceCall::default()).ok();
+        let total = all.map_or(0, |all| all.neighbors.len());
+        return Ok(no_match(
+            global,
+            "neighbor",
+            &filter.join(" "),
+            total as u64,
+        ));
+    }
     Ok(u8::from(has_conflict))
 }
 
-/// Parses a MAC address with colons, hyphens, dots or no separators.
-fn read_mac(text: &str) -> Option<Mac> {
-    let is_written = |one: char| one.is_ascii_hexdigit() || [':', '-', '.'].contains(&one);
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    if !text.chars().all(is_written) || digits.len() != 12 {
-        return None;
-    }
-    let number = u64::from_str_radix(&digits, 16).ok()?;
-    let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
-    Some(Mac([a, b, c, d, e, f]))
+/// Virtual routers with two masters now.
+fn split_routers(all: &Neighbors) -> impl Iterator<Item = &VirtualRouter> {
+    let routers = all.virtual_routers.iter().flatten();
+    routers.filter(|one| one.two_masters.is_some())
 }
 
 /// Keeps only entries about one of these: an address, a MAC address, a name or its first label.
@@ -73,7 +91,7 @@ fn select(all: &mut Neighbors, who: &[String]) {
     };
     let macs: BTreeSet<String> = who
         .iter()
-        .filter_map(|one| read_mac(one))
+        .filter_map(|one| mac::parse(one))
         .map(|mac| mac.to_string())
         .collect();
     let is_name = |name: &str| {
@@ -106,6 +124,15 @@ fn select(all: &mut Neighbors, who: &[String]) {
                 .as_ref()
                 .is_some_and(|prober| macs.contains(prober))
     });
+    if let Some(routers) = &mut all.virtual_routers {
+        routers.retain(|one| {
+            let of_masters = one.masters.iter().map(|master| &master.address);
+            let mut addresses = one.addresses.iter().chain(of_masters);
+            let is_sender = |master: &Master| macs.contains(&master.mac);
+            addresses.any(|address| is_address(address) || of_these.contains(address))
+                || one.masters.iter().any(is_sender)
+        });
+    }
     all.kernel.retain(|one| {
         is_address(&one.address)
             || of_these.contains(&one.address)
@@ -114,7 +141,7 @@ fn select(all: &mut Neighbors, who: &[String]) {
 }
 
 /// Looks up the vendors of all MAC addresses, including prefixes that need no list.
-fn vendors(all: &Neighbors) -> std::collections::BTreeMap<String, String> {
+fn vendors(all: &Neighbors) -> BTreeMap<String, String> {
     let of_findings = all.findings.iter().flat_map(|one| {
         let claimants = one.claimants.iter().map(|claimant| &claimant.mac);
         claimants.chain(&one.prober)
@@ -124,7 +151,7 @@ fn vendors(all: &Neighbors) -> std::collections::BTreeMap<String, String> {
         .iter()
         .map(|one| &one.mac)
         .chain(of_findings)
-        .filter_map(|text| read_mac(text))
+        .filter_map(|text| mac::parse(text))
         .collect();
     let made: Vec<Mac> = named
         .iter()
@@ -154,6 +181,9 @@ fn vendors(all: &Neighbors) -> std::collections::BTreeMap<String, String> {
 
 fn text(report: &NeighborReport, style: Style, verbose: bool) -> String {
     let mut text = String::new();
+    for router in split_routers(&report.all) {
+        text.push_str(&two_masters_text(router, report, style));
+    }
     let mut moves = 0;
     for finding in &report.all.findings {
         moves += usize::from(finding.kind == "moved");
@@ -169,7 +199,8 @@ fn text(report: &NeighborReport, style: Style, verbose: bool) -> String {
         ));
     }
     if report.all.neighbors.is_empty() {
-        text.push_str("no neighbors seen");
+        text.push_str("no neighbors seen\n");
+        text.push_str(&unresolved(report, style, verbose));
         return text;
     }
     let kernel: HashMap<(&str, &str), &KernelNeighbor> = report
@@ -190,7 +221,7 @@ fn text(report: &NeighborReport, style: Style, verbose: bool) -> String {
         text.push_str(&interface_table(report, interface, &kernel, style, verbose));
         text.push('\n');
     }
-    text.push_str(&unresolved(report, style));
+    text.push_str(&unresolved(report, style, verbose));
     text
 }
 
@@ -243,14 +274,21 @@ fn interface_table(
     }
     // IPv4 first, then IPv6, then hosts without a known address.
     rows.sort_by(|(a, x), (b, y)| (a.is_none(), a, &x[1]).cmp(&(b.is_none(), b, &y[1])));
-    let mut head = vec![
-        "ADDRESS", "MAC", "VENDOR", "NAME", "ROLE", "HEARD BY", "FIRST", "LAST",
+    let mut columns = vec![
+        Column::text("ADDRESS"),
+        Column::text("MAC"),
+        Column::text("VENDOR").shrinks(8).may_hide(1),
+        Column::text("NAME").shrinks(8),
+        Column::text("ROLE").shrinks(7),
+        Column::text("HEARD BY").shrinks(5).may_hide(3),
+        Column::number("FIRST").may_hide(2),
+        Column::number("LAST"),
     ];
     if verbose {
-        head.push("KERNEL");
+        columns.push(Column::text("KERNEL").shrinks(9));
     }
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(_, cells)| cells).collect();
-    let mut text = table(style, &head, &rows);
+    let mut text = table(style, &columns, &rows);
     text.push('\n');
     text
 }
@@ -274,19 +312,49 @@ fn roles(one: &Neighbor) -> String {
     if one.roles.is_empty() {
         return "-".into();
     }
-    one.roles.join(", ")
+    let shown = one.proxy_for.iter().take(PROXIED_SHOWN).cloned();
+    let mut addresses = shown.collect::<Vec<_>>().join(" ");
+    if one.proxy_for.len() > PROXIED_SHOWN {
+        addresses.push_str(&format!(
+            " and {} more",
+            one.proxy_for.len() - PROXIED_SHOWN
+        ));
+    }
+    let role = |role: &String| match role.contains("proxy") {
+        true => format!("{role} for {addresses}"),
+        false => role.clone(),
+    };
+    one.roles.iter().map(role).collect::<Vec<_>>().join(", ")
 }
 
-/// Addresses that this host failed to resolve.
-fn unresolved(report: &NeighborReport, style: Style) -> String {
-    let mut text = String::new();
+/// Addresses that this host failed to resolve: each up to [`UNANSWERED_SHOWN`] on an interface, or with
+/// `verbose`; otherwise their number and range, as a scan leaves them.
+fn unresolved(report: &NeighborReport, style: Style, verbose: bool) -> String {
+    let mut by_interface: BTreeMap<&str, Vec<(IpAddr, &str)>> = BTreeMap::new();
     for one in &report.all.kernel {
-        if one.state == "FAILED" || one.state == "INCOMPLETE" {
-            text.push_str(&style.dim(&format!(
-                "{} on {} does not answer this host ({})",
-                one.address, one.interface, one.state
-            )));
-            text.push('\n');
+        if let ("FAILED" | "INCOMPLETE", Ok(address)) = (&one.state[..], one.address.parse()) {
+            let all = by_interface.entry(&one.interface).or_default();
+            all.push((address, &one.state));
+        }
+    }
+    let mut text = String::new();
+    let mut line = |words: String| text.push_str(&format!("{}\n", style.dim(&words)));
+    for (interface, mut all) in by_interface {
+        all.sort();
+        if let ([(first, _), .., (last, _)], true) =
+            (&all[..], all.len() > UNANSWERED_SHOWN && !verbose)
+        {
+            line(format!(
+                "{} addresses from {first} to {last} on {interface} do not answer this host; -v \
+                    lists them",
+                all.len()
+            ));
+            continue;
+        }
+        for (address, state) in all {
+            line(format!(
+                "{address} on {interface} does not answer this host ({state})"
+            ));
         }
     }
     text
@@ -307,7 +375,7 @@ fn finding_text(one: &Finding, report: &NeighborReport, style: Style) -> String 
                 .map(|claimant| claimant_text(claimant, now)),
         );
         if one.more > 0 {
-            lines.push(format!("    and {} claims by others", one.more));
+            lines.push(format!("    and {} by others", counted(one.more, "claim")));
         }
         lines.extend(hint(one, &report.all));
     }
@@ -360,13 +428,13 @@ fn conflict_lines(one: &Finding, report: &NeighborReport, style: Style) -> Vec<S
     if let Some(times) = one.both_answered.filter(|times| *times > 0) {
         lines.push(format!(
             "    both answered the same request, {}",
-            counted(times)
+            repeated(times)
         ));
     }
     if let Some(times) = one.returned.filter(|times| *times > 0) {
         lines.push(format!(
             "    one claimed it again after the other, without announcing it, {}",
-            counted(times)
+            repeated(times)
         ));
     }
     if one.own {
@@ -378,6 +446,54 @@ fn conflict_lines(one: &Finding, report: &NeighborReport, style: Style) -> Vec<S
         ago(&one.last, report)
     ));
     lines
+}
+
+/// Formats two masters of a virtual router: a headline, a line for each, and the fix.
+fn two_masters_text(one: &VirtualRouter, report: &NeighborReport, style: Style) -> String {
+    let family = if one.ipv6 { " for IPv6" } else { "" };
+    let addresses = match one.addresses.len() {
+        0 => String::new(),
+        _ => format!(" ({})", one.addresses.join(", ")),
+    };
+    let role = if one.gateway {
+        ", this host's gateway,"
+    } else {
+        ""
+    };
+    let two = one.two_masters.clone().unwrap_or_default();
+    let headline = format!(
+        "two masters: {} {}{family}{addresses}{role} on {} has {}",
+        one.protocol,
+        one.number,
+        one.interface,
+        two.join(" and ")
+    );
+    let mut lines = vec![style.warn(&headline)];
+    let rank = if one.protocol == "CARP" {
+        "advskew"
+    } else {
+        "priority"
+    };
+    for master in one.masters.iter().filter(|one| two.contains(&one.address)) {
+        lines.push(format!(
+            "    {}{} ({}): {rank} {}, {}, last {}",
+            master.address,
+            if master.own { " (this host)" } else { "" },
+            station(Some(&master.mac), report),
+            master.priority,
+            counted(master.advertisements, "advertisement"),
+            ago(&master.last, report)
+        ));
+    }
+    if let Some(since) = &one.since {
+        lines.push(format!("    first seen {}", ago(since, report)));
+    }
+    lines.push(
+        "  fix: let each receive the other's advertisements: check the links and VLANs between them, \
+            their filters, and that version, password and timers are the same"
+            .into(),
+    );
+    lines.join("\n") + "\n"
 }
 
 fn move_lines(one: &Finding, report: &NeighborReport) -> Vec<String> {
@@ -395,7 +511,7 @@ fn move_lines(one: &Finding, report: &NeighborReport) -> Vec<String> {
     let is_virtual = one
         .claimants
         .iter()
-        .any(|claimant| read_mac(&claimant.mac).is_some_and(|mac| mac::shared(mac).is_some()));
+        .any(|claimant| mac::parse(&claimant.mac).is_some_and(|mac| mac::shared(mac).is_some()));
     let details = format!(
         "    not a conflict: the first one stopped using it{}{}",
         if is_virtual {
@@ -404,7 +520,8 @@ fn move_lines(one: &Finding, report: &NeighborReport) -> Vec<String> {
             ""
         },
         match one.times {
-            Some(times) if times > 1 => format!("; it has moved {times} times"),
+            Some(times) if times > 1 =>
+                format!("; it has moved {times}", times = counted(times, "time")),
             _ => String::new(),
         }
     );
@@ -425,27 +542,34 @@ fn duplicate_lines(one: &Finding, report: &NeighborReport, style: Style) -> Vec<
     );
     let details = format!(
         "    by duplicate address detection, {}, last {}",
-        counted(one.times.unwrap_or(1)),
+        repeated(one.times.unwrap_or(1)),
         ago(&one.last, report)
     );
     vec![style.warn(&headline), details]
 }
 
-fn counted(times: u64) -> String {
+fn repeated(times: u64) -> String {
     match times {
         1 => "once".into(),
-        times => format!("{times} times"),
+        times => counted(times, "time"),
     }
 }
 
 fn claimant_text(one: &Claimant, now: &str) -> String {
+    let kinds: Vec<String> = [(one.answers, "answer"), (one.announcements, "announcement")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| counted(count, what))
+        .collect();
+    let kinds = match kinds.len() {
+        0 => String::new(),
+        _ => format!(": {}", kinds.join(", ")),
+    };
     let mut text = format!(
-        "    {}{}: {} claims, {} of them answers and {} announcements, last {}",
+        "    {}{}: {}{kinds}, last {}",
         one.mac,
         if one.own { " (this host)" } else { "" },
-        one.claims,
-        one.answers,
-        one.announcements,
+        counted(one.claims, "claim"),
         match &one.claimed {
             Some(claimed) => format!("{} ago", age(now, claimed)),
             None => "never: only received".into(),
@@ -465,16 +589,18 @@ fn hint(one: &Finding, all: &Neighbors) -> Vec<String> {
             .iter()
             .filter(|host| host.mac == *mac && host.interface == one.interface)
             .flat_map(|host| host.addresses.iter())
-            .filter(|address| address.claims > 0)
+            .filter(|address| address.claims > 0 && address.address.contains('.'))
             .map(|address| address.address.as_str())
             .collect()
     };
     let mut lines = Vec::new();
-    if let [first, second] = &between[..]
+    // Only for IPv4 a host answers on one interface for the address of another.
+    if one.address.contains('.')
+        && let [first, second] = &between[..]
         && addresses(first).intersection(&addresses(second)).count() > 1
     {
         lines.push(
-            "    both claim other addresses as well: perhaps one host with two interfaces on \
+            "    both claim further addresses: perhaps one host with two interfaces on \
                 this link, which answers for each on either (sysctl \
                 net.ipv4.conf.all.arp_ignore=1)"
                 .into(),
@@ -486,25 +612,4 @@ fn hint(one: &Finding, all: &Neighbors) -> Vec<String> {
             .into(),
     );
     lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mac_notations() {
-        let mac = Some(Mac([0, 0x1b, 0xc5, 1, 2, 3]));
-        for text in [
-            "00:1b:c5:01:02:03",
-            "00-1B-C5-01-02-03",
-            "001b.c501.0203",
-            "001bc5010203",
-        ] {
-            assert_eq!(read_mac(text), mac, "{text}");
-        }
-        for text in ["00:1b:c5:01:02", "fd00::1", "host", "00:1b:c5:01:02:0g", ""] {
-            assert_eq!(read_mac(text), None, "{text}");
-        }
-    }
 }

@@ -4,8 +4,10 @@ use crate::client::cli::args::Global;
 use crate::client::connection::ask;
 use crate::client::failure::Failure;
 use crate::client::output::show;
-use crate::client::render::style::{Style, age, bytes, duration, right, table};
+use crate::client::render::style::{Style, age, bytes, duration, local_time};
+use crate::client::render::table::{Column, table};
 use netsonde_core::protocol::service::{InterfaceCounts, ListenerCounts, Status};
+use netsonde_core::text::counted;
 use std::path::Path;
 
 /// Maximum number of gaps shown; `-v` shows all.
@@ -85,7 +87,7 @@ fn service_text(status: &Status, style: Style, verbose: bool) -> String {
 
 /// The table of stores.
 fn stores_text(status: &Status, style: Style) -> String {
-    let mut rows: Vec<Vec<String>> = status
+    let rows: Vec<Vec<String>> = status
         .recorder
         .iter()
         .map(|store| {
@@ -100,16 +102,15 @@ fn stores_text(status: &Status, style: Style) -> String {
             ]
         })
         .collect();
-    let headings = [
-        "STORE",
-        "SIZE",
-        "USED",
-        "PACKETS",
-        "EVICTED",
-        "REACHES BACK",
+    let columns = [
+        Column::text("STORE"),
+        Column::number("SIZE"),
+        Column::number("USED"),
+        Column::number("PACKETS"),
+        Column::number("EVICTED"),
+        Column::number("REACHES BACK"),
     ];
-    right(&headings, &mut rows, 5);
-    table(style, &headings, &rows)
+    table(style, &columns, &rows)
 }
 
 /// The table of interfaces; deleted ones only with `verbose`.
@@ -134,16 +135,16 @@ fn interfaces_text(status: &Status, style: Style, verbose: bool) -> String {
             ]
         })
         .collect();
-    let headings = [
-        "INTERFACE",
-        "STATE",
-        "RECORDED",
-        "PACKETS",
-        "BYTES",
-        "ICMP/ICMP6/IGMP WIRE (IP LAYER)",
+    let columns = [
+        Column::text("INTERFACE"),
+        Column::text("STATE"),
+        Column::text("RECORDED").shrinks(8),
+        Column::number("PACKETS"),
+        Column::number("BYTES"),
+        Column::text("ICMP/ICMP6/IGMP WIRE (IP LAYER)").may_hide(1),
     ];
     let gone = status.interfaces.len() - rows.len();
-    let mut text = table(style, &headings, &rows);
+    let mut text = table(style, &columns, &rows);
     if gone > 0 {
         text.push_str(&format!(
             "\n... and {gone} deleted interfaces with packets in the record: netsonde status -v"
@@ -168,15 +169,20 @@ fn gaps_text(status: &Status, style: Style, verbose: bool) -> String {
     }
     for gap in &status.gaps[skip..] {
         let count = if gap.count > 0 {
-            format!(", {} packets", gap.count)
+            format!(", {}", counted(gap.count, "packet"))
         } else {
             String::new()
         };
         let subject = gap.subject.as_deref().unwrap_or("");
-        lines.push(format!(
-            "{} {subject} from {} to {}{count}",
-            gap.kind, gap.from, gap.to
-        ));
+        let from = local_time(&gap.from);
+        lines.push(match gap.open {
+            Some(true) => format!("{} {subject} since {from}, not over{count}", gap.kind),
+            _ => format!(
+                "{} {subject} from {from} to {}{count}",
+                gap.kind,
+                local_time(&gap.to)
+            ),
+        });
     }
     lines.join("\n")
 }
@@ -188,10 +194,12 @@ fn limits_text(status: &Status, style: Style) -> String {
         .iter()
         .filter(|limit| limit.hits > 0)
         .map(|limit| {
-            format!(
-                "{} (limit {}): {} times",
-                limit.name, limit.limit, limit.hits
-            )
+            // Some have no fixed value: what counts is that something was lost.
+            let value = match limit.limit {
+                0 => String::new(),
+                value => format!(" (limit {value})"),
+            };
+            format!("{}{value}: {}", limit.name, counted(limit.hits, "time"))
         })
         .collect();
     if reached.is_empty() {

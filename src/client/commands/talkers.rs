@@ -2,21 +2,28 @@
 //! caller's permissions.
 
 use std::collections::{HashMap, HashSet};
+use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::client::cli::args::{Global, SortKey, Talkers as Args};
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
-use crate::client::output::show;
-use crate::client::render::style::{Style, bytes, duration, table};
+use crate::client::interrupt::{Interrupt, wait_until};
+use crate::client::namespace;
+use crate::client::output::{no_match, show};
+use crate::client::render::style::{Style, bytes, duration, local_time};
+use crate::client::render::table::{Column, table};
+use crate::client::render::wrap::fit;
 use crate::linux::proc_net;
 use crate::linux::processes;
 use netsonde_core::diagnose::evidence::Process;
 use netsonde_core::host::socket::{ProcSocket, parse_sockets};
 use netsonde_core::protocol::inventory::{Talker, Talkers, TalkersCall};
+use netsonde_core::text::counted;
 use netsonde_core::wire::services::service_name;
 
 /// A flow, and the process at this host's end.
@@ -45,6 +52,8 @@ impl Serialize for OwnedTalkers {
     }
 }
 
+const METHOD: &str = "io.netsonde.Inventory.Talkers";
+
 /// Runs `netsonde talkers`.
 pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
     let call = TalkersCall {
@@ -55,9 +64,86 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
         }),
         interface: args.interface.clone(),
         limit: Some(args.number),
+        joined: (!args.by_interface).then_some(true),
     };
-    let mut all: Talkers = ask_with(socket, "io.netsonde.Inventory.Talkers", &call)?;
-    let owners = owners(&all.talkers);
+    if args.watch {
+        return watch(global, socket, &call);
+    }
+    let report = report(socket, &call)?;
+    match &args.interface {
+        Some(name) if report.owned.is_empty() => {
+            if global.json {
+                show(global, &report, text)?;
+            }
+            let everywhere = TalkersCall {
+                interface: None,
+                ..call
+            };
+            let all: Option<Talkers> = ask_with(socket, METHOD, &everywhere).ok();
+            let total = all.map_or(0, |all| all.flows);
+            Ok(no_match(global, "flow", &format!("-I {name}"), total))
+        }
+        _ => {
+            show(global, &report, text)?;
+            Ok(0)
+        }
+    }
+}
+
+/// Time between two reports of `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Prints a report per second until interrupted: on a terminal in place, otherwise one below the other;
+/// JSON as one object per line.
+fn watch(global: &Global, socket: &Path, call: &TalkersCall) -> Result<u8, Failure> {
+    let interrupt = Interrupt::catch()?;
+    let style = global.style();
+    let is_terminal = io::stdout().is_terminal() && !global.json;
+    let mut out = io::stdout().lock();
+    if is_terminal {
+        write!(out, "{CLEAR}")?;
+    }
+    let mut next = Instant::now();
+    let mut is_first = true;
+    loop {
+        let report = report(socket, call)?;
+        if global.json {
+            let line = serde_json::to_string(&report).map_err(io::Error::from)?;
+            writeln!(out, "{line}")?;
+        } else {
+            let text = text(&report, style, global.verbose);
+            let text = fit(text.trim_end(), style);
+            if is_terminal {
+                let lines = text.replace('\n', &format!("{END_LINE}\n"));
+                write!(out, "{HOME}{lines}{END_LINE}\n{END_SCREEN}")?;
+            } else {
+                let separator = if is_first { "" } else { "\n" };
+                writeln!(out, "{separator}{}\n{text}", local_time(&report.all.to))?;
+            }
+        }
+        out.flush()?;
+        is_first = false;
+        next += WATCH_INTERVAL;
+        if wait_until(next, &interrupt)? {
+            return Ok(0);
+        }
+    }
+}
+
+/// Escape sequences of a terminal (ECMA-48): cursor to the first cell, clear everything, the rest of the line,
+/// or everything below.
+const HOME: &str = "\x1b[H";
+const CLEAR: &str = "\x1b[2J";
+const END_LINE: &str = "\x1b[K";
+const END_SCREEN: &str = "\x1b[J";
+
+/// Asks the service, and looks up the processes.
+fn report(socket: &Path, call: &TalkersCall) -> Result<OwnedTalkers, Failure> {
+    let mut all: Talkers = ask_with(socket, METHOD, call)?;
+    let owners = match namespace::may_name_processes(socket)? {
+        true => owners(&all.talkers),
+        false => vec![None; all.talkers.len()],
+    };
     let owned = std::mem::take(&mut all.talkers)
         .into_iter()
         .zip(owners)
@@ -67,12 +153,14 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
             process: owner.map(|process| process.command),
         })
         .collect();
-    show(global, &OwnedTalkers { all, owned }, text)?;
-    Ok(0)
+    Ok(OwnedTalkers { all, owned })
 }
 
-/// Returns this host's end of a flow.
+/// Returns this host's end of a flow; `None` if it only carries the flow on.
 fn own_end(talker: &Talker) -> Option<SocketAddr> {
+    if talker.forwarded == Some(true) {
+        return None;
+    }
     let (address, port) = if talker.direction == "out" {
         (&talker.source, talker.source_port)
     } else {
@@ -120,6 +208,26 @@ fn owners(talkers: &[Talker]) -> Vec<Option<Process>> {
         .collect()
 }
 
+/// Interfaces shown per flow: a bridge floods a packet to all its ports. `-v` shows all.
+const MAX_INTERFACES: usize = 4;
+
+/// The interfaces that a flow crossed, in the order of its packets.
+fn interfaces(talker: &Talker, verbose: bool) -> String {
+    let Some(ways) = &talker.ways else {
+        return talker.interface.clone();
+    };
+    let mut names: Vec<&str> = ways.iter().map(|way| way.interface.as_str()).collect();
+    // Both directions of loopback are one interface.
+    names.dedup();
+    let shown = if verbose { names.len() } else { MAX_INTERFACES };
+    let more = match names.len().saturating_sub(shown) {
+        0 => String::new(),
+        more => format!(" +{more}"),
+    };
+    names.truncate(shown);
+    format!("{}{more}", names.join(">"))
+}
+
 fn text(reply: &OwnedTalkers, style: Style, verbose: bool) -> String {
     let all = &reply.all;
     let seconds = all.duration_ns as f64 / 1e9;
@@ -162,8 +270,11 @@ fn text(reply: &OwnedTalkers, style: Style, verbose: bool) -> String {
                 rate(talker.bytes),
                 share(talker.bytes),
                 talker.packets.to_string(),
-                talker.interface.clone(),
-                talker.direction.clone(),
+                interfaces(talker, verbose),
+                match talker.forwarded {
+                    Some(true) => "fwd".into(),
+                    _ => talker.direction.clone(),
+                },
                 talker.protocol.clone(),
                 end(talker, &talker.source, talker.source_port),
                 end(talker, &talker.destination, talker.destination_port),
@@ -179,25 +290,32 @@ fn text(reply: &OwnedTalkers, style: Style, verbose: bool) -> String {
             row
         })
         .collect();
-    let mut head = vec![
-        "Mbit/s",
-        "%",
-        "PACKETS",
-        "IF",
-        "DIR",
-        "PROTO",
-        "SOURCE",
-        "DESTINATION",
-        "PROCESS",
+    let is_joined = reply.owned.iter().any(|owned| owned.talker.ways.is_some());
+    let mut columns = vec![
+        Column::number("Mbit/s"),
+        Column::number("%").may_hide(1),
+        Column::number("PACKETS"),
+        match is_joined {
+            true => Column::text("INTERFACES").shrinks(10),
+            false => Column::text("IF"),
+        },
+        Column::text("DIR").may_hide(4),
+        Column::text("PROTO"),
+        Column::text("SOURCE").shrinks(15),
+        Column::text("DESTINATION").shrinks(15),
+        Column::text("PROCESS").shrinks(8),
     ];
     if verbose {
-        head.extend(["BYTES", "AT MOST"]);
+        columns.extend([
+            Column::number("BYTES").may_hide(2),
+            Column::number("AT MOST").may_hide(3),
+        ]);
     }
     let mut words = format!(
-        "{} in {} packets of {} flows in {}\n",
+        "{} in {} of {} in {}\n",
         bytes(all.bytes),
-        all.packets,
-        all.flows,
+        counted(all.packets, "packet"),
+        counted(all.flows, "flow"),
         duration(all.duration_ns)
     );
     if all.rest_bytes > 0 {
@@ -210,5 +328,5 @@ fn text(reply: &OwnedTalkers, style: Style, verbose: bool) -> String {
         words.push_str("no flows");
         return words;
     }
-    words + &table(style, &head, &rows)
+    words + &table(style, &columns, &rows)
 }

@@ -1,9 +1,11 @@
 //! SHELL. `netsonde watch`: packets, one per line.
 
-use crate::client::cli::args::{Global, Packets};
+use crate::client::cli::args::{Global, Watch};
+use crate::client::commands::capture::capture;
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, FilePacket, Item};
-use crate::client::packets::*;
+use crate::client::output::remark;
+use crate::client::packets::{Source, Stream, ended, tell_end, written};
 use crate::client::render::packet_line::{Lines, json};
 use crate::client::render::style::Style;
 use netsonde_core::protocol::capture::Content;
@@ -12,19 +14,20 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// Runs `netsonde watch`.
-pub fn watch(global: &Global, socket: &Path, packets: &Packets) -> Result<u8, Failure> {
+pub fn watch(global: &Global, socket: &Path, args: &Watch) -> Result<u8, Failure> {
+    let packets = &args.packets;
+    if let Some(path) = &args.write {
+        return capture(global, socket, packets, path);
+    }
     let out = Out {
-        lines: Lines::new(Style::new(global.color)),
+        lines: Lines::new(Style::new(global.color), args.link_header, global.verbose),
         json: global.json,
         quiet: global.quiet,
     };
     if let Some(path) = &packets.read {
-        return from_file(
-            packets,
-            path,
-            |packet| out.packet(packet),
-            |note| out.note(note),
-        );
+        let mut source = Source::open(packets, path, None)?;
+        source.read(|packet| out.packet(packet), |note| out.note(note))?;
+        return Ok(source.counts.status(global, packets, path));
     }
     let Stream {
         mut connection,
@@ -33,12 +36,13 @@ pub fn watch(global: &Global, socket: &Path, packets: &Packets) -> Result<u8, Fa
         content,
     } = Stream::open(socket, packets, Content::Permitted)?;
     if content == Content::Headers && !packets.headers && !global.quiet {
-        eprintln!(
-            "netsonde: headers only: you have no permission to see payload (permission.payload \
-                in netsonde.toml(5))"
+        remark(
+            "headers only: you have no permission to see payload (permission.payload in \
+             netsonde.toml(5))",
         );
     }
     let mut file = CaptureFile::new(pipe).map_err(Failure::from)?;
+    let mut is_empty = true;
     loop {
         let item = match file.next() {
             Ok(Some(item)) => item,
@@ -48,7 +52,10 @@ pub fn watch(global: &Global, socket: &Path, packets: &Packets) -> Result<u8, Fa
             Err(error) => return Err(error.into()),
         };
         let going_on = match &item {
-            Item::Packet(packet) => out.packet(packet)?,
+            Item::Packet(packet) => {
+                is_empty = false;
+                out.packet(packet)?
+            }
             Item::Note(note) => out.note(note)?,
         };
         if !going_on {
@@ -56,6 +63,9 @@ pub fn watch(global: &Global, socket: &Path, packets: &Packets) -> Result<u8, Fa
         }
     }
     tell_end(global, &ended(&mut connection, &interrupt)?);
+    if is_empty && !interrupt.came() {
+        return Ok(packets.none_recorded(global, socket));
+    }
     Ok(0)
 }
 
@@ -71,7 +81,7 @@ impl Out {
         let mut out = io::stdout().lock();
         if !self.json && !self.quiet {
             for comment in &packet.comments {
-                if !written(writeln!(out, "# {comment}"))? {
+                if !written(writeln!(out, "# {}", self.lines.comment(comment)))? {
                     return Ok(false);
                 }
             }
@@ -91,7 +101,7 @@ impl Out {
         if self.quiet {
             Ok(true)
         } else {
-            written(writeln!(out, "# {note}"))
+            written(writeln!(out, "# {}", self.lines.comment(note)))
         }
     }
 }

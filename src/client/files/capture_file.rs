@@ -91,7 +91,8 @@ pub struct CaptureFile<'a> {
     interfaces: Vec<Interface>,
     /// Timestamp units per second of a pcap file.
     legacy_resolution: u64,
-    legacy_link: u32,
+    /// LINKTYPE_ number of a pcap file, after its header.
+    legacy_link: Option<u32>,
     big_endian: bool,
     notes: Vec<String>,
     consumed: u64,
@@ -126,13 +127,24 @@ impl<'a> CaptureFile<'a> {
             reader,
             interfaces: Vec::new(),
             legacy_resolution: 1_000_000,
-            legacy_link: 1,
+            legacy_link: None,
             big_endian: false,
             notes: Vec::new(),
             consumed: 0,
             capacity: BUFFER,
             ended: false,
         })
+    }
+
+    /// Returns link type number and name of each interface of the section, as far as it was read. A
+    /// pcap file has one, without a name.
+    pub fn interfaces(&self) -> Vec<(u32, Option<&str>)> {
+        if let Some(link) = self.legacy_link {
+            return vec![(link, None)];
+        }
+        let all = self.interfaces.iter();
+        all.map(|one| (one.link_number, one.name.as_deref()))
+            .collect()
     }
 
     /// Reads the next item. Returns `None` at the end.
@@ -258,7 +270,7 @@ fn first_block(head: &[u8]) -> usize {
 struct State<'s> {
     interfaces: &'s mut Vec<Interface>,
     legacy_resolution: &'s mut u64,
-    legacy_link: &'s mut u32,
+    legacy_link: &'s mut Option<u32>,
     big_endian: &'s mut bool,
     notes: &'s mut Vec<String>,
 }
@@ -273,17 +285,18 @@ impl State<'_> {
                 let nano = matches!(header.magic_number, 0xa1b2_3c4d | 0x4d3c_b2a1);
                 *self.legacy_resolution = if nano { 1_000_000_000 } else { 1_000_000 };
                 // The upper bits hold whether a frame check sequence is present.
-                *self.legacy_link = header.network.0 as u32 & 0x03ff_ffff;
+                *self.legacy_link = Some(header.network.0 as u32 & 0x03ff_ffff);
                 None
             }
             PcapBlockOwned::Legacy(block) => {
+                let link_number = self.legacy_link.unwrap_or(1);
                 let per_unit = 1_000_000_000 / i128::from(*self.legacy_resolution);
                 let time =
                     i128::from(block.ts_sec) * 1_000_000_000 + i128::from(block.ts_usec) * per_unit;
                 Some(FilePacket {
                     time_ns: Some(time),
-                    link: LinkType::from_linktype(*self.legacy_link),
-                    link_number: *self.legacy_link,
+                    link: LinkType::from_linktype(link_number),
+                    link_number,
                     interface: None,
                     direction: Direction::Unknown,
                     checksum: Checksum::Unknown,
@@ -430,7 +443,7 @@ mod tests {
     fn sample() -> Vec<u8> {
         let mut writer = Writer::default();
         writer.section("netsonde", "Linux", &["first".into(), "second".into()]);
-        let e0 = writer.interface(LinkType::Ethernet, 0, "e0", None);
+        let e0 = writer.interface(1, 0, Some("e0"), None);
         writer.packet(
             e0,
             1_700_000_000_123_456_789,

@@ -2,4 +2,5 @@
 
 pub mod capture_file;
 mod input;
+pub(crate) mod output_file;
 pub(crate) mod packet_file;

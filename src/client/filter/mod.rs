@@ -19,12 +19,17 @@ use netsonde_core::recorder::filter::{
 };
 use netsonde_core::wire::{Direction, Frame, LinkType};
 
-/// DLT_EN10MB and DLT_RAW.
+/// DLT_EN10MB.
 const ETHERNET: i32 = 1;
+/// DLT_RAW.
 const RAW: i32 = 12;
 /// Cooked frames carry their direction, and libpcap knows where.
 const LINUX_SLL: i32 = 113;
 const LINUX_SLL2: i32 = 276;
+/// DLT_ATM_RFC1483.
+const ATM: i32 = 11;
+/// Link types with words of their own: raw IP, 802.11 with and without radiotap, PPP, Linux cooked.
+const OTHERS: [i32; 5] = [RAW, 105, 127, 9, LINUX_SLL];
 
 const MLD: &str =
     "(ip6[6] = 0 and ip6[40] = 58 and (ip6[48] >= 130 and ip6[48] <= 132 or ip6[48] = 143))";
@@ -85,7 +90,10 @@ impl Filter {
             .compile(link_type, &rewritten)
             .map_err(|why| Error::Syntax {
                 expression: self.expression.clone(),
-                why,
+                why: match option(&self.expression) {
+                    Some(option) => format!("{why} ({option}: options precede the filter)"),
+                    None => why,
+                },
             })
     }
 
@@ -107,19 +115,37 @@ impl Filter {
         Ok(programs)
     }
 
-    /// Returns the filter for frames of a file.
-    pub fn local(&self, link: LinkType) -> Result<LocalFilter, Error> {
+    /// Checks the expression for files, whose link types are not known before they are read: it must
+    /// compile for one of the usual ones.
+    pub fn check(&self) -> Result<(), Error> {
+        let first = self.compile(ETHERNET);
+        let others = || OTHERS.iter().any(|dlt| self.compile(*dlt).is_ok());
+        match first {
+            Err(error) if !others() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the filter for frames of a file with this LINKTYPE_ number, or `None` if the expression
+    /// does not compile for it: then no frame matches.
+    pub fn local(&self, number: u32) -> Result<Option<LocalFilter>, Error> {
+        let link = LinkType::from_linktype(number);
         // Behind a loopback header is an IP packet; libpcap would test the header for the family number of this
         // system only.
         let skip = match link {
             LinkType::Null | LinkType::Loop => 4,
             _ => 0,
         };
-        let dlt = match link {
-            LinkType::RawIp | LinkType::Null | LinkType::Loop => RAW,
-            other => i32::from(other.to_linktype()),
+        // The two numbers that differ from those of the compiler (DLT_).
+        let dlt = match (link, number) {
+            (LinkType::RawIp | LinkType::Null | LinkType::Loop, _) => RAW,
+            (_, 100) => ATM,
+            _ => i32::try_from(number).unwrap_or(i32::MAX),
         };
-        let program = Program::verify(self.compile(dlt)?).map_err(|invalid| Error::Program {
+        let Ok(code) = self.compile(dlt) else {
+            return Ok(None);
+        };
+        let program = Program::verify(code).map_err(|invalid| Error::Program {
             expression: self.expression.clone(),
             why: invalid.to_string(),
         })?;
@@ -128,11 +154,11 @@ impl Filter {
         } else {
             View::Wire
         };
-        Ok(LocalFilter {
+        Ok(Some(LocalFilter {
             program,
             view,
             skip,
-        })
+        }))
     }
 }
 
@@ -151,6 +177,15 @@ impl LocalFilter {
         let bytes = frame.bytes.get(self.skip..).unwrap_or_default();
         self.program.run_view(bytes, length, direction, self.view) != 0
     }
+}
+
+/// Returns the first word of an expression that looks like an option.
+fn option(expression: &str) -> Option<&str> {
+    let is_option = |word: &&str| {
+        let name = word.trim_start_matches('-');
+        name.len() < word.len() && name.starts_with(|c: char| c.is_ascii_alphabetic())
+    };
+    expression.split_whitespace().find(is_option)
 }
 
 /// Splits an expression into words (letters, digits and the characters of names, addresses and
@@ -281,6 +316,13 @@ fn vlan_places(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_in_expressions_are_found() {
+        assert_eq!(option("udp port 53 -c 5"), Some("-c"));
+        assert_eq!(option("udp --last 5m"), Some("--last"));
+        assert_eq!(option("ip[2:2] - 20 > 5 or len -4 > x-y"), None);
+    }
 
     #[test]
     fn rewrites_words_only() {

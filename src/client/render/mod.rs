@@ -3,4 +3,5 @@
 pub mod oui;
 pub mod packet_line;
 pub mod style;
+pub mod table;
 pub mod wrap;

@@ -1,34 +1,52 @@
 //! SHELL. One packet as a line: of text for people, of JSON for programs.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use crate::client::files::capture_file::FilePacket;
 use crate::client::render::style::Style;
-use netsonde_core::wire::{Direction, Inner, Packet, ProblemKind, decode};
+use netsonde_core::wire::{
+    Direction, Inner, LinkType, Packet, ProblemKind, decode, details, linktype,
+};
+
+/// Local time of packets and notes.
+const TIME: &str = "%H:%M:%S.%6f";
+const DATE_AND_TIME: &str = "%Y-%m-%d %H:%M:%S.%6f";
 
 /// Options of packet lines.
 pub struct Lines {
     zone: TimeZone,
     style: Style,
+    /// Whether the link-layer header is shown.
+    link_header: bool,
+    /// Whether a second line has the fields that the first one omits.
+    details: bool,
+    /// Date of the last packet; before the first one, of today.
+    date: Cell<Date>,
 }
 
 impl Lines {
     /// Creates lines with local time, in color or not.
-    pub fn new(style: Style) -> Lines {
+    pub fn new(style: Style, link_header: bool, details: bool) -> Lines {
+        let zone = TimeZone::system();
         Lines {
-            zone: TimeZone::system(),
+            date: Cell::new(Timestamp::now().to_zoned(zone.clone()).date()),
+            zone,
             style,
+            link_header,
+            details,
         }
     }
 
     /// Formats a packet for people: time, interface, direction, addresses, protocol, summary, and
     /// problems.
     pub fn text(&self, packet: &FilePacket) -> String {
-        let decoded = decode(&packet.frame());
+        let decoded = decoded(packet);
         let time = packet
             .time_ns
             .map_or_else(|| "--:--:--.------".into(), |ns| self.clock(ns));
@@ -42,6 +60,10 @@ impl Lines {
             Direction::ToOther => " by  ",
             _ => " in  ",
         });
+        if self.link_header {
+            line.push_str(&details::link_header(&packet.frame()));
+            line.push_str(": ");
+        }
         let (from, to) = ends(&decoded);
         line.push_str(&format!("{from} > {to} "));
         line.push_str(&self.style.bold(decoded.protocol()));
@@ -58,18 +80,59 @@ impl Lines {
         if let Some(layer) = decoded.bad_checksum {
             line.push_str(&self.style.warn(&format!(" [bad {layer} checksum]")));
         }
+        if self.details {
+            line.push_str("\n    ");
+            line.push_str(&self.style.dim(&details::details(&decoded)));
+        }
         line
+    }
+
+    /// Formats a comment or note: times in the service's own are shown as those of packets are, with
+    /// the date if it is another than the last packet's.
+    pub fn comment(&self, text: &str) -> String {
+        if !text.starts_with("netsonde: ") {
+            return text.to_owned();
+        }
+        let words = text.split(' ').map(|word| {
+            let (time, mark) = match word.strip_suffix(',') {
+                Some(time) => (time, ","),
+                None => (word, ""),
+            };
+            match (time.ends_with('Z'), time.parse::<Timestamp>()) {
+                (true, Ok(at)) => {
+                    let zoned = at.to_zoned(self.zone.clone());
+                    let is_same_day = zoned.date() == self.date.get();
+                    let format = if is_same_day { TIME } else { DATE_AND_TIME };
+                    format!("{}{mark}", zoned.strftime(format))
+                }
+                _ => word.to_owned(),
+            }
+        });
+        words.collect::<Vec<String>>().join(" ")
     }
 
     fn clock(&self, ns: i128) -> String {
         match Timestamp::from_nanosecond(ns) {
-            Ok(at) => at
-                .to_zoned(self.zone.clone())
-                .strftime("%H:%M:%S.%6f")
-                .to_string(),
+            Ok(at) => {
+                let zoned = at.to_zoned(self.zone.clone());
+                self.date.set(zoned.date());
+                zoned.strftime(TIME).to_string()
+            }
             Err(_) => format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000),
         }
     }
+}
+
+/// Decodes a packet. Only the file knows the number of a link type that is not decoded.
+fn decoded(packet: &FilePacket) -> Packet<'_> {
+    let mut decoded = decode(&packet.frame());
+    if packet.link == LinkType::Other
+        && let Some(problem) = &mut decoded.problem
+    {
+        let link = linktype::describe(packet.link_number);
+        problem.reason = format!("{link} is not decoded");
+    }
+    decoded
 }
 
 /// Source and destination with ports, from the network header if there is one.
@@ -105,7 +168,7 @@ fn rfc3339(ns: i128) -> Option<String> {
 
 /// Formats a packet as a JSON object. Unknown values are omitted.
 pub fn json(packet: &FilePacket) -> Value {
-    let decoded = decode(&packet.frame());
+    let decoded = decoded(packet);
     let mut object = Map::new();
     let mut put = |key: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -212,4 +275,76 @@ fn service(packet: &Packet<'_>) -> Option<&'static str> {
     let tcp = packet.protocols.contains(&"tcp");
     let name = |port| netsonde_core::wire::services::service_name(tcp, port);
     name(to).or_else(|| name(from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::render::style::Color;
+    use netsonde_core::wire::Checksum;
+
+    /// A packet at 2023-11-14T22:13:20.123456789Z.
+    fn packet(link_number: u32, bytes: &[u8]) -> FilePacket {
+        FilePacket {
+            time_ns: Some(1_700_000_000_123_456_789),
+            link: LinkType::from_linktype(link_number),
+            link_number,
+            interface: None,
+            direction: Direction::Unknown,
+            checksum: Checksum::Unknown,
+            original_length: bytes.len() as u32,
+            bytes: bytes.to_vec(),
+            comments: Vec::new(),
+            dropped: 0,
+        }
+    }
+
+    fn lines() -> Lines {
+        Lines {
+            zone: TimeZone::fixed(jiff::tz::offset(-8)),
+            ..Lines::new(Style::new(Color::Never), false, false)
+        }
+    }
+
+    #[test]
+    fn times_of_packets_and_notes_are_in_one_zone_and_precision() {
+        let lines = lines();
+        let line = lines.text(&packet(1, &[0; 60]));
+        assert!(line.starts_with("14:13:20.123456 "), "{line}");
+        let gap = "netsonde: gap: ring_drop from 2023-11-14T22:13:19.000000001Z to \
+                   2023-11-15T22:13:20Z, 7 packets missing";
+        assert_eq!(
+            lines.comment(gap),
+            "netsonde: gap: ring_drop from 14:13:19.000000 to 2023-11-15 14:13:20.000000, \
+             7 packets missing"
+        );
+        let of_others = "made at 2023-11-14T22:13:19Z";
+        assert_eq!(lines.comment(of_others), of_others);
+    }
+
+    #[test]
+    fn unknown_link_types_are_named() {
+        let packet = packet(127, &[0; 20]);
+        let expected = "link type 127 (IEEE802_11_RADIOTAP) is not decoded";
+        let line = lines().text(&packet);
+        assert!(line.contains(expected), "{line}");
+        assert_eq!(json(&packet)["problem"]["reason"], expected);
+    }
+
+    #[test]
+    fn link_header_and_details_are_added() {
+        let with_both = Lines {
+            link_header: true,
+            details: true,
+            ..lines()
+        };
+        let mut bytes = vec![0xff; 6];
+        bytes.extend_from_slice(&[2, 0, 0, 0, 0, 1, 0x88, 0xb5, 0, 0]);
+        assert_eq!(
+            with_both.text(&packet(1, &bytes)),
+            "14:13:20.123456 02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff, ethertype 0x88b5, length 16: \
+             02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff eth ethertype 0x88b5, 2 bytes \
+             [unknown eth at byte 14: ethertype 0x88b5 is not decoded]\n    16 bytes"
+        );
+    }
 }

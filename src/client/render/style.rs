@@ -1,4 +1,4 @@
-//! SHELL. Color, tables, and the formats of sizes and durations.
+//! SHELL. Color, width, and the formats of sizes and durations.
 //!
 //! Color is used on a terminal unless it is turned off.
 
@@ -15,14 +15,17 @@ pub enum Color {
     Never,
 }
 
-/// Whether output is colored.
+/// Whether output is colored, and how wide it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
     on: bool,
+    /// Width in columns; `None` for unlimited.
+    width: Option<usize>,
 }
 
 impl Style {
-    /// Uses the option, or for `auto` NO_COLOR and whether standard output is a terminal.
+    /// Uses the option, or for `auto` NO_COLOR and whether standard output is a terminal. The width is
+    /// unlimited.
     pub fn new(color: Color) -> Style {
         let on = match color {
             Color::Always => true,
@@ -32,7 +35,17 @@ impl Style {
                     && std::io::IsTerminal::is_terminal(&std::io::stdout())
             }
         };
-        Style { on }
+        Style { on, width: None }
+    }
+
+    /// Limits the width of the output, in columns; `None` for unlimited.
+    pub fn with_width(self, width: Option<usize>) -> Style {
+        Style { width, ..self }
+    }
+
+    /// Maximum width of the output in columns; `None` if it is unlimited.
+    pub fn width(self) -> Option<usize> {
+        self.width
     }
 
     fn paint(self, style: anstyle::Style, text: &str) -> String {
@@ -77,65 +90,6 @@ pub fn plain(text: &str) -> String {
     shown
 }
 
-/// Formats a table. Each column is as wide as its widest cell. A column is right-aligned if all its
-/// cells except `-` are numbers; for columns that may contain only `-`, see [`right`].
-pub fn table(style: Style, headings: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |at: usize| {
-        let cells = rows
-            .iter()
-            .filter_map(|row| row.get(at))
-            .map(|cell| cell.chars().count());
-        cells.max().unwrap_or(0).max(headings[at].len())
-    };
-    let numeric = |at: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(at));
-        let mut known = cells.filter(|cell| *cell != "-").peekable();
-        known.peek().is_some()
-            && known.all(|cell| {
-                let is_address = cell.contains([':', '/']) || cell.matches('.').count() > 1;
-                cell.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !is_address
-            })
-    };
-    let columns: Vec<(usize, bool)> = (0..headings.len())
-        .map(|at| (width(at), numeric(at)))
-        .collect();
-    let line = |cells: &[String]| {
-        let padded: Vec<String> = cells
-            .iter()
-            .zip(&columns)
-            .map(|(cell, (width, right))| {
-                if *right {
-                    format!("{cell:>width$}")
-                } else {
-                    format!("{cell:<width$}")
-                }
-            })
-            .collect();
-        padded.join("  ").trim_end().to_owned()
-    };
-    let head: Vec<String> = headings
-        .iter()
-        .map(|heading| (*heading).to_owned())
-        .collect();
-    let mut text = style.bold(&line(&head));
-    for row in rows {
-        text.push('\n');
-        text.push_str(&line(row));
-    }
-    text
-}
-
-/// Marks a heading whose column is right-aligned whatever its cells hold: numbers of which some are
-/// unknown.
-pub fn right(headings: &[&str], rows: &mut [Vec<String>], column: usize) {
-    let cells = rows.iter().filter_map(|row| row.get(column));
-    let width = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
-    let width = width.max(headings[column].len());
-    for cell in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
-        *cell = format!("{cell:>width$}");
-    }
-}
-
 /// Escapes control characters and bidirectional formatting in text of other programs (process
 /// names, paths).
 pub fn safe(text: &str) -> String {
@@ -178,6 +132,35 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
+/// Formats a duration in nanoseconds as options take it: 90s, 5m, 1.5s.
+pub fn short_duration(ns: u64) -> String {
+    let seconds = ns / 1_000_000_000;
+    match seconds {
+        _ if !ns.is_multiple_of(1_000_000_000) => format!("{}s", ns as f64 / 1e9),
+        0 => "0s".into(),
+        _ if seconds.is_multiple_of(86_400) => format!("{}d", seconds / 86_400),
+        _ if seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
+        _ if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
+        _ => format!("{seconds}s"),
+    }
+}
+
+/// Formats nanoseconds since 1970 as local time to the second.
+pub fn local_time_ns(ns: u64) -> String {
+    let at = jiff::Timestamp::from_nanosecond(ns.into()).unwrap_or_default();
+    let at = at.to_zoned(jiff::tz::TimeZone::system());
+    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// Formats a time of RFC 3339 for people: local, to the microsecond, as the times of packets are.
+pub fn local_time(text: &str) -> String {
+    let local = |at: jiff::Timestamp| {
+        let at = at.to_zoned(jiff::tz::TimeZone::system());
+        at.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string()
+    };
+    text.parse().map_or_else(|_| text.to_owned(), local)
+}
+
 /// Formats the time before `now`.
 pub fn age(now: &str, then: &str) -> String {
     let read = |text: &str| text.parse::<jiff::Timestamp>().ok();
@@ -193,29 +176,6 @@ pub fn age(now: &str, then: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn number_columns_with_unknown_cells_are_right_aligned() {
-        let plain = Style::new(Color::Never);
-        let row = |cells: [&str; 4]| cells.map(str::to_owned).to_vec();
-        let headings = ["NAME", "ROLE", "LOST", "HOSTS"];
-        let mut rows = vec![
-            row(["a", "-", "-", "-"]),
-            row(["bbbbb", "-", "-", "12"]),
-            row(["c", "-", "-", "7"]),
-        ];
-        // LOST is a number column whose cells are all unknown here; ROLE is a text column.
-        right(&headings, &mut rows, 2);
-        assert_eq!(
-            table(plain, &headings, &rows).lines().collect::<Vec<_>>(),
-            [
-                "NAME   ROLE  LOST  HOSTS",
-                "a      -        -      -",
-                "bbbbb  -        -     12",
-                "c      -        -      7",
-            ]
-        );
-    }
 
     #[test]
     fn terminal_escapes_in_names() {

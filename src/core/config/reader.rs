@@ -8,8 +8,9 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
 use super::errors::{MAX_FILE_BYTES, MAX_PROBLEMS, place, quote};
-use super::suggest::{RULE, full_names, is_table, keys_of, must_be, nearest, unknown_key};
+use super::suggest::{RULE, full_names, is_table, keys_of, must_be, unknown_key};
 use super::{Config, Error, KEYS, Problem, Problems};
+use crate::text::nearest;
 
 /// Reads a configuration from the bytes of a file.
 pub(super) fn read(bytes: &[u8]) -> Result<Config, Problems> {

@@ -2,11 +2,10 @@
 
 use super::KEYS;
 use super::errors::quote;
+use crate::text::nearest;
 
 /// Path of the custom rules, which are not in [`KEYS`].
 pub(super) const RULE: &str = "recorder.rule";
-/// Maximum characters of a name that may be a typing error: far more than any key has.
-const MAX_NAME_CHARS: usize = 64;
 
 /// Names of all keys, with their tables.
 pub(super) fn full_names() -> impl Iterator<Item = String> {
@@ -38,23 +37,6 @@ pub(super) fn keys_of(table: &str) -> String {
         }
     }
     names.join(", ")
-}
-
-/// Returns the most similar known name, if it differs by a typing error only: in at most a third of the
-/// letters, or two if that is more.
-pub(super) fn nearest(given: &str, known: impl Iterator<Item = String>) -> Option<String> {
-    // The distance takes time for each letter.
-    let letters = given.chars().count();
-    if letters > MAX_NAME_CHARS {
-        return None;
-    }
-    let max = (letters / 3).max(2);
-    let distance = |known: &String| strsim::damerau_levenshtein(given, known);
-    known
-        .map(|known| (distance(&known), known))
-        .filter(|(distance, known)| *distance <= max && *distance < known.len())
-        .min()
-        .map(|(_, known)| known)
 }
 
 /// Message for an unknown key or table, with a suggestion.

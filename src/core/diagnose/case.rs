@@ -279,6 +279,23 @@ impl<'a> Case<'a> {
             .last()
     }
 
+    /// Returns when this host reported joining the group for the first time since it last left it; `None`
+    /// if the record has no such report, that is if it has been a member for longer, or does not report.
+    pub fn member_since(&self, ifindex: u32) -> Option<u64> {
+        let mut since = None;
+        for (message, joins) in self
+            .reports(ifindex)
+            .filter(|(message, _)| message.outbound)
+        {
+            since = match (joins, since) {
+                (false, _) => None,
+                (true, None) => Some(message.time_ns),
+                (true, known) => known,
+            };
+        }
+        since
+    }
+
     /// Returns other members by interface, as reported on the wire.
     pub fn members_elsewhere(&self) -> BTreeMap<u32, Vec<IpAddr>> {
         let now = self.now_ns();
@@ -290,6 +307,108 @@ impl<'a> Case<'a> {
             }
         }
         all
+    }
+
+    /// Returns other members by interface of the IP layer. A bridge with a querier takes reports in at its
+    /// ports, so a report on a port is that of a member behind the bridge.
+    pub fn members_by_segment(&self) -> BTreeMap<u32, BTreeSet<IpAddr>> {
+        let mut all: BTreeMap<u32, BTreeSet<IpAddr>> = BTreeMap::new();
+        for (ifindex, hosts) in self.members_elsewhere() {
+            if let Some(segment) = self.segment(ifindex) {
+                all.entry(segment).or_default().extend(hosts);
+            }
+        }
+        all
+    }
+
+    /// Returns the interface of the IP layer for an interface: the bridge or bond above a port, or itself.
+    fn segment(&self, ifindex: u32) -> Option<u32> {
+        let link = self.link(ifindex).filter(|link| !link.is_loopback())?;
+        Some(link.master.unwrap_or(ifindex))
+    }
+
+    /// Iterates over packets of the group that came in during the window on an interface of the IP layer,
+    /// or on a port below it: a snooping bridge passes up only what the host itself has joined.
+    pub fn incoming(&self, segment: u32) -> impl Iterator<Item = &'a GroupPacket> {
+        let (from, to) = self.evidence.window;
+        let packets = self.evidence.wire.group_packets.iter();
+        packets.filter(move |packet| {
+            packet.is_inbound()
+                && (from..=to).contains(&packet.time_ns)
+                && self.segment(packet.ifindex) == Some(segment)
+        })
+    }
+
+    /// Returns the interfaces of the IP layer on which packets of the group came in, as far as the subject
+    /// includes them.
+    pub fn incoming_segments(&self) -> BTreeSet<u32> {
+        let (from, to) = self.evidence.window;
+        let packets = self.evidence.wire.group_packets.iter();
+        packets
+            .filter(|packet| packet.is_inbound() && (from..=to).contains(&packet.time_ns))
+            .filter_map(|packet| self.segment(packet.ifindex))
+            .filter(|segment| self.is_wanted(*segment))
+            .collect()
+    }
+
+    /// Returns whether a packet of the group was seen during the window, in either direction, on an
+    /// interface of the IP layer or on a port below it.
+    pub fn is_supplied(&self, segment: u32) -> bool {
+        let (from, to) = self.evidence.window;
+        self.evidence.wire.group_packets.iter().any(|packet| {
+            (from..=to).contains(&packet.time_ns) && self.segment(packet.ifindex) == Some(segment)
+        })
+    }
+
+    /// Returns whether anything else than this diagnosis holds the group on an interface.
+    pub fn is_joined_by_others(&self, ifindex: u32) -> bool {
+        let Some(host) = self.host.filter(|_| self.joined.contains(&ifindex)) else {
+            return false;
+        };
+        let users = self.users(ifindex);
+        let own = host.holders.iter().flatten().filter(|holder| {
+            host.own_pids.contains(&holder.process.pid)
+                && holder.joined.iter().any(|(at, ..)| *at == ifindex)
+        });
+        !self.evidence.subject.joined_here || users > own.count() as u64
+    }
+
+    /// Returns the number of sockets and parts of the kernel that hold the group on an interface.
+    pub fn users(&self, ifindex: u32) -> u64 {
+        let held = self.host.and_then(|host| host.memberships.get(&ifindex));
+        let held = held.into_iter().flatten();
+        held.filter(|one| one.group == self.group)
+            .map(|one| one.users)
+            .sum()
+    }
+
+    /// Returns whether an interface accepts a source of the group: all, unless every socket that holds it
+    /// there names its sources, and none names this one.
+    pub fn accepts(&self, ifindex: u32, source: IpAddr) -> bool {
+        let Some(host) = self.host else { return true };
+        let filters: Vec<_> = host
+            .filters
+            .iter()
+            .filter(|filter| filter.ifindex == ifindex && filter.group == self.group)
+            .collect();
+        let named: u64 = filters.iter().map(|filter| filter.include).sum();
+        let is_named = filters
+            .iter()
+            .any(|filter| filter.source == source && filter.include > 0);
+        named == 0 || named < self.users(ifindex) || is_named
+    }
+
+    /// Returns a socket that waits for the group, if there is one: bound to its address, or to no address
+    /// and one of its ports.
+    pub fn waiting_socket(&self) -> Option<&'a ProcSocket> {
+        let bound = self.host?.udp.after.iter();
+        let mut bound = bound.filter(|socket| socket.local.ip() == self.group);
+        bound.next().or_else(|| self.sockets().into_iter().next())
+    }
+
+    /// Returns whether a program of this host receives the group, or waits for it.
+    pub fn has_receiver(&self) -> bool {
+        !self.joined.is_empty() || self.waiting_socket().is_some()
     }
 
     /// Returns the newest packet of the group received on an interface.
@@ -349,7 +468,7 @@ impl<'a> Case<'a> {
 
     /// Returns whether the time since the last packet is a usual interval between two packets, as with
     /// periodic announcements. The longest intervals are excluded: they are earlier failures.
-    fn is_between(&self, ifindex: u32) -> bool {
+    pub fn is_between(&self, ifindex: u32) -> bool {
         let times: Vec<u64> = self
             .evidence
             .wire

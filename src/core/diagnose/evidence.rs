@@ -176,8 +176,14 @@ pub struct Link {
     pub allmulti: u32,
     /// Index of the bridge or bond of which it is a port.
     pub master: Option<u32>,
-    /// Index of the device below a macvlan or VLAN, if that is in the same namespace.
+    /// Index of the device below a macvlan or VLAN, or of the peer of a veth, if that is in the same
+    /// namespace.
     pub parent: Option<u32>,
+    /// Whether that device is in another namespace.
+    pub is_parent_elsewhere: bool,
+    /// Operational state (RFC 2863), as ip-link(8) shows it: "UP", "DORMANT", "LOWERLAYERDOWN"; empty if
+    /// the kernel does not report it.
+    pub operstate: String,
     /// Addresses and prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
     /// Whether an XDP program is attached.

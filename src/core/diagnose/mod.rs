@@ -227,6 +227,14 @@ pub struct Diagnosis {
     pub findings: Vec<Finding>,
 }
 
+/// Withdraws the certainty of findings whose evidence may be of two networks: the service's packets, and the
+/// kernel state of a client that may be in another namespace.
+pub fn withdraw_proof(findings: &mut [Finding]) {
+    for finding in findings {
+        finding.certainty = Certainty::Consistent;
+    }
+}
+
 /// Diagnoses a group. Failure modes are checked causes first, and only the first fault is reported.
 pub fn diagnose(evidence: &GroupEvidence) -> Diagnosis {
     let case = Case::new(evidence);

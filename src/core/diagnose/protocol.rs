@@ -10,6 +10,7 @@ use super::case::{
 use super::wire::{Message, MessageKind};
 use super::{Certainty, FailureMode, FindingDraft};
 use crate::multicast::QuerierState;
+use crate::text::counted;
 
 /// Returns whether this host reported anything in answer to a query.
 fn answers<'a>(case: &Case<'a>, ifindex: u32, from: u64, to: u64) -> Vec<&'a Message> {
@@ -64,11 +65,9 @@ fn mute(case: &Case<'_>) -> Option<FindingDraft> {
         }
     });
     let blocked = wire.saturating_sub(heard);
-    let certainty = if blocked >= mute as u64 {
-        Certainty::Proved
-    } else {
-        Certainty::Consistent
-    };
+    // The counts are of all messages since the service started, and may be of an earlier firewall, or of
+    // listeners that the configuration turns off. Reports may also be dropped on their way out.
+    let certainty = Certainty::Consistent;
     let timers = case.timers(ifindex);
     let where_ = if blocked > 0 {
         "a firewall rule in INPUT drops them"
@@ -253,9 +252,14 @@ pub static IGMPV2_QUERIER_BREAKS_SSM: FailureMode = FailureMode {
             let by = old.map_or("a querier".into(), |query| {
                 format!("the querier {}", query.source)
             });
+            // Without a query in the record, a setting of this host may be the reason.
+            let certainty = match old {
+                Some(_) => Certainty::Proved,
+                None => Certainty::Consistent,
+            };
             let mut found = FindingDraft::fault_or_warning(
                 case.is_silent(*ifindex),
-                Certainty::Proved,
+                certainty,
                 format!(
                     "{by} forces this host to {protocol}v{} on {name}, so it cannot request the \
                         sources of {}: source-specific multicast does not work on this link",
@@ -324,10 +328,19 @@ pub static BRIDGE_QUERIER_DEFAULT: FailureMode = FailureMode {
             } else {
                 ""
             };
+            // Another querier with a lower address silences the bridge.
+            let is_contested = case
+                .queriers(link.ifindex)
+                .iter()
+                .any(|(querier, state)| !querier.own && *state == QuerierState::Elected);
+            let certainty = match is_contested {
+                true => Certainty::Consistent,
+                false => Certainty::Proved,
+            };
             return Some(
                 FindingDraft::fault_or_warning(
                     is_source_specific(case.group),
-                    Certainty::Proved,
+                    certainty,
                     format!(
                         "{} is the querier here and uses {protocol}v{version}{from}: hosts fall \
                             back to that version, and source-specific multicast stops working",
@@ -465,7 +478,11 @@ pub static QUERIER_VERSION_FLAPPING: FailureMode = FailureMode {
                 .fix("set all queriers of the link to the same version")
                 .with_evidence(
                     "wire",
-                    format!("{} queries, {changes} changes of version", asked.len()),
+                    format!(
+                        "{}, {changes} of version",
+                        counted(asked.len(), "query"),
+                        changes = counted(changes, "change")
+                    ),
                 ),
             );
         }
@@ -510,9 +527,10 @@ pub static REPORT_SUPPRESSION: FailureMode = FailureMode {
     rule: |case| {
         let (ifindex, who, query) = suppressed(case)?;
         Some(
+            // That the query and the foreign report passed INPUT is not known.
             FindingDraft::fault_or_warning(
                 case.is_silent(ifindex),
-                Certainty::Proved,
+                Certainty::Consistent,
                 format!(
                     "after the query of {} this host received the report of {who} for {} and \
                         suppressed its own: a snooping switch closes its port",
@@ -572,14 +590,18 @@ pub static REPORTS_LOST: FailureMode = FailureMode {
             if later || is_link_local(case.group) || there == 0 {
                 continue;
             }
+            let certainty = match host.ring_drops {
+                0 => Certainty::Proved,
+                _ => Certainty::Consistent,
+            };
             return Some(
                 FindingDraft::fault_or_warning(
                     case.is_silent(*ifindex),
-                    Certainty::Proved,
+                    certainty,
                     format!(
-                        "{there} of {} groups were reported on {} after the last query, but {} was \
+                        "{there} of {} were reported on {} after the last query, but {} was \
                             not",
-                        held.len(),
+                        counted(held.len(), "group"),
                         case.name(*ifindex),
                         case.group
                     ),
@@ -591,16 +613,17 @@ pub static REPORTS_LOST: FailureMode = FailureMode {
                 .with_evidence(
                     "wire",
                     format!(
-                        "reports for {there} groups from the query of {} until {} later",
+                        "reports for {there} from the query of {} until {} later",
                         query.source,
-                        seconds(end - query.time_ns)
+                        seconds(end - query.time_ns),
+                        there = counted(there, "group")
                     ),
                 )
                 .with_evidence(
                     "kernel",
                     format!(
-                        "{} groups are joined on {}",
-                        held.len(),
+                        "{} are joined on {}",
+                        counted(held.len(), "group"),
                         case.name(*ifindex)
                     ),
                 ),
@@ -812,18 +835,23 @@ pub static REJOIN_HACK: FailureMode = FailureMode {
                 if times < 3 {
                     continue;
                 }
-                let who = if case.is_own(host) {
-                    "an application on this host".into()
-                } else {
-                    host.to_string()
+                // Earlier runs of the doctor with --join leave the same traces.
+                let is_own = case.is_own(host);
+                if is_own && case.evidence.subject.joined_here {
+                    continue;
+                }
+                let (who, certainty) = match is_own {
+                    true => ("a program on this host".into(), Certainty::Consistent),
+                    false => (host.to_string(), Certainty::Proved),
                 };
                 return Some(
                     FindingDraft::warning(
-                        Certainty::Proved,
+                        certainty,
                         format!(
-                            "{who} left {} and rejoined it {times} times: each time the stream may \
+                            "{who} left {} and rejoined it {times}: each time the stream may \
                                 stop for a moment",
-                            case.group
+                            case.group,
+                            times = counted(times, "time")
                         ),
                     )
                     .fix(
@@ -832,7 +860,10 @@ pub static REJOIN_HACK: FailureMode = FailureMode {
                     )
                     .with_evidence(
                         "wire",
-                        format!("{times} leaves of {host}, each followed by a join within 5 s"),
+                        format!(
+                            "{times} of {host}, each followed by a join within 5 s",
+                            times = counted(times, "leave")
+                        ),
                     ),
                 );
             }

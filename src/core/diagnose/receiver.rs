@@ -6,6 +6,7 @@ use super::wire::{GroupPacket, To};
 use super::{Certainty, FailureMode, FindingDraft};
 use crate::host::membership::SourceFilter;
 use crate::multicast::names;
+use crate::text::{counted, was_or_were};
 use crate::wire::Direction;
 use crate::wire::glance::ip_protocol;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,10 +42,12 @@ pub static DROPPED_BEFORE_IP: FailureMode = FailureMode {
     rule: |case| {
         case.host?;
         let received = case.moved("InReceives");
-        // Of one interface only: a packet may show on a device and on the one above it.
+        // Of one interface only: a packet may show on a device and on the one above it. Where the group is not
+        // joined, another device (a macvlan in passthru mode) may take the frames without harm.
         let busiest = case
             .received
             .iter()
+            .filter(|(at, _)| case.joined.contains(at) || case.is_router())
             .map(|(at, all)| (*at, for_us(all).len()));
         if let Some((ifindex, packets)) = busiest.max_by_key(|(_, packets)| *packets)
             && packets >= 2
@@ -55,17 +58,25 @@ pub static DROPPED_BEFORE_IP: FailureMode = FailureMode {
                 FindingDraft::fault(
                     Certainty::Proved,
                     format!(
-                        "{packets} packets of {} reached {name}, but the IP layer received only \
-                            {received} packets of any kind: a program at the device's ingress \
+                        "{packets} of {} reached {name}, but the IP layer received only \
+                            {received} of any kind: a program at the device's ingress \
                             drops them",
-                        case.group
+                        case.group,
+                        packets = counted(packets, "packet"),
+                        received = counted(received, "packet")
                     ),
                 )
                 .fix(format!(
                     "check `nft list ruleset` (family netdev) and `tc filter show dev {name} \
                         ingress`"
                 ))
-                .with_evidence("wire", format!("{packets} packets came in on {name}"))
+                .with_evidence(
+                    "wire",
+                    format!(
+                        "{packets} came in on {name}",
+                        packets = counted(packets, "packet")
+                    ),
+                )
                 .with_evidence("counters", format!("InReceives +{received}")),
             );
         }
@@ -103,6 +114,10 @@ pub static WRONG_DESTINATION_MAC: FailureMode = FailureMode {
     fix: "Correct the sender or the device that rewrites the address.",
     implies: &["unicast-mac"],
     rule: |case| {
+        // Frames for other hosts of a bridge are converted to unicast with intent.
+        if case.host.is_some() && !case.has_receiver() && !case.is_router() {
+            return None;
+        }
         for (ifindex, all) in &case.received {
             let wrong: Vec<_> = all
                 .iter()
@@ -124,10 +139,10 @@ pub static WRONG_DESTINATION_MAC: FailureMode = FailureMode {
                 FindingDraft::fault(
                     Certainty::Proved,
                     format!(
-                        "{} of {} frames of {} on {} are addressed to {shown} instead of the \
+                        "{} of {} of {} on {} are addressed to {shown} instead of the \
                             group's MAC address {right}",
                         wrong.len(),
-                        all.len(),
+                        counted(all.len(), "frame"),
                         case.group,
                         case.name(*ifindex)
                     ),
@@ -168,9 +183,9 @@ pub static UNICAST_MAC: FailureMode = FailureMode {
                     FindingDraft::note(
                         Certainty::Proved,
                         format!(
-                            "{unicast} of {} frames of {} on {} are addressed to this host's MAC \
+                            "{unicast} of {} of {} on {} are addressed to this host's MAC \
                                 address: a device on the path converts multicast to unicast",
-                            all.len(),
+                            counted(all.len(), "frame"),
                             case.group,
                             case.name(*ifindex)
                         ),
@@ -195,10 +210,18 @@ pub static OWN_SOURCE_MARTIAN: FailureMode = FailureMode {
         port into a network namespace.",
     implies: &["joined-on-other-interface", "not-joined"],
     rule: |case| {
+        // IPv6 does not check sources.
+        if case.group.is_ipv6() {
+            return None;
+        }
         for (ifindex, all) in &case.received {
             let own = sources(all).into_iter().find(|source| case.is_own(*source));
             let Some(own) = own else { continue };
-            if case.sysctl_max(*ifindex, "accept_local") != 0 && case.group.is_ipv4() {
+            // An echo of own packets beside those of another source harms no receiver.
+            if !case.has_receiver() || !sources(all).iter().all(|source| case.is_own(*source)) {
+                continue;
+            }
+            if case.sysctl_max(*ifindex, "accept_local") != 0 {
                 continue;
             }
             let name = case.name(*ifindex);
@@ -215,7 +238,10 @@ pub static OWN_SOURCE_MARTIAN: FailureMode = FailureMode {
                     "in a test setup: sysctl net.ipv4.conf.{name}.accept_local=1 \
                         net.ipv4.conf.{name}.rp_filter=0"
                 ))
-                .with_evidence("wire", format!("{} packets came in from {own}", all.len()))
+                .with_evidence(
+                    "wire",
+                    format!("{} came in from {own}", counted(all.len(), "packet")),
+                )
                 .with_evidence("kernel", format!("{own} is an address of this host")),
             );
         }
@@ -258,7 +284,10 @@ fn reverse_path_evidence(case: &Case<'_>, found: FindingDraft) -> FindingDraft {
     found
         .with_evidence(
             "wire",
-            format!("{packets} packets from {source} came in on {name}"),
+            format!(
+                "{packets} from {source} came in on {name}",
+                packets = counted(packets, "packet")
+            ),
         )
         .with_evidence("counters", format!("TcpExtIPReversePathFilter +{dropped}"))
         .with_evidence("route", format!("back to {source}: {back}"))
@@ -415,6 +444,9 @@ pub static SOURCE_FILTER_MISMATCH: FailureMode = FailureMode {
             if wire.iter().any(passes) {
                 continue;
             }
+            let Some(certainty) = rejection(case, *ifindex, all.len(), &filters) else {
+                continue;
+            };
             let wants = if included.is_empty() {
                 format!("from any source except {}", list(&excluded))
             } else {
@@ -422,7 +454,7 @@ pub static SOURCE_FILTER_MISMATCH: FailureMode = FailureMode {
             };
             return Some(
                 FindingDraft::fault(
-                    Certainty::Proved,
+                    certainty,
                     format!(
                         "{} is joined on {} {wants}, but the source on the wire is {}",
                         case.group,
@@ -436,7 +468,7 @@ pub static SOURCE_FILTER_MISMATCH: FailureMode = FailureMode {
                 ))
                 .with_evidence(
                     "wire",
-                    format!("{} packets from {}", all.len(), list(&wire)),
+                    format!("{} from {}", counted(all.len(), "packet"), list(&wire)),
                 )
                 .with_evidence(
                     "kernel",
@@ -451,6 +483,42 @@ pub static SOURCE_FILTER_MISMATCH: FailureMode = FailureMode {
         None
     },
 };
+
+/// Returns how certain it is that an interface's source filter rejects packets whose sources it does not
+/// name; `None` if a socket without such a filter holds the group as well, and so accepts all sources.
+fn rejection(
+    case: &Case<'_>,
+    ifindex: u32,
+    packets: usize,
+    filters: &[&SourceFilter],
+) -> Option<Certainty> {
+    let host = case.host?;
+    let users = case.users(ifindex);
+    let joined = host
+        .holders
+        .iter()
+        .flatten()
+        .flat_map(|holder| &holder.joined);
+    let known: Vec<bool> = joined
+        .filter(|(at, group, ..)| *at == ifindex && *group == case.group)
+        .map(|(_, _, include, _)| *include)
+        .collect();
+    let is_excluding = filters.iter().any(|filter| filter.exclude > 0);
+    if !is_excluding && known.iter().any(|include| !include) {
+        return None;
+    }
+    // IPv4 counts a packet as multicast only after it has passed the filter.
+    let passed = case.moved("InMcastPkts");
+    if case.group.is_ipv4() && !accounts_for(passed, packets) {
+        return Some(Certainty::Proved);
+    }
+    if users <= 1 || known.len() as u64 == users {
+        return Some(Certainty::Proved);
+    }
+    // Each socket with a filter counts at the sources that it names.
+    let named: u64 = filters.iter().map(|filter| filter.include).sum();
+    (is_excluding || users <= named).then_some(Certainty::Consistent)
+}
 
 pub static JOINED_ON_OTHER_INTERFACE: FailureMode = FailureMode {
     id: "joined-on-other-interface",
@@ -493,8 +561,8 @@ pub static JOINED_ON_OTHER_INTERFACE: FailureMode = FailureMode {
         .with_evidence(
             "wire",
             format!(
-                "{} packets came in on {arrives}, none on {joined}",
-                all.len()
+                "{} came in on {arrives}, none on {joined}",
+                counted(all.len(), "packet")
             ),
         )
         .with_evidence(
@@ -517,7 +585,8 @@ pub static NO_INTERFACE_FOR_GROUP: FailureMode = FailureMode {
     symptoms: "\"No such device\" when joining, \"Network is unreachable\" when sending.",
     cause: "If an application names no interface, the route to the group determines it. Without a \
         default route or a route for the group there is none to choose.",
-    proof: "A route look-up for the group fails, and the group is joined on no interface.",
+    proof: "A route look-up for the group fails, the group is joined on no interface, and a socket \
+        waits for it: bound to the group, or to its port.",
     fix: "Add a route for multicast (ip route add 224.0.0.0/4 dev IF), or name the interface in \
         the application.",
     implies: &["not-joined"],
@@ -530,32 +599,34 @@ pub static NO_INTERFACE_FOR_GROUP: FailureMode = FailureMode {
         {
             return None;
         }
+        // Whether it named an interface when it tried to join is not known.
+        let socket = case.waiting_socket()?;
         let mut found = FindingDraft::fault(
-            Certainty::Proved,
+            Certainty::Consistent,
             format!(
-                "the kernel cannot choose an interface for {}: there is no default route and no \
-                    route for the group, so joining fails with ENODEV and sending with \
-                    ENETUNREACH",
+                "{} waits for {} and has not joined it: there is no default route and no route \
+                    for the group, so joining without an interface fails with ENODEV, and sending \
+                    with ENETUNREACH",
+                case.socket_text(socket),
                 case.group
             ),
         )
-        .fix(if case.group.is_ipv4() {
-            "ip route add 224.0.0.0/4 dev IF, or name the interface in the application"
-        } else {
-            "ip -6 route add ff00::/8 dev IF table local, or name the interface in the \
-                application"
-        })
+        .fix(format!(
+            "{}, or name the interface in the application",
+            route_for_groups(case.group)
+        ))
         .with_evidence("route", format!("to {}: unreachable", case.group))
         .with_evidence(
             "kernel",
             format!("{} is joined on no interface", case.group),
-        );
+        )
+        .with_evidence("socket", format!("{} is bound", case.socket_text(socket)));
         if let Some((ifindex, all)) = case.received.iter().next() {
             found = found.with_evidence(
                 "wire",
                 format!(
-                    "{} packets of the group came in on {}",
-                    all.len(),
+                    "{} of the group came in on {}",
+                    counted(all.len(), "packet"),
                     case.name(*ifindex)
                 ),
             );
@@ -563,6 +634,15 @@ pub static NO_INTERFACE_FOR_GROUP: FailureMode = FailureMode {
         Some(found)
     },
 };
+
+/// The command that gives the kernel an interface for groups.
+fn route_for_groups(group: IpAddr) -> &'static str {
+    if group.is_ipv4() {
+        "ip route add 224.0.0.0/4 dev IF"
+    } else {
+        "ip -6 route add ff00::/8 dev IF table local"
+    }
+}
 
 pub static FIREWALL_DROPS_DATA: FailureMode = FailureMode {
     id: "firewall-drops-data",
@@ -578,12 +658,18 @@ pub static FIREWALL_DROPS_DATA: FailureMode = FailureMode {
     implies: &["no-matching-socket"],
     rule: |case| {
         case.host?;
-        let packets: usize = case
+        let came_in: Vec<_> = case
             .joined
             .iter()
             .filter_map(|at| case.received.get(at))
-            .map(|all| for_us(all).len())
-            .sum();
+            .flat_map(|all| for_us(all))
+            .collect();
+        let packets = came_in.len();
+        let datagrams = came_in.iter().filter(|packet| packet.is_first()).count();
+        // All fragments count as multicast, and only the datagram that they make up as delivered.
+        let merged = case
+            .moved("ReasmReqds")
+            .saturating_sub(case.moved("ReasmOKs"));
         let (multicast, delivered) = (case.moved("InMcastPkts"), case.moved("InDelivers"));
         if packets < 2 || !accounts_for(multicast, packets) {
             return None;
@@ -592,16 +678,20 @@ pub static FIREWALL_DROPS_DATA: FailureMode = FailureMode {
         // protocols cannot be fewer. If other traffic hides that, UDP's own counters show whether
         // the packets reached it.
         let held_back = if case.group.is_ipv4() {
-            multicast.saturating_sub(delivered)
+            multicast.saturating_sub(delivered + merged)
         } else {
             0
         };
         let at_udp = case.reached_udp();
         let certainty = if accounts_for(held_back, packets) {
-            by_count(held_back, packets)
+            // Packets of other groups may be held back as often, while these reach UDP.
+            match accounts_for(at_udp, datagrams) {
+                true => Certainty::Consistent,
+                false => by_count(held_back, packets),
+            }
         } else if is_udp(case) && at_udp <= 2 {
             Certainty::Proved
-        } else if is_udp(case) && at_udp * 5 < packets as u64 {
+        } else if is_udp(case) && at_udp * 5 < datagrams as u64 {
             Certainty::Consistent
         } else {
             return None;
@@ -617,9 +707,10 @@ pub static FIREWALL_DROPS_DATA: FailureMode = FailureMode {
             FindingDraft::fault(
                 certainty,
                 format!(
-                    "a firewall rule in INPUT drops {}: {packets} packets came in and reached the \
+                    "a firewall rule in INPUT drops {}: {packets} came in and reached the \
                         IP layer, but were not delivered to UDP or another protocol",
-                    case.group
+                    case.group,
+                    packets = counted(packets, "packet")
                 ),
             )
             .fix(format!(
@@ -627,7 +718,10 @@ pub static FIREWALL_DROPS_DATA: FailureMode = FailureMode {
                     ruleset` shows the rule that drops",
                 case.group
             ))
-            .with_evidence("wire", format!("{packets} packets came in"))
+            .with_evidence(
+                "wire",
+                format!("{packets} came in", packets = counted(packets, "packet")),
+            )
             .with_evidence(
                 "counters",
                 format!("InMcastPkts +{multicast}, InDelivers +{delivered}, UDP total +{at_udp}"),
@@ -651,10 +745,10 @@ pub static BAD_UDP_CHECKSUM: FailureMode = FailureMode {
     implies: &[],
     rule: |case| {
         case.host?;
-        let counted = case.moved("UdpInCsumErrors");
+        let errors = case.moved("UdpInCsumErrors");
         for (ifindex, all) in &case.received {
             let bad = all.iter().filter(|packet| packet.bad_checksum).count();
-            if counted == 0 || (bad == 0 && !accounts_for(counted, all.len())) {
+            if errors == 0 || (bad == 0 && !accounts_for(errors, all.len())) {
                 continue;
             }
             let certainty = if bad > 0 {
@@ -667,7 +761,7 @@ pub static BAD_UDP_CHECKSUM: FailureMode = FailureMode {
                     certainty,
                     format!(
                         "packets of {} arrive on {} with a wrong UDP checksum, and the kernel \
-                            drops them (+{counted})",
+                            drops them (+{errors})",
                         case.group,
                         case.name(*ifindex)
                     ),
@@ -679,9 +773,12 @@ pub static BAD_UDP_CHECKSUM: FailureMode = FailureMode {
                 ))
                 .with_evidence(
                     "wire",
-                    format!("{bad} of {} packets with a wrong checksum", all.len()),
+                    format!(
+                        "{bad} of {} with a wrong checksum",
+                        counted(all.len(), "packet")
+                    ),
                 )
-                .with_evidence("counters", format!("UdpInCsumErrors +{counted}")),
+                .with_evidence("counters", format!("UdpInCsumErrors +{errors}")),
             );
         }
         None
@@ -701,6 +798,10 @@ pub static FRAGMENTS_LOST: FailureMode = FailureMode {
         the link the same MTU.",
     implies: &[],
     rule: |case| {
+        // Fragments dropped by the rings are missing in the record, but were on the wire.
+        if case.host.is_some_and(|host| host.ring_drops > 0) {
+            return None;
+        }
         // Packets at the ends of the window may have their other fragments outside of it.
         let settled = case.now_ns().saturating_sub(200_000_000);
         let begun = case.evidence.window.0 + 200_000_000;
@@ -740,7 +841,10 @@ pub static FRAGMENTS_LOST: FailureMode = FailureMode {
                 )
                 .with_evidence(
                     "wire",
-                    format!("{broken} packets with a missing first or last fragment"),
+                    format!(
+                        "{broken} with a missing first or last fragment",
+                        broken = counted(broken, "packet")
+                    ),
                 )
                 .with_evidence("counters", format!("ReasmReqds +{asked}, ReasmOKs +{done}")),
             );
@@ -754,8 +858,10 @@ pub static FRAGMENTS_LOST: FailureMode = FailureMode {
             FindingDraft::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} dropped {} frames, and its MTU is only {}: longer frames are not received",
-                    small.name, small.dropped, small.mtu
+                    "{} dropped {}, and its MTU is only {}: longer frames are not received",
+                    small.name,
+                    counted(small.dropped, "frame"),
+                    small.mtu
                 ),
             )
             .fix(format!(
@@ -799,9 +905,11 @@ pub static MULTICAST_ECHO_IGNORED: FailureMode = FailureMode {
             FindingDraft::note(
                 Certainty::Proved,
                 format!(
-                    "{echoes} pings to {} came in and were ignored, as is the default: this is not \
+                    "{echoes} to {} came in and {were} ignored, as is the default: this is not \
                         a fault",
-                    case.group
+                    case.group,
+                    were = was_or_were(echoes),
+                    echoes = counted(echoes, "ping")
                 ),
             )
             .fix("test with UDP: `netsonde mcast send` there and `netsonde mcast join` here")
@@ -835,7 +943,7 @@ pub static INTERFACE_NOT_MULTICAST: FailureMode = FailureMode {
         let held = case.joined.contains(&link.ifindex);
         Some(
             FindingDraft::fault_or_warning(
-                !held,
+                !held && case.waiting_socket().is_some(),
                 Certainty::Consistent,
                 format!(
                     "{} lacks the MULTICAST flag: applications skip it, although the kernel would \
@@ -909,7 +1017,7 @@ pub static NEEDS_PROMISCUOUS: FailureMode = FailureMode {
                 ))
                 .with_evidence(
                     "wire",
-                    format!("{} packets came in on {}", all.len(), link.name),
+                    format!("{} came in on {}", counted(all.len(), "packet"), link.name),
                 )
                 .with_evidence(
                     "kernel",
@@ -952,7 +1060,7 @@ pub static DUPLICATE_TWO_INTERFACES: FailureMode = FailureMode {
         let both: Vec<(&u32, BTreeSet<u64>)> = case
             .received
             .iter()
-            .filter(|(ifindex, _)| case.joined.contains(ifindex))
+            .filter(|(ifindex, _)| case.is_joined_by_others(**ifindex))
             .map(|(ifindex, all)| (ifindex, all.iter().map(|packet| packet.identity).collect()))
             .collect();
         for (at, (a, of_a)) in both.iter().enumerate() {
@@ -976,7 +1084,10 @@ pub static DUPLICATE_TWO_INTERFACES: FailureMode = FailureMode {
                     ))
                     .with_evidence(
                         "wire",
-                        format!("{same} packets came in on both, byte for byte"),
+                        format!(
+                            "{same} came in on both, byte for byte",
+                            same = counted(same, "packet")
+                        ),
                     )
                     .with_evidence("kernel", format!("{} is joined on {a} and {b}", case.group)),
                 );
@@ -1020,7 +1131,11 @@ pub static MAC_ALIAS: FailureMode = FailureMode {
                 .fix("use groups whose low 23 bits differ")
                 .with_evidence(
                     "wire",
-                    format!("{count} packets of {other} with {}", mac_text(wanted)),
+                    format!(
+                        "{count} of {other} with {}",
+                        mac_text(wanted),
+                        count = counted(count, "packet")
+                    ),
                 ),
             );
         }
@@ -1057,9 +1172,12 @@ pub static NOT_JOINED: FailureMode = FailureMode {
         --join.",
     implies: &[],
     rule: |case| {
-        case.host?;
-        if !case.joined.is_empty() || !case.sent.is_empty() || case.passes_through() {
+        let host = case.host?;
+        if !case.joined.is_empty() || !case.sent.is_empty() {
             return None;
+        }
+        if case.passes_through() {
+            return without_members(case);
         }
         let arrives = case
             .received
@@ -1067,28 +1185,70 @@ pub static NOT_JOINED: FailureMode = FailureMode {
             .next()
             .map(|(at, all)| {
                 format!(
-                    "; {} packets of it arrive on {} nevertheless",
-                    all.len(),
+                    "; {} of it arrived on {} nevertheless",
+                    counted(all.len(), "packet"),
                     case.name(*at)
                 )
             })
             .unwrap_or_default();
+        let found = FindingDraft::note(
+            Certainty::Proved,
+            format!("{} is not joined on this host{arrives}", case.group),
+        )
+        .with_evidence(
+            "kernel",
+            format!("{} is joined on no interface", case.group),
+        );
+        let fix = format!(
+            "start the application, use --join, or run netsonde mcast join {}",
+            case.group
+        );
+        if host.route_to_group.is_some() {
+            return Some(found.fix(fix));
+        }
         Some(
-            FindingDraft::note(
-                Certainty::Proved,
-                format!("{} is not joined on this host{arrives}", case.group),
-            )
-            .fix(format!(
-                "start the application, use --join, or run netsonde mcast join {}",
-                case.group
-            ))
-            .with_evidence(
-                "kernel",
-                format!("{} is joined on no interface", case.group),
-            ),
+            found
+                .fix(format!(
+                    "{fix}; name the interface, or {} first",
+                    route_for_groups(case.group)
+                ))
+                .with_evidence(
+                    "route",
+                    format!(
+                        "to {}: unreachable, so a program that names no interface cannot join",
+                        case.group
+                    ),
+                ),
         )
     },
 };
+
+/// The group comes in at a bridge of this host that has no member to forward it to.
+fn without_members(case: &Case<'_>) -> Option<FindingDraft> {
+    let (into, out) = case.bridged();
+    if case.is_router() || !out.is_empty() || !case.members_elsewhere().is_empty() {
+        return None;
+    }
+    let (port, packets) = into.iter().next()?;
+    let (port, bridge) = (case.name(*port), case.name(case.link(*port)?.master?));
+    Some(
+        // Members that have not reported since the record began are not known.
+        FindingDraft::note(
+            Certainty::Consistent,
+            format!(
+                "{} comes in on {port}, and neither this host nor any host behind {bridge} has \
+                    joined it: the bridge forwards it to nobody",
+                case.group
+            ),
+        )
+        .fix(format!(
+            "start the application on the receiving host, or run netsonde mcast join {} there",
+            case.group
+        ))
+        .with_evidence("wire", format!("{packets} packets in on {port}, none out"))
+        .with_evidence("wire", format!("no report for {} is current", case.group)),
+    )
+}
 
 /// Returns whether the group's traffic is UDP.
 pub fn is_udp(case: &Case<'_>) -> bool {

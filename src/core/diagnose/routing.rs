@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::case::{Case, is_link_local, list, sources};
 use super::{Certainty, FailureMode, FindingDraft};
 use crate::host::mroute::{Route, UNRESOLVED};
+use crate::text::counted;
 
 /// Maximum number of multicast routing interfaces in Linux (MAXVIFS, linux/mroute.h).
 const MAX_VIFS: usize = 32;
@@ -56,25 +57,51 @@ fn vif_out(case: &Case<'_>, number: u32) -> u64 {
     of(&host.vifs.after).saturating_sub(of(&host.vifs.before))
 }
 
-/// Interfaces with members behind this host, while the group comes in elsewhere: in, out, members.
-fn wanted_beyond(case: &Case<'_>) -> Option<(u32, u32, Vec<IpAddr>)> {
-    let members: BTreeMap<u32, Vec<IpAddr>> = case
-        .members_elsewhere()
-        .into_iter()
-        .filter(|(ifindex, _)| {
-            case.link(*ifindex)
-                .is_some_and(|link| link.master.is_none())
-        })
-        .collect();
-    for from in case.received.keys() {
-        let beyond = members
-            .iter()
-            .find(|(to, _)| *to != from && !members.contains_key(from));
-        if let Some((to, who)) = beyond {
-            return Some((*from, *to, who.clone()));
-        }
+/// A link with members that get no packet of the group, while it comes in on another link.
+struct Starving {
+    /// Interface on which the group comes in.
+    from: u32,
+    /// Interface behind which the members are.
+    to: u32,
+    /// The members.
+    who: BTreeSet<IpAddr>,
+}
+
+impl Starving {
+    /// The evidence that both are so.
+    fn wire(&self, case: &Case<'_>) -> String {
+        format!(
+            "packets come in on {}, none on {}, where {} reports membership",
+            case.name(self.from),
+            case.name(self.to),
+            list(&self.who)
+        )
     }
-    None
+}
+
+/// Finds members behind this host that get nothing of a group that comes in elsewhere. Whether other
+/// members get it, or this host itself, does not matter to these.
+fn starving(case: &Case<'_>) -> Option<Starving> {
+    let members = case.members_by_segment();
+    let from = case.incoming_segments().into_iter();
+    let mut pairs = from.flat_map(|from| members.iter().map(move |(to, who)| (from, *to, who)));
+    pairs
+        .find(|(from, to, _)| from != to && !case.is_supplied(*to))
+        .map(|(from, to, who)| Starving {
+            from,
+            to,
+            who: who.clone(),
+        })
+}
+
+/// Returns whether this host forwards unicast packets of the group's family.
+fn is_forwarding(case: &Case<'_>) -> bool {
+    let name = if case.group.is_ipv4() {
+        "net/ipv4/ip_forward"
+    } else {
+        "net/ipv6/conf/all/forwarding"
+    };
+    case.sysctl(name) == Some(1)
 }
 
 pub static LINK_LOCAL_GROUP_ROUTED: FailureMode = FailureMode {
@@ -87,15 +114,17 @@ pub static LINK_LOCAL_GROUP_ROUTED: FailureMode = FailureMode {
     fix: "Use another group, such as one of 239.0.0.0/8 (ff05::/16, ff08::/16).",
     implies: &["router-not-routing", "ttl-too-small"],
     rule: |case| {
-        if !is_link_local(case.group) || case.sysctl("net/ipv4/ip_forward") != Some(1) {
+        if !is_link_local(case.group) || !is_forwarding(case) {
             return None;
         }
-        let (from, to, who) = wanted_beyond(case)?;
-        // It is addressed to this host, and reaches it.
-        if case.joined.contains(&from) {
+        let segment = starving(case)?;
+        // It has members on its own link, as is intended: no group of that kind is for others.
+        if case.joined.contains(&segment.from)
+            || case.members_by_segment().contains_key(&segment.from)
+        {
             return None;
         }
-        let (from, to) = (case.name(from), case.name(to));
+        let (from, to, who) = (case.name(segment.from), case.name(segment.to), &segment.who);
         Some(
             FindingDraft::fault(
                 Certainty::Proved,
@@ -103,17 +132,11 @@ pub static LINK_LOCAL_GROUP_ROUTED: FailureMode = FailureMode {
                     "{} is limited to one link: it comes in on {from} and {} on {to} has joined \
                         it, but no router forwards it",
                     case.group,
-                    list(&who)
+                    list(who)
                 ),
             )
             .fix("use a routable group: 239.0.0.0/8, or ff05::/16 and ff08::/16")
-            .with_evidence(
-                "wire",
-                format!(
-                    "packets come in on {from}, reports of {} on {to}",
-                    list(&who)
-                ),
-            ),
+            .with_evidence("wire", segment.wire(case)),
         )
     },
 };
@@ -131,49 +154,100 @@ pub static ROUTER_NOT_ROUTING: FailureMode = FailureMode {
     implies: &["not-joined"],
     rule: |case| {
         let host = case.host?;
-        if !host.vifs.after.is_empty() || !host.mroutes.after.is_empty() {
+        if is_link_local(case.group) || !is_forwarding(case) {
             return None;
         }
-        let forwards = case.sysctl(if case.group.is_ipv4() {
-            "net/ipv4/ip_forward"
-        } else {
-            "net/ipv6/conf/all/forwarding"
-        });
-        if forwards != Some(1) {
-            return None;
+        let segment = starving(case)?;
+        if host.vifs.after.is_empty() && host.mroutes.after.is_empty() {
+            return Some(without_daemon(case, &segment));
         }
-        let (from, to, who) = wanted_beyond(case)?;
-        let own = case.joined.contains(&from);
-        let (from, to) = (case.name(from), case.name(to));
-        Some(
-            FindingDraft::fault_or_warning(
-                !own,
-                Certainty::Proved,
-                format!(
-                    "{} comes in on {from} and {} on {to} has joined it, but this router does not \
-                        route multicast (mc_forwarding=0)",
-                    case.group,
-                    list(&who)
-                ),
-            )
-            .fix(format!(
-                "start a routing daemon; with smcroute: smcroutectl add {from} {} {to}",
-                case.group
-            ))
-            .with_evidence(
-                "kernel",
-                "no routing interfaces (/proc/net/ip_mr_vif), mc_forwarding=0",
-            )
-            .with_evidence(
-                "wire",
-                format!(
-                    "packets come in on {from}, reports of {} on {to}",
-                    list(&who)
-                ),
-            ),
-        )
+        without_output(case, &segment)
     },
 };
+
+/// No routing daemon runs.
+fn without_daemon(case: &Case<'_>, segment: &Starving) -> FindingDraft {
+    let (from, to) = (case.name(segment.from), case.name(segment.to));
+    // /proc shows only the default table of multicast routes.
+    let other_table = ["all", &from].iter().any(|name| {
+        case.sysctl(&format!("net/ipv4/conf/{name}/mc_forwarding"))
+            .is_some_and(|value| value != 0)
+    });
+    let (certainty, how) = match other_table {
+        true => (Certainty::Consistent, "in its default table"),
+        false => (Certainty::Proved, "(mc_forwarding=0)"),
+    };
+    FindingDraft::fault(
+        certainty,
+        format!(
+            "{} comes in on {from} and {} on {to} has joined it, but this router does not route \
+                multicast {how}",
+            case.group,
+            list(&segment.who)
+        ),
+    )
+    .fix(format!(
+        "start a routing daemon; with smcroute: smcroutectl add {from} {} {to}",
+        case.group
+    ))
+    .with_evidence(
+        "kernel",
+        format!("no routing interfaces in /proc/net/ip_mr_vif {how}"),
+    )
+    .with_evidence("wire", segment.wire(case))
+}
+
+/// The forwarding cache has the group, without the link that starves.
+fn without_output(case: &Case<'_>, segment: &Starving) -> Option<FindingDraft> {
+    let (from, to) = (case.name(segment.from), case.name(segment.to));
+    let vifs = &case.host?.vifs.after;
+    let number = vifs.iter().find(|vif| vif.interface == to);
+    let is_output = |route: &Route| {
+        let mut outputs = route.outputs.iter();
+        outputs.any(|(vif, _)| Some(*vif) == number.map(|vif| vif.number))
+    };
+    let known: Vec<_> = routes(case)
+        .into_iter()
+        .filter(|(route, moved, _)| route.input != UNRESOLVED && *moved > 0)
+        .collect();
+    if known.is_empty() || known.iter().any(|(route, ..)| is_output(route)) {
+        return None;
+    }
+    let (route, moved, _) = known[0];
+    let outputs = route.outputs.iter();
+    let outputs: Vec<String> = outputs
+        .map(|(vif, _)| vif_name(case, i64::from(*vif)))
+        .collect();
+    let outputs = match outputs.is_empty() {
+        true => "nowhere".into(),
+        false => list(outputs),
+    };
+    let missing = match number {
+        Some(_) => format!("{to} is a routing interface"),
+        None => format!("{to} is not a routing interface"),
+    };
+    Some(
+        FindingDraft::fault(
+            Certainty::Proved,
+            format!(
+                "{} comes in on {from} and {} on {to} has joined it, but this router forwards it \
+                    to {outputs} only",
+                case.group,
+                list(&segment.who)
+            ),
+        )
+        .fix(format!(
+            "add {to} to the routing daemon's interfaces; with smcroute: smcroutectl add {from} {} \
+                {to}",
+            case.group
+        ))
+        .with_evidence(
+            "kernel",
+            format!("forwarding cache +{moved} packets, to {outputs}; {missing}"),
+        )
+        .with_evidence("wire", segment.wire(case)),
+    )
+}
 
 pub static MROUTE_SOCKET_BUSY: FailureMode = FailureMode {
     id: "mroute-socket-busy",
@@ -190,14 +264,18 @@ pub static MROUTE_SOCKET_BUSY: FailureMode = FailureMode {
         let host = case.host?;
         if host.vifs.after.len() >= MAX_VIFS {
             return Some(
-                FindingDraft::fault(
+                FindingDraft::fault_or_warning(
+                    !case.works(),
                     Certainty::Proved,
                     format!("all {MAX_VIFS} multicast routing interfaces of this host are in use"),
                 )
                 .fix("leave interfaces without multicast out of the routing daemon's configuration")
                 .with_evidence(
                     "kernel",
-                    format!("{} lines in /proc/net/ip_mr_vif", host.vifs.after.len()),
+                    format!(
+                        "{} in /proc/net/ip_mr_vif",
+                        counted(host.vifs.after.len(), "line")
+                    ),
                 ),
             );
         }
@@ -216,9 +294,9 @@ pub static MROUTE_SOCKET_BUSY: FailureMode = FailureMode {
             FindingDraft::fault(
                 Certainty::Consistent,
                 format!(
-                    "{} programs hold IGMP sockets ({}), but only one can route multicast: the \
+                    "{} hold IGMP sockets ({}), but only one can route multicast: the \
                         others got EADDRINUSE",
-                    who.len(),
+                    counted(who.len(), "program"),
                     list(&who)
                 ),
             )
@@ -248,9 +326,48 @@ pub static TTL_TOO_SMALL: FailureMode = FailureMode {
         interfaces do not.",
     fix: "Make the sender set IP_MULTICAST_TTL (IPV6_MULTICAST_HOPS): `iperf -T`, `vlc --ttl`, \
         `netsonde mcast send -t 8`.",
-    implies: &["ttl-threshold"],
-    rule: |case| by_ttl(case, true),
+    implies: &["ttl-threshold", "router-not-routing", "not-joined"],
+    rule: |case| by_ttl(case, true).or_else(|| never_routed(case)),
 };
+
+/// Members behind this router starve, and no packet of the group may be forwarded at all: with TTL 1 none
+/// is, whatever routes there are.
+fn never_routed(case: &Case<'_>) -> Option<FindingDraft> {
+    let host = case.host?;
+    if is_link_local(case.group) || !is_forwarding(case) {
+        return None;
+    }
+    let segment = starving(case)?;
+    let packets: Vec<_> = case.incoming(segment.from).collect();
+    let ttl = packets.iter().map(|packet| packet.ttl).max()?;
+    if ttl > 1 {
+        return None;
+    }
+    let source = list(sources(&packets));
+    let found = FindingDraft::fault(
+        Certainty::Proved,
+        format!(
+            "{source} sends {} with TTL {ttl}, so no router forwards it, and {} on {} gets nothing",
+            case.group,
+            list(&segment.who),
+            case.name(segment.to)
+        ),
+    )
+    .with_evidence("wire", format!("TTL {ttl} in packets from {source}"))
+    .with_evidence("wire", segment.wire(case));
+    let raise = "make the sender set its multicast TTL (IP_MULTICAST_TTL; iperf -T, netsonde mcast \
+        send -t)";
+    if host.vifs.after.is_empty() {
+        return Some(
+            found
+                .with_evidence("kernel", "no routing interfaces (/proc/net/ip_mr_vif)")
+                .fix(format!(
+                    "{raise}; then start a routing daemon here, since none runs"
+                )),
+        );
+    }
+    Some(found.fix(raise))
+}
 
 pub static TTL_THRESHOLD: FailureMode = FailureMode {
     id: "ttl-threshold",
@@ -322,8 +439,9 @@ fn by_ttl(case: &Case<'_>, of_source: bool) -> Option<FindingDraft> {
                 .with_evidence(
                     "kernel",
                     format!(
-                        "forwarding cache +{moved} packets, {out} +{sent} out, threshold \
-                            {threshold}"
+                        "forwarding cache +{moved}, {out} +{sent} out, threshold \
+                            {threshold}",
+                        moved = counted(moved, "packet")
                     ),
                 ),
         );
@@ -341,11 +459,14 @@ pub static RPF_FAILURE: FailureMode = FailureMode {
     fix: "Correct the unicast route to the source, or the static multicast route.",
     implies: &[],
     rule: |case| {
-        let (route, _, wrong) = routes(case).into_iter().find(|(_, _, wrong)| *wrong > 0)?;
+        let (route, moved, wrong) = routes(case).into_iter().find(|(_, _, wrong)| *wrong > 0)?;
+        // Copies that come back on another link do no harm beside the packets that are forwarded.
+        let is_forwarding = moved.saturating_sub(wrong) >= wrong;
         let arrives = list(case.received.keys().map(|ifindex| case.name(*ifindex)));
         let expected = vif_name(case, route.input.into());
         Some(
-            FindingDraft::fault(
+            FindingDraft::fault_or_warning(
+                !is_forwarding,
                 Certainty::Proved,
                 format!(
                     "{} from {} comes in on {arrives}, but its route expects it on {expected}: \
@@ -381,12 +502,10 @@ pub static UPSTREAM_SOURCE_FILTER: FailureMode = FailureMode {
         if !case.is_router() {
             return None;
         }
-        let (from, to, who) = wanted_beyond(case)?;
-        let link = case.link(from)?;
+        let segment = starving(case)?;
+        let (link, to, who) = (case.link(segment.from)?, segment.to, &segment.who);
         let foreign = case
-            .received
-            .get(&from)?
-            .iter()
+            .incoming(segment.from)
             .map(|packet| packet.source)
             .find(|source| !link.is_on_link(*source))?;
         let resolved = |route: &&Route| route.input != UNRESOLVED && !route.outputs.is_empty();
@@ -402,7 +521,7 @@ pub static UPSTREAM_SOURCE_FILTER: FailureMode = FailureMode {
                         routing daemon has created no route for it although {} on {} has joined",
                     case.group,
                     link.name,
-                    list(&who),
+                    list(who),
                     case.name(to)
                 ),
             )
@@ -423,7 +542,7 @@ pub static UPSTREAM_SOURCE_FILTER: FailureMode = FailureMode {
                 format!(
                     "packets from {foreign} on {}, reports of {} on {}",
                     link.name,
-                    list(&who),
+                    list(who),
                     case.name(to)
                 ),
             ),
@@ -451,7 +570,7 @@ pub static SENT_ON_OTHER_INTERFACE: FailureMode = FailureMode {
                 *by.entry(packet.ifindex).or_default() += 1;
             }
         }
-        let mut wanted: Vec<u32> = case.members_elsewhere().into_keys().collect();
+        let mut wanted: Vec<u32> = case.members_by_segment().into_keys().collect();
         if case.evidence.subject.interface.is_some() {
             let named = case
                 .host?
@@ -466,7 +585,9 @@ pub static SENT_ON_OTHER_INTERFACE: FailureMode = FailureMode {
         });
         if by.is_empty()
             || wanted.is_empty()
-            || wanted.iter().any(|ifindex| by.contains_key(ifindex))
+            || wanted
+                .iter()
+                .any(|ifindex| by.contains_key(ifindex) || case.is_supplied(*ifindex))
         {
             return None;
         }
@@ -485,7 +606,10 @@ pub static SENT_ON_OTHER_INTERFACE: FailureMode = FailureMode {
             ))
             .with_evidence(
                 "wire",
-                format!("{packets} packets sent on {out}, none on {wanted}"),
+                format!(
+                    "{packets} sent on {out}, none on {wanted}",
+                    packets = counted(packets, "packet")
+                ),
             ),
         )
     },
@@ -539,7 +663,10 @@ pub static SENDER_LOOPBACK_OFF: FailureMode = FailureMode {
                     ),
                 )
                 .fix("leave IP_MULTICAST_LOOP (IPV6_MULTICAST_LOOP) at 1 in the sender")
-                .with_evidence("wire", format!("{} packets sent on {name}", sent.len()))
+                .with_evidence(
+                    "wire",
+                    format!("{} sent on {name}", counted(sent.len(), "packet")),
+                )
                 .with_evidence(
                     "counters",
                     format!(

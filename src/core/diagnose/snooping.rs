@@ -9,6 +9,7 @@ use super::protocol::group_query;
 use super::wire::Message;
 use super::{Certainty, FailureMode, FindingDraft};
 use crate::multicast::{Querier, QuerierState, TimerSource};
+use crate::text::counted;
 
 /// Minimum time for which a switch with standard timers keeps a membership (RFC 3376, section 8.4).
 const DEFAULT_MEMBERSHIP_NS: u64 = 260 * SECOND_NS;
@@ -126,9 +127,9 @@ pub static QUERIER_LOST: FailureMode = FailureMode {
             .with_evidence(
                 "wire",
                 format!(
-                    "{} queries from {}, the last {ago} ago; by its timers another querier takes \
+                    "{} from {}, the last {ago} ago; by its timers another querier takes \
                         over after {}",
-                    querier.general,
+                    counted(querier.general, "query"),
                     querier.address,
                     seconds(querier.timers().other_querier_ns())
                 ),
@@ -400,8 +401,8 @@ pub static SILENT_RECEIVER_PRUNED: FailureMode = FailureMode {
                 .with_evidence(
                     "wire",
                     format!(
-                        "{} packets before the first query of {}, none later than {} after it",
-                        data.len(),
+                        "{} before the first query of {}, none later than {} after it",
+                        counted(data.len(), "packet"),
                         first.source,
                         seconds(last.saturating_sub(first.time_ns))
                     ),
@@ -546,8 +547,11 @@ pub static TWO_QUERIERS: FailureMode = FailureMode {
                 .with_evidence(
                     "wire",
                     format!(
-                        "{} queries from {}, {} from {}",
-                        a.general, a.address, b.general, b.address
+                        "{} from {}, {} from {}",
+                        counted(a.general, "query"),
+                        a.address,
+                        b.general,
+                        b.address
                     ),
                 ),
             );
@@ -824,7 +828,10 @@ fn held_back(
     )
     .with_evidence(
         "wire",
-        format!("{packets} packets in on {from}, none out on {to}"),
+        format!(
+            "{packets} in on {from}, none out on {to}",
+            packets = counted(packets, "packet")
+        ),
     )
 }
 
@@ -940,10 +947,10 @@ pub static MDB_FULL: FailureMode = FailureMode {
                 FindingDraft::fault(
                     Certainty::Consistent,
                     format!(
-                        "hosts behind {} report {} groups and its limit is {}: it disabled \
+                        "hosts behind {} report {} and its limit is {}: it disabled \
                             snooping and floods all multicast",
                         link.name,
-                        groups.len(),
+                        counted(groups.len(), "group"),
                         bridge.max_groups
                     ),
                 )
@@ -1005,8 +1012,8 @@ pub static MACVLAN_PARENT_CHILD: FailureMode = FailureMode {
                 .with_evidence(
                     "wire",
                     format!(
-                        "{} packets sent on {parent}, none received on {}",
-                        sent.len(),
+                        "{} sent on {parent}, none received on {}",
+                        counted(sent.len(), "packet"),
                         link.name
                     ),
                 )
@@ -1163,11 +1170,14 @@ pub static NOT_ARRIVING: FailureMode = FailureMode {
     symptoms: "The group is joined and nothing arrives.",
     cause: "The source does not send, or a switch or router on the path does not forward. This \
         host cannot determine which: check the sender and the switches.",
-    proof: "No packet of the group on the interface's wire.",
+    proof: "No packet of the group on the interface's wire; at a bridge, none on any of its ports, \
+        while a host behind one of them reports membership.",
     fix: "Run `netsonde mcast doctor` at the sender and on the routers and bridges between.",
-    implies: &[],
+    implies: &["not-joined"],
     rule: |case| {
-        let ifindex = *case.without_traffic.first()?;
+        let Some(ifindex) = case.without_traffic.first().copied() else {
+            return not_at_bridge(case);
+        };
         // Groups of link management are silent for hours in a healthy network.
         if is_link_local(case.group) && case.last_arrival(ifindex).is_none() {
             return None;
@@ -1205,3 +1215,39 @@ pub static NOT_ARRIVING: FailureMode = FailureMode {
         ))
     },
 };
+
+/// A host behind a bridge of this host has joined, and nothing comes in for it.
+fn not_at_bridge(case: &Case<'_>) -> Option<FindingDraft> {
+    let host = case.host?;
+    // Groups of link management are silent for hours in a healthy network.
+    if is_link_local(case.group) || !case.joined.is_empty() || !case.sent.is_empty() {
+        return None;
+    }
+    let members = case.members_by_segment();
+    let is_between_packets = |bridge: u32| {
+        let mut ports = host.links.iter();
+        ports.any(|port| port.master == Some(bridge) && case.is_between(port.ifindex))
+    };
+    let (bridge, who) = members.iter().find(|(at, _)| {
+        let is_bridge = case.link(**at).is_some_and(|link| link.bridge.is_some());
+        is_bridge && case.is_wanted(**at) && !case.is_supplied(**at) && !is_between_packets(**at)
+    })?;
+    let name = case.name(*bridge);
+    Some(
+        FindingDraft::fault(
+            Certainty::Consistent,
+            format!(
+                "{} behind {name} has joined {}, and no packet of it comes in on any port of {name}: \
+                    the source does not send, or a device on the path does not forward",
+                list(who),
+                case.group
+            ),
+        )
+        .fix(format!(
+            "run netsonde mcast doctor {} at the sender, and on routers and bridges between",
+            case.group
+        ))
+        .with_evidence("wire", format!("reports of {} behind {name}", list(who)))
+        .with_evidence("wire", format!("no packet of {} on its ports", case.group)),
+    )
+}

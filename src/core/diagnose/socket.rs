@@ -1,9 +1,10 @@
 //! PURE. Failure modes of sockets: packets that the IP layer delivered, and memberships of sockets.
 
-use super::case::{Case, accounts_for, for_us};
+use super::case::{Case, about_equal, accounts_for, for_us};
 use super::receiver::is_udp;
 use super::{Certainty, FailureMode, FindingDraft};
 use crate::host::socket::ProcSocket;
+use crate::text::counted;
 
 /// Number of packets of the group received where it is joined.
 fn came_in(case: &Case<'_>) -> usize {
@@ -28,6 +29,20 @@ fn dropping<'a>(case: &Case<'a>) -> Option<(&'a ProcSocket, u64)> {
             Some((socket, socket.drops.saturating_sub(before.drops)))
         })
         .find(|(_, drops)| *drops > 0)
+}
+
+/// Returns whether drops of a socket can only be packets of the group: it is bound to the group, or has joined
+/// no other.
+fn is_for_group(case: &Case<'_>, socket: &ProcSocket) -> bool {
+    let holder = case.holder(socket.inode);
+    socket.local.ip() == case.group || holder.is_some_and(|holder| holder.groups <= 1)
+}
+
+/// Returns the drops of all UDP sockets during the window.
+fn drops_of_all(case: &Case<'_>) -> u64 {
+    let all = case.host.into_iter().flat_map(|host| &host.udp.after);
+    all.filter_map(|socket| Some(socket.drops.saturating_sub(case.before(socket)?.drops)))
+        .sum()
 }
 
 pub static NO_MATCHING_SOCKET: FailureMode = FailureMode {
@@ -125,7 +140,10 @@ pub static NO_MATCHING_SOCKET: FailureMode = FailureMode {
                 case.group,
                 super::case::list(&ports)
             ))
-            .with_evidence("wire", format!("{packets} packets came in"))
+            .with_evidence(
+                "wire",
+                format!("{packets} came in", packets = counted(packets, "packet")),
+            )
             .with_evidence("counters", format!("UdpIgnoredMulti +{ignored}"))
             .with_evidence("socket", why),
         )
@@ -153,8 +171,16 @@ pub static RECEIVE_BUFFER_OVERRUN: FailureMode = FailureMode {
         let size = buffer.map_or(String::new(), |bytes| {
             format!(", whose buffer is {bytes} bytes")
         });
+        // The counter is of all sockets: it explains these drops if it explains all. Both are read one after
+        // the other.
+        let all = drops_of_all(case);
+        let explains_all = errors >= all || about_equal(errors, all as usize);
+        let certainty = match explains_all && is_for_group(case, socket) {
+            true => Certainty::Proved,
+            false => Certainty::Consistent,
+        };
         let mut found = FindingDraft::fault(
-            Certainty::Proved,
+            certainty,
             format!(
                 "{drops} of {} received packets were dropped at {}{size}: its receive buffer is \
                     full",
@@ -192,7 +218,10 @@ pub static LOSS_IN_SOCKET: FailureMode = FailureMode {
         }
         Some(
             FindingDraft::fault(
-                Certainty::Proved,
+                match is_for_group(case, socket) {
+                    true => Certainty::Proved,
+                    false => Certainty::Consistent,
+                },
                 format!(
                     "{drops} of {} received packets were dropped at {}, whose buffer is not full: \
                         its filter rejects them, or memory for UDP is short",
@@ -236,13 +265,19 @@ pub static MEMBERSHIP_LIMIT: FailureMode = FailureMode {
             .iter()
             .flatten()
             .find(|holder| holder.groups as i64 >= limit)?;
+        // It may well have all the groups that it wants.
+        let waiting = case.waiting_socket();
+        let waits = waiting.is_some_and(|socket| socket.inode == full.inode);
         Some(
-            FindingDraft::fault(
+            FindingDraft::fault_or_warning(
+                waits,
                 Certainty::Consistent,
                 format!(
-                    "{} has joined {} groups on one socket, which is the limit, and {} is not \
+                    "{} has joined {} on one socket, which is the limit, and {} is not \
                         among them: joining it fails with ENOBUFS",
-                    full.process, full.groups, case.group
+                    full.process,
+                    counted(full.groups, "group"),
+                    case.group
                 ),
             )
             .fix(format!(
@@ -250,7 +285,7 @@ pub static MEMBERSHIP_LIMIT: FailureMode = FailureMode {
                     sockets",
                 limit * 10
             ))
-            .with_evidence("socket", format!("{} memberships", full.groups))
+            .with_evidence("socket", counted(full.groups, "membership"))
             .with_evidence("sysctl", format!("net.ipv4.igmp_max_memberships = {limit}")),
         )
     },
@@ -272,7 +307,12 @@ pub static MULTICAST_ALL_CROSSTALK: FailureMode = FailureMode {
             return None;
         }
         let holders = host.holders.as_ref()?;
-        let joiner = holders.iter().find(|holder| !holder.joined.is_empty())?;
+        // The doctor's own membership ends with it.
+        let joiner = holders.iter().find(|holder| {
+            let is_doctor =
+                case.evidence.subject.joined_here && host.own_pids.contains(&holder.process.pid);
+            !holder.joined.is_empty() && !is_doctor
+        })?;
         let victim = case
             .sockets()
             .into_iter()
@@ -292,8 +332,9 @@ pub static MULTICAST_ALL_CROSSTALK: FailureMode = FailureMode {
             .with_evidence(
                 "socket",
                 format!(
-                    "{} has joined {} other groups, IP_MULTICAST_ALL=1, bound to no address",
-                    victim.process, victim.groups
+                    "{} has joined {}, IP_MULTICAST_ALL=1, bound to no address",
+                    victim.process,
+                    counted(victim.groups, "other group")
                 ),
             )
             .with_evidence(

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::case::{Case, SECOND_NS, list};
 use super::{Certainty, FailureMode, FindingDraft};
 use crate::multicast::{Key, Stream, Streams};
+use crate::text::counted;
 
 /// Streams of the group received during the window where it is joined (in a file: anywhere).
 fn streams<'a>(case: &Case<'a>, of: &'a Streams) -> Vec<(&'a Key, &'a Stream)> {
@@ -59,6 +60,9 @@ pub static TWO_SENDERS: FailureMode = FailureMode {
         for (key, stream) in streams(case, &case.evidence.wire.recent) {
             // Several speakers in a conference are not a collision; two video streams are.
             let picture = |rtp: &crate::multicast::Rtp| rtp.payload_type == 33;
+            if !case.accepts(key.ifindex, key.source) {
+                continue;
+            }
             let numbered = stream.ts.is_some() || stream.rtp.as_deref().is_some_and(picture);
             if numbered && stream.packets >= 3 {
                 by.entry((key.ifindex, key.port))
@@ -68,6 +72,9 @@ pub static TWO_SENDERS: FailureMode = FailureMode {
         }
         for one in case.evidence.measured.iter().filter(|one| one.packets >= 3) {
             let key = &one.key;
+            if !case.accepts(key.ifindex, key.source) {
+                continue;
+            }
             by.entry((key.ifindex, key.port))
                 .or_default()
                 .insert((key.source, key.source_port));
@@ -82,9 +89,9 @@ pub static TWO_SENDERS: FailureMode = FailureMode {
             FindingDraft::fault(
                 Certainty::Proved,
                 format!(
-                    "{} sources send separate streams to {} port {port} on {}: {who}: the apparent \
+                    "{} send separate streams to {} port {port} on {}: {who}: the apparent \
                         loss is a collision",
-                    senders.len(),
+                    counted(senders.len(), "source"),
                     case.group,
                     case.name(ifindex)
                 ),
@@ -96,8 +103,9 @@ pub static TWO_SENDERS: FailureMode = FailureMode {
 };
 
 /// Number of missing packets if all are from the beginning of the stream. Only netsonde's own
-/// sequence numbers begin at a known value, and only if the record began before the stream.
-fn only_at_start(case: &Case<'_>, stream: &Stream) -> Option<u64> {
+/// sequence numbers begin at a known value, and only if the record began before the stream. This host
+/// must have been a member before the source began, or it joined a running stream.
+fn only_at_start(case: &Case<'_>, ifindex: u32, stream: &Stream) -> Option<u64> {
     let test = stream.test.as_ref()?;
     let (first, last) = test.range()?;
     let missing = first + test.lost();
@@ -105,7 +113,18 @@ fn only_at_start(case: &Case<'_>, stream: &Stream) -> Option<u64> {
     let settled = test
         .last_gap
         .is_none_or(|gap| (gap - first) * 2 < last - first);
-    (missing > 0 && begins && settled && last - first >= 10).then_some(missing)
+    if case.host.is_some() && case.evidence.subject.joined_here {
+        return None;
+    }
+    // The source's first packet, by the pace of those that arrived.
+    let pace_ns = stream.last_ns.saturating_sub(stream.first_ns) / (last - first).max(1);
+    let source_began_ns = stream
+        .first_ns
+        .saturating_sub(first.saturating_mul(pace_ns));
+    let was_member = case
+        .member_since(ifindex)
+        .is_none_or(|since| since <= source_began_ns);
+    (missing > 0 && begins && settled && was_member && last - first >= 10).then_some(missing)
 }
 
 pub static FIRST_PACKETS_LOST: FailureMode = FailureMode {
@@ -120,7 +139,7 @@ pub static FIRST_PACKETS_LOST: FailureMode = FailureMode {
     implies: &["loss-on-wire"],
     rule: |case| {
         for (key, stream) in streams(case, &case.evidence.wire.trackers.streams) {
-            let Some(missing) = only_at_start(case, stream) else {
+            let Some(missing) = only_at_start(case, key.ifindex, stream) else {
                 continue;
             };
             return Some(
@@ -135,7 +154,7 @@ pub static FIRST_PACKETS_LOST: FailureMode = FailureMode {
                 .fix("nothing to do; send the first packets twice if they are needed")
                 .with_evidence(
                     "wire",
-                    format!("{} packets since without loss", stream.packets),
+                    format!("{} since without loss", counted(stream.packets, "packet")),
                 ),
             );
         }
@@ -158,28 +177,34 @@ pub static LOSS_ON_WIRE: FailureMode = FailureMode {
         if case.host.is_some_and(|host| host.ring_drops > 0) {
             return None;
         }
+        // Packets evicted from the record while it was read are missing in it as well.
+        let certainty = if case.evidence.data_since_ns > case.evidence.window.0 {
+            Certainty::Consistent
+        } else {
+            Certainty::Proved
+        };
         let measured = case
             .evidence
             .measured
             .iter()
             .filter(|one| case.received.contains_key(&one.key.ifindex))
             .map(|one| (&one.key, (one.kind, one.packets, one.lost)));
-        let counted = streams(case, &case.evidence.wire.recent);
-        let counted = counted
+        let numbered = streams(case, &case.evidence.wire.recent);
+        let numbered = numbered
             .into_iter()
             .filter_map(|(key, stream)| Some((key, loss(stream)?)));
-        for (key, (kind, packets, lost)) in counted.chain(measured) {
+        for (key, (kind, packets, lost)) in numbered.chain(measured) {
             if lost == 0 {
                 continue;
             }
             let percent = lost as f64 * 100.0 / (lost + packets) as f64;
             return Some(
                 FindingDraft::fault(
-                    Certainty::Proved,
+                    certainty,
                     format!(
-                        "{lost} of {} packets ({percent:.2} %) of {} from {} are already missing \
+                        "{lost} of {} ({percent:.2} %) of {} from {} are already missing \
                             on {}: they were lost before this host",
-                        lost + packets,
+                        counted(lost + packets, "packet"),
                         case.group,
                         key.source,
                         case.name(key.ifindex)

@@ -6,6 +6,7 @@ use super::limit::RateLimit;
 use super::{Event, Kind, duration, links, multicast, neighbors, service};
 use crate::neighbors::NeighborEvent;
 use crate::probe::run;
+use crate::text::counted;
 
 /// Margin around an event of a probe run in which its probes are found.
 const PROBE_MARGIN_NS: u64 = 3_000_000_000;
@@ -94,8 +95,9 @@ impl Detector {
                 ..
             } => Event::new(Kind::LossEnded, *at_ns, "", target)
                 .with_text(format!(
-                    "{target} answers again, after {misses} failed probes in {}",
-                    duration(at_ns.saturating_sub(*since_ns))
+                    "{target} answers again, after {misses} in {}",
+                    duration(at_ns.saturating_sub(*since_ns)),
+                    misses = counted(misses, "failed probe")
                 ))
                 .with_packet_filter(
                     format!("host {target} or arp or icmp6"),
@@ -126,8 +128,8 @@ impl Detector {
             kind => event(
                 Kind::RecorderGap,
                 format!(
-                    "{} packets in {lasted} not recorded: {}{subject}",
-                    gap.count,
+                    "{} in {lasted} not recorded: {}{subject}",
+                    counted(gap.count, "packet"),
                     kind.replace('_', " ")
                 ),
             ),

@@ -140,6 +140,8 @@ kinds! {
     AddressConflict = 22, "address_conflict", Neighbor, Warning, "Two stations claim the same address.";
     ConflictOver = 23, "conflict_over", Neighbor, Notice, "One of the two stations has not claimed the address for an hour.";
     AddressDuplicate = 24, "address_duplicate", Neighbor, Warning, "Duplicate address detection found an address in use.";
+    TwoMasters = 25, "two_masters", Neighbor, Warning, "Two routers advertise themselves as master of one virtual router (VRRP, HSRP, CARP).";
+    TwoMastersOver = 26, "two_masters_over", Neighbor, Notice, "Only one of two masters of a virtual router still advertises itself.";
     QuerierElected = 30, "querier_elected", Multicast, Notice, "A link that had no querier now has one.";
     QuerierChanged = 31, "querier_changed", Multicast, Notice, "Another querier was elected, or the querier changed its protocol version (a warning for an older one).";
     QuerierSilent = 32, "querier_silent", Multicast, Warning, "A link has lost its querier: snooping switches will drop memberships.";

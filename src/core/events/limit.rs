@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use foldhash::quality::RandomState;
 
 use super::{Event, Kind, Severity, duration};
+use crate::text::counted;
 
 /// Maximum events of one kind on one interface per minute. Further ones tell a reader nothing new.
 pub const MAX_PER_MINUTE: u64 = 20;
@@ -69,9 +70,8 @@ impl RateLimit {
                     Event::new(Kind::Suppressed, now_ns, interface, kind.name())
                         .with_severity(window.severity)
                         .with_text(format!(
-                            "{} further {} events in {} not logged (limit {MAX_PER_MINUTE})",
-                            window.suppressed,
-                            kind.name(),
+                            "{} in {} not logged (limit {MAX_PER_MINUTE})",
+                            counted(window.suppressed, &format!("further {} event", kind.name())),
                             duration(lasted_ns),
                         )),
                 );

@@ -19,7 +19,9 @@ pub struct LinkSnapshot {
     pub name: String,
     /// Whether it is set up (IFF_UP).
     pub up: bool,
-    /// Whether packets can cross it: set up and with a carrier.
+    /// Whether it has a carrier.
+    pub carrier: bool,
+    /// Whether it is operational: set up, with a carrier, and not dormant (RFC 2863).
     pub running: bool,
     /// MTU in bytes.
     pub mtu: u32,
@@ -155,6 +157,10 @@ impl Change<'_> {
             return;
         }
         out.push(match (now.running, now.up) {
+            (false, true) if now.carrier => self.event(
+                Kind::LinkDown,
+                format!("has a carrier, but is no longer operational (dormant) after {lasted} up"),
+            ),
             (true, _) => self.event(Kind::LinkUp, format!("is up, after {lasted} down")),
             (false, true) => self.event(
                 Kind::LinkDown,
@@ -232,6 +238,7 @@ mod tests {
             ifindex: 2,
             name: "e0".into(),
             up: true,
+            carrier: true,
             running: true,
             mtu: 1500,
             addresses: vec![("10.0.0.1".parse().unwrap(), 24)],
@@ -262,11 +269,26 @@ mod tests {
     }
 
     #[test]
+    fn carrier_and_operational_state_are_distinguished() {
+        let mut links = Links::default();
+        changes(&mut links, link(), S);
+        let dormant = LinkSnapshot {
+            running: false,
+            ..link()
+        };
+        assert_eq!(
+            changes(&mut links, dormant, 3 * S)[0].2,
+            "e0 has a carrier, but is no longer operational (dormant) after 2.0 s up"
+        );
+    }
+
+    #[test]
     fn each_change_raises_an_event() {
         let mut links = Links::default();
         changes(&mut links, link(), S);
         links.baseline_complete();
         let no_carrier = LinkSnapshot {
+            carrier: false,
             running: false,
             ..link()
         };

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use foldhash::quality::RandomState;
 
 use super::{Event, Kind, Severity, duration};
+use crate::text::counted;
 
 const SECOND: u64 = 1_000_000_000;
 /// Time without further loss after which loss has ended.
@@ -263,7 +264,10 @@ impl StreamState {
         match &mut self.loss {
             None if has_increased => {
                 let (lost_now, before) = (missing - self.accounted, self.accounted);
-                let text = format!(": {lost_now} packets lost in the last seconds");
+                let text = format!(
+                    ": {lost_now} lost in the last seconds",
+                    lost_now = counted(lost_now, "packet")
+                );
                 let event = stream.event(Kind::StreamLoss, now_ns, text);
                 out.push(stream.with_own_packets(event, 3 * SECOND));
                 self.loss = Some(OngoingLoss {
@@ -309,9 +313,9 @@ impl StreamState {
         if !self.stopped && is_steady && silent >= usual.max(STOPPED_NS) {
             self.stopped = true;
             let text = format!(
-                " has been silent for {}, after {} packets in {}",
+                " has been silent for {}, after {} in {}",
                 duration(silent),
-                stream.packets,
+                counted(stream.packets, "packet"),
                 duration(lasted)
             );
             let event = stream.event(Kind::StreamStopped, now_ns, text);

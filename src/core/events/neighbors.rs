@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Event, Kind, Severity};
+use crate::neighbors::virtual_router::{Protocol, TwoMasters};
 use crate::neighbors::{NeighborEvent, mac};
 use crate::wire::cursor::Mac;
 
@@ -22,6 +23,17 @@ fn claims(ip: IpAddr, stations: [Mac; 2]) -> String {
         stations[0],
         stations[1]
     )
+}
+
+/// Filter for the advertisements of two masters.
+fn advertisements(two: &TwoMasters) -> String {
+    let [one, other] = &two.masters;
+    let of_both = format!("(src host {} or src host {})", one.address, other.address);
+    match two.id.protocol {
+        Protocol::Hsrp => format!("udp and {of_both}"),
+        _ if two.id.is_ipv6 => format!("ip6 proto 112 and {of_both}"),
+        _ => format!("ip proto 112 and {of_both}"),
+    }
 }
 
 /// The MAC address, with the protocol of a virtual one (VRRP and the like).
@@ -78,6 +90,18 @@ pub fn event(interface: &str, time_ns: u64, news: &NeighborEvent) -> Event {
         }
         NeighborEvent::ConflictOver(ip) => new(Kind::ConflictOver, ip)
             .with_text(format!("only one station has claimed {ip} for an hour")),
+        NeighborEvent::TwoMasters(two) => {
+            let [one, other] = &two.masters;
+            let rank = two.id.protocol.rank_name();
+            Event::new(Kind::TwoMasters, time_ns, interface, two.id)
+                .with_text(format!(
+                    "two masters of {}: {} ({rank} {}) and {} ({rank} {})",
+                    two.id, one.address, one.rank, other.address, other.rank
+                ))
+                .with_packet_filter(advertisements(two), BEFORE_NS, AFTER_NS)
+        }
+        NeighborEvent::OneMaster(id) => Event::new(Kind::TwoMastersOver, time_ns, interface, id)
+            .with_text(format!("{id} no longer has two masters")),
         NeighborEvent::Duplicate(ip, hit) => {
             let why = match (hit.both_probed, hit.answered) {
                 (true, _) => "tried at the same time",

@@ -12,6 +12,8 @@ mod table;
 
 pub use table::FAMILIES;
 
+use crate::text::unknown;
+
 /// Family numbers below this are tried, including those after the table, since later kernels may have more. The
 /// kernel rejects numbers beyond its limit (NPROTO) without looking for a module.
 pub const PROBED_NUMBERS: u8 = 64;
@@ -166,6 +168,46 @@ pub fn find_type(text: &str) -> Option<&'static SocketType> {
     let wanted = upper.strip_prefix("SOCK_").unwrap_or(&upper);
     let mut all = SOCKET_TYPES.iter().chain(TYPE_FLAGS);
     all.find(|kind| kind.name.strip_prefix("SOCK_") == Some(wanted))
+}
+
+/// Returns the message for a name that is not among the names of families or socket types: the most similar
+/// one and a list, in the form that was given, with AF_ and SOCK_ or without.
+fn unknown_name(text: &str, kind: &str, names: &[&'static str]) -> String {
+    let upper = text.to_ascii_uppercase();
+    let is_full = ["AF_", "PF_", "SOCK_"]
+        .iter()
+        .any(|start| upper.starts_with(start));
+    let short: Vec<String> = names
+        .iter()
+        .map(|name| match name.split_once('_') {
+            Some((_, rest)) if !is_full => rest.to_ascii_lowercase(),
+            _ => (*name).to_owned(),
+        })
+        .collect();
+    unknown(kind, text, short.iter().map(String::as_str))
+}
+
+/// Returns the message for an unknown family.
+pub fn unknown_family(text: &str) -> String {
+    let names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+    unknown_name(text, "address family", &names)
+}
+
+/// Returns the message for an unknown socket type.
+pub fn unknown_type(text: &str) -> String {
+    let names: Vec<&str> = SOCKET_TYPES.iter().map(|kind| kind.name).collect();
+    unknown_name(text, "socket type", &names)
+}
+
+/// Returns the message for a name that is neither a family nor a socket type.
+pub fn unknown_family_or_type(text: &str) -> String {
+    let kinds = SOCKET_TYPES.iter().chain(TYPE_FLAGS).map(|kind| kind.name);
+    let names: Vec<&str> = FAMILIES
+        .iter()
+        .map(|family| family.name)
+        .chain(kinds)
+        .collect();
+    unknown_name(text, "address family or socket type", &names)
 }
 
 /// Returns the name of a family; `AF_` and its number if unknown.

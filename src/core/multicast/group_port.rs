@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::address::parse_group;
+
 /// A multicast group, with a port or without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupPort {
@@ -16,20 +18,31 @@ impl std::str::FromStr for GroupPort {
     type Err = String;
 
     fn from_str(text: &str) -> Result<GroupPort, String> {
-        let alone = text.parse::<IpAddr>().map(|group| (group, None));
-        let both = || {
-            text.parse::<SocketAddr>()
-                .map(|both| (both.ip(), Some(both.port())))
-        };
-        let (group, port) = alone.or_else(|_| both()).map_err(|_| {
-            format!("invalid group {text:?}: expected 239.1.1.1, 239.1.1.1:5000 or [ff15::1]:5000")
-        })?;
-        if !group.is_multicast() {
-            return Err(format!(
-                "{group} is not a multicast address (224.0.0.0/4 or ff00::/8)"
-            ));
-        }
-        Ok(GroupPort { group, port })
+        let (address, port) = split_port(text);
+        let group = parse_group(address)?;
+        let port = port.map(|port| {
+            let known = port.parse::<u16>().ok().filter(|number| *number > 0);
+            known.ok_or_else(|| format!("{text}: the port must be 1 to 65535, not {port:?}"))
+        });
+        Ok(GroupPort {
+            group,
+            port: port.transpose()?,
+        })
+    }
+}
+
+/// Splits 239.1.1.1:5000 and [ff15::1]:5000 into address and port. An IPv6 address without brackets has
+/// no port.
+fn split_port(text: &str) -> (&str, Option<&str>) {
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    match bracketed {
+        Some((address, "")) => return (address, None),
+        Some((address, rest)) if rest.starts_with(':') => return (address, Some(&rest[1..])),
+        _ => {}
+    }
+    match text.split_once(':') {
+        Some((address, port)) if !port.contains(':') => (address, Some(port)),
+        _ => (text, None),
     }
 }
 
@@ -54,6 +67,18 @@ mod tests {
         assert_eq!(read("ff15::1").unwrap(), "ff15::1");
         assert_eq!(read("[ff15::1]:5000").unwrap(), "[ff15::1]:5000");
         assert!(read("10.0.0.1").unwrap_err().contains("not a multicast"));
-        assert!(read("239.1.1.1:x").is_err());
+        for (text, words) in [
+            ("239.1.1.1:0", "the port must be 1 to 65535, not \"0\""),
+            ("239.1.1.1:65536", "the port must be 1 to 65535"),
+            ("239.1.1.1:", "the port must be 1 to 65535, not \"\""),
+            ("[ff15::1]:x", "the port must be 1 to 65535"),
+            ("239.999.1.1:5000", "999 is more than 255"),
+            ("ff15::12345", "more than four digits"),
+            ("[ff15::1]5000", "'[' is not a hexadecimal digit"),
+            ("", "empty"),
+        ] {
+            let why = read(text).unwrap_err();
+            assert!(why.contains(words), "{text}: {why}");
+        }
     }
 }

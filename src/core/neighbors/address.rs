@@ -17,7 +17,7 @@ use crate::wire::cursor::Mac;
 /// Maximum claimants tracked per address; more are counted.
 const MAX_CLAIMANTS: usize = 4;
 /// Two answers this close belong to the same request, since hosts answer at once.
-const ANSWER_NS: u64 = 1_000_000_000;
+pub(super) const ANSWER_NS: u64 = 1_000_000_000;
 /// Time within which returns belong together: a host in use sends requests or answers more often
 /// than this.
 const FLAP_NS: u64 = 600_000_000_000;
@@ -49,6 +49,17 @@ pub struct Claim {
     pub answer: bool,
 }
 
+/// How an address was seen without a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// As the source of a packet with an initial TTL.
+    Direct,
+    /// As the source of a packet with a decremented TTL.
+    Relayed,
+    /// In an answer of a proxy, or for an anycast address.
+    ByProxy,
+}
+
 /// Station that uses or claims an address. Times are nanoseconds since 1970.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claimant {
@@ -66,8 +77,42 @@ pub struct Claimant {
     pub announcements: u64,
     /// Number of answers to requests.
     pub answers: u64,
+    /// Time of the latest answer; 0 without any.
+    pub answered_ns: u64,
     /// Source of the frames that carried its claims, if it differs.
     pub frames_from: Option<Mac>,
+    /// Number of seconds in which it sent packets with the address as a host does, with an initial TTL.
+    pub direct: u64,
+    /// Number of seconds in which it sent packets with the address that it had forwarded: their TTL was
+    /// decremented.
+    pub relayed: u64,
+    /// Number of neighbor advertisements for the address without the override flag, as a proxy sends them
+    /// (RFC 4861, section 7.2.8).
+    pub proxied: u64,
+}
+
+/// Whether a station answers for an address of another host (RFC 1027; RFC 4861, section 7.2.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// It answers, and forwards the packets of the host that has the address.
+    Forwards,
+    /// It answers, and nothing else was seen of the address.
+    AnswersOnly,
+}
+
+impl Claimant {
+    /// Returns whether it seems to be a proxy for the address. A host that has the address itself also uses
+    /// it: in requests, announcements or packets.
+    pub fn proxy(&self) -> Option<Proxy> {
+        let answers = self.answers + self.proxied;
+        if answers == 0 || self.claims > self.answers || self.direct > 0 {
+            return None;
+        }
+        if self.relayed > 0 {
+            return Some(Proxy::Forwards);
+        }
+        Some(Proxy::AnswersOnly)
+    }
 }
 
 /// Move of an address from one station to another.
@@ -208,15 +253,19 @@ impl Address {
             claims: 0,
             announcements: 0,
             answers: 0,
+            answered_ns: 0,
             frames_from: None,
+            direct: 0,
+            relayed: 0,
+            proxied: 0,
         });
         self.claimants.last_mut()
     }
 
     /// Records that it was seen as the source of a packet. Traffic is weak evidence: routers
     /// forward packets of others, and any source can be forged. It counts only while no station has
-    /// claimed the address.
-    pub(super) fn heard(&mut self, mac: Mac, time_ns: u64) {
+    /// claimed the address. Its TTL shows whether the station forwarded it.
+    pub(super) fn heard(&mut self, mac: Mac, time_ns: u64, traffic: Traffic) {
         self.last_ns = time_ns;
         if self.holder.is_some() && !self.claimants.iter().any(|one| one.mac == mac) {
             return;
@@ -238,6 +287,11 @@ impl Address {
         }
         if let Some(claimant) = self.claimant(mac, time_ns) {
             claimant.last_ns = time_ns;
+            match traffic {
+                Traffic::Direct => claimant.direct += 1,
+                Traffic::Relayed => claimant.relayed += 1,
+                Traffic::ByProxy => claimant.proxied += 1,
+            }
         }
     }
 
@@ -314,6 +368,9 @@ impl Address {
         claimant.claims += 1;
         claimant.announcements += u64::from(claim.announced);
         claimant.answers += u64::from(claim.answer);
+        if claim.answer {
+            claimant.answered_ns = time_ns;
+        }
         if claim.frame != mac {
             claimant.frames_from = Some(claim.frame);
         }

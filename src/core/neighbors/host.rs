@@ -123,6 +123,8 @@ pub struct Host {
     /// Number of seconds in which it was seen to send packets of other networks with a decremented
     /// TTL.
     pub forwarded: u32,
+    /// Time of the latest of these, in nanoseconds since 1970; 0 without any.
+    pub forwarded_ns: u64,
     pub(super) pinned: bool,
     /// Counted among the pinned queriers of its link.
     pub(super) kept: bool,
@@ -137,7 +139,8 @@ impl Host {
         }
     }
 
-    pub(super) fn forwards(&mut self) {
+    pub(super) fn forwards(&mut self, time_ns: u64) {
+        self.forwarded_ns = time_ns;
         self.forwarded = self.forwarded.saturating_add(1);
         if self.forwarded >= FORWARDED {
             self.roles |= role::FORWARDS;

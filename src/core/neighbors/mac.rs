@@ -2,6 +2,18 @@
 
 use crate::wire::cursor::Mac;
 
+/// Parses a MAC address with colons, hyphens, dots or no separators.
+pub fn parse(text: &str) -> Option<Mac> {
+    let is_written = |one: char| one.is_ascii_hexdigit() || [':', '-', '.'].contains(&one);
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    if !text.chars().all(is_written) || digits.len() != 12 {
+        return None;
+    }
+    let number = u64::from_str_radix(&digits, 16).ok()?;
+    let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
+    Some(Mac([a, b, c, d, e, f]))
+}
+
 /// Returns the protocol of an address that several routers or servers share. Such an address moves
 /// between them, and more than one may answer for the addresses that use it.
 pub fn shared(mac: Mac) -> Option<&'static str> {
@@ -39,5 +51,21 @@ mod tests {
         assert_eq!(shared(Mac([0, 0, 0x5e, 0, 3, 7])), None);
         assert!(is_local(Mac([0x52, 0x54, 0, 1, 2, 3])) && !is_local(Mac([0; 6])));
         assert!(!is_station(Mac([0; 6])) && !is_station(Mac([0xff; 6])));
+    }
+
+    #[test]
+    fn notations() {
+        let mac = Some(Mac([0, 0x1b, 0xc5, 1, 2, 3]));
+        for text in [
+            "00:1b:c5:01:02:03",
+            "00-1B-C5-01-02-03",
+            "001b.c501.0203",
+            "001bc5010203",
+        ] {
+            assert_eq!(parse(text), mac, "{text}");
+        }
+        for text in ["00:1b:c5:01:02", "fd00::1", "host", "00:1b:c5:01:02:0g", ""] {
+            assert_eq!(parse(text), None, "{text}");
+        }
     }
 }

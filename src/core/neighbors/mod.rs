@@ -7,6 +7,7 @@
 //! | `address` | claims of an address: conflicts, moves, duplicate address detection |
 //! | `host` | a station: protocols, roles, names |
 //! | `table` | bounded tables, in which a flood evicts only itself |
+//! | `virtual_router` | VRRP, HSRP and CARP: routers that advertise themselves as masters |
 //! | `mac` | link-layer addresses with a special meaning |
 
 mod address;
@@ -14,19 +15,21 @@ mod host;
 pub mod mac;
 mod observe;
 mod table;
+pub mod virtual_router;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use foldhash::quality::RandomState;
 
-pub use address::{Address, Change, Claim, Claimant, Conflict, Duplicate, Own};
+pub use address::{Address, Change, Claim, Claimant, Conflict, Duplicate, Own, Proxy};
 pub use host::{Host, Name, heard, role};
 
 use crate::wire::cursor::Mac;
 use observe::Recent;
 pub use observe::carries_no_claims;
 use table::{Limits, Table};
+use virtual_router::{TwoMasters, VirtualRouter, VirtualRouterId, VirtualRouters};
 
 /// Maximum number of stations: several large links at once, in 6 MiB with all their names.
 const MAX_HOSTS: usize = 8192;
@@ -41,7 +44,7 @@ const MAX_UNCONFIRMED: usize = 1024;
 /// Unconfirmed entries accepted per interface and second. No link gets as many new hosts, and a
 /// flood then costs one lookup per packet and no insertion.
 const UNCONFIRMED_PER_SECOND: u32 = 1024;
-/// Messages with names that are decoded per interface and second: each costs about a microsecond,
+/// Messages with names, and advertisements of virtual routers, decoded per interface and second: each costs about a microsecond,
 /// and a large link has a few dozen.
 const DECODED_PER_SECOND: u32 = 1000;
 /// Maximum number of known gateways: several routing tables with a few backups each.
@@ -77,6 +80,8 @@ pub struct LimitCounters {
     pub undecoded: u64,
     /// Events that were dropped.
     pub events: u64,
+    /// Advertisements of virtual routers that were not recorded.
+    pub virtual_routers: u64,
 }
 
 /// Limits events per second.
@@ -102,6 +107,7 @@ impl RateLimit {
 struct Link {
     hosts: Table<Mac, Host>,
     addresses: Table<IpAddr, Address>,
+    virtual_routers: VirtualRouters,
     mac: Option<Mac>,
     /// Addresses of this host, with the time since which they are known.
     own: HashMap<IpAddr, u64, RandomState>,
@@ -138,6 +144,10 @@ pub enum NeighborEvent {
     ConflictOver(IpAddr),
     /// A station wanted an address that is in use.
     Duplicate(IpAddr, Duplicate),
+    /// Two routers advertise themselves as master of a virtual router.
+    TwoMasters(Box<TwoMasters>),
+    /// Only one of them does so now.
+    OneMaster(VirtualRouterId),
 }
 
 /// Neighbors on all links.
@@ -272,6 +282,28 @@ impl Neighbors {
                 )
             })
         })
+    }
+
+    /// Returns the virtual routers of an interface.
+    pub fn virtual_routers(
+        &self,
+        ifindex: u32,
+    ) -> impl Iterator<Item = (&VirtualRouterId, &VirtualRouter)> {
+        let link = self.links.get(&ifindex).into_iter();
+        link.flat_map(|link| link.virtual_routers.iter())
+    }
+
+    /// Returns an address of an interface, with its conflict if it has one.
+    pub fn known_address(
+        &self,
+        ifindex: u32,
+        ip: IpAddr,
+        now_ns: u64,
+    ) -> Option<(&Address, Option<Conflict>)> {
+        let link = self.links.get(&ifindex)?;
+        let address = link.addresses.get(&ip)?;
+        let conflict = address.conflict(now_ns, link.owner(&ip, &self.own_macs));
+        Some((address, conflict))
     }
 
     /// Returns whether this host has the address on that interface.

@@ -3,9 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::address::{Address, Claim};
+use super::address::{ANSWER_NS, Address, Claim, Traffic};
 use super::host::{Host, heard, role};
 use super::mac::is_station;
+use super::virtual_router::Advertisement;
 use super::{
     ADDRESS_LIMITS, Change, DECODED_PER_SECOND, HOST_LIMITS, Link, NeighborEvent, Neighbors,
     UNCONFIRMED_PER_SECOND,
@@ -21,8 +22,9 @@ const CACHE_SLOTS: usize = 4096;
 /// Time for which a cached pair is not processed again. Times of last sighting are accurate to
 /// twice this, because intake skips flows seen within the last second, too.
 const REFRESH_NS: u64 = 1_000_000_000;
-/// Recent requests of this host; a host resolves a few dozen addresses at a time.
-const MAX_RECENT_SOLICITATIONS: usize = 256;
+/// Remembered requests of this host: a scan of a /22 at once, or a few dozen addresses otherwise. Those of
+/// other hosts have as many places of their own, so that a flood of them displaces none of this host's.
+const MAX_RECENT_SOLICITATIONS: usize = 1024;
 /// The kernel repeats a request after a second, and answers come at once
 /// (net.ipv4.neigh.*.retrans_time_ms).
 const SOLICITATION_VALID_NS: u64 = 3_000_000_000;
@@ -39,7 +41,8 @@ const INITIAL_TTLS: [u8; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 255];
 #[derive(Debug)]
 pub struct Recent {
     pairs: Box<[(u64, u64)]>,
-    asked: Box<[(u64, u64)]>,
+    asked: Solicitations,
+    asked_by_others: Solicitations,
     expired_ns: u64,
 }
 
@@ -47,7 +50,8 @@ impl Default for Recent {
     fn default() -> Recent {
         Recent {
             pairs: vec![(0, 0); CACHE_SLOTS].into(),
-            asked: vec![(0, 0); MAX_RECENT_SOLICITATIONS].into(),
+            asked: Solicitations::default(),
+            asked_by_others: Solicitations::default(),
             expired_ns: 0,
         }
     }
@@ -65,6 +69,37 @@ impl Recent {
         }
         *place = (key, time_ns);
         false
+    }
+}
+
+/// The latest requests for addresses, known or not: what was asked, and when. A new request replaces an
+/// older one for another address that falls on the same place, which no range of addresses does.
+#[derive(Debug)]
+struct Solicitations(Box<[(u64, u64)]>);
+
+impl Default for Solicitations {
+    fn default() -> Solicitations {
+        Solicitations(vec![(0, 0); MAX_RECENT_SOLICITATIONS].into())
+    }
+}
+
+impl Solicitations {
+    fn place(ifindex: u32, ip: IpAddr) -> (usize, u64) {
+        let number = address_number(ip);
+        let key = mix(number, u64::from(ifindex) | 1 << 32);
+        (number as usize % MAX_RECENT_SOLICITATIONS, key)
+    }
+
+    fn remember(&mut self, ifindex: u32, ip: IpAddr, time_ns: u64) {
+        let (at, key) = Solicitations::place(ifindex, ip);
+        self.0[at] = (key, time_ns);
+    }
+
+    /// Returns the time of a request for the address at most `within_ns` before `time_ns`.
+    fn find(&self, ifindex: u32, ip: IpAddr, time_ns: u64, within_ns: u64) -> Option<u64> {
+        let (at, key) = Solicitations::place(ifindex, ip);
+        let (known, asked_ns) = self.0[at];
+        (known == key && time_ns.wrapping_sub(asked_ns) < within_ns).then_some(asked_ns)
     }
 }
 
@@ -252,6 +287,9 @@ impl Neighbors {
                 if is_nd {
                     self.on_nd(&seen);
                 }
+                if Advertisement::is_one(glance) {
+                    self.on_advertisement(&seen);
+                }
                 if outbound {
                     return;
                 }
@@ -277,7 +315,7 @@ impl Neighbors {
             return;
         }
         self.recent.expired_ns = now_ns;
-        let mut over = Vec::new();
+        let (mut over, mut single) = (Vec::new(), Vec::new());
         for (ifindex, link) in &mut self.links {
             link.kept_conflicts = 0;
             let reported = link
@@ -288,6 +326,12 @@ impl Neighbors {
                 let conflict = address.conflict(now_ns, link.owner(ip, &self.own_macs));
                 if !conflict.is_some_and(|conflict| conflict.current) {
                     over.push((*ifindex, *ip));
+                }
+            }
+            for (id, router) in link.virtual_routers.iter_mut() {
+                if router.reported && router.two_masters(now_ns).is_none() {
+                    router.reported = false;
+                    single.push((*ifindex, *id));
                 }
             }
             for (_, address) in link.addresses.iter_mut() {
@@ -301,6 +345,37 @@ impl Neighbors {
                 address.reported = false;
             }
             self.push_event(ifindex, now_ns, NeighborEvent::ConflictOver(ip));
+        }
+        for (ifindex, id) in single {
+            self.push_event(ifindex, now_ns, NeighborEvent::OneMaster(id));
+        }
+    }
+
+    /// Processes an advertisement of a virtual router, up to a limit per second, by this host or by another one. What this host
+    /// forwards as a bridge was seen on the other port, and its own frames may come back.
+    fn on_advertisement(&mut self, seen: &ObservedFrame<'_>) {
+        if !(self.link(seen.ifindex).read).try_acquire(seen.time_ns, DECODED_PER_SECOND) {
+            self.limits.undecoded += 1;
+            return;
+        }
+        let Some(advert) = Advertisement::read(seen.frame.bytes, seen.glance) else {
+            return;
+        };
+        let is_own = match seen.outbound {
+            true => self.own_macs.contains(&seen.from),
+            false => self.is_own(seen.ifindex, advert.source),
+        };
+        if is_own != seen.outbound {
+            return;
+        }
+        let routers = &mut self.link(seen.ifindex).virtual_routers;
+        let Some(router) = routers.entry(advert.id, seen.time_ns) else {
+            self.limits.virtual_routers += 1;
+            return;
+        };
+        if let Some(two) = router.advertised(advert, seen.time_ns) {
+            let event = NeighborEvent::TwoMasters(Box::new(two));
+            self.push_event(seen.ifindex, seen.time_ns, event);
         }
     }
 
@@ -355,7 +430,7 @@ impl Neighbors {
                 host.heard |= by;
                 host.roles |= roles;
                 if forwarded {
-                    host.forwards();
+                    host.forwards(seen.time_ns);
                 }
             }
             self.keep_querier(seen, roles);
@@ -369,7 +444,11 @@ impl Neighbors {
         host.roles |= roles;
         self.keep_querier(seen, roles);
         if let Some(address) = self.address(seen.ifindex, source, seen.time_ns, false) {
-            address.heard(seen.from, seen.time_ns);
+            let traffic = match INITIAL_TTLS.contains(&ttl) {
+                true => Traffic::Direct,
+                false => Traffic::Relayed,
+            };
+            address.heard(seen.from, seen.time_ns, traffic);
         }
     }
 
@@ -494,7 +573,7 @@ impl Neighbors {
                 } else if let Some(address) =
                     self.address(seen.ifindex, target.into(), seen.time_ns, false)
                 {
-                    address.heard(mac, seen.time_ns);
+                    address.heard(mac, seen.time_ns, Traffic::ByProxy);
                 }
             }
             (133 | 134, _) if nd.mac.is_some() => self.claimed(seen, nd.source.into(), claim),
@@ -506,11 +585,14 @@ impl Neighbors {
         if !is_of_a_host(ip) {
             return;
         }
-        let place = self.recent.asked[address_number(ip) as usize % MAX_RECENT_SOLICITATIONS];
+        let (at, now_ns) = (seen.ifindex, seen.time_ns);
+        let by_this_host = self
+            .recent
+            .asked
+            .find(at, ip, now_ns, SOLICITATION_VALID_NS);
         // An answer to this host is not part of a spoofed flood.
-        let wanted = claim.answer
-            && place.0 == address_number(ip)
-            && seen.time_ns.wrapping_sub(place.1) < SOLICITATION_VALID_NS;
+        let wanted = claim.answer && by_this_host.is_some();
+        let by_others = self.recent.asked_by_others.find(at, ip, now_ns, ANSWER_NS);
         let link = self.link(seen.ifindex);
         let must = wanted || link.gateways.contains(&ip) || link.own.contains_key(&ip);
         let is_gateway = link.gateways.contains(&ip);
@@ -525,6 +607,12 @@ impl Neighbors {
         let Some(address) = self.address(seen.ifindex, ip, seen.time_ns, must) else {
             return;
         };
+        // The request came before there was an entry for the address.
+        if address.claimants.is_empty()
+            && let Some(asked_ns) = by_this_host.max(by_others)
+        {
+            address.asked(asked_ns);
+        }
         let disputed = address.claim(&claim);
         let is_kept = address.kept;
         let (change, duplicate) = (address.changed_by(&claim), address.new_duplicate());
@@ -596,11 +684,12 @@ impl Neighbors {
     }
 
     fn asked(&mut self, seen: &ObservedFrame<'_>, ip: IpAddr) {
-        if seen.outbound {
-            let number = address_number(ip);
-            self.recent.asked[number as usize % MAX_RECENT_SOLICITATIONS] = (number, seen.time_ns);
-        }
-        // Only known addresses: requests for absent hosts must not fill the table.
+        let asked = match seen.outbound {
+            true => &mut self.recent.asked,
+            false => &mut self.recent.asked_by_others,
+        };
+        asked.remember(seen.ifindex, ip, seen.time_ns);
+        // Requests for absent hosts must not fill the table, so an entry begins with an answer.
         if let Some(address) = self.link(seen.ifindex).addresses.get_mut(&ip) {
             address.asked(seen.time_ns);
         }
@@ -1059,6 +1148,44 @@ mod tests {
         assert_eq!(all.hosts(2).count(), 0);
         assert_eq!(addresses_of(&all, OWN), ["10.0.0.1"]);
         assert!(all.addresses(2, S).all(|(.., verdict)| verdict.is_none()));
+    }
+
+    #[test]
+    fn two_masters_and_their_end_are_reported() {
+        let mut all = known();
+        let advert = |last: u8, priority: u8| {
+            let mut frame = ip(
+                Mac([2, 0, 0, 0, 0, last]),
+                [10, 0, 0, last],
+                (112, 255),
+                &[0x31, 7, priority, 1, 0, 100, 0, 0, 10, 0, 0, 254],
+            );
+            frame[17] = 32;
+            frame
+        };
+        for second in 0..6 {
+            observe(
+                &mut all,
+                10 * S + second * S / 2,
+                &advert(2 + (second % 2) as u8, 100),
+            );
+        }
+        let events = all.drain_events();
+        let two: Vec<String> = events
+            .iter()
+            .filter_map(|(.., event)| match event {
+                NeighborEvent::TwoMasters(two) => Some(two.id.to_string()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(two, ["VRRP 7"]);
+        all.expire(200 * S);
+        let events = all.drain_events();
+        let is_over = |event: &NeighborEvent| matches!(event, NeighborEvent::OneMaster(_));
+        assert_eq!(
+            events.iter().filter(|(.., event)| is_over(event)).count(),
+            1
+        );
     }
 
     /// Millions of pairs, each seen once or repeatedly: pinned entries stay, and all tables keep

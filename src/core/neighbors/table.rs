@@ -68,6 +68,11 @@ impl<K: Copy + Eq + Hash, V: Kept> Table<K, V> {
         self.all.get_mut(key).map(|entry| &mut entry.value)
     }
 
+    /// Returns an entry for reading.
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.all.get(key).map(|entry| &entry.value)
+    }
+
     /// Returns an entry, and whether it is established.
     pub fn find(&mut self, key: &K) -> Option<(&mut V, bool)> {
         let entry = self.all.get_mut(key)?;

@@ -5,7 +5,9 @@
 
 use std::net::IpAddr;
 
+use super::fragments::FragmentedReply;
 use super::sight::Quoted;
+use crate::text::{counted, is_or_are};
 use crate::wire::icmp::{meaning_v4, meaning_v6};
 
 /// Final classification of a probe.
@@ -46,6 +48,11 @@ impl Fate {
         Fate::DroppedInbound,
     ];
 
+    /// Returns whether a late reply or error may still replace this fate.
+    pub fn may_change(self) -> bool {
+        matches!(self, Fate::Unanswered | Fate::DroppedInbound)
+    }
+
     /// Returns the name used in text and JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -72,7 +79,7 @@ pub enum NeighborState {
 }
 
 /// Evidence about one probe when its time is up.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ProbeEvidence {
     /// The kernel was asked for send stamps of this probe.
     pub stamped: bool,
@@ -86,6 +93,12 @@ pub struct ProbeEvidence {
     /// Interface index on which the reply was seen, and whether its checksum was right (`None` if
     /// it could not be checked).
     pub back: Option<(u32, Option<bool>)>,
+    /// Source address of the reply on the wire, if it is not the target's.
+    pub answered_by: Option<IpAddr>,
+    /// Whether the request left in fragments.
+    pub is_fragmented: bool,
+    /// Fragments of the reply, if it came in fragments.
+    pub fragments: Option<FragmentedReply>,
 }
 
 /// State of this host during the life of a probe.
@@ -107,6 +120,10 @@ pub struct HostContext {
     pub moved: Vec<(String, u64)>,
     /// Packets in the interface's queueing discipline now.
     pub queued: u64,
+    /// Why no packet can cross the interface, in words that follow its name; `None` if packets can.
+    pub link_problem: Option<&'static str>,
+    /// Peculiarities of the next hop that can explain a missing reply.
+    pub hop_remarks: Vec<String>,
 }
 
 /// Fate of a probe, with a description of its last sighting and likely cause.
@@ -116,6 +133,27 @@ pub struct Verdict {
     pub fate: Fate,
     /// Last vantage point that saw the probe, and the likely cause of the loss.
     pub last_seen: String,
+}
+
+impl Verdict {
+    /// Adds the state of the link, and what is known of the next hop, where they can be the cause.
+    fn with_circumstances(mut self, context: &HostContext) -> Verdict {
+        let words = &mut self.last_seen;
+        let is_sent = self.fate == Fate::Unanswered;
+        let is_stuck = matches!(self.fate, Fate::Unresolved | Fate::DroppedOutbound);
+        if let Some(problem) = context.link_problem {
+            let interface = &context.interface;
+            if is_stuck {
+                words.insert_str(0, &format!("{interface} {problem}; "));
+            } else if is_sent {
+                words.push_str(&format!("; {interface} {problem} now"));
+            }
+        }
+        for remark in context.hop_remarks.iter().filter(|_| is_sent) {
+            words.push_str(&format!("; {remark}"));
+        }
+        self
+    }
 }
 
 fn verdict(fate: Fate, last_seen: impl Into<String>) -> Verdict {
@@ -135,6 +173,9 @@ fn moved(counters: &[(String, u64)], of: impl Fn(&str) -> bool) -> Option<String
     (!words.is_empty()).then(|| words.join(", "))
 }
 
+/// Words of a verdict that no counter explains, so that a rule of a firewall may.
+pub const UNEXPLAINED: &str = "drop counter increased: consistent with a";
+
 /// Names of counters; some are prefixes or parts of the full name.
 pub mod counter {
     /// Reverse path filter (TcpExt in /proc/net/netstat).
@@ -145,6 +186,8 @@ pub mod counter {
     pub const OUT_DISCARDS: &str = "OutDiscards";
     /// IP input discards and errors.
     pub const IN: &str = "In";
+    /// Failures and timeouts of reassembly: IpReasmFails, Ip6ReasmTimeout, ...
+    pub const REASSEMBLY: &str = "Reasm";
 }
 
 /// Judges a probe whose time is up without a reply at the socket and without an error.
@@ -153,13 +196,29 @@ pub fn judge(
     context: &HostContext,
     name: impl Fn(u32) -> String,
 ) -> Verdict {
+    judge_by_sightings(evidence, context, name).with_circumstances(context)
+}
+
+fn judge_by_sightings(
+    evidence: &ProbeEvidence,
+    context: &HostContext,
+    name: impl Fn(u32) -> String,
+) -> Verdict {
+    if let Some(fragments) = &evidence.fragments
+        && let Some(verdict) = judge_fragments(fragments, evidence, context, &name)
+    {
+        return verdict;
+    }
     if let Some((ifindex, intact)) = evidence.back {
-        return judge_inbound(&name(ifindex), intact, context);
+        return judge_inbound(&name(ifindex), intact, evidence, context);
     }
     if let Some(ifindex) = evidence.out {
         return verdict(
             Fate::Unanswered,
-            format!("sent on {}; no reply or error received", name(ifindex)),
+            format!(
+                "{}; no reply or error received",
+                sent_on(&name(ifindex), evidence)
+            ),
         );
     }
     let interface = &context.interface;
@@ -182,8 +241,8 @@ pub fn judge(
         return verdict(
             Fate::Unanswered,
             format!(
-                "accepted by the kernel; whether it was sent is unknown, because netsonde's rings dropped {} packets in the meantime",
-                context.ring_drops
+                "accepted by the kernel; whether it was sent is unknown, because netsonde's rings dropped {} in the meantime",
+                counted(context.ring_drops, "packet")
             ),
         );
     }
@@ -199,18 +258,89 @@ pub fn judge(
         match counters {
             Some(words) => format!("accepted by the kernel, never sent on {interface}: {words}"),
             None => format!(
-                "accepted by the kernel, never sent on {interface}; no drop counter increased: consistent with a firewall or a tc filter on egress"
+                "accepted by the kernel, never sent on {interface}; no {UNEXPLAINED} firewall or a tc filter on egress"
             ),
         },
     )
 }
 
-fn judge_inbound(interface: &str, intact: Option<bool>, context: &HostContext) -> Verdict {
+fn sent_on(interface: &str, evidence: &ProbeEvidence) -> String {
+    let parts = if evidence.is_fragmented {
+        " in fragments"
+    } else {
+        ""
+    };
+    format!("sent on {interface}{parts}")
+}
+
+/// Judges a reply that came in fragments; `None` if nothing is wrong with them.
+fn judge_fragments(
+    fragments: &FragmentedReply,
+    evidence: &ProbeEvidence,
+    context: &HostContext,
+    name: impl Fn(u32) -> String,
+) -> Option<Verdict> {
+    let interface = name(fragments.ifindex);
+    let counters = moved(&context.moved, |name| name.contains(counter::REASSEMBLY));
+    if fragments.is_complete() {
+        let has_other_cause = context.socket_drops > 0
+            || moved(&context.moved, |name| name == counter::REVERSE_PATH).is_some();
+        let words = counters.filter(|_| !has_other_cause)?;
+        return Some(verdict(
+            Fate::DroppedInbound,
+            format!(
+                "all {} fragments of its reply arrived on {interface}, and this host did not reassemble them: {words}; see net.ipv4.ipfrag_high_thresh, net.ipv6.ip6frag_high_thresh",
+                fragments.of
+            ),
+        ));
+    }
+    let sent = evidence.out.map_or_else(
+        || "accepted by the kernel".into(),
+        |ifindex| sent_on(&name(ifindex), evidence),
+    );
+    let ranges: Vec<String> = (fragments.ranges.iter())
+        .map(|(first, last)| format!("{first}-{last}"))
+        .collect();
+    // Without the first fragment nothing ties the others to the probe.
+    let reply = if fragments.has_first {
+        "its reply"
+    } else {
+        "what seems to be its reply"
+    };
+    let mut words = format!(
+        "{sent}; {} of {} fragments of {reply} came in on {interface} (bytes {} of {})",
+        fragments.came,
+        fragments.of,
+        ranges.join(", "),
+        fragments.length
+    );
+    if let Some(counters) = counters {
+        words.push_str(&format!(": {counters}"));
+    }
+    if context.ring_drops > 0 {
+        words.push_str(&format!(
+            "; netsonde's rings dropped {} packets in the meantime, so more may have come",
+            context.ring_drops
+        ));
+    }
+    Some(verdict(Fate::Unanswered, words))
+}
+
+fn judge_inbound(
+    interface: &str,
+    intact: Option<bool>,
+    evidence: &ProbeEvidence,
+    context: &HostContext,
+) -> Verdict {
+    let reply = match evidence.answered_by {
+        Some(from) => format!("its reply, from {from},"),
+        None => "its reply".into(),
+    };
     if intact == Some(false) {
         return verdict(
             Fate::Corrupted,
             format!(
-                "its reply arrived on {interface} with a wrong checksum and was dropped by the kernel"
+                "{reply} arrived on {interface} with a wrong checksum and was dropped by the kernel"
             ),
         );
     }
@@ -218,12 +348,12 @@ fn judge_inbound(interface: &str, intact: Option<bool>, context: &HostContext) -
         return verdict(
             Fate::Replied,
             format!(
-                "its reply arrived on {interface}; the receive buffer of netsonde's own socket was full ({} packets dropped)",
-                context.socket_drops
+                "{reply} arrived on {interface}; the receive buffer of netsonde's own socket was full ({} dropped)",
+                counted(context.socket_drops, "packet")
             ),
         );
     }
-    let seen = format!("its reply arrived on {interface} but did not reach the socket");
+    let seen = format!("{reply} arrived on {interface} but did not reach the socket");
     if let Some(words) = moved(&context.moved, |name| name == counter::REVERSE_PATH) {
         return verdict(
             Fate::DroppedInbound,
@@ -237,9 +367,7 @@ fn judge_inbound(interface: &str, intact: Option<bool>, context: &HostContext) -
         Fate::DroppedInbound,
         match words {
             Some(words) => format!("{seen}: {words}"),
-            None => format!(
-                "{seen}; no drop counter increased: consistent with a firewall (netfilter INPUT or PREROUTING)"
-            ),
+            None => format!("{seen}; no {UNEXPLAINED} firewall (netfilter INPUT or PREROUTING)"),
         },
     )
 }
@@ -251,12 +379,14 @@ fn judge_queue(context: &HostContext) -> Verdict {
     let words = match drops {
         Some(words) => format!("{seen}: {words}"),
         None if context.queued > 0 => {
-            format!("{seen}: {} packets are still queued", context.queued)
+            format!(
+                "{seen}: {} {} still queued",
+                counted(context.queued, "packet"),
+                is_or_are(context.queued)
+            )
         }
         None => {
-            format!(
-                "{seen}; no queue drop counter increased: consistent with a filter after the queue"
-            )
+            format!("{seen}; no queue {UNEXPLAINED} filter after the queue")
         }
     };
     verdict(Fate::DroppedOutbound, words)
@@ -272,7 +402,7 @@ pub fn unresolved(next_hop: IpAddr, context: &HostContext) -> Verdict {
     let times = match context.asked {
         0 => String::new(),
         1 => ", asked once".into(),
-        n => format!(", asked {n} times"),
+        n => format!(", asked {n}", n = counted(n, "time")),
     };
     verdict(
         Fate::Unresolved,
@@ -292,16 +422,22 @@ pub fn describe_errno(errno: i32) -> (&'static str, &'static str) {
             "EPERM",
             "rejected by a firewall rule on this host (netfilter OUTPUT or POSTROUTING)",
         ),
+        6 => ("ENXIO", "no such device or address"),
+        11 => ("EAGAIN", "the socket's buffer is full"),
+        12 => ("ENOMEM", "the kernel has no memory for it"),
         13 => (
             "EACCES",
             "prohibited by a route, or the target is a broadcast address",
         ),
         19 => ("ENODEV", "no such interface"),
         22 => ("EINVAL", "invalid address or route"),
+        64 => ("ENONET", "the host is not on the network"),
+        71 => ("EPROTO", "protocol error"),
         90 => (
             "EMSGSIZE",
             "larger than the path MTU, and must not be fragmented",
         ),
+        95 => ("EOPNOTSUPP", "not supported by the socket"),
         97 => ("EAFNOSUPPORT", "this kernel lacks the address family"),
         99 => (
             "EADDRNOTAVAIL",
@@ -310,6 +446,8 @@ pub fn describe_errno(errno: i32) -> (&'static str, &'static str) {
         100 => ("ENETDOWN", "the interface is down"),
         101 => ("ENETUNREACH", "no route to the target"),
         105 => ("ENOBUFS", "the local queue is full"),
+        111 => ("ECONNREFUSED", "refused by the target"),
+        112 => ("EHOSTDOWN", "the target is down"),
         113 => ("EHOSTUNREACH", "the route is of type unreachable"),
         _ => ("E?", "rejected by the kernel"),
     }
@@ -346,8 +484,8 @@ mod tests {
         }
     }
 
-    fn fate(evidence: ProbeEvidence, context: &HostContext) -> (Fate, String) {
-        let verdict = judge(&evidence, context, |index| format!("e{index}"));
+    fn fate(evidence: &ProbeEvidence, context: &HostContext) -> (Fate, String) {
+        let verdict = judge(evidence, context, |index| format!("e{index}"));
         (verdict.fate, verdict.last_seen)
     }
 
@@ -358,31 +496,31 @@ mod tests {
             ..ProbeEvidence::default()
         };
         let healthy = context();
-        assert_eq!(fate(evidence, &healthy).0, Fate::DroppedOutbound);
+        assert_eq!(fate(&evidence, &healthy).0, Fate::DroppedOutbound);
         let is_unresolved = HostContext {
             neighbor: Some(NeighborState::Unresolved),
             asked: 3,
             ..context()
         };
-        let (unresolved, words) = fate(evidence, &is_unresolved);
+        let (unresolved, words) = fate(&evidence, &is_unresolved);
         assert_eq!(unresolved, Fate::Unresolved);
         assert_eq!(words, "10.0.0.9 does not answer ARP on e0, asked 3 times");
         let scheduled = ProbeEvidence {
             scheduled: true,
-            ..evidence
+            ..evidence.clone()
         };
-        assert_eq!(fate(scheduled, &is_unresolved).0, Fate::DroppedOutbound);
+        assert_eq!(fate(&scheduled, &is_unresolved).0, Fate::DroppedOutbound);
         let full = HostContext {
             moved: vec![("queue drops of e0".into(), 5)],
             ..context()
         };
-        assert!(fate(scheduled, &full).1.ends_with("queue drops of e0 +5"));
+        assert!(fate(&scheduled, &full).1.ends_with("queue drops of e0 +5"));
         let out = ProbeEvidence {
             out: Some(0),
-            ..scheduled
+            ..scheduled.clone()
         };
         assert_eq!(
-            fate(out, &healthy),
+            fate(&out, &healthy),
             (
                 Fate::Unanswered,
                 "sent on e0; no reply or error received".into()
@@ -390,20 +528,66 @@ mod tests {
         );
         let back = ProbeEvidence {
             back: Some((0, Some(true))),
-            ..out
+            ..out.clone()
         };
-        let (inbound, words) = fate(back, &healthy);
+        let (inbound, words) = fate(&back, &healthy);
         assert!(inbound == Fate::DroppedInbound && words.contains("consistent with a firewall"));
         let filtered = HostContext {
             moved: vec![("TcpExtIPReversePathFilter".into(), 1)],
             ..context()
         };
-        assert!(fate(back, &filtered).1.contains("reverse path filter"));
+        assert!(fate(&back, &filtered).1.contains("reverse path filter"));
         let bad = ProbeEvidence {
             back: Some((0, Some(false))),
-            ..out
+            ..out.clone()
         };
-        assert_eq!(fate(bad, &healthy).0, Fate::Corrupted);
+        assert_eq!(fate(&bad, &healthy).0, Fate::Corrupted);
+    }
+
+    #[test]
+    fn fragments_of_a_reply_are_judged() {
+        let fragments = |ranges: &[(u32, u32)], came| FragmentedReply {
+            ifindex: 0,
+            came,
+            of: 3,
+            ranges: ranges.to_vec(),
+            length: 3008,
+            has_first: true,
+        };
+        let back = |fragments| ProbeEvidence {
+            out: Some(0),
+            back: Some((0, None)),
+            fragments: Some(fragments),
+            ..ProbeEvidence::default()
+        };
+        let lost = back(fragments(&[(0, 1479), (2960, 3007)], 2));
+        assert_eq!(
+            fate(&lost, &context()),
+            (
+                Fate::Unanswered,
+                "sent on e0; 2 of 3 fragments of its reply came in on e0 (bytes 0-1479, 2960-3007 of 3008)".into()
+            )
+        );
+        let blind = HostContext {
+            ring_drops: 7,
+            ..context()
+        };
+        assert!(fate(&lost, &blind).1.contains("more may have come"));
+        let all = back(fragments(&[(0, 3007)], 3));
+        let words = fate(&all, &context()).1;
+        assert!(words.contains("consistent with a firewall"), "{words}");
+        let failed = HostContext {
+            moved: vec![("IpReasmFails".into(), 3)],
+            ..context()
+        };
+        let (inbound, words) = fate(&all, &failed);
+        assert!(inbound == Fate::DroppedInbound && words.contains("IpReasmFails +3"));
+        // A failed reassembly elsewhere explains no whole reply.
+        let whole = ProbeEvidence {
+            fragments: None,
+            ..all
+        };
+        assert!(!fate(&whole, &failed).1.contains("Reasm"));
     }
 
     #[test]
@@ -417,12 +601,12 @@ mod tests {
             socket_drops: 7,
             ..context()
         };
-        assert_eq!(fate(back, &ours).0, Fate::Replied);
+        assert_eq!(fate(&back, &ours).0, Fate::Replied);
         let blind = HostContext {
             ring_drops: 7,
             ..context()
         };
-        let (unknown, words) = fate(ProbeEvidence::default(), &blind);
+        let (unknown, words) = fate(&ProbeEvidence::default(), &blind);
         assert!(
             unknown == Fate::Unanswered && words.contains("is unknown"),
             "{words}"

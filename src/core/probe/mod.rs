@@ -7,17 +7,25 @@
 //! | `identity` | tokens of probes |
 //! | `sight` | sightings of probes in frames and ICMP messages |
 //! | `clock` | wall-clock stamps on the monotonic time line |
+//! | `fragments` | fragments of replies |
 //! | `neighbors` | ARP and neighbor discovery around the probes |
 //! | `run` | one run: schedule, probes, targets, statistics |
 //! | `fate` | fates of probes, from evidence |
+//! | `cause` | errors of the send call, explained by the state of this host |
+//! | `hop` | peculiarities of a next hop |
+//! | `routing` | routes and rules that refuse packets |
 //! | `statistics` | percentiles, jitter, loss windows |
 //! | `bucket` | rate limits |
 
 pub mod bucket;
+pub mod cause;
 pub mod clock;
 pub mod fate;
+pub mod fragments;
+pub mod hop;
 pub mod identity;
 pub mod neighbors;
+pub mod routing;
 pub mod run;
 pub mod sight;
 pub mod statistics;
@@ -25,6 +33,7 @@ pub mod statistics;
 pub use bucket::TokenBucket;
 pub use clock::Clock;
 pub use fate::{Fate, HostContext, NeighborState, ProbeEvidence, Verdict};
+pub use fragments::FragmentTracker;
 pub use identity::Identity;
 pub use neighbors::ResolutionTracker;
 pub use run::{Event, Run, Settings, Target};

@@ -54,6 +54,22 @@ pub struct Quoted {
     pub echo: Echo,
 }
 
+/// Place of a fragment in its datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// Destination address.
+    pub to: IpAddr,
+    /// Identification of the datagram: 16 bits in IPv4 (RFC 791), 32 in IPv6 (RFC 8200, section
+    /// 4.5).
+    pub id: u32,
+    /// Offset of its data in the datagram's payload, in bytes.
+    pub offset: u32,
+    /// Length of its data, in bytes.
+    pub length: u32,
+    /// Whether no fragment follows.
+    pub is_last: bool,
+}
+
 /// Kind of message that was seen, with the fields that matter to probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SightingKind {
@@ -63,6 +79,8 @@ pub enum SightingKind {
         to: IpAddr,
         /// Echo fields of the request.
         echo: Echo,
+        /// Whether it is the first of several fragments.
+        is_fragmented: bool,
     },
     /// An echo reply.
     Reply {
@@ -75,6 +93,15 @@ pub enum SightingKind {
         intact: Option<bool>,
         /// TTL or hop limit.
         ttl: u8,
+        /// Its place, if it is the first of several fragments.
+        fragment: Option<Fragment>,
+    },
+    /// A fragment of an ICMP message, other than the first, which has no ICMP header.
+    LaterFragment {
+        /// Source address.
+        from: IpAddr,
+        /// Its place.
+        fragment: Fragment,
     },
     /// An ICMP error.
     Error {
@@ -110,15 +137,14 @@ pub struct Sighting {
 pub fn may_concern_probe(seen: &Glance) -> bool {
     match seen.ethertype {
         ethertype::ARP => true,
+        // A later fragment has no transport header.
         ethertype::IPV4 => {
             seen.ip_protocol == ip_protocol::ICMP
-                && seen.transport != 0
-                && matches!(seen.icmp_type, 0 | 3 | 8 | 11 | 12)
+                && (seen.transport == 0 || matches!(seen.icmp_type, 0 | 3 | 8 | 11 | 12))
         }
         ethertype::IPV6 => {
             seen.ip_protocol == ip_protocol::ICMPV6
-                && seen.transport != 0
-                && matches!(seen.icmp_type, 1..=4 | 128 | 129 | 135 | 136)
+                && (seen.transport == 0 || matches!(seen.icmp_type, 1..=4 | 128 | 129 | 135 | 136))
         }
         _ => false,
     }
@@ -133,25 +159,32 @@ pub fn sight(bytes: &[u8], seen: &Glance, whole: bool, checksum: Checksum) -> Op
             let from = ipv4(header, 12)?;
             let to = ipv4(header, 16)?;
             let ttl = *header.get(8)?;
-            let start = seen.transport.checked_sub(seen.network)?;
             let length = usize::from(u16::from_be_bytes([*header.get(2)?, *header.get(3)?]));
-            // The first fragment carries the header, but the checksum covers all fragments.
-            let fragment = u16::from_be_bytes([*header.get(6)?, *header.get(7)?]) & 0x3fff != 0;
+            let fragment = fragment_v4(header, to, length);
+            let Some(start) = seen.transport.checked_sub(seen.network) else {
+                return fragment.map(|fragment| SightingKind::LaterFragment { from, fragment });
+            };
             let message = &header[start..length.min(header.len()).max(start)];
-            let whole = whole && !fragment && length <= header.len();
-            v4_message(message, (from, to), ttl, whole, checksum)
+            // The first fragment carries the header, but the checksum covers all fragments.
+            let whole = whole && fragment.is_none() && length <= header.len();
+            v4_message(message, (from, to), ttl, (whole, fragment), checksum)
         }
         ethertype::IPV6 => {
             let header = bytes.get(seen.network..)?;
             let from = ipv6(header, 8)?;
             let to = ipv6(header, 24)?;
             let ttl = *header.get(7)?;
-            let start = seen.transport.checked_sub(seen.network)?;
             let length = 40 + usize::from(u16::from_be_bytes([*header.get(4)?, *header.get(5)?]));
-            let fragment = *header.get(6)? == ip_protocol::FRAGMENT;
+            let is_fragment = *header.get(6)? == ip_protocol::FRAGMENT;
+            let fragment = is_fragment
+                .then(|| fragment_v6(header, to, length))
+                .flatten();
+            let Some(start) = seen.transport.checked_sub(seen.network) else {
+                return fragment.map(|fragment| SightingKind::LaterFragment { from, fragment });
+            };
             let message = &header[start..length.min(header.len()).max(start)];
-            let whole = whole && !fragment && length <= header.len();
-            v6_message(message, (from, to), ttl, whole, checksum)
+            let whole = whole && !is_fragment && length <= header.len();
+            v6_message(message, (from, to), ttl, (whole, fragment), checksum)
         }
         _ => None,
     }
@@ -165,6 +198,40 @@ fn ipv4(bytes: &[u8], at: usize) -> Option<IpAddr> {
 fn ipv6(bytes: &[u8], at: usize) -> Option<IpAddr> {
     let octets: [u8; 16] = bytes.get(at..at + 16)?.try_into().ok()?;
     Some(IpAddr::V6(Ipv6Addr::from(octets)))
+}
+
+/// Parses the fragment fields of an IPv4 header (RFC 791, section 3.1). `length`: total length of
+/// the packet. Returns `None` for a datagram that is not fragmented.
+fn fragment_v4(header: &[u8], to: IpAddr, length: usize) -> Option<Fragment> {
+    let word = u16::from_be_bytes([*header.get(6)?, *header.get(7)?]);
+    if word & 0x3fff == 0 {
+        return None;
+    }
+    let header_length = usize::from(*header.first()? & 0x0f) * 4;
+    Some(Fragment {
+        to,
+        id: u16::from_be_bytes([header[4], header[5]]).into(),
+        offset: u32::from(word & 0x1fff) * 8,
+        length: length.checked_sub(header_length)? as u32,
+        is_last: word & 0x2000 == 0,
+    })
+}
+
+/// Parses a fragment header that follows the IPv6 header (RFC 8200, section 4.5). `length`: total
+/// length of the packet. Returns `None` for an atomic fragment (RFC 6946), which is whole.
+fn fragment_v6(header: &[u8], to: IpAddr, length: usize) -> Option<Fragment> {
+    let fields = header.get(40..48)?;
+    let word = u16::from_be_bytes([fields[2], fields[3]]);
+    if word & 0xfff9 == 0 {
+        return None;
+    }
+    Some(Fragment {
+        to,
+        id: u32::from_be_bytes([fields[4], fields[5], fields[6], fields[7]]),
+        offset: u32::from(word & 0xfff8),
+        length: length.checked_sub(48)? as u32,
+        is_last: word & 1 == 0,
+    })
 }
 
 /// Parses ARP for IPv4 over Ethernet (RFC 826).
@@ -184,19 +251,21 @@ fn v4_message(
     message: &[u8],
     (from, to): (IpAddr, IpAddr),
     ttl: u8,
-    whole: bool,
+    (whole, fragment): (bool, Option<Fragment>),
     checksum: Checksum,
 ) -> Option<SightingKind> {
     match *message.first()? {
         8 => Some(SightingKind::Request {
             to,
             echo: Echo::read(message)?,
+            is_fragmented: fragment.is_some(),
         }),
         0 => Some(SightingKind::Reply {
             from,
             echo: Echo::read(message)?,
             intact: (whole && checksum != Checksum::NotReady).then(|| sum(message, 0) == 0xffff),
             ttl,
+            fragment,
         }),
         kind @ (3 | 11 | 12) => {
             let quoted = message.get(8..)?;
@@ -226,13 +295,14 @@ fn v6_message(
     message: &[u8],
     (from, to): (IpAddr, IpAddr),
     ttl: u8,
-    whole: bool,
+    (whole, fragment): (bool, Option<Fragment>),
     checksum: Checksum,
 ) -> Option<SightingKind> {
     match *message.first()? {
         128 => Some(SightingKind::Request {
             to,
             echo: Echo::read(message)?,
+            is_fragmented: fragment.is_some(),
         }),
         129 => {
             let intact = || {
@@ -253,6 +323,7 @@ fn v6_message(
                 echo: Echo::read(message)?,
                 intact: (whole && checksum != Checksum::NotReady).then(intact),
                 ttl,
+                fragment,
             })
         }
         135 => Some(SightingKind::NeighborSolicited(ipv6(message, 8)?)),
@@ -289,14 +360,20 @@ pub fn from_socket_v4(packet: &[u8]) -> Option<(SightingKind, &[u8])> {
     let start = usize::from(packet.first()? & 0x0f) * 4;
     let message = packet.get(start..)?;
     let addresses = (ipv4(packet, 12)?, ipv4(packet, 16)?);
-    let what = v4_message(message, addresses, *packet.get(8)?, true, Checksum::Unknown)?;
+    let what = v4_message(
+        message,
+        addresses,
+        *packet.get(8)?,
+        (true, None),
+        Checksum::Unknown,
+    )?;
     Some((what, message))
 }
 
 /// Parses a message from a raw ICMPv6 socket. The kernel has verified its checksum (RFC 3542,
 /// section 3.1).
 pub fn from_socket_v6(message: &[u8], from: IpAddr, ttl: u8) -> Option<SightingKind> {
-    v6_message(message, (from, from), ttl, false, Checksum::Unknown)
+    v6_message(message, (from, from), ttl, (false, None), Checksum::Unknown)
 }
 
 #[cfg(test)]
@@ -338,7 +415,7 @@ mod tests {
     #[test]
     fn requests_replies_and_errors() {
         let sent = request();
-        let Some(SightingKind::Request { to, echo }) = seen(&header(A, B, &sent)) else {
+        let Some(SightingKind::Request { to, echo, .. }) = seen(&header(A, B, &sent)) else {
             panic!()
         };
         assert_eq!((to, echo.id, echo.sequence), (B.into(), 42, 5));

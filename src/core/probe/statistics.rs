@@ -145,6 +145,29 @@ impl Jitter {
     }
 }
 
+/// Exponentially weighted moving average of round trips with a weight of 1/8 (RFC 6298, section 2), which
+/// ping(8) prints as ewma.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ewma {
+    /// Eight times the average, in nanoseconds; 0 before the first value.
+    eightfold: u64,
+}
+
+impl Ewma {
+    /// Adds a round trip, in nanoseconds.
+    pub fn add(&mut self, ns: u64) {
+        self.eightfold = match self.eightfold {
+            0 => ns * 8,
+            old => old + ns - old / 8,
+        };
+    }
+
+    /// Returns the average in nanoseconds; `None` before the first value.
+    pub fn ns(&self) -> Option<u64> {
+        (self.eightfold > 0).then_some(self.eightfold / 8)
+    }
+}
+
 /// Width of a window, in nanoseconds.
 const WINDOW_NS: u64 = 10_000_000_000;
 /// Windows that make up the last minute.
@@ -261,6 +284,16 @@ mod tests {
         assert_eq!(jitter.ns(2), Some(1));
         jitter.add(100);
         assert_eq!(jitter.ns(3), Some(1), "1 + (16 - 1) / 16");
+    }
+
+    #[test]
+    fn moving_average_has_a_weight_of_an_eighth() {
+        let mut average = Ewma::default();
+        assert_eq!(average.ns(), None);
+        for (ns, expected) in [(800, 800), (1600, 900), (900, 900)] {
+            average.add(ns);
+            assert_eq!(average.ns(), Some(expected));
+        }
     }
 
     #[test]

@@ -18,6 +18,22 @@ pub struct TalkersCall {
     /// Maximum number of flows, 1 to 1000; 20 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// Join the sightings of a flow on several interfaces; not with `interface`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joined: Option<bool>,
+}
+
+/// Sightings of a flow on one interface.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Way {
+    /// Name of the interface.
+    pub interface: String,
+    /// Direction: `in` or `out`.
+    pub direction: String,
+    /// Bytes there, at least.
+    pub bytes: u64,
+    /// Packets there, at least.
+    pub packets: u64,
 }
 
 /// One direction of a conversation on an interface, or all packets of one EtherType other than IP.
@@ -49,6 +65,12 @@ pub struct Talker {
     pub bytes_error: u64,
     /// Packets that it may have had in addition.
     pub packets_error: u64,
+    /// With `joined`, the interfaces that it crossed, in the order of its packets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ways: Option<Vec<Way>>,
+    /// With `joined`, whether this host received it on one interface and sent it on another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<bool>,
 }
 
 /// Reply of `Talkers`.
@@ -96,6 +118,12 @@ pub struct EventsCall {
     /// With `more`, continue with new events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub follow: Option<bool>,
+    /// Only events from this time on, in nanoseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ns: Option<u64>,
+    /// Only events until this time, in nanoseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ns: Option<u64>,
 }
 
 /// Query for the packets that show an event.
@@ -176,6 +204,9 @@ pub struct Address {
     pub claims: u64,
     /// Claims that answered a question.
     pub answers: u64,
+    /// Time of the latest answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<String>,
     /// Claims without a question.
     pub announcements: u64,
     /// Whether a route of this host has it as its gateway.
@@ -194,6 +225,9 @@ pub struct Neighbor {
     pub shared: Option<String>,
     /// Addresses that it uses.
     pub addresses: Vec<Address>,
+    /// Addresses of other hosts for which it answers as a proxy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxy_for: Vec<String>,
     /// Names that it announced.
     pub names: Vec<Name>,
     /// Roles that follow from its packets.
@@ -202,6 +236,9 @@ pub struct Neighbor {
     pub heard_by: Vec<String>,
     /// Seconds in which it sent packets that it had forwarded.
     pub forwarded: u64,
+    /// Time of the latest of these packets; `None` without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_forwarded: Option<String>,
     /// First time that it was seen.
     pub first: String,
     /// Last time that it was seen.
@@ -307,6 +344,57 @@ pub struct KernelNeighbor {
     pub router: bool,
 }
 
+/// A router that advertises itself as the master of a virtual router.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Master {
+    /// Its address.
+    pub address: String,
+    /// Source of its frames.
+    pub mac: String,
+    /// Whether it is this host.
+    pub own: bool,
+    /// Priority; for CARP the advskew.
+    pub priority: u64,
+    /// Interval of its advertisements.
+    pub interval_ns: u64,
+    /// First time that it was seen as the master.
+    pub first: String,
+    /// Time of its latest advertisement.
+    pub last: String,
+    /// Number of its advertisements.
+    pub advertisements: u64,
+}
+
+/// A virtual router on a link.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VirtualRouter {
+    /// Name of the interface.
+    pub interface: String,
+    /// Protocol: `VRRP`, `HSRP` or `CARP`.
+    pub protocol: String,
+    /// VRID, group or VHID.
+    pub number: u64,
+    /// Whether it serves IPv6.
+    pub ipv6: bool,
+    /// Its addresses, if the protocol names them.
+    pub addresses: Vec<String>,
+    /// Whether a route of this host uses it as its gateway.
+    pub gateway: bool,
+    /// Routers that advertised themselves as its master.
+    pub masters: Vec<Master>,
+    /// Addresses of two masters that advertise in turn now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub two_masters: Option<Vec<String>>,
+    /// Since when there were two masters, within the last day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Last time that two masters advertised in turn, within the last day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+    /// Advertisements of masters that are not in `masters`.
+    pub more: u64,
+}
+
 /// Reply of `Neighbors`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Neighbors {
@@ -318,4 +406,7 @@ pub struct Neighbors {
     pub findings: Vec<Finding>,
     /// The kernel's neighbor tables.
     pub kernel: Vec<KernelNeighbor>,
+    /// Virtual routers by interface, protocol and number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_routers: Option<Vec<VirtualRouter>>,
 }

@@ -68,6 +68,32 @@ pub struct Probe {
     /// Last vantage point that observed the probe, with the likely cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<String>,
+    /// Set if the request left this host in fragments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fragmented: Option<bool>,
+    /// Whether the fate cannot change: `false` while a late reply or error may still replace it.
+    #[serde(rename = "final", default, skip_serializing_if = "Option::is_none")]
+    pub is_final: Option<bool>,
+}
+
+impl Probe {
+    /// Returns whether the reply or error came from another address than the target's, which may have
+    /// a scope.
+    pub fn has_other_source(&self) -> bool {
+        let target = self.target.split('%').next();
+        self.from
+            .as_deref()
+            .is_some_and(|from| Some(from) != target)
+    }
+}
+
+/// Observation about all probes of one target.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Remark {
+    /// Name of its kind.
+    pub id: String,
+    /// Description.
+    pub text: String,
 }
 
 /// Distribution of durations, in nanoseconds. With more than 64 values percentiles are accurate to 1 %.
@@ -156,6 +182,12 @@ pub struct Summary {
     /// Replies of responders that exceeded the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub responders_left_out: Option<u64>,
+    /// Moving average of the round-trip times, as ping computes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_ewma_ns: Option<u64>,
+    /// Observations about all probes together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remarks: Option<Vec<Remark>>,
 }
 
 /// Short form of a summary, for tables of many targets.
@@ -176,6 +208,9 @@ pub struct TargetRow {
     /// Median round-trip time on the wire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wire_rtt_ns: Option<u64>,
+    /// Observations about all probes together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remarks: Option<Vec<Remark>>,
 }
 
 /// Totals of the whole run.
@@ -199,7 +234,7 @@ pub struct Total {
     pub late: u64,
     /// Replies that arrived after the reply to a later probe (RFC 4737).
     pub reordered: u64,
-    /// Replies with the identifier of this run and a wrong cookie or source.
+    /// Replies with the identifier of this run and a wrong cookie.
     pub forged: u64,
     /// Valid replies to probes that were no longer tracked.
     pub stray: u64,
@@ -322,6 +357,24 @@ pub struct PingReply {
     /// Totals of the run; last reply only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<Total>,
+}
+
+/// Parameters of `Progress`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProgressCall {
+    /// Number of the run.
+    pub run: u64,
+}
+
+/// Reply of `Progress`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProgressReply {
+    /// Totals by target so far; absent for many targets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summaries: Option<Vec<Summary>>,
+    /// Totals of the run so far.
+    pub total: Total,
 }
 
 /// Parameters of `Stop`.

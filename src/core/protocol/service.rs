@@ -102,6 +102,9 @@ pub struct Gap {
     /// Interface or ring, if it concerns a single one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// `true` if it has not ended: `to` is the time of the reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<bool>,
 }
 
 /// Connections to the control socket.
@@ -179,7 +182,7 @@ pub struct Status {
     pub interfaces: Vec<InterfaceCounts>,
     /// Latest gaps, oldest first.
     pub gaps: Vec<Gap>,
-    /// Number of gaps ever declared.
+    /// Number of gaps ever declared, with those that have not ended.
     pub gaps_total: u64,
     /// Connections to the control socket.
     pub clients: Clients,
@@ -197,6 +200,18 @@ pub struct Status {
     /// Inode numbers of all sockets of the service, as in sock_diag(7).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sockets: Vec<u64>,
+    /// Network namespace of the service; `None` if it cannot read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Namespace>,
+}
+
+/// A namespace of the kernel, as stat(2) of its file in /proc/PID/ns identifies it (namespaces(7)).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Device number of the file.
+    pub device: u64,
+    /// Inode number of the file.
+    pub inode: u64,
 }
 
 /// A group membership of this host on an interface.

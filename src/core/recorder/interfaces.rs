@@ -21,9 +21,9 @@ const NOT_CACHED: (u32, u16) = (0, u16::MAX);
 pub enum State {
     /// The slot has never been used.
     Free = 0,
-    /// Present, up, and with a carrier.
+    /// Present, up, and with a carrier; or packets show that.
     Up = 1,
-    /// Present but down, or without a carrier.
+    /// Present but down, or without a carrier, and without packets since.
     Down = 2,
     /// Deleted, or moved to another network namespace. The record may still hold its packets.
     Gone = 3,
@@ -231,6 +231,20 @@ impl Interfaces {
         self.cache.fill(NOT_CACHED);
         let known = self.by_index.get(&link.ifindex).copied();
         let mut outage = None;
+        // A packet was faster than netlink: the interface begins with it, and its name is news.
+        if let Some(at) = known
+            && self.slots[usize::from(at)].name[0] == 0
+            && let Some((from_ns, _)) = self.gone_of_name(&link.name)
+        {
+            let slot = &self.slots[usize::from(at)];
+            outage = Some(Outage {
+                slot: at,
+                generation: slot.generation,
+                gone: true,
+                from_ns: from_ns.min(slot.created_ns),
+                to_ns: slot.created_ns,
+            });
+        }
         let at = match known {
             Some(at) => at,
             None => {
@@ -269,6 +283,25 @@ impl Interfaces {
             slot.changed_ns = now_ns;
         }
         outage
+    }
+
+    /// Takes note of a packet at a time at which the interface should not have had any. If it was down,
+    /// it is up from then on; returns the outage that the packet ends.
+    pub(super) fn packet_during_outage(&mut self, at: u16, time_ns: u64) -> Option<Outage> {
+        let slot = self.slots.get_mut(usize::from(at))?;
+        if slot.state() != State::Down || time_ns < slot.changed_ns {
+            return None;
+        }
+        let outage = Outage {
+            slot: at,
+            generation: slot.generation,
+            gone: false,
+            from_ns: slot.changed_ns,
+            to_ns: time_ns,
+        };
+        slot.state = State::Up as u8;
+        slot.changed_ns = time_ns;
+        Some(outage)
     }
 
     /// Returns when the last interface of this name was deleted, unless one of this name is present.
@@ -368,6 +401,32 @@ mod tests {
             (outage.gone, outage.from_ns, outage.to_ns),
             (false, 200, 300)
         );
+    }
+
+    #[test]
+    fn packets_end_outages() {
+        let mut all = Interfaces::new(vec![]);
+        all.link_is(&link(2, "e0", true), 100);
+        let slot = all.of_packet(2, 1, 150).unwrap();
+        all.link_is(&link(2, "e0", false), 200);
+        // A packet from before, which was still in the ring.
+        assert_eq!(all.packet_during_outage(slot, 190), None);
+        let outage = all.packet_during_outage(slot, 300).unwrap();
+        assert_eq!((outage.from_ns, outage.to_ns), (200, 300));
+        // Netlink follows, and adds nothing.
+        assert_eq!(all.link_is(&link(2, "e0", true), 900), None);
+    }
+
+    #[test]
+    fn recreated_interfaces_begin_with_their_first_packet() {
+        let mut all = Interfaces::new(vec![]);
+        all.link_is(&link(2, "e0", true), 100);
+        all.link_gone(2, 200);
+        all.of_packet(3, 1, 280);
+        let outage = all.link_is(&link(3, "e0", true), 300).unwrap();
+        assert!(outage.gone);
+        assert_eq!((outage.from_ns, outage.to_ns), (200, 280));
+        assert_eq!(all.link_is(&link(3, "e0", true), 400), None);
     }
 
     #[test]

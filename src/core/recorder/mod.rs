@@ -7,6 +7,7 @@
 //! | `layout` | layout of the memory, and why a killed writer leaves no torn state |
 //! | `store` | the [`Recorder`]: append, evict, commit, reopen |
 //! | `cursor` | reads all stores merged in time order, while they change |
+//! | `gaps` | declared gaps: begin, end, and packets that end them |
 //! | `interfaces` | identity of interfaces across renames and reuse of indices |
 //! | `select` | selection of packets by a query |
 //! | `headers` | length of the headers of a packet |
@@ -16,6 +17,7 @@
 pub mod class;
 pub mod cursor;
 pub mod filter;
+mod gaps;
 pub mod headers;
 pub mod interfaces;
 pub mod layout;

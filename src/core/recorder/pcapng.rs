@@ -1,7 +1,7 @@
 //! PURE. pcapng writer (draft-ietf-opsawg-pcapng), little endian, into a byte buffer. It keeps everything
 //! that the record knows about a packet, and declares what is missing.
 
-use crate::wire::{Checksum, Direction, LinkType};
+use crate::wire::{Checksum, Direction};
 
 const SECTION: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;
@@ -117,20 +117,28 @@ impl Writer {
         self.finish(start);
     }
 
-    /// Writes an interface description and returns the number of the interface. Timestamps are in
-    /// nanoseconds.
+    /// Returns whether an interface has been described. Without one a file has no link type, and
+    /// readers of libpcap refuse it.
+    pub fn has_interface(&self) -> bool {
+        self.interfaces > 0
+    }
+
+    /// Writes an interface description and returns the number of the interface. `link` is its
+    /// LINKTYPE_ number, `snap` the snap length in bytes (0: no limit). Timestamps are in nanoseconds.
     pub fn interface(
         &mut self,
-        link: LinkType,
+        link: u16,
         snap: u32,
-        name: &str,
+        name: Option<&str>,
         filter: Option<&str>,
     ) -> u32 {
         let start = self.begin(INTERFACE);
-        self.u16(link.to_linktype());
+        self.u16(link);
         self.u16(0);
         self.u32(snap);
-        self.option(2, name.as_bytes());
+        if let Some(name) = name {
+            self.option(2, name.as_bytes());
+        }
         self.option(9, &[9]);
         if let Some(filter) = filter {
             // First byte 0: the filter is a pcap-filter expression.
@@ -301,11 +309,8 @@ mod tests {
     fn blocks_are_aligned_and_framed() {
         let mut writer = Writer::default();
         writer.section("netsonde", "Linux", &["ä".repeat(5000)]);
-        assert_eq!(
-            writer.interface(LinkType::Ethernet, 0, "e0", Some("udp")),
-            0
-        );
-        assert_eq!(writer.interface(LinkType::RawIp, 0, "tun0", None), 1);
+        assert_eq!(writer.interface(1, 0, Some("e0"), Some("udp")), 0);
+        assert_eq!(writer.interface(101, 0, Some("tun0"), None), 1);
         let gone = ["3 packets were evicted".to_owned()];
         writer.packet_with(
             0,

@@ -5,12 +5,17 @@ use std::net::IpAddr;
 
 use super::Record;
 use super::filter::{Program, View};
+use crate::address::{parse_group, parse_prefix};
 use crate::protocol::capture::Selection;
+use crate::text::unknown;
 use crate::wire::glance::{Glance, ethertype, glance, ip_protocol};
 use crate::wire::{Direction, LinkType};
 
 /// Maximum number of entries per list, enough for people and scripts.
 const MAX_ENTRIES: usize = 256;
+
+/// Maximum VLAN ID: it has 12 bits (IEEE 802.1Q).
+pub const MAX_VLAN: u16 = 4095;
 
 /// An invalid selection.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -51,20 +56,13 @@ struct Net {
 }
 
 impl Net {
-    fn parse(text: &str) -> Option<Net> {
-        let (address, length) = match text.split_once('/') {
-            Some((address, length)) => (address, Some(length.parse::<u32>().ok()?)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
+    fn parse(text: &str) -> Result<Net, String> {
+        let (address, length) = parse_prefix(text)?;
         let (bits, width) = match address {
             IpAddr::V4(v4) => (u128::from(u32::from(v4)), 32),
             IpAddr::V6(v6) => (u128::from(v6), 128),
         };
-        let length = length.unwrap_or(width);
-        if length > width {
-            return None;
-        }
+        let length = u32::from(length);
         let all = if width == 128 {
             u128::MAX
         } else {
@@ -75,7 +73,7 @@ impl Net {
         } else {
             all & (all << (width - length))
         };
-        Some(Net {
+        Ok(Net {
             bits: bits & mask,
             mask,
             v4: width == 32,
@@ -142,6 +140,12 @@ pub const PROTOCOLS: &[(&str, Test)] = &[
     }),
 ];
 
+/// Returns the message for a name that is not in [`PROTOCOLS`].
+pub fn unknown_protocol(name: &str) -> String {
+    let names: Vec<&str> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
+    unknown("protocol", name, names)
+}
+
 /// A prepared selection, for matching many packets.
 #[derive(Default)]
 pub struct Select {
@@ -171,6 +175,12 @@ impl Select {
             vlans: bounded("vlans", &wanted.vlans)?.unwrap_or_default(),
             ..Select::default()
         };
+        if let Some(vlan) = select.vlans.iter().find(|vlan| **vlan > MAX_VLAN) {
+            return Err(field(
+                "vlans",
+                format!("must be 0 to {MAX_VLAN}, not {vlan}"),
+            ));
+        }
         select.inbound = match wanted.direction.as_deref() {
             None => None,
             Some("in") => Some(true),
@@ -180,28 +190,16 @@ impl Select {
             }
         };
         for text in bounded("hosts", &wanted.hosts)?.unwrap_or_default() {
-            let why = || {
-                field(
-                    "hosts",
-                    format!("{text:?} is not an IPv4 or IPv6 address or prefix"),
-                )
-            };
-            select.hosts.push(Net::parse(&text).ok_or_else(why)?);
+            let net = Net::parse(&text).map_err(|why| field("hosts", why))?;
+            select.hosts.push(net);
         }
         for text in bounded("groups", &wanted.groups)?.unwrap_or_default() {
-            let group: Option<IpAddr> = text.parse().ok().filter(IpAddr::is_multicast);
-            let why = || field("groups", format!("{text:?} is not a multicast address"));
-            select.groups.push(group.ok_or_else(why)?);
+            let group = parse_group(&text).map_err(|why| field("groups", why))?;
+            select.groups.push(group);
         }
         for name in bounded("protocols", &wanted.protocols)?.unwrap_or_default() {
             let known = PROTOCOLS.iter().find(|(known, _)| *known == name);
-            let why = || {
-                let names: Vec<&str> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
-                field(
-                    "protocols",
-                    format!("{name:?} is not one of {}", names.join(" ")),
-                )
-            };
+            let why = || field("protocols", unknown_protocol(&name));
             select.protocols.push(known.ok_or_else(why)?.1);
         }
         for program in wanted.programs.iter().flatten() {
@@ -467,6 +465,13 @@ mod tests {
                     ..Selection::default()
                 },
                 "at most 256",
+            ),
+            (
+                Selection {
+                    vlans: Some(vec![1, 5000]),
+                    ..Selection::default()
+                },
+                "must be 0 to 4095, not 5000",
             ),
         ] {
             let why = Select::new(&selection).err().unwrap().to_string();

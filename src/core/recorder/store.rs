@@ -7,10 +7,10 @@ use std::sync::atomic::{Ordering, compiler_fence};
 use bytemuck::{Pod, Zeroable, bytes_of, pod_read_unaligned};
 
 use super::class::Store;
-use super::interfaces::{InterfaceSlot, Interfaces, Outage};
+use super::interfaces::{InterfaceSlot, Interfaces};
 use super::layout::{
-    EVENT_BYTES, EVENT_SLOTS, GAP_SLOTS, Gap, GapKind, Header, INTERFACE_SLOTS, Layout, Ledger,
-    MAGIC, RECORD_HEADER, RecordHeader, Region, RingMark, SEGMENT_HEADER, SegmentHeader, StoreMark,
+    EVENT_BYTES, EVENT_SLOTS, GAP_SLOTS, GapKind, Header, INTERFACE_SLOTS, Layout, Ledger, MAGIC,
+    RECORD_HEADER, RecordHeader, Region, RingMark, SEGMENT_HEADER, SegmentHeader, StoreMark,
     VERSION,
 };
 use crate::wire::{Checksum, Direction, LinkType};
@@ -66,9 +66,6 @@ pub struct StoreState {
     /// Time of the newest evicted packet, in nanoseconds since 1970; 0 if none was evicted.
     pub evicted_until_ns: u64,
 }
-
-/// Longest pause between drops of one ring that still belong to one gap.
-const DROPS_JOIN_NS: u64 = 1_000_000_000;
 
 /// The recorder, on memory that outlives it.
 pub struct Recorder<M> {
@@ -426,116 +423,6 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         self.ledger.engine_starts
     }
 
-    /// Declares a gap. `ring` is 0 or 1 if it concerns one ring.
-    pub fn declare(
-        &mut self,
-        kind: GapKind,
-        ring: Option<u8>,
-        from_ns: u64,
-        to_ns: u64,
-        count: u64,
-    ) {
-        self.write_gap(Gap {
-            kind: kind as u8,
-            ring: ring.unwrap_or(0),
-            slot: u16::MAX,
-            from_ns,
-            to_ns,
-            count,
-            ..Gap::zeroed()
-        });
-    }
-
-    /// Declares that an interface was down or deleted.
-    pub fn declare_outage(&mut self, outage: &Outage) {
-        let kind = if outage.gone {
-            GapKind::InterfaceGone
-        } else {
-            GapKind::InterfaceDown
-        };
-        self.write_gap(Gap {
-            kind: kind as u8,
-            slot: outage.slot,
-            generation: outage.generation,
-            from_ns: outage.from_ns,
-            to_ns: outage.to_ns,
-            ..Gap::zeroed()
-        });
-    }
-
-    /// Updates the drop count of a ring, which was `total` at `read_at_ns`. `now_ns` is the current time.
-    /// Successive drops form one gap, which begins at the last reading without new drops.
-    pub fn ring_drops(&mut self, ring: usize, total: u64, read_at_ns: u64, now_ns: u64) {
-        let mark = &mut self.ledger.rings[ring];
-        let more = total.saturating_sub(mark.declared_drops);
-        let clean_ns = mark.clean_ns;
-        let open = &mut self.ledger.open_drops[ring];
-        if more == 0 {
-            mark.clean_ns = read_at_ns.max(clean_ns);
-            if open.count > 0 && now_ns.saturating_sub(open.to_ns) > DROPS_JOIN_NS {
-                let closed = std::mem::take(open);
-                self.write_gap(closed);
-            }
-            return;
-        }
-        mark.declared_drops = total;
-        if open.count == 0 {
-            *open = Gap {
-                kind: GapKind::RingDrop as u8,
-                ring: ring as u8,
-                slot: u16::MAX,
-                from_ns: if clean_ns == 0 { now_ns } else { clean_ns },
-                ..Gap::zeroed()
-            };
-        }
-        open.to_ns = now_ns;
-        open.count += more;
-    }
-
-    fn write_gap(&mut self, gap: Gap) {
-        let at = self.gap_at(self.ledger.gaps_written);
-        if self.ledger.gaps_written >= GAP_SLOTS as u64 {
-            let lost: Gap = read(&self.memory, at);
-            self.ledger.gaps_lost_count += lost.count;
-        }
-        self.memory[at..at + size_of::<Gap>()].copy_from_slice(bytes_of(&gap));
-        self.ledger.gaps_written += 1;
-    }
-
-    fn gap_at(&self, number: u64) -> usize {
-        self.layout.gaps + (number % GAP_SLOTS as u64) as usize * size_of::<Gap>()
-    }
-
-    /// Returns the declared gaps that end at or after `since_ns`, oldest first, open ones last.
-    pub fn gaps(&self, since_ns: u64) -> Vec<Gap> {
-        let written = self.ledger.gaps_written;
-        let first = written.saturating_sub(GAP_SLOTS as u64);
-        (first..written)
-            .map(|number| read::<Gap>(&self.memory, self.gap_at(number)))
-            .chain(
-                self.ledger
-                    .open_drops
-                    .iter()
-                    .filter(|gap| gap.count > 0)
-                    .copied(),
-            )
-            .filter(|gap| gap.to_ns >= since_ns)
-            .collect()
-    }
-
-    /// Returns the gaps declared since the last call, oldest first.
-    pub fn new_gaps(&mut self) -> Vec<Gap> {
-        let written = self.ledger.gaps_written;
-        let first = self
-            .ledger
-            .gaps_told
-            .max(written.saturating_sub(GAP_SLOTS as u64));
-        self.ledger.gaps_told = written;
-        (first..written)
-            .map(|number| read::<Gap>(&self.memory, self.gap_at(number)))
-            .collect()
-    }
-
     /// Stores an event in a category, replacing its oldest.
     pub fn keep_event(&mut self, category: usize, bytes: &[u8; EVENT_BYTES - 8]) {
         let ordinal = self.ledger.events[category];
@@ -572,22 +459,6 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         let slot = category * EVENT_SLOTS + (ordinal % EVENT_SLOTS as u64) as usize;
         self.layout.events + slot * EVENT_BYTES
     }
-
-    /// Returns the number of gaps ever declared, the number of those evicted, and the sum of their counts.
-    pub fn gap_totals(&self) -> (u64, u64, u64) {
-        let written = self.ledger.gaps_written;
-        let open = self
-            .ledger
-            .open_drops
-            .iter()
-            .filter(|gap| gap.count > 0)
-            .count() as u64;
-        (
-            written + open,
-            written.saturating_sub(GAP_SLOTS as u64),
-            self.ledger.gaps_lost_count,
-        )
-    }
 }
 
 /// Copies `bytes` with the tag reinserted after the MAC addresses, as far as it fits.
@@ -609,7 +480,7 @@ fn slot_at(ledger: usize, slot: usize) -> usize {
 }
 
 #[inline]
-fn read<T: Pod>(memory: &[u8], at: usize) -> T {
+pub(super) fn read<T: Pod>(memory: &[u8], at: usize) -> T {
     // All reads are within the layout. With a wrong mark, zeros are read instead of other memory, and
     // nothing panics.
     memory

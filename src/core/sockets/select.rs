@@ -2,7 +2,40 @@
 
 use std::collections::BTreeMap;
 
-use super::{Detail, Socket, State};
+use super::{Detail, INET, INET6, MPTCP, PACKET, Socket, State, TCP, UDP, UDPLITE, UNIX};
+use crate::families::RAW;
+
+/// A class of sockets, as the options of ss(8) name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketClass {
+    /// TCP and MPTCP, `-t`.
+    Tcp,
+    /// UDP and UDP-Lite, `-u`.
+    Udp,
+    /// Raw sockets of IPv4 and IPv6, `-w`.
+    Raw,
+    /// Unix sockets, `-x`.
+    Unix,
+    /// Packet sockets, `-0`.
+    Packet,
+}
+
+impl SocketClass {
+    fn holds(self, socket: &Socket) -> bool {
+        let is_ip = matches!(socket.family, INET | INET6);
+        match self {
+            SocketClass::Tcp => {
+                is_ip && matches!(socket.protocol, TCP | MPTCP) && socket.kind != RAW
+            }
+            SocketClass::Udp => {
+                is_ip && matches!(socket.protocol, UDP | UDPLITE) && socket.kind != RAW
+            }
+            SocketClass::Raw => is_ip && socket.kind == RAW,
+            SocketClass::Unix => socket.family == UNIX,
+            SocketClass::Packet => socket.family == PACKET,
+        }
+    }
+}
 
 /// Conditions that a socket must meet. `false` and `None` mean no condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +48,8 @@ pub struct SocketQuery {
     pub family: Option<u8>,
     /// Socket type (SOCK_).
     pub kind: Option<u32>,
+    /// Any of these classes; empty for all.
+    pub classes: Vec<SocketClass>,
     /// Port of either end.
     pub port: Option<u32>,
 }
@@ -26,6 +61,7 @@ impl SocketQuery {
             && (!self.sniffing || socket.can_capture())
             && self.family.is_none_or(|family| family == socket.family)
             && self.kind.is_none_or(|kind| kind == socket.kind)
+            && (self.classes.is_empty() || self.classes.iter().any(|class| class.holds(socket)))
             && self.port.is_none_or(|port| has_port(socket, port))
     }
 }
@@ -61,7 +97,7 @@ pub fn count<'a>(sockets: impl IntoIterator<Item = &'a Socket>) -> Vec<Count> {
     let mut all: BTreeMap<(u8, u32, String), Count> = BTreeMap::new();
     for socket in sockets {
         let protocol = match socket.family {
-            super::PACKET => String::new(),
+            PACKET => String::new(),
             _ => socket.protocol_name(),
         };
         let key = (socket.family, socket.kind, protocol.clone());

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable, bytes_of, cast};
 
 use crate::wire::glance::{Glance, ethertype};
 
-/// One direction of a conversation on an interface. All packets of an EtherType other than IP are one flow.
+/// One direction of a conversation on an interface. All packets of an EtherType other than IP and ARP are one flow.
 /// Stored in words of eight bytes, so that two flows are compared in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -56,6 +56,13 @@ impl Flow {
                 Some(Ok(both)) => cast(both),
                 _ => [[0; 2]; 2],
             },
+            // Sender and target address of ARP for IPv4 on Ethernet (RFC 826).
+            ethertype::ARP => match (header.get(14..18), header.get(24..28)) {
+                (Some(&[a, b, c, d]), Some(&[e, f, g, h])) if header[2..6] == [8, 0, 6, 4] => {
+                    [mapped([a, b, c, d]), mapped([e, f, g, h])]
+                }
+                _ => [[0; 2]; 2],
+            },
             _ => [[0; 2]; 2],
         };
         Flow {
@@ -83,16 +90,34 @@ impl Flow {
         (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize ^ usize::from(self.outbound)
     }
 
+    /// Returns the same flow on any interface and in any direction.
+    pub fn anywhere(&self) -> Flow {
+        Flow {
+            ifindex: 0,
+            outbound: 0,
+            ..*self
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_outbound(&mut self, outbound: bool) {
+        self.outbound = outbound.into();
+    }
+
     /// Returns whether this host sent it.
     pub fn is_outbound(&self) -> bool {
         self.outbound != 0
     }
 
-    /// Source and destination addresses; `None` without IP, or if the header was cut off.
+    /// Source and destination addresses, of ARP the sender's and the target's; `None` for other protocols, or if
+    /// the header was cut off.
     pub fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
-        let is_ip = matches!(self.ethertype, ethertype::IPV4 | ethertype::IPV6);
+        let has_addresses = matches!(
+            self.ethertype,
+            ethertype::IPV4 | ethertype::IPV6 | ethertype::ARP
+        );
         let address = |words: [u64; 2]| Ipv6Addr::from(cast::<_, [u8; 16]>(words)).to_canonical();
-        (is_ip && self.destination != [0; 2])
+        (has_addresses && self.destination != [0; 2])
             .then(|| (address(self.source), address(self.destination)))
     }
 }

@@ -10,9 +10,11 @@
 //! |---|---|
 //! | `mod` | levels of sketches, windows |
 //! | `flow` | key of a flow |
+//! | `path` | flows across the interfaces of a host |
 //! | `sketch` | sums by key with bounded memory and known error |
 
 mod flow;
+pub mod path;
 pub mod sketch;
 
 use std::collections::VecDeque;

@@ -100,7 +100,6 @@ fn macsec<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
     if control & 0x0c != 0 {
         return packet.push_summary(format!(", encrypted, {} bytes", from.left()));
     }
-    packet.push_summary(": ");
     let inner = packet.read("macsec", |_| from.u16());
     let at = from.offset();
     let end = at.saturating_add(from.left());
@@ -113,7 +112,7 @@ fn macsec<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
     if let Some(number) = inner
         && tunnel::enter(packet)
     {
-        link::by_ethertype(packet, number, at, end);
+        packet.push_inner("", |packet| link::by_ethertype(packet, number, at, end));
     }
 }
 

@@ -101,8 +101,8 @@ pub fn meaning_v6(kind: u8, code: u8) -> Option<&'static str> {
 pub(super) fn read_v4<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     packet.protocols.push("icmp");
     let mut whole = payload.bytes;
-    if packet.can_judge(payload.complete) && sum(whole.rest(), 0) != 0xffff {
-        packet.bad_checksum.get_or_insert("icmp");
+    if packet.can_judge(payload.complete) {
+        packet.judge("icmp", sum(whole.rest(), 0) == 0xffff);
     }
     let mut from = payload.bytes;
     packet.read("icmp", |packet| {
@@ -151,10 +151,9 @@ pub(super) fn read_v6<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     packet.protocols.push("icmp6");
     let mut whole = payload.bytes;
     let bytes = whole.rest();
-    if packet.can_judge(payload.complete)
-        && sum(bytes, payload.pseudo_sum(bytes.len(), protocol::ICMPV6)) != 0xffff
-    {
-        packet.bad_checksum.get_or_insert("icmp6");
+    if packet.can_judge(payload.complete) {
+        let start = payload.pseudo_sum(bytes.len(), protocol::ICMPV6);
+        packet.judge("icmp6", sum(bytes, start) == 0xffff);
     }
     let mut from = payload.bytes;
     packet.read("icmp6", |packet| {

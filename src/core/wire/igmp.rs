@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::cursor::{Cursor, UnexpectedEnd, sum};
 use super::ip::Payload;
-use super::{Meaning, Packet, ProblemKind};
+use super::{Meaning, Packet, ProblemKind, partial_list};
 
 /// An IGMP message.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,10 +99,23 @@ impl<A: Copy + Into<IpAddr>> Query<A> {
             ", robustness {}, interval {} s",
             self.robustness, self.interval_s
         ));
-        for _ in 0..from.u16()? {
+        let declared = from.u16()?;
+        let outcome = (0..declared).try_for_each(|_| {
             self.sources.push(address(from)?);
+            Ok(())
+        });
+        let shown: Vec<String> = self
+            .sources
+            .iter()
+            .take(MAX_SHOWN)
+            .map(|source| (*source).into().to_string())
+            .collect();
+        let list = partial_list(&shown, declared.into(), ["source", "sources"], ", ");
+        if let Some(list) = list {
+            let word = if shown.is_empty() { "" } else { "sources " };
+            packet.push_summary(format!(", {word}{list}"));
         }
-        Ok(())
+        outcome
     }
 }
 
@@ -183,6 +196,9 @@ impl<A: std::fmt::Display> std::fmt::Display for Record<A> {
     }
 }
 
+/// Maximum number of sources in a summary.
+const MAX_SHOWN: usize = 8;
+
 /// Maximum number of records decoded per report: as many as fit in 64 KiB.
 const MAX_RECORDS: usize = 8192;
 
@@ -198,8 +214,8 @@ pub(super) fn code_value(code: u8) -> u32 {
 pub(super) fn read(packet: &mut Packet<'_>, payload: &Payload<'_>) {
     packet.protocols.push("igmp");
     let mut whole = payload.bytes;
-    if packet.can_judge(payload.complete) && sum(whole.rest(), 0) != 0xffff {
-        packet.bad_checksum.get_or_insert("igmp");
+    if packet.can_judge(payload.complete) {
+        packet.judge("igmp", sum(whole.rest(), 0) == 0xffff);
     }
     let length = payload.network.payload_length;
     let mut from = payload.bytes;
@@ -273,15 +289,6 @@ fn query(
     let mut query = Query::new(packet, "IGMP", version, group, max_response_ms);
     if version == 3 {
         query.read_variables(packet, from, Cursor::ipv4)?;
-        if !query.sources.is_empty() {
-            let sources: Vec<String> = query
-                .sources
-                .iter()
-                .take(8)
-                .map(Ipv4Addr::to_string)
-                .collect();
-            packet.push_summary(format!(", sources {}", sources.join(", ")));
-        }
     }
     Ok(query)
 }
@@ -333,13 +340,7 @@ pub(super) fn say_records<A: std::fmt::Display>(
     records: &[Record<A>],
 ) {
     let most = 4;
-    let told: Vec<String> = records.iter().take(most).map(Record::to_string).collect();
-    packet.push_summary(told.join("; "));
-    let rest = usize::from(declared).saturating_sub(told.len());
-    if rest > 0 {
-        packet.push_summary(format!("; and {rest} more"));
-    }
-    if declared == 0 {
-        packet.push_summary("no records");
-    }
+    let shown: Vec<String> = records.iter().take(most).map(Record::to_string).collect();
+    let list = partial_list(&shown, declared.into(), ["record", "records"], "; ");
+    packet.push_summary(list.unwrap_or_else(|| "no records".into()));
 }

@@ -241,14 +241,18 @@ fn lldp(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
                         let mut again = value;
                         text(again.rest(), 64)
                     };
-                    packet.push_summary(format!(
-                        ", {} {shown}",
-                        if kind == 1 { "chassis" } else { "port" }
-                    ));
+                    if !shown.is_empty() {
+                        let what = if kind == 1 { "chassis" } else { "port" };
+                        packet.push_summary(format!(", {what} {shown}"));
+                    }
                 }
                 3 => packet.push_summary(format!(", hold time {} s", value.u16()?)),
-                4 => packet.push_summary(format!(", port description {}", text(value.rest(), 64))),
-                5 => packet.push_summary(format!(", name {}", text(value.rest(), 64))),
+                4 if length > 0 => {
+                    packet.push_summary(format!(", port description {}", text(value.rest(), 64)))
+                }
+                5 if length > 0 => {
+                    packet.push_summary(format!(", name {}", text(value.rest(), 64)))
+                }
                 _ => {}
             }
         }
@@ -302,7 +306,11 @@ fn slow(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
                 .collect();
             packet.push_summary(format!(
                 "; {who} {priority:#06x}.{system} key {key} port {port} [{}]",
-                set.join(", ")
+                if set.is_empty() {
+                    "none".into()
+                } else {
+                    set.join(", ")
+                }
             ));
         }
         Ok::<(), UnexpectedEnd>(())

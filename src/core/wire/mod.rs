@@ -14,6 +14,7 @@
 mod applications;
 pub mod arp;
 pub mod cursor;
+pub mod details;
 mod dns_name;
 mod ethertypes;
 mod frame;
@@ -24,6 +25,7 @@ pub mod identity;
 pub mod igmp;
 mod ip;
 mod link;
+pub mod linktype;
 pub mod mld;
 mod mpls;
 pub mod nd;
@@ -221,6 +223,12 @@ pub struct Packet<'a> {
     pub problem: Option<Problem>,
     /// The layer whose checksum is wrong.
     pub bad_checksum: Option<&'static str>,
+    /// The layer above IP whose checksum was verified.
+    pub(super) good_checksum: Option<&'static str>,
+    /// Final destination of a source-routed packet that has not reached it yet, for checksums.
+    pub(super) final_destination: Option<IpAddr>,
+    /// Whether a transport checksum field holds only the sum of the pseudo-header.
+    pub(super) partial_checksum: bool,
     /// Nesting depth of tunnels.
     pub(super) depth: usize,
     /// Whether this is a packet quoted in an ICMP error, which may be cut.
@@ -243,6 +251,9 @@ impl<'a> Packet<'a> {
             meanings: Vec::new(),
             problem: None,
             bad_checksum: None,
+            good_checksum: None,
+            final_destination: None,
+            partial_checksum: false,
             depth: 0,
             quoted: false,
         }
@@ -275,6 +286,18 @@ impl<'a> Packet<'a> {
 
     pub(super) fn push_summary(&mut self, text: impl AsRef<str>) {
         self.summary.push_str(text.as_ref());
+    }
+
+    /// Adds what an inner packet says, after `prefix` and a colon; the prefix alone if it says nothing.
+    pub(super) fn push_inner(&mut self, prefix: &str, inner: impl FnOnce(&mut Packet<'a>)) {
+        self.push_summary(prefix);
+        let before = self.summary.len();
+        self.push_summary(": ");
+        let start = self.summary.len();
+        inner(self);
+        if self.summary.len() == start {
+            self.summary.truncate(before);
+        }
     }
 
     pub(super) fn problem(
@@ -335,9 +358,38 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// Records whether the checksum of a layer is right. The outermost layer counts.
+    pub(super) fn judge(&mut self, layer: &'static str, is_right: bool) {
+        if is_right {
+            self.good_checksum.get_or_insert(layer);
+        } else {
+            self.bad_checksum.get_or_insert(layer);
+        }
+    }
+
     /// Returns whether a checksum can be verified: all bytes are there, and it was not left to hardware.
     pub(super) fn can_judge(&self, complete: bool) -> bool {
         complete && !self.quoted && self.frame.checksum != Checksum::NotReady
+    }
+}
+
+/// Formats the items of a list that could be read, of which only some may be shown, with the number of
+/// those that are missing; `[one, many]` is their noun. Returns `None` for an empty list.
+fn partial_list(
+    shown: &[String],
+    declared: usize,
+    [one, many]: [&str; 2],
+    separator: &str,
+) -> Option<String> {
+    let missing = declared.saturating_sub(shown.len());
+    let list = shown.join(separator);
+    let before_and = separator.trim_end().trim_end_matches(',');
+    match (shown.is_empty(), missing) {
+        (true, 0) => None,
+        (true, 1) => Some(format!("1 {one}, cut off")),
+        (true, missing) => Some(format!("{missing} {many}, cut off")),
+        (false, 0) => Some(list),
+        (false, missing) => Some(format!("{list}{before_and} and {missing} more")),
     }
 }
 

@@ -24,7 +24,6 @@ pub(super) fn labels(packet: &mut Packet<'_>, at: usize, end: usize) {
             packet.labels.push(label);
             packet.push_summary(format!(" {label} ttl {ttl}"));
             if entry & 0x100 != 0 {
-                packet.push_summary(": ");
                 return Ok(true);
             }
             packet.push_summary(",");
@@ -42,7 +41,7 @@ pub(super) fn labels(packet: &mut Packet<'_>, at: usize, end: usize) {
     match peek.u8().map(|byte| byte >> 4) {
         Ok(4 | 6) => {
             if tunnel::enter(packet) {
-                link::raw(packet, at, end);
+                packet.push_inner("", |packet| link::raw(packet, at, end));
             }
         }
         Ok(0) if has_control_word(packet, at, end) => {
@@ -58,7 +57,7 @@ pub(super) fn labels(packet: &mut Packet<'_>, at: usize, end: usize) {
                 from.u16()
             });
             if let Some(channel) = channel {
-                packet.push_summary(format!("associated channel {channel:#06x}"));
+                packet.push_summary(format!(", associated channel {channel:#06x}"));
             }
         }
         Ok(_) => tunnel::bridged(packet, from),

@@ -203,7 +203,9 @@ fn options(
             31 => {
                 value.skip(6)?;
                 let name = value.rest();
-                packet.push_summary(format!(", search {}", text(name, 64)));
+                if !name.is_empty() {
+                    packet.push_summary(format!(", search {}", text(name, 64)));
+                }
                 NdOption::Search(name.to_vec())
             }
             other => NdOption::Other(other),

@@ -84,6 +84,9 @@ impl std::fmt::Display for Encoded {
     }
 }
 
+/// Maximum number of groups in the summary of a join/prune message.
+const MAX_GROUPS: usize = 3;
+
 /// Joins and prunes of one group.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
@@ -225,9 +228,7 @@ fn judge(packet: &mut Packet<'_>, payload: &Payload<'_>, kind: u8) {
         && bytes
             .get(..8)
             .is_some_and(|head| sum(head, start(8)) == 0xffff);
-    if !whole_right && !head_right {
-        packet.bad_checksum.get_or_insert("pim");
-    }
+    packet.judge("pim", whole_right || head_right);
 }
 
 fn show(address: Option<IpAddr>) -> String {
@@ -237,6 +238,24 @@ fn show(address: Option<IpAddr>) -> String {
 fn hello(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Hello, UnexpectedEnd> {
     let mut hello = Hello::default();
     packet.push_summary("PIM hello");
+    // Options before a cut are shown.
+    let outcome = hello_options(&mut hello, from);
+    match hello.hold_s {
+        Some(0) => packet.push_summary(", goodbye"),
+        Some(u16::MAX) => packet.push_summary(", hold time infinite"),
+        Some(hold) => packet.push_summary(format!(", hold time {hold} s")),
+        None => {}
+    }
+    if let Some(priority) = hello.dr_priority {
+        packet.push_summary(format!(", DR priority {priority}"));
+    }
+    if let Some(id) = hello.generation_id {
+        packet.push_summary(format!(", generation {id:#010x}"));
+    }
+    outcome.map(|()| hello)
+}
+
+fn hello_options(hello: &mut Hello, from: &mut Cursor<'_>) -> Result<(), UnexpectedEnd> {
     while !from.is_empty() {
         let (kind, length) = (from.u16()?, from.u16()?);
         let mut value = from.sub(length.into())?;
@@ -259,19 +278,7 @@ fn hello(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Hello, Unexpe
             (other, _) => hello.others.push(other),
         }
     }
-    match hello.hold_s {
-        Some(0) => packet.push_summary(", goodbye"),
-        Some(u16::MAX) => packet.push_summary(", hold time infinite"),
-        Some(hold) => packet.push_summary(format!(", hold time {hold} s")),
-        None => {}
-    }
-    if let Some(priority) = hello.dr_priority {
-        packet.push_summary(format!(", DR priority {priority}"));
-    }
-    if let Some(id) = hello.generation_id {
-        packet.push_summary(format!(", generation {id:#010x}"));
-    }
-    Ok(hello)
+    Ok(())
 }
 
 fn join_prune(
@@ -290,37 +297,54 @@ fn join_prune(
     });
     packet.push_summary(format!(" to {}, hold time {hold_s} s", show(upstream)));
     let mut groups = Vec::new();
-    for _ in 0..count {
-        let group = encoded(from)?;
-        let (joined, pruned) = (from.u16()?, from.u16()?);
-        let mut one = JoinPruneGroup {
-            group,
-            joins: Vec::new(),
-            prunes: Vec::new(),
-        };
-        for _ in 0..joined {
-            one.joins.push(encoded(from)?);
-        }
-        for _ in 0..pruned {
-            one.prunes.push(encoded(from)?);
-        }
-        if groups.len() < 3 {
-            for (word, sources) in [("join", &one.joins), ("prune", &one.prunes)] {
-                for source in sources.iter().take(4) {
-                    // With the wildcard bit the entry is (*, G), and the source field holds the RP.
-                    if source.flags & 2 != 0 {
-                        packet.push_summary(format!("; {word} (*, {group}) rp {source}"));
-                    } else {
-                        packet.push_summary(format!("; {word} ({source}, {group})"));
-                    }
-                }
-            }
-        }
-        groups.push(one);
+    let outcome = (0..count).try_for_each(|_| {
+        groups.push(join_prune_group(packet, groups.len() < MAX_GROUPS, from)?);
+        Ok(())
+    });
+    let missing = usize::from(count).saturating_sub(groups.len().min(MAX_GROUPS));
+    match missing {
+        0 => {}
+        1 => packet.push_summary("; and 1 more group"),
+        missing => packet.push_summary(format!("; and {missing} more groups")),
     }
+    outcome?;
     Ok(Pim::JoinPrune {
         upstream,
         hold_s,
         groups,
     })
+}
+
+/// Decodes the joins and prunes of a group, which are added to the summary if `is_shown`.
+fn join_prune_group(
+    packet: &mut Packet<'_>,
+    is_shown: bool,
+    from: &mut Cursor<'_>,
+) -> Result<JoinPruneGroup, UnexpectedEnd> {
+    let group = encoded(from)?;
+    let (joined, pruned) = (from.u16()?, from.u16()?);
+    let mut one = JoinPruneGroup {
+        group,
+        joins: Vec::new(),
+        prunes: Vec::new(),
+    };
+    for _ in 0..joined {
+        one.joins.push(encoded(from)?);
+    }
+    for _ in 0..pruned {
+        one.prunes.push(encoded(from)?);
+    }
+    if is_shown {
+        for (word, sources) in [("join", &one.joins), ("prune", &one.prunes)] {
+            for source in sources.iter().take(4) {
+                // With the wildcard bit the entry is (*, G), and the source field holds the RP.
+                if source.flags & 2 != 0 {
+                    packet.push_summary(format!("; {word} (*, {group}) rp {source}"));
+                } else {
+                    packet.push_summary(format!("; {word} ({source}, {group})"));
+                }
+            }
+        }
+    }
+    Ok(one)
 }

@@ -129,10 +129,10 @@ pub(super) fn over_ethernet(packet: &mut Packet<'_>, number: u16, at: usize, end
     }
     let stop = from.offset().saturating_add(length).min(end);
     if !discovery {
-        packet.push_summary(format!("PPPoE session {session:#06x}: "));
+        let prefix = format!("PPPoE session {session:#06x}");
         packet.protocols.push("ppp");
         let inner = cursor(&packet.frame, from.offset(), stop);
-        return protocol(packet, inner, stop);
+        return packet.push_inner(&prefix, |packet| protocol(packet, inner, stop));
     }
     packet.push_summary(match code {
         0x09 => "PADI".into(),

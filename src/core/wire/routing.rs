@@ -3,7 +3,7 @@
 
 use super::cursor::UnexpectedEnd;
 use super::ip::Payload;
-use super::{Packet, ProblemKind};
+use super::{Packet, ProblemKind, partial_list};
 
 pub(super) fn vrrp(packet: &mut Packet<'_>, payload: &Payload<'_>) {
     packet.protocols.push("vrrp");
@@ -42,14 +42,18 @@ pub(super) fn vrrp(packet: &mut Packet<'_>, payload: &Payload<'_>) {
         } else {
             packet.push_summary(format!(", every {} s", interval & 0xff));
         }
-        for _ in 0..count {
-            if v6 {
-                packet.push_summary(format!(", {}", from.ipv6()?));
-            } else {
-                packet.push_summary(format!(", {}", from.ipv4()?));
-            }
+        let mut shown: Vec<String> = Vec::new();
+        let outcome = (0..count).try_for_each(|_| {
+            shown.push(match v6 {
+                true => from.ipv6()?.to_string(),
+                false => from.ipv4()?.to_string(),
+            });
+            Ok(())
+        });
+        if let Some(list) = partial_list(&shown, count.into(), ["address", "addresses"], ", ") {
+            packet.push_summary(format!(", {list}"));
         }
-        Ok(())
+        outcome
     });
 }
 

@@ -32,7 +32,6 @@ pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         if flags & 0x0080 != 0 && flags & 7 == 1 {
             from.skip(4)?;
         }
-        packet.push_summary(": ");
         Ok::<(u16, u16), UnexpectedEnd>((flags, kind))
     });
     let Some((flags, kind)) = head else { return };
@@ -40,7 +39,7 @@ pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         // Without a sequence number it is type I, which has no header of its own.
         0x88be if flags & 0x1000 == 0 => {
             packet.protocols.push("erspan");
-            packet.push_summary("ERSPAN: ");
+            packet.push_summary(": ERSPAN");
             bridged(packet, from);
         }
         0x88be => erspan(packet, from, 8),
@@ -48,7 +47,7 @@ pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         // Redirected packets; version 2 puts 4 bytes in front, whose first is no IP version.
         0x883e => {
             packet.protocols.push("wccp");
-            packet.push_summary("WCCP: ");
+            packet.push_summary(": WCCP");
             let mut peek = from;
             if !matches!(peek.u8(), Ok(0x45..=0x4f)) && from.skip(4).is_err() {
                 return;
@@ -57,7 +56,7 @@ pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         }
         BRIDGED => bridged(packet, from),
         // Keepalives of routers carry nothing.
-        0 if from.is_empty() => packet.push_summary("keepalive"),
+        0 if from.is_empty() => packet.push_summary(" keepalive"),
         _ => inside(packet, kind, from),
     }
 }
@@ -69,11 +68,10 @@ fn erspan<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>, length: usize) {
         let mut head = from.sub(length)?;
         let vlan = head.u16()? & 0x0fff;
         let session = head.u16()? & 0x03ff;
-        packet.push_summary(format!("ERSPAN session {session}"));
+        packet.push_summary(format!(": ERSPAN session {session}"));
         if vlan != 0 {
             packet.push_summary(format!(" vlan {vlan}"));
         }
-        packet.push_summary(": ");
         if length == 12 {
             head.skip(7)?;
             if head.u8()? & 1 == 1 {
@@ -97,7 +95,7 @@ pub(super) fn vxlan<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     let head = packet.read("vxlan", |packet| {
         from.skip(4)?;
         let network = from.u32()? >> 8;
-        packet.push_summary(format!("VXLAN {network}: "));
+        packet.push_summary(format!("VXLAN {network}"));
         Ok::<(), UnexpectedEnd>(())
     });
     if head.is_some() {
@@ -119,7 +117,7 @@ pub(super) fn geneve<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         let kind = from.u16()?;
         let network = from.u32()? >> 8;
         from.skip(options)?;
-        packet.push_summary(format!("GENEVE {network}: "));
+        packet.push_summary(format!("GENEVE {network}"));
         Ok::<u16, UnexpectedEnd>(kind)
     });
     match head {
@@ -170,12 +168,9 @@ pub(super) fn gtp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         }
         Ok::<bool, UnexpectedEnd>(kind == 255)
     });
-    if head == Some(true) {
-        packet.push_summary(": ");
-        if enter(packet) {
-            let (at, end) = ends(&from);
-            link::raw(packet, at, end);
-        }
+    if head == Some(true) && enter(packet) {
+        let (at, end) = ends(&from);
+        packet.push_inner("", |packet| link::raw(packet, at, end));
     }
 }
 
@@ -190,7 +185,7 @@ pub(super) fn vxlan_gpe<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         from.skip(3)?;
         let next = from.u8()?;
         let network = from.u32()? >> 8;
-        packet.push_summary(format!("VXLAN-GPE {network}: "));
+        packet.push_summary(format!("VXLAN-GPE {network}"));
         Ok::<u8, UnexpectedEnd>(next)
     });
     if let Some(next) = head {
@@ -206,7 +201,7 @@ pub(super) fn nsh<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
         from.skip(1)?;
         let next = from.u8()?;
         let path = from.u32()?;
-        packet.push_summary(format!("NSH path {} index {}: ", path >> 8, path & 0xff));
+        packet.push_summary(format!("NSH path {} index {}", path >> 8, path & 0xff));
         from.skip(words.saturating_mul(4).saturating_sub(8))?;
         Ok::<u8, UnexpectedEnd>(next)
     });
@@ -223,12 +218,12 @@ fn next_protocol<'a>(packet: &mut Packet<'a>, number: u8, from: Cursor<'a>) {
         3 => bridged(packet, from),
         4 => {
             if enter(packet) {
-                nsh(packet, from);
+                packet.push_inner("", |packet| nsh(packet, from));
             }
         }
         5 => inside(packet, kind::MPLS, from),
         other => {
-            packet.push_summary(format!("protocol {other}, {} bytes", from.left()));
+            packet.push_summary(format!(", protocol {other}, {} bytes", from.left()));
             let why = format!("next protocol {other} is not decoded");
             packet.problem(ProblemKind::Unknown, "nsh", from.offset(), why);
         }
@@ -239,7 +234,7 @@ fn next_protocol<'a>(packet: &mut Packet<'a>, number: u8, from: Cursor<'a>) {
 fn inside<'a>(packet: &mut Packet<'a>, kind: u16, from: Cursor<'a>) {
     if enter(packet) {
         let (at, end) = ends(&from);
-        link::by_ethertype(packet, kind, at, end);
+        packet.push_inner("", |packet| link::by_ethertype(packet, kind, at, end));
     }
 }
 
@@ -247,7 +242,7 @@ fn inside<'a>(packet: &mut Packet<'a>, kind: u16, from: Cursor<'a>) {
 pub(super) fn bridged<'a>(packet: &mut Packet<'a>, from: Cursor<'a>) {
     if enter(packet) {
         let (at, end) = ends(&from);
-        link::ethernet(packet, at, end);
+        packet.push_inner("", |packet| link::ethernet(packet, at, end));
     }
 }
 

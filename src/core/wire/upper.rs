@@ -1,5 +1,7 @@
 //! PURE. Upper-layer protocols: the table by IP protocol number, UDP (RFC 768) and TCP (RFC 9293).
 
+use std::net::IpAddr;
+
 use pnet::packet::tcp::TcpPacket;
 use pnet::packet::udp::UdpPacket;
 
@@ -56,12 +58,10 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
             }
             let at = payload.bytes.offset();
             let end = at.saturating_add(payload.bytes.left());
-            packet.push_summary("tunnel: ");
-            if payload.network.protocol == 4 {
-                ip::read_v4(packet, at, end);
-            } else {
-                ip::read_v6(packet, at, end);
-            }
+            packet.push_inner("tunnel", |packet| match payload.network.protocol {
+                4 => ip::read_v4(packet, at, end),
+                _ => ip::read_v6(packet, at, end),
+            });
         }
         protocol::SCTP => {
             packet.protocols.push("sctp");
@@ -107,7 +107,7 @@ fn ah<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
         payload
             .bytes
             .skip(length.saturating_mul(4).saturating_sub(4))?;
-        packet.push_summary(format!("AH spi {spi:#010x} seq {sequence}: "));
+        packet.push_summary(format!("AH spi {spi:#010x} seq {sequence}"));
         Ok::<(u8, usize), UnexpectedEnd>((next, length))
     });
     let Some((next, length)) = next else { return };
@@ -119,13 +119,36 @@ fn ah<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
         let why = "an authentication header within another";
         return packet.problem(ProblemKind::Malformed, "ah", payload.bytes.offset(), why);
     }
-    read(packet, payload);
+    packet.push_inner("", |packet| read(packet, payload));
 }
 
-/// Returns whether the checksum field holds only the sum of the pseudo-header: the sender leaves the
-/// rest to hardware, and capture files do not always record that.
-fn is_partial(payload: &Payload<'_>, length: usize, upper: u8, field: u16) -> bool {
-    sum(&[], payload.pseudo_sum(length, upper)) == u32::from(field)
+/// Verifies the checksum of a TCP or UDP message.
+fn judge(
+    packet: &mut Packet<'_>,
+    payload: &Payload<'_>,
+    layer: &'static str,
+    message: &[u8],
+    field: u16,
+) {
+    let (length, upper) = (message.len(), payload.network.protocol);
+    let pseudo = payload.pseudo_sum(length, upper);
+    // With an IPv4 source route Linux computes UDP's checksum with the next hop (udp_sendmsg takes it
+    // for the destination), and TCP's with the final destination, as RFC 791 means it.
+    let next_hop = match payload.network.source {
+        IpAddr::V4(_) => payload.next_hop_pseudo_sum(length, upper),
+        IpAddr::V6(_) => None,
+    };
+    let starts = || [Some(pseudo), next_hop].into_iter().flatten();
+    if starts().any(|start| sum(message, start) == 0xffff) {
+        return packet.judge(layer, true);
+    }
+    // The field holds only the sum of the pseudo-header: the sender leaves the rest to hardware, and
+    // capture files do not always record that.
+    if starts().any(|start| sum(&[], start) == u32::from(field)) {
+        packet.partial_checksum = true;
+        return;
+    }
+    packet.judge(layer, false);
 }
 
 fn keep_ports(packet: &mut Packet<'_>, ports: Option<(u16, u16)>) {
@@ -172,10 +195,8 @@ fn udp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     if let Some(message) = bytes.get(..length)
         && packet.can_judge(payload.complete && announced != 0)
         && (header.get_checksum() != 0 || payload.network.source.is_ipv6())
-        && sum(message, payload.pseudo_sum(length, protocol::UDP)) != 0xffff
-        && !is_partial(payload, length, protocol::UDP, header.get_checksum())
     {
-        packet.bad_checksum.get_or_insert("udp");
+        judge(packet, payload, "udp", message, header.get_checksum());
     }
     if packet.quoted {
         return;
@@ -234,10 +255,8 @@ fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     }
     if let Some(message) = bytes.get(..total)
         && packet.can_judge(payload.complete && total <= 65_535)
-        && sum(message, payload.pseudo_sum(total, protocol::TCP)) != 0xffff
-        && !is_partial(payload, total, protocol::TCP, header.get_checksum())
     {
-        packet.bad_checksum.get_or_insert("tcp");
+        judge(packet, payload, "tcp", message, header.get_checksum());
     }
     let bits = u16::from(bytes.get(12).copied().unwrap_or(0) & 1) << 8
         | u16::from(bytes.get(13).copied().unwrap_or(0));
@@ -296,8 +315,21 @@ fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     }
 }
 
-fn tcp_options(packet: &mut Packet<'_>, mut from: Cursor<'_>) -> Result<(), UnexpectedEnd> {
+fn tcp_options(packet: &mut Packet<'_>, from: Cursor<'_>) -> Result<(), UnexpectedEnd> {
     let mut shown: Vec<String> = Vec::new();
+    // Options before a cut are shown.
+    let outcome = read_tcp_options(packet, from, &mut shown);
+    if !shown.is_empty() {
+        packet.push_summary(format!(" [{}]", shown.join(", ")));
+    }
+    outcome
+}
+
+fn read_tcp_options(
+    packet: &mut Packet<'_>,
+    mut from: Cursor<'_>,
+    shown: &mut Vec<String>,
+) -> Result<(), UnexpectedEnd> {
     while !from.is_empty() {
         let start = from.offset();
         let kind = from.u8()?;
@@ -323,9 +355,6 @@ fn tcp_options(packet: &mut Packet<'_>, mut from: Cursor<'_>) -> Result<(), Unex
             34 => shown.push("fast open".into()),
             _ => {}
         }
-    }
-    if !shown.is_empty() {
-        packet.push_summary(format!(" [{}]", shown.join(", ")));
     }
     Ok(())
 }

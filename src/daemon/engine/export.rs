@@ -17,11 +17,13 @@ use crate::linux::mapping::OwnMemory;
 use crate::linux::wall_ns;
 use netsonde_core::protocol::capture::{CaptureReply, Selection};
 use netsonde_core::protocol::time;
+use netsonde_core::recorder::layout::SNAP_MAX;
 use netsonde_core::recorder::pcapng::{Statistics, Writer};
 use netsonde_core::recorder::select::Select;
 use netsonde_core::recorder::{Cursor, From, Gap, GapKind, Record, Recorder, Store, headers};
+use netsonde_core::text::{counted, was_or_were};
 use netsonde_core::wire::glance::glance;
-use netsonde_core::wire::{Checksum, decode};
+use netsonde_core::wire::{Checksum, LinkType, decode, linktype};
 
 /// Packets examined before other tasks run: about a millisecond.
 const MAX_PACKETS_PER_POLL: usize = 4096;
@@ -39,6 +41,10 @@ const READ_WAIT: Duration = Duration::from_secs(30);
 /// A packet of one ring can arrive this much later than one of the other, since blocks are passed
 /// on after 20 ms. Following stays this far behind, so that packets are in order.
 const FOLLOW_DELAY: Duration = Duration::from_millis(40);
+
+/// Gaps listed at the beginning, the newest: as many as a person reads. Earlier ones are written with the
+/// packets after them.
+const GAPS_LISTED: usize = 32;
 
 /// A request for packets, ready to run.
 pub struct Export {
@@ -203,22 +209,36 @@ struct Stream {
     packets: u64,
     missed_told: u64,
     /// Declared gaps to be written with the next packet after them, oldest first.
-    pending: Vec<Gap>,
+    pending: Vec<PendingGap>,
+    /// Gaps ever declared that have been considered.
     gaps_seen: u64,
     start_ns: u64,
+}
+
+/// A gap to be written with the next packet after it.
+struct PendingGap {
+    gap: Gap,
+    /// Whether the beginning of the file has it already: only its packets are counted as missing.
+    is_listed: bool,
 }
 
 impl Stream {
     fn begin(engine: &Shared, export: Export) -> Stream {
         let engine = engine.borrow();
         let recorder = &engine.recording.recorder;
-        let pending = recorder.gaps(export.from_ns);
+        let mut gaps = recorder.closed_gaps(0);
+        if !export.follow {
+            // While following, a gap is written when it has ended.
+            gaps.extend(recorder.open_gaps());
+        }
+        gaps.retain(|gap| gap.to_ns >= export.from_ns);
+        let unlisted = gaps.len().saturating_sub(GAPS_LISTED);
         let mut writer = Writer::default();
         let application = concat!("netsonde ", env!("CARGO_PKG_VERSION"));
         writer.section(
             application,
             "Linux",
-            &beginning(recorder, &export, &pending),
+            &beginning(recorder, &export, &gaps[unlisted..]),
         );
         Stream {
             writer,
@@ -226,8 +246,15 @@ impl Stream {
             delivered: HashMap::new(),
             packets: 0,
             missed_told: 0,
-            gaps_seen: recorder.gap_totals().0,
-            pending,
+            gaps_seen: recorder.gaps_closed(),
+            pending: gaps
+                .into_iter()
+                .enumerate()
+                .map(|(at, gap)| PendingGap {
+                    gap,
+                    is_listed: at >= unlisted,
+                })
+                .collect(),
             start_ns: wall_ns(),
             export,
         }
@@ -237,12 +264,12 @@ impl Stream {
         let engine = engine.borrow();
         let recorder = &engine.recording.recorder;
         self.export.cursor.refresh(recorder);
-        self.take_new_gaps(recorder);
         let bound = if self.export.follow {
             wall_ns().saturating_sub(FOLLOW_DELAY.as_nanos() as u64)
         } else {
             u64::MAX
         };
+        self.take_new_gaps(recorder, bound);
         let start = Instant::now();
         for count in 1..=MAX_PACKETS_PER_POLL {
             if self.packets >= self.export.limit {
@@ -295,7 +322,7 @@ impl Stream {
         let due = self
             .pending
             .first()
-            .is_some_and(|gap| gap.to_ns <= record.time_ns);
+            .is_some_and(|pending| pending.gap.to_ns <= record.time_ns);
         let (time, bytes, length) = (record.time_ns, record.bytes, record.original_length);
         if missed == 0 && !due {
             self.writer.packet(
@@ -335,17 +362,21 @@ impl Stream {
         if missed > 0 {
             self.missed_told += missed;
             comments.push(format!(
-                "netsonde: {missed} packets were evicted before this reader reached them"
+                "netsonde: {packets} {were} evicted before this reader reached them",
+                packets = counted(missed, "packet"),
+                were = was_or_were(missed)
             ));
         }
         let due = self
             .pending
             .iter()
-            .take_while(|gap| gap.to_ns <= record.time_ns)
+            .take_while(|pending| pending.gap.to_ns <= record.time_ns)
             .count();
-        for gap in self.pending.drain(..due) {
+        for PendingGap { gap, is_listed } in self.pending.drain(..due) {
             missing += gap.count;
-            comments.push(sentence(recorder, &gap));
+            if !is_listed {
+                comments.push(sentence(recorder, &gap));
+            }
         }
         (missing, comments)
     }
@@ -355,16 +386,14 @@ impl Stream {
             return *known;
         }
         let (slot, generation) = record.interface;
-        let name = recorder
-            .interfaces()
-            .get(slot, generation)
-            .map_or_else(|| format!("gone-{slot}-{generation}"), |slot| slot.name());
+        let known = recorder.interfaces().get(slot, generation);
+        let name = known.map_or_else(|| format!("gone-{slot}-{generation}"), |known| known.name());
         let number = self.export.select.wants_interface(&name).then(|| {
             let filter = self.export.selection.filter.as_deref();
             self.writer.interface(
-                record.link,
-                netsonde_core::recorder::layout::SNAP_MAX,
-                &name,
+                linktype::of_hardware(record.link, known.map_or(0, |known| known.hardware)),
+                SNAP_MAX,
+                Some(&name),
                 filter,
             )
         });
@@ -372,14 +401,22 @@ impl Stream {
         number
     }
 
-    fn take_new_gaps(&mut self, recorder: &Recorder<OwnMemory>) {
-        let total = recorder.gap_totals().0;
-        if total > self.gaps_seen {
-            let mut all = recorder.gaps(0);
-            let new = (total - self.gaps_seen) as usize;
-            self.pending
-                .extend(all.drain(all.len().saturating_sub(new)..));
-            self.gaps_seen = total;
+    /// Considers the gaps that ended before `bound`: a packet that the rings still hold may shorten a later
+    /// one.
+    fn take_new_gaps(&mut self, recorder: &Recorder<OwnMemory>, bound: u64) {
+        let closed = recorder.gaps_closed();
+        if closed == self.gaps_seen {
+            return;
+        }
+        let new = recorder.closed_gaps(self.gaps_seen);
+        // Those that were evicted before this reader reached them are in none of both.
+        self.gaps_seen = closed - new.len() as u64;
+        for gap in new.into_iter().take_while(|gap| gap.to_ns <= bound) {
+            self.gaps_seen += 1;
+            self.pending.push(PendingGap {
+                gap,
+                is_listed: false,
+            });
         }
     }
 
@@ -387,6 +424,12 @@ impl Stream {
     fn end(&mut self, engine: &Shared) {
         let engine = engine.borrow();
         let recorder = &engine.recording.recorder;
+        if !self.writer.has_interface() {
+            // Without an interface the file has no link type, and libpcap refuses it.
+            let filter = self.export.selection.filter.as_deref();
+            let link = LinkType::Ethernet.to_linktype();
+            self.writer.interface(link, SNAP_MAX, None, filter);
+        }
         let drops: u64 = (0..2).map(|ring| recorder.ring(ring).declared_drops).sum();
         let mut interfaces: Vec<((u16, u16), u32)> = self
             .interfaces
@@ -397,12 +440,17 @@ impl Stream {
         for (of, number) in interfaces {
             let mut comments: Vec<String> = Vec::new();
             if number == 0 {
-                comments.extend(self.pending.iter().map(|gap| sentence(recorder, gap)));
+                let pending = self.pending.iter().filter(|pending| !pending.is_listed);
+                comments.extend(pending.map(|pending| sentence(recorder, &pending.gap)));
+                if self.export.follow {
+                    comments.extend(recorder.open_gaps().map(|gap| sentence(recorder, &gap)));
+                }
                 if drops > 0 {
                     comments.push(format!(
-                    "netsonde: the rings, shared by all interfaces, have dropped {drops} packets \
-                        since the record began"
-                ));
+                        "netsonde: the rings, shared by all interfaces, have dropped {drops} \
+                        since the record began",
+                        drops = counted(drops, "packet")
+                    ));
                 }
             }
             let slot = recorder.interfaces().get(of.0, of.1);
@@ -446,9 +494,9 @@ fn beginning(recorder: &Recorder<OwnMemory>, export: &Export, gaps: &[Gap]) -> V
         let state = recorder.state(store);
         if state.evicted > 0 && state.evicted_until_ns >= export.from_ns {
             comments.push(format!(
-                "netsonde: store {}: {} packets evicted, complete after {}",
+                "netsonde: store {}: {} evicted, complete after {}",
                 store.name(),
-                state.evicted,
+                counted(state.evicted, "packet"),
                 time(state.evicted_until_ns)
             ));
         }
@@ -465,19 +513,12 @@ fn beginning(recorder: &Recorder<OwnMemory>, export: &Export, gaps: &[Gap]) -> V
         .filter(|(_, slot)| slot.skipped > 0)
     {
         comments.push(format!(
-            "netsonde: {}: {} packets not recorded, as configured",
+            "netsonde: {}: {} not recorded, as configured",
             slot.name(),
-            slot.skipped
+            counted(slot.skipped, "packet")
         ));
     }
-    // As many as a person reads; the rest is written with the packets after them.
-    comments.extend(
-        gaps.iter()
-            .rev()
-            .take(32)
-            .rev()
-            .map(|gap| sentence(recorder, gap)),
-    );
+    comments.extend(gaps.iter().map(|gap| sentence(recorder, gap)));
     comments
 }
 
@@ -491,7 +532,7 @@ fn sentence(recorder: &Recorder<OwnMemory>, gap: &Gap) -> String {
         if gap.kind == GapKind::InterfaceDown as u8 || gap.kind == GapKind::InterfaceGone as u8 {
             String::new()
         } else {
-            format!(", {} packets missing", words.count)
+            format!(", {} missing", counted(words.count, "packet"))
         };
     format!(
         "netsonde: gap: {}{subject} from {} to {}{count}",

@@ -11,13 +11,15 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, State};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use crate::linux::netlink::tame_names;
 
 /// RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR (linux/rtnetlink.h).
 const GROUPS: u32 = 0x1 | 0x10 | 0x100;
+/// IFF_LOWER_UP (linux/if.h): there is a carrier.
+const LOWER_UP: u32 = 1 << 16;
 /// Receive queue for notifications, at most net.core.rmem_max: a link's message takes about 2 KiB
 /// of it.
 const QUEUE: usize = 4 << 20;
@@ -45,8 +47,13 @@ pub struct KernelLink {
     pub promiscuity: u32,
     /// All-multicast count.
     pub allmulti: u32,
+    /// Whether its operational state is dormant (RFC 2863).
+    pub is_dormant: bool,
     /// Index of the bridge or bond that it is a port of.
     pub master: Option<u32>,
+    /// Index of the device that it is on (a VLAN's parent), or of the other end of a pair, if that is in
+    /// this network namespace.
+    pub link: Option<u32>,
     /// Addresses with prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
 }
@@ -57,7 +64,35 @@ impl KernelLink {
         self.flags & libc::IFF_UP as u32 != 0
     }
 
-    /// Returns whether it is up with a carrier, so that packets can cross.
+    /// Returns whether it has a carrier, as the driver reports it.
+    pub fn has_carrier(&self) -> bool {
+        self.flags & LOWER_UP != 0
+    }
+
+    /// Returns whether packets can cross: it is set up and has a carrier. The kernel announces the
+    /// operational state up to a second later (linkwatch_event in net/core/link_watch.c), and a port
+    /// that waits for 802.1X is not operational at all.
+    pub fn is_passing(&self) -> bool {
+        self.is_up() && self.has_carrier()
+    }
+
+    /// Returns why no packet can cross it, in words that follow its name; `None` if packets can.
+    pub fn problem(&self) -> Option<&'static str> {
+        let has = |flag: i32| self.flags & flag as u32 != 0;
+        if !has(libc::IFF_UP) {
+            Some("is administratively down")
+        } else if !has(libc::IFF_LOWER_UP) {
+            Some("has no carrier")
+        } else if self.is_dormant {
+            Some("is dormant (it waits for an event such as 802.1X authentication)")
+        } else if !has(libc::IFF_RUNNING) {
+            Some("is not operational")
+        } else {
+            None
+        }
+    }
+
+    /// Returns whether it is operational (RFC 2863): set up, with a carrier, and not dormant.
     pub fn is_running(&self) -> bool {
         self.is_up() && self.flags & libc::IFF_RUNNING as u32 != 0
     }
@@ -332,16 +367,25 @@ fn take_link(known: &mut KernelLink, link: &LinkMessage) {
     known.hardware = link.header.link_layer_type.into();
     known.flags = flag_bits(link.header.flags);
     known.master = None;
+    known.link = None;
+    let mut is_elsewhere = false;
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::IfName(name) => known.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => known.mtu = *mtu,
             LinkAttribute::Address(address) => known.mac = address.as_slice().try_into().ok(),
+            LinkAttribute::OperState(state) => known.is_dormant = *state == State::Dormant,
             LinkAttribute::Promiscuity(holders) => known.promiscuity = *holders,
             LinkAttribute::AllMulticast(holders) => known.allmulti = *holders,
             LinkAttribute::Controller(master) => known.master = Some(*master),
+            LinkAttribute::Link(link) => known.link = Some(*link),
+            LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
             _ => {}
         }
+    }
+    if is_elsewhere {
+        // An index of another network namespace.
+        known.link = None;
     }
 }
 

@@ -99,6 +99,8 @@ fn start() -> io::Result<()> {
         ))
     })?;
     let own_sockets = watch::sockets(handed.iter().flatten());
+    // The keeper's as well, whose sockets record.
+    let network = crate::linux::network_namespace().ok();
     let settings = take(&mut handed, DescriptorSlot::Settings)?;
     let settings = read_settings(&settings, handover_header.settings_bytes as usize)?;
     let config = settings.config.clone();
@@ -129,6 +131,7 @@ fn start() -> io::Result<()> {
     tracing::info!(seccomp = %sandbox.seccomp, landlock = %sandbox.landlock, "sandboxed");
     engine.sandbox = Some(sandbox);
     engine.monitor.own_sockets = own_sockets;
+    engine.monitor.network = network;
     // Rebuilding the neighbors depends on the networks of each link.
     engine.take_networks();
     engine.remember_addresses();

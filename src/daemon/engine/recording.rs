@@ -400,6 +400,8 @@ fn take_packet(
     };
     let tag_bytes = if packet.tag.is_some() { 4 } else { 0 };
     let original_length = packet.original_length + tag_bytes;
+    // Not usual: the link was down, or has come up after this packet crossed it.
+    let is_outage = interface.state != State::Up as u8 || packet.time_ns < interface.changed_ns;
     if interface.recorded == 0 {
         interface.skipped += 1;
         return taken;
@@ -408,6 +410,9 @@ fn take_packet(
     let flow = Flow::from_packet(seen, packet.bytes, packet.ifindex, outbound);
     taken.is_news = talkers.observe(flow, station(packet), original_length, packet.time_ns);
     let generation = interface.generation;
+    if is_outage {
+        recorder.packet_during_outage(slot, packet.time_ns);
+    }
     let meta = Meta {
         time_ns: packet.time_ns,
         original_length,

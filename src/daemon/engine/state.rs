@@ -23,6 +23,7 @@ use netsonde_core::config::{Config, Permissions};
 use netsonde_core::events::{Detector, Event, Kind};
 use netsonde_core::host::route::{Route, routes};
 use netsonde_core::neighbors::LinkFacts;
+use netsonde_core::protocol::service::Namespace;
 use netsonde_core::recorder::interfaces::{Link, State};
 use netsonde_core::wire::cursor::Mac;
 
@@ -84,6 +85,8 @@ pub struct Monitor {
     pub(super) poll_count: u64,
     /// Sockets opened by the keeper, by inode number.
     pub(super) own_sockets: Vec<u64>,
+    /// Network namespace of the service; `None` if /proc does not show it.
+    pub(super) network: Option<Namespace>,
     /// Notified when an event was recorded.
     pub(super) events_ready: Rc<Notify>,
 }
@@ -243,7 +246,7 @@ impl EngineState {
             ifindex: known.ifindex,
             name: known.name.clone(),
             hardware: known.hardware,
-            up: known.is_running(),
+            up: known.is_passing(),
             recorded,
         };
         let is_new = self

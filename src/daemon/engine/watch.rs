@@ -95,6 +95,7 @@ impl EngineState {
             ifindex: known.ifindex,
             name: known.name.clone(),
             up: known.is_up(),
+            carrier: known.has_carrier(),
             running: known.is_running(),
             mtu: known.mtu,
             mac: known.mac.map(|mac| Mac(mac).to_string()),

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
+use crate::linux::reason;
 use netsonde_core::config::{Config, MAX_FILE_BYTES, PATH, Problems};
 
 /// Reads the given file, or the default one if it exists.
@@ -19,10 +20,10 @@ pub fn read(named: Option<&Path>) -> Result<Config, Vec<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {
             return Ok(Config::default());
         }
-        Err(error) => return Err(vec![format!("cannot read {name}: {error}")]),
+        Err(error) => return Err(vec![format!("cannot read {name}: {}", reason(&error))]),
     };
     let wrong = |problems: Problems| problems.lines(&name);
-    let unreadable = |error: io::Error| vec![format!("cannot read {name}: {error}")];
+    let unreadable = |error: io::Error| vec![format!("cannot read {name}: {}", reason(&error))];
     let kind = file.metadata().map_err(unreadable)?.file_type();
     if !kind.is_file() {
         let what = [

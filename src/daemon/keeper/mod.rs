@@ -34,6 +34,7 @@ use crate::daemon::channel::handover::{COUNTERS_BYTES, Counter, MAX_DESCRIPTORS,
 use crate::daemon::channel::settings::{Settings, find_group};
 use crate::daemon::log::line::escape;
 use crate::linux::mapping::{Mapping, sealed_memory};
+use crate::linux::reason;
 use crate::linux::wall_ns;
 use args::Args;
 use filter::Ring;
@@ -138,7 +139,7 @@ fn open(args: &Args, config: Config) -> Result<Resources, String> {
         Some(control) => control,
         None => sockets::open_control(&args.socket, control_group(&config)).map_err(text)?,
     };
-    let memory = |error: std::io::Error| format!("cannot set up shared memory: {error}");
+    let memory = |error: std::io::Error| format!("cannot set up shared memory: {}", reason(&error));
     let recorder_bytes = memory_needed(config.recorder.budget.bytes());
     let reusable = inherited.reuse(&config, recorder_bytes as u64);
     let (rings, rings_opened_ns) = match reusable.rings {

@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use super::filter::{Code, IcmpSocketRole, Ring, icmp_filter, program};
 use super::sys::bind_packet_to_all;
 use crate::linux::option::set_option;
+use crate::linux::reason;
 use netsonde_core::config::Config;
 
 /// A ring as granted by the kernel.
@@ -47,7 +48,7 @@ pub enum Error {
         what: &'static str,
     },
     /// The kernel returned another error.
-    #[error("{what}: {step}: {error}")]
+    #[error("{what}: {step}: {}", reason(.error))]
     Refused {
         /// The socket.
         what: &'static str,
@@ -280,7 +281,7 @@ pub fn open_control(path: &Path, group: Option<nix::unistd::Gid>) -> Result<Cont
         && !directory.exists()
     {
         fs::create_dir_all(directory)
-            .map_err(|error| wrong(format!("cannot create its directory: {error}")))?;
+            .map_err(|error| wrong(format!("cannot create its directory: {}", reason(&error))))?;
         if group.is_some() {
             nix::unistd::chown(directory, None, group).map_err(|error| {
                 wrong(format!("cannot change the group of its directory: {error}"))
@@ -296,7 +297,7 @@ pub fn open_control(path: &Path, group: Option<nix::unistd::Gid>) -> Result<Cont
         // Users with write permission there must not redirect the file elsewhere.
         .custom_flags(libc::O_NOFOLLOW)
         .open(&lock_path)
-        .map_err(|error| wrong(format!("cannot create its lock file: {error}")))?;
+        .map_err(|error| wrong(format!("cannot create its lock file: {}", reason(&error))))?;
     let lock = nix::fcntl::Flock::lock(lock_file, nix::fcntl::FlockArg::LockExclusiveNonblock)
         .map_err(|(_, error)| match error {
             nix::errno::Errno::EWOULDBLOCK => wrong(
@@ -311,19 +312,20 @@ pub fn open_control(path: &Path, group: Option<nix::unistd::Gid>) -> Result<Cont
                 "a file that is not a socket is in its place: move it away".into(),
             ));
         }
-        fs::remove_file(path).map_err(|error| wrong(format!("cannot replace it: {error}")))?;
+        fs::remove_file(path)
+            .map_err(|error| wrong(format!("cannot replace it: {}", reason(&error))))?;
     }
     umask(Mode::from_bits_truncate(0o117));
     let bound = UnixListener::bind(path);
     umask(old);
-    let listener = bound.map_err(|error| wrong(format!("bind: {error}")))?;
+    let listener = bound.map_err(|error| wrong(format!("bind: {}", reason(&error))))?;
     if group.is_some() {
         nix::unistd::chown(path, None, group)
             .map_err(|error| wrong(format!("cannot change its group: {error}")))?;
     }
     listener
         .set_nonblocking(true)
-        .map_err(|error| wrong(error.to_string()))?;
+        .map_err(|error| wrong(reason(&error)))?;
     // Backlog of connections waiting to be accepted: enough for a burst of scripts, not for a
     // flood.
     nix::sys::socket::listen(&listener.as_fd(), nix::sys::socket::Backlog::MAXCONN)

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::values::parse_duration;
+use super::values::parse_some_time;
 
 /// Options of `netsonde doctor`.
 #[derive(Clone, Debug, Args)]
@@ -11,8 +11,11 @@ pub struct DoctorArgs {
     #[arg(short = 'I', long = "interface", value_name = "IF")]
     pub interface: Option<String>,
     /// How long to watch the counters.
-    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = parse_some_time)]
     pub duration: u64,
+    /// Exit with status 1 also on warnings.
+    #[arg(long)]
+    pub strict: bool,
     /// Print which probes would be sent, to whom and on which interface; send nothing. Needs no
     /// service.
     #[arg(long)]

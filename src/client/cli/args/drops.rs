@@ -2,13 +2,13 @@
 
 use clap::Args;
 
-use super::values::parse_duration;
+use super::values::parse_some_time;
 
 /// Options of `netsonde drops`.
 #[derive(Clone, Debug, Args)]
 pub struct Drops {
     /// How long to watch the counters.
-    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = parse_some_time)]
     pub duration: u64,
     /// Show the totals since the machine or the interface started, instead of watching.
     #[arg(long)]

@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::values::parse_duration;
+use super::time::parse_time;
+use super::values::{number, parse_some_time};
 
 /// Options of `netsonde events`.
 #[derive(Clone, Debug, Args)]
@@ -15,10 +16,18 @@ pub struct EventsArgs {
     #[arg(short = 'f', long)]
     pub follow: bool,
     /// Show events of the last DUR: 90s, 5m, 2h or 1d.
-    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    #[arg(long, value_name = "DUR", value_parser = parse_some_time)]
     pub last: Option<u64>,
+    /// Start at this time: -2h, 21:40:12 (today), 'yesterday 03:00', '2026-11-21 21:40:12', or RFC 3339
+    /// with a zone.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "last",
+        allow_hyphen_values = true)]
+    pub since: Option<u64>,
+    /// Stop at this time.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    pub until: Option<u64>,
     /// Show at most the newest N events.
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = number::<u64>(1..=u64::MAX))]
     pub number: Option<u64>,
     /// Show only events of this interface.
     #[arg(short = 'I', long = "interface", value_name = "IF")]

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use netsonde_core::multicast::GroupPort;
 
-use super::values::parse_duration;
+use super::values::{number, parse_one_address, parse_one_group, parse_some_time};
+
+/// Maximum of SO_RCVBUF: the kernel doubles an int (net/core/sock.c).
+const MAX_BUFFER: u64 = (i32::MAX / 2) as u64;
 
 /// The commands of `netsonde mcast`.
 #[derive(Clone, Debug, Subcommand)]
@@ -17,7 +20,7 @@ pub enum Mcast {
         #[arg(short = 'I', long = "interface", value_name = "IF")]
         interface: Option<String>,
         /// Show only these groups.
-        #[arg(value_name = "GROUP")]
+        #[arg(value_name = "GROUP", value_parser = parse_one_group)]
         groups: Vec<IpAddr>,
         /// Read a capture file instead of asking the service; - for standard input.
         #[arg(short = 'r', long, value_name = "FILE")]
@@ -29,7 +32,7 @@ pub enum Mcast {
         #[arg(short = 'I', long = "interface", value_name = "IF")]
         interface: Option<String>,
         /// Show only streams to these groups.
-        #[arg(value_name = "GROUP")]
+        #[arg(value_name = "GROUP", value_parser = parse_one_group)]
         groups: Vec<IpAddr>,
         /// Read a capture file instead of asking the service; - for standard input.
         #[arg(short = 'r', long, value_name = "FILE")]
@@ -64,14 +67,17 @@ pub struct McastDoctor {
     #[arg(short = 'I', long = "interface", value_name = "IF")]
     pub interface: Option<String>,
     /// Check only packets from this source.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_one_address)]
     pub source: Option<IpAddr>,
     /// How long to watch.
-    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = parse_some_time)]
     pub duration: u64,
     /// Join the group while watching. Without this option the check is passive.
     #[arg(long, conflicts_with = "read")]
     pub join: bool,
+    /// Exit with status 1 also on warnings.
+    #[arg(long)]
+    pub strict: bool,
     /// Diagnose from a pcap or pcapng file alone; - for standard input. Needs no service.
     #[arg(short = 'r', long, value_name = "FILE")]
     pub read: Option<PathBuf>,
@@ -89,16 +95,16 @@ pub struct McastJoin {
     #[arg(short = 'I', long = "interface", value_name = "IF")]
     pub interface: Option<String>,
     /// Accept only packets from this source (source-specific multicast).
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_one_address)]
     pub source: Option<IpAddr>,
     /// Stop after N packets.
-    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'c', long, value_name = "N", value_parser = number::<u64>(1..=u64::MAX))]
     pub count: Option<u64>,
     /// Stop after this time.
-    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    #[arg(long, value_name = "DUR", value_parser = parse_some_time)]
     pub duration: Option<u64>,
     /// Set the socket's receive buffer, in bytes, at most net.core.rmem_max.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = number::<usize>(1..=MAX_BUFFER))]
     pub receive_buffer: Option<usize>,
 }
 
@@ -112,21 +118,21 @@ pub struct McastSend {
     #[arg(short = 'I', long = "interface", value_name = "IF")]
     pub interface: Option<String>,
     /// Send from this address of this host.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_one_address)]
     pub source: Option<IpAddr>,
     /// Stop after N packets.
-    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'c', long, value_name = "N", value_parser = number::<u64>(1..=u64::MAX))]
     pub count: Option<u64>,
     /// Stop after this time.
-    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    #[arg(long, value_name = "DUR", value_parser = parse_some_time)]
     pub duration: Option<u64>,
     /// Send N packets per second.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = number::<u64>(1..=1_000_000))]
     pub pps: u64,
     /// Send N bytes of payload, at least 32.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(32..=65_507))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = number::<u16>(32..=65_507))]
     pub size: u16,
     /// Set the TTL or hop limit. With 1, routers do not forward the packets.
-    #[arg(short = 't', long, value_name = "TTL", default_value_t = 1)]
+    #[arg(short = 't', long, value_name = "TTL", default_value_t = 1, value_parser = number::<u8>(0..=255))]
     pub ttl: u8,
 }

@@ -2,6 +2,7 @@
 //! completion follow. Global options and the list of commands are here, the options of each command
 //! in a file of its own.
 
+mod demo;
 mod doctor;
 mod drops;
 mod events;
@@ -12,6 +13,7 @@ mod packets;
 mod ping;
 mod sockets;
 mod talkers;
+mod time;
 mod values;
 
 use std::path::PathBuf;
@@ -20,18 +22,21 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::client::cli::manual;
-use crate::client::render::style::Color;
+use crate::client::render::style::{Color, Style};
+use crate::linux::option::terminal_columns;
+pub use demo::{DemoArgs, DemoScene};
 pub use doctor::DoctorArgs;
 pub use drops::Drops;
 pub use events::EventsArgs;
 pub use families::Families;
 pub use mcast::{Mcast, McastDoctor, McastJoin, McastSend};
 pub use neighbors::NeighborsArgs;
-pub use packets::{DirectionArg, Packets};
+pub use packets::{DirectionArg, Packets, Watch};
 pub use ping::{Ping, Pmtu};
 pub use sockets::Sockets;
 pub use talkers::{SortKey, Talkers};
-pub use values::{Lookback, parse_duration, parse_time};
+pub use time::parse_time;
+pub use values::{Lookback, parse_duration};
 
 /// Find out where packets die on this host, with evidence.
 #[derive(Clone, Debug, Parser)]
@@ -50,6 +55,10 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Environment variable with the width for output that another program shows on a terminal, as
+/// `netsonde demo` does.
+pub const COLUMNS: &str = "NETSONDE_COLUMNS";
+
 /// Options accepted by every command.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
@@ -66,11 +75,27 @@ pub struct Global {
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Print more output.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, overrides_with = "verbose")]
     pub verbose: bool,
+    /// Show tables in full width, also on a narrow terminal.
+    #[arg(short = 'l', long, global = true)]
+    pub wide: bool,
     /// Start a private netsonded for this command, and stop it afterwards.
     #[arg(long, global = true)]
     pub standalone: bool,
+}
+
+impl Global {
+    /// Returns the style of a report: colored as the options say, and as wide as the terminal. A pipe, a
+    /// file and `--wide` have no limit of width.
+    pub fn style(&self) -> Style {
+        let given = || std::env::var(COLUMNS).ok()?.parse().ok();
+        let width = match self.wide {
+            true => None,
+            false => terminal_columns(std::io::stdout()).or_else(given),
+        };
+        Style::new(self.color).with_width(width)
+    }
 }
 
 /// The commands.
@@ -85,10 +110,11 @@ pub enum Command {
         names: Vec<String>,
     },
     /// Print packets, live, from the past or from a file.
-    Watch(Packets),
+    Watch(Watch),
     /// Write packets to a pcapng file for Wireshark.
     Capture {
-        /// Write to FILE; - for standard output.
+        /// Write to FILE; - for standard output. An existing FILE is replaced when the new one is
+        /// complete.
         #[arg(short = 'w', long = "write", value_name = "FILE")]
         write: PathBuf,
         /// The packets to write.
@@ -116,7 +142,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Demonstrate every command on a private virtual network. Needs no root; does not change this
     /// host.
-    Demo,
+    Demo(DemoArgs),
     /// Explain a finding: symptoms, cause, evidence and fix.
     Explain {
         /// ID of the finding, such as rp-filter-strict. Default: list all findings.
@@ -132,7 +158,20 @@ pub enum Command {
 
 /// Returns the definition of the command line, as parsed, documented and completed.
 pub fn command() -> clap::Command {
-    manual::with_examples(Cli::command())
+    negative_values(manual::with_examples(Cli::command()))
+}
+
+/// Lets each option have a negative value, so that its own message says what is wrong with -1.
+fn negative_values(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| {
+            let has_value = !arg.is_positional() && arg.get_action().takes_values();
+            match has_value {
+                true => arg.allow_negative_numbers(true),
+                false => arg,
+            }
+        })
+        .mut_subcommands(negative_values)
 }
 
 #[cfg(test)]

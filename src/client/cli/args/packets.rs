@@ -1,10 +1,33 @@
 //! SHELL. Arguments of `watch` and `capture`: which packets.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use netsonde_core::recorder::select::MAX_VLAN;
 
-use super::values::{Lookback, parse_lookback, parse_time};
+use super::time::parse_time;
+use super::values::{
+    Lookback, number, parse_host, parse_lookback, parse_one_group, parse_protocol, parse_store,
+};
+
+/// Options of `watch`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Watch {
+    /// Show the link-layer header as well: addresses, EtherType and length.
+    #[arg(short = 'e', long)]
+    pub link_header: bool,
+    /// Print addresses and ports without names. Always the case; accepted for compatibility with
+    /// tcpdump.
+    #[arg(short = 'n', long, overrides_with = "numeric")]
+    pub numeric: bool,
+    /// Write the packets to FILE instead, as `netsonde capture` does; - for standard output.
+    #[arg(short = 'w', long = "write", value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// The packets to show.
+    #[command(flatten)]
+    pub packets: Packets,
+}
 
 /// A selection of packets: live, recorded, or from a file.
 #[derive(Clone, Debug, Default, Args)]
@@ -19,11 +42,13 @@ pub struct Packets {
     /// Show recorded packets of the last DUR: 90s, 5m, 2h or 1d; `all` for the whole record.
     #[arg(long, value_name = "DUR", value_parser = parse_lookback)]
     pub last: Option<Lookback>,
-    /// Start at this time: 21:40:12.5 (today), '2026-11-21 21:40:12', or RFC 3339 with a zone.
-    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "last")]
+    /// Start at this time: -2h, 21:40:12.5 (today), 'yesterday 03:00', '2026-11-21 21:40:12', or RFC 3339
+    /// with a zone.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "last",
+        allow_hyphen_values = true)]
     pub since: Option<u64>,
     /// Stop at this time. Without --since, start at the beginning of the record.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
     pub until: Option<u64>,
     /// Keep printing new packets; with --last, after the recorded ones.
     #[arg(short = 'f', long)]
@@ -32,32 +57,32 @@ pub struct Packets {
     #[arg(short = 'r', long, value_name = "FILE")]
     pub read: Option<PathBuf>,
     /// Stop after N packets.
-    #[arg(short = 'c', long, value_name = "N")]
+    #[arg(short = 'c', long, value_name = "N", value_parser = number::<u64>(1..=u64::MAX))]
     pub count: Option<u64>,
-    /// Select only this interface. May be repeated.
-    #[arg(short = 'I', long = "interface", value_name = "IF")]
+    /// Select only this interface; -i is the same. May be repeated. Default: any.
+    #[arg(short = 'I', short_alias = 'i', long = "interface", value_name = "IF")]
     pub interfaces: Vec<String>,
     /// Select only received (in) or only sent (out) packets.
     #[arg(long, value_name = "DIR")]
     pub direction: Option<DirectionArg>,
     /// Select only this store of the recorder: link, group, icmp, names, routing, connections or bulk.
-    #[arg(long = "store", value_name = "STORE")]
+    #[arg(long = "store", value_name = "STORE", value_parser = parse_store)]
     pub stores: Vec<String>,
     /// Select only packets to or from this address or prefix.
-    #[arg(long = "host", value_name = "ADDRESS")]
+    #[arg(long = "host", value_name = "ADDRESS", value_parser = parse_host)]
     pub hosts: Vec<String>,
     /// Select only packets with this TCP, UDP or SCTP port.
-    #[arg(long = "port", value_name = "PORT")]
+    #[arg(long = "port", value_name = "PORT", value_parser = number::<u16>(0..=65_535))]
     pub ports: Vec<u16>,
     /// Select only this protocol: arp, ip, ip6, icmp, icmp6, nd, igmp, mld, pim, tcp, udp, dns, dhcp
     /// and others.
-    #[arg(long = "proto", value_name = "NAME")]
+    #[arg(long = "proto", value_name = "NAME", value_parser = parse_protocol)]
     pub protocols: Vec<String>,
     /// Select only packets to this multicast group, and IGMP and MLD messages about it.
-    #[arg(long = "group", value_name = "GROUP")]
-    pub groups: Vec<String>,
+    #[arg(long = "group", value_name = "GROUP", value_parser = parse_one_group)]
+    pub groups: Vec<IpAddr>,
     /// Select only packets with this VLAN ID.
-    #[arg(long = "vlan", value_name = "VID")]
+    #[arg(long = "vlan", value_name = "VID", value_parser = number::<u16>(0..=MAX_VLAN.into()))]
     pub vlans: Vec<u16>,
     /// Show headers only, without payload, as users without payload permission see it.
     #[arg(long, conflicts_with = "read")]

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::values::{parse_duration, parse_tos};
+use super::values::{
+    HOUR_NS, number, parse_not_empty, parse_pattern, parse_some_time, parse_tos, time_in,
+};
 
 /// Options of `netsonde ping`.
 #[derive(Clone, Debug, Default, Args)]
@@ -21,25 +23,25 @@ pub struct Ping {
     pub ipv6: bool,
     /// Stop after COUNT probes per target. Default: no limit for a single target, 3 for a group or
     /// broadcast address, 1 for several targets.
-    #[arg(short = 'c', long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short = 'c', long, value_name = "COUNT", value_parser = number::<u32>(1..=u32::MAX.into()))]
     pub count: Option<u32>,
     /// Wait INTERVAL seconds between probes to one target.
-    #[arg(short = 'i', long, value_name = "INTERVAL", value_parser = parse_duration)]
+    #[arg(short = 'i', long, value_name = "INTERVAL", value_parser = time_in(0..=HOUR_NS, "at most one hour"))]
     pub interval: Option<u64>,
     /// Send SIZE bytes of payload.
-    #[arg(short = 's', long, value_name = "SIZE", default_value_t = 56, value_parser = clap::value_parser!(u32).range(..=65_527))]
+    #[arg(short = 's', long, value_name = "SIZE", default_value_t = 56, value_parser = number::<u32>(0..=65_527))]
     pub size: u32,
     /// Set the TTL or hop limit.
-    #[arg(short = 't', long, value_name = "TTL", value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(short = 't', long, value_name = "TTL", value_parser = number::<u8>(1..=255))]
     pub ttl: Option<u8>,
     /// Wait TIMEOUT seconds for a reply; a later reply counts as late.
-    #[arg(short = 'W', long, value_name = "TIMEOUT", default_value = "1", value_parser = parse_duration)]
+    #[arg(short = 'W', long, value_name = "TIMEOUT", default_value = "1", value_parser = time_in(1..=HOUR_NS, "at most one hour"))]
     pub timeout: u64,
     /// Stop sending after DEADLINE seconds; pending probes still get their timeout.
-    #[arg(short = 'w', long, value_name = "DEADLINE", value_parser = parse_duration)]
+    #[arg(short = 'w', long, value_name = "DEADLINE", value_parser = parse_some_time)]
     pub deadline: Option<u64>,
     /// Send on this interface or from this address.
-    #[arg(short = 'I', long = "interface", value_name = "IF|ADDRESS")]
+    #[arg(short = 'I', long = "interface", value_name = "IF|ADDRESS", value_parser = parse_not_empty)]
     pub by: Option<String>,
     /// Set the type of service or traffic class, decimal or 0x hexadecimal; the upper six bits are
     /// the DSCP.
@@ -50,7 +52,7 @@ pub struct Ping {
     #[arg(short = 'M', long, value_name = "do|probe|want|dont")]
     pub pmtu: Option<Pmtu>,
     /// Fill the payload with this pattern, up to 16 bytes in hexadecimal.
-    #[arg(short = 'p', long, value_name = "PATTERN")]
+    #[arg(short = 'p', long, value_name = "PATTERN", value_parser = parse_pattern)]
     pub pattern: Option<String>,
     /// Print a Unix timestamp at the start of each line.
     #[arg(short = 'D', long)]
@@ -65,9 +67,10 @@ pub struct Ping {
     #[arg(short = 'f', long)]
     pub flood: bool,
     /// Send at most N probes per second to all targets together. Default for several targets: 10000.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number::<u64>(1..=u64::MAX))]
     pub rate: Option<u64>,
-    /// Write the packets of this run as pcapng, with the fate of each probe as a comment.
+    /// Write the packets of this run to FILE as pcapng, with the fate of each probe as a comment; an
+    /// existing FILE is replaced when the new one is complete.
     #[arg(long, value_name = "FILE")]
     pub evidence: Option<PathBuf>,
 }

@@ -120,7 +120,8 @@ pub(super) const PAGES: &[Page] = &[
                       Without options it prints counts by family, type, protocol and state, and below them \
                       listening sockets, sockets that can capture traffic, sockets that drop packets or have \
                       full queues, and group memberships. With options it prints the sockets that match all of \
-                      them.\n\n\
+                      them. The letters -t -u -w -x -0 -4 -6 -l -a -n -p mean what they do for ss(8), except that \
+                      listening sockets are shown without -l and -a, too.\n\n\
                       Processes are known within the caller's permissions (to root, all of them); the output \
                       says how many owners are unknown. The same applies to memberships, and without \
                       CAP_NET_ADMIN to filters of packet sockets: for these, the socket is duplicated for a \
@@ -328,6 +329,10 @@ pub(super) const PAGES: &[Page] = &[
                 "netsonde sockets",
             ),
             example(
+                "Show UDP sockets with their processes, as `ss -uanp'.",
+                "netsonde sockets -uanp",
+            ),
+            example(
                 "Show who captures on this host.",
                 "netsonde sockets --sniff",
             ),
@@ -413,12 +418,13 @@ pub(super) const PAGES: &[Page] = &[
     },
     Page {
         command: "doctor",
-        description: "Checks this host's network: links (carrier, duplex, errors, drops, MTU), addresses \
+        description: "Checks this host's network: links (carrier, duplex, errors, drops, MTU, loops), addresses \
                       (duplicates, conflicts, two interfaces in one network), gateways (routes, resolution, \
-                      reachability, changes), neighbor tables, multicast (bridges, queriers, versions, limits \
+                      reachability, changes, virtual routers), neighbor entries and tables, multicast (bridges, queriers, versions, limits \
                       of sockets), sysctls, increasing drop counters, and the service itself. It watches for \
-                      two seconds; earlier observations of netsonded(8) count as well.\n\n\
-                      It sends four echo requests to each of at most eight routers of the main routing table, \
+                      two seconds; earlier observations of netsonded(8) count as well. In another network namespace \
+                      than the service's it refuses.\n\n\
+                      It sends four echo requests to each of at most eight routers of its routing tables, \
                       and nothing else; --dry-run lists them and sends nothing. Lost requests have a fate, as \
                       those of netsonde-ping(1).",
         output: "The first line has the verdict and the number of checks, interfaces and findings. Each finding \
@@ -426,7 +432,8 @@ pub(super) const PAGES: &[Page] = &[
                  of a reported fault are omitted: a gateway that does not answer because the link is down is \
                  one fault. What works is not listed, except with -v, which prints one line per check: `ok', \
                  `found', `not applicable' where there is nothing to check, or `skipped' with the reason.\n\n\
-                 Warnings and notes do not make the verdict a fault. A check that could not be made, for \
+                 Warnings and notes do not make the verdict a fault; with warnings the first line begins with \
+                 their number instead of healthy (`2 warnings, no fault'). A check that could not be made, for \
                  example for lack of permission, is listed, and makes the verdict undetermined unless a fault \
                  was found.",
         json: Json::Own(&[
@@ -470,8 +477,8 @@ pub(super) const PAGES: &[Page] = &[
             },
         ]),
         exit: &[
-            ("0", "Healthy. Warnings and notes do not change this."),
-            ("1", "A fault was found."),
+            ("0", "No fault: healthy, or warnings without --strict."),
+            ("1", "A fault was found, or with --strict a warning."),
             (
                 "2",
                 "Undetermined: a check could not be made, or there is no interface to check.",
@@ -502,7 +509,8 @@ pub(super) const PAGES: &[Page] = &[
     Page {
         command: "explain",
         description: "Explains a finding of netsonde-doctor(1) or netsonde-mcast-doctor(1): symptoms, cause, \
-                      evidence and fix. Without an id it lists all findings. Needs no service. \
+                      evidence and fix. The beginning of an id is enough if no other id has it. Without an id \
+                      it lists all findings. Needs no service. \
                       netsonde-findings(7) has the same text.",
         output: "With an id, its title and the four texts; without, one finding per row.",
         columns: &[("FINDING", "Id."), ("MEANING", "Title.")],
@@ -520,7 +528,7 @@ pub(super) const PAGES: &[Page] = &[
         ]),
         exit: &[(
             "2",
-            "There is no finding of that id; the message suggests a similar one.",
+            "There is no finding of that id, or several begin with it; the message names them.",
         )],
         examples: &[
             example("Explain a finding.", "netsonde explain rp-filter-strict"),

@@ -103,6 +103,10 @@ pub(super) const PAGES: &[Page] = &[
                 },
             ],
         },
+        exit: &[
+            ("0", "The list was printed."),
+            ("1", "No group matched the arguments."),
+        ],
         examples: &[
             example("List all groups.", "netsonde mcast groups"),
             example(
@@ -159,6 +163,10 @@ pub(super) const PAGES: &[Page] = &[
             method: "io.netsonde.Multicast.Queriers",
             further: &[],
         },
+        exit: &[
+            ("0", "The list was printed."),
+            ("1", "No querier matched the arguments."),
+        ],
         examples: &[
             example("List queriers and routers.", "netsonde mcast queriers"),
             example(
@@ -217,6 +225,10 @@ pub(super) const PAGES: &[Page] = &[
             method: "io.netsonde.Multicast.Streams",
             further: &[],
         },
+        exit: &[
+            ("0", "The list was printed."),
+            ("1", "No stream matched the arguments."),
+        ],
         examples: &[
             example("List all streams.", "netsonde mcast streams"),
             example(
@@ -239,13 +251,16 @@ pub(super) const PAGES: &[Page] = &[
                       It watches for some seconds and compares packets on the wire, including recorded ones from \
                       before, with the state of the kernel: counters of the IP layer and of sockets, \
                       memberships and source filters, routes, multicast routes, bridges and their ports, \
-                      sysctls. Nothing is sent or changed unless --join is given. Every user with the tier probe \
+                      sysctls. Both must be of one network: in another network namespace than the service's, \
+                      for example in a container with the control socket mounted, the command refuses. If it \
+                      cannot compare the namespaces it says so, and no finding is proved. Nothing is sent or changed unless --join is given. Every user with the tier probe \
                       can run it; only the owner of a socket is limited to what the caller may see of \
                       processes.\n\n\
                       Timers (when a membership expires, when a querier is missing) are those that the querier \
                       announces, or that were observed.",
         output: "The first line has the verdict: healthy, fault, or undetermined if no traffic and no membership \
-                 allows a conclusion. If healthy, the packets per interface follow. Each finding has its id, \
+                 allows a conclusion. With warnings it has their number instead of healthy (`1 warning, no \
+                 fault'). Without a fault, the packets per interface follow. Each finding has its id, \
                  its certainty, a sentence with the cause, the fix, and the evidence with the source of each \
                  observation. `proved' means that packets and counters show it one by one; `consistent' means \
                  that everything observed fits, and another cause could look the same from this host. Only the \
@@ -254,9 +269,13 @@ pub(super) const PAGES: &[Page] = &[
                  Promiscuous interfaces are named in the evidence where they change the answer.",
         json: Json::Own(DOCTOR_KEYS),
         exit: &[
-            ("0", "Healthy. Warnings and notes do not change this."),
-            ("1", "A fault was found."),
-            ("2", "Undetermined, or the diagnosis could not be made."),
+            ("0", "No fault: healthy, or warnings without --strict."),
+            ("1", "A fault was found, or with --strict a warning."),
+            (
+                "2",
+                "Undetermined, or the diagnosis could not be made; also if the service is in another network \
+                 namespace than the command.",
+            ),
         ],
         examples: &[
             example(

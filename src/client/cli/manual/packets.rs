@@ -42,18 +42,48 @@ const TIME: Section = Section {
     after: "",
 };
 
+/// How a file is written, for capture and ping.
+pub(super) const WRITING: Section = Section {
+    title: "WRITING FILES",
+    text: "A regular file is written next to its place, as FILE.netsonde-PID.partial, and renamed when it is \
+           complete. If the command fails, an existing FILE keeps its content. A capture that was ended by \
+           -c, --until, SIGINT, SIGTERM or SIGHUP is complete. If the service ends, the disk is full or an \
+           input file is damaged, the packets until then stay in the partial file, which the message names; \
+           a client that is killed leaves it as well. It can be read up to its last complete packet, and \
+           removed.",
+    items: &[],
+    after: "The new file has permissions and, for root, the owner of the file that it replaces; other hard links \
+            keep the old content. A symbolic link is followed. Devices, FIFOs, -, and names such as \
+            /dev/stdout and /dev/fd/3 are written directly. The input of a command is refused as its output.",
+};
+
+/// Options of tcpdump, for watch and capture.
+const TCPDUMP: Section = Section {
+    title: "OPTIONS OF TCPDUMP",
+    text: "The options -c, -e, -i, -n, -r, -v and -w, and the filter, are those of tcpdump(8). -I, -f and -q \
+           are not: they select an interface, follow, and omit comments. For other letters of tcpdump the \
+           error message says what to use instead. Options precede the filter.",
+    items: &[],
+    after: "",
+};
+
 /// watch, capture, events, neighbors, talkers.
 pub(super) const PAGES: &[Page] = &[
     Page {
         command: "watch",
         description: "Prints packets, one per line: live, from the record, or from a capture file. Users without \
                       the tier payload see headers; standard error says so.",
-        sections: &[TIME, FILTERS],
+        sections: &[TIME, FILTERS, TCPDUMP],
         output: "A line has the local time, the interface, the direction (in, out, or by for a frame to \
                  another host), source > destination with ports, the innermost known protocol, VLAN tags, and \
                  a summary of the message. In brackets follow what could not be decoded, with layer, offset and \
                  reason, and a wrong checksum. Lines that begin with # are comments of a packet and notes such \
-                 as gaps; -q omits them. If packets were evicted before they could be read, standard error \
+                 as gaps, whose times are local too, with the date if it differs from that of the packets; \
+                 -q omits them. With -e the addresses, tags, EtherType and length of the link-layer header \
+                 precede the source. With -v a second line has what the first one omits: identifiers, flags, \
+                 options, lengths, and checksums with their state (correct, wrong, left to hardware, not \
+                 verified); the addresses of ARP; all records of IGMP and MLD reports; the options of \
+                 neighbor discovery. If packets were evicted before they could be read, standard error \
                  says how many.",
         json: Json::Own(&[
             Keys {
@@ -115,7 +145,16 @@ pub(super) const PAGES: &[Page] = &[
                        from the start of the frame.",
             },
         ]),
-        exit: &[("0", "The selection was printed, even if it was empty.")],
+        exit: &[
+            (
+                "0",
+                "Packets were printed, or there are none and no option selects any.",
+            ),
+            (
+                "1",
+                "No packet matched, or none had come when the selection ended.",
+            ),
+        ],
         examples: &[
             example(
                 "Show what happened on the link in the last five minutes.",
@@ -135,6 +174,10 @@ pub(super) const PAGES: &[Page] = &[
                 "netsonde watch --last all --proto icmp --direction in",
             ),
             example(
+                "Show the next two packets with link-layer header and further fields, as with tcpdump.",
+                "netsonde watch -c 2 -env -i eth0 'icmp or arp'",
+            ),
+            example(
                 "Decode a capture file, without the service.",
                 "netsonde watch --read trace.pcap 'icmp6 or arp'",
             ),
@@ -150,12 +193,13 @@ pub(super) const PAGES: &[Page] = &[
         command: "capture",
         description: "Writes packets to a pcapng file for Wireshark. The selection is that of netsonde-watch(1). \
                       The file keeps interfaces, directions, drop counts and gaps. With -r it copies the \
-                      selected packets of another capture file.",
-        sections: &[TIME, FILTERS],
-        output: "On a terminal, standard error reports the number of packets written; it also reports packets \
-                 that were evicted before they could be read.",
+                      selected packets of another capture file, with the link type of each interface.",
+        sections: &[WRITING, TIME, FILTERS, TCPDUMP],
+        output: "Standard error reports the number of packets written, and packets that were evicted before they \
+                 could be read. A file without packets has one interface, so that tcpdump(8) reads it.",
         exit: &[
             ("0", "The file was written."),
+            ("1", "The file was written, and no packet matched."),
             (
                 "2",
                 "It was not, for example because the caller lacks the tier payload; --headers writes headers.",
@@ -188,14 +232,24 @@ pub(super) const PAGES: &[Page] = &[
                       netsonde reconnects for up to ten seconds and continues after the last event shown.",
         output: "A line has the local time, severity, kind, interface and a sentence. With -v a second line has \
                  the netsonde-watch(1) command that shows the packets of the event, if there are any. If \
-                 nothing matches, standard error says how many events the log holds.",
+                 nothing matches, standard error says what was looked for and how many events the log holds.",
         json: Json::Reply {
             method: "io.netsonde.Inventory.Events",
             further: &[],
         },
-        exit: &[("0", "The log was read, even if nothing matched.")],
+        exit: &[
+            (
+                "0",
+                "Events were printed, or the log is empty and no option selects any.",
+            ),
+            ("1", "No event matched the options."),
+        ],
         examples: &[
             example("Show the log.", "netsonde events"),
+            example(
+                "Show the events of the last night.",
+                "netsonde events --since 'yesterday 22:00' --until now",
+            ),
             Example {
                 purpose: "Print what happens from now on.",
                 commands: "netsonde events --follow",
@@ -247,11 +301,16 @@ pub(super) const PAGES: &[Page] = &[
                      fault.",
                 ),
             ],
-            after: "Behind a switch, replies to other hosts do not reach this host. A conflict between two \
+            after: "A further line, `two masters', names two routers that both advertise themselves as master of one \
+                    virtual router (VRRP, HSRP, CARP), and so do not receive each other's advertisements. A \
+                    router that takes over from another one is not reported.\n\n\
+                    Behind a switch, replies to other hosts do not reach this host. A conflict between two \
                     other hosts therefore shows when this host asks for the address, which netsonde-ping(1) \
                     does, or when both ask for other addresses.",
         }],
-        output: "After conflicts follow addresses for which this host's kernel found no neighbor, and the table.",
+        output: "After conflicts follows a table for each interface, sorted by address, and then the addresses for \
+                 which this host's kernel found no neighbor: one by one, or, if there are many and without -v, \
+                 their number and range.",
         columns: &[
             ("ADDRESS", "One row per address of a host."),
             ("MAC", "Link-layer address."),
@@ -265,7 +324,9 @@ pub(super) const PAGES: &[Page] = &[
             ("NAME", "Names, each with its protocol."),
             (
                 "ROLE",
-                "For example gateway, router, querier, DHCP server, bridge.",
+                "For example gateway, router, querier, DHCP server, bridge. `proxy ARP for ADDRESSES' and `ND proxy' \
+                 answer for other hosts and forward their packets; with `(consistent)', a host answers for \
+                 several addresses of which nothing else was seen.",
             ),
             ("HEARD BY", "Protocols that revealed the host."),
             (
@@ -295,8 +356,11 @@ pub(super) const PAGES: &[Page] = &[
             ],
         },
         exit: &[
-            ("0", "No address conflict is current."),
-            ("1", "An address conflict is current."),
+            ("0", "No conflict is current."),
+            (
+                "1",
+                "A conflict of an address, or of two masters, is current, or no neighbor matched the arguments.",
+            ),
         ],
         examples: &[
             example("List the hosts on all links.", "netsonde neighbors"),
@@ -317,6 +381,10 @@ pub(super) const PAGES: &[Page] = &[
                       this host at one end. The table of flows has a fixed size: if more flows compete, the \
                       largest stay, and the output states how large a missing flow can have been. Counting \
                       starts anew with each engine; the reported window says since when.\n\n\
+                      A packet that this host carries on crosses several interfaces: a container's, the \
+                      bridge, the uplink. It is one packet, and its flow one row with all these interfaces. \
+                      What a bridge copies to its ports counts once. Address translation makes two flows of \
+                      one. With --by-interface or -I, each interface has its own row and count.\n\n\
                       Processes are looked up by the client, within the caller's permissions.",
         output: "The first line has the sums over all flows. If flows were evicted, the second line states the \
                  upper bound for each of them.",
@@ -324,14 +392,27 @@ pub(super) const PAGES: &[Page] = &[
             ("Mbit/s", "Rate over the window, by lengths on the wire."),
             ("%", "Share of all bytes."),
             ("PACKETS", "Packets."),
-            ("IF", "Interface."),
-            ("DIR", "in or out."),
+            (
+                "INTERFACES",
+                "Interfaces that the flow crossed, in the order of its packets; without -v the first four.",
+            ),
+            ("IF", "With --by-interface or -I: the interface."),
+            (
+                "DIR",
+                "in or out; fwd if it came in on one interface and went out on another.",
+            ),
             (
                 "PROTO",
                 "Transport protocol, or the EtherType of packets that are not IP.",
             ),
-            ("SOURCE", "Address and port, with the name of a known port."),
-            ("DESTINATION", "The same."),
+            (
+                "SOURCE",
+                "Address and port, with the name of a known port; the sender of ARP.",
+            ),
+            (
+                "DESTINATION",
+                "The same; of ARP, the address that is asked for or answered.",
+            ),
             (
                 "PROCESS",
                 "Name and PID of the process at this host's end; - if unknown.",
@@ -350,6 +431,10 @@ pub(super) const PAGES: &[Page] = &[
                 text: "",
             }],
         },
+        exit: &[
+            ("0", "The flows were printed."),
+            ("1", "With -I: no flow on that interface."),
+        ],
         examples: &[
             example(
                 "Show the top flows of the last ten seconds.",
@@ -358,6 +443,10 @@ pub(super) const PAGES: &[Page] = &[
             example(
                 "Show the five flows with the most packets of the last minute on one interface.",
                 "netsonde talkers --window 1m --by packets -n 5 -I eth0",
+            ),
+            example(
+                "Show them on each interface.",
+                "netsonde talkers --window 1m --by-interface",
             ),
             example(
                 "Print the same for a script.",

@@ -16,7 +16,8 @@ pub(super) const PAGES: &[Page] = &[Page {
                   rates and targets, and -b is not allowed; an error names the limit.\n\n\
                   With --evidence the packets of the run are written: its requests, replies and errors to them, \
                   and ARP and neighbor discovery for its targets. The fate of a probe is a comment of its \
-                  request, or of the file if the request was never on the wire.",
+                  request, or of the file if the request was never on the wire. The file is opened before the \
+                  run and replaces an existing one when it is complete, as netsonde-capture(1) describes.",
     sections: &[
         Section {
             title: "FATES",
@@ -24,7 +25,10 @@ pub(super) const PAGES: &[Page] = &[Page {
             items: &[
                 (
                     "replied",
-                    "A reply came in time, possibly from another address of the target.",
+                    "A reply came in time. If it came from another address than the target's (several \
+                     addresses, anycast, address translation), the line ends with DIFFERENT ADDRESS!; \
+                     the cookie proves that it answers the probe. With less than 12 bytes of payload \
+                     there is no complete cookie, and the address has to be the target's.",
                 ),
                 (
                     "late",
@@ -32,7 +36,8 @@ pub(super) const PAGES: &[Page] = &[Page {
                 ),
                 (
                     "refused",
-                    "An ICMP error that quotes the probe came back; the line has its sender and meaning.",
+                    "An ICMP error that quotes the probe came back; the line has its sender and meaning. \
+                     One that comes late replaces the fate reported before.",
                 ),
                 (
                     "corrupted",
@@ -40,12 +45,15 @@ pub(super) const PAGES: &[Page] = &[Page {
                 ),
                 (
                     "unresolved",
-                    "The request never left: the next hop did not answer ARP or neighbor discovery.",
+                    "The request never left: the next hop did not answer ARP or neighbor discovery. An interface \
+                     that is down, dormant or without carrier is named first.",
                 ),
                 (
                     "not_sent",
-                    "The kernel refused to send: no route, an interface that is down, a local firewall that \
-                     rejects, or a packet larger than the path MTU. The errno says which.",
+                    "The kernel refused to send. The errno is explained by the state of this host: the route \
+                     (blackhole, prohibit, unreachable, throw) with its table, the rule, a source that is no \
+                     address of this host or is in duplicate address detection, an interface that is down, \
+                     the MTU that a packet exceeds; or it is consistent with a local firewall.",
                 ),
                 (
                     "dropped_outbound",
@@ -54,12 +62,62 @@ pub(super) const PAGES: &[Page] = &[Page {
                 ),
                 (
                     "unanswered",
-                    "The request left this host, and nothing came back: it was lost elsewhere.",
+                    "The request left this host, and nothing came back, or only some fragments of the \
+                     reply, which are named: it was lost elsewhere. The line names a neighbor entry that the \
+                     wire contradicts, an address conflict of the next hop, and an answer by proxy ARP.",
                 ),
                 (
                     "dropped_inbound",
                     "The reply was on this host's wire and did not reach the socket: reverse path filter, wrong \
-                     checksum, or, where no counter explains it, consistent with a firewall.",
+                     checksum, failed reassembly of its fragments, or, where no counter explains it, \
+                     consistent with a firewall.",
+                ),
+            ],
+            after: "",
+        },
+        Section {
+            title: "REMARKS",
+            text: "The summary of a target ends with what its probes show together; `remarks' in JSON.",
+            items: &[
+                (
+                    "different-address",
+                    "Replies came from other addresses than the target's; they are listed with their number.",
+                ),
+                (
+                    "limited-errors",
+                    "A router or host refused the first probes and did not answer later ones. This is \
+                     consistent with its limit of ICMP errors: it refuses all of them.",
+                ),
+                (
+                    "path-mtu-black-hole",
+                    "None of the large probes was answered, and a smaller one was. After two large probes \
+                     (549 bytes of payload or more) without any answer, one of 56 bytes is sent, unless -M \
+                     dont or -f is given. It is reported on lines of its own, and not counted.",
+                ),
+                (
+                    "firewall-rules",
+                    "Probes or replies were dropped in this host without a drop counter. The nftables rules \
+                     whose counters increased during the run, or which drop without a counter; or why they \
+                     could not be read. Reading them takes CAP_NET_ADMIN (root). Counters also count other \
+                     traffic.",
+                ),
+                (
+                    "echo-ignored",
+                    "No host answered probes to an IPv4 group or broadcast address. By default Linux hosts do \
+                     not (net.ipv4.icmp_echo_ignore_broadcasts).",
+                ),
+            ],
+            after: "",
+        },
+        Section {
+            title: "SIGNALS",
+            text: "",
+            items: &[
+                ("SIGINT, SIGTERM", "Stop sending, and print the summary."),
+                (
+                    "SIGQUIT",
+                    "Print one line per target to standard error (received/sent packets, loss, \
+                     min/avg/ewma/max) and continue, as ping(8) does.",
                 ),
             ],
             after: "",
@@ -98,8 +156,9 @@ pub(super) const PAGES: &[Page] = &[Page {
     output: "A single target prints one line per probe, as ping(8) does, with the wire time, or with the fate and \
              its evidence; then a summary with loss, fates, round-trip and wire times, jitter, and the loss of \
              the last ten seconds, of the last minute and of the worst ten seconds. Several targets print one \
-             table row per target and a total. A group or broadcast address prints one row per responder. The \
-             last lines report replies with a wrong cookie or source, replies that came too late to be matched, \
+             table row per target and a total. A group or broadcast address prints one row per responder. An \
+             address conflict of a target is reported after its statistics (remarks in JSON). The \
+             last lines report replies with a wrong cookie, replies that came too late to be matched, \
              and lines that were dropped because they were not read fast enough.",
     columns: &[
         ("TARGET", "Target, as given."),
@@ -125,15 +184,26 @@ pub(super) const PAGES: &[Page] = &[Page {
                 "io.netsonde.Ping",
                 "Probe",
             ),
+            ("\"event\": \"size_check\"", "io.netsonde.Ping", "Probe"),
             ("\"event\": \"summary\"", "io.netsonde.Ping", "Summary"),
             ("\"event\": \"total\"", "io.netsonde.Ping", "Total"),
         ],
-        further: &[Keys {
-            at: "",
-            keys: &["event"],
-            text: "Kind of the object. A line of an event `probe' or `duplicate' comes as soon as the fate is \
-                   known; -q omits these. A summary per target and a total follow at the end.",
-        }],
+        further: &[
+            Keys {
+                at: "",
+                keys: &["event"],
+                text: "Kind of the object. A line of an event `probe' or `duplicate' comes as soon as the fate \
+                       is known; -q omits these. A summary per target and a total follow at the end. The \
+                       last word about a probe, which `target' and `seq' identify, is its line with `final' \
+                       true; one with `final' false is replaced by a later line if a late reply or error \
+                       comes, and holds otherwise.",
+            },
+            Keys {
+                at: "",
+                keys: &["size?"],
+                text: "Bytes of payload of the smaller probe (event `size_check').",
+            },
+        ],
     },
     exit: &[
         ("0", "Every target sent a reply."),

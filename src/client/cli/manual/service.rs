@@ -19,7 +19,7 @@ pub(super) const PAGES: &[Page] = &[
                  kernel ring was full), interface_down, interface_gone, engine_restart (the ring kept packets \
                  meanwhile; the count is what was lost), recorder_reset (an older record could not be read and \
                  was discarded), quarantined (packets that repeatedly crashed the engine were skipped) and \
-                 gaps_lost (older entries of this list).\n\n\
+                 gaps_lost (older entries of this list). One that has not ended is shown as `since ... not over'.\n\n\
                  LIMITS REACHED lists every limit of the service that was reached, its value, and how \
                  often.",
         columns: &[
@@ -67,7 +67,7 @@ pub(super) const PAGES: &[Page] = &[
         command: "interfaces",
         description: "Lists the interfaces that netsonded(8) sees: link, addresses, flags, MTU, multicast \
                       memberships, and whether the interface is recorded and why.",
-        output: "Each interface begins with its index, name, state (up, no carrier or down), MTU, master and \
+        output: "Each interface begins with its index, name, state (up, up but not operational yet, no carrier, or down), MTU, master and \
                  flags. One line follows per fact: link type and MAC address; each address; each multicast \
                  group of which the kernel is a member, with the number of users, and whether netsonde is one \
                  of them; promiscuous and all-multicast counts if they are not zero; recorded or not, and the \
@@ -100,9 +100,10 @@ pub(super) const TOOLS: &[Page] = &[
         command: "demo",
         description: "Builds a private network of three hosts in user and network namespaces, starts netsonded \
                       in one of them, breaks the network in several ways, and shows each command on it. It \
-                      needs no root, changes nothing on this host, and takes about half a minute.",
+                      needs no root, changes nothing on this host, and takes about half a minute. --list shows \
+                      the scenes, which can be chosen.",
         output: "Each scene prints a title, an explanation, the commands with their real output, and `as \
-                 promised' if the output was the expected one. The last line counts the scenes.",
+                 expected' if the output was the expected one. The last line counts the scenes.",
         exit: &[
             ("0", "Every scene showed what it promised."),
             ("1", "A scene did not."),
@@ -111,11 +112,14 @@ pub(super) const TOOLS: &[Page] = &[
                 "The namespaces could not be created; the message names the setting that forbids them.",
             ),
         ],
-        examples: &[Example {
-            purpose: "Watch the commands at work.",
-            commands: "netsonde demo",
-            run: Run::Not("it builds a network of its own; .ci/run runs it"),
-        }],
+        examples: &[
+            Example {
+                purpose: "Watch the commands at work.",
+                commands: "netsonde demo",
+                run: Run::Not("it builds a network of its own; .ci/run runs it"),
+            },
+            example("List the scenes.", "netsonde demo --list"),
+        ],
         see_also: "user_namespaces(7), network_namespaces(7)",
         ..Page::EMPTY
     },

@@ -30,7 +30,7 @@ use crate::client::connection::{ask, ask_with};
 use crate::client::failure::Failure;
 use crate::client::interrupt::{Interrupt, wait_until};
 use crate::client::packets::open;
-use crate::linux::netlink::Netlink;
+use crate::linux::netlink::{Netlink, RouteQuery};
 use crate::linux::{memberships, proc_net, processes, sysctl, wall_ns};
 
 /// Maximum number of sources whose return route is looked up.
@@ -120,7 +120,7 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<GroupEvidence, Failur
     let data_since_ns = record_begins(&after.status, "bulk");
     let host = KernelState {
         route_to_group: netlink
-            .route(group, 0, None)
+            .route(group, &RouteQuery::default())
             .ok()
             .map(|route| route.ifindex),
         routes_back: routes_back(&mut netlink, &wire),
@@ -161,7 +161,7 @@ fn read_wire(
     let data = Packets {
         last: Some(Lookback::All),
         stores: DATA_STORES.map(str::to_owned).to_vec(),
-        groups: vec![group.to_string()],
+        groups: vec![group],
         ..Packets::default()
     };
     read_record(socket, &data, numbers, wire)?;
@@ -177,7 +177,7 @@ fn routes_back(netlink: &mut Netlink, wire: &Wire) -> BTreeMap<IpAddr, Option<u3
         .into_iter()
         .take(MAX_SOURCES)
         .map(|source| {
-            let route = netlink.route(source, 0, None);
+            let route = netlink.route(source, &RouteQuery::default());
             (source, route.ok().map(|route| route.ifindex))
         })
         .collect()

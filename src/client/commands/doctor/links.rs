@@ -83,8 +83,8 @@ fn link(message: &LinkMessage) -> (Link, u64) {
             LinkAttribute::AllMulticast(count) => link.allmulti = *count,
             LinkAttribute::Controller(master) => link.master = Some(*master),
             LinkAttribute::Link(parent) => link.parent = Some(*parent),
-            // The index is one of another namespace.
-            LinkAttribute::LinkNetNsId(_) => link.parent = None,
+            LinkAttribute::OperState(state) => link.operstate = state.to_string(),
+            LinkAttribute::LinkNetNsId(_) => link.is_parent_elsewhere = true,
             LinkAttribute::Stats64(stats) => drops = stats.rx_dropped,
             LinkAttribute::Xdp(all) => {
                 link.xdp = all.iter().any(|one| {
@@ -108,9 +108,8 @@ fn link(message: &LinkMessage) -> (Link, u64) {
             _ => {}
         }
     }
-    // The attribute of the namespace may come before that of the parent.
-    let elsewhere = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::LinkNetNsId(_));
-    if message.attributes.iter().any(elsewhere) {
+    // The index is one of that namespace.
+    if link.is_parent_elsewhere {
         link.parent = None;
     }
     (link, drops)

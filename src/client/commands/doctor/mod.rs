@@ -25,12 +25,16 @@ use std::time::Instant;
 use nix::net::if_::if_indextoname;
 
 use netsonde_core::diagnose::evidence::{GroupEvidence, Process};
-use netsonde_core::diagnose::{Certainty, Diagnosis, Finding, Severity, Verdict, diagnose};
+use netsonde_core::diagnose::{
+    Certainty, Diagnosis, Finding, Severity, Verdict, diagnose, withdraw_proof,
+};
 use netsonde_core::host::socket::parse_sockets;
+use netsonde_core::text::counted;
 
 use crate::client::cli::args::{Global, McastDoctor};
 use crate::client::failure::Failure;
-use crate::client::output::json;
+use crate::client::namespace;
+use crate::client::output::{json, progress};
 use crate::client::render::style::{Style, duration};
 use crate::client::render::wrap::wrap;
 use crate::linux::{memberships, proc_net, processes};
@@ -40,16 +44,20 @@ pub use explain::explain;
 /// Runs `mcast doctor`. Returns 0 if the group is healthy, 1 on a fault, 2 if the verdict is undetermined.
 pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Failure> {
     let start = Instant::now();
+    let mut is_one_network = true;
     let evidence = match &args.read {
         Some(path) => gather::evidence_of_file(args, path)?,
         None => {
-            if !global.json && !global.quiet {
-                eprintln!("watching {} for {}", args.channel, duration(args.duration));
-            }
+            is_one_network = namespace::require(socket)?;
+            let time = duration(args.duration);
+            progress(global, &format!("watching {} for {time}", args.channel));
             gather::gather(socket, args)?
         }
     };
-    let diagnosis = diagnose(&evidence);
+    let mut diagnosis = diagnose(&evidence);
+    if !is_one_network {
+        withdraw_proof(&mut diagnosis.findings);
+    }
     let mut out = io::stdout().lock();
     if global.json {
         let report = serde_json::json!({
@@ -68,8 +76,11 @@ pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Fai
         writeln!(
             out,
             "{}",
-            render(args, &evidence, &diagnosis, Style::new(global.color)).trim_end()
+            render(args, &evidence, &diagnosis, global.style()).trim_end()
         )?;
+    }
+    if is_strict_failure(args.strict, &diagnosis.findings) {
+        return Ok(1);
     }
     Ok(match diagnosis.verdict {
         Verdict::Healthy => 0,
@@ -93,11 +104,8 @@ fn render(
     diagnosis: &Diagnosis,
     style: Style,
 ) -> String {
-    let mut text = match diagnosis.verdict {
-        Verdict::Healthy => format!("{}: {}\n", args.channel, style.good("healthy")),
-        Verdict::Fault => format!("{}: {}\n", args.channel, style.warn("fault")),
-        Verdict::Undetermined => format!("{}: undetermined\n", args.channel),
-    };
+    let head = head(diagnosis.verdict, &diagnosis.findings, style);
+    let mut text = format!("{}: {head}\n", args.channel);
     if diagnosis.verdict == Verdict::Healthy {
         text.push_str(&packet_counts(evidence));
     }
@@ -106,6 +114,34 @@ fn render(
         text.push_str(&finding_text(finding, "cause", style));
     }
     text
+}
+
+/// Returns whether `--strict` makes this a failure: a fault or a warning was found.
+fn is_strict_failure(is_strict: bool, findings: &[Finding]) -> bool {
+    is_strict
+        && findings
+            .iter()
+            .any(|finding| finding.severity != Severity::Note)
+}
+
+/// Renders the verdict. With warnings it is not called healthy.
+fn head(verdict: Verdict, findings: &[Finding], style: Style) -> String {
+    match (verdict, count(findings, Severity::Warning)) {
+        (Verdict::Healthy, 0) => style.good("healthy"),
+        (Verdict::Healthy, warnings) => {
+            style.warn(&format!("{}, no fault", counted(warnings, "warning")))
+        }
+        (Verdict::Fault, _) => style.warn("fault"),
+        (Verdict::Undetermined, _) => "undetermined".into(),
+    }
+}
+
+/// Returns the number of findings of this severity.
+fn count(findings: &[Finding], severity: Severity) -> u64 {
+    let of = findings
+        .iter()
+        .filter(|finding| finding.severity == severity);
+    of.count() as u64
 }
 
 /// Renders the packets of the group during the window, one line per interface and direction.
@@ -128,7 +164,10 @@ fn packet_counts(evidence: &GroupEvidence) -> String {
             .cloned()
             .unwrap_or_default();
         let direction = if inbound { "received" } else { "sent" };
-        text.push_str(&format!("  {packets} packets {direction} on {name}\n"));
+        text.push_str(&format!(
+            "  {packets} {direction} on {name}\n",
+            packets = counted(packets, "packet")
+        ));
     }
     text
 }
@@ -155,9 +194,12 @@ fn finding_text(finding: &Finding, fault: &str, style: Style) -> String {
     text
 }
 
-/// Returns the processes that joined a group, within the caller's permissions: interface, group, process,
-/// whether the filter mode is include, and the sources of the filter.
-pub fn group_members() -> Vec<(String, IpAddr, Process, bool, Vec<IpAddr>)> {
+/// A process that joined a group: interface, group, process, whether the filter mode is include, and the
+/// sources of the filter.
+pub type GroupMember = (String, IpAddr, Process, bool, Vec<IpAddr>);
+
+/// Returns the processes that joined a group, within the caller's permissions.
+pub fn group_members() -> Vec<GroupMember> {
     let held = memberships();
     let mut udp = parse_sockets(&proc_net("udp"));
     udp.extend(parse_sockets(&proc_net("udp6")));

@@ -4,6 +4,8 @@
 mod reasons;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use netlink_packet_core::NLM_F_DUMP;
@@ -16,8 +18,10 @@ use crate::client::cli::args::{Drops as Args, Global};
 use crate::client::commands::drops::reasons::{Listener, Seen, Symbols};
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
+use crate::client::namespace;
 use crate::client::output;
 use crate::client::render::style::{Style, duration};
+use crate::client::render::wrap::fit;
 use crate::linux::netlink::Netlink;
 use crate::linux::proc_net;
 use crate::linux::processes;
@@ -28,6 +32,7 @@ use netsonde_core::host::drops::{
     parse_neighbor_table, parse_softnet, sum_cpu_columns,
 };
 use netsonde_core::host::socket::{ProcSocket, parse_sockets};
+use netsonde_core::text::counted;
 
 /// Layer, subject and name of a counter.
 type Key = (Layer, String, &'static str);
@@ -187,7 +192,8 @@ pub(crate) struct Row {
 }
 
 /// Runs `netsonde drops`.
-pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
+pub fn run(global: &Global, service: &Path, args: &Args) -> Result<u8, Failure> {
+    namespace::note_if_other(service);
     let mut netlink = Netlink::open()?;
     let interrupt = Interrupt::catch()?;
     let mut listener = args.reasons.then(Listener::open).transpose()?;
@@ -198,9 +204,7 @@ pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
     };
     let start = Instant::now();
     if before.is_some() || listener.is_some() {
-        if !global.quiet {
-            eprintln!("watching for {}", duration(args.duration));
-        }
+        output::progress(global, &format!("watching for {}", duration(args.duration)));
         let end = start + Duration::from_nanos(args.duration);
         match &mut listener {
             Some(listener) => listener.until(end, &interrupt),
@@ -233,16 +237,15 @@ pub fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
         } else {
             "since the start".into()
         };
-        print!(
-            "{}",
-            text(
-                &rows,
-                whys.as_deref(),
-                reasons.as_ref(),
-                &since,
-                (Style::new(global.color), global.verbose)
-            )
+        let style = global.style();
+        let text = text(
+            &rows,
+            whys.as_deref(),
+            reasons.as_ref(),
+            &since,
+            (style, global.verbose),
         );
+        write!(std::io::stdout().lock(), "{}", fit(&text, style))?;
     }
     let found = rows.iter().filter(lost).count() > 0 || by_reason;
     Ok(u8::from(found && before.is_some()))
@@ -443,7 +446,8 @@ fn text(
     }
     if left_out > 0 {
         line(style.dim(&format!(
-            "{left_out} counters of expected drops also increased (-v shows them)"
+            "{left_out} of expected drops also increased (-v shows them)",
+            left_out = counted(left_out, "counter")
         )));
     }
     if let Some((whys, seen)) = whys.zip(seen) {
@@ -477,7 +481,8 @@ fn text(
         }
         if hidden > 0 {
             line(style.dim(&format!(
-                "{hidden} drops for expected reasons (-v shows them)"
+                "{hidden} for expected reasons (-v shows them)",
+                hidden = counted(hidden, "drop")
             )));
         }
         if seen.lost + seen.others > 0 {

@@ -12,6 +12,7 @@ use perf_event::{Builder, SampleFlag, Sampler};
 
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
+use crate::linux::reason;
 use netsonde_core::host::drops::{DropRecord, TraceFormat};
 
 const FOLDER: &str = "/sys/kernel/tracing/events/skb/kfree_skb";
@@ -59,7 +60,7 @@ impl Listener {
                         "drop reasons require the kernel's tracepoints, but {FOLDER} does not exist: as root, run \
                          `mount -t tracefs nodev /sys/kernel/tracing`"
                     ),
-                    _ => format!("drop reasons: {FOLDER}/{name}: {error}"),
+                    _ => format!("drop reasons: {FOLDER}/{name}: {}", reason(&error)),
                 })
             })
         };
@@ -85,7 +86,7 @@ impl Listener {
                             "drop reasons require CAP_PERFMON or root in the initial user namespace"
                                 .into()
                         }
-                        _ => format!("drop reasons: perf_event_open: {error}"),
+                        _ => format!("drop reasons: perf_event_open: {}", reason(&error)),
                     })
                 })?;
             samplers.push(sampler);

@@ -1,8 +1,10 @@
 //! SHELL. `mcast groups`: memberships on the wire and in the kernel.
 
 use crate::client::commands::doctor;
-use crate::client::render::style::{Style, age, right, table};
+use crate::client::render::style::{Style, age, local_time};
+use crate::client::render::table::{Column, table};
 use netsonde_core::protocol::multicast::{Group, Groups, Member};
+use netsonde_core::text::counted;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -34,11 +36,10 @@ pub(crate) struct Holding {
     sources: Vec<String>,
 }
 
-/// Adds the processes of this host that joined the groups, if `here`.
-pub(crate) fn held(report: Groups, here: bool) -> HeldGroups {
+/// Adds the processes that joined each group.
+pub(crate) fn held(report: Groups, members: Vec<doctor::GroupMember>) -> HeldGroups {
     let mut by_group: HashMap<(String, IpAddr), Vec<Holding>> = HashMap::new();
-    let joined = here.then(doctor::group_members).unwrap_or_default();
-    for (interface, group, process, include, sources) in joined {
+    for (interface, group, process, include, sources) in members {
         by_group
             .entry((interface, group))
             .or_default()
@@ -98,18 +99,22 @@ pub(crate) fn groups_text(report: &HeldGroups, style: Style, verbose: bool) -> S
             group.name.clone().unwrap_or_default(),
         ]
     };
-    let head = ["IF", "GROUP", "HERE", "HOSTS", "LAST REPORT", "NAME"];
+    let columns = [
+        Column::text("IF"),
+        Column::text("GROUP"),
+        Column::number("HERE"),
+        Column::number("HOSTS"),
+        Column::number("LAST REPORT"),
+        Column::text("NAME").shrinks(8),
+    ];
     if !verbose {
-        let mut rows: Vec<Vec<String>> = report.groups.iter().map(row).collect();
-        right(&head, &mut rows, 4);
-        return table(style, &head, &rows);
+        let rows: Vec<Vec<String>> = report.groups.iter().map(row).collect();
+        return table(style, &columns, &rows);
     }
     let mut text = String::new();
     for held in &report.groups {
         let group = &held.group;
-        let mut rows = [row(held)];
-        right(&head, &mut rows, 4);
-        text.push_str(&table(style, &head, &rows));
+        text.push_str(&table(style, &columns, &[row(held)]));
         text.push_str(&format!("\n    frames to {}", group.mac));
         if let Some(aliases) = &group.aliases {
             text.push_str(&format!(", the same as {}", aliases.join(", ")));
@@ -180,11 +185,11 @@ pub(crate) fn member_text(group: &Group, member: &Member, now: &str) -> String {
         (None, false) => format!("expired: last report {} ago", age(now, &member.last)),
     };
     format!(
-        "{}{} {protocol}{} joined {wants}, {} reports since {}, {state}",
+        "{}{} {protocol}{} joined {wants}, {} since {}, {state}",
         member.host,
         if member.own { " (this host)" } else { "" },
         member.version,
-        member.reports,
-        member.first,
+        counted(member.reports, "report"),
+        local_time(&member.first),
     )
 }

@@ -5,14 +5,17 @@ use crate::client::cli::args::{Global, Lookback, McastJoin, Packets};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, Item};
 use crate::client::interrupt::Interrupt;
-use crate::client::output::show;
+use crate::client::namespace::{self, Network};
+use crate::client::output::{note, show};
 use crate::client::packets::Stream;
-use crate::client::render::style::{Style, right, table};
+use crate::client::render::style::Style;
+use crate::client::render::table::{Column, table};
 use crate::linux::group_socket::join_source;
 use crate::linux::wall_ns;
 use netsonde_core::multicast::test_packet::{self, TestPacket};
 use netsonde_core::multicast::{GroupPort, Sequence};
 use netsonde_core::protocol::capture::Content;
+use netsonde_core::text::counted;
 use netsonde_core::wire::glance::glance;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -134,6 +137,15 @@ pub fn join(global: &Global, socket_path: &Path, args: &McastJoin) -> Result<u8,
         no_wire: wire.err().map(|failure| failure.to_string()),
     };
     show(global, &report, |report, style, _| text(report, style))?;
+    if count == 0 && end.is_some_and(|end| Instant::now() >= end) {
+        let from = args.source.map(|source| format!(" from {source}"));
+        let took = took.as_secs_f64();
+        let words = format!(
+            "no packet for {channel}{} in {took:.1} s",
+            from.unwrap_or_default()
+        );
+        note(global, &words);
+    }
     Ok(u8::from(count == 0))
 }
 
@@ -252,10 +264,13 @@ fn wire(
     args: &McastJoin,
     took: Duration,
 ) -> Result<BTreeMap<Key, (u64, Sequence)>, Failure> {
+    if let Network::Other(words) = namespace::network(socket)? {
+        return Err(Failure::Other(words));
+    }
     let wanted = Packets {
         last: Some(Lookback::Ns(took.as_nanos() as u64 + 1_000_000_000)),
         interfaces: args.interface.clone().into_iter().collect(),
-        groups: vec![channel.group.to_string()],
+        groups: vec![channel.group],
         ports: vec![channel.port.unwrap_or(PORT)],
         ..Packets::default()
     };
@@ -343,7 +358,7 @@ fn source_reports(
 
 fn text(report: &JoinReport, style: Style) -> String {
     let number = |value: Option<u64>| value.map_or("-".into(), |value| value.to_string());
-    let mut rows: Vec<Vec<String>> = report
+    let rows: Vec<Vec<String>> = report
         .sources
         .iter()
         .map(|source| {
@@ -362,21 +377,17 @@ fn text(report: &JoinReport, style: Style) -> String {
             ]
         })
         .collect();
-    let head = [
-        "SOURCE",
-        "PACKETS",
-        "ON WIRE",
-        "LOST",
-        "ON THE WAY",
-        "IN THIS HOST",
-        "DUPLICATES",
-        "REORDERED",
-        "JITTER ms",
+    let columns = [
+        Column::text("SOURCE"),
+        Column::number("PACKETS"),
+        Column::number("ON WIRE"),
+        Column::number("LOST"),
+        Column::number("ON THE WAY"),
+        Column::number("IN THIS HOST"),
+        Column::number("DUPLICATES").may_hide(2),
+        Column::number("REORDERED").may_hide(3),
+        Column::number("JITTER ms").may_hide(1),
     ];
-    // Without a record, or without sequence numbers, whole columns are unknown.
-    for column in 1..head.len() {
-        right(&head, &mut rows, column);
-    }
     let mut text = if rows.is_empty() {
         format!(
             "no packets for {} in {:.1} s",
@@ -384,12 +395,12 @@ fn text(report: &JoinReport, style: Style) -> String {
             report.duration_ns as f64 / 1e9
         )
     } else {
-        table(style, &head, &rows)
+        table(style, &columns, &rows)
     };
     if report.socket_drops > 0 {
         text.push_str(&format!(
-            "\nthe socket dropped {} packets: this program was too slow, or its buffer too small",
-            report.socket_drops
+            "\nthe socket dropped {}: this program was too slow, or its buffer too small",
+            counted(report.socket_drops, "packet")
         ));
     }
     if let Some(why) = &report.no_wire {

@@ -12,14 +12,82 @@ use crate::client::cli::args::{Global, Mcast};
 use crate::client::commands::doctor;
 use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
-use crate::client::output::show;
+use crate::client::namespace;
+use crate::client::output::{no_match, show};
+use crate::client::render::style::Style;
 use groups::{groups_text, held};
 use netsonde_core::protocol::multicast::{Groups, InterfaceCall, Queriers, Streams};
 use queriers::queriers_text;
 use read::FileState;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use streams::streams_text;
+
+const GROUPS: &str = "io.netsonde.Multicast.Groups";
+const STREAMS: &str = "io.netsonde.Multicast.Streams";
+const QUERIERS: &str = "io.netsonde.Multicast.Queriers";
+
+/// What a list was restricted to, as it was typed; empty for no restriction.
+struct Filter(String);
+
+impl Filter {
+    fn new(interface: Option<&str>, groups: &[IpAddr]) -> Filter {
+        let interface = interface.map(|name| format!("-I {name}"));
+        let groups = groups.iter().map(IpAddr::to_string);
+        Filter(
+            interface
+                .into_iter()
+                .chain(groups)
+                .collect::<Vec<_>>()
+                .join(" "),
+        )
+    }
+
+    /// Prints a list, as text only if it is not empty by the restriction.
+    fn show<T: Serialize>(
+        &self,
+        global: &Global,
+        is_empty: bool,
+        report: &T,
+        text: impl FnOnce(&T, Style, bool) -> String,
+    ) -> Result<(), Failure> {
+        match is_empty && !self.0.is_empty() && !global.json {
+            true => Ok(()),
+            false => show(global, report, text),
+        }
+    }
+
+    /// Returns the exit status of a list; 1 with a message if the restriction left nothing of `total`.
+    fn status(
+        &self,
+        global: &Global,
+        noun: &str,
+        is_empty: bool,
+        total: impl FnOnce() -> usize,
+    ) -> u8 {
+        match is_empty && !self.0.is_empty() {
+            true => no_match(global, noun, &self.0, total() as u64),
+            false => 0,
+        }
+    }
+}
+
+/// What there is without a filter, in the file or of the service; `None` if it cannot be read.
+fn all<T: DeserializeOwned>(
+    read: &Option<PathBuf>,
+    socket: &Path,
+    method: &str,
+    of_file: fn(&FileState) -> T,
+) -> Option<T> {
+    match read {
+        Some(path) => FileState::read(path, None)
+            .ok()
+            .map(|state| of_file(&state)),
+        None => ask_with(socket, method, &InterfaceCall::default()).ok(),
+    }
+}
 
 /// Runs `netsonde mcast`.
 pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failure> {
@@ -29,55 +97,72 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
             groups,
             read,
         } => {
-            let interface = interface.clone();
+            let call = InterfaceCall {
+                interface: interface.clone(),
+            };
             let mut report: Groups = match read {
                 Some(path) => FileState::read(path, interface.as_deref())?.groups(),
-                None => ask_with(
-                    socket,
-                    "io.netsonde.Multicast.Groups",
-                    &InterfaceCall { interface },
-                )?,
+                None => ask_with(socket, GROUPS, &call)?,
             };
             report
                 .groups
                 .retain(|group| is_wanted(&group.group, groups));
+            let filter = Filter::new(interface.as_deref(), groups);
+            let is_empty = report.groups.is_empty();
             // The processes of this host have nothing to do with a file.
-            let report = held(report, read.is_none());
-            show(global, &report, groups_text)?;
-            Ok(0)
+            let members = match read.is_none() && namespace::may_name_processes(socket)? {
+                true => doctor::group_members(),
+                false => vec![],
+            };
+            let report = held(report, members);
+            filter.show(global, is_empty, &report, groups_text)?;
+            Ok(filter.status(global, "group", is_empty, || {
+                all(read, socket, GROUPS, FileState::groups).map_or(0, |all| all.groups.len())
+            }))
         }
         Mcast::Streams {
             interface,
             groups,
             read,
         } => {
-            let interface = interface.clone();
+            let call = InterfaceCall {
+                interface: interface.clone(),
+            };
             let mut report: Streams = match read {
                 Some(path) => FileState::read(path, interface.as_deref())?.streams(),
-                None => ask_with(
-                    socket,
-                    "io.netsonde.Multicast.Streams",
-                    &InterfaceCall { interface },
-                )?,
+                None => ask_with(socket, STREAMS, &call)?,
             };
             report
                 .streams
                 .retain(|stream| is_wanted(&stream.group, groups));
-            show(global, &report, streams_text)?;
-            Ok(0)
+            let filter = Filter::new(interface.as_deref(), groups);
+            let is_empty = report.streams.is_empty();
+            filter.show(global, is_empty, &report, streams_text)?;
+            Ok(filter.status(global, "stream", is_empty, || {
+                all(read, socket, STREAMS, FileState::streams).map_or(0, |all| all.streams.len())
+            }))
         }
         Mcast::Queriers { interface, read } => {
-            let interface = interface.clone();
+            let call = InterfaceCall {
+                interface: interface.clone(),
+            };
             let report: Queriers = match read {
                 Some(path) => FileState::read(path, interface.as_deref())?.queriers(),
-                None => ask_with(
-                    socket,
-                    "io.netsonde.Multicast.Queriers",
-                    &InterfaceCall { interface },
-                )?,
+                None => ask_with(socket, QUERIERS, &call)?,
             };
-            show(global, &report, queriers_text)?;
-            Ok(0)
+            let filter = Filter::new(interface.as_deref(), &[]);
+            let count = |all: &Queriers| all.queriers.len() + all.routers.iter().flatten().count();
+            let is_empty = count(&report) == 0;
+            // Interfaces without a querier are named even then.
+            filter.show(
+                global,
+                is_empty && report.unasked.is_empty(),
+                &report,
+                queriers_text,
+            )?;
+            Ok(filter.status(global, "querier", is_empty, || {
+                all(read, socket, QUERIERS, FileState::queriers).map_or(0, |all| count(&all))
+            }))
         }
         Mcast::Join(args) => join::join(global, socket, args),
         Mcast::Doctor(args) => doctor::run(global, socket, args),

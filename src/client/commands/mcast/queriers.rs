@@ -1,6 +1,7 @@
 //! SHELL. `mcast queriers`: IGMP and MLD queriers, and PIM routers.
 
-use crate::client::render::style::{Style, age, duration, right, table};
+use crate::client::render::style::{Style, age, duration};
+use crate::client::render::table::{Column, table};
 use netsonde_core::protocol::multicast::{Queriers, Router};
 
 pub(crate) fn queriers_text(report: &Queriers, style: Style, verbose: bool) -> String {
@@ -34,23 +35,27 @@ pub(crate) fn queriers_text(report: &Queriers, style: Style, verbose: bool) -> S
             row
         })
         .collect();
-    let mut head = vec![
-        "IF",
-        "QUERIER",
-        "VERSION",
-        "STANDING",
-        "INTERVAL",
-        "LAST QUERY",
-        "MEMBERSHIP",
-        "QUERIES",
+    let mut columns = vec![
+        Column::text("IF"),
+        Column::text("QUERIER").shrinks(15),
+        Column::text("VERSION"),
+        Column::text("STANDING").shrinks(8),
+        Column::text("INTERVAL").shrinks(8),
+        Column::number("LAST QUERY"),
+        Column::number("MEMBERSHIP").may_hide(1),
+        Column::number("QUERIES").may_hide(2),
     ];
     if verbose {
-        head.extend(["ROBUSTNESS", "RESPONSE", "GROUP QUERIES"]);
+        columns.extend([
+            Column::number("ROBUSTNESS").may_hide(3),
+            Column::number("RESPONSE").may_hide(4),
+            Column::number("GROUP QUERIES").may_hide(5),
+        ]);
     }
     let mut text = if rows.is_empty() {
         "no querier seen".to_owned()
     } else {
-        table(style, &head, &rows)
+        table(style, &columns, &rows)
     };
     let routers = report.routers.as_deref().unwrap_or_default();
     if !routers.is_empty() {
@@ -72,7 +77,7 @@ pub(crate) fn queriers_text(report: &Queriers, style: Style, verbose: bool) -> S
 }
 
 pub(crate) fn routers_text(routers: &[Router], now: &str, style: Style) -> String {
-    let mut rows: Vec<Vec<String>> = routers
+    let rows: Vec<Vec<String>> = routers
         .iter()
         .map(|router| {
             vec![
@@ -92,15 +97,14 @@ pub(crate) fn routers_text(routers: &[Router], now: &str, style: Style) -> Strin
             ]
         })
         .collect();
-    let head = [
-        "IF",
-        "ROUTER",
-        "PROTOCOL",
-        "STANDING",
-        "PRIORITY",
-        "LAST HEARD",
-        "RESTARTS",
+    let columns = [
+        Column::text("IF"),
+        Column::text("ROUTER").shrinks(15),
+        Column::text("PROTOCOL"),
+        Column::text("STANDING"),
+        Column::number("PRIORITY"),
+        Column::number("LAST HEARD"),
+        Column::number("RESTARTS").may_hide(1),
     ];
-    right(&head, &mut rows, 4);
-    table(style, &head, &rows)
+    table(style, &columns, &rows)
 }

@@ -5,8 +5,9 @@ use crate::client::cli::args::{Global, McastSend};
 use crate::client::failure::Failure;
 use crate::client::interrupt::{Interrupt, wait_until};
 use crate::linux::group_socket::send_by;
-use crate::linux::wall_ns;
+use crate::linux::{reason, wall_ns};
 use netsonde_core::multicast::test_packet::{self, TestPacket};
+use netsonde_core::text::counted;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -82,11 +83,13 @@ pub fn send(global: &Global, args: &McastSend) -> Result<u8, Failure> {
     } else {
         writeln!(
             out,
-            "{sent} packets of {} bytes to {channel} in {seconds:.3} s",
-            packet.len()
+            "{sent} of {} bytes to {channel} in {seconds:.3} s",
+            packet.len(),
+            sent = counted(sent, "packet")
         )?;
         if let Some(error) = last_error {
-            writeln!(out, "{refused} refused by this host's kernel: {error}")?;
+            let why = reason(&error);
+            writeln!(out, "{refused} refused by this host's kernel: {why}")?;
         }
     }
     Ok(u8::from(sent == 0))

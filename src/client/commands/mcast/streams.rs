@@ -1,6 +1,7 @@
 //! SHELL. `mcast streams`: streams with rate and loss.
 
-use crate::client::render::style::{Style, age, duration, right, table};
+use crate::client::render::style::{Style, age, duration};
+use crate::client::render::table::{Column, table};
 use netsonde_core::protocol::multicast::{MpegTs, Rtp, Streams};
 use std::net::IpAddr;
 
@@ -8,7 +9,7 @@ pub(crate) fn streams_text(report: &Streams, style: Style, verbose: bool) -> Str
     if report.streams.is_empty() {
         return "no streams".into();
     }
-    let mut rows: Vec<Vec<String>> = report
+    let rows: Vec<Vec<String>> = report
         .streams
         .iter()
         .map(|stream| {
@@ -58,31 +59,27 @@ pub(crate) fn streams_text(report: &Streams, style: Style, verbose: bool) -> Str
             row
         })
         .collect();
-    let mut head = vec![
-        "IF",
-        "GROUP",
-        "SOURCE",
-        "PACKETS",
-        "PER S",
-        "Mbit/s",
-        "TTL",
-        "LAST",
-        "NUMBERS",
-        "LOST",
-        "JITTER ms",
+    let mut columns = vec![
+        Column::text("IF"),
+        Column::text("GROUP"),
+        Column::text("SOURCE").shrinks(15),
+        Column::number("PACKETS").may_hide(1),
+        Column::number("PER S"),
+        Column::number("Mbit/s").may_hide(3),
+        Column::number("TTL").may_hide(2),
+        Column::number("LAST"),
+        Column::text("NUMBERS").may_hide(4),
+        Column::number("LOST"),
+        Column::number("JITTER ms").may_hide(5),
     ];
     if verbose {
-        head.extend([
-            "LONGEST GAP",
-            "WRONG MAC",
-            "DUPLICATES",
-            "REORDERED",
-            "RESTARTS",
+        columns.extend([
+            Column::number("LONGEST GAP").may_hide(6),
+            Column::number("WRONG MAC").may_hide(10),
+            Column::number("DUPLICATES").may_hide(9),
+            Column::number("REORDERED").may_hide(8),
+            Column::number("RESTARTS").may_hide(7),
         ]);
     }
-    // Without sequence numbers the loss of a stream is unknown.
-    for column in 9..head.len() {
-        right(&head, &mut rows, column);
-    }
-    table(style, &head, &rows)
+    table(style, &columns, &rows)
 }

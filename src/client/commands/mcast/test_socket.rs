@@ -2,6 +2,7 @@
 
 use crate::client::failure::Failure;
 use crate::linux::group_socket::join_source;
+use crate::linux::reason;
 use netsonde_core::multicast::GroupPort;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self};
@@ -32,7 +33,7 @@ pub(crate) fn cannot<'a>(
             Some(libc::EADDRINUSE) => ": another program uses this port exclusively",
             _ => "",
         };
-        Failure::Other(format!("cannot {what} {channel}: {error}{hint}"))
+        Failure::Other(format!("cannot {what} {channel}: {}{hint}", reason(&error)))
     }
 }
 

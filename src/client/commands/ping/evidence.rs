@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use crate::client::cli::args::{Lookback, Packets};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, FilePacket, Item};
-use crate::client::{files::packet_file::PacketFile, packets::Stream};
+use crate::client::files::output_file::OutputFile;
+use crate::client::files::packet_file::PacketFile;
+use crate::client::packets::{Stream, ended};
 use netsonde_core::probe::sight::{SightingKind, may_concern_probe, sight};
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::ping::Probe;
@@ -50,6 +52,9 @@ fn in_words(probe: &Probe) -> String {
     if let Some(why) = why {
         words.push_str(&format!(": {why}"));
     }
+    if let Some(from) = probe.from.as_deref().filter(|_| probe.has_other_source()) {
+        words.push_str(&format!(" from={from}"));
+    }
     for (name, ns) in [
         ("rtt", probe.rtt_ns),
         ("wire", probe.wire_rtt_ns),
@@ -84,15 +89,20 @@ impl Collected {
     }
 
     /// Fetches the packets from the record and writes those of this run. Returns their number.
-    pub fn write(&self, socket: &Path, path: &Path) -> Result<u64, Failure> {
+    pub fn write(&self, socket: &Path, output: OutputFile) -> Result<u64, Failure> {
         let since = self.start.elapsed() + Duration::from_secs(1);
         let wanted = Packets {
             last: Some(Lookback::Ns(since.as_nanos() as u64)),
             stores: vec!["icmp".into(), "link".into()],
             ..Packets::default()
         };
-        let stream = Stream::open(socket, &wanted, Content::Permitted)?;
-        let mut file = CaptureFile::new(stream.pipe)?;
+        let Stream {
+            mut connection,
+            pipe,
+            interrupt,
+            ..
+        } = Stream::open(socket, &wanted, Content::Permitted)?;
+        let mut file = CaptureFile::new(pipe)?;
         let mut packets: Vec<(FilePacket, SightingKind)> = Vec::new();
         while let Some(item) = file.next()? {
             if let Item::Packet(packet) = item
@@ -101,13 +111,25 @@ impl Collected {
                 packets.push((packet, what));
             }
         }
-        self.select(packets, path)
+        let report = ended(&mut connection, &interrupt)?;
+        if interrupt.came() {
+            let shown = output.shown();
+            return Err(Failure::Other(format!(
+                "interrupted: {shown} was not written"
+            )));
+        }
+        if let Some(cut) = report.cut {
+            return Err(Failure::Other(format!(
+                "netsonded ended the stream of packets: {cut}"
+            )));
+        }
+        self.select(packets, output)
     }
 
     fn select(
         &self,
         packets: Vec<(FilePacket, SightingKind)>,
-        path: &Path,
+        output: OutputFile,
     ) -> Result<u64, Failure> {
         // Relevant neighbors: the targets, and the next hops of the requests.
         let mut macs: HashSet<[u8; 6]> = HashSet::new();
@@ -148,6 +170,9 @@ impl Collected {
                     self.ids.contains(&echo.id)
                 }
                 SightingKind::Error { quoted, .. } => self.ids.contains(&quoted.echo.id),
+                SightingKind::LaterFragment { from, fragment } => {
+                    neighbours.contains(from) || neighbours.contains(&fragment.to)
+                }
                 SightingKind::NeighborSolicited(who) | SightingKind::NeighborAnswered(who) => {
                     neighbours.contains(who)
                 }
@@ -155,7 +180,7 @@ impl Collected {
             if !ours {
                 continue;
             }
-            if let SightingKind::Request { to, echo } = &what
+            if let SightingKind::Request { to, echo, .. } = &what
                 && packet.direction != Direction::ToOther
             {
                 // The packet holds the lower half of the number.
@@ -185,14 +210,13 @@ impl Collected {
         if more > 0 {
             comments.push(format!("netsonde: and {more} more probes without a packet"));
         }
-        let mut file = PacketFile::create(path, &comments)?;
+        let mut file = PacketFile::new(output, &comments);
         for packet in &chosen {
             if !file.add(packet)? {
-                break;
+                return Ok(file.count);
             }
         }
-        file.flush()?;
-        Ok(file.count)
+        file.complete()
     }
 }
 

@@ -1,6 +1,9 @@
 //! SHELL. `netsonde ping`: targets and options become a call, and what comes back becomes lines.
 
 mod evidence;
+mod progress;
+mod rules;
+mod size_check;
 mod text;
 
 use std::collections::HashMap;
@@ -8,23 +11,34 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::Scope;
 
 use serde_json::json;
 
 use crate::client::cli::args::{Global, Ping, Pmtu};
+use crate::client::commands::ping::progress::Progress;
+use crate::client::commands::ping::rules::Rules;
+use crate::client::commands::ping::size_check::SizeChecks;
 use crate::client::commands::ping::text::Output;
 use crate::client::connection::Connection;
 use crate::client::failure::Failure;
+use crate::client::files::output_file::{FileId, OutputFile};
 use crate::client::interrupt::Interrupt;
+use crate::linux::reason;
+use netsonde_core::address::{
+    looks_like_ipv4, looks_like_ipv6, parse_address, parse_prefix, parse_short_ipv4,
+};
 use netsonde_core::protocol::ping::{
-    Options, PingCall, PingReply, TargetsCall, TargetsReply, Total,
+    Options, PingCall, PingReply, Summary, TargetsCall, TargetsReply, Total,
 };
 
 /// Maximum number of targets per request: IPv6 addresses with a scope fit in its 64 KiB.
 const TARGETS_A_REQUEST: usize = 700;
 /// Maximum number of targets shown as lines; more are shown as a table.
 const LINES: usize = 16;
+/// Stands for all targets of a table, whose drops are remarked on together.
+const ALL_TARGETS: &str = "";
 /// Default number of probes to a group or broadcast address.
 const GROUP_COUNT: u32 = 3;
 
@@ -59,8 +73,21 @@ pub fn ping(global: &Global, socket: &Path, args: &Ping) -> Result<u8, Failure> 
         .filter(|family: &Vec<Wanted>| !family.is_empty())
         .collect();
     let is_group = wanted.iter().all(|one| one.is_group);
-    let options = options(global, args, &wanted, is_sweep, is_group)?;
+    let mut options = options(global, args, &wanted, is_sweep, is_group)?;
+    let checks_size = !is_sweep && !is_group;
+    let checks_size = checks_size && SizeChecks::apply(args, wanted[0].is_ipv4);
+    if checks_size {
+        // The smaller probe is sent when the probes are lost, so their fates must be reported.
+        options.quiet = Some(false);
+    }
     let interrupt = Interrupt::catch()?;
+    // A file that cannot be written shows before the run, not after it.
+    let evidence = match &args.evidence {
+        Some(path) => Some(OutputFile::open(path, &lists(args), Some(&interrupt))?),
+        None => None,
+    };
+    let progress = Progress::catch()?;
+    let rules = Mutex::new(Rules::before(socket));
     let names: HashMap<String, String> = wanted
         .iter()
         .filter_map(|one| Some((one.target.clone(), one.name.clone()?)))
@@ -68,28 +95,42 @@ pub fn ping(global: &Global, socket: &Path, args: &Ping) -> Result<u8, Failure> 
     let output = Mutex::new(Output::new(
         global,
         args,
-        names,
+        names.clone(),
         wanted.len() == 1 && !is_sweep,
         is_group,
     ));
     let with_header = !is_sweep && !is_group;
     // A run has one address family; two runs are started in parallel.
     let outcomes: Vec<Result<Total, Failure>> = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| progress.watch(socket, &names));
         let runs: Vec<_> = families
             .iter()
             .map(|family| {
-                let (output, interrupt, options) = (&output, interrupt.clone(), options.clone());
-                scope.spawn(move || run(socket, family, options, with_header, &interrupt, output))
+                let context = RunContext {
+                    socket,
+                    options: options.clone(),
+                    with_header,
+                    interrupt: interrupt.clone(),
+                    progress: &progress,
+                    output: &output,
+                    rules: &rules,
+                    sizes: checks_size.then(|| Mutex::new(SizeChecks::new(args.size))),
+                };
+                scope.spawn(move || run(family, &context))
             })
             .collect();
-        runs.into_iter()
+        let outcomes = runs
+            .into_iter()
             .map(|run| {
                 let ended = run.join();
                 ended.unwrap_or_else(|_| {
                     Err(Failure::Other("a thread of the client panicked".into()))
                 })
             })
-            .collect()
+            .collect();
+        progress.end();
+        let _ = watcher.join();
+        outcomes
     });
     let mut totals = Vec::new();
     for outcome in outcomes {
@@ -98,8 +139,8 @@ pub fn ping(global: &Global, socket: &Path, args: &Ping) -> Result<u8, Failure> 
     interrupt.take();
     let mut output = output.into_inner().unwrap_or_else(PoisonError::into_inner);
     output.end(&totals)?;
-    if let Some(path) = &args.evidence {
-        output.write_evidence(socket, path)?;
+    if let Some(evidence) = evidence {
+        output.write_evidence(socket, evidence)?;
     }
     let all_answered = totals
         .iter()
@@ -107,22 +148,28 @@ pub fn ping(global: &Global, socket: &Path, args: &Ping) -> Result<u8, Failure> 
     Ok(if all_answered { 0 } else { 1 })
 }
 
-fn lock<'a, 'o>(output: &'a Mutex<Output<'o>>) -> std::sync::MutexGuard<'a, Output<'o>> {
-    output.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a run needs besides its targets.
+struct RunContext<'a, 'o> {
+    socket: &'a Path,
+    options: Options,
+    with_header: bool,
+    interrupt: Interrupt,
+    progress: &'a Progress,
+    output: &'a Mutex<Output<'o>>,
+    rules: &'a Mutex<Rules>,
+    /// Checks of the path for packets of this size; `None` for small packets and many targets.
+    sizes: Option<Mutex<SizeChecks>>,
 }
 
 /// Performs one run, from the call to its totals.
-fn run(
-    socket: &Path,
-    family: &[Wanted],
-    options: Options,
-    with_header: bool,
-    interrupt: &Interrupt,
-    output: &Mutex<Output<'_>>,
-) -> Result<Total, Failure> {
-    let mut connection = Connection::open(socket)?;
+fn run(family: &[Wanted], context: &RunContext<'_, '_>) -> Result<Total, Failure> {
+    let mut connection = Connection::open(context.socket)?;
     let mut call = PingCall {
-        options: Some(options),
+        options: Some(context.options.clone()),
         ..PingCall::default()
     };
     let texts: Vec<String> = family.iter().map(|one| one.target.clone()).collect();
@@ -140,11 +187,23 @@ fn run(
     }
     connection.call_more("io.netsonde.Ping.Ping", &call)?;
     connection.wait_without_limit()?;
+    // The smaller probes of size checks are sent meanwhile.
+    std::thread::scope(|scope| receive(family, context, &mut connection, scope))
+}
+
+/// Prints the replies to a call, up to its totals.
+fn receive<'scope, 'env>(
+    family: &[Wanted],
+    context: &'env RunContext<'_, '_>,
+    connection: &mut Connection,
+    scope: &'scope Scope<'scope, 'env>,
+) -> Result<Total, Failure> {
     let mut number = None;
     let mut stopped = false;
     let mut total = None;
+    let mut checks = Vec::new();
     loop {
-        let stop = (!stopped).then(|| interrupt.descriptor());
+        let stop = (!stopped).then(|| context.interrupt.descriptor());
         let Some((reply, continues)) = connection.reply_or::<PingReply>(stop)? else {
             stopped = true;
             let Some(run) = number else {
@@ -152,27 +211,53 @@ fn run(
             };
             // The call is still in progress on this connection, so the request to stop needs
             // another one.
-            let stop: Result<serde_json::Value, _> =
-                Connection::open(socket)?.call("io.netsonde.Ping.Stop", &json!({ "run": run }));
+            let stop: Result<serde_json::Value, _> = Connection::open(context.socket)?
+                .call("io.netsonde.Ping.Stop", &json!({ "run": run }));
             stop?;
             continue;
         };
-        number = number.or(reply.run);
-        let mut output = lock(output);
+        if let (None, Some(run)) = (number, reply.run) {
+            number = Some(run);
+            context.progress.add(run);
+        }
+        let mut output = lock(context.output);
         if let Some(id) = reply.id {
             output.identifier(id);
-            if with_header {
+            if context.with_header {
                 output.begin(family)?;
             }
         }
         for probe in reply.probes.iter().flatten() {
             output.probe(probe)?;
+            lock(context.rules).add(probe);
+            let sizes = context.sizes.as_ref();
+            if !stopped && sizes.is_some_and(|sizes| lock(sizes).add(probe)) {
+                let target = probe.target.clone();
+                output.size_check(&target, SizeChecks::small())?;
+                checks.push(scope.spawn(move || check_size(context, &target)));
+            }
         }
-        for summary in reply.summaries.iter().flatten() {
-            output.summary(summary)?;
+        if reply.summaries.is_some() {
+            drop(output);
+            for check in checks.drain(..) {
+                let _ = check.join();
+            }
+            output = lock(context.output);
+        }
+        for mut summary in reply.summaries.into_iter().flatten() {
+            add_remarks(context, &mut summary);
+            output.summary(&summary)?;
         }
         for row in reply.rows.iter().flatten() {
             output.row(row)?;
+            if let Some(fates) = &row.fates {
+                lock(context.rules).add_quiet(ALL_TARGETS, fates);
+            }
+        }
+        if reply.total.is_some()
+            && let Some(remark) = lock(context.rules).remark(ALL_TARGETS)
+        {
+            output.remark(&remark)?;
         }
         total = total.or(reply.total);
         if !continues {
@@ -181,6 +266,37 @@ fn run(
         output.flush()?;
     }
     total.ok_or_else(|| Failure::Other("netsonded ended the run without its totals".into()))
+}
+
+/// Sends a smaller probe to a target, and prints what became of it.
+fn check_size(context: &RunContext<'_, '_>, target: &str) {
+    let checked = SizeChecks::send(context.socket, target, &context.options);
+    let mut output = lock(context.output);
+    match (checked, &context.sizes) {
+        (Ok(check), Some(sizes)) => {
+            lock(sizes).checked(&check);
+            // A closed pipe ends the command at its next line.
+            let _ = output.size_checked(&check);
+        }
+        (Err(error), _) => eprintln!("netsonde: no smaller probe was sent: {error}"),
+        _ => {}
+    }
+}
+
+/// Adds the remarks that only the client can make.
+fn add_remarks(context: &RunContext<'_, '_>, summary: &mut Summary) {
+    let mut rules = lock(context.rules);
+    if context.options.quiet == Some(true) {
+        rules.add_quiet(&summary.target, &summary.fates);
+    }
+    let by_size = context.sizes.as_ref();
+    let by_size = by_size.and_then(|sizes| lock(sizes).remark(summary));
+    let more = [by_size, rules.remark(&summary.target)]
+        .into_iter()
+        .flatten();
+    let mut all = summary.remarks.take().unwrap_or_default();
+    all.extend(more);
+    summary.remarks = (!all.is_empty()).then_some(all);
 }
 
 fn options(
@@ -240,6 +356,17 @@ fn options(
     })
 }
 
+/// The regular files with targets, which --evidence must not replace.
+fn lists(args: &Ping) -> Vec<FileId> {
+    let paths = args
+        .targets
+        .iter()
+        .filter_map(|text| text.strip_prefix('@'));
+    paths
+        .filter_map(|path| FileId::of(&std::fs::metadata(path).ok()?))
+        .collect()
+}
+
 /// Resolves the targets of the command line; `true` if some come from a file.
 fn read_targets(args: &Ping) -> Result<(Vec<Wanted>, bool), Failure> {
     let mut wanted = Vec::new();
@@ -250,7 +377,7 @@ fn read_targets(args: &Ping) -> Result<(Vec<Wanted>, bool), Failure> {
             continue;
         };
         from_file = true;
-        let cannot = |error: std::io::Error| Failure::Other(format!("cannot read {path}: {error}"));
+        let cannot = |error: std::io::Error| Failure::of_file("read", Path::new(path), &error);
         let file: Box<dyn BufRead> = if path == "-" {
             Box::new(BufReader::new(std::io::stdin()))
         } else {
@@ -284,6 +411,13 @@ fn read_target(text: &str, args: &Ping) -> Result<Wanted, Failure> {
             return Err(Failure::Other(format!("{text} does not match -4 or -6")));
         }
         let is_range = rest.starts_with('/');
+        if is_range {
+            parse_prefix(text).map_err(Failure::Other)?;
+        } else if rest == "%" {
+            return Err(Failure::Other(format!(
+                "{text}: the interface after % is missing"
+            )));
+        }
         // As for ping, 0 is this host.
         let address = match address {
             IpAddr::V4(v4) if v4.is_unspecified() && !is_range => {
@@ -311,6 +445,13 @@ fn read_target(text: &str, args: &Ping) -> Result<Wanted, Failure> {
             name: None,
         });
     }
+    if let Some(address) = parse_short_ipv4(address).filter(|_| rest.is_empty()) {
+        return read_target(&address.to_string(), args);
+    }
+    if address.is_empty() || looks_like_ipv4(address) || looks_like_ipv6(address) {
+        let why = parse_address(address).err().unwrap_or_default();
+        return Err(Failure::Other(why));
+    }
     if !rest.is_empty() {
         return Err(Failure::Other(format!(
             "{text}: a range or scope needs an address, not a name"
@@ -318,7 +459,7 @@ fn read_target(text: &str, args: &Ping) -> Result<Wanted, Failure> {
     }
     let found = (text, 0)
         .to_socket_addrs()
-        .map_err(|error| Failure::Other(format!("{text}: cannot resolve the name: {error}")))?;
+        .map_err(|error| Failure::Other(format!("{text}: {}", cannot_resolve(&error))))?;
     let address = found
         .map(|found: SocketAddr| found.ip())
         .find(|address| !wrong_family(address.is_ipv4()))
@@ -330,6 +471,13 @@ fn read_target(text: &str, args: &Ping) -> Result<Wanted, Failure> {
         is_group: address.is_multicast(),
         name: Some(text.into()),
     })
+}
+
+/// Describes an error of getaddrinfo(3), which the standard library wraps in words of its own.
+fn cannot_resolve(error: &std::io::Error) -> String {
+    let why = reason(error);
+    let why = why.rsplit(": ").next().unwrap_or(&why);
+    format!("cannot resolve the name: {why}")
 }
 
 #[cfg(test)]
@@ -347,6 +495,24 @@ mod tests {
         assert_eq!(read("fe80::1%e0").unwrap().target, "fe80::1%e0");
         assert_eq!(read("0.0.0.0").unwrap().target, "127.0.0.1");
         assert!(read("no such name/24").is_err());
+        assert_eq!(read("127.1").unwrap().target, "127.0.0.1");
+        for (text, words) in [
+            (
+                "10.999.1.1",
+                "10.999.1.1 is not an IPv4 address: 999 is more than 255",
+            ),
+            ("10.999.1.0/24", "999 is more than 255"),
+            ("10.0.0.0/33", "33 is more than 32"),
+            ("300.1", "300 is more than 255"),
+            ("1.2.3.4.5", "it has 5 numbers instead of 4"),
+            ("fe80::12345%e0", "more than four digits"),
+            ("fe80::/129", "129 is more than 128"),
+            ("fe80::1%", "the interface after % is missing"),
+            ("", "empty"),
+        ] {
+            let why = read(text).unwrap_err().to_string();
+            assert!(why.contains(words), "{text}: {why}");
+        }
         let by = Ping {
             by: Some("e0".into()),
             ..Ping::default()

@@ -8,9 +8,13 @@ use serde::Serialize;
 
 use crate::client::cli::args::{Global, Ping};
 use crate::client::commands::ping::Wanted;
+use crate::client::commands::ping::size_check::{self, SizeCheck};
 use crate::client::failure::Failure;
-use crate::client::render::style::{Style, table};
-use netsonde_core::protocol::ping::{Distribution, Probe, Summary, TargetRow, Total};
+use crate::client::files::output_file::OutputFile;
+use crate::client::render::style::Style;
+use crate::client::render::table::{Column, table};
+use netsonde_core::protocol::ping::{Distribution, Probe, Remark, Summary, TargetRow, Total};
+use netsonde_core::text::{counted, was_or_were};
 
 /// Prints one JSON object per line.
 #[derive(Serialize)]
@@ -81,7 +85,7 @@ impl<'a> Output<'a> {
         Output {
             global,
             args,
-            style: Style::new(global.color),
+            style: global.style(),
             out: BufWriter::new(io::stdout()),
             names,
             is_single,
@@ -226,24 +230,70 @@ impl<'a> Output<'a> {
         if probe.duplicate == Some(true) {
             line.push_str(" (DUP!)");
         }
+        let is_reply = matches!(probe.fate.as_str(), "replied" | "late" | "corrupted");
+        if is_reply && probe.has_other_source() {
+            let asked = if self.is_single {
+                String::new()
+            } else {
+                format!(" {} was asked", self.named(&probe.target))
+            };
+            line.push_str(&format!(" (DIFFERENT ADDRESS!{asked})"));
+        }
+        let before = match &probe.instead_of {
+            Some(_) => " (previously reported as lost)",
+            None => "",
+        };
         match probe.fate.as_str() {
             "replied" => line,
-            "late" => {
-                let before = probe
-                    .instead_of
-                    .as_ref()
-                    .map(|_| " (previously reported as lost)");
-                format!(
-                    "{line} {}",
-                    self.style.warn(&format!("late{}", before.unwrap_or("")))
-                )
-            }
+            "late" => format!("{line} {}", self.style.warn(&format!("late{before}"))),
+            "refused" => self.style.warn(&format!("{line}{before}")),
             "corrupted" if probe.from.is_some() => {
                 let why = probe.last_seen.as_deref().unwrap_or("");
                 format!("{line} {}", self.style.warn(&format!("corrupted: {why}")))
             }
             _ => self.style.warn(&line),
         }
+    }
+
+    /// Prints that a smaller probe is sent, since larger ones were lost.
+    pub fn size_check(&mut self, target: &str, size: u32) -> Result<(), Failure> {
+        if self.global.quiet || self.global.json {
+            return Ok(());
+        }
+        writeln!(
+            self.out,
+            "{}: {} probes of {} bytes were lost; sending one of {size} bytes, which is not counted",
+            self.named(target),
+            size_check::LOSSES,
+            self.args.size
+        )?;
+        self.flush()
+    }
+
+    /// Prints what became of the smaller probe.
+    pub fn size_checked(&mut self, check: &SizeCheck) -> Result<(), Failure> {
+        if self.global.quiet {
+            return Ok(());
+        }
+        if self.global.json {
+            let mut check = check.clone();
+            check.probe.target = self.named(&check.probe.target);
+            return self.json("size_check", &check);
+        }
+        let probe = &check.probe;
+        let detail = match (probe.rtt_ns, &probe.last_seen) {
+            (Some(rtt), _) => format!("time={} ms", ms(rtt)),
+            (None, Some(last_seen)) => last_seen.clone(),
+            (None, None) => "no further evidence".into(),
+        };
+        writeln!(
+            self.out,
+            "{}: the probe of {} bytes: {}: {detail}",
+            self.named(&probe.target),
+            check.size,
+            probe.fate
+        )?;
+        Ok(())
     }
 
     /// Prints the summary of a target.
@@ -260,6 +310,7 @@ impl<'a> Output<'a> {
             return self.single(summary);
         }
         let all = (summary.received < summary.sent).then(|| summary.fates.clone());
+        let remarks = summary.remarks.clone();
         self.row(&TargetRow {
             target: summary.target.clone(),
             sent: summary.sent,
@@ -267,6 +318,7 @@ impl<'a> Output<'a> {
             fates: all,
             rtt_ns: summary.rtt_ns.map(|figures| figures.p50),
             wire_rtt_ns: summary.wire_rtt_ns.map(|figures| figures.p50),
+            remarks,
         })
     }
 
@@ -285,7 +337,7 @@ impl<'a> Output<'a> {
             sent if sent == row.received => "0%".into(),
             sent => percent((sent - row.received.min(sent)) as f64 * 100.0 / sent as f64),
         };
-        let line = format!(
+        let mut line = format!(
             "{:<25} {:>6} {:>6} {loss:>8} {:>10} {:>10}  {}",
             self.names.get(&row.target).unwrap_or(&row.target),
             row.sent,
@@ -297,9 +349,12 @@ impl<'a> Output<'a> {
                 .map_or_else(|| format!("replied {}", row.sent), fates)
         );
         if row.received == 0 {
+            line = self.style.warn(&line);
+        }
+        writeln!(self.out, "{line}")?;
+        for remark in row.remarks.iter().flatten() {
+            let line = format!("  {}: {}", self.named(&row.target), remark.text);
             writeln!(self.out, "{}", self.style.warn(&line))?;
-        } else {
-            writeln!(self.out, "{line}")?;
         }
         Ok(())
     }
@@ -351,17 +406,29 @@ impl<'a> Output<'a> {
                 percent(windows.worst_10s_percent)
             )?;
         }
+        self.remarks(summary)
+    }
+
+    fn remarks(&mut self, summary: &Summary) -> Result<(), Failure> {
+        for remark in summary.remarks.iter().flatten() {
+            self.remark(remark)?;
+        }
         Ok(())
+    }
+
+    /// Prints a remark about the target, or about all targets of a table.
+    pub fn remark(&mut self, remark: &Remark) -> Result<(), Failure> {
+        Ok(writeln!(self.out, "{}", self.style.warn(&remark.text))?)
     }
 
     fn responders(&mut self, summary: &Summary) -> Result<(), Failure> {
         let all = summary.responders.as_deref().unwrap_or_default();
         writeln!(
             self.out,
-            "{}: {} probes, {} hosts answered",
+            "{}: {}, {} answered",
             self.named(&summary.target),
-            summary.sent,
-            all.len()
+            counted(summary.sent, "probe"),
+            counted(all.len(), "host")
         )?;
         if !all.is_empty() {
             let rows: Vec<Vec<String>> = all
@@ -377,15 +444,15 @@ impl<'a> Output<'a> {
                     ]
                 })
                 .collect();
-            let head = [
-                "ADDRESS",
-                "MAC",
-                "REPLIES",
-                "DUPLICATES",
-                "LOSS",
-                "RTT min/avg/max/mdev ms",
+            let columns = [
+                Column::text("ADDRESS"),
+                Column::text("MAC").may_hide(1),
+                Column::number("REPLIES"),
+                Column::number("DUPLICATES").may_hide(2),
+                Column::number("LOSS"),
+                Column::text("RTT min/avg/max/mdev ms"),
             ];
-            writeln!(self.out, "{}", table(self.style, &head, &rows))?;
+            writeln!(self.out, "{}", table(self.style, &columns, &rows))?;
         } else {
             let words = fates(&summary.fates);
             writeln!(self.out, "fates: {words}")?;
@@ -393,10 +460,11 @@ impl<'a> Output<'a> {
         if let Some(left_out) = summary.responders_left_out {
             writeln!(
                 self.out,
-                "{left_out} further replies not attributed: too many responders"
+                "{left_out} not attributed: too many responders",
+                left_out = counted(left_out, "further reply")
             )?;
         }
-        Ok(())
+        self.remarks(summary)
     }
 
     /// Prints the totals.
@@ -414,8 +482,8 @@ impl<'a> Output<'a> {
             if !self.is_single && !self.is_group {
                 writeln!(
                     out,
-                    "{} targets, {} answered; {} sent, {} received, {} loss in {:.3} s; {}",
-                    total.targets,
+                    "{}, {} answered; {} sent, {} received, {} loss in {:.3} s; {}",
+                    counted(total.targets, "target"),
                     total.answered,
                     total.sent,
                     total.received,
@@ -427,18 +495,23 @@ impl<'a> Output<'a> {
             if total.forged > 0 {
                 writeln!(
                     out,
-                    "{} replies ignored: wrong cookie or source (forged?)",
-                    total.forged
+                    "{} ignored: wrong cookie (forged?)",
+                    counted(total.forged, "reply")
                 )?;
             }
             if total.stray > 0 {
-                writeln!(out, "{} replies were too late to be matched", total.stray)?;
+                writeln!(
+                    out,
+                    "{} {} too late to be matched",
+                    counted(total.stray, "reply"),
+                    was_or_were(total.stray)
+                )?;
             }
             if total.events_dropped > 0 {
                 writeln!(
                     out,
-                    "{} lines dropped, because they were not read fast enough",
-                    total.events_dropped
+                    "{} dropped, because they were not read fast enough",
+                    counted(total.events_dropped, "line")
                 )?;
             }
         }
@@ -446,10 +519,15 @@ impl<'a> Output<'a> {
     }
 
     /// Writes the packets of these runs.
-    pub fn write_evidence(&self, socket: &Path, path: &Path) -> Result<(), Failure> {
-        let written = self.evidence.write(socket, path)?;
+    pub fn write_evidence(&self, socket: &Path, output: OutputFile) -> Result<(), Failure> {
+        let shown = output.shown().to_owned();
+        let written = self.evidence.write(socket, output)?;
         if !self.global.quiet {
-            eprintln!("{written} packets to {}", path.display());
+            let _ = writeln!(
+                std::io::stderr(),
+                "{} to {shown}",
+                counted(written, "packet")
+            );
         }
         Ok(())
     }

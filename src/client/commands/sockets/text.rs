@@ -1,17 +1,21 @@
-//! SHELL. Tables of `sockets`, for 100 columns.
+//! SHELL. Tables of `sockets`.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::inventory::{Entry, SocketInventory, service};
-use crate::client::render::style::{Style, bytes, right, safe, table};
+use crate::client::render::style::{Style, bytes, safe};
+use crate::client::render::table::{Column, natural_width, table};
 use crate::linux::processes::Held;
 use netsonde_core::families::{RAW, family_name, type_name};
 use netsonde_core::sockets::select::{Count, count};
 use netsonde_core::sockets::{Detail, Filter, INET, INET6, NETLINK, Socket, UNIX};
+use netsonde_core::text::counted;
 use netsonde_core::wire::services::port_range;
 
-/// Characters shown of a path or name: a line fits two of them.
-const NAME: usize = 24;
+/// Minimum width of a column of paths and names on a narrow terminal: enough to recognize their ends.
+const NAME: usize = 12;
+/// Minimum width of the column of processes: 15 bytes of a name, or a short name with its number.
+const PROCESS: usize = 16;
 /// Rows per table of the overview: one screen. The option named below the table shows all.
 const SHOWN: usize = 40;
 /// States per line of the summary.
@@ -23,8 +27,8 @@ const LARGE_QUEUE: u64 = 64 * 1024;
 pub fn overview(all: &SocketInventory, style: Style, verbose: bool) -> String {
     let mut text = format!(
         "{} in this network namespace, held by {}{}\n\n",
-        style.bold(&counted(all.wanted().count(), "socket", "sockets")),
-        counted(all.owners(), "process", "processes"),
+        style.bold(&counted(all.wanted().count() as u64, "socket")),
+        counted(all.owners() as u64, "process"),
         unowned(all, style)
     );
     text.push_str(&summary(all, style));
@@ -110,10 +114,6 @@ fn more(entries: &[&Entry], option: &str) -> String {
     }
 }
 
-fn counted(count: usize, one: &str, more: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { more })
-}
-
 fn section(text: &mut String, style: Style, title: &str, count: usize) {
     text.push_str(&format!(
         "\n{}\n",
@@ -160,7 +160,8 @@ fn limits(all: &SocketInventory) -> Vec<String> {
     if all.skipped > 0 {
         let count = all.skipped;
         texts.push(format!(
-            "{count} processes not inspected: too many processes"
+            "{count} not inspected: too many processes",
+            count = counted(count, "process")
         ));
     }
     if all.is_cut {
@@ -188,9 +189,14 @@ fn summary(all: &SocketInventory, style: Style) -> String {
             rows.push(std::mem::replace(&mut row, vec![String::new(); 4]));
         }
     }
-    let headings = ["FAMILY", "TYPE", "PROTOCOL", "SOCKETS", "STATES"];
-    right(&headings, &mut rows, 3);
-    format!("{}\n", table(style, &headings, &rows))
+    let columns = [
+        Column::text("FAMILY"),
+        Column::text("TYPE"),
+        Column::text("PROTOCOL"),
+        Column::number("SOCKETS"),
+        Column::text("STATES").shrinks(20),
+    ];
+    format!("{}\n", table(style, &columns, &rows))
 }
 
 fn listeners(all: &SocketInventory, entries: &[&Entry], style: Style) -> String {
@@ -217,27 +223,27 @@ fn listeners(all: &SocketInventory, entries: &[&Entry], style: Style) -> String 
             ]
         })
         .collect();
-    let mut headings = vec![
-        "SOCKET",
-        "LOCAL",
-        "SERVICE",
-        "PORT RANGE",
-        "WAITING",
-        "DROPS",
-        "PROCESS",
+    let mut columns = vec![
+        Column::text("SOCKET"),
+        Column::text("LOCAL"),
+        Column::text("SERVICE").shrinks(8),
+        Column::text("PORT RANGE").shrinks(10),
+        Column::text("WAITING"),
+        Column::number("DROPS"),
+        Column::text("PROCESS").shrinks(PROCESS),
     ];
-    if is_wide(&headings, &rows) {
-        drop_empty(&mut headings, &mut rows, 4..=5);
+    if is_wide(style, &columns, &rows) {
+        drop_empty(&mut columns, &mut rows, 4..=5);
         for row in &mut rows {
             let kind = row.remove(3);
             row[2] = format!("{}, {kind}", row[2]);
         }
-        headings.remove(3);
-        stack(&mut headings, &mut rows, "LOCAL, SERVICE", "  ");
+        columns.remove(3);
+        stack(&mut columns, &mut rows, "LOCAL, SERVICE", "  ");
     } else {
-        drop_empty(&mut headings, &mut rows, 2..=5);
+        drop_empty(&mut columns, &mut rows, 2..=5);
     }
-    let mut text = format!("{}\n", table(style, &headings, &rows));
+    let mut text = format!("{}\n", table(style, &columns, &rows));
     if let (true, Some((first, last))) = (is_marked, all.local_ports) {
         text.push_str(&style.dim(&format!(
             "+ within net.ipv4.ip_local_port_range ({first}-{last}): an outgoing connection may take the port first"
@@ -289,18 +295,18 @@ fn sniffing_table(all: &SocketInventory, entries: &[&Entry], style: Style) -> St
             ]
         })
         .collect();
-    let mut headings = vec![
-        "SOCKET",
-        "PROTOCOL",
-        "INTERFACE",
-        "PROMISC",
-        "FILTER",
-        "RING",
-        "DROPS",
-        "PROCESS",
+    let mut columns = vec![
+        Column::text("SOCKET"),
+        Column::text("PROTOCOL").shrinks(8),
+        Column::text("INTERFACE"),
+        Column::text("PROMISC").shrinks(7),
+        Column::text("FILTER").shrinks(6),
+        Column::number("RING"),
+        Column::number("DROPS"),
+        Column::text("PROCESS").shrinks(PROCESS),
     ];
-    drop_empty(&mut headings, &mut rows, 3..=6);
-    format!("{}\n", table(style, &headings, &rows))
+    drop_empty(&mut columns, &mut rows, 3..=6);
+    format!("{}\n", table(style, &columns, &rows))
 }
 
 fn filter(filter: Filter) -> String {
@@ -369,39 +375,49 @@ fn of_family(
             ]
         })
         .collect();
-    let mut headings = vec![
-        "SOCKET", "STATE", "LOCAL", "REMOTE", "RECVQ", "SENDQ", "DROPS", "PROCESS",
+    let is_ip = entries
+        .iter()
+        .all(|entry| matches!(entry.socket.family, INET | INET6));
+    // An address is useless in parts; of a path, the end is more specific.
+    let end = |heading| match is_ip {
+        true => Column::text(heading),
+        false => Column::text(heading).shrinks_from_start(NAME),
+    };
+    let mut columns = vec![
+        Column::text("SOCKET"),
+        Column::text("STATE"),
+        end("LOCAL"),
+        end("REMOTE"),
+        Column::number("RECVQ"),
+        Column::number("SENDQ"),
+        Column::number("DROPS"),
+        Column::text("PROCESS").shrinks(PROCESS),
     ];
-    drop_empty(&mut headings, &mut rows, 2..=6);
-    if is_wide(&headings, &rows) && headings.contains(&"REMOTE") {
-        stack(&mut headings, &mut rows, "LOCAL, > REMOTE", "> ");
+    drop_empty(&mut columns, &mut rows, 2..=6);
+    let has_remote = columns.iter().any(|one| one.heading() == "REMOTE");
+    if is_ip && has_remote && is_wide(style, &columns, &rows) {
+        stack(&mut columns, &mut rows, "LOCAL, > REMOTE", "> ");
     }
-    format!("{}\n", table(style, &headings, &rows))
+    format!("{}\n", table(style, &columns, &rows))
 }
 
-/// Width of a terminal, in columns.
-const WIDTH: usize = 100;
-
-fn is_wide(headings: &[&str], rows: &[Vec<String>]) -> bool {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.max().unwrap_or(0).max(headings[column].len()) + 2
-    };
-    (0..headings.len()).map(width).sum::<usize>() > WIDTH + 2
+fn is_wide(style: Style, columns: &[Column], rows: &[Vec<String>]) -> bool {
+    let width = style.width();
+    width.is_some_and(|width| natural_width(columns, rows) > width)
 }
 
 /// Moves the column right of the local address below it, as long IPv6 addresses require.
-fn stack<'a>(
-    headings: &mut Vec<&'a str>,
+fn stack(
+    columns: &mut Vec<Column>,
     rows: &mut Vec<Vec<String>>,
-    heading: &'a str,
+    heading: &'static str,
     mark: &str,
 ) {
-    let Some(local) = headings.iter().position(|name| *name == "LOCAL") else {
+    let Some(local) = columns.iter().position(|one| one.heading() == "LOCAL") else {
         return;
     };
-    headings.remove(local + 1);
-    headings[local] = heading;
+    columns.remove(local + 1);
+    columns[local] = Column::text(heading);
     let mut stacked = Vec::new();
     for mut row in rows.drain(..) {
         let other = row.remove(local + 1);
@@ -413,10 +429,6 @@ fn stack<'a>(
         }
     }
     *rows = stacked;
-    // With empty cells the table would not recognize a column of numbers.
-    for column in local + 1..headings.len() - 1 {
-        right(headings, rows, column);
-    }
 }
 
 /// Combines netlink, which has one protocol per part of the kernel and a socket of the kernel in
@@ -446,14 +458,14 @@ fn merged(counts: Vec<Count>) -> Vec<Count> {
 
 /// Removes columns without information.
 fn drop_empty(
-    headings: &mut Vec<&str>,
+    columns: &mut Vec<Column>,
     rows: &mut [Vec<String>],
-    columns: std::ops::RangeInclusive<usize>,
+    range: std::ops::RangeInclusive<usize>,
 ) {
-    for column in columns.rev() {
+    for column in range.rev() {
         let is_empty = |row: &Vec<String>| matches!(row[column].as_str(), "-" | "0");
-        if headings[column] != "LOCAL" && rows.iter().all(is_empty) {
-            headings.remove(column);
+        if columns[column].heading() != "LOCAL" && rows.iter().all(is_empty) {
+            columns.remove(column);
             rows.iter_mut().for_each(|row| drop(row.remove(column)));
         }
     }
@@ -469,7 +481,7 @@ fn peer_of(all: &SocketInventory, other: &Entry) -> String {
     let process = process.map_or("?".into(), |held| {
         format!("{} {}", safe(&held.process.command), held.process.pid)
     });
-    shortened(format!("{name} {process}").trim())
+    format!("{name} {process}").trim().to_owned()
 }
 
 fn local(all: &SocketInventory, socket: &Socket) -> String {
@@ -489,7 +501,7 @@ fn local(all: &SocketInventory, socket: &Socket) -> String {
             let at = if *is_abstract { "@" } else { "" };
             match name.is_empty() {
                 true => "-".into(),
-                false => shortened(&format!("{at}{}", safe(&String::from_utf8_lossy(name)))),
+                false => format!("{at}{}", safe(&String::from_utf8_lossy(name))),
             }
         }
         Detail::Netlink { port: 0, .. } => "-".into(),
@@ -509,7 +521,7 @@ fn remote(socket: &Socket) -> String {
         Detail::Inet { remote, .. } => remote.ip().to_string(),
         Detail::Netlink { groups, .. } if !groups.is_empty() => {
             let numbers: Vec<String> = groups.iter().map(u32::to_string).collect();
-            shortened(&format!("groups {}", numbers.join(",")))
+            format!("groups {}", numbers.join(","))
         }
         Detail::Packet(_) => format!("protocol {}", socket.protocol_name()),
         Detail::Vsock { remote, .. } => vsock(*remote),
@@ -524,16 +536,6 @@ fn vsock((cid, port): (u32, u32)) -> String {
         number => number.to_string(),
     };
     format!("{}:{}", name(cid), name(port))
-}
-
-/// Shortens a path from its start, since its end is more specific.
-fn shortened(text: &str) -> String {
-    let count = text.chars().count();
-    if count <= NAME {
-        return text.to_owned();
-    }
-    let end: String = text.chars().skip(count - NAME + 3).collect();
-    format!("...{end}")
 }
 
 fn who(all: &SocketInventory, entry: &Entry) -> String {
@@ -608,11 +610,15 @@ fn groups(all: &SocketInventory, style: Style, verbose: bool) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let headings = ["GROUP", "INTERFACE", "USERS", "PROCESS"];
+    let columns = [
+        Column::text("GROUP"),
+        Column::text("INTERFACE"),
+        Column::number("USERS"),
+        Column::text("PROCESS").shrinks(PROCESS),
+    ];
     let mut text = String::new();
     section(&mut text, style, "MULTICAST MEMBERSHIPS", rows.len());
-    right(&headings, &mut rows, 2);
-    text.push_str(&table(style, &headings, &rows));
+    text.push_str(&table(style, &columns, &rows));
     text.push('\n');
     text
 }

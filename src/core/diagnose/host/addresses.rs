@@ -1,14 +1,17 @@
 //! PURE. Failure modes of addresses: duplicate, tentative, missing, or two in one network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::evidence::HostEvidence;
+use super::evidence::{HostEvidence, Route};
 use super::links::MAX_FINDINGS;
+use super::virtual_routers::has_two_masters;
 use super::{CheckOutcome, HostMode};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::evidence::in_network;
 use crate::diagnose::{Certainty, FindingDraft, Text};
+use crate::protocol::inventory::{self, Neighbors};
+use crate::text::counted;
 
 /// Duplicate address detection takes two seconds by default; beyond this time something blocks it.
 const TENTATIVE_NS: u64 = 5_000_000_000;
@@ -40,7 +43,8 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
         cause: "An address was configured by hand that a DHCP server also assigns, a virtual \
             machine was cloned, or two standby routers do not receive each other's messages.",
         proof: "Both answered the same question, or each claims the address again after the \
-            other.",
+            other. Consistent only if both have further IPv4 addresses in common, as a host with two \
+            interfaces on the link has.",
         fix: "Give one of them another address; a switch's MAC table shows the port of each.",
     },
     implies: &[
@@ -67,6 +71,7 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
                 && all.is_wanted(&one.interface)
                 && !is_all_own
                 && !is_left
+                && !has_two_masters(all, &one.interface, &one.address)
         });
         conflicts
             .take(MAX_FINDINGS)
@@ -81,11 +86,13 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
                     "{}{whose} is claimed on {} by {between}",
                     one.address, one.interface
                 );
-                let found = if one.own || one.gateway {
-                    FindingDraft::fault(Certainty::Proved, summary)
-                } else {
-                    FindingDraft::warning(Certainty::Proved, summary)
+                let concerns_us = one.own || one.gateway;
+                // A host with two interfaces on the link answers on each for the addresses of both.
+                let certainty = match one.own || !share_addresses(reply, one) {
+                    true => Certainty::Proved,
+                    false => Certainty::Consistent,
                 };
+                let found = FindingDraft::fault_or_warning(concerns_us, certainty, summary);
                 let mut found = found.fix(
                     "give one of them another address; `netsonde neighbors` shows the hosts, a \
                         switch's MAC table their ports",
@@ -95,16 +102,37 @@ pub static ADDRESS_CONFLICT: HostMode = HostMode {
                     found = found.with_evidence(
                         "wire",
                         format!(
-                            "{}{own}: {} claims, {} of them answers",
-                            claimant.mac, claimant.claims, claimant.answers
+                            "{}{own}: {}, {} of them answers",
+                            claimant.mac,
+                            counted(claimant.claims, "claim"),
+                            claimant.answers
                         ),
                     );
                 }
-                found.on(&one.interface)
+                let placed = found.on(&one.interface);
+                // A conflict of others explains nothing of this host's gateways.
+                if concerns_us { placed } else { placed.alone() }
             })
             .collect()
     },
 };
+
+/// Returns whether both stations of a conflict claim a further IPv4 address in common.
+fn share_addresses(reply: &Neighbors, one: &inventory::Finding) -> bool {
+    let Some([first, second]) = one.between.as_deref() else {
+        return false;
+    };
+    let claimed = |mac: &String| -> BTreeSet<&str> {
+        let stations = reply.neighbors.iter();
+        stations
+            .filter(|station| station.mac == *mac && station.interface == one.interface)
+            .flat_map(|station| &station.addresses)
+            .filter(|address| address.claims > 0 && address.address.contains('.'))
+            .map(|address| address.address.as_str())
+            .collect()
+    };
+    claimed(first).intersection(&claimed(second)).count() > 1
+}
 
 pub fn check_detection(all: &HostEvidence) -> CheckOutcome {
     let (mut count, mut waiting) = (0, 0);
@@ -129,7 +157,8 @@ pub static DUPLICATE_ADDRESS: HostMode = HostMode {
         cause: "Duplicate address detection (RFC 4862) found another host with it: a cloned \
             virtual machine, an address configured by hand, or a loop that returns this host's own \
             packets.",
-        proof: "The kernel marks the address as failed (dadfailed).",
+        proof: "The kernel marks the address as failed (dadfailed), and the wire shows the host that \
+            answered for it. Consistent without that answer, since a loop has the same effect.",
         fix: "Give one of the two another address, then delete this one and add it again: the \
             kernel does not retry by itself.",
     },
@@ -150,8 +179,13 @@ pub static DUPLICATE_ADDRESS: HostMode = HostMode {
                 let who = by
                     .as_ref()
                     .map_or("another host".into(), |mac| format!("the host {mac}"));
+                // A loop that returns this host's own packets has the same effect.
+                let certainty = match by {
+                    Some(_) => Certainty::Proved,
+                    None => Certainty::Consistent,
+                };
                 let mut one_found = FindingDraft::fault(
-                    Certainty::Proved,
+                    certainty,
                     format!(
                         "{address} on {} is not used, because {who} already has it",
                         one.name()
@@ -382,6 +416,7 @@ pub fn is_on_link(all: &HostEvidence, interface: &str, address: IpAddr) -> bool 
     let mut routes = all.routes.iter().filter(|route| {
         route.interface == interface
             && route.gateway.is_none()
+            && route.table == Route::MAIN
             && in_network(route.network, route.bits, address)
     });
     own.next().is_some() || routes.next().is_some()

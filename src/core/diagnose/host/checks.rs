@@ -1,14 +1,17 @@
 //! PURE. Every check of a host, in the order in which they run: causes before their symptoms.
 
-use super::{Check, addresses, drops, gateways, links, multicast, neighbors, service, settings};
+use super::{
+    Check, addresses, carrier, drops, gateways, links, multicast, neighbors, repeats, service,
+    settings, virtual_routers,
+};
 
 /// All checks, in order.
 pub static CHECKS: &[Check] = &[
     Check {
         topic: "links",
         name: "carrier",
-        run: links::check_carrier,
-        modes: &[&links::LINK_DOWN, &links::LINK_FLAPPING],
+        run: carrier::check_carrier,
+        modes: &[&carrier::LINK_DOWN, &carrier::LINK_FLAPPING],
     },
     Check {
         topic: "links",
@@ -35,6 +38,12 @@ pub static CHECKS: &[Check] = &[
         modes: &[&links::LINK_DROPS],
     },
     Check {
+        topic: "links",
+        name: "loops",
+        run: repeats::check_repeats,
+        modes: &[&repeats::BROADCAST_STORM, &repeats::MULTICAST_LOOP],
+    },
+    Check {
         topic: "addresses",
         name: "duplicate detection",
         run: addresses::check_detection,
@@ -47,10 +56,22 @@ pub static CHECKS: &[Check] = &[
         modes: &[&addresses::NO_ADDRESS, &addresses::ARP_FLUX],
     },
     Check {
+        topic: "gateways",
+        name: "virtual routers",
+        run: virtual_routers::check_masters,
+        modes: &[&virtual_routers::TWO_MASTERS],
+    },
+    Check {
         topic: "addresses",
         name: "conflicts",
         run: addresses::check_conflicts,
         modes: &[&addresses::ADDRESS_CONFLICT],
+    },
+    Check {
+        topic: "neighbors",
+        name: "entries",
+        run: neighbors::check_entries,
+        modes: &[&neighbors::NEIGHBOR_ENTRY_WRONG],
     },
     Check {
         topic: "gateways",

@@ -1,12 +1,13 @@
 //! PURE. Failure modes of drops above the device: those counters of `netsonde drops` that mean a lack of
 //! resources on this host.
 
-use super::evidence::{Drop, HostEvidence, counted};
+use super::evidence::{Drop, HostEvidence};
 use super::links::MAX_FINDINGS;
 use super::{CheckOutcome, HostMode, gateways};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::{Certainty, FindingDraft, Text, socket};
 use crate::host::drops::Layer;
+use crate::text::counted;
 
 /// Counters of local causes: a lack of resources, or rejections that should not happen. Invalid
 /// packets from other hosts increase the rest; `netsonde drops` shows them all.
@@ -170,8 +171,9 @@ pub static BACKLOG_DROPS: HostMode = HostMode {
 pub fn check_sockets(all: &HostEvidence) -> CheckOutcome {
     let dropped = sockets(all).map(|drop| drop.count).sum::<u64>();
     CheckOutcome::Done(format!(
-        "{dropped} packets dropped at full UDP sockets in {}",
-        seconds(all.window_ns)
+        "{dropped} dropped at full UDP sockets in {}",
+        seconds(all.window_ns),
+        dropped = counted(dropped, "packet")
     ))
 }
 
@@ -183,6 +185,15 @@ fn sockets(all: &HostEvidence) -> impl Iterator<Item = &Drop> {
         .filter(|drop| drop.counter.layer == Layer::Socket && drop.subject.starts_with("udp"))
 }
 
+/// Returns whether full buffers are the only reason for which UDP sockets dropped packets meanwhile. Their own
+/// counters also count bad checksums and filtered packets.
+fn only_full_buffers(all: &HostEvidence) -> bool {
+    let moved = |name: &str| all.counters.after.moved(&all.counters.before, name);
+    ["Udp", "Udp6"].iter().all(|family| {
+        moved(&format!("{family}InErrors")) == moved(&format!("{family}RcvbufErrors"))
+    })
+}
+
 pub static RECEIVE_BUFFER_OVERRUN: HostMode = HostMode {
     text: socket::RECEIVE_BUFFER_OVERRUN.text(),
     implies: &[],
@@ -190,8 +201,12 @@ pub static RECEIVE_BUFFER_OVERRUN: HostMode = HostMode {
         sockets(all)
             .take(MAX_FINDINGS)
             .map(|drop| {
+                let certainty = match only_full_buffers(all) {
+                    true => Certainty::Proved,
+                    false => Certainty::Consistent,
+                };
                 FindingDraft::warning(
-                    Certainty::Proved,
+                    certainty,
                     format!(
                         "the socket {} dropped {} in {}: its receive buffer is full",
                         drop.subject,

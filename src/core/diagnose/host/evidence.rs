@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::sample::Repeats;
 use crate::diagnose::evidence::{BeforeAfter, Holder, Link, Process};
 use crate::host::counters::Counters;
 use crate::host::drops::{Counter, NeighborTable};
@@ -30,7 +31,7 @@ pub struct HostEvidence {
     pub clock_step_ns: i64,
     /// Interfaces.
     pub links: Vec<Interface>,
-    /// Routes of the main table.
+    /// Routes of all tables.
     pub routes: Vec<Route>,
     /// Relevant sysctls, by their paths below /proc/sys.
     pub sysctls: BTreeMap<String, i64>,
@@ -61,6 +62,8 @@ pub struct HostEvidence {
     pub multicast: Known<Multicast>,
     /// ICMP messages of the last minutes that concern packet lengths.
     pub lengths: Known<Lengths>,
+    /// Packets of the window to groups and to all hosts that were seen more than once.
+    pub repeats: Known<Repeats>,
     /// Fates of the echo requests to the gateways.
     pub probes: Known<Vec<Probed>>,
 }
@@ -130,7 +133,7 @@ pub struct Address {
     pub age_ns: u64,
 }
 
-/// A route of the main table with an outgoing interface.
+/// A route with an outgoing interface.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     /// Name of the outgoing interface.
@@ -145,12 +148,18 @@ pub struct Route {
     pub metric: u32,
     /// Whether the gateway is declared to be on the link (RTNH_F_ONLINK).
     pub is_onlink: bool,
+    /// Number of its routing table.
+    pub table: u32,
 }
 
 impl Route {
-    /// Returns whether this is a default route.
+    /// Number of the main table (RT_TABLE_MAIN, linux/rtnetlink.h).
+    pub const MAIN: u32 = 254;
+
+    /// Returns whether this is a default route of the main table. Those of other tables serve the packets
+    /// that a rule selects.
     pub fn is_default(&self) -> bool {
-        self.bits == 0
+        self.bits == 0 && self.table == Route::MAIN
     }
 }
 
@@ -327,10 +336,4 @@ pub fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
     } else {
         all.join(", ")
     }
-}
-
-/// Formats a count: "1 packet", "2 packets".
-pub fn counted(count: u64, what: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{ending}")
 }

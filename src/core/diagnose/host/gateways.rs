@@ -3,15 +3,20 @@
 use std::net::IpAddr;
 
 use super::addresses::is_on_link;
-use super::evidence::{HostEvidence, Probed};
+use super::carrier::medium;
+use super::evidence::{HostEvidence, Probed, Route};
 use super::links::MAX_FINDINGS;
 use super::{CheckOutcome, HostMode, LocatedFinding};
 use crate::diagnose::case::{list, seconds};
+use crate::diagnose::evidence::in_network;
 use crate::diagnose::{Certainty, FindingDraft, Text, receiver};
 use crate::protocol::ping::Probe;
+use crate::text::counted;
 
 /// Time for which a change of a gateway's MAC address is reported.
 const RECENT_MOVE_NS: u64 = 600_000_000_000;
+/// Time for which a forwarded packet shows that a gateway works.
+const FORWARDED_NS: u64 = 600_000_000_000;
 
 pub fn check_routes(all: &HostEvidence) -> CheckOutcome {
     let defaults: Vec<String> = all
@@ -75,7 +80,7 @@ fn check_probes(all: &HostEvidence, one: impl Fn(&Probed) -> String) -> CheckOut
 }
 
 pub fn check_resolved(all: &HostEvidence) -> CheckOutcome {
-    check_probes(all, |one| {
+    let outcome = check_probes(all, |one| {
         let there = !is_unresolved(all, one);
         format!(
             "{} on {} {}",
@@ -83,7 +88,13 @@ pub fn check_resolved(all: &HostEvidence) -> CheckOutcome {
             one.interface,
             if there { "is there" } else { "is not" }
         )
-    })
+    });
+    match (outcome, unprobed(all).count()) {
+        (CheckOutcome::Done(text), more @ 1..) => {
+            CheckOutcome::Done(format!("{text}; {more} more were not probed"))
+        }
+        (outcome, _) => outcome,
+    }
 }
 
 pub fn check_answers(all: &HostEvidence) -> CheckOutcome {
@@ -141,6 +152,41 @@ fn is_own(all: &HostEvidence, address: IpAddr) -> bool {
 fn unresolved(all: &HostEvidence) -> impl Iterator<Item = &Probed> {
     let probed = all.probes.iter().flatten();
     probed.filter(|one| is_unresolved(all, one))
+}
+
+/// Iterates over gateways that were not probed, because there are too many.
+fn unprobed(all: &HostEvidence) -> impl Iterator<Item = (IpAddr, &str)> {
+    all.gateways().into_iter().filter(|(gateway, name)| {
+        let mut probed = all.probes.iter().flatten();
+        !probed.any(|one| one.gateway == *gateway && one.interface == **name)
+    })
+}
+
+/// Returns findings for unprobed gateways that did not answer when this host last asked.
+fn unprobed_failed(all: &HostEvidence) -> Vec<LocatedFinding> {
+    let has_failed = |gateway: IpAddr, name: &str| {
+        all.kernel_neighbors.iter().any(|entry| {
+            entry.address == gateway && entry.interface == name && entry.state == "FAILED"
+        })
+    };
+    unprobed(all)
+        .filter(|(gateway, name)| has_failed(*gateway, name))
+        .take(MAX_FINDINGS)
+        .map(|(gateway, name)| {
+            by_weight(
+                all,
+                gateway,
+                Certainty::Consistent,
+                format!(
+                    "the gateway {gateway} on {name} did not answer {} when this host last asked",
+                    resolution(gateway)
+                ),
+            )
+            .fix(format!("netsonde ping -I {name} {gateway}"))
+            .with_evidence("kernel", format!("{gateway} dev {name} FAILED"))
+            .on(name)
+        })
+        .collect()
 }
 
 pub static GATEWAY_OFF_LINK: HostMode = HostMode {
@@ -205,8 +251,13 @@ pub static GATEWAY_OFF_LINK: HostMode = HostMode {
 /// Returns where the first probe with a fate was last seen, or else the number of such probes.
 fn last_seen(one: &Probed, fate: &str) -> String {
     let last_seen = one.first(fate).and_then(|probe| probe.last_seen.clone());
-    last_seen
-        .unwrap_or_else(|| format!("{} of {} probes: {fate}", one.count(fate), one.probes.len()))
+    last_seen.unwrap_or_else(|| {
+        format!(
+            "{} of {}: {fate}",
+            one.count(fate),
+            counted(one.probes.len(), "probe")
+        )
+    })
 }
 
 /// Returns certainty, further observations and fix.
@@ -245,11 +296,11 @@ fn why_unresolved(all: &HostEvidence, one: &Probed) -> (Certainty, String, Strin
                     "it does not answer {protocol}, and no other host was seen on {name} in the \
                         last minute"
                 ),
-                format!("check the cable, the switch port and the VLAN of {name}"),
+                format!("check {}", medium(all, name)),
             );
         }
         1 => "one other host is".to_owned(),
-        others => format!("{others} other hosts are"),
+        others => format!("{others} are", others = counted(others, "other host")),
     };
     (
         Certainty::Proved,
@@ -265,8 +316,10 @@ fn answers_on_the_wire(all: &HostEvidence, one: &Probed) -> bool {
     let mut addresses = there.flat_map(|neighbor| &neighbor.addresses);
     addresses.any(|address| {
         address.address.parse() == Ok(one.gateway)
-            && address.answers > 0
-            && all.ago_ns(&address.last) <= all.window_ns
+            && address
+                .answered
+                .as_ref()
+                .is_some_and(|time| all.ago_ns(time) <= all.window_ns)
     })
 }
 
@@ -302,6 +355,7 @@ pub static GATEWAY_UNRESOLVED: HostMode = HostMode {
                 .with_evidence("wire", last_seen(one, "unresolved"))
                 .on(name)
             })
+            .chain(unprobed_failed(all))
             .collect()
     },
 };
@@ -323,6 +377,15 @@ pub fn is_filtered(all: &HostEvidence) -> bool {
     dropped_inbound(all, true).next().is_some()
 }
 
+/// Returns whether the main table routes the gateway through another interface than that of its probes.
+fn is_routed_elsewhere(all: &HostEvidence, one: &Probed) -> bool {
+    let routes = all.routes.iter().filter(|route| {
+        route.table == Route::MAIN && in_network(route.network, route.bits, one.gateway)
+    });
+    let best = routes.max_by_key(|route| (route.bits, std::cmp::Reverse(route.metric)));
+    best.is_some_and(|route| route.interface != one.interface)
+}
+
 pub static RP_FILTER_STRICT: HostMode = HostMode {
     text: receiver::RP_FILTER_STRICT.text(),
     implies: &["gateway-silent", "firewall-drops-icmp"],
@@ -330,10 +393,17 @@ pub static RP_FILTER_STRICT: HostMode = HostMode {
         let mut found: Vec<LocatedFinding> = dropped_inbound(all, true)
             .map(|one| {
                 let name = &one.interface;
+                // Other packets move the counter, too.
+                let is_strict = all.sysctl_max(name, "rp_filter") == 1;
+                let certainty = if is_strict && is_routed_elsewhere(all, one) {
+                    Certainty::Proved
+                } else {
+                    Certainty::Consistent
+                };
                 by_weight(
                     all,
                     one.gateway,
-                    Certainty::Proved,
+                    certainty,
                     format!(
                         "replies of the gateway {} come in on {name} and the kernel drops them: it \
                             routes {} through another interface, and reverse-path filtering is \
@@ -456,7 +526,9 @@ pub static FIREWALL_DROPS_ICMP: HostMode = HostMode {
                 let first = one.first(fate);
                 let observed =
                     first.and_then(|probe| probe.last_seen.clone().or(probe.errno.clone()));
-                FindingDraft::warning(Certainty::Consistent, summary)
+                // It stops the traffic with the gateway as far as the probes show.
+                let stops = one.answered() == 0 && all.is_first_gateway(one.gateway);
+                FindingDraft::fault_or_warning(stops, Certainty::Consistent, summary)
                     .fix(
                         "accept ICMP and ICMPv6: `nft list ruleset` and `tc filter show dev IF` \
                             show the rule",
@@ -520,6 +592,26 @@ fn is_denied(one: &Probed) -> bool {
     errno.is_some_and(|errno| errno.contains("EPERM"))
 }
 
+/// Returns how long ago the gateway was seen to forward a packet, if within [`FORWARDED_NS`].
+fn forwarded_ago_ns(all: &HostEvidence, one: &Probed) -> Option<u64> {
+    let reply = all.neighbors.as_ref().ok()?;
+    let address = one.gateway.to_string();
+    let entry = reply
+        .kernel
+        .iter()
+        .find(|entry| entry.address == address && entry.interface == one.interface);
+    let mac = entry.and_then(|entry| entry.mac.as_deref());
+    let stations = reply.neighbors.iter().filter(|station| {
+        let has_address = station.addresses.iter().any(|own| own.address == address);
+        station.interface == one.interface && (has_address || mac == Some(&station.mac))
+    });
+    let times = stations.filter_map(|station| station.last_forwarded.as_deref());
+    times
+        .map(|time| all.ago_ns(time))
+        .min()
+        .filter(|ago_ns| *ago_ns < FORWARDED_NS)
+}
+
 pub static GATEWAY_SILENT: HostMode = HostMode {
     text: Text {
         id: "gateway-silent",
@@ -527,7 +619,9 @@ pub static GATEWAY_SILENT: HostMode = HostMode {
         symptoms: "Often nothing: many routers are configured not to answer.",
         cause: "The router filters or limits ICMP; or it has no route back; or it hangs while its \
             network chip still answers ARP.",
-        proof: "The gateway's MAC address is known, requests were sent, and nothing came back.",
+        proof: "Never more than consistent. The gateway's MAC address is known, requests were sent, \
+            and nothing came back. It is a note if the gateway was seen to forward packets in the last \
+            ten minutes, otherwise a warning.",
         fix: "If hosts beyond it are reachable, nothing. Otherwise check the router.",
     },
     implies: &[],
@@ -535,10 +629,7 @@ pub static GATEWAY_SILENT: HostMode = HostMode {
         all.probes
             .iter()
             .flatten()
-            .filter(|one| {
-                let is_there = !is_unresolved(all, one) && one.answered() == 0;
-                is_there && one.count("unanswered") + one.count("refused") > 0
-            })
+            .filter(|one| !is_unresolved(all, one) && one.answered() == 0)
             .map(|one| {
                 let refused = one.first("refused").and_then(|probe| probe.error.clone());
                 let what = match &refused {
@@ -550,20 +641,39 @@ pub static GATEWAY_SILENT: HostMode = HostMode {
                 } else {
                     "unanswered"
                 };
-                FindingDraft::note(
-                    Certainty::Consistent,
-                    format!(
-                        "the gateway {} {what}: it may be configured that way",
-                        one.gateway
+                let forwarded_ns = forwarded_ago_ns(all, one);
+                let summary = format!("the gateway {} {what}", one.gateway);
+                let mut found = match forwarded_ns {
+                    None => FindingDraft::warning(
+                        Certainty::Consistent,
+                        format!(
+                            "{summary}, and nothing that it forwarded was seen in the last ten \
+                                minutes: it may not work, or this host is idle"
+                        ),
                     ),
-                )
-                .fix("nothing, if hosts beyond it are reachable; otherwise check the router")
-                .with_evidence("wire", last_seen(one, fate))
-                .on(&one.interface)
+                    Some(ago_ns) => FindingDraft::note(
+                        Certainty::Consistent,
+                        format!(
+                            "{summary}: it may be configured that way, since it forwarded packets \
+                                {} ago",
+                            seconds(ago_ns)
+                        ),
+                    ),
+                };
+                found = found
+                    .fix("nothing, if hosts beyond it are reachable; otherwise check the router")
+                    .with_evidence("wire", last_seen(one, fate));
+                found.on(&one.interface)
             })
             .collect()
     },
 };
+
+/// Returns the number of requests that were lost on the link or by the gateway.
+fn lost(one: &Probed) -> usize {
+    let fates = ["unanswered", "corrupted", "refused", "unresolved"];
+    fates.iter().map(|fate| one.count(fate)).sum()
+}
 
 pub static GATEWAY_LOSS: HostMode = HostMode {
     text: Text {
@@ -572,7 +682,8 @@ pub static GATEWAY_LOSS: HostMode = HostMode {
         symptoms: "Everything is slow and stalls: packets are lost on the first hop.",
         cause: "A bad cable, a radio link with poor reception, a duplex mismatch, an overloaded \
             port or router.",
-        proof: "Some echo requests to it were answered, and others were sent and not answered.",
+        proof: "Some echo requests to it were answered, and others were sent and not answered: consistent, \
+            since a gateway that limits its answers does the same. Damaged answers prove it.",
         fix: "`netsonde ping -c 100 -i 0.1 GATEWAY` measures the loss; then check cable, radio and \
             port.",
     },
@@ -582,13 +693,19 @@ pub static GATEWAY_LOSS: HostMode = HostMode {
             .iter()
             .flatten()
             .filter(|one| {
-                let some = one.answered() > 0 && one.count("unanswered") > 0;
+                let some = one.answered() > 0 && lost(one) > one.count("corrupted");
                 some || one.count("corrupted") > 0
             })
             .map(|one| {
-                let lost = one.count("unanswered") + one.count("corrupted");
+                let lost = lost(one);
+                // A gateway that limits its answers looks the same, unless they come in damaged.
+                let certainty = if one.count("corrupted") > 0 {
+                    Certainty::Proved
+                } else {
+                    Certainty::Consistent
+                };
                 FindingDraft::warning(
-                    Certainty::Proved,
+                    certainty,
                     format!(
                         "the gateway {} answered {} of {} echo requests",
                         one.gateway,
@@ -597,9 +714,9 @@ pub static GATEWAY_LOSS: HostMode = HostMode {
                     ),
                 )
                 .fix(format!(
-                    "netsonde ping -c 100 -i 0.1 {} measures the loss; then check cable, radio and \
-                        port",
-                    one.gateway
+                    "netsonde ping -c 100 -i 0.1 {} measures the loss; then check {}",
+                    one.gateway,
+                    medium(all, &one.interface)
                 ))
                 .with_evidence(
                     "wire",
@@ -623,8 +740,8 @@ pub fn check_moves(all: &HostEvidence) -> CheckOutcome {
                 .iter()
                 .filter(|one| one.kind == "moved" && one.gateway);
             CheckOutcome::Done(format!(
-                "{} changes of a gateway's MAC address recorded",
-                moves.count()
+                "{} of a gateway's MAC address recorded",
+                counted(moves.count(), "change")
             ))
         }
     }

@@ -1,163 +1,18 @@
-//! PURE. Failure modes of links: carrier, errors, drops, duplex mode, MTU.
+//! PURE. Failure modes of links: errors, drops, duplex mode, MTU. Those of the carrier are in `carrier`.
 
-use super::evidence::{Drop, HostEvidence, Interface, counted, names};
+use super::evidence::{Drop, HostEvidence, Interface};
 use super::{CheckOutcome, HostMode, LocatedFinding};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::{Certainty, FindingDraft, Text};
 use crate::host::drops::Layer;
+use crate::text::counted;
 
 /// Error rate to report: one in a hundred packets, which TCP no longer hides.
 const ERRORS_PERCENT: u64 = 1;
 /// Minimum number of errors; fewer are accidental.
 const MIN_ERRORS: u64 = 10;
-/// Window in which repeated link losses are not maintenance.
-const FLAP_WINDOW_NS: u64 = 600_000_000_000;
-/// Minimum number of link losses within that window.
-const MIN_FLAPS: usize = 3;
 /// Maximum number of findings of one kind; more add nothing.
 pub const MAX_FINDINGS: usize = 8;
-
-pub fn check_carrier(all: &HostEvidence) -> CheckOutcome {
-    let (up, down): (Vec<&Interface>, Vec<&Interface>) =
-        all.interfaces().partition(|one| one.works());
-    if up.is_empty() && down.is_empty() {
-        return CheckOutcome::NotApplicable("there is no interface other than loopback".into());
-    }
-    let down = match down.len() {
-        0 => String::new(),
-        _ => format!("; without: {}", names(down.iter().map(|one| one.name()))),
-    };
-    let up = names(up.iter().map(|one| one.name()));
-    CheckOutcome::Done(format!("up, with carrier: {up}{down}"))
-}
-
-/// Returns whether this is a bridge without containers or guests yet, which lacks nothing.
-fn is_idle_bridge(all: &HostEvidence, one: &Interface) -> bool {
-    one.link.kind == "bridge"
-        && all
-            .ports(&one.link)
-            .all(|port| matches!(port.link.kind.as_str(), "dummy" | "tun"))
-}
-
-pub static LINK_DOWN: HostMode = HostMode {
-    text: Text {
-        id: "link-down",
-        title: "an interface has an address but no link",
-        symptoms: "It transmits nothing; traffic routed to it waits and fails.",
-        cause: "The cable, the port at the other end or the driver; or the interface was set down \
-            and kept its addresses.",
-        proof: "The kernel's flags of the interface: up, and lower-up (carrier).",
-        fix: "Check cable and port, or `ip link set IF up`.",
-    },
-    implies: &[
-        "gateway-unresolved",
-        "gateway-silent",
-        "gateway-off-link",
-        "gateway-loss",
-        "gateway-not-sent",
-        "firewall-drops-icmp",
-        "address-tentative",
-        "no-address",
-        "no-default-route",
-        "link-flapping",
-        "link-drops",
-    ],
-    rule: |all| {
-        let another_works = |not: &str| {
-            all.interfaces().any(|one| {
-                one.name() != not && one.works() && one.wide_addresses().next().is_some()
-            })
-        };
-        all.interfaces()
-            .filter(|one| {
-                !one.works() && one.wide_addresses().next().is_some() && !is_idle_bridge(all, one)
-            })
-            .map(|one| {
-                let name = one.name();
-                let addresses = list(one.wide_addresses().map(|own| own.address));
-                let routed = all
-                    .routes
-                    .iter()
-                    .any(|route| route.interface == name && route.gateway.is_some());
-                let (state, fix) = if one.link.is_up() {
-                    (
-                        "no carrier",
-                        "check the cable, the port at its other end, or the driver (ethtool, \
-                            dmesg)"
-                            .to_owned(),
-                    )
-                } else {
-                    (
-                        "is set down",
-                        format!("ip link set {name} up, or remove its addresses"),
-                    )
-                };
-                let what = if routed { ", and routes use it" } else { "" };
-                let summary = format!("{name} has {addresses} and {state}{what}");
-                let found = if routed || !another_works(name) {
-                    FindingDraft::fault(Certainty::Proved, summary)
-                } else {
-                    FindingDraft::warning(Certainty::Proved, summary)
-                };
-                let flags = format!(
-                    "{name}: {}, {}",
-                    if one.link.is_up() { "UP" } else { "not UP" },
-                    if one.has_carrier() {
-                        "LOWER_UP"
-                    } else {
-                        "not LOWER_UP"
-                    }
-                );
-                found.fix(fix).with_evidence("kernel", flags).on(name)
-            })
-            .collect()
-    },
-};
-
-pub static LINK_FLAPPING: HostMode = HostMode {
-    text: Text {
-        id: "link-flapping",
-        title: "a link goes down and up repeatedly",
-        symptoms: "Short outages; connections stall for seconds.",
-        cause: "A bad cable or transceiver, a port with power saving, a driver that resets, \
-            spanning tree changes.",
-        proof: "netsonded recorded several link losses within ten minutes.",
-        fix: "Replace cable and transceiver; check the switch's log and dmesg.",
-    },
-    implies: &[],
-    rule: |all| {
-        all.interfaces()
-            .filter_map(|one| {
-                let name = one.name();
-                let gaps = all.status.after.gaps.iter().filter(|gap| {
-                    gap.kind == "interface_down"
-                        && gap.subject.as_deref() == Some(name)
-                        && all.ago_ns(&gap.from) < FLAP_WINDOW_NS
-                });
-                let times: Vec<u64> = gaps.map(|gap| all.ago_ns(&gap.from)).collect();
-                if times.len() < MIN_FLAPS {
-                    return None;
-                }
-                let last = seconds(times.iter().copied().min().unwrap_or(0));
-                Some(
-                    FindingDraft::warning(
-                        Certainty::Proved,
-                        format!(
-                            "{name} lost its link {} times within ten minutes, last {last} ago",
-                            times.len()
-                        ),
-                    )
-                    .fix("replace the cable or transceiver; check dmesg and the switch's log")
-                    .with_evidence(
-                        "service",
-                        format!("netsonde status shows the gaps of {name}"),
-                    )
-                    .on(name),
-                )
-            })
-            .collect()
-    },
-};
 
 /// Returns the increased counters of a device, of those in `wanted`.
 fn moved<'a>(all: &'a HostEvidence, name: &str, wanted: fn(&str) -> bool) -> Vec<&'a Drop> {
@@ -306,7 +161,7 @@ pub static LINK_DROPS: HostMode = HostMode {
                     certainty,
                     format!(
                         "{name} dropped {} in {}: {}",
-                        counted(drops.iter().map(|drop| drop.count).sum(), "packet"),
+                        counted(drops.iter().map(|drop| drop.count).sum::<u64>(), "packet"),
                         seconds(all.window_ns),
                         first.counter.means
                     ),
@@ -422,8 +277,8 @@ pub static MTU_MISMATCH: HostMode = HostMode {
         cause: "Each host limits packets to its own MTU and does not know that of the other. A \
             packet longer than the MTU of the receiver's device, or of a bridge's other port, is \
             dropped silently.",
-        proof: "A packet came in that is longer than the interface's MTU, or the ports of a bridge \
-            have different MTUs.",
+        proof: "The ports of a bridge have different MTUs. A packet of the last five minutes that is \
+            longer than the interface's MTU is consistent with it: the MTU may have been changed since.",
         fix: "The same MTU on all interfaces of a link (ip link set IF mtu N).",
     },
     implies: &["link-drops"],
@@ -439,8 +294,9 @@ pub static MTU_MISMATCH: HostMode = HostMode {
                 .max_by_key(|seen| seen.length);
             if let Some(seen) = longest {
                 found.push(
+                    // The MTU may have been changed since.
                     FindingDraft::warning(
-                        Certainty::Proved,
+                        Certainty::Consistent,
                         format!(
                             "{} sent a packet of {} bytes to {name}, whose MTU is {}",
                             seen.source, seen.length, one.link.mtu

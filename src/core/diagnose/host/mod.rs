@@ -4,13 +4,15 @@
 //! | file | contents |
 //! |---|---|
 //! | `evidence` | the evidence for a diagnosis |
+//! | `sample` | equal packets in a sample of the record |
 //! | `checks` | every check with its failure modes, causes before symptoms |
-//! | `links`, `addresses`, `gateways`, `neighbors`, `multicast`, `settings`, `drops`, `service` | the failure modes |
+//! | `carrier`, `links`, `addresses`, `gateways`, `virtual_routers`, `neighbors`, `multicast`, `settings`, `drops`, `repeats`, `service` | the failure modes |
 //!
 //! A new failure mode is a static with its text and its rule, a line in `checks`, and a scenario in
 //! `tests/host_doctor`.
 
 mod addresses;
+mod carrier;
 mod checks;
 mod drops;
 pub mod evidence;
@@ -18,8 +20,11 @@ mod gateways;
 mod links;
 mod multicast;
 mod neighbors;
+mod repeats;
+pub mod sample;
 mod service;
 mod settings;
+mod virtual_routers;
 
 use serde::Serialize;
 
@@ -32,6 +37,17 @@ pub use evidence::HostEvidence;
 pub struct LocatedFinding {
     interface: Option<String>,
     found: FindingDraft,
+    is_alone: bool,
+}
+
+impl LocatedFinding {
+    /// Lets nothing follow from this finding, whatever its failure mode implies.
+    fn alone(self) -> LocatedFinding {
+        LocatedFinding {
+            is_alone: true,
+            ..self
+        }
+    }
 }
 
 impl FindingDraft {
@@ -40,6 +56,7 @@ impl FindingDraft {
         LocatedFinding {
             interface: Some(interface.to_owned()),
             found: self,
+            is_alone: false,
         }
     }
 
@@ -48,6 +65,7 @@ impl FindingDraft {
         LocatedFinding {
             interface: None,
             found: self,
+            is_alone: false,
         }
     }
 }
@@ -135,7 +153,7 @@ pub fn diagnose(evidence: &HostEvidence) -> HostDiagnosis {
                 if follows {
                     continue;
                 }
-                let implied = mode.implies.iter();
+                let implied = mode.implies.iter().filter(|_| !placed.is_alone);
                 covered.extend(implied.map(|id| (*id, placed.interface.clone(), severity)));
                 ids.push(mode.text.id);
                 findings.push(Finding {

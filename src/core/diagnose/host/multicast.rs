@@ -8,6 +8,7 @@ use super::{CheckOutcome, HostMode, LocatedFinding};
 use crate::diagnose::case::{self, Case, list, seconds};
 use crate::diagnose::{self, Certainty, FindingDraft, Severity, Text, protocol, snooping, socket};
 use crate::protocol::multicast::LinkWithoutQuerier;
+use crate::text::counted;
 
 /// A group as the rules of multicast need it. Packets of the group were not observed, so rules that
 /// depend on them find nothing.
@@ -193,7 +194,8 @@ pub fn check_memberships(all: &HostEvidence) -> CheckOutcome {
         .max()
         .unwrap_or(0);
     CheckOutcome::Done(format!(
-        "at most {fullest} groups on a socket, limit {limit}"
+        "at most {} on a socket, limit {limit}",
+        counted(fullest, "group")
     ))
 }
 
@@ -216,12 +218,13 @@ pub static MEMBERSHIP_LIMIT: HostMode = HostMode {
             v4 as i64 >= limit
         });
         full.map(|holder| {
+            let groups = counted(holder.groups, "group");
             FindingDraft::warning(
                 Certainty::Proved,
                 format!(
-                    "{} has joined {} groups on one socket, which is the limit: it cannot join \
+                    "{} has joined {groups} on one socket, which is the limit: it cannot join \
                         another",
-                    holder.process, holder.groups
+                    holder.process
                 ),
             )
             .fix(format!(
@@ -229,7 +232,7 @@ pub static MEMBERSHIP_LIMIT: HostMode = HostMode {
                     sockets",
                 limit * 10
             ))
-            .with_evidence("socket", format!("{} memberships", holder.groups))
+            .with_evidence("socket", counted(holder.groups, "membership"))
             .with_evidence("sysctl", format!("net.ipv4.igmp_max_memberships = {limit}"))
             .on_host()
         })
@@ -282,8 +285,9 @@ pub static IGMP_VERSION_FORCED: HostMode = HostMode {
                     FindingDraft::warning(
                         Certainty::Proved,
                         format!(
-                            "{summary}, which cannot request the {sourced} sources that were \
-                                joined"
+                            "{summary}, which cannot request the {} that were \
+                                joined",
+                            counted(sourced, "source")
                         ),
                     )
                 } else {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::evidence::{Drop, HostEvidence, Interface, Lengths};
+use super::sample::Repeats;
 use super::{HostDiagnosis, diagnose};
 use crate::diagnose::evidence::{BeforeAfter, Link};
 use crate::diagnose::{Certainty, Severity, Verdict};
@@ -69,6 +70,7 @@ fn quiet() -> HostEvidence {
         queriers: Ok(Queriers::default()),
         multicast: Err("there is no record".into()),
         lengths: Ok(Lengths::default()),
+        repeats: Ok(Repeats::default()),
         probes: Ok(vec![]),
     }
 }

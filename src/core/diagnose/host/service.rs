@@ -1,10 +1,11 @@
 //! PURE. Failure modes of netsonded itself: this diagnosis cannot use packets that it did not record.
 
-use super::evidence::{HostEvidence, counted};
+use super::evidence::HostEvidence;
 use super::links::MAX_FINDINGS;
 use super::{CheckOutcome, HostMode};
 use crate::diagnose::case::seconds;
 use crate::diagnose::{Certainty, FindingDraft, Text};
+use crate::text::counted;
 
 /// Age up to which a gap matters to a diagnosis.
 const RECENT_NS: u64 = 300_000_000_000;
@@ -22,9 +23,10 @@ fn ring_drops(all: &HostEvidence) -> u64 {
 pub fn check_rings(all: &HostEvidence) -> CheckOutcome {
     let packets: u64 = all.status.after.rings.iter().map(|ring| ring.packets).sum();
     CheckOutcome::Done(format!(
-        "{} dropped in {}, {packets} packets since the start",
+        "{} dropped in {}, {packets} since the start",
         ring_drops(all),
-        seconds(all.window_ns)
+        seconds(all.window_ns),
+        packets = counted(packets, "packet")
     ))
 }
 
@@ -65,8 +67,8 @@ pub static SERVICE_DROPS: HostMode = HostMode {
 
 pub fn check_gaps(all: &HostEvidence) -> CheckOutcome {
     CheckOutcome::Done(format!(
-        "{} gaps declared, {} of them in the last five minutes",
-        all.status.after.gaps.len(),
+        "{} declared, {} of them in the last five minutes",
+        counted(all.status.after.gaps.len(), "gap"),
         all.status
             .after
             .gaps
@@ -152,8 +154,8 @@ fn hit(all: &HostEvidence) -> Vec<(&str, u64, u64)> {
 
 pub fn check_limits(all: &HostEvidence) -> CheckOutcome {
     CheckOutcome::Done(format!(
-        "{} limits, {} hit in {}",
-        all.status.after.limits.len(),
+        "{}, {} hit in {}",
+        counted(all.status.after.limits.len(), "limit"),
         hit(all).len(),
         seconds(all.window_ns)
     ))
@@ -183,8 +185,9 @@ pub static SERVICE_LIMITS: HostMode = HostMode {
                 FindingDraft::note(
                     Certainty::Proved,
                     format!(
-                        "netsonded's limit \"{name}\"{value} was reached {hits} times in {}",
-                        seconds(all.window_ns)
+                        "netsonded's limit \"{name}\"{value} was reached {hits} in {}",
+                        seconds(all.window_ns),
+                        hits = counted(hits, "time")
                     ),
                 )
                 .fix("netsonde status shows the total since the start; see netsonde.toml(5)")
@@ -280,9 +283,14 @@ pub static CLOCK_STEPPED: HostMode = HostMode {
         if all.clock_step_ns.abs() < MIN_STEP_NS {
             return vec![];
         }
+        // The monotonic clock stands while the machine is suspended, which looks like a step forward.
+        let certainty = match all.clock_step_ns < 0 {
+            true => Certainty::Proved,
+            false => Certainty::Consistent,
+        };
         vec![
             FindingDraft::warning(
-                Certainty::Proved,
+                certainty,
                 format!(
                     "the wall clock jumped by {:+.3} s while this host was observed",
                     all.clock_step_ns as f64 / 1e9

@@ -1,9 +1,10 @@
 //! PURE. Failure modes of sysctls, as counters or the wire show them.
 
-use super::evidence::{HostEvidence, counted};
+use super::evidence::HostEvidence;
 use super::{CheckOutcome, HostMode};
 use crate::diagnose::case::{list, seconds};
 use crate::diagnose::{Certainty, FindingDraft, Text};
+use crate::text::counted;
 
 /// Paths on the Internet have up to about thirty hops.
 const LONG_PATH: i64 = 32;
@@ -164,7 +165,10 @@ pub fn check_announcements(all: &HostEvidence) -> CheckOutcome {
         .filter(|one| advertised_router(all, one.name()).is_some());
     match advertised.count() {
         0 => CheckOutcome::NotApplicable("no router advertisements".into()),
-        count => CheckOutcome::Done(format!("router advertisements on {count} interfaces")),
+        count => CheckOutcome::Done(format!(
+            "router advertisements on {count}",
+            count = counted(count, "interface")
+        )),
     }
 }
 

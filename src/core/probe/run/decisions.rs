@@ -1,20 +1,23 @@
 //! PURE. Decisions of a run: the fate of each probe, its event and its statistics.
 
 use super::{
-    DECISION_DELAY_NS, Event, EventContext, KEPT_NS, MAX_KEPT_PROBES, MAX_LOSSES, Run, State,
-    Target,
+    DECISION_DELAY_NS, Event, EventContext, KEPT_NS, MAX_KEPT_PROBES, MAX_LOSSES, Probe, Run,
+    State, Target,
 };
 use crate::probe::Clock;
 use crate::probe::fate::{self, Fate, HostContext, ProbeEvidence, Verdict};
+use crate::probe::fragments::{FragmentTracker, FragmentedReply};
+use crate::probe::identity::{self, HEADER};
+use crate::probe::sight::Echo;
 
 impl Run {
-    /// Decides a probe that the kernel refused to send.
-    pub fn not_sent(&mut self, serial: u64, errno: i32, clock: &Clock) {
-        let (name, meaning) = fate::describe_errno(errno);
+    /// Decides a probe that the kernel refused to send, for a known cause.
+    pub fn not_sent(&mut self, serial: u64, errno: i32, cause: &str, clock: &Clock) {
+        let (name, _) = fate::describe_errno(errno);
         self.flood_ready = false;
         let verdict = Verdict {
             fate: Fate::NotSent,
-            last_seen: format!("{name}: {meaning}"),
+            last_seen: format!("{name}: {cause}"),
         };
         let mut event = self.event(serial, verdict.fate, clock);
         event.errno = Some(errno);
@@ -24,11 +27,6 @@ impl Run {
 
     /// Decides a late probe. `before`: fate reported earlier.
     pub(super) fn late(&mut self, serial: u64, before: Option<Fate>, at: &EventContext<'_>) {
-        if let Some(before) = before {
-            let (place, _) = self.target_and_sequence(serial);
-            let stats = &mut self.stats[place];
-            stats.fates[before as usize] -= 1;
-        }
         let mut event = self.measured(serial, Fate::Late, at);
         event.replaces_fate = before;
         self.decide(serial, event);
@@ -65,11 +63,20 @@ impl Run {
     }
 
     /// Returns the evidence about a probe so far.
-    pub fn evidence(&self, serial: u64) -> ProbeEvidence {
+    pub fn evidence(
+        &self,
+        serial: u64,
+        fragments: &mut FragmentTracker,
+        at: &EventContext<'_>,
+    ) -> ProbeEvidence {
         let Some(probe) = self.probes.get((serial - self.base) as usize) else {
             return ProbeEvidence::default();
         };
+        let target = self.targets[self.target_and_sequence(serial).0].address;
         ProbeEvidence {
+            answered_by: probe.from.filter(|from| *from != target),
+            is_fragmented: probe.is_fragmented,
+            fragments: self.fragments(serial, probe, fragments, at),
             stamped: self.settings.stamped,
             scheduled: probe.scheduled_ns != 0,
             handed: probe.tx_software_ns != 0,
@@ -79,15 +86,38 @@ impl Run {
         }
     }
 
+    /// Returns the fragments of a probe's reply, if it came in fragments.
+    fn fragments(
+        &self,
+        serial: u64,
+        probe: &Probe,
+        fragments: &mut FragmentTracker,
+        at: &EventContext<'_>,
+    ) -> Option<FragmentedReply> {
+        let (place, sequence) = self.target_and_sequence(serial);
+        let target = self.targets[place].address;
+        let token = at.identity.token(self.number, target, sequence);
+        let is_own = |echo: &Echo| {
+            echo.id == self.id
+                && echo.sequence == sequence as u16
+                && identity::has_token(echo.token(), &token, self.settings.size)
+        };
+        let left_ns = at.clock.wall(probe.sent_ns.max(probe.request_wire_ns));
+        let window_ns = (left_ns, left_ns + self.settings.timeout_ns);
+        let expected = (HEADER + self.settings.size) as u32;
+        fragments.of_reply((self.number, serial), is_own, target, window_ns, expected)
+    }
+
     /// Decides a probe whose time is up, by the evidence and the state of the host.
     pub fn judge(
         &mut self,
         serial: u64,
+        evidence: &ProbeEvidence,
         around: &HostContext,
         name: impl Fn(u32) -> String,
         at: &EventContext<'_>,
     ) {
-        let verdict = fate::judge(&self.evidence(serial), around, name);
+        let verdict = fate::judge(evidence, around, name);
         let mut event = self.measured(serial, verdict.fate, at);
         if event.fate != Fate::Replied {
             (event.rtt_ns, event.wake_ns) = (None, None);
@@ -96,7 +126,7 @@ impl Run {
             // Measured on the wire alone.
             event.rtt_ns = self
                 .probe(serial)
-                .map(|probe| probe.reply_wire_ns - probe.sent_ns);
+                .map(|probe| probe.reply_wire_ns.saturating_sub(probe.sent_at()));
         }
         event.last_seen = Some(verdict.last_seen);
         self.decide(serial, event);
@@ -135,10 +165,8 @@ impl Run {
 
     pub(super) fn event(&self, serial: u64, fate: Fate, clock: &Clock) -> Event {
         let (target, sequence) = self.target_and_sequence(serial);
-        let sent_ns = self
-            .probes
-            .get(serial.saturating_sub(self.base) as usize)
-            .map_or(0, |probe| probe.sent_ns);
+        let probe = self.probes.get(serial.saturating_sub(self.base) as usize);
+        let sent_ns = probe.map_or(0, Probe::sent_at);
         Event {
             target: target as u32,
             sequence,
@@ -156,6 +184,7 @@ impl Run {
             error: None,
             errno: None,
             last_seen: None,
+            is_fragmented: probe.is_some_and(|probe| probe.is_fragmented),
         }
     }
 
@@ -174,7 +203,7 @@ impl Run {
         event.from = probe.from;
         event.ttl = probe.from.map(|_| probe.ttl);
         if probe.reply_socket_ns != 0 {
-            event.rtt_ns = Some(probe.reply_socket_ns - probe.sent_ns);
+            event.rtt_ns = Some(probe.reply_socket_ns.saturating_sub(probe.sent_at()));
             event.wake_ns = Some(probe.reply_read_ns.saturating_sub(probe.reply_socket_ns));
         }
         let back = if probe.reply_wire_ns != 0 {
@@ -190,7 +219,7 @@ impl Run {
         }
         if probe.request_wire_ns != 0 {
             let (sent, left) = (
-                at.clock.wall(probe.sent_ns),
+                at.clock.wall(probe.sent_at()),
                 at.clock.wall(probe.request_wire_ns),
             );
             let told = at
@@ -198,7 +227,7 @@ impl Run {
                 .waited_for(probe.request_ifindex, target, sent, left);
             event.resolve_ns = told.map(|told| match probe.scheduled_ns {
                 0 => told - sent,
-                scheduled => scheduled - probe.sent_ns,
+                scheduled => scheduled - probe.sent_at(),
             });
         }
         event
@@ -215,12 +244,18 @@ impl Run {
         let before = probe.state;
         probe.state = State::Decided(event.fate);
         let sent_ns = probe.sent_ns;
+        let target = self.targets[event.target as usize];
         let stats = &mut self.stats[event.target as usize];
+        if let Some(before) = event.replaces_fate {
+            stats.fates[before as usize] -= 1;
+        }
         stats.fates[event.fate as usize] += 1;
+        stats.collect(&event, &target);
         if event.fate == Fate::Replied {
             if let Some(rtt) = event.rtt_ns {
                 stats.rtt.add(rtt);
                 stats.jitter.add(rtt);
+                stats.ewma.add(rtt);
             }
             if let Some(wire) = event.wire_rtt_ns {
                 stats.wire.add(wire);

@@ -8,10 +8,14 @@
 //! |---|---|
 //! | `schedule` | when probes are due, and when sending pauses |
 //! | `replies` | stamps, sightings, replies and errors, matched to probes |
+//! | `cookies` | probes by cookie, for replies from other addresses |
 //! | `decisions` | fates, events |
 //! | `stats` | statistics of targets and responders |
+//! | `remarks` | what the probes of a target show together |
 
+mod cookies;
 mod decisions;
+mod remarks;
 mod replies;
 mod schedule;
 mod stats;
@@ -25,6 +29,7 @@ use super::identity::{Identity, TOKEN};
 use super::neighbors::ResolutionTracker;
 use super::sight::{Echo, Quoted};
 
+pub use remarks::{OtherSources, Refusals, Remark};
 pub use stats::{ExtendedStats, Loss, Responder, TargetStats, UNRESPONSIVE_AFTER};
 
 /// Delay between a probe's time limit and its decision: the rings hand a packet over within 20 ms,
@@ -110,11 +115,16 @@ enum State {
 #[derive(Clone, Debug)]
 struct Probe {
     state: State,
+    /// Time right before the send call; an estimate within a batch.
     sent_ns: u64,
+    /// Time right before the send call of the batch: `sent_ns` is not earlier.
+    batch_ns: u64,
     scheduled_ns: u64,
     tx_software_ns: u64,
     request_wire_ns: u64,
     request_ifindex: u32,
+    /// Whether the request left in fragments.
+    is_fragmented: bool,
     reply_wire_ns: u64,
     reply_ifindex: u32,
     reply_checksum_ok: Option<bool>,
@@ -128,6 +138,20 @@ struct Probe {
 }
 
 impl Probe {
+    /// Returns the time of sending: the estimate, unless the probe was seen before. On a fast path, a reply
+    /// comes before the send call for its batch returns.
+    fn sent_at(&self) -> u64 {
+        let seen = [self.scheduled_ns, self.tx_software_ns, self.request_wire_ns];
+        let first = seen.into_iter().filter(|ns| *ns != 0).min();
+        match first {
+            Some(first) => self.sent_ns.min(first),
+            None if self.reply_socket_ns != 0 && self.reply_socket_ns <= self.sent_ns => {
+                self.batch_ns
+            }
+            None => self.sent_ns,
+        }
+    }
+
     /// Returns whether the probe seems to wait inside this host. The kernel asks for a neighbor
     /// three times, one second apart, and then drops the packets that wait for it.
     fn is_stuck(&self, now_ns: u64) -> bool {
@@ -197,6 +221,8 @@ pub struct Event {
     pub errno: Option<i32>,
     /// Description of the last sighting.
     pub last_seen: Option<String>,
+    /// Whether the request left this host in fragments.
+    pub is_fragmented: bool,
 }
 
 /// A probe to be sent.
@@ -225,6 +251,7 @@ pub struct Run {
     pub targets: Vec<Target>,
     /// Statistics, one entry per target.
     pub stats: Vec<TargetStats>,
+    cookies: cookies::CookieIndex,
     target_by_key: HashMap<(u128, u32), u32, foldhash::quality::RandomState>,
     probes: VecDeque<Probe>,
     /// Serial of the first probe in `probes`.
@@ -251,7 +278,8 @@ pub struct Run {
     pub events_dropped: u64,
     /// Pending reports of targets that stopped answering or answer again, at most a few hundred.
     pub losses: Vec<Loss>,
-    /// Replies with this run's identifier that are not answers: wrong cookie, source or size.
+    /// Replies with this run's identifier that are not answers: a wrong cookie, or one that is
+    /// incomplete and from another address than the target's.
     pub forged: u64,
     /// Valid replies to probes that are no longer kept.
     pub stray: u64,
@@ -288,6 +316,7 @@ impl Run {
             settings,
             stats: vec![TargetStats::default(); targets.len()],
             targets,
+            cookies: Default::default(),
             target_by_key,
             probes: VecDeque::new(),
             base: 0,

@@ -20,7 +20,7 @@ impl Run {
         now_ns: u64,
     ) {
         if let Some(probe) = self.probe(serial)
-            && let Some(at) = clock.monotonic(stamp_ns, probe.sent_ns, now_ns)
+            && let Some(at) = clock.monotonic(stamp_ns, probe.batch_ns, now_ns)
         {
             if is_scheduled {
                 probe.scheduled_ns = at;
@@ -30,16 +30,18 @@ impl Run {
         }
     }
 
-    /// Returns the serial of the probe that an echo message belongs to. `address` is the target's.
+    /// Returns the serial of the probe that an echo message belongs to. `address` is the target's if
+    /// nothing between translates addresses; otherwise the cookie decides.
     pub(super) fn find(
-        &self,
+        &mut self,
         address: IpAddr,
         ifindex: u32,
         echo: &Echo,
         identity: &Identity,
     ) -> Option<u64> {
-        let at = *self.target_by_key.get(&target_key(address, ifindex))?;
-        self.find_at(at, echo, identity)
+        let at = self.target_by_key.get(&target_key(address, ifindex));
+        let by_address = at.and_then(|at| self.find_at(*at, echo, identity));
+        by_address.or_else(|| self.find_by_cookie(echo, identity))
     }
 
     pub(super) fn find_at(&self, at: u32, echo: &Echo, identity: &Identity) -> Option<u64> {
@@ -72,7 +74,7 @@ impl Run {
     /// sighting counts.
     pub fn on_wire_request(
         &mut self,
-        to: IpAddr,
+        (to, is_fragmented): (IpAddr, bool),
         ifindex: u32,
         echo: &Echo,
         stamp_ns: u64,
@@ -84,10 +86,11 @@ impl Run {
         self.confirm_send(serial);
         if let Some(probe) = self.probe(serial)
             && probe.reply_wire_ns == 0
-            && let Some(out) = at.clock.monotonic(stamp_ns, probe.sent_ns, at.now_ns)
+            && let Some(out) = at.clock.monotonic(stamp_ns, probe.batch_ns, at.now_ns)
         {
             probe.request_wire_ns = out;
             probe.request_ifindex = ifindex;
+            probe.is_fragmented = is_fragmented;
         }
     }
 
@@ -102,20 +105,21 @@ impl Run {
         at: &EventContext<'_>,
     ) {
         let found = self.find(from, ifindex, echo, at.identity);
-        let is_group = found.is_none();
         let Some(serial) = found.or_else(|| self.find_group(echo, at.identity)) else {
             return;
         };
+        let (place, _) = self.target_and_sequence(serial);
+        let is_group = self.targets[place].is_group;
         // Frames on the loopback interface have the address 0.
-        if is_group && let Some(mac) = mac.filter(|mac| *mac != [0; 6]) {
-            let (place, _) = self.target_and_sequence(serial);
-            if let Some(responder) = self.responder(place, from) {
-                responder.mac = Some(mac);
-            }
+        if is_group
+            && let Some(mac) = mac.filter(|mac| *mac != [0; 6])
+            && let Some(responder) = self.responder(place, from)
+        {
+            responder.mac = Some(mac);
         }
         if let Some(probe) = self.probe(serial)
             && probe.reply_wire_ns == 0
-            && let Some(back) = at.clock.monotonic(stamp_ns, probe.sent_ns, at.now_ns)
+            && let Some(back) = at.clock.monotonic(stamp_ns, probe.batch_ns, at.now_ns)
         {
             probe.reply_wire_ns = back;
             probe.reply_ifindex = ifindex;
@@ -127,10 +131,12 @@ impl Run {
         }
     }
 
-    /// Finds the probe of a reply among the group and broadcast targets.
+    /// Finds the probe of a reply among the group and broadcast targets, where its payload is too short
+    /// for a complete cookie.
     pub(super) fn find_group(&self, echo: &Echo, identity: &Identity) -> Option<u64> {
+        let is_short = self.settings.size < TOKEN;
         (0..self.targets.len() as u32)
-            .filter(|at| self.targets[*at as usize].is_group)
+            .filter(|at| is_short && self.targets[*at as usize].is_group)
             .find_map(|at| self.find_at(at, echo, identity))
     }
 
@@ -146,13 +152,13 @@ impl Run {
     /// Records a reply received on the socket.
     pub fn on_socket_reply(&mut self, heard: &SocketReply<'_>, at: &EventContext<'_>) {
         let found = self.find(heard.from, heard.ifindex, &heard.echo, at.identity);
-        let is_group = found.is_none();
         let Some(serial) = found.or_else(|| self.find_group(&heard.echo, at.identity)) else {
             self.not_found(heard, at.identity);
             return;
         };
         let (place, sequence) = self.target_and_sequence(serial);
         let target = self.targets[place];
+        let is_group = target.is_group;
         let token = at.identity.token(self.number, target.address, sequence);
         let settings = &self.settings;
         let checked = identity::check(heard.payload, &token, settings.size, &settings.pattern);
@@ -165,10 +171,16 @@ impl Run {
         let Some(probe) = self.probe(serial) else {
             return;
         };
-        let stamp = at.clock.monotonic(heard.stamp_ns, probe.sent_ns, at.now_ns);
+        let stamp = at
+            .clock
+            .monotonic(heard.stamp_ns, probe.batch_ns, at.now_ns);
         let reply_socket_ns = stamp.unwrap_or(at.now_ns);
-        let (state, sent_ns) = (probe.state, probe.sent_ns);
-        let rtt = reply_socket_ns - sent_ns;
+        let state = probe.state;
+        let sent_ns = match probe.sent_at() {
+            estimate if reply_socket_ns <= estimate => probe.batch_ns,
+            estimate => estimate,
+        };
+        let rtt = reply_socket_ns.saturating_sub(sent_ns);
         if is_group && !altered {
             let is_new = match self.responder(place, heard.from) {
                 Some(responder) => {
@@ -210,10 +222,7 @@ impl Run {
                     self.flood_ready = true;
                 }
             }
-            State::Decided(Fate::Unanswered | Fate::DroppedInbound) if !altered => {
-                let State::Decided(before) = state else {
-                    return;
-                };
+            State::Decided(before) if before.may_change() && !altered => {
                 let Some(probe) = self.probe(serial) else {
                     return;
                 };
@@ -245,7 +254,9 @@ impl Run {
         let place = self
             .target_by_key
             .get(&target_key(heard.from, heard.ifindex))
-            .copied();
+            .copied()
+            // The source may be another address of the only target.
+            .or((self.targets.len() == 1).then_some(0));
         let was_ours = size >= TOKEN
             && place.is_some_and(|at| {
                 let (target, width) = (self.targets[at as usize], self.target_count());
@@ -281,9 +292,12 @@ impl Run {
         let Some(probe) = self.probe(serial) else {
             return;
         };
-        if probe.state != State::Waiting {
-            return;
-        }
+        let before = match probe.state {
+            State::Waiting => None,
+            // A router reports a neighbor that is not there after three seconds.
+            State::Decided(Fate::Unanswered) => Some(Fate::Unanswered),
+            _ => return,
+        };
         // An error of this host about an unresolved neighbor is sent when the kernel gives up; the
         // final judgment uses more evidence.
         if is_local {
@@ -293,6 +307,7 @@ impl Run {
         event.from = Some(from);
         event.error = Some((from, *quoted));
         event.ttl = None;
+        event.replaces_fate = before;
         self.decide(serial, event);
         self.flood_ready = true;
     }

@@ -94,10 +94,12 @@ impl Run {
         self.probes.push_back(Probe {
             state: State::Waiting,
             sent_ns: now_ns,
+            batch_ns: now_ns,
             scheduled_ns: 0,
             tx_software_ns: 0,
             request_wire_ns: 0,
             request_ifindex: 0,
+            is_fragmented: false,
             reply_wire_ns: 0,
             reply_ifindex: 0,
             reply_checksum_ok: None,
@@ -142,10 +144,11 @@ impl Run {
         self.flood_ready = true;
     }
 
-    /// Sets the send time of a probe, right before the send call.
-    pub fn mark_sending(&mut self, serial: u64, now_ns: u64) {
+    /// Sets the send time of a probe, estimated if the call sends a batch, and the time right before the
+    /// call.
+    pub fn mark_sending(&mut self, serial: u64, sent_ns: u64, batch_ns: u64) {
         if let Some(probe) = self.probe(serial) {
-            probe.sent_ns = now_ns;
+            (probe.sent_ns, probe.batch_ns) = (sent_ns, batch_ns);
         }
     }
 

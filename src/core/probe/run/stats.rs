@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::Event;
+use super::{Event, OtherSources, Refusals};
 use crate::probe::fate::Fate;
-use crate::probe::statistics::{Durations, Jitter, Windows};
+use crate::probe::statistics::{Durations, Ewma, Jitter, Windows};
 
 /// Consecutive lost probes after which a target is reported as unresponsive: many links lose one or
 /// two.
@@ -102,7 +102,11 @@ pub struct TargetStats {
     pub wire: Durations,
     /// Interarrival jitter of the round trips.
     pub jitter: Jitter,
+    /// Moving average of the round trips.
+    pub ewma: Ewma,
     pub(super) highest: u32,
+    /// Sequence number of the last probe that was unanswered when it was decided.
+    pub(super) last_unanswered: u32,
     /// Consecutive lost probes, and the wall-clock time at which the first of them was sent.
     misses: u32,
     missed_ns: u64,
@@ -119,12 +123,20 @@ pub struct ExtendedStats {
     pub responders: BTreeMap<IpAddr, Responder>,
     /// Replies of responders that were not tracked because the table was full.
     pub responders_left_out: u64,
+    /// ICMP errors about the probes.
+    pub refusals: Option<Refusals>,
+    /// Replies from other addresses than the target's.
+    pub other_sources: OtherSources,
 }
 
 impl TargetStats {
     /// Counts consecutive losses. A target that has never answered is not reported: it may not
     /// exist.
     pub(super) fn count_miss(&mut self, event: &Event) -> Option<Loss> {
+        // An error that came late was counted as a loss before.
+        if event.fate == Fate::Refused && event.replaces_fate.is_some() {
+            return None;
+        }
         let target = event.target;
         if matches!(event.fate, Fate::Replied | Fate::Late | Fate::Corrupted) {
             let misses = std::mem::take(&mut self.misses);

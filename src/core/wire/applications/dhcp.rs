@@ -1,6 +1,6 @@
 //! PURE. DHCP (RFC 2131, options RFC 2132) and DHCPv6 (RFC 8415).
 
-use super::super::cursor::{Mac, UnexpectedEnd, text};
+use super::super::cursor::{Cursor, Mac, UnexpectedEnd, text};
 use super::super::{Packet, ProblemKind, identity};
 use super::table::{Fit, Message};
 
@@ -31,40 +31,11 @@ pub(super) fn dhcp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             "BOOTP reply"
         };
         let mut told = String::new();
-        while cookie && !from.is_empty() {
-            let option = from.u8()?;
-            if option == 0 {
-                continue;
-            }
-            if option == 255 {
-                break;
-            }
-            let length = from.u8()?;
-            let mut value = from.sub(length.into())?;
-            match (option, length) {
-                (53, 1) => {
-                    kind = match value.u8()? {
-                        1 => "discover",
-                        2 => "offer",
-                        3 => "request",
-                        4 => "decline",
-                        5 => "ack",
-                        6 => "nak",
-                        7 => "release",
-                        8 => "inform",
-                        9 => "force renew",
-                        _ => "message",
-                    };
-                }
-                (50, 4) => told.push_str(&format!(", requests {}", value.ipv4()?)),
-                (54, 4) => told.push_str(&format!(", server {}", value.ipv4()?)),
-                (51, 4) => told.push_str(&format!(", lease {} s", value.u32()?)),
-                (3, 4..) => told.push_str(&format!(", router {}", value.ipv4()?)),
-                (12, _) => told.push_str(&format!(", host {}", text(value.rest(), 64))),
-                (56, _) => told.push_str(&format!(", says {}", text(value.rest(), 64))),
-                _ => {}
-            }
-        }
+        // Options before a cut are shown.
+        let outcome = match cookie {
+            true => dhcp_options(from, &mut kind, &mut told),
+            false => Ok(()),
+        };
         packet.push_summary(format!("DHCP {kind} {transaction:#010x} for {mac}"));
         if !client.is_unspecified() {
             packet.push_summary(format!(", has {client}"));
@@ -73,8 +44,51 @@ pub(super) fn dhcp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             packet.push_summary(format!(", gets {yours}"));
         }
         packet.push_summary(told);
-        Ok::<(), UnexpectedEnd>(())
+        outcome
     });
+}
+
+/// Reads DHCP options: the type of the message into `kind`, the others of interest into `told`.
+fn dhcp_options(
+    mut from: Cursor<'_>,
+    kind: &mut &'static str,
+    told: &mut String,
+) -> Result<(), UnexpectedEnd> {
+    while !from.is_empty() {
+        let option = from.u8()?;
+        if option == 0 {
+            continue;
+        }
+        if option == 255 {
+            break;
+        }
+        let length = from.u8()?;
+        let mut value = from.sub(length.into())?;
+        match (option, length) {
+            (53, 1) => {
+                *kind = match value.u8()? {
+                    1 => "discover",
+                    2 => "offer",
+                    3 => "request",
+                    4 => "decline",
+                    5 => "ack",
+                    6 => "nak",
+                    7 => "release",
+                    8 => "inform",
+                    9 => "force renew",
+                    _ => "message",
+                };
+            }
+            (50, 4) => told.push_str(&format!(", requests {}", value.ipv4()?)),
+            (54, 4) => told.push_str(&format!(", server {}", value.ipv4()?)),
+            (51, 4) => told.push_str(&format!(", lease {} s", value.u32()?)),
+            (3, 4..) => told.push_str(&format!(", router {}", value.ipv4()?)),
+            (12, 1..) => told.push_str(&format!(", host {}", text(value.rest(), 64))),
+            (56, 1..) => told.push_str(&format!(", says {}", text(value.rest(), 64))),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// DHCPv6 (RFC 8415).
@@ -132,8 +146,8 @@ pub(super) fn dhcpv6<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
                 13 if length >= 2 => {
                     let status = value.u16()?;
                     if status != 0 {
-                        packet
-                            .push_summary(format!(", status {status} {}", text(value.rest(), 64)));
+                        let words = format!(", status {status} {}", text(value.rest(), 64));
+                        packet.push_summary(words.trim_end());
                     }
                 }
                 23 if length >= 16 => packet.push_summary(format!(", dns {}", value.ipv6()?)),

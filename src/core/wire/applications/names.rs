@@ -115,21 +115,27 @@ pub(super) fn dns<'a>(packet: &mut Packet<'a>, protocol: &'static str, message: 
                 packet.push_summary(" (unicast reply wanted)");
             }
         }
-        for at in 0..answers.min(MAX_RECORDS) {
+        let mut shown: u16 = 0;
+        let outcome = (0..answers.min(MAX_RECORDS)).try_for_each(|at| {
             let owner = name(message, &mut from)?;
             let kind = from.u16()?;
             from.skip(6)?;
             let length = from.u16()?;
             let mut value = from.sub(length.into())?;
             if at < 4 {
-                let shown = answer(message, kind, &mut value)?;
-                packet.push_summary(format!(" {} {owner} {shown}", record_type(kind)).trim_end());
+                let value = answer(message, kind, &mut value)?;
+                packet.push_summary(format!(" {} {owner} {value}", record_type(kind)).trim_end());
+                shown = at.saturating_add(1);
             }
+            Ok(())
+        });
+        match (shown, answers.saturating_sub(shown)) {
+            (_, 0) => {}
+            (0, 1) => packet.push_summary(" and 1 answer"),
+            (0, more) => packet.push_summary(format!(" and {more} answers")),
+            (_, more) => packet.push_summary(format!(" and {more} more")),
         }
-        if answers > 4 {
-            packet.push_summary(format!(" and {} more", answers.saturating_sub(4)));
-        }
-        Ok::<(), UnexpectedEnd>(())
+        outcome
     });
 }
 
@@ -162,7 +168,7 @@ fn answer<'a>(
 /// SSDP (UPnP): the request or status line, and the headers that name the subject.
 pub(super) fn ssdp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     let bytes = message.payload();
-    packet.push_summary(format!("SSDP {}", first_line(bytes)));
+    packet.push_summary(format!("SSDP {}", first_line(bytes)).trim_end());
     for line in bytes.split(|byte| *byte == b'\n').take(32) {
         let head = text(line, 96);
         let head = head.trim_end_matches("\\x0d");

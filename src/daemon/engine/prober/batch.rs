@@ -7,6 +7,7 @@ use std::mem::zeroed;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use crate::linux::netlink::RouteQuery;
 use crate::linux::option::set_option;
 
 /// Packets sent per system call.
@@ -34,6 +35,18 @@ pub struct SendOptions {
     pub ifindex: u32,
     /// Source address of the same family; `None` if the route decides.
     pub source: Option<IpAddr>,
+}
+
+impl SendOptions {
+    /// Returns the lookup of the route that a packet with these options takes.
+    pub fn query(&self) -> RouteQuery {
+        RouteQuery {
+            ifindex: self.ifindex,
+            source: self.source,
+            tos: self.tos.unwrap_or(0),
+            ..RouteQuery::default()
+        }
+    }
 }
 
 /// Packets to send, with their buffers.

@@ -6,13 +6,11 @@ use std::io;
 use std::net::IpAddr;
 
 use netlink_packet_core::NLM_F_DUMP;
-use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
-};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::neighbour::NeighbourState;
 use netlink_packet_route::tc::{TcAttribute, TcMessage, TcStats2};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use crate::linux::netlink::{KernelNeighbor, Netlink, Route};
+use crate::linux::netlink::{KernelNeighbor, Netlink, Route, RouteQuery, take_neighbor};
 use crate::linux::proc_net;
 use netsonde_core::host::counters;
 use netsonde_core::probe::NeighborState;
@@ -32,44 +30,23 @@ impl Host {
     }
 
     /// Returns the route to `target`.
-    pub fn route(
-        &mut self,
-        target: IpAddr,
-        ifindex: u32,
-        source: Option<IpAddr>,
-    ) -> io::Result<Route> {
-        self.netlink.route(target, ifindex, source)
+    pub fn route(&mut self, target: IpAddr, query: &RouteQuery) -> io::Result<Route> {
+        self.netlink.route(target, query)
     }
 
     /// Returns the state of an address in the neighbor table; `None` if there is no entry.
     pub fn neighbor(&mut self, ifindex: u32, address: IpAddr) -> Option<NeighborState> {
-        let mut message = NeighbourMessage::default();
-        message.header.family = if address.is_ipv4() {
-            AddressFamily::Inet
-        } else {
-            AddressFamily::Inet6
-        };
-        message.header.ifindex = ifindex;
-        message
-            .attributes
-            .push(NeighbourAttribute::Destination(NeighbourAddress::from(
-                address,
-            )));
-        let mut found = None;
-        let result = self
-            .netlink
-            .ask(RouteNetlinkMessage::GetNeighbour(message), 0, |answer| {
-                if let RouteNetlinkMessage::NewNeighbour(neighbor) = answer {
-                    found = match neighbor.header.state {
-                        NeighbourState::Incomplete | NeighbourState::Failed => {
-                            Some(NeighborState::Unresolved)
-                        }
-                        NeighbourState::None => None,
-                        _ => Some(NeighborState::Known),
-                    };
-                }
-            });
-        result.ok().and(found)
+        let entry = self.netlink.neighbor(ifindex, address).ok()?;
+        match entry.header.state {
+            NeighbourState::Incomplete | NeighbourState::Failed => Some(NeighborState::Unresolved),
+            NeighbourState::None => None,
+            _ => Some(NeighborState::Known),
+        }
+    }
+
+    /// Returns the entry of an address in the neighbor table, if it has one.
+    pub fn neighbor_entry(&mut self, ifindex: u32, address: IpAddr) -> Option<KernelNeighbor> {
+        take_neighbor(&self.netlink.neighbor(ifindex, address).ok()?)
     }
 
     /// Returns the neighbor tables, at most `max` entries.
@@ -106,12 +83,13 @@ impl Host {
 }
 
 /// Counters of drops in the IP layer, by their names in /proc/net/snmp and /proc/net/netstat.
-const IP_DROPS: [&str; 6] = [
+const IP_DROPS: [&str; 7] = [
     "InHdrErrors",
     "InAddrErrors",
     "InDiscards",
     "OutDiscards",
     "ReasmFails",
+    "ReasmTimeout",
     "FragFails",
 ];
 

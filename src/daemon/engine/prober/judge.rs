@@ -7,8 +7,11 @@ use netlink_packet_route::route::RouteType;
 
 use super::batch::{self, SendOptions};
 use super::{PollContext, Prober, Route};
+use crate::daemon::engine::links::KernelLink;
+use netsonde_core::probe::hop::{self, NextHop};
 use netsonde_core::probe::run::EventContext;
-use netsonde_core::probe::{HostContext, Target};
+use netsonde_core::probe::{HostContext, ProbeEvidence, Target};
+use netsonde_core::wire::cursor::Mac;
 
 /// Probes decided per iteration: each may need a query to the kernel.
 const MAX_JUDGED_PER_POLL: usize = 256;
@@ -16,6 +19,9 @@ const MAX_JUDGED_PER_POLL: usize = 256;
 const MAX_ROUTES: usize = 4096;
 /// Time for which a cached route is used, in nanoseconds.
 const ROUTE_NS: u64 = 1_000_000_000;
+/// Targets per second of whose silence the cause is sought: each takes two netlink queries and a look
+/// through the addresses of its link, together at most a third of a millisecond.
+pub(super) const MAX_SILENCES_PER_SECOND: u32 = 64;
 
 impl Prober {
     /// Reports probes that are complete, and decides on those that are overdue.
@@ -36,7 +42,8 @@ impl Prober {
                 active.run.overdue(&at, MAX_JUDGED_PER_POLL)
             };
             for (serial, target, sent_ns) in overdue {
-                let host = self.host_context(number, serial, target, sent_ns, now_ns, context);
+                let evidence = self.evidence(number, serial, now_ns);
+                let host = self.host_context(number, &evidence, target, sent_ns, now_ns, context);
                 let at = EventContext {
                     now_ns,
                     clock: &self.clock,
@@ -45,10 +52,25 @@ impl Prober {
                 };
                 if let Some(active) = self.runs.get_mut(&number) {
                     let name = |index| context.interface_name(index);
-                    active.run.judge(serial, &host, name, &at);
+                    active.run.judge(serial, &evidence, &host, name, &at);
                 }
             }
         }
+    }
+
+    /// Returns the evidence about a probe so far.
+    fn evidence(&mut self, number: u64, serial: u64, now_ns: u64) -> ProbeEvidence {
+        let at = EventContext {
+            now_ns,
+            clock: &self.clock,
+            identity: &self.identity,
+            resolutions: &self.resolutions,
+        };
+        let fragments = &mut self.fragments;
+        let active = self.runs.get(&number);
+        active.map_or_else(ProbeEvidence::default, |active| {
+            active.run.evidence(serial, fragments, &at)
+        })
     }
 
     /// Returns the state of this host around the life of a probe. It is queried only where it can
@@ -56,7 +78,7 @@ impl Prober {
     fn host_context(
         &mut self,
         number: u64,
-        serial: u64,
+        facts: &ProbeEvidence,
         target: Target,
         sent_ns: u64,
         now_ns: u64,
@@ -66,11 +88,16 @@ impl Prober {
         let Some(active) = self.runs.get(&number) else {
             return host;
         };
-        let facts = active.run.evidence(serial);
-        if facts.out.is_some() && facts.back.is_none() {
+        let mut options = active.options.send;
+        if facts.out.is_some() && facts.back.is_none() && facts.fragments.is_none() {
+            if target.scope != 0 {
+                options.ifindex = target.scope;
+            }
+            if !target.is_group {
+                self.explain_silence(&mut host, target.address, &options, now_ns, context);
+            }
             return host;
         }
-        let mut options = active.options.send;
         if self.counters.is_stale(now_ns) {
             self.sample_counters(now_ns, context);
         }
@@ -84,6 +111,8 @@ impl Prober {
         };
         host.interface = context.interface_name(route.ifindex);
         host.queued = self.counters.queued(route.ifindex);
+        let link = context.links.get(route.ifindex);
+        host.link_problem = link.and_then(KernelLink::problem);
         if matches!(route.kind, RouteType::Unicast) && facts.out.is_none() {
             let next_hop = route.gateway.unwrap_or(target.address);
             host.next_hop = Some(next_hop);
@@ -93,6 +122,54 @@ impl Prober {
             }
         }
         host
+    }
+
+    /// Adds the state of the link and of the next hop of a probe that was sent and not answered.
+    fn explain_silence(
+        &mut self,
+        host: &mut HostContext,
+        target: IpAddr,
+        options: &SendOptions,
+        now_ns: u64,
+        context: &PollContext<'_>,
+    ) {
+        let key = (target, options.ifindex);
+        if let Some((at_ns, known)) = self.silences.get(&key)
+            && now_ns < at_ns + ROUTE_NS
+        {
+            host.clone_from(known);
+            return;
+        }
+        if now_ns >= self.silence_budget.0 + ROUTE_NS {
+            self.silence_budget = (now_ns, MAX_SILENCES_PER_SECOND);
+        }
+        if self.silence_budget.1 == 0 {
+            self.hits.silences += 1;
+            return;
+        }
+        self.silence_budget.1 -= 1;
+        let Some(route) = self.cached_route(target, options, now_ns) else {
+            return;
+        };
+        host.interface = context.interface_name(route.ifindex);
+        let link = context.links.get(route.ifindex);
+        host.link_problem = link.and_then(KernelLink::problem);
+        let address = route.gateway.unwrap_or(target);
+        if route.kind == RouteType::Unicast {
+            let entry = self.host.neighbor_entry(route.ifindex, address);
+            let hop = NextHop {
+                address,
+                ifindex: route.ifindex,
+                interface: &host.interface,
+                entry: entry.and_then(|entry| Some((Mac(entry.mac?), entry.state))),
+            };
+            let wall_ns = self.clock.wall(now_ns);
+            host.hop_remarks = hop::remarks(&hop, &context.recording.neighbors, wall_ns);
+        }
+        if self.silences.len() >= MAX_ROUTES {
+            self.silences.clear();
+        }
+        self.silences.insert(key, (now_ns, host.clone()));
     }
 
     /// Samples the counters of this host, of the control ring and of the prober's sockets.
@@ -124,8 +201,7 @@ impl Prober {
         if self.routes.len() >= MAX_ROUTES {
             self.routes.clear();
         }
-        let route = self.host.route(target, options.ifindex, options.source);
-        let route = route.ok();
+        let route = self.host.route(target, &options.query()).ok();
         self.routes.insert(key, (now_ns, route.clone()));
         route
     }

@@ -6,6 +6,7 @@
 //! | `send` | sending of due probes within the limits |
 //! | `receive` | replies, errors, send timestamps, sightings on the wire |
 //! | `judge` | decision on overdue probes |
+//! | `cause` | errors of the send call, explained by the state of this host |
 //! | `batch` | many packets per system call |
 //! | `host` | routes, neighbors, counters |
 //!
@@ -14,6 +15,7 @@
 //! that the last call returned.
 
 mod batch;
+mod cause;
 mod host;
 mod judge;
 mod receive;
@@ -32,6 +34,7 @@ use crate::linux::netlink::KernelNeighbor;
 pub use crate::linux::netlink::Route;
 pub use batch::SendOptions;
 use batch::{ReceiveBatch, SendBatch};
+use cause::Causes;
 use host::{Counters, Host};
 use send::StampIds;
 
@@ -40,9 +43,11 @@ use super::recording::Recording;
 use netsonde_core::config;
 use netsonde_core::events::ProbeLoss;
 use netsonde_core::neighbors::Neighbors;
+use netsonde_core::probe::fragments::MAX_DATAGRAMS;
 use netsonde_core::probe::run::MAX_EVENTS;
 use netsonde_core::probe::{
-    Clock, Identity, ResolutionTracker, Run, Settings, Target, TokenBucket,
+    Clock, FragmentTracker, HostContext, Identity, ResolutionTracker, Run, Settings, Target,
+    TokenBucket,
 };
 
 /// Probes sent per iteration: at most some milliseconds.
@@ -67,8 +72,18 @@ struct Socket {
     descriptor: OwnedFd,
     /// IP_PMTUDISC_ number that is set; -1 before the first use.
     pmtu: i32,
-    /// Whether this kernel is assumed to support SCM_TS_OPT_ID.
-    stamps: bool,
+    stamps: StampSupport,
+}
+
+/// Whether the kernel supports SCM_TS_OPT_ID (Linux 6.13). Without it the send call fails with EINVAL,
+/// as it does for a blackhole route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StampSupport {
+    Untried,
+    /// A send call with it failed; the next one does without.
+    Suspected,
+    Supported,
+    Unsupported,
 }
 
 /// A run with its user.
@@ -100,6 +115,8 @@ pub struct LimitCounters {
     pub full: u64,
     /// Events dropped because clients did not read them in time.
     pub events_dropped: u64,
+    /// Unanswered targets of whose silence no cause was sought.
+    pub silences: u64,
 }
 
 /// The prober.
@@ -108,7 +125,9 @@ pub struct Prober {
     identity: Identity,
     clock: Clock,
     resolutions: ResolutionTracker,
+    fragments: FragmentTracker,
     host: Host,
+    causes: Causes,
     counters: Counters,
     send_batch: SendBatch,
     receive_batch: ReceiveBatch,
@@ -132,6 +151,10 @@ pub struct Prober {
     pub wake: Rc<Notify>,
     /// Routes by target and interface, each with the time of the query.
     routes: HashMap<(IpAddr, u32), (u64, Option<Route>)>,
+    /// State of the host around unanswered probes, by target and interface, with the time of the query.
+    silences: HashMap<(IpAddr, u32), (u64, HostContext)>,
+    /// Start of the current second, and how many silences may still be explained in it.
+    silence_budget: (u64, u32),
     /// Replies received at the sockets since the map was last drained: by interface index, ICMP and
     /// ICMPv6.
     pub heard: HashMap<u32, [u64; 2]>,
@@ -187,18 +210,23 @@ impl Prober {
         limits: config::PingSettings,
     ) -> io::Result<Prober> {
         let (wall, now_ns) = both_clocks();
+        let user = (sockets.iter().flatten())
+            .find_map(|socket| nix::sys::stat::fstat(socket).ok())
+            .map_or(0, |socket| socket.st_uid);
         Ok(Prober {
             sockets: sockets.map(|socket| {
                 socket.map(|descriptor| Socket {
                     descriptor,
                     pmtu: -1,
-                    stamps: true,
+                    stamps: StampSupport::Untried,
                 })
             }),
             identity: Identity::new(tag),
             clock: Clock::new(wall, now_ns),
             resolutions: ResolutionTracker::default(),
+            fragments: FragmentTracker::default(),
             host: Host::open()?,
+            causes: Causes::open(user),
             counters: Counters::default(),
             send_batch: SendBatch::new(),
             receive_batch: ReceiveBatch::new(),
@@ -215,6 +243,8 @@ impl Prober {
             hits: LimitCounters::default(),
             wake: Rc::new(Notify::new()),
             routes: HashMap::new(),
+            silences: HashMap::new(),
+            silence_budget: (0, 0),
             heard: HashMap::new(),
             losses: Vec::new(),
         })
@@ -272,7 +302,7 @@ impl Prober {
     /// # Errors
     /// The kernel's error if there is no route, or `TimedOut`.
     pub fn route(&mut self, target: IpAddr, options: &SendOptions) -> io::Result<Route> {
-        self.host.route(target, options.ifindex, options.source)
+        self.host.route(target, &options.query())
     }
 
     /// Returns the kernel's neighbor tables, up to the service's own limit.
@@ -327,8 +357,11 @@ impl Prober {
         }
         if self.runs.is_empty() {
             self.resolutions.clear();
+            self.fragments.clear();
             self.counters.clear();
+            self.causes.clear();
             self.routes.clear();
+            self.silences.clear();
         }
         Some(active.run)
     }
@@ -349,7 +382,7 @@ impl Prober {
         }
         self.judge(now_ns, context);
         now_ns = monotonic_ns();
-        let sent = self.send(now_ns)?;
+        let sent = self.send(now_ns, context)?;
         let now_ns = monotonic_ns();
         let next = self.report(now_ns);
         if sent >= MAX_SENDS_PER_POLL {
@@ -396,7 +429,7 @@ impl Prober {
     }
 
     /// Returns the limits for `Status`: name, limit, number of times that it was reached.
-    pub fn limits(&self) -> [(&'static str, u64, u64); 4] {
+    pub fn limits(&self) -> [(&'static str, u64, u64); 7] {
         [
             (
                 "probes in flight",
@@ -406,6 +439,21 @@ impl Prober {
             ("runs of one user", self.limits.runs_per_uid, self.hits.runs),
             ("probes a second", self.limits.rate, self.all.waits),
             ("probe events", MAX_EVENTS as u64, self.hits.events_dropped),
+            (
+                "fragmented replies",
+                MAX_DATAGRAMS as u64,
+                self.fragments.evicted,
+            ),
+            (
+                "explained silences a second",
+                judge::MAX_SILENCES_PER_SECOND.into(),
+                self.hits.silences,
+            ),
+            (
+                "routes that refuse packets",
+                cause::MAX_ROUTES as u64,
+                self.causes.lists_cut,
+            ),
         ]
     }
 }

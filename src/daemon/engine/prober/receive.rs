@@ -37,6 +37,14 @@ impl Prober {
                     }
                     continue;
                 }
+                SightingKind::LaterFragment { from, fragment } => {
+                    if sighting.direction.is_inbound() {
+                        let (ifindex, time_ns) = (sighting.ifindex, sighting.time_ns);
+                        self.fragments
+                            .on_fragment(ifindex, *from, fragment, None, time_ns);
+                    }
+                    continue;
+                }
                 SightingKind::Request { echo, .. } | SightingKind::Reply { echo, .. } => echo,
                 SightingKind::Error { quoted, .. } => &quoted.echo,
             };
@@ -60,17 +68,25 @@ impl Prober {
             let (ifindex, time_ns) = (sighting.ifindex, sighting.time_ns);
             let run = &mut active.run;
             match sighting.what {
-                SightingKind::Request { to, echo }
-                    if sighting.direction == Direction::Outbound || is_loopback =>
-                {
-                    run.on_wire_request(to, ifindex, &echo, time_ns, &at);
+                SightingKind::Request {
+                    to,
+                    echo,
+                    is_fragmented,
+                } if sighting.direction == Direction::Outbound || is_loopback => {
+                    let request = (to, is_fragmented);
+                    run.on_wire_request(request, ifindex, &echo, time_ns, &at);
                 }
                 SightingKind::Reply {
                     from,
                     echo,
                     intact,
                     ttl,
+                    fragment,
                 } if sighting.direction.is_inbound() => {
+                    if let Some(fragment) = &fragment {
+                        self.fragments
+                            .on_fragment(ifindex, from, fragment, Some(&echo), time_ns);
+                    }
                     let responder = (from, sighting.mac, ttl);
                     run.on_wire_reply(responder, ifindex, &echo, intact, time_ns, &at);
                 }
@@ -146,6 +162,7 @@ impl Prober {
                     echo,
                     intact,
                     ttl,
+                    ..
                 } => {
                     let reply = SocketReply {
                         from,

@@ -4,11 +4,11 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::batch::{SEND_BATCH, SendBatch, set_pmtu_discovery};
-use super::{ActiveRun, MAX_SENDS_PER_POLL, Prober, Socket};
+use super::{ActiveRun, MAX_SENDS_PER_POLL, PollContext, Prober, Socket, StampSupport};
 use crate::linux::monotonic_ns;
 use netsonde_core::probe::identity::write_request;
 use netsonde_core::probe::run::Outgoing;
-use netsonde_core::probe::{Clock, Identity};
+use netsonde_core::probe::{Clock, Identity, Target};
 
 /// Number of probes that can wait for their send timestamps.
 const STAMP_SLOTS: usize = 16_384;
@@ -57,7 +57,7 @@ struct Submitted {
 
 impl Prober {
     /// Sends the probes that are due. Returns their number.
-    pub(super) fn send(&mut self, now_ns: u64) -> io::Result<usize> {
+    pub(super) fn send(&mut self, now_ns: u64, context: &PollContext<'_>) -> io::Result<usize> {
         if now_ns < self.full_until_ns {
             return Ok(0);
         }
@@ -75,7 +75,7 @@ impl Prober {
                     return Ok(sent);
                 }
                 let max = share.min(self.limits.in_flight as usize - in_flight);
-                match self.send_run(*number, max)? {
+                match self.send_run(*number, max, context)? {
                     None => return Ok(sent),
                     Some(0) => {}
                     Some(count) => {
@@ -93,7 +93,12 @@ impl Prober {
 
     /// Sends up to `max` due probes of a run. Returns their number, or `None` if the kernel has no
     /// buffer space.
-    fn send_run(&mut self, number: u64, max: usize) -> io::Result<Option<usize>> {
+    fn send_run(
+        &mut self,
+        number: u64,
+        max: usize,
+        context: &PollContext<'_>,
+    ) -> io::Result<Option<usize>> {
         let now_ns = monotonic_ns();
         let max = self.allowance(number, max, now_ns);
         if max == 0 {
@@ -110,10 +115,17 @@ impl Prober {
             set_pmtu_discovery(socket.descriptor.as_fd(), is_ipv4, active.options.pmtu)?;
             socket.pmtu = active.options.pmtu;
         }
-        let ids = socket.stamps.then_some(&mut self.stamps);
+        let can_stamp = matches!(
+            socket.stamps,
+            StampSupport::Untried | StampSupport::Supported
+        );
+        let ids = can_stamp.then_some(&mut self.stamps);
         let batch = &mut self.send_batch;
         let outgoing = fill(batch, active, number, &self.identity, ids, max, now_ns);
-        let submitted = submit(batch, outgoing, active, socket, &self.clock);
+        let (host, causes) = (&mut self.host, &mut self.causes);
+        let (options, size) = (active.options.clone(), active.run.settings.size);
+        let explain = |errno, target| causes.explain(host, context, errno, target, &options, size);
+        let submitted = submit(batch, outgoing, active, socket, &self.clock, explain);
         if let Some(user) = self.users.get_mut(&active.uid) {
             user.consume(submitted.count);
         }
@@ -192,15 +204,22 @@ fn fill(
     outgoing
 }
 
-/// Passes the batch to the kernel and reports to the run what became of each probe.
+/// Passes the batch to the kernel and reports to the run what became of each probe. `explain` is called
+/// with the error of a refused probe and its target.
 fn submit(
     batch: &mut SendBatch,
     outgoing: Vec<Outgoing>,
     active: &mut ActiveRun,
     socket: &mut Socket,
     clock: &Clock,
+    mut explain: impl FnMut(i32, Target) -> String,
 ) -> Submitted {
     let run = &mut active.run;
+    let is_stamped = run.settings.stamped
+        && matches!(
+            socket.stamps,
+            StampSupport::Untried | StampSupport::Supported
+        );
     let mut at = 0;
     while at < batch.len() {
         let before = monotonic_ns();
@@ -210,7 +229,12 @@ fn submit(
                 // the time was over.
                 let each = (monotonic_ns() - before) / count.max(1) as u64;
                 for (offset, probe) in outgoing[at..at + count].iter().enumerate() {
-                    run.mark_sending(probe.serial, before + each * offset as u64);
+                    run.mark_sending(probe.serial, before + each * offset as u64, before);
+                }
+                if is_stamped {
+                    socket.stamps = StampSupport::Supported;
+                } else if socket.stamps == StampSupport::Suspected {
+                    socket.stamps = StampSupport::Unsupported;
                 }
                 at += count;
                 continue;
@@ -228,10 +252,9 @@ fn submit(
                     has_room: false,
                 };
             }
-            // Before Linux 6.13. A timestamp without an ID cannot be assigned to a probe.
-            Some(libc::EINVAL) if socket.stamps && run.settings.stamped => {
-                socket.stamps = false;
-                run.settings.stamped = false;
+            // A timestamp without an ID cannot be assigned to a probe.
+            Some(libc::EINVAL) if is_stamped && socket.stamps == StampSupport::Untried => {
+                socket.stamps = StampSupport::Suspected;
                 for _ in at..outgoing.len() {
                     run.return_to_schedule();
                 }
@@ -240,12 +263,17 @@ fn submit(
             // IPv6 reports that a queue or a filter below the IP layer dropped the packet, IPv4 does
             // not (raw_sendmsg in net/ipv4/raw.c). For both, the wire decides.
             Some(libc::ENOBUFS) => {
-                run.mark_sending(outgoing[at].serial, before);
+                run.mark_sending(outgoing[at].serial, before, before);
                 at += 1;
             }
             errno => {
-                run.mark_sending(outgoing[at].serial, before);
-                run.not_sent(outgoing[at].serial, errno.unwrap_or(0), clock);
+                if socket.stamps == StampSupport::Suspected {
+                    // It fails without as well.
+                    socket.stamps = StampSupport::Untried;
+                }
+                let (errno, probe) = (errno.unwrap_or(0), &outgoing[at]);
+                run.mark_sending(probe.serial, before, before);
+                run.not_sent(probe.serial, errno, &explain(errno, probe.target), clock);
                 at += 1;
             }
         }

@@ -1,5 +1,7 @@
 //! SHELL. `io.netsonde.Inventory.Events`: past and new events.
 
+use serde_json::json;
+
 use crate::daemon::engine::Shared;
 use crate::daemon::engine::control::{Failure, Replies};
 use crate::daemon::engine::state::EngineState;
@@ -12,6 +14,7 @@ use netsonde_core::protocol::time;
 /// The events requested.
 struct Query {
     since_ns: u64,
+    until_ns: u64,
     interface: Option<String>,
     kinds: Vec<Kind>,
     severity: Severity,
@@ -40,7 +43,9 @@ impl Query {
         Ok(Query {
             since_ns: call
                 .last_ns
-                .map_or(0, |last_ns| now_ns.saturating_sub(last_ns)),
+                .map_or(0, |last_ns| now_ns.saturating_sub(last_ns))
+                .max(call.since_ns.unwrap_or(0)),
+            until_ns: call.until_ns.unwrap_or(u64::MAX),
             interface: call.interface,
             kinds,
             severity: Severity::from_name(severity).ok_or_else(|| {
@@ -53,7 +58,7 @@ impl Query {
     }
 
     fn matches(&self, event: &Event) -> bool {
-        event.time_ns >= self.since_ns
+        (self.since_ns..=self.until_ns).contains(&event.time_ns)
             && self
                 .interface
                 .as_ref()
@@ -79,6 +84,12 @@ impl Query {
             evicted,
         }
     }
+}
+
+/// Returns whether this host has an interface, or an event is of one that it had.
+fn is_known(engine: &EngineState, name: &str) -> bool {
+    engine.links.index_of(name).is_some()
+        || engine.events().iter().any(|event| event.interface == name)
 }
 
 fn event_reply(event: &Event) -> reply::Event {
@@ -111,6 +122,14 @@ pub async fn events(
     let mut query = Query::new(call, wall_ns())?;
     // Includes what has just happened.
     engine.borrow_mut().poll_changes(clients);
+    if let Some(name) = &query.interface
+        && !is_known(&engine.borrow(), name)
+    {
+        return Err(Failure::error(
+            "io.netsonde.Inventory.NoSuchInterface",
+            json!({ "interface": name }),
+        ));
+    }
     let events_ready = engine.borrow().monitor.events_ready.clone();
     let past = query.after(&engine.borrow(), 0);
     if !follow {

@@ -21,8 +21,8 @@ const FLAGS: [(i32, &str); 10] = [
     (libc::IFF_UP, "UP"),
 ];
 
-/// IFF_LOWER_UP (linux/if.h): there is a carrier.
-const LOWER_UP: u32 = 1 << 16;
+/// IFF_DORMANT (linux/if.h): there is a carrier, but the link waits for something, such as 802.1X.
+const DORMANT: u32 = 1 << 17;
 
 /// ARPHRD_ numbers as `ip link` prints them.
 fn link_name(hardware: u16) -> String {
@@ -59,7 +59,10 @@ pub fn interfaces(engine: &EngineState) -> reply::Interfaces {
                 .filter(|(bit, _)| link.flags & *bit as u32 != 0)
                 .map(|(_, name)| (*name).to_owned())
                 .collect();
-            if link.flags & LOWER_UP != 0 {
+            if link.flags & DORMANT != 0 {
+                flags.push("DORMANT".into());
+            }
+            if link.has_carrier() {
                 flags.push("LOWER_UP".into());
             } else if link.is_up() {
                 flags.push("NO-CARRIER".into());

@@ -20,6 +20,7 @@ use super::control::{self, Clients, Failure, Interface, Limits, Peer, Replies, S
 use super::export::{self, Export, Refused};
 use super::{Shared, control::parameters};
 use crate::daemon::log::AUDIT;
+use crate::linux::reason;
 use crate::linux::wall_ns;
 use netsonde_core::config::Config;
 use netsonde_core::config::permission::Tier;
@@ -96,6 +97,10 @@ impl Service for Netsonde {
             }
             "io.netsonde.Ping.Ping" => {
                 ping::ping(&self.engine, &self.lists, peer, parameters(raw)?, replies).await
+            }
+            "io.netsonde.Ping.Progress" => {
+                let so_far = ping::progress(&self.engine, peer, parameters(raw)?)?;
+                replies.last(&so_far).await
             }
             "io.netsonde.Ping.Stop" => {
                 ping::stop(&self.engine, peer, parameters(raw)?)?;
@@ -222,7 +227,7 @@ impl Netsonde {
         let unavailable = |error: io::Error| {
             Failure::error(
                 "io.netsonde.Service.Unavailable",
-                json!({ "reason": error.to_string() }),
+                json!({ "reason": reason(&error) }),
             )
         };
         let (theirs, ours) = export::pipe().map_err(unavailable)?;

@@ -7,13 +7,19 @@ use serde_json::json;
 
 use crate::daemon::engine::control::Failure;
 use crate::daemon::engine::state::EngineState;
+use crate::linux::reason;
 use crate::linux::wall_ns;
+use netsonde_core::neighbors::virtual_router::{VirtualRouter, VirtualRouterId};
 use netsonde_core::neighbors::{
-    Address, AddressState, Duplicate, Host, Neighbors, heard, mac, role,
+    Address, AddressState, Duplicate, Host, Neighbors, Proxy, heard, mac, role,
 };
 use netsonde_core::protocol::inventory as reply;
 use netsonde_core::protocol::time;
 use netsonde_core::wire::cursor::Mac;
+
+/// Number of addresses for which a station only answers that are consistent with a proxy. A host may have
+/// some idle addresses of its own.
+const MIN_ANSWERED: usize = 4;
 
 /// Answers `Neighbors`.
 pub fn neighbors(
@@ -24,7 +30,7 @@ pub fn neighbors(
     let kernel = engine.kernel_neighbors().map_err(|error| {
         Failure::error(
             "io.netsonde.Service.Unavailable",
-            json!({ "reason": format!("cannot read the kernel's neighbor tables: {error}") }),
+            json!({ "reason": format!("cannot read the kernel's neighbor tables: {}", reason(&error)) }),
         )
     })?;
     let now = wall_ns();
@@ -61,6 +67,8 @@ pub fn neighbors(
     found
         .neighbors
         .sort_by(|a, b| (&a.interface, &a.mac).cmp(&(&b.interface, &b.mac)));
+    let mut kernel = kernel;
+    kernel.sort_by_key(|entry| entry.address);
     found.kernel = kernel
         .into_iter()
         .filter_map(|entry| {
@@ -73,6 +81,13 @@ pub fn neighbors(
             })
         })
         .collect();
+    found.kernel.sort_by(|a, b| a.interface.cmp(&b.interface));
+    if let Some(routers) = &mut found.virtual_routers {
+        routers.sort_by(|a, b| {
+            let key = |one: &reply::VirtualRouter| (one.protocol.clone(), one.number, one.ipv6);
+            a.interface.cmp(&b.interface).then(key(a).cmp(&key(b)))
+        });
+    }
     Ok(found)
 }
 
@@ -85,6 +100,7 @@ fn add_link(
     found: &mut reply::Neighbors,
 ) {
     let mut by_station: HashMap<Mac, Vec<(IpAddr, reply::Address)>> = HashMap::new();
+    let mut proxies: HashMap<Mac, Vec<(IpAddr, Proxy)>> = HashMap::new();
     for (ip, address, state) in all.addresses(ifindex, now) {
         let is_gateway = all.is_gateway(ifindex, *ip);
         for claimant in &address.claimants {
@@ -95,6 +111,9 @@ fn add_link(
             if is_former {
                 continue;
             }
+            if let Some(proxy) = claimant.proxy() {
+                proxies.entry(claimant.mac).or_default().push((*ip, proxy));
+            }
             by_station.entry(claimant.mac).or_default().push((
                 *ip,
                 reply::Address {
@@ -103,6 +122,7 @@ fn add_link(
                     last: time(claimant.last_ns),
                     claims: claimant.claims,
                     answers: claimant.answers,
+                    answered: (claimant.answers > 0).then(|| time(claimant.answered_ns)),
                     announcements: claimant.announcements,
                     gateway: is_gateway,
                 },
@@ -116,14 +136,54 @@ fn add_link(
             found.findings.push(duplicate(finding(), &hit));
         }
     }
+    let routers = all.virtual_routers(ifindex);
+    found
+        .virtual_routers
+        .get_or_insert_default()
+        .extend(routers.map(|(id, router)| {
+            let own = |address| all.is_own(ifindex, address);
+            reply::VirtualRouter {
+                gateway: router
+                    .addresses
+                    .iter()
+                    .any(|ip| all.is_gateway(ifindex, *ip))
+                    || gateways
+                        .iter()
+                        .any(|(at, mac)| *at == ifindex && id.uses(*mac)),
+                ..virtual_router(interface, *id, router, now, own)
+            }
+        }));
     for (mac, host) in all.hosts(ifindex) {
         let mut addresses = by_station.remove(mac).unwrap_or_default();
         addresses.sort_by_key(|(ip, _)| *ip);
         let is_gateway = gateways.contains(&(ifindex, *mac));
-        found
-            .neighbors
-            .push(neighbor(interface, *mac, host, addresses, is_gateway));
+        let mut one = neighbor(interface, *mac, host, addresses, is_gateway);
+        add_proxy(&mut one, proxies.remove(mac).unwrap_or_default());
+        found.neighbors.push(one);
     }
+}
+
+/// Adds the role of a proxy, with the addresses.
+fn add_proxy(one: &mut reply::Neighbor, mut all: Vec<(IpAddr, Proxy)>) {
+    all.sort_by_key(|(ip, _)| *ip);
+    let forwards = |ipv4: bool| {
+        let mut all = all.iter();
+        all.any(|(ip, proxy)| *proxy == Proxy::Forwards && ip.is_ipv4() == ipv4)
+    };
+    let answered = all.iter().filter(|(ip, _)| ip.is_ipv4()).count();
+    let role = match (forwards(true), forwards(false)) {
+        (true, _) => "proxy ARP",
+        (false, true) => "ND proxy",
+        (false, false) if answered >= MIN_ANSWERED => "proxy ARP (consistent)",
+        (false, false) => return,
+    };
+    let is_consistent = role.ends_with(')');
+    one.roles.push(role.into());
+    one.proxy_for = all
+        .iter()
+        .filter(|(_, proxy)| is_consistent || *proxy == Proxy::Forwards)
+        .map(|(ip, _)| ip.to_string())
+        .collect();
 }
 
 fn neighbor(
@@ -155,6 +215,7 @@ fn neighbor(
         mac: mac.to_string(),
         shared: mac::shared(mac).map(str::to_owned),
         addresses: addresses.into_iter().map(|(_, address)| address).collect(),
+        proxy_for: vec![],
         names,
         roles,
         heard_by: Host::words(host.heard, &heard::NAMES)
@@ -162,8 +223,43 @@ fn neighbor(
             .map(str::to_owned)
             .collect(),
         forwarded: host.forwarded.into(),
+        last_forwarded: (host.forwarded > 0).then(|| time(host.forwarded_ns)),
         first: time(host.first_ns),
         last: time(host.last_ns),
+    }
+}
+
+fn virtual_router(
+    interface: &str,
+    id: VirtualRouterId,
+    router: &VirtualRouter,
+    now: u64,
+    own: impl Fn(IpAddr) -> bool,
+) -> reply::VirtualRouter {
+    let masters = router.masters.iter().map(|one| reply::Master {
+        address: one.address.to_string(),
+        mac: one.mac.to_string(),
+        own: own(one.address),
+        priority: one.rank.into(),
+        interval_ns: one.interval_ns,
+        first: time(one.first_ns),
+        last: time(one.last_ns),
+        advertisements: one.advertisements,
+    });
+    let two = router.two_masters(now);
+    let dispute = router.dispute(now);
+    reply::VirtualRouter {
+        interface: interface.to_owned(),
+        protocol: id.protocol.name().into(),
+        number: id.number.into(),
+        ipv6: id.is_ipv6,
+        addresses: router.addresses.iter().map(IpAddr::to_string).collect(),
+        gateway: false,
+        masters: masters.collect(),
+        two_masters: two.map(|two| two.map(|one| one.address.to_string()).to_vec()),
+        since: dispute.map(|(since_ns, _)| time(since_ns)),
+        last: dispute.map(|(_, last_ns)| time(last_ns)),
+        more: router.more,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::linux::wall_ns;
 use netsonde_core::config::permission::Tier;
 use netsonde_core::multicast::{Groups, Queriers, Routers, Streams};
 use netsonde_core::neighbors::Neighbors;
+use netsonde_core::neighbors::virtual_router::VirtualRouters;
 use netsonde_core::protocol::service as reply;
 use netsonde_core::protocol::time;
 use netsonde_core::recorder::interfaces::{InterfaceSlot, State};
@@ -80,6 +81,7 @@ pub fn status(engine: &EngineState, peer: &Peer, serving: Serving) -> reply::Sta
             violation: engine.config.sandbox.violation.name().into(),
         }),
         sockets: engine.monitor.own_sockets.clone(),
+        network: engine.monitor.network.clone(),
     }
 }
 
@@ -182,11 +184,12 @@ where
         to: time(gap.to_ns),
         count: gap.count,
         subject,
+        open: None,
     }
 }
 
 /// Returns the newest gaps, oldest first, and the number of all. An interface that is down now is a
-/// gap that has not ended.
+/// gap that has not ended; so are drops of a ring that may go on.
 fn gaps(engine: &EngineState, now: u64) -> (Vec<reply::Gap>, u64) {
     let recorder = &engine.recording.recorder;
     let (total, lost, lost_count) = recorder.gap_totals();
@@ -203,9 +206,14 @@ fn gaps(engine: &EngineState, now: u64) -> (Vec<reply::Gap>, u64) {
                 .map_or_else(|| time(now), |gap| time(gap.from_ns)),
             count: lost_count + counts,
             subject: Some(format!("{} older gaps, summed up", lost + left_out as u64)),
+            open: None,
         });
     }
     all.extend(kept.iter().skip(left_out).map(|found| gap(recorder, found)));
+    for ring in all.iter_mut().rev().take(recorder.open_gaps().count()) {
+        ring.open = Some(true);
+    }
+    let mut open = 0;
     for (_, slot) in recorder.interfaces().iter() {
         if slot.state() == State::Down && slot.recorded != 0 {
             all.push(reply::Gap {
@@ -214,10 +222,12 @@ fn gaps(engine: &EngineState, now: u64) -> (Vec<reply::Gap>, u64) {
                 to: time(now),
                 count: 0,
                 subject: Some(slot.name()),
+                open: Some(true),
             });
+            open += 1;
         }
     }
-    (all, total)
+    (all, total + open)
 }
 
 /// Returns the limits of everything but the control server, with the number of times that each was
@@ -310,7 +320,7 @@ fn multicast_limits(engine: &EngineState) -> [reply::Limit; 4] {
 }
 
 /// Returns the limits of the neighbor table and of the event log.
-fn inventory_limits(engine: &EngineState) -> [reply::Limit; 5] {
+fn inventory_limits(engine: &EngineState) -> [reply::Limit; 6] {
     let counters = engine.recording.neighbors.limits;
     let (_, evicted) = engine.recording.recorder.event_totals();
     [
@@ -324,6 +334,11 @@ fn inventory_limits(engine: &EngineState) -> [reply::Limit; 5] {
             "neighbor names read per second",
             Neighbors::DECODED_PER_SECOND.into(),
             counters.undecoded,
+        ),
+        limit(
+            "virtual routers per interface",
+            VirtualRouters::MAX_PER_LINK as u64,
+            counters.virtual_routers,
         ),
         limit("events", EVENT_SLOTS as u64, evicted),
         limit(

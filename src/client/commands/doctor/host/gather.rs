@@ -22,6 +22,7 @@ use crate::client::commands::doctor::host::interfaces::{interfaces, packets};
 use crate::client::commands::doctor::host::lengths::lengths;
 use crate::client::commands::doctor::host::multicast::{State, multicast};
 use crate::client::commands::doctor::host::probes;
+use crate::client::commands::doctor::host::repeats::repeats;
 use crate::client::commands::doctor::host::routes::routes;
 use crate::client::commands::doctor::links;
 use crate::client::commands::doctor::service::own_pids;
@@ -142,6 +143,8 @@ pub fn gather(
         queriers: queriers.map_err(|error| error.to_string()),
         multicast: multicast.map_err(|error| error.to_string()),
         lengths: lengths(socket, &all_links).map_err(|error| error.to_string()),
+        repeats: repeats(socket, (before.wall_ns, after.wall_ns))
+            .map_err(|error| error.to_string()),
         probes: sent.probes,
         tables: after.drops.tables,
         counters: BeforeAfter {

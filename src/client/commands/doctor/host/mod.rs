@@ -6,6 +6,7 @@
 //! | `interfaces`, `routes` | interfaces with their addresses, and routes, by netlink |
 //! | `multicast` | recorded group management messages, for the rules of multicast |
 //! | `lengths` | recorded ICMP messages, for the rules of MTUs |
+//! | `repeats` | packets of the window that were seen more than once |
 //! | `probes` | echo requests to the gateways, and their fates |
 
 mod gather;
@@ -13,22 +14,25 @@ mod interfaces;
 mod lengths;
 mod multicast;
 mod probes;
+mod repeats;
 mod routes;
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use netsonde_core::diagnose::host::evidence::{HostEvidence, counted};
+use netsonde_core::diagnose::host::evidence::HostEvidence;
 use netsonde_core::diagnose::host::{Checked, HostDiagnosis, diagnose};
-use netsonde_core::diagnose::{Severity, Verdict};
+use netsonde_core::diagnose::{Severity, Verdict, withdraw_proof};
+use netsonde_core::text::counted;
 
 use crate::client::cli::args::{DoctorArgs, Global};
-use crate::client::commands::doctor::{finding_text, links};
+use crate::client::commands::doctor::{count, finding_text, head, is_strict_failure, links};
 use crate::client::failure::Failure;
-use crate::client::output::json;
+use crate::client::namespace;
+use crate::client::output::{json, progress};
 use crate::client::render::style::{Style, duration, plain};
-use crate::client::render::wrap::wrap;
+use crate::client::render::wrap::{fit, wrap};
 use crate::linux::netlink::Netlink;
 
 use probes::ToSend;
@@ -41,12 +45,14 @@ const OUTCOME_WIDTH: usize = 14;
 /// Runs `doctor`. Returns 0 if the host is healthy, 1 on a fault, 2 if the verdict is undetermined.
 pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Failure> {
     let start = Instant::now();
+    let is_one_network = namespace::require(socket)?;
     let to_send = planned_probes(args)?;
-    if !global.json && !global.quiet {
-        eprintln!("watching for {}", duration(args.duration));
-    }
+    progress(global, &format!("watching for {}", duration(args.duration)));
     let (evidence, sent) = gather::gather(socket, args, &to_send)?;
-    let diagnosis = diagnose(&evidence);
+    let mut diagnosis = diagnose(&evidence);
+    if !is_one_network {
+        withdraw_proof(&mut diagnosis.findings);
+    }
     let mut out = io::stdout().lock();
     if global.json {
         let report = serde_json::json!({
@@ -58,7 +64,7 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
         });
         json(&mut out, &report)?;
     } else {
-        let style = Style::new(global.color);
+        let style = global.style();
         write!(
             out,
             "{}",
@@ -66,6 +72,9 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
         )?;
     }
     drop(out);
+    if is_strict_failure(args.strict, &diagnosis.findings) {
+        return Ok(1);
+    }
     Ok(match diagnosis.verdict {
         Verdict::Healthy => 0,
         Verdict::Fault => 1,
@@ -137,11 +146,7 @@ fn render(
     style: Style,
     verbose: bool,
 ) -> String {
-    let verdict = match diagnosis.verdict {
-        Verdict::Healthy => style.good("healthy"),
-        Verdict::Fault => style.warn("fault"),
-        Verdict::Undetermined => "undetermined".into(),
-    };
+    let verdict = head(diagnosis.verdict, &diagnosis.findings, style);
     let done = diagnosis
         .checks
         .iter()
@@ -157,13 +162,13 @@ fn render(
         (Severity::Warning, "warning"),
         (Severity::Note, "note"),
     ] {
-        let of = diagnosis
-            .findings
-            .iter()
-            .filter(|finding| finding.severity == severity);
-        match of.count() {
+        // The head of a host without a fault has them already.
+        if severity == Severity::Warning && diagnosis.verdict == Verdict::Healthy {
+            continue;
+        }
+        match count(&diagnosis.findings, severity) {
             0 => {}
-            count => found.push(counted(count as u64, name)),
+            number => found.push(counted(number, name)),
         }
     }
     let found = match found.len() {
@@ -178,7 +183,7 @@ fn render(
     if verbose {
         text.push('\n');
         for check in &diagnosis.checks {
-            text.push_str(&check_line(check, style));
+            text.push_str(&fit(&check_line(check, style), style));
         }
         return text;
     }

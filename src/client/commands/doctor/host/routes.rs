@@ -1,4 +1,4 @@
-//! SHELL. Unicast routes of the main table, by netlink.
+//! SHELL. Unicast routes of all tables, by netlink.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,8 +7,7 @@ use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHopFlags,
-    RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHopFlags, RouteType, RouteVia,
 };
 
 use netsonde_core::diagnose::host::evidence::Route;
@@ -19,7 +18,7 @@ use crate::linux::netlink::Netlink;
 /// Maximum number of routes: the first ones of an Internet router are enough to know its gateways.
 const MAX_ROUTES: usize = 4096;
 
-/// Returns the unicast routes of the main table, at most [`MAX_ROUTES`]. `names` maps indexes of interfaces
+/// Returns the unicast routes of all tables, at most [`MAX_ROUTES`]. `names` maps indexes of interfaces
 /// to their names.
 pub fn routes(netlink: &mut Netlink, names: &HashMap<u32, String>) -> Result<Vec<Route>, Failure> {
     let mut all = Vec::new();
@@ -40,10 +39,10 @@ pub fn routes(netlink: &mut Netlink, names: &HashMap<u32, String>) -> Result<Vec
 
 /// Appends a route: one entry per next hop.
 fn route(message: &RouteMessage, names: &HashMap<u32, String>, all: &mut Vec<Route>) {
-    let is_main = message.header.table == RouteHeader::RT_TABLE_MAIN;
-    if !is_main || message.header.kind != RouteType::Unicast {
+    if message.header.kind != RouteType::Unicast {
         return;
     }
+    let mut table = u32::from(message.header.table);
     let mut network = match message.header.address_family {
         AddressFamily::Inet => IpAddr::from([0u8; 4]),
         _ => IpAddr::from([0u8; 16]),
@@ -55,6 +54,7 @@ fn route(message: &RouteMessage, names: &HashMap<u32, String>, all: &mut Vec<Rou
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(to) => network = ip(to).unwrap_or(network),
+            RouteAttribute::Table(number) => table = *number,
             RouteAttribute::Priority(value) => metric = *value,
             RouteAttribute::Oif(index) => single.0 = *index,
             RouteAttribute::MultiPath(several) => {
@@ -86,6 +86,7 @@ fn route(message: &RouteMessage, names: &HashMap<u32, String>, all: &mut Vec<Rou
             gateway,
             metric,
             is_onlink,
+            table,
         });
     }
 }

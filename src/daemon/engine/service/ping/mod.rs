@@ -3,11 +3,13 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `mod` | the calls `Ping` and `Stop` |
+//! | `mod` | the calls `Ping`, `Progress` and `Stop` |
 //! | `targets` | the call `Targets`; addresses, ranges and interfaces |
 //! | `options` | options of a run, checked against limits and permissions |
+//! | `conflicts` | address conflicts of targets |
 //! | `reply` | events and statistics, as the protocol has them |
 
+mod conflicts;
 mod options;
 mod reply;
 mod targets;
@@ -22,12 +24,17 @@ use crate::daemon::engine::control::{Failure, Peer, Replies};
 use crate::daemon::engine::state::EngineState;
 use netsonde_core::probe::Run;
 use netsonde_core::probe::run::Event;
-use netsonde_core::protocol::ping::{PingCall, PingReply, Probe, StopCall};
+use netsonde_core::protocol::ping::{
+    PingCall, PingReply, Probe, ProgressCall, ProgressReply, StopCall,
+};
 
+use conflicts::Conflicts;
 pub use targets::{TargetLists, add_targets};
 
 /// Maximum number of summaries per reply.
 const MAX_SUMMARIES: usize = 512;
+/// Maximum number of targets whose summaries `Progress` returns: more than a person follows.
+const MAX_PROGRESS: usize = 16;
 /// Maximum number of events per reply.
 const MAX_EVENTS: usize = 512;
 
@@ -56,17 +63,48 @@ fn no_such_list(list: u64) -> Failure {
     Failure::error("io.netsonde.Ping.NoSuchList", json!({ "list": list }))
 }
 
+/// Returns the run of this number, if it is one of the caller's.
+fn own_run<'a>(
+    engine: &'a mut EngineState,
+    peer: &Peer,
+    number: u64,
+) -> Result<&'a mut Run, Failure> {
+    let privileged = engine.access.permissions.is_privileged(peer.caller());
+    engine
+        .prober
+        .runs
+        .get_mut(&number)
+        .filter(|active| active.uid == peer.uid || privileged)
+        .map(|active| &mut active.run)
+        .ok_or_else(|| Failure::error("io.netsonde.Ping.NoSuchRun", json!({ "run": number })))
+}
+
+/// Answers `Progress`.
+pub fn progress(
+    engine: &Shared,
+    peer: &Peer,
+    call: ProgressCall,
+) -> Result<ProgressReply, Failure> {
+    let mut engine = engine.borrow_mut();
+    let engine = &mut *engine;
+    own_run(engine, peer, call.run)?;
+    let run = &engine.prober.runs[&call.run].run;
+    let name = reply::interface_names(&engine.links);
+    let summaries = (run.targets.len() <= MAX_PROGRESS).then(|| {
+        let each = run.targets.iter().zip(&run.stats);
+        each.map(|(target, stats)| reply::summary(target, stats, &name))
+            .collect()
+    });
+    Ok(ProgressReply {
+        summaries,
+        total: reply::total(run),
+    })
+}
+
 /// Answers `Stop`.
 pub fn stop(engine: &Shared, peer: &Peer, call: StopCall) -> Result<(), Failure> {
     let mut engine = engine.borrow_mut();
-    let privileged = engine.access.permissions.is_privileged(peer.caller());
-    let active = engine
-        .prober
-        .runs
-        .get_mut(&call.run)
-        .filter(|active| active.uid == peer.uid || privileged)
-        .ok_or_else(|| Failure::error("io.netsonde.Ping.NoSuchRun", json!({ "run": call.run })))?;
-    active.run.stop();
+    own_run(&mut engine, peer, call.run)?.stop();
     engine.prober.wake.notify_one();
     Ok(())
 }
@@ -185,6 +223,7 @@ async fn report_targets(
     rows: bool,
     replies: &mut Replies<'_>,
 ) -> Result<(), Failure> {
+    let conflicts = Conflicts::collect(&engine.borrow());
     let parts = run.targets.chunks(MAX_SUMMARIES);
     for (targets, stats) in parts.zip(run.stats.chunks(MAX_SUMMARIES)) {
         let part = {
@@ -193,10 +232,18 @@ async fn report_targets(
             let each = targets.iter().zip(stats);
             let mut part = PingReply::default();
             if rows {
-                let rows = each.map(|(target, stats)| reply::row(target, stats, &name));
+                let rows = each.map(|(target, stats)| {
+                    let mut row = reply::row(target, stats, &name);
+                    conflicts.add_remarks(&mut row.remarks, target, &name);
+                    row
+                });
                 part.rows = Some(rows.collect());
             } else {
-                let summaries = each.map(|(target, stats)| reply::summary(target, stats, &name));
+                let summaries = each.map(|(target, stats)| {
+                    let mut summary = reply::summary(target, stats, &name);
+                    conflicts.add_remarks(&mut summary.remarks, target, &name);
+                    summary
+                });
                 part.summaries = Some(summaries.collect());
             }
             part

@@ -53,7 +53,20 @@ pub(super) fn probe(event: &Event, target: &Target, name: impl Fn(u32) -> String
         }),
         errno: event.errno.map(|errno| describe_errno(errno).0.into()),
         last_seen: event.last_seen.clone(),
+        fragmented: event.is_fragmented.then_some(true),
+        is_final: (!event.duplicate).then_some(!event.fate.may_change()),
     }
+}
+
+/// Returns the remarks about a target; `None` if there are none.
+fn remarks(target: &Target, stats: &TargetStats) -> Option<Vec<reply::Remark>> {
+    let all: Vec<reply::Remark> = (stats.remarks(target).into_iter())
+        .map(|remark| reply::Remark {
+            id: remark.id.into(),
+            text: remark.text,
+        })
+        .collect();
+    (!all.is_empty()).then_some(all)
 }
 
 fn distribution(durations: &Durations) -> Option<reply::Distribution> {
@@ -127,6 +140,8 @@ pub(super) fn summary(
         responders_left_out: more
             .map(|more| more.responders_left_out)
             .filter(|count| *count > 0),
+        rtt_ewma_ns: stats.ewma.ns(),
+        remarks: remarks(target, stats),
     }
 }
 
@@ -144,6 +159,7 @@ pub(super) fn row(
         fates: (received < sent).then(|| fates(&stats.fates)),
         rtt_ns: stats.rtt.median(),
         wire_rtt_ns: stats.wire.median(),
+        remarks: remarks(target, stats),
     }
 }
 
