@@ -187,7 +187,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
             ),
         ),
         (
-            "VXLAN 42: echo request id 7 seq 3, 0 bytes",
+            "VXLAN 42: 10.0.0.1 > 10.0.0.2 echo request id 7 seq 3, 0 bytes",
             over(17, TO, udp(50_000, 4789, &vxlan)),
         ),
         (

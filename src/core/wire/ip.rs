@@ -403,7 +403,9 @@ fn read_payload(
         && !packet.quoted
     {
         let ends = inner.to_string();
-        packet.summary.insert_str(at, &ends);
+        let is_all = at == packet.summary.len();
+        let ends = if is_all { ends.trim_end() } else { &ends };
+        packet.summary.insert_str(at, ends);
     }
 }
 
