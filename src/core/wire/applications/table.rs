@@ -220,7 +220,7 @@ const UDP: &[Application] = &[
 ];
 
 /// Has no mark that proves it: only what no row of [`UDP`] takes is tried.
-const RTP: &[Application] = &[row("rtp", &[], media::rtp_fit, media::rtp)];
+static RTP: Application = row("rtp", &[], media::rtp_fit, media::rtp);
 
 /// Applications over TCP. Only a segment that begins a message is recognized.
 const TCP: &[Application] = &[
@@ -262,32 +262,84 @@ const TCP: &[Application] = &[
 
 /// Decodes the payload of a UDP datagram. Returns `false` if no application was recognized.
 pub(in super::super) fn udp<'a>(packet: &mut Packet<'a>, message: Message<'a>) -> bool {
-    recognize(UDP, packet, message) || recognize(RTP, packet, message)
+    if recognize(UDP, &UDP_PORTS, packet, message) {
+        return true;
+    }
+    let is_rtp = !message.bytes.is_empty() && media::rtp_fit(&message) == Fit::Certain;
+    if is_rtp {
+        read(packet, &RTP, message);
+    }
+    is_rtp
 }
 
 /// Decodes the payload of a TCP segment. Returns `false` if no application was recognized.
 pub(in super::super) fn tcp<'a>(packet: &mut Packet<'a>, message: Message<'a>) -> bool {
-    recognize(TCP, packet, message)
+    recognize(TCP, &TCP_PORTS, packet, message)
 }
 
-fn recognize<'a>(table: &[Application], packet: &mut Packet<'a>, message: Message<'a>) -> bool {
+/// A set of ports, as bits.
+struct Ports([u64; 1024]);
+
+impl Ports {
+    /// The ports of a table, computed when the program is built.
+    #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // Wrong indexes fail to compile.
+    const fn of(table: &[Application]) -> Ports {
+        let mut bits = [0u64; 1024];
+        let mut row = 0;
+        while row < table.len() {
+            let mut at = 0;
+            while at < table[row].ports.len() {
+                let port = table[row].ports[at];
+                bits[port as usize / 64] |= 1 << (port % 64);
+                at += 1;
+            }
+            row += 1;
+        }
+        Ports(bits)
+    }
+
+    fn has(&self, port: u16) -> bool {
+        let word = self.0.get(usize::from(port / 64));
+        word.is_some_and(|word| word >> (port % 64) & 1 == 1)
+    }
+}
+
+static UDP_PORTS: Ports = Ports::of(UDP);
+static TCP_PORTS: Ports = Ports::of(TCP);
+
+fn recognize<'a>(
+    table: &[Application],
+    ports: &Ports,
+    packet: &mut Packet<'a>,
+    message: Message<'a>,
+) -> bool {
     if message.bytes.is_empty() {
         return false;
     }
-    let Some(found) = find(table, &message) else {
+    let has_known = ports.has(message.destination) || ports.has(message.source);
+    let Some(found) = find(table, has_known, &message) else {
         return false;
     };
-    packet.protocols.push(found.name);
-    (found.read)(packet, message);
+    read(packet, found, message);
     true
 }
 
-fn find<'t>(table: &'t [Application], message: &Message<'_>) -> Option<&'t Application> {
-    // Every packet is tried against every row; a row that has one of its ports is tried first.
+fn read<'a>(packet: &mut Packet<'a>, row: &Application, message: Message<'a>) {
+    packet.protocols.push(row.name);
+    (row.read)(packet, message);
+}
+
+/// Every packet is tried against the rows that can prove a protocol, and only those with a known port against the
+/// others.
+fn find<'t>(
+    table: &'t [Application],
+    has_known_port: bool,
+    message: &Message<'_>,
+) -> Option<&'t Application> {
     let mut possible: Option<&Application> = None;
     for row in table {
-        let has_port =
-            row.ports.contains(&message.destination) || row.ports.contains(&message.source);
+        let has_port = has_known_port
+            && (row.ports.contains(&message.destination) || row.ports.contains(&message.source));
         if has_port || row.anywhere {
             match (row.fit)(message) {
                 Fit::Certain => return Some(row),
@@ -305,7 +357,7 @@ mod tests {
 
     #[test]
     fn names_are_words_that_filters_accept() {
-        for row in UDP.iter().chain(TCP).chain(RTP) {
+        for row in UDP.iter().chain(TCP).chain([&RTP]) {
             let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
             assert!(row.name.bytes().all(sound), "{}", row.name);
         }
