@@ -125,12 +125,19 @@ const COUNTED: &[&str] = &[
     "lines",
 ];
 
-/// Texts that are another program's (ping's summary), and verbs.
+/// Texts that are another program's (ping's summary and short line), verbs, and counts that are never 1.
 const NOT_COUNTED: &[&str] = &[
     "{} packets transmitted",
+    "but {} claims {address}",
+    "{refused} of {} probes were refused",
+    "{}/{} packets, {loss}% loss",
     "{protocol} queries from",
     "the querier {} queries",
     "the querier on {} queries",
+    "{}: {} probes of {} bytes were lost",
+    "{subject} to {} {} times a second",
+    "frame to all hosts comes {} times a second",
+    "{name} lost its link {} times within",
 ];
 
 #[test]

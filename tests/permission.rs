@@ -110,7 +110,7 @@ fn permission_tiers() -> Outcome {
         &["capture", "-w", "/dev/null"],
         &["mcast", "doctor", "--duration", "10ms", "239.1.1.1"],
     ] {
-        let output = netsonde(&service, SOMEBODY, &[], refused);
+        let output = b.run(|| netsonde(&service, SOMEBODY, &[], refused));
         assert_eq!(output.status.code(), Some(2), "{refused:?}");
         let printed = printed(&output);
         assert!(

@@ -1245,7 +1245,10 @@ fn without_members(case: &Case<'_>) -> Option<FindingDraft> {
             "start the application on the receiving host, or run netsonde mcast join {} there",
             case.group
         ))
-        .with_evidence("wire", format!("{packets} packets in on {port}, none out"))
+        .with_evidence(
+            "wire",
+            format!("{} in on {port}, none out", counted(packets, "packet")),
+        )
         .with_evidence("wire", format!("no report for {} is current", case.group)),
     )
 }

@@ -243,7 +243,10 @@ fn without_output(case: &Case<'_>, segment: &Starving) -> Option<FindingDraft> {
         ))
         .with_evidence(
             "kernel",
-            format!("forwarding cache +{moved} packets, to {outputs}; {missing}"),
+            format!(
+                "forwarding cache +{}, to {outputs}; {missing}",
+                counted(moved, "packet")
+            ),
         )
         .with_evidence("wire", segment.wire(case)),
     )

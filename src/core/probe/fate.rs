@@ -319,8 +319,8 @@ fn judge_fragments(
     }
     if context.ring_drops > 0 {
         words.push_str(&format!(
-            "; netsonde's rings dropped {} packets in the meantime, so more may have come",
-            context.ring_drops
+            "; netsonde's rings dropped {} in the meantime, so more may have come",
+            counted(context.ring_drops, "packet")
         ));
     }
     Some(verdict(Fate::Unanswered, words))

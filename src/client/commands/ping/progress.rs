@@ -13,6 +13,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::client::connection::Connection;
 use netsonde_core::protocol::ping::{ProgressCall, ProgressReply, Summary};
+use netsonde_core::text::counted;
 
 /// SIGQUIT, and the runs that it asks about.
 pub struct Progress {
@@ -96,8 +97,11 @@ impl Progress {
                 let total = &so_far.total;
                 let loss = loss_percent(total.sent, total.received);
                 eprintln!(
-                    "{}/{} packets, {loss}% loss, {}/{} targets answered",
-                    total.received, total.sent, total.answered, total.targets
+                    "{}/{} packets, {loss}% loss, {} of {} answered",
+                    total.received,
+                    total.sent,
+                    total.answered,
+                    counted(total.targets, "target")
                 );
             }
         }

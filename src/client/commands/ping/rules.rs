@@ -12,6 +12,7 @@ use crate::linux::netfilter::{self, DropRule};
 use netsonde_core::probe::fate::UNEXPLAINED;
 use netsonde_core::protocol::ping::{Probe, Remark};
 use netsonde_core::protocol::service::Status;
+use netsonde_core::text;
 
 /// Maximum number of rules named in a remark.
 const MAX_NAMED: usize = 3;
@@ -177,7 +178,9 @@ impl Rules {
             .collect();
         if !counted.is_empty() {
             let names: Vec<String> = (counted.iter().take(MAX_NAMED))
-                .map(|(rule, more)| format!("{more} packets by the {}", named(rule)))
+                .map(|(rule, more)| {
+                    format!("{} by the {}", text::counted(*more, "packet"), named(rule))
+                })
                 .collect();
             return remark(format!(
                 "dropped by this host's firewall during the run: {}",

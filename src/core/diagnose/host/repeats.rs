@@ -103,8 +103,12 @@ fn with_counts(mut found: FindingDraft, all: &[&Repeat]) -> FindingDraft {
         found = found.with_evidence(
             "wire",
             format!(
-                "{} {} packets of {} bytes {way}, from {} to {}, with {equal}{ttl}",
-                one.count, one.protocol, one.length, one.source, one.destination
+                "{} of {} and {} bytes {way}, from {} to {}, with {equal}{ttl}",
+                counted(one.count, "packet"),
+                one.protocol,
+                one.length,
+                one.source,
+                one.destination
             ),
         );
     }
