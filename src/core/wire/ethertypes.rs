@@ -144,7 +144,7 @@ fn profinet<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
             0xfefd => "DCP get or set",
             0xfefe => "DCP identify request",
             0xfeff => "DCP identify response",
-            0x0100..=0x7fff | 0x8000..=0xfbff => "cyclic data",
+            0x0100..=0xfbff => "cyclic data",
             0xfc01 | 0xfe01 => "alarm",
             _ => "frame",
         };

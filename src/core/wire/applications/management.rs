@@ -308,7 +308,7 @@ pub(super) fn bgp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
 }
 
 pub(super) fn wccp_fit(message: &Message<'_>) -> Fit {
-    Fit::plausible(matches!(message.u32(0), 7 | 8 | 9 | 10..=13))
+    Fit::plausible(matches!(message.u32(0), 7..=13))
 }
 
 pub(super) fn wccp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
