@@ -31,7 +31,7 @@ impl std::str::FromStr for GroupPort {
     }
 }
 
-/// Splits 239.1.1.1:5000 and [ff15::1]:5000 into address and port. An IPv6 address without brackets has
+/// Splits `239.1.1.1:5000` and `[ff15::1]:5000` into address and port. An IPv6 address without brackets has
 /// no port.
 fn split_port(text: &str) -> (&str, Option<&str>) {
     let bracketed = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));

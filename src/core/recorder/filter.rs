@@ -111,7 +111,7 @@ const JMP: u16 = 0x05;
 const RET: u16 = 0x06;
 const X: u16 = 0x08;
 
-/// A verified program. It ends after at most as many steps as it has instructions, and [`MAX_REPEATED`] more if it
+/// A verified program. It ends after at most as many steps as it has instructions, and 2,048 more if it
 /// jumps backward.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program(Vec<Instruction>);
