@@ -324,8 +324,8 @@ mod tests {
 
     #[test]
     fn unknown_link_types_are_named() {
-        let packet = packet(127, &[0; 20]);
-        let expected = "link type 127 (IEEE802_11_RADIOTAP) is not decoded";
+        let packet = packet(195, &[0; 20]);
+        let expected = "link type 195 (IEEE802_15_4_WITHFCS) is not decoded";
         let line = lines().text(&packet);
         assert!(line.contains(expected), "{line}");
         assert_eq!(json(&packet)["problem"]["reason"], expected);
