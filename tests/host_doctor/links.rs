@@ -99,7 +99,12 @@ fn tun_without_program() -> Outcome {
     let service = Service::start(&h, &[]);
     doctor(&h, &service).healthy();
     let mut may_open = std::fs::File::options();
-    if may_open.read(true).write(true).open("/dev/net/tun").is_err() {
+    if may_open
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")
+        .is_err()
+    {
         crate::support::skip_here("there is no /dev/net/tun, or not for this user");
     }
     ip(&h, "tuntap add dev t0 mode tun");
