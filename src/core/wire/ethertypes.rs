@@ -4,7 +4,7 @@
 use super::applications::{ptp_message, wake};
 use super::cursor::{Cursor, UnexpectedEnd};
 use super::glance::ethertype as kind;
-use super::{Packet, ProblemKind, link, tunnel};
+use super::{Packet, ProblemKind, tunnel};
 
 /// Decodes the payload of a frame by its EtherType.
 pub(super) fn read<'a>(packet: &mut Packet<'a>, number: u16, from: Cursor<'a>) {
@@ -110,9 +110,9 @@ fn macsec<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
         end.saturating_sub(16).max(at)
     };
     if let Some(number) = inner
-        && tunnel::enter(packet)
+        && packet.enter()
     {
-        packet.push_inner("", |packet| link::by_ethertype(packet, number, at, end));
+        packet.push_inner("", |packet| super::read_ethertype(packet, number, at, end));
     }
 }
 

@@ -44,6 +44,9 @@ use cursor::{Cursor, Mac, UnexpectedEnd};
 pub use frame::{Checksum, Direction, Frame, LinkType};
 pub use upper::name as protocol_name;
 
+/// Maximum nesting of tunnels that is decoded.
+const MAX_DEPTH: usize = 4;
+
 /// Decodes a whole packet. Never panics, never reads past the captured bytes, and terminates: every
 /// loop consumes bytes or has a limit.
 pub fn decode<'a>(frame: &Frame<'a>) -> Packet<'a> {
@@ -65,6 +68,34 @@ pub fn decode<'a>(frame: &Frame<'a>) -> Packet<'a> {
 /// Decodes the message that follows an IP header.
 fn read_upper<'a>(packet: &mut Packet<'a>, payload: ip::Payload<'a>) {
     upper::read(packet, payload);
+}
+
+/// Decodes a frame of a link type.
+fn read_link(packet: &mut Packet<'_>, of: LinkType, at: usize, end: usize) {
+    link::of_type(packet, of, at, end);
+}
+
+/// Decodes an IP packet of either version.
+fn read_raw(packet: &mut Packet<'_>, at: usize, end: usize) {
+    link::raw(packet, at, end);
+}
+
+/// Decodes a packet by its EtherType.
+fn read_ethertype(packet: &mut Packet<'_>, number: u16, at: usize, end: usize) {
+    link::by_ethertype(packet, number, at, end);
+}
+
+/// Decodes an LLC header of IEEE 802.2.
+fn read_llc(packet: &mut Packet<'_>, length: usize, at: usize, end: usize) {
+    link::llc(packet, length, at, end);
+}
+
+/// Decodes an Ethernet frame within a tunnel.
+fn read_bridged<'a>(packet: &mut Packet<'a>, from: Cursor<'a>) {
+    if packet.enter() {
+        let (at, end) = (from.offset(), from.offset().saturating_add(from.left()));
+        packet.push_inner("", |packet| link::ethernet(packet, at, end));
+    }
 }
 
 /// Why decoding stopped.
@@ -282,6 +313,16 @@ impl<'a> Packet<'a> {
             Some(_) => Some(DeliveryScope::Unicast),
             None => link,
         }
+    }
+
+    /// Counts a level of nesting. Returns `false`, with a problem, if there are too many.
+    pub(super) fn enter(&mut self) -> bool {
+        self.depth = self.depth.saturating_add(1);
+        if self.depth > MAX_DEPTH {
+            let why = format!("more than {MAX_DEPTH} tunnels within one another");
+            self.problem(ProblemKind::Unknown, "tunnel", 0, why);
+        }
+        self.depth <= MAX_DEPTH
     }
 
     pub(super) fn push_summary(&mut self, text: impl AsRef<str>) {

@@ -1,8 +1,7 @@
 //! PURE. MPLS label stacks (RFC 3032), and what is below them: IP, or a pseudowire (RFC 4385, RFC 4448).
 
 use super::cursor::UnexpectedEnd;
-use super::tunnel;
-use super::{Packet, cursor, link};
+use super::{Packet, cursor, read_bridged};
 
 /// Maximum number of labels decoded. Networks use up to about ten (segment routing).
 const MAX_LABELS: usize = 16;
@@ -40,14 +39,14 @@ pub(super) fn labels(packet: &mut Packet<'_>, at: usize, end: usize) {
     // IP, 0 is the control word of a pseudowire and 1 an associated channel (RFC 4385, section 3; RFC 4928).
     match peek.u8().map(|byte| byte >> 4) {
         Ok(4 | 6) => {
-            if tunnel::enter(packet) {
-                packet.push_inner("", |packet| link::raw(packet, at, end));
+            if packet.enter() {
+                packet.push_inner("", |packet| super::read_raw(packet, at, end));
             }
         }
         Ok(0) if has_control_word(packet, at, end) => {
             packet.protocols.push("pw");
             if from.skip(4).is_ok() {
-                tunnel::bridged(packet, from);
+                read_bridged(packet, from);
             }
         }
         Ok(1) => {
@@ -60,7 +59,7 @@ pub(super) fn labels(packet: &mut Packet<'_>, at: usize, end: usize) {
                 packet.push_summary(format!(", associated channel {channel:#06x}"));
             }
         }
-        Ok(_) => tunnel::bridged(packet, from),
+        Ok(_) => read_bridged(packet, from),
         Err(short) => packet.short("mpls", short),
     }
 }

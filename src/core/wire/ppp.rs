@@ -2,7 +2,7 @@
 
 use super::cursor::{Cursor, UnexpectedEnd, text};
 use super::glance::ethertype as kind;
-use super::{Packet, ProblemKind, cursor, ip, link, mpls};
+use super::{Packet, ProblemKind, cursor, ip, mpls};
 
 /// PPP in HDLC-like framing (RFC 1662): address and control may be left out, and so may be the first byte of the
 /// protocol (RFC 1661, section 6.5).
@@ -184,6 +184,6 @@ pub(super) fn cisco_hdlc(packet: &mut Packet<'_>, end: usize) {
                 Ok::<(), UnexpectedEnd>(())
             });
         }
-        number => link::by_ethertype(packet, number, from.offset(), end),
+        number => super::read_ethertype(packet, number, from.offset(), end),
     }
 }

@@ -2,14 +2,12 @@
 //! extension, NSH (RFC 8300), GENEVE
 //! (RFC 8926), GTP-U (3GPP TS 29.281), MPLS in UDP (RFC 7510).
 
-use super::applications::{Fit, Message};
+use super::applications::message::{Fit, Message};
 use super::cursor::{Cursor, UnexpectedEnd};
 use super::glance::ethertype as kind;
 use super::ip::Payload;
-use super::{Packet, ProblemKind, link, mpls};
+use super::{Packet, ProblemKind, mpls, read_bridged};
 
-/// Maximum nesting of tunnels that is decoded.
-const MAX_DEPTH: usize = 4;
 /// Ethernet in GRE, GENEVE and others (transparent Ethernet bridging).
 const BRIDGED: u16 = 0x6558;
 
@@ -40,7 +38,7 @@ pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         0x88be if flags & 0x1000 == 0 => {
             packet.protocols.push("erspan");
             packet.push_summary(": ERSPAN");
-            bridged(packet, from);
+            read_bridged(packet, from);
         }
         0x88be => erspan(packet, from, 8),
         0x22eb => erspan(packet, from, 12),
@@ -54,7 +52,7 @@ pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
             }
             inside(packet, kind::IPV4, from);
         }
-        BRIDGED => bridged(packet, from),
+        BRIDGED => read_bridged(packet, from),
         // Keepalives of routers carry nothing.
         0 if from.is_empty() => packet.push_summary(" keepalive"),
         _ => inside(packet, kind, from),
@@ -81,7 +79,7 @@ fn erspan<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>, length: usize) {
         Ok::<(), UnexpectedEnd>(())
     });
     if read.is_some() {
-        bridged(packet, from);
+        read_bridged(packet, from);
     }
 }
 
@@ -99,7 +97,7 @@ pub(super) fn vxlan<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         Ok::<(), UnexpectedEnd>(())
     });
     if head.is_some() {
-        bridged(packet, from);
+        read_bridged(packet, from);
     }
 }
 
@@ -121,7 +119,7 @@ pub(super) fn geneve<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         Ok::<u16, UnexpectedEnd>(kind)
     });
     match head {
-        Some(BRIDGED) => bridged(packet, from),
+        Some(BRIDGED) => read_bridged(packet, from),
         Some(kind) => inside(packet, kind, from),
         None => {}
     }
@@ -168,9 +166,9 @@ pub(super) fn gtp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         }
         Ok::<bool, UnexpectedEnd>(kind == 255)
     });
-    if head == Some(true) && enter(packet) {
+    if head == Some(true) && packet.enter() {
         let (at, end) = ends(&from);
-        packet.push_inner("", |packet| link::raw(packet, at, end));
+        packet.push_inner("", |packet| super::read_raw(packet, at, end));
     }
 }
 
@@ -215,9 +213,9 @@ fn next_protocol<'a>(packet: &mut Packet<'a>, number: u8, from: Cursor<'a>) {
     match number {
         1 => inside(packet, kind::IPV4, from),
         2 => inside(packet, kind::IPV6, from),
-        3 => bridged(packet, from),
+        3 => read_bridged(packet, from),
         4 => {
-            if enter(packet) {
+            if packet.enter() {
                 packet.push_inner("", |packet| nsh(packet, from));
             }
         }
@@ -232,30 +230,12 @@ fn next_protocol<'a>(packet: &mut Packet<'a>, number: u8, from: Cursor<'a>) {
 
 /// Decodes a packet of that EtherType within a tunnel.
 fn inside<'a>(packet: &mut Packet<'a>, kind: u16, from: Cursor<'a>) {
-    if enter(packet) {
+    if packet.enter() {
         let (at, end) = ends(&from);
-        packet.push_inner("", |packet| link::by_ethertype(packet, kind, at, end));
-    }
-}
-
-/// Decodes an Ethernet frame within a tunnel.
-pub(super) fn bridged<'a>(packet: &mut Packet<'a>, from: Cursor<'a>) {
-    if enter(packet) {
-        let (at, end) = ends(&from);
-        packet.push_inner("", |packet| link::ethernet(packet, at, end));
+        packet.push_inner("", |packet| super::read_ethertype(packet, kind, at, end));
     }
 }
 
 fn ends(from: &Cursor<'_>) -> (usize, usize) {
     (from.offset(), from.offset().saturating_add(from.left()))
-}
-
-/// Counts a level of nesting. Returns `false`, with a problem, if there are too many.
-pub(super) fn enter(packet: &mut Packet<'_>) -> bool {
-    packet.depth = packet.depth.saturating_add(1);
-    if packet.depth > MAX_DEPTH {
-        let why = format!("more than {MAX_DEPTH} tunnels within one another");
-        packet.problem(ProblemKind::Unknown, "tunnel", 0, why);
-    }
-    packet.depth <= MAX_DEPTH
 }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use pnet::packet::tcp::TcpPacket;
 use pnet::packet::udp::UdpPacket;
 
-use super::applications::{Message, esp_header};
+use super::applications::esp_header;
+use super::applications::message::Message;
 use super::cursor::{Cursor, UnexpectedEnd, sum};
 use super::glance::ip_protocol as protocol;
 use super::ip::Payload;
@@ -53,7 +54,7 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
         protocol::EIGRP => routing::eigrp(packet, &payload),
         47 => tunnel::gre(packet, &payload),
         4 | 41 => {
-            if !tunnel::enter(packet) {
+            if !packet.enter() {
                 return;
             }
             let at = payload.bytes.offset();

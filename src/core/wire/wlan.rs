@@ -1,7 +1,7 @@
 //! PURE. IEEE 802.11 as capture files have it: radiotap, PPI, and the frames themselves.
 
 use super::cursor::{Cursor, Mac, UnexpectedEnd, text};
-use super::{LinkType, Packet, ProblemKind, cursor, link};
+use super::{LinkType, Packet, ProblemKind, cursor};
 
 /// LINKTYPE_IEEE802_11_RADIOTAP: a header whose length is little-endian, then the frame.
 pub(super) fn radiotap(packet: &mut Packet<'_>, end: usize) {
@@ -33,7 +33,7 @@ pub(super) fn ppi(packet: &mut Packet<'_>, end: usize) {
             let why = format!("link type {number} is not decoded");
             packet.problem(ProblemKind::Unknown, "ppi", 4, why);
         }
-        inner => link::of_type(packet, inner, length, end),
+        inner => super::read_link(packet, inner, length, end),
     }
 }
 
@@ -154,5 +154,5 @@ fn data<'a>(
     if flags & 0x40 != 0 {
         return packet.push_summary(format!("802.11 encrypted data, {} bytes", from.left()));
     }
-    link::llc(packet, usize::MAX, from.offset(), end);
+    super::read_llc(packet, usize::MAX, from.offset(), end);
 }

@@ -2,7 +2,7 @@
 
 use super::super::Packet;
 use super::super::cursor::{UnexpectedEnd, first_line, text};
-use super::table::{Fit, Message};
+use super::message::{Fit, Message};
 
 /// Redis's RESP: a type byte, a number or a line, CR LF.
 pub(super) fn redis_fit(message: &Message<'_>) -> Fit {

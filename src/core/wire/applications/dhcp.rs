@@ -2,7 +2,7 @@
 
 use super::super::cursor::{Cursor, Mac, UnexpectedEnd, text};
 use super::super::{Packet, ProblemKind, identity};
-use super::table::{Fit, Message};
+use super::message::{Fit, Message};
 
 /// A request or a reply of 236 bytes and more (RFC 951).
 pub(super) fn dhcp_fit(message: &Message<'_>) -> Fit {

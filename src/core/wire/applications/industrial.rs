@@ -2,7 +2,7 @@
 
 use super::super::Packet;
 use super::super::cursor::UnexpectedEnd;
-use super::table::{Fit, Message};
+use super::message::{Fit, Message};
 
 /// Modbus's header has a protocol identifier of 0 and the length of what follows it.
 pub(super) fn modbus_fit(message: &Message<'_>) -> Fit {

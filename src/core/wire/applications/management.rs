@@ -4,7 +4,7 @@
 
 use super::super::Packet;
 use super::super::cursor::{Cursor, Mac, UnexpectedEnd, text};
-use super::table::{Fit, Message};
+use super::message::{Fit, Message};
 
 /// Code, identifier, length, authenticator of 16 bytes.
 pub(super) fn radius_fit(message: &Message<'_>) -> Fit {

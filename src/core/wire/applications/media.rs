@@ -3,7 +3,7 @@
 use super::super::Packet;
 use super::super::cursor::{Cursor, UnexpectedEnd};
 use super::super::services::service_name;
-use super::table::{Fit, Message};
+use super::message::{Fit, Message};
 
 /// Value at offset 4 of each STUN message (RFC 8489, section 5).
 const MAGIC_COOKIE: u32 = 0x2112_a442;

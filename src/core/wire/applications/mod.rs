@@ -6,6 +6,7 @@ mod dhcp;
 mod industrial;
 mod management;
 mod media;
+pub(super) mod message;
 mod names;
 mod table;
 mod text;
@@ -13,5 +14,5 @@ mod tls;
 mod vpn;
 
 pub(super) use management::{ptp_message, wake};
-pub(super) use table::{Fit, Message, tcp, udp};
+pub(super) use table::{tcp, udp};
 pub(super) use vpn::esp_header;

@@ -4,7 +4,7 @@ use super::super::Packet;
 use super::super::cursor::{Cursor, UnexpectedEnd, first_line, text};
 use super::super::dns_name::{MAX_RECORDS, name};
 use super::super::identity;
-use super::table::{Fit, Message};
+use super::message::{Fit, Message};
 
 /// A header of 12 bytes whose counts fit the message (RFC 1035, section 4.1.1).
 pub(super) fn dns_fit(message: &Message<'_>) -> Fit {

@@ -4,7 +4,7 @@
 
 use super::super::Packet;
 use super::super::cursor::first_line;
-use super::table::{Fit, Message};
+use super::message::{Fit, Message};
 
 /// Shows the first line.
 pub(super) fn first<'a>(packet: &mut Packet<'a>, message: Message<'a>) {

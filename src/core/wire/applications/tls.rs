@@ -3,7 +3,7 @@
 
 use super::super::Packet;
 use super::super::cursor::{Cursor, UnexpectedEnd, hex, text};
-use super::table::{Fit, Message};
+use super::message::{Fit, Message};
 
 /// Maximum length of a TLS record with expansion, in bytes (RFC 8446, section 5.2; RFC 5246 allows more).
 const RECORD_MAX: usize = (1 << 14) + 2048;

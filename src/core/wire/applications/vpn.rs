@@ -3,7 +3,7 @@
 
 use super::super::Packet;
 use super::super::cursor::{Cursor, UnexpectedEnd};
-use super::table::{Fit, Message};
+use super::message::{Fit, Message};
 
 /// WireGuard: a type, three zero bytes, and a fixed length for each type.
 pub(super) fn wireguard_fit(message: &Message<'_>) -> Fit {
