@@ -176,7 +176,7 @@ fn files_have_no_progress_lines() -> Outcome {
     let command = |arguments: &str| {
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!(
-            "exec {} --socket {} {arguments}",
+            "exec '{}' --socket '{}' {arguments}",
             env!("CARGO_BIN_EXE_netsonde"),
             service.socket().display()
         ));
@@ -210,7 +210,7 @@ fn scenes_can_be_chosen() -> Outcome {
         std::fs::copy(netsonde, path("netsonde"))?;
     }
     let script = format!(
-        "#!/bin/sh\nexec {} \"$@\" 2>{}\n",
+        "#!/bin/sh\nexec '{}' \"$@\" 2>'{}'\n",
         env!("CARGO_BIN_EXE_netsonded"),
         path("log").display()
     );
