@@ -919,8 +919,12 @@ fn judged(path: &Path, link: &str) {
         }
         let mut command = support::program(program);
         command.args(["-n", "-r", shown]);
-        if program == "tcpdump" && nix::unistd::geteuid().is_root() {
-            // It would become the user tcpdump, whom a namespace of an ordinary user does not have.
+        if program == "tcpdump" {
+            // It gives up its groups, which the namespace of an ordinary user does not allow.
+            if fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny") {
+                support::report(program, "cannot change its user here");
+                continue;
+            }
             command.args(["-Z", "root"]);
         }
         let output = command.output().unwrap();
