@@ -1,5 +1,8 @@
-//! PURE. Words that all messages share: counts with their noun, lists of limited length, and the known
-//! name that a mistyped one may stand for.
+//! PURE. Words that all messages share: counts with their noun, lists of limited length, the known
+//! name that a mistyped one may stand for, and numbers and addresses of packets.
+
+use std::fmt::Write;
+use std::net::IpAddr;
 
 /// Maximum characters of a name that may be a typing error: far more than any name has.
 const MAX_NAME_CHARS: usize = 64;
@@ -113,6 +116,39 @@ pub fn unknown<'a>(
     }
 }
 
+/// Adds a number in decimal. The formatter of the standard library takes several times as long, which
+/// counts in lines of packets.
+pub fn push_decimal(to: &mut String, mut number: u64) {
+    // 2^64 has 20 digits.
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    to.push_str(std::str::from_utf8(&digits[first..]).unwrap_or_default());
+}
+
+/// Adds an IP address as its `Display` shows it.
+pub fn push_address(to: &mut String, address: IpAddr) {
+    match address {
+        IpAddr::V4(v4) => {
+            for (at, byte) in v4.octets().into_iter().enumerate() {
+                if at > 0 {
+                    to.push('.');
+                }
+                push_decimal(to, byte.into());
+            }
+        }
+        // Writing to a string cannot fail.
+        IpAddr::V6(v6) => drop(write!(to, "{v6}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +169,26 @@ mod tests {
             (2, "neighbor", "2 neighbors"),
         ] {
             assert_eq!(counted(count as u64, noun), words);
+        }
+    }
+
+    #[test]
+    fn numbers_and_addresses_are_shown_as_by_the_formatter() {
+        for number in [0, 9, 10, 99, 100, 65_535, u64::MAX] {
+            let mut text = String::new();
+            push_decimal(&mut text, number);
+            assert_eq!(text, number.to_string());
+        }
+        for address in [
+            "0.0.0.0",
+            "10.9.255.100",
+            "::",
+            "fe80::1",
+            "::ffff:10.0.0.1",
+        ] {
+            let mut text = String::new();
+            push_address(&mut text, address.parse().expect("an address"));
+            assert_eq!(text, address);
         }
     }
 

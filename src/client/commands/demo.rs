@@ -100,7 +100,7 @@ pub fn run(global: &Global, args: &DemoArgs) -> Result<u8, Failure> {
         demo.print(&format!(
             "\n{}",
             demo.style.bold(&format!("{}. {title}", number + 1))
-        ));
+        ))?;
         let promised = scene(*one)(&demo)?;
         kept += usize::from(promised);
         let verdict = if promised {
@@ -108,14 +108,14 @@ pub fn run(global: &Global, args: &DemoArgs) -> Result<u8, Failure> {
         } else {
             demo.style.warn("NOT as expected")
         };
-        demo.print(&format!("  -> {verdict}"));
+        demo.print(&format!("  -> {verdict}"))?;
     }
     demo.print(&format!(
         "\n{kept} of {} showed the expected result, in {:.1} s. This host's network was \
             not touched.",
         counted(scenes.len(), "scene"),
         start.elapsed().as_secs_f64()
-    ));
+    ))?;
     Ok(if kept == scenes.len() { 0 } else { 1 })
 }
 
@@ -169,15 +169,18 @@ impl Demo {
         };
         demo.print(
             "A private network of three hosts in network namespaces. netsonded runs on the first:",
-        );
-        demo.print("");
-        demo.print("  client e0 10.0.0.1 ---- 10.0.0.254  router  10.9.0.254 ---- 10.9.0.9 server");
-        demo.print("         e1 10.1.0.1 ---- 10.1.0.254");
+        )?;
+        demo.print("")?;
+        demo.print(
+            "  client e0 10.0.0.1 ---- 10.0.0.254  router  10.9.0.254 ---- 10.9.0.9 server",
+        )?;
+        demo.print("         e1 10.1.0.1 ---- 10.1.0.254")?;
         Ok(demo)
     }
 
-    fn print(&self, text: &str) {
-        let _ = writeln!(std::io::stdout(), "{}", fit(text, self.style));
+    fn print(&self, text: &str) -> Result<(), Failure> {
+        writeln!(std::io::stdout(), "{}", fit(text, self.style))?;
+        Ok(())
     }
 
     /// Runs the client and shows its output.
@@ -186,10 +189,10 @@ impl Demo {
             "  {} netsonde {}",
             self.style.dim("$"),
             arguments.join(" ")
-        ));
+        ))?;
         let text = self.printed(arguments)?;
         for line in text.lines() {
-            self.print(&format!("{:INDENT$}{line}", ""));
+            self.print(&format!("{:INDENT$}{line}", ""))?;
         }
         Ok(text)
     }
@@ -302,7 +305,7 @@ impl Demo {
         self.print(
             "  `status` shows what is recorded, how far back the record reaches, and what was \
                 dropped.",
-        );
+        )?;
         let text = self.show(&["status"])?;
         Ok(is_recorded
             && Demo::has(&text, &["e0", "up", "yes"])
@@ -333,7 +336,7 @@ impl Demo {
     }
 
     fn doctor_of_host(&self) -> Result<bool, Failure> {
-        self.print("  `doctor` checks the whole host. Then the cable of e0 is pulled.");
+        self.print("  `doctor` checks the whole host. Then the cable of e0 is pulled.")?;
         let words = ["doctor", "--duration", "1s"];
         let healthy = self.show(&words)?;
         self.router.down("p1")?;
@@ -352,7 +355,7 @@ impl Demo {
     fn past(&self) -> Result<bool, Failure> {
         self.print(
             "  A TCP connection and a DNS query have just taken place, before anyone looked.",
-        );
+        )?;
         let listener = self.server.run(|| TcpListener::bind((SERVER, 80)))?;
         let resolver = self.server.run(|| UdpSocket::bind((SERVER, 53)))?;
         self.client.run(|| -> std::io::Result<()> {
@@ -386,7 +389,7 @@ impl Demo {
         self.print(
             "  A packet to a closed port of the server, and one to an address that does not \
                 exist.",
-        );
+        )?;
         self.client.run(|| -> std::io::Result<()> {
             traffic::numbered_udp(SocketAddrV4::new(SERVER, 5000), 1, 18, None)?;
             traffic::numbered_udp(
@@ -411,7 +414,7 @@ impl Demo {
         let text = self.show(&command)?;
         self.print(
             "  The first error came from the server itself, the second from the router before it.",
-        );
+        )?;
         Ok(there
             && Demo::has(
                 &text,
@@ -424,7 +427,7 @@ impl Demo {
     }
 
     fn ping(&self) -> Result<bool, Failure> {
-        self.print("  `time` is what ping prints; `wire` is the part spent outside of this host.");
+        self.print("  `time` is what ping prints; `wire` is the part spent outside of this host.")?;
         let text = self.show(&["ping", "-c", "3", "-i", "0.1", "10.9.0.9"])?;
         Ok(
             Demo::has(&text, &["from 10.9.0.9: icmp_seq=3", "time=", "wire="])
@@ -436,15 +439,15 @@ impl Demo {
         self.print(
             "  ping shows three of these four in the same way: no answer. A host that does not \
                 exist:",
-        );
+        )?;
         let quick = ["ping", "-c", "1", "-W", "0.5"];
         let show = |more: &[&str]| self.show(&[&quick[..], more].concat());
         let absent = show(&["10.0.0.77"])?;
-        self.print("\n  A packet whose TTL expires at the router:");
+        self.print("\n  A packet whose TTL expires at the router:")?;
         let expired = show(&["-t", "1", "10.9.0.9"])?;
         self.print(
             "\n  A server that ignores pings: the probe left this host and was not answered:",
-        );
+        )?;
         let ignore = "net/ipv4/icmp_echo_ignore_all";
         self.server.sysctl(ignore, "1")?;
         let ignored = show(&["10.9.0.9"])?;
@@ -452,7 +455,7 @@ impl Demo {
         self.print(
             "\n  The reply to 10.1.0.1 comes back on e1, while the route to the server uses e0. \
                 This host drops it\n  without a message:",
-        );
+        )?;
         for (host, interface, value) in [
             (&self.router, "all", "0"),
             (&self.router, "p1", "0"),
@@ -478,7 +481,7 @@ impl Demo {
     }
 
     fn neighbors(&self) -> Result<bool, Failure> {
-        self.print("  Another host on the link of e0 claims the client's address.");
+        self.print("  Another host on the link of e0 claims the client's address.")?;
         let mut port = self.router.port("p1")?;
         port.write_all(&messages::arp_request("10.0.0.1", "10.0.0.254"))?;
         let command = ["neighbors", "-I", "e0"];
@@ -490,7 +493,7 @@ impl Demo {
     fn group(&self) -> Result<bool, Failure> {
         self.print(&format!(
             "  A program joins {GROUP}, and the host reports it on its link."
-        ));
+        ))?;
         let member = self.client.run(|| traffic::join(GROUP, CLIENT))?;
         let group = GROUP.to_string();
         let command = ["watch", "--last", "1m", "--group", &group];
@@ -500,7 +503,7 @@ impl Demo {
         self.print(
             "  Snooping switches need a querier, which asks for memberships regularly. \
             There is none here.",
-        );
+        )?;
         let queriers = self.show(&["mcast", "queriers"])?;
         drop(member);
         Ok(there
@@ -511,7 +514,7 @@ impl Demo {
     }
 
     fn drops(&self) -> Result<bool, Failure> {
-        self.print("  The server sends to a program that does not read, and to a closed port.");
+        self.print("  The server sends to a program that does not read, and to a closed port.")?;
         let deaf = self.client.run(|| UdpSocket::bind((CLIENT, 5000)))?;
         nix::sys::socket::setsockopt(&deaf, nix::sys::socket::sockopt::RcvBuf, &4096)
             .map_err(std::io::Error::from)?;
@@ -542,12 +545,12 @@ impl Demo {
     }
 
     fn events(&self) -> Result<bool, Failure> {
-        self.print("  The cable of e1 is pulled and plugged in again.");
+        self.print("  The cable of e1 is pulled and plugged in again.")?;
         self.router.down("p2")?;
         let down = self.until(&["events", "-I", "e1"], &["link_down", "lost its carrier"]);
         self.router.up("p2")?;
         let up = self.until(&["events", "-I", "e1"], &["link_up"]);
-        self.print("  The log, with the events of the earlier scenes:");
+        self.print("  The log, with the events of the earlier scenes:")?;
         let text = self.show(&["events", "-s", "notice"])?;
         let shown = |scene| self.scenes.contains(&scene);
         let conflict = ["address_conflict", "10.0.0.1, an address of this host"];
@@ -571,11 +574,11 @@ impl Demo {
         self.print(
             "  The router sends the group on the link of e0, but a program has joined it on \
             e1.",
-        );
+        )?;
         let wrong = self.receiver(Ipv4Addr::new(10, 1, 0, 1))?;
         let fault = self.doctor(&self.router, "p1", "10.0.0.254")?;
         drop(wrong);
-        self.print("  Now the program joins on e0:");
+        self.print("  Now the program joins on e0:")?;
         let _right = self.receiver(CLIENT)?;
         let healthy = self.doctor(&self.router, "p1", "10.0.0.254")?;
         Ok(
@@ -590,14 +593,14 @@ impl Demo {
         match nft(rules) {
             Ok(output) if output.status.success() => {}
             _ => {
-                self.print("  nft is not installed here, so the firewall scene is skipped.");
+                self.print("  nft is not installed here, so the firewall scene is skipped.")?;
                 return Ok(true);
             }
         }
         self.print(
             "  The program has joined on the right interface, but a firewall rule drops its \
             port.",
-        );
+        )?;
         let _receiver = self.receiver(CLIENT)?;
         let output = self.doctor(&self.router, "p1", "10.0.0.254")?;
         nft("flush ruleset")?;
@@ -612,7 +615,7 @@ impl Demo {
             "  A third link has a snooping switch whose memberships last 4 s here instead of \
                 260. A querier queries\n  once, with an interval of 1 s, and then stays silent; \
                 a source keeps sending.",
-        );
+        )?;
         let (switch, source) = (Host::new("switch")?, Host::new("source")?);
         let options = lab::BridgeOptions {
             snooping: true,
@@ -634,7 +637,7 @@ impl Demo {
             .run(|| traffic::ping(client, Duration::from_secs(10)))?
             .is_none()
         {
-            self.print("  The switch does not forward.");
+            self.print("  The switch does not forward.")?;
             return Ok(false);
         }
         let query = messages::query("10.2.0.9", None, messages::Q3, 1);
@@ -660,7 +663,7 @@ impl Demo {
             sent.map_err(|_| Failure::Other("the sender panicked".into()))??;
             Ok::<u32, Failure>(received)
         })?;
-        self.print(&format!("  {received} of 700 packets came, then no more."));
+        self.print(&format!("  {received} of 700 packets came, then no more."))?;
         let output = self.doctor(&source, "e0", "10.2.0.9")?;
         self.show(&["explain", "querier-lost"])?;
         self.client.delete("e2")?;
@@ -670,7 +673,7 @@ impl Demo {
     fn killed(&self) -> Result<bool, Failure> {
         self.print(
             "  10,000 numbered packets are sent, and the engine is killed meanwhile (SIGKILL).",
-        );
+        )?;
         let to = SocketAddrV4::new(SERVER, 7777);
         let receiver = self.server.run(|| UdpSocket::bind((SERVER, 7777)))?;
         let engine = |status: &str| -> Option<i32> {
@@ -722,13 +725,13 @@ impl Demo {
             first.unwrap_or(0),
             second.unwrap_or(0),
             count()
-        ));
+        ))?;
         let status = self.ask(&["status"]);
         for line in status
             .lines()
             .filter(|line| line.contains("engine_restart") || line.contains("dropped by"))
         {
-            self.print(&format!("    {line}"));
+            self.print(&format!("    {line}"))?;
         }
         Ok(there && first != second && Demo::has(&status, &["engine_restart"]))
     }
@@ -737,7 +740,7 @@ impl Demo {
         self.print(
             "  pcapng with interface, direction and every gap. It can be read back without \
             the service.",
-        );
+        )?;
         self.client
             .run(|| traffic::numbered_udp(SocketAddrV4::new(SERVER, 5009), 1, 18, None))?;
         let command = ["watch", "--last", "1m", "--proto", "icmp"];

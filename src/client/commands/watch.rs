@@ -10,7 +10,8 @@ use crate::client::render::packet_line::{Lines, json};
 use crate::client::render::style::Style;
 use netsonde_core::protocol::capture::Content;
 use serde_json::json;
-use std::io::{self, Write};
+use std::cell::RefCell;
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 
 /// Runs `netsonde watch`.
@@ -19,14 +20,17 @@ pub fn watch(global: &Global, socket: &Path, args: &Watch) -> Result<u8, Failure
     if let Some(path) = &args.write {
         return capture(global, socket, packets, path);
     }
+    let is_file = |path: &Path| std::fs::metadata(path).is_ok_and(|about| about.is_file());
     let out = Out {
         lines: Lines::new(Style::new(global.color), args.link_header, global.verbose),
         json: global.json,
         quiet: global.quiet,
+        to: RefCell::new(output(packets.read.as_deref().is_some_and(is_file))),
     };
     if let Some(path) = &packets.read {
         let mut source = Source::open(packets, path, None)?;
         source.read(|packet| out.packet(packet), |note| out.note(note))?;
+        written(out.to.borrow_mut().flush())?;
         return Ok(source.counts.status(global, packets, path));
     }
     let Stream {
@@ -69,16 +73,30 @@ pub fn watch(global: &Global, socket: &Path, args: &Watch) -> Result<u8, Failure
     Ok(0)
 }
 
+/// Bytes of lines that are written at once, where nobody waits for a line.
+const BLOCK: usize = 64 << 10;
+
+/// Returns standard output: in blocks if `is_whole`, that is if all packets are there already, and no terminal
+/// shows them; else line by line.
+fn output(is_whole: bool) -> Box<dyn Write> {
+    let out = io::stdout();
+    match is_whole && !out.is_terminal() {
+        true => Box::new(BufWriter::with_capacity(BLOCK, out)),
+        false => Box::new(out),
+    }
+}
+
 struct Out {
     lines: Lines,
     json: bool,
     quiet: bool,
+    to: RefCell<Box<dyn Write>>,
 }
 
 impl Out {
     /// Returns `false` if the reader is gone.
     fn packet(&self, packet: &FilePacket) -> Result<bool, Failure> {
-        let mut out = io::stdout().lock();
+        let mut out = self.to.borrow_mut();
         if !self.json && !self.quiet {
             for comment in &packet.comments {
                 if !written(writeln!(out, "# {}", self.lines.comment(comment)))? {
@@ -89,12 +107,14 @@ impl Out {
         if self.json {
             written(writeln!(out, "{}", json(packet)))
         } else {
-            written(writeln!(out, "{}", self.lines.text(packet)))
+            let mut line = self.lines.text(packet);
+            line.push('\n');
+            written(out.write_all(line.as_bytes()))
         }
     }
 
     fn note(&self, note: &str) -> Result<bool, Failure> {
-        let mut out = io::stdout().lock();
+        let mut out = self.to.borrow_mut();
         if self.json {
             return written(writeln!(out, "{}", json!({ "note": note })));
         }

@@ -1,6 +1,7 @@
 //! SHELL. One packet as a line: of text for people, of JSON for programs.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::fmt::Write;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -10,13 +11,19 @@ use serde_json::{Map, Value, json};
 
 use crate::client::files::capture_file::FilePacket;
 use crate::client::render::style::Style;
+use netsonde_core::text::{push_address, push_decimal};
 use netsonde_core::wire::{
     Direction, Inner, LinkType, Packet, ProblemKind, decode, details, linktype,
 };
 
 /// Local time of packets and notes.
 const TIME: &str = "%H:%M:%S.%6f";
+/// The same without the fraction.
+const SECOND: &str = "%H:%M:%S";
 const DATE_AND_TIME: &str = "%Y-%m-%d %H:%M:%S.%6f";
+
+/// Length of most lines, in bytes: a string that grows is copied each time.
+const LINE: usize = 240;
 
 /// Options of packet lines.
 pub struct Lines {
@@ -28,6 +35,8 @@ pub struct Lines {
     details: bool,
     /// Date of the last packet; before the first one, of today.
     date: Cell<Date>,
+    /// The second of the last packet since 1970-01-01 UTC, and how it is shown.
+    second: RefCell<(Option<i128>, String)>,
 }
 
 impl Lines {
@@ -40,6 +49,7 @@ impl Lines {
             style,
             link_header,
             details,
+            second: RefCell::new((None, String::new())),
         }
     }
 
@@ -47,12 +57,15 @@ impl Lines {
     /// problems.
     pub fn text(&self, packet: &FilePacket) -> String {
         let decoded = decoded(packet);
-        let time = packet
-            .time_ns
-            .map_or_else(|| "--:--:--.------".into(), |ns| self.clock(ns));
-        let mut line = self.style.dim(&time);
+        let mut line = String::with_capacity(LINE);
+        match packet.time_ns {
+            Some(ns) => self.style.dim_to(&mut line, |line| self.clock(line, ns)),
+            None => self
+                .style
+                .dim_to(&mut line, |line| line.push_str("--:--:--.------")),
+        }
         if let Some(interface) = &packet.interface {
-            line.push_str(&format!(" {interface:<5}"));
+            push(&mut line, format_args!(" {interface:<5}"));
         }
         line.push_str(match packet.direction {
             Direction::Outbound => " out ",
@@ -64,11 +77,12 @@ impl Lines {
             line.push_str(&details::link_header(&packet.frame()));
             line.push_str(": ");
         }
-        let (from, to) = ends(&decoded);
-        line.push_str(&format!("{from} > {to} "));
-        line.push_str(&self.style.bold(decoded.protocol()));
+        push_ends(&mut line, &decoded);
+        self.style
+            .bold_to(&mut line, |line| line.push_str(decoded.protocol()));
         for vlan in &decoded.vlans {
-            line.push_str(&format!(" vlan {vlan}"));
+            line.push_str(" vlan ");
+            push_decimal(&mut line, (*vlan).into());
         }
         if !decoded.summary.is_empty() {
             line.push(' ');
@@ -111,15 +125,28 @@ impl Lines {
         words.collect::<Vec<String>>().join(" ")
     }
 
-    fn clock(&self, ns: i128) -> String {
-        match Timestamp::from_nanosecond(ns) {
-            Ok(at) => {
-                let zoned = at.to_zoned(self.zone.clone());
-                self.date.set(zoned.date());
-                zoned.strftime(TIME).to_string()
-            }
-            Err(_) => format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000),
+    /// Adds the time of a packet. Packets follow each other within a second, and a time zone takes longer
+    /// than all the rest of the time.
+    fn clock(&self, to: &mut String, ns: i128) {
+        let Ok(at) = Timestamp::from_nanosecond(ns) else {
+            let (seconds, rest) = (ns / 1_000_000_000, ns % 1_000_000_000);
+            return push(to, format_args!("{seconds}.{rest:09}"));
+        };
+        let (second, micros) = (
+            ns.div_euclid(1_000_000_000),
+            ns.rem_euclid(1_000_000_000) / 1_000,
+        );
+        let mut last = self.second.borrow_mut();
+        if last.0 != Some(second) {
+            let zoned = at.to_zoned(self.zone.clone());
+            self.date.set(zoned.date());
+            *last = (Some(second), zoned.strftime(SECOND).to_string());
         }
+        to.push_str(&last.1);
+        let start = to.len();
+        // The seventh digit keeps the zeros before the others, and becomes the dot.
+        push_decimal(to, 1_000_000 + micros as u64);
+        to.replace_range(start..=start, ".");
     }
 }
 
@@ -135,28 +162,37 @@ fn decoded(packet: &FilePacket) -> Packet<'_> {
     decoded
 }
 
-/// Source and destination with ports, from the network header if there is one.
-fn ends(packet: &Packet<'_>) -> (String, String) {
-    if let Some(network) = &packet.network {
-        return match packet.ports {
-            Some((from, to)) => (
-                with_port(network.source, from),
-                with_port(network.destination, to),
-            ),
-            None => (network.source.to_string(), network.destination.to_string()),
-        };
-    }
-    match packet.link {
-        Some((from, to)) => (from.to_string(), to.to_string()),
-        None => ("?".into(), "?".into()),
+/// Adds source and destination with ports, from the network header if there is one.
+fn push_ends(to: &mut String, packet: &Packet<'_>) {
+    match (&packet.network, packet.link) {
+        (Some(network), _) => {
+            let (source, destination) = packet.ports.unzip();
+            push_end(to, network.source, source);
+            to.push_str(" > ");
+            push_end(to, network.destination, destination);
+            to.push(' ');
+        }
+        (None, Some((source, destination))) => {
+            push(to, format_args!("{source} > {destination} "));
+        }
+        (None, None) => to.push_str("? > ? "),
     }
 }
 
-fn with_port(address: IpAddr, port: u16) -> String {
-    match address {
-        IpAddr::V4(v4) => format!("{v4}:{port}"),
-        IpAddr::V6(v6) => format!("[{v6}]:{port}"),
+fn push_end(to: &mut String, address: IpAddr, port: Option<u16>) {
+    let is_enclosed = port.is_some() && address.is_ipv6();
+    to.push_str(if is_enclosed { "[" } else { "" });
+    push_address(to, address);
+    to.push_str(if is_enclosed { "]" } else { "" });
+    if let Some(port) = port {
+        to.push(':');
+        push_decimal(to, port.into());
     }
+}
+
+/// Adds formatted text, without a string in between. Writing to a string cannot fail.
+fn push(to: &mut String, text: std::fmt::Arguments<'_>) {
+    let _ = to.write_fmt(text);
 }
 
 /// Formats a time as RFC 3339 in UTC with nanoseconds.

@@ -61,6 +61,26 @@ impl Style {
         self.paint(anstyle::Style::new().dimmed(), text)
     }
 
+    /// Adds less important text that `write` writes.
+    pub fn dim_to(self, to: &mut String, write: impl FnOnce(&mut String)) {
+        self.paint_to(to, anstyle::Style::new().dimmed(), write);
+    }
+
+    /// Adds more important text that `write` writes.
+    pub fn bold_to(self, to: &mut String, write: impl FnOnce(&mut String)) {
+        self.paint_to(to, anstyle::Style::new().bold(), write);
+    }
+
+    fn paint_to(self, to: &mut String, style: anstyle::Style, write: impl FnOnce(&mut String)) {
+        if self.on {
+            to.push_str(&style.render().to_string());
+        }
+        write(to);
+        if self.on {
+            to.push_str(&style.render_reset().to_string());
+        }
+    }
+
     /// Formats more important text.
     pub fn bold(self, text: &str) -> String {
         self.paint(anstyle::Style::new().bold(), text)

@@ -138,19 +138,30 @@ impl std::fmt::Display for Mac {
 /// Adds `bytes` to the one's complement sum `sum` of the Internet checksum (RFC 1071). The result is
 /// 0xffff for a whole message with a correct checksum field.
 pub fn sum(bytes: &[u8], sum: u32) -> u32 {
-    let mut sum = u64::from(sum);
-    for pair in bytes.chunks(2) {
-        let value = match pair {
-            [high, low] => u16::from_be_bytes([*high, *low]),
-            [high] => u16::from_be_bytes([*high, 0]),
-            _ => 0,
-        };
-        sum = sum.saturating_add(value.into());
+    // The sum does not depend on the byte order, except that its own bytes are swapped (RFC 1071, section 2 (B)):
+    // so words of 32 bits are added as they lie in memory, several at once. 2^32 of them would overflow.
+    let words = bytes.chunks_exact(4);
+    let rest = words.remainder();
+    let add = |sum: u64, word: &[u8]| {
+        let word = word.try_into().map_or(0, u32::from_ne_bytes);
+        sum.wrapping_add(word.into())
+    };
+    let mut own = words.fold(0, add);
+    let mut last = [0; 4];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
     }
+    own = add(own, &last);
+    let network = u16::from_be_bytes(fold(own).to_ne_bytes());
+    fold(u64::from(network).wrapping_add(sum.into())).into()
+}
+
+/// Adds the carries of a one's complement sum to its low 16 bits.
+fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
-        sum = (sum & 0xffff).saturating_add(sum >> 16);
+        sum = (sum & 0xffff).wrapping_add(sum >> 16);
     }
-    sum as u32
+    sum as u16
 }
 
 /// Makes text from the wire safe for terminals and logs: everything but printable ASCII, and the

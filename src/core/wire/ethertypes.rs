@@ -33,7 +33,10 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, number: u16, from: Cursor<'a>) {
         0x4305 => "batman",
         0x894f => return tunnel::nsh(packet, from),
         _ => {
-            packet.push_summary(format!("ethertype {number:#06x}, {} bytes", from.left()));
+            packet.write_summary(format_args!(
+                "ethertype {number:#06x}, {} bytes",
+                from.left()
+            ));
             let why = format!("ethertype {number:#06x} is not decoded");
             return packet.problem(ProblemKind::Unknown, "eth", from.offset(), why);
         }
@@ -46,7 +49,7 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, number: u16, from: Cursor<'a>) {
         "profinet" => profinet(packet, from),
         "wol" => wake(packet, from),
         "cfm" => cfm(packet, from),
-        _ => packet.push_summary(format!("{} bytes", from.left())),
+        _ => packet.write_summary(format_args!("{} bytes", from.left())),
     }
 }
 
@@ -63,7 +66,7 @@ fn eapol<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
             5 => "MKA",
             _ => "message",
         };
-        packet.push_summary(format!("EAPOL {name}"));
+        packet.write_summary(format_args!("EAPOL {name}"));
         if kind == 0 && length >= 4 {
             let (code, id) = (from.u8()?, from.u8()?);
             let code = match code {
@@ -73,7 +76,7 @@ fn eapol<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
                 4 => "failure",
                 _ => "code unknown",
             };
-            packet.push_summary(format!(", {code}, id {id}"));
+            packet.write_summary(format_args!(", {code}, id {id}"));
         }
         Ok::<(), UnexpectedEnd>(())
     });
@@ -84,13 +87,13 @@ fn macsec<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
         let control = from.u8()?;
         from.skip(1)?;
         let number = from.u32()?;
-        packet.push_summary(format!(
+        packet.write_summary(format_args!(
             "MACsec association {}, number {number}",
             control & 3
         ));
         if control & 0x20 != 0 {
             let (system, port) = (from.mac()?, from.u16()?);
-            packet.push_summary(format!(", channel {system}/{port}"));
+            packet.write_summary(format_args!(", channel {system}/{port}"));
         }
         Ok::<u8, UnexpectedEnd>(control)
     });
@@ -98,7 +101,7 @@ fn macsec<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
     // Neither encrypted nor changed: the frame goes on behind the tag, and an integrity check value of 16 bytes
     // ends it.
     if control & 0x0c != 0 {
-        return packet.push_summary(format!(", encrypted, {} bytes", from.left()));
+        return packet.write_summary(format_args!(", encrypted, {} bytes", from.left()));
     }
     let inner = packet.read("macsec", |_| from.u16());
     let at = from.offset();
@@ -130,7 +133,7 @@ fn cfm<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
             47 => "delay measurement message",
             _ => "message",
         };
-        packet.push_summary(format!("CFM {name}, level {level}"));
+        packet.write_summary(format_args!("CFM {name}, level {level}"));
         Ok::<(), UnexpectedEnd>(())
     });
 }
@@ -148,7 +151,7 @@ fn profinet<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
             0xfc01 | 0xfe01 => "alarm",
             _ => "frame",
         };
-        packet.push_summary(format!("PROFINET {name}, frame id {id:#06x}"));
+        packet.write_summary(format_args!("PROFINET {name}, frame id {id:#06x}"));
         Ok::<(), UnexpectedEnd>(())
     });
 }

@@ -122,7 +122,7 @@ pub(super) fn read_v4<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
                 let low = from.u16()?;
                 if (kind, code) == (3, 4) {
                     icmp.mtu = Some(low.into());
-                    packet.push_summary(format!(", mtu {low}"));
+                    packet.write_summary(format_args!(", mtu {low}"));
                 }
                 quote(
                     packet,
@@ -133,12 +133,12 @@ pub(super) fn read_v4<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
             }
             5 => {
                 let gateway = from.ipv4()?;
-                packet.push_summary(format!(" to {gateway}"));
+                packet.write_summary(format_args!(" to {gateway}"));
                 quote(packet, &mut icmp, from, 0);
             }
             9 => {
                 let (count, _, lifetime) = (from.u8()?, from.u8()?, from.u16()?);
-                packet.push_summary(format!(", {count} addresses, lifetime {lifetime} s"));
+                packet.write_summary(format_args!(", {count} addresses, lifetime {lifetime} s"));
             }
             _ => {}
         }
@@ -177,9 +177,9 @@ pub(super) fn read_v6<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
                 match kind {
                     2 => {
                         icmp.mtu = Some(word);
-                        packet.push_summary(format!(", mtu {word}"));
+                        packet.write_summary(format_args!(", mtu {word}"));
                     }
-                    4 => packet.push_summary(format!(" at byte {word}")),
+                    4 => packet.write_summary(format_args!(" at byte {word}")),
                     // RFC 4884, section 4: here the length is in 64-bit words.
                     _ => words = (word >> 24) as usize,
                 }
@@ -211,7 +211,7 @@ fn unknown(
     kind: u8,
     code: u8,
 ) -> Result<(), UnexpectedEnd> {
-    packet.push_summary(format!("type {kind} code {code}"));
+    packet.write_summary(format_args!("type {kind} code {code}"));
     packet.problem(
         ProblemKind::Unknown,
         layer,
@@ -230,9 +230,9 @@ fn echo(
     let (id, sequence) = (from.u16()?, from.u16()?);
     icmp.echo = Some((id, sequence));
     let data = payload.network.payload_length.saturating_sub(8);
-    packet.push_summary(format!(" id {id} seq {sequence}"));
+    packet.write_summary(format_args!(" id {id} seq {sequence}"));
     if !packet.quoted {
-        packet.push_summary(format!(", {data} bytes"));
+        packet.write_summary(format_args!(", {data} bytes"));
     }
     Ok(())
 }
@@ -253,12 +253,12 @@ fn quote<'a>(packet: &mut Packet<'a>, icmp: &mut Icmp, mut from: Cursor<'a>, len
     };
     icmp.quoted = Some((start, start.saturating_add(quoted.left())));
     let what = read_quoted(packet, quoted);
-    packet.push_summary(format!(" for {what}"));
+    packet.write_summary(format_args!(" for {what}"));
     if length > 0 {
         icmp.labels = labels(packet, start.saturating_add(length), from);
         if !icmp.labels.is_empty() {
             let labels: Vec<String> = icmp.labels.iter().map(u32::to_string).collect();
-            packet.push_summary(format!(", mpls {}", labels.join("/")));
+            packet.write_summary(format_args!(", mpls {}", labels.join("/")));
         }
     }
 }

@@ -65,13 +65,13 @@ impl<A: Copy + Into<IpAddr>> Query<A> {
         max_response_ms: u32,
     ) -> Query<A> {
         let address: IpAddr = group.into();
-        packet.push_summary(format!("{protocol}v{version} "));
+        packet.write_summary(format_args!("{protocol}v{version} "));
         if address.is_unspecified() {
             packet.push_summary("general query");
         } else {
-            packet.push_summary(format!("query for {address}"));
+            packet.write_summary(format_args!("query for {address}"));
         }
-        packet.push_summary(format!(", max response {max_response_ms} ms"));
+        packet.write_summary(format_args!(", max response {max_response_ms} ms"));
         Query {
             version,
             group,
@@ -95,7 +95,7 @@ impl<A: Copy + Into<IpAddr>> Query<A> {
         self.suppress = flags & 8 != 0;
         self.robustness = flags & 7;
         self.interval_s = code_value(from.u8()?);
-        packet.push_summary(format!(
+        packet.write_summary(format_args!(
             ", robustness {}, interval {} s",
             self.robustness, self.interval_s
         ));
@@ -113,7 +113,7 @@ impl<A: Copy + Into<IpAddr>> Query<A> {
         let list = partial_list(&shown, declared.into(), ["source", "sources"], ", ");
         if let Some(list) = list {
             let word = if shown.is_empty() { "" } else { "sources " };
-            packet.push_summary(format!(", {word}{list}"));
+            packet.write_summary(format_args!(", {word}{list}"));
         }
         outcome
     }
@@ -228,18 +228,18 @@ pub(super) fn read(packet: &mut Packet<'_>, payload: &Payload<'_>) {
             0x12 | 0x16 => {
                 let version = if kind == 0x12 { 1 } else { 2 };
                 let group = from.ipv4()?;
-                packet.push_summary(format!("IGMPv{version} report: {group} (member)"));
+                packet.write_summary(format_args!("IGMPv{version} report: {group} (member)"));
                 Igmp::Report { version, group }
             }
             0x17 => {
                 let group = from.ipv4()?;
-                packet.push_summary(format!("IGMPv2 leave: {group}"));
+                packet.write_summary(format_args!("IGMPv2 leave: {group}"));
                 Igmp::Leave { group }
             }
             0x22 => report_v3(packet, &mut from)?,
             0x30 => {
                 let (query_interval_s, robustness) = (from.u16()?, from.u16()?);
-                packet.push_summary(format!("multicast router advertisement every {code} s, query interval {query_interval_s} s, robustness {robustness}"));
+                packet.write_summary(format_args!("multicast router advertisement every {code} s, query interval {query_interval_s} s, robustness {robustness}"));
                 Igmp::RouterAdvertisement { interval_s: code, query_interval_s, robustness }
             }
             0x31 => {
@@ -256,7 +256,7 @@ pub(super) fn read(packet: &mut Packet<'_>, payload: &Payload<'_>) {
                     0x14 => "PIMv1",
                     _ => "IGMP",
                 };
-                packet.push_summary(format!("{name} type {other:#04x}"));
+                packet.write_summary(format_args!("{name} type {other:#04x}"));
                 packet.problem(ProblemKind::Unknown, "igmp", start, format!("type {other:#04x} is not decoded"));
                 return Ok(());
             }

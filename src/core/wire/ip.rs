@@ -371,7 +371,7 @@ fn read_payload(
         packet.final_destination = route.destination;
     }
     if network.fragment_offset > 0 {
-        packet.push_summary(format!(
+        packet.write_summary(format_args!(
             "fragment of {} at {}, id {:#x}{}",
             super::protocol_name(network.protocol),
             network.fragment_offset,

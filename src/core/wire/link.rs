@@ -33,7 +33,8 @@ pub(super) fn of_type(packet: &mut Packet<'_>, link: LinkType, at: usize, end: u
         LinkType::Nflog => netlink::nflog(packet, end),
         LinkType::Netlink => netlink::read(packet, end),
         LinkType::Other => {
-            packet.push_summary(format!("{} bytes", packet.frame.original_length));
+            packet.push_number("", packet.frame.original_length);
+            packet.push_summary(" bytes");
             packet.problem(
                 ProblemKind::Unknown,
                 "link",
@@ -138,7 +139,7 @@ pub(super) fn llc(packet: &mut Packet<'_>, length: usize, at: usize, end: usize)
             packet.push_summary("NetBIOS");
         }
         other => {
-            packet.push_summary(format!("LLC {other:#04x}, {} bytes", from.left()));
+            packet.write_summary(format_args!("LLC {other:#04x}, {} bytes", from.left()));
             packet.problem(
                 ProblemKind::Unknown,
                 "llc",
@@ -169,7 +170,11 @@ fn snap(packet: &mut Packet<'_>, mut from: Cursor<'_>, end: usize) {
             if name == "cdp" {
                 identity::keep(packet, identity::cdp(from));
             }
-            packet.push_summary(format!("{} {} bytes", name.to_uppercase(), from.left()));
+            packet.write_summary(format_args!(
+                "{} {} bytes",
+                name.to_uppercase(),
+                from.left()
+            ));
         }
         Some((oui, number)) => {
             let [a, b, c] = oui;
@@ -196,7 +201,7 @@ fn stp(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
             _ => "STP of an unknown version",
         };
         if bpdu == 0x80 {
-            packet.push_summary(format!("{name} topology change"));
+            packet.write_summary(format_args!("{name} topology change"));
             return Ok(());
         }
         let flags = from.u8()?;
@@ -204,7 +209,7 @@ fn stp(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
         let cost = from.u32()?;
         let (priority, bridge) = (from.u16()?, from.mac()?);
         let port = from.u16()?;
-        packet.push_summary(format!(
+        packet.write_summary(format_args!(
             "{name} root {root_priority:#06x}.{root} cost {cost}, bridge {priority:#06x}.{bridge} port {port:#06x}"
         ));
         if flags & 1 != 0 {
@@ -243,15 +248,16 @@ fn lldp(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
                     };
                     if !shown.is_empty() {
                         let what = if kind == 1 { "chassis" } else { "port" };
-                        packet.push_summary(format!(", {what} {shown}"));
+                        packet.write_summary(format_args!(", {what} {shown}"));
                     }
                 }
-                3 => packet.push_summary(format!(", hold time {} s", value.u16()?)),
-                4 if length > 0 => {
-                    packet.push_summary(format!(", port description {}", text(value.rest(), 64)))
-                }
+                3 => packet.write_summary(format_args!(", hold time {} s", value.u16()?)),
+                4 if length > 0 => packet.write_summary(format_args!(
+                    ", port description {}",
+                    text(value.rest(), 64)
+                )),
                 5 if length > 0 => {
-                    packet.push_summary(format!(", name {}", text(value.rest(), 64)))
+                    packet.write_summary(format_args!(", name {}", text(value.rest(), 64)))
                 }
                 _ => {}
             }
@@ -276,7 +282,7 @@ fn slow(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
         }
         packet.protocols.push("lacp");
         let version = from.u8()?;
-        packet.push_summary(format!("LACPv{version}"));
+        packet.write_summary(format_args!("LACPv{version}"));
         for who in ["actor", "partner"] {
             let (kind, length) = (from.u8()?, from.u8()?);
             let mut value = from.sub(usize::from(length).saturating_sub(2))?;
@@ -304,7 +310,7 @@ fn slow(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
                 .filter(|(bit, _)| state >> bit & 1 == 1)
                 .map(|(_, name)| *name)
                 .collect();
-            packet.push_summary(format!(
+            packet.write_summary(format_args!(
                 "; {who} {priority:#06x}.{system} key {key} port {port} [{}]",
                 if set.is_empty() {
                     "none".into()
@@ -352,7 +358,7 @@ fn cooked_protocol(packet: &mut Packet<'_>, protocol: u16, at: usize, end: usize
         4 => llc(packet, usize::MAX, at, end),
         number if number >= kind::FIRST => by_ethertype(packet, number, at, end),
         other => {
-            packet.push_summary(format!("kernel protocol {other:#06x}"));
+            packet.write_summary(format_args!("kernel protocol {other:#06x}"));
             packet.problem(
                 ProblemKind::Unknown,
                 "sll",
@@ -378,7 +384,7 @@ fn loopback(packet: &mut Packet<'_>, end: usize) {
     match family {
         2 | 10 | 24 | 28 | 30 => raw(packet, 4, end),
         other => {
-            packet.push_summary(format!("address family {other}"));
+            packet.write_summary(format_args!("address family {other}"));
             packet.problem(
                 ProblemKind::Unknown,
                 "null",

@@ -51,10 +51,10 @@ pub(super) fn read(
             from.skip(4)?;
             let group = from.ipv6()?;
             if kind == 131 {
-                packet.push_summary(format!("MLDv1 report: {group} (member)"));
+                packet.write_summary(format_args!("MLDv1 report: {group} (member)"));
                 Mld::Report { group }
             } else {
-                packet.push_summary(format!("MLDv1 done: {group} (leave)"));
+                packet.write_summary(format_args!("MLDv1 done: {group} (leave)"));
                 Mld::Done { group }
             }
         }

@@ -38,7 +38,10 @@ mod tunnel;
 mod upper;
 mod wlan;
 
+use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+
+use crate::text::push_decimal;
 
 use cursor::{Cursor, Mac, UnexpectedEnd};
 pub use frame::{Checksum, Direction, Frame, LinkType};
@@ -46,6 +49,8 @@ pub use upper::name as protocol_name;
 
 /// Maximum nesting of tunnels that is decoded.
 const MAX_DEPTH: usize = 4;
+/// Length of most summaries, in bytes: a string that grows is copied each time.
+const SUMMARY: usize = 120;
 
 /// Decodes a whole packet. Never panics, never reads past the captured bytes, and terminates: every
 /// loop consumes bytes or has a limit.
@@ -278,7 +283,7 @@ impl<'a> Packet<'a> {
             inner: Vec::new(),
             labels: Vec::new(),
             server_name: None,
-            summary: String::new(),
+            summary: String::with_capacity(SUMMARY),
             meanings: Vec::new(),
             problem: None,
             bad_checksum: None,
@@ -327,6 +332,18 @@ impl<'a> Packet<'a> {
 
     pub(super) fn push_summary(&mut self, text: impl AsRef<str>) {
         self.summary.push_str(text.as_ref());
+    }
+
+    /// Adds formatted text, without a string in between.
+    pub(super) fn write_summary(&mut self, text: std::fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        let _ = self.summary.write_fmt(text);
+    }
+
+    /// Adds `words` and a number: half of what a TCP segment says, and so without the formatter.
+    pub(super) fn push_number(&mut self, words: &str, number: impl Into<u64>) {
+        self.summary.push_str(words);
+        push_decimal(&mut self.summary, number.into());
     }
 
     /// Adds what an inner packet says, after `prefix` and a colon; the prefix alone if it says nothing.

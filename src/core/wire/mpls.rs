@@ -21,7 +21,7 @@ pub(super) fn labels(packet: &mut Packet<'_>, at: usize, end: usize) {
             let entry = from.u32()?;
             let (label, ttl) = (entry >> 12, entry & 0xff);
             packet.labels.push(label);
-            packet.push_summary(format!(" {label} ttl {ttl}"));
+            packet.write_summary(format_args!(" {label} ttl {ttl}"));
             if entry & 0x100 != 0 {
                 return Ok(true);
             }
@@ -56,7 +56,7 @@ pub(super) fn labels(packet: &mut Packet<'_>, at: usize, end: usize) {
                 from.u16()
             });
             if let Some(channel) = channel {
-                packet.push_summary(format!(", associated channel {channel:#06x}"));
+                packet.write_summary(format_args!(", associated channel {channel:#06x}"));
             }
         }
         Ok(_) => read_bridged(packet, from),

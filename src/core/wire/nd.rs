@@ -77,7 +77,7 @@ pub(super) fn read(
             nd.flags = from.u8()?;
             nd.lifetime_s = from.u16()?;
             let (reachable, retrans) = (from.u32()?, from.u32()?);
-            packet.push_summary(format!(
+            packet.write_summary(format_args!(
                 "router advertisement, lifetime {} s, hop limit {}",
                 nd.lifetime_s, nd.hop_limit
             ));
@@ -87,21 +87,23 @@ pub(super) fn read(
                 }
             }
             if reachable != 0 || retrans != 0 {
-                packet.push_summary(format!(", reachable {reachable} ms, retrans {retrans} ms"));
+                packet.write_summary(format_args!(
+                    ", reachable {reachable} ms, retrans {retrans} ms"
+                ));
             }
         }
         135 => {
             from.skip(4)?;
             let target = from.ipv6()?;
             nd.target = Some(target);
-            packet.push_summary(format!("who has {target}?"));
+            packet.write_summary(format_args!("who has {target}?"));
         }
         136 => {
             nd.flags = from.u8()?;
             from.skip(3)?;
             let target = from.ipv6()?;
             nd.target = Some(target);
-            packet.push_summary(format!("{target} is here"));
+            packet.write_summary(format_args!("{target} is here"));
             for (bit, name) in [
                 (0x80, ", router"),
                 (0x40, ", solicited"),
@@ -116,7 +118,7 @@ pub(super) fn read(
             from.skip(4)?;
             let (target, destination) = (from.ipv6()?, from.ipv6()?);
             nd.target = Some(target);
-            packet.push_summary(format!("redirect: {destination} is behind {target}"));
+            packet.write_summary(format_args!("redirect: {destination} is behind {target}"));
         }
     }
     let outcome = options(packet, &mut nd, &mut from);
@@ -147,12 +149,12 @@ fn options(
         let option = match kind {
             1 => {
                 let mac = value.mac()?;
-                packet.push_summary(format!(", from {mac}"));
+                packet.write_summary(format_args!(", from {mac}"));
                 NdOption::SourceMac(mac)
             }
             2 => {
                 let mac = value.mac()?;
-                packet.push_summary(format!(", at {mac}"));
+                packet.write_summary(format_args!(", at {mac}"));
                 NdOption::TargetMac(mac)
             }
             3 => {
@@ -160,7 +162,7 @@ fn options(
                 let (valid_s, preferred_s) = (value.u32()?, value.u32()?);
                 value.skip(4)?;
                 let prefix = value.ipv6()?;
-                packet.push_summary(format!(
+                packet.write_summary(format_args!(
                     ", prefix {prefix}/{length} valid {valid_s} s preferred {preferred_s} s"
                 ));
                 NdOption::Prefix {
@@ -175,7 +177,7 @@ fn options(
             5 => {
                 value.skip(2)?;
                 let mtu = value.u32()?;
-                packet.push_summary(format!(", mtu {mtu}"));
+                packet.write_summary(format_args!(", mtu {mtu}"));
                 NdOption::Mtu(mtu)
             }
             14 => NdOption::Nonce,
@@ -192,7 +194,7 @@ fn options(
                 let lifetime_s = value.u32()?;
                 let mut servers = Vec::new();
                 while let Ok(server) = value.ipv6() {
-                    packet.push_summary(format!(", dns {server}"));
+                    packet.write_summary(format_args!(", dns {server}"));
                     servers.push(server);
                 }
                 NdOption::Dns {
@@ -204,7 +206,7 @@ fn options(
                 value.skip(6)?;
                 let name = value.rest();
                 if !name.is_empty() {
-                    packet.push_summary(format!(", search {}", text(name, 64)));
+                    packet.write_summary(format_args!(", search {}", text(name, 64)));
                 }
                 NdOption::Search(name.to_vec())
             }

@@ -27,7 +27,7 @@ pub(super) fn nflog(packet: &mut Packet<'_>, end: usize) {
             let value = from.take(length)?;
             if kind == PREFIX {
                 let prefix = value.split(|byte| *byte == 0).next().unwrap_or_default();
-                packet.push_summary(format!("{}: ", text(prefix, 64)));
+                packet.write_summary(format_args!("{}: ", text(prefix, 64)));
             }
             from.skip((length.wrapping_neg() & 3).min(from.left()))?;
         }
@@ -37,7 +37,7 @@ pub(super) fn nflog(packet: &mut Packet<'_>, end: usize) {
         Some((2, at, stop)) => ip::read_v4(packet, at, stop.min(end)),
         Some((10, at, stop)) => ip::read_v6(packet, at, stop.min(end)),
         Some((family, at, _)) => {
-            packet.push_summary(format!("address family {family}"));
+            packet.write_summary(format_args!("address family {family}"));
             let why = format!("address family {family}");
             packet.problem(ProblemKind::Unknown, "nflog", at, why);
         }

@@ -131,7 +131,7 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         let (version, kind) = (head >> 4, head & 0x0f);
         from.skip(3)?;
         if version != 2 {
-            packet.push_summary(format!("PIM version {version}"));
+            packet.write_summary(format_args!("PIM version {version}"));
             packet.problem(
                 ProblemKind::Unknown,
                 "pim",
@@ -153,13 +153,16 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
                 });
                 if !from.is_empty() {
                     let what = read_quoted(packet, from);
-                    packet.push_summary(format!(" of {what}"));
+                    packet.write_summary(format_args!(" of {what}"));
                 }
                 Pim::Register { border, null }
             }
             2 => {
                 let (group, source) = (encoded(&mut from)?, unicast(&mut from)?);
-                packet.push_summary(format!("PIM register stop {group} from {}", show(source)));
+                packet.write_summary(format_args!(
+                    "PIM register stop {group} from {}",
+                    show(source)
+                ));
                 Pim::RegisterStop { group, source }
             }
             3 | 6 | 7 => join_prune(packet, kind, &mut from)?,
@@ -169,7 +172,7 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
                 let metric = from.u32()?;
                 let rp_bit = preference >> 31 == 1;
                 let preference = preference & 0x7fff_ffff;
-                packet.push_summary(format!(
+                packet.write_summary(format_args!(
                     "PIM assert {group} from {}, preference {preference}, metric {metric}",
                     show(source)
                 ));
@@ -193,7 +196,7 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
                 Pim::Other(kind)
             }
             other => {
-                packet.push_summary(format!("PIM type {other}"));
+                packet.write_summary(format_args!("PIM type {other}"));
                 packet.problem(
                     ProblemKind::Unknown,
                     "pim",
@@ -243,14 +246,14 @@ fn hello(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<Hello, Unexpe
     match hello.hold_s {
         Some(0) => packet.push_summary(", goodbye"),
         Some(u16::MAX) => packet.push_summary(", hold time infinite"),
-        Some(hold) => packet.push_summary(format!(", hold time {hold} s")),
+        Some(hold) => packet.write_summary(format_args!(", hold time {hold} s")),
         None => {}
     }
     if let Some(priority) = hello.dr_priority {
-        packet.push_summary(format!(", DR priority {priority}"));
+        packet.write_summary(format_args!(", DR priority {priority}"));
     }
     if let Some(id) = hello.generation_id {
-        packet.push_summary(format!(", generation {id:#010x}"));
+        packet.write_summary(format_args!(", generation {id:#010x}"));
     }
     outcome.map(|()| hello)
 }
@@ -295,7 +298,7 @@ fn join_prune(
         6 => "PIM graft",
         _ => "PIM graft ack",
     });
-    packet.push_summary(format!(" to {}, hold time {hold_s} s", show(upstream)));
+    packet.write_summary(format_args!(" to {}, hold time {hold_s} s", show(upstream)));
     let mut groups = Vec::new();
     let outcome = (0..count).try_for_each(|_| {
         groups.push(join_prune_group(packet, groups.len() < MAX_GROUPS, from)?);
@@ -305,7 +308,7 @@ fn join_prune(
     match missing {
         0 => {}
         1 => packet.push_summary("; and 1 more group"),
-        missing => packet.push_summary(format!("; and {missing} more groups")),
+        missing => packet.write_summary(format_args!("; and {missing} more groups")),
     }
     outcome?;
     Ok(Pim::JoinPrune {
@@ -339,9 +342,9 @@ fn join_prune_group(
             for source in sources.iter().take(4) {
                 // With the wildcard bit the entry is (*, G), and the source field holds the RP.
                 if source.flags & 2 != 0 {
-                    packet.push_summary(format!("; {word} (*, {group}) rp {source}"));
+                    packet.write_summary(format_args!("; {word} (*, {group}) rp {source}"));
                 } else {
-                    packet.push_summary(format!("; {word} ({source}, {group})"));
+                    packet.write_summary(format_args!("; {word} ({source}, {group})"));
                 }
             }
         }

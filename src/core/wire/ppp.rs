@@ -39,7 +39,10 @@ fn protocol<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>, end: usize) {
         Some(0xc227) => "eap",
         Some(0xc025) => "lqr",
         Some(other) => {
-            packet.push_summary(format!("PPP protocol {other:#06x}, {} bytes", from.left()));
+            packet.write_summary(format_args!(
+                "PPP protocol {other:#06x}, {} bytes",
+                from.left()
+            ));
             let why = format!("PPP protocol {other:#06x} is not decoded");
             return packet.problem(ProblemKind::Unknown, "ppp", at, why);
         }
@@ -78,10 +81,10 @@ fn control<'a>(packet: &mut Packet<'a>, name: &'static str, mut from: Cursor<'a>
             ],
         };
         match words.get(usize::from(code).wrapping_sub(1)) {
-            Some(word) => packet.push_summary(format!(" {word}")),
-            None => packet.push_summary(format!(" code {code}")),
+            Some(word) => packet.write_summary(format_args!(" {word}")),
+            None => packet.write_summary(format_args!(" code {code}")),
         }
-        packet.push_summary(format!(", id {id}"));
+        packet.write_summary(format_args!(", id {id}"));
         if !matches!(code, 1..=4) || !matches!(name, "lcp" | "ipcp" | "ipv6cp") {
             return Ok(());
         }
@@ -90,16 +93,20 @@ fn control<'a>(packet: &mut Packet<'a>, name: &'static str, mut from: Cursor<'a>
             let (kind, length) = (options.u8()?, options.u8()?);
             let mut value = options.sub(usize::from(length).saturating_sub(2))?;
             match (name, kind, value.left()) {
-                ("lcp", 1, 2) => packet.push_summary(format!(", MRU {}", value.u16()?)),
+                ("lcp", 1, 2) => packet.write_summary(format_args!(", MRU {}", value.u16()?)),
                 ("lcp", 3, 2..) => packet.push_summary(match value.u16()? {
                     0xc023 => ", PAP",
                     0xc223 => ", CHAP",
                     0xc227 => ", EAP",
                     _ => ", authentication",
                 }),
-                ("lcp", 5, 4) => packet.push_summary(format!(", magic {:#010x}", value.u32()?)),
-                ("ipcp", 3, 4) => packet.push_summary(format!(", address {}", value.ipv4()?)),
-                ("ipcp", 129 | 131, 4) => packet.push_summary(format!(", dns {}", value.ipv4()?)),
+                ("lcp", 5, 4) => {
+                    packet.write_summary(format_args!(", magic {:#010x}", value.u32()?))
+                }
+                ("ipcp", 3, 4) => packet.write_summary(format_args!(", address {}", value.ipv4()?)),
+                ("ipcp", 129 | 131, 4) => {
+                    packet.write_summary(format_args!(", dns {}", value.ipv4()?))
+                }
                 _ => {}
             }
             if length < 2 {
@@ -156,7 +163,7 @@ pub(super) fn over_ethernet(packet: &mut Packet<'_>, number: u16, at: usize, end
                 0x0203 => "error",
                 _ => continue,
             };
-            packet.push_summary(format!(", {label} {}", text(value, 64)));
+            packet.write_summary(format_args!(", {label} {}", text(value, 64)));
         }
         Ok::<(), UnexpectedEnd>(())
     });
@@ -178,7 +185,9 @@ pub(super) fn cisco_hdlc(packet: &mut Packet<'_>, end: usize) {
                     1 => packet.push_summary("SLARP address reply"),
                     _ => {
                         let (mine, yours) = (from.u32()?, from.u32()?);
-                        packet.push_summary(format!("SLARP keepalive, mine {mine}, yours {yours}"));
+                        packet.write_summary(format_args!(
+                            "SLARP keepalive, mine {mine}, yours {yours}"
+                        ));
                     }
                 }
                 Ok::<(), UnexpectedEnd>(())

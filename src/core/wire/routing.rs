@@ -14,7 +14,7 @@ pub(super) fn vrrp(packet: &mut Packet<'_>, payload: &Payload<'_>) {
         let head = from.u8()?;
         let (version, kind) = (head >> 4, head & 0x0f);
         if !(2..=3).contains(&version) || kind != 1 {
-            packet.push_summary(format!("VRRP version {version} type {kind}"));
+            packet.write_summary(format_args!("VRRP version {version} type {kind}"));
             packet.problem(
                 ProblemKind::Unknown,
                 "vrrp",
@@ -26,7 +26,7 @@ pub(super) fn vrrp(packet: &mut Packet<'_>, payload: &Payload<'_>) {
         let (router, priority, count) = (from.u8()?, from.u8()?, from.u8()?);
         let interval = from.u16()?;
         from.skip(2)?;
-        packet.push_summary(format!(
+        packet.write_summary(format_args!(
             "VRRPv{version} advertisement, router {router}, priority {priority}"
         ));
         match priority {
@@ -35,12 +35,12 @@ pub(super) fn vrrp(packet: &mut Packet<'_>, payload: &Payload<'_>) {
             _ => {}
         }
         if version == 3 {
-            packet.push_summary(format!(
+            packet.write_summary(format_args!(
                 ", every {} ms",
                 u32::from(interval & 0x0fff).saturating_mul(10)
             ));
         } else {
-            packet.push_summary(format!(", every {} s", interval & 0xff));
+            packet.write_summary(format_args!(", every {} s", interval & 0xff));
         }
         let mut shown: Vec<String> = Vec::new();
         let outcome = (0..count).try_for_each(|_| {
@@ -51,7 +51,7 @@ pub(super) fn vrrp(packet: &mut Packet<'_>, payload: &Payload<'_>) {
             Ok(())
         });
         if let Some(list) = partial_list(&shown, count.into(), ["address", "addresses"], ", ") {
-            packet.push_summary(format!(", {list}"));
+            packet.write_summary(format_args!(", {list}"));
         }
         outcome
     });
@@ -72,12 +72,12 @@ pub(super) fn ospf(packet: &mut Packet<'_>, payload: &Payload<'_>) {
             4 => "link state update",
             5 => "link state acknowledgment",
             other => {
-                packet.push_summary(format!("OSPFv{version} type {other}"));
+                packet.write_summary(format_args!("OSPFv{version} type {other}"));
                 packet.problem(ProblemKind::Unknown, "ospf", start, format!("type {other}"));
                 return Ok(());
             }
         };
-        packet.push_summary(format!(
+        packet.write_summary(format_args!(
             "OSPFv{version} {name}, router {router}, area {area}, {length} bytes"
         ));
         if version == 2 && kind == 1 {
@@ -87,7 +87,7 @@ pub(super) fn ospf(packet: &mut Packet<'_>, payload: &Payload<'_>) {
             from.skip(2)?;
             let dead = from.u32()?;
             let (dr, bdr) = (from.ipv4()?, from.ipv4()?);
-            packet.push_summary(format!(
+            packet.write_summary(format_args!(
                 ", mask {mask}, every {interval} s, dead after {dead} s, DR {dr}, BDR {bdr}"
             ));
         }
@@ -111,7 +111,7 @@ pub(super) fn eigrp(packet: &mut Packet<'_>, payload: &Payload<'_>) {
             11 => "SIA reply",
             _ => "message",
         };
-        packet.push_summary(format!("EIGRP version {version} {name}, AS {system}"));
+        packet.write_summary(format_args!("EIGRP version {version} {name}, AS {system}"));
         Ok::<(), UnexpectedEnd>(())
     });
 }

@@ -16,16 +16,19 @@ pub(super) fn gre<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     let mut from = payload.bytes;
     let head = packet.read("gre", |packet| {
         let (flags, kind) = (from.u16()?, from.u16()?);
-        packet.push_summary(format!("GRE{}", if flags & 7 == 1 { "v1" } else { "" }));
+        packet.write_summary(format_args!(
+            "GRE{}",
+            if flags & 7 == 1 { "v1" } else { "" }
+        ));
         // Checksum or routing, key, sequence number, and the acknowledgment number of version 1.
         if flags & 0xc000 != 0 {
             from.skip(4)?;
         }
         if flags & 0x2000 != 0 {
-            packet.push_summary(format!(" key {:#x}", from.u32()?));
+            packet.write_summary(format_args!(" key {:#x}", from.u32()?));
         }
         if flags & 0x1000 != 0 {
-            packet.push_summary(format!(" seq {}", from.u32()?));
+            packet.write_summary(format_args!(" seq {}", from.u32()?));
         }
         if flags & 0x0080 != 0 && flags & 7 == 1 {
             from.skip(4)?;
@@ -66,9 +69,9 @@ fn erspan<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>, length: usize) {
         let mut head = from.sub(length)?;
         let vlan = head.u16()? & 0x0fff;
         let session = head.u16()? & 0x03ff;
-        packet.push_summary(format!(": ERSPAN session {session}"));
+        packet.write_summary(format_args!(": ERSPAN session {session}"));
         if vlan != 0 {
-            packet.push_summary(format!(" vlan {vlan}"));
+            packet.write_summary(format_args!(" vlan {vlan}"));
         }
         if length == 12 {
             head.skip(7)?;
@@ -93,7 +96,7 @@ pub(super) fn vxlan<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     let head = packet.read("vxlan", |packet| {
         from.skip(4)?;
         let network = from.u32()? >> 8;
-        packet.push_summary(format!("VXLAN {network}"));
+        packet.write_summary(format_args!("VXLAN {network}"));
         Ok::<(), UnexpectedEnd>(())
     });
     if head.is_some() {
@@ -115,7 +118,7 @@ pub(super) fn geneve<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         let kind = from.u16()?;
         let network = from.u32()? >> 8;
         from.skip(options)?;
-        packet.push_summary(format!("GENEVE {network}"));
+        packet.write_summary(format_args!("GENEVE {network}"));
         Ok::<u16, UnexpectedEnd>(kind)
     });
     match head {
@@ -147,7 +150,7 @@ pub(super) fn gtp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             255 => "",
             _ => " message",
         };
-        packet.push_summary(format!("GTP-U{name} tunnel {tunnel:#x}"));
+        packet.write_summary(format_args!("GTP-U{name} tunnel {tunnel:#x}"));
         if flags & 7 != 0 {
             // Sequence number, N-PDU number and the first extension header's type, each there if one is.
             from.skip(3)?;
@@ -183,7 +186,7 @@ pub(super) fn vxlan_gpe<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         from.skip(3)?;
         let next = from.u8()?;
         let network = from.u32()? >> 8;
-        packet.push_summary(format!("VXLAN-GPE {network}"));
+        packet.write_summary(format_args!("VXLAN-GPE {network}"));
         Ok::<u8, UnexpectedEnd>(next)
     });
     if let Some(next) = head {
@@ -199,7 +202,7 @@ pub(super) fn nsh<'a>(packet: &mut Packet<'a>, mut from: Cursor<'a>) {
         from.skip(1)?;
         let next = from.u8()?;
         let path = from.u32()?;
-        packet.push_summary(format!("NSH path {} index {}", path >> 8, path & 0xff));
+        packet.write_summary(format_args!("NSH path {} index {}", path >> 8, path & 0xff));
         from.skip(words.saturating_mul(4).saturating_sub(8))?;
         Ok::<u8, UnexpectedEnd>(next)
     });
@@ -221,7 +224,7 @@ fn next_protocol<'a>(packet: &mut Packet<'a>, number: u8, from: Cursor<'a>) {
         }
         5 => inside(packet, kind::MPLS, from),
         other => {
-            packet.push_summary(format!(", protocol {other}, {} bytes", from.left()));
+            packet.write_summary(format_args!(", protocol {other}, {} bytes", from.left()));
             let why = format!("next protocol {other} is not decoded");
             packet.problem(ProblemKind::Unknown, "nsh", from.offset(), why);
         }

@@ -68,7 +68,7 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
             packet.protocols.push("sctp");
             let ports = packet.read("sctp", |_| Ok((payload.bytes.u16()?, payload.bytes.u16()?)));
             keep_ports(packet, ports);
-            packet.push_summary(format!("{} bytes", payload.network.payload_length));
+            packet.write_summary(format_args!("{} bytes", payload.network.payload_length));
         }
         50 => {
             packet.protocols.push("esp");
@@ -83,10 +83,10 @@ pub(super) fn read<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
                 136 => "udplite",
                 _ => "none",
             });
-            packet.push_summary(format!("{} bytes", payload.network.payload_length));
+            packet.write_summary(format_args!("{} bytes", payload.network.payload_length));
         }
         other => {
-            packet.push_summary(format!(
+            packet.write_summary(format_args!(
                 "{}, {} bytes",
                 name(other),
                 payload.network.payload_length
@@ -108,7 +108,7 @@ fn ah<'a>(packet: &mut Packet<'a>, mut payload: Payload<'a>) {
         payload
             .bytes
             .skip(length.saturating_mul(4).saturating_sub(4))?;
-        packet.push_summary(format!("AH spi {spi:#010x} seq {sequence}"));
+        packet.write_summary(format_args!("AH spi {spi:#010x} seq {sequence}"));
         Ok::<(u8, usize), UnexpectedEnd>((next, length))
     });
     let Some((next, length)) = next else { return };
@@ -210,9 +210,11 @@ fn udp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         length: length.saturating_sub(8),
         source,
         destination,
+        on_port: false,
     };
     if !applications::udp(packet, message) {
-        packet.push_summary(format!("{} bytes", message.length));
+        packet.push_number("", message.length as u64);
+        packet.push_summary(" bytes");
     }
 }
 
@@ -261,24 +263,25 @@ fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
     }
     let bits = u16::from(bytes.get(12).copied().unwrap_or(0) & 1) << 8
         | u16::from(bytes.get(13).copied().unwrap_or(0));
-    let flags: Vec<&str> = FLAGS
-        .iter()
-        .filter(|(bit, _)| bits & bit != 0)
-        .map(|(_, name)| *name)
-        .collect();
     let data = total.saturating_sub(header_length);
-    packet.push_summary(if flags.is_empty() {
-        "no flags".into()
-    } else {
-        flags.join(" ")
-    });
-    packet.push_summary(format!(" seq {}", header.get_sequence()));
-    if bits & 0x10 != 0 {
-        packet.push_summary(format!(" ack {}", header.get_acknowledgement()));
+    let start = packet.summary.len();
+    for (_, name) in FLAGS.iter().filter(|(bit, _)| bits & bit != 0) {
+        if packet.summary.len() > start {
+            packet.push_summary(" ");
+        }
+        packet.push_summary(name);
     }
-    packet.push_summary(format!(" win {}", header.get_window()));
+    if packet.summary.len() == start {
+        packet.push_summary("no flags");
+    }
+    packet.push_number(" seq ", header.get_sequence());
+    if bits & 0x10 != 0 {
+        packet.push_number(" ack ", header.get_acknowledgement());
+    }
+    packet.push_number(" win ", header.get_window());
     if data > 0 {
-        packet.push_summary(format!(" {data} bytes"));
+        packet.push_number(" ", data as u64);
+        packet.push_summary(" bytes");
     }
     let options = bytes
         .get(20..header_length.min(bytes.len()))
@@ -305,6 +308,7 @@ fn tcp<'a>(packet: &mut Packet<'a>, payload: &Payload<'a>) {
         length: data,
         source,
         destination,
+        on_port: false,
     };
     // An urgent or a keepalive byte begins no message.
     if data > 1 {
@@ -321,7 +325,7 @@ fn tcp_options(packet: &mut Packet<'_>, from: Cursor<'_>) -> Result<(), Unexpect
     // Options before a cut are shown.
     let outcome = read_tcp_options(packet, from, &mut shown);
     if !shown.is_empty() {
-        packet.push_summary(format!(" [{}]", shown.join(", ")));
+        packet.write_summary(format_args!(" [{}]", shown.join(", ")));
     }
     outcome
 }

@@ -29,7 +29,7 @@ pub(super) fn ppi(packet: &mut Packet<'_>, end: usize) {
     match LinkType::from_linktype(number) {
         // Nothing nests a header of its own kind; it would only cost depth.
         LinkType::Ppi | LinkType::Other => {
-            packet.push_summary(format!("PPI with link type {number}"));
+            packet.write_summary(format_args!("PPI with link type {number}"));
             let why = format!("link type {number} is not decoded");
             packet.problem(ProblemKind::Unknown, "ppi", 4, why);
         }
@@ -73,13 +73,13 @@ fn management<'a>(packet: &mut Packet<'a>, subtype: u8, to: Mac, mut from: Curso
         13 | 14 => "action",
         _ => "management",
     };
-    packet.push_summary(format!("802.11 {name}"));
+    packet.write_summary(format_args!("802.11 {name}"));
     packet.read("wlan", |packet| {
         let source = from.mac()?;
         packet.link = Some((source, to));
         from.skip(8)?;
         if matches!(subtype, 10 | 12) {
-            packet.push_summary(format!(", reason {}", from.u16()?.swap_bytes()));
+            packet.write_summary(format_args!(", reason {}", from.u16()?.swap_bytes()));
             return Ok(());
         }
         from.skip(match subtype {
@@ -93,7 +93,7 @@ fn management<'a>(packet: &mut Packet<'a>, subtype: u8, to: Mac, mut from: Curso
         // The name of the network is the first element.
         if from.left() >= 2 && from.u8()? == 0 {
             let length = from.u8()?;
-            packet.push_summary(format!(
+            packet.write_summary(format_args!(
                 ", network \"{}\"",
                 text(from.take(length.into())?, 32)
             ));
@@ -112,7 +112,7 @@ fn control(packet: &mut Packet<'_>, subtype: u8, to: Mac, mut from: Cursor<'_>) 
         13 => "ack",
         _ => "control",
     };
-    packet.push_summary(format!("802.11 {name} to {to}"));
+    packet.write_summary(format_args!("802.11 {name} to {to}"));
     if matches!(subtype, 8..=11)
         && let Ok(source) = from.mac()
     {
@@ -152,7 +152,7 @@ fn data<'a>(
         return packet.push_summary("802.11 null data");
     }
     if flags & 0x40 != 0 {
-        return packet.push_summary(format!("802.11 encrypted data, {} bytes", from.left()));
+        return packet.write_summary(format_args!("802.11 encrypted data, {} bytes", from.left()));
     }
     super::read_llc(packet, usize::MAX, from.offset(), end);
 }

@@ -24,12 +24,12 @@ pub(super) fn redis_fit(message: &Message<'_>) -> Fit {
 pub(super) fn redis<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     let bytes = message.payload();
     if bytes.first() != Some(&b'*') {
-        return packet.push_summary(format!("Redis {}", first_line(bytes)));
+        return packet.write_summary(format_args!("Redis {}", first_line(bytes)));
     }
     // The command's name is the first string; its arguments are the user's.
     let mut lines = bytes.split(|byte| *byte == b'\n').skip(2);
     let name = lines.next().unwrap_or_default();
-    packet.push_summary(format!("Redis command {}", first_line(name)));
+    packet.write_summary(format_args!("Redis command {}", first_line(name)));
 }
 
 const PG_VERSION_3: u32 = 0x0003_0000;
@@ -94,12 +94,12 @@ pub(super) fn mysql_fit(message: &Message<'_>) -> Fit {
     let length = u32::from_le_bytes([*a, *b, *c, 0]) as usize;
     let whole = length.saturating_add(4) == message.length;
     // The server's greeting: protocol version 10, and its version as text.
-    let version = rest
-        .iter()
-        .take_while(|byte| matches!(byte, b' '..=b'~'))
-        .count();
-    if whole && *number == 0 && *first == 10 && version >= 5 && rest.get(version) == Some(&0) {
-        return Fit::Certain;
+    if whole && *number == 0 && *first == 10 {
+        let is_shown = |byte: &&u8| matches!(byte, b' '..=b'~');
+        let version = rest.iter().take_while(is_shown).count();
+        if version >= 5 && rest.get(version) == Some(&0) {
+            return Fit::Certain;
+        }
     }
     Fit::plausible(length > 0 && length.saturating_add(4) <= message.length)
 }
@@ -144,7 +144,7 @@ pub(super) fn amqp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             0 if *major == 0 => format!("{major}-{minor}-{revision}"),
             _ => format!("{major}.{minor}.{revision}"),
         };
-        return packet.push_summary(format!("AMQP protocol header, version {shown}"));
+        return packet.write_summary(format_args!("AMQP protocol header, version {shown}"));
     }
     let kind = match message.u8(0) {
         1 => "method",
@@ -152,7 +152,7 @@ pub(super) fn amqp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         3 => "content body",
         _ => "heartbeat",
     };
-    packet.push_summary(format!("AMQP {kind}, channel {}", message.u16(1)));
+    packet.write_summary(format_args!("AMQP {kind}, channel {}", message.u16(1)));
 }
 
 fn mqtt_type(byte: u8) -> Option<&'static str> {
@@ -216,7 +216,7 @@ pub(super) fn mqtt_fit(message: &Message<'_>) -> Fit {
 
 pub(super) fn mqtt<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     let name = mqtt_type(message.u8(0)).unwrap_or("message");
-    packet.push_summary(format!("MQTT {name}"));
+    packet.write_summary(format_args!("MQTT {name}"));
 }
 
 /// A message of SMB over TCP: a zero byte and a length of three bytes (MS-SMB2, section 2.1), then a mark.
@@ -240,11 +240,11 @@ pub(super) fn smb2<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         from.skip(4)?;
         match from.u8()? {
             0xfd => {
-                packet.push_summary(format!("SMB2 encrypted, {} bytes", message.length));
+                packet.write_summary(format_args!("SMB2 encrypted, {} bytes", message.length));
                 return Ok(());
             }
             0xfc => {
-                packet.push_summary(format!("SMB2 compressed, {} bytes", message.length));
+                packet.write_summary(format_args!("SMB2 compressed, {} bytes", message.length));
                 return Ok(());
             }
             _ => {}
@@ -276,19 +276,19 @@ pub(super) fn smb2<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             18 => "oplock break",
             _ => "command",
         };
-        packet.push_summary(format!(
+        packet.write_summary(format_args!(
             "SMB2 {name} {}",
             if reply { "reply" } else { "request" }
         ));
         if reply && status != 0 {
-            packet.push_summary(format!(", status {status:#010x}"));
+            packet.write_summary(format_args!(", status {status:#010x}"));
         }
         Ok::<(), UnexpectedEnd>(())
     });
 }
 
 pub(super) fn smb<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
-    packet.push_summary(format!(
+    packet.write_summary(format_args!(
         "SMB1 command {:#04x}, {} bytes",
         message.u8(8),
         message.length

@@ -36,12 +36,12 @@ pub(super) fn dhcp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             true => dhcp_options(from, &mut kind, &mut told),
             false => Ok(()),
         };
-        packet.push_summary(format!("DHCP {kind} {transaction:#010x} for {mac}"));
+        packet.write_summary(format_args!("DHCP {kind} {transaction:#010x} for {mac}"));
         if !client.is_unspecified() {
-            packet.push_summary(format!(", has {client}"));
+            packet.write_summary(format_args!(", has {client}"));
         }
         if !yours.is_unspecified() {
-            packet.push_summary(format!(", gets {yours}"));
+            packet.write_summary(format_args!(", gets {yours}"));
         }
         packet.push_summary(told);
         outcome
@@ -113,7 +113,7 @@ pub(super) fn dhcpv6<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             12 => "relay forward",
             13 => "relay reply",
             other => {
-                packet.push_summary(format!("DHCPv6 type {other}"));
+                packet.write_summary(format_args!("DHCPv6 type {other}"));
                 packet.problem(
                     ProblemKind::Unknown,
                     "dhcpv6",
@@ -126,11 +126,11 @@ pub(super) fn dhcpv6<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         if matches!(kind, 12 | 13) {
             from.skip(1)?;
             let (link, peer) = (from.ipv6()?, from.ipv6()?);
-            packet.push_summary(format!("DHCPv6 {name}, link {link}, peer {peer}"));
+            packet.write_summary(format_args!("DHCPv6 {name}, link {link}, peer {peer}"));
             return Ok(());
         }
         let [a, b, c] = from.array::<3>()?;
-        packet.push_summary(format!("DHCPv6 {name} {a:02x}{b:02x}{c:02x}"));
+        packet.write_summary(format_args!("DHCPv6 {name} {a:02x}{b:02x}{c:02x}"));
         while !from.is_empty() {
             let (option, length) = (from.u16()?, from.u16()?);
             let mut value = from.sub(length.into())?;
@@ -140,7 +140,7 @@ pub(super) fn dhcpv6<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
                     value.skip(12)?;
                     if value.left() >= 20 && value.u16()? == 5 {
                         value.skip(2)?;
-                        packet.push_summary(format!(", address {}", value.ipv6()?));
+                        packet.write_summary(format_args!(", address {}", value.ipv6()?));
                     }
                 }
                 13 if length >= 2 => {
@@ -150,7 +150,7 @@ pub(super) fn dhcpv6<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
                         packet.push_summary(words.trim_end());
                     }
                 }
-                23 if length >= 16 => packet.push_summary(format!(", dns {}", value.ipv6()?)),
+                23 if length >= 16 => packet.write_summary(format_args!(", dns {}", value.ipv6()?)),
                 _ => {}
             }
         }

@@ -32,12 +32,12 @@ pub(super) fn modbus<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             43 => "device identification",
             _ => "function",
         };
-        packet.push_summary(format!(
+        packet.write_summary(format_args!(
             "Modbus {name} ({}), unit {unit}, transaction {transaction}",
             function & 0x7f
         ));
         if function & 0x80 != 0 {
-            packet.push_summary(format!(", exception {}", from.u8()?));
+            packet.write_summary(format_args!(", exception {}", from.u8()?));
         }
         Ok::<(), UnexpectedEnd>(())
     });
@@ -65,7 +65,7 @@ pub(super) fn opcua<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         Some(b"CLO") => "close secure channel",
         _ => "message",
     };
-    packet.push_summary(format!(
+    packet.write_summary(format_args!(
         "OPC UA {name}, {} bytes",
         message.u32(4).swap_bytes()
     ));
@@ -97,7 +97,7 @@ pub(super) fn coap<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             4 => "DELETE".into(),
             other => format!("{}.{:02}", other >> 5, other & 0x1f),
         };
-        packet.push_summary(format!("CoAP {kind} {shown}, id {id}"));
+        packet.write_summary(format_args!("CoAP {kind} {shown}, id {id}"));
         Ok::<(), UnexpectedEnd>(())
     });
 }
@@ -122,7 +122,7 @@ pub(super) fn bacnet<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             11 => "broadcast",
             _ => "message",
         };
-        packet.push_summary(format!("BACnet {name}"));
+        packet.write_summary(format_args!("BACnet {name}"));
         if !matches!(function, 10 | 11) {
             return Ok(());
         }
@@ -143,7 +143,7 @@ pub(super) fn bacnet<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             from.skip(1)?;
         }
         if control & 0x80 != 0 {
-            packet.push_summary(format!(", network message {:#04x}", from.u8()?));
+            packet.write_summary(format_args!(", network message {:#04x}", from.u8()?));
             return Ok(());
         }
         let kind = from.u8()? >> 4;
@@ -157,7 +157,7 @@ pub(super) fn bacnet<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             6 => "reject",
             _ => "abort",
         };
-        packet.push_summary(format!(", {shown}"));
+        packet.write_summary(format_args!(", {shown}"));
         if kind == 1 {
             let service = from.u8()?;
             let name = match service {
@@ -168,7 +168,7 @@ pub(super) fn bacnet<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
                 8 => "Who-Is",
                 _ => "service",
             };
-            packet.push_summary(format!(" {name}"));
+            packet.write_summary(format_args!(" {name}"));
         }
         Ok::<(), UnexpectedEnd>(())
     });
@@ -186,7 +186,7 @@ pub(super) fn fins<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     } else {
         "response"
     };
-    packet.push_summary(format!(
+    packet.write_summary(format_args!(
         "FINS {kind} {:#06x}, service {}",
         message.u16(10),
         message.u8(9)

@@ -34,7 +34,7 @@ fn radius_code(code: u8) -> Option<&'static str> {
 
 pub(super) fn radius<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     let code = radius_code(message.u8(0)).unwrap_or("message");
-    packet.push_summary(format!("RADIUS {code}, id {}", message.u8(1)));
+    packet.write_summary(format_args!("RADIUS {code}, id {}", message.u8(1)));
 }
 
 /// Reads the head of an element of BER: its tag and length.
@@ -50,6 +50,9 @@ fn ber(from: &mut Cursor<'_>) -> Result<(u8, usize), UnexpectedEnd> {
 }
 
 pub(super) fn snmp_fit(message: &Message<'_>) -> Fit {
+    if message.u8(0) != 0x30 {
+        return Fit::No;
+    }
     let mut from = message.bytes;
     let mut version = || {
         let (tag, _) = ber(&mut from)?;
@@ -71,7 +74,7 @@ pub(super) fn snmp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             _ => "SNMPv3",
         });
         if version > 1 {
-            packet.push_summary(format!(", {} bytes", message.length));
+            packet.write_summary(format_args!(", {} bytes", message.length));
             return Ok(());
         }
         // The community is a password and is not shown.
@@ -89,7 +92,7 @@ pub(super) fn snmp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             0xa8 => "report",
             _ => "message",
         };
-        packet.push_summary(format!(" {name}"));
+        packet.write_summary(format_args!(" {name}"));
         Ok::<(), UnexpectedEnd>(())
     });
 }
@@ -125,9 +128,9 @@ pub(super) fn netflow_fit(message: &Message<'_>) -> Fit {
 
 pub(super) fn netflow<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     let (version, records) = (message.u16(0), message.u16(2));
-    packet.push_summary(format!("NetFlow v{version}, records {records}"));
+    packet.write_summary(format_args!("NetFlow v{version}, records {records}"));
     if version == 9 {
-        packet.push_summary(format!(", source {}", message.u32(16)));
+        packet.write_summary(format_args!(", source {}", message.u32(16)));
     }
 }
 
@@ -137,7 +140,7 @@ pub(super) fn ipfix_fit(message: &Message<'_>) -> Fit {
 }
 
 pub(super) fn ipfix<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
-    packet.push_summary(format!(
+    packet.write_summary(format_args!(
         "IPFIX, domain {}, {} bytes",
         message.u32(12),
         message.length
@@ -157,12 +160,12 @@ pub(super) fn sflow<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         } else {
             from.ipv6()?.to_string()
         };
-        packet.push_summary(format!("sFlow v{version}, agent {agent}"));
+        packet.write_summary(format_args!("sFlow v{version}, agent {agent}"));
         if version == 5 {
             let (sub_agent, sequence) = (from.u32()?, from.u32()?);
             from.skip(4)?;
             let samples = from.u32()?;
-            packet.push_summary(format!(
+            packet.write_summary(format_args!(
                 ", sub-agent {sub_agent}, seq {sequence}, samples {samples}"
             ));
         }
@@ -198,7 +201,7 @@ pub(in super::super) fn ptp_message(packet: &mut Packet<'_>, mut from: Cursor<'_
         };
         from.skip(2)?;
         let domain = from.u8()?;
-        packet.push_summary(format!("PTPv{version} {name}, domain {domain}"));
+        packet.write_summary(format_args!("PTPv{version} {name}, domain {domain}"));
         Ok::<(), UnexpectedEnd>(())
     });
 }
@@ -212,7 +215,7 @@ pub(super) fn bfd_fit(message: &Message<'_>) -> Fit {
 
 pub(super) fn bfd<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     if message.source == 3785 || message.destination == 3785 {
-        return packet.push_summary(format!("BFD echo, {} bytes", message.length));
+        return packet.write_summary(format_args!("BFD echo, {} bytes", message.length));
     }
     let mut from = message.bytes;
     packet.read("bfd", |packet| {
@@ -225,12 +228,12 @@ pub(super) fn bfd<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             .get(usize::from(flags >> 6))
             .copied()
             .unwrap_or_default();
-        packet.push_summary(format!(
+        packet.write_summary(format_args!(
             "BFD {state}, mine {mine:#x}, yours {yours:#x}, every {} ms, multiplier {multiplier}",
             interval / 1000
         ));
         if head & 0x1f != 0 {
-            packet.push_summary(format!(", diagnostic {}", head & 0x1f));
+            packet.write_summary(format_args!(", diagnostic {}", head & 0x1f));
         }
         Ok::<(), UnexpectedEnd>(())
     });
@@ -262,7 +265,7 @@ pub(super) fn ldp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             0x0404 => "label abort request",
             _ => "message",
         };
-        packet.push_summary(format!("LDP {name}, router {router}"));
+        packet.write_summary(format_args!("LDP {name}, router {router}"));
         Ok::<(), UnexpectedEnd>(())
     });
 }
@@ -282,11 +285,11 @@ pub(super) fn bgp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             1 => {
                 let (version, system, hold) = (from.u8()?, from.u16()?, from.u16()?);
                 let router = from.ipv4()?;
-                packet.push_summary(format!(
+                packet.write_summary(format_args!(
                     "BGP{version} open, AS {system}, hold time {hold} s, router {router}"
                 ));
             }
-            2 => packet.push_summary(format!("BGP update, {} bytes", message.u16(16))),
+            2 => packet.write_summary(format_args!("BGP update, {} bytes", message.u16(16))),
             3 => {
                 let (code, subcode) = (from.u8()?, from.u8()?);
                 let name = match code {
@@ -298,7 +301,7 @@ pub(super) fn bgp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
                     6 => "cease",
                     _ => "error",
                 };
-                packet.push_summary(format!("BGP notification: {name} ({code}/{subcode})"));
+                packet.write_summary(format_args!("BGP notification: {name} ({code}/{subcode})"));
             }
             4 => packet.push_summary("BGP keepalive"),
             _ => packet.push_summary("BGP route refresh"),
@@ -319,7 +322,7 @@ pub(super) fn wccp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         _ => "removal query",
     };
     let version = if message.u32(0) < 10 { 1 } else { 2 };
-    packet.push_summary(format!("WCCPv{version} {name}"));
+    packet.write_summary(format_args!("WCCPv{version} {name}"));
 }
 
 /// Returns the MAC address that a magic packet wakes: six bytes of ones, then the address 16 times.
@@ -344,7 +347,7 @@ pub(super) fn wol<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
 /// Shows a magic packet, over UDP or Ethernet.
 pub(in super::super) fn wake(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
     match magic(from.rest()) {
-        Some(mac) => packet.push_summary(format!("Wake-on-LAN for {mac}")),
+        Some(mac) => packet.write_summary(format_args!("Wake-on-LAN for {mac}")),
         None => packet.push_summary("Wake-on-LAN, no magic packet"),
     }
 }
@@ -370,9 +373,9 @@ pub(super) fn ntp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             6 => "control",
             _ => "private",
         };
-        packet.push_summary(format!("NTPv{} {mode}", head >> 3 & 7));
+        packet.write_summary(format_args!("NTPv{} {mode}", head >> 3 & 7));
         if (head & 7) < 6 {
-            packet.push_summary(format!(", stratum {stratum}"));
+            packet.write_summary(format_args!(", stratum {stratum}"));
         }
         Ok::<(), UnexpectedEnd>(())
     });

@@ -36,7 +36,7 @@ pub(super) fn stun<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             0x100 => "success response",
             _ => "error response",
         };
-        packet.push_summary(format!("STUN {method} {class}"));
+        packet.write_summary(format_args!("STUN {method} {class}"));
         from.skip(16)?;
         stun_attributes(packet, &mut from)
     });
@@ -58,7 +58,7 @@ fn stun_attributes(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<(),
                 let port = value.u16()? ^ (MAGIC_COOKIE >> 16) as u16;
                 if family == 1 {
                     let address = std::net::Ipv4Addr::from(value.u32()? ^ MAGIC_COOKIE);
-                    packet.push_summary(format!(", mapped to {address}:{port}"));
+                    packet.write_summary(format_args!(", mapped to {address}:{port}"));
                 }
             }
             9 if length >= 4 => {
@@ -67,7 +67,7 @@ fn stun_attributes(packet: &mut Packet<'_>, from: &mut Cursor<'_>) -> Result<(),
                 let code = u16::from(class)
                     .saturating_mul(100)
                     .saturating_add(number.into());
-                packet.push_summary(format!(", error {code}"));
+                packet.write_summary(format_args!(", error {code}"));
             }
             _ => {}
         }
@@ -125,7 +125,7 @@ pub(super) fn rtcp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             }
             packet.push_summary(rtcp_type(kind).unwrap_or("unknown"));
             if words > 0 && shown == 0 {
-                packet.push_summary(format!(" ssrc {:#010x}", value.u32()?));
+                packet.write_summary(format_args!(" ssrc {:#010x}", value.u32()?));
             }
             shown = shown.saturating_add(1);
         }
@@ -155,7 +155,7 @@ pub(super) fn rtp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         let kind = from.u8()?;
         let (sequence, time, source) = (from.u16()?, from.u32()?, from.u32()?);
         let mark = if kind >> 7 == 1 { ", mark" } else { "" };
-        packet.push_summary(format!(
+        packet.write_summary(format_args!(
             "RTP type {} seq {sequence} time {time} ssrc {source:#010x}{mark}, {} bytes",
             kind & 0x7f,
             message.length.saturating_sub(12)

@@ -13,6 +13,8 @@ pub(in super::super) struct Message<'a> {
     pub source: u16,
     /// Destination port.
     pub destination: u16,
+    /// Whether one of the ports is the application's that is asked: only then it matters what is merely plausible.
+    pub on_port: bool,
 }
 
 impl<'a> Message<'a> {

@@ -26,7 +26,7 @@ pub(super) fn dns_tcp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
 /// NetBIOS name service (RFC 1002).
 pub(super) fn nbns<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     identity::keep(packet, identity::netbios(message.bytes));
-    packet.push_summary(format!("NetBIOS name, {} bytes", message.length));
+    packet.write_summary(format_args!("NetBIOS name, {} bytes", message.length));
 }
 
 fn record_type(number: u16) -> String {
@@ -82,7 +82,7 @@ pub(super) fn dns<'a>(packet: &mut Packet<'a>, protocol: &'static str, message: 
             "llmnr" => "LLMNR",
             _ => "DNS",
         };
-        packet.push_summary(format!(
+        packet.write_summary(format_args!(
             "{shown} {operation}{} {id:#06x}",
             if reply { "reply" } else { "query" }
         ));
@@ -97,8 +97,8 @@ pub(super) fn dns<'a>(packet: &mut Packet<'a>, protocol: &'static str, message: 
                 "refused",
             ];
             match words.get(usize::from(code)) {
-                Some(word) => packet.push_summary(format!(" {word}")),
-                None => packet.push_summary(format!(" error {code}")),
+                Some(word) => packet.write_summary(format_args!(" {word}")),
+                None => packet.write_summary(format_args!(" error {code}")),
             }
         }
         if flags & 0x0200 != 0 {
@@ -109,7 +109,7 @@ pub(super) fn dns<'a>(packet: &mut Packet<'a>, protocol: &'static str, message: 
             let kind = from.u16()?;
             let class = from.u16()?;
             if at < 4 {
-                packet.push_summary(format!(" {} {asked}?", record_type(kind)));
+                packet.write_summary(format_args!(" {} {asked}?", record_type(kind)));
             }
             if protocol == "mdns" && class & 0x8000 != 0 && at == 0 {
                 packet.push_summary(" (unicast reply wanted)");
@@ -132,8 +132,8 @@ pub(super) fn dns<'a>(packet: &mut Packet<'a>, protocol: &'static str, message: 
         match (shown, answers.saturating_sub(shown)) {
             (_, 0) => {}
             (0, 1) => packet.push_summary(" and 1 answer"),
-            (0, more) => packet.push_summary(format!(" and {more} answers")),
-            (_, more) => packet.push_summary(format!(" and {more} more")),
+            (0, more) => packet.write_summary(format_args!(" and {more} answers")),
+            (_, more) => packet.write_summary(format_args!(" and {more} more")),
         }
         outcome
     });
@@ -174,7 +174,7 @@ pub(super) fn ssdp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         let head = head.trim_end_matches("\\x0d");
         for key in ["ST:", "NT:", "LOCATION:"] {
             if head.to_ascii_uppercase().starts_with(key) {
-                packet.push_summary(format!(", {head}"));
+                packet.write_summary(format_args!(", {head}"));
             }
         }
     }

@@ -66,7 +66,7 @@ fn any(_: &Message<'_>) -> Fit {
 macro_rules! only {
     ($shown:literal) => {
         |packet, message| {
-            packet.push_summary(format!(concat!($shown, ", {} bytes"), message.length))
+            packet.write_summary(format_args!(concat!($shown, ", {} bytes"), message.length))
         }
     };
 }
@@ -197,7 +197,7 @@ const TCP: &[Application] = &[
 
 /// Decodes the payload of a UDP datagram. Returns `false` if no application was recognized.
 pub(in super::super) fn udp<'a>(packet: &mut Packet<'a>, message: Message<'a>) -> bool {
-    if recognize(UDP, &UDP_PORTS, packet, message) {
+    if recognize(UDP, &UDP_INDEX, packet, message) {
         return true;
     }
     let is_rtp = !message.bytes.is_empty() && media::rtp_fit(&message) == Fit::Certain;
@@ -209,50 +209,91 @@ pub(in super::super) fn udp<'a>(packet: &mut Packet<'a>, message: Message<'a>) -
 
 /// Decodes the payload of a TCP segment. Returns `false` if no application was recognized.
 pub(in super::super) fn tcp<'a>(packet: &mut Packet<'a>, message: Message<'a>) -> bool {
-    recognize(TCP, &TCP_PORTS, packet, message)
+    recognize(TCP, &TCP_INDEX, packet, message)
 }
 
-/// A set of ports, as bits.
-struct Ports([u64; 1024]);
+/// Most ports that the rows of a table have: one fails to compile that has more.
+const MAX_PORTS: usize = 96;
 
-impl Ports {
-    /// The ports of a table, computed when the program is built.
+/// Which rows of a table take part, a bit each, the first row's lowest.
+struct Index {
+    /// The rows whose content can prove them.
+    anywhere: u64,
+    /// The rows of each port, by port.
+    ports: [(u16, u64); MAX_PORTS],
+    /// Number of ports.
+    count: usize,
+}
+
+impl Index {
+    /// The index of a table, computed when the program is built.
     #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // Wrong indexes fail to compile.
-    const fn of(table: &[Application]) -> Ports {
-        let mut bits = [0u64; 1024];
+    const fn of(table: &[Application]) -> Index {
+        let mut index = Index {
+            anywhere: 0,
+            ports: [(u16::MAX, 0); MAX_PORTS],
+            count: 0,
+        };
         let mut row = 0;
         while row < table.len() {
+            let bit = 1u64 << row;
+            if table[row].anywhere {
+                index.anywhere |= bit;
+            }
             let mut at = 0;
             while at < table[row].ports.len() {
-                let port = table[row].ports[at];
-                bits[port as usize / 64] |= 1 << (port % 64);
+                index = index.with(table[row].ports[at], bit);
                 at += 1;
             }
             row += 1;
         }
-        Ports(bits)
+        index
     }
 
-    fn has(&self, port: u16) -> bool {
-        let word = self.0.get(usize::from(port / 64));
-        word.is_some_and(|word| word >> (port % 64) & 1 == 1)
+    /// Adds a row's bit to a port, in the order of ports.
+    #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // Wrong indexes fail to compile.
+    const fn with(mut self, port: u16, bit: u64) -> Index {
+        let mut at = 0;
+        while at < self.count && self.ports[at].0 < port {
+            at += 1;
+        }
+        if at < self.count && self.ports[at].0 == port {
+            self.ports[at].1 |= bit;
+            return self;
+        }
+        let mut last = self.count;
+        while last > at {
+            self.ports[last] = self.ports[last - 1];
+            last -= 1;
+        }
+        self.ports[at] = (port, bit);
+        self.count += 1;
+        self
+    }
+
+    /// Returns the rows of a port.
+    fn of_port(&self, port: u16) -> u64 {
+        let known = self.ports.get(..self.count).unwrap_or_default();
+        let at = known.binary_search_by_key(&port, |(known, _)| *known);
+        at.ok()
+            .and_then(|at| known.get(at))
+            .map_or(0, |(_, rows)| *rows)
     }
 }
 
-static UDP_PORTS: Ports = Ports::of(UDP);
-static TCP_PORTS: Ports = Ports::of(TCP);
+static UDP_INDEX: Index = Index::of(UDP);
+static TCP_INDEX: Index = Index::of(TCP);
 
 fn recognize<'a>(
     table: &[Application],
-    ports: &Ports,
+    index: &Index,
     packet: &mut Packet<'a>,
     message: Message<'a>,
 ) -> bool {
     if message.bytes.is_empty() {
         return false;
     }
-    let has_known = ports.has(message.destination) || ports.has(message.source);
-    let Some(found) = find(table, has_known, &message) else {
+    let Some(found) = find(table, index, message) else {
         return false;
     };
     read(packet, found, message);
@@ -264,23 +305,24 @@ fn read<'a>(packet: &mut Packet<'a>, row: &Application, message: Message<'a>) {
     (row.read)(packet, message);
 }
 
-/// Every packet is tried against the rows that can prove a protocol, and only those with a known port against the
-/// others.
+/// Every packet is tried against the rows that can prove a protocol, and those of its ports.
 fn find<'t>(
     table: &'t [Application],
-    has_known_port: bool,
-    message: &Message<'_>,
+    index: &Index,
+    mut message: Message<'_>,
 ) -> Option<&'t Application> {
+    let of_ports = index.of_port(message.destination) | index.of_port(message.source);
     let mut possible: Option<&Application> = None;
-    for row in table {
-        let has_port = has_known_port
-            && (row.ports.contains(&message.destination) || row.ports.contains(&message.source));
-        if has_port || row.anywhere {
-            match (row.fit)(message) {
-                Fit::Certain => return Some(row),
-                Fit::Plausible if has_port && possible.is_none() => possible = Some(row),
-                _ => {}
-            }
+    let mut rows = index.anywhere | of_ports;
+    while rows != 0 {
+        let at = rows.trailing_zeros();
+        rows &= rows.wrapping_sub(1);
+        let row = table.get(at as usize)?;
+        message.on_port = of_ports >> at & 1 == 1;
+        match (row.fit)(&message) {
+            Fit::Certain => return Some(row),
+            Fit::Plausible if message.on_port && possible.is_none() => possible = Some(row),
+            _ => {}
         }
     }
     possible

@@ -103,7 +103,7 @@ pub(super) fn smtp_fit(message: &Message<'_>) -> Fit {
         "EHLO", "HELO", "LHLO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT", "AUTH", "STARTTLS",
         "VRFY", "BDAT",
     ];
-    Fit::plausible(is_reply(message) || is_command(message, &commands))
+    Fit::plausible(message.on_port && (is_reply(message) || is_command(message, &commands)))
 }
 
 pub(super) fn ftp_fit(message: &Message<'_>) -> Fit {
@@ -117,6 +117,9 @@ pub(super) fn ftp_fit(message: &Message<'_>) -> Fit {
 }
 
 pub(super) fn imap_fit(message: &Message<'_>) -> Fit {
+    if !message.on_port && message.u8(0) != b'*' {
+        return Fit::No;
+    }
     if begins(message, &["* OK"]) && line(message).windows(4).any(|part| part == b"IMAP") {
         return Fit::Certain;
     }
@@ -156,7 +159,7 @@ pub(super) fn sip_fit(message: &Message<'_>) -> Fit {
 pub(super) fn syslog_fit(message: &Message<'_>) -> Fit {
     let bytes = message.payload();
     let Some(rest) = bytes.strip_prefix(b"<") else {
-        return Fit::plausible(is_text(message));
+        return Fit::plausible(message.on_port && is_text(message));
     };
     let digits = (rest.iter())
         .take_while(|byte| byte.is_ascii_digit())

@@ -76,19 +76,22 @@ fn record<'a>(
     from: &mut Cursor<'a>,
 ) -> Result<(), UnexpectedEnd> {
     match kind {
-        20 => packet.push_summary(format!("{name} change cipher spec")),
+        20 => packet.write_summary(format_args!("{name} change cipher spec")),
         21 if length == 2 => {
             let (level, description) = (from.u8()?, from.u8()?);
             let level = if level == 2 { "fatal" } else { "warning" };
-            packet.push_summary(format!("{name} alert, {level}: {}", alert(description)));
+            packet.write_summary(format_args!(
+                "{name} alert, {level}: {}",
+                alert(description)
+            ));
         }
-        21 => packet.push_summary(format!("{name} alert, encrypted")),
+        21 => packet.write_summary(format_args!("{name} alert, encrypted")),
         22 => handshake(packet, name, record_version, from)?,
-        23 => packet.push_summary(format!("{name} application data, {length} bytes")),
-        24 => packet.push_summary(format!("{name} heartbeat")),
-        25 => packet.push_summary(format!("{name} connection id")),
-        26 => packet.push_summary(format!("{name} ack")),
-        other => packet.push_summary(format!("{name} record type {other}")),
+        23 => packet.write_summary(format_args!("{name} application data, {length} bytes")),
+        24 => packet.write_summary(format_args!("{name} heartbeat")),
+        25 => packet.write_summary(format_args!("{name} connection id")),
+        26 => packet.write_summary(format_args!("{name} ack")),
+        other => packet.write_summary(format_args!("{name} record type {other}")),
     }
     Ok(())
 }
@@ -152,7 +155,7 @@ fn handshake<'a>(
         _ => "",
     };
     if known.is_empty() || high != 0 {
-        packet.push_summary(format!("{name} handshake, encrypted"));
+        packet.write_summary(format_args!("{name} handshake, encrypted"));
         return Ok(());
     }
     from.skip(2)?;
@@ -161,7 +164,7 @@ fn handshake<'a>(
         from.skip(8)?;
     }
     if !matches!(kind, 1 | 2) {
-        packet.push_summary(format!("{} {known}", version(record_version)));
+        packet.write_summary(format_args!("{} {known}", version(record_version)));
         return Ok(());
     }
     // A hello may be longer than the captured bytes or than its segment: what is there is shown.
@@ -173,15 +176,15 @@ fn handshake<'a>(
     if hello.version == 0 {
         hello.version = record_version;
     }
-    packet.push_summary(format!("{} {known}", version(hello.version)));
+    packet.write_summary(format_args!("{} {known}", version(hello.version)));
     if let Some(server) = &hello.server_name {
-        packet.push_summary(format!(", server name {server}"));
+        packet.write_summary(format_args!(", server name {server}"));
     }
     if !hello.alpn.is_empty() {
-        packet.push_summary(format!(", ALPN {}", hello.alpn.join(" ")));
+        packet.write_summary(format_args!(", ALPN {}", hello.alpn.join(" ")));
     }
     if let Some(suite) = hello.cipher_suite {
-        packet.push_summary(format!(", cipher suite {suite:#06x}"));
+        packet.write_summary(format_args!(", cipher suite {suite:#06x}"));
     }
     packet.server_name = packet.server_name.take().or(hello.server_name);
     read
@@ -295,7 +298,7 @@ pub(super) fn dtls<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         from.skip(6)?;
         let length = usize::from(from.u16()?);
         if epoch > 0 {
-            packet.push_summary(format!("DTLS epoch {epoch}, {length} bytes"));
+            packet.write_summary(format_args!("DTLS epoch {epoch}, {length} bytes"));
             return Ok(());
         }
         record(packet, "DTLS", (kind, record_version, length), &mut from)
@@ -332,7 +335,7 @@ pub(super) fn quic<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     packet.read("quic", |packet| {
         let first = from.u8()?;
         if first & 0x80 == 0 {
-            packet.push_summary(format!("QUIC short header, {} bytes", message.length));
+            packet.write_summary(format_args!("QUIC short header, {} bytes", message.length));
             return Ok(());
         }
         let number = from.u32()?;
@@ -350,7 +353,7 @@ pub(super) fn quic<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
             2 => " handshake",
             _ => " retry",
         };
-        packet.push_summary(format!("QUIC {shown}{kind}, dcid {to}, scid {source}"));
+        packet.write_summary(format_args!("QUIC {shown}{kind}, dcid {to}, scid {source}"));
         Ok::<(), UnexpectedEnd>(())
     });
 }

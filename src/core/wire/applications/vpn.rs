@@ -81,7 +81,10 @@ pub(super) fn openvpn_tcp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
 
 fn openvpn(packet: &mut Packet<'_>, head: u8, length: usize) {
     let name = openvpn_opcode(head).unwrap_or("packet");
-    packet.push_summary(format!("OpenVPN {name}, key {}, {length} bytes", head & 7));
+    packet.write_summary(format_args!(
+        "OpenVPN {name}, key {}, {length} bytes",
+        head & 7
+    ));
 }
 
 /// Returns whether an IKE header stands at `at`: a version, a known exchange, and the length of the message.
@@ -140,7 +143,7 @@ fn ike_header(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
             2 => " request",
             _ => "",
         };
-        packet.push_summary(format!(
+        packet.write_summary(format_args!(
             "IKEv{} {name}{kind}, initiator {initiator:#018x}, id {id}",
             version >> 4
         ));
@@ -165,7 +168,7 @@ pub(super) fn esp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
 pub(in super::super) fn esp_header(packet: &mut Packet<'_>, mut from: Cursor<'_>, length: usize) {
     packet.read("esp", |packet| {
         let (spi, sequence) = (from.u32()?, from.u32()?);
-        packet.push_summary(format!(
+        packet.write_summary(format_args!(
             "ESP spi {spi:#010x} seq {sequence}, {length} bytes"
         ));
         Ok::<(), UnexpectedEnd>(())
@@ -186,15 +189,15 @@ pub(super) fn l2tp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
         } else {
             "data"
         };
-        packet.push_summary(format!("L2TPv{version} {kind}"));
+        packet.write_summary(format_args!("L2TPv{version} {kind}"));
         if version == 2 {
             if head & 0x4000 != 0 {
                 from.skip(2)?;
             }
             let (tunnel, session) = (from.u16()?, from.u16()?);
-            packet.push_summary(format!(", tunnel {tunnel}, session {session}"));
+            packet.write_summary(format_args!(", tunnel {tunnel}, session {session}"));
         }
-        packet.push_summary(format!(", {} bytes", message.length));
+        packet.write_summary(format_args!(", {} bytes", message.length));
         Ok::<(), UnexpectedEnd>(())
     });
 }
