@@ -89,9 +89,7 @@ fn proxy(
     let [only] = claimed else {
         return None;
     };
-    let is_answer_only = only.answers > 0 && only.answers == only.claims;
-    // Traffic from the address shows that a host has it; a proxy's forwarded packets are among it.
-    if !hop.address.is_ipv4() || !is_answer_only {
+    if !hop.address.is_ipv4() || only.proxy().is_none() {
         return None;
     }
     let mut own = None;

@@ -7,11 +7,10 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use crate::client::connection::Connection;
+use crate::client::namespace::{Network, network};
 use crate::linux::netfilter::{self, DropRule};
 use netsonde_core::probe::fate::UNEXPLAINED;
 use netsonde_core::protocol::ping::{Probe, Remark};
-use netsonde_core::protocol::service::Status;
 use netsonde_core::text;
 
 /// Maximum number of rules named in a remark.
@@ -48,18 +47,6 @@ fn read() -> Result<Vec<DropRule>, Unreadable> {
         io::ErrorKind::PermissionDenied => Unreadable::NotPermitted,
         _ => Unreadable::Failed(error.to_string()),
     })
-}
-
-/// Returns whether the service is in this network namespace; `false` if that cannot be found out.
-fn is_same_namespace(socket: &Path) -> bool {
-    let Ok(status) = Connection::open(socket).and_then(|mut connection| {
-        connection.call::<Status>("io.netsonde.Service.Status", &serde_json::json!({}))
-    }) else {
-        return false;
-    };
-    let own = std::fs::read_link("/proc/self/ns/net");
-    let theirs = std::fs::read_link(format!("/proc/{}/ns/net", status.engine.pid));
-    matches!((own, theirs), (Ok(own), Ok(theirs)) if own == theirs)
 }
 
 /// Text of a rule as nft(8) prints it, if nft is installed. It may be outside of PATH after su(1).
@@ -105,7 +92,9 @@ impl Rules {
     pub fn before(socket: &Path) -> Rules {
         let before = read();
         let before = match before {
-            Ok(_) if !is_same_namespace(socket) => Err(Unreadable::OtherNamespace),
+            Ok(_) if !matches!(network(socket), Ok(Network::Same)) => {
+                Err(Unreadable::OtherNamespace)
+            }
             other => other,
         };
         Rules {
