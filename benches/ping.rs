@@ -17,23 +17,13 @@ use std::time::{Duration, Instant};
 
 use netsonde::lab::wire::{Passage, Wire};
 use netsonde::lab::{self, Host, Running, wait_until};
-use nix::sys::resource::{UsageWho, getrusage};
-use support::{children, cpu_ns, has, median};
+use support::{children, children_cpu_ns, cpu_ns, has, median};
 
 const OUT: &str = "/run/bench/out";
 const SOCKET: &str = "/run/bench/s";
 /// Targets of the comparison, and the prefix that has them.
 const TARGETS: f64 = 32_766.0;
 const PREFIX: &str = "10.64.0.0/17";
-
-/// CPU time of the children of this process that have ended.
-fn children_cpu_ns() -> u64 {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
-    let ns = |time: nix::sys::time::TimeVal| {
-        time.tv_sec() as u64 * 1_000_000_000 + time.tv_usec() as u64 * 1000
-    };
-    ns(usage.user_time()) + ns(usage.system_time())
-}
 
 /// Runs a command in a host to its end; what it printed goes to a file, as an administrator's would.
 /// Returns its own CPU time, how long it took, and the file's last line.

@@ -4,6 +4,8 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use nix::sys::resource::{UsageWho, getrusage};
+
 /// CPU time of a process in nanoseconds, as the scheduler counts it: one thread's, which is all that
 /// the service has.
 pub fn cpu_ns(pid: u32) -> u64 {
@@ -12,6 +14,15 @@ pub fn cpu_ns(pid: u32) -> u64 {
         .next()
         .and_then(|word| word.parse().ok())
         .unwrap_or(0)
+}
+
+/// CPU time of the children of this process that have ended, in nanoseconds.
+pub fn children_cpu_ns() -> u64 {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
+    let ns = |time: nix::sys::time::TimeVal| {
+        time.tv_sec() as u64 * 1_000_000_000 + time.tv_usec() as u64 * 1000
+    };
+    ns(usage.user_time()) + ns(usage.system_time())
 }
 
 pub fn children(pid: u32) -> Vec<u32> {
