@@ -8,9 +8,10 @@ use crate::client::output::remark;
 use crate::client::packets::{Source, Stream, ended, tell_end, written};
 use crate::client::render::packet_line::{Lines, json};
 use crate::client::render::style::Style;
+use crate::client::screen;
 use netsonde_core::protocol::capture::Content;
 use serde_json::json;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 /// Runs `netsonde watch`.
@@ -78,7 +79,7 @@ struct Out {
 impl Out {
     /// Returns `false` if the reader is gone.
     fn packet(&self, packet: &FilePacket) -> Result<bool, Failure> {
-        let mut out = io::stdout().lock();
+        let mut out = screen::stdout();
         if !self.json && !self.quiet {
             for comment in &packet.comments {
                 if !written(writeln!(out, "# {}", self.lines.comment(comment)))? {
@@ -94,7 +95,7 @@ impl Out {
     }
 
     fn note(&self, note: &str) -> Result<bool, Failure> {
-        let mut out = io::stdout().lock();
+        let mut out = screen::stdout();
         if self.json {
             return written(writeln!(out, "{}", json!({ "note": note })));
         }
