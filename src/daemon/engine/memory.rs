@@ -53,6 +53,8 @@ pub const OF_ALL: &str = "bytes of memory of all users";
 struct Sums {
     limits: MemoryLimits,
     all: u64,
+    /// Of users that may be one person: they have half of all.
+    anonymous: u64,
     users: HashMap<User, u64>,
     /// Refusals for the limit of one user, and for that of all.
     refused: [u64; 2],
@@ -68,7 +70,10 @@ impl Sums {
                 most: self.limits.per_user,
             });
         }
-        if own > FLOOR && self.all + bytes > self.limits.all {
+        let anonymous = self.anonymous + if user.is_anonymous() { bytes } else { 0 };
+        let is_too_much = self.all + bytes > self.limits.all
+            || (user.is_anonymous() && anonymous > self.limits.all / 2);
+        if own > FLOOR && is_too_much {
             self.refused[1] += 1;
             return Err(Exceeded {
                 limit: OF_ALL,
@@ -76,12 +81,16 @@ impl Sums {
             });
         }
         self.all += bytes;
+        self.anonymous = anonymous;
         self.users.insert(user, own);
         Ok(())
     }
 
     fn remove(&mut self, user: User, bytes: u64) {
         self.all = self.all.saturating_sub(bytes);
+        if user.is_anonymous() {
+            self.anonymous = self.anonymous.saturating_sub(bytes);
+        }
         if let Some(own) = self.users.get_mut(&user) {
             *own = own.saturating_sub(bytes);
             if *own == 0 {
@@ -101,6 +110,7 @@ impl Memory {
         Memory(Rc::new(RefCell::new(Sums {
             limits,
             all: 0,
+            anonymous: 0,
             users: HashMap::new(),
             refused: [0; 2],
         })))
@@ -204,6 +214,15 @@ mod tests {
         drop((first, little));
         assert!(memory.reserve(three, 5 * MIB).is_ok());
         assert_eq!(memory.limits().map(|(_, _, hits)| hits), [1, 2]);
+    }
+
+    #[test]
+    fn anonymous_users_share_half() {
+        let memory = memory();
+        let _first = memory.reserve(User::Process(1), 3 * MIB).unwrap();
+        let mut second = memory.reserve(User::Process(2), 2 * MIB).unwrap();
+        assert_eq!(second.resize(3 * MIB).unwrap_err().limit, OF_ALL);
+        assert!(memory.reserve(User::Uid(1), 5 * MIB).is_ok());
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use batch::SendOptions;
 use batch::{ReceiveBatch, SendBatch};
 use cause::Causes;
 use host::{Counters, Host};
-use rate::{Rates, Waits};
+use rate::{Rates, Sender, Waits};
 use send::StampIds;
 
 use super::links::Links;
@@ -180,6 +180,8 @@ pub struct Prober {
     next_id: u16,
     /// Rate limits of all runs together.
     all: Rates,
+    /// Rate limits of all users together that have no number of their own.
+    anonymous: Rates,
     /// Rate limits of each user.
     users: HashMap<User, Rates>,
     stamps: StampIds,
@@ -276,7 +278,8 @@ impl Prober {
             next_number: 1,
             // Different in each engine, so that late replies to the previous one do not match.
             next_id: (wall / 1_000) as u16,
-            all: Rates::of_all(&limits, now_ns),
+            all: Rates::new(Sender::All, &limits, now_ns),
+            anonymous: Rates::new(Sender::Anonymous, &limits, now_ns),
             users: HashMap::new(),
             stamps: StampIds::new(),
             full_until_ns: 0,
@@ -295,6 +298,7 @@ impl Prober {
     pub fn set_limits(&mut self, limits: config::PingSettings) {
         let now_ns = monotonic_ns();
         self.all = self.all.renewed(&limits, now_ns);
+        self.anonymous = self.anonymous.renewed(&limits, now_ns);
         for user in self.users.values_mut() {
             *user = user.renewed(&limits, now_ns);
         }
@@ -379,10 +383,11 @@ impl Prober {
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
         self.by_id.insert(id, number);
-        let rates = match is_privileged {
-            true => Rates::of_all(&self.limits, now_ns),
-            false => Rates::of_one(&self.limits, now_ns),
+        let sender = match is_privileged {
+            true => Sender::All,
+            false => Sender::User,
         };
+        let rates = Rates::new(sender, &self.limits, now_ns);
         self.users.entry(owner).or_insert(rates);
         self.runs.insert(
             number,
@@ -470,7 +475,10 @@ impl Prober {
                 continue;
             }
             let due = run.due_ns(now_ns).map(|due| {
-                let user = self.users.get(&active.owner).map_or(0, Rates::next_ns);
+                let mut user = self.users.get(&active.owner).map_or(0, Rates::next_ns);
+                if active.owner.is_anonymous() {
+                    user = user.max(self.anonymous.next_ns());
+                }
                 due.max(user)
                     .max(active.held_until_ns)
                     .max(self.all.next_ns())

@@ -27,35 +27,38 @@ pub(super) struct Rates {
     probes: TokenBucket,
     /// Bytes of probes. It may be overdrawn by one probe, which is paid for before the next.
     bytes: TokenBucket,
-    /// Whether these are the rates of all users.
-    is_of_all: bool,
+    sender: Sender,
+}
+
+/// Whose rates they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// All users together; privileged users have as much.
+    All,
+    /// All users together that have no number of their own, of which one person can be any number: half of all.
+    Anonymous,
+    /// One user.
+    User,
 }
 
 impl Rates {
-    /// Returns the rates of all users together, which privileged users have as well.
-    pub(super) fn of_all(limits: &PingSettings, now_ns: u64) -> Rates {
+    /// Returns the rates of a sender.
+    pub(super) fn new(sender: Sender, limits: &PingSettings, now_ns: u64) -> Rates {
+        let (probes, bytes) = match sender {
+            Sender::All => (limits.rate, limits.byte_rate.0),
+            Sender::Anonymous => (limits.rate / 2, limits.byte_rate.0 / 2),
+            Sender::User => (limits.rate_per_uid, limits.byte_rate_per_uid.0),
+        };
         Rates {
-            probes: TokenBucket::new(limits.rate, now_ns),
-            bytes: TokenBucket::new(limits.byte_rate.0, now_ns),
-            is_of_all: true,
-        }
-    }
-
-    /// Returns the rates of one user.
-    pub(super) fn of_one(limits: &PingSettings, now_ns: u64) -> Rates {
-        Rates {
-            probes: TokenBucket::new(limits.rate_per_uid, now_ns),
-            bytes: TokenBucket::new(limits.byte_rate_per_uid.0, now_ns),
-            is_of_all: false,
+            probes: TokenBucket::new(probes, now_ns),
+            bytes: TokenBucket::new(bytes, now_ns),
+            sender,
         }
     }
 
     /// Returns the same with new limits.
     pub(super) fn renewed(&self, limits: &PingSettings, now_ns: u64) -> Rates {
-        match self.is_of_all {
-            true => Rates::of_all(limits, now_ns),
-            false => Rates::of_one(limits, now_ns),
-        }
+        Rates::new(self.sender, limits, now_ns)
     }
 
     /// Returns how many probes of so many bytes may be sent now, at most `max`. If none may, that is counted.
@@ -102,7 +105,7 @@ mod tests {
             (56, limits.rate_per_uid),
             (65_507, limits.byte_rate_per_uid.0 / 65_555),
         ] {
-            let mut rates = Rates::of_one(&limits, 0);
+            let mut rates = Rates::new(Sender::User, &limits, 0);
             let (mut sent, mut waits) = (0, Waits::default());
             for ms in 0..1000u64 {
                 let may = rates.allowed(128, probe_bytes(size), ms * 1_000_000, &mut waits);

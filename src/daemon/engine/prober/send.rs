@@ -131,6 +131,9 @@ impl Prober {
         if let Some(user) = self.users.get_mut(&active.owner) {
             user.consume(submitted.count, bytes);
         }
+        if active.owner.is_anonymous() {
+            self.anonymous.consume(submitted.count, bytes);
+        }
         self.all.consume(submitted.count, bytes);
         if !submitted.has_room {
             self.hits.full += 1;
@@ -153,6 +156,10 @@ impl Prober {
         let bytes = probe_bytes(run.settings.size);
         if let Some(user) = self.users.get_mut(&active.owner) {
             allowed = user.allowed(allowed, bytes, now_ns, &mut self.hits.rates);
+        }
+        if active.owner.is_anonymous() {
+            let waits = &mut self.hits.rates;
+            allowed = self.anonymous.allowed(allowed, bytes, now_ns, waits);
         }
         allowed = self
             .all
