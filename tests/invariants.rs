@@ -82,6 +82,37 @@ fn unsafe_only_in_listed_files_with_reasons() {
     }
 }
 
+/// Places that write past `client/screen.rs`: packets, completion scripts, and questions whether a terminal is there.
+const UNSCREENED: [(&str, &str); 3] = [
+    ("src/client/files/output_file.rs", "io::stdout()"),
+    (
+        "src/client/cli/run.rs",
+        "std::io::stdout().write_all(&script)",
+    ),
+    ("src/client/cli/run.rs", "std::io::stdout().flush()"),
+];
+
+#[test]
+fn all_output_of_the_client_passes_the_screen() {
+    for (path, text) in sources("src/client") {
+        let path = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap();
+        if path.ends_with("screen.rs") {
+            continue;
+        }
+        for line in code(&text).lines() {
+            let streams = ["::stdout()", "::stderr()", " println!", "print!("];
+            let is_screened = line.contains("screen::")
+                || line.contains("is_terminal")
+                || line.contains("terminal_columns(")
+                || UNSCREENED
+                    .iter()
+                    .any(|(file, words)| path.ends_with(file) && line.contains(words));
+            let writes = streams.iter().any(|stream| line.contains(stream));
+            assert!(!writes || is_screened, "{}: {line}", path.display());
+        }
+    }
+}
+
 #[test]
 fn every_module_has_documentation() {
     for (path, text) in sources("src") {

@@ -181,8 +181,8 @@ const ROUTES_AND_RULES: &[Row] = &[
     Row("rule add pref 150 to 10.9.0.0/16 prohibit; rule add pref 200 to 10.9.0.0/16 blackhole; \
          rule add pref 100 goto 200", "10.9.3.1", "not_sent", "EINVAL",
         "rule 200: from all to 10.9.0.0/16 blackhole", "rule del pref 100; rule del pref 150; rule del pref 200"),
-    // A broadcast route, which is no address of an own network.
-    Row("route add broadcast 10.50.0.255 dev e0", "10.50.0.255", "unanswered", "",
+    // A broadcast route, which is no address of an own network; without -b it is refused.
+    Row("route add broadcast 10.50.0.255 dev e0", "-b 10.50.0.255", "unanswered", "",
         "sent on e0; no reply or error received", "route del broadcast 10.50.0.255 dev e0"),
     // Sizes.
     Row("route add 10.9.0.0/16 via 10.0.0.2 mtu 1300", "-M do -s 1400 10.9.0.1", "not_sent", "EMSGSIZE",

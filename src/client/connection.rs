@@ -1,5 +1,6 @@
 //! SHELL. The client's end of the control socket: blocking, one call at a time.
 
+use std::borrow::Cow;
 use std::io::{self, IoSliceMut, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::client::screen::{is_unsafe, one_line};
 use crate::linux::reason;
 
 /// Maximum length of a reply, in bytes: thousands of interfaces fit.
@@ -141,11 +143,17 @@ fn in_words(name: &str, parameters: &Value) -> String {
             field("what"),
             field("limit")
         ),
-        "io.netsonde.Ping.LimitReached" => format!(
-            "netsonded's limit is reached ({}: {}); see [ping] in netsonde.toml(5)",
-            field("limit"),
-            field("most")
-        ),
+        "io.netsonde.Ping.LimitReached" | "io.netsonde.Service.LimitReached" => {
+            let table = match field("limit").contains("memory") {
+                true => "control",
+                false => "ping",
+            };
+            format!(
+                "netsonded's limit is reached ({}: {}); see [{table}] in netsonde.toml(5)",
+                field("limit"),
+                field("most")
+            )
+        }
         other => format!("netsonded returned the error {other} {parameters}"),
     }
 }
@@ -266,7 +274,7 @@ impl Connection {
             #[serde(default)]
             continues: bool,
         }
-        let bytes = &self.inbox[..end];
+        let bytes = &*clean(&self.inbox[..end]);
         let typed = match serde_json::from_slice::<Message<T>>(bytes) {
             Ok(Message {
                 error: None,
@@ -405,6 +413,37 @@ pub fn ask_with<T: DeserializeOwned>(
             }
             other => return other,
         }
+    }
+}
+
+/// Escapes what would change a terminal in the strings of a reply, line feeds included: the service, or what
+/// poses as it, has no lines of its own in the output. An honest reply has none of these, and is only scanned.
+fn clean(reply: &[u8]) -> Cow<'_, [u8]> {
+    let has_escape = || {
+        let mut pairs = reply.windows(2).filter(|pair| pair[0] == b'\\');
+        pairs.any(|pair| !matches!(pair[1], b'"' | b'\\' | b'/'))
+    };
+    let has_letter = || std::str::from_utf8(reply).is_ok_and(|text| text.contains(is_unsafe));
+    if !has_escape() && (reply.is_ascii() || !has_letter()) {
+        return reply.into();
+    }
+    match serde_json::from_slice::<Value>(reply) {
+        Ok(value) => cleaned(value).to_string().into_bytes().into(),
+        // Reported as such, without its text.
+        Err(_) => reply.into(),
+    }
+}
+
+fn cleaned(value: Value) -> Value {
+    match value {
+        Value::String(text) => one_line(&text).into(),
+        Value::Array(all) => all.into_iter().map(cleaned).collect(),
+        Value::Object(all) => {
+            let entries = all.into_iter();
+            let entries = entries.map(|(key, value)| (one_line(&key).into_owned(), cleaned(value)));
+            Value::Object(entries.collect())
+        }
+        other => other,
     }
 }
 

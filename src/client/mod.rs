@@ -12,6 +12,7 @@
 //! | `standalone` | a private service for one command |
 //! | `namespace` | whether the client is in the network namespace of the service |
 //! | `interrupt` | Ctrl-C, and waiting that it ends |
+//! | `screen` | the one place that output passes: characters that change a terminal are escaped |
 //! | `output` | a report on standard output, as JSON or text |
 //! | `failure` | why a command failed |
 
@@ -20,7 +21,7 @@
 macro_rules! eprintln {
     ($($words:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($words)*);
+        let _ = writeln!($crate::client::screen::stderr(), $($words)*);
     }};
 }
 
@@ -35,4 +36,5 @@ mod namespace;
 mod output;
 pub(crate) mod packets;
 pub mod render;
+mod screen;
 mod standalone;

@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::cli::args::Global;
 use super::failure::Failure;
-use super::render::style::{Style, plain};
+use super::render::style::Style;
 use super::render::wrap::fit;
+use super::screen;
 
 /// Writes a report as an indented JSON document and a line feed.
 ///
@@ -26,14 +27,14 @@ pub fn json(out: &mut impl Write, report: &impl Serialize) -> io::Result<()> {
 /// Prints a line on standard error, with the name of this program. A closed or full standard error is no
 /// reason to fail.
 pub fn remark(line: impl Display) {
-    let _ = writeln!(io::stderr(), "netsonde: {line}");
+    let _ = writeln!(screen::stderr(), "netsonde: {line}");
 }
 
 /// Prints a line about what a command is doing, for the user who waits for it at a terminal. A file and a
 /// pipe get results only.
 pub fn progress(global: &Global, words: &str) {
     if !global.quiet && io::stderr().is_terminal() {
-        let _ = writeln!(io::stderr(), "{words}");
+        let _ = writeln!(screen::stderr(), "{words}");
     }
 }
 
@@ -43,7 +44,7 @@ pub fn show<T: Serialize>(
     report: &T,
     text: impl FnOnce(&T, Style, bool) -> String,
 ) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
+    let mut out = screen::stdout();
     if global.json {
         json(&mut out, report)?;
     } else {
@@ -70,6 +71,6 @@ pub fn no_match(global: &Global, noun: &str, filter: &str, total: u64) -> u8 {
 /// Prints a line for people on standard error, none with -q.
 pub fn note(global: &Global, words: &str) {
     if !global.quiet {
-        remark(plain(words));
+        remark(words);
     }
 }

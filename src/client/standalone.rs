@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, mkdtemp};
 
 use crate::client::connection::Connection;
 use crate::client::failure::Failure;
@@ -14,6 +14,9 @@ use crate::linux::reason;
 
 /// Maximum time until a private service is ready.
 const READY_WAIT: Duration = Duration::from_secs(10);
+
+/// Name of its directory, in which mkdtemp(3) replaces the last six letters.
+const TEMPLATE: &str = "netsonde-XXXXXX";
 
 /// A private service, stopped and removed when this is dropped.
 pub struct Standalone {
@@ -25,15 +28,16 @@ pub struct Standalone {
 impl Standalone {
     /// Starts the netsonded next to this program, or the one on the PATH.
     pub fn start() -> Result<Standalone, Failure> {
-        let name = format!("netsonde-{}", std::process::id());
-        let mut directory = std::env::temp_dir().join(&name);
+        let mut template = std::env::temp_dir().join(TEMPLATE);
         // The path of a Unix socket has at most 107 bytes (unix(7)).
-        if directory.as_os_str().len() + "/control.sock".len() > 107 {
-            directory = Path::new("/tmp").join(name);
+        if template.as_os_str().len() + "/control.sock".len() > 107 {
+            template = Path::new("/tmp").join(TEMPLATE);
         }
-        std::fs::create_dir(&directory)?;
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        std::fs::set_permissions(&directory, mode)?;
+        // A name that nobody can guess, and mode 0700 from its creation on.
+        let directory = mkdtemp(&template).map_err(|errno| {
+            let parent = template.parent().unwrap_or(Path::new("/"));
+            Failure::of_file("create a directory in", parent, &errno.into())
+        })?;
         let started = Standalone::start_in(&directory);
         if started.is_err() {
             let _ = std::fs::remove_dir_all(&directory);
@@ -43,7 +47,8 @@ impl Standalone {
 
     fn start_in(directory: &Path) -> Result<Standalone, Failure> {
         let socket = directory.join("control.sock");
-        let child = Command::new(program())
+        let program = program();
+        let child = Command::new(&program)
             .arg("--socket")
             .arg(&socket)
             .arg("--state")
@@ -53,7 +58,8 @@ impl Standalone {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| {
-                Failure::Other(format!("cannot start netsonded: {}", reason(&error)))
+                let program = program.display();
+                Failure::Other(format!("cannot start {program}: {}", reason(&error)))
             })?;
         let mut started = Standalone {
             child,

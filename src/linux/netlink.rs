@@ -2,7 +2,7 @@
 //! socket. None of them needs privilege.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 
 use netlink_packet_core::{
@@ -396,6 +396,40 @@ impl Netlink {
             }
         })?;
         found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Returns the prefixes of IPv4 that are routed as broadcast, of all tables. Without
+    /// [`strict`](Self::strict) the kernel sends the others, too, which takes long on a router.
+    ///
+    /// # Errors
+    /// The error of the kernel, or `TimedOut`.
+    pub fn broadcast_routes(&mut self) -> io::Result<Vec<(Ipv4Addr, u8)>> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.kind = RouteType::Broadcast;
+        let mut all = Vec::new();
+        self.ask(
+            RouteNetlinkMessage::GetRoute(message),
+            NLM_F_DUMP,
+            |answer| {
+                let RouteNetlinkMessage::NewRoute(route) = answer else {
+                    return;
+                };
+                if route.header.kind != RouteType::Broadcast {
+                    return;
+                }
+                let to = route
+                    .attributes
+                    .iter()
+                    .find_map(|attribute| match attribute {
+                        RouteAttribute::Destination(RouteAddress::Inet(to)) => Some(*to),
+                        _ => None,
+                    });
+                let to = to.unwrap_or(Ipv4Addr::UNSPECIFIED);
+                all.push((to, route.header.destination_prefix_length));
+            },
+        )?;
+        Ok(all)
     }
 
     /// Restricts lists to what their requests select (NETLINK_GET_STRICT_CHK). Fails before Linux 4.20.

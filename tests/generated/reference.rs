@@ -71,7 +71,9 @@ pub fn netsonded_8() -> String {
         "Mode and group of the socket decide who can connect. [permission] in netsonde.toml(5) then assigns a \
          tier to each user and group, as reported by the kernel: status, probe (headers, groups, streams, \
          neighbors, the doctors, ping) or payload. Users without the tier payload receive packets truncated \
-         after the headers, and their filters see no more. Refused requests, and each export of payload, are \
+         after the headers, and their filters see no more: also the packets in tunnels, PIM registers and ICMP \
+         errors, and management messages at the end that they state. Server names of TLS, and bytes of unknown \
+         protocols, are payload. Refused requests, and each export of payload, are \
          logged with user, process, method and filter.",
     );
     page.head("LOGGING");

@@ -17,7 +17,6 @@ use crate::client::commands::{
 };
 use crate::client::failure::Failure;
 use crate::client::output::remark;
-use crate::client::render::style::plain;
 use crate::client::standalone::Standalone;
 
 /// Runs the client and returns the exit status.
@@ -45,7 +44,7 @@ pub fn run() -> u8 {
                 .map(|argument| argument.to_string_lossy().into_owned())
                 .collect();
             let advice = tcpdump::advice(&error, &arguments);
-            remark(plain(&advice.unwrap_or_else(|| typed().usage(&error))));
+            remark(advice.unwrap_or_else(|| typed().usage(&error)));
             return 2;
         }
     };
@@ -65,7 +64,7 @@ fn ended(outcome: Result<u8, Failure>, words: impl FnOnce(&Failure) -> String) -
         Err(Failure::System(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
         Err(failure) => {
             // The message quotes arguments, which may come from an untrusted source.
-            remark(plain(&words(&failure)));
+            remark(words(&failure));
             2
         }
     }

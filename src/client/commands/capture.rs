@@ -7,6 +7,7 @@ use crate::client::files::packet_file::{Blocks, PacketFile};
 use crate::client::interrupt::Interrupt;
 use crate::client::packets::{Pipe, Source, Stream, ended, tell_end};
 use crate::client::render::style::bytes;
+use crate::client::screen;
 use netsonde_core::protocol::capture::{CaptureReply, Content};
 use netsonde_core::recorder::layout::SNAP_MAX;
 use netsonde_core::recorder::pcapng::Writer;
@@ -178,7 +179,7 @@ fn copy_file(global: &Global, packets: &Packets, from: &Path, to: &Path) -> Resu
 
 /// Prints the result on standard error; the file is complete even if that is closed.
 fn summary(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(screen::stderr(), "{line}");
 }
 
 /// The amount of data on a terminal, while it grows.
@@ -202,13 +203,15 @@ impl Progress {
             && shown.elapsed() >= PROGRESS
         {
             *shown = Instant::now();
-            let _ = write!(io::stderr(), "\r{} ", bytes(self.total));
+            let mut out = screen::stderr();
+            let _ = out.control("\r");
+            let _ = write!(out, "{} ", bytes(self.total));
         }
     }
 
     fn end(&self) {
         if self.shown.is_some() {
-            let _ = write!(io::stderr(), "\r");
+            let _ = screen::stderr().control("\r");
         }
     }
 }

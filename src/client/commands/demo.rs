@@ -19,6 +19,7 @@ use crate::client::cli::args::{COLUMNS, DemoArgs, DemoScene, Global};
 use crate::client::failure::Failure;
 use crate::client::render::style::Style;
 use crate::client::render::wrap::fit;
+use crate::client::screen;
 use crate::client::standalone::Standalone;
 use crate::lab::{self, Host, messages, traffic, veth, wait_until};
 use netsonde_core::text::counted;
@@ -74,7 +75,7 @@ fn words(of: DemoScene) -> (String, String) {
 
 /// Prints the scenes.
 fn list() -> Result<u8, Failure> {
-    let mut out = std::io::stdout().lock();
+    let mut out = screen::stdout();
     for one in DemoScene::value_variants() {
         let (name, title) = words(*one);
         writeln!(out, "{name:<10} {title}")?;
@@ -179,7 +180,7 @@ impl Demo {
     }
 
     fn print(&self, text: &str) -> Result<(), Failure> {
-        writeln!(std::io::stdout(), "{}", fit(text, self.style))?;
+        writeln!(screen::stdout(), "{}", fit(text, self.style))?;
         Ok(())
     }
 

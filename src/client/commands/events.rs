@@ -12,6 +12,7 @@ use crate::client::interrupt::wait_until;
 use crate::client::output::{json, no_match, note};
 use crate::client::render::style::{Style, local_time, local_time_ns, safe, short_duration};
 use crate::client::render::wrap::fit;
+use crate::client::screen;
 use netsonde_core::events::{Category, Kind, Severity};
 use netsonde_core::protocol::inventory::{Event, EventPackets, Events, EventsCall};
 use netsonde_core::text::{listed, nearest, unknown};
@@ -42,7 +43,7 @@ pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Fail
         return follow(global, socket, &call, style);
     }
     let reply: Events = ask_with(socket, METHOD, &call)?;
-    let mut out = io::stdout().lock();
+    let mut out = screen::stdout();
     if global.json {
         json(&mut out, &reply)?;
     }
@@ -127,7 +128,7 @@ fn follow(global: &Global, socket: &Path, call: &EventsCall, style: Style) -> Re
                 last = 0;
             }
             gone = None;
-            let mut out = io::stdout().lock();
+            let mut out = screen::stdout();
             for event in reply.events.iter().filter(|event| event.number > last) {
                 let text = if global.json {
                     serde_json::to_string(event).map_err(io::Error::from)?

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 
 use nix::errno::Errno;
 use serde::Serialize;
@@ -15,6 +15,7 @@ use crate::client::output::json;
 use crate::client::render::style::Style;
 use crate::client::render::table::{Column, table};
 use crate::client::render::wrap::{fit, wrap};
+use crate::client::screen;
 use crate::linux::processes;
 use crate::linux::{diag, proc_net};
 use netsonde_core::families::modules::{Modules, SkipReason};
@@ -93,7 +94,7 @@ pub fn run(global: &Global, wanted: &Families) -> Result<u8, Failure> {
     if chosen.is_none() {
         all.extend(newer(&tries));
     }
-    let mut out = io::stdout().lock();
+    let mut out = screen::stdout();
     if global.json {
         let named = |kinds: &'static [SocketType]| -> Vec<Named> {
             let one = |kind: &'static SocketType| Named {
@@ -514,7 +515,7 @@ fn explained(one: &FamilyReport, style: Style) -> String {
 
 /// Prints a type or flag.
 fn explain_kind(global: &Global, style: Style, kind: &SocketType) -> Result<u8, Failure> {
-    let mut out = io::stdout().lock();
+    let mut out = screen::stdout();
     if global.json {
         let report = serde_json::json!({
             "name": kind.name, "number": kind.number, "purpose": kind.purpose,

@@ -6,6 +6,7 @@ use crate::client::failure::Failure;
 use crate::client::output::json;
 use crate::client::render::style::Style;
 use crate::client::render::wrap::fit;
+use crate::client::screen;
 use netsonde_core::protocol::service::{Interface, Interfaces};
 use netsonde_core::text::{counted, unknown};
 use std::io::Write;
@@ -32,7 +33,7 @@ pub fn interfaces(global: &Global, socket: &Path, names: &[String]) -> Result<u8
         all.interfaces
             .retain(|interface| names.contains(&interface.interface));
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = screen::stdout();
     if global.json {
         json(&mut out, &all)?;
         return Ok(0);

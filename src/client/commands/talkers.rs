@@ -18,6 +18,7 @@ use crate::client::output::{no_match, show};
 use crate::client::render::style::{Style, bytes, duration, local_time};
 use crate::client::render::table::{Column, table};
 use crate::client::render::wrap::fit;
+use crate::client::screen;
 use crate::linux::proc_net;
 use crate::linux::processes;
 use netsonde_core::diagnose::evidence::Process;
@@ -99,9 +100,9 @@ fn watch(global: &Global, socket: &Path, call: &TalkersCall) -> Result<u8, Failu
     let interrupt = Interrupt::catch()?;
     let style = global.style();
     let is_terminal = io::stdout().is_terminal() && !global.json;
-    let mut out = io::stdout().lock();
+    let mut out = screen::stdout();
     if is_terminal {
-        write!(out, "{CLEAR}")?;
+        out.control(CLEAR)?;
     }
     let mut next = Instant::now();
     let mut is_first = true;
@@ -114,8 +115,13 @@ fn watch(global: &Global, socket: &Path, call: &TalkersCall) -> Result<u8, Failu
             let text = text(&report, style, global.verbose);
             let text = fit(text.trim_end(), style);
             if is_terminal {
-                let lines = text.replace('\n', &format!("{END_LINE}\n"));
-                write!(out, "{HOME}{lines}{END_LINE}\n{END_SCREEN}")?;
+                out.control(HOME)?;
+                for line in text.lines() {
+                    write!(out, "{line}")?;
+                    out.control(END_LINE)?;
+                    writeln!(out)?;
+                }
+                out.control(END_SCREEN)?;
             } else {
                 let separator = if is_first { "" } else { "\n" };
                 writeln!(out, "{separator}{}\n{text}", local_time(&report.all.to))?;

@@ -8,6 +8,7 @@ use crate::client::output::remark;
 use crate::client::packets::{Source, Stream, ended, tell_end, written};
 use crate::client::render::packet_line::{Lines, json};
 use crate::client::render::style::Style;
+use crate::client::screen;
 use netsonde_core::protocol::capture::Content;
 use serde_json::json;
 use std::cell::RefCell;
@@ -79,8 +80,8 @@ const BLOCK: usize = 64 << 10;
 /// Returns standard output: in blocks if `is_whole`, that is if all packets are there already, and no terminal
 /// shows them; else line by line.
 fn output(is_whole: bool) -> Box<dyn Write> {
-    let out = io::stdout();
-    match is_whole && !out.is_terminal() {
+    let out = screen::shared_stdout();
+    match is_whole && !io::stdout().is_terminal() {
         true => Box::new(BufWriter::with_capacity(BLOCK, out)),
         false => Box::new(out),
     }

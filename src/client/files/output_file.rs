@@ -229,10 +229,9 @@ impl Beside {
             return Err(cannot_write(path, "it names no file"));
         };
         let parent = parent(&real);
-        // A new file gets the permissions that the umask leaves, as from any program.
-        let mode = existing.as_ref().map_or(0o666, |_| 0o600);
+        // Packets are nobody else's business, whatever the umask; an existing file has its own mode.
         let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(mode);
+        options.write(true).create_new(true).mode(0o600);
         for attempt in 0..MAX_NAMES {
             let temporary = parent.join(temporary_name(name, attempt));
             match options.open(&temporary) {

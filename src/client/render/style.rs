@@ -4,6 +4,8 @@
 
 use clap::ValueEnum;
 
+use crate::client::screen::{allow_styles, is_unsafe};
+
 /// When to use color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Color {
@@ -35,6 +37,9 @@ impl Style {
                     && std::io::IsTerminal::is_terminal(&std::io::stdout())
             }
         };
+        if on {
+            allow_styles();
+        }
         Style { on, width: None }
     }
 
@@ -97,29 +102,12 @@ impl Style {
     }
 }
 
-/// Escapes control characters except newlines, so that the text is safe for a terminal.
-pub fn plain(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && c != '\n' {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// Escapes control characters and bidirectional formatting in text of other programs (process
-/// names, paths).
+/// Escapes text of other programs (process names, paths) that stands in a line: as on the way to the screen, and
+/// line feeds and backslashes, so that the escapes are certain.
 pub fn safe(text: &str) -> String {
-    let is_harmless = |letter: &char| {
-        !letter.is_control()
-            && !matches!(letter, '\\' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    let shown = |letter: char| match is_harmless(&letter) {
-        true => letter.to_string(),
-        false => letter.escape_default().to_string(),
+    let shown = |letter: char| match is_unsafe(letter) || letter == '\\' {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
     };
     text.chars().map(shown).collect()
 }

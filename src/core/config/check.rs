@@ -128,6 +128,15 @@ impl Config {
                 "must be from 1 to control.clients",
             ));
         }
+        let (memory, of_one) = (self.control.memory, self.control.memory_per_uid);
+        if !(16 << 20..=1u64 << 40).contains(&memory.0) {
+            let why = "must be from 16 MiB to 1024 GiB";
+            return Err(invalid("control.memory", memory.0, why));
+        }
+        if !(4 << 20..=memory.0).contains(&of_one.0) {
+            let why = "must be from 4 MiB to control.memory";
+            return Err(invalid("control.memory_per_uid", of_one.0, why));
+        }
         Ok(())
     }
 
@@ -164,6 +173,16 @@ impl Config {
                 let why = format!("must be from 1 to {max}");
                 return Err(invalid(format!("ping.{key}"), given, why));
             }
+        }
+        // A second's worth must hold the longest packet.
+        if !(1 << 16..=1u64 << 40).contains(&ping.byte_rate.0) {
+            let why = "must be from 64 KiB to 1024 GiB";
+            return Err(invalid("ping.byte_rate", ping.byte_rate.0, why));
+        }
+        if !(1 << 16..=ping.byte_rate.0).contains(&ping.byte_rate_per_uid.0) {
+            let why = "must be from 64 KiB to ping.byte_rate";
+            let given = ping.byte_rate_per_uid.0;
+            return Err(invalid("ping.byte_rate_per_uid", given, why));
         }
         Ok(())
     }

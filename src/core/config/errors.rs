@@ -121,7 +121,8 @@ mod tests {
             ),
             (
                 "[control]\nnothing_like_it = 1\n",
-                "f:2:1: control.nothing_like_it: unknown key; [control] has group, clients, clients_per_uid",
+                "f:2:1: control.nothing_like_it: unknown key; [control] has group, clients, clients_per_uid, memory, \
+                 memory_per_uid",
             ),
             (
                 "[[recorder.rule]]\nstore = \"bulk\"\nudp_port = [1]\n",
@@ -170,7 +171,8 @@ mod tests {
             ),
             (
                 "ping = 5\n",
-                "f:1:1: ping = 5: must be a table with the keys rate, rate_per_uid, interval_ms, targets, runs_per_uid, in_flight",
+                "f:1:1: ping = 5: must be a table with the keys rate, rate_per_uid, byte_rate, byte_rate_per_uid, interval_ms, \
+                 targets, runs_per_uid, in_flight",
             ),
             (
                 "[recorder]\nrule = 5\n",

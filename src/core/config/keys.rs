@@ -183,6 +183,18 @@ pub const KEYS: &[Key] = &[
         "Maximum number of connections per user, at most control.clients; the default is lowered to it if necessary.",
     ),
     key(
+        "control",
+        "memory",
+        "\"384 MiB\"",
+        "Maximum memory for the requests of all users together: runs of ping with their targets, statistics and events, lists of targets, exports of packets, and replies that wait to be read. It is computed and reserved before it is allocated, and what would exceed it is refused. From 16 MiB; must stay well below MemoryMax of netsonded.service. A user with less than 1 MiB is not refused for what others take.",
+    ),
+    key(
+        "control",
+        "memory_per_uid",
+        "\"192 MiB\"",
+        "The same for one user, at most control.memory; the default is lowered to it if necessary.",
+    ),
+    key(
         "ping",
         "rate",
         "100000",
@@ -196,6 +208,18 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "ping",
+        "byte_rate",
+        "\"32 MiB\"",
+        "Maximum bytes per second that all probes together send, with their IP headers; from 64 KiB. Probes that exceed it are delayed.",
+    ),
+    key(
+        "ping",
+        "byte_rate_per_uid",
+        "\"12 MiB\"",
+        "The same for one user other than root and the service's own user, at most ping.byte_rate; the default is lowered to it if necessary.",
+    ),
+    key(
+        "ping",
         "interval_ms",
         "2",
         "Minimum interval between the probes of one target for users other than root, in milliseconds; also applies to floods.",
@@ -204,7 +228,7 @@ pub const KEYS: &[Key] = &[
         "ping",
         "targets",
         "131072",
-        "Maximum targets of one run, from 1 to 1048576; each takes about 500 bytes while the run lasts.",
+        "Maximum targets of one run, from 1 to 1048576; each takes about 1 KiB while the run lasts, and 6 KiB if it is probed more than 64 times. See control.memory.",
     ),
     key(
         "ping",

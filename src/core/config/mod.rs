@@ -40,7 +40,7 @@ pub const STATE: &str = "/var/lib/netsonde";
 pub const MAX_RULE_ENTRIES: usize = 256;
 
 /// Size in bytes. In the file a number, or a string with `KiB`, `MiB` or `GiB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Size(pub u64);
 
@@ -201,6 +201,10 @@ pub struct PingSettings {
     pub rate: u64,
     /// Maximum probes per second of one user.
     pub rate_per_uid: u64,
+    /// Maximum bytes per second of all users together.
+    pub byte_rate: Size,
+    /// Maximum bytes per second of one user.
+    pub byte_rate_per_uid: Size,
     /// Minimum interval between probes of one target for users other than root, in milliseconds.
     pub interval_ms: u64,
     /// Maximum targets of one run.
@@ -217,6 +221,9 @@ impl Default for PingSettings {
         PingSettings {
             rate: 100_000,
             rate_per_uid: 20_000,
+            // A quarter and a tenth of such a link: small probes never reach them.
+            byte_rate: Size(32 << 20),
+            byte_rate_per_uid: Size(12 << 20),
             interval_ms: 2,
             targets: 131_072,
             runs_per_uid: 32,
@@ -396,6 +403,10 @@ pub struct ControlSettings {
     pub clients: u32,
     /// Maximum connections of one user.
     pub clients_per_uid: u32,
+    /// Maximum memory of all users' requests.
+    pub memory: Size,
+    /// Maximum memory of one user's requests.
+    pub memory_per_uid: Size,
 }
 
 impl Default for ControlSettings {
@@ -404,6 +415,9 @@ impl Default for ControlSettings {
             group: "netsonde".into(),
             clients: 256,
             clients_per_uid: 16,
+            // With the record, the rings and the tables, two thirds of the unit's MemoryMax.
+            memory: Size(384 << 20),
+            memory_per_uid: Size(192 << 20),
         }
     }
 }
@@ -497,6 +511,12 @@ impl Config {
         let (ping, control) = (&mut self.ping, &mut self.control);
         if !is_given("ping.rate_per_uid") {
             ping.rate_per_uid = ping.rate_per_uid.min(ping.rate);
+        }
+        if !is_given("ping.byte_rate_per_uid") {
+            ping.byte_rate_per_uid = ping.byte_rate_per_uid.min(ping.byte_rate);
+        }
+        if !is_given("control.memory_per_uid") {
+            control.memory_per_uid = control.memory_per_uid.min(control.memory);
         }
         if !is_given("control.clients_per_uid") {
             control.clients_per_uid = control.clients_per_uid.min(control.clients);

@@ -30,6 +30,19 @@ impl TestPacket {
     }
 }
 
+/// Returns the length of the header at the start of a payload. Of other payloads, these are the bytes that show
+/// that it is none: at least one, and more only if the first are those of a test packet.
+pub fn header_length(payload: &[u8]) -> usize {
+    if read(payload).is_some() {
+        return LENGTH;
+    }
+    let equal = payload
+        .iter()
+        .zip(MAGIC)
+        .take_while(|(one, other)| one == other);
+    (equal.count() + 1).min(MAGIC.len())
+}
+
 /// Parses a payload; `None` if it is not a test packet.
 pub fn read(payload: &[u8]) -> Option<TestPacket> {
     let header: &[u8; LENGTH] = payload.get(..LENGTH)?.try_into().ok()?;

@@ -170,6 +170,11 @@ impl Neighbors {
     pub const MAX_HOSTS: usize = MAX_HOSTS;
     /// Maximum number of addresses.
     pub const MAX_ADDRESSES: usize = MAX_ADDRESSES;
+    /// Returns the numbers of stations and of addresses, on all links.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.hosts, self.addresses)
+    }
+
     /// Messages decoded for names per interface and second.
     pub const DECODED_PER_SECOND: u32 = DECODED_PER_SECOND;
 

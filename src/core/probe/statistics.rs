@@ -8,6 +8,37 @@ const EXACT_SAMPLES: usize = 64;
 /// Upper bound of the histogram, in nanoseconds: one hour.
 const MAX_TRACKED_NS: u64 = 3_600_000_000_000;
 
+/// Resolution of a histogram, which decides what it costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Percentiles are accurate to 1 percent: two significant digits.
+    Fine,
+    /// Percentiles are accurate to 7 percent: one significant digit.
+    Coarse,
+}
+
+impl Precision {
+    /// Returns the memory of a distribution of `values` values beyond [`Durations`] itself, in bytes.
+    pub fn bytes(self, values: u64) -> u64 {
+        if values <= EXACT_SAMPLES as u64 {
+            return values.next_power_of_two().max(4) * 8;
+        }
+        // Each power of two of the range has half as many counters of 4 bytes as the smallest has values.
+        let counters = match self {
+            Precision::Fine => 128 * (42 - 7 + 1),
+            Precision::Coarse => 16 * (42 - 4 + 1),
+        };
+        counters * 4 + size_of::<Histogram<u32>>() as u64
+    }
+
+    fn digits(self) -> u8 {
+        match self {
+            Precision::Fine => 2,
+            Precision::Coarse => 1,
+        }
+    }
+}
+
 /// Distribution of durations, in nanoseconds.
 #[derive(Clone, Debug, Default)]
 pub struct Durations {
@@ -23,7 +54,6 @@ pub struct Durations {
 #[derive(Clone, Debug)]
 enum Values {
     Few(Vec<u64>),
-    /// Two significant digits: percentiles are accurate to 1 percent.
     Many(Box<Histogram<u32>>),
 }
 
@@ -53,8 +83,8 @@ pub struct Figures {
 }
 
 impl Durations {
-    /// Adds a duration.
-    pub fn add(&mut self, ns: u64) {
+    /// Adds a duration. `precision` counts when there are too many values to keep each.
+    pub fn add(&mut self, ns: u64, precision: Precision) {
         self.min = if self.count == 0 {
             ns
         } else {
@@ -68,7 +98,7 @@ impl Durations {
         match &mut self.values {
             Values::Few(values) if values.len() < EXACT_SAMPLES => values.push(ns),
             Values::Few(values) => {
-                let mut many = Histogram::new_with_bounds(1, MAX_TRACKED_NS, 2)
+                let mut many = Histogram::new_with_bounds(1, MAX_TRACKED_NS, precision.digits())
                     .expect("the bounds are constants, and right");
                 for value in values.iter() {
                     many.saturating_record(*value);
@@ -195,6 +225,9 @@ pub struct WindowLoss {
 }
 
 impl Windows {
+    /// Memory of the windows, in bytes: there are at most eight, and a vector doubles.
+    pub const BYTES: u64 = 8 * size_of::<(u64, u32, u32)>() as u64;
+
     /// Adds a decided probe. Probes are added in the order in which they were sent.
     pub fn add(&mut self, since_start_ns: u64, lost: bool) {
         let number = since_start_ns / WINDOW_NS;
@@ -251,7 +284,7 @@ mod tests {
     fn exact_and_histogram_percentiles_agree() {
         let mut few = Durations::default();
         for ns in [50, 10, 40, 20, 30] {
-            few.add(ns);
+            few.add(ns, Precision::Fine);
         }
         let figures = few.figures().unwrap();
         assert_eq!(
@@ -261,7 +294,7 @@ mod tests {
         assert_eq!((figures.p90, figures.p99, figures.stddev), (50, 50, 14));
         let mut many = Durations::default();
         for ns in 1..=100_000 {
-            many.add(ns);
+            many.add(ns, Precision::Fine);
         }
         let figures = many.figures().unwrap();
         for (value, exact) in [
@@ -273,6 +306,22 @@ mod tests {
         }
         assert_eq!((figures.min, figures.max), (1, 100_000));
         assert!(Durations::default().figures().is_none());
+    }
+
+    #[test]
+    fn the_cost_of_a_histogram_is_known() {
+        for (precision, percent) in [(Precision::Fine, 1), (Precision::Coarse, 7)] {
+            let new = Histogram::<u32>::new_with_bounds(1, MAX_TRACKED_NS, precision.digits());
+            let bytes = new.unwrap().distinct_values() * 4 + size_of::<Histogram<u32>>();
+            assert_eq!(precision.bytes(65), bytes as u64, "{precision:?}");
+            let mut durations = Durations::default();
+            (1..=100_000).for_each(|ns| durations.add(ns, precision));
+            let median = durations.figures().unwrap().p50;
+            assert!(
+                median.abs_diff(50_000) * 100 <= 50_000 * percent,
+                "{median}"
+            );
+        }
     }
 
     #[test]

@@ -36,6 +36,9 @@ const PACKETS_PER_CLOCK_READ: usize = 32;
 const MAX_BYTES_PER_POLL: usize = 256 * 1024;
 /// Size of the pipe, at most fs.pipe-max-size.
 const PIPE_BYTES: i32 = 1 << 20;
+/// Memory of an export: its pipe, its buffer with the packet that exceeds it, which grows by doubling, the
+/// declared gaps, and the filter.
+pub const BYTES: u64 = PIPE_BYTES as u64 + 2 * MAX_BYTES_PER_POLL as u64 + (1 << 19);
 /// Maximum time for which a reader may leave the pipe full.
 const READ_WAIT: Duration = Duration::from_secs(30);
 /// A packet of one ring can arrive this much later than one of the other, since blocks are passed

@@ -12,7 +12,9 @@
 //! | `watch` | event detection, once per second |
 //! | `prober` | probes: sockets, routes and counters around `probe` |
 //! | `control` | the Varlink server |
+//! | `memory` | memory that clients make this process take |
 //! | `service` | the methods of the Varlink interfaces |
+//! | `user` | the owner of connections, runs and memory |
 //! | `export` | packets from the record, as pcapng |
 //! | `ready` | waiting for descriptors |
 //! | `sandbox` | the allowed system calls and files |
@@ -21,6 +23,7 @@ pub mod control;
 mod export;
 mod links;
 mod listen;
+mod memory;
 mod prober;
 mod ready;
 mod recording;
@@ -28,6 +31,7 @@ mod ring;
 pub mod sandbox;
 mod service;
 mod state;
+mod user;
 pub mod watch;
 
 use std::cell::RefCell;

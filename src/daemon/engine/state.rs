@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::links::{KernelLink, LinkChange, Links};
 use super::listen::{Listener, ReceivedPacket};
+use super::memory::{Memory, MemoryLimits};
 use super::prober::{PollContext, Prober};
 use super::recording::{Recording, count_listened};
 use super::sandbox::Sandbox;
@@ -42,6 +43,8 @@ pub struct EngineState {
     pub(super) config: Config,
     pub(super) keeper: KeeperLink,
     pub(super) access: Access,
+    /// Memory of clients.
+    pub(super) memory: Memory,
     pub(super) monitor: Monitor,
     pub(super) started_ns: u64,
     pub(super) started: Instant,
@@ -105,6 +108,7 @@ impl EngineState {
             recording,
             links,
             prober,
+            memory: Memory::new(MemoryLimits::new(&settings.config.control)),
             config: settings.config,
             keeper: KeeperLink {
                 header,
@@ -130,6 +134,8 @@ impl EngineState {
     /// Applies new settings. Open connections and running probes are kept.
     pub fn apply_settings(&mut self, settings: Settings) {
         self.prober.set_limits(settings.config.ping.clone());
+        self.memory
+            .set_limits(MemoryLimits::new(&settings.config.control));
         self.config = settings.config;
         self.access.permissions = settings.permissions;
         let event = Event::new(Kind::SettingsReloaded, wall_ns(), "", "configuration");

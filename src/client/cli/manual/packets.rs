@@ -52,7 +52,8 @@ pub(super) const WRITING: Section = Section {
            a client that is killed leaves it as well. It can be read up to its last complete packet, and \
            removed.",
     items: &[],
-    after: "The new file has permissions and, for root, the owner of the file that it replaces; other hard links \
+    after: "A new file can be read by its owner only (mode 0600), since it holds packets. One that replaces another has \
+            its permissions and, for root, its owner; other hard links \
             keep the old content. A symbolic link is followed. Devices, FIFOs, -, and names such as \
             /dev/stdout and /dev/fd/3 are written directly. The input of a command is refused as its output.",
 };

@@ -149,7 +149,8 @@ pub(super) const PAGES: &[Page] = &[Page {
                 ),
             ],
             after: "Durations are measured with the monotonic clock: setting the wall clock changes none. \
-                    Percentiles are exact to one percent, jitter is that of RFC 3550, and a reply counts as \
+                    Percentiles are exact to one percent, and to seven in runs of more than 1,024 targets and \
+                    of responders; jitter is that of RFC 3550, and a reply counts as \
                     reordered if it comes after the reply to a later probe (RFC 4737).",
         },
     ],

@@ -1,6 +1,6 @@
 //! SHELL. `explain`: symptoms, cause, evidence and fix of a failure mode.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use netsonde_core::diagnose::{Text, find, texts};
 use netsonde_core::text::{counted, listed, nearest};
@@ -10,6 +10,7 @@ use crate::client::failure::Failure;
 use crate::client::output::json;
 use crate::client::render::table::{Column, table};
 use crate::client::render::wrap::wrap;
+use crate::client::screen;
 
 /// Columns of the list of all findings.
 const COLUMNS: [Column; 2] = [Column::text("FINDING"), Column::text("MEANING").shrinks(20)];
@@ -21,7 +22,7 @@ pub fn explain(global: &Global, id: Option<&str>) -> Result<u8, Failure> {
         Some(id) => vec![known(id)?],
         None => texts(),
     };
-    let mut out = io::stdout().lock();
+    let mut out = screen::stdout();
     if global.json {
         let all: Vec<_> = wanted
             .iter()

@@ -17,7 +17,7 @@ mod record;
 mod service;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Instant;
@@ -37,6 +37,7 @@ use crate::client::namespace;
 use crate::client::output::{json, progress};
 use crate::client::render::style::{Style, duration};
 use crate::client::render::wrap::wrap;
+use crate::client::screen;
 use crate::linux::{memberships, proc_net, processes};
 
 pub use explain::explain;
@@ -58,7 +59,7 @@ pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Fai
     if !is_one_network {
         withdraw_proof(&mut diagnosis.findings);
     }
-    let mut out = io::stdout().lock();
+    let mut out = screen::stdout();
     if global.json {
         let report = serde_json::json!({
             "subject": {

@@ -22,6 +22,7 @@ use crate::client::namespace;
 use crate::client::output;
 use crate::client::render::style::{Style, duration};
 use crate::client::render::wrap::fit;
+use crate::client::screen;
 use crate::linux::netlink::Netlink;
 use crate::linux::proc_net;
 use crate::linux::processes;
@@ -230,7 +231,7 @@ pub fn run(global: &Global, service: &Path, args: &Args) -> Result<u8, Failure> 
             reasons.as_ref(),
             before.is_some().then_some(took),
         );
-        output::json(&mut std::io::stdout().lock(), &document)?;
+        output::json(&mut screen::stdout(), &document)?;
     } else {
         let since = if before.is_some() {
             format!("in {}", duration(took.as_nanos() as u64))
@@ -245,7 +246,7 @@ pub fn run(global: &Global, service: &Path, args: &Args) -> Result<u8, Failure> 
             &since,
             (style, global.verbose),
         );
-        write!(std::io::stdout().lock(), "{}", fit(&text, style))?;
+        write!(screen::stdout(), "{}", fit(&text, style))?;
     }
     let found = rows.iter().filter(lost).count() > 0 || by_reason;
     Ok(u8::from(found && before.is_some()))
@@ -440,7 +441,7 @@ fn text(
             "{count}  {:9}  {}  {}",
             row.layer.name(),
             style.bold(row.counter.name),
-            crate::client::render::style::plain(&row.subject)
+            row.subject
         ));
         line(format!("            {}", style.dim(row.counter.means)));
     }

@@ -4,12 +4,13 @@ use super::test_socket::*;
 use crate::client::cli::args::{Global, McastSend};
 use crate::client::failure::Failure;
 use crate::client::interrupt::{Interrupt, wait_until};
+use crate::client::screen;
 use crate::linux::group_socket::send_by;
 use crate::linux::{reason, wall_ns};
 use netsonde_core::multicast::test_packet::{self, TestPacket};
 use netsonde_core::text::counted;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -73,7 +74,7 @@ pub fn send(global: &Global, args: &McastSend) -> Result<u8, Failure> {
         }
     }
     let seconds = start.elapsed().as_secs_f64();
-    let mut out = io::stdout().lock();
+    let mut out = screen::stdout();
     if global.json {
         let report = serde_json::json!({
             "channel": channel.to_string(), "run": run, "sent": sent, "refused": refused,

@@ -13,6 +13,7 @@ use crate::client::failure::Failure;
 use crate::client::files::output_file::OutputFile;
 use crate::client::render::style::Style;
 use crate::client::render::table::{Column, table};
+use crate::client::screen::{self, Screen};
 use netsonde_core::protocol::ping::{Distribution, Probe, Remark, Summary, TargetRow, Total};
 use netsonde_core::text::{counted, was_or_were};
 
@@ -29,7 +30,7 @@ pub struct Output<'a> {
     global: &'a Global,
     args: &'a Ping,
     style: Style,
-    out: BufWriter<Stdout>,
+    out: BufWriter<Screen<Stdout>>,
     names: HashMap<String, String>,
     is_single: bool,
     is_group: bool,
@@ -86,7 +87,7 @@ impl<'a> Output<'a> {
             global,
             args,
             style: global.style(),
-            out: BufWriter::new(io::stdout()),
+            out: BufWriter::new(screen::shared_stdout()),
             names,
             is_single,
             is_group,
@@ -524,7 +525,7 @@ impl<'a> Output<'a> {
         let written = self.evidence.write(socket, output)?;
         if !self.global.quiet {
             let _ = writeln!(
-                std::io::stderr(),
+                screen::stderr(),
                 "{} to {shown}",
                 counted(written, "packet")
             );

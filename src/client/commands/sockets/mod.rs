@@ -11,7 +11,7 @@ mod inventory;
 mod json;
 mod text;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 use netsonde_core::families::{family_name, type_name};
@@ -23,6 +23,7 @@ use crate::client::failure::Failure;
 use crate::client::namespace;
 use crate::client::output::{self, no_match};
 use crate::client::render::wrap::fit;
+use crate::client::screen;
 use crate::linux::processes::Held;
 
 /// Runs `netsonde sockets`.
@@ -48,7 +49,7 @@ pub fn run(global: &Global, service: &Path, wanted: &Sockets) -> Result<u8, Fail
             selection.matches(&entry.socket) && wanted.process.as_ref().is_none_or(is_of);
     }
     let is_unmatched = is_selected && all.wanted().next().is_none();
-    let mut out = io::stdout().lock();
+    let mut out = screen::stdout();
     if global.json {
         output::json(&mut out, &all)?;
     } else if !is_unmatched {

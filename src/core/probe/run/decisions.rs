@@ -1,8 +1,8 @@
 //! PURE. Decisions of a run: the fate of each probe, its event and its statistics.
 
 use super::{
-    DECISION_DELAY_NS, Event, EventContext, KEPT_NS, MAX_KEPT_PROBES, MAX_LOSSES, Probe, Run,
-    State, Target,
+    DECISION_DELAY_NS, Event, EventContext, KEPT_NS, MAX_KEPT_PROBES, MAX_LOSSES,
+    MAX_TARGETS_WITH_WINDOWS, Probe, Run, Settings, State, Target,
 };
 use crate::probe::Clock;
 use crate::probe::fate::{self, Fate, HostContext, ProbeEvidence, Verdict};
@@ -236,7 +236,8 @@ impl Run {
     /// Records the fate of a probe and reports it.
     pub(super) fn decide(&mut self, serial: u64, event: Event) {
         self.confirm_send(serial);
-        let width = self.target_count();
+        let width = self.targets.len();
+        let precision = Settings::precision(width);
         let started_ns = self.started_ns;
         let Some(probe) = self.probe(serial) else {
             return;
@@ -253,12 +254,12 @@ impl Run {
         stats.collect(&event, &target);
         if event.fate == Fate::Replied {
             if let Some(rtt) = event.rtt_ns {
-                stats.rtt.add(rtt);
+                stats.rtt.add(rtt, precision);
                 stats.jitter.add(rtt);
                 stats.ewma.add(rtt);
             }
             if let Some(wire) = event.wire_rtt_ns {
-                stats.wire.add(wire);
+                stats.wire.add(wire, precision);
             }
             if event.sequence < stats.highest {
                 stats.reordered += 1;
@@ -270,7 +271,7 @@ impl Run {
             self.losses.push(loss);
         }
         let stats = &mut self.stats[event.target as usize];
-        if width <= 1024 && !matches!(before, State::Decided(_)) {
+        if width <= MAX_TARGETS_WITH_WINDOWS && !matches!(before, State::Decided(_)) {
             let windows = &mut stats.more.get_or_insert_default().windows;
             windows.add(
                 sent_ns.saturating_sub(started_ns),

@@ -9,11 +9,13 @@
 //! | `schedule` | when probes are due, and when sending pauses |
 //! | `replies` | stamps, sightings, replies and errors, matched to probes |
 //! | `cookies` | probes by cookie, for replies from other addresses |
+//! | `cost` | memory that a run may take |
 //! | `decisions` | fates, events |
 //! | `stats` | statistics of targets and responders |
 //! | `remarks` | what the probes of a target show together |
 
 mod cookies;
+mod cost;
 mod decisions;
 mod remarks;
 mod replies;
@@ -56,8 +58,13 @@ const STUCK_AFTER_NS: u64 = 50_000_000;
 const MAX_UNRESOLVED_PER_HOP: usize = 64;
 /// Maximum number of responders tracked per group or broadcast address.
 const MAX_RESPONDERS: usize = 4096;
-/// Maximum number of events waiting for a slow client; beyond that the oldest are dropped and
-/// counted.
+/// Maximum number of responders tracked per run, about 3 KB each.
+const MAX_RESPONDERS_PER_RUN: usize = 8192;
+/// Maximum number of targets of a run with loss windows, and with histograms of full precision: as many as
+/// are looked at one by one.
+const MAX_TARGETS_WITH_WINDOWS: usize = 1024;
+/// Maximum number of events waiting for a slow client, if there is memory for as many; beyond that the
+/// oldest are dropped and counted.
 pub const MAX_EVENTS: usize = 65_536;
 /// Maximum number of pending loss reports. When a whole network fails, a few hundred targets are
 /// enough.
@@ -272,8 +279,12 @@ pub struct Run {
     /// Number of probes of which nothing has shown that they left or never will.
     unconfirmed_sends: usize,
     stopped: bool,
+    /// Number of tracked responders of all targets.
+    responder_count: usize,
     /// Pending events.
     pub events: VecDeque<Event>,
+    /// Number of events that may be pending, from [`Settings::event_room`] to [`MAX_EVENTS`].
+    pub event_room: usize,
     /// Events dropped because the client did not read them in time.
     pub events_dropped: u64,
     /// Pending reports of targets that stopped answering or answer again, at most a few hundred.
@@ -313,6 +324,7 @@ impl Run {
         Run {
             number,
             id,
+            event_room: settings.event_room(targets.len() as u64),
             settings,
             stats: vec![TargetStats::default(); targets.len()],
             targets,
@@ -330,6 +342,7 @@ impl Run {
             unsent_on_wire: Vec::new(),
             unconfirmed_sends: 0,
             stopped: false,
+            responder_count: 0,
             events: VecDeque::new(),
             events_dropped: 0,
             losses: Vec::new(),
@@ -370,7 +383,7 @@ impl Run {
     }
 
     fn push_event(&mut self, event: Event) {
-        if self.events.len() >= MAX_EVENTS {
+        if self.events.len() >= self.event_room {
             self.events.pop_front();
             self.events_dropped += 1;
         }

@@ -2,11 +2,15 @@
 
 use std::net::IpAddr;
 
-use super::{EventContext, MAX_RESPONDERS, Responder, Run, SocketReply, State, target_key};
+use super::{
+    EventContext, MAX_RESPONDERS, MAX_RESPONDERS_PER_RUN, Responder, Run, SocketReply, State,
+    target_key,
+};
 use crate::probe::Clock;
 use crate::probe::fate::Fate;
 use crate::probe::identity::{self, Identity, Payload, TOKEN};
 use crate::probe::sight::{Echo, Quoted};
+use crate::probe::statistics::Precision;
 
 impl Run {
     /// Records a send stamp of the kernel, in wall-clock time: of the queueing discipline or of the
@@ -134,17 +138,24 @@ impl Run {
     /// Finds the probe of a reply among the group and broadcast targets, where its payload is too short
     /// for a complete cookie.
     pub(super) fn find_group(&self, echo: &Echo, identity: &Identity) -> Option<u64> {
-        let is_short = self.settings.size < TOKEN;
+        if self.settings.size >= TOKEN {
+            return None;
+        }
         (0..self.targets.len() as u32)
-            .filter(|at| is_short && self.targets[*at as usize].is_group)
+            .filter(|at| self.targets[*at as usize].is_group)
             .find_map(|at| self.find_at(at, echo, identity))
     }
 
     pub(super) fn responder(&mut self, place: usize, from: IpAddr) -> Option<&mut Responder> {
         let more = self.stats[place].more.get_or_insert_default();
-        if more.responders.len() >= MAX_RESPONDERS && !more.responders.contains_key(&from) {
-            more.responders_left_out += 1;
-            return None;
+        if !more.responders.contains_key(&from) {
+            let is_full = more.responders.len() >= MAX_RESPONDERS
+                || self.responder_count >= MAX_RESPONDERS_PER_RUN;
+            if is_full {
+                more.responders_left_out += 1;
+                return None;
+            }
+            self.responder_count += 1;
         }
         Some(more.responders.entry(from).or_default())
     }
@@ -187,7 +198,7 @@ impl Run {
                     let is_new = responder.is_new(sequence);
                     if is_new {
                         responder.replies += 1;
-                        responder.rtt.add(rtt);
+                        responder.rtt.add(rtt, Precision::Coarse);
                     } else {
                         responder.duplicates += 1;
                     }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::{Limits, User};
+use super::Limits;
+use crate::daemon::engine::memory::Memory;
+use crate::daemon::engine::user::User;
 use netsonde_core::protocol::service as reply;
 
 /// Minimum age of a connection before it may be closed for a new one: the client must have had time
@@ -44,6 +46,8 @@ pub struct ClientSlot {
 pub struct Clients {
     /// The limits.
     pub limits: Limits,
+    /// Memory of all users.
+    pub memory: Memory,
     clients: HashMap<u64, Client>,
     next: u64,
     closed_for_uid: u64,
@@ -61,9 +65,10 @@ pub struct Clients {
 
 impl Clients {
     /// Creates an empty table.
-    pub fn new(limits: Limits) -> Clients {
+    pub fn new(limits: Limits, memory: Memory) -> Clients {
         Clients {
             limits,
+            memory,
             clients: HashMap::new(),
             next: 0,
             closed_for_uid: 0,
@@ -80,8 +85,19 @@ impl Clients {
     /// that user has too many, else of the user with the most. Those that never sent a request are
     /// closed first, so that a flood does not displace working clients, then the longest idle.
     pub fn admit(&mut self, user: User) -> Result<ClientSlot, Refusal> {
-        if self.of(user) >= self.limits.clients_per_uid {
-            if !self.close_idle(user) {
+        if user.is_anonymous() && self.anonymous() >= (self.limits.clients / 2).max(1) {
+            // One person can be any number of these: they get half of the connections.
+            let longest = self.close_idle(|one| one.is_anonymous());
+            if !longest {
+                self.refused += 1;
+                return Err(Refusal {
+                    scope: "all",
+                    limit: self.limits.clients,
+                });
+            }
+            self.closed_for_all += 1;
+        } else if self.of(user) >= self.limits.clients_per_uid {
+            if !self.close_idle(|one| one == user) {
                 self.refused += 1;
                 return Err(Refusal {
                     scope: "uid",
@@ -92,7 +108,7 @@ impl Clients {
         } else if self.clients.len() >= self.limits.clients {
             if !self
                 .busiest()
-                .is_some_and(|busiest| self.close_idle(busiest))
+                .is_some_and(|busiest| self.close_idle(|one| one == busiest))
             {
                 self.refused += 1;
                 return Err(Refusal {
@@ -124,6 +140,11 @@ impl Clients {
             .count()
     }
 
+    fn anonymous(&self) -> usize {
+        let users = self.clients.values().map(|client| client.user);
+        users.filter(|user| user.is_anonymous()).count()
+    }
+
     fn busiest(&self) -> Option<User> {
         let mut counts: HashMap<User, usize> = HashMap::new();
         for client in self.clients.values() {
@@ -135,11 +156,11 @@ impl Clients {
             .map(|(user, _)| user)
     }
 
-    fn close_idle(&mut self, user: User) -> bool {
+    fn close_idle(&mut self, is_meant: impl Fn(User) -> bool) -> bool {
         let longest = self
             .clients
             .iter()
-            .filter(|(_, client)| client.user == user)
+            .filter(|(_, client)| is_meant(client.user))
             .filter_map(|(number, client)| Some((client.asked, client.idle_since?, *number)))
             .filter(|(_, since, _)| since.elapsed() >= MIN_IDLE_BEFORE_CLOSE)
             .min();
@@ -214,10 +235,29 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::engine::memory::MemoryLimits;
+
+    fn memory() -> Memory {
+        let (all, per_user) = (1 << 30, 1 << 30);
+        Memory::new(MemoryLimits { all, per_user })
+    }
+
+    #[test]
+    fn anonymous_users_share_half_of_the_connections() {
+        let mut clients = Clients::new(Limits::new(4, 4), memory());
+        for pid in 1..=2 {
+            assert!(clients.admit(User::Process(pid)).is_ok());
+        }
+        assert!(clients.admit(User::Process(3)).is_err());
+        std::thread::sleep(MIN_IDLE_BEFORE_CLOSE);
+        assert!(clients.admit(User::Uid(1)).is_ok());
+        assert!(clients.admit(User::Process(3)).is_ok());
+        assert_eq!((clients.anonymous(), clients.clients.len()), (2, 3));
+    }
 
     #[test]
     fn the_longest_idle_of_the_same_user_goes() {
-        let mut clients = Clients::new(Limits::new(4, 2));
+        let mut clients = Clients::new(Limits::new(4, 2), memory());
         let first = clients.admit(User::Uid(1)).ok().unwrap();
         let second = clients.admit(User::Uid(1)).ok().unwrap();
         let refusal = clients.admit(User::Uid(1)).err().unwrap();

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::clients::{ClientSlot, Clients, Refusal};
 use super::replies::{Failure, Replies};
 use super::{Peer, Service};
+use crate::daemon::engine::memory::Reservation;
 
 /// A Varlink call.
 #[derive(Deserialize)]
@@ -33,6 +34,9 @@ struct Call<'a> {
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 4096;
+/// Memory of a request that is being answered, for each of its bytes: its text, and at worst a list of
+/// strings of one letter, with the header of each and the smallest unit of the allocator.
+const PARSED: usize = 1 + (24 + 32) / 4;
 
 /// Why a connection ends.
 enum Disconnect {
@@ -50,6 +54,7 @@ enum Disconnect {
 struct RequestBuffer {
     bytes: Vec<u8>,
     limit: usize,
+    memory: Reservation,
 }
 
 impl RequestBuffer {
@@ -58,6 +63,11 @@ impl RequestBuffer {
         let end = self.bytes.iter().position(|byte| *byte == 0)?;
         let request = self.bytes[..end].to_vec();
         self.bytes.drain(..=end);
+        if self.bytes.is_empty() {
+            // Of a long request nothing is kept while it is answered.
+            self.bytes = Vec::new();
+            let _ = self.memory.resize(0);
+        }
         Some(request)
     }
 
@@ -66,6 +76,13 @@ impl RequestBuffer {
         let mut buffer = [0; READ_BYTES];
         let max = READ_BYTES.min(self.limit + 1 - self.bytes.len().min(self.limit));
         let length = stream.try_read(&mut buffer[..max])?;
+        let needed = self.bytes.len() + length;
+        if needed > self.bytes.capacity() {
+            let size = needed.max(self.bytes.capacity() * 2);
+            let refused = |_| io::Error::from(io::ErrorKind::OutOfMemory);
+            self.memory.resize(size as u64).map_err(refused)?;
+            self.bytes.reserve_exact(size - self.bytes.len());
+        }
         self.bytes.extend_from_slice(&buffer[..length]);
         Ok(length > 0)
     }
@@ -84,9 +101,11 @@ pub async fn serve<S: Service>(
     clients: Rc<RefCell<Clients>>,
 ) {
     let limits = clients.borrow().limits;
+    let memory = clients.borrow().memory.clone();
     let mut requests = RequestBuffer {
         bytes: Vec::new(),
         limit: limits.request_bytes,
+        memory: memory.nothing(peer.user()),
     };
     let end = loop {
         let request = match next_request(&stream, &mut requests, &slot, limits.request_wait).await {
@@ -196,6 +215,10 @@ async fn next_request(
             Some(Ok(())) => match requests.read(stream) {
                 Ok(true) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                    let reason = "the caller's requests and replies take too much memory";
+                    return Err(Disconnect::Bad(reason.into()));
+                }
                 Ok(false) | Err(_) => return Err(Disconnect::Closed),
             },
         }
@@ -215,13 +238,17 @@ async fn answer<S: Service>(
     let call: Call<'_> = serde_json::from_str(text)
         .map_err(|error| Disconnect::Bad(format!("not a Varlink call: {error}")))?;
     let wait = clients.borrow().limits.reply_wait;
+    let memory = clients.borrow().memory.clone();
     let mut replies = Replies::new(
         stream,
-        call.more.unwrap_or(false),
-        call.oneway.unwrap_or(false),
+        memory.nothing(peer.user()),
+        (call.more == Some(true), call.oneway == Some(true)),
         wait,
     );
-    let outcome = if call.upgrade == Some(true) {
+    let parsed = memory.reserve(peer.user(), (request.len() * PARSED) as u64);
+    let outcome = if let Err(exceeded) = &parsed {
+        Err(Failure::from(*exceeded))
+    } else if call.upgrade == Some(true) {
         Err(Failure::invalid_parameter("upgrade"))
     } else if let Some(method) = call.method.strip_prefix("org.varlink.service.") {
         introspect(service, method, call.parameters, &mut replies).await

@@ -25,7 +25,7 @@ use tokio::net::UnixStream;
 use tokio::task::{spawn_local, yield_now};
 
 pub use clients::Clients;
-pub use peer::{Peer, User};
+pub use peer::Peer;
 pub use replies::{Failure, Replies, parameters};
 
 /// Limits of clients.

@@ -1,5 +1,5 @@
 //! SHELL. Identity of a client, as the kernel recorded it at connect: never from the data it sends,
-//! and never from a process ID, which may be reused.
+//! and never from a process ID alone, which may be reused.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use nix::sys::socket::{VsockAddr, getpeername, getsockopt, sockopt::PeerCredentials};
 
+use crate::daemon::engine::user::{NOBODY, User};
 use crate::linux::option::get_option;
 use netsonde_core::config::permission::Caller;
 
@@ -23,19 +24,8 @@ pub struct Peer {
     groups: Rc<[u32]>,
     /// Context ID of the machine, if it is another one.
     pub machine: Option<u32>,
+    user: User,
 }
-
-/// The owner that a connection counts for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum User {
-    /// A user of this host.
-    Uid(u32),
-    /// Another machine, by its context ID.
-    Machine(u32),
-}
-
-/// User ID of nobody, for clients without a number on this host.
-const NOBODY: u32 = 65534;
 
 impl Peer {
     /// Queries the kernel. The family of the listening socket determines what can be queried.
@@ -43,11 +33,13 @@ impl Peer {
         if !is_unix {
             // Of other families, only AF_VSOCK identifies its peer by a number.
             let machine = getpeername::<VsockAddr>(stream.as_fd().as_raw_fd());
+            let machine = machine.ok().map(|address| address.cid());
             return Ok(Peer {
                 uid: NOBODY,
                 pid: None,
                 groups: Rc::new([]),
-                machine: Some(machine.map_or(u32::MAX, |address| address.cid())),
+                machine: Some(machine.unwrap_or(u32::MAX)),
+                user: machine.map_or_else(User::unknown, User::Machine),
             });
         }
         let credentials = getsockopt(&stream, PeerCredentials)?;
@@ -56,6 +48,7 @@ impl Peer {
             pid: Some(credentials.pid()),
             groups: groups(&stream, credentials.gid()),
             machine: None,
+            user: User::local(credentials.uid(), credentials.pid()),
         })
     }
 
@@ -72,7 +65,7 @@ impl Peer {
 
     /// Returns the owner, for limits.
     pub fn user(&self) -> User {
-        self.machine.map_or(User::Uid(self.uid), User::Machine)
+        self.user
     }
 }
 

@@ -1,6 +1,6 @@
 //! SHELL. Replies to one call.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
+
+use crate::daemon::engine::memory::{Exceeded, Reservation};
 
 /// Why a call failed.
 #[derive(Debug)]
@@ -55,6 +57,15 @@ impl Failure {
     }
 }
 
+impl From<Exceeded> for Failure {
+    fn from(exceeded: Exceeded) -> Failure {
+        Failure::error(
+            "io.netsonde.Service.LimitReached",
+            json!({ "limit": exceeded.limit, "most": exceeded.most }),
+        )
+    }
+}
+
 /// Parses the parameters of a call. Errors are returned to the client.
 pub fn parameters<T: DeserializeOwned>(raw: Option<&RawValue>) -> Result<T, Failure> {
     let text = raw.map_or("{}", RawValue::get);
@@ -78,18 +89,56 @@ impl<'a, T> Reply<'a, T> {
     }
 }
 
+/// A message being written, whose memory is reserved before it is allocated.
+struct Message<'a> {
+    bytes: Vec<u8>,
+    memory: &'a mut Reservation,
+    exceeded: Option<Exceeded>,
+}
+
+/// Size of a message up to which it is allocated at once.
+const MESSAGE_BYTES: usize = 4096;
+
+impl Write for Message<'_> {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        let needed = self.bytes.len() + more.len();
+        if needed > self.bytes.capacity() {
+            let size = needed.max(self.bytes.capacity() * 2).max(MESSAGE_BYTES);
+            if let Err(exceeded) = self.memory.resize(size as u64) {
+                self.exceeded = Some(exceeded);
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            self.bytes.reserve_exact(size - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Sends the replies to one call.
 pub struct Replies<'a> {
     stream: &'a UnixStream,
+    /// Memory of the reply that is being sent.
+    memory: Reservation,
     more: bool,
     oneway: bool,
     wait: Duration,
 }
 
 impl<'a> Replies<'a> {
-    pub(super) fn new(stream: &'a UnixStream, more: bool, oneway: bool, wait: Duration) -> Self {
+    pub(super) fn new(
+        stream: &'a UnixStream,
+        memory: Reservation,
+        (more, oneway): (bool, bool),
+        wait: Duration,
+    ) -> Self {
         Replies {
             stream,
+            memory,
             more,
             oneway,
             wait,
@@ -131,19 +180,46 @@ impl<'a> Replies<'a> {
     }
 
     pub(super) async fn error(&mut self, name: &str, parameters: &Value) -> Result<(), Failure> {
-        self.send(&json!({ "error": name, "parameters": parameters }), None)
-            .await
+        // Small, and due to a user without memory, too.
+        let error = json!({ "error": name, "parameters": parameters });
+        self.transmit(error.to_string().into_bytes(), None).await
     }
 
     async fn send(
         &mut self,
         message: &impl Serialize,
+        pass: Option<OwnedFd>,
+    ) -> Result<(), Failure> {
+        if self.oneway {
+            return Ok(());
+        }
+        let mut text = Message {
+            bytes: Vec::new(),
+            memory: &mut self.memory,
+            exceeded: None,
+        };
+        let written = serde_json::to_writer(&mut text, message);
+        let Message {
+            bytes, exceeded, ..
+        } = text;
+        if let Some(exceeded) = exceeded {
+            self.memory.resize(0)?;
+            return Err(exceeded.into());
+        }
+        written.map_err(|_| Failure::Gone)?;
+        let sent = self.transmit(bytes, pass).await;
+        self.memory.resize(0)?;
+        sent
+    }
+
+    async fn transmit(
+        &mut self,
+        mut bytes: Vec<u8>,
         mut pass: Option<OwnedFd>,
     ) -> Result<(), Failure> {
         if self.oneway {
             return Ok(());
         }
-        let mut bytes = serde_json::to_vec(message).map_err(|_| Failure::Gone)?;
         bytes.push(0);
         let by = Instant::now() + self.wait;
         let mut rest = &bytes[..];

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
@@ -19,6 +19,8 @@ use netsonde_core::probe::fate::counter;
 /// Queries of kernel state.
 pub struct Host {
     netlink: Netlink,
+    /// For lists that the kernel restricts to what is requested; `None` before Linux 4.20.
+    strict: Option<Netlink>,
 }
 
 impl Host {
@@ -26,7 +28,14 @@ impl Host {
     pub fn open() -> io::Result<Host> {
         Ok(Host {
             netlink: Netlink::open()?,
+            strict: Netlink::open()?.strict().ok(),
         })
+    }
+
+    /// Returns the prefixes that the kernel routes as broadcast, of all tables.
+    pub fn broadcast_routes(&mut self) -> io::Result<Vec<(Ipv4Addr, u8)>> {
+        let netlink = self.strict.as_mut().unwrap_or(&mut self.netlink);
+        netlink.broadcast_routes()
     }
 
     /// Returns the route to `target`.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod` | the runs, and the poll iteration |
 //! | `send` | sending of due probes within the limits |
+//! | `rate` | limits of probes and bytes per second |
 //! | `receive` | replies, errors, send timestamps, sightings on the wire |
 //! | `judge` | decision on overdue probes |
 //! | `cause` | errors of the send call, explained by the state of this host |
@@ -18,12 +19,13 @@ mod batch;
 mod cause;
 mod host;
 mod judge;
+mod rate;
 mod receive;
 mod send;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -36,10 +38,13 @@ pub use batch::SendOptions;
 use batch::{ReceiveBatch, SendBatch};
 use cause::Causes;
 use host::{Counters, Host};
+use rate::{Rates, Sender, Waits};
 use send::StampIds;
 
 use super::links::Links;
+use super::memory::Reservation;
 use super::recording::Recording;
+use super::user::User;
 use netsonde_core::config;
 use netsonde_core::events::ProbeLoss;
 use netsonde_core::neighbors::Neighbors;
@@ -47,7 +52,6 @@ use netsonde_core::probe::fragments::MAX_DATAGRAMS;
 use netsonde_core::probe::run::MAX_EVENTS;
 use netsonde_core::probe::{
     Clock, FragmentTracker, HostContext, Identity, ResolutionTracker, Run, Settings, Target,
-    TokenBucket,
 };
 
 /// Probes sent per iteration: at most some milliseconds.
@@ -90,8 +94,12 @@ enum StampSupport {
 pub struct ActiveRun {
     /// The run.
     pub run: Run,
-    /// User ID of the caller that started it.
-    pub uid: u32,
+    /// The caller that started it.
+    pub owner: User,
+    /// Memory of the run, without its events.
+    _memory: Reservation,
+    /// Memory of its events.
+    event_memory: Reservation,
     options: SocketOptions,
     /// Time before which nothing is sent, on the monotonic clock: earlier probes are still held inside
     /// this host.
@@ -102,6 +110,37 @@ pub struct ActiveRun {
     pub is_over: bool,
 }
 
+impl ActiveRun {
+    /// Doubles the room for events when half of it is used, if its owner may have the memory. Where it may
+    /// not, the oldest events are dropped and counted.
+    fn make_event_room(&mut self) {
+        let room = self.run.event_room;
+        if self.run.events.len() * 2 < room || room == 0 || room >= MAX_EVENTS {
+            return;
+        }
+        let room = (room * 2).min(MAX_EVENTS);
+        if self
+            .event_memory
+            .resize(Settings::event_bytes(room))
+            .is_ok()
+        {
+            self.run.event_room = room;
+        }
+    }
+
+    /// Returns the memory of events that have been read.
+    pub fn release_event_room(&mut self) {
+        let run = &mut self.run;
+        let usual = run.settings.event_room(run.targets.len() as u64);
+        if run.event_room > usual && run.events.is_empty() {
+            run.events.shrink_to(usual);
+            run.event_room = usual;
+            // Smaller than before.
+            let _ = self.event_memory.resize(Settings::event_bytes(usual));
+        }
+    }
+}
+
 /// How often limits were reached.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LimitCounters {
@@ -109,6 +148,8 @@ pub struct LimitCounters {
     pub in_flight: u64,
     /// Runs that were refused.
     pub runs: u64,
+    /// Probes that had to wait for the rates of their user or of all.
+    pub rates: Waits,
     /// Replies and errors that belong to no run.
     pub unmatched: u64,
     /// Times that the kernel had no buffer space for a packet.
@@ -137,10 +178,12 @@ pub struct Prober {
     by_id: HashMap<u16, u64>,
     next_number: u64,
     next_id: u16,
-    /// Rate limit of all runs together.
-    all: TokenBucket,
-    /// Rate limit of each user.
-    users: HashMap<u32, TokenBucket>,
+    /// Rate limits of all runs together.
+    all: Rates,
+    /// Rate limits of all users together that have no number of their own.
+    anonymous: Rates,
+    /// Rate limits of each user.
+    users: HashMap<User, Rates>,
     stamps: StampIds,
     /// Time before which nothing is sent, on the monotonic clock: a buffer or a limit was full.
     full_until_ns: u64,
@@ -235,7 +278,8 @@ impl Prober {
             next_number: 1,
             // Different in each engine, so that late replies to the previous one do not match.
             next_id: (wall / 1_000) as u16,
-            all: TokenBucket::new(limits.rate, now_ns),
+            all: Rates::new(Sender::All, &limits, now_ns),
+            anonymous: Rates::new(Sender::Anonymous, &limits, now_ns),
             users: HashMap::new(),
             stamps: StampIds::new(),
             full_until_ns: 0,
@@ -252,12 +296,11 @@ impl Prober {
 
     /// Applies new limits, also to runs in progress.
     pub fn set_limits(&mut self, limits: config::PingSettings) {
-        let waits = self.all.waits;
         let now_ns = monotonic_ns();
-        self.all = TokenBucket::new(limits.rate, now_ns);
-        self.all.waits = waits;
+        self.all = self.all.renewed(&limits, now_ns);
+        self.anonymous = self.anonymous.renewed(&limits, now_ns);
         for user in self.users.values_mut() {
-            *user = TokenBucket::new(limits.rate_per_uid, now_ns);
+            *user = user.renewed(&limits, now_ns);
         }
         self.limits = limits;
     }
@@ -290,11 +333,21 @@ impl Prober {
     }
 
     /// Returns the number of runs of a user.
-    pub fn runs_of(&self, uid: u32) -> usize {
+    pub fn runs_of(&self, owner: User) -> usize {
         self.runs
             .values()
-            .filter(|active| active.uid == uid)
+            .filter(|active| active.owner == owner)
             .count()
+    }
+
+    /// Returns the kernel's broadcast routes of IPv4, from all tables.
+    pub fn broadcast_routes(&mut self) -> io::Result<Vec<(Ipv4Addr, u8)>> {
+        self.host.broadcast_routes()
+    }
+
+    /// Returns the maximum number of probes that await a reply.
+    pub fn max_in_flight(&self) -> u64 {
+        self.limits.in_flight
     }
 
     /// Returns the kernel's route to a target.
@@ -310,12 +363,12 @@ impl Prober {
         self.host.neighbors(Neighbors::MAX_ADDRESSES)
     }
 
-    /// Starts a run and returns its number. `rate` is the limit of its user, in probes per second over
-    /// all runs of that user; it is used if this is the user's only run.
+    /// Starts a run and returns its number. `memory`: what is reserved for the run, and for its events.
+    /// `is_privileged`: whether its owner has the rates of all users together.
     pub fn start(
         &mut self,
-        uid: u32,
-        rate: u64,
+        (owner, is_privileged): (User, bool),
+        (memory, event_memory): (Reservation, Reservation),
         settings: Settings,
         targets: Vec<Target>,
         options: SocketOptions,
@@ -330,13 +383,19 @@ impl Prober {
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
         self.by_id.insert(id, number);
-        let bucket = TokenBucket::new(rate, now_ns);
-        self.users.entry(uid).or_insert(bucket);
+        let sender = match is_privileged {
+            true => Sender::All,
+            false => Sender::User,
+        };
+        let rates = Rates::new(sender, &self.limits, now_ns);
+        self.users.entry(owner).or_insert(rates);
         self.runs.insert(
             number,
             ActiveRun {
                 run: Run::new(number, id, settings, targets, now_ns),
-                uid,
+                owner,
+                _memory: memory,
+                event_memory,
                 options,
                 held_until_ns: 0,
                 events_ready: Rc::new(Notify::new()),
@@ -347,13 +406,13 @@ impl Prober {
         number
     }
 
-    /// Stops a run and returns it. `None` if there is no such run.
-    pub fn end(&mut self, number: u64) -> Option<Run> {
+    /// Stops a run and returns it, with its memory. `None` if there is no such run.
+    pub fn end(&mut self, number: u64) -> Option<ActiveRun> {
         let active = self.runs.remove(&number)?;
         self.by_id.remove(&active.run.id);
         self.hits.events_dropped += active.run.events_dropped;
-        if self.runs_of(active.uid) == 0 {
-            self.users.remove(&active.uid);
+        if self.runs_of(active.owner) == 0 {
+            self.users.remove(&active.owner);
         }
         if self.runs.is_empty() {
             self.resolutions.clear();
@@ -363,7 +422,7 @@ impl Prober {
             self.routes.clear();
             self.silences.clear();
         }
-        Some(active.run)
+        Some(active)
     }
 
     /// Runs one iteration: receives, reports, decides, sends. Returns when the next is due at the
@@ -397,6 +456,7 @@ impl Prober {
     fn report(&mut self, now_ns: u64) -> Option<u64> {
         let mut next: Option<u64> = None;
         for active in self.runs.values_mut() {
+            active.make_event_room();
             let run = &mut active.run;
             let losses = std::mem::take(&mut run.losses).into_iter();
             let free = MAX_LOSSES.saturating_sub(self.losses.len());
@@ -415,7 +475,10 @@ impl Prober {
                 continue;
             }
             let due = run.due_ns(now_ns).map(|due| {
-                let user = self.users.get(&active.uid).map_or(0, TokenBucket::next_ns);
+                let mut user = self.users.get(&active.owner).map_or(0, Rates::next_ns);
+                if active.owner.is_anonymous() {
+                    user = user.max(self.anonymous.next_ns());
+                }
                 due.max(user)
                     .max(active.held_until_ns)
                     .max(self.all.next_ns())
@@ -429,7 +492,7 @@ impl Prober {
     }
 
     /// Returns the limits for `Status`: name, limit, number of times that it was reached.
-    pub fn limits(&self) -> [(&'static str, u64, u64); 7] {
+    pub fn limits(&self) -> [(&'static str, u64, u64); 8] {
         [
             (
                 "probes in flight",
@@ -437,7 +500,12 @@ impl Prober {
                 self.hits.in_flight,
             ),
             ("runs of one user", self.limits.runs_per_uid, self.hits.runs),
-            ("probes a second", self.limits.rate, self.all.waits),
+            ("probes a second", self.limits.rate, self.hits.rates.probes),
+            (
+                "bytes of probes a second",
+                self.limits.byte_rate.0,
+                self.hits.rates.bytes,
+            ),
             ("probe events", MAX_EVENTS as u64, self.hits.events_dropped),
             (
                 "fragmented replies",

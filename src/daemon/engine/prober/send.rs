@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::batch::{SEND_BATCH, SendBatch, set_pmtu_discovery};
+use super::rate::probe_bytes;
 use super::{ActiveRun, MAX_SENDS_PER_POLL, PollContext, Prober, Socket, StampSupport};
 use crate::linux::monotonic_ns;
 use netsonde_core::probe::identity::write_request;
@@ -126,10 +127,14 @@ impl Prober {
         let (options, size) = (active.options.clone(), active.run.settings.size);
         let explain = |errno, target| causes.explain(host, context, errno, target, &options, size);
         let submitted = submit(batch, outgoing, active, socket, &self.clock, explain);
-        if let Some(user) = self.users.get_mut(&active.uid) {
-            user.consume(submitted.count);
+        let bytes = probe_bytes(size);
+        if let Some(user) = self.users.get_mut(&active.owner) {
+            user.consume(submitted.count, bytes);
         }
-        self.all.consume(submitted.count);
+        if active.owner.is_anonymous() {
+            self.anonymous.consume(submitted.count, bytes);
+        }
+        self.all.consume(submitted.count, bytes);
         if !submitted.has_room {
             self.hits.full += 1;
             self.full_until_ns = monotonic_ns() + FULL_NS;
@@ -148,13 +153,18 @@ impl Prober {
         if run.due_ns(now_ns).is_none_or(|due| due > now_ns) {
             return 0;
         }
-        if let Some(user) = self.users.get_mut(&active.uid) {
-            allowed = allowed.min(user.available(now_ns));
-            user.waits += u64::from(allowed == 0);
+        let bytes = probe_bytes(run.settings.size);
+        if let Some(user) = self.users.get_mut(&active.owner) {
+            allowed = user.allowed(allowed, bytes, now_ns, &mut self.hits.rates);
         }
-        allowed = allowed.min(self.all.available(now_ns));
+        if active.owner.is_anonymous() {
+            let waits = &mut self.hits.rates;
+            allowed = self.anonymous.allowed(allowed, bytes, now_ns, waits);
+        }
+        allowed = self
+            .all
+            .allowed(allowed, bytes, now_ns, &mut self.hits.rates);
         if allowed == 0 {
-            self.all.waits += 1;
             return 0;
         }
         if now_ns < active.held_until_ns {

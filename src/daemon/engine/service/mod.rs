@@ -1,5 +1,6 @@
 //! SHELL. The methods of the control socket.
 
+mod cost;
 mod events;
 mod inventory;
 mod multicast;
@@ -75,6 +76,10 @@ impl Service for Netsonde {
         let (tier, sends) =
             required_tier(method).ok_or_else(|| Failure::method_not_found(method))?;
         self.authorize(peer, method, tier, sends, None)?;
+        self.lists.borrow_mut().expire();
+        let rows = cost::of_reply(&self.engine.borrow(), method);
+        let memory = self.engine.borrow().memory.clone();
+        let _rows = memory.reserve(peer.user(), rows)?;
         match method {
             "io.netsonde.Service.Status" => {
                 let serving = status::Serving {
@@ -91,8 +96,7 @@ impl Service for Netsonde {
             }
             "io.netsonde.Ping.Targets" => {
                 let call = parameters(raw)?;
-                let limit = self.engine.borrow().config.ping.targets;
-                let listed = ping::add_targets(&self.engine, &self.lists, peer, call, limit)?;
+                let listed = ping::add_targets(&self.engine, &self.lists, peer, call)?;
                 replies.last(&listed).await
             }
             "io.netsonde.Ping.Ping" => {
@@ -222,6 +226,8 @@ impl Netsonde {
             export::wait_until_recorded(&self.engine).await;
         }
         let headers_only = content == Content::Headers;
+        let memory = self.engine.borrow().memory.clone();
+        let _memory = memory.reserve(peer.user(), export::BYTES)?;
         let export = Export::new(&self.engine, call.selection, asked_ns, headers_only);
         let export = export.map_err(refusal)?;
         let unavailable = |error: io::Error| {
@@ -294,7 +300,8 @@ pub fn start(
     control: Vec<OwnedFd>,
 ) -> (Rc<RefCell<Clients>>, impl Future<Output = io::Result<()>>) {
     let limits = limits(&engine.borrow().config);
-    let clients = Rc::new(RefCell::new(Clients::new(limits)));
+    let memory = engine.borrow().memory.clone();
+    let clients = Rc::new(RefCell::new(Clients::new(limits, memory)));
     let service = Rc::new(Netsonde {
         engine,
         clients: clients.clone(),

@@ -236,6 +236,8 @@ pub fn own_limits(engine: &EngineState) -> Vec<reply::Limit> {
     let mut all = Vec::from(service_limits(engine));
     all.extend(multicast_limits(engine));
     all.extend(inventory_limits(engine));
+    let clients = engine.memory.limits();
+    all.extend(clients.map(|(name, max, hits)| limit(name, max, hits)));
     let probing = engine.prober.limits();
     all.extend(probing.map(|(name, max, hits)| limit(name, max, hits)));
     all

@@ -17,7 +17,7 @@ mod probes;
 mod repeats;
 mod routes;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
@@ -31,8 +31,9 @@ use crate::client::commands::doctor::{count, finding_text, head, is_strict_failu
 use crate::client::failure::Failure;
 use crate::client::namespace;
 use crate::client::output::{json, progress};
-use crate::client::render::style::{Style, duration, plain};
+use crate::client::render::style::{Style, duration};
 use crate::client::render::wrap::{fit, wrap};
+use crate::client::screen;
 use crate::linux::netlink::Netlink;
 
 use probes::ToSend;
@@ -53,7 +54,7 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
     if !is_one_network {
         withdraw_proof(&mut diagnosis.findings);
     }
-    let mut out = io::stdout().lock();
+    let mut out = screen::stdout();
     if global.json {
         let report = serde_json::json!({
             "verdict": diagnosis.verdict,
@@ -79,7 +80,7 @@ pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Fail
         Verdict::Healthy => 0,
         Verdict::Fault => 1,
         Verdict::Undetermined => {
-            eprintln!("netsonde: {}", plain(&why_undetermined(&diagnosis)));
+            eprintln!("netsonde: {}", why_undetermined(&diagnosis));
             2
         }
     })
@@ -102,7 +103,7 @@ fn why_undetermined(diagnosis: &HostDiagnosis) -> String {
 /// Runs `doctor --dry-run`: prints the probes that would be sent.
 pub fn dry_run(global: &Global, args: &DoctorArgs) -> Result<u8, Failure> {
     let to_send = planned_probes(args)?;
-    let mut out = io::stdout().lock();
+    let mut out = screen::stdout();
     if global.json {
         let report = serde_json::json!({ "would_send": to_send });
         json(&mut out, &report)?;
@@ -197,7 +198,7 @@ fn render(
     }
     for check in skipped {
         let words = format!("skipped: {}: {}", check.check, check.text);
-        text.push_str(&plain(&wrap(&words, 0, 2)));
+        text.push_str(&wrap(&words, 0, 2));
     }
     text
 }
@@ -222,5 +223,5 @@ fn check_line(check: &Checked, style: Style) -> String {
     } else {
         format!("{} ({})", check.text, check.findings.join(", "))
     };
-    format!("{outcome}{name} {}\n", plain(&seen))
+    format!("{outcome}{name} {}\n", seen)
 }

@@ -21,6 +21,8 @@ use tokio::task::yield_now;
 
 use crate::daemon::engine::Shared;
 use crate::daemon::engine::control::{Failure, Peer, Replies};
+use crate::daemon::engine::memory::Exceeded;
+use crate::daemon::engine::prober::ActiveRun;
 use crate::daemon::engine::state::EngineState;
 use netsonde_core::probe::Run;
 use netsonde_core::probe::run::Event;
@@ -52,6 +54,10 @@ fn limit_reached(limit: &str, max: u64) -> Failure {
     )
 }
 
+fn no_memory(exceeded: Exceeded) -> Failure {
+    limit_reached(exceeded.limit, exceeded.most)
+}
+
 fn bad_target(target: &str, reason: impl Into<String>) -> Failure {
     Failure::error(
         "io.netsonde.Ping.BadTarget",
@@ -74,7 +80,7 @@ fn own_run<'a>(
         .prober
         .runs
         .get_mut(&number)
-        .filter(|active| active.uid == peer.uid || privileged)
+        .filter(|active| active.owner == peer.user() || privileged)
         .map(|active| &mut active.run)
         .ok_or_else(|| Failure::error("io.netsonde.Ping.NoSuchRun", json!({ "run": number })))
 }
@@ -116,7 +122,7 @@ struct RunGuard<'a> {
 }
 
 impl RunGuard<'_> {
-    fn end(self) -> Option<Run> {
+    fn end(self) -> Option<ActiveRun> {
         self.engine.borrow_mut().prober.end(self.number)
     }
 }
@@ -142,6 +148,7 @@ pub async fn ping(
         ));
     }
     let targets = targets::take_targets(engine, lists, peer, &call)?;
+    // The names of targets are not kept while the run lasts.
     let options = call.options.unwrap_or_default();
     let rows = options.rows == Some(true);
     let quiet = options.quiet == Some(true);
@@ -159,15 +166,17 @@ pub async fn ping(
     };
     replies.next(&started).await?;
     report_events(engine, number, replies).await?;
-    let Some(run) = guard.end() else {
+    // With its memory, until all is reported.
+    let Some(ended) = guard.end() else {
         return Err(Failure::Gone);
     };
+    let run = &ended.run;
     if !quiet {
         tracing::debug!(run = number, "ping ended");
     }
-    report_targets(engine, &run, rows, replies).await?;
+    report_targets(engine, run, rows, replies).await?;
     let total = PingReply {
-        total: Some(reply::total(&run)),
+        total: Some(reply::total(run)),
         ..PingReply::default()
     };
     replies.last(&total).await
@@ -213,7 +222,9 @@ fn drain_events(engine: &mut EngineState, number: u64) -> Option<(Vec<Probe>, bo
             reply::probe(event, target, reply::interface_names(&engine.links))
         })
         .collect();
-    Some((probes, active.is_over && run.events.is_empty()))
+    let is_last = active.is_over && run.events.is_empty();
+    active.release_event_room();
+    Some((probes, is_last))
 }
 
 /// Sends the statistics of each target, as short `rows` or as summaries.

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::targets::{check_scopes, mark_broadcast};
-use super::{bad_target, limit_reached, not_permitted};
+use super::targets::{Targets, check_scopes, mark_broadcast};
+use super::{bad_target, limit_reached, no_memory, not_permitted};
 use crate::daemon::engine::control::{Failure, Peer};
 use crate::daemon::engine::prober::{STAMPED_RATE, SendOptions, SocketOptions};
 use crate::daemon::engine::state::EngineState;
@@ -31,30 +31,32 @@ pub(super) fn start(
     engine: &mut EngineState,
     peer: &Peer,
     options: Options,
-    mut targets: Vec<Target>,
+    mut targets: Targets,
 ) -> Result<u64, Failure> {
     let limits = engine.config.ping.clone();
     let is_privileged = engine.access.permissions.is_privileged(peer.caller());
-    if engine.prober.runs_of(peer.uid) as u64 >= limits.runs_per_uid {
+    let owner = peer.user();
+    if engine.prober.runs_of(owner) as u64 >= limits.runs_per_uid {
         engine.prober.hits.runs += 1;
         return Err(limit_reached("runs of one user", limits.runs_per_uid));
     }
-    let is_ipv4 = check_family(engine, &targets)?;
+    let is_ipv4 = check_family(engine, &targets.list)?;
     let (size, pattern) = payload(&options, is_ipv4)?;
-    let pace = Pace::new(&options, &limits, is_privileged, targets.len())?;
+    let pace = Pace::new(&options, &limits, is_privileged, targets.list.len())?;
     let socket = socket_options(engine, &options, is_ipv4)?;
     if socket.send.ifindex == 0 {
-        check_scopes(engine, &targets)?;
+        check_scopes(engine, &targets.list)?;
     }
     let is_allowed = options.broadcast == Some(true);
     mark_broadcast(
         engine,
-        &mut targets,
+        &mut targets.list,
         &socket.send,
         is_privileged,
         is_allowed,
     )?;
-    let probes_per_second = targets.len() as u64 * 1_000_000_000 / pace.interval_ns.max(1);
+    let count = targets.list.len() as u64;
+    let probes_per_second = count * 1_000_000_000 / pace.interval_ns.max(1);
     let settings = Settings {
         count: options.count,
         interval_ns: pace.interval_ns,
@@ -67,9 +69,20 @@ pub(super) fn start(
         quiet: options.quiet == Some(true),
         stamped: !pace.flood && pace.rate.min(probes_per_second) <= STAMPED_RATE,
     };
-    tracing::debug!(uid = peer.uid, targets = targets.len(), "ping requested");
+    tracing::debug!(uid = peer.uid, targets = count, "ping requested");
     let prober = &mut engine.prober;
-    Ok(prober.start(peer.uid, pace.max_rate, settings, targets, socket))
+    let cost = settings.cost(&targets.list, prober.max_in_flight());
+    let memory = engine.memory.reserve(owner, cost).map_err(no_memory)?;
+    let events = Settings::event_bytes(settings.event_room(count));
+    let events = engine.memory.reserve(owner, events).map_err(no_memory)?;
+    let from = (owner, is_privileged);
+    // The memory of the list is held until the run has its own copy.
+    let Targets {
+        list,
+        memory: _held,
+        ..
+    } = targets;
+    Ok(prober.start(from, (memory, events), settings, list, socket))
 }
 
 fn invalid(problem: String) -> Failure {
@@ -116,8 +129,6 @@ struct Pace {
     flood: bool,
     /// Rate of the run, in probes per second.
     rate: u64,
-    /// Maximum rate of the user, in probes per second.
-    max_rate: u64,
 }
 
 impl Pace {
@@ -168,7 +179,6 @@ impl Pace {
             interval_ns,
             flood,
             rate,
-            max_rate,
         })
     }
 }

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use netlink_packet_route::route::RouteType;
 
-use super::{bad_target, limit_reached, no_such_list, not_permitted};
+use super::{bad_target, limit_reached, no_memory, no_such_list, not_permitted};
 use crate::daemon::engine::Shared;
 use crate::daemon::engine::control::{Failure, Peer};
+use crate::daemon::engine::memory::Reservation;
 use crate::daemon::engine::prober::SendOptions;
 use crate::daemon::engine::state::EngineState;
+use crate::daemon::engine::user::User;
 use netsonde_core::probe::Target;
 use netsonde_core::protocol::ping::{PingCall, TargetsCall, TargetsReply};
 
@@ -29,9 +31,46 @@ pub struct TargetLists {
 }
 
 struct TargetList {
-    uid: u32,
-    targets: Vec<Target>,
+    owner: User,
+    targets: Targets,
     changed: Instant,
+}
+
+/// Targets with the memory that they take.
+pub(super) struct Targets {
+    pub(super) list: Vec<Target>,
+    pub(super) memory: Reservation,
+    /// Maximum number of targets.
+    limit: u64,
+}
+
+impl Targets {
+    fn new(engine: &EngineState, owner: User) -> Targets {
+        Targets {
+            list: vec![],
+            memory: engine.memory.nothing(owner),
+            limit: engine.config.ping.targets,
+        }
+    }
+
+    /// Reserves memory for further targets, and allocates it.
+    fn make_room(&mut self, more: u64) -> Result<(), Failure> {
+        let count = self.list.len() as u64 + more;
+        if count > self.limit {
+            return Err(limit_reached("targets of one run", self.limit));
+        }
+        if count > self.list.capacity() as u64 {
+            let count = (count as usize).max(self.list.capacity() * 2);
+            let bytes = count * size_of::<Target>();
+            self.memory.resize(bytes as u64).map_err(no_memory)?;
+            self.list.reserve_exact(count - self.list.len());
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, address: IpAddr) {
+        self.list.push(without_scope(address));
+    }
 }
 
 /// Answers `Targets`: appends to a list, or creates one.
@@ -40,41 +79,46 @@ pub fn add_targets(
     lists: &RefCell<TargetLists>,
     peer: &Peer,
     call: TargetsCall,
-    limit: u64,
 ) -> Result<TargetsReply, Failure> {
+    let engine = &engine.borrow();
     let lists = &mut *lists.borrow_mut();
-    lists
-        .lists
-        .retain(|_, list| list.changed.elapsed() < LIST_WAIT);
+    lists.expire();
     let number = match call.list {
         Some(number) => number,
-        None => lists.create(peer.uid)?,
+        None => lists.create(engine, peer.user())?,
     };
     let list = lists
         .lists
         .get_mut(&number)
-        .filter(|list| list.uid == peer.uid)
+        .filter(|list| list.owner == peer.user())
         .ok_or_else(|| no_such_list(number))?;
     for text in &call.targets {
-        parse_target(&engine.borrow(), text, limit, &mut list.targets)?;
+        parse_target(engine, text, &mut list.targets)?;
     }
     list.changed = Instant::now();
     Ok(TargetsReply {
         list: number,
-        targets: list.targets.len() as u64,
+        targets: list.targets.list.len() as u64,
     })
 }
 
 impl TargetLists {
-    fn create(&mut self, uid: u32) -> Result<u64, Failure> {
-        let count = self.lists.values().filter(|list| list.uid == uid).count();
+    /// Removes lists that no run has used.
+    pub fn expire(&mut self) {
+        self.lists
+            .retain(|_, list| list.changed.elapsed() < LIST_WAIT);
+    }
+
+    fn create(&mut self, engine: &EngineState, owner: User) -> Result<u64, Failure> {
+        let own = self.lists.values().filter(|list| list.owner == owner);
+        let count = own.count();
         if count >= MAX_LISTS_PER_UID {
             return Err(limit_reached("lists of one user", MAX_LISTS_PER_UID as u64));
         }
         self.last += 1;
         let list = TargetList {
-            uid,
-            targets: vec![],
+            owner,
+            targets: Targets::new(engine, owner),
             changed: Instant::now(),
         };
         self.lists.insert(self.last, list);
@@ -88,37 +132,35 @@ pub(super) fn take_targets(
     lists: &RefCell<TargetLists>,
     peer: &Peer,
     call: &PingCall,
-) -> Result<Vec<Target>, Failure> {
-    let limit = engine.borrow().config.ping.targets;
-    let mut targets = Vec::new();
+) -> Result<Targets, Failure> {
+    let engine = &engine.borrow();
+    let mut targets = Targets::new(engine, peer.user());
     if let Some(number) = call.list {
         let lists = &mut lists.borrow_mut().lists;
-        if lists.get(&number).is_none_or(|list| list.uid != peer.uid) {
+        let is_own = |list: &TargetList| list.owner == peer.user();
+        if !lists.get(&number).is_some_and(is_own) {
             return Err(no_such_list(number));
         }
-        targets = lists.remove(&number).map_or(vec![], |list| list.targets);
+        if let Some(list) = lists.remove(&number) {
+            targets = list.targets;
+        }
     }
     for text in call.targets.iter().flatten() {
-        parse_target(&engine.borrow(), text, limit, &mut targets)?;
+        parse_target(engine, text, &mut targets)?;
     }
-    if targets.is_empty() {
+    if targets.list.is_empty() {
         return Err(Failure::invalid_parameter("targets: none given"));
     }
     Ok(targets)
 }
 
 /// Parses a target and appends it: an address, with an interface after `%` if it has a scope, or a
-/// range such as 192.0.2.0/24. `limit`: maximum number of targets in `targets`.
-fn parse_target(
-    engine: &EngineState,
-    text: &str,
-    limit: u64,
-    targets: &mut Vec<Target>,
-) -> Result<(), Failure> {
+/// range such as 192.0.2.0/24.
+fn parse_target(engine: &EngineState, text: &str, targets: &mut Targets) -> Result<(), Failure> {
     if let Some((start, bits)) = text.split_once('/') {
-        return parse_range(text, start, bits, limit, targets);
+        return parse_range(text, start, bits, targets);
     }
-    check_count(targets, 1, limit)?;
+    targets.make_room(1)?;
     let (address, scope) = match text.split_once('%') {
         None => (text, None),
         Some((address, scope)) => (address, Some(scope)),
@@ -135,18 +177,12 @@ fn parse_target(
             .map(|link| link.ifindex)
             .ok_or_else(|| bad_target(text, format!("no such interface: {scope}")))?;
     }
-    targets.push(target);
+    targets.list.push(target);
     Ok(())
 }
 
 /// Appends the addresses of a range.
-fn parse_range(
-    text: &str,
-    start: &str,
-    bits: &str,
-    limit: u64,
-    targets: &mut Vec<Target>,
-) -> Result<(), Failure> {
+fn parse_range(text: &str, start: &str, bits: &str, targets: &mut Targets) -> Result<(), Failure> {
     let start: IpAddr = start
         .parse()
         .map_err(|_| bad_target(text, "not an address"))?;
@@ -157,8 +193,8 @@ fn parse_range(
         .filter(|bits| *bits <= width)
         .ok_or_else(|| bad_target(text, format!("the prefix length must be 0 to {width}")))?;
     let host_bits = width - bits;
-    if host_bits >= 64 || 1u64 << host_bits > limit + 2 {
-        return Err(limit_reached("targets of one run", limit));
+    if host_bits >= 64 || 1u64 << host_bits > targets.limit + 2 {
+        return Err(limit_reached("targets of one run", targets.limit));
     }
     let count = 1u64 << host_bits;
     match start {
@@ -166,23 +202,18 @@ fn parse_range(
             let first = u64::from(u32::from(v4)) & !(count - 1);
             // Network and broadcast addresses are not hosts, except in a /31 (RFC 3021).
             let skip = u64::from(host_bits >= 2);
-            check_count(targets, count - 2 * skip, limit)?;
-            let addresses = first + skip..first + count - skip;
-            targets.extend(addresses.map(|at| without_scope(Ipv4Addr::from(at as u32).into())));
+            targets.make_room(count - 2 * skip)?;
+            for at in first + skip..first + count - skip {
+                targets.push(Ipv4Addr::from(at as u32).into());
+            }
         }
         IpAddr::V6(v6) => {
-            check_count(targets, count, limit)?;
+            targets.make_room(count)?;
             let first = u128::from(v6) & !u128::from(count - 1);
-            let addresses = (0..count).map(|at| Ipv6Addr::from(first + u128::from(at)));
-            targets.extend(addresses.map(|address| without_scope(address.into())));
+            for at in 0..count {
+                targets.push(Ipv6Addr::from(first + u128::from(at)).into());
+            }
         }
-    }
-    Ok(())
-}
-
-fn check_count(targets: &[Target], more: u64, limit: u64) -> Result<(), Failure> {
-    if targets.len() as u64 + more > limit {
-        return Err(limit_reached("targets of one run", limit));
     }
     Ok(())
 }
@@ -228,8 +259,15 @@ pub(super) fn check_scopes(engine: &EngineState, targets: &[Target]) -> Result<(
     ))
 }
 
-/// Marks broadcast addresses as groups. Like ping, it refuses them without privilege or without the
-/// option (`is_allowed`).
+/// Number of targets up to which the kernel is asked about each; beyond, for the list of broadcast routes,
+/// since a query for each address of a large range would take seconds.
+const MAX_QUERIES: usize = 64;
+/// Number of targets in broadcast routes of which the kernel is asked what this run's packets do; all
+/// further ones count as broadcast.
+const MAX_CONFIRMED: usize = 1024;
+
+/// Marks broadcast addresses as groups: those that the kernel routes as such, by whatever address or route
+/// it was told. Like ping, it refuses them without privilege or without the option (`is_allowed`).
 pub(super) fn mark_broadcast(
     engine: &mut EngineState,
     targets: &mut [Target],
@@ -237,27 +275,29 @@ pub(super) fn mark_broadcast(
     is_privileged: bool,
     is_allowed: bool,
 ) -> Result<(), Failure> {
+    let candidates = match targets.len() > MAX_QUERIES {
+        true => engine.prober.broadcast_routes().ok(),
+        false => None,
+    };
+    let mut queries = 0;
     for target in targets.iter_mut() {
         let IpAddr::V4(v4) = target.address else {
             continue;
         };
-        // Querying the kernel for each address of a large range would take seconds; broadcast
-        // addresses are those of this host's own prefixes.
-        let is_of_own_prefix = engine.links.iter().any(|link| {
-            link.addresses.iter().any(|(own, bits)| match own {
-                IpAddr::V4(own) if (1..31).contains(bits) => {
-                    let mask = u32::MAX >> bits;
-                    u32::from(*own) | mask == u32::from(v4)
-                }
-                _ => false,
-            })
-        });
-        let is_broadcast = v4.is_broadcast()
-            || (is_of_own_prefix
-                && engine
+        let mut is_broadcast = v4.is_broadcast();
+        let may_be = candidates
+            .as_ref()
+            .is_none_or(|routes| routes.iter().any(|route| contains(*route, v4)));
+        if !is_broadcast && may_be {
+            queries += 1;
+            is_broadcast = match candidates {
+                Some(_) if queries > MAX_CONFIRMED => true,
+                _ => engine
                     .prober
                     .route(target.address, options)
-                    .is_ok_and(|route| route.kind == RouteType::Broadcast));
+                    .is_ok_and(|route| route.kind == RouteType::Broadcast),
+            };
+        }
         if !is_broadcast {
             continue;
         }
@@ -273,4 +313,11 @@ pub(super) fn mark_broadcast(
         target.is_group = true;
     }
     Ok(())
+}
+
+/// Returns whether a prefix contains an address.
+fn contains((prefix, bits): (Ipv4Addr, u8), address: Ipv4Addr) -> bool {
+    let host_bits = 32 - u32::from(bits.min(32));
+    let network = |of: Ipv4Addr| u64::from(u32::from(of)) >> host_bits;
+    network(prefix) == network(address)
 }
