@@ -44,6 +44,8 @@ impl Standalone {
     fn start_in(directory: &Path) -> Result<Standalone, Failure> {
         let socket = directory.join("control.sock");
         let child = Command::new(program())
+            // Its only client is the user who starts it.
+            .arg("--allow-root")
             .arg("--socket")
             .arg(&socket)
             .arg("--state")

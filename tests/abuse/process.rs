@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use netsonde::daemon::channel::handover::{EngineRequest, send_request};
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::Outcome;
 use super::watch::{Watch, call, connect, settled, store, sum};
+use crate::support::taken::Taken;
 use crate::support::{PATIENCE, Service, Test, entry, number, pair};
 
 pub const TESTS: &[(&str, Test)] = &[
@@ -30,17 +31,9 @@ pub const TESTS: &[(&str, Test)] = &[
     ("crash_loops_are_quarantined", crash_loops_are_quarantined),
 ];
 
-/// The engine's end of its channel to the keeper, as somebody in the engine would have it.
+/// The engine's end of its channel to the keeper, as somebody in the engine would have it: its standard input.
 fn channel(engine: Pid) -> std::io::Result<OwnedFd> {
-    let checked = |result: libc::c_long| match result {
-        number if number < 0 => Err(std::io::Error::last_os_error()),
-        // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
-        number => Ok(unsafe { OwnedFd::from_raw_fd(number as i32) }),
-    };
-    // SAFETY: plain numbers.
-    let process = checked(unsafe { libc::syscall(libc::SYS_pidfd_open, engine.as_raw(), 0) })?;
-    // SAFETY: plain numbers. The channel is an engine's standard input.
-    checked(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), 0, 0) })
+    Taken::open(engine)?.descriptor(0)
 }
 
 fn restarted(service: &Service, engine: Pid) -> Value {

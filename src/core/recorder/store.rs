@@ -10,7 +10,7 @@ use super::class::Store;
 use super::interfaces::{InterfaceSlot, Interfaces};
 use super::layout::{
     EVENT_BYTES, EVENT_SLOTS, GAP_SLOTS, GapKind, Header, INTERFACE_SLOTS, Layout, Ledger, MAGIC,
-    RECORD_HEADER, RecordHeader, Region, RingMark, SEGMENT_HEADER, SegmentHeader, StoreMark,
+    Plausible, RECORD_HEADER, RecordHeader, Region, RingMark, SEGMENT_HEADER, SegmentHeader, StoreMark,
     VERSION,
 };
 use crate::wire::{Checksum, Direction, LinkType};
@@ -155,21 +155,19 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     fn read_ledger(&mut self) -> bool {
         let at = self.layout.ledgers[(self.commits & 1) as usize];
         let ledger: Ledger = read(&self.memory, at);
-        let sane = ledger.interfaces_used <= INTERFACE_SLOTS as u64
-            && ledger
-                .stores
-                .iter()
-                .zip(&self.layout.regions)
-                .all(|(mark, region)| {
-                    mark.tail <= mark.head
-                        && mark.head - mark.tail < region.segments
-                        && (mark.head_used as usize) <= region.segment
-                });
-        if !sane {
+        if !ledger.fits(&self.layout) {
             return false;
         }
         let slots = (0..ledger.interfaces_used as usize)
             .map(|slot| read(&self.memory, slot_at(at, slot)))
+            // Its packets then have no interface, and the slot is taken by the next one.
+            .map(|slot: InterfaceSlot| match slot.is_plausible() {
+                true => slot,
+                false => InterfaceSlot {
+                    state: super::interfaces::State::Gone as u8,
+                    ..InterfaceSlot::zeroed()
+                },
+            })
             .collect();
         self.interfaces = Interfaces::new(slots);
         *self.ledger = ledger;
@@ -293,11 +291,14 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     fn evict(&mut self, store: usize) {
         let region = self.layout.regions[store];
         let tail = self.ledger.stores[store].tail;
-        let header: SegmentHeader = read(&self.memory, region.segment_start(tail));
+        let header = self.segment(&region, tail);
         let mark = &mut self.ledger.stores[store];
         mark.tail += 1;
-        mark.evicted += u64::from(header.packets);
-        mark.evicted_bytes += u64::from(header.used).saturating_sub(SEGMENT_HEADER as u64);
+        // Never more than there is, whatever the segment claims.
+        let left = mark.recorded - mark.evicted - u64::from(mark.head_packets);
+        mark.evicted += u64::from(header.packets).min(left);
+        let bytes = u64::from(header.used).saturating_sub(SEGMENT_HEADER as u64);
+        mark.evicted_bytes += bytes.min(mark.recorded_bytes - mark.evicted_bytes);
         mark.evicted_until_ns = mark.evicted_until_ns.max(header.last_ns);
     }
 
@@ -318,7 +319,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
             if mark.head_packets > 0 {
                 mark.head_last_ns
             } else {
-                self.segment(region, mark.head - 1).last_ns
+                self.segment(region, mark.head.saturating_sub(1)).last_ns
             }
         });
         StoreState {
@@ -334,7 +335,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     }
 
     pub(super) fn segment(&self, region: &Region, sequence: u64) -> SegmentHeader {
-        read(&self.memory, region.segment_start(sequence))
+        read::<SegmentHeader>(&self.memory, region.segment_start(sequence)).bounded(region.segment)
     }
 
     pub(super) fn mark(&self, store: usize) -> &StoreMark {

@@ -4,10 +4,11 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::Mode;
 use tokio::io::unix::AsyncFd;
 use tokio::task::yield_now;
 
@@ -35,7 +36,7 @@ const PACKETS_PER_CLOCK_READ: usize = 32;
 /// Bytes collected before they are written.
 const MAX_BYTES_PER_POLL: usize = 256 * 1024;
 /// Size of the pipe, at most fs.pipe-max-size.
-const PIPE_BYTES: i32 = 1 << 20;
+pub(super) const PIPE_BYTES: i32 = 1 << 20;
 /// Maximum time for which a reader may leave the pipe full.
 const READ_WAIT: Duration = Duration::from_secs(30);
 /// A packet of one ring can arrive this much later than one of the other, since blocks are passed
@@ -141,11 +142,16 @@ pub async fn wait_until_recorded(engine: &Shared) {
 }
 
 /// Creates the pipe: the client's end, and ours, which does not block.
+///
+/// Both ends are born non-blocking. The client's is then opened again, because the sandbox allows no
+/// change of that mode.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-    fcntl(&write, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let _ = fcntl(&write, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
-    Ok((read, write))
+    let path = format!("/proc/self/fd/{}", read.as_raw_fd());
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let theirs = nix::fcntl::open(path.as_str(), flags, Mode::empty())?;
+    Ok((theirs, write))
 }
 
 /// Runs an export until all selected packets are written, the reader closes the pipe, or it stops

@@ -35,7 +35,6 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -46,7 +45,7 @@ use crate::daemon::channel::handover::{
     counter_at, recv_handover, recv_message, send_request,
 };
 use crate::daemon::channel::settings::Settings;
-use crate::linux::mapping::{Mapping, OwnMemory};
+use crate::linux::mapping::{Mapping, OwnMemory, ReadOnlyMapping};
 use crate::linux::wall_ns;
 use links::Links;
 use listen::Listener;
@@ -101,8 +100,10 @@ fn start() -> io::Result<()> {
     let own_sockets = watch::sockets(handed.iter().flatten());
     // The keeper's as well, whose sockets record.
     let network = crate::linux::network_namespace().ok();
-    let settings = take(&mut handed, DescriptorSlot::Settings)?;
-    let settings = read_settings(&settings, handover_header.settings_bytes as usize)?;
+    let settings = read_settings(
+        take(&mut handed, DescriptorSlot::Settings)?,
+        handover_header.settings_bytes as usize,
+    )?;
     let config = settings.config.clone();
     let control = [DescriptorSlot::ControlSocket, DescriptorSlot::RemoteSocket]
         .into_iter()
@@ -161,9 +162,10 @@ fn take(
         .ok_or_else(|| io::Error::other(format!("the keeper passed no {which:?}")))
 }
 
-fn read_settings(memory: &OwnedFd, bytes: usize) -> io::Result<Settings> {
+/// Reads settings and closes their memory.
+fn read_settings(memory: OwnedFd, bytes: usize) -> io::Result<Settings> {
     let mut text = vec![0; bytes];
-    let length = nix::sys::uio::pread(memory, &mut text, 0)?;
+    let length = nix::sys::uio::pread(&memory, &mut text, 0)?;
     serde_json::from_slice(&text[..length]).map_err(io::Error::other)
 }
 
@@ -198,7 +200,8 @@ fn take_intake(
         "recorder opened"
     );
     let counters = take(handed, DescriptorSlot::Counters)?;
-    let counters = Mapping::new(&counters, crate::daemon::channel::handover::COUNTERS_BYTES)?;
+    let counters =
+        ReadOnlyMapping::new(&counters, crate::daemon::channel::handover::COUNTERS_BYTES)?;
     let now = wall_ns();
     match opened {
         Opened::Resumed => {
@@ -209,10 +212,7 @@ fn take_intake(
         }
         Opened::Fresh | Opened::Reset => {}
     }
-    let counted = |at: usize, counter| {
-        let word = counters.word64(counter_at(at, counter));
-        word.map_or(0, |word| word.load(Ordering::Acquire))
-    };
+    let counted = |at: usize, counter| counters.load64(counter_at(at, counter));
     let taken = [0, 1].map(|at| {
         let packets = counted(at, Counter::Packets) + recorder.ring(at).uncounted;
         packets.saturating_sub(counted(at, Counter::Drops))
@@ -276,7 +276,7 @@ async fn serve(
                 KeeperMessage::Closed => return io::Result::Ok(()),
                 KeeperMessage::Nothing => ready.clear_ready(),
                 KeeperMessage::Settings(memory, bytes) => {
-                    let settings = read_settings(&memory, bytes)?;
+                    let settings = read_settings(memory, bytes)?;
                     clients.borrow_mut().limits = service::limits(&settings.config);
                     engine.borrow_mut().apply_settings(settings);
                     send_request(engine.borrow().channel(), EngineRequest::Ready, 0)?;
@@ -306,8 +306,11 @@ async fn read_rings(engine: Shared, wake: OwnedFd) -> io::Result<()> {
     let wake = ready::readable(wake)?;
     loop {
         let mut ready = wake.readable().await?;
-        let mut count = [0u8; 8];
-        match nix::unistd::read(wake.get_ref(), &mut count) {
+        // Each byte is one notification.
+        let mut bytes = [0u8; 64];
+        match nix::unistd::read(wake.get_ref(), &mut bytes) {
+            // The keeper is gone, which the channel reports as well.
+            Ok(0) => return Ok(()),
             Ok(_) => {}
             Err(nix::errno::Errno::EAGAIN) => ready.clear_ready(),
             Err(error) => return Err(error.into()),
