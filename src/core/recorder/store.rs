@@ -488,3 +488,88 @@ pub(super) fn read<T: Pod>(memory: &[u8], at: usize) -> T {
         .get(at..at + size_of::<T>())
         .map_or_else(T::zeroed, pod_read_unaligned)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cursor::{Cursor, From};
+    use super::*;
+    use proptest::prelude::*;
+
+    const BUDGETS: [u64; 7] = [256 * 1024; 7];
+
+    fn put(recorder: &mut Recorder<&mut [u8]>, store: Store, time_ns: u64) {
+        let meta = Meta {
+            time_ns,
+            original_length: 60,
+            interface: (0, 1),
+            link: LinkType::Ethernet,
+            direction: Direction::ToUs,
+            checksum: Checksum::Unknown,
+            tag: None,
+        };
+        recorder.append(store, &meta, &[7; 60]);
+    }
+
+    /// Uses a record in every way that an engine does.
+    fn use_all(memory: &mut [u8]) {
+        let (mut recorder, _) = Recorder::open(memory, BUDGETS, [128; 7], 5);
+        recorder.count_start();
+        recorder.set_rings(77, [9, 9]);
+        recorder.interfaces_mut().of_packet(3, 1, 5);
+        for ring in 0..2 {
+            recorder.ring_drops(ring, 3, 5, 6);
+            recorder.ring_mut(ring).processed += 1;
+        }
+        for category in 0..super::super::layout::EVENT_CATEGORIES {
+            recorder.keep_event(category, &[1; EVENT_BYTES - 8]);
+            assert!(recorder.events(category).count() <= EVENT_SLOTS);
+        }
+        recorder.packet_during_outage(0, 50);
+        for store in Store::ALL {
+            for from in [From::Oldest, From::Since(3), From::Now] {
+                let mut cursor = Cursor::new(&recorder, &[store], from, u64::MAX, false);
+                while cursor.next(&recorder, u64::MAX).is_some() {}
+            }
+            // More than the store holds, so that all of it is evicted.
+            for time in 0..4000 {
+                put(&mut recorder, store, time);
+            }
+            recorder.state(store);
+        }
+        recorder.gaps(0);
+        recorder.new_gaps();
+        recorder.gap_totals();
+        recorder.event_totals();
+        recorder.commit();
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn damaged_memory_stops_no_reader(
+            words in proptest::collection::vec(
+                (any::<prop::sample::Index>(), prop_oneof![Just(u64::MAX), Just(0), Just(1 << 56), 0..4096u64, any::<u64>()]),
+                1..300,
+            ),
+            only_ledgers: bool,
+        ) {
+            let mut memory = vec![0; super::super::memory_needed(BUDGETS)];
+            use_all(&mut memory);
+            let ledgers = Layout::new(BUDGETS).ledgers[0];
+            let (from, to) = match only_ledgers {
+                // The numbers that everything else depends on, in both copies.
+                true => (ledgers, ledgers + size_of::<Ledger>()),
+                false => (size_of::<Header>() - 8, memory.len()),
+            };
+            let second = Layout::new(BUDGETS).ledgers[1] - ledgers;
+            for (at, word) in words {
+                let at = from + at.index((to - from) / 8) * 8;
+                for copy in [at, at + if only_ledgers { second } else { 0 }] {
+                    memory[copy..copy + 8].copy_from_slice(&word.to_ne_bytes());
+                }
+            }
+            use_all(&mut memory);
+            use_all(&mut memory);
+        }
+    }
+}

@@ -12,6 +12,7 @@ use nix::sys::stat::Mode;
 use tokio::io::unix::AsyncFd;
 use tokio::task::yield_now;
 
+use super::sandbox::PIPE_BYTES;
 use super::service::status::gap as gap_in_words;
 use super::{Shared, ready};
 use crate::linux::mapping::OwnMemory;
@@ -35,8 +36,6 @@ const MAX_POLL_TIME: Duration = Duration::from_millis(2);
 const PACKETS_PER_CLOCK_READ: usize = 32;
 /// Bytes collected before they are written.
 const MAX_BYTES_PER_POLL: usize = 256 * 1024;
-/// Size of the pipe, at most fs.pipe-max-size.
-pub(super) const PIPE_BYTES: i32 = 1 << 20;
 /// Maximum time for which a reader may leave the pipe full.
 const READ_WAIT: Duration = Duration::from_secs(30);
 /// A packet of one ring can arrive this much later than one of the other, since blocks are passed

@@ -83,6 +83,7 @@ fn start() -> io::Result<()> {
     // Without a keeper an engine is of no use: its counters are not read, and it is not woken.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     nix::sys::prctl::set_dumpable(false)?;
+    lower_descriptor_limit();
     // A task that panics must not leave the others running on inconsistent state. The keeper starts
     // the next engine, which takes over rings and record.
     std::panic::set_hook(Box::new(|panic| {
@@ -153,6 +154,23 @@ fn start() -> io::Result<()> {
     )
 }
 
+/// Descriptors that an engine is allowed fewer than the keeper, at limits of at least four times
+/// that: one message more than fits (SCM_MAX_FD, 253).
+const KEEPERS_RESERVE: u64 = 512;
+
+/// Lowers the limit of descriptors, and with it that of descriptors in messages which no one has
+/// received yet. The kernel counts those per user and compares with the limit of the sender: a
+/// taken-over engine cannot use up the keeper's, who passes descriptors to the next one.
+fn lower_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft >= 4 * KEEPERS_RESERVE
+    {
+        let lower = soft - KEEPERS_RESERVE;
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, lower, lower);
+    }
+}
+
 fn take(
     handed: &mut [Option<OwnedFd>; MAX_DESCRIPTORS],
     which: DescriptorSlot,
@@ -212,6 +230,8 @@ fn take_intake(
         }
         Opened::Fresh | Opened::Reset => {}
     }
+    // An engine that dies soon would take the declaration with it.
+    recorder.commit();
     let counted = |at: usize, counter| counters.load64(counter_at(at, counter));
     let taken = [0, 1].map(|at| {
         let packets = counted(at, Counter::Packets) + recorder.ring(at).uncounted;

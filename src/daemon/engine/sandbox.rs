@@ -14,9 +14,8 @@ use landlock::{
 };
 use netsonde_core::config::Violation;
 
-use super::export::PIPE_BYTES;
-pub use crate::daemon::seccomp::State;
-use crate::daemon::seccomp::{Argument, Calls};
+pub use crate::linux::seccomp::State;
+use crate::linux::seccomp::{Argument, Calls};
 
 /// The sandbox of this process.
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +139,10 @@ const OPTIONS: [(i32, i32); 2] = [
 /// with the keeper, with the next engine and, for its log, with unknown processes: a descriptor made
 /// blocking there, or one that sends signals, would outlive this process.
 const COMMANDS: [i32; 3] = [libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_GETFL];
+
+/// Size of the pipe through which a client gets packets, at most fs.pipe-max-size. Pipes are set to
+/// this size only: that of the log is not made smaller.
+pub const PIPE_BYTES: i32 = 1 << 20;
 
 /// Flags of a sent message. Above all not MSG_MORE: data held back would stay in a raw socket, and
 /// precede the first packet of the next engine.

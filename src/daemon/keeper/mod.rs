@@ -259,12 +259,16 @@ fn random() -> u32 {
     RandomState::new().hash_one(wall_ns()) as u32
 }
 
+/// Limit of descriptors of a keeper, unless its starter allows fewer: memberships on all interfaces,
+/// and as many again.
+const MAX_DESCRIPTORS_OPEN: u64 = 8192;
+
 /// Raises the limit of descriptors: memberships cost two per interface, and hosts have hundreds of
 /// interfaces.
 fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let wanted = hard.min(8192).max(soft);
+        let wanted = hard.min(MAX_DESCRIPTORS_OPEN).max(soft);
         let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard);
     }
 }
@@ -349,6 +353,16 @@ impl Resources {
         sum(Counter::Drops, counts.drops);
         let read_at = self.counter(counter_at(at, Counter::ReadAt));
         read_at.store(wall_ns(), Ordering::Release);
+    }
+
+    /// Makes all sockets of engines non-blocking again. No engine can change that, but others that
+    /// hold one of them could, and then an engine would wait in a call for ever.
+    fn restore_modes(&self) {
+        let raw = self.listeners.iter().chain(&self.probers).flatten();
+        let own = [Some(self.control.as_fd()), self.remote_fd()];
+        for socket in raw.map(AsFd::as_fd).chain(own.into_iter().flatten()) {
+            let _ = socket2::SockRef::from(&socket).set_nonblocking(true);
+        }
     }
 
     /// Returns memory for a record, empty.

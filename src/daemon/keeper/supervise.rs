@@ -232,6 +232,7 @@ impl Keeper {
         handover_header.probe_tag = self.kept.probe_tag;
         self.kept.counter(STARTS_AT).fetch_add(1, Ordering::Relaxed);
         self.groups.mark_unrequested();
+        self.kept.restore_modes();
         let descriptors = self.kept.descriptors(settings.as_fd(), woken.as_fd());
         let handed = send_handover(&ours, handover_header, &descriptors).and_then(|()| {
             let event = EpollEvent::new(EpollFlags::EPOLLIN, ENGINE);
