@@ -191,7 +191,10 @@ fn settings_are_out_of_reach() -> Outcome {
         assert!(engine.shown(word).is_empty(), "{shown:?}");
     }
     let maps = std::fs::read_to_string(format!("/proc/{}/maps", victim.service.engine()))?;
-    let mapped: Vec<&str> = maps.lines().filter(|line| line.contains("memfd:")).collect();
+    let mapped: Vec<&str> = maps
+        .lines()
+        .filter(|line| line.contains("memfd:"))
+        .collect();
     assert_eq!(mapped.len(), 2, "{mapped:?}");
     for line in mapped {
         let is_counters = line.contains("netsonde counters");
@@ -243,7 +246,11 @@ fn shared_descriptions_cannot_stop_the_keeper() -> Outcome {
         .run(|| traffic::numbered_frames("e0", mac, ends, 20_000, 18, None))?;
     kill(keeper, Signal::SIGHUP)?;
     let log = || victim.service.log();
-    assert!(wait_until(PATIENCE, || log().contains("SIGHUP:")), "{}", log());
+    assert!(
+        wait_until(PATIENCE, || log().contains("SIGHUP:")),
+        "{}",
+        log()
+    );
     let start = Instant::now();
     kill(stopped, Signal::SIGKILL)?;
     victim.is_replaced(&format!("{filled} writes"), stopped, start);
@@ -382,7 +389,10 @@ fn every_request_has_a_rate() -> Outcome {
         drop(channel);
         victim.is_replaced(&format!("{request:?}"), engine, Instant::now());
         let log = victim.service.log();
-        assert!(log.contains(&format!("too many requests ({request:?})")), "{log}");
+        assert!(
+            log.contains(&format!("too many requests ({request:?})")),
+            "{log}"
+        );
     }
     victim.ends_at_once("requests");
     Ok(())
@@ -401,7 +411,13 @@ fn promiscuous_mode_is_as_configured() -> Outcome {
     ] {
         let victim = Victim::start(config);
         let channel = victim.engine().descriptor(0)?;
-        for ifindex in [index(&victim.a, "e0"), index(&victim.a, "lo"), 0, 77_777, u32::MAX] {
+        for ifindex in [
+            index(&victim.a, "e0"),
+            index(&victim.a, "lo"),
+            0,
+            77_777,
+            u32::MAX,
+        ] {
             send_request(&channel, EngineRequest::Promiscuous, ifindex)?;
         }
         drop(channel);
@@ -482,6 +498,25 @@ fn stays(service: &Service, what: &str) {
     );
 }
 
+/// Offset of the first copy of marks and counters in the record, which begins with the time of its creation.
+const LEDGER: u64 = 4096;
+
+/// Offset of the second copy, which begins with the same.
+fn second_ledger(record: &OwnedFd) -> Result<u64, Box<dyn std::error::Error>> {
+    let begin = |at: u64| -> nix::Result<[u8; 8]> {
+        let mut bytes = [0; 8];
+        nix::sys::uio::pread(record, &mut bytes, at as i64)?;
+        Ok(bytes)
+    };
+    let first = begin(LEDGER)?;
+    for at in (2 * LEDGER..1 << 20).step_by(4096) {
+        if begin(at)? == first {
+            return Ok(at);
+        }
+    }
+    Err("the record has no second copy".into())
+}
+
 /// The record is memory that the last engine may have filled with anything: the next one reads it as such.
 fn a_scribbled_record_stops_no_engine() -> Outcome {
     let victim = {
@@ -491,28 +526,35 @@ fn a_scribbled_record_stops_no_engine() -> Outcome {
         let length = nix::sys::stat::fstat(&memory)?.st_size as u64;
         let mut noise = Noise(u64::from(std::process::id()) << 20 | 1);
         println!("seed {:#x}", noise.0);
-        for round in 0..24 {
-            victim.service.ask(&["ping", "-c", "5", "-i", "0.01", "10.0.0.2"]);
+        for round in 0..32 {
+            victim
+                .service
+                .ask(&["ping", "-c", "5", "-i", "0.01", "10.0.0.2"]);
             let engine = victim.service.engine();
             kill(engine, Signal::SIGSTOP)?;
-            // All of it; only marks and counters; single words of them; only the packets.
+            // All of it; only marks and counters; only the packets; a single number of each copy.
             let head = 1 << 20;
-            let (from, to, step) = match round % 4 {
-                0 => (0, length, 4096),
-                1 => (4096, head, 8),
-                2 => (4096, 4096 + 8192, 8 * (1 + noise.next() % 64)),
-                _ => (head, length, 512),
+            let places: Vec<u64> = match round % 4 {
+                0 => (0..length - 8).step_by(4096).collect(),
+                1 => (LEDGER..head).step_by(8).collect(),
+                2 => (head..length - 8).step_by(512).collect(),
+                _ => {
+                    let at = LEDGER + 8 * (noise.next() % 100);
+                    vec![at, at + second_ledger(&memory)? - LEDGER]
+                }
             };
-            let mut at = from;
-            while at + 8 <= to {
+            let word = noise.next();
+            for at in places {
                 let value = match noise.next() % 4 {
+                    _ if round % 4 == 3 => {
+                        [u64::MAX, u64::MAX - 2, 1 << 63, word][word as usize % 4]
+                    }
                     0 => u64::MAX,
                     1 => 0,
                     2 => u64::from(noise.next() as u32),
                     _ => noise.next(),
                 };
                 nix::sys::uio::pwrite(&memory, &value.to_ne_bytes(), at as i64)?;
-                at += step;
             }
             let start = Instant::now();
             kill(engine, Signal::SIGKILL)?;
@@ -535,7 +577,9 @@ fn a_scribbled_ring_stops_no_engine() -> Outcome {
     let keeper = Taken::or_skip(victim.service.keeper());
     let is_packet = |descriptor: &OwnedFd| {
         let socket = socket2::SockRef::from(descriptor);
-        socket.domain().is_ok_and(|domain| domain == socket2::Domain::PACKET)
+        socket
+            .domain()
+            .is_ok_and(|domain| domain == socket2::Domain::PACKET)
     };
     let all = keeper.all().into_iter().map(|(descriptor, _)| descriptor);
     let rings: Vec<OwnedFd> = all.filter(is_packet).collect();
@@ -546,8 +590,12 @@ fn a_scribbled_ring_stops_no_engine() -> Outcome {
     for round in 0..6 {
         let engine = victim.service.engine();
         kill(engine, Signal::SIGSTOP)?;
-        for (ring, (name, block)) in rings.iter().zip([("control", 64 << 10), ("bulk", 512 << 10)]) {
-            let capacity = number(&entry(&status["rings"], "name", name)["capacity_bytes"]) as usize;
+        for (ring, (name, block)) in rings
+            .iter()
+            .zip([("control", 64 << 10), ("bulk", 512 << 10)])
+        {
+            let capacity =
+                number(&entry(&status["rings"], "name", name)["capacity_bytes"]) as usize;
             let length = capacity.try_into()?;
             let (both, shared) = (
                 ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
@@ -556,14 +604,35 @@ fn a_scribbled_ring_stops_no_engine() -> Outcome {
             // SAFETY: a new mapping at an address that the kernel chooses.
             let mapping = unsafe { mmap(None, length, both, shared, ring.as_fd(), 0) }?;
             for start in (0..capacity).step_by(block) {
-                for at in (start..start + 512).step_by(4) {
-                    let value = match noise.next() % 3 {
-                        0 => 0,
-                        1 => u32::MAX,
-                        _ => noise.next() as u32,
-                    };
+                let write = |at: usize, value: u32| {
                     // SAFETY: aligned, and within the mapping.
-                    unsafe { mapping.cast::<u32>().add(at / 4).write_volatile(value) };
+                    unsafe {
+                        mapping
+                            .cast::<u32>()
+                            .add((start + at) / 4)
+                            .write_volatile(value)
+                    };
+                };
+                for at in (0..512).step_by(4) {
+                    write(
+                        at,
+                        match noise.next() % 3 {
+                            _ if round % 2 == 1 => 0,
+                            0 => 0,
+                            1 => u32::MAX,
+                            _ => noise.next() as u32,
+                        },
+                    );
+                }
+                if round % 2 == 1 {
+                    // Passed on, with four billion packets, of which each leads to itself: no next one, 60
+                    // bytes, which begin 82 bytes behind its header.
+                    for (at, value) in [(8, 1), (12, u32::MAX), (16, 128)] {
+                        write(at, value);
+                    }
+                    for (at, value) in [(128 + 12, 60), (128 + 16, 60), (128 + 24, 82)] {
+                        write(at, value);
+                    }
                 }
             }
             // SAFETY: mapped above, and not used afterwards.
@@ -576,7 +645,9 @@ fn a_scribbled_ring_stops_no_engine() -> Outcome {
             pid.is_some() && pid != Some(engine.as_raw().into())
         };
         victim.service.until("another engine", is_new);
-        println!("round {round}: another engine after {:?}", start.elapsed());
+        let took = start.elapsed();
+        println!("round {round}: another engine after {took:?}");
+        assert!(took < limits().0, "round {round}: {took:?}");
         // New packets arrive in the record, although no mark fits the rings.
         let recent = ["watch", "--json", "--last", "1s", "icmp"];
         let recorded = || victim.service.ask(&recent).lines().count();
@@ -617,7 +688,9 @@ fn a_record_that_stops_engines_is_given_up() -> Outcome {
         victim.service.log().contains("a new one begins")
     });
     assert!(given_up, "{}", victim.service.log());
-    let status = victim.service.until("an engine", |status| status["engine"].is_object());
+    let status = victim
+        .service
+        .until("an engine", |status| status["engine"].is_object());
     let reset = entry(&status["gaps"], "kind", "recorder_reset");
     assert!(reset.is_object(), "{status:#}");
     victim.is_as_before("a new record");
@@ -647,7 +720,12 @@ fn root_needs_a_user_to_become() -> Outcome {
         })?;
         let printed = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{printed}");
-        for word in ["no user netsonde", "systemd-sysusers", "adduser", "--allow-root"] {
+        for word in [
+            "no user netsonde",
+            "systemd-sysusers",
+            "adduser",
+            "--allow-root",
+        ] {
             assert!(printed.contains(word), "{printed}");
         }
         assert_eq!(std::fs::read_dir(directory.path())?.count(), 0);

@@ -149,14 +149,12 @@ fn attempt(name: &str, held: &std::net::UdpSocket) -> i32 {
             libc::SYS_fchmodat,
             [here, text(c"/etc/shadow"), 0o666, 0, 0],
         ),
-        "making a shared description blocking" => call(
-            libc::SYS_fcntl,
-            [held, libc::F_SETFL as usize, 0, 0, 0],
-        ),
-        "signals from a description" => call(
-            libc::SYS_fcntl,
-            [held, libc::F_SETOWN as usize, 1, 0, 0],
-        ),
+        "making a shared description blocking" => {
+            call(libc::SYS_fcntl, [held, libc::F_SETFL as usize, 0, 0, 0])
+        }
+        "signals from a description" => {
+            call(libc::SYS_fcntl, [held, libc::F_SETOWN as usize, 1, 0, 0])
+        }
         "another signal from a description" => call(
             libc::SYS_fcntl,
             [held, F_SETSIG, libc::SIGKILL as usize, 0, 0],
@@ -168,16 +166,31 @@ fn attempt(name: &str, held: &std::net::UdpSocket) -> i32 {
         }
         "sealing" => call(
             libc::SYS_fcntl,
-            [held, libc::F_ADD_SEALS as usize, libc::F_SEAL_WRITE as usize, 0, 0],
+            [
+                held,
+                libc::F_ADD_SEALS as usize,
+                libc::F_SEAL_WRITE as usize,
+                0,
+                0,
+            ],
         ),
         "a lease" => call(
             libc::SYS_fcntl,
-            [held, libc::F_SETLEASE as usize, libc::F_RDLCK as usize, 0, 0],
+            [
+                held,
+                libc::F_SETLEASE as usize,
+                libc::F_RDLCK as usize,
+                0,
+                0,
+            ],
         ),
         "a lock" => {
             let lock = [0u64; 4];
             let at = lock.as_ptr() as usize;
-            call(libc::SYS_fcntl, [held, libc::F_OFD_SETLK as usize, at, 0, 0])
+            call(
+                libc::SYS_fcntl,
+                [held, libc::F_OFD_SETLK as usize, at, 0, 0],
+            )
         }
         "a smaller pipe" => call(
             libc::SYS_fcntl,
@@ -233,7 +246,10 @@ fn attempt(name: &str, held: &std::net::UdpSocket) -> i32 {
         ),
         "a session of its own" => call(libc::SYS_setsid, [0, 0, 0, 0, 0]),
         "timers" => call(libc::SYS_timer_create, [0, 0, 0, 0, 0]),
-        "message queues" => call(libc::SYS_mq_open, [text(c"x"), libc::O_CREAT as usize, 0, 0, 0]),
+        "message queues" => call(
+            libc::SYS_mq_open,
+            [text(c"x"), libc::O_CREAT as usize, 0, 0, 0],
+        ),
         "System V memory" => call(libc::SYS_shmget, [0, 4096, libc::IPC_CREAT as usize, 0, 0]),
         "raising limits" => {
             let limit = [u64::MAX; 2];
@@ -484,7 +500,10 @@ fn engine_is_sandboxed_and_status_shows_it() -> Outcome {
     let of_keeper = std::fs::read_to_string(format!("/proc/{}/status", service.keeper()))?;
     let is = |line: &str| of_keeper.lines().any(|one| one == line);
     // Two: one of them hides clone3.
-    assert!(is("Seccomp:\t2") && is("Seccomp_filters:\t2"), "{of_keeper}");
+    assert!(
+        is("Seccomp:\t2") && is("Seccomp_filters:\t2"),
+        "{of_keeper}"
+    );
     assert!(
         service
             .ask(&["-v", "status"])

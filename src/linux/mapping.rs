@@ -33,7 +33,10 @@ impl ReadOnlyMapping {
     pub fn load64(&self, at: usize) -> u64 {
         // Of all atomic operations, only relaxed loads are defined on memory that cannot be
         // written.
-        let word = self.0.word64(at).map_or(0, |word| word.load(Ordering::Relaxed));
+        let word = self
+            .0
+            .word64(at)
+            .map_or(0, |word| word.load(Ordering::Relaxed));
         fence(Ordering::Acquire);
         word
     }
@@ -45,7 +48,11 @@ unsafe impl Send for Mapping {}
 impl Mapping {
     /// Maps the first `length` bytes (more than 0) of `descriptor` for reading and writing.
     pub fn new(descriptor: impl AsFd, length: usize) -> io::Result<Mapping> {
-        Mapping::with(descriptor, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
+        Mapping::with(
+            descriptor,
+            length,
+            ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+        )
     }
 
     fn with(descriptor: impl AsFd, length: usize, protection: ProtFlags) -> io::Result<Mapping> {
@@ -162,5 +169,9 @@ fn new_memory(name: &str) -> io::Result<OwnedFd> {
 pub fn read_only(memory: impl AsFd) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", memory.as_fd().as_raw_fd());
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    Ok(nix::fcntl::open(path.as_str(), flags, nix::sys::stat::Mode::empty())?)
+    Ok(nix::fcntl::open(
+        path.as_str(),
+        flags,
+        nix::sys::stat::Mode::empty(),
+    )?)
 }

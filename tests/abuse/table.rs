@@ -480,7 +480,10 @@ const CASES: &[Case] = &[
             (BOUNDARY, "a_scribbled_record_stops_no_engine"),
             (BOUNDARY, "a_scribbled_ring_stops_no_engine"),
             (BOUNDARY, "a_record_that_stops_engines_is_given_up"),
-            ("src/core/recorder/store.rs", "damaged_memory_stops_no_reader"),
+            (
+                "src/core/recorder/store.rs",
+                "damaged_memory_stops_no_reader",
+            ),
         ]),
     ),
     case(

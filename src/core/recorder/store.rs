@@ -10,8 +10,8 @@ use super::class::Store;
 use super::interfaces::{InterfaceSlot, Interfaces};
 use super::layout::{
     EVENT_BYTES, EVENT_SLOTS, GAP_SLOTS, GapKind, Header, INTERFACE_SLOTS, Layout, Ledger, MAGIC,
-    Plausible, RECORD_HEADER, RecordHeader, Region, RingMark, SEGMENT_HEADER, SegmentHeader, StoreMark,
-    VERSION,
+    Plausible, RECORD_HEADER, RecordHeader, Region, RingMark, SEGMENT_HEADER, SegmentHeader,
+    StoreMark, VERSION,
 };
 use crate::wire::{Checksum, Direction, LinkType};
 

@@ -46,7 +46,10 @@ impl Settings {
     /// engine can alter what the next one gets. Returns its descriptor and their size in bytes.
     pub fn memory(&self) -> io::Result<(OwnedFd, usize)> {
         let written = serde_json::to_vec(self).map_err(io::Error::other)?;
-        Ok((constant_memory("netsonde settings", &written)?, written.len()))
+        Ok((
+            constant_memory("netsonde settings", &written)?,
+            written.len(),
+        ))
     }
 }
 

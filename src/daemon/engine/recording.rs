@@ -1,6 +1,5 @@
 //! SHELL. From the rings to the recorder: the path of every packet.
 
-
 use super::ring::{Packet, Ring};
 use crate::daemon::channel::handover::{Counter, counter_at};
 use crate::linux::mapping::{OwnMemory, ReadOnlyMapping};
@@ -185,7 +184,10 @@ impl Recording {
     pub fn resync(&mut self) {
         for (ring, number) in self.rings.iter_mut().zip(0..) {
             if ring.resync() {
-                tracing::warn!(ring = number, "the position in the ring was wrong: resynchronized");
+                tracing::warn!(
+                    ring = number,
+                    "the position in the ring was wrong: resynchronized"
+                );
             }
         }
     }

@@ -149,7 +149,7 @@ pub const PIPE_BYTES: i32 = 1 << 20;
 const SENDING: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 fn calls() -> io::Result<Calls> {
-    use Argument::{Is, Without, Whole};
+    use Argument::{Is, Whole, Without};
     let mut calls = Calls::default();
     calls.allow(FREE);
     calls.allow(OLD);
@@ -169,10 +169,7 @@ fn calls() -> io::Result<Calls> {
     for command in COMMANDS {
         calls.allow_if(libc::SYS_fcntl, &[Is(1, command as u32)])?;
     }
-    let enlarge = [
-        Is(1, libc::F_SETPIPE_SZ as u32),
-        Is(2, PIPE_BYTES as u32),
-    ];
+    let enlarge = [Is(1, libc::F_SETPIPE_SZ as u32), Is(2, PIPE_BYTES as u32)];
     calls.allow_if(libc::SYS_fcntl, &enlarge)?;
     for (call, flags) in [
         (libc::SYS_sendto, 3),

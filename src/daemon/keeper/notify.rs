@@ -72,7 +72,11 @@ impl Notifier {
             return Ok(());
         };
         let rights = [ControlMessage::ScmRights(descriptors)];
-        let control = if descriptors.is_empty() { &rights[..0] } else { &rights[..] };
+        let control = if descriptors.is_empty() {
+            &rights[..0]
+        } else {
+            &rights[..]
+        };
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let bytes = [IoSlice::new(message.as_bytes())];
         sendmsg(socket.as_raw_fd(), &bytes, control, flags, Some(address)).map(|_| ())

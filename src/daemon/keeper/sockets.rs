@@ -189,7 +189,9 @@ pub fn open_listener(
 /// usually do without that function. shutdown(2) reports that the socket is not connected, but
 /// stores the direction before (inet_shutdown in net/ipv4/af_inet.c).
 pub fn receive_only(socket: &OwnedFd) -> bool {
-    let is_ipv6 = SockRef::from(socket).domain().is_ok_and(|domain| domain == Domain::IPV6);
+    let is_ipv6 = SockRef::from(socket)
+        .domain()
+        .is_ok_and(|domain| domain == Domain::IPV6);
     let include_headers = |include: i32| match is_ipv6 {
         true => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_HDRINCL, &include),
         false => set_option(socket, libc::IPPROTO_IP, libc::IP_HDRINCL, &include),
@@ -207,7 +209,10 @@ pub fn receive_only(socket: &OwnedFd) -> bool {
 fn is_mute(socket: &OwnedFd, is_ipv6: bool) -> bool {
     let mut packet = [0u8; 40];
     packet[0] = 0x4f;
-    let (raw, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+    let (raw, flags) = (
+        socket.as_raw_fd(),
+        MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+    );
     let sent = if is_ipv6 {
         let this_host = SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, 0));
         sendto(raw, &packet, &this_host, flags)

@@ -25,9 +25,9 @@ use crate::daemon::channel::handover::{
     recv_request, send_handover, send_settings,
 };
 use crate::daemon::channel::settings::Settings;
-use netsonde_core::config::Config;
 use crate::daemon::log;
 use crate::linux::monotonic_ns;
+use netsonde_core::config::Config;
 
 /// Crashes forgiven per second of uptime.
 const FORGIVEN_A_SECOND: u32 = 1;
