@@ -20,6 +20,7 @@ use netsonde::daemon::channel::handover::{EngineRequest, send_request};
 use netsonde::lab::{Host, traffic, wait_until};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
@@ -33,11 +34,15 @@ use support::{PATIENCE, Service, Test, entry, number, pair};
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    let tests: [(&str, Test); 12] = [
+    let tests: [(&str, Test); 13] = [
         ("settings_are_out_of_reach", settings_are_out_of_reach),
         (
             "shared_descriptions_cannot_stop_the_keeper",
             shared_descriptions_cannot_stop_the_keeper,
+        ),
+        (
+            "allowed_calls_on_every_descriptor_leave_no_trace",
+            allowed_calls_on_every_descriptor_leave_no_trace,
         ),
         (
             "a_listener_that_was_shut_down_ends_the_service",
@@ -202,6 +207,12 @@ fn settings_are_out_of_reach() -> Outcome {
     }
     // What the keeper keeps and passes on is not what an engine could have changed.
     victim.is_as_before("settings");
+    // The end of an engine that made a forbidden call, and its word in the log.
+    let (engine, start) = (victim.service.engine(), Instant::now());
+    kill(engine, Signal::SIGSYS)?;
+    victim.is_replaced("a forbidden call", engine, start);
+    let log = victim.service.log();
+    assert!(log.contains("a system call that its sandbox forbids"), "{log}");
     victim.ends_at_once("settings");
     Ok(())
 }
@@ -255,6 +266,91 @@ fn shared_descriptions_cannot_stop_the_keeper() -> Outcome {
     kill(stopped, Signal::SIGKILL)?;
     victim.is_replaced(&format!("{filled} writes"), stopped, start);
     victim.ends_at_once("filled descriptors");
+    Ok(())
+}
+
+/// Makes every call of the engine's list that changes anything, on one descriptor, with the arguments that the list
+/// allows. Returns how many had an effect.
+fn call_everything(descriptor: &OwnedFd, is_channel: bool) -> u32 {
+    let raw = descriptor.as_raw_fd();
+    let quiet = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let mut effects = 0;
+    let mut count = |worked: bool| effects += u32::from(worked);
+    for mode in -1..7 {
+        for (level, name) in [
+            (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+        ] {
+            let (value, length) = (std::ptr::from_ref(&mode).cast(), size_of::<i32>() as u32);
+            // SAFETY: the pointer and the length describe `mode`, which the kernel only reads.
+            count(unsafe { libc::setsockopt(raw, level, name, value, length) } == 0);
+        }
+    }
+    count(fcntl(descriptor, FcntlArg::F_SETPIPE_SZ(1 << 20)).is_ok());
+    count(nix::unistd::lseek(descriptor, 0, nix::unistd::Whence::SeekCur).is_ok());
+    let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
+    count(epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, 0)).is_ok());
+    let mut bytes = [0; 4096];
+    for flags in [MsgFlags::MSG_DONTWAIT, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_ERRQUEUE] {
+        for _ in 0..1000 {
+            let received = nix::sys::socket::recv(raw, &mut bytes, flags);
+            count(received.is_ok());
+            if received.is_err() {
+                break;
+            }
+        }
+    }
+    count(nix::sys::socket::accept(raw).is_ok_and(|accepted| nix::unistd::close(accepted).is_ok()));
+    let status = fcntl(descriptor, FcntlArg::F_GETFL).unwrap_or(0);
+    let waits = status & libc::O_NONBLOCK == 0;
+    if !waits {
+        count(nix::unistd::read(descriptor, &mut bytes).is_ok());
+        count(nix::sys::uio::pread(descriptor, &mut bytes, 0).is_ok());
+    }
+    // What is no request ends an engine: tests/abuse/process.rs.
+    if !is_channel {
+        for fill in [0, 8, 0x45, 0x60, 0x80, 0xff] {
+            let message = [fill; 64];
+            count(nix::sys::socket::send(raw, &message, quiet).is_ok());
+            let to: SockaddrIn = "10.0.0.2:0".parse::<std::net::SocketAddrV4>().unwrap().into();
+            count(sendto(raw, &message, &to, quiet).is_ok());
+            let to: SockaddrIn6 = "[fd00::2]:0".parse::<std::net::SocketAddrV6>().unwrap().into();
+            count(sendto(raw, &message, &to, quiet).is_ok());
+            let slices = [std::io::IoSlice::new(&message)];
+            let sent = nix::sys::socket::sendmsg::<()>(raw, &slices, &[], quiet, None);
+            count(sent.is_ok());
+            count(!waits && nix::unistd::write(descriptor, &message).is_ok());
+        }
+        // A last message without an answer to anything before.
+        let _ = getsockopt(descriptor, sockopt::SocketError);
+    }
+    effects
+}
+
+/// Every descriptor of the engine with every allowed call that changes something.
+fn allowed_calls_on_every_descriptor_leave_no_trace() -> Outcome {
+    let victim = Victim::start("");
+    let engine = victim.engine();
+    let all = engine.all();
+    let channel = all.first().map(|(_, shown)| shown.clone());
+    let number = all.len();
+    let mut effects = 0;
+    for (descriptor, shown) in all {
+        effects += call_everything(&descriptor, Some(shown) == channel);
+    }
+    assert!(effects > 50, "{effects}");
+    victim.is_as_before(&format!("{effects} calls on {number} descriptors"));
+    // Fragments as they are asked for, whatever the option was.
+    for (arguments, answered) in [
+        (&["ping", "-c", "1", "-s", "3000", "10.0.0.2"][..], "1 received"),
+        (&["ping", "-c", "1", "-s", "3000", "fd00::2"], "1 received"),
+        (&["ping", "-c", "1", "-M", "do", "-s", "3000", "10.0.0.2"], "0 received"),
+    ] {
+        let output = victim.service.netsonde(arguments);
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(printed.contains(answered), "{arguments:?}: {printed}");
+    }
+    victim.ends_at_once("allowed calls");
     Ok(())
 }
 

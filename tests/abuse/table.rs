@@ -492,6 +492,7 @@ const CASES: &[Case] = &[
         "The filter does not let an engine do so. If others do, the keeper waits for nothing, the next engine restores them, and a lost control socket ends the service, which says so.",
         By(&[
             (SANDBOX, "sandbox_kills_on_escapes"),
+            (BOUNDARY, "allowed_calls_on_every_descriptor_leave_no_trace"),
             (BOUNDARY, "shared_descriptions_cannot_stop_the_keeper"),
             (BOUNDARY, "a_listener_that_was_shut_down_ends_the_service"),
         ]),

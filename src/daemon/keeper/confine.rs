@@ -36,6 +36,14 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_epoll_create1,
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
+    // What libraries for users and groups wait with (nss-systemd(8)).
+    libc::SYS_epoll_pwait2,
+    libc::SYS_inotify_init1,
+    libc::SYS_inotify_add_watch,
+    libc::SYS_inotify_rm_watch,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
+    libc::SYS_timerfd_gettime,
     // Files: the configuration, users and groups, libraries; its own socket is removed at the end.
     libc::SYS_openat,
     libc::SYS_faccessat,
@@ -43,6 +51,10 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_readlinkat,
     libc::SYS_getdents64,
     libc::SYS_getcwd,
+    libc::SYS_statfs,
+    libc::SYS_fstatfs,
+    libc::SYS_fadvise64,
+    libc::SYS_umask,
     libc::SYS_unlinkat,
     libc::SYS_flock,
     // Memory for the settings.

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -500,6 +500,13 @@ impl Keeper {
                     self.engine = None;
                     if self.end_by.is_some() {
                         return Ok(true);
+                    }
+                    if status.signal() == Some(libc::SIGSYS) {
+                        tracing::error!(
+                            "the engine made a system call that its sandbox forbids: it was taken \
+                                over, or this C library needs that call (see [sandbox] violation in \
+                                netsonde.toml(5))"
+                        );
                     }
                     self.died(&status.to_string(), lived, was_ready);
                 }
