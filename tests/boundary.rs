@@ -212,7 +212,10 @@ fn settings_are_out_of_reach() -> Outcome {
     kill(engine, Signal::SIGSYS)?;
     victim.is_replaced("a forbidden call", engine, start);
     let log = victim.service.log();
-    assert!(log.contains("a system call that its sandbox forbids"), "{log}");
+    assert!(
+        log.contains("a system call that its sandbox forbids"),
+        "{log}"
+    );
     victim.ends_at_once("settings");
     Ok(())
 }
@@ -289,9 +292,16 @@ fn call_everything(descriptor: &OwnedFd, is_channel: bool) -> u32 {
     count(fcntl(descriptor, FcntlArg::F_SETPIPE_SZ(1 << 20)).is_ok());
     count(nix::unistd::lseek(descriptor, 0, nix::unistd::Whence::SeekCur).is_ok());
     let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
-    count(epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, 0)).is_ok());
+    count(
+        epoll
+            .add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, 0))
+            .is_ok(),
+    );
     let mut bytes = [0; 4096];
-    for flags in [MsgFlags::MSG_DONTWAIT, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_ERRQUEUE] {
+    for flags in [
+        MsgFlags::MSG_DONTWAIT,
+        MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_ERRQUEUE,
+    ] {
         for _ in 0..1000 {
             let received = nix::sys::socket::recv(raw, &mut bytes, flags);
             count(received.is_ok());
@@ -312,9 +322,15 @@ fn call_everything(descriptor: &OwnedFd, is_channel: bool) -> u32 {
         for fill in [0, 8, 0x45, 0x60, 0x80, 0xff] {
             let message = [fill; 64];
             count(nix::sys::socket::send(raw, &message, quiet).is_ok());
-            let to: SockaddrIn = "10.0.0.2:0".parse::<std::net::SocketAddrV4>().unwrap().into();
+            let to: SockaddrIn = "10.0.0.2:0"
+                .parse::<std::net::SocketAddrV4>()
+                .unwrap()
+                .into();
             count(sendto(raw, &message, &to, quiet).is_ok());
-            let to: SockaddrIn6 = "[fd00::2]:0".parse::<std::net::SocketAddrV6>().unwrap().into();
+            let to: SockaddrIn6 = "[fd00::2]:0"
+                .parse::<std::net::SocketAddrV6>()
+                .unwrap()
+                .into();
             count(sendto(raw, &message, &to, quiet).is_ok());
             let slices = [std::io::IoSlice::new(&message)];
             let sent = nix::sys::socket::sendmsg::<()>(raw, &slices, &[], quiet, None);
@@ -342,9 +358,15 @@ fn allowed_calls_on_every_descriptor_leave_no_trace() -> Outcome {
     victim.is_as_before(&format!("{effects} calls on {number} descriptors"));
     // Fragments as they are asked for, whatever the option was.
     for (arguments, answered) in [
-        (&["ping", "-c", "1", "-s", "3000", "10.0.0.2"][..], "1 received"),
+        (
+            &["ping", "-c", "1", "-s", "3000", "10.0.0.2"][..],
+            "1 received",
+        ),
         (&["ping", "-c", "1", "-s", "3000", "fd00::2"], "1 received"),
-        (&["ping", "-c", "1", "-M", "do", "-s", "3000", "10.0.0.2"], "0 received"),
+        (
+            &["ping", "-c", "1", "-M", "do", "-s", "3000", "10.0.0.2"],
+            "0 received",
+        ),
     ] {
         let output = victim.service.netsonde(arguments);
         let printed = String::from_utf8_lossy(&output.stdout);
@@ -431,6 +453,35 @@ fn listeners_cannot_send() -> Outcome {
         [libc::IPPROTO_ICMP, libc::IPPROTO_IGMP, libc::IPPROTO_ICMPV6]
     );
     assert_eq!(sending, [libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6]);
+    // With headers of its own no socket sends, even for who may set the option: no source address is forged.
+    for (socket, protocol) in raw_sockets(&engine) {
+        let on = 1i32;
+        let (value, length) = (std::ptr::from_ref(&on).cast(), size_of::<i32>() as u32);
+        let (level, name) = match protocol {
+            libc::IPPROTO_ICMPV6 => (libc::IPPROTO_IPV6, libc::IPV6_HDRINCL),
+            _ => (libc::IPPROTO_IP, libc::IP_HDRINCL),
+        };
+        let raw = socket.as_raw_fd();
+        // SAFETY: the pointer and the length describe `on`, which the kernel only reads.
+        assert_eq!(
+            unsafe { libc::setsockopt(raw, level, name, value, length) },
+            0
+        );
+        let sent = if level == libc::IPPROTO_IPV6 {
+            let to: SockaddrIn6 = "[fd00::2]:0".parse::<std::net::SocketAddrV6>()?.into();
+            sendto(raw, &[0x60; 64], &to, MsgFlags::MSG_NOSIGNAL)
+        } else {
+            let to: SockaddrIn = "10.0.0.2:0".parse::<std::net::SocketAddrV4>()?.into();
+            sendto(raw, &[0x45; 64], &to, MsgFlags::MSG_NOSIGNAL)
+        };
+        assert_eq!(sent, Err(Errno::EPIPE), "{protocol}");
+        let off = 0i32;
+        if sending.contains(&protocol) && !mute.is_empty() {
+            let value = std::ptr::from_ref(&off).cast();
+            // SAFETY: as above.
+            unsafe { libc::setsockopt(raw, level, name, value, length) };
+        }
+    }
     // They still receive.
     let heard = || {
         let shown: Value =

@@ -175,6 +175,10 @@ fn open(args: &Args, config: Config) -> Result<Resources, String> {
             (listeners, open_probers(tag).map_err(text)?, tag)
         }
     };
+    probers
+        .iter()
+        .flatten()
+        .for_each(sockets::forbid_own_headers);
     let is_resumed = reusable.history.is_some();
     let (recorder, counters_memory) = match reusable.history {
         Some(former) => (former.recorder, former.counters),
@@ -355,9 +359,12 @@ impl Resources {
         read_at.store(wall_ns(), Ordering::Release);
     }
 
-    /// Makes all sockets of engines non-blocking again. No engine can change that, but others that
-    /// hold one of them could, and then an engine would wait in a call for ever.
+    /// Makes all sockets of engines non-blocking again, and those that probe send again. No engine can
+    /// change that, but others that hold one of them could, and then an engine would wait in a call for
+    /// ever.
     fn restore_modes(&self) {
+        let probers = self.probers.iter().flatten();
+        probers.for_each(sockets::clear_own_headers);
         let raw = self.listeners.iter().chain(&self.probers).flatten();
         let own = [Some(self.control.as_fd()), self.remote_fd()];
         for socket in raw.map(AsFd::as_fd).chain(own.into_iter().flatten()) {

@@ -181,26 +181,43 @@ pub fn open_listener(
     Ok(Some(socket.into()))
 }
 
-/// Makes a raw socket unable to send, for all who hold it and for as long as it exists. Returns
-/// `false` if the kernel does not do so; then the socket is as before.
+/// Makes a raw socket unable to send packets with IP headers of the sender's, and so with forged
+/// addresses, for all who hold it and for as long as it exists: an engine may not set the option, but
+/// could hand the socket on to others.
 ///
-/// Two options together do it. A socket that includes headers asks for memory by a function that
-/// refuses it once sending is shut down (sock_alloc_send_pskb in net/core/sock.c), while raw sockets
-/// usually do without that function. shutdown(2) reports that the socket is not connected, but
-/// stores the direction before (inet_shutdown in net/ipv4/af_inet.c).
-pub fn receive_only(socket: &OwnedFd) -> bool {
-    let is_ipv6 = SockRef::from(socket)
-        .domain()
-        .is_ok_and(|domain| domain == Domain::IPV6);
-    let include_headers = |include: i32| match is_ipv6 {
+/// A socket that includes headers asks for memory by a function that refuses it once sending is shut
+/// down (sock_alloc_send_pskb in net/core/sock.c); otherwise raw sockets do without that function, and
+/// send as before. shutdown(2) reports that the socket is not connected, but stores the direction
+/// before (inet_shutdown in net/ipv4/af_inet.c).
+pub fn forbid_own_headers(socket: &OwnedFd) {
+    let _ = nix::sys::socket::shutdown(socket.as_raw_fd(), Shutdown::Write);
+}
+
+/// Clears the option, if others have set it: the socket sends again.
+pub fn clear_own_headers(socket: &OwnedFd) {
+    let _ = include_headers(socket, 0);
+}
+
+fn is_ipv6(socket: &OwnedFd) -> bool {
+    let domain = SockRef::from(socket).domain();
+    domain.is_ok_and(|domain| domain == Domain::IPV6)
+}
+
+fn include_headers(socket: &OwnedFd, include: i32) -> io::Result<()> {
+    match is_ipv6(socket) {
         true => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_HDRINCL, &include),
         false => set_option(socket, libc::IPPROTO_IP, libc::IP_HDRINCL, &include),
-    };
-    let _ = nix::sys::socket::shutdown(socket.as_raw_fd(), Shutdown::Write);
-    if include_headers(1).is_ok() && is_mute(socket, is_ipv6) {
+    }
+}
+
+/// Makes a raw socket unable to send anything, likewise: it includes headers, and may not. Returns
+/// `false` if the kernel does not do so; then the socket can send as before.
+pub fn receive_only(socket: &OwnedFd) -> bool {
+    forbid_own_headers(socket);
+    if include_headers(socket, 1).is_ok() && is_mute(socket, is_ipv6(socket)) {
         return true;
     }
-    let _ = include_headers(0);
+    clear_own_headers(socket);
     false
 }
 
