@@ -145,7 +145,7 @@ pub fn netsonded_8() -> String {
     );
     page.item(
         "3",
-        "A control socket accepts no connections any more, since another process has shut it down. The unit \
+        "A control socket no longer accepts connections, since another process has shut it down. The unit \
          makes a new one.",
     );
     page.head("FILES");

@@ -10,8 +10,10 @@ use crate::daemon::channel::handover::EngineRequest;
 const INTERFACES_AT_ONCE: u32 = 16_384;
 /// The same per second, on a host whose interfaces come and go.
 const INTERFACES_A_SECOND: u32 = 500;
-/// Requests that the engine's clock triggers, once per second each: at once, after it was delayed.
-const CLOCKED_AT_ONCE: u32 = 8;
+/// Requests that the engine's clock triggers, once per second each: at once, as many as the channel
+/// holds, since they wait there while the keeper is stopped or starved (some 280, by the default
+/// of net.core.wmem_default).
+const CLOCKED_AT_ONCE: u32 = 320;
 /// The same per second.
 const CLOCKED_A_SECOND: u32 = 3;
 
