@@ -463,10 +463,8 @@ fn listeners_cannot_send() -> Outcome {
         };
         let raw = socket.as_raw_fd();
         // SAFETY: the pointer and the length describe `on`, which the kernel only reads.
-        assert_eq!(
-            unsafe { libc::setsockopt(raw, level, name, value, length) },
-            0
-        );
+        let set = unsafe { libc::setsockopt(raw, level, name, value, length) };
+        assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
         let sent = if level == libc::IPPROTO_IPV6 {
             let to: SockaddrIn6 = "[fd00::2]:0".parse::<std::net::SocketAddrV6>()?.into();
             sendto(raw, &[0x60; 64], &to, MsgFlags::MSG_NOSIGNAL)
