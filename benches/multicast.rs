@@ -35,7 +35,7 @@ fn ask(host: &Host, words: &[&str]) -> (i32, serde_json::Value) {
 
 fn start(host: &Host) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netsonded"));
-    command.args(["--socket", SOCKET, "--state", "/run/bench"]);
+    command.args(["--allow-root", "--socket", SOCKET, "--state", "/run/bench"]);
     command.stdin(Stdio::null()).stderr(Stdio::null());
     let service = host.spawn(&mut command).unwrap();
     let is_ready = || ask(host, &["status"]).0 == 0;

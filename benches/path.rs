@@ -61,7 +61,7 @@ fn main() {
         Subject {
             name: "netsonded",
             command: words(&format!(
-                "{} --socket /run/bench/s --state /run/bench",
+                "{} --allow-root --socket /run/bench/s --state /run/bench",
                 env!("CARGO_BIN_EXE_netsonded")
             )),
             ready: |_, _| fs::metadata("/run/bench/s").is_ok(),

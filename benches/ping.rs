@@ -55,7 +55,7 @@ fn service_cpu_ns(service: &mut Running) -> u64 {
 
 fn start(host: &Host, neighbour: &str) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netsonded"));
-    command.args(["--socket", SOCKET, "--state", "/run/bench"]);
+    command.args(["--allow-root", "--socket", SOCKET, "--state", "/run/bench"]);
     command.stdin(Stdio::null()).stderr(Stdio::null());
     let service = host.spawn(&mut command).unwrap();
     let ready = || {

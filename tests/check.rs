@@ -64,7 +64,9 @@ fn ends(command: &mut Command) -> Said {
 
 fn command(path: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netsonded"));
-    command.arg("--check").arg("--config").arg(path);
+    command
+        .args(["--allow-root", "--check", "--config"])
+        .arg(path);
     command
 }
 

@@ -103,6 +103,7 @@ impl Supervisor for Ours {
         let mut log = std::fs::File::options();
         let log = log.create(true).append(true).open(path.join("log"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_netsonded"));
+        command.arg("--allow-root");
         command.arg("--socket").arg(self.socket());
         command.arg("--config").arg(path.join("netsonde.toml"));
         command.stdin(Stdio::null()).stderr(log.unwrap());

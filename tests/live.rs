@@ -1020,6 +1020,7 @@ fn two_services_do_not_share_a_socket() -> Outcome {
     let service = Service::start(&a, &[]);
     let second = a.run(|| {
         Command::new(env!("CARGO_BIN_EXE_netsonded"))
+            .arg("--allow-root")
             .arg("--socket")
             .arg(service.socket())
             .output()
@@ -1031,6 +1032,7 @@ fn two_services_do_not_share_a_socket() -> Outcome {
     std::fs::write(&file, "not a socket")?;
     let third = a.run(|| {
         Command::new(env!("CARGO_BIN_EXE_netsonded"))
+            .arg("--allow-root")
             .arg("--socket")
             .arg(&file)
             .output()

@@ -49,6 +49,8 @@ impl Standalone {
         let socket = directory.join("control.sock");
         let program = program();
         let child = Command::new(&program)
+            // Its only client is the user who starts it.
+            .arg("--allow-root")
             .arg("--socket")
             .arg(&socket)
             .arg("--state")

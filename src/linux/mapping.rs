@@ -4,11 +4,11 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -18,14 +18,45 @@ pub struct Mapping {
     length: usize,
 }
 
+/// A shared mapping that this process can only read.
+pub struct ReadOnlyMapping(Mapping);
+
+impl ReadOnlyMapping {
+    /// Maps the first `length` bytes (more than 0) of `descriptor` for reading.
+    pub fn new(descriptor: impl AsFd, length: usize) -> io::Result<ReadOnlyMapping> {
+        Mapping::with(descriptor, length, ProtFlags::PROT_READ).map(ReadOnlyMapping)
+    }
+
+    /// Returns the 64-bit word at byte `at`, which another process may change at any time; 0 if it
+    /// is not aligned or not within the mapping. What that process wrote before the word is visible
+    /// afterwards.
+    pub fn load64(&self, at: usize) -> u64 {
+        // Of all atomic operations, only relaxed loads are defined on memory that cannot be
+        // written.
+        let word = self
+            .0
+            .word64(at)
+            .map_or(0, |word| word.load(Ordering::Relaxed));
+        fence(Ordering::Acquire);
+        word
+    }
+}
+
 // SAFETY: the mapping is memory like any other; it has no tie to the thread that made it.
 unsafe impl Send for Mapping {}
 
 impl Mapping {
     /// Maps the first `length` bytes (more than 0) of `descriptor` for reading and writing.
     pub fn new(descriptor: impl AsFd, length: usize) -> io::Result<Mapping> {
+        Mapping::with(
+            descriptor,
+            length,
+            ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+        )
+    }
+
+    fn with(descriptor: impl AsFd, length: usize, protection: ProtFlags) -> io::Result<Mapping> {
         let nonzero = NonZeroUsize::new(length).ok_or(io::ErrorKind::InvalidInput)?;
-        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
         let start = unsafe {
             mmap(
@@ -107,10 +138,40 @@ impl DerefMut for OwnMemory {
 /// Makes memory of `length` bytes, all zero, behind a descriptor that can be passed on. Its size is
 /// sealed, so that no holder can pull it away under another.
 pub fn sealed_memory(name: &str, length: usize) -> io::Result<OwnedFd> {
-    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let descriptor = memfd_create(name, flags)?;
+    let descriptor = new_memory(name)?;
     nix::unistd::ftruncate(&descriptor, length.try_into().map_err(io::Error::other)?)?;
     let seals = SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
     fcntl(&descriptor, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(descriptor)
+}
+
+/// Makes memory with these contents, which no holder of the descriptor can ever change.
+pub fn constant_memory(name: &str, contents: &[u8]) -> io::Result<OwnedFd> {
+    let descriptor = new_memory(name)?;
+    let mut written = 0;
+    while written < contents.len() {
+        // Not through a mapping: the seal is refused for as long as a writable one exists.
+        written += nix::unistd::write(&descriptor, &contents[written..])?;
+    }
+    let size = SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK;
+    let seals = size | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
+    fcntl(&descriptor, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(descriptor)
+}
+
+fn new_memory(name: &str) -> io::Result<OwnedFd> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    Ok(memfd_create(name, flags)?)
+}
+
+/// Returns a descriptor of the same memory through which it can be read only, by read(2) and by
+/// mappings: an open file description of its own.
+pub fn read_only(memory: impl AsFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", memory.as_fd().as_raw_fd());
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    Ok(nix::fcntl::open(
+        path.as_str(),
+        flags,
+        nix::sys::stat::Mode::empty(),
+    )?)
 }

@@ -8,6 +8,7 @@
 //! | `routing` | lists of rules, of routes that refuse packets, and of addresses |
 //! | `diag` | all sockets, by sock_diag and /proc/net |
 //! | `option` | socket options that no crate wraps |
+//! | `seccomp` | filters of system calls, for keeper and engine |
 //! | `mapping` | memory shared between keeper, engine and kernel |
 //! | `processes` | which process holds a socket, and copies of sockets |
 //! | `group_socket` | group memberships by interface index |
@@ -28,6 +29,8 @@ pub(crate) mod processes;
 pub(crate) mod received;
 #[cfg(feature = "daemon")]
 pub(crate) mod routing;
+#[cfg(feature = "daemon")]
+pub mod seccomp;
 
 use std::collections::HashMap;
 use std::io::Read;

@@ -49,6 +49,22 @@ pub fn get_option(
     }
 }
 
+/// Writes to a pipe without waiting, whatever mode it is in (RWF_NOWAIT). Returns how much was
+/// written.
+///
+/// # Errors
+/// EAGAIN if the pipe is full; EOPNOTSUPP for other files, and for pipes before Linux 6.4.
+pub fn write_at_once(pipe: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    let slice = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: the slice describes `bytes`, which the kernel only reads.
+    let written =
+        unsafe { libc::pwritev2(pipe.as_fd().as_raw_fd(), &slice, 1, -1, libc::RWF_NOWAIT) };
+    usize::try_from(written).map_err(|_| io::Error::last_os_error())
+}
+
 /// Returns the width of a terminal in columns; `None` if it is no terminal or has no known width.
 pub fn terminal_columns(terminal: impl AsFd) -> Option<usize> {
     let mut size = libc::winsize {

@@ -806,7 +806,7 @@ fn unusable_passed_sockets_are_refused() -> Outcome {
         command
             .args([
                 "-c",
-                "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --socket /nowhere/s 3<&0",
+                "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --allow-root --socket /nowhere/s 3<&0",
                 env!("CARGO_BIN_EXE_netsonded"),
             ])
             .stdin(Stdio::from(passed))
@@ -912,6 +912,7 @@ fn symlinks_instead_of_files() -> Outcome {
     let host = Host::new("a")?;
     let refused = |socket: &std::path::Path, words: &str| -> Outcome {
         let mut command = Command::new(env!("CARGO_BIN_EXE_netsonded"));
+        command.arg("--allow-root");
         command.arg("--socket").arg(socket).stderr(Stdio::piped());
         let mut started = host.spawn(&mut command)?;
         let ended = || started.child().try_wait().unwrap().is_some();

@@ -464,6 +464,7 @@ fn stale_socket_files_are_replaced() -> Outcome {
     let start = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_netsonded"));
         command
+            .arg("--allow-root")
             .arg("--socket")
             .arg(&socket)
             .stdin(Stdio::null())

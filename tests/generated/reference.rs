@@ -43,12 +43,16 @@ pub fn netsonded_8() -> String {
     page.head("PRIVILEGE");
     page.text(
         "CAP_NET_RAW is needed until all sockets are open, and nothing else. Without it netsonded exits with \
-         status 2 and a message. Started as root, it then switches to the user netsonde if that exists. It \
-         also runs without root in `unshare --user --map-root-user --net'.\n\n\
+         status 2 and a message. Started as root, it then switches to the user netsonde. If that user does not \
+         exist, it exits with status 2, unless --allow-root is given: then it stays root, without \
+         capabilities. It also runs without root in `unshare --user --map-root-user --net'.\n\n\
          Before it parses any packet, the engine confines itself permanently: a seccomp filter allows only the \
          system calls that it needs, with their arguments, and landlock allows reading below /proc only. If \
          that cannot be verified, the engine does not run; `netsonde status' shows which parts this kernel \
-         lacks. See [sandbox] in netsonde.toml(5).",
+         lacks. The keeper enters a wider filter after its start. See [sandbox] in netsonde.toml(5).\n\n\
+         What the engine sends through its raw sockets cannot be limited by the kernel's socket filters. \
+         /usr/share/doc/netsonde/examples/netsonde.nft shows rules for nft(8) that drop everything but echo \
+         requests.",
     );
     page.head("SYSTEMD");
     page.text(
@@ -140,6 +144,11 @@ pub fn netsonded_8() -> String {
         "2",
         "Could not start, or --check found an error: standard error says what to do. --check first reports \
          whether the configuration is valid, which needs no privilege.",
+    );
+    page.item(
+        "3",
+        "A control socket no longer accepts connections, since another process has shut it down. The unit \
+         makes a new one.",
     );
     page.head("FILES");
     page.item(

@@ -1,11 +1,12 @@
 //! Shared parts of the tests on live networks: the namespaces, a service in a host, and the client.
-#![allow(dead_code, clippy::unwrap_used, missing_docs)]
+#![allow(dead_code, unsafe_code, clippy::unwrap_used, missing_docs)]
 
 pub mod link;
 pub mod mcast;
 pub mod needs;
 pub mod ping;
 pub mod scenarios;
+pub mod taken;
 pub mod terminal;
 pub mod tools;
 
@@ -129,6 +130,7 @@ impl Service {
         std::fs::write(path.join("netsonde.toml"), config).unwrap();
         let log = std::fs::File::create(path.join("log")).unwrap();
         command
+            .arg("--allow-root")
             .arg("--socket")
             .arg(path.join("control.sock"))
             .arg("--state")

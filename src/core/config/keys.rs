@@ -126,7 +126,7 @@ pub const KEYS: &[Key] = &[
         "sandbox",
         "violation",
         "\"kill\"",
-        "Action on a system call that the sandbox does not allow: kill (the engine is killed by SIGSYS, and the keeper starts a new one without loss) or refuse (the call fails with EPERM; for C libraries that use other calls for the same purpose).",
+        "Action on a system call that the sandbox does not allow: kill (the engine is killed by SIGSYS, and the keeper starts a new one without loss; the keeper's own filter, set at its start, ends the service) or refuse (the call fails with EPERM; for C libraries that use other calls for the same purpose).",
     ),
     key(
         "events",

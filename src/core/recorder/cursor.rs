@@ -4,7 +4,7 @@
 use std::ops::DerefMut;
 
 use super::class::Store;
-use super::layout::{RECORD_HEADER, SEGMENT_HEADER};
+use super::layout::{Plausible, RECORD_HEADER, SEGMENT_HEADER};
 use super::store::Recorder;
 use crate::wire::{Checksum, Direction, Frame, LinkType};
 
@@ -210,7 +210,8 @@ impl Cursor {
             }
             let start = region.segment_start(position.sequence) + position.offset;
             let header = recorder.record_header(start);
-            if header.time_ns < self.since_ns || header.time_ns > self.until_ns {
+            let is_wanted = (self.since_ns..=self.until_ns).contains(&header.time_ns);
+            if !is_wanted || !header.is_plausible() {
                 position.offset += size(header.captured);
                 position.ordinal += 1;
                 continue;

@@ -6,7 +6,7 @@ use std::ops::DerefMut;
 use bytemuck::{Zeroable, bytes_of};
 
 use super::interfaces::Outage;
-use super::layout::{GAP_SLOTS, Gap, GapKind};
+use super::layout::{GAP_SLOTS, Gap, GapKind, Plausible};
 use super::store::{Recorder, read};
 
 /// Longest pause between drops of one ring that still belong to one gap.
@@ -115,7 +115,9 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         let at = self.gap_at(self.ledger.gaps_written);
         if self.ledger.gaps_written >= GAP_SLOTS as u64 {
             let lost: Gap = read(&self.memory, at);
-            self.ledger.gaps_lost_count += lost.count;
+            if lost.is_plausible() {
+                self.ledger.gaps_lost_count += lost.count;
+            }
         }
         self.memory[at..at + size_of::<Gap>()].copy_from_slice(bytes_of(&gap));
         self.ledger.gaps_written += 1;
@@ -139,6 +141,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         let first = skip.max(written.saturating_sub(GAP_SLOTS as u64));
         (first..written)
             .map(|number| read::<Gap>(&self.memory, self.gap_at(number)))
+            .filter(Plausible::is_plausible)
             .collect()
     }
 

@@ -258,6 +258,116 @@ pub(super) struct RecordHeader {
     pub reserved: [u8; 3],
 }
 
+/// Counters above this are not counts but damage: at a billion per second it takes two years to reach.
+/// The arithmetic on counters up to it cannot overflow.
+const COUNT_MAX: u64 = 1 << 56;
+/// Latest time that is believed, in nanoseconds since 1970: the year 2116.
+pub(crate) const TIME_MAX: u64 = 1 << 62;
+
+/// Values read from memory that another engine may have filled with anything.
+pub(super) trait Plausible {
+    /// Returns whether every number is within its range, so that arithmetic on them cannot overflow.
+    fn is_plausible(&self) -> bool;
+}
+
+fn counts(all: &[u64]) -> bool {
+    all.iter().all(|count| *count <= COUNT_MAX)
+}
+
+fn times(all: &[u64]) -> bool {
+    all.iter().all(|time| *time <= TIME_MAX)
+}
+
+impl Plausible for RingMark {
+    fn is_plausible(&self) -> bool {
+        // The block and its sequence number are compared with those of the ring, never added to.
+        counts(&[
+            self.consumed,
+            self.processed,
+            self.declared_drops,
+            self.quarantined,
+            self.uncounted,
+        ]) && times(&[self.clean_ns])
+    }
+}
+
+impl StoreMark {
+    /// The same, for a store in this region.
+    fn fits(&self, region: &Region) -> bool {
+        let is_consistent = self.tail <= self.head
+            && self.head - self.tail < region.segments
+            && (self.head_used as usize) <= region.segment
+            && self.evicted <= self.recorded
+            && self.evicted_bytes <= self.recorded_bytes
+            && u64::from(self.head_packets) <= self.recorded - self.evicted
+            && (self.head > 0 || self.evicted == 0);
+        is_consistent
+            && counts(&[self.head, self.recorded, self.recorded_bytes])
+            && times(&[self.head_first_ns, self.head_last_ns, self.evicted_until_ns])
+    }
+}
+
+impl Plausible for Gap {
+    fn is_plausible(&self) -> bool {
+        counts(&[self.count]) && times(&[self.from_ns, self.to_ns]) && self.ring <= 1
+    }
+}
+
+impl Ledger {
+    /// Returns whether the ledger can be continued with this layout.
+    pub fn fits(&self, layout: &Layout) -> bool {
+        let mut stores = self.stores.iter().zip(&layout.regions);
+        self.interfaces_used <= INTERFACE_SLOTS as u64
+            && stores.all(|(mark, region)| mark.fits(region))
+            && self.rings.iter().all(Plausible::is_plausible)
+            && self.open_drops.iter().all(Plausible::is_plausible)
+            && counts(&self.events)
+            && counts(&[
+                self.engine_starts,
+                self.processed_at_start,
+                self.stalled_starts,
+                self.gaps_written,
+                self.gaps_lost_count,
+                self.gaps_told,
+            ])
+            && times(&[self.created_ns, self.rings_opened_ns])
+    }
+}
+
+impl Plausible for InterfaceSlot {
+    fn is_plausible(&self) -> bool {
+        counts(&[
+            self.packets_in,
+            self.bytes_in,
+            self.packets_out,
+            self.bytes_out,
+            self.skipped,
+        ]) && counts(&self.wire)
+            && counts(&self.heard)
+            && times(&[self.created_ns, self.changed_ns])
+    }
+}
+
+impl Plausible for RecordHeader {
+    fn is_plausible(&self) -> bool {
+        times(&[self.time_ns])
+    }
+}
+
+impl SegmentHeader {
+    /// Returns the header with every number within the limits of a segment of `bytes`.
+    pub fn bounded(self, bytes: usize) -> SegmentHeader {
+        let used = self.used.min(bytes as u32);
+        SegmentHeader {
+            first_ns: self.first_ns.min(TIME_MAX),
+            last_ns: self.last_ns.min(TIME_MAX),
+            packets: self.packets.min(used / RECORD_HEADER as u32),
+            used,
+            ..self
+        }
+    }
+}
+
 pub(super) const SEGMENT_HEADER: usize = size_of::<SegmentHeader>();
 pub(super) const RECORD_HEADER: usize = size_of::<RecordHeader>();
 

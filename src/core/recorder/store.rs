@@ -10,8 +10,8 @@ use super::class::Store;
 use super::interfaces::{InterfaceSlot, Interfaces};
 use super::layout::{
     EVENT_BYTES, EVENT_SLOTS, GAP_SLOTS, GapKind, Header, INTERFACE_SLOTS, Layout, Ledger, MAGIC,
-    RECORD_HEADER, RecordHeader, Region, RingMark, SEGMENT_HEADER, SegmentHeader, StoreMark,
-    VERSION,
+    Plausible, RECORD_HEADER, RecordHeader, Region, RingMark, SEGMENT_HEADER, SegmentHeader,
+    StoreMark, VERSION,
 };
 use crate::wire::{Checksum, Direction, LinkType};
 
@@ -155,21 +155,19 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     fn read_ledger(&mut self) -> bool {
         let at = self.layout.ledgers[(self.commits & 1) as usize];
         let ledger: Ledger = read(&self.memory, at);
-        let sane = ledger.interfaces_used <= INTERFACE_SLOTS as u64
-            && ledger
-                .stores
-                .iter()
-                .zip(&self.layout.regions)
-                .all(|(mark, region)| {
-                    mark.tail <= mark.head
-                        && mark.head - mark.tail < region.segments
-                        && (mark.head_used as usize) <= region.segment
-                });
-        if !sane {
+        if !ledger.fits(&self.layout) {
             return false;
         }
         let slots = (0..ledger.interfaces_used as usize)
             .map(|slot| read(&self.memory, slot_at(at, slot)))
+            // Its packets then have no interface, and the slot is taken by the next one.
+            .map(|slot: InterfaceSlot| match slot.is_plausible() {
+                true => slot,
+                false => InterfaceSlot {
+                    state: super::interfaces::State::Gone as u8,
+                    ..InterfaceSlot::zeroed()
+                },
+            })
             .collect();
         self.interfaces = Interfaces::new(slots);
         *self.ledger = ledger;
@@ -293,11 +291,14 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     fn evict(&mut self, store: usize) {
         let region = self.layout.regions[store];
         let tail = self.ledger.stores[store].tail;
-        let header: SegmentHeader = read(&self.memory, region.segment_start(tail));
+        let header = self.segment(&region, tail);
         let mark = &mut self.ledger.stores[store];
         mark.tail += 1;
-        mark.evicted += u64::from(header.packets);
-        mark.evicted_bytes += u64::from(header.used).saturating_sub(SEGMENT_HEADER as u64);
+        // Never more than there is, whatever the segment claims.
+        let left = mark.recorded - mark.evicted - u64::from(mark.head_packets);
+        mark.evicted += u64::from(header.packets).min(left);
+        let bytes = u64::from(header.used).saturating_sub(SEGMENT_HEADER as u64);
+        mark.evicted_bytes += bytes.min(mark.recorded_bytes - mark.evicted_bytes);
         mark.evicted_until_ns = mark.evicted_until_ns.max(header.last_ns);
     }
 
@@ -318,7 +319,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
             if mark.head_packets > 0 {
                 mark.head_last_ns
             } else {
-                self.segment(region, mark.head - 1).last_ns
+                self.segment(region, mark.head.saturating_sub(1)).last_ns
             }
         });
         StoreState {
@@ -334,7 +335,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     }
 
     pub(super) fn segment(&self, region: &Region, sequence: u64) -> SegmentHeader {
-        read(&self.memory, region.segment_start(sequence))
+        read::<SegmentHeader>(&self.memory, region.segment_start(sequence)).bounded(region.segment)
     }
 
     pub(super) fn mark(&self, store: usize) -> &StoreMark {
@@ -486,4 +487,89 @@ pub(super) fn read<T: Pod>(memory: &[u8], at: usize) -> T {
     memory
         .get(at..at + size_of::<T>())
         .map_or_else(T::zeroed, pod_read_unaligned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cursor::{Cursor, From};
+    use super::*;
+    use proptest::prelude::*;
+
+    const BUDGETS: [u64; 7] = [256 * 1024; 7];
+
+    fn put(recorder: &mut Recorder<&mut [u8]>, store: Store, time_ns: u64) {
+        let meta = Meta {
+            time_ns,
+            original_length: 60,
+            interface: (0, 1),
+            link: LinkType::Ethernet,
+            direction: Direction::ToUs,
+            checksum: Checksum::Unknown,
+            tag: None,
+        };
+        recorder.append(store, &meta, &[7; 60]);
+    }
+
+    /// Uses a record in every way that an engine does.
+    fn use_all(memory: &mut [u8]) {
+        let (mut recorder, _) = Recorder::open(memory, BUDGETS, [128; 7], 5);
+        recorder.count_start();
+        recorder.set_rings(77, [9, 9]);
+        recorder.interfaces_mut().of_packet(3, 1, 5);
+        for ring in 0..2 {
+            recorder.ring_drops(ring, 3, 5, 6);
+            recorder.ring_mut(ring).processed += 1;
+        }
+        for category in 0..super::super::layout::EVENT_CATEGORIES {
+            recorder.keep_event(category, &[1; EVENT_BYTES - 8]);
+            assert!(recorder.events(category).count() <= EVENT_SLOTS);
+        }
+        recorder.packet_during_outage(0, 50);
+        for store in Store::ALL {
+            for from in [From::Oldest, From::Since(3), From::Now] {
+                let mut cursor = Cursor::new(&recorder, &[store], from, u64::MAX, false);
+                while cursor.next(&recorder, u64::MAX).is_some() {}
+            }
+            // More than the store holds, so that all of it is evicted.
+            for time in 0..4000 {
+                put(&mut recorder, store, time);
+            }
+            recorder.state(store);
+        }
+        recorder.gaps(0);
+        recorder.new_gaps();
+        recorder.gap_totals();
+        recorder.event_totals();
+        recorder.commit();
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn damaged_memory_stops_no_reader(
+            words in proptest::collection::vec(
+                (any::<prop::sample::Index>(), prop_oneof![Just(u64::MAX), Just(0), Just(1 << 56), 0..4096u64, any::<u64>()]),
+                1..300,
+            ),
+            only_ledgers: bool,
+        ) {
+            let mut memory = vec![0; super::super::memory_needed(BUDGETS)];
+            use_all(&mut memory);
+            let ledgers = Layout::new(BUDGETS).ledgers[0];
+            let (from, to) = match only_ledgers {
+                // The numbers that everything else depends on, in both copies.
+                true => (ledgers, ledgers + size_of::<Ledger>()),
+                false => (size_of::<Header>() - 8, memory.len()),
+            };
+            let second = Layout::new(BUDGETS).ledgers[1] - ledgers;
+            for (at, word) in words {
+                let at = from + at.index((to - from) / 8) * 8;
+                for copy in [at, at + if only_ledgers { second } else { 0 }] {
+                    memory[copy..copy + 8].copy_from_slice(&word.to_ne_bytes());
+                }
+            }
+            use_all(&mut memory);
+            use_all(&mut memory);
+        }
+    }
 }

@@ -13,7 +13,7 @@ use nix::sys::socket::{
 
 /// Protocol version, incremented with every change of this file. Keeper and engine may be of
 /// different builds after an upgrade in place.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Descriptors passed to an engine, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,17 +101,20 @@ pub enum EngineRequest {
     Count = 5,
     /// Sign of life, sent once per second between two poll iterations.
     Alive = 6,
+    /// A control socket accepts no connections.
+    ListenerFailed = 7,
 }
 
 impl EngineRequest {
     /// All requests.
-    pub const ALL: [EngineRequest; 6] = [
+    pub const ALL: [EngineRequest; 7] = [
         EngineRequest::Ready,
         EngineRequest::Join,
         EngineRequest::Leave,
         EngineRequest::Promiscuous,
         EngineRequest::Count,
         EngineRequest::Alive,
+        EngineRequest::ListenerFailed,
     ];
 
     fn from_u32(number: u32) -> Option<EngineRequest> {
@@ -146,7 +149,7 @@ pub fn send_handover(
         channel.as_fd().as_raw_fd(),
         &[IoSlice::new(bytes_of(&handover_header))],
         &[ControlMessage::ScmRights(&raw)],
-        MsgFlags::empty(),
+        MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
         None,
     )?;
     Ok(())
@@ -325,8 +328,8 @@ pub fn recv_request(channel: impl AsFd) -> EngineMessage {
     }
 }
 
-/// Counters that the keeper maintains for the engine, in memory that both map: 64-bit sums of
-/// counters that the kernel clears on every read.
+/// Counters that the keeper maintains for the engine, in memory that the keeper writes and the
+/// engine can only read: 64-bit sums of counters that the kernel clears on every read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Counter {

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
-use crate::linux::mapping::sealed_memory;
+use crate::linux::mapping::constant_memory;
 use netsonde_core::config::permission::{AccessList, Entry, PermissionSettings, Tier};
 use netsonde_core::config::{Config, Permissions};
 
@@ -42,13 +42,14 @@ impl Settings {
         }
     }
 
-    /// Writes the settings to memory that can be passed on. Returns its descriptor and their size
-    /// in bytes.
+    /// Writes the settings to new memory that can be passed on and that no holder can change: no
+    /// engine can alter what the next one gets. Returns its descriptor and their size in bytes.
     pub fn memory(&self) -> io::Result<(OwnedFd, usize)> {
         let written = serde_json::to_vec(self).map_err(io::Error::other)?;
-        let memory = sealed_memory("netsonde settings", written.len())?;
-        nix::sys::uio::pwrite(&memory, &written, 0)?;
-        Ok((memory, written.len()))
+        Ok((
+            constant_memory("netsonde settings", &written)?,
+            written.len(),
+        ))
     }
 }
 

@@ -4,13 +4,15 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::Mode;
 use tokio::io::unix::AsyncFd;
 use tokio::task::yield_now;
 
+use super::sandbox::PIPE_BYTES;
 use super::service::status::gap as gap_in_words;
 use super::{Shared, ready};
 use crate::linux::mapping::OwnMemory;
@@ -34,8 +36,6 @@ const MAX_POLL_TIME: Duration = Duration::from_millis(2);
 const PACKETS_PER_CLOCK_READ: usize = 32;
 /// Bytes collected before they are written.
 const MAX_BYTES_PER_POLL: usize = 256 * 1024;
-/// Size of the pipe, at most fs.pipe-max-size.
-const PIPE_BYTES: i32 = 1 << 20;
 /// Memory of an export: its pipe, its buffer with the packet that exceeds it, which grows by doubling, the
 /// declared gaps, and the filter.
 pub const BYTES: u64 = PIPE_BYTES as u64 + 2 * MAX_BYTES_PER_POLL as u64 + (1 << 19);
@@ -144,11 +144,16 @@ pub async fn wait_until_recorded(engine: &Shared) {
 }
 
 /// Creates the pipe: the client's end, and ours, which does not block.
+///
+/// Both ends are born non-blocking. The client's is then opened again, because the sandbox allows no
+/// change of that mode.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-    fcntl(&write, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let _ = fcntl(&write, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
-    Ok((read, write))
+    let path = format!("/proc/self/fd/{}", read.as_raw_fd());
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let theirs = nix::fcntl::open(path.as_str(), flags, Mode::empty())?;
+    Ok((theirs, write))
 }
 
 /// Runs an export until all selected packets are written, the reader closes the pipe, or it stops

@@ -39,7 +39,6 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -50,7 +49,7 @@ use crate::daemon::channel::handover::{
     counter_at, recv_handover, recv_message, send_request,
 };
 use crate::daemon::channel::settings::Settings;
-use crate::linux::mapping::{Mapping, OwnMemory};
+use crate::linux::mapping::{Mapping, OwnMemory, ReadOnlyMapping};
 use crate::linux::wall_ns;
 use links::Links;
 use listen::Listener;
@@ -88,6 +87,7 @@ fn start() -> io::Result<()> {
     // Without a keeper an engine is of no use: its counters are not read, and it is not woken.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     nix::sys::prctl::set_dumpable(false)?;
+    lower_descriptor_limit();
     // A task that panics must not leave the others running on inconsistent state. The keeper starts
     // the next engine, which takes over rings and record.
     std::panic::set_hook(Box::new(|panic| {
@@ -105,8 +105,10 @@ fn start() -> io::Result<()> {
     let own_sockets = watch::sockets(handed.iter().flatten());
     // The keeper's as well, whose sockets record.
     let network = crate::linux::network_namespace().ok();
-    let settings = take(&mut handed, DescriptorSlot::Settings)?;
-    let settings = read_settings(&settings, handover_header.settings_bytes as usize)?;
+    let settings = read_settings(
+        take(&mut handed, DescriptorSlot::Settings)?,
+        handover_header.settings_bytes as usize,
+    )?;
     let config = settings.config.clone();
     let control = [DescriptorSlot::ControlSocket, DescriptorSlot::RemoteSocket]
         .into_iter()
@@ -156,6 +158,23 @@ fn start() -> io::Result<()> {
     )
 }
 
+/// Descriptors that an engine is allowed fewer than the keeper, at limits of at least four times
+/// that: one message more than fits (SCM_MAX_FD, 253).
+const KEEPERS_RESERVE: u64 = 512;
+
+/// Lowers the limit of descriptors, and with it that of descriptors in messages which no one has
+/// received yet. The kernel counts those per user and compares with the limit of the sender: a
+/// taken-over engine cannot use up the keeper's, who passes descriptors to the next one.
+fn lower_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft >= 4 * KEEPERS_RESERVE
+    {
+        let lower = soft - KEEPERS_RESERVE;
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, lower, lower);
+    }
+}
+
 fn take(
     handed: &mut [Option<OwnedFd>; MAX_DESCRIPTORS],
     which: DescriptorSlot,
@@ -165,9 +184,10 @@ fn take(
         .ok_or_else(|| io::Error::other(format!("the keeper passed no {which:?}")))
 }
 
-fn read_settings(memory: &OwnedFd, bytes: usize) -> io::Result<Settings> {
+/// Reads settings and closes their memory.
+fn read_settings(memory: OwnedFd, bytes: usize) -> io::Result<Settings> {
     let mut text = vec![0; bytes];
-    let length = nix::sys::uio::pread(memory, &mut text, 0)?;
+    let length = nix::sys::uio::pread(&memory, &mut text, 0)?;
     serde_json::from_slice(&text[..length]).map_err(io::Error::other)
 }
 
@@ -202,7 +222,8 @@ fn take_intake(
         "recorder opened"
     );
     let counters = take(handed, DescriptorSlot::Counters)?;
-    let counters = Mapping::new(&counters, crate::daemon::channel::handover::COUNTERS_BYTES)?;
+    let counters =
+        ReadOnlyMapping::new(&counters, crate::daemon::channel::handover::COUNTERS_BYTES)?;
     let now = wall_ns();
     match opened {
         Opened::Resumed => {
@@ -213,10 +234,9 @@ fn take_intake(
         }
         Opened::Fresh | Opened::Reset => {}
     }
-    let counted = |at: usize, counter| {
-        let word = counters.word64(counter_at(at, counter));
-        word.map_or(0, |word| word.load(Ordering::Acquire))
-    };
+    // An engine that dies soon would take the declaration with it.
+    recorder.commit();
+    let counted = |at: usize, counter| counters.load64(counter_at(at, counter));
     let taken = [0, 1].map(|at| {
         let packets = counted(at, Counter::Packets) + recorder.ring(at).uncounted;
         packets.saturating_sub(counted(at, Counter::Drops))
@@ -280,7 +300,7 @@ async fn serve(
                 KeeperMessage::Closed => return io::Result::Ok(()),
                 KeeperMessage::Nothing => ready.clear_ready(),
                 KeeperMessage::Settings(memory, bytes) => {
-                    let settings = read_settings(&memory, bytes)?;
+                    let settings = read_settings(memory, bytes)?;
                     clients.borrow_mut().limits = service::limits(&settings.config);
                     engine.borrow_mut().apply_settings(settings);
                     send_request(engine.borrow().channel(), EngineRequest::Ready, 0)?;
@@ -310,8 +330,11 @@ async fn read_rings(engine: Shared, wake: OwnedFd) -> io::Result<()> {
     let wake = ready::readable(wake)?;
     loop {
         let mut ready = wake.readable().await?;
-        let mut count = [0u8; 8];
-        match nix::unistd::read(wake.get_ref(), &mut count) {
+        // Each byte is one notification.
+        let mut bytes = [0u8; 64];
+        match nix::unistd::read(wake.get_ref(), &mut bytes) {
+            // The keeper is gone, which the channel reports as well.
+            Ok(0) => return Ok(()),
             Ok(_) => {}
             Err(nix::errno::Errno::EAGAIN) => ready.clear_ready(),
             Err(error) => return Err(error.into()),

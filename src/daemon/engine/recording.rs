@@ -1,10 +1,8 @@
 //! SHELL. From the rings to the recorder: the path of every packet.
 
-use std::sync::atomic::Ordering;
-
 use super::ring::{Packet, Ring};
 use crate::daemon::channel::handover::{Counter, counter_at};
-use crate::linux::mapping::{Mapping, OwnMemory};
+use crate::linux::mapping::{OwnMemory, ReadOnlyMapping};
 use crate::linux::wall_ns;
 use netsonde_core::multicast::{Trackers, is_tracked};
 use netsonde_core::neighbors::{Neighbors, carries_no_claims};
@@ -28,7 +26,7 @@ pub struct Recording {
     /// The recorder, which also serves queries.
     pub recorder: Recorder<OwnMemory>,
     rings: [Ring; 2],
-    counters: Mapping,
+    counters: ReadOnlyMapping,
     classifier: Classifier,
     /// Packets of interfaces without a slot.
     pub packets_without_slot: u64,
@@ -74,7 +72,7 @@ impl Recording {
     pub fn new(
         recorder: Recorder<OwnMemory>,
         rings: [Ring; 2],
-        counters: Mapping,
+        counters: ReadOnlyMapping,
         classifier: Classifier,
     ) -> Recording {
         Recording {
@@ -94,9 +92,7 @@ impl Recording {
     }
 
     fn counter(&self, at: usize) -> u64 {
-        self.counters
-            .word64(at)
-            .map_or(0, |word| word.load(Ordering::Acquire))
+        self.counters.load64(at)
     }
 
     /// Returns one of the keeper's other counters.
@@ -179,6 +175,19 @@ impl Recording {
                     multicast.observe_frame(&frame, &seen, at, time, outbound);
                 }
                 neighbors.observe(&frame, &seen, at, time, outbound);
+            }
+        }
+    }
+
+    /// Finds the rings' positions again if a former engine has damaged them. To be called about
+    /// once per second.
+    pub fn resync(&mut self) {
+        for (ring, number) in self.rings.iter_mut().zip(0..) {
+            if ring.resync() {
+                tracing::warn!(
+                    ring = number,
+                    "the position in the ring was wrong: resynchronized"
+                );
             }
         }
     }

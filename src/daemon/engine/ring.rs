@@ -116,16 +116,34 @@ impl Ring {
         let word = |at: usize| {
             u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
+        // A former engine may have written anything into the block.
+        let packets = word(12).min((self.block_bytes / PACKET_WITH_ADDRESS) as u32);
         Some(Block {
             index: self.next,
             sequence: self.sequence(self.next),
-            packets: word(12),
+            packets,
             walk: Walk {
                 bytes,
                 at: word(16) as usize,
-                left: word(12),
+                left: packets,
             },
         })
+    }
+
+    /// Continues at the oldest waiting block if the next one is not waiting. The kernel passes
+    /// blocks on in order, so this happens only after a former engine has written into the ring.
+    /// Returns `true` if the position was wrong. To be called about once per second.
+    pub fn resync(&mut self) -> bool {
+        let waiting = (0..self.blocks).filter(|at| self.is_ours(*at));
+        let oldest = waiting.min_by_key(|at| self.sequence(*at));
+        // Read after the others: had the kernel passed them on in order, it would be waiting now.
+        match oldest {
+            Some(oldest) if !self.is_ours(self.next) => {
+                self.next = oldest;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Returns the block to the kernel. Its bytes must not be read afterwards.
@@ -174,7 +192,7 @@ pub struct Packet<'a> {
 }
 
 /// Iterates over the packets of a block. Every offset is checked, although it comes from the
-/// kernel.
+/// kernel: the ring is writable, and the last engine may have been hostile.
 pub struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -226,7 +244,11 @@ impl<'a> Iterator for Walk<'a> {
             tag,
         };
         self.left -= 1;
-        self.at += word(0) as usize;
+        // An offset that does not lead past this packet would yield it again and again.
+        match word(0) as usize {
+            next if next >= PACKET_WITH_ADDRESS => self.at += next,
+            _ => self.left = 0,
+        }
         Some(packet)
     }
 }

@@ -5,7 +5,6 @@
 //! call ends the process (or fails, if the configuration says so, since another C library may need
 //! other calls). Landlock allows reading below /proc, and nothing else.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
@@ -14,31 +13,9 @@ use landlock::{
     Scope, path_beneath_rules,
 };
 use netsonde_core::config::Violation;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Is,
-    SeccompCondition as Condition, SeccompFilter, SeccompRule as Rule, TargetArch,
-};
 
-/// Degree of enforcement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Fully enforced.
-    Enforced,
-    /// Enforced as far as this kernel supports it.
-    Partly,
-    /// Not supported by this kernel or architecture.
-    Absent,
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str(match self {
-            State::Enforced => "enforced",
-            State::Partly => "enforced as far as this kernel goes",
-            State::Absent => "not on this kernel",
-        })
-    }
-}
+pub use crate::linux::seccomp::State;
+use crate::linux::seccomp::{Argument, Calls};
 
 /// The sandbox of this process.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +37,7 @@ fn failed<E: fmt::Display>(step: &'static str) -> impl FnOnce(E) -> io::Error {
 /// If a step fails, or if the verification shows that something forbidden is still possible.
 pub fn enter(violation: Violation) -> io::Result<Sandbox> {
     let landlock = restrict_files().map_err(failed("landlock"))?;
-    let seccomp = restrict_calls(violation)?;
+    let seccomp = calls()?.enforce(violation).map_err(failed("seccomp"))?;
     let sandbox = Sandbox { seccomp, landlock };
     prove(sandbox)?;
     Ok(sandbox)
@@ -85,22 +62,6 @@ fn restrict_files() -> Result<State, landlock::RulesetError> {
     })
 }
 
-fn restrict_calls(violation: Violation) -> io::Result<State> {
-    let Ok(architecture) = TargetArch::try_from(std::env::consts::ARCH) else {
-        return Ok(State::Absent);
-    };
-    let otherwise = match violation {
-        Violation::Kill => SeccompAction::KillProcess,
-        Violation::Refuse => SeccompAction::Errno(libc::EPERM as u32),
-    };
-    let rules = rules().map_err(failed("seccomp rules"))?;
-    let filter = SeccompFilter::new(rules, otherwise, SeccompAction::Allow, architecture)
-        .map_err(failed("seccomp filter"))?;
-    let program: BpfProgram = filter.try_into().map_err(failed("seccomp program"))?;
-    seccompiler::apply_filter(&program).map_err(failed("seccomp"))?;
-    Ok(State::Enforced)
-}
-
 /// Calls allowed with any arguments.
 const FREE: &[libc::c_long] = &[
     // On open descriptors.
@@ -109,12 +70,10 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_readv,
     libc::SYS_writev,
     libc::SYS_pread64,
-    libc::SYS_lseek,
     libc::SYS_close,
     libc::SYS_fstat,
     libc::SYS_newfstatat,
     libc::SYS_statx,
-    libc::SYS_fcntl,
     libc::SYS_pipe2,
     libc::SYS_eventfd2,
     libc::SYS_ppoll,
@@ -125,10 +84,6 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_recvmmsg,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
-    libc::SYS_sendmmsg,
-    libc::SYS_shutdown,
     libc::SYS_getsockopt,
     libc::SYS_getsockname,
     libc::SYS_getpeername,
@@ -180,45 +135,59 @@ const OPTIONS: [(i32, i32); 2] = [
     (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
 ];
 
-type Rules = BTreeMap<i64, Vec<Rule>>;
+/// Commands on descriptors. None of them changes an open file description, which the engine shares
+/// with the keeper, with the next engine and, for its log, with unknown processes: a descriptor made
+/// blocking there, or one that sends signals, would outlive this process.
+const COMMANDS: [i32; 3] = [libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_GETFL];
 
-fn rules() -> Result<Rules, seccompiler::BackendError> {
-    let mut rules: Rules = FREE.iter().chain(OLD).map(|call| (*call, vec![])).collect();
-    let equal = |argument: u8, value: u64| Condition::new(argument, Length::Dword, Is::Eq, value);
-    let without = |argument: u8, bits: i32| {
-        Condition::new(argument, Length::Dword, Is::MaskedEq(bits as u32 as u64), 0)
-    };
+/// Size of the pipe through which a client gets packets, at most fs.pipe-max-size. Pipes are set to
+/// this size only: that of the log is not made smaller.
+pub const PIPE_BYTES: i32 = 1 << 20;
+
+/// Flags of a sent message. Above all not MSG_MORE: data held back would stay in a raw socket, and
+/// precede the first packet of the next engine.
+const SENDING: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
+fn calls() -> io::Result<Calls> {
+    use Argument::{Is, Whole, Without};
+    let mut calls = Calls::default();
+    calls.allow(FREE);
+    calls.allow(OLD);
     // No executable memory.
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-        rules.insert(call, vec![Rule::new(vec![without(2, libc::PROT_EXEC)?])?]);
+        calls.allow_if(call, &[Without(2, libc::PROT_EXEC as u32)])?;
     }
     // Files for reading only; landlock restricts which ones.
     let writing = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
-    rules.insert(
-        libc::SYS_openat,
-        vec![Rule::new(vec![without(2, writing)?])?],
-    );
+    calls.allow_if(libc::SYS_openat, &[Without(2, writing as u32)])?;
+    // The standard library queries the position of a file. Setting it would move that of the log.
+    let here = Is(2, libc::SEEK_CUR as u32);
+    calls.allow_if(libc::SYS_lseek, &[Whole(1, 0), here])?;
+    // A line of the log, at the file's position and without waiting.
+    let at_position = [Whole(3, u64::MAX), Is(5, libc::RWF_NOWAIT as u32)];
+    calls.allow_if(libc::SYS_pwritev2, &at_position)?;
+    for command in COMMANDS {
+        calls.allow_if(libc::SYS_fcntl, &[Is(1, command as u32)])?;
+    }
+    let enlarge = [Is(1, libc::F_SETPIPE_SZ as u32), Is(2, PIPE_BYTES as u32)];
+    calls.allow_if(libc::SYS_fcntl, &enlarge)?;
+    for (call, flags) in [
+        (libc::SYS_sendto, 3),
+        (libc::SYS_sendmsg, 2),
+        (libc::SYS_sendmmsg, 3),
+    ] {
+        calls.allow_if(call, &[Without(flags, !SENDING as u32)])?;
+    }
     // On its own sockets, only path MTU discovery.
-    let option = |(level, name): (i32, i32)| {
-        Rule::new(vec![
-            equal(1, level as u32 as u64)?,
-            equal(2, name as u32 as u64)?,
-        ])
-    };
-    let options: Result<Vec<Rule>, _> = OPTIONS.into_iter().map(option).collect();
-    rules.insert(libc::SYS_setsockopt, options?);
-    // Non-blocking mode of inherited descriptors.
-    rules.insert(
-        libc::SYS_ioctl,
-        vec![Rule::new(vec![equal(1, libc::FIONBIO)?])?],
-    );
+    for (level, name) in OPTIONS {
+        let option = [Is(1, level as u32), Is(2, name as u32)];
+        calls.allow_if(libc::SYS_setsockopt, &option)?;
+    }
     // Limits are read, not set.
-    let unset = Condition::new(2, Length::Qword, Is::Eq, 0)?;
-    rules.insert(libc::SYS_prlimit64, vec![Rule::new(vec![unset])?]);
+    calls.allow_if(libc::SYS_prlimit64, &[Whole(2, 0)])?;
     // abort() sends a signal to the process itself.
-    let me = u64::from(std::process::id());
-    rules.insert(libc::SYS_tgkill, vec![Rule::new(vec![equal(0, me)?])?]);
-    Ok(rules)
+    calls.allow_if(libc::SYS_tgkill, &[Is(0, std::process::id())])?;
+    Ok(calls)
 }
 
 /// Queries the kernel, and attempts what must no longer be possible.

@@ -273,6 +273,11 @@ impl EngineState {
         }
     }
 
+    /// Reports that a control socket accepts no connections. The keeper checks it.
+    pub fn listener_failed(&mut self) {
+        self.send_request(EngineRequest::ListenerFailed, 0);
+    }
+
     fn send_request(&mut self, what: EngineRequest, argument: u32) {
         let mut sent = send_request(&self.keeper.channel, what, argument);
         // Thousands of requests exceed the channel: the keeper needs a moment to read them.
@@ -386,6 +391,7 @@ impl EngineState {
     pub fn run_housekeeping(&mut self) {
         self.take_networks();
         self.recording.neighbors.expire(wall_ns());
+        self.recording.resync();
         // Closes a gap that no packet followed, and commits counters.
         self.poll_once();
         if std::mem::take(&mut self.recording.wants_count) {

@@ -24,6 +24,9 @@ pub struct Args {
     /// Check configuration and privileges, print what would run, and exit.
     #[arg(long)]
     pub check: bool,
+    /// Run as root, without capabilities, if there is no user netsonde.
+    #[arg(long)]
+    pub allow_root: bool,
     /// Internal: run as the engine that a keeper starts.
     #[arg(long, hide = true)]
     pub engine: bool,

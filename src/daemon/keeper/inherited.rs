@@ -15,7 +15,7 @@ use socket2::{Domain, SockRef, Type};
 use super::Resources;
 use super::filter::{Code, IcmpSocketRole, Ring, icmp_filter, program};
 use super::sockets::{Control, Error, LISTENER_SNAP, PacketRing};
-use crate::linux::mapping::sealed_memory;
+use crate::linux::mapping::constant_memory;
 use netsonde_core::config::Config;
 
 /// Version, incremented with every change of the names below or of the manifest.
@@ -26,7 +26,7 @@ const MANIFEST_MAX: usize = 1 << 20;
 
 const MANIFEST: &str = "manifest";
 const RINGS: [&str; 2] = ["ring-control", "ring-bulk"];
-const RECORDER: &str = "recorder";
+pub(super) const RECORDER: &str = "recorder";
 const COUNTERS: &str = "counters";
 const LISTENERS: [(&str, Domain); 3] = [
     ("listen-icmp", Domain::IPV4),
@@ -327,8 +327,7 @@ impl Inherited {
         for name in self.outdated {
             remove(name)?;
         }
-        let memory = sealed_memory("netsonde manifest", written.len()).map_err(failed)?;
-        nix::sys::uio::pwrite(&memory, &written, 0).map_err(|error| failed(error.into()))?;
+        let memory = constant_memory("netsonde manifest", &written).map_err(failed)?;
         let push = |name: &str, descriptor: BorrowedFd<'_>| {
             // Otherwise systemd would drop a socket that reports an error or a hang-up.
             let state = [

@@ -9,23 +9,29 @@
 //! | `sockets` | rings, listeners, control socket |
 //! | `filter` | the kernel filters that divide packets between the rings |
 //! | `privilege` | giving up privilege, and verifying it |
+//! | `confine` | the seccomp filter that the keeper enters after its start |
 //! | `inherited` | descriptors preserved across keeper restarts |
 //! | `groups` | group memberships and promiscuous mode |
 //! | `supervise` | the loop: starts engines, reads counters, serves requests |
-//! | `sys` | socket options |
+//! | `requests` | rates of the engine's requests |
+//! | `notify` | notifications to systemd that never wait |
+//! | `sys` | socket options, and the alarm that ends a keeper that waits |
 
 pub mod args;
 mod config_file;
+pub mod confine;
 pub mod filter;
 pub mod groups;
 mod inherited;
+mod notify;
 pub mod privilege;
+mod requests;
 mod sockets;
 mod supervise;
 mod sys;
 
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use socket2::Domain;
@@ -33,7 +39,7 @@ use socket2::Domain;
 use crate::daemon::channel::handover::{COUNTERS_BYTES, Counter, MAX_DESCRIPTORS, counter_at};
 use crate::daemon::channel::settings::{Settings, find_group};
 use crate::daemon::log::line::escape;
-use crate::linux::mapping::{Mapping, sealed_memory};
+use crate::linux::mapping::{Mapping, read_only, sealed_memory};
 use crate::linux::reason;
 use crate::linux::wall_ns;
 use args::Args;
@@ -42,6 +48,7 @@ use inherited::Inherited;
 use netsonde_core::config::Config;
 use netsonde_core::recorder::memory_needed;
 use sockets::{Lock, PacketRing};
+use supervise::Ended;
 
 /// All resources that outlive an engine.
 pub(crate) struct Resources {
@@ -59,17 +66,20 @@ pub(crate) struct Resources {
     /// Whether an existing record could not be reused.
     history_lost: bool,
     counters_memory: OwnedFd,
+    /// The same memory, for engines.
+    counters_read_only: OwnedFd,
     counters: Mapping,
     settings: Settings,
-    settings_memory: (OwnedFd, usize),
-    wake: nix::sys::eventfd::EventFd,
     started_ns: u64,
     /// Lock of the control socket's path; `None` if the starter created the socket.
     lock: Option<Lock>,
 }
 
+/// Exit status after a control socket was shut down, so that the next start must open a new one.
+const DEAF: u8 = 3;
+
 /// Runs netsonded as the keeper. Returns the exit status: 0 after an orderly end, 2 if it could not
-/// start.
+/// start, 3 if a control socket was shut down by another process.
 pub fn run(args: &Args) -> u8 {
     let config = match read_config(args) {
         Ok(config) => config,
@@ -80,6 +90,9 @@ pub fn run(args: &Args) -> u8 {
             return 2;
         }
     };
+    if let Err(error) = privilege::check_user(args.allow_root) {
+        return refuse(&error.to_string());
+    }
     if args.check {
         return check(args, &config);
     }
@@ -90,9 +103,14 @@ pub fn run(args: &Args) -> u8 {
     if let Err(error) = privilege::give_up() {
         return refuse(&error.to_string());
     }
+    match confine::enter(kept.settings.config.sandbox.violation) {
+        Ok(seccomp) => tracing::info!(%seccomp, "confined"),
+        Err(error) => return refuse(&format!("cannot restrict system calls: {error}")),
+    }
     let is_ours = kept.lock.is_some();
     let status = match supervise::run(kept) {
-        Ok(()) => 0,
+        Ok(Ended::InOrder) => 0,
+        Ok(Ended::Deaf) => DEAF,
         Err(error) => refuse(&format!("the keeper cannot continue: {error}")),
     };
     // Removed only now, so that no client is refused while the service runs.
@@ -124,6 +142,9 @@ fn control_group(config: &Config) -> Option<nix::unistd::Gid> {
     find_group(&config.control.group).map(nix::unistd::Gid::from_raw)
 }
 
+/// Name of the record's memory, in /proc/PID/maps.
+const RECORD: &str = "netsonde recorder";
+
 fn open(args: &Args, config: Config) -> Result<Resources, String> {
     let text = |error: sockets::Error| error.to_string();
     // Kernels before 5.11 lack it; then the engine inherits what the starter left open.
@@ -154,21 +175,23 @@ fn open(args: &Args, config: Config) -> Result<Resources, String> {
             (listeners, open_probers(tag).map_err(text)?, tag)
         }
     };
+    probers
+        .iter()
+        .flatten()
+        .for_each(sockets::forbid_own_headers);
     let is_resumed = reusable.history.is_some();
     let (recorder, counters_memory) = match reusable.history {
         Some(former) => (former.recorder, former.counters),
         None => (
-            sealed_memory("netsonde recorder", recorder_bytes).map_err(memory)?,
+            sealed_memory(RECORD, recorder_bytes).map_err(memory)?,
             sealed_memory("netsonde counters", COUNTERS_BYTES).map_err(memory)?,
         ),
     };
     let counters = Mapping::new(&counters_memory, COUNTERS_BYTES).map_err(memory)?;
     let settings = Settings::new(config, owner);
-    let settings_memory = settings.memory().map_err(memory)?;
-    let flags =
-        nix::sys::eventfd::EfdFlags::EFD_CLOEXEC | nix::sys::eventfd::EfdFlags::EFD_NONBLOCK;
-    let wake = nix::sys::eventfd::EventFd::from_flags(flags)
-        .map_err(|error| format!("eventfd: {error}"))?;
+    if !listeners.iter().flatten().all(sockets::receive_only) {
+        tracing::warn!("this kernel lets the listeners send as well; see SECURITY.md");
+    }
     let kept = Resources {
         args: args.clone(),
         rings,
@@ -181,11 +204,10 @@ fn open(args: &Args, config: Config) -> Result<Resources, String> {
         recorder,
         recorder_bytes,
         history_lost: reusable.history_lost,
+        counters_read_only: read_only(&counters_memory).map_err(memory)?,
         counters_memory,
         counters,
         settings,
-        settings_memory,
-        wake,
         started_ns: wall_ns(),
         lock: control.lock,
     };
@@ -241,12 +263,16 @@ fn random() -> u32 {
     RandomState::new().hash_one(wall_ns()) as u32
 }
 
+/// Limit of descriptors of a keeper, unless its starter allows fewer: memberships on all interfaces,
+/// and as many again.
+const MAX_DESCRIPTORS_OPEN: u64 = 8192;
+
 /// Raises the limit of descriptors: memberships cost two per interface, and hosts have hundreds of
 /// interfaces.
 fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let wanted = hard.min(8192).max(soft);
+        let wanted = hard.min(MAX_DESCRIPTORS_OPEN).max(soft);
         let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard);
     }
 }
@@ -333,24 +359,50 @@ impl Resources {
         read_at.store(wall_ns(), Ordering::Release);
     }
 
-    /// Returns the descriptors for a new engine.
-    fn descriptors(&self) -> [Option<std::os::fd::BorrowedFd<'_>>; MAX_DESCRIPTORS] {
+    /// Makes all sockets of engines non-blocking again, and those that probe send again. No engine can
+    /// change that, but others that hold one of them could, and then an engine would wait in a call for
+    /// ever.
+    fn restore_modes(&self) {
+        let probers = self.probers.iter().flatten();
+        probers.for_each(sockets::clear_own_headers);
+        let raw = self.listeners.iter().chain(&self.probers).flatten();
+        let own = [Some(self.control.as_fd()), self.remote_fd()];
+        for socket in raw.map(AsFd::as_fd).chain(own.into_iter().flatten()) {
+            let _ = socket2::SockRef::from(&socket).set_nonblocking(true);
+        }
+    }
+
+    /// Returns memory for a record, empty.
+    fn empty_record(&self) -> std::io::Result<OwnedFd> {
+        sealed_memory(RECORD, self.recorder_bytes)
+    }
+
+    fn remote_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.remote.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Returns the descriptors for a new engine. Settings and notifications are its own.
+    fn descriptors<'a>(
+        &'a self,
+        settings: BorrowedFd<'a>,
+        wake: BorrowedFd<'a>,
+    ) -> [Option<BorrowedFd<'a>>; MAX_DESCRIPTORS] {
         let [icmp, igmp, icmp6] = &self.listeners;
         let [probe, probe6] = &self.probers;
         [
             Some(self.rings[0].socket.as_fd()),
             Some(self.rings[1].socket.as_fd()),
             Some(self.recorder.as_fd()),
-            Some(self.counters_memory.as_fd()),
-            Some(self.settings_memory.0.as_fd()),
-            Some(self.wake.as_fd()),
+            Some(self.counters_read_only.as_fd()),
+            Some(settings),
+            Some(wake),
             Some(self.control.as_fd()),
             icmp.as_ref().map(AsFd::as_fd),
             igmp.as_ref().map(AsFd::as_fd),
             icmp6.as_ref().map(AsFd::as_fd),
             probe.as_ref().map(AsFd::as_fd),
             probe6.as_ref().map(AsFd::as_fd),
-            self.remote.as_ref().map(AsFd::as_fd),
+            self.remote_fd(),
         ]
     }
 }

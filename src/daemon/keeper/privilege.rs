@@ -14,6 +14,13 @@ pub enum Error {
         /// The error of the kernel.
         why: String,
     },
+    /// Started by root, and there is no other user to become.
+    #[error(
+        "there is no user {USER}, as which the service runs when root starts it: create it with \
+         `systemd-sysusers` or `adduser --system --group {USER}`, or start it with --allow-root to \
+         run as root without capabilities"
+    )]
+    NoUser,
     /// After becoming an ordinary user, the process could regain root.
     #[error("the process changed its user, but could regain root: refusing to run")]
     StillRoot,
@@ -32,21 +39,43 @@ fn step<E: ToString>(step: &'static str) -> impl FnOnce(E) -> Error {
 /// The user of a service started by root by hand; under systemd the unit sets it.
 const USER: &str = "netsonde";
 
+/// Returns whether this process is root over all users. In a user namespace root has no special
+/// rights, and other users mostly have no number.
+fn is_real_root() -> bool {
+    let is_whole = || {
+        std::fs::read_to_string("/proc/self/uid_map")
+            .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
+    };
+    nix::unistd::geteuid().is_root() && is_whole()
+}
+
+fn own_user() -> Option<nix::unistd::User> {
+    nix::unistd::User::from_name(USER).ok().flatten()
+}
+
+/// Checks that there is a user to become, if this process is root.
+///
+/// # Errors
+/// [`Error::NoUser`] if there is none, unless `allow_root` is set.
+pub fn check_user(allow_root: bool) -> Result<(), Error> {
+    // Without the capability the start fails anyway, and says so.
+    let has_privilege =
+        || caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_RAW).unwrap_or(false);
+    if !allow_root && is_real_root() && own_user().is_none() && has_privilege() {
+        return Err(Error::NoUser);
+    }
+    Ok(())
+}
+
 /// Switches to the service's own user, if it exists and this is root.
 fn become_user() -> Result<(), Error> {
-    if !nix::unistd::geteuid().is_root() {
+    if !is_real_root() {
         return Ok(());
     }
-    // In a user namespace root has no special rights, and other users mostly have no number.
-    let whole = std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
-    if !whole {
-        return Ok(());
-    }
-    let Some(user) = nix::unistd::User::from_name(USER).ok().flatten() else {
+    let Some(user) = own_user() else {
         tracing::warn!(
-            "there is no user {USER}, so the service runs as root without capabilities: create \
-                it with systemd-sysusers, or adduser --system {USER}"
+            "there is no user {USER}, so the service runs as root without capabilities, as \
+                --allow-root permits"
         );
         return Ok(());
     };

@@ -3,13 +3,16 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, Shutdown, SockaddrIn, SockaddrIn6, sendto};
 use nix::sys::stat::{Mode, umask};
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 use super::filter::{Code, IcmpSocketRole, Ring, icmp_filter, program};
 use super::sys::bind_packet_to_all;
@@ -176,6 +179,65 @@ pub fn open_listener(
     attach(&socket, &code).map_err(refused(what, "filter"))?;
     set_up_receiving(what, &socket, domain, LISTENER_QUEUE)?;
     Ok(Some(socket.into()))
+}
+
+/// Makes a raw socket unable to send packets with IP headers of the sender's, and so with forged
+/// addresses, for all who hold it and for as long as it exists: an engine may not set the option, but
+/// could hand the socket on to others.
+///
+/// A socket that includes headers asks for memory by a function that refuses it once sending is shut
+/// down (sock_alloc_send_pskb in net/core/sock.c); otherwise raw sockets do without that function, and
+/// send as before. shutdown(2) reports that the socket is not connected, but stores the direction
+/// before (inet_shutdown in net/ipv4/af_inet.c).
+pub fn forbid_own_headers(socket: &OwnedFd) {
+    let _ = nix::sys::socket::shutdown(socket.as_raw_fd(), Shutdown::Write);
+}
+
+/// Clears the option, if others have set it: the socket sends again.
+pub fn clear_own_headers(socket: &OwnedFd) {
+    let _ = include_headers(socket, 0);
+}
+
+fn is_ipv6(socket: &OwnedFd) -> bool {
+    let domain = SockRef::from(socket).domain();
+    domain.is_ok_and(|domain| domain == Domain::IPV6)
+}
+
+fn include_headers(socket: &OwnedFd, include: i32) -> io::Result<()> {
+    match is_ipv6(socket) {
+        true => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_HDRINCL, &include),
+        false => set_option(socket, libc::IPPROTO_IP, libc::IP_HDRINCL, &include),
+    }
+}
+
+/// Makes a raw socket unable to send anything, likewise: it includes headers, and may not. Returns
+/// `false` if the kernel does not do so; then the socket can send as before.
+pub fn receive_only(socket: &OwnedFd) -> bool {
+    forbid_own_headers(socket);
+    if include_headers(socket, 1).is_ok() && is_mute(socket, is_ipv6(socket)) {
+        return true;
+    }
+    clear_own_headers(socket);
+    false
+}
+
+/// Tries to send to this host what no IP layer takes: a header longer than its packet, or of no
+/// version.
+fn is_mute(socket: &OwnedFd, is_ipv6: bool) -> bool {
+    let mut packet = [0u8; 40];
+    packet[0] = 0x4f;
+    let (raw, flags) = (
+        socket.as_raw_fd(),
+        MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+    );
+    let sent = if is_ipv6 {
+        let this_host = SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, 0));
+        sendto(raw, &packet, &this_host, flags)
+    } else {
+        let this_host = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+        sendto(raw, &packet, &this_host, flags)
+    };
+    sent == Err(Errno::EPIPE)
 }
 
 /// Returns `None` if the kernel lacks the family.

@@ -2,27 +2,32 @@
 //! the rings' counters, serves the engine's few requests, and starts the next engine when one dies.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::unistd::Pid;
-use sd_notify::NotifyState;
+use nix::unistd::{Pid, pipe2};
 
-use super::Resources;
 use super::groups::{Groups, promiscuous};
+use super::notify::Notifier;
+use super::requests::Allowance;
+use super::{Resources, sys};
 use crate::daemon::channel::handover::{
     EngineMessage, EngineRequest, HandoverHeader, JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT,
     recv_request, send_handover, send_settings,
 };
 use crate::daemon::channel::settings::Settings;
 use crate::daemon::log;
+use crate::linux::monotonic_ns;
+use netsonde_core::config::Config;
 
 /// Crashes forgiven per second of uptime.
 const FORGIVEN_A_SECOND: u32 = 1;
@@ -38,6 +43,17 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Maximum time for an engine to end in order.
 const END_WAIT: Duration = Duration::from_secs(2);
+/// Engines in a row that may die before they are ready. What they have in common is the record, which
+/// the last working engine may have damaged: the next one gets an empty one. More than an engine that
+/// crashes on a packet needs until it skips that packet.
+const UNREADY_DEATHS: u32 = 8;
+/// Maximum time for one iteration of the loop, after which the kernel ends the keeper (SIGALRM): no
+/// call of the loop waits for anything, but if one did, systemd would start the next keeper.
+const STUCK: Duration = Duration::from_secs(10);
+/// The same for a reload, which may query a directory of users on another host.
+const STUCK_IN_RELOAD: Duration = Duration::from_secs(60);
+/// Interval for trying again to notify systemd.
+const NOTIFY_AGAIN_MS: u16 = 100;
 /// Delay after the last ring notification for one more reading of the counters, for drops without
 /// further packets.
 const LATE_COUNT_MS: u16 = 200;
@@ -49,6 +65,14 @@ const ENGINE: u64 = 3;
 struct Engine {
     child: Child,
     channel: OwnedFd,
+    /// Writable end of a pipe: each byte says that packets are waiting. The open file description
+    /// is this process's alone, so that no engine can make it block.
+    wake: OwnedFd,
+    allowance: Allowance,
+    /// Latest time at which it must confirm its start or a reload.
+    ready_by: Option<Instant>,
+    /// Whether it has ever been ready.
+    was_ready: bool,
     started: Instant,
     /// Time of its last sign of life.
     alive: Instant,
@@ -60,13 +84,28 @@ struct Keeper {
     groups: Groups,
     engine: Option<Engine>,
     deaths: u32,
+    /// Engines in a row that died before they were ready.
+    unready_deaths: u32,
+    notifier: Notifier,
+    /// Whether a control socket is lost, so that the service must end.
+    is_deaf: bool,
     next_start: Option<Instant>,
     end_by: Option<Instant>,
     count_late: bool,
 }
 
+/// How the keeper ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// By a signal.
+    InOrder,
+    /// Because a control socket accepts no connections: a new one is needed.
+    Deaf,
+}
+
 /// Runs until told to end.
-pub(super) fn run(kept: Resources) -> io::Result<()> {
+pub(super) fn run(kept: Resources) -> io::Result<Ended> {
+    sys::restore_alarm();
     let mut set = SigSet::empty();
     for signal in [
         Signal::SIGTERM,
@@ -91,6 +130,9 @@ pub(super) fn run(kept: Resources) -> io::Result<()> {
         groups: Groups::within_the_limit(),
         engine: None,
         deaths: 0,
+        unready_deaths: 0,
+        notifier: Notifier::new(),
+        is_deaf: false,
         next_start: None,
         end_by: None,
         count_late: false,
@@ -98,11 +140,14 @@ pub(super) fn run(kept: Resources) -> io::Result<()> {
     keeper.start()?;
     let mut events = [EpollEvent::empty(); 8];
     loop {
-        let count = match keeper.epoll.wait(&mut events, keeper.timeout()) {
+        let timeout = keeper.timeout();
+        sys::end_after(None)?;
+        let count = match keeper.epoll.wait(&mut events, timeout) {
             Ok(count) => count,
             Err(nix::errno::Errno::EINTR) => 0,
             Err(error) => return Err(error.into()),
         };
+        sys::end_after(Some(STUCK))?;
         if count == 0 && keeper.count_late {
             keeper.count_late = false;
             keeper.count();
@@ -124,16 +169,22 @@ pub(super) fn run(kept: Resources) -> io::Result<()> {
             keeper.count_late = true;
         }
         if keeper.is_over()? {
-            return Ok(());
+            sys::end_after(None)?;
+            return Ok(match keeper.is_deaf {
+                true => Ended::Deaf,
+                false => Ended::InOrder,
+            });
         }
         keeper.account_for_the_log();
     }
 }
 
 impl Keeper {
-    fn timeout(&self) -> EpollTimeout {
-        let stalled = self.engine.as_ref().map(|engine| engine.alive + STALLED);
-        let next = [self.next_start, self.end_by, stalled]
+    fn timeout(&mut self) -> EpollTimeout {
+        let engine = self.engine.as_ref();
+        let stalled = engine.map(|engine| engine.alive + STALLED);
+        let ready_by = engine.and_then(|engine| engine.ready_by);
+        let next = [self.next_start, self.end_by, stalled, ready_by]
             .into_iter()
             .flatten()
             .min();
@@ -142,7 +193,8 @@ impl Keeper {
             u16::try_from(left).unwrap_or(u16::MAX)
         });
         let late = self.count_late.then_some(LATE_COUNT_MS);
-        match [wait, late].into_iter().flatten().min() {
+        let notify = self.notifier.flush().then_some(NOTIFY_AGAIN_MS);
+        match [wait, late, notify].into_iter().flatten().min() {
             Some(ms) => EpollTimeout::from(ms),
             None => EpollTimeout::NONE,
         }
@@ -153,12 +205,17 @@ impl Keeper {
         self.next_start = None;
         let flags = SockFlag::SOCK_CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        // Nothing that an engine could change reaches the next one: both are new for each.
+        let (woken, wake) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        let (settings, settings_bytes) = self.kept.settings.memory()?;
         // The file that this process runs, even if an upgrade has replaced it, under its usual
         // name.
-        let child = Command::new("/proc/self/exe")
+        let mut child = Command::new("/proc/self/exe")
             .arg0("netsonded")
             .arg("--engine")
             .stdin(Stdio::from(theirs))
+            // Of the starter's descriptors an engine needs only standard error, for its log.
+            .stdout(Stdio::null())
             .spawn()?;
         let mut handover_header = HandoverHeader::new();
         for (at, ring) in self.kept.rings.iter().enumerate() {
@@ -166,7 +223,7 @@ impl Keeper {
             handover_header.blocks[at] = ring.blocks;
         }
         handover_header.recorder_bytes = self.kept.recorder_bytes as u64;
-        handover_header.settings_bytes = self.kept.settings_memory.1 as u64;
+        handover_header.settings_bytes = settings_bytes as u64;
         handover_header.rings_opened_ns = self.kept.rings_opened_ns;
         handover_header.history_lost = self.kept.history_lost.into();
         handover_header.keeper_started_ns = self.kept.started_ns;
@@ -175,24 +232,40 @@ impl Keeper {
         handover_header.probe_tag = self.kept.probe_tag;
         self.kept.counter(STARTS_AT).fetch_add(1, Ordering::Relaxed);
         self.groups.mark_unrequested();
-        send_handover(&ours, handover_header, &self.kept.descriptors())?;
-        self.epoll
-            .add(&ours, EpollEvent::new(EpollFlags::EPOLLIN, ENGINE))?;
-        // Blocks may be waiting for which there will be no edge.
-        self.wake();
+        self.kept.restore_modes();
+        let descriptors = self.kept.descriptors(settings.as_fd(), woken.as_fd());
+        let handed = send_handover(&ours, handover_header, &descriptors).and_then(|()| {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, ENGINE);
+            Ok(self.epoll.add(&ours, event)?)
+        });
+        if let Err(error) = handed {
+            // It has nothing to work with, if it is still there.
+            child.kill()?;
+            child.wait()?;
+            return Err(error);
+        }
         tracing::info!(pid = child.id(), "engine started");
+        let now = Instant::now();
         self.engine = Some(Engine {
             child,
             channel: ours,
-            started: Instant::now(),
-            alive: Instant::now(),
+            wake,
+            allowance: Allowance::new(now),
+            ready_by: Some(now + STALLED),
+            was_ready: false,
+            started: now,
+            alive: now,
         });
+        // Blocks may be waiting for which there will be no edge.
+        self.wake();
         Ok(())
     }
 
     fn wake(&self) {
-        // Full only if it was not read for 2^64 writes.
-        let _ = self.kept.wake.write(1);
+        if let Some(engine) = &self.engine {
+            // If the pipe is full, the engine has enough to read.
+            let _ = nix::unistd::write(&engine.wake, &[0]);
+        }
     }
 
     /// The engine's sign of life wakes the keeper every second, if nothing else does.
@@ -223,9 +296,10 @@ impl Keeper {
     /// Reads the configuration again and applies it as a whole, or not at all.
     fn reload(&mut self) {
         // If systemd was told so, `systemctl reload` waits for READY=1.
-        let mut state = vec![NotifyState::Reloading];
-        state.extend(NotifyState::monotonic_usec_now());
-        let _ = sd_notify::notify(&state);
+        let now_us = monotonic_ns() / 1000;
+        self.notifier
+            .send(&format!("RELOADING=1\nMONOTONIC_USEC={now_us}"));
+        let _ = sys::end_after(Some(STUCK_IN_RELOAD));
         match self.take_settings() {
             Ok(changed) if changed.is_empty() => {
                 tracing::info!("SIGHUP: the configuration has not changed");
@@ -242,7 +316,7 @@ impl Keeper {
                 );
             }
         }
-        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        self.notifier.send("READY=1");
     }
 
     /// Returns the tables that changed.
@@ -272,15 +346,26 @@ impl Keeper {
         if changed.is_empty() {
             return Ok(changed);
         }
-        let memory = settings.memory().map_err(|error| error.to_string())?;
-        if let Some(engine) = &self.engine {
-            self.groups.mark_unrequested();
-            send_settings(&engine.channel, &memory.0, memory.1)
-                .map_err(|error| format!("the engine did not accept it: {error}"))?;
-        }
+        let (memory, bytes) = settings.memory().map_err(|error| error.to_string())?;
         self.kept.settings = settings;
-        self.kept.settings_memory = memory;
+        if let Some(engine) = &mut self.engine {
+            self.groups.mark_unrequested();
+            engine.allowance.settings_sent();
+            engine.ready_by = Some(Instant::now() + STALLED);
+            if let Err(error) = send_settings(&engine.channel, &memory, bytes) {
+                // The next engine gets them at its start.
+                self.replace_engine(&format!("it did not accept the settings: {error}"));
+            }
+        }
         Ok(changed)
+    }
+
+    /// Kills an engine that can no longer be trusted. The next one is started when it is dead.
+    fn replace_engine(&self, why: &str) {
+        if let Some(engine) = &self.engine {
+            tracing::error!("{why}; killing the engine");
+            let _ = kill(Pid::from_raw(engine.child.id() as i32), Signal::SIGKILL);
+        }
     }
 
     fn end(&mut self) {
@@ -301,9 +386,18 @@ impl Keeper {
 
     fn requests(&mut self) {
         for _ in 0..Self::MAX_REQUESTS_PER_POLL {
-            let Some(engine) = &self.engine else { return };
+            let Some(engine) = &mut self.engine else {
+                return;
+            };
             match recv_request(&engine.channel) {
-                EngineMessage::Asked(ask, argument) => self.meet(ask, argument),
+                EngineMessage::Asked(ask, argument) => {
+                    if !engine.allowance.admits(ask, Instant::now()) {
+                        // What else it has sent is not read.
+                        let _ = self.epoll.delete(&engine.channel);
+                        return self.replace_engine(&format!("too many requests ({ask:?})"));
+                    }
+                    self.meet(ask, argument);
+                }
                 EngineMessage::Nothing => return,
                 EngineMessage::Closed => {
                     // It is dying; SIGCHLD arrives when it is dead.
@@ -311,39 +405,58 @@ impl Keeper {
                     return;
                 }
                 EngineMessage::Nonsense => {
-                    tracing::error!("invalid request from the engine; killing it");
-                    let _ = kill(Pid::from_raw(engine.child.id() as i32), Signal::SIGKILL);
-                    return;
+                    let _ = self.epoll.delete(&engine.channel);
+                    return self.replace_engine("invalid request from the engine");
                 }
             }
         }
+    }
+
+    /// Returns the name of an interface, if this process may act on it as the configuration says.
+    fn named(&self, ifindex: u32, may: impl FnOnce(&Config, &str) -> bool) -> Option<String> {
+        let name = nix::net::if_::if_indextoname(ifindex).ok()?;
+        let name = name.to_string_lossy().into_owned();
+        may(&self.kept.settings.config, &name).then_some(name)
     }
 
     fn meet(&mut self, ask: EngineRequest, argument: u32) {
         match ask {
             EngineRequest::Ready => {
                 self.groups.leave_unrequested();
+                self.unready_deaths = 0;
+                if let Some(engine) = &mut self.engine {
+                    engine.was_ready = true;
+                    if !engine.allowance.owes_ready() {
+                        engine.ready_by = None;
+                    }
+                }
                 tracing::info!("ready");
-                // Without systemd there is no service manager to notify.
-                let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+                self.notifier.send("READY=1");
             }
             EngineRequest::Join if self.kept.settings.config.listeners.join => {
-                self.groups.join(argument);
+                // An interface that is gone again is no reason to mistrust the engine.
+                let recorded = |config: &Config, name: &str| config.interfaces.records(name).0;
+                if self.named(argument, recorded).is_some() {
+                    self.groups.join(argument);
+                }
                 let failures = self.kept.counter(JOIN_FAILURES_AT);
                 failures.store(self.groups.failures, Ordering::Relaxed);
             }
             EngineRequest::Join => {}
             EngineRequest::Leave => self.groups.leave(argument),
-            EngineRequest::Promiscuous
-                if !self.kept.settings.config.interfaces.promiscuous.is_empty() =>
-            {
-                if let Err(error) = promiscuous(&self.kept.rings[1].socket, argument) {
+            EngineRequest::Promiscuous => {
+                let configured =
+                    |config: &Config, name: &str| config.interfaces.is_promiscuous(name);
+                if self.named(argument, configured).is_none() {
+                    tracing::warn!(
+                        ifindex = argument,
+                        "the engine requested promiscuous mode on an interface for which it is \
+                            not configured; ignored"
+                    );
+                } else if let Err(error) = promiscuous(&self.kept.rings[1].socket, argument) {
                     tracing::warn!(ifindex = argument, %error, "cannot set promiscuous mode");
                 }
             }
-            EngineRequest::Promiscuous => tracing::error!(
-                "the engine requested promiscuous mode, which the configuration does not"
-            ),
             EngineRequest::Count => {
                 self.count();
                 self.wake();
@@ -353,8 +466,28 @@ impl Keeper {
                     engine.alive = Instant::now();
                 }
                 // Triggered by the engine's progress, not by the keeper's: both must work.
-                let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                self.notifier.send("WATCHDOG=1");
             }
+            EngineRequest::ListenerFailed => self.check_listeners(),
+        }
+    }
+
+    /// Ends the service if a control socket has been shut down, as any process that holds it can do:
+    /// only another socket helps, and the next start brings one.
+    fn check_listeners(&mut self) {
+        let own = [Some(self.kept.control.as_fd()), self.kept.remote_fd()];
+        let is_shut_down = |socket| {
+            let hung_up = PollFlags::from_bits_retain(libc::POLLRDHUP);
+            let mut asked = [PollFd::new(socket, hung_up)];
+            poll(&mut asked, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+        };
+        if self.end_by.is_none() && own.into_iter().flatten().any(is_shut_down) {
+            tracing::error!(
+                "a control socket was shut down by another process, and accepts no connections: \
+                    ending, so that the next start opens a new one"
+            );
+            self.is_deaf = true;
+            self.end();
         }
     }
 
@@ -363,12 +496,26 @@ impl Keeper {
         if let Some(engine) = &mut self.engine {
             match engine.child.try_wait()? {
                 Some(status) => {
-                    let lived = engine.started.elapsed();
+                    let (lived, was_ready) = (engine.started.elapsed(), engine.was_ready);
                     self.engine = None;
                     if self.end_by.is_some() {
                         return Ok(true);
                     }
-                    self.died(&status.to_string(), lived);
+                    if status.signal() == Some(libc::SIGSYS) {
+                        tracing::error!(
+                            "the engine made a system call that its sandbox forbids: it was taken \
+                                over, or this C library needs that call (see [sandbox] violation in \
+                                netsonde.toml(5))"
+                        );
+                    }
+                    self.died(&status.to_string(), lived, was_ready);
+                }
+                None if self.end_by.is_none()
+                    && engine.ready_by.is_some_and(|by| Instant::now() >= by) =>
+                {
+                    tracing::error!("the engine did not get ready in time; killing it");
+                    engine.ready_by = None;
+                    engine.child.kill()?;
                 }
                 None if self.end_by.is_none() && engine.alive.elapsed() > STALLED => {
                     let silent_ms = engine.alive.elapsed().as_millis() as u64;
@@ -392,13 +539,34 @@ impl Keeper {
             && let Err(error) = self.start()
         {
             tracing::error!(%error, "cannot start an engine");
-            self.died("not started", Duration::ZERO);
+            self.died("not started", Duration::ZERO, false);
         }
         Ok(false)
     }
 
+    /// Begins an empty record: engines do not get ready with the one there is.
+    fn give_up_record(&mut self) {
+        match self.kept.empty_record() {
+            Ok(record) => self.kept.recorder = record,
+            Err(error) => {
+                return tracing::error!(%error, "cannot set up memory for another record");
+            }
+        }
+        self.kept.history_lost = true;
+        let stored = self
+            .notifier
+            .replace(super::inherited::RECORDER, self.kept.recorder.as_fd());
+        if let Err(error) = stored {
+            tracing::warn!(%error, "systemd does not store the new record");
+        }
+        tracing::error!(
+            engines = UNREADY_DEATHS,
+            "engines died in a row before they were ready: the record is damaged, and a new one begins"
+        );
+    }
+
     /// Schedules the next start: at once, unless engines crash repeatedly.
-    fn died(&mut self, how: &str, lived: Duration) {
+    fn died(&mut self, how: &str, lived: Duration, was_ready: bool) {
         let forgiven = (lived.as_secs() as u32).saturating_mul(FORGIVEN_A_SECOND);
         self.deaths = self.deaths.saturating_sub(forgiven) + 1;
         let wait = match self.deaths.saturating_sub(FREE_DEATHS) {
@@ -412,5 +580,10 @@ impl Keeper {
             "the engine died"
         );
         self.next_start = Some(Instant::now() + wait);
+        self.unready_deaths += u32::from(!was_ready);
+        if self.unready_deaths >= UNREADY_DEATHS {
+            self.unready_deaths = 0;
+            self.give_up_record();
+        }
     }
 }

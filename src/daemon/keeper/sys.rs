@@ -1,9 +1,10 @@
-//! PRIVILEGED. Socket options that no crate wraps. One of the files that may use `unsafe`.
+//! PRIVILEGED. Socket options and an alarm that no crate wraps. One of the files that may use `unsafe`.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// Counters of a packet socket since the last reading (PACKET_STATISTICS clears them). `packets`
 /// includes `drops`.
@@ -67,6 +68,34 @@ pub fn bind_packet_to_all(socket: impl AsFd) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Makes the kernel end this process with SIGALRM after this time, unless it is called again before.
+/// `None` cancels it.
+pub fn end_after(time: Option<Duration>) -> io::Result<()> {
+    let mut timer = libc::itimerval {
+        it_interval: libc::timeval {
+            tv_sec: 0,
+            tv_usec: 0,
+        },
+        it_value: libc::timeval {
+            tv_sec: 0,
+            tv_usec: 0,
+        },
+    };
+    timer.it_value.tv_sec = time.map_or(0, |time| time.as_secs() as libc::time_t);
+    // SAFETY: the pointer is to an `itimerval`, which the kernel only reads; the old value is not
+    // requested.
+    match unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Restores the default action of SIGALRM, which ends the process: a starter may have it ignored.
+pub fn restore_alarm() {
+    // SAFETY: no handler is installed, and none was.
+    unsafe { libc::signal(libc::SIGALRM, libc::SIG_DFL) };
 }
 
 /// Sets close-on-exec on every descriptor from 3 on, so that descriptors left open by the starter

@@ -12,6 +12,7 @@ use nix::sys::socket::{MsgFlags, UnixAddr, send, sendto};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
 use super::line::Line;
+use crate::linux::option::write_at_once;
 
 /// Destination of lines.
 #[derive(Debug)]
@@ -160,7 +161,14 @@ fn write_now(to: &OwnedFd, is_socket: bool, bytes: &[u8]) -> Option<usize> {
         return None;
     }
     loop {
-        match nix::unistd::write(to, bytes) {
+        // Another process that holds the pipe may have filled it since, and would make this one wait.
+        let written = match write_at_once(to, bytes) {
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                nix::unistd::write(to, bytes)
+            }
+            written => written.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0))),
+        };
+        match written {
             Err(Errno::EINTR) => {}
             written => return written.ok(),
         }

@@ -61,6 +61,8 @@ pub struct Clients {
     pub slow_readers: u64,
     /// Number of times that no descriptor was available.
     pub out_of_descriptors: u64,
+    /// Number of times that a connection could not be accepted for another reason.
+    pub failed_accepts: u64,
 }
 
 impl Clients {
@@ -78,6 +80,7 @@ impl Clients {
             slow_requests: 0,
             slow_readers: 0,
             out_of_descriptors: 0,
+            failed_accepts: 0,
         }
     }
 
@@ -222,6 +225,7 @@ impl Clients {
                 self.slow_readers,
             ),
             ("descriptors", 0, self.out_of_descriptors),
+            ("accept", 0, self.failed_accepts),
         ]
         .map(|(name, limit, hits)| reply::Limit {
             name: name.into(),

@@ -13,11 +13,10 @@ mod replies;
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream as StdStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use nix::sys::socket::{VsockAddr, getsockname};
+use nix::sys::socket::{SockFlag, VsockAddr, getsockname};
 use serde_json::value::RawValue;
 use socket2::{Domain, SockRef};
 use tokio::io::unix::AsyncFd;
@@ -77,12 +76,17 @@ pub trait Service: 'static {
         parameters: Option<&RawValue>,
         replies: &mut Replies<'_>,
     ) -> impl Future<Output = Result<(), Failure>>;
+
+    /// Takes note that a listening socket has failed.
+    fn listener_failed(&self);
 }
 
 /// Connections accepted in a row before other tasks run.
 const MAX_ACCEPTS_PER_POLL: usize = 8;
 /// Pause after running out of descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
+/// Pause after any other error: an error that lasts must not occupy the engine.
+const FAILED_ACCEPT: Duration = Duration::from_millis(500);
 
 /// Accepts clients forever, on a Unix socket or a stream socket of another family.
 pub async fn serve<S: Service>(
@@ -124,7 +128,12 @@ pub async fn serve<S: Service>(
             }
             // The client was gone before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                clients.borrow_mut().failed_accepts += 1;
+                tracing::error!(%error, "cannot accept connections");
+                service.listener_failed();
+                tokio::time::sleep(FAILED_ACCEPT).await;
+            }
         }
         in_a_row += 1;
         if in_a_row >= MAX_ACCEPTS_PER_POLL {
@@ -152,13 +161,20 @@ pub fn socket_name(listener: &OwnedFd) -> String {
 async fn accept(listener: &AsyncFd<OwnedFd>) -> io::Result<UnixStream> {
     loop {
         let mut ready = listener.readable().await?;
+        let is_closed = ready.ready().is_read_closed();
         let accepted = ready.try_io(|listener| {
-            let (stream, _) = SockRef::from(listener.get_ref()).accept()?;
-            stream.set_nonblocking(true)?;
-            Ok(StdStream::from(OwnedFd::from(stream)))
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            Ok(nix::sys::socket::accept4(listener.as_raw_fd(), flags)?)
         });
         match accepted {
-            Ok(stream) => return UnixStream::from_std(stream?),
+            Ok(accepted) => return UnixStream::from_std(super::ready::accepted(accepted?)),
+            // The listener stays readable after shutdown(2), and accept reports nothing else.
+            Err(_would_block) if is_closed => {
+                return Err(io::Error::new(
+                    io::ErrorKind::NotConnected,
+                    "the listening socket was shut down",
+                ));
+            }
             Err(_would_block) => {}
         }
     }

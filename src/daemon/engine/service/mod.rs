@@ -143,6 +143,10 @@ impl Service for Netsonde {
             _ => Err(Failure::method_not_found(method)),
         }
     }
+
+    fn listener_failed(&self) {
+        self.engine.borrow_mut().listener_failed();
+    }
 }
 
 /// Authorized separately: the required tier depends on the requested content.
