@@ -1,6 +1,7 @@
 //! Real capture files, a third of them malformed on purpose: no panic, no endless loop, each within a
 //! second; and where they are well-formed, what is read agrees with tshark. The files are not part of
-//! this repository; where they are missing the test says so and passes.
+//! this repository, but in the folder `NETSONDE_CAPTURES` or next to it; where they are missing the test says so and
+//! passes.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "support/tools.rs"]
@@ -15,7 +16,9 @@ use netsonde::client::files::capture_file::{CaptureFile, FilePacket, Item};
 use netsonde_core::wire::{Packet, decode};
 
 fn captures() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = std::env::var_os("NETSONDE_CAPTURES");
+    let folder = folder.map_or_else(|| here.join("../shared/captures"), PathBuf::from);
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
         .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
         .unwrap_or_default();
@@ -260,9 +263,18 @@ struct Facts {
     icmp: String,
     igmp: String,
     arp: String,
+    /// Of each IP header, outermost first: source > destination, TTL or hop limit, bytes behind the header.
+    headers: Vec<(String, String, String)>,
+    /// Source and destination port of each transport header.
+    ports: Vec<(String, String)>,
+    vlans: String,
+    labels: String,
+    server_name: String,
+    /// The application, as far as both name one.
+    application: String,
 }
 
-const FIELDS: [&str; 23] = [
+const FIELDS: [&str; 33] = [
     "frame.len",
     "frame.cap_len",
     "eth.src",
@@ -286,6 +298,16 @@ const FIELDS: [&str; 23] = [
     "sctp.dstport",
     "wlan.sa",
     "wlan.da",
+    "ip.ttl",
+    "ip.len",
+    "ip.hdr_len",
+    "ipv6.hlim",
+    "ipv6.plen",
+    "vlan.id",
+    "mpls.label",
+    "tls.handshake.extensions_server_name",
+    "ipv6.routing.type",
+    "_ws.malformed",
 ];
 
 /// The first of several values: tunnels and quoted packets repeat a field.
@@ -361,7 +383,47 @@ fn tshark(path: &Path) -> Option<Vec<(Facts, String)>> {
         } else {
             cell("icmp.type")
         };
+        let list = |name: &str| -> Vec<String> {
+            let all = cell(name).split(',').filter(|one| !one.is_empty());
+            all.map(str::to_owned).collect()
+        };
+        // What an error quotes or a router registers is no header of this packet.
+        let own = &chain[..quoting.min(chain.len())];
+        let (mut four, mut six) = (0, 0);
+        let at = |name: &str, index: usize| list(name).get(index).cloned().unwrap_or_default();
+        let mut headers = Vec::new();
+        let mut ports = Vec::new();
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        for name in own {
+            match *name {
+                "ip" => {
+                    let ends = format!("{} > {}", at("ip.src", four), at("ip.dst", four));
+                    let number = |name: &str| at(name, four).parse::<u32>().unwrap_or(0);
+                    let behind = number("ip.len").saturating_sub(number("ip.hdr_len"));
+                    headers.push((ends, at("ip.ttl", four), behind.to_string()));
+                    four += 1;
+                }
+                "ipv6" => {
+                    let ends = format!("{} > {}", at("ipv6.src", six), at("ipv6.dst", six));
+                    headers.push((ends, at("ipv6.hlim", six), at("ipv6.plen", six)));
+                    six += 1;
+                }
+                "udp" | "tcp" | "sctp" => {
+                    let index = seen.entry(name).or_default();
+                    let port = |side: &str| at(&format!("{name}.{side}port"), *index);
+                    ports.push((port("src"), port("dst")));
+                    *index += 1;
+                }
+                _ => {}
+            }
+        }
         let facts = Facts {
+            headers,
+            ports,
+            vlans: list("vlan.id").join(" "),
+            labels: list("mpls.label").join(" "),
+            server_name: cell("tls.handshake.extensions_server_name").into(),
+            application: String::new(),
             length: cell("frame.len").into(),
             captured: cell("frame.cap_len").into(),
             link_source: first(&either("eth.src", "wlan.sa")),
@@ -377,6 +439,11 @@ fn tshark(path: &Path) -> Option<Vec<(Facts, String)>> {
         (facts, protocols)
     });
     Some(rows.collect())
+}
+
+fn words<T: ToString>(all: &[T]) -> String {
+    let all: Vec<String> = all.iter().map(T::to_string).collect();
+    all.join(" ")
 }
 
 fn ours(packet: &FilePacket, decoded: &Packet<'_>) -> Facts {
@@ -396,8 +463,29 @@ fn ours(packet: &FilePacket, decoded: &Packet<'_>) -> Facts {
         ),
         source_port: text(decoded.ports.map(|(from, _)| from.to_string())),
         destination_port: text(decoded.ports.map(|(_, to)| to.to_string())),
+        vlans: words(&decoded.vlans),
+        labels: words(&decoded.labels),
+        server_name: text(decoded.server_name.clone()),
         ..Facts::default()
     };
+    let all = decoded
+        .network
+        .map(|network| (network, decoded.ports))
+        .into_iter();
+    let inner = decoded
+        .inner
+        .iter()
+        .map(|inner| (inner.network, inner.ports));
+    for (network, ports) in all.chain(inner) {
+        facts.headers.push((
+            format!("{} > {}", network.source, network.destination),
+            network.ttl.to_string(),
+            network.payload_length.to_string(),
+        ));
+        facts
+            .ports
+            .extend(ports.map(|(from, to)| (from.to_string(), to.to_string())));
+    }
     if let Some(meaning) = decoded.meanings.first() {
         match meaning {
             Meaning::Icmp(icmp) => facts.icmp = icmp.kind.to_string(),

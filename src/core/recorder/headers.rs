@@ -12,10 +12,12 @@ const RTP: usize = 12;
 const MPEG_TS: usize = 6;
 /// Bytes of an ICMP header, and of the data that an error quotes after the IP header (RFC 792).
 const ICMP: usize = 8;
+/// Bytes of the header of a PIM register, with its flags (RFC 7761, section 4.9.3).
+const PIM: usize = 8;
 
 /// Returns the number of bytes of a captured frame that are headers, at most `bytes.len()`. Messages of
 /// link and group management (ARP, neighbor discovery, LLDP, spanning tree, IGMP, MLD, PIM) count as
-/// headers entirely.
+/// headers entirely, except for the packet that a PIM register carries.
 pub fn length(link: LinkType, bytes: &[u8], seen: &Glance) -> usize {
     let ends = match seen.ethertype {
         ethertype::IPV4 | ethertype::IPV6 => ip(bytes, seen),
@@ -52,6 +54,10 @@ fn ip(bytes: &[u8], seen: &Glance) -> usize {
         return header_ends(bytes, seen.network);
     }
     match seen.ip_protocol {
+        // A register carries a packet of a user (RFC 7761, section 4.9.3).
+        ip_protocol::PIM if bytes.get(at).is_some_and(|first| first & 0x0f == 1) => {
+            quoted(bytes, at + PIM)
+        }
         ip_protocol::IGMP | ip_protocol::PIM => bytes.len(),
         ip_protocol::ICMPV6 if matches!(seen.icmp_type, 130..=137 | 143 | 151..=153) => bytes.len(),
         ip_protocol::ICMP if matches!(seen.icmp_type, 3 | 5 | 11 | 12) => quoted(bytes, at + ICMP),
@@ -65,7 +71,7 @@ fn ip(bytes: &[u8], seen: &Glance) -> usize {
     }
 }
 
-/// Returns the end of the IP header quoted in an ICMP error, and of the first bytes after it.
+/// Returns the end of the IP header quoted in an ICMP error or a PIM register, and of the first bytes after it.
 fn quoted(bytes: &[u8], at: usize) -> usize {
     header_ends(bytes, at) + ICMP
 }
@@ -132,6 +138,21 @@ mod tests {
         );
         assert_eq!(kept(&udp([239, 1, 1, 1], 5000, secret)), 42 + RTP);
         assert_eq!(kept(&udp([239, 1, 1, 1], 5000, b"Gsecret")), 42 + MPEG_TS);
+    }
+
+    #[test]
+    fn the_packet_in_a_register_is_cut() {
+        let mut frame = udp([239, 1, 1, 1], 5000, b"");
+        let inner = udp([239, 1, 1, 1], 5000, b"secret, secret, secret").split_off(14);
+        frame.truncate(34);
+        frame[23] = 103;
+        // A hello is headers entirely.
+        for (kind, expected) in [(0x20, 42 + inner.len()), (0x21, 42 + 20 + 8)] {
+            let mut register = frame.clone();
+            register.extend([kind, 0, 0, 0, 0, 0, 0, 0]);
+            register.extend(&inner);
+            assert_eq!(kept(&register), expected);
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod listen;
 mod prober;
 mod ready;
 mod recording;
-mod ring;
+pub mod ring;
 pub mod sandbox;
 mod service;
 mod state;

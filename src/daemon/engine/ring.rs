@@ -225,8 +225,15 @@ impl<'a> Iterator for Walk<'a> {
             },
             tag,
         };
-        self.left -= 1;
-        self.at += word(0) as usize;
+        // The kernel's offset of the last packet is 0 (prb_close_block); any other shorter than a header would repeat
+        // packets.
+        let next = word(0) as usize;
+        self.left = if next < PACKET_WITH_ADDRESS {
+            0
+        } else {
+            self.left - 1
+        };
+        self.at += next;
         Some(packet)
     }
 }
