@@ -141,14 +141,14 @@ const RTP_HEADER: usize = 12;
 /// service; only the next packet of the stream could prove it.
 pub(super) fn rtp_fit(message: &Message<'_>) -> Fit {
     let (first, kind) = (message.u8(0), message.u8(1) & 0x7f);
-    // Neither extension nor contributors, which other protocols' bits would look like.
-    let possible = first >> 6 == 2 && first & 0x1f == 0 && message.length >= 20;
+    // Neither padding, extension nor contributors, as which the bits of other protocols would be read.
+    let possible = first == 0x80 && message.length >= 20;
     if !possible || message.source < 1024 || message.destination < 1024 {
         return Fit::No;
     }
     let of_another = |port: u16| service_name(false, port).is_some_and(|name| name != "rtp");
     let free = !of_another(message.source) && !of_another(message.destination);
-    let sound = is_payload_of(kind, message) && is_padding(message) && !is_another(message);
+    let sound = is_payload_of(kind, message) && !is_another(message);
     Fit::certain(message.destination.is_multiple_of(2) && free && sound)
 }
 
@@ -174,16 +174,6 @@ fn is_payload_of(kind: u8, message: &Message<'_>) -> bool {
         96..=127 => true,
         _ => false,
     }
-}
-
-/// Returns whether padding, if the header announces it, has a length that fits (RFC 3550, section 5.1).
-fn is_padding(message: &Message<'_>) -> bool {
-    let bytes = message.payload();
-    if message.u8(0) & 0x20 == 0 || bytes.len() < message.length {
-        return true;
-    }
-    let last = usize::from(bytes.last().copied().unwrap_or(0));
-    last > 0 && last <= message.length.saturating_sub(RTP_HEADER)
 }
 
 /// Returns whether the fields that RTP fills with random numbers are those of a protocol whose messages begin with

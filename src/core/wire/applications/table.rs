@@ -127,6 +127,7 @@ const UDP: &[Application] = &[
     on_port("wccp", &[2048], management::wccp_fit, management::wccp),
     row("wol", &[7, 9], management::wol_fit, management::wol),
     on_port("nbns", &[137], any, names::nbns),
+    on_port("nbdgm", &[138], names::nbdgm_fit, names::nbdgm),
     row("quic", &[443, 8443, 784, 853], tls::quic_fit, tls::quic),
     row(
         "dtls",
