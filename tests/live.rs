@@ -747,9 +747,9 @@ fn options_match_within_tunnels() -> Outcome {
     let table: [(&[&str], [usize; 3]); 9] = [
         (&["--host", "10.2.0.2"], [0, 0, 0]),
         (&["--inner", "--host", "10.2.0.2"], [7, 0, 0]),
-        (&["--inner", "--host", "192.0.2.1"], [7, 3, 2]),
+        (&["--inner", "--host", "192.0.2.1"], [7, 4, 2]),
         (&["--inner", "--host", "2001:db8:1::7"], [2, 1, 1]),
-        (&["--inner", "--proto", "icmp"], [7, 2, 1]),
+        (&["--inner", "--proto", "icmp"], [7, 3, 1]),
         (&["--proto", "icmp6", "--host", "2001:db8::1"], [0, 0, 0]),
         (
             &["--inner", "--proto", "icmp6", "--host", "2001:db8::1"],
@@ -758,7 +758,7 @@ fn options_match_within_tunnels() -> Outcome {
         // Host and protocol of two different packets.
         (
             &["--inner", "--proto", "icmp", "--host", "192.0.2.1"],
-            [0, 2, 1],
+            [0, 3, 1],
         ),
         (&["--inner", "--port", "443"], [0, 1, 1]),
     ];
