@@ -50,7 +50,7 @@ fn mutate(input: &mut Vec<u8>, mut number: impl FnMut() -> usize) {
             _ => number() as u8,
         };
     }
-    if number() % 4 == 0 {
+    if number().is_multiple_of(4) {
         input.truncate(number() % (input.len() + 1));
     }
 }
