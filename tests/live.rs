@@ -64,6 +64,7 @@ fn main() -> ExitCode {
             ("gaps_are_shown_once", gaps_are_shown_once),
             ("two_vantage_points", two_vantage_points),
             ("filter_expressions_match", filter_expressions_match),
+            ("options_match_within_tunnels", options_match_within_tunnels),
             (
                 "openings_of_connections_are_kept",
                 openings_of_connections_are_kept,
@@ -722,6 +723,67 @@ fn filter_expressions_match() -> Outcome {
     let wrong = service.netsonde(&["watch", "--last", "1m", "udp prot 1"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("udp prot 1"));
+    Ok(())
+}
+
+/// Echo requests from 10.1.0.1 to 10.2.0.2 in GRE, VXLAN and others, and packets behind MPLS and PPPoE: sent through a
+/// link, and the files that have them.
+fn options_match_within_tunnels() -> Outcome {
+    let (a, b) = pair();
+    let service = Service::start(&b, &[]);
+    let mut files = Vec::new();
+    for name in ["tunnels", "mpls", "pppoe"] {
+        let (path, frames) = support::field(name);
+        let count = frames.len() as u64;
+        a.run(|| {
+            traffic::frames("e0", count, None, |number, frame| {
+                frame.clone_from(&frames[number as usize]);
+            })
+        })?;
+        files.push(path);
+    }
+    service.until("all is taken in", settled);
+    // Options, matches in the record and in the three files, which have tunnels, MPLS and PPPoE.
+    let table: [(&[&str], [usize; 3]); 9] = [
+        (&["--host", "10.2.0.2"], [0, 0, 0]),
+        (&["--inner", "--host", "10.2.0.2"], [7, 0, 0]),
+        (&["--inner", "--host", "192.0.2.1"], [7, 4, 2]),
+        (&["--inner", "--host", "2001:db8:1::7"], [2, 1, 1]),
+        (&["--inner", "--proto", "icmp"], [7, 3, 1]),
+        (&["--proto", "icmp6", "--host", "2001:db8::1"], [0, 0, 0]),
+        (
+            &["--inner", "--proto", "icmp6", "--host", "2001:db8::1"],
+            [1, 1, 1],
+        ),
+        // Host and protocol of two different packets.
+        (
+            &["--inner", "--proto", "icmp", "--host", "192.0.2.1"],
+            [0, 3, 1],
+        ),
+        (&["--inner", "--port", "443"], [0, 1, 1]),
+    ];
+    for (options, expected) in table {
+        for (file, expected) in files.iter().zip(expected) {
+            let mut arguments = vec!["--json", "watch", "--read", file.to_str().unwrap()];
+            arguments.extend_from_slice(options);
+            let printed = service.netsonde(&arguments);
+            let lines = String::from_utf8(printed.stdout)?.lines().count();
+            assert_eq!(lines, expected, "{options:?} in {file:?}");
+        }
+        let all: usize = expected.iter().sum();
+        assert_eq!(
+            service.packets(options).len(),
+            all,
+            "{options:?} in the record"
+        );
+    }
+    let alone = service.netsonde(&["watch", "--last", "1m", "--inner"]);
+    assert_eq!(alone.status.code(), Some(2));
+    let why = String::from_utf8_lossy(&alone.stderr).into_owned();
+    assert!(
+        why.contains("--inner needs --host, --port or --proto"),
+        "{why}"
+    );
     Ok(())
 }
 

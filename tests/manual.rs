@@ -209,6 +209,7 @@ fn expected(line: &str) -> (i32, &'static str) {
         "netsonde watch --last 10m --follow --group 239.1.1.1" => (0, "239.1.1.1:5000 udp"),
         "netsonde watch --last all --proto icmp --direction in" => (0, "echo reply"),
         "netsonde watch --read trace.pcap 'icmp6 or arp'" => (0, "arp"),
+        "netsonde watch --last all --inner --host 192.0.2.7" => (0, "192.0.2.7"),
         _ if line.starts_with("netsonde --json watch") => (0, "\"protocol\":\"udp\""),
         _ if line.starts_with("netsonde capture --last") => (0, ""),
         _ if line.starts_with("netsonde capture -c 5") => (0, ""),

@@ -16,7 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{ExitCode, Output, Stdio};
 
 use netsonde::client::files::capture_file::{CaptureFile, Item};
-use netsonde::lab::{Host, wait_until};
+use netsonde::lab::{Host, traffic, wait_until};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use support::{PATIENCE, Service, Test, entry, number, pair};
@@ -229,6 +229,33 @@ fn payload_is_cut_without_permission() -> Outcome {
         packets(SOMEBODY, &[MAY_PROBE], &["--headers", guess])?,
         Vec::<Vec<u8>>::new()
     );
+    // Nor what is within a tunnel, which headers do not show.
+    let (_, frames) = support::field("tunnels");
+    let count = frames.len() as u64;
+    a.run(|| {
+        traffic::frames("e0", count, None, |at, frame| {
+            frame.clone_from(&frames[at as usize])
+        })
+    })?;
+    let seen = |uid: u32, groups: &[u32], options: &[&str]| {
+        let mut arguments = vec!["--json", "watch", "--last", "all"];
+        arguments.extend_from_slice(options);
+        let output = netsonde(&service, uid, groups, &arguments);
+        // A note is no packet.
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        lines
+            .lines()
+            .filter(|line| line.contains("\"protocol\""))
+            .count()
+    };
+    let outer = ["--host", "192.0.2.1", "--host", "2001:db8::1"];
+    service.until("the tunnels are recorded", |_| {
+        seen(ANALYST, &[], &outer) == frames.len()
+    });
+    assert_eq!(seen(SOMEBODY, &[MAY_PROBE], &outer), frames.len());
+    let within = ["--inner", "--host", "10.2.0.2"];
+    assert_eq!(seen(ANALYST, &[], &within), 7);
+    assert_eq!(seen(SOMEBODY, &[MAY_PROBE], &within), 0);
     // watch shows what one may see, and says what is left out.
     let output = netsonde(
         &service,

@@ -219,6 +219,7 @@ fn capture_types_agree() {
         hosts: text(),
         ports: Some(vec![53]),
         protocols: text(),
+        inner: Some(true),
         groups: text(),
         vlans: Some(vec![1]),
         limit: Some(1),

@@ -92,7 +92,8 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let mut mld1 = vec![132, 0, 0, 0, 0, 0, 0, 0];
     mld1.extend_from_slice(&group);
     let mut rtp = vec![0x80, 33, 0, 9, 0, 0, 1, 0, 0, 0, 0, 5];
-    rtp.extend_from_slice(&[0; 16]);
+    rtp.push(0x47);
+    rtp.resize(12 + 188, 0);
     vec![
         (
             "who has 10.0.0.2? tell 10.0.0.1",
@@ -191,7 +192,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
             over(17, TO, udp(50_000, 4789, &vxlan)),
         ),
         (
-            "RTP type 33 seq 9 time 256 ssrc 0x00000005, 16 bytes",
+            "RTP type 33 seq 9 time 256 ssrc 0x00000005, 188 bytes",
             over(17, [239, 1, 1, 1], udp(5004, 5004, &rtp)),
         ),
         (
@@ -697,4 +698,169 @@ fn details_complete_the_summary() {
         details::link_header(&frame),
         "02:00:00:00:00:01 > 01:00:5e:00:00:01, ethertype ARP (0x0806), length 42"
     );
+}
+
+/// Numbers that repeat in each run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) {
+        bytes.iter_mut().for_each(|byte| *byte = self.next() as u8);
+    }
+}
+
+fn of_ports(from: u16, to: u16, payload: &[u8]) -> &'static str {
+    let frame = ethernet(0x0800, &ipv4(17, TO, &udp(from, to, payload)));
+    read(LinkType::Ethernet, &frame).protocol()
+}
+
+/// Messages of protocols whose first two bits are those of RTP's version.
+fn like_rtp(numbers: &mut Numbers) -> Vec<(&'static str, Vec<u8>)> {
+    // A FINS command or response through up to seven networks, with any memory behind it.
+    let area = numbers.next() as usize % 400;
+    let command = [
+        (1, 1),
+        (1, 2),
+        (2, 1),
+        (4, 1),
+        (5, 1),
+        (6, 1),
+        (7, 1),
+        (0x23, 1),
+    ];
+    let (main, sub) = command[numbers.next() as usize % command.len()];
+    let mut fins = vec![0x80, 0, [2, 7][area % 2]];
+    fins.extend((0..7).map(|_| numbers.next() as u8));
+    fins.extend([main, sub]);
+    fins.extend((0..area).map(|_| numbers.next() as u8));
+    // A full frame of IAX2: call numbers, a time in milliseconds, counters, type and subclass.
+    let call = numbers.next() as u16 & 0x7fff;
+    let mut iax2 = (0x8000 | call).to_be_bytes().to_vec();
+    iax2.extend((numbers.next() as u16 & 0x7fff).to_be_bytes());
+    iax2.extend((numbers.next() as u32 % 14_400_000).to_be_bytes());
+    iax2.extend([numbers.next() as u8, numbers.next() as u8]);
+    iax2.extend([1 + numbers.next() as u8 % 12, numbers.next() as u8 % 0x40]);
+    iax2.resize(12 + numbers.next() as usize % 200, 0x2a);
+    // Control packets of SRT: type, reserved or its own, time, socket.
+    let kind = numbers.next() as u16 % 9;
+    let mut srt = (0x8000 | kind).to_be_bytes().to_vec();
+    srt.extend([0, 0, 0, 0, 0, 0]);
+    srt.extend((0..8).map(|_| numbers.next() as u8));
+    srt.resize(16 + 4 * (numbers.next() as usize % 60), 0);
+    // A request of memcached over UDP: identifier, number and count of datagrams, reserved.
+    let mut memcached = vec![0x80, numbers.next() as u8, 0, 0, 0, 1, 0, 0];
+    memcached.extend(b"get a_key_of_some_length\r\n");
+    // Acknowledgments that are missing, in RakNet: a count, then ranges.
+    let mut raknet = vec![0xa0, 0, 1 + numbers.next() as u8 % 9];
+    raknet.resize(4 + 7 * usize::from(raknet[2]), 0);
+    vec![
+        ("fins", fins),
+        ("iax2", iax2),
+        ("srt", srt),
+        ("memcached", memcached),
+        ("raknet", raknet),
+    ]
+}
+
+#[test]
+fn other_protocols_are_not_rtp() {
+    let mut numbers = Numbers(1);
+    for round in 0..20_000u16 {
+        for (name, message) in like_rtp(&mut numbers) {
+            let to = 10_000 + 2 * (round % 20_000);
+            let protocol = of_ports(40_000, to, &message);
+            assert_ne!(protocol, "rtp", "{name} {message:02x?}");
+        }
+    }
+    let fins = [
+        0x80, 0, 2, 0, 1, 0, 0, 2, 0, 7, 1, 1, 0x82, 0, 100, 0, 0, 10,
+    ];
+    assert_eq!(of_ports(9600, 9600, &fins), "fins");
+    let iax2 = [0x80, 1, 0, 0, 0, 0, 0, 3, 0, 0, 6, 1, 11, 2, 0, 2];
+    assert_eq!(of_ports(4569, 4569, &iax2), "iax2");
+    // Anything at all, as encrypted payloads are: one in a thousand begins like a type that has no form of its own.
+    let mut payload = [0; 200];
+    let mut guessed = 0;
+    for _ in 0..100_000 {
+        numbers.fill(&mut payload);
+        guessed += u32::from(of_ports(40_000, 40_002, &payload) == "rtp");
+    }
+    assert!(guessed < 150, "{guessed}");
+}
+
+#[test]
+fn streams_of_each_payload_type_are_rtp() {
+    let mut numbers = Numbers(2);
+    // Payload type and length: G.711 of 20 and 30 ms, GSM, G.722, G.729 with comfort noise, MPEG transport, H.264.
+    let types = [
+        (0u8, 160),
+        (8, 160),
+        (0, 240),
+        (3, 33),
+        (9, 160),
+        (18, 20),
+        (18, 22),
+        (33, 7 * 188),
+        (96, 1000),
+        (0x80 | 111, 80),
+    ];
+    let (mut all, mut known) = (0, 0);
+    for _ in 0..2000 {
+        for (kind, length) in types {
+            let mut message = vec![0; 12 + length];
+            numbers.fill(&mut message);
+            (message[0], message[1]) = (0x80, kind);
+            if kind == 33 {
+                message[12] = 0x47;
+            }
+            all += 1;
+            known += u32::from(of_ports(16_384, 30_000, &message) == "rtp");
+        }
+    }
+    // Random numbers may look like the fields of another protocol.
+    assert!(known * 1000 >= all * 995, "{known} of {all}");
+}
+
+/// A datagram of SERVER to all of WORKGROUP, as Windows announces itself.
+#[test]
+fn nbdgm_names_both_ends() {
+    let name = |text: &str| {
+        let padded = format!("{text:<15}\u{1d}");
+        let letters = padded
+            .bytes()
+            .flat_map(|byte| [b'A' + (byte >> 4), b'A' + (byte & 15)]);
+        [&[32][..], &letters.collect::<Vec<u8>>(), &[0]].concat()
+    };
+    let names = [name("SERVER"), name("WORKGROUP")].concat();
+    let mut message = vec![0x11, 2, 0, 7, 10, 0, 0, 1, 0, 138];
+    message.extend(((names.len() + 4) as u16).to_be_bytes());
+    message.extend([0, 0]);
+    message.extend(&names);
+    message.extend(b"\xffSMB");
+    let frame = ethernet(0x0800, &ipv4(17, TO, &udp(138, 138, &message)));
+    let packet = read(LinkType::Ethernet, &frame);
+    assert_eq!(packet.protocol(), "nbdgm");
+    let expected = "NetBIOS datagram to a group SERVER > WORKGROUP, 72 bytes";
+    assert_eq!(packet.summary, expected);
+    // A length beyond the datagram is no NetBIOS.
+    message[10] = 1;
+    assert_eq!(of_ports(138, 138, &message), "udp");
+}
+
+/// Syslog ends its messages as it likes: with a zero byte, too.
+#[test]
+fn syslog_may_end_with_a_zero_byte() {
+    let message = b"<5>Sep 12 19:16:12 host program: text\0";
+    let frame = ethernet(0x0800, &ipv4(17, TO, &udp(40_000, 514, message)));
+    let packet = read(LinkType::Ethernet, &frame);
+    assert_eq!(packet.protocol(), "syslog");
+    assert_eq!(packet.summary, "<5>Sep 12 19:16:12 host program: text");
 }

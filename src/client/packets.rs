@@ -68,6 +68,9 @@ impl Packets {
         self.vlans
             .iter()
             .for_each(|vlan| add("--vlan", &vlan.to_string()));
+        if self.inner {
+            words.push("--inner".into());
+        }
         if let Some(expression) = self.expression() {
             words.push(format!("'{expression}'"));
         }
@@ -129,6 +132,7 @@ impl Packets {
             hosts: list(&self.hosts),
             ports: (!self.ports.is_empty()).then(|| self.ports.clone()),
             protocols: list(&self.protocols),
+            inner: self.inner.then_some(true),
             groups: list(&strings(&self.groups)),
             vlans: (!self.vlans.is_empty()).then(|| self.vlans.clone()),
             limit: self.count,

@@ -18,7 +18,7 @@ pub mod diag;
 #[cfg(feature = "client")]
 pub(crate) mod group_socket;
 #[cfg(feature = "daemon")]
-pub(crate) mod mapping;
+pub mod mapping;
 #[cfg(feature = "client")]
 pub(crate) mod netfilter;
 pub mod netlink;

@@ -43,6 +43,20 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
+/// A capture of tests/field, and its frames.
+pub fn field(name: &str) -> (PathBuf, Vec<Vec<u8>>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/field");
+    let path = folder.join(format!("{name}.pcap"));
+    let mut file = CaptureFile::new(std::fs::File::open(&path).unwrap()).unwrap();
+    let mut frames = Vec::new();
+    while let Some(item) = file.next().unwrap() {
+        if let Item::Packet(packet) = item {
+            frames.push(packet.bytes);
+        }
+    }
+    (path, frames)
+}
+
 pub type Test = fn() -> Result<(), Box<dyn std::error::Error>>;
 
 /// Enters the namespaces and runs the tests, a few at a time: each has its own hosts.

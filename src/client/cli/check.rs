@@ -3,7 +3,7 @@
 use netsonde_core::address::check_source;
 use netsonde_core::sockets::VSOCK;
 
-use super::args::{Cli, Command, Mcast, McastDoctor, McastJoin, McastSend, Watch};
+use super::args::{Cli, Command, Mcast, McastDoctor, McastJoin, McastSend, Packets, Watch};
 use super::usage::Typed;
 use crate::client::failure::Failure;
 use crate::client::render::style::local_time_ns;
@@ -22,6 +22,7 @@ pub fn check(cli: &Cli, typed: &Typed) -> Result<(), Failure> {
         Command::Watch(Watch { packets, .. }) | Command::Capture { packets, .. } => {
             // The clock of the host that wrote a file may have been ahead.
             let is_live = packets.read.is_none();
+            check_inner(typed, packets)?;
             check_times(typed, packets.since, packets.until, is_live)
         }
         Command::Events(args) => check_times(typed, args.since, args.until, true),
@@ -52,6 +53,19 @@ pub fn check(cli: &Cli, typed: &Typed) -> Result<(), Failure> {
         },
         _ => Ok(()),
     }
+}
+
+/// Words of a filter expression say themselves what they match.
+fn check_inner(typed: &Typed, packets: &Packets) -> Result<(), Failure> {
+    let is_idle =
+        packets.hosts.is_empty() && packets.ports.is_empty() && packets.protocols.is_empty();
+    if packets.inner && is_idle {
+        return Err(Failure::Other(format!(
+            "{} needs --host, --port or --proto: it says where they match",
+            typed.option("inner")
+        )));
+    }
+    Ok(())
 }
 
 fn check_times(

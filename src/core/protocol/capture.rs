@@ -66,6 +66,9 @@ pub struct Selection {
     /// Names of protocols, in lower case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocols: Option<Vec<String>>,
+    /// Whether `hosts`, `ports` and `protocols` match packets within tunnels as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inner: Option<bool>,
     /// Multicast groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<String>>,

@@ -8,8 +8,8 @@ use super::filter::{Program, View};
 use crate::address::{parse_group, parse_prefix};
 use crate::protocol::capture::Selection;
 use crate::text::unknown;
-use crate::wire::glance::{Glance, ethertype, glance, ip_protocol};
-use crate::wire::{Direction, LinkType};
+use crate::wire::glance::{Glance, ethertype, glance, glance_at, ip_protocol};
+use crate::wire::{Direction, LinkType, decode};
 
 /// Maximum number of entries per list, enough for people and scripts.
 const MAX_ENTRIES: usize = 256;
@@ -160,6 +160,8 @@ pub struct Select {
     protocols: Vec<Test>,
     vlans: Vec<u16>,
     plain: bool,
+    /// Whether hosts, ports and protocols match within tunnels, too.
+    inner: bool,
 }
 
 impl Select {
@@ -173,6 +175,7 @@ impl Select {
             interfaces: bounded("interfaces", &wanted.interfaces)?,
             ports: bounded("ports", &wanted.ports)?.unwrap_or_default(),
             vlans: bounded("vlans", &wanted.vlans)?.unwrap_or_default(),
+            inner: wanted.inner.unwrap_or(false),
             ..Select::default()
         };
         if let Some(vlan) = select.vlans.iter().find(|vlan| **vlan > MAX_VLAN) {
@@ -289,18 +292,32 @@ impl Select {
             self.vlans.is_empty(),
             seen.vlan.is_some_and(|vlan| self.vlans.contains(&vlan)),
         ) && any(
+            self.groups.is_empty(),
+            self.is_of_group(&seen, record.bytes),
+        ) && (self.passes_ends(&seen, record.bytes) || self.inner && self.passes_inner(record))
+    }
+
+    /// Returns whether hosts, ports and protocols match one packet: the outer one, or one within a tunnel.
+    fn passes_ends(&self, seen: &Glance, bytes: &[u8]) -> bool {
+        let any = |list_is_empty: bool, holds: bool| list_is_empty || holds;
+        any(
             self.ports.is_empty(),
             seen.transport != 0
                 && (self.ports.contains(&seen.source_port)
                     || self.ports.contains(&seen.destination_port)),
         ) && any(
             self.protocols.is_empty(),
-            self.protocols.iter().any(|test| test(&seen)),
-        ) && any(self.hosts.is_empty(), self.is_of_host(&seen, record.bytes))
-            && any(
-                self.groups.is_empty(),
-                self.is_of_group(&seen, record.bytes),
-            )
+            self.protocols.iter().any(|test| test(seen)),
+        ) && any(self.hosts.is_empty(), self.is_of_host(seen, bytes))
+    }
+
+    /// Returns whether a packet within a tunnel matches. It sees the bytes of the record only: of a record that was
+    /// cut to its headers, nothing that the headers do not show.
+    fn passes_inner(&self, record: &Record<'_>) -> bool {
+        let packet = decode(&record.frame());
+        packet.network_headers().any(|(number, at)| {
+            self.passes_ends(&glance_at(number, at, record.bytes), record.bytes)
+        })
     }
 
     fn is_of_host(&self, seen: &Glance, bytes: &[u8]) -> bool {

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::cursor::{Cursor, Mac, UnexpectedEnd};
+use super::glance::ethertype;
 use super::{Meaning, Packet, ProblemKind};
 
 /// An ARP message for IPv4 over Ethernet.
@@ -70,6 +71,7 @@ impl std::fmt::Display for Arp {
 pub(super) fn read(packet: &mut Packet<'_>, mut from: Cursor<'_>) {
     packet.protocols.push("arp");
     let start = from.offset();
+    packet.keep_network_header(ethertype::ARP, start);
     let arp = packet.read("arp", |packet| {
         let (hardware, protocol) = (from.u16()?, from.u16()?);
         let (hardware_length, protocol_length) = (from.u8()?, from.u8()?);

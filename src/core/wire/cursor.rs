@@ -195,5 +195,6 @@ pub(super) fn first_line(bytes: &[u8]) -> String {
         .split(|byte| matches!(byte, b'\r' | b'\n'))
         .next()
         .unwrap_or_default();
-    text(line, 80)
+    // Some senders end a message with a zero byte, as a string.
+    text(line.strip_suffix(b"\0").unwrap_or(line), 80)
 }

@@ -166,12 +166,30 @@ pub fn glance(link: LinkType, bytes: &[u8]) -> Glance {
         // Interfaces have none of these; files do.
         _ => of_file(link, bytes, &mut fields),
     }
+    network(bytes, &mut fields);
+    fields
+}
+
+/// Scans the headers from the network header on, which begins at `at`, as [`Packet::network_headers`] found it.
+///
+/// [`Packet::network_headers`]: super::Packet::network_headers
+pub fn glance_at(ethertype: u16, at: usize, bytes: &[u8]) -> Glance {
+    let mut fields = Glance {
+        ethertype,
+        network: at,
+        ..Glance::NOTHING
+    };
+    network(bytes, &mut fields);
+    fields
+}
+
+#[inline]
+fn network(bytes: &[u8], fields: &mut Glance) {
     match fields.ethertype {
-        ethertype::IPV4 => ipv4(bytes, &mut fields),
-        ethertype::IPV6 => ipv6(bytes, &mut fields),
+        ethertype::IPV4 => ipv4(bytes, fields),
+        ethertype::IPV6 => ipv6(bytes, fields),
         _ => {}
     }
-    fields
 }
 
 /// Finds the network header behind the link types that only files have; those whose header has no fixed form are

@@ -273,7 +273,7 @@ pub(super) fn netbios(mut from: Cursor<'_>) -> Option<Identity> {
 
 /// Sixteen bytes, each as two letters from A on (RFC 1001, section 14.1); the last one says what the name
 /// is of. A scope behind it is passed over.
-fn netbios_name(from: &mut Cursor<'_>) -> Option<(String, u8)> {
+pub(super) fn netbios_name(from: &mut Cursor<'_>) -> Option<(String, u8)> {
     if from.u8().ok()? != 32 {
         return None;
     }

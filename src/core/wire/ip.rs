@@ -6,7 +6,7 @@ use pnet::packet::ipv4::Ipv4Packet;
 use pnet::packet::ipv6::Ipv6Packet;
 
 use super::cursor::{Cursor, UnexpectedEnd, sum};
-use super::glance::ip_protocol as protocol;
+use super::glance::{ethertype, ip_protocol as protocol};
 use super::{Inner, Network, Packet, ProblemKind, cursor};
 
 /// Maximum number of IPv6 extension headers followed. RFC 8200 allows each once, one of them twice.
@@ -68,10 +68,15 @@ fn sum_of_pseudo(source: IpAddr, destination: IpAddr, length: usize, upper: u8) 
 }
 
 /// Stores the outermost network header, which identifies the packet, and those within tunnels.
-fn keep(packet: &mut Packet<'_>, network: Network) {
+fn keep(packet: &mut Packet<'_>, network: Network, at: usize) {
     if packet.quoted {
         return;
     }
+    let number = match network.source {
+        IpAddr::V4(_) => ethertype::IPV4,
+        IpAddr::V6(_) => ethertype::IPV6,
+    };
+    packet.keep_network_header(number, at);
     if packet.network.is_none() {
         packet.network = Some(network);
     } else {
@@ -120,7 +125,7 @@ pub(super) fn read_v4(packet: &mut Packet<'_>, at: usize, end: usize) {
         router_alert: options.router_alert,
         payload_length: total.saturating_sub(header_length) as u32,
     };
-    keep(packet, network);
+    keep(packet, network, at);
     let Some(whole_header) = bytes.get(..header_length) else {
         return packet.short(
             "ip",
@@ -226,7 +231,7 @@ pub(super) fn read_v6(packet: &mut Packet<'_>, at: usize, end: usize) {
     let mut from = cursor(&packet.frame, start, stop.min(end));
     let mut route = Route::default();
     let walked = extensions(packet, &mut network, &mut route, &mut from);
-    keep(packet, network);
+    keep(packet, network, at);
     if let Err(short) = walked {
         return packet.short("ip6", short);
     }

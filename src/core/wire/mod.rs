@@ -52,6 +52,9 @@ const MAX_DEPTH: usize = 4;
 /// Length of most summaries, in bytes: a string that grows is copied each time.
 const SUMMARY: usize = 120;
 
+/// Network headers of a packet whose place is kept: the outermost one, and one in each tunnel.
+const MAX_NETWORK_HEADERS: usize = MAX_DEPTH + 1;
+
 /// Decodes a whole packet. Never panics, never reads past the captured bytes, and terminates: every
 /// loop consumes bytes or has a limit.
 pub fn decode<'a>(frame: &Frame<'a>) -> Packet<'a> {
@@ -249,6 +252,8 @@ pub struct Packet<'a> {
     pub inner: Vec<Inner>,
     /// MPLS labels (20 bits), outermost first.
     pub labels: Vec<u32>,
+    /// EtherType and offset of each IP and ARP header that was decoded, outermost first; 0 after the last.
+    pub(super) network_headers: [(u16, usize); MAX_NETWORK_HEADERS],
     /// Server name of a TLS or DTLS client hello (RFC 6066, section 3), printable.
     pub server_name: Option<String>,
     /// Summary for people, on one line.
@@ -282,6 +287,7 @@ impl<'a> Packet<'a> {
             ports: None,
             inner: Vec::new(),
             labels: Vec::new(),
+            network_headers: [(0, 0); MAX_NETWORK_HEADERS],
             server_name: None,
             summary: String::with_capacity(SUMMARY),
             meanings: Vec::new(),
@@ -317,6 +323,21 @@ impl<'a> Packet<'a> {
             Some(_) if link == Some(DeliveryScope::Broadcast) => Some(DeliveryScope::Broadcast),
             Some(_) => Some(DeliveryScope::Unicast),
             None => link,
+        }
+    }
+
+    /// Returns EtherType and byte offset of each IP and ARP header, outermost first, also behind PPPoE and MPLS and
+    /// within tunnels. Packets quoted in ICMP errors and in PIM registers do not count.
+    pub fn network_headers(&self) -> impl Iterator<Item = (u16, usize)> + '_ {
+        let known = |(number, _): &&(u16, usize)| *number != 0;
+        self.network_headers.iter().take_while(known).copied()
+    }
+
+    /// Keeps the place of a network header.
+    pub(super) fn keep_network_header(&mut self, number: u16, at: usize) {
+        let free = (self.network_headers.iter_mut()).find(|(number, _)| *number == 0);
+        if let Some(place) = free.filter(|_| !self.quoted) {
+            *place = (number, at);
         }
     }
 

@@ -244,7 +244,8 @@ impl<'a> Iterator for Walk<'a> {
             tag,
         };
         self.left -= 1;
-        // An offset that does not lead past this packet would yield it again and again.
+        // The kernel's offset of the last packet is 0 (prb_close_block). Any other that does not lead past this
+        // packet would yield it again and again.
         match word(0) as usize {
             next if next >= PACKET_WITH_ADDRESS => self.at += next,
             _ => self.left = 0,

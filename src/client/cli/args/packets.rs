@@ -78,6 +78,9 @@ pub struct Packets {
     /// and others.
     #[arg(long = "proto", value_name = "NAME", value_parser = parse_protocol)]
     pub protocols: Vec<String>,
+    /// Let --host, --port and --proto match packets within tunnels, PPPoE and MPLS as well.
+    #[arg(long)]
+    pub inner: bool,
     /// Select only packets to this multicast group, and IGMP and MLD messages about it.
     #[arg(long = "group", value_name = "GROUP", value_parser = parse_one_group)]
     pub groups: Vec<IpAddr>,

@@ -30,7 +30,11 @@ const FILTERS: Section = Section {
         ),
         ("mld", "Matches MLD. This word is netsonde's own."),
     ],
-    after: "The options --host, --port, --proto, --group, --vlan, --store, --direction and -I do without libpcap.",
+    after: "The options --host, --port, --proto, --group, --vlan, --store, --direction and -I do without libpcap.\n\n\
+            They match the outer packet. With --inner, --host, --port and --proto also match packets within GRE, \
+            IP in IP, VXLAN, GENEVE, GTP-U, ERSPAN and other tunnels, and behind PPPoE and MPLS; together they \
+            match one packet, not parts of several. Only what the caller may see is matched: users without the \
+            tier payload see no headers within tunnels.",
 };
 
 /// Selection of packets by time, for watch and capture.
@@ -173,6 +177,10 @@ pub(super) const PAGES: &[Page] = &[
             example(
                 "Show ICMP errors that this host received.",
                 "netsonde watch --last all --proto icmp --direction in",
+            ),
+            example(
+                "Show the packets of one host, also those within tunnels.",
+                "netsonde watch --last all --inner --host 192.0.2.7",
             ),
             example(
                 "Show the next two packets with link-layer header and further fields, as with tcpdump.",

@@ -17,7 +17,8 @@ pub(super) fn redis_fit(message: &Message<'_>) -> Fit {
         b'*' => Fit::certain(digits > 0 && after.starts_with(b"\r\n$")),
         b'$' | b':' => Fit::plausible(digits > 0 && after.starts_with(b"\r\n")),
         b'+' | b'-' => Fit::plausible(bytes.contains(&b'\r')),
-        _ => Fit::No,
+        // A command as a person types it.
+        _ => Fit::plausible(kind.is_ascii_alphabetic() && bytes.ends_with(b"\r\n")),
     }
 }
 

@@ -6,6 +6,19 @@ use super::super::Packet;
 use super::super::cursor::{Cursor, Mac, UnexpectedEnd, text};
 use super::message::{Fit, Message};
 
+/// A command and version 1 or 2 (RFC 2453, section 4; RFC 2080, section 2.1).
+pub(super) fn rip_fit(message: &Message<'_>) -> Fit {
+    let sound = (1..=12).contains(&message.u8(0)) && matches!(message.u8(1), 1 | 2);
+    Fit::plausible(sound && message.length >= 4)
+}
+
+/// Version 0 and an operation (RFC 2281, section 5.1), or the type and length of version 2's first field.
+pub(super) fn hsrp_fit(message: &Message<'_>) -> Fit {
+    let first = message.u8(0) == 0 && message.u8(1) <= 3 && message.length >= 20;
+    let second = (1..=4).contains(&message.u8(0)) && usize::from(message.u8(1)) < message.length;
+    Fit::plausible(first || second)
+}
+
 /// Code, identifier, length, authenticator of 16 bytes.
 pub(super) fn radius_fit(message: &Message<'_>) -> Fit {
     let known = radius_code(message.u8(0)).is_some();

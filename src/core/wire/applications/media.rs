@@ -133,19 +133,67 @@ pub(super) fn rtcp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     });
 }
 
-/// RTP has no registered port and no mark. A datagram to an even port with version 2, a payload type in use and a
-/// complete header is shown as RTP unless a port is that of another service; only the next packet of the stream
-/// could prove it.
+/// Length of an RTP header without contributors and extension, in bytes (RFC 3550, section 5.1).
+const RTP_HEADER: usize = 12;
+
+/// RTP has no registered port and no mark. A datagram to an even port with version 2, a payload type in use, a
+/// complete header and a payload as this type has it is shown as RTP, unless a port or the content is that of another
+/// service; only the next packet of the stream could prove it.
 pub(super) fn rtp_fit(message: &Message<'_>) -> Fit {
     let (first, kind) = (message.u8(0), message.u8(1) & 0x7f);
-    let known = matches!(kind, 0 | 3 | 4 | 8 | 9 | 10 | 11 | 14 | 18 | 26 | 31..=34 | 96..=127);
-    let possible = first >> 6 == 2 && first & 0x1f == 0 && known && message.length >= 20;
+    // Neither padding, extension nor contributors, as which the bits of other protocols would be read.
+    let possible = first == 0x80 && message.length >= 20;
     if !possible || message.source < 1024 || message.destination < 1024 {
         return Fit::No;
     }
     let of_another = |port: u16| service_name(false, port).is_some_and(|name| name != "rtp");
     let free = !of_another(message.source) && !of_another(message.destination);
-    Fit::certain(message.destination.is_multiple_of(2) && free)
+    let sound = is_payload_of(kind, message) && !is_another(message);
+    Fit::certain(message.destination.is_multiple_of(2) && free && sound)
+}
+
+/// Returns whether the payload has the length and the first bytes of its payload type (RFC 3551, table 4 and 5).
+fn is_payload_of(kind: u8, message: &Message<'_>) -> bool {
+    let length = message.length.saturating_sub(RTP_HEADER);
+    match kind {
+        // 64 kbit/s, in steps of 5 ms.
+        0 | 8 | 9 => length.is_multiple_of(40),
+        3 => length.is_multiple_of(33),
+        4 => length.is_multiple_of(4) && length <= 240,
+        10 => length.is_multiple_of(4),
+        11 => length.is_multiple_of(2),
+        // Frames of 10 bytes, and 2 for comfort noise (RFC 3551, section 4.5.6).
+        18 => matches!(length % 10, 0 | 2),
+        // 16 bits of zero (RFC 2250, section 3.5).
+        14 => message.u16(RTP_HEADER) == 0,
+        26 | 31 | 34 => true,
+        // 5 bits of zero (RFC 2250, section 3.4).
+        32 => message.u8(RTP_HEADER) & 0xf8 == 0,
+        // Packets of MPEG transport (RFC 2250, section 2).
+        33 => length.is_multiple_of(188) && message.u8(RTP_HEADER) == 0x47,
+        96..=127 => true,
+        _ => false,
+    }
+}
+
+/// Returns whether the fields that RTP fills with random numbers are those of a protocol whose messages begin with
+/// the same bits, on whatever port. Of streams, one in some ten thousand looks like this.
+fn is_another(message: &Message<'_>) -> bool {
+    let (sequence, time) = (message.u16(2), message.u32(4));
+    // Control packets of SRT and UDT, whose type and reserved fields are 0, and memcached, with the number of
+    // datagrams in the upper half.
+    if sequence == 0 && time & 0xffff == 0 {
+        return true;
+    }
+    // Full frames of IAX2: a time in milliseconds, two counters, type and subclass (RFC 5456, section 8.1.1).
+    if time >> 24 == 0 && matches!(message.u8(10), 1..=12) && message.u8(11) < 0x40 {
+        return true;
+    }
+    // Commands of FINS through at most seven networks, by their codes.
+    matches!(message.u8(1), 0)
+        && message.u8(2) <= 7
+        && matches!(message.u8(10), 1..=9 | 0x0c | 0x20..=0x28)
+        && message.u8(11) < 0x40
 }
 
 pub(super) fn rtp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {

@@ -1,4 +1,4 @@
-//! PURE. Names and discovery: DNS, mDNS, LLMNR, NetBIOS names, SSDP.
+//! PURE. Names and discovery: DNS, mDNS, LLMNR, NetBIOS names and datagrams, SSDP.
 
 use super::super::Packet;
 use super::super::cursor::{Cursor, UnexpectedEnd, first_line, text};
@@ -27,6 +27,43 @@ pub(super) fn dns_tcp<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
 pub(super) fn nbns<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     identity::keep(packet, identity::netbios(message.bytes));
     packet.write_summary(format_args!("NetBIOS name, {} bytes", message.length));
+}
+
+/// One of the types of RFC 1002, section 4.4.1, and for those with data a length that fits.
+pub(super) fn nbdgm_fit(message: &Message<'_>) -> Fit {
+    Fit::plausible(match message.u8(0) {
+        0x10..=0x12 => message.u16(10).saturating_add(14) <= message.length && message.length >= 82,
+        0x13 => message.length >= 11,
+        0x14..=0x16 => message.length >= 44,
+        _ => false,
+    })
+}
+
+/// NetBIOS datagram service (RFC 1002, section 4.4): the names of both ends.
+pub(super) fn nbdgm<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
+    let mut from = message.bytes;
+    packet.read("nbdgm", |packet| {
+        let kind = from.u8()?;
+        packet.push_summary(match kind {
+            0x10 => "NetBIOS datagram",
+            0x11 => "NetBIOS datagram to a group",
+            0x12 => "NetBIOS broadcast",
+            0x13 => "NetBIOS error",
+            _ => "NetBIOS query",
+        });
+        from.skip(9)?;
+        if !matches!(kind, 0x10..=0x12) {
+            return Ok(());
+        }
+        from.skip(4)?;
+        let names = identity::netbios_name(&mut from)
+            .and_then(|(source, _)| Some((source, identity::netbios_name(&mut from)?.0)));
+        if let Some((source, destination)) = names {
+            packet.push_summary(format!(" {source} > {destination}"));
+        }
+        packet.push_summary(format!(", {} bytes", message.u16(10)));
+        Ok::<(), UnexpectedEnd>(())
+    });
 }
 
 fn record_type(number: u16) -> String {

@@ -91,9 +91,9 @@ const UDP: &[Application] = &[
     on_port("geneve", &[6081], tunnel::geneve_fit, tunnel::geneve),
     on_port("gtp", &[2152], tunnel::gtp_fit, tunnel::gtp),
     on_port("mpls", &[6635], any, tunnel::mpls_in_udp),
-    on_port("rip", &[520], any, only!("RIP")),
-    on_port("ripng", &[521], any, only!("RIPng")),
-    on_port("hsrp", &[1985, 2029], any, only!("HSRP")),
+    on_port("rip", &[520], management::rip_fit, only!("RIP")),
+    on_port("ripng", &[521], management::rip_fit, only!("RIPng")),
+    on_port("hsrp", &[1985, 2029], management::hsrp_fit, only!("HSRP")),
     on_port(
         "bfd",
         &[3784, 3785, 4784, 6784, 7784],
@@ -127,6 +127,7 @@ const UDP: &[Application] = &[
     on_port("wccp", &[2048], management::wccp_fit, management::wccp),
     row("wol", &[7, 9], management::wol_fit, management::wol),
     on_port("nbns", &[137], any, names::nbns),
+    on_port("nbdgm", &[138], names::nbdgm_fit, names::nbdgm),
     row("quic", &[443, 8443, 784, 853], tls::quic_fit, tls::quic),
     row(
         "dtls",

@@ -34,7 +34,10 @@ fn line<'a>(message: &Message<'a>) -> &'a [u8] {
 
 /// Returns whether the first line is printable and complete, or longer than what was captured.
 fn is_text(message: &Message<'_>) -> bool {
-    let line = line(message);
+    is_printable(line(message))
+}
+
+fn is_printable(line: &[u8]) -> bool {
     !line.is_empty()
         && (line.iter()).all(|byte| matches!(byte, b' '..=b'~' | b'\t') || *byte >= 0x80)
 }
@@ -165,7 +168,10 @@ pub(super) fn syslog_fit(message: &Message<'_>) -> Fit {
         .take_while(|byte| byte.is_ascii_digit())
         .count();
     let ends = rest.get(digits) == Some(&b'>');
-    Fit::certain((1..=3).contains(&digits) && ends && is_text(message))
+    // The C library of some systems ends a message with a zero byte, as a string.
+    let line = line(message);
+    let text = line.strip_suffix(b"\0").unwrap_or(line);
+    Fit::certain((1..=3).contains(&digits) && ends && is_printable(text))
 }
 
 pub(super) fn ssdp_fit(message: &Message<'_>) -> Fit {
