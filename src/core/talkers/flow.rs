@@ -78,6 +78,20 @@ impl Flow {
         }
     }
 
+    /// Returns an address as flows store it.
+    pub fn words(address: IpAddr) -> [u64; 2] {
+        match address {
+            IpAddr::V4(v4) => mapped(v4.octets()),
+            IpAddr::V6(v6) => cast(v6.octets()),
+        }
+    }
+
+    /// Returns source and destination address as stored; all zeros without addresses.
+    #[inline]
+    pub fn ends(&self) -> [[u64; 2]; 2] {
+        [self.source, self.destination]
+    }
+
     /// Hash that selects a cache slot. It is not collision-resistant: a sender that chooses flows can only cause
     /// cache misses.
     #[inline]

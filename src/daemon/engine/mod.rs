@@ -14,6 +14,7 @@
 //! | `control` | the Varlink server |
 //! | `service` | the methods of the Varlink interfaces |
 //! | `export` | packets from the record, as pcapng |
+//! | `samples` | what an export says about packets that were not stored |
 //! | `ready` | waiting for descriptors |
 //! | `sandbox` | the allowed system calls and files |
 
@@ -25,6 +26,7 @@ mod prober;
 mod ready;
 mod recording;
 mod ring;
+mod samples;
 pub mod sandbox;
 mod service;
 mod state;
@@ -238,6 +240,7 @@ fn take_intake(
         .map_err(|_| io::Error::other("there are two rings"))?;
     let classifier = Classifier::new(&config.recorder.rule);
     let mut recording = Recording::new(recorder, rings, counters, classifier);
+    recording.set_targets(config.recorder.retention.ns());
     recording.quarantine(stalled, wall_ns());
     Ok((recording, stalled))
 }

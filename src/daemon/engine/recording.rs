@@ -9,8 +9,10 @@ use crate::linux::wall_ns;
 use netsonde_core::multicast::{Trackers, is_tracked};
 use netsonde_core::neighbors::{Neighbors, carries_no_claims};
 use netsonde_core::probe::Sighting;
+use netsonde_core::probe::identity::{HEADER, TOKEN};
 use netsonde_core::probe::sight::{may_concern_probe, sight};
 use netsonde_core::recorder::interfaces::{State, link_type};
+use netsonde_core::recorder::thin::{Candidate, Decision, Thinner};
 use netsonde_core::recorder::{Classifier, Cursor, From, GapKind, Meta, Recorder, Store};
 use netsonde_core::talkers::{Flow, Talkers};
 use netsonde_core::wire::glance::{Glance, glance, ip_protocol};
@@ -40,12 +42,47 @@ pub struct Recording {
     pub talkers: Talkers,
     /// Hosts seen on each link.
     pub neighbors: Neighbors,
+    /// Decides which packets are recorded if not all can be.
+    pub thinner: Thinner,
+    /// Own probes, which are recorded in part only.
+    pub own_probes: OwnProbes,
     /// Whether the keeper must read the counters, to find out whether its count lacks packets.
     pub wants_count: bool,
     /// Progress of each ring at the last check.
     done: [RingProgress; 2],
     /// Sightings of probes, while there are any. All of them cross the control ring.
     pub sightings: Option<Vec<Sighting>>,
+}
+
+/// Echo messages of the prober, as far as the recorder distinguishes them.
+#[derive(Default)]
+pub struct OwnProbes {
+    /// Tag of this service's probes, while it sends any.
+    pub tag: Option<u32>,
+    /// Identifiers of runs of which every packet is evidence.
+    pub evidence_ids: Vec<u16>,
+}
+
+impl OwnProbes {
+    /// Returns the token of an echo request or reply of a run that is not evidence.
+    #[inline]
+    fn token(&self, seen: &Glance, bytes: &[u8]) -> Option<[u8; TOKEN]> {
+        let tag = self.tag?;
+        let is_echo = match seen.ip_protocol {
+            ip_protocol::ICMP => matches!(seen.icmp_type, 0 | 8),
+            ip_protocol::ICMPV6 => matches!(seen.icmp_type, 128 | 129),
+            _ => false,
+        };
+        if !is_echo || seen.transport == 0 {
+            return None;
+        }
+        let message = bytes.get(seen.transport..seen.transport + HEADER + TOKEN)?;
+        let (header, token) = message.split_at_checked(HEADER)?;
+        let id = u16::from_be_bytes([header[4], header[5]]);
+        let token: [u8; TOKEN] = token.try_into().ok()?;
+        let is_own = token.starts_with(&tag.to_be_bytes()) && !self.evidence_ids.contains(&id);
+        is_own.then_some(token)
+    }
 }
 
 /// Progress of a ring.
@@ -87,10 +124,17 @@ impl Recording {
             multicast: Trackers::default(),
             talkers: Talkers::default(),
             neighbors: Neighbors::default(),
+            thinner: Thinner::default(),
+            own_probes: OwnProbes::default(),
             wants_count: false,
             done: [RingProgress::default(); 2],
             sightings: None,
         }
+    }
+
+    /// Sets how far back each store reaches, in nanoseconds.
+    pub fn set_targets(&mut self, targets_ns: [u64; 7]) {
+        self.thinner.set_targets(targets_ns, self.recorder.usable());
     }
 
     fn counter(&self, at: usize) -> u64 {
@@ -287,8 +331,12 @@ impl Recording {
                 }
                 let taken = take_packet(
                     &mut self.recorder,
+                    &mut self.thinner,
                     &mut self.talkers,
-                    self.classifier.store(seen, packet.bytes),
+                    (
+                        self.classifier.store(seen, packet.bytes),
+                        self.own_probes.token(seen, packet.bytes),
+                    ),
                     seen,
                     packet,
                 );
@@ -377,8 +425,9 @@ struct RecordedPacket {
 #[inline]
 fn take_packet(
     recorder: &mut Recorder<OwnMemory>,
+    thinner: &mut Thinner,
     talkers: &mut Talkers,
-    store: Store,
+    (store, probe): (Store, Option<[u8; TOKEN]>),
     seen: &Glance,
     packet: &Packet<'_>,
 ) -> RecordedPacket {
@@ -408,21 +457,38 @@ fn take_packet(
     }
     let outbound = packet.direction == Direction::Outbound;
     let flow = Flow::from_packet(seen, packet.bytes, packet.ifindex, outbound);
-    taken.is_news = talkers.observe(flow, station(packet), original_length, packet.time_ns);
+    let station = station(packet);
+    taken.is_news = talkers.observe(flow, station, original_length, packet.time_ns);
     let generation = interface.generation;
     if is_outage {
         recorder.packet_during_outage(slot, packet.time_ns);
     }
-    let meta = Meta {
+    let candidate = Candidate {
+        store,
         time_ns: packet.time_ns,
-        original_length,
-        interface: (slot, generation),
-        link: link_type(packet.hardware),
-        direction: packet.direction,
-        checksum: packet.checksum,
-        tag: packet.tag,
+        cost: recorder.cost(store, packet.bytes.len(), packet.tag.is_some()),
+        flow: &flow,
+        seen,
+        station,
+        probe,
     };
-    recorder.append(store, &meta, packet.bytes);
+    match thinner.decide(recorder.pace_mut(store), &candidate) {
+        Decision::Keep(sample) => {
+            let meta = Meta {
+                time_ns: packet.time_ns,
+                original_length,
+                interface: (slot, generation),
+                link: link_type(packet.hardware),
+                direction: packet.direction,
+                checksum: packet.checksum,
+                tag: packet.tag,
+            };
+            recorder.append_sample(store, &meta, sample, packet.bytes);
+        }
+        Decision::Thin => recorder.thin(store, (slot, generation), packet.time_ns),
+    }
+    // Only now: recording may commit, and the next engine would count the packet again.
+    recorder.count_seen(store, (slot, generation));
     if let Some(interface) = recorder.interfaces_mut().slot_mut(slot) {
         if packet.direction == Direction::Outbound {
             interface.packets_out += 1;

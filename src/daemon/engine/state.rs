@@ -131,6 +131,8 @@ impl EngineState {
     pub fn apply_settings(&mut self, settings: Settings) {
         self.prober.set_limits(settings.config.ping.clone());
         self.config = settings.config;
+        let targets_ns = self.config.recorder.retention.ns();
+        self.recording.set_targets(targets_ns);
         self.access.permissions = settings.permissions;
         let event = Event::new(Kind::SettingsReloaded, wall_ns(), "", "configuration");
         let event = event.with_text("new configuration applied");
@@ -163,6 +165,7 @@ impl EngineState {
         } else {
             self.recording.sightings = None;
         }
+        self.recording.own_probes.tag = self.prober.tag_if_active();
         let more = self.recording.poll_once(wall_ns());
         if let Some(sightings) = &mut self.recording.sightings
             && !sightings.is_empty()
@@ -369,6 +372,23 @@ impl EngineState {
             self.recording.neighbors.set_links(&all, wall_ns());
             self.networks = all;
         }
+        self.set_concerns();
+    }
+
+    /// Passes the addresses that concern this host to the thinner: its own, its groups, its gateways, and the
+    /// queriers.
+    fn set_concerns(&mut self) {
+        let Recording {
+            thinner, multicast, ..
+        } = &mut self.recording;
+        let groups = multicast.groups.iter();
+        let groups = groups.filter(|(.., member)| member.own && member.left_ns.is_none());
+        let own = self.networks.iter().flat_map(|facts| facts.own.iter());
+        let own = own.copied().chain(groups.map(|(_, group, ..)| group));
+        let gateways = self.networks.iter().flat_map(|facts| facts.gateways.iter());
+        let queriers = multicast.queriers.iter(wall_ns());
+        let queriers = queriers.map(|(querier, _)| querier.address);
+        thinner.concerns.set(own, gateways.copied().chain(queriers));
     }
 
     /// Returns the kernel's neighbor entries.

@@ -281,6 +281,11 @@ impl Prober {
         !self.runs.is_empty()
     }
 
+    /// Returns the tag of this service's probes, while there are runs.
+    pub fn tag_if_active(&self) -> Option<u32> {
+        self.is_active().then(|| self.identity.tag())
+    }
+
     /// Returns the number of probes in flight, of all runs.
     pub fn in_flight(&self) -> usize {
         self.runs
