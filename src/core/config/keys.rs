@@ -74,7 +74,7 @@ pub const KEYS: &[Key] = &[
         "recorder.retention",
         "link",
         "\"10 min\"",
-        "How far back this store reaches, whatever comes: above the rate that its memory has room for, packets are thinned, that is, counted and not stored. Kept are, in this order, packets that concern this host's gateways, queriers, addresses and groups; the first 24 of each conversation, and again after 30 s of silence; and of the rest a sample, 1 of N, larger conversations with a larger N. Packets of a sample say what they stand for, and `netsonde status' shows the share that was thinned. A number of seconds, or a string with s, min or h; from 10 s to 24 h, or 0 to store every packet and reach back as far as that allows. The tables that select packets take 672 KiB, whatever is on the wire.",
+        "How far back this store reaches, whatever comes: above the rate that its memory has room for, packets are thinned, that is, counted and not stored. Kept are, in this order, packets that concern this host's gateways, queriers, addresses and groups; the first 24 of each conversation, and again after 30 s of silence; and of the rest a sample, 1 of N, larger conversations with a larger N. Packets of a sample say what they stand for, and `netsonde status' shows the share that was thinned. A number of seconds, or a string with s, min or h; from 10 s to 24 h, or 0 to store every packet and reach back as far as that allows. The tables that select packets take 648 KiB, whatever is on the wire.",
     ),
     key("recorder.retention", "group", "\"10 min\"", "As above."),
     key(

@@ -7,30 +7,28 @@ use super::SILENCE_S;
 pub(super) struct Conversation {
     /// Part of the hash, never 0 in an entry that is in use.
     tag: u32,
-    /// Second of the last packet.
-    second: u32,
-    /// Packets in that second.
+    /// Packets in the second of the last one.
     pub count: u32,
     /// Packets in the second before it.
     before: u32,
-    /// Packets that the sample was drawn from.
-    pub passed: u32,
+    /// Second of the last packet, modulo 2^16.
+    second: u16,
     /// Packets kept as the first ones.
-    pub firsts: u16,
+    pub firsts: u8,
 }
 
 impl Conversation {
     /// Counts a packet. `second` never decreases.
     #[inline]
     pub fn touch(&mut self, second: u32) {
-        let silent = second.wrapping_sub(self.second);
+        let silent = self.silent_for(second);
         if silent != 0 {
             if silent >= SILENCE_S {
                 self.firsts = 0;
             }
             self.before = if silent == 1 { self.count } else { 0 };
             self.count = 0;
-            self.second = second;
+            self.second = second as u16;
         }
         self.count = self.count.saturating_add(1);
     }
@@ -40,12 +38,25 @@ impl Conversation {
     pub fn busy(&self) -> u32 {
         self.count.max(self.before)
     }
+
+    fn silent_for(&self, second: u32) -> u16 {
+        (second as u16).wrapping_sub(self.second)
+    }
+
+    /// Returns whether its entry can be used for another one.
+    fn is_free(&self, second: u32) -> bool {
+        self.tag == 0 || self.silent_for(second) >= SILENCE_S
+    }
 }
 
-/// Conversations that share a place: the first has been seen repeatedly, the second is the latest newcomer.
+/// Conversations per set.
+pub(super) const WAYS: usize = 4;
+
+/// Conversations that share a place, of the size of a cache line: the last is the latest newcomer, the others have been
+/// seen repeatedly.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
-pub(super) struct Set([Conversation; 2]);
+pub(super) struct Set([Conversation; WAYS]);
 
 /// The table.
 pub(super) struct Conversations {
@@ -66,33 +77,37 @@ impl Conversations {
     /// Counts a packet of the conversation with this hash. Returns it, and whether it was not in the table.
     #[inline]
     pub fn find(&mut self, hash: u64, second: u32) -> (&mut Conversation, bool) {
+        const LATEST: usize = WAYS - 1;
         let tag = hash as u32 | 1;
         let at = (hash >> 32) as usize & (self.sets.len() - 1);
-        let [settled, latest] = &mut self.sets[at].0;
-        if settled.tag == tag {
-            settled.touch(second);
-            return (settled, false);
-        }
-        let is_silent =
-            |one: &Conversation| one.tag == 0 || second.wrapping_sub(one.second) >= SILENCE_S;
-        if latest.tag != tag {
-            if !is_silent(latest) {
-                self.displaced += 1;
+        let set = &mut self.sets[at].0;
+        match set.iter().position(|one| one.tag == tag) {
+            None => {
+                if !set[LATEST].is_free(second) {
+                    self.displaced += 1;
+                }
+                set[LATEST] = Conversation {
+                    tag,
+                    second: second as u16,
+                    count: 1,
+                    ..Conversation::default()
+                };
+                (&mut set[LATEST], true)
             }
-            *latest = Conversation {
-                tag,
-                second,
-                count: 1,
-                ..Conversation::default()
-            };
-            return (latest, true);
+            Some(LATEST) => {
+                set[LATEST].touch(second);
+                let free = set[..LATEST].iter().position(|one| one.is_free(second));
+                if let Some(free) = free {
+                    set[free] = set[LATEST];
+                    set[LATEST].tag = 0;
+                    return (&mut set[free], false);
+                }
+                (&mut set[LATEST], false)
+            }
+            Some(settled) => {
+                set[settled].touch(second);
+                (&mut set[settled], false)
+            }
         }
-        latest.touch(second);
-        if is_silent(settled) {
-            std::mem::swap(settled, latest);
-            latest.tag = 0;
-            return (settled, false);
-        }
-        (latest, false)
     }
 }

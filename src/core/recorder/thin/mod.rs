@@ -33,7 +33,7 @@ use std::hash::BuildHasher;
 use foldhash::quality::RandomState;
 
 pub use concern::{Concern, Concerns};
-use conversations::{Conversation, Conversations};
+use conversations::{Conversation, Conversations, WAYS};
 pub use pace::Pace;
 use pace::{Bucket, Limits};
 
@@ -44,9 +44,9 @@ use crate::wire::glance::{Glance, ip_protocol};
 const SECOND: u64 = 1_000_000_000;
 /// Packets at the beginning of a conversation that are kept: a handshake of any protocol in use, with TLS and the
 /// first request.
-pub const FIRST_PACKETS: u16 = 24;
+pub const FIRST_PACKETS: u8 = 24;
 /// Seconds of silence after which a conversation begins again.
-pub const SILENCE_S: u32 = 30;
+pub const SILENCE_S: u16 = 30;
 /// Packets per second of one conversation that are kept because they concern this host, and segments with SYN, FIN
 /// or RST: more than a handshake, a resolution or a querier has, and nothing to a flood.
 pub const QUOTA: u32 = 32;
@@ -61,10 +61,11 @@ const MAX_REORDER_S: u64 = 5;
 /// effect, short enough that a flood has its rate within a fraction of a second.
 const REDUCE_NS: u64 = 50_000_000;
 
-/// Sets of two conversations each, of 64 bytes: those of gateways and queriers, those of this host, and all others.
-const SETS: [usize; 3] = [256, 2048, 8192];
-/// Conversations that the tables hold, in 672 KiB.
-pub const CONVERSATIONS: usize = 2 * (SETS[0] + SETS[1] + SETS[2]);
+/// Sets of conversations, of 64 bytes each: those of gateways and queriers, those of this host, and all others. A
+/// thousand conversations of this host share theirs without evicting each other.
+const SETS: [usize; 3] = [128, 2048, 8192];
+/// Conversations that the tables hold, in 648 KiB.
+pub const CONVERSATIONS: usize = WAYS * (SETS[0] + SETS[1] + SETS[2]);
 
 /// A packet whose fate in the record is to be decided.
 #[derive(Clone, Copy, Debug)]
@@ -227,8 +228,9 @@ impl Thinner {
             control.newcomers.touch(self.now_s);
             (control.newcomers.busy(), 0)
         } else {
-            conversation.passed = conversation.passed.wrapping_add(1);
-            (conversation.busy(), conversation.passed)
+            // Another start in each second, or a slow conversation would always or never be selected.
+            let start = self.now_s.wrapping_mul(0x9e37_79b9);
+            (conversation.busy(), start.wrapping_add(count))
         };
         control.busiest[0] = control.busiest[0].max(busy);
         let shift = (log2_ceil(busy) - pace.quota_log2()).clamp(0, 31) as u8;
