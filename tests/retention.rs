@@ -605,7 +605,7 @@ fn answers_are_the_same_under_floods() -> Outcome {
     let window = format!("{}s", start.elapsed().as_secs() + 2);
     let text = service.ask(&["--json", "talkers", "--window", &window, "--by", "packets"]);
     let talkers: Value = serde_json::from_str(&text)?;
-    let flows = talkers["flows"].as_array().unwrap();
+    let flows = talkers["talkers"].as_array().unwrap();
     let flow = flows.iter().find(|flow| flow["destination_port"] == 5999);
     let packets = number(&flow.unwrap_or_else(|| panic!("{talkers:#}"))["packets"]);
     assert!(

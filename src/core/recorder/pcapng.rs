@@ -74,6 +74,14 @@ pub fn sample_comment(stands_for: u64) -> String {
     format!("netsonde: 1 of {stands_for}")
 }
 
+/// Part of the comments that say of which times a store has a sample.
+pub const SAMPLE_NOTE: &str = ": a sample from ";
+
+/// Returns whether a comment says that packets were thinned.
+pub fn is_of_sample(comment: &str) -> bool {
+    comment.starts_with("netsonde: store ") && comment.contains(SAMPLE_NOTE)
+}
+
 /// Returns the number of packets that a packet stands for, from the value of an option [`OPT_STANDS_FOR`].
 pub fn read_stands_for(value: &[u8]) -> Option<u64> {
     let number = value.strip_prefix(SAMPLE_MARK)?.first_chunk()?;

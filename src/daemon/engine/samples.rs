@@ -2,6 +2,7 @@
 //! each interface were not stored.
 
 use netsonde_core::protocol::time;
+use netsonde_core::recorder::pcapng::SAMPLE_NOTE;
 use netsonde_core::recorder::{SampleInterval, Store};
 use netsonde_core::text::counted;
 
@@ -32,7 +33,7 @@ impl Sampled {
         let store = Store::ALL[usize::from(self.store)].name();
         let kept = self.seen.saturating_sub(self.thinned);
         format!(
-            "netsonde: store {store}: a sample from {} to {}, {kept} of {} kept",
+            "netsonde: store {store}{SAMPLE_NOTE}{} to {}, {kept} of {} kept",
             time(self.from_ns),
             time(self.to_ns),
             counted(self.seen, "packet")
