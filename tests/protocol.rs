@@ -344,6 +344,7 @@ fn ping_types_agree() {
         broadcast: Some(true),
         quiet: Some(true),
         rows: Some(true),
+        evidence: Some(true),
     };
     let call = ping::PingCall {
         targets: Some(vec!["10.0.0.1".into()]),

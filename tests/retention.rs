@@ -641,6 +641,9 @@ fn own_probes_leave_room() -> Outcome {
     };
     let route = ["route", "add", "local", "10.64.0.0/18", "dev", "lo"];
     support::inside(&a, "ip", &route);
+    // More exact than what it answers for.
+    let silent = ["route", "add", "blackhole", SILENT, "table", "local"];
+    support::inside(&a, "ip", &silent);
     b.route("10.64.0.0/18", "10.0.0.1")?;
     let start = Instant::now();
     let list = addresses(targets);
@@ -661,6 +664,15 @@ fn own_probes_leave_room() -> Outcome {
         let found = service.packets(&["--store", "icmp", kind]);
         assert!(!found.is_empty(), "{kind} is gone: {store}");
     };
+    // Each probe that was not answered is there, with those before and after it.
+    let unanswered = service.packets(&["--store", "icmp", "--host", SILENT]);
+    let stand_for_themselves = unanswered
+        .iter()
+        .all(|packet| packet["stands_for"].is_null());
+    assert!(stand_for_themselves, "{unanswered:?}");
+    let rounds: usize = count.parse()?;
+    assert_eq!(unanswered.len(), rounds, "of {rounds} probes to {SILENT}");
+    assert_closed(&status);
     summary("icmp[icmptype] == 5");
     summary("icmp[icmptype] == 3 and icmp[icmpcode] == 4");
     let oldest: jiff::Timestamp = store["oldest"].as_str().unwrap().parse()?;
@@ -672,6 +684,9 @@ fn own_probes_leave_room() -> Outcome {
     );
     Ok(())
 }
+
+/// A target that does not answer.
+const SILENT: &str = "10.64.7.7";
 
 fn addresses(count: u32) -> Vec<String> {
     let base = u32::from(Ipv4Addr::new(10, 64, 0, 0));

@@ -7,10 +7,13 @@ use bytemuck::bytes_of;
 
 use super::class::Store;
 use super::layout::{OPEN_SAMPLES, SAMPLE_SLOTS, SampleInterval};
-use super::store::{Recorder, read};
+use super::store::{Meta, Recorder, read};
 
 /// Longest interval, in nanoseconds. Intervals begin anew with each multiple of it.
 const PERIOD_NS: u64 = 10_000_000_000;
+
+/// Intervals among which that of a probe is searched: those of the last timeout, on some interfaces.
+const LATE_INTERVALS: u64 = 64;
 
 impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     /// Counts a packet that is not recorded, since the store has to keep older ones.
@@ -32,6 +35,36 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
             open.to_ns = open.to_ns.max(time_ns);
         } else {
             self.begin_sample(at, store, interface, seen, time_ns);
+        }
+    }
+
+    /// Records a packet that was counted as thinned, since its probe had another fate than expected.
+    pub fn append_thinned(&mut self, store: Store, meta: &Meta, bytes: &[u8]) {
+        self.append(store, meta, bytes);
+        // After the packet: recording may commit, and then it is still thinned.
+        let thinned = &mut self.ledger.stores[store as usize].thinned;
+        *thinned = thinned.saturating_sub(1);
+        let counts = self.interfaces_mut().counts_mut(meta.interface, store);
+        counts.thinned = counts.thinned.saturating_sub(1);
+        let is_its = |one: &SampleInterval| {
+            (one.slot, one.generation) == meta.interface
+                && one.store == store as u8
+                && (one.from_ns..=one.to_ns).contains(&meta.time_ns)
+        };
+        let open = &mut self.ledger.open_samples[open_at(meta.interface, store)];
+        if open.thinned > 1 && is_its(open) {
+            open.thinned -= 1;
+            return;
+        }
+        let written = self.ledger.samples_written;
+        for ordinal in (written.saturating_sub(LATE_INTERVALS)..written).rev() {
+            let at = self.sample_at(ordinal);
+            let mut one: SampleInterval = read(&self.memory, at);
+            if one.ordinal == ordinal && one.thinned > 0 && is_its(&one) {
+                one.thinned -= 1;
+                self.memory[at..at + size_of::<SampleInterval>()].copy_from_slice(bytes_of(&one));
+                return;
+            }
         }
     }
 
@@ -120,7 +153,7 @@ mod tests {
     use std::mem::offset_of;
 
     use super::super::layout::{InterfaceSlot, Ledger, StoreCounts, StoreMark};
-    use super::super::store::{Meta, Opened};
+    use super::super::store::Opened;
     use super::*;
     use crate::wire::{Checksum, Direction, LinkType};
 
@@ -212,6 +245,32 @@ mod tests {
         // In steps of ten seconds, on each interface.
         assert_eq!(recorder.samples(0).len(), 20);
         assert_eq!(recorder.samples(150 * SECOND).len(), 10);
+    }
+
+    #[test]
+    fn late_packets_leave_the_sample() {
+        let mut recorder = recorder();
+        let one = interface(&mut recorder, 2);
+        for number in 0..30_000 {
+            put(&mut recorder, one, number);
+        }
+        for number in (1..30_000).step_by(100) {
+            let meta = Meta {
+                time_ns: 100 * SECOND + number * SECOND / 1000,
+                original_length: 60,
+                interface: one,
+                link: LinkType::Ethernet,
+                direction: Direction::ToUs,
+                checksum: Checksum::Unknown,
+                tag: None,
+            };
+            recorder.append_thinned(Store::Bulk, &meta, &[1; 60]);
+        }
+        assert_eq!(assert_closed(&recorder), 30_000);
+        let state = recorder.state(Store::Bulk);
+        assert_eq!((state.thinned, state.recorded), (23_700, 6_300));
+        let found: u64 = recorder.samples(0).iter().map(|one| one.thinned).sum();
+        assert_eq!(found, 23_700);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use netsonde_core::probe::Sighting;
 use netsonde_core::probe::identity::{HEADER, TOKEN};
 use netsonde_core::probe::sight::{may_concern_probe, sight};
 use netsonde_core::recorder::interfaces::{State, link_type};
-use netsonde_core::recorder::thin::{Candidate, Decision, Thinner};
+use netsonde_core::recorder::thin::{Candidate, Concern, Decision, HeldProbes, Thinner};
 use netsonde_core::recorder::{Classifier, Cursor, From, GapKind, Meta, Recorder, Store};
 use netsonde_core::talkers::{Flow, Talkers};
 use netsonde_core::wire::glance::{Glance, glance, ip_protocol};
@@ -45,7 +45,7 @@ pub struct Recording {
     /// Decides which packets are recorded if not all can be.
     pub thinner: Thinner,
     /// Own probes, which are recorded in part only.
-    pub own_probes: OwnProbes,
+    own_probes: OwnProbes,
     /// Whether the keeper must read the counters, to find out whether its count lacks packets.
     pub wants_count: bool,
     /// Progress of each ring at the last check.
@@ -56,32 +56,40 @@ pub struct Recording {
 
 /// Echo messages of the prober, as far as the recorder distinguishes them.
 #[derive(Default)]
-pub struct OwnProbes {
+struct OwnProbes {
     /// Tag of this service's probes, while it sends any.
-    pub tag: Option<u32>,
+    tag: Option<u32>,
     /// Identifiers of runs of which every packet is evidence.
-    pub evidence_ids: Vec<u16>,
+    evidence_ids: Vec<u16>,
+    /// Thinned packets of probes whose fate is not known yet.
+    held: HeldProbes,
 }
 
 impl OwnProbes {
-    /// Returns the token of an echo request or reply of a run that is not evidence.
+    /// Returns the token of an echo request or reply of this service, and how much it concerns this host.
     #[inline]
-    fn token(&self, seen: &Glance, bytes: &[u8]) -> Option<[u8; TOKEN]> {
-        let tag = self.tag?;
+    fn token(&self, seen: &Glance, bytes: &[u8]) -> (Option<[u8; TOKEN]>, Concern) {
+        let Some(tag) = self.tag else {
+            return (None, Concern::None);
+        };
         let is_echo = match seen.ip_protocol {
             ip_protocol::ICMP => matches!(seen.icmp_type, 0 | 8),
             ip_protocol::ICMPV6 => matches!(seen.icmp_type, 128 | 129),
             _ => false,
         };
-        if !is_echo || seen.transport == 0 {
-            return None;
-        }
-        let message = bytes.get(seen.transport..seen.transport + HEADER + TOKEN)?;
-        let (header, token) = message.split_at_checked(HEADER)?;
+        let message = bytes.get(seen.transport..seen.transport + HEADER + TOKEN);
+        let Some(message) = message.filter(|_| is_echo && seen.transport != 0) else {
+            return (None, Concern::None);
+        };
+        let (header, token) = message.split_at(HEADER);
         let id = u16::from_be_bytes([header[4], header[5]]);
-        let token: [u8; TOKEN] = token.try_into().ok()?;
-        let is_own = token.starts_with(&tag.to_be_bytes()) && !self.evidence_ids.contains(&id);
-        is_own.then_some(token)
+        if !token.starts_with(&tag.to_be_bytes()) {
+            return (None, Concern::None);
+        }
+        if self.evidence_ids.contains(&id) {
+            return (None, Concern::Key);
+        }
+        (token.try_into().ok(), Concern::None)
     }
 }
 
@@ -135,6 +143,39 @@ impl Recording {
     /// Sets how far back each store reaches, in nanoseconds.
     pub fn set_targets(&mut self, targets_ns: [u64; 7]) {
         self.thinner.set_targets(targets_ns, self.recorder.usable());
+    }
+
+    /// Records the packets of probes, by their tokens, that were not simply answered in time, and of their neighbors
+    /// in time.
+    pub fn keep_probes(&mut self, tokens: &[[u8; TOKEN]]) {
+        let Recording {
+            recorder,
+            thinner,
+            own_probes,
+            ..
+        } = self;
+        for token in tokens {
+            own_probes.held.keep(token, |store, meta, bytes| {
+                let cost = recorder.cost(store, bytes.len(), meta.tag.is_some());
+                let is_kept = thinner.keep_probe(recorder.pace_mut(store), cost);
+                if is_kept {
+                    recorder.append_thinned(store, meta, bytes);
+                }
+                is_kept
+            });
+        }
+    }
+
+    /// Sets the tag of this service's probes while there are any, and the identifiers of runs of which every packet is
+    /// evidence.
+    pub fn set_own_probes(&mut self, tag: Option<u32>, evidence_ids: &[u16]) {
+        self.own_probes.tag = tag;
+        if self.own_probes.evidence_ids != evidence_ids {
+            self.own_probes.evidence_ids = evidence_ids.to_vec();
+        }
+        if tag.is_none() {
+            self.own_probes.held.clear();
+        }
     }
 
     fn counter(&self, at: usize) -> u64 {
@@ -333,10 +374,8 @@ impl Recording {
                     &mut self.recorder,
                     &mut self.thinner,
                     &mut self.talkers,
-                    (
-                        self.classifier.store(seen, packet.bytes),
-                        self.own_probes.token(seen, packet.bytes),
-                    ),
+                    &mut self.own_probes,
+                    self.classifier.store(seen, packet.bytes),
                     seen,
                     packet,
                 );
@@ -427,7 +466,8 @@ fn take_packet(
     recorder: &mut Recorder<OwnMemory>,
     thinner: &mut Thinner,
     talkers: &mut Talkers,
-    (store, probe): (Store, Option<[u8; TOKEN]>),
+    own_probes: &mut OwnProbes,
+    store: Store,
     seen: &Glance,
     packet: &Packet<'_>,
 ) -> RecordedPacket {
@@ -463,6 +503,7 @@ fn take_packet(
     if is_outage {
         recorder.packet_during_outage(slot, packet.time_ns);
     }
+    let (probe, least) = own_probes.token(seen, packet.bytes);
     let candidate = Candidate {
         store,
         time_ns: packet.time_ns,
@@ -471,21 +512,25 @@ fn take_packet(
         seen,
         station,
         probe,
+        least,
+    };
+    let meta = || Meta {
+        time_ns: packet.time_ns,
+        original_length,
+        interface: (slot, generation),
+        link: link_type(packet.hardware),
+        direction: packet.direction,
+        checksum: packet.checksum,
+        tag: packet.tag,
     };
     match thinner.decide(recorder.pace_mut(store), &candidate) {
-        Decision::Keep(sample) => {
-            let meta = Meta {
-                time_ns: packet.time_ns,
-                original_length,
-                interface: (slot, generation),
-                link: link_type(packet.hardware),
-                direction: packet.direction,
-                checksum: packet.checksum,
-                tag: packet.tag,
-            };
-            recorder.append_sample(store, &meta, sample, packet.bytes);
+        Decision::Keep(sample) => recorder.append_sample(store, &meta(), sample, packet.bytes),
+        Decision::Thin => {
+            recorder.thin(store, (slot, generation), packet.time_ns);
+            if let Some(token) = probe {
+                own_probes.held.hold(token, store, &meta(), packet.bytes);
+            }
         }
-        Decision::Thin => recorder.thin(store, (slot, generation), packet.time_ns),
     }
     // Only now: recording may commit, and the next engine would count the packet again.
     recorder.count_seen(store, (slot, generation));

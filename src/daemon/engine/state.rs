@@ -165,7 +165,8 @@ impl EngineState {
         } else {
             self.recording.sightings = None;
         }
-        self.recording.own_probes.tag = self.prober.tag_if_active();
+        let (tag, evidence_ids) = self.prober.recorded();
+        self.recording.set_own_probes(tag, evidence_ids);
         let more = self.recording.poll_once(wall_ns());
         if let Some(sightings) = &mut self.recording.sightings
             && !sightings.is_empty()
@@ -320,6 +321,8 @@ impl EngineState {
             recording: &self.recording,
         };
         let next = self.prober.poll_once(&context);
+        self.recording.keep_probes(&self.prober.notable);
+        self.prober.notable.clear();
         // Packets received by the prober were delivered by the IP layer.
         let heard = std::mem::take(&mut self.prober.heard);
         for (ifindex, [icmp, icmp6]) in heard {

@@ -15,7 +15,8 @@
 //!    count as one: a flood of ever new senders becomes a sample of itself.
 //!
 //! Echo requests of this service and their replies are counted, not kept, above [`PROBES_WHOLE`] packets a second:
-//! 1 of 64 probes is kept with its reply, or fewer if the store's share for probes requires it.
+//! 1 of 64 probes is kept with its reply, or fewer if the store's share for probes requires it. Those whose fate is
+//! not a reply in time are kept as soon as it is known, with their neighbors in time.
 //!
 //! | file | contents |
 //! |---|---|
@@ -23,9 +24,11 @@
 //! | `pace` | how many bytes a store admits, by purpose |
 //! | `conversations` | bounded table of conversations |
 //! | `concern` | addresses that concern this host |
+//! | `held` | packets of own probes whose fate is not known yet |
 
 mod concern;
 mod conversations;
+mod held;
 mod pace;
 
 use std::hash::BuildHasher;
@@ -34,6 +37,7 @@ use foldhash::quality::RandomState;
 
 pub use concern::{Concern, Concerns};
 use conversations::{Conversation, Conversations, WAYS};
+pub use held::HeldProbes;
 pub use pace::Pace;
 use pace::{Bucket, Limits};
 
@@ -84,6 +88,8 @@ pub struct Candidate<'a> {
     pub station: u64,
     /// Token of the probe, for echo requests and replies of this service.
     pub probe: Option<[u8; 12]>,
+    /// How much it concerns this host at least, whatever its addresses.
+    pub least: Concern,
 }
 
 /// Fate of a packet in the record.
@@ -183,6 +189,12 @@ impl Thinner {
         self.decide_under_pressure(pace, &limits, packet)
     }
 
+    /// Charges a packet of a probe whose fate is not a reply in time. Returns `false` if it stays thinned.
+    pub fn keep_probe(&mut self, pace: &mut Pace, cost: u32) -> bool {
+        let order = [Bucket::Key, Bucket::Own, Bucket::Probe, Bucket::First];
+        order.into_iter().any(|bucket| pace.take(bucket, cost))
+    }
+
     fn decide_under_pressure(
         &mut self,
         pace: &mut Pace,
@@ -204,7 +216,7 @@ impl Thinner {
             self.begin_second(pace, limits, at);
         }
         let hash = self.conversation(packet);
-        let concern = self.concerns.of(packet.flow);
+        let concern = self.concerns.of(packet.flow).max(packet.least);
         let table = &mut self.tables[2 - concern as usize];
         let (conversation, is_new) = table.find(hash, self.now_s);
         let count = conversation.count;

@@ -98,6 +98,7 @@ impl Store1 {
             seen: &seen,
             station: 7,
             probe,
+            least: Concern::None,
         };
         let decision = self.thinner.decide(&mut self.pace, &candidate);
         if decision != Decision::Thin {
