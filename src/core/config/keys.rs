@@ -81,7 +81,7 @@ pub const KEYS: &[Key] = &[
         "recorder.retention",
         "icmp",
         "\"2 min\"",
-        "As above. Above 100 echo requests of `netsonde ping' a second, 1 of 64 of them is stored with its reply, or fewer.",
+        "As above. Above 100 echo requests of `netsonde ping' a second, 1 of 64 of those that are answered in time is stored with its reply, or fewer; their packets take up to 9 MiB until that is known.",
     ),
     key("recorder.retention", "names", "\"2 min\"", "As above."),
     key("recorder.retention", "routing", "\"2 min\"", "As above."),
