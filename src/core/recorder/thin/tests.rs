@@ -1,4 +1,4 @@
-//! Simulated traffic: the same rules, without a wire.
+//! PURE. Simulated traffic: the rules of thinning, without a wire.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
