@@ -10,8 +10,8 @@ use super::class::Store;
 use super::interfaces::{InterfaceSlot, Interfaces};
 use super::layout::{
     EVENT_BYTES, EVENT_SLOTS, GAP_SLOTS, GapKind, Header, INTERFACE_SLOTS, Layout, Ledger, MAGIC,
-    RECORD_HEADER, RecordHeader, Region, RingMark, SEGMENT_HEADER, SegmentHeader, StoreCounts,
-    StoreMark, VERSION,
+    RECORD_HEADER, RecordHeader, Region, RingMark, SEGMENT_HEADER, SNAP_MAX, SegmentHeader,
+    StoreCounts, StoreMark, VERSION,
 };
 use super::thin::Pace;
 use crate::wire::{Checksum, Direction, LinkType};
@@ -359,10 +359,16 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
 
     /// Returns how many bytes of a store are never evicted while it admits not more than that.
     pub fn usable(&self) -> [u64; 7] {
+        let largest = self.largest();
         Store::ALL.map(|store| {
-            let largest = u64::from(self.cost(store, usize::MAX / 2, false));
-            self.layout.regions[store as usize].usable(largest)
+            let at = store as usize;
+            self.layout.regions[at].usable(largest[at])
         })
+    }
+
+    /// Returns the most bytes that a packet takes, for each store.
+    pub fn largest(&self) -> [u64; 7] {
+        Store::ALL.map(|store| u64::from(self.cost(store, SNAP_MAX as usize, false)))
     }
 
     /// Returns what a store may still admit, for changes.

@@ -142,7 +142,8 @@ impl Recording {
 
     /// Sets how far back each store reaches, in nanoseconds.
     pub fn set_targets(&mut self, targets_ns: [u64; 7]) {
-        self.thinner.set_targets(targets_ns, self.recorder.usable());
+        let (usable, largest) = (self.recorder.usable(), self.recorder.largest());
+        self.thinner.set_targets(targets_ns, usable, largest);
     }
 
     /// Records the packets of probes, by their tokens, that were not simply answered in time, and of their neighbors

@@ -163,10 +163,11 @@ impl Default for Thinner {
 
 impl Thinner {
     /// Sets the targets of the stores, in nanoseconds; 0 for none. `usable` bytes of each store are never evicted
-    /// while it admits that many.
-    pub fn set_targets(&mut self, targets_ns: [u64; 7], usable: [u64; 7]) {
+    /// while it admits that many, and a record takes at most `largest` bytes.
+    pub fn set_targets(&mut self, targets_ns: [u64; 7], usable: [u64; 7], largest: [u64; 7]) {
         for (at, limits) in self.limits.iter_mut().enumerate() {
-            *limits = (targets_ns[at] > 0).then(|| Limits::new(usable[at], targets_ns[at]));
+            let new = || Limits::new(usable[at], largest[at], targets_ns[at]);
+            *limits = (targets_ns[at] > 0).then(new);
         }
     }
 
@@ -182,8 +183,7 @@ impl Thinner {
             return Decision::Keep(0);
         };
         pace.advance(&limits, packet.time_ns);
-        if packet.probe.is_none() && pace.has_room(&limits) {
-            pace.charge(Bucket::Sample, packet.cost);
+        if packet.probe.is_none() && pace.take_of_plenty(&limits, packet.cost) {
             return Decision::Keep(0);
         }
         self.decide_under_pressure(pace, &limits, packet)
@@ -207,8 +207,7 @@ impl Thinner {
         {
             return decision;
         }
-        if pace.has_room(limits) {
-            pace.charge(Bucket::Sample, packet.cost);
+        if packet.probe.is_some() && pace.take_of_plenty(limits, packet.cost) {
             return Decision::Keep(0);
         }
         let at = packet.store as usize;

@@ -47,11 +47,16 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// For a store of `usable` bytes.
-    pub fn new(usable: u64, target_ns: u64) -> Limits {
-        let units = |percent: u64| usable / 100 * percent * UNITS_PER_BYTE;
+    /// For a store of `usable` bytes, with records of at most `largest` bytes.
+    pub fn new(usable: u64, largest: u64, target_ns: u64) -> Limits {
+        let shared = usable.saturating_sub(largest);
+        let units = |percent: u64| shared / 100 * percent * UNITS_PER_BYTE;
+        let mut capacity = SHARES.map(|(capacity, _)| units(capacity));
+        // A quiet host has each packet recorded, also in a small store.
+        let sample = &mut capacity[Bucket::Sample as usize];
+        *sample = (*sample).max(largest * UNITS_PER_BYTE);
         Limits {
-            capacity: SHARES.map(|(capacity, _)| units(capacity)),
+            capacity,
             gain: SHARES.map(|(_, gain)| units(gain)),
             target_ns,
         }
@@ -113,32 +118,26 @@ impl Pace {
         }
     }
 
-    /// Returns whether every packet can be kept.
+    /// Takes the tokens of a packet if there are so many that every packet can be kept.
     #[inline]
-    pub(super) fn has_room(&self, limits: &Limits) -> bool {
+    pub(super) fn take_of_plenty(&mut self, limits: &Limits, bytes: u32) -> bool {
         let at = Bucket::Sample as usize;
-        self.tightness == 0 && self.tokens[at] >= limits.capacity[at] / 2
-    }
-
-    /// Takes the tokens of a packet, as far as they are there.
-    #[inline]
-    pub(super) fn charge(&mut self, bucket: Bucket, bytes: u32) {
-        let units = u64::from(bytes) * UNITS_PER_BYTE;
-        let tokens = &mut self.tokens[bucket as usize];
-        *tokens = tokens.saturating_sub(units);
-        if bucket == Bucket::Sample {
-            self.spent = self.spent.saturating_add(units);
-        }
+        let is_plenty = self.tightness == 0 && self.tokens[at] >= limits.capacity[at] / 2;
+        is_plenty && self.take(Bucket::Sample, bytes)
     }
 
     /// Takes the tokens of a packet. Returns `false` if there are too few.
     #[inline]
     pub(super) fn take(&mut self, bucket: Bucket, bytes: u32) -> bool {
-        let is_enough = self.tokens[bucket as usize] >= u64::from(bytes) * UNITS_PER_BYTE;
-        if is_enough {
-            self.charge(bucket, bytes);
+        let units = u64::from(bytes) * UNITS_PER_BYTE;
+        let Some(left) = self.tokens[bucket as usize].checked_sub(units) else {
+            return false;
+        };
+        self.tokens[bucket as usize] = left;
+        if bucket == Bucket::Sample {
+            self.spent = self.spent.saturating_add(units);
         }
-        is_enough
+        true
     }
 
     /// Exponent of the quota: the most packets that one conversation may have kept in a second. It may be negative.

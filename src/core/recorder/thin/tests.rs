@@ -72,7 +72,7 @@ impl Store1 {
     fn restart(&mut self) {
         self.thinner = Thinner::default();
         self.thinner
-            .set_targets([self.target_ns; 7], [self.usable; 7]);
+            .set_targets([self.target_ns; 7], [self.usable; 7], [2072; 7]);
         let ip = |address: [u8; 4]| IpAddr::V4(Ipv4Addr::from(address));
         self.thinner.concerns.set([ip(OWN)], [ip(GATEWAY)]);
     }
@@ -141,16 +141,16 @@ fn quiet_hosts_thin_nothing() {
 fn no_flood_admits_more_than_the_store_holds() {
     for kills in [false, true] {
         for kind in 0..4 {
-            let mut store = Store1::new(Store::Bulk, 3 * MIB, 12);
-            for n in 0..300_000u64 {
-                let time = START + n * SECOND / 12_500;
+            let mut store = Store1::new(Store::Bulk, MIB / 2, 12);
+            for n in 0..100_000u64 {
+                let time = START + n * SECOND / 4_000;
                 let frame = match kind {
                     0 => udp(OTHER, (1000, 5000), OWN),
                     1 => udp(number(n), (1000, 5000), OWN),
                     2 => udp(number(n), (n as u16, 5000), OTHER),
                     _ => udp(GATEWAY, (n as u16, 5000), OWN),
                 };
-                if kills && n % 10_000 == 0 {
+                if kills && n % 4_000 == 0 {
                     store.restart();
                 }
                 store.put(time, &frame, COST);
