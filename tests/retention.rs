@@ -217,9 +217,7 @@ fn evidence_outlives_floods() -> Outcome {
         let service = Service::with_config(&b, configuration(), &[]);
         let from = now();
         evidence(&a, &b, round as u16)?;
-        service.until("the evidence is recorded", settled);
         let to = now();
-        let before = between(&service, &from, &to);
         let of = |store: &str| {
             let found = service.ask(&[
                 "watch", "--json", "--since", &from, "--until", &to, "--store", store,
@@ -229,8 +227,13 @@ fn evidence_outlives_floods() -> Outcome {
                 .filter(|line| !line.starts_with("{\"note\""))
                 .count()
         };
-        assert!(of("icmp") >= 2 && of("names") >= 1 && of("connections") >= 4);
-        assert!(before.len() >= usize::from(FLOWS * PACKETS_OF_FLOW));
+        let is_there = || {
+            let flows = usize::from(FLOWS * PACKETS_OF_FLOW);
+            of("icmp") >= 2 && of("names") >= 1 && of("connections") >= 4 && of("bulk") >= flows
+        };
+        assert!(wait_until(PATIENCE, is_there), "{}", flood.0);
+        service.until("the evidence is recorded", settled);
+        let before = between(&service, &from, &to);
         let evidence_before = number(&service.store(flood.1)["thinned"]);
         let start = Instant::now();
         let sent = send(flood, &a, mac);

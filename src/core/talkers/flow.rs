@@ -43,6 +43,19 @@ fn mapped([a, b, c, d]: [u8; 4]) -> [u64; 2] {
 }
 
 impl Flow {
+    /// The flow of no packet.
+    pub const NONE: Flow = Flow {
+        source: [0; 2],
+        destination: [0; 2],
+        ifindex: 0,
+        source_port: 0,
+        destination_port: 0,
+        ethertype: 0,
+        protocol: 0,
+        outbound: 0,
+        reserved: 0,
+    };
+
     /// Returns the flow of a packet.
     #[inline]
     pub fn from_packet(seen: &Glance, bytes: &[u8], ifindex: u32, outbound: bool) -> Flow {

@@ -391,7 +391,7 @@ impl EngineState {
         let gateways = self.networks.iter().flat_map(|facts| facts.gateways.iter());
         let queriers = multicast.queriers.iter(wall_ns());
         let queriers = queriers.map(|(querier, _)| querier.address);
-        thinner.concerns.set(own, gateways.copied().chain(queriers));
+        thinner.set_concerns(own, gateways.copied().chain(queriers));
     }
 
     /// Returns the kernel's neighbor entries.

@@ -32,10 +32,12 @@ mod held;
 mod pace;
 
 use std::hash::BuildHasher;
+use std::net::IpAddr;
 
 use foldhash::quality::RandomState;
 
-pub use concern::{Concern, Concerns};
+pub use concern::Concern;
+use concern::Concerns;
 use conversations::{Conversation, Conversations, WAYS};
 pub use held::HeldProbes;
 pub use pace::Pace;
@@ -119,6 +121,23 @@ struct Control {
     newcomers: Conversation,
 }
 
+/// The flow of the last packet of `bulk` or `connections`.
+struct LastFlow {
+    store: u8,
+    flow: Flow,
+    hash: u64,
+    concern: Concern,
+}
+
+impl LastFlow {
+    const NONE: LastFlow = LastFlow {
+        store: u8::MAX,
+        flow: Flow::NONE,
+        hash: 0,
+        concern: Concern::None,
+    };
+}
+
 impl Control {
     /// Reduces the quota as far as the sample had no tokens for what it selected.
     #[cold]
@@ -138,8 +157,8 @@ pub struct Thinner {
     limits: [Option<Limits>; 7],
     control: [Control; 7],
     tables: [Conversations; 3],
-    /// What concerns this host.
-    pub concerns: Concerns,
+    concerns: Concerns,
+    last: LastFlow,
     /// Key of the conversations: the wire must not choose which of them collide.
     hasher: RandomState,
     /// Latest second.
@@ -154,6 +173,7 @@ impl Default for Thinner {
             control: [Control::default(); 7],
             tables: SETS.map(Conversations::new),
             concerns: Concerns::default(),
+            last: LastFlow::NONE,
             hasher: RandomState::default(),
             now_s: 0,
             probes: Conversation::default(),
@@ -171,6 +191,16 @@ impl Thinner {
         }
     }
 
+    /// Sets the addresses that concern this host: its own with its groups, and those of its gateways and queriers.
+    pub fn set_concerns(
+        &mut self,
+        own: impl IntoIterator<Item = IpAddr>,
+        key: impl IntoIterator<Item = IpAddr>,
+    ) {
+        self.concerns.set(own, key);
+        self.last = LastFlow::NONE;
+    }
+
     /// Returns the number of active conversations that were evicted from the tables by others.
     pub fn displaced(&self) -> u64 {
         self.tables.iter().map(|table| table.displaced).sum()
@@ -179,14 +209,14 @@ impl Thinner {
     /// Decides on a packet, and charges it to the pace of its store.
     #[inline]
     pub fn decide(&mut self, pace: &mut Pace, packet: &Candidate<'_>) -> Decision {
-        let Some(limits) = self.limits[packet.store as usize] else {
+        let Some(limits) = &self.limits[packet.store as usize] else {
             return Decision::Keep(0);
         };
-        pace.advance(&limits, packet.time_ns);
-        if packet.probe.is_none() && pace.take_of_plenty(&limits, packet.cost) {
+        pace.advance(limits, packet.time_ns);
+        if packet.probe.is_none() && pace.take_of_plenty(limits, packet.cost) {
             return Decision::Keep(0);
         }
-        self.decide_under_pressure(pace, &limits, packet)
+        self.decide_under_pressure(pace, packet)
     }
 
     /// Charges a packet of a probe whose fate is not a reply in time. Returns `false` if it stays thinned.
@@ -195,27 +225,16 @@ impl Thinner {
         order.into_iter().any(|bucket| pace.take(bucket, cost))
     }
 
-    fn decide_under_pressure(
-        &mut self,
-        pace: &mut Pace,
-        limits: &Limits,
-        packet: &Candidate<'_>,
-    ) -> Decision {
+    fn decide_under_pressure(&mut self, pace: &mut Pace, packet: &Candidate<'_>) -> Decision {
         self.advance(packet.time_ns);
-        if let Some(token) = &packet.probe
-            && let Some(decision) = self.probe(pace, limits, packet, token)
-        {
-            return decision;
-        }
-        if packet.probe.is_some() && pace.take_of_plenty(limits, packet.cost) {
-            return Decision::Keep(0);
-        }
         let at = packet.store as usize;
-        if self.control[at].second != self.now_s {
-            self.begin_second(pace, limits, at);
+        if packet.probe.is_some() || self.control[at].second != self.now_s {
+            let decision = self.prepare(pace, packet);
+            if let Some(decision) = decision {
+                return decision;
+            }
         }
-        let hash = self.conversation(packet);
-        let concern = self.concerns.of(packet.flow).max(packet.least);
+        let (hash, concern) = self.conversation(packet);
         let table = &mut self.tables[2 - concern as usize];
         let (conversation, is_new) = table.find(hash, self.now_s);
         let count = conversation.count;
@@ -259,6 +278,26 @@ impl Thinner {
             control.look(pace, packet.time_ns);
         }
         decision
+    }
+
+    /// What is not needed for each packet: probes of this service, and the begin of a second.
+    #[cold]
+    fn prepare(&mut self, pace: &mut Pace, packet: &Candidate<'_>) -> Option<Decision> {
+        let at = packet.store as usize;
+        let limits = self.limits[at]?;
+        if let Some(token) = &packet.probe {
+            let decision = self.probe(pace, &limits, packet, token);
+            if decision.is_some() {
+                return decision;
+            }
+            if pace.take_of_plenty(&limits, packet.cost) {
+                return Some(Decision::Keep(0));
+            }
+        }
+        if self.control[at].second != self.now_s {
+            self.begin_second(pace, &limits, at);
+        }
+        None
     }
 
     /// Decides on a packet of a probe of this service; `None` if it is kept like others.
@@ -313,13 +352,33 @@ impl Thinner {
         self.now_s = self.now_s.max(second as u32);
     }
 
-    /// Returns the keyed hash of the conversation of a packet: flow and direction in `bulk` and `connections`, the
-    /// peer and the kind of packet in the others.
-    fn conversation(&self, packet: &Candidate<'_>) -> u64 {
-        let (flow, seen) = (packet.flow, packet.seen);
-        if matches!(packet.store, Store::Bulk | Store::Connections) {
-            return self.hasher.hash_one((packet.store as u8, flow));
+    /// Returns the keyed hash of the conversation of a packet, and how much it concerns this host. A conversation is
+    /// flow and direction in `bulk` and `connections`, the peer and the kind of packet in the others.
+    #[inline]
+    fn conversation(&mut self, packet: &Candidate<'_>) -> (u64, Concern) {
+        let flow = packet.flow;
+        if !matches!(packet.store, Store::Bulk | Store::Connections) {
+            let concern = self.concerns.of(flow).max(packet.least);
+            return (self.conversation_of_peer(packet), concern);
         }
+        // Packets of a large flow follow each other.
+        let last = &self.last;
+        if last.store == packet.store as u8 && last.flow == *flow {
+            return (last.hash, last.concern);
+        }
+        let hash = self.hasher.hash_one((packet.store as u8, flow));
+        let concern = self.concerns.of(flow).max(packet.least);
+        self.last = LastFlow {
+            store: packet.store as u8,
+            flow: *flow,
+            hash,
+            concern,
+        };
+        (hash, concern)
+    }
+
+    fn conversation_of_peer(&self, packet: &Candidate<'_>) -> u64 {
+        let (flow, seen) = (packet.flow, packet.seen);
         let [source, destination] = flow.ends();
         let peer = if flow.is_outbound() {
             destination

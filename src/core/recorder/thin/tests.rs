@@ -74,7 +74,7 @@ impl Store1 {
         self.thinner
             .set_targets([self.target_ns; 7], [self.usable; 7], [2072; 7]);
         let ip = |address: [u8; 4]| IpAddr::V4(Ipv4Addr::from(address));
-        self.thinner.concerns.set([ip(OWN)], [ip(GATEWAY)]);
+        self.thinner.set_concerns([ip(OWN)], [ip(GATEWAY)]);
     }
 
     fn put(&mut self, time_ns: u64, bytes: &[u8], cost: u32) -> Decision {
