@@ -27,6 +27,8 @@ struct Held {
     /// Offset of its bytes, among all bytes ever held.
     offset: u64,
     is_kept: bool,
+    /// Whether its probe has been passed to [`HeldProbes::keep`] since it was held.
+    is_done: bool,
 }
 
 /// The packets held, oldest first.
@@ -60,6 +62,7 @@ impl HeldProbes {
             length: bytes.len(),
             offset: self.offset + self.bytes.len() as u64,
             is_kept: false,
+            is_done: false,
         });
         self.bytes.extend(bytes);
     }
@@ -91,9 +94,13 @@ impl HeldProbes {
         let mut next = self.latest.get(token).copied();
         while let Some(number) = next.filter(|number| *number >= self.first) {
             let at = (number - self.first) as usize;
-            let Some(found) = self.packets.get(at) else {
+            let Some(found) = self.packets.get_mut(at) else {
                 return;
             };
+            // Those before it are done as well: a million copies of one reply cost no more than others.
+            if std::mem::replace(&mut found.is_done, true) {
+                return;
+            }
             next = found.earlier;
             let from = at.saturating_sub(NEIGHBORS as usize);
             let to = (at + NEIGHBORS as usize + 1).min(self.packets.len());
@@ -160,6 +167,18 @@ mod tests {
         assert_eq!(kept(&mut held, 46), [48, 58]);
         assert_eq!(kept(&mut held, 0), [0, 1, 2, 8, 9, 10, 11, 12]);
         assert_eq!(kept(&mut held, 1_000), [0; 0]);
+    }
+
+    /// A hostile host repeats one reply: each copy is passed on once, in linear time.
+    #[test]
+    fn copies_of_one_reply_are_passed_on_once() {
+        let mut held = HeldProbes::default();
+        let mut passed = 0;
+        for n in 0..200_000u64 {
+            held.hold(token(1), Store::Icmp, &meta(n), &n.to_be_bytes().repeat(8));
+            passed += kept(&mut held, 1).len();
+        }
+        assert_eq!(passed, 200_000);
     }
 
     #[test]
