@@ -4,7 +4,8 @@
 //! ```text
 //!   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b: netsonded, or a peer
 //! ```
-//! `cargo bench --bench path [-- PACKETS RATE]`; 60-byte frames, a million at 500,000 a second.
+//! `cargo bench --bench path [-- PACKETS RATE FLOWS]`; 60-byte frames, a million at 500,000 a second, in one flow. The
+//! service stores few of them, since it thins; a second one stores all.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -18,7 +19,7 @@ use netsonde::lab::{self, Host, Running, traffic, wait_until};
 use support::{children, cpu_ns, has, median};
 
 const TO: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 5000);
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 struct Subject {
     name: &'static str,
@@ -31,9 +32,10 @@ fn main() {
     let numbers: Vec<u64> = std::env::args()
         .filter_map(|word| word.parse().ok())
         .collect();
-    let (packets, rate) = (
+    let (packets, rate, flows) = (
         numbers.first().copied().unwrap_or(1_000_000),
         numbers.get(1).copied().unwrap_or(500_000),
+        numbers.get(2).copied().unwrap_or(1).max(1),
     );
     if let Err(error) = lab::enter() {
         println!("SKIPPED: {error}");
@@ -45,13 +47,15 @@ fn main() {
     b.address("e0", "10.0.0.2/24").unwrap();
     a.run(|| traffic::ping("10.0.0.2".parse().unwrap(), Duration::from_secs(5)))
         .unwrap();
-    let _mac = b.mac("e0").unwrap();
+    let mac = b.mac("e0").unwrap();
     // A socket that takes the packets, so that no ICMP errors answer them.
     let _sink = b
         .run(|| std::net::UdpSocket::bind("10.0.0.2:5000"))
         .unwrap();
     let folder = std::path::Path::new("/run/bench");
     fs::create_dir_all(folder).unwrap();
+    let whole = "[recorder.retention]\nbulk = 0\n";
+    fs::write("/run/bench/whole.toml", whole).unwrap();
     let words = |text: &str| {
         text.split_whitespace()
             .map(str::to_owned)
@@ -65,6 +69,14 @@ fn main() {
                 env!("CARGO_BIN_EXE_netsonded")
             )),
             ready: |_, _| fs::metadata("/run/bench/s").is_ok(),
+        },
+        Subject {
+            name: "netsonded, without thinning",
+            command: words(&format!(
+                "{} --socket /run/bench/w --state /run/bench --config /run/bench/whole.toml",
+                env!("CARGO_BIN_EXE_netsonded")
+            )),
+            ready: |_, _| fs::metadata("/run/bench/w").is_ok(),
         },
         Subject {
             name: "tcpdump -w /dev/null",
@@ -109,9 +121,7 @@ fn main() {
             let processes: Vec<u32> = std::iter::once(pid).chain(children(pid)).collect();
             let total = || processes.iter().map(|pid| cpu_ns(*pid)).sum::<u64>();
             let before = total();
-            let sent = a
-                .run(|| traffic::numbered_udp(TO, packets, 18, Some(rate)))
-                .unwrap();
+            let sent = a.run(|| send(mac, packets, rate, flows)).unwrap();
             // What is still in a ring is taken out before it is over.
             let mut last = total();
             wait_until(Duration::from_secs(10), || {
@@ -141,6 +151,26 @@ fn main() {
             println!("{name:34} {median:8.1} ns CPU a packet at {rate:.0} a second ({rounds:.0?})");
         }
     }
+}
+
+/// Sends 60-byte frames of as many flows, in an order that no cache follows.
+fn send(mac: [u8; 6], packets: u64, rate: u64, flows: u64) -> std::io::Result<traffic::Sent> {
+    if flows == 1 {
+        return traffic::numbered_udp(TO, packets, 18, Some(rate));
+    }
+    let mut frame = mac.to_vec();
+    frame.extend_from_slice(&[
+        2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, 17, 0, 0,
+    ]);
+    frame.extend_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2, 0, 0, 0x13, 0x88, 0, 26, 0, 0]);
+    frame.resize(60, 0);
+    traffic::frames("e0", packets, Some(rate), |number, packet| {
+        if packet.is_empty() {
+            packet.extend_from_slice(&frame);
+        }
+        let flow = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % flows;
+        packet[26..30].copy_from_slice(&(0x0b00_0000 + flow as u32).to_be_bytes());
+    })
 }
 
 /// The peer has its packet socket.

@@ -359,7 +359,7 @@ fn errors_are_escaped() -> Outcome {
 }
 
 fn comments_of_files_are_escaped() -> Outcome {
-    use netsonde_core::recorder::pcapng::Writer;
+    use netsonde_core::recorder::pcapng::{Counts, Writer};
     use netsonde_core::wire::{Checksum, Direction};
     let mut writer = Writer::default();
     writer.section("netsonde", "Linux", &[evil("netsonde: gap")]);
@@ -374,7 +374,7 @@ fn comments_of_files_are_escaped() -> Outcome {
         length,
         Direction::ToUs,
         Checksum::Unknown,
-        None,
+        Counts::default(),
         &comments,
     );
     let folder = support::folder()?;

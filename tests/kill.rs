@@ -29,7 +29,7 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 const TO: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 5000);
 /// Room for all packets of a test.
-const LARGE: &str = "[recorder.budget]\nbulk = \"256 MiB\"\n";
+const LARGE: &str = "[recorder.budget]\nbulk = \"256 MiB\"\n[recorder.retention]\nbulk = 0\n";
 
 /// How often something is killed.
 fn kills() -> usize {

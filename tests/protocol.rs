@@ -92,6 +92,9 @@ fn service_types_agree() {
         snap_bytes: 128,
         oldest: Some("t".into()),
         newest: Some("t".into()),
+        seen: Some(2),
+        thinned: Some(1),
+        target_ns: Some(1),
     };
     let status = service::Status {
         may: vec!["status".into()],
@@ -134,7 +137,9 @@ fn service_types_agree() {
             bytes_out: 0,
             skipped: 0,
             listened: listened(),
+            stores: vec![service::StoreCounts::default()],
         }],
+        former: vec![service::StoreCounts::default()],
         gaps: vec![service::Gap {
             kind: "ring_drop".into(),
             from: "t".into(),
@@ -340,6 +345,7 @@ fn ping_types_agree() {
         broadcast: Some(true),
         quiet: Some(true),
         rows: Some(true),
+        evidence: Some(true),
     };
     let call = ping::PingCall {
         targets: Some(vec!["10.0.0.1".into()]),

@@ -43,7 +43,7 @@ fn talkers(service: &Service, arguments: &[&str]) -> Value {
 
 fn recorded(service: &Service, packets: u64) {
     service.until("all taken in", |status| {
-        number(&entry(&status["recorder"], "store", "bulk")["recorded"]) >= packets
+        number(&entry(&status["recorder"], "store", "bulk")["seen"]) >= packets
     });
 }
 
@@ -332,7 +332,7 @@ fn largest_of_a_million_flows_are_found() -> Outcome {
             .iter()
             .map(|ring| number(&ring["drops"]))
             .sum();
-        number(&entry(&status["recorder"], "store", "bulk")["recorded"]) + drops >= packets
+        number(&entry(&status["recorder"], "store", "bulk")["seen"]) + drops >= packets
     });
     let drops = number(&entry(&status["rings"], "name", "bulk")["drops"]);
     assert_eq!(drops, 0, "a count of what was dropped could not be exact");

@@ -105,6 +105,7 @@ fn packet(link: LinkType, bytes: &[u8], cut: u8) -> FilePacket {
         bytes: bytes.to_vec(),
         comments: Vec::new(),
         dropped: 0,
+        stands_for: 1,
     }
 }
 
@@ -141,6 +142,7 @@ fn record<'a>(packet: &FilePacket, bytes: &'a [u8]) -> Record<'a> {
         link: packet.link,
         direction: packet.direction,
         checksum: packet.checksum,
+        stands_for: 1,
         bytes,
     }
 }

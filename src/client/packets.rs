@@ -448,6 +448,7 @@ fn record(packet: &FilePacket) -> Record<'_> {
         link: packet.link,
         direction: packet.direction,
         checksum: packet.checksum,
+        stands_for: packet.stands_for,
         bytes: &packet.bytes,
     }
 }

@@ -202,7 +202,7 @@ fn full_disk() -> Outcome {
     let ends = (Ipv4Addr::new(10, 0, 0, 2), TO.parse()?);
     b.run(|| traffic::numbered_frames("e0", mac, ends, 20_000, 18, Some(20_000)))?;
     service.until("all is recorded", |status| {
-        store(status, "bulk", "recorded") + sum(&status["rings"], "drops") >= 20_000
+        store(status, "bulk", "seen") + sum(&status["rings"], "drops") >= 20_000
     });
     let watch = Watch::begin("E3", &service);
     let disk = crate::support::folder()?;
@@ -414,7 +414,7 @@ fn stopped_processes_resume() -> Outcome {
     let mac = a.mac("e0")?;
     let ends = (Ipv4Addr::new(10, 0, 0, 2), TO.parse()?);
     let drops = |status: &Value| sum(&status["rings"], "drops");
-    let seen = |status: &Value| store(status, "bulk", "recorded") + drops(status);
+    let seen = |status: &Value| store(status, "bulk", "seen") + drops(status);
     let mut figures = vec![];
     for (who, pid, pause) in [
         ("engine", &status["engine"]["pid"], 300),

@@ -100,8 +100,7 @@ fn forged_requests_on_the_keeper_channel() -> Outcome {
         flood.join().unwrap()
     })?;
     let status = service.until("all is taken in", |status| {
-        settled(status)
-            && store(status, "bulk", "recorded") + sum(&status["rings"], "drops") >= 50_000
+        settled(status) && store(status, "bulk", "seen") + sum(&status["rings"], "drops") >= 50_000
     });
     let drops = sum(&status["rings"], "drops");
     assert_eq!(
@@ -180,7 +179,7 @@ fn forged_requests_on_the_keeper_channel() -> Outcome {
     });
     let status = service.until("the ledger closes", settled);
     assert_eq!(number(&status["engine"]["starts"]), 1 + ended as u64);
-    assert!(store(&status, "bulk", "recorded") + sum(&status["rings"], "drops") >= 50_000);
+    assert!(store(&status, "bulk", "seen") + sum(&status["rings"], "drops") >= 50_000);
     super::watch::balance(&status);
     assert!(kill(keeper, None).is_ok(), "the keeper is there");
     println!(
@@ -199,7 +198,7 @@ fn engine_out_of_memory_is_replaced() -> Outcome {
     let send = |count| b.run(|| traffic::numbered_frames("e0", mac, ends, count, 18, Some(20_000)));
     send(1000)?;
     service.until("some are kept", |status| {
-        store(status, "bulk", "recorded") >= 1000
+        store(status, "bulk", "seen") >= 1000
     });
     let engine = service.engine();
     let limited = crate::support::program("prlimit")
@@ -224,7 +223,7 @@ fn engine_out_of_memory_is_replaced() -> Outcome {
     send(1000)?;
     let status = restarted(&service, engine);
     let status = service.until("all is kept", |now| {
-        let kept = store(now, "bulk", "recorded") + sum(&now["rings"], "drops");
+        let kept = store(now, "bulk", "seen") + sum(&now["rings"], "drops");
         settled(now)
             && kept >= 2000
             && number(&now["engine"]["starts"]) >= number(&status["engine"]["starts"])
@@ -312,7 +311,7 @@ fn crash_loops_are_quarantined() -> Outcome {
         .filter(|gap| gap["kind"] == "quarantined")
         .map(|gap| number(&gap["count"]))
         .sum();
-    let kept = store(&status, "bulk", "recorded");
+    let kept = store(&status, "bulk", "seen");
     let drops = sum(&status["rings"], "drops");
     super::watch::balance(&status);
     assert!(

@@ -234,7 +234,7 @@ impl Watch {
 /// declared as given up.
 pub fn balance(status: &Value) {
     let processed = sum(&status["rings"], "processed");
-    let recorded = sum(&status["recorder"], "recorded");
+    let seen = sum(&status["recorder"], "seen");
     let skipped = sum(&status["interfaces"], "skipped");
     let given_up: u64 = status["gaps"]
         .as_array()
@@ -244,9 +244,10 @@ pub fn balance(status: &Value) {
         .map(|gap| number(&gap["count"]))
         .sum();
     assert_eq!(hits(status, "interfaces"), 0);
-    assert_eq!(processed, recorded + skipped + given_up, "{status:#}");
+    assert_eq!(processed, seen + skipped + given_up, "{status:#}");
     for one in status["recorder"].as_array().unwrap() {
         let of = |key: &str| number(&one[key]);
+        assert_eq!(of("seen"), of("recorded") + of("thinned"), "{one}");
         assert_eq!(of("recorded"), of("packets") + of("evicted"), "{one}");
         assert!(of("used_bytes") <= of("capacity_bytes"), "{one}");
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use netsonde::client::files::capture_file::{CaptureFile, Item};
-use netsonde_core::recorder::pcapng::Writer;
+use netsonde_core::recorder::pcapng::{Counts, Writer};
 
 use super::*;
 
@@ -119,7 +119,7 @@ fn stretched(service: &Service, by: u64, to: &Path) -> Outcome {
             packet.original_length,
             packet.direction,
             packet.checksum,
-            None,
+            Counts::default(),
             &[],
         );
     }

@@ -6,7 +6,7 @@ use crate::client::failure::Failure;
 use crate::client::output::show;
 use crate::client::render::style::{Style, age, bytes, duration, local_time};
 use crate::client::render::table::{Column, table};
-use netsonde_core::protocol::service::{InterfaceCounts, ListenerCounts, Status};
+use netsonde_core::protocol::service::{InterfaceCounts, ListenerCounts, Status, Store};
 use netsonde_core::text::counted;
 use std::path::Path;
 
@@ -98,6 +98,8 @@ fn stores_text(status: &Status, style: Style) -> String {
                 format!("{}%", store.used_bytes * 100 / store.capacity_bytes.max(1)),
                 store.packets.to_string(),
                 store.evicted.to_string(),
+                thinned(store),
+                store.target_ns.map_or_else(|| "-".into(), duration),
                 reach.map_or_else(|| "-".into(), |oldest| age(&status.time, oldest)),
             ]
         })
@@ -108,9 +110,27 @@ fn stores_text(status: &Status, style: Style) -> String {
         Column::number("USED"),
         Column::number("PACKETS"),
         Column::number("EVICTED"),
+        Column::number("THINNED"),
+        Column::number("TARGET").may_hide(1),
         Column::number("REACHES BACK"),
     ];
     table(style, &columns, &rows)
+}
+
+/// The share of packets that were not stored: never 0 or 100 % unless it is none or all.
+fn thinned(store: &Store) -> String {
+    let (seen, thinned) = (store.seen.unwrap_or(0), store.thinned.unwrap_or(0));
+    if thinned == 0 || seen == 0 {
+        return "0".into();
+    }
+    let share = thinned as f64 * 100.0 / seen as f64;
+    if share < 0.1 {
+        "< 0.1%".into()
+    } else if share > 99.9 {
+        "> 99.9%".into()
+    } else {
+        format!("{share:.1}%")
+    }
 }
 
 /// The table of interfaces; deleted ones only with `verbose`.

@@ -10,6 +10,7 @@ use crate::client::render::packet_line::{Lines, json};
 use crate::client::render::style::Style;
 use crate::client::screen;
 use netsonde_core::protocol::capture::Content;
+use netsonde_core::recorder::pcapng::sample_comment;
 use serde_json::json;
 use std::cell::RefCell;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -99,7 +100,10 @@ impl Out {
     fn packet(&self, packet: &FilePacket) -> Result<bool, Failure> {
         let mut out = self.to.borrow_mut();
         if !self.json && !self.quiet {
-            for comment in &packet.comments {
+            // The line says it.
+            let of_sample = sample_comment(packet.stands_for);
+            let comments = packet.comments.iter().filter(|text| **text != of_sample);
+            for comment in comments {
                 if !written(writeln!(out, "# {}", self.lines.comment(comment)))? {
                     return Ok(false);
                 }

@@ -7,6 +7,7 @@ use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, PcapBlockOwned, PcapError, PcapNGOption, create_reader};
 
 use crate::client::files::input;
+use netsonde_core::recorder::pcapng::{OPT_STANDS_FOR, read_stands_for};
 use netsonde_core::wire::{Checksum, Direction, Frame, LinkType};
 
 /// Initial size of the buffer, in bytes.
@@ -54,6 +55,8 @@ pub struct FilePacket {
     pub comments: Vec<String>,
     /// Number of packets missing before it.
     pub dropped: u64,
+    /// Number of packets that it stands for, itself included: more than 1 if it is one of a sample.
+    pub stands_for: u64,
 }
 
 impl FilePacket {
@@ -304,6 +307,7 @@ impl State<'_> {
                     bytes: clipped(block.data, block.caplen).to_vec(),
                     comments: Vec::new(),
                     dropped: 0,
+                    stands_for: 1,
                 })
             }
             PcapBlockOwned::NG(block) => self.take_ng(block),
@@ -353,6 +357,7 @@ impl State<'_> {
                     bytes: clipped(packet.data, packet.caplen).to_vec(),
                     comments: comments(&packet.options).collect(),
                     dropped: number(4).unwrap_or(0),
+                    stands_for: stands_for(&packet.options),
                 })
             }
             Block::SimplePacket(packet) => {
@@ -368,6 +373,7 @@ impl State<'_> {
                     bytes: clipped(packet.data, packet.origlen).to_vec(),
                     comments: Vec::new(),
                     dropped: 0,
+                    stands_for: 1,
                 })
             }
             _ => None,
@@ -414,6 +420,15 @@ fn comments<'o>(options: &'o [PcapNGOption<'_>]) -> impl Iterator<Item = String>
         .map(|option| netsonde_core::wire::cursor::text(option_value(option), 4096))
 }
 
+fn stands_for(options: &[PcapNGOption<'_>]) -> u64 {
+    let option = options
+        .iter()
+        .find(|option| option.code.0 == OPT_STANDS_FOR);
+    option
+        .and_then(|option| read_stands_for(option_value(option)))
+        .unwrap_or(1)
+}
+
 /// Decodes epb_flags, the inverse of the writer.
 fn direction(flags: u64) -> Direction {
     match (flags & 3, flags >> 2 & 7) {
@@ -438,7 +453,7 @@ fn checksum(flags: u64) -> Checksum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netsonde_core::recorder::pcapng::{Statistics, Writer};
+    use netsonde_core::recorder::pcapng::{Counts, Statistics, Writer};
 
     fn sample() -> Vec<u8> {
         let mut writer = Writer::default();
@@ -460,7 +475,10 @@ mod tests {
             2,
             Direction::Broadcast,
             Checksum::Unknown,
-            Some(7),
+            Counts {
+                missing: 7,
+                stands_for: 64,
+            },
             &why,
         );
         let comments = ["last".to_owned()];
@@ -491,7 +509,8 @@ mod tests {
             (Direction::Outbound, 60)
         );
         assert_eq!(packets[0].checksum, Checksum::NotReady);
-        assert_eq!(packets[1].comments, ["gone: 7"]);
+        assert_eq!(packets[1].comments, ["netsonde: 1 of 64", "gone: 7"]);
+        assert_eq!((packets[0].stands_for, packets[1].stands_for), (1, 64));
         assert_eq!(
             (packets[1].dropped, packets[1].direction),
             (7, Direction::Broadcast)

@@ -3,7 +3,7 @@
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::FilePacket;
 use crate::client::files::output_file::OutputFile;
-use netsonde_core::recorder::pcapng::Writer;
+use netsonde_core::recorder::pcapng::{Counts, Writer};
 use netsonde_core::wire::{LinkType, linktype};
 
 /// A pcapng file that is being written packet by packet.
@@ -66,7 +66,10 @@ impl PacketFile {
             packet.original_length,
             packet.direction,
             packet.checksum,
-            (packet.dropped > 0).then_some(packet.dropped),
+            Counts {
+                missing: packet.dropped,
+                stands_for: packet.stands_for,
+            },
             &packet.comments,
         );
         self.count += 1;

@@ -94,6 +94,9 @@ impl Lines {
         if let Some(layer) = decoded.bad_checksum {
             line.push_str(&self.style.warn(&format!(" [bad {layer} checksum]")));
         }
+        if packet.stands_for > 1 {
+            line.push_str(&self.style.warn(&format!(" [1 of {}]", packet.stands_for)));
+        }
         if self.details {
             line.push_str("\n    ");
             line.push_str(&self.style.dim(&details::details(&decoded)));
@@ -270,6 +273,10 @@ pub fn json(packet: &FilePacket) -> Value {
         (packet.dropped > 0).then(|| packet.dropped.into()),
     );
     put(
+        "stands_for",
+        (packet.stands_for > 1).then(|| packet.stands_for.into()),
+    );
+    put(
         "comments",
         (!packet.comments.is_empty()).then(|| packet.comments.clone().into()),
     );
@@ -332,6 +339,7 @@ mod tests {
             bytes: bytes.to_vec(),
             comments: Vec::new(),
             dropped: 0,
+            stands_for: 1,
         }
     }
 

@@ -55,6 +55,16 @@ impl Config {
                 ));
             }
         }
+        for (store, ns) in Store::ALL.iter().zip(self.recorder.retention.ns()) {
+            let seconds = ns / 1_000_000_000;
+            if seconds != 0 && !(10..=86_400).contains(&seconds) {
+                return Err(invalid(
+                    format!("recorder.retention.{}", store.name()),
+                    format!("{seconds} s"),
+                    "must be from 10 s to 24 h, or 0",
+                ));
+            }
+        }
         for (store, bytes) in Store::ALL.iter().zip(self.recorder.snap.bytes()) {
             if !(64..=SNAP_MAX).contains(&bytes) {
                 return Err(invalid(

@@ -67,9 +67,31 @@ pub const KEYS: &[Key] = &[
     key(
         "recorder.budget",
         "bulk",
-        "\"30 MiB\"",
+        "\"29 MiB\"",
         "Memory for everything else.",
     ),
+    key(
+        "recorder.retention",
+        "link",
+        "\"10 min\"",
+        "How far back this store reaches, whatever comes: above the rate that its memory has room for, packets are thinned, that is, counted and not stored. Kept are, in this order, packets that concern this host's gateways, queriers, addresses and groups; the first 24 of each conversation, and again after 30 s of silence; and of the rest a sample, 1 of N, larger conversations with a larger N. Packets of a sample say what they stand for, and `netsonde status' shows the share that was thinned. A number of seconds, or a string with s, min or h; from 10 s to 24 h, or 0 to store every packet and reach back as far as that allows. The tables that select packets take 648 KiB, whatever is on the wire.",
+    ),
+    key("recorder.retention", "group", "\"10 min\"", "As above."),
+    key(
+        "recorder.retention",
+        "icmp",
+        "\"2 min\"",
+        "As above. Above 100 echo requests of `netsonde ping' a second, 1 of 64 of those that are answered in time is stored with its reply, or fewer; their packets take up to 9 MiB until that is known.",
+    ),
+    key("recorder.retention", "names", "\"2 min\"", "As above."),
+    key("recorder.retention", "routing", "\"2 min\"", "As above."),
+    key(
+        "recorder.retention",
+        "connections",
+        "\"2 min\"",
+        "As above.",
+    ),
+    key("recorder.retention", "bulk", "\"2 min\"", "As above."),
     key(
         "recorder.snap",
         "link",

@@ -79,6 +79,121 @@ fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
+/// Duration in nanoseconds. In the file a number of seconds, or a string with `s`, `min` or `h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub u64);
+
+/// Nanoseconds of a second.
+const SECOND: u64 = 1_000_000_000;
+
+impl Serialize for Span {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(self.0 / SECOND)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Span, D::Error> {
+        from.deserialize_any(SpanVisitor)
+    }
+}
+
+struct SpanVisitor;
+
+impl serde::de::Visitor<'_> for SpanVisitor {
+    type Value = Span;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a duration: a number of seconds, or \"30 s\", \"2 min\", \"1 h\"")
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, seconds: u64) -> Result<Span, E> {
+        let span = seconds.checked_mul(SECOND).map(Span);
+        span.ok_or_else(|| E::invalid_value(serde::de::Unexpected::Unsigned(seconds), &self))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, seconds: i64) -> Result<Span, E> {
+        match u64::try_from(seconds) {
+            Ok(seconds) => self.visit_u64(seconds),
+            Err(_) => Err(E::invalid_value(
+                serde::de::Unexpected::Signed(seconds),
+                &self,
+            )),
+        }
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Span, E> {
+        parse_span(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+    }
+}
+
+fn parse_span(text: &str) -> Option<Span> {
+    let text = text.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit = match text[digits..].trim() {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    number.checked_mul(unit)?.checked_mul(SECOND).map(Span)
+}
+
+/// `[recorder.retention]`: how far back each store reaches, whatever comes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// ARP, neighbor discovery, LLDP, STP, LACP.
+    pub link: Span,
+    /// IGMP, MLD, PIM.
+    pub group: Span,
+    /// ICMP and ICMPv6, except neighbor discovery and MLD.
+    pub icmp: Span,
+    /// DHCP, DHCPv6, DNS, mDNS, LLMNR, SSDP, NetBIOS names.
+    pub names: Span,
+    /// VRRP, HSRP, OSPF, EIGRP, RIP, BFD.
+    pub routing: Span,
+    /// TCP segments with SYN, FIN or RST, hellos of TLS, and first lines of text protocols.
+    pub connections: Span,
+    /// Everything else.
+    pub bulk: Span,
+}
+
+impl Default for Retention {
+    /// Two minutes: as long as it takes to notice and to ask. Link and group management is rare, and what explains
+    /// its state may be minutes old.
+    fn default() -> Retention {
+        let (short, long) = (Span(120 * SECOND), Span(600 * SECOND));
+        Retention {
+            link: long,
+            group: long,
+            icmp: short,
+            names: short,
+            routing: short,
+            connections: short,
+            bulk: short,
+        }
+    }
+}
+
+impl Retention {
+    /// Returns the values in nanoseconds, in the order of [`Store::ALL`](crate::recorder::Store::ALL).
+    pub fn ns(&self) -> [u64; 7] {
+        [
+            self.link.0,
+            self.group.0,
+            self.icmp.0,
+            self.names.0,
+            self.routing.0,
+            self.connections.0,
+            self.bulk.0,
+        ]
+    }
+}
+
 /// `[recorder.budget]`: memory of each store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -110,7 +225,7 @@ impl Default for Budgets {
             names: Size(8 * MIB),
             routing: Size(2 * MIB),
             connections: Size(8 * MIB),
-            bulk: Size(30 * MIB),
+            bulk: Size(29 * MIB),
         }
     }
 }
@@ -187,6 +302,8 @@ impl SnapLengths {
 pub struct RecorderSettings {
     /// Memory of each store.
     pub budget: Budgets,
+    /// How far back each store reaches.
+    pub retention: Retention,
     /// Snap length of each store.
     pub snap: SnapLengths,
     /// Custom rules; later ones win.

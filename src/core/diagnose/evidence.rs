@@ -39,8 +39,10 @@ pub struct GroupEvidence {
     pub data_since_ns: u64,
     /// Packets on the wire.
     pub wire: Wire,
-    /// Loss counts of the service for streams whose packets the record truncates.
+    /// Loss counts of the service for streams whose packets the record truncates, or has a sample of.
     pub measured: Vec<Measured>,
+    /// Whether the record has only a sample of some packets of the window: missing numbers then show no loss.
+    pub is_sampled: bool,
     /// Kernel state; `None` for a capture file.
     pub host: Option<KernelState>,
 }

@@ -70,7 +70,8 @@ pub static TWO_SENDERS: FailureMode = FailureMode {
                     .insert((key.source, key.source_port));
             }
         }
-        for one in case.evidence.measured.iter().filter(|one| one.packets >= 3) {
+        let measured = case.evidence.measured.iter();
+        for one in measured.filter(|one| one.packets >= 3 && one.kind == "MPEG-TS") {
             let key = &one.key;
             if !case.accepts(key.ifindex, key.source) {
                 continue;
@@ -138,6 +139,9 @@ pub static FIRST_PACKETS_LOST: FailureMode = FailureMode {
         again, or wait.",
     implies: &["loss-on-wire"],
     rule: |case| {
+        if case.evidence.wire.is_sampled {
+            return None;
+        }
         for (key, stream) in streams(case, &case.evidence.wire.trackers.streams) {
             let Some(missing) = only_at_start(case, key.ifindex, stream) else {
                 continue;
@@ -189,7 +193,11 @@ pub static LOSS_ON_WIRE: FailureMode = FailureMode {
             .iter()
             .filter(|one| case.received.contains_key(&one.key.ifindex))
             .map(|one| (&one.key, (one.kind, one.packets, one.lost)));
-        let numbered = streams(case, &case.evidence.wire.recent);
+        let numbered = if case.evidence.is_sampled {
+            vec![]
+        } else {
+            streams(case, &case.evidence.wire.recent)
+        };
         let numbered = numbered
             .into_iter()
             .filter_map(|(key, stream)| Some((key, loss(stream)?)));

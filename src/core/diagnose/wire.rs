@@ -159,6 +159,8 @@ pub struct Wire {
     pub newest_ns: u64,
     /// Number of messages and packets discarded over the limits, the oldest first.
     pub left_out: u64,
+    /// Whether the record has only a sample of some packets, at any time.
+    pub is_sampled: bool,
     group: IpAddr,
     port: Option<u16>,
     source: Option<IpAddr>,
@@ -181,6 +183,7 @@ impl Wire {
             oldest_ns: None,
             newest_ns: 0,
             left_out: 0,
+            is_sampled: false,
             group,
             port,
             source,

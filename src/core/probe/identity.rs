@@ -39,6 +39,11 @@ impl Identity {
         }
     }
 
+    /// Returns the tag of all probes of this service.
+    pub fn tag(&self) -> u32 {
+        self.tag
+    }
+
     /// Returns the token of one probe: the tag, and a keyed SipHash of run, target and sequence
     /// number.
     pub fn token(&self, run: u64, target: IpAddr, sequence: u32) -> [u8; TOKEN] {

@@ -296,6 +296,9 @@ pub struct Options {
     /// With `quiet`, report rows instead of summaries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<bool>,
+    /// Record every packet of the run, as far as there is room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<bool>,
 }
 
 /// Parameters of `Targets`.

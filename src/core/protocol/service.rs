@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A store of the recorder. `recorded` = `packets` + `evicted`.
+/// A store of the recorder. `seen` = `recorded` + `thinned`, `recorded` = `packets` + `evicted`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Store {
     /// Name of the store.
@@ -27,6 +27,31 @@ pub struct Store {
     /// Time of the newest packet; `None` if the store is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<String>,
+    /// Packets that belong in the store, stored or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<u64>,
+    /// Packets counted only, so that the store reaches back as far as its target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinned: Option<u64>,
+    /// How far back the store reaches, whatever comes; `None` if it stores every packet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_ns: Option<u64>,
+}
+
+/// Packets of one store on one interface, or on all deleted interfaces that are no longer listed. `seen` = `recorded`
+/// + `thinned`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StoreCounts {
+    /// Name of the store.
+    pub store: String,
+    /// Packets that belong in the store.
+    pub seen: u64,
+    /// Packets ever stored.
+    pub recorded: u64,
+    /// Packets removed for newer ones.
+    pub evicted: u64,
+    /// Packets counted only.
+    pub thinned: u64,
 }
 
 /// A kernel ring.
@@ -86,6 +111,9 @@ pub struct InterfaceCounts {
     pub skipped: u64,
     /// Packets at two vantage points.
     pub listened: ListenerCounts,
+    /// Packets by store, without stores that had none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stores: Vec<StoreCounts>,
 }
 
 /// An interval in which packets were not recorded, or may not have been.
@@ -203,6 +231,9 @@ pub struct Status {
     /// Network namespace of the service; `None` if it cannot read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Namespace>,
+    /// Packets by store of deleted interfaces that are no longer listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<StoreCounts>,
 }
 
 /// A namespace of the kernel, as stat(2) of its file in /proc/PID/ns identifies it (namespaces(7)).

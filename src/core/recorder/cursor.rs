@@ -36,6 +36,8 @@ pub struct Record<'a> {
     pub direction: Direction,
     /// State of the transport checksum.
     pub checksum: Checksum,
+    /// Number of packets that it stands for, itself included: more than 1 if it is one of a sample.
+    pub stands_for: u64,
     /// The captured bytes, including VLAN tags.
     pub bytes: &'a [u8],
 }
@@ -245,6 +247,7 @@ impl Cursor {
                 2 => Checksum::Valid,
                 _ => Checksum::Unknown,
             },
+            stands_for: 1 << header.sample.min(SAMPLE_MAX),
             bytes: recorder
                 .memory
                 .get(bytes..bytes + usize::from(header.captured))
@@ -252,6 +255,9 @@ impl Cursor {
         }
     }
 }
+
+/// Largest exponent of a sample.
+const SAMPLE_MAX: u8 = 31;
 
 fn size(captured: u16) -> usize {
     (RECORD_HEADER + usize::from(captured)).next_multiple_of(8)

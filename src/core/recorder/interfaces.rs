@@ -6,8 +6,9 @@ use std::collections::HashMap;
 
 use bytemuck::Zeroable;
 
+use super::class::Store;
 use super::layout::INTERFACE_SLOTS;
-pub use super::layout::InterfaceSlot;
+pub use super::layout::{InterfaceSlot, StoreCounts};
 use crate::wire::LinkType;
 
 /// Entries of the look-up cache: more than the interfaces busy at the same time.
@@ -108,10 +109,12 @@ pub struct Interfaces {
     cache: Box<[(u32, u16); CACHE]>,
     /// Packets and links without a slot, because all 2,048 slots belong to present interfaces.
     pub overflows: u64,
+    /// Counts of interfaces whose slots were reused, by store.
+    pub(super) released: [StoreCounts; 7],
 }
 
 impl Interfaces {
-    pub(super) fn new(slots: Vec<InterfaceSlot>) -> Interfaces {
+    pub(super) fn new(slots: Vec<InterfaceSlot>, released: [StoreCounts; 7]) -> Interfaces {
         let by_index = slots
             .iter()
             .enumerate()
@@ -123,7 +126,26 @@ impl Interfaces {
             by_index,
             cache: Box::new([NOT_CACHED; CACHE]),
             overflows: 0,
+            released,
         }
+    }
+
+    /// Returns the counts of an interface in a store; those of all whose slots were reused, if it is one of them.
+    #[inline]
+    pub(super) fn counts_mut(
+        &mut self,
+        (slot, generation): (u16, u16),
+        store: Store,
+    ) -> &mut StoreCounts {
+        match self.slots.get_mut(usize::from(slot)) {
+            Some(found) if found.generation == generation => &mut found.stores[store as usize],
+            _ => &mut self.released[store as usize],
+        }
+    }
+
+    /// Returns the sums of interfaces whose slots were reused, by store.
+    pub fn released(&self) -> &[StoreCounts; 7] {
+        &self.released
     }
 
     /// Iterates over all used slots, by number.
@@ -211,6 +233,9 @@ impl Interfaces {
             };
             at
         };
+        for (released, counts) in self.released.iter_mut().zip(&self.slots[at].stores) {
+            released.add(counts);
+        }
         let generation = self.slots[at].generation.wrapping_add(1);
         self.slots[at] = InterfaceSlot {
             ifindex,
@@ -360,7 +385,7 @@ mod tests {
 
     #[test]
     fn same_name_new_index_keeps_both_histories() {
-        let mut all = Interfaces::new(vec![]);
+        let mut all = Interfaces::new(vec![], [StoreCounts::zeroed(); 7]);
         assert_eq!(all.link_is(&link(2, "e0", true), 100), None);
         let first = all.of_packet(2, 1, 150).unwrap();
         all.link_gone(2, 200);
@@ -375,7 +400,7 @@ mod tests {
 
     #[test]
     fn same_index_again_is_another_interface() {
-        let mut all = Interfaces::new(vec![]);
+        let mut all = Interfaces::new(vec![], [StoreCounts::zeroed(); 7]);
         all.link_is(&link(2, "e0", true), 100);
         let first = all.of_packet(2, 1, 150).unwrap();
         all.link_gone(2, 200);
@@ -393,7 +418,7 @@ mod tests {
 
     #[test]
     fn flap_is_an_outage() {
-        let mut all = Interfaces::new(vec![]);
+        let mut all = Interfaces::new(vec![], [StoreCounts::zeroed(); 7]);
         all.link_is(&link(2, "e0", true), 100);
         assert_eq!(all.link_is(&link(2, "e0", false), 200), None);
         let outage = all.link_is(&link(2, "e0", true), 300).unwrap();
@@ -405,7 +430,7 @@ mod tests {
 
     #[test]
     fn packets_end_outages() {
-        let mut all = Interfaces::new(vec![]);
+        let mut all = Interfaces::new(vec![], [StoreCounts::zeroed(); 7]);
         all.link_is(&link(2, "e0", true), 100);
         let slot = all.of_packet(2, 1, 150).unwrap();
         all.link_is(&link(2, "e0", false), 200);
@@ -419,7 +444,7 @@ mod tests {
 
     #[test]
     fn recreated_interfaces_begin_with_their_first_packet() {
-        let mut all = Interfaces::new(vec![]);
+        let mut all = Interfaces::new(vec![], [StoreCounts::zeroed(); 7]);
         all.link_is(&link(2, "e0", true), 100);
         all.link_gone(2, 200);
         all.of_packet(3, 1, 280);
@@ -431,7 +456,7 @@ mod tests {
 
     #[test]
     fn slots_of_the_longest_gone_are_reused() {
-        let mut all = Interfaces::new(vec![]);
+        let mut all = Interfaces::new(vec![], [StoreCounts::zeroed(); 7]);
         all.link_is(&link(1, "keep", true), 1);
         let kept = all.of_packet(1, 1, 2).unwrap();
         for round in 2..(INTERFACE_SLOTS as u32 + 100) {

@@ -5,6 +5,7 @@
 //!  4096     ledger A    every mark and counter, followed by the interface slots
 //!  ...      ledger B    the other copy
 //!  ...      gaps        GAP_SLOTS declared gaps, a ring
+//!  ...      samples     SAMPLE_SLOTS intervals of which a store has a sample, a ring
 //!  ...      events      EVENT_CATEGORIES rings of EVENT_SLOTS events
 //!  ...      stores      one region each, a ring of equal segments of whole records
 //! ```
@@ -16,19 +17,27 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::class::Store;
+use super::thin::Pace;
 
 /// "netsonde" in ASCII.
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"netsonde");
 /// Incremented with every change of this file's formats. An engine that finds another version declares
 /// a gap and starts a new record.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 /// Maximum number of interfaces in the record, including deleted ones whose packets are still there. A
-/// container host has hundreds; 2,048 slots cost 280 KiB per ledger.
+/// container host has hundreds; 2,048 slots cost 720 KiB per ledger.
 pub const INTERFACE_SLOTS: usize = 2048;
 /// Maximum number of declared gaps; the oldest are evicted and only their sum is kept. An interface that
 /// flaps ten times per second fills them in seven minutes.
 pub const GAP_SLOTS: usize = 4096;
+
+/// Maximum number of intervals in which packets were thinned; the oldest are evicted, and their packets remain in the
+/// totals. One store of one interface that thins without pause fills them in five hours.
+pub const SAMPLE_SLOTS: usize = 2048;
+/// Intervals that have not ended, of as many stores and interfaces. Two that share one take turns, and make shorter
+/// intervals.
+pub(super) const OPEN_SAMPLES: usize = 32;
 
 /// Categories of events, each with slots of its own. `events` checks that it has as many.
 pub const EVENT_CATEGORIES: usize = 7;
@@ -105,8 +114,61 @@ pub(super) struct StoreMark {
     pub recorded_bytes: u64,
     pub evicted: u64,
     pub evicted_bytes: u64,
-    /// Time of the newest evicted packet: after it, the store is complete.
+    /// Time of the newest evicted packet: after it, the store is complete, except for what was thinned.
     pub evicted_until_ns: u64,
+    /// Packets that belong in the store, and those of them that were only counted.
+    pub seen: u64,
+    pub thinned: u64,
+    /// What the store may still admit.
+    pub pace: Pace,
+}
+
+/// Packets of one store on one interface: `seen` = `recorded` + `thinned`, of which `evicted` are no longer there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct StoreCounts {
+    /// Packets that the engine assigned to the store.
+    pub seen: u64,
+    /// Packets stored.
+    pub recorded: u64,
+    /// Packets counted only.
+    pub thinned: u64,
+    /// Stored packets that were removed for newer ones.
+    pub evicted: u64,
+}
+
+impl StoreCounts {
+    /// Adds the counts of another interface.
+    pub fn add(&mut self, other: &StoreCounts) {
+        self.seen = self.seen.wrapping_add(other.seen);
+        self.recorded = self.recorded.wrapping_add(other.recorded);
+        self.thinned = self.thinned.wrapping_add(other.thinned);
+        self.evicted = self.evicted.wrapping_add(other.evicted);
+    }
+}
+
+/// An interval in which a store kept a sample of the packets of an interface.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct SampleInterval {
+    /// Number of the interval.
+    pub ordinal: u64,
+    /// Time of the first thinned packet, in nanoseconds since 1970.
+    pub from_ns: u64,
+    /// Time of the last thinned packet.
+    pub to_ns: u64,
+    /// Packets thinned; 0 in an unused entry.
+    pub thinned: u64,
+    /// Packets of the store on this interface in the interval, with those kept.
+    pub seen: u64,
+    /// Slot of the interface.
+    pub slot: u16,
+    /// Generation of that slot.
+    pub generation: u16,
+    /// A [`Store`].
+    pub store: u8,
+    /// Always 0.
+    pub reserved: [u8; 3],
 }
 
 /// A declared gap: an interval in which packets were not recorded.
@@ -188,6 +250,11 @@ pub(super) struct Ledger {
     pub events: [u64; EVENT_CATEGORIES],
     /// Declared gaps that have been reported as events.
     pub gaps_told: u64,
+    /// Counts of interfaces whose slots were reused.
+    pub released: [StoreCounts; 7],
+    pub samples_written: u64,
+    /// `seen` of an open interval is the count of the store before its first packet.
+    pub open_samples: [SampleInterval; OPEN_SAMPLES],
 }
 
 /// One interface and its counts.
@@ -228,6 +295,8 @@ pub struct InterfaceSlot {
     pub wire: [u64; 3],
     /// The same, as the IP layer delivered them.
     pub heard: [u64; 3],
+    /// Packets by store.
+    pub stores: [StoreCounts; 7],
 }
 
 /// Header of a segment, written when the segment is full.
@@ -255,7 +324,9 @@ pub(super) struct RecordHeader {
     pub link: u8,
     pub direction: u8,
     pub checksum: u8,
-    pub reserved: [u8; 3],
+    /// The packet stands for 2^sample packets.
+    pub sample: u8,
+    pub reserved: [u8; 2],
 }
 
 /// Counters above this are not counts but damage: at a billion per second it takes two years to reach.
@@ -303,6 +374,7 @@ impl StoreMark {
             && (self.head > 0 || self.evicted == 0);
         is_consistent
             && counts(&[self.head, self.recorded, self.recorded_bytes])
+            && counts(&[self.seen, self.thinned])
             && times(&[self.head_first_ns, self.head_last_ns, self.evicted_until_ns])
     }
 }
@@ -330,7 +402,22 @@ impl Ledger {
                 self.gaps_lost_count,
                 self.gaps_told,
             ])
+            && counts(&[self.samples_written])
+            && self.released.iter().all(Plausible::is_plausible)
+            && self.open_samples.iter().all(Plausible::is_plausible)
             && times(&[self.created_ns, self.rings_opened_ns])
+    }
+}
+
+impl Plausible for StoreCounts {
+    fn is_plausible(&self) -> bool {
+        counts(&[self.seen, self.recorded, self.thinned, self.evicted])
+    }
+}
+
+impl Plausible for SampleInterval {
+    fn is_plausible(&self) -> bool {
+        counts(&[self.thinned, self.seen]) && times(&[self.from_ns, self.to_ns])
     }
 }
 
@@ -344,6 +431,7 @@ impl Plausible for InterfaceSlot {
             self.skipped,
         ]) && counts(&self.wire)
             && counts(&self.heard)
+            && self.stores.iter().all(Plausible::is_plausible)
             && times(&[self.created_ns, self.changed_ns])
     }
 }
@@ -380,6 +468,13 @@ pub(super) struct Region {
 }
 
 impl Region {
+    /// Returns how many bytes of records are never evicted while not more than that is added: a segment is evicted
+    /// as a whole, one ahead, and a record of `largest` bytes may not fit at its end.
+    pub fn usable(&self, largest: u64) -> u64 {
+        let segment = (self.segment - SEGMENT_HEADER) as u64;
+        (self.segments - 2) * segment.saturating_sub(largest)
+    }
+
     pub fn segment_start(&self, sequence: u64) -> usize {
         self.start + (sequence % self.segments) as usize * self.segment
     }
@@ -390,6 +485,7 @@ impl Region {
 pub(super) struct Layout {
     pub ledgers: [usize; 2],
     pub gaps: usize,
+    pub samples: usize,
     pub events: usize,
     pub regions: [Region; 7],
     pub total: usize,
@@ -409,6 +505,8 @@ impl Layout {
         at += 2 * ledger;
         let gaps = at as usize;
         at += pages((GAP_SLOTS * size_of::<Gap>()) as u64);
+        let samples = at as usize;
+        at += pages((SAMPLE_SLOTS * size_of::<SampleInterval>()) as u64);
         let events = at as usize;
         at += pages((EVENT_CATEGORIES * EVENT_SLOTS * EVENT_BYTES) as u64);
         let regions = Store::ALL.map(|store| {
@@ -426,6 +524,7 @@ impl Layout {
         Layout {
             ledgers,
             gaps,
+            samples,
             events,
             regions,
             total: at as usize,

@@ -11,6 +11,12 @@ const ENHANCED: u32 = 6;
 const OPT_END: u16 = 0;
 const OPT_COMMENT: u16 = 1;
 
+/// Option of a packet that stands for others: [`SAMPLE_MARK`] and their number, 8 bytes in little endian. Codes with
+/// the highest bit are for local use, and readers skip those that they do not know.
+pub const OPT_STANDS_FOR: u16 = 0x8040;
+/// Start of the value of [`OPT_STANDS_FOR`], since anybody may use the code.
+pub const SAMPLE_MARK: &[u8; 8] = b"netsonde";
+
 /// Maximum length of a comment in bytes; options have a 16-bit length.
 const COMMENT_MAX: usize = 4096;
 
@@ -43,6 +49,43 @@ pub struct Statistics<'a> {
     pub delivered: Option<u64>,
     /// Comments.
     pub comments: &'a [String],
+}
+
+/// Counts of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Packets missing before it.
+    pub missing: u64,
+    /// Packets that it stands for, itself included.
+    pub stands_for: u64,
+}
+
+impl Default for Counts {
+    fn default() -> Counts {
+        Counts {
+            missing: 0,
+            stands_for: 1,
+        }
+    }
+}
+
+/// Returns the comment on a packet of a sample.
+pub fn sample_comment(stands_for: u64) -> String {
+    format!("netsonde: 1 of {stands_for}")
+}
+
+/// Part of the comments that say of which times a store has a sample.
+pub const SAMPLE_NOTE: &str = ": a sample from ";
+
+/// Returns whether a comment says that packets were thinned.
+pub fn is_of_sample(comment: &str) -> bool {
+    comment.starts_with("netsonde: store ") && comment.contains(SAMPLE_NOTE)
+}
+
+/// Returns the number of packets that a packet stands for, from the value of an option [`OPT_STANDS_FOR`].
+pub fn read_stands_for(value: &[u8]) -> Option<u64> {
+    let number = value.strip_prefix(SAMPLE_MARK)?.first_chunk()?;
+    Some(u64::from_le_bytes(*number).max(1))
 }
 
 impl Writer {
@@ -192,7 +235,8 @@ impl Writer {
         self.buffer.extend_from_slice(&tail);
     }
 
-    /// Writes a packet with its flags, the number of packets missing before it, and comments.
+    /// Writes a packet with its flags, its counts, and comments. One of a sample gets a comment that says so, unless
+    /// it has it already.
     #[allow(clippy::too_many_arguments)] // One for each field of the block.
     pub fn packet_with(
         &mut self,
@@ -202,7 +246,7 @@ impl Writer {
         original_length: u32,
         direction: Direction,
         checksum: Checksum,
-        missing: Option<u64>,
+        counts: Counts,
         comments: &[String],
     ) {
         let start = self.begin(ENHANCED);
@@ -214,8 +258,18 @@ impl Writer {
         self.buffer.extend_from_slice(bytes);
         self.pad();
         self.option(2, &flags(direction, checksum).to_le_bytes());
-        if let Some(missing) = missing {
-            self.option_u64(4, missing);
+        if counts.missing > 0 {
+            self.option_u64(4, counts.missing);
+        }
+        if counts.stands_for > 1 {
+            let mut value = [0; 16];
+            value[..8].copy_from_slice(SAMPLE_MARK);
+            value[8..].copy_from_slice(&counts.stands_for.to_le_bytes());
+            self.option(OPT_STANDS_FOR, &value);
+            let comment = sample_comment(counts.stands_for);
+            if !comments.contains(&comment) {
+                self.comments(&[comment]);
+            }
         }
         self.comments(comments);
         self.option(OPT_END, &[]);
@@ -299,7 +353,7 @@ mod tests {
             99,
             Direction::Broadcast,
             Checksum::Unknown,
-            None,
+            Counts::default(),
             &[],
         );
         assert_eq!(same.buffer, expected);
@@ -319,7 +373,10 @@ mod tests {
             3,
             Direction::ToUs,
             Checksum::NotReady,
-            Some(3),
+            Counts {
+                missing: 3,
+                stands_for: 64,
+            },
             &gone,
         );
         writer.statistics(&Statistics {

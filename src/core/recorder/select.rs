@@ -391,6 +391,7 @@ mod tests {
             link: LinkType::Ethernet,
             direction: Direction::ToUs,
             checksum: Checksum::Unknown,
+            stands_for: 1,
             bytes,
         };
         Select::new(&selection).unwrap().wants(&record)

@@ -10,9 +10,10 @@ use super::class::Store;
 use super::interfaces::{InterfaceSlot, Interfaces};
 use super::layout::{
     EVENT_BYTES, EVENT_SLOTS, GAP_SLOTS, GapKind, Header, INTERFACE_SLOTS, Layout, Ledger, MAGIC,
-    Plausible, RECORD_HEADER, RecordHeader, Region, RingMark, SEGMENT_HEADER, SegmentHeader,
-    StoreMark, VERSION,
+    Plausible, RECORD_HEADER, RecordHeader, Region, RingMark, SEGMENT_HEADER, SNAP_MAX,
+    SegmentHeader, StoreCounts, StoreMark, VERSION,
 };
+use super::thin::Pace;
 use crate::wire::{Checksum, Direction, LinkType};
 
 /// Metadata of a recorded packet.
@@ -65,6 +66,10 @@ pub struct StoreState {
     pub newest_ns: Option<u64>,
     /// Time of the newest evicted packet, in nanoseconds since 1970; 0 if none was evicted.
     pub evicted_until_ns: u64,
+    /// Packets that belong in the store: `recorded` + `thinned`.
+    pub seen: u64,
+    /// Packets counted only.
+    pub thinned: u64,
 }
 
 /// The recorder, on memory that outlives it.
@@ -111,7 +116,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
             head_start: [0; 7],
             snaps,
             commits: header.commits,
-            interfaces: Interfaces::new(vec![]),
+            interfaces: Interfaces::new(vec![], [StoreCounts::zeroed(); 7]),
         };
         let opened = if header.magic == 0 {
             Opened::Fresh
@@ -141,7 +146,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
             ..Ledger::zeroed()
         };
         self.commits = 0;
-        self.interfaces = Interfaces::new(vec![]);
+        self.interfaces = Interfaces::new(vec![], [StoreCounts::zeroed(); 7]);
         let header = Header {
             commits: 0,
             ..wanted
@@ -158,7 +163,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         if !ledger.fits(&self.layout) {
             return false;
         }
-        let slots = (0..ledger.interfaces_used as usize)
+        let slots: Vec<InterfaceSlot> = (0..ledger.interfaces_used as usize)
             .map(|slot| read(&self.memory, slot_at(at, slot)))
             // Its packets then have no interface, and the slot is taken by the next one.
             .map(|slot: InterfaceSlot| match slot.is_plausible() {
@@ -169,7 +174,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
                 },
             })
             .collect();
-        self.interfaces = Interfaces::new(slots);
+        self.interfaces = Interfaces::new(slots, ledger.released);
         *self.ledger = ledger;
         true
     }
@@ -178,6 +183,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         let at = self.layout.ledgers[which];
         let slots = &self.interfaces.slots;
         self.ledger.interfaces_used = slots.len() as u64;
+        self.ledger.released = self.interfaces.released;
         self.memory[at..at + size_of::<Ledger>()].copy_from_slice(bytes_of(&*self.ledger));
         let bytes: &[u8] = bytemuck::cast_slice(slots);
         let start = slot_at(at, 0);
@@ -212,6 +218,20 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     /// store's snap length.
     #[inline]
     pub fn append(&mut self, store: Store, meta: &Meta, bytes: &[u8]) {
+        self.append_sample(store, meta, 0, bytes);
+    }
+
+    /// Returns the bytes that a packet takes in a store.
+    #[inline]
+    pub fn cost(&self, store: Store, length: usize, is_tagged: bool) -> u32 {
+        let captured =
+            (length + usize::from(is_tagged) * 4).min(self.snaps[store as usize] as usize);
+        (RECORD_HEADER + captured).next_multiple_of(8) as u32
+    }
+
+    /// Records one packet that stands for 2^`sample` packets.
+    #[inline]
+    pub fn append_sample(&mut self, store: Store, meta: &Meta, sample: u8, bytes: &[u8]) {
         let at = store as usize;
         let snap = self.snaps[at] as usize;
         let tag = meta.tag.filter(|_| bytes.len() >= 12);
@@ -229,7 +249,8 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
             link: meta.link as u8,
             direction: meta.direction as u8,
             checksum: meta.checksum as u8,
-            reserved: [0; 3],
+            sample,
+            reserved: [0; 2],
         };
         let mark = &mut self.ledger.stores[at];
         let start = self.head_start[at] + mark.head_used as usize;
@@ -251,6 +272,14 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         mark.head_packets += 1;
         mark.recorded += 1;
         mark.recorded_bytes += size as u64;
+        self.interfaces.counts_mut(meta.interface, store).recorded += 1;
+    }
+
+    /// Counts a packet that belongs in a store, after it was recorded or thinned.
+    #[inline]
+    pub fn count_seen(&mut self, store: Store, interface: (u16, u16)) {
+        self.ledger.stores[store as usize].seen += 1;
+        self.interfaces.counts_mut(interface, store).seen += 1;
     }
 
     #[cold]
@@ -292,6 +321,7 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         let region = self.layout.regions[store];
         let tail = self.ledger.stores[store].tail;
         let header = self.segment(&region, tail);
+        self.count_evicted(Store::ALL[store], &region, &header, tail);
         let mark = &mut self.ledger.stores[store];
         mark.tail += 1;
         // Never more than there is, whatever the segment claims.
@@ -300,6 +330,43 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         let bytes = u64::from(header.used).saturating_sub(SEGMENT_HEADER as u64);
         mark.evicted_bytes += bytes.min(mark.recorded_bytes - mark.evicted_bytes);
         mark.evicted_until_ns = mark.evicted_until_ns.max(header.last_ns);
+    }
+
+    /// Counts the packets of a segment for their interfaces. Lengths may be those that another engine wrote: they
+    /// never lead out of the segment.
+    fn count_evicted(&mut self, store: Store, region: &Region, header: &SegmentHeader, tail: u64) {
+        let start = region.segment_start(tail);
+        let used = (header.used as usize).min(region.segment);
+        let mut at = SEGMENT_HEADER;
+        for _ in 0..header.packets {
+            if at + RECORD_HEADER > used {
+                break;
+            }
+            let record: RecordHeader = read(&self.memory, start + at);
+            let interface = (record.slot, record.generation);
+            self.interfaces.counts_mut(interface, store).evicted += 1;
+            at += (RECORD_HEADER + usize::from(record.captured)).next_multiple_of(8);
+        }
+    }
+
+    /// Returns how many bytes of a store are never evicted while it admits not more than that.
+    pub fn usable(&self) -> [u64; 7] {
+        let largest = self.largest();
+        Store::ALL.map(|store| {
+            let at = store as usize;
+            self.layout.regions[at].usable(largest[at])
+        })
+    }
+
+    /// Returns the most bytes that a packet takes, for each store.
+    pub fn largest(&self) -> [u64; 7] {
+        Store::ALL.map(|store| u64::from(self.cost(store, SNAP_MAX as usize, false)))
+    }
+
+    /// Returns what a store may still admit, for changes.
+    #[inline]
+    pub fn pace_mut(&mut self, store: Store) -> &mut Pace {
+        &mut self.ledger.stores[store as usize].pace
     }
 
     /// Returns the state of a store.
@@ -331,11 +398,18 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
             oldest_ns,
             newest_ns,
             evicted_until_ns: mark.evicted_until_ns,
+            seen: mark.seen,
+            thinned: mark.thinned,
         }
     }
 
     pub(super) fn segment(&self, region: &Region, sequence: u64) -> SegmentHeader {
         read::<SegmentHeader>(&self.memory, region.segment_start(sequence)).bounded(region.segment)
+    }
+
+    #[cfg(test)]
+    pub(super) fn commits(&self) -> u64 {
+        self.commits
     }
 
     pub(super) fn mark(&self, store: usize) -> &StoreMark {

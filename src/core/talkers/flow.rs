@@ -43,6 +43,19 @@ fn mapped([a, b, c, d]: [u8; 4]) -> [u64; 2] {
 }
 
 impl Flow {
+    /// The flow of no packet.
+    pub const NONE: Flow = Flow {
+        source: [0; 2],
+        destination: [0; 2],
+        ifindex: 0,
+        source_port: 0,
+        destination_port: 0,
+        ethertype: 0,
+        protocol: 0,
+        outbound: 0,
+        reserved: 0,
+    };
+
     /// Returns the flow of a packet.
     #[inline]
     pub fn from_packet(seen: &Glance, bytes: &[u8], ifindex: u32, outbound: bool) -> Flow {
@@ -76,6 +89,20 @@ impl Flow {
             outbound: outbound.into(),
             reserved: 0,
         }
+    }
+
+    /// Returns an address as flows store it.
+    pub fn words(address: IpAddr) -> [u64; 2] {
+        match address {
+            IpAddr::V4(v4) => mapped(v4.octets()),
+            IpAddr::V6(v6) => cast(v6.octets()),
+        }
+    }
+
+    /// Returns source and destination address as stored; all zeros without addresses.
+    #[inline]
+    pub fn ends(&self) -> [[u64; 2]; 2] {
+        [self.source, self.destination]
     }
 
     /// Hash that selects a cache slot. It is not collision-resistant: a sender that chooses flows can only cause

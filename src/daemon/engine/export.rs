@@ -14,13 +14,13 @@ use tokio::task::yield_now;
 
 use super::sandbox::PIPE_BYTES;
 use super::service::status::gap as gap_in_words;
-use super::{Shared, ready};
+use super::{Shared, ready, samples};
 use crate::linux::mapping::OwnMemory;
 use crate::linux::wall_ns;
 use netsonde_core::protocol::capture::{CaptureReply, Selection};
 use netsonde_core::protocol::time;
 use netsonde_core::recorder::layout::SNAP_MAX;
-use netsonde_core::recorder::pcapng::{Statistics, Writer};
+use netsonde_core::recorder::pcapng::{Counts, Statistics, Writer};
 use netsonde_core::recorder::select::Select;
 use netsonde_core::recorder::{Cursor, From, Gap, GapKind, Record, Recorder, Store, headers};
 use netsonde_core::text::{counted, was_or_were};
@@ -54,6 +54,7 @@ pub struct Export {
     selection: Selection,
     select: Select,
     cursor: Cursor,
+    stores: Vec<Store>,
     from_ns: u64,
     follow: bool,
     limit: u64,
@@ -114,6 +115,7 @@ impl Export {
         let until = selection.until_ns.unwrap_or(open_end);
         Ok(Export {
             cursor: Cursor::new(recorder, &stores, from, until, follow),
+            stores,
             from_ns: match from {
                 From::Since(since) => since,
                 From::Oldest => 0,
@@ -332,7 +334,7 @@ impl Stream {
             .first()
             .is_some_and(|pending| pending.gap.to_ns <= record.time_ns);
         let (time, bytes, length) = (record.time_ns, record.bytes, record.original_length);
-        if missed == 0 && !due {
+        if missed == 0 && !due && record.stands_for == 1 {
             self.writer.packet(
                 interface,
                 time,
@@ -350,7 +352,10 @@ impl Stream {
                 length,
                 record.direction,
                 record.checksum,
-                (missing > 0).then_some(missing),
+                Counts {
+                    missing,
+                    stands_for: record.stands_for,
+                },
                 &comments,
             );
         }
@@ -445,8 +450,9 @@ impl Stream {
             .filter_map(|(of, number)| Some((*of, (*number)?)))
             .collect();
         interfaces.sort_by_key(|(_, number)| *number);
+        let thinned = recorder.samples(self.export.from_ns);
         for (of, number) in interfaces {
-            let mut comments: Vec<String> = Vec::new();
+            let mut comments = samples::of_interface(&thinned, of, &self.export.stores);
             if number == 0 {
                 let pending = self.pending.iter().filter(|pending| !pending.is_listed);
                 comments.extend(pending.map(|pending| sentence(recorder, &pending.gap)));
@@ -509,6 +515,8 @@ fn beginning(recorder: &Recorder<OwnMemory>, export: &Export, gaps: &[Gap]) -> V
             ));
         }
     }
+    let thinned = recorder.samples(export.from_ns);
+    comments.extend(samples::of_stores(&thinned, &export.stores));
     if export.from_ns > 0 && export.from_ns < recorder.created_ns() {
         comments.push(format!(
             "netsonde: the record begins at {}",

@@ -16,6 +16,7 @@
 //! | `service` | the methods of the Varlink interfaces |
 //! | `user` | the owner of connections, runs and memory |
 //! | `export` | packets from the record, as pcapng |
+//! | `samples` | what an export says about packets that were not stored |
 //! | `ready` | waiting for descriptors |
 //! | `sandbox` | the allowed system calls and files |
 
@@ -28,6 +29,7 @@ mod prober;
 mod ready;
 mod recording;
 pub mod ring;
+mod samples;
 pub mod sandbox;
 mod service;
 mod state;
@@ -262,6 +264,7 @@ fn take_intake(
         .map_err(|_| io::Error::other("there are two rings"))?;
     let classifier = Classifier::new(&config.recorder.rule);
     let mut recording = Recording::new(recorder, rings, counters, classifier);
+    recording.set_targets(config.recorder.retention.ns());
     recording.quarantine(stalled, wall_ns());
     Ok((recording, stalled))
 }

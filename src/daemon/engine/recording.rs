@@ -7,8 +7,10 @@ use crate::linux::wall_ns;
 use netsonde_core::multicast::{Trackers, is_tracked};
 use netsonde_core::neighbors::{Neighbors, carries_no_claims};
 use netsonde_core::probe::Sighting;
+use netsonde_core::probe::identity::{HEADER, TOKEN};
 use netsonde_core::probe::sight::{may_concern_probe, sight};
 use netsonde_core::recorder::interfaces::{State, link_type};
+use netsonde_core::recorder::thin::{Candidate, Concern, Decision, HeldProbes, Thinner};
 use netsonde_core::recorder::{Classifier, Cursor, From, GapKind, Meta, Recorder, Store};
 use netsonde_core::talkers::{Flow, Talkers};
 use netsonde_core::wire::glance::{Glance, glance, ip_protocol};
@@ -38,12 +40,55 @@ pub struct Recording {
     pub talkers: Talkers,
     /// Hosts seen on each link.
     pub neighbors: Neighbors,
+    /// Decides which packets are recorded if not all can be.
+    pub thinner: Thinner,
+    /// Own probes, which are recorded in part only.
+    own_probes: OwnProbes,
     /// Whether the keeper must read the counters, to find out whether its count lacks packets.
     pub wants_count: bool,
     /// Progress of each ring at the last check.
     done: [RingProgress; 2],
     /// Sightings of probes, while there are any. All of them cross the control ring.
     pub sightings: Option<Vec<Sighting>>,
+}
+
+/// Echo messages of the prober, as far as the recorder distinguishes them.
+#[derive(Default)]
+struct OwnProbes {
+    /// Tag of this service's probes, while it sends any.
+    tag: Option<u32>,
+    /// Identifiers of runs of which every packet is evidence.
+    evidence_ids: Vec<u16>,
+    /// Thinned packets of probes whose fate is not known yet.
+    held: HeldProbes,
+}
+
+impl OwnProbes {
+    /// Returns the token of an echo request or reply of this service, and how much it concerns this host.
+    #[inline]
+    fn token(&self, seen: &Glance, bytes: &[u8]) -> (Option<[u8; TOKEN]>, Concern) {
+        let Some(tag) = self.tag else {
+            return (None, Concern::None);
+        };
+        let is_echo = match seen.ip_protocol {
+            ip_protocol::ICMP => matches!(seen.icmp_type, 0 | 8),
+            ip_protocol::ICMPV6 => matches!(seen.icmp_type, 128 | 129),
+            _ => false,
+        };
+        let message = bytes.get(seen.transport..seen.transport + HEADER + TOKEN);
+        let Some(message) = message.filter(|_| is_echo && seen.transport != 0) else {
+            return (None, Concern::None);
+        };
+        let (header, token) = message.split_at(HEADER);
+        let id = u16::from_be_bytes([header[4], header[5]]);
+        if !token.starts_with(&tag.to_be_bytes()) {
+            return (None, Concern::None);
+        }
+        if self.evidence_ids.contains(&id) {
+            return (None, Concern::Key);
+        }
+        (token.try_into().ok(), Concern::None)
+    }
 }
 
 /// Progress of a ring.
@@ -85,9 +130,50 @@ impl Recording {
             multicast: Trackers::default(),
             talkers: Talkers::default(),
             neighbors: Neighbors::default(),
+            thinner: Thinner::default(),
+            own_probes: OwnProbes::default(),
             wants_count: false,
             done: [RingProgress::default(); 2],
             sightings: None,
+        }
+    }
+
+    /// Sets how far back each store reaches, in nanoseconds.
+    pub fn set_targets(&mut self, targets_ns: [u64; 7]) {
+        let (usable, largest) = (self.recorder.usable(), self.recorder.largest());
+        self.thinner.set_targets(targets_ns, usable, largest);
+    }
+
+    /// Records the packets of probes, by their tokens, that were not simply answered in time, and of their neighbors
+    /// in time.
+    pub fn keep_probes(&mut self, tokens: &[[u8; TOKEN]]) {
+        let Recording {
+            recorder,
+            thinner,
+            own_probes,
+            ..
+        } = self;
+        for token in tokens {
+            own_probes.held.keep(token, |store, meta, bytes| {
+                let cost = recorder.cost(store, bytes.len(), meta.tag.is_some());
+                let is_kept = thinner.keep_probe(recorder.pace_mut(store), cost);
+                if is_kept {
+                    recorder.append_thinned(store, meta, bytes);
+                }
+                is_kept
+            });
+        }
+    }
+
+    /// Sets the tag of this service's probes while there are any, and the identifiers of runs of which every packet is
+    /// evidence.
+    pub fn set_own_probes(&mut self, tag: Option<u32>, evidence_ids: &[u16]) {
+        self.own_probes.tag = tag;
+        if self.own_probes.evidence_ids != evidence_ids {
+            self.own_probes.evidence_ids = evidence_ids.to_vec();
+        }
+        if tag.is_none() {
+            self.own_probes.held.clear();
         }
     }
 
@@ -296,7 +382,9 @@ impl Recording {
                 }
                 let taken = take_packet(
                     &mut self.recorder,
+                    &mut self.thinner,
                     &mut self.talkers,
+                    &mut self.own_probes,
                     self.classifier.store(seen, packet.bytes),
                     seen,
                     packet,
@@ -386,7 +474,9 @@ struct RecordedPacket {
 #[inline]
 fn take_packet(
     recorder: &mut Recorder<OwnMemory>,
+    thinner: &mut Thinner,
     talkers: &mut Talkers,
+    own_probes: &mut OwnProbes,
     store: Store,
     seen: &Glance,
     packet: &Packet<'_>,
@@ -417,12 +507,24 @@ fn take_packet(
     }
     let outbound = packet.direction == Direction::Outbound;
     let flow = Flow::from_packet(seen, packet.bytes, packet.ifindex, outbound);
-    taken.is_news = talkers.observe(flow, station(packet), original_length, packet.time_ns);
+    let station = station(packet);
+    taken.is_news = talkers.observe(flow, station, original_length, packet.time_ns);
     let generation = interface.generation;
     if is_outage {
         recorder.packet_during_outage(slot, packet.time_ns);
     }
-    let meta = Meta {
+    let (probe, least) = own_probes.token(seen, packet.bytes);
+    let candidate = Candidate {
+        store,
+        time_ns: packet.time_ns,
+        cost: recorder.cost(store, packet.bytes.len(), packet.tag.is_some()),
+        flow: &flow,
+        seen,
+        station,
+        probe,
+        least,
+    };
+    let meta = || Meta {
         time_ns: packet.time_ns,
         original_length,
         interface: (slot, generation),
@@ -431,7 +533,17 @@ fn take_packet(
         checksum: packet.checksum,
         tag: packet.tag,
     };
-    recorder.append(store, &meta, packet.bytes);
+    match thinner.decide(recorder.pace_mut(store), &candidate) {
+        Decision::Keep(sample) => recorder.append_sample(store, &meta(), sample, packet.bytes),
+        Decision::Thin => {
+            recorder.thin(store, (slot, generation), packet.time_ns);
+            if let Some(token) = probe {
+                own_probes.held.hold(token, store, &meta(), packet.bytes);
+            }
+        }
+    }
+    // Only now: recording may commit, and the next engine would count the packet again.
+    recorder.count_seen(store, (slot, generation));
     if let Some(interface) = recorder.interfaces_mut().slot_mut(slot) {
         if packet.direction == Direction::Outbound {
             interface.packets_out += 1;

@@ -137,6 +137,8 @@ impl EngineState {
         self.memory
             .set_limits(MemoryLimits::new(&settings.config.control));
         self.config = settings.config;
+        let targets_ns = self.config.recorder.retention.ns();
+        self.recording.set_targets(targets_ns);
         self.access.permissions = settings.permissions;
         let event = Event::new(Kind::SettingsReloaded, wall_ns(), "", "configuration");
         let event = event.with_text("new configuration applied");
@@ -169,6 +171,8 @@ impl EngineState {
         } else {
             self.recording.sightings = None;
         }
+        let (tag, evidence_ids) = self.prober.recorded();
+        self.recording.set_own_probes(tag, evidence_ids);
         let more = self.recording.poll_once(wall_ns());
         if let Some(sightings) = &mut self.recording.sightings
             && !sightings.is_empty()
@@ -328,6 +332,8 @@ impl EngineState {
             recording: &self.recording,
         };
         let next = self.prober.poll_once(&context);
+        self.recording.keep_probes(&self.prober.notable);
+        self.prober.notable.clear();
         // Packets received by the prober were delivered by the IP layer.
         let heard = std::mem::take(&mut self.prober.heard);
         for (ifindex, [icmp, icmp6]) in heard {
@@ -380,6 +386,23 @@ impl EngineState {
             self.recording.neighbors.set_links(&all, wall_ns());
             self.networks = all;
         }
+        self.set_concerns();
+    }
+
+    /// Passes the addresses that concern this host to the thinner: its own, its groups, its gateways, and the
+    /// queriers.
+    fn set_concerns(&mut self) {
+        let Recording {
+            thinner, multicast, ..
+        } = &mut self.recording;
+        let groups = multicast.groups.iter();
+        let groups = groups.filter(|(.., member)| member.own && member.left_ns.is_none());
+        let own = self.networks.iter().flat_map(|facts| facts.own.iter());
+        let own = own.copied().chain(groups.map(|(_, group, ..)| group));
+        let gateways = self.networks.iter().flat_map(|facts| facts.gateways.iter());
+        let queriers = multicast.queriers.iter(wall_ns());
+        let queriers = queriers.map(|(querier, _)| querier.address);
+        thinner.set_concerns(own, gateways.copied().chain(queriers));
     }
 
     /// Returns the kernel's neighbor entries.

@@ -27,8 +27,14 @@ pub const OVERVIEW: &[Section] = &[
             (
                 "gap",
                 "Interval in which packets were not recorded, or may not have been: a ring overflow, an engine \
-                 restart, an interface that was down. Recorded, evicted and dropped packets add up to those \
+                 restart, an interface that was down. Recorded, evicted, thinned and dropped packets add up to those \
                  on the wire; `netsonde status' shows the sums, and captures carry the gaps as comments.",
+            ),
+            (
+                "sample",
+                "Where there are more packets than a store can keep for its target (see [recorder.retention] in \
+                 netsonde.toml(5)), some are counted and not stored. Packets of a sample stand for N, and \
+                 netsonde-watch(1) marks them [1 of N].",
             ),
             (
                 "vantage point",

@@ -82,7 +82,9 @@ pub(super) const PAGES: &[Page] = &[
         output: "A line has the local time, the interface, the direction (in, out, or by for a frame to \
                  another host), source > destination with ports, the innermost known protocol, VLAN tags, and \
                  a summary of the message. In brackets follow what could not be decoded, with layer, offset and \
-                 reason, and a wrong checksum. Lines that begin with # are comments of a packet and notes such \
+                 reason, and a wrong checksum; and [1 of N] on a packet that stands for N, where there were more \
+                 packets than the record can keep for as long as netsonde.toml(5) promises. Notes at the begin say \
+                 of which times a store has such a sample. Lines that begin with # are comments of a packet and notes such \
                  as gaps, whose times are local too, with the date if it differs from that of the packets; \
                  -q omits them. With -e the addresses, tags, EtherType and length of the link-layer header \
                  precede the source. With -v a second line has what the first one omits: identifiers, flags, \
@@ -119,6 +121,7 @@ pub(super) const PAGES: &[Page] = &[
                     "problem?",
                     "bad_checksum?",
                     "dropped_before?",
+                    "stands_for?",
                     "comments?",
                     "note?",
                 ],
@@ -128,7 +131,8 @@ pub(super) const PAGES: &[Page] = &[
                        name of a known port; vlan is the outer tag and vlans has all; inner has the addresses \
                        within a tunnel, and within another one an inner of its own; server_name is that of a \
                        TLS or DTLS client hello; bad_checksum names the layer whose checksum is wrong; \
-                       dropped_before counts packets lost before this one. A gap or another note is an object \
+                       dropped_before counts packets lost before this one; stands_for is N if the packet is one of \
+                       a sample, of 1 of N packets. A gap or another note is an object \
                        with the key note only.",
             },
             Keys {

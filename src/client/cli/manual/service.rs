@@ -31,6 +31,15 @@ pub(super) const PAGES: &[Page] = &[
                 "Packets in the store, or recorded on the interface.",
             ),
             ("EVICTED", "Packets removed for newer ones."),
+            (
+                "THINNED",
+                "Share of the packets that were counted and not stored, so that the store reaches back for its \
+                 target: see [recorder.retention] in netsonde.toml(5).",
+            ),
+            (
+                "TARGET",
+                "How far back the store reaches, whatever comes, or to the begin of the record.",
+            ),
             ("REACHES BACK", "Age of the oldest packet."),
             ("INTERFACE", "Name. Deleted interfaces are listed with -v."),
             ("STATE", "up, down or gone."),

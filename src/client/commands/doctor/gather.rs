@@ -23,7 +23,7 @@ use crate::client::cli::args::{Lookback, McastDoctor, Packets};
 use crate::client::commands::doctor::links;
 use crate::client::commands::doctor::record::{group_management, read_packets, read_record};
 use crate::client::commands::doctor::service::{
-    listened, own_pids, record_begins, ring_drops, time_ns,
+    listened, own_pids, record_begins, ring_drops, thinned, time_ns,
 };
 use crate::client::commands::mcast::test_socket::join_only;
 use crate::client::connection::{ask, ask_with};
@@ -115,7 +115,13 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<GroupEvidence, Failur
     let mut wire = Wire::new(group, args.channel.port, args.source, from_ns);
     read_wire(socket, group, &numbers, &mut wire)?;
     add_other_groups(&after.streams, &numbers, group, &mut wire);
-    let measured = measured(&before.streams, &after.streams, &numbers, group);
+    let is_sampled = thinned(&after.status) > thinned(&before.status);
+    let measured = measured(
+        (&before.streams, &after.streams),
+        &numbers,
+        group,
+        is_sampled,
+    );
     let since_ns = record_begins(&after.status, "group");
     let data_since_ns = record_begins(&after.status, "bulk");
     let host = KernelState {
@@ -135,6 +141,7 @@ pub fn gather(socket: &Path, args: &McastDoctor) -> Result<GroupEvidence, Failur
         data_since_ns,
         wire,
         measured,
+        is_sampled,
         host: Some(host),
     })
 }
@@ -290,38 +297,46 @@ fn earlier<'a>(before: &'a Streams, stream: &multicast::Stream) -> Option<&'a mu
     })
 }
 
-/// Returns the packets and losses of MPEG transport streams during the window.
+/// Returns the packets and losses of MPEG transport streams during the window, and if the record has a sample only, of
+/// all streams with RTP: the service counts every packet.
 fn measured(
-    before: &Streams,
-    after: &Streams,
+    (before, after): (&Streams, &Streams),
     numbers: &BTreeMap<String, u32>,
     group: IpAddr,
+    is_sampled: bool,
 ) -> Vec<Measured> {
-    let of_group = |stream: &&multicast::Stream| {
-        !stream.outbound && stream.group.parse() == Ok(group) && stream.rtp.is_none()
-    };
-    after
-        .streams
-        .iter()
-        .filter(of_group)
-        .filter_map(|stream| {
-            let now = stream.ts.as_ref()?;
-            let then = earlier(before, stream).and_then(|then| then.ts.clone());
-            let then = then.unwrap_or_default();
-            Some(Measured {
-                key: Key {
-                    ifindex: numbers.get(&stream.interface).copied()?,
-                    group,
-                    port: stream.port,
-                    source: stream.source.parse().ok()?,
-                    source_port: stream.source_port,
-                },
-                kind: "MPEG-TS",
-                packets: now.packets.saturating_sub(then.packets),
-                lost: now.lost.saturating_sub(then.lost),
-            })
+    let of_group =
+        |stream: &&multicast::Stream| !stream.outbound && stream.group.parse() == Ok(group);
+    let measured = |stream: &multicast::Stream| {
+        let then = earlier(before, stream);
+        let (kind, now, then) = match (&stream.rtp, &stream.ts) {
+            (Some(rtp), _) if is_sampled => {
+                let then = then.and_then(|then| then.rtp.as_ref());
+                let then = then.map_or((0, 0), |then| (then.packets, then.lost));
+                ("RTP", (rtp.packets, rtp.lost), then)
+            }
+            (None, Some(ts)) => {
+                let then = then.and_then(|then| then.ts.as_ref());
+                let then = then.map_or((0, 0), |then| (then.packets, then.lost));
+                ("MPEG-TS", (ts.packets, ts.lost), then)
+            }
+            _ => return None,
+        };
+        Some(Measured {
+            key: Key {
+                ifindex: numbers.get(&stream.interface).copied()?,
+                group,
+                port: stream.port,
+                source: stream.source.parse().ok()?,
+                source_port: stream.source_port,
+            },
+            kind,
+            packets: now.0.saturating_sub(then.0),
+            lost: now.1.saturating_sub(then.1),
         })
-        .collect()
+    };
+    let streams = after.streams.iter().filter(of_group);
+    streams.filter_map(measured).collect()
 }
 
 /// Returns the sysctls that multicast rules use, by their paths below /proc/sys.
@@ -370,8 +385,9 @@ pub fn evidence_of_file(args: &McastDoctor, path: &Path) -> Result<GroupEvidence
         window: (from_ns, wire.newest_ns),
         since_ns: from_ns,
         data_since_ns: from_ns,
-        wire,
         measured: vec![],
+        is_sampled: wire.is_sampled,
+        wire,
         host: None,
     })
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use netsonde_core::diagnose::wire::Wire;
 use netsonde_core::protocol::capture::Content;
+use netsonde_core::recorder::pcapng::is_of_sample;
 
 use crate::client::cli::args::{Lookback, Packets};
 use crate::client::failure::Failure;
@@ -46,9 +47,14 @@ pub fn read_packets(
     let mut file = CaptureFile::new(source)?;
     let mut unknown: BTreeMap<String, u32> = BTreeMap::new();
     while let Some(item) = file.next()? {
-        let Item::Packet(packet) = item else {
-            continue;
+        let packet = match item {
+            Item::Packet(packet) => packet,
+            Item::Note(note) => {
+                wire.is_sampled |= is_of_sample(&note);
+                continue;
+            }
         };
+        wire.is_sampled |= packet.stands_for > 1;
         let Some(time_ns) = packet.time_ns.and_then(|ns| u64::try_from(ns).ok()) else {
             continue;
         };

@@ -36,6 +36,12 @@ pub fn ring_drops(status: &Status) -> u64 {
     status.rings.iter().map(|ring| ring.drops).sum()
 }
 
+/// Returns the packets that were counted and not stored since the record began.
+pub fn thinned(status: &Status) -> u64 {
+    let stores = status.recorder.iter();
+    stores.map(|store| store.thinned.unwrap_or(0)).sum()
+}
+
 /// Returns the IGMP and ICMPv6 counts of the service, by interface.
 pub fn listened(status: &Status) -> BTreeMap<u32, Listened> {
     status

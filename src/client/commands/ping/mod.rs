@@ -353,6 +353,7 @@ fn options(
         broadcast: args.broadcast.then_some(true),
         quiet: Some(only_sums && args.evidence.is_none()),
         rows: (is_sweep && !global.json).then_some(true),
+        evidence: args.evidence.is_some().then_some(true),
     })
 }
 

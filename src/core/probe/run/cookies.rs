@@ -83,6 +83,7 @@ mod tests {
             rate: 1_000_000_000,
             quiet: true,
             stamped: false,
+            is_evidence: false,
         };
         Run::new(1, 7, settings, targets.collect(), 0)
     }

@@ -137,6 +137,7 @@ mod tests {
             rate: 10_000,
             quiet: false,
             stamped: false,
+            is_evidence: false,
         }
     }
 

@@ -266,7 +266,11 @@ impl Run {
             }
             stats.highest = stats.highest.max(event.sequence);
         }
+        let is_elsewhere = event.from.is_some_and(|from| from != target.address);
         let loss = stats.count_miss(&event);
+        if event.fate != Fate::Replied || is_elsewhere && !target.is_group {
+            self.note(event.target, event.sequence);
+        }
         if let Some(loss) = loss.filter(|_| self.losses.len() < MAX_LOSSES) {
             self.losses.push(loss);
         }

@@ -69,6 +69,9 @@ pub const MAX_EVENTS: usize = 65_536;
 /// Maximum number of pending loss reports. When a whole network fails, a few hundred targets are
 /// enough.
 const MAX_LOSSES: usize = 256;
+/// Maximum number of probes pending for the record: more than are decided in an iteration. Packets of others stay
+/// thinned.
+const MAX_NOTABLE: usize = 4096;
 /// A schedule that lags by more than this is shifted instead of caught up with.
 const MAX_SCHEDULE_LAG_NS: u64 = 100_000_000;
 
@@ -95,6 +98,8 @@ pub struct Settings {
     pub quiet: bool,
     /// Request the kernel's send stamps.
     pub stamped: bool,
+    /// Record every packet of the run, as far as there is room.
+    pub is_evidence: bool,
 }
 
 /// Target of a run.
@@ -289,6 +294,9 @@ pub struct Run {
     pub events_dropped: u64,
     /// Pending reports of targets that stopped answering or answer again, at most a few hundred.
     pub losses: Vec<Loss>,
+    /// Target and sequence number of probes whose packets belong in the record, since they were not simply answered in
+    /// time: pending, at most a few thousand.
+    pub notable: Vec<(u32, u32)>,
     /// Replies with this run's identifier that are not answers: a wrong cookie, or one that is
     /// incomplete and from another address than the target's.
     pub forged: u64,
@@ -346,6 +354,7 @@ impl Run {
             events: VecDeque::new(),
             events_dropped: 0,
             losses: Vec::new(),
+            notable: Vec::new(),
             forged: 0,
             stray: 0,
             stuck_waits: 0,
@@ -380,6 +389,13 @@ impl Run {
     /// Returns the number of probes in flight.
     pub fn in_flight(&self) -> usize {
         (self.next() - self.undecided) as usize
+    }
+
+    /// Takes note of a probe whose packets belong in the record.
+    fn note(&mut self, target: u32, sequence: u32) {
+        if self.notable.len() < MAX_NOTABLE {
+            self.notable.push((target, sequence));
+        }
     }
 
     fn push_event(&mut self, event: Event) {

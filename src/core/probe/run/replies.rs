@@ -245,6 +245,8 @@ impl Run {
             }
             State::Decided(Fate::Replied | Fate::Late | Fate::Corrupted) | State::Answered => {
                 self.stats[place].duplicates += 1;
+                let (target, sequence) = self.target_and_sequence(serial);
+                self.note(target as u32, sequence);
                 if !self.settings.quiet {
                     let mut event = self.event(serial, Fate::Replied, at.clock);
                     event.duplicate = true;

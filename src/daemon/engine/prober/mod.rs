@@ -49,6 +49,7 @@ use netsonde_core::config;
 use netsonde_core::events::ProbeLoss;
 use netsonde_core::neighbors::Neighbors;
 use netsonde_core::probe::fragments::MAX_DATAGRAMS;
+use netsonde_core::probe::identity::TOKEN;
 use netsonde_core::probe::run::MAX_EVENTS;
 use netsonde_core::probe::{
     Clock, FragmentTracker, HostContext, Identity, ResolutionTracker, Run, Settings, Target,
@@ -203,6 +204,9 @@ pub struct Prober {
     pub heard: HashMap<u32, [u64; 2]>,
     /// Targets that stopped or resumed answering since the list was last drained.
     pub losses: Vec<ProbeLoss>,
+    /// Tokens of probes that were not simply answered in time, since the list was last cleared.
+    pub notable: Vec<[u8; TOKEN]>,
+    evidence_ids: Vec<u16>,
 }
 
 /// Reads both clocks at one moment: wall, monotonic. Retried if a reading was interrupted for more than
@@ -291,6 +295,8 @@ impl Prober {
             silence_budget: (0, 0),
             heard: HashMap::new(),
             losses: Vec::new(),
+            notable: Vec::new(),
+            evidence_ids: Vec::new(),
         })
     }
 
@@ -322,6 +328,13 @@ impl Prober {
     /// Returns whether there are runs.
     pub fn is_active(&self) -> bool {
         !self.runs.is_empty()
+    }
+
+    /// Returns the tag of this service's probes, while there are runs, and the identifiers of those of which every
+    /// packet is evidence.
+    pub fn recorded(&self) -> (Option<u32>, &[u16]) {
+        let tag = self.is_active().then(|| self.identity.tag());
+        (tag, &self.evidence_ids)
     }
 
     /// Returns the number of probes in flight, of all runs.
@@ -373,6 +386,7 @@ impl Prober {
         targets: Vec<Target>,
         options: SocketOptions,
     ) -> u64 {
+        let is_evidence = settings.is_evidence;
         sample(&mut self.clock);
         let now_ns = monotonic_ns();
         let number = self.next_number;
@@ -383,6 +397,9 @@ impl Prober {
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
         self.by_id.insert(id, number);
+        if is_evidence {
+            self.evidence_ids.push(id);
+        }
         let sender = match is_privileged {
             true => Sender::All,
             false => Sender::User,
@@ -410,6 +427,7 @@ impl Prober {
     pub fn end(&mut self, number: u64) -> Option<ActiveRun> {
         let active = self.runs.remove(&number)?;
         self.by_id.remove(&active.run.id);
+        self.evidence_ids.retain(|id| *id != active.run.id);
         self.hits.events_dropped += active.run.events_dropped;
         if self.runs_of(active.owner) == 0 {
             self.users.remove(&active.owner);
@@ -465,6 +483,12 @@ impl Prober {
                 Some(ProbeLoss { target, loss })
             });
             self.losses.extend(losses.take(free));
+            for (target, sequence) in run.notable.drain(..) {
+                if let Some(target) = run.targets.get(target as usize) {
+                    let token = self.identity.token(run.number, target.address, sequence);
+                    self.notable.push(token);
+                }
+            }
             run.forget(now_ns);
             let is_over = run.is_over(now_ns);
             if !run.events.is_empty() || (is_over && !active.is_over) {

@@ -13,7 +13,7 @@ use netsonde_core::protocol::service as reply;
 use netsonde_core::protocol::time;
 use netsonde_core::recorder::interfaces::{InterfaceSlot, State};
 use netsonde_core::recorder::layout::{EVENT_SLOTS, GAP_SLOTS, INTERFACE_SLOTS};
-use netsonde_core::recorder::{Gap, GapKind, Recorder, Store};
+use netsonde_core::recorder::{Gap, GapKind, Recorder, Store, StoreCounts, thin};
 use netsonde_core::talkers::SKETCH_KEYS;
 
 /// Maximum number of gaps listed individually, the newest ones.
@@ -82,6 +82,7 @@ pub fn status(engine: &EngineState, peer: &Peer, serving: Serving) -> reply::Sta
         }),
         sockets: engine.monitor.own_sockets.clone(),
         network: engine.monitor.network.clone(),
+        former: by_store(recorder.interfaces().released()),
     }
 }
 
@@ -119,7 +120,25 @@ where
         snap_bytes: engine.config.recorder.snap.bytes()[store as usize].into(),
         oldest: state.oldest_ns.map(time),
         newest: state.newest_ns.map(time),
+        seen: Some(state.seen),
+        thinned: Some(state.thinned),
+        target_ns: Some(engine.config.recorder.retention.ns()[store as usize])
+            .filter(|target_ns| *target_ns > 0),
     }
+}
+
+/// Returns the counts of an interface, without stores that had no packet of it.
+fn by_store(counts: &[StoreCounts; 7]) -> Vec<reply::StoreCounts> {
+    let all = Store::ALL.into_iter().zip(counts);
+    all.filter(|(_, counts)| **counts != StoreCounts::default())
+        .map(|(store, counts)| reply::StoreCounts {
+            store: store.name().into(),
+            seen: counts.seen,
+            recorded: counts.recorded,
+            evicted: counts.evicted,
+            thinned: counts.thinned,
+        })
+        .collect()
 }
 
 /// Returns the name of an interface's state.
@@ -158,6 +177,7 @@ fn interface(slot: &InterfaceSlot) -> reply::InterfaceCounts {
         bytes_out: slot.bytes_out,
         skipped: slot.skipped,
         listened: listened(slot),
+        stores: by_store(&slot.stores),
     }
 }
 
@@ -252,7 +272,7 @@ fn limit(name: &str, limit: u64, hits: u64) -> reply::Limit {
 }
 
 /// Returns the limits of recording, channels and queues.
-fn service_limits(engine: &EngineState) -> [reply::Limit; 11] {
+fn service_limits(engine: &EngineState) -> [reply::Limit; 12] {
     let recording = &engine.recording;
     let recorder = &recording.recorder;
     let slots_missing = recorder.interfaces().overflows + recording.packets_without_slot;
@@ -270,6 +290,11 @@ fn service_limits(engine: &EngineState) -> [reply::Limit; 11] {
             "talkers of a second",
             SKETCH_KEYS as u64,
             recording.talkers.evicted,
+        ),
+        limit(
+            "conversations while thinning",
+            thin::CONVERSATIONS as u64,
+            recording.thinner.displaced(),
         ),
         limit("declared gaps", GAP_SLOTS as u64, recorder.gap_totals().1),
         limit(

@@ -61,6 +61,7 @@ pub fn multicast(socket: &Path, kernel: &State<'_>) -> Result<Multicast, Failure
             data_since_ns: since_ns,
             wire,
             measured: vec![],
+            is_sampled: false,
             host: Some(KernelState {
                 links: links.to_vec(),
                 memberships: kernel.memberships.clone(),

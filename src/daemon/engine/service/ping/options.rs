@@ -67,6 +67,7 @@ pub(super) fn start(
         flood: pace.flood,
         rate: pace.rate,
         quiet: options.quiet == Some(true),
+        is_evidence: options.evidence == Some(true),
         stamped: !pace.flood && pace.rate.min(probes_per_second) <= STAMPED_RATE,
     };
     tracing::debug!(uid = peer.uid, targets = count, "ping requested");
