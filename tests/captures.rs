@@ -753,6 +753,11 @@ const UNSOUND: &[(&str, &str, &str)] = &[
         "longer than the datagram: RFC 5036, section 3.1",
     ),
     (
+        "hoobr_ripng_print.pcap",
+        "ripng",
+        "version 48: RFC 2080, section 2.1 has 1",
+    ),
+    (
         "radius_rfc5447_invalid_length.pcap",
         "radius",
         "longer than the datagram: RFC 2865, section 3",
@@ -782,6 +787,8 @@ fn explained(ours: &str, theirs: &str, place: &str) -> bool {
         ("tcp", "", _) | ("tcp", "bgp" | "http" | "opcua" | "ssh", "") => true,
         // The port that Linux uses without being asked (drivers/net/vxlan); tshark knows IANA's only.
         ("udp", "vxlan", "") => place.starts_with("vxlan_port_8472.pcap"),
+        // tshark asks for the group that HSRP is sent to (RFC 2281, section 3) as well.
+        ("udp", "hsrp", "") => true,
         ("udp", "", theirs) if NOT_DECODED.contains(&theirs) => true,
         ("udp", "", theirs) => UNSOUND
             .iter()

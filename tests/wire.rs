@@ -864,3 +864,20 @@ fn syslog_may_end_with_a_zero_byte() {
     assert_eq!(packet.protocol(), "syslog");
     assert_eq!(packet.summary, "<5>Sep 12 19:16:12 host program: text");
 }
+
+/// HSRP has hellos, and advertisements of 16 bytes; anything else on its port is not named.
+#[test]
+fn hsrp_is_checked_by_content() {
+    let hello = [
+        &[0, 0, 16, 3, 10, 120, 1, 0],
+        &b"cisco\0\0\0"[..],
+        &[10, 0, 0, 9],
+    ]
+    .concat();
+    let advertisement = [0, 3, 0, 1, 0, 10, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0];
+    assert_eq!(of_ports(1985, 1985, &hello), "hsrp");
+    assert_eq!(of_ports(1985, 1985, &advertisement), "hsrp");
+    assert_eq!(of_ports(1985, 1985, b"a text of another service"), "udp");
+    assert_eq!(of_ports(520, 520, &[2, 2, 0, 0]), "rip");
+    assert_eq!(of_ports(520, 520, b"a text of another service"), "udp");
+}

@@ -12,9 +12,11 @@ pub(super) fn rip_fit(message: &Message<'_>) -> Fit {
     Fit::plausible(sound && message.length >= 4)
 }
 
-/// Version 0 and an operation (RFC 2281, section 5.1), or the type and length of version 2's first field.
+/// Version 0 and an operation (RFC 2281, section 5.1), of which Cisco's advertisement (3) has another form, or the type
+/// and length of version 2's first field.
 pub(super) fn hsrp_fit(message: &Message<'_>) -> Fit {
-    let first = message.u8(0) == 0 && message.u8(1) <= 3 && message.length >= 20;
+    let least = if message.u8(1) == 3 { 8 } else { 20 };
+    let first = message.u8(0) == 0 && message.u8(1) <= 3 && message.length >= least;
     let second = (1..=4).contains(&message.u8(0)) && usize::from(message.u8(1)) < message.length;
     Fit::plausible(first || second)
 }
