@@ -320,7 +320,7 @@ proptest! {
             raw[at..at + 8].copy_from_slice(&word.to_ne_bytes());
         }
         let mut store = Store1::new(Store::Bulk, 3 * MIB, 12);
-        store.pace = *bytemuck::from_bytes(&raw.to_vec());
+        store.pace = bytemuck::pod_read_unaligned(&raw);
         let frame = udp(OTHER, (1000, 5000), OWN);
         for n in 0..20_000u64 {
             store.put(START + n * SECOND / 25_000, &frame, COST);
