@@ -744,7 +744,8 @@ fn mac_address_flood() -> Outcome {
     let most = watch.engine().memory;
     assert!(most < before + 4096, "{before} KiB, then {most} KiB");
     let some = shown(&service, &["--store", "link", "-c", "20000"]);
-    assert!(some.len() > 10_000, "{}", some.len());
+    // What the store has room for at its target of ten minutes, of which the rest is a sample.
+    assert!(some.len() > 2_000, "{}", some.len());
     let status = watch.end(
         &service,
         &format!(
