@@ -458,10 +458,11 @@ impl Machine {
             // Answered when last measured: it ended there.
             self.end(self.first_answered_ns, changes);
         }
-        if self.state == State::Flapping && self.outage.is_none() {
-            if let Some(outage) = self.ended.pop() {
-                changes.push(Change::Ended(outage));
-            }
+        if self.state == State::Flapping
+            && self.outage.is_none()
+            && let Some(outage) = self.ended.pop()
+        {
+            changes.push(Change::Ended(outage));
         }
         // Not measured never flaps: outages on both sides of a gap are not close together.
         self.ended.clear();

@@ -1,4 +1,4 @@
-//! A synthetic store, and the time that 90 days of one target take.
+//! SHELL. A synthetic store, and the time that 90 days of one target take.
 //!
 //! `cargo run --release -p netsonde-history --example history -- [TARGETS] [DAYS]`; 20 targets and 100 days by default.
 //! Three targets (LAN, WAN, Wi-Fi) are measured at 1 s in the last 10 days, all others and before every 5 minutes,
@@ -85,16 +85,20 @@ fn build(store: &mut Store<Disk>, targets: u32, end: u64, fine: u64) {
     let mut at = START;
     while at < end {
         let interval = if at >= fine { SECOND } else { COARSE };
-        let all = if at % COARSE == 0 { targets } else { 3 };
+        let all = if at.is_multiple_of(COARSE) {
+            targets
+        } else {
+            3
+        };
         for series in 0..all {
             let own = if series < 3 { interval } else { COARSE };
             store.push(series, own, &probe(series, at, &mut random));
         }
         // Seldom, as the time for fsync is not what is measured here.
-        if at % COARSE == 0 {
+        if at.is_multiple_of(COARSE) {
             store.flush(at + SECOND / 2).unwrap();
         }
-        let mut is_more = at % (3600 * SECOND) == 0;
+        let mut is_more = at.is_multiple_of(3600 * SECOND);
         while is_more {
             let start = Instant::now();
             is_more = store.compact(at).unwrap() == Compaction::More;

@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use super::read::{Points, content, rescan};
 use super::{DAY_NS, Error, HOUR_NS, Store};
-use crate::directory::Directory;
+use crate::bytes::put_block;
+use crate::directory::{Directory, ReadAt};
 use crate::histogram::{self, Step};
 use crate::record::{About, Kind};
 use crate::segment::{Head, Segment, Tier, Writer};
@@ -17,6 +18,8 @@ use crate::segment::{Head, Segment, Tier, Writer};
 const GROUP_NS: u64 = DAY_NS;
 /// Length of the segments that are compacted into one: what is read and written again by one run.
 const GROUP_BYTES: u64 = 32 << 20;
+/// Segments that are compacted into one: open files, and work of a step.
+const GROUP_SEGMENTS: usize = 64;
 /// Measured time of a damaged segment whose footer is gone: its times may be those of a clock that was set.
 const MAX_UNKNOWN_NS: u64 = GROUP_NS + HOUR_NS;
 /// Steps of a record: a week of minutes.
@@ -49,6 +52,7 @@ pub struct Estimate {
 pub(super) struct Running {
     /// Segments that are read, by their place in the list. New ones are added behind them.
     inputs: Range<usize>,
+    files: Vec<Box<dyn ReadAt>>,
     writer: Writer,
     step_ns: u64,
     measured_ns: u64,
@@ -139,7 +143,8 @@ impl<D: Directory> Store<D> {
         for at in due.clone() {
             measured += measured_ns(&self.segments[at]);
             bytes += self.segments[at].bytes;
-            if measured >= GROUP_NS || bytes >= GROUP_BYTES {
+            let count = at + 1 - due.start;
+            if measured >= GROUP_NS || bytes >= GROUP_BYTES || count >= GROUP_SEGMENTS {
                 return Some(due.start..at + 1);
             }
         }
@@ -157,8 +162,15 @@ impl<D: Directory> Store<D> {
         let name = temporary(&head);
         let writer = Writer::create(&mut self.directory, &name, head);
         let measured = self.segments[inputs.clone()].iter().map(measured_ns).sum();
+        let mut files = Vec::new();
+        for segment in &self.segments[inputs.clone()] {
+            let name = segment.head.name();
+            let opened = self.directory.open(&name);
+            files.push(opened.map_err(self.failure("open", &name))?);
+        }
         Ok(Running {
             inputs,
+            files,
             writer: writer.map_err(self.failure("create", &name))?,
             step_ns: tier.step_ns().unwrap_or(HOUR_NS),
             measured_ns: measured,
@@ -188,7 +200,8 @@ impl<D: Directory> Store<D> {
     fn compact_series(&mut self, running: &mut Running) -> Result<bool, Error> {
         let mut next: Option<u32> = None;
         for at in running.inputs.clone() {
-            let found = self.next_series(at, running.next_series)?;
+            let file = &*running.files[at - running.inputs.start];
+            let found = self.next_series(at, file, running.next_series)?;
             next = next.into_iter().chain(found).min();
         }
         let Some(series) = next else {
@@ -202,7 +215,8 @@ impl<D: Directory> Store<D> {
         };
         let mut boot_id = self.options.boot_id;
         for at in running.inputs.clone() {
-            self.collect(at, series, &mut points, &mut boot_id)?;
+            let file = &*running.files[at - running.inputs.start];
+            self.collect((at, file), series, &mut points, &mut boot_id)?;
         }
         let steps: Vec<Step> = points
             .map
@@ -219,9 +233,8 @@ impl<D: Directory> Store<D> {
                 start_ns: steps.first().map_or(0, |step| step.start_ns),
                 end_ns: steps.last().map_or(0, |step| step.start_ns),
             };
-            let written = running
-                .writer
-                .append(&about, &histogram::pack(running.step_ns, steps));
+            let payload = steps_payload(running.step_ns, steps);
+            let written = running.writer.append(&about, &payload);
             written.map_err(self.failure("write", &name))?;
         }
         match series.checked_add(1) {
@@ -231,35 +244,37 @@ impl<D: Directory> Store<D> {
         Ok(true)
     }
 
-    fn next_series(&mut self, at: usize, from: u32) -> Result<Option<u32>, Error> {
-        let name = self.segments[at].head.name();
+    fn next_series(
+        &mut self,
+        at: usize,
+        file: &dyn ReadAt,
+        from: u32,
+    ) -> Result<Option<u32>, Error> {
         let counters = &mut self.counters;
         let segment = &mut self.segments[at];
-        let found = self.directory.open(&name).and_then(|file| {
-            if let Some(found) = segment.next_series(&*file, from)? {
+        let mut find = || {
+            if let Some(found) = segment.next_series(file, from)? {
                 return Ok(found);
             }
-            rescan(segment, &*file, counters)?;
-            Ok(segment.next_series(&*file, from)?.flatten())
-        });
+            rescan(segment, file, counters)?;
+            Ok(segment.next_series(file, from)?.flatten())
+        };
+        let found = find();
+        let name = self.segments[at].head.name();
         found.map_err(self.failure("read", &name))
     }
 
     fn collect(
         &mut self,
-        at: usize,
+        (at, file): (usize, &dyn ReadAt),
         series: u32,
         points: &mut Points,
         boot_id: &mut [u8; 16],
     ) -> Result<(), Error> {
         let name = self.segments[at].head.name();
-        let file = self
-            .directory
-            .open(&name)
-            .map_err(self.failure("open", &name))?;
-        let places = self.find(at, &*file, series, 0, u64::MAX);
+        let places = self.find(at, file, series, 0, u64::MAX);
         for place in places.map_err(self.failure("read", &name))? {
-            let read = self.segments[at].read(&*file, &place);
+            let read = self.segments[at].read(file, &place);
             let read = read.map_err(self.failure("read", &name))?;
             let added = read.as_ref().and_then(|(about, payload)| {
                 *boot_id = about.boot_id;
@@ -323,6 +338,32 @@ impl<D: Directory> Store<D> {
             kept_ns: kept_ns as u64,
         })
     }
+}
+
+/// A record of steps: sums by the hour, if they are shorter, and the steps.
+fn steps_payload(step_ns: u64, steps: &[Step]) -> Vec<u8> {
+    let mut sums: Vec<Step> = Vec::new();
+    if step_ns < HOUR_NS {
+        for step in steps {
+            let start_ns = step.start_ns - step.start_ns % HOUR_NS;
+            if sums.last().is_none_or(|sum| sum.start_ns != start_ns) {
+                sums.push(Step {
+                    start_ns,
+                    ..Step::default()
+                });
+            }
+            if let Some(sum) = sums.last_mut() {
+                sum.merge(step);
+            }
+        }
+    }
+    let mut payload = Vec::new();
+    match sums.is_empty() {
+        true => put_block(&mut payload, &[]),
+        false => put_block(&mut payload, &histogram::pack(HOUR_NS, &sums)),
+    }
+    payload.extend_from_slice(&histogram::pack(step_ns, steps));
+    payload
 }
 
 fn temporary(head: &Head) -> String {

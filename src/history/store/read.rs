@@ -21,11 +21,12 @@ pub struct Point {
 }
 
 /// Content of a record of one series.
-pub(super) enum Content<'a> {
-    /// The step that sums a chunk up, if there is one, and the chunk.
-    Chunk(Option<Step>, &'a [u8]),
-    /// Steps and their length.
-    Steps(u64, Vec<Step>),
+pub(super) struct Content<'a> {
+    /// Sums by the hour, so that long times can be read without the rest; none if the rest is hours.
+    sums: Vec<Step>,
+    kind: Kind,
+    /// A chunk or steps.
+    fine: &'a [u8],
 }
 
 impl<D: Directory> Store<D> {
@@ -45,10 +46,10 @@ impl<D: Directory> Store<D> {
         let mut goes_on = true;
         let is_wanted = |coded: &Coded| (from_ns..to_ns).contains(&coded.time_ns);
         self.records(series, from_ns, to_ns, |content| {
-            let Content::Chunk(_, chunk) = content else {
+            if content.kind != Kind::Probes {
                 return Some(());
-            };
-            for coded in Packed::new(chunk).ok()? {
+            }
+            for coded in Packed::new(content.fine).ok()? {
                 let coded = coded.ok()?;
                 if goes_on && is_wanted(&coded) {
                     goes_on = visit(&coded);
@@ -222,21 +223,16 @@ pub(super) fn rescan(
 
 /// Reads the payload of a record; `None` if it is damaged.
 pub(super) fn content(kind: Kind, payload: &[u8]) -> Option<Content<'_>> {
-    match kind {
-        Kind::Probes => {
-            let mut input = Input(payload);
-            let summary = match input.block()? {
-                [] => None,
-                summary => histogram::unpack(summary).ok()?.1.pop(),
-            };
-            Some(Content::Chunk(summary, input.0))
-        }
-        Kind::Steps => {
-            let (step_ns, steps) = histogram::unpack(payload).ok()?;
-            Some(Content::Steps(step_ns, steps))
-        }
-        Kind::Batch | Kind::Packets => None,
-    }
+    let mut input = Input(payload);
+    let sums = match input.block()? {
+        [] => Vec::new(),
+        sums => histogram::unpack(sums).ok()?.1,
+    };
+    matches!(kind, Kind::Probes | Kind::Steps).then_some(Content {
+        sums,
+        kind,
+        fine: input.0,
+    })
 }
 
 /// Steps that are collected, by start and length.
@@ -256,33 +252,42 @@ impl Points {
 
     /// Adds a record; `None` if it is damaged.
     pub fn add(&mut self, content: Content<'_>) -> Option<()> {
-        match content {
-            Content::Chunk(Some(summary), _) if self.has_whole_hour(&summary) => {
-                self.step(summary.start_ns, self.step_ns).merge(&summary);
-                Some(())
-            }
-            Content::Chunk(_, chunk) => {
-                let entries = Packed::new(chunk).ok()?;
-                self.add_entries(entries.map(Result::ok))
-            }
-            Content::Steps(kept_ns, steps) => {
-                // The shortest length that is a multiple of what is kept.
-                let step_ns = self.step_ns.div_ceil(kept_ns) * kept_ns;
-                for step in &steps {
-                    let end_ns = step.start_ns.saturating_add(kept_ns);
-                    if step.start_ns < self.to_ns && end_ns > self.from_ns {
-                        self.step(step.start_ns, step_ns).merge(step);
-                    }
-                }
-                Some(())
+        if !self.step_ns.is_multiple_of(HOUR_NS) || content.sums.is_empty() {
+            return self.add_fine(&content, |_| true);
+        }
+        let mut partial = Vec::new();
+        for sum in &content.sums {
+            let end_ns = sum.start_ns.saturating_add(HOUR_NS);
+            if sum.start_ns >= self.from_ns && end_ns <= self.to_ns {
+                self.step(sum.start_ns, self.step_ns).merge(sum);
+            } else if sum.start_ns < self.to_ns && end_ns > self.from_ns {
+                partial.push(sum.start_ns);
             }
         }
+        if partial.is_empty() {
+            return Some(());
+        }
+        // Of hours at the edges only a part is wanted.
+        self.add_fine(&content, |time_ns| {
+            partial.contains(&(time_ns - time_ns % HOUR_NS))
+        })
     }
 
-    /// Returns whether the hour of a chunk is wanted as a whole, so that its sum is enough.
-    fn has_whole_hour(&self, summary: &Step) -> bool {
-        let end_ns = summary.start_ns.saturating_add(HOUR_NS);
-        self.step_ns % HOUR_NS == 0 && summary.start_ns >= self.from_ns && end_ns <= self.to_ns
+    fn add_fine(&mut self, content: &Content<'_>, is_wanted: impl Fn(u64) -> bool) -> Option<()> {
+        if content.kind == Kind::Probes {
+            // A chunk lies in one hour.
+            return self.add_entries(Packed::new(content.fine).ok()?.map(Result::ok));
+        }
+        let (kept_ns, steps) = histogram::unpack(content.fine).ok()?;
+        // The shortest length that is a multiple of what is kept.
+        let step_ns = self.step_ns.div_ceil(kept_ns) * kept_ns;
+        for step in steps.iter().filter(|step| is_wanted(step.start_ns)) {
+            let end_ns = step.start_ns.saturating_add(kept_ns);
+            if step.start_ns < self.to_ns && end_ns > self.from_ns {
+                self.step(step.start_ns, step_ns).merge(step);
+            }
+        }
+        Some(())
     }
 
     /// Adds probes and gaps; stops at damage.

@@ -1,4 +1,5 @@
-//! A disk in memory that fills up, vanishes and loses power; and what the store makes of that.
+//! PURE. A disk in memory that fills up, vanishes and loses power; and what the store makes of that.
+#![allow(clippy::disallowed_methods)]
 
 use std::cell::RefCell;
 use std::io;
@@ -408,6 +409,37 @@ fn what_a_disk_refuses_is_written_when_it_can_be() {
             );
         }
     }
+}
+
+#[test]
+fn a_removed_directory_is_named_and_everything_is_there_once_it_is_back() {
+    let above = tempfile::tempdir().unwrap();
+    let path = above.path().join("history");
+    std::fs::create_dir(&path).unwrap();
+    let mut store = Store::open(Disk::new(&path), options()).unwrap();
+    store.push(0, SECOND, &probe(0, 0));
+    store.flush(START).unwrap();
+    std::fs::remove_dir_all(&path).unwrap();
+    store.push(0, SECOND, &probe(0, 1));
+    let error = store.flush(START + SECOND).unwrap_err().to_string();
+    let text = format!(
+        "cannot create {}/journal-0000000002-0000000002.seg: No such file",
+        path.display()
+    );
+    assert!(error.starts_with(&text), "{error}");
+    std::fs::create_dir(&path).unwrap();
+    store.push(0, SECOND, &probe(0, 2));
+    store.flush(START + 2 * SECOND).unwrap();
+    drop(store);
+    let mut store = Store::open(Disk::new(&path), options()).unwrap();
+    let mut count = 0;
+    store
+        .entries(0, 0, u64::MAX, |_| {
+            count += 1;
+            true
+        })
+        .unwrap();
+    assert_eq!(count, 3);
 }
 
 #[test]

@@ -96,6 +96,7 @@ impl<D: Directory> Store<D> {
     }
 
     fn write_journal(&mut self, now_ns: u64) -> Result<(), Error> {
+        self.check_journal();
         if self.pending.is_empty() {
             return Ok(());
         }
@@ -108,6 +109,18 @@ impl<D: Directory> Store<D> {
         self.journal = Some(journal);
         self.written_ns = now_ns;
         written.map_err(self.failure("write", &name))
+    }
+
+    /// If the journal was removed, writes to it would succeed and reach no file: everything goes to another one.
+    fn check_journal(&mut self) {
+        let is_gone = self.journal.as_ref().is_some_and(|journal| {
+            let opened = self.directory.open(&journal.head().name());
+            opened.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        });
+        if is_gone {
+            self.journal = None;
+            self.pending = self.open.clone();
+        }
     }
 
     fn create_journal(&mut self, now_ns: u64) -> Result<Writer, Error> {
