@@ -26,8 +26,8 @@ pub(crate) fn pack(chunks: &[(u32, Builder)]) -> Vec<u8> {
     to
 }
 
-/// Reads a batch: calls `visit` with series, interval in nanoseconds and entry. Returns `None` if it is damaged or of
-/// another version; then nothing was visited.
+/// Reads a batch: calls `visit` with series, interval in nanoseconds and entry. Returns `None` if it is
+/// damaged or of another version; then nothing was visited.
 pub(crate) fn unpack(bytes: &[u8], mut visit: impl FnMut(u32, u64, &Coded)) -> Option<()> {
     let mut input = Input(bytes);
     (input.u8()? == VERSION).then_some(())?;

@@ -1,10 +1,11 @@
 //! PURE. Whether a target answers worse than it used to, by comparison with its own history at the same hour of
 //! earlier days.
 //!
-//! Three rules, each with the counts that it rests on. A share of `n` probes is compared with the share that history has
-//! by the binomial distribution: the chance that so many or more arise at history's rate. The rule applies below
-//! [`MAX_CHANCE`], and where the difference also matters in size. Probes near each other are not independent, so
-//! the chance is a threshold and not a promise; it is chosen so small because every target is judged each minute.
+//! Three rules, each with the counts that it rests on. A share of `n` probes is compared with the share that
+//! history has by the binomial distribution: the chance that so many or more arise at history's rate. The
+//! rule applies below [`MAX_CHANCE`], and where the difference also matters in size. Probes near each other
+//! are not independent, so the chance is a threshold and not a promise; it is chosen so small because every
+//! target is judged each minute.
 
 use netsonde_core::probe::Fate;
 
@@ -85,8 +86,8 @@ fn milliseconds(duration_ns: u64) -> String {
     format!("{:.3} ms", duration_ns as f64 / 1e6)
 }
 
-/// Compares the last minutes of a target with its history at the same hour. Returns why it is degraded, with the rule that
-/// says most; `None` if it is not, or if there is too little to tell.
+/// Compares the last minutes of a target with its history at the same hour. Returns why it is degraded, with
+/// the rule that says most; `None` if it is not, or if there is too little to tell.
 pub fn compare(present: &Step, history: &Step) -> Option<Reason> {
     if present.sent() < MIN_PRESENT || history.sent() < MIN_HISTORY {
         return None;
@@ -139,8 +140,8 @@ fn tail(present: &Step, history: &Step) -> Option<Reason> {
     })
 }
 
-/// Upper bound of the chance of at least `hits` in `count` trials at a rate: Chernoff's, which is simple and never too
-/// small.
+/// Upper bound of the chance of at least `hits` in `count` trials at a rate: Chernoff's, which is simple and
+/// never too small.
 fn chance(count: u64, hits: u64, rate: f64) -> f64 {
     let share = hits as f64 / count.max(1) as f64;
     if share <= rate {

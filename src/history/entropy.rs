@@ -3,9 +3,9 @@
 //!
 //! Round trips are noise around a level, with hardly a repetition: dictionary coders (zstd, deflate)
 //! find nothing to repeat. Of a day of synthetic LAN, WAN and Wi-Fi round trips (`cargo run --example sizes`)
-//! zstd 1.5.7 at level 3 made 64.2, 21.3 and 84.8 KB, ruzstd 0.9 81.7, 35.7 and 107.4 KB, deflate at level 6 63.2, 18.2 and
-//! 83.3 KB, and this coder 47.5, 14.7 and 78.8 KB, without a line of C. The coder is that of LZMA (32-bit range,
-//! carry by cached bytes), with probabilities averaged at two speeds.
+//! zstd 1.5.7 at level 3 made 64.2, 21.3 and 84.8 KB, ruzstd 0.9 81.7, 35.7 and 107.4 KB, deflate at level 6
+//! 63.2, 18.2 and 83.3 KB, and this coder 47.5, 14.7 and 78.8 KB, without a line of C. The coder is that of
+//! LZMA (32-bit range, carry by cached bytes), with probabilities averaged at two speeds.
 
 /// Bits of a probability.
 const BITS: u32 = 16;

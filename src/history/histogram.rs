@@ -5,8 +5,8 @@
 //! ```text
 //! version 1 | step ns | number of the first step since 1970 | steps | range-coded steps
 //! ```
-//! with numbers in LEB128. Counts are coded in the context of the same bucket of the step before and of the bucket
-//! below, since neither changes much.
+//! with numbers in LEB128. Counts are coded in the context of the same bucket of the step before and of the
+//! bucket below, since neither changes much.
 
 use netsonde_core::probe::Fate;
 

@@ -1,9 +1,10 @@
-//! The history of netsonde's monitors: what `netsonde-historian` keeps on disk, and what it concludes from it. Everything
-//! but `disk` is pure: probes, times and a directory are arguments.
+//! The history of netsonde's monitors: what `netsonde-historian` keeps on disk, and what it concludes from
+//! it. Everything but `disk` is pure: probes, times and a directory are arguments.
 //!
 //! | module | contents |
 //! |---|---|
 //! | [`store`] | probes in, history out: journal, segments, compaction, budget |
+//! | [`packets`] | packets in, packets out: the same files, with their own budget |
 //! | [`segment`], [`record`] | format of files and of the records in them, the same for probes and packets |
 //! | [`chunk`] | every probe of a series: fate, send time, round trips to 3 % |
 //! | [`histogram`] | histograms that can be merged, and steps of minutes to hours |
@@ -24,6 +25,7 @@ pub mod directory;
 pub mod disk;
 mod entropy;
 pub mod histogram;
+pub mod packets;
 pub mod record;
 pub mod recurrence;
 pub mod scale;

@@ -2,23 +2,25 @@
 //!
 //! # The test
 //!
-//! If begins were independent of a period P, their phases (time modulo P) would be uniform on a circle. The chance that
-//! `m` uniform phases all lie in an arc of the share `a` of the circle, a half at most, is exactly `m a^(m-1)` (the circular
-//! range; Mardia and Jupp, Directional Statistics, 2000, section 6.3). Rayleigh's test of the mean direction, which
-//! serves for many weakly coherent events, bounds the chance by about `exp(-m)` at best and says nothing for eight
-//! outages.
+//! If begins were independent of a period P, their phases (time modulo P) would be uniform on a circle. The
+//! chance that
+//! `m` uniform phases all lie in an arc of the share `a` of the circle, a half at most, is exactly `m
+//! a^(m-1)` (the circular range; Mardia and Jupp, Directional Statistics, 2000, section 6.3). Rayleigh's
+//! test of the mean direction, which serves for many weakly coherent events, bounds the chance by about
+//! `exp(-m)` at best and says nothing for eight outages.
 //!
-//! P is not known but chosen for the smallest arc, and that has to be paid for. Two periods are told apart if the last of
-//! the phases differs by an arc, so the number of periods that could have been chosen is the range of cycle counts
-//! between the first and the last event divided by `a`. Occupied cycles are two thirds of all at least, so
-//! this range is half of `m - 1`. Up to a quarter of the events may be others: each choice of `m` among `n` counts as a
-//! trial, too. Together (Bonferroni)
+//! P is not known but chosen for the smallest arc, and that has to be paid for. Two periods are told apart
+//! if the last of the phases differs by an arc, so the number of periods that could have been chosen is the
+//! range of cycle counts between the first and the last event divided by `a`. Occupied cycles are two thirds
+//! of all at least, so this range is half of `m - 1`. Up to a quarter of the events may be others: each
+//! choice of `m` among `n` counts as a trial, too. Together (Bonferroni)
 //!
 //! ```text
 //! chance <= C(n, m) * (m - 1) / 2 / a * m * a^(m-1)
 //! ```
 //!
-//! An arc counts as at least twice the resolution of the begins, or else begins on whole seconds would prove too much.
+//! An arc counts as at least twice the resolution of the begins, or else begins on whole seconds would prove
+//! too much.
 
 /// Repeats that a recurrence has at least.
 pub const MIN_EVENTS: usize = 5;
@@ -45,7 +47,8 @@ pub struct Recurrence {
 }
 
 impl Recurrence {
-    /// Returns the recurrence in words: "8 times, every 4 h 02 min ± 40 s (chance of coincidence below 1 in 10^9)".
+    /// Returns the recurrence in words: "8 times, every 4 h 02 min ± 40 s (chance of coincidence below 1 in
+    /// 10^9)".
     pub fn words(&self) -> String {
         let exponent = (-self.chance.log10()).floor().clamp(4.0, 99.0);
         format!(
@@ -67,8 +70,9 @@ fn duration(duration_ns: u64) -> String {
     }
 }
 
-/// Looks for a period in the begins of outages, in nanoseconds since 1970 in any order. `resolution_ns` is how exactly
-/// they are known: the interval of the probes. Only outages with one cause should be given, if the causes are known.
+/// Looks for a period in the begins of outages, in nanoseconds since 1970 in any order. `resolution_ns` is
+/// how exactly they are known: the interval of the probes. Only outages with one cause should be given, if
+/// the causes are known.
 pub fn find(begins_ns: &[u64], resolution_ns: u64) -> Option<Recurrence> {
     let mut begins = begins_ns.to_vec();
     begins.sort_unstable();

@@ -11,8 +11,8 @@
 //!          16 offset of the footer        24 first ns   32 last ns   40 measured ns    48 zero (16)
 //! ```
 //! Little endian. The head is there twice, so that one damaged byte never costs a file. The magic, version and
-//! checksum of the head stay where they are in every version. A segment whose footer is damaged is scanned: a record
-//! is found by its magic and the checksum of its header, wherever it begins.
+//! checksum of the head stay where they are in every version. A segment whose footer is damaged is scanned:
+//! a record is found by its magic and the checksum of its header, wherever it begins.
 
 use std::io;
 
@@ -342,8 +342,8 @@ impl Writer {
         self.file.sync()
     }
 
-    /// Closes the file: writes the footer, and waits until all is on the disk. `measured_ns` is the time that the
-    /// content covers, in nanoseconds.
+    /// Closes the file: writes the footer, and waits until all is on the disk. `measured_ns` is the time
+    /// that the content covers, in nanoseconds.
     ///
     /// # Errors
     ///
@@ -557,8 +557,8 @@ impl Segment {
         Ok(scan)
     }
 
-    /// Returns where the records of a series are that overlap a time, both ends included; `None` if the footer is
-    /// damaged, and a scan needed.
+    /// Returns where the records of a series are that overlap a time, both ends included; `None` if the
+    /// footer is damaged, and a scan needed.
     ///
     /// # Errors
     ///

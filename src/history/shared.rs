@@ -1,8 +1,8 @@
 //! PURE. Shared causes: 500 targets behind a gateway that does not answer are one outage of that gateway.
 //!
-//! Outages are joined by a cause that was seen, never by time alone: two targets that fail at once have nothing in common
-//! that anybody saw. The telling is joined, never the measuring, and a recovery is never held back: each target has its
-//! own outage, and its end, in the list of the shared one.
+//! Outages are joined by a cause that was seen, never by time alone: two targets that fail at once have
+//! nothing in common that anybody saw. The telling is joined, never the measuring, and a recovery is never
+//! held back: each target has its own outage, and its end, in the list of the shared one.
 
 use std::collections::BTreeMap;
 
@@ -55,8 +55,8 @@ pub enum Cause {
     },
 }
 
-/// Time between begins in nanoseconds within which outages with one cause belong together, if the first has ended: more than
-/// the slowest detection (time limit and three probes at 10 s).
+/// Time between begins in nanoseconds within which outages with one cause belong together, if the first has
+/// ended: more than the slowest detection (time limit and three probes at 10 s).
 pub const WINDOW_NS: u64 = 40_000_000_000;
 /// Shared outages that are open, or ended within the window. Further ones are told alone, and counted.
 pub const MAX_SHARED: usize = 1024;
@@ -143,8 +143,8 @@ impl Joiner {
         self.shared.iter().find(|shared| shared.id == id)
     }
 
-    /// An outage of a series began with a cause. It joins an outage with the same cause that lasts, or that another target
-    /// got or lost within the window.
+    /// An outage of a series began with a cause. It joins an outage with the same cause that lasts, or that
+    /// another target got or lost within the window.
     pub fn began(&mut self, series: u32, number: u64, begin_ns: u64, cause: Cause) -> Joined {
         let member = Member {
             number,

@@ -1,9 +1,9 @@
 //! PURE. The state of a monitored target, and when its outages begin and end.
 //!
-//! A target that was not measured is unknown, never down: a suspended host, a stopped service, a clock that was set
-//! are gaps. An outage begins at the send time of its first lost probe, and ends at that of the first answered one.
-//! The machine is fed in the order of sending; it can be serialized between any two calls, so that a restart neither
-//! ends an outage nor begins one.
+//! A target that was not measured is unknown, never down: a suspended host, a stopped service, a clock that
+//! was set are gaps. An outage begins at the send time of its first lost probe, and ends at that of the
+//! first answered one. The machine is fed in the order of sending; it can be serialized between any two
+//! calls, so that a restart neither ends an outage nor begins one.
 
 use netsonde_core::probe::Fate;
 use serde::{Deserialize, Serialize};
@@ -69,9 +69,9 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Returns the default rule for probes at an interval and with a time limit: down after 3 of 3 lost probes, up after
-    /// 3 answered ones, unknown after 3 intervals and the time limit without a result, flapping from 3 outages in
-    /// 10 minutes on (or 60 intervals).
+    /// Returns the default rule for probes at an interval and with a time limit: down after 3 of 3 lost
+    /// probes, up after 3 answered ones, unknown after 3 intervals and the time limit without a result,
+    /// flapping from 3 outages in 10 minutes on (or 60 intervals).
     pub fn new(interval_ns: u64, timeout_ns: u64) -> Rule {
         let several = interval_ns.saturating_mul(3).saturating_add(timeout_ns);
         Rule {
@@ -106,7 +106,8 @@ pub struct Outage {
     /// First answered probe behind the last lost one; `None` while it lasts. If measuring was interrupted, the
     /// time until which the outage is known to have lasted.
     pub end_ns: Option<u64>,
-    /// Time by which it had ended: that of the first answered probe. After `end_ns` if measuring was interrupted.
+    /// Time by which it had ended: that of the first answered probe. After `end_ns` if measuring was
+    /// interrupted.
     pub ended_by_ns: Option<u64>,
     /// Measured time of the outage in nanoseconds: without gaps, and right even if the clock was set.
     pub duration_ns: u64,
@@ -129,8 +130,8 @@ pub enum Change {
     Began(Outage),
     /// An outage ended.
     Ended(Outage),
-    /// Earlier outages are part of this one: the target is flapping. It has the number of the first; the others have
-    /// those behind, up to that of the first field.
+    /// Earlier outages are part of this one: the target is flapping. It has the number of the first; the
+    /// others have those behind, up to that of the first field.
     Merged(u64, Outage),
 }
 
@@ -182,7 +183,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Creates a target that was never measured. Values of the rule that make no sense are raised to those that do.
+    /// Creates a target that was never measured. Values of the rule that make no sense are raised to those
+    /// that do.
     pub fn new(rule: Rule) -> Machine {
         Machine {
             rule: valid(rule),
@@ -219,7 +221,8 @@ impl Machine {
         self.since_ns
     }
 
-    /// Returns the send time of the last result in nanoseconds since 1970; 0 if there is none since the last gap.
+    /// Returns the send time of the last result in nanoseconds since 1970; 0 if there is none since the last
+    /// gap.
     pub fn last_ns(&self) -> u64 {
         self.last_ns
     }
@@ -450,8 +453,8 @@ impl Machine {
         }
     }
 
-    /// Measuring was interrupted after a time: what came before and what comes now are not in a row. An open outage
-    /// stays open, since nothing is known of its end.
+    /// Measuring was interrupted after a time: what came before and what comes now are not in a row. An open
+    /// outage stays open, since nothing is known of its end.
     fn interrupt(&mut self, after_ns: u64, changes: &mut Vec<Change>) {
         self.recent.clear();
         if self.outage.is_some() && self.answered > 0 {
@@ -482,16 +485,16 @@ impl Machine {
         self.set(state, after_ns, changes);
     }
 
-    /// Declares that the target was not measured from a time on, in nanoseconds since 1970: the service stopped, the host
-    /// was suspended, results were dropped, or the clock was set.
+    /// Declares that the target was not measured from a time on, in nanoseconds since 1970: the service
+    /// stopped, the host was suspended, results were dropped, or the clock was set.
     pub fn gap(&mut self, begin_ns: u64) -> Vec<Change> {
         let mut changes = Vec::new();
         self.interrupt(begin_ns, &mut changes);
         changes
     }
 
-    /// Says that time has passed: to be called about every second. Without results for the time of the rule the state is
-    /// unknown from the last result on.
+    /// Says that time has passed: to be called about every second. Without results for the time of the rule
+    /// the state is unknown from the last result on.
     pub fn tick(&mut self, now_ns: u64) -> Vec<Change> {
         let mut changes = Vec::new();
         let is_measured = self.last_ns > 0;
@@ -501,7 +504,8 @@ impl Machine {
         changes
     }
 
-    /// Pauses or resumes the monitor, or begins or ends maintenance. An open outage ends: nothing is known of it behind.
+    /// Pauses or resumes the monitor, or begins or ends maintenance. An open outage ends: nothing is known
+    /// of it behind.
     pub fn hold(&mut self, hold: Option<Hold>, now_ns: u64) -> Vec<Change> {
         let mut changes = Vec::new();
         if self.hold == hold {

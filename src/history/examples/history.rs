@@ -1,8 +1,8 @@
 //! SHELL. A synthetic store, and the time that 90 days of one target take.
 //!
-//! `cargo run --release -p netsonde-history --example history -- [TARGETS] [DAYS]`; 20 targets and 100 days by default.
-//! Three targets (LAN, WAN, Wi-Fi) are measured at 1 s in the last 10 days, all others and before every 5 minutes,
-//! so that building takes seconds and not hours.
+//! `cargo run --release -p netsonde-history --example history -- [TARGETS] [DAYS]`; 20 targets and 100 days
+//! by default. Three targets (LAN, WAN, Wi-Fi) are measured at 1 s in the last 10 days, all others and
+//! before every 5 minutes, so that building takes seconds and not hours.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! SHELL. Bytes of a target-day of synthetic probes at 1 s, in each tier; and what 1,000 targets write in an hour.
+//! SHELL. Bytes of a target-day of synthetic probes at 1 s, in each tier; and what 1,000 targets write in an
+//! hour.
 //!
 //! `cargo run --release -p netsonde-history --example sizes`
 #![allow(

@@ -1,8 +1,8 @@
-//! PURE. Compaction in small steps: probes become minutes, these five minutes, these hours, and the oldest go when
-//! the budget is used up.
+//! PURE. Compaction in small steps: probes become minutes, these five minutes, these hours, and the oldest
+//! go when the budget is used up.
 //!
-//! Age is measured time: that which newer segments of the tier cover, not that by the clock. A clock that is a year
-//! ahead for a minute, or a host that was off for a month, therefore costs no history.
+//! Age is measured time: that which newer segments of the tier cover, not that by the clock. A clock that is
+//! a year ahead for a minute, or a host that was off for a month, therefore costs no history.
 
 use std::ops::Range;
 
@@ -67,9 +67,9 @@ fn measured_ns(segment: &Segment) -> u64 {
 }
 
 impl<D: Directory> Store<D> {
-    /// Does a small part of the work that age and budget ask for: removes a segment, or compacts one series of one
-    /// day. A step reads and writes a few hundred kilobytes at most, so that a caller can do one between other
-    /// things, and go on with the next later.
+    /// Does a small part of the work that age and budget ask for: removes a segment, or compacts one series
+    /// of one day. A step reads and writes a few hundred kilobytes at most, so that a caller can do one
+    /// between other things, and go on with the next later.
     ///
     /// # Errors
     ///

@@ -8,8 +8,9 @@
 //! | `compact` | coarser tiers, the budget, and how long it lasts |
 //!
 //! Files have numbers: each journal has the next, and a segment those of the journals whose content it has. A
-//! crash between the steps of closing or compaction leaves two files with the same numbers: the coarser, which is
-//! renamed into place only when it is complete and on the disk, replaces the finer. So no probe is counted twice.
+//! crash between the steps of closing or compaction leaves two files with the same numbers: the coarser,
+//! which is renamed into place only when it is complete and on the disk, replaces the finer. So no probe is
+//! counted twice.
 
 mod compact;
 mod open;
@@ -209,7 +210,7 @@ impl<D: Directory> Store<D> {
     }
 }
 
-fn failure<D: Directory>(
+pub(crate) fn failure<D: Directory>(
     directory: &D,
     operation: &'static str,
     name: &str,

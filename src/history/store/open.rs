@@ -1,5 +1,5 @@
-//! PURE. Opening a store: reads the footers, replays the journal up to where its records end, and finishes what a
-//! crash left half-done. Nothing is changed before all files are known to be of this version.
+//! PURE. Opening a store: reads the footers, replays the journal up to where its records end, and finishes
+//! what a crash left half-done. Nothing is changed before all files are known to be of this version.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -30,8 +30,8 @@ impl<D: Directory> Store<D> {
     ///
     /// # Errors
     ///
-    /// Another process has it, a file is of another version, or the file system refuses. Damage is no error: it is
-    /// counted, and everything else is there.
+    /// Another process has it, a file is of another version, or the file system refuses. Damage is no error:
+    /// it is counted, and everything else is there.
     pub fn open(mut directory: D, options: Options) -> Result<Store<D>, Error> {
         directory.lock().map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => Error::Locked {

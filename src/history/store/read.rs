@@ -67,8 +67,8 @@ impl<D: Directory> Store<D> {
         Ok(())
     }
 
-    /// Returns the probe of a series whose send time is nearest to a time (nanoseconds since 1970), at most an hour
-    /// away; `None` if no probe is kept there.
+    /// Returns the probe of a series whose send time is nearest to a time (nanoseconds since 1970), at most
+    /// an hour away; `None` if no probe is kept there.
     ///
     /// # Errors
     ///
@@ -94,9 +94,9 @@ impl<D: Directory> Store<D> {
         Ok(nearest)
     }
 
-    /// Returns the history of a series from a time on until before another (nanoseconds since 1970) in steps of a
-    /// length, in ascending order. Steps without probes and gaps are not there. Where only longer steps are kept,
-    /// they are returned with their own length; their edges may lie outside of the time asked for.
+    /// Returns the history of a series from a time on until before another (nanoseconds since 1970) in steps
+    /// of a length, in ascending order. Steps without probes and gaps are not there. Where only longer steps
+    /// are kept, they are returned with their own length; their edges may lie outside of the time asked for.
     ///
     /// # Errors
     ///
@@ -140,7 +140,8 @@ impl<D: Directory> Store<D> {
         Ok(whole)
     }
 
-    /// Calls `visit` with the content of each record of a series in segments that overlaps a time. `visit` returns
+    /// Calls `visit` with the content of each record of a series in segments that overlaps a time. `visit`
+    /// returns
     /// `None` for damage.
     fn records(
         &mut self,

@@ -18,9 +18,9 @@ const BATCH_ENTRIES: u32 = 200_000;
 const MAX_MEASURED_NS: u64 = HOUR_NS + HOUR_NS / 12;
 
 impl<D: Directory> Store<D> {
-    /// Adds a probe or gap of a series, whose probes are an interval apart (nanoseconds). It is in memory at once, and
-    /// on disk with the next [`Store::flush`]. Returns false if it was refused, which is counted, and declared as a
-    /// gap as soon as there is room.
+    /// Adds a probe or gap of a series, whose probes are an interval apart (nanoseconds). It is in memory at
+    /// once, and on disk with the next [`Store::flush`]. Returns false if it was refused, which is counted,
+    /// and declared as a gap as soon as there is room.
     pub fn push(&mut self, series: u32, interval_ns: u64, entry: &Entry) -> bool {
         let is_new = !self.open.contains_key(&series);
         let is_full = self.open_entries >= self.options.open_entries
@@ -61,8 +61,9 @@ impl<D: Directory> Store<D> {
         chunks.map(|chunk| u64::from(chunk.count())).sum()
     }
 
-    /// Writes what is new to the journal, and waits until it is on the disk: to be called every 5 s. With the first
-    /// call of an hour (UTC, by `now_ns` since 1970), and when the journal is long, it becomes a segment.
+    /// Writes what is new to the journal, and waits until it is on the disk: to be called every 5 s. With
+    /// the first call of an hour (UTC, by `now_ns` since 1970), and when the journal is long, it becomes a
+    /// segment.
     ///
     /// # Errors
     ///
@@ -111,7 +112,8 @@ impl<D: Directory> Store<D> {
         written.map_err(self.failure("write", &name))
     }
 
-    /// If the journal was removed, writes to it would succeed and reach no file: everything goes to another one.
+    /// If the journal was removed, writes to it would succeed and reach no file: everything goes to another
+    /// one.
     fn check_journal(&mut self) {
         let is_gone = self.journal.as_ref().is_some_and(|journal| {
             let opened = self.directory.open(&journal.head().name());
@@ -190,8 +192,8 @@ impl<D: Directory> Store<D> {
             created_ns: now_ns,
             ..journal
         };
-        // What belongs to the hour that has begun stays, and goes to its own journal; but not if this journal has
-        // a part of it already, since it is removed.
+        // What belongs to the hour that has begun stays, and goes to its own journal; but not if this
+        // journal has a part of it already, since it is removed.
         let has_ended =
             self.has_hour_ended(now_ns) && hour(self.written_ns) == hour(journal.created_ns);
         let is_next = |chunk: &Builder| has_ended && hour(chunk.start_ns()) == hour(now_ns);

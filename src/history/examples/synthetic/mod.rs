@@ -1,4 +1,5 @@
-//! SHELL. Synthetic probes: a LAN, a WAN with waves of a day and spikes, and Wi-Fi with a heavy tail and losses.
+//! SHELL. Synthetic probes: a LAN, a WAN with waves of a day and spikes, and Wi-Fi with a heavy tail and
+//! losses.
 #![allow(missing_docs, dead_code)]
 
 use netsonde_core::probe::Fate;
