@@ -689,18 +689,13 @@ pub(crate) fn code_entries(builder: &Builder, contexts: &mut Contexts, coder: &m
 /// Returns a chunk as it is stored.
 pub fn pack(builder: &Builder) -> Vec<u8> {
     let mut to = vec![VERSION];
-    put_head(&mut to, builder);
+    put_varint(&mut to, builder.interval_ns);
+    to.extend_from_slice(&builder.start_ns.to_le_bytes());
+    put_varint(&mut to, builder.count.into());
     let mut coder = Encoder::new();
     code_entries(builder, &mut Contexts::new(), &mut coder);
     to.extend_from_slice(&coder.finish());
     to
-}
-
-/// Appends interval, start and number of entries.
-pub(crate) fn put_head(to: &mut Vec<u8>, builder: &Builder) {
-    put_varint(to, builder.interval_ns);
-    to.extend_from_slice(&builder.start_ns.to_le_bytes());
-    put_varint(to, builder.count.into());
 }
 
 /// Interval, start and number of entries of a chunk.
@@ -712,14 +707,17 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub fn read(input: &mut Input<'_>) -> Option<Head> {
-        let interval_ns = input.varint().filter(|interval| *interval >= TICKS)?;
-        let start_ns = input.u64()?;
-        let count = u32::try_from(input.varint()?).ok()?;
-        (count <= MAX_ENTRIES).then_some(Head {
+    fn read(input: &mut Input<'_>) -> Option<Head> {
+        Head::new(input.varint()?, input.u64()?, input.varint()?)
+    }
+
+    /// Checks the values; `None` if they cannot be.
+    pub fn new(interval_ns: u64, start_ns: u64, count: u64) -> Option<Head> {
+        let is_valid = interval_ns >= TICKS && count <= MAX_ENTRIES.into();
+        is_valid.then_some(Head {
             interval_ns,
             start_ns,
-            count,
+            count: count as u32,
         })
     }
 }
