@@ -564,8 +564,7 @@ pub(crate) struct Contexts {
     status: [Bit; 32],
     /// By whether the deviation before was zero.
     deviations: [Signed; 2],
-    /// By whether the round trip before was near its prediction.
-    round_trips: [Signed; 2],
+    round_trip: Signed,
     differences: Vec<Number>,
     gap: Number,
 }
@@ -576,7 +575,7 @@ impl Contexts {
             is_same_status: Bit::default(),
             status: [Bit::default(); 32],
             deviations: Default::default(),
-            round_trips: Default::default(),
+            round_trip: Signed::default(),
             differences: vec![Number::default(); scale::BUCKETS / BUCKETS_A_CONTEXT + 1],
             gap: Number::default(),
         }
@@ -602,7 +601,6 @@ struct State {
     /// Tick at which the entry is due, by those before it.
     due: i64,
     was_on_time: bool,
-    was_near: bool,
     average: Average,
 }
 
@@ -642,9 +640,8 @@ impl State {
             read.gap_ticks = contexts.gap.code(coder, given.gap_ticks);
         } else if status & 1 == 1 {
             let predicted = self.average.bucket();
-            let context = &mut contexts.round_trips[usize::from(self.was_near)];
-            let residual = context.code(coder, i64::from(given.bucket) - predicted);
-            self.was_near = residual.abs() < 16;
+            let residual = i64::from(given.bucket) - predicted;
+            let residual = contexts.round_trip.code(coder, residual);
             let bucket = predicted.checked_add(residual)?;
             read.bucket = u16::try_from(bucket).ok()?;
             let context = contexts

@@ -26,7 +26,7 @@ const MAX_UNKNOWN_NS: u64 = GROUP_NS + HOUR_NS;
 const RECORD_STEPS: usize = 10_080;
 /// Bytes of a tier for each byte of the finer one and the same time, where nothing was measured yet: about the
 /// ratios of synthetic series (`cargo run --example sizes`).
-const RATIOS: [f64; 4] = [1.0, 0.6, 0.4, 0.25];
+const RATIOS: [f64; 4] = [1.0, 0.5, 0.4, 0.2];
 
 /// Result of a step of compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
