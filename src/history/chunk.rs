@@ -1,0 +1,969 @@
+//! PURE. Chunks: the probes of one series in the order of sending, each with its fate, its round trip
+//! and its send time.
+//!
+//! A [`Builder`] holds the running hour in memory as columns. On disk, a chunk is
+//! ```text
+//! version 1 | interval ns | start ns (8 bytes) | entries | range-coded entries
+//! ```
+//! with numbers in LEB128. [`pack`] and [`Packed`] share one description of an entry:
+//!
+//! | part | coded as |
+//! |---|---|
+//! | status | whether it is that of the entry before; fate times two, plus 1 if there is a round trip; from 18 on gaps |
+//! | send time | thousandths of the interval that it differs from the schedule, which is the first send time plus intervals |
+//! | round trip | bucket on the wire ([`scale`]), less the average of the last ones |
+//! | total | bucket of the total round trip, less the one on the wire; in the context of the latter |
+//! | gap | its length in thousandths of the interval |
+//!
+//! The contexts of the coder may be shared by several chunks in a row, as in a batch of the journal, where a
+//! series has only a few entries.
+
+use netsonde_core::probe::Fate;
+
+use crate::bytes::{Input, put_signed, put_varint, zigzag};
+use crate::entropy::{Bit, Coder, Decoder, Encoder, Number, Signed};
+use crate::scale;
+
+/// Version of the format of chunks.
+const VERSION: u8 = 1;
+/// Maximum number of entries of a chunk: an hour at 10 ms, four times the shortest interval's.
+pub const MAX_ENTRIES: u32 = 360_000;
+/// Ticks of an interval: send times are kept to a thousandth of the interval.
+const TICKS: u64 = 1000;
+/// Status of the first reason for a gap, behind nine fates with and without a round trip.
+const FIRST_GAP: u8 = 18;
+/// Difference of a probe whose time on the wire is not known: the round trip is the total one.
+const NO_WIRE: u16 = 0;
+/// Difference of a probe whose total round trip is not known, as the reply reached the wire only.
+const NO_TOTAL: u16 = 1;
+/// Difference of a probe whose total round trip is in the bucket of the one on the wire.
+const FIRST_DIFFERENCE: u16 = 2;
+/// Bound of ticks between two entries: about 30 years at an interval of a second.
+const MAX_TICKS: u64 = 1 << 40;
+
+/// Fates by their number in the format, which never changes.
+const FATES: [Fate; 9] = [
+    Fate::Replied,
+    Fate::Late,
+    Fate::Refused,
+    Fate::Corrupted,
+    Fate::Unresolved,
+    Fate::NotSent,
+    Fate::DroppedOutbound,
+    Fate::Unanswered,
+    Fate::DroppedInbound,
+];
+
+/// Returns the number of a fate in the format, 0 to 8.
+pub fn fate_number(fate: Fate) -> u8 {
+    match fate {
+        Fate::Replied => 0,
+        Fate::Late => 1,
+        Fate::Refused => 2,
+        Fate::Corrupted => 3,
+        Fate::Unresolved => 4,
+        Fate::NotSent => 5,
+        Fate::DroppedOutbound => 6,
+        Fate::Unanswered => 7,
+        Fate::DroppedInbound => 8,
+    }
+}
+
+/// Returns the fate with a number of the format; `None` from 9 on.
+pub fn fate_of(number: u8) -> Option<Fate> {
+    FATES.get(usize::from(number)).copied()
+}
+
+/// One echo request and its classification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Send time in nanoseconds since 1970. In a chunk it is exact to a thousandth of the interval.
+    pub sent_ns: u64,
+    /// Final classification.
+    pub fate: Fate,
+    /// Round trip on the wire in nanoseconds, to 3 %; `None` if no reply or error was seen there.
+    pub wire_ns: Option<u64>,
+    /// Round trip as the prober measured it in nanoseconds, to 3 %; at least the one on the wire.
+    pub total_ns: Option<u64>,
+}
+
+/// Why a stretch of time has no probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GapReason {
+    /// The cause is not known.
+    Unknown,
+    /// The service or the historian did not run.
+    Stopped,
+    /// The monitor was paused.
+    Paused,
+    /// The host was suspended.
+    Suspended,
+    /// The clock was set.
+    ClockStep,
+    /// Results were dropped before they reached the historian.
+    Dropped,
+    /// Results could not be stored: disk full, read-only or removed, and the memory for them was full.
+    NotStored,
+}
+
+impl GapReason {
+    /// All reasons, in the order of their numbers in the format.
+    pub const ALL: [GapReason; 7] = [
+        GapReason::Unknown,
+        GapReason::Stopped,
+        GapReason::Paused,
+        GapReason::Suspended,
+        GapReason::ClockStep,
+        GapReason::Dropped,
+        GapReason::NotStored,
+    ];
+
+    /// Returns the name used in text and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            GapReason::Unknown => "unknown",
+            GapReason::Stopped => "stopped",
+            GapReason::Paused => "paused",
+            GapReason::Suspended => "suspended",
+            GapReason::ClockStep => "clock_step",
+            GapReason::Dropped => "dropped",
+            GapReason::NotStored => "not_stored",
+        }
+    }
+}
+
+/// A stretch of time in which a series was not measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Begin in nanoseconds since 1970.
+    pub begin_ns: u64,
+    /// Length in nanoseconds, to a thousandth of the interval.
+    pub length_ns: u64,
+    /// Cause.
+    pub reason: GapReason,
+}
+
+/// Content of a chunk: probes and declared gaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A probe.
+    Probe(Probe),
+    /// A stretch without probes.
+    Gap(Gap),
+}
+
+impl Entry {
+    /// Returns the time of sending, or the begin of the gap, in nanoseconds since 1970.
+    pub fn time_ns(&self) -> u64 {
+        match self {
+            Entry::Probe(probe) => probe.sent_ns,
+            Entry::Gap(gap) => gap.begin_ns,
+        }
+    }
+}
+
+/// Why an entry cannot be appended to a chunk. The caller closes it and begins another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// The chunk has its maximum number of entries.
+    Entries,
+    /// The entry is earlier than the one before it: the clock was set back.
+    Earlier,
+    /// The entry is too much later than the one before it for the format.
+    MuchLater,
+}
+
+/// Predicts round trips by a moving average, so that only deviations are stored.
+#[derive(Clone, Copy, Debug, Default)]
+struct Average {
+    /// Sixteen times the average bucket; 0 before the first.
+    sixteenfold: i64,
+}
+
+impl Average {
+    fn bucket(self) -> i64 {
+        self.sixteenfold >> 4
+    }
+
+    fn add(&mut self, bucket: i64) {
+        if self.sixteenfold == 0 {
+            self.sixteenfold = bucket << 4;
+        } else {
+            self.sixteenfold += bucket - self.bucket();
+        }
+    }
+}
+
+/// A chunk that grows: the running hour of a series, about three bytes a probe.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    interval_ns: u64,
+    start_ns: u64,
+    last_tick: u64,
+    last_ns: u64,
+    count: u32,
+    statuses: Vec<(u8, u32)>,
+    zeros: u64,
+    ticks: Vec<u8>,
+    average: Average,
+    round_trips: Vec<u8>,
+    differences: Vec<u8>,
+    gaps: Vec<u8>,
+}
+
+impl Builder {
+    /// Creates an empty chunk for probes at an interval in nanoseconds; below a microsecond it counts as one.
+    pub fn new(interval_ns: u64) -> Builder {
+        Builder {
+            interval_ns: interval_ns.max(TICKS),
+            start_ns: 0,
+            last_tick: 0,
+            last_ns: 0,
+            count: 0,
+            statuses: Vec::new(),
+            zeros: 0,
+            ticks: Vec::new(),
+            average: Average::default(),
+            round_trips: Vec::new(),
+            differences: Vec::new(),
+            gaps: Vec::new(),
+        }
+    }
+
+    /// Returns the interval between probes in nanoseconds.
+    pub fn interval_ns(&self) -> u64 {
+        self.interval_ns
+    }
+
+    /// Returns the number of entries.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Returns the time of the first entry in nanoseconds since 1970.
+    pub fn start_ns(&self) -> u64 {
+        self.start_ns
+    }
+
+    /// Returns the time of the last entry in nanoseconds since 1970.
+    pub fn end_ns(&self) -> u64 {
+        self.last_ns
+    }
+
+    /// Returns the bytes of memory that the columns use.
+    pub fn memory_bytes(&self) -> usize {
+        self.statuses.len() * size_of::<(u8, u32)>()
+            + self.ticks.len()
+            + self.round_trips.len()
+            + self.differences.len()
+            + self.gaps.len()
+    }
+
+    /// Appends an entry.
+    ///
+    /// # Errors
+    ///
+    /// The reason why this chunk cannot take it; the chunk is unchanged.
+    pub fn push(&mut self, entry: &Entry) -> Result<(), Full> {
+        let tick = self.tick(entry.time_ns())?;
+        let status = match entry {
+            Entry::Probe(probe) => {
+                let has_time = probe.wire_ns.or(probe.total_ns).is_some();
+                fate_number(probe.fate) * 2 + u8::from(has_time)
+            }
+            Entry::Gap(gap) => FIRST_GAP + gap.reason as u8,
+        };
+        self.push_tick(tick);
+        match self.statuses.last_mut() {
+            Some((last, run)) if *last == status => *run += 1,
+            _ => self.statuses.push((status, 1)),
+        }
+        self.count += 1;
+        match entry {
+            Entry::Probe(probe) => self.push_times(probe),
+            Entry::Gap(gap) => {
+                let ticks = gap.length_ns / self.unit_ns();
+                put_varint(&mut self.gaps, ticks);
+            }
+        }
+        Ok(())
+    }
+
+    fn unit_ns(&self) -> u64 {
+        self.interval_ns / TICKS
+    }
+
+    fn tick(&mut self, time_ns: u64) -> Result<u64, Full> {
+        if self.count >= MAX_ENTRIES {
+            return Err(Full::Entries);
+        }
+        if self.count == 0 {
+            (self.start_ns, self.last_ns) = (time_ns, time_ns);
+            return Ok(0);
+        }
+        let since_ns = time_ns.checked_sub(self.start_ns).ok_or(Full::Earlier)?;
+        let unit = self.unit_ns();
+        let tick = since_ns / unit + u64::from(since_ns % unit >= unit.div_ceil(2));
+        if tick < self.last_tick {
+            return Err(Full::Earlier);
+        }
+        if tick - self.last_tick > MAX_TICKS {
+            return Err(Full::MuchLater);
+        }
+        Ok(tick)
+    }
+
+    fn push_tick(&mut self, tick: u64) {
+        // The first entry is at the start itself.
+        if self.count > 0 {
+            let deviation = (tick - self.last_tick) as i64 - TICKS as i64;
+            if deviation == 0 {
+                self.zeros += 1;
+            } else {
+                put_zeros(&mut self.ticks, &mut self.zeros);
+                put_varint(&mut self.ticks, zigzag(deviation));
+            }
+        }
+        self.last_tick = tick;
+        self.last_ns = self.start_ns + tick * self.unit_ns();
+    }
+
+    fn push_times(&mut self, probe: &Probe) {
+        let (round_trip_ns, difference) = match (probe.wire_ns, probe.total_ns) {
+            (None, None) => return,
+            (None, Some(total)) => (total, NO_WIRE),
+            (Some(wire), None) => (wire, NO_TOTAL),
+            (Some(wire), Some(total)) => {
+                let difference = scale::bucket_of(total).saturating_sub(scale::bucket_of(wire));
+                (wire, FIRST_DIFFERENCE + difference)
+            }
+        };
+        let bucket = i64::from(scale::bucket_of(round_trip_ns));
+        put_signed(&mut self.round_trips, bucket - self.average.bucket());
+        self.average.add(bucket);
+        put_varint(&mut self.differences, difference.into());
+    }
+
+    /// Reads the entries.
+    pub fn read(&self) -> Reader<'_> {
+        Reader {
+            unit_ns: self.unit_ns(),
+            left: self.count,
+            is_first: true,
+            time_ns: self.start_ns,
+            status: 0,
+            run: 0,
+            zeros: 0,
+            average: Average::default(),
+            statuses: self.statuses.iter(),
+            ticks: Input(&self.ticks),
+            round_trips: Input(&self.round_trips),
+            differences: Input(&self.differences),
+            gaps: Input(&self.gaps),
+        }
+    }
+}
+
+/// Appends a run of entries that were sent exactly an interval after the one before.
+fn put_zeros(to: &mut Vec<u8>, zeros: &mut u64) {
+    if *zeros > 0 {
+        to.push(0);
+        put_varint(to, *zeros);
+        *zeros = 0;
+    }
+}
+
+/// A chunk that cannot be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadChunk {
+    /// Written by another version of the format.
+    #[error("chunk version {0} is not supported, only version {VERSION}")]
+    Version(u8),
+    /// Its bytes contradict each other.
+    #[error("the chunk is damaged")]
+    Damaged,
+}
+
+/// A probe or gap with the codes of the format instead of durations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coded {
+    /// Send time or begin in nanoseconds since 1970.
+    pub time_ns: u64,
+    kind: CodedKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CodedKind {
+    Probe {
+        fate: Fate,
+        /// Bucket of the round trip, and the difference.
+        times: Option<(u16, u16)>,
+    },
+    Gap(GapReason, u64),
+}
+
+impl Coded {
+    /// Returns the fate; `None` for a gap.
+    pub fn fate(&self) -> Option<Fate> {
+        match self.kind {
+            CodedKind::Probe { fate, .. } => Some(fate),
+            CodedKind::Gap(..) => None,
+        }
+    }
+
+    /// Returns the reason of a gap; `None` for a probe.
+    pub fn gap(&self) -> Option<GapReason> {
+        match self.kind {
+            CodedKind::Probe { .. } => None,
+            CodedKind::Gap(reason, _) => Some(reason),
+        }
+    }
+
+    /// Returns the buckets of the round trip on the wire and in total, as far as they are known.
+    pub fn buckets(&self) -> (Option<u16>, Option<u16>) {
+        match self.kind {
+            CodedKind::Probe {
+                times: Some((bucket, difference)),
+                ..
+            } => match difference {
+                NO_WIRE => (None, Some(bucket)),
+                NO_TOTAL => (Some(bucket), None),
+                _ => (Some(bucket), Some(total(bucket, difference))),
+            },
+            _ => (None, None),
+        }
+    }
+
+    /// Returns the entry with durations instead of codes.
+    pub fn entry(&self) -> Entry {
+        match self.kind {
+            CodedKind::Gap(reason, length_ns) => Entry::Gap(Gap {
+                begin_ns: self.time_ns,
+                length_ns,
+                reason,
+            }),
+            CodedKind::Probe { fate, times } => {
+                let (wire_ns, total_ns) = match times {
+                    None => (None, None),
+                    Some((bucket, NO_WIRE)) => (None, Some(scale::value_of(bucket))),
+                    Some((bucket, NO_TOTAL)) => (Some(scale::value_of(bucket)), None),
+                    Some((bucket, difference)) => (
+                        Some(scale::value_of(bucket)),
+                        Some(scale::value_of(total(bucket, difference))),
+                    ),
+                };
+                Entry::Probe(Probe {
+                    sent_ns: self.time_ns,
+                    fate,
+                    wire_ns,
+                    total_ns,
+                })
+            }
+        }
+    }
+}
+
+fn total(bucket: u16, difference: u16) -> u16 {
+    bucket + difference - FIRST_DIFFERENCE
+}
+
+/// Reads the entries of a [`Builder`].
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    unit_ns: u64,
+    left: u32,
+    is_first: bool,
+    time_ns: u64,
+    status: u8,
+    run: u32,
+    zeros: u64,
+    average: Average,
+    statuses: std::slice::Iter<'a, (u8, u32)>,
+    ticks: Input<'a>,
+    round_trips: Input<'a>,
+    differences: Input<'a>,
+    gaps: Input<'a>,
+}
+
+impl Reader<'_> {
+    fn read(&mut self) -> Option<Coded> {
+        if self.run == 0 {
+            (self.status, self.run) = *self.statuses.next()?;
+        }
+        self.run -= 1;
+        if self.is_first {
+            self.is_first = false;
+        } else {
+            let ticks = self.deviation()? + TICKS as i64;
+            self.time_ns += ticks as u64 * self.unit_ns;
+        }
+        let kind = match reason_of(self.status) {
+            Some(reason) => CodedKind::Gap(reason, self.gaps.varint()? * self.unit_ns),
+            None => CodedKind::Probe {
+                fate: fate_of(self.status >> 1)?,
+                times: match self.status & 1 {
+                    0 => None,
+                    _ => Some(self.times()?),
+                },
+            },
+        };
+        Some(Coded {
+            time_ns: self.time_ns,
+            kind,
+        })
+    }
+
+    fn deviation(&mut self) -> Option<i64> {
+        if self.zeros > 0 {
+            self.zeros -= 1;
+            return Some(0);
+        }
+        if self.ticks.is_empty() {
+            // The last run of zeros is not in the column yet.
+            return Some(0);
+        }
+        match self.ticks.signed()? {
+            0 => {
+                self.zeros = self.ticks.varint()?.checked_sub(1)?;
+                Some(0)
+            }
+            deviation => Some(deviation),
+        }
+    }
+
+    fn times(&mut self) -> Option<(u16, u16)> {
+        let bucket = self.round_trips.signed()? + self.average.bucket();
+        self.average.add(bucket);
+        let difference = self.differences.varint()? as u16;
+        Some((bucket as u16, difference))
+    }
+}
+
+impl Iterator for Reader<'_> {
+    type Item = Coded;
+
+    fn next(&mut self) -> Option<Coded> {
+        self.left = self.left.checked_sub(1)?;
+        self.read()
+    }
+}
+
+fn reason_of(status: u8) -> Option<GapReason> {
+    GapReason::ALL
+        .get(usize::from(status.checked_sub(FIRST_GAP)?))
+        .copied()
+}
+
+/// Buckets of the wire that share a context for the difference to the total.
+const BUCKETS_A_CONTEXT: usize = 8;
+
+/// What the range coder has learned. It grows with what is coded, and never on disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Contexts {
+    is_same_status: Bit,
+    status: [Bit; 32],
+    /// By whether the deviation before was zero.
+    deviations: [Signed; 2],
+    round_trip: Signed,
+    differences: Vec<Number>,
+    gap: Number,
+}
+
+impl Contexts {
+    pub fn new() -> Contexts {
+        Contexts {
+            is_same_status: Bit::default(),
+            status: [Bit::default(); 32],
+            deviations: Default::default(),
+            round_trip: Signed::default(),
+            differences: vec![Number::default(); scale::BUCKETS / BUCKETS_A_CONTEXT + 1],
+            gap: Number::default(),
+        }
+    }
+
+    fn status<C: Coder>(&mut self, coder: &mut C, last: u8, given: u8) -> u8 {
+        if !coder.bit(&mut self.is_same_status, last != given) {
+            return last;
+        }
+        let mut node = 1usize;
+        for at in (0..5).rev() {
+            let bit = coder.bit(&mut self.status[node], given >> at & 1 == 1);
+            node = node << 1 | usize::from(bit);
+        }
+        (node & 31) as u8
+    }
+}
+
+/// Position in a chunk, the same while it is written and read.
+#[derive(Clone, Debug, Default)]
+struct State {
+    status: u8,
+    /// Tick at which the entry is due, by those before it.
+    due: i64,
+    was_on_time: bool,
+    average: Average,
+}
+
+/// An entry in ticks.
+#[derive(Clone, Copy, Default)]
+struct Raw {
+    tick: i64,
+    status: u8,
+    bucket: u16,
+    difference: u16,
+    gap_ticks: u64,
+}
+
+impl State {
+    /// Codes an entry in either direction; `None` where bytes that were read cannot be one.
+    fn code<C: Coder>(
+        &mut self,
+        contexts: &mut Contexts,
+        coder: &mut C,
+        given: Raw,
+    ) -> Option<Raw> {
+        let status = contexts.status(coder, self.status, given.status);
+        self.status = status;
+        let context = &mut contexts.deviations[usize::from(self.was_on_time)];
+        let deviation = context.code(coder, given.tick - self.due);
+        let tick = self.due.checked_add(deviation)?;
+        self.was_on_time = deviation == 0;
+        // A probe that is late by less than half an interval leaves the schedule as it was.
+        let is_late = deviation.abs() < TICKS as i64 / 2;
+        self.due = if is_late { self.due } else { tick }.checked_add(TICKS as i64)?;
+        let mut read = Raw {
+            tick,
+            status,
+            ..Raw::default()
+        };
+        if status >= FIRST_GAP {
+            read.gap_ticks = contexts.gap.code(coder, given.gap_ticks);
+        } else if status & 1 == 1 {
+            let predicted = self.average.bucket();
+            let residual = i64::from(given.bucket) - predicted;
+            let residual = contexts.round_trip.code(coder, residual);
+            let bucket = predicted.checked_add(residual)?;
+            read.bucket = u16::try_from(bucket).ok()?;
+            let context = contexts
+                .differences
+                .get_mut(usize::from(read.bucket) / BUCKETS_A_CONTEXT)?;
+            self.average.add(bucket);
+            let difference = context.code(coder, given.difference.into());
+            read.difference = u16::try_from(difference).ok()?;
+            let highest = read
+                .bucket
+                .checked_add(read.difference.saturating_sub(FIRST_DIFFERENCE))?;
+            (usize::from(highest) < scale::BUCKETS).then_some(())?;
+        }
+        Some(read)
+    }
+}
+
+/// Writes the entries of a chunk; the head is the caller's.
+pub(crate) fn code_entries(builder: &Builder, contexts: &mut Contexts, coder: &mut Encoder) {
+    let mut state = State::default();
+    let unit_ns = builder.unit_ns();
+    for coded in builder.read() {
+        let mut raw = Raw {
+            tick: ((coded.time_ns - builder.start_ns) / unit_ns) as i64,
+            ..Raw::default()
+        };
+        match coded.kind {
+            CodedKind::Gap(reason, length_ns) => {
+                raw.status = FIRST_GAP + reason as u8;
+                raw.gap_ticks = length_ns / unit_ns;
+            }
+            CodedKind::Probe { fate, times } => {
+                raw.status = fate_number(fate) * 2 + u8::from(times.is_some());
+                (raw.bucket, raw.difference) = times.unwrap_or_default();
+            }
+        }
+        // What is written is valid.
+        let _ = state.code(contexts, coder, raw);
+    }
+}
+
+/// Returns a chunk as it is stored.
+pub fn pack(builder: &Builder) -> Vec<u8> {
+    let mut to = vec![VERSION];
+    put_varint(&mut to, builder.interval_ns);
+    to.extend_from_slice(&builder.start_ns.to_le_bytes());
+    put_varint(&mut to, builder.count.into());
+    let mut coder = Encoder::new();
+    code_entries(builder, &mut Contexts::new(), &mut coder);
+    to.extend_from_slice(&coder.finish());
+    to
+}
+
+/// Interval, start and number of entries of a chunk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    pub interval_ns: u64,
+    pub start_ns: u64,
+    pub count: u32,
+}
+
+impl Head {
+    fn read(input: &mut Input<'_>) -> Option<Head> {
+        Head::new(input.varint()?, input.u64()?, input.varint()?)
+    }
+
+    /// Checks the values; `None` if they cannot be.
+    pub fn new(interval_ns: u64, start_ns: u64, count: u64) -> Option<Head> {
+        let is_valid = interval_ns >= TICKS && count <= MAX_ENTRIES.into();
+        is_valid.then_some(Head {
+            interval_ns,
+            start_ns,
+            count: count as u32,
+        })
+    }
+}
+
+/// Reads the entries of a chunk behind its head, one by one.
+#[derive(Clone, Debug)]
+pub(crate) struct Entries {
+    head: Head,
+    left: u32,
+    state: State,
+}
+
+impl Entries {
+    pub fn new(head: Head) -> Entries {
+        Entries {
+            head,
+            left: head.count,
+            state: State::default(),
+        }
+    }
+
+    pub fn next(
+        &mut self,
+        contexts: &mut Contexts,
+        coder: &mut Decoder<'_>,
+    ) -> Option<Result<Coded, BadChunk>> {
+        self.left = self.left.checked_sub(1)?;
+        let read = self.read(contexts, coder).ok_or(BadChunk::Damaged);
+        if read.is_err() {
+            self.left = 0;
+        }
+        Some(read)
+    }
+
+    fn read(&mut self, contexts: &mut Contexts, coder: &mut Decoder<'_>) -> Option<Coded> {
+        let raw = self.state.code(contexts, coder, Raw::default())?;
+        (!coder.is_overrun()).then_some(())?;
+        let unit_ns = self.head.interval_ns / TICKS;
+        let since_ns = u64::try_from(raw.tick).ok()?.checked_mul(unit_ns)?;
+        let kind = match reason_of(raw.status) {
+            Some(reason) => CodedKind::Gap(reason, raw.gap_ticks.checked_mul(unit_ns)?),
+            None => CodedKind::Probe {
+                fate: fate_of(raw.status >> 1)?,
+                times: (raw.status & 1 == 1).then_some((raw.bucket, raw.difference)),
+            },
+        };
+        Some(Coded {
+            time_ns: self.head.start_ns.checked_add(since_ns)?,
+            kind,
+        })
+    }
+}
+
+/// Reads a stored chunk entry by entry.
+#[derive(Clone, Debug)]
+pub struct Packed<'a> {
+    entries: Entries,
+    contexts: Contexts,
+    coder: Decoder<'a>,
+}
+
+impl<'a> Packed<'a> {
+    /// Begins to read a chunk.
+    ///
+    /// # Errors
+    ///
+    /// Another version, or a head that cannot be. Damage behind it ends the iteration early with an error.
+    pub fn new(chunk: &'a [u8]) -> Result<Packed<'a>, BadChunk> {
+        let mut input = Input(chunk);
+        match input.u8() {
+            Some(VERSION) => {}
+            Some(version) => return Err(BadChunk::Version(version)),
+            None => return Err(BadChunk::Damaged),
+        }
+        let head = Head::read(&mut input).ok_or(BadChunk::Damaged)?;
+        Ok(Packed {
+            entries: Entries::new(head),
+            contexts: Contexts::new(),
+            coder: Decoder::new(input.0),
+        })
+    }
+
+    /// Returns the interval between probes in nanoseconds.
+    pub fn interval_ns(&self) -> u64 {
+        self.entries.head.interval_ns
+    }
+}
+
+impl Iterator for Packed<'_> {
+    type Item = Result<Coded, BadChunk>;
+
+    fn next(&mut self) -> Option<Result<Coded, BadChunk>> {
+        self.entries.next(&mut self.contexts, &mut self.coder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn decode(chunk: &[u8]) -> Result<Vec<Entry>, BadChunk> {
+        Packed::new(chunk)?
+            .map(|coded| coded.map(|coded| coded.entry()))
+            .collect()
+    }
+
+    fn near(kept: Option<u64>, given: Option<u64>) -> bool {
+        match (kept, given) {
+            (None, None) => true,
+            (Some(kept), Some(given)) => kept.abs_diff(given) as f64 <= 0.03 * given as f64,
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn fates_keep_their_numbers() {
+        for (number, fate) in Fate::ALL.into_iter().enumerate() {
+            assert_eq!(fate_of(fate_number(fate)), Some(fate));
+            assert_eq!(usize::from(fate_number(fate)), number);
+        }
+        assert_eq!(fate_of(9), None);
+        for (number, reason) in GapReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, number);
+        }
+    }
+
+    #[test]
+    fn clocks_set_back_and_far_ahead_take_another_chunk() {
+        let probe = |sent_ns| {
+            Entry::Probe(Probe {
+                sent_ns,
+                fate: Fate::NotSent,
+                wire_ns: None,
+                total_ns: None,
+            })
+        };
+        let mut chunk = Builder::new(SECOND);
+        chunk.push(&probe(5000 * SECOND)).unwrap();
+        assert_eq!(chunk.push(&probe(4000 * SECOND)), Err(Full::Earlier));
+        assert_eq!(chunk.push(&probe(u64::MAX)), Err(Full::MuchLater));
+        chunk.push(&probe(5001 * SECOND)).unwrap();
+        assert_eq!(chunk.count(), 2);
+        assert_eq!(
+            decode(&pack(&chunk)).unwrap(),
+            [probe(5000 * SECOND), probe(5001 * SECOND)]
+        );
+    }
+
+    #[test]
+    fn other_versions_are_refused_by_number() {
+        let mut chunk = pack(&Builder::new(SECOND));
+        assert_eq!(decode(&chunk), Ok(vec![]));
+        chunk[0] = 2;
+        assert_eq!(decode(&chunk), Err(BadChunk::Version(2)));
+        assert_eq!(decode(&[]), Err(BadChunk::Damaged));
+    }
+
+    fn times() -> impl Strategy<Value = (Option<u64>, Option<u64>)> {
+        let time = 100..600 * SECOND;
+        prop_oneof![
+            Just((None, None)),
+            time.clone().prop_map(|wire| (Some(wire), None)),
+            time.clone().prop_map(|total| (None, Some(total))),
+            (time.clone(), 0..SECOND)
+                .prop_map(|(wire, more)| (Some(wire), Some((wire + more).min(600 * SECOND)))),
+        ]
+    }
+
+    fn entries() -> impl Strategy<Value = (u64, Vec<Entry>)> {
+        let entry = (0u64..3 * SECOND, 0usize..16, times(), 0..SECOND * 1000);
+        let all = prop::collection::vec(entry, 0..300);
+        (
+            prop_oneof![Just(SECOND), Just(SECOND / 10), 1000..SECOND * 60],
+            all,
+        )
+            .prop_map(|(interval_ns, steps)| {
+                let mut time_ns = 1_800_000_000 * SECOND;
+                let entry = |(step, kind, (wire_ns, total_ns), length_ns): (u64, usize, _, u64)| {
+                    time_ns += if step < SECOND { interval_ns } else { step };
+                    match kind.checked_sub(9) {
+                        None => Entry::Probe(Probe {
+                            sent_ns: time_ns,
+                            fate: Fate::ALL[kind],
+                            wire_ns,
+                            total_ns,
+                        }),
+                        Some(reason) => Entry::Gap(Gap {
+                            begin_ns: time_ns,
+                            length_ns,
+                            reason: GapReason::ALL[reason],
+                        }),
+                    }
+                };
+                (interval_ns, steps.into_iter().map(entry).collect())
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn every_entry_comes_back((interval_ns, given) in entries()) {
+            let mut builder = Builder::new(interval_ns);
+            for entry in &given {
+                builder.push(entry).unwrap();
+            }
+            let kept = decode(&pack(&builder)).unwrap();
+            prop_assert_eq!(kept.len(), given.len());
+            let in_memory: Vec<Entry> = builder.read().map(|coded| coded.entry()).collect();
+            prop_assert_eq!(&in_memory, &kept);
+            let unit_ns = interval_ns / 1000;
+            for (kept, given) in kept.iter().zip(&given) {
+                prop_assert!(kept.time_ns().abs_diff(given.time_ns()) <= unit_ns);
+                match (kept, given) {
+                    (Entry::Probe(kept), Entry::Probe(given)) => {
+                        prop_assert_eq!(kept.fate, given.fate);
+                        prop_assert!(near(kept.wire_ns, given.wire_ns), "{:?} {:?}", kept, given);
+                        prop_assert!(near(kept.total_ns, given.total_ns), "{:?} {:?}", kept, given);
+                    }
+                    (Entry::Gap(kept), Entry::Gap(given)) => {
+                        prop_assert_eq!(kept.reason, given.reason);
+                        prop_assert!(kept.length_ns.abs_diff(given.length_ns) <= unit_ns);
+                    }
+                    _ => prop_assert!(false, "{:?} became {:?}", given, kept),
+                }
+            }
+            // What was read and is written again, as by a replay, is the same to the byte.
+            let mut again = Builder::new(interval_ns);
+            for entry in &kept {
+                again.push(entry).unwrap();
+            }
+            prop_assert_eq!(pack(&again), pack(&builder));
+        }
+
+        #[test]
+        fn damage_is_an_error_or_another_value_but_no_panic(
+            (interval_ns, given) in entries(), at in any::<prop::sample::Index>(), bits in 1u8..
+        ) {
+            let mut builder = Builder::new(interval_ns);
+            for entry in &given {
+                builder.push(entry).unwrap();
+            }
+            let mut chunk = pack(&builder);
+            let at = at.index(chunk.len());
+            chunk[at] ^= bits;
+            let _ = decode(&chunk);
+            let _ = decode(&chunk[..at]);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The history of netsonde's monitors: what `netsonde-historian` keeps on disk, and what it concludes from
+//! it. Everything but `disk` is pure: probes, times and a directory are arguments.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`store`] | probes in, history out: journal, segments, compaction, budget |
+//! | [`packets`] | packets in, packets out: the same files, with their own budget |
+//! | [`segment`], [`record`] | format of files and of the records in them, the same for probes and packets |
+//! | [`chunk`] | every probe of a series: fate, send time, round trips to 3 % |
+//! | [`histogram`] | histograms that can be merged, and steps of minutes to hours |
+//! | [`scale`] | buckets of durations, shared by chunks and histograms |
+//! | [`directory`], [`disk`] | the directory of a store, as a trait and as a directory of the file system |
+//! | [`state`] | state of a target; begin and end of its outages |
+//! | [`degraded`] | comparison of a target with its own history |
+//! | [`shared`] | outages with one cause as one outage |
+//! | [`recurrence`] | outages that recur, and the chance that this is a coincidence |
+
+#![forbid(unsafe_code)]
+
+mod batch;
+mod bytes;
+pub mod chunk;
+pub mod degraded;
+pub mod directory;
+pub mod disk;
+mod entropy;
+pub mod histogram;
+pub mod packets;
+pub mod record;
+pub mod recurrence;
+pub mod scale;
+pub mod segment;
+pub mod shared;
+pub mod state;
+pub mod store;
