@@ -110,9 +110,8 @@ impl Progress {
 
 /// Whole percents, rounded down, as ping prints them here.
 fn loss_percent(sent: u64, received: u64) -> u64 {
-    (sent.saturating_sub(received) * 100)
-        .checked_div(sent)
-        .unwrap_or(0)
+    let lost = u128::from(sent.saturating_sub(received));
+    (lost * 100).checked_div(sent.into()).unwrap_or(0) as u64
 }
 
 /// The short line of ping(8).
