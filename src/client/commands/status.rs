@@ -95,7 +95,10 @@ fn stores_text(status: &Status, style: Style) -> String {
             vec![
                 store.store.clone(),
                 bytes(store.capacity_bytes),
-                format!("{}%", u128::from(store.used_bytes) * 100 / u128::from(store.capacity_bytes.max(1))),
+                format!(
+                    "{}%",
+                    u128::from(store.used_bytes) * 100 / u128::from(store.capacity_bytes.max(1))
+                ),
                 store.packets.to_string(),
                 store.evicted.to_string(),
                 thinned(store),
