@@ -765,6 +765,11 @@ const UNSOUND: &[(&str, &str, &str)] = &[
         "longer than the datagram: RFC 2865, section 3",
     ),
     (
+        "upper.pcap",
+        "dns",
+        "8 bytes of a first fragment: RFC 1035, section 4.1.1 has 12",
+    ),
+    (
         "zephyr-oobr.pcap",
         "syslog",
         "a priority is a number: RFC 3164, section 4.1.1",
