@@ -73,7 +73,7 @@ fn main() {
         Subject {
             name: "netsonded, without thinning",
             command: words(&format!(
-                "{} --socket /run/bench/w --state /run/bench --config /run/bench/whole.toml",
+                "{} --allow-root --socket /run/bench/w --state /run/bench --config /run/bench/whole.toml",
                 env!("CARGO_BIN_EXE_netsonded")
             )),
             ready: |_, _| fs::metadata("/run/bench/w").is_ok(),
