@@ -27,6 +27,8 @@ const REPLY_WAIT: Duration = Duration::from_secs(30);
 const MAX_PATH: usize = 107;
 /// Time for which to retry when the service has too many connections.
 const CROWDED_WAIT: Duration = Duration::from_secs(2);
+/// Pause before each such try.
+const CROWDED_PAUSE: Duration = Duration::from_millis(25);
 
 /// An error of the connection or of the service, in words for the user.
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +179,16 @@ pub struct Connection {
     scanned: usize,
     room: Vec<u8>,
     descriptors: Vec<OwnedFd>,
+    /// The first request until its first reply is there.
+    first: Option<First>,
+}
+
+/// The first request of a connection, which is made again if the service has too many connections: those of
+/// commands that ended a moment ago may still be counted.
+struct First {
+    path: PathBuf,
+    since: Instant,
+    request: Vec<u8>,
 }
 
 impl Connection {
@@ -200,6 +212,11 @@ impl Connection {
             scanned: 0,
             room: vec![0; ROOM],
             descriptors: Vec::new(),
+            first: Some(First {
+                path: path.into(),
+                since: Instant::now(),
+                request: Vec::new(),
+            }),
         })
     }
 
@@ -227,11 +244,34 @@ impl Connection {
         }
         let mut bytes = call.to_string().into_bytes();
         bytes.push(0);
-        match self.stream.write_all(&bytes) {
-            // It may have reported the reason before it closed the connection.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => Ok(other?),
+        write(&self.stream, &bytes)?;
+        if let Some(first) = &mut self.first {
+            first.request = bytes;
         }
+        Ok(())
+    }
+
+    /// Makes the first request again on a new connection, if the service refused this one and the time for it
+    /// is not over.
+    fn was_crowded<T>(&mut self, answer: &Result<T, Error>) -> Result<bool, Error> {
+        let Some(first) = self.first.take() else {
+            return Ok(false);
+        };
+        let is_crowded = matches!(answer, Err(Error::Remote { name, .. })
+            if name == "io.netsonde.Service.TooManyConnections");
+        if !is_crowded || first.since.elapsed() >= CROWDED_WAIT {
+            return Ok(false);
+        }
+        std::thread::sleep(CROWDED_PAUSE);
+        let stream = UnixStream::connect(&first.path)?;
+        stream.set_read_timeout(self.stream.read_timeout()?)?;
+        stream.set_write_timeout(self.stream.write_timeout()?)?;
+        write(&stream, &first.request)?;
+        self.stream = stream;
+        self.inbox.clear();
+        self.scanned = 0;
+        self.first = Some(first);
+        Ok(true)
     }
 
     /// Limits the time for a reply, for commands that do not depend on it.
@@ -246,9 +286,13 @@ impl Connection {
 
     /// Reads the next reply.
     pub fn reply(&mut self) -> Result<Reply, Error> {
-        let end = loop {
+        let (parameters, continues) = loop {
             if let Some(end) = self.end() {
-                break end;
+                let answer = self.take(end);
+                if self.was_crowded(&answer)? {
+                    continue;
+                }
+                break answer?;
             }
             if self.inbox.len() > REPLY_MAX {
                 return Err(Error::Unexpected(format!(
@@ -257,10 +301,9 @@ impl Connection {
             }
             self.receive()?;
         };
-        let reply = self.take(end)?;
         Ok(Reply {
-            parameters: reply.0.unwrap_or_else(|| json!({})),
-            continues: reply.1,
+            parameters: parameters.unwrap_or_else(|| json!({})),
+            continues,
             descriptors: std::mem::take(&mut self.descriptors),
         })
     }
@@ -326,7 +369,11 @@ impl Connection {
     ) -> Result<Option<(T, bool)>, Error> {
         loop {
             if let Some(end) = self.end() {
-                let (parameters, continues) = self.take(end)?;
+                let answer = self.take(end);
+                if self.was_crowded(&answer)? {
+                    continue;
+                }
+                let (parameters, continues) = answer?;
                 let parameters = parameters
                     .ok_or_else(|| Error::Unexpected("a reply without parameters".into()))?;
                 return Ok(Some((parameters, continues)));
@@ -390,7 +437,16 @@ impl Connection {
     }
 }
 
-/// Calls a method on a new connection, and retries for a moment if the service has too many.
+/// Writes a request.
+fn write(mut stream: &UnixStream, request: &[u8]) -> Result<(), Error> {
+    match stream.write_all(request) {
+        // It may have reported the reason before it closed the connection.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Calls a method on a new connection.
 pub fn ask<T: DeserializeOwned>(path: &Path, method: &str) -> Result<T, Error> {
     ask_with(path, method, &json!({}))
 }
@@ -401,19 +457,7 @@ pub fn ask_with<T: DeserializeOwned>(
     method: &str,
     parameters: &impl Serialize,
 ) -> Result<T, Error> {
-    let start = Instant::now();
-    loop {
-        let answer = Connection::open(path)?.call(method, parameters);
-        match answer {
-            Err(Error::Remote { name, .. })
-                if name == "io.netsonde.Service.TooManyConnections"
-                    && start.elapsed() < CROWDED_WAIT =>
-            {
-                std::thread::sleep(Duration::from_millis(25));
-            }
-            other => return other,
-        }
-    }
+    Connection::open(path)?.call(method, parameters)
 }
 
 /// Escapes what would change a terminal in the strings of a reply, line feeds included: the service, or what
