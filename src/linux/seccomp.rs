@@ -32,6 +32,74 @@ impl fmt::Display for State {
     }
 }
 
+/// Calls that keeper and engine may make with any arguments. An engine inherits the keeper's filter, so
+/// that nothing is allowed there that is not allowed here.
+pub const SHARED: &[libc::c_long] = &[
+    // On open descriptors.
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_pread64,
+    libc::SYS_close,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_pipe2,
+    libc::SYS_eventfd2,
+    libc::SYS_ppoll,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    // On sockets received from the keeper, and those of clients.
+    libc::SYS_accept4,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_getsockopt,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    // Memory; executable mappings are handled below.
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    // Time and scheduling.
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_gettimeofday,
+    libc::SYS_sched_yield,
+    libc::SYS_futex,
+    libc::SYS_restart_syscall,
+    libc::SYS_rseq,
+    // Signals and exit.
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // Information on the process itself.
+    libc::SYS_getrandom,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_uname,
+    libc::SYS_getcwd,
+    libc::SYS_readlinkat,
+];
+
+/// The same under names that newer architectures do not have.
+#[cfg(target_arch = "x86_64")]
+pub const SHARED_OLD: &[libc::c_long] = &[libc::SYS_poll, libc::SYS_epoll_wait, libc::SYS_readlink];
+#[cfg(not(target_arch = "x86_64"))]
+pub const SHARED_OLD: &[libc::c_long] = &[];
+
 /// The allowed calls. A call has a list of alternatives; an empty list allows any arguments.
 #[derive(Default)]
 pub struct Calls(BTreeMap<i64, Vec<Rule>>);

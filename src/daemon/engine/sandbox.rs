@@ -15,7 +15,7 @@ use landlock::{
 use netsonde_core::config::Violation;
 
 pub use crate::linux::seccomp::State;
-use crate::linux::seccomp::{Argument, Calls};
+use crate::linux::seccomp::{Argument, Calls, SHARED, SHARED_OLD};
 
 /// The sandbox of this process.
 #[derive(Clone, Copy, Debug)]
@@ -62,73 +62,6 @@ fn restrict_files() -> Result<State, landlock::RulesetError> {
     })
 }
 
-/// Calls allowed with any arguments.
-const FREE: &[libc::c_long] = &[
-    // On open descriptors.
-    libc::SYS_read,
-    libc::SYS_write,
-    libc::SYS_readv,
-    libc::SYS_writev,
-    libc::SYS_pread64,
-    libc::SYS_close,
-    libc::SYS_fstat,
-    libc::SYS_newfstatat,
-    libc::SYS_statx,
-    libc::SYS_pipe2,
-    libc::SYS_eventfd2,
-    libc::SYS_ppoll,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    // On sockets received from the keeper, and those of clients.
-    libc::SYS_accept4,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_recvmmsg,
-    libc::SYS_getsockopt,
-    libc::SYS_getsockname,
-    libc::SYS_getpeername,
-    // Memory; executable mappings are handled below.
-    libc::SYS_munmap,
-    libc::SYS_mremap,
-    libc::SYS_madvise,
-    libc::SYS_brk,
-    // Time and scheduling.
-    libc::SYS_clock_gettime,
-    libc::SYS_clock_getres,
-    libc::SYS_clock_nanosleep,
-    libc::SYS_nanosleep,
-    libc::SYS_gettimeofday,
-    libc::SYS_sched_yield,
-    libc::SYS_futex,
-    libc::SYS_restart_syscall,
-    libc::SYS_rseq,
-    // Signals and exit.
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_sigaltstack,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
-    // Information on the process itself.
-    libc::SYS_getrandom,
-    libc::SYS_getpid,
-    libc::SYS_gettid,
-    libc::SYS_getuid,
-    libc::SYS_geteuid,
-    libc::SYS_getgid,
-    libc::SYS_getegid,
-    libc::SYS_sched_getaffinity,
-    libc::SYS_uname,
-    libc::SYS_getcwd,
-    libc::SYS_readlinkat,
-];
-
-/// Calls that have other names on newer architectures.
-#[cfg(target_arch = "x86_64")]
-const OLD: &[libc::c_long] = &[libc::SYS_poll, libc::SYS_epoll_wait, libc::SYS_readlink];
-#[cfg(not(target_arch = "x86_64"))]
-const OLD: &[libc::c_long] = &[];
-
 /// Socket options set while the engine runs.
 const OPTIONS: [(i32, i32); 2] = [
     (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
@@ -151,8 +84,8 @@ const SENDING: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 fn calls() -> io::Result<Calls> {
     use Argument::{Is, Whole, Without};
     let mut calls = Calls::default();
-    calls.allow(FREE);
-    calls.allow(OLD);
+    calls.allow(SHARED);
+    calls.allow(SHARED_OLD);
     // No executable memory.
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         calls.allow_if(call, &[Without(2, libc::PROT_EXEC as u32)])?;

@@ -7,35 +7,21 @@ use std::io;
 
 use netsonde_core::config::Violation;
 
-use crate::linux::seccomp::{Argument, Calls, State, hide};
+use crate::linux::seccomp::{Argument, Calls, SHARED, SHARED_OLD, State, hide};
 
-/// Calls allowed with any arguments.
+/// Calls allowed with any arguments, besides those that an engine may make.
 const FREE: &[libc::c_long] = &[
     // On open descriptors.
-    libc::SYS_read,
-    libc::SYS_write,
-    libc::SYS_readv,
-    libc::SYS_writev,
-    libc::SYS_pread64,
     libc::SYS_pwrite64,
     libc::SYS_pwritev2,
     libc::SYS_lseek,
-    libc::SYS_close,
     libc::SYS_close_range,
-    libc::SYS_fstat,
-    libc::SYS_newfstatat,
-    libc::SYS_statx,
     libc::SYS_fcntl,
     libc::SYS_dup,
     libc::SYS_dup3,
-    libc::SYS_pipe2,
-    libc::SYS_eventfd2,
     libc::SYS_signalfd4,
-    libc::SYS_ppoll,
     libc::SYS_pselect6,
     libc::SYS_epoll_create1,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
     // What libraries for users and groups wait with (nss-systemd(8)).
     libc::SYS_epoll_pwait2,
     libc::SYS_inotify_init1,
@@ -48,9 +34,7 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_openat,
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
-    libc::SYS_readlinkat,
     libc::SYS_getdents64,
-    libc::SYS_getcwd,
     libc::SYS_statfs,
     libc::SYS_fstatfs,
     libc::SYS_fadvise64,
@@ -64,35 +48,14 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_socketpair,
     libc::SYS_connect,
     libc::SYS_bind,
-    libc::SYS_accept4,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_recvmmsg,
     libc::SYS_sendto,
     libc::SYS_sendmsg,
     libc::SYS_sendmmsg,
-    libc::SYS_getsockopt,
-    libc::SYS_getsockname,
-    libc::SYS_getpeername,
     // Memory.
     libc::SYS_mmap,
     libc::SYS_mprotect,
-    libc::SYS_munmap,
-    libc::SYS_mremap,
-    libc::SYS_madvise,
-    libc::SYS_brk,
     // Time and scheduling.
-    libc::SYS_clock_gettime,
-    libc::SYS_clock_getres,
-    libc::SYS_clock_nanosleep,
-    libc::SYS_nanosleep,
-    libc::SYS_gettimeofday,
     libc::SYS_setitimer,
-    libc::SYS_sched_yield,
-    libc::SYS_sched_getaffinity,
-    libc::SYS_futex,
-    libc::SYS_restart_syscall,
-    libc::SYS_rseq,
     libc::SYS_set_robust_list,
     libc::SYS_set_tid_address,
     // Starting an engine, and its end. clone3 is hidden below.
@@ -104,12 +67,6 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_waitid,
     libc::SYS_kill,
     libc::SYS_tgkill,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_sigaltstack,
     // The sandbox of an engine.
     libc::SYS_prctl,
     libc::SYS_seccomp,
@@ -117,19 +74,11 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_landlock_add_rule,
     libc::SYS_landlock_restrict_self,
     // Information on the process itself.
-    libc::SYS_getrandom,
-    libc::SYS_getpid,
     libc::SYS_getppid,
-    libc::SYS_gettid,
-    libc::SYS_getuid,
-    libc::SYS_geteuid,
-    libc::SYS_getgid,
-    libc::SYS_getegid,
     libc::SYS_getresuid,
     libc::SYS_getresgid,
     libc::SYS_getgroups,
     libc::SYS_capget,
-    libc::SYS_uname,
     libc::SYS_sysinfo,
 ];
 
@@ -140,13 +89,10 @@ const OLD: &[libc::c_long] = &[
     libc::SYS_stat,
     libc::SYS_lstat,
     libc::SYS_access,
-    libc::SYS_readlink,
     libc::SYS_unlink,
     libc::SYS_dup2,
     libc::SYS_pipe,
-    libc::SYS_poll,
     libc::SYS_select,
-    libc::SYS_epoll_wait,
     libc::SYS_fork,
     libc::SYS_vfork,
     libc::SYS_getrlimit,
@@ -179,6 +125,8 @@ const KIND: u32 = 0xf;
 pub fn enter(violation: Violation) -> io::Result<State> {
     use Argument::{Is, IsNot, Masked, Without};
     let mut calls = Calls::default();
+    calls.allow(SHARED);
+    calls.allow(SHARED_OLD);
     calls.allow(FREE);
     calls.allow(OLD);
     for request in REQUESTS {
