@@ -8,40 +8,51 @@ const BURST_NS: u64 = 10_000_000;
 #[derive(Clone, Copy, Debug)]
 pub struct TokenBucket {
     rate: u64,
+    depth: f64,
     tokens: f64,
     filled_ns: u64,
-    /// Number of times that a sender had to wait for a token.
-    pub waits: u64,
 }
 
 impl TokenBucket {
-    /// Creates a full bucket. `rate` is in tokens per second; 0 counts as 1.
+    /// Creates a full bucket that holds the tokens of 10 ms. `rate` is in tokens per second; 0 counts as 1.
     pub fn new(rate: u64, now_ns: u64) -> TokenBucket {
-        let mut bucket = TokenBucket {
-            rate: rate.max(1),
-            tokens: 0.0,
-            filled_ns: now_ns,
-            waits: 0,
-        };
-        bucket.tokens = bucket.depth();
-        bucket
+        let depth = rate.max(1) as f64 * BURST_NS as f64 / 1e9;
+        TokenBucket::with_depth(rate, depth.max(1.0), now_ns)
     }
 
-    fn depth(&self) -> f64 {
-        (self.rate as f64 * BURST_NS as f64 / 1e9).max(1.0)
+    /// Creates a full bucket that holds `depth` tokens.
+    pub fn with_depth(rate: u64, depth: f64, now_ns: u64) -> TokenBucket {
+        TokenBucket {
+            rate: rate.max(1),
+            depth,
+            tokens: depth,
+            filled_ns: now_ns,
+        }
+    }
+
+    /// Gives it all the tokens that it holds.
+    pub fn fill(&mut self) {
+        self.tokens = self.depth;
     }
 
     /// Refills the bucket and returns the number of tokens available now.
     pub fn available(&mut self, now_ns: u64) -> usize {
         let passed = now_ns.saturating_sub(self.filled_ns);
         self.filled_ns = self.filled_ns.max(now_ns);
-        self.tokens = (self.tokens + self.rate as f64 * passed as f64 / 1e9).min(self.depth());
+        self.tokens = (self.tokens + self.rate as f64 * passed as f64 / 1e9).min(self.depth);
         self.tokens as usize
     }
 
     /// Removes `count` tokens.
     pub fn consume(&mut self, count: usize) {
         self.tokens -= count as f64;
+    }
+
+    /// Removes a token. Returns `false` if there is none.
+    pub fn take(&mut self, now_ns: u64) -> bool {
+        let has_token = self.available(now_ns) > 0;
+        self.consume(has_token.into());
+        has_token
     }
 
     /// Returns the monotonic time at which the next token is available.

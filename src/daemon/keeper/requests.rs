@@ -1,73 +1,41 @@
 //! PRIVILEGED. Rates of an engine's requests. An engine that keeps its work never reaches them; one
 //! that does can no longer be trusted, and is replaced.
 
-use std::time::Instant;
+use netsonde_core::probe::TokenBucket;
 
 use crate::daemon::channel::handover::EngineRequest;
 
 /// Requests about interfaces at once: to join and to set promiscuous, for each of several thousand
 /// interfaces at the start and after a reload.
-const INTERFACES_AT_ONCE: u32 = 16_384;
+const INTERFACES_AT_ONCE: f64 = 16_384.0;
 /// The same per second, on a host whose interfaces come and go.
-const INTERFACES_A_SECOND: u32 = 500;
+const INTERFACES_A_SECOND: u64 = 500;
 /// Requests that the engine's clock triggers, once per second each: at once, as many as the channel
 /// holds, since they wait there while the keeper is stopped or starved (some 280, by the default
 /// of net.core.wmem_default).
-const CLOCKED_AT_ONCE: u32 = 320;
+const CLOCKED_AT_ONCE: f64 = 320.0;
 /// The same per second.
-const CLOCKED_A_SECOND: u32 = 3;
-
-/// A token bucket.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    left: u32,
-    at_once: u32,
-    a_second: u32,
-    filled: Instant,
-}
-
-impl Bucket {
-    fn new(at_once: u32, a_second: u32, now: Instant) -> Bucket {
-        Bucket {
-            left: at_once,
-            at_once,
-            a_second,
-            filled: now,
-        }
-    }
-
-    fn take(&mut self, now: Instant) -> bool {
-        let elapsed_ms = now.saturating_duration_since(self.filled).as_millis();
-        let earned = elapsed_ms.saturating_mul(self.a_second.into()) / 1000;
-        if earned > 0 {
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            self.left = self.left.saturating_add(earned).min(self.at_once);
-            self.filled = now;
-        }
-        let has_left = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        has_left
-    }
-}
+const CLOCKED_A_SECOND: u64 = 3;
 
 /// What is left to one engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
     /// One `Ready` for its start, and one for each reload.
     ready: u32,
-    interfaces: Bucket,
-    counts: Bucket,
-    alive: Bucket,
-    failures: Bucket,
+    interfaces: TokenBucket,
+    counts: TokenBucket,
+    alive: TokenBucket,
+    failures: TokenBucket,
 }
 
 impl Allowance {
-    /// The allowance of a new engine.
-    pub fn new(now: Instant) -> Allowance {
-        let clocked = Bucket::new(CLOCKED_AT_ONCE, CLOCKED_A_SECOND, now);
+    /// The allowance of a new engine. Times are monotonic, in nanoseconds.
+    pub fn new(now_ns: u64) -> Allowance {
+        let clocked = TokenBucket::with_depth(CLOCKED_A_SECOND, CLOCKED_AT_ONCE, now_ns);
+        let (rate, depth) = (INTERFACES_A_SECOND, INTERFACES_AT_ONCE);
         Allowance {
             ready: 1,
-            interfaces: Bucket::new(INTERFACES_AT_ONCE, INTERFACES_A_SECOND, now),
+            interfaces: TokenBucket::with_depth(rate, depth, now_ns),
             counts: clocked,
             alive: clocked,
             failures: clocked,
@@ -78,7 +46,7 @@ impl Allowance {
     /// interfaces.
     pub fn settings_sent(&mut self) {
         self.ready = self.ready.saturating_add(1);
-        self.interfaces.left = self.interfaces.at_once;
+        self.interfaces.fill();
     }
 
     /// Returns whether the engine has still to confirm its start or a reload.
@@ -87,7 +55,7 @@ impl Allowance {
     }
 
     /// Returns whether a request is within its rate.
-    pub fn admits(&mut self, request: EngineRequest, now: Instant) -> bool {
+    pub fn admits(&mut self, request: EngineRequest, now_ns: u64) -> bool {
         match request {
             EngineRequest::Ready => {
                 let is_due = self.ready > 0;
@@ -95,11 +63,11 @@ impl Allowance {
                 is_due
             }
             EngineRequest::Join | EngineRequest::Leave | EngineRequest::Promiscuous => {
-                self.interfaces.take(now)
+                self.interfaces.take(now_ns)
             }
-            EngineRequest::Count => self.counts.take(now),
-            EngineRequest::Alive => self.alive.take(now),
-            EngineRequest::ListenerFailed => self.failures.take(now),
+            EngineRequest::Count => self.counts.take(now_ns),
+            EngineRequest::Alive => self.alive.take(now_ns),
+            EngineRequest::ListenerFailed => self.failures.take(now_ns),
         }
     }
 }
@@ -107,11 +75,12 @@ impl Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    const SECOND: u64 = 1_000_000_000;
 
     #[test]
     fn a_working_engine_stays_within_its_allowance() {
-        let start = Instant::now();
+        let start = 5 * SECOND;
         let mut allowance = Allowance::new(start);
         for _ in 0..3 {
             for _ in 0..5_000 {
@@ -121,7 +90,7 @@ mod tests {
             allowance.settings_sent();
         }
         for second in 0..3_600 {
-            let now = start + Duration::from_secs(second);
+            let now = start + second * SECOND;
             assert!(allowance.admits(EngineRequest::Alive, now));
             assert!(allowance.admits(EngineRequest::Count, now));
             for _ in 0..200 {
@@ -133,12 +102,12 @@ mod tests {
 
     #[test]
     fn every_request_has_a_rate() {
-        let start = Instant::now();
+        let start = 5 * SECOND;
         for request in EngineRequest::ALL {
             let mut allowance = Allowance::new(start);
             let admitted = (0..100_000u32)
                 .take_while(|ms| {
-                    let now = start + Duration::from_millis((ms / 100).into());
+                    let now = start + u64::from(ms / 100) * 1_000_000;
                     allowance.admits(request, now)
                 })
                 .count();

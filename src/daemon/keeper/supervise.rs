@@ -250,7 +250,7 @@ impl Keeper {
             child,
             channel: ours,
             wake,
-            allowance: Allowance::new(now),
+            allowance: Allowance::new(monotonic_ns()),
             ready_by: Some(now + STALLED),
             was_ready: false,
             started: now,
@@ -391,7 +391,7 @@ impl Keeper {
             };
             match recv_request(&engine.channel) {
                 EngineMessage::Asked(ask, argument) => {
-                    if !engine.allowance.admits(ask, Instant::now()) {
+                    if !engine.allowance.admits(ask, monotonic_ns()) {
                         // What else it has sent is not read.
                         let _ = self.epoll.delete(&engine.channel);
                         return self.replace_engine(&format!("too many requests ({ask:?})"));
