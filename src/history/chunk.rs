@@ -41,20 +41,7 @@ const FIRST_DIFFERENCE: u16 = 2;
 /// Bound of ticks between two entries: about 30 years at an interval of a second.
 const MAX_TICKS: u64 = 1 << 40;
 
-/// Fates by their number in the format, which never changes.
-const FATES: [Fate; 9] = [
-    Fate::Replied,
-    Fate::Late,
-    Fate::Refused,
-    Fate::Corrupted,
-    Fate::Unresolved,
-    Fate::NotSent,
-    Fate::DroppedOutbound,
-    Fate::Unanswered,
-    Fate::DroppedInbound,
-];
-
-/// Returns the number of a fate in the format, 0 to 8.
+/// Returns the number of a fate in the format, 0 to 8, which never changes.
 pub fn fate_number(fate: Fate) -> u8 {
     match fate {
         Fate::Replied => 0,
@@ -71,7 +58,9 @@ pub fn fate_number(fate: Fate) -> u8 {
 
 /// Returns the fate with a number of the format; `None` from 9 on.
 pub fn fate_of(number: u8) -> Option<Fate> {
-    FATES.get(usize::from(number)).copied()
+    Fate::ALL
+        .into_iter()
+        .find(|fate| fate_number(*fate) == number)
 }
 
 /// One echo request and its classification.

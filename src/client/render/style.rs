@@ -54,11 +54,9 @@ impl Style {
     }
 
     fn paint(self, style: anstyle::Style, text: &str) -> String {
-        if self.on {
-            format!("{style}{text}{style:#}")
-        } else {
-            text.to_owned()
-        }
+        let mut painted = String::with_capacity(text.len());
+        self.paint_to(&mut painted, style, |to| to.push_str(text));
+        painted
     }
 
     /// Formats less important text.

@@ -63,13 +63,18 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-fn parse_size(text: &str) -> Option<u64> {
+/// Returns the number and the unit of a quantity such as `64 MiB`.
+fn quantity(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().ok()?;
-    let unit = match text[digits..].trim() {
+    Some((text[..digits].parse().ok()?, text[digits..].trim()))
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    let (number, unit) = quantity(text)?;
+    let unit = match unit {
         "" | "B" => 1,
         "KiB" | "K" => 1 << 10,
         "MiB" | "M" => 1 << 20,
@@ -128,12 +133,8 @@ impl serde::de::Visitor<'_> for SpanVisitor {
 }
 
 fn parse_span(text: &str) -> Option<Span> {
-    let text = text.trim();
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().ok()?;
-    let unit = match text[digits..].trim() {
+    let (number, unit) = quantity(text)?;
+    let unit = match unit {
         "s" => 1,
         "m" | "min" => 60,
         "h" => 3600,
