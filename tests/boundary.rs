@@ -12,6 +12,7 @@
 
 mod support;
 
+use std::net::{SocketAddrV4, SocketAddrV6};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Command, ExitCode, Stdio};
@@ -421,23 +422,28 @@ fn raw_sockets(engine: &Taken) -> Vec<(OwnedFd, i32)> {
     engine.all().into_iter().filter_map(is_raw).collect()
 }
 
+/// Sends a router advertisement, a redirect, an IGMP leave: none of them is a probe.
+fn forge(socket: &OwnedFd, protocol: i32) -> nix::Result<usize> {
+    let (socket, flags) = (socket.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
+    match protocol {
+        libc::IPPROTO_ICMPV6 => {
+            let to = SocketAddrV6::new("fd00::2".parse().unwrap(), 0, 0, 0);
+            sendto(socket, &[134; 64], &SockaddrIn6::from(to), flags)
+        }
+        _ => {
+            let to = SocketAddrV4::new([10, 0, 0, 2].into(), 0);
+            sendto(socket, &[5; 64], &SockaddrIn::from(to), flags)
+        }
+    }
+}
+
 /// Of the raw sockets only the two that probe can send: no IGMP at all.
 fn listeners_cannot_send() -> Outcome {
     let victim = Victim::start("");
     let engine = victim.engine();
     let (mut mute, mut sending) = (Vec::new(), Vec::new());
     for (socket, protocol) in raw_sockets(&engine) {
-        // A router advertisement, a redirect, an IGMP leave: none of them is a probe.
-        let sent = match protocol {
-            libc::IPPROTO_ICMPV6 => {
-                let to: SockaddrIn6 = "[fd00::2]:0".parse::<std::net::SocketAddrV6>()?.into();
-                sendto(socket.as_raw_fd(), &[134; 64], &to, MsgFlags::MSG_NOSIGNAL)
-            }
-            _ => {
-                let to: SockaddrIn = "10.0.0.2:0".parse::<std::net::SocketAddrV4>()?.into();
-                sendto(socket.as_raw_fd(), &[5; 64], &to, MsgFlags::MSG_NOSIGNAL)
-            }
-        };
+        let sent = forge(&socket, protocol);
         match sent {
             Ok(_) => sending.push(protocol),
             Err(Errno::EPIPE) => mute.push(protocol),
@@ -524,16 +530,7 @@ fn the_example_firewall_lets_probes_pass_alone() -> Outcome {
     support::load_rules(&victim.a, &rules.replace("skuid \"netsonde\"", "skuid 0"));
     let mut refused = 0;
     for (socket, protocol) in raw_sockets(&victim.engine()) {
-        let sent = match protocol {
-            libc::IPPROTO_ICMPV6 => {
-                let to: SockaddrIn6 = "[fd00::2]:0".parse::<std::net::SocketAddrV6>()?.into();
-                sendto(socket.as_raw_fd(), &[134; 64], &to, MsgFlags::MSG_NOSIGNAL)
-            }
-            _ => {
-                let to: SockaddrIn = "10.0.0.2:0".parse::<std::net::SocketAddrV4>()?.into();
-                sendto(socket.as_raw_fd(), &[5; 64], &to, MsgFlags::MSG_NOSIGNAL)
-            }
-        };
+        let sent = forge(&socket, protocol);
         refused += u32::from(sent == Err(Errno::EPERM));
         assert!(sent.is_err(), "{protocol}: {sent:?}");
     }
@@ -879,8 +876,7 @@ fn a_record_that_stops_engines_is_given_up() -> Outcome {
 
 /// Started by root without a user to become, the service refuses, and says what to do.
 fn root_needs_a_user_to_become() -> Outcome {
-    let map = std::fs::read_to_string("/proc/self/uid_map")?;
-    if !map.split_whitespace().eq(["0", "0", "4294967295"]) {
+    if !support::has_users() {
         support::skip_here("in a user namespace there is no other user to become");
     }
     if nix::unistd::User::from_name("netsonde")?.is_some() {

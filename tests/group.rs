@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use netsonde::lab::{Host, wait_until};
 use serde_json::{Value, json};
 use support::{
-    PATIENCE, Service, Test, entry, inside, number, pair, raw_call, read_reply, send_call,
+    PATIENCE, Service, Test, entry, has_users, inside, number, pair, raw_call, read_reply,
+    send_call,
 };
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -83,12 +84,6 @@ fn config(control: &str, more: &str) -> String {
 
 const MIB: u64 = 1 << 20;
 
-/// Are there other users than this one?
-fn has_users() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    nix::unistd::geteuid().is_root() && map.split_whitespace().nth(2) == Some("4294967295")
-}
-
 fn need_users() {
     if !has_users() {
         support::skip_here("it takes root, for there is one user only here");
@@ -97,8 +92,7 @@ fn need_users() {
 
 fn service(host: &Host, more: &str) -> Service {
     let service = Service::with_config(host, &config("", more), &[]);
-    let open = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(service.directory.path(), open).unwrap();
+    service.open_directory();
     service
 }
 
@@ -346,47 +340,10 @@ fn two_users_at_all_limits_leave_room_for_a_third() -> Outcome {
 fn broadcast_is_what_the_kernel_routes_as_such() -> Outcome {
     let (_a, b) = pair();
     let service = service(&b, "");
-    inside(
-        &b,
-        "ip",
-        &[
-            "addr",
-            "add",
-            "10.7.0.2/24",
-            "brd",
-            "10.7.0.77",
-            "dev",
-            "e0",
-        ],
-    );
-    inside(
-        &b,
-        "ip",
-        &[
-            "route",
-            "add",
-            "broadcast",
-            "10.8.0.88",
-            "dev",
-            "e0",
-            "table",
-            "local",
-        ],
-    );
-    inside(
-        &b,
-        "ip",
-        &[
-            "route",
-            "add",
-            "broadcast",
-            "10.9.0.0/24",
-            "dev",
-            "e0",
-            "table",
-            "main",
-        ],
-    );
+    let ip = |words: &str| inside(&b, "ip", &words.split(' ').collect::<Vec<_>>());
+    ip("addr add 10.7.0.2/24 brd 10.7.0.77 dev e0");
+    ip("route add broadcast 10.8.0.88 dev e0 table local");
+    ip("route add broadcast 10.9.0.0/24 dev e0 table main");
     let sent = || {
         let counted = b.proc_net("snmp");
         let icmp = counted

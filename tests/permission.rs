@@ -50,16 +50,9 @@ const CONFIG: &str = "[control]\ngroup = \"64100\"\n\
 
 const TO: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 5000);
 
-/// Are there other users than this one?
-fn has_users() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    nix::unistd::geteuid().is_root() && map.split_whitespace().nth(2) == Some("4294967295")
-}
-
 fn service(host: &Host) -> Service {
     let service = Service::with_config(host, CONFIG, &[]);
-    let open = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(service.directory.path(), open).unwrap();
+    service.open_directory();
     service
 }
 
@@ -84,7 +77,7 @@ fn printed(output: &Output) -> String {
 /// An ordinary user can only start the client where the way to it is open.
 fn can_try() -> bool {
     let program = env!("CARGO_BIN_EXE_netsonde");
-    has_users()
+    support::has_users()
         && support::program("setpriv")
             .args(["--reuid=64200", "--regid=64100", "--clear-groups"])
             .args([program, "--version"])

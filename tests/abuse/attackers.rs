@@ -13,7 +13,7 @@ use netsonde::lab::wait_until;
 use serde_json::{Value, json};
 
 use super::watch::{call, connect, read};
-use crate::support::{PATIENCE, Service};
+use crate::support::{PATIENCE, Service, has_users};
 
 /// What a process started from this file is to do, and with which socket.
 const ROLE: &str = "NETSONDE_TEST_ATTACKS";
@@ -21,25 +21,15 @@ const SOCKET: &str = "NETSONDE_TEST_SOCKET";
 /// Nobody.
 pub const OTHER: u32 = 65_534;
 
-/// Is this root over all users? In a user namespace there is one user only.
-pub fn has_other_users() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let all: Vec<&str> = map.split_whitespace().collect();
-    nix::unistd::geteuid().is_root() && all == ["0", "0", "4294967295"]
-}
-
 /// Lets other users connect, as the group would be.
 pub fn let_in(service: &Service) {
-    let set = |path: &Path, mode| {
-        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
-    };
-    set(service.directory.path(), 0o755);
-    set(&service.socket(), 0o666);
+    service.open_directory();
+    std::fs::set_permissions(service.socket(), PermissionsExt::from_mode(0o666)).unwrap();
 }
 
 /// Makes a command run as another user, where there is one. `false`: it runs as this one.
 pub fn as_other(command: &mut Command) -> bool {
-    let there = has_other_users();
+    let there = has_users();
     if there {
         command.uid(OTHER).gid(OTHER);
     }

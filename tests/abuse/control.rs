@@ -16,9 +16,9 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::{Value, json};
 
 use super::Outcome;
-use super::attackers::{self, Attacker, has_other_users, let_in};
+use super::attackers::{self, Attacker, let_in};
 use super::watch::{Watch, call, connect, hits, idle_cpu, read, send, store, ticks};
-use crate::support::{PATIENCE, Service, Test, entry, number, pair, program};
+use crate::support::{PATIENCE, Service, Test, entry, has_users, number, pair, program};
 
 pub const TESTS: &[(&str, Test)] = &[
     ("idle_connection_flood", idle_connection_flood as Test),
@@ -841,7 +841,7 @@ const ALL_MAY_PROBE: &str = "[permission]\nprobe = [\"*\"]\n";
 
 /// L14.
 fn identity_comes_from_peer_credentials() -> Outcome {
-    if !has_other_users() {
+    if !has_users() {
         crate::support::skip_here("this machine has one user to give");
     }
     let (a, _b) = pair();
@@ -1091,7 +1091,7 @@ fn probe_rate_is_limited_per_user() -> Outcome {
         command
     };
     let mut figures = String::new();
-    if has_other_users() {
+    if has_users() {
         for (arguments, words) in [
             (&["ping", "-c", "1", "-b", "10.0.0.255"][..], "root may"),
             (&["ping", "-c", "1", "-b", "255.255.255.255"], "root may"),
@@ -1118,7 +1118,7 @@ fn probe_rate_is_limited_per_user() -> Outcome {
     }
     // Four floods at once, and a sweep with small TTLs: together no more than one user may. As root, all
     // users' rate is the bound.
-    let most = if has_other_users() { RATE } else { 2 * RATE };
+    let most = if has_users() { RATE } else { 2 * RATE };
     let (start, before) = (Instant::now(), echoes(&b));
     let floods: Vec<_> = ["1", "1", "64", "64", "64"]
         .iter()

@@ -168,6 +168,21 @@ impl Watch {
         hits(&service.status(), name) - hits(&self.before, name)
     }
 
+    /// Waits until a process holds no more descriptors than before, and at most `grown` KiB more memory.
+    fn gives_back(&self, who: &str, before: &Held, grown: u64) -> Held {
+        let mut after = held(before.pid);
+        let back = wait_until(PATIENCE, || {
+            after = held(before.pid);
+            after.descriptors <= before.descriptors && after.memory <= before.memory + grown
+        });
+        assert!(
+            back,
+            "{}: the {who} holds {after:?}, and held {before:?}",
+            self.case
+        );
+        after
+    }
+
     /// The abuse is over: checks all, prints the case's line, and returns the status.
     pub fn end(mut self, service: &Service, figures: &str) -> Value {
         self.stop.store(true, Ordering::Relaxed);
@@ -191,29 +206,9 @@ impl Watch {
             );
         }
         balance(&status);
-        let mut after = held(self.engine.pid);
-        let back = wait_until(PATIENCE, || {
-            after = held(self.engine.pid);
-            after.descriptors <= self.engine.descriptors
-                && after.memory <= self.engine.memory + GROWN
-        });
-        assert!(
-            back,
-            "{}: the engine holds {after:?}, and held {:?}",
-            self.case, self.engine
-        );
-        // It may hold one for a moment, as names of interfaces are asked of a socket.
-        let mut keeper = held(self.keeper.pid);
-        let back = wait_until(PATIENCE, || {
-            keeper = held(self.keeper.pid);
-            keeper.descriptors <= self.keeper.descriptors
-                && keeper.memory <= self.keeper.memory + 1024
-        });
-        assert!(
-            back,
-            "{}: the keeper holds {keeper:?}, and held {:?}",
-            self.case, self.keeper
-        );
+        let after = self.gives_back("engine", &self.engine, GROWN);
+        // The keeper may hold one for a moment, as names of interfaces are asked of a socket.
+        self.gives_back("keeper", &self.keeper, 1024);
         assert!(!service.log().contains("panicked"), "{}", service.log());
         let ms = |at: usize| took[at.min(took.len() - 1)].as_secs_f64() * 1e3;
         let shown = |count: Option<usize>| count.map_or("unseen".into(), |count| count.to_string());

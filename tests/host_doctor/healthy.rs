@@ -290,8 +290,7 @@ fn skipped_checks_without_probe_permission() -> Outcome {
     }
     let Net { h, g } = net();
     let service = Service::with_config(&h, "[control]\ngroup = \"64100\"\n", &[]);
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(service.directory.path(), open)?;
+    service.open_directory();
     let ask = || {
         let mut command = support::program("setpriv");
         command

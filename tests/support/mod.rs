@@ -20,8 +20,8 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Trial};
 #[allow(unused_imports)]
 pub use needs::{
-    find, firewall, has, has_libpcap, inside, load_rules, need, need_libpcap, program, report,
-    skip, skip_here,
+    find, firewall, has, has_libpcap, has_users, inside, load_rules, need, need_libpcap, program,
+    report, skip, skip_here,
 };
 use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::lab::wire::Wire;
@@ -164,6 +164,12 @@ impl Service {
             service.log()
         );
         service
+    }
+
+    /// Lets other users reach the socket, as far as its own mode and group do.
+    pub fn open_directory(&self) {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(self.directory.path(), mode).unwrap();
     }
 
     pub fn socket(&self) -> PathBuf {

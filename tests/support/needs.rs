@@ -66,6 +66,12 @@ pub fn need(name: &str) {
     drop(program(name));
 }
 
+/// Whether this is root over all users. In a user namespace there is one user only.
+pub fn has_users() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    nix::unistd::geteuid().is_root() && map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// Whether libpcap is installed, which compiles filter expressions.
 pub fn has_libpcap() -> bool {
     netsonde::client::filter::Filter::new("ip").is_ok()
