@@ -5,12 +5,15 @@
 //! |---|---|---|
 //! | [`netsonde_core`] | PURE | decoding, recording, probing, tracking, diagnosis: a crate of its own |
 //! | [`linux`] | SHELL | questions to the kernel that service and client both ask |
-//! | [`daemon`] | SHELL, PRIVILEGED | the service: keeper, engine, the channel between them, the log |
-//! | [`client`] | SHELL | the command line, the connection, commands, rendering, capture files |
+//! | [`log`] | SHELL | the log of the services: journal or standard error, escaped, rate-limited |
+//! | [`varlink`] | SHELL | Varlink over Unix sockets: the connection of a client, the server of a service |
+//! | [`daemon`] | SHELL, PRIVILEGED | the service: keeper, engine, the channel between them |
+//! | [`historian`] | SHELL | the service that keeps the history: monitors, outages, the record on disk |
+//! | [`client`] | SHELL | the command line, commands, rendering, capture files |
 //! | [`lab`] | SHELL | hosts, bridges and wires in namespaces, for the demo and the tests |
 //!
-//! Arrows point down only: the core uses nothing of the others, `linux` uses the core, `daemon` and
-//! `client` use both and never each other.
+//! Arrows point down only: the core uses nothing of the others, `linux` uses the core, `log` and `varlink`
+//! use these; `daemon`, `historian` and `client` use them all and never each other.
 //!
 //! - PURE: no socket, no file, no thread, no clock; time is an argument.
 //! - SHELL: the code around the pure parts, which talks to the kernel. It holds no privilege.
@@ -22,7 +25,13 @@
 pub mod client;
 #[cfg(feature = "daemon")]
 pub mod daemon;
+#[cfg(feature = "historian")]
+pub mod historian;
 #[cfg(feature = "client")]
 pub mod lab;
-#[cfg(any(feature = "daemon", feature = "client"))]
+#[cfg(any(feature = "daemon", feature = "client", feature = "historian"))]
 pub mod linux;
+#[cfg(any(feature = "daemon", feature = "historian"))]
+pub mod log;
+#[cfg(any(feature = "daemon", feature = "client", feature = "historian"))]
+pub mod varlink;

@@ -66,7 +66,7 @@ const UNSAFE: [&str; 11] = [
     "src/linux/mapping.rs",
     "src/daemon/keeper/sys.rs",
     "src/daemon/channel/handover.rs",
-    "src/daemon/engine/ready.rs",
+    "src/varlink/server/ready.rs",
     "src/daemon/engine/prober/batch.rs",
     "src/linux/received.rs",
     "src/client/filter/libpcap.rs",

@@ -11,11 +11,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use netsonde::daemon::log::limit::{AUDITS, LINES};
-use netsonde::daemon::log::line::LINE_BYTES;
-use netsonde::daemon::log::outlet::Outlet;
-use netsonde::daemon::log::{Counts, Log};
 use netsonde::lab::{self, Host, wait_until};
+use netsonde::log::limit::{AUDITS, LINES};
+use netsonde::log::line::LINE_BYTES;
+use netsonde::log::outlet::Outlet;
+use netsonde::log::{Counts, Log};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ const PANIC: &str = "NETSONDE_TEST_PANIC";
 
 fn main() -> ExitCode {
     if let Ok(message) = std::env::var(PANIC) {
-        netsonde::daemon::log::start("engine");
+        netsonde::log::start("engine");
         netsonde::daemon::keeper::privilege::give_up().unwrap();
         netsonde::daemon::engine::sandbox::enter(netsonde_core::config::Violation::Kill).unwrap();
         panic!("{message}");

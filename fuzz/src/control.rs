@@ -7,10 +7,10 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream as StdStream};
 use std::rc::Rc;
 use std::time::Duration;
 
-use netsonde::daemon::engine::control::{
+use netsonde::varlink::server::memory::{Memory, MemoryLimits};
+use netsonde::varlink::server::{
     Clients, Failure, Interface, Limits, Peer, Replies, Service, parameters, serve,
 };
-use netsonde::daemon::engine::memory::{Memory, MemoryLimits};
 use netsonde_core::protocol::capture::CaptureCall;
 use netsonde_core::protocol::inventory::{EventsCall, TalkersCall};
 use netsonde_core::protocol::multicast::InterfaceCall;

@@ -7,12 +7,12 @@ use netsonde::daemon::keeper::args::Args;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    netsonde::daemon::log::start(if args.engine { "engine" } else { "keeper" });
+    netsonde::log::start(if args.engine { "engine" } else { "keeper" });
     let status = if args.engine {
         netsonde::daemon::engine::run()
     } else {
         netsonde::daemon::keeper::run(&args)
     };
-    netsonde::daemon::log::end();
+    netsonde::log::end();
     ExitCode::from(status)
 }

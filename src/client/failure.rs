@@ -4,10 +4,10 @@ use std::path::Path;
 
 use netsonde_core::text::unknown;
 
-use crate::client::connection;
 use crate::client::files::capture_file;
 use crate::client::filter;
 use crate::linux::reason;
+use crate::varlink::client as connection;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

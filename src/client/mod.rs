@@ -27,7 +27,6 @@ macro_rules! eprintln {
 
 pub mod cli;
 pub mod commands;
-pub mod connection;
 mod failure;
 pub mod files;
 pub mod filter;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use netsonde_core::protocol::service::{Namespace, Status};
 
-use crate::client::connection::{Connection, Error, ask};
 use crate::client::failure::Failure;
 use crate::linux;
+use crate::varlink::client::{Connection, Error, ask};
 
 /// Maximum time for the service's reply to a command that does not need it.
 const SHORT_WAIT: Duration = Duration::from_secs(1);

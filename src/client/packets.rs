@@ -1,7 +1,6 @@
 //! SHELL. Packets of the service or of a capture file, as selected by the options of `watch` and `capture`.
 
 use crate::client::cli::args::{DirectionArg, Global, Lookback, Packets};
-use crate::client::connection::{Connection, ask};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{self, CaptureFile, FilePacket, Item};
 use crate::client::files::output_file::FileId;
@@ -9,6 +8,7 @@ use crate::client::filter::{Filter, LocalFilter};
 use crate::client::interrupt::Interrupt;
 use crate::client::output::{no_match, note, remark};
 use crate::client::render::style::{local_time_ns, short_duration};
+use crate::varlink::client::{Connection, ask};
 use netsonde_core::protocol::capture::{CaptureCall, CaptureReply, Content, Selection};
 use netsonde_core::protocol::service::Status;
 use netsonde_core::recorder::select::Select;

@@ -6,10 +6,10 @@
 //! scripts, which are for programs alone, are written past this. Line feeds are those of this program: within
 //! texts that it did not make, [`one_line`] escapes them when they come in.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::{self, Stderr, Stdout, StdoutLock, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use netsonde_core::screen::{is_unsafe, push_escaped};
 
 /// Escape sequences of the styles in `render::style`: dim, bold, red, green, and the end of each.
 const STYLES: [&str; 5] = [
@@ -26,39 +26,6 @@ static HAS_STYLES: AtomicBool = AtomicBool::new(false);
 /// Lets the sequences of styles pass.
 pub fn allow_styles() {
     HAS_STYLES.store(true, Ordering::Relaxed);
-}
-
-/// Returns whether a character changes how others are shown: control characters (also of the second block,
-/// U+0080 to U+009F), marks of the direction of writing, characters without width, and tags.
-pub fn is_unsafe(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter,
-            '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
-}
-
-/// Appends a character as JSON escapes it.
-fn push_escaped(letter: char, to: &mut String) {
-    let mut units = [0; 2];
-    for unit in letter.encode_utf16(&mut units) {
-        let _ = write!(to, "\\u{unit:04x}");
-    }
-}
-
-/// Escapes all such characters, line feeds included, in a text that this program did not make.
-pub fn one_line(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
-        return text.into();
-    }
-    let mut shown = String::with_capacity(text.len() + 8);
-    for letter in text.chars() {
-        match is_unsafe(letter) {
-            true => push_escaped(letter, &mut shown),
-            false => shown.push(letter),
-        }
-    }
-    shown.into()
 }
 
 /// Escapes a text that may have lines and styles of this program.
@@ -191,14 +158,5 @@ mod tests {
         assert!(!shown.contains(is_unsafe), "{shown}");
         let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
         assert_eq!(read, serde_json::json!({ text: [text] }));
-    }
-
-    #[test]
-    fn lines_of_others_are_one() {
-        assert_eq!(one_line("e0"), "e0");
-        assert_eq!(
-            one_line("e0\nnetsonde: all is well"),
-            "e0\\u000anetsonde: all is well"
-        );
     }
 }

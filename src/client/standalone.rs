@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, mkdtemp};
 
-use crate::client::connection::Connection;
 use crate::client::failure::Failure;
 use crate::linux::reason;
+use crate::varlink::client::Connection;
 
 /// Maximum time until a private service is ready.
 const READY_WAIT: Duration = Duration::from_secs(10);

@@ -12,6 +12,7 @@
 //! | [`events`] | event kinds, detection and rate limits |
 //! | [`host`] | parsers for /proc/net, and the table of drop counters |
 //! | [`families`] | address families and socket types, with their purpose |
+//! | [`screen`] | characters that would change a terminal, and their escapes |
 //! | [`sockets`] | socket lists, from sock_diag and /proc/net |
 //! | [`diagnose`] | failure modes: evidence in, findings out |
 //! | [`protocol`] | the Varlink interfaces and their types |
@@ -35,6 +36,7 @@ pub mod neighbors;
 pub mod probe;
 pub mod protocol;
 pub mod recorder;
+pub mod screen;
 pub mod sockets;
 pub mod talkers;
 pub mod text;

@@ -10,4 +10,3 @@
 pub mod channel;
 pub mod engine;
 pub mod keeper;
-pub mod log;

@@ -10,8 +10,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use netsonde::client::connection::Connection;
 use netsonde::lab::{self, Host, traffic, wait_until};
+use netsonde::varlink::client::Connection;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::{Value, json};
 

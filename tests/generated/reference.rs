@@ -2,8 +2,8 @@
 
 use clap::CommandFactory;
 use netsonde::daemon::keeper::args::Args;
-use netsonde::daemon::log::limit::{AUDITS, ERRORS_OF_ALL, LINES, LINES_OF_ALL, WINDOW};
-use netsonde::daemon::log::line::{LINE_BYTES, VALUE_BYTES};
+use netsonde::log::limit::{AUDITS, ERRORS_OF_ALL, LINES, LINES_OF_ALL, WINDOW};
+use netsonde::log::line::{LINE_BYTES, VALUE_BYTES};
 use netsonde_core::config::{KEYS, MAX_RULE_ENTRIES};
 use netsonde_core::diagnose::texts;
 use netsonde_core::events::{Category, Kind, MAX_PER_MINUTE};

@@ -13,8 +13,8 @@ use clap::{Arg, Command};
 use netsonde_core::protocol::service::Interfaces;
 use netsonde_core::text::{listed, nearest, unknown};
 
-use crate::client::connection::{Error, ask};
 use crate::client::failure::Failure;
+use crate::varlink::client::{Error, ask};
 
 /// Parameters of the protocol, and the option that each comes from: the end of the parameter's name, and the
 /// identifier of the option.

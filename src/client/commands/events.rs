@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::client::cli::args::{EventsArgs, Global};
-use crate::client::connection::{Connection, Error, ask_with};
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
 use crate::client::interrupt::wait_until;
@@ -13,6 +12,7 @@ use crate::client::output::{json, no_match, note};
 use crate::client::render::style::{Style, local_time, local_time_ns, safe, short_duration};
 use crate::client::render::wrap::fit;
 use crate::client::screen;
+use crate::varlink::client::{Connection, Error, ask_with};
 use netsonde_core::events::{Category, Kind, Severity};
 use netsonde_core::protocol::inventory::{Event, EventPackets, Events, EventsCall};
 use netsonde_core::text::{listed, nearest, unknown};

@@ -1,12 +1,12 @@
 //! SHELL. `netsonde interfaces`: links, addresses, memberships, and the state of recording.
 
 use crate::client::cli::args::Global;
-use crate::client::connection::ask;
 use crate::client::failure::Failure;
 use crate::client::output::json;
 use crate::client::render::style::Style;
 use crate::client::render::wrap::fit;
 use crate::client::screen;
+use crate::varlink::client::ask;
 use netsonde_core::protocol::service::{Interface, Interfaces};
 use netsonde_core::text::{counted, unknown};
 use std::io::Write;

@@ -7,12 +7,12 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::client::cli::args::{Global, NeighborsArgs};
-use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
 use crate::client::output::{no_match, show};
 use crate::client::render::oui::makers;
 use crate::client::render::style::{Style, age};
 use crate::client::render::table::{Column, table};
+use crate::varlink::client::ask_with;
 use netsonde_core::neighbors::mac;
 use netsonde_core::protocol::inventory::{
     Claimant, Finding, InterfaceCall, KernelNeighbor, Master, Neighbor, Neighbors, VirtualRouter,

@@ -1,11 +1,11 @@
 //! SHELL. `netsonde status`: what is recorded, and everything that was lost.
 
 use crate::client::cli::args::Global;
-use crate::client::connection::ask;
 use crate::client::failure::Failure;
 use crate::client::output::show;
 use crate::client::render::style::{Style, age, bytes, duration, local_time};
 use crate::client::render::table::{Column, table};
+use crate::varlink::client::ask;
 use netsonde_core::protocol::service::{InterfaceCounts, ListenerCounts, Status, Store};
 use netsonde_core::text::counted;
 use std::path::Path;

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::client::cli::args::{Global, SortKey, Talkers as Args};
-use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
 use crate::client::interrupt::{Interrupt, wait_until};
 use crate::client::namespace;
@@ -21,6 +20,7 @@ use crate::client::render::wrap::fit;
 use crate::client::screen;
 use crate::linux::proc_net;
 use crate::linux::processes;
+use crate::varlink::client::ask_with;
 use netsonde_core::diagnose::evidence::Process;
 use netsonde_core::host::socket::{ProcSocket, parse_sockets};
 use netsonde_core::protocol::inventory::{Talker, Talkers, TalkersCall};

@@ -4,7 +4,8 @@
 
 use clap::ValueEnum;
 
-use crate::client::screen::{allow_styles, is_unsafe};
+use crate::client::screen::allow_styles;
+use netsonde_core::screen::is_unsafe;
 
 /// When to use color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -11,29 +11,21 @@
 //! | `listen` | raw sockets: packets delivered by the IP layer |
 //! | `watch` | event detection, once per second |
 //! | `prober` | probes: sockets, routes and counters around `probe` |
-//! | `control` | the Varlink server |
-//! | `memory` | memory that clients make this process take |
 //! | `service` | the methods of the Varlink interfaces |
-//! | `user` | the owner of connections, runs and memory |
 //! | `export` | packets from the record, as pcapng |
 //! | `samples` | what an export says about packets that were not stored |
-//! | `ready` | waiting for descriptors |
 //! | `sandbox` | the allowed system calls and files |
 
-pub mod control;
 mod export;
 mod links;
 mod listen;
-pub mod memory;
 mod prober;
-mod ready;
 mod recording;
 pub mod ring;
 mod samples;
 pub mod sandbox;
 mod service;
 mod state;
-mod user;
 pub mod watch;
 
 use std::cell::RefCell;
@@ -53,6 +45,7 @@ use crate::daemon::channel::handover::{
 use crate::daemon::channel::settings::Settings;
 use crate::linux::mapping::{Mapping, OwnMemory, ReadOnlyMapping};
 use crate::linux::wall_ns;
+use crate::varlink::server::{self as control, ready};
 use links::Links;
 use listen::Listener;
 use netsonde_core::config::Config;
@@ -74,7 +67,7 @@ pub fn run() -> u8 {
     match start() {
         Ok(()) => 0,
         Err(error) => {
-            crate::daemon::log::refuse("netsonded: engine: ", &error.to_string());
+            crate::log::refuse("netsonded: engine: ", &error.to_string());
             2
         }
     }
@@ -412,7 +405,7 @@ async fn run_housekeeping(engine: Shared, clients: Rc<RefCell<control::Clients>>
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        crate::daemon::log::sum_up();
+        crate::log::sum_up();
         engine.borrow_mut().run_housekeeping();
         let limits = clients.borrow().limits();
         engine.borrow_mut().poll_changes(&limits);

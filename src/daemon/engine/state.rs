@@ -11,7 +11,6 @@ use tokio::sync::Notify;
 
 use super::links::{KernelLink, LinkChange, Links};
 use super::listen::{Listener, ReceivedPacket};
-use super::memory::{Memory, MemoryLimits};
 use super::prober::{PollContext, Prober};
 use super::recording::{Recording, count_listened};
 use super::sandbox::Sandbox;
@@ -20,6 +19,7 @@ use crate::daemon::channel::settings::Settings;
 use crate::linux::netlink::KernelNeighbor;
 use crate::linux::proc_net_start;
 use crate::linux::wall_ns;
+use crate::varlink::server::memory::{Memory, MemoryLimits};
 use netsonde_core::config::{Config, Permissions};
 use netsonde_core::events::{Detector, Event, Kind};
 use netsonde_core::host::route::{Route, routes};

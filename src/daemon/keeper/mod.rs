@@ -38,10 +38,10 @@ use socket2::Domain;
 
 use crate::daemon::channel::handover::{COUNTERS_BYTES, Counter, MAX_DESCRIPTORS, counter_at};
 use crate::daemon::channel::settings::{Settings, find_group};
-use crate::daemon::log::line::escape;
 use crate::linux::mapping::{Mapping, read_only, sealed_memory};
 use crate::linux::reason;
 use crate::linux::wall_ns;
+use crate::log::line::escape;
 use args::Args;
 use filter::Ring;
 use inherited::Inherited;
@@ -121,7 +121,7 @@ pub fn run(args: &Args) -> u8 {
 }
 
 fn refuse(why: &str) -> u8 {
-    crate::daemon::log::refuse("netsonded: ", why);
+    crate::log::refuse("netsonded: ", why);
     2
 }
 

@@ -25,8 +25,8 @@ use crate::daemon::channel::handover::{
     recv_request, send_handover, send_settings,
 };
 use crate::daemon::channel::settings::Settings;
-use crate::daemon::log;
 use crate::linux::monotonic_ns;
+use crate::log;
 use netsonde_core::config::Config;
 
 /// Crashes forgiven per second of uptime.

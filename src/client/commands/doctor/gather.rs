@@ -26,12 +26,12 @@ use crate::client::commands::doctor::service::{
     listened, own_pids, record_begins, ring_drops, thinned, time_ns,
 };
 use crate::client::commands::mcast::test_socket::join_only;
-use crate::client::connection::{ask, ask_with};
 use crate::client::failure::Failure;
 use crate::client::interrupt::{Interrupt, wait_until};
 use crate::client::packets::open;
 use crate::linux::netlink::{Netlink, RouteQuery};
 use crate::linux::{memberships, proc_net, processes, sysctl, wall_ns};
+use crate::varlink::client::{ask, ask_with};
 
 /// Maximum number of sources whose return route is looked up.
 const MAX_SOURCES: usize = 64;

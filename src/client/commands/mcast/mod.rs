@@ -10,11 +10,11 @@ pub(crate) mod test_socket;
 
 use crate::client::cli::args::{Global, Mcast};
 use crate::client::commands::doctor;
-use crate::client::connection::ask_with;
 use crate::client::failure::Failure;
 use crate::client::namespace;
 use crate::client::output::{no_match, show};
 use crate::client::render::style::Style;
+use crate::varlink::client::ask_with;
 use groups::{groups_text, held};
 use netsonde_core::protocol::multicast::{Groups, InterfaceCall, Queriers, Streams};
 use queriers::queriers_text;

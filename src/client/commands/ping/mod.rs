@@ -21,11 +21,11 @@ use crate::client::commands::ping::progress::Progress;
 use crate::client::commands::ping::rules::Rules;
 use crate::client::commands::ping::size_check::SizeChecks;
 use crate::client::commands::ping::text::Output;
-use crate::client::connection::Connection;
 use crate::client::failure::Failure;
 use crate::client::files::output_file::{FileId, OutputFile};
 use crate::client::interrupt::Interrupt;
 use crate::linux::reason;
+use crate::varlink::client::Connection;
 use netsonde_core::address::{
     looks_like_ipv4, looks_like_ipv6, parse_address, parse_prefix, parse_short_ipv4,
 };

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::client::connection::Connection;
+use crate::varlink::client::Connection;
 use netsonde_core::protocol::ping::{ProgressCall, ProgressReply, Summary};
 use netsonde_core::text::counted;
 

@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::client::cli::args::{Ping, Pmtu};
-use crate::client::connection::Connection;
 use crate::client::failure::Failure;
+use crate::varlink::client::Connection;
 use netsonde_core::protocol::ping::{Options, PingCall, PingReply, Probe, Remark, Summary};
 
 /// Losses in a row, from the first probe on, after which the smaller probe is sent.

@@ -12,10 +12,10 @@ use netsonde_core::wire::services::service_name;
 use nix::net::if_::if_indextoname;
 use nix::unistd::{Uid, User};
 
-use crate::client::connection::ask;
 use crate::linux::diag::{self, Source};
 use crate::linux::processes::{self, Held, Joined, MAX_QUERIES, SocketCopy, Unlisted};
 use crate::linux::{memberships, proc_net};
+use crate::varlink::client::ask;
 
 /// CAP_SYS_PTRACE (linux/capability.h).
 const SYS_PTRACE: u32 = 19;

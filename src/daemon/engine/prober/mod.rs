@@ -42,9 +42,9 @@ use rate::{Rates, Sender, Waits};
 use send::StampIds;
 
 use super::links::Links;
-use super::memory::Reservation;
 use super::recording::Recording;
-use super::user::User;
+use crate::varlink::server::memory::Reservation;
+use crate::varlink::server::user::User;
 use netsonde_core::config;
 use netsonde_core::events::ProbeLoss;
 use netsonde_core::neighbors::Neighbors;

@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use crate::daemon::engine::Shared;
-use crate::daemon::engine::control::{Failure, Replies};
 use crate::daemon::engine::state::EngineState;
 use crate::linux::wall_ns;
+use crate::varlink::server::{Failure, Replies};
 use netsonde_core::events::{Category, Event, Kind, Severity};
 use netsonde_core::protocol::inventory as reply;
 use netsonde_core::protocol::service::Limit;

@@ -17,12 +17,15 @@ use std::rc::Rc;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::control::{self, Clients, Failure, Interface, Limits, Peer, Replies, Service};
+use super::Shared;
 use super::export::{self, Export, Refused};
-use super::{Shared, control::parameters};
-use crate::daemon::log::AUDIT;
 use crate::linux::reason;
 use crate::linux::wall_ns;
+use crate::log::AUDIT;
+use crate::varlink::server::parameters;
+use crate::varlink::server::{
+    self as control, Clients, Failure, Interface, Limits, Peer, Replies, Service,
+};
 use netsonde_core::config::Config;
 use netsonde_core::config::permission::Tier;
 use netsonde_core::protocol;

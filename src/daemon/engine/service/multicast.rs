@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use super::inventory::is_ours;
-use crate::daemon::engine::control::Failure;
 use crate::daemon::engine::state::EngineState;
 use crate::linux::proc_net;
 use crate::linux::wall_ns;
+use crate::varlink::server::Failure;
 use netsonde_core::host::membership::source_filters;
 use netsonde_core::multicast::{names, report};
 use netsonde_core::protocol::multicast as reply;

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
-use crate::daemon::engine::control::Failure;
 use crate::daemon::engine::state::EngineState;
 use crate::linux::reason;
 use crate::linux::wall_ns;
+use crate::varlink::server::Failure;
 use netsonde_core::neighbors::virtual_router::{VirtualRouter, VirtualRouterId};
 use netsonde_core::neighbors::{
     Address, AddressState, Duplicate, Host, Neighbors, Proxy, heard, mac, role,

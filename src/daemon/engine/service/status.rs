@@ -1,10 +1,10 @@
 //! SHELL. `Status`: health of the service, complete and consistent.
 
 use crate::daemon::channel::handover::{JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT};
-use crate::daemon::engine::control::Peer;
 use crate::daemon::engine::state::EngineState;
-use crate::daemon::log;
 use crate::linux::wall_ns;
+use crate::log;
+use crate::varlink::server::Peer;
 use netsonde_core::config::permission::Tier;
 use netsonde_core::multicast::{Groups, Queriers, Routers, Streams};
 use netsonde_core::neighbors::Neighbors;

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::daemon::engine::control::Failure;
 use crate::daemon::engine::state::EngineState;
 use crate::linux::wall_ns;
+use crate::varlink::server::Failure;
 use netsonde_core::protocol::inventory as reply;
 use netsonde_core::protocol::time;
 use netsonde_core::talkers::path::{Carried, Stack, Way, carried};

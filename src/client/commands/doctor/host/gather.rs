@@ -27,11 +27,11 @@ use crate::client::commands::doctor::host::routes::routes;
 use crate::client::commands::doctor::links;
 use crate::client::commands::doctor::service::own_pids;
 use crate::client::commands::drops;
-use crate::client::connection::{ask, ask_with};
 use crate::client::failure::Failure;
 use crate::client::interrupt::{Interrupt, wait_until};
 use crate::linux::netlink::Netlink;
 use crate::linux::{memberships, proc_net, processes, wall_ns};
+use crate::varlink::client::{ask, ask_with};
 
 /// Maximum number of kernel neighbor entries, well above the default limit of a table (gc_thresh3: 1024).
 const MAX_NEIGHBORS: usize = 8192;

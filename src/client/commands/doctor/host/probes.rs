@@ -10,8 +10,8 @@ use serde::Serialize;
 use netsonde_core::diagnose::host::evidence::{Known, Probed, Route};
 use netsonde_core::protocol::ping::{Options, PingCall, PingReply, Probe};
 
-use crate::client::connection::Connection;
 use crate::client::failure::Failure;
+use crate::varlink::client::Connection;
 
 /// Echo requests per gateway: enough to distinguish loss from chance within the default window.
 const COUNT: u32 = 4;

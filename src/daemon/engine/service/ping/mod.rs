@@ -20,10 +20,10 @@ use serde_json::json;
 use tokio::task::yield_now;
 
 use crate::daemon::engine::Shared;
-use crate::daemon::engine::control::{Failure, Peer, Replies};
-use crate::daemon::engine::memory::Exceeded;
 use crate::daemon::engine::prober::ActiveRun;
 use crate::daemon::engine::state::EngineState;
+use crate::varlink::server::memory::Exceeded;
+use crate::varlink::server::{Failure, Peer, Replies};
 use netsonde_core::probe::Run;
 use netsonde_core::probe::run::Event;
 use netsonde_core::protocol::ping::{

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use super::targets::{Targets, check_scopes, mark_broadcast};
 use super::{bad_target, limit_reached, no_memory, not_permitted};
-use crate::daemon::engine::control::{Failure, Peer};
 use crate::daemon::engine::prober::{STAMPED_RATE, SendOptions, SocketOptions};
 use crate::daemon::engine::state::EngineState;
+use crate::varlink::server::{Failure, Peer};
 use netsonde_core::config::PingSettings;
 use netsonde_core::probe::{Settings, Target};
 use netsonde_core::protocol::ping::Options;

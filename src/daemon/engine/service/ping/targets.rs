@@ -9,11 +9,11 @@ use netlink_packet_route::route::RouteType;
 
 use super::{bad_target, limit_reached, no_memory, no_such_list, not_permitted};
 use crate::daemon::engine::Shared;
-use crate::daemon::engine::control::{Failure, Peer};
-use crate::daemon::engine::memory::Reservation;
 use crate::daemon::engine::prober::SendOptions;
 use crate::daemon::engine::state::EngineState;
-use crate::daemon::engine::user::User;
+use crate::varlink::server::memory::Reservation;
+use crate::varlink::server::user::User;
+use crate::varlink::server::{Failure, Peer};
 use netsonde_core::probe::Target;
 use netsonde_core::protocol::ping::{PingCall, TargetsCall, TargetsReply};
 

@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::daemon::engine::memory::{Exceeded, Reservation};
+use crate::varlink::server::memory::{Exceeded, Reservation};
 
 /// Why a call failed.
 #[derive(Debug)]

@@ -300,7 +300,7 @@ mod tests {
     fn no_user_hides_anothers_audit() {
         let all = kinds(|| {
             for uid in 0..2 * KINDS as u64 {
-                tracing::info!(target: crate::daemon::log::AUDIT, uid, "x");
+                tracing::info!(target: crate::log::AUDIT, uid, "x");
             }
         });
         let mut limiter = Limiter::default();

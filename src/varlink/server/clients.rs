@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::Limits;
-use crate::daemon::engine::memory::Memory;
-use crate::daemon::engine::user::User;
+use crate::varlink::server::memory::Memory;
+use crate::varlink::server::user::User;
 use netsonde_core::protocol::service as reply;
 
 /// Minimum age of a connection before it may be closed for a new one: the client must have had time
@@ -239,7 +239,7 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::engine::memory::MemoryLimits;
+    use crate::varlink::server::memory::MemoryLimits;
 
     fn memory() -> Memory {
         let (all, per_user) = (1 << 30, 1 << 30);

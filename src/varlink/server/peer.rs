@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use nix::sys::socket::{VsockAddr, getpeername, getsockopt, sockopt::PeerCredentials};
 
-use crate::daemon::engine::user::{NOBODY, User};
 use crate::linux::option::get_option;
+use crate::varlink::server::user::{NOBODY, User};
 use netsonde_core::config::permission::Caller;
 
 /// Maximum number of a user's groups: some directories assign hundreds, and Linux allows 65,536.

@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::client::screen::{is_unsafe, one_line};
 use crate::linux::reason;
+use netsonde_core::screen::{is_unsafe, one_line};
 
 /// Maximum length of a reply, in bytes: thousands of interfaces fit.
 const REPLY_MAX: usize = 16 << 20;

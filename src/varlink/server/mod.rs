@@ -4,11 +4,24 @@
 //! It has its own codec, which is small, while the list of what it must not do is long: no message
 //! and no queue without a limit, no descriptor accepted, no client that delays another
 //! (`ARCHITECTURE.md`, "Control socket").
+//!
+//! | file | contents |
+//! |---|---|
+//! | `clients` | who is connected, and who is let in |
+//! | `connection` | the calls of one client |
+//! | `replies` | the replies to one call |
+//! | `peer` | identity of a client, as the kernel has it |
+//! | `user` | the owner of connections, runs and memory |
+//! | `memory` | memory that clients make the process take |
+//! | `ready` | waiting for descriptors |
 
 mod clients;
 mod connection;
+pub mod memory;
 mod peer;
+pub mod ready;
 mod replies;
+pub mod user;
 
 use std::cell::RefCell;
 use std::io;
@@ -95,7 +108,7 @@ pub async fn serve<S: Service>(
     clients: Rc<RefCell<Clients>>,
 ) -> io::Result<()> {
     let is_unix = SockRef::from(&listener).domain()? == Domain::UNIX;
-    let listener = super::ready::readable(listener)?;
+    let listener = ready::readable(listener)?;
     // Released briefly when descriptors run out, to accept and reject waiting clients.
     let mut reserve = reserve();
     let mut in_a_row = 0;
@@ -167,7 +180,7 @@ async fn accept(listener: &AsyncFd<OwnedFd>) -> io::Result<UnixStream> {
             Ok(nix::sys::socket::accept4(listener.as_raw_fd(), flags)?)
         });
         match accepted {
-            Ok(accepted) => return UnixStream::from_std(super::ready::accepted(accepted?)),
+            Ok(accepted) => return UnixStream::from_std(ready::accepted(accepted?)),
             // The listener stays readable after shutdown(2), and accept reports nothing else.
             Err(_would_block) if is_closed => {
                 return Err(io::Error::new(

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::clients::{ClientSlot, Clients, Refusal};
 use super::replies::{Failure, Replies};
 use super::{Peer, Service};
-use crate::daemon::engine::memory::Reservation;
+use crate::varlink::server::memory::Reservation;
 
 /// A Varlink call.
 #[derive(Deserialize)]

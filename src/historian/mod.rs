@@ -1,0 +1,1 @@
+//! SHELL. The historian.
