@@ -8,8 +8,10 @@
 //! | `ping` | probes and their fates |
 //! | `multicast` | groups, queriers, routers, streams |
 //! | `inventory` | flows, hosts, events |
+//! | `history` | monitors, outages, what is kept on disk: served by netsonde-historian |
 
 pub mod capture;
+pub mod history;
 pub mod inventory;
 pub mod multicast;
 pub mod ping;
@@ -33,5 +35,7 @@ pub const PING: &str = include_str!("io.netsonde.Ping.varlink");
 pub const MULTICAST: &str = include_str!("io.netsonde.Multicast.varlink");
 /// Definition of `io.netsonde.Inventory`.
 pub const INVENTORY: &str = include_str!("io.netsonde.Inventory.varlink");
+/// Definition of `io.netsonde.History`.
+pub const HISTORY: &str = include_str!("io.netsonde.History.varlink");
 /// Definition of `org.varlink.service`.
 pub const VARLINK: &str = include_str!("org.varlink.service.varlink");
