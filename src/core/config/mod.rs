@@ -21,6 +21,7 @@ mod suggest;
 use serde::{Deserialize, Serialize};
 
 pub use check::Error;
+pub(crate) use errors::place as line_and_column;
 pub use errors::{MAX_FILE_BYTES, Problem, Problems};
 pub use keys::{KEYS, Key, default_file};
 pub use permission::{PermissionSettings, Permissions};
@@ -84,7 +85,7 @@ fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
-/// Duration in nanoseconds. In the file a number of seconds, or a string with `s`, `min` or `h`.
+/// Duration in nanoseconds. In the file a number of seconds, or a string with `ms`, `s`, `min` or `h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub u64);
 
@@ -135,12 +136,13 @@ impl serde::de::Visitor<'_> for SpanVisitor {
 fn parse_span(text: &str) -> Option<Span> {
     let (number, unit) = quantity(text)?;
     let unit = match unit {
-        "s" => 1,
-        "m" | "min" => 60,
-        "h" => 3600,
+        "ms" => 1_000_000,
+        "s" => SECOND,
+        "m" | "min" => 60 * SECOND,
+        "h" => 3600 * SECOND,
         _ => return None,
     };
-    number.checked_mul(unit)?.checked_mul(SECOND).map(Span)
+    number.checked_mul(unit).map(Span)
 }
 
 /// `[recorder.retention]`: how far back each store reaches, whatever comes.
