@@ -4,6 +4,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`store`] | probes in, history out: journal, segments, compaction, budget |
+//! | [`table`] | small values that change, by key, in a file of their own |
 //! | [`packets`] | packets in, packets out: the same files, with their own budget |
 //! | [`segment`], [`record`] | format of files and of the records in them, the same for probes and packets |
 //! | [`chunk`] | every probe of a series: fate, send time, round trips to 3 % |
@@ -25,6 +26,8 @@ pub mod directory;
 pub mod disk;
 mod entropy;
 pub mod histogram;
+#[cfg(test)]
+mod memory;
 pub mod packets;
 pub mod record;
 pub mod recurrence;
@@ -33,3 +36,4 @@ pub mod segment;
 pub mod shared;
 pub mod state;
 pub mod store;
+pub mod table;
