@@ -13,12 +13,14 @@
 //! | [`directory`], [`disk`] | the directory of a store, as a trait and as a directory of the file system |
 //! | [`state`] | state of a target; begin and end of its outages |
 //! | [`degraded`] | comparison of a target with its own history |
+//! | [`book`] | all targets and their outages, and what is told of them |
 //! | [`shared`] | outages with one cause as one outage |
 //! | [`recurrence`] | outages that recur, and the chance that this is a coincidence |
 
 #![forbid(unsafe_code)]
 
 mod batch;
+pub mod book;
 mod bytes;
 pub mod chunk;
 pub mod degraded;
