@@ -14,8 +14,9 @@ use socket2::{Domain, SockRef, Type};
 
 use super::Resources;
 use super::filter::{Code, IcmpSocketRole, Ring, icmp_filter, program};
-use super::sockets::{Control, Error, LISTENER_SNAP, PacketRing};
+use super::sockets::{Error, LISTENER_SNAP, PacketRing};
 use crate::linux::mapping::constant_memory;
+use crate::varlink::server::listen::Control;
 use netsonde_core::config::Config;
 
 /// Version, incremented with every change of the names below or of the manifest.
