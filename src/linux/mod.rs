@@ -13,7 +13,7 @@
 //! | `mapping` | memory shared between keeper, engine and kernel |
 //! | `processes` | which process holds a socket, and copies of sockets |
 //! | `group_socket` | group memberships by interface index |
-//! | `received` | descriptors that arrive with a message |
+//! | `received` | descriptors that arrive with a message, or from the starter |
 
 #[cfg(any(feature = "daemon", feature = "historian"))]
 pub mod configuration;
@@ -28,7 +28,6 @@ pub mod netlink;
 pub mod option;
 #[cfg(feature = "client")]
 pub(crate) mod processes;
-#[cfg(any(feature = "client", feature = "historian"))]
 pub(crate) mod received;
 #[cfg(feature = "daemon")]
 pub(crate) mod routing;

@@ -159,7 +159,7 @@ impl Inherited {
         let passed =
             sd_notify::listen_fds_with_names().map_err(|error| wrong(error.to_string()))?;
         for (raw, name) in passed {
-            let descriptor = super::sys::passed(raw);
+            let descriptor = crate::linux::received::passed(raw);
             match names().find(|known| *known == name) {
                 // Stored twice: the manifest refers to the first one.
                 Some(known) => {
