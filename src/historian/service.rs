@@ -798,7 +798,9 @@ impl History {
         problems.extend(figures.problem.clone());
         let damaged = figures.damaged_lines + figures.counters.damaged;
         if damaged > 0 {
-            problems.push(format!("{damaged} damaged places were found in the files: what they had is lost"));
+            problems.push(format!(
+                "{damaged} damaged places were found in the files: what they had is lost"
+            ));
         }
         if counters.left_out > 0 {
             problems.push(format!(
