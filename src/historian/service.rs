@@ -119,6 +119,17 @@ fn fates(counts: impl Fn(Fate) -> u64) -> BTreeMap<String, u64> {
     all.filter(|(_, count)| *count > 0).collect()
 }
 
+/// The same of an outage: the answers that ended it are none of its probes.
+fn lost(counts: impl Fn(Fate) -> u64) -> BTreeMap<String, u64> {
+    fates(|fate| {
+        if fate == Fate::Replied {
+            0
+        } else {
+            counts(fate)
+        }
+    })
+}
+
 fn point(step: &Step, step_ns: u64) -> reply::Point {
     let gaps: Vec<String> = step
         .gap_reasons()
@@ -197,7 +208,7 @@ impl Historian {
                 begin: time(own.begin_ns),
                 end: own.end_ns.map(time),
                 duration_ns: own.duration_ns,
-                fates: fates(|fate| own.fates[usize::from(fate_number(fate))].into()),
+                fates: lost(|fate| own.fates[usize::from(fate_number(fate))].into()),
                 times: own.times.into(),
                 gaps: own.gaps.into(),
                 first: member.first.clone(),
@@ -264,7 +275,7 @@ impl Historian {
             duration_ns: outage.duration_ns(),
             targets: targets.collect(),
             targets_left_out: (left_out > 0).then_some(left_out),
-            fates: fates(|fate| counts[usize::from(fate_number(fate))]),
+            fates: lost(|fate| counts[usize::from(fate_number(fate))]),
             cause: cause::name(&outage.cause).into(),
             words,
             flapping: (outage.times() > 1).then(|| outage.times().into()),

@@ -189,6 +189,8 @@ pub struct Historian {
     /// To those who watch.
     pub told: broadcast::Sender<Told>,
     lines: Vec<Line>,
+    /// Outages whose begin is logged with the next tick, when it is known who else has them.
+    unlogged: BTreeSet<u64>,
 }
 
 fn key(monitor: &str, subject: &Subject) -> String {
@@ -239,6 +241,7 @@ impl Historian {
             counters: Counters::default(),
             told,
             lines: Vec::new(),
+            unlogged: BTreeSet::new(),
         };
         for (_, monitor) in table.all::<Monitor>("monitor/") {
             // Valid when it was added; a newer version may think otherwise.
@@ -717,6 +720,7 @@ impl Historian {
         let now_ns = wall_ns();
         let news = self.book.tick(now_ns);
         self.tell(news);
+        self.log_begins();
         let over = |held: &Held| held.until_ns.is_some_and(|until_ns| until_ns <= now_ns);
         let ended: Vec<String> = (self.monitors.iter())
             .filter(|(_, known)| known.held.as_ref().is_some_and(over))
@@ -774,10 +778,11 @@ impl Historian {
                 }
                 News::Began(id) => {
                     let _ = self.told.send(Told::Outage(id));
-                    self.log_outage(id, "outage-began", "began");
+                    self.unlogged.insert(id);
                 }
                 News::Ended(id) => {
                     let _ = self.told.send(Told::Outage(id));
+                    self.log_begins();
                     self.log_outage(id, "outage-ended", "ended");
                 }
                 News::Changed(id) | News::PartOf(_, id) => {
@@ -794,6 +799,14 @@ impl Historian {
         };
         let (monitor, address) = (&target.monitor, target.address.as_deref());
         tracing::debug!(monitor, target = address, state = state.name(), "state");
+    }
+
+    fn log_begins(&mut self) {
+        for id in std::mem::take(&mut self.unlogged) {
+            if self.book.outages().any(|outage| outage.id == id) {
+                self.log_outage(id, "outage-began", "began");
+            }
+        }
     }
 
     fn log_outage(&mut self, id: u64, kind: &str, what: &str) {

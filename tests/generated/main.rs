@@ -138,7 +138,9 @@ fn man_holds_these_pages_and_no_other() {
     let mut expected: BTreeSet<String> = pages().map(|page| format!("{}.1", page.name())).collect();
     for name in [
         "netsonde-events.7",
+        "monitors.toml.5",
         "netsonde-families.7",
+        "netsonde-historian.8",
         "netsonde-findings.7",
         "netsonde-protocol.7",
         "netsonde.1",
