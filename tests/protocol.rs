@@ -326,10 +326,13 @@ fn ping_types_agree() {
         run: Some(1),
         id: Some(1),
         targets: Some(1),
+        fd: Some(0),
+        slots: Some(vec!["10.0.0.1".into()]),
         probes: Some(vec![probe]),
         summaries: Some(vec![summary]),
         rows: Some(vec![row]),
         total: Some(total),
+        lost: Some(1),
     };
     let options = ping::Options {
         count: Some(1),
@@ -349,6 +352,8 @@ fn ping_types_agree() {
         quiet: Some(true),
         rows: Some(true),
         evidence: Some(true),
+        packed: Some(true),
+        spread: Some(true),
     };
     let call = ping::PingCall {
         targets: Some(vec!["10.0.0.1".into()]),

@@ -35,6 +35,7 @@ use std::time::Duration;
 use netsonde_core::config::{Config, MAX_FILE_BYTES};
 use netsonde_core::monitor;
 use netsonde_core::protocol::history::Monitor;
+use netsonde_history::chunk::Entry;
 use netsonde_history::store::Options;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -52,6 +53,11 @@ use state::Historian;
 
 /// Reports of runs that may wait. A full queue holds up the runs, whose results netsonded then keeps or counts.
 const REPORTS: usize = 256;
+/// Time in nanoseconds of probes that are read again at the start: of a target without a state that was written, and
+/// at most.
+const REPLAY_NS: (u64, u64) = (60_000_000_000, 3_600_000_000_000);
+/// Time that the start waits for them.
+const REPLAY_WAIT: Duration = Duration::from_secs(60);
 /// Interval of resolving names again.
 const RESOLVE: Duration = Duration::from_secs(60);
 
@@ -126,14 +132,15 @@ fn start(args: &Args) -> Result<(), Vec<String>> {
             historian.problems.extend(problems);
         }
     }
-    historian.settle();
     let historian = Rc::new(RefCell::new(historian));
-    let ended = LocalSet::new().block_on(
-        &runtime,
-        serve(args, &config, historian.clone(), listener, owner, reported),
-    );
+    let ended = LocalSet::new().block_on(&runtime, async {
+        replay(&historian).await;
+        historian.borrow_mut().settle();
+        serve(args, &config, historian.clone(), listener, owner, reported).await
+    });
     {
         let mut historian = historian.borrow_mut();
+        historian.release_all();
         historian.book.mark_all();
         historian.write_changes();
     }
@@ -158,6 +165,47 @@ fn listen(args: &Args, config: &Config) -> Result<(OwnedFd, Option<u32>, Option<
         .map_err(|why| format!("socket {}: {why}", args.listen.display()))?;
     let owner = nix::unistd::getuid().as_raw();
     Ok((control.listener.into(), Some(owner), control.lock))
+}
+
+/// Brings states up to the last probe in the store: after a kill they are those of the last time that they were
+/// written.
+async fn replay(historian: &RefCell<Historian>) {
+    let unread = historian.borrow().unread();
+    let keeper = historian.borrow().keeper.clone();
+    let now_ns = wall_ns();
+    let read = move |all: &mut disk::Opened| {
+        let each = unread.into_iter().map(|(series, last_ns)| {
+            // A state that was never written was up: its last minute says so again.
+            let from_ns = match last_ns {
+                0 => now_ns.saturating_sub(REPLAY_NS.0),
+                last_ns => last_ns
+                    .saturating_add(1)
+                    .max(now_ns.saturating_sub(REPLAY_NS.1)),
+            };
+            let mut probes = Vec::new();
+            let read = all.store.entries(series, from_ns, u64::MAX, |coded| {
+                if let Entry::Probe(probe) = coded.entry() {
+                    probes.push((probe.sent_ns, probe.fate));
+                }
+                true
+            });
+            read.map(|()| (series, probes))
+        });
+        each.collect::<Result<Vec<_>, _>>()
+    };
+    match keeper.query(REPLAY_WAIT, read).await {
+        Some(Ok(all)) => {
+            for (series, probes) in all {
+                historian.borrow_mut().replay(series, &probes);
+            }
+        }
+        Some(Err(error)) => {
+            tracing::warn!("states are those of the last time that they were written: {error}")
+        }
+        None => tracing::warn!(
+            "states are those of the last time that they were written: the disk does not answer"
+        ),
+    }
 }
 
 fn boot_id() -> [u8; 16] {

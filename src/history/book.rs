@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use netsonde_core::probe::Fate;
 use serde::{Deserialize, Serialize};
 
+use crate::chunk::fate_of;
 use crate::shared::{self, Cause, Joined, Joiner, Shared};
 use crate::state::{self, Change, Hold, Machine, Rule, State};
 
@@ -315,6 +316,28 @@ impl Book {
         }
         self.apply(series, changes, &mut news);
         self.follow(series, fate, &mut news);
+        news
+    }
+
+    /// Says what was seen of a lost probe only now, as an error that came late. It counts if the target has been
+    /// lost since then.
+    pub fn explain(&mut self, series: u32, sent_ns: u64, loss: Loss) -> Vec<News> {
+        let mut news = Vec::new();
+        let Some(tracked) = self.targets.get_mut(&series) else {
+            return news;
+        };
+        let is_since = |(since_ns, _): &(u64, Option<String>)| *since_ns <= sent_ns;
+        if !tracked.suspect.as_ref().is_some_and(is_since) {
+            return news;
+        }
+        tracked.words = Some(loss.words.clone());
+        if !matches!(loss.cause, Cause::Own { .. }) {
+            tracked.cause = Some((loss.cause, loss.words));
+        }
+        if let Some(outage) = tracked.machine.outage() {
+            let fate = fate_of(outage.first_fate).unwrap_or(Fate::Unanswered);
+            self.follow(series, fate, &mut news);
+        }
         news
     }
 
@@ -663,6 +686,12 @@ mod tests {
             send(&mut book, series, 5..12, Fate::Unanswered, &own);
         }
         assert_eq!(book.outages().count(), 3);
+        // An error that comes late says it, too.
+        let late = loss(gateway(), "late").unwrap();
+        book.explain(0, START + 6 * SECOND, late.clone());
+        book.explain(1, START + 4 * SECOND, late);
+        let causes = book.outages().filter(|outage| outage.cause == gateway());
+        assert_eq!(causes.count(), 1, "that of the second was before the loss");
         for series in 0..3 {
             send(&mut book, series, 12..20, Fate::Unresolved, &gateway());
         }
