@@ -439,6 +439,7 @@ fn local<'c>(
 fn record(packet: &FilePacket) -> Record<'_> {
     Record {
         store: Store::Bulk,
+        number: 0,
         time_ns: packet
             .time_ns
             .and_then(|ns| u64::try_from(ns).ok())
