@@ -1,1 +1,3 @@
 //! SHELL. The historian.
+
+pub mod record;

@@ -101,6 +101,12 @@ impl<D: Directory> Packets<D> {
         closed + self.open.as_ref().map_or(0, Writer::length)
     }
 
+    /// Returns whether the file that is being written is still in the directory.
+    pub fn is_there(&self) -> bool {
+        let open = self.open.as_ref();
+        open.is_none_or(|open| self.directory.open(&open.head().name()).is_ok())
+    }
+
     /// Returns the number of files.
     pub fn files(&self) -> usize {
         self.segments.len() + usize::from(self.open.is_some())
