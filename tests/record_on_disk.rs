@@ -11,15 +11,20 @@
 mod support;
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::io::{IoSlice, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::historian::record::{Options, Record};
 use netsonde::lab::{Host, messages, traffic, wait_until};
+use netsonde_core::protocol::history::{RecordCall, RecordReply};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use serde_json::{Value, json};
 use support::{PATIENCE, Service, Test, number, pair, settled};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -42,6 +47,14 @@ fn main() -> ExitCode {
             (
                 "captures_are_kept_within_the_quota",
                 captures_are_kept_within_the_quota,
+            ),
+            (
+                "disk_and_memory_are_read_as_one",
+                disk_and_memory_are_read_as_one,
+            ),
+            (
+                "what_a_full_disk_missed_is_fetched_again",
+                what_a_full_disk_missed_is_fetched_again,
             ),
             (
                 "evidence_has_both_sides_of_the_begin",
@@ -261,6 +274,181 @@ fn captures_are_kept_within_the_quota() -> Outcome {
     assert_eq!(record.keeps().list(), [kept]);
     let words = record.keeps().keep(None, None, "tester").unwrap_err();
     assert!(words.to_string().contains("/nonexistent"), "{words}");
+    Ok(())
+}
+
+/// Answers `io.netsonde.History.Record`, as the historian does, to one caller after the other, until the listener is
+/// shut down.
+fn answer(listener: &UnixListener, record: &Record) {
+    while let Ok((mut stream, _)) = listener.accept() {
+        let mut request = Vec::new();
+        let mut byte = [0];
+        while stream.read(&mut byte).is_ok_and(|length| length == 1) && byte[0] != 0 {
+            request.push(byte[0]);
+        }
+        let Ok(request) = serde_json::from_slice::<Value>(&request) else {
+            continue;
+        };
+        let call: RecordCall = serde_json::from_value(request["parameters"].clone()).unwrap();
+        let opened = record.open(call.since_ns, call.until_ns, call.stores.as_deref());
+        let (descriptor, reply) = opened.unwrap();
+        let reply = RecordReply {
+            fd: Some(0),
+            ..reply
+        };
+        let mut bytes = json!({ "parameters": reply }).to_string().into_bytes();
+        bytes.push(0);
+        let descriptors = [descriptor.as_raw_fd()];
+        let control = [ControlMessage::ScmRights(&descriptors)];
+        let data = [IoSlice::new(&bytes)];
+        sendmsg::<()>(stream.as_raw_fd(), &data, &control, MsgFlags::empty(), None).unwrap();
+    }
+}
+
+/// Runs the client with a socket of the historian.
+fn with_history(service: &Service, history: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
+    command
+        .env("NETSONDE_HISTORY_SOCKET", history)
+        .arg("--socket")
+        .arg(service.socket())
+        .args(arguments)
+        .stdin(Stdio::null());
+    command
+}
+
+fn disk_and_memory_are_read_as_one() -> Outcome {
+    let (a, b) = pair();
+    // A tenth of the packets fits into memory.
+    let config = "[recorder.budget]\nlink = \"256 KiB\"\n[recorder.retention]\nlink = 0\n";
+    let directory = support::folder()?;
+    let history = directory.path().join("history.sock");
+    let listener = UnixListener::bind(&history)?;
+    let service = Service::with_config(&b, config, &[]);
+    let record = start(&service, directory.path());
+    assert!(wait_until(PATIENCE, || record.is_connected()));
+    send(&a, 0..12_000, 2_000);
+    assert!(number(&service.store("link")["evicted"]) > 2_000);
+    let written = until(&record, 12_000);
+    assert_eq!(written.numbers, (0..12_000).collect::<Vec<_>>());
+    drop((record, service));
+    // Another service has another record; packets of its last moments are in memory only.
+    let service = Service::with_config(&b, config, &[]);
+    let record = start(&service, directory.path());
+    assert!(wait_until(PATIENCE, || record.is_connected()));
+    send(&a, 12_000..20_000, 2_000);
+    let file = directory.path().join("all.pcapng");
+    let live = directory.path().join("live.pcapng");
+    std::thread::scope(|scope| -> Outcome {
+        scope.spawn(|| answer(&listener, &record));
+        let close =
+            || nix::sys::socket::shutdown(listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        let outcome = (|| -> Outcome {
+            let all = [
+                "capture",
+                "--last",
+                "1h",
+                "-w",
+                file.to_str().unwrap(),
+                "arp",
+            ];
+            let output = with_history(&service, &history, &all).output()?;
+            assert!(output.status.success(), "{output:?}");
+            // And on, with what comes: the limit ends it.
+            let all = [
+                "capture",
+                "--last",
+                "1h",
+                "--follow",
+                "-c",
+                "21000",
+                "-w",
+                live.to_str().unwrap(),
+                "arp",
+            ];
+            let mut following = with_history(&service, &history, &all).spawn()?;
+            std::thread::sleep(Duration::from_secs(1));
+            send(&a, 20_000..21_500, 2_000);
+            let mut ended = None;
+            wait_until(PATIENCE, || {
+                ended = following.try_wait().unwrap();
+                ended.is_some()
+            });
+            let _ = following.kill();
+            assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+            let filtered = ["watch", "--json", "--last", "1h", "--host", "192.0.2.9"];
+            let output = with_history(&service, &history, &filtered).output()?;
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            Ok(())
+        })();
+        close()?;
+        outcome
+    })?;
+    let found = read(File::open(&file)?.into());
+    assert_eq!(
+        found.numbers,
+        (0..20_000).collect::<Vec<_>>(),
+        "{:?}",
+        found.words
+    );
+    assert!(found.times.is_sorted());
+    assert_eq!(found.dropped, 0);
+    let is_replaced = |words: &&String| words.starts_with("netsonde: gap: record_replaced from ");
+    assert_eq!(
+        found.words.iter().filter(is_replaced).count(),
+        1,
+        "{:?}",
+        found.words
+    );
+    assert!(
+        !found
+            .words
+            .iter()
+            .any(|words| words.contains(" evicted, ") && words.contains("store link"))
+    );
+    let found = read(File::open(&live)?.into());
+    assert!(
+        found.numbers.is_sorted_by(|a, b| a + 1 == *b),
+        "{:?}",
+        found.words
+    );
+    assert!(found.numbers.len() > 20_000);
+    Ok(())
+}
+
+fn what_a_full_disk_missed_is_fetched_again() -> Outcome {
+    let (a, b) = pair();
+    let service = Service::with_config(&b, LARGE, &[]);
+    let directory = support::folder()?;
+    let (tmpfs, none) = (Some("tmpfs"), nix::mount::MsFlags::empty());
+    nix::mount::mount(tmpfs, directory.path(), tmpfs, none, Some("size=256k"))?;
+    let filler = directory.path().join("filler");
+    std::fs::write(&filler, vec![1; 150 << 10])?;
+    let record = start(&service, directory.path());
+    assert!(wait_until(PATIENCE, || record.is_connected()));
+    send(&a, 0..12_000, 3_000);
+    let is_told = || {
+        let problems = record.problems();
+        problems
+            .iter()
+            .any(|words| words.contains("No space left") && words.contains("fetched"))
+    };
+    assert!(wait_until(PATIENCE, is_told), "{:?}", record.problems());
+    std::fs::remove_file(&filler)?;
+    let found = until(&record, 12_000);
+    assert_eq!(
+        found.numbers,
+        (0..12_000).collect::<Vec<_>>(),
+        "{:?}",
+        record.problems()
+    );
+    assert!(
+        wait_until(PATIENCE, || record.problems().is_empty()),
+        "{:?}",
+        record.problems()
+    );
+    drop(record);
+    nix::mount::umount(directory.path())?;
     Ok(())
 }
 
