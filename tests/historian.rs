@@ -11,7 +11,9 @@ mod support;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::lab::{self, Host, wait_until};
+use netsonde::varlink::client::Connection;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use support::historian::Historian;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
                 "a_cable_is_one_outage_of_all_targets",
                 a_cable_is_one_outage_of_all_targets,
             ),
+            ("packets_of_outages_are_kept", packets_of_outages_are_kept),
             (
                 "what_is_not_measured_is_unknown",
                 what_is_not_measured_is_unknown,
@@ -317,6 +320,67 @@ fn history(historian: &Historian, target: &str) -> Value {
         "History",
         &json!({ "target": target, "step_ns": 1_000_000_000 }),
     )
+}
+
+/// The packets of a descriptor that a method passes.
+fn packets(historian: &Historian, parameters: &Value) -> Vec<Vec<u8>> {
+    let mut connection = Connection::open(&historian.path("history.sock")).unwrap();
+    connection
+        .call_more("io.netsonde.History.Packets", parameters)
+        .unwrap();
+    let reply = connection.reply().unwrap();
+    let file = reply.descriptors.into_iter().next().unwrap();
+    let mut file = CaptureFile::new(std::fs::File::from(file)).unwrap();
+    let mut found = Vec::new();
+    while let Some(item) = file.next().unwrap() {
+        if let Item::Packet(packet) = item {
+            found.push(packet.bytes);
+        }
+    }
+    assert_eq!(number(&reply.parameters["packets"]), found.len() as u64);
+    found
+}
+
+fn packets_of_outages_are_kept() -> Outcome {
+    let net = network()?;
+    let service = Service::start(&net.a, &[]);
+    let historian = Historian::start(&net.a, &service, MONITORS);
+    historian.until_state("10.9.0.5", "up");
+    ip(&net.r, "route add prohibit 10.9.0.5");
+    historian.until_state("10.9.0.5", "down");
+    ip(&net.r, "route del prohibit 10.9.0.5");
+    let kept = historian.call(
+        "Keep",
+        &json!({ "last_ns": 60_000_000_000u64, "note": "it was slow" }),
+    );
+    assert_eq!(kept["kept"]["note"], "it was slow");
+    let id = &kept["kept"]["id"];
+    let prohibited = |packet: &Vec<u8>| packet.get(34..36) == Some(&[3, 13]);
+    let all = packets(&historian, &json!({ "kept": id }));
+    assert!(all.iter().any(prohibited), "{} packets", all.len());
+    let listed = historian.call("Kept", &json!({}));
+    assert_eq!(listed["kept"].as_array().unwrap().len(), 1, "{listed:#}");
+    historian.call("Discard", &json!({ "id": id }));
+    assert!(
+        historian
+            .try_call("Packets", &json!({ "kept": id }))
+            .is_err()
+    );
+    // The evidence of the outage itself is whole half a minute after its begin.
+    let state = |all: &Value| all["outages"][0]["evidence"]["state"].clone();
+    assert_eq!(state(&historian.call("Outages", &json!({}))), "collecting");
+    let ended = || state(&historian.call("Outages", &json!({}))) != "collecting";
+    assert!(wait_until(2 * PATIENCE, ended), "{}", historian.log());
+    let all = historian.call("Outages", &json!({}));
+    assert_eq!(state(&all), "whole", "{all:#}");
+    let found = packets(&historian, &json!({ "outage": all["outages"][0]["id"] }));
+    assert!(found.iter().any(prohibited), "{} packets", found.len());
+    println!(
+        "{} packets show outage {}",
+        found.len(),
+        all["outages"][0]["words"]
+    );
+    Ok(())
 }
 
 fn what_is_not_measured_is_unknown() -> Outcome {

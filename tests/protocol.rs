@@ -228,6 +228,9 @@ fn capture_types_agree() {
         groups: text(),
         vlans: Some(vec![1]),
         limit: Some(1),
+        numbered: Some(true),
+        record: Some(1),
+        next: Some([("icmp".to_owned(), 1)].into()),
     };
     let call = to_value(capture::CaptureCall { selection }).unwrap();
     check(&idl, "Capture", &idl.methods["Capture"].input.elts, &call);
@@ -237,6 +240,7 @@ fn capture_types_agree() {
         packets: Some(1),
         missed: Some(0),
         cut: Some("why".into()),
+        record: Some(1),
     };
     check(
         &idl,

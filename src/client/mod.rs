@@ -9,6 +9,8 @@
 //! | [`filter`] | pcap-filter expressions, compiled by libpcap |
 //! | [`connection`] | the control socket |
 //! | `packets` | packets from the service or from a file, as selected by options |
+//! | `chosen` | the selection among packets that the client decodes itself |
+//! | `joined` | packets of the historian's disk and of the service's memory as one stream |
 //! | `standalone` | a private service for one command |
 //! | `namespace` | whether the client is in the network namespace of the service |
 //! | `interrupt` | Ctrl-C, and waiting that it ends |
@@ -25,12 +27,14 @@ macro_rules! eprintln {
     }};
 }
 
+mod chosen;
 pub mod cli;
 pub mod commands;
 mod failure;
 pub mod files;
 pub mod filter;
 mod interrupt;
+mod joined;
 mod namespace;
 mod output;
 pub(crate) mod packets;

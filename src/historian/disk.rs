@@ -64,8 +64,8 @@ struct Waiting {
 /// Figures of the store, for the status.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// Bytes of probes on disk.
-    pub bytes: u64,
+    /// Bytes of the journal.
+    pub journal_bytes: u64,
     /// Bytes of the table.
     pub table_bytes: u64,
     /// Bytes of events.
@@ -212,7 +212,7 @@ fn describe(shared: &Shared, all: &Opened, problem: Option<String>) {
         (tier.name(), files, bytes)
     };
     *lock(&shared.figures) = Figures {
-        bytes: store.bytes(),
+        journal_bytes: store.journal_bytes().unwrap_or(0),
         table_bytes: all.table.bytes(),
         event_bytes: all.events.bytes(),
         tiers: Tier::HISTORY.map(tier).into(),

@@ -9,6 +9,7 @@
 //! | `cause` | what was seen of a lost probe, as a cause |
 //! | `clock` | whether the host was suspended or its clock set |
 //! | `disk` | the thread that owns what is on disk |
+//! | `record` | the record on disk, what is kept, and the evidence of outages |
 //! | `service` | the methods of `io.netsonde.History` |
 //!
 //! The state belongs to one thread, which never waits: not for the disk, not for netsonded, not for a client. If a disk does not
@@ -18,6 +19,7 @@ pub mod args;
 mod cause;
 mod clock;
 mod disk;
+pub mod record;
 mod run;
 mod service;
 mod state;
@@ -30,6 +32,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use netsonde_core::config::{Config, MAX_FILE_BYTES};
@@ -48,6 +51,7 @@ use crate::varlink::server::memory::{Memory, MemoryLimits};
 use crate::varlink::server::{self, Clients, Limits};
 use args::Args;
 use clock::Clocks;
+use record::Record;
 use service::History;
 use state::Historian;
 
@@ -121,7 +125,16 @@ fn start(args: &Args) -> Result<(), Vec<String>> {
         .build();
     let runtime = runtime.map_err(|error| one(format!("cannot start: {}", reason(&error))))?;
     let (reports, reported) = mpsc::channel(REPORTS);
-    let mut historian = Historian::new(args.socket.clone(), disk.keeper(), &table, reports);
+    let of_record = record::Options {
+        budget_bytes: config.history.record.0,
+        bulk: config.history.bulk,
+        kept_bytes: config.history.kept.0,
+        evidence_bytes: config.history.evidence.0,
+    };
+    let record = Record::start(&args.socket, &args.state, of_record);
+    let record =
+        Arc::new(record.map_err(|error| one(format!("cannot start: {}", reason(&error))))?);
+    let mut historian = Historian::new(args.socket.clone(), disk.keeper(), record, &table, reports);
     drop(table);
     match monitors {
         Ok(monitors) => historian.set_file(monitors, Vec::new()),

@@ -2,7 +2,9 @@
 //! runs, resolver and disk have their own, and are talked to through channels.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use netsonde_core::monitor::{MAX_MONITORS, Spec, Subject};
 use netsonde_core::probe::Fate;
@@ -22,6 +24,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::cause;
 use super::disk::{Keeper, Line};
+use super::record::Record;
 use super::run::{self, Report, Run};
 use crate::linux::wall_ns;
 
@@ -36,6 +39,10 @@ const REVISION_NS: u64 = 3_000_000_000;
 const MAX_HELD_NS: u64 = 15_000_000_000;
 /// Results of a target that are held: 13 s at the shortest interval.
 const MAX_HELD: usize = 256;
+/// Time in nanoseconds within which targets that are lost share their evidence.
+const PIN_SHARED_NS: u64 = 15_000_000_000;
+/// Time in nanoseconds for which a target that is suspected is either cleared, or has an outage.
+const PIN_KEPT_NS: u64 = 300_000_000_000;
 /// Words of lost probes that are remembered for each target.
 const MAX_WORDS: usize = 32;
 /// Changes that a watcher may be behind.
@@ -191,6 +198,10 @@ pub struct Historian {
     pub socket: PathBuf,
     /// The thread of the disk.
     pub keeper: Keeper,
+    /// Packets on disk.
+    pub record: Arc<Record>,
+    /// Evidence that is collected, by its number, which is its begin; and the targets that are suspected.
+    pins: BTreeMap<u64, BTreeSet<u32>>,
     /// The outages.
     pub book: Book,
     /// Monitors by name.
@@ -237,6 +248,7 @@ impl Historian {
     pub fn new(
         socket: PathBuf,
         keeper: Keeper,
+        record: Arc<Record>,
         table: &Table<Disk>,
         reports: mpsc::Sender<Report>,
     ) -> Historian {
@@ -251,6 +263,8 @@ impl Historian {
         let mut historian = Historian {
             socket,
             keeper,
+            record,
+            pins: BTreeMap::new(),
             book: Book::restore(outages, tracked),
             monitors: BTreeMap::new(),
             targets: HashMap::new(),
@@ -840,6 +854,11 @@ impl Historian {
         let news = self.book.tick(now_ns);
         self.tell(news);
         self.log_begins();
+        while let Some(first) = self.pins.first_entry()
+            && first.key().abs_diff(now_ns) > PIN_KEPT_NS
+        {
+            first.remove();
+        }
         let held = self
             .targets
             .iter()
@@ -916,7 +935,8 @@ impl Historian {
                 News::Changed(id) | News::PartOf(_, id) => {
                     let _ = self.told.send(Told::Outage(id));
                 }
-                News::Suspect(..) | News::Cleared(_) => {}
+                News::Suspect(series, sent_ns) => self.pin(series, sent_ns),
+                News::Cleared(series) => self.unpin(series),
             }
         }
     }
@@ -927,6 +947,58 @@ impl Historian {
         };
         let (monitor, address) = (&target.monitor, target.address.as_deref());
         tracing::debug!(monitor, target = address, state = state.name(), "state");
+    }
+
+    /// Collects the packets of the time about the first lost probe of a target: at once, since an outage that
+    /// follows is known only after seconds. Targets that are lost at about the same time share them.
+    fn pin(&mut self, series: u32, sent_ns: u64) {
+        let near = sent_ns.saturating_sub(PIN_SHARED_NS)..=sent_ns.saturating_add(PIN_SHARED_NS);
+        let known = self.pins.range(near).next().map(|(pin, _)| *pin);
+        let pin = match known {
+            Some(pin) => pin,
+            None => {
+                let address = self
+                    .targets
+                    .get(&series)
+                    .and_then(|target| target.address.clone());
+                let host = address.and_then(|text| text.split('%').next()?.parse().ok());
+                let hosts: Vec<IpAddr> = host.into_iter().collect();
+                if !self.record.evidences().pin(sent_ns, sent_ns, &hosts) {
+                    return;
+                }
+                sent_ns
+            }
+        };
+        self.pins.entry(pin).or_default().insert(series);
+        self.book.attach(series, pin);
+    }
+
+    /// A target answers again, and no outage followed.
+    fn unpin(&mut self, series: u32) {
+        let is_its = |suspected: &BTreeSet<u32>| suspected.contains(&series);
+        let found = self
+            .pins
+            .iter()
+            .rev()
+            .find(|(_, suspected)| is_its(suspected));
+        let Some(pin) = found.map(|(pin, _)| *pin) else {
+            return;
+        };
+        let is_empty = self.pins.get_mut(&pin).is_some_and(|suspected| {
+            suspected.remove(&series);
+            suspected.is_empty()
+        });
+        if is_empty {
+            self.pins.remove(&pin);
+            if !self
+                .book
+                .outages()
+                .rev()
+                .any(|outage| outage.evidence == Some(pin))
+            {
+                self.record.evidences().unpin(pin);
+            }
+        }
     }
 
     fn log_begins(&mut self) {

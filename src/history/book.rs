@@ -68,6 +68,9 @@ pub struct Outage {
     /// Targets that are not among these, because there were too many.
     #[serde(default)]
     pub left_out: u32,
+    /// Number of the packets that show its begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<u64>,
     /// The outage that this one turned out to be a part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_of: Option<u64>,
@@ -144,6 +147,9 @@ pub struct Tracked {
     /// The last cause other than its own since then.
     #[serde(skip)]
     cause: Option<(Cause, String)>,
+    /// Packets that are collected since the first lost probe.
+    #[serde(skip)]
+    evidence: Option<u64>,
     /// Words of the last lost probe.
     #[serde(default)]
     words: Option<String>,
@@ -207,6 +213,7 @@ impl Book {
                     machine: Machine::new(rule),
                     suspect: None,
                     cause: None,
+                    evidence: None,
                     words: None,
                     outages: Vec::new(),
                 };
@@ -288,6 +295,13 @@ impl Book {
         self.changed_targets.extend(self.targets.keys());
     }
 
+    /// Notes that packets are collected of a target that is suspected.
+    pub fn attach(&mut self, series: u32, evidence: u64) {
+        if let Some(tracked) = self.targets.get_mut(&series) {
+            tracked.evidence = Some(evidence);
+        }
+    }
+
     /// Processes the result of a probe.
     pub fn result(
         &mut self,
@@ -349,6 +363,7 @@ impl Book {
         let Some(outage) = tracked.machine.outage().cloned() else {
             if fate == Fate::Replied && tracked.suspect.take().is_some() {
                 tracked.cause = None;
+                tracked.evidence = None;
                 news.push(News::Cleared(series));
             }
             return;
@@ -394,6 +409,7 @@ impl Book {
             Joined::Began(id) | Joined::Added(id) | Joined::Ended(id) => id,
         };
         if let Joined::Began(_) = joined {
+            let evidence = self.outages.get(&former).and_then(|known| known.evidence);
             self.insert(Outage {
                 id,
                 kind: Kind::Outage,
@@ -401,6 +417,7 @@ impl Book {
                 words,
                 members: BTreeMap::new(),
                 left_out: 0,
+                evidence,
                 part_of: None,
             });
         }
@@ -471,6 +488,7 @@ impl Book {
         let Some(tracked) = self.targets.get(&series) else {
             return;
         };
+        let evidence = tracked.evidence;
         let first = tracked
             .suspect
             .as_ref()
@@ -493,6 +511,7 @@ impl Book {
                 words,
                 members: BTreeMap::new(),
                 left_out: 0,
+                evidence,
                 part_of: None,
             });
         }
@@ -509,6 +528,7 @@ impl Book {
         };
         tracked.suspect = None;
         tracked.cause = None;
+        tracked.evidence = None;
         let number = outage.number;
         let known = tracked
             .outages
