@@ -443,6 +443,20 @@ fn kills_double_nothing_and_lose_seconds() -> Outcome {
         historian.log()
     );
     historian.begin(&net.a);
+    // What the service logged meanwhile is there as well.
+    let own = service.ask(&["events", "engine_restart", "--json"]);
+    let own: Value = serde_json::from_str(&own)?;
+    let times = |all: &Value| -> Vec<Value> {
+        let all = all["events"].as_array().unwrap().iter();
+        all.map(|event| event["time"].clone()).collect()
+    };
+    assert!(!times(&own).is_empty());
+    let restarts = || times(&historian.call("Events", &json!({ "kinds": ["engine_restart"] })));
+    assert!(
+        wait_until(PATIENCE, || restarts() == times(&own)),
+        "{:?}",
+        restarts()
+    );
     let all = historian.call("Outages", &json!({}));
     let outages = all["outages"].as_array().unwrap();
     assert_eq!(outages.len(), 1, "{all:#}\n{}", historian.log());

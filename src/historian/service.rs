@@ -799,6 +799,7 @@ impl History {
                     }
                 }
             })?;
+            found.extend(all.pending.iter().map(|(_, event)| event.clone()));
             let (from, to) = (time(from_ns), time(to_ns));
             found.retain(|event| event.time >= from && event.time <= to);
             Ok(found)

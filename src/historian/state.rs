@@ -45,6 +45,8 @@ const PIN_SHARED_NS: u64 = 15_000_000_000;
 const PIN_KEPT_NS: u64 = 300_000_000_000;
 /// Words of lost probes that are remembered for each target.
 const MAX_WORDS: usize = 32;
+/// Key of the time of the last event of netsonded's log.
+pub const LAST_EVENT: &str = "events/last";
 /// Changes that a watcher may be behind.
 pub const WATCHED: usize = 4096;
 
@@ -1038,6 +1040,48 @@ impl Historian {
             &subject,
             format!("outage {id} of {of} {what}: {words}"),
         );
+    }
+
+    /// Returns the next targets from a number on.
+    pub fn after(&self, first: u32, count: usize) -> Vec<u32> {
+        let mut all: Vec<u32> = self
+            .targets
+            .keys()
+            .copied()
+            .filter(|series| *series >= first)
+            .collect();
+        all.sort_unstable();
+        all.truncate(count);
+        all
+    }
+
+    /// Takes the result of a comparison of a target with its own history: why it is worse, since a time.
+    pub fn compared(&mut self, series: u32, words: Option<String>, since_ns: u64) {
+        let state = self.book.state(series).map(|(state, ..)| state);
+        let is_new = match (state, &words) {
+            (Some(State::Up), Some(_)) => Some("target-degraded"),
+            (Some(State::Degraded), None) => Some("target-restored"),
+            _ => None,
+        };
+        if let (Some(kind), Some(target)) = (is_new, self.targets.get(&series)) {
+            let (monitor, address) = (target.monitor.clone(), target.address.clone());
+            let address = address.unwrap_or_default();
+            let text = match &words {
+                Some(words) => format!("{monitor} {address} answers worse than before: {words}"),
+                None => format!("{monitor} {address} answers as before"),
+            };
+            tracing::info!("{text}");
+            self.log(kind, "notice", &address, text);
+        }
+        let news = self.book.degraded(series, words, since_ns);
+        self.tell(news);
+    }
+
+    /// Takes an event of netsonded's log.
+    pub fn logged(&mut self, time_ns: u64, event: Event) {
+        self.keeper.set(LAST_EVENT.into(), time_ns.into());
+        let _ = self.told.send(Told::Event(event.clone()));
+        self.keeper.log(time_ns, event);
     }
 
     /// Logs an event.
