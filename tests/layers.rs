@@ -215,6 +215,7 @@ fn layers_use_only_what_is_below_them() {
             &[
                 &["daemon", "keeper"],
                 &["daemon", "channel"],
+                &["varlink", "server", "listen"],
                 &["log"],
                 &["linux"],
             ],

@@ -281,6 +281,9 @@ fn ping_types_agree() {
         errno: text(),
         last_seen: text(),
         fragmented: Some(true),
+        interface: Some("e0".into()),
+        next_hop: Some("10.0.0.1".into()),
+        link: Some("is down".into()),
         is_final: Some(true),
         ..Default::default()
     };

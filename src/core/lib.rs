@@ -17,6 +17,7 @@
 //! | [`diagnose`] | failure modes: evidence in, findings out |
 //! | [`protocol`] | the Varlink interfaces and their types |
 //! | [`config`] | configuration keys, defaults and limits |
+//! | [`monitor`] | monitors as they are configured |
 //! | [`address`] | addresses and prefixes as users write them |
 //! | [`text`] | words that all messages share: counts, lists, similar names |
 //!
@@ -31,6 +32,7 @@ pub mod diagnose;
 pub mod events;
 pub mod families;
 pub mod host;
+pub mod monitor;
 pub mod multicast;
 pub mod neighbors;
 pub mod probe;

@@ -1,1 +1,292 @@
-//! SHELL. The historian.
+//! SHELL. The historian: keeps the history of monitors, their outages, and what is on disk. It is an ordinary client of
+//! netsonded, and holds no privilege.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `args` | the command line |
+//! | `state` | monitors, targets and runs, and the book of outages |
+//! | `run` | a thread for each run of probes |
+//! | `cause` | what was seen of a lost probe, as a cause |
+//! | `clock` | whether the host was suspended or its clock set |
+//! | `disk` | the thread that owns what is on disk |
+//! | `service` | the methods of `io.netsonde.History` |
+//!
+//! The state belongs to one thread, which never waits: not for the disk, not for netsonded, not for a client. If a disk does not
+//! answer, probes wait in memory, up to a limit, and readers are told so.
+
+pub mod args;
+mod cause;
+mod clock;
+mod disk;
+mod run;
+mod service;
+mod state;
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::net::ToSocketAddrs;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use netsonde_core::config::{Config, MAX_FILE_BYTES};
+use netsonde_core::monitor;
+use netsonde_core::protocol::history::Monitor;
+use netsonde_history::store::Options;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use crate::linux::configuration::{self, permissions};
+use crate::linux::{reason, received, wall_ns};
+use crate::varlink::server::listen::{Lock, open_control};
+use crate::varlink::server::memory::{Memory, MemoryLimits};
+use crate::varlink::server::{self, Clients, Limits};
+use args::Args;
+use clock::Clocks;
+use service::History;
+use state::Historian;
+
+/// Reports of runs that may wait. A full queue holds up the runs, whose results netsonded then keeps or counts.
+const REPORTS: usize = 256;
+/// Interval of resolving names again.
+const RESOLVE: Duration = Duration::from_secs(60);
+
+/// Runs the historian. Returns the exit status: 0 after an orderly end, 2 if it could not start.
+pub fn run(args: &Args) -> u8 {
+    match start(args) {
+        Ok(()) => 0,
+        Err(problems) => {
+            for problem in problems {
+                crate::log::refuse("netsonde-historian: ", &problem);
+            }
+            2
+        }
+    }
+}
+
+/// Reads the monitors; none if there is no file.
+fn read_monitors(path: &Path) -> Result<Vec<Monitor>, Vec<String>> {
+    let name = path.display().to_string();
+    let unreadable = |error: io::Error| vec![format!("cannot read {name}: {}", reason(&error))];
+    let file = match configuration::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut bytes = Vec::new();
+    let limit = MAX_FILE_BYTES as u64 + 1;
+    file.take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    monitor::read(&bytes).map_err(|problems| problems.lines(&name))
+}
+
+fn start(args: &Args) -> Result<(), Vec<String>> {
+    let config = configuration::read(args.config.as_deref())?;
+    let monitors = read_monitors(&args.monitors);
+    if args.check {
+        let monitors = monitors?;
+        println!("{} monitors in {}", monitors.len(), args.monitors.display());
+        return Ok(());
+    }
+    let one = |problem: String| vec![problem];
+    std::fs::create_dir_all(&args.state).map_err(|error| {
+        one(format!(
+            "cannot create {}: {}",
+            args.state.display(),
+            reason(&error)
+        ))
+    })?;
+    let options = Options {
+        budget_bytes: config.history.budget.0,
+        boot_id: boot_id(),
+        seed: wall_ns(),
+        ..Options::default()
+    };
+    let (disk, table) =
+        disk::start(&args.state, options).map_err(|error| one(error.to_string()))?;
+    let (listener, owner, _lock) = listen(args, &config).map_err(one)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| one(format!("cannot start: {}", reason(&error))))?;
+    let (reports, reported) = mpsc::channel(REPORTS);
+    let mut historian = Historian::new(args.socket.clone(), disk.keeper(), &table, reports);
+    drop(table);
+    match monitors {
+        Ok(monitors) => historian.set_file(monitors, Vec::new()),
+        Err(problems) => {
+            for problem in &problems {
+                tracing::error!("{problem}");
+            }
+            historian.problems.extend(problems);
+        }
+    }
+    historian.settle();
+    let historian = Rc::new(RefCell::new(historian));
+    let ended = LocalSet::new().block_on(
+        &runtime,
+        serve(args, &config, historian.clone(), listener, owner, reported),
+    );
+    {
+        let mut historian = historian.borrow_mut();
+        historian.book.mark_all();
+        historian.write_changes();
+    }
+    disk.end();
+    ended.map_err(|error| one(reason(&error)))
+}
+
+/// Returns the listening socket: of systemd, or its own with the user who started it.
+fn listen(args: &Args, config: &Config) -> Result<(OwnedFd, Option<u32>, Option<Lock>), String> {
+    let mut passed = sd_notify::listen_fds().map_err(|error| error.to_string())?;
+    if let Some(descriptor) = passed.next() {
+        let listener = UnixListener::from(received::passed(descriptor));
+        let nonblocking = listener.set_nonblocking(true);
+        nonblocking.map_err(|error| format!("the socket of the starter: {}", reason(&error)))?;
+        return Ok((listener.into(), None, None));
+    }
+    let group = (nix::unistd::geteuid().is_root())
+        .then(|| configuration::find_group(&config.control.group))
+        .flatten()
+        .map(nix::unistd::Gid::from_raw);
+    let control = open_control(&args.listen, group, "netsonde-historian")
+        .map_err(|why| format!("socket {}: {why}", args.listen.display()))?;
+    let owner = nix::unistd::getuid().as_raw();
+    Ok((control.listener.into(), Some(owner), control.lock))
+}
+
+fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits = text.trim().replace('-', "");
+    u128::from_str_radix(&digits, 16).unwrap_or(0).to_be_bytes()
+}
+
+async fn serve(
+    args: &Args,
+    config: &Config,
+    historian: Rc<RefCell<Historian>>,
+    listener: OwnedFd,
+    owner: Option<u32>,
+    mut reported: mpsc::Receiver<run::Report>,
+) -> io::Result<()> {
+    let memory = Memory::new(MemoryLimits::new(&config.control));
+    let limits = Limits::new(config.control.clients, config.control.clients_per_uid);
+    let clients = Rc::new(RefCell::new(Clients::new(limits, memory.clone())));
+    let allowed = Rc::new(RefCell::new(permissions(config, owner)));
+    let budget = Rc::new(RefCell::new(config.history.budget.0));
+    let service = Rc::new(History {
+        historian: historian.clone(),
+        permissions: allowed.clone(),
+        memory,
+        clients: clients.clone(),
+        started_ns: wall_ns(),
+        budget,
+    });
+    let mut served = std::pin::pin!(server::serve(listener, service, clients));
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut clocks = Clocks::now();
+    let (resolve, mut resolved) = resolver();
+    let mut resolve_due = tokio::time::interval(RESOLVE);
+    let mut asked: HashSet<String> = HashSet::new();
+    tracing::info!("ready");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    loop {
+        tokio::select! {
+            ended = &mut served => return ended,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload(args, &historian, &allowed, owner),
+            Some(report) = reported.recv() => historian.borrow_mut().report(report),
+            Some((name, found)) = resolved.recv() => historian.borrow_mut().resolved(&name, found),
+            _ = resolve_due.tick() => asked.clear(),
+            _ = tick.tick() => {
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                crate::log::sum_up();
+                let now = Clocks::now();
+                let happened = clocks.until(now);
+                clocks = now;
+                if let Some(happened) = happened {
+                    tracing::warn!(reason = happened.name(), "not measured");
+                    historian.borrow_mut().interrupted(happened);
+                }
+                historian.borrow_mut().tick();
+                for name in historian.borrow().names() {
+                    if asked.insert(name.clone()) {
+                        let _ = resolve.send(name);
+                    }
+                }
+            }
+        }
+    }
+    tracing::info!("ending");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    Ok(())
+}
+
+/// Reads configuration and monitors again. What is wrong is told, and changes nothing.
+fn reload(
+    args: &Args,
+    historian: &RefCell<Historian>,
+    allowed: &RefCell<netsonde_core::config::Permissions>,
+    owner: Option<u32>,
+) {
+    let mut problems = Vec::new();
+    match configuration::read(args.config.as_deref()) {
+        Ok(config) => *allowed.borrow_mut() = permissions(&config, owner),
+        Err(wrong) => problems.extend(wrong),
+    }
+    match read_monitors(&args.monitors) {
+        Ok(monitors) => {
+            let mut historian = historian.borrow_mut();
+            historian.set_file(monitors, problems.clone());
+            historian.settle();
+            tracing::info!(monitors = historian.monitors.len(), "read again");
+        }
+        Err(wrong) => {
+            problems.extend(wrong);
+            historian.borrow_mut().problems.clone_from(&problems);
+        }
+    }
+    for problem in &problems {
+        tracing::error!("{problem}");
+    }
+}
+
+/// Starts the thread that resolves names, by the host's own resolver. One name after the other: a server that does
+/// not answer holds up names, and nothing else.
+#[expect(clippy::type_complexity, reason = "the two ends of its channels")]
+fn resolver() -> (
+    std::sync::mpsc::Sender<String>,
+    mpsc::UnboundedReceiver<(String, Result<String, String>)>,
+) {
+    let (ask, asked) = std::sync::mpsc::channel::<String>();
+    let (answer, answers) = mpsc::unbounded_channel();
+    // Without a thread no name is resolved, and each says so.
+    let _ = std::thread::Builder::new()
+        .name("resolver".into())
+        .spawn(move || {
+            for name in asked {
+                let found = (name.as_str(), 0).to_socket_addrs();
+                let found = match found.map(|mut all| all.next()) {
+                    Ok(Some(address)) => Ok(address.ip().to_string()),
+                    Ok(None) => Err(format!("{name} has no address")),
+                    Err(error) => Err(format!("cannot resolve {name}: {error}")),
+                };
+                if answer.send((name, found)).is_err() {
+                    return;
+                }
+            }
+        });
+    (ask, answers)
+}

@@ -4,6 +4,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`store`] | probes in, history out: journal, segments, compaction, budget |
+//! | [`table`] | small values that change, by key, in a file of their own |
 //! | [`packets`] | packets in, packets out: the same files, with their own budget |
 //! | [`segment`], [`record`] | format of files and of the records in them, the same for probes and packets |
 //! | [`chunk`] | every probe of a series: fate, send time, round trips to 3 % |
@@ -12,12 +13,14 @@
 //! | [`directory`], [`disk`] | the directory of a store, as a trait and as a directory of the file system |
 //! | [`state`] | state of a target; begin and end of its outages |
 //! | [`degraded`] | comparison of a target with its own history |
+//! | [`book`] | all targets and their outages, and what is told of them |
 //! | [`shared`] | outages with one cause as one outage |
 //! | [`recurrence`] | outages that recur, and the chance that this is a coincidence |
 
 #![forbid(unsafe_code)]
 
 mod batch;
+pub mod book;
 mod bytes;
 pub mod chunk;
 pub mod degraded;
@@ -25,6 +28,8 @@ pub mod directory;
 pub mod disk;
 mod entropy;
 pub mod histogram;
+#[cfg(test)]
+mod memory;
 pub mod packets;
 pub mod record;
 pub mod recurrence;
@@ -33,3 +38,4 @@ pub mod segment;
 pub mod shared;
 pub mod state;
 pub mod store;
+pub mod table;

@@ -133,6 +133,37 @@ impl Joiner {
         }
     }
 
+    /// Creates a joiner after a restart, from the outages that last or ended within the window.
+    pub fn restore(last_id: u64, shared: Vec<Shared>) -> Joiner {
+        let mut joiner = Joiner {
+            last_id,
+            shared,
+            overflowed: 0,
+        };
+        joiner.shared.truncate(MAX_SHARED);
+        joiner
+    }
+
+    /// The cause of an outage that lasts was seen only now: it leaves the shared one that it was in, and joins
+    /// that of its cause. Returns the number of the former, and whether nobody else is in it.
+    pub fn moved(&mut self, series: u32, number: u64, cause: Cause) -> Option<(u64, bool, Joined)> {
+        let is_it = |member: &Member| member.number == number && member.end_ns.is_none();
+        let at = self.shared.iter().position(|shared| {
+            shared.cause != cause && shared.targets.get(&series).is_some_and(is_it)
+        })?;
+        let former = &mut self.shared[at];
+        let (id, member) = (former.id, former.targets.remove(&series)?);
+        let is_empty = former.targets.is_empty() && former.unlisted == 0;
+        if is_empty {
+            self.shared.remove(at);
+        }
+        Some((
+            id,
+            is_empty,
+            self.began(series, number, member.begin_ns, cause),
+        ))
+    }
+
     /// Returns the shared outages that last, or ended within the window.
     pub fn shared(&self) -> &[Shared] {
         &self.shared
@@ -220,6 +251,35 @@ mod tests {
             interface: "eth0".to_owned(),
             next_hop: address.to_owned(),
         }
+    }
+
+    #[test]
+    fn a_cause_that_is_seen_later_joins_what_began_apart() {
+        let mut joiner = Joiner::new(0);
+        for series in 0..3 {
+            let own = Cause::Own { series };
+            joiner.began(series, 1, START + u64::from(series), own);
+        }
+        assert_eq!(
+            joiner.moved(0, 1, gateway("10.0.0.1")),
+            Some((1, true, Joined::Began(4)))
+        );
+        assert_eq!(
+            joiner.moved(1, 1, gateway("10.0.0.1")),
+            Some((2, true, Joined::Added(4)))
+        );
+        assert_eq!(
+            joiner.moved(1, 1, gateway("10.0.0.1")),
+            None,
+            "it is there already"
+        );
+        assert_eq!(
+            joiner.moved(2, 7, gateway("10.0.0.1")),
+            None,
+            "another outage"
+        );
+        assert_eq!(joiner.get(4).unwrap().begin_ns(), START);
+        assert_eq!(joiner.shared().len(), 2);
     }
 
     #[test]

@@ -6,14 +6,17 @@
 //! | `netlink` | netlink requests: routes, neighbors, and others |
 //! | `netfilter` | rules of nf_tables that drop packets |
 //! | `routing` | lists of rules, of routes that refuse packets, and of addresses |
+//! | `configuration` | the configuration file, and the users and groups that it names |
 //! | `diag` | all sockets, by sock_diag and /proc/net |
 //! | `option` | socket options that no crate wraps |
 //! | `seccomp` | filters of system calls, for keeper and engine |
 //! | `mapping` | memory shared between keeper, engine and kernel |
 //! | `processes` | which process holds a socket, and copies of sockets |
 //! | `group_socket` | group memberships by interface index |
-//! | `received` | descriptors that arrive with a message |
+//! | `received` | descriptors that arrive with a message, or from the starter |
 
+#[cfg(any(feature = "daemon", feature = "historian"))]
+pub mod configuration;
 pub mod diag;
 #[cfg(feature = "client")]
 pub(crate) mod group_socket;
@@ -25,7 +28,6 @@ pub mod netlink;
 pub mod option;
 #[cfg(feature = "client")]
 pub(crate) mod processes;
-#[cfg(feature = "client")]
 pub(crate) mod received;
 #[cfg(feature = "daemon")]
 pub(crate) mod routing;

@@ -286,6 +286,12 @@ impl Connection {
 
     /// Reads the next reply.
     pub fn reply(&mut self) -> Result<Reply, Error> {
+        let unstopped = || Error::Unexpected("no reply".into());
+        self.reply_until(None)?.ok_or_else(unstopped)
+    }
+
+    /// Reads the next reply, or returns `None` when `stop` becomes readable first.
+    pub fn reply_until(&mut self, stop: Option<BorrowedFd<'_>>) -> Result<Option<Reply>, Error> {
         let (parameters, continues) = loop {
             if let Some(end) = self.end() {
                 let answer = self.take(end);
@@ -299,13 +305,34 @@ impl Connection {
                     "a reply of more than {REPLY_MAX} bytes"
                 )));
             }
+            if !self.wait(stop)? {
+                return Ok(None);
+            }
             self.receive()?;
         };
-        Ok(Reply {
+        Ok(Some(Reply {
             parameters: parameters.unwrap_or_else(|| json!({})),
             continues,
             descriptors: std::mem::take(&mut self.descriptors),
-        })
+        }))
+    }
+
+    /// Waits until there is something to read. Returns false when `stop` becomes readable first.
+    fn wait(&self, stop: Option<BorrowedFd<'_>>) -> Result<bool, Error> {
+        let Some(stop) = stop else {
+            return Ok(true);
+        };
+        let mut wanted = [
+            PollFd::new(self.stream.as_fd(), PollFlags::POLLIN),
+            PollFd::new(stop, PollFlags::POLLIN),
+        ];
+        loop {
+            match poll(&mut wanted, PollTimeout::NONE) {
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(Error::Broken(error.into())),
+                Ok(_) => return Ok(!wanted[1].any().unwrap_or(false)),
+            }
+        }
     }
 
     /// Removes the message that ends at `end`: its parameters, and whether others follow.
@@ -383,17 +410,8 @@ impl Connection {
                     "a reply of more than {REPLY_MAX} bytes"
                 )));
             }
-            if let Some(stop) = stop {
-                let mut wanted = [
-                    PollFd::new(self.stream.as_fd(), PollFlags::POLLIN),
-                    PollFd::new(stop, PollFlags::POLLIN),
-                ];
-                match poll(&mut wanted, PollTimeout::NONE) {
-                    Err(nix::errno::Errno::EINTR) => continue,
-                    Err(error) => return Err(Error::Broken(error.into())),
-                    Ok(_) if wanted[1].any().unwrap_or(false) => return Ok(None),
-                    Ok(_) => {}
-                }
+            if !self.wait(stop)? {
+                return Ok(None);
             }
             self.receive()?;
         }

@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod commands;
+mod history;
 mod reference;
 mod roff;
 #[path = "../support/varlink.rs"]
@@ -73,6 +74,16 @@ fn pages_of_commands() {
 #[test]
 fn netsonded_8() {
     check("man/netsonded.8", &reference::netsonded_8());
+}
+
+#[test]
+fn netsonde_historian_8() {
+    check("man/netsonde-historian.8", &history::netsonde_historian_8());
+}
+
+#[test]
+fn monitors_toml_5() {
+    check("man/monitors.toml.5", &history::monitors_toml_5());
 }
 
 #[test]

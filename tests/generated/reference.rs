@@ -8,7 +8,7 @@ use netsonde_core::config::{KEYS, MAX_RULE_ENTRIES};
 use netsonde_core::diagnose::texts;
 use netsonde_core::events::{Category, Kind, MAX_PER_MINUTE};
 use netsonde_core::families::{FAMILIES, SOCKET_TYPES, TYPE_FLAGS};
-use netsonde_core::protocol::{CAPTURE, INVENTORY, MULTICAST, PING, SERVICE};
+use netsonde_core::protocol::{CAPTURE, HISTORY, INVENTORY, MULTICAST, PING, SERVICE};
 use netsonde_core::recorder::layout::EVENT_SLOTS;
 
 use crate::roff::{Page, capitalized, escape, sentence};
@@ -211,13 +211,13 @@ pub fn netsonde_protocol_7() -> String {
     page.text(
         "netsonded speaks Varlink (varlink.org) on its control socket: calls and replies are JSON objects, each \
          terminated by a zero byte. varlinkctl(1) and other clients can list and read the interfaces, which \
-         are reproduced below.\n\n\
+         are reproduced below. io.netsonde.History is served by netsonde-historian(8), on a socket of its own.\n\n\
          Callers are identified by the peer credentials of the socket. A request has at most 64 KiB and must \
          arrive within five seconds; an invalid one gets the error io.netsonde.Service.BadRequest, and the \
          connection is closed. A user has at most 16 connections: a new one closes the connection of that user \
          that has been idle longest. File descriptors sent by a client are not accepted.",
     );
-    for text in [SERVICE, CAPTURE, PING, MULTICAST, INVENTORY] {
+    for text in [SERVICE, CAPTURE, PING, MULTICAST, INVENTORY, HISTORY] {
         let name = text
             .lines()
             .find_map(|line| line.strip_prefix("interface "))

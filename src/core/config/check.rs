@@ -124,6 +124,20 @@ impl Config {
     }
 
     fn check_control(&self) -> Result<(), Error> {
+        for (key, size, least) in [
+            ("history.budget", self.history.budget, 16 << 20),
+            ("history.record", self.history.record, 8 << 20),
+            ("history.evidence", self.history.evidence, 8 << 20),
+            ("history.kept", self.history.kept, 8 << 20),
+        ] {
+            if !(least..=1u64 << 40).contains(&size.0) {
+                let why = match least {
+                    0x0100_0000 => "must be from 16 MiB to 1 TiB",
+                    _ => "must be from 8 MiB to 1 TiB",
+                };
+                return Err(invalid(key, size.0, why));
+            }
+        }
         if !(1..=10_000).contains(&self.control.clients) {
             return Err(invalid(
                 "control.clients",

@@ -28,6 +28,11 @@ pub struct Problems {
 }
 
 impl Problems {
+    /// Problems that are reported, and the number of further ones.
+    pub(crate) fn new(reported: Vec<Problem>, more: usize) -> Problems {
+        Problems { reported, more }
+    }
+
     /// A single problem of the file as a whole.
     pub fn for_file(what: impl Into<String>) -> Problems {
         Problems::single(None, what.into())
@@ -60,7 +65,7 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// Converts a byte offset to line and column.
-pub(super) fn place(text: &str, at: usize) -> (usize, usize) {
+pub(crate) fn place(text: &str, at: usize) -> (usize, usize) {
     let at = (0..=at.min(text.len()))
         .rev()
         .find(|at| text.is_char_boundary(*at))

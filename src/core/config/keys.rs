@@ -163,6 +163,36 @@ pub const KEYS: &[Key] = &[
         "Join 224.0.0.1, 224.0.0.2, ff02::1 and ff02::2 on each recorded interface, as the second vantage point. These are real memberships, which the host reports on its links.",
     ),
     key(
+        "history",
+        "budget",
+        "\"1 GiB\"",
+        "Most bytes of probes on disk, by netsonde-historian: every probe for 7 days, then histograms of a minute for 14 days, of five minutes for 90 days, of an hour for 2 years. If that is more than this, the oldest goes first. From 16 MiB to 1 TiB.",
+    ),
+    key(
+        "history",
+        "record",
+        "\"256 MiB\"",
+        "Most bytes of the record on disk: packets of the stores link, group, icmp, names, routing and connections. From 8 MiB to 1 TiB.",
+    ),
+    key(
+        "history",
+        "bulk",
+        "false",
+        "Whether the record on disk has packets of the store bulk, too.",
+    ),
+    key(
+        "history",
+        "evidence",
+        "\"256 MiB\"",
+        "Most bytes of packets from around the begin of outages. From 8 MiB to 1 TiB.",
+    ),
+    key(
+        "history",
+        "kept",
+        "\"256 MiB\"",
+        "Most bytes of packets that somebody kept with `netsonde keep`. From 8 MiB to 1 TiB.",
+    ),
+    key(
         "permission",
         "status",
         "[\"*\"]",

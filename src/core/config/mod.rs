@@ -21,6 +21,7 @@ mod suggest;
 use serde::{Deserialize, Serialize};
 
 pub use check::Error;
+pub(crate) use errors::place as line_and_column;
 pub use errors::{MAX_FILE_BYTES, Problem, Problems};
 pub use keys::{KEYS, Key, default_file};
 pub use permission::{PermissionSettings, Permissions};
@@ -32,6 +33,12 @@ use crate::recorder::Rule;
 pub const PATH: &str = "/etc/netsonde/netsonde.toml";
 /// Default path of the control socket.
 pub const SOCKET: &str = "/run/netsonde/control.sock";
+/// Default path of the historian's socket.
+pub const HISTORY_SOCKET: &str = "/run/netsonde/history.sock";
+/// Default directory of the history.
+pub const HISTORY: &str = "/var/lib/netsonde-historian";
+/// Default path of the monitors.
+pub const MONITORS: &str = "/etc/netsonde/monitors.toml";
 /// Default state directory.
 pub const STATE: &str = "/var/lib/netsonde";
 
@@ -84,7 +91,7 @@ fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
-/// Duration in nanoseconds. In the file a number of seconds, or a string with `s`, `min` or `h`.
+/// Duration in nanoseconds. In the file a number of seconds, or a string with `ms`, `s`, `min` or `h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub u64);
 
@@ -135,12 +142,13 @@ impl serde::de::Visitor<'_> for SpanVisitor {
 fn parse_span(text: &str) -> Option<Span> {
     let (number, unit) = quantity(text)?;
     let unit = match unit {
-        "s" => 1,
-        "m" | "min" => 60,
-        "h" => 3600,
+        "ms" => 1_000_000,
+        "s" => SECOND,
+        "m" | "min" => 60 * SECOND,
+        "h" => 3600 * SECOND,
         _ => return None,
     };
-    number.checked_mul(unit)?.checked_mul(SECOND).map(Span)
+    number.checked_mul(unit).map(Span)
 }
 
 /// `[recorder.retention]`: how far back each store reaches, whatever comes.
@@ -511,6 +519,34 @@ impl Journal {
     }
 }
 
+/// `[history]`: what netsonde-historian keeps on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HistorySettings {
+    /// Most bytes of probes and their histograms.
+    pub budget: Size,
+    /// Most bytes of the record on disk.
+    pub record: Size,
+    /// Whether the record on disk has the packets of the store `bulk`, too.
+    pub bulk: bool,
+    /// Most bytes of packets that show outages.
+    pub evidence: Size,
+    /// Most bytes of packets that somebody kept.
+    pub kept: Size,
+}
+
+impl Default for HistorySettings {
+    fn default() -> HistorySettings {
+        HistorySettings {
+            budget: Size(1 << 30),
+            record: Size(256 << 20),
+            bulk: false,
+            evidence: Size(256 << 20),
+            kept: Size(256 << 20),
+        }
+    }
+}
+
 /// `[control]`: the control socket.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -562,6 +598,8 @@ pub struct Config {
     pub permission: PermissionSettings,
     /// Event log.
     pub events: EventsSettings,
+    /// What the historian keeps.
+    pub history: HistorySettings,
 }
 
 /// Returns the names that are marked as different.

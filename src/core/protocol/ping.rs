@@ -71,6 +71,15 @@ pub struct Probe {
     /// Set if the request left this host in fragments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fragmented: Option<bool>,
+    /// Outgoing interface of a lost probe, by the routing tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Its next hop: a router, or the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<String>,
+    /// Why no packet can cross the interface, in words that follow its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
     /// Whether the fate cannot change: `false` while a late reply or error may still replace it.
     #[serde(rename = "final", default, skip_serializing_if = "Option::is_none")]
     pub is_final: Option<bool>,

@@ -14,8 +14,9 @@ use socket2::{Domain, SockRef, Type};
 
 use super::Resources;
 use super::filter::{Code, IcmpSocketRole, Ring, icmp_filter, program};
-use super::sockets::{Control, Error, LISTENER_SNAP, PacketRing};
+use super::sockets::{Error, LISTENER_SNAP, PacketRing};
 use crate::linux::mapping::constant_memory;
+use crate::varlink::server::listen::Control;
 use netsonde_core::config::Config;
 
 /// Version, incremented with every change of the names below or of the manifest.
@@ -158,7 +159,7 @@ impl Inherited {
         let passed =
             sd_notify::listen_fds_with_names().map_err(|error| wrong(error.to_string()))?;
         for (raw, name) in passed {
-            let descriptor = super::sys::passed(raw);
+            let descriptor = crate::linux::received::passed(raw);
             match names().find(|known| *known == name) {
                 // Stored twice: the manifest refers to the first one.
                 Some(known) => {

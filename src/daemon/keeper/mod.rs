@@ -5,7 +5,6 @@
 //! | file | contents |
 //! |---|---|
 //! | `args` | the command line |
-//! | `config_file` | the configuration file |
 //! | `sockets` | rings, listeners, control socket |
 //! | `filter` | the kernel filters that divide packets between the rings |
 //! | `privilege` | giving up privilege, and verifying it |
@@ -18,7 +17,6 @@
 //! | `sys` | socket options, and the alarm that ends a keeper that waits |
 
 pub mod args;
-mod config_file;
 pub mod confine;
 pub mod filter;
 pub mod groups;
@@ -37,17 +35,19 @@ use std::sync::atomic::Ordering;
 use socket2::Domain;
 
 use crate::daemon::channel::handover::{COUNTERS_BYTES, Counter, MAX_DESCRIPTORS, counter_at};
-use crate::daemon::channel::settings::{Settings, find_group};
+use crate::daemon::channel::settings::Settings;
+use crate::linux::configuration::{self, find_group};
 use crate::linux::mapping::{Mapping, read_only, sealed_memory};
 use crate::linux::reason;
 use crate::linux::wall_ns;
 use crate::log::line::escape;
+use crate::varlink::server::listen::{Lock, open_control};
 use args::Args;
 use filter::Ring;
 use inherited::Inherited;
 use netsonde_core::config::Config;
 use netsonde_core::recorder::memory_needed;
-use sockets::{Lock, PacketRing};
+use sockets::PacketRing;
 use supervise::Ended;
 
 /// All resources that outlive an engine.
@@ -126,7 +126,7 @@ fn refuse(why: &str) -> u8 {
 }
 
 fn read_config(args: &Args) -> Result<Config, Vec<String>> {
-    let mut config = config_file::read(args.config.as_deref())?;
+    let mut config = configuration::read(args.config.as_deref())?;
     config
         .interfaces
         .record
@@ -158,7 +158,8 @@ fn open(args: &Args, config: Config) -> Result<Resources, String> {
     let remote = inherited.remote.take();
     let control = match inherited.control.take() {
         Some(control) => control,
-        None => sockets::open_control(&args.socket, control_group(&config)).map_err(text)?,
+        None => open_control(&args.socket, control_group(&config), "netsonded")
+            .map_err(|why| format!("control socket {}: {why}", args.socket.display()))?,
     };
     let memory = |error: std::io::Error| format!("cannot set up shared memory: {}", reason(&error));
     let recorder_bytes = memory_needed(config.recorder.budget.bytes());

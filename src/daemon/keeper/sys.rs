@@ -3,7 +3,7 @@
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 /// Counters of a packet socket since the last reading (PACKET_STATISTICS clears them). `packets`
@@ -109,11 +109,4 @@ pub fn close_all_on_exec() -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
-}
-
-/// Takes ownership of a descriptor passed to this process by the starter (sd_listen_fds(3)).
-pub fn passed(raw: RawFd) -> OwnedFd {
-    // SAFETY: by the protocol it is this process's, and it is asked for once, before anything else opens
-    // descriptors.
-    unsafe { OwnedFd::from_raw_fd(raw) }
 }

@@ -7,6 +7,7 @@
 //!
 //! | file | contents |
 //! |---|---|
+//! | `listen` | the listening socket |
 //! | `clients` | who is connected, and who is let in |
 //! | `connection` | the calls of one client |
 //! | `replies` | the replies to one call |
@@ -17,6 +18,7 @@
 
 mod clients;
 mod connection;
+pub mod listen;
 pub mod memory;
 mod peer;
 pub mod ready;

@@ -2,7 +2,7 @@
 
 use super::{
     DECISION_DELAY_NS, Event, EventContext, KEPT_NS, MAX_KEPT_PROBES, MAX_LOSSES,
-    MAX_TARGETS_WITH_WINDOWS, Probe, Run, Settings, State, Target,
+    MAX_TARGETS_WITH_WINDOWS, Probe, Run, Settings, State, Target, Way,
 };
 use crate::probe::Clock;
 use crate::probe::fate::{self, Fate, HostContext, ProbeEvidence, Verdict};
@@ -129,6 +129,11 @@ impl Run {
                 .map(|probe| probe.reply_wire_ns.saturating_sub(probe.sent_at()));
         }
         event.last_seen = Some(verdict.last_seen);
+        event.way = (event.fate != Fate::Replied).then(|| Way {
+            interface: around.interface.clone(),
+            next_hop: around.next_hop,
+            link_problem: around.link_problem,
+        });
         self.decide(serial, event);
     }
 
@@ -185,6 +190,7 @@ impl Run {
             errno: None,
             last_seen: None,
             is_fragmented: probe.is_some_and(|probe| probe.is_fragmented),
+            way: None,
         }
     }
 

@@ -235,6 +235,19 @@ pub struct Event {
     pub last_seen: Option<String>,
     /// Whether the request left this host in fragments.
     pub is_fragmented: bool,
+    /// The way of a lost probe out of this host.
+    pub way: Option<Way>,
+}
+
+/// The way of a probe out of this host, by its routing tables and links.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Name of the outgoing interface.
+    pub interface: String,
+    /// Router, or the target itself.
+    pub next_hop: Option<IpAddr>,
+    /// Why no packet can cross the interface, in words that follow its name.
+    pub link_problem: Option<&'static str>,
 }
 
 /// A probe to be sent.

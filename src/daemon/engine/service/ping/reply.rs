@@ -54,6 +54,9 @@ pub(super) fn probe(event: &Event, target: &Target, name: impl Fn(u32) -> String
         errno: event.errno.map(|errno| describe_errno(errno).0.into()),
         last_seen: event.last_seen.clone(),
         fragmented: event.is_fragmented.then_some(true),
+        interface: event.way.as_ref().map(|way| way.interface.clone()),
+        next_hop: (event.way.as_ref()).and_then(|way| Some(way.next_hop?.to_string())),
+        link: (event.way.as_ref()).and_then(|way| Some(way.link_problem?.to_owned())),
         is_final: (!event.duplicate).then_some(!event.fate.may_change()),
     }
 }

@@ -1,0 +1,390 @@
+//! SHELL. The thread that owns what is on disk: probes and the table of small values. A disk that does not answer
+//! holds up this thread and those who read from it, and nothing else.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use netsonde_core::protocol::history::Event;
+use netsonde_history::chunk::Entry;
+use netsonde_history::disk::Disk;
+use netsonde_history::packets::Packets;
+use netsonde_history::store::{Compaction, Counters, Error, Options, Store};
+use netsonde_history::table::Table;
+use serde_json::Value;
+
+use crate::linux::wall_ns;
+
+/// Interval of writing to the journal: what a power cut loses at most, with the second that a batch takes.
+const FLUSH: Duration = Duration::from_secs(5);
+/// Entries that may wait for a disk that does not answer: 100 s of 10,000 targets at 1 s, 48 MB.
+const MAX_WAITING: usize = 1_000_000;
+/// Pause between two steps of compaction, so that readers and probes come first.
+const COMPACT_PAUSE: Duration = Duration::from_millis(20);
+/// Name of the table's file.
+const TABLE: &str = "table";
+/// Requests of readers that may wait.
+const MAX_QUERIES: usize = 64;
+
+/// A probe or a gap of a series, with the interval of its probes in nanoseconds.
+pub type Line = (u32, u64, Entry);
+
+type Query = Box<dyn FnOnce(&mut Opened) + Send>;
+
+/// What the thread owns.
+pub struct Opened {
+    /// Probes.
+    pub store: Store<Disk>,
+    /// Logged events, as lines of JSON: the same files as packets.
+    pub events: Packets<Disk>,
+    table: Table<Disk>,
+}
+
+/// Room of events in their files.
+pub const EVENTS: u32 = 1;
+/// Budget of events in bytes: years of an ordinary host's.
+const EVENT_BYTES: u64 = 64 << 20;
+/// Events that may wait for a disk that does not answer.
+const MAX_EVENTS: usize = 100_000;
+
+/// What waits for the disk.
+#[derive(Default)]
+struct Waiting {
+    lines: Vec<Line>,
+    /// Changes of the table by key, the last of each; null removes.
+    changes: BTreeMap<String, Value>,
+    /// Events with their times in nanoseconds since 1970.
+    events: Vec<(u64, Event)>,
+    queries: VecDeque<Query>,
+    is_ending: bool,
+}
+
+/// Figures of the store, for the status.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// Bytes of probes on disk.
+    pub bytes: u64,
+    /// Bytes of the table.
+    pub table_bytes: u64,
+    /// Bytes of events.
+    pub event_bytes: u64,
+    /// Files and bytes of each tier.
+    pub tiers: Vec<(&'static str, usize, u64)>,
+    /// Counters of what could not be kept.
+    pub counters: Counters,
+    /// Lines of the table that were damaged.
+    pub damaged_lines: u64,
+    /// How long every probe is kept within the budget, in nanoseconds.
+    pub kept_ns: Option<u64>,
+    /// The last error, until a write succeeds.
+    pub problem: Option<String>,
+}
+
+struct Shared {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+    figures: Mutex<Figures>,
+    /// Nanoseconds since 1970 at which the running operation of the disk began; 0 if there is none.
+    busy_since: AtomicU64,
+    refused: AtomicU64,
+    lost_events: AtomicU64,
+    entries: AtomicUsize,
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Handle of the thread.
+#[derive(Clone)]
+pub struct Keeper {
+    shared: Arc<Shared>,
+}
+
+/// The thread, which ends after everything is written.
+pub struct Running {
+    keeper: Keeper,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// Opens what is in a directory, and starts the thread. Returns the table as it is for the start.
+///
+/// # Errors
+///
+/// The directory is another process's, has another version, or cannot be read.
+pub fn start(directory: &Path, options: Options) -> Result<(Running, Table<Disk>), Error> {
+    let known = Table::open(Disk::new(directory), TABLE)?;
+    let shared = Arc::new(Shared {
+        waiting: Mutex::default(),
+        wake: Condvar::new(),
+        figures: Mutex::default(),
+        busy_since: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
+        lost_events: AtomicU64::new(0),
+        entries: AtomicUsize::new(0),
+    });
+    let keeper = Keeper {
+        shared: shared.clone(),
+    };
+    let (opened, is_open) = std::sync::mpsc::sync_channel(1);
+    let path = directory.to_owned();
+    let run = move || match Opened::open(&path, options) {
+        Ok(mut all) => {
+            describe(&shared, &all, None);
+            let _ = opened.send(Ok(()));
+            work(&shared, &mut all);
+        }
+        Err(error) => {
+            let _ = opened.send(Err(error));
+        }
+    };
+    let failed = |error| Error::Io {
+        operation: "start a thread for",
+        path: directory.display().to_string(),
+        error,
+    };
+    let thread = std::thread::Builder::new().name("disk".into()).spawn(run);
+    let thread = thread.map_err(failed)?;
+    let is_open = is_open.recv();
+    is_open.map_err(|_| failed(std::io::ErrorKind::BrokenPipe.into()))??;
+    let running = Running {
+        keeper,
+        thread: Some(thread),
+    };
+    Ok((running, known))
+}
+
+impl Opened {
+    fn open(path: &Path, options: Options) -> Result<Opened, Error> {
+        let of_events = Options {
+            budget_bytes: EVENT_BYTES,
+            ..options
+        };
+        let directory = path.join("events");
+        let created = std::fs::create_dir_all(&directory);
+        created.map_err(|error| Error::Io {
+            operation: "create",
+            path: directory.display().to_string(),
+            error,
+        })?;
+        Ok(Opened {
+            store: Store::open(Disk::new(path), options)?,
+            events: Packets::open(Disk::new(directory), of_events)?,
+            table: Table::open(Disk::new(path), TABLE)?,
+        })
+    }
+
+    fn log(&mut self, events: &[(u64, Event)], now_ns: u64) -> Result<(), Error> {
+        let mut lines = Vec::new();
+        for (_, event) in events {
+            // An event is strings, which JSON has all of.
+            let _ = serde_json::to_writer(&mut lines, event);
+            lines.push(b'\n');
+        }
+        let times = || events.iter().map(|(time_ns, _)| *time_ns);
+        if let (Some(first), Some(last)) = (times().min(), times().max()) {
+            let count = events.len() as u32;
+            self.events
+                .append(EVENTS, count, (first, last), &lines, now_ns)?;
+        }
+        self.events.sync(now_ns)
+    }
+
+    /// Writes everything. What is not written is still in memory, except events, which are kept in `events`.
+    fn flush(&mut self, events: &mut Vec<(u64, Event)>) -> Result<(), Error> {
+        let now_ns = wall_ns();
+        // Which outage a probe belongs to is useless without the probe: probes first.
+        self.store.flush(now_ns)?;
+        self.table.flush()?;
+        self.log(events, now_ns)?;
+        events.clear();
+        Ok(())
+    }
+}
+
+fn describe(shared: &Shared, all: &Opened, problem: Option<String>) {
+    use netsonde_history::segment::Tier;
+    let store = &all.store;
+    let tier = |tier: Tier| {
+        let (files, bytes) = store.tier_size(tier);
+        (tier.name(), files, bytes)
+    };
+    *lock(&shared.figures) = Figures {
+        bytes: store.bytes(),
+        table_bytes: all.table.bytes(),
+        event_bytes: all.events.bytes(),
+        tiers: Tier::HISTORY.map(tier).into(),
+        counters: *store.counters(),
+        damaged_lines: all.table.counters().damaged,
+        kept_ns: store.estimate().map(|estimate| estimate.kept_ns),
+        problem,
+    };
+}
+
+fn work(shared: &Shared, all: &mut Opened) {
+    let mut due = Instant::now() + FLUSH;
+    let mut compacts = true;
+    let mut events = Vec::new();
+    loop {
+        let mut waiting = lock(&shared.waiting);
+        let has_work = |waiting: &Waiting| {
+            waiting.is_ending || !waiting.queries.is_empty() || waiting.lines.len() > 10_000
+        };
+        if !has_work(&waiting) {
+            let wait = match compacts {
+                true => COMPACT_PAUSE.min(due.saturating_duration_since(Instant::now())),
+                false => due.saturating_duration_since(Instant::now()),
+            };
+            let waited = shared.wake.wait_timeout(waiting, wait);
+            waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let lines = std::mem::take(&mut waiting.lines);
+        let changes = std::mem::take(&mut waiting.changes);
+        events.append(&mut waiting.events);
+        let query = waiting.queries.pop_front();
+        let is_ending = waiting.is_ending;
+        drop(waiting);
+        shared.entries.fetch_sub(lines.len(), Ordering::Relaxed);
+        shared.busy_since.store(wall_ns(), Ordering::Relaxed);
+        for (series, interval_ns, entry) in &lines {
+            all.store.push(*series, *interval_ns, entry);
+        }
+        for (key, value) in changes {
+            match value {
+                Value::Null => all.table.remove(&key),
+                value => all.table.set(&key, &value),
+            }
+        }
+        if let Some(query) = query {
+            query(all);
+        }
+        if Instant::now() >= due || is_ending {
+            due = Instant::now() + FLUSH;
+            let problem = all.flush(&mut events).err().map(|error| error.to_string());
+            if let Some(problem) = &problem {
+                tracing::warn!("{problem}");
+            }
+            let excess = events.len().saturating_sub(MAX_EVENTS);
+            events.drain(..excess);
+            shared
+                .lost_events
+                .fetch_add(excess as u64, Ordering::Relaxed);
+            compacts = problem.is_none();
+            describe(shared, all, problem);
+        } else if compacts {
+            compacts = match all.store.compact(wall_ns()) {
+                Ok(Compaction::More) => true,
+                Ok(Compaction::Done) => false,
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    false
+                }
+            };
+        }
+        shared.busy_since.store(0, Ordering::Relaxed);
+        if is_ending && lock(&shared.waiting).queries.is_empty() {
+            return;
+        }
+    }
+}
+
+impl Keeper {
+    /// Stores probes and gaps. Returns false if too many wait for the disk: they are counted, and not kept.
+    pub fn push(&self, lines: Vec<Line>) -> bool {
+        let count = lines.len();
+        if self.shared.entries.load(Ordering::Relaxed) + count > MAX_WAITING {
+            self.shared
+                .refused
+                .fetch_add(count as u64, Ordering::Relaxed);
+            return false;
+        }
+        self.shared.entries.fetch_add(count, Ordering::Relaxed);
+        let mut waiting = lock(&self.shared.waiting);
+        if waiting.lines.is_empty() {
+            waiting.lines = lines;
+        } else {
+            waiting.lines.extend(lines);
+        }
+        true
+    }
+
+    /// Sets a value of the table; null removes it.
+    pub fn set(&self, key: String, value: Value) {
+        // By key, so that a disk that does not answer costs one value of each.
+        lock(&self.shared.waiting).changes.insert(key, value);
+    }
+
+    /// Logs an event.
+    pub fn log(&self, time_ns: u64, event: Event) {
+        let mut waiting = lock(&self.shared.waiting);
+        if waiting.events.len() < MAX_EVENTS {
+            waiting.events.push((time_ns, event));
+        } else {
+            self.shared.lost_events.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the number of events that were lost because the disk did not answer, and the limit.
+    pub fn lost_events(&self) -> (u64, u64) {
+        (
+            self.shared.lost_events.load(Ordering::Relaxed),
+            MAX_EVENTS as u64,
+        )
+    }
+
+    /// Reads from the store. `None` if the disk does not answer in time, or too many readers wait.
+    pub async fn query<T: Send + 'static>(
+        &self,
+        within: Duration,
+        read: impl FnOnce(&mut Opened) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        {
+            let mut waiting = lock(&self.shared.waiting);
+            if waiting.queries.len() >= MAX_QUERIES {
+                return None;
+            }
+            waiting.queries.push_back(Box::new(move |all| {
+                let _ = answer.send(read(all));
+            }));
+        }
+        self.shared.wake.notify_one();
+        tokio::time::timeout(within, answered).await.ok()?.ok()
+    }
+
+    /// Returns the figures of the store.
+    pub fn figures(&self) -> Figures {
+        let mut figures = lock(&self.shared.figures).clone();
+        let since_ns = self.shared.busy_since.load(Ordering::Relaxed);
+        let busy_ns = wall_ns().saturating_sub(since_ns);
+        if since_ns != 0 && busy_ns > 5_000_000_000 {
+            let seconds = busy_ns / 1_000_000_000;
+            figures.problem = Some(format!("the disk has not answered for {seconds} s"));
+        }
+        figures
+    }
+
+    /// Returns the number of entries that were not kept because the disk did not answer, and the limit.
+    pub fn refused(&self) -> (u64, u64) {
+        let refused = self.shared.refused.load(Ordering::Relaxed);
+        (refused, MAX_WAITING as u64)
+    }
+}
+
+impl Running {
+    /// Returns a handle.
+    pub fn keeper(&self) -> Keeper {
+        self.keeper.clone()
+    }
+
+    /// Writes everything, and ends the thread.
+    pub fn end(mut self) {
+        lock(&self.keeper.shared.waiting).is_ending = true;
+        self.keeper.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! SHELL. A thread for each run of probes: an ordinary client of netsonded, which begins again when the connection
+//! ends.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use netsonde_core::protocol::ping::{
+    Options, PingCall, PingReply, Probe, TargetsCall, TargetsReply,
+};
+use tokio::sync::mpsc::Sender;
+
+use crate::varlink::client::Connection;
+
+/// Pauses before another connection: at once, and then longer and longer.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+/// Targets in one request: far below its limit in bytes.
+const TARGETS_A_REQUEST: usize = 1000;
+/// Targets of a call itself; more need a list.
+const TARGETS_A_CALL: usize = 500;
+
+/// What a run reports. `run` is its number in this process.
+#[derive(Debug)]
+pub enum Report {
+    /// Probes are sent from now on; the first has sequence number 1 again.
+    Began {
+        /// Number of the run.
+        run: u64,
+    },
+    /// Results, as they came.
+    Probes {
+        /// Number of the run.
+        run: u64,
+        /// The results.
+        probes: Vec<Probe>,
+    },
+    /// There is no service, or it refused.
+    Away {
+        /// Number of the run.
+        run: u64,
+        /// Why, in words.
+        words: String,
+    },
+}
+
+/// A run. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Run {
+    /// Its number.
+    pub number: u64,
+    _stop: UnixStream,
+}
+
+/// Starts a run.
+///
+/// # Errors
+///
+/// No thread or descriptor is left.
+pub fn start(
+    number: u64,
+    socket: &Path,
+    targets: Vec<String>,
+    options: Options,
+    reports: Sender<Report>,
+) -> std::io::Result<Run> {
+    let (stop, stopped) = UnixStream::pair()?;
+    let socket = PathBuf::from(socket);
+    std::thread::Builder::new()
+        .name(format!("run {number}"))
+        .stack_size(256 << 10)
+        .spawn(move || {
+            let runner = Runner {
+                number,
+                socket,
+                targets,
+                options,
+                reports,
+                stopped,
+            };
+            runner.work();
+        })?;
+    Ok(Run {
+        number,
+        _stop: stop,
+    })
+}
+
+struct Runner {
+    number: u64,
+    socket: PathBuf,
+    targets: Vec<String>,
+    options: Options,
+    reports: Sender<Report>,
+    stopped: UnixStream,
+}
+
+/// Why a run ended.
+enum End {
+    Stopped,
+    Away(String),
+}
+
+impl From<crate::varlink::client::Error> for End {
+    fn from(error: crate::varlink::client::Error) -> End {
+        End::Away(error.to_string())
+    }
+}
+
+impl Runner {
+    fn work(&self) {
+        let mut failures = 0;
+        loop {
+            let mut has_begun = false;
+            let Err(End::Away(words)) = self.run(&mut has_begun) else {
+                return;
+            };
+            failures = if has_begun { 0 } else { failures + 1 };
+            let away = Report::Away {
+                run: self.number,
+                words,
+            };
+            if self.reports.blocking_send(away).is_err() || self.pause(PAUSES[failures.min(4)]) {
+                return;
+            }
+        }
+    }
+
+    /// Waits. Returns whether the run was stopped.
+    fn pause(&self, pause: Duration) -> bool {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let mut wanted = [PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN)];
+        let pause = PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX);
+        poll(&mut wanted, pause).is_ok_and(|ready| ready > 0)
+    }
+
+    fn run(&self, has_begun: &mut bool) -> Result<(), End> {
+        let mut connection = Connection::open(&self.socket)?;
+        let mut call = PingCall {
+            options: Some(self.options.clone()),
+            ..PingCall::default()
+        };
+        if self.targets.len() <= TARGETS_A_CALL {
+            call.targets = Some(self.targets.clone());
+        } else {
+            for part in self.targets.chunks(TARGETS_A_REQUEST) {
+                let add = TargetsCall {
+                    targets: part.to_vec(),
+                    list: call.list,
+                };
+                let listed: TargetsReply = connection.call("io.netsonde.Ping.Targets", &add)?;
+                call.list = Some(listed.list);
+            }
+        }
+        connection.call_more("io.netsonde.Ping.Ping", &call)?;
+        connection.wait_without_limit()?;
+        loop {
+            let Some(reply) = connection.reply_until(Some(self.stopped.as_fd()))? else {
+                return Err(End::Stopped);
+            };
+            let continues = reply.continues;
+            let reply: PingReply = serde_json::from_value(reply.parameters)
+                .map_err(|error| End::Away(format!("malformed reply: {error}")))?;
+            if reply.run.is_some() {
+                *has_begun = true;
+                self.send(Report::Began { run: self.number })?;
+            }
+            if let Some(probes) = reply.probes.filter(|probes| !probes.is_empty()) {
+                self.send(Report::Probes {
+                    run: self.number,
+                    probes,
+                })?;
+            }
+            if !continues {
+                return Err(End::Away("the run ended".into()));
+            }
+        }
+    }
+
+    fn send(&self, report: Report) -> Result<(), End> {
+        self.reports.blocking_send(report).map_err(|_| End::Stopped)
+    }
+}

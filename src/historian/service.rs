@@ -1,0 +1,896 @@
+//! SHELL. The methods of `io.netsonde.History`.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use netsonde_core::config::Permissions;
+use netsonde_core::config::permission::Tier;
+use netsonde_core::probe::Fate;
+use netsonde_core::protocol::{HISTORY, history as reply, time};
+use netsonde_history::book::{Kind, Outage};
+use netsonde_history::chunk::fate_number;
+use netsonde_history::histogram::{Histogram, Step};
+use netsonde_history::recurrence;
+use netsonde_history::state::{Hold, State};
+use netsonde_history::store::{Error, Point};
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::cause;
+use super::disk::{EVENTS, Opened};
+use super::state::{Held, Historian, Refused, Told, WATCHED};
+use crate::linux::wall_ns;
+use crate::log::AUDIT;
+use crate::varlink::server::memory::Memory;
+use crate::varlink::server::{Clients, Failure, Interface, Peer, Replies, Service, parameters};
+
+/// Targets in one reply.
+const TARGETS_A_REPLY: usize = 1000;
+/// Targets up to which losses of the last hour and day are read: for each of them the disk is asked.
+const MAX_WINDOWS: usize = 200;
+/// Maximum number of points of a history.
+const MAX_POINTS: u64 = 10_000;
+/// Points of a history whose step is not given.
+const USUAL_POINTS: u64 = 60;
+/// Maximum number of outages or events in a reply, and the number if none is given.
+const ROWS: (u64, u64) = (1000, 100);
+/// Targets that are listed with an outage; all of them are in `Outage`.
+const MAX_LISTED: usize = 20;
+/// Time that readers wait for the disk.
+const DISK_WAIT: Duration = Duration::from_secs(20);
+/// Estimated memory of a target, an outage and a point in a reply.
+const ROW_BYTES: u64 = 1024;
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// The service.
+pub struct History {
+    /// State.
+    pub historian: Rc<RefCell<Historian>>,
+    /// Who may what; replaced when the configuration is read again.
+    pub permissions: Rc<RefCell<Permissions>>,
+    /// Memory of clients.
+    pub memory: Memory,
+    /// Connections.
+    pub clients: Rc<RefCell<Clients>>,
+    /// Start of the process in nanoseconds since 1970.
+    pub started_ns: u64,
+    /// Budget of the store in bytes.
+    pub budget: Rc<RefCell<u64>>,
+}
+
+const INTERFACES: &[Interface] = &[Interface {
+    name: "io.netsonde.History",
+    description: HISTORY,
+}];
+
+fn error(name: &str, parameters: serde_json::Value) -> Failure {
+    Failure::error(&format!("io.netsonde.History.{name}"), parameters)
+}
+
+fn no_such_monitor(name: &str) -> Failure {
+    error("NoSuchMonitor", json!({ "name": name }))
+}
+
+fn refused(name: &str) -> impl FnOnce(Refused) -> Failure {
+    move |refused| match refused {
+        Refused::Unknown => no_such_monitor(name),
+        Refused::Bad(reason) => error("BadMonitor", json!({ "name": name, "reason": reason })),
+    }
+}
+
+fn unavailable(reason: impl Into<String>) -> Failure {
+    Failure::error(
+        "io.netsonde.Service.Unavailable",
+        json!({ "reason": reason.into() }),
+    )
+}
+
+/// Returns the tier that a method requires, and whether it sends packets.
+fn required_tier(method: &str) -> Option<(Tier, bool)> {
+    match method.strip_prefix("io.netsonde.History.")? {
+        "Status" => Some((Tier::Status, false)),
+        "AddMonitor" | "RemoveMonitor" | "Pause" | "Resume" => Some((Tier::Probe, true)),
+        "Packets" | "Record" => Some((Tier::Payload, false)),
+        "Discard" => Some((Tier::Payload, true)),
+        "Monitors" | "Outages" | "Outage" | "History" | "At" | "Events" | "Keep" | "Kept"
+        | "Watch" => Some((Tier::Probe, false)),
+        _ => None,
+    }
+}
+
+fn distribution(histogram: &Histogram) -> Option<reply::Distribution> {
+    let quantile = |share| histogram.quantile_ns(share);
+    Some(reply::Distribution {
+        min: histogram.min_ns()?,
+        p50: quantile(0.5)?,
+        p90: quantile(0.9)?,
+        p99: quantile(0.99)?,
+        max: histogram.max_ns()?,
+    })
+}
+
+fn fates(counts: impl Fn(Fate) -> u64) -> BTreeMap<String, u64> {
+    let all = Fate::ALL
+        .into_iter()
+        .map(|fate| (fate.name().to_owned(), counts(fate)));
+    all.filter(|(_, count)| *count > 0).collect()
+}
+
+fn point(step: &Step, step_ns: u64) -> reply::Point {
+    let gaps: Vec<String> = step
+        .gap_reasons()
+        .map(|reason| reason.name().to_owned())
+        .collect();
+    reply::Point {
+        time: time(step.start_ns),
+        step_ns,
+        sent: step.sent(),
+        received: step.count(Fate::Replied),
+        fates: fates(|fate| step.count(fate)),
+        rtt_ns: distribution(&step.total),
+        wire_rtt_ns: distribution(&step.wire),
+        gaps: (!gaps.is_empty()).then_some(gaps),
+    }
+}
+
+fn window(step: &Step) -> Option<reply::Window> {
+    let (sent, received) = (step.sent(), step.count(Fate::Replied));
+    (sent > 0).then(|| reply::Window {
+        sent,
+        received,
+        loss_percent: (sent - received) as f64 * 100.0 / sent as f64,
+        wire_rtt_p99_ns: step.wire.quantile_ns(0.99),
+    })
+}
+
+fn some_time(ns: u64) -> Option<String> {
+    (ns > 0).then(|| time(ns))
+}
+
+impl Historian {
+    fn name_of(&self, series: u32) -> (String, String) {
+        let known = self.targets.get(&series);
+        known.map_or_else(Default::default, |target| {
+            let address = target.address.clone();
+            (
+                target.monitor.clone(),
+                address.unwrap_or_else(|| target.host().unwrap_or_default()),
+            )
+        })
+    }
+
+    fn row(&self, series: u32) -> Option<reply::Target> {
+        let target = self.targets.get(&series)?;
+        let configured = self.monitors.get(&target.monitor)?;
+        let (state, since_ns, last_ns) = self.book.state(series)?;
+        let words = self.book.words(series).map(str::to_owned);
+        let (name, address) = self.name_of(series);
+        Some(reply::Target {
+            name,
+            target: address,
+            host: target.host(),
+            state: match configured.held {
+                Some(Held {
+                    hold: Hold::Paused, ..
+                }) => State::Paused.name().into(),
+                _ => state.name().into(),
+            },
+            since: some_time(since_ns),
+            interval_ns: configured.spec.interval_ns,
+            last: some_time(last_ns),
+            outage: self.book.outage_of(series),
+            words: target.unresolved.clone().or(words),
+            ..reply::Target::default()
+        })
+    }
+
+    fn affected(&self, outage: &Outage) -> Vec<reply::Affected> {
+        let all = outage.members.iter().map(|(series, member)| {
+            let (name, target) = self.name_of(*series);
+            let own = &member.outage;
+            reply::Affected {
+                name,
+                target,
+                begin: time(own.begin_ns),
+                end: own.end_ns.map(time),
+                duration_ns: own.duration_ns,
+                fates: fates(|fate| own.fates[usize::from(fate_number(fate))].into()),
+                times: own.times.into(),
+                gaps: own.gaps.into(),
+                first: member.first.clone(),
+            }
+        });
+        all.collect()
+    }
+
+    /// Says when earlier outages of the same cause and targets recurred.
+    fn recurrence(&self, outage: &Outage) -> Option<reply::Recurrence> {
+        let is_same = |other: &&Outage| {
+            other.id <= outage.id
+                && other.cause == outage.cause
+                && other
+                    .members
+                    .keys()
+                    .any(|series| outage.members.contains_key(series))
+        };
+        let mut begins: Vec<u64> = self
+            .book
+            .outages()
+            .rev()
+            .filter(is_same)
+            .take(recurrence::MAX_EVENTS)
+            .map(Outage::begin_ns)
+            .collect();
+        begins.sort_unstable();
+        let resolution_ns = (outage.members.keys().next())
+            .and_then(|series| self.targets.get(series))
+            .and_then(|target| self.monitors.get(&target.monitor))
+            .map_or(SECOND_NS, |known| known.spec.interval_ns);
+        let found = recurrence::find(&begins, resolution_ns)?;
+        Some(reply::Recurrence {
+            count: found.count as u64,
+            since: time(found.since_ns),
+            period_ns: found.period_ns,
+            deviation_ns: found.deviation_ns,
+            chance: found.chance,
+            words: found.words(),
+        })
+    }
+
+    fn outage_reply(&self, outage: &Outage) -> reply::Outage {
+        let counts = outage.fates();
+        let targets = outage
+            .members
+            .keys()
+            .take(MAX_LISTED)
+            .map(|series| self.name_of(*series).1);
+        let left_out =
+            outage.members.len().saturating_sub(MAX_LISTED) as u64 + u64::from(outage.left_out);
+        let mut words = cause::words(&outage.cause, &outage.words);
+        if outage.times() > 1 {
+            words = format!("flapping, {} times: {words}", outage.times());
+        }
+        reply::Outage {
+            id: outage.id,
+            kind: match outage.kind {
+                Kind::Outage => "outage".into(),
+                Kind::Degraded => "degraded".into(),
+            },
+            begin: time(outage.begin_ns()),
+            end: outage.end_ns().map(time),
+            duration_ns: outage.duration_ns(),
+            targets: targets.collect(),
+            targets_left_out: (left_out > 0).then_some(left_out),
+            fates: fates(|fate| counts[usize::from(fate_number(fate))]),
+            cause: cause::name(&outage.cause).into(),
+            words,
+            flapping: (outage.times() > 1).then(|| outage.times().into()),
+            recurrence: self.recurrence(outage),
+            ..reply::Outage::default()
+        }
+    }
+}
+
+impl Service for History {
+    fn interfaces(&self) -> &'static [Interface] {
+        INTERFACES
+    }
+
+    async fn call(
+        &self,
+        peer: &Peer,
+        method: &str,
+        raw: Option<&RawValue>,
+        replies: &mut Replies<'_>,
+    ) -> Result<(), Failure> {
+        let (tier, sends) =
+            required_tier(method).ok_or_else(|| Failure::method_not_found(method))?;
+        self.authorize(peer, method, tier, sends)?;
+        match method
+            .strip_prefix("io.netsonde.History.")
+            .unwrap_or_default()
+        {
+            "Status" => replies.last(&self.status()).await,
+            "Monitors" => self.monitors(peer, parameters(raw)?, replies).await,
+            "AddMonitor" => {
+                let call: reply::AddMonitorCall = parameters(raw)?;
+                let name = call.monitor.name.clone();
+                let replace = call.replace == Some(true);
+                let added = self
+                    .historian
+                    .borrow_mut()
+                    .add_on_request(call.monitor, replace);
+                let targets = added.map_err(refused(&name))? as u64;
+                self.audit(peer, method, &name);
+                replies.last(&reply::AddMonitorReply { targets }).await
+            }
+            "RemoveMonitor" => {
+                let call: reply::RemoveMonitorCall = parameters(raw)?;
+                let removed = self.historian.borrow_mut().remove(&call.name);
+                removed.map_err(refused(&call.name))?;
+                self.audit(peer, method, &call.name);
+                replies.last(&json!({})).await
+            }
+            "Pause" => {
+                let call: reply::PauseCall = parameters(raw)?;
+                let held = Held {
+                    hold: match call.maintenance {
+                        Some(true) => Hold::Maintenance,
+                        _ => Hold::Paused,
+                    },
+                    until_ns: call.duration_ns.map(|ns| wall_ns().saturating_add(ns)),
+                };
+                let paused = self.historian.borrow_mut().hold(&call.name, Some(held));
+                paused.map_err(refused(&call.name))?;
+                self.audit(peer, method, &call.name);
+                replies.last(&json!({})).await
+            }
+            "Resume" => {
+                let call: reply::ResumeCall = parameters(raw)?;
+                let resumed = self.historian.borrow_mut().hold(&call.name, None);
+                resumed.map_err(refused(&call.name))?;
+                self.audit(peer, method, &call.name);
+                replies.last(&json!({})).await
+            }
+            "Outages" => self.outages(peer, parameters(raw)?, replies).await,
+            "Outage" => {
+                let call: reply::OutageCall = parameters(raw)?;
+                let found = self.outage(call.id).await;
+                let outage =
+                    found.ok_or_else(|| error("NoSuchOutage", json!({ "id": call.id })))?;
+                replies.last(&reply::OutageReply { outage }).await
+            }
+            "History" => self.history(peer, parameters(raw)?, replies).await,
+            "At" => self.at(parameters(raw)?, replies).await,
+            "Events" => self.events(peer, parameters(raw)?, replies).await,
+            "Watch" => self.watch(replies).await,
+            _ => Err(unavailable("this historian keeps no packets")),
+        }
+    }
+
+    fn listener_failed(&self) {}
+}
+
+impl History {
+    fn authorize(&self, peer: &Peer, method: &str, tier: Tier, sends: bool) -> Result<(), Failure> {
+        let permissions = self.permissions.borrow();
+        if permissions.allows(peer.caller(), tier, sends) {
+            return Ok(());
+        }
+        let (uid, pid) = (peer.uid, peer.pid);
+        let name = tier.name();
+        tracing::warn!(target: AUDIT, uid, pid, method, tier = name, "refused");
+        Err(Failure::error(
+            "io.netsonde.Service.PermissionDenied",
+            json!({ "method": method, "tier": name, "may": permissions.granted_to(tier) }),
+        ))
+    }
+
+    fn audit(&self, peer: &Peer, method: &str, monitor: &str) {
+        let (uid, pid) = (peer.uid, peer.pid);
+        tracing::info!(target: AUDIT, uid, pid, method, monitor, "monitors changed");
+    }
+
+    /// Reads from the disk, which may not answer.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut Opened) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let keeper = self.historian.borrow().keeper.clone();
+        let answer = keeper.query(DISK_WAIT, read).await;
+        let answer = answer.ok_or_else(|| {
+            let problem = keeper.figures().problem;
+            unavailable(
+                problem.unwrap_or_else(|| "the disk does not answer: too many readers".into()),
+            )
+        })?;
+        answer.map_err(|error| unavailable(error.to_string()))
+    }
+
+    /// Finds the one target that a text stands for.
+    fn one(&self, text: &str) -> Result<u32, Failure> {
+        let found = self.historian.borrow().find(text);
+        match found[..] {
+            [one] => Ok(one),
+            _ => Err(error(
+                "NoSuchTarget",
+                json!({ "target": text, "matches": found.len() }),
+            )),
+        }
+    }
+
+    async fn monitors(
+        &self,
+        peer: &Peer,
+        call: reply::MonitorsCall,
+        replies: &mut Replies<'_>,
+    ) -> Result<(), Failure> {
+        let (monitors, mut series) = {
+            let historian = self.historian.borrow();
+            if let Some(name) = &call.name
+                && !historian.monitors.contains_key(name)
+            {
+                return Err(no_such_monitor(name));
+            }
+            let is_wanted = |known: &&super::state::Configured| {
+                call.name
+                    .as_ref()
+                    .is_none_or(|name| *name == known.spec.name)
+                    && call
+                        .tag
+                        .as_ref()
+                        .is_none_or(|tag| known.spec.tags.contains(tag))
+            };
+            let wanted: Vec<_> = historian.monitors.values().filter(is_wanted).collect();
+            let monitors: Vec<reply::Monitor> =
+                wanted.iter().map(|known| known.monitor.clone()).collect();
+            let series: Vec<u32> = wanted
+                .iter()
+                .flat_map(|known| known.series.iter().copied())
+                .collect();
+            (monitors, series)
+        };
+        let _memory = self
+            .memory
+            .reserve(peer.user(), TARGETS_A_REPLY as u64 * ROW_BYTES)?;
+        let with_windows = series.len() <= MAX_WINDOWS;
+        let mut monitors = Some(monitors);
+        loop {
+            let rest = series.split_off(series.len().min(TARGETS_A_REPLY));
+            let part = std::mem::replace(&mut series, rest);
+            let mut targets: Vec<reply::Target> = {
+                let historian = self.historian.borrow();
+                part.iter()
+                    .filter_map(|series| historian.row(*series))
+                    .collect()
+            };
+            if with_windows {
+                self.add_windows(&part, &mut targets).await;
+            }
+            let goes_on = !series.is_empty() && replies.wants_more();
+            let reply = reply::MonitorsReply {
+                monitors: monitors.take(),
+                targets,
+                left_out: (!series.is_empty() && !goes_on).then_some(series.len() as u64),
+            };
+            if !goes_on {
+                return replies.last(&reply).await;
+            }
+            replies.next(&reply).await?;
+        }
+    }
+
+    /// Adds losses of the last minute, hour and day; they are left out while the disk does not answer.
+    async fn add_windows(&self, series: &[u32], targets: &mut [reply::Target]) {
+        let now_ns = wall_ns();
+        let asked = series.to_vec();
+        let read = move |all: &mut Opened| {
+            let span = |all: &mut Opened, series, seconds: u64| {
+                let from_ns = now_ns.saturating_sub(seconds * SECOND_NS);
+                all.store.span(series, from_ns, now_ns)
+            };
+            let each = asked.iter().map(|series| {
+                Ok([
+                    span(all, *series, 60)?,
+                    span(all, *series, 3600)?,
+                    span(all, *series, 86_400)?,
+                ])
+            });
+            each.collect::<Result<Vec<[Step; 3]>, Error>>()
+        };
+        if let Ok(found) = self.read(read).await {
+            for (target, [minute, hour, day]) in targets.iter_mut().zip(found) {
+                target.last_minute = window(&minute);
+                target.last_hour = window(&hour);
+                target.last_day = window(&day);
+            }
+        }
+    }
+
+    async fn outages(
+        &self,
+        peer: &Peer,
+        call: reply::OutagesCall,
+        replies: &mut Replies<'_>,
+    ) -> Result<(), Failure> {
+        let limit = call.limit.unwrap_or(ROWS.1);
+        if limit == 0 || limit > ROWS.0 {
+            return Err(Failure::invalid_parameter("limit"));
+        }
+        let _memory = self.memory.reserve(peer.user(), limit * ROW_BYTES)?;
+        let reply = {
+            let historian = self.historian.borrow();
+            let series = match &call.target {
+                Some(text) => {
+                    let found = historian.find(text);
+                    if found.is_empty() {
+                        return Err(error(
+                            "NoSuchTarget",
+                            json!({ "target": text, "matches": 0 }),
+                        ));
+                    }
+                    Some(found)
+                }
+                None => None,
+            };
+            let since_ns = call.since_ns.unwrap_or(0);
+            let until_ns = call.until_ns.unwrap_or(u64::MAX);
+            let is_wanted = |outage: &&Outage| {
+                outage.begin_ns() <= until_ns
+                    && outage.end_ns().is_none_or(|end_ns| end_ns >= since_ns)
+                    && (series.as_ref())
+                        .is_none_or(|all| all.iter().any(|one| outage.members.contains_key(one)))
+            };
+            let all: Vec<&Outage> = historian.book.outages().filter(is_wanted).collect();
+            let left_out = all.len().saturating_sub(limit as usize);
+            let shown = all[left_out..]
+                .iter()
+                .map(|outage| historian.outage_reply(outage));
+            reply::OutagesReply {
+                outages: shown.collect(),
+                left_out: left_out as u64,
+            }
+        };
+        replies.last(&reply).await
+    }
+
+    async fn outage(&self, id: u64) -> Option<reply::Outage> {
+        let (mut reply, begin_ns, end_ns) = {
+            let historian = self.historian.borrow();
+            let outage = historian.book.outage(id)?;
+            let mut reply = historian.outage_reply(outage);
+            reply.targets = outage
+                .members
+                .keys()
+                .map(|series| historian.name_of(*series).1)
+                .collect();
+            reply.targets_left_out = (outage.left_out > 0).then_some(outage.left_out.into());
+            reply.affected = Some(historian.affected(outage));
+            (reply, outage.begin_ns(), outage.end_ns())
+        };
+        // What else was logged about the time of its begin.
+        let (from_ns, to_ns) = (
+            begin_ns.saturating_sub(60 * SECOND_NS),
+            end_ns.unwrap_or(u64::MAX).min(begin_ns + 60 * SECOND_NS),
+        );
+        let events = self.read_events(from_ns, to_ns).await.unwrap_or_default();
+        let events: Vec<reply::Event> = events
+            .into_iter()
+            .filter(|event| !event.kind.starts_with("outage-"))
+            .collect();
+        reply.events = (!events.is_empty()).then_some(events);
+        Some(reply)
+    }
+
+    async fn history(
+        &self,
+        peer: &Peer,
+        call: reply::HistoryCall,
+        replies: &mut Replies<'_>,
+    ) -> Result<(), Failure> {
+        let series = self.one(&call.target)?;
+        let now_ns = wall_ns();
+        let until_ns = call.until_ns.unwrap_or(now_ns).min(now_ns + SECOND_NS);
+        let since_ns = call
+            .since_ns
+            .unwrap_or(until_ns.saturating_sub(3600 * SECOND_NS));
+        if since_ns >= until_ns {
+            return Err(Failure::invalid_parameter("since_ns: it is after until_ns"));
+        }
+        let length_ns = until_ns - since_ns;
+        let step_ns = call
+            .step_ns
+            .unwrap_or_else(|| round_step(length_ns / USUAL_POINTS));
+        if step_ns == 0 || length_ns / step_ns > MAX_POINTS {
+            return Err(Failure::invalid_parameter(&format!(
+                "step_ns: more than {MAX_POINTS} points"
+            )));
+        }
+        let _memory = self
+            .memory
+            .reserve(peer.user(), (length_ns / step_ns + 1) * ROW_BYTES)?;
+        let found: Vec<Point> = self
+            .read(move |all| all.store.points(series, since_ns, until_ns, step_ns))
+            .await?;
+        let mut whole = Step {
+            start_ns: since_ns,
+            ..Step::default()
+        };
+        for point in &found {
+            whole.merge(&point.step);
+        }
+        whole.start_ns = since_ns;
+        let (name, target) = self.historian.borrow().name_of(series);
+        let reply = reply::HistoryReply {
+            name,
+            target,
+            points: found
+                .iter()
+                .map(|found| point(&found.step, found.step_ns))
+                .collect(),
+            span: point(&whole, length_ns),
+        };
+        replies.last(&reply).await
+    }
+
+    async fn at(&self, call: reply::AtCall, replies: &mut Replies<'_>) -> Result<(), Failure> {
+        let series = self.one(&call.target)?;
+        let time_ns = call.time_ns;
+        let probe = self.read(move |all| all.store.at(series, time_ns)).await?;
+        let reply = {
+            let historian = self.historian.borrow();
+            let (name, target) = historian.name_of(series);
+            let outage = historian.book.outages().find(|outage| {
+                let member = outage.members.get(&series).map(|member| &member.outage);
+                member.is_some_and(|own| {
+                    own.begin_ns <= time_ns && own.end_ns.is_none_or(|end_ns| time_ns < end_ns)
+                })
+            });
+            let first = outage.and_then(|outage| outage.members.get(&series)?.first.clone());
+            let interval_ns = historian
+                .targets
+                .get(&series)
+                .and_then(|target| historian.monitors.get(&target.monitor))
+                .map_or(SECOND_NS, |known| known.spec.interval_ns);
+            let probe = probe.map(|probe| {
+                let lost = !matches!(probe.fate, Fate::Replied | Fate::Late | Fate::Corrupted);
+                // Send times in the store are exact to a thousandth of the interval.
+                let own = historian.targets.get(&series).and_then(|target| {
+                    let near = |at: &u64| at.abs_diff(probe.sent_ns) <= interval_ns / 500;
+                    target
+                        .words
+                        .iter()
+                        .find(|(at, _)| near(at))
+                        .map(|(_, words)| words.clone())
+                });
+                reply::Probe {
+                    time: time(probe.sent_ns),
+                    fate: probe.fate.name().into(),
+                    rtt_ns: probe.total_ns,
+                    wire_rtt_ns: probe.wire_ns,
+                    words: if lost { own.or(first) } else { None },
+                }
+            });
+            let is_measured = probe.is_some();
+            reply::AtReply {
+                name,
+                target,
+                probe,
+                state: match (outage.is_some(), is_measured) {
+                    (true, _) => State::Down.name().into(),
+                    (false, true) => State::Up.name().into(),
+                    (false, false) => State::Unknown.name().into(),
+                },
+                outage: outage.map(|outage| outage.id),
+            }
+        };
+        replies.last(&reply).await
+    }
+
+    async fn read_events(&self, from_ns: u64, to_ns: u64) -> Result<Vec<reply::Event>, Failure> {
+        self.read(move |all| {
+            let mut found = Vec::new();
+            all.events.read(EVENTS, from_ns, to_ns, |_, lines| {
+                for line in lines
+                    .split(|byte| *byte == b'\n')
+                    .filter(|line| !line.is_empty())
+                {
+                    if let Ok(event) = serde_json::from_slice::<reply::Event>(line) {
+                        found.push(event);
+                    }
+                }
+            })?;
+            let (from, to) = (time(from_ns), time(to_ns));
+            found.retain(|event| event.time >= from && event.time <= to);
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn events(
+        &self,
+        peer: &Peer,
+        call: reply::EventsCall,
+        replies: &mut Replies<'_>,
+    ) -> Result<(), Failure> {
+        let limit = call.limit.unwrap_or(ROWS.1);
+        if limit == 0 || limit > ROWS.0 {
+            return Err(Failure::invalid_parameter("limit"));
+        }
+        let _memory = self.memory.reserve(peer.user(), limit * ROW_BYTES)?;
+        let rank = |severity: &str| {
+            ["info", "notice", "warning"]
+                .iter()
+                .position(|one| *one == severity)
+        };
+        let least = match &call.severity {
+            Some(severity) => {
+                Some(rank(severity).ok_or_else(|| Failure::invalid_parameter("severity"))?)
+            }
+            None => None,
+        };
+        let (since_ns, until_ns) = (
+            call.since_ns.unwrap_or(0),
+            call.until_ns.unwrap_or_else(wall_ns),
+        );
+        let mut events = self.read_events(since_ns, until_ns).await?;
+        events.retain(|event| {
+            (call.interface.is_none() || event.interface == call.interface)
+                && call
+                    .kinds
+                    .as_ref()
+                    .is_none_or(|kinds| kinds.contains(&event.kind))
+                && rank(&event.severity) >= least
+        });
+        let left_out = events.len().saturating_sub(limit as usize);
+        events.drain(..left_out);
+        let reply = reply::EventsReply {
+            events,
+            left_out: left_out as u64,
+        };
+        replies.last(&reply).await
+    }
+
+    async fn watch(&self, replies: &mut Replies<'_>) -> Result<(), Failure> {
+        if !replies.wants_more() {
+            return Err(Failure::invalid_parameter("more: Watch needs it"));
+        }
+        let mut told = self.historian.borrow().told.subscribe();
+        let first = reply::WatchReply {
+            version: Some(env!("CARGO_PKG_VERSION").into()),
+            ..reply::WatchReply::default()
+        };
+        replies.next(&first).await?;
+        loop {
+            let mut reply = reply::WatchReply::default();
+            match told.recv().await {
+                Ok(Told::Target(series)) => reply.target = self.historian.borrow().row(series),
+                Ok(Told::Outage(id)) => {
+                    let historian = self.historian.borrow();
+                    reply.outage = historian
+                        .book
+                        .outage(id)
+                        .map(|outage| historian.outage_reply(outage));
+                }
+                Ok(Told::Event(event)) => reply.event = Some(event),
+                Err(RecvError::Lagged(lost)) => reply.lost = Some(lost),
+                Err(RecvError::Closed) => return Ok(()),
+            }
+            replies.next(&reply).await?;
+        }
+    }
+
+    fn status(&self) -> reply::StatusReply {
+        let historian = self.historian.borrow();
+        let figures = historian.keeper.figures();
+        let counters = &historian.counters;
+        let limit = |name: &str, most: u64, reached: u64, words: &str| reply::Limit {
+            name: name.into(),
+            most,
+            reached,
+            words: words.into(),
+        };
+        let (refused, most_waiting) = historian.keeper.refused();
+        let (lost_events, most_events) = historian.keeper.lost_events();
+        let mut parts: Vec<reply::Part> = (figures.tiers.iter())
+            .map(|(name, files, bytes)| reply::Part {
+                name: (*name).into(),
+                bytes: *bytes,
+                files: *files as u64,
+                ..reply::Part::default()
+            })
+            .collect();
+        for (name, bytes) in [
+            ("table", figures.table_bytes),
+            ("events", figures.event_bytes),
+        ] {
+            parts.push(reply::Part {
+                name: name.into(),
+                bytes,
+                ..reply::Part::default()
+            });
+        }
+        let clients = self.clients.borrow().counts();
+        let mut problems = historian.problems.clone();
+        problems.extend(figures.problem.clone());
+        let damaged = figures.damaged_lines + figures.counters.damaged;
+        if damaged > 0 {
+            problems.push(format!(
+                "{damaged} damaged places were found in the files: what they had is lost"
+            ));
+        }
+        if counters.left_out > 0 {
+            problems.push(format!(
+                "{} targets are not probed: too many runs",
+                counters.left_out
+            ));
+        }
+        let lasting = historian
+            .book
+            .outages()
+            .filter(|outage| outage.end_ns().is_none());
+        reply::StatusReply {
+            version: env!("CARGO_PKG_VERSION").into(),
+            time: time(wall_ns()),
+            started: time(self.started_ns),
+            connected: historian.away.is_none(),
+            words: historian.away.clone(),
+            monitors: historian.monitors.len() as u64,
+            targets: historian.targets.len() as u64,
+            probes: counters.probes,
+            outages: historian.book.outages().count() as u64,
+            lasting: lasting.count() as u64,
+            bytes: figures.bytes + figures.table_bytes + figures.event_bytes,
+            budget: *self.budget.borrow(),
+            written_bytes: written_bytes(),
+            lasts_ns: figures.kept_ns,
+            parts,
+            limits: vec![
+                limit(
+                    "entries that wait for the disk",
+                    most_waiting,
+                    refused,
+                    "probes are not kept, and declared as a gap",
+                ),
+                limit(
+                    "events that wait for the disk",
+                    most_events,
+                    lost_events,
+                    "the oldest are lost",
+                ),
+                limit(
+                    "results in order",
+                    256,
+                    counters.dropped,
+                    "results of netsonded that were lost or too late",
+                ),
+                limit(
+                    "changes that a watcher is behind",
+                    WATCHED as u64,
+                    0,
+                    "told as lost",
+                ),
+                limit(
+                    "clients",
+                    clients.limit,
+                    0,
+                    "refused with TooManyConnections",
+                ),
+                limit(
+                    "outages",
+                    netsonde_history::book::MAX_OUTAGES as u64,
+                    historian.book.dropped,
+                    "the oldest are dropped",
+                ),
+                limit(
+                    "entries in memory",
+                    4_000_000,
+                    figures.counters.refused_entries,
+                    "probes are not kept, and declared as a gap",
+                ),
+            ],
+            problems,
+        }
+    }
+}
+
+/// Rounds a step up to one that people use.
+fn round_step(ns: u64) -> u64 {
+    const STEPS: [u64; 15] = [
+        1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 10_800, 21_600, 86_400,
+    ];
+    let steps = STEPS.map(|seconds| seconds * SECOND_NS);
+    steps.into_iter().find(|step| *step >= ns).unwrap_or(ns)
+}
+
+/// Bytes that this process caused to be written to disk (proc_pid_io(5)).
+fn written_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes: "));
+    line.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
+}

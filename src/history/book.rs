@@ -1,0 +1,780 @@
+//! PURE. The book of outages: the state machines of all targets, their outages joined by cause, and what is told of
+//! them. Results come in the order of sending for each target; what was seen of a lost probe comes with it.
+//!
+//! An outage begins as its target's own, and joins others as soon as a shared cause was seen: while the kernel
+//! still believes that a dead gateway is there, its targets are merely unanswered.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use netsonde_core::probe::Fate;
+use serde::{Deserialize, Serialize};
+
+use crate::shared::{self, Cause, Joined, Joiner, Shared};
+use crate::state::{self, Change, Hold, Machine, Rule, State};
+
+/// Outages that are remembered: with a few targets each about 10 MB. The oldest that have ended go first.
+pub const MAX_OUTAGES: usize = 10_000;
+/// Targets whose part in an outage is told one by one; further ones are counted.
+pub const MAX_MEMBERS: usize = shared::MAX_TARGETS;
+/// Earlier outages of a target that flapping may make one of.
+const MAX_EARLIER: usize = 16;
+
+/// What was seen of a lost probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The cause.
+    pub cause: Cause,
+    /// In words.
+    pub words: String,
+}
+
+/// Kind of an outage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Probes were lost.
+    #[default]
+    Outage,
+    /// Probes were answered worse than before.
+    Degraded,
+}
+
+/// The part of one target in an outage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The outage of this target. Times are in nanoseconds since 1970.
+    #[serde(flatten)]
+    pub outage: state::Outage,
+    /// What was seen of its first lost probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<String>,
+}
+
+/// An outage of one target or of several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outage {
+    /// Number, from 1 on.
+    pub id: u64,
+    /// Its kind.
+    #[serde(default)]
+    pub kind: Kind,
+    /// Its cause.
+    pub cause: Cause,
+    /// What was seen, of the first target.
+    pub words: String,
+    /// Targets, by series.
+    pub members: BTreeMap<u32, Member>,
+    /// Targets that are not among these, because there were too many.
+    #[serde(default)]
+    pub left_out: u32,
+    /// The outage that this one turned out to be a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<u64>,
+}
+
+impl Outage {
+    /// Returns the first begin in nanoseconds since 1970.
+    pub fn begin_ns(&self) -> u64 {
+        let begins = self.members.values().map(|member| member.outage.begin_ns);
+        begins.min().unwrap_or(0)
+    }
+
+    /// Returns the last end in nanoseconds since 1970; `None` while it lasts.
+    pub fn end_ns(&self) -> Option<u64> {
+        let ends: Option<Vec<u64>> = (self.members.values())
+            .map(|member| member.outage.end_ns)
+            .collect();
+        ends?.into_iter().max()
+    }
+
+    /// Returns the probes of all targets by fate.
+    pub fn fates(&self) -> [u64; 9] {
+        let mut sum = [0; 9];
+        for member in self.members.values() {
+            for (sum, count) in sum.iter_mut().zip(member.outage.fates) {
+                *sum += u64::from(count);
+            }
+        }
+        sum
+    }
+
+    /// Returns the measured time in nanoseconds: of the target that had it longest.
+    pub fn duration_ns(&self) -> u64 {
+        let durations = self
+            .members
+            .values()
+            .map(|member| member.outage.duration_ns);
+        durations.max().unwrap_or(0)
+    }
+
+    /// Returns how often its most restless target went down.
+    pub fn times(&self) -> u32 {
+        let times = self.members.values().map(|member| member.outage.times);
+        times.max().unwrap_or(0)
+    }
+}
+
+/// What is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// A target has another state, since a time.
+    State(u32, State, u64),
+    /// A probe of a target that answered before is lost, sent at this time: an outage may follow.
+    Suspect(u32, u64),
+    /// It answers again, and no outage followed.
+    Cleared(u32),
+    /// An outage began.
+    Began(u64),
+    /// An outage has another target, or another cause.
+    Changed(u64),
+    /// An outage ended.
+    Ended(u64),
+    /// An outage turned out to be a part of another.
+    PartOf(u64, u64),
+}
+
+/// What is kept of a target over a restart.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tracked {
+    machine: Machine,
+    /// First probe lost since the last answer: its send time, and what was seen of it.
+    #[serde(skip)]
+    suspect: Option<(u64, Option<String>)>,
+    /// The last cause other than its own since then.
+    #[serde(skip)]
+    cause: Option<(Cause, String)>,
+    /// Words of the last lost probe.
+    #[serde(default)]
+    words: Option<String>,
+    /// Its outages by number, the latest last, and those that they are part of.
+    #[serde(default)]
+    outages: Vec<(u64, u64)>,
+}
+
+/// The book.
+#[derive(Debug, Default)]
+pub struct Book {
+    targets: HashMap<u32, Tracked>,
+    outages: BTreeMap<u64, Outage>,
+    joiner: Joiner,
+    changed_outages: BTreeSet<u64>,
+    changed_targets: BTreeSet<u32>,
+    /// Outages that were dropped for [`MAX_OUTAGES`].
+    pub dropped: u64,
+}
+
+impl Book {
+    /// Opens a book with what was kept.
+    pub fn restore(
+        outages: impl Iterator<Item = Outage>,
+        targets: impl Iterator<Item = (u32, Tracked)>,
+    ) -> Book {
+        let outages: BTreeMap<u64, Outage> = outages.map(|outage| (outage.id, outage)).collect();
+        let last = outages.keys().next_back().copied().unwrap_or(0);
+        let open = outages.values().filter(|outage| {
+            outage.part_of.is_none() && outage.end_ns().is_none() && outage.kind == Kind::Outage
+        });
+        let shared = open.map(|outage| Shared {
+            id: outage.id,
+            cause: outage.cause.clone(),
+            targets: (outage.members.iter())
+                .map(|(series, member)| {
+                    let member = shared::Member {
+                        number: member.outage.number,
+                        begin_ns: member.outage.begin_ns,
+                        end_ns: member.outage.end_ns,
+                    };
+                    (*series, member)
+                })
+                .collect(),
+            unlisted: outage.left_out,
+        });
+        Book {
+            joiner: Joiner::restore(last, shared.collect()),
+            targets: targets.collect(),
+            outages,
+            ..Book::default()
+        }
+    }
+
+    /// Adds a target, or applies another rule to it.
+    pub fn track(&mut self, series: u32, rule: Rule) {
+        match self.targets.get_mut(&series) {
+            Some(tracked) => tracked.machine.set_rule(rule),
+            None => {
+                let tracked = Tracked {
+                    machine: Machine::new(rule),
+                    suspect: None,
+                    cause: None,
+                    words: None,
+                    outages: Vec::new(),
+                };
+                self.targets.insert(series, tracked);
+            }
+        }
+    }
+
+    /// Returns the targets that are tracked.
+    pub fn series(&self) -> impl Iterator<Item = u32> {
+        self.targets.keys().copied()
+    }
+
+    /// Forgets a target; an outage of it that lasts ends.
+    pub fn forget(&mut self, series: u32, now_ns: u64) -> Vec<News> {
+        let news = self.hold(series, Some(Hold::Paused), now_ns);
+        self.targets.remove(&series);
+        self.changed_targets.insert(series);
+        news
+    }
+
+    /// Returns the state of a target, since when, and the send time of its last probe whose fate is known; 0
+    /// where there is none.
+    pub fn state(&self, series: u32) -> Option<(State, u64, u64)> {
+        let machine = &self.targets.get(&series)?.machine;
+        Some((machine.state(), machine.since_ns(), machine.last_ns()))
+    }
+
+    /// Returns what was seen of the last lost probe of a target that is not up.
+    pub fn words(&self, series: u32) -> Option<&str> {
+        let tracked = self.targets.get(&series)?;
+        let is_up = matches!(tracked.machine.state(), State::Up | State::Paused);
+        tracked.words.as_deref().filter(|_| !is_up)
+    }
+
+    /// Returns the outage that a target has.
+    pub fn outage_of(&self, series: u32) -> Option<u64> {
+        let tracked = self.targets.get(&series)?;
+        let number = tracked.machine.outage()?.number;
+        let found = tracked
+            .outages
+            .iter()
+            .rev()
+            .find(|(known, _)| *known == number);
+        Some(found?.1)
+    }
+
+    /// Returns the outages, the oldest first.
+    pub fn outages(&self) -> impl DoubleEndedIterator<Item = &Outage> {
+        self.outages
+            .values()
+            .filter(|outage| outage.part_of.is_none())
+    }
+
+    /// Returns an outage, or the one that it is a part of.
+    pub fn outage(&self, id: u64) -> Option<&Outage> {
+        let found = self.outages.get(&id)?;
+        match found.part_of {
+            Some(whole) => self.outages.get(&whole),
+            None => Some(found),
+        }
+    }
+
+    /// Returns what has changed since the last call: outages, `None` for those that were dropped, and targets.
+    #[expect(
+        clippy::type_complexity,
+        reason = "two lists of what to store under which number"
+    )]
+    pub fn take_changes(&mut self) -> (Vec<(u64, Option<Outage>)>, Vec<(u32, Option<Tracked>)>) {
+        let outages = std::mem::take(&mut self.changed_outages).into_iter();
+        let outages = outages.map(|id| (id, self.outages.get(&id).cloned()));
+        let targets = std::mem::take(&mut self.changed_targets).into_iter();
+        let targets = targets.map(|series| (series, self.targets.get(&series).cloned()));
+        (outages.collect(), targets.collect())
+    }
+
+    /// Marks all targets as changed: before an orderly end.
+    pub fn mark_all(&mut self) {
+        self.changed_targets.extend(self.targets.keys());
+    }
+
+    /// Processes the result of a probe.
+    pub fn result(
+        &mut self,
+        series: u32,
+        sent_ns: u64,
+        fate: Fate,
+        loss: Option<Loss>,
+    ) -> Vec<News> {
+        let Some(tracked) = self.targets.get_mut(&series) else {
+            return Vec::new();
+        };
+        let mut news = Vec::new();
+        let had_outage = tracked.machine.outage().is_some();
+        let changes = tracked.machine.result(sent_ns, fate);
+        if let Some(loss) = loss {
+            if tracked.suspect.is_none() {
+                tracked.suspect = Some((sent_ns, Some(loss.words.clone())));
+                if !had_outage {
+                    news.push(News::Suspect(series, sent_ns));
+                }
+            }
+            tracked.words = Some(loss.words.clone());
+            if !matches!(loss.cause, Cause::Own { .. }) {
+                tracked.cause = Some((loss.cause, loss.words));
+            }
+        }
+        self.apply(series, changes, &mut news);
+        self.follow(series, fate, &mut news);
+        news
+    }
+
+    /// Keeps the outage of a target up to date, and its cause.
+    fn follow(&mut self, series: u32, fate: Fate, news: &mut Vec<News>) {
+        let Some(tracked) = self.targets.get_mut(&series) else {
+            return;
+        };
+        let Some(outage) = tracked.machine.outage().cloned() else {
+            if fate == Fate::Replied && tracked.suspect.take().is_some() {
+                tracked.cause = None;
+                news.push(News::Cleared(series));
+            }
+            return;
+        };
+        let number = outage.number;
+        let cause = tracked.cause.clone();
+        let Some(id) = self.outage_of(series) else {
+            return;
+        };
+        if let Some(known) = self.outages.get_mut(&id)
+            && let Some(member) = known.members.get_mut(&series)
+        {
+            member.outage = outage;
+            let is_own = matches!(known.cause, Cause::Own { .. });
+            self.changed_outages.insert(id);
+            if let Some((cause, words)) = cause.filter(|(cause, _)| is_own && known.cause != *cause)
+            {
+                self.rejoin(series, number, (cause, words), news);
+            }
+        }
+    }
+
+    /// A shared cause of an outage was seen only now.
+    fn rejoin(
+        &mut self,
+        series: u32,
+        number: u64,
+        (cause, words): (Cause, String),
+        news: &mut Vec<News>,
+    ) {
+        let Some((former, is_empty, joined)) = self.joiner.moved(series, number, cause.clone())
+        else {
+            return;
+        };
+        let Some(member) = self
+            .outages
+            .get_mut(&former)
+            .and_then(|known| known.members.remove(&series))
+        else {
+            return;
+        };
+        let id = match joined {
+            Joined::Began(id) | Joined::Added(id) | Joined::Ended(id) => id,
+        };
+        if let Joined::Began(_) = joined {
+            self.insert(Outage {
+                id,
+                kind: Kind::Outage,
+                cause,
+                words,
+                members: BTreeMap::new(),
+                left_out: 0,
+                part_of: None,
+            });
+        }
+        self.add(id, series, member);
+        if is_empty {
+            if let Some(known) = self.outages.get_mut(&former) {
+                known.part_of = Some(id);
+            }
+            news.push(News::PartOf(former, id));
+        }
+        self.changed_outages.insert(former);
+        news.push(match joined {
+            Joined::Began(_) => News::Began(id),
+            _ => News::Changed(id),
+        });
+    }
+
+    fn insert(&mut self, outage: Outage) {
+        self.changed_outages.insert(outage.id);
+        self.outages.insert(outage.id, outage);
+        while self.outages.len() > MAX_OUTAGES {
+            let ended = self
+                .outages
+                .iter()
+                .find(|(_, known)| known.end_ns().is_some());
+            let Some(id) = ended.map(|(id, _)| *id) else {
+                break;
+            };
+            self.outages.remove(&id);
+            self.changed_outages.insert(id);
+            self.dropped += 1;
+        }
+    }
+
+    /// Notes that a target has an outage.
+    fn add(&mut self, id: u64, series: u32, member: Member) {
+        let number = member.outage.number;
+        if let Some(outage) = self.outages.get_mut(&id) {
+            if outage.members.len() < MAX_MEMBERS || outage.members.contains_key(&series) {
+                outage.members.insert(series, member);
+            } else {
+                outage.left_out += 1;
+            }
+            self.changed_outages.insert(id);
+        }
+        if let Some(tracked) = self.targets.get_mut(&series) {
+            tracked.outages.retain(|(known, _)| *known != number);
+            tracked.outages.push((number, id));
+            if tracked.outages.len() > MAX_EARLIER {
+                tracked.outages.remove(0);
+            }
+            self.changed_targets.insert(series);
+        }
+    }
+
+    fn apply(&mut self, series: u32, changes: Vec<Change>, news: &mut Vec<News>) {
+        for change in changes {
+            match change {
+                Change::State(state, since_ns) => news.push(News::State(series, state, since_ns)),
+                Change::Began(outage) => self.begin(series, outage, news),
+                Change::Ended(outage) => self.end(series, outage, news),
+                Change::Merged(last, outage) => self.merge(series, last, outage, news),
+            }
+        }
+    }
+
+    fn begin(&mut self, series: u32, outage: state::Outage, news: &mut Vec<News>) {
+        let Some(tracked) = self.targets.get(&series) else {
+            return;
+        };
+        let first = tracked
+            .suspect
+            .as_ref()
+            .and_then(|(_, words)| words.clone());
+        let (cause, words) = match &tracked.cause {
+            Some((cause, words)) => (cause.clone(), words.clone()),
+            None => (Cause::Own { series }, first.clone().unwrap_or_default()),
+        };
+        let joined = self
+            .joiner
+            .began(series, outage.number, outage.begin_ns, cause.clone());
+        let id = match joined {
+            Joined::Began(id) | Joined::Added(id) | Joined::Ended(id) => id,
+        };
+        if !self.outages.contains_key(&id) {
+            self.insert(Outage {
+                id,
+                kind: Kind::Outage,
+                cause,
+                words,
+                members: BTreeMap::new(),
+                left_out: 0,
+                part_of: None,
+            });
+        }
+        self.add(id, series, Member { outage, first });
+        news.push(match joined {
+            Joined::Began(_) => News::Began(id),
+            _ => News::Changed(id),
+        });
+    }
+
+    fn end(&mut self, series: u32, outage: state::Outage, news: &mut Vec<News>) {
+        let Some(tracked) = self.targets.get_mut(&series) else {
+            return;
+        };
+        tracked.suspect = None;
+        tracked.cause = None;
+        let number = outage.number;
+        let known = tracked
+            .outages
+            .iter()
+            .rev()
+            .find(|(known, _)| *known == number);
+        let Some((_, id)) = known.copied() else {
+            return;
+        };
+        let end_ns = outage.end_ns.unwrap_or(outage.begin_ns);
+        if let Some(member) = self
+            .outages
+            .get_mut(&id)
+            .and_then(|known| known.members.get_mut(&series))
+        {
+            member.outage = outage;
+        }
+        self.changed_outages.insert(id);
+        self.changed_targets.insert(series);
+        self.joiner.ended(series, number, end_ns);
+        self.joiner.forget(end_ns);
+        let has_ended = self
+            .outages
+            .get(&id)
+            .is_some_and(|known| known.end_ns().is_some());
+        news.push(if has_ended {
+            News::Ended(id)
+        } else {
+            News::Changed(id)
+        });
+    }
+
+    /// Outages of a target up to the number `last` are one: it is flapping.
+    fn merge(&mut self, series: u32, last: u64, outage: state::Outage, news: &mut Vec<News>) {
+        let Some(tracked) = self.targets.get_mut(&series) else {
+            return;
+        };
+        let numbers = outage.number..=last;
+        let parts = tracked
+            .outages
+            .iter()
+            .filter(|(number, _)| numbers.contains(number));
+        let parts: Vec<(u64, u64)> = parts.copied().collect();
+        tracked
+            .outages
+            .retain(|(number, _)| !numbers.contains(number));
+        let first = parts.first().copied();
+        let mut words = None;
+        for (_, id) in &parts {
+            let Some(known) = self.outages.get_mut(id) else {
+                continue;
+            };
+            if let Some(member) = known.members.remove(&series) {
+                words = words.or(member.first);
+            }
+            self.changed_outages.insert(*id);
+            if known.members.is_empty()
+                && let Some((_, whole)) = first.filter(|(_, whole)| whole != id)
+            {
+                known.part_of = Some(whole);
+                news.push(News::PartOf(*id, whole));
+            }
+        }
+        let Some((_, id)) = first else {
+            return self.begin(series, outage, news);
+        };
+        self.add(
+            id,
+            series,
+            Member {
+                outage,
+                first: words,
+            },
+        );
+        news.push(News::Changed(id));
+    }
+
+    /// Declares that a target was not measured from a time on.
+    pub fn gap(&mut self, series: u32, begin_ns: u64) -> Vec<News> {
+        self.change(series, |machine| machine.gap(begin_ns))
+    }
+
+    /// Says that time has passed, to all targets.
+    pub fn tick(&mut self, now_ns: u64) -> Vec<News> {
+        let all: Vec<u32> = self.targets.keys().copied().collect();
+        let each = all
+            .into_iter()
+            .map(|series| self.change(series, |machine| machine.tick(now_ns)));
+        each.flatten().collect()
+    }
+
+    /// Pauses a target, begins maintenance, or ends either.
+    pub fn hold(&mut self, series: u32, hold: Option<Hold>, now_ns: u64) -> Vec<News> {
+        self.change(series, |machine| machine.hold(hold, now_ns))
+    }
+
+    /// Says whether a target answers worse than its own history, and why.
+    pub fn degraded(&mut self, series: u32, words: Option<String>, since_ns: u64) -> Vec<News> {
+        let is_degraded = words.is_some();
+        if let (Some(words), Some(tracked)) = (words, self.targets.get_mut(&series)) {
+            tracked.words = Some(words);
+        }
+        self.change(series, |machine| machine.degraded(is_degraded, since_ns))
+    }
+
+    fn change(
+        &mut self,
+        series: u32,
+        change: impl FnOnce(&mut Machine) -> Vec<Change>,
+    ) -> Vec<News> {
+        let mut news = Vec::new();
+        if let Some(tracked) = self.targets.get_mut(&series) {
+            let changes = change(&mut tracked.machine);
+            if !changes.is_empty() {
+                self.changed_targets.insert(series);
+                self.apply(series, changes, &mut news);
+            }
+        }
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+    const START: u64 = 1_800_000_000 * SECOND;
+
+    fn book(targets: u32) -> Book {
+        let mut book = Book::default();
+        for series in 0..targets {
+            book.track(series, Rule::new(SECOND, SECOND));
+        }
+        book
+    }
+
+    fn gateway() -> Cause {
+        Cause::NextHopUnresolved {
+            interface: "e0".into(),
+            next_hop: "10.0.0.1".into(),
+        }
+    }
+
+    fn loss(cause: Cause, words: &str) -> Option<Loss> {
+        Some(Loss {
+            cause,
+            words: words.into(),
+        })
+    }
+
+    /// Sends at these seconds.
+    fn send(
+        book: &mut Book,
+        series: u32,
+        seconds: std::ops::Range<u64>,
+        fate: Fate,
+        cause: &Cause,
+    ) -> Vec<News> {
+        let mut news = Vec::new();
+        for second in seconds {
+            let lost = fate != Fate::Replied;
+            let seen = lost.then(|| loss(cause.clone(), fate.name())).flatten();
+            news.extend(book.result(series, START + second * SECOND, fate, seen));
+        }
+        news
+    }
+
+    #[test]
+    fn targets_behind_a_dead_gateway_become_one_outage_when_it_is_seen() {
+        let mut book = book(3);
+        for series in 0..3 {
+            let own = Cause::Own { series };
+            send(&mut book, series, 0..5, Fate::Replied, &own);
+            send(&mut book, series, 5..12, Fate::Unanswered, &own);
+        }
+        assert_eq!(book.outages().count(), 3);
+        for series in 0..3 {
+            send(&mut book, series, 12..20, Fate::Unresolved, &gateway());
+        }
+        let all: Vec<&Outage> = book.outages().collect();
+        assert_eq!(all.len(), 1);
+        assert_eq!((all[0].cause.clone(), all[0].members.len()), (gateway(), 3));
+        assert_eq!(all[0].begin_ns(), START + 5 * SECOND);
+        assert_eq!(all[0].end_ns(), None);
+        assert_eq!(
+            book.outage(1).unwrap().id,
+            all[0].id,
+            "the former numbers lead to it"
+        );
+        assert_eq!(book.outage_of(2), Some(all[0].id));
+        let first = all[0].members[&0].first.clone();
+        assert_eq!(
+            first.as_deref(),
+            Some("unanswered"),
+            "words of its first lost probe"
+        );
+        let mut news = Vec::new();
+        for series in 0..3 {
+            news.extend(send(&mut book, series, 20..24, Fate::Replied, &gateway()));
+        }
+        let ended: Vec<&News> = news
+            .iter()
+            .filter(|news| matches!(news, News::Ended(_)))
+            .collect();
+        assert_eq!(ended.len(), 1);
+        let whole = book.outages().next().unwrap();
+        assert_eq!(whole.end_ns(), Some(START + 20 * SECOND));
+        assert_eq!(whole.fates().iter().sum::<u64>(), 3 * (15 + 3));
+    }
+
+    #[test]
+    fn a_single_loss_is_suspected_and_cleared() {
+        let mut book = book(1);
+        let own = Cause::Own { series: 0 };
+        send(&mut book, 0, 0..5, Fate::Replied, &own);
+        let news = send(&mut book, 0, 5..6, Fate::Unanswered, &own);
+        assert_eq!(news, [News::Suspect(0, START + 5 * SECOND)]);
+        assert_eq!(
+            send(&mut book, 0, 6..7, Fate::Replied, &own),
+            [News::Cleared(0)]
+        );
+        assert_eq!(book.outages().count(), 0);
+    }
+
+    #[test]
+    fn a_restart_between_any_two_results_changes_nothing() {
+        let script: Vec<(Fate, Cause)> = [
+            (4, Fate::Replied, None),
+            (5, Fate::Unanswered, None),
+            (6, Fate::Unresolved, Some(gateway())),
+            (5, Fate::Replied, None),
+            (4, Fate::Unanswered, None),
+            (9, Fate::Replied, None),
+            (4, Fate::Unanswered, None),
+            (700, Fate::Replied, None),
+        ]
+        .into_iter()
+        .flat_map(|(count, fate, cause)| {
+            let cause = cause.unwrap_or(Cause::Own { series: 0 });
+            std::iter::repeat_n((fate, cause), count)
+        })
+        .collect();
+        let run = |restart: usize| {
+            let mut kept: BTreeMap<u64, Outage> = BTreeMap::new();
+            let mut book = book(1);
+            for (at, (fate, cause)) in script.iter().enumerate() {
+                let second = at as u64;
+                send(&mut book, 0, second..second + 1, *fate, cause);
+                let (outages, _) = book.take_changes();
+                for (id, outage) in outages {
+                    match outage {
+                        Some(outage) => kept.insert(id, outage),
+                        None => kept.remove(&id),
+                    };
+                }
+                if at == restart {
+                    book.mark_all();
+                    let (_, targets) = book.take_changes();
+                    let text = serde_json::to_string(&targets).unwrap();
+                    let targets: Vec<(u32, Option<Tracked>)> = serde_json::from_str(&text).unwrap();
+                    let targets = targets
+                        .into_iter()
+                        .filter_map(|(series, kept)| Some((series, kept?)));
+                    let text = serde_json::to_string(&kept).unwrap();
+                    let outages: BTreeMap<u64, Outage> = serde_json::from_str(&text).unwrap();
+                    book = Book::restore(outages.into_values(), targets);
+                }
+            }
+            let all = kept.into_values().filter(|outage| outage.part_of.is_none());
+            let all = all.map(|outage| {
+                (
+                    outage.begin_ns(),
+                    outage.end_ns(),
+                    outage.times(),
+                    outage.fates(),
+                )
+            });
+            all.collect::<Vec<_>>()
+        };
+        let whole = run(usize::MAX);
+        assert_eq!(
+            whole.len(),
+            1,
+            "three within ten minutes are one: {whole:?}"
+        );
+        assert_eq!(whole[0].2, 3);
+        for restart in 0..60 {
+            assert_eq!(run(restart), whole, "after {restart}");
+        }
+    }
+}

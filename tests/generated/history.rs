@@ -1,0 +1,139 @@
+//! The pages of the historian: netsonde-historian(8) and monitors.toml(5).
+
+use clap::CommandFactory;
+use netsonde::historian::args::Args;
+use netsonde_core::monitor::{INTERVALS_NS, MAX_MONITORS, MAX_TARGETS, TIMEOUTS_NS};
+
+use crate::roff::Page;
+
+pub fn netsonde_historian_8() -> String {
+    let command = Args::command();
+    let mut page = Page::new(
+        "netsonde-historian",
+        8,
+        "keep the history of this host's network",
+    );
+    page.head("SYNOPSIS");
+    page.raw("\\fBnetsonde\\-historian\\fR [\\fIoptions\\fR]");
+    page.head("DESCRIPTION");
+    page.text(
+        "netsonde-historian probes the targets of monitors for ever, keeps the fate and the round trip of every \
+         probe on disk, and says when a target went down, when it came back, and what was seen of its first lost \
+         probes. Targets with one cause that was seen, as a router that does not answer ARP, have one outage. It \
+         answers netsonde(1) over a Unix socket: `netsonde monitor', `netsonde outages', `netsonde history'.\n\n\
+         It is an ordinary client of netsonded(8), which sends the probes. It has a user of its own, no \
+         capability and no network but Unix sockets, and is the only one that writes to disk. If it is stopped, \
+         netsonded records as before, and the time is declared as not measured. What was not measured is \
+         unknown, and never an outage: netsonded or the historian did not run, the host was suspended, the clock \
+         was set, a monitor was paused.",
+    );
+    page.head("OPTIONS");
+    page.options(&command, false);
+    page.head("STATES");
+    page.text(
+        "A target is up after a probe that was answered, down after 3 lost probes of the last 3 (lost and of in \
+         monitors.toml(5)), up again after 3 answered ones, and flapping after three outages within ten minutes. \
+         An outage begins at the send time of its first lost probe, and ends at that of the first answered one. \
+         Without results for 3 intervals and a second beyond the time limit it is unknown.",
+    );
+    page.head("HISTORY");
+    page.text(
+        "Every probe is kept for 7 days, with its fate and both round trips to 3 %, then histograms of a minute \
+         for 14 days, of five minutes for 90 days, and of an hour for 2 years. Percentiles over any time are \
+         those of the probes. history.budget in netsonde.toml(5) limits all of it. The journal is written every \
+         5 s: a power cut loses no more. A damaged byte costs the record that it is in.\n\n\
+         If the disk is full, read-only, slow or gone, probes wait in memory, up to 1,000,000 of them, and are \
+         written when it is back; `netsonde status' says so.",
+    );
+    page.head("NAMES");
+    page.text(
+        "The unit has no network, so names are resolved by what answers on a Unix socket: \
+         systemd-resolved(8) with nss-resolve(8), nscd(8), or /etc/hosts. They are resolved again every minute; \
+         another address is an event, and the history goes on.",
+    );
+    page.head("SIGNALS");
+    page.item("SIGTERM, SIGINT", "Write everything, and exit.");
+    page.item(
+        "SIGHUP",
+        "Read netsonde.toml(5) and monitors.toml(5) again. If one is invalid, the log has all errors, and the \
+         former monitors stay.",
+    );
+    page.head("EXIT STATUS");
+    page.item("0", "Terminated by a signal, or --check found no error.");
+    page.item(
+        "2",
+        "Could not start, or --check found an error: standard error says what to do. Another historian with the \
+         same directory, and a directory of another version are reasons; nothing is changed then.",
+    );
+    page.head("FILES");
+    page.item(
+        "/etc/netsonde/monitors.toml",
+        "Monitors, see monitors.toml(5).",
+    );
+    page.item("/run/netsonde/history.sock", "Socket.");
+    page.item(
+        "/var/lib/netsonde-historian",
+        "Probes, outages and events. Mode 0700.",
+    );
+    page.see_also(&["netsonde(1), monitors.toml(5), netsonde.toml(5), netsonded(8)"]);
+    page.0
+}
+
+pub fn monitors_toml_5() -> String {
+    let seconds = |ns: u64| match ns {
+        ns if ns < 1_000_000_000 => format!("{}ms", ns / 1_000_000),
+        ns if ns < 3_600_000_000_000 => format!("{}s", ns / 1_000_000_000),
+        ns => format!("{}h", ns / 3_600_000_000_000),
+    };
+    let mut page = Page::new("monitors.toml", 5, "monitors of netsonde-historian");
+    page.head("DESCRIPTION");
+    page.text(&format!(
+        "The file is TOML in UTF-8, with a table [[monitor]] for each of at most {MAX_MONITORS} monitors. All errors \
+         are reported at once, each as FILE:LINE:COLUMN. `netsonde-historian --check' checks it. Others are added \
+         by `netsonde monitor add'; a monitor of the file is changed only here, and with `systemctl reload \
+         netsonde-historian'."
+    ));
+    page.head("[[monitor]]");
+    page.item("name", "Name: 1 to 64 letters, digits, `-', `_' and `.'.");
+    page.item(
+        "targets",
+        &format!(
+            "List of addresses, with %INTERFACE if they have a scope; of ranges like 192.0.2.0/28, without their \
+             network and broadcast addresses; of names. At most {MAX_TARGETS} in all."
+        ),
+    );
+    page.item(
+        "interval",
+        &format!(
+            "Time between probes, \"1s\" by default; {} to {}.",
+            seconds(INTERVALS_NS.0),
+            seconds(INTERVALS_NS.1)
+        ),
+    );
+    page.item(
+        "timeout",
+        &format!(
+            "Time limit of a reply, by default the interval, but at least 1s and at most 10s; {} to {}.",
+            seconds(TIMEOUTS_NS.0),
+            seconds(TIMEOUTS_NS.1)
+        ),
+    );
+    page.item("size", "Payload in bytes, 56 by default; 12 to 65507.");
+    page.item("dscp", "Differentiated services code point, 0 to 63.");
+    page.item("dont_fragment", "Whether probes must not be fragmented.");
+    page.item(
+        "source, interface",
+        "Source address, name of the interface.",
+    );
+    page.item("tags", "List of at most 16 words to select monitors by.");
+    page.item(
+        "lost, of",
+        "Down after so many lost probes of the last so many, 3 of 3 by default; at most 64.",
+    );
+    page.head("EXAMPLE");
+    page.example(
+        "[[monitor]]\nname = \"gateway\"\ntargets = [\"192.0.2.1\"]\ninterval = \"100ms\"\n\n[[monitor]]\nname = \"branches\"\ntargets = [\"198.51.100.0/28\", \"203.0.113.7\"]\ntags = [\"wan\"]\nlost = 4\nof = 10",
+    );
+    page.see_also(&["netsonde(1), netsonde.toml(5), netsonde-historian(8)"]);
+    page.0
+}
