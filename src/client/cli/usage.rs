@@ -292,7 +292,9 @@ impl Typed {
     /// it does not know with those that it knows.
     pub fn failure(&self, failure: &Failure, socket: &Path) -> String {
         let (name, parameters) = match failure {
-            Failure::Connection(Error::Remote { name, parameters }) => (name, parameters),
+            Failure::Connection(Error::Remote {
+                name, parameters, ..
+            }) => (name, parameters),
             // Only writes fail so, and a command that writes to a file names it.
             Failure::System(error) if error.kind() == ErrorKind::StorageFull => {
                 return format!("cannot write the output: {failure}");
