@@ -1,13 +1,17 @@
 //! Compares the types of the protocol with the `.varlink` files, field by field.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "support/sample.rs"]
+mod sample;
+
 use netsonde_core::protocol::{
     CAPTURE, HISTORY, INVENTORY, MULTICAST, PING, SERVICE, VARLINK, capture, history, inventory,
     multicast, ping, service,
 };
+use sample::sample;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json, to_value};
+use serde_json::{Value, to_value};
 use varlink_parser::{IDL, VStructOrEnum, VType, VTypeExt};
 
 fn listened() -> service::ListenerCounts {
@@ -536,31 +540,6 @@ fn neighbors_types_agree() {
     );
     let report = to_value(neighbors).unwrap();
     check(&idl, "Neighbors", reply(&idl, "Neighbors"), &report);
-}
-
-/// Returns a value with every field of a struct of the interface, none of them empty.
-fn sample(idl: &IDL<'_>, fields: &[varlink_parser::Argument<'_>]) -> Value {
-    let entries = fields
-        .iter()
-        .map(|field| (field.name.to_owned(), sample_of(idl, &field.vtype)));
-    Value::Object(entries.collect::<Map<_, _>>())
-}
-
-fn sample_of(idl: &IDL<'_>, kind: &VTypeExt<'_>) -> Value {
-    match kind {
-        VTypeExt::Option(inner) => sample_of(idl, inner),
-        VTypeExt::Array(inner) => json!([sample_of(idl, inner)]),
-        VTypeExt::Dict(inner) => json!({ "key": sample_of(idl, inner) }),
-        VTypeExt::Plain(VType::Bool) => true.into(),
-        VTypeExt::Plain(VType::Int) => 7.into(),
-        VTypeExt::Plain(VType::Float) => 2.5.into(),
-        VTypeExt::Plain(VType::String) => "text".into(),
-        VTypeExt::Plain(VType::Typename(name)) => match &idl.typedefs[name].elt {
-            VStructOrEnum::VStruct(fields) => sample(idl, &fields.elts),
-            VStructOrEnum::VEnum(all) => all.elts[0].to_owned().into(),
-        },
-        VTypeExt::Plain(_) => panic!("this kind of type is not used"),
-    }
 }
 
 /// A value with every field of the interface passes the type unchanged, and one without a required field has
