@@ -8,6 +8,7 @@
 //! | [`files`] | capture files |
 //! | [`filter`] | pcap-filter expressions, compiled by libpcap |
 //! | [`connection`] | the control socket |
+//! | `historian` | what netsonde-historian is asked for |
 //! | `packets` | packets from the service or from a file, as selected by options |
 //! | `standalone` | a private service for one command |
 //! | `namespace` | whether the client is in the network namespace of the service |
@@ -30,6 +31,7 @@ pub mod commands;
 mod failure;
 pub mod files;
 pub mod filter;
+mod historian;
 mod interrupt;
 mod namespace;
 mod output;

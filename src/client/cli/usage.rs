@@ -56,6 +56,8 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("since_ns", "since"),
     ("until_ns", "until"),
     ("interface", "interface"),
+    ("step_ns", "step"),
+    ("note", "note"),
 ];
 
 /// What the service calls something that only root may do, and the option for it.
@@ -88,7 +90,7 @@ impl Typed {
         for argument in &arguments {
             let was_value = std::mem::replace(
                 &mut is_value,
-                matches!(&argument[..], "--socket" | "--color"),
+                matches!(&argument[..], "--socket" | "--history-socket" | "--color"),
             );
             if was_value || argument.starts_with('-') {
                 continue;
