@@ -183,10 +183,7 @@ fn in_words(server: &str, name: &str, parameters: &Value) -> String {
             )
         }
         "io.netsonde.Service.Unavailable" => {
-            format!(
-                "{server} cannot do this at the moment: {}",
-                field("reason")
-            )
+            format!("{server} cannot do this at the moment: {}", field("reason"))
         }
         "io.netsonde.Ping.BadTarget" => format!("{}: {}", field("target"), field("reason")),
         "io.netsonde.Ping.NotPermitted" => format!(
@@ -527,9 +524,8 @@ impl Connection {
         let length = message.bytes;
         if length == 0 {
             let name = self.server.name;
-            let why = format!(
-                "it closed the connection before it replied; see `journalctl -u {name}`"
-            );
+            let why =
+                format!("it closed the connection before it replied; see `journalctl -u {name}`");
             let error = io::Error::new(io::ErrorKind::UnexpectedEof, why);
             return Err(self.server.broken(error));
         }
