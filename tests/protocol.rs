@@ -1,10 +1,16 @@
 //! Compares the types of the protocol with the `.varlink` files, field by field.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "support/sample.rs"]
+mod sample;
+
 use netsonde_core::protocol::{
-    CAPTURE, INVENTORY, MULTICAST, PING, SERVICE, VARLINK, capture, inventory, multicast, ping,
-    service,
+    CAPTURE, HISTORY, INVENTORY, MULTICAST, PING, SERVICE, VARLINK, capture, history, inventory,
+    multicast, ping, service,
 };
+use sample::sample;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, to_value};
 use varlink_parser::{IDL, VStructOrEnum, VType, VTypeExt};
 
@@ -543,6 +549,68 @@ fn neighbors_types_agree() {
     );
     let report = to_value(neighbors).unwrap();
     check(&idl, "Neighbors", reply(&idl, "Neighbors"), &report);
+}
+
+/// A value with every field of the interface passes the type unchanged, and one without a required field has
+/// all others.
+fn passes<T: DeserializeOwned + Serialize>(
+    idl: &IDL<'_>,
+    what: &str,
+    fields: &[varlink_parser::Argument<'_>],
+) {
+    let whole = sample(idl, fields);
+    let read: T = serde_json::from_value(whole.clone())
+        .unwrap_or_else(|error| panic!("{what}: {error}: {whole}"));
+    assert_eq!(to_value(read).unwrap(), whole, "{what}");
+    // What is optional is absent, not null.
+    let is_optional = |name: &str| {
+        let found = fields.iter().find(|field| field.name == name).unwrap();
+        matches!(found.vtype, VTypeExt::Option(_))
+    };
+    let mut least = whole;
+    let object = least.as_object_mut().unwrap();
+    object.retain(|name, _| !is_optional(name));
+    let read: T = serde_json::from_value(least.clone())
+        .unwrap_or_else(|error| panic!("{what}: {error}: {least}"));
+    assert_eq!(to_value(read).unwrap(), least, "{what}");
+}
+
+/// No parameters.
+type Nothing = std::collections::BTreeMap<String, Value>;
+
+#[test]
+fn history_types_agree() {
+    let idl = IDL::try_from(HISTORY).unwrap();
+    let mut checked = Vec::new();
+    macro_rules! methods {
+        ($($name:literal: $call:ty => $reply:ty,)*) => {$(
+            let method = idl.methods.get($name).unwrap_or_else(|| panic!("no method {}", $name));
+            passes::<$call>(&idl, concat!("call of ", $name), &method.input.elts);
+            passes::<$reply>(&idl, concat!("reply of ", $name), &method.output.elts);
+            checked.push($name);
+        )*};
+    }
+    methods! {
+        "AddMonitor": history::AddMonitorCall => history::AddMonitorReply,
+        "At": history::AtCall => history::AtReply,
+        "Discard": history::DiscardCall => Nothing,
+        "Events": history::EventsCall => history::EventsReply,
+        "History": history::HistoryCall => history::HistoryReply,
+        "Keep": history::KeepCall => history::KeepReply,
+        "Kept": Nothing => history::KeptReply,
+        "Monitors": history::MonitorsCall => history::MonitorsReply,
+        "Outage": history::OutageCall => history::OutageReply,
+        "Outages": history::OutagesCall => history::OutagesReply,
+        "Packets": history::PacketsCall => history::PacketsReply,
+        "Pause": history::PauseCall => Nothing,
+        "Record": history::RecordCall => history::RecordReply,
+        "RemoveMonitor": history::RemoveMonitorCall => Nothing,
+        "Resume": history::ResumeCall => Nothing,
+        "Status": Nothing => history::StatusReply,
+        "Watch": Nothing => history::WatchReply,
+    }
+    let all: Vec<&str> = idl.methods.keys().copied().collect();
+    assert_eq!(checked, all, "a method is missing");
 }
 
 #[test]

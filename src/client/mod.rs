@@ -8,6 +8,7 @@
 //! | [`files`] | capture files |
 //! | [`filter`] | pcap-filter expressions, compiled by libpcap |
 //! | [`connection`] | the control socket |
+//! | `historian` | what netsonde-historian is asked for |
 //! | `packets` | packets from the service or from a file, as selected by options |
 //! | `chosen` | the selection among packets that the client decodes itself |
 //! | `joined` | packets of the historian's disk and of the service's memory as one stream |
@@ -33,6 +34,7 @@ pub mod commands;
 mod failure;
 pub mod files;
 pub mod filter;
+mod historian;
 mod interrupt;
 mod joined;
 mod namespace;

@@ -146,6 +146,16 @@ pub(crate) struct Pipe {
     pub(crate) interrupt: Interrupt,
 }
 
+impl Pipe {
+    /// Reads a descriptor.
+    pub(crate) fn new(descriptor: OwnedFd, interrupt: Interrupt) -> Pipe {
+        Pipe {
+            file: File::from(descriptor),
+            interrupt,
+        }
+    }
+}
+
 impl Read for Pipe {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         loop {
@@ -219,10 +229,7 @@ impl Stream {
         Ok(Stream {
             content: opened.content.unwrap_or(Content::Whole),
             connection,
-            pipe: Pipe {
-                file: File::from(descriptor),
-                interrupt: interrupt.clone(),
-            },
+            pipe: Pipe::new(descriptor, interrupt.clone()),
             interrupt,
         })
     }

@@ -44,10 +44,9 @@ fn read(socket: &Path, since_ns: &mut u64, to: &Sender<(u64, Event)>) -> Result<
     connection.call_more("io.netsonde.Inventory.Events", &call)?;
     connection.wait_without_limit()?;
     loop {
-        let reply = connection.reply()?;
-        let continues = reply.continues;
-        let events: Events = serde_json::from_value(reply.parameters)
-            .map_err(|error| Error::Unexpected(error.to_string()))?;
+        let Some((events, continues)) = connection.reply_or::<Events>(None)? else {
+            return Ok(());
+        };
         for event in events.events {
             let time = event.time.parse::<jiff::Timestamp>();
             let time_ns = time

@@ -30,15 +30,36 @@ const CROWDED_WAIT: Duration = Duration::from_secs(2);
 /// Pause before each such try.
 const CROWDED_PAUSE: Duration = Duration::from_millis(25);
 
+/// A service that listens on a socket: what messages call it, and how it is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Name of the program and of its unit.
+    pub name: &'static str,
+    /// What to do if it does not run, beside starting it.
+    otherwise: &'static str,
+}
+
+/// The service that sees packets.
+pub const NETSONDED: Server = Server {
+    name: "netsonded",
+    otherwise: ", give another socket with --socket, or use --standalone",
+};
+
+/// The service that keeps their history.
+pub const HISTORIAN: Server = Server {
+    name: "netsonde-historian",
+    otherwise: ", or give another socket with --history-socket",
+};
+
 /// An error of the connection or of the service, in words for the user.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No service listens on the socket.
-    #[error(
-        "no netsonded at {path} ({}): start it with `systemctl start netsonded`, give \
-            another socket with --socket, or use --standalone", why_not(.path, .error)
-    )]
+    #[error("no {0} at {path} ({why}): start it with `systemctl start {0}`{1}", .server.name,
+        .server.otherwise, why = why_not(.path, .error))]
     NoService {
+        /// Which one.
+        server: Server,
         /// The socket.
         path: PathBuf,
         /// The error of the kernel.
@@ -53,19 +74,47 @@ pub enum Error {
         hint: String,
     },
     /// The connection broke.
-    #[error("lost the connection to netsonded: {}", reason(.0))]
-    Broken(#[from] io::Error),
+    #[error("lost the connection to {}: {}", .server.name, reason(.error))]
+    Broken {
+        /// Which service.
+        server: Server,
+        /// Why.
+        error: io::Error,
+    },
     /// The service returned an error.
-    #[error("{}", in_words(.name, .parameters))]
+    #[error("{}", in_words(.server.name, .name, .parameters))]
     Remote {
+        /// Which service.
+        server: Server,
         /// Varlink name of the error.
         name: String,
         /// Parameters of the error.
         parameters: Value,
     },
     /// The reply does not match the interface definition.
-    #[error("unexpected reply from netsonded: {0} (do client and service versions match?)")]
-    Unexpected(String),
+    #[error("unexpected reply from {}: {why} (do client and service versions match?)", .server.name)]
+    Unexpected {
+        /// Which service.
+        server: Server,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Server {
+    fn broken(self, error: impl Into<io::Error>) -> Error {
+        Error::Broken {
+            server: self,
+            error: error.into(),
+        }
+    }
+
+    fn unexpected(self, why: impl Into<String>) -> Error {
+        Error::Unexpected {
+            server: self,
+            why: why.into(),
+        }
+    }
 }
 
 /// Describes why a socket could not be reached.
@@ -79,14 +128,14 @@ fn why_not(path: &Path, error: &io::Error) -> String {
     }
 }
 
-fn in_words(name: &str, parameters: &Value) -> String {
+fn in_words(server: &str, name: &str, parameters: &Value) -> String {
     let field = |key: &str| match &parameters[key] {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
     match name {
         "org.varlink.service.MethodNotFound" => format!(
-            "this netsonded does not support {}: it is older than this client; update it",
+            "this {server} does not support {}: it is older than this client; update it",
             field("method")
         ),
         "org.varlink.service.InvalidParameter" => {
@@ -99,13 +148,13 @@ fn in_words(name: &str, parameters: &Value) -> String {
             field("interface")
         ),
         "io.netsonde.Capture.BadFilter" => format!(
-            "netsonded rejected the filter at instruction {} ({}): {}",
+            "{server} rejected the filter at instruction {} ({}): {}",
             field("instruction"),
             field("link_type"),
             field("reason")
         ),
         "io.netsonde.Service.TooManyConnections" => format!(
-            "netsonded has too many connections (limit of {}: {}): try again, or close some",
+            "{server} has too many connections (limit of {}: {}): try again, or close some",
             if field("scope") == "uid" {
                 "one user"
             } else {
@@ -114,7 +163,7 @@ fn in_words(name: &str, parameters: &Value) -> String {
             field("limit")
         ),
         "io.netsonde.Service.BadRequest" => {
-            format!("netsonded rejected the request: {}", field("reason"))
+            format!("{server} rejected the request: {}", field("reason"))
         }
         "io.netsonde.Service.PermissionDenied" => {
             let may: Vec<&str> = parameters["may"]
@@ -134,10 +183,7 @@ fn in_words(name: &str, parameters: &Value) -> String {
             )
         }
         "io.netsonde.Service.Unavailable" => {
-            format!(
-                "netsonded cannot do this at the moment: {}",
-                field("reason")
-            )
+            format!("{server} cannot do this at the moment: {}", field("reason"))
         }
         "io.netsonde.Ping.BadTarget" => format!("{}: {}", field("target"), field("reason")),
         "io.netsonde.Ping.NotPermitted" => format!(
@@ -151,12 +197,34 @@ fn in_words(name: &str, parameters: &Value) -> String {
                 false => "ping",
             };
             format!(
-                "netsonded's limit is reached ({}: {}); see [{table}] in netsonde.toml(5)",
+                "{server}'s limit is reached ({}: {}); see [{table}] in netsonde.toml(5)",
                 field("limit"),
                 field("most")
             )
         }
-        other => format!("netsonded returned the error {other} {parameters}"),
+        "io.netsonde.History.NoSuchMonitor" => format!(
+            "no monitor {}: `netsonde monitor list` lists them",
+            field("name")
+        ),
+        "io.netsonde.History.NoSuchTarget" => match parameters["matches"].as_u64() {
+            Some(matches @ 2..) => format!(
+                "{} stands for {matches} targets: give the address of one (`netsonde monitor list`)",
+                field("target")
+            ),
+            _ => format!(
+                "no monitor has the target {}: `netsonde monitor list` lists them",
+                field("target")
+            ),
+        },
+        "io.netsonde.History.NoSuchOutage" => {
+            format!("no outage {}: `netsonde outages` lists them", field("id"))
+        }
+        "io.netsonde.History.NoSuchPackets" => field("reason"),
+        "io.netsonde.History.BadMonitor" => {
+            format!("monitor {}: {}", field("name"), field("reason"))
+        }
+        "io.netsonde.History.NotKept" => format!("not kept: {}", field("reason")),
+        other => format!("{server} returned the error {other} {parameters}"),
     }
 }
 
@@ -173,6 +241,7 @@ pub struct Reply {
 
 /// A connection to the service.
 pub struct Connection {
+    server: Server,
     stream: UnixStream,
     inbox: Vec<u8>,
     /// Bytes of the inbox known to contain no end of a message.
@@ -192,21 +261,30 @@ struct First {
 }
 
 impl Connection {
-    /// Connects to the socket.
+    /// Connects to the socket of netsonded.
     pub fn open(path: &Path) -> Result<Connection, Error> {
+        Connection::open_to(NETSONDED, path)
+    }
+
+    /// Connects to the socket of a service.
+    pub fn open_to(server: Server, path: &Path) -> Result<Connection, Error> {
         let stream = UnixStream::connect(path).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => Error::Denied {
                 path: path.into(),
-                hint: denied_hint(path),
+                hint: denied_hint(server, path),
             },
             _ => Error::NoService {
+                server,
                 path: path.into(),
                 error,
             },
         })?;
-        stream.set_read_timeout(Some(REPLY_WAIT))?;
-        stream.set_write_timeout(Some(REPLY_WAIT))?;
+        stream
+            .set_read_timeout(Some(REPLY_WAIT))
+            .and_then(|()| stream.set_write_timeout(Some(REPLY_WAIT)))
+            .map_err(|error| server.broken(error))?;
         Ok(Connection {
+            server,
             stream,
             inbox: Vec::new(),
             scanned: 0,
@@ -229,7 +307,7 @@ impl Connection {
         self.send(method, parameters, false)?;
         let reply = self.reply()?;
         serde_json::from_value(reply.parameters)
-            .map_err(|error| Error::Unexpected(error.to_string()))
+            .map_err(|error| self.server.unexpected(error.to_string()))
     }
 
     /// Calls a method with `more`; the replies are read with [`Connection::reply`].
@@ -244,7 +322,7 @@ impl Connection {
         }
         let mut bytes = call.to_string().into_bytes();
         bytes.push(0);
-        write(&self.stream, &bytes)?;
+        write(&self.stream, &bytes).map_err(|error| self.server.broken(error))?;
         if let Some(first) = &mut self.first {
             first.request = bytes;
         }
@@ -263,11 +341,7 @@ impl Connection {
             return Ok(false);
         }
         std::thread::sleep(CROWDED_PAUSE);
-        let stream = UnixStream::connect(&first.path)?;
-        stream.set_read_timeout(self.stream.read_timeout()?)?;
-        stream.set_write_timeout(self.stream.write_timeout()?)?;
-        write(&stream, &first.request)?;
-        self.stream = stream;
+        self.stream = again(&self.stream, &first).map_err(|error| self.server.broken(error))?;
         self.inbox.clear();
         self.scanned = 0;
         self.first = Some(first);
@@ -281,17 +355,22 @@ impl Connection {
 
     /// Limits the time for a reply, for commands that do not depend on it.
     pub fn wait_at_most(&mut self, limit: Duration) -> Result<(), Error> {
-        Ok(self.stream.set_read_timeout(Some(limit))?)
+        self.stream
+            .set_read_timeout(Some(limit))
+            .map_err(|error| self.server.broken(error))
     }
 
     /// Disables the reply timeout, for streams without an end.
     pub fn wait_without_limit(&mut self) -> Result<(), Error> {
-        Ok(self.stream.set_read_timeout(None)?)
+        self.stream
+            .set_read_timeout(None)
+            .map_err(|error| self.server.broken(error))
     }
 
     /// Reads the next reply.
     pub fn reply(&mut self) -> Result<Reply, Error> {
-        let unstopped = || Error::Unexpected("no reply".into());
+        let server = self.server;
+        let unstopped = || server.unexpected("no reply");
         self.reply_until(None)?.ok_or_else(unstopped)
     }
 
@@ -306,9 +385,8 @@ impl Connection {
                 break answer?;
             }
             if self.inbox.len() > REPLY_MAX {
-                return Err(Error::Unexpected(format!(
-                    "a reply of more than {REPLY_MAX} bytes"
-                )));
+                let why = format!("a reply of more than {REPLY_MAX} bytes");
+                return Err(self.server.unexpected(why));
             }
             if !self.wait(stop)? {
                 return Ok(None);
@@ -341,7 +419,7 @@ impl Connection {
         loop {
             match poll(&mut wanted, PollTimeout::NONE) {
                 Err(nix::errno::Errno::EINTR) => {}
-                Err(error) => return Err(Error::Broken(error.into())),
+                Err(error) => return Err(self.server.broken(error)),
                 Ok(_) => return Ok(!wanted[1].any().unwrap_or(false)),
             }
         }
@@ -356,6 +434,7 @@ impl Connection {
             #[serde(default)]
             continues: bool,
         }
+        let server = self.server;
         let bytes = &*clean(&self.inbox[..end]);
         let typed = match serde_json::from_slice::<Message<T>>(bytes) {
             Ok(Message {
@@ -378,10 +457,11 @@ impl Connection {
                     }),
                     _,
                 ) => Error::Remote {
+                    server,
                     name,
                     parameters: parameters.unwrap_or_default(),
                 },
-                (_, unexpected) => Error::Unexpected(
+                (_, unexpected) => server.unexpected(
                     unexpected.map_or("malformed reply".into(), |error| error.to_string()),
                 ),
             }
@@ -414,13 +494,12 @@ impl Connection {
                 }
                 let (parameters, continues) = answer?;
                 let parameters = parameters
-                    .ok_or_else(|| Error::Unexpected("a reply without parameters".into()))?;
+                    .ok_or_else(|| self.server.unexpected("a reply without parameters"))?;
                 return Ok(Some((parameters, continues)));
             }
             if self.inbox.len() > REPLY_MAX {
-                return Err(Error::Unexpected(format!(
-                    "a reply of more than {REPLY_MAX} bytes"
-                )));
+                let why = format!("a reply of more than {REPLY_MAX} bytes");
+                return Err(self.server.unexpected(why));
             }
             if !self.wait(stop)? {
                 return Ok(None);
@@ -443,13 +522,12 @@ impl Connection {
             Err(nix::errno::Errno::EINTR) => return Ok(()),
             Err(nix::errno::Errno::EAGAIN) => {
                 let seconds = REPLY_WAIT.as_secs();
-                return Err(Error::Unexpected(format!(
-                    "no reply for {seconds} s: is it overloaded or stopped?"
-                )));
+                let why = format!("no reply for {seconds} s: is it overloaded or stopped?");
+                return Err(self.server.unexpected(why));
             }
-            Err(error) => return Err(Error::Broken(error.into())),
+            Err(error) => return Err(self.server.broken(error)),
         };
-        for item in message.cmsgs().map_err(io::Error::from)? {
+        for item in message.cmsgs().map_err(|error| self.server.broken(error))? {
             if let ControlMessageOwned::ScmRights(raw) = item {
                 self.descriptors
                     .extend(raw.into_iter().map(crate::linux::received::received));
@@ -457,22 +535,32 @@ impl Connection {
         }
         let length = message.bytes;
         if length == 0 {
-            return Err(Error::Broken(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "it closed the connection before it replied; see `journalctl -u netsonded`",
-            )));
+            let name = self.server.name;
+            let why =
+                format!("it closed the connection before it replied; see `journalctl -u {name}`");
+            let error = io::Error::new(io::ErrorKind::UnexpectedEof, why);
+            return Err(self.server.broken(error));
         }
         self.inbox.extend_from_slice(&self.room[..length]);
         Ok(())
     }
 }
 
+/// Makes the first request again on a new connection with the time limits of the former.
+fn again(former: &UnixStream, first: &First) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(&first.path)?;
+    stream.set_read_timeout(former.read_timeout()?)?;
+    stream.set_write_timeout(former.write_timeout()?)?;
+    write(&stream, &first.request)?;
+    Ok(stream)
+}
+
 /// Writes a request.
-fn write(mut stream: &UnixStream, request: &[u8]) -> Result<(), Error> {
+fn write(mut stream: &UnixStream, request: &[u8]) -> io::Result<()> {
     match stream.write_all(request) {
         // It may have reported the reason before it closed the connection.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+        other => other,
     }
 }
 
@@ -521,7 +609,7 @@ fn cleaned(value: Value) -> Value {
     }
 }
 
-fn denied_hint(path: &Path) -> String {
+fn denied_hint(server: Server, path: &Path) -> String {
     let group = std::fs::metadata(path).ok().and_then(|metadata| {
         nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(metadata.gid()))
             .ok()
@@ -530,9 +618,11 @@ fn denied_hint(path: &Path) -> String {
     match group {
         // No user should be added to root's group.
         Some(group) if group.gid.as_raw() == 0 => {
-            "only root may connect, because the group netsonde does not exist: use sudo, or \
-                create it (`groupadd --system netsonde`), add yourself and restart netsonded"
-                .into()
+            format!(
+                "only root may connect, because the group netsonde does not exist: use sudo, or \
+                create it (`groupadd --system netsonde`), add yourself and restart {}",
+                server.name
+            )
         }
         Some(group) => format!(
             "only root and the group {0} may connect: use sudo, or add yourself with `usermod \

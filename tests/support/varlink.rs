@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use netsonde::client::cli::manual::{Json, Keys};
-use netsonde_core::protocol::{CAPTURE, INVENTORY, MULTICAST, PING, SERVICE};
+use netsonde_core::protocol::{CAPTURE, HISTORY, INVENTORY, MULTICAST, PING, SERVICE};
 
 /// One kind of JSON object.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ struct Interface {
 
 impl Interface {
     fn read(name: &str) -> Interface {
-        let text = [SERVICE, CAPTURE, PING, MULTICAST, INVENTORY]
+        let text = [SERVICE, CAPTURE, PING, MULTICAST, INVENTORY, HISTORY]
             .into_iter()
             .find(|text| text.contains(&format!("interface {name}\n")))
             .unwrap_or_else(|| panic!("no interface {name}"));

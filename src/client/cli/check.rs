@@ -26,6 +26,19 @@ pub fn check(cli: &Cli, typed: &Typed) -> Result<(), Failure> {
             check_times(typed, packets.since, packets.until, is_live)
         }
         Command::Events(args) => check_times(typed, args.since, args.until, true),
+        Command::Outages(args) => {
+            if args.write.is_some() && args.id().is_none() {
+                let option = typed.option("write");
+                let why =
+                    format!("{option} needs the ID of an outage: `netsonde outages` lists them");
+                return Err(Failure::Other(why));
+            }
+            check_times(typed, args.since, args.until, true)
+        }
+        Command::History(args) => {
+            check_times(typed, args.since, args.until, true)?;
+            check_past(typed, "at", args.at)
+        }
         Command::Mcast(
             Mcast::Doctor(McastDoctor {
                 channel, source, ..
@@ -77,12 +90,8 @@ fn check_times(
     let Some(since) = since else {
         return Ok(());
     };
-    if is_live && since > wall_ns() {
-        return Err(Failure::Other(format!(
-            "{}: {} is in the future",
-            typed.option("since"),
-            local_time_ns(since)
-        )));
+    if is_live {
+        check_past(typed, "since", Some(since))?;
     }
     match until {
         Some(until) if since > until => Err(Failure::Other(format!(
@@ -91,6 +100,17 @@ fn check_times(
             local_time_ns(since),
             typed.option("until"),
             local_time_ns(until)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_past(typed: &Typed, option: &str, at: Option<u64>) -> Result<(), Failure> {
+    match at {
+        Some(at) if at > wall_ns() => Err(Failure::Other(format!(
+            "{}: {} is in the future",
+            typed.option(option),
+            local_time_ns(at)
         ))),
         _ => Ok(()),
     }

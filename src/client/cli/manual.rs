@@ -2,6 +2,7 @@
 //! output, JSON keys, exit status and examples. `tests/generated` writes `man/*.1` from this table and
 //! from clap; `tests/manual.rs` runs every example and compares columns and keys with real output.
 
+mod history;
 mod host;
 mod multicast;
 mod overview;
@@ -151,6 +152,7 @@ pub fn pages() -> impl Iterator<Item = &'static Page> {
     [
         service::PAGES,
         packets::PAGES,
+        history::PAGES,
         ping::PAGES,
         multicast::PAGES,
         host::PAGES,

@@ -12,8 +12,8 @@ use super::check::check;
 use super::tcpdump;
 use super::usage::Typed;
 use crate::client::commands::{
-    capture, demo, doctor, drops, events, families, interfaces, mcast, neighbors, ping, sockets,
-    status, talkers, watch,
+    capture, demo, doctor, drops, events, families, history, interfaces, keep, mcast, monitor,
+    neighbors, outages, ping, sockets, status, talkers, watch,
 };
 use crate::client::failure::Failure;
 use crate::client::output::remark;
@@ -73,6 +73,8 @@ fn ended(outcome: Result<u8, Failure>, words: impl FnOnce(&Failure) -> String) -
 /// The service that a command asks: the one that runs, or a private one with `--standalone`.
 struct Service {
     path: PathBuf,
+    /// Socket of the historian, if it is given.
+    history: Option<PathBuf>,
     standalone: bool,
     private: Option<Standalone>,
 }
@@ -81,6 +83,7 @@ impl Service {
     fn new(cli: &Cli) -> Service {
         Service {
             path: socket(cli),
+            history: history_socket(cli),
             standalone: cli.global.standalone,
             private: None,
         }
@@ -96,13 +99,21 @@ impl Service {
         Ok(&self.path)
     }
 
+    /// The same for commands that cannot do without it.
+    fn historian_required(&self) -> Result<PathBuf, Failure> {
+        match self.standalone {
+            true => Err(Failure::Other(
+                "--standalone: a private service has no history".into(),
+            )),
+            false => Ok(self.historian()),
+        }
+    }
+
     /// The socket of the historian, which is not started: that of netsonded at the control socket, unless
     /// another is given.
     fn historian(&self) -> PathBuf {
-        let own_rights = nix::unistd::getuid() == nix::unistd::geteuid();
-        let given = std::env::var_os("NETSONDE_HISTORY_SOCKET").map(PathBuf::from);
-        let given = given.filter(|path| own_rights && !path.as_os_str().is_empty());
-        given.unwrap_or_else(|| self.path.with_file_name("history.sock"))
+        let beside = || self.path.with_file_name("history.sock");
+        self.history.clone().unwrap_or_else(beside)
     }
 
     /// The socket of a service that may run or not; none is started.
@@ -115,7 +126,10 @@ impl Service {
 fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
     let global = &cli.global;
     match &cli.command {
-        Command::Status => status::status(global, service.required()?),
+        Command::Status => {
+            service.required()?;
+            status::status(global, service.if_running(), &service.historian())
+        }
         Command::Interfaces { names } => interfaces::interfaces(global, service.required()?, names),
         Command::Watch(args) if args.packets.read.is_some() => {
             watch::watch(global, service.if_running(), args)
@@ -144,7 +158,15 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
         Command::Mcast(args) => mcast::run(global, service.required()?, args),
         Command::Drops(args) => drops::run(global, service.if_running(), args),
         Command::Talkers(args) => talkers::run(global, service.required()?, args),
-        Command::Events(args) => events::run(global, service.required()?, args),
+        Command::Monitor(args) => monitor::run(global, &service.historian_required()?, args),
+        Command::Outages(args) => outages::run(global, &service.historian_required()?, args),
+        Command::History(args) => history::run(global, &service.historian_required()?, args),
+        Command::Keep(args) => keep::keep(global, &service.historian_required()?, args),
+        Command::Kept(args) => keep::kept(global, &service.historian_required()?, args),
+        Command::Events(args) => {
+            service.required()?;
+            events::run(global, service.if_running(), &service.historian(), args)
+        }
         Command::Neighbors(args) => neighbors::run(global, service.required()?, args),
         Command::Ping(args) => ping::ping(global, service.required()?, args),
         Command::Families(args) => families::run(global, args),
@@ -163,15 +185,22 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
     }
 }
 
-/// Returns the path of the control socket: from the option, from the environment unless this program
-/// runs with the rights of another user (setuid), or the default.
+/// Returns the path of the control socket: from the option, from the environment, or the default.
 fn socket(cli: &Cli) -> PathBuf {
-    if let Some(path) = &cli.global.socket {
-        return path.clone();
-    }
+    let given = cli.global.socket.clone();
+    let given = given.or_else(|| environment("NETSONDE_SOCKET"));
+    given.unwrap_or_else(|| netsonde_core::config::SOCKET.into())
+}
+
+/// Returns the path of the historian's socket from the option or from the environment.
+fn history_socket(cli: &Cli) -> Option<PathBuf> {
+    let given = cli.global.history_socket.clone();
+    given.or_else(|| environment("NETSONDE_HISTORY_SOCKET"))
+}
+
+/// Returns a path from the environment, unless this program runs with the rights of another user (setuid).
+fn environment(name: &str) -> Option<PathBuf> {
     let own_rights = nix::unistd::getuid() == nix::unistd::geteuid();
-    match std::env::var_os("NETSONDE_SOCKET") {
-        Some(path) if own_rights && !path.is_empty() => path.into(),
-        _ => netsonde_core::config::SOCKET.into(),
-    }
+    let path = std::env::var_os(name).filter(|path| own_rights && !path.is_empty());
+    path.map(PathBuf::from)
 }

@@ -56,6 +56,8 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("since_ns", "since"),
     ("until_ns", "until"),
     ("interface", "interface"),
+    ("step_ns", "step"),
+    ("note", "note"),
 ];
 
 /// What the service calls something that only root may do, and the option for it.
@@ -88,7 +90,7 @@ impl Typed {
         for argument in &arguments {
             let was_value = std::mem::replace(
                 &mut is_value,
-                matches!(&argument[..], "--socket" | "--color"),
+                matches!(&argument[..], "--socket" | "--history-socket" | "--color"),
             );
             if was_value || argument.starts_with('-') {
                 continue;
@@ -292,7 +294,9 @@ impl Typed {
     /// it does not know with those that it knows.
     pub fn failure(&self, failure: &Failure, socket: &Path) -> String {
         let (name, parameters) = match failure {
-            Failure::Connection(Error::Remote { name, parameters }) => (name, parameters),
+            Failure::Connection(Error::Remote {
+                name, parameters, ..
+            }) => (name, parameters),
             // Only writes fail so, and a command that writes to a file names it.
             Failure::System(error) if error.kind() == ErrorKind::StorageFull => {
                 return format!("cannot write the output: {failure}");

@@ -8,12 +8,14 @@ use crate::client::interrupt::Interrupt;
 use crate::client::packets::{Pipe, Source, Stream, ended, tell_end};
 use crate::client::render::style::bytes;
 use crate::client::screen;
+use crate::varlink::client::NETSONDED;
 use netsonde_core::protocol::capture::{CaptureReply, Content};
 use netsonde_core::recorder::layout::SNAP_MAX;
 use netsonde_core::recorder::pcapng::Writer;
 use netsonde_core::text::counted;
 use netsonde_core::wire::LinkType;
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -42,7 +44,13 @@ pub fn capture(
     let shown = output.shown().to_owned();
     let mut blocks = Blocks::default();
     let mut progress = Progress::new(global);
-    let passed_on = pass_on(&mut pipe, &mut blocks, &mut output, &mut progress);
+    let passed_on = pass_on(
+        NETSONDED.name,
+        &mut pipe,
+        &mut blocks,
+        &mut output,
+        &mut progress,
+    );
     progress.end();
     let outcome = passed_on.and_then(|going_on| {
         if !going_on {
@@ -88,9 +96,48 @@ pub fn capture(
     })
 }
 
+/// Writes packets that a service passed in a descriptor, as pcapng. Returns the exit status.
+pub(crate) fn write_descriptor(
+    global: &Global,
+    service: &str,
+    descriptor: OwnedFd,
+    write: &Path,
+) -> Result<u8, Failure> {
+    let interrupt = Interrupt::catch()?;
+    let mut output = OutputFile::open(write, &[], Some(&interrupt))?;
+    let shown = output.shown().to_owned();
+    let mut pipe = Pipe::new(descriptor, interrupt.clone());
+    let mut blocks = Blocks::default();
+    let mut progress = Progress::new(global);
+    let going_on = pass_on(service, &mut pipe, &mut blocks, &mut output, &mut progress);
+    progress.end();
+    if !going_on? {
+        return Ok(0);
+    }
+    if interrupt.came() {
+        return Err(Failure::Other(format!(
+            "interrupted: {shown} was not written"
+        )));
+    }
+    if !blocks.buffer.is_empty() {
+        let why = format!("{service} ended the packets within a block");
+        return Err(Failure::Other(why));
+    }
+    output.complete()?;
+    if !global.quiet {
+        summary(&format!(
+            "{}, {} to {shown}",
+            counted(blocks.packets, "packet"),
+            bytes(progress.total)
+        ));
+    }
+    Ok(0)
+}
+
 /// Writes the stream of the service, whole blocks only, until its end or an interrupt. Returns `false`
 /// if the reader of the output is gone.
 fn pass_on(
+    service: &str,
     pipe: &mut Pipe,
     blocks: &mut Blocks,
     output: &mut OutputFile,
@@ -106,7 +153,9 @@ fn pass_on(
             return Ok(true);
         }
         let whole = blocks.whole().ok_or_else(|| {
-            Failure::Other("netsonded sent a damaged block (do versions match?)".into())
+            Failure::Other(format!(
+                "{service} sent a damaged block (do versions match?)"
+            ))
         })?;
         if !output.write(&blocks.buffer[..whole])? {
             return Ok(false);

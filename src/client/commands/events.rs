@@ -1,5 +1,6 @@
 //! SHELL. `netsonde events`: the log of network events, one per line, and new ones as they happen.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,11 +10,15 @@ use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
 use crate::client::interrupt::wait_until;
 use crate::client::output::{json, no_match, note};
-use crate::client::render::style::{Style, local_time, local_time_ns, safe, short_duration};
+use crate::client::render::style::{
+    Style, local_time, local_time_ns, safe, short_duration, time_ns,
+};
 use crate::client::render::wrap::fit;
 use crate::client::screen;
-use crate::varlink::client::{Connection, Error, ask_with};
+use crate::linux::wall_ns;
+use crate::varlink::client::{Connection, Error, HISTORIAN, ask_with};
 use netsonde_core::events::{Category, Kind, Severity};
+use netsonde_core::protocol::history;
 use netsonde_core::protocol::inventory::{Event, EventPackets, Events, EventsCall};
 use netsonde_core::text::{listed, nearest, unknown};
 
@@ -21,14 +26,37 @@ const METHOD: &str = "io.netsonde.Inventory.Events";
 /// Past events shown before new ones, as for tail(1) and journalctl(1).
 const PAST_EVENTS: u64 = 10;
 
-/// Runs `netsonde events`.
-pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Failure> {
+/// Most events in a reply of the historian.
+const PAGE: u64 = 1000;
+/// Most events that are read from the historian: some ten megabytes.
+const MAX_OLDER: usize = 100_000;
+
+/// Runs `netsonde events`. Those that netsonded has no more come from the historian at the other socket.
+pub fn run(
+    global: &Global,
+    socket: &Path,
+    historian: &Path,
+    args: &EventsArgs,
+) -> Result<u8, Failure> {
+    let names: Vec<String> = args
+        .kinds
+        .iter()
+        .map(|kind| known(kind))
+        .collect::<Result<_, Failure>>()?;
+    // What only the historian logs, netsonded does not know.
+    let (of_historian, own): (Vec<String>, Vec<String>) =
+        names.into_iter().partition(|name| is_of_historian(name));
+    let has_own = of_historian.is_empty() || !own.is_empty();
+    if args.follow && !has_own {
+        return Err(Failure::Other(format!(
+            "--follow shows events of netsonded, and {} are of the historian",
+            listed(of_historian.iter().map(String::as_str))
+        )));
+    }
     let call = EventsCall {
         last_ns: args.last,
         interface: args.interface.clone(),
-        kinds: (!args.kinds.is_empty())
-            .then(|| args.kinds.iter().map(|kind| known(kind)).collect())
-            .transpose()?,
+        kinds: (!own.is_empty()).then(|| own.clone()),
         severity: Some(severity(&args.severity)?),
         limit:
             args.number
@@ -42,7 +70,29 @@ pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Fail
     if args.follow {
         return follow(global, socket, &call, style);
     }
-    let reply: Events = ask_with(socket, METHOD, &call)?;
+    let mut reply: Events = ask_with(socket, METHOD, &call)?;
+    if !has_own {
+        reply.events.clear();
+    }
+    let since_ns = args
+        .since
+        .or_else(|| Some(wall_ns().saturating_sub(args.last?)))
+        .or((args.until.is_some() || !of_historian.is_empty()).then_some(0));
+    if let Some(since_ns) = since_ns {
+        let asked = history::EventsCall {
+            since_ns: Some(since_ns),
+            until_ns: args.until,
+            interface: args.interface.clone(),
+            kinds: kinds_of_historian(&own, &of_historian),
+            severity: call.severity.clone(),
+            limit: Some(PAGE.min(args.number.unwrap_or(PAGE))),
+        };
+        match older(historian, asked, args.number) {
+            Ok(older) => join(older, args.number, &mut reply.events),
+            Err(error) if !has_own => return Err(error.into()),
+            Err(error) => note_missing(global, socket, since_ns, &error)?,
+        }
+    }
     let mut out = screen::stdout();
     if global.json {
         json(&mut out, &reply)?;
@@ -67,6 +117,110 @@ pub fn run(global: &Global, socket: &Path, args: &EventsArgs) -> Result<u8, Fail
     }
 }
 
+/// Kinds of events that only the historian logs.
+const HISTORIAN_KINDS: [&str; 3] = ["outage_began", "outage_ended", "target_address_changed"];
+/// Category of all of them.
+const HISTORIAN_CATEGORY: &str = "monitor";
+
+fn is_of_historian(name: &str) -> bool {
+    name == HISTORIAN_CATEGORY || HISTORIAN_KINDS.contains(&name)
+}
+
+/// The kinds that the historian is asked for, one by one; `None` for all.
+fn kinds_of_historian(own: &[String], of_historian: &[String]) -> Option<Vec<String>> {
+    let all = own.iter().flat_map(|name| Kind::named(name));
+    let mut kinds: Vec<String> = all.map(|kind| kind.name().to_owned()).collect();
+    for kind in HISTORIAN_KINDS {
+        let is_meant = |name: &String| name == kind || name == HISTORIAN_CATEGORY;
+        if of_historian.iter().any(is_meant) {
+            // Its log has them with hyphens.
+            kinds.extend([kind.to_owned(), kind.replace('_', "-")]);
+        }
+    }
+    (!kinds.is_empty()).then_some(kinds)
+}
+
+/// Says that the historian does not answer, if it could have something that netsonded has no more.
+fn note_missing(
+    global: &Global,
+    socket: &Path,
+    since_ns: u64,
+    error: &Error,
+) -> Result<(), Failure> {
+    // If netsonded has something from before, it has all since.
+    let before = EventsCall {
+        until_ns: Some(since_ns),
+        limit: Some(1),
+        ..EventsCall::default()
+    };
+    let before: Events = ask_with(socket, METHOD, &before)?;
+    if before.events.is_empty() {
+        let words = "only events that netsonded still has";
+        note(global, &format!("{words}: {error}"));
+    }
+    Ok(())
+}
+
+/// Asks the historian for events, the newest first, up to `most`.
+fn older(
+    historian: &Path,
+    mut page: history::EventsCall,
+    most: Option<u64>,
+) -> Result<Vec<Event>, Error> {
+    let mut connection = Connection::open_to(HISTORIAN, historian)?;
+    let mut all: Vec<Event> = Vec::new();
+    loop {
+        let found: history::EventsReply = connection.call("io.netsonde.History.Events", &page)?;
+        let first = found.events.first().and_then(|event| time_ns(&event.time));
+        all.extend(found.events.into_iter().map(from_historian));
+        let is_enough = most.is_some_and(|most| all.len() as u64 >= most);
+        let next = first.map(|first| first.saturating_sub(1));
+        let goes_back = page.until_ns.is_none() || next < page.until_ns;
+        if found.left_out == 0
+            || is_enough
+            || !goes_back
+            || next.is_none()
+            || all.len() >= MAX_OLDER
+        {
+            return Ok(all);
+        }
+        page.until_ns = next;
+    }
+}
+
+/// An event of the historian's log: it has no number in the record.
+fn from_historian(event: history::Event) -> Event {
+    Event {
+        number: 0,
+        time: event.time,
+        kind: event.kind.replace('-', "_"),
+        severity: event.severity,
+        interface: event.interface,
+        subject: event.subject,
+        text: event.text,
+        packets: None,
+    }
+}
+
+/// Adds events that are not there yet, in the order of time, and keeps the newest.
+fn join(older: Vec<Event>, most: Option<u64>, events: &mut Vec<Event>) {
+    let key = |event: &Event| {
+        let (time, kind) = (event.time.clone(), event.kind.clone());
+        (time, kind, event.subject.clone(), event.text.clone())
+    };
+    let known: HashSet<_> = events.iter().map(key).collect();
+    events.extend(
+        older
+            .into_iter()
+            .filter(|event| !known.contains(&key(event))),
+    );
+    events.sort_by_cached_key(|event| time_ns(&event.time));
+    let most = most.map_or(usize::MAX, |most| {
+        usize::try_from(most).unwrap_or(usize::MAX)
+    });
+    events.drain(..events.len().saturating_sub(most));
+}
+
 /// Returns the options that select events, as they can be typed; `None` if all are selected.
 fn shown(args: &EventsArgs) -> Option<String> {
     let time = |ns: Option<u64>| Some(format!("'{}'", local_time_ns(ns?)));
@@ -87,11 +241,15 @@ fn shown(args: &EventsArgs) -> Option<String> {
 /// Parses the name of a kind or category, with hyphens or underscores.
 fn known(name: &str) -> Result<String, Failure> {
     let plain = name.to_ascii_lowercase().replace('-', "_");
-    if !Kind::named(&plain).is_empty() {
+    if !Kind::named(&plain).is_empty() || is_of_historian(&plain) {
         return Ok(plain);
     }
-    let names = || Category::ALL.map(Category::name).into_iter();
+    let names = || {
+        let own = Category::ALL.map(Category::name).into_iter();
+        own.chain([HISTORIAN_CATEGORY])
+    };
     let kinds = Kind::ALL.iter().map(|kind| kind.name());
+    let kinds = kinds.chain(HISTORIAN_KINDS);
     let near = nearest(&plain, names().chain(kinds).map(str::to_owned));
     let near = near.map_or(String::new(), |near| format!("; did you mean {near}?"));
     Err(Failure::Other(format!(
@@ -207,4 +365,31 @@ fn command(packets: &EventPackets) -> String {
         packets.to,
         safe(&packets.filter)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(second: u64, text: &str, number: u64) -> Event {
+        Event {
+            number,
+            time: format!("2026-11-28T03:14:{second:02}Z"),
+            text: text.into(),
+            ..Event::default()
+        }
+    }
+
+    #[test]
+    fn logs_are_joined_in_order_and_without_doubles() {
+        let older = vec![event(2, "b", 0), event(1, "a", 0), event(3, "c", 0)];
+        let mut events = vec![event(2, "b", 7), event(3, "other", 8), event(4, "d", 9)];
+        join(older.clone(), None, &mut events);
+        let texts: Vec<&str> = events.iter().map(|one| &one.text[..]).collect();
+        assert_eq!(texts, ["a", "b", "other", "c", "d"]);
+        assert_eq!(events[1].number, 7);
+        join(older, Some(2), &mut events);
+        let texts: Vec<&str> = events.iter().map(|one| &one.text[..]).collect();
+        assert_eq!(texts, ["c", "d"]);
+    }
 }

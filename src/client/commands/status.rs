@@ -3,33 +3,124 @@
 use crate::client::cli::args::Global;
 use crate::client::failure::Failure;
 use crate::client::output::show;
-use crate::client::render::style::{Style, age, bytes, duration, local_time};
+use crate::client::render::style::{Style, age, bytes, duration, local_time, share};
 use crate::client::render::table::{Column, table};
-use crate::varlink::client::ask;
-use netsonde_core::protocol::service::{InterfaceCounts, ListenerCounts, Status, Store};
+use crate::varlink::client::{Connection, Error, HISTORIAN, ask};
+use netsonde_core::protocol::history::StatusReply;
+use netsonde_core::protocol::service::{InterfaceCounts, ListenerCounts, Status};
 use netsonde_core::text::counted;
+use serde::Serialize;
 use std::path::Path;
+use std::time::Duration;
 
 /// Maximum number of gaps shown; `-v` shows all.
 const GAPS_SHOWN: usize = 8;
 
+/// Longest time that the historian may take: the status of netsonded does not depend on it.
+const HISTORIAN_WAIT: Duration = Duration::from_secs(2);
+
+/// The document: the status of netsonded, and that of the historian, if it answers.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    service: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    historian: Option<StatusReply>,
+    /// Why it does not answer.
+    #[serde(skip)]
+    silent: Option<String>,
+}
+
 /// Runs `netsonde status`.
-pub fn status(global: &Global, socket: &Path) -> Result<u8, Failure> {
-    let status: Status = ask(socket, "io.netsonde.Service.Status")?;
-    show(global, &status, text)?;
+pub fn status(global: &Global, socket: &Path, historian: &Path) -> Result<u8, Failure> {
+    let service: Status = ask(socket, "io.netsonde.Service.Status")?;
+    let answer = ask_historian(historian);
+    let report = Report {
+        service,
+        silent: answer.as_ref().err().map(ToString::to_string),
+        historian: answer.ok(),
+    };
+    show(global, &report, text)?;
     Ok(0)
 }
 
-fn text(status: &Status, style: Style, verbose: bool) -> String {
+fn ask_historian(socket: &Path) -> Result<StatusReply, Error> {
+    let mut connection = Connection::open_to(HISTORIAN, socket)?;
+    connection.wait_at_most(HISTORIAN_WAIT)?;
+    connection.call("io.netsonde.History.Status", &serde_json::json!({}))
+}
+
+fn text(report: &Report, style: Style, verbose: bool) -> String {
+    let status = &report.service;
+    let historian = match (&report.historian, &report.silent) {
+        (Some(found), _) => historian_text(found, style, verbose),
+        (None, Some(why)) => style.dim(why),
+        (None, None) => String::new(),
+    };
     let parts = [
         service_text(status, style, verbose),
         stores_text(status, style),
         interfaces_text(status, style, verbose),
         gaps_text(status, style, verbose),
         limits_text(status, style),
+        historian,
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join("\n\n")
+}
+
+/// What the historian keeps, and what it could not; each part of its store with `verbose`.
+fn historian_text(status: &StatusReply, style: Style, verbose: bool) -> String {
+    let up = age(&status.time, &status.started);
+    let mut lines = vec![format!(
+        "{} {}, up {up}, {} of {}, {} ({} not over)",
+        style.bold(HISTORIAN.name),
+        status.version,
+        counted(status.targets, "target"),
+        counted(status.monitors, "monitor"),
+        counted(status.outages, "outage"),
+        status.lasting
+    )];
+    if !status.connected {
+        let why = status.words.as_deref().unwrap_or("no reason given");
+        lines.push(style.warn(&format!("not connected to netsonded: {why}")));
+    }
+    let lasts = status.lasts_ns.map_or(String::new(), |ns| {
+        format!("; every probe is kept for {}", duration(ns))
+    });
+    lines.push(format!(
+        "{} kept since its start, {} of {} on disk{lasts}",
+        counted(status.probes, "probe"),
+        bytes(status.bytes),
+        bytes(status.budget)
+    ));
+    for problem in &status.problems {
+        lines.push(style.warn(problem));
+    }
+    for limit in status.limits.iter().filter(|limit| limit.reached > 0) {
+        lines.push(style.warn(&format!(
+            "limit reached: {} ({}), {}: {}",
+            limit.name,
+            limit.most,
+            counted(limit.reached, "time"),
+            limit.words
+        )));
+    }
+    if verbose {
+        for part in &status.parts {
+            let budget = part.budget.map(|most| format!(" of {}", bytes(most)));
+            let oldest = part.oldest.as_deref().map(local_time);
+            lines.push(format!(
+                "{}: {}{}, {}{}",
+                part.name,
+                bytes(part.bytes),
+                budget.unwrap_or_default(),
+                counted(part.files, "file"),
+                oldest.map_or(String::new(), |at| format!(", since {at}"))
+            ));
+        }
+    }
+    lines.join("\n")
 }
 
 /// The service itself: processes, sandbox, totals.
@@ -101,7 +192,7 @@ fn stores_text(status: &Status, style: Style) -> String {
                 ),
                 store.packets.to_string(),
                 store.evicted.to_string(),
-                thinned(store),
+                share(store.thinned.unwrap_or(0), store.seen.unwrap_or(0)),
                 store.target_ns.map_or_else(|| "-".into(), duration),
                 reach.map_or_else(|| "-".into(), |oldest| age(&status.time, oldest)),
             ]
@@ -118,22 +209,6 @@ fn stores_text(status: &Status, style: Style) -> String {
         Column::number("REACHES BACK"),
     ];
     table(style, &columns, &rows)
-}
-
-/// The share of packets that were not stored: never 0 or 100 % unless it is none or all.
-fn thinned(store: &Store) -> String {
-    let (seen, thinned) = (store.seen.unwrap_or(0), store.thinned.unwrap_or(0));
-    if thinned == 0 || seen == 0 {
-        return "0".into();
-    }
-    let share = thinned as f64 * 100.0 / seen as f64;
-    if share < 0.1 {
-        "< 0.1%".into()
-    } else if share > 99.9 {
-        "> 99.9%".into()
-    } else {
-        format!("{share:.1}%")
-    }
 }
 
 /// The table of interfaces; deleted ones only with `verbose`.

@@ -139,6 +139,33 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
+/// Formats nanoseconds as milliseconds without unit, as ping(8) does: three significant digits, down to
+/// microseconds.
+pub fn ms(ns: u64) -> String {
+    let value = ns as f64 / 1e6;
+    match value {
+        v if v >= 100.0 => format!("{v:.0}"),
+        v if v >= 10.0 => format!("{v:.1}"),
+        v if v >= 1.0 => format!("{v:.2}"),
+        v => format!("{v:.3}"),
+    }
+}
+
+/// Formats a share in percent: never 0 or 100 % unless it is none or all.
+pub fn share(part: u64, whole: u64) -> String {
+    if part == 0 || whole == 0 {
+        return "0".into();
+    }
+    if part >= whole {
+        return "100%".into();
+    }
+    match part as f64 * 100.0 / whole as f64 {
+        share if share < 0.1 => "< 0.1%".into(),
+        share if share > 99.9 => "> 99.9%".into(),
+        share => format!("{share:.1}%"),
+    }
+}
+
 /// Formats a duration in nanoseconds as options take it: 90s, 5m, 1.5s.
 pub fn short_duration(ns: u64) -> String {
     let seconds = ns / 1_000_000_000;
@@ -161,11 +188,26 @@ pub fn local_time_ns(ns: u64) -> String {
 
 /// Formats a time of RFC 3339 for people: local, to the microsecond, as the times of packets are.
 pub fn local_time(text: &str) -> String {
-    let local = |at: jiff::Timestamp| {
+    local(text, "%Y-%m-%d %H:%M:%S.%6f")
+}
+
+/// Formats a time of RFC 3339 for people: local, to the second.
+pub fn local_second(text: &str) -> String {
+    local(text, "%Y-%m-%d %H:%M:%S")
+}
+
+fn local(text: &str, format: &str) -> String {
+    let shown = |at: jiff::Timestamp| {
         let at = at.to_zoned(jiff::tz::TimeZone::system());
-        at.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string()
+        at.strftime(format).to_string()
     };
-    text.parse().map_or_else(|_| text.to_owned(), local)
+    text.parse().map_or_else(|_| text.to_owned(), shown)
+}
+
+/// Parses a time of RFC 3339, in nanoseconds since 1970.
+pub fn time_ns(text: &str) -> Option<u64> {
+    let time = text.parse::<jiff::Timestamp>().ok()?;
+    u64::try_from(time.as_nanosecond()).ok()
 }
 
 /// Formats the time before `now`.

@@ -9,7 +9,7 @@ use super::values::{number, parse_some_time};
 #[derive(Clone, Debug, Args)]
 pub struct EventsArgs {
     /// Show only these kinds, or all kinds of a category: link, neighbor, multicast, loss, recorder,
-    /// sniffer, service. See netsonde-events(7).
+    /// sniffer, service, monitor. See netsonde-events(7).
     #[arg(value_name = "KIND")]
     pub kinds: Vec<String>,
     /// Keep printing new events. Starts with the last ten unless --last or -n is given.
@@ -18,7 +18,7 @@ pub struct EventsArgs {
     /// Show events of the last DUR: 90s, 5m, 2h or 1d.
     #[arg(long, value_name = "DUR", value_parser = parse_some_time)]
     pub last: Option<u64>,
-    /// Start at this time: -2h, 21:40:12 (today), 'yesterday 03:00', '2026-11-21 21:40:12', or RFC 3339
+    /// Start at this time: -2h, 21:40:12 (the last one), 'yesterday 03:00', '2026-11-21 21:40:12', or RFC 3339
     /// with a zone.
     #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "last",
         allow_hyphen_values = true)]

@@ -7,6 +7,7 @@ mod doctor;
 mod drops;
 mod events;
 mod families;
+mod history;
 mod mcast;
 mod neighbors;
 mod packets;
@@ -29,6 +30,7 @@ pub use doctor::DoctorArgs;
 pub use drops::Drops;
 pub use events::EventsArgs;
 pub use families::Families;
+pub use history::{Fragments, HistoryArgs, KeepArgs, KeptArgs, Monitor, MonitorAdd, Outages};
 pub use mcast::{Mcast, McastDoctor, McastJoin, McastSend};
 pub use neighbors::NeighborsArgs;
 pub use packets::{DirectionArg, Packets, Watch};
@@ -65,6 +67,10 @@ pub struct Global {
     /// Control socket of the service [default: $NETSONDE_SOCKET, then /run/netsonde/control.sock].
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+    /// Socket of netsonde-historian [default: $NETSONDE_HISTORY_SOCKET, then history.sock beside the
+    /// control socket].
+    #[arg(long, global = true, value_name = "PATH")]
+    pub history_socket: Option<PathBuf>,
     /// Print JSON: one document, or one object per line for streaming commands.
     #[arg(long, global = true)]
     pub json: bool,
@@ -128,6 +134,17 @@ pub enum Command {
     Drops(Drops),
     /// Show the top flows and the processes behind them.
     Talkers(Talkers),
+    /// Probe targets for ever; list their states.
+    #[command(subcommand)]
+    Monitor(Monitor),
+    /// List outages with begin, duration, cause and evidence.
+    Outages(Outages),
+    /// Show loss and round trip of a target over time.
+    History(HistoryArgs),
+    /// Keep the packets of the last minutes on disk, with a note.
+    Keep(KeepArgs),
+    /// List what was kept; write or delete it.
+    Kept(KeptArgs),
     /// Show the log of network events.
     Events(EventsArgs),
     /// List hosts on each link, address conflicts and moves.

@@ -45,7 +45,7 @@ pub struct Packets {
     /// Show recorded packets of the last DUR: 90s, 5m, 2h or 1d; `all` for the whole record.
     #[arg(long, value_name = "DUR", value_parser = parse_lookback)]
     pub last: Option<Lookback>,
-    /// Start at this time: -2h, 21:40:12.5 (today), 'yesterday 03:00', '2026-11-21 21:40:12', or RFC 3339
+    /// Start at this time: -2h, 21:40:12.5 (the last one), 'yesterday 03:00', '2026-11-21 21:40:12', or RFC 3339
     /// with a zone.
     #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "last",
         allow_hyphen_values = true)]

@@ -48,6 +48,11 @@ pub const OVERVIEW: &[Section] = &[
                  dropped_inbound, with its evidence.",
             ),
             (
+                "monitor, outage",
+                "Targets that netsonde-historian(8) has probed for ever, and a time in which they did not answer, \
+                 with its cause: netsonde-monitor(1), netsonde-outages(1), netsonde-history(1).",
+            ),
+            (
                 "finding",
                 "Reported instance of a failure mode by netsonde-doctor(1) or netsonde-mcast-doctor(1): cause, \
                  evidence and fix. netsonde-findings(7) describes each.",
@@ -69,6 +74,11 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
         "Control socket, unless --socket names one. Ignored when netsonde runs with the rights of another \
          user than the caller.",
     ),
+    (
+        "NETSONDE_HISTORY_SOCKET",
+        "Socket of netsonde-historian(8), unless --history-socket names one, in the same way. Default: history.sock \
+         beside the control socket.",
+    ),
     ("NO_COLOR", "Turns color off, unless --color asks for it."),
 ];
 
@@ -78,6 +88,7 @@ pub const FILES: &[(&str, &str)] = &[
         "/run/netsonde/control.sock",
         "Control socket of the service.",
     ),
+    ("/run/netsonde/history.sock", "Socket of the historian."),
     (
         "/etc/netsonde/netsonde.toml",
         "Configuration of the service, see netsonde.toml(5).",

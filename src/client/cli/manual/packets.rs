@@ -242,13 +242,23 @@ pub(super) const PAGES: &[Page] = &[
                       limits that were reached. netsonde-events(7) describes each kind. The log survives \
                       restarts of the engine and, under systemd, of the service.\n\n\
                       With --follow new events are printed as they happen; if the service is restarted, \
-                      netsonde reconnects for up to ten seconds and continues after the last event shown.",
+                      netsonde reconnects for up to ten seconds and continues after the last event shown.\n\n\
+                      With --since, --until or --last, events that netsonded has no more come from the log of \
+                      netsonde-historian(8), which keeps them for a year; an event that both have is shown once. Only \
+                      the historian logs the kinds of the category monitor: outage_began, outage_ended and \
+                      target_address_changed. If \
+                      the historian does not answer, and the time begins before the log of netsonded, a line on \
+                      standard error says so. --follow asks netsonded alone.",
         output: "A line has the local time, severity, kind, interface and a sentence. With -v a second line has \
                  the netsonde-watch(1) command that shows the packets of the event, if there are any. If \
                  nothing matches, standard error says what was looked for and how many events the log holds.",
         json: Json::Reply {
             method: "io.netsonde.Inventory.Events",
-            further: &[],
+            further: &[Keys {
+                at: "",
+                keys: &[],
+                text: "The number of events that come from netsonde-historian(8) is 0.",
+            }],
         },
         exit: &[
             (

@@ -1,6 +1,48 @@
 //! SHELL. Manual pages of the commands about the service itself and the command line.
 
-use super::{Example, Json, Page, Run, example};
+use super::{Example, Json, Keys, Page, Run, example};
+
+/// What the historian adds to the status.
+const HISTORIAN_KEYS: &[Keys] = &[
+    Keys {
+        at: "",
+        keys: &["historian?"],
+        text: "",
+    },
+    Keys {
+        at: "historian",
+        keys: &[
+            "version",
+            "time",
+            "started",
+            "connected",
+            "words?",
+            "monitors",
+            "targets",
+            "probes",
+            "outages",
+            "lasting",
+            "bytes",
+            "budget",
+            "written_bytes",
+            "lasts_ns?",
+            "parts",
+            "limits",
+            "problems",
+        ],
+        text: "Reply of io.netsonde.History.Status, if netsonde-historian(8) answers: see netsonde-protocol(7).",
+    },
+    Keys {
+        at: "historian.parts[]",
+        keys: &["name", "bytes", "budget?", "files", "oldest?"],
+        text: "A part of its store.",
+    },
+    Keys {
+        at: "historian.limits[]",
+        keys: &["name", "most", "reached", "words"],
+        text: "A limit, its value, and how often it was reached.",
+    },
+];
 
 /// status, interfaces.
 pub(super) const PAGES: &[Page] = &[
@@ -21,7 +63,10 @@ pub(super) const PAGES: &[Page] = &[
                  was discarded), quarantined (packets that repeatedly crashed the engine were skipped) and \
                  gaps_lost (older entries of this list). One that has not ended is shown as `since ... not over'.\n\n\
                  LIMITS REACHED lists every limit of the service that was reached, its value, and how \
-                 often.",
+                 often.\n\n\
+                 The last lines are about netsonde-historian(8): monitors, targets and outages, disk space and budget, \
+                 for how long every probe is kept, and what is wrong; with -v each part of its store. If it does not \
+                 answer, one line says so.",
         columns: &[
             ("STORE", "Store of the recorder."),
             ("SIZE", "Memory of the store."),
@@ -56,7 +101,7 @@ pub(super) const PAGES: &[Page] = &[
         ],
         json: Json::Reply {
             method: "io.netsonde.Service.Status",
-            further: &[],
+            further: HISTORIAN_KEYS,
         },
         examples: &[
             example(

@@ -20,11 +20,7 @@ pub fn record_begins(status: &Status, name: &str) -> u64 {
     }
 }
 
-/// Parses a time in RFC 3339, in nanoseconds since 1970.
-pub fn time_ns(text: &str) -> Option<u64> {
-    let time = text.parse::<jiff::Timestamp>().ok()?;
-    u64::try_from(time.as_nanosecond()).ok()
-}
+pub use crate::client::render::style::time_ns;
 
 /// Returns the process IDs of netsonde itself, whose sockets belong to no application.
 pub fn own_pids(status: &Status) -> [u32; 3] {

@@ -7,8 +7,6 @@ mod size_check;
 mod text;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,6 +21,7 @@ use crate::client::commands::ping::size_check::SizeChecks;
 use crate::client::commands::ping::text::Output;
 use crate::client::failure::Failure;
 use crate::client::files::output_file::{FileId, OutputFile};
+use crate::client::files::target_file;
 use crate::client::interrupt::Interrupt;
 use crate::linux::reason;
 use crate::varlink::client::Connection;
@@ -379,21 +378,11 @@ fn read_targets(args: &Ping) -> Result<(Vec<Wanted>, bool), Failure> {
             continue;
         };
         from_file = true;
-        let cannot = |error: std::io::Error| Failure::of_file("read", Path::new(path), &error);
-        let file: Box<dyn BufRead> = if path == "-" {
-            Box::new(BufReader::new(std::io::stdin()))
-        } else {
-            Box::new(BufReader::new(File::open(path).map_err(cannot)?))
-        };
-        for (number, line) in file.lines().enumerate() {
-            let line = line.map_err(cannot)?;
-            // Text after # is a comment.
-            let target = line.split('#').next().unwrap_or_default().trim();
-            if !target.is_empty() {
-                wanted.push(read_target(target, args).map_err(|error| {
-                    Failure::Other(format!("{path}, line {}: {error}", number + 1))
-                })?);
-            }
+        for (number, target) in target_file::read(path)? {
+            wanted.push(
+                read_target(&target, args)
+                    .map_err(|error| Failure::Other(format!("{path}, line {number}: {error}")))?,
+            );
         }
     }
     if wanted.is_empty() {

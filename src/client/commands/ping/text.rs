@@ -11,7 +11,7 @@ use crate::client::commands::ping::Wanted;
 use crate::client::commands::ping::size_check::{self, SizeCheck};
 use crate::client::failure::Failure;
 use crate::client::files::output_file::OutputFile;
-use crate::client::render::style::Style;
+use crate::client::render::style::{Style, ms};
 use crate::client::render::table::{Column, table};
 use crate::client::screen::{self, Screen};
 use netsonde_core::protocol::ping::{Distribution, Probe, Remark, Summary, TargetRow, Total};
@@ -37,17 +37,6 @@ pub struct Output<'a> {
     begun_table: bool,
     /// For --evidence: identifiers of the runs, and the fate of each probe.
     evidence: crate::client::commands::ping::evidence::Collected,
-}
-
-fn ms(ns: u64) -> String {
-    let value = ns as f64 / 1e6;
-    // As for ping: three significant digits, down to microseconds.
-    match value {
-        v if v >= 100.0 => format!("{v:.0}"),
-        v if v >= 10.0 => format!("{v:.1}"),
-        v if v >= 1.0 => format!("{v:.2}"),
-        v => format!("{v:.3}"),
-    }
 }
 
 fn percent(value: f64) -> String {
