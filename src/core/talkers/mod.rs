@@ -108,19 +108,19 @@ impl Talkers {
     /// Counts a packet with its length on the wire. Returns `true` if the flow is new for this station (a number
     /// that identifies the sender on the link), and once per second after that.
     #[inline]
-    pub fn observe(&mut self, flow: Flow, station: u64, bytes: u32, time_ns: u64) -> bool {
+    pub fn observe(&mut self, flow: &Flow, station: u64, bytes: u32, time_ns: u64) -> bool {
         let second = time_ns / SECOND;
         if second != self.levels[0].began {
             self.advance(second);
         }
         let slot = &mut self.cache[flow.cache_hash() % CACHE_SLOTS];
-        if slot.flow != flow {
+        if slot.flow != *flow {
             if slot.packets > 0 {
                 let sums = &mut self.levels[0].current;
                 sums.add(slot.flow, slot.bytes, slot.packets);
             }
             *slot = CachedFlow {
-                flow,
+                flow: *flow,
                 ..CachedFlow::zeroed()
             };
         }
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn known_flows_are_new_once_per_second() {
         let mut talkers = Talkers::default();
-        let mut is_new = |station, time| talkers.observe(flow(1), station, 60, time);
+        let mut is_new = |station, time| talkers.observe(&flow(1), station, 60, time);
         assert!(is_new(7, SECOND * 9));
         assert!(!is_new(7, SECOND * 9 + 1));
         assert!(is_new(8, SECOND * 9 + 2));
@@ -255,7 +255,12 @@ mod tests {
     fn fill(talkers: &mut Talkers, seconds: std::ops::Range<u64>) {
         for second in seconds {
             for number in 1..=3 {
-                talkers.observe(flow(number), 0, number, second * SECOND + u64::from(number));
+                talkers.observe(
+                    &flow(number),
+                    0,
+                    number,
+                    second * SECOND + u64::from(number),
+                );
             }
         }
     }
@@ -293,7 +298,7 @@ mod tests {
         fill(&mut talkers, 500..520);
         assert_eq!(bytes(&talkers.window(10, 520 * SECOND), 2), 20);
         // A slightly late packet is counted in the current second.
-        talkers.observe(flow(9), 0, 9, 519 * SECOND);
+        talkers.observe(&flow(9), 0, 9, 519 * SECOND);
         assert_eq!(bytes(&talkers.window(1, 521 * SECOND), 9), 9);
     }
 }
