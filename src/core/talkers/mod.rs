@@ -109,6 +109,18 @@ impl Talkers {
     /// that identifies the sender on the link), and once per second after that.
     #[inline]
     pub fn observe(&mut self, flow: &Flow, station: u64, bytes: u32, time_ns: u64) -> bool {
+        self.observe_run(flow, station, (1, u64::from(bytes)), time_ns)
+    }
+
+    /// As [`Talkers::observe`], for packets of one second, with their sum of bytes.
+    #[inline]
+    pub fn observe_run(
+        &mut self,
+        flow: &Flow,
+        station: u64,
+        (packets, bytes): (u64, u64),
+        time_ns: u64,
+    ) -> bool {
         let second = time_ns / SECOND;
         if second != self.levels[0].began {
             self.advance(second);
@@ -124,14 +136,25 @@ impl Talkers {
                 ..CachedFlow::zeroed()
             };
         }
-        slot.bytes += u64::from(bytes);
-        slot.packets += 1;
+        slot.bytes += bytes;
+        slot.packets += packets;
         // A clock that is set back makes it new, too.
         let is_new = slot.station != station || time_ns.wrapping_sub(slot.last_new_ns) >= SECOND;
         if is_new {
             (slot.station, slot.last_new_ns) = (station, time_ns);
         }
         is_new
+    }
+
+    /// Returns until when packets of the flow that was observed last are of the same second and not new, in nanoseconds
+    /// since 1970; 0 if that is unknown.
+    pub fn same_until(&self, flow: &Flow) -> u64 {
+        let slot = &self.cache[flow.cache_hash() % CACHE_SLOTS];
+        let next = (self.levels[0].began + 1).saturating_mul(SECOND);
+        match slot.flow == *flow {
+            true => next.min(slot.last_new_ns.saturating_add(SECOND)),
+            false => 0,
+        }
     }
 
     /// Adds the contents of the cache to the sketch.
@@ -249,6 +272,38 @@ mod tests {
         assert!(!is_new(7, SECOND * 10 + 2));
         assert!(is_new(7, SECOND * 10 + 3));
         assert!(is_new(7, SECOND * 10 + 2));
+    }
+
+    /// Runs of packets count as the packets do, and end before one would be new or of another second.
+    #[test]
+    fn runs_are_sums_of_their_packets() {
+        let (mut each, mut runs) = (Talkers::default(), Talkers::default());
+        let (mut run, mut until) = ((0, 0), 0);
+        let start = 5 * SECOND + SECOND / 3;
+        let times = (0..4_000).map(|number| start + number * 1_000_000);
+        for (time, bytes) in times.clone().zip(60..) {
+            let is_new = each.observe(&flow(1), 7, bytes, time);
+            if time < until {
+                assert!(!is_new, "{time}");
+                run = (run.0 + 1, run.1 + u64::from(bytes));
+                continue;
+            }
+            assert!(run.0 == 0 || !runs.observe_run(&flow(1), 7, run, until - 1));
+            run = (0, 0);
+            assert_eq!(runs.observe(&flow(1), 7, bytes, time), is_new);
+            until = runs.same_until(&flow(1));
+            assert!(until > time && until <= (time / SECOND + 1) * SECOND);
+        }
+        runs.observe_run(&flow(1), 7, run, until - 1);
+        let now = start + 4_000_000_000;
+        for seconds in 1..6 {
+            let sums = |talkers: &mut Talkers| {
+                let window = talkers.window(seconds, now);
+                (window.from_ns, window.sums.total, bytes(&window, 1))
+            };
+            assert_eq!(sums(&mut each), sums(&mut runs), "{seconds}");
+        }
+        assert_eq!(runs.same_until(&flow(2)), 0);
     }
 
     /// Flow n sends n bytes in each second from `second` on.

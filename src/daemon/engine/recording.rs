@@ -426,7 +426,7 @@ impl Path<'_> {
                         self.take_next(packet, repeat);
                         continue;
                     }
-                    repeat.count(self.recorder, self.at);
+                    repeat.end(self.recorder, self.talkers, self.at);
                 }
                 repeat = None;
                 let seen = glance(link_type(packet.hardware), packet.bytes);
@@ -438,7 +438,7 @@ impl Path<'_> {
             }
         }
         if let Some(repeat) = &mut repeat {
-            repeat.count(self.recorder, self.at);
+            repeat.end(self.recorder, self.talkers, self.at);
         }
     }
 
@@ -605,6 +605,7 @@ fn take_packet(
         station,
         probe,
         least,
+        is_next: false,
     };
     let meta = || Meta {
         time_ns: packet.time_ns,

@@ -79,6 +79,12 @@ pub struct Repeat {
     ifindex: u32,
     hardware: u16,
     direction: Direction,
+    /// Whether one was processed.
+    is_begun: bool,
+    /// Packets that the talkers have not counted yet, with their bytes on the wire, and the interval of time in which
+    /// these may be gathered, in nanoseconds since 1970.
+    talked: (u64, u64),
+    quiet_ns: (u64, u64),
     /// Thinned packets that are not in the ledger yet, with their bytes on the wire and their first and last time.
     thinned: u64,
     bytes: u64,
@@ -102,6 +108,9 @@ impl Repeat {
             ifindex: packet.ifindex,
             hardware: packet.hardware,
             direction: packet.direction,
+            is_begun: false,
+            talked: (0, 0),
+            quiet_ns: (0, 0),
             thinned: 0,
             bytes: 0,
             times: (0, 0),
@@ -137,7 +146,15 @@ impl Repeat {
     ) -> bool {
         let place = &self.place;
         let (store, length, time_ns) = (place.store, packet.original_length, packet.time_ns);
-        let is_news = talkers.observe(&place.flow, place.station, length, time_ns);
+        let is_quiet = time_ns >= self.quiet_ns.0 && time_ns < self.quiet_ns.1;
+        let mut is_news = false;
+        if is_quiet {
+            self.talked.0 += 1;
+            self.talked.1 += u64::from(length);
+        } else {
+            is_news = self.talk(talkers, length, time_ns);
+        }
+        let place = &self.place;
         let candidate = Candidate {
             store,
             time_ns,
@@ -147,7 +164,9 @@ impl Repeat {
             station: place.station,
             probe: None,
             least: Concern::None,
+            is_next: self.is_begun,
         };
+        self.is_begun = true;
         match thinner.decide(recorder.pace_mut(store), &candidate) {
             Decision::Thin => {
                 if self.thinned > 0 && self.period != period(time_ns) {
@@ -170,6 +189,30 @@ impl Repeat {
         is_news
     }
 
+    /// Counts a packet for the talkers at once, after those before it.
+    #[cold]
+    fn talk(&mut self, talkers: &mut Talkers, length: u32, time_ns: u64) -> bool {
+        self.count_talked(talkers);
+        let Place { flow, station, .. } = &self.place;
+        let is_news = talkers.observe(flow, *station, length, time_ns);
+        self.quiet_ns = (time_ns, talkers.same_until(flow));
+        is_news
+    }
+
+    fn count_talked(&mut self, talkers: &mut Talkers) {
+        let sum = std::mem::take(&mut self.talked);
+        if sum.0 > 0 {
+            let Place { flow, station, .. } = &self.place;
+            talkers.observe_run(flow, *station, sum, self.quiet_ns.0);
+        }
+    }
+
+    /// Counts what was gathered. To be called before another packet is processed, and after the last one of a block.
+    pub fn end(&mut self, recorder: &mut Recorder<OwnMemory>, talkers: &mut Talkers, at: usize) {
+        self.count_talked(talkers);
+        self.count(recorder, at);
+    }
+
     fn keep(&self, recorder: &mut Recorder<OwnMemory>, at: usize, packet: &Packet<'_>, sample: u8) {
         let Place {
             store, interface, ..
@@ -187,9 +230,9 @@ impl Repeat {
         self.count_seen(recorder, at, 1, u64::from(packet.original_length));
     }
 
-    /// Puts thinned packets into the ledger. To be called before anything else changes it.
+    /// Puts thinned packets into the ledger, before anything else changes it.
     #[inline]
-    pub fn count(&mut self, recorder: &mut Recorder<OwnMemory>, at: usize) {
+    fn count(&mut self, recorder: &mut Recorder<OwnMemory>, at: usize) {
         let (packets, bytes) = (self.thinned, self.bytes);
         if packets > 0 {
             (self.thinned, self.bytes) = (0, 0);

@@ -743,10 +743,10 @@ mod tests {
             programs.each_ref().map(|code| run(code, &packet).1)
         };
         for (bytes, most) in [
-            (ipv4(6, &tcp(0x10, &[1; 100])), [26, 58]),
-            (ipv4(6, &tcp(0x10, &[])), [26, 48]),
-            (ipv4(17, &udp(40_000, 50_000)), [40, 56]),
-            (ipv6(6, &tcp(0x10, &[1; 100])), [26, 58]),
+            (ipv4(6, &tcp(0x10, &[1; 100])), [22, 49]),
+            (ipv4(6, &tcp(0x10, &[])), [22, 38]),
+            (ipv4(17, &udp(40_000, 50_000)), [33, 42]),
+            (ipv6(6, &tcp(0x10, &[1; 100])), [22, 49]),
         ] {
             let counted = count(&bytes);
             assert!(
