@@ -234,6 +234,9 @@ fn capture_types_agree() {
         groups: text(),
         vlans: Some(vec![1]),
         limit: Some(1),
+        numbered: Some(true),
+        record: Some(1),
+        next: Some([("icmp".to_owned(), 1)].into()),
     };
     let call = to_value(capture::CaptureCall { selection }).unwrap();
     check(&idl, "Capture", &idl.methods["Capture"].input.elts, &call);
@@ -243,6 +246,7 @@ fn capture_types_agree() {
         packets: Some(1),
         missed: Some(0),
         cut: Some("why".into()),
+        record: Some(1),
     };
     check(
         &idl,
@@ -332,10 +336,13 @@ fn ping_types_agree() {
         run: Some(1),
         id: Some(1),
         targets: Some(1),
+        fd: Some(0),
+        slots: Some(vec!["10.0.0.1".into()]),
         probes: Some(vec![probe]),
         summaries: Some(vec![summary]),
         rows: Some(vec![row]),
         total: Some(total),
+        lost: Some(1),
     };
     let options = ping::Options {
         count: Some(1),
@@ -355,6 +362,8 @@ fn ping_types_agree() {
         quiet: Some(true),
         rows: Some(true),
         evidence: Some(true),
+        packed: Some(true),
+        spread: Some(true),
     };
     let call = ping::PingCall {
         targets: Some(vec!["10.0.0.1".into()]),

@@ -135,6 +135,7 @@ pub(crate) fn check(packet: &FilePacket) {
 
 fn record<'a>(packet: &FilePacket, bytes: &'a [u8]) -> Record<'a> {
     Record {
+        number: 0,
         store: Store::Bulk,
         time_ns: 1,
         original_length: packet.original_length,

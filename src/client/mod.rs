@@ -10,6 +10,8 @@
 //! | [`connection`] | the control socket |
 //! | `historian` | what netsonde-historian is asked for |
 //! | `packets` | packets from the service or from a file, as selected by options |
+//! | `chosen` | the selection among packets that the client decodes itself |
+//! | `joined` | packets of the historian's disk and of the service's memory as one stream |
 //! | `standalone` | a private service for one command |
 //! | `namespace` | whether the client is in the network namespace of the service |
 //! | `interrupt` | Ctrl-C, and waiting that it ends |
@@ -26,6 +28,7 @@ macro_rules! eprintln {
     }};
 }
 
+mod chosen;
 pub mod cli;
 pub mod commands;
 mod failure;
@@ -33,6 +36,7 @@ pub mod files;
 pub mod filter;
 mod historian;
 mod interrupt;
+mod joined;
 mod namespace;
 mod output;
 pub(crate) mod packets;

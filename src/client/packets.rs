@@ -1,20 +1,19 @@
 //! SHELL. Packets of the service or of a capture file, as selected by the options of `watch` and `capture`.
 
+use crate::client::chosen::Chosen;
 use crate::client::cli::args::{DirectionArg, Global, Lookback, Packets};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{self, CaptureFile, FilePacket, Item};
 use crate::client::files::output_file::FileId;
-use crate::client::filter::{Filter, LocalFilter};
+use crate::client::filter::Filter;
 use crate::client::interrupt::Interrupt;
+use crate::client::joined::{join, on_disk};
 use crate::client::output::{no_match, note, remark};
 use crate::client::render::style::{local_time_ns, short_duration};
 use crate::varlink::client::{Connection, ask};
 use netsonde_core::protocol::capture::{CaptureCall, CaptureReply, Content, Selection};
 use netsonde_core::protocol::service::Status;
-use netsonde_core::recorder::select::Select;
-use netsonde_core::recorder::{Record, Store};
 use netsonde_core::text::{counted, was_or_were};
-use netsonde_core::wire::linktype;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
 use std::io::{self, Read};
@@ -196,6 +195,13 @@ impl Stream {
         content: Content,
     ) -> Result<Stream, Failure> {
         let mut selection = packets.selection()?;
+        let on_disk = on_disk(socket, packets)?;
+        if let Some(disk) = &on_disk {
+            selection.since_ns = Some(disk.since_ns);
+            selection.record = disk.record;
+            selection.next.clone_from(&disk.next);
+        }
+        let follow = selection.follow.unwrap_or(false);
         selection.content = Some(if packets.headers {
             Content::Headers
         } else {
@@ -215,6 +221,11 @@ impl Stream {
             ))
         })?;
         let interrupt = Interrupt::catch()?;
+        // Its threads are started behind that: signals are for this one.
+        let descriptor = match on_disk {
+            Some(disk) => join(disk, descriptor, packets, follow)?,
+            None => descriptor,
+        };
         Ok(Stream {
             content: opened.content.unwrap_or(Content::Whole),
             connection,
@@ -278,9 +289,7 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
 pub(crate) struct Source<'p> {
     packets: &'p Packets,
     path: &'p Path,
-    select: Select,
-    filter: Option<Filter>,
-    compiled: Vec<(u32, Option<LocalFilter>)>,
+    chosen: Chosen,
     file: CaptureFile<'static>,
     /// The file itself, if it is a regular one.
     pub(crate) id: Option<FileId>,
@@ -323,22 +332,7 @@ impl<'p> Source<'p> {
         path: &'p Path,
         interrupt: Option<&Interrupt>,
     ) -> Result<Source<'p>, Failure> {
-        let selection = Selection {
-            programs: None,
-            ..Packets {
-                filter: vec![],
-                ..packets.clone()
-            }
-            .selection()?
-        };
-        let select = Select::new(&selection).map_err(|error| Failure::Other(error.to_string()))?;
-        let filter = packets
-            .expression()
-            .map(|text| Filter::new(&text))
-            .transpose()?;
-        if let Some(filter) = &filter {
-            filter.check()?;
-        }
+        let chosen = Chosen::new(packets)?;
         let cannot = |error| Failure::of_file("read", path, &error);
         let file = match path == Path::new("-") {
             true => io::stdin().as_fd().try_clone_to_owned().map(File::from),
@@ -356,9 +350,7 @@ impl<'p> Source<'p> {
         Ok(Source {
             packets,
             path,
-            select,
-            filter,
-            compiled: Vec::new(),
+            chosen,
             file: file.map_err(|error| about(path, &error))?,
             id,
             counts: FileCounts::default(),
@@ -382,7 +374,7 @@ impl<'p> Source<'p> {
                 }
                 Some(Item::Packet(packet)) => {
                     self.counts.read += 1;
-                    if !self.selects(&packet)? {
+                    if !self.chosen.selects(&packet)? {
                         continue;
                     }
                     self.counts.selected += 1;
@@ -399,63 +391,8 @@ impl<'p> Source<'p> {
     pub(crate) fn interfaces(&self) -> Vec<(u32, Option<&str>)> {
         self.file.interfaces()
     }
-
-    fn selects(&mut self, packet: &FilePacket) -> Result<bool, Failure> {
-        if let Some(filter) = &self.filter {
-            let local = local(&mut self.compiled, filter, packet.link_number)?;
-            if local.is_none_or(|local| !local.matches(&packet.frame(), packet.direction)) {
-                return Ok(false);
-            }
-        }
-        let wanted = packet
-            .interface
-            .as_deref()
-            .is_none_or(|name| self.select.wants_interface(name));
-        Ok(wanted && self.packets.is_within(packet.time_ns) && self.select.wants(&record(packet)))
-    }
 }
 
 fn about(path: &Path, error: &capture_file::Error) -> Failure {
     Failure::Other(format!("{}: {error}", path.display()))
-}
-
-/// The filter for a link type, compiled once. Standard error says if it cannot match there.
-fn local<'c>(
-    compiled: &'c mut Vec<(u32, Option<LocalFilter>)>,
-    filter: &Filter,
-    number: u32,
-) -> Result<Option<&'c LocalFilter>, Failure> {
-    let at = compiled.iter().position(|(known, _)| *known == number);
-    let at = match at {
-        Some(at) => at,
-        None => {
-            let local = filter.local(number)?;
-            if local.is_none() {
-                remark(format!(
-                    "the filter cannot be applied to {}: its packets are left out",
-                    linktype::describe(number)
-                ));
-            }
-            compiled.push((number, local));
-            compiled.len() - 1
-        }
-    };
-    Ok(compiled[at].1.as_ref())
-}
-
-fn record(packet: &FilePacket) -> Record<'_> {
-    Record {
-        store: Store::Bulk,
-        time_ns: packet
-            .time_ns
-            .and_then(|ns| u64::try_from(ns).ok())
-            .unwrap_or(0),
-        original_length: packet.original_length,
-        interface: (0, 0),
-        link: packet.link,
-        direction: packet.direction,
-        checksum: packet.checksum,
-        stands_for: packet.stands_for,
-        bytes: &packet.bytes,
-    }
 }

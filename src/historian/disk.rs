@@ -39,6 +39,8 @@ pub struct Opened {
     pub store: Store<Disk>,
     /// Logged events, as lines of JSON: the same files as packets.
     pub events: Packets<Disk>,
+    /// Events that are not on disk yet, with their times in nanoseconds since 1970.
+    pub pending: Vec<(u64, Event)>,
     table: Table<Disk>,
 }
 
@@ -64,8 +66,8 @@ struct Waiting {
 /// Figures of the store, for the status.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// Bytes of probes on disk.
-    pub bytes: u64,
+    /// Bytes of the journal.
+    pub journal_bytes: u64,
     /// Bytes of the table.
     pub table_bytes: u64,
     /// Bytes of events.
@@ -172,34 +174,35 @@ impl Opened {
         Ok(Opened {
             store: Store::open(Disk::new(path), options)?,
             events: Packets::open(Disk::new(directory), of_events)?,
+            pending: Vec::new(),
             table: Table::open(Disk::new(path), TABLE)?,
         })
     }
 
-    fn log(&mut self, events: &[(u64, Event)], now_ns: u64) -> Result<(), Error> {
+    fn log(&mut self, now_ns: u64) -> Result<(), Error> {
         let mut lines = Vec::new();
-        for (_, event) in events {
+        for (_, event) in &self.pending {
             // An event is strings, which JSON has all of.
             let _ = serde_json::to_writer(&mut lines, event);
             lines.push(b'\n');
         }
-        let times = || events.iter().map(|(time_ns, _)| *time_ns);
+        let times = || self.pending.iter().map(|(time_ns, _)| *time_ns);
         if let (Some(first), Some(last)) = (times().min(), times().max()) {
-            let count = events.len() as u32;
+            let count = self.pending.len() as u32;
             self.events
                 .append(EVENTS, count, (first, last), &lines, now_ns)?;
         }
         self.events.sync(now_ns)
     }
 
-    /// Writes everything. What is not written is still in memory, except events, which are kept in `events`.
-    fn flush(&mut self, events: &mut Vec<(u64, Event)>) -> Result<(), Error> {
+    /// Writes everything. What is not written is still in memory.
+    fn flush(&mut self) -> Result<(), Error> {
         let now_ns = wall_ns();
         // Which outage a probe belongs to is useless without the probe: probes first.
         self.store.flush(now_ns)?;
+        self.log(now_ns)?;
+        self.pending.clear();
         self.table.flush()?;
-        self.log(events, now_ns)?;
-        events.clear();
         Ok(())
     }
 }
@@ -212,7 +215,7 @@ fn describe(shared: &Shared, all: &Opened, problem: Option<String>) {
         (tier.name(), files, bytes)
     };
     *lock(&shared.figures) = Figures {
-        bytes: store.bytes(),
+        journal_bytes: store.journal_bytes().unwrap_or(0),
         table_bytes: all.table.bytes(),
         event_bytes: all.events.bytes(),
         tiers: Tier::HISTORY.map(tier).into(),
@@ -226,7 +229,6 @@ fn describe(shared: &Shared, all: &Opened, problem: Option<String>) {
 fn work(shared: &Shared, all: &mut Opened) {
     let mut due = Instant::now() + FLUSH;
     let mut compacts = true;
-    let mut events = Vec::new();
     loop {
         let mut waiting = lock(&shared.waiting);
         let has_work = |waiting: &Waiting| {
@@ -242,7 +244,7 @@ fn work(shared: &Shared, all: &mut Opened) {
         }
         let lines = std::mem::take(&mut waiting.lines);
         let changes = std::mem::take(&mut waiting.changes);
-        events.append(&mut waiting.events);
+        all.pending.append(&mut waiting.events);
         let query = waiting.queries.pop_front();
         let is_ending = waiting.is_ending;
         drop(waiting);
@@ -262,12 +264,12 @@ fn work(shared: &Shared, all: &mut Opened) {
         }
         if Instant::now() >= due || is_ending {
             due = Instant::now() + FLUSH;
-            let problem = all.flush(&mut events).err().map(|error| error.to_string());
+            let problem = all.flush().err().map(|error| error.to_string());
             if let Some(problem) = &problem {
                 tracing::warn!("{problem}");
             }
-            let excess = events.len().saturating_sub(MAX_EVENTS);
-            events.drain(..excess);
+            let excess = all.pending.len().saturating_sub(MAX_EVENTS);
+            all.pending.drain(..excess);
             shared
                 .lost_events
                 .fetch_add(excess as u64, Ordering::Relaxed);

@@ -9,6 +9,8 @@
 //! | `cause` | what was seen of a lost probe, as a cause |
 //! | `clock` | whether the host was suspended or its clock set |
 //! | `disk` | the thread that owns what is on disk |
+//! | `events` | the thread that follows netsonded's event log
+//! | `record` | the record on disk, what is kept, and the evidence of outages |
 //! | `service` | the methods of `io.netsonde.History` |
 //!
 //! The state belongs to one thread, which never waits: not for the disk, not for netsonded, not for a client. If a disk does not
@@ -18,6 +20,8 @@ pub mod args;
 mod cause;
 mod clock;
 mod disk;
+mod events;
+pub mod record;
 mod run;
 mod service;
 mod state;
@@ -30,11 +34,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use netsonde_core::config::{Config, MAX_FILE_BYTES};
 use netsonde_core::monitor;
-use netsonde_core::protocol::history::Monitor;
+use netsonde_core::protocol::history::{Event, Monitor};
+use netsonde_history::chunk::Entry;
+use netsonde_history::degraded;
+use netsonde_history::histogram::Step;
 use netsonde_history::store::Options;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -47,11 +55,27 @@ use crate::varlink::server::memory::{Memory, MemoryLimits};
 use crate::varlink::server::{self, Clients, Limits};
 use args::Args;
 use clock::Clocks;
+use record::Record;
 use service::History;
 use state::Historian;
 
 /// Reports of runs that may wait. A full queue holds up the runs, whose results netsonded then keeps or counts.
 const REPORTS: usize = 256;
+/// Time in nanoseconds of probes that are read again at the start: of a target without a state that was written, and
+/// at most.
+const REPLAY_NS: (u64, u64) = (60_000_000_000, 3_600_000_000_000);
+/// Time that the start waits for them.
+const REPLAY_WAIT: Duration = Duration::from_secs(60);
+/// Interval of comparing targets with their own history, and how many are compared then: with 300 targets each of them
+/// every minute, with 10,000 every half hour.
+const COMPARE: Duration = Duration::from_secs(60);
+const COMPARED: usize = 300;
+/// Time that a comparison waits for the disk.
+const COMPARE_WAIT: Duration = Duration::from_secs(10);
+/// Length in nanoseconds of the present, which is compared with the same hour of the last seven days.
+const PRESENT_NS: u64 = 300_000_000_000;
+const HALF_HOUR_NS: u64 = 1_800_000_000_000;
+const DAY_NS: u64 = 86_400_000_000_000;
 /// Interval of resolving names again.
 const RESOLVE: Duration = Duration::from_secs(60);
 
@@ -115,7 +139,20 @@ fn start(args: &Args) -> Result<(), Vec<String>> {
         .build();
     let runtime = runtime.map_err(|error| one(format!("cannot start: {}", reason(&error))))?;
     let (reports, reported) = mpsc::channel(REPORTS);
-    let mut historian = Historian::new(args.socket.clone(), disk.keeper(), &table, reports);
+    let (to, mut logged) = mpsc::channel(REPORTS);
+    let last_ns = table.get::<u64>(state::LAST_EVENT).unwrap_or(0);
+    let following = events::follow(&args.socket, last_ns, to);
+    following.map_err(|error| one(format!("cannot start: {}", reason(&error))))?;
+    let of_record = record::Options {
+        budget_bytes: config.history.record.0,
+        bulk: config.history.bulk,
+        kept_bytes: config.history.kept.0,
+        evidence_bytes: config.history.evidence.0,
+    };
+    let record = Record::start(&args.socket, &args.state, of_record);
+    let record =
+        Arc::new(record.map_err(|error| one(format!("cannot start: {}", reason(&error))))?);
+    let mut historian = Historian::new(args.socket.clone(), disk.keeper(), record, &table, reports);
     drop(table);
     match monitors {
         Ok(monitors) => historian.set_file(monitors, Vec::new()),
@@ -126,14 +163,24 @@ fn start(args: &Args) -> Result<(), Vec<String>> {
             historian.problems.extend(problems);
         }
     }
-    historian.settle();
     let historian = Rc::new(RefCell::new(historian));
-    let ended = LocalSet::new().block_on(
-        &runtime,
-        serve(args, &config, historian.clone(), listener, owner, reported),
-    );
+    let ended = LocalSet::new().block_on(&runtime, async {
+        replay(&historian).await;
+        historian.borrow_mut().settle();
+        serve(
+            args,
+            &config,
+            historian.clone(),
+            listener,
+            owner,
+            reported,
+            &mut logged,
+        )
+        .await
+    });
     {
         let mut historian = historian.borrow_mut();
+        historian.release_all();
         historian.book.mark_all();
         historian.write_changes();
     }
@@ -160,6 +207,84 @@ fn listen(args: &Args, config: &Config) -> Result<(OwnedFd, Option<u32>, Option<
     Ok((control.listener.into(), Some(owner), control.lock))
 }
 
+/// Compares the next targets with their own history, in their order, and begins again at the end.
+async fn compare(historian: &RefCell<Historian>, next: &mut u32) {
+    let (keeper, part) = {
+        let historian = historian.borrow();
+        (historian.keeper.clone(), historian.after(*next, COMPARED))
+    };
+    *next = part.last().map_or(0, |last| last + 1);
+    let now_ns = wall_ns();
+    let read = move |all: &mut disk::Opened| {
+        let each = part.into_iter().map(|series| {
+            let present = all
+                .store
+                .span(series, now_ns.saturating_sub(PRESENT_NS), now_ns)?;
+            let mut history = Step::default();
+            for day in 1..=7u64 {
+                let middle_ns = now_ns.saturating_sub(day * DAY_NS);
+                let (from_ns, to_ns) = (
+                    middle_ns.saturating_sub(HALF_HOUR_NS),
+                    middle_ns + HALF_HOUR_NS,
+                );
+                history.merge(&all.store.span(series, from_ns, to_ns)?);
+            }
+            Ok((series, degraded::compare(&present, &history)))
+        });
+        each.collect::<Result<Vec<_>, netsonde_history::store::Error>>()
+    };
+    // Without an answer of the disk nothing is known.
+    if let Some(Ok(found)) = keeper.query(COMPARE_WAIT, read).await {
+        for (series, reason) in found {
+            let words = reason.map(|reason| reason.words());
+            historian
+                .borrow_mut()
+                .compared(series, words, now_ns - PRESENT_NS);
+        }
+    }
+}
+
+/// Brings states up to the last probe in the store: after a kill they are those of the last time that they were
+/// written.
+async fn replay(historian: &RefCell<Historian>) {
+    let unread = historian.borrow().unread();
+    let keeper = historian.borrow().keeper.clone();
+    let now_ns = wall_ns();
+    let read = move |all: &mut disk::Opened| {
+        let each = unread.into_iter().map(|(series, last_ns)| {
+            // A state that was never written was up: its last minute says so again.
+            let from_ns = match last_ns {
+                0 => now_ns.saturating_sub(REPLAY_NS.0),
+                last_ns => last_ns
+                    .saturating_add(1)
+                    .max(now_ns.saturating_sub(REPLAY_NS.1)),
+            };
+            let mut probes = Vec::new();
+            let read = all.store.entries(series, from_ns, u64::MAX, |coded| {
+                if let Entry::Probe(probe) = coded.entry() {
+                    probes.push((probe.sent_ns, probe.fate));
+                }
+                true
+            });
+            read.map(|()| (series, probes))
+        });
+        each.collect::<Result<Vec<_>, _>>()
+    };
+    match keeper.query(REPLAY_WAIT, read).await {
+        Some(Ok(all)) => {
+            for (series, probes) in all {
+                historian.borrow_mut().replay(series, &probes);
+            }
+        }
+        Some(Err(error)) => {
+            tracing::warn!("states are those of the last time that they were written: {error}")
+        }
+        None => tracing::warn!(
+            "states are those of the last time that they were written: the disk does not answer"
+        ),
+    }
+}
+
 fn boot_id() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits = text.trim().replace('-', "");
@@ -173,6 +298,7 @@ async fn serve(
     listener: OwnedFd,
     owner: Option<u32>,
     mut reported: mpsc::Receiver<run::Report>,
+    logged: &mut mpsc::Receiver<(u64, Event)>,
 ) -> io::Result<()> {
     let memory = Memory::new(MemoryLimits::new(&config.control));
     let limits = Limits::new(config.control.clients, config.control.clients_per_uid);
@@ -199,6 +325,9 @@ async fn serve(
     let (resolve, mut resolved) = resolver();
     let mut resolve_due = tokio::time::interval(RESOLVE);
     let mut asked: HashSet<String> = HashSet::new();
+    let mut compare_due = tokio::time::interval(COMPARE);
+    compare_due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut next_compared = 0;
     tracing::info!("ready");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     loop {
@@ -208,8 +337,10 @@ async fn serve(
             _ = interrupt.recv() => break,
             _ = hangup.recv() => reload(args, &historian, &allowed, owner),
             Some(report) = reported.recv() => historian.borrow_mut().report(report),
+            Some((time_ns, event)) = logged.recv() => historian.borrow_mut().logged(time_ns, event),
             Some((name, found)) = resolved.recv() => historian.borrow_mut().resolved(&name, found),
             _ = resolve_due.tick() => asked.clear(),
+            _ = compare_due.tick() => compare(&historian, &mut next_compared).await,
             _ = tick.tick() => {
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
                 crate::log::sum_up();

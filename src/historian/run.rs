@@ -1,16 +1,20 @@
 //! SHELL. A thread for each run of probes: an ordinary client of netsonded, which begins again when the connection
 //! ends.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use netsonde_core::probe::packed::{Decoder, Entry};
 use netsonde_core::protocol::ping::{
     Options, PingCall, PingReply, Probe, TargetsCall, TargetsReply,
 };
 use tokio::sync::mpsc::Sender;
 
+use crate::linux::reason;
 use crate::varlink::client::Connection;
 
 /// Pauses before another connection: at once, and then longer and longer.
@@ -33,13 +37,17 @@ pub enum Report {
     Began {
         /// Number of the run.
         run: u64,
+        /// Addresses by slot.
+        slots: Vec<String>,
     },
-    /// Results, as they came.
-    Probes {
+    /// Results, as they came: what was seen of lost probes, and the fates of all.
+    Fates {
         /// Number of the run.
         run: u64,
-        /// The results.
-        probes: Vec<Probe>,
+        /// Lost probes, with words.
+        rows: Vec<Probe>,
+        /// Fates.
+        entries: Vec<Entry>,
     },
     /// There is no service, or it refused.
     Away {
@@ -160,26 +168,98 @@ impl Runner {
         }
         connection.call_more("io.netsonde.Ping.Ping", &call)?;
         connection.wait_without_limit()?;
+        let (mut pipe, slots) = self.begin(&mut connection)?;
+        *has_begun = true;
+        self.send(Report::Began {
+            run: self.number,
+            slots,
+        })?;
+        let mut decoder = Decoder::default();
+        let mut room = vec![0; 64 << 10];
         loop {
-            let Some(reply) = connection.reply_until(Some(self.stopped.as_fd()))? else {
-                return Err(End::Stopped);
-            };
-            let continues = reply.continues;
-            let reply: PingReply = serde_json::from_value(reply.parameters)
-                .map_err(|error| End::Away(format!("malformed reply: {error}")))?;
-            if reply.run.is_some() {
-                *has_begun = true;
-                self.send(Report::Began { run: self.number })?;
+            let is_pipe_ready = self.wait(&mut connection, &pipe)?;
+            // What was seen of a lost probe is sent before its fate.
+            let mut rows = Vec::new();
+            while connection.is_ready() {
+                let (reply, continues) = self.reply(&mut connection)?;
+                rows.extend(reply.probes.into_iter().flatten());
+                if !continues {
+                    return Err(End::Away("the run ended".into()));
+                }
             }
-            if let Some(probes) = reply.probes.filter(|probes| !probes.is_empty()) {
-                self.send(Report::Probes {
+            let mut entries = Vec::new();
+            if is_pipe_ready {
+                let length = pipe
+                    .read(&mut room)
+                    .map_err(|error| End::Away(reason(&error)))?;
+                if length == 0 {
+                    return Err(End::Away("netsonded ended, or its engine died".into()));
+                }
+                decoder.push(&room[..length]);
+                let wrong = |error| End::Away(format!("packed fates: {error}"));
+                while let Some(batch) = decoder.take().map_err(wrong)? {
+                    entries.extend(batch.entries);
+                }
+            }
+            if !rows.is_empty() || !entries.is_empty() {
+                self.send(Report::Fates {
                     run: self.number,
-                    probes,
+                    rows,
+                    entries,
                 })?;
             }
-            if !continues {
-                return Err(End::Away("the run ended".into()));
+        }
+    }
+
+    fn reply(&self, connection: &mut Connection) -> Result<(PingReply, bool), End> {
+        let Some(reply) = connection.reply_until(Some(self.stopped.as_fd()))? else {
+            return Err(End::Stopped);
+        };
+        let parsed = serde_json::from_value(reply.parameters);
+        let parsed = parsed.map_err(|error| End::Away(format!("malformed reply: {error}")))?;
+        Ok((parsed, reply.continues))
+    }
+
+    /// Reads the first replies. Returns the pipe of fates, and the addresses by slot.
+    fn begin(&self, connection: &mut Connection) -> Result<(File, Vec<String>), End> {
+        let malformed = |what: &str| End::Away(format!("malformed reply: {what}"));
+        let Some(first) = connection.reply_until(Some(self.stopped.as_fd()))? else {
+            return Err(End::Stopped);
+        };
+        let pipe = first.descriptors.into_iter().next();
+        let pipe = pipe.ok_or_else(|| malformed("it has no pipe of fates"))?;
+        let first: PingReply = serde_json::from_value(first.parameters)
+            .map_err(|error| malformed(&error.to_string()))?;
+        let count = first.targets.unwrap_or(0);
+        // Duplicates and those of ranges aside, a run has the targets that were asked for.
+        if count == 0 || count > self.targets.len() as u64 {
+            return Err(malformed("another number of targets"));
+        }
+        let mut slots = Vec::new();
+        while (slots.len() as u64) < count {
+            let (reply, _) = self.reply(connection)?;
+            let more = reply.slots.filter(|more| !more.is_empty());
+            slots.extend(more.ok_or_else(|| malformed("it has no slots"))?);
+        }
+        Ok((File::from(pipe), slots))
+    }
+
+    /// Waits for the connection or the pipe. Returns whether the pipe has something, or its end.
+    fn wait(&self, connection: &mut Connection, pipe: &File) -> Result<bool, End> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let mut wanted = [
+            PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN),
+            PollFd::new(connection.socket(), PollFlags::POLLIN),
+            PollFd::new(pipe.as_fd(), PollFlags::POLLIN),
+        ];
+        while let Err(error) = poll(&mut wanted, PollTimeout::NONE) {
+            if error != nix::errno::Errno::EINTR {
+                return Err(End::Away(error.desc().into()));
             }
+        }
+        match wanted[0].any() {
+            Some(true) => Err(End::Stopped),
+            _ => Ok(wanted[2].any().unwrap_or(false)),
         }
     }
 

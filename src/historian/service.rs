@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use netsonde_core::config::Permissions;
@@ -21,6 +22,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::cause;
 use super::disk::{EVENTS, Opened};
+use super::record::{KeepError, OpenError, Record};
 use super::state::{Held, Historian, Refused, Told, WATCHED};
 use crate::linux::wall_ns;
 use crate::log::AUDIT;
@@ -88,6 +90,21 @@ fn unavailable(reason: impl Into<String>) -> Failure {
     )
 }
 
+fn not_kept(failed: KeepError) -> Failure {
+    match failed {
+        KeepError::NotKept(reason) => error("NotKept", json!({ "reason": reason })),
+        other => error("NoSuchPackets", json!({ "reason": other.to_string() })),
+    }
+}
+
+/// Does what may wait for the disk, or for netsonded, on a thread of its own.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| unavailable("it could not be done: see the log"))
+}
+
 /// Returns the tier that a method requires, and whether it sends packets.
 fn required_tier(method: &str) -> Option<(Tier, bool)> {
     match method.strip_prefix("io.netsonde.History.")? {
@@ -117,6 +134,17 @@ fn fates(counts: impl Fn(Fate) -> u64) -> BTreeMap<String, u64> {
         .into_iter()
         .map(|fate| (fate.name().to_owned(), counts(fate)));
     all.filter(|(_, count)| *count > 0).collect()
+}
+
+/// The same of an outage: the answers that ended it are none of its probes.
+fn lost(counts: impl Fn(Fate) -> u64) -> BTreeMap<String, u64> {
+    fates(|fate| {
+        if fate == Fate::Replied {
+            0
+        } else {
+            counts(fate)
+        }
+    })
 }
 
 fn point(step: &Step, step_ns: u64) -> reply::Point {
@@ -197,7 +225,7 @@ impl Historian {
                 begin: time(own.begin_ns),
                 end: own.end_ns.map(time),
                 duration_ns: own.duration_ns,
-                fates: fates(|fate| own.fates[usize::from(fate_number(fate))].into()),
+                fates: lost(|fate| own.fates[usize::from(fate_number(fate))].into()),
                 times: own.times.into(),
                 gaps: own.gaps.into(),
                 first: member.first.clone(),
@@ -264,11 +292,12 @@ impl Historian {
             duration_ns: outage.duration_ns(),
             targets: targets.collect(),
             targets_left_out: (left_out > 0).then_some(left_out),
-            fates: fates(|fate| counts[usize::from(fate_number(fate))]),
+            fates: lost(|fate| counts[usize::from(fate_number(fate))]),
             cause: cause::name(&outage.cause).into(),
             words,
             flapping: (outage.times() > 1).then(|| outage.times().into()),
             recurrence: self.recurrence(outage),
+            evidence: (outage.evidence).and_then(|pin| self.record.evidences().evidence(pin)),
             ..reply::Outage::default()
         }
     }
@@ -347,7 +376,38 @@ impl Service for History {
             "At" => self.at(parameters(raw)?, replies).await,
             "Events" => self.events(peer, parameters(raw)?, replies).await,
             "Watch" => self.watch(replies).await,
-            _ => Err(unavailable("this historian keeps no packets")),
+            "Keep" => self.keep(peer, parameters(raw)?, replies).await,
+            "Kept" => {
+                let kept = self.record().keeps().list();
+                replies.last(&reply::KeptReply { kept }).await
+            }
+            "Discard" => {
+                let call: reply::DiscardCall = parameters(raw)?;
+                let record = self.record();
+                let discarded = blocking(move || record.keeps().discard(call.id)).await?;
+                discarded.map_err(not_kept)?;
+                self.audit(peer, method, &call.id.to_string());
+                replies.last(&json!({})).await
+            }
+            "Packets" => self.packets(peer, parameters(raw)?, replies).await,
+            "Record" => {
+                let call: reply::RecordCall = parameters(raw)?;
+                let record = self.record();
+                let opened = blocking(move || {
+                    record.open(call.since_ns, call.until_ns, call.stores.as_deref())
+                });
+                let (pipe, opened) = opened.await?.map_err(|error| match error {
+                    OpenError::NoSuchStore(_) => Failure::invalid_parameter(&error.to_string()),
+                    _ => unavailable(error.to_string()),
+                })?;
+                self.audit(peer, method, "record");
+                let reply = reply::RecordReply {
+                    fd: Some(0),
+                    ..opened
+                };
+                replies.last_with(&reply, pipe).await
+            }
+            _ => Err(Failure::method_not_found(method)),
         }
     }
 
@@ -369,9 +429,65 @@ impl History {
         ))
     }
 
-    fn audit(&self, peer: &Peer, method: &str, monitor: &str) {
+    fn audit(&self, peer: &Peer, method: &str, subject: &str) {
         let (uid, pid) = (peer.uid, peer.pid);
-        tracing::info!(target: AUDIT, uid, pid, method, monitor, "monitors changed");
+        tracing::info!(target: AUDIT, uid, pid, method, subject, "granted");
+    }
+
+    fn record(&self) -> Arc<Record> {
+        self.historian.borrow().record.clone()
+    }
+
+    async fn keep(
+        &self,
+        peer: &Peer,
+        call: reply::KeepCall,
+        replies: &mut Replies<'_>,
+    ) -> Result<(), Failure> {
+        let record = self.record();
+        let user = nix::unistd::User::from_uid(peer.uid.into()).ok().flatten();
+        let user = user.map_or_else(|| peer.uid.to_string(), |user| user.name);
+        let kept = blocking(move || {
+            record
+                .keeps()
+                .keep(call.last_ns, call.note.as_deref(), &user)
+        });
+        let kept = kept.await?.map_err(not_kept)?;
+        replies.last(&reply::KeepReply { kept }).await
+    }
+
+    async fn packets(
+        &self,
+        peer: &Peer,
+        call: reply::PacketsCall,
+        replies: &mut Replies<'_>,
+    ) -> Result<(), Failure> {
+        let record = self.record();
+        let opened = match (call.outage, call.kept) {
+            (Some(id), None) => {
+                let evidence = {
+                    let historian = self.historian.borrow();
+                    let outage = historian.book.outage(id);
+                    let outage =
+                        outage.ok_or_else(|| error("NoSuchOutage", json!({ "id": id })))?;
+                    outage.evidence.ok_or_else(|| {
+                        let reason = format!("no packets were kept of outage {id}");
+                        error("NoSuchPackets", json!({ "reason": reason }))
+                    })?
+                };
+                blocking(move || record.evidences().open(evidence)).await?
+            }
+            (None, Some(id)) => blocking(move || record.keeps().open(id)).await?,
+            _ => return Err(Failure::invalid_parameter("outage or kept")),
+        };
+        let (file, packets) = opened.map_err(not_kept)?;
+        let subject = call.outage.or(call.kept).unwrap_or(0).to_string();
+        self.audit(peer, "io.netsonde.History.Packets", &subject);
+        let reply = reply::PacketsReply {
+            fd: Some(0),
+            packets: Some(packets),
+        };
+        replies.last_with(&reply, file).await
     }
 
     /// Reads from the disk, which may not answer.
@@ -683,6 +799,7 @@ impl History {
                     }
                 }
             })?;
+            found.extend(all.pending.iter().map(|(_, event)| event.clone()));
             let (from, to) = (time(from_ns), time(to_ns));
             found.retain(|event| event.time >= from && event.time <= to);
             Ok(found)
@@ -784,6 +901,7 @@ impl History {
             })
             .collect();
         for (name, bytes) in [
+            ("journal", figures.journal_bytes),
             ("table", figures.table_bytes),
             ("events", figures.event_bytes),
         ] {
@@ -793,9 +911,11 @@ impl History {
                 ..reply::Part::default()
             });
         }
+        parts.extend(historian.record.parts());
         let clients = self.clients.borrow().counts();
         let mut problems = historian.problems.clone();
         problems.extend(figures.problem.clone());
+        problems.extend(historian.record.problems());
         let damaged = figures.damaged_lines + figures.counters.damaged;
         if damaged > 0 {
             problems.push(format!(
@@ -823,12 +943,12 @@ impl History {
             probes: counters.probes,
             outages: historian.book.outages().count() as u64,
             lasting: lasting.count() as u64,
-            bytes: figures.bytes + figures.table_bytes + figures.event_bytes,
+            bytes: parts.iter().map(|part| part.bytes).sum(),
             budget: *self.budget.borrow(),
             written_bytes: written_bytes(),
             lasts_ns: figures.kept_ns,
             parts,
-            limits: vec![
+            limits: [
                 limit(
                     "entries that wait for the disk",
                     most_waiting,
@@ -871,7 +991,10 @@ impl History {
                     figures.counters.refused_entries,
                     "probes are not kept, and declared as a gap",
                 ),
-            ],
+            ]
+            .into_iter()
+            .chain(historian.record.limits())
+            .collect(),
             problems,
         }
     }

@@ -1,16 +1,20 @@
 //! SHELL. The state of the historian: monitors, their targets and runs, the book of outages. It belongs to one thread;
 //! runs, resolver and disk have their own, and are talked to through channels.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use netsonde_core::monitor::{MAX_MONITORS, Spec, Subject};
 use netsonde_core::probe::Fate;
+use netsonde_core::probe::packed::Entry as Packed;
 use netsonde_core::protocol::history::{Event, Monitor};
 use netsonde_core::protocol::ping::{Options, Probe};
 use netsonde_history::book::{Book, Loss, News, Outage, Tracked};
 use netsonde_history::chunk::{Entry, Gap, GapReason, Probe as Stored};
 use netsonde_history::disk::Disk;
+use netsonde_history::shared::Cause;
 use netsonde_history::state::{Hold, Rule, State};
 use netsonde_history::store::MAX_SERIES;
 use netsonde_history::table::Table;
@@ -20,6 +24,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::cause;
 use super::disk::{Keeper, Line};
+use super::record::Record;
 use super::run::{self, Report, Run};
 use crate::linux::wall_ns;
 
@@ -27,10 +32,21 @@ use crate::linux::wall_ns;
 const MAX_RUNS: usize = 24;
 /// Runs of monitors with the same options before they are joined.
 const MAX_RUNS_OF_ONE_KIND: usize = 4;
-/// Results of a target that may wait for an earlier one: a lost probe is known when its time limit is over.
-const MAX_WAITING: usize = 256;
+/// Time in nanoseconds behind its time limit for which a late reply changes the fate of a probe in the store.
+/// With the second of a batch and the 5 s of the journal, a power cut loses at most ten.
+const REVISION_NS: u64 = 3_000_000_000;
+/// More than any result is held, in nanoseconds.
+const MAX_HELD_NS: u64 = 15_000_000_000;
+/// Results of a target that are held: 13 s at the shortest interval.
+const MAX_HELD: usize = 256;
+/// Time in nanoseconds within which targets that are lost share their evidence.
+const PIN_SHARED_NS: u64 = 15_000_000_000;
+/// Time in nanoseconds for which a target that is suspected is either cleared, or has an outage.
+const PIN_KEPT_NS: u64 = 300_000_000_000;
 /// Words of lost probes that are remembered for each target.
 const MAX_WORDS: usize = 32;
+/// Key of the time of the last event of netsonded's log.
+pub const LAST_EVENT: &str = "events/last";
 /// Changes that a watcher may be behind.
 pub const WATCHED: usize = 4096;
 
@@ -73,6 +89,17 @@ pub struct Target {
     gap: Option<GapReason>,
     /// Send times and words of the last lost probes.
     pub words: Vec<(u64, String)>,
+    /// Results that are not in the store yet, because the first of them may still change: until when.
+    held: VecDeque<(u64, Line)>,
+}
+
+fn stored(entry: &Packed) -> Stored {
+    Stored {
+        sent_ns: entry.sent_ns,
+        fate: entry.fate,
+        wire_ns: entry.wire_rtt_ns.map(u64::from),
+        total_ns: entry.rtt_ns.map(u64::from),
+    }
 }
 
 impl Target {
@@ -116,6 +143,7 @@ impl Kind {
             timeout_ns: Some(self.timeout_ns),
             size: Some(self.size),
             tos: (self.dscp != 0).then_some(self.dscp << 2),
+            packed: Some(true),
             pmtu_discovery: self.dont_fragment.then(|| "do".into()),
             interface: self.interface.clone(),
             source: self.source.clone(),
@@ -124,17 +152,21 @@ impl Kind {
     }
 }
 
-/// Results of one address in a run, brought into the order of sending.
+/// One address of a run.
 #[derive(Debug, Default)]
 struct Slot {
     series: Vec<u32>,
+    /// Sequence number of its next probe.
     next: u32,
-    waiting: BTreeMap<u32, Probe>,
+    /// What was seen of lost probes whose fate was not processed yet.
+    rows: BTreeMap<u32, Probe>,
 }
 
 struct Group {
     kind: Kind,
     slots: HashMap<String, Slot>,
+    /// Addresses in the order of netsonded's slots.
+    order: Vec<String>,
     run: Run,
 }
 
@@ -168,6 +200,10 @@ pub struct Historian {
     pub socket: PathBuf,
     /// The thread of the disk.
     pub keeper: Keeper,
+    /// Packets on disk.
+    pub record: Arc<Record>,
+    /// Evidence that is collected, by its number, which is its begin; and the targets that are suspected.
+    pins: BTreeMap<u64, BTreeSet<u32>>,
     /// The outages.
     pub book: Book,
     /// Monitors by name.
@@ -189,6 +225,8 @@ pub struct Historian {
     /// To those who watch.
     pub told: broadcast::Sender<Told>,
     lines: Vec<Line>,
+    /// Outages whose begin is logged with the next tick, when it is known who else has them.
+    unlogged: BTreeSet<u64>,
 }
 
 fn key(monitor: &str, subject: &Subject) -> String {
@@ -212,6 +250,7 @@ impl Historian {
     pub fn new(
         socket: PathBuf,
         keeper: Keeper,
+        record: Arc<Record>,
         table: &Table<Disk>,
         reports: mpsc::Sender<Report>,
     ) -> Historian {
@@ -226,6 +265,8 @@ impl Historian {
         let mut historian = Historian {
             socket,
             keeper,
+            record,
+            pins: BTreeMap::new(),
             book: Book::restore(outages, tracked),
             monitors: BTreeMap::new(),
             targets: HashMap::new(),
@@ -239,6 +280,7 @@ impl Historian {
             counters: Counters::default(),
             told,
             lines: Vec::new(),
+            unlogged: BTreeSet::new(),
         };
         for (_, monitor) in table.all::<Monitor>("monitor/") {
             // Valid when it was added; a newer version may think otherwise.
@@ -254,6 +296,31 @@ impl Historian {
             }
         }
         historian
+    }
+
+    /// Targets whose state is not known since the last end of this process, with the time of the last probe that
+    /// their state knows, in nanoseconds since 1970; 0 if there is none.
+    pub fn unread(&self) -> Vec<(u32, u64)> {
+        let all = self.targets.keys().map(|series| {
+            let last_ns = self
+                .book
+                .state(*series)
+                .map_or(0, |(_, _, last_ns)| last_ns);
+            (*series, last_ns)
+        });
+        all.collect()
+    }
+
+    /// Takes probes of the store that a state does not know: those before a kill.
+    pub fn replay(&mut self, series: u32, probes: &[(u64, Fate)]) {
+        for (sent_ns, fate) in probes {
+            // What was seen of them is in the outages, as far as it was written.
+            let news = self.book.result(series, *sent_ns, *fate, None);
+            self.tell(news);
+            if let Some(target) = self.targets.get_mut(&series) {
+                target.last_ns = *sent_ns;
+            }
+        }
     }
 
     /// Takes the monitors of the file, instead of those that it had.
@@ -334,6 +401,7 @@ impl Historian {
                 last_ns,
                 gap: Some(GapReason::Stopped),
                 words: Vec::new(),
+                held: VecDeque::new(),
             };
             self.targets.insert(number, target);
             series.push(number);
@@ -593,6 +661,7 @@ impl Historian {
         let group = Group {
             kind,
             slots: slots.collect(),
+            order: Vec::new(),
             run,
         };
         self.groups.insert(group.run.number, group);
@@ -601,13 +670,14 @@ impl Historian {
     /// Processes what a run reports.
     pub fn report(&mut self, report: Report) {
         match report {
-            Report::Began { run } => {
+            Report::Began { run, slots } => {
                 let Some(group) = self.groups.get_mut(&run) else {
                     return;
                 };
+                group.order = slots;
                 for slot in group.slots.values_mut() {
                     slot.next = 1;
-                    slot.waiting.clear();
+                    slot.rows.clear();
                 }
                 self.away = None;
             }
@@ -619,67 +689,91 @@ impl Historian {
                     self.away = Some(words);
                 }
             }
-            Report::Probes { run, probes } => self.probes(run, probes),
+            Report::Fates { run, rows, entries } => self.fates(run, rows, &entries),
         }
         self.store();
     }
 
-    fn probes(&mut self, run: u64, probes: Vec<Probe>) {
-        let mut ready = Vec::new();
-        let Some(group) = self.groups.get_mut(&run) else {
+    fn fates(&mut self, run: u64, rows: Vec<Probe>, entries: &[Packed]) {
+        // Taken out, since a result may change everything else.
+        let Some(mut group) = self.groups.remove(&run) else {
             return;
         };
-        let interval_ns = group.kind.interval_ns;
-        for probe in probes {
-            // What is said of a probe again, when it is late or answered twice, changes no history.
-            if probe.duplicate == Some(true) || probe.instead_of.is_some() {
-                continue;
-            }
-            let Some(slot) = group.slots.get_mut(&probe.target) else {
+        for row in rows {
+            // A further reply changes no history.
+            let slot = group.slots.get_mut(&row.target);
+            let Some(slot) = slot.filter(|_| row.duplicate != Some(true)) else {
                 continue;
             };
-            if probe.seq < slot.next {
-                self.counters.dropped += 1;
-                continue;
-            }
-            slot.waiting.insert(probe.seq, probe);
-            if slot.waiting.len() > MAX_WAITING
-                && let Some(first) = slot.waiting.keys().next().copied()
-            {
-                self.counters.dropped += u64::from(first - slot.next);
-                slot.next = first;
-            }
-            while let Some(probe) = slot.waiting.remove(&slot.next) {
-                slot.next += 1;
-                ready.push((slot.series.clone(), probe));
+            if row.instead_of.is_some() {
+                // Another entry says so of the probe; here is why.
+                for series in slot.series.clone() {
+                    self.explained(series, &row);
+                }
+            } else {
+                slot.rows.insert(row.seq, row);
+                if slot.rows.len() > MAX_WORDS {
+                    slot.rows.pop_first();
+                }
             }
         }
-        for (all, probe) in ready {
-            let fate = Fate::ALL.into_iter().find(|fate| fate.name() == probe.fate);
-            let time = probe.time.parse::<jiff::Timestamp>();
-            let (Some(fate), Ok(time)) = (fate, time) else {
+        for entry in entries {
+            let address = group.order.get(entry.slot as usize);
+            let Some(slot) = address.and_then(|address| group.slots.get_mut(address)) else {
                 continue;
             };
-            let sent_ns = u64::try_from(time.as_nanosecond()).unwrap_or(0);
-            for series in all {
-                let lost = !matches!(fate, Fate::Replied | Fate::Late | Fate::Corrupted);
-                let loss = lost.then(|| cause::loss(series, &probe));
-                let stored = Stored {
-                    sent_ns,
-                    fate,
-                    wire_ns: probe.wire_rtt_ns,
-                    total_ns: probe.rtt_ns,
-                };
-                self.result(series, interval_ns, stored, loss);
+            if entry.is_revised {
+                for series in &slot.series {
+                    self.revised(*series, entry);
+                }
+                continue;
             }
+            self.counters.dropped += u64::from(entry.sequence.saturating_sub(slot.next));
+            slot.next = entry.sequence + 1;
+            let row = slot.rows.remove(&entry.sequence);
+            for series in &slot.series {
+                self.result(*series, &group.kind, entry, row.as_ref());
+            }
+        }
+        self.groups.insert(run, group);
+    }
+
+    /// An error came after the time limit of a probe.
+    fn explained(&mut self, series: u32, row: &Probe) {
+        let sent = row.time.parse::<jiff::Timestamp>();
+        let sent_ns = sent
+            .ok()
+            .and_then(|sent| u64::try_from(sent.as_nanosecond()).ok());
+        if let (Some(sent_ns), "refused") = (sent_ns, row.fate.as_str()) {
+            let news = self.book.explain(series, sent_ns, cause::loss(series, row));
+            self.tell(news);
         }
     }
 
-    /// Takes the result of a probe, in the order of sending.
-    fn result(&mut self, series: u32, interval_ns: u64, probe: Stored, loss: Option<Loss>) {
+    /// A probe that was thought lost was answered after its time limit, or an error came.
+    fn revised(&mut self, series: u32, entry: &Packed) {
         let Some(target) = self.targets.get_mut(&series) else {
             return;
         };
+        let held = target.held.iter_mut().rev();
+        for (_, line) in held {
+            if let Entry::Probe(probe) = &mut line.2
+                && probe.sent_ns == entry.sent_ns
+            {
+                *probe = stored(entry);
+                return;
+            }
+        }
+        self.counters.dropped += 1;
+    }
+
+    /// Takes the result of a probe, in the order of sending.
+    fn result(&mut self, series: u32, kind: &Kind, entry: &Packed, row: Option<&Probe>) {
+        let Some(target) = self.targets.get_mut(&series) else {
+            return;
+        };
+        let interval_ns = kind.interval_ns;
+        let probe = stored(entry);
         self.counters.probes += 1;
         let reason = target.gap.take();
         let since_ns = probe.sent_ns.saturating_sub(target.last_ns);
@@ -689,18 +783,62 @@ impl Historian {
                 length_ns: since_ns - interval_ns,
                 reason: reason.unwrap_or(GapReason::Dropped),
             };
-            self.lines.push((series, interval_ns, Entry::Gap(gap)));
+            target
+                .held
+                .push_back((0, (series, interval_ns, Entry::Gap(gap))));
         }
         target.last_ns = probe.sent_ns;
+        let is_lost = !matches!(probe.fate, Fate::Replied | Fate::Late | Fate::Corrupted);
+        let loss = is_lost.then(|| match row {
+            Some(row) => cause::loss(series, row),
+            // Its words were lost, or more were lost at once than are remembered.
+            None => Loss {
+                cause: Cause::Own { series },
+                words: probe.fate.name().replace('_', " "),
+            },
+        });
         if let Some(loss) = &loss {
             target.words.push((probe.sent_ns, loss.words.clone()));
             if target.words.len() > MAX_WORDS {
                 target.words.remove(0);
             }
         }
-        self.lines.push((series, interval_ns, Entry::Probe(probe)));
+        let until_ns = match probe.fate.may_change() {
+            true => probe.sent_ns + kind.timeout_ns + REVISION_NS,
+            false => 0,
+        };
+        target
+            .held
+            .push_back((until_ns, (series, interval_ns, Entry::Probe(probe))));
+        self.release(series, wall_ns());
         let news = self.book.result(series, probe.sent_ns, probe.fate, loss);
         self.tell(news);
+    }
+
+    /// Passes on what is held of a target, as far as its fates are final.
+    fn release(&mut self, series: u32, now_ns: u64) {
+        let Some(target) = self.targets.get_mut(&series) else {
+            return;
+        };
+        while let Some((until_ns, _)) = target.held.front() {
+            // A clock that was set does not hold anything for ever.
+            let is_held = (now_ns..now_ns + MAX_HELD_NS).contains(until_ns);
+            if is_held && target.held.len() < MAX_HELD {
+                return;
+            }
+            if let Some((_, line)) = target.held.pop_front() {
+                self.lines.push(line);
+            }
+        }
+    }
+
+    /// Passes on all that is held, before an orderly end.
+    pub fn release_all(&mut self) {
+        for target in self.targets.values_mut() {
+            self.lines
+                .extend(target.held.drain(..).map(|(_, line)| line));
+        }
+        self.store();
     }
 
     /// Passes what is new to the disk.
@@ -717,6 +855,21 @@ impl Historian {
         let now_ns = wall_ns();
         let news = self.book.tick(now_ns);
         self.tell(news);
+        self.log_begins();
+        while let Some(first) = self.pins.first_entry()
+            && first.key().abs_diff(now_ns) > PIN_KEPT_NS
+        {
+            first.remove();
+        }
+        let held = self
+            .targets
+            .iter()
+            .filter(|(_, target)| !target.held.is_empty());
+        let held: Vec<u32> = held.map(|(series, _)| *series).collect();
+        for series in held {
+            self.release(series, now_ns);
+        }
+        self.store();
         let over = |held: &Held| held.until_ns.is_some_and(|until_ns| until_ns <= now_ns);
         let ended: Vec<String> = (self.monitors.iter())
             .filter(|(_, known)| known.held.as_ref().is_some_and(over))
@@ -774,16 +927,18 @@ impl Historian {
                 }
                 News::Began(id) => {
                     let _ = self.told.send(Told::Outage(id));
-                    self.log_outage(id, "outage-began", "began");
+                    self.unlogged.insert(id);
                 }
                 News::Ended(id) => {
                     let _ = self.told.send(Told::Outage(id));
+                    self.log_begins();
                     self.log_outage(id, "outage-ended", "ended");
                 }
                 News::Changed(id) | News::PartOf(_, id) => {
                     let _ = self.told.send(Told::Outage(id));
                 }
-                News::Suspect(..) | News::Cleared(_) => {}
+                News::Suspect(series, sent_ns) => self.pin(series, sent_ns),
+                News::Cleared(series) => self.unpin(series),
             }
         }
     }
@@ -794,6 +949,66 @@ impl Historian {
         };
         let (monitor, address) = (&target.monitor, target.address.as_deref());
         tracing::debug!(monitor, target = address, state = state.name(), "state");
+    }
+
+    /// Collects the packets of the time about the first lost probe of a target: at once, since an outage that
+    /// follows is known only after seconds. Targets that are lost at about the same time share them.
+    fn pin(&mut self, series: u32, sent_ns: u64) {
+        let near = sent_ns.saturating_sub(PIN_SHARED_NS)..=sent_ns.saturating_add(PIN_SHARED_NS);
+        let known = self.pins.range(near).next().map(|(pin, _)| *pin);
+        let pin = match known {
+            Some(pin) => pin,
+            None => {
+                let address = self
+                    .targets
+                    .get(&series)
+                    .and_then(|target| target.address.clone());
+                let host = address.and_then(|text| text.split('%').next()?.parse().ok());
+                let hosts: Vec<IpAddr> = host.into_iter().collect();
+                if !self.record.evidences().pin(sent_ns, sent_ns, &hosts) {
+                    return;
+                }
+                sent_ns
+            }
+        };
+        self.pins.entry(pin).or_default().insert(series);
+        self.book.attach(series, pin);
+    }
+
+    /// A target answers again, and no outage followed.
+    fn unpin(&mut self, series: u32) {
+        let is_its = |suspected: &BTreeSet<u32>| suspected.contains(&series);
+        let found = self
+            .pins
+            .iter()
+            .rev()
+            .find(|(_, suspected)| is_its(suspected));
+        let Some(pin) = found.map(|(pin, _)| *pin) else {
+            return;
+        };
+        let is_empty = self.pins.get_mut(&pin).is_some_and(|suspected| {
+            suspected.remove(&series);
+            suspected.is_empty()
+        });
+        if is_empty {
+            self.pins.remove(&pin);
+            if !self
+                .book
+                .outages()
+                .rev()
+                .any(|outage| outage.evidence == Some(pin))
+            {
+                self.record.evidences().unpin(pin);
+            }
+        }
+    }
+
+    fn log_begins(&mut self) {
+        for id in std::mem::take(&mut self.unlogged) {
+            if self.book.outages().any(|outage| outage.id == id) {
+                self.log_outage(id, "outage-began", "began");
+            }
+        }
     }
 
     fn log_outage(&mut self, id: u64, kind: &str, what: &str) {
@@ -825,6 +1040,48 @@ impl Historian {
             &subject,
             format!("outage {id} of {of} {what}: {words}"),
         );
+    }
+
+    /// Returns the next targets from a number on.
+    pub fn after(&self, first: u32, count: usize) -> Vec<u32> {
+        let mut all: Vec<u32> = self
+            .targets
+            .keys()
+            .copied()
+            .filter(|series| *series >= first)
+            .collect();
+        all.sort_unstable();
+        all.truncate(count);
+        all
+    }
+
+    /// Takes the result of a comparison of a target with its own history: why it is worse, since a time.
+    pub fn compared(&mut self, series: u32, words: Option<String>, since_ns: u64) {
+        let state = self.book.state(series).map(|(state, ..)| state);
+        let is_new = match (state, &words) {
+            (Some(State::Up), Some(_)) => Some("target-degraded"),
+            (Some(State::Degraded), None) => Some("target-restored"),
+            _ => None,
+        };
+        if let (Some(kind), Some(target)) = (is_new, self.targets.get(&series)) {
+            let (monitor, address) = (target.monitor.clone(), target.address.clone());
+            let address = address.unwrap_or_default();
+            let text = match &words {
+                Some(words) => format!("{monitor} {address} answers worse than before: {words}"),
+                None => format!("{monitor} {address} answers as before"),
+            };
+            tracing::info!("{text}");
+            self.log(kind, "notice", &address, text);
+        }
+        let news = self.book.degraded(series, words, since_ns);
+        self.tell(news);
+    }
+
+    /// Takes an event of netsonded's log.
+    pub fn logged(&mut self, time_ns: u64, event: Event) {
+        self.keeper.set(LAST_EVENT.into(), time_ns.into());
+        let _ = self.told.send(Told::Event(event.clone()));
+        self.keeper.log(time_ns, event);
     }
 
     /// Logs an event.

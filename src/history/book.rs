@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use netsonde_core::probe::Fate;
 use serde::{Deserialize, Serialize};
 
+use crate::chunk::fate_of;
 use crate::shared::{self, Cause, Joined, Joiner, Shared};
 use crate::state::{self, Change, Hold, Machine, Rule, State};
 
@@ -67,6 +68,9 @@ pub struct Outage {
     /// Targets that are not among these, because there were too many.
     #[serde(default)]
     pub left_out: u32,
+    /// Number of the packets that show its begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<u64>,
     /// The outage that this one turned out to be a part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_of: Option<u64>,
@@ -143,6 +147,9 @@ pub struct Tracked {
     /// The last cause other than its own since then.
     #[serde(skip)]
     cause: Option<(Cause, String)>,
+    /// Packets that are collected since the first lost probe.
+    #[serde(skip)]
+    evidence: Option<u64>,
     /// Words of the last lost probe.
     #[serde(default)]
     words: Option<String>,
@@ -206,6 +213,7 @@ impl Book {
                     machine: Machine::new(rule),
                     suspect: None,
                     cause: None,
+                    evidence: None,
                     words: None,
                     outages: Vec::new(),
                 };
@@ -287,6 +295,13 @@ impl Book {
         self.changed_targets.extend(self.targets.keys());
     }
 
+    /// Notes that packets are collected of a target that is suspected.
+    pub fn attach(&mut self, series: u32, evidence: u64) {
+        if let Some(tracked) = self.targets.get_mut(&series) {
+            tracked.evidence = Some(evidence);
+        }
+    }
+
     /// Processes the result of a probe.
     pub fn result(
         &mut self,
@@ -318,6 +333,28 @@ impl Book {
         news
     }
 
+    /// Says what was seen of a lost probe only now, as an error that came late. It counts if the target has been
+    /// lost since then.
+    pub fn explain(&mut self, series: u32, sent_ns: u64, loss: Loss) -> Vec<News> {
+        let mut news = Vec::new();
+        let Some(tracked) = self.targets.get_mut(&series) else {
+            return news;
+        };
+        let is_since = |(since_ns, _): &(u64, Option<String>)| *since_ns <= sent_ns;
+        if !tracked.suspect.as_ref().is_some_and(is_since) {
+            return news;
+        }
+        tracked.words = Some(loss.words.clone());
+        if !matches!(loss.cause, Cause::Own { .. }) {
+            tracked.cause = Some((loss.cause, loss.words));
+        }
+        if let Some(outage) = tracked.machine.outage() {
+            let fate = fate_of(outage.first_fate).unwrap_or(Fate::Unanswered);
+            self.follow(series, fate, &mut news);
+        }
+        news
+    }
+
     /// Keeps the outage of a target up to date, and its cause.
     fn follow(&mut self, series: u32, fate: Fate, news: &mut Vec<News>) {
         let Some(tracked) = self.targets.get_mut(&series) else {
@@ -326,6 +363,7 @@ impl Book {
         let Some(outage) = tracked.machine.outage().cloned() else {
             if fate == Fate::Replied && tracked.suspect.take().is_some() {
                 tracked.cause = None;
+                tracked.evidence = None;
                 news.push(News::Cleared(series));
             }
             return;
@@ -371,6 +409,7 @@ impl Book {
             Joined::Began(id) | Joined::Added(id) | Joined::Ended(id) => id,
         };
         if let Joined::Began(_) = joined {
+            let evidence = self.outages.get(&former).and_then(|known| known.evidence);
             self.insert(Outage {
                 id,
                 kind: Kind::Outage,
@@ -378,6 +417,7 @@ impl Book {
                 words,
                 members: BTreeMap::new(),
                 left_out: 0,
+                evidence,
                 part_of: None,
             });
         }
@@ -448,6 +488,7 @@ impl Book {
         let Some(tracked) = self.targets.get(&series) else {
             return;
         };
+        let evidence = tracked.evidence;
         let first = tracked
             .suspect
             .as_ref()
@@ -470,6 +511,7 @@ impl Book {
                 words,
                 members: BTreeMap::new(),
                 left_out: 0,
+                evidence,
                 part_of: None,
             });
         }
@@ -486,6 +528,7 @@ impl Book {
         };
         tracked.suspect = None;
         tracked.cause = None;
+        tracked.evidence = None;
         let number = outage.number;
         let known = tracked
             .outages
@@ -663,6 +706,12 @@ mod tests {
             send(&mut book, series, 5..12, Fate::Unanswered, &own);
         }
         assert_eq!(book.outages().count(), 3);
+        // An error that comes late says it, too.
+        let late = loss(gateway(), "late").unwrap();
+        book.explain(0, START + 6 * SECOND, late.clone());
+        book.explain(1, START + 4 * SECOND, late);
+        let causes = book.outages().filter(|outage| outage.cause == gateway());
+        assert_eq!(causes.count(), 1, "that of the second was before the loss");
         for series in 0..3 {
             send(&mut book, series, 12..20, Fate::Unresolved, &gateway());
         }

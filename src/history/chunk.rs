@@ -43,24 +43,12 @@ const MAX_TICKS: u64 = 1 << 40;
 
 /// Returns the number of a fate in the format, 0 to 8, which never changes.
 pub fn fate_number(fate: Fate) -> u8 {
-    match fate {
-        Fate::Replied => 0,
-        Fate::Late => 1,
-        Fate::Refused => 2,
-        Fate::Corrupted => 3,
-        Fate::Unresolved => 4,
-        Fate::NotSent => 5,
-        Fate::DroppedOutbound => 6,
-        Fate::Unanswered => 7,
-        Fate::DroppedInbound => 8,
-    }
+    fate.number()
 }
 
 /// Returns the fate with a number of the format; `None` from 9 on.
 pub fn fate_of(number: u8) -> Option<Fate> {
-    Fate::ALL
-        .into_iter()
-        .find(|fate| fate_number(*fate) == number)
+    Fate::of_number(number)
 }
 
 /// One echo request and its classification.

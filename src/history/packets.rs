@@ -4,9 +4,10 @@
 //! without a footer is scanned, so there is no journal, and nothing is written twice. The oldest files go
 //! for the budget.
 
+use std::collections::VecDeque;
 use std::io;
 
-use crate::directory::Directory;
+use crate::directory::{Directory, ReadAt};
 use crate::record::{About, Kind};
 use crate::segment::{BadHead, Head, Place, Segment, Tier, Writer, read_record};
 use crate::store::{Counters, Error, HOUR_NS, Options, failure};
@@ -100,6 +101,57 @@ impl<D: Directory> Packets<D> {
         closed + self.open.as_ref().map_or(0, Writer::length)
     }
 
+    /// Returns whether the file that is being written is still in the directory.
+    pub fn is_there(&self) -> bool {
+        let open = self.open.as_ref();
+        open.is_none_or(|open| self.directory.open(&open.head().name()).is_ok())
+    }
+
+    /// Returns the number of files.
+    pub fn files(&self) -> usize {
+        self.segments.len() + usize::from(self.open.is_some())
+    }
+
+    /// Returns the time of the oldest packet, of all rooms, in nanoseconds since 1970.
+    pub fn oldest_ns(&self) -> Option<u64> {
+        let closed = self.segments.iter().map(|segment| segment.summary.start_ns);
+        let open = self.open.iter().flat_map(Writer::places);
+        let all = closed.chain(open.map(|place| place.start_ns));
+        all.filter(|start_ns| *start_ns > 0).min()
+    }
+
+    /// Returns the last blocks of a room that are intact.
+    ///
+    /// # Errors
+    ///
+    /// The file system refuses to read.
+    pub fn last(&self, room: u32) -> Result<Option<(About, Vec<u8>)>, Error> {
+        let open = self.open.iter().map(|open| (*open.head(), None));
+        let closed = self.segments.iter().map(|one| (one.head, Some(one)));
+        for (head, segment) in open.chain(closed.rev()) {
+            let name = head.name();
+            let unreadable = || failure(&self.directory, "read", &name);
+            let file = self.directory.open(&name).map_err(unreadable())?;
+            let mut places = match (segment, &self.open) {
+                (Some(segment), _) => {
+                    let mut segment = segment.clone();
+                    all_places(&mut segment, &*file, room, (0, u64::MAX)).map_err(unreadable())?
+                }
+                (None, Some(open)) => open.places().to_vec(),
+                (None, None) => Vec::new(),
+            };
+            places.retain(|place| place.series == room);
+            places.sort_by_key(|place| place.offset);
+            for place in places.iter().rev() {
+                let found = read_record(&*file, head.salt, place).map_err(unreadable())?;
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Appends packets of a room as pcapng blocks, which are compressed: their number, and the times of the
     /// first and the last in nanoseconds since 1970. On the disk they are after [`Packets::sync`].
     ///
@@ -144,6 +196,11 @@ impl<D: Directory> Packets<D> {
         };
         let name = head.name();
         let created = Writer::create(&mut self.directory, &name, head);
+        if created.is_err() {
+            self.counters.failed_writes += 1;
+            // A file without a head would be set aside as damaged at the next opening.
+            let _ = self.directory.remove(&name);
+        }
         let created = created.map_err(failure(&self.directory, "create", &name))?;
         self.next_number += 1;
         Ok(created)
@@ -255,6 +312,107 @@ impl<D: Directory> Packets<D> {
     }
 }
 
+/// Returns where the packets of a room are, from a scan if the footer is damaged.
+fn all_places(
+    segment: &mut Segment,
+    file: &dyn ReadAt,
+    room: u32,
+    (from_ns, to_ns): (u64, u64),
+) -> io::Result<Vec<Place>> {
+    if let Some(places) = segment.find(file, room, from_ns, to_ns)? {
+        return Ok(places);
+    }
+    segment.scan(file)?;
+    Ok(segment
+        .find(file, room, from_ns, to_ns)?
+        .unwrap_or_default())
+}
+
+/// Reads the packets of a room that overlap a time, both ends included, while another thread or process
+/// appends to them: what is appended meanwhile may be left out. Takes no lock, and changes nothing.
+pub struct Reader<D: Directory> {
+    directory: D,
+    room: u32,
+    times: (u64, u64),
+    files: VecDeque<String>,
+    open: Option<(Box<dyn ReadAt>, Head, VecDeque<Place>)>,
+    damaged: u64,
+}
+
+impl<D: Directory> Reader<D> {
+    /// Lists the files.
+    ///
+    /// # Errors
+    ///
+    /// The file system refuses.
+    pub fn new(directory: D, room: u32, times: (u64, u64)) -> Result<Reader<D>, Error> {
+        let listed = directory.list().map_err(failure(&directory, "list", ""))?;
+        let prefix = format!("{}-", Tier::Packets.name());
+        let names = listed.into_iter().map(|(name, _)| name);
+        let mut files: Vec<String> = names
+            .filter(|name| name.starts_with(&prefix) && name.ends_with(".seg"))
+            .collect();
+        files.sort();
+        Ok(Reader {
+            directory,
+            room,
+            times,
+            files: files.into(),
+            open: None,
+            damaged: 0,
+        })
+    }
+
+    /// Returns the number of damaged records and files that were skipped.
+    pub fn damaged(&self) -> u64 {
+        self.damaged
+    }
+
+    /// Returns the next blocks in the order of writing.
+    ///
+    /// # Errors
+    ///
+    /// The file system refuses to read. Files that were removed meanwhile are skipped.
+    pub fn next_blocks(&mut self) -> Result<Option<(About, Vec<u8>)>, Error> {
+        loop {
+            if let Some((file, head, places)) = &mut self.open {
+                while let Some(place) = places.pop_front() {
+                    let read = read_record(&**file, head.salt, &place);
+                    match read.map_err(failure(&self.directory, "read", &head.name()))? {
+                        Some(found) => return Ok(Some(found)),
+                        None => self.damaged += 1,
+                    }
+                }
+                self.open = None;
+            }
+            let Some(name) = self.files.pop_front() else {
+                return Ok(None);
+            };
+            let opened = match self.directory.open(&name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.and_then(|file| {
+                    let segment = Segment::open(&*file)?;
+                    let places = segment.map(|(mut segment, _)| {
+                        let found = all_places(&mut segment, &*file, self.room, self.times);
+                        found.map(|places| (segment.head, places))
+                    });
+                    Ok((file, places))
+                }),
+            };
+            match opened.map_err(failure(&self.directory, "read", &name))? {
+                (file, Ok(places)) => {
+                    let places = places.map_err(failure(&self.directory, "read", &name));
+                    let (head, mut places) = places?;
+                    places.sort_by_key(|place| place.offset);
+                    self.open = Some((file, head, places.into()));
+                }
+                // Of another version, damaged, or without a head yet.
+                (_, Err(_)) => self.damaged += 1,
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::disallowed_methods)]
@@ -326,6 +484,21 @@ mod tests {
             .unwrap();
         assert_eq!(count, 51);
         assert_eq!(*packets.counters(), Counters::default());
+        let (_, last) = packets.last(1).unwrap().unwrap();
+        assert_eq!(last[..8], 999u64.to_le_bytes());
+        fill(&mut packets, 1000..1002);
+        let (_, last) = packets.last(0).unwrap().unwrap();
+        assert_eq!(last[..8], 1000u64.to_le_bytes());
+        assert_eq!(packets.oldest_ns(), Some(START));
+        // A reader beside the writer finds the same, in the file that is being written, too.
+        let times = (START + 900 * SECOND, u64::MAX);
+        let mut reader = Reader::new(Disk::new(directory.path()), 1, times).unwrap();
+        let mut found = Vec::new();
+        while let Some((_, blocks)) = reader.next_blocks().unwrap() {
+            found.push(u64::from_le_bytes(blocks[..8].try_into().unwrap()));
+        }
+        assert_eq!(found, (901..1002).step_by(2).collect::<Vec<u64>>());
+        assert_eq!(reader.damaged(), 0);
     }
 
     #[test]

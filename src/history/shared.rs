@@ -186,7 +186,10 @@ impl Joiner {
             let last_ns = shared.targets.values().map(|member| member.begin_ns).max();
             let ended_ns = shared.end_ns();
             let is_near = |time_ns: u64| time_ns.abs_diff(begin_ns) <= WINDOW_NS;
-            shared.cause == cause && (ended_ns.is_none_or(is_near) || last_ns.is_some_and(is_near))
+            // Its earlier outage is one of its own, with its own begin and end.
+            let is_known = shared.targets.contains_key(&series);
+            let is_same = shared.cause == cause && !is_known;
+            is_same && (ended_ns.is_none_or(is_near) || last_ns.is_some_and(is_near))
         });
         if let Some(shared) = found {
             if shared.targets.len() < MAX_TARGETS || shared.targets.contains_key(&series) {
@@ -251,6 +254,23 @@ mod tests {
             interface: "eth0".to_owned(),
             next_hop: address.to_owned(),
         }
+    }
+
+    #[test]
+    fn two_outages_of_a_target_are_two_also_soon_after_each_other() {
+        let mut joiner = Joiner::new(0);
+        for series in 0..2 {
+            joiner.began(series, 1, START, gateway("10.0.0.1"));
+            joiner.ended(series, 1, START + SECOND);
+        }
+        let begin_ns = START + 3 * SECOND;
+        let again = joiner.began(0, 2, begin_ns, gateway("10.0.0.1"));
+        assert_eq!(again, Joined::Began(2));
+        assert_eq!(
+            joiner.began(1, 2, begin_ns, gateway("10.0.0.1")),
+            Joined::Added(2)
+        );
+        assert_eq!(joiner.get(1).unwrap().end_ns(), Some(START + SECOND));
     }
 
     #[test]

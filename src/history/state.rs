@@ -49,6 +49,9 @@ impl State {
 /// Maximum of `of`: the last probes of a target are remembered as bits.
 pub const MAX_OF: u8 = 64;
 
+/// Time in nanoseconds by which a result can be late: six times the longest time limit of a reply.
+const MAX_LATE_NS: u64 = 60_000_000_000;
+
 /// When a target counts as down, up or flapping. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
@@ -177,6 +180,10 @@ pub struct Machine {
     /// Whether measuring was interrupted since then.
     is_end_hidden: bool,
     number: u64,
+    /// End of the last pause or maintenance: probes that were sent before it do not count, although some of
+    /// their results come later.
+    #[serde(default)]
+    resumed_ns: u64,
     outage: Option<Outage>,
     /// Outages that ended within the time of the rule, the oldest first; at most as many as make flapping.
     ended: Vec<Outage>,
@@ -201,6 +208,7 @@ impl Machine {
             last_lost_ns: 0,
             is_end_hidden: false,
             number: 0,
+            resumed_ns: 0,
             outage: None,
             ended: Vec::new(),
         }
@@ -235,6 +243,11 @@ impl Machine {
     /// Processes the result of a probe.
     pub fn result(&mut self, sent_ns: u64, fate: Fate) -> Vec<Change> {
         let mut changes = Vec::new();
+        // A clock that was set back is no reason to wait.
+        let early_ns = self.resumed_ns.saturating_sub(sent_ns);
+        if self.hold.is_none() && (1..MAX_LATE_NS).contains(&early_ns) {
+            return changes;
+        }
         let since_ns = sent_ns.checked_sub(self.last_ns);
         if self.last_ns > 0 && since_ns.is_none_or(|since| since > self.rule.stale_ns) {
             // Not measured in between, or the clock was set.
@@ -512,6 +525,9 @@ impl Machine {
             return changes;
         }
         self.hold = hold;
+        if hold.is_none() {
+            self.resumed_ns = now_ns;
+        }
         if hold.is_some() {
             self.is_end_hidden = true;
             self.end(now_ns, &mut changes);

@@ -348,6 +348,11 @@ impl Connection {
         Ok(true)
     }
 
+    /// Returns the socket, to wait for it together with others.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
     /// Limits the time for a reply, for commands that do not depend on it.
     pub fn wait_at_most(&mut self, limit: Duration) -> Result<(), Error> {
         self.stream
@@ -393,6 +398,13 @@ impl Connection {
             continues,
             descriptors: std::mem::take(&mut self.descriptors),
         }))
+    }
+
+    /// Returns whether a reply can be read without waiting, or the connection has ended.
+    pub fn is_ready(&mut self) -> bool {
+        let mut wanted = [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
+        let is_readable = poll(&mut wanted, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
+        is_readable || self.end().is_some()
     }
 
     /// Waits until there is something to read. Returns false when `stop` becomes readable first.

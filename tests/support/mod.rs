@@ -1,6 +1,7 @@
 //! Shared parts of the tests on live networks: the namespaces, a service in a host, and the client.
 #![allow(dead_code, unsafe_code, clippy::unwrap_used, missing_docs)]
 
+pub mod historian;
 pub mod link;
 pub mod mcast;
 pub mod needs;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::FromArgMatches;
 use clap::error::ErrorKind;
 
-use super::args::{Cli, Command, Mcast, McastDoctor, command};
+use super::args::{Cli, Command, Mcast, McastDoctor, Packets, command};
 use super::check::check;
 use super::tcpdump;
 use super::usage::Typed;
@@ -134,12 +134,22 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
         Command::Watch(args) if args.packets.read.is_some() => {
             watch::watch(global, service.if_running(), args)
         }
-        Command::Watch(args) => watch::watch(global, service.required()?, args),
+        Command::Watch(args) => {
+            service.required()?;
+            let mut args = args.clone();
+            args.packets.history = Some(service.historian());
+            watch::watch(global, service.if_running(), &args)
+        }
         Command::Capture { write, packets } if packets.read.is_some() => {
             capture::capture(global, service.if_running(), packets, write)
         }
         Command::Capture { write, packets } => {
-            capture::capture(global, service.required()?, packets, write)
+            service.required()?;
+            let packets = Packets {
+                history: Some(service.historian()),
+                ..packets.clone()
+            };
+            capture::capture(global, service.if_running(), &packets, write)
         }
         Command::Mcast(args @ Mcast::Send(_))
         | Command::Mcast(args @ Mcast::Doctor(McastDoctor { read: Some(_), .. })) => {

@@ -478,6 +478,7 @@ mod tests {
             Counts {
                 missing: 7,
                 stands_for: 64,
+                ..Counts::default()
             },
             &why,
         );

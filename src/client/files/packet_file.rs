@@ -69,6 +69,7 @@ impl PacketFile {
             Counts {
                 missing: packet.dropped,
                 stands_for: packet.stands_for,
+                id: None,
             },
             &packet.comments,
         );

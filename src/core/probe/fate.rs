@@ -48,6 +48,26 @@ impl Fate {
         Fate::DroppedInbound,
     ];
 
+    /// Returns the number of the fate in stored and packed fates, 0 to 8, which never changes.
+    pub fn number(self) -> u8 {
+        match self {
+            Fate::Replied => 0,
+            Fate::Late => 1,
+            Fate::Refused => 2,
+            Fate::Corrupted => 3,
+            Fate::Unresolved => 4,
+            Fate::NotSent => 5,
+            Fate::DroppedOutbound => 6,
+            Fate::Unanswered => 7,
+            Fate::DroppedInbound => 8,
+        }
+    }
+
+    /// Returns the fate with a number; `None` from 9 on.
+    pub fn of_number(number: u8) -> Option<Fate> {
+        Fate::ALL.into_iter().find(|fate| fate.number() == number)
+    }
+
     /// Returns whether a late reply or error may still replace this fate.
     pub fn may_change(self) -> bool {
         matches!(self, Fate::Unanswered | Fate::DroppedInbound)

@@ -14,6 +14,7 @@
 //! | `cause` | errors of the send call, explained by the state of this host |
 //! | `hop` | peculiarities of a next hop |
 //! | `routing` | routes and rules that refuse packets |
+//! | `packed` | fates as bytes |
 //! | `statistics` | percentiles, jitter, loss windows |
 //! | `bucket` | rate limits |
 
@@ -25,6 +26,7 @@ pub mod fragments;
 pub mod hop;
 pub mod identity;
 pub mod neighbors;
+pub mod packed;
 pub mod routing;
 pub mod run;
 pub mod sight;

@@ -1,5 +1,7 @@
 //! PURE. Parameters and replies of `io.netsonde.Capture`. The `.varlink` file describes the values in full.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A compiled classic BPF program for one link type.
@@ -81,6 +83,15 @@ pub struct Selection {
     /// How much of each packet to include; `None` for whole packets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,
+    /// Whether each packet has its number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub numbered: Option<bool>,
+    /// The record that `next` refers to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<u64>,
+    /// Number of the first packet to return, by store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<BTreeMap<String, u64>>,
 }
 
 /// Parameters of `Capture`.
@@ -109,4 +120,7 @@ pub struct CaptureReply {
     /// How much of each packet is included; first reply only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,
+    /// The record; first reply only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<u64>,
 }

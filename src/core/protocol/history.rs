@@ -655,6 +655,12 @@ pub struct RecordReply {
     /// What was not measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gaps: Option<Vec<RecordGap>>,
+    /// The record of the service that `next` refers to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<u64>,
+    /// Number of the first packet that is not on disk, by store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<BTreeMap<String, u64>>,
 }
 
 /// A time of which packets of a store are not on disk.

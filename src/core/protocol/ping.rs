@@ -308,6 +308,13 @@ pub struct Options {
     /// Record every packet of the run, as far as there is room.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<bool>,
+    /// Pass a pipe with the final fate of every probe ([`crate::probe::packed`]), and report as `probes` only
+    /// those that were not replied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packed: Option<bool>,
+    /// Spread the probes of a round over the interval; `None` if they are packed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spread: Option<bool>,
 }
 
 /// Parameters of `Targets`.
@@ -357,6 +364,12 @@ pub struct PingReply {
     /// Number of targets; first reply only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<u64>,
+    /// Index of the pipe for packed fates in the message's descriptor array; first reply only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fd: Option<u64>,
+    /// The next targets in the order of their slots in packed fates, before all else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<Vec<String>>,
     /// Results of probes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probes: Option<Vec<Probe>>,
@@ -369,6 +382,9 @@ pub struct PingReply {
     /// Totals of the run; last reply only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<Total>,
+    /// Packed fates that were lost because they were not read in time; last reply only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<u64>,
 }
 
 /// Parameters of `Progress`.

@@ -24,6 +24,8 @@ pub enum From {
 pub struct Record<'a> {
     /// The store that holds it.
     pub store: Store,
+    /// Packets recorded in this store before it.
+    pub number: u64,
     /// Kernel time stamp, nanoseconds since 1970.
     pub time_ns: u64,
     /// Length on the wire, in bytes.
@@ -125,6 +127,44 @@ impl Cursor {
             },
             until_ns,
             missed: 0,
+        }
+    }
+
+    /// Skips the packets of a store before the one with this number. Those of them that are evicted already are
+    /// not missed; those behind it are.
+    pub fn skip_to<M: DerefMut<Target = [u8]>>(
+        &mut self,
+        recorder: &Recorder<M>,
+        store: Store,
+        number: u64,
+    ) {
+        let mark = recorder.mark(store as usize);
+        let region = &recorder.layout.regions[store as usize];
+        let position = &mut self.positions[store as usize];
+        self.missed += mark.evicted.saturating_sub(number);
+        position.sequence = mark.tail;
+        position.offset = SEGMENT_HEADER;
+        position.ordinal = mark.evicted;
+        position.peeked = None;
+        while position.sequence < mark.head {
+            let packets = u64::from(recorder.segment(region, position.sequence).packets);
+            if position.ordinal + packets > number {
+                break;
+            }
+            position.sequence += 1;
+            position.ordinal += packets;
+        }
+        while position.ordinal < number.min(mark.recorded) {
+            let used = match position.sequence >= mark.head {
+                true => mark.head_used,
+                false => recorder.segment(region, position.sequence).used,
+            };
+            if position.offset + RECORD_HEADER > used as usize {
+                break;
+            }
+            let start = region.segment_start(position.sequence) + position.offset;
+            position.offset += size(recorder.record_header(start).captured);
+            position.ordinal += 1;
         }
     }
 
@@ -232,11 +272,13 @@ impl Cursor {
         let start = recorder.layout.regions[at].segment_start(position.sequence) + position.offset;
         let header = recorder.record_header(start);
         let bytes = start + RECORD_HEADER;
+        let number = position.ordinal;
         position.offset += size(header.captured);
         position.ordinal += 1;
         position.peeked = None;
         Record {
             store: Store::ALL[at],
+            number,
             time_ns: header.time_ns,
             original_length: header.original_length,
             interface: (header.slot, header.generation),
@@ -436,6 +478,30 @@ mod tests {
         assert!(cursor.next(&recorder, u64::MAX).is_none());
         put(&mut recorder, Store::Icmp, 10_000, &[1; 60]);
         assert_eq!(cursor.next(&recorder, u64::MAX).unwrap().time_ns, 10_000);
+    }
+
+    #[test]
+    fn a_reader_continues_behind_a_number() {
+        let (mut recorder, _) = open(memory());
+        for number in 0..40_000u64 {
+            put(&mut recorder, Store::Icmp, number, &[1; 60]);
+        }
+        let evicted = recorder.state(Store::Icmp).evicted;
+        assert!(evicted > 1_000 && evicted < 39_000);
+        for wanted in [evicted, evicted + 1, 39_000, 39_999, 40_000, 50_000] {
+            let stores = [Store::Icmp];
+            let mut cursor = Cursor::new(&recorder, &stores, From::Oldest, u64::MAX, true);
+            cursor.skip_to(&recorder, Store::Icmp, wanted);
+            let found: Vec<_> = std::iter::from_fn(|| cursor.next(&recorder, u64::MAX))
+                .map(|record| (record.number, record.time_ns))
+                .collect();
+            assert_eq!(found, (wanted..40_000).map(|n| (n, n)).collect::<Vec<_>>());
+            assert_eq!(cursor.missed(), 0);
+        }
+        let mut cursor = Cursor::new(&recorder, &[Store::Icmp], From::Oldest, u64::MAX, true);
+        cursor.skip_to(&recorder, Store::Icmp, 0);
+        assert_eq!(cursor.next(&recorder, u64::MAX).unwrap().number, evicted);
+        assert_eq!(cursor.missed(), evicted);
     }
 
     #[test]

@@ -15,7 +15,9 @@
 //! | `headers` | length of the headers of a packet |
 //! | `filter` | classic BPF interpreter with a verifier |
 //! | `pcapng` | pcapng writer |
+//! | `blocks` | the written blocks again, to pass them on |
 
+pub mod blocks;
 pub mod class;
 pub mod cursor;
 pub mod filter;

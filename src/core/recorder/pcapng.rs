@@ -1,24 +1,29 @@
 //! PURE. pcapng writer (draft-ietf-opsawg-pcapng), little endian, into a byte buffer. It keeps everything
 //! that the record knows about a packet, and declares what is missing.
 
+use super::class::Store;
 use crate::wire::{Checksum, Direction};
 
-const SECTION: u32 = 0x0a0d_0d0a;
-const INTERFACE: u32 = 1;
+pub(super) const SECTION: u32 = 0x0a0d_0d0a;
+pub(super) const INTERFACE: u32 = 1;
 const STATISTICS: u32 = 5;
-const ENHANCED: u32 = 6;
+pub(super) const ENHANCED: u32 = 6;
 
-const OPT_END: u16 = 0;
-const OPT_COMMENT: u16 = 1;
+pub(super) const OPT_END: u16 = 0;
+/// Option with a comment.
+pub const OPT_COMMENT: u16 = 1;
 
 /// Option of a packet that stands for others: [`SAMPLE_MARK`] and their number, 8 bytes in little endian. Codes with
 /// the highest bit are for local use, and readers skip those that they do not know.
 pub const OPT_STANDS_FOR: u16 = 0x8040;
+/// Option with the number of a packet, 8 bytes in little endian: its store in the highest byte, and in the others
+/// the packets recorded there before it.
+pub const OPT_PACKET_ID: u16 = 5;
 /// Start of the value of [`OPT_STANDS_FOR`], since anybody may use the code.
 pub const SAMPLE_MARK: &[u8; 8] = b"netsonde";
 
 /// Maximum length of a comment in bytes; options have a 16-bit length.
-const COMMENT_MAX: usize = 4096;
+pub(super) const COMMENT_MAX: usize = 4096;
 
 /// A pcapng section being written. Interfaces are numbered in the order of [`Writer::interface`].
 #[derive(Default)]
@@ -58,6 +63,8 @@ pub struct Counts {
     pub missing: u64,
     /// Packets that it stands for, itself included.
     pub stands_for: u64,
+    /// Value of [`OPT_PACKET_ID`], if the reader asked for it.
+    pub id: Option<u64>,
 }
 
 impl Default for Counts {
@@ -65,6 +72,7 @@ impl Default for Counts {
         Counts {
             missing: 0,
             stands_for: 1,
+            id: None,
         }
     }
 }
@@ -80,6 +88,17 @@ pub const SAMPLE_NOTE: &str = ": a sample from ";
 /// Returns whether a comment says that packets were thinned.
 pub fn is_of_sample(comment: &str) -> bool {
     comment.starts_with("netsonde: store ") && comment.contains(SAMPLE_NOTE)
+}
+
+/// Returns the value of [`OPT_PACKET_ID`] for a packet with a number in a store.
+pub fn packet_id(store: Store, number: u64) -> u64 {
+    (store as u64) << 56 | number & ((1 << 56) - 1)
+}
+
+/// Returns the store and the number of a packet from the value of [`OPT_PACKET_ID`].
+pub fn read_packet_id(id: u64) -> Option<(Store, u64)> {
+    let store = *Store::ALL.get((id >> 56) as usize)?;
+    Some((store, id & ((1 << 56) - 1)))
 }
 
 /// Returns the number of packets that a packet stands for, from the value of an option [`OPT_STANDS_FOR`].
@@ -261,6 +280,9 @@ impl Writer {
         if counts.missing > 0 {
             self.option_u64(4, counts.missing);
         }
+        if let Some(id) = counts.id {
+            self.option_u64(OPT_PACKET_ID, id);
+        }
         if counts.stands_for > 1 {
             let mut value = [0; 16];
             value[..8].copy_from_slice(SAMPLE_MARK);
@@ -376,6 +398,7 @@ mod tests {
             Counts {
                 missing: 3,
                 stands_for: 64,
+                id: Some(1 << 56 | 9),
             },
             &gone,
         );

@@ -384,6 +384,7 @@ mod tests {
 
     fn wants(selection: Selection, bytes: &[u8]) -> bool {
         let record = Record {
+            number: 0,
             store: Store::Bulk,
             time_ns: 1,
             original_length: bytes.len() as u32,

@@ -20,7 +20,7 @@ use crate::linux::wall_ns;
 use netsonde_core::protocol::capture::{CaptureReply, Selection};
 use netsonde_core::protocol::time;
 use netsonde_core::recorder::layout::SNAP_MAX;
-use netsonde_core::recorder::pcapng::{Counts, Statistics, Writer};
+use netsonde_core::recorder::pcapng::{Counts, Statistics, Writer, packet_id};
 use netsonde_core::recorder::select::Select;
 use netsonde_core::recorder::{Cursor, From, Gap, GapKind, Record, Recorder, Store, headers};
 use netsonde_core::text::{counted, was_or_were};
@@ -59,6 +59,8 @@ pub struct Export {
     follow: bool,
     limit: u64,
     headers_only: bool,
+    /// Whether packets get their numbers, which also show what was evicted.
+    numbered: bool,
 }
 
 /// Why a request for packets was rejected.
@@ -113,9 +115,18 @@ impl Export {
         };
         let open_end = if follow { u64::MAX } else { asked_ns };
         let until = selection.until_ns.unwrap_or(open_end);
+        let mut cursor = Cursor::new(recorder, &stores, from, until, follow);
+        if selection.record == Some(recorder.created_ns()) {
+            for (name, number) in selection.next.iter().flatten() {
+                let known = Store::from_name(name);
+                let store = known.ok_or_else(|| Refused::NoSuchStore(name.clone()))?;
+                cursor.skip_to(recorder, store, *number);
+            }
+        }
         Ok(Export {
-            cursor: Cursor::new(recorder, &stores, from, until, follow),
+            cursor,
             stores,
+            numbered: selection.numbered.unwrap_or(false),
             from_ns: match from {
                 From::Since(since) => since,
                 From::Oldest => 0,
@@ -280,6 +291,12 @@ impl Stream {
             u64::MAX
         };
         self.take_new_gaps(recorder, bound);
+        // A reader of numbers needs no order by time, and must not wait for it when the clock is set back.
+        let bound = if self.export.numbered {
+            u64::MAX
+        } else {
+            bound
+        };
         let start = Instant::now();
         for count in 1..=MAX_PACKETS_PER_POLL {
             if self.packets >= self.export.limit {
@@ -334,7 +351,7 @@ impl Stream {
             .first()
             .is_some_and(|pending| pending.gap.to_ns <= record.time_ns);
         let (time, bytes, length) = (record.time_ns, record.bytes, record.original_length);
-        if missed == 0 && !due && record.stands_for == 1 {
+        if missed == 0 && !due && record.stands_for == 1 && !self.export.numbered {
             self.writer.packet(
                 interface,
                 time,
@@ -355,6 +372,7 @@ impl Stream {
                 Counts {
                     missing,
                     stands_for: record.stands_for,
+                    id: (self.export.numbered).then(|| packet_id(record.store, record.number)),
                 },
                 &comments,
             );
@@ -370,10 +388,11 @@ impl Stream {
         record: &Record<'_>,
         missed: u64,
     ) -> (u64, Vec<String>) {
+        self.missed_told += missed;
+        let missed = if self.export.numbered { 0 } else { missed };
         let mut missing = missed;
         let mut comments = Vec::new();
         if missed > 0 {
-            self.missed_told += missed;
             comments.push(format!(
                 "netsonde: {packets} {were} evicted before this reader reached them",
                 packets = counted(missed, "packet"),
@@ -494,6 +513,7 @@ impl Stream {
             missed: Some(self.export.cursor.missed()),
             cut,
             content: None,
+            record: None,
         }
     }
 }

@@ -32,6 +32,9 @@ pub struct Watch {
 /// A selection of packets: live, recorded, or from a file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Packets {
+    /// Socket of netsonde-historian, if packets on its disk are wanted, too.
+    #[arg(skip)]
+    pub history: Option<std::path::PathBuf>,
     /// Filter expression as for tcpdump, see pcap-filter(7). `mld` is accepted as well.
     #[arg(
         value_name = "FILTER",

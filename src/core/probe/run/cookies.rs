@@ -81,7 +81,9 @@ mod tests {
             pattern: vec![],
             flood: false,
             rate: 1_000_000_000,
+            spread: false,
             quiet: true,
+            packed: false,
             stamped: false,
             is_evidence: false,
         };

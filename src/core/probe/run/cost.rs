@@ -116,7 +116,16 @@ impl Settings {
         let responder =
             2 * size_of::<(IpAddr, Responder)>() as u64 + Precision::Coarse.bytes(values);
         let responders = (groups * MAX_RESPONDERS as u64).min(MAX_RESPONDERS_PER_RUN as u64);
-        RUN + by_key + count * (of_target + histograms + extended) + probes + responders * responder
+        let packed = match self.packed {
+            // Entries of probes that are kept, and those that wait for their reader.
+            true => (grown(kept) + grown(self.packed_room(count)) + 1) * 40 + count * 4,
+            false => 0,
+        };
+        RUN + packed
+            + by_key
+            + count * (of_target + histograms + extended)
+            + probes
+            + responders * responder
     }
 }
 
@@ -135,7 +144,9 @@ mod tests {
             pattern: vec![],
             flood: false,
             rate: 10_000,
+            spread: false,
             quiet: false,
+            packed: false,
             stamped: false,
             is_evidence: false,
         }
@@ -167,6 +178,15 @@ mod tests {
         );
         assert!(cost(None, 131_072) > 512 << 10);
         assert!(cost(Some(1), 131_072) > 80 << 10);
+    }
+
+    #[test]
+    fn monitors_fit_the_memory_of_a_user() {
+        let mut settings = settings(None);
+        (settings.packed, settings.spread) = (true, true);
+        // 10,000 targets for ever: half of what one user may take by default.
+        let cost = settings.cost(&targets(10_000), 262_144) >> 20;
+        assert!(cost < 96, "{cost} MiB");
     }
 
     #[test]

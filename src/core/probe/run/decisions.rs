@@ -288,7 +288,9 @@ impl Run {
                 event.fate != Fate::Replied,
             );
         }
-        if !self.settings.quiet {
+        self.pack(serial, &event);
+        let is_packed = self.settings.packed && event.fate == Fate::Replied;
+        if !self.settings.quiet && !is_packed {
             self.push_event(event);
         }
     }
@@ -302,8 +304,15 @@ impl Run {
             if self.undecided <= self.base || !(is_old || is_too_much) {
                 return;
             }
-            self.probes.pop_front();
-            self.base += 1;
+            self.forget_first();
         }
+    }
+
+    /// Drops the first probe that is kept.
+    pub(super) fn forget_first(&mut self) {
+        self.pack_first();
+        self.probes.pop_front();
+        self.base += 1;
+        self.pack_after_first();
     }
 }

@@ -11,12 +11,14 @@
 //! | `cookies` | probes by cookie, for replies from other addresses |
 //! | `cost` | memory that a run may take |
 //! | `decisions` | fates, events |
+//! | `packed` | fates as entries of fixed size |
 //! | `stats` | statistics of targets and responders |
 //! | `remarks` | what the probes of a target show together |
 
 mod cookies;
 mod cost;
 mod decisions;
+mod packed;
 mod remarks;
 mod replies;
 mod schedule;
@@ -94,8 +96,12 @@ pub struct Settings {
     pub flood: bool,
     /// Maximum rate of this run, in probes per second.
     pub rate: u64,
+    /// Spread the probes of a round over the interval, instead of sending them at the maximum rate.
+    pub spread: bool,
     /// Emit no events, only statistics.
     pub quiet: bool,
+    /// Make an entry of every probe, and emit events of those only that were not replied.
+    pub packed: bool,
     /// Request the kernel's send stamps.
     pub stamped: bool,
     /// Record every packet of the run, as far as there is room.
@@ -303,6 +309,8 @@ pub struct Run {
     pub events: VecDeque<Event>,
     /// Number of events that may be pending, from [`Settings::event_room`] to [`MAX_EVENTS`].
     pub event_room: usize,
+    /// Entries for the reader of packed fates; `None` if there is none.
+    packed: Option<packed::PackedFates>,
     /// Events dropped because the client did not read them in time.
     pub events_dropped: u64,
     /// Pending reports of targets that stopped answering or answer again, at most a few hundred.
@@ -346,6 +354,10 @@ impl Run {
             number,
             id,
             event_room: settings.event_room(targets.len() as u64),
+            packed: settings.packed.then(|| {
+                let room = settings.packed_room(targets.len() as u64);
+                packed::PackedFates::new(targets.len(), room as usize)
+            }),
             settings,
             stats: vec![TargetStats::default(); targets.len()],
             targets,

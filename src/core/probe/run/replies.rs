@@ -247,7 +247,7 @@ impl Run {
                 self.stats[place].duplicates += 1;
                 let (target, sequence) = self.target_and_sequence(serial);
                 self.note(target as u32, sequence);
-                if !self.settings.quiet {
+                if !self.settings.quiet && !self.settings.packed {
                     let mut event = self.event(serial, Fate::Replied, at.clock);
                     event.duplicate = true;
                     event.from = Some(heard.from);

@@ -23,7 +23,11 @@ impl Run {
 
     /// Interval between two probes of different targets, in nanoseconds.
     pub(super) fn gap_ns(&self) -> u64 {
-        1_000_000_000 / self.settings.rate.max(1)
+        let least = 1_000_000_000 / self.settings.rate.max(1);
+        match self.settings.spread {
+            true => least.max(self.settings.interval_ns / self.target_count().max(1)),
+            false => least,
+        }
     }
 
     /// Returns the monotonic time at which the next probe is due; `None` if all were sent.

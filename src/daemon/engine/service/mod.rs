@@ -247,6 +247,7 @@ impl Netsonde {
         let opened = CaptureReply {
             fd: Some(0),
             content: Some(content),
+            record: Some(self.engine.borrow().recording.recorder.created_ns()),
             ..CaptureReply::default()
         };
         if replies.wants_more() {

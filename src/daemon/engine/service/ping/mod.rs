@@ -7,21 +7,25 @@
 //! | `targets` | the call `Targets`; addresses, ranges and interfaces |
 //! | `options` | options of a run, checked against limits and permissions |
 //! | `conflicts` | address conflicts of targets |
+//! | `packed` | the pipe for packed fates |
 //! | `reply` | events and statistics, as the protocol has them |
 
 mod conflicts;
 mod options;
+mod packed;
 mod reply;
 mod targets;
 
 use std::cell::RefCell;
 
 use serde_json::json;
+use tokio::sync::Notify;
 use tokio::task::yield_now;
 
 use crate::daemon::engine::Shared;
 use crate::daemon::engine::prober::ActiveRun;
 use crate::daemon::engine::state::EngineState;
+use crate::linux::reason;
 use crate::varlink::server::memory::Exceeded;
 use crate::varlink::server::{Failure, Peer, Replies};
 use netsonde_core::probe::Run;
@@ -31,12 +35,15 @@ use netsonde_core::protocol::ping::{
 };
 
 use conflicts::Conflicts;
+use packed::FateWriter;
 pub use targets::{TargetLists, add_targets};
 
 /// Maximum number of summaries per reply.
 const MAX_SUMMARIES: usize = 512;
 /// Maximum number of targets whose summaries `Progress` returns: more than a person follows.
 const MAX_PROGRESS: usize = 16;
+/// Maximum number of targets per reply, where their slots are told.
+const MAX_SLOTS: usize = 512;
 /// Maximum number of events per reply.
 const MAX_EVENTS: usize = 512;
 
@@ -56,6 +63,13 @@ fn limit_reached(limit: &str, max: u64) -> Failure {
 
 fn no_memory(exceeded: Exceeded) -> Failure {
     limit_reached(exceeded.limit, exceeded.most)
+}
+
+fn unavailable(reason: &str) -> Failure {
+    Failure::error(
+        "io.netsonde.Service.Unavailable",
+        json!({ "reason": reason }),
+    )
 }
 
 fn bad_target(target: &str, reason: impl Into<String>) -> Failure {
@@ -152,6 +166,17 @@ pub async fn ping(
     let options = call.options.unwrap_or_default();
     let rows = options.rows == Some(true);
     let quiet = options.quiet == Some(true);
+    let is_packed = options.packed == Some(true);
+    if is_packed && peer.machine.is_some() {
+        return Err(unavailable(
+            "packed fates need a descriptor, which cannot be passed to another machine",
+        ));
+    }
+    let memory = engine.borrow().memory.clone();
+    let bytes = if is_packed { packed::BYTES } else { 0 };
+    let _pipe = memory.reserve(peer.user(), bytes).map_err(no_memory)?;
+    let pipe = is_packed.then(FateWriter::open).transpose();
+    let pipe = pipe.map_err(|error| unavailable(&reason(&error)))?;
     let number = options::start(&mut engine.borrow_mut(), peer, options, targets)?;
     let guard = RunGuard { engine, number };
     let started = {
@@ -161,14 +186,35 @@ pub async fn ping(
             run: Some(number),
             id: Some(run.id),
             targets: Some(run.targets.len() as u64),
+            fd: pipe.as_ref().map(|_| 0),
             ..PingReply::default()
         }
     };
-    replies.next(&started).await?;
-    report_events(engine, number, replies).await?;
+    let mut fates = match pipe {
+        None => {
+            replies.next(&started).await?;
+            None
+        }
+        Some((theirs, fates)) => {
+            replies.first(&started, theirs).await?;
+            report_slots(engine, number, replies).await?;
+            Some(fates)
+        }
+    };
+    let told = Notify::new();
+    tokio::select! {
+        reported = report_events(engine, number, &told, replies) => reported?,
+        () = follow(&mut fates, engine, number, &told) => {
+            return Err(unavailable("the pipe for the packed fates was closed"));
+        }
+    }
     // With its memory, until all is reported.
-    let Some(ended) = guard.end() else {
+    let Some(mut ended) = guard.end() else {
         return Err(Failure::Gone);
+    };
+    let lost = match fates {
+        Some(fates) => Some(fates.finish(&mut ended.run).await),
+        None => None,
     };
     let run = &ended.run;
     if !quiet {
@@ -177,15 +223,56 @@ pub async fn ping(
     report_targets(engine, run, rows, replies).await?;
     let total = PingReply {
         total: Some(reply::total(run)),
+        lost,
         ..PingReply::default()
     };
     replies.last(&total).await
 }
 
-/// Sends the events of a run until it is over.
+/// Writes packed fates, if they are wanted, until their reader is gone.
+async fn follow(fates: &mut Option<FateWriter>, engine: &Shared, number: u64, told: &Notify) {
+    match fates {
+        Some(fates) => fates.follow(engine, number, told).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Sends the targets of a run in the order of their slots.
+async fn report_slots(
+    engine: &Shared,
+    number: u64,
+    replies: &mut Replies<'_>,
+) -> Result<(), Failure> {
+    let mut first = 0;
+    loop {
+        let slots: Vec<String> = {
+            let engine = engine.borrow();
+            let Some(active) = engine.prober.runs.get(&number) else {
+                return Err(Failure::Gone);
+            };
+            let name = reply::interface_names(&engine.links);
+            let targets = active.run.targets.iter().skip(first).take(MAX_SLOTS);
+            targets
+                .map(|target| reply::target_text(target, &name))
+                .collect()
+        };
+        if slots.is_empty() {
+            return Ok(());
+        }
+        first += slots.len();
+        let slots = PingReply {
+            slots: Some(slots),
+            ..PingReply::default()
+        };
+        replies.next(&slots).await?;
+    }
+}
+
+/// Sends the events of a run until it is over. `told` follows each of these replies.
 async fn report_events(
     engine: &Shared,
     number: u64,
+    told: &Notify,
     replies: &mut Replies<'_>,
 ) -> Result<(), Failure> {
     let events_ready = engine.borrow().prober.runs[&number].events_ready.clone();
@@ -199,6 +286,7 @@ async fn report_events(
                 ..PingReply::default()
             };
             replies.next(&probes).await?;
+            told.notify_one();
         } else if !is_over {
             events_ready.notified().await;
         }

@@ -66,7 +66,9 @@ pub(super) fn start(
         pattern,
         flood: pace.flood,
         rate: pace.rate,
+        spread: options.spread.or(options.packed) == Some(true) && !pace.flood,
         quiet: options.quiet == Some(true),
+        packed: options.packed == Some(true),
         is_evidence: options.evidence == Some(true),
         stamped: !pace.flood && pace.rate.min(probes_per_second) <= STAMPED_RATE,
     };

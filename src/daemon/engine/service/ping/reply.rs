@@ -21,7 +21,7 @@ pub(super) fn interface_names(links: &Links) -> impl Fn(u32) -> String {
     }
 }
 
-fn target_text(target: &Target, name: impl Fn(u32) -> String) -> String {
+pub(super) fn target_text(target: &Target, name: impl Fn(u32) -> String) -> String {
     match target.scope {
         0 => target.address.to_string(),
         scope => format!("{}%{}", target.address, name(scope)),

@@ -1,0 +1,622 @@
+//! The historian on a real network: outages as they were, and a history that nothing doubles.
+//!
+//! ```text
+//!   a  e0 10.0.0.2 ---- 10.0.0.1 e0  r  e1 10.1.0.1 ---- 10.1.0.2 e0  b  lo 10.9.0.1 to 10.9.0.20
+//!   netsonded, netsonde-historian     forwards
+//! ```
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use netsonde::client::files::capture_file::{CaptureFile, Item};
+use netsonde::lab::{self, Host, wait_until};
+use netsonde::varlink::client::Connection;
+use nix::sys::signal::{Signal, kill};
+use serde_json::{Value, json};
+use support::historian::Historian;
+use support::{PATIENCE, Service, Test, inside, need, number};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+const INTERVAL_NS: u64 = 100_000_000;
+const MONITORS: &str = "[[monitor]]\nname = \"far\"\ntargets = [\"10.9.0.0/28\"]\ninterval = \"100ms\"\ntimeout = \"300ms\"\n\
+                        [[monitor]]\nname = \"near\"\ntargets = [\"10.0.0.1\"]\ninterval = \"100ms\"\ntimeout = \"300ms\"\n";
+
+fn main() -> ExitCode {
+    support::main_with(
+        &[
+            (
+                "outages_are_listed_as_they_were",
+                outages_are_listed_as_they_were as Test,
+            ),
+            (
+                "a_cable_is_one_outage_of_all_targets",
+                a_cable_is_one_outage_of_all_targets,
+            ),
+            ("packets_of_outages_are_kept", packets_of_outages_are_kept),
+            (
+                "what_is_not_measured_is_unknown",
+                what_is_not_measured_is_unknown,
+            ),
+            (
+                "kills_double_nothing_and_lose_seconds",
+                kills_double_nothing_and_lose_seconds,
+            ),
+            (
+                "monitors_are_added_held_and_removed",
+                monitors_are_added_held_and_removed,
+            ),
+            (
+                "invalid_files_are_told_with_their_lines",
+                invalid_files_are_told_with_their_lines,
+            ),
+            (
+                "two_historians_do_not_share_a_directory",
+                two_historians_do_not_share_a_directory,
+            ),
+        ],
+        2,
+    )
+}
+
+struct Network {
+    a: Host,
+    r: Host,
+    b: Host,
+}
+
+fn network() -> Result<Network, Box<dyn std::error::Error>> {
+    need("ip");
+    let (a, r, b) = (Host::new("a")?, Host::new("r")?, Host::new("b")?);
+    lab::veth(&a, "e0", &r, "e0")?;
+    lab::veth(&r, "e1", &b, "e0")?;
+    a.address("e0", "10.0.0.2/24")?;
+    r.address("e0", "10.0.0.1/24")?;
+    r.address("e1", "10.1.0.1/24")?;
+    b.address("e0", "10.1.0.2/24")?;
+    for number in 1..=14 {
+        b.address("lo", &format!("10.9.0.{number}/32"))?;
+    }
+    r.sysctl("net/ipv4/ip_forward", "1")?;
+    // Errors are not limited: they are what is looked at.
+    r.sysctl("net/ipv4/icmp_ratelimit", "0")?;
+    a.route("0.0.0.0/0", "10.0.0.1")?;
+    r.route("10.9.0.0/24", "10.1.0.2")?;
+    b.route("0.0.0.0/0", "10.1.0.1")?;
+    Ok(Network { a, r, b })
+}
+
+fn ns(value: &Value) -> i128 {
+    let time: jiff::Timestamp = value.as_str().unwrap().parse().unwrap();
+    time.as_nanosecond()
+}
+
+fn now() -> i128 {
+    jiff::Timestamp::now().as_nanosecond()
+}
+
+/// Pauses until an outage is there, and a while longer.
+fn last(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// A trouble, from when to when it lasted, and the outage that is expected of it.
+struct Trouble {
+    name: &'static str,
+    begin: i128,
+    end: i128,
+    targets: usize,
+    cause: &'static str,
+    words: &'static str,
+}
+
+impl Trouble {
+    /// Makes it, waits until the expected outage is there, lets it last, and ends it.
+    fn make(
+        historian: &Historian,
+        name: &'static str,
+        (targets, cause, words): (usize, &'static str, &'static str),
+        begin: &dyn Fn(),
+        end: &dyn Fn(),
+    ) -> Trouble {
+        let from = now();
+        begin();
+        let is_it = |outage: &Value| {
+            outage["end"].is_null()
+                && outage["cause"] == cause
+                && outage["targets"].as_array().unwrap().len() == targets
+        };
+        historian.until("Outages", name, |all| {
+            all["outages"].as_array().unwrap().iter().any(is_it)
+        });
+        last(Duration::from_millis(700));
+        let to = now();
+        end();
+        historian.until("Status", &format!("{name} ends"), |status| {
+            status["lasting"] == 0
+        });
+        Trouble {
+            name,
+            begin: from,
+            end: to,
+            targets,
+            cause,
+            words,
+        }
+    }
+}
+
+fn ip(host: &Host, words: &str) {
+    let words: Vec<&str> = words.split(' ').collect();
+    inside(host, "ip", &words);
+}
+
+/// Exactly these outages are listed, each from its begin to its end.
+fn check(historian: &Historian, troubles: &[Trouble]) -> Vec<Value> {
+    let all = historian.call("Outages", &json!({}));
+    let outages = all["outages"].as_array().unwrap();
+    let names: Vec<&str> = troubles.iter().map(|trouble| trouble.name).collect();
+    assert_eq!(
+        outages.len(),
+        troubles.len(),
+        "{names:?}: {all:#}\n{}",
+        historian.log()
+    );
+    for (trouble, outage) in troubles.iter().zip(outages) {
+        let about = format!("{}: {outage:#}", trouble.name);
+        assert_eq!(outage["cause"], trouble.cause, "{about}");
+        assert!(
+            outage["words"].as_str().unwrap().contains(trouble.words),
+            "{about}"
+        );
+        assert_eq!(
+            outage["targets"].as_array().unwrap().len(),
+            trouble.targets,
+            "{about}"
+        );
+        // Within one interval of the truth: the probe that is lost first was sent before or after it.
+        let slack = i128::from(INTERVAL_NS) + 20_000_000;
+        assert!(
+            (ns(&outage["begin"]) - trouble.begin).abs() <= slack,
+            "begin {}: {about}",
+            trouble.begin
+        );
+        assert!(
+            ns(&outage["end"]) - trouble.end >= -slack,
+            "end {}: {about}",
+            trouble.end
+        );
+        assert!(
+            ns(&outage["end"]) - trouble.end <= slack + 1_000_000_000,
+            "end {}: {about}",
+            trouble.end
+        );
+        let whole = historian.call("Outage", &json!({ "id": outage["id"] }));
+        let affected = whole["outage"]["affected"].as_array().unwrap();
+        assert_eq!(affected.len(), trouble.targets, "{whole:#}");
+        assert!(
+            affected.iter().all(|one| one["first"].is_string()),
+            "{whole:#}"
+        );
+        println!("{}: {} {}", trouble.name, outage["cause"], outage["words"]);
+    }
+    outages.clone()
+}
+
+fn a_cable_is_one_outage_of_all_targets() -> Outcome {
+    let net = network()?;
+    let service = Service::start(&net.a, &[]);
+    let historian = Historian::start(&net.a, &service, MONITORS);
+    for number in 1..=14 {
+        historian.until_state(&format!("10.9.0.{number}"), "up");
+    }
+    historian.until_state("10.0.0.1", "up");
+    let cable = Trouble::make(
+        &historian,
+        "the cable of this host",
+        (15, "interface_down", "no carrier"),
+        &|| net.r.down("e0").unwrap(),
+        &|| {
+            net.r.up("e0").unwrap();
+            ip(&net.r, "route replace 10.9.0.0/24 via 10.1.0.2");
+        },
+    );
+    check(&historian, &[cable]);
+    Ok(())
+}
+
+fn outages_are_listed_as_they_were() -> Outcome {
+    let net = network()?;
+    let service = Service::start(&net.a, &[]);
+    let historian = Historian::start(&net.a, &service, MONITORS);
+    for number in 1..=14 {
+        historian.until_state(&format!("10.9.0.{number}"), "up");
+    }
+    historian.until_state("10.0.0.1", "up");
+    let mut troubles = Vec::new();
+    let mut trouble = |name, targets, cause, words, begin: &dyn Fn(), end: &dyn Fn()| {
+        troubles.push(Trouble::make(
+            &historian,
+            name,
+            (targets, cause, words),
+            begin,
+            end,
+        ));
+    };
+    trouble(
+        "one target is gone",
+        1,
+        "own",
+        "no reply",
+        &|| ip(&net.b, "addr del 10.9.0.3/32 dev lo"),
+        &|| {
+            ip(&net.b, "addr add 10.9.0.3/32 dev lo");
+        },
+    );
+    trouble(
+        "a blackhole route of this host",
+        1,
+        "no_route",
+        "blackhole",
+        &|| ip(&net.a, "route add blackhole 10.9.0.4"),
+        &|| {
+            ip(&net.a, "route del blackhole 10.9.0.4");
+        },
+    );
+    trouble(
+        "the router prohibits one",
+        1,
+        "refused",
+        "reported by 10.0.0.1",
+        &|| ip(&net.r, "route add prohibit 10.9.0.5"),
+        &|| {
+            ip(&net.r, "route del prohibit 10.9.0.5");
+        },
+    );
+    // The router still believes in its neighbor for a while: its targets are unanswered at first, each for itself.
+    trouble(
+        "the next router is dead",
+        14,
+        "refused",
+        "host unreachable, reported by 10.0.0.1",
+        &|| {
+            ip(&net.b, "link set e0 arp off");
+            ip(&net.r, "neigh flush dev e1");
+        },
+        &|| ip(&net.b, "link set e0 arp on"),
+    );
+    let outages = check(&historian, &troubles);
+    // Of the probes themselves: at the begin of the first outage that one, with what was seen of it.
+    let at = ns(&outages[0]["begin"]);
+    let found = historian.call("At", &json!({ "target": "10.9.0.3", "time_ns": at as u64 }));
+    assert_eq!(found["probe"]["fate"], "unanswered", "{found:#}");
+    assert_eq!(found["outage"], outages[0]["id"], "{found:#}");
+    assert!(found["probe"]["words"].is_string(), "{found:#}");
+    let before = historian.call(
+        "At",
+        &json!({ "target": "10.9.0.3", "time_ns": at as u64 - 2 * INTERVAL_NS }),
+    );
+    assert_eq!(before["probe"]["fate"], "replied", "{before:#}");
+    // A healthy target has one loss only: that of the cable.
+    let healthy = historian.call("Outages", &json!({ "target": "10.9.0.14" }));
+    assert_eq!(
+        healthy["outages"].as_array().unwrap().len(),
+        1,
+        "{healthy:#}"
+    );
+    let wrong = historian
+        .try_call("Outages", &json!({ "target": "10.9.9.9" }))
+        .unwrap_err();
+    assert!(wrong.contains("10.9.9.9"), "{wrong}");
+    Ok(())
+}
+
+/// Probes of a target since the beginning: those that were sent, those that are not in the store, and gaps.
+fn history(historian: &Historian, target: &str) -> Value {
+    historian.call(
+        "History",
+        &json!({ "target": target, "step_ns": 1_000_000_000 }),
+    )
+}
+
+/// The packets of a descriptor that a method passes.
+fn packets(historian: &Historian, parameters: &Value) -> Vec<Vec<u8>> {
+    let mut connection = Connection::open(&historian.path("history.sock")).unwrap();
+    connection
+        .call_more("io.netsonde.History.Packets", parameters)
+        .unwrap();
+    let reply = connection.reply().unwrap();
+    let file = reply.descriptors.into_iter().next().unwrap();
+    let mut file = CaptureFile::new(std::fs::File::from(file)).unwrap();
+    let mut found = Vec::new();
+    while let Some(item) = file.next().unwrap() {
+        if let Item::Packet(packet) = item {
+            found.push(packet.bytes);
+        }
+    }
+    assert_eq!(number(&reply.parameters["packets"]), found.len() as u64);
+    found
+}
+
+fn packets_of_outages_are_kept() -> Outcome {
+    let net = network()?;
+    let service = Service::start(&net.a, &[]);
+    let historian = Historian::start(&net.a, &service, MONITORS);
+    historian.until_state("10.9.0.5", "up");
+    ip(&net.r, "route add prohibit 10.9.0.5");
+    historian.until_state("10.9.0.5", "down");
+    ip(&net.r, "route del prohibit 10.9.0.5");
+    let kept = historian.call(
+        "Keep",
+        &json!({ "last_ns": 60_000_000_000u64, "note": "it was slow" }),
+    );
+    assert_eq!(kept["kept"]["note"], "it was slow");
+    let id = &kept["kept"]["id"];
+    let prohibited = |packet: &Vec<u8>| packet.get(34..36) == Some(&[3, 13]);
+    let all = packets(&historian, &json!({ "kept": id }));
+    assert!(all.iter().any(prohibited), "{} packets", all.len());
+    let listed = historian.call("Kept", &json!({}));
+    assert_eq!(listed["kept"].as_array().unwrap().len(), 1, "{listed:#}");
+    historian.call("Discard", &json!({ "id": id }));
+    assert!(
+        historian
+            .try_call("Packets", &json!({ "kept": id }))
+            .is_err()
+    );
+    // The evidence of the outage itself is whole half a minute after its begin.
+    let state = |all: &Value| all["outages"][0]["evidence"]["state"].clone();
+    assert_eq!(state(&historian.call("Outages", &json!({}))), "collecting");
+    let ended = || state(&historian.call("Outages", &json!({}))) != "collecting";
+    assert!(wait_until(2 * PATIENCE, ended), "{}", historian.log());
+    let all = historian.call("Outages", &json!({}));
+    assert_eq!(state(&all), "whole", "{all:#}");
+    let found = packets(&historian, &json!({ "outage": all["outages"][0]["id"] }));
+    assert!(found.iter().any(prohibited), "{} packets", found.len());
+    println!(
+        "{} packets show outage {}",
+        found.len(),
+        all["outages"][0]["words"]
+    );
+    Ok(())
+}
+
+fn what_is_not_measured_is_unknown() -> Outcome {
+    let net = network()?;
+    let mut service = Service::start(&net.a, &[]);
+    let mut historian = Historian::start(&net.a, &service, MONITORS);
+    historian.until_state("10.9.0.1", "up");
+    // The service is away for a while.
+    let keeper = service.keeper();
+    let engine = service.engine();
+    kill(keeper, Signal::SIGSTOP)?;
+    kill(engine, Signal::SIGSTOP)?;
+    let unknown = historian.until_state("10.9.0.1", "unknown");
+    assert!(unknown["outage"].is_null(), "{unknown:#}");
+    kill(engine, Signal::SIGCONT)?;
+    kill(keeper, Signal::SIGCONT)?;
+    historian.until_state("10.9.0.1", "up");
+    // The historian itself is.
+    let pid = historian.pid();
+    kill(pid, Signal::SIGSTOP)?;
+    last(Duration::from_secs(7));
+    kill(pid, Signal::SIGCONT)?;
+    historian.until_state("10.9.0.1", "up");
+    let all = historian.call("Outages", &json!({}));
+    assert_eq!(all["outages"], json!([]), "{}", historian.log());
+    Ok(())
+}
+
+fn kills_double_nothing_and_lose_seconds() -> Outcome {
+    let net = network()?;
+    let service = Service::start(&net.a, &[]);
+    let mut historian = Historian::start(&net.a, &service, MONITORS);
+    historian.until_state("10.9.0.1", "up");
+    let begin = now();
+    // One outage that begins before the kills and ends behind them.
+    inside(&net.b, "ip", &["addr", "del", "10.9.0.2/32", "dev", "lo"]);
+    historian.until_state("10.9.0.2", "down");
+    // It is on disk after the next flush, as all that comes before a kill by more than that.
+    last(Duration::from_secs(6));
+    let mut seed = std::process::id() as u64;
+    for round in 0..6 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        last(Duration::from_millis(seed >> 54));
+        if round % 3 == 2 {
+            kill(service.engine(), Signal::SIGKILL)?;
+            continue;
+        }
+        historian.end(Signal::SIGKILL);
+        historian.begin(&net.a);
+    }
+    historian.until_state("10.9.0.1", "up");
+    historian.until_state("10.9.0.2", "down");
+    inside(&net.b, "ip", &["addr", "add", "10.9.0.2/32", "dev", "lo"]);
+    historian.until_state("10.9.0.2", "up");
+    // An orderly end loses nothing at all.
+    assert_eq!(
+        historian.end(Signal::SIGTERM),
+        Some(0),
+        "{}",
+        historian.log()
+    );
+    historian.begin(&net.a);
+    // What the service logged meanwhile is there as well.
+    let own = service.ask(&["events", "engine_restart", "--json"]);
+    let own: Value = serde_json::from_str(&own)?;
+    let times = |all: &Value| -> Vec<Value> {
+        let all = all["events"].as_array().unwrap().iter();
+        all.map(|event| event["time"].clone()).collect()
+    };
+    assert!(!times(&own).is_empty());
+    let restarts = || times(&historian.call("Events", &json!({ "kinds": ["engine_restart"] })));
+    assert!(
+        wait_until(PATIENCE, || restarts() == times(&own)),
+        "{:?}",
+        restarts()
+    );
+    let all = historian.call("Outages", &json!({}));
+    let outages = all["outages"].as_array().unwrap();
+    assert_eq!(outages.len(), 1, "{all:#}\n{}", historian.log());
+    assert!(outages[0]["end"].is_string(), "{all:#}");
+    assert!(
+        (ns(&outages[0]["begin"]) - begin).abs() < 1_000_000_000,
+        "{all:#}"
+    );
+    for target in ["10.9.0.1", "10.9.0.2"] {
+        let found = history(&historian, target);
+        let points = found["points"].as_array().unwrap();
+        for point in points {
+            // Ten a second: not one more, whatever was killed.
+            assert!(number(&point["sent"]) <= 11, "{point:#}");
+        }
+        let sent = number(&found["span"]["sent"]);
+        let most = (now() - begin) as u64 / INTERVAL_NS + 40;
+        assert!(sent <= most, "{sent} of {most}");
+        // What is missing is declared: seconds without probes have a gap in or right before them.
+        let gaps = points
+            .iter()
+            .filter(|point| !point["gaps"].is_null())
+            .count();
+        assert!(gaps >= 1, "{found:#}");
+        println!("{target}: {sent} of at most {most} probes, {gaps} seconds with gaps");
+    }
+    Ok(())
+}
+
+fn monitors_are_added_held_and_removed() -> Outcome {
+    let net = network()?;
+    let service = Service::start(&net.a, &[]);
+    let mut historian = Historian::start(&net.a, &service, MONITORS);
+    historian.until_state("10.0.0.1", "up");
+    let add = |name: &str, targets: &[&str]| {
+        let monitor = json!({ "name": name, "targets": targets, "interval_ns": INTERVAL_NS });
+        historian.try_call("AddMonitor", &json!({ "monitor": monitor }))
+    };
+    assert_eq!(add("mine", &["10.1.0.2", "localhost"])?["targets"], 2);
+    assert!(
+        add("mine", &["10.1.0.2"])
+            .unwrap_err()
+            .contains("there is one of this name")
+    );
+    assert!(
+        add("far", &["10.1.0.2"])
+            .unwrap_err()
+            .contains("monitors.toml")
+    );
+    assert!(add("a b", &["10.1.0.2"]).unwrap_err().contains("letters"));
+    assert!(add("none", &["10.1.0.0/8"]).unwrap_err().contains("range"));
+    historian.until_state("10.1.0.2", "up");
+    // A name is resolved, and has its host beside its address.
+    let all = historian.until("Monitors", "localhost is up", |all| {
+        support::entry(&all["targets"], "host", "localhost")["state"] == "up"
+    });
+    let local = support::entry(&all["targets"], "host", "localhost");
+    assert!(
+        ["127.0.0.1", "::1"].contains(&local["target"].as_str().unwrap()),
+        "{local:#}"
+    );
+    historian.call(
+        "Pause",
+        &json!({ "name": "mine", "duration_ns": 1_500_000_000 }),
+    );
+    historian.until_state("10.1.0.2", "paused");
+    historian.until_state("10.1.0.2", "up");
+    historian.call("Pause", &json!({ "name": "mine", "maintenance": true }));
+    historian.until_state("10.1.0.2", "maintenance");
+    inside(&net.r, "ip", &["route", "add", "blackhole", "10.1.0.2"]);
+    last(Duration::from_secs(2));
+    inside(&net.r, "ip", &["route", "del", "blackhole", "10.1.0.2"]);
+    historian.call("Resume", &json!({ "name": "mine" }));
+    historian.until_state("10.1.0.2", "up");
+    // The loss behind the pause is no outage of this target.
+    let own = historian.call("Outages", &json!({ "target": "10.1.0.2" }));
+    assert_eq!(own["outages"], json!([]), "{own:#}\n{}", historian.log());
+    // It is there after a restart, and gone after it was removed.
+    historian.end(Signal::SIGTERM);
+    historian.begin(&net.a);
+    historian.until_state("10.1.0.2", "up");
+    historian.call("RemoveMonitor", &json!({ "name": "mine" }));
+    assert!(historian.target("10.1.0.2").is_null());
+    assert!(
+        historian
+            .try_call("RemoveMonitor", &json!({ "name": "mine" }))
+            .is_err()
+    );
+    assert!(
+        historian
+            .try_call("RemoveMonitor", &json!({ "name": "near" }))
+            .is_err()
+    );
+    Ok(())
+}
+
+fn invalid_files_are_told_with_their_lines() -> Outcome {
+    let net = network()?;
+    let service = Service::start(&net.a, &[]);
+    let mut historian = Historian::start(&net.a, &service, MONITORS);
+    historian.until_state("10.0.0.1", "up");
+    let file = historian.path("monitors.toml");
+    std::fs::write(
+        &file,
+        "[[monitor]]\nname = \"a b\"\ntargets = []\nintervall = \"1s\"\n",
+    )?;
+    kill(historian.pid(), Signal::SIGHUP)?;
+    let status = historian.until("Status", "its problems are told", |status| {
+        status["problems"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+    });
+    let problems = status["problems"].to_string();
+    assert!(
+        problems.contains("monitors.toml:4:1: unknown key intervall, did you mean interval?"),
+        "{problems}"
+    );
+    assert_eq!(status["targets"], 15, "the former monitors stay");
+    std::fs::write(
+        &file,
+        "[[monitor]]\nname = \"near\"\ntargets = [\"10.0.0.1\"]\ninterval = \"100ms\"\n",
+    )?;
+    kill(historian.pid(), Signal::SIGHUP)?;
+    historian.until("Status", "they are gone", |status| {
+        status["problems"] == json!([]) && status["targets"] == 1
+    });
+    historian.until_state("10.0.0.1", "up");
+    // Also at the start: what is right is served all the same.
+    std::fs::write(&file, "nonsense")?;
+    historian.end(Signal::SIGTERM);
+    historian.begin(&net.a);
+    let status = historian.call("Status", &json!({}));
+    assert_eq!(
+        status["problems"].as_array().unwrap().len(),
+        1,
+        "{status:#}"
+    );
+    Ok(())
+}
+
+fn two_historians_do_not_share_a_directory() -> Outcome {
+    let net = network()?;
+    let service = Service::start(&net.a, &[]);
+    let historian = Historian::start(&net.a, &service, MONITORS);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_netsonde-historian"));
+    command
+        .arg("--socket")
+        .arg(service.socket())
+        .arg("--listen")
+        .arg(historian.path("other.sock"))
+        .arg("--state")
+        .arg(historian.path("state"));
+    let output = command.output()?;
+    let words = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(2), "{words}");
+    assert!(words.contains("is in use by another process"), "{words}");
+    historian.until_state("10.0.0.1", "up");
+    assert!(wait_until(
+        PATIENCE,
+        || historian.target("10.9.0.1")["state"] == "up"
+    ));
+    Ok(())
+}
