@@ -246,7 +246,7 @@ fn monitors_are_added_as_the_options_say() {
     assert_eq!((status, &text[..]), (Some(0), ""), "{errors}");
     assert_eq!(
         errors,
-        "netsonde: wan probes 3 targets: `netsonde monitor list wan`\n"
+        "netsonde: wan added, 3 targets: `netsonde monitor list wan`\n"
     );
     assert_eq!(
         fake.asked("AddMonitor"),

@@ -135,7 +135,7 @@ fn add(global: &Global, socket: &Path, args: &MonitorAdd) -> Result<u8, Failure>
         let name = &args.name;
         note(
             global,
-            &format!("{name} probes {all}: `netsonde monitor list {name}`"),
+            &format!("{name} added, {all}: `netsonde monitor list {name}`"),
         );
     }
     Ok(0)

@@ -210,7 +210,6 @@ pub(super) const PAGES: &[Page] = &[
             ),
         ],
         see_also: "netsonde-outages(1), netsonde-history(1), netsonde-historian(8)",
-        ..Page::EMPTY
     },
     Page {
         command: "monitor pause",
@@ -322,7 +321,6 @@ pub(super) const PAGES: &[Page] = &[
             },
         ],
         see_also: "netsonde-monitor-list(1), netsonde-history(1), netsonde-events(1), netsonde-historian(8)",
-        ..Page::EMPTY
     },
     Page {
         command: "history",
@@ -385,7 +383,6 @@ pub(super) const PAGES: &[Page] = &[
             ),
         ],
         see_also: "netsonde-monitor-list(1), netsonde-outages(1), netsonde-historian(8)",
-        ..Page::EMPTY
     },
     Page {
         command: "keep",
