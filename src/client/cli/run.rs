@@ -141,7 +141,12 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
         | Command::Mcast(args @ Mcast::Doctor(McastDoctor { read: Some(_), .. })) => {
             mcast::run(global, service.if_running(), args)
         }
-        Command::Mcast(args) => mcast::run(global, service.required()?, args),
+        Command::Mcast(args) => {
+            service.required()?;
+            let mut args = args.clone();
+            args.read_disk(service.historian());
+            mcast::run(global, service.if_running(), &args)
+        }
         Command::Drops(args) => drops::run(global, service.if_running(), args),
         Command::Talkers(args) => talkers::run(global, service.required()?, args),
         Command::Events(args) => events::run(global, service.required()?, args),
