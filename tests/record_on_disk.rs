@@ -363,6 +363,8 @@ fn disk_and_memory_are_read_as_one() -> Outcome {
     let service = Service::with_config(&b, config, &[]);
     let record = start(&service, directory.path());
     assert!(wait_until(PATIENCE, || record.is_connected()));
+    let other = messages::arp_request("10.0.0.77", "10.0.0.9");
+    a.run(|| traffic::frames("e0", 1, None, |_, packet| packet.clone_from(&other)))?;
     send(&a, 0..12_000, 2_000);
     assert!(number(&service.store("link")["evicted"]) > 2_000);
     let written = until(&record, 12_000);
@@ -415,6 +417,11 @@ fn disk_and_memory_are_read_as_one() -> Outcome {
             let filtered = ["watch", "--json", "--last", "1h", "--host", "192.0.2.9"];
             let output = with_history(&service, &history, &filtered).output()?;
             assert_eq!(output.status.code(), Some(1), "{output:?}");
+            for (history, status) in [(&*history, 0), (Path::new("/nonexistent"), 1)] {
+                let neighbors = ["neighbors", "--last", "1h", "10.0.0.77"];
+                let output = with_history(&service, history, &neighbors).output()?;
+                assert_eq!(output.status.code(), Some(status), "{output:?}");
+            }
             Ok(())
         })();
         close()?;

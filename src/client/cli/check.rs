@@ -18,9 +18,12 @@ const MAX_PORT: u32 = 65_535;
 ///
 /// The first option that cannot be, as it was typed.
 pub fn check(cli: &Cli, typed: &Typed) -> Result<(), Failure> {
-    if let Command::Mcast(args) = &cli.command
-        && let Some(past) = args.past()
-    {
+    let past = match &cli.command {
+        Command::Mcast(args) => args.past(),
+        Command::Neighbors(args) => Some(&args.past),
+        _ => None,
+    };
+    if let Some(past) = past {
         check_times(typed, past.since, past.until, true)?;
     }
     match &cli.command {

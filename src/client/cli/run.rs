@@ -150,7 +150,12 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
         Command::Drops(args) => drops::run(global, service.if_running(), args),
         Command::Talkers(args) => talkers::run(global, service.required()?, args),
         Command::Events(args) => events::run(global, service.required()?, args),
-        Command::Neighbors(args) => neighbors::run(global, service.required()?, args),
+        Command::Neighbors(args) => {
+            service.required()?;
+            let mut args = args.clone();
+            args.past.history = Some(service.historian());
+            neighbors::run(global, service.if_running(), &args)
+        }
         Command::Ping(args) => ping::ping(global, service.required()?, args),
         Command::Families(args) => families::run(global, args),
         Command::Sockets(args) => sockets::run(global, service.if_running(), args),

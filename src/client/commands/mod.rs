@@ -10,6 +10,7 @@ pub mod interfaces;
 pub mod mcast;
 pub mod neighbors;
 pub mod ping;
+mod recorded_neighbors;
 pub mod sockets;
 pub mod status;
 pub mod talkers;

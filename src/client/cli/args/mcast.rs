@@ -48,7 +48,7 @@ pub enum Mcast {
         #[arg(value_name = "GROUP", value_parser = parse_one_group)]
         groups: Vec<IpAddr>,
         /// Read a capture file instead of asking the service; - for standard input.
-        #[arg(short = 'r', long, value_name = "FILE")]
+        #[arg(short = 'r', long, value_name = "FILE", conflicts_with_all = ["last", "since", "until"])]
         read: Option<PathBuf>,
         /// A time in the past.
         #[command(flatten)]
@@ -63,7 +63,7 @@ pub enum Mcast {
         #[arg(value_name = "GROUP", value_parser = parse_one_group)]
         groups: Vec<IpAddr>,
         /// Read a capture file instead of asking the service; - for standard input.
-        #[arg(short = 'r', long, value_name = "FILE")]
+        #[arg(short = 'r', long, value_name = "FILE", conflicts_with_all = ["last", "since", "until"])]
         read: Option<PathBuf>,
         /// A time in the past.
         #[command(flatten)]
@@ -81,7 +81,7 @@ pub enum Mcast {
         #[arg(short = 'I', long = "interface", value_name = "IF")]
         interface: Option<String>,
         /// Read a capture file instead of asking the service; - for standard input.
-        #[arg(short = 'r', long, value_name = "FILE")]
+        #[arg(short = 'r', long, value_name = "FILE", conflicts_with_all = ["last", "since", "until"])]
         read: Option<PathBuf>,
         /// A time in the past.
         #[command(flatten)]
@@ -113,7 +113,7 @@ pub struct McastDoctor {
     #[arg(long)]
     pub strict: bool,
     /// Diagnose from a pcap or pcapng file alone; - for standard input. Needs no service.
-    #[arg(short = 'r', long, value_name = "FILE")]
+    #[arg(short = 'r', long, value_name = "FILE", conflicts_with_all = ["last", "since", "until"])]
     pub read: Option<PathBuf>,
     /// A time in the past.
     #[command(flatten)]

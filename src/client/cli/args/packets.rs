@@ -34,14 +34,14 @@ pub struct Watch {
 pub struct Past {
     /// Use recorded packets of the last DUR instead of the present state: 90s, 5m, 2h or 1d; `all` for the
     /// whole record.
-    #[arg(long, value_name = "DUR", value_parser = parse_lookback, conflicts_with = "read")]
+    #[arg(long, value_name = "DUR", value_parser = parse_lookback)]
     pub last: Option<Lookback>,
     /// Use recorded packets from this time on: -2h, 21:40 (today), 'yesterday 03:00', or RFC 3339 with a zone.
-    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with_all = ["last", "read"],
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "last",
         allow_hyphen_values = true)]
     pub since: Option<u64>,
     /// Use recorded packets up to this time.
-    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "read",
+    #[arg(long, value_name = "TIME", value_parser = parse_time,
         allow_hyphen_values = true)]
     pub until: Option<u64>,
     /// Socket of netsonde-historian, which has packets on disk.
