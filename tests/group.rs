@@ -50,6 +50,10 @@ fn main() -> ExitCode {
             two_users_at_all_limits_leave_room_for_a_third,
         ),
         (
+            "some_users_have_the_limits_of_all",
+            some_users_have_the_limits_of_all,
+        ),
+        (
             "broadcast_is_what_the_kernel_routes_as_such",
             broadcast_is_what_the_kernel_routes_as_such,
         ),
@@ -162,6 +166,49 @@ fn start_run(service: &Service, uid: Option<u32>, range: &str) -> Result<UnixStr
             Err(reply["parameters"].clone())
         }
     }
+}
+
+fn some_users_have_the_limits_of_all() -> Outcome {
+    need_users();
+    let (_a, b) = pair();
+    let limits = "full_limits = [\"64201\"]\n[ping]\nruns_per_uid = 1\nrate_per_uid = 50\n";
+    let sums = "clients_per_uid = 2\nmemory_per_uid = \"16 MiB\"\n";
+    let service = Service::with_config(&b, &config(sums, limits), &[]);
+    service.open_directory();
+    let start = |uid: u32, range: &str, rate: u64| {
+        let mut stream = connect(&service, Some(uid));
+        let options = json!({ "rate": rate });
+        let parameters = json!({ "targets": [range], "options": options });
+        let reply = call(&mut stream, "io.netsonde.Ping.Ping", parameters, true);
+        (stream, reply)
+    };
+    // A run of 4,094 targets without an end takes more memory than others may have, at more than their rate.
+    let runs: Vec<_> = (0..3).map(|_| start(ONE, "127.0.0.0/20", 10_000)).collect();
+    assert!(runs.iter().all(|(_, reply)| reply["error"].is_null()));
+    let refusals = [
+        ("127.0.0.0/20", 50, json!("bytes of memory of one user")),
+        ("127.0.0.1", 51, Value::Null),
+    ];
+    for (range, rate, limit) in refusals {
+        let (_, reply) = start(TWO, range, rate);
+        assert!(reply["error"].is_string(), "{reply}");
+        assert_eq!(
+            reply["parameters"]["limit"] == limit,
+            limit.is_string(),
+            "{reply}"
+        );
+    }
+    let (_first, reply) = start(TWO, "127.0.0.1", 50);
+    assert!(reply["error"].is_null(), "{reply}");
+    let (_, reply) = start(TWO, "127.0.0.1", 50);
+    assert_eq!(reply["parameters"]["limit"], "runs of one user", "{reply}");
+    // It is no permission: a broadcast address, or an interval below the limit, takes more.
+    let mut stream = connect(&service, Some(ONE));
+    let options = json!({ "interval_ns": 1_000_000 });
+    let parameters = json!({ "targets": ["127.0.0.1"], "options": options });
+    let reply = call(&mut stream, "io.netsonde.Ping.Ping", parameters, true);
+    assert_eq!(reply["error"], "io.netsonde.Ping.NotPermitted", "{reply}");
+    Ok(())
 }
 
 fn memory_is_counted_before_it_is_taken() -> Outcome {

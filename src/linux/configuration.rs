@@ -69,6 +69,7 @@ pub fn permissions(config: &Config, owner: Option<u32>) -> Permissions {
     Permissions {
         tiers: Tier::ALL.map(|tier| look_up(list(tier), tier.name())),
         vsock: Some(permission.vsock),
+        full_limits: look_up(&permission.full_limits, "full_limits"),
         owner,
         overflow_uid: overflow("overflowuid"),
         overflow_gid: overflow("overflowgid"),
@@ -109,7 +110,8 @@ fn look_up(list: &[String], key: &'static str) -> AccessList {
         written: list.to_vec(),
         ..AccessList::default()
     };
-    let is_default = PermissionSettings::default().probe == list;
+    let defaults = PermissionSettings::default();
+    let is_default = [defaults.probe, defaults.full_limits].contains(&list.to_vec());
     for entry in list {
         let found = match Entry::parse(entry) {
             Some(Entry::Everyone) => {
@@ -120,8 +122,8 @@ fn look_up(list: &[String], key: &'static str) -> AccessList {
             Some(Entry::Group(name)) => find_group(&name).map(|gid| admitted.gids.push(gid)),
             None => None,
         };
-        // A machine on which the service is tried by hand usually has no group for it, and needs
-        // none.
+        // A machine on which the service is tried by hand usually has no group and no user for it, and
+        // needs none.
         if found.is_none() && !is_default {
             tracing::warn!(key, ?entry, "[permission]: unknown user or group, ignored");
         }

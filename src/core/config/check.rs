@@ -181,6 +181,16 @@ impl Config {
                 return Err(invalid(key, format!("{wrong:?}"), why));
             }
         }
+        let is_user = |entry: &String| matches!(Entry::parse(entry), Some(Entry::User(_)));
+        let users = &permission.full_limits;
+        if users.len() > MAX_ENTRIES {
+            let why = format!("at most {MAX_ENTRIES} users");
+            return Err(invalid("permission.full_limits", users.len(), why));
+        }
+        if let Some(wrong) = users.iter().find(|entry| !is_user(entry)) {
+            let why = "must be a user: limits are those of users, not of groups";
+            return Err(invalid("permission.full_limits", format!("{wrong:?}"), why));
+        }
         Ok(())
     }
 

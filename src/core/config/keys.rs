@@ -217,6 +217,12 @@ pub const KEYS: &[Key] = &[
         "Permission of clients on other machines, which connect by AF_VSOCK if netsonded-vsock.socket is enabled: none, status, read (the tier probe, except requests that send packets) or probe. Only their context ID (CID) is known, which identifies a machine and not a user, so they never see payload.",
     ),
     key(
+        "permission",
+        "full_limits",
+        "[\"netsonde-historian\"]",
+        "Users, by name or number, at most 64, to whom the limits of all users together apply where others have those of one: control.clients and control.memory instead of clients_per_uid and memory_per_uid, ping.rate and ping.byte_rate instead of rate_per_uid and byte_rate_per_uid, and 1024 runs instead of ping.runs_per_uid. For programs that probe on behalf of everybody. It permits nothing else: name the user in permission.probe as well, or make it a member of the group netsonde.",
+    ),
+    key(
         "control",
         "group",
         "\"netsonde\"",

@@ -58,6 +58,8 @@ pub struct PermissionSettings {
     pub payload: Vec<String>,
     /// Permission of clients on other machines.
     pub vsock: VsockAccess,
+    /// Users to whom the limits of all users together apply.
+    pub full_limits: Vec<String>,
 }
 
 impl Default for PermissionSettings {
@@ -67,6 +69,7 @@ impl Default for PermissionSettings {
             probe: vec!["@netsonde".into()],
             payload: vec!["root".into()],
             vsock: VsockAccess::Read,
+            full_limits: vec!["netsonde-historian".into()],
         }
     }
 }
@@ -132,6 +135,9 @@ pub struct Permissions {
     pub tiers: [AccessList; 3],
     /// Permission of clients on other machines; `None` for no access.
     pub vsock: Option<VsockAccess>,
+    /// Users to whom the limits of all users together apply, where others have those of one.
+    #[serde(default)]
+    pub full_limits: AccessList,
     /// User who started the service by hand, and has all tiers.
     pub owner: Option<u32>,
     /// User ID that the kernel reports for users without a mapping here (user_namespaces(7)). It identifies
@@ -146,6 +152,11 @@ impl Permissions {
     /// memory itself.
     pub fn is_privileged(&self, caller: Caller<'_>) -> bool {
         matches!(caller, Caller::User { uid, .. } if uid == 0 || self.owner == Some(uid))
+    }
+
+    /// Returns whether the limits of all users together apply to this user, where others have those of one.
+    pub fn has_full_limits(&self, uid: u32) -> bool {
+        uid != self.overflow_uid && self.full_limits.uids.contains(&uid)
     }
 
     /// Returns whether `caller` has `tier`. `sends`: the request sends packets.
@@ -210,6 +221,7 @@ mod tests {
                 of(&[7], &[], &["seven"]),
             ],
             vsock: Some(VsockAccess::Read),
+            full_limits: of(&[7, 65534], &[], &[]),
             owner: None,
             overflow_uid: 65534,
             overflow_gid: 65534,
@@ -233,8 +245,20 @@ mod tests {
     }
 
     #[test]
+    fn full_limits_are_no_permission() {
+        let all = permissions();
+        assert!(all.has_full_limits(7) && !all.has_full_limits(1) && !all.has_full_limits(0));
+        let caller = Caller::User {
+            uid: 7,
+            groups: &[],
+        };
+        assert!(!all.is_privileged(caller));
+    }
+
+    #[test]
     fn unmapped_users_match_no_entry() {
         let all = permissions();
+        assert!(!all.has_full_limits(65534));
         let caller = Caller::User {
             uid: 65534,
             groups: &[65534],

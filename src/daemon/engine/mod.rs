@@ -299,6 +299,7 @@ async fn serve(
                 KeeperMessage::Settings(memory, bytes) => {
                     let settings = read_settings(memory, bytes)?;
                     clients.borrow_mut().limits = service::limits(&settings.config);
+                    clients.borrow_mut().full = settings.permissions.full_limits.uids.clone();
                     engine.borrow_mut().apply_settings(settings);
                     send_request(engine.borrow().channel(), EngineRequest::Ready, 0)?;
                 }

@@ -104,11 +104,13 @@ impl EngineState {
         header: HandoverHeader,
         channel: OwnedFd,
     ) -> EngineState {
+        let memory = Memory::new(MemoryLimits::new(&settings.config.control));
+        memory.set_full(&settings.permissions.full_limits.uids);
         EngineState {
             recording,
             links,
             prober,
-            memory: Memory::new(MemoryLimits::new(&settings.config.control)),
+            memory,
             config: settings.config,
             keeper: KeeperLink {
                 header,
@@ -136,6 +138,7 @@ impl EngineState {
         self.prober.set_limits(settings.config.ping.clone());
         self.memory
             .set_limits(MemoryLimits::new(&settings.config.control));
+        self.memory.set_full(&settings.permissions.full_limits.uids);
         self.config = settings.config;
         let targets_ns = self.config.recorder.retention.ns();
         self.recording.set_targets(targets_ns);

@@ -48,6 +48,8 @@ pub struct Clients {
     pub limits: Limits,
     /// Memory of all users.
     pub memory: Memory,
+    /// Users without a limit of their own.
+    pub full: Vec<u32>,
     clients: HashMap<u64, Client>,
     next: u64,
     closed_for_uid: u64,
@@ -71,6 +73,7 @@ impl Clients {
         Clients {
             limits,
             memory,
+            full: vec![],
             clients: HashMap::new(),
             next: 0,
             closed_for_uid: 0,
@@ -99,7 +102,7 @@ impl Clients {
                 });
             }
             self.closed_for_all += 1;
-        } else if self.of(user) >= self.limits.clients_per_uid {
+        } else if self.of(user) >= self.limit_of(user) {
             if !self.close_idle(|one| one == user) {
                 self.refused += 1;
                 return Err(Refusal {
@@ -134,6 +137,13 @@ impl Clients {
             },
         );
         Ok(ClientSlot { number, leave })
+    }
+
+    fn limit_of(&self, user: User) -> usize {
+        match user {
+            User::Uid(uid) if self.full.contains(&uid) => self.limits.clients,
+            _ => self.limits.clients_per_uid,
+        }
     }
 
     fn of(&self, user: User) -> usize {
@@ -257,6 +267,16 @@ mod tests {
         assert!(clients.admit(User::Uid(1)).is_ok());
         assert!(clients.admit(User::Process(3)).is_ok());
         assert_eq!((clients.anonymous(), clients.clients.len()), (2, 3));
+    }
+
+    #[test]
+    fn some_users_have_the_limit_of_all() {
+        let mut clients = Clients::new(Limits::new(4, 1), memory());
+        clients.full = vec![1];
+        for _ in 0..4 {
+            assert!(clients.admit(User::Uid(1)).is_ok());
+        }
+        assert!(clients.admit(User::Uid(1)).is_err());
     }
 
     #[test]

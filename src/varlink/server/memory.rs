@@ -56,6 +56,8 @@ struct Sums {
     /// Of users that may be one person: they have half of all.
     anonymous: u64,
     users: HashMap<User, u64>,
+    /// Users without a limit of their own.
+    full: Vec<u32>,
     /// Refusals for the limit of one user, and for that of all.
     refused: [u64; 2],
 }
@@ -63,7 +65,8 @@ struct Sums {
 impl Sums {
     fn add(&mut self, user: User, bytes: u64) -> Result<(), Exceeded> {
         let own = self.users.get(&user).map_or(0, |own| *own) + bytes;
-        if own > self.limits.per_user {
+        let is_full = matches!(user, User::Uid(uid) if self.full.contains(&uid));
+        if own > self.limits.per_user && !is_full {
             self.refused[0] += 1;
             return Err(Exceeded {
                 limit: OF_ONE,
@@ -112,6 +115,7 @@ impl Memory {
             all: 0,
             anonymous: 0,
             users: HashMap::new(),
+            full: vec![],
             refused: [0; 2],
         })))
     }
@@ -119,6 +123,11 @@ impl Memory {
     /// Applies new limits. What is reserved stays so.
     pub fn set_limits(&self, limits: MemoryLimits) {
         self.0.borrow_mut().limits = limits;
+    }
+
+    /// Sets which users have only the limit of all together.
+    pub fn set_full(&self, uids: &[u32]) {
+        self.0.borrow_mut().full = uids.to_vec();
     }
 
     /// Reserves memory for a user, until the reservation is dropped.
@@ -214,6 +223,22 @@ mod tests {
         drop((first, little));
         assert!(memory.reserve(three, 5 * MIB).is_ok());
         assert_eq!(memory.limits().map(|(_, _, hits)| hits), [1, 2]);
+    }
+
+    #[test]
+    fn some_users_have_the_limit_of_all() {
+        let memory = memory();
+        memory.set_full(&[1]);
+        let most = memory.reserve(User::Uid(1), 9 * MIB).unwrap();
+        assert_eq!(
+            memory.reserve(User::Uid(1), 2 * MIB).unwrap_err().limit,
+            OF_ALL
+        );
+        drop(most);
+        assert_eq!(
+            memory.reserve(User::Uid(2), 9 * MIB).unwrap_err().limit,
+            OF_ONE
+        );
     }
 
     #[test]

@@ -377,10 +377,10 @@ impl Prober {
     }
 
     /// Starts a run and returns its number. `memory`: what is reserved for the run, and for its events.
-    /// `is_privileged`: whether its owner has the rates of all users together.
+    /// `has_all_rates`: whether its owner has the rates of all users together.
     pub fn start(
         &mut self,
-        (owner, is_privileged): (User, bool),
+        (owner, has_all_rates): (User, bool),
         (memory, event_memory): (Reservation, Reservation),
         settings: Settings,
         targets: Vec<Target>,
@@ -400,7 +400,7 @@ impl Prober {
         if is_evidence {
             self.evidence_ids.push(id);
         }
-        let sender = match is_privileged {
+        let sender = match has_all_rates {
             true => Sender::All,
             false => Sender::User,
         };

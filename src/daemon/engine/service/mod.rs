@@ -309,7 +309,9 @@ pub fn start(
 ) -> (Rc<RefCell<Clients>>, impl Future<Output = io::Result<()>>) {
     let limits = limits(&engine.borrow().config);
     let memory = engine.borrow().memory.clone();
-    let clients = Rc::new(RefCell::new(Clients::new(limits, memory)));
+    let mut clients = Clients::new(limits, memory);
+    clients.full = engine.borrow().access.permissions.full_limits.uids.clone();
+    let clients = Rc::new(RefCell::new(clients));
     let service = Rc::new(Netsonde {
         engine,
         clients: clients.clone(),

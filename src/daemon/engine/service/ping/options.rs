@@ -6,8 +6,8 @@ use super::targets::{Targets, check_scopes, mark_broadcast};
 use super::{bad_target, limit_reached, no_memory, not_permitted};
 use crate::daemon::engine::prober::{STAMPED_RATE, SendOptions, SocketOptions};
 use crate::daemon::engine::state::EngineState;
+use crate::varlink::server::user::User;
 use crate::varlink::server::{Failure, Peer};
-use netsonde_core::config::PingSettings;
 use netsonde_core::probe::{Settings, Target};
 use netsonde_core::protocol::ping::Options;
 
@@ -23,6 +23,8 @@ const INTERVAL_NS: u64 = 1_000_000_000;
 const MAX_TIME_NS: u64 = 3_600_000_000_000;
 /// Default rate of a run with several targets, in probes per second.
 const RATE: u64 = 10_000;
+/// Maximum number of runs of a user with full limits, as `ping.runs_per_uid` can be at most.
+const MAX_RUNS: u64 = 1024;
 /// Maximum length of a pattern in bytes, as for ping.
 const MAX_PATTERN: usize = 16;
 
@@ -36,13 +38,28 @@ pub(super) fn start(
     let limits = engine.config.ping.clone();
     let is_privileged = engine.access.permissions.is_privileged(peer.caller());
     let owner = peer.user();
-    if engine.prober.runs_of(owner) as u64 >= limits.runs_per_uid {
+    let permissions = &engine.access.permissions;
+    let has_full_limits = matches!(owner, User::Uid(uid) if permissions.has_full_limits(uid));
+    let runs = match has_full_limits {
+        true => MAX_RUNS,
+        false => limits.runs_per_uid,
+    };
+    if engine.prober.runs_of(owner) as u64 >= runs {
         engine.prober.hits.runs += 1;
-        return Err(limit_reached("runs of one user", limits.runs_per_uid));
+        return Err(limit_reached("runs of one user", runs));
     }
     let is_ipv4 = check_family(engine, &targets.list)?;
     let (size, pattern) = payload(&options, is_ipv4)?;
-    let pace = Pace::new(&options, &limits, is_privileged, targets.list.len())?;
+    let has_all_rates = is_privileged || has_full_limits;
+    let max_rate = match has_all_rates {
+        true => limits.rate,
+        false => limits.rate_per_uid,
+    };
+    let min_interval_ns = match is_privileged {
+        true => 0,
+        false => limits.interval_ms * 1_000_000,
+    };
+    let pace = Pace::new(&options, max_rate, min_interval_ns, targets.list.len())?;
     let socket = socket_options(engine, &options, is_ipv4)?;
     if socket.send.ifindex == 0 {
         check_scopes(engine, &targets.list)?;
@@ -78,7 +95,7 @@ pub(super) fn start(
     let memory = engine.memory.reserve(owner, cost).map_err(no_memory)?;
     let events = Settings::event_bytes(settings.event_room(count));
     let events = engine.memory.reserve(owner, events).map_err(no_memory)?;
-    let from = (owner, is_privileged);
+    let from = (owner, has_all_rates);
     // The memory of the list is held until the run has its own copy.
     let Targets {
         list,
@@ -137,8 +154,8 @@ struct Pace {
 impl Pace {
     fn new(
         options: &Options,
-        limits: &PingSettings,
-        is_privileged: bool,
+        max_rate: u64,
+        min_interval_ns: u64,
         target_count: usize,
     ) -> Result<Pace, Failure> {
         let in_range = |name: &str, given: Option<u64>, default: u64| match given {
@@ -151,16 +168,10 @@ impl Pace {
         let timeout_ns = in_range("timeout_ns", options.timeout_ns, TIMEOUT_NS)?;
         let interval_ns = in_range("interval_ns", options.interval_ns, INTERVAL_NS)?;
         let flood = options.flood == Some(true);
-        let min_interval_ns = limits.interval_ms * 1_000_000;
-        if !is_privileged && interval_ns < min_interval_ns && !flood {
-            let limit = format!("intervals of {} ms and more", limits.interval_ms);
+        if interval_ns < min_interval_ns && !flood {
+            let limit = format!("intervals of {} ms and more", min_interval_ns / 1_000_000);
             return Err(not_permitted("shorter intervals", limit));
         }
-        let max_rate = if is_privileged {
-            limits.rate
-        } else {
-            limits.rate_per_uid
-        };
         let mut rate = match options.rate {
             Some(0) => return Err(invalid("rate: must be more than 0".into())),
             Some(rate) if rate > max_rate => {
@@ -174,7 +185,7 @@ impl Pace {
             None if target_count > 1 => RATE.min(max_rate),
             None => max_rate,
         };
-        if flood && !is_privileged && min_interval_ns > 0 {
+        if flood && min_interval_ns > 0 {
             rate = rate.min(1_000_000_000 / min_interval_ns);
         }
         Ok(Pace {
