@@ -63,8 +63,8 @@ struct Jobs {
     refused: u64,
     too_long: u64,
     evicted: u64,
-    /// The outage whose evidence is being fetched.
-    current: Option<u64>,
+    /// The outage whose evidence is being fetched, and its begin.
+    current: Option<(u64, u64)>,
     is_ending: bool,
 }
 
@@ -156,9 +156,11 @@ impl Evidences {
 
     /// Forgets the evidence: there was no outage.
     pub fn unpin(&self, id: u64) {
-        lock(&self.collector.jobs)
-            .waiting
-            .retain(|job| job.id != id);
+        let mut jobs = lock(&self.collector.jobs);
+        jobs.waiting.retain(|job| job.id != id);
+        // The thread removes what it is fetching.
+        jobs.current = jobs.current.filter(|current| current.0 != id);
+        drop(jobs);
         lock(&self.collector.shelf).remove(id);
     }
 
@@ -169,12 +171,13 @@ impl Evidences {
             .get(&id)
             .map(Entry::evidence);
         let jobs = lock(&self.collector.jobs);
-        let job = jobs.waiting.iter().find(|job| job.id == id);
+        let waiting = jobs.waiting.iter().map(|job| (job.id, job.begin_ns));
+        let mut all = waiting.chain(jobs.current);
         found.or_else(|| {
-            let job = job?;
+            let (_, begin_ns) = all.find(|job| job.0 == id)?;
             Some(Evidence {
-                from: time(job.begin_ns.saturating_sub(AROUND_NS)),
-                to: time(job.begin_ns + AROUND_NS),
+                from: time(begin_ns.saturating_sub(AROUND_NS)),
+                to: time(begin_ns + AROUND_NS),
                 state: "collecting".into(),
                 ..Evidence::default()
             })
@@ -249,7 +252,7 @@ impl Collector {
                 match earliest.map(|(at, job)| (at, job.due)) {
                     Some((at, due)) if due <= now => {
                         let job = jobs.waiting.swap_remove(at);
-                        jobs.current = Some(job.id);
+                        jobs.current = Some((job.id, job.begin_ns));
                         (Some(job), 0)
                     }
                     Some((_, due)) => (None, (due - now).as_millis().min(60_000) as u16 + 1),
