@@ -182,7 +182,7 @@ fn packets_are_on_disk_once_across_kills() -> Outcome {
         while !sender.is_finished() {
             std::thread::sleep(Duration::from_millis(300 + round * 37 % 500));
             round += 1;
-            if round % 3 != 0 {
+            if !round.is_multiple_of(3) {
                 let engine = service.engine();
                 kill(engine, Signal::SIGKILL).unwrap();
                 engines += 1;
@@ -192,7 +192,7 @@ fn packets_are_on_disk_once_across_kills() -> Outcome {
                         .is_some_and(|status| status["engine"]["pid"] != engine.as_raw())
                 });
             }
-            if round % 2 == 0 {
+            if round.is_multiple_of(2) {
                 drop(std::mem::replace(
                     &mut record,
                     Record::start(

@@ -6,18 +6,22 @@
 //! | `rooms` | the stores on disk, each with its share of the budget |
 //! | `follow` | the thread that fetches packets from the service and writes them |
 //! | `export` | packets from disk, merged in time order, as pcapng |
-//! | `kept` | captures that were kept, and the evidence of outages |
+//! | `kept` | captures that users keep |
+//! | `evidence` | the evidence of outages |
+//! | `shelf` | the directory of either: captures with a description beside each |
 //! | `fetch` | a capture of the service's memory, to a file |
 //!
 //! A packet is identified by the record of the service that numbered it, its store, and its number there. The
 //! numbers of a store have no holes; one on disk is therefore a missing packet, which every reader declares.
 
 mod batch;
+mod evidence;
 mod export;
 mod fetch;
 mod follow;
 mod kept;
 mod rooms;
+mod shelf;
 
 #[cfg(test)]
 mod tests;
@@ -39,9 +43,11 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::linux::{reason, wall_ns};
 use batch::Batch;
+pub use evidence::Evidences;
 use export::Wanted;
-pub use kept::{Evidences, KeepError, Keeps};
+pub use kept::Keeps;
 use rooms::{RoomState, Rooms};
+pub use shelf::KeepError;
 
 /// Readers of the disk at a time: each has a thread, and up to 300 KiB for each store.
 const READERS: u32 = 8;

@@ -226,11 +226,8 @@ fn a_damaged_byte_anywhere_costs_what_it_hits_and_is_declared() {
     }
     let link = directory_of(&directory.path().join("record"), 0);
     let file = std::fs::read_dir(&link).unwrap();
-    let file = file.map(|file| file.unwrap().path());
-    let file = file
-        .filter(|path| path.extension().is_some())
-        .next()
-        .unwrap();
+    let mut files = file.map(|file| file.unwrap().path());
+    let file = files.find(|path| path.extension().is_some()).unwrap();
     let intact = std::fs::read(&file).unwrap();
     for at in (128..intact.len()).step_by(intact.len() / 150) {
         let mut bytes = intact.clone();

@@ -1,0 +1,415 @@
+//! SHELL. The evidence of outages: the packets around the begin of each.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use netsonde_core::protocol::capture::Selection;
+use netsonde_core::protocol::history::{Evidence, Limit, Part};
+use netsonde_core::protocol::time;
+use netsonde_core::recorder::Store;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::fetch::fetch;
+use super::shelf::{Entry, KeepError, Shelf, in_words, lock, state_of};
+use super::{Problem, Shared};
+use crate::linux::wall_ns;
+
+/// Time before and after the begin of an outage.
+const AROUND_NS: u64 = 30_000_000_000;
+/// The second half is fetched this much later, when the kernel has passed on its last packets.
+const LATER_NS: u64 = 1_000_000_000;
+/// Maximum size of the evidence of an outage, and of its first half.
+const EVIDENCE_MAX: u64 = 4 << 20;
+const FIRST_HALF_MAX: u64 = EVIDENCE_MAX / 2;
+/// Share of a half for the target's own packets of the store bulk.
+const BULK_SHARE: u64 = 4;
+/// Outages within a minute that get evidence: of more at a time, the cause is shared.
+const PINS_A_MINUTE: usize = 20;
+/// Evidence that is being collected.
+const JOBS: usize = 64;
+/// Hosts whose packets of the store bulk are evidence: those of one outage's target.
+const HOSTS: usize = 16;
+
+/// Evidence to be collected.
+struct Job {
+    id: u64,
+    begin_ns: u64,
+    hosts: Vec<IpAddr>,
+    due: Instant,
+    /// What the first half found; `None` before it.
+    first: Option<Half>,
+}
+
+/// What one half found, by the two captures that it consists of.
+#[derive(Clone, Default)]
+struct Half {
+    record: u64,
+    next: BTreeMap<String, u64>,
+    problems: Vec<String>,
+}
+
+#[derive(Default)]
+struct Jobs {
+    waiting: Vec<Job>,
+    pinned: VecDeque<Instant>,
+    refused: u64,
+    too_long: u64,
+    evicted: u64,
+    /// The outage whose evidence is being fetched, and its begin.
+    current: Option<(u64, u64)>,
+    is_ending: bool,
+}
+
+struct Collector {
+    shared: Arc<Shared>,
+    shelf: Mutex<Shelf>,
+    jobs: Mutex<Jobs>,
+    wake: EventFd,
+}
+
+/// The evidence of outages: packets from 30 s before the begin of each to 30 s after it.
+pub struct Evidences {
+    collector: Arc<Collector>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Evidences {
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        directory: PathBuf,
+        stop: Arc<OwnedFd>,
+    ) -> io::Result<Evidences> {
+        let mut shelf = Shelf::new(directory);
+        shared.problem(Problem::Evidence, shelf.read().err());
+        let collector = Arc::new(Collector {
+            shared,
+            shelf: Mutex::new(shelf),
+            jobs: Mutex::default(),
+            wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+        });
+        let run = {
+            let collector = collector.clone();
+            move || collector.run(&stop)
+        };
+        let thread = std::thread::Builder::new()
+            .name("evidence".into())
+            .spawn(run)?;
+        Ok(Evidences {
+            collector,
+            thread: Some(thread),
+        })
+    }
+
+    /// Collects nothing.
+    #[cfg(test)]
+    pub(super) fn idle(shared: Arc<Shared>) -> Evidences {
+        let directory = shared.directory.join("../evidence");
+        let collector = Collector {
+            shared,
+            shelf: Mutex::new(Shelf::new(directory)),
+            jobs: Mutex::default(),
+            wake: EventFd::new().expect("descriptors"),
+        };
+        Evidences {
+            collector: Arc::new(collector),
+            thread: None,
+        }
+    }
+
+    /// Begins to collect the evidence of an outage with a number, which began at a time. Packets of the store bulk are
+    /// included if they are from or to one of the hosts. Returns at once; false if the limit is reached.
+    pub fn pin(&self, id: u64, begin_ns: u64, hosts: &[IpAddr]) -> bool {
+        let mut jobs = lock(&self.collector.jobs);
+        let now = Instant::now();
+        while jobs
+            .pinned
+            .front()
+            .is_some_and(|at| now.duration_since(*at) > Duration::from_secs(60))
+        {
+            jobs.pinned.pop_front();
+        }
+        if jobs.pinned.len() >= PINS_A_MINUTE || jobs.waiting.len() >= JOBS {
+            jobs.refused += 1;
+            return false;
+        }
+        jobs.pinned.push_back(now);
+        jobs.waiting.retain(|job| job.id != id);
+        jobs.waiting.push(Job {
+            id,
+            begin_ns,
+            hosts: hosts.iter().take(HOSTS).copied().collect(),
+            due: now,
+            first: None,
+        });
+        drop(jobs);
+        let _ = self.collector.wake.write(1);
+        true
+    }
+
+    /// Forgets the evidence: there was no outage.
+    pub fn unpin(&self, id: u64) {
+        let mut jobs = lock(&self.collector.jobs);
+        jobs.waiting.retain(|job| job.id != id);
+        // The thread removes what it is fetching.
+        jobs.current = jobs.current.filter(|current| current.0 != id);
+        drop(jobs);
+        lock(&self.collector.shelf).remove(id);
+    }
+
+    /// Returns what there is of an outage.
+    pub fn evidence(&self, id: u64) -> Option<Evidence> {
+        let found = lock(&self.collector.shelf)
+            .entries
+            .get(&id)
+            .map(Entry::evidence);
+        let jobs = lock(&self.collector.jobs);
+        let waiting = jobs.waiting.iter().map(|job| (job.id, job.begin_ns));
+        let mut all = waiting.chain(jobs.current);
+        found.or_else(|| {
+            let (_, begin_ns) = all.find(|job| job.0 == id)?;
+            Some(Evidence {
+                from: time(begin_ns.saturating_sub(AROUND_NS)),
+                to: time(begin_ns + AROUND_NS),
+                state: "collecting".into(),
+                ..Evidence::default()
+            })
+        })
+    }
+
+    /// Opens the packets, as a pcapng file, and returns their number.
+    ///
+    /// # Errors
+    ///
+    /// There is none of this outage, or the file cannot be read.
+    pub fn open(&self, id: u64) -> Result<(OwnedFd, u64), KeepError> {
+        lock(&self.collector.shelf).open(id)
+    }
+
+    pub(super) fn part(&self) -> Part {
+        let budget = self.collector.shared.options.evidence_bytes;
+        lock(&self.collector.shelf).part("evidence", budget)
+    }
+
+    pub(super) fn limits(&self) -> Vec<Limit> {
+        let jobs = lock(&self.collector.jobs);
+        let limit = |name: &str, most: u64, reached: u64, words: &str| Limit {
+            name: name.into(),
+            most,
+            reached,
+            words: words.into(),
+        };
+        vec![
+            limit(
+                "evidence.per_minute",
+                PINS_A_MINUTE as u64,
+                jobs.refused,
+                "outages without evidence, because too many began within a minute",
+            ),
+            limit(
+                "evidence.bytes_each",
+                EVIDENCE_MAX,
+                jobs.too_long,
+                "outages with only a part of the packets around their begin",
+            ),
+            limit(
+                "evidence.budget_bytes",
+                self.collector.shared.options.evidence_bytes,
+                jobs.evicted,
+                "evidence removed for newer evidence",
+            ),
+        ]
+    }
+
+    /// Waits for the thread, which has been told to end.
+    pub(super) fn join(&mut self) {
+        lock(&self.collector.jobs).is_ending = true;
+        let _ = self.collector.wake.write(1);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Collector {
+    fn run(&self, stop: &OwnedFd) {
+        loop {
+            let (job, wait_ms) = {
+                let mut jobs = lock(&self.jobs);
+                if jobs.is_ending {
+                    return;
+                }
+                let now = Instant::now();
+                let earliest = jobs.waiting.iter().enumerate();
+                let earliest = earliest.min_by_key(|(_, job)| job.due);
+                match earliest.map(|(at, job)| (at, job.due)) {
+                    Some((at, due)) if due <= now => {
+                        let job = jobs.waiting.swap_remove(at);
+                        jobs.current = Some((job.id, job.begin_ns));
+                        (Some(job), 0)
+                    }
+                    Some((_, due)) => (None, (due - now).as_millis().min(60_000) as u16 + 1),
+                    None => (None, 60_000),
+                }
+            };
+            let Some(job) = job else {
+                let mut wanted = [
+                    PollFd::new(stop.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+                ];
+                let _ = poll(&mut wanted, PollTimeout::from(wait_ms));
+                if wanted[0].any().unwrap_or(false) {
+                    return;
+                }
+                let _ = self.wake.read();
+                continue;
+            };
+            let id = job.id;
+            let next = self.collect(job);
+            let problem = next.as_ref().err();
+            let problem =
+                problem.map(|words| format!("the evidence of outage {id} is missing: {words}"));
+            self.shared.problem(Problem::Evidence, problem);
+            let mut jobs = lock(&self.jobs);
+            if jobs.current.take().is_none() {
+                drop(jobs);
+                lock(&self.shelf).remove(id);
+            } else if let Ok(Some(job)) = next {
+                jobs.waiting.push(job);
+            }
+        }
+    }
+
+    /// Fetches a half. Returns the job for the other one.
+    fn collect(&self, mut job: Job) -> Result<Option<Job>, String> {
+        let is_first = job.first.is_none();
+        let first = job.first.take().unwrap_or_default();
+        let mut entry = {
+            let mut shelf = lock(&self.shelf);
+            shelf.read()?;
+            match shelf.entries.get(&job.id) {
+                Some(entry) if !is_first => entry.clone(),
+                None if !is_first => return Ok(None),
+                _ => Entry {
+                    id: job.id,
+                    time_ns: wall_ns(),
+                    from_ns: job.begin_ns.saturating_sub(AROUND_NS),
+                    to_ns: job.begin_ns + AROUND_NS,
+                    ..Entry::default()
+                },
+            }
+        };
+        let mut file = lock(&self.shelf).begin(job.id)?;
+        if !is_first {
+            let path = lock(&self.shelf).path(job.id, "pcapng");
+            let copied = File::open(&path).and_then(|mut from| io::copy(&mut from, &mut file));
+            copied.map_err(|error| in_words("copy", &path, &error))?;
+        }
+        let most = if is_first {
+            FIRST_HALF_MAX
+        } else {
+            EVIDENCE_MAX
+        };
+        let half = self.fetch_half(&job, &first, &mut entry, &mut file, most);
+        let is_last = !is_first;
+        entry.state = match (is_last, half.problems.is_empty(), entry.packets) {
+            (false, ..) => "collecting",
+            (true, true, _) => "whole",
+            (true, false, 0) => "none",
+            (true, false, _) => "partial",
+        }
+        .into();
+        entry.words = (!half.problems.is_empty()).then(|| half.problems.join("; "));
+        if is_last && !half.problems.is_empty() {
+            lock(&self.jobs).too_long += 1;
+        }
+        self.shelve(file, entry)?;
+        if is_last {
+            return Ok(None);
+        }
+        let due_ns = (job.begin_ns + AROUND_NS + LATER_NS).saturating_sub(wall_ns());
+        let due_ns = due_ns.min(AROUND_NS + LATER_NS);
+        Ok(Some(Job {
+            due: Instant::now() + Duration::from_nanos(due_ns),
+            first: Some(half),
+            ..job
+        }))
+    }
+
+    /// Appends what a half has: the stores that are small, and the target's packets of the store bulk.
+    fn fetch_half(
+        &self,
+        job: &Job,
+        first: &Half,
+        entry: &mut Entry,
+        file: &mut File,
+        most: u64,
+    ) -> Half {
+        let mut half = first.clone();
+        let control = &Store::ALL[..Store::Bulk as usize];
+        let bulk = [Store::Bulk];
+        let room = most.saturating_sub(entry.bytes);
+        let parts = [
+            (control, None, room - room / BULK_SHARE),
+            (&bulk[..], Some(&job.hosts), room),
+        ];
+        for (stores, hosts, limit) in parts {
+            if hosts.is_some_and(Vec::is_empty) {
+                continue;
+            }
+            let next = first.next.iter().filter(|(name, _)| {
+                let mut names = stores.iter().map(|store| store.name());
+                names.any(|wanted| wanted == name.as_str())
+            });
+            let selection = Selection {
+                since_ns: Some(entry.from_ns),
+                until_ns: Some(entry.to_ns),
+                stores: Some(stores.iter().map(|store| store.name().to_owned()).collect()),
+                hosts: hosts.map(|hosts| hosts.iter().map(IpAddr::to_string).collect()),
+                numbered: Some(true),
+                record: (first.record > 0).then_some(first.record),
+                next: (first.record > 0)
+                    .then(|| next.map(|(name, at)| (name.clone(), *at)).collect()),
+                ..Selection::default()
+            };
+            let limit = limit.min(most.saturating_sub(entry.bytes));
+            match fetch(&self.shared.socket, selection, file, limit) {
+                Ok(fetched) => {
+                    entry.packets += fetched.packets;
+                    entry.bytes += fetched.bytes;
+                    half.record = fetched.record;
+                    let limit = format!("limited to {} MiB", EVIDENCE_MAX >> 20);
+                    let (_, words) = state_of(&fetched, stores, &limit);
+                    half.next.extend(fetched.next);
+                    half.problems.extend(words);
+                }
+                Err(words) => half.problems.push(words),
+            }
+        }
+        half.problems.dedup();
+        half
+    }
+
+    /// Puts evidence on the disk, and removes the oldest over the budget.
+    fn shelve(&self, file: File, entry: Entry) -> Result<(), String> {
+        let id = entry.id;
+        let mut shelf = lock(&self.shelf);
+        shelf.add(Some(file), entry)?;
+        while shelf.bytes() > self.shared.options.evidence_bytes && shelf.entries.len() > 1 {
+            let oldest = shelf.entries.values().filter(|one| one.id != id);
+            let Some(oldest) = oldest.min_by_key(|one| one.time_ns).map(|one| one.id) else {
+                break;
+            };
+            shelf.remove(oldest);
+            lock(&self.jobs).evicted += 1;
+        }
+        Ok(())
+    }
+}
